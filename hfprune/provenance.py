@@ -1,0 +1,123 @@
+"""What made a file: versions, hashes, seeds, hardware, cost."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import hfprune
+from hfprune.files import sha256
+
+PACKAGES = ("torch", "transformers", "lm_eval", "datasets", "safetensors", "numpy")
+
+
+class Stopwatch:
+    """Measures wall seconds and peak memory from its creation on.
+
+    Peak memory is what the CUDA allocator handed out at most, or on a CPU the resident high-water mark of the
+    whole process, weights and libraries included.
+    """
+
+    def __init__(self) -> None:
+        self.started = datetime.now(UTC)
+        self._start = time.perf_counter()
+        if _cuda():
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
+
+    def cost(self) -> dict[str, float]:
+        """Return `seconds` and `peak_memory_bytes` so far."""
+        if _cuda():
+            import torch
+
+            torch.cuda.synchronize()
+            peak = sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
+        else:
+            unit = 1 if sys.platform == "darwin" else 1024
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return {"seconds": time.perf_counter() - self._start, "peak_memory_bytes": float(peak)}
+
+
+def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settings: Any) -> dict[str, Any]:
+    """Describe the run that is about to write a result.
+
+    Args:
+        watch: started when the work began.
+        inputs: role → file whose hash identifies what went in; an asset folder is identified by its `asset.json`.
+        settings: everything that configured the run, seeds included; must be JSON-serialisable.
+    """
+    return {
+        "hfprune": hfprune.__version__,
+        "git": _git_commit(),
+        "packages": {"python": platform.python_version(), **_package_versions()},
+        "hardware": hardware(),
+        "started": watch.started.isoformat(timespec="seconds"),
+        "cost": watch.cost(),
+        "inputs": {role: identity(path) for role, path in (inputs or {}).items()},
+        "settings": settings,
+    }
+
+
+def identity(path: Path) -> str:
+    """Return the SHA-256 that identifies an input: of the file, or of a folder's `asset.json` or `config.json`."""
+    if path.is_dir():
+        marker = next((path / n for n in ("asset.json", "config.json") if (path / n).exists()), None)
+        return sha256(marker) if marker else "unidentified folder"
+    return sha256(path)
+
+
+def hardware() -> dict[str, Any]:
+    """Return the processor, thread count and, where there are any, the CUDA devices."""
+    found: dict[str, Any] = {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+    if "torch" in sys.modules:
+        import torch
+
+        found["threads"] = torch.get_num_threads()
+        found["cuda"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return found
+
+
+def _cuda() -> bool:
+    """Tell whether CUDA is in use, without importing torch for a run that never did."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_available()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _package_versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_commit() -> str | None:
+    """Return the commit of this package's checkout, with `+changes` where the tree differs from it."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

