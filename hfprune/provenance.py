@@ -50,7 +50,7 @@ def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settin
 
     Args:
         watch: started when the work began.
-        inputs: role → file whose hash identifies what went in; an asset folder is identified by its `asset.json`.
+        inputs: role → file or folder that went in; see `identity`.
         settings: everything that configured the run, seeds included; must be JSON-serialisable.
     """
     return {
@@ -66,7 +66,7 @@ def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settin
 
 
 def identity(path: Path) -> str:
-    """Return the SHA-256 that identifies an input: of the file, or of a folder's `asset.json` or `config.json`."""
+    """Return a SHA-256 for an input: of the file, or of a folder's `asset.json` or `config.json`."""
     if path.is_dir():
         marker = next((path / n for n in ("asset.json", "config.json") if (path / n).exists()), None)
         return sha256(marker) if marker else "unidentified folder"

@@ -1,4 +1,4 @@
-"""A result: what one measurement found on one cell of a study, as JSON with the per-item outcomes beside it."""
+"""What one measurement found on one cell of a study: JSON, with the per-item outcomes beside it."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ def write_result(
     provenance: dict[str, Any],
     items: pd.DataFrame | None = None,
 ) -> None:
-    """Write one result atomically to `path` (`.json`), and `items`, one row per item, to `.parquet` beside it.
+    """Write one result atomically to `path`, and `items`, one row per item, to `.parquet` beside it.
 
     Args:
         path: ends in `.json`.

@@ -88,7 +88,7 @@ class CorpusAsset(Strict):
 
     source: Source
     format: Literal["lines", "wiki", "jsonl"] = Field(
-        description="lines: one document a line; wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped"
+        description="lines: a document a line; wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped"
     )
     documents: tuple[int, int] | None = Field(
         default=None, description="[start, stop) of the documents used, to keep corpora disjoint"
@@ -228,7 +228,7 @@ def load(kind: type[Model], path: Path) -> Model:
 
 
 def validate(kind: type[Model], data: Any, where: str) -> Model:
-    """Validate `data` as `kind`; the first problem becomes a one-line `HfpruneError` that starts with `where`."""
+    """Validate `data` as `kind`; the first problem becomes one line that starts with `where`."""
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -255,5 +255,5 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
         for name in names:
             if name not in known:
                 raise HfpruneError(
-                    f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (config/assets.yaml lists them)"
+                    f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (see config/assets.yaml)"
                 )

@@ -1,0 +1,115 @@
+"""From a corpus to seeded blocks of tokens."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def derive_seed(seed: int, *place: object) -> int:
+    """Derive the seed for one place of use from the study's seed, so that no two places share a stream."""
+    text = "/".join(map(str, (seed, *place)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
+
+
+def sample_blocks(
+    documents: list[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    sequences: int,
+    length: int,
+    sampling: str,
+    seed: int,
+    corpus: str = "corpus",
+) -> Tensor:
+    """Draw blocks of tokens from documents visited in a seeded random order.
+
+    Args:
+        documents: texts.
+        tokenizer: its special tokens (BOS) are added where it adds them by default, as the official code does.
+        sequences: at most this many blocks; fewer come out where the corpus is smaller.
+        length: tokens per block.
+        sampling: `crop`, one random crop of every document longer than `length` tokens, as the official code
+            does; or `pack`, documents joined end to end, separated by EOS.
+        seed: the study's seed.
+        corpus: its name, for messages.
+
+    Returns:
+        int32 tensor [blocks, length].
+
+    Raises:
+        HfpruneError: no documents, or none that is long enough.
+    """
+    if not documents:
+        raise HfpruneError(f"corpus {corpus!r} is empty")
+    generator = random.Random(derive_seed(seed, "calibration", corpus))
+    order = generator.sample(range(len(documents)), len(documents))
+    take = _crop if sampling == "crop" else _pack
+    blocks, longest = take((documents[i] for i in order), tokenizer, sequences, length, generator)
+    if not blocks:
+        raise HfpruneError(
+            f"corpus {corpus!r} cannot fill one block of {length} tokens with sampling {sampling!r} (there are "
+            f"{longest} at most): choose a shorter length"
+            + (" or sampling: pack" if sampling == "crop" else "")
+        )
+    return torch.tensor(blocks, dtype=torch.int32)
+
+
+def _crop(documents, tokenizer, sequences, length, generator) -> tuple[list[list[int]], int]:
+    blocks: list[list[int]] = []
+    longest = 0
+    with tqdm(total=sequences, desc="calibrate", unit="sequence") as bar:
+        for document in documents:
+            if len(blocks) == sequences:
+                break
+            tokens = tokenizer(document, verbose=False)["input_ids"]
+            longest = max(longest, len(tokens))
+            if len(tokens) > length:
+                start = generator.randint(0, len(tokens) - length)
+                blocks.append(tokens[start : start + length])
+                bar.update()
+    return blocks, longest
+
+
+def _pack(documents, tokenizer, sequences, length, _generator) -> tuple[list[list[int]], int]:
+    tokens: list[int] = []
+    for document in documents:
+        tokens += tokenizer(document, verbose=False)["input_ids"]
+        if tokenizer.eos_token_id is not None:
+            tokens.append(tokenizer.eos_token_id)
+        if len(tokens) >= sequences * length:
+            break
+    starts = range(0, min(len(tokens) - length + 1, sequences * length), length)
+    return [tokens[start : start + length] for start in starts], len(tokens)
+
+
+def save_blocks(path: Path, blocks: Tensor, provenance: dict[str, Any]) -> None:
+    """Write calibration blocks atomically as safetensors: `tokens` [blocks, length]."""
+    with atomic_file(path) as temporary:
+        save_file({"tokens": blocks}, temporary, {"provenance": json.dumps(provenance)})
+
+
+def load_blocks(path: Path) -> Tensor:
+    """Read the blocks [blocks, length] that `save_blocks` wrote.
+
+    Raises:
+        HfpruneError: not such a file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return file.get_tensor("tokens")
+    except Exception as error:
+        raise HfpruneError(f"{path}: not calibration blocks; make them with `hfprune calibrate`") from error

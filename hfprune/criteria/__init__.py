@@ -1,0 +1,1 @@
+"""One file a criterion; a file in this folder is found by being here (see `hfprune.criterion`)."""

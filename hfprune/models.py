@@ -1,0 +1,130 @@
+"""Loading models, and the structural view that every criterion and plan works on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from hfprune.errors import HfpruneError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SUPPORTED = "LLaMA, Qwen2, Qwen2.5, Qwen3 and others with separate gate_proj, up_proj and down_proj"
+
+
+@dataclass(frozen=True)
+class GatedMLP:
+    """One layer's MLP, `down(act(gate(x)) * up(x))` (paper, Eq. 1), with `nn.Linear` weights [out, in].
+
+    Neuron i is row i of `gate` and `up` and column i of `down`; its activation h_i is the input of `down`.
+    """
+
+    module: nn.Module
+    gate: nn.Linear
+    up: nn.Linear
+    down: nn.Linear
+
+    @property
+    def width(self) -> int:
+        """Number of neurons."""
+        return self.down.in_features
+
+
+def gated_mlps(model: "PreTrainedModel") -> list[GatedMLP]:
+    """Return the gated MLP of every decoder layer, first to last.
+
+    Raises:
+        HfpruneError: the architecture has no such MLPs; says which and what is supported.
+    """
+    name = type(model).__name__
+    layers = getattr(getattr(model, "model", None), "layers", None)
+    if not isinstance(layers, nn.ModuleList) or not isinstance(getattr(model, "lm_head", None), nn.Linear):
+        raise HfpruneError(f"{name} is not a decoder with a linear head; supported: {SUPPORTED}")
+    return [_gated_mlp(name, index, layer) for index, layer in enumerate(layers)]
+
+
+def _gated_mlp(name: str, index: int, layer: nn.Module) -> GatedMLP:
+    mlp = getattr(layer, "mlp", None)
+    parts = [getattr(mlp, part, None) for part in ("gate_proj", "up_proj", "down_proj")]
+    if all(isinstance(part, nn.Linear) for part in parts):
+        return GatedMLP(mlp, *parts)
+    if hasattr(mlp, "experts"):
+        reason = "is a mixture of experts"
+    elif hasattr(mlp, "gate_up_proj"):
+        reason = "fuses gate and up projection (gate_up_proj)"
+    else:
+        reason = "has no gated MLP of three linear layers"
+    raise HfpruneError(f"{name}: layer {index} {reason}; supported: {SUPPORTED}")
+
+
+def default_device() -> torch.device:
+    """Return the first CUDA device where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_model(path: Path, dtype: str | None = None, device: torch.device | None = None) -> "PreTrainedModel":
+    """Load a dense model from a folder for inference: frozen weights, `eval` mode.
+
+    Args:
+        path: folder with `config.json` and safetensors, as `hfprune fetch` or `save_pretrained` writes it.
+        dtype: `float32`, `bfloat16` or `float16`; by default what the checkpoint was saved in.
+        device: by default `default_device()`.
+
+    Raises:
+        HfpruneError: no such model, damaged weights, an architecture that is not supported, or a head that is
+            more than the linear layer that scoring and evaluation go through in chunks.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if not (path / "config.json").is_file():
+        raise HfpruneError(f"{path}: not a model folder (no config.json)")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype="auto" if dtype is None else getattr(torch, dtype),
+            device_map={"": device or default_device()},
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+    except Exception as error:  # whatever a foreign folder makes transformers or safetensors raise
+        reason = " ".join(str(error).split())[:300]
+        raise HfpruneError(f"{path}: cannot load the model ({type(error).__name__}: {reason})") from error
+    model.eval().requires_grad_(False)
+    gated_mlps(model)
+    _check_head(model)
+    return model
+
+
+@torch.no_grad()
+def _check_head(model: "PreTrainedModel") -> None:
+    """Fail where logits are not just `lm_head(last hidden state)`, e.g. soft-capped or scaled."""
+    tokens = torch.arange(4, device=model.device).unsqueeze(0)
+    expected = model(input_ids=tokens).logits
+    if not torch.equal(model.lm_head(hidden_states(model, tokens)), expected):
+        raise HfpruneError(
+            f"{type(model).__name__} transforms its logits after the head; supported: {SUPPORTED}"
+        )
+
+
+def hidden_states(model: "PreTrainedModel", tokens: Tensor) -> Tensor:
+    """Return the normalised last hidden state [batch, length, width] for `tokens` [batch, length]."""
+    return model.model(input_ids=tokens, use_cache=False).last_hidden_state
+
+
+def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
+    """Load the tokenizer of a model folder.
+
+    Raises:
+        HfpruneError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise HfpruneError(f"{path}: cannot load the tokenizer ({reason})") from error

@@ -1,0 +1,84 @@
+"""Real models for the tests: tiny ones built on the spot, and SmolLM2 from PyPI."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+transformers.utils.logging.disable_progress_bar()
+
+SHAPE = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+}
+ARCHITECTURES = {
+    "llama": (LlamaForCausalLM, LlamaConfig, {"tie_word_embeddings": True}),
+    # mlp_bias is what tells biases apart in the parameter count; Qwen2 has biases on q, k and v.
+    "llama-bias": (LlamaForCausalLM, LlamaConfig, {"mlp_bias": True}),
+    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {"tie_word_embeddings": False}),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"tie_word_embeddings": True, "head_dim": 16}),
+}
+
+
+def build_tiny(architecture: str) -> PreTrainedModel:
+    """Build a seeded tiny model whose weights are large enough to give peaked, distinct distributions."""
+    kind, config, extra = ARCHITECTURES[architecture]
+    torch.manual_seed(7)
+    model = kind(config(**SHAPE, **extra))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.normal_(std=0.15)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def tiny(request: pytest.FixtureRequest) -> PreTrainedModel:
+    return build_tiny(request.param)
+
+
+@pytest.fixture
+def tokens() -> torch.Tensor:
+    """Six calibration blocks of 17 tokens."""
+    return torch.randint(0, SHAPE["vocab_size"], (6, 17), generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder for downloaded wheels, shared by the session; HFPRUNE_DOWNLOADS keeps it between sessions."""
+    kept = os.environ.get("HFPRUNE_DOWNLOADS")
+    return Path(kept) if kept else tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Path:
+    """Folder of the dense SmolLM2-135M, fetched as the demo study does."""
+    from hfprune.assets import fetch_model
+    from hfprune.study import Catalogue, load
+
+    catalogue = load(Catalogue, Path(__file__).parents[1] / "config" / "assets.yaml")
+    out = tmp_path_factory.mktemp("models") / "smollm2-135m"
+    fetch_model("smollm2-135m", catalogue.models["smollm2-135m"], out, downloads)
+    return out
+
+
+def reload(folder: Path) -> PreTrainedModel:
+    """Load a checkpoint with plain transformers."""
+    return AutoModelForCausalLM.from_pretrained(folder).eval()
