@@ -99,6 +99,23 @@ def load_model(path: Path, dtype: str | None = None, device: torch.device | None
     return model
 
 
+def load_skeleton(path: Path) -> "PreTrainedModel":
+    """Build the model of a folder on the meta device: all shapes, no weights.
+
+    Raises:
+        HfpruneError: no such model, or an architecture that is not supported.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if not (path / "config.json").is_file():
+        raise HfpruneError(f"{path}: not a model folder (no config.json)")
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    gated_mlps(model)
+    return model
+
+
 @torch.no_grad()
 def _check_head(model: "PreTrainedModel") -> None:
     """Fail where logits are not just `lm_head(last hidden state)`, e.g. soft-capped or scaled."""

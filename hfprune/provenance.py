@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hfprune
-from hfprune.files import sha256
+from hfprune.files import read_json, sha256
 
 PACKAGES = ("torch", "transformers", "lm_eval", "datasets", "safetensors", "numpy")
 
@@ -63,6 +63,18 @@ def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settin
         "inputs": {role: identity(path) for role, path in (inputs or {}).items()},
         "settings": settings,
     }
+
+
+def is_current(path: Path, inputs: dict[str, Path], settings: dict[str, Any]) -> bool:
+    """Tell whether the result at `path` was made from these inputs with these settings by this version."""
+    if not path.exists():
+        return False
+    try:
+        made = read_json(path)["provenance"]
+    except (ValueError, KeyError):
+        return False
+    now = {role: identity(file) for role, file in inputs.items()}
+    return (made["inputs"], made["settings"], made["hfprune"]) == (now, settings, hfprune.__version__)
 
 
 def identity(path: Path) -> str:

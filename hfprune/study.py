@@ -238,22 +238,29 @@ def validate(kind: type[Model], data: Any, where: str) -> Model:
         raise HfpruneError(f"{where}: {key + ': ' if key else ''}{message}") from error
 
 
+def study_assets(study: Study) -> list[str]:
+    """Return what a study needs from outside, as `kind/name`."""
+    measures = study.measures
+    texts = [text.corpus for text in (measures.fidelity, measures.perplexity) if text]
+    corpora = dict.fromkeys([study.calibration.corpus, *texts])
+    tasks = measures.zeroshot.tasks if measures.zeroshot else []
+    return [
+        *(f"models/{name}" for name in study.models),
+        *(f"corpora/{name}" for name in corpora),
+        *(f"tasks/{name}" for name in tasks),
+    ]
+
+
 def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
     """Fail if the study names a model, corpus or task that the catalogue lacks.
 
     Raises:
         HfpruneError: names the missing asset and the nearest known one.
     """
-    measures = study.measures
-    texts = [m for m in (measures.fidelity, measures.perplexity) if m is not None]
-    wanted = [
-        ("model", study.models, catalogue.models),
-        ("corpus", [study.calibration.corpus, *(text.corpus for text in texts)], catalogue.corpora),
-        ("task", measures.zeroshot.tasks if measures.zeroshot else [], catalogue.tasks),
-    ]
-    for kind, names, known in wanted:
-        for name in names:
-            if name not in known:
-                raise HfpruneError(
-                    f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (see config/assets.yaml)"
-                )
+    for asset in study_assets(study):
+        kind, name = asset.split("/")
+        known = getattr(catalogue, kind)
+        if name not in known:
+            raise HfpruneError(
+                f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (see config/assets.yaml)"
+            )

@@ -1,0 +1,35 @@
+# Prune, measure, and publish: the whole paper as one workflow. `snakemake --cores all` runs it.
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+wildcard_constraints:
+    model="[^/]+",
+    method="[^/]+",
+    ratio=r"[0-9.]+",
+    seed=r"\d+",
+    recovery="[^/]+",
+    name="[^/]+",
+
+
+include: "workflow/rules/assets.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/publish.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        publication(),
+        f"{RESULTS}/report.html",

@@ -1,0 +1,527 @@
+"""The `hfprune` command: one subcommand a stage, each usable by hand.
+
+Nothing heavy is imported at the top, so that `--help` and the errors of a mistyped call come at once.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hfprune
+from hfprune.errors import HfpruneError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from hfprune.results import Cell
+
+
+def main() -> None:
+    """Run the command line; an `HfpruneError` ends it with one line and exit code 1."""
+    arguments = _parser().parse_args()
+    # Everything is on disk once fetched; only `fetch` may ask the hub.
+    if arguments.command != "fetch":
+        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        arguments.run(arguments)
+    except HfpruneError as error:
+        sys.exit(f"hfprune {arguments.command}: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hfprune", description=hfprune.__doc__)
+    parser.add_argument("--version", action="version", version=hfprune.__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (
+        _add_fetch,
+        _add_calibrate,
+        _add_score,
+        _add_plan,
+        _add_evaluate,
+        _add_fidelity,
+        _add_perplexity,
+        _add_export,
+        _add_collect,
+        _add_tables,
+        _add_figures,
+        _add_schema,
+    ):
+        add(commands)
+    return parser
+
+
+def _command(commands: Any, run: Any, example: str) -> argparse.ArgumentParser:
+    """Add the subcommand that `run` implements; its docstring is the help."""
+    parser = commands.add_parser(
+        run.__name__.removeprefix("_"),
+        help=run.__doc__,
+        description=run.__doc__,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+# --- fetch ---------------------------------------------------------------------------------------------
+
+
+def _add_fetch(commands: Any) -> None:
+    parser = _command(commands, _fetch, "hfprune fetch --study config/studies/demo.yaml")
+    parser.add_argument("assets", nargs="*", metavar="KIND/NAME", help="e.g. models/smollm2-135m, tasks/piqa")
+    parser.add_argument("--study", type=Path, help="fetch everything that this study needs")
+    parser.add_argument("--catalogue", type=Path, default=Path("config/assets.yaml"), help="%(default)s")
+    parser.add_argument("--resources", type=Path, default=Path("resources"), help="%(default)s")
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    """Download, check and convert models, corpora and tasks into the resources folder."""
+    from hfprune import assets
+    from hfprune.study import Catalogue, Study, check_references, load, nearest, study_assets
+
+    catalogue = load(Catalogue, arguments.catalogue)
+    wanted = list(arguments.assets)
+    if arguments.study:
+        study = load(Study, arguments.study)
+        check_references(study, catalogue, str(arguments.study))
+        wanted += study_assets(study)
+    if not wanted:
+        raise HfpruneError("name what to fetch: KIND/NAME, or --study FILE")
+    fetchers = {"models": assets.fetch_model, "corpora": assets.fetch_corpus, "tasks": assets.fetch_task}
+    known = [f"{kind}/{name}" for kind in fetchers for name in getattr(catalogue, kind)]
+    for asset in wanted:
+        if asset not in known:
+            raise HfpruneError(f"{arguments.catalogue}: no asset {asset!r}{nearest(asset, known)}")
+        kind, name = asset.split("/")
+        out = arguments.resources / asset
+        print(f"fetch {asset} -> {out}", file=sys.stderr)
+        fetchers[kind](name, getattr(catalogue, kind)[name], out, arguments.resources / "downloads")
+
+
+# --- calibrate, score, plan ----------------------------------------------------------------------------
+
+
+def _add_calibrate(commands: Any) -> None:
+    example = (
+        "hfprune calibrate --model resources/models/smollm2-135m --corpus resources/corpora/c4-sample "
+        "--sequences 16 --length 256 --sampling pack --out blocks.safetensors"
+    )
+    parser = _command(commands, _calibrate, example)
+    _model_flag(parser)
+    _text_flags(parser)
+    parser.add_argument("--sampling", choices=["crop", "pack"], default="crop", help="%(default)s")
+    _seed_flag(parser)
+    parser.add_argument("--out", type=Path, required=True)
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    """Draw seeded blocks of tokens from a corpus."""
+    from hfprune.calibration import save_blocks
+    from hfprune.provenance import Stopwatch, provenance
+
+    watch = Stopwatch()
+    blocks = _blocks(arguments, arguments.sampling, arguments.seed)
+    inputs = {"model": arguments.model, "corpus": arguments.corpus}
+    settings = _settings(arguments, "sequences", "length", "sampling", "seed")
+    save_blocks(arguments.out, blocks, provenance(watch, inputs, **settings))
+
+
+def _add_score(commands: Any) -> None:
+    example = (
+        "hfprune score --model resources/models/smollm2-135m --blocks blocks.safetensors "
+        "--criterion entropy --out scores.safetensors"
+    )
+    parser = _command(commands, _score, example)
+    _model_flag(parser)
+    parser.add_argument("--blocks", type=Path, help="calibration blocks; not needed by weight criteria")
+    parser.add_argument("--criterion", required=True, help="a file in hfprune/criteria, without .py")
+    parser.add_argument("--options", type=_json, default={}, help="the criterion's options as JSON")
+    parser.add_argument("--batch-tokens", type=int, default=2048, help="tokens read at a time (%(default)s)")
+    _seed_flag(parser)
+    _dtype_flag(parser)
+    _cell_flag(parser)
+    parser.add_argument("--out", type=Path, required=True, help="scores; the cost goes to .json beside it")
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    """Give every MLP neuron a score by a criterion."""
+    from hfprune.criterion import make_criterion
+
+    criterion = make_criterion(arguments.criterion, arguments.options, "--criterion/--options")
+    if criterion.needs != "weights" and not arguments.blocks:
+        raise HfpruneError(f"criterion {arguments.criterion!r} needs --blocks (see `hfprune calibrate`)")
+
+    import torch
+
+    from hfprune.calibration import load_blocks
+    from hfprune.models import load_model
+    from hfprune.provenance import Stopwatch, provenance
+    from hfprune.results import Value, write_result
+    from hfprune.scoring import Sweep, save_scores
+
+    blocks = load_blocks(arguments.blocks) if arguments.blocks else torch.empty(0, 1, dtype=torch.int32)
+    model = load_model(arguments.model, arguments.dtype)
+    watch = Stopwatch()
+    scores = criterion.scores(Sweep(model, blocks, arguments.seed, arguments.batch_tokens))
+    inputs = {"model": arguments.model} | ({"blocks": arguments.blocks} if arguments.blocks else {})
+    settings = _settings(arguments, "criterion", "batch_tokens", "seed", "dtype")
+    made = provenance(
+        watch,
+        inputs,
+        **settings,
+        options=criterion.model_dump(),
+        version=criterion.version,
+        blocks=len(blocks),
+    )
+    save_scores(arguments.out, scores, made)
+    values = [Value(metric, number) for metric, number in made["cost"].items()]
+    write_result(arguments.out.with_suffix(".json"), _cell(arguments), "cost", "", values, made)
+
+
+def _add_plan(commands: Any) -> None:
+    example = (
+        "hfprune plan --model resources/models/smollm2-135m --scores scores.safetensors --ratio 0.2 "
+        "--out plan.safetensors"
+    )
+    parser = _command(commands, _plan, example)
+    _model_flag(parser)
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--ratio", type=float, required=True, help="fraction of all parameters to remove")
+    _cell_flag(parser)
+    parser.add_argument("--out", type=Path, required=True, help="plan; its size goes to .json beside it")
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    """Cut the kept neurons for a ratio of all parameters from scores."""
+    from hfprune.models import load_skeleton
+    from hfprune.plans import apply_plan, count_parameters, make_plan, save_plan
+    from hfprune.provenance import Stopwatch, provenance
+    from hfprune.results import Value, write_result
+    from hfprune.scoring import load_scores
+
+    watch = Stopwatch()
+    model = load_skeleton(arguments.model)
+    total = count_parameters(model)
+    plan = make_plan(model, load_scores(arguments.scores), arguments.ratio)
+    apply_plan(model, plan)
+    left = count_parameters(model)
+    made = provenance(
+        watch, {"model": arguments.model, "scores": arguments.scores}, **_settings(arguments, "ratio")
+    )
+    save_plan(arguments.out, plan, made)
+    values = [Value("parameters", float(left)), Value("parameter_ratio", 1 - left / total)]
+    write_result(arguments.out.with_suffix(".json"), _cell(arguments), "size", "", values, made)
+
+
+# --- evaluate, fidelity, perplexity, export ------------------------------------------------------------
+
+
+def _add_evaluate(commands: Any) -> None:
+    example = (
+        "hfprune evaluate --model resources/models/smollm2-135m --plan plan.safetensors "
+        "--tasks resources/tasks/piqa resources/tasks/arc_easy --limit 100 --out results/by-hand"
+    )
+    parser = _command(commands, _evaluate, example)
+    _model_flag(parser)
+    _plan_flag(parser)
+    parser.add_argument("--tasks", type=Path, nargs="+", required=True, help="fetched task folders")
+    parser.add_argument("--limit", type=int, help="first documents of each task (all)")
+    _batch_flag(parser)
+    parser.add_argument("--add-bos", action=argparse.BooleanOptionalAction, default=True, help="%(default)s")
+    _dtype_flag(parser)
+    _cell_flag(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder; a finished task in it is kept")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    """Run zero-shot benchmarks through lm-eval; tasks that are already there are kept."""
+    from hfprune.assets import task_file
+    from hfprune.provenance import Stopwatch, is_current, provenance
+    from hfprune.results import write_result
+
+    data = {folder.name: task_file(folder) for folder in arguments.tasks}
+    settings = _settings(arguments, "limit", "batch_tokens", "add_bos", "dtype")
+    inputs = {
+        folder.name: {"model": arguments.model, "task": folder} | _plan_input(arguments)
+        for folder in arguments.tasks
+    }
+    missing = [
+        task for task in data if not is_current(arguments.out / f"{task}.json", inputs[task], settings)
+    ]
+    for task in sorted(set(data) - set(missing)):
+        print(f"evaluate: {task} is already there", file=sys.stderr)
+    if not missing:
+        return
+    from hfprune.evaluation.lm import PrefixTreeLM
+    from hfprune.evaluation.zeroshot import evaluate_task, offline_tasks
+    from hfprune.models import load_tokenizer
+
+    model = _load(arguments)
+    lm = PrefixTreeLM(model, load_tokenizer(arguments.model), arguments.batch_tokens, arguments.add_bos)
+    with offline_tasks({task: data[task] for task in missing}) as manager:
+        for task in missing:
+            watch = Stopwatch()
+            values, items = evaluate_task(lm, manager, task, arguments.limit)
+            made = provenance(watch, inputs[task], **settings)
+            out = arguments.out / f"{task}.json"
+            write_result(out, _cell(arguments), "zeroshot", task, values, made, items)
+
+
+def _add_fidelity(commands: Any) -> None:
+    example = (
+        "hfprune fidelity --model resources/models/smollm2-135m --plan plan.safetensors "
+        "--corpus resources/corpora/c4-sample-heldout --sequences 16 --length 256 --out fidelity.json"
+    )
+    parser = _command(commands, _fidelity, example)
+    _model_flag(parser)
+    _plan_flag(parser, required=True)
+    _text_flags(parser)
+    parser.add_argument("--top-k", type=int, default=15, help="tokens in the Jaccard index (%(default)s)")
+    _batch_flag(parser)
+    _dtype_flag(parser)
+    _cell_flag(parser)
+    parser.add_argument("--out", type=Path, required=True)
+
+
+def _fidelity(arguments: argparse.Namespace) -> None:
+    """Measure the distance of a pruned model's output distribution to the dense model's."""
+    from hfprune.evaluation.fidelity import fidelity
+    from hfprune.models import load_model
+
+    def measure(blocks: "Tensor") -> Any:
+        dense = load_model(arguments.model, arguments.dtype)
+        return fidelity(dense, _load(arguments), blocks, arguments.top_k, arguments.batch_tokens)
+
+    _measure_text(arguments, "fidelity", measure, "top_k")
+
+
+def _add_perplexity(commands: Any) -> None:
+    example = (
+        "hfprune perplexity --model resources/models/smollm2-135m "
+        "--corpus resources/corpora/wikipedia-sample --sequences 24 --length 256 --out perplexity.json"
+    )
+    parser = _command(commands, _perplexity, example)
+    _model_flag(parser)
+    _plan_flag(parser)
+    _text_flags(parser)
+    _batch_flag(parser)
+    _dtype_flag(parser)
+    _cell_flag(parser)
+    parser.add_argument("--out", type=Path, required=True)
+
+
+def _perplexity(arguments: argparse.Namespace) -> None:
+    """Measure perplexity on blocks of a corpus."""
+    from hfprune.evaluation.perplexity import perplexity
+
+    def measure(blocks: "Tensor") -> Any:
+        return perplexity(_load(arguments), blocks, arguments.batch_tokens)
+
+    _measure_text(arguments, "perplexity", measure)
+
+
+def _measure_text(arguments: argparse.Namespace, name: str, measure: Any, *extra: str) -> None:
+    """Draw blocks from the corpus, measure on them, write the result."""
+    from hfprune.provenance import Stopwatch, provenance
+    from hfprune.results import write_result
+
+    watch = Stopwatch()
+    # Seed 0 whatever the study's: every cell is measured on the same blocks.
+    values, items = measure(_blocks(arguments, "pack", seed=0))
+    inputs = {"model": arguments.model, "corpus": arguments.corpus} | _plan_input(arguments)
+    settings = _settings(arguments, "sequences", "length", "batch_tokens", "dtype", *extra)
+    made = provenance(watch, inputs, **settings)
+    write_result(arguments.out, _cell(arguments), name, arguments.corpus.name, values, made, items)
+
+
+def _add_export(commands: Any) -> None:
+    example = "hfprune export --model resources/models/smollm2-135m --plan plan.safetensors --out pruned"
+    parser = _command(commands, _export, example)
+    _model_flag(parser)
+    _plan_flag(parser, required=True)
+    _dtype_flag(parser)
+    parser.add_argument("--out", type=Path, required=True)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    """Write a pruned model as a checkpoint that plain `from_pretrained` loads."""
+    from hfprune.plans import export
+
+    export(_load(arguments), arguments.model, arguments.out)
+
+
+# --- collect, tables, figures, schema ------------------------------------------------------------------
+
+
+def _add_collect(commands: Any) -> None:
+    parser = _command(
+        commands, _collect, "hfprune collect --study config/studies/demo.yaml --results results/demo"
+    )
+    parser.add_argument("--study", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True, help="the study's results folder")
+    parser.add_argument(
+        "--partial", action="store_true", help="take what is there; the default fails on gaps"
+    )
+
+
+def _collect(arguments: argparse.Namespace) -> None:
+    """Gather a study's results into tidy tables."""
+    from hfprune.analysis.collect import collect
+    from hfprune.layout import plan_files, result_files, score_files, study_name
+    from hfprune.study import Study, load
+
+    study, name = load(Study, arguments.study), study_name(arguments.study)
+
+    def present(files: list[str]) -> list[Path]:
+        paths = [arguments.results / file for file in files]
+        missing = [path for path in paths if not path.exists()]
+        if missing and not arguments.partial:
+            raise HfpruneError(
+                f"{len(missing)} results are missing, the first is {missing[0]}; or use --partial"
+            )
+        return [path for path in paths if path.exists()]
+
+    kinds = (result_files, score_files, plan_files)
+    collect(*(present(files(name, study)) for files in kinds), arguments.results)
+
+
+def _add_tables(commands: Any) -> None:
+    parser = _command(commands, _tables, "hfprune tables --results results/demo")
+    parser.add_argument("--results", type=Path, required=True, help="folder with results.parquet")
+    parser.add_argument("--out", type=Path, help="folder (tables, in the results folder)")
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    """Write the paper's tables as CSV, Markdown and LaTeX from the tidy table."""
+    from hfprune.analysis.tables import write_tables
+
+    write_tables(arguments.results / "results.parquet", arguments.out or arguments.results / "tables")
+
+
+def _add_figures(commands: Any) -> None:
+    parser = _command(commands, _figures, "hfprune figures --results results/demo --out figures/demo")
+    parser.add_argument("--results", type=Path, required=True, help="folder with the tidy tables")
+    parser.add_argument("--out", type=Path, required=True)
+
+
+def _figures(arguments: argparse.Namespace) -> None:
+    """Draw the figures as PDF, SVG and PNG from the tidy tables."""
+    from hfprune.analysis.figures import write_figures
+
+    write_figures(arguments.results, arguments.out)
+
+
+def _add_schema(commands: Any) -> None:
+    parser = _command(commands, _schema, "hfprune schema --out workflow/schemas")
+    parser.add_argument("--out", type=Path, default=Path("workflow/schemas"), help="%(default)s")
+
+
+def _schema(arguments: argparse.Namespace) -> None:
+    """Write the JSON schemas of config, study and asset catalogue."""
+    from hfprune.files import write_json
+    from hfprune.study import Catalogue, Config, Study
+
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    for kind in (Catalogue, Config, Study):
+        path = arguments.out / f"{kind.__name__.lower()}.schema.json"
+        write_json(path, draft | kind.model_json_schema())
+
+
+# --- flags and steps that several commands share -------------------------------------------------------
+
+
+def _model_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="folder of the dense model")
+
+
+def _plan_flag(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    parser.add_argument("--plan", type=Path, required=required, help="plan to apply (none: the dense model)")
+
+
+def _text_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--corpus", type=Path, required=True, help="fetched corpus folder")
+    parser.add_argument("--sequences", type=int, required=True, help="number of blocks")
+    parser.add_argument("--length", type=int, required=True, help="tokens per block")
+
+
+def _batch_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch-tokens", type=int, default=2048, help="tokens of a forward pass (%(default)s)"
+    )
+
+
+def _seed_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="%(default)s")
+
+
+def _dtype_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "float16"], help="to compute in (as the model was saved)"
+    )
+
+
+def _cell_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cell", help="study/model/method/ratio/seed/recovery, written into the result")
+
+
+def _json(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("must be a JSON object")
+    return value
+
+
+def _settings(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in names}
+
+
+def _plan_input(arguments: argparse.Namespace) -> dict[str, Path]:
+    return {"plan": arguments.plan} if arguments.plan else {}
+
+
+def _cell(arguments: argparse.Namespace) -> "Cell":
+    from hfprune.layout import parse_cell
+    from hfprune.results import DENSE, Cell
+
+    if arguments.cell:
+        return parse_cell(arguments.cell)
+    by_hand = getattr(arguments, "criterion", None) or (
+        "pruned" if getattr(arguments, "plan", None) else DENSE
+    )
+    return Cell("by-hand", arguments.model.name, by_hand, getattr(arguments, "ratio", None), 0, "none")
+
+
+def _load(arguments: argparse.Namespace) -> "PreTrainedModel":
+    """Load the dense model and apply the plan, if one is given."""
+    from hfprune.models import load_model
+    from hfprune.plans import apply_plan, load_plan
+
+    plan = load_plan(arguments.plan) if arguments.plan else None
+    model = load_model(arguments.model, arguments.dtype)
+    if plan is not None:
+        apply_plan(model, plan)
+    return model
+
+
+def _blocks(arguments: argparse.Namespace, sampling: str, seed: int) -> "Tensor":
+    """Draw blocks from the corpus that the arguments name."""
+    from hfprune.assets import read_corpus
+    from hfprune.calibration import sample_blocks
+    from hfprune.models import load_tokenizer
+
+    return sample_blocks(
+        read_corpus(arguments.corpus),
+        load_tokenizer(arguments.model),
+        sequences=arguments.sequences,
+        length=arguments.length,
+        sampling=sampling,
+        seed=seed,
+        corpus=arguments.corpus.name,
+    )

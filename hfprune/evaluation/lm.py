@@ -1,0 +1,112 @@
+"""An lm-eval model that reads shared context once and computes only the logits that count."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from lm_eval.models.huggingface import HFLM
+from torch import Tensor
+from tqdm import tqdm
+
+from hfprune.evaluation.prefix_tree import PrefixTree, batches, pack
+from hfprune.scoring import CHUNK_LOGITS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class PrefixTreeLM(HFLM):
+    """Stock `HFLM` with another way to log-likelihoods; all else, tokenization included, is inherited.
+
+    Stock lm-eval reads the context again for every choice and takes a log-softmax over the vocabulary at
+    every position. Here sequences that begin alike are packed into trees (`prefix_tree`), and the head runs
+    only where a continuation is predicted, in chunks, in float32.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        batch_tokens: int,
+        add_bos: bool,
+    ) -> None:
+        """Wrap a loaded model; `batch_tokens` bounds the tokens of one forward pass."""
+        super().__init__(
+            pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=1, add_bos_token=add_bos
+        )
+        self.batch_tokens = batch_tokens
+
+    @torch.inference_mode()
+    def _loglikelihood_tokens(
+        self,
+        requests: list[tuple[tuple[str, str], list[int], list[int]]],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        """Return (log-likelihood of the continuation, whether it is the greedy one) for every request."""
+        inputs = [(context + target)[-(self.max_length + 1) :][:-1] for _, context, target in requests]
+        targets = [target for _, _, target in requests]
+        token_cost, pair_cost = self._costs()
+        trees = pack(inputs, token_cost, pair_cost, self.batch_tokens)
+        answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        with tqdm(total=len(requests), desc="evaluate", unit="request", disable=disable_tqdm) as bar:
+            for batch in batches(trees, self.batch_tokens):
+                found = self._answer(batch, targets)
+                for number, answer in found.items():
+                    answers[number] = answer
+                    if requests[number][0] is not None:
+                        self.cache_hook.add_partial("loglikelihood", requests[number][0], answer)
+                bar.update(len(found))
+        return answers
+
+    def _costs(self) -> tuple[float, float]:
+        """Return the floating-point operations per token and per attended pair of tokens."""
+        config = self.model.config
+        layers = self.model.model.layers
+        weights = sum(parameter.numel() for parameter in layers.parameters())
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return 2.0 * weights, 4.0 * len(layers) * config.num_attention_heads * head_dim
+
+    def _answer(self, batch: list[PrefixTree], targets: list[list[int]]) -> dict[int, tuple[float, bool]]:
+        hidden = self._read(batch)
+        rows, nodes, tokens, owners = [], [], [], []
+        for row, tree in enumerate(batch):
+            for number, path in tree.paths.items():
+                target = targets[number]
+                rows += [row] * len(target)
+                nodes += path[-len(target) :]
+                tokens += target
+                owners += [number] * len(target)
+        index = torch.tensor([rows, nodes], device=self.device)
+        log_p, greedy = self._predict(hidden, index, torch.tensor(tokens, device=self.device))
+        answers: dict[int, tuple[float, bool]] = {}
+        for owner, value, hit in zip(owners, log_p.tolist(), greedy.tolist(), strict=True):
+            total, all_hit = answers.get(owner, (0.0, True))
+            answers[owner] = (total + value, all_hit and hit)
+        return answers
+
+    def _read(self, batch: list[PrefixTree]) -> Tensor:
+        """Return the last hidden state [rows, longest, width] of a batch of trees."""
+        size = len(batch[0])
+        pad = [0] * size
+        tokens = torch.tensor([(tree.tokens + pad)[:size] for tree in batch], device=self.device)
+        depths = torch.tensor([(tree.depths + pad)[:size] for tree in batch], device=self.device)
+        mask = torch.stack([tree.mask(size) for tree in batch]).unsqueeze(1).to(self.device)
+        return self.model.model(
+            input_ids=tokens, position_ids=depths, attention_mask=mask, use_cache=False
+        ).last_hidden_state
+
+    def _predict(self, hidden: Tensor, index: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(token) [n] and whether it is the likeliest [n], at the nodes `index` [2, n] of `hidden`."""
+        # Choices of one token hang on the same node; its logits are computed once.
+        unique, inverse = index.unique(dim=1, return_inverse=True)
+        states = hidden[unique[0], unique[1]]
+        log_p = torch.empty(len(tokens), dtype=torch.float32, device=tokens.device)
+        greedy = torch.empty(len(tokens), dtype=torch.bool, device=tokens.device)
+        step = max(1, CHUNK_LOGITS // self.model.lm_head.out_features)
+        for start in range(0, len(states), step):
+            logits = self.model.lm_head(states[start : start + step]).float()
+            mine = ((inverse >= start) & (inverse < start + step)).nonzero().squeeze(1)
+            local = inverse[mine] - start
+            log_p[mine] = logits[local, tokens[mine]] - logits.logsumexp(-1)[local]
+            greedy[mine] = logits.argmax(-1)[local] == tokens[mine]
+        return log_p, greedy

@@ -1,0 +1,50 @@
+"""Perplexity on blocks of a corpus."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from hfprune.models import hidden_states
+from hfprune.results import Value
+from hfprune.scoring import CHUNK_LOGITS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@torch.inference_mode()
+def perplexity(
+    model: "PreTrainedModel", blocks: Tensor, batch_tokens: int
+) -> tuple[list[Value], pd.DataFrame]:
+    """Return exp of the mean next-token cross-entropy over all blocks [blocks, length].
+
+    A block's first token has no context and is not scored. The standard error is over blocks, by the delta
+    method. Items: one row per block with its mean cross-entropy in nats, `nll`.
+    """
+    size = max(1, batch_tokens // blocks.shape[1])
+    losses: list[float] = []
+    with tqdm(total=len(blocks), desc="perplexity", unit="block") as bar:
+        for batch in blocks.split(size):
+            tokens = batch.to(model.device, torch.int64)
+            losses += _block_losses(model, tokens).tolist()
+            bar.update(len(batch))
+    items = pd.DataFrame({"item": range(len(losses)), "nll": losses})
+    value = torch.tensor(losses, dtype=torch.float64).mean().exp().item()
+    stderr = value * float(items["nll"].sem()) if len(items) > 1 else None
+    return [Value("perplexity", value, stderr, len(items))], items
+
+
+def _block_losses(model: "PreTrainedModel", tokens: Tensor) -> Tensor:
+    """Return the mean cross-entropy [blocks] in nats, float64."""
+    hidden = hidden_states(model, tokens)[:, :-1].flatten(0, 1)
+    targets = tokens[:, 1:].flatten()
+    step = max(1, CHUNK_LOGITS // model.lm_head.out_features)
+    losses = [
+        cross_entropy(model.lm_head(h).float(), t, reduction="none")
+        for h, t in zip(hidden.split(step), targets.split(step), strict=True)
+    ]
+    return torch.cat(losses).double().view(len(tokens), -1).mean(1)

@@ -1,0 +1,106 @@
+"""Packing token sequences that share prefixes into trees, each read in one row of a forward pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class PrefixTree:
+    """Token sequences merged where they begin alike; node i holds one token."""
+
+    tokens: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    paths: dict[int, list[int]] = field(default_factory=dict)
+    """Sequence number → its nodes, root first."""
+    _branches: list[tuple[list[int], int]] = field(default_factory=list)
+    """(ancestors, number) of each run of new nodes, from which the mask is drawn."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def add(self, number: int, sequence: Sequence[int], shared: int, stem: Sequence[int]) -> None:
+        """Add a sequence whose first `shared` tokens are the first nodes of the path `stem`."""
+        ancestors = list(stem[:shared])
+        new = range(len(self), len(self) + len(sequence) - shared)
+        self.tokens += sequence[shared:]
+        self.depths += range(shared, len(sequence))
+        self._branches.append((ancestors, len(new)))
+        self.paths[number] = ancestors + list(new)
+
+    def mask(self, size: int) -> Tensor:
+        """Return the boolean attention mask [size, size]: a node sees its ancestors and itself.
+
+        Padding beyond the tree sees itself only, so that no row of the softmax is empty.
+        """
+        mask = torch.eye(size, dtype=torch.bool)
+        start = 0
+        for ancestors, length in self._branches:
+            stop = start + length
+            mask[start:stop, ancestors] = True
+            mask[start:stop, start:stop] = torch.ones(length, length, dtype=torch.bool).tril_()
+            start = stop
+        return mask
+
+
+def pack(
+    sequences: Sequence[Sequence[int]], token_cost: float, pair_cost: float, limit: int
+) -> list[PrefixTree]:
+    """Pack sequences into trees, merging where that saves work.
+
+    A row of n nodes costs `n * token_cost + n² * pair_cost`, since attention in a row is over all pairs.
+    Sequences are visited in lexicographic order, where neighbours share the longest prefixes.
+
+    Args:
+        sequences: token sequences, none empty.
+        token_cost: floating-point operations per token outside attention.
+        pair_cost: floating-point operations per pair of tokens in attention.
+        limit: no tree grows by merging beyond this many nodes.
+
+    Returns:
+        Trees that together hold every sequence once, numbered as in `sequences`.
+    """
+
+    def cost(nodes: int) -> float:
+        return nodes * token_cost + nodes * nodes * pair_cost
+
+    trees: list[PrefixTree] = []
+    previous: Sequence[int] = ()
+    last = -1
+    for number in sorted(range(len(sequences)), key=lambda i: sequences[i]):
+        sequence = sequences[number]
+        shared = _common_prefix(previous, sequence)
+        if trees:
+            tree = trees[-1]
+            grown = len(tree) + len(sequence) - shared
+            saves = cost(grown) <= cost(len(tree)) + cost(len(sequence))
+            if shared and grown <= limit and saves:
+                tree.add(number, sequence, shared, tree.paths[last])
+                previous, last = sequence, number
+                continue
+        trees.append(PrefixTree())
+        trees[-1].add(number, sequence, 0, ())
+        previous, last = sequence, number
+    return trees
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    length = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        length += 1
+    return length
+
+
+def batches(trees: Sequence[PrefixTree], budget: int) -> list[list[PrefixTree]]:
+    """Group trees of similar size so that rows × longest row stays within `budget` tokens; longest first."""
+    result: list[list[PrefixTree]] = []
+    for tree in sorted(trees, key=len, reverse=True):
+        if result and (len(result[-1]) + 1) * len(result[-1][0]) <= budget:
+            result[-1].append(tree)
+        else:
+            result.append([tree])
+    return result

@@ -1,0 +1,89 @@
+"""Where a study's files lie: the one place that both the workflow and `hfprune collect` read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hfprune.errors import HfpruneError
+from hfprune.results import DENSE, Cell
+from hfprune.study import Study
+
+# Below results/<study>. Snakemake fills the wildcards in rules; `cell_path` fills them here.
+BLOCKS = "calibration/{model}/seed{seed}"
+SCORES = "scores/{model}/{method}/seed{seed}"
+PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
+CELL = "cells/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+
+
+def fill(pattern: str, cell: Cell) -> str:
+    """Fill a pattern's wildcards from a cell; a ratio is written without trailing zeros."""
+    ratio = "" if cell.ratio is None else f"{cell.ratio:g}"
+    return pattern.format(
+        model=cell.model, method=cell.method, ratio=ratio, seed=cell.seed, recovery=cell.recovery
+    )
+
+
+def cells(name: str, study: Study) -> Iterator[Cell]:
+    """Yield every cell of a study; the dense model, which no seed changes, once per model."""
+    for model in study.models:
+        yield Cell(name, model, DENSE, 0.0, study.seeds[0], "none")
+        for method in study.methods:
+            for ratio in study.ratios:
+                for seed in study.seeds:
+                    for recovery in study.recoveries:
+                        yield Cell(name, model, method, ratio, seed, recovery)
+
+
+def measurements(study: Study, cell: Cell) -> list[str]:
+    """Return the result files, below results/<study>, of what is measured on one cell."""
+    folder = fill(CELL, cell)
+    measures = study.measures
+    files = [
+        f"{folder}/zeroshot/{task}.json" for task in (measures.zeroshot.tasks if measures.zeroshot else [])
+    ]
+    if measures.fidelity and cell.method != DENSE:  # the dense model's distance to itself says nothing
+        files.append(f"{folder}/fidelity.json")
+    if measures.perplexity:
+        files.append(f"{folder}/perplexity.json")
+    return files
+
+
+def score_files(name: str, study: Study) -> list[str]:
+    """Return the scores of a study, below results/<study>."""
+    return _of_pruned_cells(name, study, SCORES + ".safetensors")
+
+
+def plan_files(name: str, study: Study) -> list[str]:
+    """Return the plans of a study, below results/<study>."""
+    return _of_pruned_cells(name, study, PLAN + ".safetensors")
+
+
+def result_files(name: str, study: Study) -> list[str]:
+    """Return every result file of a study, below results/<study>: scoring cost, plan size, measurements."""
+    return [
+        *_of_pruned_cells(name, study, SCORES + ".json"),
+        *_of_pruned_cells(name, study, PLAN + ".json"),
+        *(file for cell in cells(name, study) for file in measurements(study, cell)),
+    ]
+
+
+def _of_pruned_cells(name: str, study: Study, pattern: str) -> list[str]:
+    pruned = (cell for cell in cells(name, study) if cell.method != DENSE)
+    return list(dict.fromkeys(fill(pattern, cell) for cell in pruned))  # cells share scores and plans
+
+
+def parse_cell(text: str) -> Cell:
+    """Read `study/model/method/ratio/seed/recovery` as a cell; an empty ratio stands for none.
+
+    Raises:
+        HfpruneError: another form.
+    """
+    try:
+        study, model, method, ratio, seed, recovery = text.split("/")
+        return Cell(study, model, method, float(ratio) if ratio else None, int(seed), recovery)
+    except ValueError as error:
+        raise HfpruneError(f"--cell {text!r}: give study/model/method/ratio/seed/recovery") from error
+
+
+def study_name(path: Path) -> str:
+    """Return a study's name: that of its file."""
+    return path.stem

@@ -1,0 +1,20 @@
+# Everything that comes from outside, once, pinned and checked.
+
+
+rule fetch:
+    output:
+        "resources/{kind}/{name}/asset.json",
+    log:
+        "logs/fetch/{kind}/{name}.log",
+    wildcard_constraints:
+        kind="models|corpora|tasks",
+    retries: 2
+    conda:
+        ENVIRONMENT
+    params:
+        # An edited catalogue entry fetches that asset again, and no other.
+        entry=lambda wildcards: getattr(CATALOGUE, wildcards.kind)[wildcards.name].model_dump_json(),
+    message:
+        "fetch {wildcards.kind}/{wildcards.name}"
+    shell:
+        "hfprune fetch {wildcards.kind}/{wildcards.name} > {log} 2>&1"

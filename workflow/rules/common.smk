@@ -1,0 +1,110 @@
+# Shared by all rule files: the study, its paths, and functions of wildcards.
+import os
+import sys
+from pathlib import Path
+
+import torch
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+from hfprune import layout
+from hfprune.criterion import make_criterion
+from hfprune.errors import HfpruneError
+from hfprune.results import DENSE
+from hfprune.study import Catalogue, Config, Study, check_references, load, validate as strict
+
+ROOT = Path(workflow.basedir)
+# Jobs call `hfprune`, which stands beside the Python that runs Snakemake.
+shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
+
+
+def select_study():
+    """Return (path of the study file, why it was chosen)."""
+    name = strict(Config, config, "config/config.yaml").study
+    if name != "auto":
+        return Path(f"config/studies/{name}.yaml"), "as configured"
+    if torch.cuda.is_available():
+        return Path("config/studies/paper.yaml"), "a CUDA device is visible"
+    return Path("config/studies/demo.yaml"), "no CUDA device is visible"
+
+
+def load_study():
+    """Load and check study, catalogue and criteria; every problem ends the run before the first job."""
+    path, why = select_study()
+    if not path.exists():
+        known = ", ".join(sorted(study.stem for study in Path("config/studies").glob("*.yaml")))
+        raise HfpruneError(f"no study {path.stem!r} in config/studies (there are: {known})")
+    study, catalogue = load(Study, path), load(Catalogue, Path("config/assets.yaml"))
+    check_references(study, catalogue, str(path))
+    criteria = {
+        name: make_criterion(method.criterion or name, method.options, f"{path}: methods.{name}")
+        for name, method in study.methods.items()
+    }
+    return path, why, study, catalogue, criteria
+
+
+try:
+    STUDY_FILE, WHY, STUDY, CATALOGUE, CRITERIA = load_study()
+except HfpruneError as error:
+    raise WorkflowError(str(error)) from None
+
+for part, schema in (
+    (config, "config"),
+    (STUDY.model_dump(mode="json"), "study"),
+    (CATALOGUE.model_dump(mode="json"), "catalogue"),
+):
+    validate(part, str(ROOT / f"workflow/schemas/{schema}.schema.json"))
+
+NAME = layout.study_name(STUDY_FILE)
+RESULTS = f"results/{NAME}"
+FIGURES = f"figures/{NAME}"
+LOGS = f"logs/{NAME}"
+MEASURES = STUDY.measures
+TASKS = MEASURES.zeroshot.tasks if MEASURES.zeroshot else []
+ENVIRONMENT = str(ROOT / "environment.yml")
+TABLE_NAMES = ["criterion", "fidelity", "cost"]
+FIGURE_NAMES = ["accuracy", "fidelity", "tasks", "overlap", "scores"]
+TIDY = ["results.parquet", "results.csv", "overlap.csv", "score_quantiles.csv"]
+
+# The main process only: jobs in subprocesses parse this file again.
+if workflow.exec_mode == workflow.exec_mode.DEFAULT:
+    print(f"study: {NAME} ({WHY}; another: --config study=NAME)", file=sys.stderr, flush=True)
+
+
+def gpu(wildcards=None):
+    """Return how many GPUs a job takes: one where there is any."""
+    return int(torch.cuda.is_available())
+
+
+def cell_flag(wildcards):
+    """Return the `--cell` value of a job, which identifies its result."""
+    ratio, recovery = wildcards.get("ratio", ""), wildcards.get("recovery", "none")
+    return f"{NAME}/{wildcards.model}/{wildcards.method}/{ratio}/{wildcards.seed}/{recovery}"
+
+
+def plan_input(wildcards):
+    """Return the plan of a cell; the dense model has none."""
+    if wildcards.method == DENSE:
+        return []
+    return f"{RESULTS}/{layout.PLAN}.safetensors".format(**wildcards)
+
+
+def plan_flag(wildcards, input):
+    """Return the `--plan` flag of a cell, if it has a plan."""
+    return f"--plan {input.plan}" if input.plan else ""
+
+
+def blocks_input(wildcards):
+    """Return the calibration blocks of a method; weight criteria read none."""
+    if CRITERIA[wildcards.method].needs == "weights":
+        return []
+    return f"{RESULTS}/{layout.BLOCKS}.safetensors".format(**wildcards)
+
+
+def publication():
+    """Return every table and figure of the study, and the tidy tables they come from."""
+    return [
+        *expand(f"{RESULTS}/{{file}}", file=TIDY),
+        *expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=TABLE_NAMES, suffix=["csv", "md", "tex"]),
+        *expand(f"{FIGURES}/{{name}}.{{suffix}}", name=FIGURE_NAMES, suffix=["pdf", "svg", "png"]),
+    ]

@@ -1,0 +1,97 @@
+# Measurements on a cell: the dense model with the cell's plan applied in memory.
+
+
+rule evaluate:
+    input:
+        model="resources/models/{model}/asset.json",
+        plan=plan_input,
+        tasks=expand("resources/tasks/{task}/asset.json", task=TASKS),
+    output:
+        # Not removed before the job, which keeps what is finished: a new task is evaluated alone.
+        results=update(
+            expand(f"{RESULTS}/{layout.CELL}/zeroshot/{{task}}.json", task=TASKS, allow_missing=True)
+        ),
+        per_item=update(
+            expand(f"{RESULTS}/{layout.CELL}/zeroshot/{{task}}.parquet", task=TASKS, allow_missing=True)
+        ),
+    log:
+        f"{LOGS}/{layout.CELL}/zeroshot.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        gpu=gpu,
+    params:
+        model=subpath(input.model, parent=True),
+        plan=plan_flag,
+        tasks=[f"resources/tasks/{task}" for task in TASKS],
+        limit=f"--limit {MEASURES.zeroshot.limit}" if TASKS and MEASURES.zeroshot.limit else "",
+        batch_tokens=MEASURES.zeroshot.batch_tokens if TASKS else None,
+        bos="--add-bos" if TASKS and MEASURES.zeroshot.add_bos else "--no-add-bos",
+        dtype=STUDY.dtype,
+        cell=cell_flag,
+        out=lambda wildcards: f"{RESULTS}/{layout.CELL}/zeroshot".format(**wildcards),
+    message:
+        "evaluate {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+    shell:
+        "hfprune evaluate --model {params.model} {params.plan} --tasks {params.tasks} {params.limit}"
+        " --batch-tokens {params.batch_tokens} {params.bos} --dtype {params.dtype} --cell {params.cell}"
+        " --out {params.out} > {log} 2>&1"
+
+
+rule fidelity:
+    input:
+        model="resources/models/{model}/asset.json",
+        plan=plan_input,
+        corpus=f"resources/corpora/{MEASURES.fidelity.corpus}/asset.json" if MEASURES.fidelity else [],
+    output:
+        result=f"{RESULTS}/{layout.CELL}/fidelity.json",
+        per_item=f"{RESULTS}/{layout.CELL}/fidelity.parquet",
+    log:
+        f"{LOGS}/{layout.CELL}/fidelity.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        gpu=gpu,
+    params:
+        model=subpath(input.model, parent=True),
+        plan=plan_flag,
+        corpus=subpath(input.corpus, parent=True),
+        blocks=MEASURES.fidelity,
+        dtype=STUDY.dtype,
+        cell=cell_flag,
+    message:
+        "fidelity of {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+    shell:
+        "hfprune fidelity --model {params.model} {params.plan} --corpus {params.corpus}"
+        " --sequences {params.blocks.sequences} --length {params.blocks.length}"
+        " --top-k {params.blocks.top_k} --dtype {params.dtype} --cell {params.cell}"
+        " --out {output.result} > {log} 2>&1"
+
+
+rule perplexity:
+    input:
+        model="resources/models/{model}/asset.json",
+        plan=plan_input,
+        corpus=f"resources/corpora/{MEASURES.perplexity.corpus}/asset.json" if MEASURES.perplexity else [],
+    output:
+        result=f"{RESULTS}/{layout.CELL}/perplexity.json",
+        per_item=f"{RESULTS}/{layout.CELL}/perplexity.parquet",
+    log:
+        f"{LOGS}/{layout.CELL}/perplexity.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        gpu=gpu,
+    params:
+        model=subpath(input.model, parent=True),
+        plan=plan_flag,
+        corpus=subpath(input.corpus, parent=True),
+        blocks=MEASURES.perplexity,
+        dtype=STUDY.dtype,
+        cell=cell_flag,
+    message:
+        "perplexity of {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+    shell:
+        "hfprune perplexity --model {params.model} {params.plan} --corpus {params.corpus}"
+        " --sequences {params.blocks.sequences} --length {params.blocks.length}"
+        " --dtype {params.dtype} --cell {params.cell} --out {output.result} > {log} 2>&1"

@@ -1,0 +1,93 @@
+# From results to what a reader sees: tidy tables, the paper's tables, figures, the report.
+
+
+rule collect:
+    input:
+        study=STUDY_FILE,
+        results=[f"{RESULTS}/{file}" for file in layout.result_files(NAME, STUDY)],
+        scores=[f"{RESULTS}/{file}" for file in layout.score_files(NAME, STUDY)],
+        plans=[f"{RESULTS}/{file}" for file in layout.plan_files(NAME, STUDY)],
+    output:
+        tidy=expand(f"{RESULTS}/{{file}}", file=TIDY),
+    log:
+        f"{LOGS}/collect.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        results=lambda wildcards, output: Path(output.tidy[0]).parent,
+    message:
+        "collect {params.results}"
+    shell:
+        "hfprune collect --study {input.study} --results {params.results} > {log} 2>&1"
+
+
+rule tables:
+    input:
+        tidy=f"{RESULTS}/results.parquet",
+    output:
+        report(
+            expand(f"{RESULTS}/tables/{{name}}.csv", name=TABLE_NAMES),
+            category="Tables",
+            caption="../report/tables.rst",
+        ),
+        expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=TABLE_NAMES, suffix=["md", "tex"]),
+    log:
+        f"{LOGS}/tables.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        results=subpath(input.tidy, parent=True),
+    message:
+        "tables of {params.results}"
+    shell:
+        "hfprune tables --results {params.results} > {log} 2>&1"
+
+
+rule figures:
+    input:
+        tidy=expand(f"{RESULTS}/{{file}}", file=TIDY),
+    output:
+        report(
+            expand(f"{FIGURES}/{{name}}.svg", name=FIGURE_NAMES),
+            category="Figures",
+            caption="../report/figures.rst",
+        ),
+        expand(f"{FIGURES}/{{name}}.{{suffix}}", name=FIGURE_NAMES, suffix=["pdf", "png"]),
+    log:
+        f"{LOGS}/figures.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        results=lambda wildcards, input: Path(input.tidy[0]).parent,
+        figures=lambda wildcards, output: Path(output[0]).parent,
+    message:
+        "figures of {params.results}"
+    shell:
+        "hfprune figures --results {params.results} --out {params.figures} > {log} 2>&1"
+
+
+rule publication:
+    input:
+        publication(),
+
+
+rule report:
+    input:
+        publication(),
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/report.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        study=NAME,
+    message:
+        "report of {params.study}"
+    shell:
+        # Snakemake's own report of what has run; --nolock, because it runs inside this very workflow.
+        "snakemake publication --report {output} --nolock --cores 1 --config study={params.study} > {log} 2>&1"

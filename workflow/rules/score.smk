@@ -1,0 +1,76 @@
+# From a corpus to blocks, from blocks to scores, from scores to plans.
+
+
+rule calibrate:
+    input:
+        model="resources/models/{model}/asset.json",
+        corpus=f"resources/corpora/{STUDY.calibration.corpus}/asset.json",
+    output:
+        f"{RESULTS}/{layout.BLOCKS}.safetensors",
+    log:
+        f"{LOGS}/{layout.BLOCKS}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        model=subpath(input.model, parent=True),
+        corpus=subpath(input.corpus, parent=True),
+        calibration=STUDY.calibration,
+    message:
+        "calibrate {wildcards.model}, seed {wildcards.seed}"
+    shell:
+        "hfprune calibrate --model {params.model} --corpus {params.corpus}"
+        " --sequences {params.calibration.sequences} --length {params.calibration.length}"
+        " --sampling {params.calibration.sampling} --seed {wildcards.seed} --out {output} > {log} 2>&1"
+
+
+rule score:
+    input:
+        model="resources/models/{model}/asset.json",
+        blocks=blocks_input,
+    output:
+        scores=f"{RESULTS}/{layout.SCORES}.safetensors",
+        cost=f"{RESULTS}/{layout.SCORES}.json",
+    log:
+        f"{LOGS}/{layout.SCORES}.log",
+    conda:
+        ENVIRONMENT
+    # All of a small machine, since its time is a result (paper, Table 5).
+    threads: 2
+    resources:
+        gpu=gpu,
+    params:
+        model=subpath(input.model, parent=True),
+        blocks=lambda wildcards, input: f"--blocks {input.blocks}" if input.blocks else "",
+        criterion=lambda wildcards: STUDY.methods[wildcards.method].criterion or wildcards.method,
+        options=lambda wildcards: CRITERIA[wildcards.method].model_dump_json(),
+        # Not on the command line: a raised version re-runs the methods that use the criterion.
+        version=lambda wildcards: CRITERIA[wildcards.method].version,
+        dtype=STUDY.dtype,
+        cell=cell_flag,
+    message:
+        "score {wildcards.model} by {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "hfprune score --model {params.model} {params.blocks} --criterion {params.criterion}"
+        " --options {params.options:q} --seed {wildcards.seed} --dtype {params.dtype}"
+        " --cell {params.cell} --out {output.scores} > {log} 2>&1"
+
+
+rule plan:
+    input:
+        model="resources/models/{model}/asset.json",
+        scores=f"{RESULTS}/{layout.SCORES}.safetensors",
+    output:
+        plan=f"{RESULTS}/{layout.PLAN}.safetensors",
+        size=f"{RESULTS}/{layout.PLAN}.json",
+    log:
+        f"{LOGS}/{layout.PLAN}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        model=subpath(input.model, parent=True),
+        cell=cell_flag,
+    message:
+        "plan {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+    shell:
+        "hfprune plan --model {params.model} --scores {input.scores} --ratio {wildcards.ratio}"
+        " --cell {params.cell} --out {output.plan} > {log} 2>&1"
