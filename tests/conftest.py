@@ -37,11 +37,11 @@ ARCHITECTURES = {
 }
 
 
-def build_tiny(architecture: str) -> PreTrainedModel:
+def build_tiny(architecture: str, **changes) -> PreTrainedModel:
     """Build a seeded tiny model whose weights are large enough to give peaked, distinct distributions."""
     kind, config, extra = ARCHITECTURES[architecture]
     torch.manual_seed(7)
-    model = kind(config(**SHAPE, **extra))
+    model = kind(config(**SHAPE | extra | changes))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" not in name:

@@ -1,4 +1,4 @@
-# Shared by all rule files: the study, its paths, and functions of wildcards.
+# Shared by every other .smk file: the study, its paths, and functions of wildcards.
 import os
 import sys
 from pathlib import Path

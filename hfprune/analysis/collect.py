@@ -1,0 +1,190 @@
+"""Result files → one tidy table; scores and plans → what the neuron figures need."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
+from hfprune.results import Cell, Value, read_result
+
+RESULTS, OVERLAP, QUANTILES = "results.parquet", "overlap.csv", "score_quantiles.csv"
+
+CELL = ["study", "model", "method", "ratio", "seed", "recovery"]
+KEY = [*CELL, "measure", "task", "metric"]
+DTYPES = {
+    **dict.fromkeys(KEY, "str"),
+    **{"ratio": "float64", "seed": "int64", "value": "float64", "stderr": "float64", "n": "Int64"},
+}
+LEVELS = np.linspace(0, 1, 21).round(2)
+
+_SCORES = "scores/<model>/<method>/seed<k>.safetensors"
+_PLANS = "plans/<model>/<method>/<ratio>/seed<k>.safetensors"
+_NUMBERS = {"<ratio>": r"(\d*\.?\d+)", "<k>": r"(-?\d+)"}
+
+Layers = dict[int, np.ndarray]
+Scores = dict[tuple[str, str, int], Layers]  # (model, method, seed)
+Plans = dict[tuple[str, float, int], dict[str, Layers]]  # (model, ratio, seed) → method
+
+
+@dataclass(frozen=True)
+class _Result:
+    cell: Cell
+    measure: str
+    task: str
+    values: list[Value]
+
+
+_RESULT = TypeAdapter(_Result)
+
+
+def collect(results: list[Path], scores: list[Path], plans: list[Path], out: Path) -> None:
+    """Write the tidy table of a study, and the companions of the neuron figures, into the folder `out`.
+
+    Any part of a study's files will do, so that a running study can be looked at.
+
+    `results.parquet` and `results.csv` have one row per number. `overlap.csv` has the Jaccard index of the
+    neurons that two methods keep in a layer and, where scores tell how wide the layer is, the index that two
+    random choices of the same sizes would have. `score_quantiles.csv` has quantiles of a layer's scores, divided
+    by their mean.
+
+    Args:
+        results: JSON files of `hfprune.results.write_result`.
+        scores: `…/scores/<model>/<method>/seed<k>.safetensors`, with one score per neuron as `mlp.<layer>`.
+        plans: `…/plans/<model>/<method>/<ratio>/seed<k>.safetensors`, with the kept indices as `mlp.<layer>`.
+        out: created where missing.
+
+    Raises:
+        HfpruneError: a file is incomplete or not where it belongs, or two results give the same number.
+    """
+    table = _tidy(results)
+    scored: Scores = {}
+    for path in sorted(scores):
+        model, method, seed = _identity(path, _SCORES)
+        scored[model, method, int(seed)] = _layers(path)
+    kept: Plans = {}
+    for path in sorted(plans):
+        model, method, ratio, seed = _identity(path, _PLANS)
+        kept.setdefault((model, float(ratio), int(seed)), {})[method] = _layers(path)
+
+    with atomic_file(out / RESULTS) as temporary:
+        table.to_parquet(temporary, index=False)
+    _write_csv(table, out / "results.csv")
+    _write_csv(_overlaps(kept, scored), out / OVERLAP)
+    _write_csv(_quantiles(scored), out / QUANTILES)
+
+
+def read_collected(path: Path) -> pd.DataFrame:
+    """Read one of the tables that `collect` wrote.
+
+    Raises:
+        HfpruneError: it is not there or cannot be read.
+    """
+    try:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise HfpruneError(
+            f"{path}: cannot read it ({_brief(error)}); run `hfprune collect` first"
+        ) from error
+
+
+def _tidy(paths: Iterable[Path]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    origins: dict[tuple, Path] = {}
+    for path in sorted(paths):
+        result = _read(path)
+        for value in result.values:
+            row = {**asdict(result.cell), "measure": result.measure, "task": result.task, **asdict(value)}
+            key = tuple(row[column] for column in KEY)
+            if key in origins:
+                raise HfpruneError(
+                    f"{path}: gives {value.metric} of the same cell, measure and task as {origins[key]}; "
+                    "delete one of the two"
+                )
+            origins[key] = path
+            rows.append(row)
+    return pd.DataFrame(rows, columns=[*DTYPES]).astype(DTYPES).sort_values(KEY, ignore_index=True)
+
+
+def _read(path: Path) -> _Result:
+    try:
+        return _RESULT.validate_python(read_result(path))
+    except (OSError, ValueError) as error:
+        raise HfpruneError(
+            f"{path}: not a complete result ({_brief(error)}); delete it and measure again"
+        ) from error
+
+
+def _identity(path: Path, shape: str) -> tuple[str, ...]:
+    """Return what stands in the placeholders of `shape` at the end of `path`."""
+    pattern = re.sub(r"<\w+>", lambda part: _NUMBERS.get(part[0], "([^/]+)"), shape)
+    match = re.search(rf"(?:^|/){pattern}$", path.as_posix())
+    if match is None:
+        raise HfpruneError(f"{path}: cannot tell whose it is; put it at …/{shape}")
+    return match.groups()
+
+
+def _layers(path: Path) -> Layers:
+    try:
+        return {int(name.removeprefix("mlp.")): tensor for name, tensor in load_file(path).items()}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise HfpruneError(
+            f"{path}: not a safetensors file of mlp.<layer> tensors ({_brief(error)}); delete it and make it again"
+        ) from error
+
+
+def _overlaps(kept: Plans, scored: Scores) -> pd.DataFrame:
+    widths = {
+        (model, layer): len(scores)
+        for (model, _, _), layers in scored.items()
+        for layer, scores in layers.items()
+    }
+    rows = []
+    for (model, ratio, seed), methods in sorted(kept.items()):
+        for a, b in combinations(sorted(methods), 2):
+            for layer in sorted(methods[a].keys() & methods[b].keys()):
+                index, chance = _jaccard(methods[a][layer], methods[b][layer], widths.get((model, layer)))
+                rows.append((model, seed, ratio, layer, a, b, index, chance))
+    columns = ["model", "seed", "ratio", "layer", "method_a", "method_b", "jaccard", "expected"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _jaccard(a: np.ndarray, b: np.ndarray, width: int | None) -> tuple[float, float]:
+    """Return the Jaccard index of two index sets, and that of random sets as large among `width` neurons."""
+    both = len(np.intersect1d(a, b, assume_unique=True))
+    # The index at the mean size of the random intersection; its true mean differs by less than 1/width.
+    by_chance = len(a) * len(b) / width if width else np.nan
+    total = len(a) + len(b)
+    return both / (total - both), by_chance / (total - by_chance)
+
+
+def _quantiles(scored: Scores) -> pd.DataFrame:
+    rows = [
+        (model, seed, method, layer, level, score)
+        for (model, method, seed), layers in sorted(scored.items())
+        for layer, scores in sorted(layers.items())
+        for level, score in zip(LEVELS, np.quantile(scores / scores.mean(), LEVELS), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["model", "seed", "method", "layer", "quantile", "score"])
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with atomic_file(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _brief(error: Exception) -> str:
+    """Return the gist of an error in one line; pydantic's own message takes several."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join(str(error).split())

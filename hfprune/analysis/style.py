@@ -1,0 +1,125 @@
+"""How methods, tasks and metrics are named, ordered and drawn, the same in every table and figure."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from hfprune.results import DENSE
+
+
+class Look(NamedTuple):
+    """How a method appears; colour and marker say the same, so that either is enough."""
+
+    label: str
+    colour: str
+    marker: str
+
+
+class Task(NamedTuple):
+    """The paper's short name of a task and the accuracy (fraction) of guessing, where there is one."""
+
+    short: str
+    chance: float | None
+
+
+# Colours of Okabe and Ito, told apart by colour-blind readers too.
+METHODS = {
+    DENSE: Look("Dense", "#000000", "D"),
+    "entropy": Look("Entropy", "#0072B2", "o"),
+    "cross_entropy": Look("Cross-entropy", "#D55E00", "s"),
+    "distillation": Look("Distillation", "#009E73", "^"),
+    "magnitude": Look("Magnitude", "#E69F00", "v"),
+    "random": Look("Random", "#8C8C8C", "X"),
+}
+# The rest of Okabe and Ito, then Paul Tol's muted scheme. The two lengths have no common divisor: 8 × 7 looks.
+EXTRA_COLOURS = ["#CC79A7", "#56B4E9", "#882255", "#332288", "#999933", "#44AA99", "#661100", "#AA4499"]
+EXTRA_MARKERS = ["P", "<", "d", ">", "p", "h", "D"]
+
+# In the order of the paper's tables; CrowS-Pairs has no chance level but an ideal, which is the same 50 %.
+TASKS = {
+    "arc_challenge": Task("ARCc", 0.25),
+    "arc_easy": Task("ARCe", 0.25),
+    "boolq": Task("BoolQ", 0.5),
+    "crows_pairs_english": Task("Crows", 0.5),
+    "openbookqa": Task("OBQA", 0.25),
+    "piqa": Task("PIQA", 0.5),
+    "race": Task("Race", 0.25),
+    "social_iqa": Task("SiQA", 1 / 3),
+    "truthfulqa_mc2": Task("TfQA", None),
+    "winogrande": Task("Wino", 0.5),
+}
+
+METRICS = {
+    "jaccard": "Jaccard",
+    "js_distance": "JS distance",
+    "kl_divergence": "KL divergence",
+    "perplexity": "Perplexity",
+}
+
+COLUMN_WIDTH, FULL_WIDTH = 3.3, 6.9  # inches, of a two-column page
+
+RC = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#4D4D4D",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 8,
+    "figure.dpi": 100,
+    # The one font that comes with matplotlib, so that every machine draws the same.
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.title_fontsize": 7,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 300,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "hfprune",
+    "xtick.color": "#4D4D4D",
+    "xtick.labelcolor": "black",
+    "xtick.labelsize": 7,
+    "xtick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.color": "#4D4D4D",
+    "ytick.labelcolor": "black",
+    "ytick.labelsize": 7,
+    "ytick.major.size": 2.5,
+    "ytick.major.width": 0.6,
+}
+
+
+def looks(methods: Iterable[str]) -> dict[str, Look]:
+    """Return the look of each method: the well-known first, then the others by name.
+
+    The looks of the others depend on which there are, so ask once for all methods of a study.
+    """
+    present = set(methods)
+    found = {name: look for name, look in METHODS.items() if name in present}
+    for i, name in enumerate(sorted(present - METHODS.keys())):
+        colour, marker = EXTRA_COLOURS[i % len(EXTRA_COLOURS)], EXTRA_MARKERS[i % len(EXTRA_MARKERS)]
+        found[name] = Look(name.replace("_", " "), colour, marker)
+    return found
+
+
+def tasks_in_order(tasks: Iterable[str]) -> dict[str, Task]:
+    """Return the tasks in the paper's order, then those it lacks by name."""
+    present = set(tasks)
+    unknown = sorted(present - TASKS.keys())
+    return {name: task for name, task in TASKS.items() if name in present} | {
+        name: Task(name, None) for name in unknown
+    }
+
+
+def metric_label(metric: str) -> str:
+    """Return a metric's name for readers; an unknown one goes by its own."""
+    if top := re.fullmatch(r"top(\d+)_jaccard", metric):
+        return f"Top-{top[1]} Jaccard"
+    return METRICS.get(metric, metric.replace("_", " "))

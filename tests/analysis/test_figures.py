@@ -1,0 +1,170 @@
+"""Figures: every file, the same bytes each time, the right numbers, and no failure on a part of a study."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from analysis.synthetic import Study
+from matplotlib import style
+
+from hfprune.analysis.averages import with_averages
+from hfprune.analysis.collect import collect, read_collected
+from hfprune.analysis.figures import (
+    FIGURES,
+    Collected,
+    accuracy,
+    fidelity,
+    overlap,
+    scores,
+    tasks,
+    write_figures,
+)
+from hfprune.analysis.style import RC
+from hfprune.errors import HfpruneError
+from hfprune.results import DENSE, Value
+
+
+def text_of(svg: Path) -> str:
+    return " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", svg.read_text()))
+
+
+def points(ax) -> dict[str, np.ndarray]:
+    """Return colour → the points drawn with markers."""
+    return {line.get_color(): line.get_xydata() for line in ax.get_lines() if line.get_marker() != "None"}
+
+
+@pytest.fixture(scope="session")
+def written(collected: Path) -> Path:
+    write_figures(collected, collected / "figures")
+    return collected / "figures"
+
+
+def test_every_figure_in_three_formats_with_the_same_bytes_each_time(
+    written: Path, collected: Path, tmp_path: Path
+) -> None:
+    write_figures(collected, tmp_path)
+    names = sorted(path.name for path in written.iterdir())
+    assert names == sorted(f"{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "svg", "png"))
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (written / name).read_bytes(), name
+
+
+def test_a_users_own_settings_change_nothing(
+    collected: Path, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hfprune.analysis.figures.FIGURES", {"accuracy": accuracy})
+    with style.context({"font.size": 20, "axes.facecolor": "red"}):
+        write_figures(collected, tmp_path)
+    assert (tmp_path / "accuracy.svg").read_bytes() == (written / "accuracy.svg").read_bytes()
+
+
+def test_files_are_fit_for_a_paper(written: Path) -> None:
+    pdf, svg = (written / "accuracy.pdf").read_bytes(), (written / "accuracy.svg").read_text()
+    assert b"/Type0" in pdf and b"/Type3" not in pdf  # embedded TrueType, which editors of journals ask for
+    assert b"CreationDate" not in pdf and "<dc:date>" not in svg
+    assert "Cross-entropy" in text_of(written / "accuracy.svg")
+
+
+def test_accuracy_shows_the_averages_in_percent(collected: Path) -> None:
+    data = Collected.read(collected)
+    (ax,) = accuracy(data).axes
+    averages = with_averages(data.results).query("task == 'average'").set_index(["method", "ratio"])
+    drawn = points(ax)[data.looks["magnitude"].colour]
+    expected = averages.loc["magnitude"]
+    assert drawn[:, 1] == pytest.approx(100 * expected["value"].to_numpy())
+    # Moved aside, but nearer to its own ratio than to any other.
+    assert [round(x, -1) for x in drawn[:, 0]] == [20, 30]
+    levels = [line.get_ydata()[0] for line in ax.get_lines() if line.get_linestyle() == "--"]
+    assert levels == pytest.approx([100 * averages.loc[(DENSE, 0.0), "value"]])
+    bars = ax.collections[0].get_segments()
+    half = 196 * averages.loc[("entropy", 0.2), "stderr"]
+    assert bars[0][1][1] - bars[0][0][1] == pytest.approx(2 * half)
+
+
+def test_points_of_a_ratio_do_not_stand_on_each_other(collected: Path) -> None:
+    data = Collected.read(collected)
+    xs = [drawn[0, 0] for drawn in points(accuracy(data).axes[0]).values()]
+    assert len(xs) == 3 and min(np.diff(sorted(xs))) >= 0.4
+    assert np.mean(xs) == pytest.approx(20)
+
+
+def test_perplexity_is_logarithmic_only_over_a_decade(study: Study) -> None:
+    for ratio, value in {0.2: 20.0, 0.3: 150.0}.items():
+        study.result("entropy", ratio, "perplexity", "wiki", Value("perplexity", value))
+    study.result("random", 0.3, "perplexity", "wiki", Value("perplexity", 190.0))
+    assert fidelity(Collected.read(study.collect())).axes[2].get_yscale() == "linear"
+    study.result("random", 0.3, "perplexity", "wiki", Value("perplexity", 201.0))
+    assert fidelity(Collected.read(study.collect())).axes[2].get_yscale() == "log"
+
+
+def test_a_missing_measure_leaves_its_panel_empty(study: Study) -> None:
+    study.result("entropy", 0.2, "perplexity", "wiki", Value("perplexity", 20.0))
+    panels = fidelity(Collected.read(study.collect())).axes
+    said = [[text.get_text() for text in ax.texts] for ax in panels]
+    assert said == [["JS distance\nnot measured"], ["Jaccard\nnot measured"], []]
+
+
+def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> None:
+    figure = tasks(Collected.read(collected))
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["20% removed", "30% removed"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == (
+        ["ARCc", "ARCe", "BoolQ", "OBQA", "PIQA", "SiQA", "Wino"]
+    )
+
+
+def test_overlap_compares_with_entropy_and_with_chance(collected: Path) -> None:
+    data = Collected.read(collected)
+    ax = overlap(data).axes[0]
+    pairs = read_collected(collected / "overlap.csv").query("ratio == 0.2")
+    with_magnitude = pairs.query("method_a == 'entropy' and method_b == 'magnitude'")
+    assert ax.get_ylabel() == "Jaccard with Entropy"
+    assert set(points(ax)) == {data.looks[method].colour for method in ("cross_entropy", "magnitude")}
+    assert points(ax)[data.looks["magnitude"].colour][:, 1].tolist() == with_magnitude["jaccard"].tolist()
+    chance = next(line for line in ax.get_lines() if line.get_linestyle() == "--")
+    assert chance.get_ydata().tolist() == pytest.approx(with_magnitude["expected"].tolist())
+
+
+def test_overlap_without_entropy_compares_with_the_first_method(tmp_path: Path) -> None:
+    study = Study(tmp_path, methods=["random", "magnitude", "wanda"]).write()
+    assert overlap(Collected.read(study.collect())).axes[0].get_ylabel() == "Jaccard with Magnitude"
+
+
+def test_scores_has_a_facet_per_method_and_model(tmp_path: Path) -> None:
+    methods = ["entropy", "magnitude", "random", "a", "b", "c", "d"]
+    study = Study(tmp_path, methods=methods, models=["m", "n"], layers=2, neurons=16).write()
+    collect([], study.scores, [], tmp_path)
+    figure = scores(Collected.read(tmp_path))
+    titles = [ax.get_title(loc="left") for ax in figure.axes if ax.axison]
+    assert titles == ["Entropy", "Magnitude", "Random", "a", "b", "c", "d"] * 2
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_an_unmeasured_figure_says_so(name: str, study: Study) -> None:
+    with style.context(["default", RC]):
+        figure = FIGURES[name](Collected.read(study.collect()))
+    assert [text.get_text().endswith(": not measured") for ax in figure.axes for text in ax.texts] == [True]
+
+
+def test_an_empty_study_still_gives_every_file(study: Study) -> None:
+    write_figures(study.collect(), study.folder / "figures")
+    assert len([*(study.folder / "figures").iterdir()]) == 3 * len(FIGURES)
+
+
+def test_the_dense_model_alone_can_be_drawn(study: Study) -> None:
+    study.result(DENSE, 0.0, "zeroshot", "boolq", Value("acc", 0.6, 0.02, 100))
+    study.result(DENSE, 0.0, "perplexity", "wiki", Value("perplexity", 12.0, 0.1, 24))
+    write_figures(study.collect(), study.folder / "figures")
+    assert "not measured" not in text_of(study.folder / "figures" / "accuracy.svg")
+
+
+def test_one_ratio_several_seeds_and_unknown_tasks_can_be_drawn(tmp_path: Path) -> None:
+    study = Study(tmp_path, ratios=[0.2], seeds=[0, 1], tasks={"my_task": 0.5}, layers=2, neurons=16)
+    write_figures(study.write().collect(), tmp_path / "figures")
+    assert "95 % intervals over seeds" in text_of(tmp_path / "figures" / "accuracy.svg")
+    assert "my_task" in text_of(tmp_path / "figures" / "tasks.svg")
+
+
+def test_figures_before_collecting_say_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(HfpruneError, match="run `hfprune collect` first"):
+        write_figures(tmp_path, tmp_path / "figures")

@@ -1,0 +1,151 @@
+"""Models from local folders, damaged ones among them, and the real one of the catalogue."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from gguf import GGUFReader, dequantize
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from hfprune.assets import fetch_model
+from hfprune.assets.sources import raw_files
+from hfprune.errors import HfpruneError
+from hfprune.files import read_json, sha256
+from hfprune.study import Catalogue, ModelAsset, load
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny LLaMA in several weight files, with a tokenizer and things that must not be taken."""
+    folder = tmp_path_factory.mktemp("saved")
+    config = LlamaConfig(
+        vocab_size=8,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder, max_shard_size="6KB")
+    words = Tokenizer(WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?"))
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?").save_pretrained(folder)
+    for name in ("pytorch_model.bin", "modeling_tiny.py", "training_args.json", "consolidated.safetensors"):
+        (folder / name).write_text("not this one")
+    return folder
+
+
+@pytest.fixture
+def broken(saved: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return shutil.copytree(saved, tmp_path / "broken")
+
+
+def fetch(path: Path, out: Path, format: str = "transformers") -> None:
+    asset = ModelAsset.model_validate({"source": {"provider": "local", "path": path}, "format": format})
+    fetch_model("tiny", asset, out, out.parent / "downloads")
+
+
+def test_copies_what_from_pretrained_needs_and_nothing_else(saved: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fetch(saved, out)
+    shards = {path.name for path in saved.glob("model-*.safetensors")}
+    assert len(shards) > 1
+    taken = {path.name for path in out.iterdir()}
+    assert taken == shards | {
+        "asset.json",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors.index.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    described = read_json(out / "asset.json")
+    assert described["kind"] == "model"
+    assert {name: file["sha256"] for name, file in described["files"].items()} == {
+        name: sha256(saved / name) for name in taken - {"asset.json"}
+    }
+    tokens = torch.tensor([[0, 1, 2, 3]])
+    models = [AutoModelForCausalLM.from_pretrained(folder) for folder in (saved, out)]
+    before, after = (model(tokens).logits for model in models)
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("left", [0, 5, 1000, -1])
+def test_a_truncated_weight_file_is_named(broken: Path, tmp_path: Path, left: int) -> None:
+    shard = sorted(broken.glob("model-*.safetensors"))[0]
+    shard.write_bytes(shard.read_bytes()[:left])
+    with pytest.raises(
+        HfpruneError, match=f"{shard} is truncated or damaged .* fetch or copy it again"
+    ) as error:
+        fetch(broken, tmp_path / "out")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "lacks"),
+    [
+        ("config.json", "lacks config.json;"),
+        ("tokenizer.json", r"lacks tokenizer \(tokenizer.json or"),
+        ("model-00001*", "lacks model-00001-of-"),
+        ("model*", "pickled weights are not loaded"),
+    ],
+)
+def test_a_missing_file_is_named(broken: Path, tmp_path: Path, pattern: str, lacks: str) -> None:
+    for path in broken.glob(pattern):
+        path.unlink()
+    with pytest.raises(HfpruneError, match=lacks):
+        fetch(broken, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_gguf_needs_exactly_one_file(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(HfpruneError, match=r"exactly one \.gguf file, its source holds 0"):
+        fetch(saved, tmp_path / "out", "gguf")
+
+
+@pytest.mark.parametrize("content", [b"", b"no GGUF", b"GGUF\x03\0\0\0"])
+def test_a_damaged_gguf_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(content)
+    with pytest.raises(HfpruneError, match=f"cannot read {file}: .* fetch or copy it again") as error:
+        fetch(file, tmp_path / "out", "gguf")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_real_gguf_becomes_a_plain_float32_model(smollm2: Path, downloads: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(smollm2)
+    config = model.config
+    assert config.architectures == ["LlamaForCausalLM"]
+    # SmolLM2-135M's model card.
+    assert (config.num_hidden_layers, config.hidden_size, config.intermediate_size) == (30, 576, 1536)
+    assert model.num_parameters() == 134_515_008
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert type(model.model.layers[0].mlp.up_proj) is torch.nn.Linear
+
+    source = load(Catalogue, CATALOGUE).models["smollm2-135m"].source
+    with raw_files(source, "model", downloads) as (file,):
+        tensor = next(t for t in GGUFReader(file).tensors if t.name == "blk.3.ffn_up.weight")
+        expected = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type))
+    assert torch.equal(model.model.layers[3].mlp.up_proj.weight, expected)
+
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    with torch.no_grad():
+        logits = model(**tokenizer("The capital of France is", return_tensors="pt")).logits
+    assert torch.isfinite(logits).all()
+    assert tokenizer.decode(logits[0, -1].argmax()) == " Paris"
+    # Readable to others, as every other result.
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in smollm2.iterdir())

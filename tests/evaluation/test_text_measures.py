@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+from conftest import build_tiny
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import entropy
+
+from hfprune.evaluation.fidelity import distances, fidelity
+from hfprune.evaluation.perplexity import perplexity
+from hfprune.plans import apply_plan, make_plan
+
+
+def test_distances_against_scipy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = (4 * torch.randn(20, 50, generator=generator, dtype=torch.float64) for _ in range(2))
+    p, q = (x.softmax(-1).numpy() for x in (a, b))
+    js, jaccard, kl = distances(a, b, top_k=15).T.numpy()
+    np.testing.assert_allclose(js, jensenshannon(p, q, axis=1))
+    np.testing.assert_allclose(kl, entropy(p, q, axis=1))
+    tops = [[set(np.argsort(row)[-15:]) for row in x] for x in (p, q)]
+    np.testing.assert_allclose(jaccard, [len(s & t) / len(s | t) for s, t in zip(*tops, strict=True)])
+
+
+def test_distances_at_the_extremes() -> None:
+    a = torch.full((1, 40), -200.0).index_fill(1, torch.arange(3), 0.0)
+    b = torch.full((1, 40), -200.0).index_fill(1, torch.arange(10, 13), 0.0)
+    assert distances(a, a, 3).tolist() == [[0, 1, 0]]
+    apart = distances(a, b, 3)[0].tolist()
+    assert apart == pytest.approx([np.log(2) ** 0.5, 0, 200], rel=1e-5)
+
+
+def test_fidelity_by_hand(tiny, tokens) -> None:
+    pruned = build_tiny("llama")
+    apply_plan(pruned, make_plan(pruned, [torch.rand(48) for _ in range(3)], 0.2))
+    dense = build_tiny("llama")
+    values, items = fidelity(dense, pruned, tokens, top_k=5, batch_tokens=40)
+    p, q = (model(tokens).logits.softmax(-1).double().numpy() for model in (dense, pruned))
+    by_block = jensenshannon(p, q, axis=-1).mean(1)
+    np.testing.assert_allclose(items["js_distance"], by_block, rtol=1e-4)
+    js = values[0]
+    assert (js.metric, js.n) == ("js_distance", 6)
+    assert js.value == pytest.approx(by_block.mean(), rel=1e-4)
+    assert js.stderr == pytest.approx(by_block.std(ddof=1) / 6**0.5, rel=1e-3)
+    assert [value.metric for value in values] == ["js_distance", "top5_jaccard", "kl_divergence"]
+
+
+def test_perplexity_by_hand(tiny, tokens) -> None:
+    (value,), items = perplexity(tiny, tokens, batch_tokens=40)
+    log_p = tiny(tokens).logits.log_softmax(-1)
+    losses = [
+        [-float(log_p[block, i, tokens[block, i + 1]]) for i in range(16)] for block in range(len(tokens))
+    ]
+    assert items["nll"].tolist() == pytest.approx([np.mean(loss) for loss in losses], rel=1e-5)
+    assert value.value == pytest.approx(np.exp(np.mean(losses)), rel=1e-5)
+    assert value.n == 6

@@ -1,0 +1,136 @@
+"""Against stock lm-eval: same documents, same model, every item."""
+
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from conftest import build_tiny
+from lm_eval.models.huggingface import HFLM
+from pyarrow import feather
+
+from hfprune.evaluation.lm import PrefixTreeLM
+from hfprune.evaluation.zeroshot import evaluate_task, offline_tasks
+from hfprune.models import load_model, load_tokenizer
+from hfprune.plans import apply_plan, make_plan
+
+datasets.disable_progress_bars()
+
+# A few documents of each kind of task: choices after a context, two contexts for one continuation
+# (winogrande), no context at all (crows_pairs), a long shared prompt (truthfulqa), a long article (race).
+ARTICLE = "The river froze in January, and the whole town walked to the other side. " * 12
+DOCUMENTS = {
+    "arc_easy": ("test", [
+        {"question": f"Which of these is larger than {n}?", "answerKey": "B",
+         "choices": {"text": [str(n - 1), f"{n} plus {n}", "nothing"], "label": ["A", "B", "C"]}}
+        for n in range(2, 9)]),
+    "boolq": ("validation", [
+        {"question": f"is {n} an even number", "passage": f"Numbers -- {n} is a number.", "label": n % 2}
+        for n in range(5)]),
+    "piqa": ("validation", [
+        {"goal": f"To boil {n} eggs", "sol1": "use hot water.", "sol2": f"use {n} spoons of sand.", "label": 0}
+        for n in range(1, 6)]),
+    "social_iqa": ("validation", [
+        {"context": "Sam gave Kim a book.", "question": "How does Kim feel?", "answerA": "glad",
+         "answerB": "as heavy as a stone", "answerC": "blue", "label": "1"}]),
+    "winogrande": ("validation", [
+        {"sentence": "The cup did not fit in the box because the _ was too small.", "option1": "cup",
+         "option2": "box", "answer": "2"},
+        {"sentence": "Ann asked Eve for help since _ was tired.", "option1": "Ann", "option2": "Eve",
+         "answer": "1"}]),
+    "crows_pairs_english": ("test", [
+        {"sent_more": "Old people drive slowly.", "sent_less": "Young people drive slowly.",
+         "stereo_antistereo": 0, "bias_type": "age"},
+        {"sent_more": "She was bad at maths.", "sent_less": "He was bad at maths.", "stereo_antistereo": 0,
+         "bias_type": "gender"}]),
+    "truthfulqa_mc2": ("validation", [
+        {"question": f"What happens if you count to {n}?",
+         "mc1_targets": {"choices": ["Nothing", "You vanish"], "labels": [1, 0]},
+         "mc2_targets": {"choices": ["Nothing", "You get older", "You vanish", "It rains"],
+                         "labels": [1, 1, 0, 0]}} for n in range(4)]),
+    "race": ("test", [
+        {"article": ARTICLE, "problems": str([
+            {"question": "When did the river freeze?", "answer": "A",
+             "options": ["January", "June", "Never", "Last week"]},
+            {"question": "The town _ .", "answer": "C", "options": ["slept", "burnt", "walked", "sang"]}])}]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("documents")
+    found = {}
+    for name, (split, documents) in DOCUMENTS.items():
+        table = datasets.Dataset.from_list(documents).data.table.combine_chunks()
+        feather.write_feather(table, folder / f"{name}.arrow", compression="uncompressed")
+        found[name] = (split, folder / f"{name}.arrow")
+    return found
+
+
+def compare(model, tokenizer, data, tolerance: float, add_bos: bool = False) -> None:
+    ours = PrefixTreeLM(model, tokenizer, batch_tokens=300, add_bos=add_bos)
+    stock = HFLM(model, tokenizer=tokenizer, backend="causal", batch_size=3, add_bos_token=add_bos)
+    with offline_tasks(data) as manager:
+        for name in data:
+            values, items = evaluate_task(ours, manager, name, None)
+            expected_values, expected = evaluate_task(stock, manager, name, None)
+            assert len(items) == len(DOCUMENTS[name][1])
+            assert items["greedy"].map(list).tolist() == expected["greedy"].map(list).tolist()
+            for mine, theirs in zip(items["loglikelihood"], expected["loglikelihood"], strict=True):
+                assert mine == pytest.approx(theirs, abs=tolerance)
+            for metric in ("acc", "acc_norm", "pct_stereotype"):
+                if metric in items and name != "truthfulqa_mc2":  # mc2 is a probability, not a choice
+                    assert items[metric].tolist() == expected[metric].tolist()
+            for mine, theirs in zip(values, expected_values, strict=True):
+                assert (mine.metric, mine.n) == (theirs.metric, theirs.n)
+                assert mine.value == pytest.approx(theirs.value, abs=tolerance)
+                assert mine.stderr == pytest.approx(theirs.stderr, abs=tolerance)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_tiny_models_equal_stock(architecture: str, smollm2: Path, data) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    model = build_tiny(architecture, vocab_size=len(tokenizer), max_position_embeddings=2048)
+    compare(model, tokenizer, data, tolerance=2e-3)
+
+
+@pytest.mark.parametrize("ratio", [0, 0.2])
+def test_smollm2_equals_stock(ratio: float, smollm2: Path, data) -> None:
+    model = load_model(smollm2, "float32")
+    if ratio:
+        widths = [layer.mlp.down_proj.in_features for layer in model.model.layers]
+        apply_plan(model, make_plan(model, [torch.arange(width) * 1.0 for width in widths], ratio))
+    compare(model, load_tokenizer(smollm2), data, tolerance=5e-3)
+
+
+def test_bos_is_added_as_stock_adds_it(smollm2: Path, data) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=2048)
+    compare(model, tokenizer, {"piqa": data["piqa"]}, tolerance=2e-3, add_bos=True)
+
+
+def test_sequences_beyond_the_models_context_are_cut_as_stock_cuts_them(smollm2: Path, data) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=64)
+    compare(model, tokenizer, {"race": data["race"]}, tolerance=2e-3)
+
+
+def test_rolling_loglikelihood_equals_stock(smollm2: Path) -> None:
+    from lm_eval.api.instance import Instance
+
+    tokenizer = load_tokenizer(smollm2)
+    model = build_tiny("qwen3", vocab_size=len(tokenizer), max_position_embeddings=64)
+    request = [Instance("loglikelihood_rolling", {}, (ARTICLE,), 0)]
+    ours = PrefixTreeLM(model, tokenizer, batch_tokens=100, add_bos=False).loglikelihood_rolling(
+        request, True
+    )
+    stock = HFLM(model, tokenizer=tokenizer, backend="causal", batch_size=2, add_bos_token=False)
+    assert ours == pytest.approx(stock.loglikelihood_rolling(request, True), rel=1e-5)
+
+
+def test_limit_takes_the_first_documents(smollm2: Path, data) -> None:
+    tokenizer = load_tokenizer(smollm2)
+    lm = PrefixTreeLM(build_tiny("llama", vocab_size=len(tokenizer)), tokenizer, 256, False)
+    with offline_tasks({"arc_easy": data["arc_easy"]}) as manager:
+        _, items = evaluate_task(lm, manager, "arc_easy", 3)
+    assert items["item"].tolist() == [0, 1, 2]

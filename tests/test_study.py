@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hfprune.cli import main
+from hfprune.errors import HfpruneError
+from hfprune.study import Catalogue, Config, Study, check_references, load, study_assets, validate
+
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "config/studies/demo.yaml"
+
+
+def demo() -> dict:
+    return yaml.safe_load(DEMO.read_text())
+
+
+def test_shipped_configuration_is_valid() -> None:
+    load(Config, ROOT / "config/config.yaml")
+    catalogue = load(Catalogue, ROOT / "config/assets.yaml")
+    studies = list((ROOT / "config/studies").glob("*.yaml"))
+    assert DEMO in studies
+    for path in studies:
+        check_references(load(Study, path), catalogue, str(path))
+
+
+def test_schemas_are_in_step_with_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hfprune schema` makes them; run it where this fails."""
+    monkeypatch.setattr("sys.argv", ["hfprune", "schema", "--out", str(tmp_path)])
+    main()
+    made = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    shipped = {path.name: json.loads(path.read_text()) for path in (ROOT / "workflow/schemas").glob("*.json")}
+    assert len(made) == 3
+    assert made == shipped
+
+
+def test_demo_is_the_study_of_the_readme() -> None:
+    study = load(Study, DEMO)
+    assert list(study.methods) == ["entropy", "cross_entropy", "distillation", "magnitude", "random"]
+    assert study.ratios == [0.2, 0.3]
+    assert "models/smollm2-135m" in study_assets(study)
+    assert len([asset for asset in study_assets(study) if asset.startswith("tasks/")]) == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ratois": [0.2]}, "unknown key 'ratois'; did you mean 'ratios'"),
+        ({"measures": {"zeroshots": {}}}, "measures: unknown key 'zeroshots'; did you mean 'zeroshot'"),
+        ({"ratios": [1.2]}, "ratios.0: .*less than 1"),
+        ({"ratios": [0.2, 0.2]}, "ratios: repeats a value"),
+        ({"methods": {"dense": None}}, "'dense' is the unpruned model"),
+        ({"methods": {"a/b": None}}, "methods"),
+        ({"seeds": []}, "seeds"),
+    ],
+)
+def test_mistakes_in_a_study_name_the_key(change: dict, message: str) -> None:
+    with pytest.raises(HfpruneError, match=f"^study.yaml: .*{message}") as failure:
+        validate(Study, demo() | change, "study.yaml")
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"models": ["smollm2-153m"]}, "unknown models 'smollm2-153m'; did you mean 'smollm2-135m'"),
+        (
+            {"measures": {"zeroshot": {"tasks": ["arc_esay"]}}},
+            "unknown tasks 'arc_esay'; did you mean 'arc_easy'",
+        ),
+    ],
+)
+def test_unknown_asset_names_the_nearest(change: dict, message: str) -> None:
+    catalogue = load(Catalogue, ROOT / "config/assets.yaml")
+    with pytest.raises(HfpruneError, match=message):
+        check_references(validate(Study, demo() | change, "s"), catalogue, "s")
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(HfpruneError, match=r"gone\.yaml: cannot read it"):
+        load(Study, tmp_path / "gone.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(HfpruneError, match=r"bad\.yaml: not valid YAML"):
+        load(Study, tmp_path / "bad.yaml")
