@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
         _add_fetch,
+        _add_budget,
         _add_calibrate,
         _add_score,
         _add_plan,
@@ -94,7 +95,11 @@ def _fetch(arguments: argparse.Namespace) -> None:
         wanted += study_assets(study)
     if not wanted:
         raise HfpruneError("name what to fetch: KIND/NAME, or --study FILE")
-    fetchers = {"models": assets.fetch_model, "corpora": assets.fetch_corpus, "tasks": assets.fetch_task}
+    fetchers: dict[str, Any] = {
+        "models": assets.fetch_model,
+        "corpora": assets.fetch_corpus,
+        "tasks": assets.fetch_task,
+    }
     known = [f"{kind}/{name}" for kind in fetchers for name in getattr(catalogue, kind)]
     for asset in wanted:
         if asset not in known:
@@ -105,7 +110,30 @@ def _fetch(arguments: argparse.Namespace) -> None:
         fetchers[kind](name, getattr(catalogue, kind)[name], out, arguments.resources / "downloads")
 
 
-# --- calibrate, score, plan ----------------------------------------------------------------------------
+# --- budget, calibrate, score, plan ----------------------------------------------------------------------------
+
+
+def _add_budget(commands: Any) -> None:
+    example = "hfprune budget --model resources/models/smollm2-135m --ratios 0.2 0.3"
+    parser = _command(commands, _budget, example)
+    _model_flag(parser)
+    parser.add_argument("--ratios", type=float, nargs="+", required=True, help="fractions of all parameters")
+    parser.add_argument("--out", type=Path, help="also write it here, as JSON")
+
+
+def _budget(arguments: argparse.Namespace) -> None:
+    """Say how many neurons a layer keeps at each ratio; fail if one cannot be reached."""
+    from hfprune.files import write_json
+    from hfprune.models import gated_mlps, load_skeleton
+    from hfprune.plans import count_parameters, kept_width
+
+    model = load_skeleton(arguments.model)
+    width, total = gated_mlps(model)[0].width, count_parameters(model)
+    kept = {f"{ratio:g}": kept_width(model, ratio) for ratio in arguments.ratios}
+    for ratio, count in kept.items():
+        print(f"ratio {ratio} of {total:,} parameters: keep {count:,} of {width:,} neurons a layer")
+    if arguments.out:
+        write_json(arguments.out, {"parameters": total, "neurons": width, "kept": kept})
 
 
 def _add_calibrate(commands: Any) -> None:
@@ -388,8 +416,10 @@ def _collect(arguments: argparse.Namespace) -> None:
             )
         return [path for path in paths if path.exists()]
 
-    kinds = (result_files, score_files, plan_files)
-    collect(*(present(files(name, study)) for files in kinds), arguments.results)
+    results, scores, plans = (
+        present(files(name, study)) for files in (result_files, score_files, plan_files)
+    )
+    collect(results, scores, plans, arguments.results)
 
 
 def _add_tables(commands: Any) -> None:

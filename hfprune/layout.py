@@ -9,6 +9,7 @@ from hfprune.study import Study
 
 # Below results/<study>. Snakemake fills the wildcards in rules; `cell_path` fills them here.
 BLOCKS = "calibration/{model}/seed{seed}"
+BUDGET = "budgets/{model}"
 SCORES = "scores/{model}/{method}/seed{seed}"
 PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
 CELL = "cells/{model}/{method}/{ratio}/seed{seed}/{recovery}"

@@ -49,8 +49,9 @@ def gated_mlps(model: "PreTrainedModel") -> list[GatedMLP]:
 def _gated_mlp(name: str, index: int, layer: nn.Module) -> GatedMLP:
     mlp = getattr(layer, "mlp", None)
     parts = [getattr(mlp, part, None) for part in ("gate_proj", "up_proj", "down_proj")]
-    if all(isinstance(part, nn.Linear) for part in parts):
-        return GatedMLP(mlp, *parts)
+    linears = [part for part in parts if isinstance(part, nn.Linear)]
+    if isinstance(mlp, nn.Module) and len(linears) == len(parts):
+        return GatedMLP(mlp, *linears)
     if hasattr(mlp, "experts"):
         reason = "is a mixture of experts"
     elif hasattr(mlp, "gate_up_proj"):

@@ -134,7 +134,7 @@ def apply_plan(model: "PreTrainedModel", plan: Plan) -> None:
         _slice(mlp.up, index, 0)
         _slice(mlp.down, index, 1)
         if hasattr(mlp.module, "intermediate_size"):
-            mlp.module.intermediate_size = len(kept)
+            mlp.module.intermediate_size = len(kept)  # type: ignore[assignment]
     widths = {len(kept) for kept in plan}
     if len(widths) == 1:
         model.config.intermediate_size = widths.pop()

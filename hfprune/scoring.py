@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,9 +33,9 @@ CHUNK_LOGITS = 2**25
 class Positions:
     """What a criterion may want to know about the n positions of a chunk of logits, besides the logits."""
 
-    targets: Tensor | None = None
+    targets: Tensor = None  # type: ignore[assignment]  # so that a criterion need not check
     """Next tokens [n]; only with `needs_targets`, which leaves out each sequence's last position."""
-    teacher: Tensor | None = None
+    teacher: Tensor = None  # type: ignore[assignment]
     """The dense model's logits [n, vocabulary] at the same positions, float32; only with `needs_teacher`."""
 
 
@@ -52,7 +52,7 @@ class Sweep:
     """Tokens [sequences, length]."""
     seed: int = 0
     batch_tokens: int = 2048
-    chunk: int = field(default=0)
+    chunk: int = 0
     """Positions whose logits are held at a time; 0 chooses by vocabulary size."""
 
     def gradient_scores(
@@ -107,17 +107,18 @@ class Sweep:
         if positions == 0:
             raise HfpruneError("blocks of one token have no next token to score; choose a longer length")
         inputs = hidden[:, :positions].flatten(0, 1)
-        targets = tokens[:, 1:].flatten() if criterion.needs_targets else None
-        dense = None if teacher is None else teacher[:, :positions].flatten(0, 1)
+        targets = tokens[:, 1:].flatten()
+        dense = teacher[:, :positions].flatten(0, 1) if teacher is not None else inputs
         result = torch.empty_like(inputs)
         step = self.chunk or max(1, CHUNK_LOGITS // head.out_features)
         for start in range(0, len(inputs), step):
             part = slice(start, start + step)
             logits = head(inputs[part]).float()
-            context = Positions(
-                targets=None if targets is None else targets[part],
-                teacher=head(dense[part]).float() if criterion.needs_teacher else None,
-            )
+            context = Positions()
+            if criterion.needs_targets:
+                context = replace(context, targets=targets[part])
+            if criterion.needs_teacher:
+                context = replace(context, teacher=head(dense[part]).float())
             gradient = criterion.gradient(logits, context).div_(positions)
             result[part] = gradient.to(hidden.dtype) @ head.weight
         full = torch.zeros_like(hidden)

@@ -69,7 +69,7 @@ def pack(
     trees: list[PrefixTree] = []
     previous: Sequence[int] = ()
     last = -1
-    for number in sorted(range(len(sequences)), key=lambda i: sequences[i]):
+    for number in sorted(range(len(sequences)), key=lambda i: list(sequences[i])):
         sequence = sequences[number]
         shared = _common_prefix(previous, sequence)
         if trees:

@@ -53,7 +53,8 @@ for part, schema in (
     (STUDY.model_dump(mode="json"), "study"),
     (CATALOGUE.model_dump(mode="json"), "catalogue"),
 ):
-    validate(part, str(ROOT / f"workflow/schemas/{schema}.schema.json"))
+    # Without defaults: Snakemake would fill in those of every provider.
+    validate(part, str(ROOT / f"workflow/schemas/{schema}.schema.json"), set_default=False)
 
 NAME = layout.study_name(STUDY_FILE)
 RESULTS = f"results/{NAME}"
@@ -102,8 +103,10 @@ def blocks_input(wildcards):
 
 
 def publication():
-    """Return every table and figure of the study, and the tidy tables they come from."""
+    """Return every table and figure of the study, and all that they come from."""
     return [
+        # Every result by name: one that was deleted is made again only if a target asks for it.
+        *(f"{RESULTS}/{file}" for file in layout.result_files(NAME, STUDY)),
         *expand(f"{RESULTS}/{{file}}", file=TIDY),
         *expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=TABLE_NAMES, suffix=["csv", "md", "tex"]),
         *expand(f"{FIGURES}/{{name}}.{{suffix}}", name=FIGURE_NAMES, suffix=["pdf", "svg", "png"]),

@@ -1,4 +1,22 @@
-# From a corpus to blocks, from blocks to scores, from scores to plans.
+# From a corpus to blocks, from blocks to scores, from scores and a parameter budget to plans.
+
+
+rule budget:
+    input:
+        model="resources/models/{model}/asset.json",
+    output:
+        f"{RESULTS}/{layout.BUDGET}.json",
+    log:
+        f"{LOGS}/{layout.BUDGET}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        model=subpath(input.model, parent=True),
+        ratios=STUDY.ratios,
+    message:
+        "budget of {wildcards.model} at {params.ratios}"
+    shell:
+        "hfprune budget --model {params.model} --ratios {params.ratios} --out {output} > {log} 2>&1"
 
 
 rule calibrate:
@@ -26,6 +44,8 @@ rule calibrate:
 rule score:
     input:
         model="resources/models/{model}/asset.json",
+        # A ratio that cannot be reached fails before hours of scoring; a new ratio needs no new scores.
+        budget=ancient(f"{RESULTS}/{layout.BUDGET}.json"),
         blocks=blocks_input,
     output:
         scores=f"{RESULTS}/{layout.SCORES}.safetensors",

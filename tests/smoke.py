@@ -1,0 +1,111 @@
+"""The smoke study: tiny LLaMA, Qwen2 and Qwen3 built on the spot, in a project folder of their own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from conftest import build_tiny
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+ROOT = Path(__file__).parents[1]
+TEXT = [
+    f"In the year {1800 + n} the {place} had {n * 7} houses, {n} wells and a market every {n % 6 + 2} days. "
+    * 3
+    for n, place in enumerate(["harbour", "valley", "old town", "mill", "island", "fort"] * 8)
+]
+TASKS = {
+    "arc_easy": [
+        {"question": f"Which is larger than {n}?", "answerKey": "B",
+         "choices": {"text": [str(n - 1), str(n + n), "nothing"], "label": ["A", "B", "C"]}}
+        for n in range(2, 12)],
+    "crows_pairs_english": [
+        {"sent_more": f"The {who} drive slowly.", "sent_less": "The young drive slowly.",
+         "stereo_antistereo": 0, "bias_type": "age"} for who in ("old", "tired", "rich", "poor")],
+    "piqa": [
+        {"goal": f"To boil {n} eggs", "sol1": "use water.", "sol2": f"use {n} spoons of sand.", "label": n % 2}
+        for n in range(1, 9)],
+}  # fmt: skip
+STUDY = {
+    "models": ["llama", "qwen2", "qwen3"],
+    "methods": {"entropy": None, "distillation": None, "random": None},
+    "ratios": [0.15],
+    "dtype": "float32",
+    "calibration": {"corpus": "text", "sequences": 6, "length": 32},
+    "measures": {
+        "zeroshot": {"tasks": ["arc_easy", "crows_pairs_english"], "batch_tokens": 256},
+        "fidelity": {"corpus": "text", "sequences": 4, "length": 32},
+        "perplexity": {"corpus": "text", "sequences": 4, "length": 32},
+    },
+}
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Train a byte-level tokenizer that, like LLaMA's, puts BOS first."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXT, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+
+
+def save_model(architecture: str, folder: Path) -> None:
+    """Write a tiny model with a tokenizer as a user's own model folder."""
+    tokenizer = build_tokenizer()
+    build_tiny(architecture, vocab_size=len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def make_project(folder: Path) -> None:
+    """Lay out a project: this repository's workflow, with a smoke study over local assets."""
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "workflow", folder / "workflow")
+    (folder / "config/studies").mkdir(parents=True)
+    (folder / "data").mkdir()
+    (folder / "data/text.txt").write_text("\n".join(TEXT))
+    catalogue: dict = {"models": {}, "corpora": {}, "tasks": {}}
+    for architecture in STUDY["models"]:
+        save_model(architecture, folder / "data" / architecture)
+        catalogue["models"][architecture] = {"source": local(folder / "data" / architecture)}
+    catalogue["corpora"]["text"] = {"source": local(folder / "data/text.txt"), "format": "lines"}
+    for task, documents in TASKS.items():
+        path = folder / f"data/{task}.jsonl"
+        path.write_text("\n".join(map(json.dumps, documents)))
+        catalogue["tasks"][task] = {"source": local(path), "format": "jsonl", "rows": len(documents)}
+    write(folder / "config/assets.yaml", catalogue)
+    write(folder / "config/config.yaml", {"study": "smoke"})
+    write(folder / "config/studies/smoke.yaml", STUDY)
+
+
+def local(path: Path) -> dict[str, str]:
+    return {"provider": "local", "path": str(path)}
+
+
+def write(path: Path, data: dict) -> None:
+    path.write_text(yaml.safe_dump(data))
+
+
+def snakemake(folder: Path, *arguments: str, check: bool = True) -> str:
+    """Run Snakemake in a project folder and return what it printed; on failure show that."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    # No CUDA: the tests are the same everywhere. A coloured terminal would put codes between words.
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "NO_COLOR": "1"}
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    output = run.stdout + run.stderr
+    if check and run.returncode != 0:
+        raise AssertionError(f"snakemake failed:\n{output[-5000:]}")
+    if not check:
+        assert run.returncode != 0, output[-2000:]
+    return output

@@ -1,0 +1,188 @@
+"""The workflow from end to end on the smoke study: every rule, on three architectures."""
+
+import hashlib
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from smoke import STUDY, make_project, snakemake, write
+
+CELLS = "results/smoke/cells"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project whose smoke study has run, and what the run printed."""
+    folder = tmp_path_factory.mktemp("project")
+    make_project(folder)
+    return folder, snakemake(folder)
+
+
+@pytest.fixture
+def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of the finished project that a test may change; times are kept, as Snakemake goes by them."""
+    return Path(shutil.copytree(finished[0], tmp_path / "project", copy_function=shutil.copy2))
+
+
+def contents(folder: Path, pattern: str) -> dict[str, str]:
+    files = [path for path in folder.glob(pattern) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Read the last job statistics that Snakemake printed."""
+    lines = output[output.rindex("Job stats:") :].splitlines()[3:]
+    rows = [line.split() for line in lines[: lines.index("")]]
+    return {row[0]: int(row[1]) for row in rows if row[0] != "total"}
+
+
+def change(path: Path, **changes) -> None:
+    write(path, yaml.safe_load(path.read_text()) | changes)
+
+
+def test_first_line_says_which_study_and_why(finished) -> None:
+    first = next(line for line in finished[1].splitlines() if line.startswith("study:"))
+    assert first == "study: smoke (as configured; another: --config study=NAME)"
+
+
+def test_every_result_table_and_figure_is_there(finished) -> None:
+    folder, _ = finished
+    results, figures = folder / "results/smoke", folder / "figures/smoke"
+    tidy = pd.read_parquet(results / "results.parquet")
+    assert set(tidy["model"]) == {"llama", "qwen2", "qwen3"}
+    assert set(tidy["method"]) == {"dense", "entropy", "distillation", "random"}
+    assert set(tidy["measure"]) == {"zeroshot", "fidelity", "perplexity", "cost", "size"}
+    assert tidy["value"].notna().all()
+    removed = tidy.loc[tidy["metric"] == "parameter_ratio", "value"]
+    assert removed.between(0.14, 0.16).all()
+    for name in ("criterion", "fidelity", "cost"):
+        for suffix in ("csv", "md", "tex"):
+            assert "entropy" in (results / f"tables/{name}.{suffix}").read_text().lower()
+    for name in ("accuracy", "fidelity", "tasks", "overlap", "scores"):
+        for suffix in ("pdf", "svg", "png"):
+            assert (figures / f"{name}.{suffix}").stat().st_size > 3000
+    html = (results / "report.html").read_text()
+    assert "criterion.csv" in html and "accuracy.svg" in html
+
+
+def test_result_holds_its_provenance_and_its_items(finished) -> None:
+    path = finished[0] / CELLS / "qwen2/entropy/0.15/seed0/none/zeroshot/arc_easy.json"
+    result = json.loads(path.read_text())
+    made = result["provenance"]
+    assert result["cell"]["method"] == "entropy"
+    assert {"torch", "transformers", "lm_eval", "python"} <= set(made["packages"])
+    assert {"model", "plan", "task"} == set(made["inputs"])
+    assert all(len(value) == 64 for value in made["inputs"].values())
+    assert made["settings"]["dtype"] == "float32"
+    assert made["cost"]["seconds"] > 0 < made["cost"]["peak_memory_bytes"]
+    items = pd.read_parquet(path.with_suffix(".parquet"))
+    (accuracy,) = [value for value in result["values"] if value["metric"] == "acc"]
+    assert len(items) == accuracy["n"] == 10
+    assert items["acc"].mean() == pytest.approx(accuracy["value"])
+
+
+def test_second_run_has_nothing_to_do(project: Path) -> None:
+    start = time.monotonic()
+    assert "Nothing to be done" in snakemake(project)
+    assert time.monotonic() - start < 60
+
+
+def test_removed_result_is_made_again_with_what_depends_on_it(project: Path) -> None:
+    before = contents(project, "results/smoke/scores/**/*")
+    (project / CELLS / "llama/random/0.15/seed0/none/perplexity.json").unlink()
+    done = jobs(snakemake(project))
+    assert done == {"perplexity": 1, "collect": 1, "tables": 1, "figures": 1, "report": 1, "all": 1}
+    assert contents(project, "results/smoke/scores/**/*") == before
+    assert "Nothing to be done" in snakemake(project)
+
+
+def test_removed_task_result_is_evaluated_alone(project: Path) -> None:
+    folder = project / CELLS / "llama/random/0.15/seed0/none/zeroshot"
+    (folder / "arc_easy.json").unlink()
+    kept = contents(folder, "crows*")
+    done = jobs(snakemake(project))
+    assert done == {"evaluate": 1, "collect": 1, "tables": 1, "figures": 1, "report": 1, "all": 1}
+    assert contents(folder, "crows*") == kept
+    assert (folder / "arc_easy.json").exists()
+
+
+def test_added_task_is_evaluated_alone(project: Path) -> None:
+    before = contents(project, f"{CELLS}/**/*.json")
+    measures = STUDY["measures"] | {"zeroshot": {"tasks": ["arc_easy", "crows_pairs_english", "piqa"]}}
+    measures["zeroshot"]["batch_tokens"] = 256
+    change(project / "config/studies/smoke.yaml", measures=measures)
+    done = jobs(snakemake(project))
+    assert set(done) == {"fetch", "evaluate", "collect", "tables", "figures", "report", "all"}
+    after = contents(project, f"{CELLS}/**/*.json")
+    new = set(after) - set(before)
+    assert len(new) == 12
+    assert all(path.endswith("/piqa.json") for path in new)
+    assert {path: after[path] for path in before} == before
+    assert "Nothing to be done" in snakemake(project)
+
+
+def test_added_method_runs_its_cells_only(project: Path) -> None:
+    before = contents(project, f"{CELLS}/**/*.json")
+    change(project / "config/studies/smoke.yaml", methods=STUDY["methods"] | {"magnitude": None})
+    done = jobs(snakemake(project))
+    assert {
+        rule: done[rule] for rule in ("score", "plan", "evaluate", "fidelity", "perplexity")
+    } == dict.fromkeys(("score", "plan", "evaluate", "fidelity", "perplexity"), 3)
+    after = contents(project, f"{CELLS}/**/*.json")
+    assert {path: after[path] for path in before} == before
+
+
+def test_raised_criterion_version_reruns_that_method_only(project: Path) -> None:
+    """What a version is for: edits of the package are not seen by Snakemake."""
+    common = project / "workflow/rules/common.smk"
+    common.write_text(common.read_text() + '\n\ntype(CRITERIA["random"]).version = 99\n')
+    done = jobs(snakemake(project, "--dry-run"))
+    assert done["score"] == 3
+    assert "score llama by random" in snakemake(project, "--dry-run")
+
+
+def test_tables_and_figures_come_out_byte_for_byte(project: Path) -> None:
+    before = contents(project, "results/smoke/tables/*") | contents(project, "figures/smoke/*")
+    assert len(before) == 24
+    shutil.rmtree(project / "results/smoke/tables")
+    shutil.rmtree(project / "figures")
+    snakemake(project, "publication")
+    assert contents(project, "results/smoke/tables/*") | contents(project, "figures/smoke/*") == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ratois": [0.2]}, "config/studies/smoke.yaml: unknown key 'ratois'; did you mean 'ratios'?"),
+        (
+            {"methods": {"entropi": None}},
+            "methods.entropi: unknown criterion 'entropi'; did you mean 'entropy'?",
+        ),
+        ({"models": ["lama"]}, "unknown models 'lama'; did you mean 'llama'?"),
+    ],
+)
+def test_bad_study_ends_before_the_first_job(project: Path, changes: dict, message: str) -> None:
+    before = contents(project, "results/**/*")
+    change(project / "config/studies/smoke.yaml", **changes)
+    output = snakemake(project, check=False)
+    assert message in output
+    assert "Traceback" not in output
+    assert contents(project, "results/**/*") == before
+
+
+def test_unknown_study_names_those_there_are(project: Path) -> None:
+    output = snakemake(project, "--config", "study=smokey", check=False)
+    assert "no study 'smokey' in config/studies (there are: smoke)" in output
+
+
+def test_unreachable_ratio_fails_early_and_costs_nothing(project: Path) -> None:
+    before = contents(project, f"{CELLS}/**/*")
+    change(project / "config/studies/smoke.yaml", ratios=[0.15, 0.95])
+    output = snakemake(project, check=False)
+    assert "ratio 0.95 cannot be reached" in output
+    assert "at most 0." in output
+    assert contents(project, f"{CELLS}/**/*") == before
