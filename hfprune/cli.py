@@ -171,7 +171,7 @@ def _add_score(commands: Any) -> None:
     parser.add_argument("--blocks", type=Path, help="calibration blocks; not needed by weight criteria")
     parser.add_argument("--criterion", required=True, help="a file in hfprune/criteria, without .py")
     parser.add_argument("--options", type=_json, default={}, help="the criterion's options as JSON")
-    parser.add_argument("--batch-tokens", type=int, default=2048, help="tokens read at a time (%(default)s)")
+    _batch_flag(parser)
     _seed_flag(parser)
     _dtype_flag(parser)
     _cell_flag(parser)
@@ -194,6 +194,7 @@ def _score(arguments: argparse.Namespace) -> None:
     from hfprune.results import Value, write_result
     from hfprune.scoring import Sweep, save_scores
 
+    _fix_batch_tokens(arguments)
     blocks = load_blocks(arguments.blocks) if arguments.blocks else torch.empty(0, 1, dtype=torch.int32)
     model = load_model(arguments.model, arguments.dtype)
     watch = Stopwatch()
@@ -274,6 +275,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from hfprune.provenance import Stopwatch, is_current, provenance
     from hfprune.results import write_result
 
+    _fix_batch_tokens(arguments)
     data = {folder.name: task_file(folder) for folder in arguments.tasks}
     settings = _settings(arguments, "limit", "batch_tokens", "add_bos", "dtype")
     inputs = {
@@ -360,6 +362,7 @@ def _measure_text(arguments: argparse.Namespace, name: str, measure: Any, *extra
     from hfprune.provenance import Stopwatch, provenance
     from hfprune.results import write_result
 
+    _fix_batch_tokens(arguments)
     watch = Stopwatch()
     # Seed 0 whatever the study's: every cell is measured on the same blocks.
     values, items = measure(_blocks(arguments, "pack", seed=0))
@@ -482,9 +485,7 @@ def _text_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _batch_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--batch-tokens", type=int, default=2048, help="tokens of a forward pass (%(default)s)"
-    )
+    parser.add_argument("--batch-tokens", type=int, help="tokens of a forward pass (by device)")
 
 
 def _seed_flag(parser: argparse.ArgumentParser) -> None:
@@ -499,6 +500,14 @@ def _dtype_flag(parser: argparse.ArgumentParser) -> None:
 
 def _cell_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cell", help="study/model/method/ratio/seed/recovery, written into the result")
+
+
+def _fix_batch_tokens(arguments: argparse.Namespace) -> None:
+    """Settle the batch size before it is recorded, since results drift with it in low precision."""
+    if arguments.batch_tokens is None:
+        from hfprune.models import default_batch_tokens
+
+        arguments.batch_tokens = default_batch_tokens()
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Sweep:
     blocks: Tensor
     """Tokens [sequences, length]."""
     seed: int = 0
-    batch_tokens: int = 2048
+    batch_tokens: int = 512
     chunk: int = 0
     """Positions whose logits are held at a time; 0 chooses by vocabulary size."""
 

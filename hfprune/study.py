@@ -131,7 +131,9 @@ class Zeroshot(Strict):
 
     tasks: list[Name] = Field(min_length=1)
     limit: PositiveInt | None = Field(default=None, description="first documents of each task; null: all")
-    batch_tokens: PositiveInt = Field(default=4096, description="token budget of one forward pass")
+    batch_tokens: PositiveInt | None = Field(
+        default=None, description="token budget of one forward pass; null: by device"
+    )
     add_bos: bool = Field(default=True, description="prepend BOS, as the official evaluation does")
 
 

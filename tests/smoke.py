@@ -32,7 +32,7 @@ TASKS = {
 }  # fmt: skip
 STUDY = {
     "models": ["llama", "qwen2", "qwen3"],
-    "methods": {"entropy": None, "distillation": None, "random": None},
+    "methods": {"entropy": None, "random": None},
     "ratios": [0.15],
     "dtype": "float32",
     "calibration": {"corpus": "text", "sequences": 6, "length": 32},

@@ -42,7 +42,15 @@ def fetch_corpus(name: str, asset: CorpusAsset, out: Path, downloads: Path) -> N
 
 
 def read_corpus(folder: Path) -> list[str]:
-    """Return the documents of a fetched corpus, in order."""
+    """Return the documents of a fetched corpus, in order.
+
+    Raises:
+        HfpruneError: not a fetched corpus.
+    """
+    if not (folder / "corpus.arrow").is_file():
+        raise HfpruneError(
+            f"{folder}: not a fetched corpus; get it with `hfprune fetch corpora/{folder.name}`"
+        )
     return read_table(folder / "corpus.arrow")["text"].to_pylist()
 
 

@@ -39,7 +39,13 @@ def fetch_task(name: str, asset: TaskAsset, out: Path, downloads: Path) -> None:
 
 
 def task_file(folder: Path) -> tuple[str, Path]:
-    """Return the split's name and the Arrow file of a fetched task."""
+    """Return the split's name and the Arrow file of a fetched task.
+
+    Raises:
+        HfpruneError: not a fetched task.
+    """
+    if not (folder / "asset.json").is_file():
+        raise HfpruneError(f"{folder}: not a fetched task; get it with `hfprune fetch tasks/{folder.name}`")
     split = read_json(folder / "asset.json")["split"]
     return split, folder / f"{split}.arrow"
 

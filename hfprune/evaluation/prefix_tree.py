@@ -95,12 +95,21 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     return length
 
 
+# Largest share of padding in a batch. What less would save, more and smaller batches would cost.
+PADDING = 0.1
+
+
 def batches(trees: Sequence[PrefixTree], budget: int) -> list[list[PrefixTree]]:
-    """Group trees of similar size so that rows × longest row stays within `budget` tokens; longest first."""
+    """Group trees of similar size, longest first, so that rows × longest row stays within `budget` tokens."""
     result: list[list[PrefixTree]] = []
+    held = 0  # tokens in the last batch, without padding
     for tree in sorted(trees, key=len, reverse=True):
-        if result and (len(result[-1]) + 1) * len(result[-1][0]) <= budget:
-            result[-1].append(tree)
-        else:
-            result.append([tree])
+        if result:
+            size = (len(result[-1]) + 1) * len(result[-1][0])
+            if size <= budget and held + len(tree) >= (1 - PADDING) * size:
+                result[-1].append(tree)
+                held += len(tree)
+                continue
+        result.append([tree])
+        held = len(tree)
     return result

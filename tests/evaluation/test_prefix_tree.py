@@ -41,4 +41,5 @@ def test_batches_keep_the_budget_and_every_tree() -> None:
     grouped = batches(trees, budget=20)
     assert sorted(len(tree) for batch in grouped for tree in batch) == sorted(map(len, trees))
     assert all(len(batch) * max(map(len, batch)) <= 20 for batch in grouped)
+    assert all(sum(map(len, batch)) >= 0.9 * len(batch) * len(batch[0]) for batch in grouped)
     assert [len(b) for b in batches(pack([[1] * 30], 1, 0, 64), budget=20)] == [1], "a long row goes alone"

@@ -25,7 +25,11 @@ rule evaluate:
         plan=plan_flag,
         tasks=[f"resources/tasks/{task}" for task in TASKS],
         limit=f"--limit {MEASURES.zeroshot.limit}" if TASKS and MEASURES.zeroshot.limit else "",
-        batch_tokens=MEASURES.zeroshot.batch_tokens if TASKS else None,
+        batch_tokens=(
+            f"--batch-tokens {MEASURES.zeroshot.batch_tokens}"
+            if TASKS and MEASURES.zeroshot.batch_tokens
+            else ""
+        ),
         bos="--add-bos" if TASKS and MEASURES.zeroshot.add_bos else "--no-add-bos",
         dtype=STUDY.dtype,
         cell=cell_flag,
@@ -34,7 +38,7 @@ rule evaluate:
         "evaluate {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
         "hfprune evaluate --model {params.model} {params.plan} --tasks {params.tasks} {params.limit}"
-        " --batch-tokens {params.batch_tokens} {params.bos} --dtype {params.dtype} --cell {params.cell}"
+        " {params.batch_tokens} {params.bos} --dtype {params.dtype} --cell {params.cell}"
         " --out {params.out} > {log} 2>&1"
 
 

@@ -1,0 +1,157 @@
+"""Every stage by hand, on a user's own model folder, without Snakemake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import reload
+from smoke import TASKS, TEXT, local, save_model, write
+
+from hfprune.cli import main
+from hfprune.models import load_model
+from hfprune.plans import apply_plan, load_plan
+
+COMMANDS = (
+    *("fetch", "budget", "calibrate", "score", "plan", "evaluate", "fidelity"),
+    *("perplexity", "export", "collect", "tables", "figures", "schema"),
+)
+
+
+def run(*arguments: object) -> None:
+    """Call the command line in this process."""
+    command, *rest = map(str, arguments)
+    saved, sys.argv = sys.argv, ["hfprune", command, *rest]
+    try:
+        main()
+    finally:
+        sys.argv = saved
+
+
+def failure(*arguments: object) -> str:
+    """Return the one line with which a command ends."""
+    with pytest.raises(SystemExit) as end:
+        run(*arguments)
+    assert isinstance(end.value.code, str), "exit code 1 and a message"
+    assert "\n" not in end.value.code
+    return end.value.code
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with fetched assets: a tiny Qwen3 of the user's, a corpus and a task."""
+    folder = tmp_path_factory.mktemp("work")
+    save_model("qwen3", folder / "mine")
+    (folder / "text.txt").write_text("\n".join(TEXT))
+    (folder / "piqa.jsonl").write_text("\n".join(map(json.dumps, TASKS["piqa"])))
+    write(
+        folder / "assets.yaml",
+        {
+            "corpora": {"text": {"source": local(folder / "text.txt"), "format": "lines"}},
+            "tasks": {"piqa": {"source": local(folder / "piqa.jsonl"), "format": "jsonl", "rows": 8}},
+        },
+    )
+    catalogue = ("--catalogue", folder / "assets.yaml", "--resources", folder)
+    run("fetch", "corpora/text", "tasks/piqa", *catalogue)
+    text = ("--corpus", folder / "corpora/text", "--sequences", 4, "--length", 24)
+    model = ("--model", folder / "mine")
+    run("calibrate", *model, *text, "--out", folder / "blocks.safetensors")
+    run("score", *model, "--blocks", folder / "blocks.safetensors", "--criterion", "entropy",
+        "--out", folder / "scores.safetensors")  # fmt: skip
+    run("plan", *model, "--scores", folder / "scores.safetensors", "--ratio", 0.15, "--out",
+        folder / "plan.safetensors")  # fmt: skip
+    return folder
+
+
+def test_help_lists_every_command_without_heavy_imports() -> None:
+    code = "import sys; from hfprune.cli import _parser; print(_parser().format_help()); print(*sys.modules)"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    text, modules = output.rsplit("\n", 2)[0], output.rsplit("\n", 2)[1].split()
+    assert all(command in text for command in COMMANDS)
+    assert not {"torch", "transformers", "pandas", "lm_eval"} & set(modules)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(command, "--help")
+    assert f"example:\n  hfprune {command} " in capsys.readouterr().out
+
+
+def test_plan_is_of_the_size_asked_for(work: Path) -> None:
+    values = {v["metric"]: v["value"] for v in json.loads((work / "plan.json").read_text())["values"]}
+    assert values["parameter_ratio"] == pytest.approx(0.15, abs=0.005)
+
+
+def test_export_gives_the_logits_of_dense_and_plan(work: Path, tmp_path: Path) -> None:
+    run("export", "--model", work / "mine", "--plan", work / "plan.safetensors", "--out", tmp_path / "out")
+    model = load_model(work / "mine", device=torch.device("cpu"))
+    apply_plan(model, load_plan(work / "plan.safetensors"))
+    tokens = torch.arange(20).unsqueeze(0)
+    assert torch.equal(reload(tmp_path / "out")(tokens).logits, model(tokens).logits)
+    run("perplexity", "--model", tmp_path / "out", "--corpus", work / "corpora/text", "--sequences", 3,
+        "--length", 24, "--out", tmp_path / "p.json")  # fmt: skip
+    run("perplexity", "--model", work / "mine", "--plan", work / "plan.safetensors", "--corpus",
+        work / "corpora/text", "--sequences", 3, "--length", 24, "--out", tmp_path / "q.json")  # fmt: skip
+    p, q = (json.loads((tmp_path / name).read_text())["values"] for name in ("p.json", "q.json"))
+    assert p == q
+
+
+def test_evaluate_keeps_what_is_finished_and_current(work: Path, tmp_path: Path, capsys) -> None:
+    arguments = ("evaluate", "--model", work / "mine", "--tasks", work / "tasks/piqa", "--out", tmp_path)
+    run(*arguments)
+    first = (tmp_path / "piqa.json").read_bytes()
+    capsys.readouterr()
+    run(*arguments)
+    assert "piqa is already there" in capsys.readouterr().err
+    assert (tmp_path / "piqa.json").read_bytes() == first
+    run(*arguments, "--limit", 5)
+    assert json.loads((tmp_path / "piqa.json").read_text())["values"][0]["n"] == 5
+    (tmp_path / "piqa.json").write_text('{"half')
+    run(*arguments, "--limit", 5)
+    assert json.loads((tmp_path / "piqa.json").read_text())["values"][0]["n"] == 5
+
+
+def test_fidelity_of_a_pruned_model(work: Path, tmp_path: Path) -> None:
+    run("fidelity", "--model", work / "mine", "--plan", work / "plan.safetensors", "--corpus",
+        work / "corpora/text", "--sequences", 3, "--length", 24, "--top-k", 5, "--out",
+        tmp_path / "f.json")  # fmt: skip
+    result = json.loads((tmp_path / "f.json").read_text())
+    values = {value["metric"]: value["value"] for value in result["values"]}
+    assert 0 < values["js_distance"] < 0.8326
+    assert 0 < values["top5_jaccard"] < 1
+    assert result["task"] == "text"
+
+
+def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
+    model, out = ("--model", work / "mine"), ("--out", tmp_path / "x.safetensors")
+    assert "did you mean 'tasks/piqa'" in failure("fetch", "tasks/pika", "--catalogue", work / "assets.yaml")
+    assert "needs --blocks" in failure("score", *model, "--criterion", "entropy", *out)
+    assert "did you mean 'entropy'" in failure("score", *model, "--criterion", "entrop", *out)
+    assert "not calibration blocks" in failure(
+        "score", *model, "--blocks", work / "text.txt", "--criterion", "entropy", *out
+    )
+    scores = ("--scores", work / "scores.safetensors")
+    assert "at most 0." in failure("plan", *model, *scores, "--ratio", 0.99, *out)
+    assert "at most 0." in failure("budget", *model, "--ratios", 0.1, 0.99)
+    assert "not a model folder" in failure("plan", "--model", tmp_path, *scores, "--ratio", 0.1, *out)
+    text = ("--corpus", work / "corpora/text", "--sequences", 4, "--length", 9999)
+    assert "choose a shorter length" in failure("calibrate", *model, *text, *out)
+    assert "not a plan" in failure("export", *model, "--plan", work / "text.txt", "--out", tmp_path / "e")
+    assert "fetch" in failure(
+        "perplexity",
+        *model,
+        "--corpus",
+        tmp_path,
+        "--sequences",
+        1,
+        "--length",
+        9,
+        "--out",
+        tmp_path / "p.json",
+    )
+    tasks = ("--tasks", tmp_path / "arc_easy")
+    assert "hfprune fetch tasks/arc_easy" in failure("evaluate", *model, *tasks, "--out", tmp_path / "r")
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
