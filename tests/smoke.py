@@ -71,7 +71,8 @@ def make_project(folder: Path) -> None:
     """Lay out a project: this repository's workflow, with a smoke study over local assets."""
     for name in ("Snakefile", "environment.yml"):
         shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "workflow", folder / "workflow")
+    for name in ("workflow", "profiles"):
+        shutil.copytree(ROOT / name, folder / name)
     (folder / "config/studies").mkdir(parents=True)
     (folder / "data").mkdir()
     (folder / "data/text.txt").write_text("\n".join(TEXT))
