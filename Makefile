@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup reproduce test lint format clean
+.PHONY: setup reproduce test lint format clean bench
 
 setup: $(VENV)/.done
 
@@ -29,6 +29,11 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt .
+
+# Ours against the official recipe and stock lm-eval; takes the model and tasks that the demo fetches.
+bench: setup
+	$(BIN)/hfprune fetch --study config/studies/demo.yaml
+	$(BIN)/python benchmarks/bench.py
 
 # Removes what a run wrote, but not the downloads in resources/.
 clean:

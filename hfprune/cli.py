@@ -105,9 +105,12 @@ def _fetch(arguments: argparse.Namespace) -> None:
         if asset not in known:
             raise HfpruneError(f"{arguments.catalogue}: no asset {asset!r}{nearest(asset, known)}")
         kind, name = asset.split("/")
-        out = arguments.resources / asset
-        print(f"fetch {asset} -> {out}", file=sys.stderr)
-        fetchers[kind](name, getattr(catalogue, kind)[name], out, arguments.resources / "downloads")
+        entry, out = getattr(catalogue, kind)[name], arguments.resources / asset
+        if assets.is_fetched(out, entry):
+            print(f"fetch: {out} is already there", file=sys.stderr)
+            continue
+        print(f"fetch: {asset} to {out}", file=sys.stderr)
+        fetchers[kind](name, entry, out, arguments.resources / "downloads")
 
 
 # --- budget, calibrate, score, plan ----------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Models, corpora and tasks that come from outside: fetched once, pinned and hashed."""
 
 from hfprune.assets.corpora import fetch_corpus, read_corpus
+from hfprune.assets.formats import is_fetched
 from hfprune.assets.models import fetch_model
 from hfprune.assets.stock import scored_split, stock_yaml
 from hfprune.assets.tasks import fetch_task, task_file
@@ -9,6 +10,7 @@ __all__ = [
     "fetch_corpus",
     "fetch_model",
     "fetch_task",
+    "is_fetched",
     "read_corpus",
     "scored_split",
     "stock_yaml",

@@ -38,7 +38,7 @@ def fetch_corpus(name: str, asset: CorpusAsset, out: Path, downloads: Path) -> N
         raise HfpruneError(f"corpus {name!r}: {which} hold no text; correct it in config/assets.yaml")
     with atomic_directory(out) as folder:
         write_arrow(folder / "corpus.arrow", pa.table({"text": pa.array(chosen, pa.string())}))
-        describe(folder, "corpus", name, asset.source, documents=len(chosen))
+        describe(folder, "corpus", name, asset, documents=len(chosen))
 
 
 def read_corpus(folder: Path) -> list[str]:

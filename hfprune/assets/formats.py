@@ -10,15 +10,32 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from hfprune.errors import HfpruneError
-from hfprune.files import sha256, write_json
-from hfprune.study import Source
+from hfprune.files import read_json, sha256, write_json
+from hfprune.study import CorpusAsset, LocalSource, ModelAsset, TaskAsset
+
+Asset = ModelAsset | CorpusAsset | TaskAsset
 
 
-def describe(folder: Path, kind: str, name: str, source: Source, **facts: Any) -> None:
-    """Write `asset.json`: where the asset came from, `facts`, and size and hash of every file in `folder`."""
+def describe(folder: Path, kind: str, name: str, asset: Asset, **facts: Any) -> None:
+    """Write `asset.json`: the catalogue's entry, `facts`, and size and hash of every file in `folder`."""
     files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in folder.iterdir()}
-    origin = source.model_dump(mode="json")
-    write_json(folder / "asset.json", {"kind": kind, "name": name, "source": origin, "files": files, **facts})
+    entry = asset.model_dump(mode="json")
+    write_json(folder / "asset.json", {"kind": kind, "name": name, "entry": entry, "files": files, **facts})
+
+
+def is_fetched(folder: Path, asset: Asset) -> bool:
+    """Tell whether `folder` holds what this entry of the catalogue asks for, every file in its full size.
+
+    What comes from this machine is never taken for current, since nothing pins it.
+    """
+    if isinstance(asset.source, LocalSource):
+        return False
+    try:
+        known = read_json(folder / "asset.json")
+        whole = all((folder / name).stat().st_size == file["bytes"] for name, file in known["files"].items())
+        return whole and known["entry"] == asset.model_dump(mode="json")
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def read_text(path: Path) -> str:

@@ -53,7 +53,7 @@ def fetch_model(name: str, asset: ModelAsset, out: Path, downloads: Path) -> Non
                 _check(name, files)
                 for file in files:
                     shutil.copyfile(file, folder / file.name)
-            describe(folder, "model", name, asset.source)
+            describe(folder, "model", name, asset)
 
 
 def _dequantise(name: str, files: list[Path], folder: Path) -> None:

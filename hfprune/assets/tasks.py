@@ -35,7 +35,7 @@ def fetch_task(name: str, asset: TaskAsset, out: Path, downloads: Path) -> None:
         )
     with atomic_directory(out) as folder:
         write_arrow(folder / f"{split}.arrow", table)
-        describe(folder, "task", name, asset.source, split=split, rows=table.num_rows)
+        describe(folder, "task", name, asset, split=split, rows=table.num_rows)
 
 
 def task_file(folder: Path) -> tuple[str, Path]:

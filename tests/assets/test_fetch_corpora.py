@@ -68,7 +68,11 @@ def test_same_bytes_again_and_described(tmp_path: Path) -> None:
     assert read_json(out / "asset.json") == {
         "kind": "corpus",
         "name": "texts",
-        "source": {"provider": "local", "path": str(file)},
+        "entry": {
+            "source": {"provider": "local", "path": str(file)},
+            "format": "lines",
+            "documents": None,
+        },
         "files": {"corpus.arrow": {"bytes": arrow.stat().st_size, "sha256": sha256(arrow)}},
         "documents": 2,
     }

@@ -145,6 +145,17 @@ def test_raised_criterion_version_reruns_that_method_only(project: Path) -> None
     assert "score llama by random" in output
 
 
+def test_edited_local_file_is_read_again(project: Path) -> None:
+    assets = yaml.safe_load((project / "config/assets.yaml").read_text())
+    text = Path(assets["corpora"]["text"]["source"]["path"])
+    before = text.read_text()
+    text.write_text(before + "\nOne more line.")
+    try:
+        assert jobs(snakemake(project, "--dry-run"))["fetch"] == 1
+    finally:
+        text.write_text(before)
+
+
 def test_tables_and_figures_come_out_byte_for_byte(project: Path) -> None:
     before = contents(project, "results/smoke/tables/*") | contents(project, "figures/smoke/*")
     assert len(before) == 24

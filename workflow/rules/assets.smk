@@ -2,6 +2,9 @@
 
 
 rule fetch:
+    input:
+        # An edited local file is read again.
+        local_files,
     output:
         "resources/{kind}/{name}/asset.json",
     log:

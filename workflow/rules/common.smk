@@ -11,7 +11,7 @@ from hfprune import layout
 from hfprune.criterion import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.results import DENSE
-from hfprune.study import Catalogue, Config, Study, check_references, load, validate as strict
+from hfprune.study import Catalogue, Config, LocalSource, Study, check_references, load, validate as strict
 
 ROOT = Path(workflow.basedir)
 # Jobs call `hfprune`, which stands beside the Python that runs Snakemake.
@@ -70,6 +70,14 @@ TIDY = ["results.parquet", "results.csv", "overlap.csv", "score_quantiles.csv"]
 # The main process only: jobs in subprocesses parse this file again.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
     print(f"study: {NAME} ({WHY}; another: --config study=NAME)", file=sys.stderr, flush=True)
+
+
+def local_files(wildcards):
+    """Return the files of an asset that lies on this machine; none of one that comes from elsewhere."""
+    source = getattr(CATALOGUE, wildcards.kind)[wildcards.name].source
+    if not isinstance(source, LocalSource) or not source.path.exists():
+        return []
+    return sorted(map(str, source.path.glob("*"))) if source.path.is_dir() else str(source.path)
 
 
 def gpu(wildcards=None):

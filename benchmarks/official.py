@@ -12,11 +12,13 @@ from torch.nn.functional import cross_entropy
 
 
 def entropy_loss(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Return the mean entropy over all positions of one sequence."""
     logits = logits.float()
     return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1).mean()
 
 
 def cross_entropy_loss(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Return the mean next-token cross-entropy of one sequence."""
     return cross_entropy(logits[0, :-1].float(), tokens[0, 1:])
 
 

@@ -1,0 +1,205 @@
+"""Ours against the official scoring recipe and against stock lm-eval, side by side in one run.
+
+Writes `results.csv` (`what, task, reference, ours, ratio_median, ratio_min, ratio_max`; seconds or bytes, ratio =
+reference over ours) and `results.md`. Absolute times are this machine's; only ratios carry over.
+"""
+
+import argparse
+import gc
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import torch
+from official import cross_entropy_loss, entropy_loss, official_scores
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from hfprune.criteria.cross_entropy import CrossEntropy
+from hfprune.criteria.entropy import Entropy
+from hfprune.models import default_device, load_model, load_tokenizer
+from hfprune.scoring import Sweep
+
+HERE = Path(__file__).parent
+COLUMNS = ["what", "task", "reference", "ours", "ratio_median", "ratio_min", "ratio_max"]
+Row = dict[str, str | float]
+Work = Callable[[], object]
+
+
+def seconds(work: Work) -> float:
+    """Return the wall seconds of one call."""
+    gc.collect()
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def against(what: str, task: str, reference: Work, ours: Work, repeats: int) -> Row:
+    """Time both in turn, after one warm-up of each, and compare pair by pair."""
+    reference(), ours()
+    pairs = [(seconds(reference), seconds(ours)) for _ in range(repeats)]
+    ratios = [theirs / mine for theirs, mine in pairs]
+    theirs, mine = (median(side) for side in zip(*pairs, strict=True))
+    row = [what, task, theirs, mine, median(ratios), min(ratios), max(ratios)]
+    print(f"{what:28} {task:22} {median(ratios):.2f}x", file=sys.stderr, flush=True)
+    return dict(zip(COLUMNS, row, strict=True))
+
+
+def tokens(model: torch.nn.Module, sequences: int, length: int) -> torch.Tensor:
+    """Draw random blocks; the work does not depend on which tokens they hold."""
+    return torch.randint(0, model.config.vocab_size, (sequences, length), device=model.device)
+
+
+def scoring(model: torch.nn.Module, sequences: int, length: int, repeats: int) -> Iterator[Row]:
+    """Score by one criterion, and by two at once against two official runs."""
+    blocks = tokens(model, sequences, length)
+    one = Entropy()
+    both = [Entropy(), CrossEntropy()]
+    what = f"scoring, {length} tokens"
+    yield against(
+        what,
+        "entropy",
+        lambda: official_scores(model, blocks, entropy_loss),
+        lambda: one.scores(Sweep(model, blocks)),
+        repeats,
+    )
+    yield against(
+        what,
+        "entropy, cross-entropy",
+        lambda: [official_scores(model, blocks, loss) for loss in (entropy_loss, cross_entropy_loss)],
+        lambda: Sweep(model, blocks).gradient_scores(both),
+        repeats,
+    )
+
+
+def growth(repeats: int) -> Iterator[Row]:
+    """Vary length, vocabulary and layers of a random LLaMA, one at a time."""
+    base = {"length": 256, "vocab_size": 8192, "num_hidden_layers": 4}
+    shape = {"hidden_size": 256, "intermediate_size": 704, "num_attention_heads": 4, "num_key_value_heads": 2}
+    for name, sizes in {
+        "length": (256, 1024),
+        "vocab_size": (8192, 131072),
+        "num_hidden_layers": (4, 16),
+    }.items():
+        for size in sizes:
+            settings = base | {name: size}
+            length = settings.pop("length")
+            model = LlamaForCausalLM(LlamaConfig(**shape, **settings)).to(default_device()).eval()
+            model.requires_grad_(False)
+            blocks = tokens(model, 2, length)
+            yield against(
+                "scoring, growth",
+                f"{name} {size}",
+                lambda model=model, blocks=blocks: official_scores(model, blocks, entropy_loss),
+                lambda model=model, blocks=blocks: Entropy().scores(Sweep(model, blocks)),
+                repeats,
+            )
+
+
+def evaluation(model_path: Path, tasks: Path, documents: int, batch_size: int, repeats: int) -> Iterator[Row]:
+    """Run every fetched task through stock lm-eval and through ours, and all of them together."""
+    from lm_eval.models.huggingface import HFLM
+
+    from hfprune.assets import task_file
+    from hfprune.evaluation.lm import PrefixTreeLM
+    from hfprune.evaluation.zeroshot import evaluate_task, offline_tasks
+    from hfprune.models import default_batch_tokens
+
+    model, tokenizer = load_model(model_path, "float32"), load_tokenizer(model_path)
+    ours = PrefixTreeLM(model, tokenizer, default_batch_tokens(), add_bos=False)
+    stock = HFLM(model, tokenizer=tokenizer, backend="causal", batch_size=batch_size, add_bos_token=False)
+    data = {folder.name: task_file(folder) for folder in sorted(tasks.iterdir()) if folder.is_dir()}
+    rows = []
+    with offline_tasks(data) as manager:
+        for name in data:
+
+            def run(lm: HFLM, name: str = name) -> object:
+                return evaluate_task(lm, manager, name, documents)[1]["greedy"].map(list).tolist()
+
+            if run(ours) != run(stock):
+                raise SystemExit(f"{name}: predictions differ from stock lm-eval")
+            rows.append(against("evaluation", name, lambda: run(stock), lambda: run(ours), repeats))
+            yield rows[-1]
+    theirs, mine = (sum(float(row[side]) for row in rows) for side in ("reference", "ours"))
+    yield dict(zip(COLUMNS, ["evaluation", "all", theirs, mine, *[theirs / mine] * 3], strict=True))
+
+
+def memory(model_path: Path, length: int) -> Row:
+    """Measure peak memory above the weights, each side in a process of its own."""
+    command = [sys.executable, __file__, "--model", str(model_path), "--length", str(length), "--peak"]
+    theirs, mine = (
+        json.loads(subprocess.run([*command, side], check=True, capture_output=True, text=True).stdout)
+        for side in ("reference", "ours")
+    )
+    row = ["peak memory above weights", f"entropy, {length} tokens", theirs, mine, *[theirs / mine] * 3]
+    return dict(zip(COLUMNS, row, strict=True))
+
+
+def peak(model_path: Path, length: int, side: str) -> float:
+    """Score one block and return the bytes of memory that took at most, above the loaded model."""
+    model = load_model(model_path, "float32")
+    blocks = tokens(model, 1, length)
+
+    def used() -> float:
+        if torch.cuda.is_available():
+            return float(torch.cuda.max_memory_allocated())
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+    before = used()
+    if side == "reference":
+        official_scores(model, blocks, entropy_loss)
+    else:
+        Entropy().scores(Sweep(model, blocks))
+    return used() - before
+
+
+def utilisation(model: torch.nn.Module, row: Row, sequences: int, length: int) -> str:
+    """Say which share of the measured matrix-multiply peak one criterion reaches, by the count in README.md."""
+    size = 4096 if torch.cuda.is_available() else 2048
+    a = torch.randn(size, size, device=model.device)
+    best = min(seconds(lambda: a @ a) for _ in range(10))
+    body = sum(p.numel() for p in model.model.layers.parameters())
+    head = model.lm_head.weight.numel()
+    flops = sequences * length * (2 * 2 * body + 2 * 2 * head)
+    share = flops / float(row["ours"]) / (2 * size**3 / best)
+    return f"Scoring by entropy runs at {share:.0%} of the matrix-multiply peak measured in the same run."
+
+
+def main() -> None:
+    """Run the benchmarks and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("resources/models/smollm2-135m"))
+    parser.add_argument("--tasks", type=Path, default=Path("resources/tasks"))
+    parser.add_argument("--documents", type=int, default=100, help="documents of each task")
+    parser.add_argument("--batch-size", type=int, default=4, help="of stock lm-eval")
+    parser.add_argument("--sequences", type=int, default=4)
+    parser.add_argument("--length", type=int, default=1024)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peak", choices=["reference", "ours"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.peak:
+        print(peak(arguments.model, arguments.length, arguments.peak))
+        return
+    model = load_model(arguments.model, "float32")
+    rows = list(scoring(model, arguments.sequences, arguments.length, arguments.repeats))
+    note = utilisation(model, rows[0], arguments.sequences, arguments.length)
+    rows.append(memory(arguments.model, arguments.length))
+    rows += growth(arguments.repeats)
+    rows += evaluation(
+        arguments.model, arguments.tasks, arguments.documents, arguments.batch_size, arguments.repeats
+    )
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table.to_csv(HERE / "results.csv", index=False, float_format="%.4g")
+    text = table.to_markdown(index=False, floatfmt=".3g")
+    (HERE / "results.md").write_text(f"{text}\n\n{note} Reference and ours: seconds, or bytes of memory.\n")
+
+
+if __name__ == "__main__":
+    main()
