@@ -174,6 +174,11 @@ def _add_score(commands: Any) -> None:
     parser.add_argument("--blocks", type=Path, help="calibration blocks; not needed by weight criteria")
     parser.add_argument("--criterion", required=True, help="a file in hfprune/criteria, without .py")
     parser.add_argument("--options", type=_json, default={}, help="the criterion's options as JSON")
+    parser.add_argument(
+        "--until-agreement",
+        type=float,
+        help="stop once halves of the calibration agree on this share of neurons",
+    )
     _batch_flag(parser)
     _seed_flag(parser)
     _dtype_flag(parser)
@@ -189,32 +194,43 @@ def _score(arguments: argparse.Namespace) -> None:
     if criterion.needs != "weights" and not arguments.blocks:
         raise HfpruneError(f"criterion {arguments.criterion!r} needs --blocks (see `hfprune calibrate`)")
 
+    import shutil
+
     import torch
 
     from hfprune.calibration import load_blocks
     from hfprune.models import load_model
-    from hfprune.provenance import Stopwatch, provenance
+    from hfprune.provenance import Stopwatch, fingerprint, provenance
     from hfprune.results import Value, write_result
     from hfprune.scoring import Sweep, save_scores
 
     _fix_batch_tokens(arguments)
     blocks = load_blocks(arguments.blocks) if arguments.blocks else torch.empty(0, 1, dtype=torch.int32)
+    inputs = {"model": arguments.model} | ({"blocks": arguments.blocks} if arguments.blocks else {})
+    settings = _settings(arguments, "criterion", "batch_tokens", "seed", "dtype", "until_agreement")
+    settings |= {"options": criterion.model_dump(), "version": criterion.version, "blocks": len(blocks)}
+    # A killed run leaves its sums here, and the same call goes on from them.
+    state = arguments.out.with_suffix(".state")
     model = load_model(arguments.model, arguments.dtype)
     watch = Stopwatch()
-    scores = criterion.scores(Sweep(model, blocks, arguments.seed, arguments.batch_tokens))
-    inputs = {"model": arguments.model} | ({"blocks": arguments.blocks} if arguments.blocks else {})
-    settings = _settings(arguments, "criterion", "batch_tokens", "seed", "dtype")
-    made = provenance(
-        watch,
-        inputs,
-        **settings,
-        options=criterion.model_dump(),
-        version=criterion.version,
-        blocks=len(blocks),
+    sweep = Sweep(
+        model,
+        blocks,
+        arguments.seed,
+        arguments.batch_tokens,
+        until_agreement=arguments.until_agreement,
+        state=state,
+        identity=fingerprint(inputs, settings),
     )
+    scores = criterion.scores(sweep)
+    made = provenance(watch, inputs, **settings) | {"curves": sweep.curves}
     save_scores(arguments.out, scores, made)
     values = [Value(metric, number) for metric, number in made["cost"].items()]
+    for curve in list(sweep.curves.values())[-1:]:
+        (last,) = curve[-1]["criteria"]
+        values += [Value("sequences", curve[-1]["sequences"]), Value("agreement", last["agreement"])]
     write_result(arguments.out.with_suffix(".json"), _cell(arguments), "cost", "", values, made)
+    shutil.rmtree(state, ignore_errors=True)
 
 
 def _add_plan(commands: Any) -> None:

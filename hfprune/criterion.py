@@ -13,8 +13,9 @@ from hfprune import criteria as criteria_package
 from hfprune.calibration import derive_seed
 from hfprune.errors import HfpruneError
 from hfprune.models import GatedMLP, gated_mlps
-from hfprune.scoring import Positions, Scores, Sweep
+from hfprune.scoring import Positions, Sweep
 from hfprune.study import Strict, nearest, validate
+from hfprune.tally import Scores
 
 
 class Criterion(Strict, ABC):

@@ -16,7 +16,7 @@ from hfprune.models import GatedMLP, gated_mlps, load_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hfprune.scoring import Scores
+    from hfprune.tally import Scores
 
 # Kept neurons of every layer, first to last: one sorted int64 vector each.
 Plan = list[Tensor]

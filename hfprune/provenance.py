@@ -1,5 +1,7 @@
 """What made a file: versions, hashes, seeds, hardware, cost."""
 
+import hashlib
+import json
 import os
 import platform
 import resource
@@ -63,6 +65,12 @@ def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settin
         "inputs": {role: identity(path) for role, path in (inputs or {}).items()},
         "settings": settings,
     }
+
+
+def fingerprint(inputs: dict[str, Path], settings: dict[str, Any]) -> str:
+    """Return a SHA-256 that two runs share only if they have the same inputs, settings and version."""
+    known = [hfprune.__version__, {role: identity(path) for role, path in inputs.items()}, settings]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def is_current(path: Path, inputs: dict[str, Path], settings: dict[str, Any]) -> bool:

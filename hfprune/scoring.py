@@ -1,9 +1,10 @@
 """The sweep: forward, chunked vocabulary gradient, activation-only backward."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,17 +17,17 @@ from tqdm import tqdm
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.models import gated_mlps, hidden_states
+from hfprune.tally import Curve, Scores, Tally, load_state, marks, save_state
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from hfprune.criterion import GradientCriterion
 
-# Scores of every layer, first to last: one float64 vector [neurons] each.
-Scores = list[Tensor]
-
 # Logits of one chunk take 4 bytes × this many; several such buffers live at a time.
 CHUNK_LOGITS = 2**25
+# How much work a kill may cost.
+SAVE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,20 @@ class Sweep:
     batch_tokens: int = 512
     chunk: int = 0
     """Positions whose logits are held at a time; 0 chooses by vocabulary size."""
+    until_agreement: float | None = None
+    """Stop at the first mark where disjoint halves of the calibration agree so far on what to keep."""
+    state: Path | None = None
+    """Folder where unfinished sweeps are saved as they go, and from where they go on."""
+    identity: str = ""
+    """Of model, blocks and settings; a saved sweep of another identity is not gone on with."""
+    curves: dict[str, Curve] = field(default_factory=dict)
+    """What each sweep learnt on the way: `sequences`, and for each criterion what `Tally.mark` says."""
 
     def gradient_scores(
-        self, criteria: Sequence["GradientCriterion"], kept: Sequence[Tensor] | None = None
+        self,
+        criteria: Sequence["GradientCriterion"],
+        kept: Sequence[Tensor] | None = None,
+        name: str = "sweep",
     ) -> list[Scores]:
         """Score every neuron by every criterion in one pass over the blocks (paper, Eq. 4).
 
@@ -64,8 +76,9 @@ class Sweep:
 
         Args:
             criteria: gradient criteria.
-            kept: per layer a mask [neurons] of the neurons that stay in the student; masked ones are zero in
-                the forward pass. The teacher, where a criterion wants one, is the same model without the mask.
+            kept: per layer a mask [neurons] of the neurons that stay in the student; masked ones are zero in the
+                forward pass. The teacher, where a criterion wants one, is the same model without the mask.
+            name: tells the sweeps of one criterion apart, for `curves` and `state`.
 
         Returns:
             One list of per-layer scores for each criterion.
@@ -73,14 +86,39 @@ class Sweep:
         Raises:
             HfpruneError: scores that are not finite; names criterion, layer and batch.
         """
-        size = max(1, self.batch_tokens // self.blocks.shape[1])
         tape = _Tape(self.model, criteria, kept)
-        with tape.recording(), tqdm(total=len(self.blocks), desc="score", unit="sequence") as bar:
-            for index, batch in enumerate(self.blocks.split(size)):
+        path = self.state / f"{name}.safetensors" if self.state else None
+        done, curve = load_state(path, self.identity, tape.tallies) if path else (0, [])
+        saved = time.monotonic()
+        with tape.recording(), tqdm(total=len(self.blocks), initial=done, desc=name, unit="sequence") as bar:
+            while not self._enough(done, curve):
+                batch = self._next_batch(done)
+                tape.first = done
                 self._one_batch(tape, criteria, batch.to(self.model.device, torch.int64))
-                tape.check_finite(index)
+                tape.check_finite(done)
+                done += len(batch)
                 bar.update(len(batch))
-        return tape.totals
+                if done in marks(len(self.blocks)):
+                    curve.append({"sequences": done, "criteria": [tally.mark() for tally in tape.tallies]})
+                if path and (time.monotonic() - saved > SAVE_SECONDS or self._enough(done, curve)):
+                    save_state(path, self.identity, done, curve, tape.tallies)
+                    saved = time.monotonic()
+        self.curves[name] = curve
+        return [tally.scores() for tally in tape.tallies]
+
+    def _next_batch(self, done: int) -> Tensor:
+        """Return the next blocks, at most to the next mark: where a sweep stops must not depend on its batches."""
+        mark = next(mark for mark in marks(len(self.blocks)) if mark > done)
+        size = max(1, self.batch_tokens // self.blocks.shape[1])
+        return self.blocks[done : min(done + size, mark)]
+
+    def _enough(self, done: int, curve: Curve) -> bool:
+        """Tell whether all blocks are read, or a mark was just passed at which all criteria agree."""
+        if done == len(self.blocks):
+            return True
+        if self.until_agreement is None or not curve or curve[-1]["sequences"] != done:
+            return False
+        return all(found["agreement"] >= self.until_agreement for found in curve[-1]["criteria"])
 
     def _one_batch(self, tape: "_Tape", criteria: Sequence["GradientCriterion"], tokens: Tensor) -> None:
         teacher = None
@@ -136,10 +174,8 @@ class _Tape:
         self.criteria = criteria
         self.kept = kept
         self.current = 0
-        self.totals: list[Scores] = [
-            [torch.zeros(m.width, dtype=torch.float64, device=m.down.weight.device) for m in self.mlps]
-            for _ in criteria
-        ]
+        self.first = 0
+        self.tallies = [Tally.zeros([mlp.down.weight[0] for mlp in self.mlps]) for _ in criteria]
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -176,25 +212,25 @@ class _Tape:
     def _backward(self, layer: int, h: Tensor, gradient: Tensor) -> None:
         products = h.float() * gradient.float()
         aggregate = AGGREGATIONS[self.criteria[self.current].aggregation]
-        self.totals[self.current][layer] += aggregate(products)
+        self.tallies[self.current].add(layer, aggregate(products), self.first)
 
-    def check_finite(self, batch: int) -> None:
+    def check_finite(self, sequence: int) -> None:
         # One transfer per criterion and batch, not one per layer.
-        for criterion, scores in zip(self.criteria, self.totals, strict=True):
-            bad = torch.stack([s.isfinite().all().to("cpu") for s in scores]).logical_not()
+        for criterion, tally in zip(self.criteria, self.tallies, strict=True):
+            bad = torch.stack([scores.isfinite().all().to("cpu") for scores in tally.scores()]).logical_not()
             if bad.any():
                 layer = int(bad.nonzero()[0])
                 raise HfpruneError(
-                    f"scores of {type(criterion).__name__} are not finite in layer {layer} after batch {batch}; "
-                    "try dtype float32 or bfloat16, and check the model with `hfprune perplexity`"
+                    f"scores of {type(criterion).__name__} are not finite in layer {layer} after the batch at "
+                    f"sequence {sequence}; try another dtype, and check the model with `hfprune perplexity`"
                 )
 
 
-# Named ways to turn h·∂C/∂h [batch, length, neurons] into the batch's share of a score [neurons].
+# Named ways to turn h·∂C/∂h [sequences, length, neurons] into each sequence's share of a score.
 AGGREGATIONS = {
-    "sum_abs": lambda products: products.abs_().sum((0, 1)),
-    "sum_squares": lambda products: products.square_().sum((0, 1)),
-    "signed_sequence": lambda products: products.sum(1).abs_().sum(0),
+    "sum_abs": lambda products: products.abs_().sum(1),
+    "sum_squares": lambda products: products.square_().sum(1),
+    "signed_sequence": lambda products: products.sum(1).abs_(),
 }
 
 

@@ -124,6 +124,10 @@ class Calibration(Strict):
         description="crop: one random crop of each long enough document, as the official code; "
         "pack: shuffled documents end to end",
     )
+    until_agreement: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="stop scoring once disjoint halves of the calibration agree on this share of kept neurons",
+    )
 
 
 class Zeroshot(Strict):

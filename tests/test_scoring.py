@@ -100,7 +100,9 @@ def test_no_weight_gets_a_gradient_and_no_hook_stays(tiny, tokens) -> None:
 
 def test_non_finite_scores_name_layer_and_batch(tiny, tokens, tmp_path: Path) -> None:
     tiny.model.layers[2].mlp.up_proj.weight[0, 0] = float("nan")
-    with pytest.raises(HfpruneError, match=r"Entropy are not finite in layer \d after batch 0"):
+    with pytest.raises(
+        HfpruneError, match=r"Entropy are not finite in layer \d after the batch at sequence 0"
+    ):
         Entropy().scores(Sweep(tiny, tokens))
     out = tmp_path / "scores.safetensors"
     with pytest.raises(HfpruneError, match="layer 1"):

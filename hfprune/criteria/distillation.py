@@ -8,7 +8,8 @@ from torch import Tensor
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criterion import GradientCriterion
 from hfprune.plans import keep_highest, kept_mask
-from hfprune.scoring import Positions, Scores, Sweep
+from hfprune.scoring import Positions, Sweep
+from hfprune.tally import Scores
 
 
 class Distillation(GradientCriterion):
@@ -35,7 +36,7 @@ class Distillation(GradientCriterion):
 
     def scores(self, sweep: Sweep) -> Scores:
         """Mask by a cross-entropy sweep, then score the masked student against the dense model."""
-        (warm,) = sweep.gradient_scores([CrossEntropy(aggregation=self.aggregation)])
+        (warm,) = sweep.gradient_scores([CrossEntropy(aggregation=self.aggregation)], name="warm_start")
         kept = [keep_highest(s, len(s) - max(1, round(self.warm_start * len(s)))) for s in warm]
         masks = [kept_mask(k, len(s)) for k, s in zip(kept, warm, strict=True)]
         return sweep.gradient_scores([self], kept=masks)[0]

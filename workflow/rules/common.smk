@@ -61,6 +61,7 @@ RESULTS = f"results/{NAME}"
 FIGURES = f"figures/{NAME}"
 LOGS = f"logs/{NAME}"
 MEASURES = STUDY.measures
+UNTIL = STUDY.calibration.until_agreement
 TASKS = MEASURES.zeroshot.tasks if MEASURES.zeroshot else []
 ENVIRONMENT = str(ROOT / "environment.yml")
 TABLE_NAMES = ["criterion", "fidelity", "cost"]

@@ -1,0 +1,121 @@
+"""Running sums of a sweep, in two halves whose agreement tells how well calibration determines the plan."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hfprune.files import atomic_file
+
+# Scores of every layer, first to last: one float64 vector [neurons] each.
+Scores = list[Tensor]
+# What a sweep learnt on the way, one entry a mark: see `Tally.mark`.
+Curve = list[dict[str, Any]]
+
+# The cut at which agreement is taken; that of the paper's ratios lies on both sides of it.
+KEPT_FRACTION = 0.5
+
+
+@dataclass
+class Tally:
+    """Scores of one criterion so far, summed over even and over odd sequences."""
+
+    even: Scores
+    odd: Scores
+    previous: Scores
+    """The sums at the last mark."""
+
+    @classmethod
+    def zeros(cls, like: Sequence[Tensor]) -> "Tally":
+        """Start at zero, with one float64 sum per neuron of each mask or weight row in `like` [neurons]."""
+        return cls(*([torch.zeros_like(x, dtype=torch.float64) for x in like] for _ in range(3)))
+
+    def add(self, layer: int, rows: Tensor, first: int) -> None:
+        """Add the shares [sequences, neurons] of consecutive sequences, of which `first` is the number."""
+        self.even[layer] += rows[first % 2 :: 2].sum(0)
+        self.odd[layer] += rows[1 - first % 2 :: 2].sum(0)
+
+    def scores(self) -> Scores:
+        """Return the sums over all sequences."""
+        return [even + odd for even, odd in zip(self.even, self.odd, strict=True)]
+
+    def mark(self) -> dict[str, Any]:
+        """Say how well the plan is determined so far, and remember the sums for the next mark.
+
+        Returns:
+            `agreement`: mean over layers of the share of neurons that both halves, cut to `KEPT_FRACTION`,
+            keep; `layers`: the same per layer; `successive`: mean share that is kept now as at the last mark.
+        """
+        layers = [overlap(*pair) for pair in zip(self.even, self.odd, strict=True)]
+        now = self.scores()
+        successive = [overlap(*pair) for pair in zip(now, self.previous, strict=True)]
+        self.previous = now
+        return {"agreement": _mean(layers), "layers": layers, "successive": _mean(successive)}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all sums by name, for `restore`."""
+        parts = {"even": self.even, "odd": self.odd, "previous": self.previous}
+        return {f"{name}.{layer}": x for name, part in parts.items() for layer, x in enumerate(part)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over the sums that `state` returned."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
+
+
+def overlap(a: Tensor, b: Tensor) -> float:
+    """Return the share of neurons kept by scores `a` that scores `b` keep too, each cut to `KEPT_FRACTION`."""
+    count = max(1, round(KEPT_FRACTION * len(a)))
+    kept = torch.zeros(len(a), dtype=torch.int64, device=a.device)
+    for scores in (a, b):
+        kept[scores.argsort(descending=True, stable=True)[:count]] += 1
+    return (kept == 2).sum().item() / count
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def marks(total: int) -> list[int]:
+    """Return the numbers of sequences at which agreement is taken: from 8 on, half as many more each time."""
+    found = []
+    mark = 8
+    while mark < total:
+        found.append(mark)
+        mark += mark // 2
+    return [*found, total]
+
+
+def save_state(path: Path, identity: str, done: int, curve: Curve, tallies: Sequence[Tally]) -> None:
+    """Save an unfinished sweep atomically.
+
+    Args:
+        path: safetensors file.
+        identity: of model, blocks and settings; only the same sweep may go on from here.
+        done: sequences that are in the sums.
+        curve: marks so far.
+        tallies: one per criterion.
+    """
+    tensors = {f"{i}.{name}": x.cpu() for i, tally in enumerate(tallies) for name, x in tally.state().items()}
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, {"identity": identity, "done": str(done), "curve": json.dumps(curve)})
+
+
+def load_state(path: Path, identity: str, tallies: Sequence[Tally]) -> tuple[int, Curve]:
+    """Restore the tallies of an unfinished sweep and return (`done`, `curve`); (0, []) where there is none."""
+    if not path.exists():
+        return 0, []
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+        if about["identity"] != identity:
+            return 0, []
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    for i, tally in enumerate(tallies):
+        tally.restore({name.split(".", 1)[1]: x for name, x in state.items() if name.startswith(f"{i}.")})
+    return int(about["done"]), json.loads(about["curve"])
