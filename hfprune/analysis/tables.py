@@ -143,6 +143,14 @@ def cost(results: pd.DataFrame) -> Table:
             Column("peak_memory_gib_to_entropy", "Memory / Entropy", "{:.2f}", with_spread=False),
         ]
     notes = ["Scores are computed once and serve every ratio."]
+    if "agreement" in set(values["key"]):
+        columns += [
+            Column("sequences", "Sequences", "{:,.0f}", with_spread=False),
+            Column("agreement", "Agreement", "{:.3f}", with_spread=False),
+        ]
+        notes.append(
+            "Agreement: share of neurons kept by both halves of the calibration, cut to half the width."
+        )
     return _table(
         "Cost of scoring the neurons with each method.", values, columns, notes, ["model", "method"]
     )

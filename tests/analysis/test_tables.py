@@ -175,6 +175,16 @@ def test_cost_by_hand(study: Study) -> None:
     ]
 
 
+def test_cost_shows_how_well_calibration_determined_the_plan(study: Study) -> None:
+    spent = Value("seconds", 1.0), Value("peak_memory_bytes", 2**30)
+    study.result("entropy", None, "cost", "", *spent, Value("sequences", 1234.0), Value("agreement", 0.98765))
+    study.result("magnitude", None, "cost", "", *spent)
+    header, entropy, magnitude = rows(tables(study.collect()) / "cost.md")
+    assert header[-2:] == ["Sequences", "Agreement"]
+    assert entropy[-2:] == ["1,234", "0.988"]
+    assert magnitude[-2:] == ["–", "–"]
+
+
 def test_cost_without_entropy_has_no_multiples(study: Study) -> None:
     study.result("random", None, "cost", "", Value("seconds", 1.0), Value("peak_memory_bytes", 2**30))
     assert rows(tables(study.collect()) / "cost.md")[0] == ["Method", "Time (s)", "Peak memory (GiB)"]
