@@ -1,5 +1,8 @@
 """The contract, checked on every discovered criterion: nobody lists them."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from official import official_scores
@@ -62,6 +65,22 @@ def test_agrees_with_naive_autograd(tiny, tokens, name: str) -> None:
     for mine, theirs in zip(
         criterion.scores(Sweep(tiny, tokens)), official_scores(tiny, tokens, loss), strict=True
     ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * theirs.mean().item())
+
+
+def test_the_readmes_example_is_a_criterion(tiny, tokens) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (code,) = [
+        block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "Criterion" in block
+    ]
+    assert len(code.splitlines()) <= 20
+    names: dict = {}
+    exec(code, names)
+    collision = names["Collision"]()
+    reference = official_scores(
+        tiny, tokens, lambda logits, block: -(logits[0].softmax(-1) ** 2).sum(-1).log().mean()
+    )
+    for mine, theirs in zip(collision.scores(Sweep(tiny, tokens)), reference, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * theirs.mean().item())
 
 
