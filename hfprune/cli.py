@@ -6,6 +6,7 @@ Nothing heavy is imported at the top, so that `--help` and the errors of a misty
 import argparse
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,8 +195,6 @@ def _score(arguments: argparse.Namespace) -> None:
     if criterion.needs != "weights" and not arguments.blocks:
         raise HfpruneError(f"criterion {arguments.criterion!r} needs --blocks (see `hfprune calibrate`)")
 
-    import shutil
-
     import torch
 
     from hfprune.calibration import load_blocks
@@ -291,36 +290,55 @@ def _add_evaluate(commands: Any) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     """Run zero-shot benchmarks through lm-eval; tasks that are already there are kept."""
     from hfprune.assets import task_file
-    from hfprune.provenance import Stopwatch, is_current, provenance
-    from hfprune.results import write_result
+    from hfprune.provenance import is_current
 
     _fix_batch_tokens(arguments)
-    data = {folder.name: task_file(folder) for folder in arguments.tasks}
+    data = {folder.name: (folder, *task_file(folder)) for folder in arguments.tasks}
     settings = _settings(arguments, "limit", "batch_tokens", "add_bos", "dtype")
-    inputs = {
-        folder.name: {"model": arguments.model, "task": folder} | _plan_input(arguments)
-        for folder in arguments.tasks
-    }
-    missing = [
-        task for task in data if not is_current(arguments.out / f"{task}.json", inputs[task], settings)
-    ]
-    for task in sorted(set(data) - set(missing)):
+    # Snakemake removes the outputs of a job that fails, so what is finished waits here for the rest.
+    state = arguments.out.with_name(arguments.out.name + ".state")
+
+    def finished(task: str, place: Path) -> bool:
+        inputs = {"model": arguments.model, "task": data[task][0]} | _plan_input(arguments)
+        path = place / f"{task}.json"
+        return path.with_suffix(".parquet").exists() and is_current(path, inputs, settings)
+
+    done = [task for task in data if finished(task, arguments.out) or finished(task, state)]
+    for task in done:
         print(f"evaluate: {task} is already there", file=sys.stderr)
-    if not missing:
-        return
+    missing = {task: found for task, found in data.items() if task not in done}
+    if missing:
+        _evaluate_missing(arguments, missing, settings, state)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    # The JSON says that a result is there, so it moves last.
+    for name in [f"{task}.{suffix}" for suffix in ("parquet", "json") for task in data]:
+        if (state / name).exists():
+            (state / name).replace(arguments.out / name)
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def _evaluate_missing(
+    arguments: argparse.Namespace,
+    data: dict[str, tuple[Path, str, Path]],
+    settings: dict[str, Any],
+    out: Path,
+) -> None:
+    """Evaluate tasks, given as (folder, split, documents), and write each to `out` as it is finished."""
     from hfprune.evaluation.lm import PrefixTreeLM
     from hfprune.evaluation.zeroshot import evaluate_task, offline_tasks
     from hfprune.models import load_tokenizer
+    from hfprune.provenance import Stopwatch, provenance
+    from hfprune.results import write_result
 
     model = _load(arguments)
     lm = PrefixTreeLM(model, load_tokenizer(arguments.model), arguments.batch_tokens, arguments.add_bos)
-    with offline_tasks({task: data[task] for task in missing}) as manager:
-        for task in missing:
+    with offline_tasks({task: (split, documents) for task, (_, split, documents) in data.items()}) as manager:
+        for task, (folder, _, _) in data.items():
             watch = Stopwatch()
             values, items = evaluate_task(lm, manager, task, arguments.limit)
-            made = provenance(watch, inputs[task], **settings)
-            out = arguments.out / f"{task}.json"
-            write_result(out, _cell(arguments), "zeroshot", task, values, made, items)
+            inputs = {"model": arguments.model, "task": folder} | _plan_input(arguments)
+            made = provenance(watch, inputs, **settings)
+            write_result(out / f"{task}.json", _cell(arguments), "zeroshot", task, values, made, items)
 
 
 def _add_fidelity(commands: Any) -> None:

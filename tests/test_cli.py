@@ -11,6 +11,7 @@ from conftest import reload
 from smoke import TASKS, TEXT, local, save_model, write
 
 from hfprune.cli import main
+from hfprune.evaluation import zeroshot
 from hfprune.models import load_model
 from hfprune.plans import apply_plan, load_plan
 
@@ -45,16 +46,20 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     save_model("qwen3", folder / "mine")
     (folder / "text.txt").write_text("\n".join(TEXT))
-    (folder / "piqa.jsonl").write_text("\n".join(map(json.dumps, TASKS["piqa"])))
+    for task in ("piqa", "arc_easy"):
+        (folder / f"{task}.jsonl").write_text("\n".join(map(json.dumps, TASKS[task])))
     write(
         folder / "assets.yaml",
         {
             "corpora": {"text": {"source": local(folder / "text.txt"), "format": "lines"}},
-            "tasks": {"piqa": {"source": local(folder / "piqa.jsonl"), "format": "jsonl", "rows": 8}},
+            "tasks": {
+                task: {"source": local(folder / f"{task}.jsonl"), "format": "jsonl", "rows": len(TASKS[task])}
+                for task in ("piqa", "arc_easy")
+            },
         },
     )
     catalogue = ("--catalogue", folder / "assets.yaml", "--resources", folder)
-    run("fetch", "corpora/text", "tasks/piqa", *catalogue)
+    run("fetch", "corpora/text", "tasks/piqa", "tasks/arc_easy", *catalogue)
     text = ("--corpus", folder / "corpora/text", "--sequences", 4, "--length", 24)
     model = ("--model", folder / "mine")
     run("calibrate", *model, *text, "--out", folder / "blocks.safetensors")
@@ -112,6 +117,32 @@ def test_evaluate_keeps_what_is_finished_and_current(work: Path, tmp_path: Path,
     (tmp_path / "piqa.json").write_text('{"half')
     run(*arguments, "--limit", 5)
     assert json.loads((tmp_path / "piqa.json").read_text())["values"][0]["n"] == 5
+
+
+def test_evaluate_that_dies_goes_on_with_the_next_task(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    tasks = ("--tasks", work / "tasks/piqa", work / "tasks/arc_easy")
+    arguments = ("evaluate", "--model", work / "mine", *tasks, "--out", tmp_path / "out")
+    plain = zeroshot.evaluate_task
+
+    def die(model, manager, name, limit):
+        if name == "arc_easy":
+            raise KeyboardInterrupt
+        return plain(model, manager, name, limit)
+
+    monkeypatch.setattr(zeroshot, "evaluate_task", die)
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    assert not (tmp_path / "out").exists(), "an unfinished cell has no results"
+    monkeypatch.setattr(zeroshot, "evaluate_task", plain)
+    capsys.readouterr()
+    run(*arguments)
+    assert "piqa is already there" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"{task}.{suffix}" for task in ("piqa", "arc_easy") for suffix in ("json", "parquet")
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_fidelity_of_a_pruned_model(work: Path, tmp_path: Path) -> None:
