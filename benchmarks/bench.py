@@ -7,7 +7,6 @@ reference over ours) and `results.md`. Absolute times are this machine's; only r
 import argparse
 import gc
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -146,18 +145,27 @@ def peak(model_path: Path, length: int, side: str) -> float:
     """Score one block and return the bytes of memory that took at most, above the loaded model."""
     model = load_model(model_path, "float32")
     blocks = tokens(model, 1, length)
-
-    def used() -> float:
-        if torch.cuda.is_available():
-            return float(torch.cuda.max_memory_allocated())
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-
-    before = used()
+    before = memory_now("VmRSS")
+    if torch.cuda.is_available():
+        before = float(torch.cuda.memory_allocated())
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        # Loading takes more than the model for a moment; Linux forgets that peak when told to.
+        Path("/proc/self/clear_refs").write_text("5")
     if side == "reference":
         official_scores(model, blocks, entropy_loss)
     else:
         Entropy().scores(Sweep(model, blocks))
-    return used() - before
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated()) - before
+    return memory_now("VmHWM") - before
+
+
+def memory_now(field: str) -> float:
+    """Return a memory field of this process in bytes, as Linux reports it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(f"{field}:")]
+    return float(line.split()[1]) * 1024
 
 
 def utilisation(model: torch.nn.Module, row: Row, sequences: int, length: int) -> str:

@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_collect,
         _add_tables,
         _add_figures,
+        _add_audit,
         _add_schema,
     ):
         add(commands)
@@ -425,7 +426,7 @@ def _export(arguments: argparse.Namespace) -> None:
     export(_load(arguments), arguments.model, arguments.out)
 
 
-# --- collect, tables, figures, schema ------------------------------------------------------------------
+# --- collect, tables, figures, audit, schema ------------------------------------------------------------------
 
 
 def _add_collect(commands: Any) -> None:
@@ -486,6 +487,18 @@ def _figures(arguments: argparse.Namespace) -> None:
     from hfprune.analysis.figures import write_figures
 
     write_figures(arguments.results, arguments.out)
+
+
+def _add_audit(commands: Any) -> None:
+    parser = _command(commands, _audit, "hfprune audit")
+    parser.add_argument("--paper", type=Path, default=Path("paper"), help="published tables (%(default)s)")
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    """Find defects in the paper's published tables from their numbers alone."""
+    from hfprune.analysis.audit import audit, report
+
+    print(report(audit(arguments.paper)))
 
 
 def _add_schema(commands: Any) -> None:

@@ -17,7 +17,7 @@ from hfprune.plans import apply_plan, load_plan
 
 COMMANDS = (
     *("fetch", "budget", "calibrate", "score", "plan", "evaluate", "fidelity"),
-    *("perplexity", "export", "collect", "tables", "figures", "schema"),
+    *("perplexity", "export", "collect", "tables", "figures", "audit", "schema"),
 )
 
 
@@ -82,7 +82,7 @@ def test_help_lists_every_command_without_heavy_imports() -> None:
 def test_each_command_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run(command, "--help")
-    assert f"example:\n  hfprune {command} " in capsys.readouterr().out
+    assert f"example:\n  hfprune {command}" in capsys.readouterr().out
 
 
 def test_plan_is_of_the_size_asked_for(work: Path) -> None:
