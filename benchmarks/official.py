@@ -43,7 +43,7 @@ def official_scores(model, blocks: Tensor, loss: Callable[[Tensor, Tensor], Tens
         block = block.long().unsqueeze(0)
         loss(model(block).logits, block).backward()
         for index, h in caught.items():
-            scores[index] += (h * h.grad).abs().sum((0, 1)).double()
+            scores[index] += (h.detach() * h.grad).abs().sum((0, 1)).double()
         model.zero_grad()
     for handle in handles:
         handle.remove()

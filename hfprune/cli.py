@@ -32,6 +32,8 @@ def main() -> None:
         arguments.run(arguments)
     except HfpruneError as error:
         sys.exit(f"hfprune {arguments.command}: error: {error}")
+    except OSError as error:  # a full disk, a path without permission, a folder in the place of a file
+        sys.exit(f"hfprune {arguments.command}: error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -151,7 +153,7 @@ def _add_calibrate(commands: Any) -> None:
     _text_flags(parser)
     parser.add_argument("--sampling", choices=["crop", "pack"], default="crop", help="%(default)s")
     _seed_flag(parser)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=_safetensors, required=True)
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
@@ -185,7 +187,9 @@ def _add_score(commands: Any) -> None:
     _seed_flag(parser)
     _dtype_flag(parser)
     _cell_flag(parser)
-    parser.add_argument("--out", type=Path, required=True, help="scores; the cost goes to .json beside it")
+    parser.add_argument(
+        "--out", type=_safetensors, required=True, help="scores; the cost goes to .json beside it"
+    )
 
 
 def _score(arguments: argparse.Namespace) -> None:
@@ -243,7 +247,9 @@ def _add_plan(commands: Any) -> None:
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--ratio", type=float, required=True, help="fraction of all parameters to remove")
     _cell_flag(parser)
-    parser.add_argument("--out", type=Path, required=True, help="plan; its size goes to .json beside it")
+    parser.add_argument(
+        "--out", type=_safetensors, required=True, help="plan; its size goes to .json beside it"
+    )
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -280,7 +286,7 @@ def _add_evaluate(commands: Any) -> None:
     _model_flag(parser)
     _plan_flag(parser)
     parser.add_argument("--tasks", type=Path, nargs="+", required=True, help="fetched task folders")
-    parser.add_argument("--limit", type=int, help="first documents of each task (all)")
+    parser.add_argument("--limit", type=_positive, help="first documents of each task (all)")
     _batch_flag(parser)
     parser.add_argument("--add-bos", action=argparse.BooleanOptionalAction, default=True, help="%(default)s")
     _dtype_flag(parser)
@@ -351,11 +357,13 @@ def _add_fidelity(commands: Any) -> None:
     _model_flag(parser)
     _plan_flag(parser, required=True)
     _text_flags(parser)
-    parser.add_argument("--top-k", type=int, default=15, help="tokens in the Jaccard index (%(default)s)")
+    parser.add_argument(
+        "--top-k", type=_positive, default=15, help="tokens in the Jaccard index (%(default)s)"
+    )
     _batch_flag(parser)
     _dtype_flag(parser)
     _cell_flag(parser)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=_result, required=True)
 
 
 def _fidelity(arguments: argparse.Namespace) -> None:
@@ -382,7 +390,7 @@ def _add_perplexity(commands: Any) -> None:
     _batch_flag(parser)
     _dtype_flag(parser)
     _cell_flag(parser)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=_result, required=True)
 
 
 def _perplexity(arguments: argparse.Namespace) -> None:
@@ -530,12 +538,12 @@ def _plan_flag(parser: argparse.ArgumentParser, required: bool = False) -> None:
 
 def _text_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="fetched corpus folder")
-    parser.add_argument("--sequences", type=int, required=True, help="number of blocks")
-    parser.add_argument("--length", type=int, required=True, help="tokens per block")
+    parser.add_argument("--sequences", type=_positive, required=True, help="number of blocks")
+    parser.add_argument("--length", type=_positive, required=True, help="tokens per block")
 
 
 def _batch_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch-tokens", type=int, help="tokens of a forward pass (by device)")
+    parser.add_argument("--batch-tokens", type=_positive, help="tokens of a forward pass (by device)")
 
 
 def _seed_flag(parser: argparse.ArgumentParser) -> None:
@@ -561,10 +569,34 @@ def _fix_batch_tokens(arguments: argparse.Namespace) -> None:
 
 
 def _json(text: str) -> dict[str, Any]:
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError("must be a JSON object")
     return value
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
+    return int(text)
+
+
+def _safetensors(text: str) -> Path:
+    return _path(text, ".safetensors")
+
+
+def _result(text: str) -> Path:
+    return _path(text, ".json")
+
+
+def _path(text: str, suffix: str) -> Path:
+    """Insist on the suffix, since other files are written beside under the same name."""
+    if not text.endswith(suffix) or Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"must be a file ending in {suffix}, not {text!r}")
+    return Path(text)
 
 
 def _settings(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:

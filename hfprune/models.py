@@ -118,9 +118,13 @@ def load_skeleton(path: Path) -> "PreTrainedModel":
 
     if not (path / "config.json").is_file():
         raise HfpruneError(f"{path}: not a model folder (no config.json)")
-    config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # whatever a foreign config.json makes transformers raise
+        reason = " ".join(str(error).split())[:300]
+        raise HfpruneError(f"{path}: config.json is not of a language model that loads ({reason})") from error
     gated_mlps(model)
     return model
 

@@ -55,8 +55,8 @@ def kept_width(model: "PreTrainedModel", ratio: float) -> int:
     total = count_parameters(model)
     per_width = sum(map(neuron_parameters, mlps))  # parameters that one neuron in every layer takes
     largest = (width - 1) * per_width / total
-    kept = round(width - ratio * total / per_width)
-    if not 0 < ratio < 1 or kept < 1:
+    kept = round(width - ratio * total / per_width) if 0 < ratio < 1 else 0
+    if kept < 1:
         raise HfpruneError(
             f"ratio {ratio:g} cannot be reached by pruning the MLPs of {type(model).__name__}: "
             f"choose one above 0 and at most {largest:.3f}, which leaves one neuron a layer"

@@ -86,6 +86,10 @@ class Sweep:
         Raises:
             HfpruneError: scores that are not finite; names criterion, layer and batch.
         """
+        if self.blocks.max() >= self.model.config.vocab_size:
+            raise HfpruneError(
+                "the calibration blocks hold tokens that the model does not have: of another model?"
+            )
         tape = _Tape(self.model, criteria, kept)
         path = self.state / f"{name}.safetensors" if self.state else None
         done, curve = load_state(path, self.identity, tape.tallies) if path else (0, [])

@@ -156,6 +156,24 @@ def test_fidelity_of_a_pruned_model(work: Path, tmp_path: Path) -> None:
     assert result["task"] == "text"
 
 
+@pytest.mark.parametrize(
+    ("command", "flag", "value", "message"),
+    [
+        ("perplexity", "--length", "0", "must be a whole number above 0, not '0'"),
+        ("evaluate", "--limit", "-3", "must be a whole number above 0"),
+        ("score", "--options", "{bad", "not JSON"),
+        ("score", "--options", "[1]", "must be a JSON object"),
+        ("score", "--out", "x.json", "must be a file ending in .safetensors"),
+        ("fidelity", "--out", "x", "must be a file ending in .json"),
+    ],
+)
+def test_impossible_flags_are_refused_at_once(command, flag, value, message, capsys) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(command, flag, value)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
     model, out = ("--model", work / "mine"), ("--out", tmp_path / "x.safetensors")
     assert "did you mean 'tasks/piqa'" in failure("fetch", "tasks/pika", "--catalogue", work / "assets.yaml")
@@ -183,6 +201,17 @@ def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
         "--out",
         tmp_path / "p.json",
     )
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd/config.json").write_text('{"model_type": "unheard_of"}')
+    assert "config.json is not of a language model" in failure(
+        "budget", "--model", tmp_path / "odd", "--ratios", 0.2
+    )
+    (tmp_path / "odd/config.json").write_text("{")
+    assert "config.json is not of a language model" in failure(
+        "budget", "--model", tmp_path / "odd", "--ratios", 0.2
+    )
+    (tmp_path / "odd/config.json").unlink()
+    (tmp_path / "odd").rmdir()
     tasks = ("--tasks", tmp_path / "arc_easy")
     assert "hfprune fetch tasks/arc_easy" in failure("evaluate", *model, *tasks, "--out", tmp_path / "r")
     assert not list(tmp_path.iterdir()), "nothing is left behind"

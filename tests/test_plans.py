@@ -72,7 +72,7 @@ def test_measured_ratio_is_the_nominal_one_to_half_a_neuron(tiny) -> None:
     assert abs(removed - 0.15 * total) <= 0.51 * per_neuron * SHAPE["num_hidden_layers"]
 
 
-@pytest.mark.parametrize("ratio", [-0.1, 0, 1, 0.95])
+@pytest.mark.parametrize("ratio", [-0.1, 0, 1, 0.95, float("nan")])
 def test_unreachable_ratio_gives_the_largest_reachable(tiny, ratio: float) -> None:
     with pytest.raises(HfpruneError, match=r"at most 0\.\d{3}") as failure:
         kept_width(tiny, ratio)

@@ -110,6 +110,11 @@ def test_non_finite_scores_name_layer_and_batch(tiny, tokens, tmp_path: Path) ->
     assert not out.exists()
 
 
+def test_blocks_of_another_model_are_refused(tiny, tokens) -> None:
+    with pytest.raises(HfpruneError, match="of another model"):
+        Entropy().scores(Sweep(tiny, tokens + 50))
+
+
 def test_scores_survive_the_file(tmp_path: Path) -> None:
     scores = [torch.rand(5, dtype=torch.float64) for _ in range(12)]
     save_scores(tmp_path / "s.safetensors", scores, {"seed": 1})
