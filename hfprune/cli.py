@@ -159,13 +159,13 @@ def _add_calibrate(commands: Any) -> None:
 def _calibrate(arguments: argparse.Namespace) -> None:
     """Draw seeded blocks of tokens from a corpus."""
     from hfprune.calibration import save_blocks
-    from hfprune.provenance import Stopwatch, provenance
+    from hfprune.provenance import Stopwatch, provenance, stable
 
     watch = Stopwatch()
     blocks = _blocks(arguments, arguments.sampling, arguments.seed)
     inputs = {"model": arguments.model, "corpus": arguments.corpus}
     settings = _settings(arguments, "sequences", "length", "sampling", "seed")
-    save_blocks(arguments.out, blocks, provenance(watch, inputs, **settings))
+    save_blocks(arguments.out, blocks, stable(provenance(watch, inputs, **settings)))
 
 
 def _add_score(commands: Any) -> None:
@@ -204,7 +204,7 @@ def _score(arguments: argparse.Namespace) -> None:
 
     from hfprune.calibration import load_blocks
     from hfprune.models import load_model
-    from hfprune.provenance import Stopwatch, fingerprint, provenance
+    from hfprune.provenance import Stopwatch, fingerprint, provenance, stable
     from hfprune.results import Value, write_result
     from hfprune.scoring import Sweep, save_scores
 
@@ -228,7 +228,7 @@ def _score(arguments: argparse.Namespace) -> None:
     )
     scores = criterion.scores(sweep)
     made = provenance(watch, inputs, **settings) | {"curves": sweep.curves}
-    save_scores(arguments.out, scores, made)
+    save_scores(arguments.out, scores, stable(made) | {"curves": sweep.curves})
     values = [Value(metric, number) for metric, number in made["cost"].items()]
     for curve in list(sweep.curves.values())[-1:]:
         (last,) = curve[-1]["criteria"]
@@ -256,7 +256,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     """Cut the kept neurons for a ratio of all parameters from scores."""
     from hfprune.models import load_skeleton
     from hfprune.plans import apply_plan, count_parameters, make_plan, save_plan
-    from hfprune.provenance import Stopwatch, provenance
+    from hfprune.provenance import Stopwatch, provenance, stable
     from hfprune.results import Value, write_result
     from hfprune.scoring import load_scores
 
@@ -269,7 +269,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     made = provenance(
         watch, {"model": arguments.model, "scores": arguments.scores}, **_settings(arguments, "ratio")
     )
-    save_plan(arguments.out, plan, made)
+    save_plan(arguments.out, plan, stable(made))
     values = [Value("parameters", float(left)), Value("parameter_ratio", 1 - left / total)]
     write_result(arguments.out.with_suffix(".json"), _cell(arguments), "size", "", values, made)
 
@@ -372,8 +372,9 @@ def _fidelity(arguments: argparse.Namespace) -> None:
     from hfprune.models import load_model
 
     def measure(blocks: "Tensor") -> Any:
+        pruned = _load(arguments)  # first, since a plan that does not fit should fail soon
         dense = load_model(arguments.model, arguments.dtype)
-        return fidelity(dense, _load(arguments), blocks, arguments.top_k, arguments.batch_tokens)
+        return fidelity(dense, pruned, blocks, arguments.top_k, arguments.batch_tokens)
 
     _measure_text(arguments, "fidelity", measure, "top_k")
 
@@ -557,7 +558,9 @@ def _dtype_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def _cell_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cell", help="study/model/method/ratio/seed/recovery, written into the result")
+    parser.add_argument(
+        "--cell", type=_cell_text, help="study/model/method/ratio/seed/recovery, written into the result"
+    )
 
 
 def _fix_batch_tokens(arguments: argparse.Namespace) -> None:
@@ -584,6 +587,15 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _cell_text(text: str) -> "Cell":
+    from hfprune.layout import parse_cell
+
+    try:
+        return parse_cell(text)
+    except HfpruneError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _safetensors(text: str) -> Path:
     return _path(text, ".safetensors")
 
@@ -608,15 +620,14 @@ def _plan_input(arguments: argparse.Namespace) -> dict[str, Path]:
 
 
 def _cell(arguments: argparse.Namespace) -> "Cell":
-    from hfprune.layout import parse_cell
     from hfprune.results import DENSE, Cell
 
     if arguments.cell:
-        return parse_cell(arguments.cell)
-    by_hand = getattr(arguments, "criterion", None) or (
-        "pruned" if getattr(arguments, "plan", None) else DENSE
-    )
-    return Cell("by-hand", arguments.model.name, by_hand, getattr(arguments, "ratio", None), 0, "none")
+        return arguments.cell
+    pruned = getattr(arguments, "plan", None) or arguments.command == "plan"
+    method = getattr(arguments, "criterion", None) or ("pruned" if pruned else DENSE)
+    ratio, seed = getattr(arguments, "ratio", None), getattr(arguments, "seed", 0)
+    return Cell("by-hand", arguments.model.name, method, ratio, seed, "none")
 
 
 def _load(arguments: argparse.Namespace) -> "PreTrainedModel":

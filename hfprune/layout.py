@@ -67,6 +67,12 @@ def result_files(name: str, study: Study) -> list[str]:
     ]
 
 
+def item_files(name: str, study: Study) -> list[str]:
+    """Return the per-item outcomes of a study's measurements, below results/<study>."""
+    found = (file for cell in cells(name, study) for file in measurements(study, cell))
+    return [str(Path(file).with_suffix(".parquet")) for file in found]
+
+
 def _of_pruned_cells(name: str, study: Study, pattern: str) -> list[str]:
     pruned = (cell for cell in cells(name, study) if cell.method != DENSE)
     return list(dict.fromkeys(fill(pattern, cell) for cell in pruned))  # cells share scores and plans
@@ -82,7 +88,7 @@ def parse_cell(text: str) -> Cell:
         study, model, method, ratio, seed, recovery = text.split("/")
         return Cell(study, model, method, float(ratio) if ratio else None, int(seed), recovery)
     except ValueError as error:
-        raise HfpruneError(f"--cell {text!r}: give study/model/method/ratio/seed/recovery") from error
+        raise HfpruneError(f"{text!r} is no cell: give study/model/method/ratio/seed/recovery") from error
 
 
 def study_name(path: Path) -> str:

@@ -147,15 +147,27 @@ def _slice(linear: nn.Linear, index: Tensor, dimension: int) -> None:
         linear.bias = nn.Parameter(linear.bias.index_select(0, index), requires_grad=False)
 
 
+def _is_checkpoint(folder: Path) -> bool:
+    """Tell whether a folder is empty or holds a checkpoint and nothing else, so that it may be replaced."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
+    known = (".json", ".safetensors", ".jinja", ".txt", ".model")
+    return not names or ("config.json" in names and all(name.endswith(known) for name in names))
+
+
 def export(model: "PreTrainedModel", source: Path, out: Path) -> None:
     """Write a pruned model and the tokenizer of `source` as a checkpoint that plain `from_pretrained` loads.
 
     Raises:
-        HfpruneError: layers of unequal width, which `from_pretrained` cannot load.
+        HfpruneError: layers of unequal width, which `from_pretrained` cannot load, or something else than an
+            earlier export is at `out`.
     """
     if len({mlp.width for mlp in gated_mlps(model)}) > 1:
         raise HfpruneError(
             f"cannot export to {out}: layers of unequal width do not load with from_pretrained"
+        )
+    if out.exists() and (out.resolve() == source.resolve() or not _is_checkpoint(out)):
+        raise HfpruneError(
+            f"{out}: exists and is no earlier export; choose another folder, nothing was touched"
         )
     tokenizer = load_tokenizer(source)
     with atomic_directory(out) as temporary:

@@ -67,6 +67,11 @@ def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settin
     }
 
 
+def stable(made: dict[str, Any]) -> dict[str, Any]:
+    """Return what the same inputs and settings make the same, for files whose hash identifies them."""
+    return {key: made[key] for key in ("hfprune", "inputs", "settings")}
+
+
 def fingerprint(inputs: dict[str, Path], settings: dict[str, Any]) -> str:
     """Return a SHA-256 that two runs share only if they have the same inputs, settings and version."""
     known = [hfprune.__version__, {role: identity(path) for role, path in inputs.items()}, settings]
@@ -77,12 +82,13 @@ def is_current(path: Path, inputs: dict[str, Path], settings: dict[str, Any]) ->
     """Tell whether the result at `path` was made from these inputs with these settings by this version."""
     if not path.exists():
         return False
+    now = {role: identity(file) for role, file in inputs.items()}
     try:
         made = read_json(path)["provenance"]
-    except (ValueError, KeyError):
+        then = (made["inputs"], made["settings"], made["hfprune"], made["packages"]["lm_eval"])
+    except (ValueError, KeyError, TypeError):
         return False
-    now = {role: identity(file) for role, file in inputs.items()}
-    return (made["inputs"], made["settings"], made["hfprune"]) == (now, settings, hfprune.__version__)
+    return then == (now, settings, hfprune.__version__, version("lm_eval"))
 
 
 def identity(path: Path) -> str:

@@ -1,11 +1,13 @@
 """What one measurement found on one cell of a study: JSON, with the per-item outcomes beside it."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file, read_json, write_json
 
 DENSE = "dense"
@@ -55,7 +57,15 @@ def write_result(
         values: the numbers.
         provenance: from `hfprune.provenance.provenance`.
         items: column `item` (the document's or block's index) and one column per metric.
+
+    Raises:
+        HfpruneError: a value is not finite.
     """
+    for value in values:
+        if not math.isfinite(value.value):
+            raise HfpruneError(
+                f"{path}: {value.metric} is {value.value}; nothing was written, try another dtype"
+            )
     if items is not None:
         with atomic_file(path.with_suffix(".parquet")) as temporary:
             items.to_parquet(temporary, index=False)

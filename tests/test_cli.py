@@ -104,6 +104,25 @@ def test_export_gives_the_logits_of_dense_and_plan(work: Path, tmp_path: Path) -
     assert p == q
 
 
+def test_export_takes_the_place_of_an_earlier_export_only(work: Path, tmp_path: Path) -> None:
+    arguments = ("export", "--model", work / "mine", "--plan", work / "plan.safetensors", "--out")
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert "no earlier export" in failure(*arguments, tmp_path)
+    assert "no earlier export" in failure(*arguments, work / "mine")
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+    run(*arguments, tmp_path / "out")
+    run(*arguments, tmp_path / "out")
+    assert reload(tmp_path / "out").config.intermediate_size < 48
+
+
+def test_plans_of_the_same_scores_are_the_same_bytes(work: Path, tmp_path: Path) -> None:
+    run("plan", "--model", work / "mine", "--scores", work / "scores.safetensors", "--ratio", 0.15, "--out",
+        tmp_path / "again.safetensors")  # fmt: skip
+    assert (tmp_path / "again.safetensors").read_bytes() == (work / "plan.safetensors").read_bytes()
+    cell = json.loads((tmp_path / "again.json").read_text())["cell"]
+    assert (cell["method"], cell["ratio"]) == ("pruned", 0.15)
+
+
 def test_evaluate_keeps_what_is_finished_and_current(work: Path, tmp_path: Path, capsys) -> None:
     arguments = ("evaluate", "--model", work / "mine", "--tasks", work / "tasks/piqa", "--out", tmp_path)
     run(*arguments)
@@ -114,6 +133,9 @@ def test_evaluate_keeps_what_is_finished_and_current(work: Path, tmp_path: Path,
     assert (tmp_path / "piqa.json").read_bytes() == first
     run(*arguments, "--limit", 5)
     assert json.loads((tmp_path / "piqa.json").read_text())["values"][0]["n"] == 5
+    (tmp_path / "piqa.parquet").unlink()
+    run(*arguments, "--limit", 5)
+    assert (tmp_path / "piqa.parquet").exists(), "the JSON alone is no finished result"
     (tmp_path / "piqa.json").write_text('{"half')
     run(*arguments, "--limit", 5)
     assert json.loads((tmp_path / "piqa.json").read_text())["values"][0]["n"] == 5
@@ -165,6 +187,7 @@ def test_fidelity_of_a_pruned_model(work: Path, tmp_path: Path) -> None:
         ("score", "--options", "[1]", "must be a JSON object"),
         ("score", "--out", "x.json", "must be a file ending in .safetensors"),
         ("fidelity", "--out", "x", "must be a file ending in .json"),
+        ("plan", "--cell", "foo", "give study/model/method/ratio/seed/recovery"),
     ],
 )
 def test_impossible_flags_are_refused_at_once(command, flag, value, message, capsys) -> None:

@@ -47,7 +47,10 @@ def task_file(folder: Path) -> tuple[str, Path]:
     if not (folder / "asset.json").is_file():
         raise HfpruneError(f"{folder}: not a fetched task; get it with `hfprune fetch tasks/{folder.name}`")
     split = read_json(folder / "asset.json")["split"]
-    return split, folder / f"{split}.arrow"
+    file = folder / f"{split}.arrow"
+    if not file.is_file():
+        raise HfpruneError(f"{file}: is gone; get it again with `hfprune fetch tasks/{folder.name}`")
+    return split, file
 
 
 def _read(name: str, format: str, files: list[Path]) -> pa.Table:

@@ -17,7 +17,8 @@ class Distillation(GradientCriterion):
 
     At student = teacher the gradient of the divergence is zero everywhere, so, as in SDMPrune, the student
     first loses its lowest neurons by cross-entropy. Teacher and student are the same weights without and with
-    that mask. Masked neurons score zero and are pruned first.
+    that mask. Masked neurons score zero and are pruned first. Unlike SDMPrune, the score is in activation form
+    and the divergence alone, without a share of cross-entropy and at temperature 1.
     """
 
     needs_teacher = True

@@ -7,6 +7,7 @@ from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from tqdm import tqdm
 
+from hfprune.errors import HfpruneError
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, pack
 from hfprune.scoring import CHUNK_LOGITS
 
@@ -86,6 +87,10 @@ class PrefixTreeLM(HFLM):
 
     def _read(self, batch: list[PrefixTree]) -> Tensor:
         """Return the last hidden state [rows, longest, width] of a batch of trees."""
+        window = getattr(self.model.config, "sliding_window", None)
+        if window and max(max(tree.depths) for tree in batch) >= window:
+            # A tree's mask says nothing of the window, which so short a sequence would not notice.
+            raise HfpruneError(f"a document is longer than the model's sliding window of {window} tokens")
         size = len(batch[0])
         pad = [0] * size
         tokens = torch.tensor([(tree.tokens + pad)[:size] for tree in batch], device=self.device)

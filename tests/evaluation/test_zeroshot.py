@@ -10,6 +10,7 @@ from lm_eval.models.huggingface import HFLM
 from pyarrow import feather
 from smoke import build_tokenizer
 
+from hfprune.errors import HfpruneError
 from hfprune.evaluation.lm import PrefixTreeLM
 from hfprune.evaluation.zeroshot import evaluate_task, offline_tasks
 from hfprune.models import load_model, load_tokenizer
@@ -117,6 +118,15 @@ def test_sequences_beyond_the_models_context_are_cut_as_stock_cuts_them(data) ->
     tokenizer = build_tokenizer()
     model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=64)
     compare(model, tokenizer, {"race": data["race"]}, tolerance=2e-3)
+
+
+def test_document_beyond_a_sliding_window_is_refused(data) -> None:
+    tokenizer = build_tokenizer()
+    model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=2048)
+    model.config.sliding_window = 32
+    lm = PrefixTreeLM(model, tokenizer, batch_tokens=300, add_bos=False)
+    with offline_tasks(data) as manager, pytest.raises(HfpruneError, match="sliding window of 32"):
+        evaluate_task(lm, manager, "race", None)
 
 
 def test_rolling_loglikelihood_equals_stock() -> None:

@@ -102,12 +102,12 @@ def test_removed_result_is_made_again_with_what_depends_on_it(project: Path) -> 
 
 def test_removed_task_result_is_evaluated_alone(project: Path) -> None:
     folder = project / CELLS / "llama/random/0.15/seed0/none/zeroshot"
-    (folder / "arc_easy.json").unlink()
+    (folder / "arc_easy.parquet").unlink()
     kept = contents(folder, "crows*")
     done = jobs(snakemake(project))
     assert done == {"evaluate": 1, "collect": 1, "tables": 1, "figures": 1, "report": 1, "all": 1}
     assert contents(folder, "crows*") == kept
-    assert (folder / "arc_easy.json").exists()
+    assert (folder / "arc_easy.parquet").exists()
 
 
 def test_added_task_is_evaluated_alone(project: Path) -> None:

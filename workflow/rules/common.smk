@@ -119,6 +119,7 @@ def publication():
     return [
         # Every result by name: one that was deleted is made again only if a target asks for it.
         *(f"{RESULTS}/{file}" for file in layout.result_files(NAME, STUDY)),
+        *(f"{RESULTS}/{file}" for file in layout.item_files(NAME, STUDY)),
         *expand(f"{RESULTS}/{{file}}", file=TIDY),
         *expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=TABLE_NAMES, suffix=["csv", "md", "tex"]),
         *expand(f"{FIGURES}/{{name}}.{{suffix}}", name=FIGURE_NAMES, suffix=["pdf", "svg", "png"]),
