@@ -59,7 +59,7 @@ def test_aggregations_by_hand(tiny, tokens) -> None:
     block = tokens[:1]
     entropy_loss(tiny(block).logits, block).backward()
     handle.remove()
-    products = (caught[0] * caught[0].grad)[0].double()
+    products = (caught[0].detach() * caught[0].grad)[0].double()
     expected = {
         "sum_abs": products.abs().sum(0),
         "sum_squares": (products**2).sum(0),
