@@ -317,10 +317,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if missing:
         _evaluate_missing(arguments, missing, settings, state)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    # The JSON says that a result is there, so it moves last.
-    for name in [f"{task}.{suffix}" for suffix in ("parquet", "json") for task in data]:
-        if (state / name).exists():
-            (state / name).replace(arguments.out / name)
+    # Only what is current: a killed run with other settings may have left its own.
+    for task in [task for task in data if finished(task, state)]:
+        for suffix in ("parquet", "json"):  # the JSON says that a result is there, so it moves last
+            (state / f"{task}.{suffix}").replace(arguments.out / f"{task}.{suffix}")
     shutil.rmtree(state, ignore_errors=True)
 
 

@@ -167,6 +167,16 @@ def test_evaluate_that_dies_goes_on_with_the_next_task(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_what_a_killed_run_with_other_settings_left_replaces_nothing(work: Path, tmp_path: Path) -> None:
+    arguments = ("evaluate", "--model", work / "mine", "--tasks", work / "tasks/piqa", "--out")
+    run(*arguments, tmp_path / "out")
+    before = (tmp_path / "out/piqa.json").read_bytes()
+    run(*arguments, tmp_path / "other", "--limit", 5)
+    (tmp_path / "other").rename(tmp_path / "out.state")
+    run(*arguments, tmp_path / "out")
+    assert (tmp_path / "out/piqa.json").read_bytes() == before
+
+
 def test_fidelity_of_a_pruned_model(work: Path, tmp_path: Path) -> None:
     run("fidelity", "--model", work / "mine", "--plan", work / "plan.safetensors", "--corpus",
         work / "corpora/text", "--sequences", 3, "--length", 24, "--top-k", 5, "--out",
