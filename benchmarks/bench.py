@@ -109,10 +109,9 @@ def evaluation(model_path: Path, tasks: Path, documents: int, batch_size: int, r
     from hfprune.assets import task_file
     from hfprune.evaluation.lm import PrefixTreeLM
     from hfprune.evaluation.zeroshot import evaluate_task, offline_tasks
-    from hfprune.models import default_batch_tokens
 
     model, tokenizer = load_model(model_path, "float32"), load_tokenizer(model_path)
-    ours = PrefixTreeLM(model, tokenizer, default_batch_tokens(), add_bos=False)
+    ours = PrefixTreeLM(model, tokenizer=tokenizer, add_bos_token=False)
     stock = HFLM(model, tokenizer=tokenizer, backend="causal", batch_size=batch_size, add_bos_token=False)
     data = {folder.name: task_file(folder) for folder in sorted(tasks.iterdir()) if folder.is_dir()}
     rows = []

@@ -338,7 +338,12 @@ def _evaluate_missing(
     from hfprune.results import write_result
 
     model = _load(arguments)
-    lm = PrefixTreeLM(model, load_tokenizer(arguments.model), arguments.batch_tokens, arguments.add_bos)
+    lm = PrefixTreeLM(
+        model,
+        tokenizer=load_tokenizer(arguments.model),
+        batch_tokens=arguments.batch_tokens,
+        add_bos_token=arguments.add_bos,
+    )
     with offline_tasks({task: (split, documents) for task, (_, split, documents) in data.items()}) as manager:
         for task, (folder, _, _) in data.items():
             watch = Stopwatch()

@@ -26,6 +26,7 @@ class GatedMLP:
     gate: nn.Linear
     up: nn.Linear
     down: nn.Linear
+    activation: nn.Module
 
     @property
     def width(self) -> int:
@@ -50,8 +51,9 @@ def _gated_mlp(name: str, index: int, layer: nn.Module) -> GatedMLP:
     mlp = getattr(layer, "mlp", None)
     parts = [getattr(mlp, part, None) for part in ("gate_proj", "up_proj", "down_proj")]
     linears = [part for part in parts if isinstance(part, nn.Linear)]
-    if isinstance(mlp, nn.Module) and len(linears) == len(parts):
-        return GatedMLP(mlp, *linears)
+    activation = getattr(mlp, "act_fn", None)
+    if isinstance(mlp, nn.Module) and isinstance(activation, nn.Module) and len(linears) == len(parts):
+        return GatedMLP(mlp, *linears, activation=activation)
     if hasattr(mlp, "experts"):
         reason = "is a mixture of experts"
     elif hasattr(mlp, "gate_up_proj"):
@@ -72,6 +74,16 @@ def default_batch_tokens() -> int:
     On a CPU more is slower: larger activations fall out of the cache and are paged in anew.
     """
     return 16384 if torch.cuda.is_available() else 512
+
+
+def head_chunk(model: "PreTrainedModel") -> int:
+    """Return how many positions to take through the head at a time, so that their logits stay small.
+
+    In float32, one copy of them takes 32 MiB on a CPU, where more would only fall out of the cache, and
+    256 MiB on CUDA, where fewer would not keep the device busy.
+    """
+    logits = 2**26 if model.device.type == "cuda" else 2**23
+    return max(1, logits // model.lm_head.out_features)
 
 
 def load_model(path: Path, dtype: str | None = None, device: torch.device | None = None) -> "PreTrainedModel":
@@ -103,8 +115,7 @@ def load_model(path: Path, dtype: str | None = None, device: torch.device | None
         reason = " ".join(str(error).split())[:300]
         raise HfpruneError(f"{path}: cannot load the model ({type(error).__name__}: {reason})") from error
     model.eval().requires_grad_(False)
-    gated_mlps(model)
-    _check_head(model)
+    check_model(model)
     return model
 
 
@@ -130,8 +141,14 @@ def load_skeleton(path: Path) -> "PreTrainedModel":
 
 
 @torch.no_grad()
-def _check_head(model: "PreTrainedModel") -> None:
-    """Fail where logits are not just `lm_head(last hidden state)`, e.g. soft-capped or scaled."""
+def check_model(model: "PreTrainedModel") -> None:
+    """Check that scoring and evaluation may go through the layers and the head of `model` by themselves.
+
+    Raises:
+        HfpruneError: an MLP that is not gated, or logits that are not just `lm_head(last hidden state)`, e.g.
+            soft-capped or scaled.
+    """
+    gated_mlps(model)
     tokens = torch.arange(4, device=model.device).unsqueeze(0)
     expected = model(input_ids=tokens).logits
     if not torch.equal(model.lm_head(hidden_states(model, tokens)), expected):

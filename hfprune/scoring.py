@@ -2,21 +2,21 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
-from hfprune.models import gated_mlps, hidden_states
+from hfprune.models import gated_mlps, head_chunk, hidden_states
 from hfprune.tally import Curve, Scores, Tally, load_state, marks, save_state
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from hfprune.criterion import GradientCriterion
 
-# Logits of one chunk take 4 bytes × this many; several such buffers live at a time.
-CHUNK_LOGITS = 2**25
 # How much work a kill may cost.
 SAVE_SECONDS = 60
 
@@ -131,41 +129,69 @@ class Sweep:
                 teacher = hidden_states(self.model, tokens)
         with torch.enable_grad():
             hidden = hidden_states(self.model, tokens)
-        for index, criterion in enumerate(criteria):
+        gradients = self._hidden_gradients(criteria, hidden.detach(), tokens, teacher)
+        for index, gradient in enumerate(gradients):
             tape.current = index
-            gradient = self._hidden_gradient(criterion, hidden.detach(), tokens, teacher)
             hidden.backward(gradient, retain_graph=index + 1 < len(criteria))
 
     @torch.no_grad()
-    def _hidden_gradient(
-        self, criterion: "GradientCriterion", hidden: Tensor, tokens: Tensor, teacher: Tensor | None
-    ) -> Tensor:
-        """Return the gradient of the summed per-sequence means with respect to `hidden` [batch, length, width].
+    def _hidden_gradients(
+        self, criteria: Sequence["GradientCriterion"], hidden: Tensor, tokens: Tensor, teacher: Tensor | None
+    ) -> list[Tensor]:
+        """Return each criterion's gradient, summed over positions, with respect to `hidden`.
 
-        Goes through the head in chunks of positions, so that no more than a chunk of logits ever exists.
+        Goes through the head in chunks of positions, so that no more than a chunk of logits ever exists, and
+        once for all criteria.
+
+        Args:
+            criteria: gradient criteria.
+            hidden: last hidden state [batch, length, width].
+            tokens: [batch, length].
+            teacher: the dense model's last hidden state, if a criterion needs it.
         """
         head = self.model.lm_head
-        positions = hidden.shape[1] - 1 if criterion.needs_targets else hidden.shape[1]
-        if positions == 0:
+        length = hidden.shape[1]
+        if length == 1 and any(criterion.needs_targets for criterion in criteria):
             raise HfpruneError("blocks of one token have no next token to score; choose a longer length")
-        inputs = hidden[:, :positions].flatten(0, 1)
-        targets = tokens[:, 1:].flatten()
-        dense = teacher[:, :positions].flatten(0, 1) if teacher is not None else inputs
-        result = torch.empty_like(inputs)
-        step = self.chunk or max(1, CHUNK_LOGITS // head.out_features)
-        for start in range(0, len(inputs), step):
+        # A last position has no next token. It gets any, and below no gradient.
+        targets = tokens.roll(-1, 1).flatten()
+        results = [torch.empty_like(hidden) for _ in criteria]
+        step = self.chunk or head_chunk(self.model)
+        for start in range(0, len(targets), step):
             part = slice(start, start + step)
-            logits = head(inputs[part]).float()
-            context = Positions()
+            logits = head(hidden.flatten(0, 1)[part]).float()
+            dense = head(teacher.flatten(0, 1)[part]).float() if teacher is not None else None
+            positions = Positions(targets[part], dense)  # type: ignore[arg-type]  # None: nobody looks
+            for index, (criterion, result) in enumerate(zip(criteria, results, strict=True)):
+                last = index + 1 == len(criteria)
+                gradient = criterion.gradient(logits if last else logits.clone(), positions)
+                result.flatten(0, 1)[part] = gradient.to(hidden.dtype) @ head.weight
+        for criterion, result in zip(criteria, results, strict=True):
             if criterion.needs_targets:
-                context = replace(context, targets=targets[part])
-            if criterion.needs_teacher:
-                context = replace(context, teacher=head(dense[part]).float())
-            gradient = criterion.gradient(logits, context).div_(positions)
-            result[part] = gradient.to(hidden.dtype) @ head.weight
-        full = torch.zeros_like(hidden)
-        full[:, :positions] = result.unflatten(0, (len(hidden), positions))
-        return full
+                result[:, -1] = 0
+        return results
+
+
+class _Neurons(torch.autograd.Function):
+    """h = activation(gate) · up, for a backward pass that hands h and ∂C/∂h to `record`.
+
+    Of the three factors autograd would hold besides h, only gate and up are; h is computed again. These are
+    the largest tensors of a layer, and the product is little work beside the three linear maps.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor, make: Callable, record: Callable) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        ctx.make, ctx.record = make, record
+        return make(gate, up)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = [x.detach().requires_grad_() for x in ctx.saved_tensors]
+        with torch.enable_grad():
+            h = ctx.make(*inputs)
+        ctx.record(h.detach(), gradients[0])
+        return *torch.autograd.grad(h, inputs, gradients), None, None
 
 
 class _Tape:
@@ -179,14 +205,16 @@ class _Tape:
         self.kept = kept
         self.current = 0
         self.first = 0
+        self.pending: dict[tuple[int, str], Tensor] = {}
         self.tallies = [Tally.zeros([mlp.down.weight[0] for mlp in self.mlps]) for _ in criteria]
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        handles = [
-            mlp.down.register_forward_pre_hook(partial(self._forward, layer))
-            for layer, mlp in enumerate(self.mlps)
-        ]
+        handles = []
+        for layer, mlp in enumerate(self.mlps):
+            for name, linear in (("gate", mlp.gate), ("up", mlp.up)):
+                handles.append(linear.register_forward_hook(partial(self._keep, layer, name)))
+            handles.append(mlp.down.register_forward_pre_hook(partial(self._forward, layer)))
         try:
             yield
         finally:
@@ -201,22 +229,30 @@ class _Tape:
         finally:
             self.kept = kept
 
-    def _forward(self, layer: int, _module: torch.nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        (h,) = inputs
-        if self.kept is not None:
-            h = h * self.kept[layer].to(h)
-        if torch.is_grad_enabled():
-            if layer == 0:
-                # Nothing before the first h needs a gradient, so the graph begins here.
-                h = h.detach().requires_grad_()
-            # detach: a tensor whose own hook held it would be a cycle that outlives the batch.
-            h.register_hook(partial(self._backward, layer, h.detach()))
-        return (h,)
+    def _keep(
+        self, layer: int, name: str, _module: nn.Module, _inputs: tuple[Tensor], output: Tensor
+    ) -> None:
+        self.pending[layer, name] = output
 
-    def _backward(self, layer: int, h: Tensor, gradient: Tensor) -> None:
+    def _forward(self, layer: int, _module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        gate, up = self.pending.pop((layer, "gate")), self.pending.pop((layer, "up"))
+        if not torch.is_grad_enabled():
+            return (self._make(layer, gate, up),) if self.kept is not None else inputs
+        if layer == 0:
+            # Nothing before the first h needs a gradient, so the graph begins here.
+            gate, up = gate.detach().requires_grad_(), up.detach().requires_grad_()
+        return (_Neurons.apply(gate, up, partial(self._make, layer), partial(self._record, layer)),)
+
+    def _make(self, layer: int, gate: Tensor, up: Tensor) -> Tensor:
+        h = self.mlps[layer].activation(gate) * up
+        return h if self.kept is None else h * self.kept[layer].to(h)
+
+    def _record(self, layer: int, h: Tensor, gradient: Tensor) -> None:
+        criterion = self.criteria[self.current]
         products = h.float() * gradient.float()
-        aggregate = AGGREGATIONS[self.criteria[self.current].aggregation]
-        self.tallies[self.current].add(layer, aggregate(products), self.first)
+        # A criterion is the mean over a sequence's positions. Only here, where no float16 can underflow.
+        products.div_(h.shape[1] - criterion.needs_targets)
+        self.tallies[self.current].add(layer, AGGREGATIONS[criterion.aggregation](products), self.first)
 
     def check_finite(self, sequence: int) -> None:
         # One transfer per criterion and batch, not one per layer.

@@ -1,8 +1,11 @@
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import build_tiny
 from official import cross_entropy_loss, entropy_loss, official_scores
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.distillation import Distillation
@@ -90,6 +93,58 @@ def test_distillation_by_hand(tiny, tokens) -> None:
         assert (mine[masked] == 0).all()
         theirs[masked] = 0
     assert_same(ours, reference, relative=1e-3)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the size of the largest tensor that an operation made."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and made._base is None:
+            self.elements = max(self.elements, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("criterion", [Entropy, CrossEntropy, Distillation])
+def test_logits_of_a_128k_vocabulary_never_exist_as_a_whole(criterion) -> None:
+    """LLaMA-3's vocabulary: no tensor is larger than the head, however long the sequence is."""
+    model = build_tiny("llama", vocab_size=128_256)
+    largest = {}
+    for length in (128, 512):
+        with Largest() as watch:
+            criterion().scores(Sweep(model, torch.randint(0, 128_256, (1, length))))
+        largest[length] = watch.elements
+    assert largest[128] == largest[512] <= 2**23
+
+
+def test_two_tensors_per_neuron_wait_for_the_backward_pass(tiny, tokens) -> None:
+    """Gate and up; autograd alone would keep the activated gate and h as well."""
+    saved: list[weakref.ref[torch.Tensor]] = []
+    waiting: set[int] = set()
+    shape = (*tokens.shape, tiny.model.layers[0].mlp.down_proj.in_features)
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.shape == shape:
+            saved.append(weakref.ref(tensor))
+        return tensor
+
+    tiny.lm_head.register_forward_pre_hook(
+        lambda *_: waiting.update(x.data_ptr() for ref in saved if (x := ref()) is not None)
+    )
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        Entropy().scores(Sweep(tiny, tokens))
+    assert len(waiting) == 2 * len(tiny.model.layers)
+
+
+def test_bfloat16_scores_are_close_to_float32_and_count_every_sequence(tiny, tokens) -> None:
+    """Float64 sums of bfloat16 passes: many sequences do not stall the sum."""
+    many = tokens.repeat(50, 1)
+    exact = Entropy().scores(Sweep(tiny, tokens))
+    rounded = Entropy().scores(Sweep(tiny.to(torch.bfloat16), many))
+    for a, b in zip(exact, rounded, strict=True):
+        assert float(b.sum() / a.sum()) == pytest.approx(50, rel=0.02)
 
 
 def test_no_weight_gets_a_gradient_and_no_hook_stays(tiny, tokens) -> None:

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hfprune.models import hidden_states
+from hfprune.models import head_chunk, hidden_states
 from hfprune.results import Value
-from hfprune.scoring import CHUNK_LOGITS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,7 +47,7 @@ def fidelity(
 def _compare(dense: "PreTrainedModel", pruned: "PreTrainedModel", tokens: Tensor, top_k: int) -> Tensor:
     """Return the mean of each metric over each block's positions, float64 [blocks, metrics]."""
     a, b = (hidden_states(model, tokens).flatten(0, 1) for model in (dense, pruned))
-    step = max(1, CHUNK_LOGITS // dense.lm_head.out_features)
+    step = head_chunk(dense)
     parts = [
         distances(dense.lm_head(x).float(), pruned.lm_head(y).float(), top_k)
         for x, y in zip(a.split(step), b.split(step), strict=True)

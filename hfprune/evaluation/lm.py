@@ -1,6 +1,7 @@
 """An lm-eval model that reads shared context once and computes only the logits that count."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
@@ -9,10 +10,16 @@ from tqdm import tqdm
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, pack
-from hfprune.scoring import CHUNK_LOGITS
+from hfprune.models import check_model, default_batch_tokens, head_chunk
+from hfprune.plans import apply_plan, load_plan
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
+
+
+# A tree may grow this large where the token budget is smaller: it reads no more tokens than its sequences would
+# one by one, and an article of 500 tokens should be read once for all its questions.
+TREE_TOKENS = 2048
 
 
 class PrefixTreeLM(HFLM):
@@ -20,21 +27,33 @@ class PrefixTreeLM(HFLM):
 
     Stock lm-eval reads the context again for every choice and takes a log-softmax over the vocabulary at
     every position. Here sequences that begin alike are packed into trees (`prefix_tree`), and the head runs
-    only where a continuation is predicted, in chunks, in float32.
+    only where a continuation is predicted, in chunks.
     """
 
     def __init__(
         self,
-        model: "PreTrainedModel",
-        tokenizer: "PreTrainedTokenizerBase",
-        batch_tokens: int,
-        add_bos: bool,
+        pretrained: "str | PreTrainedModel",
+        *,
+        plan: str | None = None,
+        batch_tokens: int | None = None,
+        **stock: Any,
     ) -> None:
-        """Wrap a loaded model; `batch_tokens` bounds the tokens of one forward pass."""
-        super().__init__(
-            pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=1, add_bos_token=add_bos
-        )
-        self.batch_tokens = batch_tokens
+        """Wrap a model as `HFLM` does, from a loaded one, a folder or a hub name.
+
+        Args:
+            pretrained: the dense model.
+            plan: file of a plan that is applied to it.
+            batch_tokens: bounds the tokens of one forward pass; by default `default_batch_tokens()`.
+            stock: whatever `HFLM` takes; its `batch_size` is that of generation.
+
+        Raises:
+            HfpruneError: an architecture that is not supported, or a plan that does not fit.
+        """
+        super().__init__(pretrained, **({"backend": "causal", "batch_size": 1} | stock))
+        if plan:
+            apply_plan(self.model, load_plan(Path(plan)))
+        check_model(self.model)
+        self.batch_tokens = int(batch_tokens or default_batch_tokens())
 
     @torch.inference_mode()
     def _loglikelihood_tokens(
@@ -47,7 +66,7 @@ class PrefixTreeLM(HFLM):
         inputs = [(context + target)[-(self.max_length + 1) :][:-1] for _, context, target in requests]
         targets = [target for _, _, target in requests]
         token_cost, pair_cost = self._costs()
-        trees = pack(inputs, token_cost, pair_cost, self.batch_tokens)
+        trees = pack(inputs, token_cost, pair_cost, max(TREE_TOKENS, self.batch_tokens))
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         with tqdm(total=len(requests), desc="evaluate", unit="request", disable=disable_tqdm) as bar:
             for batch in batches(trees, self.batch_tokens):
@@ -83,7 +102,10 @@ class PrefixTreeLM(HFLM):
         for owner, value, hit in zip(owners, log_p.tolist(), greedy.tolist(), strict=True):
             total, all_hit = answers.get(owner, (0.0, True))
             answers[owner] = (total + value, all_hit and hit)
-        return answers
+        # Stock sums in the dtype of its log-softmax.
+        return {
+            owner: (torch.tensor(x, dtype=log_p.dtype).item(), hit) for owner, (x, hit) in answers.items()
+        }
 
     def _read(self, batch: list[PrefixTree]) -> Tensor:
         """Return the last hidden state [rows, longest, width] of a batch of trees."""
@@ -101,17 +123,20 @@ class PrefixTreeLM(HFLM):
         ).last_hidden_state
 
     def _predict(self, hidden: Tensor, index: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log p(token) [n] and whether it is the likeliest [n], at the nodes `index` [2, n] of `hidden`."""
+        """Return log p(token) [n] and whether it is the likeliest [n], at the nodes `index` [2, n] of `hidden`.
+
+        The log-softmax is taken in the dtype in which stock takes it: the model's, or `softmax_dtype`.
+        """
         # Choices of one token hang on the same node; its logits are computed once.
         unique, inverse = index.unique(dim=1, return_inverse=True)
         states = hidden[unique[0], unique[1]]
-        log_p = torch.empty(len(tokens), dtype=torch.float32, device=tokens.device)
+        step = head_chunk(self.model)
+        log_p = states.new_empty(len(tokens), dtype=self.softmax_dtype)
         greedy = torch.empty(len(tokens), dtype=torch.bool, device=tokens.device)
-        step = max(1, CHUNK_LOGITS // self.model.lm_head.out_features)
         for start in range(0, len(states), step):
-            logits = self.model.lm_head(states[start : start + step]).float()
+            chunk = self.model.lm_head(states[start : start + step]).log_softmax(-1, dtype=self.softmax_dtype)
             mine = ((inverse >= start) & (inverse < start + step)).nonzero().squeeze(1)
             local = inverse[mine] - start
-            log_p[mine] = logits[local, tokens[mine]] - logits.logsumexp(-1)[local]
-            greedy[mine] = logits.argmax(-1)[local] == tokens[mine]
+            log_p[mine] = chunk[local, tokens[mine]]
+            greedy[mine] = chunk.argmax(-1)[local] == tokens[mine]
         return log_p, greedy

@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from hfprune.models import hidden_states
+from hfprune.models import head_chunk, hidden_states
 from hfprune.results import Value
-from hfprune.scoring import CHUNK_LOGITS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,7 +41,7 @@ def _block_losses(model: "PreTrainedModel", tokens: Tensor) -> Tensor:
     """Return the mean cross-entropy [blocks] in nats, float64."""
     hidden = hidden_states(model, tokens)[:, :-1].flatten(0, 1)
     targets = tokens[:, 1:].flatten()
-    step = max(1, CHUNK_LOGITS // model.lm_head.out_features)
+    step = head_chunk(model)
     losses = [
         cross_entropy(model.lm_head(h).float(), t, reduction="none")
         for h, t in zip(hidden.split(step), targets.split(step), strict=True)

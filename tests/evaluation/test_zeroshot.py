@@ -1,8 +1,10 @@
 """Against stock lm-eval: same documents, same model, every item."""
 
+import json
 from pathlib import Path
 
 import datasets
+import pandas as pd
 import pytest
 import torch
 from conftest import build_tiny
@@ -14,7 +16,7 @@ from hfprune.errors import HfpruneError
 from hfprune.evaluation.lm import PrefixTreeLM
 from hfprune.evaluation.zeroshot import evaluate_task, offline_tasks
 from hfprune.models import load_model, load_tokenizer
-from hfprune.plans import apply_plan, make_plan
+from hfprune.plans import apply_plan, make_plan, save_plan
 
 datasets.disable_progress_bars()
 
@@ -70,7 +72,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]
 
 
 def compare(model, tokenizer, data, tolerance: float, add_bos: bool = False) -> None:
-    ours = PrefixTreeLM(model, tokenizer, batch_tokens=300, add_bos=add_bos)
+    ours = PrefixTreeLM(model, tokenizer=tokenizer, batch_tokens=300, add_bos_token=add_bos)
     stock = HFLM(model, tokenizer=tokenizer, backend="causal", batch_size=3, add_bos_token=add_bos)
     with offline_tasks(data) as manager:
         for name in data:
@@ -106,6 +108,63 @@ def test_smollm2_equals_stock(ratio: float, smollm2: Path, data) -> None:
     compare(model, load_tokenizer(smollm2), few, tolerance=5e-3)
 
 
+def test_bfloat16_is_as_close_to_float32_as_stock_bfloat16_is(smollm2: Path, data) -> None:
+    """Another order of the same sums rounds otherwise, but not worse."""
+    settings = {"tokenizer": load_tokenizer(smollm2), "backend": "causal", "add_bos_token": False}
+    model = load_model(smollm2, "bfloat16")
+    lms = [PrefixTreeLM(model, **settings), HFLM(model, batch_size=4, **settings)]
+    lms.append(HFLM(load_model(smollm2, "float32"), batch_size=4, **settings))
+    few = {name: data[name] for name in ("arc_easy", "winogrande", "piqa")}
+    found = []
+    with offline_tasks(few) as manager:
+        for lm in lms:
+            items = pd.concat([evaluate_task(lm, manager, name, None)[1] for name in few])
+            found.append(torch.tensor(items["loglikelihood"].explode().astype(float).to_numpy()))
+    ours, stock, exact = found
+    assert (ours - exact).abs().mean() <= 1.2 * (stock - exact).abs().mean()
+    assert (ours - exact).abs().max() <= 2 * (stock - exact).abs().max()
+
+
+def test_lm_eval_itself_runs_the_model(data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hfprune-lm-eval --model hfprune …` with a plan gives what the pruned model gives through `HFLM`."""
+    from hfprune.evaluation.harness import main
+
+    tokenizer = build_tokenizer()
+    model = build_tiny("qwen2", vocab_size=len(tokenizer), max_position_embeddings=2048)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    plan = make_plan(model, [torch.arange(48.0)] * 3, 0.1)
+    save_plan(tmp_path / "plan.safetensors", plan, {})
+    apply_plan(model, plan)
+    stock = HFLM(
+        model,
+        tokenizer=load_tokenizer(tmp_path / "model"),
+        backend="causal",
+        batch_size=3,
+        add_bos_token=False,
+    )
+    with offline_tasks({"piqa": data["piqa"]}) as manager:
+        expected, _ = evaluate_task(stock, manager, "piqa", None)
+        command = [
+            "lm_eval",
+            "--model",
+            "hfprune",
+            "--tasks",
+            "piqa",
+            "--output_path",
+            str(tmp_path / "out.json"),
+        ]
+        arguments = f"pretrained={tmp_path}/model,plan={tmp_path}/plan.safetensors,add_bos_token=False"
+        monkeypatch.setattr(
+            "sys.argv", [*command, "--model_args", arguments, "--include_path", manager.include_path]
+        )
+        main()
+    (file,) = tmp_path.glob("out*.json")
+    found = json.loads(file.read_text())["results"]["piqa"]
+    for value in expected:
+        assert found[f"{value.metric},none"] == pytest.approx(value.value)
+
+
 def test_bos_is_added_as_stock_adds_it(data) -> None:
     tokenizer = build_tokenizer()
     model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=2048)
@@ -124,7 +183,7 @@ def test_document_beyond_a_sliding_window_is_refused(data) -> None:
     tokenizer = build_tokenizer()
     model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=2048)
     model.config.sliding_window = 32
-    lm = PrefixTreeLM(model, tokenizer, batch_tokens=300, add_bos=False)
+    lm = PrefixTreeLM(model, tokenizer=tokenizer, batch_tokens=300, add_bos_token=False)
     with offline_tasks(data) as manager, pytest.raises(HfpruneError, match="sliding window of 32"):
         evaluate_task(lm, manager, "race", None)
 
@@ -135,16 +194,16 @@ def test_rolling_loglikelihood_equals_stock() -> None:
     tokenizer = build_tokenizer()
     model = build_tiny("qwen3", vocab_size=len(tokenizer), max_position_embeddings=64)
     request = [Instance("loglikelihood_rolling", {}, (ARTICLE,), 0)]
-    ours = PrefixTreeLM(model, tokenizer, batch_tokens=100, add_bos=False).loglikelihood_rolling(
-        request, True
-    )
+    ours = PrefixTreeLM(
+        model, tokenizer=tokenizer, batch_tokens=100, add_bos_token=False
+    ).loglikelihood_rolling(request, True)
     stock = HFLM(model, tokenizer=tokenizer, backend="causal", batch_size=2, add_bos_token=False)
     assert ours == pytest.approx(stock.loglikelihood_rolling(request, True), rel=1e-5)
 
 
 def test_limit_takes_the_first_documents(data) -> None:
     tokenizer = build_tokenizer()
-    lm = PrefixTreeLM(build_tiny("llama", vocab_size=len(tokenizer)), tokenizer, 256, False)
+    lm = PrefixTreeLM(build_tiny("llama", vocab_size=len(tokenizer)), tokenizer=tokenizer)
     with offline_tasks({"arc_easy": data["arc_easy"]}) as manager:
         _, items = evaluate_task(lm, manager, "arc_easy", 3)
     assert items["item"].tolist() == [0, 1, 2]

@@ -1,0 +1,15 @@
+"""lm-eval's own command line, with this suite's model in it: `hfprune-lm-eval --model hfprune …`.
+
+lm-eval releases after 0.4.13 find the model by the entry point that `pyproject.toml` declares, so that plain
+`lm_eval --model hfprune …` does the same there. Earlier ones resolve `--model` before any foreign code runs.
+"""
+
+from lm_eval.__main__ import cli_evaluate
+from lm_eval.api.registry import model_registry
+
+
+def main() -> None:
+    """Run `lm_eval` with the arguments of this process."""
+    if "hfprune" not in model_registry:
+        model_registry.register("hfprune", target="hfprune.evaluation.lm:PrefixTreeLM")
+    cli_evaluate()
