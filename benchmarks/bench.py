@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -24,7 +26,12 @@ from hfprune.criteria.entropy import Entropy
 from hfprune.models import default_device, load_model, load_tokenizer
 from hfprune.scoring import Sweep
 
+if TYPE_CHECKING:
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
 HERE = Path(__file__).parent
+BATCH_SIZES = (1, 2, 4, 8, 16)
 COLUMNS = ["what", "task", "reference", "ours", "ratio_median", "ratio_min", "ratio_max"]
 Row = dict[str, str | float]
 Work = Callable[[], object]
@@ -40,9 +47,10 @@ def seconds(work: Work) -> float:
     return time.perf_counter() - start
 
 
-def against(what: str, task: str, reference: Work, ours: Work, repeats: int) -> Row:
+def against(what: str, task: str, reference: Work, ours: Work, repeats: int, warm_up: bool = True) -> Row:
     """Time both in turn, after one warm-up of each, and compare pair by pair."""
-    reference(), ours()
+    if warm_up:
+        reference(), ours()
     pairs = [(seconds(reference), seconds(ours)) for _ in range(repeats)]
     ratios = [theirs / mine for theirs, mine in pairs]
     theirs, mine = (median(side) for side in zip(*pairs, strict=True))
@@ -102,31 +110,74 @@ def growth(repeats: int) -> Iterator[Row]:
             )
 
 
-def evaluation(model_path: Path, tasks: Path, documents: int, batch_size: int, repeats: int) -> Iterator[Row]:
-    """Run every fetched task through stock lm-eval and through ours, and all of them together."""
+def evaluation(
+    model: torch.nn.Module, path: Path, tasks: Path, documents: int, repeats: int
+) -> Iterator[Row]:
+    """Run every fetched task through stock lm-eval, at its best batch size, and through ours, and all together."""
     from lm_eval.models.huggingface import HFLM
 
     from hfprune.assets import task_file
-    from hfprune.evaluation.lm import PrefixTreeLM
-    from hfprune.evaluation.zeroshot import evaluate_task, offline_tasks
+    from hfprune.evaluation.zeroshot import offline_tasks
 
-    model, tokenizer = load_model(model_path, "float32"), load_tokenizer(model_path)
-    ours = PrefixTreeLM(model, tokenizer=tokenizer, add_bos_token=False)
-    stock = HFLM(model, tokenizer=tokenizer, backend="causal", batch_size=batch_size, add_bos_token=False)
+    ours, stock = lms(model, load_tokenizer(path))
     data = {folder.name: task_file(folder) for folder in sorted(tasks.iterdir()) if folder.is_dir()}
     rows = []
     with offline_tasks(data) as manager:
         for name in data:
+            best = fastest(stock, manager, name)
+            found: dict[HFLM, list] = {}
 
-            def run(lm: HFLM, name: str = name) -> object:
-                return evaluate_task(lm, manager, name, documents)[1]["greedy"].map(list).tolist()
+            def run(lm: HFLM, name: str = name, found: dict = found) -> None:
+                found[lm] = answers(lm, manager, name, documents)
 
-            if run(ours) != run(stock):
+            task = f"{name} (stock: batch {best.batch_size})"
+            rows.append(against("evaluation", task, partial(run, best), partial(run, ours), repeats, False))
+            if found[ours] != found[best]:
                 raise SystemExit(f"{name}: predictions differ from stock lm-eval")
-            rows.append(against("evaluation", name, lambda: run(stock), lambda: run(ours), repeats))
             yield rows[-1]
     theirs, mine = (sum(float(row[side]) for row in rows) for side in ("reference", "ours"))
     yield dict(zip(COLUMNS, ["evaluation", "all", theirs, mine, *[theirs / mine] * 3], strict=True))
+
+
+def lms(model: torch.nn.Module, tokenizer: object) -> tuple["HFLM", list["HFLM"]]:
+    """Return ours, and stock at every batch size that may be its best."""
+    from lm_eval.models.huggingface import HFLM
+
+    from hfprune.evaluation.lm import PrefixTreeLM
+
+    settings = {"tokenizer": tokenizer, "backend": "causal", "add_bos_token": False}
+    return PrefixTreeLM(model, **settings), [HFLM(model, batch_size=n, **settings) for n in BATCH_SIZES]
+
+
+def fastest(stock: list["HFLM"], manager: "TaskManager", task: str) -> "HFLM":
+    """Return the stock model that takes the least time for a few documents."""
+    return min(stock, key=lambda lm: seconds(lambda: answers(lm, manager, task, 8)))
+
+
+def answers(lm: "HFLM", manager: "TaskManager", task: str, documents: int) -> list[list[bool]]:
+    """Return the greedy flag of every choice of the first documents."""
+    from hfprune.evaluation.zeroshot import evaluate_task
+
+    return evaluate_task(lm, manager, task, documents)[1]["greedy"].map(list).tolist()
+
+
+def choices(model: torch.nn.Module, tokenizer: object, repeats: int) -> Iterator[Row]:
+    """Vary the number of choices of 20 tokens that follow a context of 200."""
+    from lm_eval.api.instance import Instance
+
+    ours, (stock, *_) = lms(model, tokenizer)
+    for count in (2, 4, 8):
+        context, *ends = (
+            " ".join(str(n % 7) for n in range(i, i + size)) for i, size in enumerate([100] + [10] * count)
+        )
+        requests = [Instance("loglikelihood", {}, (context, f" {i} {end}"), i) for i, end in enumerate(ends)]
+
+        def run(lm: "HFLM", requests: list[Instance] = requests) -> object:
+            return lm.loglikelihood(requests, disable_tqdm=True)
+
+        yield against(
+            "evaluation, growth", f"choices {count}", partial(run, stock), partial(run, ours), repeats
+        )
 
 
 def memory(model_path: Path, length: int) -> Row:
@@ -184,8 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("resources/models/smollm2-135m"))
     parser.add_argument("--tasks", type=Path, default=Path("resources/tasks"))
-    parser.add_argument("--documents", type=int, default=100, help="documents of each task")
-    parser.add_argument("--batch-size", type=int, default=4, help="of stock lm-eval")
+    parser.add_argument("--documents", type=int, default=40, help="documents of each task")
     parser.add_argument("--sequences", type=int, default=4)
     parser.add_argument("--length", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
@@ -197,11 +247,11 @@ def main() -> None:
     model = load_model(arguments.model, "float32")
     rows = list(scoring(model, arguments.sequences, arguments.length, arguments.repeats))
     note = utilisation(model, rows[0], arguments.sequences, arguments.length)
+    rows += scoring(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
     rows.append(memory(arguments.model, arguments.length))
     rows += growth(arguments.repeats)
-    rows += evaluation(
-        arguments.model, arguments.tasks, arguments.documents, arguments.batch_size, arguments.repeats
-    )
+    rows += choices(model, load_tokenizer(arguments.model), arguments.repeats)
+    rows += evaluation(model, arguments.model, arguments.tasks, arguments.documents, arguments.repeats)
     table = pd.DataFrame(rows, columns=COLUMNS)
     table.to_csv(HERE / "results.csv", index=False, float_format="%.4g")
     text = table.to_markdown(index=False, floatfmt=".3g")

@@ -53,7 +53,8 @@ def _gated_mlp(name: str, index: int, layer: nn.Module) -> GatedMLP:
     linears = [part for part in parts if isinstance(part, nn.Linear)]
     activation = getattr(mlp, "act_fn", None)
     if isinstance(mlp, nn.Module) and isinstance(activation, nn.Module) and len(linears) == len(parts):
-        return GatedMLP(mlp, *linears, activation=activation)
+        gate, up, down = linears
+        return GatedMLP(mlp, gate, up, down, activation)
     if hasattr(mlp, "experts"):
         reason = "is a mixture of experts"
     elif hasattr(mlp, "gate_up_proj"):
