@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_fidelity,
         _add_perplexity,
+        _add_latency,
         _add_export,
         _add_collect,
         _add_tables,
@@ -274,7 +275,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     write_result(arguments.out.with_suffix(".json"), _cell(arguments), "size", "", values, made)
 
 
-# --- evaluate, fidelity, perplexity, export ------------------------------------------------------------
+# --- evaluate, fidelity, perplexity, latency, export ---------------------------------------------------
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -359,16 +360,12 @@ def _add_fidelity(commands: Any) -> None:
         "--corpus resources/corpora/c4-sample-heldout --sequences 16 --length 256 --out fidelity.json"
     )
     parser = _command(commands, _fidelity, example)
-    _model_flag(parser)
-    _plan_flag(parser, required=True)
+    _measure_flags(parser, needs_plan=True)
     _text_flags(parser)
+    _batch_flag(parser)
     parser.add_argument(
         "--top-k", type=_positive, default=15, help="tokens in the Jaccard index (%(default)s)"
     )
-    _batch_flag(parser)
-    _dtype_flag(parser)
-    _cell_flag(parser)
-    parser.add_argument("--out", type=_result, required=True)
 
 
 def _fidelity(arguments: argparse.Namespace) -> None:
@@ -390,13 +387,9 @@ def _add_perplexity(commands: Any) -> None:
         "--corpus resources/corpora/wikipedia-sample --sequences 24 --length 256 --out perplexity.json"
     )
     parser = _command(commands, _perplexity, example)
-    _model_flag(parser)
-    _plan_flag(parser)
+    _measure_flags(parser)
     _text_flags(parser)
     _batch_flag(parser)
-    _dtype_flag(parser)
-    _cell_flag(parser)
-    parser.add_argument("--out", type=_result, required=True)
 
 
 def _perplexity(arguments: argparse.Namespace) -> None:
@@ -422,6 +415,37 @@ def _measure_text(arguments: argparse.Namespace, name: str, measure: Any, *extra
     settings = _settings(arguments, "sequences", "length", "batch_tokens", "dtype", *extra)
     made = provenance(watch, inputs, **settings)
     write_result(arguments.out, _cell(arguments), name, arguments.corpus.name, values, made, items)
+
+
+def _add_latency(commands: Any) -> None:
+    example = (
+        "hfprune latency --model resources/models/smollm2-135m --plan plan.safetensors "
+        "--prompt-tokens 128 --batch 4 --new-tokens 16 --repeats 5 --out latency.json"
+    )
+    parser = _command(commands, _latency, example)
+    _measure_flags(parser)
+    parser.add_argument("--prompt-tokens", type=_positive, default=256, help="%(default)s")
+    parser.add_argument("--batch", type=_positive, default=8, help="prompts decoded at a time (%(default)s)")
+    parser.add_argument("--new-tokens", type=_positive, default=256, help="decoded per prompt (%(default)s)")
+    parser.add_argument("--repeats", type=_positive, default=10, help="%(default)s")
+
+
+def _latency(arguments: argparse.Namespace) -> None:
+    """Time prefill and decoding, in turns with the dense model, and count a prefill's operations."""
+    from hfprune.evaluation.latency import latency
+    from hfprune.models import load_model
+    from hfprune.provenance import Stopwatch, provenance
+    from hfprune.results import write_result
+
+    watch = Stopwatch()
+    workload = _settings(arguments, "prompt_tokens", "batch", "new_tokens", "repeats")
+    model = _load(arguments)
+    dense = load_model(arguments.model, arguments.dtype) if arguments.plan else None
+    values, items = latency(model, dense, **workload)
+    made = provenance(
+        watch, {"model": arguments.model} | _plan_input(arguments), **workload, dtype=arguments.dtype
+    )
+    write_result(arguments.out, _cell(arguments), "latency", "", values, made, items)
 
 
 def _add_export(commands: Any) -> None:
@@ -540,6 +564,15 @@ def _model_flag(parser: argparse.ArgumentParser) -> None:
 
 def _plan_flag(parser: argparse.ArgumentParser, required: bool = False) -> None:
     parser.add_argument("--plan", type=Path, required=required, help="plan to apply (none: the dense model)")
+
+
+def _measure_flags(parser: argparse.ArgumentParser, needs_plan: bool = False) -> None:
+    """Add what every measurement of one cell takes: which model, how to load it, where the result goes."""
+    _model_flag(parser)
+    _plan_flag(parser, required=needs_plan)
+    _dtype_flag(parser)
+    _cell_flag(parser)
+    parser.add_argument("--out", type=_result, required=True)
 
 
 def _text_flags(parser: argparse.ArgumentParser) -> None:

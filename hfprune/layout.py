@@ -45,6 +45,8 @@ def measurements(study: Study, cell: Cell) -> list[str]:
         files.append(f"{folder}/fidelity.json")
     if measures.perplexity:
         files.append(f"{folder}/perplexity.json")
+    if measures.latency:
+        files.append(f"{folder}/latency.json")
     return files
 
 

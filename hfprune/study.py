@@ -155,12 +155,22 @@ class Fidelity(TextMeasure):
     top_k: PositiveInt = Field(default=15, description="size of the token sets of the Jaccard index")
 
 
+class Latency(Strict):
+    """Speed of prefill and decoding (paper, Table 4), on random tokens."""
+
+    prompt_tokens: PositiveInt = 256
+    batch: PositiveInt = Field(default=8, description="prompts decoded at a time; prefill takes one")
+    new_tokens: PositiveInt = Field(default=256, description="tokens decoded for each prompt")
+    repeats: PositiveInt = 10
+
+
 class Measures(Strict):
     """What is measured on every cell."""
 
     zeroshot: Zeroshot | None = None
     fidelity: Fidelity | None = None
     perplexity: TextMeasure | None = None
+    latency: Latency | None = None
 
 
 class Method(Strict):

@@ -40,6 +40,7 @@ STUDY = {
         "zeroshot": {"tasks": ["arc_easy", "crows_pairs_english"], "batch_tokens": 256},
         "fidelity": {"corpus": "text", "sequences": 4, "length": 32},
         "perplexity": {"corpus": "text", "sequences": 4, "length": 32},
+        "latency": {"prompt_tokens": 16, "batch": 2, "new_tokens": 4, "repeats": 3},
     },
 }
 

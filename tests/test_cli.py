@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from conftest import reload
@@ -17,7 +18,7 @@ from hfprune.plans import apply_plan, load_plan
 
 COMMANDS = (
     *("fetch", "budget", "calibrate", "score", "plan", "evaluate", "fidelity"),
-    *("perplexity", "export", "collect", "tables", "figures", "audit", "schema"),
+    *("perplexity", "latency", "export", "collect", "tables", "figures", "audit", "schema"),
 )
 
 
@@ -186,6 +187,17 @@ def test_fidelity_of_a_pruned_model(work: Path, tmp_path: Path) -> None:
     assert 0 < values["js_distance"] < 0.8326
     assert 0 < values["top5_jaccard"] < 1
     assert result["task"] == "text"
+
+
+def test_latency_of_a_pruned_model(work: Path, tmp_path: Path) -> None:
+    run("latency", "--model", work / "mine", "--plan", work / "plan.safetensors", "--prompt-tokens", 16,
+        "--batch", 2, "--new-tokens", 3, "--repeats", 2, "--out", tmp_path / "l.json")  # fmt: skip
+    result = json.loads((tmp_path / "l.json").read_text())
+    values = {value["metric"]: value["value"] for value in result["values"]}
+    assert (result["measure"], result["task"]) == ("latency", "")
+    assert values["prefill_speedup"] > 0 < values["decode_speedup"]
+    assert result["provenance"]["settings"]["new_tokens"] == 3
+    assert len(pd.read_parquet(tmp_path / "l.parquet")) == 2
 
 
 @pytest.mark.parametrize(

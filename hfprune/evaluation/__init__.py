@@ -1,1 +1,1 @@
-"""Measurements on a dense or pruned model: zero-shot benchmarks, fidelity to the dense model, perplexity."""
+"""Measurements on a model: zero-shot benchmarks, fidelity to the dense model, perplexity, latency."""

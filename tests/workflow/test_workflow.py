@@ -55,7 +55,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     tidy = pd.read_parquet(results / "results.parquet")
     assert set(tidy["model"]) == {"llama", "qwen2", "qwen3"}
     assert set(tidy["method"]) == {"dense", "entropy", "random"}
-    assert set(tidy["measure"]) == {"zeroshot", "fidelity", "perplexity", "cost", "size"}
+    assert set(tidy["measure"]) == {"zeroshot", "fidelity", "perplexity", "latency", "cost", "size"}
     assert tidy["value"].notna().all()
     removed = tidy.loc[tidy["metric"] == "parameter_ratio", "value"]
     assert removed.between(0.14, 0.16).all()
@@ -129,9 +129,8 @@ def test_added_method_runs_its_cells_only(project: Path) -> None:
     before = contents(project, f"{CELLS}/**/*.json")
     change(project / "config/studies/smoke.yaml", methods=STUDY["methods"] | {"magnitude": None})
     done = jobs(snakemake(project))
-    assert {
-        rule: done[rule] for rule in ("score", "plan", "evaluate", "fidelity", "perplexity")
-    } == dict.fromkeys(("score", "plan", "evaluate", "fidelity", "perplexity"), 3)
+    rules = ("score", "plan", "evaluate", "fidelity", "perplexity", "latency")
+    assert {rule: done[rule] for rule in rules} == dict.fromkeys(rules, 3)
     after = contents(project, f"{CELLS}/**/*.json")
     assert {path: after[path] for path in before} == before
 

@@ -99,3 +99,33 @@ rule perplexity:
         "hfprune perplexity --model {params.model} {params.plan} --corpus {params.corpus}"
         " --sequences {params.blocks.sequences} --length {params.blocks.length}"
         " --dtype {params.dtype} --cell {params.cell} --out {output.result} > {log} 2>&1"
+
+
+rule latency:
+    input:
+        model="resources/models/{model}/asset.json",
+        plan=plan_input,
+    output:
+        result=f"{RESULTS}/{layout.CELL}/latency.json",
+        per_item=f"{RESULTS}/{layout.CELL}/latency.parquet",
+    log:
+        f"{LOGS}/{layout.CELL}/latency.log",
+    conda:
+        ENVIRONMENT
+    # On a CPU alone on the machine, since its time is the result (paper, Table 4).
+    threads: 2 if torch.cuda.is_available() else workflow.cores
+    resources:
+        gpu=gpu,
+    params:
+        model=subpath(input.model, parent=True),
+        plan=plan_flag,
+        workload=MEASURES.latency,
+        dtype=STUDY.dtype,
+        cell=cell_flag,
+    message:
+        "latency of {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+    shell:
+        "hfprune latency --model {params.model} {params.plan}"
+        " --prompt-tokens {params.workload.prompt_tokens} --batch {params.workload.batch}"
+        " --new-tokens {params.workload.new_tokens} --repeats {params.workload.repeats}"
+        " --dtype {params.dtype} --cell {params.cell} --out {output.result} > {log} 2>&1"
