@@ -23,7 +23,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.entropy import Entropy
-from hfprune.models import default_device, load_model, load_tokenizer
+from hfprune.device import default_device
+from hfprune.models import load_model, load_tokenizer
 from hfprune.scoring import Sweep
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from hfprune.device import default_device
 from hfprune.errors import HfpruneError
 
 if TYPE_CHECKING:
@@ -62,11 +63,6 @@ def _gated_mlp(name: str, index: int, layer: nn.Module) -> GatedMLP:
     else:
         reason = "has no gated MLP of three linear layers"
     raise HfpruneError(f"{name}: layer {index} {reason}; supported: {SUPPORTED}")
-
-
-def default_device() -> torch.device:
-    """Return the first CUDA device where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def default_batch_tokens() -> int:

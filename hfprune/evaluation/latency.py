@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,11 +55,13 @@ def latency(
     generator = torch.Generator().manual_seed(derive_seed(0, "latency"))
     prompts = torch.randint(model.config.vocab_size, (batch, prompt_tokens), generator=generator)
     prompts = prompts.to(model.device)
-    turns = [("", model)] if dense is None else [("", model), ("dense_", dense)]
+    turns = [_Turn("", model, prompts)]
+    if dense is not None:
+        turns.append(_Turn("dense_", dense, prompts))
     rows = []
     for _ in tqdm(range(1 + repeats), desc="latency", unit="round"):
-        rows.append({k: v for name, it in turns for k, v in _round(it, prompts, new_tokens, name).items()})
-        # A machine that gets slower, or a cache that is warm, must not favour one side of a ratio.
+        rows.append({metric: time for turn in turns for metric, time in turn.times(new_tokens).items()})
+        # A machine that gets slower, or a processor cache that is warm, must not favour one side of a ratio.
         turns.reverse()
     items = pd.DataFrame(rows[1:])
     metrics = ["prefill_seconds", "decode_tokens_per_second"]
@@ -74,15 +77,24 @@ def latency(
     return values, items
 
 
-def _round(model: "PreTrainedModel", prompts: Tensor, new_tokens: int, name: str) -> dict[str, float]:
-    """Time one prefill and one decoding; the names of the times start with `name`."""
-    prefill_seconds, _ = _timed(lambda: prefill(model, prompts[:1]))
-    first, cache = prefill(model, prompts)
-    decode_seconds, tokens = _timed(lambda: decode(model, first, cache, new_tokens))
-    return {
-        f"{name}prefill_seconds": prefill_seconds,
-        f"{name}decode_tokens_per_second": tokens.numel() / decode_seconds,
-    }
+class _Turn:
+    """A model that has read the prompts [batch, length], from where it decodes again and again."""
+
+    def __init__(self, name: str, model: "PreTrainedModel", prompts: Tensor) -> None:
+        self.name = name
+        self.model = model
+        self.prompt = prompts[:1]
+        self.first, self.cache = prefill(model, prompts)
+
+    def times(self, new_tokens: int) -> dict[str, float]:
+        """Time one prefill and one decoding; the metrics' names start with that of the turn."""
+        prefill_seconds, _ = _timed(lambda: prefill(self.model, self.prompt))
+        cache = deepcopy(self.cache)
+        decode_seconds, tokens = _timed(lambda: decode(self.model, self.first, cache, new_tokens))
+        return {
+            f"{self.name}prefill_seconds": prefill_seconds,
+            f"{self.name}decode_tokens_per_second": tokens.numel() / decode_seconds,
+        }
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -51,11 +51,12 @@ def test_values_come_from_the_rounds_and_speedups_from_both_models(monkeypatch: 
     """On a clock that makes the dense model twice as slow, and the first round far slower than the others."""
     small, dense = pruned(), build_tiny("llama")
     clock, order = [0.0], []
+    per_turn = 1 + WORKLOAD["new_tokens"]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     plain = module._next_token
 
     def tick(model, tokens, cache) -> torch.Tensor:
-        warm_up = 1000 if len(order) < 2 * (2 + WORKLOAD["new_tokens"]) else 1
+        warm_up = 1000 if len(order) < 2 + 2 * per_turn else 1
         order.append(model)
         clock[0] += (1 + len(order) / 1e3) * warm_up * (2 if model is dense else 1)
         return plain(model, tokens, cache)
@@ -75,8 +76,7 @@ def test_values_come_from_the_rounds_and_speedups_from_both_models(monkeypatch: 
     assert found["decode_speedup"].value == pytest.approx(2, rel=0.1)
     assert all(found[metric].n == 4 and found[metric].stderr > 0 for metric in list(found)[:4])
     assert found["parameters"].value == count_parameters(small)
-    per_turn = 2 + WORKLOAD["new_tokens"]
-    turns = ["dense" if model is dense else "small" for model in order[::per_turn]][:10]
+    turns = ["dense" if model is dense else "small" for model in order[2:][::per_turn]][:10]
     assert turns == ["small", "dense", "dense", "small"] * 2 + ["small", "dense"], "they take turns"
 
 

@@ -71,6 +71,10 @@ TABLE_NAMES = ["criterion", "fidelity", "cost"]
 FIGURE_NAMES = ["accuracy", "fidelity", "tasks", "overlap", "scores"]
 TIDY = ["results.parquet", "results.csv", "overlap.csv", "score_quantiles.csv"]
 
+# As many jobs on GPUs as there are GPUs, of which each job leases one; a cluster counts its own.
+if torch.cuda.is_available() and workflow.nodes is None and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", torch.cuda.device_count())
+
 # The main process only: jobs in subprocesses parse this file again.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
     print(f"study: {NAME} ({WHY}; another: --config study=NAME)", file=sys.stderr, flush=True)
