@@ -34,7 +34,8 @@ def sample_blocks(
     sampling: str,
     seed: int,
     corpus: str = "corpus",
-) -> Tensor:
+    place: str = "calibration",
+) -> tuple[Tensor, list[int]]:
     """Draw blocks of tokens from documents visited in a seeded random order.
 
     Args:
@@ -46,33 +47,40 @@ def sample_blocks(
             does; or `pack`, documents joined end to end, separated by EOS.
         seed: the study's seed.
         corpus: its name, for messages.
+        place: of use, so that what is calibrated on and what is measured on are drawn apart.
 
     Returns:
-        int32 tensor [blocks, length].
+        The blocks, int32 [blocks, length], and for each the number of the document in which it starts.
 
     Raises:
         HfpruneError: no documents, or none that is long enough.
     """
     if not documents:
         raise HfpruneError(f"corpus {corpus!r} is empty")
-    generator = random.Random(derive_seed(seed, "calibration", corpus))
+    generator = random.Random(derive_seed(seed, place, corpus))
     order = generator.sample(range(len(documents)), len(documents))
     take = _crop if sampling == "crop" else _pack
-    blocks, longest = take((documents[i] for i in order), tokenizer, sequences, length, generator)
+    visited = ((number, documents[number]) for number in order)
+    blocks, homes, longest = take(visited, tokenizer, sequences, length, generator)
     if not blocks:
         raise HfpruneError(
             f"corpus {corpus!r} cannot fill one block of {length} tokens with sampling {sampling!r} (there are "
             f"{longest} at most): choose a shorter length"
             + (" or sampling: pack" if sampling == "crop" else "")
         )
-    return torch.tensor(blocks, dtype=torch.int32)
+    return torch.tensor(blocks, dtype=torch.int32), homes
 
 
-def _crop(documents, tokenizer, sequences, length, generator) -> tuple[list[list[int]], int]:
+# Blocks, the number of the document in which each starts, and how many tokens a block could have at most.
+_Drawn = tuple[list[list[int]], list[int], int]
+
+
+def _crop(documents, tokenizer, sequences, length, generator) -> _Drawn:
     blocks: list[list[int]] = []
+    homes: list[int] = []
     longest = 0
     with tqdm(total=sequences, desc="calibrate", unit="sequence") as bar:
-        for document in documents:
+        for number, document in documents:
             if len(blocks) == sequences:
                 break
             tokens = tokenizer(document, verbose=False)["input_ids"]
@@ -80,20 +88,27 @@ def _crop(documents, tokenizer, sequences, length, generator) -> tuple[list[list
             if len(tokens) > length:
                 start = generator.randint(0, len(tokens) - length)
                 blocks.append(tokens[start : start + length])
+                homes.append(number)
                 bar.update()
-    return blocks, longest
+    return blocks, homes, longest
 
 
-def _pack(documents, tokenizer, sequences, length, _generator) -> tuple[list[list[int]], int]:
+def _pack(documents, tokenizer, sequences, length, _generator) -> _Drawn:
     tokens: list[int] = []
-    for document in documents:
+    owners: list[int] = []
+    for number, document in documents:
         tokens += tokenizer(document, verbose=False)["input_ids"]
         if tokenizer.eos_token_id is not None:
             tokens.append(tokenizer.eos_token_id)
+        owners += [number] * (len(tokens) - len(owners))
         if len(tokens) >= sequences * length:
             break
     starts = range(0, min(len(tokens) - length + 1, sequences * length), length)
-    return [tokens[start : start + length] for start in starts], len(tokens)
+    return (
+        [tokens[start : start + length] for start in starts],
+        [owners[start] for start in starts],
+        len(tokens),
+    )
 
 
 def save_blocks(path: Path, blocks: Tensor, provenance: dict[str, Any]) -> None:

@@ -163,7 +163,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from hfprune.provenance import Stopwatch, provenance, stable
 
     watch = Stopwatch()
-    blocks = _blocks(arguments, arguments.sampling, arguments.seed)
+    blocks, _ = _blocks(arguments, arguments.sampling, arguments.seed, "calibration")
     inputs = {"model": arguments.model, "corpus": arguments.corpus}
     settings = _settings(arguments, "sequences", "length", "sampling", "seed")
     save_blocks(arguments.out, blocks, stable(provenance(watch, inputs, **settings)))
@@ -373,10 +373,10 @@ def _fidelity(arguments: argparse.Namespace) -> None:
     from hfprune.evaluation.fidelity import fidelity
     from hfprune.models import load_model
 
-    def measure(blocks: "Tensor") -> Any:
+    def measure(blocks: "Tensor", documents: list[int]) -> Any:
         pruned = _load(arguments)  # first, since a plan that does not fit should fail soon
         dense = load_model(arguments.model, arguments.dtype)
-        return fidelity(dense, pruned, blocks, arguments.top_k, arguments.batch_tokens)
+        return fidelity(dense, pruned, blocks, arguments.top_k, arguments.batch_tokens, documents)
 
     _measure_text(arguments, "fidelity", measure, "top_k")
 
@@ -396,8 +396,8 @@ def _perplexity(arguments: argparse.Namespace) -> None:
     """Measure perplexity on blocks of a corpus."""
     from hfprune.evaluation.perplexity import perplexity
 
-    def measure(blocks: "Tensor") -> Any:
-        return perplexity(_load(arguments), blocks, arguments.batch_tokens)
+    def measure(blocks: "Tensor", documents: list[int]) -> Any:
+        return perplexity(_load(arguments), blocks, arguments.batch_tokens, documents)
 
     _measure_text(arguments, "perplexity", measure)
 
@@ -410,7 +410,7 @@ def _measure_text(arguments: argparse.Namespace, name: str, measure: Any, *extra
     _fix_batch_tokens(arguments)
     watch = Stopwatch()
     # Seed 0 whatever the study's: every cell is measured on the same blocks.
-    values, items = measure(_blocks(arguments, "pack", seed=0))
+    values, items = measure(*_blocks(arguments, "pack", 0, "measurement"))
     inputs = {"model": arguments.model, "corpus": arguments.corpus} | _plan_input(arguments)
     settings = _settings(arguments, "sequences", "length", "batch_tokens", "dtype", *extra)
     made = provenance(watch, inputs, **settings)
@@ -680,8 +680,10 @@ def _load(arguments: argparse.Namespace) -> "PreTrainedModel":
     return model
 
 
-def _blocks(arguments: argparse.Namespace, sampling: str, seed: int) -> "Tensor":
-    """Draw blocks from the corpus that the arguments name."""
+def _blocks(
+    arguments: argparse.Namespace, sampling: str, seed: int, place: str
+) -> tuple["Tensor", list[int]]:
+    """Draw blocks from the corpus that the arguments name; see `sample_blocks`."""
     from hfprune.assets import read_corpus
     from hfprune.calibration import sample_blocks
     from hfprune.models import load_tokenizer
@@ -694,4 +696,5 @@ def _blocks(arguments: argparse.Namespace, sampling: str, seed: int) -> "Tensor"
         sampling=sampling,
         seed=seed,
         corpus=arguments.corpus.name,
+        place=place,
     )

@@ -5,6 +5,7 @@ from these classes by `hfprune schema`.
 """
 
 import difflib
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -268,10 +269,10 @@ def study_assets(study: Study) -> list[str]:
 
 
 def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
-    """Fail if the study names a model, corpus or task that the catalogue lacks.
+    """Fail if the study names an asset that the catalogue lacks, or measures on what it calibrates on.
 
     Raises:
-        HfpruneError: names the missing asset and the nearest known one.
+        HfpruneError: names the missing asset and the nearest known one, or the measure and its corpus.
     """
     for asset in study_assets(study):
         kind, name = asset.split("/")
@@ -280,3 +281,17 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
             raise HfpruneError(
                 f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (see config/assets.yaml)"
             )
+    calibration = study.calibration.corpus
+    for measure in ("fidelity", "perplexity"):
+        text = getattr(study.measures, measure)
+        if text and _overlap(catalogue.corpora[calibration], catalogue.corpora[text.corpus]):
+            raise HfpruneError(
+                f"{where}: {measure} is measured on documents of {text.corpus!r} that are calibrated on too; "
+                "give the two corpora disjoint `documents` in config/assets.yaml"
+            )
+
+
+def _overlap(a: CorpusAsset, b: CorpusAsset) -> bool:
+    """Tell whether two corpora share documents."""
+    (start, stop), (other_start, other_stop) = (x.documents or (0, sys.maxsize) for x in (a, b))
+    return a.source == b.source and max(start, other_start) < min(stop, other_stop)

@@ -38,8 +38,8 @@ STUDY = {
     "calibration": {"corpus": "text", "sequences": 6, "length": 32},
     "measures": {
         "zeroshot": {"tasks": ["arc_easy", "crows_pairs_english"], "batch_tokens": 256},
-        "fidelity": {"corpus": "text", "sequences": 4, "length": 32},
-        "perplexity": {"corpus": "text", "sequences": 4, "length": 32},
+        "fidelity": {"corpus": "heldout", "sequences": 4, "length": 32},
+        "perplexity": {"corpus": "heldout", "sequences": 4, "length": 32},
         "latency": {"prompt_tokens": 16, "batch": 2, "new_tokens": 4, "repeats": 3},
     },
 }
@@ -81,7 +81,9 @@ def make_project(folder: Path) -> None:
     for architecture in STUDY["models"]:
         save_model(architecture, folder / "data" / architecture)
         catalogue["models"][architecture] = {"source": local(folder / "data" / architecture)}
-    catalogue["corpora"]["text"] = {"source": local(folder / "data/text.txt"), "format": "lines"}
+    for name, documents in (("text", [0, 32]), ("heldout", [32, len(TEXT)])):
+        source = local(folder / "data/text.txt")
+        catalogue["corpora"][name] = {"source": source, "format": "lines", "documents": documents}
     for task, documents in TASKS.items():
         path = folder / f"data/{task}.jsonl"
         path.write_text("\n".join(map(json.dumps, documents)))

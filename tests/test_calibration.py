@@ -18,9 +18,13 @@ class Letters:
         return {"input_ids": [ord(character) for character in text]}
 
 
-def draw(**changes) -> torch.Tensor:
+def draw_with_homes(**changes) -> tuple[torch.Tensor, list[int]]:
     settings = {"sequences": 4, "length": 50, "sampling": "crop", "seed": 1} | changes
     return sample_blocks(DOCUMENTS, Letters(), **settings)
+
+
+def draw(**changes) -> torch.Tensor:
+    return draw_with_homes(**changes)[0]
 
 
 def text(block: torch.Tensor) -> str:
@@ -48,6 +52,20 @@ def test_seed_decides_and_count_is_a_limit(sampling: str) -> None:
     assert torch.equal(draw(sampling=sampling), draw(sampling=sampling))
     assert not torch.equal(draw(sampling=sampling), draw(sampling=sampling, seed=2))
     assert draw(sampling=sampling).shape == (4, 50)
+
+
+@pytest.mark.parametrize("sampling", ["crop", "pack"])
+def test_each_block_knows_the_document_in_which_it_starts(sampling: str) -> None:
+    blocks, homes = draw_with_homes(sampling=sampling, sequences=100)
+    assert len(homes) == len(blocks)
+    assert (len(set(homes)) < len(homes)) == (sampling == "pack")
+    for block, home in zip(blocks, homes, strict=True):
+        # A pack's block may start with the EOS that ends its document, and may go on into the next.
+        assert text(block).split("\0")[0] in DOCUMENTS[home]
+
+
+def test_what_is_measured_on_is_not_drawn_as_what_is_calibrated_on() -> None:
+    assert not torch.equal(draw(), draw(place="measurement"))
 
 
 def test_seeds_differ_by_place() -> None:

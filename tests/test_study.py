@@ -77,6 +77,33 @@ def test_unknown_asset_names_the_nearest(change: dict, message: str) -> None:
         check_references(validate(Study, demo() | change, "s"), catalogue, "s")
 
 
+@pytest.mark.parametrize(
+    ("calibrated", "measured", "disjoint"),
+    [
+        (None, None, False),
+        ([0, 80], None, False),
+        ([0, 80], [79, 113], False),
+        ([0, 80], [80, 113], True),
+        ([80, 113], [0, 80], True),
+    ],
+)
+@pytest.mark.parametrize("measure", ["fidelity", "perplexity"])
+def test_nothing_is_measured_on_what_was_calibrated_on(calibrated, measured, disjoint, measure) -> None:
+    data = yaml.safe_load((ROOT / "config/assets.yaml").read_text())
+    data["corpora"]["c4-sample"]["documents"] = calibrated
+    data["corpora"]["c4-sample-heldout"]["documents"] = measured
+    study = demo()
+    study["measures"] = {measure: {"corpus": "c4-sample-heldout", "sequences": 4, "length": 32}}
+    checked = (validate(Study, study, "s"), validate(Catalogue, data, "c"), "s")
+    if disjoint:
+        check_references(*checked)
+    else:
+        with pytest.raises(
+            HfpruneError, match=f"s: {measure} .* 'c4-sample-heldout' .* disjoint `documents`"
+        ):
+            check_references(*checked)
+
+
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(HfpruneError, match=r"gone\.yaml: cannot read it"):
         load(Study, tmp_path / "gone.yaml")

@@ -1,5 +1,6 @@
 """Distance of a pruned model's output distribution to the dense model's."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from hfprune.evaluation.blocks import block_items, mean_stderr
 from hfprune.models import head_chunk, hidden_states
 from hfprune.results import Value
 
@@ -16,14 +18,19 @@ if TYPE_CHECKING:
 
 @torch.inference_mode()
 def fidelity(
-    dense: "PreTrainedModel", pruned: "PreTrainedModel", blocks: Tensor, top_k: int, batch_tokens: int
+    dense: "PreTrainedModel",
+    pruned: "PreTrainedModel",
+    blocks: Tensor,
+    top_k: int,
+    batch_tokens: int,
+    documents: Sequence[int] | None = None,
 ) -> tuple[list[Value], pd.DataFrame]:
     """Compare next-token distributions at every position of every block [blocks, length] (paper, Table 7).
 
     Metrics, each the mean over positions: `js_distance`, the square root of the Jensen–Shannon divergence in
     nats (as `scipy.spatial.distance.jensenshannon`); `top<k>_jaccard`, the Jaccard index of the k likeliest
-    tokens; `kl_divergence`, KL(dense ‖ pruned) in nats. Standard errors are over blocks. Items: one row per
-    block.
+    tokens; `kl_divergence`, KL(dense ‖ pruned) in nats. Standard errors are over the `documents` of the
+    blocks (by default one each), as `mean_stderr`. Items: one row per block.
     """
     names = ["js_distance", f"top{top_k}_jaccard", "kl_divergence"]
     size = max(1, batch_tokens // blocks.shape[1])
@@ -33,12 +40,9 @@ def fidelity(
             tokens = batch.to(dense.device, torch.int64)
             rows += _compare(dense, pruned, tokens, top_k).tolist()
             bar.update(len(batch))
-    items = pd.DataFrame(rows, columns=names)
-    items.insert(0, "item", range(len(items)))
+    items = block_items(documents or range(len(blocks)), pd.DataFrame(rows, columns=names))
     values = [
-        Value(
-            name, float(items[name].mean()), float(items[name].sem()) if len(items) > 1 else None, len(items)
-        )
+        Value(name, float(items[name].mean()), mean_stderr(items[name], items["document"]), len(items))
         for name in names
     ]
     return values, items

@@ -1,5 +1,6 @@
 """Perplexity on blocks of a corpus."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
+from hfprune.evaluation.blocks import block_items, mean_stderr
 from hfprune.models import head_chunk, hidden_states
 from hfprune.results import Value
 
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
 
 @torch.inference_mode()
 def perplexity(
-    model: "PreTrainedModel", blocks: Tensor, batch_tokens: int
+    model: "PreTrainedModel", blocks: Tensor, batch_tokens: int, documents: Sequence[int] | None = None
 ) -> tuple[list[Value], pd.DataFrame]:
     """Return exp of the mean next-token cross-entropy over all blocks [blocks, length].
 
-    A block's first token has no context and is not scored. The standard error is over blocks, by the delta
-    method. Items: one row per block with its mean cross-entropy in nats, `nll`.
+    A block's first token has no context and is not scored. The standard error is over the `documents` of the
+    blocks (by default one each), as `mean_stderr`, by the delta method. Items: one row per block with its mean
+    cross-entropy in nats, `nll`.
     """
     size = max(1, batch_tokens // blocks.shape[1])
     losses: list[float] = []
@@ -31,10 +34,10 @@ def perplexity(
             tokens = batch.to(model.device, torch.int64)
             losses += _block_losses(model, tokens).tolist()
             bar.update(len(batch))
-    items = pd.DataFrame({"item": range(len(losses)), "nll": losses})
+    items = block_items(documents or range(len(blocks)), pd.DataFrame({"nll": losses}))
     value = torch.tensor(losses, dtype=torch.float64).mean().exp().item()
-    stderr = value * float(items["nll"].sem()) if len(items) > 1 else None
-    return [Value("perplexity", value, stderr, len(items))], items
+    stderr = mean_stderr(items["nll"], items["document"])
+    return [Value("perplexity", value, stderr and value * stderr, len(items))], items
 
 
 def _block_losses(model: "PreTrainedModel", tokens: Tensor) -> Tensor:

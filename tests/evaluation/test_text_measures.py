@@ -1,10 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import build_tiny
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
+from hfprune.evaluation.blocks import mean_stderr
 from hfprune.evaluation.fidelity import distances, fidelity
 from hfprune.evaluation.perplexity import perplexity
 from hfprune.plans import apply_plan, make_plan
@@ -53,3 +55,29 @@ def test_perplexity_by_hand(tiny, tokens) -> None:
     assert items["nll"].tolist() == pytest.approx([np.mean(loss) for loss in losses], rel=1e-5)
     assert value.value == pytest.approx(np.exp(np.mean(losses)), rel=1e-5)
     assert value.n == 6
+
+
+def test_standard_errors_are_over_documents(tiny, tokens) -> None:
+    documents = [7, 7, 7, 3, 3, 5]
+    (value,), items = perplexity(tiny, tokens, 40, documents)
+    assert items["document"].tolist() == documents
+    excess = items["nll"] - items["nll"].mean()
+    squares = excess[:3].sum() ** 2 + excess[3:5].sum() ** 2 + excess[5] ** 2
+    assert value.stderr == pytest.approx(value.value * (squares * 3 / 2) ** 0.5 / 6)
+    assert perplexity(tiny, tokens, 40, [1] * 6)[0][0].stderr is None, "one document says nothing of others"
+    dense = build_tiny("llama")
+    js, *_ = fidelity(dense, build_tiny("llama-bias"), tokens, 5, 40, documents)[0]
+    alone, *_ = fidelity(dense, build_tiny("llama-bias"), tokens, 5, 40)[0]
+    assert (js.value, js.n) == (alone.value, alone.n)
+    assert js.stderr != alone.stderr
+
+
+def test_clustered_standard_error_covers_what_blocks_of_a_document_share() -> None:
+    """The error of the mean that simulated corpora show, which that over blocks falls far short of."""
+    rng = np.random.default_rng(0)
+    documents = pd.Series(np.repeat(np.arange(40), 5))
+    draws = [pd.Series(rng.normal(size=40)[documents] + 0.5 * rng.normal(size=200)) for _ in range(300)]
+    true = np.std([draw.mean() for draw in draws])
+    assert np.mean([mean_stderr(draw, documents) for draw in draws]) == pytest.approx(true, rel=0.1)
+    assert np.mean([draw.sem() for draw in draws]) < 0.6 * true
+    assert mean_stderr(draws[0], pd.Series(range(200))) == pytest.approx(draws[0].sem())
