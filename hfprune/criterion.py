@@ -64,6 +64,8 @@ class GradientCriterion(Criterion):
 
     aggregation: Literal["sum_abs", "sum_squares", "signed_sequence"] = "sum_abs"
     """Over tokens: sum of absolute values (official code), of squares, or signed sum per sequence."""
+    accumulator: Literal["float64", "bfloat16"] = "float64"
+    """Over sequences: exact, or as the official script adds in its model's dtype, one after the other."""
 
     @abstractmethod
     def objective(self, logits: Tensor, positions: Positions) -> Tensor:

@@ -195,7 +195,7 @@ class _Neurons(torch.autograd.Function):
 
 
 class _Tape:
-    """Catches h and its gradient at the input of every `down_proj` and adds up scores in float64."""
+    """Catches h and its gradient at the input of every `down_proj` and adds up scores."""
 
     def __init__(
         self, model: "PreTrainedModel", criteria: Sequence["GradientCriterion"], kept: Sequence[Tensor] | None
@@ -206,7 +206,8 @@ class _Tape:
         self.current = 0
         self.first = 0
         self.pending: dict[tuple[int, str], Tensor] = {}
-        self.tallies = [Tally.zeros([mlp.down.weight[0] for mlp in self.mlps]) for _ in criteria]
+        neurons = [mlp.down.weight[0] for mlp in self.mlps]
+        self.tallies = [Tally.zeros(neurons, criterion.accumulator) for criterion in criteria]
 
     @contextmanager
     def recording(self) -> Iterator[None]:

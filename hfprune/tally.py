@@ -30,19 +30,29 @@ class Tally:
     odd: Scores
     previous: Scores
     """The sums at the last mark."""
+    official: Scores | None = None
+    """The official script's one sum, in bfloat16, which takes the place of the others as scores."""
 
     @classmethod
-    def zeros(cls, like: Sequence[Tensor]) -> "Tally":
+    def zeros(cls, like: Sequence[Tensor], accumulator: str = "float64") -> "Tally":
         """Start at zero, with one float64 sum per neuron of each mask or weight row in `like` [neurons]."""
-        return cls(*([torch.zeros_like(x, dtype=torch.float64) for x in like] for _ in range(3)))
+        tally = cls(*([torch.zeros_like(x, dtype=torch.float64) for x in like] for _ in range(3)))
+        if accumulator == "bfloat16":
+            tally.official = [torch.zeros_like(x, dtype=torch.bfloat16) for x in like]
+        return tally
 
     def add(self, layer: int, rows: Tensor, first: int) -> None:
         """Add the shares [sequences, neurons] of consecutive sequences, of which `first` is the number."""
         self.even[layer] += rows[first % 2 :: 2].sum(0)
         self.odd[layer] += rows[1 - first % 2 :: 2].sum(0)
+        if self.official:
+            for row in rows.to(torch.bfloat16):
+                self.official[layer] += row
 
     def scores(self) -> Scores:
         """Return the sums over all sequences."""
+        if self.official:
+            return [x.double() for x in self.official]
         return [even + odd for even, odd in zip(self.even, self.odd, strict=True)]
 
     def mark(self) -> dict[str, Any]:
@@ -61,6 +71,8 @@ class Tally:
     def state(self) -> dict[str, Tensor]:
         """Return all sums by name, for `restore`."""
         parts = {"even": self.even, "odd": self.odd, "previous": self.previous}
+        if self.official:
+            parts["official"] = self.official
         return {f"{name}.{layer}": x for name, part in parts.items() for layer, x in enumerate(part)}
 
     def restore(self, state: dict[str, Tensor]) -> None:

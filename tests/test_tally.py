@@ -65,7 +65,11 @@ def test_sweep_stops_at_the_first_mark_that_agrees(blocks) -> None:
 
 @pytest.mark.parametrize(
     ("criterion", "after"),
-    [(Entropy(), 1), (Entropy(), 5), (Entropy(), 9), *((Distillation(warm_start=0.1), n) for n in (5, 13))],
+    [
+        *((Entropy(), n) for n in (1, 5, 9)),
+        (Entropy(accumulator="bfloat16"), 5),
+        *((Distillation(warm_start=0.1), n) for n in (5, 13)),
+    ],
 )
 def test_killed_sweep_goes_on_to_the_same_scores(
     blocks, criterion, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -93,6 +97,43 @@ def test_killed_sweep_goes_on_to_the_same_scores(
     assert sum(read) == sweeps * len(blocks) + read[after - 1], "only the batch that was cut is read again"
     assert all(torch.equal(a, b) for a, b in zip(scores, expected, strict=True)), "the same bytes"
     assert again.curves == whole.curves
+
+
+def official_sum(rows: torch.Tensor) -> torch.Tensor:
+    """Add rows as the official script does, in its model's bfloat16."""
+    total = torch.zeros(rows.shape[1], dtype=torch.bfloat16)
+    for row in rows:
+        total = total + row.to(torch.bfloat16)
+    return total.double()
+
+
+def test_bfloat16_accumulator_adds_as_the_official_script_does(blocks) -> None:
+    rows = torch.rand(7, 5)
+    for cuts in ([0, 7], [0, 1, 4, 7], list(range(8))):
+        tally = Tally.zeros([torch.empty(5)], "bfloat16")
+        for start, stop in pairwise(cuts):
+            tally.add(0, rows[start:stop], start)
+        assert torch.equal(tally.scores()[0], official_sum(rows))
+        torch.testing.assert_close(tally.even[0], rows[0::2].sum(0).double())
+    tiny = build_tiny("llama")
+    alone = [Entropy().scores(Sweep(tiny, block)) for block in blocks.split(1)]
+    scores = Entropy(accumulator="bfloat16").scores(Sweep(tiny, blocks, batch_tokens=blocks.shape[1]))
+    for layer, found in enumerate(scores):
+        assert torch.equal(found, official_sum(torch.stack([one[layer] for one in alone])))
+        assert not torch.equal(found, sum(one[layer] for one in alone))
+
+
+def test_bfloat16_accumulator_stalls() -> None:
+    rows = torch.rand(4096, 8, generator=torch.Generator().manual_seed(0))
+    tally = Tally.zeros([torch.empty(8)], "bfloat16")
+    shares = []
+    for start in range(0, 4096, 512):
+        tally.add(0, rows[start : start + 512], start)
+        shares.append((tally.scores()[0] / rows[: start + 512].sum(0)).mean().item())
+    assert all(later < earlier for earlier, later in pairwise(shares))
+    # Numbers below 1 are lost on a sum of 256, whose neighbour in bfloat16 is 258.
+    assert tally.scores()[0].max() <= 256
+    assert shares[-1] < 0.15 < 0.85 < shares[0]
 
 
 def test_sweep_of_another_identity_starts_anew(blocks, tmp_path: Path) -> None:
