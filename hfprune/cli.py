@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from hfprune.results import Cell
+    from hfprune.study import Catalogue
 
 
 def main() -> None:
@@ -90,9 +91,35 @@ def _add_fetch(commands: Any) -> None:
 def _fetch(arguments: argparse.Namespace) -> None:
     """Download, check and convert models, corpora and tasks into the resources folder."""
     from hfprune import assets
-    from hfprune.study import Catalogue, Study, check_references, load, nearest, study_assets
+    from hfprune.study import Catalogue, load, nearest
 
     catalogue = load(Catalogue, arguments.catalogue)
+    fetchers: dict[str, Any] = {
+        "models": assets.fetch_model,
+        "corpora": assets.fetch_corpus,
+        "tasks": assets.fetch_task,
+    }
+    known = {f"{kind}/{name}": entry for kind in fetchers for name, entry in getattr(catalogue, kind).items()}
+    missing = {}
+    for asset in _wanted_assets(arguments, catalogue):
+        if asset not in known:
+            raise HfpruneError(f"{arguments.catalogue}: no asset {asset!r}{nearest(asset, [*known])}")
+        if assets.is_fetched(arguments.resources / asset, known[asset]):
+            print(f"fetch: {arguments.resources / asset} is already there", file=sys.stderr)
+        else:
+            missing[asset] = assets.pinned(known[asset], arguments.resources / asset)
+    assets.announce(missing, arguments.resources)
+    for asset, entry in missing.items():
+        kind, name = asset.split("/")
+        out = arguments.resources / asset
+        print(f"fetch: {asset} to {out}", file=sys.stderr)
+        fetchers[kind](name, entry, out, arguments.resources / "downloads")
+
+
+def _wanted_assets(arguments: argparse.Namespace, catalogue: "Catalogue") -> list[str]:
+    """Return what to fetch as `kind/name`, each once: what is named, and what the study needs."""
+    from hfprune.study import Study, check_references, load, study_assets
+
     wanted = list(arguments.assets)
     if arguments.study:
         study = load(Study, arguments.study)
@@ -100,22 +127,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
         wanted += study_assets(study)
     if not wanted:
         raise HfpruneError("name what to fetch: KIND/NAME, or --study FILE")
-    fetchers: dict[str, Any] = {
-        "models": assets.fetch_model,
-        "corpora": assets.fetch_corpus,
-        "tasks": assets.fetch_task,
-    }
-    known = [f"{kind}/{name}" for kind in fetchers for name in getattr(catalogue, kind)]
-    for asset in wanted:
-        if asset not in known:
-            raise HfpruneError(f"{arguments.catalogue}: no asset {asset!r}{nearest(asset, known)}")
-        kind, name = asset.split("/")
-        entry, out = getattr(catalogue, kind)[name], arguments.resources / asset
-        if assets.is_fetched(out, entry):
-            print(f"fetch: {out} is already there", file=sys.stderr)
-            continue
-        print(f"fetch: {asset} to {out}", file=sys.stderr)
-        fetchers[kind](name, entry, out, arguments.resources / "downloads")
+    return list(dict.fromkeys(wanted))
 
 
 # --- budget, calibrate, score, plan ----------------------------------------------------------------------------

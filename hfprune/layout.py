@@ -28,7 +28,7 @@ def cells(name: str, study: Study) -> Iterator[Cell]:
     for model in study.models:
         yield Cell(name, model, DENSE, 0.0, study.seeds[0], "none")
         for method in study.methods:
-            for ratio in study.ratios:
+            for ratio in study.ratios_of(model):
                 for seed in study.seeds:
                     for recovery in study.recoveries:
                         yield Cell(name, model, method, ratio, seed, recovery)

@@ -97,8 +97,7 @@ def load_model(path: Path, dtype: str | None = None, device: torch.device | None
     """
     from transformers import AutoModelForCausalLM
 
-    if not (path / "config.json").is_file():
-        raise HfpruneError(f"{path}: not a model folder (no config.json)")
+    _require_model(path)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             path,
@@ -116,6 +115,14 @@ def load_model(path: Path, dtype: str | None = None, device: torch.device | None
     return model
 
 
+def _require_model(path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise HfpruneError(
+            f"{path}: not a model folder (no config.json); "
+            f"a model of the catalogue is fetched with `hfprune fetch models/{path.name}`"
+        )
+
+
 def load_skeleton(path: Path) -> "PreTrainedModel":
     """Build the model of a folder on the meta device: all shapes, no weights.
 
@@ -124,8 +131,7 @@ def load_skeleton(path: Path) -> "PreTrainedModel":
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if not (path / "config.json").is_file():
-        raise HfpruneError(f"{path}: not a model folder (no config.json)")
+    _require_model(path)
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
         with torch.device("meta"):

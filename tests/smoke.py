@@ -113,3 +113,10 @@ def snakemake(folder: Path, *arguments: str, check: bool = True) -> str:
     if not check:
         assert run.returncode != 0, output[-2000:]
     return output
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Read the last job statistics that Snakemake printed."""
+    lines = output[output.rindex("Job stats:") :].splitlines()[3:]
+    rows = [line.split() for line in lines[: lines.index("")]]
+    return {row[0]: int(row[1]) for row in rows if row[0] != "total"}

@@ -230,11 +230,13 @@ def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
     scores = ("--scores", work / "scores.safetensors")
     assert "at most 0." in failure("plan", *model, *scores, "--ratio", 0.99, *out)
     assert "at most 0." in failure("budget", *model, "--ratios", 0.1, 0.99)
-    assert "not a model folder" in failure("plan", "--model", tmp_path, *scores, "--ratio", 0.1, *out)
+    assert f"hfprune fetch models/{tmp_path.name}" in failure(
+        "plan", "--model", tmp_path, *scores, "--ratio", 0.1, *out
+    )
     text = ("--corpus", work / "corpora/text", "--sequences", 4, "--length", 9999)
     assert "choose a shorter length" in failure("calibrate", *model, *text, *out)
     assert "not a plan" in failure("export", *model, "--plan", work / "text.txt", "--out", tmp_path / "e")
-    assert "fetch" in failure(
+    assert f"hfprune fetch corpora/{tmp_path.name}" in failure(
         "perplexity",
         *model,
         "--corpus",

@@ -53,12 +53,29 @@ def test_demo_is_the_study_of_the_readme() -> None:
         ({"methods": {"dense": None}}, "'dense' is the unpruned model"),
         ({"methods": {"a/b": None}}, "methods"),
         ({"seeds": []}, "seeds"),
+        ({"models": ["a", "a"]}, "models: repeats a value"),
+        ({"models": {"a": {"ratio": [0.2]}}}, "models.a: unknown key 'ratio'; did you mean 'ratios'"),
+        ({"models": {"a": {"ratios": [0.2, 0.2]}}}, "models.a.ratios: repeats a value"),
+        ({"models": {"a": {"ratios": []}}}, "models.a.ratios"),
+        ({"models": [1]}, "models"),
     ],
 )
 def test_mistakes_in_a_study_name_the_key(change: dict, message: str) -> None:
     with pytest.raises(HfpruneError, match=f"^study.yaml: .*{message}") as failure:
         validate(Study, demo() | change, "study.yaml")
     assert "\n" not in str(failure.value)
+
+
+def test_models_are_names_or_names_with_ratios_of_their_own() -> None:
+    names = validate(Study, demo() | {"models": ["a", "b"]}, "s")
+    mapping = validate(Study, demo() | {"models": {"a": None, "b": {"ratios": [0.4]}}}, "s")
+    assert [*names.models] == [*mapping.models] == ["a", "b"]
+    assert (names.ratios_of("b"), mapping.ratios_of("a"), mapping.ratios_of("b")) == (
+        [0.2, 0.3],
+        [0.2, 0.3],
+        [0.4],
+    )
+    assert study_assets(mapping)[:2] == ["models/a", "models/b"]
 
 
 @pytest.mark.parametrize(

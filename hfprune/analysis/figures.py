@@ -132,7 +132,8 @@ def tasks(data: Collected) -> Figure:
             ax.vlines(dense["value"], ys - 0.42, ys + 0.42, color=BLACK, linewidth=1)
             for method, offset in zip(methods, _dodge(len(methods), 0.76), strict=True):
                 shown = facet[(facet["method"] == method) & (facet["ratio"] == ratio)]
-                y = shown["task"].map(places) + offset
+                # As numbers, also where a model has not this ratio and nothing is shown.
+                y = shown["task"].map(places).astype(float) + offset
                 options = {"linestyle": "", "markersize": 3.5, "xerr": shown["half"]}
                 _points(ax, data.looks[method], shown["value"], y, **options)
             ax.grid(False)

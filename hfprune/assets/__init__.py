@@ -3,14 +3,17 @@
 from hfprune.assets.corpora import fetch_corpus, read_corpus
 from hfprune.assets.formats import is_fetched
 from hfprune.assets.models import fetch_model
+from hfprune.assets.prefetch import announce, pinned
 from hfprune.assets.stock import scored_split, stock_yaml
 from hfprune.assets.tasks import fetch_task, task_file
 
 __all__ = [
+    "announce",
     "fetch_corpus",
     "fetch_model",
     "fetch_task",
     "is_fetched",
+    "pinned",
     "read_corpus",
     "scored_split",
     "stock_yaml",

@@ -27,7 +27,8 @@ def fetch_corpus(name: str, asset: CorpusAsset, out: Path, downloads: Path) -> N
     Raises:
         HfpruneError: the source cannot be had or read, or no documents are left.
     """
-    read = {"lines": read_lines, "wiki": _wiki_pages, "jsonl": _jsonl_texts}[asset.format]
+    readers = {"lines": read_lines, "wiki": _wiki_pages, "jsonl": _jsonl_texts, "wikitext": _wikitext_pages}
+    read = readers[asset.format]
     with raw_files(asset.source, "dataset", downloads) as files:
         found = (document for file in files for document in read(file) if document.strip())
         # Once each: a repeated document would leak from one slice into another, as from calibration into fidelity.
@@ -58,6 +59,18 @@ def _wiki_pages(path: Path) -> list[str]:
     """Return the pages between `<doc …>` and `</doc>` lines that are longer than a stub."""
     pages = re.findall(r"^<doc [^\n]*>\n(.*?)^</doc>", read_text(path), re.DOTALL | re.MULTILINE)
     return [page.strip() for page in pages if len(page.strip()) > WIKI_STUB]
+
+
+def _wikitext_pages(path: Path) -> list[str]:
+    """Return the pages of WikiText from a parquet file of its lines, as `wikitext_document_level` has them."""
+    pages: list[list[str]] = []
+    for row in read_table(path)["text"].to_pylist():
+        line = row.removesuffix("\n") or " "
+        if re.fullmatch(r" = [^=]+ = ", line):
+            pages.append([])
+        if pages:
+            pages[-1].append(line)
+    return ["\n".join(page) for page in pages]
 
 
 def _jsonl_texts(path: Path) -> list[str]:

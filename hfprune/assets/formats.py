@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256, write_json
-from hfprune.study import CorpusAsset, LocalSource, ModelAsset, TaskAsset
+from hfprune.study import CorpusAsset, HubSource, LocalSource, ModelAsset, TaskAsset
 
 Asset = ModelAsset | CorpusAsset | TaskAsset
 
@@ -33,9 +33,27 @@ def is_fetched(folder: Path, asset: Asset) -> bool:
     try:
         known = read_json(folder / "asset.json")
         whole = all((folder / name).stat().st_size == file["bytes"] for name, file in known["files"].items())
-        return whole and known["entry"] == asset.model_dump(mode="json")
+        return whole and known["entry"] == as_fetched(asset, folder).model_dump(mode="json")
     except (OSError, ValueError, KeyError):
         return False
+
+
+def as_fetched(asset: Asset, folder: Path) -> Asset:
+    """Return `asset` at the commit that `folder` was fetched at, where the catalogue names only a branch."""
+    source = asset.source
+    if not isinstance(source, HubSource) or source.pinned:
+        return asset
+    try:
+        known = read_json(folder / "asset.json")["entry"]["source"]
+        return at_commit(asset, known["revision"]) if known["repo"] == source.repo else asset
+    except (OSError, ValueError, KeyError):
+        return asset
+
+
+def at_commit(asset: Asset, commit: str) -> Asset:
+    """Return `asset` with the revision of its hub repository replaced."""
+    source = asset.source.model_copy(update={"revision": commit})
+    return asset.model_copy(update={"source": source})
 
 
 def read_text(path: Path) -> str:

@@ -1,17 +1,24 @@
-"""Repositories on the Hugging Face hub, at a pinned commit, through the hub's own client and cache."""
+"""Repositories on the Hugging Face hub, at one commit, through the hub's own client and cache."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from tqdm import tqdm
+
 from hfprune.errors import HfpruneError
-from hfprune.study import HubSource
+from hfprune.files import sha256
+from hfprune.study import CorpusAsset, HubSource, ModelAsset, TaskAsset
 
 RepoType = Literal["model", "dataset"]
 
 
 def repo_files(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) -> list[Path]:
     """Download files of a repository, or find them in the hub client's cache.
+
+    A connection that breaks is taken up where it broke. The bytes of every file are compared with the hash that
+    the hub states for it, since the client compares only sizes.
 
     Args:
         source: repository, commit and, where listed, files.
@@ -22,53 +29,133 @@ def repo_files(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) 
         The listed files in their order, else those that match, sorted by name.
 
     Raises:
-        HfpruneError: the repository is gated, something is missing, or there is no network.
+        HfpruneError: the repository is gated, something is missing or damaged, or there is no network.
     """
+    try:
+        found = _ask(source, repo_type, patterns)
+    # The client has no common base of its errors, and lets those of its HTTP library through.
+    except Exception as error:
+        raise HfpruneError(_explain(error, source, repo_type)) from error
+    if source.files:
+        files = [Path(file) for file in found]
+    else:
+        files = sorted(entry for entry in Path(found).iterdir() if entry.is_file())
+    for file in tqdm(files, desc=f"check {source.repo}", unit="file"):
+        _check_hash(file, source)
+    return files
+
+
+def pending(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) -> dict[str, int | None]:
+    """Return the bytes of every file that `repo_files` would download; None where the hub cannot be asked.
+
+    Raises:
+        HfpruneError: the hub says that the repository is gated or that something is missing.
+    """
+    try:
+        found = _ask(source, repo_type, patterns, dry_run=True)
+    except Exception as error:
+        if _status(_reason(error)) is not None:
+            raise HfpruneError(_explain(error, source, repo_type)) from error
+        return {source.repo: None}
+    return {f"{source.repo}/{file.filename}": file.file_size for file in found if file.will_download}
+
+
+def repo_type(asset: ModelAsset | CorpusAsset | TaskAsset) -> RepoType:
+    """Return what the hub calls a repository of such an asset."""
+    return "model" if isinstance(asset, ModelAsset) else "dataset"
+
+
+def head_commit(source: HubSource, repo_type: RepoType) -> str:
+    """Return the commit that a branch names now.
+
+    Raises:
+        HfpruneError: as `repo_files`.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().repo_info(source.repo, repo_type=repo_type, revision=source.revision).sha)
+    except Exception as error:
+        raise HfpruneError(_explain(error, source, repo_type)) from error
+
+
+def _ask(source: HubSource, repo_type: RepoType, patterns: Sequence[str], **options: Any) -> Any:
+    """Call the client: one result for each listed file, else one for the snapshot."""
     if not source.files and not patterns:
         raise HfpruneError(
             f"{source.repo}: no files are listed; add them under source.files in config/assets.yaml"
         )
     from huggingface_hub import hf_hub_download, snapshot_download
 
+    where: dict[str, Any] = {"repo_id": source.repo, "repo_type": repo_type, "revision": source.revision}
     if source.files:
-        return [_get(hf_hub_download, source, repo_type, filename=file) for file in source.files]
-    folder = _get(snapshot_download, source, repo_type, allow_patterns=list(patterns))
-    return sorted(entry for entry in folder.iterdir() if entry.is_file())
+        return [hf_hub_download(**where, filename=file, **options) for file in source.files]
+    return snapshot_download(**where, allow_patterns=list(patterns), **options)
 
 
-def _get(download: Callable[..., Any], source: HubSource, repo_type: RepoType, **what: Any) -> Path:
-    try:
-        path = download(repo_id=source.repo, repo_type=repo_type, revision=source.revision, **what)
-    # The client has no common base of its errors, and lets those of its HTTP library through.
-    except Exception as error:
-        raise HfpruneError(_explain(error, source, repo_type, what.get("filename"))) from error
-    return Path(path)
+def _check_hash(file: Path, source: HubSource) -> None:
+    """Fail, and forget the file, if its bytes are not those that the hub stated.
+
+    In the client's cache a file is a link to the blob that is named by what the hub states: the SHA-256 of a
+    large file, the git hash of a small one. Where links are not supported, there is nothing to compare with.
+    """
+    from huggingface_hub.utils.sha import git_hash
+
+    stated = file.readlink().name if file.is_symlink() else ""
+    if re.fullmatch("[0-9a-f]{64}", stated):
+        found = sha256(file)
+    elif re.fullmatch("[0-9a-f]{40}", stated):
+        found = git_hash(file.read_bytes())
+    else:
+        return
+    if found != stated:
+        for path in (file.resolve(), file.parent / file.readlink(), file):
+            path.unlink(missing_ok=True)
+        raise HfpruneError(
+            f"{source.repo}: {file.name} has the hash {found} but the hub states {stated}; "
+            "it was damaged on the way and is deleted: fetch again"
+        )
 
 
-def _explain(error: BaseException, source: HubSource, repo_type: RepoType, file: str | None) -> str:
+def _reason(error: BaseException) -> BaseException:
+    """Return what went wrong: "not in the cache" is what the client makes of most failures."""
+    from huggingface_hub import errors
+
+    hidden = isinstance(error, errors.LocalEntryNotFoundError | errors.DryRunError)
+    return error.__cause__ if hidden and error.__cause__ is not None else error
+
+
+def _status(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _explain(error: BaseException, source: HubSource, repo_type: RepoType) -> str:
     """Say in one line what went wrong and what to do."""
     from huggingface_hub import errors
 
-    # "Not in the cache" is what the client makes of most failures; the reason is behind it.
-    missing = isinstance(error, errors.LocalEntryNotFoundError)
-    reason = error.__cause__ if missing and error.__cause__ is not None else error
-    status = getattr(getattr(reason, "response", None), "status_code", None)
-    repo, pins = source.repo, "in config/assets.yaml"
+    if isinstance(error, HfpruneError):
+        return str(error)
+    reason = _reason(error)
+    status, repo, pins = _status(reason), source.repo, "in config/assets.yaml"
     # In this order: a gated repository counts as not found, too.
     if isinstance(reason, errors.GatedRepoError):
         page = f"https://huggingface.co/{'datasets/' if repo_type == 'dataset' else ''}{repo}"
-        return f"{repo}: gated; accept its licence on {page}, then run `hf auth login` or set HF_TOKEN"
+        return (
+            f"{repo}: gated; accept its licence on {page}, then run `hf auth login` or set HF_TOKEN to a token "
+            "of that account"
+        )
     if isinstance(reason, errors.RepositoryNotFoundError):
         return f"{repo}: no such {repo_type}, or a private one; correct it {pins} or run `hf auth login`"
     if isinstance(reason, errors.RevisionNotFoundError):
         return f"{repo}: has no revision {source.revision}; correct it {pins}"
     if isinstance(reason, errors.RemoteEntryNotFoundError):
+        file = str(reason.response.url).partition("/resolve/")[2].partition("/")[2]
         return f"{repo}: has no file {file!r} at revision {source.revision}; correct source.files {pins}"
     if status in (401, 403):
         return f"{repo}: access refused ({status}); run `hf auth login` or set HF_TOKEN, with a valid token"
     if status is not None:
         return f"{repo}: the hub answered with status {status}; try again later"
-    if missing:
+    if isinstance(error, errors.LocalEntryNotFoundError):
         return (
             f"{repo}: not in the hub client's cache, and the hub cannot be reached; "
             "run `hfprune fetch` where there is a network, or unset HF_HUB_OFFLINE if it is set"

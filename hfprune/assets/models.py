@@ -1,7 +1,9 @@
 """Models: a folder with config, tokenizer and whole safetensors files, which `from_pretrained` loads."""
 
+import os
 import shutil
 import struct
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from hfprune.assets.formats import describe
 from hfprune.assets.sources import raw_files
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory, read_json
-from hfprune.study import ModelAsset
+from hfprune.study import HubSource, ModelAsset, Source
 
 WEIGHTS = "model*.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -43,7 +45,7 @@ def fetch_model(name: str, asset: ModelAsset, out: Path, downloads: Path) -> Non
     Raises:
         HfpruneError: the source cannot be had, lacks a file, or has a damaged one.
     """
-    patterns = ("*.gguf",) if asset.format == "gguf" else TRANSFORMERS_FILES
+    patterns = wanted_files(asset)
     with raw_files(asset.source, "model", downloads, patterns) as raw:
         files = [file for file in raw if any(fnmatch(file.name, pattern) for pattern in patterns)]
         with atomic_directory(out) as folder:
@@ -52,8 +54,24 @@ def fetch_model(name: str, asset: ModelAsset, out: Path, downloads: Path) -> Non
             else:
                 _check(name, files)
                 for file in files:
-                    shutil.copyfile(file, folder / file.name)
+                    _place(file, folder / file.name, asset.source)
             describe(folder, "model", name, asset)
+
+
+def wanted_files(asset: ModelAsset) -> tuple[str, ...]:
+    """Return patterns of the files that a model of this format consists of."""
+    return ("*.gguf",) if asset.format == "gguf" else TRANSFORMERS_FILES
+
+
+def _place(file: Path, target: Path, source: Source) -> None:
+    """Copy a file; one of the hub client's cache only gets a second name, as a 7B model has 13 GB.
+
+    A file of this machine is copied, for its owner may edit it.
+    """
+    if isinstance(source, HubSource):
+        with suppress(OSError):  # the cache is on another file system
+            return os.link(file.resolve(), target)
+    shutil.copyfile(file, target)
 
 
 def _dequantise(name: str, files: list[Path], folder: Path) -> None:

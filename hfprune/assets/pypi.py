@@ -40,6 +40,11 @@ def member_files(source: PypiSource, downloads: Path, target: Path) -> list[Path
         raise HfpruneError(f"{wheel}: not a zip file, though its hash is pinned: correct the pin") from error
 
 
+def downloaded(source: PypiSource, downloads: Path) -> bool:
+    """Tell whether a wheel of the pinned version lies in `downloads`."""
+    return bool(_cached(source, downloads))
+
+
 def _wheel(source: PypiSource, downloads: Path) -> Path:
     """Return the wheel with the pinned hash, downloaded unless it is there; parallel jobs share one download."""
     with FileLock(downloads / f".{_normal(source.package)}-{source.version}.lock"):

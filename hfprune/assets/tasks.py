@@ -61,4 +61,9 @@ def _read(name: str, format: str, files: list[Path]) -> pa.Table:
             raise HfpruneError(f"task {name!r}: its source holds no .{format} file")
         return pa.concat_tables([read_table(file) for file in data])
     rows = [record for file in files for record in read_jsonl(file)]
-    return pa.Table.from_struct_array(pa.array(hub_rows(name, rows) if format == "olmes" else rows))
+    if format == "olmes":
+        rows = hub_rows(name, rows)
+    elif name == "race":
+        # lm-eval reads the questions as a Python literal; JSON has them as a list.
+        rows = [{key: str(row[key]) if key == "problems" else row[key] for key in row} for row in rows]
+    return pa.Table.from_struct_array(pa.array(rows))

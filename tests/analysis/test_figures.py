@@ -165,6 +165,14 @@ def test_one_ratio_several_seeds_and_unknown_tasks_can_be_drawn(tmp_path: Path) 
     assert "my_task" in text_of(tmp_path / "figures" / "tasks.svg")
 
 
+@pytest.mark.parametrize("draw", [tasks, overlap])
+def test_models_may_have_ratios_of_their_own(draw, tmp_path: Path) -> None:
+    Study(tmp_path, models=["a"], ratios=[0.2], tasks={"piqa": 0.7}).write()
+    folder = Study(tmp_path, models=["b"], ratios=[0.2, 0.4], tasks={"piqa": 0.7}).write().collect()
+    axes = draw(Collected.read(folder)).axes
+    assert [any(map(len, points(ax).values())) for ax in axes] == [True, False, True, True]
+
+
 def test_figures_before_collecting_say_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(HfpruneError, match="run `hfprune collect` first"):
         write_figures(tmp_path, tmp_path / "figures")

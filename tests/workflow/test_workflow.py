@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from smoke import STUDY, make_project, snakemake, write
+from smoke import STUDY, jobs, make_project, snakemake, write
 
 CELLS = "results/smoke/cells"
 
@@ -31,13 +31,6 @@ def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
 def contents(folder: Path, pattern: str) -> dict[str, str]:
     files = [path for path in folder.glob(pattern) if path.is_file()]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def jobs(output: str) -> dict[str, int]:
-    """Read the last job statistics that Snakemake printed."""
-    lines = output[output.rindex("Job stats:") :].splitlines()[3:]
-    rows = [line.split() for line in lines[: lines.index("")]]
-    return {row[0]: int(row[1]) for row in rows if row[0] != "total"}
 
 
 def change(path: Path, **changes) -> None:

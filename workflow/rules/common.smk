@@ -23,12 +23,9 @@ def select_study():
     name = strict(Config, config, "config/config.yaml").study
     if name != "auto":
         return Path(f"config/studies/{name}.yaml"), "as configured"
-    paper, demo = Path("config/studies/paper.yaml"), Path("config/studies/demo.yaml")
-    if not torch.cuda.is_available():
-        return demo, "no CUDA device is visible"
-    if not paper.exists():
-        return demo, "a CUDA device is visible, but there is no paper study"
-    return paper, "a CUDA device is visible"
+    if torch.cuda.is_available():
+        return Path("config/studies/paper.yaml"), "a CUDA device is visible"
+    return Path("config/studies/demo.yaml"), "no CUDA device is visible"
 
 
 def load_study():

@@ -12,7 +12,7 @@ rule budget:
         ENVIRONMENT
     params:
         model=subpath(input.model, parent=True),
-        ratios=STUDY.ratios,
+        ratios=lambda wildcards: STUDY.ratios_of(wildcards.model),
     message:
         "budget of {wildcards.model} at {params.ratios}"
     shell:

@@ -1,0 +1,47 @@
+"""The paper study as a user's first dry run sees it: a fresh clone, no network, no GPU, nothing fetched."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from smoke import ROOT, jobs, snakemake
+
+from hfprune import layout
+from hfprune.study import Study, load
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy(ROOT / name, folder / name)
+    for name in ("workflow", "profiles", "config"):
+        shutil.copytree(ROOT / name, folder / name)
+    return folder
+
+
+def test_dry_run_is_complete_and_as_documented(clone: Path) -> None:
+    output = snakemake(clone, "--dry-run", "--config", "study=paper")
+    study = load(Study, ROOT / "config/studies/paper.yaml")
+    for file in layout.result_files("paper", study):
+        assert f"results/paper/{file}" in output
+    text = (ROOT / "docs/paper-study.md").read_text()
+    documented = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", text, re.MULTILINE))
+    assert jobs(output) == {rule: int(count) for rule, count in documented.items()}
+    (total,) = re.findall(r"^\| in all \| (\d+) \|", text, re.MULTILINE)
+    assert sum(jobs(output).values()) == int(total)
+
+
+def test_ratios_are_the_papers() -> None:
+    study = load(Study, ROOT / "config/studies/paper.yaml")
+    ratios = {model: study.ratios_of(model) for model in study.models}
+    assert ratios.pop("qwen2.5-7b") == ratios.pop("qwen2.5-1.5b") == [0.2, 0.3, 0.4]
+    assert ratios == dict.fromkeys(["llama-2-7b", "llama-3.2-3b", "llama-3.2-1b", "qwen3-1.7b"], [0.2, 0.3])
+    pruned = [cell for cell in layout.cells("paper", study) if cell.method != "dense"]
+    assert len(pruned) == (4 * 2 + 2 * 3) * len(study.methods) * len(study.seeds) * len(study.recoveries)
+
+
+def test_without_a_gpu_auto_is_the_demo(clone: Path) -> None:
+    output = snakemake(clone, "--dry-run")
+    assert "study: demo (no CUDA device is visible; another: --config study=NAME)" in output
