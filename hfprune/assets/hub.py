@@ -155,7 +155,7 @@ def _explain(error: BaseException, source: HubSource, repo_type: RepoType) -> st
         return f"{repo}: access refused ({status}); run `hf auth login` or set HF_TOKEN, with a valid token"
     if status is not None:
         return f"{repo}: the hub answered with status {status}; try again later"
-    if isinstance(error, errors.LocalEntryNotFoundError):
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
         return (
             f"{repo}: not in the hub client's cache, and the hub cannot be reached; "
             "run `hfprune fetch` where there is a network, or unset HF_HUB_OFFLINE if it is set"
