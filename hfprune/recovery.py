@@ -140,8 +140,10 @@ def train_adapter(
         The model with its adapters, and the loss in nats per response token of every optimizer step.
 
     Raises:
-        HfpruneError: the loss is not finite.
+        HfpruneError: the loss is not finite, or float16 on a CPU.
     """
+    if model.dtype == torch.float16 and model.device.type == "cpu":
+        raise HfpruneError("float16 trains on a GPU only; choose bfloat16 or float32")
     set_seed(seed)
     adapted = get_peft_model(
         model,

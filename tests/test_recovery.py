@@ -153,6 +153,8 @@ def test_bfloat16_models_get_float32_adapters(packed: Packed, tmp_path: Path) ->
     adapted, _ = train(pruned("llama").to(torch.bfloat16), packed, tmp_path, max_steps=1)
     assert {weight.dtype for weight in adapters(adapted).values()} == {torch.float32}
     assert adapted.dtype == torch.bfloat16
+    with pytest.raises(HfpruneError, match="float16 trains on a GPU only"):
+        train(pruned("llama").to(torch.float16), packed, tmp_path)
 
 
 def test_loss_that_is_not_finite_ends_the_run(packed: Packed, tmp_path: Path) -> None:

@@ -37,10 +37,11 @@ rule evaluate:
         cell=cell_flag,
         out=lambda wildcards: f"{RESULTS}/{layout.CELL}/zeroshot".format(**wildcards),
     message:
-        "evaluate {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+        "evaluate {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed},"
+        " recovery {wildcards.recovery}"
     shell:
-        "hfprune evaluate --model {params.model} {params.plan} {params.adapter} --tasks {params.tasks} {params.limit}"
-        " {params.batch_tokens} {params.bos} --dtype {params.dtype} --cell {params.cell}"
+        "hfprune evaluate --model {params.model} {params.plan} {params.adapter} --tasks {params.tasks}"
+        " {params.limit} {params.batch_tokens} {params.bos} --dtype {params.dtype} --cell {params.cell}"
         " --out {params.out} > {log} 2>&1"
 
 
@@ -68,7 +69,8 @@ rule fidelity:
         dtype=STUDY.dtype,
         cell=cell_flag,
     message:
-        "fidelity of {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+        "fidelity of {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed},"
+        " recovery {wildcards.recovery}"
     shell:
         "hfprune fidelity --model {params.model} {params.plan} {params.adapter} --corpus {params.corpus}"
         " --sequences {params.blocks.sequences} --length {params.blocks.length}"
@@ -100,7 +102,8 @@ rule perplexity:
         dtype=STUDY.dtype,
         cell=cell_flag,
     message:
-        "perplexity of {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+        "perplexity of {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed},"
+        " recovery {wildcards.recovery}"
     shell:
         "hfprune perplexity --model {params.model} {params.plan} {params.adapter} --corpus {params.corpus}"
         " --sequences {params.blocks.sequences} --length {params.blocks.length}"
