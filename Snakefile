@@ -21,6 +21,7 @@ wildcard_constraints:
 
 include: "workflow/rules/assets.smk"
 include: "workflow/rules/score.smk"
+include: "workflow/rules/recover.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/publish.smk"
 

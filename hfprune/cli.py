@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_calibrate,
         _add_score,
         _add_plan,
+        _add_recover,
         _add_evaluate,
         _add_fidelity,
         _add_perplexity,
@@ -89,7 +90,7 @@ def _add_fetch(commands: Any) -> None:
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
-    """Download, check and convert models, corpora and tasks into the resources folder."""
+    """Download, check and convert models, corpora, tasks and instruction pairs into the resources folder."""
     from hfprune import assets
     from hfprune.study import Catalogue, load, nearest
 
@@ -98,6 +99,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
         "models": assets.fetch_model,
         "corpora": assets.fetch_corpus,
         "tasks": assets.fetch_task,
+        "instructions": assets.fetch_instructions,
     }
     known = {f"{kind}/{name}": entry for kind in fetchers for name, entry in getattr(catalogue, kind).items()}
     missing = {}
@@ -287,6 +289,82 @@ def _plan(arguments: argparse.Namespace) -> None:
     write_result(arguments.out.with_suffix(".json"), _cell(arguments), "size", "", values, made)
 
 
+# --- recover ---------------------------------------------------------------------------------------------
+
+
+def _add_recover(commands: Any) -> None:
+    example = (
+        "hfprune recover --model resources/models/smollm2-135m --plan plan.safetensors "
+        """--instructions resources/instructions/coqa --options '{"batch": 4, "length": 256}' --out adapter"""
+    )
+    parser = _command(commands, _recover, example)
+    _model_flag(parser)
+    _plan_flag(parser)
+    parser.add_argument("--instructions", type=Path, required=True, help="fetched instructions folder")
+    parser.add_argument(
+        "--options",
+        type=_json,
+        default={},
+        help="as in a study's recovery section, as JSON (the official ones)",
+    )
+    _batch_flag(parser)
+    _seed_flag(parser)
+    _dtype_flag(parser)
+    _cell_flag(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the adapter and its losses")
+
+
+def _recover(arguments: argparse.Namespace) -> None:
+    """Train a LoRA adapter for a pruned model on instruction pairs; a killed run goes on where it was."""
+    from hfprune.study import Lora, validate
+
+    lora = validate(Lora, arguments.options, "--options")
+    from hfprune import recovery
+    from hfprune.assets import read_instructions
+    from hfprune.files import atomic_directory
+    from hfprune.layout import RECOVERED
+    from hfprune.models import default_training_tokens, load_tokenizer
+    from hfprune.provenance import Stopwatch, fingerprint, provenance
+    from hfprune.results import Value, write_result
+
+    if not recovery.is_replaceable(arguments.out):
+        raise HfpruneError(f"{arguments.out}: exists and is no earlier adapter; choose another folder")
+    arguments.batch_tokens = arguments.batch_tokens or default_training_tokens()
+    watch = Stopwatch()
+    inputs = {
+        "model": arguments.model,
+        "instructions": arguments.instructions,
+    } | _plan_input(arguments)
+    settings = _settings(arguments, "batch_tokens", "seed", "dtype") | lora.model_dump()
+    pairs = read_instructions(arguments.instructions)
+    seed = recovery.recovery_seed(arguments.seed, arguments.instructions.name)
+    packed = recovery.pack(pairs, load_tokenizer(arguments.model), lora.length, lora.examples, seed)
+    # Checkpoints of other inputs or settings lie in other folders, so they are never gone on with.
+    state = arguments.out.with_name(arguments.out.name + ".state")
+    adapted, losses = recovery.train_adapter(
+        _load(arguments),
+        packed,
+        lora,
+        seed=seed,
+        batch_tokens=arguments.batch_tokens,
+        state=state / fingerprint(inputs, settings)[:16],
+    )
+    made = provenance(watch, inputs, **settings) | {"losses": losses}
+    few = max(1, len(losses) // 10)
+    values = [
+        Value("first_loss", sum(losses[:few]) / few),
+        Value("last_loss", sum(losses[-few:]) / few),
+        Value("steps", len(losses)),
+        Value("sequences", len(packed.tokens)),
+        *(Value(metric, number) for metric, number in made["cost"].items()),
+    ]
+    with atomic_directory(arguments.out) as folder:
+        recovery.save_adapter(adapted, folder)
+        task = arguments.instructions.name
+        write_result(folder / RECOVERED, _cell(arguments), "recovery", task, values, made)
+    shutil.rmtree(state, ignore_errors=True)
+
+
 # --- evaluate, fidelity, perplexity, latency, export ---------------------------------------------------
 
 
@@ -298,6 +376,7 @@ def _add_evaluate(commands: Any) -> None:
     parser = _command(commands, _evaluate, example)
     _model_flag(parser)
     _plan_flag(parser)
+    _adapter_flag(parser)
     parser.add_argument("--tasks", type=Path, nargs="+", required=True, help="fetched task folders")
     parser.add_argument("--limit", type=_positive, help="first documents of each task (all)")
     _batch_flag(parser)
@@ -319,7 +398,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     state = arguments.out.with_name(arguments.out.name + ".state")
 
     def finished(task: str, place: Path) -> bool:
-        inputs = {"model": arguments.model, "task": data[task][0]} | _plan_input(arguments)
+        inputs = {"model": arguments.model, "task": data[task][0]} | _change_inputs(arguments)
         path = place / f"{task}.json"
         return path.with_suffix(".parquet").exists() and is_current(path, inputs, settings)
 
@@ -361,7 +440,7 @@ def _evaluate_missing(
         for task, (folder, _, _) in data.items():
             watch = Stopwatch()
             values, items = evaluate_task(lm, manager, task, arguments.limit)
-            inputs = {"model": arguments.model, "task": folder} | _plan_input(arguments)
+            inputs = {"model": arguments.model, "task": folder} | _change_inputs(arguments)
             made = provenance(watch, inputs, **settings)
             write_result(out / f"{task}.json", _cell(arguments), "zeroshot", task, values, made, items)
 
@@ -372,7 +451,7 @@ def _add_fidelity(commands: Any) -> None:
         "--corpus resources/corpora/c4-sample-heldout --sequences 16 --length 256 --out fidelity.json"
     )
     parser = _command(commands, _fidelity, example)
-    _measure_flags(parser, needs_plan=True)
+    _measure_flags(parser)
     _text_flags(parser)
     _batch_flag(parser)
     parser.add_argument(
@@ -381,7 +460,8 @@ def _add_fidelity(commands: Any) -> None:
 
 
 def _fidelity(arguments: argparse.Namespace) -> None:
-    """Measure the distance of a pruned model's output distribution to the dense model's."""
+    """Measure the distance of a pruned or recovered model's output distribution to the dense model's."""
+    _need_change(arguments)
     from hfprune.evaluation.fidelity import fidelity
     from hfprune.models import load_model
 
@@ -423,7 +503,7 @@ def _measure_text(arguments: argparse.Namespace, name: str, measure: Any, *extra
     watch = Stopwatch()
     # Seed 0 whatever the study's: every cell is measured on the same blocks.
     values, items = measure(*_blocks(arguments, "pack", 0, "measurement"))
-    inputs = {"model": arguments.model, "corpus": arguments.corpus} | _plan_input(arguments)
+    inputs = {"model": arguments.model, "corpus": arguments.corpus} | _change_inputs(arguments)
     settings = _settings(arguments, "sequences", "length", "batch_tokens", "dtype", *extra)
     made = provenance(watch, inputs, **settings)
     write_result(arguments.out, _cell(arguments), name, arguments.corpus.name, values, made, items)
@@ -455,7 +535,7 @@ def _latency(arguments: argparse.Namespace) -> None:
     dense = load_model(arguments.model, arguments.dtype) if arguments.plan else None
     values, items = latency(model, dense, **workload)
     made = provenance(
-        watch, {"model": arguments.model} | _plan_input(arguments), **workload, dtype=arguments.dtype
+        watch, {"model": arguments.model} | _change_inputs(arguments), **workload, dtype=arguments.dtype
     )
     write_result(arguments.out, _cell(arguments), "latency", "", values, made, items)
 
@@ -464,13 +544,15 @@ def _add_export(commands: Any) -> None:
     example = "hfprune export --model resources/models/smollm2-135m --plan plan.safetensors --out pruned"
     parser = _command(commands, _export, example)
     _model_flag(parser)
-    _plan_flag(parser, required=True)
+    _plan_flag(parser)
+    _adapter_flag(parser)
     _dtype_flag(parser)
     parser.add_argument("--out", type=Path, required=True)
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    """Write a pruned model as a checkpoint that plain `from_pretrained` loads."""
+    """Write a pruned or recovered model as a checkpoint that plain `from_pretrained` loads."""
+    _need_change(arguments)
     from hfprune.plans import export
 
     export(_load(arguments), arguments.model, arguments.out)
@@ -574,14 +656,19 @@ def _model_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the dense model")
 
 
-def _plan_flag(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    parser.add_argument("--plan", type=Path, required=required, help="plan to apply (none: the dense model)")
+def _plan_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plan", type=Path, help="plan to apply (none: the dense model)")
 
 
-def _measure_flags(parser: argparse.ArgumentParser, needs_plan: bool = False) -> None:
+def _adapter_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--adapter", type=Path, help="folder of `hfprune recover`, added to the weights")
+
+
+def _measure_flags(parser: argparse.ArgumentParser) -> None:
     """Add what every measurement of one cell takes: which model, how to load it, where the result goes."""
     _model_flag(parser)
-    _plan_flag(parser, required=needs_plan)
+    _plan_flag(parser)
+    _adapter_flag(parser)
     _dtype_flag(parser)
     _cell_flag(parser)
     parser.add_argument("--out", type=_result, required=True)
@@ -669,6 +756,18 @@ def _plan_input(arguments: argparse.Namespace) -> dict[str, Path]:
     return {"plan": arguments.plan} if arguments.plan else {}
 
 
+def _change_inputs(arguments: argparse.Namespace) -> dict[str, Path]:
+    """Return what makes the measured model another than the dense one."""
+    from hfprune.layout import ADAPTER
+
+    return _plan_input(arguments) | ({"adapter": arguments.adapter / ADAPTER} if arguments.adapter else {})
+
+
+def _need_change(arguments: argparse.Namespace) -> None:
+    if not (arguments.plan or arguments.adapter):
+        raise HfpruneError("give --plan, --adapter or both: this would be the dense model itself")
+
+
 def _cell(arguments: argparse.Namespace) -> "Cell":
     from hfprune.results import DENSE, Cell
 
@@ -677,11 +776,12 @@ def _cell(arguments: argparse.Namespace) -> "Cell":
     pruned = getattr(arguments, "plan", None) or arguments.command == "plan"
     method = getattr(arguments, "criterion", None) or ("pruned" if pruned else DENSE)
     ratio, seed = getattr(arguments, "ratio", None), getattr(arguments, "seed", 0)
-    return Cell("by-hand", arguments.model.name, method, ratio, seed, "none")
+    recovered = getattr(arguments, "adapter", None) or arguments.command == "recover"
+    return Cell("by-hand", arguments.model.name, method, ratio, seed, "lora" if recovered else "none")
 
 
 def _load(arguments: argparse.Namespace) -> "PreTrainedModel":
-    """Load the dense model and apply the plan, if one is given."""
+    """Load the dense model, apply the plan and merge the adapter, if they are given."""
     from hfprune.models import load_model
     from hfprune.plans import apply_plan, load_plan
 
@@ -689,6 +789,10 @@ def _load(arguments: argparse.Namespace) -> "PreTrainedModel":
     model = load_model(arguments.model, arguments.dtype)
     if plan is not None:
         apply_plan(model, plan)
+    if getattr(arguments, "adapter", None):
+        from hfprune.recovery import merge_adapter
+
+        return merge_adapter(model, arguments.adapter, {"model": arguments.model} | _plan_input(arguments))
     return model
 
 

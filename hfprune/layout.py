@@ -1,6 +1,7 @@
 """Where a study's files lie: the one place that both the workflow and `hfprune collect` read."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from hfprune.errors import HfpruneError
@@ -12,7 +13,10 @@ BLOCKS = "calibration/{model}/seed{seed}"
 BUDGET = "budgets/{model}"
 SCORES = "scores/{model}/{method}/seed{seed}"
 PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
+RECOVERY = "recoveries/{model}/{method}/{ratio}/seed{seed}/{recovery}"
 CELL = "cells/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+# In the folder of a recovery: the two of peft, and what the run found.
+ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
 
 
 def fill(pattern: str, cell: Cell) -> str:
@@ -24,14 +28,20 @@ def fill(pattern: str, cell: Cell) -> str:
 
 
 def cells(name: str, study: Study) -> Iterator[Cell]:
-    """Yield every cell of a study; the dense model, which no seed changes, once per model."""
+    """Yield every cell of a study.
+
+    The dense model, which no seed changes, comes once per model; recovered, as the control of the recovered
+    pruned ones, once per seed. Of the pruned cells those are recovered that the recovery section covers.
+    """
+    recovered = [recovery for recovery in study.recoveries if recovery != "none"]
     for model in study.models:
         yield Cell(name, model, DENSE, 0.0, study.seeds[0], "none")
-        for method in study.methods:
-            for ratio in study.ratios_of(model):
-                for seed in study.seeds:
-                    for recovery in study.recoveries:
-                        yield Cell(name, model, method, ratio, seed, recovery)
+        for control, seed in product(recovered, study.seeds):
+            yield Cell(name, model, DENSE, 0.0, seed, control)
+        pruned = product(study.methods, study.ratios_of(model), study.seeds, study.recoveries)
+        for method, ratio, seed, recovery in pruned:
+            if recovery == "none" or (study.recovery and study.recovery.covers(method, ratio)):
+                yield Cell(name, model, method, ratio, seed, recovery)
 
 
 def measurements(study: Study, cell: Cell) -> list[str]:
@@ -41,11 +51,12 @@ def measurements(study: Study, cell: Cell) -> list[str]:
     files = [
         f"{folder}/zeroshot/{task}.json" for task in (measures.zeroshot.tasks if measures.zeroshot else [])
     ]
-    if measures.fidelity and cell.method != DENSE:  # the dense model's distance to itself says nothing
+    changed = cell.method != DENSE or cell.recovery != "none"
+    if measures.fidelity and changed:  # the dense model's distance to itself says nothing
         files.append(f"{folder}/fidelity.json")
     if measures.perplexity:
         files.append(f"{folder}/perplexity.json")
-    if measures.latency:
+    if measures.latency and cell.recovery == "none":  # a merged adapter changes no shape, thus no speed
         files.append(f"{folder}/latency.json")
     return files
 
@@ -60,11 +71,18 @@ def plan_files(name: str, study: Study) -> list[str]:
     return _of_pruned_cells(name, study, PLAN + ".safetensors")
 
 
+def recovery_files(name: str, study: Study) -> list[str]:
+    """Return the results of a study's recoveries, below results/<study>; each lies in its adapter's folder."""
+    recovered = (cell for cell in cells(name, study) if cell.recovery != "none")
+    return [f"{fill(RECOVERY, cell)}/{RECOVERED}" for cell in recovered]
+
+
 def result_files(name: str, study: Study) -> list[str]:
-    """Return every result file of a study, below results/<study>: scoring cost, plan size, measurements."""
+    """Return every result file of a study, below results/<study>: cost, size, recoveries, measurements."""
     return [
         *_of_pruned_cells(name, study, SCORES + ".json"),
         *_of_pruned_cells(name, study, PLAN + ".json"),
+        *recovery_files(name, study),
         *(file for cell in cells(name, study) for file in measurements(study, cell)),
     ]
 

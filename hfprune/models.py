@@ -83,6 +83,14 @@ def head_chunk(model: "PreTrainedModel") -> int:
     return max(1, logits // model.lm_head.out_features)
 
 
+def default_training_tokens() -> int:
+    """Return how many tokens to train on at a time where nobody says.
+
+    Fewer than for inference: training keeps the activations of all layers, and logits of all positions in float32.
+    """
+    return 2048 if torch.cuda.is_available() else 512
+
+
 def load_model(path: Path, dtype: str | None = None, device: torch.device | None = None) -> "PreTrainedModel":
     """Load a dense model from a folder for inference: frozen weights, `eval` mode.
 

@@ -16,7 +16,7 @@ from typing import Any
 import hfprune
 from hfprune.files import read_json, sha256
 
-PACKAGES = ("torch", "transformers", "lm_eval", "datasets", "safetensors", "numpy")
+PACKAGES = ("torch", "transformers", "lm_eval", "datasets", "safetensors", "numpy", "peft")
 
 
 class Stopwatch:

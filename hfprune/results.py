@@ -52,7 +52,7 @@ def write_result(
     Args:
         path: ends in `.json`.
         cell: what was measured.
-        measure: `zeroshot`, `fidelity`, `perplexity`, `latency`, `cost` or `size`.
+        measure: `zeroshot`, `fidelity`, `perplexity`, `latency`, `cost`, `size` or `recovery`.
         task: the lm-eval task or the corpus; empty where there is none.
         values: the numbers.
         provenance: from `hfprune.provenance.provenance`.

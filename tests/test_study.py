@@ -6,10 +6,13 @@ import yaml
 
 from hfprune.cli import main
 from hfprune.errors import HfpruneError
+from hfprune.layout import cells, measurements, recovery_files, result_files
+from hfprune.results import Cell
 from hfprune.study import Catalogue, Config, Study, check_references, load, study_assets, validate
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "config/studies/demo.yaml"
+COQA = {"instructions": "coqa"}
 
 
 def demo() -> dict:
@@ -58,6 +61,12 @@ def test_demo_is_the_study_of_the_readme() -> None:
         ({"models": {"a": {"ratios": [0.2, 0.2]}}}, "models.a.ratios: repeats a value"),
         ({"models": {"a": {"ratios": []}}}, "models.a.ratios"),
         ({"models": [1]}, "models"),
+        ({"recoveries": ["lora"]}, "recoveries lists lora: add a recovery section"),
+        ({"recovery": {}}, "recovery.instructions: Field required"),
+        ({"recovery": COQA | {"rnak": 8}}, "recovery: unknown key 'rnak'; did you mean 'rank'"),
+        ({"recovery": COQA | {"targets": ["q_porj"]}}, "recovery.targets.0: Input should be 'q_proj'"),
+        ({"recovery": COQA | {"methods": ["entropi"]}}, "unknown 'entropi'; did you mean 'entropy'"),
+        ({"recovery": COQA | {"ratios": [0.25]}}, "recovery.ratios: 0.25 is not among the study's ratios"),
     ],
 )
 def test_mistakes_in_a_study_name_the_key(change: dict, message: str) -> None:
@@ -85,6 +94,10 @@ def test_models_are_names_or_names_with_ratios_of_their_own() -> None:
         (
             {"measures": {"zeroshot": {"tasks": ["arc_esay"]}}},
             "unknown tasks 'arc_esay'; did you mean 'arc_easy'",
+        ),
+        (
+            {"recoveries": ["none", "lora"], "recovery": {"instructions": "coqua"}},
+            "unknown instructions 'coqua'; did you mean 'coqa'",
         ),
     ],
 )
@@ -119,6 +132,37 @@ def test_nothing_is_measured_on_what_was_calibrated_on(calibrated, measured, dis
             HfpruneError, match=f"s: {measure} .* 'c4-sample-heldout' .* disjoint `documents`"
         ):
             check_references(*checked)
+
+
+def test_recovered_cells_are_those_asked_for_and_the_dense_control_for_each_seed() -> None:
+    change = {"recoveries": ["none", "lora"], "seeds": [0, 1],
+              "recovery": COQA | {"methods": ["entropy"], "ratios": [0.2]}}  # fmt: skip
+    study = validate(Study, demo() | change, "s")
+    found = [*cells("s", study)]
+    assert len([cell for cell in found if cell.recovery == "none"]) == 1 + 5 * 2 * 2
+    recovered = [cell for cell in found if cell.recovery == "lora"]
+    model = "smollm2-135m"
+    assert recovered == [
+        *(Cell("s", model, "dense", 0.0, seed, "lora") for seed in (0, 1)),
+        *(Cell("s", model, "entropy", 0.2, seed, "lora") for seed in (0, 1)),
+    ]
+    assert recovery_files("s", study)[1:3] == [
+        f"recoveries/{model}/dense/0/seed1/lora/recovery.json",
+        f"recoveries/{model}/entropy/0.2/seed0/lora/recovery.json",
+    ]
+    assert set(recovery_files("s", study)) < set(result_files("s", study))
+    dense, control = found[0], recovered[0]
+    assert not any("fidelity" in file for file in measurements(study, dense))
+    assert any("fidelity" in file for file in measurements(study, control))
+    everything = validate(Study, demo() | change | {"recovery": COQA, "seeds": [0]}, "s")
+    assert len(recovery_files("s", everything)) == 1 + 5 * 2
+
+
+def test_recovery_defaults_are_the_official_ones() -> None:
+    lora = validate(Study, demo() | {"recovery": COQA}, "s").recovery.lora()
+    assert (lora.rank, lora.alpha, lora.dropout, len(lora.targets)) == (32, 64, 0.05, 7)
+    assert (lora.learning_rate, lora.schedule, lora.warmup_steps, lora.weight_decay) == (4e-4, "cosine", 0, 0)
+    assert (lora.batch, lora.length, lora.epochs, lora.max_steps, lora.examples) == (128, 1024, 2, None, None)
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

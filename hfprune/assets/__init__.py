@@ -1,7 +1,8 @@
-"""Models, corpora and tasks that come from outside: fetched once, pinned and hashed."""
+"""Models, corpora, tasks and instruction pairs that come from outside: fetched once, pinned and hashed."""
 
 from hfprune.assets.corpora import fetch_corpus, read_corpus
 from hfprune.assets.formats import is_fetched
+from hfprune.assets.instructions import fetch_instructions, read_instructions
 from hfprune.assets.models import fetch_model
 from hfprune.assets.prefetch import announce, pinned
 from hfprune.assets.stock import scored_split, stock_yaml
@@ -10,11 +11,13 @@ from hfprune.assets.tasks import fetch_task, task_file
 __all__ = [
     "announce",
     "fetch_corpus",
+    "fetch_instructions",
     "fetch_model",
     "fetch_task",
     "is_fetched",
     "pinned",
     "read_corpus",
+    "read_instructions",
     "scored_split",
     "stock_yaml",
     "task_file",

@@ -11,9 +11,9 @@ from pyarrow import parquet
 
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256, write_json
-from hfprune.study import CorpusAsset, HubSource, LocalSource, ModelAsset, TaskAsset
+from hfprune.study import CorpusAsset, HubSource, InstructionsAsset, LocalSource, ModelAsset, TaskAsset
 
-Asset = ModelAsset | CorpusAsset | TaskAsset
+Asset = ModelAsset | CorpusAsset | TaskAsset | InstructionsAsset
 
 
 def describe(folder: Path, kind: str, name: str, asset: Asset, **facts: Any) -> None:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from hfprune.errors import HfpruneError
 from hfprune.files import sha256
-from hfprune.study import CorpusAsset, HubSource, ModelAsset, TaskAsset
+from hfprune.study import CorpusAsset, HubSource, InstructionsAsset, ModelAsset, TaskAsset
 
 RepoType = Literal["model", "dataset"]
 
@@ -60,7 +60,7 @@ def pending(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) -> 
     return {f"{source.repo}/{file.filename}": file.file_size for file in found if file.will_download}
 
 
-def repo_type(asset: ModelAsset | CorpusAsset | TaskAsset) -> RepoType:
+def repo_type(asset: ModelAsset | CorpusAsset | TaskAsset | InstructionsAsset) -> RepoType:
     """Return what the hub calls a repository of such an asset."""
     return "model" if isinstance(asset, ModelAsset) else "dataset"
 

@@ -48,7 +48,11 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     tidy = pd.read_parquet(results / "results.parquet")
     assert set(tidy["model"]) == {"llama", "qwen2", "qwen3"}
     assert set(tidy["method"]) == {"dense", "entropy", "random"}
-    assert set(tidy["measure"]) == {"zeroshot", "fidelity", "perplexity", "latency", "cost", "size"}
+    measures = {"zeroshot", "fidelity", "perplexity", "latency", "cost", "size", "recovery"}
+    assert set(tidy["measure"]) == measures
+    recovered = tidy[tidy["recovery"] == "lora"]
+    assert set(recovered["method"]) == {"dense", "entropy"}
+    assert set(recovered["measure"]) == {"zeroshot", "fidelity", "perplexity", "recovery"}
     assert tidy["value"].notna().all()
     removed = tidy.loc[tidy["metric"] == "parameter_ratio", "value"]
     assert removed.between(0.14, 0.16).all()
@@ -112,7 +116,7 @@ def test_added_task_is_evaluated_alone(project: Path) -> None:
     assert set(done) == {"fetch", "evaluate", "collect", "tables", "figures", "report", "all"}
     after = contents(project, f"{CELLS}/**/*.json")
     new = set(after) - set(before)
-    assert len(new) == 9
+    assert len(new) == 15  # dense, entropy and random, the first two also recovered, of three models
     assert all(path.endswith("/piqa.json") for path in new)
     assert {path: after[path] for path in before} == before
     assert "Nothing to be done" in snakemake(project)
@@ -126,6 +130,18 @@ def test_added_method_runs_its_cells_only(project: Path) -> None:
     assert {rule: done[rule] for rule in rules} == dict.fromkeys(rules, 3)
     after = contents(project, f"{CELLS}/**/*.json")
     assert {path: after[path] for path in before} == before
+
+
+def test_changed_recovery_runs_recoveries_and_their_measurements_only(project: Path) -> None:
+    change(project / "config/studies/smoke.yaml", recovery=STUDY["recovery"] | {"max_steps": 4})
+    done = jobs(snakemake(project, "--dry-run"))
+    publish = {"collect": 1, "tables": 1, "figures": 1, "report": 1, "all": 1}
+    assert done == publish | {"recover": 6, "evaluate": 6, "fidelity": 6, "perplexity": 6}
+    change(
+        project / "config/studies/smoke.yaml", recovery=STUDY["recovery"] | {"methods": ["entropy", "random"]}
+    )
+    done = jobs(snakemake(project, "--dry-run"))
+    assert done == publish | {"recover": 3, "evaluate": 3, "fidelity": 3, "perplexity": 3}
 
 
 def test_raised_criterion_version_reruns_that_method_only(project: Path) -> None:

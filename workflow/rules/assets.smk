@@ -10,7 +10,7 @@ rule fetch:
     log:
         "logs/fetch/{kind}/{name}.log",
     wildcard_constraints:
-        kind="models|corpora|tasks",
+        kind="models|corpora|tasks|instructions",
     retries: 2
     conda:
         ENVIRONMENT

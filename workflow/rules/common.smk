@@ -61,6 +61,7 @@ RESULTS = f"results/{NAME}"
 FIGURES = f"figures/{NAME}"
 LOGS = f"logs/{NAME}"
 MEASURES = STUDY.measures
+RECOVERY = STUDY.recovery
 UNTIL = STUDY.calibration.until_agreement
 TASKS = MEASURES.zeroshot.tasks if MEASURES.zeroshot else []
 ENVIRONMENT = str(ROOT / "environment.yml")
@@ -106,6 +107,18 @@ def plan_input(wildcards):
 def plan_flag(wildcards, input):
     """Return the `--plan` flag of a cell, if it has a plan."""
     return f"--plan {input.plan}" if input.plan else ""
+
+
+def adapter_input(wildcards):
+    """Return the adapter of a recovered cell."""
+    if wildcards.recovery == "none":
+        return []
+    return f"{RESULTS}/{layout.RECOVERY}/{layout.ADAPTER}".format(**wildcards)
+
+
+def adapter_flag(wildcards, input):
+    """Return the `--adapter` flag of a cell, if it has an adapter."""
+    return f"--adapter {Path(input.adapter).parent}" if input.adapter else ""
 
 
 def blocks_input(wildcards):

