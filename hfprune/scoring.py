@@ -112,10 +112,7 @@ class Sweep:
 
     def _read_blocks(self, tape: "_Tape", read: Callable[[Tensor], None], name: str) -> list[Scores]:
         """Have `read` read the blocks [batch, length] in order, saving as it goes; return the tape's scores."""
-        if self.blocks.max() >= self.model.config.vocab_size:
-            raise HfpruneError(
-                "the calibration blocks hold tokens that the model does not have: of another model?"
-            )
+        check_blocks(self.model, self.blocks)
         small = sum(tally.nbytes for tally in tape.tallies) < STATE_BYTES
         path = self.state / f"{name}.safetensors" if self.state and small else None
         done, curve = load_state(path, self.identity, tape.tallies) if path else (0, [])
@@ -214,6 +211,18 @@ class Sweep:
         seeds = [derive_seed(self.seed, "uniform", first + i) for i in range(sequences)]
         rows = [torch.rand(length, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.cat(rows).to(self.model.device)
+
+
+def check_blocks(model: "PreTrainedModel", blocks: Tensor) -> None:
+    """Fail where blocks hold tokens beyond the model's vocabulary.
+
+    Raises:
+        HfpruneError: they do.
+    """
+    if blocks.max() >= model.config.vocab_size:
+        raise HfpruneError(
+            "the calibration blocks hold tokens that the model does not have: of another model?"
+        )
 
 
 class _Neurons(torch.autograd.Function):
