@@ -144,3 +144,14 @@ def test_sweep_of_another_identity_starts_anew(blocks, tmp_path: Path) -> None:
     Entropy().scores(Sweep(tiny, blocks[:10], state=tmp_path, identity="a"))
     scores = Entropy().scores(Sweep(tiny, blocks, state=tmp_path, identity="b"))
     assert all(torch.equal(a, b) for a, b in zip(scores, Entropy().scores(Sweep(tiny, blocks)), strict=True))
+
+
+def test_state_that_costs_more_to_save_than_to_compute_is_not_saved(blocks, tmp_path, monkeypatch) -> None:
+    tiny = build_tiny("llama")
+    weights = 3 * 3 * 48 * 32 * 4  # layers, projections, shape, float32
+    monkeypatch.setattr("hfprune.scoring.STATE_BYTES", 2 * weights)
+    Flap().scores(Sweep(tiny, blocks, state=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.safetensors"]
+    (tmp_path / "sweep.safetensors").unlink()
+    Taylor().scores(Sweep(tiny, blocks, state=tmp_path))  # even and odd sums
+    assert not list(tmp_path.iterdir())
