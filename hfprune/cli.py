@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_fidelity,
         _add_perplexity,
         _add_latency,
+        _add_ablate,
         _add_export,
         _add_collect,
         _add_tables,
@@ -365,7 +366,7 @@ def _recover(arguments: argparse.Namespace) -> None:
     shutil.rmtree(state, ignore_errors=True)
 
 
-# --- evaluate, fidelity, perplexity, latency, export ---------------------------------------------------
+# --- evaluate, fidelity, perplexity, latency, ablate, export -------------------------------------------
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -538,6 +539,50 @@ def _latency(arguments: argparse.Namespace) -> None:
         watch, {"model": arguments.model} | _change_inputs(arguments), **workload, dtype=arguments.dtype
     )
     write_result(arguments.out, _cell(arguments), "latency", "", values, made, items)
+
+
+def _add_ablate(commands: Any) -> None:
+    example = (
+        "hfprune ablate --model resources/models/smollm2-135m --blocks blocks.safetensors "
+        "--neurons-per-layer 32 --out ablation.json"
+    )
+    parser = _command(commands, _ablate, example)
+    _model_flag(parser)
+    parser.add_argument("--blocks", type=Path, required=True, help="from `hfprune calibrate`")
+    parser.add_argument(
+        "--neurons-per-layer", type=_positive, required=True, help="drawn at random, the same for one seed"
+    )
+    _batch_flag(parser)
+    _seed_flag(parser)
+    _cell_flag(parser)
+    parser.add_argument(
+        "--out", type=_result, required=True, help="layer, neuron and damage go to .parquet beside it"
+    )
+
+
+def _ablate(arguments: argparse.Namespace) -> None:
+    """Measure what zeroing one neuron at a time does to the output distribution: the truth behind scores."""
+    from hfprune.ablation import ablate, sample_neurons
+    from hfprune.calibration import load_blocks
+    from hfprune.models import load_model
+    from hfprune.provenance import Stopwatch, fingerprint, provenance
+    from hfprune.results import Value, write_result
+
+    _fix_batch_tokens(arguments)
+    blocks = load_blocks(arguments.blocks)
+    inputs = {"model": arguments.model, "blocks": arguments.blocks}
+    # In float32 whatever the model was saved in, since bfloat16 does not resolve one neuron.
+    settings = _settings(arguments, "neurons_per_layer", "batch_tokens", "seed") | {"dtype": "float32"}
+    model = load_model(arguments.model, settings["dtype"])
+    watch = Stopwatch()
+    neurons = sample_neurons(model, arguments.neurons_per_layer, arguments.seed)
+    # A killed run leaves its sums here, and the same call goes on from them.
+    state = arguments.out.with_suffix(".state.safetensors")
+    items = ablate(model, blocks, neurons, arguments.batch_tokens, state, fingerprint(inputs, settings))
+    values = [Value("damage", float(items["damage"].mean()), n=len(items))]
+    made = provenance(watch, inputs, **settings)
+    write_result(arguments.out, _cell(arguments), "ablation", "", values, made, items)
+    state.unlink(missing_ok=True)
 
 
 def _add_export(commands: Any) -> None:

@@ -16,6 +16,7 @@ from hfprune.models import GatedMLP, gated_mlps
 from hfprune.scoring import Positions, Sweep
 from hfprune.study import Strict, nearest, validate
 from hfprune.tally import Scores
+from hfprune.weight_gradients import WEIGHT_FORMS, stacked_weights
 
 
 class Criterion(Strict, ABC):
@@ -25,7 +26,7 @@ class Criterion(Strict, ABC):
     its options. Raising `version` re-runs the methods that use it, and no others.
     """
 
-    needs: ClassVar[Literal["weights", "gradient"]]
+    needs: ClassVar[Literal["weights", "activations", "gradient"]]
     version: ClassVar[int] = 1
 
     @abstractmethod
@@ -52,7 +53,54 @@ class WeightCriterion(Criterion):
         ]
 
 
-class GradientCriterion(Criterion):
+class SweepCriterion(Criterion):
+    """A criterion that sums something over the calibration sequences and makes its scores of the sums."""
+
+    def empty(self, mlp: GatedMLP) -> Tensor:
+        """Return the sums of a layer before the first sequence, zero; by default float64 [neurons]."""
+        return torch.zeros(mlp.width, dtype=torch.float64, device=mlp.down.weight.device)
+
+    def finish(self, mlp: GatedMLP, sums: Tensor) -> Tensor:
+        """Return the scores of a layer [neurons]; by default its sums."""
+        return sums
+
+
+class ActivationCriterion(SweepCriterion):
+    """A criterion that looks at the activations h of the neurons: forward passes only, no gradient."""
+
+    needs = "activations"
+
+    @abstractmethod
+    def shares(self, h: Tensor) -> Tensor:
+        """Return what each sequence adds to the sums [sequences, ..., neurons].
+
+        Args:
+            h: float32 [sequences, length, neurons].
+        """
+
+    def empty(self, mlp: GatedMLP) -> Tensor:
+        """Return zeros of the shape of a share."""
+        h = torch.zeros(1, 1, mlp.width, device=mlp.down.weight.device)
+        return torch.zeros_like(self.shares(h)[0], dtype=torch.float64)
+
+    def scores(self, sweep: Sweep) -> Scores:
+        """Score by one forward sweep over the calibration blocks."""
+        return sweep.activation_scores([self])[0]
+
+
+Aggregation = Literal[
+    "sum_abs",
+    "sum_squares",
+    "signed_sequence",
+    "param_first",
+    "param_second",
+    "param_mix",
+    "vectorize",
+    "joint",
+]
+
+
+class GradientCriterion(SweepCriterion):
     """A first-order Taylor criterion: |h_i · ∂C/∂h_i| for an objective C of the logits (paper, Eq. 2).
 
     Only `objective` must be written. `gradient` may be, where a closed form is faster than autograd.
@@ -61,9 +109,11 @@ class GradientCriterion(Criterion):
     needs = "gradient"
     needs_targets: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
+    needs_uniform: ClassVar[bool] = False
 
-    aggregation: Literal["sum_abs", "sum_squares", "signed_sequence"] = "sum_abs"
-    """Over tokens: sum of absolute values (official code), of squares, or signed sum per sequence."""
+    aggregation: Aggregation = "sum_abs"
+    """Of h·∂C/∂h over tokens: sum of absolute values (official code), of squares, or signed sum per sequence.
+    Or of w·∂C/∂w over the neuron's weights: one of `hfprune.weight_gradients` (see `docs/criteria.md`)."""
     accumulator: Literal["float64", "bfloat16"] = "float64"
     """Over sequences: exact, or as the official script adds in its model's dtype, one after the other."""
 
@@ -76,6 +126,16 @@ class GradientCriterion(Criterion):
         with torch.enable_grad():
             logits = logits.detach().requires_grad_()
             return torch.autograd.grad(self.objective(logits, positions).sum(), logits)[0]
+
+    def empty(self, mlp: GatedMLP) -> Tensor:
+        """Return zeros of the shape that the aggregation sums."""
+        form = WEIGHT_FORMS.get(self.aggregation)
+        return form.empty(mlp) if form else super().empty(mlp)
+
+    def finish(self, mlp: GatedMLP, sums: Tensor) -> Tensor:
+        """Return the scores [neurons] that the aggregation makes of its sums."""
+        form = WEIGHT_FORMS.get(self.aggregation)
+        return form.finish(stacked_weights(mlp), sums) if form else sums
 
     def scores(self, sweep: Sweep) -> Scores:
         """Score by one sweep over the calibration blocks."""

@@ -52,11 +52,12 @@ def write_result(
     Args:
         path: ends in `.json`.
         cell: what was measured.
-        measure: `zeroshot`, `fidelity`, `perplexity`, `latency`, `cost`, `size` or `recovery`.
+        measure: `zeroshot`, `fidelity`, `perplexity`, `latency`, `ablation`, `cost`, `size` or `recovery`.
         task: the lm-eval task or the corpus; empty where there is none.
         values: the numbers.
         provenance: from `hfprune.provenance.provenance`.
-        items: column `item` (the index of the document, block or repeat) and one column per metric.
+        items: column `item` (the index of the document, block or repeat; `layer` and `neuron` for an ablation)
+            and one column per metric.
 
     Raises:
         HfpruneError: a value is not finite.

@@ -12,20 +12,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from tqdm import tqdm
 
+from hfprune.calibration import derive_seed
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
-from hfprune.models import gated_mlps, head_chunk, hidden_states
+from hfprune.models import GatedMLP, gated_mlps, head_chunk, hidden_states
 from hfprune.tally import Curve, Scores, Tally, load_state, marks, save_state
+from hfprune.weight_gradients import WEIGHT_FORMS, stacked_weights, weight_gradients
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hfprune.criterion import GradientCriterion
+    from hfprune.criterion import ActivationCriterion, GradientCriterion, SweepCriterion
 
 # How much work a kill may cost.
 SAVE_SECONDS = 60
+# A larger state, as of sums of whole weight gradients, takes longer to save than to compute anew.
+STATE_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Positions:
     """Next tokens [n]; only with `needs_targets`, which leaves out each sequence's last position."""
     teacher: Tensor = None  # type: ignore[assignment]
     """The dense model's logits [n, vocabulary] at the same positions, float32; only with `needs_teacher`."""
+    uniform: Tensor = None  # type: ignore[assignment]
+    """A random number in [0, 1) for each position [n], seeded by sequence; only with `needs_uniform`."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +91,37 @@ class Sweep:
         Raises:
             HfpruneError: scores that are not finite; names criterion, layer and batch.
         """
-        if self.blocks.max() >= self.model.config.vocab_size:
-            raise HfpruneError(
-                "the calibration blocks hold tokens that the model does not have: of another model?"
-            )
-        tape = _Tape(self.model, criteria, kept)
-        path = self.state / f"{name}.safetensors" if self.state else None
+        tape = _GradientTape(self.model, criteria, kept)
+        return self._read_blocks(tape, partial(self._one_batch, tape, criteria), name)
+
+    def activation_scores(self, criteria: Sequence["ActivationCriterion"]) -> list[Scores]:
+        """Score every neuron by every criterion in one pass over the blocks, without head or gradient.
+
+        Returns:
+            One list of per-layer scores for each criterion.
+
+        Raises:
+            HfpruneError: as `gradient_scores`.
+        """
+
+        @torch.no_grad()
+        def forward(tokens: Tensor) -> None:
+            hidden_states(self.model, tokens)
+
+        return self._read_blocks(_ActivationTape(self.model, criteria), forward, "sweep")
+
+    def _read_blocks(self, tape: "_Tape", read: Callable[[Tensor], None], name: str) -> list[Scores]:
+        """Have `read` read the blocks [batch, length] in order, saving as it goes; return the tape's scores."""
+        check_blocks(self.model, self.blocks)
+        small = sum(tally.nbytes for tally in tape.tallies) < STATE_BYTES
+        path = self.state / f"{name}.safetensors" if self.state and small else None
         done, curve = load_state(path, self.identity, tape.tallies) if path else (0, [])
         saved = time.monotonic()
         with tape.recording(), tqdm(total=len(self.blocks), initial=done, desc=name, unit="sequence") as bar:
             while not self._enough(done, curve):
                 batch = self._next_batch(done)
                 tape.first = done
-                self._one_batch(tape, criteria, batch.to(self.model.device, torch.int64))
+                read(batch.to(self.model.device, torch.int64))
                 tape.check_finite(done)
                 done += len(batch)
                 bar.update(len(batch))
@@ -122,21 +147,28 @@ class Sweep:
             return False
         return all(found["agreement"] >= self.until_agreement for found in curve[-1]["criteria"])
 
-    def _one_batch(self, tape: "_Tape", criteria: Sequence["GradientCriterion"], tokens: Tensor) -> None:
+    def _one_batch(
+        self, tape: "_GradientTape", criteria: Sequence["GradientCriterion"], tokens: Tensor
+    ) -> None:
         teacher = None
         if any(criterion.needs_teacher for criterion in criteria):
             with torch.no_grad(), tape.unmasked():
                 teacher = hidden_states(self.model, tokens)
         with torch.enable_grad():
             hidden = hidden_states(self.model, tokens)
-        gradients = self._hidden_gradients(criteria, hidden.detach(), tokens, teacher)
+        gradients = self._hidden_gradients(criteria, hidden.detach(), tokens, teacher, tape.first)
         for index, gradient in enumerate(gradients):
             tape.current = index
             hidden.backward(gradient, retain_graph=index + 1 < len(criteria))
 
     @torch.no_grad()
     def _hidden_gradients(
-        self, criteria: Sequence["GradientCriterion"], hidden: Tensor, tokens: Tensor, teacher: Tensor | None
+        self,
+        criteria: Sequence["GradientCriterion"],
+        hidden: Tensor,
+        tokens: Tensor,
+        teacher: Tensor | None,
+        first: int,
     ) -> list[Tensor]:
         """Return each criterion's gradient, summed over positions, with respect to `hidden`.
 
@@ -148,6 +180,7 @@ class Sweep:
             hidden: last hidden state [batch, length, width].
             tokens: [batch, length].
             teacher: the dense model's last hidden state, if a criterion needs it.
+            first: number of the first sequence.
         """
         head = self.model.lm_head
         length = hidden.shape[1]
@@ -155,13 +188,15 @@ class Sweep:
             raise HfpruneError("blocks of one token have no next token to score; choose a longer length")
         # A last position has no next token. It gets any, and below no gradient.
         targets = tokens.roll(-1, 1).flatten()
+        uniform = self._uniform(first, *tokens.shape) if any(c.needs_uniform for c in criteria) else None
         results = [torch.empty_like(hidden) for _ in criteria]
         step = self.chunk or head_chunk(self.model)
         for start in range(0, len(targets), step):
             part = slice(start, start + step)
             logits = head(hidden.flatten(0, 1)[part]).float()
             dense = head(teacher.flatten(0, 1)[part]).float() if teacher is not None else None
-            positions = Positions(targets[part], dense)  # type: ignore[arg-type]  # None: nobody looks
+            drawn = uniform[part] if uniform is not None else None
+            positions = Positions(targets[part], dense, drawn)  # type: ignore[arg-type]  # None: nobody looks
             for index, (criterion, result) in enumerate(zip(criteria, results, strict=True)):
                 last = index + 1 == len(criteria)
                 gradient = criterion.gradient(logits if last else logits.clone(), positions)
@@ -171,9 +206,27 @@ class Sweep:
                 result[:, -1] = 0
         return results
 
+    def _uniform(self, first: int, sequences: int, length: int) -> Tensor:
+        """Return random numbers [sequences · length], each sequence's own whatever batch it comes in."""
+        seeds = [derive_seed(self.seed, "uniform", first + i) for i in range(sequences)]
+        rows = [torch.rand(length, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return torch.cat(rows).to(self.model.device)
+
+
+def check_blocks(model: "PreTrainedModel", blocks: Tensor) -> None:
+    """Fail where blocks hold tokens beyond the model's vocabulary.
+
+    Raises:
+        HfpruneError: they do.
+    """
+    if blocks.max() >= model.config.vocab_size:
+        raise HfpruneError(
+            "the calibration blocks hold tokens that the model does not have: of another model?"
+        )
+
 
 class _Neurons(torch.autograd.Function):
-    """h = activation(gate) · up, for a backward pass that hands h and ∂C/∂h to `record`.
+    """h = activation(gate) · up, for a backward pass that hands h and ∂C/∂h, ∂C/∂gate, ∂C/∂up to `record`.
 
     Of the three factors autograd would hold besides h, only gate and up are; h is computed again. These are
     the largest tensors of a layer, and the product is little work beside the three linear maps.
@@ -190,37 +243,90 @@ class _Neurons(torch.autograd.Function):
         inputs = [x.detach().requires_grad_() for x in ctx.saved_tensors]
         with torch.enable_grad():
             h = ctx.make(*inputs)
-        ctx.record(h.detach(), gradients[0])
-        return *torch.autograd.grad(h, inputs, gradients), None, None
+        below = torch.autograd.grad(h, inputs, gradients)
+        ctx.record(h.detach(), gradients[0], *below)
+        return *below, None, None
 
 
 class _Tape:
-    """Catches h and its gradient at the input of every `down_proj` and adds up scores."""
+    """Catches h at the input of every `down_proj` and adds up what the criteria make of it."""
 
     def __init__(
-        self, model: "PreTrainedModel", criteria: Sequence["GradientCriterion"], kept: Sequence[Tensor] | None
+        self, model: "PreTrainedModel", criteria: Sequence["SweepCriterion"], accumulators: Sequence[str]
     ) -> None:
         self.mlps = gated_mlps(model)
-        self.criteria = criteria
-        self.kept = kept
-        self.current = 0
+        self.names = [type(criterion).__name__ for criterion in criteria]
         self.first = 0
-        self.pending: dict[tuple[int, str], Tensor] = {}
-        neurons = [mlp.down.weight[0] for mlp in self.mlps]
-        self.tallies = [Tally.zeros(neurons, criterion.accumulator) for criterion in criteria]
+        self.tallies = [
+            Tally.zeros([c.empty(mlp) for mlp in self.mlps], accumulator, partial(self._finish, c))
+            for c, accumulator in zip(criteria, accumulators, strict=True)
+        ]
+
+    def _finish(self, criterion: "SweepCriterion", layer: int, sums: Tensor) -> Tensor:
+        return criterion.finish(self.mlps[layer], sums)
+
+    def _hooks(self, layer: int, mlp: GatedMLP) -> list[RemovableHandle]:
+        return [mlp.down.register_forward_pre_hook(partial(self._forward, layer))]
+
+    def _forward(self, layer: int, _module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+        raise NotImplementedError
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        handles = []
-        for layer, mlp in enumerate(self.mlps):
-            for name, linear in (("gate", mlp.gate), ("up", mlp.up)):
-                handles.append(linear.register_forward_hook(partial(self._keep, layer, name)))
-            handles.append(mlp.down.register_forward_pre_hook(partial(self._forward, layer)))
+        handles = [handle for layer, mlp in enumerate(self.mlps) for handle in self._hooks(layer, mlp)]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    def check_finite(self, sequence: int) -> None:
+        # One transfer per criterion and batch, not one per layer.
+        for name, tally in zip(self.names, self.tallies, strict=True):
+            sums = [even.sum() + odd.sum() for even, odd in zip(tally.even, tally.odd, strict=True)]
+            bad = torch.stack([x.isfinite().to("cpu") for x in sums]).logical_not()
+            if bad.any():
+                layer = int(bad.nonzero()[0])
+                raise HfpruneError(
+                    f"scores of {name} are not finite in layer {layer} after the batch at sequence {sequence}; "
+                    "try another dtype, and check the model with `hfprune perplexity`"
+                )
+
+
+class _ActivationTape(_Tape):
+    """Adds up what each criterion makes of h, in a forward pass."""
+
+    def __init__(self, model: "PreTrainedModel", criteria: Sequence["ActivationCriterion"]) -> None:
+        super().__init__(model, criteria, ["float64" for _ in criteria])
+        self.criteria = criteria
+
+    def _forward(self, layer: int, _module: nn.Module, inputs: tuple[Tensor]) -> None:
+        h = inputs[0].float()
+        for criterion, tally in zip(self.criteria, self.tallies, strict=True):
+            tally.add(layer, criterion.shares(h), self.first)
+
+
+class _GradientTape(_Tape):
+    """Adds up what each criterion makes of h and its gradient, or of the weights' gradients."""
+
+    def __init__(
+        self, model: "PreTrainedModel", criteria: Sequence["GradientCriterion"], kept: Sequence[Tensor] | None
+    ) -> None:
+        super().__init__(model, criteria, [criterion.accumulator for criterion in criteria])
+        self.criteria = criteria
+        self.kept = kept
+        self.current = 0
+        self.pending: dict[tuple[int, str], Tensor] = {}
+        self.by_weights = any(criterion.aggregation in WEIGHT_FORMS for criterion in criteria)
+
+    def _hooks(self, layer: int, mlp: GatedMLP) -> list[RemovableHandle]:
+        hooks = super()._hooks(layer, mlp)
+        for name, linear in (("gate", mlp.gate), ("up", mlp.up)):
+            hooks.append(linear.register_forward_hook(partial(self._keep, layer, name)))
+        if self.by_weights:
+            hooks.append(mlp.up.register_forward_pre_hook(partial(self._keep_input, layer)))
+            hooks.append(mlp.down.register_forward_hook(partial(self._watch_output, layer)))
+        return hooks
 
     @contextmanager
     def unmasked(self) -> Iterator[None]:
@@ -235,36 +341,42 @@ class _Tape:
     ) -> None:
         self.pending[layer, name] = output
 
+    def _keep_input(self, layer: int, _module: nn.Module, inputs: tuple[Tensor]) -> None:
+        self.pending[layer, "input"] = inputs[0].detach()
+
+    def _watch_output(self, layer: int, _module: nn.Module, _inputs: tuple[Tensor], output: Tensor) -> None:
+        if output.requires_grad:
+            output.register_hook(lambda gradient: self.pending.update({(layer, "output"): gradient}))
+
     def _forward(self, layer: int, _module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
         gate, up = self.pending.pop((layer, "gate")), self.pending.pop((layer, "up"))
+        x = self.pending.pop((layer, "input"), None)
         if not torch.is_grad_enabled():
             return (self._make(layer, gate, up),) if self.kept is not None else inputs
         if layer == 0:
             # Nothing before the first h needs a gradient, so the graph begins here.
             gate, up = gate.detach().requires_grad_(), up.detach().requires_grad_()
-        return (_Neurons.apply(gate, up, partial(self._make, layer), partial(self._record, layer)),)
+        return (_Neurons.apply(gate, up, partial(self._make, layer), partial(self._record, layer, x)),)
 
     def _make(self, layer: int, gate: Tensor, up: Tensor) -> Tensor:
         h = self.mlps[layer].activation(gate) * up
         return h if self.kept is None else h * self.kept[layer].to(h)
 
-    def _record(self, layer: int, h: Tensor, gradient: Tensor) -> None:
-        criterion = self.criteria[self.current]
-        products = h.float() * gradient.float()
+    def _record(
+        self, layer: int, x: Tensor | None, h: Tensor, gradient: Tensor, gate: Tensor, up: Tensor
+    ) -> None:
+        criterion, tally = self.criteria[self.current], self.tallies[self.current]
+        output = self.pending.pop((layer, "output"), None)
         # A criterion is the mean over a sequence's positions. Only here, where no float16 can underflow.
-        products.div_(h.shape[1] - criterion.needs_targets)
-        self.tallies[self.current].add(layer, AGGREGATIONS[criterion.aggregation](products), self.first)
-
-    def check_finite(self, sequence: int) -> None:
-        # One transfer per criterion and batch, not one per layer.
-        for criterion, tally in zip(self.criteria, self.tallies, strict=True):
-            bad = torch.stack([scores.isfinite().all().to("cpu") for scores in tally.scores()]).logical_not()
-            if bad.any():
-                layer = int(bad.nonzero()[0])
-                raise HfpruneError(
-                    f"scores of {type(criterion).__name__} are not finite in layer {layer} after the batch at "
-                    f"sequence {sequence}; try another dtype, and check the model with `hfprune perplexity`"
-                )
+        positions = h.shape[1] - criterion.needs_targets
+        if criterion.aggregation in AGGREGATIONS:
+            products = (h.float() * gradient.float()).div_(positions)
+            tally.add(layer, AGGREGATIONS[criterion.aggregation](products), self.first)
+        else:
+            form, weights = WEIGHT_FORMS[criterion.aggregation], stacked_weights(self.mlps[layer])
+            gradients = weight_gradients(x, gate, up, h, output)  # type: ignore[arg-type]  # kept for this
+            for sequence, g in enumerate(gradients, self.first):
+                tally.add(layer, form.share(weights, g.div_(positions)).unsqueeze(0), sequence)
 
 
 # Named ways to turn h·∂C/∂h [sequences, length, neurons] into each sequence's share of a score.

@@ -1,7 +1,7 @@
 """Running sums of a sweep, in two halves whose agreement tells how well calibration determines the plan."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,34 @@ KEPT_FRACTION = 0.5
 
 @dataclass
 class Tally:
-    """Scores of one criterion so far, summed over even and over odd sequences."""
+    """What the sequences add to one criterion's scores, summed over even and over odd sequences."""
 
-    even: Scores
-    odd: Scores
+    even: list[Tensor]
+    odd: list[Tensor]
     previous: Scores
-    """The sums at the last mark."""
-    official: Scores | None = None
-    """The official script's one sum, in bfloat16, which takes the place of the others as scores."""
+    """The scores at the last mark."""
+    official: list[Tensor] | None = None
+    """The official script's one sum, in bfloat16, which takes the place of the others for scores."""
+    finish: Callable[[int, Tensor], Tensor] = lambda layer, sums: sums
+    """Makes the scores [neurons] of a layer from its sums; by default the sums are the scores."""
 
     @classmethod
-    def zeros(cls, like: Sequence[Tensor], accumulator: str = "float64") -> "Tally":
-        """Start at zero, with one float64 sum per neuron of each mask or weight row in `like` [neurons]."""
-        tally = cls(*([torch.zeros_like(x, dtype=torch.float64) for x in like] for _ in range(3)))
+    def zeros(
+        cls,
+        like: Sequence[Tensor],
+        accumulator: str = "float64",
+        finish: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> "Tally":
+        """Start at zero, with sums of shape and dtype of the tensors in `like`, one a layer."""
+        even, odd = ([torch.zeros_like(x) for x in like] for _ in range(2))
+        tally = cls(even, odd, [], finish=finish or cls.finish)
         if accumulator == "bfloat16":
             tally.official = [torch.zeros_like(x, dtype=torch.bfloat16) for x in like]
+        tally.previous = tally.scores()
         return tally
 
     def add(self, layer: int, rows: Tensor, first: int) -> None:
-        """Add the shares [sequences, neurons] of consecutive sequences, of which `first` is the number."""
+        """Add the shares [sequences, ...] of consecutive sequences, of which `first` is the number."""
         self.even[layer] += rows[first % 2 :: 2].sum(0)
         self.odd[layer] += rows[1 - first % 2 :: 2].sum(0)
         if self.official:
@@ -50,23 +59,32 @@ class Tally:
                 self.official[layer] += row
 
     def scores(self) -> Scores:
-        """Return the sums over all sequences."""
+        """Return the scores by all sequences."""
         if self.official:
-            return [x.double() for x in self.official]
-        return [even + odd for even, odd in zip(self.even, self.odd, strict=True)]
+            return self._finished(x.double() for x in self.official)
+        return self._finished(even + odd for even, odd in zip(self.even, self.odd, strict=True))
+
+    def _finished(self, sums: Iterable[Tensor]) -> Scores:
+        return [self.finish(layer, x).double() for layer, x in enumerate(sums)]
 
     def mark(self) -> dict[str, Any]:
-        """Say how well the plan is determined so far, and remember the sums for the next mark.
+        """Say how well the plan is determined so far, and remember the scores for the next mark.
 
         Returns:
             `agreement`: mean over layers of the share of neurons that both halves, cut to `KEPT_FRACTION`,
             keep; `layers`: the same per layer; `successive`: mean share that is kept now as at the last mark.
         """
-        layers = [overlap(*pair) for pair in zip(self.even, self.odd, strict=True)]
+        halves = self._finished(self.even), self._finished(self.odd)
+        layers = [overlap(*pair) for pair in zip(*halves, strict=True)]
         now = self.scores()
         successive = [overlap(*pair) for pair in zip(now, self.previous, strict=True)]
         self.previous = now
         return {"agreement": _mean(layers), "layers": layers, "successive": _mean(successive)}
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all sums."""
+        return sum(x.nbytes for x in self.state().values())
 
     def state(self) -> dict[str, Tensor]:
         """Return all sums by name, for `restore`."""

@@ -17,8 +17,8 @@ from hfprune.models import load_model
 from hfprune.plans import apply_plan, load_plan
 
 COMMANDS = (
-    *("fetch", "budget", "calibrate", "score", "plan", "recover", "evaluate", "fidelity"),
-    *("perplexity", "latency", "export", "collect", "tables", "figures", "audit", "schema"),
+    *("fetch", "budget", "calibrate", "score", "plan", "recover", "evaluate", "fidelity", "perplexity"),
+    *("latency", "ablate", "export", "collect", "tables", "figures", "audit", "schema"),
 )
 
 
@@ -274,6 +274,18 @@ def test_latency_of_a_pruned_model(work: Path, tmp_path: Path) -> None:
     assert values["prefill_speedup"] > 0 < values["decode_speedup"]
     assert result["provenance"]["settings"]["new_tokens"] == 3
     assert len(pd.read_parquet(tmp_path / "l.parquet")) == 2
+
+
+def test_ablate_writes_one_row_for_each_neuron(work: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ablation.json"
+    run("ablate", "--model", work / "mine", "--blocks", work / "blocks.safetensors", "--neurons-per-layer", 2,
+        "--out", out)  # fmt: skip
+    items = pd.read_parquet(out.with_suffix(".parquet"))
+    assert [*items] == ["layer", "neuron", "damage"]
+    assert items["layer"].tolist() == [0, 0, 1, 1, 2, 2]
+    (value,) = json.loads(out.read_text())["values"]
+    assert value["value"] == pytest.approx(items["damage"].mean())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ablation.json", "ablation.parquet"]
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,24 @@
 """The contract, checked on every discovered criterion: nobody lists them."""
 
 import re
+from copy import deepcopy
+from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
-from official import official_scores
+from official import cross_entropy_loss, official_scores
+from torch.nn.functional import kl_div
 
-from hfprune.criterion import Criterion, GradientCriterion, criteria, make_criterion
+from hfprune.calibration import derive_seed
+from hfprune.criteria.fisher import draw
+from hfprune.criterion import ActivationCriterion, Criterion, GradientCriterion, criteria, make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.scoring import Positions, Sweep
+from hfprune.weight_gradients import WEIGHT_FORMS
 
 EVERY = sorted(criteria())
+ACTIVATION = [name for name in EVERY if issubclass(criteria()[name], ActivationCriterion)]
 GRADIENT = [name for name in EVERY if issubclass(criteria()[name], GradientCriterion)]
 
 
@@ -39,33 +46,186 @@ def test_batch_size_does_not_matter(tiny, tokens, name: str) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.mean()))
 
 
-@pytest.mark.parametrize("name", GRADIENT)
-def test_gradient_is_that_of_the_objective(name: str) -> None:
-    criterion = make_criterion(name, {})
+# Options that change an objective, besides every criterion's defaults.
+VARIANTS = [
+    *((name, {}) for name in GRADIENT),
+    ("distillation", {"divergence": "reverse_kl"}),
+    ("distillation", {"divergence": "js"}),
+    ("renyi", {"order": 0.5}),
+    ("renyi", {"order": 1}),
+    ("sdmprune", {"tempered": "both", "temperature": 2}),
+    ("top_k_entropy", {"k": 2}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_gradient_is_that_of_the_objective(name: str, options: dict) -> None:
+    criterion = make_criterion(name, options)
     generator = torch.Generator().manual_seed(1)
     logits = 3 * torch.randn(11, 29, generator=generator, dtype=torch.float64)
     positions = Positions(
         targets=torch.randint(0, 29, (11,), generator=generator),
         teacher=torch.randn(11, 29, generator=generator, dtype=torch.float64),
+        uniform=torch.rand(11, generator=generator),
     )
     expected = GradientCriterion.gradient(criterion, logits.clone(), positions)
     torch.testing.assert_close(criterion.gradient(logits.clone(), positions), expected)
     assert criterion.objective(logits, positions).shape == (11,)
 
 
-@pytest.mark.parametrize("name", [n for n in GRADIENT if not criteria()[n].needs_teacher])
-def test_agrees_with_naive_autograd(tiny, tokens, name: str) -> None:
-    criterion = make_criterion(name, {})
+def naive_loss(criterion: GradientCriterion, seed: int = 0):
+    """Return the mean objective of one sequence, as a loss for blocks that come one by one from the first."""
+    sequences = count()
 
     def loss(logits, block):
         if criterion.needs_targets:
             return criterion.objective(logits[0, :-1], Positions(targets=block[0, 1:])).mean()
-        return criterion.objective(logits[0], Positions()).mean()
+        generator = torch.Generator().manual_seed(derive_seed(seed, "uniform", next(sequences)))
+        positions = Positions(uniform=torch.rand(block.shape[1], generator=generator))
+        return criterion.objective(logits[0], positions).mean()
 
-    for mine, theirs in zip(
-        criterion.scores(Sweep(tiny, tokens)), official_scores(tiny, tokens, loss), strict=True
-    ):
+    return loss
+
+
+@pytest.mark.parametrize(("name", "options"), [v for v in VARIANTS if not criteria()[v[0]].needs_teacher])
+def test_agrees_with_naive_autograd(tiny, tokens, name: str, options: dict) -> None:
+    criterion = make_criterion(name, options | {"aggregation": "sum_abs"})
+    ours = criterion.scores(Sweep(tiny, tokens))
+    for mine, theirs in zip(ours, official_scores(tiny, tokens, naive_loss(criterion)), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * theirs.mean().item())
+
+
+def weights_and_gradients(model, tokens, loss) -> list[list[list[tuple[torch.Tensor, torch.Tensor]]]]:
+    """Return (w, G) [neurons, hidden] by layer, sequence and projection, G of each sequence by `backward`."""
+    mlps = [layer.mlp for layer in model.model.layers]
+    found: list = [[] for _ in mlps]
+    model.requires_grad_(True)
+    for block in tokens:
+        model.zero_grad()
+        loss(model(block[None]).logits, block[None]).backward()
+        for mlp, sequences in zip(mlps, found, strict=True):
+            gate, up, down = (x.weight for x in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+            pairs = [(gate, gate.grad), (up, up.grad), (down.T, down.grad.T)]
+            sequences.append([(w.detach().double(), g.double()) for w, g in pairs])
+    model.zero_grad()
+    model.requires_grad_(False)
+    return found
+
+
+def published(form: str, sequences: list[list[tuple[torch.Tensor, torch.Tensor]]]) -> torch.Tensor:
+    """Return LLM-Pruner's or SDMPrune's formula as published, up to the number of sequences."""
+    if form == "joint":
+        return sum((sum(w * g for w, g in three).abs().mean(1) for three in sequences), torch.tensor(0.0))
+    scores = torch.tensor(0.0)
+    for projection in range(3):
+        w = sequences[0][projection][0]
+        g = sum(three[projection][1] for three in sequences) / len(sequences)
+        a = sum(three[projection][1] ** 2 for three in sequences) / len(sequences)
+        scores = (
+            scores
+            + {
+                "param_first": (w * g).abs().sum(1),
+                "param_second": (w * a * w).abs().sum(1),
+                "param_mix": (w * g - 0.5 * w * a * w).abs().sum(1),
+                "vectorize": (w * g).sum(1).abs(),
+            }[form]
+        )
+    return len(sequences) * scores
+
+
+@pytest.mark.parametrize("name", ["taylor", "entropy"])
+def test_weight_forms_agree_with_naive_weight_gradients(tiny, tokens, name: str) -> None:
+    reference = weights_and_gradients(tiny, tokens, naive_loss(make_criterion(name, {})))
+    for form in WEIGHT_FORMS:
+        ours = make_criterion(name, {"aggregation": form}).scores(Sweep(tiny, tokens))
+        for mine, sequences in zip(ours, reference, strict=True):
+            theirs = published(form, sequences)
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * theirs.mean().item())
+
+
+@pytest.mark.parametrize("options", [{}, {"tempered": "both", "temperature": 3, "alpha": 0.9}])
+def test_sdmprune_in_two_stages_on_two_models(tiny, tokens, options: dict) -> None:
+    criterion = make_criterion("sdmprune", options | {"warm_start": 0.1})
+    stage_one = weights_and_gradients(tiny, tokens, naive_loss(make_criterion("cross_entropy", {})))
+    student = deepcopy(tiny)
+    removed = [published("joint", sequences).argsort()[:5] for sequences in stage_one]
+    for layer, neurons in zip(student.model.layers, removed, strict=True):
+        layer.mlp.down_proj.weight[:, neurons] = 0
+    t, u = criterion.temperature, criterion.temperature if options else 1
+
+    def loss(logits, block):
+        teacher = (tiny(block).logits[0, :-1].detach() / t).softmax(-1)
+        divergence = kl_div((logits[0, :-1] / u).log_softmax(-1), teacher, reduction="batchmean")
+        return (1 - criterion.alpha) * cross_entropy_loss(logits, block) + criterion.alpha * divergence
+
+    reference = weights_and_gradients(student, tokens, loss)
+    for mine, sequences, neurons in zip(
+        criterion.scores(Sweep(tiny, tokens)), reference, removed, strict=True
+    ):
+        theirs = published("joint", sequences)
+        theirs[neurons] = 0
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * theirs.mean().item())
+
+
+def test_activation_criteria_by_their_formulas(tiny, tokens) -> None:
+    caught: dict[int, torch.Tensor] = {}
+    handles = [
+        layer.mlp.down_proj.register_forward_pre_hook(
+            lambda module, inputs, index=index: caught.update({index: inputs[0].double()})
+        )
+        for index, layer in enumerate(tiny.model.layers)
+    ]
+    tiny(tokens)
+    for handle in handles:
+        handle.remove()
+    ours = {name: make_criterion(name, {}).scores(Sweep(tiny, tokens)) for name in ACTIVATION}
+    assert set(ours) >= {"wanda", "flap", "minitron"}
+    for index, h in caught.items():
+        down = tiny.model.layers[index].mlp.down_proj.weight.double()
+        expected = {
+            "wanda": down.abs().mean(0) * h.norm(dim=(0, 1)),
+            "flap": h.flatten(0, 1).var(0, correction=0) * tokens.numel() * down.norm(dim=0) ** 2,
+            "minitron": h.abs().mean(1).norm(dim=0),
+        }
+        for name, theirs in expected.items():
+            torch.testing.assert_close(ours[name][index], theirs, rtol=1e-4, atol=1e-5 * theirs.mean().item())
+
+
+def test_activation_criteria_run_neither_head_nor_gradient(tiny, tokens, monkeypatch) -> None:
+    monkeypatch.setattr(tiny.lm_head, "forward", None)
+    monkeypatch.setattr(torch.Tensor, "backward", None)
+    for name in ACTIVATION:
+        make_criterion(name, {}).scores(Sweep(tiny, tokens))
+    assert not any(layer.mlp.down_proj._forward_pre_hooks for layer in tiny.model.layers)
+
+
+def test_fisher_draws_from_the_models_distribution() -> None:
+    logits = torch.tensor([[2.0, -1, 0, -200, 1]])
+    uniform = torch.rand(40_000, generator=torch.Generator().manual_seed(0))
+    labels = draw(logits.expand(len(uniform), -1), uniform)
+    frequencies = labels.bincount(minlength=5) / len(labels)
+    torch.testing.assert_close(frequencies, logits[0].softmax(0), rtol=0, atol=0.01)
+    edges = draw(logits.expand(2, -1), torch.tensor([0, 1 - 2**-24]))
+    assert edges.tolist() == [0, 4], "never a token of probability zero, never one beyond the last"
+
+
+def test_fisher_depends_on_the_seed_and_is_an_average_of_squares(tiny, tokens) -> None:
+    fisher = make_criterion("fisher", {})
+    one, other = (fisher.scores(Sweep(tiny, tokens, seed=seed)) for seed in (0, 1))
+    assert not torch.equal(one[0], other[0])
+    # Averaged over the label drawn at each position, the gradient at the logits is zero.
+    logits = torch.randn(1, 7, generator=torch.Generator().manual_seed(2)).expand(20_000, -1)
+    uniform = torch.linspace(0, 1 - 2**-20, 20_000)
+    gradients = fisher.gradient(logits.clone(), Positions(uniform=uniform))
+    assert float(gradients.mean(0).abs().max()) < 1e-3 < float(gradients.abs().max())
+
+
+def test_limits_of_entropies(tiny, tokens) -> None:
+    entropy = make_criterion("entropy", {}).scores(Sweep(tiny, tokens))
+    for name, options in (("top_k_entropy", {"k": 10**6}), ("renyi", {"order": 1})):
+        ours = make_criterion(name, options).scores(Sweep(tiny, tokens))
+        for mine, theirs in zip(ours, entropy, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * theirs.mean().item())
 
 
 def test_the_readmes_example_is_a_criterion(tiny, tokens) -> None:
@@ -85,9 +245,19 @@ def test_the_readmes_example_is_a_criterion(tiny, tokens) -> None:
 
 
 def test_magnitude_and_random(tiny, tokens) -> None:
-    magnitude = make_criterion("magnitude", {}).scores(Sweep(tiny, tokens))
-    weight = tiny.model.layers[1].mlp.down_proj.weight
-    assert float(magnitude[1][7]) == pytest.approx(sum(float(w) ** 2 for w in weight[:, 7]) ** 0.5)
+    mlp = tiny.model.layers[1].mlp
+    gate, up, down = (
+        x.tolist() for x in (mlp.gate_proj.weight[7], mlp.up_proj.weight[7], mlp.down_proj.weight[:, 7])
+    )
+    expected = {
+        "down_norm": sum(w**2 for w in down) ** 0.5,
+        "l1": sum(map(abs, gate + up + down)) / 3,
+        "l2": sum(w**2 for w in gate + up + down) / 3,
+        "range": sum(max(weights) + abs(min(weights)) for weights in (gate, up)),
+    }
+    for definition, value in expected.items():
+        magnitude = make_criterion("magnitude", {"definition": definition}).scores(Sweep(tiny, tokens))
+        assert float(magnitude[1][7]) == pytest.approx(value, rel=1e-5)
     one, other = (make_criterion("random", {}).scores(Sweep(tiny, tokens, seed=s)) for s in (0, 1))
     assert not torch.equal(one[0], other[0]), "the seed matters"
     assert not torch.equal(one[0], one[1]), "layers do not share a stream"

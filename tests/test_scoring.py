@@ -46,7 +46,13 @@ def test_scores_depend_on_neither_batch_nor_chunk_size(tiny, tokens, criterion) 
 
 
 def test_criteria_sharing_a_sweep_score_as_alone(tiny, tokens) -> None:
-    criteria = [CrossEntropy(), Entropy(), Entropy(aggregation="sum_squares")]
+    criteria = [
+        CrossEntropy(),
+        Entropy(aggregation="joint"),
+        Entropy(),
+        CrossEntropy(aggregation="param_mix"),
+        Entropy(aggregation="sum_squares"),
+    ]
     together = Sweep(tiny, tokens).gradient_scores(criteria)
     for criterion, scores in zip(criteria, together, strict=True):
         assert_same(scores, criterion.scores(Sweep(tiny, tokens)), relative=1e-6)

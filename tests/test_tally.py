@@ -7,7 +7,9 @@ from conftest import build_tiny
 
 from hfprune.criteria.distillation import Distillation
 from hfprune.criteria.entropy import Entropy
-from hfprune.scoring import Sweep
+from hfprune.criteria.flap import Flap
+from hfprune.criteria.taylor import Taylor
+from hfprune.scoring import Sweep, _Tape
 from hfprune.tally import Tally, marks, overlap
 
 
@@ -19,7 +21,7 @@ def blocks() -> torch.Tensor:
 def test_halves_hold_even_and_odd_sequences_however_they_come_in() -> None:
     rows = torch.rand(7, 5, dtype=torch.float64)
     for cuts in ([0, 7], [0, 1, 4, 7], list(range(8))):
-        tally = Tally.zeros([torch.empty(5)])
+        tally = Tally.zeros([torch.empty(5, dtype=torch.float64)])
         for start, stop in pairwise(cuts):
             tally.add(0, rows[start:stop], start)
         torch.testing.assert_close(tally.even[0], rows[0::2].sum(0))
@@ -69,6 +71,8 @@ def test_sweep_stops_at_the_first_mark_that_agrees(blocks) -> None:
         *((Entropy(), n) for n in (1, 5, 9)),
         (Entropy(accumulator="bfloat16"), 5),
         *((Distillation(warm_start=0.1), n) for n in (5, 13)),
+        (Flap(), 5),
+        (Taylor(), 5),
     ],
 )
 def test_killed_sweep_goes_on_to_the_same_scores(
@@ -77,24 +81,23 @@ def test_killed_sweep_goes_on_to_the_same_scores(
     tiny = build_tiny("qwen3")
     monkeypatch.setattr("hfprune.scoring.SAVE_SECONDS", 0)
     settings = {"batch_tokens": 36, "state": tmp_path, "identity": "a"}
+    read: list[int] = []
+    monkeypatch.setattr(_Tape, "check_finite", lambda tape, sequence: read.append(sequence))
     whole = Sweep(tiny, blocks, batch_tokens=36)
     expected = criterion.scores(whole)
-    read = []
-    plain = Sweep._one_batch
+    starts, read = read, []
 
-    def die(self, tape, criteria, tokens) -> None:
-        read.append(len(tokens))
+    def die(tape, sequence: int) -> None:
+        read.append(sequence)
         if len(read) == after:
             raise KeyboardInterrupt
-        plain(self, tape, criteria, tokens)
 
-    monkeypatch.setattr(Sweep, "_one_batch", die)
+    monkeypatch.setattr(_Tape, "check_finite", die)
     with pytest.raises(KeyboardInterrupt):
         criterion.scores(Sweep(tiny, blocks, **settings))
     again = Sweep(tiny, blocks, **settings)
     scores = criterion.scores(again)
-    sweeps = len(whole.curves)
-    assert sum(read) == sweeps * len(blocks) + read[after - 1], "only the batch that was cut is read again"
+    assert read == [*starts[:after], *starts[after - 1 :]], "only the batch that was cut is read again"
     assert all(torch.equal(a, b) for a, b in zip(scores, expected, strict=True)), "the same bytes"
     assert again.curves == whole.curves
 
@@ -110,7 +113,7 @@ def official_sum(rows: torch.Tensor) -> torch.Tensor:
 def test_bfloat16_accumulator_adds_as_the_official_script_does(blocks) -> None:
     rows = torch.rand(7, 5)
     for cuts in ([0, 7], [0, 1, 4, 7], list(range(8))):
-        tally = Tally.zeros([torch.empty(5)], "bfloat16")
+        tally = Tally.zeros([torch.empty(5, dtype=torch.float64)], "bfloat16")
         for start, stop in pairwise(cuts):
             tally.add(0, rows[start:stop], start)
         assert torch.equal(tally.scores()[0], official_sum(rows))
@@ -125,7 +128,7 @@ def test_bfloat16_accumulator_adds_as_the_official_script_does(blocks) -> None:
 
 def test_bfloat16_accumulator_stalls() -> None:
     rows = torch.rand(4096, 8, generator=torch.Generator().manual_seed(0))
-    tally = Tally.zeros([torch.empty(8)], "bfloat16")
+    tally = Tally.zeros([torch.empty(8, dtype=torch.float64)], "bfloat16")
     shares = []
     for start in range(0, 4096, 512):
         tally.add(0, rows[start : start + 512], start)
@@ -141,3 +144,14 @@ def test_sweep_of_another_identity_starts_anew(blocks, tmp_path: Path) -> None:
     Entropy().scores(Sweep(tiny, blocks[:10], state=tmp_path, identity="a"))
     scores = Entropy().scores(Sweep(tiny, blocks, state=tmp_path, identity="b"))
     assert all(torch.equal(a, b) for a, b in zip(scores, Entropy().scores(Sweep(tiny, blocks)), strict=True))
+
+
+def test_state_that_costs_more_to_save_than_to_compute_is_not_saved(blocks, tmp_path, monkeypatch) -> None:
+    tiny = build_tiny("llama")
+    weights = 3 * 3 * 48 * 32 * 4  # layers, projections, shape, float32
+    monkeypatch.setattr("hfprune.scoring.STATE_BYTES", 2 * weights)
+    Flap().scores(Sweep(tiny, blocks, state=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.safetensors"]
+    (tmp_path / "sweep.safetensors").unlink()
+    Taylor().scores(Sweep(tiny, blocks, state=tmp_path))  # even and odd sums
+    assert not list(tmp_path.iterdir())

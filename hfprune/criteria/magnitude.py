@@ -1,15 +1,29 @@
 """Weight magnitude."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from hfprune.criterion import WeightCriterion
 from hfprune.models import GatedMLP
+from hfprune.weight_gradients import stacked_weights
 
 
 class Magnitude(WeightCriterion):
-    """‖d_i‖₂, the norm of the neuron's column of the down-projection (`mag-sp` in FLAP)."""
+    """Size of the neuron's weights (gate row g_i, up row u_i, down column d_i), as a published baseline has it."""
+
+    definition: Literal["down_norm", "l1", "l2", "range"] = "down_norm"
+    """down_norm: ‖d_i‖₂ (FLAP, `mag-sp`); l1, l2: mean over g_i, u_i, d_i of Σ_j |w_j|^p (LLM-Pruner, without
+    a root); range: Σ over g_i, u_i of max_j w_j + |min_j w_j| (optiPfair, MAW)."""
 
     def layer_scores(self, mlp: GatedMLP, generator: torch.Generator) -> Tensor:
-        """Return the norms [neurons]."""
-        return mlp.down.weight.float().norm(dim=0)
+        """Return the size [neurons]."""
+        weights = stacked_weights(mlp)
+        if self.definition == "l1":
+            return weights.abs().sum(2).mean(0)
+        if self.definition == "l2":
+            return weights.square().sum(2).mean(0)
+        if self.definition == "range":
+            return (weights[:2].amax(2) + weights[:2].amin(2).abs()).sum(0)
+        return weights[2].norm(dim=1)
