@@ -25,6 +25,7 @@ from hfprune.results import DENSE
 GIB = 2**30
 MISSING = "–"
 HEADS = ("model", "recovery", "ratio", "method")  # what tells rows apart; the last, rows of a group
+WORDS = (*HEADS, "claim", "kind", "metric", "verdict", "note")  # columns of words, which are flush left
 
 
 def _low(values: pd.Series) -> pd.Series:
@@ -184,9 +185,14 @@ def write_tables(results: Path, out: Path) -> None:
             "md": markdown(table),
             "tex": latex(table, name),
         }
-        for suffix, text in texts.items():
-            with atomic_file(out / f"{name}.{suffix}") as temporary:
-                temporary.write_text(text, encoding="utf-8", newline="\n")
+        write_texts(out, name, texts)
+
+
+def write_texts(out: Path, name: str, texts: dict[str, str]) -> None:
+    """Write each text, given by its suffix, atomically as `<out>/<name>.<suffix>`."""
+    for suffix, text in texts.items():
+        with atomic_file(out / f"{name}.{suffix}") as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _table(
@@ -275,7 +281,7 @@ def _range(numbers: pd.Series) -> str:
 
 def markdown(table: Table) -> str:
     """Return a table as Markdown: caption, table, notes."""
-    rule = [":--" if column.lower() in HEADS else "--:" for column in table.shown]
+    rule = [":--" if column.lower() in WORDS else "--:" for column in table.shown]
     lines = [[*table.shown], rule, *table.shown.to_numpy().tolist()]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{table.caption}\n\n{body}\n\n{' '.join(table.notes)}\n"
@@ -286,7 +292,7 @@ def latex(table: Table, name: str) -> str:
     rows = [" & ".join(map(_tex, row)) + r" \\" for row in table.shown.to_numpy().tolist()]
     for i in reversed(np.flatnonzero(table.groups.diff() > 0)):
         rows.insert(i, r"\midrule")
-    alignment = "".join("l" if column.lower() in HEADS else "r" for column in table.shown)
+    alignment = "".join("l" if column.lower() in WORDS else "r" for column in table.shown)
     lines = [
         r"% \usepackage{booktabs,adjustbox}",
         r"\begin{table*}[t]",
