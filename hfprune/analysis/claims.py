@@ -15,7 +15,11 @@ from hfprune.errors import HfpruneError
 from hfprune.results import DENSE
 from hfprune.study import Name, Strict, load, nearest
 
-PER_ITEM = ("zeroshot", "fidelity", "perplexity")  # measures with outcomes per item; the others are bare numbers
+PER_ITEM = (
+    "zeroshot",
+    "fidelity",
+    "perplexity",
+)  # measures with outcomes per item; the others are bare numbers
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 
@@ -45,13 +49,17 @@ class Claim(Strict):
     tables: list[Annotated[int, Field(ge=1, le=8)]] = Field(
         min_length=1, description="which published tables have its numbers"
     )
-    ratios: list[Ratio | None] = Field(min_length=1, description="null: what has no ratio, as the cost of scores")
+    ratios: list[Ratio | None] = Field(
+        min_length=1, description="null: what has no ratio, as the cost of scores"
+    )
     measure: Literal["zeroshot", "fidelity", "perplexity", "cost", "latency", "size"]
     metric: str
     published: str | None = Field(default=None, description="its name in the published tables, if another")
     left: Side
     right: Side
-    relation: Literal["higher", "lower"] = Field(description="the left side is higher or lower than the right")
+    relation: Literal["higher", "lower"] = Field(
+        description="the left side is higher or lower than the right"
+    )
     than: float | None = Field(default=None, description="the effect to pass; null: 0, or 1 for left / right")
     beyond: Ratio | None = Field(default=None, description="take from the effect that at this ratio")
     anomalies: list[str] = Field(default=[], description="ids in anomalies.csv that bear on the whole claim")
@@ -77,7 +85,9 @@ class Claim(Strict):
 class Claims(Strict):
     """`paper/claims.yaml`."""
 
-    models: dict[Name, str] = Field(description="a model's name in studies → its name in the published tables")
+    models: dict[Name, str] = Field(
+        description="a model's name in studies → its name in the published tables"
+    )
     claims: list[Claim] = Field(min_length=1)
 
 
@@ -109,8 +119,12 @@ class Paper:
             numbers["confidence"] = pd.NA
         unmarked = numbers.loc[numbers["confidence"].isna(), "table"]
         if len(unmarked):
-            raise HfpruneError(f"{path.parent}/tables/table{unmarked.iloc[0]}.csv: lacks the column confidence")
-        _check(claims, str(path), sorted(set(numbers["model"])), [*read_anomalies(path.parent / ANOMALIES)["id"]])
+            raise HfpruneError(
+                f"{path.parent}/tables/table{unmarked.iloc[0]}.csv: lacks the column confidence"
+            )
+        _check(
+            claims, str(path), sorted(set(numbers["model"])), [*read_anomalies(path.parent / ANOMALIES)["id"]]
+        )
         return cls(claims.models, claims.claims, numbers)
 
     def of(self, claim: Claim) -> pd.DataFrame:

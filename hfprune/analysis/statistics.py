@@ -1,7 +1,8 @@
 """How far an effect may be off: paired bootstrap over items and seeds, McNemar's test, ratios of measurements."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ RESAMPLES = 10_000
 LEVEL = 0.95
 _CHUNK = 500  # resamples at once, so that 5,000 different outcomes take 20 MB
 
+T = TypeVar("T")
 # Seed → task (or the one corpus) → outcome of each item, indexed by the item.
 Outcomes = Mapping[int, Mapping[str, pd.Series]]
 
@@ -34,11 +36,28 @@ class Estimate:
     seeds: int
 
 
-def contrast(terms: Sequence[tuple[float, Outcomes]]) -> dict[str, np.ndarray]:
-    """Return the weighted sum of several sides' outcomes, item by item: with weights 1 and -1, the difference.
+def by_seed(sides: Sequence[Mapping[int, T]]) -> dict[int, list[T]]:
+    """Return, for every seed that the sides have in common, what each side has for it.
 
     Seed k of one side belongs to seed k of the others, since both saw the same calibration; a side with a single
     seed, like the dense model, which no seed changes, belongs to every seed of the others.
+
+    Raises:
+        NotComparableError: there is no such seed.
+    """
+    several = [set(side) for side in sides if len(side) > 1] or [set(sides[0])]
+    seeds = sorted(set.intersection(*several))
+    if not seeds:
+        raise NotComparableError("the two sides have no seed in common")
+    return {
+        seed: [side[seed] if len(side) > 1 else next(iter(side.values())) for side in sides] for seed in seeds
+    }
+
+
+def contrast(terms: Sequence[tuple[float, Outcomes]]) -> dict[str, np.ndarray]:
+    """Return the weighted sum of several sides' outcomes, item by item: with weights 1 and -1, the difference.
+
+    Seeds belong together as `by_seed` has them.
 
     Returns:
         Task → float64 array [seeds, items].
@@ -46,20 +65,17 @@ def contrast(terms: Sequence[tuple[float, Outcomes]]) -> dict[str, np.ndarray]:
     Raises:
         NotComparableError: the sides have no seed in common, or were measured on different tasks or items.
     """
-    sides = [outcomes for _, outcomes in terms]
-    seeds = _common_seeds(sides)
-    chosen = [[_of_seed(side, seed) for seed in seeds] for side in sides]
-    first = chosen[0][0]
-    for tasks in (tasks for side in chosen for tasks in side):
+    chosen = [*by_seed([outcomes for _, outcomes in terms]).values()]
+    weights, first = [weight for weight, _ in terms], chosen[0][0]
+    for tasks in (tasks for sides in chosen for tasks in sides):
         if tasks.keys() != first.keys():
             raise NotComparableError("the two sides were measured on different tasks")
         for task, outcomes in tasks.items():
             if not outcomes.index.equals(first[task].index):
                 raise NotComparableError(f"the two sides were measured on different items of {task}")
     return {
-        task: sum(
-            weight * np.stack([tasks[task].to_numpy(np.float64) for tasks in side])
-            for (weight, _), side in zip(terms, chosen, strict=True)
+        task: np.array(
+            [weights @ np.array([tasks[task].to_numpy(np.float64) for tasks in sides]) for sides in chosen]
         )
         for task in first
     }
@@ -96,8 +112,8 @@ def paired_bootstrap(contrasts: Mapping[str, np.ndarray], seed: int) -> Estimate
 def _resampled_means(outcomes: np.ndarray, drawn_seeds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the mean of each resample of a task [resamples].
 
-    Items with equal outcomes are interchangeable, so instead of items the number of each distinct outcome is drawn,
-    which is the same distribution and, with outcomes of 0 and 1, a hundred times faster.
+    Items with equal outcomes are interchangeable, so not items are drawn but how often each distinct outcome
+    comes, which is the same distribution and, with outcomes of 0 and 1, a hundred times faster.
     """
     distinct, counts = np.unique(outcomes, axis=1, return_counts=True)
     n = outcomes.shape[1]
@@ -139,11 +155,8 @@ def ratio(left: pd.DataFrame, right: pd.DataFrame, repeatable: bool) -> Estimate
     """
     from scipy.stats import norm, t
 
-    seeds = _common_seeds([left["value"], right["value"]])
-    a, b = (
-        pd.DataFrame([side.loc[seed if seed in side.index else side.index[0]] for seed in seeds])
-        for side in (left, right)
-    )
+    rows = [*by_seed([dict(left.iterrows()), dict(right.iterrows())]).values()]
+    a, b = (pd.DataFrame([pair[i] for pair in rows]) for i in (0, 1))
     logs = np.log(a["value"].to_numpy() / b["value"].to_numpy())
     if len(logs) > 1:
         half = t.ppf((1 + LEVEL) / 2, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
@@ -154,19 +167,4 @@ def ratio(left: pd.DataFrame, right: pd.DataFrame, repeatable: bool) -> Estimate
         half = norm.ppf((1 + LEVEL) / 2) * np.sqrt(variance[0])
     mean = logs.mean()
     value, low, high = (float(np.exp(x)) for x in (mean, mean - half, mean + half))
-    return Estimate(value, low, high, 0, len(seeds))
-
-
-def _common_seeds(sides: Sequence[Mapping | pd.Series]) -> list[int]:
-    """Return the seeds that all sides with several seeds share; or the first side's, where all have one."""
-    several: list[Collection[int]] = [set(side.keys()) for side in sides if len(side) > 1]
-    if not several:
-        return [next(iter(sides[0].keys()))]
-    common = sorted(set.intersection(*map(set, several)))
-    if not common:
-        raise NotComparableError("the two sides have no seed in common")
-    return common
-
-
-def _of_seed(side: Outcomes, seed: int) -> Mapping[str, pd.Series]:
-    return side[seed] if seed in side else next(iter(side.values()))
+    return Estimate(value, low, high, 0, len(rows))

@@ -1,31 +1,29 @@
 """What a study has to say on each claim of the paper: effect, interval and verdict, as CSV, Markdown and LaTeX."""
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from hfprune import layout
-from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, primary_metric, with_averages
-from hfprune.analysis.claims import PER_ITEM, Claim, Paper, Side
-from hfprune.analysis.collect import RESULTS, read_collected
+from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, with_averages
+from hfprune.analysis.claims import PER_ITEM, Claim, Paper
+from hfprune.analysis.collect import CLAIMS
+from hfprune.analysis.evidence import Evidence, Measured
 from hfprune.analysis.statistics import (
     Estimate,
     NotComparableError,
     Outcomes,
+    by_seed,
     contrast,
     mcnemar,
     paired_bootstrap,
     ratio,
 )
+from hfprune.analysis.style import metric_label
 from hfprune.analysis.tables import MISSING, Table, latex, markdown, write_texts
 from hfprune.calibration import derive_seed
-from hfprune.errors import HfpruneError
 from hfprune.results import DENSE, Cell
 from hfprune.study import Study
 
@@ -36,7 +34,6 @@ REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_RUN = VERDICTS = (
     "not run",
 )
 PAPERS_MODEL, OTHER_MODEL = "paper's model", "other model"
-CLAIMS, BY_TASK = "claims", "claims_by_task"  # names of the files
 
 # Bare numbers that another run would repeat, so that one run is exact. Times are not among them.
 REPEATABLE = ("parameters", "parameter_ratio", "flops", "peak_memory_bytes")
@@ -65,6 +62,8 @@ class Row(NamedTuple):
     verdict: str = NOT_RUN
     anomalies: str = ""
     note: str = ""
+    sentence: str = ""
+    where: str = ""
 
 
 class TaskRow(NamedTuple):
@@ -84,14 +83,6 @@ class TaskRow(NamedTuple):
     p_value: float
 
 
-class _Measured(NamedTuple):
-    """What stands for a side: which method, how a reader would call the cell, and what was measured on it."""
-
-    method: str
-    name: str
-    data: Any
-
-
 def verdict(estimate: Estimate, relation: str, than: float) -> str:
     """Return whether the interval lies wholly on the claimed side of `than`, wholly on the other, or neither."""
     low, high = estimate.low - than, estimate.high - than
@@ -100,91 +91,6 @@ def verdict(estimate: Estimate, relation: str, than: float) -> str:
     if low > 0:
         return REPRODUCED
     return CONTRADICTED if high < 0 else INCONCLUSIVE
-
-
-class Evidence:
-    """What a study measured, by cell."""
-
-    def __init__(self, study: Study, name: str, folder: Path) -> None:
-        self.cells = [*layout.cells(name, study)]
-        self.measured_tasks = study.measures.zeroshot.tasks if study.measures.zeroshot else []
-        self.tidy = read_collected(folder / RESULTS)
-        self._folder = folder
-        self._read_items = functools.cache(_read_items)
-
-    @property
-    def models(self) -> list[str]:
-        """The models of the study."""
-        return [*dict.fromkeys(cell.model for cell in self.cells)]
-
-    def of_side(
-        self, side: Side, model: str, ratio: float | None, read: Callable[[list[Cell]], Any]
-    ) -> _Measured:
-        """Return the first alternative of a side that `read`, given its cells of all seeds, finds measured.
-
-        Raises:
-            NotComparableError: none was measured; says which were looked for.
-        """
-        reasons = []
-        for method, at, recovery in side.alternatives(ratio):
-            name = method + ("" if at is None else f" {100 * at:.3g}%, {recovery}")
-            cells = [
-                cell
-                for cell in self.cells
-                if (cell.model, cell.method) == (model, method)
-                and (at is None or (cell.ratio, cell.recovery) == (at, recovery))
-            ]
-            if not cells:
-                reasons.append(f"{name} is not in the study")
-                continue
-            try:
-                return _Measured(method, name, read(cells))
-            except NotComparableError as reason:
-                reasons.append(f"{name}: {reason}")
-        raise NotComparableError("; ".join(dict.fromkeys(reasons)))
-
-    def outcomes(self, cells: list[Cell], measure: str, metric: str, tasks: list[str]) -> Outcomes:
-        """Return the outcomes per item of those seeds of a cell that have all tasks (zero-shot only) measured."""
-        found = {}
-        for cell in cells:
-            folder = self._folder / layout.fill(layout.CELL, cell)
-            files = {task: folder / f"zeroshot/{task}.parquet" for task in tasks} or {
-                measure: folder / f"{measure}.parquet"
-            }
-            # The JSON says that a result is there.
-            missing = [key for key, file in files.items() if not file.with_suffix(".json").exists()]
-            if not missing:
-                wanted = None if tasks else metric
-                found[cell.seed] = {key: self._read_items(file, wanted) for key, file in files.items()}
-        if not found:
-            raise NotComparableError(f"{', '.join(missing)} not measured")
-        return found
-
-    def numbers(self, cells: list[Cell], ratio: float | None, measure: str, metric: str) -> pd.DataFrame:
-        """Return `value` and `stderr` of a bare number, one row per seed."""
-        rows = self.tidy[(self.tidy["measure"] == measure) & (self.tidy["metric"] == metric)]
-        first = cells[0]
-        rows = rows[(rows["model"] == first.model) & (rows["method"] == first.method)]
-        if ratio is None:
-            rows = rows[rows["ratio"].isna()]
-        else:
-            rows = rows[(rows["ratio"] == first.ratio) & (rows["recovery"] == first.recovery)]
-        if rows.empty:
-            raise NotComparableError(f"{measure}, {metric} not measured")
-        return rows.drop_duplicates("seed").set_index("seed")[["value", "stderr"]]
-
-
-def _read_items(path: Path, metric: str | None) -> pd.Series:
-    """Return a metric, by default the primary one, by item."""
-    try:
-        columns = pq.read_schema(path).names
-        chosen = metric or primary_metric(columns)
-        if chosen not in columns:
-            raise NotComparableError(f"has no {chosen}")
-        return pd.read_parquet(path, columns=["item", chosen]).set_index("item")[chosen].sort_index()
-    except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise HfpruneError(f"{path}: cannot read it ({reason}); delete it and measure again") from error
 
 
 def evaluate(paper: Paper, study: Study, name: str, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -217,22 +123,25 @@ def evaluate(paper: Paper, study: Study, name: str, folder: Path) -> tuple[pd.Da
 
 
 def _places(paper: Paper, claim: Claim, evidence: Evidence) -> list[tuple[str, float | None]]:
-    """Return model and ratio of every row of a claim: what the study has, and what the paper publishes.
+    """Return model and ratio of every row of a claim: those of the study, then what else the paper publishes.
 
-    A model of the paper that the study lacks goes by the name it has in the paper.
+    A model of the study that has none of the claim's ratios is listed with all of them, and a model of the paper
+    that the study lacks goes by its name in the paper.
     """
-    own = {model: paper.models.get(model) for model in evidence.models}
-    lacking = [model for model in paper.of(claim)["model"].unique() if model not in own.values()]
-    in_study = {(cell.model, cell.ratio) for cell in evidence.cells}
-    places = [
-        (model, at)
-        for model, published in [*own.items(), *zip(lacking, lacking, strict=True)]
-        for at in claim.ratios
-        if (model, at) in in_study
-        or (model in own and at is None)
-        or (published and paper.effect(claim, published, at, claim.metric))
-    ]
-    return places or [(model, at) for model in own for at in claim.ratios]
+    in_study = {(cell.model, cell.ratio) for cell in evidence.cells} | {
+        (model, None) for model in evidence.models
+    }
+    places = []
+    for model in evidence.models:
+        there = [at for at in claim.ratios if (model, at) in in_study]
+        places += [(model, at) for at in there or claim.ratios]
+    own = {paper.models.get(model): model for model in evidence.models}
+    for printed_name in paper.of(claim)["model"].unique():
+        for at in claim.ratios:
+            place = own.get(printed_name, printed_name), at
+            if place not in places and paper.effect(claim, printed_name, at, claim.metric):
+                places.append(place)
+    return places
 
 
 def _metrics(paper: Paper, claim: Claim, evidence: Evidence) -> list[str]:
@@ -247,11 +156,12 @@ def _evaluate(
     printed_name = paper.models.get(model, model)
     kind = PAPERS_MODEL if printed_name in set(paper.of(claim)["model"]) else OTHER_MODEL
     row = Row(claim.id, model, kind, at, metric, relation=claim.relation, than=claim.threshold)
+    row = row._replace(unit=_unit(claim), sentence=claim.sentence, where=claim.where)
     anomalies = set(claim.anomalies)
     if printed := paper.effect(claim, printed_name, at, metric):
         anomalies |= printed.anomalies
         row = row._replace(published=printed.effect, confidence=printed.confidence)
-    row = row._replace(anomalies=", ".join(sorted(anomalies)), unit=_unit(claim))
+    row = row._replace(anomalies=", ".join(sorted(anomalies)))
     if model not in evidence.models:
         return row._replace(note="the model is not in the study"), []
     try:
@@ -280,12 +190,12 @@ def _evaluate(
 def _unit(claim: Claim) -> str:
     if claim.measure not in PER_ITEM:
         return "ratio"
-    return "points" if claim.measure == "zeroshot" else "difference"
+    return "points" if claim.measure == "zeroshot" else metric_label(claim.metric)
 
 
 def _compare_items(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
-) -> tuple[_Measured, _Measured, Estimate, list[str]]:
+) -> tuple[Measured, Measured, Estimate, list[str]]:
     tasks, notes = [], []
     if claim.measure == "zeroshot":
         papers = set(paper.tasks(claim)) - (paper.crows if metric == AVERAGE_WITHOUT_CROWS else set())
@@ -311,7 +221,7 @@ def _compare_items(
 
 def _compare_numbers(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
-) -> tuple[_Measured, _Measured, Estimate, list[str]]:
+) -> tuple[Measured, Measured, Estimate, list[str]]:
     def read(cells: list[Cell]) -> pd.DataFrame:
         return evidence.numbers(cells, at, claim.measure, metric)
 
@@ -323,26 +233,26 @@ def _compare_numbers(
 
 def _by_task(row: Row, left: Outcomes, right: Outcomes) -> Iterator[TaskRow]:
     """Yield the comparison of each task and seed; McNemar's test only where outcomes are right or wrong."""
-    for seed in sorted({*left, *right}):
-        pair = [side.get(seed) or (next(iter(side.values())) if len(side) == 1 else None) for side in (left, right)]
-        if pair[0] is None or pair[1] is None:
-            continue
-        for task, ours in pair[0].items():
-            a, b = ours.to_numpy(float), pair[1][task].to_numpy(float)
-            binary = np.isin([a, b], (0, 1)).all()
-            test = mcnemar(a, b) if binary else (None, None, np.nan)
-            head = row.claim, row.model, row.ratio, row.left, row.right
+    head = row.claim, row.model, row.ratio, row.left, row.right
+    for seed, (ours, theirs) in by_seed([left, right]).items():
+        for task in ours:
+            a, b = ours[task].to_numpy(float), theirs[task].to_numpy(float)
+            test = mcnemar(a, b) if np.isin([a, b], (0, 1)).all() else (None, None, np.nan)
             yield TaskRow(*head, seed, task, len(a), 100 * (a.mean() - b.mean()), *test)
 
 
 def _dense_note(paper: Paper, evidence: Evidence, model: str) -> str:
     """Say where our dense model's average is off the published one by more than its standard error."""
-    published = paper.numbers[(paper.numbers["model"] == paper.models.get(model)) & (paper.numbers["method"] == DENSE)]
+    published = paper.numbers[
+        (paper.numbers["model"] == paper.models.get(model)) & (paper.numbers["method"] == DENSE)
+    ]
     averages = published[published["task"] == AVERAGE]
     if averages.empty:
         return ""
     printed = averages.iloc[0]
-    scores = paper.numbers.loc[(paper.numbers["method"] == DENSE) & (paper.numbers["table"].isin([1, 3])), "task"]
+    scores = paper.numbers.loc[
+        (paper.numbers["method"] == DENSE) & (paper.numbers["table"].isin([1, 3])), "task"
+    ]
     tasks = sorted(set(scores) - {"", AVERAGE})
     tidy = evidence.tidy[evidence.tidy["model"].eq(model) & evidence.tidy["task"].isin(tasks)]
     tidy = tidy[(tidy["method"] == DENSE) & (tidy["recovery"] == "none")]
@@ -370,15 +280,19 @@ def write_claims(paper: Paper, study: Study, name: str, folder: Path, out: Path)
         HfpruneError: as `evaluate`.
     """
     rows, by_task = evaluate(paper, study, name, folder)
-    tables = [_summary(paper, rows), *(_table(claim, rows[rows["claim"] == claim.id]) for claim in paper.claims)]
-    labels = [CLAIMS, *(f"{CLAIMS}-{claim.id}" for claim in paper.claims)]
+    tables = [
+        _summary(paper, rows),
+        *(_table(claim, rows[rows["claim"] == claim.id]) for claim in paper.claims),
+    ]
+    name = CLAIMS.removesuffix(".csv")
+    labels = [name, *(f"{name}-{claim.id}" for claim in paper.claims)]
     texts = {
         "csv": _csv(rows),
         "md": "\n\n".join(map(markdown, tables)),
         "tex": "\n".join(latex(table, label) for table, label in zip(tables, labels, strict=True)),
     }
-    write_texts(out, BY_TASK, {"csv": _csv(by_task)})
-    write_texts(out, CLAIMS, texts)
+    write_texts(out, f"{name}_by_task", {"csv": _csv(by_task)})
+    write_texts(out, name, texts)
     return rows
 
 
@@ -398,12 +312,14 @@ def _summary(paper: Paper, rows: pd.DataFrame) -> Table:
         "inconclusive: on both. Published effects stand beside ours and enter no verdict."
     ]
     groups = pd.Series(0, shown.index)
-    return Table("The paper's claims: number of comparisons by verdict.", counts.reset_index(), shown, groups, notes)
+    return Table(
+        "The paper's claims: number of comparisons by verdict.", counts.reset_index(), shown, groups, notes
+    )
 
 
 def _table(claim: Claim, rows: pd.DataFrame) -> Table:
     """Return all comparisons of one claim."""
-    digits = {"points": 2, "difference": 4, "ratio": 2}[_unit(claim)]
+    digits = 4 if claim.measure in ("fidelity", "perplexity") else 2
     shown = rows[["model", "kind"]].rename(columns=str.capitalize)
     if rows["ratio"].notna().any():
         shown["Ratio"] = [f"{100 * at:.3g}%" for at in rows["ratio"]]
@@ -421,7 +337,9 @@ def _table(claim: Claim, rows: pd.DataFrame) -> Table:
     ]
     shown["Seeds"] = [str(count) if count else MISSING for count in rows["seeds"]]
     shown["Verdict"], shown["Note"] = rows["verdict"], rows["note"]
-    return Table(f"{claim.sentence} ({claim.where})", rows, shown, pd.Series(0, rows.index), _notes(claim, rows))
+    return Table(
+        f"{claim.sentence} ({claim.where})", rows, shown, pd.Series(0, rows.index), _notes(claim, rows)
+    )
 
 
 def _number(value: float, digits: int) -> str:
@@ -431,12 +349,11 @@ def _number(value: float, digits: int) -> str:
 def _notes(claim: Claim, rows: pd.DataFrame) -> list[str]:
     """Say what the effect is, when the claim holds, and what the interval is over."""
     left, right = (" or ".join(side.methods) for side in (claim.left, claim.right))
-    effect = f"{left} - {right}, {claim.metric}" + {"points": " (points)"}.get(_unit(claim), "")
-    if claim.measure not in PER_ITEM:
-        effect = f"{left} / {right}, {claim.metric}"
+    effect = f"{left} {'-' if claim.measure in PER_ITEM else '/'} {right}, {claim.metric}"
     if claim.beyond is not None:
         effect += f", less the same at {100 * claim.beyond:.3g} %"
-    notes = [f"Effect: {effect}; the claim holds {'above' if claim.relation == 'higher' else 'below'} {claim.threshold:g}."]
+    side = "above" if claim.relation == "higher" else "below"
+    notes = [f"Effect: {effect}; the claim holds {side} {claim.threshold:g}."]
     run = rows[rows["verdict"] != NOT_RUN]
     if claim.measure in PER_ITEM and len(run):
         several = "and seeds" if (run["seeds"] > 1).any() else "of one seed"
