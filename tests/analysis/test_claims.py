@@ -1,7 +1,6 @@
 """Claims: what the paper publishes, what a study says to it, and what users get wrong."""
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from hfprune.analysis.claims import Claim, Paper
 from hfprune.analysis.figures import Collected, claims
 from hfprune.analysis.statistics import Estimate
 from hfprune.analysis.verdicts import NOT_RUN, VERDICTS, evaluate, verdict, write_claims
+from hfprune.cli import main
 from hfprune.errors import HfpruneError
 from hfprune.results import DENSE, Value
 
@@ -186,12 +186,12 @@ def test_seeds_are_averaged_and_resampled(paper: Paper, study: Study) -> None:
 
 def test_crows_gets_an_average_without_it(paper: Paper, study: Study) -> None:
     study.tasks = {"boolq": 0.6, "crows_pairs_english": 0.6}
-    for method, (boolq, crows) in {"entropy": (60, 40), "cross_entropy": (50, 60)}.items():
+    for method, (boolq, crows) in {"entropy": (60, 30), "cross_entropy": (50, 60)}.items():
         study.outcomes(method, 0.2, "zeroshot/boolq", [1] * boolq + [0] * (100 - boolq))
         outcomes = [1] * crows + [0] * (100 - crows)
         study.outcomes(method, 0.2, "zeroshot/crows_pairs_english", outcomes, metric="pct_stereotype")
     rows = judge(paper, study).set_index("metric")
-    assert rows["effect"].to_dict() == pytest.approx({"average": -5, "average without CrowS": 10})
+    assert rows["effect"].to_dict() == pytest.approx({"average": -10, "average without CrowS": 10})
     assert rows["verdict"].to_dict() == {"average": "contradicted", "average without CrowS": "reproduced"}
 
 
@@ -336,9 +336,6 @@ def test_forest_plot_draws_ours_and_the_published(paper: Paper, study: Study) ->
     answer(study, "cross_entropy", 50, 60)
     write_claims(paper, study.config(), "test", study.collect(), study.folder)
     figure = claims(Collected.read(study.folder))
-    (ax,) = [ax for ax in figure.axes if "than cross-entropy" in ax.get_title(loc="left").replace("\n", " ")][
-        :1
-    ]
     axes = {ax.get_title(loc="left").replace("\n", " "): ax for ax in figure.axes}
     ax = axes["Without recovery, entropy is a more accurate criterion than cross-entropy."]
     points = {
@@ -350,16 +347,16 @@ def test_forest_plot_draws_ours_and_the_published(paper: Paper, study: Study) ->
     assert set(style.VERDICTS) == set(VERDICTS) - {NOT_RUN}
 
 
-def test_command_line(study: Study, tmp_path: Path) -> None:
+def test_command_line(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     answer(study, "entropy", 70, 70)
     answer(study, "cross_entropy", 50, 60)
     study.collect()
     file = tmp_path / "test.yaml"
     file.write_text(yaml.safe_dump(study.config().model_dump(mode="json")))
     flags = ["--study", str(file), "--results", str(study.folder), "--claims", str(PAPER / "claims.yaml")]
-    command = [sys.executable, "-m", "hfprune", "claims", *flags]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "claims: 1 reproduced, 0 contradicted, 0 inconclusive, " in run.stderr
+    monkeypatch.setattr(sys, "argv", ["hfprune", "claims", *flags])
+    main()
+    assert "claims: 1 reproduced, 0 contradicted, 0 inconclusive, " in capsys.readouterr().err
     assert pd.read_csv(study.folder / "claims.csv")["verdict"].value_counts()["reproduced"] == 1
 
 
