@@ -54,6 +54,11 @@ class Claim(Strict):
     )
     measure: Literal["zeroshot", "fidelity", "perplexity", "cost", "latency", "size"]
     metric: str
+    measured_as: str | None = Field(
+        default=None,
+        description="the metric that is left / right by itself, of a pruned side that was timed in turns with the "
+        "dense one; null: compare the metric of both sides",
+    )
     published: str | None = Field(default=None, description="its name in the published tables, if another")
     left: Side
     right: Side
@@ -70,6 +75,8 @@ class Claim(Strict):
             raise ValueError(f"the metric of zeroshot is {AVERAGE!r}, not {self.metric!r}")
         if self.beyond is not None and self.measure not in PER_ITEM:
             raise ValueError(f"beyond needs a measure with outcomes per item: {', '.join(PER_ITEM)}")
+        if self.measured_as is not None and [DENSE] not in (self.left.methods, self.right.methods):
+            raise ValueError(f"measured_as needs {DENSE!r} as one side")
         return self
 
     @property

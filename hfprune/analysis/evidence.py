@@ -100,13 +100,14 @@ class Evidence:
 
 
 def _read_items(path: Path, metric: str | None) -> pd.Series:
-    """Return a metric, by default the primary one, by item."""
+    """Return a metric, by default the primary one, by item, or by document and item where items have one."""
     try:
         columns = pq.read_schema(path).names
         chosen = metric or primary_metric(columns)
         if chosen not in columns:
             raise NotComparableError(f"has no {chosen}")
-        return pd.read_parquet(path, columns=["item", chosen]).set_index("item")[chosen].sort_index()
+        index = [name for name in ("document", "item") if name in columns]
+        return pd.read_parquet(path, columns=[*index, chosen]).set_index(index)[chosen].sort_index()
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise HfpruneError(f"{path}: cannot read it ({reason}); delete it and measure again") from error

@@ -81,16 +81,20 @@ def contrast(terms: Sequence[tuple[float, Outcomes]]) -> dict[str, np.ndarray]:
     }
 
 
-def paired_bootstrap(contrasts: Mapping[str, np.ndarray], seed: int) -> Estimate:
+def paired_bootstrap(
+    contrasts: Mapping[str, np.ndarray], seed: int, documents: Mapping[str, np.ndarray] | None = None
+) -> Estimate:
     """Estimate the mean over tasks of the mean contrast, with a percentile bootstrap interval.
 
     Items are drawn within their task, tasks independently of each other, and an item brings the outcomes of both
-    sides, and of all seeds, with it. Where there are several seeds, they are drawn too, the same ones for every
-    task. Two or three seeds tell little of how much seeds matter, and the interval is then rather too narrow.
+    sides, and of all seeds, with it. Blocks of one document are drawn together. Where there are several seeds,
+    they are drawn too, the same ones for every task. Two or three seeds tell little of how much seeds matter, and
+    the interval is then rather too narrow.
 
     Args:
         contrasts: task → array [seeds, items], as from `contrast`; all tasks have the same seeds.
         seed: of the random draws, see `hfprune.calibration.derive_seed`.
+        documents: task → the document of each item [items]; by default each item stands for itself.
 
     Raises:
         ValueError: there is no task, a task has no item, or an outcome is not finite.
@@ -101,27 +105,38 @@ def paired_bootstrap(contrasts: Mapping[str, np.ndarray], seed: int) -> Estimate
     rng = np.random.default_rng(seed)
     seeds = len(arrays[0])
     drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
-    means = np.mean([_resampled_means(array, drawn_seeds, rng) for array in arrays], axis=0)
+    units = {task: _units(array, (documents or {}).get(task)) for task, array in contrasts.items()}
+    means = np.mean([_resampled_means(unit, drawn_seeds, rng) for unit in units.values()], axis=0)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    if min(array.shape[1] for array in arrays) < 2:  # one item says nothing about how much items differ
+    if min(unit.shape[1] for unit in units.values()) < 2:  # one says nothing about how much they differ
         low = high = np.nan
     value = float(np.mean([array.mean() for array in arrays]))
     return Estimate(value, float(low), float(high), sum(array.shape[1] for array in arrays), seeds)
 
 
-def _resampled_means(outcomes: np.ndarray, drawn_seeds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _units(outcomes: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
+    """Return what is drawn together [seeds + 1, units]: the sum of its outcomes, and in the last row how many."""
+    sizes = np.ones((1, outcomes.shape[1]))
+    rows = np.concatenate([outcomes, sizes])
+    if documents is None:
+        return rows
+    codes = np.unique(documents, return_inverse=True)[1]
+    return np.stack([np.bincount(codes, row) for row in rows])
+
+
+def _resampled_means(units: np.ndarray, drawn_seeds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the mean of each resample of a task [resamples].
 
-    Items with equal outcomes are interchangeable, so not items are drawn but how often each distinct outcome
-    comes, which is the same distribution and, with outcomes of 0 and 1, a hundred times faster.
+    Equal units are interchangeable, so not units are drawn but how often each distinct one comes, which is the
+    same distribution and, with outcomes of 0 and 1, a hundred times faster.
     """
-    distinct, counts = np.unique(outcomes, axis=1, return_counts=True)
-    n = outcomes.shape[1]
+    distinct, counts = np.unique(units, axis=1, return_counts=True)
     means = np.empty(len(drawn_seeds))
     for start in range(0, len(means), _CHUNK):
         part = slice(start, start + _CHUNK)
-        drawn = rng.multinomial(n, counts / n, len(means[part])) / n
-        means[part] = ((drawn @ distinct.T) * drawn_seeds[part]).sum(axis=1)
+        drawn = rng.multinomial(counts.sum(), counts / counts.sum(), len(means[part]))
+        sums = ((drawn @ distinct[:-1].T) * drawn_seeds[part]).sum(axis=1)
+        means[part] = sums / (drawn @ distinct[-1])
     return means
 
 

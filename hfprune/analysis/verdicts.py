@@ -216,17 +216,32 @@ def _compare_items(
     seed = derive_seed(0, "claims", claim.id, model, at, metric)
     scale = 100.0 if claim.measure == "zeroshot" else 1.0
     differences = contrast([(scale * weight, side.data) for weight, side in sides])
-    return sides[0][1], sides[1][1], paired_bootstrap(differences, seed), notes
+    outcomes = next(iter(sides[0][1].data.values()))
+    documents = {
+        task: items.index.get_level_values("document")
+        for task, items in outcomes.items()
+        if "document" in items.index.names
+    }
+    return sides[0][1], sides[1][1], paired_bootstrap(differences, seed, documents), notes
 
 
 def _compare_numbers(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
 ) -> tuple[Measured, Measured, Estimate, list[str]]:
     def read(cells: list[Cell]) -> pd.DataFrame:
-        return evidence.numbers(cells, at, claim.measure, metric)
+        if claim.measured_as is None:
+            return evidence.numbers(cells, at, claim.measure, metric)
+        # Such a number stands for both sides, and the dense one has nothing to add.
+        return (
+            one if cells[0].method == DENSE else evidence.numbers(cells, at, claim.measure, claim.measured_as)
+        )
 
+    one = pd.DataFrame({"value": [1.0], "stderr": [0.0]})
     left, right = (evidence.of_side(side, model, at, read) for side in (claim.left, claim.right))
-    estimate = ratio(left.data, right.data, metric in REPEATABLE)
+    pair = left.data, right.data
+    if claim.measured_as is not None:
+        pair = next(side.data for side in (left, right) if side.method != DENSE), one
+    estimate = ratio(*pair, metric in REPEATABLE)
     notes = ["measured once, so there is no interval"] if np.isnan(estimate.low) else []
     return left, right, estimate, notes
 

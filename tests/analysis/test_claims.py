@@ -217,6 +217,29 @@ def test_times_with_errors_and_sizes_without_get_a_verdict(paper: Paper, study: 
     assert row.verdict == "contradicted"
 
 
+def test_times_taken_in_turns_with_the_dense_model_are_taken_as_they_are(paper: Paper, study: Study) -> None:
+    speedup = Value("prefill_speedup", 1.25, 0.01, 9)
+    study.result("entropy", 0.2, "latency", "", Value("prefill_seconds", 1.0, 0.1, 9), speedup)
+    study.result(DENSE, 0.0, "latency", "", Value("prefill_seconds", 2.0, 0.1, 9))
+    (claim,) = [c for c in paper.claims if c.id == "faster-prefill"]
+    (row,) = judge(paper, study, **claim.model_dump(exclude={"ratios"})).itertuples()
+    assert (row.effect, row.verdict, row.left) == (pytest.approx(1.25), "reproduced", "dense 0%, none")
+    assert row.high / row.effect == pytest.approx(np.exp(1.959964 * 0.01 / 1.25))
+
+
+def test_blocks_of_one_document_are_drawn_together(paper: Paper, study: Study) -> None:
+    for method, shift in {"entropy": 0.0, "cross_entropy": 0.1}.items():
+        distances = np.linspace(0.2, 0.5, 30) + shift * np.tile([0, 2], 15)
+        path = study.outcomes(method, 0.2, "fidelity", distances, metric="js_distance").with_suffix(
+            ".parquet"
+        )
+        items = pd.read_parquet(path)
+        items.assign(document=items["item"] // 2).to_parquet(path)
+    (row,) = judge(paper, study, **JS).itertuples()
+    # The two blocks of each document differ by 0 and 0.2, so that all documents are alike.
+    assert (row.effect, row.low, row.high) == (pytest.approx(-0.1),) * 3
+
+
 # --- not run ---------------------------------------------------------------------------------------------
 
 
@@ -376,6 +399,7 @@ def put(**changes) -> Callable[[dict], dict]:
         (put(left={"methods": []}), "claims.0.left.methods: "),
         (put(metric="acc"), "claims.0: the metric of zeroshot is 'average', not 'acc'"),
         (put(measure="cost", metric="seconds", beyond=0.2), "claims.0: beyond needs a measure with outcomes"),
+        (put(measured_as="speedup"), "claims.0: measured_as needs 'dense' as one side"),
         (put(anomalies=["A99"]), "claims.0.anomalies: unknown 'A99'"),
         (put(id="above-dense"), "claims.1.id: 'above-dense' occurs twice"),
         (

@@ -82,6 +82,20 @@ def test_one_item_has_no_interval() -> None:
     assert estimate.value == 1 and np.isnan([estimate.low, estimate.high]).all()
 
 
+def test_copies_within_a_document_add_nothing() -> None:
+    data = np.random.default_rng(6).normal(size=(2, 20))
+    alone = paired_bootstrap({"a": data}, seed=0)
+    copies = paired_bootstrap({"a": np.repeat(data, 3, axis=1)}, 0, {"a": np.repeat(np.arange(20), 3)})
+    assert (copies.value, copies.low, copies.high) == pytest.approx((alone.value, alone.low, alone.high))
+    assert (copies.n, alone.n) == (60, 20)
+
+
+def test_long_documents_weigh_more() -> None:
+    """Means are over blocks: of a document with three ones and one with a single zero, 3/4 are ones."""
+    found = paired_bootstrap({"a": np.array([[1.0, 1, 1, 0]])}, 0, {"a": np.array([5, 5, 5, 9])})
+    assert (found.value, found.low, found.high) == (0.75, 0, 1)
+
+
 @pytest.mark.parametrize("bad", [{}, {"a": np.empty((1, 0))}, {"a": np.array([[np.nan, 1]])}])
 def test_nothing_to_resample_is_refused(bad) -> None:
     with pytest.raises(ValueError, match="at least one"):
