@@ -229,12 +229,9 @@ def _compare_numbers(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
 ) -> tuple[Measured, Measured, Estimate, list[str]]:
     def read(cells: list[Cell]) -> pd.DataFrame:
-        if claim.measured_as is None:
-            return evidence.numbers(cells, at, claim.measure, metric)
-        # Such a number stands for both sides, and the dense one has nothing to add.
-        return (
-            one if cells[0].method == DENSE else evidence.numbers(cells, at, claim.measure, claim.measured_as)
-        )
+        if claim.measured_as and cells[0].method == DENSE:
+            return one  # the other side's number is a ratio to this one already
+        return evidence.numbers(cells, at, claim.measure, claim.measured_as or metric)
 
     one = pd.DataFrame({"value": [1.0], "stderr": [0.0]})
     left, right = (evidence.of_side(side, model, at, read) for side in (claim.left, claim.right))
@@ -324,7 +321,8 @@ def _summary(paper: Paper, rows: pd.DataFrame) -> Table:
     shown["Claim"] = [claim.sentence for claim in paper.claims]
     notes = [
         "Reproduced: the whole 95 % interval of our effect is on the claimed side; contradicted: on the other; "
-        "inconclusive: on both. Published effects stand beside ours and enter no verdict."
+        "inconclusive: on both, or there is none. Published effects stand beside ours and enter no verdict. "
+        "Each comparison stands by itself: of a hundred without any effect, five intervals would miss it."
     ]
     groups = pd.Series(0, shown.index)
     return Table(
@@ -350,7 +348,8 @@ def _table(claim: Claim, rows: pd.DataFrame) -> Table:
         _number(value, digits) + (f" ({mark})" if mark else "")
         for value, mark in zip(rows["published"], marks, strict=True)
     ]
-    shown["Seeds"] = [str(count) if count else MISSING for count in rows["seeds"]]
+    for name, heading in {"n": "Items", "seeds": "Seeds"}.items():
+        shown[heading] = [f"{count:,}" if count else MISSING for count in rows[name]]
     shown["Verdict"], shown["Note"] = rows["verdict"], rows["note"]
     return Table(
         f"{claim.sentence} ({claim.where})", rows, shown, pd.Series(0, rows.index), _notes(claim, rows)
@@ -371,8 +370,8 @@ def _notes(claim: Claim, rows: pd.DataFrame) -> list[str]:
     notes = [f"Effect: {effect}; the claim holds {side} {claim.threshold:g}."]
     run = rows[rows["verdict"] != NOT_RUN]
     if claim.measure in PER_ITEM and len(run):
-        several = "and seeds" if (run["seeds"] > 1).any() else "of one seed"
-        notes.append(f"Interval: paired bootstrap over {run['n'].min():,} items {several}.")
+        several = "and seeds" if (run["seeds"] > 1).any() else "alone, as there is one seed"
+        notes.append(f"Interval: paired bootstrap over items {several}.")
     anomalies = sorted({id_ for ids in rows["anomalies"] for id_ in ids.split(", ") if id_})
     if anomalies:
         notes.append(f"Known anomalies: {', '.join(anomalies)}.")
