@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_export,
         _add_collect,
         _add_tables,
+        _add_claims,
         _add_figures,
         _add_audit,
         _add_schema,
@@ -603,7 +604,7 @@ def _export(arguments: argparse.Namespace) -> None:
     export(_load(arguments), arguments.model, arguments.out)
 
 
-# --- collect, tables, figures, audit, schema ------------------------------------------------------------------
+# --- collect, tables, claims, figures, audit, schema -----------------------------------------------------
 
 
 def _add_collect(commands: Any) -> None:
@@ -651,6 +652,34 @@ def _tables(arguments: argparse.Namespace) -> None:
     from hfprune.analysis.tables import write_tables
 
     write_tables(arguments.results / "results.parquet", arguments.out or arguments.results / "tables")
+
+
+def _add_claims(commands: Any) -> None:
+    example = "hfprune claims --study config/studies/demo.yaml --results results/demo"
+    parser = _command(commands, _claims, example)
+    parser.add_argument("--study", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True, help="the study's results folder, collected")
+    parser.add_argument(
+        "--claims",
+        type=Path,
+        default=Path("paper/claims.yaml"),
+        help="beside the published tables; %(default)s",
+    )
+    parser.add_argument("--out", type=Path, help="folder (the results folder)")
+
+
+def _claims(arguments: argparse.Namespace) -> None:
+    """Give a verdict on each claim of the paper, as CSV, Markdown and LaTeX."""
+    from hfprune.analysis.claims import Paper
+    from hfprune.analysis.verdicts import VERDICTS, write_claims
+    from hfprune.layout import study_name
+    from hfprune.study import Study, load
+
+    study, paper = load(Study, arguments.study), Paper.read(arguments.claims)
+    name, out = study_name(arguments.study), arguments.out or arguments.results
+    found = write_claims(paper, study, name, arguments.results, out)["verdict"].value_counts()
+    counts = ", ".join(f"{found.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
+    print(f"claims: {counts}; see {out / 'claims.md'}", file=sys.stderr)
 
 
 def _add_figures(commands: Any) -> None:

@@ -85,7 +85,7 @@ def make_project(folder: Path) -> None:
     """Lay out a project: this repository's workflow, with a smoke study over local assets."""
     for name in ("Snakefile", "environment.yml"):
         shutil.copy(ROOT / name, folder / name)
-    for name in ("workflow", "profiles"):
+    for name in ("workflow", "profiles", "paper"):
         shutil.copytree(ROOT / name, folder / name)
     (folder / "config/studies").mkdir(parents=True)
     (folder / "data").mkdir()

@@ -74,7 +74,7 @@ def audit(folder: Path) -> pd.DataFrame:
     Raises:
         HfpruneError: a file or a column is missing, or has what does not belong there.
     """
-    known = _read_anomalies(folder / ANOMALIES)
+    known = read_anomalies(folder / ANOMALIES)
     findings = find(read_tables(folder))
     findings["anomaly"] = [_anomaly(finding, known) for finding in findings.itertuples()]
     return findings[COLUMNS]
@@ -103,6 +103,21 @@ def read_tables(folder: Path) -> pd.DataFrame:
         HfpruneError: a file or a column is missing, a number is none, or a cell occurs twice.
     """
     return pd.concat([_read_table(folder / "tables" / name) for name in TABLES], ignore_index=True)
+
+
+def read_anomalies(path: Path) -> pd.DataFrame:
+    """Return `anomalies.csv`, one row each; `finding` and `where` become lists.
+
+    Raises:
+        HfpruneError: the file or a column is missing, or a finding is of no known kind.
+    """
+    known = _read(path, ["id", "table", "finding", "where"])
+    for column in ("finding", "where"):
+        known[column] = known[column].str.split("; ")
+    unknown = set(known["finding"].explode()) - {"", *CHECKS}
+    if unknown:
+        raise HfpruneError(f"{path}: column finding: {min(unknown)!r} is none of {', '.join(CHECKS)}")
+    return known
 
 
 def find(rows: pd.DataFrame) -> pd.DataFrame:
@@ -309,16 +324,6 @@ def _read_table(path: Path) -> pd.DataFrame:
             f"{path}: column {cell['column']}, line {_line(repeated)}: repeats that of {_name_of(cell)}"
         )
     return rows.dropna(subset="value")
-
-
-def _read_anomalies(path: Path) -> pd.DataFrame:
-    known = _read(path, ["id", "table", "finding", "where"])
-    for column in ("finding", "where"):
-        known[column] = known[column].str.split("; ")
-    unknown = set(known["finding"].explode()) - {"", *CHECKS}
-    if unknown:
-        raise HfpruneError(f"{path}: column finding: {min(unknown)!r} is none of {', '.join(CHECKS)}")
-    return known
 
 
 def _anomaly(finding: Any, known: pd.DataFrame) -> str:

@@ -75,24 +75,22 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The rows without `seed`; `value` is the mean, `sd` the standard deviation over seeds (missing for a single
-        seed), `stderr` that over items (missing for several seeds), `seeds` and `n` are counts.
+        seed), `stderr` the standard error over items of one seed, on average, `seeds` and `n` are counts.
     """
     by = [column for column in rows.columns if column not in ("seed", "value", "stderr", "n")]
-    summary = rows.groupby(by, as_index=False, dropna=False).agg(
+    return rows.groupby(by, as_index=False, dropna=False).agg(
         value=("value", "mean"),
         sd=("value", "std"),
-        stderr=("stderr", "first"),
+        stderr=("stderr", "mean"),
         seeds=("seed", "nunique"),
         n=("n", "max"),
     )
-    summary["stderr"] = summary["stderr"].where(summary["seeds"] == 1)
-    return summary
 
 
 def spread(summary: pd.DataFrame) -> str:
     """Return what ± means for these rows of `over_seeds`: `sd` if any has several seeds, else `stderr`.
 
-    One table must not mix the two: they differ in size and in meaning.
+    One sign must not stand for both: they differ in size and in meaning.
     """
     return "sd" if (summary["seeds"] > 1).any() else "stderr"
 

@@ -18,6 +18,7 @@ from hfprune.files import atomic_file
 from hfprune.results import Cell, Value, read_result
 
 RESULTS, OVERLAP, QUANTILES = "results.parquet", "overlap.csv", "score_quantiles.csv"
+CLAIMS = "claims.csv"  # made from these by `hfprune.analysis.verdicts`
 
 CELL = ["study", "model", "method", "ratio", "seed", "recovery"]
 KEY = [*CELL, "measure", "task", "metric"]

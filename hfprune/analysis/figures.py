@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,26 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from hfprune.analysis.averages import AVERAGE, half_width, over_seeds, primary_values, spread, with_averages
-from hfprune.analysis.collect import OVERLAP, QUANTILES, RESULTS, read_collected
-from hfprune.analysis.style import COLUMN_WIDTH, FULL_WIDTH, RC, Look, looks, metric_label, tasks_in_order
+from hfprune.analysis.averages import (
+    AVERAGE,
+    AVERAGE_WITHOUT_CROWS,
+    half_width,
+    over_seeds,
+    primary_values,
+    spread,
+    with_averages,
+)
+from hfprune.analysis.collect import CLAIMS, OVERLAP, QUANTILES, RESULTS, read_collected
+from hfprune.analysis.style import (
+    COLUMN_WIDTH,
+    FULL_WIDTH,
+    RC,
+    VERDICTS,
+    Look,
+    looks,
+    metric_label,
+    tasks_in_order,
+)
 from hfprune.files import atomic_file
 from hfprune.results import DENSE
 
@@ -28,16 +46,24 @@ _EDGE: dict[str, Any] = {
     "markeredgecolor": "white",
     "markeredgewidth": 0.4,
 }  # keeps markers apart where they touch
+# Published effects: one shape, the fainter the less they can be trusted.
+_PUBLISHED: dict[str, Any] = {"marker": "D", "linestyle": "", "color": BLACK}
+PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
+    "ok": ("Published", {"markersize": 3}),
+    "tentative": ("Published, tentative", {"markersize": 3, "fillstyle": "none"}),
+    "suspect": ("Published, suspect", {"markersize": 3, "fillstyle": "none", "alpha": 0.35}),
+}
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What the figures draw: the tables that `collect` wrote, and the look of every method in them."""
+    """What the figures draw: the tables that `collect` and `claims` wrote, and the look of every method."""
 
     results: pd.DataFrame
     overlap: pd.DataFrame
     quantiles: pd.DataFrame
     looks: dict[str, Look]
+    claims: pd.DataFrame
 
     @classmethod
     def read(cls, folder: Path) -> "Collected":
@@ -46,7 +72,9 @@ class Collected:
             read_collected(folder / name) for name in (RESULTS, OVERLAP, QUANTILES)
         )
         methods = {*results["method"], *overlap["method_a"], *overlap["method_b"], *quantiles["method"]}
-        return cls(results, overlap, quantiles, looks(methods))
+        # The one table that `collect` does not write; a study can be drawn before its claims are evaluated.
+        claims = read_collected(folder / CLAIMS) if (folder / CLAIMS).exists() else pd.DataFrame()
+        return cls(results, overlap, quantiles, looks(methods), claims)
 
 
 def accuracy(data: Collected) -> Figure:
@@ -236,6 +264,67 @@ def _bands(ax: Axes, quantiles: pd.DataFrame, look: Look) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
+def claims(data: Collected) -> Figure:
+    """Draw a forest plot: our effect on every claim with its 95 % interval, and the published effect as a mark.
+
+    The claimed side is shaded. What was neither run nor published has no line.
+    """
+    rows = data.claims
+    if len(rows):
+        rows = rows[
+            rows[["effect", "published"]].notna().any(axis=1) & (rows["metric"] != AVERAGE_WITHOUT_CROWS)
+        ]
+    if rows.empty:
+        return _not_measured("Claims")
+    panels = [panel for _, panel in rows.groupby("claim", sort=False)]
+    heights = np.cumsum([len(panel) + 4 for panel in panels])  # in lines: four for title and axis
+    half = int(np.searchsorted(heights, heights[-1] / 2)) + 1
+    columns = [column for column in (panels[:half], panels[half:]) if column]
+    figure = Figure(figsize=(FULL_WIDTH, 0.14 * heights[half - 1] + 0.3), layout="constrained")
+    parts = figure.subfigures(1, len(columns), squeeze=False)[0]
+    for part, column in zip(parts, columns, strict=True):
+        axes = part.subplots(len(column), 1, squeeze=False, height_ratios=[len(panel) for panel in column])
+        for ax, panel in zip(axes[:, 0], column, strict=True):
+            _forest(ax, panel)
+    marks = [
+        Line2D([], [], color=look.colour, marker=look.marker, label=look.label, **_EDGE)
+        for verdict, look in VERDICTS.items()
+        if verdict in set(rows["verdict"])
+    ]
+    marks += [
+        Line2D([], [], label=label, **_PUBLISHED, **shape)
+        for confidence, (label, shape) in PUBLISHED.items()
+        if confidence in set(rows["confidence"])
+    ]
+    _legend(figure, marks, "Bars: 95 % intervals. Shaded: the claimed side")
+    return figure
+
+
+def _forest(ax: Axes, rows: pd.DataFrame) -> None:
+    """Draw the comparisons of one claim, a line each."""
+    for y, row in enumerate(rows.itertuples()):
+        if look := VERDICTS.get(row.verdict):
+            bar = None if np.isnan(row.low) else [[row.effect - row.low], [row.high - row.effect]]
+            _points(ax, look, row.effect, y, xerr=bar)
+        if row.confidence in PUBLISHED:
+            ax.plot(row.published, y, **_PUBLISHED, **PUBLISHED[row.confidence][1])
+    first = rows.iloc[0]
+    than = first["than"]
+    ax.axvline(than, color=GREY, linewidth=0.8, zorder=1)
+    ax.margins(x=0.06)
+    low, high = ax.get_xlim()
+    side = (than, high) if first["relation"] == "higher" else (low, than)
+    ax.axvspan(*side, color="#EAF2F8", zorder=0, linewidth=0)
+    ratios = ["" if np.isnan(ratio) else f", {100 * ratio:.3g}%" for ratio in rows["ratio"]]
+    names = [model + ratio for model, ratio in zip(rows["model"], ratios, strict=True)]
+    ax.set(xlim=(low, high), yticks=range(len(rows)), yticklabels=names, ylim=(len(rows) - 0.5, -0.5))
+    ax.tick_params(axis="y", length=0)
+    ax.grid(False)
+    ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    ax.set_title(fill(first["sentence"], 47), loc="left", fontsize=7)
+    ax.set_xlabel(f"Difference ({first['unit']})" if first["unit"] != "ratio" else "Ratio")
+
+
 # The name of a figure's files, and what draws it.
 FIGURES: dict[str, Callable[[Collected], Figure]] = {
     "accuracy": accuracy,
@@ -243,6 +332,7 @@ FIGURES: dict[str, Callable[[Collected], Figure]] = {
     "tasks": tasks,
     "overlap": overlap,
     "scores": scores,
+    "claims": claims,
 }
 
 # Without these dates the same input gives the same bytes.

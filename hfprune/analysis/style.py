@@ -56,6 +56,13 @@ METRICS = {
     "perplexity": "Perplexity",
 }
 
+# What a comparison with a claim can come to; what was not run is not drawn.
+VERDICTS = {
+    "reproduced": Look("Reproduced", "#009E73", "o"),
+    "contradicted": Look("Contradicted", "#D55E00", "X"),
+    "inconclusive": Look("Inconclusive", "#8C8C8C", "s"),
+}
+
 COLUMN_WIDTH, FULL_WIDTH = 3.3, 6.9  # inches, of a two-column page
 
 RC = {

@@ -25,6 +25,7 @@ from hfprune.results import DENSE
 GIB = 2**30
 MISSING = "–"
 HEADS = ("model", "recovery", "ratio", "method")  # what tells rows apart; the last, rows of a group
+WORDS = (*HEADS, "claim", "kind", "metric", "verdict", "note")  # columns of words, which are flush left
 
 
 def _low(values: pd.Series) -> pd.Series:
@@ -184,9 +185,14 @@ def write_tables(results: Path, out: Path) -> None:
             "md": markdown(table),
             "tex": latex(table, name),
         }
-        for suffix, text in texts.items():
-            with atomic_file(out / f"{name}.{suffix}") as temporary:
-                temporary.write_text(text, encoding="utf-8", newline="\n")
+        write_texts(out, name, texts)
+
+
+def write_texts(out: Path, name: str, texts: dict[str, str]) -> None:
+    """Write each text, given by its suffix, atomically as `<out>/<name>.<suffix>`."""
+    for suffix, text in texts.items():
+        with atomic_file(out / f"{name}.{suffix}") as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _table(
@@ -197,26 +203,30 @@ def _table(
     row: Sequence[str] = HEADS,
 ) -> Table:
     """Lay out rows of `over_seeds`, each with the `key` of its column."""
-    row, plus_minus = [*row], spread(values)
+    row = [*row]
+    # What follows a number, and how: with several seeds the deviation over them, and over items in brackets.
+    widths = {"sd": " ± {}", "stderr": " ({})"} if spread(values) == "sd" else {"stderr": " ± {}"}
     rank = [*looks(values["method"])].index
     rows = values[row].drop_duplicates()
     rows = rows.sort_values(row, key=lambda part: part.map(rank) if part.name == "method" else part)
-    cells = pd.MultiIndex.from_product([["value", plus_minus], [column.key for column in columns]])
-    wide = values.pivot(index=row, columns="key", values=["value", plus_minus])
+    cells = pd.MultiIndex.from_product([["value", *widths], [column.key for column in columns]])
+    wide = values.pivot(index=row, columns="key", values=["value", *widths])
     wide = wide.reindex(index=pd.MultiIndex.from_frame(rows), columns=cells).reset_index(drop=True)
     rows = rows.reset_index(drop=True)
     groups = rows.groupby(row[:-1]).ngroup()
 
     numbers, shown = rows.copy(), _row_heads(rows)
     for column in columns:
-        value, width = wide["value", column.key], wide[plus_minus, column.key]
+        value = wide["value", column.key]
         numbers[column.key] = value
-        if column.with_spread:
-            numbers[f"{column.key}_{plus_minus}"] = width
-        else:
-            width = width * np.nan
+        texts = _texts(value, column.shown, MISSING)
+        for width, sign in widths.items() if column.with_spread else ():
+            numbers[f"{column.key}_{width}"] = wide[width, column.key]
+            texts += _texts(wide[width, column.key], sign.format(column.shown))
         best = _best(value, column, rows["method"], groups)
-        shown[column.heading] = [_cell(column.shown, *cell) for cell in zip(value, width, best, strict=True)]
+        shown[column.heading] = [
+            f"**{text}**" if mark else text for text, mark in zip(texts, best, strict=True)
+        ]
     return Table(caption, numbers, shown, groups, [*_legend(shown, values), *notes])
 
 
@@ -242,11 +252,8 @@ def _best(value: pd.Series, column: Column, methods: pd.Series, groups: pd.Serie
     return pd.Series(np.isclose(penalty, in_group.transform("min")) & (in_group.transform("count") > 1))
 
 
-def _cell(shown: str, value: float, width: float, best: bool) -> str:
-    if np.isnan(value):
-        return MISSING
-    text = shown.format(value) + ("" if np.isnan(width) else f" ± {shown.format(width)}")
-    return f"**{text}**" if best else text
+def _texts(numbers: pd.Series, shown: str, missing: str = "") -> pd.Series:
+    return numbers.map(lambda number: missing if np.isnan(number) else shown.format(number))
 
 
 def _legend(shown: pd.DataFrame, values: pd.DataFrame) -> list[str]:
@@ -256,7 +263,7 @@ def _legend(shown: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     if "±" in text:
         seeds = values.loc[values["seeds"] > 1, "seeds"]
         over = (
-            f"standard deviation over {_range(seeds)} seeds"
+            f"standard deviation over {_range(seeds)} seeds; in brackets: standard error over items"
             if len(seeds)
             else "standard error over items, one seed"
         )
@@ -275,7 +282,7 @@ def _range(numbers: pd.Series) -> str:
 
 def markdown(table: Table) -> str:
     """Return a table as Markdown: caption, table, notes."""
-    rule = [":--" if column.lower() in HEADS else "--:" for column in table.shown]
+    rule = [":--" if column.lower() in WORDS else "--:" for column in table.shown]
     lines = [[*table.shown], rule, *table.shown.to_numpy().tolist()]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{table.caption}\n\n{body}\n\n{' '.join(table.notes)}\n"
@@ -286,7 +293,7 @@ def latex(table: Table, name: str) -> str:
     rows = [" & ".join(map(_tex, row)) + r" \\" for row in table.shown.to_numpy().tolist()]
     for i in reversed(np.flatnonzero(table.groups.diff() > 0)):
         rows.insert(i, r"\midrule")
-    alignment = "".join("l" if column.lower() in HEADS else "r" for column in table.shown)
+    alignment = "".join("l" if column.lower() in WORDS else "r" for column in table.shown)
     lines = [
         r"% \usepackage{booktabs,adjustbox}",
         r"\begin{table*}[t]",

@@ -1,14 +1,18 @@
 """A synthetic study, written through the real contract."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from safetensors.numpy import save_file
 
 from hfprune.analysis.collect import collect
+from hfprune.layout import CELL, fill
 from hfprune.results import DENSE, Cell, Value, write_result
+from hfprune.study import Study as Config
 
 # Accuracy of the dense model.
 TASKS = {
@@ -67,6 +71,43 @@ class Study:
         parts = (model, method, str(ratio), f"seed{seed}", recovery)
         path = self.folder.joinpath("cells", *parts, f"{measure}-{task}.json")
         write_result(path, Cell("test", model, method, ratio, seed, recovery), measure, task, [*values], {})
+        return path
+
+    def config(self, **changes: Any) -> Config:
+        """Return the study's file, as if it listed this."""
+        measures = {
+            "zeroshot": {"tasks": [*self.tasks]},
+            "fidelity": {"corpus": "c4", "sequences": 4, "length": 8},
+        }
+        return Config(
+            models=self.models,
+            methods=dict.fromkeys(self.methods),
+            ratios=self.ratios,
+            seeds=self.seeds,
+            calibration={"corpus": "c4", "sequences": 4, "length": 8},
+            measures=measures,
+            **changes,
+        )
+
+    def outcomes(
+        self,
+        method: str,
+        ratio: float,
+        place: str,
+        outcomes: Sequence[float],
+        *,
+        metric: str = "acc",
+        model: str = "tiny-llama",
+        seed: int = 0,
+        recovery: str = "none",
+    ) -> Path:
+        """Write a measurement with its outcomes per item where the layout has it, e.g. `zeroshot/boolq`."""
+        cell = Cell("test", model, method, ratio, seed, recovery)
+        path = self.folder / fill(CELL, cell) / f"{place}.json"
+        items = pd.DataFrame({"item": range(len(outcomes)), metric: np.asarray(outcomes, float)})
+        value = Value(metric, items[metric].mean(), items[metric].sem(), len(items))
+        measure, _, task = place.partition("/")
+        write_result(path, cell, measure, task, [value], {}, items)
         return path
 
     def write(self) -> "Study":

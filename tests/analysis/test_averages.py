@@ -112,7 +112,7 @@ def test_one_seed_keeps_the_error_over_items(study: Study) -> None:
 def test_several_seeds_give_mean_and_deviation(study: Study) -> None:
     rows = summary(study, 18.0, 20.0, 22.0)
     assert rows[["value", "sd", "seeds"]].to_numpy().tolist() == [[20.0, 2.0, 3]]
-    assert rows["stderr"].isna().all()
+    assert rows["stderr"].tolist() == [0.5]
     assert spread(rows) == "sd"
     # Student's t with two degrees of freedom.
     assert half_width(rows).tolist() == pytest.approx([4.302653 * 2 / 3**0.5])

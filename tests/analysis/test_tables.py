@@ -96,17 +96,18 @@ def test_a_lone_method_is_not_the_best(study: Study) -> None:
     assert "**" not in text and "Bold" not in text
 
 
-def test_several_seeds_show_their_deviation_and_only_that(study: Study) -> None:
+def test_several_seeds_show_their_deviation_and_the_error_over_items_apart(study: Study) -> None:
     score(study, DENSE, "boolq", 0.7)
     for seed, value in enumerate([0.5, 0.6, 0.7]):
         score(study, "entropy", "boolq", value, seed=seed)
     score(study, "random", "boolq", 0.4)
     out = tables(study.collect())
 
-    assert column(out / "criterion.md", "BoolQ") == ["70.0", "**60.0 ± 10.0**", "40.0"]
-    assert "±: standard deviation over 3 seeds." in (out / "criterion.md").read_text()
+    assert column(out / "criterion.md", "BoolQ") == ["70.0 (1.0)", "**60.0 ± 10.0 (1.0)**", "40.0 (1.0)"]
+    text = (out / "criterion.md").read_text()
+    assert "±: standard deviation over 3 seeds; in brackets: standard error over items." in text
     csv = pd.read_csv(out / "criterion.csv")
-    assert csv.loc[1, "boolq_sd"] == pytest.approx(10) and "boolq_stderr" not in csv
+    assert csv.loc[1, "boolq_sd"] == pytest.approx(10) and csv.loc[1, "boolq_stderr"] == pytest.approx(1)
 
 
 def test_several_models_are_groups_of_rows(study: Study) -> None:

@@ -16,7 +16,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
     for name in ("Snakefile", "environment.yml"):
         shutil.copy(ROOT / name, folder / name)
-    for name in ("workflow", "profiles", "config"):
+    for name in ("workflow", "profiles", "config", "paper"):
         shutil.copytree(ROOT / name, folder / name)
     return folder
 

@@ -59,7 +59,10 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     for name in ("criterion", "fidelity", "cost"):
         for suffix in ("csv", "md", "tex"):
             assert "entropy" in (results / f"tables/{name}.{suffix}").read_text().lower()
-    for name in ("accuracy", "fidelity", "tasks", "overlap", "scores"):
+    verdicts = pd.read_csv(results / "claims.csv")
+    assert set(verdicts.query("kind == 'other model'")["model"]) == {"llama", "qwen2", "qwen3"}
+    assert (results / "claims.md").stat().st_size > 3000 < (results / "claims.tex").stat().st_size
+    for name in ("accuracy", "fidelity", "tasks", "overlap", "scores", "claims"):
         for suffix in ("pdf", "svg", "png"):
             assert (figures / f"{name}.{suffix}").stat().st_size > 3000
     html = (results / "report.html").read_text()
@@ -92,7 +95,15 @@ def test_removed_result_is_made_again_with_what_depends_on_it(project: Path) -> 
     before = contents(project, "results/smoke/scores/**/*")
     (project / CELLS / "llama/random/0.15/seed0/none/perplexity.json").unlink()
     done = jobs(snakemake(project))
-    assert done == {"perplexity": 1, "collect": 1, "tables": 1, "figures": 1, "report": 1, "all": 1}
+    assert done == {
+        "perplexity": 1,
+        "collect": 1,
+        "tables": 1,
+        "claims": 1,
+        "figures": 1,
+        "report": 1,
+        "all": 1,
+    }
     assert contents(project, "results/smoke/scores/**/*") == before
     assert "Nothing to be done" in snakemake(project)
 
@@ -102,7 +113,15 @@ def test_removed_task_result_is_evaluated_alone(project: Path) -> None:
     (folder / "arc_easy.parquet").unlink()
     kept = contents(folder, "crows*")
     done = jobs(snakemake(project))
-    assert done == {"evaluate": 1, "collect": 1, "tables": 1, "figures": 1, "report": 1, "all": 1}
+    assert done == {
+        "evaluate": 1,
+        "collect": 1,
+        "tables": 1,
+        "claims": 1,
+        "figures": 1,
+        "report": 1,
+        "all": 1,
+    }
     assert contents(folder, "crows*") == kept
     assert (folder / "arc_easy.parquet").exists()
 
@@ -113,7 +132,7 @@ def test_added_task_is_evaluated_alone(project: Path) -> None:
     measures["zeroshot"]["batch_tokens"] = 256
     change(project / "config/studies/smoke.yaml", measures=measures)
     done = jobs(snakemake(project))
-    assert set(done) == {"fetch", "evaluate", "collect", "tables", "figures", "report", "all"}
+    assert set(done) == {"fetch", "evaluate", "collect", "tables", "claims", "figures", "report", "all"}
     after = contents(project, f"{CELLS}/**/*.json")
     new = set(after) - set(before)
     assert len(new) == 15  # dense, entropy and random, the first two also recovered, of three models

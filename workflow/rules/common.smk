@@ -66,7 +66,7 @@ UNTIL = STUDY.calibration.until_agreement
 TASKS = MEASURES.zeroshot.tasks if MEASURES.zeroshot else []
 ENVIRONMENT = str(ROOT / "environment.yml")
 TABLE_NAMES = ["criterion", "fidelity", "cost"]
-FIGURE_NAMES = ["accuracy", "fidelity", "tasks", "overlap", "scores"]
+FIGURE_NAMES = ["accuracy", "fidelity", "tasks", "overlap", "scores", "claims"]
 TIDY = ["results.parquet", "results.csv", "overlap.csv", "score_quantiles.csv"]
 
 # As many jobs on GPUs as there are GPUs, of which each job leases one; a cluster counts its own.
@@ -129,12 +129,13 @@ def blocks_input(wildcards):
 
 
 def publication():
-    """Return every table and figure of the study, and all that they come from."""
+    """Return every table, verdict and figure of the study, and all that they come from."""
     return [
         # Every result by name: one that was deleted is made again only if a target asks for it.
         *(f"{RESULTS}/{file}" for file in layout.result_files(NAME, STUDY)),
         *(f"{RESULTS}/{file}" for file in layout.item_files(NAME, STUDY)),
         *expand(f"{RESULTS}/{{file}}", file=TIDY),
+        *expand(f"{RESULTS}/{{file}}", file=["claims.csv", "claims.md", "claims.tex", "claims_by_task.csv"]),
         *expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=TABLE_NAMES, suffix=["csv", "md", "tex"]),
         *expand(f"{FIGURES}/{{name}}.{{suffix}}", name=FIGURE_NAMES, suffix=["pdf", "svg", "png"]),
     ]

@@ -45,9 +45,33 @@ rule tables:
         "hfprune tables --results {params.results} > {log} 2>&1"
 
 
+rule claims:
+    input:
+        study=STUDY_FILE,
+        tidy=f"{RESULTS}/results.parquet",
+        per_item=[f"{RESULTS}/{file}" for file in layout.item_files(NAME, STUDY)],
+        claims="paper/claims.yaml",
+        published=sorted(map(str, Path("paper").glob("**/*.csv"))),
+    output:
+        report(f"{RESULTS}/claims.csv", category="Claims", caption="../report/claims.rst"),
+        expand(f"{RESULTS}/{{file}}", file=["claims.md", "claims.tex", "claims_by_task.csv"]),
+    log:
+        f"{LOGS}/claims.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        results=subpath(input.tidy, parent=True),
+    message:
+        "claims by {params.results}"
+    shell:
+        "hfprune claims --study {input.study} --results {params.results} --claims {input.claims} > {log} 2>&1"
+
+
 rule figures:
     input:
         tidy=expand(f"{RESULTS}/{{file}}", file=TIDY),
+        claims=f"{RESULTS}/claims.csv",
     output:
         report(
             expand(f"{FIGURES}/{{name}}.svg", name=FIGURE_NAMES),
