@@ -61,7 +61,7 @@ def install(site: Path, name: str, points: dict[str, str]) -> None:
 
 def hfprune(package: Path, *arguments: str) -> subprocess.CompletedProcess:
     code = "import sys; sys.argv[0] = 'hfprune'; from hfprune.cli import main; main()"
-    command = [sys.executable, "-c", code, *arguments]
+    command = [sys.executable, "-P", "-c", code, *arguments]  # -P: not the hfprune of this folder
     environment = os.environ | {"PYTHONPATH": str(package)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 

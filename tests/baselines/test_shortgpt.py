@@ -13,6 +13,7 @@ from hfprune.calibration import save_blocks
 from hfprune.errors import HfpruneError
 
 
+@torch.no_grad()
 def naive_influence(model, tokens: torch.Tensor) -> list[float]:
     """Return 1 - mean cosine between each block's input and output, token by token, from full hidden states."""
     states: list[list[torch.Tensor]] = []

@@ -48,7 +48,7 @@ def set_study(project: Path, **changes) -> None:
 def documented(name: str) -> tuple[dict[str, str], dict]:
     """Return the files that a docs page gives, by path, and the methods that it puts into a study."""
     text = (ROOT / "docs" / name).read_text()
-    files = dict(re.findall(r"`([\w/.-]+)`[^`]*:\n\n```\w+\n(.*?)```", text, re.DOTALL))
+    files = dict(re.findall(r"`([\w/.-]+)`[^`]*:\n\n```(?:python|toml)\n(.*?)```", text, re.DOTALL))
     (methods,) = [
         yaml.safe_load(block)["methods"] for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     ]

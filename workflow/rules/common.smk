@@ -117,7 +117,7 @@ def any_of(names):
 
 
 def methods_of(baseline):
-    """Return the wildcard constraint of a baseline's rule: the methods of the study that name it."""
+    """Return the wildcard constraint for a baseline, the methods of the study that name it."""
     return any_of(name for name, method in STUDY.methods.items() if method.baseline == baseline)
 
 
@@ -125,8 +125,9 @@ def check_baseline_rules():
     """Fail unless the file of each baseline has a rule of its name with one output where the contract says."""
     places = {"checkpoint": f"{RESULTS}/{layout.CHECKPOINT}", "plan": f"{RESULTS}/{layout.PLAN}.safetensors"}
     for baseline in BASELINES:
-        found = getattr(rules, baseline, None)
-        if found is None or dict(found.output.items()) not in [{key: path} for key, path in places.items()]:
+        named = baseline in (found.name for found in workflow.rules)
+        output = dict(getattr(rules, baseline).output.items()) if named else {}
+        if output not in [{key: path} for key, path in places.items()]:
             raise WorkflowError(
                 f"workflow/rules/baselines/{baseline}.smk: must have a rule {baseline!r} with one output, either "
                 + " or ".join(f"{key}={path!r}" for key, path in places.items())
@@ -134,7 +135,7 @@ def check_baseline_rules():
 
 
 def baseline_output(wildcards):
-    """Return what the rule of a method's baseline writes: a plan or the folder of a checkpoint."""
+    """Return the output of a method's baseline, a plan or the folder of a checkpoint."""
     output = getattr(rules, STUDY.methods[wildcards.method].baseline).output
     return output[0].format(**wildcards)
 
