@@ -26,6 +26,14 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/publish.smk"
 
 
+for baseline in BASELINES:
+
+    include: f"workflow/rules/baselines/{baseline}.smk"
+
+
+check_baseline_rules()
+
+
 report: "workflow/report/workflow.rst"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from hfprune.results import Cell
+    from hfprune.results import Cell, Value
     from hfprune.study import Catalogue
 
 
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_calibrate,
         _add_score,
         _add_plan,
+        _add_adopt,
         _add_recover,
         _add_evaluate,
         _add_fidelity,
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_claims,
         _add_figures,
         _add_audit,
+        _add_methods,
         _add_schema,
     ):
         add(commands)
@@ -134,7 +136,7 @@ def _wanted_assets(arguments: argparse.Namespace, catalogue: "Catalogue") -> lis
     return list(dict.fromkeys(wanted))
 
 
-# --- budget, calibrate, score, plan ----------------------------------------------------------------------------
+# --- budget, calibrate, score, plan, adopt ------------------------------------------------------------
 
 
 def _add_budget(commands: Any) -> None:
@@ -157,7 +159,12 @@ def _budget(arguments: argparse.Namespace) -> None:
     for ratio, count in kept.items():
         print(f"ratio {ratio} of {total:,} parameters: keep {count:,} of {width:,} neurons a layer")
     if arguments.out:
-        write_json(arguments.out, {"parameters": total, "neurons": width, "kept": kept})
+        # For tools that ask for a share of neurons instead of parameters.
+        removed = {ratio: 1 - count / width for ratio, count in kept.items()}
+        write_json(
+            arguments.out,
+            {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed},
+        )
 
 
 def _add_calibrate(commands: Any) -> None:
@@ -193,7 +200,7 @@ def _add_score(commands: Any) -> None:
     parser = _command(commands, _score, example)
     _model_flag(parser)
     parser.add_argument("--blocks", type=Path, help="calibration blocks; not needed by weight criteria")
-    parser.add_argument("--criterion", required=True, help="a file in hfprune/criteria, without .py")
+    parser.add_argument("--criterion", required=True, help="one that `hfprune methods` lists")
     parser.add_argument("--options", type=_json, default={}, help="the criterion's options as JSON")
     parser.add_argument(
         "--until-agreement",
@@ -211,7 +218,7 @@ def _add_score(commands: Any) -> None:
 
 def _score(arguments: argparse.Namespace) -> None:
     """Give every MLP neuron a score by a criterion."""
-    from hfprune.criterion import make_criterion
+    from hfprune.criterion import make_criterion, source_file
 
     criterion = make_criterion(arguments.criterion, arguments.options, "--criterion/--options")
     if criterion.needs != "weights" and not arguments.blocks:
@@ -227,7 +234,9 @@ def _score(arguments: argparse.Namespace) -> None:
 
     _fix_batch_tokens(arguments)
     blocks = load_blocks(arguments.blocks) if arguments.blocks else torch.empty(0, 1, dtype=torch.int32)
-    inputs = {"model": arguments.model} | ({"blocks": arguments.blocks} if arguments.blocks else {})
+    # Its file's hash, because git does not know a file that a user has just added.
+    inputs = {"model": arguments.model, "criterion": source_file(criterion)}
+    inputs |= {"blocks": arguments.blocks} if arguments.blocks else {}
     settings = _settings(arguments, "criterion", "batch_tokens", "seed", "dtype", "until_agreement")
     settings |= {"options": criterion.model_dump(), "version": criterion.version, "blocks": len(blocks)}
     # A killed run leaves its sums here, and the same call goes on from them.
@@ -274,7 +283,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     from hfprune.models import load_skeleton
     from hfprune.plans import apply_plan, count_parameters, make_plan, save_plan
     from hfprune.provenance import Stopwatch, provenance, stable
-    from hfprune.results import Value, write_result
+    from hfprune.results import write_result
     from hfprune.scoring import load_scores
 
     watch = Stopwatch()
@@ -287,8 +296,35 @@ def _plan(arguments: argparse.Namespace) -> None:
         watch, {"model": arguments.model, "scores": arguments.scores}, **_settings(arguments, "ratio")
     )
     save_plan(arguments.out, plan, stable(made))
-    values = [Value("parameters", float(left)), Value("parameter_ratio", 1 - left / total)]
+    values = _size(left, total)
     write_result(arguments.out.with_suffix(".json"), _cell(arguments), "size", "", values, made)
+
+
+def _add_adopt(commands: Any) -> None:
+    example = (
+        "hfprune adopt --model resources/models/smollm2-135m --checkpoint pruned --ratio 0.2 --out size.json"
+    )
+    parser = _command(commands, _adopt, example)
+    _model_flag(parser)
+    _plan_flag(parser, required=True)
+    parser.add_argument(
+        "--ratio", type=float, required=True, help="fraction of all parameters it was to remove"
+    )
+    _cell_flag(parser)
+    parser.add_argument("--out", type=_result, required=True, help="size of the pruned model")
+
+
+def _adopt(arguments: argparse.Namespace) -> None:
+    """Check a plan or checkpoint that another tool made: does it fit the model and the budget?"""
+    from hfprune.baselines.contract import adopt
+    from hfprune.provenance import Stopwatch, provenance
+    from hfprune.results import write_result
+
+    watch = Stopwatch()
+    size = adopt(arguments.model, arguments.plan or arguments.checkpoint, arguments.ratio)
+    inputs = {"model": arguments.model} | _plan_input(arguments)
+    made = provenance(watch, inputs, **_settings(arguments, "ratio"))
+    write_result(arguments.out, _cell(arguments), "size", "", _size(*size), made)
 
 
 # --- recover ---------------------------------------------------------------------------------------------
@@ -604,7 +640,7 @@ def _export(arguments: argparse.Namespace) -> None:
     export(_load(arguments), arguments.model, arguments.out)
 
 
-# --- collect, tables, claims, figures, audit, schema -----------------------------------------------------
+# --- collect, tables, claims, figures, audit, methods, schema --------------------------------------------
 
 
 def _add_collect(commands: Any) -> None:
@@ -621,7 +657,7 @@ def _add_collect(commands: Any) -> None:
 def _collect(arguments: argparse.Namespace) -> None:
     """Gather a study's results into tidy tables."""
     from hfprune.analysis.collect import collect
-    from hfprune.layout import plan_files, result_files, score_files, study_name
+    from hfprune.layout import baseline_plan_files, plan_files, result_files, score_files, study_name
     from hfprune.study import Study, load
 
     study, name = load(Study, arguments.study), study_name(arguments.study)
@@ -638,6 +674,8 @@ def _collect(arguments: argparse.Namespace) -> None:
     results, scores, plans = (
         present(files(name, study)) for files in (result_files, score_files, plan_files)
     )
+    external = [arguments.results / file for file in baseline_plan_files(name, study)]
+    plans += [path for path in external if path.exists()]
     collect(results, scores, plans, arguments.results)
 
 
@@ -707,6 +745,20 @@ def _audit(arguments: argparse.Namespace) -> None:
     print(report(audit(arguments.paper)))
 
 
+def _add_methods(commands: Any) -> None:
+    parser = _command(commands, _methods, "hfprune methods")
+    parser.add_argument(
+        "--baselines", type=Path, default=Path("workflow/rules/baselines"), help="their rules (%(default)s)"
+    )
+
+
+def _methods(arguments: argparse.Namespace) -> None:
+    """List every criterion and external baseline that a study may name; broken ones with their error."""
+    from hfprune.methods import describe_methods
+
+    print(describe_methods(arguments.baselines))
+
+
 def _add_schema(commands: Any) -> None:
     parser = _command(commands, _schema, "hfprune schema --out workflow/schemas")
     parser.add_argument("--out", type=Path, default=Path("workflow/schemas"), help="%(default)s")
@@ -730,8 +782,11 @@ def _model_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the dense model")
 
 
-def _plan_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--plan", type=Path, help="plan to apply (none: the dense model)")
+def _plan_flag(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """Add what tells a pruned model from the dense one."""
+    group = parser.add_mutually_exclusive_group(required=required)
+    group.add_argument("--plan", type=Path, help="plan to apply (none: the dense model)")
+    group.add_argument("--checkpoint", type=Path, help="folder of a model that another tool pruned")
 
 
 def _adapter_flag(parser: argparse.ArgumentParser) -> None:
@@ -827,7 +882,14 @@ def _settings(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _plan_input(arguments: argparse.Namespace) -> dict[str, Path]:
-    return {"plan": arguments.plan} if arguments.plan else {}
+    found = {"plan": arguments.plan, "checkpoint": arguments.checkpoint}
+    return {role: path for role, path in found.items() if path}
+
+
+def _size(left: int, total: int) -> "list[Value]":
+    from hfprune.results import Value
+
+    return [Value("parameters", float(left)), Value("parameter_ratio", 1 - left / total)]
 
 
 def _change_inputs(arguments: argparse.Namespace) -> dict[str, Path]:
@@ -838,8 +900,8 @@ def _change_inputs(arguments: argparse.Namespace) -> dict[str, Path]:
 
 
 def _need_change(arguments: argparse.Namespace) -> None:
-    if not (arguments.plan or arguments.adapter):
-        raise HfpruneError("give --plan, --adapter or both: this would be the dense model itself")
+    if not (arguments.plan or arguments.checkpoint or arguments.adapter):
+        raise HfpruneError("give --plan or --checkpoint, --adapter, or both: this would be the dense model")
 
 
 def _cell(arguments: argparse.Namespace) -> "Cell":
@@ -847,7 +909,9 @@ def _cell(arguments: argparse.Namespace) -> "Cell":
 
     if arguments.cell:
         return arguments.cell
-    pruned = getattr(arguments, "plan", None) or arguments.command == "plan"
+    pruned = (
+        any(getattr(arguments, flag, None) for flag in ("plan", "checkpoint")) or arguments.command == "plan"
+    )
     method = getattr(arguments, "criterion", None) or ("pruned" if pruned else DENSE)
     ratio, seed = getattr(arguments, "ratio", None), getattr(arguments, "seed", 0)
     recovered = getattr(arguments, "adapter", None) or arguments.command == "recover"
@@ -855,14 +919,17 @@ def _cell(arguments: argparse.Namespace) -> "Cell":
 
 
 def _load(arguments: argparse.Namespace) -> "PreTrainedModel":
-    """Load the dense model, apply the plan and merge the adapter, if they are given."""
-    from hfprune.models import load_model
+    """Load the checkpoint, or the dense model with the plan applied, and merge the adapter, where given."""
+    from hfprune.models import load_checkpoint, load_model
     from hfprune.plans import apply_plan, load_plan
 
-    plan = load_plan(arguments.plan) if arguments.plan else None
-    model = load_model(arguments.model, arguments.dtype)
-    if plan is not None:
-        apply_plan(model, plan)
+    if arguments.checkpoint:
+        model = load_checkpoint(arguments.checkpoint, arguments.model, arguments.dtype)
+    else:
+        plan = load_plan(arguments.plan) if arguments.plan else None
+        model = load_model(arguments.model, arguments.dtype)
+        if plan is not None:
+            apply_plan(model, plan)
     if getattr(arguments, "adapter", None):
         from hfprune.recovery import merge_adapter
 

@@ -1,9 +1,13 @@
-"""The contract of a criterion, and the registry that finds every file under `hfprune/criteria/`."""
+"""The contract of a criterion, and the registry: files under `hfprune/criteria/`, and entry points."""
 
-import importlib
+import inspect
 import pkgutil
+import sys
 from abc import ABC, abstractmethod
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -22,8 +26,9 @@ from hfprune.weight_gradients import WEIGHT_FORMS, stacked_weights
 class Criterion(Strict, ABC):
     """Maps what calibration saw to one score per neuron; the lowest scores are pruned.
 
-    A subclass stands in a file of its own under `hfprune/criteria/`, named after the criterion. Its fields are
-    its options. Raising `version` re-runs the methods that use it, and no others.
+    A subclass stands in a file of its own under `hfprune/criteria/`, named after the criterion, or in another
+    package with an entry point for it in the group `hfprune.criteria`. Its fields are its options. Raising
+    `version` re-runs the methods that use it, and no others.
     """
 
     needs: ClassVar[Literal["weights", "activations", "gradient"]]
@@ -142,39 +147,96 @@ class GradientCriterion(SweepCriterion):
         return sweep.gradient_scores([self])[0]
 
 
+GROUP = "hfprune.criteria"  # of the entry points by which other packages add criteria
+
+
 @cache
-def criteria() -> dict[str, type[Criterion]]:
-    """Return every criterion by name, i.e. by the name of its file.
+def criterion_sources() -> dict[str, list[EntryPoint]]:
+    """Return where each name comes from, nothing imported yet: a file here, or a package's entry point.
+
+    More than one source for a name is a mistake, which `load_criterion` reports to whoever uses the name.
+    """
+    found: dict[str, list[EntryPoint]] = {}
+    files = [
+        EntryPoint(module.name, f"{criteria_package.__name__}.{module.name}", GROUP)
+        for module in pkgutil.iter_modules(criteria_package.__path__)
+    ]
+    for source in (*files, *sorted(entry_points(group=GROUP), key=lambda source: source.value)):
+        found.setdefault(source.name, []).append(source)
+    return found
+
+
+def origin(source: EntryPoint) -> str:
+    """Return what a reader should open to find a criterion: its file, or its package and object."""
+    if source.dist is None:
+        return f"{source.value.replace('.', '/')}.py"
+    return f"{source.dist.name} ({source.value})"
+
+
+@cache
+def load_criterion(name: str) -> type[Criterion]:
+    """Return the criterion class of this name; no other is imported, so a broken one costs only its users.
 
     Raises:
-        HfpruneError: a file does not import or holds no criterion; names the file.
+        HfpruneError: no such criterion, two of this name, or one that does not import or is no criterion;
+            names the file or package.
     """
-    return {module.name: _load(module.name) for module in pkgutil.iter_modules(criteria_package.__path__)}
-
-
-def _load(name: str) -> type[Criterion]:
-    where = f"hfprune/criteria/{name}.py"
+    known = criterion_sources()
+    if name not in known:
+        raise HfpruneError(f"unknown criterion {name!r}{nearest(name, [*known])}")
+    source, *others = known[name]
+    if others:
+        raise HfpruneError(
+            f"criterion {name!r} is defined by {' and by '.join(map(origin, known[name]))}; rename one"
+        )
     try:
-        module = importlib.import_module(f"{criteria_package.__name__}.{name}")
-    except Exception as error:  # whatever a user's file raises
-        raise HfpruneError(f"{where}: does not import ({type(error).__name__}: {error})") from error
-    found = [
-        item
-        for item in vars(module).values()
-        if isinstance(item, type) and issubclass(item, Criterion) and item.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        raise HfpruneError(f"{where}: must define one subclass of Criterion, but defines {len(found)}")
-    return found[0]
+        loaded = source.load()
+    except (Exception, SystemExit) as error:  # whatever a user's file raises
+        reason = " ".join(str(error).split())
+        raise HfpruneError(f"{origin(source)}: does not import ({type(error).__name__}: {reason})") from error
+    return _checked(loaded, origin(source))
+
+
+def _checked(loaded: Any, where: str) -> type[Criterion]:
+    """Return the one criterion that a module defines, or the class that an entry point names."""
+    if isinstance(loaded, ModuleType):
+        own = [
+            item for item in vars(loaded).values() if inspect.isclass(item) and issubclass(item, Criterion)
+        ]
+        own = [item for item in own if item.__module__ == loaded.__name__]
+        if len(own) != 1:
+            raise HfpruneError(f"{where}: must define one subclass of Criterion, but defines {len(own)}")
+        (loaded,) = own
+    if not (inspect.isclass(loaded) and issubclass(loaded, Criterion)):
+        raise HfpruneError(f"{where}: is no subclass of hfprune.criterion.Criterion")
+    if missing := [*sorted(loaded.__abstractmethods__), *(["needs"] if not hasattr(loaded, "needs") else [])]:
+        raise HfpruneError(f"{where}: {loaded.__name__} must define {', '.join(missing)}")
+    return loaded
+
+
+def criteria() -> dict[str, type[Criterion]]:
+    """Return every criterion by name.
+
+    Raises:
+        HfpruneError: one does not load.
+    """
+    return {name: load_criterion(name) for name in criterion_sources()}
 
 
 def make_criterion(name: str, options: dict[str, Any], where: str = "method") -> Criterion:
     """Build the criterion `name` with `options`.
 
     Raises:
-        HfpruneError: no such criterion, or options that it does not take; the line starts with `where`.
+        HfpruneError: no such criterion, one that does not load, or options that it does not take; the line
+            starts with `where`.
     """
-    known = criteria()
-    if name not in known:
-        raise HfpruneError(f"{where}: unknown criterion {name!r}{nearest(name, [*known])}")
-    return validate(known[name], options, where)
+    try:
+        kind = load_criterion(name)
+    except HfpruneError as error:
+        raise HfpruneError(f"{where}: {error}") from error
+    return validate(kind, options, where)
+
+
+def source_file(criterion: Criterion) -> Path:
+    """Return the file that defines a criterion."""
+    return Path(str(sys.modules[type(criterion).__module__].__file__))

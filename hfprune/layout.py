@@ -14,6 +14,8 @@ BUDGET = "budgets/{model}"
 SCORES = "scores/{model}/{method}/seed{seed}"
 PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
 RECOVERY = "recoveries/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+# The folder that an external baseline writes, if it does not write a plan.
+CHECKPOINT = "checkpoints/{model}/{method}/{ratio}/seed{seed}"
 CELL = "cells/{model}/{method}/{ratio}/seed{seed}/{recovery}"
 # In the folder of a recovery: the two of peft, and what the run found.
 ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
@@ -62,13 +64,18 @@ def measurements(study: Study, cell: Cell) -> list[str]:
 
 
 def score_files(name: str, study: Study) -> list[str]:
-    """Return the scores of a study, below results/<study>."""
-    return _of_pruned_cells(name, study, SCORES + ".safetensors")
+    """Return the scores of a study's criteria, below results/<study>."""
+    return _of_pruned_cells(name, study, SCORES + ".safetensors", baselines=False)
 
 
 def plan_files(name: str, study: Study) -> list[str]:
-    """Return the plans of a study, below results/<study>."""
-    return _of_pruned_cells(name, study, PLAN + ".safetensors")
+    """Return the plans of a study's criteria, below results/<study>."""
+    return _of_pruned_cells(name, study, PLAN + ".safetensors", baselines=False)
+
+
+def baseline_plan_files(name: str, study: Study) -> list[str]:
+    """Return the plans that baselines may have written, below results/<study>; others write checkpoints."""
+    return _of_pruned_cells(name, study, PLAN + ".safetensors", baselines=True)
 
 
 def recovery_files(name: str, study: Study) -> list[str]:
@@ -80,7 +87,7 @@ def recovery_files(name: str, study: Study) -> list[str]:
 def result_files(name: str, study: Study) -> list[str]:
     """Return every result file of a study, below results/<study>: cost, size, recoveries, measurements."""
     return [
-        *_of_pruned_cells(name, study, SCORES + ".json"),
+        *_of_pruned_cells(name, study, SCORES + ".json", baselines=False),
         *_of_pruned_cells(name, study, PLAN + ".json"),
         *recovery_files(name, study),
         *(file for cell in cells(name, study) for file in measurements(study, cell)),
@@ -93,8 +100,13 @@ def item_files(name: str, study: Study) -> list[str]:
     return [str(Path(file).with_suffix(".parquet")) for file in found]
 
 
-def _of_pruned_cells(name: str, study: Study, pattern: str) -> list[str]:
-    pruned = (cell for cell in cells(name, study) if cell.method != DENSE)
+def _of_pruned_cells(name: str, study: Study, pattern: str, baselines: bool | None = None) -> list[str]:
+    """Fill `pattern` for every pruned cell; `baselines` takes theirs only (True) or leaves them out (False)."""
+    pruned = (
+        cell
+        for cell in cells(name, study)
+        if cell.method != DENSE and baselines in (None, study.methods[cell.method].baseline is not None)
+    )
     return list(dict.fromkeys(fill(pattern, cell) for cell in pruned))  # cells share scores and plans
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -107,19 +107,41 @@ def load_model(path: Path, dtype: str | None = None, device: torch.device | None
 
     _require_model(path)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             dtype="auto" if dtype is None else getattr(torch, dtype),
             device_map={"": device or default_device()},
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            output_loading_info=True,
         )
     except Exception as error:  # whatever a foreign folder makes transformers or safetensors raise
         reason = " ".join(str(error).split())[:300]
         raise HfpruneError(f"{path}: cannot load the model ({type(error).__name__}: {reason})") from error
+    model, loading = loaded
+    if lacking := sorted(loading["missing_keys"]):
+        # transformers would fill them with random numbers and a warning.
+        raise HfpruneError(f"{path}: its safetensors lack {len(lacking)} weights, the first is {lacking[0]}")
     model.eval().requires_grad_(False)
     check_model(model)
+    return model
+
+
+def load_checkpoint(path: Path, dense: Path, dtype: str | None = None) -> "PreTrainedModel":
+    """Load what an external baseline made of a dense model, see `load_model`.
+
+    Raises:
+        HfpruneError: as `load_model`, or another architecture or vocabulary than the dense model's.
+    """
+    expected = load_skeleton(dense)
+    model = load_model(path, dtype)
+    for what, found, wanted in (
+        ("architecture", type(model).__name__, type(expected).__name__),
+        ("vocabulary size", model.config.vocab_size, expected.config.vocab_size),
+    ):
+        if found != wanted:
+            raise HfpruneError(f"{path}: its {what} is {found}, but that of {dense} is {wanted}")
     return model
 
 
@@ -162,7 +184,8 @@ def check_model(model: "PreTrainedModel") -> None:
     gated_mlps(model)
     tokens = torch.arange(4, device=model.device).unsqueeze(0)
     expected = model(input_ids=tokens).logits
-    if not torch.equal(model.lm_head(hidden_states(model, tokens)), expected):
+    logits = model.lm_head(hidden_states(model, tokens))
+    if not torch.allclose(logits, expected, rtol=0, atol=0, equal_nan=True):
         raise HfpruneError(
             f"{type(model).__name__} transforms its logits after the head; supported: {SUPPORTED}"
         )

@@ -108,7 +108,10 @@ def load_plan(path: Path) -> Plan:
     """
     try:
         with safe_open(path, "pt") as file:
-            return [file.get_tensor(f"mlp.{layer}").long() for layer in range(len(file.keys()))]
+            plan = [file.get_tensor(f"mlp.{layer}") for layer in range(len(file.keys()))]
+        if any(kept.dim() != 1 or kept.is_floating_point() for kept in plan):
+            raise ValueError("kept neurons are vectors of integers")
+        return [kept.long() for kept in plan]
     except Exception as error:
         raise HfpruneError(f"{path}: not a plan; make one with `hfprune plan`") from error
 

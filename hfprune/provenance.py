@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,19 @@ def is_current(path: Path, inputs: dict[str, Path], settings: dict[str, Any]) ->
 
 
 def identity(path: Path) -> str:
-    """Return a SHA-256 for an input: of the file, or of a folder's `asset.json` or `config.json`."""
-    if path.is_dir():
-        marker = next((path / n for n in ("asset.json", "config.json") if (path / n).exists()), None)
-        return sha256(marker) if marker else "unidentified folder"
+    """Return a SHA-256 for an input: of the file, of a folder's `asset.json`, which has hashes, or its files."""
+    if not path.is_dir():
+        return sha256(path)
+    if (path / "asset.json").exists():
+        return sha256(path / "asset.json")
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    parts = [(file.name, _known_sha256(file, file.stat().st_size, file.stat().st_mtime_ns)) for file in files]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@cache
+def _known_sha256(path: Path, _size: int, _modified: int) -> str:
+    """Return the hash of a file, which may be gigabytes, reading it once as long as it stays the same."""
     return sha256(path)
 
 

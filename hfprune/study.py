@@ -209,10 +209,19 @@ class Measures(Strict):
 
 
 class Method(Strict):
-    """A named, configured criterion."""
+    """A named, configured way to get a pruned model: a criterion with options, or an external baseline."""
 
     criterion: Name | None = Field(default=None, description="defaults to the method's own name")
     options: dict[str, Any] = {}
+    baseline: Name | None = Field(
+        default=None, description="instead of a criterion: a file in workflow/rules/baselines, without .smk"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Method":
+        if self.baseline and (self.criterion or self.options):
+            raise ValueError("a baseline takes no criterion and no options; its rule settles everything")
+        return self
 
 
 class StudyModel(Strict):

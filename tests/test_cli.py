@@ -1,5 +1,6 @@
 """Every stage by hand, on a user's own model folder, without Snakemake."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from hfprune.models import load_model
 from hfprune.plans import apply_plan, load_plan
 
 COMMANDS = (
-    *("fetch", "budget", "calibrate", "score", "plan", "recover", "evaluate", "fidelity", "perplexity"),
-    *("latency", "ablate", "export", "collect", "tables", "figures", "audit", "schema"),
+    *("fetch", "budget", "calibrate", "score", "plan", "adopt", "recover", "evaluate", "fidelity"),
+    *("perplexity", "latency", "ablate", "export", "collect", "tables", "claims", "figures", "audit"),
+    *("methods", "schema"),
 )
 
 
@@ -165,6 +167,12 @@ def test_mistakes_in_a_recovery_end_in_one_line(work: Path, tmp_path: Path) -> N
 def test_plan_is_of_the_size_asked_for(work: Path) -> None:
     values = {v["metric"]: v["value"] for v in json.loads((work / "plan.json").read_text())["values"]}
     assert values["parameter_ratio"] == pytest.approx(0.15, abs=0.005)
+
+
+def test_scores_know_the_file_of_their_criterion(work: Path) -> None:
+    made = json.loads((work / "scores.json").read_text())["provenance"]
+    file = Path(__file__).parents[1] / "hfprune/criteria/entropy.py"
+    assert made["inputs"]["criterion"] == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_export_gives_the_logits_of_dense_and_plan(work: Path, tmp_path: Path) -> None:

@@ -55,6 +55,10 @@ def test_demo_is_the_study_of_the_readme() -> None:
         ({"ratios": [0.2, 0.2]}, "ratios: repeats a value"),
         ({"methods": {"dense": None}}, "'dense' is the unpruned model"),
         ({"methods": {"a/b": None}}, "methods"),
+        (
+            {"methods": {"a": {"baseline": "b", "options": {"c": 1}}}},
+            "methods.a: a baseline takes no criterion",
+        ),
         ({"seeds": []}, "seeds"),
         ({"models": ["a", "a"]}, "models: repeats a value"),
         ({"models": {"a": {"ratio": [0.2]}}}, "models.a: unknown key 'ratio'; did you mean 'ratios'"),

@@ -1,5 +1,6 @@
 # Shared by every other .smk file: the study, its paths, and functions of wildcards.
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from snakemake.utils import validate
 from hfprune import layout
 from hfprune.criterion import make_criterion
 from hfprune.errors import HfpruneError
+from hfprune.files import read_json
 from hfprune.results import DENSE
-from hfprune.study import Catalogue, Config, LocalSource, Study, check_references, load, validate as strict
+from hfprune.study import Catalogue, Config, LocalSource, Study, check_references, load, nearest
+from hfprune.study import validate as strict
 
 ROOT = Path(workflow.basedir)
 # Jobs call `hfprune`, which stands beside the Python that runs Snakemake.
@@ -28,18 +31,28 @@ def select_study():
     return Path("config/studies/demo.yaml"), "no CUDA device is visible"
 
 
+def check_baseline(name, where):
+    """Fail if no file in workflow/rules/baselines has this name."""
+    known = sorted(file.stem for file in (ROOT / "workflow/rules/baselines").glob("*.smk"))
+    if name not in known:
+        raise HfpruneError(f"{where}: no baseline {name!r} in workflow/rules/baselines{nearest(name, known)}")
+
+
 def load_study():
-    """Load and check study, catalogue and criteria; every problem ends the run before the first job."""
+    """Load and check study, catalogue and methods; every problem ends the run before the first job."""
     path, why = select_study()
     if not path.exists():
         known = ", ".join(sorted(study.stem for study in Path("config/studies").glob("*.yaml")))
         raise HfpruneError(f"no study {path.stem!r} in config/studies (there are: {known})")
     study, catalogue = load(Study, path), load(Catalogue, Path("config/assets.yaml"))
     check_references(study, catalogue, str(path))
-    criteria = {
-        name: make_criterion(method.criterion or name, method.options, f"{path}: methods.{name}")
-        for name, method in study.methods.items()
-    }
+    criteria = {}
+    for name, method in study.methods.items():
+        where = f"{path}: methods.{name}"
+        if method.baseline:
+            check_baseline(method.baseline, where)
+        else:
+            criteria[name] = make_criterion(method.criterion or name, method.options, where)
     return path, why, study, catalogue, criteria
 
 
@@ -62,6 +75,8 @@ FIGURES = f"figures/{NAME}"
 LOGS = f"logs/{NAME}"
 MEASURES = STUDY.measures
 RECOVERY = STUDY.recovery
+# Those of the study only: a broken file that no method names costs nothing.
+BASELINES = sorted({method.baseline for method in STUDY.methods.values() if method.baseline})
 UNTIL = STUDY.calibration.until_agreement
 TASKS = MEASURES.zeroshot.tasks if MEASURES.zeroshot else []
 ENVIRONMENT = str(ROOT / "environment.yml")
@@ -97,16 +112,59 @@ def cell_flag(wildcards):
     return f"{NAME}/{wildcards.model}/{wildcards.method}/{ratio}/{wildcards.seed}/{recovery}"
 
 
+def any_of(names):
+    """Return a wildcard constraint that matches these names only."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def methods_of(baseline):
+    """Return the wildcard constraint for a baseline, the methods of the study that name it."""
+    return any_of(name for name, method in STUDY.methods.items() if method.baseline == baseline)
+
+
+def check_baseline_rules():
+    """Fail unless the file of each baseline has a rule of its name with one output where the contract says."""
+    places = {"checkpoint": f"{RESULTS}/{layout.CHECKPOINT}", "plan": f"{RESULTS}/{layout.PLAN}.safetensors"}
+    for baseline in BASELINES:
+        named = baseline in (found.name for found in workflow.rules)
+        output = dict(getattr(rules, baseline).output.items()) if named else {}
+        if output not in [{key: path} for key, path in places.items()]:
+            raise WorkflowError(
+                f"workflow/rules/baselines/{baseline}.smk: must have a rule {baseline!r} with one output, either "
+                + " or ".join(f"{key}={path!r}" for key, path in places.items())
+            )
+
+
+def baseline_output(wildcards):
+    """Return the output of a method's baseline, a plan or the folder of a checkpoint."""
+    output = getattr(rules, STUDY.methods[wildcards.method].baseline).output
+    return output[0].format(**wildcards)
+
+
 def plan_input(wildcards):
-    """Return the plan of a cell; the dense model has none."""
+    """Return the plan of a cell, or its baseline's output and proof of adoption; the dense model has none."""
     if wildcards.method == DENSE:
         return []
-    return f"{RESULTS}/{layout.PLAN}.safetensors".format(**wildcards)
+    if wildcards.method in CRITERIA:
+        return f"{RESULTS}/{layout.PLAN}.safetensors".format(**wildcards)
+    return [baseline_output(wildcards), f"{RESULTS}/{layout.PLAN}.json".format(**wildcards)]
+
+
+def pruned_flag(path):
+    """Return the flag for a plan, or for the folder of a checkpoint."""
+    return f"--plan {path}" if path.endswith(".safetensors") else f"--checkpoint {path}"
 
 
 def plan_flag(wildcards, input):
-    """Return the `--plan` flag of a cell, if it has a plan."""
-    return f"--plan {input.plan}" if input.plan else ""
+    """Return the `--plan` or `--checkpoint` flag of a cell, if it has one."""
+    if not input.plan:
+        return ""
+    return pruned_flag(input.plan if isinstance(input.plan, str) else input.plan[0])
+
+
+def neurons_removed(budget, ratio):
+    """Return the share of MLP neurons that goes with a ratio of all parameters, from a model's budget file."""
+    return read_json(Path(budget))["neurons_removed"][ratio]
 
 
 def adapter_input(wildcards):

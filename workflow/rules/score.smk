@@ -85,6 +85,8 @@ rule plan:
         size=f"{RESULTS}/{layout.PLAN}.json",
     log:
         f"{LOGS}/{layout.PLAN}.log",
+    wildcard_constraints:
+        method=any_of(CRITERIA),
     conda:
         ENVIRONMENT
     params:
@@ -95,3 +97,28 @@ rule plan:
     shell:
         "hfprune plan --model {params.model} --scores {input.scores} --ratio {wildcards.ratio}"
         " --cell {params.cell} --out {output.plan} > {log} 2>&1"
+
+
+rule adopt:
+    input:
+        model="resources/models/{model}/asset.json",
+        pruned=baseline_output,
+    output:
+        f"{RESULTS}/{layout.PLAN}.json",
+    log:
+        f"{LOGS}/{layout.PLAN}.adopt.log",
+    wildcard_constraints:
+        method=any_of(STUDY.methods.keys() - CRITERIA.keys()),
+    conda:
+        ENVIRONMENT
+    resources:
+        gpu=gpu,
+    params:
+        model=subpath(input.model, parent=True),
+        pruned=lambda wildcards, input: pruned_flag(input.pruned),
+        cell=cell_flag,
+    message:
+        "adopt {wildcards.model} pruned by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+    shell:
+        "hfprune adopt --model {params.model} {params.pruned} --ratio {wildcards.ratio}"
+        " --cell {params.cell} --out {output} > {log} 2>&1"

@@ -1,0 +1,137 @@
+"""Methods that somebody adds: every baseline in the repository, and the docs' examples as they stand there."""
+
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from smoke import ROOT, STUDY, make_project, snakemake, write
+from test_cli import run
+from test_methods import hfprune, install
+
+BASELINES = sorted(file.stem for file in (ROOT / "workflow/rules/baselines").glob("*.smk"))
+MODELS = ["llama", "qwen2", "qwen3"]
+RATIO = STUDY["ratios"][0]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose assets, blocks and budgets are there; in this process, which saves dozens of starts."""
+    folder = tmp_path_factory.mktemp("project")
+    make_project(folder)
+    resources, results = folder / "resources", folder / "results/smoke"
+    assets = [*(f"models/{model}" for model in MODELS), "corpora/text", "tasks/arc_easy"]
+    run("fetch", *assets, "--catalogue", folder / "config/assets.yaml", "--resources", resources)
+    calibration = STUDY["calibration"]
+    for model in MODELS:
+        dense = ("--model", resources / "models" / model)
+        run("calibrate", *dense, "--corpus", resources / "corpora/text", "--sequences",
+            calibration["sequences"], "--length", calibration["length"], "--out",
+            results / f"calibration/{model}/seed0.safetensors")  # fmt: skip
+        run("budget", *dense, "--ratios", RATIO, "--out", results / f"budgets/{model}.json")
+    # Nobody names this one.
+    (folder / "workflow/rules/baselines/broken.smk").write_text("rule broken\n    no: such {thing\n")
+    return folder
+
+
+def set_study(project: Path, **changes) -> None:
+    measures = {
+        "zeroshot": {"tasks": ["arc_easy"], "batch_tokens": 256},
+        "fidelity": STUDY["measures"]["fidelity"],
+    }
+    write(project / "config/studies/smoke.yaml", STUDY | {"measures": measures} | changes)
+
+
+def documented(name: str) -> tuple[dict[str, str], dict]:
+    """Return the files that a docs page gives, by path, and the methods that it puts into a study."""
+    text = (ROOT / "docs" / name).read_text()
+    files = dict(re.findall(r"`([\w/.-]+)`[^`]*:\n\n```(?:python|toml)\n(.*?)```", text, re.DOTALL))
+    (methods,) = [
+        yaml.safe_load(block)["methods"] for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    ]
+    return files, methods
+
+
+def test_every_baseline_keeps_the_contract(project: Path, tmp_path: Path) -> None:
+    set_study(project, methods={baseline: {"baseline": baseline} for baseline in BASELINES})
+    assert "Congratulations" in snakemake(project, "--lint")
+    wanted = [f"results/smoke/plans/{m}/{b}/{RATIO}/seed0.json" for m in MODELS for b in BASELINES]
+    snakemake(project, *wanted, "--until", *BASELINES)
+    for model in MODELS:
+        for baseline in BASELINES:
+            cell = f"{model}/{baseline}/{RATIO}/seed0"
+            checkpoint = project / "results/smoke/checkpoints" / cell
+            plan = project / f"results/smoke/plans/{cell}.safetensors"
+            flag = ("--checkpoint", checkpoint) if checkpoint.exists() else ("--plan", plan)
+            run("adopt", "--model", project / "resources/models" / model, *flag, "--ratio", RATIO, "--out",
+                tmp_path / "size.json")  # fmt: skip
+
+
+def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    criteria, methods = documented("add-a-criterion.md")
+    baseline, baseline_methods = documented("add-a-baseline.md")
+    shutil.copytree(ROOT / "hfprune", tmp_path / "hfprune", ignore=shutil.ignore_patterns("__pycache__"))
+    package = tomllib.loads(criteria.pop("pyproject.toml"))["project"]
+    install(tmp_path, package["name"], package["entry-points"]["hfprune.criteria"])
+    for path, text in criteria.items():
+        (tmp_path / path).write_text(text)
+    (project / "tools").mkdir()
+    for path, text in baseline.items():
+        (project / path).write_text(text)
+        # Its twin forgets a layer.
+        wrong = text.replace("first_neurons", "wrong").replace("range(", "range(-1 + ")
+        (project / path.replace("first_neurons", "wrong")).write_text(wrong)
+    methods |= baseline_methods | {"gate_norm": None, "shortgpt": {"baseline": "shortgpt"}}
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+
+    listed = hfprune(tmp_path, "methods", "--baselines", str(project / "workflow/rules/baselines")).stdout
+    assert re.search(r"^peak +gradient +hfprune/criteria/peak.py ", listed, re.MULTILINE)
+    assert re.search(r"^gate_norm +weights +hfprune-gate \(hfprune_gate:GateNorm\) ", listed, re.MULTILINE)
+    assert re.search(r"^first_neurons .* Keeps the first neurons", listed, re.MULTILINE)
+
+    set_study(project, models=["llama"], methods=methods | {"wrong": {"baseline": "wrong"}})
+    output = snakemake(project, "--keep-going", "publication", check=False)
+    assert "plans/llama/wrong/0.15/seed0.safetensors: the plan has 2 layers" in output
+    set_study(project, models=["llama"], methods=methods)
+    output = snakemake(project, "publication")
+    assert all(f"rule {name}:" not in output for name in ("score", "evaluate", "fidelity", "adopt")), output
+
+    results = project / "results/smoke"
+    for table, expected in (
+        ("criterion", {"Dense", "peak", "gate norm", "first neurons", "shortgpt"}),
+        ("fidelity", {"peak", "gate norm", "first neurons", "shortgpt"}),
+        ("cost", {"peak", "gate norm"}),
+    ):
+        text = (results / f"tables/{table}.md").read_text()
+        assert all(f"| {name} " in text for name in expected), text
+    tidy = pd.read_parquet(results / "results.parquet")
+    removed = tidy[tidy["metric"] == "parameter_ratio"].set_index("method")["value"]
+    assert removed["first_neurons"] == pytest.approx(removed["peak"])
+    overlap = pd.read_csv(results / "overlap.csv")
+    assert {"peak", "gate_norm", "first_neurons"} == {*overlap["method_a"], *overlap["method_b"]}
+
+
+@pytest.mark.parametrize(
+    ("baseline", "message"),
+    [
+        ("shortgtp", "no baseline 'shortgtp' in workflow/rules/baselines; did you mean 'shortgpt'?"),
+        (
+            "renamed",
+            "workflow/rules/baselines/renamed.smk: must have a rule 'renamed' with one output, either",
+        ),
+    ],
+)
+def test_a_baseline_that_cannot_work_ends_before_the_first_job(
+    project: Path, baseline: str, message: str
+) -> None:
+    rules = project / "workflow/rules/baselines"
+    shutil.copy(rules / "shortgpt.smk", rules / "renamed.smk")
+    set_study(project, methods={baseline: {"baseline": baseline}})
+    output = snakemake(project, check=False)
+    assert message in output
+    assert "Traceback" not in output and "Job stats" not in output
