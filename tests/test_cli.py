@@ -160,7 +160,7 @@ def test_mistakes_in_a_recovery_end_in_one_line(work: Path, tmp_path: Path) -> N
     assert "fill no sequence of 900000 tokens" in failure(*recover(work, length=900_000), *out)
     text = ("--corpus", work / "corpora/text", "--sequences", 3, "--length", 24)
     dense = failure("fidelity", "--model", work / "mine", *text, "--out", tmp_path / "f.json")
-    assert "give --plan, --adapter or both" in dense
+    assert "give --plan or --checkpoint, --adapter, or both" in dense
     assert not (tmp_path / "adapter").exists()
 
 
