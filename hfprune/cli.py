@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from hfprune.criterion import Criterion
+    from hfprune.provenance import Stopwatch
     from hfprune.results import Cell, Value
     from hfprune.study import Catalogue
+    from hfprune.tally import Curve, Scores
 
 
 def main() -> None:
@@ -200,8 +203,16 @@ def _add_score(commands: Any) -> None:
     parser = _command(commands, _score, example)
     _model_flag(parser)
     parser.add_argument("--blocks", type=Path, help="calibration blocks; not needed by weight criteria")
-    parser.add_argument("--criterion", required=True, help="one that `hfprune methods` lists")
-    parser.add_argument("--options", type=_json, default={}, help="the criterion's options as JSON")
+    parser.add_argument(
+        "--criterion",
+        nargs="+",
+        required=True,
+        help="of those that `hfprune methods` lists; gradient criteria named together share one pass",
+    )
+    parser.add_argument(
+        "--options", type=_json, default={}, help="the criterion's as JSON; of several criteria by name"
+    )
+    parser.add_argument("--sequences", type=_positive, help="the first of the blocks (all)")
     parser.add_argument(
         "--until-agreement",
         type=float,
@@ -212,35 +223,34 @@ def _add_score(commands: Any) -> None:
     _dtype_flag(parser)
     _cell_flag(parser)
     parser.add_argument(
-        "--out", type=_safetensors, required=True, help="scores; the cost goes to .json beside it"
+        "--out",
+        type=_safetensors,
+        required=True,
+        help="scores; the cost goes to .json beside it; of several criteria with {criterion} in it",
     )
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    """Give every MLP neuron a score by a criterion."""
-    from hfprune.criterion import make_criterion, source_file
+    """Give every MLP neuron a score by one or more criteria."""
+    from hfprune.criterion import score_all
 
-    criterion = make_criterion(arguments.criterion, arguments.options, "--criterion/--options")
-    if criterion.needs != "weights" and not arguments.blocks:
-        raise HfpruneError(f"criterion {arguments.criterion!r} needs --blocks (see `hfprune calibrate`)")
+    criteria = _criteria(arguments)
 
     import torch
 
     from hfprune.calibration import load_blocks
     from hfprune.models import load_model
-    from hfprune.provenance import Stopwatch, fingerprint, provenance, stable
-    from hfprune.results import Value, write_result
-    from hfprune.scoring import Sweep, save_scores
+    from hfprune.provenance import Stopwatch, fingerprint
+    from hfprune.scoring import Sweep
 
     _fix_batch_tokens(arguments)
     blocks = load_blocks(arguments.blocks) if arguments.blocks else torch.empty(0, 1, dtype=torch.int32)
-    # Its file's hash, because git does not know a file that a user has just added.
-    inputs = {"model": arguments.model, "criterion": source_file(criterion)}
-    inputs |= {"blocks": arguments.blocks} if arguments.blocks else {}
-    settings = _settings(arguments, "criterion", "batch_tokens", "seed", "dtype", "until_agreement")
-    settings |= {"options": criterion.model_dump(), "version": criterion.version, "blocks": len(blocks)}
+    blocks = blocks[: arguments.sequences]
+    described = {
+        name: _score_provenance(arguments, name, item, len(blocks)) for name, item in criteria.items()
+    }
     # A killed run leaves its sums here, and the same call goes on from them.
-    state = arguments.out.with_suffix(".state")
+    state = Path(str(arguments.out).replace("{criterion}", "+".join(criteria))).with_suffix(".state")
     model = load_model(arguments.model, arguments.dtype)
     watch = Stopwatch()
     sweep = Sweep(
@@ -250,17 +260,73 @@ def _score(arguments: argparse.Namespace) -> None:
         arguments.batch_tokens,
         until_agreement=arguments.until_agreement,
         state=state,
-        identity=fingerprint(inputs, settings),
+        identity="".join(fingerprint(inputs, settings) for inputs, settings in described.values()),
     )
-    scores = criterion.scores(sweep)
-    made = provenance(watch, inputs, **settings) | {"curves": sweep.curves}
-    save_scores(arguments.out, scores, stable(made) | {"curves": sweep.curves})
+    for name, (scores, curves) in score_all(criteria, sweep).items():
+        _write_scores(arguments, name, scores, curves, watch, *described[name])
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def _criteria(arguments: argparse.Namespace) -> "dict[str, Criterion]":
+    """Build the criteria that `hfprune score` was asked for, by name."""
+    from hfprune.criterion import make_criterion
+
+    names = list(dict.fromkeys(arguments.criterion))
+    several = len(names) > 1
+    if several and "{criterion}" not in str(arguments.out):
+        raise HfpruneError("--out must have {criterion} in it where --criterion names several")
+    if several and (unknown := set(arguments.options) - set(names)):
+        raise HfpruneError(f"--options of several criteria are by name; {min(unknown)!r} is none of {names}")
+    criteria = {
+        name: make_criterion(
+            name, arguments.options.get(name, {}) if several else arguments.options, "--criterion/--options"
+        )
+        for name in names
+    }
+    for name, criterion in criteria.items():
+        if criterion.needs != "weights" and not arguments.blocks:
+            raise HfpruneError(f"criterion {name!r} needs --blocks (see `hfprune calibrate`)")
+    return criteria
+
+
+def _score_provenance(
+    arguments: argparse.Namespace, name: str, criterion: "Criterion", blocks: int
+) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Return the inputs and settings that scores by one criterion come from."""
+    from hfprune.criterion import source_file
+
+    # Its file's hash, because git does not know a file that a user has just added.
+    inputs = {"model": arguments.model, "criterion": source_file(criterion)}
+    inputs |= {"blocks": arguments.blocks} if arguments.blocks else {}
+    settings = _settings(arguments, "batch_tokens", "seed", "dtype", "until_agreement") | {"criterion": name}
+    settings |= {"options": criterion.model_dump(), "version": criterion.version, "blocks": blocks}
+    # Time and memory are those of all.
+    others = [other for other in arguments.criterion if other != name]
+    return inputs, settings | ({"together_with": others} if others else {})
+
+
+def _write_scores(
+    arguments: argparse.Namespace,
+    name: str,
+    scores: "Scores",
+    curves: "dict[str, Curve]",
+    watch: "Stopwatch",
+    inputs: dict[str, Path],
+    settings: dict[str, Any],
+) -> None:
+    """Write the scores by one criterion, and what they cost beside them."""
+    from hfprune.provenance import provenance, stable
+    from hfprune.results import Value, write_result
+    from hfprune.scoring import save_scores
+
+    out = Path(str(arguments.out).replace("{criterion}", name))
+    made = provenance(watch, inputs, **settings) | {"curves": curves}
+    save_scores(out, scores, stable(made) | {"curves": curves})
     values = [Value(metric, number) for metric, number in made["cost"].items()]
-    for curve in list(sweep.curves.values())[-1:]:
+    for curve in list(curves.values())[-1:]:
         (last,) = curve[-1]["criteria"]
         values += [Value("sequences", curve[-1]["sequences"]), Value("agreement", last["agreement"])]
-    write_result(arguments.out.with_suffix(".json"), _cell(arguments), "cost", "", values, made)
-    shutil.rmtree(state, ignore_errors=True)
+    write_result(out.with_suffix(".json"), _cell(arguments, name), "cost", "", values, made)
 
 
 def _add_plan(commands: Any) -> None:
@@ -904,7 +970,7 @@ def _need_change(arguments: argparse.Namespace) -> None:
         raise HfpruneError("give --plan or --checkpoint, --adapter, or both: this would be the dense model")
 
 
-def _cell(arguments: argparse.Namespace) -> "Cell":
+def _cell(arguments: argparse.Namespace, criterion: str = "") -> "Cell":
     from hfprune.results import DENSE, Cell
 
     if arguments.cell:
@@ -912,7 +978,7 @@ def _cell(arguments: argparse.Namespace) -> "Cell":
     pruned = (
         any(getattr(arguments, flag, None) for flag in ("plan", "checkpoint")) or arguments.command == "plan"
     )
-    method = getattr(arguments, "criterion", None) or ("pruned" if pruned else DENSE)
+    method = criterion or ("pruned" if pruned else DENSE)
     ratio, seed = getattr(arguments, "ratio", None), getattr(arguments, "seed", 0)
     recovered = getattr(arguments, "adapter", None) or arguments.command == "recover"
     return Cell("by-hand", arguments.model.name, method, ratio, seed, "lora" if recovered else "none")

@@ -4,6 +4,8 @@ import inspect
 import pkgutil
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -19,7 +21,7 @@ from hfprune.errors import HfpruneError
 from hfprune.models import GatedMLP, gated_mlps
 from hfprune.scoring import Positions, Sweep
 from hfprune.study import Strict, nearest, validate
-from hfprune.tally import Scores
+from hfprune.tally import Curve, Scores
 from hfprune.weight_gradients import WEIGHT_FORMS, stacked_weights
 
 
@@ -240,3 +242,28 @@ def make_criterion(name: str, options: dict[str, Any], where: str = "method") ->
 def source_file(criterion: Criterion) -> Path:
     """Return the file that defines a criterion."""
     return Path(str(sys.modules[type(criterion).__module__].__file__))
+
+
+def score_all(criteria: Mapping[str, Criterion], sweep: Sweep) -> dict[str, tuple[Scores, dict[str, Curve]]]:
+    """Score by several criteria; those that need nothing but one pass over the blocks share it.
+
+    Returns:
+        For each name the scores, and the curves of the sweeps behind them (`Sweep.curves`).
+    """
+    plain = [
+        name
+        for name, criterion in criteria.items()
+        if isinstance(criterion, GradientCriterion) and type(criterion).scores is GradientCriterion.scores
+    ]
+    shared = plain if len(plain) > 1 else []
+    found: dict[str, tuple[Scores, dict[str, Curve]]] = {}
+    for name in criteria.keys() - shared:
+        # A folder of its own, for its sweeps have the names of others'.
+        alone = replace(sweep, curves={}, state=sweep.state / name if sweep.state else None)
+        found[name] = criteria[name].scores(alone), alone.curves
+    if shared:
+        scores = sweep.gradient_scores([criteria[name] for name in shared])  # type: ignore[misc]
+        for index, name in enumerate(shared):
+            curve = [mark | {"criteria": [mark["criteria"][index]]} for mark in sweep.curves["sweep"]]
+            found[name] = scores[index], {"sweep": curve}
+    return found

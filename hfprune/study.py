@@ -213,14 +213,19 @@ class Method(Strict):
 
     criterion: Name | None = Field(default=None, description="defaults to the method's own name")
     options: dict[str, Any] = {}
+    sequences: PositiveInt | None = Field(
+        default=None, description="the first of the calibration sequences that it reads; null: all"
+    )
     baseline: Name | None = Field(
         default=None, description="instead of a criterion: a file in workflow/rules/baselines, without .smk"
     )
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Method":
-        if self.baseline and (self.criterion or self.options):
-            raise ValueError("a baseline takes no criterion and no options; its rule settles everything")
+        if self.baseline and (self.criterion or self.options or self.sequences):
+            raise ValueError(
+                "a baseline takes no criterion, options or sequences; its rule settles everything"
+            )
         return self
 
 

@@ -16,6 +16,7 @@ from hfprune.cli import main
 from hfprune.evaluation import zeroshot
 from hfprune.models import load_model
 from hfprune.plans import apply_plan, load_plan
+from hfprune.scoring import load_scores
 
 COMMANDS = (
     *("fetch", "budget", "calibrate", "score", "plan", "adopt", "recover", "evaluate", "fidelity"),
@@ -88,6 +89,28 @@ def test_each_command_shows_an_example(command: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         run(command, "--help")
     assert f"example:\n  hfprune {command}" in capsys.readouterr().out
+
+
+def test_criteria_named_together_score_as_alone(work: Path, tmp_path: Path) -> None:
+    model = ("score", "--model", work / "mine", "--blocks", work / "blocks.safetensors", "--sequences", 3)
+    names = ["entropy", "cross_entropy", "distillation", "wanda"]
+    options = json.dumps({"cross_entropy": {"aggregation": "sum_squares"}})
+    run(*model, "--criterion", *names, "--options", options, "--out", tmp_path / "{criterion}.safetensors")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == []
+    for name in names:
+        own = ("--options", '{"aggregation": "sum_squares"}') if name == "cross_entropy" else ()
+        run(*model, "--criterion", name, *own, "--out", tmp_path / "alone.safetensors")
+        together, alone = (
+            load_scores(tmp_path / f"{name}.safetensors"),
+            load_scores(tmp_path / "alone.safetensors"),
+        )
+        for a, b in zip(together, alone, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * float(b.mean()))
+        result = json.loads((tmp_path / f"{name}.json").read_text())
+        assert result["provenance"]["settings"]["blocks"] == 3
+    assert "{criterion}" in failure(
+        *model, "--criterion", "entropy", "wanda", "--out", tmp_path / "x.safetensors"
+    )
 
 
 @pytest.fixture(scope="module")

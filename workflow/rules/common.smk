@@ -186,6 +186,12 @@ def blocks_input(wildcards):
     return f"{RESULTS}/{layout.BLOCKS}.safetensors".format(**wildcards)
 
 
+def sequences_flag(wildcards):
+    """Return the `--sequences` flag of a method that reads a part of the calibration blocks."""
+    sequences = STUDY.methods[wildcards.method].sequences
+    return f"--sequences {sequences}" if sequences else ""
+
+
 def publication():
     """Return every table, verdict and figure of the study, and all that they come from."""
     return [

@@ -65,6 +65,7 @@ rule score:
         options=lambda wildcards: CRITERIA[wildcards.method].model_dump_json(),
         # Not on the command line: a raised version re-runs the methods that use the criterion.
         version=lambda wildcards: CRITERIA[wildcards.method].version,
+        sequences=sequences_flag,
         until=f"--until-agreement {UNTIL}" if UNTIL else "",
         dtype=STUDY.dtype,
         cell=cell_flag,
@@ -72,7 +73,7 @@ rule score:
         "score {wildcards.model} by {wildcards.method}, seed {wildcards.seed}"
     shell:
         "hfprune score --model {params.model} {params.blocks} --criterion {params.criterion}"
-        " --options {params.options:q} {params.until} --seed {wildcards.seed} --dtype {params.dtype}"
+        " --options {params.options:q} {params.sequences} {params.until} --seed {wildcards.seed} --dtype {params.dtype}"
         " --cell {params.cell} --out {output.scores} > {log} 2>&1"
 
 
