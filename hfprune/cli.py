@@ -636,7 +636,7 @@ def _latency(arguments: argparse.Namespace) -> None:
     watch = Stopwatch()
     workload = _settings(arguments, "prompt_tokens", "batch", "new_tokens", "repeats")
     model = _load(arguments)
-    dense = load_model(arguments.model, arguments.dtype) if arguments.plan else None
+    dense = load_model(arguments.model, arguments.dtype) if _plan_input(arguments) else None
     values, items = latency(model, dense, **workload)
     made = provenance(
         watch, {"model": arguments.model} | _change_inputs(arguments), **workload, dtype=arguments.dtype

@@ -23,7 +23,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     make_project(folder)
     resources, results = folder / "resources", folder / "results/smoke"
-    assets = [*(f"models/{model}" for model in MODELS), "corpora/text", "tasks/arc_easy"]
+    assets = [*(f"models/{model}" for model in MODELS), "corpora/text", "corpora/heldout", "tasks/arc_easy"]
     run("fetch", *assets, "--catalogue", folder / "config/assets.yaml", "--resources", resources)
     calibration = STUDY["calibration"]
     for model in MODELS:

@@ -13,17 +13,14 @@ rule optipfair:
         method=methods_of("optipfair"),
     conda:
         "../../envs/optipfair.yml"
-    resources:
-        gpu=gpu,
     params:
         model=subpath(input.model, parent=True),
         # The tool asks for a share of neurons; the study gives one of all parameters.
         percentage=lambda wildcards, input: 100 * neurons_removed(input.budget, wildcards.ratio),
-        device="cuda" if gpu() else "cpu",
         dtype=STUDY.dtype,
     message:
         "optipfair of {wildcards.model} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
         "HF_HUB_OFFLINE=1 optipfair prune --model-path {params.model} --pruning-type MLP_GLU --method MAW"
-        " --pruning-percentage {params.percentage} --device {params.device} --dtype {params.dtype}"
+        " --pruning-percentage {params.percentage} --device cpu --dtype {params.dtype}"
         " --output-path {output.checkpoint} > {log} 2>&1"
