@@ -274,10 +274,10 @@ def merge_adapter(model: "PreTrainedModel", folder: Path, inputs: dict[str, Path
     Args:
         model: the dense model, with the plan applied if the adapter was trained on a pruned one.
         folder: as `save_adapter` writes it.
-        inputs: `model` and, where there is one, `plan`: the files that `model` comes from.
+        inputs: `model` and, where there is one, `plan` or `checkpoint`: the files that `model` comes from.
 
     Raises:
-        HfpruneError: no adapter, or one that was trained on another model or plan.
+        HfpruneError: no adapter, or one that was trained on another model, plan or checkpoint.
     """
     if not (folder / ADAPTER).is_file() or not (folder / ADAPTER_CONFIG).is_file():
         raise HfpruneError(f"{folder}: not an adapter; make one with `hfprune recover`")
@@ -291,11 +291,11 @@ def merge_adapter(model: "PreTrainedModel", folder: Path, inputs: dict[str, Path
 
 
 def _check_origin(folder: Path, inputs: dict[str, Path]) -> None:
-    """Fail where the adapter's own record names another model or plan: other plans can have the same shapes."""
+    """Fail where the adapter's own record names other inputs: other plans can have the same shapes."""
     if not (folder / RECOVERED).is_file():
         return  # of another's making, with no record
     made = read_json(folder / RECOVERED)["provenance"]["inputs"]
-    for role in ("model", "plan"):
+    for role in ("model", "plan", "checkpoint"):
         now = identity(inputs[role]) if role in inputs else None
         if made.get(role) != now:
             wanted = f"another {role}" if role in made else f"the model without a {role}"

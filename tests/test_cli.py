@@ -177,6 +177,20 @@ def test_an_adapter_belongs_to_its_plan(work: Path, adapter: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+def test_an_adapter_belongs_to_its_checkpoint(work: Path, tmp_path: Path) -> None:
+    """Even where the plan that the checkpoint was exported by gives the very same weights."""
+    model, plan = ("--model", work / "mine"), ("--plan", work / "plan.safetensors")
+    run("export", *model, *plan, "--out", tmp_path / "pruned")
+    options = json.dumps({"rank": 4, "batch": 2, "length": 64, "max_steps": 1})
+    pairs = ("--instructions", work / "instructions/pairs", "--options", options)
+    run("recover", *model, "--checkpoint", tmp_path / "pruned", *pairs, "--out", tmp_path / "adapter")
+    export = ("export", *model, "--adapter", tmp_path / "adapter", "--out", tmp_path / "out")
+    assert "trained on another checkpoint" in failure(*export)
+    assert "trained on the model without a plan" in failure(*export, *plan)
+    run(*export, "--checkpoint", tmp_path / "pruned")
+    assert (tmp_path / "out/model.safetensors").exists()
+
+
 def test_mistakes_in_a_recovery_end_in_one_line(work: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "adapter")
     assert "--options: unknown key 'rnak'; did you mean 'rank'" in failure(*recover(work, rnak=2), *out)
