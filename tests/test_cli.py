@@ -19,8 +19,8 @@ from hfprune.plans import apply_plan, load_plan
 
 COMMANDS = (
     *("fetch", "budget", "calibrate", "score", "plan", "adopt", "recover", "evaluate", "fidelity"),
-    *("perplexity", "latency", "ablate", "export", "collect", "tables", "claims", "figures", "audit"),
-    *("methods", "schema"),
+    *("perplexity", "latency", "distributions", "ablate", "export", "collect", "tables", "claims"),
+    *("figures", "audit", "methods", "schema"),
 )
 
 
