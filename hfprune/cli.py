@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_fidelity,
         _add_perplexity,
         _add_latency,
+        _add_distributions,
         _add_ablate,
         _add_export,
         _add_collect,
@@ -469,7 +470,7 @@ def _recover(arguments: argparse.Namespace) -> None:
     shutil.rmtree(state, ignore_errors=True)
 
 
-# --- evaluate, fidelity, perplexity, latency, ablate, export -------------------------------------------
+# --- evaluate, fidelity, perplexity, latency, distributions, ablate, export ----------------------------
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -598,6 +599,37 @@ def _perplexity(arguments: argparse.Namespace) -> None:
     _measure_text(arguments, "perplexity", measure)
 
 
+def _add_distributions(commands: Any) -> None:
+    example = (
+        "hfprune distributions --model resources/models/smollm2-135m --blocks blocks.safetensors "
+        "--out distributions.parquet"
+    )
+    parser = _command(commands, _distributions, example)
+    _model_flag(parser)
+    parser.add_argument(
+        "--blocks", type=Path, required=True, help="calibration blocks; the first few are read"
+    )
+    _dtype_flag(parser)
+    parser.add_argument("--out", type=_parquet, required=True)
+
+
+def _distributions(arguments: argparse.Namespace) -> None:
+    """Show what the criteria see in some next-token distributions of the dense model."""
+    from hfprune.calibration import load_blocks
+    from hfprune.evaluation.distributions import distributions
+    from hfprune.files import atomic_file
+    from hfprune.models import load_model, load_tokenizer
+    from hfprune.provenance import Stopwatch, provenance, stable
+
+    watch = Stopwatch()
+    blocks, tokenizer = load_blocks(arguments.blocks), load_tokenizer(arguments.model)
+    table = distributions(load_model(arguments.model, arguments.dtype), tokenizer, blocks)
+    inputs = {"model": arguments.model, "blocks": arguments.blocks}
+    table.attrs["provenance"] = stable(provenance(watch, inputs, **_settings(arguments, "dtype")))
+    with atomic_file(arguments.out) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
 def _measure_text(arguments: argparse.Namespace, name: str, measure: Any, *extra: str) -> None:
     """Draw blocks from the corpus, measure on them, write the result."""
     from hfprune.provenance import Stopwatch, provenance
@@ -718,12 +750,20 @@ def _add_collect(commands: Any) -> None:
     parser.add_argument(
         "--partial", action="store_true", help="take what is there; the default fails on gaps"
     )
+    parser.add_argument("--out", type=Path, help="folder (the results folder)")
 
 
 def _collect(arguments: argparse.Namespace) -> None:
     """Gather a study's results into tidy tables."""
     from hfprune.analysis.collect import collect
-    from hfprune.layout import baseline_plan_files, plan_files, result_files, score_files, study_name
+    from hfprune.layout import (
+        baseline_plan_files,
+        distribution_files,
+        plan_files,
+        result_files,
+        score_files,
+        study_name,
+    )
     from hfprune.study import Study, load
 
     study, name = load(Study, arguments.study), study_name(arguments.study)
@@ -742,20 +782,22 @@ def _collect(arguments: argparse.Namespace) -> None:
     )
     external = [arguments.results / file for file in baseline_plan_files(name, study)]
     plans += [path for path in external if path.exists()]
-    collect(results, scores, plans, arguments.results)
+    collect(results, scores, plans, arguments.out or arguments.results, present(distribution_files(study)))
 
 
 def _add_tables(commands: Any) -> None:
     parser = _command(commands, _tables, "hfprune tables --results results/demo")
     parser.add_argument("--results", type=Path, required=True, help="folder with results.parquet")
+    _paper_flag(parser)
     parser.add_argument("--out", type=Path, help="folder (tables, in the results folder)")
 
 
 def _tables(arguments: argparse.Namespace) -> None:
-    """Write the paper's tables as CSV, Markdown and LaTeX from the tidy table."""
+    """Write the paper's tables, ours beside the published, as CSV, Markdown and LaTeX."""
     from hfprune.analysis.tables import write_tables
 
-    write_tables(arguments.results / "results.parquet", arguments.out or arguments.results / "tables")
+    out = arguments.out or arguments.results / "tables"
+    write_tables(arguments.results / "results.parquet", arguments.paper, out)
 
 
 def _add_claims(commands: Any) -> None:
@@ -789,6 +831,7 @@ def _claims(arguments: argparse.Namespace) -> None:
 def _add_figures(commands: Any) -> None:
     parser = _command(commands, _figures, "hfprune figures --results results/demo --out figures/demo")
     parser.add_argument("--results", type=Path, required=True, help="folder with the tidy tables")
+    _paper_flag(parser)
     parser.add_argument("--out", type=Path, required=True)
 
 
@@ -796,12 +839,11 @@ def _figures(arguments: argparse.Namespace) -> None:
     """Draw the figures as PDF, SVG and PNG from the tidy tables."""
     from hfprune.analysis.figures import write_figures
 
-    write_figures(arguments.results, arguments.out)
+    write_figures(arguments.results, arguments.paper, arguments.out)
 
 
 def _add_audit(commands: Any) -> None:
-    parser = _command(commands, _audit, "hfprune audit")
-    parser.add_argument("--paper", type=Path, default=Path("paper"), help="published tables (%(default)s)")
+    _paper_flag(_command(commands, _audit, "hfprune audit"))
 
 
 def _audit(arguments: argparse.Namespace) -> None:
@@ -869,6 +911,10 @@ def _measure_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=_result, required=True)
 
 
+def _paper_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--paper", type=Path, default=Path("paper"), help="published tables (%(default)s)")
+
+
 def _text_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="fetched corpus folder")
     parser.add_argument("--sequences", type=_positive, required=True, help="number of blocks")
@@ -934,6 +980,10 @@ def _safetensors(text: str) -> Path:
 
 def _result(text: str) -> Path:
     return _path(text, ".json")
+
+
+def _parquet(text: str) -> Path:
+    return _path(text, ".parquet")
 
 
 def _path(text: str, suffix: str) -> Path:

@@ -19,6 +19,19 @@ CHECKPOINT = "checkpoints/{model}/{method}/{ratio}/seed{seed}"
 CELL = "cells/{model}/{method}/{ratio}/seed{seed}/{recovery}"
 # In the folder of a recovery: the two of peft, and what the run found.
 ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
+DISTRIBUTIONS = "distributions/{model}"
+
+# What `collect` writes, in this order.
+TIDY = (
+    *("results.parquet", "results.csv", "overlap.csv"),
+    *("score_quantiles.csv", "neurons.parquet", "distributions.parquet"),
+)
+# Names of the files that `tables` and `figures` write, without suffix.
+TABLES = tuple(f"table{number}" for number in range(1, 9))
+FIGURES = (
+    *("accuracy", "published", "fidelity", "tasks"),
+    *("overlap", "scores", "neurons", "distributions", "claims"),
+)
 
 
 def fill(pattern: str, cell: Cell) -> str:
@@ -98,6 +111,11 @@ def item_files(name: str, study: Study) -> list[str]:
     """Return the per-item outcomes of a study's measurements, below results/<study>."""
     found = (file for cell in cells(name, study) for file in measurements(study, cell))
     return [str(Path(file).with_suffix(".parquet")) for file in found]
+
+
+def distribution_files(study: Study) -> list[str]:
+    """Return the next-token distributions of a study's models, below results/<study>."""
+    return [f"{DISTRIBUTIONS.format(model=model)}.parquet" for model in study.models]
 
 
 def _of_pruned_cells(name: str, study: Study, pattern: str, baselines: bool | None = None) -> list[str]:

@@ -20,8 +20,8 @@ from hfprune.scoring import load_scores
 
 COMMANDS = (
     *("fetch", "budget", "calibrate", "score", "plan", "adopt", "recover", "evaluate", "fidelity"),
-    *("perplexity", "latency", "ablate", "export", "collect", "tables", "claims", "figures", "audit"),
-    *("methods", "schema"),
+    *("perplexity", "latency", "distributions", "ablate", "export", "collect", "tables", "claims"),
+    *("figures", "audit", "methods", "schema"),
 )
 
 

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from hfprune import layout
 from hfprune.analysis.averages import AVERAGE
 from hfprune.errors import HfpruneError
 from hfprune.results import DENSE
 
-TABLES = [f"table{number}.csv" for number in range(1, 9)]
+TABLES = [f"{name}.csv" for name in layout.TABLES]
 ANOMALIES = "anomalies.csv"
 
 SETTING = ["model", "ratio", "method", "recovery"]
@@ -111,7 +112,7 @@ def read_anomalies(path: Path) -> pd.DataFrame:
     Raises:
         HfpruneError: the file or a column is missing, or a finding is of no known kind.
     """
-    known = _read(path, ["id", "table", "finding", "where"])
+    known = _read(path, ["id", "table", "finding", "where", "claim"])
     for column in ("finding", "where"):
         known[column] = known[column].str.split("; ")
     unknown = set(known["finding"].explode()) - {"", *CHECKS}

@@ -13,11 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from hfprune import layout
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.results import Cell, Value, read_result
 
-RESULTS, OVERLAP, QUANTILES = "results.parquet", "overlap.csv", "score_quantiles.csv"
+RESULTS, RESULTS_CSV, OVERLAP, QUANTILES, NEURONS, DISTRIBUTIONS = layout.TIDY
 CLAIMS = "claims.csv"  # made from these by `hfprune.analysis.verdicts`
 
 CELL = ["study", "model", "method", "ratio", "seed", "recovery"]
@@ -48,7 +49,9 @@ class _Result:
 _RESULT = TypeAdapter(_Result)
 
 
-def collect(results: list[Path], scores: list[Path], plans: list[Path], out: Path) -> None:
+def collect(
+    results: list[Path], scores: list[Path], plans: list[Path], out: Path, distributions: Iterable[Path] = ()
+) -> None:
     """Write the tidy table of a study, and the companions of the neuron figures, into the folder `out`.
 
     Any part of a study's files will do, so that a running study can be looked at.
@@ -56,13 +59,15 @@ def collect(results: list[Path], scores: list[Path], plans: list[Path], out: Pat
     `results.parquet` and `results.csv` have one row per number. `overlap.csv` has the Jaccard index of the
     neurons that two methods keep in a layer and, where scores tell how wide the layer is, the index that two
     random choices of the same sizes would have. `score_quantiles.csv` has quantiles of a layer's scores, divided
-    by their mean.
+    by their mean. `neurons.parquet` has all scores of each model's middle layer, under the first seed, divided by
+    their mean. `distributions.parquet` has the rows of `distributions`, with their `model`.
 
     Args:
         results: JSON files of `hfprune.results.write_result`.
         scores: `…/scores/<model>/<method>/seed<k>.safetensors`, with one score per neuron as `mlp.<layer>`.
         plans: `…/plans/<model>/<method>/<ratio>/seed<k>.safetensors`, with the kept indices as `mlp.<layer>`.
         out: created where missing.
+        distributions: `…/distributions/<model>.parquet` of `hfprune.evaluation.distributions`.
 
     Raises:
         HfpruneError: a file is incomplete or not where it belongs, or two results give the same number.
@@ -77,11 +82,13 @@ def collect(results: list[Path], scores: list[Path], plans: list[Path], out: Pat
         model, method, ratio, seed = _identity(path, _PLANS)
         kept.setdefault((model, float(ratio), int(seed)), {})[method] = _layers(path)
 
-    with atomic_file(out / RESULTS) as temporary:
-        table.to_parquet(temporary, index=False)
-    _write_csv(table, out / "results.csv")
+    seen = _distributions(distributions)
+    _write_parquet(table, out / RESULTS)
+    _write_csv(table, out / RESULTS_CSV)
     _write_csv(_overlaps(kept, scored), out / OVERLAP)
     _write_csv(_quantiles(scored), out / QUANTILES)
+    _write_parquet(_neurons(scored), out / NEURONS)
+    _write_parquet(seen, out / DISTRIBUTIONS)
 
 
 def read_collected(path: Path) -> pd.DataFrame:
@@ -176,6 +183,37 @@ def _quantiles(scored: Scores) -> pd.DataFrame:
         for level, score in zip(LEVELS, np.quantile(scores / scores.mean(), LEVELS), strict=True)
     ]
     return pd.DataFrame(rows, columns=["model", "seed", "method", "layer", "quantile", "score"])
+
+
+def _neurons(scored: Scores) -> pd.DataFrame:
+    """Return the scores of each model's middle layer; those of one seed, as neurons are compared one by one."""
+    parts = [pd.DataFrame(columns=["model", "method", "layer", "neuron", "score"])]
+    first = {(model, method): seed for model, method, seed in sorted(scored, reverse=True)}
+    for (model, method), seed in sorted(first.items()):
+        layers = scored[model, method, seed]
+        layer = sorted(layers)[len(layers) // 2]
+        scores = layers[layer] / layers[layer].mean()
+        labels = {"model": model, "method": method, "layer": layer}
+        parts.append(pd.DataFrame({**labels, "neuron": np.arange(len(scores)), "score": scores}))
+    return pd.concat(parts[len(parts) > 1 :], ignore_index=True)
+
+
+def _distributions(paths: Iterable[Path]) -> pd.DataFrame:
+    tables = [pd.DataFrame(columns=["model", "level"])]
+    for path in sorted(paths):
+        try:
+            tables.append(pd.read_parquet(path).assign(model=path.stem))
+        except (OSError, ValueError) as error:
+            raise HfpruneError(
+                f"{path}: cannot read it ({_brief(error)}); delete it and make it again"
+            ) from error
+    return pd.concat(tables[len(tables) > 1 :], ignore_index=True)
+
+
+def _write_parquet(table: pd.DataFrame, path: Path) -> None:
+    table.attrs = {}  # what pandas took over from the first of the tables
+    with atomic_file(path) as temporary:
+        table.to_parquet(temporary, index=False)
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

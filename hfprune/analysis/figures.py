@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
+from hfprune import layout
 from hfprune.analysis.averages import (
     AVERAGE,
     AVERAGE_WITHOUT_CROWS,
@@ -26,11 +27,22 @@ from hfprune.analysis.averages import (
     spread,
     with_averages,
 )
-from hfprune.analysis.collect import CLAIMS, OVERLAP, QUANTILES, RESULTS, read_collected
+from hfprune.analysis.collect import (
+    CLAIMS,
+    DISTRIBUTIONS,
+    NEURONS,
+    OVERLAP,
+    QUANTILES,
+    RESULTS,
+    read_collected,
+)
+from hfprune.analysis.published import read_published
 from hfprune.analysis.style import (
     COLUMN_WIDTH,
     FULL_WIDTH,
+    METHODS,
     RC,
+    TASKS,
     VERDICTS,
     Look,
     looks,
@@ -41,6 +53,7 @@ from hfprune.files import atomic_file
 from hfprune.results import DENSE
 
 REFERENCE = "entropy"  # the paper's criterion, with which the overlap figure compares the others
+COMPARED = (REFERENCE, "cross_entropy", "distillation")  # the criteria that the paper compares
 BLACK, GREY = "black", "#8C8C8C"
 _EDGE: dict[str, Any] = {
     "markeredgecolor": "white",
@@ -53,6 +66,7 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "tentative": ("Published, tentative", {"markersize": 3, "fillstyle": "none"}),
     "suspect": ("Published, suspect", {"markersize": 3, "fillstyle": "none", "alpha": 0.35}),
 }
+_HOLLOW: dict[str, Any] = {"linestyle": "", "marker": "o", "markerfacecolor": "white"}  # published points
 
 
 @dataclass(frozen=True)
@@ -62,23 +76,31 @@ class Collected:
     results: pd.DataFrame
     overlap: pd.DataFrame
     quantiles: pd.DataFrame
+    neurons: pd.DataFrame
+    distributions: pd.DataFrame
+    published: pd.DataFrame
+    """`hfprune.analysis.published.Published.scores` of the study's models, in percent."""
     looks: dict[str, Look]
     claims: pd.DataFrame
 
     @classmethod
-    def read(cls, folder: Path) -> "Collected":
-        """Read the folder that `collect` wrote."""
-        results, overlap, quantiles = (
-            read_collected(folder / name) for name in (RESULTS, OVERLAP, QUANTILES)
+    def read(cls, folder: Path, paper: Path) -> "Collected":
+        """Read the folder that `collect` wrote, and `paper/`."""
+        names = (RESULTS, OVERLAP, QUANTILES, NEURONS, DISTRIBUTIONS)
+        results, overlap, quantiles, neurons, distributions = (
+            read_collected(folder / name) for name in names
         )
+        scores = read_published(paper).scores()
+        scores = scores[scores["model"].isin(results["model"])]
         methods = {*results["method"], *overlap["method_a"], *overlap["method_b"], *quantiles["method"]}
+        methods |= {*scores["method"]}
         # The one table that `collect` does not write; a study can be drawn before its claims are evaluated.
         claims = read_collected(folder / CLAIMS) if (folder / CLAIMS).exists() else pd.DataFrame()
-        return cls(results, overlap, quantiles, looks(methods), claims)
+        return cls(results, overlap, quantiles, neurons, distributions, scores, looks(methods), claims)
 
 
 def accuracy(data: Collected) -> Figure:
-    """Draw the paper's average zero-shot accuracy against the ratio, with 95 % intervals."""
+    """Draw average zero-shot accuracy against the ratio, with 95 % intervals; published averages are hollow."""
     rows = with_averages(data.results)
     values = over_seeds(rows[rows["task"] == AVERAGE])
     if values.empty:
@@ -87,14 +109,58 @@ def accuracy(data: Collected) -> Figure:
     values["half"] = half_width(values)
     count = rows.loc[rows["metric"] != AVERAGE, "task"].nunique()
     facets = _facets(values)
-    crowded = len(_pruned(values, data.looks)) * len(_ratios(values)) > 15
-    figure, axes = _grid([*facets], [""], FULL_WIDTH if crowded else COLUMN_WIDTH, 2.0, sharex=True)
-    for ax, facet in zip(axes[:, 0], facets.values(), strict=True):
-        _against_ratio(ax, facet, data.looks)
+    printed = data.published[(data.published["task"] == AVERAGE)].merge(
+        values[["model", "recovery", "ratio"]].drop_duplicates()
+    )
+    methods = {*values["method"], *printed["method"]}
+    crowded = len(methods - {DENSE}) * len(_ratios(values)) > 15
+    figure, axes = _wrap([*facets], FULL_WIDTH if crowded else COLUMN_WIDTH, 2.0)
+    for ax, facet in zip(axes, facets.values(), strict=True):
+        _against_ratio(ax, facet, data.looks, printed.merge(facet[["model", "recovery"]].drop_duplicates()))
         ax.set_ylabel(f"Average of {count} task{'s' * (count > 1)} (%)")
-    _xlabel(axes, "Parameters removed (%)")
-    _legend(figure, _handles(values["method"], data.looks), _meaning(values))
+        ax.set_xlabel("Parameters removed (%)")
+    handles = _handles(methods, data.looks)
+    if len(printed):
+        handles.append(Line2D([], [], color=GREY, label="Published, 10 tasks", **_HOLLOW))
+    if DENSE in set(printed["method"]):
+        handles.append(Line2D([], [], color=BLACK, linestyle=":", linewidth=0.8, label="Dense, published"))
+    _legend(figure, handles, _meaning(values))
     return figure
+
+
+def published(data: Collected) -> Figure:
+    """Draw our scores against the published ones of the same settings, with 95 % intervals and the identity."""
+    if data.published.empty:
+        return _sentence("Published against reproduced: no model of this study is in the paper")
+    pairs = _pairs(data)
+    if pairs.empty:
+        return _sentence("Published against reproduced: no published setting is measured yet")
+    models = [model for model in dict.fromkeys(data.published["model"]) if model in set(pairs["model"])]
+    both = pairs[["value", "value_published"]].to_numpy()
+    figure, axes = _wrap(models, COLUMN_WIDTH, 2.2)
+    for ax, model in zip(axes, models, strict=True):
+        ax.plot([both.min(), both.max()], [both.min(), both.max()], color=GREY, linewidth=0.8, zorder=0)
+        for (method, average), shown in pairs[pairs["model"] == model].groupby(["method", "average"]):
+            options = {"yerr": shown["half"], "linestyle": "", "markersize": 5.5 if average else 2.5}
+            _points(ax, data.looks[method], shown["value_published"], shown["value"], **options)
+        ax.set(xlabel="Published (%)", ylabel="Reproduced (%)")
+    identity = Line2D([], [], color=GREY, linewidth=0.8, label="Equal")
+    meaning = "; ".join(filter(None, [_meaning(pairs), "large: averages, small: tasks"]))
+    _legend(figure, [*_handles(pairs["method"], data.looks, {DENSE}), identity], meaning)
+    return figure
+
+
+def _pairs(data: Collected) -> pd.DataFrame:
+    """Return our scores in percent beside those published of the same setting (`value_published`)."""
+    rows = with_averages(data.results)
+    if {*rows.loc[rows["metric"] != AVERAGE, "task"]} != {*TASKS}:
+        rows = rows[rows["task"] != AVERAGE]  # over other tasks than the published ones
+    values = over_seeds(rows)
+    values[["value", "sd", "stderr"]] *= 100
+    values["half"] = half_width(values)
+    by = ["model", "method", "ratio", "recovery", "task"]
+    pairs = values.merge(data.published[[*by, "value"]], on=by, suffixes=("", "_published"))
+    return pairs.assign(average=pairs["task"] == AVERAGE)
 
 
 def fidelity(data: Collected) -> Figure:
@@ -156,7 +222,7 @@ def tasks(data: Collected) -> Figure:
                 if task.chance:
                     ax.vlines(100 * task.chance, i - 0.5, i + 0.5, color=GREY, linestyle=":", linewidth=0.9)
             dense = facet[facet["method"] == DENSE]
-            ys = dense["task"].map(places)
+            ys = dense["task"].map(places).astype(float)
             ax.vlines(dense["value"], ys - 0.42, ys + 0.42, color=BLACK, linewidth=1)
             for method, offset in zip(methods, _dodge(len(methods), 0.76), strict=True):
                 shown = facet[(facet["method"] == method) & (facet["ratio"] == ratio)]
@@ -264,6 +330,96 @@ def _bands(ax: Axes, quantiles: pd.DataFrame, look: Look) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
+def neurons(data: Collected) -> Figure:
+    """Draw the scores of the neurons of each model's middle layer, the idea of the paper's Figure 2.
+
+    On the left each method's scores in its own order, on the right all in the order of entropy's, so that the
+    same neuron has the same place.
+    """
+    if data.neurons.empty:
+        return _not_measured("Scores")
+    models = sorted({*data.neurons["model"]})
+    methods = [method for method in COMPARED if method in set(data.neurons["method"])]
+    methods = methods or _pruned(data.neurons, data.looks)[:3]
+    titles = ["Each in its own order", f"In the order of {data.looks[methods[0]].label}"]
+    figure, axes = _grid(models, titles, FULL_WIDTH, 1.8, sharex=True, sharey="row")
+    for row, model in zip(axes, models, strict=True):
+        layer = data.neurons[data.neurons["model"] == model]
+        wide = layer.pivot(index="neuron", columns="method", values="score")
+        present = [method for method in methods if method in wide]
+        wide = wide.sort_values(present[0], ascending=False)
+        every = ceil(len(wide) / 1000)  # enough to see, few enough to open
+        for method in present:
+            look = data.looks[method]
+            place = 100 * (np.arange(len(wide)) + 0.5) / len(wide)
+            row[0].plot(place, np.sort(wide[method])[::-1], color=look.colour)
+            dots = {"linestyle": "", "marker": ".", "markersize": 2, "markeredgewidth": 0}
+            line = {} if method == present[0] else dots
+            step = 1 if method == present[0] else every
+            row[1].plot(place[::step], wide[method][::step], color=look.colour, zorder=2 + (not line), **line)
+        for ax in row:
+            ax.set_yscale("log", nonpositive="mask")  # a criterion may leave neurons without a score
+            ax.yaxis.set_minor_locator(NullLocator())
+        row[0].set_ylabel(f"Score / mean, layer {layer['layer'].iloc[0]}")
+    _xlabel(axes, "Neurons (%)")
+    lines = [
+        Line2D([], [], color=data.looks[method].colour, label=data.looks[method].label) for method in methods
+    ]
+    _legend(figure, lines)
+    return figure
+
+
+def distributions(data: Collected) -> Figure:
+    """Draw what criteria see in real next-token distributions, the idea of the paper's Figure 1.
+
+    A column per position, of low, middling and high entropy: the likeliest tokens with their probabilities, and
+    the derivatives of cross-entropy and entropy with respect to their logits.
+    """
+    if data.distributions.empty:
+        return _not_measured("Next-token distributions")
+    facets = [*data.distributions.groupby(["model", "level"])]
+    models = sorted({*data.distributions["model"]})
+    columns = len(facets) // len(models)
+    figure, axes = _grid(models, [""] * columns, FULL_WIDTH, 1.9)
+    for ax, (_, facet) in zip(axes.flat, facets, strict=True):
+        ys = np.arange(len(facet))
+        ax.barh(ys, facet["probability"], color="#D9D9D9", height=0.7)
+        for method in ("cross_entropy", "entropy"):
+            look = METHODS[method]
+            ax.plot(
+                facet[f"{method}_gradient"], ys, color=look.colour, marker=look.marker, linestyle="", **_EDGE
+            )
+        ax.axvline(0, color=GREY, linewidth=0.6)
+        ax.grid(axis="x")
+        ax.grid(False, axis="y")
+        ax.set(xlim=(-1.05, 1.05), yticks=ys, yticklabels=map(_token, facet["token"]))
+        for label, is_target in zip(ax.get_yticklabels(), facet["is_target"], strict=True):
+            label.set_fontweight("bold" if is_target else "normal")
+        ax.invert_yaxis()
+        context = _literal(facet["context"].iloc[0][-30:])
+        ax.set_title(f"…{context}\nH = {facet['entropy'].iloc[0]:.1f} nats", loc="left", fontsize=7)
+    _xlabel(axes, "Probability; derivative by the logit")
+    handles: list[Artist] = [Patch(color="#D9D9D9", label="Probability")]
+    handles += [
+        Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=f"∂{look.label} / ∂logit")
+        for look in (METHODS["cross_entropy"], METHODS["entropy"])
+    ]
+    _legend(figure, handles, "Bold: the next token of the text")
+    return figure
+
+
+def _token(text: str) -> str:
+    """Return a token as shown: blanks and line ends visible, a long one cut."""
+    visible = _literal(text.replace(" ", "␣"))
+    return visible if len(visible) <= 12 else visible[:11] + "…"
+
+
+def _literal(text: str) -> str:
+    """Return text that matplotlib can draw in one line, and takes for no mathematics."""
+    line = text.replace("\n", "⏎")
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in line).replace("$", r"\$")
+
+
 def claims(data: Collected) -> Figure:
     """Draw a forest plot: our effect on every claim with its 95 % interval, and the published effect as a mark.
 
@@ -326,30 +482,30 @@ def _forest(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 # The name of a figure's files, and what draws it.
-FIGURES: dict[str, Callable[[Collected], Figure]] = {
-    "accuracy": accuracy,
-    "fidelity": fidelity,
-    "tasks": tasks,
-    "overlap": overlap,
-    "scores": scores,
-    "claims": claims,
-}
+FIGURES: dict[str, Callable[[Collected], Figure]] = dict(
+    zip(
+        layout.FIGURES,
+        (accuracy, published, fidelity, tasks, overlap, scores, neurons, distributions, claims),
+        strict=True,
+    )
+)
 
 # Without these dates the same input gives the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
 
-def write_figures(folder: Path, out: Path) -> None:
+def write_figures(folder: Path, paper: Path, out: Path) -> None:
     """Write every figure of `FIGURES` as `<name>.pdf`, `.svg` and `.png`; what is missing is said in the figure.
 
     Args:
         folder: what `hfprune.analysis.collect.collect` wrote.
+        paper: folder of the published tables.
         out: folder, created where missing.
 
     Raises:
         HfpruneError: a table in `folder` is missing, or a task has no metric that the paper's rule knows.
     """
-    data = Collected.read(folder)
+    data = Collected.read(folder, paper)
     for name, draw in FIGURES.items():
         # Defaults first: a user's matplotlibrc must not change the figures.
         with style.context(["default", RC]):
@@ -370,6 +526,19 @@ def _grid(
     if len(rows) > 1:
         for ax, name in zip(axes[:, -1], rows, strict=True):
             _strip(ax, name)
+    return figure, axes
+
+
+def _wrap(names: Sequence[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return one axes per name, three abreast; a single one is `width` inches wide and goes without its name."""
+    columns = min(len(names), 3)
+    rows = ceil(len(names) / columns)
+    figure = Figure(
+        figsize=(width if columns == 1 else FULL_WIDTH, height * rows + 0.5), layout="constrained"
+    )
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(len(names))]
+    for ax, name in zip(axes, names, strict=True):
+        ax.set_title(name if len(names) > 1 else "", loc="left")
     return figure, axes
 
 
@@ -414,17 +583,29 @@ def _dodge(count: int, width: float) -> np.ndarray:
     return (np.arange(count) - (count - 1) / 2) * width / max(count, 1)
 
 
-def _against_ratio(ax: Axes, values: pd.DataFrame, looks: dict[str, Look]) -> None:
-    """Draw one line per method over the ratios, moved apart at each ratio, and the dense model as a level."""
-    for level in values.loc[values["method"] == DENSE, "value"]:
-        ax.axhline(level, color=BLACK, linestyle="--", linewidth=0.8)
-    methods, ratios = _pruned(values, looks), [100 * ratio for ratio in _ratios(values)]
+def _against_ratio(
+    ax: Axes, values: pd.DataFrame, looks: dict[str, Look], printed: pd.DataFrame | None = None
+) -> None:
+    """Draw one line per method over the ratios, moved apart at each ratio, and the dense model as a level.
+
+    Published numbers (`printed`) at these ratios are hollow, a published dense model is a dotted level.
+    """
+    printed = values[:0] if printed is None else printed
+    for rows, line in ((values, "--"), (printed, ":")):
+        for level in rows.loc[rows["method"] == DENSE, "value"]:
+            ax.axhline(level, color=BLACK, linestyle=line, linewidth=0.8)
+    methods = _pruned(pd.concat([values[["method"]], printed[["method"]]]), looks)
+    ratios = [100 * ratio for ratio in _ratios(values)]
     gap = min(np.diff(ratios), default=10)
     for method, offset in zip(
         methods, _dodge(len(methods), min(0.6, 0.05 * len(methods)) * gap), strict=True
     ):
         shown = values[values["method"] == method].sort_values("ratio")
         _points(ax, looks[method], 100 * shown["ratio"] + offset, shown["value"], yerr=shown["half"])
+        hollow = printed[(printed["method"] == method) & printed["ratio"].isin(values["ratio"])]
+        if len(hollow):
+            mark = _HOLLOW | {"marker": looks[method].marker, "color": looks[method].colour}
+            ax.plot(100 * hollow["ratio"] + offset, hollow["value"], **mark)
     ax.set_xticks(ratios, [f"{ratio:.3g}" for ratio in ratios])
     ax.set_xlim(ratios[0] - 0.5 * gap, ratios[-1] + 0.5 * gap)
 
@@ -442,12 +623,12 @@ def _log(ax: Axes) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
 
 
-def _handles(methods: Iterable[str], looks: dict[str, Look]) -> list[Line2D]:
-    """Return legend entries in the methods' order; the dense model is a level without a marker."""
+def _handles(methods: Iterable[str], looks: dict[str, Look], marked: Iterable[str] = ()) -> list[Artist]:
+    """Return legend entries in the methods' order; the dense model is a level, unless `marked` has it."""
     present = set(methods)
     return [
         Line2D([], [], color=BLACK, linestyle="--", linewidth=0.8, label=look.label)
-        if method == DENSE
+        if method == DENSE and method not in marked
         else Line2D([], [], color=look.colour, marker=look.marker, label=look.label, **_EDGE)
         for method, look in looks.items()
         if method in present
@@ -469,8 +650,12 @@ def _legend(figure: Figure, handles: Sequence[Artist], title: str = "") -> None:
 
 
 def _not_measured(what: str) -> Figure:
-    figure = Figure(figsize=(COLUMN_WIDTH, 0.8))
-    _say(figure.subplots(), f"{what}: not measured")
+    return _sentence(f"{what}: not measured")
+
+
+def _sentence(text: str) -> Figure:
+    figure = Figure(figsize=(COLUMN_WIDTH if len(text) < 50 else FULL_WIDTH, 0.8))
+    _say(figure.subplots(), text)
     return figure
 
 

@@ -26,10 +26,15 @@ class Task(NamedTuple):
 METHODS = {
     DENSE: Look("Dense", "#000000", "D"),
     "entropy": Look("Entropy", "#0072B2", "o"),
+    "entropy_attention": Look("Entropy, attn+MLP", "#004A77", "p"),
     "cross_entropy": Look("Cross-entropy", "#D55E00", "s"),
     "distillation": Look("Distillation", "#009E73", "^"),
+    "sdmprune": Look("SDMPrune", "#117733", "<"),
     "magnitude": Look("Magnitude", "#E69F00", "v"),
     "random": Look("Random", "#8C8C8C", "X"),
+    "llm_pruner": Look("LLM-Pruner", "#7F3C8D", "P"),
+    "loraprune": Look("LoRAPrune", "#A5682A", "d"),
+    "lorap": Look("LoRAP", "#B3446C", ">"),
 }
 # The rest of Okabe and Ito, then Paul Tol's muted scheme. The two lengths have no common divisor: 8 × 7 looks.
 EXTRA_COLOURS = ["#CC79A7", "#56B4E9", "#882255", "#332288", "#999933", "#44AA99", "#661100", "#AA4499"]
@@ -48,6 +53,8 @@ TASKS = {
     "truthfulqa_mc2": Task("TfQA", None),
     "winogrande": Task("Wino", 0.5),
 }
+
+RECOVERIES = {"none": "", "lora": "LoRA"}
 
 METRICS = {
     "jaccard": "Jaccard",
@@ -123,6 +130,12 @@ def tasks_in_order(tasks: Iterable[str]) -> dict[str, Task]:
     return {name: task for name, task in TASKS.items() if name in present} | {
         name: Task(name, None) for name in unknown
     }
+
+
+def method_label(look: Look, recovery: str) -> str:
+    """Return a method's name for readers, with what the model was recovered by: `Entropy + LoRA`."""
+    recovered = RECOVERIES.get(recovery, recovery)
+    return f"{look.label} + {recovered}" if recovered else look.label
 
 
 def metric_label(metric: str) -> str:

@@ -22,7 +22,8 @@ from hfprune.analysis.statistics import (
     ratio,
 )
 from hfprune.analysis.style import metric_label
-from hfprune.analysis.tables import MISSING, Table, latex, markdown, write_texts
+from hfprune.analysis.tables import MISSING
+from hfprune.analysis.typeset import Table, latex, markdown, write_texts
 from hfprune.calibration import derive_seed
 from hfprune.results import DENSE, Cell
 from hfprune.study import Study

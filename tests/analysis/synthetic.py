@@ -14,6 +14,8 @@ from hfprune.layout import CELL, fill
 from hfprune.results import DENSE, Cell, Value, write_result
 from hfprune.study import Study as Config
 
+PAPER = Path(__file__).parents[2] / "paper"
+
 # Accuracy of the dense model.
 TASKS = {
     "arc_challenge": 0.37,

@@ -10,6 +10,7 @@ import pytest
 from analysis.synthetic import Study
 from safetensors.numpy import save_file
 
+from hfprune import layout
 from hfprune.analysis.collect import DTYPES, collect, read_collected
 from hfprune.errors import HfpruneError
 from hfprune.results import Value
@@ -52,7 +53,7 @@ def test_csv_holds_the_same_numbers_to_the_last_bit(collected: Path) -> None:
 def test_order_of_the_files_changes_no_byte(collected: Path, tmp_path: Path) -> None:
     whole = Study(collected)
     collect(whole.results[::-1], whole.scores[::-1], whole.plans[::-1], tmp_path)
-    for name in ("results.parquet", "results.csv", "overlap.csv", "score_quantiles.csv"):
+    for name in layout.TIDY:
         assert (tmp_path / name).read_bytes() == (collected / name).read_bytes(), name
 
 
@@ -181,3 +182,10 @@ def test_collecting_and_tables_load_neither_matplotlib_nor_scipy_nor_torch() -> 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_unreadable_distribution_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.parquet"
+    path.write_text("cut off")
+    with pytest.raises(HfpruneError, match=r"mine\.parquet: cannot read it .* delete it and make it again"):
+        collect([], [], [], tmp_path, [path])

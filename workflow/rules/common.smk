@@ -80,9 +80,7 @@ BASELINES = sorted({method.baseline for method in STUDY.methods.values() if meth
 UNTIL = STUDY.calibration.until_agreement
 TASKS = MEASURES.zeroshot.tasks if MEASURES.zeroshot else []
 ENVIRONMENT = str(ROOT / "environment.yml")
-TABLE_NAMES = ["criterion", "fidelity", "cost"]
-FIGURE_NAMES = ["accuracy", "fidelity", "tasks", "overlap", "scores", "claims"]
-TIDY = ["results.parquet", "results.csv", "overlap.csv", "score_quantiles.csv"]
+PAPER = ["paper/claims.yaml", "paper/anomalies.csv", *expand("paper/tables/{name}.csv", name=layout.TABLES)]
 
 # As many jobs on GPUs as there are GPUs, of which each job leases one; a cluster counts its own.
 if torch.cuda.is_available() and workflow.nodes is None and "gpu" not in workflow.global_resources:
@@ -198,8 +196,9 @@ def publication():
         # Every result by name: one that was deleted is made again only if a target asks for it.
         *(f"{RESULTS}/{file}" for file in layout.result_files(NAME, STUDY)),
         *(f"{RESULTS}/{file}" for file in layout.item_files(NAME, STUDY)),
-        *expand(f"{RESULTS}/{{file}}", file=TIDY),
+        *(f"{RESULTS}/{file}" for file in layout.distribution_files(STUDY)),
+        *expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
         *expand(f"{RESULTS}/{{file}}", file=["claims.csv", "claims.md", "claims.tex", "claims_by_task.csv"]),
-        *expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=TABLE_NAMES, suffix=["csv", "md", "tex"]),
-        *expand(f"{FIGURES}/{{name}}.{{suffix}}", name=FIGURE_NAMES, suffix=["pdf", "svg", "png"]),
+        *expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=layout.TABLES, suffix=["csv", "md", "tex"]),
+        *expand(f"{FIGURES}/{{name}}.{{suffix}}", name=layout.FIGURES, suffix=["pdf", "svg", "png"]),
     ]

@@ -138,3 +138,25 @@ rule latency:
         " --prompt-tokens {params.workload.prompt_tokens} --batch {params.workload.batch}"
         " --new-tokens {params.workload.new_tokens} --repeats {params.workload.repeats}"
         " --dtype {params.dtype} --cell {params.cell} --out {output.result} > {log} 2>&1"
+
+
+rule distributions:
+    input:
+        model="resources/models/{model}/asset.json",
+        blocks=expand(f"{RESULTS}/{layout.BLOCKS}.safetensors", seed=STUDY.seeds[0], allow_missing=True),
+    output:
+        f"{RESULTS}/{layout.DISTRIBUTIONS}.parquet",
+    log:
+        f"{LOGS}/{layout.DISTRIBUTIONS}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        gpu=gpu,
+    params:
+        model=subpath(input.model, parent=True),
+        dtype=STUDY.dtype,
+    message:
+        "next-token distributions of {wildcards.model}"
+    shell:
+        "hfprune distributions --model {params.model} --blocks {input.blocks} --dtype {params.dtype}"
+        " --out {output} > {log} 2>&1"

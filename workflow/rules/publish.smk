@@ -7,8 +7,9 @@ rule collect:
         results=[f"{RESULTS}/{file}" for file in layout.result_files(NAME, STUDY)],
         scores=[f"{RESULTS}/{file}" for file in layout.score_files(NAME, STUDY)],
         plans=[f"{RESULTS}/{file}" for file in layout.plan_files(NAME, STUDY)],
+        distributions=[f"{RESULTS}/{file}" for file in layout.distribution_files(STUDY)],
     output:
-        tidy=expand(f"{RESULTS}/{{file}}", file=TIDY),
+        tidy=expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
     log:
         f"{LOGS}/collect.log",
     localrule: True
@@ -25,13 +26,14 @@ rule collect:
 rule tables:
     input:
         tidy=f"{RESULTS}/results.parquet",
+        paper=PAPER,
     output:
         report(
-            expand(f"{RESULTS}/tables/{{name}}.csv", name=TABLE_NAMES),
+            expand(f"{RESULTS}/tables/{{name}}.csv", name=layout.TABLES),
             category="Tables",
             caption="../report/tables.rst",
         ),
-        expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=TABLE_NAMES, suffix=["md", "tex"]),
+        expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=layout.TABLES, suffix=["md", "tex"]),
     log:
         f"{LOGS}/tables.log",
     localrule: True
@@ -51,7 +53,7 @@ rule claims:
         tidy=f"{RESULTS}/results.parquet",
         per_item=[f"{RESULTS}/{file}" for file in layout.item_files(NAME, STUDY)],
         claims="paper/claims.yaml",
-        published=sorted(map(str, Path("paper").glob("**/*.csv"))),
+        paper=PAPER,
     output:
         report(f"{RESULTS}/claims.csv", category="Claims", caption="../report/claims.rst"),
         expand(f"{RESULTS}/{{file}}", file=["claims.md", "claims.tex", "claims_by_task.csv"]),
@@ -70,15 +72,16 @@ rule claims:
 
 rule figures:
     input:
-        tidy=expand(f"{RESULTS}/{{file}}", file=TIDY),
+        tidy=expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
         claims=f"{RESULTS}/claims.csv",
+        paper=PAPER,
     output:
         report(
-            expand(f"{FIGURES}/{{name}}.svg", name=FIGURE_NAMES),
+            expand(f"{FIGURES}/{{name}}.svg", name=layout.FIGURES),
             category="Figures",
             caption="../report/figures.rst",
         ),
-        expand(f"{FIGURES}/{{name}}.{{suffix}}", name=FIGURE_NAMES, suffix=["pdf", "png"]),
+        expand(f"{FIGURES}/{{name}}.{{suffix}}", name=layout.FIGURES, suffix=["pdf", "png"]),
     log:
         f"{LOGS}/figures.log",
     localrule: True
@@ -91,6 +94,27 @@ rule figures:
         "figures of {params.results}"
     shell:
         "hfprune figures --results {params.results} --out {params.figures} > {log} 2>&1"
+
+
+# Of what there is, at any time. In a folder of its own, so that it never replaces the whole.
+rule partial:
+    input:
+        study=STUDY_FILE,
+        paper=PAPER,
+    log:
+        f"{LOGS}/partial.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        results=RESULTS,
+        out=f"{RESULTS}/partial",
+    message:
+        "tables and figures of what there is, to {params.out}"
+    shell:
+        "(hfprune collect --study {input.study} --results {params.results} --partial --out {params.out}"
+        " && hfprune tables --results {params.out}"
+        " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
 
 
 rule publication:

@@ -1,0 +1,42 @@
+"""What criteria see in next-token distributions, against a calculation by hand from the model's own logits."""
+
+import pytest
+import torch
+from conftest import build_tiny
+from smoke import build_tokenizer
+
+from hfprune.evaluation.distributions import LEVELS, TOKENS, distributions
+
+
+def test_positions_probabilities_and_derivatives_by_hand() -> None:
+    tokenizer = build_tokenizer()
+    model = build_tiny("llama", vocab_size=len(tokenizer))
+    blocks = torch.randint(2, len(tokenizer), (3, 12), generator=torch.Generator().manual_seed(1))
+    table = distributions(model, tokenizer, blocks.int())
+
+    log_p = model(blocks).logits[:, :-1].flatten(0, 1).log_softmax(-1)
+    entropies = -(log_p.exp() * log_p).sum(-1)
+    assert table["level"].unique().tolist() == list(LEVELS)
+    for (level, entropy), rows in table.groupby(["level", "entropy"]):
+        place = (entropies - entropy).abs().argmin()
+        # Of 33 positions: as many are lower as the level says.
+        assert int((entropies < entropies[place]).sum()) == round(level * 32)
+        block, position = divmod(int(place), 11)
+        p = log_p[place].exp()
+        expected = p.topk(TOKENS).values.tolist()
+        assert rows["probability"].tolist()[:TOKENS] == pytest.approx(expected, rel=1e-4)
+        assert rows["rank"].tolist()[:TOKENS] == [*range(1, TOKENS + 1)]
+        target = int(blocks[block, position + 1])
+        (true,) = rows[rows["is_target"]].itertuples()
+        assert true.token == tokenizer.decode([target]) and true.probability == pytest.approx(
+            float(p[target])
+        )
+        assert true.cross_entropy_gradient == pytest.approx(float(p[target]) - 1, rel=1e-4)
+        assert true.rank == 1 + int((p > p[target]).sum())
+        others = rows[~rows["is_target"]]
+        assert others["cross_entropy_gradient"].tolist() == pytest.approx(others["probability"].tolist())
+        by_hand = -rows["probability"] * (
+            torch.tensor(rows["probability"].to_numpy()).log().numpy() + entropy
+        )
+        assert rows["entropy_gradient"].tolist() == pytest.approx(by_hand.tolist(), rel=1e-3, abs=1e-6)
+        assert rows["context"].iloc[0] == tokenizer.decode(blocks[block, : position + 1][-12:])
