@@ -24,13 +24,14 @@ DISTRIBUTIONS = "distributions/{model}"
 # What `collect` writes, in this order.
 TIDY = (
     *("results.parquet", "results.csv", "overlap.csv"),
-    *("score_quantiles.csv", "neurons.parquet", "distributions.parquet"),
+    *("score_quantiles.csv", "neurons.parquet", "distributions.parquet", "calibration.csv"),
 )
 # Names of the files that `tables` and `figures` write, without suffix.
-TABLES = tuple(f"table{number}" for number in range(1, 9))
+PAPER_TABLES = tuple(f"table{number}" for number in range(1, 9))
+TABLES = (*PAPER_TABLES, "calibration")
 FIGURES = (
-    *("accuracy", "published", "fidelity", "tasks"),
-    *("overlap", "scores", "neurons", "distributions", "claims"),
+    *("accuracy", "published", "fidelity", "tasks", "overlap"),
+    *("scores", "neurons", "distributions", "calibration", "claims"),
 )
 
 

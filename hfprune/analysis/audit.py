@@ -13,7 +13,7 @@ from hfprune.analysis.averages import AVERAGE
 from hfprune.errors import HfpruneError
 from hfprune.results import DENSE
 
-TABLES = [f"{name}.csv" for name in layout.TABLES]
+TABLES = [f"{name}.csv" for name in layout.PAPER_TABLES]
 ANOMALIES = "anomalies.csv"
 
 SETTING = ["model", "ratio", "method", "recovery"]

@@ -18,7 +18,7 @@ from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.results import Cell, Value, read_result
 
-RESULTS, RESULTS_CSV, OVERLAP, QUANTILES, NEURONS, DISTRIBUTIONS = layout.TIDY
+RESULTS, RESULTS_CSV, OVERLAP, QUANTILES, NEURONS, DISTRIBUTIONS, CALIBRATION = layout.TIDY
 CLAIMS = "claims.csv"  # made from these by `hfprune.analysis.verdicts`
 
 CELL = ["study", "model", "method", "ratio", "seed", "recovery"]
@@ -60,7 +60,8 @@ def collect(
     neurons that two methods keep in a layer and, where scores tell how wide the layer is, the index that two
     random choices of the same sizes would have. `score_quantiles.csv` has quantiles of a layer's scores, divided
     by their mean. `neurons.parquet` has all scores of each model's middle layer, under the first seed, divided by
-    their mean. `distributions.parquet` has the rows of `distributions`, with their `model`.
+    their mean. `distributions.parquet` has the rows of `distributions`, with their `model`. `calibration.csv` has
+    what scoring learnt on the way: by sequences read, how far halves of them agree (`hfprune.tally.Tally.mark`).
 
     Args:
         results: JSON files of `hfprune.results.write_result`.
@@ -89,6 +90,7 @@ def collect(
     _write_csv(_quantiles(scored), out / QUANTILES)
     _write_parquet(_neurons(scored), out / NEURONS)
     _write_parquet(seen, out / DISTRIBUTIONS)
+    _write_csv(_marks(results), out / CALIBRATION)
 
 
 def read_collected(path: Path) -> pd.DataFrame:
@@ -196,6 +198,26 @@ def _neurons(scored: Scores) -> pd.DataFrame:
         labels = {"model": model, "method": method, "layer": layer}
         parts.append(pd.DataFrame({**labels, "neuron": np.arange(len(scores)), "score": scores}))
     return pd.concat(parts[len(parts) > 1 :], ignore_index=True)
+
+
+def _marks(paths: Iterable[Path]) -> pd.DataFrame:
+    """Return one row per mark of every scoring, from the costs among result files."""
+    rows = []
+    for path in sorted(paths):
+        result = read_result(path)
+        made = result["provenance"]
+        if result["measure"] != "cost" or "sweep" not in made.get("curves", {}):
+            continue
+        settings = made["settings"]
+        options = "".join(f", {key} {value}" for key, value in sorted(settings.get("options", {}).items()))
+        cell = {key: result["cell"][key] for key in ("model", "method", "seed")}
+        for mark in made["curves"]["sweep"]:
+            found = {key: mark["criteria"][0][key] for key in ("agreement", "successive")}
+            criterion = settings["criterion"] + options
+            rows.append({**cell, "criterion": criterion, "sequences": mark["sequences"], **found})
+    return pd.DataFrame(
+        rows, columns=["model", "method", "seed", "criterion", "sequences", "agreement", "successive"]
+    )
 
 
 def _distributions(paths: Iterable[Path]) -> pd.DataFrame:

@@ -27,7 +27,9 @@ from hfprune.analysis.averages import (
     spread,
     with_averages,
 )
+from hfprune.analysis.calibration import OUTCOMES, by_sequences
 from hfprune.analysis.collect import (
+    CALIBRATION,
     CLAIMS,
     DISTRIBUTIONS,
     NEURONS,
@@ -82,12 +84,13 @@ class Collected:
     """`hfprune.analysis.published.Published.scores` of the study's models, in percent."""
     looks: dict[str, Look]
     claims: pd.DataFrame
+    marks: pd.DataFrame
 
     @classmethod
     def read(cls, folder: Path, paper: Path) -> "Collected":
         """Read the folder that `collect` wrote, and `paper/`."""
-        names = (RESULTS, OVERLAP, QUANTILES, NEURONS, DISTRIBUTIONS)
-        results, overlap, quantiles, neurons, distributions = (
+        names = (RESULTS, OVERLAP, QUANTILES, NEURONS, DISTRIBUTIONS, CALIBRATION)
+        results, overlap, quantiles, neurons, distributions, marks = (
             read_collected(folder / name) for name in names
         )
         scores = read_published(paper).scores()
@@ -96,7 +99,7 @@ class Collected:
         methods |= {*scores["method"]}
         # The one table that `collect` does not write; a study can be drawn before its claims are evaluated.
         claims = read_collected(folder / CLAIMS) if (folder / CLAIMS).exists() else pd.DataFrame()
-        return cls(results, overlap, quantiles, neurons, distributions, scores, looks(methods), claims)
+        return cls(results, overlap, quantiles, neurons, distributions, scores, looks(methods), claims, marks)
 
 
 def accuracy(data: Collected) -> Figure:
@@ -420,6 +423,42 @@ def _literal(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in line).replace("$", r"\$")
 
 
+def calibration(data: Collected) -> Figure:
+    """Draw agreement, JS distance and perplexity against the number of calibration sequences.
+
+    Agreement is that on the way, of the method that read most; the others are those of methods which differ in
+    nothing but their number of sequences, at the lowest ratio.
+    """
+    if data.marks.empty:
+        return _not_measured("Agreement of calibration halves")
+    rows = by_sequences(data.results, data.marks)
+    models = sorted({*data.marks["model"]})
+    figure, axes = _grid(models, ["", "", ""], FULL_WIDTH, 1.9, sharex=True)
+    drawn: list[str] = []
+    for row, model in zip(axes, models, strict=True):
+        marks = data.marks[data.marks["model"] == model]
+        longest = marks.sort_values("sequences").groupby("criterion", sort=False)["method"].last()
+        for method in longest:
+            curve = marks[marks["method"] == method].groupby("sequences")["agreement"].mean()
+            row[0].plot(curve.index, curve, color=data.looks[method].colour, **_EDGE, marker=".")
+        shown = rows[(rows["model"] == model) & (rows["ratio"] == rows["ratio"].min())]
+        for criterion, line in shown.groupby("criterion"):
+            look = data.looks[longest[criterion]]
+            for ax, metric in zip(row[1:], OUTCOMES, strict=True):
+                half = 1.96 * line[f"{metric}_stderr"]
+                _points(ax, look, line["sequences"], line[metric], yerr=half)
+        drawn += longest
+        row[0].set_ylabel("Agreement of halves")
+        for ax, metric in zip(row[1:], OUTCOMES, strict=True):
+            ax.set_ylabel(metric_label(metric))
+        for ax in row:
+            ax.set_xscale("log", base=2)
+            ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    _xlabel(axes, "Calibration sequences")
+    _legend(figure, _handles(drawn, data.looks), "Bars: 95 % intervals over documents")
+    return figure
+
+
 def claims(data: Collected) -> Figure:
     """Draw a forest plot: our effect on every claim with its 95 % interval, and the published effect as a mark.
 
@@ -485,7 +524,7 @@ def _forest(ax: Axes, rows: pd.DataFrame) -> None:
 FIGURES: dict[str, Callable[[Collected], Figure]] = dict(
     zip(
         layout.FIGURES,
-        (accuracy, published, fidelity, tasks, overlap, scores, neurons, distributions, claims),
+        (accuracy, published, fidelity, tasks, overlap, scores, neurons, distributions, calibration, claims),
         strict=True,
     )
 )

@@ -18,7 +18,8 @@ from hfprune.analysis.averages import (
     spread,
     with_averages,
 )
-from hfprune.analysis.collect import CELL, read_collected
+from hfprune.analysis.calibration import calibration_table
+from hfprune.analysis.collect import CALIBRATION, CELL, read_collected
 from hfprune.analysis.published import CONFIDENT, NOT_AVERAGED, Published, read_published
 from hfprune.analysis.style import looks, method_label, metric_label, tasks_in_order
 from hfprune.analysis.typeset import Table, csv, latex, mark, markdown, write_texts
@@ -131,7 +132,7 @@ SCORING = (
 RECOVERED = f"recovery != 'none' or method == '{DENSE}'"
 SPECS = dict(
     zip(
-        layout.TABLES,
+        layout.PAPER_TABLES,
         (
             Spec(
                 "Zero-shot accuracy (%) of LLaMA-2-7B after recovery.", ACCURACY, RECOVERED, own_models=True
@@ -174,13 +175,13 @@ SPECS = dict(
 
 
 def write_tables(results: Path, paper: Path, out: Path) -> None:
-    """Write every table of `SPECS` as `<name>.csv`, `.md` and `.tex`.
+    """Write every table of `SPECS`, and that of calibration, as `<name>.csv`, `.md` and `.tex`.
 
     There is one row per model, method, ratio, recovery and source (`paper` or `ours`). The CSV has the bare
     numbers, accuracies in percent and ratios as fractions; the others `value ± spread`.
 
     Args:
-        results: the `results.parquet` of `hfprune.analysis.collect.collect`.
+        results: the `results.parquet` of `hfprune.analysis.collect.collect`, with its companions beside it.
         paper: folder of the published tables.
         out: folder, created where missing.
 
@@ -191,7 +192,12 @@ def write_tables(results: Path, paper: Path, out: Path) -> None:
     tidy, published = read_collected(results), read_published(paper)
     for number, (name, spec) in enumerate(SPECS.items(), 1):
         table = make_table(number, spec, tidy, published)
-        write_texts(out, name, {"csv": csv(table), "md": markdown(table), "tex": latex(table, name)})
+        _write(out, name, table)
+    _write(out, "calibration", calibration_table(tidy, read_collected(results.parent / CALIBRATION)))
+
+
+def _write(out: Path, name: str, table: Table) -> None:
+    write_texts(out, name, {"csv": csv(table), "md": markdown(table), "tex": latex(table, name)})
 
 
 def make_table(number: int, spec: Spec, tidy: pd.DataFrame, published: Published) -> Table:

@@ -268,7 +268,7 @@ def test_several_seeds_show_their_deviation_first(study: Study) -> None:
     assert csv(out, 6)["boolq_sd"].tolist() == pytest.approx([float("nan"), 10, float("nan")], nan_ok=True)
 
 
-@pytest.mark.parametrize("name", layout.TABLES)
+@pytest.mark.parametrize("name", layout.PAPER_TABLES)
 def test_latex_is_complete_and_escaped(whole: Path, name: str) -> None:
     tex = (whole / f"{name}.tex").read_text()
     assert [tex.count(rule) for rule in (r"\toprule", r"\bottomrule")] == [1, 1]
@@ -290,7 +290,7 @@ def test_average_in_the_table_is_that_of_the_tidy_rows(collected: Path, whole: P
 
 
 def test_every_table_of_another_model_shows_it_beside_the_paper(whole: Path) -> None:
-    assert [*SPECS] == [*layout.TABLES]
+    assert [*SPECS] == [*layout.PAPER_TABLES]
     for number in range(1, 9):
         assert len(csv(whole, number, "paper")) >= 3 and "tiny-llama" in set(csv(whole, number)["model"])
         assert (whole / f"table{number}.md").read_text().count("**tiny-llama**") == 1

@@ -80,7 +80,7 @@ BASELINES = sorted({method.baseline for method in STUDY.methods.values() if meth
 UNTIL = STUDY.calibration.until_agreement
 TASKS = MEASURES.zeroshot.tasks if MEASURES.zeroshot else []
 ENVIRONMENT = str(ROOT / "environment.yml")
-PAPER = ["paper/claims.yaml", "paper/anomalies.csv", *expand("paper/tables/{name}.csv", name=layout.TABLES)]
+PAPER = ["paper/claims.yaml", "paper/anomalies.csv", *expand("paper/tables/{name}.csv", name=layout.PAPER_TABLES)]
 
 # As many jobs on GPUs as there are GPUs, of which each job leases one; a cluster counts its own.
 if torch.cuda.is_available() and workflow.nodes is None and "gpu" not in workflow.global_resources:

@@ -1,0 +1,67 @@
+"""What more calibration buys: agreement, distance to the dense model and perplexity by sequences read."""
+
+import pandas as pd
+
+from hfprune.analysis.averages import over_seeds
+from hfprune.analysis.style import metric_label
+from hfprune.analysis.typeset import Table
+
+OUTCOMES = {"js_distance": "{:.3f} ± {:.3f}", "perplexity": "{:,.1f} ± {:,.1f}"}
+
+
+def by_sequences(results: pd.DataFrame, marks: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per scored method and ratio, in the order of the sequences that its criterion read.
+
+    Args:
+        results: the tidy table.
+        marks: the `calibration.csv` of `hfprune.analysis.collect.collect`.
+
+    Returns:
+        `model, criterion, ratio, sequences, method, agreement` (all but the first four means over seeds), and
+        for each of `OUTCOMES` its value and, as `<metric>_stderr`, the standard error. Methods belong to one
+        `criterion` if they differ in nothing but their number of sequences.
+    """
+    ends = marks.sort_values("sequences").groupby(["model", "method", "criterion", "seed"]).last()
+    ends = ends.groupby(["model", "method", "criterion"])[["sequences", "agreement"]].mean().reset_index()
+    found = over_seeds(results[results["metric"].isin(OUTCOMES) & (results["recovery"] == "none")])
+    index = ["model", "method", "ratio"]
+    wide = found.pivot_table(["value", "stderr"], index, "metric", dropna=False)
+    wide.columns = [f"{metric}_stderr" if kind == "stderr" else metric for kind, metric in wide.columns]
+    columns = [name for metric in OUTCOMES for name in (metric, f"{metric}_stderr")]
+    rows = ends.merge(wide.reindex(columns=columns).reset_index(), on=["model", "method"])
+    keys = ["model", "criterion", "ratio", "sequences"]
+    return rows.sort_values(keys, ignore_index=True)[[*keys, "method", "agreement", *columns]]
+
+
+def calibration_table(results: pd.DataFrame, marks: pd.DataFrame) -> Table:
+    """Make the table of `by_sequences`."""
+    numbers = by_sequences(results, marks)
+    shown = pd.DataFrame(
+        {
+            "Model": numbers["model"],
+            "Criterion": numbers["criterion"],
+            "Ratio": [f"{100 * ratio:.3g}%" for ratio in numbers["ratio"]],
+            "Sequences": [f"{sequences:,.0f}" for sequences in numbers["sequences"]],
+            "Agreement": [f"{agreement:.3f}" for agreement in numbers["agreement"]],
+        }
+    )
+    for metric, text in OUTCOMES.items():
+        pairs = zip(numbers[metric], numbers[f"{metric}_stderr"], strict=True)
+        shown[metric_label(metric)] = [_text(text, *pair) for pair in pairs]
+    groups = numbers.groupby(["model", "criterion", "ratio"], sort=False).ngroup()
+    return Table(
+        "What more calibration buys: by number of sequences that a criterion read.",
+        numbers,
+        shown,
+        groups,
+        [
+            "Agreement: share of neurons kept by both halves of what was read, cut to half the width.",
+            "±: standard error over documents.",
+        ],
+    )
+
+
+def _text(form: str, value: float, stderr: float) -> str:
+    if pd.isna(value):
+        return "–"
+    return form.format(value, stderr) if pd.notna(stderr) else form.partition(" ±")[0].format(value)
