@@ -30,6 +30,8 @@ from hfprune.errors import HfpruneError
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Ratios = list[Annotated[float, Field(gt=0, lt=1)]]
+# What of a layer is pruned: MLP neurons alone, as the paper does, or key-value groups too (its Table 8).
+Parts = Literal["mlp", "mlp+attention"]
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -216,16 +218,17 @@ class Method(Strict):
     sequences: PositiveInt | None = Field(
         default=None, description="the first of the calibration sequences that it reads; null: all"
     )
+    parts: Parts = Field(
+        default="mlp", description="what is pruned; with attention: whole key-value groups, and MLP neurons"
+    )
     baseline: Name | None = Field(
         default=None, description="instead of a criterion: a file in workflow/rules/baselines, without .smk"
     )
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Method":
-        if self.baseline and (self.criterion or self.options or self.sequences):
-            raise ValueError(
-                "a baseline takes no criterion, options or sequences; its rule settles everything"
-            )
+        if self.baseline and self.model_fields_set - {"baseline"}:
+            raise ValueError("a baseline takes no criterion and no other key; its rule settles everything")
         return self
 
 

@@ -59,6 +59,7 @@ def test_demo_is_the_study_of_the_readme() -> None:
             {"methods": {"a": {"baseline": "b", "options": {"c": 1}}}},
             "methods.a: a baseline takes no criterion",
         ),
+        ({"methods": {"entropy": {"parts": "attention"}}}, "methods.entropy.parts: .*mlp"),
         ({"seeds": []}, "seeds"),
         ({"models": ["a", "a"]}, "models: repeats a value"),
         ({"models": {"a": {"ratio": [0.2]}}}, "models.a: unknown key 'ratio'; did you mean 'ratios'"),

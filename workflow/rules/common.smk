@@ -52,7 +52,8 @@ def load_study():
         if method.baseline:
             check_baseline(method.baseline, where)
         else:
-            criteria[name] = make_criterion(method.criterion or name, method.options, where)
+            chosen = method.criterion or name
+            criteria[name] = make_criterion(chosen, method.options, where, method.parts)
     return path, why, study, catalogue, criteria
 
 
@@ -77,6 +78,7 @@ MEASURES = STUDY.measures
 RECOVERY = STUDY.recovery
 # Those of the study only: a broken file that no method names costs nothing.
 BASELINES = sorted({method.baseline for method in STUDY.methods.values() if method.baseline})
+PARTS = sorted({method.parts for method in STUDY.methods.values()})
 UNTIL = STUDY.calibration.until_agreement
 TASKS = MEASURES.zeroshot.tasks if MEASURES.zeroshot else []
 ENVIRONMENT = str(ROOT / "environment.yml")
