@@ -154,6 +154,7 @@ def _add_budget(commands: Any) -> None:
     parser.add_argument(
         "--parts", choices=PARTS, nargs="+", default=[PARTS[0]], help="what may be pruned (mlp)"
     )
+    parser.add_argument("--floor", type=float, help="of a global allocation: must be reachable too")
     parser.add_argument("--out", type=Path, help="also write it here, as JSON")
 
 
@@ -161,7 +162,7 @@ def _budget(arguments: argparse.Namespace) -> None:
     """Say how many neurons, or groups, a layer keeps at each ratio; fail if one cannot be reached."""
     from hfprune.files import write_json
     from hfprune.models import load_skeleton
-    from hfprune.plans import count_parameters, kept_units, layer_units
+    from hfprune.plans import check_floor, count_parameters, floor_width, kept_units, layer_units
 
     model = load_skeleton(arguments.model)
     total = count_parameters(model)
@@ -173,6 +174,8 @@ def _budget(arguments: argparse.Namespace) -> None:
             shares = zip(numbers, sizes, ("neurons", "key-value groups"), strict=False)
             text = " and ".join(f"{number:,} of {size:,} {unit}" for number, size, unit in shares)
             print(f"ratio {ratio} of {total:,} parameters: keep {text} a layer")
+            if arguments.floor:
+                check_floor(numbers[0], floor_width(sizes[0], arguments.floor), arguments.floor)
     if arguments.out:
         out: dict[str, Any] = {"parameters": total, "kept": kept}
         if "mlp" in kept:
@@ -353,6 +356,14 @@ def _add_plan(commands: Any) -> None:
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--ratio", type=float, required=True, help="fraction of all parameters to remove")
     _parts_flag(parser)
+    parser.add_argument(
+        "--allocation",
+        choices=["uniform", "global"],
+        default="uniform",
+        help="as many neurons in every layer, or the highest scores of all layers (%(default)s)",
+    )
+    parser.add_argument("--standardize", action="store_true", help="global: rank z-scores within a layer")
+    parser.add_argument("--floor", type=float, help="global: fraction of a layer kept in any case (0.1)")
     _cell_flag(parser)
     parser.add_argument(
         "--out", type=_safetensors, required=True, help="plan; its size goes to .json beside it"
@@ -366,19 +377,21 @@ def _plan(arguments: argparse.Namespace) -> None:
     from hfprune.provenance import Stopwatch, provenance, stable
     from hfprune.results import write_result
     from hfprune.scoring import load_scores
+    from hfprune.study import Allocation, validate
 
+    chosen = {"rule": arguments.allocation, "standardize": arguments.standardize, "floor": arguments.floor}
+    chosen = {key: value for key, value in chosen.items() if value is not None}
+    allocation = validate(Allocation, chosen, "--allocation")
     watch = Stopwatch()
     model = load_skeleton(arguments.model)
     total = count_parameters(model)
     scores = load_scores(arguments.scores, arguments.parts)
-    plan = make_plan(model, scores, arguments.ratio, arguments.parts)
+    plan = make_plan(model, scores, arguments.ratio, arguments.parts, allocation)
     apply_plan(model, plan)
     left = count_parameters(model)
-    made = provenance(
-        watch,
-        {"model": arguments.model, "scores": arguments.scores},
-        **_settings(arguments, "ratio", "parts"),
-    )
+    inputs = {"model": arguments.model, "scores": arguments.scores}
+    settings = _settings(arguments, "ratio", "parts") | {"allocation": allocation.model_dump()}
+    made = provenance(watch, inputs, **settings)
     save_plan(arguments.out, plan, stable(made), arguments.parts)
     values = _size(left, total)
     write_result(arguments.out.with_suffix(".json"), _cell(arguments), "size", "", values, made)
@@ -750,9 +763,17 @@ def _add_export(commands: Any) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     """Write a pruned or recovered model as a checkpoint that plain `from_pretrained` loads."""
     _need_change(arguments)
-    from hfprune.plans import export
+    from hfprune.plans import count_parameters, export
+    from hfprune.provenance import Stopwatch, provenance, stable
 
-    export(_load(arguments), arguments.model, arguments.out)
+    watch = Stopwatch()
+    model = _load(arguments)
+    inputs = {"model": arguments.model} | _change_inputs(arguments)
+    made = stable(provenance(watch, inputs, **_settings(arguments, "dtype")))
+    written = export(model, arguments.model, arguments.out, made)
+    padding = written - count_parameters(model)
+    text = f", {padding:,} of them zeros that pad narrower layers to the widest" if padding else ""
+    print(f"export: {arguments.out} has {written:,} parameters{text}")
 
 
 # --- collect, tables, claims, figures, audit, methods, schema --------------------------------------------

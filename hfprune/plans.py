@@ -1,6 +1,7 @@
 """Plans: from a parameter budget to the kept neurons of every layer; save, load, apply, export."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hfprune.errors import HfpruneError
-from hfprune.files import atomic_directory, atomic_file
+from hfprune.files import atomic_directory, atomic_file, write_json
 from hfprune.loadable import loadable
 from hfprune.models import Attention, GatedMLP, attentions, gated_mlps, load_tokenizer, tensor_names
-from hfprune.study import Parts
+from hfprune.study import Allocation, Parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -117,11 +118,56 @@ def kept_mask(kept: Tensor, width: int) -> Tensor:
     return mask
 
 
-def make_plan(model: "PreTrainedModel", scores: "Scores", ratio: float, parts: Parts = "mlp") -> Plan:
-    """Cut a plan for `ratio` of all parameters from the scores of a dense model's `parts`.
+def keep_globally(scores: Sequence[Tensor], count: int, allocation: Allocation) -> list[Tensor]:
+    """Return the sorted indices, layer by layer, of the `count` highest scores of all layers together.
+
+    A layer's own highest scores, up to the allocation's floor, are kept in any case. Standardised scores are
+    z-scores within the layer (as in FLAP), since layers differ in scale.
 
     Raises:
-        HfpruneError: an unreachable ratio, or scores that do not fit the model.
+        HfpruneError: the floors alone keep more than `count`.
+    """
+    ranked = []
+    for layer in scores:
+        ranks = (
+            (layer - layer.mean()) / layer.std().clamp_min(1e-300)
+            if allocation.standardize
+            else layer.clone()
+        )
+        ranks[keep_highest(ranks, floor_width(len(ranks), allocation.floor))] = torch.inf
+        ranked.append(ranks)
+    joined = torch.cat(ranked)
+    check_floor(count, int(joined.isinf().sum()), allocation.floor)
+    mask = kept_mask(keep_highest(joined, count), len(joined))
+    return [part.nonzero().squeeze(1) for part in mask.split([len(layer) for layer in scores])]
+
+
+def floor_width(width: int, floor: float) -> int:
+    """Return how many of a layer's neurons a floor keeps: the nearest number, at least one."""
+    return max(1, round(floor * width))
+
+
+def check_floor(count: int, least: int, floor: float) -> None:
+    """Fail if the `least` neurons that a floor keeps are more than the `count` that the budget leaves."""
+    if least > count:
+        raise HfpruneError(
+            f"a floor of {floor:g} keeps {least} neurons, but the ratio leaves {count}: lower one of the two"
+        )
+
+
+def make_plan(
+    model: "PreTrainedModel",
+    scores: "Scores",
+    ratio: float,
+    parts: Parts = "mlp",
+    allocation: Allocation = Allocation(),  # noqa: B008 (frozen)
+) -> Plan:
+    """Cut a plan for `ratio` of all parameters from the scores of a dense model's `parts`.
+
+    Whatever the allocation, as many neurons remain in all, and as many groups in every layer.
+
+    Raises:
+        HfpruneError: an unreachable ratio or floor, or scores that do not fit the model.
     """
     sizes = _sizes(model, parts)
     if sizes != [len(s) for s in scores]:
@@ -131,7 +177,11 @@ def make_plan(model: "PreTrainedModel", scores: "Scores", ratio: float, parts: P
         )
     counts = kept_units(model, ratio, parts)
     layers = len(scores) // len(counts)
-    return [keep_highest(s, counts[index // layers]) for index, s in enumerate(scores)]
+    if allocation.rule == "global":
+        neurons = keep_globally(scores[:layers], counts[0] * layers, allocation)
+    else:
+        neurons = [keep_highest(s, counts[0]) for s in scores[:layers]]
+    return neurons + [keep_highest(s, counts[1]) for s in scores[layers:]]
 
 
 def _sizes(model: "PreTrainedModel", parts: Parts) -> list[int]:
@@ -241,23 +291,27 @@ def _is_checkpoint(folder: Path) -> bool:
     return not names or ("config.json" in names and all(name.endswith(known) for name in names))
 
 
-def export(model: "PreTrainedModel", source: Path, out: Path) -> None:
+def export(model: "PreTrainedModel", source: Path, out: Path, made: dict[str, Any] | None = None) -> int:
     """Write a pruned model and the tokenizer of `source` as a checkpoint that plain `from_pretrained` loads.
 
+    Layers of unequal width are padded with zeros to the widest: more on disk, and the same function.
+    `provenance.json` beside the weights holds both sizes and what `made` says.
+
+    Returns:
+        Parameters in the checkpoint.
+
     Raises:
-        HfpruneError: layers of unequal width or biased heads, which `from_pretrained` cannot load, or something
-            else than an earlier export is at `out`.
+        HfpruneError: a model that no config can describe, or something else than an earlier export is at `out`.
     """
-    if len({mlp.width for mlp in gated_mlps(model)}) > 1:
-        raise HfpruneError(
-            f"cannot export to {out}: layers of unequal width do not load with from_pretrained"
-        )
     if out.exists() and (out.resolve() == source.resolve() or not _is_checkpoint(out)):
         raise HfpruneError(
             f"{out}: exists and is no earlier export; choose another folder, nothing was touched"
         )
     tokenizer = load_tokenizer(source)
-    model = loadable(model)
+    written = loadable(model)
+    sizes = {"parameters": count_parameters(model), "parameters_on_disk": count_parameters(written)}
     with atomic_directory(out) as temporary:
-        model.save_pretrained(temporary)
+        written.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+        write_json(temporary / "provenance.json", (made or {}) | sizes)
+    return sizes["parameters_on_disk"]

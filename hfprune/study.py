@@ -210,6 +210,32 @@ class Measures(Strict):
     latency: Latency | None = None
 
 
+class Allocation(Strict):
+    """How the kept neurons are shared out among layers, at the same total; a bare word is the rule."""
+
+    rule: Literal["uniform", "global"] = Field(
+        default="uniform",
+        description="uniform: as many in every layer, as the paper; global: the highest scores of all layers",
+    )
+    standardize: bool = Field(
+        default=False, description="global: rank z-scores within the layer, as FLAP, instead of plain scores"
+    )
+    floor: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.1, description="global: fraction of a layer's neurons that is kept in any case"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_rule(cls, data: Any) -> Any:
+        return {"rule": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _options_of_global(self) -> "Allocation":
+        if self.rule == "uniform" and (self.standardize or self.floor != 0.1):
+            raise ValueError("standardize and floor belong to the rule 'global'")
+        return self
+
+
 class Method(Strict):
     """A named, configured way to get a pruned model: a criterion with options, or an external baseline."""
 
@@ -221,6 +247,7 @@ class Method(Strict):
     parts: Parts = Field(
         default="mlp", description="what is pruned; with attention: whole key-value groups, and MLP neurons"
     )
+    allocation: Allocation = Allocation()
     baseline: Name | None = Field(
         default=None, description="instead of a criterion: a file in workflow/rules/baselines, without .smk"
     )

@@ -39,7 +39,7 @@ STUDY = {
     "methods": {
         "entropy": None,
         "entropy_attention": {"criterion": "entropy", "parts": "mlp+attention"},
-        "random": None,
+        "random": {"allocation": {"rule": "global", "standardize": True}},
     },
     "ratios": [0.15],
     "recoveries": ["none", "lora"],

@@ -59,6 +59,8 @@ def test_demo_is_the_study_of_the_readme() -> None:
             {"methods": {"a": {"baseline": "b", "options": {"c": 1}}}},
             "methods.a: a baseline takes no criterion",
         ),
+        ({"methods": {"entropy": {"allocation": "globl"}}}, "methods.entropy.allocation.rule: .*global"),
+        ({"methods": {"entropy": {"allocation": {"floor": 0.2}}}}, "belong to the rule 'global'"),
         ({"methods": {"entropy": {"parts": "attention"}}}, "methods.entropy.parts: .*mlp"),
         ({"seeds": []}, "seeds"),
         ({"models": ["a", "a"]}, "models: repeats a value"),

@@ -14,11 +14,12 @@ rule budget:
         model=subpath(input.model, parent=True),
         ratios=lambda wildcards: STUDY.ratios_of(wildcards.model),
         parts=PARTS,
+        floor=f"--floor {max(FLOORS)}" if FLOORS else "",
     message:
         "budget of {wildcards.model} at {params.ratios}"
     shell:
         "hfprune budget --model {params.model} --ratios {params.ratios} --parts {params.parts}"
-        " --out {output} > {log} 2>&1"
+        " {params.floor} --out {output} > {log} 2>&1"
 
 
 rule calibrate:
@@ -97,12 +98,13 @@ rule plan:
     params:
         model=subpath(input.model, parent=True),
         parts=lambda wildcards: STUDY.methods[wildcards.method].parts,
+        allocation=allocation_flags,
         cell=cell_flag,
     message:
         "plan {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
         "hfprune plan --model {params.model} --scores {input.scores} --ratio {wildcards.ratio}"
-        " --parts {params.parts} --cell {params.cell} --out {output.plan} > {log} 2>&1"
+        " --parts {params.parts} {params.allocation} --cell {params.cell} --out {output.plan} > {log} 2>&1"
 
 
 rule adopt:
