@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import hfprune
 from hfprune.errors import HfpruneError
 
+# `hfprune.study.Parts`, without importing it (pydantic) before it is needed.
+PARTS = ("mlp", "mlp+attention")
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
@@ -148,27 +151,38 @@ def _add_budget(commands: Any) -> None:
     parser = _command(commands, _budget, example)
     _model_flag(parser)
     parser.add_argument("--ratios", type=float, nargs="+", required=True, help="fractions of all parameters")
+    parser.add_argument(
+        "--parts", choices=PARTS, nargs="+", default=[PARTS[0]], help="what may be pruned (mlp)"
+    )
+    parser.add_argument("--floor", type=float, help="of a global allocation: must be reachable too")
     parser.add_argument("--out", type=Path, help="also write it here, as JSON")
 
 
 def _budget(arguments: argparse.Namespace) -> None:
-    """Say how many neurons a layer keeps at each ratio; fail if one cannot be reached."""
+    """Say how many neurons, or groups, a layer keeps at each ratio; fail if one cannot be reached."""
     from hfprune.files import write_json
-    from hfprune.models import gated_mlps, load_skeleton
-    from hfprune.plans import count_parameters, kept_width
+    from hfprune.models import load_skeleton
+    from hfprune.plans import check_floor, count_parameters, floor_width, kept_units, layer_units
 
     model = load_skeleton(arguments.model)
-    width, total = gated_mlps(model)[0].width, count_parameters(model)
-    kept = {f"{ratio:g}": kept_width(model, ratio) for ratio in arguments.ratios}
-    for ratio, count in kept.items():
-        print(f"ratio {ratio} of {total:,} parameters: keep {count:,} of {width:,} neurons a layer")
+    total = count_parameters(model)
+    kept: dict[str, Any] = {}
+    for parts in arguments.parts:
+        sizes = [size for size, _ in layer_units(model, parts)]
+        kept[parts] = {f"{ratio:g}": kept_units(model, ratio, parts) for ratio in arguments.ratios}
+        for ratio, numbers in kept[parts].items():
+            shares = zip(numbers, sizes, ("neurons", "key-value groups"), strict=False)
+            text = " and ".join(f"{number:,} of {size:,} {unit}" for number, size, unit in shares)
+            print(f"ratio {ratio} of {total:,} parameters: keep {text} a layer")
+            if arguments.floor:
+                check_floor(numbers[0], floor_width(sizes[0], arguments.floor), arguments.floor)
     if arguments.out:
-        # For tools that ask for a share of neurons instead of parameters.
-        removed = {ratio: 1 - count / width for ratio, count in kept.items()}
-        write_json(
-            arguments.out,
-            {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed},
-        )
+        out: dict[str, Any] = {"parameters": total, "kept": kept}
+        if "mlp" in kept:
+            # For tools that ask for a share of neurons instead of parameters.
+            width = layer_units(model, "mlp")[0][0]
+            out["neurons_removed"] = {ratio: 1 - neurons / width for ratio, (neurons,) in kept["mlp"].items()}
+        write_json(arguments.out, out)
 
 
 def _add_calibrate(commands: Any) -> None:
@@ -213,6 +227,7 @@ def _add_score(commands: Any) -> None:
     parser.add_argument(
         "--options", type=_json, default={}, help="the criterion's as JSON; of several criteria by name"
     )
+    _parts_flag(parser)
     parser.add_argument("--sequences", type=_positive, help="the first of the blocks (all)")
     parser.add_argument(
         "--until-agreement",
@@ -232,7 +247,7 @@ def _add_score(commands: Any) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    """Give every MLP neuron a score by one or more criteria."""
+    """Give every MLP neuron, and key-value group, a score by one or more criteria."""
     from hfprune.criterion import score_all
 
     criteria = _criteria(arguments)
@@ -259,6 +274,7 @@ def _score(arguments: argparse.Namespace) -> None:
         blocks,
         arguments.seed,
         arguments.batch_tokens,
+        parts=arguments.parts,
         until_agreement=arguments.until_agreement,
         state=state,
         identity="".join(fingerprint(inputs, settings) for inputs, settings in described.values()),
@@ -278,10 +294,9 @@ def _criteria(arguments: argparse.Namespace) -> "dict[str, Criterion]":
         raise HfpruneError("--out must have {criterion} in it where --criterion names several")
     if several and (unknown := set(arguments.options) - set(names)):
         raise HfpruneError(f"--options of several criteria are by name; {min(unknown)!r} is none of {names}")
+    options = arguments.options if several else {names[0]: arguments.options}
     criteria = {
-        name: make_criterion(
-            name, arguments.options.get(name, {}) if several else arguments.options, "--criterion/--options"
-        )
+        name: make_criterion(name, options.get(name, {}), "--criterion/--options", arguments.parts)
         for name in names
     }
     for name, criterion in criteria.items():
@@ -299,7 +314,8 @@ def _score_provenance(
     # Its file's hash, because git does not know a file that a user has just added.
     inputs = {"model": arguments.model, "criterion": source_file(criterion)}
     inputs |= {"blocks": arguments.blocks} if arguments.blocks else {}
-    settings = _settings(arguments, "batch_tokens", "seed", "dtype", "until_agreement") | {"criterion": name}
+    settings = _settings(arguments, "batch_tokens", "seed", "dtype", "parts", "until_agreement")
+    settings |= {"criterion": name}
     settings |= {"options": criterion.model_dump(), "version": criterion.version, "blocks": blocks}
     # Time and memory are those of all.
     others = [other for other in arguments.criterion if other != name]
@@ -322,7 +338,7 @@ def _write_scores(
 
     out = Path(str(arguments.out).replace("{criterion}", name))
     made = provenance(watch, inputs, **settings) | {"curves": curves}
-    save_scores(out, scores, stable(made) | {"curves": curves})
+    save_scores(out, scores, stable(made) | {"curves": curves}, arguments.parts)
     values = [Value(metric, number) for metric, number in made["cost"].items()]
     for curve in list(curves.values())[-1:]:
         (last,) = curve[-1]["criteria"]
@@ -339,6 +355,15 @@ def _add_plan(commands: Any) -> None:
     _model_flag(parser)
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--ratio", type=float, required=True, help="fraction of all parameters to remove")
+    _parts_flag(parser)
+    parser.add_argument(
+        "--allocation",
+        choices=["uniform", "global"],
+        default="uniform",
+        help="as many neurons in every layer, or the highest scores of all layers (%(default)s)",
+    )
+    parser.add_argument("--standardize", action="store_true", help="global: rank z-scores within a layer")
+    parser.add_argument("--floor", type=float, help="global: fraction of a layer kept in any case (0.1)")
     _cell_flag(parser)
     parser.add_argument(
         "--out", type=_safetensors, required=True, help="plan; its size goes to .json beside it"
@@ -346,23 +371,28 @@ def _add_plan(commands: Any) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    """Cut the kept neurons for a ratio of all parameters from scores."""
+    """Cut the kept neurons, and key-value groups, for a ratio of all parameters from scores."""
     from hfprune.models import load_skeleton
     from hfprune.plans import apply_plan, count_parameters, make_plan, save_plan
     from hfprune.provenance import Stopwatch, provenance, stable
     from hfprune.results import write_result
     from hfprune.scoring import load_scores
+    from hfprune.study import Allocation, validate
 
+    chosen = {"rule": arguments.allocation, "standardize": arguments.standardize, "floor": arguments.floor}
+    chosen = {key: value for key, value in chosen.items() if value is not None}
+    allocation = validate(Allocation, chosen, "--allocation")
     watch = Stopwatch()
     model = load_skeleton(arguments.model)
     total = count_parameters(model)
-    plan = make_plan(model, load_scores(arguments.scores), arguments.ratio)
+    scores = load_scores(arguments.scores, arguments.parts)
+    plan = make_plan(model, scores, arguments.ratio, arguments.parts, allocation)
     apply_plan(model, plan)
     left = count_parameters(model)
-    made = provenance(
-        watch, {"model": arguments.model, "scores": arguments.scores}, **_settings(arguments, "ratio")
-    )
-    save_plan(arguments.out, plan, stable(made))
+    inputs = {"model": arguments.model, "scores": arguments.scores}
+    settings = _settings(arguments, "ratio", "parts") | {"allocation": allocation.model_dump()}
+    made = provenance(watch, inputs, **settings)
+    save_plan(arguments.out, plan, stable(made), arguments.parts)
     values = _size(left, total)
     write_result(arguments.out.with_suffix(".json"), _cell(arguments), "size", "", values, made)
 
@@ -733,9 +763,17 @@ def _add_export(commands: Any) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     """Write a pruned or recovered model as a checkpoint that plain `from_pretrained` loads."""
     _need_change(arguments)
-    from hfprune.plans import export
+    from hfprune.plans import count_parameters, export
+    from hfprune.provenance import Stopwatch, provenance, stable
 
-    export(_load(arguments), arguments.model, arguments.out)
+    watch = Stopwatch()
+    model = _load(arguments)
+    inputs = {"model": arguments.model} | _change_inputs(arguments)
+    made = stable(provenance(watch, inputs, **_settings(arguments, "dtype")))
+    written = export(model, arguments.model, arguments.out, made)
+    padding = written - count_parameters(model)
+    text = f", {padding:,} of them zeros that pad narrower layers to the widest" if padding else ""
+    print(f"export: {arguments.out} has {written:,} parameters{text}")
 
 
 # --- collect, tables, claims, figures, audit, methods, schema --------------------------------------------
@@ -884,6 +922,12 @@ def _schema(arguments: argparse.Namespace) -> None:
 
 
 # --- flags and steps that several commands share -------------------------------------------------------
+
+
+def _parts_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--parts", choices=PARTS, default=PARTS[0], help="MLP neurons, or key-value groups too (%(default)s)"
+    )
 
 
 def _model_flag(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from hfprune.calibration import derive_seed
 from hfprune.errors import HfpruneError
 from hfprune.models import GatedMLP, gated_mlps
 from hfprune.scoring import Positions, Sweep
-from hfprune.study import Strict, nearest, validate
+from hfprune.study import Parts, Strict, nearest, validate
 from hfprune.tally import Curve, Scores
 from hfprune.weight_gradients import WEIGHT_FORMS, stacked_weights
 
@@ -225,18 +225,26 @@ def criteria() -> dict[str, type[Criterion]]:
     return {name: load_criterion(name) for name in criterion_sources()}
 
 
-def make_criterion(name: str, options: dict[str, Any], where: str = "method") -> Criterion:
-    """Build the criterion `name` with `options`.
+def make_criterion(
+    name: str, options: dict[str, Any], where: str = "method", parts: Parts = "mlp"
+) -> Criterion:
+    """Build the criterion `name` with `options`, to score `parts`.
 
     Raises:
-        HfpruneError: no such criterion, one that does not load, or options that it does not take; the line
-            starts with `where`.
+        HfpruneError: no such criterion, one that does not load, options that it does not take, or parts that it
+            does not score; the line starts with `where`.
     """
     try:
         kind = load_criterion(name)
     except HfpruneError as error:
         raise HfpruneError(f"{where}: {error}") from error
-    return validate(kind, options, where)
+    criterion = validate(kind, options, where)
+    activations = isinstance(criterion, GradientCriterion) and criterion.aggregation not in WEIGHT_FORMS
+    if parts != "mlp" and not activations:
+        raise HfpruneError(
+            f"{where}: {name} scores MLP neurons only; for {parts} take a gradient criterion in activation form"
+        )
+    return criterion
 
 
 def source_file(criterion: Criterion) -> Path:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hfprune.device import default_device
 from hfprune.errors import HfpruneError
+from hfprune.study import Parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -63,6 +64,66 @@ def _gated_mlp(name: str, index: int, layer: nn.Module) -> GatedMLP:
     else:
         reason = "has no gated MLP of three linear layers"
     raise HfpruneError(f"{name}: layer {index} {reason}; supported: {SUPPORTED}")
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One layer's grouped-query attention, with `nn.Linear` weights [out, in].
+
+    Group g is key-value head g together with the query heads that read it; in plain multi-head attention that is
+    one head. Its activations are a run of `channels` at the input of `o`.
+    """
+
+    module: nn.Module
+    q: nn.Linear
+    k: nn.Linear
+    v: nn.Linear
+    o: nn.Linear
+    head_dim: int
+
+    @property
+    def groups(self) -> int:
+        """Number of key-value heads."""
+        return self.k.out_features // self.head_dim
+
+    @property
+    def channels(self) -> int:
+        """Channels of one group at the output of `q` and at the input of `o`: its query heads × `head_dim`."""
+        return self.o.in_features // self.groups
+
+
+def attentions(model: "PreTrainedModel") -> list[Attention]:
+    """Return the attention of every decoder layer, first to last.
+
+    Raises:
+        HfpruneError: heads that cannot be cut out one by one; says which layer and why.
+    """
+    name = type(model).__name__
+    return [_attention(name, index, layer) for index, layer in enumerate(model.model.layers)]
+
+
+def _attention(name: str, index: int, layer: nn.Module) -> Attention:
+    module = getattr(layer, "self_attn", None)
+    parts = [getattr(module, f"{part}_proj", None) for part in "qkvo"]
+    linears = [part for part in parts if isinstance(part, nn.Linear)]
+    if not isinstance(module, nn.Module) or len(linears) < len(parts):
+        raise HfpruneError(f"{name}: layer {index} has no attention of four linear layers; prune parts: mlp")
+    q, k, v, o = linears
+    view = Attention(module, q, k, v, o, head_dim=int(module.head_dim))  # type: ignore[arg-type]
+    # Per-head norms (Qwen3) serve every head alike; a parameter over all heads would have to be cut too.
+    for key, parameter in module.named_parameters():
+        if (
+            not key.startswith(("q_proj.", "k_proj.", "v_proj.", "o_proj."))
+            and len(parameter) != view.head_dim
+        ):
+            raise HfpruneError(f"{name}: layer {index} has {key} over all heads; prune parts: mlp")
+    return view
+
+
+def tensor_names(parts: Parts, count: int) -> list[str]:
+    """Return the names of `count` scores or plan entries in files: `mlp.<layer>`, then `attention.<layer>`."""
+    kinds = parts.split("+")
+    return [f"{kind}.{layer}" for kind in kinds for layer in range(count // len(kinds))]
 
 
 def default_batch_tokens() -> int:

@@ -18,7 +18,16 @@ from tqdm import tqdm
 from hfprune.calibration import derive_seed
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
-from hfprune.models import GatedMLP, gated_mlps, head_chunk, hidden_states
+from hfprune.models import (
+    Attention,
+    GatedMLP,
+    attentions,
+    gated_mlps,
+    head_chunk,
+    hidden_states,
+    tensor_names,
+)
+from hfprune.study import Parts
 from hfprune.tally import Curve, Scores, Tally, load_state, marks, save_state
 from hfprune.weight_gradients import WEIGHT_FORMS, stacked_weights, weight_gradients
 
@@ -60,6 +69,8 @@ class Sweep:
     batch_tokens: int = 512
     chunk: int = 0
     """Positions whose logits are held at a time; 0 chooses by vocabulary size."""
+    parts: Parts = "mlp"
+    """What is scored: with attention, key-value groups at the input of `o_proj` as well."""
     until_agreement: float | None = None
     """Stop at the first mark where disjoint halves of the calibration agree so far on what to keep."""
     state: Path | None = None
@@ -77,21 +88,24 @@ class Sweep:
     ) -> list[Scores]:
         """Score every neuron by every criterion in one pass over the blocks (paper, Eq. 4).
 
+        A key-value group's h·∂C/∂h at a token is the sum over its channels: what ablating the whole group changes,
+        to first order, as Eq. 2 says of one neuron. Tokens are then aggregated as for neurons.
+
         One forward pass serves all criteria; each takes a backward pass of its own, through activations only.
 
         Args:
             criteria: gradient criteria.
-            kept: per layer a mask [neurons] of the neurons that stay in the student; masked ones are zero in the
-                forward pass. The teacher, where a criterion wants one, is the same model without the mask.
+            kept: per layer a mask [neurons] of the MLP neurons that stay in the student; masked ones are zero in
+                the forward pass. The teacher, where a criterion wants one, is the same model without the mask.
             name: tells the sweeps of one criterion apart, for `curves` and `state`.
 
         Returns:
-            One list of per-layer scores for each criterion.
+            For each criterion the scores of every layer's neurons, then, if asked for, of its groups.
 
         Raises:
             HfpruneError: scores that are not finite; names criterion, layer and batch.
         """
-        tape = _GradientTape(self.model, criteria, kept)
+        tape = _GradientTape(self.model, criteria, kept, self.parts)
         return self._read_blocks(tape, partial(self._one_batch, tape, criteria), name)
 
     def activation_scores(self, criteria: Sequence["ActivationCriterion"]) -> list[Scores]:
@@ -249,21 +263,31 @@ class _Neurons(torch.autograd.Function):
 
 
 class _Tape:
-    """Catches h at the input of every `down_proj` and adds up what the criteria make of it."""
+    """Catches h at the input of every `down_proj`, and `o_proj`, and adds up what the criteria make of it."""
 
     def __init__(
-        self, model: "PreTrainedModel", criteria: Sequence["SweepCriterion"], accumulators: Sequence[str]
+        self,
+        model: "PreTrainedModel",
+        criteria: Sequence["SweepCriterion"],
+        accumulators: Sequence[str],
+        parts: Parts = "mlp",
     ) -> None:
         self.mlps = gated_mlps(model)
+        self.attentions = attentions(model) if parts == "mlp+attention" else []
         self.names = [type(criterion).__name__ for criterion in criteria]
         self.first = 0
         self.tallies = [
-            Tally.zeros([c.empty(mlp) for mlp in self.mlps], accumulator, partial(self._finish, c))
+            Tally.zeros(self._empty(c), accumulator, partial(self._finish, c))
             for c, accumulator in zip(criteria, accumulators, strict=True)
         ]
 
-    def _finish(self, criterion: "SweepCriterion", layer: int, sums: Tensor) -> Tensor:
-        return criterion.finish(self.mlps[layer], sums)
+    def _empty(self, criterion: "SweepCriterion") -> list[Tensor]:
+        """Return zero sums of all layers' neurons, then of all layers' groups, as scores are listed."""
+        groups = [view.o.weight.new_zeros(view.groups, dtype=torch.float64) for view in self.attentions]
+        return [criterion.empty(mlp) for mlp in self.mlps] + groups
+
+    def _finish(self, criterion: "SweepCriterion", index: int, sums: Tensor) -> Tensor:
+        return criterion.finish(self.mlps[index], sums) if index < len(self.mlps) else sums
 
     def _hooks(self, layer: int, mlp: GatedMLP) -> list[RemovableHandle]:
         return [mlp.down.register_forward_pre_hook(partial(self._forward, layer))]
@@ -286,7 +310,7 @@ class _Tape:
             sums = [even.sum() + odd.sum() for even, odd in zip(tally.even, tally.odd, strict=True)]
             bad = torch.stack([x.isfinite().to("cpu") for x in sums]).logical_not()
             if bad.any():
-                layer = int(bad.nonzero()[0])
+                layer = int(bad.nonzero()[0]) % len(self.mlps)
                 raise HfpruneError(
                     f"scores of {name} are not finite in layer {layer} after the batch at sequence {sequence}; "
                     "try another dtype, and check the model with `hfprune perplexity`"
@@ -310,9 +334,13 @@ class _GradientTape(_Tape):
     """Adds up what each criterion makes of h and its gradient, or of the weights' gradients."""
 
     def __init__(
-        self, model: "PreTrainedModel", criteria: Sequence["GradientCriterion"], kept: Sequence[Tensor] | None
+        self,
+        model: "PreTrainedModel",
+        criteria: Sequence["GradientCriterion"],
+        kept: Sequence[Tensor] | None,
+        parts: Parts,
     ) -> None:
-        super().__init__(model, criteria, [criterion.accumulator for criterion in criteria])
+        super().__init__(model, criteria, [criterion.accumulator for criterion in criteria], parts)
         self.criteria = criteria
         self.kept = kept
         self.current = 0
@@ -326,6 +354,9 @@ class _GradientTape(_Tape):
         if self.by_weights:
             hooks.append(mlp.up.register_forward_pre_hook(partial(self._keep_input, layer)))
             hooks.append(mlp.down.register_forward_hook(partial(self._watch_output, layer)))
+        if self.attentions:
+            attention = self.attentions[layer]
+            hooks.append(attention.o.register_forward_pre_hook(partial(self._watch_groups, layer, attention)))
         return hooks
 
     @contextmanager
@@ -353,10 +384,27 @@ class _GradientTape(_Tape):
         x = self.pending.pop((layer, "input"), None)
         if not torch.is_grad_enabled():
             return (self._make(layer, gate, up),) if self.kept is not None else inputs
-        if layer == 0:
+        if layer == 0 and not self.attentions:
             # Nothing before the first h needs a gradient, so the graph begins here.
             gate, up = gate.detach().requires_grad_(), up.detach().requires_grad_()
         return (_Neurons.apply(gate, up, partial(self._make, layer), partial(self._record, layer, x)),)
+
+    def _watch_groups(
+        self, layer: int, view: Attention, _module: nn.Module, inputs: tuple[Tensor]
+    ) -> tuple[Tensor]:
+        (h,) = inputs
+        if torch.is_grad_enabled():
+            if layer == 0:
+                h = h.detach().requires_grad_()  # the graph begins here, before the first MLP
+            # detach: a tensor whose own hook held it would be a cycle that outlives the batch.
+            h.register_hook(partial(self._record_groups, layer, view, h.detach()))
+        return (h,)
+
+    def _record_groups(self, layer: int, view: Attention, h: Tensor, gradient: Tensor) -> None:
+        criterion, tally = self.criteria[self.current], self.tallies[self.current]
+        products = (h.float() * gradient.float()).div_(h.shape[1] - criterion.needs_targets)
+        groups = products.unflatten(-1, (view.groups, view.channels)).sum(-1)
+        tally.add(len(self.mlps) + layer, AGGREGATIONS[criterion.aggregation](groups), self.first)
 
     def _make(self, layer: int, gate: Tensor, up: Tensor) -> Tensor:
         h = self.mlps[layer].activation(gate) * up
@@ -387,28 +435,31 @@ AGGREGATIONS = {
 }
 
 
-def save_scores(path: Path, scores: Scores, provenance: dict[str, Any]) -> None:
-    """Write scores atomically as safetensors: `mlp.<layer>`, float64 [neurons].
+def save_scores(path: Path, scores: Scores, provenance: dict[str, Any], parts: Parts = "mlp") -> None:
+    """Write scores atomically as safetensors, float64: `mlp.<layer>` [neurons], `attention.<layer>` [groups].
 
     Raises:
         HfpruneError: a score is not finite; names the layer.
     """
-    for layer, values in enumerate(scores):
+    named = dict(zip(tensor_names(parts, len(scores)), scores, strict=True))
+    for name, values in named.items():
         if not values.isfinite().all():
-            raise HfpruneError(f"scores of layer {layer} are not finite; nothing was written to {path}")
-    tensors = {f"mlp.{i}": values.to("cpu", torch.float64).contiguous() for i, values in enumerate(scores)}
+            raise HfpruneError(f"scores {name} are not finite; nothing was written to {path}")
+    tensors = {name: values.to("cpu", torch.float64).contiguous() for name, values in named.items()}
     with atomic_file(path) as temporary:
         save_file(tensors, temporary, {"provenance": json.dumps(provenance)})
 
 
-def load_scores(path: Path) -> Scores:
-    """Read the per-layer scores that `save_scores` wrote.
+def load_scores(path: Path, parts: Parts = "mlp") -> Scores:
+    """Read the scores of `parts` that `save_scores` wrote; those of other parts are left out.
 
     Raises:
-        HfpruneError: not such a file.
+        HfpruneError: not such a file, or not of all parts.
     """
     try:
         tensors = load_file(path)
-        return [tensors[f"mlp.{layer}"] for layer in range(len(tensors))]
+        wanted = [name for name in tensors if name.split(".")[0] in parts.split("+")]
+        return [tensors[name] for name in tensor_names(parts, len(wanted))]
     except Exception as error:
-        raise HfpruneError(f"{path}: not scores; make them with `hfprune score`") from error
+        made = f"make them with `hfprune score --parts {parts}`"
+        raise HfpruneError(f"{path}: not scores of {parts}; {made}") from error

@@ -30,6 +30,8 @@ from hfprune.errors import HfpruneError
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Ratios = list[Annotated[float, Field(gt=0, lt=1)]]
+# What of a layer is pruned: MLP neurons alone, as the paper does, or key-value groups too (its Table 8).
+Parts = Literal["mlp", "mlp+attention"]
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -208,6 +210,32 @@ class Measures(Strict):
     latency: Latency | None = None
 
 
+class Allocation(Strict):
+    """How the kept neurons are shared out among layers, at the same total; a bare word is the rule."""
+
+    rule: Literal["uniform", "global"] = Field(
+        default="uniform",
+        description="uniform: as many in every layer, as the paper; global: the highest scores of all layers",
+    )
+    standardize: bool = Field(
+        default=False, description="global: rank z-scores within the layer, as FLAP, instead of plain scores"
+    )
+    floor: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.1, description="global: fraction of a layer's neurons that is kept in any case"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_rule(cls, data: Any) -> Any:
+        return {"rule": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _options_of_global(self) -> "Allocation":
+        if self.rule == "uniform" and (self.standardize or self.floor != 0.1):
+            raise ValueError("standardize and floor belong to the rule 'global'")
+        return self
+
+
 class Method(Strict):
     """A named, configured way to get a pruned model: a criterion with options, or an external baseline."""
 
@@ -216,16 +244,18 @@ class Method(Strict):
     sequences: PositiveInt | None = Field(
         default=None, description="the first of the calibration sequences that it reads; null: all"
     )
+    parts: Parts = Field(
+        default="mlp", description="what is pruned; with attention: whole key-value groups, and MLP neurons"
+    )
+    allocation: Allocation = Allocation()
     baseline: Name | None = Field(
         default=None, description="instead of a criterion: a file in workflow/rules/baselines, without .smk"
     )
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Method":
-        if self.baseline and (self.criterion or self.options or self.sequences):
-            raise ValueError(
-                "a baseline takes no criterion, options or sequences; its rule settles everything"
-            )
+        if self.baseline and self.model_fields_set - {"baseline"}:
+            raise ValueError("a baseline takes no criterion and no other key; its rule settles everything")
         return self
 
 

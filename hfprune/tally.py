@@ -13,7 +13,8 @@ from torch import Tensor
 
 from hfprune.files import atomic_file
 
-# Scores of every layer, first to last: one float64 vector [neurons] each.
+# Scores of every layer, first to last: one float64 vector [neurons] each. Where attention is scored too, one
+# vector [key-value groups] for each layer follows.
 Scores = list[Tensor]
 # What a sweep learnt on the way, one entry a mark: see `Tally.mark`.
 Curve = list[dict[str, Any]]

@@ -79,6 +79,16 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a tokenizer alone, as the source of an export."""
+    from smoke import build_tokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    build_tokenizer().save_pretrained(folder)
+    return folder
+
+
 def reload(folder: Path) -> PreTrainedModel:
     """Load a checkpoint with plain transformers."""
     return AutoModelForCausalLM.from_pretrained(folder).eval()

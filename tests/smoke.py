@@ -36,7 +36,11 @@ PAIRS = [
 ]
 STUDY = {
     "models": ["llama", "qwen2", "qwen3"],
-    "methods": {"entropy": None, "random": None},
+    "methods": {
+        "entropy": None,
+        "entropy_attention": {"criterion": "entropy", "parts": "mlp+attention"},
+        "random": {"allocation": {"rule": "global", "standardize": True}},
+    },
     "ratios": [0.15],
     "recoveries": ["none", "lora"],
     "recovery": {

@@ -12,7 +12,7 @@ from hfprune.plans import (
     count_parameters,
     export,
     keep_highest,
-    kept_width,
+    kept_units,
     load_plan,
     make_plan,
     save_plan,
@@ -55,7 +55,7 @@ def test_widths_of_the_papers_models(name: str) -> None:
         model = AutoModelForCausalLM.from_config(config)
     total = count_parameters(model)
     for ratio, (width, billions) in zip((0.2, 0.3, 0.4), EXPECTED[name], strict=True):
-        kept = kept_width(model, ratio)
+        (kept,) = kept_units(model, ratio)
         assert abs(kept - width) <= 1, "to the rounding of one neuron"
         left = total - (intermediate - kept) * layers * 3 * hidden
         assert left / 1e9 == pytest.approx(billions, abs=2e-4)
@@ -75,11 +75,11 @@ def test_measured_ratio_is_the_nominal_one_to_half_a_neuron(tiny) -> None:
 @pytest.mark.parametrize("ratio", [-0.1, 0, 1, 0.95, float("nan")])
 def test_unreachable_ratio_gives_the_largest_reachable(tiny, ratio: float) -> None:
     with pytest.raises(HfpruneError, match=r"at most 0\.\d{3}") as failure:
-        kept_width(tiny, ratio)
+        kept_units(tiny, ratio)
     largest = float(str(failure.value).split("at most ")[1].split(",")[0])
-    assert kept_width(tiny, largest - 0.001) >= 1
+    assert kept_units(tiny, largest - 0.001) >= [1]
     with pytest.raises(HfpruneError):
-        kept_width(tiny, largest + 0.05)
+        kept_units(tiny, largest + 0.05)
 
 
 def test_highest_scores_are_kept_and_ties_keep_the_first() -> None:

@@ -144,8 +144,14 @@ def _identity(path: Path, shape: str) -> tuple[str, ...]:
 
 
 def _layers(path: Path) -> Layers:
+    """Return the MLP's tensors by layer; key-value groups are too few for an overlap or a distribution."""
     try:
-        return {int(name.removeprefix("mlp.")): tensor for name, tensor in load_file(path).items()}
+        tensors = load_file(path)
+        return {
+            int(name.removeprefix("mlp.")): tensor
+            for name, tensor in tensors.items()
+            if not name.startswith("attention.")
+        }
     except (OSError, ValueError, SafetensorError) as error:
         raise HfpruneError(
             f"{path}: not a safetensors file of mlp.<layer> tensors ({_brief(error)}); delete it and make it again"

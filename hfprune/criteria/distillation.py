@@ -1,6 +1,7 @@
 """Self-distillation: divergence of a slightly pruned student from the dense model."""
 
 import math
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -63,7 +64,9 @@ def scores_after_warm_start(criterion: GradientCriterion, sweep: Sweep, fraction
 
     Both sweeps aggregate as `criterion` does.
     """
-    (warm,) = sweep.gradient_scores([CrossEntropy(aggregation=criterion.aggregation)], name="warm_start")
+    # A fortieth of a few key-value groups would be none or too much, so attention starts whole.
+    neurons = replace(sweep, parts="mlp")
+    (warm,) = neurons.gradient_scores([CrossEntropy(aggregation=criterion.aggregation)], name="warm_start")
     kept = [keep_highest(s, len(s) - max(1, round(fraction * len(s)))) for s in warm]
     masks = [kept_mask(k, len(s)) for k, s in zip(kept, warm, strict=True)]
     return sweep.gradient_scores([criterion], kept=masks)[0]

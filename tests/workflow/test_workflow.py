@@ -49,11 +49,11 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     results, figures = folder / "results/smoke", folder / "figures/smoke"
     tidy = pd.read_parquet(results / "results.parquet")
     assert set(tidy["model"]) == {"llama", "qwen2", "qwen3"}
-    assert set(tidy["method"]) == {"dense", "entropy", "random"}
+    assert set(tidy["method"]) == {"dense", *STUDY["methods"]}
     measures = {"zeroshot", "fidelity", "perplexity", "latency", "cost", "size", "recovery"}
     assert set(tidy["measure"]) == measures
     recovered = tidy[tidy["recovery"] == "lora"]
-    assert set(recovered["method"]) == {"dense", "entropy"}
+    assert set(recovered["method"]) == {"dense", *STUDY["recovery"]["methods"]}
     assert set(recovered["measure"]) == {"zeroshot", "fidelity", "perplexity", "recovery"}
     assert tidy["value"].notna().all()
     removed = tidy.loc[tidy["metric"] == "parameter_ratio", "value"]
@@ -150,7 +150,9 @@ def test_added_task_is_evaluated_alone(project: Path) -> None:
     assert set(done) == {"fetch", "evaluate", "collect", "tables", "claims", "figures", "report", "all"}
     after = contents(project, f"{CELLS}/**/*.json")
     new = set(after) - set(before)
-    assert len(new) == 15  # dense, entropy and random, the first two also recovered, of three models
+    # The dense model and every method, and once more what is recovered.
+    cells = 1 + len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"])
+    assert len(new) == len(STUDY["models"]) * cells
     assert all(path.endswith("/piqa.json") for path in new)
     assert {path: after[path] for path in before} == before
     assert "Nothing to be done" in snakemake(project)

@@ -13,7 +13,7 @@ from hfprune.criterion import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.results import DENSE
-from hfprune.study import Catalogue, Config, LocalSource, Study, check_references, load, nearest
+from hfprune.study import Allocation, Catalogue, Config, LocalSource, Study, check_references, load, nearest
 from hfprune.study import validate as strict
 
 ROOT = Path(workflow.basedir)
@@ -52,7 +52,8 @@ def load_study():
         if method.baseline:
             check_baseline(method.baseline, where)
         else:
-            criteria[name] = make_criterion(method.criterion or name, method.options, where)
+            chosen = method.criterion or name
+            criteria[name] = make_criterion(chosen, method.options, where, method.parts)
     return path, why, study, catalogue, criteria
 
 
@@ -77,6 +78,9 @@ MEASURES = STUDY.measures
 RECOVERY = STUDY.recovery
 # Those of the study only: a broken file that no method names costs nothing.
 BASELINES = sorted({method.baseline for method in STUDY.methods.values() if method.baseline})
+PARTS = sorted({method.parts for method in STUDY.methods.values()})
+ALLOCATIONS = {name: method.allocation for name, method in STUDY.methods.items()}
+FLOORS = [allocation.floor for allocation in ALLOCATIONS.values() if allocation.rule == "global"]
 UNTIL = STUDY.calibration.until_agreement
 TASKS = MEASURES.zeroshot.tasks if MEASURES.zeroshot else []
 ENVIRONMENT = str(ROOT / "environment.yml")
@@ -175,6 +179,14 @@ def adapter_input(wildcards):
 def adapter_flag(wildcards, input):
     """Return the `--adapter` flag of a cell, if it has an adapter."""
     return f"--adapter {Path(input.adapter).parent}" if input.adapter else ""
+
+
+def allocation_flags(wildcards):
+    """Return the flags of a method's allocation; a uniform one is the default."""
+    allocation = ALLOCATIONS[wildcards.method]
+    if allocation == Allocation():
+        return ""
+    return f"--allocation global --floor {allocation.floor}" + " --standardize" * allocation.standardize
 
 
 def blocks_input(wildcards):

@@ -13,10 +13,13 @@ rule budget:
     params:
         model=subpath(input.model, parent=True),
         ratios=lambda wildcards: STUDY.ratios_of(wildcards.model),
+        parts=PARTS,
+        floor=f"--floor {max(FLOORS)}" if FLOORS else "",
     message:
         "budget of {wildcards.model} at {params.ratios}"
     shell:
-        "hfprune budget --model {params.model} --ratios {params.ratios} --out {output} > {log} 2>&1"
+        "hfprune budget --model {params.model} --ratios {params.ratios} --parts {params.parts}"
+        " {params.floor} --out {output} > {log} 2>&1"
 
 
 rule calibrate:
@@ -63,6 +66,7 @@ rule score:
         blocks=lambda wildcards, input: f"--blocks {input.blocks}" if input.blocks else "",
         criterion=lambda wildcards: STUDY.methods[wildcards.method].criterion or wildcards.method,
         options=lambda wildcards: CRITERIA[wildcards.method].model_dump_json(),
+        parts=lambda wildcards: STUDY.methods[wildcards.method].parts,
         # Not on the command line: a raised version re-runs the methods that use the criterion.
         version=lambda wildcards: CRITERIA[wildcards.method].version,
         sequences=sequences_flag,
@@ -73,7 +77,8 @@ rule score:
         "score {wildcards.model} by {wildcards.method}, seed {wildcards.seed}"
     shell:
         "hfprune score --model {params.model} {params.blocks} --criterion {params.criterion}"
-        " --options {params.options:q} {params.sequences} {params.until} --seed {wildcards.seed} --dtype {params.dtype}"
+        " --options {params.options:q} --parts {params.parts} {params.sequences} {params.until}"
+        " --seed {wildcards.seed} --dtype {params.dtype}"
         " --cell {params.cell} --out {output.scores} > {log} 2>&1"
 
 
@@ -92,12 +97,14 @@ rule plan:
         ENVIRONMENT
     params:
         model=subpath(input.model, parent=True),
+        parts=lambda wildcards: STUDY.methods[wildcards.method].parts,
+        allocation=allocation_flags,
         cell=cell_flag,
     message:
         "plan {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
         "hfprune plan --model {params.model} --scores {input.scores} --ratio {wildcards.ratio}"
-        " --cell {params.cell} --out {output.plan} > {log} 2>&1"
+        " --parts {params.parts} {params.allocation} --cell {params.cell} --out {output.plan} > {log} 2>&1"
 
 
 rule adopt:
