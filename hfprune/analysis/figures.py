@@ -447,7 +447,7 @@ def calibration(data: Collected) -> Figure:
             for ax, metric in zip(row[1:], OUTCOMES, strict=True):
                 half = 1.96 * line[f"{metric}_stderr"]
                 _points(ax, look, line["sequences"], line[metric], yerr=half)
-        drawn += longest
+        drawn += [*longest]
         row[0].set_ylabel("Agreement of halves")
         for ax, metric in zip(row[1:], OUTCOMES, strict=True):
             ax.set_ylabel(metric_label(metric))

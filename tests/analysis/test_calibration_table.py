@@ -81,5 +81,5 @@ def test_a_study_without_calibration_says_so(folder: Path, tmp_path: Path) -> No
     tables = [read_collected(tmp_path / name) for name in ("results.parquet", "calibration.csv")]
     assert len(calibration_table(*tables).numbers) == 0
     assert isinstance(tables[1], pd.DataFrame)
-    (text,) = calibration(Collected.read(tmp_path, PAPER)).texts
-    assert "not" in text.get_text()
+    (ax,) = calibration(Collected.read(tmp_path, PAPER)).axes
+    assert "not measured" in ax.texts[0].get_text()
