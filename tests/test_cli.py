@@ -395,3 +395,42 @@ def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
     tasks = ("--tasks", tmp_path / "arc_easy")
     assert "hfprune fetch tasks/arc_easy" in failure("evaluate", *model, *tasks, "--out", tmp_path / "r")
     assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_attention_and_one_ranking_over_all_layers(work: Path, tmp_path: Path, capsys) -> None:
+    """Both parts by one sweep; as many parameters as pruning neurons alone; the export says what pads it."""
+    model, scores = ("--model", work / "mine"), tmp_path / "scores.safetensors"
+    both = ("--parts", "mlp+attention")
+    run("budget", *model, "--ratios", 0.25, "--parts", "mlp", both[1], "--out", tmp_path / "budget.json")
+    assert "of 48 neurons and 1 of 2 key-value groups a layer" in capsys.readouterr().out
+    kept = json.loads((tmp_path / "budget.json").read_text())
+    assert kept["neurons_removed"]["0.25"] == 1 - kept["kept"]["mlp"]["0.25"][0] / 48
+    run(
+        "score",
+        *model,
+        "--blocks",
+        work / "blocks.safetensors",
+        "--criterion",
+        "entropy",
+        *both,
+        "--out",
+        scores,
+    )
+    plan = ("plan", *model, "--scores", scores, "--ratio", 0.25, *both, "--allocation", "global")
+    run(*plan, "--standardize", "--floor", 0.2, "--out", tmp_path / "plan.safetensors")
+    values = {v["metric"]: v["value"] for v in json.loads((tmp_path / "plan.json").read_text())["values"]}
+    assert values["parameter_ratio"] == pytest.approx(0.25, abs=0.005)
+    run("export", *model, "--plan", tmp_path / "plan.safetensors", "--out", tmp_path / "out")
+    assert "zeros that pad narrower layers to the widest" in capsys.readouterr().out
+    sizes = json.loads((tmp_path / "out/provenance.json").read_text())
+    assert sizes["parameters"] == values["parameters"] < sizes["parameters_on_disk"]
+    assert sizes["inputs"].keys() == {"model", "plan"}
+    assert reload(tmp_path / "out").config.num_key_value_heads == 1
+
+    out = ("--out", tmp_path / "x.safetensors")
+    assert "keeps 129 neurons, but" in failure(*plan, "--floor", 0.9, *out)
+    assert "floor of 0.9 keeps" in failure("budget", *model, "--ratios", 0.25, "--floor", 0.9)
+    assert "belong to the rule 'global'" in failure(*plan, "--allocation", "uniform", "--floor", 0.3, *out)
+    needed = ("plan", *model, "--scores", work / "scores.safetensors", "--ratio", 0.25, *both)
+    assert "not scores of mlp+attention" in failure(*needed, *out)
+    assert "scores MLP neurons only" in failure("score", *model, "--criterion", "magnitude", *both, *out)

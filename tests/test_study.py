@@ -68,7 +68,7 @@ def test_demo_is_the_study_of_the_readme() -> None:
         ({"models": {"a": {"ratios": [0.2, 0.2]}}}, "models.a.ratios: repeats a value"),
         ({"models": {"a": {"ratios": []}}}, "models.a.ratios"),
         ({"models": [1]}, "models"),
-        ({"recoveries": ["lora"]}, "recoveries lists lora: add a recovery section"),
+        ({"recoveries": ["lora"], "recovery": None}, "recoveries lists lora: add a recovery section"),
         ({"recovery": {}}, "recovery.instructions: Field required"),
         ({"recovery": COQA | {"rnak": 8}}, "recovery: unknown key 'rnak'; did you mean 'rank'"),
         ({"recovery": COQA | {"targets": ["q_porj"]}}, "recovery.targets.0: Input should be 'q_proj'"),
