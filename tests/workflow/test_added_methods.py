@@ -42,7 +42,8 @@ def set_study(project: Path, **changes) -> None:
         "zeroshot": {"tasks": ["arc_easy"], "batch_tokens": 256},
         "fidelity": STUDY["measures"]["fidelity"],
     }
-    write(project / "config/studies/smoke.yaml", STUDY | {"measures": measures} | changes)
+    plain = {"measures": measures, "recoveries": ["none"], "recovery": None}
+    write(project / "config/studies/smoke.yaml", STUDY | plain | changes)
 
 
 def documented(name: str) -> tuple[dict[str, str], dict]:

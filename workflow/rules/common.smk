@@ -84,7 +84,11 @@ FLOORS = [allocation.floor for allocation in ALLOCATIONS.values() if allocation.
 UNTIL = STUDY.calibration.until_agreement
 TASKS = MEASURES.zeroshot.tasks if MEASURES.zeroshot else []
 ENVIRONMENT = str(ROOT / "environment.yml")
-PAPER = ["paper/claims.yaml", "paper/anomalies.csv", *expand("paper/tables/{name}.csv", name=layout.PAPER_TABLES)]
+PAPER = [
+    "paper/claims.yaml",
+    "paper/anomalies.csv",
+    *expand("paper/tables/{name}.csv", name=layout.PAPER_TABLES),
+]
 
 # As many jobs on GPUs as there are GPUs, of which each job leases one; a cluster counts its own.
 if torch.cuda.is_available() and workflow.nodes is None and "gpu" not in workflow.global_resources:
