@@ -63,7 +63,7 @@ def test_a_plan_and_the_checkpoint_it_makes_have_the_same_size(dense: Path, tmp_
     ("plan", "message"),
     [
         (keep(32)[:2], "the plan has 2 layers, but Qwen2ForCausalLM has 3"),
-        ([torch.arange(20, 60)] * LAYERS, "layer 0 of the plan must hold sorted, distinct neurons below 48"),
+        ([torch.arange(20, 60)] * LAYERS, "mlp.0 of the plan must hold sorted, distinct numbers below 48"),
         ([torch.zeros(2, 2, dtype=torch.int64)] * LAYERS, "not a plan"),
         ([torch.rand(5)] * LAYERS, "not a plan"),
         (keep(48), "removes 0.00% of all parameters where 15.00% were asked for"),
