@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_collect,
         _add_tables,
         _add_claims,
+        _add_compare,
         _add_figures,
         _add_audit,
         _add_methods,
@@ -708,17 +709,14 @@ def _latency(arguments: argparse.Namespace) -> None:
 
 def _add_ablate(commands: Any) -> None:
     example = (
-        "hfprune ablate --model resources/models/smollm2-135m --blocks blocks.safetensors "
-        "--neurons-per-layer 32 --out ablation.json"
+        "hfprune ablate --model resources/models/smollm2-135m --corpus resources/corpora/c4-sample-heldout "
+        "--sequences 4 --length 256 --neurons-per-layer 32 --out ablation.json"
     )
     parser = _command(commands, _ablate, example)
     _model_flag(parser)
-    parser.add_argument("--blocks", type=Path, required=True, help="from `hfprune calibrate`")
-    parser.add_argument(
-        "--neurons-per-layer", type=_positive, required=True, help="drawn at random, the same for one seed"
-    )
+    _text_flags(parser)
+    parser.add_argument("--neurons-per-layer", type=_positive, required=True, help="drawn at random")
     _batch_flag(parser)
-    _seed_flag(parser)
     _cell_flag(parser)
     parser.add_argument(
         "--out", type=_result, required=True, help="layer, neuron and damage go to .parquet beside it"
@@ -728,25 +726,26 @@ def _add_ablate(commands: Any) -> None:
 def _ablate(arguments: argparse.Namespace) -> None:
     """Measure what zeroing one neuron at a time does to the output distribution: the truth behind scores."""
     from hfprune.ablation import ablate, sample_neurons
-    from hfprune.calibration import load_blocks
     from hfprune.models import load_model
     from hfprune.provenance import Stopwatch, fingerprint, provenance
     from hfprune.results import Value, write_result
 
     _fix_batch_tokens(arguments)
-    blocks = load_blocks(arguments.blocks)
-    inputs = {"model": arguments.model, "blocks": arguments.blocks}
+    # Seed 0 whatever the study's, here and below, as for every measurement.
+    blocks, _ = _blocks(arguments, "pack", 0, "measurement")
+    inputs = {"model": arguments.model, "corpus": arguments.corpus}
+    settings = _settings(arguments, "sequences", "length", "neurons_per_layer", "batch_tokens")
     # In float32 whatever the model was saved in, since bfloat16 does not resolve one neuron.
-    settings = _settings(arguments, "neurons_per_layer", "batch_tokens", "seed") | {"dtype": "float32"}
+    settings |= {"dtype": "float32"}
     model = load_model(arguments.model, settings["dtype"])
     watch = Stopwatch()
-    neurons = sample_neurons(model, arguments.neurons_per_layer, arguments.seed)
+    neurons = sample_neurons(model, arguments.neurons_per_layer, seed=0)
     # A killed run leaves its sums here, and the same call goes on from them.
     state = arguments.out.with_suffix(".state.safetensors")
     items = ablate(model, blocks, neurons, arguments.batch_tokens, state, fingerprint(inputs, settings))
     values = [Value("damage", float(items["damage"].mean()), n=len(items))]
     made = provenance(watch, inputs, **settings)
-    write_result(arguments.out, _cell(arguments), "ablation", "", values, made, items)
+    write_result(arguments.out, _cell(arguments), "ablation", arguments.corpus.name, values, made, items)
     state.unlink(missing_ok=True)
 
 
@@ -776,7 +775,7 @@ def _export(arguments: argparse.Namespace) -> None:
     print(f"export: {arguments.out} has {written:,} parameters{text}")
 
 
-# --- collect, tables, claims, figures, audit, methods, schema --------------------------------------------
+# --- collect, tables, claims, compare, figures, audit, methods, schema ----------------------------------
 
 
 def _add_collect(commands: Any) -> None:
@@ -864,6 +863,24 @@ def _claims(arguments: argparse.Namespace) -> None:
     found = write_claims(paper, study, name, arguments.results, out)["verdict"].value_counts()
     counts = ", ".join(f"{found.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
     print(f"claims: {counts}; see {out / 'claims.md'}", file=sys.stderr)
+
+
+def _add_compare(commands: Any) -> None:
+    example = "hfprune compare --study config/studies/demo.yaml --results results/demo"
+    parser = _command(commands, _compare, example)
+    parser.add_argument("--study", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True, help="the study's results folder, collected")
+    parser.add_argument("--out", type=Path, help="folder (the results folder)")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    """Compare every method with entropy, neuron by neuron and item by item."""
+    from hfprune.analysis.comparison import write_comparison
+    from hfprune.layout import study_name
+    from hfprune.study import Study, load
+
+    study, name = load(Study, arguments.study), study_name(arguments.study)
+    write_comparison(study, name, arguments.results, arguments.out or arguments.results)
 
 
 def _add_figures(commands: Any) -> None:

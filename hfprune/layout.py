@@ -9,7 +9,7 @@ from hfprune.results import DENSE, Cell
 from hfprune.study import Study
 
 # Below results/<study>. Snakemake fills the wildcards in rules; `cell_path` fills them here.
-BLOCKS = "calibration/{model}/seed{seed}"
+BLOCKS = "calibration/{model}/{corpus}/seed{seed}"
 BUDGET = "budgets/{model}"
 SCORES = "scores/{model}/{method}/seed{seed}"
 PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
@@ -23,15 +23,15 @@ DISTRIBUTIONS = "distributions/{model}"
 
 # What `collect` writes, in this order.
 TIDY = (
-    *("results.parquet", "results.csv", "overlap.csv"),
+    *("results.parquet", "results.csv", "overlap.csv", "rank_correlation.csv"),
     *("score_quantiles.csv", "neurons.parquet", "distributions.parquet", "calibration.csv"),
 )
 # Names of the files that `tables` and `figures` write, without suffix.
 PAPER_TABLES = tuple(f"table{number}" for number in range(1, 9))
 TABLES = (*PAPER_TABLES, "calibration")
 FIGURES = (
-    *("accuracy", "published", "fidelity", "tasks", "overlap"),
-    *("scores", "neurons", "distributions", "calibration", "claims"),
+    *("accuracy", "published", "fidelity", "tasks", "overlap", "agreement"),
+    *("scores", "neurons", "distributions", "calibration", "claims", "comparison"),
 )
 
 
@@ -74,6 +74,8 @@ def measurements(study: Study, cell: Cell) -> list[str]:
         files.append(f"{folder}/perplexity.json")
     if measures.latency and cell.recovery == "none":  # a merged adapter changes no shape, thus no speed
         files.append(f"{folder}/latency.json")
+    if measures.ablation and not changed:
+        files.append(f"{folder}/ablation.json")
     return files
 
 

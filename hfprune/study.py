@@ -7,6 +7,7 @@ from these classes by `hfprune schema`.
 import difflib
 import re
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -201,13 +202,20 @@ class Latency(Strict):
     repeats: PositiveInt = 10
 
 
+class Ablation(TextMeasure):
+    """What zeroing one neuron at a time does to the dense model's output: the truth that scores estimate."""
+
+    neurons_per_layer: PositiveInt
+
+
 class Measures(Strict):
-    """What is measured on every cell."""
+    """What is measured on every cell, and on the dense model alone."""
 
     zeroshot: Zeroshot | None = None
     fidelity: Fidelity | None = None
     perplexity: TextMeasure | None = None
     latency: Latency | None = None
+    ablation: Ablation | None = Field(default=None, description="of the dense model")
 
 
 class Allocation(Strict):
@@ -243,6 +251,9 @@ class Method(Strict):
     options: dict[str, Any] = {}
     sequences: PositiveInt | None = Field(
         default=None, description="the first of the calibration sequences that it reads; null: all"
+    )
+    corpus: Name | None = Field(
+        default=None, description="what it is calibrated on; null: the study's calibration corpus"
     )
     parts: Parts = Field(
         default="mlp", description="what is pruned; with attention: whole key-value groups, and MLP neurons"
@@ -343,8 +354,9 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _reserved_names(self) -> "Study":
-        if "dense" in self.methods:
-            raise ValueError("'dense' is the unpruned model and cannot name a method")
+        for name, meaning in {"dense": "the unpruned model", "ablation": "the truth behind scores"}.items():
+            if name in self.methods:
+                raise ValueError(f"{name!r} is {meaning} and cannot name a method")
         return self
 
     @model_validator(mode="after")
@@ -363,6 +375,10 @@ class Study(Strict):
     def ratios_of(self, model: str) -> list[float]:
         """Return the ratios at which a model of the study is pruned."""
         return self.models[model].ratios or self.ratios
+
+    def corpus_of(self, method: str) -> str:
+        """Return the corpus that a method of the study is calibrated on."""
+        return self.methods[method].corpus or self.calibration.corpus
 
 
 class Config(Strict):
@@ -406,8 +422,8 @@ def validate(kind: type[Model], data: Any, where: str) -> Model:
 def study_assets(study: Study) -> list[str]:
     """Return what a study needs from outside, as `kind/name`."""
     measures = study.measures
-    texts = [text.corpus for text in (measures.fidelity, measures.perplexity) if text]
-    corpora = dict.fromkeys([study.calibration.corpus, *texts])
+    texts = [text.corpus for text in (measures.fidelity, measures.perplexity, measures.ablation) if text]
+    corpora = dict.fromkeys([study.calibration.corpus, *map(study.corpus_of, study.methods), *texts])
     tasks = measures.zeroshot.tasks if measures.zeroshot else []
     pairs = [study.recovery.instructions] if study.recovery and "lora" in study.recoveries else []
     return [
@@ -431,10 +447,10 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
             raise HfpruneError(
                 f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (see config/assets.yaml)"
             )
-    calibration = study.calibration.corpus
-    for measure in ("fidelity", "perplexity"):
+    calibrated = {study.calibration.corpus, *map(study.corpus_of, study.methods)}
+    for measure, corpus in product(("fidelity", "perplexity", "ablation"), sorted(calibrated)):
         text = getattr(study.measures, measure)
-        if text and _overlap(catalogue.corpora[calibration], catalogue.corpora[text.corpus]):
+        if text and _overlap(catalogue.corpora[corpus], catalogue.corpora[text.corpus]):
             raise HfpruneError(
                 f"{where}: {measure} is measured on documents of {text.corpus!r} that are calibrated on too; "
                 "give the two corpora disjoint `documents` in config/assets.yaml"

@@ -323,8 +323,8 @@ def test_latency_of_a_pruned_model(work: Path, tmp_path: Path) -> None:
 
 def test_ablate_writes_one_row_for_each_neuron(work: Path, tmp_path: Path) -> None:
     out = tmp_path / "ablation.json"
-    run("ablate", "--model", work / "mine", "--blocks", work / "blocks.safetensors", "--neurons-per-layer", 2,
-        "--out", out)  # fmt: skip
+    run("ablate", "--model", work / "mine", "--corpus", work / "corpora/text", "--sequences", 2,
+        "--length", 16, "--neurons-per-layer", 2, "--out", out)  # fmt: skip
     items = pd.read_parquet(out.with_suffix(".parquet"))
     assert [*items] == ["layer", "neuron", "damage"]
     assert items["layer"].tolist() == [0, 0, 1, 1, 2, 2]

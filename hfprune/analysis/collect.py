@@ -18,8 +18,10 @@ from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.results import Cell, Value, read_result
 
-RESULTS, RESULTS_CSV, OVERLAP, QUANTILES, NEURONS, DISTRIBUTIONS, CALIBRATION = layout.TIDY
-CLAIMS = "claims.csv"  # made from these by `hfprune.analysis.verdicts`
+RESULTS, RESULTS_CSV, OVERLAP, RANKS, QUANTILES, NEURONS, DISTRIBUTIONS, CALIBRATION = layout.TIDY
+ABLATION = "ablation"  # the measure, and the method that stands for it among rank correlations
+# Made from these by `hfprune.analysis.verdicts` and `hfprune.analysis.comparison`.
+CLAIMS, COMPARISON = "claims.csv", "comparison.csv"
 
 CELL = ["study", "model", "method", "ratio", "seed", "recovery"]
 KEY = [*CELL, "measure", "task", "metric"]
@@ -58,7 +60,9 @@ def collect(
 
     `results.parquet` and `results.csv` have one row per number. `overlap.csv` has the Jaccard index of the
     neurons that two methods keep in a layer and, where scores tell how wide the layer is, the index that two
-    random choices of the same sizes would have. `score_quantiles.csv` has quantiles of a layer's scores, divided
+    random choices of the same sizes would have. `rank_correlation.csv` has Spearman's correlation of the scores of
+    two methods in a layer, and of each method's scores with what ablating a neuron does (method `ablation`), over
+    the neurons that were ablated. `score_quantiles.csv` has quantiles of a layer's scores, divided
     by their mean. `neurons.parquet` has all scores of each model's middle layer, under the first seed, divided by
     their mean. `distributions.parquet` has the rows of `distributions`, with their `model`. `calibration.csv` has
     what scoring learnt on the way: by sequences read, how far halves of them agree (`hfprune.tally.Tally.mark`).
@@ -77,16 +81,17 @@ def collect(
     scored: Scores = {}
     for path in sorted(scores):
         model, method, seed = _identity(path, _SCORES)
-        scored[model, method, int(seed)] = _layers(path)
+        scored[model, method, int(seed)] = read_layers(path)
     kept: Plans = {}
     for path in sorted(plans):
         model, method, ratio, seed = _identity(path, _PLANS)
-        kept.setdefault((model, float(ratio), int(seed)), {})[method] = _layers(path)
+        kept.setdefault((model, float(ratio), int(seed)), {})[method] = read_layers(path)
 
     seen = _distributions(distributions)
     _write_parquet(table, out / RESULTS)
     _write_csv(table, out / RESULTS_CSV)
     _write_csv(_overlaps(kept, scored), out / OVERLAP)
+    _write_csv(_rank_correlations(scored, _damages(results)), out / RANKS)
     _write_csv(_quantiles(scored), out / QUANTILES)
     _write_parquet(_neurons(scored), out / NEURONS)
     _write_parquet(seen, out / DISTRIBUTIONS)
@@ -143,7 +148,7 @@ def _identity(path: Path, shape: str) -> tuple[str, ...]:
     return match.groups()
 
 
-def _layers(path: Path) -> Layers:
+def read_layers(path: Path) -> Layers:
     """Return the MLP's tensors by layer; key-value groups are too few for an overlap or a distribution."""
     try:
         tensors = load_file(path)
@@ -158,29 +163,68 @@ def _layers(path: Path) -> Layers:
         ) from error
 
 
-def _overlaps(kept: Plans, scored: Scores) -> pd.DataFrame:
+def _overlaps(plans: Plans, scored: Scores) -> pd.DataFrame:
     widths = {
         (model, layer): len(scores)
         for (model, _, _), layers in scored.items()
         for layer, scores in layers.items()
     }
     rows = []
-    for (model, ratio, seed), methods in sorted(kept.items()):
+    for (model, ratio, seed), methods in sorted(plans.items()):
         for a, b in combinations(sorted(methods), 2):
             for layer in sorted(methods[a].keys() & methods[b].keys()):
-                index, chance = _jaccard(methods[a][layer], methods[b][layer], widths.get((model, layer)))
-                rows.append((model, seed, ratio, layer, a, b, index, chance))
+                kept = methods[a][layer], methods[b][layer]
+                chance = _by_chance(len(kept[0]), len(kept[1]), widths.get((model, layer)))
+                rows.append((model, seed, ratio, layer, a, b, jaccard(*kept), chance))
     columns = ["model", "seed", "ratio", "layer", "method_a", "method_b", "jaccard", "expected"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _jaccard(a: np.ndarray, b: np.ndarray, width: int | None) -> tuple[float, float]:
-    """Return the Jaccard index of two index sets, and that of random sets as large among `width` neurons."""
+def jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the Jaccard index of two sets of indices."""
     both = len(np.intersect1d(a, b, assume_unique=True))
+    return both / (len(a) + len(b) - both)
+
+
+def _by_chance(a: int, b: int, width: int | None) -> float:
+    """Return the Jaccard index of random sets of these sizes among `width` neurons."""
+    if not width:
+        return np.nan
     # The index at the mean size of the random intersection; its true mean differs by less than 1/width.
-    by_chance = len(a) * len(b) / width if width else np.nan
-    total = len(a) + len(b)
-    return both / (total - both), by_chance / (total - by_chance)
+    both = a * b / width
+    return both / (a + b - both)
+
+
+def _damages(paths: Iterable[Path]) -> dict[tuple[str, int], pd.Series]:
+    """Return model and layer → what ablating a neuron does, of the neurons that the result files have."""
+    found = {}
+    for path in sorted(paths):
+        result = read_result(path)
+        if result["measure"] == ABLATION:
+            items = pd.read_parquet(path.with_suffix(".parquet")).set_index("neuron")
+            for layer, group in items.groupby("layer"):
+                found[result["cell"]["model"], layer] = group["damage"]
+    return found
+
+
+def _rank_correlations(scored: Scores, damages: dict[tuple[str, int], pd.Series]) -> pd.DataFrame:
+    groups: dict[tuple[str, int, int], dict[str, np.ndarray]] = {}
+    for (model, method, seed), layers in scored.items():
+        for layer, scores in layers.items():
+            groups.setdefault((model, seed, layer), {})[method] = scores
+    rows = []
+    for key, methods in sorted(groups.items()):
+        scores = pd.DataFrame({method: methods[method] for method in sorted(methods)})
+        found = scores.corr("spearman")
+        for a, b in combinations(scores, 2):
+            rows.append((*key, a, b, found.loc[a, b], len(scores)))
+        model, _, layer = key
+        if (model, layer) in damages:
+            ablated = damages[model, layer]
+            for method, value in scores.loc[ablated.index].corrwith(ablated, method="spearman").items():
+                rows.append((*key, method, ABLATION, value, len(ablated)))
+    columns = ["model", "seed", "layer", "method_a", "method_b", "spearman", "neurons"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _quantiles(scored: Scores) -> pd.DataFrame:

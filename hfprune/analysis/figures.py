@@ -29,15 +29,19 @@ from hfprune.analysis.averages import (
 )
 from hfprune.analysis.calibration import OUTCOMES, by_sequences
 from hfprune.analysis.collect import (
+    ABLATION,
     CALIBRATION,
     CLAIMS,
+    COMPARISON,
     DISTRIBUTIONS,
     NEURONS,
     OVERLAP,
     QUANTILES,
+    RANKS,
     RESULTS,
     read_collected,
 )
+from hfprune.analysis.comparison import REFERENCE
 from hfprune.analysis.published import read_published
 from hfprune.analysis.style import (
     COLUMN_WIDTH,
@@ -54,7 +58,7 @@ from hfprune.analysis.style import (
 from hfprune.files import atomic_file
 from hfprune.results import DENSE
 
-REFERENCE = "entropy"  # the paper's criterion, with which the overlap figure compares the others
+FOCUS = 0.2  # the ratio, or the nearest, of figures that show one; the paper's first
 COMPARED = (REFERENCE, "cross_entropy", "distillation")  # the criteria that the paper compares
 BLACK, GREY = "black", "#8C8C8C"
 _EDGE: dict[str, Any] = {
@@ -77,6 +81,7 @@ class Collected:
 
     results: pd.DataFrame
     overlap: pd.DataFrame
+    ranks: pd.DataFrame
     quantiles: pd.DataFrame
     neurons: pd.DataFrame
     distributions: pd.DataFrame
@@ -84,22 +89,39 @@ class Collected:
     """`hfprune.analysis.published.Published.scores` of the study's models, in percent."""
     looks: dict[str, Look]
     claims: pd.DataFrame
+    comparison: pd.DataFrame
     marks: pd.DataFrame
 
     @classmethod
     def read(cls, folder: Path, paper: Path) -> "Collected":
         """Read the folder that `collect` wrote, and `paper/`."""
-        names = (RESULTS, OVERLAP, QUANTILES, NEURONS, DISTRIBUTIONS, CALIBRATION)
-        results, overlap, quantiles, neurons, distributions, marks = (
+        names = (RESULTS, OVERLAP, RANKS, QUANTILES, NEURONS, DISTRIBUTIONS, CALIBRATION)
+        results, overlap, ranks, quantiles, neurons, distributions, marks = (
             read_collected(folder / name) for name in names
         )
         scores = read_published(paper).scores()
         scores = scores[scores["model"].isin(results["model"])]
         methods = {*results["method"], *overlap["method_a"], *overlap["method_b"], *quantiles["method"]}
         methods |= {*scores["method"]}
-        # The one table that `collect` does not write; a study can be drawn before its claims are evaluated.
-        claims = read_collected(folder / CLAIMS) if (folder / CLAIMS).exists() else pd.DataFrame()
-        return cls(results, overlap, quantiles, neurons, distributions, scores, looks(methods), claims, marks)
+        # The two that `collect` does not write; a study can be drawn before they are made.
+        claims, comparison = (
+            read_collected(folder / name) if (folder / name).exists() else pd.DataFrame()
+            for name in (CLAIMS, COMPARISON)
+        )
+        shown = looks(methods)
+        return cls(
+            results,
+            overlap,
+            ranks,
+            quantiles,
+            neurons,
+            distributions,
+            scores,
+            shown,
+            claims,
+            comparison,
+            marks,
+        )
 
 
 def accuracy(data: Collected) -> Figure:
@@ -279,6 +301,60 @@ def overlap(data: Collected) -> Figure:
     random = Line2D([], [], color=BLACK, linestyle="--", linewidth=0.8, label="Chance")
     _legend(figure, [*_handles(methods, data.looks), random])
     return figure
+
+
+def agreement(data: Collected) -> Figure:
+    """Draw how far each pair of methods agrees: Spearman's correlation of scores, and the overlap of kept neurons.
+
+    Means over layers and seeds; on the left, with a column for what ablating single neurons does, below the
+    diagonal only, since it is symmetric; on the right at the ratio nearest to `FOCUS`.
+    """
+    if data.ranks.empty:
+        return _not_measured("Agreement of scores")
+    models = sorted({*data.ranks["model"]})
+    pairs = pd.concat([data.ranks, data.overlap])
+    present = {*pairs["method_a"], *pairs["method_b"]}
+    order = [method for method in data.looks if method in present]
+    order += [ABLATION] * (ABLATION in present)
+    ratio = _focus(data.overlap)
+    size = FULL_WIDTH / 2
+    titles = ["Rank correlation of scores", f"Jaccard index of kept neurons, {100 * ratio:.3g}% removed"]
+    figure, axes = _grid(models, titles, FULL_WIDTH, size)
+    for row, model in zip(axes, models, strict=True):
+        ranks = data.ranks[data.ranks["model"] == model]
+        kept = data.overlap[(data.overlap["model"] == model) & (data.overlap["ratio"] == ratio)]
+        for ax, values, column in zip(row, (ranks, kept), ("spearman", "jaccard"), strict=True):
+            _matrix(ax, values, column, order, data.looks)
+    return figure
+
+
+def _matrix(ax: Axes, pairs: pd.DataFrame, column: str, order: list[str], looks: dict[str, Look]) -> None:
+    """Draw the mean of a column for each pair of methods, below the diagonal; in figures where there is room."""
+    present = {*pairs["method_a"], *pairs["method_b"]}
+    order = [method for method in order if method in present]
+    means = pairs.groupby(["method_a", "method_b"])[column].mean()
+    values = np.full((len(order), len(order)), np.nan)
+    for (a, b), value in means.items():
+        i, j = sorted((order.index(a), order.index(b)))
+        values[j, i] = value
+    ax.imshow(values[1:, :-1], vmin=0, vmax=1, cmap="Blues")
+    for j, i in zip(*np.nonzero(np.isfinite(values[1:, :-1])), strict=True):
+        value = values[j + 1, i]
+        text = f"{value:.2f}".replace("0.", ".", 1)
+        ax.text(i, j, text, ha="center", va="center", fontsize=min(6, 90 / len(order)),
+                color="white" if value > 0.6 else "black")  # fmt: skip
+    labels = [looks[method].label if method in looks else "Ablation" for method in order]
+    size = min(7, 120 / len(order))
+    ax.set_xticks(range(len(order) - 1), labels[:-1], rotation=90, fontsize=size)
+    ax.set_yticks(range(len(order) - 1), labels[1:], fontsize=size)
+    ax.tick_params(length=0)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+
+
+def _focus(values: pd.DataFrame) -> float:
+    """Return the ratio of pruned models that is nearest to `FOCUS`."""
+    return min(_ratios(values), key=lambda ratio: abs(ratio - FOCUS))
 
 
 def scores(data: Collected) -> Figure:
@@ -495,6 +571,74 @@ def claims(data: Collected) -> Figure:
     return figure
 
 
+def comparison(data: Collected) -> Figure:
+    """Draw how every method differs from the reference, at the ratio nearest to `FOCUS`: a line each.
+
+    Ordered by what the study sets otherwise; the shaded side is the better one.
+    """
+    rows = data.comparison
+    if rows.empty:
+        return _not_measured("Comparison of methods")
+    rows = rows[rows["ratio"] == _focus(rows)]
+    models = [*dict.fromkeys(rows["model"])]
+    panels = {
+        "overlap": ("Overlap of kept neurons", None, 0),
+        "ablation_correlation": ("Rank corr. with ablation", None, 0),
+        "js_distance": ("Δ JS distance", 0, -1),
+        "perplexity_ratio": ("Perplexity ratio", 1, -1),
+        "points": ("Δ accuracy (points)", 0, 1),
+    }
+    panels = {column: panel for column, panel in panels.items() if rows[column].notna().any()}
+    lines = max(rows.groupby("model").size())
+    reference = data.looks[rows["reference"].iloc[0]].label
+    titles = [f"Against {reference}, {100 * rows['ratio'].iloc[0]:.3g}% removed", *[""] * (len(panels) - 1)]
+    figure, axes = _grid(models, titles, FULL_WIDTH, 0.14 * lines + 0.4, sharey="row", sharex="col")
+    for row, model in zip(axes, models, strict=True):
+        shown = rows[rows["model"] == model].reset_index(drop=True)
+        for ax, (column, (label, than, better)) in zip(row, panels.items(), strict=True):
+            _effects(ax, shown, column, data.looks, than, better)
+            ax.set_xlabel(label)
+        names = [
+            data.looks[line.method].label + ("" if pd.isna(line.seed) else f", seed {line.seed:.0f}")
+            for line in shown.itertuples()
+        ]
+        row[0].set(yticks=range(len(shown)), yticklabels=names, ylim=(len(shown) - 0.5, -0.5))
+        # On the right, where they have room: what differs, once for all lines that differ in it.
+        first = ~shown["differs"].duplicated()
+        for y, text in shown.loc[first, "differs"].items():
+            row[-1].annotate(text, (1.03, y), xycoords=("axes fraction", "data"), va="center", fontsize=6)
+            for ax in row:
+                ax.axhline(y - 0.5, color="#D9D9D9", linewidth=0.5, zorder=0)
+    handles = [
+        Line2D([], [], color=BLACK, linewidth=0.7, label="95 % interval"),
+        Patch(color="#EAF2F8", linewidth=0, label="Better side"),
+    ]
+    _legend(figure, handles, "Right: what the study sets otherwise than for the reference")
+    return figure
+
+
+def _effects(
+    ax: Axes, rows: pd.DataFrame, column: str, looks: dict[str, Look], than: float | None, better: int
+) -> None:
+    """Draw a column of the comparison, a line each, with its interval where it has one."""
+    for y, row in rows.iterrows():
+        bar = None
+        if than is not None and pd.notna(row[f"{column}_low"]):
+            bar = [[row[column] - row[f"{column}_low"]], [row[f"{column}_high"] - row[column]]]
+        _points(ax, looks[row["method"]], row[column], y, xerr=bar)
+    if than is None:
+        ax.set_xlim(min(0, rows[column].min()), 1)
+    else:
+        if column.endswith("ratio") and rows[column].max() > 3:
+            ax.set_xscale("log")
+        low, high = ax.get_xlim()
+        ax.axvspan(*((low, than) if better < 0 else (than, high)), color="#EAF2F8", zorder=0, linewidth=0)
+        ax.axvline(than, color=GREY, linewidth=0.8, zorder=1)
+        ax.set_xlim(low, high)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(False)
+
+
 def _forest(ax: Axes, rows: pd.DataFrame) -> None:
     """Draw the comparisons of one claim, a line each."""
     for y, row in enumerate(rows.itertuples()):
@@ -524,7 +668,10 @@ def _forest(ax: Axes, rows: pd.DataFrame) -> None:
 FIGURES: dict[str, Callable[[Collected], Figure]] = dict(
     zip(
         layout.FIGURES,
-        (accuracy, published, fidelity, tasks, overlap, scores, neurons, distributions, calibration, claims),
+        (
+            *(accuracy, published, fidelity, tasks, overlap, agreement),
+            *(scores, neurons, distributions, calibration, claims, comparison),
+        ),
         strict=True,
     )
 )

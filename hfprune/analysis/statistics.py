@@ -81,6 +81,16 @@ def contrast(terms: Sequence[tuple[float, Outcomes]]) -> dict[str, np.ndarray]:
     }
 
 
+def documents_of(outcomes: Outcomes) -> dict[str, np.ndarray]:
+    """Return the document of every item [items], for the tasks whose items have one."""
+    first = next(iter(outcomes.values()))
+    return {
+        task: items.index.get_level_values("document").to_numpy()
+        for task, items in first.items()
+        if "document" in items.index.names
+    }
+
+
 def paired_bootstrap(
     contrasts: Mapping[str, np.ndarray], seed: int, documents: Mapping[str, np.ndarray] | None = None
 ) -> Estimate:

@@ -22,10 +22,9 @@ from hfprune.analysis.calibration import calibration_table
 from hfprune.analysis.collect import CALIBRATION, CELL, read_collected
 from hfprune.analysis.published import CONFIDENT, NOT_AVERAGED, Published, read_published
 from hfprune.analysis.style import looks, method_label, metric_label, tasks_in_order
-from hfprune.analysis.typeset import Table, csv, latex, mark, markdown, write_texts
+from hfprune.analysis.typeset import MISSING, Table, csv, latex, mark, markdown, write_texts
 from hfprune.results import DENSE
 
-MISSING = "–"
 OURS, PAPER = "ours", "paper"
 ROW = ["model", "method", "ratio", "recovery", "source"]  # what tells the rows of a table apart
 # What ± means → the spreads that follow a number, and how.

@@ -10,8 +10,21 @@ import pandas as pd
 
 from hfprune.files import atomic_file
 
+MISSING = "–"
 # Columns of words, which are flush left.
-LEFT = {"Model", "Recovery", "Ratio", "Method", "Source", "Claim", "Kind", "Metric", "Verdict", "Note"}
+LEFT = {
+    "Model",
+    "Recovery",
+    "Ratio",
+    "Method",
+    "Source",
+    "Claim",
+    "Kind",
+    "Metric",
+    "Verdict",
+    "Note",
+    "Differs in",
+}
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from hfprune.analysis.statistics import (
     Outcomes,
     by_seed,
     contrast,
+    documents_of,
     mcnemar,
     paired_bootstrap,
     ratio,
 )
 from hfprune.analysis.style import metric_label
-from hfprune.analysis.tables import MISSING
-from hfprune.analysis.typeset import Table, latex, markdown, write_texts
+from hfprune.analysis.typeset import MISSING, Table, latex, markdown, write_texts
 from hfprune.calibration import derive_seed
 from hfprune.results import DENSE, Cell
 from hfprune.study import Study
@@ -217,13 +217,8 @@ def _compare_items(
     seed = derive_seed(0, "claims", claim.id, model, at, metric)
     scale = 100.0 if claim.measure == "zeroshot" else 1.0
     differences = contrast([(scale * weight, side.data) for weight, side in sides])
-    outcomes = next(iter(sides[0][1].data.values()))
-    documents = {
-        task: items.index.get_level_values("document")
-        for task, items in outcomes.items()
-        if "document" in items.index.names
-    }
-    return sides[0][1], sides[1][1], paired_bootstrap(differences, seed, documents), notes
+    estimate = paired_bootstrap(differences, seed, documents_of(sides[0][1].data))
+    return sides[0][1], sides[1][1], estimate, notes
 
 
 def _compare_numbers(

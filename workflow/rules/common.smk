@@ -75,6 +75,8 @@ RESULTS = f"results/{NAME}"
 FIGURES = f"figures/{NAME}"
 LOGS = f"logs/{NAME}"
 MEASURES = STUDY.measures
+# Of the study's own corpus: what baselines read, and methods that name no other.
+CALIBRATION_BLOCKS = f"{RESULTS}/{layout.BLOCKS}.safetensors".replace("{corpus}", STUDY.calibration.corpus)
 RECOVERY = STUDY.recovery
 # Those of the study only: a broken file that no method names costs nothing.
 BASELINES = sorted({method.baseline for method in STUDY.methods.values() if method.baseline})
@@ -197,7 +199,8 @@ def blocks_input(wildcards):
     """Return the calibration blocks of a method; weight criteria read none."""
     if CRITERIA[wildcards.method].needs == "weights":
         return []
-    return f"{RESULTS}/{layout.BLOCKS}.safetensors".format(**wildcards)
+    corpus = STUDY.corpus_of(wildcards.method)
+    return f"{RESULTS}/{layout.BLOCKS}.safetensors".format(corpus=corpus, **wildcards)
 
 
 def sequences_flag(wildcards):
@@ -215,6 +218,7 @@ def publication():
         *(f"{RESULTS}/{file}" for file in layout.distribution_files(STUDY)),
         *expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
         *expand(f"{RESULTS}/{{file}}", file=["claims.csv", "claims.md", "claims.tex", "claims_by_task.csv"]),
+        *expand(f"{RESULTS}/comparison.{{suffix}}", suffix=["csv", "md", "tex"]),
         *expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=layout.TABLES, suffix=["csv", "md", "tex"]),
         *expand(f"{FIGURES}/{{name}}.{{suffix}}", name=layout.FIGURES, suffix=["pdf", "svg", "png"]),
     ]

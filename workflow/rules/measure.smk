@@ -143,7 +143,7 @@ rule latency:
 rule distributions:
     input:
         model="resources/models/{model}/asset.json",
-        blocks=expand(f"{RESULTS}/{layout.BLOCKS}.safetensors", seed=STUDY.seeds[0], allow_missing=True),
+        blocks=expand(CALIBRATION_BLOCKS, seed=STUDY.seeds[0], allow_missing=True),
     output:
         f"{RESULTS}/{layout.DISTRIBUTIONS}.parquet",
     log:
@@ -160,3 +160,29 @@ rule distributions:
     shell:
         "hfprune distributions --model {params.model} --blocks {input.blocks} --dtype {params.dtype}"
         " --out {output} > {log} 2>&1"
+
+
+rule ablate:
+    input:
+        model="resources/models/{model}/asset.json",
+        corpus=f"resources/corpora/{MEASURES.ablation.corpus}/asset.json" if MEASURES.ablation else [],
+    output:
+        result=f"{RESULTS}/{layout.CELL}/ablation.json",
+        per_item=f"{RESULTS}/{layout.CELL}/ablation.parquet",
+    log:
+        f"{LOGS}/{layout.CELL}/ablation.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        gpu=gpu,
+    params:
+        model=subpath(input.model, parent=True),
+        corpus=subpath(input.corpus, parent=True),
+        blocks=MEASURES.ablation,
+        cell=cell_flag,
+    message:
+        "ablate single neurons of {wildcards.model}"
+    shell:
+        "hfprune ablate --model {params.model} --corpus {params.corpus} --sequences {params.blocks.sequences}"
+        " --length {params.blocks.length} --neurons-per-layer {params.blocks.neurons_per_layer}"
+        " --cell {params.cell} --out {output.result} > {log} 2>&1"

@@ -70,10 +70,32 @@ rule claims:
         "hfprune claims --study {input.study} --results {params.results} --claims {input.claims} > {log} 2>&1"
 
 
+rule compare:
+    input:
+        study=STUDY_FILE,
+        tidy=expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
+        per_item=[f"{RESULTS}/{file}" for file in layout.item_files(NAME, STUDY)],
+    output:
+        report(f"{RESULTS}/comparison.csv", category="Comparison", caption="../report/comparison.rst"),
+        expand(f"{RESULTS}/comparison.{{suffix}}", suffix=["md", "tex"]),
+    log:
+        f"{LOGS}/comparison.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        results=lambda wildcards, input: Path(input.tidy[0]).parent,
+    message:
+        "comparison of the methods of {params.results}"
+    shell:
+        "hfprune compare --study {input.study} --results {params.results} > {log} 2>&1"
+
+
 rule figures:
     input:
         tidy=expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
         claims=f"{RESULTS}/claims.csv",
+        comparison=f"{RESULTS}/comparison.csv",
         paper=PAPER,
     output:
         report(

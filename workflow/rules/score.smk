@@ -25,7 +25,7 @@ rule budget:
 rule calibrate:
     input:
         model="resources/models/{model}/asset.json",
-        corpus=f"resources/corpora/{STUDY.calibration.corpus}/asset.json",
+        corpus="resources/corpora/{corpus}/asset.json",
     output:
         f"{RESULTS}/{layout.BLOCKS}.safetensors",
     log:
@@ -37,7 +37,7 @@ rule calibrate:
         corpus=subpath(input.corpus, parent=True),
         calibration=STUDY.calibration,
     message:
-        "calibrate {wildcards.model}, seed {wildcards.seed}"
+        "calibrate {wildcards.model} on {wildcards.corpus}, seed {wildcards.seed}"
     shell:
         "hfprune calibrate --model {params.model} --corpus {params.corpus}"
         " --sequences {params.calibration.sequences} --length {params.calibration.length}"

@@ -4,7 +4,7 @@
 rule shortgpt:
     input:
         model="resources/models/{model}/asset.json",
-        blocks=f"{RESULTS}/{layout.BLOCKS}.safetensors",
+        blocks=CALIBRATION_BLOCKS,
     output:
         checkpoint=directory(f"{RESULTS}/{layout.CHECKPOINT}"),
     log:

@@ -1,0 +1,288 @@
+"""Every method beside the reference method: what of it differs, and how far its neurons and its outputs do."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hfprune import layout
+from hfprune.analysis.averages import AVERAGE
+from hfprune.analysis.collect import (
+    ABLATION,
+    COMPARISON,
+    OVERLAP,
+    RANKS,
+    jaccard,
+    read_collected,
+    read_layers,
+)
+from hfprune.analysis.evidence import Evidence
+from hfprune.analysis.statistics import (
+    Estimate,
+    NotComparableError,
+    Outcomes,
+    contrast,
+    documents_of,
+    paired_bootstrap,
+)
+from hfprune.analysis.style import looks
+from hfprune.analysis.typeset import MISSING, Table, csv, latex, markdown, write_texts
+from hfprune.calibration import derive_seed
+from hfprune.criterion import make_criterion
+from hfprune.results import DENSE, Cell
+from hfprune.study import Study
+
+REFERENCE = "entropy"  # the paper's criterion
+EFFECTS = ("js_distance", "perplexity_ratio", "points")
+
+
+class Row(NamedTuple):
+    """A method, or the reference with another seed, beside the reference on one model at one ratio.
+
+    `overlap` is the Jaccard index of the kept neurons, `rank_correlation` Spearman's of the scores, and
+    `ablation_correlation` Spearman's of the method's scores with what ablating a neuron does: means over layers
+    and seeds. The effects, each with its 95 % interval, are differences of JS distance to the dense model, ratios
+    of perplexity, and differences of average accuracy in points.
+    """
+
+    model: str
+    ratio: float
+    method: str
+    seed: int | None
+    reference: str
+    differs: str
+    overlap: float
+    rank_correlation: float
+    ablation_correlation: float
+    js_distance: float = np.nan
+    js_distance_low: float = np.nan
+    js_distance_high: float = np.nan
+    perplexity_ratio: float = np.nan
+    perplexity_ratio_low: float = np.nan
+    perplexity_ratio_high: float = np.nan
+    points: float = np.nan
+    points_low: float = np.nan
+    points_high: float = np.nan
+
+
+def reference_of(study: Study) -> str:
+    """Return the method that the others are compared with: entropy or, where it is not in the study, the first."""
+    return REFERENCE if REFERENCE in study.methods else next(iter(study.methods))
+
+
+def differing(study: Study, method: str, reference: str) -> str:
+    """Return what of a method is not as in the reference: `criterion`, `aggregation`, `corpus`, … or `baseline`.
+
+    An option that only one of two criteria has does not count.
+    """
+    ours, theirs = _settings(study, method), _settings(study, reference)
+    if "baseline" in ours | theirs:
+        return "baseline"
+    return ", ".join(key for key in ours if key in theirs and ours[key] != theirs[key])
+
+
+def _settings(study: Study, name: str) -> dict[str, Any]:
+    """Return everything that a method's plans depend on, by the names that the study's file has for it."""
+    method = study.methods[name]
+    if method.baseline:
+        return {"baseline": method.baseline}
+    criterion = make_criterion(method.criterion or name, method.options, name, method.parts)
+    return {
+        "criterion": method.criterion or name,
+        **criterion.model_dump(),
+        "allocation": method.allocation,
+        "parts": method.parts,
+        "corpus": study.corpus_of(name),
+        "sequences": method.sequences or study.calibration.sequences,
+    }
+
+
+def compare(study: Study, name: str, folder: Path) -> pd.DataFrame:
+    """Compare every method of a study, without recovery, with the reference; columns of `Row`.
+
+    Args:
+        study: which cells there should be.
+        name: of the study.
+        folder: its results, with what `hfprune.analysis.collect.collect` wrote, and the cells.
+
+    Raises:
+        HfpruneError: a result that is there cannot be read. What is missing leaves its numbers out.
+    """
+    evidence, neurons = Evidence(study, name, folder), _Neurons(folder)
+    rows = [
+        row
+        for model in study.models
+        for ratio in study.ratios_of(model)
+        for row in _compare_at(evidence, neurons, study, model, ratio)
+    ]
+    table = pd.DataFrame(rows, columns=Row._fields)
+    order = [*looks(study.methods)]
+    # One thing that differs before several, and what is only another draw of the calibration first.
+    table["kind"] = table["differs"].str.count(",")
+    table["place"] = table["method"].map(order.index)
+    by = ["model", "ratio", "kind", "differs", "place", "seed"]
+    return table.sort_values(by, ignore_index=True)[[*Row._fields]]
+
+
+def _compare_at(
+    evidence: Evidence, neurons: "_Neurons", study: Study, model: str, ratio: float
+) -> Iterator[Row]:
+    reference = reference_of(study)
+    cells = [
+        cell
+        for cell in evidence.cells
+        if (cell.model, cell.ratio, cell.recovery) == (model, ratio, "none") and cell.method != DENSE
+    ]
+    own = [cell for cell in cells if cell.method == reference]
+    for method in study.methods:
+        if method != reference:
+            ours = [cell for cell in cells if cell.method == method]
+            differs = differing(study, method, reference)
+            yield _row(evidence, neurons, method, None, differs, ours, own)
+    for cell in own[1:]:  # the reference calibrated on another draw
+        yield _row(evidence, neurons, reference, cell.seed, "seed", [cell], own[:1])
+
+
+def _row(
+    evidence: Evidence,
+    neurons: "_Neurons",
+    method: str,
+    seed: int | None,
+    differs: str,
+    ours: list[Cell],
+    theirs: list[Cell],
+) -> Row:
+    model, ratio, reference = theirs[0].model, theirs[0].ratio, theirs[0].method
+    assert ratio is not None  # that of plans
+    effects: dict[str, float] = {}
+    for effect, estimate in _effects(evidence, ours, theirs):
+        values = estimate.value, estimate.low, estimate.high
+        effects |= dict(zip((effect, f"{effect}_low", f"{effect}_high"), values, strict=True))
+    similar = neurons.between(ours, theirs)
+    predicted = neurons.predicted(ours)
+    return Row(model, ratio, method, seed, reference, differs, *similar, predicted, **effects)
+
+
+def _effects(evidence: Evidence, ours: list[Cell], theirs: list[Cell]) -> Iterator[tuple[str, Estimate]]:
+    """Yield every effect that was measured on both sides, on the same items."""
+    tasks = evidence.measured_tasks
+    measures: list[tuple[str, str, list[str]]] = [("fidelity", "js_distance", []), ("perplexity", "nll", [])]
+    measures += [("zeroshot", AVERAGE, tasks)] if tasks else []
+    for effect, (measure, metric, of) in zip(EFFECTS, measures, strict=False):
+        try:
+            left, right = (evidence.outcomes(cells, measure, metric, of) for cells in (ours, theirs))
+            estimate = _difference(left, right, (ours[0], effect))
+        except NotComparableError:
+            continue
+        if effect == "perplexity_ratio":
+            estimate = _map(estimate, np.exp)  # blocks are equally long, so that means of means are means
+        yield effect, _map(estimate, lambda x: 100 * x) if effect == "points" else estimate
+
+
+def _difference(left: Outcomes, right: Outcomes, place: tuple) -> Estimate:
+    differences = contrast([(1.0, left), (-1.0, right)])
+    return paired_bootstrap(differences, derive_seed(0, "comparison", *place), documents_of(left))
+
+
+def _map(estimate: Estimate, function: Any) -> Estimate:
+    value, low, high = (float(function(x)) for x in (estimate.value, estimate.low, estimate.high))
+    return replace(estimate, value=value, low=low, high=high)
+
+
+class _Neurons:
+    """How far two cells agree on which neurons matter, from the tables of `collect`, the plans and the scores."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._overlap = _mean(read_collected(folder / OVERLAP), ["model", "ratio"], "jaccard")
+        self._ranks = _mean(read_collected(folder / RANKS), ["model"], "spearman")
+
+    def between(self, ours: list[Cell], theirs: list[Cell]) -> tuple[float, float]:
+        """Return the Jaccard index of the kept neurons and Spearman's correlation of the scores."""
+        a, b = ours[0], theirs[0]
+        if a.method != b.method:
+            pair = tuple(sorted((a.method, b.method)))
+            overlap = self._overlap.get((a.model, a.ratio, *pair), np.nan)
+            return overlap, self._ranks.get((a.model, *pair), np.nan)
+        kept, scores = (
+            [read_layers(self._folder / f"{layout.fill(pattern, cell)}.safetensors") for cell in (a, b)]
+            for pattern in (layout.PLAN, layout.SCORES)
+        )
+        overlaps = [jaccard(kept[0][layer], kept[1][layer]) for layer in kept[0]]
+        ranks = [
+            pd.Series(scores[0][layer]).corr(pd.Series(scores[1][layer]), "spearman") for layer in scores[0]
+        ]
+        return float(np.mean(overlaps)), float(np.mean(ranks))
+
+    def predicted(self, ours: list[Cell]) -> float:
+        """Return Spearman's correlation of the scores with what ablating a neuron does."""
+        return self._ranks.get((ours[0].model, ours[0].method, ABLATION), np.nan)
+
+
+def _mean(table: pd.DataFrame, by: list[str], column: str) -> dict[tuple, float]:
+    """Return the mean over layers and seeds by model (and ratio) and pair of methods."""
+    return table.groupby([*by, "method_a", "method_b"])[column].mean().to_dict()
+
+
+def comparison_table(rows: pd.DataFrame) -> Table:
+    """Make the table of `compare`'s rows."""
+    names = looks({*rows["method"], *rows["reference"]})
+    labels = [names[method].label for method in rows["method"]]
+    seeds = ["" if pd.isna(seed) else f", seed {seed:.0f}" for seed in rows["seed"]]
+    shown = pd.DataFrame(
+        {
+            "Ratio": [f"{100 * ratio:.3g}%" for ratio in rows["ratio"]],
+            "Method": [label + seed for label, seed in zip(labels, seeds, strict=True)],
+            "Differs in": rows["differs"],
+            "Overlap": [_number(value, "{:.2f}") for value in rows["overlap"]],
+            "Rank corr.": [_number(value, "{:.2f}") for value in rows["rank_correlation"]],
+            "Ablation corr.": [_number(value, "{:.2f}") for value in rows["ablation_correlation"]],
+            "Δ JS distance": _intervals(rows, "js_distance", "{:+.3f}", better=-1, than=0),
+            "Perplexity ratio": _intervals(rows, "perplexity_ratio", "{:.2f}", better=-1, than=1),
+            "Δ accuracy (points)": _intervals(rows, "points", "{:+.1f}", better=1, than=0),
+        }
+    )
+    reference = "".join(f"{names[name].label}, " for name in rows["reference"].unique())
+    notes = [
+        f"Reference: {reference}seed by seed on the same items; without recovery.",
+        "Differs in: what the study sets otherwise than for the reference; options that one of two criteria lacks "
+        "do not count.",
+        "Overlap: Jaccard index of the kept neurons; rank corr.: Spearman's of the scores; ablation corr.: "
+        "Spearman's of the method's scores with the KL divergence that ablating single neurons causes; means over "
+        "layers.",
+        "In brackets: 95 % interval of a paired bootstrap over items, documents and seeds. Bold: wholly on the "
+        "better side. Each comparison stands by itself: of a hundred without any effect, five would miss it.",
+    ]
+    groups = rows.groupby(["model", "ratio"], sort=False).ngroup()
+    return Table("Every method beside the reference.", rows, shown, groups, notes, rows["model"])
+
+
+def _intervals(rows: pd.DataFrame, effect: str, form: str, better: int, than: float) -> list[str]:
+    cells = []
+    for value, low, high in zip(*(rows[effect + end] for end in ("", "_low", "_high")), strict=True):
+        text = _number(value, form)
+        if pd.notna(low):
+            text += f" [{form.format(low)}, {form.format(high)}]"
+            text = f"**{text}**" if min(better * (low - than), better * (high - than)) > 0 else text
+        cells.append(text)
+    return cells
+
+
+def _number(value: float, form: str) -> str:
+    return MISSING if pd.isna(value) else form.format(value)
+
+
+def write_comparison(study: Study, name: str, folder: Path, out: Path) -> pd.DataFrame:
+    """Write `comparison.csv`, `.md` and `.tex` into the folder `out`, and return the rows of the CSV.
+
+    Raises:
+        HfpruneError: as `compare`.
+    """
+    rows = compare(study, name, folder)
+    table, stem = comparison_table(rows), COMPARISON.removesuffix(".csv")
+    texts = {"csv": csv(table), "md": markdown(table), "tex": latex(table, stem)}
+    write_texts(out, stem, texts)
+    return rows

@@ -1,0 +1,169 @@
+"""Methods beside the reference: what differs, agreement of neurons, and paired differences, by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from analysis.synthetic import PAPER, Study
+from safetensors.numpy import load_file
+from scipy.stats import spearmanr
+
+from hfprune.analysis.collect import collect, read_collected
+from hfprune.analysis.comparison import compare, comparison_table, differing, write_comparison
+from hfprune.analysis.figures import Collected, agreement, comparison
+from hfprune.analysis.typeset import markdown
+from hfprune.results import Cell, Value, write_result
+from hfprune.study import Study as Config
+
+BASE = {"criterion": "entropy"}
+
+
+def config(methods: dict, **changes) -> Config:
+    return Config(
+        models=["tiny-llama"], ratios=[0.2], calibration={"corpus": "c4", "sequences": 4, "length": 8},
+        measures={}, methods=methods, **changes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ({"criterion": "cross_entropy"}, "criterion"),
+        ({"criterion": "fisher"}, "criterion, aggregation"),
+        ({"criterion": "magnitude", "options": {"definition": "l1"}}, "criterion"),
+        (BASE | {"options": {"aggregation": "sum_squares"}}, "aggregation"),
+        (BASE | {"allocation": "global"}, "allocation"),
+        (BASE | {"corpus": "wiki"}, "corpus"),
+        (BASE | {"corpus": "c4", "sequences": 4}, ""),
+        (BASE | {"sequences": 2, "parts": "mlp+attention"}, "parts, sequences"),
+        ({"baseline": "shortgpt"}, "baseline"),
+    ],
+)
+def test_what_differs_is_what_the_study_sets_otherwise(method: dict, expected: str) -> None:
+    assert differing(config({"entropy": None, "other": method}), "other", "entropy") == expected
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, Path]:
+    """Two methods with two seeds, measured on eight blocks of four documents, and an ablation."""
+    study = Study(
+        tmp_path_factory.mktemp("study"), methods=["entropy", "magnitude"], ratios=[0.2], seeds=[0, 1]
+    )
+    rng = np.random.default_rng(0)
+    for j, method in enumerate(study.methods):
+        for seed in study.seeds:
+            study._neurons(method, 0, 0.5 * j, model="tiny-llama", seed=seed)
+            for place, metric, values in (
+                ("fidelity", "js_distance", 0.4 + 0.1 * j + 0.01 * rng.normal(size=8)),
+                ("perplexity", "nll", 4.0 + np.log(2) * j + 0.05 * seed + np.zeros(8)),
+                ("zeroshot/boolq", "acc", np.repeat([1, 0], [6 - j, 2 + j])),
+            ):
+                study.outcomes(method, 0.2, place, values, metric=metric, seed=seed)
+    first = load_file(study.scores[0])["mlp.1"]
+    items = pd.DataFrame({"layer": 1, "neuron": [3, 5, 8, 13], "damage": first[[3, 5, 8, 13]] ** 3})
+    cell = Cell("test", "tiny-llama", "dense", 0.0, 0, "none")
+    ablation = study.folder / "cells/ablation.json"
+    write_result(ablation, cell, "ablation", "c4", [Value("damage", 1.0)], {}, items)
+    collect([*study.results], study.scores, study.plans, study.folder)
+    study.tasks = {"boolq": 0.5}
+    return study, study.config(), study.folder
+
+
+def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) -> None:
+    _, settings, folder = measured
+    rows = compare(settings, "test", folder)
+    assert rows[["method", "differs"]].to_numpy().tolist() == [
+        ["magnitude", "criterion"],
+        ["entropy", "seed"],
+    ]
+    row = rows.iloc[0]
+    assert row["perplexity_ratio"] == pytest.approx(2)
+    assert row["perplexity_ratio_low"] == pytest.approx(2), "the same on every item and seed"
+    assert row["js_distance"] == pytest.approx(0.1, abs=0.01)
+    assert 0.08 < row["js_distance_low"] < row["js_distance"] < row["js_distance_high"] < 0.12
+    assert row["points"] == pytest.approx(-12.5)
+    assert row["points_low"] < row["points"] <= row["points_high"] <= 0
+    other_seed = rows.iloc[1]
+    assert other_seed["seed"] == 1
+    assert other_seed["perplexity_ratio"] == pytest.approx(np.exp(0.05))
+
+
+def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[Study, Config, Path]) -> None:
+    study, settings, folder = measured
+
+    def load(kind: str, method: str, seed: int) -> dict[str, np.ndarray]:
+        (path,) = folder.glob(f"{kind}/tiny-llama/{method}/**/seed{seed}.safetensors")
+        return load_file(path)
+
+    def overlap(a: dict, b: dict) -> float:
+        sets = [({*a[name]}, {*b[name]}) for name in a]
+        return np.mean([len(x & y) / len(x | y) for x, y in sets])
+
+    def ranks(a: dict, b: dict) -> float:
+        return np.mean([spearmanr(a[name], b[name]).statistic for name in a])
+
+    row, other_seed = (line for _, line in compare(settings, "test", folder).iterrows())
+    kept = [(load("plans", "magnitude", k), load("plans", "entropy", k)) for k in study.seeds]
+    scored = [(load("scores", "magnitude", k), load("scores", "entropy", k)) for k in study.seeds]
+    assert row["overlap"] == pytest.approx(np.mean([overlap(*pair) for pair in kept]))
+    assert row["rank_correlation"] == pytest.approx(np.mean([ranks(*pair) for pair in scored]))
+    assert other_seed["overlap"] == pytest.approx(overlap(kept[0][1], kept[1][1]))
+    assert other_seed["rank_correlation"] == pytest.approx(ranks(scored[0][1], scored[1][1]))
+
+
+def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[Study, Config, Path]) -> None:
+    _, settings, folder = measured
+    table = read_collected(folder / "rank_correlation.csv")
+    ablated = table[table["method_b"] == "ablation"].set_index(["method_a", "seed"])
+    assert {*ablated["layer"]} == {1} and {*ablated["neurons"]} == {4}
+    assert ablated.loc[("entropy", 0), "spearman"] == pytest.approx(1), "damage rises with this score"
+    scores = load_file(folder / "scores/tiny-llama/magnitude/seed0.safetensors")["mlp.1"][[3, 5, 8, 13]]
+    damage = pd.read_parquet(folder / "cells/ablation.parquet")["damage"]
+    assert ablated.loc[("magnitude", 0), "spearman"] == pytest.approx(spearmanr(scores, damage).statistic)
+    row = compare(settings, "test", folder).iloc[0]
+    assert row["ablation_correlation"] == pytest.approx(ablated.loc["magnitude", "spearman"].mean())
+
+
+def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_path: Path) -> None:
+    _, settings, folder = measured
+    rows = write_comparison(settings, "test", folder, tmp_path)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        f"comparison.{s}" for s in ("csv", "md", "tex")
+    ]
+    text = (tmp_path / "comparison.md").read_text()
+    assert "2.00 [2.00, 2.00]" in text and "**2.00" not in text, "worse, and so not bold"
+    better = rows.assign(perplexity_ratio_low=0.5, perplexity_ratio=0.6, perplexity_ratio_high=0.7)
+    assert "**0.60 [0.50, 0.70]**" in markdown(comparison_table(better))
+
+    for name in ("results.parquet", "overlap.csv", "rank_correlation.csv", "score_quantiles.csv",
+                 "neurons.parquet", "distributions.parquet", "calibration.csv"):  # fmt: skip
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    data = Collected.read(tmp_path, PAPER)
+    ranks, overlaps = agreement(data).axes
+    assert [label.get_text() for label in ranks.get_yticklabels()] == ["Magnitude", "Ablation"]
+    assert [text.get_text() for text in overlaps.texts] == [f"{rows['overlap'][0]:.2f}".replace("0.", ".")]
+    panels = {ax.get_xlabel(): ax for ax in comparison(data).axes}
+    drawn = panels["Perplexity ratio"].lines
+    assert [line.get_xdata()[0] for line in drawn[:2]] == pytest.approx(rows["perplexity_ratio"].tolist())
+
+
+def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
+    study = Study(tmp_path, methods=["magnitude", "random"], ratios=[0.2])
+    for method in study.methods:
+        study._neurons(method, 0, 0.5, model="tiny-llama", seed=0)
+    study.collect()
+    rows = write_comparison(study.config(), "test", tmp_path, tmp_path)
+    assert rows[["method", "reference"]].to_numpy().tolist() == [["random", "magnitude"]]
+    assert rows[["js_distance", "perplexity_ratio", "points", "ablation_correlation"]].isna().all(axis=None)
+    assert len(comparison(Collected.read(tmp_path, PAPER)).axes) == 1, "only the overlap"
+
+
+def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:
+    study = Study(tmp_path, methods=["entropy"], ratios=[0.2])
+    study._neurons("entropy", 0, 0.5, model="tiny-llama", seed=0)
+    study.collect()
+    assert write_comparison(study.config(), "test", tmp_path, tmp_path).empty
+    data = Collected.read(tmp_path, PAPER)
+    for figure in (agreement(data), comparison(data)):
+        assert "not measured" in figure.axes[0].texts[0].get_text()
