@@ -113,8 +113,9 @@ class CorpusAsset(Strict):
     """Text documents for calibration, fidelity or perplexity; arrives as Arrow with one column `text`."""
 
     source: Source
-    format: Literal["lines", "wiki", "jsonl", "wikitext"] = Field(
-        description="lines: a document a line; wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped; "
+    format: Literal["lines", "snippets", "wiki", "jsonl", "wikitext"] = Field(
+        description="lines: a document a line; snippets: documents two blank lines apart; "
+        "wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped; "
         "wikitext: the hub's parquet of WikiText, a line a row, put together to pages"
     )
     documents: tuple[int, int] | None = Field(

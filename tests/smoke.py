@@ -38,7 +38,7 @@ STUDY = {
     "models": ["llama", "qwen2", "qwen3"],
     "methods": {
         "entropy": None,
-        "entropy_attention": {"criterion": "entropy", "parts": "mlp+attention"},
+        "entropy_attention": {"criterion": "entropy", "parts": "mlp+attention", "corpus": "other"},
         "random": {"allocation": {"rule": "global", "standardize": True}},
     },
     "ratios": [0.15],
@@ -58,6 +58,7 @@ STUDY = {
         "fidelity": {"corpus": "heldout", "sequences": 4, "length": 32},
         "perplexity": {"corpus": "heldout", "sequences": 4, "length": 32},
         "latency": {"prompt_tokens": 16, "batch": 2, "new_tokens": 4, "repeats": 3},
+        "ablation": {"corpus": "heldout", "sequences": 1, "length": 16, "neurons_per_layer": 4},
     },
 }
 
@@ -98,7 +99,7 @@ def make_project(folder: Path) -> None:
     for architecture in STUDY["models"]:
         save_model(architecture, folder / "data" / architecture)
         catalogue["models"][architecture] = {"source": local(folder / "data" / architecture)}
-    for name, documents in (("text", [0, 32]), ("heldout", [32, len(TEXT)])):
+    for name, documents in (("text", [0, 24]), ("other", [24, 36]), ("heldout", [36, len(TEXT)])):
         source = local(folder / "data/text.txt")
         catalogue["corpora"][name] = {"source": source, "format": "lines", "documents": documents}
     for task, documents in TASKS.items():

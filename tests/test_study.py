@@ -40,7 +40,8 @@ def test_schemas_are_in_step_with_the_models(tmp_path: Path, monkeypatch: pytest
 
 def test_demo_is_the_study_of_the_readme() -> None:
     study = load(Study, DEMO)
-    assert list(study.methods) == ["entropy", "cross_entropy", "distillation", "magnitude", "random"]
+    pruned = ["entropy", "cross_entropy", "distillation", "entropy_attention", "magnitude", "random"]
+    assert list(study.methods) == pruned
     assert study.ratios == [0.2, 0.3]
     assert "models/smollm2-135m" in study_assets(study)
     assert len([asset for asset in study_assets(study) if asset.startswith("tasks/")]) == 7
@@ -54,6 +55,7 @@ def test_demo_is_the_study_of_the_readme() -> None:
         ({"ratios": [1.2]}, "ratios.0: .*less than 1"),
         ({"ratios": [0.2, 0.2]}, "ratios: repeats a value"),
         ({"methods": {"dense": None}}, "'dense' is the unpruned model"),
+        ({"methods": {"ablation": None}}, "'ablation' is the truth behind scores"),
         ({"methods": {"a/b": None}}, "methods"),
         (
             {"methods": {"a": {"baseline": "b", "options": {"c": 1}}}},
@@ -141,12 +143,28 @@ def test_nothing_is_measured_on_what_was_calibrated_on(calibrated, measured, dis
             check_references(*checked)
 
 
+def test_a_methods_own_corpus_is_fetched_and_nothing_is_measured_on_it() -> None:
+    catalogue = load(Catalogue, ROOT / "config/assets.yaml")
+    methods = {"entropy": None, "entropy_code": {"criterion": "entropy", "corpus": "code-sample"}}
+    study = demo() | {"methods": methods, "recoveries": ["none"], "recovery": None}
+    checked = validate(Study, study, "s")
+    check_references(checked, catalogue, "s")
+    assert [checked.corpus_of(method) for method in methods] == ["c4-sample", "code-sample"]
+    assert "corpora/code-sample" in study_assets(checked)
+    methods["entropy_code"]["corpus"] = "c4-sample-heldout"
+    with pytest.raises(HfpruneError, match=r"fidelity .* 'c4-sample-heldout' that are calibrated on too"):
+        check_references(validate(Study, study, "s"), catalogue, "s")
+    methods["entropy_code"]["corpus"] = "cod-sample"
+    with pytest.raises(HfpruneError, match="unknown corpora 'cod-sample'; did you mean 'code-sample'"):
+        check_references(validate(Study, study, "s"), catalogue, "s")
+
+
 def test_recovered_cells_are_those_asked_for_and_the_dense_control_for_each_seed() -> None:
     change = {"recoveries": ["none", "lora"], "seeds": [0, 1],
               "recovery": COQA | {"methods": ["entropy"], "ratios": [0.2]}}  # fmt: skip
     study = validate(Study, demo() | change, "s")
     found = [*cells("s", study)]
-    assert len([cell for cell in found if cell.recovery == "none"]) == 1 + 5 * 2 * 2
+    assert len([cell for cell in found if cell.recovery == "none"]) == 1 + 6 * 2 * 2
     recovered = [cell for cell in found if cell.recovery == "lora"]
     model = "smollm2-135m"
     assert recovered == [
@@ -162,7 +180,7 @@ def test_recovered_cells_are_those_asked_for_and_the_dense_control_for_each_seed
     assert not any("fidelity" in file for file in measurements(study, dense))
     assert any("fidelity" in file for file in measurements(study, control))
     everything = validate(Study, demo() | change | {"recovery": COQA, "seeds": [0]}, "s")
-    assert len(recovery_files("s", everything)) == 1 + 5 * 2
+    assert len(recovery_files("s", everything)) == 1 + 6 * 2
 
 
 def test_recovery_defaults_are_the_official_ones() -> None:

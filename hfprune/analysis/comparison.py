@@ -36,6 +36,7 @@ from hfprune.results import DENSE, Cell
 from hfprune.study import Study
 
 REFERENCE = "entropy"  # the paper's criterion
+CALIBRATED = {"corpus", "sequences"}
 EFFECTS = ("js_distance", "perplexity_ratio", "points")
 
 
@@ -68,9 +69,21 @@ class Row(NamedTuple):
     points_high: float = np.nan
 
 
-def reference_of(study: Study) -> str:
-    """Return the method that the others are compared with: entropy or, where it is not in the study, the first."""
-    return REFERENCE if REFERENCE in study.methods else next(iter(study.methods))
+def reference_of(study: Study, method: str) -> str:
+    """Return the method that another is compared with: entropy, or the first criterion of a study without it.
+
+    Where the study has that calibrated as the method is, on the same corpus and as many sequences, then this one.
+    """
+    criteria = [other for other, settings in study.methods.items() if not settings.baseline]
+    reference = REFERENCE if REFERENCE in criteria else [*criteria, *study.methods][0]
+    alike = (
+        other
+        for other in study.methods
+        if other != method
+        and _differences(study, other, reference).keys() <= CALIBRATED
+        and not _differences(study, method, other).keys() & (CALIBRATED | {"baseline"})
+    )
+    return next(alike, reference)
 
 
 def differing(study: Study, method: str, reference: str) -> str:
@@ -78,10 +91,15 @@ def differing(study: Study, method: str, reference: str) -> str:
 
     An option that only one of two criteria has does not count.
     """
+    return ", ".join(_differences(study, method, reference))
+
+
+def _differences(study: Study, method: str, reference: str) -> dict[str, None]:
+    """Return the names of what differs, in their order."""
     ours, theirs = _settings(study, method), _settings(study, reference)
     if "baseline" in ours | theirs:
-        return "baseline"
-    return ", ".join(key for key in ours if key in theirs and ours[key] != theirs[key])
+        return {"baseline": None}
+    return {key: None for key in ours if key in theirs and ours[key] != theirs[key]}
 
 
 def _settings(study: Study, name: str) -> dict[str, Any]:
@@ -130,20 +148,21 @@ def compare(study: Study, name: str, folder: Path) -> pd.DataFrame:
 def _compare_at(
     evidence: Evidence, neurons: "_Neurons", study: Study, model: str, ratio: float
 ) -> Iterator[Row]:
-    reference = reference_of(study)
     cells = [
         cell
         for cell in evidence.cells
         if (cell.model, cell.ratio, cell.recovery) == (model, ratio, "none") and cell.method != DENSE
     ]
-    own = [cell for cell in cells if cell.method == reference]
+    of = {method: [cell for cell in cells if cell.method == method] for method in study.methods}
     for method in study.methods:
-        if method != reference:
-            ours = [cell for cell in cells if cell.method == method]
+        reference = reference_of(study, method)
+        if reference != method:
             differs = differing(study, method, reference)
-            yield _row(evidence, neurons, method, None, differs, ours, own)
-    for cell in own[1:]:  # the reference calibrated on another draw
-        yield _row(evidence, neurons, reference, cell.seed, "seed", [cell], own[:1])
+            yield _row(evidence, neurons, method, None, differs, of[method], of[reference])
+        else:
+            first, *others = of[method]
+            for cell in others:  # the reference calibrated on another draw
+                yield _row(evidence, neurons, method, cell.seed, "seed", [cell], [first])
 
 
 def _row(
@@ -245,9 +264,12 @@ def comparison_table(rows: pd.DataFrame) -> Table:
             "Δ accuracy (points)": _intervals(rows, "points", "{:+.1f}", better=1, than=0),
         }
     )
-    reference = "".join(f"{names[name].label}, " for name in rows["reference"].unique())
+    shown = shown.drop(columns=[column for column in shown if set(shown[column]) == {MISSING}])
+    references = [names[name].label for name in rows["reference"]]
+    if len(set(references)) > 1:
+        shown.insert(2, "Reference", references)
     notes = [
-        f"Reference: {reference}seed by seed on the same items; without recovery.",
+        f"Reference: {' or '.join(dict.fromkeys(references))}, seed by seed on the same items; without recovery.",
         "Differs in: what the study sets otherwise than for the reference; options that one of two criteria lacks "
         "do not count.",
         "Overlap: Jaccard index of the kept neurons; rank corr.: Spearman's of the scores; ablation corr.: "

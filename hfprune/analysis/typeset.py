@@ -24,6 +24,7 @@ LEFT = {
     "Verdict",
     "Note",
     "Differs in",
+    "Reference",
 }
 
 

@@ -27,8 +27,13 @@ def fetch_corpus(name: str, asset: CorpusAsset, out: Path, downloads: Path) -> N
     Raises:
         HfpruneError: the source cannot be had or read, or no documents are left.
     """
-    readers = {"lines": read_lines, "wiki": _wiki_pages, "jsonl": _jsonl_texts, "wikitext": _wikitext_pages}
-    read = readers[asset.format]
+    read = {
+        "lines": read_lines,
+        "snippets": _snippets,
+        "wiki": _wiki_pages,
+        "jsonl": _jsonl_texts,
+        "wikitext": _wikitext_pages,
+    }[asset.format]
     with raw_files(asset.source, "dataset", downloads) as files:
         found = (document for file in files for document in read(file) if document.strip())
         # Once each: a repeated document would leak from one slice into another, as from calibration into fidelity.
@@ -53,6 +58,11 @@ def read_corpus(folder: Path) -> list[str]:
             f"{folder}: not a fetched corpus; get it with `hfprune fetch corpora/{folder.name}`"
         )
     return read_table(folder / "corpus.arrow")["text"].to_pylist()
+
+
+def _snippets(path: Path) -> list[str]:
+    """Return what stands between two or more blank lines."""
+    return [snippet.strip("\n") for snippet in re.split(r"\n(?:[ \t]*\n){2,}", read_text(path))]
 
 
 def _wiki_pages(path: Path) -> list[str]:

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from scipy.stats import spearmanr
 
 from hfprune.analysis.collect import collect, read_collected
-from hfprune.analysis.comparison import compare, comparison_table, differing, write_comparison
+from hfprune.analysis.comparison import compare, comparison_table, differing, reference_of, write_comparison
 from hfprune.analysis.figures import Collected, agreement, comparison
 from hfprune.analysis.typeset import markdown
 from hfprune.results import Cell, Value, write_result
@@ -42,6 +42,23 @@ def config(methods: dict, **changes) -> Config:
 )
 def test_what_differs_is_what_the_study_sets_otherwise(method: dict, expected: str) -> None:
     assert differing(config({"entropy": None, "other": method}), "other", "entropy") == expected
+
+
+def test_the_reference_is_calibrated_alike_where_the_study_has_that() -> None:
+    wiki = {"corpus": "wiki"}
+    study = config(
+        {
+            "magnitude": None,
+            "entropy": None,
+            "entropy_wiki": BASE | wiki,
+            "squares": BASE | {"options": {"aggregation": "sum_squares"}},
+            "squares_wiki": BASE | {"options": {"aggregation": "sum_squares"}} | wiki,
+            "squares_code": BASE | {"options": {"aggregation": "sum_squares"}, "corpus": "code"},
+            "shortgpt": {"baseline": "shortgpt"},
+        }
+    )
+    references = {method: reference_of(study, method) for method in study.methods}
+    assert references == dict.fromkeys(study.methods, "entropy") | {"squares_wiki": "entropy_wiki"}
 
 
 @pytest.fixture(scope="module")

@@ -128,6 +128,12 @@ def test_pages_of_wikitext(tmp_path: Path) -> None:
     ]
 
 
+def test_snippets_are_two_blank_lines_apart(tmp_path: Path) -> None:
+    (tmp_path / "code.txt").write_text("  def f():\n\n    return 1\n\n\ndef g():\n    pass\n \n\t\n\n\n\n")
+    found = fetch(tmp_path / "code.txt", "snippets")
+    assert found == ["  def f():\n\n    return 1", "def g():\n    pass"]
+
+
 def test_the_real_corpora(tmp_path: Path, downloads: Path) -> None:
     catalogue = load(Catalogue, CATALOGUE)
     texts = {}
@@ -144,7 +150,9 @@ def test_the_real_corpora(tmp_path: Path, downloads: Path) -> None:
         "Restore from larger disk to smaller disk | MacRumors Forums Got a tip"
     )
     wiki = texts["wikipedia-sample"]
-    assert len(wiki) == 1084
+    assert len(wiki + texts["wikipedia-calibration"]) == 1084
+    assert not set(wiki) & set(texts["wikipedia-calibration"])
+    assert "NotReached:" in texts["code-sample"][0] and len(texts["code-sample"]) > 90
     assert wiki[0].startswith("2007 European Parliament election in Romania\n\nRomania elected its members")
     assert wiki[0].endswith("the observers served as full MEPs.")
     assert not any("<doc " in page or "</doc>" in page for page in wiki)

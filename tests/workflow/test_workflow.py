@@ -14,6 +14,8 @@ from smoke import STUDY, jobs, make_project, snakemake, write
 from hfprune import layout
 
 CELLS = "results/smoke/cells"
+# What any changed result makes anew.
+PUBLISHED = ["collect", "tables", "claims", "compare", "figures", "report", "all"]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     tidy = pd.read_parquet(results / "results.parquet")
     assert set(tidy["model"]) == {"llama", "qwen2", "qwen3"}
     assert set(tidy["method"]) == {"dense", *STUDY["methods"]}
-    measures = {"zeroshot", "fidelity", "perplexity", "latency", "cost", "size", "recovery"}
+    measures = {"zeroshot", "fidelity", "perplexity", "latency", "ablation", "cost", "size", "recovery"}
     assert set(tidy["measure"]) == measures
     recovered = tidy[tidy["recovery"] == "lora"]
     assert set(recovered["method"]) == {"dense", *STUDY["recovery"]["methods"]}
@@ -61,10 +63,15 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     for name in layout.TABLES:
         for suffix in ("csv", "md", "tex"):
             text = (results / f"tables/{name}.{suffix}").read_text()
-            assert "paper" in text and all(f"{model}" in text for model in STUDY["models"])
+            assert all(model in text for model in STUDY["models"])
+            assert "paper" in text or name == "calibration"
     verdicts = pd.read_csv(results / "claims.csv")
     assert set(verdicts.query("kind == 'other model'")["model"]) == {"llama", "qwen2", "qwen3"}
     assert (results / "claims.md").stat().st_size > 3000 < (results / "claims.tex").stat().st_size
+    compared = pd.read_csv(results / "comparison.csv")
+    assert len(compared) == len(STUDY["models"]) * (len(STUDY["methods"]) - 1)
+    assert compared.drop(columns="seed").notna().all(axis=None)
+    assert {*compared["differs"]} == {"parts, corpus", "criterion, allocation"}
     for name in layout.FIGURES:
         for suffix in ("pdf", "svg", "png"):
             # No model of this study is in the paper, which a figure says in one sentence.
@@ -99,15 +106,7 @@ def test_removed_result_is_made_again_with_what_depends_on_it(project: Path) -> 
     before = contents(project, "results/smoke/scores/**/*")
     (project / CELLS / "llama/random/0.15/seed0/none/perplexity.json").unlink()
     done = jobs(snakemake(project))
-    assert done == {
-        "perplexity": 1,
-        "collect": 1,
-        "tables": 1,
-        "claims": 1,
-        "figures": 1,
-        "report": 1,
-        "all": 1,
-    }
+    assert done == dict.fromkeys(["perplexity", *PUBLISHED], 1)
     assert contents(project, "results/smoke/scores/**/*") == before
     assert "Nothing to be done" in snakemake(project)
 
@@ -117,15 +116,7 @@ def test_removed_task_result_is_evaluated_alone(project: Path) -> None:
     (folder / "arc_easy.parquet").unlink()
     kept = contents(folder, "crows*")
     done = jobs(snakemake(project))
-    assert done == {
-        "evaluate": 1,
-        "collect": 1,
-        "tables": 1,
-        "claims": 1,
-        "figures": 1,
-        "report": 1,
-        "all": 1,
-    }
+    assert done == dict.fromkeys(["evaluate", *PUBLISHED], 1)
     assert contents(folder, "crows*") == kept
     assert (folder / "arc_easy.parquet").exists()
 
@@ -147,7 +138,7 @@ def test_added_task_is_evaluated_alone(project: Path) -> None:
     measures["zeroshot"]["batch_tokens"] = 256
     change(project / "config/studies/smoke.yaml", measures=measures)
     done = jobs(snakemake(project))
-    assert set(done) == {"fetch", "evaluate", "collect", "tables", "claims", "figures", "report", "all"}
+    assert set(done) == {"fetch", "evaluate", *PUBLISHED}
     after = contents(project, f"{CELLS}/**/*.json")
     new = set(after) - set(before)
     # The dense model and every method, and once more what is recovered.
@@ -171,7 +162,7 @@ def test_added_method_runs_its_cells_only(project: Path) -> None:
 def test_changed_recovery_runs_recoveries_and_their_measurements_only(project: Path) -> None:
     change(project / "config/studies/smoke.yaml", recovery=STUDY["recovery"] | {"max_steps": 4})
     done = jobs(snakemake(project, "--dry-run"))
-    publish = {"collect": 1, "tables": 1, "figures": 1, "report": 1, "all": 1}
+    publish = dict.fromkeys(PUBLISHED, 1)
     assert done == publish | {"recover": 6, "evaluate": 6, "fidelity": 6, "perplexity": 6}
     change(
         project / "config/studies/smoke.yaml", recovery=STUDY["recovery"] | {"methods": ["entropy", "random"]}
@@ -195,7 +186,7 @@ def test_edited_local_file_is_read_again(project: Path) -> None:
     before = text.read_text()
     text.write_text(before + "\nOne more line.")
     try:
-        assert jobs(snakemake(project, "--dry-run"))["fetch"] == 2, "both corpora are of that file"
+        assert jobs(snakemake(project, "--dry-run"))["fetch"] == 3, "the three corpora are of that file"
     finally:
         text.write_text(before)
 
@@ -214,7 +205,7 @@ def test_tables_and_figures_come_out_byte_for_byte(project: Path) -> None:
     [
         ({"ratois": [0.2]}, "config/studies/smoke.yaml: unknown key 'ratois'; did you mean 'ratios'?"),
         (
-            {"methods": {"entropi": None}},
+            {"methods": {"entropi": None}, "recoveries": ["none"], "recovery": None},
             "methods.entropi: unknown criterion 'entropi'; did you mean 'entropy'?",
         ),
         ({"models": ["lama"]}, "unknown models 'lama'; did you mean 'llama'?"),
