@@ -35,6 +35,6 @@ bench: setup
 	$(BIN)/hfprune fetch --study config/studies/demo.yaml
 	$(BIN)/python benchmarks/bench.py
 
-# Removes what a run wrote, but not the downloads in resources/.
+# Removes what a run wrote, but not the downloads in resources/, nor the results that git holds.
 clean:
-	rm -rf results figures logs .snakemake
+	git clean -fdXq results figures logs .snakemake

@@ -15,10 +15,10 @@ from safetensors.numpy import load_file
 
 from hfprune import layout
 from hfprune.errors import HfpruneError
-from hfprune.files import atomic_file
+from hfprune.files import atomic_file, write_json
 from hfprune.results import Cell, Value, read_result
 
-RESULTS, RESULTS_CSV, OVERLAP, RANKS, QUANTILES, NEURONS, DISTRIBUTIONS, CALIBRATION = layout.TIDY
+RESULTS, RESULTS_CSV, OVERLAP, RANKS, QUANTILES, NEURONS, DISTRIBUTIONS, CALIBRATION, PROVENANCE = layout.TIDY
 ABLATION = "ablation"  # the measure, and the method that stands for it among rank correlations
 # Made from these by `hfprune.analysis.verdicts` and `hfprune.analysis.comparison`.
 CLAIMS, COMPARISON = "claims.csv", "comparison.csv"
@@ -66,6 +66,7 @@ def collect(
     by their mean. `neurons.parquet` has all scores of each model's middle layer, under the first seed, divided by
     their mean. `distributions.parquet` has the rows of `distributions`, with their `model`. `calibration.csv` has
     what scoring learnt on the way: by sequences read, how far halves of them agree (`hfprune.tally.Tally.mark`).
+    `provenance.json` has what made all the results: every commit, set of package versions and machine among them.
 
     Args:
         results: JSON files of `hfprune.results.write_result`.
@@ -96,6 +97,7 @@ def collect(
     _write_parquet(_neurons(scored), out / NEURONS)
     _write_parquet(seen, out / DISTRIBUTIONS)
     _write_csv(_marks(results), out / CALIBRATION)
+    write_json(out / PROVENANCE, _provenance(results))
 
 
 def read_collected(path: Path) -> pd.DataFrame:
@@ -268,6 +270,16 @@ def _marks(paths: Iterable[Path]) -> pd.DataFrame:
     return pd.DataFrame(
         rows, columns=["model", "method", "seed", "criterion", "sequences", "agreement", "successive"]
     )
+
+
+def _provenance(paths: Iterable[Path]) -> dict[str, Any]:
+    made = [read_result(path)["provenance"] for path in sorted(paths)]
+    found: dict[str, Any] = {}
+    for key in ("hfprune", "git", "packages", "hardware"):
+        values = [one[key] for one in made if key in one]
+        found[key] = [value for i, value in enumerate(values) if value not in values[:i]]
+    started = sorted(one["started"] for one in made if "started" in one)
+    return found | {"first_started": started[:1], "last_started": started[-1:]}
 
 
 def _distributions(paths: Iterable[Path]) -> pd.DataFrame:

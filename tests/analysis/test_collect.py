@@ -1,5 +1,6 @@
 """Collecting: the tidy table, the overlap of kept neurons, the quantiles of scores, and what users get wrong."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.numpy import save_file
 from hfprune import layout
 from hfprune.analysis.collect import DTYPES, collect, read_collected
 from hfprune.errors import HfpruneError
-from hfprune.results import Value
+from hfprune.results import Cell, Value, write_result
 
 HEADER = "study,model,method,ratio,seed,recovery,measure,task,metric,value,stderr,n"
 
@@ -55,6 +56,22 @@ def test_order_of_the_files_changes_no_byte(collected: Path, tmp_path: Path) -> 
     collect(whole.results[::-1], whole.scores[::-1], whole.plans[::-1], tmp_path)
     for name in layout.TIDY:
         assert (tmp_path / name).read_bytes() == (collected / name).read_bytes(), name
+
+
+def test_provenance_has_every_commit_version_and_machine_once(tmp_path: Path) -> None:
+    made = {"hfprune": "1", "packages": {"torch": "2"}, "hardware": {"cores": 2}, "git": None}
+    paths = []
+    for i, (git, day) in enumerate((("b", "03"), ("a", "01"), ("a", "02"))):
+        paths.append(tmp_path / f"cells/{i}.json")
+        cell, run = Cell("s", "m", "random", 0.2, i, "none"), {"git": git, "started": f"2026-01-{day}"}
+        write_result(paths[-1], cell, "size", "", [Value("parameters", 1.0)], made | run)
+    collect(paths, [], [], tmp_path)
+    found = json.loads((tmp_path / "provenance.json").read_text())
+    assert found == {key: [value] for key, value in made.items()} | {
+        "git": ["b", "a"],
+        "first_started": ["2026-01-01"],
+        "last_started": ["2026-01-03"],
+    }
 
 
 def test_nothing_measured_yet_gives_empty_tables(tmp_path: Path) -> None:
