@@ -1,19 +1,20 @@
 """Every method beside the reference method: what of it differs, and how far its neurons and its outputs do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from hfprune import layout
 from hfprune.analysis.averages import AVERAGE
 from hfprune.analysis.collect import (
     ABLATION,
     COMPARISON,
-    OVERLAP,
     RANKS,
     jaccard,
     read_collected,
@@ -24,6 +25,7 @@ from hfprune.analysis.statistics import (
     Estimate,
     NotComparableError,
     Outcomes,
+    by_seed,
     contrast,
     documents_of,
     paired_bootstrap,
@@ -36,6 +38,7 @@ from hfprune.results import DENSE, Cell
 from hfprune.study import Study
 
 REFERENCE = "entropy"  # the paper's criterion
+NEAR = 0.1  # of a layer's width: how far from the cut is a close call
 CALIBRATED = {"corpus", "sequences"}
 EFFECTS = ("js_distance", "perplexity_ratio", "points")
 
@@ -43,10 +46,12 @@ EFFECTS = ("js_distance", "perplexity_ratio", "points")
 class Row(NamedTuple):
     """A method, or the reference with another seed, beside the reference on one model at one ratio.
 
-    `overlap` is the Jaccard index of the kept neurons, `rank_correlation` Spearman's of the scores, and
-    `ablation_correlation` Spearman's of the method's scores with what ablating a neuron does: means over layers
-    and seeds. The effects, each with its 95 % interval, are differences of JS distance to the dense model, ratios
-    of perplexity, and differences of average accuracy in points.
+    `overlap` is the Jaccard index of the kept neurons and `rank_correlation` Spearman's of the scores. `near_cut`
+    is the share of the disputed neurons, which one of the two keeps and the other does not, that lie within a
+    tenth of the layer's width from both cuts. `ablation_correlation` is Spearman's of the method's scores with
+    what ablating a neuron does. All are means over layers and seeds. The effects, each with its 95 % interval, are
+    differences of JS distance to the dense model, ratios of perplexity, and differences of average accuracy in
+    points.
     """
 
     model: str
@@ -57,6 +62,7 @@ class Row(NamedTuple):
     differs: str
     overlap: float
     rank_correlation: float
+    near_cut: float
     ablation_correlation: float
     js_distance: float = np.nan
     js_distance_low: float = np.nan
@@ -212,38 +218,55 @@ def _map(estimate: Estimate, function: Any) -> Estimate:
 
 
 class _Neurons:
-    """How far two cells agree on which neurons matter, from the tables of `collect`, the plans and the scores."""
+    """How far two cells agree on which neurons matter, from their plans and scores."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._overlap = _mean(read_collected(folder / OVERLAP), ["model", "ratio"], "jaccard")
-        self._ranks = _mean(read_collected(folder / RANKS), ["model"], "spearman")
+        self._read = cache(lambda path: read_layers(path) if path.exists() else {})
+        ranks = read_collected(folder / RANKS)
+        with_ablation = ranks[ranks["method_b"] == ABLATION]
+        self._predicted = with_ablation.groupby(["model", "method_a"])["spearman"].mean()
 
-    def between(self, ours: list[Cell], theirs: list[Cell]) -> tuple[float, float]:
-        """Return the Jaccard index of the kept neurons and Spearman's correlation of the scores."""
-        a, b = ours[0], theirs[0]
-        if a.method != b.method:
-            pair = tuple(sorted((a.method, b.method)))
-            overlap = self._overlap.get((a.model, a.ratio, *pair), np.nan)
-            return overlap, self._ranks.get((a.model, *pair), np.nan)
-        kept, scores = (
-            [read_layers(self._folder / f"{layout.fill(pattern, cell)}.safetensors") for cell in (a, b)]
-            for pattern in (layout.PLAN, layout.SCORES)
-        )
-        overlaps = [jaccard(kept[0][layer], kept[1][layer]) for layer in kept[0]]
-        ranks = [
-            pd.Series(scores[0][layer]).corr(pd.Series(scores[1][layer]), "spearman") for layer in scores[0]
+    def between(self, ours: list[Cell], theirs: list[Cell]) -> list[float]:
+        """Return overlap, rank correlation and the disputed share near the cut (see `Row`), means over seeds."""
+        pairs = by_seed([{cell.seed: cell for cell in cells} for cells in (ours, theirs)])
+        found = [
+            [nanmean(values) for values in (self._overlaps(*pair), self._ranks(*pair), self._near_cut(*pair))]
+            for pair in pairs.values()
         ]
-        return float(np.mean(overlaps)), float(np.mean(ranks))
+        return [nanmean(values) for values in zip(*found, strict=True)]
 
     def predicted(self, ours: list[Cell]) -> float:
         """Return Spearman's correlation of the scores with what ablating a neuron does."""
-        return self._ranks.get((ours[0].model, ours[0].method, ABLATION), np.nan)
+        return self._predicted.get((ours[0].model, ours[0].method), np.nan)
+
+    def _layers(self, pattern: str, *cells: Cell) -> Iterator[tuple[np.ndarray, ...]]:
+        """Yield, for every layer, what the files of the cells have; nothing where one cell has none."""
+        files = [self._read(self._folder / f"{layout.fill(pattern, cell)}.safetensors") for cell in cells]
+        for layer in files[0]:
+            if all(layer in file for file in files):
+                yield tuple(file[layer] for file in files)
+
+    def _overlaps(self, a: Cell, b: Cell) -> list[float]:
+        return [jaccard(*kept) for kept in self._layers(layout.PLAN, a, b)]
+
+    def _ranks(self, a: Cell, b: Cell) -> list[float]:
+        pairs = self._layers(layout.SCORES, a, b)
+        return [pd.Series(x).corr(pd.Series(y), "spearman") for x, y in pairs]
+
+    def _near_cut(self, a: Cell, b: Cell) -> list[float]:
+        """Return of every neuron that one of the two keeps and the other does not whether it was close."""
+        found = []
+        layers = zip(self._layers(layout.PLAN, a, b), self._layers(layout.SCORES, a, b), strict=False)
+        for kept, scores in layers:
+            distances = [np.abs(rankdata(-s) - len(k)) / len(s) for k, s in zip(kept, scores, strict=True)]
+            found += (np.maximum(*distances)[np.setxor1d(kept[0], kept[1])] < NEAR).astype(float).tolist()
+        return found
 
 
-def _mean(table: pd.DataFrame, by: list[str], column: str) -> dict[tuple, float]:
-    """Return the mean over layers and seeds by model (and ratio) and pair of methods."""
-    return table.groupby([*by, "method_a", "method_b"])[column].mean().to_dict()
+def nanmean(values: Iterable[float]) -> float:
+    """Return the mean of what is a number, NaN where nothing is."""
+    return pd.Series([*values], dtype=float).mean()
 
 
 def comparison_table(rows: pd.DataFrame) -> Table:
@@ -258,6 +281,7 @@ def comparison_table(rows: pd.DataFrame) -> Table:
             "Differs in": rows["differs"],
             "Overlap": [_number(value, "{:.2f}") for value in rows["overlap"]],
             "Rank corr.": [_number(value, "{:.2f}") for value in rows["rank_correlation"]],
+            "Near the cut": [_number(value, "{:.0%}") for value in rows["near_cut"]],
             "Ablation corr.": [_number(value, "{:.2f}") for value in rows["ablation_correlation"]],
             "Δ JS distance": _intervals(rows, "js_distance", "{:+.3f}", better=-1, than=0),
             "Perplexity ratio": _intervals(rows, "perplexity_ratio", "{:.2f}", better=-1, than=1),
@@ -272,9 +296,10 @@ def comparison_table(rows: pd.DataFrame) -> Table:
         f"Reference: {' or '.join(dict.fromkeys(references))}, seed by seed on the same items; without recovery.",
         "Differs in: what the study sets otherwise than for the reference; options that one of two criteria lacks "
         "do not count.",
-        "Overlap: Jaccard index of the kept neurons; rank corr.: Spearman's of the scores; ablation corr.: "
-        "Spearman's of the method's scores with the KL divergence that ablating single neurons causes; means over "
-        "layers.",
+        "Overlap: Jaccard index of the kept neurons. Rank corr.: Spearman's of the scores. Near the cut: share of the "
+        "neurons kept by only one of the two that lie within a tenth of the layer's width from both cuts. Ablation "
+        "corr.: Spearman's of the method's scores with the KL divergence that ablating single neurons causes. All "
+        "are means over layers.",
         "In brackets: 95 % interval of a paired bootstrap over items, documents and seeds. Bold: wholly on the "
         "better side. Each comparison stands by itself: of a hundred without any effect, five would miss it.",
     ]

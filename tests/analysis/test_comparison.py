@@ -129,6 +129,23 @@ def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[
     assert other_seed["rank_correlation"] == pytest.approx(ranks(scored[0][1], scored[1][1]))
 
 
+def test_disputed_neurons_are_near_the_cut_or_not(tmp_path: Path) -> None:
+    study = Study(tmp_path, methods=["entropy", "other"], ratios=[0.2])
+    # Twenty neurons of which both keep ten: they differ in 9 and 10, next to the cut, and in 0 and 19, far from it.
+    scores = {"entropy": np.arange(20.0)[::-1].copy()}
+    swapped = scores["entropy"].copy()
+    swapped[[9, 10]], swapped[[0, 19]] = swapped[[10, 9]], swapped[[19, 0]]
+    for method, values in (scores | {"other": swapped}).items():
+        kept = np.sort(np.argsort(-values)[:10]).astype(np.int32)
+        for kind, tensor in (("scores", values), ("plans", kept)):
+            folder = tmp_path / kind / "tiny-llama" / method / ("0.2" if kind == "plans" else "")
+            folder.mkdir(parents=True)
+            save_file({"mlp.0": tensor}, folder / "seed0.safetensors")
+    study.collect()
+    (row,) = compare(study.config(), "test", tmp_path).itertuples()
+    assert (row.overlap, row.near_cut) == (pytest.approx(8 / 12), 0.5)
+
+
 def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
     table = read_collected(folder / "rank_correlation.csv")
