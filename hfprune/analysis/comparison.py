@@ -227,14 +227,14 @@ class _Neurons:
         with_ablation = ranks[ranks["method_b"] == ABLATION]
         self._predicted = with_ablation.groupby(["model", "method_a"])["spearman"].mean()
 
-    def between(self, ours: list[Cell], theirs: list[Cell]) -> list[float]:
+    def between(self, ours: list[Cell], theirs: list[Cell]) -> tuple[float, float, float]:
         """Return overlap, rank correlation and the disputed share near the cut (see `Row`), means over seeds."""
         pairs = by_seed([{cell.seed: cell for cell in cells} for cells in (ours, theirs)])
-        found = [
-            [nanmean(values) for values in (self._overlaps(*pair), self._ranks(*pair), self._near_cut(*pair))]
-            for pair in pairs.values()
-        ]
-        return [nanmean(values) for values in zip(*found, strict=True)]
+        overlap, ranks, near = (
+            nanmean(nanmean(of(*pair)) for pair in pairs.values())
+            for of in (self._overlaps, self._ranks, self._near_cut)
+        )
+        return overlap, ranks, near
 
     def predicted(self, ours: list[Cell]) -> float:
         """Return Spearman's correlation of the scores with what ablating a neuron does."""
@@ -296,10 +296,10 @@ def comparison_table(rows: pd.DataFrame) -> Table:
         f"Reference: {' or '.join(dict.fromkeys(references))}, seed by seed on the same items; without recovery.",
         "Differs in: what the study sets otherwise than for the reference; options that one of two criteria lacks "
         "do not count.",
-        "Overlap: Jaccard index of the kept neurons. Rank corr.: Spearman's of the scores. Near the cut: share of the "
-        "neurons kept by only one of the two that lie within a tenth of the layer's width from both cuts. Ablation "
-        "corr.: Spearman's of the method's scores with the KL divergence that ablating single neurons causes. All "
-        "are means over layers.",
+        "Overlap: Jaccard index of the kept neurons. Rank corr.: Spearman's of the scores. Near the cut: share of "
+        "the neurons kept by only one of the two that lie within a tenth of the layer's width from both cuts. "
+        "Ablation corr.: Spearman's of the method's scores with the KL divergence that ablating single neurons "
+        "causes. All are means over layers.",
         "In brackets: 95 % interval of a paired bootstrap over items, documents and seeds. Bold: wholly on the "
         "better side. Each comparison stands by itself: of a hundred without any effect, five would miss it.",
     ]

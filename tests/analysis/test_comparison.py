@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from analysis.synthetic import PAPER, Study
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr
 
 from hfprune.analysis.collect import collect, read_collected
@@ -131,7 +131,7 @@ def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[
 
 def test_disputed_neurons_are_near_the_cut_or_not(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy", "other"], ratios=[0.2])
-    # Twenty neurons of which both keep ten: they differ in 9 and 10, next to the cut, and in 0 and 19, far from it.
+    # Of twenty neurons both keep ten. They differ in 9 and 10, next to the cut, and in 0 and 19, far from it.
     scores = {"entropy": np.arange(20.0)[::-1].copy()}
     swapped = scores["entropy"].copy()
     swapped[[9, 10]], swapped[[0, 19]] = swapped[[10, 9]], swapped[[19, 0]]
