@@ -130,12 +130,12 @@ def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[
 
 
 def test_disputed_neurons_are_near_the_cut_or_not(tmp_path: Path) -> None:
-    study = Study(tmp_path, methods=["entropy", "other"], ratios=[0.2])
+    study = Study(tmp_path, methods=["entropy", "magnitude"], ratios=[0.2])
     # Of twenty neurons both keep ten. They differ in 9 and 10, next to the cut, and in 0 and 19, far from it.
     scores = {"entropy": np.arange(20.0)[::-1].copy()}
     swapped = scores["entropy"].copy()
     swapped[[9, 10]], swapped[[0, 19]] = swapped[[10, 9]], swapped[[19, 0]]
-    for method, values in (scores | {"other": swapped}).items():
+    for method, values in (scores | {"magnitude": swapped}).items():
         kept = np.sort(np.argsort(-values)[:10]).astype(np.int32)
         for kind, tensor in (("scores", values), ("plans", kept)):
             folder = tmp_path / kind / "tiny-llama" / method / ("0.2" if kind == "plans" else "")
