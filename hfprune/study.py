@@ -201,6 +201,10 @@ class Latency(Strict):
     batch: PositiveInt = Field(default=8, description="prompts decoded at a time; prefill takes one")
     new_tokens: PositiveInt = Field(default=256, description="tokens decoded for each prompt")
     repeats: PositiveInt = 10
+    methods: list[Name] | None = Field(
+        default=None,
+        description="whose models are timed, as shapes decide; null: all. The dense model always is",
+    )
 
 
 class Ablation(TextMeasure):
@@ -361,12 +365,19 @@ class Study(Strict):
         return self
 
     @model_validator(mode="after")
+    def _named_methods_exist(self) -> "Study":
+        for section, chosen in {"recovery": self.recovery, "measures.latency": self.measures.latency}.items():
+            for method in (chosen and chosen.methods) or []:
+                if method not in self.methods:
+                    raise ValueError(
+                        f"{section}.methods: unknown {method!r}{nearest(method, [*self.methods])}"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _recovery_fits(self) -> "Study":
         if "lora" in self.recoveries and self.recovery is None:
             raise ValueError("recoveries lists lora: add a recovery section, at least `instructions: NAME`")
-        for method in (self.recovery and self.recovery.methods) or []:
-            if method not in self.methods:
-                raise ValueError(f"recovery.methods: unknown {method!r}{nearest(method, [*self.methods])}")
         known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
         for ratio in (self.recovery and self.recovery.ratios) or []:
             if ratio not in known:

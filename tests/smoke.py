@@ -57,7 +57,7 @@ STUDY = {
         "zeroshot": {"tasks": ["arc_easy", "crows_pairs_english"], "batch_tokens": 256},
         "fidelity": {"corpus": "heldout", "sequences": 4, "length": 32},
         "perplexity": {"corpus": "heldout", "sequences": 4, "length": 32},
-        "latency": {"prompt_tokens": 16, "batch": 2, "new_tokens": 4, "repeats": 3},
+        "latency": {"prompt_tokens": 16, "batch": 2, "new_tokens": 4, "repeats": 3, "methods": ["entropy"]},
         "ablation": {"corpus": "heldout", "sequences": 1, "length": 16, "neurons_per_layer": 4},
     },
 }

@@ -143,6 +143,18 @@ def test_nothing_is_measured_on_what_was_calibrated_on(calibrated, measured, dis
             check_references(*checked)
 
 
+def test_latency_is_timed_of_the_named_methods_and_the_dense_model() -> None:
+    measures = {"latency": {"methods": ["entropy"]}}
+    study = validate(Study, demo() | {"measures": measures, "recoveries": ["none"], "recovery": None}, "s")
+    timed = [cell.method for cell in cells("s", study) if measurements(study, cell)]
+    assert timed == ["dense", "entropy", "entropy"]
+    measures["latency"]["methods"] = ["entrpy"]
+    with pytest.raises(
+        HfpruneError, match=r"measures.latency.methods: unknown 'entrpy'; did you mean 'entropy'"
+    ):
+        validate(Study, demo() | {"measures": measures}, "s")
+
+
 def test_a_methods_own_corpus_is_fetched_and_nothing_is_measured_on_it() -> None:
     catalogue = load(Catalogue, ROOT / "config/assets.yaml")
     methods = {"entropy": None, "entropy_code": {"criterion": "entropy", "corpus": "code-sample"}}

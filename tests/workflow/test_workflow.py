@@ -153,7 +153,7 @@ def test_added_method_runs_its_cells_only(project: Path) -> None:
     before = contents(project, f"{CELLS}/**/*.json")
     change(project / "config/studies/smoke.yaml", methods=STUDY["methods"] | {"magnitude": None})
     done = jobs(snakemake(project))
-    rules = ("score", "plan", "evaluate", "fidelity", "perplexity", "latency")
+    rules = ("score", "plan", "evaluate", "fidelity", "perplexity")
     assert {rule: done[rule] for rule in rules} == dict.fromkeys(rules, 3)
     after = contents(project, f"{CELLS}/**/*.json")
     assert {path: after[path] for path in before} == before
@@ -205,7 +205,7 @@ def test_tables_and_figures_come_out_byte_for_byte(project: Path) -> None:
     [
         ({"ratois": [0.2]}, "config/studies/smoke.yaml: unknown key 'ratois'; did you mean 'ratios'?"),
         (
-            {"methods": {"entropi": None}, "recoveries": ["none"], "recovery": None},
+            {"methods": {"entropi": None}, "recoveries": ["none"], "recovery": None, "measures": {}},
             "methods.entropi: unknown criterion 'entropi'; did you mean 'entropy'?",
         ),
         ({"models": ["lama"]}, "unknown models 'lama'; did you mean 'llama'?"),
