@@ -158,7 +158,8 @@ def test_latency_is_timed_of_the_named_methods_and_the_dense_model() -> None:
 def test_a_methods_own_corpus_is_fetched_and_nothing_is_measured_on_it() -> None:
     catalogue = load(Catalogue, ROOT / "config/assets.yaml")
     methods = {"entropy": None, "entropy_code": {"criterion": "entropy", "corpus": "code-sample"}}
-    study = demo() | {"methods": methods, "recoveries": ["none"], "recovery": None}
+    measures = {"fidelity": demo()["measures"]["fidelity"]}
+    study = demo() | {"methods": methods, "measures": measures, "recoveries": ["none"], "recovery": None}
     checked = validate(Study, study, "s")
     check_references(checked, catalogue, "s")
     assert [checked.corpus_of(method) for method in methods] == ["c4-sample", "code-sample"]
