@@ -128,3 +128,9 @@ def load_blocks(path: Path) -> Tensor:
             return file.get_tensor("tokens")
     except Exception as error:
         raise HfpruneError(f"{path}: not calibration blocks; make them with `hfprune calibrate`") from error
+
+
+def blocks_provenance(path: Path) -> dict[str, Any]:
+    """Return the provenance of calibration blocks; nothing of blocks that have none."""
+    with safe_open(path, "pt") as file:
+        return json.loads((file.metadata() or {}).get("provenance", "{}"))

@@ -194,7 +194,6 @@ def _add_calibrate(commands: Any) -> None:
     parser = _command(commands, _calibrate, example)
     _model_flag(parser)
     _text_flags(parser)
-    parser.add_argument("--sampling", choices=["crop", "pack"], default="crop", help="%(default)s")
     _seed_flag(parser)
     parser.add_argument("--out", type=_safetensors, required=True)
 
@@ -205,9 +204,10 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from hfprune.provenance import Stopwatch, provenance, stable
 
     watch = Stopwatch()
-    blocks, _ = _blocks(arguments, arguments.sampling, arguments.seed, "calibration")
+    blocks, _ = _blocks(arguments, arguments.seed, "calibration")
     inputs = {"model": arguments.model, "corpus": arguments.corpus}
     settings = _settings(arguments, "sequences", "length", "sampling", "seed")
+    settings |= {"corpus": arguments.corpus.name}
     save_blocks(arguments.out, blocks, stable(provenance(watch, inputs, **settings)))
 
 
@@ -310,13 +310,17 @@ def _score_provenance(
     arguments: argparse.Namespace, name: str, criterion: "Criterion", blocks: int
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     """Return the inputs and settings that scores by one criterion come from."""
+    from hfprune.calibration import blocks_provenance
     from hfprune.criterion import source_file
 
     # Its file's hash, because git does not know a file that a user has just added.
     inputs = {"model": arguments.model, "criterion": source_file(criterion)}
-    inputs |= {"blocks": arguments.blocks} if arguments.blocks else {}
+    corpus = ""
+    if arguments.blocks:
+        inputs |= {"blocks": arguments.blocks}
+        corpus = blocks_provenance(arguments.blocks).get("settings", {}).get("corpus", "")
     settings = _settings(arguments, "batch_tokens", "seed", "dtype", "parts", "until_agreement")
-    settings |= {"criterion": name}
+    settings |= {"criterion": name, "corpus": corpus}
     settings |= {"options": criterion.model_dump(), "version": criterion.version, "blocks": blocks}
     # Time and memory are those of all.
     others = [other for other in arguments.criterion if other != name]
@@ -669,9 +673,9 @@ def _measure_text(arguments: argparse.Namespace, name: str, measure: Any, *extra
     _fix_batch_tokens(arguments)
     watch = Stopwatch()
     # Seed 0 whatever the study's: every cell is measured on the same blocks.
-    values, items = measure(*_blocks(arguments, "pack", 0, "measurement"))
+    values, items = measure(*_blocks(arguments, 0, "measurement"))
     inputs = {"model": arguments.model, "corpus": arguments.corpus} | _change_inputs(arguments)
-    settings = _settings(arguments, "sequences", "length", "batch_tokens", "dtype", *extra)
+    settings = _settings(arguments, "sequences", "length", "sampling", "batch_tokens", "dtype", *extra)
     made = provenance(watch, inputs, **settings)
     write_result(arguments.out, _cell(arguments), name, arguments.corpus.name, values, made, items)
 
@@ -732,9 +736,9 @@ def _ablate(arguments: argparse.Namespace) -> None:
 
     _fix_batch_tokens(arguments)
     # Seed 0 whatever the study's, here and below, as for every measurement.
-    blocks, _ = _blocks(arguments, "pack", 0, "measurement")
+    blocks, _ = _blocks(arguments, 0, "measurement")
     inputs = {"model": arguments.model, "corpus": arguments.corpus}
-    settings = _settings(arguments, "sequences", "length", "neurons_per_layer", "batch_tokens")
+    settings = _settings(arguments, "sequences", "length", "sampling", "neurons_per_layer", "batch_tokens")
     # In float32 whatever the model was saved in, since bfloat16 does not resolve one neuron.
     settings |= {"dtype": "float32"}
     model = load_model(arguments.model, settings["dtype"])
@@ -980,6 +984,12 @@ def _text_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="fetched corpus folder")
     parser.add_argument("--sequences", type=_positive, required=True, help="number of blocks")
     parser.add_argument("--length", type=_positive, required=True, help="tokens per block")
+    parser.add_argument(
+        "--sampling",
+        choices=["crop", "pack"],
+        default="crop",
+        help="a crop of each long enough document, or documents end to end (%(default)s)",
+    )
 
 
 def _batch_flag(parser: argparse.ArgumentParser) -> None:
@@ -1114,9 +1124,7 @@ def _load(arguments: argparse.Namespace) -> "PreTrainedModel":
     return model
 
 
-def _blocks(
-    arguments: argparse.Namespace, sampling: str, seed: int, place: str
-) -> tuple["Tensor", list[int]]:
+def _blocks(arguments: argparse.Namespace, seed: int, place: str) -> tuple["Tensor", list[int]]:
     """Draw blocks from the corpus that the arguments name; see `sample_blocks`."""
     from hfprune.assets import read_corpus
     from hfprune.calibration import sample_blocks
@@ -1127,7 +1135,7 @@ def _blocks(
         load_tokenizer(arguments.model),
         sequences=arguments.sequences,
         length=arguments.length,
-        sampling=sampling,
+        sampling=arguments.sampling,
         seed=seed,
         corpus=arguments.corpus.name,
         place=place,

@@ -152,17 +152,21 @@ class Catalogue(Strict):
     instructions: dict[Name, InstructionsAsset] = {}
 
 
+Sampling = Literal["crop", "pack"]
+SAMPLING: Any = Field(
+    default="crop",
+    description="crop: one random crop of each long enough document, as the official code; "
+    "pack: shuffled documents end to end",
+)
+
+
 class Calibration(Strict):
     """How calibration blocks are drawn from a corpus."""
 
     corpus: Name
     sequences: PositiveInt
     length: PositiveInt = Field(description="tokens per sequence")
-    sampling: Literal["crop", "pack"] = Field(
-        default="crop",
-        description="crop: one random crop of each long enough document, as the official code; "
-        "pack: shuffled documents end to end",
-    )
+    sampling: Sampling = SAMPLING
     until_agreement: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None,
         description="stop scoring once disjoint halves of the calibration agree on this share of kept neurons",
@@ -184,8 +188,9 @@ class TextMeasure(Strict):
     """Blocks of a corpus on which a measure is taken."""
 
     corpus: Name
-    sequences: PositiveInt
+    sequences: PositiveInt = Field(description="at most; fewer where the corpus is smaller")
     length: PositiveInt = Field(description="tokens per sequence")
+    sampling: Sampling = SAMPLING
 
 
 class Fidelity(TextMeasure):

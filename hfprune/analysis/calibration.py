@@ -6,6 +6,7 @@ from hfprune.analysis.averages import over_seeds
 from hfprune.analysis.style import metric_label
 from hfprune.analysis.typeset import Table
 
+SCORED = ["criterion", "parts", "corpus"]  # what was scored, and on what
 OUTCOMES = {"js_distance": "{:.3f} ± {:.3f}", "perplexity": "{:,.1f} ± {:,.1f}"}
 
 
@@ -17,29 +18,31 @@ def by_sequences(results: pd.DataFrame, marks: pd.DataFrame) -> pd.DataFrame:
         marks: the `calibration.csv` of `hfprune.analysis.collect.collect`.
 
     Returns:
-        `model, criterion, ratio, sequences, method, agreement` (all but the first four means over seeds), and
-        for each of `OUTCOMES` its value and, as `<metric>_stderr`, the standard error. Methods belong to one
-        `criterion` if they differ in nothing but their number of sequences.
+        `model, criterion, parts, corpus, ratio, sequences, method, agreement` (means over seeds), and for each of
+        `OUTCOMES` its value and, as `<metric>_stderr`, the standard error. Methods that differ only in how many
+        sequences they read share the first four.
     """
-    ends = marks.sort_values("sequences").groupby(["model", "method", "criterion", "seed"]).last()
-    ends = ends.groupby(["model", "method", "criterion"])[["sequences", "agreement"]].mean().reset_index()
+    of = ["model", "method", *SCORED]
+    ends = marks.sort_values("sequences").groupby([*of, "seed"]).last()
+    ends = ends.groupby(of)[["sequences", "agreement"]].mean().reset_index()
     found = over_seeds(results[results["metric"].isin(OUTCOMES) & (results["recovery"] == "none")])
     index = ["model", "method", "ratio"]
-    wide = found.pivot_table(["value", "stderr"], index, "metric", dropna=False)
+    wide = found.pivot_table(["value", "stderr"], index, "metric", dropna=False).dropna(how="all")
     wide.columns = [f"{metric}_stderr" if kind == "stderr" else metric for kind, metric in wide.columns]
     columns = [name for metric in OUTCOMES for name in (metric, f"{metric}_stderr")]
     rows = ends.merge(wide.reindex(columns=columns).reset_index(), on=["model", "method"])
-    keys = ["model", "criterion", "ratio", "sequences"]
+    keys = ["model", *SCORED, "ratio", "sequences"]
     return rows.sort_values(keys, ignore_index=True)[[*keys, "method", "agreement", *columns]]
 
 
 def calibration_table(results: pd.DataFrame, marks: pd.DataFrame) -> Table:
     """Make the table of `by_sequences`."""
     numbers = by_sequences(results, marks)
+    shown_parts = [name for name in SCORED if name == "criterion" or numbers[name].nunique() > 1]
     shown = pd.DataFrame(
         {
             "Model": numbers["model"],
-            "Criterion": numbers["criterion"],
+            **{name.capitalize(): numbers[name] for name in shown_parts},
             "Ratio": [f"{100 * ratio:.3g}%" for ratio in numbers["ratio"]],
             "Sequences": [f"{sequences:,.0f}" for sequences in numbers["sequences"]],
             "Agreement": [f"{agreement:.3f}" for agreement in numbers["agreement"]],
@@ -48,7 +51,7 @@ def calibration_table(results: pd.DataFrame, marks: pd.DataFrame) -> Table:
     for metric, text in OUTCOMES.items():
         pairs = zip(numbers[metric], numbers[f"{metric}_stderr"], strict=True)
         shown[metric_label(metric)] = [_text(text, *pair) for pair in pairs]
-    groups = numbers.groupby(["model", "criterion", "ratio"], sort=False).ngroup()
+    groups = numbers.groupby(["model", *SCORED, "ratio"], sort=False).ngroup()
     return Table(
         "What more calibration buys: by number of sequences that a criterion read.",
         numbers,

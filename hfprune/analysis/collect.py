@@ -253,23 +253,29 @@ def _neurons(scored: Scores) -> pd.DataFrame:
 
 
 def _marks(paths: Iterable[Path]) -> pd.DataFrame:
-    """Return one row per mark of every scoring, from the costs among result files."""
+    """Return one row per mark of every scoring, from the costs among result files.
+
+    `criterion` names the criterion with those of its options that the scorings differ in.
+    """
+    found = [result for result in map(read_result, sorted(paths)) if result["measure"] == "cost"]
+    scorings = [result for result in found if "sweep" in result["provenance"].get("curves", {})]
+    options = [result["provenance"]["settings"].get("options", {}) for result in scorings]
+    values: dict[str, set] = {}
+    for key, value in ((key, value) for own in options for key, value in own.items()):
+        values.setdefault(key, set()).add(str(value))
     rows = []
-    for path in sorted(paths):
-        result = read_result(path)
+    for result, own in zip(scorings, options, strict=True):
         made = result["provenance"]
-        if result["measure"] != "cost" or "sweep" not in made.get("curves", {}):
-            continue
         settings = made["settings"]
-        options = "".join(f", {key} {value}" for key, value in sorted(settings.get("options", {}).items()))
-        cell = {key: result["cell"][key] for key in ("model", "method", "seed")}
+        differing = (f"{key} {own[key]}" for key in sorted(own) if len(values[key]) > 1)
+        of = {key: result["cell"][key] for key in ("model", "method", "seed")}
+        of |= {"criterion": ", ".join([settings["criterion"], *differing])}
+        of |= {key: settings.get(key) or "unknown" for key in ("parts", "corpus")}
         for mark in made["curves"]["sweep"]:
-            found = {key: mark["criteria"][0][key] for key in ("agreement", "successive")}
-            criterion = settings["criterion"] + options
-            rows.append({**cell, "criterion": criterion, "sequences": mark["sequences"], **found})
-    return pd.DataFrame(
-        rows, columns=["model", "method", "seed", "criterion", "sequences", "agreement", "successive"]
-    )
+            agreed = {key: mark["criteria"][0][key] for key in ("agreement", "successive")}
+            rows.append({**of, "sequences": mark["sequences"], **agreed})
+    columns = ["model", "method", "seed", "criterion", "parts", "corpus"]
+    return pd.DataFrame(rows, columns=[*columns, "sequences", "agreement", "successive"])
 
 
 def _provenance(paths: Iterable[Path]) -> dict[str, Any]:

@@ -284,7 +284,7 @@ def comparison_table(rows: pd.DataFrame) -> Table:
             "Near the cut": [_number(value, "{:.0%}") for value in rows["near_cut"]],
             "Ablation corr.": [_number(value, "{:.2f}") for value in rows["ablation_correlation"]],
             "Δ JS distance": _intervals(rows, "js_distance", "{:+.3f}", better=-1, than=0),
-            "Perplexity ratio": _intervals(rows, "perplexity_ratio", "{:.2f}", better=-1, than=1),
+            "Perplexity ratio": _intervals(rows, "perplexity_ratio", "{:,.2f}", better=-1, than=1),
             "Δ accuracy (points)": _intervals(rows, "points", "{:+.1f}", better=1, than=0),
         }
     )

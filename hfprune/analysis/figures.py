@@ -27,7 +27,7 @@ from hfprune.analysis.averages import (
     spread,
     with_averages,
 )
-from hfprune.analysis.calibration import OUTCOMES, by_sequences
+from hfprune.analysis.calibration import OUTCOMES, SCORED, by_sequences
 from hfprune.analysis.collect import (
     ABLATION,
     CALIBRATION,
@@ -318,7 +318,7 @@ def agreement(data: Collected) -> Figure:
     order += [ABLATION] * (ABLATION in present)
     ratio = _focus(data.overlap)
     size = FULL_WIDTH / 2
-    titles = ["Rank correlation of scores", f"Jaccard index of kept neurons, {100 * ratio:.3g}% removed"]
+    titles = ["Rank correlation of scores", f"Jaccard index of kept neurons at {100 * ratio:.3g}%"]
     figure, axes = _grid(models, titles, FULL_WIDTH, size)
     for row, model in zip(axes, models, strict=True):
         ranks = data.ranks[data.ranks["model"] == model]
@@ -513,13 +513,14 @@ def calibration(data: Collected) -> Figure:
     drawn: list[str] = []
     for row, model in zip(axes, models, strict=True):
         marks = data.marks[data.marks["model"] == model]
-        longest = marks.sort_values("sequences").groupby("criterion", sort=False)["method"].last()
+        by_length = marks.sort_values("sequences")
+        longest = by_length.groupby(SCORED, sort=False)["method"].last()
         for method in longest:
             curve = marks[marks["method"] == method].groupby("sequences")["agreement"].mean()
             row[0].plot(curve.index, curve, color=data.looks[method].colour, **_EDGE, marker=".")
         shown = rows[(rows["model"] == model) & (rows["ratio"] == rows["ratio"].min())]
-        for criterion, line in shown.groupby("criterion"):
-            look = data.looks[longest[criterion]]
+        for scored, line in shown.groupby(SCORED):
+            look = data.looks[longest[scored]]
             for ax, metric in zip(row[1:], OUTCOMES, strict=True):
                 half = 1.96 * line[f"{metric}_stderr"]
                 _points(ax, look, line["sequences"], line[metric], yerr=half)
@@ -620,23 +621,31 @@ def comparison(data: Collected) -> Figure:
 def _effects(
     ax: Axes, rows: pd.DataFrame, column: str, looks: dict[str, Look], than: float | None, better: int
 ) -> None:
-    """Draw a column of the comparison, a line each, with its interval where it has one."""
-    for y, row in rows.iterrows():
-        bar = None
-        if than is not None and pd.notna(row[f"{column}_low"]):
-            bar = [[row[column] - row[f"{column}_low"]], [row[f"{column}_high"] - row[column]]]
-        _points(ax, looks[row["method"]], row[column], y, xerr=bar)
-    if than is None:
-        ax.set_xlim(min(0, rows[column].min()), 1)
-    else:
-        if column.endswith("ratio") and rows[column].max() > 3:
-            ax.set_xscale("log")
-        low, high = ax.get_xlim()
-        ax.axvspan(*((low, than) if better < 0 else (than, high)), color="#EAF2F8", zorder=0, linewidth=0)
-        ax.axvline(than, color=GREY, linewidth=0.8, zorder=1)
-        ax.set_xlim(low, high)
+    """Draw a column of the comparison, a line each, with its interval where it has one.
+
+    What lies far off the rest stands at the edge as a number, so that the rest can be told apart.
+    """
     ax.tick_params(axis="y", length=0)
     ax.grid(False)
+    if than is None:
+        for y, row in rows.iterrows():
+            _points(ax, looks[row["method"]], row[column], y)
+        ax.set_xlim(min(0, rows[column].min()), 1)
+        return
+    distance = (rows[column] - than).abs()
+    far = distance > 6 * distance.median()
+    for y, row in rows[~far].iterrows():
+        bar = [[row[column] - row[f"{column}_low"]], [row[f"{column}_high"] - row[column]]]
+        _points(ax, looks[row["method"]], row[column], y, xerr=None if np.isnan(bar).any() else bar)
+    low, high = ax.get_xlim()
+    low, high = min(low, than), max(high, than)
+    for y, value in rows.loc[far, column].items():
+        right = value > than
+        text = f"{value:,.3g} →" if right else f"← {value:,.3g}"
+        ax.text(high if right else low, y, text, ha="right" if right else "left", va="center", fontsize=6)
+    ax.axvspan(*((low, than) if better < 0 else (than, high)), color="#EAF2F8", zorder=0, linewidth=0)
+    ax.axvline(than, color=GREY, linewidth=0.8, zorder=1)
+    ax.set_xlim(low, high)
 
 
 def _forest(ax: Axes, rows: pd.DataFrame) -> None:
@@ -742,7 +751,8 @@ def _xlabel(axes: np.ndarray, label: str) -> None:
 def _facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Split into rows of facets: one per model, and per recovery where there are several."""
     by = ["model", "recovery"] if values["recovery"].nunique() > 1 else ["model"]
-    return {", ".join(key): facet for key, facet in values.groupby(by)}
+    order = values.sort_values(by, key=lambda part: part.map(lambda name: (name != "none", name)))
+    return {", ".join(key): facet for key, facet in order.groupby(by, sort=False)}
 
 
 def _pruned(values: pd.DataFrame, looks: dict[str, Look]) -> list[str]:

@@ -24,6 +24,9 @@ LEFT = {
     "Verdict",
     "Note",
     "Differs in",
+    "Criterion",
+    "Parts",
+    "Corpus",
     "Reference",
 }
 

@@ -58,7 +58,7 @@ def test_every_mark_is_collected(folder: Path) -> None:
 def test_methods_that_differ_in_sequences_are_one_criterion(folder: Path) -> None:
     tables = (read_collected(folder / name) for name in ("results.parquet", "calibration.csv"))
     rows = by_sequences(*tables)
-    assert rows["criterion"].tolist() == ["entropy, aggregation sum_abs"] * 2
+    assert rows["criterion"].tolist() == ["entropy"] * 2
     expected = [["entropy_8", 8, 0.5, 0.5, 0.01, 50.0], ["entropy", 12, 0.75, 0.4, 0.01, 40.0]]
     columns = ["method", "sequences", "agreement", "js_distance", "js_distance_stderr", "perplexity"]
     assert rows[columns].to_numpy().tolist() == expected

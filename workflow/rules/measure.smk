@@ -73,7 +73,7 @@ rule fidelity:
         " recovery {wildcards.recovery}"
     shell:
         "hfprune fidelity --model {params.model} {params.plan} {params.adapter} --corpus {params.corpus}"
-        " --sequences {params.blocks.sequences} --length {params.blocks.length}"
+        " --sequences {params.blocks.sequences} --length {params.blocks.length} --sampling {params.blocks.sampling}"
         " --top-k {params.blocks.top_k} --dtype {params.dtype} --cell {params.cell}"
         " --out {output.result} > {log} 2>&1"
 
@@ -106,7 +106,7 @@ rule perplexity:
         " recovery {wildcards.recovery}"
     shell:
         "hfprune perplexity --model {params.model} {params.plan} {params.adapter} --corpus {params.corpus}"
-        " --sequences {params.blocks.sequences} --length {params.blocks.length}"
+        " --sequences {params.blocks.sequences} --length {params.blocks.length} --sampling {params.blocks.sampling}"
         " --dtype {params.dtype} --cell {params.cell} --out {output.result} > {log} 2>&1"
 
 
@@ -184,5 +184,5 @@ rule ablate:
         "ablate single neurons of {wildcards.model}"
     shell:
         "hfprune ablate --model {params.model} --corpus {params.corpus} --sequences {params.blocks.sequences}"
-        " --length {params.blocks.length} --neurons-per-layer {params.blocks.neurons_per_layer}"
+        " --length {params.blocks.length} --sampling {params.blocks.sampling} --neurons-per-layer {params.blocks.neurons_per_layer}"
         " --cell {params.cell} --out {output.result} > {log} 2>&1"
