@@ -633,7 +633,7 @@ def _effects(
         ax.set_xlim(min(0, rows[column].min()), 1)
         return
     distance = (rows[column] - than).abs()
-    far = distance > 6 * distance.median()
+    far = distance > 4 * distance.median()
     for y, row in rows[~far].iterrows():
         bar = [[row[column] - row[f"{column}_low"]], [row[f"{column}_high"] - row[column]]]
         _points(ax, looks[row["method"]], row[column], y, xerr=None if np.isnan(bar).any() else bar)
@@ -669,7 +669,7 @@ def _forest(ax: Axes, rows: pd.DataFrame) -> None:
     ax.tick_params(axis="y", length=0)
     ax.grid(False)
     ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    ax.set_title(fill(first["sentence"], 47), loc="left", fontsize=7)
+    ax.set_title(fill(first["sentence"], 42), loc="left", fontsize=7)
     ax.set_xlabel(f"Difference ({first['unit']})" if first["unit"] != "ratio" else "Ratio")
 
 
