@@ -8,7 +8,7 @@ from hfprune.errors import HfpruneError
 from hfprune.results import DENSE, Cell
 from hfprune.study import Study
 
-# Below results/<study>. Snakemake fills the wildcards in rules; `cell_path` fills them here.
+# Below results/<study>. Snakemake fills the wildcards in rules; `fill` fills them here.
 BLOCKS = "calibration/{model}/{corpus}/seed{seed}"
 BUDGET = "budgets/{model}"
 SCORES = "scores/{model}/{method}/seed{seed}"

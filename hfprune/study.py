@@ -30,7 +30,7 @@ from hfprune.errors import HfpruneError
 # Names become folder names and Snakemake wildcards, so they hold no slash, blank or leading dot.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Dtype = Literal["float32", "bfloat16", "float16"]
-Ratios = list[Annotated[float, Field(gt=0, lt=1)]]
+Ratios = list[Annotated[float, Field(ge=0.001, lt=1)]]
 # What of a layer is pruned: MLP neurons alone, as the paper does, or key-value groups too (its Table 8).
 Parts = Literal["mlp", "mlp+attention"]
 
@@ -339,7 +339,7 @@ class Study(Strict):
     models: dict[Name, StudyModel] = Field(min_length=1, description="also a plain list of names")
     methods: dict[Name, Method] = Field(min_length=1)
     ratios: Ratios = Field(min_length=1, description="fractions of all parameters removed")
-    seeds: list[int] = Field(default=[0], min_length=1)
+    seeds: list[NonNegativeInt] = Field(default=[0], min_length=1)
     recoveries: list[Literal["none", "lora"]] = Field(default=["none"], min_length=1)
     recovery: Recovery | None = Field(
         default=None, description="how lora recovers; needed where it is listed"
@@ -377,6 +377,16 @@ class Study(Strict):
                     raise ValueError(
                         f"{section}.methods: unknown {method!r}{nearest(method, [*self.methods])}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _sequences_are_there(self) -> "Study":
+        for name, method in self.methods.items():
+            if (method.sequences or 0) > self.calibration.sequences:
+                raise ValueError(
+                    f"methods.{name}.sequences: {method.sequences} of {self.calibration.sequences} "
+                    "calibration.sequences; lower it, or raise those"
+                )
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -72,15 +73,18 @@ class Tally:
         """Say how well the plan is determined so far, and remember the scores for the next mark.
 
         Returns:
-            `agreement`: mean over layers of the share of neurons that both halves, cut to `KEPT_FRACTION`,
-            keep; `layers`: the same per layer; `successive`: mean share that is kept now as at the last mark.
+            `agreement`: the share of all neurons, and key-value groups, that both halves, cut to `KEPT_FRACTION`
+            in each layer, keep; `layers`: the same per layer; `successive`: the share that is kept now as at the
+            last mark.
         """
         halves = self._finished(self.even), self._finished(self.odd)
         layers = [overlap(*pair) for pair in zip(*halves, strict=True)]
         now = self.scores()
         successive = [overlap(*pair) for pair in zip(now, self.previous, strict=True)]
         self.previous = now
-        return {"agreement": _mean(layers), "layers": layers, "successive": _mean(successive)}
+        # Not a plain mean: a layer's few key-value groups must not count as much as its thousands of neurons.
+        agreement, since = (np.average(shares, weights=[*map(len, now)]) for shares in (layers, successive))
+        return {"agreement": float(agreement), "layers": layers, "successive": float(since)}
 
     @property
     def nbytes(self) -> int:
@@ -107,10 +111,6 @@ def overlap(a: Tensor, b: Tensor) -> float:
     for scores in (a, b):
         kept[scores.argsort(descending=True, stable=True)[:count]] += 1
     return (kept == 2).sum().item() / count
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
 
 
 def marks(total: int) -> list[int]:

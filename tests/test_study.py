@@ -65,6 +65,12 @@ def test_demo_is_the_study_of_the_readme() -> None:
         ({"methods": {"entropy": {"allocation": {"floor": 0.2}}}}, "belong to the rule 'global'"),
         ({"methods": {"entropy": {"parts": "attention"}}}, "methods.entropy.parts: .*mlp"),
         ({"seeds": []}, "seeds"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"ratios": [1e-5]}, "ratios"),
+        (
+            {"methods": {"entropy_attention": {"criterion": "entropy"}, "entropy": {"sequences": 999}}},
+            "methods.entropy.sequences: 999 of",
+        ),
         ({"models": ["a", "a"]}, "models: repeats a value"),
         ({"models": {"a": {"ratio": [0.2]}}}, "models.a: unknown key 'ratio'; did you mean 'ratios'"),
         ({"models": {"a": {"ratios": [0.2, 0.2]}}}, "models.a.ratios: repeats a value"),

@@ -96,9 +96,9 @@ def spread(summary: pd.DataFrame) -> str:
 
 
 def half_width(summary: pd.DataFrame) -> pd.Series:
-    """Return half the 95 % interval of rows of `over_seeds`: normal over items, or Student's t over seeds."""
-    if spread(summary) == "stderr":
-        return 1.96 * summary["stderr"]
+    """Return half the 95 % interval of rows of `over_seeds`: Student's t over items, or over seeds."""
     from scipy.stats import t
 
+    if spread(summary) == "stderr":
+        return t.ppf(0.975, summary["n"] - 1) * summary["stderr"]
     return t.ppf(0.975, summary["seeds"] - 1) * summary["sd"] / np.sqrt(summary["seeds"])

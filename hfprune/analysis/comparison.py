@@ -46,12 +46,12 @@ EFFECTS = ("js_distance", "perplexity_ratio", "points")
 class Row(NamedTuple):
     """A method, or the reference with another seed, beside the reference on one model at one ratio.
 
-    `overlap` is the Jaccard index of the kept neurons and `rank_correlation` Spearman's of the scores. `near_cut`
-    is the share of the disputed neurons, which one of the two keeps and the other does not, that lie within a
-    tenth of the layer's width from both cuts. `ablation_correlation` is Spearman's of the method's scores with
-    what ablating a neuron does. All are means over layers and seeds. The effects, each with its 95 % interval, are
-    differences of JS distance to the dense model, ratios of perplexity, and differences of average accuracy in
-    points.
+    The reference itself comes first, with nothing but its `ablation_correlation`. `overlap` is the Jaccard index
+    of the kept neurons and `rank_correlation` Spearman's of the scores. `near_cut` is the share of the disputed
+    neurons, which one of the two keeps and the other does not, that lie within a tenth of the layer's width from
+    both cuts. `ablation_correlation` is Spearman's of the method's scores with what ablating a neuron does. All
+    are means over layers and seeds. The effects, each with its 95 % interval, are differences of JS distance to the
+    dense model, ratios of perplexity, and differences of average accuracy in points.
     """
 
     model: str
@@ -161,14 +161,17 @@ def _compare_at(
     ]
     of = {method: [cell for cell in cells if cell.method == method] for method in study.methods}
     for method in study.methods:
+        if not of[method]:  # every cell is recovered
+            continue
         reference = reference_of(study, method)
         if reference != method:
             differs = differing(study, method, reference)
             yield _row(evidence, neurons, method, None, differs, of[method], of[reference])
-        else:
-            first, *others = of[method]
-            for cell in others:  # the reference calibrated on another draw
-                yield _row(evidence, neurons, method, cell.seed, "seed", [cell], [first])
+            continue
+        yield Row(model, ratio, method, None, method, "", *[np.nan] * 3, neurons.predicted(of[method]))
+        first, *others = of[method]
+        for cell in others:  # the reference calibrated on another draw
+            yield _row(evidence, neurons, method, cell.seed, "seed", [cell], [first])
 
 
 def _row(
@@ -225,7 +228,7 @@ class _Neurons:
         self._read = cache(lambda path: read_layers(path) if path.exists() else {})
         ranks = read_collected(folder / RANKS)
         with_ablation = ranks[ranks["method_b"] == ABLATION]
-        self._predicted = with_ablation.groupby(["model", "method_a"])["spearman"].mean()
+        self._predicted = with_ablation.groupby(["model", "method_a", "seed"])["spearman"].mean()
 
     def between(self, ours: list[Cell], theirs: list[Cell]) -> tuple[float, float, float]:
         """Return overlap, rank correlation and the disputed share near the cut (see `Row`), means over seeds."""
@@ -238,7 +241,7 @@ class _Neurons:
 
     def predicted(self, ours: list[Cell]) -> float:
         """Return Spearman's correlation of the scores with what ablating a neuron does."""
-        return self._predicted.get((ours[0].model, ours[0].method), np.nan)
+        return nanmean(self._predicted.get((cell.model, cell.method, cell.seed), np.nan) for cell in ours)
 
     def _layers(self, pattern: str, *cells: Cell) -> Iterator[tuple[np.ndarray, ...]]:
         """Yield, for every layer, what the files of the cells have; nothing where one cell has none."""
@@ -298,11 +301,15 @@ def comparison_table(rows: pd.DataFrame) -> Table:
         "do not count.",
         "Overlap: Jaccard index of the kept neurons. Rank corr.: Spearman's of the scores. Near the cut: share of "
         "the neurons kept by only one of the two that lie within a tenth of the layer's width from both cuts. "
-        "Ablation corr.: Spearman's of the method's scores with the KL divergence that ablating single neurons "
-        "causes. All are means over layers.",
+        + "Ablation corr.: Spearman's of the method's scores with the KL divergence that ablating single neurons "
+        "causes. " * ("Ablation corr." in shown) + "All are means over layers.",
         "In brackets: 95 % interval of a paired bootstrap over items, documents and seeds. Bold: wholly on the "
         "better side. Each comparison stands by itself: of a hundred without any effect, five would miss it.",
     ]
+    if "Δ accuracy (points)" in shown:
+        notes.append(
+            "Accuracy: the paper's average over tasks, which counts CrowS-Pairs as an accuracy where it is."
+        )
     groups = rows.groupby(["model", "ratio"], sort=False).ngroup()
     return Table("Every method beside the reference.", rows, shown, groups, notes, rows["model"])
 

@@ -86,7 +86,7 @@ class Evidence:
         return found
 
     def numbers(self, cells: list[Cell], ratio: float | None, measure: str, metric: str) -> pd.DataFrame:
-        """Return `value` and `stderr` of a bare number, one row per seed."""
+        """Return `value`, `stderr` and `n` of a bare number, one row per seed."""
         rows = self.tidy[(self.tidy["measure"] == measure) & (self.tidy["metric"] == metric)]
         first = cells[0]
         rows = rows[(rows["model"] == first.model) & (rows["method"] == first.method)]
@@ -96,7 +96,7 @@ class Evidence:
             rows = rows[(rows["ratio"] == first.ratio) & (rows["recovery"] == first.recovery)]
         if rows.empty:
             raise NotComparableError(f"{measure}, {metric} not measured")
-        return rows.drop_duplicates("seed").set_index("seed")[["value", "stderr"]]
+        return rows.drop_duplicates("seed").set_index("seed")[["value", "stderr", "n"]].astype(float)
 
 
 def _read_items(path: Path, metric: str | None) -> pd.Series:

@@ -318,7 +318,11 @@ def agreement(data: Collected) -> Figure:
     order += [ABLATION] * (ABLATION in present)
     ratio = _focus(data.overlap)
     size = FULL_WIDTH / 2
-    titles = ["Rank correlation of scores", f"Jaccard index of kept neurons at {100 * ratio:.3g}%"]
+    chance = data.overlap.loc[data.overlap["ratio"] == ratio, "expected"].mean()
+    titles = [
+        "Rank correlation of scores",
+        f"Jaccard index of kept neurons at {100 * ratio:.3g}%; by chance {chance:.2f}",
+    ]
     figure, axes = _grid(models, titles, FULL_WIDTH, size)
     for row, model in zip(axes, models, strict=True):
         ranks = data.ranks[data.ranks["model"] == model]
@@ -590,15 +594,20 @@ def comparison(data: Collected) -> Figure:
         "points": ("Δ accuracy (points)", 0, 1),
     }
     panels = {column: panel for column, panel in panels.items() if rows[column].notna().any()}
+    if not panels:
+        return _not_measured("Comparison of methods")
     lines = max(rows.groupby("model").size())
-    reference = data.looks[rows["reference"].iloc[0]].label
-    titles = [f"Against {reference}, {100 * rows['ratio'].iloc[0]:.3g}% removed", *[""] * (len(panels) - 1)]
-    figure, axes = _grid(models, titles, FULL_WIDTH, 0.14 * lines + 0.4, sharey="row", sharex="col")
+    references = {data.looks[name].label for name in rows["reference"]}
+    against = references.pop() if len(references) == 1 else "the reference calibrated alike"
+    figure, axes = _grid([""] * len(models), [""] * len(panels), FULL_WIDTH, 0.14 * lines + 0.5, sharey="row")
     for row, model in zip(axes, models, strict=True):
         shown = rows[rows["model"] == model].reset_index(drop=True)
         for ax, (column, (label, than, better)) in zip(row, panels.items(), strict=True):
             _effects(ax, shown, column, data.looks, than, better)
             ax.set_xlabel(label)
+        # Not at the right, as in other figures: there stands what differs.
+        of = f"{model}: " if len(models) > 1 else ""
+        row[0].set_title(f"{of}against {against}, {100 * shown['ratio'][0]:.3g}% removed", loc="left")
         names = [
             data.looks[line.method].label + ("" if pd.isna(line.seed) else f", seed {line.seed:.0f}")
             for line in shown.itertuples()

@@ -36,8 +36,9 @@ REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_RUN = VERDICTS = (
 )
 PAPERS_MODEL, OTHER_MODEL = "paper's model", "other model"
 
-# Bare numbers that another run would repeat, so that one run is exact. Times are not among them.
-REPEATABLE = ("parameters", "parameter_ratio", "flops", "peak_memory_bytes")
+# Bare numbers that another run would repeat, so that one run is exact. Times are not among them, nor is memory,
+# which on a CPU is what the system saw of the process.
+REPEATABLE = ("parameters", "parameter_ratio", "flops")
 
 
 class Row(NamedTuple):
@@ -229,7 +230,7 @@ def _compare_numbers(
             return one  # the other side's number is a ratio to this one already
         return evidence.numbers(cells, at, claim.measure, claim.measured_as or metric)
 
-    one = pd.DataFrame({"value": [1.0], "stderr": [0.0]})
+    one = pd.DataFrame({"value": [1.0], "stderr": [0.0], "n": [1]})
     left, right = (evidence.of_side(side, model, at, read) for side in (claim.left, claim.right))
     pair = left.data, right.data
     if claim.measured_as is not None:

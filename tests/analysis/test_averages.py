@@ -106,7 +106,7 @@ def test_one_seed_keeps_the_error_over_items(study: Study) -> None:
     assert rows[["value", "stderr", "seeds", "n"]].to_numpy().tolist() == [[20.0, 0.5, 1, 24]]
     assert rows["sd"].isna().all()
     assert spread(rows) == "stderr"
-    assert half_width(rows).tolist() == pytest.approx([0.98])
+    assert half_width(rows).tolist() == pytest.approx([2.0687 * 0.5], rel=1e-4), "Student's t of 23"
 
 
 def test_several_seeds_give_mean_and_deviation(study: Study) -> None:

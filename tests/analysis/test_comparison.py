@@ -17,6 +17,7 @@ from hfprune.results import Cell, Value, write_result
 from hfprune.study import Study as Config
 
 BASE = {"criterion": "entropy"}
+ABLATED = [3, 5, 8, 13, 21, 34, 40, 55]
 
 
 def config(methods: dict, **changes) -> Config:
@@ -70,7 +71,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, P
     rng = np.random.default_rng(0)
     for j, method in enumerate(study.methods):
         for seed in study.seeds:
-            study._neurons(method, 0, 0.5 * j, model="tiny-llama", seed=seed)
+            study._neurons(method, 0, 0.2 + 0.5 * j, model="tiny-llama", seed=seed)
             for place, metric, values in (
                 ("fidelity", "js_distance", 0.4 + 0.1 * j + 0.01 * rng.normal(size=8)),
                 ("perplexity", "nll", 4.0 + np.log(2) * j + 0.05 * seed + np.zeros(8)),
@@ -78,7 +79,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, P
             ):
                 study.outcomes(method, 0.2, place, values, metric=metric, seed=seed)
     first = load_file(study.scores[0])["mlp.1"]
-    items = pd.DataFrame({"layer": 1, "neuron": [3, 5, 8, 13], "damage": first[[3, 5, 8, 13]] ** 3})
+    items = pd.DataFrame({"layer": 1, "neuron": ABLATED, "damage": first[ABLATED] ** 3})
     cell = Cell("test", "tiny-llama", "dense", 0.0, 0, "none")
     ablation = study.folder / "cells/ablation.json"
     write_result(ablation, cell, "ablation", "c4", [Value("damage", 1.0)], {}, items)
@@ -91,17 +92,18 @@ def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) ->
     _, settings, folder = measured
     rows = compare(settings, "test", folder)
     assert rows[["method", "differs"]].to_numpy().tolist() == [
+        ["entropy", ""],
         ["magnitude", "criterion"],
         ["entropy", "seed"],
     ]
-    row = rows.iloc[0]
+    row = rows.iloc[1]
     assert row["perplexity_ratio"] == pytest.approx(2)
     assert row["perplexity_ratio_low"] == pytest.approx(2), "the same on every item and seed"
     assert row["js_distance"] == pytest.approx(0.1, abs=0.01)
     assert 0.08 < row["js_distance_low"] < row["js_distance"] < row["js_distance_high"] < 0.12
     assert row["points"] == pytest.approx(-12.5)
     assert row["points_low"] < row["points"] <= row["points_high"] <= 0
-    other_seed = rows.iloc[1]
+    other_seed = rows.iloc[2]
     assert other_seed["seed"] == 1
     assert other_seed["perplexity_ratio"] == pytest.approx(np.exp(0.05))
 
@@ -120,7 +122,7 @@ def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[
     def ranks(a: dict, b: dict) -> float:
         return np.mean([spearmanr(a[name], b[name]).statistic for name in a])
 
-    row, other_seed = (line for _, line in compare(settings, "test", folder).iterrows())
+    _, row, other_seed = (line for _, line in compare(settings, "test", folder).iterrows())
     kept = [(load("plans", "magnitude", k), load("plans", "entropy", k)) for k in study.seeds]
     scored = [(load("scores", "magnitude", k), load("scores", "entropy", k)) for k in study.seeds]
     assert row["overlap"] == pytest.approx(np.mean([overlap(*pair) for pair in kept]))
@@ -142,7 +144,7 @@ def test_disputed_neurons_are_near_the_cut_or_not(tmp_path: Path) -> None:
             folder.mkdir(parents=True)
             save_file({"mlp.0": tensor}, folder / "seed0.safetensors")
     study.collect()
-    (row,) = compare(study.config(), "test", tmp_path).itertuples()
+    _, row = compare(study.config(), "test", tmp_path).itertuples()
     assert (row.overlap, row.near_cut) == (pytest.approx(8 / 12), 0.5)
 
 
@@ -150,13 +152,16 @@ def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[S
     _, settings, folder = measured
     table = read_collected(folder / "rank_correlation.csv")
     ablated = table[table["method_b"] == "ablation"].set_index(["method_a", "seed"])
-    assert {*ablated["layer"]} == {1} and {*ablated["neurons"]} == {4}
+    assert {*ablated["layer"]} == {1} and {*ablated["neurons"]} == {len(ABLATED)}
     assert ablated.loc[("entropy", 0), "spearman"] == pytest.approx(1), "damage rises with this score"
-    scores = load_file(folder / "scores/tiny-llama/magnitude/seed0.safetensors")["mlp.1"][[3, 5, 8, 13]]
+    scores = load_file(folder / "scores/tiny-llama/magnitude/seed0.safetensors")["mlp.1"][ABLATED]
     damage = pd.read_parquet(folder / "cells/ablation.parquet")["damage"]
     assert ablated.loc[("magnitude", 0), "spearman"] == pytest.approx(spearmanr(scores, damage).statistic)
-    row = compare(settings, "test", folder).iloc[0]
+    reference, row, other_seed = (line for _, line in compare(settings, "test", folder).iterrows())
     assert row["ablation_correlation"] == pytest.approx(ablated.loc["magnitude", "spearman"].mean())
+    assert reference["ablation_correlation"] == pytest.approx(ablated.loc["entropy", "spearman"].mean())
+    assert other_seed["ablation_correlation"] == pytest.approx(ablated.loc[("entropy", 1), "spearman"])
+    assert ablated.loc[("entropy", 1), "spearman"] < 0.99, "else the seeds could be mixed up"
 
 
 def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_path: Path) -> None:
@@ -176,10 +181,12 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     data = Collected.read(tmp_path, PAPER)
     ranks, overlaps = agreement(data).axes
     assert [label.get_text() for label in ranks.get_yticklabels()] == ["Magnitude", "Ablation"]
-    assert [text.get_text() for text in overlaps.texts] == [f"{rows['overlap'][0]:.2f}".replace("0.", ".")]
+    assert [text.get_text() for text in overlaps.texts] == [f"{rows['overlap'][1]:.2f}".replace("0.", ".")]
     panels = {ax.get_xlabel(): ax for ax in comparison(data).axes}
     drawn = panels["Perplexity ratio"].lines
-    assert [line.get_xdata()[0] for line in drawn[:2]] == pytest.approx(rows["perplexity_ratio"].tolist())
+    assert [line.get_xdata()[0] for line in drawn[:3]] == pytest.approx(
+        rows["perplexity_ratio"].tolist(), nan_ok=True
+    )
 
 
 def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
@@ -188,16 +195,25 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
         study._neurons(method, 0, 0.5, model="tiny-llama", seed=0)
     study.collect()
     rows = write_comparison(study.config(), "test", tmp_path, tmp_path)
-    assert rows[["method", "reference"]].to_numpy().tolist() == [["random", "magnitude"]]
+    assert rows[["method", "reference"]].to_numpy().tolist() == [
+        ["magnitude", "magnitude"],
+        ["random", "magnitude"],
+    ]
     assert rows[["js_distance", "perplexity_ratio", "points", "ablation_correlation"]].isna().all(axis=None)
     assert len(comparison(Collected.read(tmp_path, PAPER)).axes) == 1, "only the overlap"
+
+
+def test_a_study_without_unrecovered_cells_compares_nothing(measured: tuple[Study, Config, Path]) -> None:
+    _, settings, folder = measured
+    only = settings.model_copy(update={"recoveries": ["lora"]})
+    assert write_comparison(only, "test", folder, folder / "lora").empty
 
 
 def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy"], ratios=[0.2])
     study._neurons("entropy", 0, 0.5, model="tiny-llama", seed=0)
     study.collect()
-    assert write_comparison(study.config(), "test", tmp_path, tmp_path).empty
+    assert write_comparison(study.config(), "test", tmp_path, tmp_path)["method"].tolist() == ["entropy"]
     data = Collected.read(tmp_path, PAPER)
     for figure in (agreement(data), comparison(data)):
         assert "not measured" in figure.axes[0].texts[0].get_text()

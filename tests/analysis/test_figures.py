@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from analysis.synthetic import PAPER, Study
 from matplotlib import style
+from scipy.stats import t
 
 from hfprune.analysis.audit import read_tables
 from hfprune.analysis.averages import with_averages
@@ -83,7 +84,8 @@ def test_accuracy_shows_the_averages_in_percent(collected: Path) -> None:
     levels = [line.get_ydata()[0] for line in ax.get_lines() if line.get_linestyle() == "--"]
     assert levels == pytest.approx([100 * averages.loc[(DENSE, 0.0), "value"]])
     bars = ax.collections[0].get_segments()
-    half = 196 * averages.loc[("entropy", 0.2), "stderr"]
+    first = averages.loc[("entropy", 0.2)]
+    half = 100 * t.ppf(0.975, first["n"] - 1) * first["stderr"]
     assert bars[0][1][1] - bars[0][0][1] == pytest.approx(2 * half)
 
 

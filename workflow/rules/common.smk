@@ -54,6 +54,8 @@ def load_study():
         else:
             chosen = method.criterion or name
             criteria[name] = make_criterion(chosen, method.options, where, method.parts)
+            if criteria[name].needs == "weights" and (method.corpus or method.sequences):
+                raise HfpruneError(f"{where}: {chosen} reads weights only; remove corpus and sequences")
     return path, why, study, catalogue, criteria
 
 
