@@ -50,8 +50,8 @@ class Row(NamedTuple):
     of the kept neurons and `rank_correlation` Spearman's of the scores. `near_cut` is the share of the disputed
     neurons, which one of the two keeps and the other does not, that lie within a tenth of the layer's width from
     both cuts. `ablation_correlation` is Spearman's of the method's scores with what ablating a neuron does. All
-    are means over layers and seeds. The effects, each with its 95 % interval, are differences of JS distance to the
-    dense model, ratios of perplexity, and differences of average accuracy in points.
+    are means over layers and seeds. The effects, each with its 95 % interval, are differences of JS distance to
+    the dense model, ratios of perplexity, and differences of average accuracy in points.
     """
 
     model: str
