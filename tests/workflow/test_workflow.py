@@ -209,7 +209,12 @@ def test_tables_and_figures_come_out_byte_for_byte(project: Path) -> None:
             "methods.entropi: unknown criterion 'entropi'; did you mean 'entropy'?",
         ),
         (
-            {"methods": {"random": {"sequences": 2}}, "recoveries": ["none"], "recovery": None, "measures": {}},
+            {
+                "methods": {"random": {"sequences": 2}},
+                "recoveries": ["none"],
+                "recovery": None,
+                "measures": {},
+            },
             "methods.random: random reads weights only; remove corpus and sequences",
         ),
         ({"models": ["lama"]}, "unknown models 'lama'; did you mean 'llama'?"),
