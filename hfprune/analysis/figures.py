@@ -319,10 +319,8 @@ def agreement(data: Collected) -> Figure:
     ratio = _focus(data.overlap)
     size = FULL_WIDTH / 2
     chance = data.overlap.loc[data.overlap["ratio"] == ratio, "expected"].mean()
-    titles = [
-        "Rank correlation of scores",
-        f"Jaccard index of kept neurons at {100 * ratio:.3g}%; by chance {chance:.2f}",
-    ]
+    kept_at = f"Kept neurons, Jaccard, {100 * ratio:.3g}% (chance {chance:.2f})"
+    titles = ["Rank correlation of scores", kept_at]
     figure, axes = _grid(models, titles, FULL_WIDTH, size)
     for row, model in zip(axes, models, strict=True):
         ranks = data.ranks[data.ranks["model"] == model]
@@ -614,7 +612,7 @@ def comparison(data: Collected) -> Figure:
         ]
         row[0].set(yticks=range(len(shown)), yticklabels=names, ylim=(len(shown) - 0.5, -0.5))
         # On the right, where they have room: what differs, once for all lines that differ in it.
-        first = ~shown["differs"].duplicated()
+        first = shown["differs"].notna() & ~shown["differs"].duplicated()
         for y, text in shown.loc[first, "differs"].items():
             row[-1].annotate(text, (1.03, y), xycoords=("axes fraction", "data"), va="center", fontsize=6)
             for ax in row:
