@@ -233,7 +233,7 @@ def _add_score(commands: Any) -> None:
     parser.add_argument(
         "--until-agreement",
         type=float,
-        help="stop once halves of the calibration agree on this share of neurons",
+        help="stop once halves of the calibration agree on this share of kept neurons",
     )
     _batch_flag(parser)
     _seed_flag(parser)

@@ -73,9 +73,9 @@ class Tally:
         """Say how well the plan is determined so far, and remember the scores for the next mark.
 
         Returns:
-            `agreement`: the share of all neurons, and key-value groups, that both halves, cut to `KEPT_FRACTION`
-            in each layer, keep; `layers`: the same per layer; `successive`: the share that is kept now as at the
-            last mark.
+            `agreement`: of the neurons, and key-value groups, that one half keeps, each layer cut to
+            `KEPT_FRACTION`, the share that the other keeps too; `layers`: the same per layer; `successive`: the
+            share kept at the last mark too.
         """
         halves = self._finished(self.even), self._finished(self.odd)
         layers = [overlap(*pair) for pair in zip(*halves, strict=True)]

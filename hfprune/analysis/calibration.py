@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from hfprune.analysis.averages import over_seeds
+from hfprune.analysis.averages import half_width, over_seeds
 from hfprune.analysis.style import metric_label
 from hfprune.analysis.typeset import Table
 
-SCORED = ["criterion", "parts", "corpus"]  # what was scored, and on what
+SCORED = ["criterion", "parts", "corpus", "allocation"]  # what was scored, on what, and shared out how
 OUTCOMES = {"js_distance": "{:.3f} ± {:.3f}", "perplexity": "{:,.1f} ± {:,.1f}"}
 
 
@@ -18,18 +18,20 @@ def by_sequences(results: pd.DataFrame, marks: pd.DataFrame) -> pd.DataFrame:
         marks: the `calibration.csv` of `hfprune.analysis.collect.collect`.
 
     Returns:
-        `model, criterion, parts, corpus, ratio, sequences, method, agreement` (means over seeds), and for each of
-        `OUTCOMES` its value and, as `<metric>_stderr`, the standard error. Methods that differ only in how many
-        sequences they read share the first four.
+        `model, criterion, parts, corpus, allocation, ratio, sequences, method, agreement` (means over seeds), and
+        for each of `OUTCOMES` its value, the standard error as `<metric>_stderr`, and half the 95 % interval as
+        `<metric>_half`. Methods that differ only in how many sequences they read share the first five.
     """
     of = ["model", "method", *SCORED]
     ends = marks.sort_values("sequences").groupby([*of, "seed"]).last()
     ends = ends.groupby(of)[["sequences", "agreement"]].mean().reset_index()
     found = over_seeds(results[results["metric"].isin(OUTCOMES) & (results["recovery"] == "none")])
+    found["half"] = half_width(found)
     index = ["model", "method", "ratio"]
-    wide = found.pivot_table(["value", "stderr"], index, "metric", dropna=False).dropna(how="all")
-    wide.columns = [f"{metric}_stderr" if kind == "stderr" else metric for kind, metric in wide.columns]
-    columns = [name for metric in OUTCOMES for name in (metric, f"{metric}_stderr")]
+    kinds = {"value": "", "stderr": "_stderr", "half": "_half"}
+    wide = found.pivot_table([*kinds], index, "metric", dropna=False).dropna(how="all")
+    wide.columns = [metric + kinds[kind] for kind, metric in wide.columns]
+    columns = [metric + end for metric in OUTCOMES for end in kinds.values()]
     rows = ends.merge(wide.reindex(columns=columns).reset_index(), on=["model", "method"])
     keys = ["model", *SCORED, "ratio", "sequences"]
     return rows.sort_values(keys, ignore_index=True)[[*keys, "method", "agreement", *columns]]
@@ -58,7 +60,8 @@ def calibration_table(results: pd.DataFrame, marks: pd.DataFrame) -> Table:
         shown,
         groups,
         [
-            "Agreement: share of neurons kept by both halves of what was read, cut to half the width.",
+            "Agreement: of the neurons that one half of what was read keeps, the share that the other keeps too, "
+            "both cut to half the width.",
             "±: standard error over documents.",
         ],
     )

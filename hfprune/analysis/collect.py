@@ -255,10 +255,18 @@ def _neurons(scored: Scores) -> pd.DataFrame:
 def _marks(paths: Iterable[Path]) -> pd.DataFrame:
     """Return one row per mark of every scoring, from the costs among result files.
 
-    `criterion` names the criterion with those of its options that the scorings differ in.
+    `criterion` names the criterion with those of its options that the scorings differ in, `allocation` the rule of
+    the method's plans.
     """
-    found = [result for result in map(read_result, sorted(paths)) if result["measure"] == "cost"]
+    read = [*map(read_result, sorted(paths))]
+    found = [result for result in read if result["measure"] == "cost"]
     scorings = [result for result in found if "sweep" in result["provenance"].get("curves", {})]
+    sizes = [result for result in read if result["measure"] == "size"]
+    rules = {
+        (size["cell"]["model"], size["cell"]["method"]): size["provenance"]["settings"]["allocation"]["rule"]
+        for size in sizes
+        if "allocation" in size["provenance"].get("settings", {})  # baselines have none
+    }
     options = [result["provenance"]["settings"].get("options", {}) for result in scorings]
     values: dict[str, set] = {}
     for key, value in ((key, value) for own in options for key, value in own.items()):
@@ -271,10 +279,11 @@ def _marks(paths: Iterable[Path]) -> pd.DataFrame:
         of = {key: result["cell"][key] for key in ("model", "method", "seed")}
         of |= {"criterion": ", ".join([settings["criterion"], *differing])}
         of |= {key: settings.get(key) or "unknown" for key in ("parts", "corpus")}
+        of["allocation"] = rules.get((of["model"], of["method"]), "unknown")
         for mark in made["curves"]["sweep"]:
             agreed = {key: mark["criteria"][0][key] for key in ("agreement", "successive")}
             rows.append({**of, "sequences": mark["sequences"], **agreed})
-    columns = ["model", "method", "seed", "criterion", "parts", "corpus"]
+    columns = ["model", "method", "seed", "criterion", "parts", "corpus", "allocation"]
     return pd.DataFrame(rows, columns=[*columns, "sequences", "agreement", "successive"])
 
 

@@ -46,12 +46,12 @@ EFFECTS = ("js_distance", "perplexity_ratio", "points")
 class Row(NamedTuple):
     """A method, or the reference with another seed, beside the reference on one model at one ratio.
 
-    The reference itself comes first, with nothing but its `ablation_correlation`. `overlap` is the Jaccard index
-    of the kept neurons and `rank_correlation` Spearman's of the scores. `near_cut` is the share of the disputed
-    neurons, which one of the two keeps and the other does not, that lie within a tenth of the layer's width from
-    both cuts. `ablation_correlation` is Spearman's of the method's scores with what ablating a neuron does. All
-    are means over layers and seeds. The effects, each with its 95 % interval, are differences of JS distance to
-    the dense model, ratios of perplexity, and differences of average accuracy in points.
+    The reference itself, where ablation was measured, has nothing but its `ablation_correlation`. `overlap` is the
+    Jaccard index of the kept neurons and `rank_correlation` Spearman's of the scores. `near_cut` is the share of
+    the disputed neurons, which one of the two keeps and the other does not, that lie within a tenth of the layer's
+    width from both cuts. `ablation_correlation` is Spearman's of the method's scores with what ablating a neuron
+    does. All are means over layers and seeds. The effects, each with its 95 % interval, are differences of JS
+    distance to the dense model, ratios of perplexity, and differences of average accuracy in points.
     """
 
     model: str
@@ -82,6 +82,8 @@ def reference_of(study: Study, method: str) -> str:
     """
     criteria = [other for other, settings in study.methods.items() if not settings.baseline]
     reference = REFERENCE if REFERENCE in criteria else [*criteria, *study.methods][0]
+    if method == reference:
+        return reference
     alike = (
         other
         for other in study.methods
@@ -168,7 +170,9 @@ def _compare_at(
             differs = differing(study, method, reference)
             yield _row(evidence, neurons, method, None, differs, of[method], of[reference])
             continue
-        yield Row(model, ratio, method, None, method, "", *[np.nan] * 3, neurons.predicted(of[method]))
+        predicted = neurons.predicted(of[method])
+        if not np.isnan(predicted):
+            yield Row(model, ratio, method, None, method, "", *[np.nan] * 3, predicted)
         first, *others = of[method]
         for cell in others:  # the reference calibrated on another draw
             yield _row(evidence, neurons, method, cell.seed, "seed", [cell], [first])

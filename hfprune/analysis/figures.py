@@ -309,8 +309,8 @@ def agreement(data: Collected) -> Figure:
     Means over layers and seeds; on the left, with a column for what ablating single neurons does, below the
     diagonal only, since it is symmetric; on the right at the ratio nearest to `FOCUS`.
     """
-    if data.ranks.empty:
-        return _not_measured("Agreement of scores")
+    if data.ranks.empty or data.overlap.empty:
+        return _not_measured("Agreement of scores and plans")
     models = sorted({*data.ranks["model"]})
     pairs = pd.concat([data.ranks, data.overlap])
     present = {*pairs["method_a"], *pairs["method_b"]}
@@ -332,6 +332,9 @@ def agreement(data: Collected) -> Figure:
 
 def _matrix(ax: Axes, pairs: pd.DataFrame, column: str, order: list[str], looks: dict[str, Look]) -> None:
     """Draw the mean of a column for each pair of methods, below the diagonal; in figures where there is room."""
+    if pairs.empty:
+        _say(ax, "not measured")
+        return
     present = {*pairs["method_a"], *pairs["method_b"]}
     order = [method for method in order if method in present]
     means = pairs.groupby(["method_a", "method_b"])[column].mean()
@@ -524,8 +527,7 @@ def calibration(data: Collected) -> Figure:
         for scored, line in shown.groupby(SCORED):
             look = data.looks[longest[scored]]
             for ax, metric in zip(row[1:], OUTCOMES, strict=True):
-                half = 1.96 * line[f"{metric}_stderr"]
-                _points(ax, look, line["sequences"], line[metric], yerr=half)
+                _points(ax, look, line["sequences"], line[metric], yerr=line[f"{metric}_half"])
         drawn += [*longest]
         row[0].set_ylabel("Agreement of halves")
         for ax, metric in zip(row[1:], OUTCOMES, strict=True):

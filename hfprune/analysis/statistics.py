@@ -101,7 +101,8 @@ def paired_bootstrap(
     they are drawn too, the same ones for every task. Two or three seeds tell little of how much seeds matter, and
     the interval is then rather too narrow. Of few items or documents the percentiles are moved outwards, as far as
     Student's t is wider than the normal distribution (Hesterberg, "What Teachers Should Know About the Bootstrap",
-    2015, section 4.3.3, expanded percentile interval).
+    2015, section 4.3.3, expanded percentile interval); of up to four it ends at the
+    lowest and the highest resample.
 
     Args:
         contrasts: task → array [seeds, items], as from `contrast`; all tasks have the same seeds.
@@ -203,7 +204,8 @@ def ratio(left: pd.DataFrame, right: pd.DataFrame, repeatable: bool) -> Estimate
         repeats = np.array([side["n"].iloc[0] for side in (a, b)], float)
         with np.errstate(invalid="ignore"):  # one measured repeat has no spread, and the interval no end
             freedom = parts.sum() ** 2 / np.sum(parts**2 / np.maximum(repeats - 1, 1))
-        half = t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(parts.sum())
+        # Without any spread there are no degrees of freedom either.
+        half = 0.0 if (parts == 0).all() else t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(parts.sum())
     mean = logs.mean()
     value, low, high = (float(np.exp(x)) for x in (mean, mean - half, mean + half))
     return Estimate(value, low, high, 0, len(rows))

@@ -30,7 +30,7 @@ def fidelity(
     Metrics, each the mean over positions: `js_distance`, the square root of the Jensen–Shannon divergence in
     nats (as `scipy.spatial.distance.jensenshannon`); `top<k>_jaccard`, the Jaccard index of the k likeliest
     tokens; `kl_divergence`, KL(dense ‖ pruned) in nats. Standard errors are over the `documents` of the
-    blocks (by default one each), as `mean_stderr`. Items: one row per block.
+    blocks (by default one each), as `mean_stderr`, of which `n` counts them. Items: one row per block.
     """
     names = ["js_distance", f"top{top_k}_jaccard", "kl_divergence"]
     size = max(1, batch_tokens // blocks.shape[1])
@@ -42,7 +42,12 @@ def fidelity(
             bar.update(len(batch))
     items = block_items(documents or range(len(blocks)), pd.DataFrame(rows, columns=names))
     values = [
-        Value(name, float(items[name].mean()), mean_stderr(items[name], items["document"]), len(items))
+        Value(
+            name,
+            float(items[name].mean()),
+            mean_stderr(items[name], items["document"]),
+            items["document"].nunique(),
+        )
         for name in names
     ]
     return values, items

@@ -37,7 +37,7 @@ def perplexity(
     items = block_items(documents or range(len(blocks)), pd.DataFrame({"nll": losses}))
     value = torch.tensor(losses, dtype=torch.float64).mean().exp().item()
     stderr = mean_stderr(items["nll"], items["document"])
-    return [Value("perplexity", value, stderr and value * stderr, len(items))], items
+    return [Value("perplexity", value, stderr and value * stderr, items["document"].nunique())], items
 
 
 def _block_losses(model: "PreTrainedModel", tokens: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Methods beside the reference: what differs, agreement of neurons, and paired differences, by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,8 @@ def test_the_reference_is_calibrated_alike_where_the_study_has_that() -> None:
             "shortgpt": {"baseline": "shortgpt"},
         }
     )
+    again = config({"entropy": None, "again": BASE})
+    assert {reference_of(again, method) for method in again.methods} == {"entropy"}
     references = {method: reference_of(study, method) for method in study.methods}
     assert references == dict.fromkeys(study.methods, "entropy") | {"squares_wiki": "entropy_wiki"}
 
@@ -144,7 +147,7 @@ def test_disputed_neurons_are_near_the_cut_or_not(tmp_path: Path) -> None:
             folder.mkdir(parents=True)
             save_file({"mlp.0": tensor}, folder / "seed0.safetensors")
     study.collect()
-    _, row = compare(study.config(), "test", tmp_path).itertuples()
+    (row,) = compare(study.config(), "test", tmp_path).itertuples()
     assert (row.overlap, row.near_cut) == (pytest.approx(8 / 12), 0.5)
 
 
@@ -195,10 +198,7 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
         study._neurons(method, 0, 0.5, model="tiny-llama", seed=0)
     study.collect()
     rows = write_comparison(study.config(), "test", tmp_path, tmp_path)
-    assert rows[["method", "reference"]].to_numpy().tolist() == [
-        ["magnitude", "magnitude"],
-        ["random", "magnitude"],
-    ]
+    assert rows[["method", "reference"]].to_numpy().tolist() == [["random", "magnitude"]]
     assert rows[["js_distance", "perplexity_ratio", "points", "ablation_correlation"]].isna().all(axis=None)
     assert len(comparison(Collected.read(tmp_path, PAPER)).axes) == 1, "only the overlap"
 
@@ -213,7 +213,10 @@ def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy"], ratios=[0.2])
     study._neurons("entropy", 0, 0.5, model="tiny-llama", seed=0)
     study.collect()
-    assert write_comparison(study.config(), "test", tmp_path, tmp_path)["method"].tolist() == ["entropy"]
-    data = Collected.read(tmp_path, PAPER)
+    assert write_comparison(study.config(), "test", tmp_path, tmp_path).empty
+    # Ablation correlates with the one method's scores, but there are no two plans to compare.
+    ranks = read_collected(tmp_path / "rank_correlation.csv")
+    ranks.loc[0] = ["tiny-llama", 0, 0, "entropy", "ablation", 0.5, 8]
+    data = replace(Collected.read(tmp_path, PAPER), ranks=ranks)
     for figure in (agreement(data), comparison(data)):
         assert "not measured" in figure.axes[0].texts[0].get_text()

@@ -204,3 +204,5 @@ def test_ratio_measured_once_has_an_interval_only_if_it_repeats() -> None:
     exact = ratio(two, one, repeatable=True)
     assert (exact.low, exact.high) == (2, 2)
     assert np.isnan(ratio(two, one, repeatable=False).low)
+    steady = ratio(numbers((2.0, 0.0), n=3), numbers((1.0, 0.0), n=3), repeatable=False)
+    assert (steady.low, steady.high) == pytest.approx((2, 2)), "no spread over three repeats"
