@@ -172,7 +172,7 @@ def _compare_at(
             continue
         predicted = neurons.predicted(of[method])
         if not np.isnan(predicted):
-            yield Row(model, ratio, method, None, method, "", *[np.nan] * 3, predicted)
+            yield Row(model, ratio, method, None, method, "", np.nan, np.nan, np.nan, predicted)
         first, *others = of[method]
         for cell in others:  # the reference calibrated on another draw
             yield _row(evidence, neurons, method, cell.seed, "seed", [cell], [first])
