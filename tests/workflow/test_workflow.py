@@ -69,7 +69,11 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     assert set(verdicts.query("kind == 'other model'")["model"]) == {"llama", "qwen2", "qwen3"}
     assert (results / "claims.md").stat().st_size > 3000 < (results / "claims.tex").stat().st_size
     compared = pd.read_csv(results / "comparison.csv")
-    assert len(compared) == len(STUDY["models"]) * (len(STUDY["methods"]) - 1)
+    assert len(compared) == len(STUDY["models"]) * len(STUDY["methods"])
+    own, compared = (part for _, part in compared.groupby(compared["differs"].notna()))
+    assert {*own["method"]} == {*own["reference"]} == {"entropy"} and own[
+        "ablation_correlation"
+    ].notna().all()
     assert compared.drop(columns="seed").notna().all(axis=None)
     assert {*compared["differs"]} == {"parts, corpus", "criterion, allocation"}
     for name in layout.FIGURES:
