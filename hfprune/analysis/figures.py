@@ -587,8 +587,8 @@ def comparison(data: Collected) -> Figure:
     rows = rows[rows["ratio"] == _focus(rows)]
     models = [*dict.fromkeys(rows["model"])]
     panels = {
-        "overlap": ("Overlap of kept neurons", None, 0),
-        "ablation_correlation": ("Rank corr. with ablation", None, 0),
+        "overlap": ("Overlap", None, 0),
+        "ablation_correlation": ("Ablation corr.", None, 0),
         "js_distance": ("Δ JS distance", 0, -1),
         "perplexity_ratio": ("Perplexity ratio", 1, -1),
         "points": ("Δ accuracy (points)", 0, 1),
