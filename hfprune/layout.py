@@ -78,10 +78,8 @@ def measurements(study: Study, cell: Cell) -> list[str]:
         files.append(f"{folder}/fidelity.json")
     if measures.perplexity:
         files.append(f"{folder}/perplexity.json")
-    timed = measures.latency and (measures.latency.methods or [*study.methods])
-    if (
-        timed and cell.method in [DENSE, *timed] and cell.recovery == "none"
-    ):  # a merged adapter changes no shape
+    timed = [DENSE, *(measures.latency.methods or study.methods)] if measures.latency else []
+    if cell.method in timed and cell.recovery == "none":  # a merged adapter changes no shape
         files.append(f"{folder}/latency.json")
     if measures.ablation and not changed:
         files.append(f"{folder}/ablation.json")

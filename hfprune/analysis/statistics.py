@@ -101,8 +101,7 @@ def paired_bootstrap(
     they are drawn too, the same ones for every task. Two or three seeds tell little of how much seeds matter, and
     the interval is then rather too narrow. Of few items or documents the percentiles are moved outwards, as far as
     Student's t is wider than the normal distribution (Hesterberg, "What Teachers Should Know About the Bootstrap",
-    2015, section 4.3.3, expanded percentile interval); of up to four it ends at the
-    lowest and the highest resample.
+    2015, expanded percentile interval); of up to four the interval ends at the lowest and the highest resample.
 
     Args:
         contrasts: task → array [seeds, items], as from `contrast`; all tasks have the same seeds.

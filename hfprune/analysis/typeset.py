@@ -27,6 +27,7 @@ LEFT = {
     "Criterion",
     "Parts",
     "Corpus",
+    "Allocation",
     "Reference",
 }
 

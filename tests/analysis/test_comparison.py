@@ -185,6 +185,8 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     ranks, overlaps = agreement(data).axes
     assert [label.get_text() for label in ranks.get_yticklabels()] == ["Magnitude", "Ablation"]
     assert [text.get_text() for text in overlaps.texts] == [f"{rows['overlap'][1]:.2f}".replace("0.", ".")]
+    elsewhere = replace(data, overlap=data.overlap.assign(model="another"))
+    assert agreement(elsewhere).axes[1].texts[0].get_text() == "not measured"
     panels = {ax.get_xlabel(): ax for ax in comparison(data).axes}
     drawn = panels["Perplexity ratio"].lines
     assert [line.get_xdata()[0] for line in drawn[:3]] == pytest.approx(
