@@ -196,7 +196,8 @@ def fidelity(data: Collected) -> Figure:
     values["half"] = half_width(values)
     facets = _facets(values)
     panels = [panel for kind in ("js_distance", "jaccard", "perplexity") for panel in _panels(values, kind)]
-    figure, axes = _grid([*facets], [""] * len(panels), FULL_WIDTH, 1.8, sharex="col")
+    # Not shared: a facet of recovered models may have fewer ratios than the others.
+    figure, axes = _grid([*facets], [""] * len(panels), FULL_WIDTH, 1.8)
     for row, facet in zip(axes, facets.values(), strict=True):
         for ax, (label, metric, corpus) in zip(row, panels, strict=True):
             shown = facet[(facet["metric"] == metric) & (facet["task"] == corpus)]
@@ -208,7 +209,7 @@ def fidelity(data: Collected) -> Figure:
             if metric == "perplexity" and shown["value"].max() > 10 * shown["value"].min():
                 _log(ax)
     _xlabel(axes, "Parameters removed (%)")
-    _legend(figure, _handles(values["method"], data.looks), _meaning(values))
+    _legend(figure, _handles(values["method"], data.looks), _meaning(values, "documents"))
     return figure
 
 
@@ -840,9 +841,9 @@ def _handles(methods: Iterable[str], looks: dict[str, Look], marked: Iterable[st
     ]
 
 
-def _meaning(values: pd.DataFrame) -> str:
+def _meaning(values: pd.DataFrame, units: str = "items") -> str:
     """Say what the error bars are, or nothing where there are none."""
-    over = "seeds" if spread(values) == "sd" else "items"
+    over = "seeds" if spread(values) == "sd" else units
     return f"Bars: 95 % intervals over {over}" if values["half"].notna().any() else ""
 
 

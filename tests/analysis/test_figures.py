@@ -1,6 +1,7 @@
 """Figures: every file, the same bytes each time, the right numbers, and no failure on a part of a study."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,16 @@ def test_accuracy_shows_the_averages_in_percent(collected: Path) -> None:
     first = averages.loc[("entropy", 0.2)]
     half = 100 * t.ppf(0.975, first["n"] - 1) * first["stderr"]
     assert bars[0][1][1] - bars[0][0][1] == pytest.approx(2 * half)
+
+
+def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Path) -> None:
+    data = Collected.read(collected, PAPER)
+    recovered = data.results[data.results["ratio"].isin([0.0, 0.2])].assign(recovery="lora")
+    everything = pd.concat([data.results.assign(recovery="none"), recovered])
+    upper, *_, lower = fidelity(replace(data, results=everything)).axes
+    assert [label.get_text() for label in upper.get_xticklabels()] == ["20", "30"]
+    assert [label.get_text() for label in lower.get_xticklabels()] == ["20"]
+    assert upper.get_xlim()[1] > 30
 
 
 def paper_study(folder: Path) -> Study:
