@@ -41,6 +41,13 @@ def main() -> None:
         sys.exit(f"hfprune {arguments.command}: error: {error}")
     except OSError as error:  # a full disk, a path without permission, a folder in the place of a file
         sys.exit(f"hfprune {arguments.command}: error: {' '.join(str(error).split())}")
+    except RuntimeError as error:
+        # `torch.OutOfMemoryError`, without importing torch for it.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        reason = str(error).split(". ")[0]
+        hint = "--batch-tokens, or batch_tokens of a study's zeroshot and recovery"
+        sys.exit(f"hfprune {arguments.command}: error: {reason}; read fewer tokens at a time ({hint})")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -256,7 +263,7 @@ def _score(arguments: argparse.Namespace) -> None:
     import torch
 
     from hfprune.calibration import load_blocks
-    from hfprune.models import load_model
+    from hfprune.models import halve_until_it_fits, load_model
     from hfprune.provenance import Stopwatch, fingerprint
     from hfprune.scoring import Sweep
 
@@ -269,19 +276,26 @@ def _score(arguments: argparse.Namespace) -> None:
     # A killed run leaves its sums here, and the same call goes on from them.
     state = Path(str(arguments.out).replace("{criterion}", "+".join(criteria))).with_suffix(".state")
     model = load_model(arguments.model, arguments.dtype)
-    watch = Stopwatch()
-    sweep = Sweep(
-        model,
-        blocks,
-        arguments.seed,
-        arguments.batch_tokens,
-        parts=arguments.parts,
-        until_agreement=arguments.until_agreement,
-        state=state,
-        identity="".join(fingerprint(inputs, settings) for inputs, settings in described.values()),
-    )
-    for name, (scores, curves) in score_all(criteria, sweep).items():
-        _write_scores(arguments, name, scores, curves, watch, *described[name])
+    identity = "".join(fingerprint(inputs, settings) for inputs, settings in described.values())
+
+    def score(tokens: int) -> "tuple[Stopwatch, dict[str, tuple[Scores, dict[str, Curve]]]]":
+        watch = Stopwatch()
+        sweep = Sweep(
+            model,
+            blocks,
+            arguments.seed,
+            tokens,
+            parts=arguments.parts,
+            until_agreement=arguments.until_agreement,
+            state=state,
+            identity=identity,
+        )
+        return watch, score_all(criteria, sweep)
+
+    (watch, found), tokens = halve_until_it_fits(score, arguments.batch_tokens, blocks.shape[1])
+    for name, (scores, curves) in found.items():
+        inputs, settings = described[name]
+        _write_scores(arguments, name, scores, curves, watch, inputs, settings | {"batch_tokens": tokens})
     shutil.rmtree(state, ignore_errors=True)
 
 

@@ -12,16 +12,18 @@ import torch
 from conftest import reload
 from smoke import PAIRS, TASKS, TEXT, local, save_model, write
 
+from hfprune.calibration import load_blocks
 from hfprune.cli import main
+from hfprune.criteria.entropy import Entropy
 from hfprune.evaluation import zeroshot
 from hfprune.models import load_model
 from hfprune.plans import apply_plan, load_plan
-from hfprune.scoring import load_scores
+from hfprune.scoring import Positions, load_scores
 
 COMMANDS = (
     *("fetch", "budget", "calibrate", "score", "plan", "adopt", "recover", "evaluate", "fidelity"),
     *("perplexity", "latency", "distributions", "ablate", "export", "collect", "tables", "claims"),
-    *("figures", "audit", "methods", "schema"),
+    *("compare", "figures", "audit", "methods", "schema"),
 )
 
 
@@ -111,6 +113,32 @@ def test_criteria_named_together_score_as_alone(work: Path, tmp_path: Path) -> N
     assert "{criterion}" in failure(
         *model, "--criterion", "entropy", "wanda", "--out", tmp_path / "x.safetensors"
     )
+
+
+def test_scoring_reads_as_many_tokens_at_a_time_as_the_gpu_holds(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    few = ("--model", work / "mine", "--blocks", work / "blocks.safetensors", "--criterion", "entropy")
+    run("score", *few, "--out", tmp_path / "whole.safetensors")
+    length = load_blocks(work / "blocks.safetensors").shape[1]
+    held, gradient = length, Entropy.gradient
+
+    def limited(criterion: Entropy, logits: torch.Tensor, positions: Positions) -> torch.Tensor:
+        if len(logits) > held:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has …")
+        return gradient(criterion, logits, positions)
+
+    monkeypatch.setattr(Entropy, "gradient", limited)
+    run("score", *few, "--batch-tokens", 8 * length, "--out", tmp_path / "held.safetensors")
+    assert f"now {held} tokens" in capsys.readouterr().err
+    made = json.loads((tmp_path / "held.json").read_text())["provenance"]
+    assert made["settings"]["batch_tokens"] == held
+    scores = [load_scores(tmp_path / f"{name}.safetensors") for name in ("whole", "held")]
+    for a, b in zip(*scores, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * float(b.mean()))
+    held = 1
+    line = failure("score", *few, "--out", tmp_path / "none.safetensors")
+    assert "CUDA out of memory; read fewer tokens at a time (--batch-tokens" in line
 
 
 @pytest.fixture(scope="module")
