@@ -859,14 +859,14 @@ def _add_claims(commands: Any) -> None:
     example = "hfprune claims --study config/studies/demo.yaml --results results/demo"
     parser = _command(commands, _claims, example)
     parser.add_argument("--study", type=Path, required=True)
-    parser.add_argument("--results", type=Path, required=True, help="the study's results folder, collected")
+    parser.add_argument("--results", type=Path, required=True, help="the study's results folder")
     parser.add_argument(
         "--claims",
         type=Path,
         default=Path("paper/claims.yaml"),
         help="beside the published tables; %(default)s",
     )
-    parser.add_argument("--out", type=Path, help="folder (the results folder)")
+    parser.add_argument("--out", type=Path, help="folder that `collect` wrote to (the results folder)")
 
 
 def _claims(arguments: argparse.Namespace) -> None:
@@ -887,8 +887,8 @@ def _add_compare(commands: Any) -> None:
     example = "hfprune compare --study config/studies/demo.yaml --results results/demo"
     parser = _command(commands, _compare, example)
     parser.add_argument("--study", type=Path, required=True)
-    parser.add_argument("--results", type=Path, required=True, help="the study's results folder, collected")
-    parser.add_argument("--out", type=Path, help="folder (the results folder)")
+    parser.add_argument("--results", type=Path, required=True, help="the study's results folder")
+    parser.add_argument("--out", type=Path, help="folder that `collect` wrote to (the results folder)")
 
 
 def _compare(arguments: argparse.Namespace) -> None:

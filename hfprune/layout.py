@@ -23,14 +23,8 @@ DISTRIBUTIONS = "distributions/{model}"
 
 # What `collect` writes, in this order.
 TIDY = (
-    *("results.parquet", "results.csv", "overlap.csv", "rank_correlation.csv"),
-    *(
-        "score_quantiles.csv",
-        "neurons.parquet",
-        "distributions.parquet",
-        "calibration.csv",
-        "provenance.json",
-    ),
+    *("results.parquet", "results.csv", "overlap.csv", "rank_correlation.csv", "score_quantiles.csv"),
+    *("neurons.parquet", "distributions.parquet", "calibration.csv", "provenance.json"),
 )
 # Names of the files that `tables` and `figures` write, without suffix.
 PAPER_TABLES = tuple(f"table{number}" for number in range(1, 9))

@@ -126,18 +126,19 @@ def _settings(study: Study, name: str) -> dict[str, Any]:
     }
 
 
-def compare(study: Study, name: str, folder: Path) -> pd.DataFrame:
+def compare(study: Study, name: str, folder: Path, tidy: Path) -> pd.DataFrame:
     """Compare every method of a study, without recovery, with the reference; columns of `Row`.
 
     Args:
         study: which cells there should be.
         name: of the study.
-        folder: its results, with what `hfprune.analysis.collect.collect` wrote, and the cells.
+        folder: its results, with the cells, scores and plans.
+        tidy: folder that `hfprune.analysis.collect.collect` wrote to.
 
     Raises:
         HfpruneError: a result that is there cannot be read. What is missing leaves its numbers out.
     """
-    evidence, neurons = Evidence(study, name, folder), _Neurons(folder)
+    evidence, neurons = Evidence(study, name, folder, tidy), _Neurons(folder, tidy)
     rows = [
         row
         for model in study.models
@@ -227,10 +228,10 @@ def _map(estimate: Estimate, function: Any) -> Estimate:
 class _Neurons:
     """How far two cells agree on which neurons matter, from their plans and scores."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tidy: Path) -> None:
         self._folder = folder
         self._read = cache(lambda path: read_layers(path) if path.exists() else {})
-        ranks = read_collected(folder / RANKS)
+        ranks = read_collected(tidy / RANKS)
         with_ablation = ranks[ranks["method_b"] == ABLATION]
         self._predicted = with_ablation.groupby(["model", "method_a", "seed"])["spearman"].mean()
 
@@ -334,12 +335,18 @@ def _number(value: float, form: str) -> str:
 
 
 def write_comparison(study: Study, name: str, folder: Path, out: Path) -> pd.DataFrame:
-    """Write `comparison.csv`, `.md` and `.tex` into the folder `out`, and return the rows of the CSV.
+    """Write `comparison.csv`, `.md` and `.tex`, and return the rows of the CSV.
+
+    Args:
+        study: which cells there should be.
+        name: of the study.
+        folder: its results, with the cells, scores and plans.
+        out: folder that `hfprune.analysis.collect.collect` wrote to, and this does too.
 
     Raises:
         HfpruneError: as `compare`.
     """
-    rows = compare(study, name, folder)
+    rows = compare(study, name, folder, out)
     table, stem = comparison_table(rows), COMPARISON.removesuffix(".csv")
     texts = {"csv": csv(table), "md": markdown(table), "tex": latex(table, stem)}
     write_texts(out, stem, texts)

@@ -28,12 +28,12 @@ class Measured(NamedTuple):
 
 
 class Evidence:
-    """What a study measured, by cell."""
+    """What a study measured, by cell: `folder` has the cells, `tidy` is where `collect` wrote to."""
 
-    def __init__(self, study: Study, name: str, folder: Path) -> None:
+    def __init__(self, study: Study, name: str, folder: Path, tidy: Path) -> None:
         self.cells = [*layout.cells(name, study)]
         self.measured_tasks = study.measures.zeroshot.tasks if study.measures.zeroshot else []
-        self.tidy = read_collected(folder / RESULTS)
+        self.tidy = read_collected(tidy / RESULTS)
         self._folder = folder
         self._read_items = functools.cache(_read_items)
 

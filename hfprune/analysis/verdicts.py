@@ -95,14 +95,17 @@ def verdict(estimate: Estimate, relation: str, than: float) -> str:
     return CONTRADICTED if high < 0 else INCONCLUSIVE
 
 
-def evaluate(paper: Paper, study: Study, name: str, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def evaluate(
+    paper: Paper, study: Study, name: str, folder: Path, tidy: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Evaluate every claim on the models of a study and, for their published effects, on the paper's models.
 
     Args:
         paper: the claims, and the published numbers.
         study: which cells there should be.
         name: of the study.
-        folder: its results, with `results.parquet` and the cells.
+        folder: its results, with the cells.
+        tidy: folder that `hfprune.analysis.collect.collect` wrote to.
 
     Returns:
         Columns of `Row`, and of `TaskRow`.
@@ -110,7 +113,7 @@ def evaluate(paper: Paper, study: Study, name: str, folder: Path) -> tuple[pd.Da
     Raises:
         HfpruneError: a result that is there cannot be read. What is missing makes a claim *not run*.
     """
-    evidence = Evidence(study, name, folder)
+    evidence = Evidence(study, name, folder, tidy)
     dense = {model: _dense_note(paper, evidence, model) for model in evidence.models}
     rows: list[Row] = []
     tasks: list[TaskRow] = []
@@ -282,13 +285,13 @@ def write_claims(paper: Paper, study: Study, name: str, folder: Path, out: Path)
         paper: the claims, and the published numbers.
         study: which cells there should be.
         name: of the study.
-        folder: its results.
-        out: folder, created where missing.
+        folder: its results, with the cells.
+        out: folder that `hfprune.analysis.collect.collect` wrote to, and this does too.
 
     Raises:
         HfpruneError: as `evaluate`.
     """
-    rows, by_task = evaluate(paper, study, name, folder)
+    rows, by_task = evaluate(paper, study, name, folder, out)
     tables = [
         _summary(paper, rows),
         *(_table(claim, rows[rows["claim"] == claim.id]) for claim in paper.claims),

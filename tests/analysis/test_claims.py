@@ -13,6 +13,7 @@ from analysis.synthetic import Study
 
 from hfprune.analysis import style
 from hfprune.analysis.claims import Claim, Paper
+from hfprune.analysis.collect import collect
 from hfprune.analysis.figures import Collected, claims
 from hfprune.analysis.statistics import Estimate
 from hfprune.analysis.verdicts import NOT_RUN, VERDICTS, evaluate, verdict, write_claims
@@ -51,7 +52,9 @@ def study(tmp_path: Path) -> Study:
 def judge(paper: Paper, study: Study, **changes) -> pd.DataFrame:
     """Evaluate one claim on a study; return the rows of the study's models."""
     claim = Claim.model_validate(CLAIM | changes)
-    rows, _ = evaluate(Paper(paper.models, [claim], paper.numbers), study.config(), "test", study.collect())
+    rows, _ = evaluate(
+        Paper(paper.models, [claim], paper.numbers), study.config(), "test", study.folder, study.collect()
+    )
     return rows[rows["model"].isin(study.models)]
 
 
@@ -280,7 +283,7 @@ def test_the_first_alternative_that_was_measured_stands_and_says_so(paper: Paper
 
 
 def test_the_papers_models_that_were_not_run_stand_as_published(paper: Paper, study: Study) -> None:
-    rows, _ = evaluate(paper, study.config(), "test", study.collect())
+    rows, _ = evaluate(paper, study.config(), "test", study.folder, study.collect())
     absent = rows[rows["model"] == "Qwen3-1.7B"]
     assert absent[["claim", "ratio", "published", "confidence", "verdict"]].to_numpy().tolist() == [
         ["above-sdmprune", 0.2, 4.0, "tentative", NOT_RUN],
@@ -314,8 +317,9 @@ def test_dense_model_is_checked_first(paper: Paper, tmp_path: Path, right: int, 
 
 
 def written(study: Study, out: Path) -> dict[str, bytes]:
+    collect(study.results, study.scores, study.plans, out)
     write_claims(Paper.read(PAPER / "claims.yaml"), study.config(), "test", study.folder, out)
-    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(out.glob("claims*"))}
 
 
 def test_files_are_the_same_each_time_and_hold_every_claim(
@@ -323,7 +327,6 @@ def test_files_are_the_same_each_time_and_hold_every_claim(
 ) -> None:
     answer(study, "entropy", 70, 70)
     answer(study, "cross_entropy", 50, 60)
-    study.collect()
     files = written(study, tmp_path / "once")
     assert files == written(study, tmp_path / "twice")
     assert [*files] == ["claims.csv", "claims.md", "claims.tex", "claims_by_task.csv"]
@@ -344,14 +347,13 @@ def test_files_are_the_same_each_time_and_hold_every_claim(
 def test_a_broken_result_is_named_and_costs_nothing(study: Study, tmp_path: Path) -> None:
     answer(study, "entropy", 70, 70)
     answer(study, "cross_entropy", 50, 60)
-    study.collect()
     before = written(study, tmp_path / "out")
     (broken,) = study.folder.glob("cells/*/entropy/**/piqa.parquet")
     broken.write_bytes(b"PAR1")
     with pytest.raises(HfpruneError, match=r"piqa\.parquet: cannot read it") as error:
         written(study, tmp_path / "out")
     assert "\n" not in str(error.value)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in before} == before
 
 
 def test_forest_plot_draws_ours_and_the_published(paper: Paper, study: Study) -> None:

@@ -93,7 +93,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, P
 
 def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
-    rows = compare(settings, "test", folder)
+    rows = compare(settings, "test", folder, folder)
     assert rows[["method", "differs"]].to_numpy().tolist() == [
         ["entropy", ""],
         ["magnitude", "criterion"],
@@ -125,7 +125,7 @@ def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[
     def ranks(a: dict, b: dict) -> float:
         return np.mean([spearmanr(a[name], b[name]).statistic for name in a])
 
-    _, row, other_seed = (line for _, line in compare(settings, "test", folder).iterrows())
+    _, row, other_seed = (line for _, line in compare(settings, "test", folder, folder).iterrows())
     kept = [(load("plans", "magnitude", k), load("plans", "entropy", k)) for k in study.seeds]
     scored = [(load("scores", "magnitude", k), load("scores", "entropy", k)) for k in study.seeds]
     assert row["overlap"] == pytest.approx(np.mean([overlap(*pair) for pair in kept]))
@@ -147,7 +147,7 @@ def test_disputed_neurons_are_near_the_cut_or_not(tmp_path: Path) -> None:
             folder.mkdir(parents=True)
             save_file({"mlp.0": tensor}, folder / "seed0.safetensors")
     study.collect()
-    (row,) = compare(study.config(), "test", tmp_path).itertuples()
+    (row,) = compare(study.config(), "test", tmp_path, tmp_path).itertuples()
     assert (row.overlap, row.near_cut) == (pytest.approx(8 / 12), 0.5)
 
 
@@ -160,7 +160,7 @@ def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[S
     scores = load_file(folder / "scores/tiny-llama/magnitude/seed0.safetensors")["mlp.1"][ABLATED]
     damage = pd.read_parquet(folder / "cells/ablation.parquet")["damage"]
     assert ablated.loc[("magnitude", 0), "spearman"] == pytest.approx(spearmanr(scores, damage).statistic)
-    reference, row, other_seed = (line for _, line in compare(settings, "test", folder).iterrows())
+    reference, row, other_seed = (line for _, line in compare(settings, "test", folder, folder).iterrows())
     assert row["ablation_correlation"] == pytest.approx(ablated.loc["magnitude", "spearman"].mean())
     assert reference["ablation_correlation"] == pytest.approx(ablated.loc["entropy", "spearman"].mean())
     assert other_seed["ablation_correlation"] == pytest.approx(ablated.loc[("entropy", 1), "spearman"])
@@ -169,8 +169,10 @@ def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[S
 
 def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_path: Path) -> None:
     _, settings, folder = measured
+    for file in [*folder.glob("*.csv"), *folder.glob("*.parquet")]:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
     rows = write_comparison(settings, "test", folder, tmp_path)
-    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+    assert [path.name for path in sorted(tmp_path.glob("comparison*"))] == [
         f"comparison.{s}" for s in ("csv", "md", "tex")
     ]
     text = (tmp_path / "comparison.md").read_text()
@@ -178,9 +180,6 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     better = rows.assign(perplexity_ratio_low=0.5, perplexity_ratio=0.6, perplexity_ratio_high=0.7)
     assert "**0.60 [0.50, 0.70]**" in markdown(comparison_table(better))
 
-    for name in ("results.parquet", "overlap.csv", "rank_correlation.csv", "score_quantiles.csv",
-                 "neurons.parquet", "distributions.parquet", "calibration.csv"):  # fmt: skip
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
     data = Collected.read(tmp_path, PAPER)
     ranks, overlaps = agreement(data).axes
     assert [label.get_text() for label in ranks.get_yticklabels()] == ["Magnitude", "Ablation"]
@@ -208,7 +207,7 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
 def test_a_study_without_unrecovered_cells_compares_nothing(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
     only = settings.model_copy(update={"recoveries": ["lora"]})
-    assert write_comparison(only, "test", folder, folder / "lora").empty
+    assert compare(only, "test", folder, folder).empty
 
 
 def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:

@@ -132,10 +132,12 @@ rule partial:
         results=RESULTS,
         out=f"{RESULTS}/partial",
     message:
-        "tables and figures of what there is, to {params.out}"
+        "tables, claims, comparison and figures of what there is, to {params.out}"
     shell:
         "(hfprune collect --study {input.study} --results {params.results} --partial --out {params.out}"
         " && hfprune tables --results {params.out}"
+        " && hfprune claims --study {input.study} --results {params.results} --out {params.out}"
+        " && hfprune compare --study {input.study} --results {params.results} --out {params.out}"
         " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
 
 
