@@ -360,6 +360,15 @@ class _GradientTape(_Tape):
         return hooks
 
     @contextmanager
+    def recording(self) -> Iterator[None]:
+        try:
+            with super().recording():
+                yield
+        finally:
+            # Of a batch cut short, as by a lack of memory: its graph refers to this tape, and so would live on.
+            self.pending.clear()
+
+    @contextmanager
     def unmasked(self) -> Iterator[None]:
         kept, self.kept = self.kept, None
         try:

@@ -144,6 +144,25 @@ def test_two_tensors_per_neuron_wait_for_the_backward_pass(tiny, tokens) -> None
     assert len(waiting) == 2 * len(tiny.model.layers)
 
 
+def test_a_batch_that_did_not_fit_leaves_nothing_behind(tiny, tokens) -> None:
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    mlp = tiny.model.layers[-1].mlp
+    hooks = [
+        mlp.gate_proj.register_forward_hook(lambda _module, _inputs, out: made.append(weakref.ref(out))),
+        # Between the two maps whose outputs wait for h.
+        mlp.up_proj.register_forward_pre_hook(fail),
+    ]
+    with pytest.raises(torch.OutOfMemoryError):
+        Entropy().scores(Sweep(tiny, tokens))
+    for hook in hooks:
+        hook.remove()
+    assert made and made[0]() is None
+
+
 def test_bfloat16_scores_are_close_to_float32_and_count_every_sequence(tiny, tokens) -> None:
     """Float64 sums of bfloat16 passes: many sequences do not stall the sum."""
     many = tokens.repeat(50, 1)
