@@ -46,8 +46,10 @@ def main() -> None:
         if type(error).__name__ != "OutOfMemoryError":
             raise
         reason = str(error).split(". ")[0]
-        hint = "--batch-tokens, or batch_tokens of a study's zeroshot and recovery"
-        sys.exit(f"hfprune {arguments.command}: error: {reason}; read fewer tokens at a time ({hint})")
+        hint = "; read fewer tokens at a time (--batch-tokens)" if hasattr(arguments, "batch_tokens") else ""
+        if arguments.command == "score":  # which has tried that
+            hint = " for a single sequence; take shorter ones (`hfprune calibrate --length`)"
+        sys.exit(f"hfprune {arguments.command}: error: {reason}{hint}")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -156,7 +156,7 @@ def halve_until_it_fits(work: Callable[[int], T], tokens: int, least: int) -> tu
         try:
             return work(tokens), tokens
         except torch.OutOfMemoryError:
-            if tokens <= least:
+            if tokens < 2 * least:
                 raise
         # Outside of the handler, for the error would keep the failed batch alive.
         tokens //= 2

@@ -23,7 +23,7 @@ from hfprune.analysis.style import Look, looks
 
 @dataclass(frozen=True)
 class Collected:
-    """What the figures draw: the tables that `collect` and `claims` wrote, and the look of every method."""
+    """What the figures draw: what `collect`, `claims` and `compare` wrote, and the look of every method."""
 
     results: pd.DataFrame
     overlap: pd.DataFrame
@@ -37,6 +37,7 @@ class Collected:
     claims: pd.DataFrame
     comparison: pd.DataFrame
     marks: pd.DataFrame
+    """`calibration.csv`: how far halves agreed on the way."""
 
     @classmethod
     def read(cls, folder: Path, paper: Path) -> "Collected":
