@@ -47,8 +47,6 @@ def main() -> None:
             raise
         reason = str(error).split(". ")[0]
         hint = "; read fewer tokens at a time (--batch-tokens)" if hasattr(arguments, "batch_tokens") else ""
-        if arguments.command == "score":  # which has tried that
-            hint = " for a single sequence; take shorter ones (`hfprune calibrate --length`)"
         sys.exit(f"hfprune {arguments.command}: error: {reason}{hint}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -263,9 +261,10 @@ def _score(arguments: argparse.Namespace) -> None:
     criteria = _criteria(arguments)
 
     import torch
+    from accelerate.utils import find_executable_batch_size
 
     from hfprune.calibration import load_blocks
-    from hfprune.models import halve_until_it_fits, load_model
+    from hfprune.models import load_model
     from hfprune.provenance import Stopwatch, fingerprint
     from hfprune.scoring import Sweep
 
@@ -280,21 +279,33 @@ def _score(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model, arguments.dtype)
     identity = "".join(fingerprint(inputs, settings) for inputs, settings in described.values())
 
-    def score(tokens: int) -> "tuple[Stopwatch, dict[str, tuple[Scores, dict[str, Curve]]]]":
+    length = blocks.shape[1]
+    most = max(1, arguments.batch_tokens // length)
+
+    @find_executable_batch_size(starting_batch_size=most)
+    def score(sequences: int) -> "tuple[int, Stopwatch, dict[str, tuple[Scores, dict[str, Curve]]]]":
         watch = Stopwatch()
         sweep = Sweep(
             model,
             blocks,
             arguments.seed,
-            tokens,
+            sequences * length,
             parts=arguments.parts,
             until_agreement=arguments.until_agreement,
             state=state,
             identity=identity,
         )
-        return watch, score_all(criteria, sweep)
+        return sequences * length, watch, score_all(criteria, sweep)
 
-    (watch, found), tokens = halve_until_it_fits(score, arguments.batch_tokens, blocks.shape[1])
+    try:
+        tokens, watch, found = score()
+    except RuntimeError as error:
+        if "No executable batch size found" not in str(error):
+            raise
+        hint = "take shorter ones (`hfprune calibrate --length`)"
+        raise HfpruneError(f"not even one sequence of {length} tokens fits into memory; {hint}") from error
+    if tokens < most * length:
+        print(f"memory ran out: now {tokens} tokens at a time", file=sys.stderr)
     for name, (scores, curves) in found.items():
         inputs, settings = described[name]
         _write_scores(arguments, name, scores, curves, watch, inputs, settings | {"batch_tokens": tokens})

@@ -1,10 +1,8 @@
 """Loading models, and the structural view that every criterion and plan works on."""
 
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +13,6 @@ from hfprune.study import Parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-T = TypeVar("T")
 
 SUPPORTED = "LLaMA, Qwen2, Qwen2.5, Qwen3 and others with separate gate_proj, up_proj and down_proj"
 
@@ -136,32 +132,6 @@ def default_batch_tokens() -> int:
     On a CPU more is slower: larger activations fall out of the cache and are paged in anew.
     """
     return 16384 if torch.cuda.is_available() else 512
-
-
-def halve_until_it_fits(work: Callable[[int], T], tokens: int, least: int) -> tuple[T, int]:
-    """Do work that reads so many tokens at a time, again with half as many whenever the GPU's memory runs out.
-
-    Args:
-        work: takes the number of tokens; must be able to begin anew.
-        tokens: the first number to try.
-        least: where less cannot help: the length of a sequence.
-
-    Returns:
-        What `work` returned, and the number of tokens that fitted.
-
-    Raises:
-        torch.OutOfMemoryError: not even `least` fit.
-    """
-    while True:
-        try:
-            return work(tokens), tokens
-        except torch.OutOfMemoryError:
-            if tokens < 2 * least:
-                raise
-        # Outside of the handler, for the error would keep the failed batch alive.
-        tokens //= 2
-        torch.cuda.empty_cache()
-        print(f"out of GPU memory: now {tokens} tokens at a time", file=sys.stderr)
 
 
 def head_chunk(model: "PreTrainedModel") -> int:
