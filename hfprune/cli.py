@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hfprune.criterion import Criterion
     from hfprune.provenance import Stopwatch
     from hfprune.results import Cell, Value
+    from hfprune.scoring import Sweep
     from hfprune.study import Catalogue
     from hfprune.tally import Curve, Scores
 
@@ -256,16 +258,13 @@ def _add_score(commands: Any) -> None:
 
 def _score(arguments: argparse.Namespace) -> None:
     """Give every MLP neuron, and key-value group, a score by one or more criteria."""
-    from hfprune.criterion import score_all
-
     criteria = _criteria(arguments)
 
     import torch
-    from accelerate.utils import find_executable_batch_size
 
     from hfprune.calibration import load_blocks
     from hfprune.models import load_model
-    from hfprune.provenance import Stopwatch, fingerprint
+    from hfprune.provenance import fingerprint
     from hfprune.scoring import Sweep
 
     _fix_batch_tokens(arguments)
@@ -278,38 +277,54 @@ def _score(arguments: argparse.Namespace) -> None:
     state = Path(str(arguments.out).replace("{criterion}", "+".join(criteria))).with_suffix(".state")
     model = load_model(arguments.model, arguments.dtype)
     identity = "".join(fingerprint(inputs, settings) for inputs, settings in described.values())
+    sweep = Sweep(
+        model,
+        blocks,
+        arguments.seed,
+        arguments.batch_tokens,
+        parts=arguments.parts,
+        until_agreement=arguments.until_agreement,
+        state=state,
+        identity=identity,
+    )
+    tokens, watch, found = _score_as_fits(criteria, sweep)
+    for name, (scores, curves) in found.items():
+        inputs, settings = described[name]
+        _write_scores(arguments, name, scores, curves, watch, inputs, settings | {"batch_tokens": tokens})
+    shutil.rmtree(state, ignore_errors=True)
 
-    length = blocks.shape[1]
-    most = max(1, arguments.batch_tokens // length)
+
+def _score_as_fits(
+    criteria: "dict[str, Criterion]", sweep: "Sweep"
+) -> "tuple[int, Stopwatch, dict[str, tuple[Scores, dict[str, Curve]]]]":
+    """Score with as many sequences at a time as memory holds, and return their tokens, cost and scores."""
+    from accelerate.utils import find_executable_batch_size
+
+    from hfprune.criterion import score_all
+    from hfprune.provenance import Stopwatch
+
+    length = sweep.blocks.shape[1]
+    most = max(1, sweep.batch_tokens // length)
 
     @find_executable_batch_size(starting_batch_size=most)
-    def score(sequences: int) -> "tuple[int, Stopwatch, dict[str, tuple[Scores, dict[str, Curve]]]]":
+    def score(sequences: int) -> tuple[int, Stopwatch, dict]:
         watch = Stopwatch()
-        sweep = Sweep(
-            model,
-            blocks,
-            arguments.seed,
-            sequences * length,
-            parts=arguments.parts,
-            until_agreement=arguments.until_agreement,
-            state=state,
-            identity=identity,
+        return (
+            sequences,
+            watch,
+            score_all(criteria, replace(sweep, batch_tokens=sequences * length, curves={})),
         )
-        return sequences * length, watch, score_all(criteria, sweep)
 
     try:
-        tokens, watch, found = score()
+        sequences, watch, found = score()
     except RuntimeError as error:
         if "No executable batch size found" not in str(error):
             raise
         hint = "take shorter ones (`hfprune calibrate --length`)"
         raise HfpruneError(f"not even one sequence of {length} tokens fits into memory; {hint}") from error
-    if tokens < most * length:
-        print(f"memory ran out: now {tokens} tokens at a time", file=sys.stderr)
-    for name, (scores, curves) in found.items():
-        inputs, settings = described[name]
-        _write_scores(arguments, name, scores, curves, watch, inputs, settings | {"batch_tokens": tokens})
-    shutil.rmtree(state, ignore_errors=True)
+    if sequences < most:
+        print(f"memory ran out: now {sequences * length} tokens at a time", file=sys.stderr)
+    return sequences * length, watch, found
 
 
 def _criteria(arguments: argparse.Namespace) -> "dict[str, Criterion]":
