@@ -1,4 +1,4 @@
-# Prune, measure, and publish: the whole paper as one workflow. `snakemake --cores all` runs it.
+# Prune, measure and publish: the whole paper as one workflow. `snakemake --cores all` runs it.
 from snakemake.utils import min_version
 
 min_version("9.19")

@@ -1,7 +1,7 @@
-"""Ours against the official scoring recipe and against stock lm-eval, side by side in one run.
+"""Compare this suite with the official scoring recipe and with stock lm-eval, side by side in one run.
 
-Writes `results.csv` (`what, task, reference, ours, ratio_median, ratio_min, ratio_max`; seconds or bytes, ratio =
-reference over ours) and `results.md`. Absolute times are this machine's; only ratios carry over.
+Writes `results.md` and `results.csv` (`what, task, reference, ours, ratio_median, ratio_min, ratio_max`;
+seconds or bytes; ratio = reference / ours). Absolute times depend on the machine; only ratios carry over.
 """
 
 import argparse
@@ -21,11 +21,12 @@ import torch
 from official import cross_entropy_loss, entropy_loss, official_scores
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from hfprune.criteria import Criterion
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.entropy import Entropy
-from hfprune.device import default_device
-from hfprune.models import load_model, load_tokenizer
-from hfprune.scoring import Sweep
+from hfprune.models.device import default_device
+from hfprune.models.load import load_model, load_tokenizer
+from hfprune.scoring.score import score
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -49,7 +50,7 @@ def seconds(work: Work) -> float:
 
 
 def against(what: str, task: str, reference: Work, ours: Work, repeats: int, warm_up: bool = True) -> Row:
-    """Time both in turn, after one warm-up of each, and compare pair by pair."""
+    """Time both alternately, by default after one warm-up each, and compare pair by pair."""
     if warm_up:
         reference(), ours()
     pairs = [(seconds(reference), seconds(ours)) for _ in range(repeats)]
@@ -61,28 +62,28 @@ def against(what: str, task: str, reference: Work, ours: Work, repeats: int, war
 
 
 def tokens(model: torch.nn.Module, sequences: int, length: int) -> torch.Tensor:
-    """Draw random blocks; the work does not depend on which tokens they hold."""
+    """Draw random blocks; the work does not depend on their tokens."""
     return torch.randint(0, model.config.vocab_size, (sequences, length), device=model.device)
 
 
 def scoring(model: torch.nn.Module, sequences: int, length: int, repeats: int) -> Iterator[Row]:
-    """Score by one criterion, and by two at once against two official runs."""
+    """Time scoring by one criterion, and by two at once compared with two official runs."""
     blocks = tokens(model, sequences, length)
-    one = Entropy()
-    both = [Entropy(), CrossEntropy()]
+    one: dict[str, Criterion] = {"entropy": Entropy()}
+    both = one | {"cross_entropy": CrossEntropy()}
     what = f"scoring, {length} tokens"
     yield against(
         what,
         "entropy",
         lambda: official_scores(model, blocks, entropy_loss),
-        lambda: one.scores(Sweep(model, blocks)),
+        lambda: score(one, model, blocks),
         repeats,
     )
     yield against(
         what,
         "entropy, cross-entropy",
         lambda: [official_scores(model, blocks, loss) for loss in (entropy_loss, cross_entropy_loss)],
-        lambda: Sweep(model, blocks).gradient_scores(both),
+        lambda: score(both, model, blocks),
         repeats,
     )
 
@@ -106,7 +107,7 @@ def growth(repeats: int) -> Iterator[Row]:
                 "scoring, growth",
                 f"{name} {size}",
                 lambda model=model, blocks=blocks: official_scores(model, blocks, entropy_loss),
-                lambda model=model, blocks=blocks: Entropy().scores(Sweep(model, blocks)),
+                lambda model=model, blocks=blocks: score({"entropy": Entropy()}, model, blocks),
                 repeats,
             )
 
@@ -114,7 +115,7 @@ def growth(repeats: int) -> Iterator[Row]:
 def evaluation(
     model: torch.nn.Module, path: Path, tasks: Path, documents: int, repeats: int
 ) -> Iterator[Row]:
-    """Run every fetched task through stock lm-eval, at its best batch size, and through ours, and all together."""
+    """Time every fetched task, and all together, in stock lm-eval at its best batch size and in ours."""
     from lm_eval.models.huggingface import HFLM
 
     from hfprune.assets import task_file
@@ -141,7 +142,7 @@ def evaluation(
 
 
 def lms(model: torch.nn.Module, tokenizer: object) -> tuple["HFLM", list["HFLM"]]:
-    """Return ours, and stock at every batch size that may be its best."""
+    """Return our model, and the stock model at every candidate batch size."""
     from lm_eval.models.huggingface import HFLM
 
     from hfprune.evaluation.lm import PrefixTreeLM
@@ -151,19 +152,19 @@ def lms(model: torch.nn.Module, tokenizer: object) -> tuple["HFLM", list["HFLM"]
 
 
 def fastest(stock: list["HFLM"], manager: "TaskManager", task: str) -> "HFLM":
-    """Return the stock model that takes the least time for a few documents."""
+    """Return the stock model that is fastest on a few documents."""
     return min(stock, key=lambda lm: seconds(lambda: answers(lm, manager, task, 8)))
 
 
 def answers(lm: "HFLM", manager: "TaskManager", task: str, documents: int) -> list[list[bool]]:
-    """Return the greedy flag of every choice of the first documents."""
+    """Return the greedy flags of all choices of the first documents."""
     from hfprune.evaluation.zeroshot import evaluate_task
 
     return evaluate_task(lm, manager, task, documents)[1]["greedy"].map(list).tolist()
 
 
 def choices(model: torch.nn.Module, tokenizer: object, repeats: int) -> Iterator[Row]:
-    """Vary the number of choices of 20 tokens that follow a context of 200."""
+    """Vary the number of choices of 20 tokens after a context of 200 tokens."""
     from lm_eval.api.instance import Instance
 
     ours, (stock, *_) = lms(model, tokenizer)
@@ -182,7 +183,7 @@ def choices(model: torch.nn.Module, tokenizer: object, repeats: int) -> Iterator
 
 
 def memory(model_path: Path, length: int) -> Row:
-    """Measure peak memory above the weights, each side in a process of its own."""
+    """Measure peak memory above the weights, with a separate process for each side."""
     command = [sys.executable, __file__, "--model", str(model_path), "--length", str(length), "--peak"]
     theirs, mine = (
         json.loads(subprocess.run([*command, side], check=True, capture_output=True, text=True).stdout)
@@ -193,7 +194,7 @@ def memory(model_path: Path, length: int) -> Row:
 
 
 def peak(model_path: Path, length: int, side: str) -> float:
-    """Score one block and return the bytes of memory that took at most, above the loaded model."""
+    """Score one block and return its peak memory in bytes, above the loaded model."""
     model = load_model(model_path, "float32")
     blocks = tokens(model, 1, length)
     before = memory_now("VmRSS")
@@ -201,12 +202,12 @@ def peak(model_path: Path, length: int, side: str) -> float:
         before = float(torch.cuda.memory_allocated())
         torch.cuda.reset_peak_memory_stats()
     else:
-        # Loading takes more than the model for a moment; Linux forgets that peak when told to.
+        # Loading briefly takes more memory than the model; this resets Linux's record of that peak.
         Path("/proc/self/clear_refs").write_text("5")
     if side == "reference":
         official_scores(model, blocks, entropy_loss)
     else:
-        Entropy().scores(Sweep(model, blocks))
+        score({"entropy": Entropy()}, model, blocks)
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated()) - before
     return memory_now("VmHWM") - before
@@ -220,7 +221,7 @@ def memory_now(field: str) -> float:
 
 
 def utilisation(model: torch.nn.Module, row: Row, sequences: int, length: int) -> str:
-    """Say which share of the measured matrix-multiply peak one criterion reaches, attention not counted."""
+    """Return a sentence with the share of the measured matrix-multiply peak that one criterion reaches."""
     size = 4096 if torch.cuda.is_available() else 2048
     a = torch.randn(size, size, device=model.device)
     best = min(seconds(lambda: a @ a) for _ in range(10))

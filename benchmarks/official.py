@@ -1,7 +1,7 @@
-"""An independent reference: the official recipe, written plainly.
+"""An independent reference: a plain implementation of the official recipe.
 
 Batch 1, gradients for the MLP weights, logits of the whole sequence, `softmax` and `log_softmax` both
-stored, h taken by hooks on `down_proj`. Only the accumulator differs: float64 instead of bfloat16.
+stored, h from hooks on `down_proj`. Only the accumulator differs: float64 instead of bfloat16.
 """
 
 from collections.abc import Callable

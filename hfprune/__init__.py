@@ -1,5 +1,32 @@
 """Benchmark harness and replication suite for HFPrune (arXiv 2603.08083)."""
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import Any
 
-__version__ = version("hfprune")
+# The Python API for pruning one's own model: each name with its module, which is imported on first use.
+_HOMES = {
+    "load_model": "hfprune.models.load",
+    "load_tokenizer": "hfprune.models.load",
+    "sample_blocks": "hfprune.blocks",
+    "make_criterion": "hfprune.criteria",
+    "score": "hfprune.scoring.score",
+    "make_plan": "hfprune.plans.plan",
+    "apply_plan": "hfprune.plans.plan",
+    "export": "hfprune.models.export",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("hfprune")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'hfprune' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

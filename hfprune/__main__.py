@@ -1,6 +1,6 @@
 """`python -m hfprune`: the same as the `hfprune` command."""
 
-from hfprune.cli import main
+from hfprune.commands import main
 
 if __name__ == "__main__":
     main()

@@ -2,4 +2,8 @@
 
 
 class HfpruneError(Exception):
-    """Says in one line what is wrong, where, and what to do; the CLI prints it without a traceback."""
+    """States the problem, its place and the remedy in one line; the CLI prints it without a traceback."""
+
+
+class UnavailableError(HfpruneError):
+    """A source is not available here and now; another source may be."""

@@ -20,7 +20,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp creates 0600; results are meant to be shared like any other file.
+        # mkstemp creates files with mode 0600; results should be shareable like any other file.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:

@@ -1,4 +1,4 @@
-"""What made a file: versions, hashes, seeds, hardware, cost."""
+"""The origin of a file: versions, hashes, seeds, hardware, cost."""
 
 import hashlib
 import json
@@ -19,11 +19,14 @@ from hfprune.files import read_json, sha256
 
 PACKAGES = ("torch", "transformers", "lm_eval", "datasets", "safetensors", "numpy", "peft")
 
+# Roles of inputs that are files of code, recorded because git does not know a file that a user has just added.
+CODE = ("criterion", "measure")
+
 
 class Stopwatch:
-    """Measures wall seconds and peak memory from its creation on.
+    """Measures wall time and peak memory since its creation.
 
-    Peak memory is what the CUDA allocator handed out at most, or on a CPU the resident high-water mark of the
+    Peak memory is the maximum that the CUDA allocator handed out, or on a CPU the peak resident memory of the
     whole process, weights and libraries included.
     """
 
@@ -53,8 +56,8 @@ def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settin
 
     Args:
         watch: started when the work began.
-        inputs: role → file or folder that went in; see `identity`.
-        settings: everything that configured the run, seeds included; must be JSON-serialisable.
+        inputs: role → input file or folder; see `identity`.
+        settings: all settings of the run, seeds included; must be JSON-serialisable.
     """
     return {
         "hfprune": hfprune.__version__,
@@ -69,7 +72,7 @@ def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settin
 
 
 def stable(made: dict[str, Any]) -> dict[str, Any]:
-    """Return what the same inputs and settings make the same, for files whose hash identifies them."""
+    """Return the part that depends on inputs, settings and version alone, for files known by their hash."""
     return {key: made[key] for key in ("hfprune", "inputs", "settings")}
 
 
@@ -80,20 +83,24 @@ def fingerprint(inputs: dict[str, Path], settings: dict[str, Any]) -> str:
 
 
 def is_current(path: Path, inputs: dict[str, Path], settings: dict[str, Any]) -> bool:
-    """Tell whether the result at `path` was made from these inputs with these settings by this version."""
+    """Tell whether the result at `path` was made from these inputs with these settings by this version.
+
+    A criterion or measure is identified by its `version`, which is among the settings, not by its file.
+    """
     if not path.exists():
         return False
-    now = {role: identity(file) for role, file in inputs.items()}
+    now = {role: identity(file) for role, file in inputs.items() if role not in CODE}
     try:
         made = read_json(path)["provenance"]
-        then = (made["inputs"], made["settings"], made["hfprune"], made["packages"]["lm_eval"])
+        before = {role: known for role, known in made["inputs"].items() if role not in CODE}
+        then = (before, made["settings"], made["hfprune"], made["packages"]["lm_eval"])
     except (ValueError, KeyError, TypeError):
         return False
     return then == (now, settings, hfprune.__version__, version("lm_eval"))
 
 
 def identity(path: Path) -> str:
-    """Return a SHA-256 for an input: of the file, of a folder's `asset.json`, which has hashes, or its files."""
+    """Return a SHA-256 of an input: a file, a folder's `asset.json` (with hashes), or a folder's files."""
     if not path.is_dir():
         return sha256(path)
     if (path / "asset.json").exists():
@@ -105,12 +112,12 @@ def identity(path: Path) -> str:
 
 @cache
 def _known_sha256(path: Path, _size: int, _modified: int) -> str:
-    """Return the hash of a file, which may be gigabytes, reading it once as long as it stays the same."""
+    """Return the hash of a file, which may have gigabytes; an unchanged file is read once."""
     return sha256(path)
 
 
 def hardware() -> dict[str, Any]:
-    """Return the processor, thread count and, where there are any, the CUDA devices."""
+    """Return the machine, processor and core count and, if torch is loaded, its threads and CUDA devices."""
     found: dict[str, Any] = {
         "machine": platform.machine(),
         "processor": _processor(),
@@ -125,7 +132,7 @@ def hardware() -> dict[str, Any]:
 
 
 def _cuda() -> bool:
-    """Tell whether CUDA is in use, without importing torch for a run that never did."""
+    """Tell whether CUDA is available, without importing torch in a run that has not done so."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.cuda.is_available()
 
@@ -149,7 +156,7 @@ def _package_versions() -> dict[str, str]:
 
 
 def _git_commit() -> str | None:
-    """Return the commit of this package's checkout, with `+changes` where the tree differs from it."""
+    """Return the commit of this package's checkout, followed by `+changes` if the work tree differs."""
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
     try:

@@ -1,14 +1,15 @@
-"""What one measurement found on one cell of a study: JSON, with the per-item outcomes beside it."""
+"""Results: the numbers of one measurement on one cell of a study as JSON, with per-item outcomes beside."""
 
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file, read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DENSE = "dense"
 
@@ -17,7 +18,7 @@ DENSE = "dense"
 class Cell:
     """One (model, method, ratio, seed, recovery) of a study; the unpruned model is method `dense`, ratio 0.
 
-    What belongs to a method before any cut, such as the cost of scoring, has no ratio (`None`).
+    A result that comes before any cut, such as the cost of scoring, has no ratio (`None`).
     """
 
     study: str
@@ -30,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Value:
-    """One measured number, with its standard error and the number of items behind it where it has them."""
+    """One measured number, with its standard error and number of items where it has them."""
 
     metric: str
     value: float
@@ -45,19 +46,22 @@ def write_result(
     task: str,
     values: list[Value],
     provenance: dict[str, Any],
-    items: pd.DataFrame | None = None,
+    items: "pd.DataFrame | None" = None,
+    not_applicable: str = "",
 ) -> None:
     """Write one result atomically to `path`, and `items`, one row per item, to `.parquet` beside it.
 
     Args:
         path: ends in `.json`.
         cell: what was measured.
-        measure: `zeroshot`, `fidelity`, `perplexity`, `latency`, `ablation`, `cost`, `size` or `recovery`.
+        measure: its name in the study; or `cost`, `size` or `recovery`, which scoring, planning and recovery
+            report themselves.
         task: the lm-eval task or the corpus; empty where there is none.
         values: the numbers.
         provenance: from `hfprune.provenance.provenance`.
         items: column `item` (the index of the document, block or repeat; `layer` and `neuron` for an ablation)
             and one column per metric.
+        not_applicable: why the method cannot prune as described at this ratio, or "".
 
     Raises:
         HfpruneError: a value is not finite.
@@ -70,7 +74,7 @@ def write_result(
     if items is not None:
         with atomic_file(path.with_suffix(".parquet")) as temporary:
             items.to_parquet(temporary, index=False)
-    # The JSON comes last: it is what says that the result is there.
+    # The JSON comes last, since it marks the result as finished.
     write_json(
         path,
         {
@@ -79,10 +83,11 @@ def write_result(
             "task": task,
             "values": [asdict(value) for value in values],
             "provenance": provenance,
-        },
+        }
+        | ({"not_applicable": not_applicable} if not_applicable else {}),
     )
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Read what `write_result` wrote, less the items."""
+    """Read the JSON that `write_result` wrote, without the items."""
     return read_json(path)

@@ -38,7 +38,11 @@ STUDY = {
     "models": ["llama", "qwen2", "qwen3"],
     "methods": {
         "entropy": None,
-        "entropy_attention": {"criterion": "entropy", "parts": "mlp+attention", "corpus": "other"},
+        "entropy_attention": {
+            "criterion": "entropy",
+            "units": {"neurons": 0.4, "key_value_groups": 0.6},
+            "corpus": "other",
+        },
         "random": {"allocation": {"rule": "global", "standardize": True}},
     },
     "ratios": [0.15],
@@ -48,7 +52,7 @@ STUDY = {
         "methods": ["entropy"],
         "rank": 4,
         "batch": 2,
-        "length": 64,
+        "length": 320,
         "max_steps": 3,
     },
     "dtype": "float32",
@@ -58,6 +62,7 @@ STUDY = {
         "fidelity": {"corpus": "heldout", "sequences": 4, "length": 32},
         "perplexity": {"corpus": "heldout", "sequences": 4, "length": 32},
         "latency": {"prompt_tokens": 16, "batch": 2, "new_tokens": 4, "repeats": 3, "methods": ["entropy"]},
+        "cost": {"sequences": 2, "repeats": 2, "methods": ["entropy"]},
         "ablation": {"corpus": "heldout", "sequences": 1, "length": 16, "neurons_per_layer": 4},
     },
 }

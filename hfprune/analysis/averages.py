@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.collect import CELL
+from hfprune.analysis.tidy import CELL_COLUMNS
 from hfprune.errors import HfpruneError
 
 CROWS = "pct_stereotype"
@@ -14,28 +14,28 @@ AVERAGE_WITHOUT_CROWS = "average without CrowS"
 
 
 def primary_metric(metrics: Collection[str]) -> str:
-    """Return the metric that stands for a task among those it has.
+    """Return the primary metric among the metrics of a task.
 
     The rule is that of the evaluation script of SDMPrune, the paper's predecessor; the paper states none.
 
     Raises:
-        HfpruneError: there is none of the three that the rule knows.
+        HfpruneError: the task has none of the three metrics that the rule knows.
     """
     for metric in (CROWS, "acc_norm", "acc"):
         if metric in metrics:
             return metric
     raise HfpruneError(
-        f"no {CROWS}, acc_norm or acc among the metrics {sorted(metrics)}; the paper's rule needs a task with one"
+        f"no {CROWS}, acc_norm or acc among the metrics {sorted(metrics)}; the paper's rule needs one of them"
     )
 
 
-def primary_values(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the tidy table with the primary metric of each zero-shot task.
+def primary_values(results: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
+    """Return the rows of the tidy table with the primary metric of each task of a zero-shot measure.
 
     Raises:
         HfpruneError: a task has no metric that the paper's rule knows.
     """
-    zeroshot = results[results["measure"] == "zeroshot"]
+    zeroshot = results[results["measure"] == measure]
     chosen = {}
     for task, metrics in zeroshot.groupby("task")["metric"]:
         try:
@@ -45,29 +45,36 @@ def primary_values(results: pd.DataFrame) -> pd.DataFrame:
     return zeroshot[zeroshot["metric"] == zeroshot["task"].map(chosen)]
 
 
-def with_averages(results: pd.DataFrame) -> pd.DataFrame:
+def with_averages(results: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
     """Return `primary_values` followed by one row per cell and average, with the average's name as the task.
 
-    `average` is the paper's: the plain mean of all tasks, the share of stereotypes in CrowS-Pairs counted as if it
-    were an accuracy. `average without CrowS` leaves that out. Tasks count as independent, so the standard error
-    is sqrt(Σ se²)/k. A cell that lacks a task which another cell has gets no average: a mean over fewer tasks
-    could not be compared.
+    `average` is the paper's: the plain mean of all tasks, with CrowS-Pairs' share of stereotypes counted as an
+    accuracy. `average without CrowS` leaves that task out. Tasks count as independent, so the standard error
+    is sqrt(Σ se²)/k. A cell without a task that another cell has gets no average, since means over different
+    tasks are not comparable.
     """
-    primary = primary_values(results)
+    primary = primary_values(results, measure)
     without = primary[primary["metric"] != CROWS]
-    return pd.concat(
-        [primary, _average(primary, AVERAGE), _average(without, AVERAGE_WITHOUT_CROWS)], ignore_index=True
-    )
+    averages = [
+        mean_over_tasks(rows).assign(task=name, metric=AVERAGE)
+        for rows, name in ((primary, AVERAGE), (without, AVERAGE_WITHOUT_CROWS))
+    ]
+    return pd.concat([primary, *averages], ignore_index=True)
 
 
-def _average(primary: pd.DataFrame, name: str) -> pd.DataFrame:
-    tasks = primary["task"].nunique()
-    cells = primary.assign(variance=primary["stderr"] ** 2).groupby(CELL)
+def mean_over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
+    """Reduce tidy rows that differ only in their task and metric to their mean, with an empty task and metric.
+
+    Tasks count as independent, so the standard error is sqrt(Σ se²)/k. A cell without a task that another cell has
+    gets no row.
+    """
+    tasks = rows["task"].nunique()
+    cells = rows.assign(variance=rows["stderr"] ** 2).groupby([*CELL_COLUMNS, "measure"])
     mean = cells[["value", "n"]].agg({"value": "mean", "n": "sum"})
-    # min_count: one task without a standard error leaves the average without one.
+    # min_count: one task without a standard error leaves the mean without one.
     mean["stderr"] = np.sqrt(cells["variance"].sum(min_count=tasks)) / tasks
     mean = mean[cells.size() == tasks].reset_index()
-    return mean.assign(measure="zeroshot", task=name, metric=AVERAGE)[primary.columns]
+    return mean.assign(task="", metric="")[rows.columns]
 
 
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
@@ -88,9 +95,9 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def spread(summary: pd.DataFrame) -> str:
-    """Return what ± means for these rows of `over_seeds`: `sd` if any has several seeds, else `stderr`.
+    """Return the meaning of ± for these rows of `over_seeds`: `sd` if any has several seeds, else `stderr`.
 
-    One sign must not stand for both: they differ in size and in meaning.
+    One sign must not mean both, since they differ in size and in meaning.
     """
     return "sd" if (summary["seeds"] > 1).any() else "stderr"
 

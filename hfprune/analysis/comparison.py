@@ -1,7 +1,6 @@
-"""Every method beside the reference method: what of it differs, and how far its neurons and its outputs do."""
+"""Every method beside the reference method: its other settings, neurons and outputs."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,48 +9,38 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from hfprune import layout
-from hfprune.analysis.averages import AVERAGE
-from hfprune.analysis.collect import (
-    ABLATION,
-    COMPARISON,
-    RANKS,
-    jaccard,
-    read_collected,
-    read_layers,
-)
+from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.evidence import Evidence
+from hfprune.analysis.neurons import ABLATION, jaccard, read_layers
 from hfprune.analysis.statistics import (
     Estimate,
     NotComparableError,
-    Outcomes,
     by_seed,
     contrast,
     documents_of,
     paired_bootstrap,
 )
-from hfprune.analysis.style import looks
-from hfprune.analysis.typeset import MISSING, Table, csv, latex, markdown, write_texts
-from hfprune.calibration import derive_seed
-from hfprune.criterion import make_criterion
+from hfprune.analysis.tidy import RANKS, read_companion
+from hfprune.criteria import CRITERIA
 from hfprune.results import DENSE, Cell
-from hfprune.study import Study
+from hfprune.seeds import derive_seed
+from hfprune.study import layout
+from hfprune.study.study import Study
 
 REFERENCE = "entropy"  # the paper's criterion
-NEAR = 0.1  # of a layer's width: how far from the cut is a close call
+NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
 CALIBRATED = {"corpus", "sequences"}
-EFFECTS = ("js_distance", "perplexity_ratio", "points")
+ENDS = ("", "_low", "_high")  # suffixes of an effect's columns: its value and the ends of its interval
 
 
-class Row(NamedTuple):
+class MethodRow(NamedTuple):
     """A method, or the reference with another seed, beside the reference on one model at one ratio.
 
-    The reference itself, where ablation was measured, has nothing but its `ablation_correlation`. `overlap` is the
-    Jaccard index of the kept neurons and `rank_correlation` Spearman's of the scores. `near_cut` is the share of
-    the disputed neurons, which one of the two keeps and the other does not, that lie within a tenth of the layer's
-    width from both cuts. `ablation_correlation` is Spearman's of the method's scores with what ablating a neuron
-    does. All are means over layers and seeds. The effects, each with its 95 % interval, are differences of JS
-    distance to the dense model, ratios of perplexity, and differences of average accuracy in points.
+    The reference itself has a row if ablation was measured, with `ablation_correlation` only. `overlap` is the
+    Jaccard index of the kept neurons, and `rank_correlation` is Spearman's of the scores. `near_cut` is the share
+    of the disputed neurons, which only one of the two keeps, that lie within a tenth of the layer's width from
+    both cuts. `ablation_correlation` is Spearman's of the method's scores with the effect of ablating a neuron.
+    All are means over layers and seeds.
     """
 
     model: str
@@ -64,21 +53,13 @@ class Row(NamedTuple):
     rank_correlation: float
     near_cut: float
     ablation_correlation: float
-    js_distance: float = np.nan
-    js_distance_low: float = np.nan
-    js_distance_high: float = np.nan
-    perplexity_ratio: float = np.nan
-    perplexity_ratio_low: float = np.nan
-    perplexity_ratio_high: float = np.nan
-    points: float = np.nan
-    points_low: float = np.nan
-    points_high: float = np.nan
 
 
 def reference_of(study: Study, method: str) -> str:
-    """Return the method that another is compared with: entropy, or the first criterion of a study without it.
+    """Return the reference of a method: entropy, or the first criterion of a study without entropy.
 
-    Where the study has that calibrated as the method is, on the same corpus and as many sequences, then this one.
+    If the study has this reference with the method's own calibration (corpus and number of sequences), that one is
+    returned.
     """
     criteria = [other for other, settings in study.methods.items() if not settings.baseline]
     reference = REFERENCE if REFERENCE in criteria else [*criteria, *study.methods][0]
@@ -95,7 +76,7 @@ def reference_of(study: Study, method: str) -> str:
 
 
 def differing(study: Study, method: str, reference: str) -> str:
-    """Return what of a method is not as in the reference: `criterion`, `aggregation`, `corpus`, … or `baseline`.
+    """Return the settings in which a method differs from the reference: `criterion`, `corpus`, … or `baseline`.
 
     An option that only one of two criteria has does not count.
     """
@@ -103,7 +84,7 @@ def differing(study: Study, method: str, reference: str) -> str:
 
 
 def _differences(study: Study, method: str, reference: str) -> dict[str, None]:
-    """Return the names of what differs, in their order."""
+    """Return the names of the settings that differ, in order."""
     ours, theirs = _settings(study, method), _settings(study, reference)
     if "baseline" in ours | theirs:
         return {"baseline": None}
@@ -111,23 +92,23 @@ def _differences(study: Study, method: str, reference: str) -> dict[str, None]:
 
 
 def _settings(study: Study, name: str) -> dict[str, Any]:
-    """Return everything that a method's plans depend on, by the names that the study's file has for it."""
+    """Return every setting that a method's plans depend on, by its name in the study's file."""
     method = study.methods[name]
     if method.baseline:
         return {"baseline": method.baseline}
-    criterion = make_criterion(method.criterion or name, method.options, name, method.parts)
+    criterion = CRITERIA.make(method.criterion or name, method.options, name)
     return {
         "criterion": method.criterion or name,
         **criterion.model_dump(),
         "allocation": method.allocation,
-        "parts": method.parts,
+        "units": method.units,
         "corpus": study.corpus_of(name),
         "sequences": method.sequences or study.calibration.sequences,
     }
 
 
 def compare(study: Study, name: str, folder: Path, tidy: Path) -> pd.DataFrame:
-    """Compare every method of a study, without recovery, with the reference; columns of `Row`.
+    """Compare every method of a study, without recovery, with the reference.
 
     Args:
         study: which cells there should be.
@@ -135,8 +116,13 @@ def compare(study: Study, name: str, folder: Path, tidy: Path) -> pd.DataFrame:
         folder: its results, with the cells, scores and plans.
         tidy: folder that `hfprune.analysis.collect.collect` wrote to.
 
+    Returns:
+        The columns of `MethodRow`, and for each effect of `hfprune.analysis.declarations.Declarations.effects` its
+        value and the ends of its 95 % interval, as `<effect>`, `<effect>_low` and `<effect>_high`: differences in
+        the units shown to readers (points for accuracy), or ratios.
+
     Raises:
-        HfpruneError: a result that is there cannot be read. What is missing leaves its numbers out.
+        HfpruneError: an existing result cannot be read. Numbers of missing results are left out.
     """
     evidence, neurons = Evidence(study, name, folder, tidy), _Neurons(folder, tidy)
     rows = [
@@ -145,35 +131,38 @@ def compare(study: Study, name: str, folder: Path, tidy: Path) -> pd.DataFrame:
         for ratio in study.ratios_of(model)
         for row in _compare_at(evidence, neurons, study, model, ratio)
     ]
-    table = pd.DataFrame(rows, columns=Row._fields)
-    order = [*looks(study.methods)]
-    # One thing that differs before several, and what is only another draw of the calibration first.
+    effects = [effect + end for effect in evidence.declared.effects() for end in ENDS]
+    columns = [*MethodRow._fields, *effects]
+    table = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(effects, float))
+    # Rows with one differing setting come before those with several.
     table["kind"] = table["differs"].str.count(",")
-    table["place"] = table["method"].map(order.index)
-    by = ["model", "ratio", "kind", "differs", "place", "seed"]
-    return table.sort_values(by, ignore_index=True)[[*Row._fields]]
+    by = ["model", "ratio", "kind", "differs", "method", "seed"]
+    return table.sort_values(by, ignore_index=True)[columns]
 
 
 def _compare_at(
     evidence: Evidence, neurons: "_Neurons", study: Study, model: str, ratio: float
-) -> Iterator[Row]:
+) -> Iterator[dict[str, Any]]:
     cells = [
         cell
         for cell in evidence.cells
-        if (cell.model, cell.ratio, cell.recovery) == (model, ratio, "none") and cell.method != DENSE
+        if (cell.model, cell.ratio, cell.recovery) == (model, ratio, "none")
+        and cell.method != DENSE
+        and (model, cell.method, ratio) not in evidence.not_applicable
     ]
     of = {method: [cell for cell in cells if cell.method == method] for method in study.methods}
     for method in study.methods:
-        if not of[method]:  # every cell is recovered
-            continue
         reference = reference_of(study, method)
+        if not of[method] or not of[reference]:  # recovered, or not applicable
+            continue
         if reference != method:
             differs = differing(study, method, reference)
             yield _row(evidence, neurons, method, None, differs, of[method], of[reference])
             continue
         predicted = neurons.predicted(of[method])
         if not np.isnan(predicted):
-            yield Row(model, ratio, method, None, method, "", np.nan, np.nan, np.nan, predicted)
+            row = MethodRow(model, ratio, method, None, method, "", np.nan, np.nan, np.nan, predicted)
+            yield row._asdict()
         first, *others = of[method]
         for cell in others:  # the reference calibrated on another draw
             yield _row(evidence, neurons, method, cell.seed, "seed", [cell], [first])
@@ -187,56 +176,51 @@ def _row(
     differs: str,
     ours: list[Cell],
     theirs: list[Cell],
-) -> Row:
+) -> dict[str, Any]:
     model, ratio, reference = theirs[0].model, theirs[0].ratio, theirs[0].method
-    assert ratio is not None  # that of plans
+    assert ratio is not None  # plans have one
     effects: dict[str, float] = {}
     for effect, estimate in _effects(evidence, ours, theirs):
         values = estimate.value, estimate.low, estimate.high
-        effects |= dict(zip((effect, f"{effect}_low", f"{effect}_high"), values, strict=True))
+        effects |= {effect + end: value for end, value in zip(ENDS, values, strict=True)}
     similar = neurons.between(ours, theirs)
     predicted = neurons.predicted(ours)
-    return Row(model, ratio, method, seed, reference, differs, *similar, predicted, **effects)
+    row = MethodRow(model, ratio, method, seed, reference, differs, *similar, predicted)
+    return row._asdict() | effects
 
 
 def _effects(evidence: Evidence, ours: list[Cell], theirs: list[Cell]) -> Iterator[tuple[str, Estimate]]:
     """Yield every effect that was measured on both sides, on the same items."""
-    tasks = evidence.measured_tasks
-    measures: list[tuple[str, str, list[str]]] = [("fidelity", "js_distance", []), ("perplexity", "nll", [])]
-    measures += [("zeroshot", AVERAGE, tasks)] if tasks else []
-    for effect, (measure, metric, of) in zip(EFFECTS, measures, strict=False):
+    for effect, declared in evidence.declared.effects().items():
         try:
-            left, right = (evidence.outcomes(cells, measure, metric, of) for cells in (ours, theirs))
-            estimate = _difference(left, right, (ours[0], effect))
+            yield effect, _effect(evidence, ours, theirs, effect, declared)
         except NotComparableError:
             continue
-        if effect == "perplexity_ratio":
-            estimate = _map(estimate, np.exp)  # blocks are equally long, so that means of means are means
-        yield effect, _map(estimate, lambda x: 100 * x) if effect == "points" else estimate
 
 
-def _difference(left: Outcomes, right: Outcomes, place: tuple) -> Estimate:
-    differences = contrast([(1.0, left), (-1.0, right)])
-    return paired_bootstrap(differences, derive_seed(0, "comparison", *place), documents_of(left))
-
-
-def _map(estimate: Estimate, function: Any) -> Estimate:
-    value, low, high = (float(function(x)) for x in (estimate.value, estimate.low, estimate.high))
-    return replace(estimate, value=value, low=low, high=high)
+def _effect(
+    evidence: Evidence, ours: list[Cell], theirs: list[Cell], effect: str, declared: Declaration
+) -> Estimate:
+    metric = declared.metric
+    left, right = (evidence.outcomes(cells, declared.measure, metric.name) for cells in (ours, theirs))
+    seed = derive_seed(0, "comparison", ours[0], effect)
+    estimate = paired_bootstrap(contrast([(1.0, left), (-1.0, right)]), seed, documents_of(left))
+    # Items of one size, so that the mean of means is the mean.
+    return estimate.map(np.exp if metric.effect == "ratio" else lambda x: metric.scale * x)
 
 
 class _Neurons:
-    """How far two cells agree on which neurons matter, from their plans and scores."""
+    """Agreement of two cells on the neurons, from their plans and scores."""
 
     def __init__(self, folder: Path, tidy: Path) -> None:
         self._folder = folder
         self._read = cache(lambda path: read_layers(path) if path.exists() else {})
-        ranks = read_collected(tidy / RANKS)
+        ranks = read_companion(tidy, RANKS)
         with_ablation = ranks[ranks["method_b"] == ABLATION]
         self._predicted = with_ablation.groupby(["model", "method_a", "seed"])["spearman"].mean()
 
     def between(self, ours: list[Cell], theirs: list[Cell]) -> tuple[float, float, float]:
-        """Return overlap, rank correlation and the disputed share near the cut (see `Row`), means over seeds."""
+        """Return overlap, rank correlation and the disputed share near the cut (`MethodRow`), means over seeds."""
         pairs = by_seed([{cell.seed: cell for cell in cells} for cells in (ours, theirs)])
         overlap, ranks, near = (
             nanmean(nanmean(of(*pair)) for pair in pairs.values())
@@ -245,11 +229,11 @@ class _Neurons:
         return overlap, ranks, near
 
     def predicted(self, ours: list[Cell]) -> float:
-        """Return Spearman's correlation of the scores with what ablating a neuron does."""
+        """Return Spearman's correlation of the scores with the effect of ablating a neuron."""
         return nanmean(self._predicted.get((cell.model, cell.method, cell.seed), np.nan) for cell in ours)
 
     def _layers(self, pattern: str, *cells: Cell) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yield, for every layer, what the files of the cells have; nothing where one cell has none."""
+        """Yield the tensors of all cells for every layer that all cells have."""
         files = [self._read(self._folder / f"{layout.fill(pattern, cell)}.safetensors") for cell in cells]
         for layer in files[0]:
             if all(layer in file for file in files):
@@ -263,7 +247,7 @@ class _Neurons:
         return [pd.Series(x).corr(pd.Series(y), "spearman") for x, y in pairs]
 
     def _near_cut(self, a: Cell, b: Cell) -> list[float]:
-        """Return of every neuron that one of the two keeps and the other does not whether it was close."""
+        """Return 1 (near both cuts) or 0 for each neuron that only one of the two keeps."""
         found = []
         layers = zip(self._layers(layout.PLAN, a, b), self._layers(layout.SCORES, a, b), strict=False)
         for kept, scores in layers:
@@ -273,81 +257,5 @@ class _Neurons:
 
 
 def nanmean(values: Iterable[float]) -> float:
-    """Return the mean of what is a number, NaN where nothing is."""
+    """Return the mean of the values that are numbers, or NaN if none is."""
     return pd.Series([*values], dtype=float).mean()
-
-
-def comparison_table(rows: pd.DataFrame) -> Table:
-    """Make the table of `compare`'s rows."""
-    names = looks({*rows["method"], *rows["reference"]})
-    labels = [names[method].label for method in rows["method"]]
-    seeds = ["" if pd.isna(seed) else f", seed {seed:.0f}" for seed in rows["seed"]]
-    shown = pd.DataFrame(
-        {
-            "Ratio": [f"{100 * ratio:.3g}%" for ratio in rows["ratio"]],
-            "Method": [label + seed for label, seed in zip(labels, seeds, strict=True)],
-            "Differs in": rows["differs"],
-            "Overlap": [_number(value, "{:.2f}") for value in rows["overlap"]],
-            "Rank corr.": [_number(value, "{:.2f}") for value in rows["rank_correlation"]],
-            "Near the cut": [_number(value, "{:.0%}") for value in rows["near_cut"]],
-            "Ablation corr.": [_number(value, "{:.2f}") for value in rows["ablation_correlation"]],
-            "Δ JS distance": _intervals(rows, "js_distance", "{:+.3f}", better=-1, than=0),
-            "Perplexity ratio": _intervals(rows, "perplexity_ratio", "{:,.2f}", better=-1, than=1),
-            "Δ accuracy (points)": _intervals(rows, "points", "{:+.1f}", better=1, than=0),
-        }
-    )
-    shown = shown.drop(columns=[column for column in shown if set(shown[column]) == {MISSING}])
-    references = [names[name].label for name in rows["reference"]]
-    if len(set(references)) > 1:
-        shown.insert(2, "Reference", references)
-    notes = [
-        f"Reference: {' or '.join(dict.fromkeys(references))}, seed by seed on the same items; without recovery.",
-        "Differs in: what the study sets otherwise than for the reference; options that one of two criteria lacks "
-        "do not count.",
-        "Overlap: Jaccard index of the kept neurons. Rank corr.: Spearman's of the scores. Near the cut: share of "
-        "the neurons kept by only one of the two that lie within a tenth of the layer's width from both cuts. "
-        + "Ablation corr.: Spearman's of the method's scores with the KL divergence that ablating single neurons "
-        "causes. " * ("Ablation corr." in shown) + "All are means over layers.",
-        "In brackets: 95 % interval of a paired bootstrap over items, documents and seeds. Bold: wholly on the "
-        "better side. Each comparison stands by itself: of a hundred without any effect, five would miss it.",
-    ]
-    if "Δ accuracy (points)" in shown:
-        notes.append(
-            "Accuracy: the paper's average over tasks, which counts CrowS-Pairs as an accuracy where it is."
-        )
-    groups = rows.groupby(["model", "ratio"], sort=False).ngroup()
-    return Table("Every method beside the reference.", rows, shown, groups, notes, rows["model"])
-
-
-def _intervals(rows: pd.DataFrame, effect: str, form: str, better: int, than: float) -> list[str]:
-    cells = []
-    for value, low, high in zip(*(rows[effect + end] for end in ("", "_low", "_high")), strict=True):
-        text = _number(value, form)
-        if pd.notna(low):
-            text += f" [{form.format(low)}, {form.format(high)}]"
-            text = f"**{text}**" if min(better * (low - than), better * (high - than)) > 0 else text
-        cells.append(text)
-    return cells
-
-
-def _number(value: float, form: str) -> str:
-    return MISSING if pd.isna(value) else form.format(value)
-
-
-def write_comparison(study: Study, name: str, folder: Path, out: Path) -> pd.DataFrame:
-    """Write `comparison.csv`, `.md` and `.tex`, and return the rows of the CSV.
-
-    Args:
-        study: which cells there should be.
-        name: of the study.
-        folder: its results, with the cells, scores and plans.
-        out: folder that `hfprune.analysis.collect.collect` wrote to, and this does too.
-
-    Raises:
-        HfpruneError: as `compare`.
-    """
-    rows = compare(study, name, folder, out)
-    table, stem = comparison_table(rows), COMPARISON.removesuffix(".csv")
-    texts = {"csv": csv(table), "md": markdown(table), "tex": latex(table, stem)}
-    write_texts(out, stem, texts)
-    return rows

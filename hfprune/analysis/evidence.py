@@ -1,4 +1,4 @@
-"""What a study measured on the two sides of a claim: outcomes per item, or bare numbers."""
+"""Outcomes per item, and bare numbers, of the cells of a study."""
 
 import functools
 from collections.abc import Callable
@@ -9,18 +9,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hfprune import layout
-from hfprune.analysis.averages import primary_metric
-from hfprune.analysis.claims import Side
-from hfprune.analysis.collect import RESULTS, read_collected
+from hfprune.analysis.declarations import declare
 from hfprune.analysis.statistics import NotComparableError, Outcomes
+from hfprune.analysis.tidy import RESULTS, brief, cells_not_applicable, read_results
 from hfprune.errors import HfpruneError
+from hfprune.files import read_json
+from hfprune.paper.claims import Side
 from hfprune.results import Cell
-from hfprune.study import Study
+from hfprune.study import layout
+from hfprune.study.study import Study
+
+
+class NotApplicableError(NotComparableError):
+    """Says which method could not cut the units that it names."""
 
 
 class Measured(NamedTuple):
-    """What stands for a side: which method, how a reader would call the cell, and what was measured on it."""
+    """The cell that represents a side: its method, its name for readers, and its measured data."""
 
     method: str
     name: str
@@ -28,12 +33,16 @@ class Measured(NamedTuple):
 
 
 class Evidence:
-    """What a study measured, by cell: `folder` has the cells, `tidy` is where `collect` wrote to."""
+    """The measurements of a study: `folder` has the cells, `tidy` has the output of `collect`."""
 
     def __init__(self, study: Study, name: str, folder: Path, tidy: Path) -> None:
         self.cells = [*layout.cells(name, study)]
-        self.measured_tasks = study.measures.zeroshot.tasks if study.measures.zeroshot else []
-        self.tidy = read_collected(tidy / RESULTS)
+        self.tidy = read_results(tidy / RESULTS)
+        self.declared = declare(study)
+        self.not_applicable = cells_not_applicable(self.tidy)
+        measures = study.make_measures()
+        self._tasks = {measure: [*made.by_task()] for measure, made in measures.items()}
+        self._per_task = {measure: made.per_task for measure, made in measures.items()}
         self._folder = folder
         self._read_items = functools.cache(_read_items)
 
@@ -48,9 +57,11 @@ class Evidence:
         """Return the first alternative of a side that `read`, given its cells of all seeds, finds measured.
 
         Raises:
-            NotComparableError: none was measured; says which were looked for.
+            NotApplicableError: a method could not cut the units that it names, and no alternative was measured.
+            NotComparableError: no alternative was measured; the message lists them.
         """
         reasons = []
+        kind = NotComparableError
         for method, at, recovery in side.alternatives(ratio):
             name = method + ("" if at is None else f" {100 * at:.3g}%, {recovery}")
             cells = [
@@ -62,28 +73,64 @@ class Evidence:
             if not cells:
                 reasons.append(f"{name} is not in the study")
                 continue
+            if (model, method, at) in self.not_applicable:
+                kind = NotApplicableError
+                reasons.append(f"{name} is not applicable{self._why_not(cells[0])}")
+                continue
             try:
                 return Measured(method, name, read(cells))
             except NotComparableError as reason:
                 reasons.append(f"{name}: {reason}")
-        raise NotComparableError("; ".join(dict.fromkeys(reasons)))
+        raise kind("; ".join(dict.fromkeys(reasons)))
 
-    def outcomes(self, cells: list[Cell], measure: str, metric: str, tasks: list[str]) -> Outcomes:
-        """Return the outcomes per item of those seeds of a cell that have all tasks (zero-shot only) measured."""
+    def _why_not(self, cell: Cell) -> str:
+        """Return the reason that `hfprune plan` gave, if any."""
+        path = self._folder / f"{layout.fill(layout.PLAN, cell)}.json"
+        reason = read_json(path).get("not_applicable", "") if path.exists() else ""
+        return f": {reason}" if reason else ""
+
+    def tasks(self, measure: str) -> list[str]:
+        """Return the tasks of a measure; none if the study does not have the measure."""
+        return self._tasks.get(measure, [])
+
+    def outcomes(
+        self, cells: list[Cell], measure: str, metric: str, tasks: list[str] | None = None
+    ) -> Outcomes:
+        """Return a metric's outcomes per item, for the seeds of a cell with all tasks measured.
+
+        Args:
+            cells: cells of one model, method, ratio and recovery.
+            measure: its name in the study.
+            metric: its name; `hfprune.analysis.declarations.Declarations` gives the column of the items.
+            tasks: tasks to take; by default all tasks of the measure in the study.
+
+        Raises:
+            NotComparableError: nothing was measured, or the metric has no outcomes per item.
+        """
+        declared = self.declared.find(measure, metric)
+        if measure not in self._tasks:
+            raise NotComparableError(f"the study does not measure {measure}")
+        if not declared.metric.items:
+            raise NotComparableError(f"{measure}, {metric} has no outcomes per item")
         found = {}
         for cell in cells:
-            folder = self._folder / layout.fill(layout.CELL, cell)
-            files = {task: folder / f"zeroshot/{task}.parquet" for task in tasks} or {
-                measure: folder / f"{measure}.parquet"
-            }
-            # The JSON says that a result is there.
+            files = self._files(cell, measure, self.tasks(measure) if tasks is None else tasks)
+            # The JSON file shows that the result is complete.
             missing = [key for key, file in files.items() if not file.with_suffix(".json").exists()]
             if not missing:
-                wanted = None if tasks else metric
-                found[cell.seed] = {key: self._read_items(file, wanted) for key, file in files.items()}
+                found[cell.seed] = {
+                    key: self._read_items(file, declared.metric.items) for key, file in files.items()
+                }
         if not found:
             raise NotComparableError(f"{', '.join(missing)} not measured")
         return found
+
+    def _files(self, cell: Cell, measure: str, tasks: list[str]) -> dict[str, Path]:
+        """Return the files of the per-item outcomes by task, or by measure if it has only one file."""
+        folder = self._folder / layout.fill(layout.CELL, cell)
+        if self._per_task[measure]:
+            return {task: folder / measure / f"{task}.parquet" for task in tasks}
+        return {measure: folder / f"{measure}.parquet"}
 
     def numbers(self, cells: list[Cell], ratio: float | None, measure: str, metric: str) -> pd.DataFrame:
         """Return `value`, `stderr` and `n` of a bare number, one row per seed."""
@@ -99,15 +146,14 @@ class Evidence:
         return rows.drop_duplicates("seed").set_index("seed")[["value", "stderr", "n"]].astype(float)
 
 
-def _read_items(path: Path, metric: str | None) -> pd.Series:
-    """Return a metric, by default the primary one, by item, or by document and item where items have one."""
+def _read_items(path: Path, columns: tuple[str, ...]) -> pd.Series:
+    """Return the first existing one of these columns, by item, or by document and item if items have documents."""
     try:
-        columns = pq.read_schema(path).names
-        chosen = metric or primary_metric(columns)
-        if chosen not in columns:
-            raise NotComparableError(f"has no {chosen}")
-        index = [name for name in ("document", "item") if name in columns]
+        there = pq.read_schema(path).names
+        chosen = next((column for column in columns if column in there), None)
+        if chosen is None:
+            raise NotComparableError(f"has no {' or '.join(columns)}")
+        index = [name for name in ("document", "item") if name in there]
         return pd.read_parquet(path, columns=[*index, chosen]).set_index(index)[chosen].sort_index()
     except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise HfpruneError(f"{path}: cannot read it ({reason}); delete it and measure again") from error
+        raise HfpruneError(f"{path}: cannot read it ({brief(error)}); delete it and measure again") from error

@@ -1,7 +1,7 @@
-"""How far an effect may be off: paired bootstrap over items and seeds, McNemar's test, ratios of measurements."""
+"""Uncertainty of an effect: paired bootstrap over items and seeds, McNemar's test, ratios of measurements."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -24,9 +24,9 @@ class NotComparableError(HfpruneError):
 
 @dataclass(frozen=True)
 class Estimate:
-    """An effect and its 95 % interval; NaN at both ends where nothing says how far the effect may be off.
+    """An effect and its 95 % interval; both ends are NaN if its uncertainty is unknown.
 
-    `n` counts the items behind it, 0 where there are none, and `seeds` the seeds.
+    `n` counts the items behind it (0 if there are none), and `seeds` the seeds.
     """
 
     value: float
@@ -35,15 +35,20 @@ class Estimate:
     n: int
     seeds: int
 
+    def map(self, function: Callable[[float], float]) -> "Estimate":
+        """Apply a rising function to the effect and the ends of its interval."""
+        value, low, high = (float(function(x)) for x in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high)
+
 
 def by_seed(sides: Sequence[Mapping[int, T]]) -> dict[int, list[T]]:
-    """Return, for every seed that the sides have in common, what each side has for it.
+    """Return the entries of all sides for every seed that they have in common.
 
-    Seed k of one side belongs to seed k of the others, since both saw the same calibration; a side with a single
-    seed, like the dense model, which no seed changes, belongs to every seed of the others.
+    Seed k of one side is paired with seed k of the others, since both read the same calibration. A side with a
+    single seed, such as the dense model, which no seed changes, is paired with every seed of the others.
 
     Raises:
-        NotComparableError: there is no such seed.
+        NotComparableError: the sides have no seed in common.
     """
     several = [set(side) for side in sides if len(side) > 1] or [set(sides[0])]
     seeds = sorted(set.intersection(*several))
@@ -57,7 +62,7 @@ def by_seed(sides: Sequence[Mapping[int, T]]) -> dict[int, list[T]]:
 def contrast(terms: Sequence[tuple[float, Outcomes]]) -> dict[str, np.ndarray]:
     """Return the weighted sum of several sides' outcomes, item by item: with weights 1 and -1, the difference.
 
-    Seeds belong together as `by_seed` has them.
+    `by_seed` pairs the seeds.
 
     Returns:
         Task → float64 array [seeds, items].
@@ -96,38 +101,38 @@ def paired_bootstrap(
 ) -> Estimate:
     """Estimate the mean over tasks of the mean contrast, with a percentile bootstrap interval.
 
-    Items are drawn within their task, tasks independently of each other, and an item brings the outcomes of both
-    sides, and of all seeds, with it. Blocks of one document are drawn together. Where there are several seeds,
-    they are drawn too, the same ones for every task. Two or three seeds tell little of how much seeds matter, and
-    the interval is then rather too narrow. Of few items or documents the percentiles are moved outwards, as far as
-    Student's t is wider than the normal distribution (Hesterberg, "What Teachers Should Know About the Bootstrap",
-    2015, expanded percentile interval); of up to four the interval ends at the lowest and the highest resample.
+    Items are drawn within their task, independently for each task; an item keeps the outcomes of both sides and of
+    all seeds together. Blocks of one document are drawn together. If there are several seeds, they are drawn too,
+    the same ones for every task. Two or three seeds tell little about the spread over seeds, and the interval is
+    then too narrow. With few items or documents the percentiles move outwards, as far as Student's t is wider than
+    the normal distribution (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, expanded percentile
+    interval); with up to four the interval ends at the lowest and the highest resample.
 
     Args:
         contrasts: task → array [seeds, items], as from `contrast`; all tasks have the same seeds.
-        seed: of the random draws, see `hfprune.calibration.derive_seed`.
-        documents: task → the document of each item [items]; by default each item stands for itself.
+        seed: seed of the random draws, see `hfprune.seeds.derive_seed`.
+        documents: task → the document of each item [items]; by default every item is drawn by itself.
 
     Raises:
         ValueError: there is no task, a task has no item, or an outcome is not finite.
     """
     arrays = [*contrasts.values()]
     if not arrays or not all(array.size and np.isfinite(array).all() for array in arrays):
-        raise ValueError("needs at least one task and one finite outcome in each")
+        raise ValueError("needs at least one task and at least one outcome per task, all finite")
     rng = np.random.default_rng(seed)
     seeds = len(arrays[0])
     drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
     units = {task: _units(array, (documents or {}).get(task)) for task, array in contrasts.items()}
     means = np.mean([_resampled_means(unit, drawn_seeds, rng) for unit in units.values()], axis=0)
     fewest = min(unit.shape[1] for unit in units.values())
-    # A single one says nothing about how much they differ.
+    # A single unit says nothing about the spread.
     low, high = np.quantile(means, _expanded(fewest)) if fewest > 1 else (np.nan, np.nan)
     value = float(np.mean([array.mean() for array in arrays]))
     return Estimate(value, float(low), float(high), sum(array.shape[1] for array in arrays), seeds)
 
 
 def _expanded(units: int) -> tuple[float, float]:
-    """Return the lower and the upper percentile for so many units, at least two, from 0 to 1."""
+    """Return the lower and the upper percentile, from 0 to 1, for this number of units, at least two."""
     from scipy.stats import norm, t
 
     low = float(norm.cdf(np.sqrt(units / (units - 1)) * t.ppf((1 - LEVEL) / 2, units - 1)))
@@ -135,7 +140,7 @@ def _expanded(units: int) -> tuple[float, float]:
 
 
 def _units(outcomes: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
-    """Return what is drawn together [seeds + 1, units]: the sum of its outcomes, and in the last row how many."""
+    """Return a column per unit of drawing [seeds + 1, units]: sums of outcomes by seed, and last the counts."""
     sizes = np.ones((1, outcomes.shape[1]))
     rows = np.concatenate([outcomes, sizes])
     if documents is None:
@@ -147,8 +152,8 @@ def _units(outcomes: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
 def _resampled_means(units: np.ndarray, drawn_seeds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the mean of each resample of a task [resamples].
 
-    Equal units are interchangeable, so not units are drawn but how often each distinct one comes, which is the
-    same distribution and, with outcomes of 0 and 1, a hundred times faster.
+    Equal units are interchangeable, so the number of times that each distinct unit is drawn is sampled instead of
+    the units. The distribution is the same; with outcomes of 0 and 1 this is a hundred times faster.
     """
     distinct, counts = np.unique(units, axis=1, return_counts=True)
     means = np.empty(len(drawn_seeds))
@@ -164,7 +169,8 @@ def mcnemar(left: np.ndarray, right: np.ndarray) -> tuple[int, int, float]:
     """Test whether two methods, right (1) or wrong (0) on the same items, are right equally often.
 
     Returns:
-        How many items only the left one has right, how many only the right one, and the exact two-sided p-value.
+        The number of items that only the left one has right, the number that only the right one has right, and
+        the exact two-sided p-value.
     """
     from scipy.stats import binomtest
 
@@ -177,13 +183,13 @@ def mcnemar(left: np.ndarray, right: np.ndarray) -> tuple[int, int, float]:
 def ratio(left: pd.DataFrame, right: pd.DataFrame, repeatable: bool) -> Estimate:
     """Estimate the ratio of two numbers that were measured independently, in logarithms.
 
-    The interval is Student's t over seeds where there are several, else over repeats, by the two standard errors
+    The interval is Student's t over seeds if there are several, else over repeats, by the two standard errors
     and Welch's degrees of freedom. One seed without standard errors has no interval, unless the number is
     repeatable: then it is exact.
 
     Args:
         left: columns `value`, positive, `stderr`, and `n`, the repeats, one row per seed, indexed by it.
-        right: the same, of what to divide by.
+        right: the divisor, with the same columns.
         repeatable: whether another run would give the same number.
 
     Raises:
@@ -201,7 +207,7 @@ def ratio(left: pd.DataFrame, right: pd.DataFrame, repeatable: bool) -> Estimate
     else:
         parts = np.array([(side["stderr"].iloc[0] / side["value"].iloc[0]) ** 2 for side in (a, b)], float)
         repeats = np.array([side["n"].iloc[0] for side in (a, b)], float)
-        with np.errstate(invalid="ignore"):  # one measured repeat has no spread, and the interval no end
+        with np.errstate(invalid="ignore"):  # one measured repeat has no spread, so the interval has no ends
             freedom = parts.sum() ** 2 / np.sum(parts**2 / np.maximum(repeats - 1, 1))
         # Without any spread there are no degrees of freedom either.
         half = 0.0 if (parts == 0).all() else t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(parts.sum())

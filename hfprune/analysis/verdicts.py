@@ -1,4 +1,4 @@
-"""What a study has to say on each claim of the paper: effect, interval and verdict, as CSV, Markdown and LaTeX."""
+"""Effect, interval and verdict of a study on each claim of the paper."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, with_averages
-from hfprune.analysis.claims import PER_ITEM, Claim, Paper
-from hfprune.analysis.collect import CLAIMS
-from hfprune.analysis.evidence import Evidence, Measured
+from hfprune.analysis.evidence import Evidence, Measured, NotApplicableError
 from hfprune.analysis.statistics import (
     Estimate,
     NotComparableError,
@@ -22,27 +20,23 @@ from hfprune.analysis.statistics import (
     paired_bootstrap,
     ratio,
 )
-from hfprune.analysis.style import metric_label
-from hfprune.analysis.typeset import MISSING, Table, latex, markdown, write_texts
-from hfprune.calibration import derive_seed
+from hfprune.paper.claims import Claim, Paper
 from hfprune.results import DENSE, Cell
-from hfprune.study import Study
+from hfprune.seeds import derive_seed
+from hfprune.study.study import Study
 
-REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_RUN = VERDICTS = (
-    "reproduced",
-    "contradicted",
-    "inconclusive",
-    "not run",
-)
+REPRODUCED, CONTRADICTED, INCONCLUSIVE = "reproduced", "contradicted", "inconclusive"
+NOT_APPLICABLE, NOT_RUN = "not applicable", "not run"
+VERDICTS = (REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_APPLICABLE, NOT_RUN)
 PAPERS_MODEL, OTHER_MODEL = "paper's model", "other model"
 
-# Bare numbers that another run would repeat, so that one run is exact. Times are not among them, nor is memory,
-# which on a CPU is what the system saw of the process.
+# Single numbers that another run would repeat, so one run is exact. Times are not among them. Neither is memory,
+# which on a CPU is the memory of the whole process.
 REPEATABLE = ("parameters", "parameter_ratio", "flops")
 
 
-class Row(NamedTuple):
-    """A claim on one model at one ratio: what was compared, what came out, and the published effect beside it."""
+class ClaimRow(NamedTuple):
+    """A claim on one model at one ratio: the two sides, our effect and verdict, and the published effect."""
 
     claim: str
     model: str
@@ -108,30 +102,30 @@ def evaluate(
         tidy: folder that `hfprune.analysis.collect.collect` wrote to.
 
     Returns:
-        Columns of `Row`, and of `TaskRow`.
+        Columns of `ClaimRow`, and of `TaskRow`.
 
     Raises:
-        HfpruneError: a result that is there cannot be read. What is missing makes a claim *not run*.
+        HfpruneError: an existing result cannot be read. A missing result makes a claim *not run*.
     """
     evidence = Evidence(study, name, folder, tidy)
     dense = {model: _dense_note(paper, evidence, model) for model in evidence.models}
-    rows: list[Row] = []
+    rows: list[ClaimRow] = []
     tasks: list[TaskRow] = []
     for claim in paper.claims:
         for model, at in _places(paper, claim, evidence):
             for metric in _metrics(paper, claim, evidence):
                 row, by_task = _evaluate(paper, claim, evidence, model, at, metric)
-                notes = [row.note, dense.get(model, "") if claim.measure in ("zeroshot", "fidelity") else ""]
+                notes = [row.note, dense.get(model, "") if claim.effect == "difference" else ""]
                 rows.append(row._replace(note="; ".join(filter(None, notes))))
                 tasks += by_task
-    return pd.DataFrame(rows, columns=Row._fields), pd.DataFrame(tasks, columns=TaskRow._fields)
+    return pd.DataFrame(rows, columns=ClaimRow._fields), pd.DataFrame(tasks, columns=TaskRow._fields)
 
 
 def _places(paper: Paper, claim: Claim, evidence: Evidence) -> list[tuple[str, float | None]]:
-    """Return model and ratio of every row of a claim: those of the study, then what else the paper publishes.
+    """Return model and ratio of every row of a claim: those of the study, then others that the paper has.
 
-    A model of the study that has none of the claim's ratios is listed with all of them, and a model of the paper
-    that the study lacks goes by its name in the paper.
+    A model of the study without any of the claim's ratios is listed with all of them. A model of the paper that
+    the study lacks has its name in the paper.
     """
     in_study = {(cell.model, cell.ratio) for cell in evidence.cells} | {
         (model, None) for model in evidence.models
@@ -151,17 +145,17 @@ def _places(paper: Paper, claim: Claim, evidence: Evidence) -> list[tuple[str, f
 
 def _metrics(paper: Paper, claim: Claim, evidence: Evidence) -> list[str]:
     """Return the claim's metric and, where the average counts CrowS-Pairs as an accuracy, the one without it."""
-    with_crows = claim.measure == "zeroshot" and paper.crows & set(evidence.measured_tasks)
+    with_crows = claim.measure == "zeroshot" and paper.crows & set(evidence.tasks(claim.measure))
     return [claim.metric, AVERAGE_WITHOUT_CROWS] if with_crows else [claim.metric]
 
 
 def _evaluate(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
-) -> tuple[Row, list[TaskRow]]:
+) -> tuple[ClaimRow, list[TaskRow]]:
     printed_name = paper.models.get(model, model)
     kind = PAPERS_MODEL if printed_name in set(paper.of(claim)["model"]) else OTHER_MODEL
-    row = Row(claim.id, model, kind, at, metric, relation=claim.relation, than=claim.threshold)
-    row = row._replace(unit=_unit(claim), sentence=claim.sentence, where=claim.where)
+    row = ClaimRow(claim.id, model, kind, at, metric, relation=claim.relation, than=claim.threshold)
+    row = row._replace(unit=_unit(claim, evidence), sentence=claim.sentence, where=claim.where)
     anomalies = set(claim.anomalies)
     if printed := paper.effect(claim, printed_name, at, metric):
         anomalies |= printed.anomalies
@@ -170,8 +164,10 @@ def _evaluate(
     if model not in evidence.models:
         return row._replace(note="the model is not in the study"), []
     try:
-        compare = _compare_items if claim.measure in PER_ITEM else _compare_numbers
+        compare = _compare_items if _by_items(claim, evidence) else _compare_numbers
         left, right, estimate, notes = compare(paper, claim, evidence, model, at, metric)
+    except NotApplicableError as reason:
+        return row._replace(verdict=NOT_APPLICABLE, note=str(reason)), []
     except NotComparableError as reason:
         return row._replace(note=str(reason)), []
     for measured, side in ((left, claim.left), (right, claim.right)):
@@ -192,26 +188,35 @@ def _evaluate(
     return row, [*_by_task(row, left.data, right.data)] if by_task else []
 
 
-def _unit(claim: Claim) -> str:
-    if claim.measure not in PER_ITEM:
+def _by_items(claim: Claim, evidence: Evidence) -> bool:
+    """Tell whether a claim is judged by outcomes per item; a ratio is, if the outcomes are logarithms."""
+    metric = evidence.declared.find(claim.measure, claim.metric).metric
+    return claim.effect == "difference" or (metric.effect == "ratio" and bool(metric.items))
+
+
+def _unit(claim: Claim, evidence: Evidence) -> str:
+    if claim.effect == "ratio":
         return "ratio"
-    return "points" if claim.measure == "zeroshot" else metric_label(claim.metric)
+    metric = evidence.declared.find(claim.measure, claim.metric).metric
+    if metric.unit == "%":
+        return "points"
+    return f"{metric.label}, logarithms" if metric.effect == "ratio" else metric.label
 
 
 def _compare_items(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
 ) -> tuple[Measured, Measured, Estimate, list[str]]:
-    tasks, notes = [], []
-    if claim.measure == "zeroshot":
+    declared, tasks, notes = evidence.declared.find(claim.measure, claim.metric), None, []
+    if declared.kind == "zeroshot":
         papers = set(paper.tasks(claim)) - (paper.crows if metric == AVERAGE_WITHOUT_CROWS else set())
-        tasks = [task for task in evidence.measured_tasks if task in papers]
+        tasks = [task for task in evidence.tasks(claim.measure) if task in papers]
         if not tasks:
             raise NotComparableError("the study has none of the paper's tasks")
         if len(tasks) < len(papers):
             notes.append(f"{len(tasks)} of the paper's {len(papers)} tasks")
 
     def read(cells: list[Cell]) -> Outcomes:
-        return evidence.outcomes(cells, claim.measure, metric, tasks)
+        return evidence.outcomes(cells, claim.measure, claim.metric, tasks)
 
     sides = [
         (sign * weight, evidence.of_side(side, model, ratio_, read))
@@ -219,9 +224,11 @@ def _compare_items(
         for weight, side in ((1, claim.left), (-1, claim.right))
     ]
     seed = derive_seed(0, "claims", claim.id, model, at, metric)
-    scale = 100.0 if claim.measure == "zeroshot" else 1.0
+    scale = 1.0 if claim.effect == "ratio" else declared.metric.scale
     differences = contrast([(scale * weight, side.data) for weight, side in sides])
     estimate = paired_bootstrap(differences, seed, documents_of(sides[0][1].data))
+    if claim.effect == "ratio":
+        estimate = estimate.map(np.exp)
     return sides[0][1], sides[1][1], estimate, notes
 
 
@@ -230,7 +237,7 @@ def _compare_numbers(
 ) -> tuple[Measured, Measured, Estimate, list[str]]:
     def read(cells: list[Cell]) -> pd.DataFrame:
         if claim.measured_as and cells[0].method == DENSE:
-            return one  # the other side's number is a ratio to this one already
+            return one  # the other side's number already is a ratio to this one
         return evidence.numbers(cells, at, claim.measure, claim.measured_as or metric)
 
     one = pd.DataFrame({"value": [1.0], "stderr": [0.0], "n": [1]})
@@ -243,8 +250,8 @@ def _compare_numbers(
     return left, right, estimate, notes
 
 
-def _by_task(row: Row, left: Outcomes, right: Outcomes) -> Iterator[TaskRow]:
-    """Yield the comparison of each task and seed; McNemar's test only where outcomes are right or wrong."""
+def _by_task(row: ClaimRow, left: Outcomes, right: Outcomes) -> Iterator[TaskRow]:
+    """Yield the comparison of each task and seed; with McNemar's test if outcomes are right or wrong."""
     head = row.claim, row.model, row.ratio, row.left, row.right
     for seed, (ours, theirs) in by_seed([left, right]).items():
         for task in ours:
@@ -254,7 +261,7 @@ def _by_task(row: Row, left: Outcomes, right: Outcomes) -> Iterator[TaskRow]:
 
 
 def _dense_note(paper: Paper, evidence: Evidence, model: str) -> str:
-    """Say where our dense model's average is off the published one by more than its standard error."""
+    """Return a note if our dense average differs from the published one by more than its standard error."""
     published = paper.numbers[
         (paper.numbers["model"] == paper.models.get(model)) & (paper.numbers["method"] == DENSE)
     ]
@@ -276,103 +283,3 @@ def _dense_note(paper: Paper, evidence: Evidence, model: str) -> str:
     if abs(value - printed["value"]) <= stderr + printed["step"] / 2:
         return ""
     return f"our dense model averages {value:.1f} ± {stderr:.1f}, the published one {printed['printed']}"
-
-
-def write_claims(paper: Paper, study: Study, name: str, folder: Path, out: Path) -> pd.DataFrame:
-    """Write `claims.csv`, `.md` and `.tex` and `claims_by_task.csv`, and return the rows of `claims.csv`.
-
-    Args:
-        paper: the claims, and the published numbers.
-        study: which cells there should be.
-        name: of the study.
-        folder: its results, with the cells.
-        out: folder that `hfprune.analysis.collect.collect` wrote to, and this does too.
-
-    Raises:
-        HfpruneError: as `evaluate`.
-    """
-    rows, by_task = evaluate(paper, study, name, folder, out)
-    tables = [
-        _summary(paper, rows),
-        *(_table(claim, rows[rows["claim"] == claim.id]) for claim in paper.claims),
-    ]
-    name = CLAIMS.removesuffix(".csv")
-    labels = [name, *(f"{name}-{claim.id}" for claim in paper.claims)]
-    texts = {
-        "csv": _csv(rows),
-        "md": "\n\n".join(map(markdown, tables)),
-        "tex": "\n".join(latex(table, label) for table, label in zip(tables, labels, strict=True)),
-    }
-    write_texts(out, f"{name}_by_task", {"csv": _csv(by_task)})
-    write_texts(out, name, texts)
-    return rows
-
-
-def _csv(rows: pd.DataFrame) -> str:
-    return rows.to_csv(index=False, float_format="%.8g", lineterminator="\n")
-
-
-def _summary(paper: Paper, rows: pd.DataFrame) -> Table:
-    """Return how often each claim met each verdict, over models, ratios and both averages."""
-    counts = pd.crosstab(rows["claim"], rows["verdict"]).reindex(
-        index=[claim.id for claim in paper.claims], columns=[*VERDICTS], fill_value=0
-    )
-    shown = counts.astype(str).reset_index().rename(columns=str.capitalize)
-    shown["Claim"] = [claim.sentence for claim in paper.claims]
-    notes = [
-        "Reproduced: the whole 95 % interval of our effect is on the claimed side; contradicted: on the other; "
-        "inconclusive: on both, or there is none. Published effects stand beside ours and enter no verdict. "
-        "Each comparison stands by itself: of a hundred without any effect, five intervals would miss it."
-    ]
-    groups = pd.Series(0, shown.index)
-    return Table(
-        "The paper's claims: number of comparisons by verdict.", counts.reset_index(), shown, groups, notes
-    )
-
-
-def _table(claim: Claim, rows: pd.DataFrame) -> Table:
-    """Return all comparisons of one claim."""
-    digits = 4 if claim.measure in ("fidelity", "perplexity") else 2
-    shown = rows[["model", "kind"]].rename(columns=str.capitalize)
-    if rows["ratio"].notna().any():
-        shown["Ratio"] = [f"{100 * at:.3g}%" for at in rows["ratio"]]
-    if rows["metric"].nunique() > 1:
-        shown["Metric"] = rows["metric"]
-    shown["Effect"] = [_number(value, digits) for value in rows["effect"]]
-    shown["95 % interval"] = [
-        MISSING if np.isnan(low) else f"{low:.{digits}f} to {high:.{digits}f}"
-        for low, high in zip(rows["low"], rows["high"], strict=True)
-    ]
-    marks = rows["confidence"].where(rows["confidence"].isin(["suspect", "tentative"]), "")
-    shown["Published"] = [
-        _number(value, digits) + (f" ({mark})" if mark else "")
-        for value, mark in zip(rows["published"], marks, strict=True)
-    ]
-    for name, heading in {"n": "Items", "seeds": "Seeds"}.items():
-        shown[heading] = [f"{count:,}" if count else MISSING for count in rows[name]]
-    shown["Verdict"], shown["Note"] = rows["verdict"], rows["note"]
-    return Table(
-        f"{claim.sentence} ({claim.where})", rows, shown, pd.Series(0, rows.index), _notes(claim, rows)
-    )
-
-
-def _number(value: float, digits: int) -> str:
-    return MISSING if np.isnan(value) else f"{value:.{digits}f}"
-
-
-def _notes(claim: Claim, rows: pd.DataFrame) -> list[str]:
-    """Say what the effect is, when the claim holds, and what the interval is over."""
-    left, right = (" or ".join(side.methods) for side in (claim.left, claim.right))
-    effect = f"{left} {'-' if claim.measure in PER_ITEM else '/'} {right}, {claim.metric}"
-    if claim.beyond is not None:
-        effect += f", less the same at {100 * claim.beyond:.3g} %"
-    side = "above" if claim.relation == "higher" else "below"
-    notes = [f"Effect: {effect}; the claim holds {side} {claim.threshold:g}."]
-    run = rows[rows["verdict"] != NOT_RUN]
-    if claim.measure in PER_ITEM and len(run):
-        several = "and seeds" if (run["seeds"] > 1).any() else "alone, as there is one seed"
-        notes.append(f"Interval: paired bootstrap over items {several}.")
-    anomalies = sorted({id_ for ids in rows["anomalies"] for id_ in ids.split(", ") if id_})
-    if anomalies:
-        notes.append(f"Known anomalies: {', '.join(anomalies)}.")
-    return notes

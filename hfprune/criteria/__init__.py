@@ -1,1 +1,222 @@
-"""One file a criterion; a file in this folder is found by being here (see `hfprune.criterion`)."""
+"""The contract of a criterion. Every other file in this folder is one, and is discovered automatically.
+
+A criterion declares its needs and its formulas; `hfprune.scoring` runs them. Nothing here imports torch, so
+that a study can be checked without it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import Field
+
+from hfprune.errors import HfpruneError
+from hfprune.registry import Registry
+from hfprune.settings import Strict
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from hfprune.models.units import Layers, Neurons
+
+
+class Criterion(Strict, ABC):
+    """Maps weights or calibration data to one score per unit; the units with the lowest scores are pruned.
+
+    A subclass has its own file under `hfprune/criteria/`, named after the criterion, or comes from another
+    package with an entry point in the group `hfprune.criteria`. Its fields are its options. A higher
+    `version` re-runs the methods that use it, and no others. Modules of criteria import torch inside
+    functions.
+    """
+
+    needs: ClassVar[Literal["weights", "activations", "gradient"]]
+    kinds: ClassVar[tuple[str, ...]] = ("neurons",)
+    """The kinds of unit that the criterion can score: `neurons`, `key_value_groups`, `layers`."""
+    version: ClassVar[int] = 1
+
+    def scorable(self) -> tuple[str, ...]:
+        """Return the kinds of unit that the criterion can score with its options; by default `kinds`."""
+        return self.kinds
+
+
+class WeightCriterion(Criterion):
+    """A criterion that reads weights only."""
+
+    needs = "weights"
+
+    @abstractmethod
+    def layer_scores(self, mlp: Any, generator: torch.Generator) -> Tensor:
+        """Return one score per unit [units].
+
+        Args:
+            mlp: the units of one place (`Units`), such as the `Neurons` of a layer.
+            generator: on the CPU, seeded for this place.
+        """
+
+
+class SweepCriterion(Criterion):
+    """A criterion that computes its scores from a statistic of the calibration sequences."""
+
+    def combine(self, parts: Tensor) -> Tensor:
+        """Combine the statistics of n disjoint sets of sequences [n, ...], n ≥ 1, into one [...].
+
+        By default it returns their sum. Any other function must be associative, such as a maximum, and return
+        a single statistic unchanged: a set may be a sequence, a batch or half of the calibration.
+        """
+        return parts.sum(0)
+
+    def finish(self, units: Any, statistic: Tensor) -> Tensor:
+        """Return the scores [units] of a place from the statistic of all sequences; by default the same."""
+        return statistic
+
+
+class ActivationCriterion(SweepCriterion):
+    """A criterion that reads the activations h of the neurons: forward passes only, no gradient."""
+
+    needs = "activations"
+
+    @abstractmethod
+    def shares(self, h: Tensor) -> Tensor:
+        """Return the statistic of each sequence [sequences, ...]; `combine` sums them by default.
+
+        Args:
+            h: activations, float32 [sequences, length, neurons].
+        """
+
+    def finish(self, mlp: Neurons, statistic: Tensor) -> Tensor:
+        """Return the scores of a layer's neurons; by default the statistic [neurons]."""
+        return statistic
+
+
+class LayerCriterion(SweepCriterion):
+    """A criterion that reads the input and output of decoder layers: forward passes only."""
+
+    needs = "activations"
+    kinds = ("layers",)
+
+    @abstractmethod
+    def shares(self, x_in: Tensor, x_out: Tensor) -> Tensor:
+        """Return one layer's statistic of each sequence [sequences, ...]; `combine` sums them by default.
+
+        Args:
+            x_in: hidden states before the layer, float32 [sequences, length, width].
+            x_out: hidden states after the layer, of the same shape.
+        """
+
+    def finish(self, layers: Layers, statistic: Tensor) -> Tensor:
+        """Return the scores [layers] from the statistic [layers, ...]; by default the statistic."""
+        return statistic
+
+
+# Aggregations of h·∂C/∂h (`hfprune.scoring.tapes`) and of w·∂C/∂w (`hfprune.scoring.weight_forms`).
+ActivationForm = Literal["sum_abs", "sum_squares", "signed_sequence"]
+WeightForm = Literal["param_first", "param_second", "param_mix", "vectorize", "joint"]
+Aggregation = Literal[ActivationForm, WeightForm]
+
+
+class Positions:
+    """Data about the n positions of a chunk of logits, besides the logits.
+
+    A criterion gets only the data that its class asks for.
+    """
+
+    def __init__(
+        self, targets: Tensor | None = None, teacher: Tensor | None = None, uniform: Tensor | None = None
+    ) -> None:
+        self._given = {"targets": targets, "teacher": teacher, "uniform": uniform}
+
+    def _get(self, name: str) -> Tensor:
+        if (found := self._given[name]) is None:
+            raise HfpruneError(f"a criterion reads positions.{name}: set needs_{name} = True in its class")
+        return found
+
+    @property
+    def targets(self) -> Tensor:
+        """Next tokens [n]; with `needs_targets`, which excludes each sequence's last position."""
+        return self._get("targets")
+
+    @property
+    def teacher(self) -> Tensor:
+        """The dense model's logits [n, vocabulary] at the same positions, float32; with `needs_teacher`."""
+        return self._get("teacher")
+
+    @property
+    def uniform(self) -> Tensor:
+        """A random number in [0, 1) for each position [n], seeded by sequence; with `needs_uniform`."""
+        return self._get("uniform")
+
+
+class GradientCriterion(SweepCriterion):
+    """A first-order Taylor criterion: |h_i · ∂C/∂h_i| for an objective C of the logits (paper, Eq. 2).
+
+    A subclass must define `objective`. It may define `gradient`, if a closed form is faster than autograd.
+    """
+
+    needs = "gradient"
+    kinds = ("neurons", "key_value_groups", "layers")
+    needs_targets: ClassVar[bool] = False
+    needs_teacher: ClassVar[bool] = False
+    needs_uniform: ClassVar[bool] = False
+
+    aggregation: Aggregation = "sum_abs"
+    """How to aggregate h·∂C/∂h over tokens: sum of absolute values (official code), sum of squares, or
+    absolute value of each sequence's sum. Or a form of w·∂C/∂w over the neuron's weights (see
+    `docs/criteria.md`)."""
+    accumulator: Literal["float64", "bfloat16"] = "float64"
+    """How to sum over sequences: in float64, or one by one in bfloat16, as the official script does."""
+
+    @abstractmethod
+    def objective(self, logits: Tensor, positions: Positions) -> Tensor:
+        """Return the objective [n] at n positions from float32 `logits` [n, vocabulary]."""
+
+    def gradient(self, logits: Tensor, positions: Positions) -> Tensor:
+        """Return ∂objective/∂logits [n, vocabulary], position by position; may overwrite `logits`."""
+        import torch
+
+        with torch.enable_grad():
+            logits = logits.detach().requires_grad_()
+            return torch.autograd.grad(self.objective(logits, positions).sum(), logits)[0]
+
+    def scorable(self) -> tuple[str, ...]:
+        """Return `kinds`; only neurons for a weight form, whose formula is for an MLP's weights."""
+        return ("neurons",) if self.aggregation in get_args(WeightForm) else self.kinds
+
+
+class StudentCriterion(GradientCriterion):
+    """A gradient criterion that compares a slightly pruned student with the dense model, its teacher.
+
+    A divergence and its gradient are zero where student = teacher. So, as in SDMPrune, the student first
+    loses the neurons with the lowest cross-entropy scores in the same aggregation. Teacher and student share
+    their weights; the student masks those neurons. Masked neurons score zero and are pruned first.
+    """
+
+    needs_teacher = True
+
+    warm_start: Annotated[float, Field(gt=0, lt=1)] = 0.025
+    """Fraction of each layer's neurons to mask; SDMPrune keeps 3.9 of 4 × hidden size in LLaMA-3.2-1B."""
+
+
+CRITERIA = Registry("hfprune.criteria", Criterion, required=("needs",))
+
+
+def make_criterion(
+    name: str, options: dict[str, Any], where: str = "method", units: Sequence[str] = ("neurons",)
+) -> Criterion:
+    """Build the criterion `name` with `options`, and check that it can score these kinds of unit.
+
+    Raises:
+        HfpruneError: there is no such criterion, it does not load, or it does not take these options or score
+            these units; the line starts with `where`.
+    """
+    criterion = CRITERIA.make(name, options, where)
+    scorable = criterion.scorable()
+    for kind in units:
+        if kind not in scorable:
+            form = f" with aggregation {criterion.aggregation}" if scorable != criterion.kinds else ""  # type: ignore[attr-defined]
+            raise HfpruneError(
+                f"{where}: criterion {name!r}{form} cannot score {kind}, only {' and '.join(scorable)}"
+            )
+    return criterion

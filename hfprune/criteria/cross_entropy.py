@@ -1,11 +1,15 @@
 """Cross-entropy of the next token: the classic first-order Taylor criterion."""
 
-import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
+from __future__ import annotations
 
-from hfprune.criterion import GradientCriterion
-from hfprune.scoring import Positions
+from typing import TYPE_CHECKING
+
+from hfprune.criteria import GradientCriterion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hfprune.criteria import Positions
 
 
 class CrossEntropy(GradientCriterion):
@@ -15,10 +19,14 @@ class CrossEntropy(GradientCriterion):
 
     def objective(self, logits: Tensor, positions: Positions) -> Tensor:
         """Return the cross-entropy in nats [n]."""
+        from torch.nn.functional import cross_entropy
+
         return cross_entropy(logits, positions.targets, reduction="none")
 
     def gradient(self, logits: Tensor, positions: Positions) -> Tensor:
         """Return ∂C/∂z = p - onehot(target)."""
+        import torch
+
         p = logits.softmax(-1)
         p[torch.arange(len(p), device=p.device), positions.targets] -= 1
         return p

@@ -1,36 +1,27 @@
 """Self-distillation: divergence of a slightly pruned student from the dense model."""
 
+from __future__ import annotations
+
 import math
-from dataclasses import replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-from torch import Tensor
+from hfprune.criteria import StudentCriterion
 
-from hfprune.criteria.cross_entropy import CrossEntropy
-from hfprune.criterion import GradientCriterion
-from hfprune.plans import keep_highest, kept_mask
-from hfprune.scoring import Positions, Sweep
-from hfprune.tally import Scores
+if TYPE_CHECKING:
+    from torch import Tensor
 
-WarmStart = Annotated[float, Field(gt=0, lt=1)]
+    from hfprune.criteria import Positions
 
 
-class Distillation(GradientCriterion):
+class Distillation(StudentCriterion):
     """KL(teacher ‖ student) of the next-token distributions (SDMPrune; paper, Table 6, "SD Loss").
 
-    At student = teacher the gradient of the divergence is zero everywhere, so, as in SDMPrune, the student
-    first loses its lowest neurons by cross-entropy. Teacher and student are the same weights without and with
-    that mask. Masked neurons score zero and are pruned first. Unlike SDMPrune (`sdmprune`), the score is in
-    activation form and the divergence alone, without a share of cross-entropy and at temperature 1.
+    Unlike SDMPrune (`sdmprune`), the score is in activation form, and the objective is the divergence alone,
+    at temperature 1 and without a share of cross-entropy.
     """
-
-    needs_teacher = True
 
     divergence: Literal["kl", "reverse_kl", "js"] = "kl"
     """KL(teacher ‖ student), KL(student ‖ teacher), or their Jensen–Shannon divergence."""
-    warm_start: WarmStart = 0.025
-    """Fraction of each layer's neurons masked first; SDMPrune keeps 3.9 of 4 × hidden size in LLaMA-3.2-1B."""
 
     def objective(self, logits: Tensor, positions: Positions) -> Tensor:
         """Return the divergence in nats [n]."""
@@ -53,23 +44,6 @@ class Distillation(GradientCriterion):
             ratio = (student - _log_mean(student, teacher)) / 2
         p = student.exp()
         return ratio.sub_((p * ratio).sum(-1, keepdim=True)).mul_(p)
-
-    def scores(self, sweep: Sweep) -> Scores:
-        """Mask by a cross-entropy sweep, then score the masked student against the dense model."""
-        return scores_after_warm_start(self, sweep, self.warm_start)
-
-
-def scores_after_warm_start(criterion: GradientCriterion, sweep: Sweep, fraction: float) -> Scores:
-    """Score a student that has lost the `fraction` of each layer's neurons that are lowest by cross-entropy.
-
-    Both sweeps aggregate as `criterion` does.
-    """
-    # A fortieth of a few key-value groups would be none or too much, so attention starts whole.
-    neurons = replace(sweep, parts="mlp")
-    (warm,) = neurons.gradient_scores([CrossEntropy(aggregation=criterion.aggregation)], name="warm_start")
-    kept = [keep_highest(s, len(s) - max(1, round(fraction * len(s)))) for s in warm]
-    masks = [kept_mask(k, len(s)) for k, s in zip(kept, warm, strict=True)]
-    return sweep.gradient_scores([criterion], kept=masks)[0]
 
 
 def _kl(a: Tensor, b: Tensor) -> Tensor:

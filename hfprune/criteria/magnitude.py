@@ -1,25 +1,30 @@
 """Weight magnitude."""
 
-from typing import Literal
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
-from hfprune.criterion import WeightCriterion
-from hfprune.models import GatedMLP
-from hfprune.weight_gradients import stacked_weights
+from hfprune.criteria import WeightCriterion
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from hfprune.models.units import Neurons
 
 
 class Magnitude(WeightCriterion):
-    """Size of the neuron's weights (gate row g_i, up row u_i, down column d_i), as a published baseline has it."""
+    """Size of the neuron's weights (gate row g_i, up row u_i, down column d_i), as in published baselines."""
 
     definition: Literal["down_norm", "l1", "l2", "range"] = "down_norm"
     """down_norm: ‖d_i‖₂ (FLAP, `mag-sp`); l1, l2: mean over g_i, u_i, d_i of Σ_j |w_j|^p (LLM-Pruner, without
     a root); range: Σ over g_i, u_i of max_j w_j + |min_j w_j| (optiPfair, MAW)."""
 
-    def layer_scores(self, mlp: GatedMLP, generator: torch.Generator) -> Tensor:
+    def layer_scores(self, mlp: Neurons, generator: torch.Generator) -> Tensor:
         """Return the size [neurons]."""
-        weights = stacked_weights(mlp)
+        import torch
+
+        weights = torch.stack([mlp.gate.weight, mlp.up.weight, mlp.down.weight.T]).float()
         if self.definition == "l1":
             return weights.abs().sum(2).mean(0)
         if self.definition == "l2":

@@ -1,13 +1,19 @@
 """Confidence margin."""
 
-from torch import Tensor
+from __future__ import annotations
 
-from hfprune.criterion import GradientCriterion
-from hfprune.scoring import Positions
+from typing import TYPE_CHECKING
+
+from hfprune.criteria import GradientCriterion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hfprune.criteria import Positions
 
 
 class Margin(GradientCriterion):
-    """p_1 - p_2: how far the likeliest token leads the second likeliest."""
+    """p_1 - p_2: the lead of the likeliest token over the second likeliest."""
 
     def objective(self, logits: Tensor, positions: Positions) -> Tensor:
         """Return the margin [n]."""

@@ -1,15 +1,25 @@
 """Random scores: the floor that every criterion must beat."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
-from hfprune.criterion import WeightCriterion
-from hfprune.models import GatedMLP
+from typing import TYPE_CHECKING
+
+from hfprune.criteria import WeightCriterion
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from hfprune.models.units import Units
 
 
 class Random(WeightCriterion):
     """Uniform in [0, 1), from the study's seed."""
 
-    def layer_scores(self, mlp: GatedMLP, generator: torch.Generator) -> Tensor:
-        """Return uniform random numbers [neurons]."""
-        return torch.rand(mlp.width, generator=generator, dtype=torch.float64)
+    kinds = ("neurons", "key_value_groups", "layers")
+
+    def layer_scores(self, mlp: Units, generator: torch.Generator) -> Tensor:
+        """Return uniform random numbers [units]."""
+        import torch
+
+        return torch.rand(mlp.count, generator=generator, dtype=torch.float64)

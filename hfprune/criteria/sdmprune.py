@@ -1,42 +1,45 @@
 """SDMPrune as published."""
 
-from typing import Annotated, Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from hfprune.criteria.distillation import WarmStart, scores_after_warm_start
-from hfprune.criterion import Aggregation, GradientCriterion
-from hfprune.scoring import Positions, Sweep
-from hfprune.tally import Scores
+from hfprune.criteria import Aggregation, StudentCriterion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hfprune.criteria import Positions
 
 
-class SDMPrune(GradientCriterion):
+class SDMPrune(StudentCriterion):
     """(1 - alpha) CE + alpha KL(teacher ‖ student) in weight form, mean_j Σ_n |d G + u G + g G| (SDMPrune).
 
-    arXiv 2506.11120. Two stages: the student first loses its lowest neurons by cross-entropy in the same weight
-    form, then the mixed loss is scored. Differs from the official code in that both terms leave out each
-    sequence's last position, where it averages the divergence over all, and in what it need not suffer: sums in
-    bfloat16, and other crops of the corpus in either stage. See `distillation` for the activation form.
+    arXiv 2506.11120. There are two stages: the student first loses the neurons with the lowest cross-entropy
+    scores in the same weight form; then the mixed loss gives the scores. The official code averages the
+    divergence over all positions, sums in bfloat16, and draws other crops of the corpus in each stage; here
+    both terms exclude each sequence's last position, sums are float64, and the stages share the crops.
+    `distillation` is the activation form.
     """
 
     needs_targets = True
-    needs_teacher = True
 
     aggregation: Aggregation = "joint"
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Share of the divergence; 0.4 at 20 %, 0.42 at 30 %, 0.1 at 40 % in the official settings."""
     temperature: Annotated[float, Field(gt=0)] = 0.2
-    """What divides logits; 0.2 at 20 % and 40 %, 0.5 at 30 % in the official settings."""
+    """Divisor of the logits; 0.2 at 20 % and 40 %, 0.5 at 30 % in the official settings."""
     tempered: Literal["teacher", "both"] = "teacher"
-    """Whose logits: the teacher's alone, as the official code, so that the student is pulled towards a sharper
-    distribution than the dense model's; or both models', as distillation means it."""
-    warm_start: WarmStart = 0.025
-    """Fraction of each layer's neurons masked first; the official code keeps 3.9 of 4 × hidden size."""
+    """Which logits are divided: only the teacher's, as in the official code, so that the student is pulled
+    towards a sharper distribution than the dense model's; or those of both models, as usual in
+    distillation."""
 
     def objective(self, logits: Tensor, positions: Positions) -> Tensor:
         """Return the mixed loss in nats [n]."""
+        from torch.nn.functional import cross_entropy
+
         teacher = (positions.teacher / self.temperature).log_softmax(-1)
         student = (logits / self._student_temperature).log_softmax(-1)
         divergence = (teacher.exp() * (teacher - student)).sum(-1)
@@ -54,7 +57,3 @@ class SDMPrune(GradientCriterion):
     @property
     def _student_temperature(self) -> float:
         return self.temperature if self.tempered == "both" else 1
-
-    def scores(self, sweep: Sweep) -> Scores:
-        """Mask by a cross-entropy sweep, then score the masked student by the mixed loss."""
-        return scores_after_warm_start(self, sweep, self.warm_start)

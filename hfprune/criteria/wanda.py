@@ -1,21 +1,27 @@
 """Wanda, structured."""
 
-from torch import Tensor
+from __future__ import annotations
 
-from hfprune.criterion import ActivationCriterion
-from hfprune.models import GatedMLP
+from typing import TYPE_CHECKING
+
+from hfprune.criteria import ActivationCriterion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hfprune.models.units import Neurons
 
 
 class Wanda(ActivationCriterion):
-    """mean_k |d_ki| · √(Σ_n ‖h_n,i‖²): Wanda (arXiv 2306.11695) by neuron, FLAP's baseline `Wanda-sp`.
+    """mean_k |d_ki| · √(Σ_n ‖h_n,i‖²): Wanda (arXiv 2306.11695) per neuron, FLAP's baseline `Wanda-sp`.
 
-    All layers are scored on the dense model; FLAP's script lets later layers see pruned ones.
+    All layers are scored on the dense model; in FLAP's script, later layers see the pruned earlier ones.
     """
 
     def shares(self, h: Tensor) -> Tensor:
         """Return the squared norms over tokens [sequences, neurons]."""
         return h.square().sum(1)
 
-    def finish(self, mlp: GatedMLP, sums: Tensor) -> Tensor:
+    def finish(self, mlp: Neurons, statistic: Tensor) -> Tensor:
         """Return activation norm times mean absolute weight [neurons]."""
-        return sums.sqrt() * mlp.down.weight.float().abs().mean(0)
+        return statistic.sqrt() * mlp.down.weight.float().abs().mean(0)

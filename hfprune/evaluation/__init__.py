@@ -1,1 +1,1 @@
-"""Measurements on a model: zero-shot benchmarks, fidelity to the dense model, perplexity, latency."""
+"""Parts of measures that need torch: ablation, distributions, timing, and lm-eval with prefix trees."""

@@ -1,7 +1,8 @@
-"""lm-eval's own command line, with this suite's model in it: `hfprune-lm-eval --model hfprune …`.
+"""lm-eval's own command line, extended by this suite's model: `hfprune-lm-eval --model hfprune …`.
 
-lm-eval releases after 0.4.13 find the model by the entry point that `pyproject.toml` declares, so that plain
-`lm_eval --model hfprune …` does the same there. Earlier ones resolve `--model` before any foreign code runs.
+lm-eval releases after 0.4.13 find the model by the entry point in `pyproject.toml`, so plain
+`lm_eval --model hfprune …` does the same there. Earlier releases resolve `--model` before they load other
+code.
 """
 
 from lm_eval.__main__ import cli_evaluate

@@ -1,4 +1,4 @@
-"""An lm-eval model that reads shared context once and computes only the logits that count."""
+"""An lm-eval model that reads shared context once and computes only the necessary logits."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,24 +10,25 @@ from tqdm import tqdm
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, pack
-from hfprune.models import check_model, default_batch_tokens, head_chunk
-from hfprune.plans import apply_plan, load_plan
+from hfprune.models.head import chunks
+from hfprune.models.load import check_model, default_batch_tokens
+from hfprune.plans.plan import apply_plan, load_plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-# A tree may grow this large where the token budget is smaller: it reads no more tokens than its sequences would
-# one by one, and an article of 500 tokens should be read once for all its questions.
+# A tree may grow to this size even if the token budget is smaller: it reads no more tokens than its sequences
+# would separately, and an article of 500 tokens should be read once for all its questions.
 TREE_TOKENS = 2048
 
 
 class PrefixTreeLM(HFLM):
-    """Stock `HFLM` with another way to log-likelihoods; all else, tokenization included, is inherited.
+    """Stock `HFLM` with faster log-likelihoods; the rest, such as tokenization, is inherited.
 
     Stock lm-eval reads the context again for every choice and takes a log-softmax over the vocabulary at
-    every position. Here sequences that begin alike are packed into trees (`prefix_tree`), and the head runs
-    only where a continuation is predicted, in chunks.
+    every position. Here sequences with a common prefix are packed into trees (`prefix_tree`), and the head
+    runs only where a continuation is predicted, in chunks.
     """
 
     def __init__(
@@ -38,16 +39,16 @@ class PrefixTreeLM(HFLM):
         batch_tokens: int | None = None,
         **stock: Any,
     ) -> None:
-        """Wrap a model as `HFLM` does, from a loaded one, a folder or a hub name.
+        """Wrap a model as `HFLM` does.
 
         Args:
-            pretrained: the dense model.
-            plan: file of a plan that is applied to it.
-            batch_tokens: bounds the tokens of one forward pass; by default `default_batch_tokens()`.
-            stock: whatever `HFLM` takes; its `batch_size` is that of generation.
+            pretrained: a loaded model, a folder or a hub name; the dense model if there is a plan.
+            plan: file of a plan to apply to it.
+            batch_tokens: maximum of tokens in one forward pass; by default `default_batch_tokens()`.
+            stock: other arguments of `HFLM`; its `batch_size` is used for generation.
 
         Raises:
-            HfpruneError: an architecture that is not supported, or a plan that does not fit.
+            HfpruneError: the architecture is not supported, or the plan does not fit.
         """
         super().__init__(pretrained, **({"backend": "causal", "batch_size": 1} | stock))
         if plan:
@@ -62,7 +63,7 @@ class PrefixTreeLM(HFLM):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
-        """Return (log-likelihood of the continuation, whether it is the greedy one) for every request."""
+        """Return (log-likelihood of the continuation, whether it is the greedy one) for each request."""
         inputs = [(context + target)[-(self.max_length + 1) :][:-1] for _, context, target in requests]
         targets = [target for _, _, target in requests]
         token_cost, pair_cost = self._costs()
@@ -111,7 +112,7 @@ class PrefixTreeLM(HFLM):
         """Return the last hidden state [rows, longest, width] of a batch of trees."""
         window = getattr(self.model.config, "sliding_window", None)
         if window and max(max(tree.depths) for tree in batch) >= window:
-            # A tree's mask says nothing of the window, which so short a sequence would not notice.
+            # A tree's mask ignores the window; this changes nothing for documents shorter than the window.
             raise HfpruneError(f"a document is longer than the model's sliding window of {window} tokens")
         size = len(batch[0])
         pad = [0] * size
@@ -125,18 +126,17 @@ class PrefixTreeLM(HFLM):
     def _predict(self, hidden: Tensor, index: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(token) [n] and whether it is the likeliest [n], at the nodes `index` [2, n] of `hidden`.
 
-        The log-softmax is taken in the dtype in which stock takes it: the model's, or `softmax_dtype`.
+        The log-softmax has the same dtype as in stock lm-eval: the model's, or `softmax_dtype`.
         """
-        # Choices of one token hang on the same node; its logits are computed once.
+        # One-token choices share a node; its logits are computed once.
         unique, inverse = index.unique(dim=1, return_inverse=True)
         states = hidden[unique[0], unique[1]]
-        step = head_chunk(self.model)
         log_p = states.new_empty(len(tokens), dtype=self.softmax_dtype)
         greedy = torch.empty(len(tokens), dtype=torch.bool, device=tokens.device)
-        for start in range(0, len(states), step):
-            chunk = self.model.lm_head(states[start : start + step]).log_softmax(-1, dtype=self.softmax_dtype)
-            mine = ((inverse >= start) & (inverse < start + step)).nonzero().squeeze(1)
-            local = inverse[mine] - start
+        for part, found in chunks(self.model, states, dtype=None):
+            chunk = found.log_softmax(-1, dtype=self.softmax_dtype)
+            mine = ((inverse >= part.start) & (inverse < part.stop)).nonzero().squeeze(1)
+            local = inverse[mine] - part.start
             log_p[mine] = chunk[local, tokens[mine]]
             greedy[mine] = chunk.argmax(-1)[local] == tokens[mine]
         return log_p, greedy

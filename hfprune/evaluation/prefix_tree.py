@@ -1,4 +1,4 @@
-"""Packing token sequences that share prefixes into trees, each read in one row of a forward pass."""
+"""Packing of token sequences with common prefixes into trees, each read in one row of a forward pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from torch import Tensor
 
 @dataclass
 class PrefixTree:
-    """Token sequences merged where they begin alike; node i holds one token."""
+    """Token sequences merged over their common prefixes; each node holds one token."""
 
     tokens: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
     paths: dict[int, list[int]] = field(default_factory=dict)
     """Sequence number → its nodes, root first."""
     _branches: list[tuple[list[int], int]] = field(default_factory=list)
-    """(ancestors, number) of each run of new nodes, from which the mask is drawn."""
+    """(ancestors, number of nodes) of each run of new nodes, for the mask."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -33,7 +33,7 @@ class PrefixTree:
     def mask(self, size: int) -> Tensor:
         """Return the boolean attention mask [size, size]: a node sees its ancestors and itself.
 
-        Padding beyond the tree sees itself only, so that no row of the softmax is empty.
+        A padding node sees only itself, so that no row of the softmax is empty.
         """
         mask = torch.eye(size, dtype=torch.bool)
         start = 0
@@ -48,19 +48,19 @@ class PrefixTree:
 def pack(
     sequences: Sequence[Sequence[int]], token_cost: float, pair_cost: float, limit: int
 ) -> list[PrefixTree]:
-    """Pack sequences into trees, merging where that saves work.
+    """Pack sequences into trees, and merge them where this saves work.
 
-    A row of n nodes costs `n * token_cost + n² * pair_cost`, since attention in a row is over all pairs.
-    Sequences are visited in lexicographic order, where neighbours share the longest prefixes.
+    A row of n nodes costs `n * token_cost + n² * pair_cost`, since attention in a row computes all pairs.
+    Sequences are visited in lexicographic order, in which neighbours share the longest prefixes.
 
     Args:
         sequences: token sequences, none empty.
         token_cost: floating-point operations per token outside attention.
         pair_cost: floating-point operations per pair of tokens in attention.
-        limit: no tree grows by merging beyond this many nodes.
+        limit: maximum number of nodes of a merged tree.
 
     Returns:
-        Trees that together hold every sequence once, numbered as in `sequences`.
+        Trees that together hold each sequence once, numbered as in `sequences`.
     """
 
     def cost(nodes: int) -> float:
@@ -95,12 +95,12 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     return length
 
 
-# Largest share of padding in a batch. What less would save, more and smaller batches would cost.
+# Largest share of padding in a batch. Less padding would save less than the smaller batches would cost.
 PADDING = 0.1
 
 
 def batches(trees: Sequence[PrefixTree], budget: int) -> list[list[PrefixTree]]:
-    """Group trees of similar size, longest first, so that rows × longest row stays within `budget` tokens."""
+    """Group trees of similar size, longest first; rows × longest row is at most `budget` where possible."""
     result: list[list[PrefixTree]] = []
     held = 0  # tokens in the last batch, without padding
     for tree in sorted(trees, key=len, reverse=True):

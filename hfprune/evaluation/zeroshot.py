@@ -1,4 +1,4 @@
-"""Zero-shot benchmarks: lm-eval's own tasks, prompts and metrics; only the place of the data changes."""
+"""Zero-shot benchmarks: lm-eval's own tasks, prompts and metrics, with local data."""
 
 import tempfile
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def offline_tasks(data: dict[str, tuple[str, Path]]) -> Iterator["TaskManager"]:
-    """Yield a task manager that knows the stock tasks in `data` and reads their documents from local files.
+    """Yield a task manager with the stock tasks in `data`, which reads their documents from local files.
 
     Args:
-        data: task → (split that is scored, Arrow file with its documents).
+        data: task → (scored split, Arrow file with its documents).
     """
     from lm_eval.tasks import TaskManager
 
@@ -34,7 +34,7 @@ def offline_tasks(data: dict[str, tuple[str, Path]]) -> Iterator["TaskManager"]:
                 "dataset_path": "arrow",
                 "dataset_name": None,
                 "dataset_kwargs": {"data_files": {split: str(file.resolve())}},
-                # Splits that the file does not have; zero-shot needs none of them.
+                # The file has no other splits; zero-shot needs none.
                 "training_split": None,
                 "validation_split": split if split == "validation" else None,
                 "test_split": split if split == "test" else None,
@@ -53,11 +53,11 @@ def evaluate_task(
         model: an lm-eval model.
         manager: from `offline_tasks`.
         name: the task.
-        limit: number of first documents, or None for all.
+        limit: score only this number of documents, from the first; None: all.
 
     Returns:
         Every metric that the task reports, as lm-eval aggregates it, and one row per document: `item` (its
-        index), the metrics, `target`, and the log-likelihood and greedy flag of every choice.
+        index), the metrics, `target`, and the log-likelihood and greedy flag of each choice.
     """
     from lm_eval import simple_evaluate
 

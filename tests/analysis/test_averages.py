@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.synthetic import Study
+from synthetic import Study
 
 from hfprune.analysis.averages import (
     half_width,
@@ -15,7 +15,7 @@ from hfprune.analysis.averages import (
     spread,
     with_averages,
 )
-from hfprune.analysis.collect import read_collected
+from hfprune.analysis.tidy import read_collected
 from hfprune.errors import HfpruneError
 from hfprune.results import Value
 

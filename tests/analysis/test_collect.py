@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.synthetic import Study
 from safetensors.numpy import save_file
+from synthetic import Study
 
-from hfprune import layout
-from hfprune.analysis.collect import DTYPES, collect, read_collected
+from hfprune.analysis.collect import collect
+from hfprune.analysis.declarations import declare
+from hfprune.analysis.tidy import DTYPES, read_collected
 from hfprune.errors import HfpruneError
 from hfprune.results import Cell, Value, write_result
+from hfprune.study import layout
 
 HEADER = "study,model,method,ratio,seed,recovery,measure,task,metric,value,stderr,n"
 
@@ -53,7 +55,9 @@ def test_csv_holds_the_same_numbers_to_the_last_bit(collected: Path) -> None:
 
 def test_order_of_the_files_changes_no_byte(collected: Path, tmp_path: Path) -> None:
     whole = Study(collected)
-    collect(whole.results[::-1], whole.scores[::-1], whole.plans[::-1], tmp_path)
+    declarations = declare(whole.config())
+    parts = whole.results[::-1], whole.scores[::-1], whole.plans[::-1]
+    collect(*parts, tmp_path, declarations=declarations)
     for name in layout.TIDY:
         assert (tmp_path / name).read_bytes() == (collected / name).read_bytes(), name
 
@@ -194,7 +198,7 @@ def test_reading_before_collecting_says_what_to_run(tmp_path: Path) -> None:
 
 def test_collecting_and_tables_load_neither_matplotlib_nor_scipy_nor_torch() -> None:
     code = (
-        "import sys, hfprune.analysis.collect, hfprune.analysis.tables; "
+        "import sys, hfprune.analysis.collect, hfprune.report.tables; "
         "print([m for m in ('matplotlib', 'scipy', 'torch') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

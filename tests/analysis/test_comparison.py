@@ -6,16 +6,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from analysis.synthetic import PAPER, Study
 from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr
+from synthetic import PAPER, Study
 
-from hfprune.analysis.collect import collect, read_collected
-from hfprune.analysis.comparison import compare, comparison_table, differing, reference_of, write_comparison
-from hfprune.analysis.figures import Collected, agreement, comparison
-from hfprune.analysis.typeset import markdown
+from hfprune.analysis.collect import collect
+from hfprune.analysis.comparison import compare, differing, reference_of
+from hfprune.analysis.declarations import declare
+from hfprune.analysis.tidy import read_collected
+from hfprune.report.comparison import comparison_table, write_comparison
+from hfprune.report.figures import Collected, agreement, comparison
+from hfprune.report.typeset import markdown
 from hfprune.results import Cell, Value, write_result
-from hfprune.study import Study as Config
+from hfprune.study.study import Study as Config
 
 BASE = {"criterion": "entropy"}
 ABLATED = [3, 5, 8, 13, 21, 34, 40, 55]
@@ -38,7 +41,7 @@ def config(methods: dict, **changes) -> Config:
         (BASE | {"allocation": "global"}, "allocation"),
         (BASE | {"corpus": "wiki"}, "corpus"),
         (BASE | {"corpus": "c4", "sequences": 4}, ""),
-        (BASE | {"sequences": 2, "parts": "mlp+attention"}, "parts, sequences"),
+        (BASE | {"sequences": 2, "units": ["neurons", "key_value_groups"]}, "units, sequences"),
         ({"baseline": "shortgpt"}, "baseline"),
     ],
 )
@@ -178,7 +181,7 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     text = (tmp_path / "comparison.md").read_text()
     assert "2.00 [2.00, 2.00]" in text and "**2.00" not in text, "worse, and so not bold"
     better = rows.assign(perplexity_ratio_low=0.5, perplexity_ratio=0.6, perplexity_ratio_high=0.7)
-    assert "**0.60 [0.50, 0.70]**" in markdown(comparison_table(better))
+    assert "**0.60 [0.50, 0.70]**" in markdown(comparison_table(better, declare(settings)))
 
     data = Collected.read(tmp_path, PAPER)
     ranks, overlaps = agreement(data).axes

@@ -11,7 +11,8 @@ from pyarrow import parquet
 from hfprune.assets import fetch_corpus, read_corpus
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
-from hfprune.study import Catalogue, CorpusAsset, PypiSource, load
+from hfprune.settings import load
+from hfprune.study.catalogue import Catalogue, CorpusAsset, PypiSource
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 LONG = "Long enough to be a page and not only the title of a page, as most are."

@@ -9,7 +9,8 @@ from pyarrow import parquet
 
 from hfprune.assets import fetch_instructions, read_instructions
 from hfprune.errors import HfpruneError
-from hfprune.study import Catalogue, InstructionsAsset, load
+from hfprune.settings import load
+from hfprune.study.catalogue import Catalogue, InstructionsAsset
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 

@@ -20,7 +20,8 @@ from hfprune.assets import fetch_model
 from hfprune.assets.sources import raw_files
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
-from hfprune.study import Catalogue, ModelAsset, load
+from hfprune.settings import load
+from hfprune.study.catalogue import Catalogue, ModelAsset
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 

@@ -17,7 +17,8 @@ from pyarrow import parquet
 from hfprune.assets import fetch_task, scored_split, stock_yaml, task_file
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.study import Catalogue, PypiSource, TaskAsset, load
+from hfprune.settings import load
+from hfprune.study.catalogue import Catalogue, PypiSource, TaskAsset
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 PIQA = [

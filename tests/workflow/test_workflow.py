@@ -6,12 +6,13 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from smoke import STUDY, jobs, make_project, snakemake, write
 
-from hfprune import layout
+from hfprune.study import layout
 
 CELLS = "results/smoke/cells"
 # What any changed result makes anew.
@@ -64,18 +65,22 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
         for suffix in ("csv", "md", "tex"):
             text = (results / f"tables/{name}.{suffix}").read_text()
             assert all(model in text for model in STUDY["models"])
-            assert "paper" in text or name == "calibration"
+            assert "paper" in text or name in ("calibration", "measures")
     verdicts = pd.read_csv(results / "claims.csv")
     assert set(verdicts.query("kind == 'other model'")["model"]) == {"llama", "qwen2", "qwen3"}
     assert (results / "claims.md").stat().st_size > 3000 < (results / "claims.tex").stat().st_size
     compared = pd.read_csv(results / "comparison.csv")
-    assert len(compared) == len(STUDY["models"]) * len(STUDY["methods"])
+    # No group of Qwen3's two goes at this ratio, so the method that says so is not applicable there.
+    assert tidy.loc[tidy["metric"] == "not_applicable", ["model", "method"]].to_numpy().tolist() == [
+        ["qwen3", "entropy_attention"]
+    ]
+    assert len(compared) == len(STUDY["models"]) * len(STUDY["methods"]) - 1
     own, compared = (part for _, part in compared.groupby(compared["differs"].notna()))
     assert {*own["method"]} == {*own["reference"]} == {"entropy"} and own[
         "ablation_correlation"
     ].notna().all()
     assert compared.drop(columns="seed").notna().all(axis=None)
-    assert {*compared["differs"]} == {"parts, corpus", "criterion, allocation"}
+    assert {*compared["differs"]} == {"units, corpus", "criterion, allocation"}
     for name in layout.FIGURES:
         for suffix in ("pdf", "svg", "png"):
             # No model of this study is in the paper, which a figure says in one sentence.
@@ -90,7 +95,7 @@ def test_result_holds_its_provenance_and_its_items(finished) -> None:
     made = result["provenance"]
     assert result["cell"]["method"] == "entropy"
     assert {"torch", "transformers", "lm_eval", "python"} <= set(made["packages"])
-    assert {"model", "plan", "task"} == set(made["inputs"])
+    assert {"model", "plan", "measure", "tasks/arc_easy"} == set(made["inputs"])
     assert all(len(value) == 64 for value in made["inputs"].values())
     assert made["settings"]["dtype"] == "float32"
     assert made["cost"]["seconds"] > 0 < made["cost"]["peak_memory_bytes"]
@@ -110,7 +115,7 @@ def test_removed_result_is_made_again_with_what_depends_on_it(project: Path) -> 
     before = contents(project, "results/smoke/scores/**/*")
     (project / CELLS / "llama/random/0.15/seed0/none/perplexity.json").unlink()
     done = jobs(snakemake(project))
-    assert done == dict.fromkeys(["perplexity", *PUBLISHED], 1)
+    assert done == dict.fromkeys(["measure_perplexity", *PUBLISHED], 1)
     assert contents(project, "results/smoke/scores/**/*") == before
     assert "Nothing to be done" in snakemake(project)
 
@@ -120,7 +125,7 @@ def test_removed_task_result_is_evaluated_alone(project: Path) -> None:
     (folder / "arc_easy.parquet").unlink()
     kept = contents(folder, "crows*")
     done = jobs(snakemake(project))
-    assert done == dict.fromkeys(["evaluate", *PUBLISHED], 1)
+    assert done == dict.fromkeys(["measure_zeroshot", *PUBLISHED], 1)
     assert contents(folder, "crows*") == kept
     assert (folder / "arc_easy.parquet").exists()
 
@@ -145,7 +150,7 @@ def test_added_task_is_evaluated_alone(project: Path) -> None:
     measures["zeroshot"]["batch_tokens"] = 256
     change(project / "config/studies/smoke.yaml", measures=measures)
     done = jobs(snakemake(project))
-    assert set(done) == {"fetch", "evaluate", *PUBLISHED}
+    assert set(done) == {"fetch", "measure_zeroshot", *PUBLISHED}
     after = contents(project, f"{CELLS}/**/*.json")
     new = set(after) - set(before)
     # The dense model and every method, and once more what is recovered.
@@ -160,8 +165,10 @@ def test_added_method_runs_its_cells_only(project: Path) -> None:
     before = contents(project, f"{CELLS}/**/*.json")
     change(project / "config/studies/smoke.yaml", methods=STUDY["methods"] | {"magnitude": None})
     done = jobs(snakemake(project))
-    rules = ("score", "plan", "evaluate", "fidelity", "perplexity")
+    # It is scored with the other that reads weights only, whose scores stay as they are.
+    rules = ("score_2", "plan", "measure_zeroshot", "measure_fidelity", "measure_perplexity")
     assert {rule: done[rule] for rule in rules} == dict.fromkeys(rules, 3)
+    assert not {"score_0", "score_1"} & done.keys()
     after = contents(project, f"{CELLS}/**/*.json")
     assert {path: after[path] for path in before} == before
 
@@ -170,21 +177,33 @@ def test_changed_recovery_runs_recoveries_and_their_measurements_only(project: P
     change(project / "config/studies/smoke.yaml", recovery=STUDY["recovery"] | {"max_steps": 4})
     done = jobs(snakemake(project, "--dry-run"))
     publish = dict.fromkeys(PUBLISHED, 1)
-    assert done == publish | {"recover": 6, "evaluate": 6, "fidelity": 6, "perplexity": 6}
+    measured = ("measure_zeroshot", "measure_fidelity", "measure_perplexity")
+    assert done == publish | {"recover": 6} | dict.fromkeys(measured, 6)
     change(
         project / "config/studies/smoke.yaml", recovery=STUDY["recovery"] | {"methods": ["entropy", "random"]}
     )
     done = jobs(snakemake(project, "--dry-run"))
-    assert done == publish | {"recover": 3, "evaluate": 3, "fidelity": 3, "perplexity": 3}
+    assert done == publish | {"recover": 3} | dict.fromkeys(measured, 3)
 
 
 def test_raised_criterion_version_reruns_that_method_only(project: Path) -> None:
     """What a version is for: edits of the package are not seen by Snakemake."""
     common = project / "workflow/rules/common.smk"
-    common.write_text(common.read_text() + '\n\ntype(CRITERIA["random"]).version = 99\n')
+    text = common.read_text()
+    assert "\nSCORED = " in text
+    common.write_text(text.replace("\nSCORED = ", '\ntype(CRITERIA["random"]).version = 99\nSCORED = '))
     output = snakemake(project, "--dry-run")
-    assert jobs(output)["score"] == 3
+    assert jobs(output)["score_2"] == jobs(output)["plan"] == 3
     assert "score llama by random" in output
+
+
+def test_raised_measure_version_measures_that_anew_only(project: Path) -> None:
+    rules = project / "workflow/rules/measure.smk"
+    text = rules.read_text()
+    rules.write_text(f'type(MEASURES["fidelity"]).version = 99\n{text}')
+    done = jobs(snakemake(project, "--dry-run"))
+    cells = len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"])
+    assert done == dict.fromkeys(PUBLISHED, 1) | {"measure_fidelity": cells * len(STUDY["models"])}
 
 
 def test_edited_local_file_is_read_again(project: Path) -> None:
@@ -225,6 +244,22 @@ def test_tables_and_figures_come_out_byte_for_byte(project: Path) -> None:
             "methods.random: random reads weights only; remove corpus and sequences",
         ),
         ({"models": ["lama"]}, "unknown models 'lama'; did you mean 'llama'?"),
+        (
+            {"measures": {"fidelty": {"corpus": "heldout"}}},
+            "measures.fidelty: unknown measure 'fidelty'; did you mean 'fidelity'?",
+        ),
+        (
+            {
+                "measures": {
+                    "mine": {"measure": "perplexity", "corpus": "heldout", "sequence": 4, "length": 32}
+                }
+            },
+            "config/studies/smoke.yaml: measures.mine: unknown key 'sequence'; did you mean 'sequences'?",
+        ),
+        (
+            {"methods": {"entropy": {"units": "layer"}}, "recovery": None, "recoveries": ["none"]},
+            "methods.entropy.units: unknown kind of unit 'layer'; did you mean 'layers'?",
+        ),
     ],
 )
 def test_bad_study_ends_before_the_first_job(project: Path, changes: dict, message: str) -> None:
@@ -248,3 +283,14 @@ def test_unreachable_ratio_fails_early_and_costs_nothing(project: Path) -> None:
     assert "ratio 0.95 cannot be reached" in output
     assert "at most 0." in output
     assert contents(project, f"{CELLS}/**/*") == before
+
+
+def test_numbers_are_those_from_before_measures_had_a_contract(finished) -> None:
+    """Of the same study at the commit before (5b587c0), without times, recoveries and the method that changed."""
+    by = ["model", "method", "ratio", "seed", "recovery", "measure", "task", "metric"]
+    before = pd.read_csv(Path(__file__).with_name("smoke_before.csv"))
+    now = pd.read_csv(finished[0] / "results/smoke/results.csv")
+    both = before.merge(now, on=by, how="left", suffixes=("_before", ""))
+    assert len(both) == len(before) == 96
+    for column in ("value", "stderr", "n"):
+        np.testing.assert_allclose(both[column], both[f"{column}_before"], rtol=1e-3, atol=1e-6)

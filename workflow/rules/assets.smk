@@ -1,4 +1,4 @@
-# Everything that comes from outside, once, pinned and checked.
+# External assets: fetched once, pinned and checked.
 
 
 rule fetch:
@@ -10,7 +10,7 @@ rule fetch:
     log:
         "logs/fetch/{kind}/{name}.log",
     wildcard_constraints:
-        kind="models|corpora|tasks|instructions",
+        kind="models|corpora|tasks|instructions|requests",
     retries: 2
     conda:
         ENVIRONMENT

@@ -1,22 +1,28 @@
 # Shared by every other .smk file: the study, its paths, and functions of wildcards.
-import os
+import json
+import shlex
 import re
 import sys
 from pathlib import Path
 
-import torch
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
-from hfprune import layout
-from hfprune.criterion import make_criterion
+from hfprune.commands.flags import spell
+from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
+from hfprune.gpus import visible_gpus
 from hfprune.results import DENSE
-from hfprune.study import Allocation, Catalogue, Config, LocalSource, Study, check_references, load, nearest
-from hfprune.study import validate as strict
+from hfprune.settings import load, nearest
+from hfprune.settings import validate as strict
+from hfprune.study import layout
+from hfprune.study.catalogue import Catalogue, LocalSource, alternatives
+from hfprune.study.method import Allocation
+from hfprune.study.references import check_references
+from hfprune.study.study import Config, Study
 
 ROOT = Path(workflow.basedir)
+GPUS = visible_gpus()
 # Jobs call `hfprune`, which stands beside the Python that runs Snakemake.
 shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
 
@@ -26,7 +32,7 @@ def select_study():
     name = strict(Config, config, "config/config.yaml").study
     if name != "auto":
         return Path(f"config/studies/{name}.yaml"), "as configured"
-    if torch.cuda.is_available():
+    if GPUS:
         return Path("config/studies/paper.yaml"), "a CUDA device is visible"
     return Path("config/studies/demo.yaml"), "no CUDA device is visible"
 
@@ -53,7 +59,7 @@ def load_study():
             check_baseline(method.baseline, where)
         else:
             chosen = method.criterion or name
-            criteria[name] = make_criterion(chosen, method.options, where, method.parts)
+            criteria[name] = make_criterion(chosen, method.options, where, method.units)
             if criteria[name].needs == "weights" and (method.corpus or method.sequences):
                 raise HfpruneError(f"{where}: {chosen} reads weights only; remove corpus and sequences")
     return path, why, study, catalogue, criteria
@@ -64,29 +70,19 @@ try:
 except HfpruneError as error:
     raise WorkflowError(str(error)) from None
 
-for part, schema in (
-    (config, "config"),
-    (STUDY.model_dump(mode="json"), "study"),
-    (CATALOGUE.model_dump(mode="json"), "catalogue"),
-):
-    # Without defaults: Snakemake would fill in those of every provider.
-    validate(part, str(ROOT / f"workflow/schemas/{schema}.schema.json"), set_default=False)
-
 NAME = layout.study_name(STUDY_FILE)
 RESULTS = f"results/{NAME}"
 FIGURES = f"figures/{NAME}"
 LOGS = f"logs/{NAME}"
-MEASURES = STUDY.measures
-# Of the study's own corpus: what baselines read, and methods that name no other.
+MEASURES = STUDY.make_measures(str(STUDY_FILE))
+# Blocks of the study's own corpus, for baselines and for methods that name no other corpus.
 CALIBRATION_BLOCKS = f"{RESULTS}/{layout.BLOCKS}.safetensors".replace("{corpus}", STUDY.calibration.corpus)
 RECOVERY = STUDY.recovery
-# Those of the study only: a broken file that no method names costs nothing.
+# Only those of the study: a broken file affects only studies that use it.
 BASELINES = sorted({method.baseline for method in STUDY.methods.values() if method.baseline})
-PARTS = sorted({method.parts for method in STUDY.methods.values()})
-ALLOCATIONS = {name: method.allocation for name, method in STUDY.methods.items()}
-FLOORS = [allocation.floor for allocation in ALLOCATIONS.values() if allocation.rule == "global"]
+UNITS = sorted({json.dumps(method.units) for method in STUDY.methods.values() if not method.baseline})
+FLOORS = [method.allocation.floor for method in STUDY.methods.values() if method.allocation.rule != "uniform"]
 UNTIL = STUDY.calibration.until_agreement
-TASKS = MEASURES.zeroshot.tasks if MEASURES.zeroshot else []
 ENVIRONMENT = str(ROOT / "environment.yml")
 PAPER = [
     "paper/claims.yaml",
@@ -94,26 +90,33 @@ PAPER = [
     *expand("paper/tables/{name}.csv", name=layout.PAPER_TABLES),
 ]
 
-# As many jobs on GPUs as there are GPUs, of which each job leases one; a cluster counts its own.
-if torch.cuda.is_available() and workflow.nodes is None and "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", torch.cuda.device_count())
+# One job per GPU at a time, each with a leased GPU; a cluster counts its own GPUs.
+if GPUS and workflow.nodes is None and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", GPUS)
 
-# The main process only: jobs in subprocesses parse this file again.
+# In the main process only: jobs in subprocesses parse this file again.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
     print(f"study: {NAME} ({WHY}; another: --config study=NAME)", file=sys.stderr, flush=True)
 
 
 def local_files(wildcards):
-    """Return the files of an asset that lies on this machine; none of one that comes from elsewhere."""
-    source = getattr(CATALOGUE, wildcards.kind)[wildcards.name].source
-    if not isinstance(source, LocalSource) or not source.path.exists():
-        return []
-    return sorted(map(str, source.path.glob("*"))) if source.path.is_dir() else str(source.path)
+    """Return the files of an asset on this machine; none if the asset has no local source."""
+    sources = alternatives(getattr(CATALOGUE, wildcards.kind)[wildcards.name].source)
+    paths = [source.path for source in sources if isinstance(source, LocalSource)]
+    return [str(file) for path in paths for file in sorted(path.glob("*")) or [path] if file.exists()]
 
 
 def gpu(wildcards=None):
-    """Return how many GPUs a job takes: one where there is any."""
-    return int(torch.cuda.is_available())
+    """Return the number of GPUs that a job takes: one if this machine has any, and on a cluster."""
+    return int(GPUS > 0 or workflow.nodes is not None)
+
+
+def cores(wildcards):
+    """Return the cores of a job that needs the machine to itself: all, or few if a GPU does the work."""
+    # Evaluated only when the job is created, since a machine that only submits jobs has no number of cores.
+    if workflow.nodes is not None:
+        return 8
+    return 2 if GPUS else workflow.cores
 
 
 def cell_flag(wildcards):
@@ -128,12 +131,12 @@ def any_of(names):
 
 
 def methods_of(baseline):
-    """Return the wildcard constraint for a baseline, the methods of the study that name it."""
+    """Return the wildcard constraint for a baseline: the methods of the study that name it."""
     return any_of(name for name, method in STUDY.methods.items() if method.baseline == baseline)
 
 
 def check_baseline_rules():
-    """Fail unless the file of each baseline has a rule of its name with one output where the contract says."""
+    """Fail unless each baseline's file has a rule of its name with one output at the contract's path."""
     places = {"checkpoint": f"{RESULTS}/{layout.CHECKPOINT}", "plan": f"{RESULTS}/{layout.PLAN}.safetensors"}
     for baseline in BASELINES:
         named = baseline in (found.name for found in workflow.rules)
@@ -173,7 +176,7 @@ def plan_flag(wildcards, input):
 
 
 def neurons_removed(budget, ratio):
-    """Return the share of MLP neurons that goes with a ratio of all parameters, from a model's budget file."""
+    """Return the share of MLP neurons removed at a ratio of all parameters, from a model's budget file."""
     return read_json(Path(budget))["neurons_removed"][ratio]
 
 
@@ -189,32 +192,76 @@ def adapter_flag(wildcards, input):
     return f"--adapter {Path(input.adapter).parent}" if input.adapter else ""
 
 
-def allocation_flags(wildcards):
-    """Return the flags of a method's allocation; a uniform one is the default."""
-    allocation = ALLOCATIONS[wildcards.method]
+def allocation_flag(wildcards):
+    """Return the flag of a method's allocation; none for the default, uniform."""
+    allocation = STUDY.methods[wildcards.method].allocation
     if allocation == Allocation():
         return ""
-    return f"--allocation global --floor {allocation.floor}" + " --standardize" * allocation.standardize
+    return f"--allocation {shlex.quote(allocation.model_dump_json(exclude_defaults=True))}"
 
 
-def blocks_input(wildcards):
-    """Return the calibration blocks of a method; weight criteria read none."""
-    if CRITERIA[wildcards.method].needs == "weights":
+def blocks_of(method):
+    """Return the calibration blocks of a method, with wildcards; weight criteria read none."""
+    if CRITERIA[method].needs == "weights":
         return []
-    corpus = STUDY.corpus_of(wildcards.method)
-    return f"{RESULTS}/{layout.BLOCKS}.safetensors".format(corpus=corpus, **wildcards)
+    return f"{RESULTS}/{layout.BLOCKS}.safetensors".replace("{corpus}", STUDY.corpus_of(method))
 
 
-def sequences_flag(wildcards):
+def sequences_flag(method):
     """Return the `--sequences` flag of a method that reads a part of the calibration blocks."""
-    sequences = STUDY.methods[wildcards.method].sequences
+    sequences = STUDY.methods[method].sequences
     return f"--sequences {sequences}" if sequences else ""
 
 
+def sweeps():
+    """Return the methods that are scored together: those that read the same blocks in the same way."""
+    groups = {}
+    for method, criterion in CRITERIA.items():
+        read = (
+            None
+            if criterion.needs == "weights"
+            else (STUDY.corpus_of(method), STUDY.methods[method].sequences)
+        )
+        groups.setdefault((criterion.needs, read, json.dumps([*STUDY.methods[method].units])), []).append(
+            method
+        )
+    return list(groups.values())
+
+
+def scored(method):
+    """Return the settings of a method's scores besides the blocks, for `hfprune score --methods`."""
+    criterion = CRITERIA[method]
+    return {
+        "criterion": STUDY.methods[method].criterion or method,
+        "options": criterion.model_dump(mode="json"),
+        "units": [*STUDY.methods[method].units],
+        # Not for the command: after a raised version, this criterion's scores are computed again.
+        "version": criterion.version,
+    }
+
+
+SCORED = {method: scored(method) for method in CRITERIA}
+SWEEPS = sweeps()
+
+
+def scoring_flags(wildcards, input):
+    """Return the flags of a measure of scoring: the criterion and the blocks."""
+    chosen = SCORED[wildcards.method]
+    flags = ["--criterion", chosen["criterion"], "--options", json.dumps(chosen["options"])]
+    flags += ["--units", json.dumps(chosen["units"]), *(["--blocks", input.blocks] if input.blocks else [])]
+    return shlex.join([*flags, "--seed", wildcards.seed])
+
+
+def measured(name, folder, suffix):
+    """Return the output files of a measure in a folder; those of a folder of tasks stay when one is added."""
+    files = [f"{RESULTS}/{folder}/{stem}.{suffix}" for stem in layout.stems(name, MEASURES[name])]
+    return update(files) if MEASURES[name].per_task else files
+
+
 def publication():
-    """Return every table, verdict and figure of the study, and all that they come from."""
+    """Return every table, verdict and figure of the study, and all results behind them."""
     return [
-        # Every result by name: one that was deleted is made again only if a target asks for it.
+        # Every result by name: a deleted result is made again only if a target asks for it.
         *(f"{RESULTS}/{file}" for file in layout.result_files(NAME, STUDY)),
         *(f"{RESULTS}/{file}" for file in layout.item_files(NAME, STUDY)),
         *(f"{RESULTS}/{file}" for file in layout.distribution_files(STUDY)),

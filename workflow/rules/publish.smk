@@ -1,4 +1,4 @@
-# From results to what a reader sees: tidy tables, the paper's tables, figures, the report.
+# From results to publication: tidy tables, the paper's tables, figures and the report.
 
 
 rule collect:
@@ -25,7 +25,7 @@ rule collect:
 
 rule tables:
     input:
-        tidy=f"{RESULTS}/results.parquet",
+        tidy=expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
         paper=PAPER,
     output:
         report(
@@ -40,7 +40,7 @@ rule tables:
     conda:
         ENVIRONMENT
     params:
-        results=subpath(input.tidy, parent=True),
+        results=lambda wildcards, input: Path(input.tidy[0]).parent,
     message:
         "tables of {params.results}"
     shell:
@@ -65,7 +65,7 @@ rule claims:
     params:
         results=subpath(input.tidy, parent=True),
     message:
-        "claims by {params.results}"
+        "claims on {params.results}"
     shell:
         "hfprune claims --study {input.study} --results {params.results} --claims {input.claims} > {log} 2>&1"
 
@@ -118,7 +118,7 @@ rule figures:
         "hfprune figures --results {params.results} --out {params.figures} > {log} 2>&1"
 
 
-# Of what there is, at any time. In a folder of its own, so that it never replaces the whole.
+# From the finished results, at any time. In its own folder, so that it never replaces the complete output.
 rule partial:
     input:
         study=STUDY_FILE,
@@ -132,7 +132,7 @@ rule partial:
         results=RESULTS,
         out=f"{RESULTS}/partial",
     message:
-        "tables, claims, comparison and figures of what there is, to {params.out}"
+        "tables, claims, comparison and figures of the finished results, to {params.out}"
     shell:
         "(hfprune collect --study {input.study} --results {params.results} --partial --out {params.out}"
         " && hfprune tables --results {params.out}"
@@ -161,5 +161,5 @@ rule report:
     message:
         "report of {params.study}"
     shell:
-        # Snakemake's own report of what has run; --nolock, because it runs inside this very workflow.
+        # Snakemake's own report of the run; --nolock, because it runs inside this workflow.
         "snakemake publication --report {output} --nolock --cores 1 --config study={params.study} > {log} 2>&1"

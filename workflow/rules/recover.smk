@@ -1,4 +1,4 @@
-# From a plan, or none for the dense model, to an adapter that recovers what pruning lost.
+# From a plan (none for the dense model) to an adapter that recovers the losses of pruning.
 
 
 rule recover:

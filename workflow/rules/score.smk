@@ -13,12 +13,12 @@ rule budget:
     params:
         model=subpath(input.model, parent=True),
         ratios=lambda wildcards: STUDY.ratios_of(wildcards.model),
-        parts=PARTS,
+        units=shlex.join(UNITS),
         floor=f"--floor {max(FLOORS)}" if FLOORS else "",
     message:
         "budget of {wildcards.model} at {params.ratios}"
     shell:
-        "hfprune budget --model {params.model} --ratios {params.ratios} --parts {params.parts}"
+        "hfprune budget --model {params.model} --ratios {params.ratios} --units {params.units}"
         " {params.floor} --out {output} > {log} 2>&1"
 
 
@@ -44,48 +44,60 @@ rule calibrate:
         " --sampling {params.calibration.sampling} --seed {wildcards.seed} --out {output} > {log} 2>&1"
 
 
-rule score:
-    input:
-        model="resources/models/{model}/asset.json",
-        # A ratio that cannot be reached fails before hours of scoring; a new ratio needs no new scores.
-        budget=ancient(f"{RESULTS}/{layout.BUDGET}.json"),
-        blocks=blocks_input,
-    output:
-        scores=f"{RESULTS}/{layout.SCORES}.safetensors",
-        cost=f"{RESULTS}/{layout.SCORES}.json",
-    log:
-        f"{LOGS}/{layout.SCORES}.log",
-    conda:
-        ENVIRONMENT
-    # On a CPU alone on the machine, since its time is a result (paper, Table 5).
-    threads: 2 if torch.cuda.is_available() else workflow.cores
-    resources:
-        gpu=gpu,
-    params:
-        model=subpath(input.model, parent=True),
-        blocks=lambda wildcards, input: f"--blocks {input.blocks}" if input.blocks else "",
-        criterion=lambda wildcards: STUDY.methods[wildcards.method].criterion or wildcards.method,
-        options=lambda wildcards: CRITERIA[wildcards.method].model_dump_json(),
-        parts=lambda wildcards: STUDY.methods[wildcards.method].parts,
-        # Not on the command line: a raised version re-runs the methods that use the criterion.
-        version=lambda wildcards: CRITERIA[wildcards.method].version,
-        sequences=sequences_flag,
-        until=f"--until-agreement {UNTIL}" if UNTIL else "",
-        dtype=STUDY.dtype,
-        cell=cell_flag,
-    message:
-        "score {wildcards.model} by {wildcards.method}, seed {wildcards.seed}"
-    shell:
-        "hfprune score --model {params.model} {params.blocks} --criterion {params.criterion}"
-        " --options {params.options:q} --parts {params.parts} {params.sequences} {params.until}"
-        " --seed {wildcards.seed} --dtype {params.dtype}"
-        " --cell {params.cell} --out {output.scores} > {log} 2>&1"
+for number, methods in enumerate(SWEEPS):
+
+    rule:
+        name:
+            f"score_{number}"
+        input:
+            model="resources/models/{model}/asset.json",
+            # A ratio that cannot be reached fails before hours of scoring; a new ratio needs no new scores.
+            budget=ancient(f"{RESULTS}/{layout.BUDGET}.json"),
+            blocks=blocks_of(methods[0]),
+        output:
+            # Not removed before the job, which keeps finished scores: a new method is scored alone.
+            scores=update(
+                expand(f"{RESULTS}/{layout.SCORES}.safetensors", method=methods, allow_missing=True)
+            ),
+            about=update(expand(f"{RESULTS}/{layout.SCORES}.json", method=methods, allow_missing=True)),
+        log:
+            f"{LOGS}/sweeps/{{model}}/{number}/seed{{seed}}.log",
+        conda:
+            ENVIRONMENT
+        threads: cores
+        resources:
+            gpu=gpu,
+            # Minutes, for a cluster.
+            runtime=720,
+        params:
+            model=subpath(input.model, parent=True),
+            blocks=lambda wildcards, input: f"--blocks {input.blocks}" if input.blocks else "",
+            methods=json.dumps({method: SCORED[method] for method in methods}),
+            names=", ".join(methods),
+            units=json.dumps(SCORED[methods[0]]["units"]),
+            sequences=sequences_flag(methods[0]),
+            until=f"--until-agreement {UNTIL}" if UNTIL else "",
+            dtype=STUDY.dtype,
+            # The command fills in the method, since there are several.
+            cell=lambda wildcards: f"{NAME}/{wildcards.model}/{{method}}//{wildcards.seed}/none",
+            out=lambda wildcards: f"{RESULTS}/{layout.SCORES}.safetensors".format(
+                model=wildcards.model, method="{method}", seed=wildcards.seed
+            ),
+        message:
+            "score {wildcards.model} by {params.names}, seed {wildcards.seed}"
+        shell:
+            "hfprune score --model {params.model} {params.blocks} --methods {params.methods:q}"
+            " --units {params.units:q}"
+            " {params.sequences} {params.until} --seed {wildcards.seed} --dtype {params.dtype}"
+            " --cell {params.cell:q} --out {params.out:q} > {log} 2>&1"
 
 
 rule plan:
     input:
         model="resources/models/{model}/asset.json",
-        scores=f"{RESULTS}/{layout.SCORES}.safetensors",
+        # Not a trigger: the sweep may only score other methods again. The inputs and params below decide.
+        scores=ancient(f"{RESULTS}/{layout.SCORES}.safetensors"),
+        blocks=lambda wildcards: blocks_of(wildcards.method),
     output:
         plan=f"{RESULTS}/{layout.PLAN}.safetensors",
         size=f"{RESULTS}/{layout.PLAN}.json",
@@ -97,14 +109,20 @@ rule plan:
         ENVIRONMENT
     params:
         model=subpath(input.model, parent=True),
-        parts=lambda wildcards: STUDY.methods[wildcards.method].parts,
-        allocation=allocation_flags,
+        scored=lambda wildcards: [
+            SCORED[wildcards.method],
+            sequences_flag(wildcards.method),
+            UNTIL,
+            STUDY.dtype,
+        ],
+        units=lambda wildcards: json.dumps(STUDY.methods[wildcards.method].units),
+        allocation=allocation_flag,
         cell=cell_flag,
     message:
         "plan {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
         "hfprune plan --model {params.model} --scores {input.scores} --ratio {wildcards.ratio}"
-        " --parts {params.parts} {params.allocation} --cell {params.cell} --out {output.plan} > {log} 2>&1"
+        " --units {params.units:q} {params.allocation} --cell {params.cell} --out {output.plan} > {log} 2>&1"
 
 
 rule adopt:

@@ -15,7 +15,7 @@ rule optipfair:
         "../../envs/optipfair.yml"
     params:
         model=subpath(input.model, parent=True),
-        # The tool asks for a share of neurons; the study gives one of all parameters.
+        # The tool takes a share of neurons; the study's ratio is a share of all parameters.
         percentage=lambda wildcards, input: 100 * neurons_removed(input.budget, wildcards.ratio),
         dtype=STUDY.dtype,
     message:

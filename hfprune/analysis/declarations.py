@@ -1,0 +1,187 @@
+"""The meaning of a study's numbers: label, unit, direction and items of every metric of every measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+
+from hfprune.analysis.tidy import METRICS_CSV, unreadable
+from hfprune.errors import HfpruneError
+from hfprune.measures import MEASURES, Measure, Metric
+from hfprune.study.study import Study
+
+# The metrics that scoring, planning and recovery report, beside those of a study's measures.
+SUITE = {
+    "cost": (
+        Metric("sequences", "Sequences", shown="{:,.0f}"),
+        Metric("agreement", "Agreement", better="higher"),
+    ),
+    "size": (
+        Metric("parameters", "Parameters", better="lower", shown="{:,.0f}"),
+        Metric("parameter_ratio", "Removed", unit="%", shown="{:.1f}", scale=100),
+        Metric("not_applicable", "Not applicable", shown="{:.0f}"),
+    ),
+    "recovery": (
+        Metric("first_loss", "First loss", better="lower"),
+        Metric("last_loss", "Last loss", better="lower"),
+        Metric("steps", "Steps", shown="{:,.0f}"),
+        Metric("sequences", "Sequences", shown="{:,.0f}"),
+        Metric("seconds", "Time", unit="s", better="lower", shown="{:.1f}"),
+        Metric("peak_memory_bytes", "Peak memory", unit="GB", better="lower", shown="{:.2f}", scale=1e-9),
+    ),
+}
+# The measures that the paper's own tables show, by the names of their classes; see `Declarations.of_paper`.
+ALL_SHOWN, FIRST_SHOWN = ("fidelity", "perplexity"), ("zeroshot", "latency", "cost")
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A metric of a measure that a study names `measure`; `kind` is the name of the measure's class."""
+
+    measure: str
+    kind: str
+    per_task: bool
+    metric: Metric
+
+
+class Declarations:
+    """All that a study's measures declare about their metrics, in the order of the study."""
+
+    def __init__(self, rows: Iterable[Declaration]) -> None:
+        self.rows = [*rows]
+        self._found = {(row.measure, row.metric.name): row for row in self.rows}
+        self.kinds = {row.measure: row.kind for row in self.rows}
+
+    def __iter__(self) -> Iterator[Declaration]:
+        return iter(self.rows)
+
+    def of_kind(self, *kinds: str) -> list[str]:
+        """Return the names of all measures of these kinds; an undeclared kind is its own name."""
+        found = [measure for measure, kind in self.kinds.items() if kind in kinds]
+        return found + [kind for kind in kinds if kind not in self.kinds.values()]
+
+    def first(self, kind: str) -> str:
+        """Return the measure that represents a kind: the one of the same name, or the first one."""
+        return kind if self.kinds.get(kind) == kind else self.of_kind(kind)[0]
+
+    def of_paper(self) -> list[str]:
+        """Return the measures that the paper's tables show."""
+        return [*self.of_kind(*ALL_SHOWN), *map(self.first, FIRST_SHOWN), "size", "recovery"]
+
+    def kind(self, measure: str) -> str:
+        """Return the kind of a measure; an undeclared measure is its own kind."""
+        return self.kinds.get(measure, measure)
+
+    def find(self, measure: str, metric: str) -> Declaration:
+        """Return the declaration of a metric; if it has none, its class's default, or else its bare name."""
+        if found := self._found.get((measure, metric)):
+            return found
+        of_class = {row.metric.name: row for row in _by_default(measure)}
+        bare = Metric(metric, metric.replace("_", " "))
+        return of_class.get(metric, Declaration(measure, self.kind(measure), False, bare))
+
+    def primary(self) -> Iterator[Declaration]:
+        """Yield the first metric of every measure, which represents it."""
+        for _, rows in groupby(self.rows, lambda row: row.measure):
+            yield next(rows)
+
+    def effects(self) -> dict[str, Declaration]:
+        """Return the metric that compares two methods, for each measure with outcomes per item.
+
+        The keys are names of effects: the metric's name, with `_ratio` if the effect is a ratio, or `points` for
+        accuracy. The measure's name precedes it if the study gives the measure another name than its class, or if
+        another measure has the plain name.
+        """
+        rows = [row for row in self.primary() if row.metric.items]
+        plain: dict[str, Declaration] = {}
+        # The paper's measures take the plain names first.
+        for row in sorted(rows, key=lambda row: row.kind not in (*ALL_SHOWN, *FIRST_SHOWN)):
+            if row.measure == row.kind:
+                plain.setdefault(_effect(row), row)
+        return {
+            _effect(row) if plain.get(_effect(row)) is row else f"{row.measure}.{_effect(row)}": row
+            for row in rows
+        }
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows of `metrics.csv`."""
+        names = [field.name for field in fields(Metric) if field.name != "name"]
+        rows = [
+            {"measure": row.measure, "kind": row.kind, "metric": row.metric.name}
+            | {name: value for name, value in asdict(row.metric).items() if name in names}
+            | {"items": ";".join(row.metric.items), "per_task": row.per_task}
+            for row in self.rows
+        ]
+        return pd.DataFrame(rows, columns=["measure", "kind", "metric", *names, "per_task"])
+
+
+def _effect(row: Declaration) -> str:
+    if row.kind == "zeroshot" and row.metric.unit == "%":
+        return "points"
+    return row.metric.name + "_ratio" * (row.metric.effect == "ratio")
+
+
+def declare(study: Study) -> Declarations:
+    """Return the declarations of a study's measures, and those of the suite itself.
+
+    Raises:
+        HfpruneError: as `Study.make_measures`.
+    """
+    kinds = {name: entry.measure or name for name, entry in study.measures.items()}
+    own = [row for name, made in study.make_measures().items() for row in _declared(name, kinds[name], made)]
+    return Declarations(_with_suite(own))
+
+
+def default_declarations(measures: Iterable[str]) -> Declarations:
+    """Return the default declarations of these measures' classes, for results without their study."""
+    return Declarations(_with_suite([row for name in dict.fromkeys(measures) for row in _by_default(name)]))
+
+
+def read_declarations(folder: Path, measures: Iterable[str]) -> Declarations:
+    """Read `metrics.csv`; for older results without it, return the defaults of their `measures`.
+
+    Raises:
+        HfpruneError: the file cannot be read.
+    """
+    path = folder / METRICS_CSV
+    if not path.exists():
+        return default_declarations(measures)
+    try:
+        rows = pd.read_csv(path, dtype="str", keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    return Declarations(
+        Declaration(
+            *(row.measure, row.kind, row.per_task == "True"),
+            Metric(
+                *(row.metric, row.label, row.unit, row.better, row.shown),
+                *(tuple(filter(None, row.items.split(";"))), row.effect, float(row.scale)),
+            ),
+        )
+        for row in rows.itertuples(index=False)
+    )
+
+
+def _declared(name: str, kind: str, made: Measure) -> list[Declaration]:
+    return [Declaration(name, kind, made.per_task, metric) for metric in made.metrics()]
+
+
+def _by_default(name: str) -> list[Declaration]:
+    """Return the declarations of a class without settings; none if it is unknown or needs settings."""
+    try:
+        return _declared(name, name, MEASURES.load(name).model_construct())
+    except (HfpruneError, AttributeError):
+        return []
+
+
+def _with_suite(rows: list[Declaration]) -> list[Declaration]:
+    known = {(row.measure, row.metric.name) for row in rows}
+    suite = [Declaration(name, name, False, metric) for name, metrics in SUITE.items() for metric in metrics]
+    added = [row for row in suite if (row.measure, row.metric.name) not in known]
+    # The suite's rows of a measure directly follow the study's, so that all rows of a measure are together.
+    measures = dict.fromkeys(row.measure for row in (*rows, *added))
+    return [row for name in measures for part in (rows, added) for row in part if row.measure == name]

@@ -1,0 +1,108 @@
+"""The tidy table and its companions: names, columns, and how they are read."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+
+from hfprune.errors import HfpruneError
+from hfprune.study import layout
+
+RESULTS, RESULTS_CSV, METRICS_CSV, OVERLAP, RANKS, *_OTHERS = layout.TIDY
+QUANTILES, NEURON_SCORES, TOKEN_DISTRIBUTIONS, CALIBRATION, PROVENANCE = _OTHERS
+
+CELL_COLUMNS = ["study", "model", "method", "ratio", "seed", "recovery"]
+KEY = [*CELL_COLUMNS, "measure", "task", "metric"]
+DTYPES = {
+    **dict.fromkeys(KEY, "str"),
+    **{"ratio": "float64", "seed": "int64", "value": "float64", "stderr": "float64", "n": "Int64"},
+}
+# The columns of the companions, as far as they are the same for every study.
+COMPANION_COLUMNS = {
+    OVERLAP: ["model", "seed", "ratio", "layer", "method_a", "method_b", "jaccard", "expected"],
+    RANKS: ["model", "seed", "layer", "method_a", "method_b", "spearman", "neurons"],
+    QUANTILES: ["model", "seed", "method", "layer", "quantile", "score"],
+    NEURON_SCORES: ["model", "method", "layer", "neuron", "score"],
+    TOKEN_DISTRIBUTIONS: ["model", "level"],
+    CALIBRATION: [
+        *("model", "method", "seed", "criterion", "units", "corpus", "allocation"),
+        *("sequences", "agreement", "successive"),
+    ],
+}
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """Read the tidy table: `path`, or the CSV beside it if only that was kept.
+
+    Raises:
+        HfpruneError: neither exists, or it cannot be read.
+    """
+    csv = path.with_name(RESULTS_CSV)
+    if path.exists() or not csv.exists():
+        return read_collected(path)
+    try:
+        text = pd.read_csv(csv, dtype="str", keep_default_na=False)
+        numbers = [column for column, dtype in DTYPES.items() if dtype != "str"]
+        return text.replace(dict.fromkeys(numbers, ""), np.nan).astype(DTYPES)
+    except (OSError, ValueError, KeyError) as error:
+        raise unreadable(csv, error) from error
+
+
+def read_companion(folder: Path, name: str) -> pd.DataFrame:
+    """Read a companion of the tidy table; one that was not kept is empty.
+
+    Raises:
+        HfpruneError: it cannot be read.
+    """
+    path = folder / name
+    table = read_collected(path) if path.exists() else pd.DataFrame(columns=COMPANION_COLUMNS[name])
+    return table.rename(columns={"parts": "units"})  # older tables call the column `parts`
+
+
+def read_collected(path: Path) -> pd.DataFrame:
+    """Read one of the tables that `hfprune.analysis.collect.collect` wrote.
+
+    Raises:
+        HfpruneError: it does not exist or cannot be read.
+    """
+    try:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> HfpruneError:
+    """Return the error of a file that `collect` should have written."""
+    return HfpruneError(f"{path}: cannot read it ({brief(error)}); run `hfprune collect` first")
+
+
+def brief(error: Exception) -> str:
+    """Return the gist of an error in one line; pydantic's own message takes several."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join(str(error).split())
+
+
+def cells_not_applicable(results: pd.DataFrame) -> set[tuple[str, str, float]]:
+    """Return model, method and ratio of the cells whose method could not cut the units that it names.
+
+    `hfprune plan` reports such a cell as the metric `not_applicable` of the measure `size`.
+    """
+    said = results[(results["measure"] == "size") & (results["metric"] == "not_applicable")]
+    said = said[said["value"] == 1]
+    return {*zip(said["model"], said["method"], said["ratio"], strict=True)}
+
+
+def applicable(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the tidy table without the cells of `cells_not_applicable`."""
+    left_out = cells_not_applicable(results)
+    places = zip(results["model"], results["method"], results["ratio"], strict=True)
+    return results[[place not in left_out for place in places]] if left_out else results
+
+
+def blank_cells(results: pd.DataFrame) -> pd.DataFrame:
+    """Return model, method, ratio and recovery of the cells of `cells_not_applicable`."""
+    rows = results.drop(applicable(results).index)
+    return rows[["model", "method", "ratio", "recovery"]].drop_duplicates()

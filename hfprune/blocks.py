@@ -1,0 +1,130 @@
+"""Blocks of tokens, sampled from a corpus with a seed."""
+
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
+from hfprune.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def sample_blocks(
+    documents: list[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    sequences: int,
+    length: int,
+    sampling: str,
+    seed: int,
+    corpus: str = "corpus",
+    place: str = "calibration",
+) -> tuple[Tensor, list[int]]:
+    """Draw blocks of tokens from documents visited in a seeded random order.
+
+    Args:
+        documents: texts.
+        tokenizer: its special tokens (BOS) are added where it adds them by default, as the official code does.
+        sequences: at most this many blocks; a small corpus gives fewer.
+        length: tokens per block.
+        sampling: `crop`, one random crop of every document longer than `length` tokens, as the official code
+            does; or `pack`, documents joined end to end, separated by EOS.
+        seed: the study's seed.
+        corpus: its name, for messages and the seed.
+        place: the place of use, so that calibration and measurement draw different blocks.
+
+    Returns:
+        The blocks, int32 [blocks, length], and for each block the number of the document in which it starts.
+
+    Raises:
+        HfpruneError: there are no documents, or none is long enough.
+    """
+    if not documents:
+        raise HfpruneError(f"corpus {corpus!r} is empty")
+    generator = random.Random(derive_seed(seed, place, corpus))
+    order = generator.sample(range(len(documents)), len(documents))
+    take = _crop if sampling == "crop" else _pack
+    visited = ((number, documents[number]) for number in order)
+    blocks, homes, longest = take(visited, tokenizer, sequences, length, generator)
+    if not blocks:
+        raise HfpruneError(
+            f"corpus {corpus!r} cannot fill one block of {length} tokens with sampling {sampling!r} (there are "
+            f"{longest} at most): choose a shorter length"
+            + (" or sampling: pack" if sampling == "crop" else "")
+        )
+    return torch.tensor(blocks, dtype=torch.int32), homes
+
+
+# Blocks, the number of the document in which each starts, and the most tokens that a block could have.
+_Drawn = tuple[list[list[int]], list[int], int]
+
+
+def _crop(documents, tokenizer, sequences, length, generator) -> _Drawn:
+    blocks: list[list[int]] = []
+    homes: list[int] = []
+    longest = 0
+    with tqdm(total=sequences, desc="calibrate", unit="sequence") as bar:
+        for number, document in documents:
+            if len(blocks) == sequences:
+                break
+            tokens = tokenizer(document, verbose=False)["input_ids"]
+            longest = max(longest, len(tokens))
+            if len(tokens) > length:
+                start = generator.randint(0, len(tokens) - length)
+                blocks.append(tokens[start : start + length])
+                homes.append(number)
+                bar.update()
+    return blocks, homes, longest
+
+
+def _pack(documents, tokenizer, sequences, length, _generator) -> _Drawn:
+    tokens: list[int] = []
+    owners: list[int] = []
+    for number, document in documents:
+        tokens += tokenizer(document, verbose=False)["input_ids"]
+        if tokenizer.eos_token_id is not None:
+            tokens.append(tokenizer.eos_token_id)
+        owners += [number] * (len(tokens) - len(owners))
+        if len(tokens) >= sequences * length:
+            break
+    starts = range(0, min(len(tokens) - length + 1, sequences * length), length)
+    return (
+        [tokens[start : start + length] for start in starts],
+        [owners[start] for start in starts],
+        len(tokens),
+    )
+
+
+def save_blocks(path: Path, blocks: Tensor, provenance: dict[str, Any]) -> None:
+    """Write calibration blocks atomically as safetensors: `tokens` [blocks, length]."""
+    with atomic_file(path) as temporary:
+        save_file({"tokens": blocks}, temporary, {"provenance": json.dumps(provenance)})
+
+
+def load_blocks(path: Path) -> Tensor:
+    """Read the blocks [blocks, length] that `save_blocks` wrote.
+
+    Raises:
+        HfpruneError: the file holds no calibration blocks.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return file.get_tensor("tokens")
+    except Exception as error:
+        raise HfpruneError(f"{path}: not calibration blocks; make them with `hfprune calibrate`") from error
+
+
+def blocks_provenance(path: Path) -> dict[str, Any]:
+    """Return the provenance of calibration blocks; empty where the file has none."""
+    with safe_open(path, "pt") as file:
+        return json.loads((file.metadata() or {}).get("provenance", "{}"))

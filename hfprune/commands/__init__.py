@@ -1,0 +1,96 @@
+"""The `hfprune` command: one module a subcommand, each usable by hand.
+
+A module of this folder that defines a function `run` is a command, named after the file. The first line of its
+docstring is its help, `EXAMPLE` a call, `Config` its flags, and `run(config)` does the work. A command whose flags
+depend on its arguments also defines `add_flags(parser)` and `read(namespace)`; `run` then gets the result of
+`read`, one configuration or a tuple of them.
+
+`hfprune --help` imports none of them, and a command imports only its own module.
+"""
+
+import argparse
+import ast
+import inspect
+import os
+import sys
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import hfprune
+from hfprune.errors import HfpruneError
+
+
+def main() -> None:
+    """Run the command line; an `HfpruneError` ends it with one line and exit code 1."""
+    parser, chosen = _parsers(sys.argv[1:2])
+    if not chosen:
+        parser.parse_args()  # shows the help or the version, or lists the commands
+        return
+    module, command = chosen
+    # Fetched assets are on disk; only `fetch` may contact the hub.
+    if command.prog != "hfprune fetch":
+        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    config: Any = None
+    try:
+        read = _add_flags(command, module)
+        config = read(parser.parse_args())
+        module.run(config)
+    except HfpruneError as error:
+        sys.exit(f"{command.prog}: error: {error}")
+    except OSError as error:  # a full disk, a path without permission, a folder where a file should be
+        sys.exit(f"{command.prog}: error: {' '.join(str(error).split())}")
+    except RuntimeError as error:
+        # `torch.OutOfMemoryError`, without importing torch for it.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        reason = str(error).split(". ")[0]
+        settings = config if isinstance(config, tuple) else (config,)
+        batches = any(hasattr(item, "batch_tokens") for item in settings)
+        hint = "; read fewer tokens at a time (--batch-tokens)" if batches else ""
+        sys.exit(f"{command.prog}: error: {reason}{hint}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def commands() -> dict[str, str]:
+    """Return the first docstring line of every command, by name, without importing it."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        tree = ast.parse(path.read_bytes())
+        if any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in tree.body):
+            found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return found
+
+
+def _parsers(
+    arguments: list[str],
+) -> tuple[argparse.ArgumentParser, tuple[ModuleType, argparse.ArgumentParser] | None]:
+    """Return the parser, and the module and the still empty parser of the command that `arguments` name."""
+    parser = argparse.ArgumentParser(prog="hfprune", description=hfprune.__doc__)
+    parser.add_argument("--version", action="version", version=hfprune.__version__)
+    adding = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = None
+    for name, text in commands().items():
+        command = adding.add_parser(
+            name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter, prog=f"hfprune {name}"
+        )
+        if arguments == [name]:
+            chosen = import_module(f"{__name__}.{name}"), command
+    return parser, chosen
+
+
+def _add_flags(parser: argparse.ArgumentParser, module: ModuleType) -> Any:
+    """Complete the parser of one command and return the function that reads its flags."""
+    from hfprune.commands import flags
+
+    parser.description = inspect.cleandoc(module.__doc__ or "")
+    parser.epilog = f"example:\n  {module.EXAMPLE}"
+    if hasattr(module, "add_flags"):
+        module.add_flags(parser)
+        return module.read
+    flags.add_fields(parser, module.Config)
+    return partial(flags.read, module.Config)

@@ -1,0 +1,35 @@
+"""Check a plan or checkpoint that another tool made: does it fit the model and the budget?"""
+
+from pydantic import Field
+
+from hfprune.commands.flags import CellName, Json
+from hfprune.commands.target import Cut, cell_of, size_values
+from hfprune.errors import HfpruneError
+
+EXAMPLE = (
+    "hfprune adopt --model resources/models/smollm2-135m --checkpoint pruned --ratio 0.2 --out size.json"
+)
+
+
+class Config(Cut):
+    """Flags of `hfprune adopt`."""
+
+    ratio: float = Field(description="fraction of all parameters that the tool had to remove")
+    cell: CellName = None
+    out: Json = Field(description="size of the pruned model")
+
+
+def run(config: Config) -> None:
+    """Check the plan or checkpoint of another tool and write the size of its model."""
+    from hfprune.plans.adoption import adopt
+    from hfprune.provenance import Stopwatch, provenance
+    from hfprune.results import write_result
+
+    pruned = config.plan or config.checkpoint
+    if not pruned:
+        raise HfpruneError("give the other tool's --plan or --checkpoint")
+    watch = Stopwatch()
+    size = adopt(config.model, pruned, config.ratio)
+    made = provenance(watch, {"model": config.model} | config.cut_inputs(), ratio=config.ratio)
+    cell = cell_of(config.cell, config.model, config.method(), config.ratio)
+    write_result(config.out, cell, "size", "", size_values(*size), made)

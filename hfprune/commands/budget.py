@@ -1,0 +1,80 @@
+"""Print how many units each ratio leaves; fail if a ratio cannot be reached."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from hfprune.commands.flags import DenseModel
+from hfprune.settings import Strict
+from hfprune.study.method import UnitShares
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+EXAMPLE = "hfprune budget --model resources/models/smollm2-135m --ratios 0.2 0.3 --units neurons layers"
+
+
+class Config(Strict):
+    """Flags of `hfprune budget`."""
+
+    model: DenseModel
+    ratios: list[float] = Field(description="fractions of all parameters")
+    units: list[UnitShares] = Field(
+        default=[{"neurons": None}],
+        description="kinds of unit, or lists or shares of kinds as JSON; each gets its own budget",
+    )
+    floor: float | None = Field(
+        default=None, description="floor of a global allocation; must be reachable too"
+    )
+    out: Path | None = Field(default=None, description="JSON file of the budgets (none: print only)")
+
+
+def run(config: Config) -> None:
+    """Print the budgets, and write them to `out` if it is given."""
+    from hfprune.files import write_json
+    from hfprune.models.load import load_skeleton
+
+    found = budgets(load_skeleton(config.model), config.ratios, config.units, config.floor)
+    if config.out:
+        write_json(config.out, found)
+
+
+def budgets(
+    model: "PreTrainedModel", ratios: list[float], wanted: list[UnitShares], floor: float | None = None
+) -> dict[str, Any]:
+    """Return, and print, the units that each ratio leaves.
+
+    Args:
+        model: the dense model; may be on the meta device.
+        ratios: fractions of all parameters.
+        wanted: kinds of unit to remove, with or without shares; each gets its own budget.
+        floor: fraction of a layer's neurons that every layer keeps.
+
+    Returns:
+        `parameters`; `kept`, the units by the kinds removed, ratio and kind; and `neurons_removed`, by ratio the
+        share of neurons removed if only neurons are, for tools that need it.
+
+    Raises:
+        HfpruneError: a ratio or the floor cannot be reached.
+    """
+    from hfprune.models.units import count_parameters, gated_mlps
+    from hfprune.plans.allocation import check_floor, floor_width
+    from hfprune.plans.budget import kept_units, not_applicable, unit_sizes
+
+    total, width = count_parameters(model), gated_mlps(model)[0].count
+    kept: dict[str, Any] = {}
+    for units in wanted:
+        sizes, label = unit_sizes(model, units), " and ".join(units)
+        kept[label] = {}
+        for ratio in ratios:
+            counts = kept[label][f"{ratio:g}"] = kept_units(model, ratio, units)
+            text = ", ".join(f"{count:,} of {sizes[kind].units:,} {kind}" for kind, count in counts.items())
+            note = (
+                "; not applicable: no units of a kind can go" if not_applicable(model, ratio, units) else ""
+            )
+            print(f"ratio {ratio:g} of {total:,} parameters: keep {text}{note}")
+            if floor and "neurons" in counts:
+                check_floor(counts["neurons"], floor_width(width, floor), floor)
+    removed = {f"{ratio:g}": 1 - kept_units(model, ratio)["neurons"] / width for ratio in ratios}
+    return {"parameters": total, "kept": kept, "neurons_removed": removed}

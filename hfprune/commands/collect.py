@@ -1,0 +1,70 @@
+"""Gather a study's results into tidy tables."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from hfprune.commands.flags import ResultsFolder, StudyFile
+from hfprune.errors import HfpruneError
+from hfprune.settings import Strict, load
+
+if TYPE_CHECKING:
+    from hfprune.study.study import Study
+
+EXAMPLE = "hfprune collect --study config/studies/demo.yaml --results results/demo"
+
+
+class Config(Strict):
+    """Flags of `hfprune collect`."""
+
+    study: StudyFile
+    results: ResultsFolder
+    partial: bool = Field(
+        default=False, description="collect the results that exist; by default a missing one is an error"
+    )
+    out: Path | None = Field(default=None, description="folder of the tidy tables (the results folder)")
+
+
+def run(config: Config) -> None:
+    """Collect one study."""
+    from hfprune.study.layout import study_name
+    from hfprune.study.study import Study
+
+    study = load(Study, config.study)
+    collect_study(
+        study, study_name(config.study), config.results, config.out or config.results, config.partial
+    )
+
+
+def collect_study(study: "Study", name: str, folder: Path, out: Path, partial: bool = False) -> None:
+    """Gather the results of a study below `folder` into tidy tables in `out`.
+
+    Raises:
+        HfpruneError: results are missing, and `partial` is false.
+    """
+    from hfprune.analysis.collect import collect
+    from hfprune.analysis.declarations import declare
+    from hfprune.study.layout import (
+        baseline_plan_files,
+        distribution_files,
+        plan_files,
+        result_files,
+        score_files,
+    )
+
+    def present(files: list[str]) -> list[Path]:
+        paths = [folder / file for file in files]
+        missing = [path for path in paths if not path.exists()]
+        if missing and not partial:
+            raise HfpruneError(
+                f"{len(missing)} results are missing, the first is {missing[0]}; or use --partial"
+            )
+        return [path for path in paths if path.exists()]
+
+    results, scores, plans = (
+        present(files(name, study)) for files in (result_files, score_files, plan_files)
+    )
+    external = [folder / file for file in baseline_plan_files(name, study)]
+    plans += [path for path in external if path.exists()]
+    collect(results, scores, plans, out, present(distribution_files(study)), declare(study))

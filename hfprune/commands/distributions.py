@@ -1,0 +1,39 @@
+"""Show some next-token distributions of the dense model, with the gradients that criteria take."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from hfprune.commands.flags import ComputeDtype, DenseModel, Parquet
+from hfprune.settings import Strict
+
+EXAMPLE = (
+    "hfprune distributions --model resources/models/smollm2-135m --blocks blocks.safetensors "
+    "--out distributions.parquet"
+)
+
+
+class Config(Strict):
+    """Flags of `hfprune distributions`."""
+
+    model: DenseModel
+    blocks: Path = Field(description="calibration blocks; the first few are read")
+    dtype: ComputeDtype = None
+    out: Parquet
+
+
+def run(config: Config) -> None:
+    """Read the model and the blocks and write the table with its provenance."""
+    from hfprune.blocks import load_blocks
+    from hfprune.evaluation.distributions import distributions
+    from hfprune.files import atomic_file
+    from hfprune.models.load import load_model, load_tokenizer
+    from hfprune.provenance import Stopwatch, provenance, stable
+
+    watch = Stopwatch()
+    blocks, tokenizer = load_blocks(config.blocks), load_tokenizer(config.model)
+    table = distributions(load_model(config.model, config.dtype), tokenizer, blocks)
+    inputs = {"model": config.model, "blocks": config.blocks}
+    table.attrs["provenance"] = stable(provenance(watch, inputs, dtype=config.dtype))
+    with atomic_file(config.out) as temporary:
+        table.to_parquet(temporary, index=False)

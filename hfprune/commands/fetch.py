@@ -1,0 +1,91 @@
+"""Download, check and convert models, corpora, tasks and other assets into the resources folder."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from hfprune.commands.flags import Positional
+from hfprune.errors import HfpruneError
+from hfprune.settings import Strict, load, nearest
+
+if TYPE_CHECKING:
+    from hfprune.study.catalogue import Catalogue
+
+EXAMPLE = "hfprune fetch --study config/studies/demo.yaml"
+
+
+class Config(Strict):
+    """Flags of `hfprune fetch`."""
+
+    assets: Annotated[list[str], Positional("KIND/NAME")] = Field(
+        default=[], description="e.g. models/smollm2-135m, tasks/piqa"
+    )
+    study: Path | None = Field(default=None, description="fetch everything that this study needs")
+    catalogue: Path = Field(
+        default=Path("config/assets.yaml"), description="the catalogue of assets and their sources"
+    )
+    resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
+
+
+def run(config: Config) -> None:
+    """Fetch the named assets, and those that the study needs."""
+    from hfprune.study.catalogue import Catalogue
+
+    catalogue = load(Catalogue, config.catalogue)
+    wanted = list(config.assets)
+    if config.study:
+        wanted += assets_of(config.study, catalogue)
+    if not wanted:
+        raise HfpruneError("name the assets to fetch: KIND/NAME, or --study FILE")
+    fetch(list(dict.fromkeys(wanted)), catalogue, config.catalogue, config.resources)
+
+
+def assets_of(path: Path, catalogue: "Catalogue") -> list[str]:
+    """Return the assets that the study in a file needs, as `kind/name`.
+
+    Raises:
+        HfpruneError: a mistake in the study, or a name that the catalogue lacks.
+    """
+    from hfprune.study.references import check_references, study_assets
+    from hfprune.study.study import Study
+
+    study = load(Study, path)
+    check_references(study, catalogue, str(path))
+    return study_assets(study)
+
+
+def fetch(wanted: list[str], catalogue: "Catalogue", where: Path, resources: Path) -> None:
+    """Fetch assets into `resources`; assets that are already there are not fetched again.
+
+    Args:
+        wanted: `kind/name` of each.
+        catalogue: says where each comes from.
+        where: the catalogue's file, for messages.
+        resources: each asset is written to `kind/name` below.
+
+    Raises:
+        HfpruneError: an asset that the catalogue lacks, or that cannot be fetched.
+    """
+    from hfprune import assets
+
+    known = {
+        f"{kind}/{name}": entry
+        for kind in assets.FETCHERS
+        for name, entry in getattr(catalogue, kind).items()
+    }
+    missing = {}
+    for asset in wanted:
+        if asset not in known:
+            raise HfpruneError(f"{where}: no asset {asset!r}{nearest(asset, [*known])}")
+        if assets.is_fetched(resources / asset, known[asset]):
+            print(f"fetch: {resources / asset} is already there", file=sys.stderr)
+        else:
+            missing[asset] = assets.pinned(known[asset], resources / asset)
+    assets.announce(missing, resources)
+    for asset, entry in missing.items():
+        kind, name = asset.split("/")
+        out = resources / asset
+        print(f"fetch: {asset} to {out}", file=sys.stderr)
+        assets.FETCHERS[kind](name, entry, out, resources / "downloads")

@@ -1,0 +1,192 @@
+"""Score every unit of a model by one or more criteria."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, PositiveInt
+
+from hfprune.commands.flags import BatchTokens, CellName, ComputeDtype, DenseModel, Safetensors
+from hfprune.commands.scoring import Scoring
+from hfprune.commands.target import cell_of
+from hfprune.criteria import make_criterion
+from hfprune.errors import HfpruneError
+from hfprune.study.study import Calibration
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from hfprune.criteria import Criterion
+    from hfprune.provenance import Stopwatch
+    from hfprune.results import Cell
+    from hfprune.scoring.score import Scored
+
+EXAMPLE = (
+    "hfprune score --model resources/models/smollm2-135m --blocks blocks.safetensors "
+    "--criterion entropy --out scores.safetensors"
+)
+
+
+class Config(Scoring):
+    """Flags of `hfprune score`."""
+
+    model: DenseModel
+    criterion: list[str] = Field(
+        default=[], description="one or more of those that `hfprune methods` lists; all share one pass"
+    )
+    options: dict[str, Any] = Field(
+        default={}, description="options of the criterion as JSON; for several criteria, by name"
+    )
+    methods: dict[str, dict[str, Any]] = Field(
+        default={}, description="instead of --criterion: {criterion, options} by method, as JSON"
+    )
+    sequences: PositiveInt | None = Field(
+        default=None, description="number of blocks to read, from the first (all)"
+    )
+    until_agreement: float | None = Calibration.model_fields["until_agreement"]  # type: ignore[assignment]
+    batch_tokens: BatchTokens = None
+    dtype: ComputeDtype = None
+    cell: CellName = None
+    out: Safetensors = Field(
+        description="scores; agreement and cost go to .json beside them; for several, with {method} in the name"
+    )
+
+    def place(self, method: str) -> Path:
+        """Return the file of the scores by one method."""
+        return Path(str(self.out).replace("{method}", method))
+
+
+def run(config: Config) -> None:
+    """Score by all methods without current scores, and write the scores of each."""
+    methods = chosen(config)
+
+    from hfprune.models.load import default_batch_tokens, load_model
+    from hfprune.provenance import fingerprint, is_current, provenance
+
+    # Fixed before it is recorded, since results depend on it in low precision.
+    batch_tokens = config.batch_tokens or default_batch_tokens()
+    blocks = config.tokens(config.sequences)
+    used = config.model_dump(include={"dtype", "until_agreement"}) | {"batch_tokens": batch_tokens}
+    used |= {"blocks": 0 if blocks is None else len(blocks)}
+    origins = {
+        name: (
+            {"model": config.model} | config.inputs(criterion),
+            config.settings(criterion_name, criterion) | used,
+        )
+        for name, (criterion_name, criterion) in methods.items()
+    }
+    todo = [
+        name
+        for name, about in origins.items()
+        if not (config.place(name).exists() and is_current(config.place(name).with_suffix(".json"), *about))
+    ]
+    for name in origins.keys() - todo:
+        print(f"score: {config.place(name)} is already there", file=sys.stderr)
+    if not todo:
+        return
+    # A killed run leaves its sums here, and the same call resumes from them.
+    state = config.place("+".join(methods)).with_suffix(".state")
+    tokens, watch, found = score_as_fits(
+        {name: methods[name][1] for name in todo},
+        load_model(config.model, config.dtype),
+        blocks,
+        [*config.units],
+        batch_tokens,
+        seed=config.seed,
+        until_agreement=config.until_agreement,
+        state=state,
+        identity="".join(fingerprint(*origins[name]) for name in todo),
+    )
+    for name, scored in found.items():
+        inputs, settings = origins[name]
+        made = provenance(watch, inputs, **settings) | {
+            "curve": scored.curve,
+            "batch_tokens_that_fitted": tokens,
+        }
+        cell = (config.cell or "").replace("{method}", name) or None
+        write_scores(config.place(name), scored, cell_of(cell, config.model, name, seed=config.seed), made)
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def chosen(config: Config) -> "dict[str, tuple[str, Criterion]]":
+    """Return, by method, the name of its criterion and the criterion with its options.
+
+    Raises:
+        HfpruneError: an unknown criterion or option, or a criterion that needs blocks and gets none.
+    """
+    names = list(dict.fromkeys(config.criterion))
+    if bool(names) == bool(config.methods):
+        raise HfpruneError("give either --criterion or --methods")
+    several = len(names) > 1
+    if (several or config.methods) and "{method}" not in str(config.out):
+        raise HfpruneError("--out must contain {method} when several methods are scored")
+    if several and (unknown := set(config.options) - set(names)):
+        raise HfpruneError(
+            f"--options for several criteria are keyed by name; {min(unknown)!r} is not one of {names}"
+        )
+    options = config.options if several else dict.fromkeys(names, config.options)
+    methods = config.methods or {
+        name: {"criterion": name, "options": options.get(name, {})} for name in names
+    }
+    found = {}
+    for method, about in methods.items():
+        name = about.get("criterion", method)
+        criterion = make_criterion(name, about.get("options", {}), "--criterion/--options", [*config.units])
+        config.check_blocks(name, criterion)
+        found[method] = name, criterion
+    return found
+
+
+def score_as_fits(
+    criteria: "dict[str, Criterion]",
+    model: "PreTrainedModel",
+    blocks: "Tensor | None",
+    units: list[str],
+    batch_tokens: int,
+    **settings: Any,
+) -> "tuple[int, Stopwatch, dict[str, Scored]]":
+    """Score with as many sequences at a time as memory holds; return their tokens, the cost and the scores.
+
+    Raises:
+        HfpruneError: even one sequence does not fit into memory.
+    """
+    from accelerate.utils import find_executable_batch_size
+
+    from hfprune.provenance import Stopwatch
+    from hfprune.scoring.score import score
+
+    length = 1 if blocks is None else blocks.shape[1]
+    most = max(1, batch_tokens // length)
+
+    @find_executable_batch_size(starting_batch_size=most)
+    def as_many(sequences: int) -> "tuple[int, Stopwatch, dict[str, Scored]]":
+        watch = Stopwatch()
+        found = score(criteria, model, blocks, units, batch_tokens=sequences * length, **settings)
+        return sequences, watch, found
+
+    try:
+        sequences, watch, found = as_many()
+    except RuntimeError as error:
+        if "No executable batch size found" not in str(error):
+            raise
+        hint = "take shorter ones (`hfprune calibrate --length`)"
+        raise HfpruneError(f"not even one sequence of {length} tokens fits into memory; {hint}") from error
+    if sequences < most:
+        print(f"memory ran out: now {sequences * length} tokens at a time", file=sys.stderr)
+    return sequences * length, watch, found
+
+
+def write_scores(out: Path, scored: "Scored", cell: "Cell", made: dict[str, Any]) -> None:
+    """Write the scores by one method to `out`, and the agreement and cost to `.json` beside it."""
+    from hfprune.provenance import stable
+    from hfprune.results import Value, write_result
+    from hfprune.scoring.scores import save_scores
+
+    save_scores(out, scored.scores, stable(made) | {"curve": scored.curve})
+    values = []
+    if scored.curve:
+        last = scored.curve[-1]
+        values = [Value("sequences", last["sequences"]), Value("agreement", last["agreement"])]
+    write_result(out.with_suffix(".json"), cell, "cost", "", values, made)

@@ -1,0 +1,54 @@
+"""Flags that `score` shares with measures of scoring: the blocks, the units and the seed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from hfprune.commands.flags import Seed
+from hfprune.commands.target import UNITS
+from hfprune.errors import HfpruneError
+from hfprune.registry import source_file
+from hfprune.settings import Strict
+from hfprune.study.method import UnitShares
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hfprune.criteria import Criterion
+
+
+class Scoring(Strict):
+    """Blocks, units and seed: flags of `hfprune score` and of measures of scoring."""
+
+    blocks: Path | None = Field(default=None, description="calibration blocks; weight criteria need none")
+    units: UnitShares = UNITS
+    seed: Seed = 0
+
+    def tokens(self, sequences: int | None = None) -> "Tensor | None":
+        """Return all blocks, or the first `sequences` of them."""
+        from hfprune.blocks import load_blocks
+
+        return load_blocks(self.blocks)[:sequences] if self.blocks else None
+
+    def check_blocks(self, name: str, criterion: "Criterion") -> None:
+        """Fail where a criterion needs blocks and there are none."""
+        if criterion.needs != "weights" and not self.blocks:
+            raise HfpruneError(f"criterion {name!r} needs --blocks (see `hfprune calibrate`)")
+
+    def inputs(self, criterion: "Criterion") -> dict[str, Path]:
+        """Return, by role, the files that scores by a criterion depend on, besides the model."""
+        found = {"criterion": source_file(criterion)}
+        return found | ({"blocks": self.blocks} if self.blocks else {})
+
+    def settings(self, name: str, criterion: "Criterion") -> dict[str, Any]:
+        """Return the settings that scores by a criterion depend on."""
+        from hfprune.blocks import blocks_provenance
+
+        corpus = blocks_provenance(self.blocks).get("settings", {}).get("corpus", "") if self.blocks else ""
+        chosen = {
+            "criterion": name,
+            "options": criterion.model_dump(mode="json"),
+            "version": criterion.version,
+        }
+        return chosen | {"corpus": corpus, "units": [*self.units], "seed": self.seed}

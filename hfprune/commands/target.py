@@ -1,0 +1,149 @@
+"""The model that a command works on: a dense one, and the plan, checkpoint or adapter that changes it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from hfprune.commands.flags import ComputeDtype, DenseModel
+from hfprune.errors import HfpruneError
+from hfprune.settings import Dtype, Strict
+from hfprune.study.method import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from hfprune.results import Cell, Value
+
+# The flag `--units` of every command that has one.
+UNITS: Any = Method.model_fields["units"]
+
+
+class Cut(Strict):
+    """Flags of a command that takes a dense model, or a pruned one as a plan or a checkpoint."""
+
+    model: DenseModel
+    plan: Path | None = Field(default=None, description="plan to apply (none: the dense model)")
+    checkpoint: Path | None = Field(default=None, description="folder of a model that another tool pruned")
+
+    @model_validator(mode="after")
+    def _plan_or_checkpoint(self) -> "Cut":
+        if self.plan and self.checkpoint:
+            raise ValueError("give --plan or --checkpoint, not both")
+        return self
+
+    @property
+    def is_cut(self) -> bool:
+        """Tell whether there is a plan or a checkpoint."""
+        return bool(self.plan or self.checkpoint)
+
+    def cut_inputs(self) -> dict[str, Path]:
+        """Return the plan or checkpoint by role, for provenance."""
+        found = {"plan": self.plan, "checkpoint": self.checkpoint}
+        return {role: path for role, path in found.items() if path}
+
+    def method(self) -> str:
+        """Return the name of the method in a cell without `--cell`."""
+        from hfprune.results import DENSE
+
+        return "pruned" if self.is_cut else DENSE
+
+
+class Pruned(Cut):
+    """Flags of a command that takes a dense, a pruned or a recovered model."""
+
+    adapter: Path | None = Field(
+        default=None, description="folder of `hfprune recover`, added to the weights"
+    )
+    dtype: ComputeDtype = None
+
+    def change_inputs(self) -> dict[str, Path]:
+        """Return, by role, the files that change the dense model, for provenance."""
+        from hfprune.study.layout import ADAPTER
+
+        return self.cut_inputs() | ({"adapter": self.adapter / ADAPTER} if self.adapter else {})
+
+    def require_change(self) -> None:
+        """Fail if the model would be the dense one.
+
+        Raises:
+            HfpruneError: neither plan, checkpoint nor adapter is given.
+        """
+        if not self.change_inputs():
+            raise HfpruneError(
+                "give --plan or --checkpoint, --adapter, or both: this would be the dense model"
+            )
+
+    def named_cell(self, text: str | None) -> "Cell":
+        """Return the cell that `--cell` names, or one of this model by hand."""
+        return cell_of(text, self.model, self.method(), recovery="lora" if self.adapter else "none")
+
+    def load(self, dtype: Dtype | None = None) -> "PreTrainedModel":
+        """Load the model, by default in the dtype of the flag; see `load_subject`."""
+        return load_subject(self, dtype or self.dtype, self.adapter)
+
+
+def load_subject(cut: Cut, dtype: Dtype | None = None, adapter: Path | None = None) -> "PreTrainedModel":
+    """Load the checkpoint, or the dense model with the plan applied, and merge the adapter, where given.
+
+    Raises:
+        HfpruneError: a file does not load, or does not fit the others.
+    """
+    from hfprune.models.load import load_checkpoint, load_model
+    from hfprune.plans.plan import apply_plan, load_plan
+
+    if cut.checkpoint:
+        model = load_checkpoint(cut.checkpoint, cut.model, dtype)
+    else:
+        plan = load_plan(cut.plan) if cut.plan else None
+        model = load_model(cut.model, dtype)
+        if plan is not None:
+            apply_plan(model, plan)
+    if adapter:
+        from hfprune.recovery.adapter import merge_adapter
+
+        return merge_adapter(model, adapter, {"model": cut.model} | cut.cut_inputs())
+    return model
+
+
+def cell_of(
+    text: str | None,
+    model: Path,
+    method: str,
+    ratio: float | None = None,
+    seed: int = 0,
+    recovery: str = "none",
+) -> "Cell":
+    """Return the cell that `text` names (`study/model/method/ratio/seed/recovery`), or one of a run by hand."""
+    from hfprune.results import Cell
+    from hfprune.study.layout import parse_cell
+
+    return parse_cell(text) if text else Cell("by-hand", model.name, method, ratio, seed, recovery)
+
+
+def size_values(left: int, total: int) -> "list[Value]":
+    """Return the size of a pruned model of `left` parameters as values: absolute, and the ratio removed."""
+    from hfprune.results import Value
+
+    return [Value("parameters", float(left)), Value("parameter_ratio", 1 - left / total)]
+
+
+def draw_blocks(
+    model: Path, corpus: Path, *, sequences: int, length: int, sampling: str, seed: int, place: str
+) -> "tuple[Tensor, list[int]]":
+    """Draw blocks from a fetched corpus with the tokenizer of `model`; see `hfprune.blocks.sample_blocks`."""
+    from hfprune.assets import read_corpus
+    from hfprune.blocks import sample_blocks
+    from hfprune.models.load import load_tokenizer
+
+    return sample_blocks(
+        read_corpus(corpus),
+        load_tokenizer(model),
+        sequences=sequences,
+        length=length,
+        sampling=sampling,
+        seed=seed,
+        corpus=corpus.name,
+        place=place,
+    )

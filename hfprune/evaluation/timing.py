@@ -1,0 +1,104 @@
+"""Timing of prefill and decoding, floating-point operations of a prefill, and medians over repeats."""
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import DynamicCache
+
+from hfprune.results import Value
+from hfprune.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from transformers import Cache, PreTrainedModel
+
+RESAMPLES = 1000
+
+
+class Turn:
+    """A model that has read the prompts [batch, length] once, and decodes from there repeatedly."""
+
+    def __init__(self, name: str, model: "PreTrainedModel", prompts: Tensor) -> None:
+        """Read the prompts once; `name` is the prefix of the turn's metrics."""
+        self.name = name
+        self.model = model
+        self.prompt = prompts[:1]
+        self.first, self.cache = prefill(model, prompts)
+
+    def times(self, new_tokens: int) -> dict[str, float]:
+        """Time one prefill and one decoding; the metrics' names start with the turn's name."""
+        prefill_seconds, _ = timed(lambda: prefill(self.model, self.prompt))
+        cache = deepcopy(self.cache)
+        decode_seconds, tokens = timed(lambda: decode(self.model, self.first, cache, new_tokens))
+        return {
+            f"{self.name}prefill_seconds": prefill_seconds,
+            f"{self.name}decode_tokens_per_second": tokens.numel() / decode_seconds,
+        }
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the wall seconds of `work` on its device, and its result."""
+    _synchronize()
+    start = time.perf_counter()
+    result = work()
+    _synchronize()
+    return time.perf_counter() - start, result
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+@torch.inference_mode()
+def prefill(model: "PreTrainedModel", tokens: Tensor) -> tuple[Tensor, "Cache"]:
+    """Read prompts [batch, length]; return the likeliest next token of each [batch, 1], and the KV cache."""
+    cache = DynamicCache(config=model.config)
+    return _next_token(model, tokens, cache), cache
+
+
+@torch.inference_mode()
+def decode(model: "PreTrainedModel", token: Tensor, cache: "Cache", steps: int) -> Tensor:
+    """Decode greedily from the last `token` [batch, 1], past any EOS; return new tokens [batch, steps]."""
+    found = []
+    for _ in range(steps):
+        token = _next_token(model, token, cache)
+        found.append(token)
+    return torch.cat(found, 1)
+
+
+def _next_token(model: "PreTrainedModel", tokens: Tensor, cache: "Cache") -> Tensor:
+    # Positional arguments, since versions of transformers name the cache differently.
+    return model(tokens, None, None, cache, use_cache=True, logits_to_keep=1).logits.argmax(-1)
+
+
+def prefill_flops(model: "PreTrainedModel", tokens: Tensor) -> int:
+    """Count the floating-point operations of a prefill: a multiply-add is two, attention counts all pairs."""
+    # The counter supports the plain attention kernel on every device, the fused kernels only on some.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        prefill(model, tokens)
+    return counter.get_total_flops()
+
+
+def median_value(metric: str, numbers: pd.Series, base: pd.Series | None = None) -> Value:
+    """Return the median over repeats, or its ratio to the median of `base` in the same repeats.
+
+    The standard error is from a bootstrap over repeats; a single repeat has none.
+    """
+    top = numbers.to_numpy()
+    bottom = np.ones_like(top) if base is None else base.to_numpy()
+
+    def statistic(rows: np.ndarray) -> np.ndarray:
+        return np.median(top[rows], -1) / np.median(bottom[rows], -1)
+
+    n = len(top)
+    draws = np.random.default_rng(derive_seed(0, "latency", metric)).integers(n, size=(RESAMPLES, n))
+    stderr = float(statistic(draws).std(ddof=1)) if n > 1 else None
+    return Value(metric, float(statistic(np.arange(n))), stderr, n)

@@ -1,0 +1,38 @@
+"""Per-item outcomes, and the means and standard errors that follow from them."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hfprune.results import Value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def block_items(documents: Sequence[int], metrics: "pd.DataFrame") -> "pd.DataFrame":
+    """Return one row per block: `item`, `document` (in which the block starts) and its metrics."""
+    import pandas as pd
+
+    return pd.DataFrame({"item": range(len(metrics)), "document": documents}).join(metrics)
+
+
+def mean_value(metric: str, items: "pd.DataFrame", column: str | None = None) -> Value:
+    """Return the mean of a column of items (by default named after the metric), with its standard error.
+
+    Where items have a `document`, `n` counts documents, and the standard error treats each as one cluster.
+    """
+    values = items[column or metric]
+    documents = items["document"] if "document" in items else items["item"]
+    return Value(metric, float(values.mean()), mean_stderr(values, documents), int(documents.nunique()))
+
+
+def mean_stderr(values: "pd.Series", documents: "pd.Series") -> float | None:
+    """Return the cluster-robust standard error of the mean over items, with documents as clusters.
+
+    It has the factor G/(G-1) for G documents (Cameron and Miller, 2015, Eq. 11), and equals s/√n where every
+    item has its own document. `None` for a single document.
+    """
+    sums = (values - values.mean()).groupby(documents).sum()
+    if len(sums) < 2:
+        return None
+    return float(((sums**2).sum() * len(sums) / (len(sums) - 1)) ** 0.5 / len(values))

@@ -1,0 +1,112 @@
+"""The contract of a measure. Every other file in this folder is a measure and is discovered automatically."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
+
+from pydantic import Field, PositiveInt
+
+from hfprune.registry import Registry
+from hfprune.settings import Dtype, Strict
+from hfprune.study.text import Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hfprune.results import Value
+    from hfprune.subject import Subject
+
+BatchTokens = PositiveInt | None
+BATCH_TOKENS = Field(default=None, description="tokens of one forward pass; null: by device")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that a measure gives, and its presentation."""
+
+    name: str
+    """Value of the column `metric` in the tidy table."""
+    label: str
+    """Name in tables, axes and claims."""
+    unit: str = ""
+    better: Literal["lower", "higher", ""] = ""
+    """The better direction; empty if neither is better, and then no method is marked as best."""
+    shown: str = "{:.3f}"
+    """Format of a printed value, for `str.format`."""
+    items: tuple[str, ...] = ()
+    """Columns of the per-item outcomes; the first that exists serves to compare cells. Empty: no items."""
+    effect: Literal["difference", "ratio"] = "difference"
+    """How two cells are compared: by the difference of the items' means or, if items are logarithms, by its
+    exponential, which is a ratio. Without items, always by the ratio of the two values."""
+    scale: float = 1
+    """Factor of printed values: 100 for percent."""
+
+
+class Outcome(NamedTuple):
+    """The result of one measurement."""
+
+    values: list[Value]
+    items: pd.DataFrame | None = None
+    """One row per item: `item`, `document` where several items come from one document, and a column per metric."""
+
+
+class Measure(Strict, ABC):
+    """A measurement on a cell. The fields of a subclass are its settings.
+
+    A subclass has its own file under `hfprune/measures/`, named after the measure, or comes from another
+    package with an entry point in the group `hfprune.measures`. A higher `version` repeats the measurements
+    with this measure, and no others. Settings are checked before heavy imports: import torch inside `run`.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[Literal["model", "beside", "reference", "dense", "criterion"]] = "model"
+    """The models that `run` gets. `model`: every cell's model. `beside`: each pruned or recovered model, with
+    the dense one for comparison. `reference`: every cell's model, with the dense one for comparison if it is
+    pruned. `dense`: the dense model alone. `criterion`: the dense model and a method's criterion, before any
+    plan."""
+    recovered: ClassVar[bool] = True
+    """Whether recovered models are measured, too; False if an adapter cannot change the result."""
+    exclusive: ClassVar[bool] = False
+    """Whether nothing else may run on the machine meanwhile, as for a measure of time."""
+    dtype: ClassVar[Dtype | None] = None
+    """Dtype of the model for this measure; None: the study's."""
+    per_task: ClassVar[bool] = False
+    """Whether the results are a folder with one file per task, so that a new task is measured alone."""
+
+    @abstractmethod
+    def metrics(self) -> list[Metric]:
+        """Return every metric that `run` may give; the first represents the measure in comparisons."""
+
+    @abstractmethod
+    def run(self, subject: Subject) -> Outcome:
+        """Measure a subject; a measure with several tasks runs once for each part that `by_task` returns."""
+
+    def by_task(self) -> dict[str, Self]:
+        """Return one measure per task; each key is a value of the column `task` in the tidy table.
+
+        Each runs separately and has its own result.
+        """
+        return {"": self}
+
+    def assets(self) -> list[str]:
+        """Return the assets of the catalogue that the measure reads, as `kind/name`."""
+        return []
+
+
+class TextMeasure(Measure, Text):
+    """A measure that reads blocks of a corpus."""
+
+    batch_tokens: BatchTokens = BATCH_TOKENS
+
+    def by_task(self) -> dict[str, Self]:
+        """Return the measure, with the name of its corpus as the task."""
+        return {self.corpus.rstrip("/").rpartition("/")[2]: self}
+
+    def assets(self) -> list[str]:
+        """Return the corpus."""
+        return [f"corpora/{self.corpus}"]
+
+
+MEASURES: Registry[Measure] = Registry("hfprune.measures", Measure)  # type: ignore[type-abstract]

@@ -1,0 +1,58 @@
+"""The cost of scoring by one criterion: alone, on few sequences, repeated."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveInt
+
+from hfprune.errors import HfpruneError
+from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
+from hfprune.subject import Subject
+
+
+class Cost(Measure):
+    """Wall time and peak memory of scoring (paper, Table 5), medians over repeats after one warm-up.
+
+    A study scores all criteria in shared passes, which give no cost per criterion. Here each criterion alone
+    scores the first sequences of its calibration. Peak memory is the maximum that the CUDA allocator handed
+    out, or on a CPU the peak resident memory of the process. Standard errors are from a bootstrap over
+    repeats. One item per repeat.
+    """
+
+    needs = "criterion"
+    exclusive = True
+
+    sequences: PositiveInt = Field(default=4, description="calibration sequences to score, from the first")
+    repeats: PositiveInt = Field(default=3, description="timed rounds, after one warm-up")
+    batch_tokens: BatchTokens = BATCH_TOKENS
+
+    def metrics(self) -> list[Metric]:
+        """Return time and memory."""
+        return [
+            Metric("seconds", "Time of scoring", "s", better="lower", shown="{:.1f}"),
+            Metric("peak_memory_bytes", "Peak memory", "GB", better="lower", shown="{:.2f}", scale=1e-9),
+        ]
+
+    def run(self, subject: Subject) -> Outcome:
+        """Score repeatedly by the subject's criterion."""
+        import pandas as pd
+        from tqdm import tqdm
+
+        from hfprune.evaluation.timing import median_value
+        from hfprune.models.load import default_batch_tokens
+        from hfprune.provenance import Stopwatch
+        from hfprune.scoring.score import score
+
+        if subject.scoring is None:
+            raise HfpruneError("cost measures scoring: give the subject a criterion and its blocks")
+        criterion, blocks, units, seed = subject.scoring
+        blocks = None if blocks is None else blocks[: self.sequences]
+        batch_tokens, model = self.batch_tokens or default_batch_tokens(), subject.model
+        rows = []
+        for _ in tqdm(range(1 + self.repeats), desc="cost", unit="round"):
+            watch = Stopwatch()
+            score({"it": criterion}, model, blocks, units, seed=seed, batch_tokens=batch_tokens)
+            rows.append(watch.cost())
+        items = pd.DataFrame(rows[1:])
+        values = [median_value(name, items[name]) for name in ("seconds", "peak_memory_bytes")]
+        items.insert(0, "item", range(len(items)))
+        return Outcome(values, items)

@@ -1,0 +1,82 @@
+"""Distance between the output distributions of a pruned model and the dense model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field, PositiveInt
+
+from hfprune.items import block_items, mean_value
+from hfprune.measures import Metric, Outcome, TextMeasure
+from hfprune.subject import Subject, batch_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+class Fidelity(TextMeasure):
+    """JS distance, top-k Jaccard and KL divergence to the dense model's next-token distributions (paper, Table 7).
+
+    Each is the mean over all positions of all blocks: `js_distance`, the square root of the Jensen–Shannon
+    divergence in nats (as `scipy.spatial.distance.jensenshannon`); `top<k>_jaccard`, the Jaccard index of the k
+    likeliest tokens; `kl_divergence`, KL(dense ‖ pruned) in nats. One item per block.
+    """
+
+    needs = "beside"
+
+    top_k: PositiveInt = Field(default=15, description="size of the token sets of the Jaccard index")
+
+    def metrics(self) -> list[Metric]:
+        """Return the three distances."""
+        jaccard = f"top{self.top_k}_jaccard"
+        return [
+            Metric("js_distance", "JS distance", better="lower", items=("js_distance",)),
+            Metric(jaccard, f"Top-{self.top_k} Jaccard", better="higher", items=(jaccard,)),
+            Metric("kl_divergence", "KL divergence", "nats", better="lower", items=("kl_divergence",)),
+        ]
+
+    def run(self, subject: Subject) -> Outcome:
+        """Compare the two models on every block."""
+        import pandas as pd
+        import torch
+        from tqdm import tqdm
+
+        model, dense = subject.model, subject.dense  # pruned first: a plan that does not fit fails early
+        tokens, documents = subject.blocks(self)
+        rows: list[list[float]] = []
+        with torch.inference_mode(), tqdm(total=len(tokens), desc="fidelity", unit="block") as bar:
+            for batch in tokens.split(batch_size(self.batch_tokens, self.length)):
+                rows += _compare(dense, model, batch.to(dense.device, torch.int64), self.top_k).tolist()
+                bar.update(len(batch))
+        names = [metric.name for metric in self.metrics()]
+        items = block_items(documents, pd.DataFrame(rows, columns=names))
+        return Outcome([mean_value(name, items) for name in names], items)
+
+
+def _compare(dense: PreTrainedModel, pruned: PreTrainedModel, tokens: Tensor, top_k: int) -> Tensor:
+    """Return the mean of each metric over each block's positions, float64 [blocks, metrics]."""
+    import torch
+
+    from hfprune.models.head import chunks, hidden_states
+
+    a, b = (hidden_states(model, tokens).flatten(0, 1) for model in (dense, pruned))
+    pairs = zip(chunks(dense, a), chunks(pruned, b), strict=True)
+    parts = [distances(p, q, top_k) for (_, p), (_, q) in pairs]
+    return torch.cat(parts).double().view(*tokens.shape, -1).mean(1)
+
+
+def distances(dense: Tensor, pruned: Tensor, top_k: int) -> Tensor:
+    """Return JS distance, top-k Jaccard and KL for logits [n, vocabulary] of two models, as [n, 3]."""
+    import torch
+
+    log_p, log_q = dense.log_softmax(-1), pruned.log_softmax(-1)
+    p, q = log_p.exp(), log_q.exp()
+    log_m = (0.5 * (p + q)).clamp_min(torch.finfo(p.dtype).tiny).log()
+    js = 0.5 * (p * (log_p - log_m) + q * (log_q - log_m)).sum(-1)
+    kl = (p * (log_p - log_q)).sum(-1)
+    tops = [x.topk(min(top_k, x.shape[-1])).indices for x in (dense, pruned)]
+    shared = (tops[0].unsqueeze(-1) == tops[1].unsqueeze(-2)).sum((-1, -2))
+    jaccard = shared / (2 * tops[0].shape[-1] - shared)
+    # Rounding can leave a tiny negative divergence where the distributions agree.
+    return torch.stack([js.clamp_min(0).sqrt(), jaccard, kl], -1)

@@ -1,0 +1,190 @@
+"""Generation: tasks that a model answers in free text, through stock lm-eval."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from hfprune.errors import HfpruneError
+from hfprune.measures import Measure, Metric, Outcome
+from hfprune.results import Value
+from hfprune.subject import Subject
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from lm_eval.tasks import TaskManager
+
+# Metrics of lm-eval's tasks of this type, as `_name` names them; other metrics are in the tidy table only.
+METRICS = {
+    "exact_match": "Exact match",
+    "exact_match_strict_match": "Exact match, strict",
+    "exact_match_flexible_extract": "Exact match, flexible",
+    "pass_at_1": "Pass@1",
+    "acc": "Accuracy",
+    "em": "Exact match",
+    "f1": "F1",
+    "contains": "Contains",
+}
+
+
+class Generation(Measure):
+    """Every metric that lm-eval reports for a task of type `generate_until`, answered through its own `HFLM`.
+
+    A metric has lm-eval's name, with `_at_` for `@`, followed by the filter's name if a task has several
+    filters (`exact_match_strict_match`). One item per document: its index, the metrics, `target` and
+    `response`.
+
+    Every command except `fetch` is offline, so a task's documents must be local. By default tasks come from
+    the catalogue (zero-shot only, since an asset holds the scored split alone). With `data: hub` they are
+    lm-eval's own, and their documents come from the hub client's cache. For `gsm8k` (data set
+    `openai/gsm8k`), `lm_eval --model dummy --tasks gsm8k --limit 1` fills the cache. `humaneval` runs the
+    model's code, so it also needs `run_code: true`, the environment variable `HF_ALLOW_CODE_EVAL=1` and the
+    metric `code_eval` in that cache. Any other `data` is a folder of task YAMLs, whose `dataset_path` may be
+    local files.
+    """
+
+    per_task = True
+
+    tasks: list[str] = Field(min_length=1, description="tasks of lm-eval or of the folder `data`")
+    data: str = Field(
+        default="catalogue",
+        min_length=1,
+        description="where tasks come from: catalogue, fetched assets; hub, lm-eval's own with documents in the "
+        "hub's cache; else a folder of task YAMLs",
+    )
+    shots: NonNegativeInt | None = Field(
+        default=None, description="solved examples before each document; null: the task's own number"
+    )
+    limit: PositiveInt | None = Field(default=None, description="first documents of each task; null: all")
+    batch_size: PositiveInt = Field(default=1, description="documents per batch")
+    max_new_tokens: PositiveInt | None = Field(
+        default=None, description="limit of an answer; null: the task's own limit"
+    )
+    add_bos: bool = Field(default=True, description="prepend BOS, as the official evaluation does")
+    run_code: bool = Field(default=False, description="let tasks run the code that the model writes")
+
+    @model_validator(mode="after")
+    def _examples_are_there(self) -> Generation:
+        if self.shots and self.data == "catalogue":
+            raise ValueError(
+                f"shots: {self.shots} examples need a split that fetched tasks lack; set `data: hub` or shots: 0"
+            )
+        return self
+
+    def metrics(self) -> list[Metric]:
+        """Return the common metrics of lm-eval's tasks of this type, exact match first."""
+        percent: dict[str, Any] = {"unit": "%", "shown": "{:.1f}", "scale": 100, "better": "higher"}
+        return [Metric(name, label, items=(name,), **percent) for name, label in METRICS.items()]
+
+    def by_task(self) -> dict[str, Self]:
+        """Return the tasks one by one."""
+        return {
+            task.rstrip("/").rpartition("/")[2]: self.model_copy(update={"tasks": [task]})
+            for task in self.tasks
+        }
+
+    def assets(self) -> list[str]:
+        """Return the tasks' documents, if they come from the catalogue."""
+        return [f"tasks/{task}" for task in self.tasks] if self.data == "catalogue" else []
+
+    def run(self, subject: Subject) -> Outcome:
+        """Let the model answer the documents of one task; stock `HFLM` is prepared once for all of them.
+
+        Raises:
+            HfpruneError: the task is unknown or of another type, its documents are missing, or lm-eval fails.
+        """
+        from lm_eval import simple_evaluate
+        from lm_eval.models.huggingface import HFLM
+
+        (given,) = self.tasks
+        task = given.rstrip("/").rpartition("/")[2]
+        lm = subject.once(
+            "generation",
+            lambda: HFLM(
+                subject.model,
+                tokenizer=subject.own_tokenizer,
+                backend="causal",
+                batch_size=self.batch_size,
+                add_bos_token=self.add_bos,
+            ),
+        )
+        with self._manager(subject, given, task) as manager:
+            try:
+                found = simple_evaluate(
+                    model=lm,
+                    tasks=[task],
+                    task_manager=manager,
+                    num_fewshot=0 if self.data == "catalogue" else self.shots,
+                    limit=self.limit,
+                    gen_kwargs={"max_gen_toks": self.max_new_tokens} if self.max_new_tokens else None,
+                    log_samples=True,
+                    confirm_run_unsafe_code=self.run_code,
+                )
+            except (OSError, ValueError, KeyError, ImportError) as error:
+                reason = " ".join(str(error).split())[:300]
+                raise HfpruneError(
+                    f"task {task!r}: lm-eval cannot run it ({type(error).__name__}: {reason}); commands are "
+                    f"offline, so fill the hub's cache first: lm_eval --model dummy --tasks {task} --limit 1"
+                ) from error
+        kind = found["configs"][task]["output_type"]
+        if kind != "generate_until":
+            raise HfpruneError(
+                f"task {task!r}: is of type {kind}, not generate_until; use the measure zeroshot"
+            )
+        return _outcome(found["results"][task], found["samples"][task])
+
+    def _manager(self, subject: Subject, given: str, task: str) -> AbstractContextManager[TaskManager]:
+        """Return a task manager that has the task."""
+        from pathlib import Path
+
+        from lm_eval.tasks import TaskManager
+
+        from hfprune.assets import stock_yaml, task_file
+        from hfprune.evaluation.zeroshot import offline_tasks
+        from hfprune.settings import nearest
+
+        if self.data == "catalogue":
+            return offline_tasks({task: task_file(subject.asset("tasks", given))})
+        folder = stock_yaml(task).parent if self.data == "hub" else Path(self.data)
+        if not folder.is_dir():
+            raise HfpruneError(
+                f"{folder}: no such folder of task YAMLs; give `data` a folder, hub or catalogue"
+            )
+        manager = TaskManager(include_path=str(folder), include_defaults=False)
+        if task not in manager.task_index:
+            raise HfpruneError(
+                f"{folder}: no YAML defines the task {task!r}{nearest(task, manager.all_tasks)}"
+            )
+        return nullcontext(manager)
+
+
+def _outcome(metrics: dict[str, Any], samples: list[dict[str, Any]]) -> Outcome:
+    """Read lm-eval's results for a task: numbers by `metric,filter`, a sample per document and filter."""
+    import pandas as pd
+
+    several = len({sample["filter"] for sample in samples}) > 1
+    rows: dict[int, dict[str, Any]] = {}
+    for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
+        response = str(sample["resps"][0][0])
+        row = rows.setdefault(
+            sample["doc_id"],
+            {"item": sample["doc_id"], "target": str(sample["target"]), "response": response},
+        )
+        for metric in sample["metrics"]:
+            if isinstance(sample[metric], int | float):
+                row[_name(metric, sample["filter"], several)] = float(sample[metric])
+    values = []
+    for key, value in metrics.items():
+        metric, _, filter = key.partition(",")
+        if filter and not metric.endswith("_stderr") and isinstance(value, int | float):
+            error = metrics.get(f"{metric}_stderr,{filter}")
+            stderr = float(error) if isinstance(error, int | float) else None
+            values.append(Value(_name(metric, filter, several), float(value), stderr, len(rows)))
+    return Outcome(values, pd.DataFrame([*rows.values()]))
+
+
+def _name(metric: str, filter: str, several: bool) -> str:
+    return (f"{metric}_{filter}" if several else metric).replace("@", "_at_").replace("-", "_")

@@ -1,0 +1,183 @@
+"""Bits per byte of gold answers: a continuous measure of how well a model predicts the right answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
+
+from pydantic import Field, PositiveInt
+
+from hfprune.errors import HfpruneError
+from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
+from hfprune.results import Value
+from hfprune.seeds import derive_seed
+from hfprune.settings import Name
+from hfprune.subject import Subject
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hfprune.evaluation.lm import PrefixTreeLM
+
+GROUPS = {
+    "knowledge": ["naturalqs_open", "jeopardy"],
+    "reading": ["squad", "coqa", "drop", "boolq"],
+    "mathematics": ["gsm8k", "minerva_math_500"],
+    "code": ["codex_humaneval", "codex_mbpp"],
+    "code_translated": [
+        *("mt_mbpp_cpp", "mt_mbpp_go", "mt_mbpp_java"),
+        *("mt_mbpp_javascript", "mt_mbpp_python", "mt_mbpp_rust"),
+    ],
+    "language": ["lambada", "hellaswag"],
+    "science": ["arc_easy", "arc_challenge", "openbookqa", "sciq"],
+    "common_sense": ["csqa", "piqa", "socialiqa", "winogrande"],
+}
+
+
+class GoldBpb(Measure):
+    """-Σ log2 p(gold answer | prompt) / bytes of the gold answer, the mean over documents, by group of tasks.
+
+    The formula is OLMES' (`bits_per_byte_corr`; `bpb_v2` in ai2-olmo-eval): the sum of log-probabilities over
+    the answer's tokens, divided by its length in UTF-8 with the space before it, as in lm-eval's
+    `bits_per_byte`. Prompts and answers are OLMES' own; they are tokenized as in lm-eval, which reads prompt
+    and answer as one text. All tasks of a group have the same number of documents, so the mean over documents
+    is also the mean over tasks, as in OLMES' averages. Documents are a seeded sample, the same for every
+    method. Documents longer than `max_tokens` or the model's context are left out, not cut; `left_out` is
+    their share of the drawn documents, reported if it is not zero.
+
+    One item per document: `document` (task and number in the dump), `source`, `bpb`, and `bytes` of the
+    answer. The standard error is over documents, stratified by task.
+    """
+
+    per_task = True
+
+    groups: dict[Name, Annotated[list[str], Field(min_length=1)]] = Field(
+        default=GROUPS, min_length=1, description="requests of the catalogue, by name of the group"
+    )
+    documents: PositiveInt = Field(
+        default=100, description="documents of each task; fewer if a task of the group has fewer"
+    )
+    max_tokens: PositiveInt | None = Field(
+        default=None, description="leave out longer documents; null: the limit is the model's context"
+    )
+    batch_tokens: BatchTokens = BATCH_TOKENS
+    add_bos: bool = Field(default=True, description="prepend BOS, as OLMES does")
+
+    def metrics(self) -> list[Metric]:
+        """Return bits per byte, and the share of documents that are too long."""
+        return [
+            Metric("bpb", "Bits per byte", "bits/byte", better="lower", items=("bpb",)),
+            Metric("left_out", "Documents too long", "%", shown="{:.1f}", scale=100),
+        ]
+
+    def by_task(self) -> dict[str, Self]:
+        """Return the groups one by one."""
+        return {
+            name: self.model_copy(update={"groups": {name: group}}) for name, group in self.groups.items()
+        }
+
+    def assets(self) -> list[str]:
+        """Return the requests of every group."""
+        return list(dict.fromkeys(f"requests/{source}" for group in self.groups.values() for source in group))
+
+    def run(self, subject: Subject) -> Outcome:
+        """Read the answers of one group; the model is prepared once for all of them.
+
+        Raises:
+            HfpruneError: requests are not fetched, or all documents in a task are too long.
+        """
+        import pandas as pd
+
+        from hfprune.evaluation.lm import PrefixTreeLM
+
+        lm = subject.once(
+            "gold_bpb",
+            lambda: PrefixTreeLM(
+                subject.model,
+                tokenizer=subject.own_tokenizer,
+                batch_tokens=self.batch_tokens,
+                add_bos_token=self.add_bos,
+                softmax_dtype="float32",  # bfloat16 would keep three digits of each log-probability
+            ),
+        )
+        (sources,) = self.groups.values()
+        drawn = [self._draw(subject, source, lm) for source in sources]
+        count = min(len(sample.rows) for sample in drawn)
+        rows = [row for sample in drawn for row in sample.rows[:count]]
+        found = lm._loglikelihood_tokens([(row.texts, row.context, row.answer) for row in rows])
+        items = pd.DataFrame(
+            {
+                "item": range(len(rows)),
+                "document": [row.document for row in rows],
+                "source": [row.source for row in rows],
+                "bpb": [_bpb(nats, row) for row, (nats, _) in zip(rows, found, strict=True)],
+                "bytes": [row.bytes for row in rows],
+            }
+        )
+        values = [Value("bpb", float(items["bpb"].mean()), _stderr(items), len(items))]
+        if left_out := sum(sample.left_out for sample in drawn):
+            seen = left_out + sum(len(sample.rows) for sample in drawn)
+            values.append(Value("left_out", left_out / seen, n=seen))
+        return Outcome(values, items)
+
+    def _draw(self, subject: Subject, source: str, lm: PrefixTreeLM) -> _Sample:
+        """Draw documents of one task in a seeded order, without those that are too long."""
+        import random
+
+        from hfprune.assets import read_requests
+
+        folder = subject.asset("requests", source)
+        table = read_requests(folder)
+        generator = random.Random(derive_seed(0, "gold_bpb", folder.name))
+        window = getattr(lm.model.config, "sliding_window", None)
+        limit = min(x for x in (self.max_tokens, lm.max_length, window) if x)
+        rows: list[_Request] = []
+        left_out = 0
+        for index in generator.sample(range(table.num_rows), table.num_rows):
+            if len(rows) == self.documents:
+                break
+            (row,) = table.slice(index, 1).to_pylist()
+            texts = (row["context"], row["continuation"])
+            context, answer = (
+                lm._encode_pair(*texts)
+                if texts[0]
+                else ([lm.prefix_token_id], lm.tok_encode(texts[1], add_special_tokens=False))
+            )
+            if len(context) + len(answer) > limit or not answer:
+                left_out += 1
+                continue
+            rows.append(_Request(folder.name, f"{folder.name}/{row['document']}", texts, context, answer))
+        if not rows:
+            raise HfpruneError(
+                f"requests {folder.name!r}: all {table.num_rows} documents have more than {limit} tokens; "
+                "raise max_tokens or leave them out of the groups"
+            )
+        return _Sample(rows, left_out)
+
+
+class _Request(NamedTuple):
+    source: str
+    document: str
+    texts: tuple[str, str]
+    context: list[int]
+    answer: list[int]
+
+    @property
+    def bytes(self) -> int:
+        return len(self.texts[1].encode())
+
+
+class _Sample(NamedTuple):
+    rows: list[_Request]
+    left_out: int
+
+
+def _bpb(nats: float, request: _Request) -> float:
+    from math import log
+
+    return -nats / log(2) / request.bytes
+
+
+def _stderr(items: pd.DataFrame) -> float | None:
+    """Return the standard error of the mean over independently drawn tasks; None if one has one document."""
+    errors = items.groupby("source")["bpb"].sem()
+    return None if errors.isna().any() else float((errors**2).sum() ** 0.5 / len(errors))

@@ -1,0 +1,77 @@
+"""Speed of prefill and decoding, alternating with the dense model, and the work of a prefill."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveInt
+
+from hfprune.measures import Measure, Metric, Outcome
+from hfprune.results import Value
+from hfprune.seeds import derive_seed
+from hfprune.subject import Subject
+
+
+class Latency(Measure):
+    """Prefill of one random prompt and greedy decoding of a batch, after one warm-up round (paper, Table 4).
+
+    `prefill_seconds` is the time from one prompt to its first new token. `decode_tokens_per_second` is over
+    `new_tokens` steps with a KV cache after the prefill of `batch` prompts, past any EOS. `prefill_speedup`
+    and `decode_speedup` are relative to the dense model, which alternates with the pruned one. `flops` are
+    those of the prefill. Times are medians over repeats, speed-ups are ratios of medians, and standard errors
+    are from a bootstrap over repeats. One item per repeat.
+    """
+
+    needs = "reference"
+    recovered = False  # a merged adapter changes no shape
+    exclusive = True
+
+    prompt_tokens: PositiveInt = Field(default=256, description="tokens of a prompt")
+    batch: PositiveInt = Field(default=8, description="prompts decoded at a time; prefill takes one")
+    new_tokens: PositiveInt = Field(default=256, description="tokens decoded for each prompt")
+    repeats: PositiveInt = Field(default=10, description="timed rounds, after one warm-up")
+
+    def metrics(self) -> list[Metric]:
+        """Return speed-ups, speeds, FLOPs and parameters."""
+        return [
+            Metric("prefill_speedup", "Prefill speed-up", better="higher", shown="{:.2f}"),
+            Metric("decode_speedup", "Decode speed-up", better="higher", shown="{:.2f}"),
+            Metric("prefill_seconds", "Prefill", "ms", better="lower", shown="{:.1f}", scale=1000),
+            Metric("decode_tokens_per_second", "Decode", "tokens/s", better="higher", shown="{:.1f}"),
+            Metric("flops", "Prefill FLOPs", "TFLOPs", better="lower", shown="{:.3g}", scale=1e-12),
+            Metric("parameters", "Parameters", "billion", better="lower", shown="{:.3g}", scale=1e-9),
+        ]
+
+    def run(self, subject: Subject) -> Outcome:
+        """Time the model, alternating with the dense one if there is one."""
+        import pandas as pd
+        import torch
+        from tqdm import tqdm
+
+        from hfprune.evaluation.timing import Turn, median_value, prefill_flops
+
+        model = subject.model
+        generator = torch.Generator().manual_seed(derive_seed(0, "latency"))
+        shape = (self.batch, self.prompt_tokens)
+        prompts = torch.randint(model.config.vocab_size, shape, generator=generator).to(model.device)
+        turns = [Turn("", model, prompts)]
+        if subject.has_dense:
+            turns.append(Turn("dense_", subject.dense, prompts))
+        rows = []
+        for _ in tqdm(range(1 + self.repeats), desc="latency", unit="round"):
+            rows.append(
+                {metric: time for turn in turns for metric, time in turn.times(self.new_tokens).items()}
+            )
+            # A machine that slows down, or a warm processor cache, must not favour one side of a ratio.
+            turns.reverse()
+        items = pd.DataFrame(rows[1:])
+        prefill, decode = "prefill_seconds", "decode_tokens_per_second"
+        values = [median_value(metric, items[metric]) for metric in (prefill, decode)]
+        if subject.has_dense:
+            prefills, decodes = ((items[name], items[f"dense_{name}"]) for name in (prefill, decode))
+            values.append(median_value("prefill_speedup", *prefills[::-1]))
+            values.append(median_value("decode_speedup", *decodes))
+            items["prefill_speedup"] = prefills[1] / prefills[0]
+            items["decode_speedup"] = decodes[0] / decodes[1]
+        values.append(Value("flops", float(prefill_flops(model, prompts[:1]))))
+        values.append(Value("parameters", float(sum(x.numel() for x in model.parameters()))))
+        items.insert(0, "item", range(len(items)))
+        return Outcome(values, items)

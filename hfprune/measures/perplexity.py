@@ -1,0 +1,72 @@
+"""Perplexity by document: on blocks of a corpus, by default one crop per document."""
+
+from __future__ import annotations
+
+from math import exp
+from typing import TYPE_CHECKING
+
+from hfprune.items import block_items, mean_value
+from hfprune.measures import Metric, Outcome, TextMeasure
+from hfprune.results import Value
+from hfprune.subject import Subject, batch_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+class Perplexity(TextMeasure):
+    """exp of the mean next-token cross-entropy over blocks; a block's first token has no context and no loss.
+
+    By default each block is a random crop of a different document longer than the block, so intervals are
+    over documents. The measure `wikitext` follows the literature instead: it joins all texts into one stream
+    and cuts it into windows, so long documents weigh more, short ones count, and a window may cross
+    documents. The two numbers are not comparable. One item per block, with its mean cross-entropy in nats as
+    `nll`; the standard error is by the delta method.
+    """
+
+    def metrics(self) -> list[Metric]:
+        """Return perplexity, which is compared by ratios."""
+        return [
+            Metric(
+                "perplexity", "Perplexity", better="lower", shown="{:,.2f}", items=("nll",), effect="ratio"
+            )
+        ]
+
+    def run(self, subject: Subject) -> Outcome:
+        """Read every block."""
+        import pandas as pd
+        import torch
+        from tqdm import tqdm
+
+        tokens, documents = subject.blocks(self)
+        model = subject.model
+        losses: list[float] = []
+        with torch.inference_mode(), tqdm(total=len(tokens), desc="perplexity", unit="block") as bar:
+            for batch in tokens.split(batch_size(self.batch_tokens, self.length)):
+                found = token_losses(model, batch.to(model.device, torch.int64))
+                losses += found.mean(1).tolist()
+                bar.update(len(batch))
+        items = block_items(documents, pd.DataFrame({"nll": losses}))
+        return Outcome([exponential(mean_value("perplexity", items, "nll"))], items)
+
+
+def token_losses(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """Return the cross-entropy in nats of each token except the first, float64 [blocks, length - 1]."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from hfprune.models.head import chunks, hidden_states
+
+    hidden = hidden_states(model, tokens)[:, :-1].flatten(0, 1)
+    targets = tokens[:, 1:].flatten()
+    losses = [
+        cross_entropy(logits, targets[part], reduction="none") for part, logits in chunks(model, hidden)
+    ]
+    return torch.cat(losses).double().view(len(tokens), -1)
+
+
+def exponential(mean: Value) -> Value:
+    """Return exp of a mean, with its standard error by the delta method."""
+    value = exp(mean.value)
+    return Value(mean.metric, value, mean.stderr and mean.stderr * value, mean.n)

@@ -1,0 +1,104 @@
+"""Perplexity of one stream of text, in windows: the literature's protocol for WikiText-2 and C4."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from pydantic import Field, PositiveInt
+
+from hfprune.errors import HfpruneError
+from hfprune.items import mean_value
+from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
+from hfprune.subject import Subject, batch_size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Wikitext(Measure):
+    """exp of the mean cross-entropy over non-overlapping windows of one stream of tokens.
+
+    The protocol is that of GPTQ, SparseGPT and Wanda (Wanda's `lib/eval.py`). The texts are joined by
+    `separator` and tokenized once, with BOS at the very start if the tokenizer adds one. The stream is cut
+    into windows of `length` tokens, and the rest is dropped. In each window, every token except the first is
+    predicted. Windows are equally long, so the mean over windows is the mean over all predicted tokens.
+    WikiText's pages are split into the hub's lines again, since the literature joins those lines. For C4, the
+    literature joins the first 1,100 documents of a validation file by a space and reads 256 windows: use a
+    corpus with `documents: [0, 1100]`, `separator: " "` and `max_windows: 256`.
+
+    The measure `perplexity` reads crops within documents instead. One item per window, with its mean
+    cross-entropy in nats as `nll`; the standard error treats windows as independent and is by the delta
+    method.
+    """
+
+    corpus: str = Field(min_length=1, description="a corpus of the catalogue; by hand also a folder")
+    length: int = Field(default=2048, gt=1, description="tokens of a window")
+    max_windows: PositiveInt | None = Field(
+        default=None, description="windows to read, from the first; null: all"
+    )
+    separator: str = Field(default="\n\n", description="text between documents; ' ' in the literature for C4")
+    batch_tokens: BatchTokens = BATCH_TOKENS
+
+    def metrics(self) -> list[Metric]:
+        """Return perplexity, which is compared by ratios."""
+        return [
+            Metric(
+                "perplexity", "Perplexity", better="lower", shown="{:,.2f}", items=("nll",), effect="ratio"
+            )
+        ]
+
+    def by_task(self) -> dict[str, Self]:
+        """Return the measure, with the name of its corpus as the task."""
+        return {self.corpus.rstrip("/").rpartition("/")[2]: self}
+
+    def assets(self) -> list[str]:
+        """Return the corpus."""
+        return [f"corpora/{self.corpus}"]
+
+    def run(self, subject: Subject) -> Outcome:
+        """Read every window.
+
+        Raises:
+            HfpruneError: the corpus is missing or shorter than a window, or a window exceeds the context.
+        """
+        import pandas as pd
+        import torch
+        from tqdm import tqdm
+
+        from hfprune.measures.perplexity import exponential, token_losses
+
+        model = subject.model
+        context = getattr(model.config, "max_position_embeddings", self.length)
+        if self.length > context:
+            raise HfpruneError(f"length {self.length} is beyond the model's context of {context} tokens")
+        text = self.separator.join(_texts(subject.asset("corpora", self.corpus)))
+        stream = torch.tensor(subject.tokenizer(text, verbose=False)["input_ids"])
+        count = len(stream) // self.length
+        if not count:
+            raise HfpruneError(
+                f"corpus {self.corpus!r} has {len(stream)} tokens, no window of {self.length}; lower length"
+            )
+        windows = stream[: count * self.length].view(count, -1)[: self.max_windows]
+        losses: list[float] = []
+        with torch.inference_mode(), tqdm(total=len(windows), desc="wikitext", unit="window") as bar:
+            for batch in windows.split(batch_size(self.batch_tokens, self.length)):
+                losses += token_losses(model, batch.to(model.device)).mean(1).tolist()
+                bar.update(len(batch))
+        items = pd.DataFrame({"item": range(len(losses)), "nll": losses})
+        return Outcome([exponential(mean_value("perplexity", items, "nll"))], items)
+
+
+def _texts(folder: Path) -> list[str]:
+    """Return the texts to join: the documents, or WikiText's lines as on the hub.
+
+    On the hub a blank line is an empty text, every other line ends in a newline, and the first line is blank.
+    The corpus holds pages, in which a blank line is a space.
+    """
+    from hfprune.assets import read_corpus
+    from hfprune.files import read_json
+
+    documents = read_corpus(folder)
+    if read_json(folder / "asset.json")["entry"]["format"] != "wikitext":
+        return documents
+    lines = [line for page in documents for line in page.split("\n")]
+    return ["", *("" if line == " " else f"{line}\n" for line in lines)]

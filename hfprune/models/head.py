@@ -1,0 +1,77 @@
+"""The head: from hidden states to logits, and from gradients of logits back, in chunks of positions."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def hidden_states(model: "PreTrainedModel", tokens: Tensor) -> Tensor:
+    """Return the normalised last hidden state [batch, length, width] for `tokens` [batch, length]."""
+    return model.model(input_ids=tokens, use_cache=False).last_hidden_state
+
+
+def logits(model: "PreTrainedModel", hidden: Tensor) -> Tensor:
+    """Return the logits [..., vocabulary], in the model's dtype, of last hidden states [..., width].
+
+    They are scaled (Granite, Cohere) and soft-capped (Gemma 2) as in the model's own forward pass.
+    """
+    config, found = model.config, model.lm_head(hidden)
+    if divisor := getattr(config, "logits_scaling", None):  # Granite
+        found = found / divisor
+    if factor := getattr(config, "logit_scale", None):  # Cohere
+        found = found * factor
+    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
+        found = torch.tanh(found / cap) * cap
+    return found
+
+
+def back_to_hidden(model: "PreTrainedModel", found: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient with respect to hidden states [n, width], from the one with respect to logits.
+
+    Args:
+        model: the model with the head.
+        found: the float32 logits [n, vocabulary] of those hidden states; only a soft-capped head needs them.
+        gradient: the gradient with respect to `found`, float32 [n, vocabulary]; may be overwritten.
+    """
+    config, weight = model.config, model.lm_head.weight
+    if cap := getattr(config, "final_logit_softcapping", None):
+        gradient = gradient.mul_(1 - (found / cap).square())  # tanh' = 1 - tanh²
+    if divisor := getattr(config, "logits_scaling", None):
+        gradient = gradient.div_(divisor)
+    if factor := getattr(config, "logit_scale", None):
+        gradient = gradient.mul_(factor)
+    return gradient.to(weight.dtype) @ weight
+
+
+def head_chunk(model: "PreTrainedModel") -> int:
+    """Return the number of positions in one pass through the head, which bounds the memory for logits.
+
+    One float32 copy of the logits takes 32 MiB on a CPU, where more would not fit the cache, and 256 MiB on
+    CUDA, where less would not keep the device busy. At least 128 positions are taken: with fewer, and a large
+    vocabulary, reading the head's weights would take longer than the products.
+    """
+    numbers = 2**26 if model.device.type == "cuda" else 2**23
+    return max(128, numbers // model.lm_head.out_features)
+
+
+def chunks(
+    model: "PreTrainedModel", hidden: Tensor, dtype: torch.dtype | None = torch.float32, size: int = 0
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the logits of hidden states [n, width] chunk by chunk, each with its slice of positions.
+
+    Args:
+        model: the model with the head.
+        hidden: last hidden states.
+        dtype: dtype of the logits; `None` keeps the model's.
+        size: positions per chunk; 0 chooses by vocabulary size.
+    """
+    step = size or head_chunk(model)
+    for start in range(0, len(hidden), step):
+        part = slice(start, min(start + step, len(hidden)))
+        found = logits(model, hidden[part])
+        yield part, found if dtype is None else found.to(dtype)

@@ -1,0 +1,148 @@
+"""Loading of models and tokenizers from folders, and default batch sizes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hfprune.errors import HfpruneError
+from hfprune.models.device import default_device
+from hfprune.models.head import hidden_states, logits
+from hfprune.models.units import SUPPORTED, gated_mlps
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def default_batch_tokens() -> int:
+    """Return the default number of tokens in a forward pass: just enough to saturate the device.
+
+    On a CPU, more is slower: larger activations do not fit the cache and cause page faults.
+    """
+    return 16384 if torch.cuda.is_available() else 512
+
+
+def default_training_tokens() -> int:
+    """Return the default number of tokens in a forward pass of training.
+
+    Fewer than for inference: training keeps the activations of all layers and the float32 logits of all
+    positions.
+    """
+    return 2048 if torch.cuda.is_available() else 512
+
+
+def load_model(path: Path, dtype: str | None = None, device: torch.device | None = None) -> "PreTrainedModel":
+    """Load a dense model from a folder for inference: frozen weights, `eval` mode.
+
+    Args:
+        path: folder with `config.json` and safetensors, as `hfprune fetch` or `save_pretrained` writes it.
+        dtype: `float32`, `bfloat16` or `float16`; by default the checkpoint's.
+        device: by default `default_device()`.
+
+    Raises:
+        HfpruneError: there is no such model, its weights are damaged, or its architecture or head is not
+            supported.
+    """
+    from transformers import AutoModelForCausalLM
+
+    _require_model(path)
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype="auto" if dtype is None else getattr(torch, dtype),
+            device_map={"": device or default_device()},
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # whatever a foreign folder makes transformers or safetensors raise
+        reason = " ".join(str(error).split())[:300]
+        raise HfpruneError(f"{path}: cannot load the model ({type(error).__name__}: {reason})") from error
+    model, loading = loaded
+    if lacking := sorted(loading["missing_keys"]):
+        # transformers would fill them with random numbers and a warning.
+        raise HfpruneError(f"{path}: its safetensors lack {len(lacking)} weights, the first is {lacking[0]}")
+    model.eval().requires_grad_(False)
+    check_model(model)
+    return model
+
+
+def load_checkpoint(path: Path, dense: Path, dtype: str | None = None) -> "PreTrainedModel":
+    """Load a checkpoint that an external baseline made from a dense model; see `load_model`.
+
+    Raises:
+        HfpruneError: as `load_model`, or architecture or vocabulary size differ from the dense model's.
+    """
+    expected = load_skeleton(dense)
+    model = load_model(path, dtype)
+    for what, found, wanted in (
+        ("architecture", type(model).__name__, type(expected).__name__),
+        ("vocabulary size", model.config.vocab_size, expected.config.vocab_size),
+    ):
+        if found != wanted:
+            raise HfpruneError(f"{path}: its {what} is {found}, but that of {dense} is {wanted}")
+    return model
+
+
+def _require_model(path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise HfpruneError(
+            f"{path}: not a model folder (no config.json); "
+            f"a model of the catalogue is fetched with `hfprune fetch models/{path.name}`"
+        )
+
+
+def load_skeleton(path: Path) -> "PreTrainedModel":
+    """Build the model of a folder on the meta device: all shapes, no weights.
+
+    Raises:
+        HfpruneError: there is no such model, or its architecture is not supported.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    _require_model(path)
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # whatever a foreign config.json makes transformers raise
+        reason = " ".join(str(error).split())[:300]
+        raise HfpruneError(f"{path}: config.json is not of a language model that loads ({reason})") from error
+    gated_mlps(model)
+    return model
+
+
+@torch.no_grad()
+def check_model(model: "PreTrainedModel") -> None:
+    """Check that scoring and evaluation can call the layers and the head of `model` separately.
+
+    Raises:
+        HfpruneError: an MLP is not gated, or `hfprune.models.head` does not support the head: its logits
+            differ from those of the model's own forward pass.
+    """
+    gated_mlps(model)
+    tokens = torch.arange(4, device=model.device).unsqueeze(0)
+    expected = model(input_ids=tokens).logits
+    ours = logits(model, hidden_states(model, tokens))
+    # The same operations in the same order, so even rounding is the same.
+    if not torch.allclose(ours, expected, rtol=0, atol=0, equal_nan=True):
+        raise HfpruneError(
+            f"{type(model).__name__} transforms its logits after the head in an unsupported way; "
+            f"supported: {SUPPORTED}"
+        )
+
+
+def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
+    """Load the tokenizer of a model folder.
+
+    Raises:
+        HfpruneError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise HfpruneError(f"{path}: cannot load the tokenizer ({reason})") from error

@@ -1,0 +1,296 @@
+"""Prunable units: neurons of an MLP, key-value groups of attention, decoder layers.
+
+Scores and plans are `dict[str, Tensor]`; each key names a place: `mlp.<layer>` for the neurons of a layer,
+`attention.<layer>` for its key-value groups, `layers` for the decoder layers. Layers are numbered as in the
+dense model.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, get_args
+
+import torch
+from torch import Tensor, nn
+
+from hfprune.errors import HfpruneError
+from hfprune.settings import nearest
+from hfprune.study.method import UnitKind as Kind
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+SUPPORTED = (
+    "LLaMA, Qwen2, Qwen2.5, Qwen3, Gemma 2, Gemma 3, Granite, Cohere "
+    "and others with separate gate_proj, up_proj and down_proj"
+)
+PLACES: dict[str, Kind] = {"mlp": "neurons", "attention": "key_value_groups", "layers": "layers"}
+# Lists in a config with one entry per layer.
+LISTS_OF_LAYERS = ("layer_types", "no_rope_layers")
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of parameters; tied weights (embedding and head) count once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@dataclass(frozen=True)
+class Units(ABC):
+    """All units of one kind at one place of a model; a plan keeps some of them."""
+
+    kind: ClassVar[Kind]
+
+    name: str
+    """Name of the place: the key in scores and plans, and in their files."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """Number of units."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> int:
+        """Number of parameters of one unit."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Device of the weights."""
+
+    @abstractmethod
+    def keep(self, kept: Tensor) -> None:
+        """Slice the model in place to the units `kept`, sorted int64 indices on any device."""
+
+
+@dataclass(frozen=True)
+class Neurons(Units):
+    """The neurons of one layer's gated MLP, `down(act(gate(x)) * up(x))` (paper, Eq. 1), weights [out, in].
+
+    Neuron i is row i of `gate` and `up` and column i of `down`; its activation h_i is the input of `down`.
+    """
+
+    kind = "neurons"
+
+    module: nn.Module
+    gate: nn.Linear
+    up: nn.Linear
+    down: nn.Linear
+    activation: nn.Module
+
+    @property
+    def count(self) -> int:
+        """Width of the MLP."""
+        return self.down.in_features
+
+    @property
+    def parameters(self) -> int:
+        """A row of gate and of up, a column of down, and the biases of gate and up, if any."""
+        biases = sum(linear.bias is not None for linear in (self.gate, self.up))
+        return self.gate.in_features + self.up.in_features + self.down.out_features + biases
+
+    @property
+    def device(self) -> torch.device:
+        """Device of `down`."""
+        return self.down.weight.device
+
+    def keep(self, kept: Tensor) -> None:
+        """Slice the three linear layers."""
+        kept = kept.to(self.device)
+        _slice(self.gate, kept, 0)
+        _slice(self.up, kept, 0)
+        _slice(self.down, kept, 1)
+        if hasattr(self.module, "intermediate_size"):
+            self.module.intermediate_size = len(kept)  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class KeyValueGroups(Units):
+    """The key-value groups of one layer's attention.
+
+    Group g is key-value head g with the query heads that share it; in plain multi-head attention, one head.
+    Its activations are `channels` consecutive channels at the input of `o`.
+    """
+
+    kind = "key_value_groups"
+
+    module: nn.Module
+    q: nn.Linear
+    k: nn.Linear
+    v: nn.Linear
+    o: nn.Linear
+    head_dim: int
+
+    @property
+    def count(self) -> int:
+        """Number of key-value heads."""
+        return self.k.out_features // self.head_dim
+
+    @property
+    def channels(self) -> int:
+        """Channels of one group at the output of `q` and at the input of `o`: its query heads × `head_dim`."""
+        return self.o.in_features // self.count
+
+    @property
+    def parameters(self) -> int:
+        """Rows of q, k and v, columns of o, biases."""
+        q, k, v = (linear.in_features + (linear.bias is not None) for linear in (self.q, self.k, self.v))
+        return self.channels * (q + self.o.out_features) + self.head_dim * (k + v)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of `o`."""
+        return self.o.weight.device
+
+    def keep(self, kept: Tensor) -> None:
+        """Slice q, k, v and o; `num_key_value_groups`, the query heads per group, does not change."""
+        kept = kept.to(self.device)
+
+        def channels(size: int) -> Tensor:
+            return (kept.unsqueeze(1) * size + torch.arange(size, device=kept.device)).flatten()
+
+        queries, keys = channels(self.channels), channels(self.head_dim)
+        _slice(self.q, queries, 0)
+        _slice(self.k, keys, 0)
+        _slice(self.v, keys, 0)
+        _slice(self.o, queries, 1)
+
+
+@dataclass(frozen=True)
+class Layers(Units):
+    """The decoder layers of a model."""
+
+    kind = "layers"
+
+    model: "PreTrainedModel"
+
+    @property
+    def count(self) -> int:
+        """Depth of the model."""
+        return len(self.model.model.layers)
+
+    @property
+    def parameters(self) -> int:
+        """All parameters of a layer; the layers of a dense model have equal sizes."""
+        return count_parameters(self.model.model.layers[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the last layer."""
+        return next(self.model.model.layers[-1].parameters()).device
+
+    def keep(self, kept: Tensor) -> None:
+        """Remove the other layers, so that the model saves as an ordinary shallower one."""
+        chosen, config = kept.tolist(), self.model.config
+        layers = nn.ModuleList(self.model.model.layers[index] for index in chosen)
+        self.model.model.layers = layers
+        for index, layer in enumerate(layers):
+            for module in layer.modules():
+                if hasattr(module, "layer_idx"):
+                    module.layer_idx = index  # type: ignore[assignment]  # its index in the KV cache
+        config.num_hidden_layers = len(layers)
+        for key in LISTS_OF_LAYERS:
+            if getattr(config, key, None):
+                setattr(config, key, [getattr(config, key)[index] for index in chosen])
+
+
+def units_of(model: "PreTrainedModel", kinds: Iterable[str]) -> dict[str, Units]:
+    """Return the units of these kinds by place, kind by kind, first layer to last.
+
+    Raises:
+        HfpruneError: the kind is unknown, or the architecture has no such units; names the supported ones.
+    """
+    found: dict[str, Units] = {}
+    for kind in kinds:
+        match kind:
+            case "neurons":
+                found |= {units.name: units for units in gated_mlps(model)}
+            case "key_value_groups":
+                found |= {units.name: units for units in attentions(model)}
+            case "layers":
+                found["layers"] = Layers("layers", model)
+            case _:
+                raise HfpruneError(f"unknown kind of unit {kind!r}{nearest(kind, [*get_args(Kind)])}")
+    return found
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind of unit at the place `name` of scores or a plan.
+
+    Raises:
+        HfpruneError: there is no such place.
+    """
+    head, _, number = name.partition(".")
+    if head not in PLACES or number.isdecimal() == (head == "layers"):
+        raise HfpruneError(f"{name!r} is no place of units, such as mlp.0, attention.0 or layers")
+    return PLACES[head]
+
+
+def layer_of(name: str) -> int:
+    """Return the decoder layer of the place `name`, `mlp.<layer>` or `attention.<layer>`."""
+    return int(name.partition(".")[2])
+
+
+def gated_mlps(model: "PreTrainedModel") -> list[Neurons]:
+    """Return the neurons of every decoder layer, first to last.
+
+    Raises:
+        HfpruneError: the architecture has no gated MLPs; names it and the supported ones.
+    """
+    name = type(model).__name__
+    layers = getattr(getattr(model, "model", None), "layers", None)
+    if not isinstance(layers, nn.ModuleList) or not isinstance(getattr(model, "lm_head", None), nn.Linear):
+        raise HfpruneError(f"{name} is not a decoder with a linear head; supported: {SUPPORTED}")
+    return [_neurons(name, index, layer) for index, layer in enumerate(layers)]
+
+
+def _neurons(name: str, index: int, layer: nn.Module) -> Neurons:
+    mlp = getattr(layer, "mlp", None)
+    parts = [getattr(mlp, part, None) for part in ("gate_proj", "up_proj", "down_proj")]
+    linears = [part for part in parts if isinstance(part, nn.Linear)]
+    activation = getattr(mlp, "act_fn", None)
+    if isinstance(mlp, nn.Module) and isinstance(activation, nn.Module) and len(linears) == len(parts):
+        gate, up, down = linears
+        return Neurons(f"mlp.{index}", mlp, gate, up, down, activation)
+    if hasattr(mlp, "experts"):
+        reason = "is a mixture of experts"
+    elif hasattr(mlp, "gate_up_proj"):
+        reason = "fuses gate and up projection (gate_up_proj)"
+    else:
+        reason = "has no gated MLP of three linear layers"
+    raise HfpruneError(f"{name}: layer {index} {reason}; supported: {SUPPORTED}")
+
+
+def attentions(model: "PreTrainedModel") -> list[KeyValueGroups]:
+    """Return the key-value groups of every decoder layer, first to last.
+
+    Raises:
+        HfpruneError: the heads of a layer cannot be cut separately; names the layer and the reason.
+    """
+    name = type(model).__name__
+    return [_groups(name, index, layer) for index, layer in enumerate(model.model.layers)]
+
+
+def _groups(name: str, index: int, layer: nn.Module) -> KeyValueGroups:
+    module = getattr(layer, "self_attn", None)
+    parts = [getattr(module, f"{part}_proj", None) for part in "qkvo"]
+    linears = [part for part in parts if isinstance(part, nn.Linear)]
+    if not isinstance(module, nn.Module) or len(linears) < len(parts):
+        raise HfpruneError(f"{name}: layer {index} has no attention of four linear layers; prune neurons")
+    q, k, v, o = linears
+    head_dim = int(module.head_dim)  # type: ignore[arg-type]
+    groups = KeyValueGroups(f"attention.{index}", module, q, k, v, o, head_dim)
+    # All heads share a per-head norm (Qwen3); a parameter over all heads would have to be cut, too.
+    for key, parameter in module.named_parameters():
+        if not key.startswith(("q_proj.", "k_proj.", "v_proj.", "o_proj.")) and parameter.shape != (
+            head_dim,
+        ):
+            raise HfpruneError(f"{name}: layer {index} has {key} over all heads; prune neurons")
+    return groups
+
+
+def _slice(linear: nn.Linear, index: Tensor, dimension: int) -> None:
+    linear.weight = nn.Parameter(linear.weight.index_select(dimension, index), requires_grad=False)
+    linear.out_features, linear.in_features = linear.weight.shape
+    if dimension == 0 and linear.bias is not None:
+        linear.bias = nn.Parameter(linear.bias.index_select(0, index), requires_grad=False)

@@ -1,0 +1,208 @@
+"""The claims of the paper as relations between cells of a study, and the published effects behind them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import pandas as pd
+from pydantic import Field, model_validator
+
+from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
+from hfprune.errors import HfpruneError
+from hfprune.paper.audit import ANOMALIES, read_anomalies
+from hfprune.paper.tables import read_tables
+from hfprune.results import DENSE
+from hfprune.settings import Name, Strict, load, nearest
+
+Ratio = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Side(Strict):
+    """One side of a relation: the first alternative that was measured. `dense` has ratio 0."""
+
+    methods: list[Name] = Field(min_length=1)
+    recoveries: list[Literal["none", "lora"]] = Field(default=["none"], min_length=1)
+
+    def alternatives(self, ratio: float | None) -> list[tuple[str, float | None, str]]:
+        """Return method, ratio and recovery of each alternative, the preferred first."""
+        pairs = product(self.methods, self.recoveries)
+        return [(method, 0.0 if method == DENSE else ratio, recovery) for method, recovery in pairs]
+
+
+class Claim(Strict):
+    """A sentence of the paper as a relation between two sides, evaluated for every model and ratio.
+
+    The effect is left - right for outcomes per item (in points if they are percentages), or left / right for
+    single numbers, such as times and sizes.
+    """
+
+    id: Name
+    sentence: str
+    where: str = Field(description="where the paper says it")
+    tables: list[Annotated[int, Field(ge=1, le=8)]] = Field(
+        min_length=1, description="which published tables have its numbers"
+    )
+    ratios: list[Ratio | None] = Field(
+        min_length=1, description="null: for a number without a ratio, such as the cost of scoring"
+    )
+    measure: Name = Field(
+        description="a measure, by its name in studies; or cost or size, which every study has"
+    )
+    metric: str
+    effect: Literal["difference", "ratio"] = Field(
+        default="difference", description="left - right, item by item; or left / right"
+    )
+    measured_as: str | None = Field(
+        default=None,
+        description="a metric that already is left / right, as of a pruned model timed in turns with the dense "
+        "one; null: compare the metric of both sides",
+    )
+    published: str | None = Field(
+        default=None, description="the metric's name in the published tables, if different"
+    )
+    left: Side
+    right: Side
+    relation: Literal["higher", "lower"] = Field(
+        description="the left side is higher or lower than the right"
+    )
+    than: float | None = Field(
+        default=None, description="the threshold of the effect; null: 0, or 1 for left / right"
+    )
+    beyond: Ratio | None = Field(default=None, description="subtract the effect at this ratio")
+    anomalies: list[str] = Field(default=[], description="ids in anomalies.csv that concern the whole claim")
+
+    @model_validator(mode="after")
+    def _fits_the_measure(self) -> "Claim":
+        if self.measure == "zeroshot" and self.metric != AVERAGE:
+            raise ValueError(f"the metric of zeroshot is {AVERAGE!r}, not {self.metric!r}")
+        if self.beyond is not None and self.effect == "ratio":
+            raise ValueError("beyond needs effect: difference")
+        if self.measured_as is not None and self.effect != "ratio":
+            raise ValueError("measured_as needs effect: ratio")
+        if self.measured_as is not None and [DENSE] not in (self.left.methods, self.right.methods):
+            raise ValueError(f"measured_as needs {DENSE!r} as one side")
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """The effect above or below which the claim holds."""
+        return self.than if self.than is not None else float(self.effect == "ratio")
+
+    def ratios_of(self, ratio: float | None) -> list[tuple[int, float | None]]:
+        """Return the ratios that enter the effect at `ratio`, each with its sign."""
+        return [(1, ratio)] if self.beyond is None else [(1, ratio), (-1, self.beyond)]
+
+
+class Claims(Strict):
+    """`paper/claims.yaml`."""
+
+    models: dict[Name, str] = Field(
+        description="a model's name in studies → its name in the published tables"
+    )
+    claims: list[Claim] = Field(min_length=1)
+
+
+class PublishedEffect(NamedTuple):
+    """A published effect, its confidence (`ok`, `tentative` or `suspect`), and the anomalies behind that."""
+
+    effect: float
+    confidence: str
+    anomalies: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The contents of `paper/`: the claims, and the published numbers of `hfprune.paper.tables.read_tables`."""
+
+    models: dict[str, str]
+    claims: list[Claim]
+    numbers: pd.DataFrame
+
+    @classmethod
+    def read(cls, path: Path) -> "Paper":
+        """Read the claims at `path`, and the published tables and anomalies beside them.
+
+        Raises:
+            HfpruneError: a file or column is missing, or a claim has an unknown name; names file and key.
+        """
+        claims, numbers = load(Claims, path), read_tables(path.parent)
+        if "confidence" not in numbers:
+            numbers["confidence"] = pd.NA
+        unmarked = numbers.loc[numbers["confidence"].isna(), "table"]
+        if len(unmarked):
+            raise HfpruneError(
+                f"{path.parent}/tables/table{unmarked.iloc[0]}.csv: lacks the column confidence"
+            )
+        _check(
+            claims, str(path), sorted(set(numbers["model"])), [*read_anomalies(path.parent / ANOMALIES)["id"]]
+        )
+        return cls(claims.models, claims.claims, numbers)
+
+    def of(self, claim: Claim) -> pd.DataFrame:
+        """Return the numbers of a claim's tables."""
+        return self.numbers[self.numbers["table"].isin(claim.tables)]
+
+    def tasks(self, claim: Claim) -> list[str]:
+        """Return the tasks that the claim's tables average."""
+        return sorted(set(self.of(claim)["task"]) - {"", AVERAGE})
+
+    @property
+    def crows(self) -> set[str]:
+        """The tasks whose number is a share of stereotypes, not an accuracy."""
+        return set(self.numbers.loc[self.numbers["metric"] == CROWS, "task"])
+
+    def effect(self, claim: Claim, model: str, ratio: float | None, metric: str) -> PublishedEffect | None:
+        """Return the published effect for one of the paper's models, or `None` if a side is not published."""
+        sides = [
+            self._number(claim, side.alternatives(at), model, metric)
+            for _, at in claim.ratios_of(ratio)
+            for side in (claim.left, claim.right)
+        ]
+        if any(side.empty for side in sides):
+            return None
+        numbers = [side["value"].mean() for side in sides]
+        if claim.effect == "difference":
+            differences = (left - right for left, right in zip(numbers[::2], numbers[1::2], strict=True))
+            signs = (sign for sign, _ in claim.ratios_of(ratio))
+            effect = sum(sign * difference for sign, difference in zip(signs, differences, strict=True))
+        else:
+            effect = numbers[0] / numbers[1]
+        marks = pd.concat(sides)["confidence"].str.partition(": ")
+        level = next(level for level in ("suspect", "tentative", "ok") if level in set(marks[0]))
+        anomalies = frozenset(", ".join(marks[2]).split(", ")) - {""}
+        return PublishedEffect(
+            round(float(effect), 10), level, anomalies
+        )  # without the rounding error of floats
+
+    def _number(
+        self, claim: Claim, alternatives: Sequence[tuple[str, float | None, str]], model: str, metric: str
+    ) -> pd.DataFrame:
+        """Return the rows of one printed line whose mean is the number; none if it is not published."""
+        rows = self.of(claim)
+        rows = rows[rows["model"] == model]
+        for method, ratio, recovery in alternatives:
+            at = rows["ratio"].isna() if ratio is None else rows["ratio"] == ratio
+            line = rows[at & (rows["method"] == method) & (rows["recovery"] == recovery)]
+            if metric == AVERAGE_WITHOUT_CROWS:
+                tasks = set(self.tasks(claim)) - self.crows
+                found = line[line["task"].isin(tasks)]
+                found = found if set(found["task"]) == tasks else found[:0]
+            else:
+                found = line[line["metric"] == (claim.published or metric)]
+            if len(found):
+                return found
+        return rows[:0]
+
+
+def _check(claims: Claims, where: str, models: list[str], anomalies: list[str]) -> None:
+    """Fail at the first unknown name, and at the first repeated id."""
+    references = [(f"models.{name}", model, models) for name, model in claims.models.items()]
+    for i, claim in enumerate(claims.claims):
+        references += [(f"claims.{i}.anomalies", anomaly, anomalies) for anomaly in claim.anomalies]
+        if claim.id in [other.id for other in claims.claims[:i]]:
+            raise HfpruneError(f"{where}: claims.{i}.id: {claim.id!r} occurs twice")
+    for key, name, known in references:
+        if name not in known:
+            raise HfpruneError(f"{where}: {key}: unknown {name!r}{nearest(name, known)}")

@@ -1,0 +1,92 @@
+"""The published tables as rows of numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hfprune.errors import HfpruneError
+from hfprune.study import layout
+
+TABLE_FILES = [f"{name}.csv" for name in layout.PAPER_TABLES]
+
+SETTING = ["model", "ratio", "method", "recovery"]
+LINE = ["table", *SETTING]  # identifies a row as printed
+PRINTED = [*LINE, "column"]  # identifies a number as printed
+
+
+def read_tables(folder: Path) -> pd.DataFrame:
+    """Return the numbers of all published tables, one a row.
+
+    Columns beside those of the files: `printed`, the number as text; `step`, the unit of the last digit that the
+    table prints for this metric; `column`, the task or, if there is none, the metric. Cells without a number are
+    left out.
+
+    Args:
+        folder: `paper/`.
+
+    Raises:
+        HfpruneError: a file or a column is missing, a value is not a number, or a cell occurs twice.
+    """
+    return pd.concat([_read_table(folder / "tables" / name) for name in TABLE_FILES], ignore_index=True)
+
+
+def percent(ratio: float) -> str:
+    """Return a ratio for readers."""
+    return f"{100 * ratio:.3g}%"
+
+
+def line_name(model: str, ratio: float, method: str, recovery: str) -> str:
+    """Return the name of a printed row, for readers."""
+    return " ".join([model, *([] if pd.isna(ratio) else [percent(ratio)]), f"{method}, {recovery}"])
+
+
+def line_name_of(row: Any) -> str:
+    """Return `line_name` of a row of `read_tables`."""
+    return line_name(row.model, row.ratio, row.method, row.recovery)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    rows = read_rows(path, [*LINE, "task", "metric", "value", "unit"])
+    rows["column"] = rows["task"].where(rows["task"] != "", rows["metric"])
+    rows["printed"] = rows["value"]
+    decimals = rows["printed"].str.partition(".")[2].str.len()
+    # By metric, not by cell: 1.0 in a column with 1.24 stands for 1.00.
+    rows["step"] = 10.0 ** -decimals.groupby(rows["metric"]).transform("max")
+    for column, optional in {"table": False, "ratio": True, "value": True}.items():
+        numbers = pd.to_numeric(rows[column], errors="coerce")
+        wrong = rows.loc[numbers.isna() & ((rows[column] != "") | (not optional)), column]
+        if len(wrong):
+            raise HfpruneError(
+                f"{path}: column {column}, line {_line(wrong)}: {wrong.iloc[0]!r} is no number"
+            )
+        rows[column] = numbers
+    repeated = rows[rows.duplicated(PRINTED)]
+    if len(repeated):
+        cell = repeated.iloc[0]
+        raise HfpruneError(
+            f"{path}: column {cell['column']}, line {_line(repeated)}: repeats that of {line_name_of(cell)}"
+        )
+    return rows.dropna(subset="value")
+
+
+def read_rows(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Read a CSV of `paper/` as text, and check that it has these columns.
+
+    Raises:
+        HfpruneError: the file or a column is missing.
+    """
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except OSError as error:
+        raise HfpruneError(f"{path}: cannot read it: {error.strerror}") from error
+    except ValueError as error:
+        raise HfpruneError(f"{path}: not valid CSV: {' '.join(str(error).split())}") from error
+    missing = [column for column in columns if column not in rows]
+    if missing:
+        raise HfpruneError(f"{path}: lacks the column {missing[0]}; it needs {', '.join(columns)}")
+    return rows
+
+
+def _line(rows: pd.DataFrame | pd.Series) -> int:
+    return int(rows.index[0]) + 2  # counted from 1, after the header

@@ -1,0 +1,59 @@
+"""Checks of an external baseline's plan or checkpoint, before it is measured."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hfprune.errors import HfpruneError
+from hfprune.models.load import load_checkpoint, load_skeleton
+from hfprune.models.units import Layers, count_parameters
+from hfprune.plans.plan import apply_plan, load_plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def adopt(dense: Path, pruned: Path, ratio: float) -> tuple[int, int]:
+    """Check the plan or checkpoint that a baseline made from a dense model.
+
+    A comparison needs equal budgets, so the removed share must be within half a decoder layer of `ratio`;
+    layers are the coarsest units that baselines remove.
+
+    Args:
+        dense: folder of the dense model.
+        pruned: folder of a checkpoint, or file of a plan.
+        ratio: fraction of all parameters to remove.
+
+    Returns:
+        The numbers of parameters of the pruned and of the dense model.
+
+    Raises:
+        HfpruneError: names `pruned` and the problem: the plan does not fit the model; the checkpoint does not
+            load, or has another architecture, another vocabulary size or weights that are not finite; the
+            size is wrong.
+    """
+    skeleton = load_skeleton(dense)
+    total = count_parameters(skeleton)
+    tolerance = Layers("layers", skeleton).parameters / total / 2
+    if pruned.is_dir():
+        model = load_checkpoint(pruned, dense)
+        _check_finite(model, pruned)
+    else:
+        model, plan = skeleton, load_plan(pruned)
+        try:
+            apply_plan(model, plan)
+        except HfpruneError as error:
+            raise HfpruneError(f"{pruned}: {error}") from error
+    left = count_parameters(model)
+    removed = 1 - left / total
+    if removed <= 0 or abs(removed - ratio) > tolerance + 1e-9:
+        raise HfpruneError(
+            f"{pruned}: removes {removed:.2%} of all parameters where {ratio:.2%} were asked for; "
+            f"at most half a decoder layer ({tolerance:.2%}) more or less is accepted"
+        )
+    return left, total
+
+
+def _check_finite(model: "PreTrainedModel", path: Path) -> None:
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise HfpruneError(f"{path}: {name} holds numbers that are not finite")

@@ -1,0 +1,173 @@
+"""Budget: the number of units of each kind that stay, so that a ratio of all parameters is removed."""
+
+from collections.abc import Iterable
+from itertools import product
+from math import sqrt
+from typing import TYPE_CHECKING, NamedTuple
+
+from hfprune.errors import HfpruneError
+from hfprune.models.units import Kind, count_parameters, units_of
+from hfprune.study.method import Allocation, UnitShares
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# From coarse to fine. The finest of the pruned kinds takes the rest of the budget.
+ORDER: tuple[Kind, ...] = ("layers", "key_value_groups", "neurons")
+NAMES: dict[Kind, str] = {
+    "layers": "decoder layers",
+    "key_value_groups": "key-value groups in every layer",
+    "neurons": "neurons in every layer",
+}
+NEURONS: UnitShares = {"neurons": None}
+
+
+class Sizes(NamedTuple):
+    """The units of one kind in a dense model, whose places (layers) are all alike."""
+
+    units: int
+    """Number of units at one place."""
+    parameters: int
+    """Parameters of one unit."""
+    places: int
+    """Number of places: the depth of the model, or 1 for `layers`."""
+
+
+def unit_sizes(model: "PreTrainedModel", kinds: Iterable[Kind]) -> dict[Kind, Sizes]:
+    """Return the sizes of the units of each kind, coarse kinds first.
+
+    Raises:
+        HfpruneError: layers differ, so one number cannot describe them all; or the architecture is not
+            supported.
+    """
+    found: dict[Kind, Sizes] = {}
+    for kind in sorted(kinds, key=ORDER.index):
+        units = units_of(model, [kind]).values()
+        alike = {(unit.count, unit.parameters) for unit in units}
+        if len(alike) > 1:
+            counts = sorted({count for count, _ in alike})
+            raise HfpruneError(
+                f"{type(model).__name__}: layers differ in their {kind} ({counts}): this is no dense model"
+            )
+        found[kind] = Sizes(*alike.pop(), len(units))
+    return found
+
+
+def kept_units(model: "PreTrainedModel", ratio: float, units: UnitShares = NEURONS) -> dict[Kind, int]:
+    """Return the number of units that stay at every place, so that `ratio` of all parameters is removed.
+
+    All layers that stay keep the same numbers, as in the paper (Sec. 4.3). Without shares, every kind loses
+    the same fraction: this fraction of the layers, and this fraction of the groups and neurons in the layers
+    that stay. (The paper does not say how its Table 8 divides the budget between attention and MLP.) With
+    shares, each kind accounts for its share of the removed parameters; all parameters of a removed layer
+    count for `layers`. Layers and groups are few, so their number is the nearest one that leaves a feasible
+    rest to the finer kinds. The finest kind takes the rest: with neurons, the total is exact to half a neuron
+    per layer.
+
+    Args:
+        model: a dense model; may be on the meta device.
+        ratio: fraction of all parameters, not of neurons (paper, Tables 1, 2, 4).
+        units: the kinds to prune, with their shares or `None`.
+
+    Returns:
+        By kind, coarse kinds first: neurons and groups of each layer that stays, and the number of those
+        layers.
+
+    Raises:
+        HfpruneError: the ratio cannot be reached; gives the possible ratios.
+    """
+    sizes = unit_sizes(model, units)
+    total = count_parameters(model)
+    goal = ratio * total
+    depth = len(model.model.layers)
+    *coarse, finest = sizes
+    fraction = _equal_fraction(sizes, goal)
+
+    def removed(kept: dict[Kind, int]) -> int:
+        layers = kept.get("layers", depth)
+        return sum(
+            (sizes[kind].units - number) * sizes[kind].parameters * (1 if kind == "layers" else layers)
+            for kind, number in kept.items()
+        )
+
+    def complete(kept: dict[Kind, int]) -> dict[Kind, int]:
+        """Add the finest kind, which takes the rest of the budget."""
+        size, places = sizes[finest], 1 if finest == "layers" else kept.get("layers", depth)
+        return kept | {finest: round(size.units - (goal - removed(kept)) / (places * size.parameters))}
+
+    def distances(kept: dict[Kind, int]) -> list[float]:
+        """Return the distance of each coarse kind from its part of the budget, the coarsest first."""
+        found = []
+        for kind in coarse:
+            share, size = units[kind], sizes[kind]
+            places = 1 if kind == "layers" else kept.get("layers", depth)
+            ideal = (
+                size.units * (1 - fraction)
+                if share is None
+                else size.units - share * goal / (places * size.parameters)
+            )
+            found.append(abs(kept[kind] - ideal))
+        return found
+
+    choices = [range(1, sizes[kind].units + 1) for kind in coarse]
+    reachable = []
+    for numbers in product(*choices) if 0 < ratio < 1 else ():
+        kept = complete(dict(zip(coarse, numbers, strict=True)))
+        # A tiny ratio may round to no neuron; where only coarse units are pruned, at least one must go.
+        if 1 <= kept[finest] <= sizes[finest].units and (finest == "neurons" or removed(kept)):
+            reachable.append(kept)
+    if not reachable:
+        least = min(size.parameters * size.places for size in sizes.values()) / total
+        most = removed(dict.fromkeys(sizes, 1)) / total
+        raise HfpruneError(_unreachable(type(model).__name__, ratio, [*sizes], least, most))
+    return min(reachable, key=distances)
+
+
+def _equal_fraction(sizes: dict[Kind, Sizes], goal: float) -> float:
+    """Return the fraction to remove from every kind so that `goal` parameters are removed.
+
+    Groups and neurons lose this fraction in the layers that stay.
+    """
+    whole = {kind: size.units * size.parameters * size.places for kind, size in sizes.items()}
+    layers = whole.pop("layers", 0)
+    inside = sum(whole.values())
+    if not layers or not inside:
+        return goal / (layers or inside)
+    # The fraction f solves f · layers + (1 - f) · f · inside = goal.
+    both = layers + inside
+    return (both - sqrt(max(0.0, both * both - 4 * inside * goal))) / (2 * inside)
+
+
+def _unreachable(model: str, ratio: float, kinds: list[Kind], least: float, most: float) -> str:
+    said = f"ratio {ratio:g} cannot be reached by pruning {' and '.join(reversed(kinds))} of {model}"
+    if most <= 0:
+        return f"{said}: it has only one of them"
+    if "neurons" not in kinds:
+        steps = f", in steps of {least:.3f}" if len(kinds) == 1 else ""
+        return f"{said}: choose one from {least:.3f} to {most:.3f}{steps}"
+    ones = {
+        "neurons": "one neuron",
+        "key_value_groups": "one group",
+        "layers": "one layer",
+    }
+    return f"{said}: choose one above 0 and at most {most:.3f}, which leaves " + (
+        " and ".join(ones[kind] for kind in reversed(kinds)) + ("" if "layers" in kinds else " a layer")
+    )
+
+
+def not_applicable(
+    model: "PreTrainedModel",
+    ratio: float,
+    units: UnitShares = NEURONS,
+    allocation: Allocation = Allocation(),  # noqa: B008 (frozen)
+) -> str:
+    """Return why a kind cannot be pruned at `ratio`, or "" if each kind loses some units.
+
+    Always "" under `per_parameter`, where scores decide which kinds lose units.
+    """
+    if allocation.rule == "per_parameter":
+        return ""
+    sizes, kept = unit_sizes(model, units), kept_units(model, ratio, units)
+    whole = [kind for kind in sizes if kept[kind] == sizes[kind].units]
+    reasons = [f"keeps {kept[kind]} of {sizes[kind].units} {NAMES[kind]}" for kind in whole]
+    return f"{' and '.join(reasons)} at {100 * ratio:g} %" if reasons else ""

@@ -1,0 +1,189 @@
+"""Plans: the kept units of every place, which describe a pruned model; make, save, load, check and apply."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
+from hfprune.models.units import KeyValueGroups, Kind, Neurons, count_parameters, kind_of, layer_of, units_of
+from hfprune.plans.allocation import keep_highest, keep_neurons, keep_per_parameter
+from hfprune.plans.budget import kept_units
+from hfprune.study.method import Allocation, UnitShares
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# The kept units by place, sorted int64 vectors: `mlp.<layer>` and `attention.<layer>` for every layer that stays,
+# and `layers` if layers are removed. Layers have their numbers in the dense model, also in names.
+Plan = dict[str, Tensor]
+
+
+def make_plan(
+    model: "PreTrainedModel",
+    scores: dict[str, Tensor],
+    ratio: float,
+    units: UnitShares | None = None,
+    allocation: Allocation = Allocation(),  # noqa: B008 (frozen)
+) -> Plan:
+    """Make a plan that removes `ratio` of all parameters, from the scores of a dense model.
+
+    `uniform` and `global` keep the same total of neurons, and the same number of groups in every layer.
+    `per_parameter` meets the ratio to half a neuron; scores decide whether neurons or layers are removed.
+
+    Args:
+        model: the dense model; may be on the meta device.
+        scores: one vector [units] by place; places of kinds that are not in `units` are ignored.
+        ratio: fraction of all parameters.
+        units: the kinds to prune, with their shares of the removed parameters or `None`; by default all kinds
+            with scores, and the same fraction of each.
+        allocation: how many neurons each layer keeps.
+
+    Raises:
+        HfpruneError: the ratio, floor or alignment cannot be met, or the scores do not fit the model.
+    """
+    units = units or dict.fromkeys(kind_of(name) for name in scores)
+    if reason := allocation.unfit(units):
+        raise HfpruneError(reason)
+    found = units_of(model, [*units])
+    for name, unit in found.items():
+        if name not in scores or len(scores[name]) != unit.count:
+            has = f"{len(scores[name]):,} scores" if name in scores else "no scores"
+            raise HfpruneError(
+                f"{name} has {has}, but {type(model).__name__} has {unit.count:,} {unit.kind} there: "
+                "the scores belong to another model or to other units"
+            )
+    counts = kept_units(model, ratio, units)
+    if allocation.rule == "per_parameter":
+        return keep_per_parameter(found, scores, ratio * count_parameters(model), allocation)
+    plan = {"layers": keep_highest(scores["layers"], counts["layers"])} if "layers" in counts else {}
+    staying = [name for name in found if name != "layers" and layer_of(name) in _layers(plan, model)]
+    neurons = [name for name in staying if kind_of(name) == "neurons"]
+    if neurons:
+        kept = keep_neurons([scores[name] for name in neurons], counts["neurons"], allocation)
+        plan |= dict(zip(neurons, kept, strict=True))
+    groups = [name for name in staying if kind_of(name) == "key_value_groups"]
+    return plan | {name: keep_highest(scores[name], counts["key_value_groups"]) for name in groups}
+
+
+def save_plan(path: Path, plan: Plan, provenance: dict[str, Any], note: str = "") -> None:
+    """Write a plan atomically as safetensors: int32, sorted, under the names of the places.
+
+    Args:
+        path: the file to write.
+        plan: the kept units.
+        provenance: from `hfprune.provenance.provenance`.
+        note: why a requested kind of unit is not cut (`budget.not_applicable`), or "".
+    """
+    tensors = {name: kept.to("cpu", torch.int32).contiguous() for name, kept in plan.items()}
+    about = {"provenance": json.dumps(provenance)} | ({"not_applicable": note} if note else {})
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, about)
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan, its places ordered by kind and layer.
+
+    Raises:
+        HfpruneError: the file is not a plan.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            plan = {name: file.get_tensor(name) for name in sorted(file.keys(), key=_order)}
+        if not plan or any(kept.dim() != 1 or kept.is_floating_point() for kept in plan.values()):
+            raise ValueError("kept units are vectors of integers")
+        return {name: kept.long() for name, kept in plan.items()}
+    except Exception as error:
+        raise HfpruneError(f"{path}: not a plan; make one with `hfprune plan`") from error
+
+
+def plan_note(path: Path) -> str:
+    """Return why a kind of unit that the plan's method prunes is not cut, or "" if all are.
+
+    Raises:
+        HfpruneError: the file is not in safetensors format.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("not_applicable", "")
+    except Exception as error:
+        raise HfpruneError(f"{path}: not a plan; make one with `hfprune plan`") from error
+
+
+def _order(name: str) -> tuple[Kind, int]:
+    kind = kind_of(name)
+    return kind, 0 if kind == "layers" else layer_of(name)
+
+
+def check_plan(model: "PreTrainedModel", plan: Plan) -> None:
+    """Check that a plan fits a dense model.
+
+    Raises:
+        HfpruneError: a place is missing or not in the model, or a kept unit does not exist.
+    """
+    kinds = dict.fromkeys(kind_of(name) for name in plan)
+    found = units_of(model, [*kinds])
+    if not plan:
+        raise HfpruneError("the plan keeps nothing: it is empty")
+    if "layers" in plan:
+        _check_place("layers", plan["layers"], found["layers"].count)
+    layers = _layers(plan, model)
+    wanted = [name for name in found if name == "layers" or layer_of(name) in layers]
+    if strange := [name for name in plan if name not in wanted]:
+        raise HfpruneError(f"the plan has {strange[0]}, but {_said(model, plan)}")
+    if lacking := [name for name in wanted if name not in plan]:
+        raise HfpruneError(f"the plan lacks {lacking[0]}, but {_said(model, plan)}")
+    for name, kept in plan.items():
+        _check_place(name, kept, found[name].count)
+    if len({len(kept) for name, kept in plan.items() if kind_of(name) == "key_value_groups"}) > 1:
+        raise HfpruneError(
+            "the plan must keep as many key-value groups in every layer; a model has one number"
+        )
+
+
+def _check_place(name: str, kept: Tensor, count: int) -> None:
+    if not len(kept) or kept[0] < 0 or kept[-1] >= count or (kept.diff() <= 0).any():
+        raise HfpruneError(
+            f"{name} of the plan must hold sorted, distinct numbers below {count}, at least one"
+        )
+
+
+def _said(model: "PreTrainedModel", plan: Plan) -> str:
+    depth, name = len(model.model.layers), type(model).__name__
+    return (
+        f"keeps {len(plan['layers'])} of {depth} layers" if "layers" in plan else f"{name} has {depth} layers"
+    )
+
+
+def _layers(plan: Plan, model: "PreTrainedModel") -> Iterable[int]:
+    """Return the decoder layers that stay, numbered as in the dense model."""
+    return set(plan["layers"].tolist()) if "layers" in plan else range(len(model.model.layers))
+
+
+@torch.no_grad()
+def apply_plan(model: "PreTrainedModel", plan: Plan) -> None:
+    """Slice a dense model in place to the kept units, then remove the layers that the plan does not keep.
+
+    Raises:
+        HfpruneError: the plan does not fit the model; the model is then unchanged.
+    """
+    check_plan(model, plan)
+    found = units_of(model, dict.fromkeys(kind_of(name) for name in plan))
+    # Layers last: until then, layers have their numbers in the dense model.
+    for name in sorted(plan, key=lambda name: name == "layers"):
+        found[name].keep(plan[name])
+    left = [found[name] for name in plan]
+    config = model.config
+    widths = {unit.count for unit in left if isinstance(unit, Neurons)}
+    if len(widths) == 1:
+        config.intermediate_size = widths.pop()
+    for groups in (unit for unit in left if isinstance(unit, KeyValueGroups)):
+        config.head_dim = groups.head_dim  # else it would follow from the number of heads
+        config.num_attention_heads = groups.o.in_features // groups.head_dim
+        config.num_key_value_heads = groups.count

@@ -1,0 +1,1 @@
+"""Recovery: training after pruning."""

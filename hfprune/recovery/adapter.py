@@ -1,0 +1,68 @@
+"""Adapters on disk: written in peft's format, merged into the model on which they were trained."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from peft import LoraConfig, PeftModel
+
+from hfprune.errors import HfpruneError
+from hfprune.files import read_json
+from hfprune.provenance import identity
+from hfprune.study.layout import ADAPTER, ADAPTER_CONFIG, RECOVERED
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def is_replaceable(folder: Path) -> bool:
+    """Tell whether `folder` is missing or holds nothing except an earlier adapter, so it may be replaced."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {
+        ADAPTER,
+        ADAPTER_CONFIG,
+        RECOVERED,
+    }
+
+
+def save_adapter(adapted: PeftModel, folder: Path) -> None:
+    """Write an adapter into an existing folder, in peft's format."""
+    config = cast(LoraConfig, adapted.peft_config["default"])
+    config.target_modules = sorted(config.target_modules or ())  # a set, whose order changes from run to run
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / ADAPTER).chmod(0o644)  # peft leaves it readable to its owner only
+    (folder / "README.md").unlink()  # an empty model card
+
+
+def merge_adapter(model: "PreTrainedModel", folder: Path, inputs: dict[str, Path]) -> "PreTrainedModel":
+    """Add an adapter to the weights of the model, in its dtype, and return the plain model.
+
+    Args:
+        model: the dense model, with the plan applied if the adapter was trained on a pruned one.
+        folder: written by `save_adapter`.
+        inputs: the files that `model` comes from: `model` and, if there is one, `plan` or `checkpoint`.
+
+    Raises:
+        HfpruneError: there is no adapter, or it was trained on another model, plan or checkpoint.
+    """
+    if not (folder / ADAPTER).is_file() or not (folder / ADAPTER_CONFIG).is_file():
+        raise HfpruneError(f"{folder}: not an adapter; make one with `hfprune recover`")
+    _check_origin(folder, inputs)
+    try:
+        merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload(safe_merge=True)
+    except Exception as error:  # whatever a foreign or damaged adapter makes peft raise
+        reason = " ".join(str(error).split())[:300]
+        raise HfpruneError(f"{folder}: the adapter does not fit the model ({reason})") from error
+    return merged.eval().requires_grad_(False)
+
+
+def _check_origin(folder: Path, inputs: dict[str, Path]) -> None:
+    """Fail if the adapter's own record names other inputs: another plan can have the same shapes."""
+    if not (folder / RECOVERED).is_file():
+        return  # made by another tool, which keeps no such record
+    made = read_json(folder / RECOVERED)["provenance"]["inputs"]
+    for role in ("model", "plan", "checkpoint"):
+        now = identity(inputs[role]) if role in inputs else None
+        if made.get(role) != now:
+            wanted = f"another {role}" if role in made else f"the model without a {role}"
+            raise HfpruneError(f"{folder}: this adapter was trained on {wanted}; give that one")

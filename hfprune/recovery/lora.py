@@ -1,0 +1,179 @@
+"""Recovery: low-rank adapters (LoRA) for a pruned model, trained on instruction pairs.
+
+peft provides the adapters, and the Trainer of transformers trains them. The default hyper-parameters and
+packing are those of the official script (visresearch/HFPrune at 1f5b5d3, which was read, not run;
+`hfprune.recovery.packing` describes its rules, and tests compare with them). The loss is on responses only.
+The official script differs:
+
+- It keeps the optimizer's moments in bfloat16 (AnyPrecisionAdamW); here they are float32.
+- It casts the base weights to float32 and computes in bfloat16 by autocast, so hidden states between layers are
+  float32. Here base weights and those hidden states have the study's dtype.
+- It averages the loss over the response tokens of 32 sequences on each of 4 GPUs, and then over the GPUs; here the
+  mean is over the response tokens of all sequences of a step.
+- Its positions continue through a sequence. Rotary attention depends only on differences of positions, so the
+  logits are the same up to rounding, as a test shows.
+- For Qwen2, under its pinned transformers (4.47.1), a sequence without padding reaches attention without the
+  mask, so its pairs attend to each other.
+- Its batches also count sequences without a response, which are left out here.
+- Its order of pairs and first adapters are not seeded.
+"""
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from torch.utils.data import StackDataset
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from hfprune.errors import HfpruneError
+from hfprune.files import read_json
+from hfprune.models.device import default_device
+from hfprune.recovery.packing import Packed
+from hfprune.study.study import Lora
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Seconds of work that a kill may lose.
+SAVE_SECONDS = 60
+
+
+def train_adapter(
+    model: "PreTrainedModel", packed: Packed, settings: Lora, *, seed: int, batch_tokens: int, state: Path
+) -> tuple[PeftModel, list[float]]:
+    """Train LoRA adapters on a frozen model, and insert them into it in place.
+
+    The optimizer is AdamW, with gradients clipped to norm 1. A killed run resumes from its last checkpoint
+    and gives the same adapter.
+
+    Args:
+        model: from `load_model`, pruned or dense. The computation has its dtype; adapters are float32.
+        packed: sequences to train on.
+        settings: adapter and training settings.
+        seed: seed of the adapters' initial weights, the order of the sequences and dropout.
+        batch_tokens: maximum of tokens in one forward pass; `settings.batch` sequences make one optimizer
+            step.
+        state: folder of checkpoints of the same run: the same model, pairs, settings and seed.
+
+    Returns:
+        The model with its adapters, and the loss of each optimizer step in nats per response token.
+
+    Raises:
+        HfpruneError: the loss is not finite, or the model is float16 on a CPU.
+    """
+    if model.dtype == torch.float16 and model.device.type == "cpu":
+        raise HfpruneError("float16 trains on a GPU only; choose bfloat16 or float32")
+    set_seed(seed)
+    adapted = get_peft_model(
+        model,
+        LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,  # type: ignore[arg-type]
+            lora_dropout=settings.dropout,
+            target_modules=list(settings.targets),
+            task_type="CAUSAL_LM",
+        ),
+    )
+    columns = {"input_ids": packed.tokens, "labels": packed.labels, "position_ids": packed.positions}
+    trainer = Trainer(
+        model=adapted,
+        args=_arguments(model, settings, seed, batch_tokens // packed.tokens.shape[1], state),
+        train_dataset=StackDataset(**columns),  # type: ignore[arg-type]
+        data_collator=_collate,
+        callbacks=[_Watch()],
+    )
+    trainer.train(resume_from_checkpoint=_last_checkpoint(state))
+    return adapted, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def _arguments(
+    model: "PreTrainedModel", settings: Lora, seed: int, fitting: int, state: Path
+) -> TrainingArguments:
+    """Translate the settings; a forward pass has at most `fitting` sequences, a divisor of the batch."""
+    size = next(n for n in range(max(1, min(fitting, settings.batch)), 0, -1) if settings.batch % n == 0)
+    return _Arguments(
+        output_dir=str(state),
+        per_device_train_batch_size=size,
+        gradient_accumulation_steps=settings.batch // size,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        bf16=model.dtype == torch.bfloat16,
+        fp16=model.dtype == torch.float16,
+        use_cpu=model.device.type == "cpu",
+        seed=seed,
+        remove_unused_columns=False,  # else it would drop all: PeftModel.forward names no columns
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # _Watch saves by time instead
+        save_total_limit=1,
+        report_to="none",
+    )
+
+
+class _Arguments(TrainingArguments):
+    """Keeps the Trainer on the device of this process; by default it copies the model to all visible GPUs."""
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU, or the leased GPU."""
+        first = super().device  # also sets up other state, and selects the first GPU
+        if first.type != "cuda":
+            return first
+        torch.cuda.set_device(default_device())
+        return default_device()
+
+    @property
+    def n_gpu(self) -> int:
+        """At most one."""
+        return min(1, super().n_gpu)
+
+
+def _collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Stack sequences, without the padding at the end that all of them share.
+
+    There is no attention mask: if the model keeps no cache, as under the Trainer, transformers derives one
+    from `position_ids`, and no token attends to tokens before a restart of the positions.
+    """
+    stacked = {key: torch.stack([row[key] for row in rows]).long() for key in rows[0]}
+    used = int(stacked["position_ids"].any(0).nonzero().max()) + 1
+    return {key: value[:, :used] for key, value in stacked.items()}
+
+
+class _Watch(TrainerCallback):
+    """Saves a checkpoint once a minute, and stops at a loss that is not finite."""
+
+    def __init__(self) -> None:
+        self.saved = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if time.monotonic() - self.saved >= SAVE_SECONDS:
+            control.should_save = True
+            self.saved = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        loss = kwargs["logs"].get("loss", 0)
+        if not math.isfinite(loss):
+            raise HfpruneError(
+                f"the loss is {loss} at step {state.global_step}; "
+                "choose a lower learning_rate or another dtype"
+            )
+
+
+def _last_checkpoint(state: Path) -> str | None:
+    """Return the newest complete checkpoint, if there is one."""
+    found = sorted(state.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in reversed(found):
+        try:
+            read_json(path / "trainer_state.json")  # the Trainer writes it last
+        except (OSError, ValueError):
+            continue
+        return str(path)
+    return None

@@ -1,0 +1,158 @@
+"""Packing of instruction pairs into sequences of equal length: whole and isolated, or joined and cut."""
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from hfprune.errors import HfpruneError
+from hfprune.seeds import derive_seed
+from hfprune.study.study import Lora
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# The label that transformers' models leave out of the loss.
+IGNORED = -100
+# The Alpaca prompt, with and without further input.
+PROMPT = (
+    "Below is an instruction that describes a task{more}. Write a response that appropriately completes the "
+    "request.\n\n### Instruction:\n{instruction}\n\n{input}### Response:\n"
+)
+MORE = ", paired with an input that provides further context"
+# Any token will do: nothing attends to padding, and it has no loss.
+PADDING = 0
+
+# Tokens and labels of a pair, of equal length; tokens, labels and positions of a sequence.
+Pair = tuple[list[int], list[int]]
+Row = tuple[list[int], list[int], list[int]]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Packed sequences, three int32 tensors [sequences, length].
+
+    Attributes:
+        tokens: token ids.
+        labels: the tokens of responses, and `IGNORED` elsewhere.
+        positions: positions of tokens in their pair or sequence. A token does not attend past a restart at 0;
+            each padding token has position 0 and attends only to itself.
+    """
+
+    tokens: Tensor
+    labels: Tensor
+    positions: Tensor
+
+
+def recovery_seed(seed: int, instructions: str) -> int:
+    """Return the seed of all random steps in a recovery, from the study's seed; it fits NumPy's 32 bits.
+
+    It is the same for all models, methods and ratios, so that they start from the same adapters and read the
+    same pairs in the same order.
+    """
+    return derive_seed(seed, "recovery", instructions) % 2**32
+
+
+def prompt(pair: dict[str, str]) -> str:
+    """Return the Alpaca prompt of a pair, up to the start of the response."""
+    context = f"### Input:\n{pair['input']}\n\n" if pair["input"] else ""
+    return PROMPT.format(more=MORE if context else "", instruction=pair["instruction"], input=context)
+
+
+def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Lora, *, seed: int) -> Packed:
+    """Pack pairs, in a seeded random order, into sequences of `settings.length` tokens.
+
+    A pair is the prompt and the response, tokenized as one text with the tokenizer's default special tokens (BOS),
+    followed by EOS. Labels are the tokens of the response and EOS. Sequences without a response teach nothing
+    and are left out.
+
+    `packing: isolated` follows the official script: a sequence takes whole pairs as long as they fit, and is
+    then padded; a pair longer than `length` tokens is cut to the first `length`; a pair's first token is
+    never a label; pairs do not attend to each other. The script numbers the pairs of a sequence in its
+    attention mask, and its positions continue; here positions restart with each pair, and transformers
+    derives the same isolation.
+
+    `packing: plain` joins the pairs end to end and cuts the result: a pair may continue in the next sequence,
+    and attends to earlier pairs in its sequence. The rest at the end is dropped.
+
+    Args:
+        pairs: columns `instruction`, `input`, `output`.
+        tokenizer: the model's tokenizer.
+        settings: gives `packing`, `length` and `examples`, the maximum number of pairs.
+        seed: seed of the order.
+
+    Raises:
+        HfpruneError: no sequence holds a response.
+    """
+    order = Random(seed).sample(range(len(pairs)), min(settings.examples or len(pairs), len(pairs)))
+    isolated = settings.packing == "isolated"
+    fill = _fill_isolated if isolated else _fill_plain
+    columns = array("i"), array("i"), array("i")
+    for sequence in fill(_tokenized(pairs, order, tokenizer), settings.length):
+        if any(label != IGNORED for label in sequence[1][1:]):  # a sequence's first token is never predicted
+            for column, part in zip(columns, sequence, strict=True):
+                column.extend(part)
+    if not columns[0]:
+        raise HfpruneError(
+            f"{len(order)} instruction pairs fill no sequence of {settings.length} tokens that holds a response; "
+            f"choose {'a longer length' if isolated else 'more examples or a shorter length'}"
+        )
+    return Packed(*(torch.frombuffer(x, dtype=torch.int32).view(-1, settings.length) for x in columns))
+
+
+def _fill_isolated(pairs: Iterable[Pair], length: int) -> Iterator[Row]:
+    """Yield padded sequences of whole pairs; a pair that does not fit starts the next sequence."""
+    sequence: Row = [], [], []
+    for pair in pairs:
+        tokens, labels = pair[0][:length], pair[1][:length]
+        if len(sequence[0]) + len(tokens) > length:
+            yield _pad(sequence, length)
+            sequence = [], [], []
+        for column, part in zip(sequence, (tokens, labels, range(len(tokens))), strict=True):
+            column.extend(part)
+    if sequence[0]:
+        yield _pad(sequence, length)
+
+
+def _pad(sequence: Row, length: int) -> Row:
+    tokens, labels, positions = sequence
+    rest = length - len(tokens)
+    return tokens + [PADDING] * rest, labels + [IGNORED] * rest, positions + [0] * rest
+
+
+def _fill_plain(pairs: Iterable[Pair], length: int) -> Iterator[Row]:
+    """Yield sequences cut from the joined pairs; the last tokens, which do not fill one, are dropped."""
+    joined: Pair = [], []
+    for pair in pairs:
+        for column, part in zip(joined, pair, strict=True):
+            column.extend(part)
+        while len(joined[0]) >= length:
+            yield joined[0][:length], joined[1][:length], [*range(length)]
+            joined = joined[0][length:], joined[1][length:]
+
+
+def _tokenized(pairs: pa.Table, order: list[int], tokenizer: "PreTrainedTokenizerBase") -> Iterator[Pair]:
+    """Yield the tokens of each pair, EOS included, and its labels.
+
+    As in the official script, the response begins after as many tokens as the prompt alone has. The response
+    is not tokenized alone, since it could then begin with another token: LLaMA-2's tokenizer adds a space
+    before a text.
+    """
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    with tqdm(total=len(order), desc="tokenize", unit="pair") as bar:
+        for start in range(0, len(order), 1000):
+            rows = pairs.take(order[start : start + 1000]).to_pylist()
+            prompts = [prompt(row) for row in rows]
+            texts = [question + row["output"] for question, row in zip(prompts, rows, strict=True)]
+            questions, wholes = (tokenizer(x, verbose=False)["input_ids"] for x in (prompts, texts))
+            for question, whole in zip(questions, wholes, strict=True):
+                tokens = whole if whole[-1:] == end else whole + end  # some tokenizers add EOS themselves
+                known = max(1, len(question) - (question[-1:] == end))
+                yield tokens, [IGNORED] * min(known, len(tokens)) + tokens[known:]
+            bar.update(len(rows))

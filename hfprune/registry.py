@@ -1,0 +1,129 @@
+"""Finds the class behind a name in a study: in a file of one folder, or in another package."""
+
+import inspect
+import pkgutil
+import sys
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from hfprune.errors import HfpruneError
+from hfprune.settings import Strict, nearest, validate
+
+Kind = TypeVar("Kind", bound=Strict)
+
+
+class Registry(Generic[Kind]):
+    """The classes of one sort, such as criteria, by name; each is imported only when it is used.
+
+    A class has its own file in the folder of `package`, and the file has the class's name in studies. Or
+    another package provides it, by an entry point in the group `package` (such as `hfprune.criteria`).
+    """
+
+    def __init__(self, package: str, base: type[Kind], required: tuple[str, ...] = ()) -> None:
+        """Register the folder of `package`, whose files each define one subclass of `base`.
+
+        Args:
+            package: the folder as a package; also the group of entry points.
+            base: the base class of every class.
+            required: class variables that every class must set.
+        """
+        self.package = package
+        self.base = base
+        self.required = required
+        self.word = base.__name__.lower()
+        self.sources = cache(self._sources)
+        self.load = cache(self._load)
+
+    def _sources(self) -> dict[str, list[EntryPoint]]:
+        """Return the sources of each name, without importing them.
+
+        More than one source for a name is a mistake, which `load` reports when the name is used.
+        """
+        found: dict[str, list[EntryPoint]] = {}
+        folder = import_module(self.package).__path__
+        files = [
+            EntryPoint(module.name, f"{self.package}.{module.name}", self.package)
+            for module in pkgutil.iter_modules(folder)
+        ]
+        for source in (*files, *sorted(entry_points(group=self.package), key=lambda source: source.value)):
+            found.setdefault(source.name, []).append(source)
+        return found
+
+    def _load(self, name: str) -> type[Kind]:
+        """Return the class of this name.
+
+        Raises:
+            HfpruneError: no class or two classes have this name, or it does not import or is not a valid
+                class; names the file or package.
+        """
+        known = self.sources()
+        if name not in known:
+            raise HfpruneError(f"unknown {self.word} {name!r}{nearest(name, [*known])}")
+        source, *others = known[name]
+        if others:
+            raise HfpruneError(
+                f"{self.word} {name!r} is defined by {' and by '.join(map(origin, known[name]))}; rename one"
+            )
+        try:
+            loaded = source.load()
+        except (Exception, SystemExit) as error:  # whatever a user's file raises
+            reason = " ".join(str(error).split())
+            raise HfpruneError(
+                f"{origin(source)}: does not import ({type(error).__name__}: {reason})"
+            ) from error
+        return self._checked(loaded, origin(source))
+
+    def _checked(self, loaded: Any, where: str) -> type[Kind]:
+        """Return the one class that a module defines, or the class that an entry point names."""
+        base = self.base
+        if isinstance(loaded, ModuleType):
+            own = [item for item in vars(loaded).values() if inspect.isclass(item) and issubclass(item, base)]
+            own = [item for item in own if item.__module__ == loaded.__name__]
+            if len(own) != 1:
+                raise HfpruneError(
+                    f"{where}: must define one subclass of {base.__name__}, but defines {len(own)}"
+                )
+            (loaded,) = own
+        if not (inspect.isclass(loaded) and issubclass(loaded, base)):
+            raise HfpruneError(f"{where}: is no subclass of {self.package}.{base.__name__}")
+        missing = [*sorted(loaded.__abstractmethods__)]
+        missing += [name for name in self.required if not hasattr(loaded, name)]
+        if missing:
+            raise HfpruneError(f"{where}: {loaded.__name__} must define {', '.join(missing)}")
+        return loaded
+
+    def make(self, name: str, options: dict[str, Any], where: str) -> Kind:
+        """Build an instance of the class `name`, whose fields are `options`.
+
+        Raises:
+            HfpruneError: as `load`, or the class does not take these options; the line starts with `where`.
+        """
+        try:
+            kind = self.load(name)
+        except HfpruneError as error:
+            raise HfpruneError(f"{where}: {error}") from error
+        return validate(kind, options, where)
+
+    def all(self) -> dict[str, type[Kind]]:
+        """Return every class by name.
+
+        Raises:
+            HfpruneError: a class does not load.
+        """
+        return {name: self.load(name) for name in self.sources()}
+
+
+def origin(source: EntryPoint) -> str:
+    """Return where a reader finds a class: its file, or its package and object."""
+    if source.dist is None:
+        return f"{source.value.replace('.', '/')}.py"
+    return f"{source.dist.name} ({source.value})"
+
+
+def source_file(item: Strict) -> Path:
+    """Return the file that defines the class of `item`."""
+    return Path(str(sys.modules[type(item).__module__].__file__))

@@ -1,0 +1,1 @@
+"""Layout of the results of the analysis: tables, figures and pages."""

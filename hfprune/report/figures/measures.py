@@ -1,0 +1,63 @@
+"""The figure of all measures that no other figure shows, drawn from their declarations."""
+
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from hfprune.analysis.averages import half_width, over_seeds
+from hfprune.report.figures import drawing
+from hfprune.report.figures.collected import Collected
+from hfprune.report.measures import MEAN, headings, other_values, scaled
+from hfprune.report.style import COLUMN_WIDTH
+from hfprune.results import DENSE
+
+MOST_TASKS = 8  # for a measure with more tasks, their mean is drawn
+
+
+def measures(data: Collected) -> Figure:
+    """Draw the first metric of every measure that no table of the paper has, against the ratio.
+
+    One panel per measure, or per task if it has at most `MOST_TASKS`, with 95 % intervals.
+    """
+    values = other_values(data.results, data.declared)
+    primary = {(row.measure, row.metric.name) for row in data.declared.primary()}
+    places = zip(values["measure"], values["metric"], strict=True)
+    values = values[np.array([place in primary for place in places], bool)].dropna(subset="ratio")
+    values = scaled(values[_drawn(values)], data.declared)
+    if not (values["method"] != DENSE).any():
+        return drawing.not_measured("Other measures")
+    values = over_seeds(values)
+    values["half"] = half_width(values)
+    names = headings(values, data.declared)
+    facets = drawing.facets(values)
+    panels = {
+        "\n".join(filter(None, [facet if len(facets) > 1 else "", fill(name, 34)])): (part, place)
+        for facet, part in facets.items()
+        for place, name in names.items()
+        if (_at(part, place)["method"] != DENSE).any()
+    }
+    figure, axes = drawing.wrap([*panels], COLUMN_WIDTH, 1.9)
+    for ax, (name, (part, place)) in zip(axes, panels.items(), strict=True):
+        shown = _at(part, place)
+        drawing.against_ratio(ax, shown, data.looks)
+        ax.set_title(name if len(panels) > 1 else "", loc="left")
+        ax.set_ylabel("" if len(panels) > 1 else name)
+        ax.set_xlabel("Parameters removed (%)")
+        if shown["value"].min() > 0 and shown["value"].max() > 10 * shown["value"].min():
+            drawing.log(ax)
+    drawing.legend(figure, drawing.handles(values["method"], data.looks), drawing.meaning(values))
+    return figure
+
+
+def _drawn(values: pd.DataFrame) -> pd.Series:
+    """Tell which rows get a panel: those of single tasks if there are few, else those of their mean."""
+    single = values["task"] != MEAN
+    count = values["task"].where(single).groupby(values["measure"]).transform("nunique")
+    return single == (count <= MOST_TASKS)
+
+
+def _at(values: pd.DataFrame, place: tuple[str, str, str]) -> pd.DataFrame:
+    """Return the rows of one measure, metric and task."""
+    return values[np.logical_and.reduce(values[["measure", "metric", "task"]].eq([*place]), axis=1)]

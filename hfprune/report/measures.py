@@ -1,0 +1,116 @@
+"""The table of all measures that no table of the paper shows, laid out by their declarations."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from hfprune.analysis.averages import (
+    AVERAGE,
+    AVERAGE_WITHOUT_CROWS,
+    mean_over_tasks,
+    over_seeds,
+    spread,
+    with_averages,
+)
+from hfprune.analysis.declarations import Declaration, Declarations
+from hfprune.analysis.tidy import applicable, blank_cells
+from hfprune.paper.published import Published
+from hfprune.report import notes
+from hfprune.report.columns import Column, high, low
+from hfprune.report.rows import OURS, SPREADS, in_order, lay_out, with_blanks
+from hfprune.report.typeset import Table
+
+MEAN = "mean"  # takes the place of a task if there are several
+_CAPTION = "All measures that no table of the paper shows."
+
+
+def other_values(tidy: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+    """Return the rows of the tidy table that no table of the paper shows, and their means over tasks.
+
+    A zero-shot task has only its primary metric, under the name of the measure's declared primary metric.
+    """
+    shown = declared.of_paper()
+    parts = [tidy[:0]]
+    for measure in dict.fromkeys([*declared.kinds, *sorted(set(tidy["measure"]))]):
+        rows = tidy[tidy["measure"] == measure]
+        if measure in shown or rows.empty:
+            continue
+        parts += [rows] if declared.kind(measure) != "zeroshot" else []
+        if declared.kind(measure) == "zeroshot":
+            primary = next(row.metric.name for row in declared.primary() if row.measure == measure)
+            scores = with_averages(rows, measure)
+            scores = scores[scores["task"] != AVERAGE_WITHOUT_CROWS]
+            parts.append(scores.assign(metric=primary, task=scores["task"].replace(AVERAGE, MEAN)))
+        elif rows["task"].nunique() > 1:
+            means = ((name, mean_over_tasks(group)) for name, group in rows.groupby("metric"))
+            parts += [mean.assign(metric=name, task=MEAN) for name, mean in means]
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def headings(values: pd.DataFrame, declared: Declarations) -> dict[tuple[str, str, str], str]:
+    """Return the name of every measure, metric and task of some values, in the order of the declarations.
+
+    A name has a measure or task only if there are several to distinguish.
+    """
+    places = [*values[["measure", "metric", "task"]].drop_duplicates().itertuples(index=False, name=None)]
+    order = [(row.measure, row.metric.name) for row in declared]
+    rank = {pair: i for i, pair in enumerate(order)}
+    places.sort(key=lambda place: (rank.get(place[:2], len(rank)), place[2] == MEAN, place[2]))
+    found = {place: declared.find(*place[:2]) for place in places}
+    return {place: ", ".join(_parts(place, row, found)) + _unit(row) for place, row in found.items()}
+
+
+def _parts(
+    place: tuple[str, str, str], row: Declaration, found: dict[tuple[str, str, str], Declaration]
+) -> Iterator[str]:
+    measure, metric, task = place
+    yield row.metric.label
+    alike = {other[:2] for other, one in found.items() if one.metric.label == row.metric.label}
+    if len({of for of, _ in alike}) > 1:
+        yield measure.replace("_", " ")
+    if len({name for of, name in alike if of == measure}) > 1:
+        yield metric.replace("_", " ")
+    if len([other for other in found if other[:2] == (measure, metric)]) > 1:
+        yield task
+
+
+def _unit(row: Declaration) -> str:
+    return f" ({row.metric.unit})" if row.metric.unit else ""
+
+
+def scaled(values: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+    """Return values in the units shown to readers."""
+    pairs = zip(values["measure"], values["metric"], strict=True)
+    scale = pd.Series([declared.find(*pair).metric.scale for pair in pairs], values.index, dtype=float)
+    return values.assign(value=values["value"] * scale, stderr=values["stderr"] * scale)
+
+
+def measures_table(tidy: pd.DataFrame, declared: Declarations, published: Published) -> Table:
+    """Make the table: one column per metric (and per task if there are several), one row per cell over seeds."""
+    values = scaled(other_values(applicable(tidy), declared), declared)
+    names = headings(values, declared)
+    if values.empty:
+        empty = pd.DataFrame(columns=["Ratio", "Method"], dtype=str)
+        numbers = pd.DataFrame(columns=["model", "method", "ratio", "recovery"])
+        return Table(_CAPTION, numbers, empty, pd.Series(dtype=int), ["Nothing else was measured."])
+    cells = over_seeds(values)
+    keys = {place: ".".join(filter(None, place)) for place in names}
+    places = zip(cells["measure"], cells["metric"], cells["task"], strict=True)
+    cells = cells.assign(source=OURS, key=[keys[place] for place in places], printed=pd.NA, confidence=pd.NA)
+    columns = {keys[place]: _column(name, place, names, declared) for place, name in names.items()}
+    cells = in_order(with_blanks(cells, blank_cells(tidy)), published)
+    numbers, shown, groups = lay_out(cells, columns, SPREADS[spread(cells)], {})
+    numbers, shown = numbers.drop(columns=["source", "doubts"]), shown.drop(columns="Source")
+    return Table(_CAPTION, numbers, shown, groups, notes.mark_notes(shown, cells), numbers["model"])
+
+
+def _column(
+    heading: str,
+    place: tuple[str, str, str],
+    names: dict[tuple[str, str, str], str],
+    declared: Declarations,
+) -> Column:
+    metric = declared.find(*place[:2]).metric
+    several = len([other for other in names if other[:2] == place[:2]]) > 1
+    penalty = {"lower": low, "higher": high}.get(metric.better)
+    return Column(heading, metric.shown, penalty, with_spread=not several or place[2] == MEAN)

@@ -1,0 +1,83 @@
+"""The notes below a table."""
+
+import pandas as pd
+
+from hfprune.analysis.averages import AVERAGE, CROWS
+from hfprune.paper.published import Published
+from hfprune.report.columns import Column
+from hfprune.report.rows import OURS
+from hfprune.report.typeset import MISSING
+from hfprune.results import DENSE
+
+
+def source_notes(shown: pd.DataFrame, cells: pd.DataFrame, names: dict[str, str]) -> list[str]:
+    """Explain the sources and marks."""
+    ours = cells[cells["source"] == OURS]
+    legend = ["Source: paper, as printed there; ours, measured in this study. Never mixed."]
+    present = set(ours["model"])
+    legend += [f"{model} is {name} in this study." for name, model in names.items() if model in present]
+    if ours.empty:
+        legend.append("Ours: not measured.")
+    elif set(ours["method"]) == {DENSE}:
+        legend.append("Ours: no pruned model under the conditions of this table was measured.")
+    return [*legend, *mark_notes(shown, ours)]
+
+
+def mark_notes(shown: pd.DataFrame, ours: pd.DataFrame) -> list[str]:
+    """Explain ±, bold type and dashes if a table has them."""
+    legend = []
+    text = " ".join(shown.to_numpy().ravel())
+    if "±" in text:
+        seeds = ours.loc[ours["seeds"] > 1, "seeds"].astype(int)
+        over = (
+            f"standard deviation over {span(seeds)} seeds, and in brackets standard error over items"
+            if len(seeds)
+            else "standard error over items, one seed"
+        )
+        legend.append(f"±: {over}; for single tasks, see the CSV.")
+    if "**" in text:
+        legend.append("Bold: best pruned method with the same source, ratio and recovery.")
+    if MISSING in text:
+        legend.append(f"{MISSING}: not printed in the paper, not measured, or not applicable.")
+    return legend
+
+
+def averages(ours: pd.DataFrame, theirs: pd.DataFrame, published: Published, zeroshot: str) -> list[str]:
+    """State the number of items and tasks of the averages."""
+    notes = []
+    scores = ours[(ours["measure"] == zeroshot) & (ours["metric"] != AVERAGE)]
+    if len(scores):
+        notes.append(f"Items per task in ours: {span(scores['n'])}.")
+        # A table that prints no tasks averages the tasks of the other tables.
+        printed = next(tasks for tasks in map(_tasks, (theirs, published.numbers)) if tasks)
+        if {*scores["task"]} != printed:
+            notes.append(
+                f"Averages are over other tasks, {scores['task'].nunique()} in ours and {len(printed)} in the "
+                "paper's, and cannot be compared across sources."
+            )
+    if CROWS in {*ours["metric"], *theirs["metric"]}:
+        notes.append(
+            "Crows: share of stereotypes, ideally 50; Average counts it as an accuracy, as the paper does."
+        )
+    return notes
+
+
+def _tasks(theirs: pd.DataFrame) -> set[str]:
+    return {*theirs["task"]} - {"", AVERAGE}
+
+
+def corpora(ours: pd.DataFrame, columns: dict[str, Column], measures: list[str]) -> list[str]:
+    """Name the corpora on which the outputs were compared."""
+    texts = ours[ours["measure"].isin(measures) & ours["key"].isin(columns)]
+    return [
+        f"{measure.capitalize()} on {corpus} in ours: n = {span(n)}."
+        for (measure, corpus), n in texts.groupby(["measure", "task"])["n"]
+    ]
+
+
+def span(numbers: pd.Series) -> str:
+    """Return the range of counts, for readers."""
+    low, high = numbers.min(), numbers.max()
+    if pd.isna(low):
+        return "unknown"
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,108 @@
+"""Names, order and looks of methods, tasks and metrics, the same in every table and figure."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from hfprune.results import DENSE
+
+
+class Look(NamedTuple):
+    """The look of a method; colour and marker carry the same information, so either is enough."""
+
+    label: str
+    colour: str
+    marker: str
+
+
+class Task(NamedTuple):
+    """The paper's short name of a task, and the accuracy (fraction) of guessing, if known."""
+
+    short: str
+    chance: float | None
+
+
+# Colours of Okabe and Ito, which colour-blind readers can distinguish too.
+METHODS = {
+    DENSE: Look("Dense", "#000000", "D"),
+    "entropy": Look("Entropy", "#0072B2", "o"),
+    "entropy_attention": Look("Entropy, attn+MLP", "#004A77", "p"),
+    "cross_entropy": Look("Cross-entropy", "#D55E00", "s"),
+    "distillation": Look("Distillation", "#009E73", "^"),
+    "sdmprune": Look("SDMPrune", "#117733", "<"),
+    "magnitude": Look("Magnitude", "#E69F00", "v"),
+    "random": Look("Random", "#8C8C8C", "X"),
+    "llm_pruner": Look("LLM-Pruner", "#7F3C8D", "P"),
+    "loraprune": Look("LoRAPrune", "#A5682A", "d"),
+    "lorap": Look("LoRAP", "#B3446C", ">"),
+}
+# The rest of Okabe and Ito, then Paul Tol's muted scheme. The two lengths have no common divisor: 8 × 7 looks.
+EXTRA_COLOURS = ["#CC79A7", "#56B4E9", "#882255", "#332288", "#999933", "#44AA99", "#661100", "#AA4499"]
+EXTRA_MARKERS = ["P", "<", "d", ">", "p", "h", "D"]
+
+# In the order of the paper's tables. CrowS-Pairs has no chance level; its ideal is 50 %.
+TASKS = {
+    "arc_challenge": Task("ARCc", 0.25),
+    "arc_easy": Task("ARCe", 0.25),
+    "boolq": Task("BoolQ", 0.5),
+    "crows_pairs_english": Task("Crows", 0.5),
+    "openbookqa": Task("OBQA", 0.25),
+    "piqa": Task("PIQA", 0.5),
+    "race": Task("Race", 0.25),
+    "social_iqa": Task("SiQA", 1 / 3),
+    "truthfulqa_mc2": Task("TfQA", None),
+    "winogrande": Task("Wino", 0.5),
+}
+
+RECOVERIES = {"none": "", "lora": "LoRA"}
+
+METRIC_LABELS = {
+    "jaccard": "Jaccard",
+    "js_distance": "JS distance",
+    "kl_divergence": "KL divergence",
+    "perplexity": "Perplexity",
+}
+
+# The verdicts that are drawn; "not run" and "not applicable" are not.
+VERDICT_LOOKS = {
+    "reproduced": Look("Reproduced", "#009E73", "o"),
+    "contradicted": Look("Contradicted", "#D55E00", "X"),
+    "inconclusive": Look("Inconclusive", "#8C8C8C", "s"),
+}
+
+COLUMN_WIDTH, FULL_WIDTH = 3.3, 6.9  # inches, of a two-column page
+
+
+def looks(methods: Iterable[str]) -> dict[str, Look]:
+    """Return the look of each method: the well-known first, then the others by name.
+
+    The looks of the others depend on the set of methods, so call this once for all methods of a study.
+    """
+    present = set(methods)
+    found = {name: look for name, look in METHODS.items() if name in present}
+    for i, name in enumerate(sorted(present - METHODS.keys())):
+        colour, marker = EXTRA_COLOURS[i % len(EXTRA_COLOURS)], EXTRA_MARKERS[i % len(EXTRA_MARKERS)]
+        found[name] = Look(name.replace("_", " "), colour, marker)
+    return found
+
+
+def tasks_in_order(tasks: Iterable[str]) -> dict[str, Task]:
+    """Return the tasks in the paper's order, then the others by name."""
+    present = set(tasks)
+    unknown = sorted(present - TASKS.keys())
+    return {name: task for name, task in TASKS.items() if name in present} | {
+        name: Task(name, None) for name in unknown
+    }
+
+
+def method_label(look: Look, recovery: str) -> str:
+    """Return a method's name for readers, with the recovery: `Entropy + LoRA`."""
+    recovered = RECOVERIES.get(recovery, recovery)
+    return f"{look.label} + {recovered}" if recovered else look.label
+
+
+def metric_label(metric: str) -> str:
+    """Return a metric's name for readers; an unknown one keeps its own."""
+    if top := re.fullmatch(r"top(\d+)_jaccard", metric):
+        return f"Top-{top[1]} Jaccard"
+    return METRIC_LABELS.get(metric, metric.replace("_", " "))

@@ -1,0 +1,1 @@
+"""Scoring: criteria declare what they need; `score` reads the calibration blocks for all of them."""

@@ -1,0 +1,53 @@
+"""Files of scores."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
+from hfprune.models.units import kind_of
+
+# One float64 vector [units] for each place: `mlp.<layer>`, `attention.<layer>` or `layers`.
+Scores = dict[str, Tensor]
+
+
+def save_scores(path: Path, scores: Scores, provenance: dict[str, Any]) -> None:
+    """Write scores atomically as safetensors, one float64 tensor [units] for each place.
+
+    Raises:
+        HfpruneError: a score is not finite; names the place.
+    """
+    for place, values in scores.items():
+        if not values.isfinite().all():
+            raise HfpruneError(f"scores {place} are not finite; nothing was written to {path}")
+    tensors = {place: values.to("cpu", torch.float64).contiguous() for place, values in scores.items()}
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, {"provenance": json.dumps(provenance)})
+
+
+def load_scores(path: Path, kinds: Sequence[str] = ("neurons",)) -> Scores:
+    """Read the scores of these kinds of unit, kind by kind, first layer to last; other kinds are skipped.
+
+    Raises:
+        HfpruneError: the file holds no scores, or none of one of the kinds.
+    """
+    try:
+        tensors = load_file(path)
+        by_kind = {kind: [place for place in tensors if kind_of(place) == kind] for kind in kinds}
+    except Exception as error:  # whatever a foreign file makes safetensors raise
+        raise HfpruneError(f"{path}: not scores; make them with `hfprune score`") from error
+    for kind, places in by_kind.items():
+        if not places:
+            made = f"make them with `hfprune score --units {' '.join(kinds)}`"
+            raise HfpruneError(f"{path}: holds no scores of {kind}; {made}")
+    return {
+        place: tensors[place]
+        for places in by_kind.values()
+        for place in sorted(places, key=lambda place: int(place.partition(".")[2] or 0))
+    }

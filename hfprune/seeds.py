@@ -1,0 +1,9 @@
+"""Seeds: one stream for each place of use."""
+
+import hashlib
+
+
+def derive_seed(seed: int, *place: object) -> int:
+    """Derive the seed for one place of use from the study's seed, so that no two places share a stream."""
+    text = "/".join(map(str, (seed, *place)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1

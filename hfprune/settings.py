@@ -1,0 +1,71 @@
+"""Strict, typed settings: an unknown key fails with one line that gives its place and the nearest key."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hfprune.errors import HfpruneError
+
+# Names become folder names and Snakemake wildcards, so they hold no slash, blank or leading dot.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return `"; did you mean 'x'?"` or, with no near match, the list of known words."""
+    match = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {match[0]!r}?" if match else f"; known: {', '.join(known) or 'none'}"
+
+
+def distinct(values: list) -> list:
+    """Return `values`, or raise `ValueError` where one repeats."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"repeats a value: {values}")
+    return values
+
+
+class Strict(BaseModel):
+    """Base of every configuration model: frozen, and an unknown key is an error naming the nearest one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_nearest_key(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key {key!r}{nearest(str(key), [*cls.model_fields])}")
+        return data
+
+
+Model = TypeVar("Model", bound=Strict)
+
+
+def load(kind: type[Model], path: Path) -> Model:
+    """Read `path` as YAML and validate it as `kind`.
+
+    Raises:
+        HfpruneError: the file is missing, is not YAML or does not fit `kind`; names the file and the key.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise HfpruneError(f"{path}: cannot read it: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise HfpruneError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    return validate(kind, {} if data is None else data, str(path))
+
+
+def validate(kind: type[Model], data: Any, where: str) -> Model:
+    """Validate `data` as `kind`; the first error becomes one line that starts with `where`."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise HfpruneError(f"{where}: {key + ': ' if key else ''}{message}") from error

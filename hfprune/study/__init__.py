@@ -1,0 +1,1 @@
+"""The plan of a run: the study, the catalogue of assets, and the paths of files."""

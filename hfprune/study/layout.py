@@ -1,0 +1,185 @@
+"""The paths of a study's files, in one place for the workflow and the commands."""
+
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+from hfprune.errors import HfpruneError
+from hfprune.measures import Measure
+from hfprune.results import DENSE, Cell
+from hfprune.study.study import Study
+
+# Below results/<study>. Snakemake fills the wildcards in rules; `fill` fills them here.
+BLOCKS = "calibration/{model}/{corpus}/seed{seed}"
+BUDGET = "budgets/{model}"
+SCORES = "scores/{model}/{method}/seed{seed}"
+PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
+RECOVERY = "recoveries/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+# The output folder of an external baseline that writes no plan.
+CHECKPOINT = "checkpoints/{model}/{method}/{ratio}/seed{seed}"
+CELL = "cells/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+# Results of measures of scoring itself, which has no ratio.
+SCORING = "cells/{model}/{method}/scoring/seed{seed}"
+# In the folder of a recovery: the two files of peft, and the results of the training.
+ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
+DISTRIBUTIONS = "distributions/{model}"
+
+# The files of `collect`, in this order.
+TIDY = (
+    *("results.parquet", "results.csv", "metrics.csv", "overlap.csv", "rank_correlation.csv"),
+    *(
+        "score_quantiles.csv",
+        "neurons.parquet",
+        "distributions.parquet",
+        "calibration.csv",
+        "provenance.json",
+    ),
+)
+# Names of the files that `tables` and `figures` write, without suffix.
+PAPER_TABLES = tuple(f"table{number}" for number in range(1, 9))
+TABLES = (*PAPER_TABLES, "measures", "calibration")
+FIGURES = (
+    *("accuracy", "published", "fidelity", "tasks", "measures", "overlap", "agreement"),
+    *("scores", "neurons", "distributions", "calibration", "claims", "comparison"),
+)
+# The files that `claims` and `compare` add to those of `collect`.
+CLAIMS, CLAIMS_BY_TASK, COMPARISON = "claims.csv", "claims_by_task.csv", "comparison.csv"
+
+
+def fill(pattern: str, cell: Cell) -> str:
+    """Fill a pattern's wildcards from a cell; a ratio is written without trailing zeros."""
+    ratio = "" if cell.ratio is None else f"{cell.ratio:g}"
+    return pattern.format(
+        model=cell.model, method=cell.method, ratio=ratio, seed=cell.seed, recovery=cell.recovery
+    )
+
+
+def cells(name: str, study: Study) -> Iterator[Cell]:
+    """Yield every cell of a study.
+
+    The dense model, which no seed changes, comes once per model. The recovered dense model, the control of the
+    recovered pruned ones, comes once per seed. The recovery section decides which pruned cells are recovered.
+    """
+    recovered = [recovery for recovery in study.recoveries if recovery != "none"]
+    for model in study.models:
+        yield Cell(name, model, DENSE, 0.0, study.seeds[0], "none")
+        for control, seed in product(recovered, study.seeds):
+            yield Cell(name, model, DENSE, 0.0, seed, control)
+        pruned = product(study.methods, study.ratios_of(model), study.seeds, study.recoveries)
+        for method, ratio, seed, recovery in pruned:
+            if recovery == "none" or (study.recovery and study.recovery.covers(method, ratio)):
+                yield Cell(name, model, method, ratio, seed, recovery)
+
+
+def measurements(study: Study, measures: dict[str, Measure], cell: Cell) -> list[str]:
+    """Return the result files, below results/<study>, of the measures of one cell.
+
+    Args:
+        study: the study.
+        measures: its measures, from `Study.make_measures`.
+        cell: one that `cells` yields.
+    """
+    changed = cell.method != DENSE or cell.recovery != "none"
+    wanted = (
+        name
+        for name, measure in measures.items()
+        if study.measures[name].covers(cell.method, cell.ratio)
+        and (measure.recovered or cell.recovery == "none")
+        # The dense model's distance to itself is always 0.
+        and {"beside": changed, "dense": not changed, "criterion": False}.get(measure.needs, True)
+    )
+    folder = fill(CELL, cell)
+    return [f"{folder}/{stem}.json" for name in wanted for stem in stems(name, measures[name])]
+
+
+def stems(name: str, measure: Measure) -> list[str]:
+    """Return the files of a measure in a cell's folder, without suffix: one, or a folder with one per task."""
+    return [f"{name}/{task}" for task in measure.by_task()] if measure.per_task else [name]
+
+
+def scoring_files(study: Study, measures: dict[str, Measure]) -> list[str]:
+    """Return the result files, below results/<study>, of measures of scoring, under the first seed."""
+    return [
+        f"{SCORING.format(model=model, method=method, seed=study.seeds[0])}/{stem}.json"
+        for name, measure in measures.items()
+        if measure.needs == "criterion"
+        for model in study.models
+        for method, settings in study.methods.items()
+        if settings.baseline is None and study.measures[name].covers(method)
+        for stem in stems(name, measure)
+    ]
+
+
+def score_files(name: str, study: Study) -> list[str]:
+    """Return the scores of a study's criteria, below results/<study>."""
+    return _of_pruned_cells(name, study, SCORES + ".safetensors", baselines=False)
+
+
+def plan_files(name: str, study: Study) -> list[str]:
+    """Return the plans of a study's criteria, below results/<study>."""
+    return _of_pruned_cells(name, study, PLAN + ".safetensors", baselines=False)
+
+
+def baseline_plan_files(name: str, study: Study) -> list[str]:
+    """Return the plans that baselines may write, below results/<study>; some write checkpoints instead."""
+    return _of_pruned_cells(name, study, PLAN + ".safetensors", baselines=True)
+
+
+def recovery_files(name: str, study: Study) -> list[str]:
+    """Return the results of a study's recoveries, below results/<study>; each lies in its adapter's folder."""
+    recovered = (cell for cell in cells(name, study) if cell.recovery != "none")
+    return [f"{fill(RECOVERY, cell)}/{RECOVERED}" for cell in recovered]
+
+
+def result_files(name: str, study: Study) -> list[str]:
+    """Return every result file of a study, below results/<study>: cost, size, recoveries, measurements."""
+    return [
+        *_of_pruned_cells(name, study, SCORES + ".json", baselines=False),
+        *_of_pruned_cells(name, study, PLAN + ".json"),
+        *recovery_files(name, study),
+        *_measured(name, study),
+    ]
+
+
+def item_files(name: str, study: Study) -> list[str]:
+    """Return the per-item outcomes of a study's measurements, below results/<study>."""
+    return [str(Path(file).with_suffix(".parquet")) for file in _measured(name, study)]
+
+
+def _measured(name: str, study: Study) -> list[str]:
+    measures = study.make_measures()
+    found = [file for cell in cells(name, study) for file in measurements(study, measures, cell)]
+    return found + scoring_files(study, measures)
+
+
+def distribution_files(study: Study) -> list[str]:
+    """Return the next-token distributions of a study's models, below results/<study>."""
+    return [f"{DISTRIBUTIONS.format(model=model)}.parquet" for model in study.models]
+
+
+def _of_pruned_cells(name: str, study: Study, pattern: str, baselines: bool | None = None) -> list[str]:
+    """Fill `pattern` for every pruned cell; only those of baselines (True), or only the others (False)."""
+    pruned = (
+        cell
+        for cell in cells(name, study)
+        if cell.method != DENSE and baselines in (None, study.methods[cell.method].baseline is not None)
+    )
+    return list(dict.fromkeys(fill(pattern, cell) for cell in pruned))  # cells share scores and plans
+
+
+def parse_cell(text: str) -> Cell:
+    """Read `study/model/method/ratio/seed/recovery` as a cell; an empty ratio means none.
+
+    Raises:
+        HfpruneError: the text has another form.
+    """
+    try:
+        study, model, method, ratio, seed, recovery = text.split("/")
+        return Cell(study, model, method, float(ratio) if ratio else None, int(seed), recovery)
+    except ValueError as error:
+        raise HfpruneError(f"{text!r} is not a cell: give study/model/method/ratio/seed/recovery") from error
+
+
+def study_name(path: Path) -> str:
+    """Return a study's name, which is the name of its file."""
+    return path.stem

@@ -1,0 +1,59 @@
+"""The assets that a study needs, and a check that the catalogue has them."""
+
+import sys
+from itertools import product
+
+from hfprune.errors import HfpruneError
+from hfprune.settings import nearest
+from hfprune.study.catalogue import Catalogue, CorpusAsset, alternatives
+from hfprune.study.study import Study
+
+
+def study_assets(study: Study) -> list[str]:
+    """Return the assets that a study needs, as `kind/name`."""
+    corpora = dict.fromkeys([study.calibration.corpus, *map(study.corpus_of, study.methods)])
+    measured = [asset for measure in study.make_measures().values() for asset in measure.assets()]
+    pairs = [study.recovery.instructions] if study.recovery and "lora" in study.recoveries else []
+    wanted = [
+        *(f"models/{name}" for name in study.models),
+        *(f"corpora/{name}" for name in corpora),
+        *measured,
+        *(f"instructions/{name}" for name in pairs),
+    ]
+    return list(dict.fromkeys(wanted))
+
+
+def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
+    """Fail if the study names an asset that the catalogue lacks, or measures on its calibration documents.
+
+    Raises:
+        HfpruneError: names the missing asset and the nearest known one, or the measure and its corpus.
+    """
+    measures = study.make_measures(where)
+    for asset in study_assets(study):
+        kind, name = asset.split("/")
+        known = getattr(catalogue, kind)
+        if name not in known:
+            raise HfpruneError(
+                f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (see config/assets.yaml)"
+            )
+    calibrated = {study.calibration.corpus, *map(study.corpus_of, study.methods)}
+    read = [
+        (name, asset.removeprefix("corpora/"))
+        for name, measure in measures.items()
+        for asset in measure.assets()
+        if asset.startswith("corpora/")
+    ]
+    for (measure, text), corpus in product(read, sorted(calibrated)):
+        if _overlap(catalogue.corpora[corpus], catalogue.corpora[text]):
+            raise HfpruneError(
+                f"{where}: {measure} is measured on documents of {text!r} that are calibrated on too; "
+                "give the two corpora disjoint `documents` in config/assets.yaml"
+            )
+
+
+def _overlap(a: CorpusAsset, b: CorpusAsset) -> bool:
+    """Tell whether two corpora share documents."""
+    (start, stop), (other_start, other_stop) = (x.documents or (0, sys.maxsize) for x in (a, b))
+    shared = any(source in alternatives(b.source) for source in alternatives(a.source))
+    return shared and max(start, other_start) < min(stop, other_stop)

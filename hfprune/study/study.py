@@ -1,0 +1,231 @@
+"""A study: models × methods × ratios × seeds × recoveries, and the measures."""
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from hfprune.measures import MEASURES, Measure
+from hfprune.results import DENSE
+from hfprune.settings import Dtype, Name, Strict, distinct, nearest
+from hfprune.study.method import Method
+from hfprune.study.text import Text
+
+Ratios = list[Annotated[float, Field(ge=0.001, lt=1)]]
+
+
+class Calibration(Text):
+    """How calibration blocks are drawn from a corpus, and when scoring stops."""
+
+    until_agreement: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="stop scoring once disjoint halves of the calibration agree on this share of kept units",
+    )
+
+
+class StudyMeasure(Strict):
+    """A measure of a study under one name: its settings, and the methods and ratios that it covers."""
+
+    measure: Name | None = Field(default=None, description="defaults to the name in the study")
+    methods: list[Name] | None = Field(
+        default=None, description="the methods that are measured; null: all. The dense model always is"
+    )
+    ratios: list[float] | None = Field(
+        default=None, description="the ratios that are measured; null: all. The dense model always is"
+    )
+    settings: dict[str, Any] = Field(default={}, description="every other key: settings of the measure")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_keys_are_settings(cls, data: Any) -> Any:
+        if data is None:
+            return {}
+        if not isinstance(data, dict) or "settings" in data:
+            return data
+        own = {key: data[key] for key in ("measure", "methods", "ratios") if key in data}
+        return own | {"settings": {key: value for key, value in data.items() if key not in own}}
+
+    def covers(self, method: str, ratio: float | None = None) -> bool:
+        """Tell whether a method's cells at a ratio are measured; without a ratio, whether its scoring is."""
+        if method == DENSE:
+            return True
+        wanted = self.methods is None or method in self.methods
+        return wanted and (self.ratios is None or ratio is None or ratio in self.ratios)
+
+
+class StudyModel(Strict):
+    """Settings of a study for one of its models."""
+
+    ratios: Ratios | None = Field(default=None, min_length=1, description="replaces the study's ratios")
+
+    @field_validator("ratios")
+    @classmethod
+    def _no_repeats(cls, ratios: Ratios | None) -> Ratios | None:
+        return ratios and distinct(ratios)
+
+
+Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class Lora(Strict):
+    """How low-rank adapters are trained; the defaults are the official script's hyper-parameters and packing.
+
+    `hfprune.recovery.lora` lists the differences from that script.
+    """
+
+    rank: PositiveInt = 32
+    alpha: PositiveFloat = Field(default=64, description="the adapter's output is scaled by alpha / rank")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    targets: list[Projection] = Field(default=[*get_args(Projection)], min_length=1)
+    learning_rate: PositiveFloat = 4e-4
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: NonNegativeInt = 0
+    weight_decay: NonNegativeFloat = 0
+    batch: PositiveInt = Field(default=128, description="sequences of one optimizer step")
+    length: Annotated[int, Field(gt=1)] = Field(default=1024, description="tokens per packed sequence")
+    packing: Literal["isolated", "plain"] = Field(
+        default="isolated",
+        description="isolated: whole pairs, hidden from each other, padded; plain: joined end to end and cut",
+    )
+    epochs: PositiveFloat = 2
+    max_steps: PositiveInt | None = Field(default=None, description="optimizer steps; overrides epochs")
+    examples: PositiveInt | None = Field(default=None, description="pairs drawn; null: all")
+
+
+class Recovery(Lora):
+    """How pruned models recover, on which text, and which cells; the dense model always does, as the control."""
+
+    instructions: Name
+    methods: list[Name] | None = Field(default=None, description="methods to recover; null: all")
+    ratios: list[float] | None = Field(default=None, description="ratios to recover; null: all")
+    batch_tokens: PositiveInt | None = Field(
+        default=None, description="token budget of one forward pass; null: by device"
+    )
+
+    def lora(self) -> Lora:
+        """Return the settings of the training, without the choice of cells."""
+        return Lora.model_validate(self.model_dump(include=set(Lora.model_fields)))
+
+    def covers(self, method: str, ratio: float) -> bool:
+        """Tell whether the cells of a method at a ratio are recovered."""
+        wanted = self.methods is None or method in self.methods
+        return wanted and (self.ratios is None or ratio in self.ratios)
+
+
+class Study(Strict):
+    """One YAML file: models × methods × ratios × seeds × recoveries, and the measures."""
+
+    description: str = ""
+    models: dict[Name, StudyModel] = Field(min_length=1, description="also a plain list of names")
+    methods: dict[Name, Method] = Field(min_length=1)
+    ratios: Ratios = Field(min_length=1, description="fractions of all parameters removed")
+    seeds: list[NonNegativeInt] = Field(default=[0], min_length=1)
+    recoveries: list[Literal["none", "lora"]] = Field(default=["none"], min_length=1)
+    recovery: Recovery | None = Field(
+        default=None, description="how lora recovers; needed if `recoveries` lists lora"
+    )
+    dtype: Dtype = "bfloat16"
+    calibration: Calibration
+    measures: dict[Name, StudyMeasure] = Field(
+        description="settings by measure; `measure: NAME` under another name takes the same measure again"
+    )
+
+    @field_validator("models", "methods", mode="before")
+    @classmethod
+    def _bare_name_means_defaults(cls, named: Any) -> Any:
+        if isinstance(named, list) and all(isinstance(name, str) for name in named):
+            named = dict.fromkeys(distinct(named))
+        if not isinstance(named, dict):
+            return named
+        return {name: {} if value is None else value for name, value in named.items()}
+
+    @field_validator("ratios", "seeds", "recoveries")
+    @classmethod
+    def _no_repeats(cls, values: list) -> list:
+        return distinct(values)
+
+    @model_validator(mode="after")
+    def _reserved_names(self) -> "Study":
+        reserved = {DENSE: "is the unpruned model", "ablation": "stands for the effect of removing a neuron"}
+        for name, meaning in reserved.items():
+            if name in self.methods:
+                raise ValueError(f"{name!r} {meaning} and cannot name a method")
+        for name, entry in self.measures.items():
+            # The tidy table has the numbers of scoring, planning and recovery under these names.
+            if name in ("size", "recovery") or (name == "cost" and (entry.measure or name) != "cost"):
+                raise ValueError(f"measures: the suite itself uses the name {name!r}; choose another")
+        return self
+
+    @model_validator(mode="after")
+    def _named_methods_exist(self) -> "Study":
+        chosen = {"recovery": self.recovery and self.recovery.methods}
+        chosen |= {f"measures.{name}": entry.methods for name, entry in self.measures.items()}
+        for section, methods in chosen.items():
+            for method in methods or []:
+                if method not in self.methods:
+                    raise ValueError(
+                        f"{section}.methods: unknown {method!r}{nearest(method, [*self.methods])}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _sequences_are_there(self) -> "Study":
+        for name, method in self.methods.items():
+            if (method.sequences or 0) > self.calibration.sequences:
+                raise ValueError(
+                    f"methods.{name}.sequences: {method.sequences} is more than the {self.calibration.sequences} "
+                    "of calibration.sequences; lower the one, or raise the other"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _recovery_fits(self) -> "Study":
+        if "lora" in self.recoveries and self.recovery is None:
+            raise ValueError("recoveries lists lora: add a recovery section, at least `instructions: NAME`")
+        return self
+
+    @model_validator(mode="after")
+    def _ratios_are_there(self) -> "Study":
+        known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
+        chosen = {"recovery": self.recovery and self.recovery.ratios}
+        chosen |= {f"measures.{name}": entry.ratios for name, entry in self.measures.items()}
+        for section, ratios in chosen.items():
+            for ratio in ratios or []:
+                if ratio not in known:
+                    raise ValueError(f"{section}.ratios: {ratio:g} is not among the study's ratios {known}")
+        return self
+
+    def ratios_of(self, model: str) -> list[float]:
+        """Return the ratios at which a model of the study is pruned."""
+        return self.models[model].ratios or self.ratios
+
+    def make_measures(self, where: str = "study") -> dict[str, Measure]:
+        """Return every measure of the study, with its settings, by its name in the study.
+
+        Raises:
+            HfpruneError: an unknown measure or setting; names `where`, the key and the nearest valid one.
+        """
+        return {
+            name: MEASURES.make(entry.measure or name, entry.settings, f"{where}: measures.{name}")
+            for name, entry in self.measures.items()
+        }
+
+    def corpus_of(self, method: str) -> str:
+        """Return the corpus that a method of the study is calibrated on."""
+        return self.methods[method].corpus or self.calibration.corpus
+
+
+class Config(Strict):
+    """`config/config.yaml`: the study to run."""
+
+    study: str = Field(
+        default="auto",
+        description="a file in config/studies (without .yaml), or auto: paper with a CUDA device, else demo",
+    )

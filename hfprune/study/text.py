@@ -1,0 +1,25 @@
+"""Blocks of tokens from a corpus: how many, how long, how they are drawn."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from hfprune.settings import Strict
+
+Sampling = Literal["crop", "pack"]
+
+
+class Text(Strict):
+    """The blocks of a corpus to read."""
+
+    corpus: str = Field(
+        min_length=1,
+        description="a corpus of the catalogue; on the command line also the folder of a fetched one",
+    )
+    sequences: PositiveInt = Field(description="number of blocks; fewer if the corpus is smaller")
+    length: PositiveInt = Field(description="tokens per block")
+    sampling: Sampling = Field(
+        default="crop",
+        description="crop: one random crop of each document that is long enough, as in the official code; "
+        "pack: shuffled documents end to end",
+    )

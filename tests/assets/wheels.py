@@ -1,0 +1,39 @@
+"""Small wheels, and a folder that is all of PyPI to pip."""
+
+import os
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+
+def build_wheel(
+    folder: Path, members: dict[str, str], package: str = "some_data", links: tuple[str, ...] = ()
+) -> Path:
+    """Write version 1.0 of a package that needs an impossible Python and a package that does not exist."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{package}-1.0-py3-none-any.whl"
+    about = f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\nRequires-Python: <3\n"
+    members = members | {
+        f"{package}/__init__.py": "raise SystemExit('a wheel must never be imported')\n",
+        f"{package}-1.0.dist-info/METADATA": about + "Requires-Dist: no-such-package\n",
+        f"{package}-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{package}-1.0.dist-info/RECORD": "",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            info = zipfile.ZipInfo(name)
+            if name in links:
+                info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(info, text)
+    return path
+
+
+def only_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make `folder` all that pip knows."""
+    folder.mkdir()
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder

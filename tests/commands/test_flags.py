@@ -1,0 +1,194 @@
+"""Flags and help: from the fields of settings, and nothing imported before it is needed."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from command_line import failure, run
+from pydantic import Field, PositiveInt
+
+from hfprune.commands import commands, flags
+from hfprune.errors import HfpruneError
+from hfprune.settings import Strict
+
+COMMANDS = (
+    *("adopt", "audit", "budget", "calibrate", "claims", "collect", "compare", "distributions"),
+    *("export", "fetch", "figures", "measure", "methods", "plan", "recover", "score", "tables"),
+)
+HEAVY = {"torch", "transformers", "pandas", "lm_eval", "numpy"}
+
+
+def imported(*arguments: str) -> tuple[str, set[str], float]:
+    """Return what the command line prints in a process of its own, its modules, and its CPU seconds."""
+    code = (
+        "import atexit, sys, time; sys.argv[0] = 'hfprune'\n"
+        "atexit.register(lambda: print(time.process_time(), *sys.modules, sep='\\n', file=sys.stderr))\n"
+        "from hfprune.commands import main; main()"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    seconds, *modules = process.stderr.splitlines()
+    return process.stdout, set(modules), float(seconds)
+
+
+def test_help_lists_every_command_and_imports_none() -> None:
+    text, modules, seconds = imported("--help")
+    assert tuple(
+        line.split()[0] for line in text.splitlines() if line.startswith("    ") and line[4] != " "
+    ) == (*COMMANDS,)
+    assert "Draw seeded blocks of tokens from a corpus." in text
+    assert not (HEAVY | {"pydantic"}) & modules
+    assert not {f"hfprune.commands.{name}" for name in COMMANDS} & modules
+    assert seconds < 0.3
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_shows_an_example_and_imports_nothing_heavy(command: str) -> None:
+    text, modules, _ = imported(command, "--help")
+    assert f"example:\n  hfprune {command}" in text
+    assert " ".join(commands()[command].split()) in " ".join(text.split())
+    assert not HEAVY & modules
+    others = {f"hfprune.commands.{name}" for name in COMMANDS} - {f"hfprune.commands.{command}"}
+    assert not others & modules, "a command imports only its own module"
+
+
+class Common(Strict):
+    model: Path
+    limit: PositiveInt | None = Field(default=None, description="first 100% of items")
+
+
+class Settings(Strict):
+    name: Annotated[str, flags.Positional("NAME")]
+    top_k: PositiveInt = Field(default=15, description="tokens")
+    tasks: list[str] = Field(default=["a", "b"])
+    kinds: list[Literal["x", "y"]] = Field(default=[])
+    add_bos: bool = True
+    options: dict[str, Any] = Field(default={})
+    units: Literal["neurons"] | list[str] | dict[str, float] = "neurons"
+
+
+def parse(*arguments: str) -> tuple[Common, Settings]:
+    parser = argparse.ArgumentParser()
+    flags.add_fields(parser, Common)
+    flags.add_fields(parser, Settings)
+    namespace = parser.parse_args(arguments)
+    return flags.read(Common, namespace), flags.read(Settings, namespace)
+
+
+def test_several_classes_share_a_parser_and_keep_their_defaults() -> None:
+    common, settings = parse("it", "--model", "folder")
+    assert (common, settings) == (Common(model=Path("folder")), Settings(name="it"))
+    assert settings.model_fields_set == {"name"}, "defaults come from the class, not from argparse"
+
+
+def test_values_are_read_by_their_types() -> None:
+    common, settings = parse(
+        *("it", "--model", "m", "--limit", "5", "--top-k", "3", "--tasks", "c", "--kinds", "y", "x"),
+        *("--no-add-bos", "--options", '{"a": [1, "b"]}', "--units", '{"neurons": 0.5, "layers": 0.5}'),
+    )
+    assert common.limit == 5
+    assert settings.model_dump() == {
+        "name": "it",
+        "top_k": 3,
+        "tasks": ["c"],
+        "kinds": ["y", "x"],
+        "add_bos": False,
+        "options": {"a": [1, "b"]},
+        "units": {"neurons": 0.5, "layers": 0.5},
+    }
+    for text, units in (("neurons", "neurons"), ('["neurons", "layers"]', ["neurons", "layers"])):
+        assert parse("it", "--model", "m", "--units", text)[1].units == units
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--limit", "0"), "--limit: must be greater than 0, not '0'"),
+        (
+            ("--limit", "many"),
+            "--limit: must be a valid integer, not 'many'",
+        ),
+        (("--top-k", "-3"), "--top-k: must be greater than 0, not '-3'"),
+        (("--options", "[1]"), "--options: must be a JSON object"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_told_by_flag(arguments, message) -> None:
+    with pytest.raises(HfpruneError) as error:
+        parse("it", "--model", "m", *arguments)
+    assert str(error.value) == message
+
+
+def test_help_says_default_and_description(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "first 100% of items" in text
+    assert "--top-k TOP_K tokens (15)" in text
+    assert "--tasks TASKS [TASKS ...] (a b)" in text
+    assert "--add-bos, --no-add-bos (True)" in text
+
+
+TEXT = ("--model", "m", "--corpus", "c", "--sequences", "2")
+PLAN = ("--model", "m", "--scores", "s", "--ratio", "0.2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("calibrate", *TEXT, "--length", "0", "--out", "x.safetensors"),
+            "hfprune calibrate: error: --length: must be greater than 0, not '0'",
+        ),
+        (
+            ("plan", *PLAN, "--out", "x.json"),
+            "hfprune plan: error: --out: must be a file ending in .safetensors, not 'x.json'",
+        ),
+        (
+            ("adopt", "--model", "m", "--plan", "p", "--ratio", "0.2", "--out", "x"),
+            "hfprune adopt: error: --out: must be a file ending in .json, not 'x'",
+        ),
+        (
+            ("plan", *PLAN, "--ratio", "half", "--out", "x.safetensors"),
+            "hfprune plan: error: --ratio: must be a valid number, not 'half'",
+        ),
+        (
+            ("plan", *PLAN, "--cell", "foo", "--out", "x.safetensors"),
+            "hfprune plan: error: --cell: 'foo' is not a cell: give study/model/method/ratio/seed/recovery",
+        ),
+        (
+            ("export", "--model", "m", "--plan", "p", "--checkpoint", "c", "--out", "x"),
+            "hfprune export: error: give --plan or --checkpoint, not both",
+        ),
+        (
+            ("adopt", "--model", "m", "--ratio", "0.2", "--out", "x.json"),
+            "hfprune adopt: error: give the other tool's --plan or --checkpoint",
+        ),
+    ],
+)
+def test_impossible_flags_are_refused_at_once(arguments, message) -> None:
+    assert failure(*arguments) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("score", "--options", "{bad"), "argument --options: not JSON"),
+        (
+            ("calibrate", *TEXT, "--sampling", "packed"),
+            "invalid choice: 'packed' (choose from 'crop', 'pack')",
+        ),
+        (("plan", "--model", "m"), "the following arguments are required: --scores, --ratio, --out"),
+        (("plam",), "invalid choice: 'plam'"),
+    ],
+)
+def test_what_argparse_refuses_ends_with_the_usage(arguments, message, capsys) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(*arguments)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("usage: hfprune")
+    assert message in error

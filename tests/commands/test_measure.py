@@ -1,0 +1,213 @@
+"""`hfprune measure`: every measure by hand, what is kept, and mistakes."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from command_line import failure, recover, run
+from conftest import reload
+
+from hfprune.evaluation import zeroshot
+
+
+def test_recovered_model_is_exported_and_measured_alike(work: Path, adapter: Path, tmp_path: Path) -> None:
+    changed = ("--plan", work / "plan.safetensors", "--adapter", adapter)
+    text = ("--corpus", work / "corpora/text", "--sequences", 3, "--length", 24)
+    run("export", "--model", work / "mine", *changed, "--out", tmp_path / "out")
+    run("measure", "perplexity", "--model", tmp_path / "out", *text, "--out", tmp_path / "exported")
+    run("measure", "perplexity", "--model", work / "mine", *changed, *text, "--out", tmp_path / "merged")
+    run("measure", "fidelity", "--model", work / "mine", *changed, *text, "--out", tmp_path / "fidelity")
+    exported, merged, fidelity = (
+        json.loads((tmp_path / folder / f"{name}.json").read_text())
+        for folder, name in (("exported", "perplexity"), ("merged", "perplexity"), ("fidelity", "fidelity"))
+    )
+    assert exported["values"] == merged["values"]
+    assert fidelity["cell"]["recovery"] == "lora"
+    assert fidelity["values"][0]["value"] > 0
+    assert {"model", "plan", "adapter", "measure", "corpora/text"} == set(fidelity["provenance"]["inputs"])
+    assert not {"lora_A", "lora_B"} & {name.split(".")[-2] for name in reload(tmp_path / "out").state_dict()}
+
+
+def test_evaluate_keeps_what_is_finished_and_current(work: Path, tmp_path: Path, capsys) -> None:
+    arguments = (
+        "measure",
+        "zeroshot",
+        "--model",
+        work / "mine",
+        "--tasks",
+        work / "tasks/piqa",
+        "--out",
+        tmp_path,
+    )
+    run(*arguments)
+    first = (tmp_path / "zeroshot/piqa.json").read_bytes()
+    capsys.readouterr()
+    run(*arguments)
+    assert "piqa is already there" in capsys.readouterr().err
+    assert (tmp_path / "zeroshot/piqa.json").read_bytes() == first
+    run(*arguments, "--limit", 5)
+    assert json.loads((tmp_path / "zeroshot/piqa.json").read_text())["values"][0]["n"] == 5
+    (tmp_path / "zeroshot/piqa.parquet").unlink()
+    run(*arguments, "--limit", 5)
+    assert (tmp_path / "zeroshot/piqa.parquet").exists(), "the JSON alone is no finished result"
+    (tmp_path / "zeroshot/piqa.json").write_text('{"half')
+    run(*arguments, "--limit", 5)
+    assert json.loads((tmp_path / "zeroshot/piqa.json").read_text())["values"][0]["n"] == 5
+
+
+def test_evaluate_that_dies_goes_on_with_the_next_task(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    tasks = ("--tasks", work / "tasks/piqa", work / "tasks/arc_easy")
+    arguments = ("measure", "zeroshot", "--model", work / "mine", *tasks, "--out", tmp_path / "out")
+    plain = zeroshot.evaluate_task
+
+    def die(model, manager, name, limit):
+        if name == "arc_easy":
+            raise KeyboardInterrupt
+        return plain(model, manager, name, limit)
+
+    monkeypatch.setattr(zeroshot, "evaluate_task", die)
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    assert not (tmp_path / "out/zeroshot").exists(), "an unfinished cell has no results"
+    monkeypatch.setattr(zeroshot, "evaluate_task", plain)
+    capsys.readouterr()
+    run(*arguments)
+    assert "piqa is already there" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "out/zeroshot").iterdir()} == {
+        f"{task}.{suffix}" for task in ("piqa", "arc_easy") for suffix in ("json", "parquet")
+    }
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["zeroshot"]
+
+
+def test_what_a_killed_run_with_other_settings_left_replaces_nothing(work: Path, tmp_path: Path) -> None:
+    arguments = ("measure", "zeroshot", "--model", work / "mine", "--tasks", work / "tasks/piqa", "--out")
+    run(*arguments, tmp_path / "out")
+    before = (tmp_path / "out/zeroshot/piqa.json").read_bytes()
+    run(*arguments, tmp_path / "other", "--limit", 5)
+    (tmp_path / "out/.zeroshot.state").mkdir()
+    (tmp_path / "other/zeroshot").rename(tmp_path / "out/.zeroshot.state/zeroshot")
+    run(*arguments, tmp_path / "out")
+    assert (tmp_path / "out/zeroshot/piqa.json").read_bytes() == before
+
+
+def test_fidelity_of_a_pruned_model(work: Path, tmp_path: Path) -> None:
+    run("measure", "fidelity", "--model", work / "mine", "--plan", work / "plan.safetensors", "--corpus",
+        work / "corpora/text", "--sequences", 3, "--length", 24, "--top-k", 5, "--out",
+        tmp_path)  # fmt: skip
+    result = json.loads((tmp_path / "fidelity.json").read_text())
+    values = {value["metric"]: value["value"] for value in result["values"]}
+    assert 0 < values["js_distance"] < 0.8326
+    assert 0 < values["top5_jaccard"] < 1
+    assert result["task"] == "text"
+
+
+def test_latency_of_a_pruned_model(work: Path, tmp_path: Path) -> None:
+    run("measure", "latency", "--model", work / "mine", "--plan", work / "plan.safetensors", "--prompt-tokens", 16,
+        "--batch", 2, "--new-tokens", 3, "--repeats", 2, "--out", tmp_path)  # fmt: skip
+    result = json.loads((tmp_path / "latency.json").read_text())
+    values = {value["metric"]: value["value"] for value in result["values"]}
+    assert (result["measure"], result["task"]) == ("latency", "")
+    assert values["prefill_speedup"] > 0 < values["decode_speedup"]
+    assert result["provenance"]["settings"]["new_tokens"] == 3
+    assert len(pd.read_parquet(tmp_path / "latency.parquet")) == 2
+
+
+def test_ablate_writes_one_row_for_each_neuron(work: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ablation.json"
+    run("measure", "ablation", "--model", work / "mine", "--corpus", work / "corpora/text", "--sequences", 2,
+        "--length", 16, "--neurons-per-layer", 2, "--out", tmp_path)  # fmt: skip
+    items = pd.read_parquet(out.with_suffix(".parquet"))
+    assert [*items] == ["layer", "neuron", "damage"]
+    assert items["layer"].tolist() == [0, 0, 1, 1, 2, 2]
+    (value,) = json.loads(out.read_text())["values"]
+    assert value["value"] == pytest.approx(items["damage"].mean())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ablation.json", "ablation.parquet"]
+
+
+def test_exported_model_measures_as_its_plan(work: Path, tmp_path: Path) -> None:
+    run("export", "--model", work / "mine", "--plan", work / "plan.safetensors", "--out", tmp_path / "out")
+    run("measure", "perplexity", "--model", tmp_path / "out", "--corpus", work / "corpora/text", "--sequences", 3,
+        "--length", 24, "--out", tmp_path / "p")  # fmt: skip
+    run("measure", "perplexity", "--model", work / "mine", "--plan", work / "plan.safetensors", "--corpus",
+        work / "corpora/text", "--sequences", 3, "--length", 24, "--out", tmp_path / "q")  # fmt: skip
+    p, q = (json.loads((tmp_path / name / "perplexity.json").read_text())["values"] for name in "pq")
+    assert p == q
+
+
+def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
+    model = ("--model", work / "mine")
+    text = ("--corpus", work / "corpora/text", "--sequences", 3, "--length", 24)
+    dense = failure("measure", "fidelity", *model, *text, "--out", tmp_path)
+    assert "give --plan or --checkpoint, --adapter, or both" in dense
+    assert f"hfprune fetch corpora/{tmp_path.name}" in failure(
+        "measure",
+        "perplexity",
+        *model,
+        "--corpus",
+        tmp_path,
+        "--sequences",
+        1,
+        "--length",
+        9,
+        "--out",
+        tmp_path / "p",
+    )
+    tasks = ("--tasks", tmp_path / "arc_easy")
+    assert "hfprune fetch tasks/arc_easy" in failure(
+        "measure", "zeroshot", *model, *tasks, "--out", tmp_path / "r"
+    )
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_nothing_is_measured_where_a_method_is_not_applicable(work: Path, tmp_path: Path, capsys) -> None:
+    """At 2 % no key-value group of two can go: the plan says so, and so do the measurement and the recovery."""
+    model, both = ("--model", work / "mine"), ("--units", '["neurons", "key_value_groups"]')
+    scores, plan = tmp_path / "scores.safetensors", tmp_path / "plan.safetensors"
+    run(
+        "score",
+        *model,
+        "--blocks",
+        work / "blocks.safetensors",
+        "--criterion",
+        "entropy",
+        *both,
+        "--out",
+        scores,
+    )
+    run("plan", *model, "--scores", scores, "--ratio", 0.02, *both, "--out", plan)
+    reason = "keeps 2 of 2 key-value groups in every layer at 2 %"
+    assert f"not applicable: the method {reason}" in capsys.readouterr().out
+    size = json.loads(plan.with_suffix(".json").read_text())
+    assert {"metric": "not_applicable", "value": 1.0, "stderr": None, "n": None} in size["values"]
+    text = ("--corpus", work / "corpora/text", "--sequences", 3, "--length", 24)
+    run("measure", "perplexity", *model, "--plan", plan, *text, "--out", tmp_path / "out")
+    found = json.loads((tmp_path / "out/perplexity.json").read_text())
+    assert (found["values"], found["not_applicable"]) == ([], reason)
+    assert pd.read_parquet(tmp_path / "out/perplexity.parquet").empty
+    run(*recover(work)[:3], "--plan", plan, *recover(work)[5:], "--out", tmp_path / "adapter")
+    recovered = json.loads((tmp_path / "adapter/recovery.json").read_text())
+    assert (recovered["values"], recovered["not_applicable"]) == ([], reason)
+
+
+def test_the_cost_of_scoring_is_measured_alone_and_repeated(work: Path, tmp_path: Path) -> None:
+    run("measure", "cost", "--model", work / "mine", "--blocks", work / "blocks.safetensors", "--criterion",
+        "distillation", "--options", '{"warm_start": 0.1}', "--sequences", 2, "--repeats", 3, "--out",
+        tmp_path)  # fmt: skip
+    found = json.loads((tmp_path / "cost.json").read_text())
+    assert {value["metric"]: value["n"] for value in found["values"]} == {
+        "seconds": 3,
+        "peak_memory_bytes": 3,
+    }
+    assert all(value["value"] > 0 and value["stderr"] is not None for value in found["values"])
+    assert found["cell"]["method"] == "distillation" and found["cell"]["ratio"] is None
+    assert found["provenance"]["settings"]["scoring"]["options"]["warm_start"] == 0.1
+    line = failure("measure", "cost", "--model", work / "mine", "--criterion", "entropy", "--out", tmp_path)
+    assert "criterion 'entropy' needs --blocks" in line
+
+
+def test_a_measure_that_is_not_there_names_the_nearest(work: Path, tmp_path: Path) -> None:
+    line = failure("measure", "fidelty", "--model", work / "mine", "--out", tmp_path)
+    assert line == "hfprune measure: error: unknown measure 'fidelty'; did you mean 'fidelity'?"

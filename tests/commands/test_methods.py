@@ -1,0 +1,86 @@
+"""Where criteria come from: files and entry points; what is wrong with one costs nobody else."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from packages import hfprune, install
+from smoke import ROOT
+
+GOOD = '''
+from hfprune.criteria import WeightCriterion
+
+
+class Ones(WeightCriterion):
+    """All the same."""
+
+    power: int = 2
+
+    def layer_scores(self, mlp, generator):
+        return mlp.gate.weight[:, 0] * 0 + 1
+'''
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of hfprune with good and bad criterion files, beside a package that adds some by entry points."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copytree(ROOT / "hfprune", folder / "hfprune", ignore=shutil.ignore_patterns("__pycache__"))
+    files = {
+        "ones": GOOD,
+        "typo": "import torhc\n",
+        "quits": "raise SystemExit(3)\n",
+        "none": "x = 1\n",
+        "twice": GOOD + "\n\nclass More(Ones):\n    pass\n",
+        "half": GOOD.split("    def")[0],
+    }
+    for name, text in files.items():
+        (folder / f"hfprune/criteria/{name}.py").write_text(text)
+    (folder / "other_ones.py").write_text(GOOD.replace("power", "other_power"))
+    points = {
+        "theirs": "other_ones:Ones",
+        "entropy": "other_ones:Ones",
+        "text": "other_ones:__name__",
+        "gone": "other_ones:Gone",
+    }
+    install(folder, "other-ones", points)
+    return folder
+
+
+def test_methods_lists_all_and_the_errors_of_the_broken(package: Path) -> None:
+    run = hfprune(package, "methods")
+    assert run.returncode == 0, run.stderr
+    rows = {line.split()[0]: re.split(r"  +", line.strip()) for line in run.stdout.splitlines() if line}
+    assert rows["ones"] == ["ones", "weights", "hfprune/criteria/ones.py", "power=2", "All the same."]
+    assert rows["theirs"][1:4] == ["weights", "other-ones (other_ones:Ones)", "other_power=2"]
+    assert "aggregation=sum_abs" in rows["cross_entropy"][3] and rows["cross_entropy"][1] == "gradient"
+    errors = {name: row[-1] for name, row in rows.items() if row[1] == "-"}
+    here = "error: hfprune/criteria/"
+    assert errors == {
+        "typo": f"{here}typo.py: does not import (ModuleNotFoundError: No module named 'torhc')",
+        "quits": f"{here}quits.py: does not import (SystemExit: 3)",
+        "none": f"{here}none.py: must define one subclass of Criterion, but defines 0",
+        "twice": f"{here}twice.py: must define one subclass of Criterion, but defines 2",
+        "half": f"{here}half.py: Ones must define layer_scores",
+        "entropy": "error: criterion 'entropy' is defined by hfprune/criteria/entropy.py and by "
+        "other-ones (other_ones:Ones); rename one",
+        "text": "error: other-ones (other_ones:__name__): is no subclass of hfprune.criteria.Criterion",
+        "gone": "error: other-ones (other_ones:Gone): does not import "
+        "(AttributeError: module 'other_ones' has no attribute 'Gone')",
+    }
+    for file in (ROOT / "workflow/rules/baselines").glob("*.smk"):
+        assert rows[file.stem][1] == f"workflow/rules/baselines/{file.name}"
+        assert f"# {rows[file.stem][2]}" == file.read_text().splitlines()[0]
+
+
+def test_a_broken_criterion_is_one_line_for_whoever_names_it(package: Path, tmp_path: Path) -> None:
+    arguments = ("--model", str(tmp_path), "--out", str(tmp_path / "s.safetensors"))
+    run = hfprune(package, "score", "--criterion", "typo", *arguments)
+    assert run.returncode == 1
+    assert run.stderr == (
+        "hfprune score: error: --criterion/--options: hfprune/criteria/typo.py: "
+        "does not import (ModuleNotFoundError: No module named 'torhc')\n"
+    )
+    run = hfprune(package, "score", "--criterion", "ones", *arguments)
+    assert "not a model folder" in run.stderr, "another criterion is none the worse"

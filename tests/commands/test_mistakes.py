@@ -1,0 +1,76 @@
+"""Mistakes of users, each told in one line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import failure, recover, run
+
+from hfprune.models import export as exporting
+from hfprune.recovery import lora
+
+
+def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
+    model, out = ("--model", work / "mine"), ("--out", tmp_path / "x.safetensors")
+    assert "did you mean 'tasks/piqa'" in failure("fetch", "tasks/pika", "--catalogue", work / "assets.yaml")
+    assert "needs --blocks" in failure("score", *model, "--criterion", "entropy", *out)
+    assert "did you mean 'entropy'" in failure("score", *model, "--criterion", "entrop", *out)
+    assert "not calibration blocks" in failure(
+        "score", *model, "--blocks", work / "text.txt", "--criterion", "entropy", *out
+    )
+    scores = ("--scores", work / "scores.safetensors")
+    assert "at most 0." in failure("plan", *model, *scores, "--ratio", 0.99, *out)
+    assert "at most 0." in failure("budget", *model, "--ratios", 0.1, 0.99)
+    assert f"hfprune fetch models/{tmp_path.name}" in failure(
+        "plan", "--model", tmp_path, *scores, "--ratio", 0.1, *out
+    )
+    text = ("--corpus", work / "corpora/text", "--sequences", 4, "--length", 9999)
+    assert "choose a shorter length" in failure("calibrate", *model, *text, *out)
+    assert "not a plan" in failure("export", *model, "--plan", work / "text.txt", "--out", tmp_path / "e")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd/config.json").write_text('{"model_type": "unheard_of"}')
+    assert "config.json is not of a language model" in failure(
+        "budget", "--model", tmp_path / "odd", "--ratios", 0.2
+    )
+    (tmp_path / "odd/config.json").write_text("{")
+    assert "config.json is not of a language model" in failure(
+        "budget", "--model", tmp_path / "odd", "--ratios", 0.2
+    )
+    (tmp_path / "odd/config.json").unlink()
+    (tmp_path / "odd").rmdir()
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_what_the_machine_refuses_is_one_line(work: Path, tmp_path: Path, monkeypatch) -> None:
+    taken = failure("budget", "--model", work / "mine", "--ratios", 0.2, "--out", tmp_path)
+    assert taken.startswith("hfprune budget: error: [Errno ")
+    assert str(tmp_path) in taken
+
+    def full(*arguments: object, **settings: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has …")
+
+    monkeypatch.setattr(lora, "train_adapter", full)
+    assert failure(*recover(work), "--out", tmp_path / "adapter") == (
+        "hfprune recover: error: CUDA out of memory; read fewer tokens at a time (--batch-tokens)"
+    )
+    monkeypatch.setattr(exporting, "export", full)
+    export = (
+        "export",
+        "--model",
+        work / "mine",
+        "--plan",
+        work / "plan.safetensors",
+        "--out",
+        tmp_path / "e",
+    )
+    assert failure(*export) == "hfprune export: error: CUDA out of memory"
+
+
+def test_an_interrupt_ends_quietly(work: Path, tmp_path: Path, monkeypatch) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporting, "export", stop)
+    with pytest.raises(SystemExit) as end:
+        run("export", "--model", work / "mine", "--plan", work / "plan.safetensors", "--out", tmp_path / "e")
+    assert end.value.code == 130

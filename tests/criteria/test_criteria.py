@@ -1,0 +1,417 @@
+"""The contract, checked on every discovered criterion: nobody lists them."""
+
+import re
+import subprocess
+import sys
+from copy import deepcopy
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from official import cross_entropy_loss, official_scores
+from torch.nn.functional import kl_div
+
+from hfprune.criteria import (
+    CRITERIA,
+    Criterion,
+    GradientCriterion,
+    Positions,
+    make_criterion,
+)
+from hfprune.criteria.fisher import draw
+from hfprune.errors import HfpruneError
+from hfprune.models.units import units_of
+from hfprune.scoring.score import score
+from hfprune.scoring.weight_forms import WEIGHT_FORMS
+from hfprune.seeds import derive_seed
+
+EVERY = sorted(CRITERIA.all())
+ACTIVATION = [name for name in EVERY if CRITERIA.all()[name].needs == "activations"]
+GRADIENT = [name for name in EVERY if issubclass(CRITERIA.all()[name], GradientCriterion)]
+
+
+def scores_by(
+    criterion: Criterion, model, tokens, units: tuple[str, ...] = (), **settings
+) -> dict[str, torch.Tensor]:
+    """Score by one criterion alone: all that it can score unless `units` says otherwise."""
+    return score({"it": criterion}, model, tokens, units or criterion.scorable(), **settings)["it"].scores
+
+
+def neurons_by(criterion: Criterion, model, tokens, **settings) -> list[torch.Tensor]:
+    """Score the neurons by one criterion alone, layer by layer."""
+    return [*scores_by(criterion, model, tokens, ("neurons",), **settings).values()]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_contract(tiny, tokens, name: str) -> None:
+    criterion = make_criterion(name, {}, units=())
+    assert isinstance(criterion, Criterion)
+    assert criterion.version >= 1
+    assert type(criterion).__doc__, "says in one line what it is"
+    first, second = (scores_by(make_criterion(name, {}, units=()), tiny, tokens, seed=5) for _ in range(2))
+    units = units_of(tiny, criterion.scorable())
+    assert [*first] == [*units]
+    for place, scores in first.items():
+        assert scores.shape == (units[place].count,)
+        assert scores.dtype == torch.float64
+        assert scores.isfinite().all()
+        assert len(scores.unique()) > len(scores) // 2, "tells units apart"
+        assert torch.equal(scores, second[place]), "same inputs, same bytes"
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_batch_size_does_not_matter(tiny, tokens, name: str) -> None:
+    criterion = make_criterion(name, {}, units=())
+    one, many = (scores_by(criterion, tiny, tokens, batch_tokens=size) for size in (1, 10**6))
+    for a, b in zip(one.values(), many.values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.mean()))
+
+
+# Options that change an objective, besides every criterion's defaults.
+VARIANTS = [
+    *((name, {}) for name in GRADIENT),
+    ("distillation", {"divergence": "reverse_kl"}),
+    ("distillation", {"divergence": "js"}),
+    ("renyi", {"order": 0.5}),
+    ("renyi", {"order": 1}),
+    ("sdmprune", {"tempered": "both", "temperature": 2}),
+    ("top_k_entropy", {"k": 2}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_gradient_is_that_of_the_objective(name: str, options: dict) -> None:
+    criterion = make_criterion(name, options)
+    generator = torch.Generator().manual_seed(1)
+    logits = 3 * torch.randn(11, 29, generator=generator, dtype=torch.float64)
+    positions = Positions(
+        targets=torch.randint(0, 29, (11,), generator=generator),
+        teacher=torch.randn(11, 29, generator=generator, dtype=torch.float64),
+        uniform=torch.rand(11, generator=generator),
+    )
+    expected = GradientCriterion.gradient(criterion, logits.clone(), positions)
+    torch.testing.assert_close(criterion.gradient(logits.clone(), positions), expected)
+    assert criterion.objective(logits, positions).shape == (11,)
+
+
+def naive_loss(criterion: GradientCriterion, seed: int = 0):
+    """Return the mean objective of one sequence, as a loss for blocks that come one by one from the first."""
+    sequences = count()
+
+    def loss(logits, block):
+        if criterion.needs_targets:
+            return criterion.objective(logits[0, :-1], Positions(targets=block[0, 1:])).mean()
+        generator = torch.Generator().manual_seed(derive_seed(seed, "uniform", next(sequences)))
+        positions = Positions(uniform=torch.rand(block.shape[1], generator=generator))
+        return criterion.objective(logits[0], positions).mean()
+
+    return loss
+
+
+@pytest.mark.parametrize(("name", "options"), [v for v in VARIANTS if not CRITERIA.all()[v[0]].needs_teacher])
+def test_agrees_with_naive_autograd(tiny, tokens, name: str, options: dict) -> None:
+    criterion = make_criterion(name, options | {"aggregation": "sum_abs"})
+    ours = neurons_by(criterion, tiny, tokens)
+    for mine, theirs in zip(ours, official_scores(tiny, tokens, naive_loss(criterion)), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * theirs.mean().item())
+
+
+def weights_and_gradients(model, tokens, loss) -> list[list[list[tuple[torch.Tensor, torch.Tensor]]]]:
+    """Return (w, G) [neurons, hidden] by layer, sequence and projection, G of each sequence by `backward`."""
+    mlps = [layer.mlp for layer in model.model.layers]
+    found: list = [[] for _ in mlps]
+    model.requires_grad_(True)
+    for block in tokens:
+        model.zero_grad()
+        loss(model(block[None]).logits, block[None]).backward()
+        for mlp, sequences in zip(mlps, found, strict=True):
+            gate, up, down = (x.weight for x in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+            pairs = [(gate, gate.grad), (up, up.grad), (down.T, down.grad.T)]
+            sequences.append([(w.detach().double(), g.double()) for w, g in pairs])
+    model.zero_grad()
+    model.requires_grad_(False)
+    return found
+
+
+def published(form: str, sequences: list[list[tuple[torch.Tensor, torch.Tensor]]]) -> torch.Tensor:
+    """Return LLM-Pruner's or SDMPrune's formula as published, up to the number of sequences."""
+    if form == "joint":
+        return sum((sum(w * g for w, g in three).abs().mean(1) for three in sequences), torch.tensor(0.0))
+    scores = torch.tensor(0.0)
+    for projection in range(3):
+        w = sequences[0][projection][0]
+        g = sum(three[projection][1] for three in sequences) / len(sequences)
+        a = sum(three[projection][1] ** 2 for three in sequences) / len(sequences)
+        scores = (
+            scores
+            + {
+                "param_first": (w * g).abs().sum(1),
+                "param_second": (w * a * w).abs().sum(1),
+                "param_mix": (w * g - 0.5 * w * a * w).abs().sum(1),
+                "vectorize": (w * g).sum(1).abs(),
+            }[form]
+        )
+    return len(sequences) * scores
+
+
+@pytest.mark.parametrize("name", ["taylor", "entropy"])
+def test_weight_forms_agree_with_naive_weight_gradients(tiny, tokens, name: str) -> None:
+    reference = weights_and_gradients(tiny, tokens, naive_loss(make_criterion(name, {})))
+    for form in WEIGHT_FORMS:
+        ours = neurons_by(make_criterion(name, {"aggregation": form}), tiny, tokens)
+        for mine, sequences in zip(ours, reference, strict=True):
+            theirs = published(form, sequences)
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * theirs.mean().item())
+
+
+@pytest.mark.parametrize("options", [{}, {"tempered": "both", "temperature": 3, "alpha": 0.9}])
+def test_sdmprune_in_two_stages_on_two_models(tiny, tokens, options: dict) -> None:
+    criterion = make_criterion("sdmprune", options | {"warm_start": 0.1})
+    stage_one = weights_and_gradients(tiny, tokens, naive_loss(make_criterion("cross_entropy", {})))
+    student = deepcopy(tiny)
+    removed = [published("joint", sequences).argsort()[:5] for sequences in stage_one]
+    for layer, neurons in zip(student.model.layers, removed, strict=True):
+        layer.mlp.down_proj.weight[:, neurons] = 0
+    t, u = criterion.temperature, criterion.temperature if options else 1
+
+    def loss(logits, block):
+        teacher = (tiny(block).logits[0, :-1].detach() / t).softmax(-1)
+        divergence = kl_div((logits[0, :-1] / u).log_softmax(-1), teacher, reduction="batchmean")
+        return (1 - criterion.alpha) * cross_entropy_loss(logits, block) + criterion.alpha * divergence
+
+    reference = weights_and_gradients(student, tokens, loss)
+    ours = neurons_by(criterion, tiny, tokens)
+    for mine, sequences, neurons in zip(ours, reference, removed, strict=True):
+        theirs = published("joint", sequences)
+        theirs[neurons] = 0
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * theirs.mean().item())
+
+
+def test_activation_criteria_by_their_formulas(tiny, tokens) -> None:
+    caught: dict[int, torch.Tensor] = {}
+    handles = [
+        layer.mlp.down_proj.register_forward_pre_hook(
+            lambda module, inputs, index=index: caught.update({index: inputs[0].double()})
+        )
+        for index, layer in enumerate(tiny.model.layers)
+    ]
+    tiny(tokens)
+    for handle in handles:
+        handle.remove()
+    criteria = {name: make_criterion(name, {}) for name in ("wanda", "flap", "minitron")}
+    passes: list[tuple] = []
+    counter = tiny.model.register_forward_pre_hook(lambda *_: passes.append(()))
+    ours = {name: [*found.scores.values()] for name, found in score(criteria, tiny, tokens).items()}
+    counter.remove()
+    assert len(passes) == 1, "they share a forward pass"
+    assert all(
+        torch.equal(a, b)
+        for name, criterion in criteria.items()
+        for a, b in zip(ours[name], neurons_by(criterion, tiny, tokens), strict=True)
+    ), "which changes nothing"
+    for index, h in caught.items():
+        down = tiny.model.layers[index].mlp.down_proj.weight.double()
+        expected = {
+            "wanda": down.abs().mean(0) * h.norm(dim=(0, 1)),
+            "flap": h.flatten(0, 1).var(0, correction=0) * tokens.numel() * down.norm(dim=0) ** 2,
+            "minitron": h.abs().mean(1).norm(dim=0),
+        }
+        for name, theirs in expected.items():
+            torch.testing.assert_close(ours[name][index], theirs, rtol=1e-4, atol=1e-5 * theirs.mean().item())
+
+
+def test_activation_criteria_run_neither_head_nor_gradient(tiny, tokens, monkeypatch) -> None:
+    monkeypatch.setattr(tiny.lm_head, "forward", None)
+    monkeypatch.setattr(torch.Tensor, "backward", None)
+    for name in ACTIVATION:
+        scores_by(make_criterion(name, {}, units=()), tiny, tokens)
+    assert not any(layer.mlp.down_proj._forward_pre_hooks for layer in tiny.model.layers)
+
+
+def test_fisher_draws_from_the_models_distribution() -> None:
+    logits = torch.tensor([[2.0, -1, 0, -200, 1]])
+    uniform = torch.rand(40_000, generator=torch.Generator().manual_seed(0))
+    labels = draw(logits.expand(len(uniform), -1), uniform)
+    frequencies = labels.bincount(minlength=5) / len(labels)
+    torch.testing.assert_close(frequencies, logits[0].softmax(0), rtol=0, atol=0.01)
+    edges = draw(logits.expand(2, -1), torch.tensor([0, 1 - 2**-24]))
+    assert edges.tolist() == [0, 4], "never a token of probability zero, never one beyond the last"
+
+
+def test_fisher_depends_on_the_seed_and_is_an_average_of_squares(tiny, tokens) -> None:
+    fisher = make_criterion("fisher", {})
+    one, other = (neurons_by(fisher, tiny, tokens, seed=seed) for seed in (0, 1))
+    assert not torch.equal(one[0], other[0])
+    # Averaged over the label drawn at each position, the gradient at the logits is zero.
+    logits = torch.randn(1, 7, generator=torch.Generator().manual_seed(2)).expand(20_000, -1)
+    uniform = torch.linspace(0, 1 - 2**-20, 20_000)
+    gradients = fisher.gradient(logits.clone(), Positions(uniform=uniform))
+    assert float(gradients.mean(0).abs().max()) < 1e-3 < float(gradients.abs().max())
+
+
+def test_limits_of_entropies(tiny, tokens) -> None:
+    entropy = neurons_by(make_criterion("entropy", {}), tiny, tokens)
+    for name, options in (("top_k_entropy", {"k": 10**6}), ("renyi", {"order": 1})):
+        ours = neurons_by(make_criterion(name, options), tiny, tokens)
+        for mine, theirs in zip(ours, entropy, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * theirs.mean().item())
+
+
+def test_the_readmes_example_is_a_criterion(tiny, tokens) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (code,) = [
+        block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "Criterion" in block
+    ]
+    assert len(code.splitlines()) <= 20
+    names: dict = {}
+    exec(code, names)
+    collision = names["Collision"]()
+    reference = official_scores(
+        tiny, tokens, lambda logits, block: -(logits[0].softmax(-1) ** 2).sum(-1).log().mean()
+    )
+    for mine, theirs in zip(neurons_by(collision, tiny, tokens), reference, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * theirs.mean().item())
+
+
+def test_magnitude_and_random(tiny, tokens) -> None:
+    mlp = tiny.model.layers[1].mlp
+    gate, up, down = (
+        x.tolist() for x in (mlp.gate_proj.weight[7], mlp.up_proj.weight[7], mlp.down_proj.weight[:, 7])
+    )
+    expected = {
+        "down_norm": sum(w**2 for w in down) ** 0.5,
+        "l1": sum(map(abs, gate + up + down)) / 3,
+        "l2": sum(w**2 for w in gate + up + down) / 3,
+        "range": sum(max(weights) + abs(min(weights)) for weights in (gate, up)),
+    }
+    for definition, value in expected.items():
+        magnitude = neurons_by(make_criterion("magnitude", {"definition": definition}), tiny, tokens)
+        assert float(magnitude[1][7]) == pytest.approx(value, rel=1e-5)
+    one, other = (neurons_by(make_criterion("random", {}), tiny, tokens, seed=s) for s in (0, 1))
+    assert not torch.equal(one[0], other[0]), "the seed matters"
+    assert not torch.equal(one[0], one[1]), "layers do not share a stream"
+
+
+def test_misspelt_criterion_and_option_name_the_nearest() -> None:
+    with pytest.raises(HfpruneError, match="unknown criterion 'entopy'; did you mean 'entropy'"):
+        make_criterion("entopy", {})
+    with pytest.raises(HfpruneError, match="unknown key 'agregation'; did you mean 'aggregation'"):
+        make_criterion("entropy", {"agregation": "sum_abs"})
+
+
+def test_kinds_that_a_criterion_cannot_score_are_refused_by_name(tiny, tokens) -> None:
+    for name, options, kind, message in (
+        (
+            "magnitude",
+            {},
+            "key_value_groups",
+            "m: criterion 'magnitude' cannot score key_value_groups, only neurons",
+        ),
+        ("wanda", {}, "layers", "m: criterion 'wanda' cannot score layers, only neurons"),
+        (
+            "block_influence",
+            {},
+            "neurons",
+            "m: criterion 'block_influence' cannot score neurons, only layers",
+        ),
+        (
+            "entropy",
+            {"aggregation": "joint"},
+            "layers",
+            "m: criterion 'entropy' with aggregation joint cannot score layers, only neurons",
+        ),
+    ):
+        with pytest.raises(HfpruneError) as caught:
+            make_criterion(name, options, "m", [kind])
+        assert str(caught.value) == message
+        with pytest.raises(HfpruneError, match=f"cannot score {kind}"):
+            score({name: make_criterion(name, options, "m", ())}, tiny, tokens, [kind])
+    assert make_criterion("random", {}, "m", ["neurons", "key_value_groups", "layers"])
+
+
+def test_a_position_that_was_not_asked_for_is_named() -> None:
+    positions = Positions(targets=torch.zeros(1))
+    for name in ("teacher", "uniform"):
+        with pytest.raises(HfpruneError, match=f"set needs_{name} = True in its class"):
+            getattr(positions, name)
+
+
+def test_criteria_are_made_without_torch() -> None:
+    code = (
+        "import sys\nfrom hfprune.criteria import CRITERIA\n"
+        "made = [CRITERIA.make(name, {}, 'here') for name in CRITERIA.sources()]\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\nprint(len(made))"
+    )
+    made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert int(made) == len(EVERY) > 14
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.1])
+@pytest.mark.parametrize(("name", "options"), [("entropy", {}), ("renyi", {}), ("renyi", {"order": 0.5})])
+def test_gradients_that_sum_to_zero_do_so_over_a_vocabulary_of_128k(
+    name: str, options: dict, bias: float
+) -> None:
+    """The head's columns share a mean, which multiplies the sum; in float64 there is none to speak of."""
+    criterion = make_criterion(name, options)
+    generator = torch.Generator().manual_seed(0)
+    logits = 4 * torch.randn(8, 128_256, generator=generator)
+    head = 0.05 * torch.randn(128_256, 64, generator=generator) + bias
+    exact = GradientCriterion.gradient(criterion, logits.double(), Positions())
+    ours = criterion.gradient(logits.clone(), Positions())
+    assert float((ours - exact).norm() / exact.norm()) < 2e-6
+    # In float64, so that no rounding but the gradient's is seen.
+    expected, found = exact @ head.double(), ours.double() @ head.double()
+    assert float((found - expected).norm() / expected.norm()) < (2e-5 if bias else 2e-6)
+    p = logits.softmax(-1)
+    plain = logits.log_softmax(-1)
+    plain = -p * (plain - (p * plain).sum(-1, keepdim=True))
+    if name == "entropy":
+        assert float((plain - exact).norm() / exact.norm()) > 2e-5, "the closed form alone"
+
+
+@torch.no_grad()
+def naive_influence(model, tokens: torch.Tensor) -> list[float]:
+    """Return 1 - mean cosine between each layer's input and output, token by token, from full hidden states."""
+    states: list[list[torch.Tensor]] = []
+    for block in tokens:
+        caught: list[torch.Tensor] = []
+        handles = [
+            layer.register_forward_pre_hook(lambda _, inputs, kept=caught: kept.append(inputs[0][0]))
+            for layer in [*model.model.layers, model.model.norm]
+        ]
+        model(block.unsqueeze(0))
+        states.append(caught)
+        for handle in handles:
+            handle.remove()
+    return [
+        1
+        - sum(
+            float(x @ y / (x.norm() * y.norm()))
+            for caught in states
+            for x, y in zip(caught[layer].double(), caught[layer + 1].double(), strict=True)
+        )
+        / tokens.numel()
+        for layer in range(len(model.model.layers))
+    ]
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 40, 1000])
+def test_block_influence_is_that_of_the_formula(tiny, tokens, batch_tokens: int) -> None:
+    influence = scores_by(make_criterion("block_influence", {}, units=["layers"]), tiny, tokens,
+                          batch_tokens=batch_tokens)["layers"]  # fmt: skip
+    assert influence.tolist() == pytest.approx(naive_influence(tiny, tokens), rel=1e-4)
+
+
+def test_a_layer_that_does_nothing_has_no_influence(tiny, tokens) -> None:
+    with torch.no_grad():
+        for name in ("self_attn.o_proj", "mlp.down_proj"):
+            for parameter in tiny.model.layers[1].get_submodule(name).parameters():
+                parameter.zero_()
+    criteria = {
+        name: make_criterion(name, {}, units=["layers"])
+        for name in ("block_influence", "entropy", "distillation")
+    }
+    for found in score(criteria, tiny, tokens, ["layers"]).values():
+        layers = found.scores["layers"]
+        assert layers[1] == pytest.approx(0, abs=1e-6) and layers.argmin() == 1

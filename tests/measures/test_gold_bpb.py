@@ -1,0 +1,155 @@
+"""Against a plain forward pass, one request at a time."""
+
+from math import log
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from conftest import build_tiny
+from smoke import TEXT, build_tokenizer
+
+from hfprune.assets.formats import write_arrow
+from hfprune.errors import HfpruneError
+from hfprune.measures import MEASURES
+from hfprune.measures.gold_bpb import GROUPS, GoldBpb
+from hfprune.models.load import load_model, load_tokenizer
+from hfprune.settings import load
+from hfprune.study.catalogue import Catalogue
+from hfprune.subject import Subject
+
+CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
+SHOT = "Question: where is the mill?\nAnswer: in the valley\n\n"
+REQUESTS = {
+    "facts": [
+        (f"{SHOT}Question: how many houses has the harbour in {n}?\nAnswer:", f" {n * 7}") for n in range(9)
+    ],
+    "words": [(f"{SHOT}The café of the {n} towns is called", f" «Zürich {n} 日本»") for n in range(7)],
+    "long": [(text * (1 + 5 * (n % 2)), " every day") for n, text in enumerate(TEXT[:8])],
+    "bare": [("", " In the year"), ("Trailing ", "space")],
+}
+
+
+@pytest.fixture(scope="module")
+def resources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resources")
+    for name, requests in REQUESTS.items():
+        contexts, continuations = zip(*requests, strict=True)
+        (folder / "requests" / name).mkdir(parents=True)
+        columns = {"document": [*range(len(requests))], "context": contexts, "continuation": continuations}
+        write_arrow(folder / "requests" / name / "requests.arrow", pa.table(columns))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def subject(resources: Path) -> Subject:
+    tokenizer = build_tokenizer()
+    model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=1024)
+    return Subject(model, tokenizer=tokenizer, resources=resources)
+
+
+def naive_bpb(model, tokenizer, context: str, continuation: str, add_bos: bool) -> float:
+    """Bits per byte from one plain forward pass over the whole text."""
+    stripped = context.rstrip()
+    whole = tokenizer(context + continuation, add_special_tokens=add_bos)["input_ids"]
+    prefix = len(tokenizer(stripped, add_special_tokens=add_bos)["input_ids"])
+    if not context:
+        whole, prefix = (
+            [tokenizer.bos_token_id, *tokenizer(continuation, add_special_tokens=False)["input_ids"]],
+            1,
+        )
+    with torch.no_grad():
+        log_p = model(torch.tensor([whole])).logits[0].double().log_softmax(-1)
+    nats = sum(float(log_p[i - 1, whole[i]]) for i in range(prefix, len(whole)))
+    return -nats / log(2) / len(continuation.encode("utf-8"))
+
+
+def check(found: pd.DataFrame, requests: dict, model, tokenizer, add_bos: bool) -> None:
+    for row in found.itertuples():
+        number = int(row.document.removeprefix(f"{row.source}/"))
+        expected = naive_bpb(model, tokenizer, *requests[row.source][number], add_bos)
+        assert row.bpb == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("add_bos", [True, False])
+def test_equals_a_plain_forward_pass(subject: Subject, resources: Path, add_bos: bool) -> None:
+    measure = GoldBpb(groups={"a": ["facts", "words"], "b": ["bare"]}, batch_tokens=300, add_bos=add_bos)
+    fresh = Subject(subject.model, tokenizer=subject.tokenizer, resources=resources)
+    assert [*measure.by_task()] == ["a", "b"]
+    assert measure.assets() == ["requests/facts", "requests/words", "requests/bare"]
+    for group, count in (("a", 14), ("b", 2)):
+        (value,), items = measure.by_task()[group].run(fresh)
+        assert (value.metric, value.n, len(items)) == ("bpb", count, count)
+        check(items, REQUESTS, subject.model, subject.tokenizer, add_bos)
+        assert value.value == pytest.approx(items["bpb"].mean())
+        assert items["document"].is_unique
+
+
+def test_tasks_count_equally_with_an_error_by_task(subject: Subject) -> None:
+    (value,), items = GoldBpb(groups={"a": ["facts", "words"]}).run(subject)
+    facts, words = (items[items["source"] == name]["bpb"] for name in ("facts", "words"))
+    assert len(facts) == len(words) == 7
+    assert value.value == pytest.approx((facts.mean() + words.mean()) / 2)
+    assert value.stderr == pytest.approx((facts.var() / 7 + words.var() / 7) ** 0.5 / 2)
+    (single,), _ = GoldBpb(groups={"a": ["facts", "words"]}, documents=1).run(subject)
+    assert single.stderr is None
+
+
+def test_bytes_are_those_of_utf_8_with_the_space_before(subject: Subject) -> None:
+    _, items = GoldBpb(groups={"a": ["words"]}).run(subject)
+    # " «Zürich 3 日本»": space 1, « 2, Zürich 7, space 1, digit 1, space 1, two ideographs 6, » 2.
+    assert items["bytes"].tolist() == [21] * 7
+
+
+def test_the_sample_is_seeded_and_the_same_for_every_model(subject: Subject, resources: Path) -> None:
+    measure = GoldBpb(groups={"a": ["facts"], "b": ["facts", "words"]}, documents=3)
+    other = build_tiny("qwen3", vocab_size=len(subject.tokenizer), max_position_embeddings=1024)
+    samples = [
+        measure.by_task()[group].run(Subject(model, tokenizer=subject.tokenizer, resources=resources)).items
+        for model, group in ((subject.model, "a"), (other, "a"), (subject.model, "b"))
+    ]
+    first, second, third = (sample["document"].tolist() for sample in samples)
+    assert first == second == third[:3]
+    assert first != ["facts/0", "facts/1", "facts/2"], "not simply the first"
+    more = GoldBpb(groups={"a": ["facts"]}, documents=5).run(subject).items["document"].tolist()
+    assert more[:3] == first
+
+
+def test_documents_that_are_too_long_are_left_out_before_sampling(subject: Subject) -> None:
+    lengths = [len(subject.tokenizer("".join(texts))["input_ids"]) for texts in REQUESTS["long"]]
+    cap = sorted(lengths)[3]
+    assert sorted(lengths)[4] > cap
+    (bpb, left_out), items = GoldBpb(groups={"a": ["long"]}, max_tokens=cap).run(subject)
+    short = [f"long/{number}" for number, length in enumerate(lengths) if length <= cap]
+    assert sorted(items["document"]) == short and bpb.n == 4
+    assert (left_out.metric, left_out.value, left_out.n) == ("left_out", 0.5, 8)
+    with pytest.raises(
+        HfpruneError, match=r"'long': all 8 documents have more than 20 tokens; raise max_tokens"
+    ):
+        GoldBpb(groups={"a": ["long"]}, max_tokens=20).run(subject)
+
+
+def test_the_models_context_is_a_cap_too(subject: Subject, resources: Path) -> None:
+    small = build_tiny("llama", vocab_size=len(subject.tokenizer), max_position_embeddings=300)
+    values, items = GoldBpb(groups={"a": ["long"]}).run(
+        Subject(small, tokenizer=subject.tokenizer, resources=resources)
+    )
+    assert len(items) == 4 and values[1].value == 0.5
+    check(items, REQUESTS, small, subject.tokenizer, True)
+
+
+def test_smollm2_equals_a_plain_forward_pass(smollm2: Path, resources: Path) -> None:
+    model, tokenizer = load_model(smollm2, "float32"), load_tokenizer(smollm2)
+    subject = Subject(model, tokenizer=tokenizer, resources=resources)
+    measure = GoldBpb(groups={"a": ["facts", "words"]}, documents=3, add_bos=False)
+    _, items = measure.run(subject)
+    check(items, REQUESTS, model, tokenizer, False)
+
+
+def test_default_groups_are_in_the_catalogue() -> None:
+    catalogue = load(Catalogue, CATALOGUE)
+    assert {name for group in GROUPS.values() for name in group} == catalogue.requests.keys()
+    assert MEASURES.load("gold_bpb") is GoldBpb
+    with pytest.raises(HfpruneError, match=r"measures.x: unknown key 'document'; did you mean 'documents'"):
+        MEASURES.make("gold_bpb", {"document": 3}, "measures.x")

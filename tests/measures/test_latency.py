@@ -1,0 +1,102 @@
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import SHAPE, build_tiny
+
+from hfprune.evaluation import timing
+from hfprune.evaluation.timing import decode, prefill, prefill_flops
+from hfprune.measures.latency import Latency
+from hfprune.models.units import count_parameters
+from hfprune.plans.plan import apply_plan, make_plan
+from hfprune.subject import Subject
+
+WORKLOAD = {"prompt_tokens": 12, "batch": 2, "new_tokens": 3, "repeats": 4}
+
+
+def pruned() -> torch.nn.Module:
+    model = build_tiny("llama")
+    apply_plan(model, make_plan(model, {f"mlp.{layer}": torch.rand(48) for layer in range(3)}, 0.2))
+    return model
+
+
+def test_decodes_what_generate_does(tiny, tokens) -> None:
+    first, cache = prefill(tiny, tokens)
+    found = torch.cat([first, decode(tiny, first, cache, 7)], 1)
+    settings = {"max_new_tokens": 8, "min_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+    tiny.generation_config.eos_token_id = None
+    assert torch.equal(found, tiny.generate(tokens, **settings)[:, tokens.shape[1] :])
+
+
+def test_flops_by_hand(tiny) -> None:
+    length, layers = 20, SHAPE["num_hidden_layers"]
+    weights = sum(
+        part.weight.numel()
+        for name, part in tiny.named_modules()
+        if isinstance(part, torch.nn.Linear) and name != "lm_head"
+    )
+    attended = SHAPE["num_attention_heads"] * tiny.model.layers[0].self_attn.head_dim * length**2
+    head = tiny.lm_head.weight.numel()  # at the last position only
+    expected = 2 * (length * weights + layers * 2 * attended + head)
+    assert prefill_flops(tiny, torch.zeros(1, length, dtype=torch.int64)) == expected
+
+
+def test_pruning_saves_the_operations_of_the_neurons_it_removes() -> None:
+    dense, small = build_tiny("llama"), pruned()
+    tokens = torch.zeros(1, 20, dtype=torch.int64)
+    removed = count_parameters(dense) - count_parameters(small)
+    assert prefill_flops(dense, tokens) - prefill_flops(small, tokens) == 2 * 20 * removed
+
+
+def test_values_come_from_the_rounds_and_speedups_from_both_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that makes the dense model twice as slow, and the first round far slower than the others."""
+    small, dense = pruned(), build_tiny("llama")
+    clock, order = [0.0], []
+    per_turn = 1 + WORKLOAD["new_tokens"]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    plain = timing._next_token
+
+    def tick(model, tokens, cache) -> torch.Tensor:
+        warm_up = 1000 if len(order) < 2 + 2 * per_turn else 1
+        order.append(model)
+        clock[0] += (1 + len(order) / 1e3) * warm_up * (2 if model is dense else 1)
+        return plain(model, tokens, cache)
+
+    monkeypatch.setattr(timing, "_next_token", tick)
+    values, items = Latency(**WORKLOAD).run(Subject(small, dense))
+    found = {value.metric: value for value in values}
+    assert found["prefill_seconds"].value == items["prefill_seconds"].median() == pytest.approx(1, rel=0.1)
+    assert found["decode_tokens_per_second"].value == pytest.approx(2, rel=0.1)
+    medians = items.median()
+    assert found["prefill_speedup"].value == pytest.approx(
+        medians["dense_prefill_seconds"] / medians["prefill_seconds"]
+    )
+    assert found["decode_speedup"].value == pytest.approx(
+        medians["decode_tokens_per_second"] / medians["dense_decode_tokens_per_second"]
+    )
+    assert found["decode_speedup"].value == pytest.approx(2, rel=0.1)
+    assert all(found[metric].n == 4 and found[metric].stderr > 0 for metric in list(found)[:4])
+    assert found["parameters"].value == count_parameters(small)
+    turns = ["dense" if model is dense else "small" for model in order[2:][::per_turn]][:10]
+    assert turns == ["small", "dense", "dense", "small"] * 2 + ["small", "dense"], "they take turns"
+
+
+def test_the_dense_model_alone_has_no_speedup() -> None:
+    values, items = Latency(**WORKLOAD | {"repeats": 1}).run(Subject(build_tiny("qwen2")))
+    assert [value.metric for value in values] == [
+        *("prefill_seconds", "decode_tokens_per_second", "flops", "parameters")
+    ]
+    assert values[0].stderr is None, "one repeat has no spread"
+    assert list(items) == ["item", "prefill_seconds", "decode_tokens_per_second"]
+
+
+def test_standard_error_is_that_of_a_median() -> None:
+    """The median of n normal numbers has a standard error of √(π/2n)."""
+    numbers = pd.Series(np.random.default_rng(0).normal(10, 1, size=400))
+    assert timing.median_value("x", numbers).stderr == pytest.approx((np.pi / 800) ** 0.5, rel=0.3)
+    assert timing.median_value("x", 3 * numbers, numbers).value == pytest.approx(3)
+    assert timing.median_value("x", 3 * numbers, numbers).stderr == pytest.approx(0, abs=1e-9), (
+        "resampled in pairs"
+    )

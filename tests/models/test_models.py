@@ -1,0 +1,206 @@
+"""Loading, units and the head, on tiny models of every family that is supported."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SHAPE, build_tiny, reload
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
+)
+
+from hfprune.errors import HfpruneError
+from hfprune.models.export import export
+from hfprune.models.head import back_to_hidden, chunks, hidden_states, logits
+from hfprune.models.load import check_model, load_model, load_skeleton
+from hfprune.models.units import Layers, attentions, count_parameters, gated_mlps, kind_of, units_of
+from hfprune.plans.plan import apply_plan
+
+HEADS = SHAPE | {"num_attention_heads": 8, "num_key_value_heads": 4}
+# Caps and scales that change the logits of these models visibly.
+FAMILIES = {
+    "llama": (LlamaForCausalLM, LlamaConfig, {}),
+    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {}),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"head_dim": 16}),
+    "gemma2": (Gemma2ForCausalLM, Gemma2Config, {"head_dim": 8, "final_logit_softcapping": 1.5}),
+    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig, {"head_dim": 8, "final_logit_softcapping": 2.5}),
+    "granite": (GraniteForCausalLM, GraniteConfig, {"logits_scaling": 3.0, "residual_multiplier": 0.5}),
+    # Which layers have rotary positions is a list in the config too.
+    "smollm3": (SmolLM3ForCausalLM, SmolLM3Config, {"no_rope_layers": [1, 0, 0]}),
+    "cohere": (CohereForCausalLM, CohereConfig, {"logit_scale": 0.25}),
+}
+
+
+def build(family: str, **changes) -> PreTrainedModel:
+    kind, config, extra = FAMILIES[family]
+    torch.manual_seed(5)
+    model = kind(config(**HEADS | extra | changes, pad_token_id=0, eos_token_id=1, bos_token_id=2))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.normal_(std=0.15)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    return build(request.param)
+
+
+REFUSED = {
+    "Phi3ForCausalLM.*fuses gate and up": lambda: Phi3ForCausalLM(Phi3Config(**SHAPE, pad_token_id=0)),
+    "MixtralForCausalLM.*mixture of experts": lambda: MixtralForCausalLM(
+        MixtralConfig(**SHAPE, num_local_experts=2)
+    ),
+    "GPT2LMHeadModel.*not a decoder": lambda: GPT2LMHeadModel(
+        GPT2Config(vocab_size=97, n_embd=32, n_layer=1, n_head=4)
+    ),
+}
+
+
+def test_view_names_the_parts(tiny) -> None:
+    mlps = gated_mlps(tiny)
+    assert [mlp.count for mlp in mlps] == [48] * 3
+    assert [mlp.name for mlp in mlps] == ["mlp.0", "mlp.1", "mlp.2"]
+    x = torch.randn(5, 32)
+    mlp = mlps[1]
+    by_hand = mlp.down(torch.nn.functional.silu(mlp.gate(x)) * mlp.up(x))
+    torch.testing.assert_close(tiny.model.layers[1].mlp(x), by_hand)
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_other_architectures_are_refused_by_name(tmp_path: Path, message: str) -> None:
+    REFUSED[message]().save_pretrained(tmp_path)
+    with pytest.raises(HfpruneError, match=f"{message}.*supported: LLaMA, Qwen2"):
+        load_model(tmp_path)
+
+
+def test_loads_frozen_in_the_dtype_asked_for(tmp_path: Path) -> None:
+    build_tiny("qwen3").save_pretrained(tmp_path)
+    model = load_model(tmp_path, "bfloat16")
+    assert model.dtype == torch.bfloat16
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_damaged_or_missing_model_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(HfpruneError, match="not a model folder"):
+        load_model(tmp_path)
+    build_tiny("llama").save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(HfpruneError, match="cannot load the model") as failure:
+        load_model(tmp_path)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_logits_of_hidden_states_are_the_models_own(model, tokens, dtype) -> None:
+    model.to(dtype)
+    check_model(model)
+    expected = model(tokens).logits
+    hidden = hidden_states(model, tokens)
+    assert torch.equal(logits(model, hidden), expected)
+    if model.config.model_type in ("gemma2", "gemma3_text", "granite", "cohere"):
+        plain = model.lm_head(hidden)
+        assert (plain - expected).abs().max() > 0.1 * expected.abs().max(), "the head does more than multiply"
+    flat, wanted = hidden.flatten(0, 1), expected.flatten(0, 1)
+    parts = [*chunks(model, flat, size=40)]
+    assert [(part.start, part.stop) for part, _ in parts] == [(0, 40), (40, 80), (80, 102)]
+    for part, found in parts:
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, wanted[part].float(), rtol=1e-2, atol=1e-3)
+
+
+def test_gradient_to_hidden_states_is_that_of_autograd(model, tokens) -> None:
+    hidden = hidden_states(model, tokens).flatten(0, 1).requires_grad_()
+    entropy = torch.distributions.Categorical(logits=(found := logits(model, hidden))).entropy().sum()
+    above, expected = torch.autograd.grad(entropy, (found, hidden))
+    mine = back_to_hidden(model, found.detach(), above.clone())
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_a_head_that_is_not_known_is_refused() -> None:
+    model = build("llama")
+    model.register_forward_hook(lambda _module, _inputs, output: setattr(output, "logits", output.logits + 1))
+    with pytest.raises(HfpruneError, match=r"LlamaForCausalLM transforms its logits .*; supported: LLaMA"):
+        check_model(model)
+
+
+def test_units_of_every_family_by_place(model) -> None:
+    found = units_of(model, ["neurons", "key_value_groups", "layers"])
+    places = [f"{place}.{layer}" for place in ("mlp", "attention") for layer in range(3)] + ["layers"]
+    assert [*found] == places
+    assert [found[name].count for name in places] == [48] * 3 + [4] * 3 + [3]
+    assert [kind_of(name) for name in ("mlp.0", "attention.0", "layers")] == [
+        found[name].kind for name in ("mlp.0", "attention.0", "layers")
+    ]
+    for name in ("mlp.1", "attention.1", "layers"):
+        total, unit = count_parameters(model), found[name]
+        weight = unit.parameters
+        unit.keep(torch.arange(1, unit.count))
+        assert total - count_parameters(model) == weight, name
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("attn.0", "no place"), ("layers.0", "no place"), ("mlp", "no place"), ("mlp.x", "no place")],
+)
+def test_a_place_that_no_unit_has_is_named(name: str, message: str) -> None:
+    with pytest.raises(HfpruneError, match=f"'{name}' is {message}"):
+        kind_of(name)
+    with pytest.raises(HfpruneError, match="unknown kind of unit 'neuron'; did you mean 'neurons'"):
+        units_of(build("llama"), ["neuron"])
+
+
+def test_every_family_is_cut_exported_and_reloaded(model, tokens, tmp_path: Path, tokenizer: Path) -> None:
+    """Depth, attention and width at once; layers of unequal width in the config's list stay themselves."""
+    stay = [0, 2]
+    plan = {"layers": torch.tensor(stay)}
+    plan |= {f"mlp.{layer}": torch.arange(layer, 40 + layer) for layer in stay}
+    plan |= {f"attention.{layer}": torch.tensor([0, 3]) for layer in stay}
+    apply_plan(model, plan)
+    export(model, tokenizer, tmp_path / "out")
+    loaded = reload(tmp_path / "out")
+    assert torch.equal(loaded(tokens).logits, model(tokens).logits)
+    assert count_parameters(load_skeleton(tmp_path / "out")) == count_parameters(model)
+    load_model(tmp_path / "out")
+
+
+def test_layers_take_their_kind_of_attention_with_them(tokens) -> None:
+    kinds = ["full_attention", "sliding_attention", "full_attention"]
+    model = build_tiny("qwen3", layer_types=kinds, use_sliding_window=True, sliding_window=4)
+    Layers("layers", model).keep(torch.tensor([1, 2]))
+    assert model.config.layer_types == kinds[1:]
+    assert model(tokens).logits.isfinite().all()
+    assert [layer.self_attn.layer_idx for layer in model.model.layers] == [0, 1]
+
+
+def test_norms_over_all_heads_are_refused_though_heads_be_as_wide_as_many() -> None:
+    """Cohere's norms are [heads, head_dim], here square."""
+    model = build("cohere", use_qk_norm=True, hidden_size=64)
+    with pytest.raises(HfpruneError, match=r"CohereForCausalLM: layer 0 has q_norm\.weight over all heads"):
+        attentions(model)

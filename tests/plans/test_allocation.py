@@ -1,0 +1,312 @@
+"""Which layers keep how many neurons: rankings, aligned widths, unequal widths in memory and on disk."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import build_tiny, reload
+
+from hfprune.errors import HfpruneError
+from hfprune.models.export import export
+from hfprune.models.units import count_parameters, units_of
+from hfprune.plans.allocation import (
+    floor_width,
+    keep_globally,
+    keep_per_parameter,
+    keep_uniformly,
+)
+from hfprune.plans.budget import kept_units
+from hfprune.plans.plan import apply_plan, make_plan
+from hfprune.settings import validate
+from hfprune.study.method import Allocation, Method
+
+LAYERS, WIDTH = 3, 48
+
+
+def scores_of_unequal_layers(seed: int = 0) -> list[torch.Tensor]:
+    """Layers that differ in scale and in spread, with ties."""
+    generator = torch.Generator().manual_seed(seed)
+    draws = [torch.rand(WIDTH, generator=generator, dtype=torch.float64) for _ in range(LAYERS)]
+    return [(layer * draw**layer).mul(20).round() / 20 for layer, draw in enumerate(draws, 1)]
+
+
+def by_place(of_layers: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"mlp.{layer}": x for layer, x in enumerate(of_layers)}
+
+
+def one_at_a_time(scores: list[torch.Tensor], count: int, least: int, standardize: bool) -> list[list[int]]:
+    """Drop the lowest neuron of all layers above their floor, of equals the last, until `count` remain."""
+    values = [s.tolist() for s in scores]
+    if standardize:
+        values = [((s - s.mean()) / (s.var() ** 0.5)).tolist() for s in scores]
+    kept = [list(range(len(v))) for v in values]
+    while sum(map(len, kept)) > count:
+        candidates = [
+            (values[layer][i], -layer, -i)
+            for layer in range(len(kept))
+            for i in kept[layer]
+            if len(kept[layer]) > least
+        ]
+        _, layer, i = min(candidates)
+        kept[-layer].remove(-i)
+    return kept
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("floor", [0.02, 0.25, 0.6])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_global_cut_is_that_of_dropping_one_neuron_at_a_time(
+    standardize: bool, floor: float, seed: int
+) -> None:
+    scores = scores_of_unequal_layers(seed)
+    allocation = Allocation(rule="global", standardize=standardize, floor=floor)
+    for count in (WIDTH * LAYERS, 120, 91):
+        mine = [kept.tolist() for kept in keep_globally(scores, count, allocation)]
+        assert mine == one_at_a_time(scores, count, floor_width(WIDTH, floor), standardize)
+    assert len({len(kept) for kept in mine}) > 1
+
+
+def test_scale_of_a_layer_does_not_matter_once_standardised() -> None:
+    scores = scores_of_unequal_layers()
+    scaled = [s * 1000**layer + layer for layer, s in enumerate(scores)]
+    plain, standardised = (Allocation(rule="global", standardize=flag, floor=0.1) for flag in (False, True))
+    same = zip(keep_globally(scores, 90, standardised), keep_globally(scaled, 90, standardised), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+    assert len(keep_globally(scaled, 90, plain)[0]) == floor_width(WIDTH, 0.1)
+    constant = [torch.ones(WIDTH, dtype=torch.float64), *scores[1:]]
+    assert sum(map(len, keep_globally(constant, 90, standardised))) == 90
+
+
+def test_floor_above_the_budget_is_one_line(tiny) -> None:
+    with pytest.raises(
+        HfpruneError, match=r"a floor of 0\.9 keeps 129 neurons, but the ratio leaves \d+: lower"
+    ):
+        make_plan(
+            tiny, by_place(scores_of_unequal_layers()), 0.2, allocation=Allocation(rule="global", floor=0.9)
+        )
+
+
+@pytest.mark.parametrize("units", [("neurons",), ("neurons", "key_value_groups")])
+def test_global_plan_has_the_parameters_of_the_uniform_one(
+    tiny, tokens, units, tmp_path, tokenizer: Path
+) -> None:
+    """And its export, padded with zeros to the widest layer, loads plainly as the same function.
+
+    In float64, since a sum over more terms, zeros though they be, is rounded otherwise.
+    """
+    tiny.double()
+    dense = {name: p.clone() for name, p in tiny.named_parameters()}
+    scores = by_place(scores_of_unequal_layers()) | {f"attention.{i}": torch.rand(2) for i in range(LAYERS)}
+    shares = dict.fromkeys(units)
+    plan = make_plan(tiny, scores, 0.2, shares, Allocation(rule="global", floor=0.1))
+    widths = [len(plan[f"mlp.{layer}"]) for layer in range(LAYERS)]
+    assert len(set(widths)) > 1
+    assert sum(widths) == LAYERS * kept_units(tiny, 0.2, shares)["neurons"]
+    apply_plan(tiny, plan)
+    down = tiny.model.layers[1].mlp.down_proj.weight
+    assert torch.equal(down, dense["model.layers.1.mlp.down_proj.weight"][:, plan["mlp.1"]])
+
+    logits, parameters = tiny(tokens).logits, count_parameters(tiny)
+    on_disk = export(tiny, tokenizer, tmp_path / "out", {"settings": {"dtype": None}})
+    assert count_parameters(tiny) == parameters, "the model in memory is left alone"
+    loaded = reload(tmp_path / "out")
+    torch.testing.assert_close(loaded(tokens).logits, logits, rtol=1e-12, atol=1e-12)
+    assert loaded.config.intermediate_size == max(widths)
+    per_neuron = 3 * 32 + 2 * (tiny.model.layers[0].mlp.gate_proj.bias is not None)
+    assert on_disk == count_parameters(loaded) == parameters + (3 * max(widths) - sum(widths)) * per_neuron
+    assert json.loads((tmp_path / "out/provenance.json").read_text()) == {
+        "parameters": parameters,
+        "parameters_on_disk": on_disk,
+        "settings": {"dtype": None},
+    }
+
+
+def test_padded_weights_are_zeros_behind_the_kept(tmp_path: Path, tokenizer: Path) -> None:
+    model = build_tiny("llama-bias")
+    apply_plan(model, by_place([torch.arange(10), torch.arange(20), torch.arange(30)]))
+    export(model, tokenizer, tmp_path / "out")
+    for mlp, ours in zip(
+        (x.mlp for x in reload(tmp_path / "out").model.layers), model.model.layers, strict=True
+    ):
+        kept = ours.mlp.down_proj.in_features
+        assert torch.equal(mlp.up_proj.weight[:kept], ours.mlp.up_proj.weight)
+        for padding in (
+            mlp.gate_proj.weight[kept:],
+            mlp.gate_proj.bias[kept:],
+            mlp.down_proj.weight[:, kept:],
+        ):
+            assert padding.numel() == 0 or not padding.any()
+
+
+# --- aligned widths --------------------------------------------------------------------------------------
+
+# Three layers of seven neurons; the pairs, from the highest: 13 9 5, 17 8 3 and 10 5.5 2, and one neuron is over.
+SEVEN = [
+    torch.tensor([3.0, 7.0, 4.0, 6.0, 5.0, 2.0, 0.0]),
+    torch.tensor([9.0, 8.0, 5.0, 3.0, 2.0, 1.0, 0.0]),
+    torch.tensor([1.0, 2.5, 3.0, 4.0, 6.0, 0.0, 1.0]),
+]
+
+
+@pytest.mark.parametrize(
+    ("count", "kept"),
+    [
+        # 3 a layer, 9 in all, so 4 pairs (4.5 to the even): one each, and the best second pair, 9 of layer 0.
+        (3, [[1, 2, 3, 4], [0, 1], [3, 4]]),
+        # 4 a layer: two pairs each, whatever the scores.
+        (4, [[1, 2, 3, 4], [0, 1, 2, 3], [1, 2, 3, 4]]),
+        # 5 a layer, 15 in all, so 8 pairs: two each, and the best two third pairs, 5 of layer 0 and 3 of layer 1.
+        (5, [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], [1, 2, 3, 4]]),
+    ],
+)
+def test_uniform_widths_in_pairs_by_hand(count: int, kept: list[list[int]]) -> None:
+    assert [layer.tolist() for layer in keep_uniformly(SEVEN, count, 2)] == kept
+
+
+@pytest.mark.parametrize(
+    ("count", "kept"),
+    [
+        # 4 pairs of 17 13 10 9 8 5.5 5 3 2.
+        (9, [[1, 2, 3, 4], [0, 1], [3, 4]]),
+        # 5 pairs (11 / 2 = 5.5 to the even is 6): 17 13 10 9 8 5.5.
+        (11, [[1, 2, 3, 4], [0, 1, 2, 3], [1, 2, 3, 4]]),
+        (14, [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3], [1, 2, 3, 4]]),
+    ],
+)
+def test_global_widths_in_pairs_by_hand(count: int, kept: list[list[int]]) -> None:
+    allocation = Allocation(rule="global", floor=0.1, align=2)
+    assert [layer.tolist() for layer in keep_globally(SEVEN, count, allocation)] == kept
+
+
+def test_a_floor_is_kept_in_whole_chunks() -> None:
+    """Floor 0.4 of seven neurons is three, so two pairs."""
+    scaled = [SEVEN[0] * 100, SEVEN[1], SEVEN[2]]
+    allocation = Allocation(rule="global", floor=0.4, align=2)
+    assert [len(layer) for layer in keep_globally(scaled, 14, allocation)] == [6, 4, 4]
+    with pytest.raises(
+        HfpruneError, match=r"align 2: 3 layers of 7 neurons cannot keep 10 .* at least 4 in each"
+    ):
+        keep_globally(scaled, 10, allocation)
+
+
+@pytest.mark.parametrize("align", [1, 4, 8, 16])
+@pytest.mark.parametrize("rule", ["uniform", "global"])
+def test_aligned_widths_keep_the_total(rule: str, align: int) -> None:
+    scores = scores_of_unequal_layers()
+    for count in (20, 33, 41):
+        if rule == "uniform":
+            widths = [len(kept) for kept in keep_uniformly(scores, count, align)]
+            assert max(widths) - min(widths) in (0, align)
+        else:
+            allocation = Allocation(rule="global", align=align)
+            widths = [len(kept) for kept in keep_globally(scores, count * LAYERS, allocation)]
+        assert all(width % align == 0 for width in widths)
+        assert abs(sum(widths) - count * LAYERS) <= align / 2
+
+
+def test_an_alignment_that_cannot_be_is_one_line(tiny) -> None:
+    scores = by_place(scores_of_unequal_layers())
+    for rule in ("uniform", "global"):
+        for align in (64, 48):
+            with pytest.raises(
+                HfpruneError, match=rf"align {align}: 3 layers of 48 neurons .* choose a smaller"
+            ):
+                make_plan(tiny, scores, 0.2, allocation=Allocation(rule=rule, align=align))
+    plan = make_plan(tiny, scores, 0.2, allocation=Allocation(align=8))
+    assert {len(kept) % 8 for kept in plan.values()} == {0}
+
+
+# --- one ranking of neurons and layers -------------------------------------------------------------------
+
+# Hidden size 2, one head of 2, no biases: a neuron has 6 parameters; a layer has 4 · 4 in attention,
+# 2 · 2 in norms and 18 in its three neurons, 38 in all.
+SMALL = {"hidden_size": 2, "intermediate_size": 3, "num_attention_heads": 1, "num_key_value_heads": 1}
+
+
+def small(
+    scores: list[list[float]], layers: list[float] | None, goal: float, **settings
+) -> dict[str, list[int]]:
+    """Cut three layers by scores per parameter."""
+    model = build_tiny("llama", **SMALL)
+    kinds = ["neurons", "layers"] if layers else ["neurons"]
+    units = units_of(model, kinds)
+    assert units["mlp.0"].parameters == 6
+    assert not layers or units["layers"].parameters == 38
+    # Given per parameter, so that the ranking can be read off.
+    given = by_place([6 * torch.tensor(s) for s in scores])
+    if layers:
+        given["layers"] = 38 * torch.tensor(layers)
+    kept = keep_per_parameter(units, given, goal, Allocation(rule="per_parameter", **settings))
+    return {name: x.tolist() for name, x in kept.items()}
+
+
+NEURONS = [[1.0, 5.0, 9.0], [2.0, 6.0, 9.0], [3.0, 7.0, 9.0]]
+ALL = [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("layers", "goal", "kept"),
+    [
+        # Neurons alone, in the order 1 2 3 5: four of them.
+        (None, 24, {"mlp.0": [2], "mlp.1": [1, 2], "mlp.2": [1, 2]}),
+        # Within half a neuron: 26 is nearest to four, 28 to five.
+        (None, 26, {"mlp.0": [2], "mlp.1": [1, 2], "mlp.2": [1, 2]}),
+        (None, 28, {"mlp.0": [2], "mlp.1": [2], "mlp.2": [1, 2]}),
+        # Layers in their turn 1 2 (4: layer 1, of which 32 are left): 6 + 6 + 32 = 44, then neuron 3, then 5.
+        ([8.0, 2.5, 8.0], 44, {"layers": [0, 2], "mlp.0": [1, 2], "mlp.2": [0, 1, 2]}),
+        ([8.0, 2.5, 8.0], 56, {"layers": [0, 2], "mlp.0": [2], "mlp.2": [1, 2]}),
+        # A layer that would exceed the goal stays, and neurons go on.
+        ([8.0, 2.5, 8.0], 18, {"layers": ALL, "mlp.0": [1, 2], "mlp.1": [1, 2], "mlp.2": [1, 2]}),
+        # All layers come first, but one must stay.
+        ([0.1, 0.2, 0.3], 82, {"layers": [2], "mlp.2": [1, 2]}),
+    ],
+)
+def test_ranking_per_parameter_by_hand(layers, goal: float, kept: dict) -> None:
+    assert small(NEURONS, layers, goal) == kept
+
+
+def test_ranking_per_parameter_keeps_the_first_of_equals_and_floors() -> None:
+    equal = [[1.0, 1.0, 1.0]] * 3
+    assert small(equal, None, 18) == {"mlp.0": ALL, "mlp.1": [0, 1], "mlp.2": [0]}
+    # All neurons but one a layer go first, then what is left of the last layer: 36 and 26.
+    assert small(equal, [1.0] * 3, 62) == {"layers": [0, 1], "mlp.0": [0], "mlp.1": [0]}
+    assert small(NEURONS, None, 18, floor=0.6) == {"mlp.0": [1, 2], "mlp.1": [1, 2], "mlp.2": [1, 2]}
+    with pytest.raises(HfpruneError, match="per_parameter removes 18 parameters where the ratio asks for 24"):
+        small(NEURONS, None, 24, floor=0.6)
+
+
+def test_ranking_per_parameter_in_chunks() -> None:
+    """Pairs: the third neuron of each layer cannot stay (18 parameters); then whole pairs, or a layer, go."""
+    kept = small(NEURONS, [8.0, 2.5, 8.0], 18 + 32, align=2)
+    assert kept == {"layers": [0, 2], "mlp.0": [1, 2], "mlp.2": [1, 2]}
+    with pytest.raises(HfpruneError, match="align 4: 3 layers of 3 neurons"):
+        small(NEURONS, None, 18, align=4)
+
+
+@pytest.mark.parametrize("ratio", [0.15, 0.3, 0.5])
+def test_depth_and_width_by_score_meet_the_budget(tiny, ratio: float) -> None:
+    total = count_parameters(tiny)
+    scores = by_place(scores_of_unequal_layers())
+    layer = units_of(tiny, ["layers"])["layers"].parameters
+    neuron = units_of(tiny, ["neurons"])["mlp.0"].parameters
+    # The lowest score of all is that of layer 1, the highest those of the others.
+    scores["layers"] = layer * torch.tensor([5.0, -1.0, 5.0], dtype=torch.float64)
+    plan = make_plan(tiny, scores, ratio, {"neurons": None, "layers": None}, Allocation(rule="per_parameter"))
+    apply_plan(tiny, plan)
+    assert abs(total - count_parameters(tiny) - ratio * total) <= neuron / 2
+    assert plan["layers"].tolist() == ([0, 2] if layer <= ratio * total else [0, 1, 2])
+
+
+def test_what_cannot_be_ranked_per_parameter_is_refused(tiny) -> None:
+    scores = by_place(scores_of_unequal_layers()) | {f"attention.{i}": torch.rand(2) for i in range(LAYERS)}
+    rule = Allocation(rule="per_parameter")
+    message = "per_parameter ranks neurons, or neurons and layers, not neurons, key_value_groups"
+    with pytest.raises(HfpruneError, match=message):
+        make_plan(tiny, scores, 0.2, allocation=rule)
+    with pytest.raises(HfpruneError, match=f"m: .*{message}"):
+        validate(Method, {"units": ["neurons", "key_value_groups"], "allocation": "per_parameter"}, "m")
+    with pytest.raises(HfpruneError, match="give units without shares"):
+        validate(Method, {"units": {"neurons": 0.5, "layers": 0.5}, "allocation": "per_parameter"}, "m")
+    with pytest.raises(HfpruneError, match="standardize belongs to the rule 'global'"):
+        validate(Allocation, {"rule": "per_parameter", "standardize": True}, "m")

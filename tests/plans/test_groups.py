@@ -1,0 +1,174 @@
+"""Key-value groups with their query heads: the budget beside neurons, plans, slicing and export."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ARCHITECTURES, build_tiny, reload
+from transformers import AutoModelForCausalLM, LlamaConfig, Olmo2Config, Olmo2ForCausalLM
+
+from hfprune.errors import HfpruneError
+from hfprune.evaluation.lm import PrefixTreeLM
+from hfprune.models.export import export
+from hfprune.models.load import load_model
+from hfprune.models.units import attentions, count_parameters
+from hfprune.plans.budget import kept_units
+from hfprune.plans.plan import apply_plan, make_plan
+
+BOTH = {"neurons": None, "key_value_groups": None}
+HEADS = {
+    "gqa": {"num_attention_heads": 8, "num_key_value_heads": 4},
+    "mha": {"num_attention_heads": 4, "num_key_value_heads": 4},
+}
+LAYERS = 3
+
+
+@pytest.fixture(params=[(a, h) for a in ARCHITECTURES for h in HEADS], ids="-".join)
+def model(request: pytest.FixtureRequest):
+    architecture, heads = request.param
+    return build_tiny(architecture, **HEADS[heads])
+
+
+def plan_of(
+    model,
+    groups: list[int] = [0, 2, 3],  # noqa: B006
+    neurons: int = 40,
+) -> dict[str, torch.Tensor]:
+    """A plan that keeps different groups in the first layer than in the others."""
+    kept = {f"mlp.{layer}": torch.arange(neurons) for layer in range(LAYERS)}
+    kept |= {f"attention.{layer}": torch.tensor(groups) for layer in range(LAYERS)}
+    return kept | {"attention.0": torch.arange(len(groups))}
+
+
+def test_slicing_equals_zeroing_the_pruned_groups(model, tokens) -> None:
+    masked, plan = deepcopy(model), plan_of(model)
+    for index, layer in enumerate(masked.model.layers):
+        neurons, groups = plan[f"mlp.{index}"], plan[f"attention.{index}"]
+        layer.mlp.down_proj.weight[:, len(neurons) :] = 0
+        run = layer.self_attn.o_proj.in_features // 4
+        for group in set(range(4)) - set(groups.tolist()):
+            layer.self_attn.o_proj.weight[:, group * run : (group + 1) * run] = 0
+    apply_plan(model, plan)
+    torch.testing.assert_close(model(tokens).logits, masked(tokens).logits, rtol=1e-5, atol=1e-5)
+    ratio = masked.config.num_attention_heads // 4
+    assert all(layer.self_attn.num_key_value_groups == ratio for layer in model.model.layers)
+    assert (model.config.num_key_value_heads, model.config.num_attention_heads) == (3, 3 * ratio)
+
+
+def test_generation_and_eager_attention_see_the_same_model(model, tokens) -> None:
+    apply_plan(model, plan_of(model))
+    expected = model(tokens).logits
+    read = tokens
+    for _ in range(3):
+        read = torch.cat([read, model(read).logits[:, -1:].argmax(-1)], 1)
+    mask = torch.ones_like(tokens)
+    generated = model.generate(
+        tokens, attention_mask=mask, max_new_tokens=3, do_sample=False, pad_token_id=0, eos_token_id=None
+    )
+    assert torch.equal(generated, read), "the cache holds the kept groups"
+    model.set_attn_implementation("eager")
+    torch.testing.assert_close(model(tokens).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.2])
+def test_equal_totals_with_and_without_attention(model, ratio) -> None:
+    total = count_parameters(model)
+    scores = {f"mlp.{layer}": torch.rand(48) for layer in range(LAYERS)}
+    scores |= {f"attention.{layer}": torch.rand(4) for layer in range(LAYERS)}
+    left = []
+    for units in ({"neurons": None}, BOTH):
+        pruned = deepcopy(model)
+        apply_plan(pruned, make_plan(pruned, scores, ratio, units))
+        left.append(count_parameters(pruned))
+    neuron = sum(p.numel() for p in model.model.layers[0].mlp.parameters()) / 48
+    assert abs(left[0] - left[1]) <= 1.01 * neuron * LAYERS
+    assert abs(left[1] - (1 - ratio) * total) <= 0.51 * neuron * LAYERS + 32 * LAYERS  # the down bias stays
+
+
+def test_shares_of_the_budget_by_hand() -> None:
+    """LLaMA-2-7B at 20 %: of 64.2 % MLP and 31.9 % attention, the fraction 0.2 / 0.961 of both goes."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(LlamaConfig())  # its defaults are that model
+    kept = kept_units(model, 0.2, BOTH)
+    assert kept["key_value_groups"] == 25  # 32 × (1 - 0.208) = 25.3
+    head = 4 * 128 * 4096
+    expected = 11008 - (0.2 * 6_738_415_616 - 32 * 7 * head) / (32 * 3 * 4096)
+    assert abs(kept["neurons"] - expected) <= 0.5
+    with pytest.raises(
+        HfpruneError, match=r"at most 0\.9\d\d, which leaves one neuron and one group a layer"
+    ):
+        kept_units(model, 0.97, BOTH)
+
+
+def test_few_groups_are_rounded_to_what_the_mlp_can_meet() -> None:
+    """Two groups: half the attention is more than the budget, so both stay; later the nearest number counts."""
+    model = build_tiny("qwen3", intermediate_size=8)
+    assert kept_units(model, 0.05, BOTH)["key_value_groups"] == 2
+    kept = kept_units(model, 0.4, BOTH)
+    assert kept["key_value_groups"] == 1
+    assert 1 <= kept["neurons"] <= 8
+
+
+def test_export_loads_plainly_with_the_same_logits(model, tokens, tmp_path: Path, tokenizer: Path) -> None:
+    """Six or three heads do not divide the hidden size of 32, which LLaMA's config refuses."""
+    apply_plan(model, plan_of(model))
+    if model.config.model_type == "llama" and model.config.mlp_bias:
+        with pytest.raises(HfpruneError, match="transformers refuses a LLaMA of"):
+            export(model, tokenizer, tmp_path / "out")
+        return
+    export(model, tokenizer, tmp_path / "out")
+    loaded = reload(tmp_path / "out")
+    assert torch.equal(loaded(tokens).logits, model(tokens).logits)
+    for key in ("num_key_value_heads", "num_attention_heads", "head_dim", "intermediate_size"):
+        assert getattr(loaded.config, key) == getattr(model.config, key)
+    assert count_parameters(load_model(tmp_path / "out")) == count_parameters(model)
+
+
+def test_llama_of_fitting_heads_stays_a_llama(tokens, tmp_path: Path, tokenizer: Path) -> None:
+    rope = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 4.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 128}  # fmt: skip
+    for groups, kind in (([0, 3], "llama"), ([0, 1, 3], "mistral")):
+        model = build_tiny("llama", **HEADS["gqa"], rope_parameters=rope)
+        apply_plan(model, plan_of(model, groups))
+        export(model, tokenizer, tmp_path / kind)
+        loaded = reload(tmp_path / kind)
+        assert loaded.config.model_type == kind
+        assert torch.equal(loaded(tokens).logits, model(tokens).logits)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([[0, 4]] * 3, r"attention\.0 of the plan must hold .* below 4"),
+        ([[0, 1], [0, 1], [2]], "as many key-value groups in every layer"),
+        ([[0], [0], []], r"attention\.2 of the plan"),
+    ],
+)
+def test_wrong_plan_is_refused_and_the_model_left_alone(groups, message, tokens) -> None:
+    model = build_tiny("llama", **HEADS["gqa"])
+    before = model(tokens).logits
+    with pytest.raises(HfpruneError, match=message):
+        apply_plan(
+            model, {f"attention.{i}": torch.tensor(g, dtype=torch.int64) for i, g in enumerate(groups)}
+        )
+    assert torch.equal(model(tokens).logits, before)
+
+
+def test_attention_with_norms_over_all_heads_is_refused() -> None:
+    shape = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    olmo = Olmo2ForCausalLM(Olmo2Config(**shape, **HEADS["mha"], pad_token_id=0))
+    with pytest.raises(HfpruneError, match=r"Olmo2ForCausalLM: layer 0 has q_norm\.weight over all heads"):
+        attentions(olmo)
+
+
+def test_evaluation_reads_the_pruned_model(model, tokens) -> None:
+    """Stock lm-eval's answers are those of the pruned model's plain logits."""
+    from smoke import build_tokenizer
+
+    apply_plan(model, plan_of(model))
+    lm = PrefixTreeLM(model, tokenizer=build_tokenizer(), batch_tokens=64, add_bos_token=False)
+    context, target = tokens[0, :9].tolist(), tokens[0, 9:12].tolist()
+    ((found, _),) = lm._loglikelihood_tokens([(("", ""), context, target)], disable_tqdm=True)
+    log_p = model(tokens[:1, :11]).logits[0, 8:].log_softmax(-1)
+    assert found == pytest.approx(sum(float(log_p[i, t]) for i, t in enumerate(target)), rel=1e-4)

@@ -1,0 +1,394 @@
+"""The budget of every kind of unit, and plans: made, saved, applied, exported."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import build_tiny, reload
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+
+from hfprune.errors import HfpruneError
+from hfprune.models.export import export
+from hfprune.models.units import count_parameters
+from hfprune.plans.allocation import keep_highest
+from hfprune.plans.budget import kept_units, not_applicable, unit_sizes
+from hfprune.plans.plan import apply_plan, load_plan, make_plan, plan_note, save_plan
+from hfprune.study.method import Allocation
+
+# Shapes of the paper's models: (config class, vocabulary, hidden, intermediate, layers, heads, kv heads, tied).
+PAPER = {
+    "LLaMA-2-7B": (LlamaConfig, 32000, 4096, 11008, 32, 32, 32, False, {}),
+    "LLaMA3.2-1.2B": (LlamaConfig, 128256, 2048, 8192, 16, 32, 8, True, {}),
+    "LLaMA3.2-3.2B": (LlamaConfig, 128256, 3072, 8192, 28, 24, 8, True, {}),
+    "Qwen2.5-7B": (Qwen2Config, 152064, 3584, 18944, 28, 28, 4, False, {}),
+    "Qwen2.5-1.5B": (Qwen2Config, 151936, 1536, 8960, 28, 12, 2, True, {}),
+    "Qwen3-1.7B": (Qwen3Config, 151936, 2048, 6144, 28, 16, 8, True, {"head_dim": 128}),
+}
+# Kept neurons per layer and billions of parameters at 20, 30 and 40 %, computed by hand from those shapes.
+EXPECTED = {
+    "LLaMA-2-7B": [(7581, 5.3909), (5867, 4.7169), (4153, 4.0429)],
+    "LLaMA3.2-1.2B": [(5678, 0.9887), (4421, 0.8651), (3163, 0.7414)],
+    "LLaMA3.2-3.2B": [(5702, 2.5702), (4457, 2.2489), (3212, 1.9277)],
+    "Qwen2.5-7B": [(13885, 6.0924), (11355, 5.3308), (8826, 4.5694)],
+    "Qwen2.5-1.5B": [(6567, 1.2349), (5371, 1.0806), (4174, 0.9261)],
+    "Qwen3-1.7B": [(4144, 1.3765), (3144, 1.2045), (2143, 1.0323)],
+}
+
+
+LAYERS, WIDTH = 3, 48
+
+
+def skeleton(name: str):
+    """Build a model of the paper's shape without weights."""
+    kind, vocabulary, hidden, intermediate, layers, heads, kv_heads, tied, extra = PAPER[name]
+    config = kind(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        tie_word_embeddings=tied,
+        **extra,
+    )
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def random_scores(layers: int = LAYERS, width: int = WIDTH, groups: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(11)
+    places = {f"mlp.{layer}": width for layer in range(layers)}
+    places |= {f"attention.{layer}": groups for layer in range(layers) if groups}
+    return {place: torch.rand(n, generator=generator) for place, n in (places | {"layers": layers}).items()}
+
+
+def plan_of(*kept: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {f"mlp.{layer}": neurons for layer, neurons in enumerate(kept)}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_widths_of_the_papers_models(name: str) -> None:
+    model = skeleton(name)
+    hidden, intermediate, layers = PAPER[name][2:5]
+    total = count_parameters(model)
+    for ratio, (width, billions) in zip((0.2, 0.3, 0.4), EXPECTED[name], strict=True):
+        kept = kept_units(model, ratio)
+        assert [*kept] == ["neurons"]
+        assert abs(kept["neurons"] - width) <= 1, "to the rounding of one neuron"
+        left = total - (intermediate - kept["neurons"]) * layers * 3 * hidden
+        assert left / 1e9 == pytest.approx(billions, abs=2e-4)
+        assert left / total == pytest.approx(1 - ratio, abs=1e-4)
+
+
+# Neurons and groups at 10, 20, 30 and 40 %, of the version before units had names.
+FORMER = {
+    "LLaMA-2-7B": [(9806, 29), (8775, 25), (7574, 22), (6372, 19)],
+    "LLaMA3.2-1.2B": [(7148, 7), (6104, 6), (5061, 5), (4017, 4)],
+    "LLaMA3.2-3.2B": [(7288, 7), (6385, 6), (5481, 5), (4577, 4)],
+    "Qwen2.5-7B": [(16414, 4), (14568, 3), (12038, 3), (10191, 2)],
+    "Qwen2.5-1.5B": [(7764, 2), (6567, 2), (5968, 1), (4772, 1)],
+    "Qwen3-1.7B": [(5400, 7), (4656, 6), (3912, 5), (3167, 4)],
+}
+
+
+@pytest.mark.parametrize("name", FORMER)
+def test_neurons_and_groups_are_shared_out_as_before(name: str) -> None:
+    model = skeleton(name)
+    both = {"neurons": None, "key_value_groups": None}
+    kept = [kept_units(model, ratio, both) for ratio in (0.1, 0.2, 0.3, 0.4)]
+    assert [(found["neurons"], found["key_value_groups"]) for found in kept] == FORMER[name]
+
+
+def test_where_no_group_can_go_the_plan_says_so(tmp_path: Path) -> None:
+    model, both = skeleton("Qwen2.5-1.5B"), {"neurons": None, "key_value_groups": None}
+    note = not_applicable(model, 0.2, both)
+    assert note == "keeps 2 of 2 key-value groups in every layer at 20 %"
+    assert not_applicable(model, 0.4, both) == not_applicable(model, 0.2) == ""
+    assert not_applicable(skeleton("LLaMA-2-7B"), 0.2, both) == ""
+    shares = {"neurons": 0.97, "layers": 0.03}
+    assert not_applicable(model, 0.2, shares) == "keeps 28 of 28 decoder layers at 20 %"
+    assert not_applicable(build_tiny("llama"), 0.001) == "keeps 48 of 48 neurons in every layer at 0.1 %"
+    path = tmp_path / "plan.safetensors"
+    for said in (note, ""):
+        save_plan(path, plan_of(torch.arange(3)), {"ratio": 0.2}, said)
+        assert plan_note(path) == said
+    path.write_text("text")
+    with pytest.raises(HfpruneError, match=r"plan\.safetensors: not a plan"):
+        plan_note(path)
+
+
+def test_measured_ratio_is_the_nominal_one_to_half_a_neuron(tiny) -> None:
+    """Ties and biases are counted right: what is left after slicing is what the budget said."""
+    total = count_parameters(tiny)
+    per_neuron = sum(p.numel() for p in tiny.model.layers[0].mlp.parameters()) / WIDTH
+    apply_plan(tiny, make_plan(tiny, random_scores(), 0.15, {"neurons": None}))
+    removed = total - count_parameters(tiny)
+    assert abs(removed - 0.15 * total) <= 0.51 * per_neuron * LAYERS
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 0, 1, 0.95, float("nan")])
+def test_unreachable_ratio_gives_the_largest_reachable(tiny, ratio: float) -> None:
+    with pytest.raises(HfpruneError, match=r"at most 0\.\d{3}, which leaves one neuron a layer") as failure:
+        kept_units(tiny, ratio)
+    largest = float(str(failure.value).split("at most ")[1].split(",")[0])
+    assert kept_units(tiny, largest - 0.001)["neurons"] >= 1
+    with pytest.raises(HfpruneError):
+        kept_units(tiny, largest + 0.05)
+
+
+# --- layers ----------------------------------------------------------------------------------------------
+
+
+def test_number_of_layers_is_the_nearest(tiny) -> None:
+    share = count_parameters(tiny.model.layers[0]) / count_parameters(tiny)
+    layers = {"layers": None}
+    kept = [kept_units(tiny, part * share, layers) for part in (0.51, 1.49, 1.51, 2.49)]
+    assert kept == [{"layers": 2}, {"layers": 2}, {"layers": 1}, {"layers": 1}]
+    for part in (0.49, 2.51):
+        message = (
+            rf"pruning layers of \w+: choose one from {share:.3f} to {2 * share:.3f}, in steps of {share:.3f}"
+        )
+        with pytest.raises(HfpruneError, match=message):
+            kept_units(tiny, part * share, layers)
+    # The former rule of whole blocks: round(ratio / share of a block) blocks go.
+    assert kept_units(tiny, 0.2, layers)["layers"] == LAYERS - round(0.2 / share)
+    scores = random_scores()
+    plan = make_plan(tiny, scores, 0.2, layers)
+    assert [*plan] == ["layers"]
+    assert set(range(LAYERS)) - set(plan["layers"].tolist()) == {int(scores["layers"].argmin())}
+
+
+def test_shares_of_the_removed_parameters_by_hand() -> None:
+    """LLaMA-2-7B at 20 %: 1347.7 million go, 202.4 million with each layer, 4096 · 3 with each neuron."""
+    model = skeleton("LLaMA-2-7B")
+    total, layer = 6_738_415_616, 202_383_360
+    assert unit_sizes(model, ["layers"])["layers"] == (32, layer, 1)
+    kept = kept_units(model, 0.2, {"neurons": 0.7, "layers": 0.3})
+    assert kept == {"layers": 30, "neurons": round(11008 - (0.2 * total - 2 * layer) / (30 * 3 * 4096))}
+    # Equal fractions: f · 32 layers and f of the neurons of the others; f = 0.1348 by f·32·L + (1-f)·f·32·11008·N.
+    kept = kept_units(model, 0.2, {"neurons": None, "layers": None})
+    assert kept["layers"] == 28  # 32 · (1 - 0.1348) = 27.7
+    assert kept["neurons"] == round(11008 - (0.2 * total - 4 * layer) / (28 * 3 * 4096))
+    assert 0.09 < 1 - kept["neurons"] / 11008 < 0.15
+    groups = {"neurons": 0.5, "layers": 0.3, "key_value_groups": 0.2}
+    kept = kept_units(model, 0.2, groups)
+    head = 4 * 128 * 4096
+    assert kept["layers"] == 30
+    assert kept["key_value_groups"] == round(32 - 0.2 * 0.2 * total / (30 * head)) == 28
+    rest = 0.2 * total - 2 * layer - 30 * 4 * head
+    assert kept["neurons"] == round(11008 - rest / (30 * 3 * 4096))
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        {"neurons": None, "layers": None},
+        {"neurons": 0.4, "layers": 0.6},
+        {"neurons": None, "key_value_groups": None, "layers": None},
+        {"key_value_groups": 0.5, "neurons": 0.5},
+    ],
+)
+@pytest.mark.parametrize("ratio", [0.2, 0.3])
+def test_whatever_is_cut_the_total_is_met_to_half_a_neuron(units: dict, ratio: float) -> None:
+    model = build_tiny("qwen2", num_hidden_layers=6, num_key_value_heads=4)
+    total = count_parameters(model)
+    plan = make_plan(model, random_scores(6, WIDTH, 4), ratio, units)
+    apply_plan(model, plan)
+    layers = len(plan.get("layers", range(6)))
+    assert layers == len(model.model.layers) == model.config.num_hidden_layers
+    assert abs(total - count_parameters(model) - ratio * total) <= layers * 3 * 32 / 2
+    assert ("layers" in plan) == ("layers" in units)
+
+
+def test_groups_without_neurons_are_rounded_to_the_nearest() -> None:
+    model = build_tiny("qwen2", num_hidden_layers=6, num_key_value_heads=4)
+    total, size = count_parameters(model), unit_sizes(model, ["key_value_groups"])["key_value_groups"]
+    step = size.parameters * 6 / total
+    alone, deep = {"key_value_groups": None}, {"key_value_groups": None, "layers": None}
+    assert [kept_units(model, part * step, alone)["key_value_groups"] for part in (0.6, 2.4)] == [3, 2]
+    for part in (0.4, 3.6):
+        with pytest.raises(HfpruneError, match=rf"choose one from {step:.3f} to {3 * step:.3f}, in steps of"):
+            kept_units(model, part * step, alone)
+    for ratio in (0.1, 0.3, 0.6):
+        kept = kept_units(model, ratio, deep)
+        layer = count_parameters(model.model.layers[0])
+        removed = (6 - kept["layers"]) * layer + kept["layers"] * (
+            4 - kept["key_value_groups"]
+        ) * size.parameters
+        assert abs(removed - ratio * total) <= kept["layers"] * size.parameters / 2
+    with pytest.raises(HfpruneError, match=r"choose one from 0\.\d+ to 0\.\d+$"):
+        kept_units(model, 0.001, deep)
+    with pytest.raises(HfpruneError, match="it has only one of them"):
+        kept_units(build_tiny("qwen2", num_key_value_heads=1), 0.1, alone)
+
+
+# --- plans -----------------------------------------------------------------------------------------------
+
+
+def test_highest_scores_are_kept_and_ties_keep_the_first() -> None:
+    assert keep_highest(torch.tensor([0.1, 3.0, 2.0, 5.0]), 2).tolist() == [1, 3]
+    assert keep_highest(torch.tensor([1.0, 1.0, 2.0, 1.0]), 3).tolist() == [0, 1, 2]
+
+
+def test_kinds_that_are_scored_are_what_is_pruned_unless_said() -> None:
+    model = build_tiny("qwen2")
+    scores = random_scores(groups=2)
+    del scores["layers"]
+    assert [*make_plan(model, scores, 0.4)] == [*scores]
+    assert [*make_plan(model, scores, 0.2, {"neurons": None})] == ["mlp.0", "mlp.1", "mlp.2"]
+    with pytest.raises(HfpruneError, match="layers has no scores, but Qwen2ForCausalLM has 3 layers there"):
+        make_plan(model, scores, 0.2, {"neurons": None, "layers": None})
+
+
+def test_slicing_equals_zeroing_the_pruned_neurons(tiny, tokens) -> None:
+    masked = deepcopy(tiny)
+    plan = make_plan(tiny, random_scores(), 0.2, {"neurons": None})
+    for index, layer in enumerate(masked.model.layers):
+        pruned = [i for i in range(WIDTH) if i not in set(plan[f"mlp.{index}"].tolist())]
+        layer.mlp.down_proj.weight[:, pruned] = 0
+    dense = tiny(tokens).logits
+    apply_plan(tiny, plan)
+    torch.testing.assert_close(tiny(tokens).logits, masked(tokens).logits, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(tiny(tokens).logits, dense, atol=1e-2)
+
+
+def test_removing_a_layer_equals_zeroing_what_it_adds(tiny, tokens) -> None:
+    masked = deepcopy(tiny)
+    for part in ("self_attn.o_proj", "mlp.down_proj"):
+        for parameter in masked.model.layers[1].get_submodule(part).parameters():
+            parameter.zero_()
+    apply_plan(tiny, {"layers": torch.tensor([0, 2])})
+    torch.testing.assert_close(tiny(tokens).logits, masked(tokens).logits)
+
+
+def test_export_loads_plainly_with_the_same_logits(tiny, tokens, tmp_path: Path, tokenizer: Path) -> None:
+    apply_plan(tiny, make_plan(tiny, random_scores(), 0.2, {"neurons": None}))
+    export(tiny, tokenizer, tmp_path / "out")
+    loaded = reload(tmp_path / "out")
+    assert loaded.config.intermediate_size == tiny.config.intermediate_size < WIDTH
+    assert torch.equal(loaded(tokens).logits, tiny(tokens).logits)
+    assert (tmp_path / "out" / "tokenizer.json").exists()
+    assert not list((tmp_path / "out").glob("*.bin"))
+
+
+KINDS = ["full_attention", "sliding_attention", "full_attention", "sliding_attention"]
+
+
+@pytest.mark.parametrize("rule", ["uniform", "per_parameter"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_depth_and_width_cut_together_load_plainly(
+    architecture: str, rule: str, tokens, tmp_path: Path, tokenizer: Path
+) -> None:
+    """A model of two kinds of layers loses one layer, and neurons of the others; `from_pretrained` loads it."""
+    window = {} if architecture == "llama" else {"layer_types": KINDS, "use_sliding_window": True}
+    if window:
+        window["sliding_window"] = 4
+    model = build_tiny(architecture, num_hidden_layers=4, **window)
+    scores = random_scores(4)
+    scores["layers"] = torch.tensor([9.0, 0.0, 8.0, 7.0])
+    plan = make_plan(model, scores, 0.3, {"neurons": None, "layers": None}, Allocation(rule=rule))
+    assert plan["layers"].tolist() == [0, 2, 3]
+    assert [*plan] == ["layers", "mlp.0", "mlp.2", "mlp.3"]
+    if rule == "uniform":
+        assert len(plan["mlp.0"]) == len(plan["mlp.3"]) < WIDTH
+    save_plan(tmp_path / "plan.safetensors", plan, {})
+    pruned = deepcopy(model).double()
+    apply_plan(pruned, load_plan(tmp_path / "plan.safetensors"))
+    assert [layer.mlp.down_proj.in_features for layer in pruned.model.layers] == [
+        len(plan[f"mlp.{layer}"]) for layer in (0, 2, 3)
+    ]
+    export(pruned, tokenizer, tmp_path / "out")
+    loaded = reload(tmp_path / "out")
+    assert loaded.config.num_hidden_layers == 3
+    if window:
+        assert loaded.config.layer_types == [KINDS[0], KINDS[2], KINDS[3]]
+    if rule == "uniform":
+        assert torch.equal(loaded(tokens).logits, pruned(tokens).logits)
+    else:  # padded to the widest layer, which rounds otherwise
+        torch.testing.assert_close(loaded(tokens).logits, pruned(tokens).logits, rtol=1e-10, atol=1e-10)
+    # With the cache, which knows layers by their number.
+    read = tokens
+    for _ in range(3):
+        read = torch.cat([read, pruned(read).logits[:, -1:].argmax(-1)], 1)
+    mask = torch.ones_like(tokens)
+    generated = loaded.generate(
+        tokens, attention_mask=mask, max_new_tokens=3, do_sample=False, pad_token_id=0, eos_token_id=None
+    )
+    assert torch.equal(generated, read)
+
+
+def test_plan_survives_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    plan = {"layers": torch.tensor([0, 11])} | {
+        f"{place}.{layer}": torch.tensor([0, 5, 9]) for place in ("attention", "mlp") for layer in (0, 11)
+    }
+    save_plan(path, plan, {})
+    loaded = load_plan(path)
+    assert loaded.keys() == plan.keys()
+    assert all(torch.equal(loaded[name], kept) for name, kept in plan.items())
+    assert {kept.dtype for kept in load_file(path).values()} == {torch.int32}
+
+
+@pytest.mark.parametrize("groups", [0, 2])
+def test_a_plan_file_of_the_former_version_loads(groups: int, tokens, tmp_path: Path) -> None:
+    """Twelve layers, so that names in the order of letters are not in that of layers."""
+    neurons = [torch.arange(layer, layer + 30, dtype=torch.int32) for layer in range(12)]
+    tensors = {f"mlp.{layer}": kept for layer, kept in enumerate(neurons)}
+    if groups:
+        tensors |= {f"attention.{layer}": torch.tensor([layer % 4], dtype=torch.int32) for layer in range(12)}
+    path = tmp_path / "plan.safetensors"
+    save_file(tensors, path, {"provenance": '{"ratio": 0.2}'})
+    plan = load_plan(path)
+    assert {name: kept.tolist() for name, kept in plan.items()} == {
+        name: kept.tolist() for name, kept in tensors.items()
+    }
+    assert [name for name in plan if name.startswith("mlp")] == [f"mlp.{layer}" for layer in range(12)]
+    assert {kept.dtype for kept in plan.values()} == {torch.int64}
+    assert plan_note(path) == ""
+    model = build_tiny("llama", num_hidden_layers=12, num_key_value_heads=4)
+    down = model.model.layers[11].mlp.down_proj.weight.clone()
+    apply_plan(model, plan)
+    assert torch.equal(model.model.layers[11].mlp.down_proj.weight, down[:, 11:41])
+    assert model.config.num_key_value_heads == (1 if groups else 4)
+    assert model(tokens).logits.isfinite().all()
+
+
+FIVE, NONE = torch.arange(5), torch.tensor([], dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ({}, "keeps nothing"),
+        (plan_of(FIVE, FIVE), r"lacks mlp\.2, but LlamaForCausalLM has 3 layers"),
+        (plan_of(FIVE, FIVE, FIVE, FIVE), r"has mlp\.3, but LlamaForCausalLM has 3 layers"),
+        (plan_of(FIVE, FIVE, torch.tensor([3, 48])), r"mlp\.2 of the plan must hold .* below 48"),
+        (plan_of(FIVE, FIVE, torch.tensor([3, 3])), r"mlp\.2 of the plan must hold sorted, distinct"),
+        (plan_of(FIVE, FIVE, torch.tensor([-1, 3])), r"mlp\.2 of the plan must hold sorted, distinct"),
+        (plan_of(FIVE, FIVE, NONE), r"mlp\.2 of the plan .* at least one"),
+        ({"layers": NONE}, "layers of the plan .* at least one"),
+        ({"layers": torch.tensor([1, 3])}, "layers of the plan must hold .* below 3"),
+        (
+            {"layers": torch.tensor([0, 1])} | plan_of(FIVE, FIVE, FIVE),
+            r"has mlp\.2, but keeps 2 of 3 layers",
+        ),
+        ({"layers": torch.tensor([0, 2])} | plan_of(FIVE), r"lacks mlp\.2, but keeps 2 of 3 layers"),
+        (plan_of(FIVE, FIVE, FIVE) | {"heads.0": FIVE}, "'heads.0' is no place of units"),
+    ],
+)
+def test_wrong_plan_is_refused_and_the_model_left_alone(plan, message: str, tokens) -> None:
+    model = build_tiny("llama")
+    before = model(tokens).logits
+    with pytest.raises(HfpruneError, match=message):
+        apply_plan(model, plan)
+    assert torch.equal(model(tokens).logits, before)
+    assert model.config.num_hidden_layers == LAYERS
+
+
+def test_scores_of_another_model_are_refused(tiny) -> None:
+    scores = random_scores()
+    for wrong in (random_scores(2), scores | {"mlp.2": torch.rand(47)}):
+        with pytest.raises(HfpruneError, match=r"mlp\.2 has .*belong to another model"):
+            make_plan(tiny, wrong, 0.2, {"neurons": None})

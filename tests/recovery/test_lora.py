@@ -1,0 +1,157 @@
+"""Training: what changes, that pairs are isolated in it, and that neither a kill nor the batch size shows."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+from conftest import build_tiny
+from safetensors.torch import load_file
+from smoke import PAIRS, build_tokenizer
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from hfprune.errors import HfpruneError
+from hfprune.plans.plan import apply_plan
+from hfprune.recovery import adapter
+from hfprune.recovery import lora as recovery
+from hfprune.recovery.lora import train_adapter
+from hfprune.recovery.packing import IGNORED, Packed, pack
+from hfprune.study.study import Lora
+
+TOKENIZER = build_tokenizer()
+SETTINGS = Lora(rank=4, batch=4, length=64, max_steps=5)
+# What a packing makes of short pairs or long ones.
+PACKINGS = {
+    "plain": (PAIRS, Lora(packing="plain", length=64, examples=8)),
+    "isolated": (
+        [{"instruction": f"How many {n}?", "input": "", "output": f"{n} {'wells ' * n}"} for n in range(12)],
+        Lora(length=450),
+    ),
+}
+
+
+def pruned(architecture: str) -> PreTrainedModel:
+    """A tiny model that has lost every other neuron."""
+    model = build_tiny(architecture, vocab_size=len(TOKENIZER))
+    apply_plan(model, {f"mlp.{layer}": torch.arange(0, 48, 2) for layer in range(3)})
+    return model
+
+
+def train(model: PreTrainedModel, packed: Packed, state: Path, tokens: int = 2048, **changes):
+    settings = SETTINGS.model_copy(update=changes)
+    return train_adapter(model, packed, settings, seed=5, batch_tokens=tokens, state=state)
+
+
+@pytest.fixture(scope="module", params=PACKINGS)
+def packed(request: pytest.FixtureRequest) -> Packed:
+    pairs, settings = PACKINGS[request.param]
+    return pack(pa.Table.from_pylist(pairs), TOKENIZER, settings, seed=3)
+
+
+def adapters(adapted: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in adapted.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_training_changes_the_adapters_and_nothing_else(
+    architecture: str, packed: Packed, tmp_path: Path
+) -> None:
+    model = pruned(architecture)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    adapted, losses = train(model, packed, tmp_path, max_steps=12, dropout=0)
+    assert len(losses) == 12
+    assert sum(losses[-3:]) < sum(losses[:3])
+    trained = adapters(adapted)
+    assert len(trained) == 2 * 7 * 3
+    assert all(weight.abs().sum() > 0 for weight in trained.values())  # B starts at zero
+    after = {name.replace(".base_layer", ""): weight for name, weight in model.state_dict().items()}
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+
+
+def loss_of_pairs_alone(model: PreTrainedModel, packed: Packed) -> float:
+    """Return the mean loss over response tokens, each run of positions in a forward pass of its own."""
+    losses = []
+    for tokens, labels, positions in zip(packed.tokens, packed.labels, packed.positions, strict=True):
+        starts = [*(positions == 0).nonzero().flatten().tolist(), len(positions)]
+        for start, end in pairwise(starts):
+            targets = labels[start + 1 : end].long()
+            with torch.no_grad():
+                logits = model(tokens[None, start:end].long()).logits[0, :-1]
+            chosen = targets != IGNORED
+            losses += cross_entropy(logits[chosen], targets[chosen], reduction="none").tolist()
+    return sum(losses) / len(losses)
+
+
+def test_loss_is_the_mean_over_response_tokens_of_the_batch_however_it_is_split(
+    packed: Packed, tmp_path: Path
+) -> None:
+    """The first step's loss, since adapters start out as nothing, is the pruned model's own."""
+    expected = loss_of_pairs_alone(pruned("llama"), packed)
+    count, length = packed.tokens.shape
+    curves = [
+        train(pruned("llama"), packed, tmp_path / str(tokens), tokens, batch=count, max_steps=3, dropout=0)[1]
+        for tokens in (length, length * count)
+    ]
+    assert curves[0][0] == pytest.approx(expected, rel=1e-5)
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+
+
+def test_killed_run_comes_to_the_same_adapter(
+    packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, losses = train(pruned("qwen3"), packed, tmp_path / "whole")
+    monkeypatch.setattr(recovery, "SAVE_SECONDS", 0)
+    steps = []
+    watch = recovery._Watch.on_log
+
+    def kill(self, args, state, control, **kwargs) -> None:
+        steps.append(state.global_step)
+        if steps == [1, 2, 3]:  # before the third step is saved
+            raise KeyboardInterrupt
+        watch(self, args, state, control, **kwargs)
+
+    monkeypatch.setattr(recovery._Watch, "on_log", kill)
+    with pytest.raises(KeyboardInterrupt):
+        train(pruned("qwen3"), packed, tmp_path / "killed")
+    half = tmp_path / "killed/checkpoint-4"  # as if killed while it was written
+    half.mkdir()
+    (half / "trainer_state.json").write_text('{"global_step": 4')
+    resumed, again = train(pruned("qwen3"), packed, tmp_path / "killed")
+    assert [*dict.fromkeys(steps)] == [1, 2, 3, 4, 5]
+    assert steps[:4] == [1, 2, 3, 3]
+    assert again == losses
+    expected = adapters(whole)
+    assert all(torch.equal(weight, expected[name]) for name, weight in adapters(resumed).items())
+
+
+def test_bfloat16_models_get_float32_adapters(packed: Packed, tmp_path: Path) -> None:
+    adapted, _ = train(pruned("llama").to(torch.bfloat16), packed, tmp_path, max_steps=1)
+    assert {weight.dtype for weight in adapters(adapted).values()} == {torch.float32}
+    assert adapted.dtype == torch.bfloat16
+    with pytest.raises(HfpruneError, match="float16 trains on a GPU only"):
+        train(pruned("llama").to(torch.float16), packed, tmp_path)
+
+
+def test_loss_that_is_not_finite_ends_the_run(packed: Packed, tmp_path: Path) -> None:
+    with pytest.raises(HfpruneError, match=r"the loss is (nan|inf) at step \d; choose a lower learning_rate"):
+        train(pruned("llama"), packed, tmp_path, learning_rate=1e30, schedule="constant")
+
+
+def test_merged_adapter_answers_as_the_adapter_does(packed: Packed, tmp_path: Path) -> None:
+    adapted, _ = train(pruned("qwen2"), packed, tmp_path / "state")
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    adapter.save_adapter(adapted, folder)
+    assert {path.name for path in folder.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert len(load_file(folder / "adapter_model.safetensors")) == 2 * 7 * 3
+    merged = adapter.merge_adapter(pruned("qwen2"), folder, {})
+    tokens = packed.tokens[:2].long()
+    with torch.no_grad():
+        torch.testing.assert_close(merged(tokens).logits, adapted.eval()(tokens).logits, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(merged(tokens).logits, pruned("qwen2")(tokens).logits, atol=1e-2)
+    with pytest.raises(HfpruneError, match="the adapter does not fit the model"):
+        adapter.merge_adapter(build_tiny("qwen2", vocab_size=len(TOKENIZER)), folder, {})
+    with pytest.raises(HfpruneError, match="not an adapter"):
+        adapter.merge_adapter(pruned("qwen2"), tmp_path, {})

@@ -1,0 +1,226 @@
+"""Packing: what is in a sequence, what is learnt from, and that pairs of a sequence do not see each other."""
+
+from itertools import pairwise
+
+import pyarrow as pa
+import pytest
+import torch
+from conftest import build_tiny
+from smoke import PAIRS, build_tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from hfprune.errors import HfpruneError
+from hfprune.recovery.packing import IGNORED, Packed, pack, prompt
+from hfprune.study.study import Lora
+
+TOKENIZER = build_tokenizer()
+TABLE = pa.Table.from_pylist(PAIRS)
+PLAIN = Lora(packing="plain", length=64, examples=8)
+# Of different lengths; some share a sequence of 500 tokens.
+SHORT = [
+    {"instruction": f"How many {'very ' * n}old wells?", "input": "", "output": f"{n} wells{'!' * (3 * n)}"}
+    for n in range(12)
+]
+ISOLATED = Lora(length=500)
+
+
+def pairs_of(packed: Packed) -> list[list[tuple[list[int], list[int]]]]:
+    """Return the tokens and labels of each pair of each sequence, told apart by where positions restart."""
+    found = []
+    for tokens, labels, positions in zip(packed.tokens, packed.labels, packed.positions, strict=True):
+        starts = [*(positions == 0).nonzero().flatten().tolist(), len(positions)]
+        spans = [slice(*span) for span in pairwise(starts)]
+        found.append([(tokens[s].tolist(), labels[s].tolist()) for s in spans if s.stop - s.start > 1])
+    return found
+
+
+def reference(pair: dict[str, str], length: int = 10**6) -> tuple[list[int], list[int]]:
+    """Return the tokens and labels of one pair by itself, cut to `length`."""
+    question = [TOKENIZER.bos_token_id, *TOKENIZER.encode(prompt(pair), add_special_tokens=False)]
+    answer = [*TOKENIZER.encode(pair["output"], add_special_tokens=False), TOKENIZER.eos_token_id]
+    return (question + answer)[:length], ([IGNORED] * len(question) + answer)[:length]
+
+
+def test_prompt_is_the_one_of_alpaca() -> None:
+    assert prompt({"instruction": "Add.", "input": "1, 2"}) == (
+        "Below is an instruction that describes a task, paired with an input that provides further context. "
+        "Write a response that appropriately completes the request.\n\n"
+        "### Instruction:\nAdd.\n\n### Input:\n1, 2\n\n### Response:\n"
+    )
+    assert prompt({"instruction": "Say {x}.", "input": ""}) == (
+        "Below is an instruction that describes a task. "
+        "Write a response that appropriately completes the request.\n\n"
+        "### Instruction:\nSay {x}.\n\n### Response:\n"
+    )
+
+
+def test_plain_packing_joins_and_cuts_and_learns_responses_and_their_ends_only() -> None:
+    pairs = [{"instruction": "Who?", "input": "", "output": "The fort."},
+             {"instruction": "When?", "input": "In 1811.", "output": "1811"}]  # fmt: skip
+    found = pack(pa.Table.from_pylist(pairs), TOKENIZER, Lora(packing="plain", length=10), seed=0)
+    parts = [
+        [(TOKENIZER.bos_token_id, False)]
+        + [(token, False) for token in TOKENIZER.encode(prompt(pair), add_special_tokens=False)]
+        + [(token, True) for token in TOKENIZER.encode(pair["output"], add_special_tokens=False)]
+        + [(TOKENIZER.eos_token_id, True)]
+        for pair in pairs
+    ]
+    expected = set()
+    for joined in (parts[0] + parts[1], parts[1] + parts[0]):  # whichever order the seed gives
+        cut = [joined[start : start + 10] for start in range(0, len(joined) - 9, 10)]
+        learnt = [block for block in cut if any(is_response for _, is_response in block[1:])]
+        expected.add(str([[(t, t if r else IGNORED) for t, r in block] for block in learnt]))
+    assert found.positions.tolist() == [[*range(10)]] * len(found.tokens)
+    rows = zip(found.tokens.tolist(), found.labels.tolist(), strict=True)
+    assert str([list(zip(*row, strict=True)) for row in rows]) in expected
+
+
+def test_order_is_seeded_and_examples_are_drawn() -> None:
+    a, b = (pack(TABLE, TOKENIZER, PLAIN, seed=3).tokens for _ in range(2))
+    assert torch.equal(a, b)
+    c = pack(TABLE, TOKENIZER, PLAIN, seed=4).tokens
+    assert a.shape != c.shape or not torch.equal(a, c)
+    assert len(pack(TABLE, TOKENIZER, PLAIN.model_copy(update={"examples": None}), seed=3).tokens) > 3 * len(
+        a
+    )
+    few = PLAIN.model_copy(update={"length": 5000, "examples": 1})
+    with pytest.raises(
+        HfpruneError, match=r"1 instruction pairs fill no sequence of 5000 .* a shorter length"
+    ):
+        pack(TABLE, TOKENIZER, few, seed=3)
+    with pytest.raises(HfpruneError, match=r"48 instruction pairs fill no sequence of 64 .* a longer length"):
+        pack(TABLE, TOKENIZER, Lora(length=64), seed=3)
+
+
+def test_isolated_packing_loses_no_pair_and_splits_none() -> None:
+    packed = pack(pa.Table.from_pylist(SHORT), TOKENIZER, ISOLATED, seed=3)
+    found = pairs_of(packed)
+    assert sorted(pair for sequence in found for pair in sequence) == sorted(map(reference, SHORT))
+    assert max(map(len, found)) > 1
+    sizes = [sum(len(tokens) for tokens, _ in sequence) for sequence in found]
+    for size, following in zip(sizes[:-1], found[1:], strict=True):
+        assert size + len(following[0][0]) > 500  # a sequence is closed only by a pair that does not fit
+    for row, size in enumerate(sizes):
+        assert (packed.labels[row, size:] == IGNORED).all()
+        assert (packed.positions[row, size:] == 0).all()
+
+
+def test_both_packings_take_the_same_pairs_in_the_same_order() -> None:
+    table = pa.Table.from_pylist(SHORT)
+    found = [pair for sequence in pairs_of(pack(table, TOKENIZER, ISOLATED, seed=3)) for pair in sequence]
+    length = sum(len(tokens) for tokens, _ in found)
+    plain = pack(table, TOKENIZER, Lora(packing="plain", length=length), seed=3)
+    assert plain.tokens.tolist() == [[token for tokens, _ in found for token in tokens]]
+    assert plain.labels.tolist() == [[label for _, labels in found for label in labels]]
+    filled = pack(table, TOKENIZER, Lora(length=length), seed=3)  # to the last token, without padding
+    assert torch.equal(filled.tokens, plain.tokens)
+    assert torch.equal(filled.labels, plain.labels)
+    assert pairs_of(filled) == [found]
+
+
+def test_pairs_longer_than_a_sequence_are_cut_to_its_length() -> None:
+    long = {"instruction": "Count.", "input": "", "output": "1 2 3 4 5 6 7 8 9 " * 50}
+    silent = {"instruction": "Read this. " * 200, "input": "", "output": "Yes."}
+    found = pairs_of(pack(pa.Table.from_pylist([long, silent, SHORT[0]]), TOKENIZER, ISOLATED, seed=0))
+    assert sorted(found) == sorted([[reference(long, 500)], [reference(SHORT[0])]])
+    assert len(reference(long)[0]) > 500
+
+
+def test_a_response_is_tokenized_after_its_prompt() -> None:
+    """As LLaMA-2's tokenizer does, this one puts a space before a text, which is not before a response."""
+    letters = sorted({*str(SHORT), *prompt(SHORT[0]), "▁"})
+    vocabulary = {letter: n for n, letter in enumerate(["<s>", "</s>", *letters])}
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<s>"))
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(prepend_scheme="first", split=False), pre_tokenizers.Split("", "isolated")]
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
+    packed = pack(pa.Table.from_pylist(SHORT[2:3]), tokenizer, ISOLATED, seed=0)
+    learnt = packed.labels[packed.labels != IGNORED].tolist()
+    assert tokenizer.convert_ids_to_tokens(learnt) == [*"2▁wells!!!!!!", "</s>"]
+    assert tokenizer.convert_ids_to_tokens(tokenizer("2 wells")["input_ids"])[0] == "▁"
+
+
+def packed_model(architecture: str) -> tuple[PreTrainedModel, Packed]:
+    model = build_tiny(architecture, vocab_size=len(TOKENIZER))
+    return model, pack(pa.Table.from_pylist(SHORT), TOKENIZER, ISOLATED, seed=3)
+
+
+@torch.no_grad()
+def read(
+    model: PreTrainedModel, packed: Packed, positions: torch.Tensor | None = None, mask=None
+) -> torch.Tensor:
+    positions = packed.positions if positions is None else positions
+    return model(
+        packed.tokens.long(), position_ids=positions.long(), attention_mask=mask, use_cache=False
+    ).logits
+
+
+ARCHITECTURES = pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+
+
+@ARCHITECTURES
+def test_logits_of_a_pair_in_a_sequence_are_those_of_the_pair_alone(architecture: str) -> None:
+    model, packed = packed_model(architecture)
+    logits, plain = read(model, packed), read(model, packed, torch.arange(500).expand(len(packed.tokens), -1))
+    second = 0
+    for row, sequence in enumerate(pairs_of(packed)):
+        start = 0
+        for tokens, _ in sequence:
+            here = slice(start, start + len(tokens))
+            with torch.no_grad():
+                alone = model(torch.tensor([tokens])).logits[0]
+            torch.testing.assert_close(logits[row, here], alone, rtol=0, atol=1e-5)
+            if start:
+                second += 1
+                assert (plain[row, here] - alone).abs().max() > 0.1  # else this test shows nothing
+            start += len(tokens)
+    assert second > 3
+
+
+@ARCHITECTURES
+def test_bfloat16_isolates_too(architecture: str) -> None:
+    """Rounding is coarse, so pairs must not see changes of the pairs before them: bit for bit."""
+    model, packed = packed_model(architecture)
+    model.to(torch.bfloat16)
+    first = [len(sequence[0][0]) for sequence in pairs_of(packed)]
+    changed = Packed(packed.tokens.clone(), packed.labels, packed.positions)
+    for row, end in enumerate(first):
+        changed.tokens[row, :end] = 5
+    before, after = read(model, packed), read(model, changed)
+    for row, end in enumerate(first):
+        assert torch.equal(before[row, end:], after[row, end:])
+        assert not torch.equal(before[row, 1:end], after[row, 1:end])
+
+
+@ARCHITECTURES
+def test_running_positions_and_a_numbered_mask_give_the_same_logits(architecture: str) -> None:
+    """The official script numbers pairs in the mask, padding 0, and does not restart positions."""
+    model, packed = packed_model(architecture)
+    number = (packed.positions == 0).cumsum(1) * (packed.positions.flip(1).cumsum(1).flip(1) > 0)
+    same = (number[:, :, None] == number[:, None, :]) & torch.ones(500, 500).tril().bool()
+    official = read(model, packed, torch.arange(500).expand(len(number), -1), same[:, None])
+    pairs = number > 0
+    torch.testing.assert_close(read(model, packed)[pairs], official[pairs], rtol=0, atol=1e-5)
+
+
+@ARCHITECTURES
+def test_loss_of_a_sequence_is_the_mean_over_the_response_tokens_of_its_pairs_alone(
+    architecture: str,
+) -> None:
+    model, packed = packed_model(architecture)
+    row = max(range(len(packed.tokens)), key=lambda row: len(pairs_of(packed)[row]))
+    total, count = 0.0, 0
+    for tokens, labels in pairs_of(packed)[row]:
+        with torch.no_grad():
+            logits = model(torch.tensor([tokens])).logits[0, :-1]
+        total += cross_entropy(logits, torch.tensor(labels[1:]), ignore_index=IGNORED, reduction="sum").item()
+        count += sum(label != IGNORED for label in labels)
+    one = Packed(*(part[row : row + 1] for part in (packed.tokens, packed.labels, packed.positions)))
+    with torch.no_grad():
+        loss = model(
+            one.tokens.long(), position_ids=one.positions.long(), labels=one.labels.long(), use_cache=False
+        ).loss
+    assert loss.item() == pytest.approx(total / count, rel=1e-5)

@@ -1,0 +1,95 @@
+"""Agreement, distance and perplexity against the number of calibration sequences, by hand."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hfprune.analysis.collect import collect
+from hfprune.analysis.declarations import default_declarations
+from hfprune.analysis.settling import by_sequences
+from hfprune.analysis.tidy import read_collected
+from hfprune.report.calibration import calibration_table
+from hfprune.report.figures import Collected, calibration
+from hfprune.report.typeset import markdown
+from hfprune.results import Cell, Value, write_result
+
+PAPER = Path(__file__).parents[2] / "paper"
+DECLARED = default_declarations(["fidelity", "perplexity"])
+
+
+def before(curve: list[dict]) -> dict:
+    """Return a curve as it was written before several criteria shared a sweep."""
+    marks = [{"sequences": mark.pop("sequences"), "criteria": [mark]} for mark in curve]
+    return {"curves": {"warm_start": [], "sweep": marks}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Entropy at 8 and at 12 sequences, and magnitude, which reads none."""
+    folder = tmp_path_factory.mktemp("calibration")
+    paths = []
+
+    def write(method: str, ratio: float | None, measure: str, values: list[Value], **provenance) -> None:
+        paths.append(folder / method / f"{measure}.json")
+        write_result(paths[-1], Cell("s", "m", method, ratio, 0, "none"), measure, "", values, provenance)
+
+    for method, last, js in (("entropy_8", 8, 0.5), ("entropy", 12, 0.4)):
+        curve = [
+            {"sequences": n, "agreement": n / 16, "places": {"mlp.0": n / 16}, "successive": 0.5}
+            for n in (8, 12)
+            if n <= last
+        ]
+        settings = {"criterion": "entropy", "options": {"aggregation": "sum_abs"}}
+        write(
+            method,
+            None,
+            "cost",
+            [Value("seconds", 1.0)],
+            settings=settings,
+            **(before(curve) if last == 8 else {"curve": curve}),
+        )
+        write(method, 0.2, "fidelity", [Value("js_distance", js, 0.01, 4)])
+        write(method, 0.2, "perplexity", [Value("perplexity", 100 * js, 2.0, 4)])
+    write("magnitude", None, "cost", [Value("seconds", 1.0)], settings={"criterion": "magnitude"}, curve=[])
+    collect(paths, [], [], folder)
+    return folder
+
+
+def test_every_mark_is_collected(folder: Path) -> None:
+    marks = read_collected(folder / "calibration.csv")
+    assert marks[["method", "sequences", "agreement"]].to_numpy().tolist() == [
+        ["entropy", 8, 0.5],
+        ["entropy", 12, 0.75],
+        ["entropy_8", 8, 0.5],
+    ]
+
+
+def test_methods_that_differ_in_sequences_are_one_criterion(folder: Path) -> None:
+    tables = (read_collected(folder / name) for name in ("results.parquet", "calibration.csv"))
+    rows = by_sequences(*tables, DECLARED)
+    assert rows["criterion"].tolist() == ["entropy"] * 2
+    expected = [["entropy_8", 8, 0.5, 0.5, 0.01, 50.0], ["entropy", 12, 0.75, 0.4, 0.01, 40.0]]
+    columns = ["method", "sequences", "agreement", "js_distance", "js_distance_stderr", "perplexity"]
+    assert rows[columns].to_numpy().tolist() == expected
+
+
+def test_table_and_figure_show_them(folder: Path) -> None:
+    tables = (read_collected(folder / name) for name in ("results.parquet", "calibration.csv"))
+    text = markdown(calibration_table(*tables, DECLARED))
+    assert "0.400 ± 0.010" in text
+    assert "50.0 ± 2.0" in text
+    agreement, js, perplexity = calibration(Collected.read(folder, PAPER)).axes
+    (line,) = agreement.lines
+    assert line.get_xydata().tolist() == [[8, 0.5], [12, 0.75]]
+    assert js.lines[0].get_ydata().tolist() == [0.5, 0.4]
+    assert perplexity.lines[0].get_ydata().tolist() == [50, 40]
+
+
+def test_a_study_without_calibration_says_so(folder: Path, tmp_path: Path) -> None:
+    collect([folder / "magnitude/cost.json"], [], [], tmp_path)
+    tables = [read_collected(tmp_path / name) for name in ("results.parquet", "calibration.csv")]
+    assert len(calibration_table(*tables, DECLARED).numbers) == 0
+    assert isinstance(tables[1], pd.DataFrame)
+    (ax,) = calibration(Collected.read(tmp_path, PAPER)).axes
+    assert "not measured" in ax.texts[0].get_text()

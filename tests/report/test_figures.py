@@ -1,0 +1,291 @@
+"""Figures: every file, the same bytes each time, the right numbers, and no failure on a part of a study."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import style
+from scipy.stats import t
+from synthetic import PAPER, Study
+
+from hfprune.analysis.averages import with_averages
+from hfprune.analysis.collect import collect
+from hfprune.analysis.tidy import read_collected
+from hfprune.errors import HfpruneError
+from hfprune.paper.tables import read_tables
+from hfprune.report.figures import (
+    DRAWINGS,
+    Collected,
+    accuracy,
+    distributions,
+    fidelity,
+    neurons,
+    overlap,
+    published,
+    scores,
+    tasks,
+    write_figures,
+)
+from hfprune.report.figures.theme import RC
+from hfprune.results import DENSE, Value
+
+
+def text_of(svg: Path) -> str:
+    return " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", svg.read_text()))
+
+
+def points(ax) -> dict[str, np.ndarray]:
+    """Return colour → the points drawn with markers."""
+    return {line.get_color(): line.get_xydata() for line in ax.get_lines() if line.get_marker() != "None"}
+
+
+@pytest.fixture(scope="session")
+def written(collected: Path) -> Path:
+    write_figures(collected, PAPER, collected / "figures")
+    return collected / "figures"
+
+
+def test_every_figure_in_three_formats_with_the_same_bytes_each_time(
+    written: Path, collected: Path, tmp_path: Path
+) -> None:
+    write_figures(collected, PAPER, tmp_path)
+    names = sorted(path.name for path in written.iterdir())
+    assert names == sorted(f"{name}.{suffix}" for name in DRAWINGS for suffix in ("pdf", "svg", "png"))
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (written / name).read_bytes(), name
+
+
+def test_a_users_own_settings_change_nothing(
+    collected: Path, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hfprune.report.figures.DRAWINGS", {"accuracy": accuracy})
+    with style.context({"font.size": 20, "axes.facecolor": "red"}):
+        write_figures(collected, PAPER, tmp_path)
+    assert (tmp_path / "accuracy.svg").read_bytes() == (written / "accuracy.svg").read_bytes()
+
+
+def test_files_are_fit_for_a_paper(written: Path) -> None:
+    pdf, svg = (written / "accuracy.pdf").read_bytes(), (written / "accuracy.svg").read_text()
+    assert b"/Type0" in pdf and b"/Type3" not in pdf  # embedded TrueType, which editors of journals ask for
+    assert b"CreationDate" not in pdf and "<dc:date>" not in svg
+    assert "Cross-entropy" in text_of(written / "accuracy.svg")
+
+
+def test_accuracy_shows_the_averages_in_percent(collected: Path) -> None:
+    data = Collected.read(collected, PAPER)
+    (ax,) = accuracy(data).axes
+    averages = with_averages(data.results).query("task == 'average'").set_index(["method", "ratio"])
+    drawn = points(ax)[data.looks["magnitude"].colour]
+    expected = averages.loc["magnitude"]
+    assert drawn[:, 1] == pytest.approx(100 * expected["value"].to_numpy())
+    # Moved aside, but nearer to its own ratio than to any other.
+    assert [round(x, -1) for x in drawn[:, 0]] == [20, 30]
+    levels = [line.get_ydata()[0] for line in ax.get_lines() if line.get_linestyle() == "--"]
+    assert levels == pytest.approx([100 * averages.loc[(DENSE, 0.0), "value"]])
+    bars = ax.collections[0].get_segments()
+    first = averages.loc[("entropy", 0.2)]
+    half = 100 * t.ppf(0.975, first["n"] - 1) * first["stderr"]
+    assert bars[0][1][1] - bars[0][0][1] == pytest.approx(2 * half)
+
+
+def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Path) -> None:
+    data = Collected.read(collected, PAPER)
+    recovered = data.results[data.results["ratio"].isin([0.0, 0.2])].assign(recovery="lora")
+    everything = pd.concat([data.results.assign(recovery="none"), recovered])
+    upper, *_, lower = fidelity(replace(data, results=everything)).axes
+    assert [label.get_text() for label in upper.get_xticklabels()] == ["20", "30"]
+    assert [label.get_text() for label in lower.get_xticklabels()] == ["20"]
+    assert upper.get_xlim()[1] > 30
+
+
+def paper_study(folder: Path) -> Study:
+    """Measure LLaMA-2-7B, dense and pruned at 20 %, one point above what Tables 1 and 6 print."""
+    study = Study(folder)
+    numbers = read_tables(PAPER).query("model == 'LLaMA-2-7B' and table in [1, 6] and metric != 'average'")
+    for cell in numbers.query("method in ['dense', 'entropy'] and ratio < 0.3").itertuples():
+        value = Value(cell.metric, cell.value / 100 + 0.01, 0.005, 100)
+        where = {"model": "llama-2-7b", "recovery": cell.recovery}
+        study.result(cell.method, cell.ratio, "zeroshot", cell.task, value, **where)
+    return study
+
+
+def test_published_stands_against_ours_of_the_same_setting(tmp_path: Path) -> None:
+    data = Collected.read(paper_study(tmp_path).collect(), PAPER)
+    (ax,) = published(data).axes
+    drawn = np.concatenate([*points(ax).values()])
+    # Tables 1 and 6: dense and tuned and untuned entropy at 20 %, ten tasks and an average each; as colours are
+    # keys here, the averages (drawn last) stand for their methods.
+    assert drawn[:, 1] - drawn[:, 0] == pytest.approx(np.ones(len(drawn)), abs=0.06)  # averages are rounded
+    assert sorted(drawn[:, 0]) == [53.1, 58.3, 59.0]
+    tasks_drawn = [line for line in ax.get_lines() if line.get_markersize() == 2.5]
+    assert sum(len(line.get_xdata()) for line in tasks_drawn) == 30
+    identity = next(line for line in ax.get_lines() if line.get_marker() == "None" and len(line.get_xdata()))
+    assert [*identity.get_xdata()] == [*identity.get_ydata()]
+
+
+def test_averages_over_other_tasks_are_not_compared(tmp_path: Path) -> None:
+    study = paper_study(tmp_path)
+    for path in study.folder.glob("cells/**/zeroshot-race.json"):
+        path.unlink()
+    (ax,) = published(Collected.read(study.collect(), PAPER)).axes
+    sizes = [line.get_markersize() for line in ax.get_lines() if line.get_marker() != "None"]
+    assert set(sizes) == {2.5}
+
+
+def test_a_model_of_the_paper_not_yet_measured_is_said_so(study: Study) -> None:
+    study.result("entropy", 0.2, "perplexity", "wiki", Value("perplexity", 20.0), model="llama-2-7b")
+    (ax,) = published(Collected.read(study.collect(), PAPER)).axes
+    assert [text.get_text() for text in ax.texts] == [
+        "Published against reproduced: no published setting is measured yet"
+    ]
+
+
+def test_accuracy_shows_published_averages_as_hollow_points(tmp_path: Path) -> None:
+    axes = accuracy(Collected.read(paper_study(tmp_path).collect(), PAPER)).axes
+    hollow = {
+        ax.get_title(loc="left"): sorted(
+            y
+            for line in ax.get_lines()
+            if line.get_markerfacecolor() == "white" and line.get_marker() != "None"
+            for y in line.get_ydata()
+        )
+        for ax in axes
+    }
+    # Published at 20 %: entropy untuned, cross-entropy and distillation (Table 6); tuned, Table 1 without the
+    # average of LoRAP, which has none.
+    assert hollow["llama-2-7b, none"] == [51.9, 52.6, 53.1]
+    assert hollow["llama-2-7b, lora"] == [56.1, 56.7, 58.2, 59.0]
+
+
+def test_points_of_a_ratio_do_not_stand_on_each_other(collected: Path) -> None:
+    data = Collected.read(collected, PAPER)
+    xs = [drawn[0, 0] for drawn in points(accuracy(data).axes[0]).values()]
+    assert len(xs) == 3 and min(np.diff(sorted(xs))) >= 0.4
+    assert np.mean(xs) == pytest.approx(20)
+
+
+def test_perplexity_is_logarithmic_only_over_a_decade(study: Study) -> None:
+    for ratio, value in {0.2: 20.0, 0.3: 150.0}.items():
+        study.result("entropy", ratio, "perplexity", "wiki", Value("perplexity", value))
+    study.result("random", 0.3, "perplexity", "wiki", Value("perplexity", 190.0))
+    assert fidelity(Collected.read(study.collect(), PAPER)).axes[2].get_yscale() == "linear"
+    study.result("random", 0.3, "perplexity", "wiki", Value("perplexity", 201.0))
+    assert fidelity(Collected.read(study.collect(), PAPER)).axes[2].get_yscale() == "log"
+
+
+def test_a_missing_measure_leaves_its_panel_empty(study: Study) -> None:
+    study.result("entropy", 0.2, "perplexity", "wiki", Value("perplexity", 20.0))
+    panels = fidelity(Collected.read(study.collect(), PAPER)).axes
+    said = [[text.get_text() for text in ax.texts] for ax in panels]
+    assert said == [["JS distance\nnot measured"], ["Jaccard\nnot measured"], []]
+
+
+def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> None:
+    figure = tasks(Collected.read(collected, PAPER))
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["20% removed", "30% removed"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == (
+        ["ARCc", "ARCe", "BoolQ", "OBQA", "PIQA", "SiQA", "Wino"]
+    )
+
+
+def test_overlap_compares_with_entropy_and_with_chance(collected: Path) -> None:
+    data = Collected.read(collected, PAPER)
+    ax = overlap(data).axes[0]
+    pairs = read_collected(collected / "overlap.csv").query("ratio == 0.2")
+    with_magnitude = pairs.query("method_a == 'entropy' and method_b == 'magnitude'")
+    assert ax.get_ylabel() == "Jaccard with Entropy"
+    assert set(points(ax)) == {data.looks[method].colour for method in ("cross_entropy", "magnitude")}
+    assert points(ax)[data.looks["magnitude"].colour][:, 1].tolist() == with_magnitude["jaccard"].tolist()
+    chance = next(line for line in ax.get_lines() if line.get_linestyle() == "--")
+    assert chance.get_ydata().tolist() == pytest.approx(with_magnitude["expected"].tolist())
+
+
+def test_overlap_without_entropy_compares_with_the_first_method(tmp_path: Path) -> None:
+    study = Study(tmp_path, methods=["random", "magnitude", "wanda"]).write()
+    assert overlap(Collected.read(study.collect(), PAPER)).axes[0].get_ylabel() == "Jaccard with Magnitude"
+
+
+def test_scores_has_a_facet_per_method_and_model(tmp_path: Path) -> None:
+    methods = ["entropy", "magnitude", "random", "a", "b", "c", "d"]
+    study = Study(tmp_path, methods=methods, models=["m", "n"], layers=2, neurons=16).write()
+    collect([], study.scores, [], tmp_path)
+    figure = scores(Collected.read(tmp_path, PAPER))
+    titles = [ax.get_title(loc="left") for ax in figure.axes if ax.axison]
+    assert titles == ["Entropy", "Magnitude", "Random", "a", "b", "c", "d"] * 2
+
+
+def test_neurons_are_sorted_and_stand_in_the_same_place(collected: Path) -> None:
+    data = Collected.read(collected, PAPER)
+    left, right = neurons(data).axes
+    wide = data.neurons.pivot(index="neuron", columns="method", values="score")
+    wide = wide.sort_values("entropy", ascending=False)
+    assert set(data.neurons["layer"]) == {2} and len(wide) == 64
+    entropy, other = data.looks["entropy"].colour, data.looks["cross_entropy"].colour
+    own = {line.get_color(): line.get_ydata() for line in left.get_lines()}
+    assert own[other].tolist() == sorted(wide["cross_entropy"], reverse=True)
+    shared = {line.get_color(): line.get_ydata() for line in right.get_lines()}
+    assert [*shared[entropy]] == [*wide["entropy"]] and [*shared[other]] == [*wide["cross_entropy"]]
+
+
+def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) -> None:
+    seen = {
+        **{"level": 0.5, "entropy": 1.25, "context": "costs $", "rank": [1, 2], "token": ["$5", "\n NA"]},
+        **{"is_target": [False, True], "probability": [0.75, 0.25]},
+        **{"cross_entropy_gradient": [0.75, -0.75], "entropy_gradient": [-0.2, 0.2]},
+    }
+    pd.DataFrame(seen).to_parquet(tmp_path / "mine.parquet")
+    collect([], [], [], tmp_path, [tmp_path / "mine.parquet"])
+    figure = distributions(Collected.read(tmp_path, PAPER))
+    (ax,) = figure.axes
+    assert [bar.get_width() for bar in ax.patches] == [0.75, 0.25]
+    drawn = [line.get_xdata().tolist() for line in ax.get_lines()[:2]]
+    assert drawn == [seen["cross_entropy_gradient"], seen["entropy_gradient"]]
+    assert [label.get_fontweight() for label in ax.get_yticklabels()] == ["normal", "bold"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [r"\$5", "⏎␣NA"]
+    figure.savefig(tmp_path / "drawn.png")
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_an_unmeasured_figure_says_so(name: str, study: Study) -> None:
+    with style.context(["default", RC]):
+        figure = DRAWINGS[name](Collected.read(study.collect(), PAPER))
+    said = [text.get_text() for ax in figure.axes for text in ax.texts]
+    if name == "published":
+        assert said == ["Published against reproduced: no model of this study is in the paper"]
+    else:
+        assert len(said) == 1 and said[0].endswith(": not measured")
+
+
+def test_an_empty_study_still_gives_every_file(study: Study) -> None:
+    write_figures(study.collect(), PAPER, study.folder / "figures")
+    assert len([*(study.folder / "figures").iterdir()]) == 3 * len(DRAWINGS)
+
+
+def test_the_dense_model_alone_can_be_drawn(study: Study) -> None:
+    study.result(DENSE, 0.0, "zeroshot", "boolq", Value("acc", 0.6, 0.02, 100))
+    study.result(DENSE, 0.0, "perplexity", "wiki", Value("perplexity", 12.0, 0.1, 24))
+    write_figures(study.collect(), PAPER, study.folder / "figures")
+    assert "not measured" not in text_of(study.folder / "figures" / "accuracy.svg")
+
+
+def test_one_ratio_several_seeds_and_unknown_tasks_can_be_drawn(tmp_path: Path) -> None:
+    study = Study(tmp_path, ratios=[0.2], seeds=[0, 1], tasks={"my_task": 0.5}, layers=2, neurons=16)
+    write_figures(study.write().collect(), PAPER, tmp_path / "figures")
+    assert "95 % intervals over seeds" in text_of(tmp_path / "figures" / "accuracy.svg")
+    assert "my_task" in text_of(tmp_path / "figures" / "tasks.svg")
+
+
+@pytest.mark.parametrize("draw", [tasks, overlap])
+def test_models_may_have_ratios_of_their_own(draw, tmp_path: Path) -> None:
+    Study(tmp_path, models=["a"], ratios=[0.2], tasks={"piqa": 0.7}).write()
+    folder = Study(tmp_path, models=["b"], ratios=[0.2, 0.4], tasks={"piqa": 0.7}).write().collect()
+    axes = draw(Collected.read(folder, PAPER)).axes
+    assert [any(map(len, points(ax).values())) for ax in axes] == [True, False, True, True]
+
+
+def test_figures_before_collecting_say_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(HfpruneError, match="run `hfprune collect` first"):
+        write_figures(tmp_path, PAPER, tmp_path / "figures")

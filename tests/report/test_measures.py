@@ -1,0 +1,162 @@
+"""A measure that no table of the paper has, in table, figure, comparison and claims, by what it declares alone."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import PAPER, Study
+
+from hfprune.analysis.collect import collect
+from hfprune.analysis.comparison import compare
+from hfprune.analysis.declarations import declare
+from hfprune.analysis.verdicts import NOT_APPLICABLE, evaluate
+from hfprune.paper.claims import Claim, Paper
+from hfprune.report.comparison import write_comparison
+from hfprune.report.figures import DRAWINGS, Collected, comparison, measures, write_figures
+from hfprune.report.tables import write_tables
+from hfprune.results import DENSE, Cell, Value, write_result
+from hfprune.study import layout
+
+ROOT = Path(__file__).parents[2]
+BPB = {"groups": {"reading": ["squad"], "code": ["mbpp"]}, "documents": 4}
+STREAM = {"corpus": "wikitext-2", "length": 8}
+METHODS = ["entropy", "cross_entropy"]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Two methods and the dense model on two groups of answers and a stream; entropy is 0.5 bits better."""
+    folder = tmp_path_factory.mktemp("measured")
+    more = {"gold_bpb": BPB, "my_stream": {"measure": "wikitext", **STREAM}}
+    study = Study(folder, methods=METHODS, ratios=[0.2], tasks={"boolq": 0.6}, more=more)
+    for i, method in enumerate((DENSE, *METHODS)):
+        ratio = 0.0 if method == DENSE else 0.2
+        for group, level in {"reading": 1.0, "code": 3.0}.items():
+            place = f"gold_bpb/{group}"
+            study.outcomes(method, ratio, place, level + 0.5 * i + np.linspace(-0.1, 0.1, 8), metric="bpb")
+        nll = np.log(10.0) + np.log(2) * i + np.zeros(8)
+        path = study.outcomes(method, ratio, "my_stream", nll, metric="nll")
+        path.with_suffix(".parquet").rename(path.with_name("kept"))
+        study.result(method, ratio, "my_stream", "wikitext-2", Value("perplexity", 10.0 * 2**i, 0.5, 8))
+        path.unlink()
+        written = study.folder.glob(f"cells/**/{method}/**/my_stream-wikitext-2.json")
+        next(iter(written)).rename(path)
+        path.with_name("kept").rename(path.with_suffix(".parquet"))
+    study.collect()
+    return study
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    lines = [line for line in path.read_text().splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+
+
+def test_table_has_a_column_per_metric_and_task(measured: Study) -> None:
+    write_tables(measured.folder / "results.parquet", PAPER, measured.folder / "tables")
+    head, *body = rows_of(measured.folder / "tables/measures.md")
+    assert head == [
+        *("Ratio", "Method", "Bits per byte, code (bits/byte)", "Bits per byte, reading (bits/byte)"),
+        *("Bits per byte, mean (bits/byte)", "Perplexity"),
+    ]
+    se = np.linspace(-0.1, 0.1, 8).std(ddof=1) / 8**0.5
+    mean = f" ± {2**0.5 * se / 2:.3f}"
+    assert body == [
+        ["0%", "Dense", "3.000", "1.000", f"2.000{mean}", "10.00 ± 0.50"],
+        ["20%", "Entropy", "**3.500**", "**1.500**", f"**2.500{mean}**", "**20.00 ± 0.50**"],
+        ["20%", "Cross-entropy", "4.000", "2.000", f"3.000{mean}", "40.00 ± 0.50"],
+    ]
+    numbers = pd.read_csv(measured.folder / "tables/measures.csv")
+    assert numbers["gold_bpb.bpb.reading"].tolist() == pytest.approx([1, 1.5, 2])
+    assert numbers["my_stream.perplexity.wikitext-2"].tolist() == [10, 20, 40]
+    # The paper's table of outputs has perplexity by document, and not that of a stream.
+    assert "40.00" not in (measured.folder / "tables/table7.md").read_text()
+
+
+def test_figure_has_a_panel_per_task_of_each_measure(measured: Study) -> None:
+    axes = measures(Collected.read(measured.folder, PAPER)).axes
+    titles = [ax.get_title(loc="left").replace("\n", " ") for ax in axes]
+    assert titles == ["Bits per byte, code (bits/byte)", "Bits per byte, reading (bits/byte)", "Perplexity"]
+    drawn = [[line.get_ydata()[0] for line in ax.lines if line.get_marker() != "None"] for ax in axes]
+    assert drawn == [pytest.approx([3.5, 4]), pytest.approx([1.5, 2]), [20, 40]]
+    assert [ax.lines[0].get_ydata()[0] for ax in axes] == pytest.approx([3, 1, 10]), "the dense model"
+
+
+def test_comparison_has_its_primary_metric(measured: Study, tmp_path: Path) -> None:
+    rows = compare(measured.config(), "test", measured.folder, measured.folder)
+    row = rows[rows["method"] == "cross_entropy"].iloc[0]
+    assert row[["bpb", "bpb_low", "bpb_high"]].tolist() == pytest.approx([0.5] * 3), "the same on every item"
+    assert row["my_stream.perplexity_ratio"] == pytest.approx(2)
+    for file in (*measured.folder.glob("*.csv"), *measured.folder.glob("*.parquet")):
+        shutil.copy(file, tmp_path / file.name)
+    write_comparison(measured.config(), "test", measured.folder, tmp_path)
+    head = rows_of(tmp_path / "comparison.md")[0]
+    assert head[-2:] == ["Δ bits per byte (bits/byte)", "Perplexity ratio, my_stream"]
+    panels = [ax.get_xlabel() for ax in comparison(Collected.read(tmp_path, PAPER)).axes]
+    assert panels[-2:] == head[-2:]
+
+
+def judge(study: Study, **changes) -> pd.Series:
+    paper = Paper.read(PAPER / "claims.yaml")
+    claim = Claim.model_validate(
+        {"id": "mine", "sentence": "It is closer.", "where": "here", "tables": [7], "ratios": [0.2]}
+        | {"left": {"methods": ["entropy"]}, "right": {"methods": ["cross_entropy"]}, "relation": "lower"}
+        | changes
+    )
+    rows, _ = evaluate(
+        Paper(paper.models, [claim], paper.numbers), study.config(), "test", study.folder, study.folder
+    )
+    return rows[rows["model"] == "tiny-llama"].iloc[0]
+
+
+def test_claims_can_be_made_on_it(measured: Study) -> None:
+    row = judge(measured, measure="gold_bpb", metric="bpb")
+    assert (row["verdict"], row["unit"], row["n"]) == ("reproduced", "Bits per byte", 16)
+    assert row[["effect", "low", "high"]].tolist() == pytest.approx([-0.5] * 3)
+    row = judge(measured, measure="my_stream", metric="perplexity", effect="ratio")
+    assert (row["verdict"], row["unit"], row["effect"]) == ("reproduced", "ratio", pytest.approx(0.5))
+    row = judge(measured, measure="latency", metric="prefill_seconds", effect="ratio")
+    assert (row["verdict"], row["note"]) == (
+        "not run",
+        "entropy 20%, none: latency, prefill_seconds not measured",
+    )
+    assert judge(measured, measure="generation", metric="exact_match")["note"].endswith(
+        "the study does not measure generation"
+    )
+
+
+def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(measured.folder, tmp_path / "study"))
+    study = Study(folder, METHODS, [0.2], tasks={"boolq": 0.6}, more=measured.more)
+    plan = folder / "plans/tiny-llama/cross_entropy/0.2/seed0.json"
+    values = [Value("not_applicable", 1), Value("parameters", 1e8)]
+    cell = Cell("test", "tiny-llama", "cross_entropy", 0.2, 0, "none")
+    write_result(plan, cell, "size", "", values, {}, not_applicable="keeps 2 of 2 groups at 20 %")
+    results = [*sorted(folder.glob("cells/**/*.json")), plan]
+    collect(results, [], [], folder, declarations=declare(study.config()))
+    row = judge(study, measure="gold_bpb", metric="bpb")
+    reason = "cross_entropy 20%, none is not applicable: keeps 2 of 2 groups at 20 %"
+    assert (row["verdict"], row["note"]) == (NOT_APPLICABLE, reason)
+    assert np.isnan(row["effect"])
+    assert "cross_entropy" not in set(compare(study.config(), "test", folder, folder)["method"])
+    write_tables(folder / "results.parquet", PAPER, folder / "tables")
+    assert rows_of(folder / "tables/measures.md")[-1] == ["20%", "Cross-entropy", *"––––"]
+    axes = measures(Collected.read(folder, PAPER)).axes
+    assert [len([line for line in ax.lines if line.get_marker() != "None"]) for ax in axes] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("study", ["methods", "sensitivity"])
+def test_committed_results_can_be_laid_out(study: str, tmp_path: Path) -> None:
+    results = ROOT / "results" / study
+    write_tables(results / "results.parquet", PAPER, tmp_path / "tables")
+    for name in layout.TABLES:
+        assert (tmp_path / f"tables/{name}.csv").stat().st_size > 0, name
+    table = pd.read_csv(tmp_path / "tables/table7.csv")
+    before = pd.read_csv(results / "tables/table7.csv")
+    columns = ["model", "method", "ratio", "js_distance", "perplexity"]
+    pd.testing.assert_frame_equal(table[columns], before[columns])
+    write_figures(results, PAPER, tmp_path / "figures")
+    assert len([*(tmp_path / "figures").iterdir()]) == 3 * len(DRAWINGS)
+    panels = {ax.get_xlabel() for ax in comparison(Collected.read(results, PAPER)).axes}
+    assert panels >= {"Overlap", "Δ JS distance", "Perplexity ratio"}

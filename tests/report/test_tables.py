@@ -1,0 +1,336 @@
+"""Tables: numbers, ours beside the published, marks, the choice of the best, what ± means, partial studies."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic import PAPER, TASKS, Study
+
+from hfprune.analysis.averages import with_averages
+from hfprune.analysis.tidy import read_collected
+from hfprune.errors import HfpruneError
+from hfprune.paper.tables import read_tables
+from hfprune.report.tables import SPECS, write_tables
+from hfprune.results import DENSE, Value
+from hfprune.study import layout
+
+
+def tables(folder: Path) -> Path:
+    write_tables(folder / "results.parquet", PAPER, folder / "tables")
+    return folder / "tables"
+
+
+def rows(markdown: Path, model: str = "tiny-llama") -> list[list[str]]:
+    """Return the cells of a model's part of a Markdown table, heading first."""
+    part = markdown.read_text().split(f"**{model}**\n\n")[1].split("\n\n")[0]
+    lines = part.splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+
+
+def column(markdown: Path, heading: str, model: str = "tiny-llama") -> list[str]:
+    head, *body = rows(markdown, model)
+    return [row[head.index(heading)] for row in body]
+
+
+def csv(out: Path, number: int, source: str = "ours") -> pd.DataFrame:
+    table = pd.read_csv(out / f"table{number}.csv")
+    return table[table["source"] == source].reset_index(drop=True)
+
+
+def score(study: Study, method: str, task: str, value: float, *, metric: str = "acc", **cell) -> None:
+    ratio = 0.0 if method == DENSE else 0.2
+    study.result(method, ratio, "zeroshot", task, Value(metric, value, 0.01, 100), **cell)
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables of a study that has measured nothing."""
+    return tables(Study(tmp_path_factory.mktemp("empty")).collect())
+
+
+@pytest.fixture(scope="session")
+def whole(collected: Path) -> Path:
+    """Tables of a whole study of a model that is not the paper's."""
+    return tables(collected)
+
+
+def test_criteria_without_recovery_by_hand(study: Study) -> None:
+    for method, (boolq, mine) in {"dense": (0.7, 0.5), "random": (0.5, 0.4), "entropy": (0.6, 0.3)}.items():
+        score(study, method, "boolq", boolq)
+        score(study, method, "a_task", mine)
+    score(study, "entropy", "boolq", 0.9, recovery="lora")  # not for this table
+    out = tables(study.collect())
+
+    head, *body = rows(out / "table6.md")
+    assert [head[:3], head[-2:]] == [["Ratio", "Method", "Source"], ["a_task", "Average"]]
+    shown = [[row[i] for i in (0, 1, 2, head.index("BoolQ"), -2, -1)] for row in body]
+    assert shown == [
+        ["0%", "Dense", "ours", "70.0", "50.0", "60.0 ± 0.7"],
+        ["20%", "Entropy", "ours", "**60.0**", "30.0", "**45.0 ± 0.7**"],
+        ["20%", "Random", "ours", "50.0", "**40.0**", "**45.0 ± 0.7**"],
+    ]
+    ours = csv(out, 6)
+    assert ours["method"].tolist() == ["dense", "entropy", "random"]
+    assert ours["boolq"].tolist() == [70, 60, 50] and ours["boolq_stderr"].tolist() == [1, 1, 1]
+    assert ours["average_stderr"].tolist() == pytest.approx([0.5**0.5] * 3)
+
+    text = (out / "table6.md").read_text()
+    assert "±: standard error over items, one seed" in text and "Items per task in ours: 100." in text
+    assert "over other tasks, 2 in ours and 10 in the paper's, and cannot be compared" in text
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_every_published_number_is_there_as_printed(empty: Path, number: int) -> None:
+    table, text = csv(empty, number, "paper"), (empty / f"table{number}.md").read_text()
+    printed = read_tables(PAPER).query("table == @number")
+    printed = printed[printed["column"] != "prefill_speedup_in_text"]  # in the notes, by its anomaly
+    by = ["model", "method", "ratio", "recovery"]
+    pairs = printed.merge(table, on=by)
+    assert len(pairs) == len(printed)
+    assert [row[row["column"]] for _, row in pairs.iterrows()] == pairs["value"].tolist()
+    assert all(re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", text) for number in printed["printed"])
+    # Nothing that the paper does not print but what follows from its own numbers.
+    added = {"seconds_to_entropy", "memory_to_entropy"}
+    columns = set(table.dropna(axis=1, how="all")) - {*by, "source", "doubts"}
+    assert columns - set(printed["column"]) == (added if number == 5 else set())
+    assert "Ours: not measured." in text
+
+
+def test_suspect_cells_are_marked_and_explained(empty: Path) -> None:
+    text = (empty / "table1.md").read_text()
+    (line,) = [line for line in text.splitlines() if "LoRAPrune" in line and "| 20%" in line]
+    assert "| 65.9ᵃ |" in " ".join(line.split()) and line.count("ᵃ") == 1
+    assert "- ᵃ suspect: A07.\n" in text and "- A07: TruthfulQA is 65.9" in text
+    doubts = csv(empty, 1, "paper").set_index(["ratio", "method"])["doubts"]
+    assert doubts[0.2, "loraprune"] == "truthfulqa_mc2: suspect: A07" and doubts.notna().sum() == 1
+    tex = (empty / "table1.tex").read_text()
+    assert r"65.9\textsuperscript{a}" in tex and r"\textsuperscript{a} suspect: A07." in tex
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_marks_are_those_of_the_published_data(empty: Path, number: int) -> None:
+    doubted = read_tables(PAPER).query("table == @number and confidence != 'ok'")
+    doubted = doubted[doubted["column"] != "prefill_speedup_in_text"]
+    doubts = csv(empty, number, "paper")["doubts"].dropna().astype(str).str.split("; ").explode()
+    assert sorted(doubts) == sorted(doubted["column"] + ": " + doubted["confidence"])
+    for anomaly in set(doubted["confidence"].str.findall(r"A\d+").explode().dropna()):
+        assert f"\n- {anomaly}: " in (empty / f"table{number}.md").read_text()
+
+
+def test_a_suspect_number_is_never_the_best(empty: Path) -> None:
+    qwen = column(empty / "table3.md", "Average", "Qwen2.5-7B")
+    assert [cell.startswith("**") for cell in qwen] == [False, True, False, True, False, False, False]
+    assert "**" not in " ".join(column(empty / "table7.md", "Top-15 Jaccard", "LLaMA-2-7B"))
+
+
+def test_a_model_of_the_paper_stands_beside_it_and_in_its_own_table_only(study: Study) -> None:
+    for model in ("llama-3.2-1b", "another"):
+        for method in (DENSE, "entropy"):
+            score(study, method, "boolq", 0.7, model=model, recovery="lora")
+    study.result("entropy", 0.2, "size", "", Value("parameters", 8e8), Value("parameter_ratio", 0.2),
+                 model="llama-3.2-1b")  # fmt: skip
+    out = tables(study.collect())
+    ours = csv(out, 2)
+    assert ours["model"].tolist() == ["LLaMA3.2-1.2B"] * 2 + ["another"] * 2
+    # A plan tells the parameters of its model after any recovery, and those of the dense one.
+    assert ours["parameters"].tolist()[:2] == [1.0, 0.8]
+    methods = column(out / "table2.md", "Method", "LLaMA3.2-1.2B")
+    assert methods[:4] == ["Dense", "Dense + LoRA", "Entropy + LoRA", "Entropy + LoRA"]
+    assert column(out / "table2.md", "Source", "LLaMA3.2-1.2B")[:4] == ["paper", "ours", "paper", "ours"]
+    assert "LLaMA3.2-1.2B is llama-3.2-1b in this study." in (out / "table2.md").read_text()
+    for number in (1, 3):
+        assert set(csv(out, number)["model"]) == {"another"}
+
+
+def test_inference_by_hand(study: Study) -> None:
+    common = ("prefill_seconds", "decode_tokens_per_second", "flops")
+    for method, ratio, numbers in [(DENSE, 0.0, (0.05, 100.0, 4e12)), ("entropy", 0.2, (0.04, 120.0, 3e12))]:
+        values = [Value(metric, number) for metric, number in zip(common, numbers, strict=True)]
+        if method != DENSE:  # against the dense model in turns, and so not the ratio of the two rows
+            values += [Value("prefill_speedup", 1.3, 0.02, 9), Value("decode_speedup", 1.21, 0.03, 9)]
+        study.result(method, ratio, "latency", "", *values)
+    study.result("entropy", 0.2, "size", "", Value("parameters", 8e8), Value("parameter_ratio", 0.2))
+    assert rows(tables(study.collect()) / "table4.md") == [
+        ["Ratio", "Method", "Source", "Params (B)", "Average", "Prefill (ms)", "Speed-up", "Decode (tok/s)",
+         "Gain (%)", "TFLOPs", "Saved (%)"],
+        ["0%", "Dense", "ours", "1", "–", "50.0", "–", "100.0", "–", "4", "0.0"],
+        ["20%", "Entropy", "ours", "0.8", "–", "40.0", "1.30 ± 0.02", "120.0", "21.0 ± 3.0", "3", "25.0"],
+    ]  # fmt: skip
+
+
+def test_cost_by_hand(study: Study) -> None:
+    for method, seconds, gigabytes in [("entropy", 20.0, 2.0), ("my_method", 50.0, 3.0)]:
+        values = [Value("seconds", seconds), Value("peak_memory_bytes", gigabytes * 1e9)]
+        if method == "entropy":
+            values += [Value("sequences", 1234.0), Value("agreement", 0.98765)]
+        study.result(method, None, "cost", "", *values)
+    out = tables(study.collect())
+    assert rows(out / "table5.md") == [
+        ["Method", "Source", "Time (s)", "Time / Entropy", "Peak memory (GB)", "Memory / Entropy", "Sequences",
+         "Agreement"],
+        ["Entropy", "ours", "20.0", "1.00", "2.00", "1.00", "1,234", "0.988"],
+        ["my method", "ours", "50.0", "2.50", "3.00", "1.50", "–", "–"],
+    ]  # fmt: skip
+    sdm = [row[:4] for row in rows(out / "table5.md", "LLaMA-2-7B")][2]
+    assert sdm == ["SDMPrune", "paper", "1539.8", f"{1539.8 / 508.9:.2f}"]
+
+
+def test_cost_without_entropy_has_no_multiples(study: Study) -> None:
+    study.result("random", None, "cost", "", Value("seconds", 1.0), Value("peak_memory_bytes", 2e9))
+    assert rows(tables(study.collect()) / "table5.md")[1][:4] == ["Random", "ours", "1.0", "–"]
+
+
+def test_outputs_by_hand(study: Study) -> None:
+    for method, js, jaccard, ppl in [
+        ("entropy", 0.2411, 0.45, 1234.5),
+        ("cross_entropy", 0.2432, 0.46, 20.0),
+    ]:
+        values = (
+            Value("js_distance", js, 0.001, 16),
+            Value("top15_jaccard", jaccard),
+            Value("kl_divergence", 1.0),
+        )
+        study.result(method, 0.2, "fidelity", "c4", *values)
+        study.result(method, 0.2, "perplexity", "wiki", Value("perplexity", ppl, 0.5, 24))
+    study.result(DENSE, 0.0, "perplexity", "wiki", Value("perplexity", 12.0, 0.25, 24))
+    out = tables(study.collect())
+
+    assert rows(out / "table7.md") == [
+        ["Ratio", "Method", "Source", "JS distance", "Top-15 Jaccard", "KL divergence", "Perplexity"],
+        ["0%", "Dense", "ours", "–", "–", "–", "12.00 ± 0.25"],
+        ["20%", "Entropy", "ours", "**0.241 ± 0.001**", "0.450", "**1.000**", "1,234.50 ± 0.50"],
+        ["20%", "Cross-entropy", "ours", "0.243 ± 0.001", "**0.460**", "**1.000**", "**20.00 ± 0.50**"],
+    ]
+    text = (out / "table7.md").read_text()
+    assert "Fidelity on c4 in ours: n = 16." in text and "Perplexity on wiki in ours: n = 24." in text
+
+
+def test_several_corpora_are_told_apart(study: Study) -> None:
+    for corpus, value in {"wiki": 20.0, "c4": 30.0}.items():
+        study.result("entropy", 0.2, "perplexity", corpus, Value("perplexity", value))
+    head, row = rows(tables(study.collect()) / "table7.md")
+    assert dict(zip(head, row, strict=True)) == {
+        **{"Ratio": "20%", "Method": "Entropy", "Source": "ours"},
+        **{"JS distance": "–", "Top-15 Jaccard": "–", "Perplexity c4": "30.00", "Perplexity wiki": "20.00"},
+    }
+
+
+def test_attention_and_mlp_leaves_truthfulqa_out(study: Study) -> None:
+    for method in (DENSE, "entropy", "entropy_attention", "random"):
+        for recovery in ("none", "lora"):
+            score(study, method, "boolq", 0.6, recovery=recovery)
+            score(study, method, "truthfulqa_mc2", 0.2, recovery=recovery)
+    out = tables(study.collect())
+    assert column(out / "table8.md", "Method") == [
+        *("Dense", "Dense + LoRA", "Entropy", "Entropy, attn+MLP"),
+        *("Entropy + LoRA", "Entropy, attn+MLP + LoRA"),
+    ]
+    assert csv(out, 8)["average"].tolist() == [60.0] * 6
+    assert csv(out, 6)["average"].tolist() == [40.0] * 4
+
+
+def test_tasks_are_in_the_papers_order_with_its_names(whole: Path) -> None:
+    names = ["ARCc", "ARCe", "BoolQ", "Crows", "OBQA", "PIQA", "Race", "SiQA", "TfQA", "Wino", "Average"]
+    assert rows(whole / "table6.md")[0][3:] == names
+
+
+def test_best_is_per_ratio_and_never_the_dense_model(whole: Path) -> None:
+    marked = [cell.startswith("**") for cell in column(whole / "table6.md", "Average")]
+    # Rows: dense, then entropy, cross-entropy and magnitude at each ratio; the synthetic entropy is always best.
+    assert marked == [False, True, False, False, True, False, False]
+    assert column(whole / "table6.md", "Method")[:4] == ["Dense", "Entropy", "Cross-entropy", "Magnitude"]
+
+
+def test_best_crows_is_the_nearest_to_half(study: Study) -> None:
+    for method, value in {"dense": 0.5, "entropy": 0.58, "magnitude": 0.45, "random": 0.7}.items():
+        score(study, method, "boolq", 0.6)
+        score(study, method, "crows_pairs_english", value, metric="pct_stereotype")
+    out = tables(study.collect())
+    assert column(out / "table6.md", "Crows") == ["50.0", "58.0", "**45.0**", "70.0"]
+    assert column(out / "table6.md", "Average")[1] == "59.0 ± 0.7"
+    assert column(out / "table6.md", "w/o Crows")[1] == "**60.0 ± 1.0**"
+    assert "Average counts it as an accuracy, as the paper does" in (out / "table6.md").read_text()
+
+
+def test_several_seeds_show_their_deviation_first(study: Study) -> None:
+    score(study, DENSE, "boolq", 0.7)
+    for seed, value in enumerate([0.5, 0.6, 0.7]):
+        score(study, "entropy", "boolq", value, seed=seed)
+    score(study, "random", "boolq", 0.4)
+    out = tables(study.collect())
+    assert column(out / "table6.md", "Average") == ["70.0 (1.0)", "**60.0 ± 10.0 (1.0)**", "40.0 (1.0)"]
+    assert (
+        "±: standard deviation over 3 seeds, and in brackets standard error"
+        in (out / "table6.md").read_text()
+    )
+    assert csv(out, 6)["boolq_sd"].tolist() == pytest.approx([float("nan"), 10, float("nan")], nan_ok=True)
+
+
+@pytest.mark.parametrize("name", layout.PAPER_TABLES)
+def test_latex_is_complete_and_escaped(whole: Path, name: str) -> None:
+    tex = (whole / f"{name}.tex").read_text()
+    assert [tex.count(rule) for rule in (r"\toprule", r"\bottomrule")] == [1, 1]
+    assert rf"\label{{tab:{name}}}" in tex and r"\multicolumn" in tex and r"\textit{tiny-llama}" in tex
+    assert not re.search(r"(?<!\\)[_%]", tex.removeprefix("%")), "unescaped"
+    assert tex.count("{") == tex.count("}") and tex.isascii()
+    width = re.search(r"begin{tabular}{@{}([lr]+)@{}}", tex)
+    table = tex.split(r"\bottomrule")[0]
+    cells = [line for line in table.splitlines() if "&" in line]
+    assert width and {line.count("&") + 1 for line in cells} == {len(width[1])}
+
+
+def test_average_in_the_table_is_that_of_the_tidy_rows(collected: Path, whole: Path) -> None:
+    expected = with_averages(read_collected(collected / "results.parquet"))
+    expected = expected[(expected["task"] == "average") & (expected["method"] == "magnitude")]
+    found = csv(whole, 6).query("method == 'magnitude'")
+    assert found["average"].tolist() == pytest.approx((100 * expected["value"]).tolist())
+    assert len(found) == 2
+
+
+def test_every_table_of_another_model_shows_it_beside_the_paper(whole: Path) -> None:
+    assert [*SPECS] == [*layout.PAPER_TABLES]
+    for number in range(1, 9):
+        assert len(csv(whole, number, "paper")) >= 3 and "tiny-llama" in set(csv(whole, number)["model"])
+        assert (whole / f"table{number}.md").read_text().count("**tiny-llama**") == 1
+    assert "no pruned model under the conditions of this table" in (whole / "table1.md").read_text()
+
+
+def test_writing_twice_gives_the_same_bytes(collected: Path, whole: Path, tmp_path: Path) -> None:
+    write_tables(collected / "results.parquet", PAPER, tmp_path)
+    names = sorted(path.name for path in whole.iterdir())
+    assert names == sorted(f"{name}.{suffix}" for name in layout.TABLES for suffix in ("csv", "md", "tex"))
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_running_study_shows_what_it_has(tmp_path: Path) -> None:
+    study = Study(tmp_path).write()
+    last_task = [*TASKS][-1]
+    for path in study.folder.glob(f"cells/*/entropy/0.3/**/zeroshot-{last_task}.json"):
+        path.unlink()
+    row = csv(tables(study.collect()), 6).query("method == 'entropy' and ratio == 0.3").iloc[0]
+    assert pd.isna(row["winogrande"]) and pd.isna(row["average"]) and row["piqa"] > 0
+
+
+def test_tables_before_collecting_say_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(HfpruneError, match="run `hfprune collect` first"):
+        write_tables(tmp_path / "results.parquet", PAPER, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["claims.yaml", "anomalies.csv", "tables/table5.csv"])
+def test_a_missing_part_of_the_paper_is_named(collected: Path, tmp_path: Path, file: str) -> None:
+    paper = Path(shutil.copytree(PAPER, tmp_path / "paper"))
+    (paper / file).unlink()
+    with pytest.raises(HfpruneError, match=rf"{Path(file).name}: cannot read it"):
+        write_tables(collected / "results.parquet", paper, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_published_table_without_marks_is_named(collected: Path, tmp_path: Path) -> None:
+    paper = Path(shutil.copytree(PAPER, tmp_path / "paper"))
+    path = paper / "tables/table7.csv"
+    pd.read_csv(path, dtype=str).drop(columns="confidence").to_csv(path, index=False)
+    with pytest.raises(HfpruneError, match=r"table7\.csv: lacks the column confidence"):
+        write_tables(collected / "results.parquet", paper, tmp_path / "out")

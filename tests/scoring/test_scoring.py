@@ -1,0 +1,315 @@
+import weakref
+from pathlib import Path
+from statistics import median
+
+import pytest
+import torch
+from conftest import build_tiny
+from official import cross_entropy_loss, entropy_loss, official_scores
+from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForCausalLM
+
+from hfprune.criteria import Criterion
+from hfprune.criteria.cross_entropy import CrossEntropy
+from hfprune.criteria.distillation import Distillation
+from hfprune.criteria.entropy import Entropy
+from hfprune.criteria.fisher import Fisher
+from hfprune.criteria.flap import Flap
+from hfprune.criteria.random import Random
+from hfprune.criteria.sdmprune import SDMPrune
+from hfprune.criteria.wanda import Wanda
+from hfprune.errors import HfpruneError
+from hfprune.scoring.score import Scored, score
+from hfprune.scoring.scores import load_scores, save_scores
+
+OFFICIAL = {Entropy: entropy_loss, CrossEntropy: cross_entropy_loss}
+
+
+def scores_by(criterion: Criterion, model, blocks, **settings) -> list[torch.Tensor]:
+    """Score the neurons by one criterion alone, layer by layer."""
+    return [*score({"it": criterion}, model, blocks, **settings)["it"].scores.values()]
+
+
+def exact_entropy_loss(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    log_p = logits.double().log_softmax(-1)
+    return -(log_p.exp() * log_p).sum(-1).mean()
+
+
+def assert_same(ours: list[torch.Tensor], reference: list[torch.Tensor], relative: float = 1e-4) -> None:
+    for layer, (mine, theirs) in enumerate(zip(ours, reference, strict=True)):
+        assert theirs.abs().max() > 0, f"layer {layer}: the reference itself is zero"
+        torch.testing.assert_close(mine, theirs, rtol=relative, atol=relative * float(theirs.mean()))
+
+
+@pytest.mark.parametrize("criterion", OFFICIAL)
+def test_agrees_with_the_official_recipe_on_tiny_models(tiny, tokens, criterion) -> None:
+    ours = scores_by(criterion(), tiny, tokens)
+    assert_same(ours, official_scores(tiny, tokens, OFFICIAL[criterion]))
+
+
+def test_agrees_with_the_official_recipe_on_smollm2(smollm2: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    blocks = torch.randint(0, model.config.vocab_size, (2, 48), generator=generator)
+    found = score({kind.__name__: kind() for kind in OFFICIAL}, model, blocks)
+    # In float32 the recipe's gradient of entropy leaves a sum over the vocabulary, which the head multiplies.
+    losses = {Entropy: exact_entropy_loss, CrossEntropy: cross_entropy_loss}
+    for kind, loss in losses.items():
+        ours = [*found[kind.__name__].scores.values()]
+        assert_same(ours, official_scores(model, blocks, loss))
+
+
+@pytest.mark.parametrize("criterion", [Entropy, CrossEntropy, Distillation])
+def test_scores_depend_on_neither_batch_nor_chunk_size(tiny, tokens, criterion) -> None:
+    one = scores_by(criterion(), tiny, tokens, batch_tokens=1, chunk=5)
+    all_at_once = scores_by(criterion(), tiny, tokens, batch_tokens=10**6, chunk=10**6)
+    assert_same(one, all_at_once)
+
+
+def alone(criteria: dict[str, Criterion], model, blocks, units, **settings) -> dict[str, Scored]:
+    return {
+        name: score({name: item}, model, blocks, units, **settings)[name] for name, item in criteria.items()
+    }
+
+
+def assert_equal(a: Scored, b: Scored) -> None:
+    """The same places, bytes and curves."""
+    assert [*a.scores] == [*b.scores]
+    assert all(torch.equal(a.scores[place], b.scores[place]) for place in a.scores)
+    assert a.curve == b.curve
+
+
+def blocks_of(count: int) -> torch.Tensor:
+    return torch.randint(0, 97, (count, 9), generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("units", [("neurons",), ("neurons", "key_value_groups", "layers")])
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_criteria_that_share_passes_score_as_alone(architecture: str, units, early: bool) -> None:
+    """To the byte, though each stops at its own mark, and students start from shared cross-entropies."""
+    criteria: dict[str, Criterion] = {
+        "cross_entropy": CrossEntropy(),
+        "entropy": Entropy(),
+        "squares": Entropy(aggregation="sum_squares"),
+        "rounded": Entropy(accumulator="bfloat16"),
+        "fisher": Fisher(),
+        "distillation": Distillation(),
+        "js": Distillation(divergence="js"),
+        "other_start": Distillation(warm_start=0.2),
+        "random": Random(),
+    }
+    if units == ("neurons",):
+        criteria |= {"sdmprune": SDMPrune(), "joint": CrossEntropy(aggregation="joint"), "flap": Flap(),
+                     "mix": CrossEntropy(aggregation="param_mix"), "wanda": Wanda()}  # fmt: skip
+    model, settings = build_tiny(architecture), {"seed": 1, "batch_tokens": 36}
+    if early:
+        curves = [found.curve for found in score(criteria, model, blocks_of(12), units, **settings).values()]
+        settings["until_agreement"] = median(curve[0]["agreement"] for curve in curves if curve)
+    together = score(criteria, model, blocks_of(30), units, **settings)
+    for name, found in alone(criteria, model, blocks_of(30), units, **settings).items():
+        assert_equal(together[name], found)
+    stops = {found.curve[-1]["sequences"] for found in together.values() if found.curve}
+    assert (8 in stops and len(stops) > 1) == early, "they stop at different marks"
+
+
+def test_passes_are_shared_as_far_as_students_allow(tokens) -> None:
+    """One pass starts all students and scores the plain criteria; students with one mask share another."""
+    tiny = build_tiny("llama")
+    criteria = {
+        "cross_entropy": CrossEntropy(),
+        "joint": CrossEntropy(aggregation="joint"),
+        "entropy": Entropy(),
+        "kl": Distillation(),
+        "js": Distillation(divergence="js"),
+        "sdmprune": SDMPrune(),
+    }
+    forwards: list[int] = []
+    backwards: list[int] = []
+
+    def watch(_module, _inputs, output: torch.Tensor) -> None:
+        forwards.append(1)
+        if output.requires_grad:
+            output.register_hook(lambda _gradient: backwards.append(1))
+
+    tiny.model.norm.register_forward_hook(watch)
+    for plain in (True, False):
+        forwards.clear()
+        backwards.clear()
+        if not plain:  # the cross-entropies by which students start still take one backward pass each
+            del criteria["cross_entropy"], criteria["joint"]
+        score(criteria, tiny, tokens, batch_tokens=10**6)
+        assert len(forwards) == 1 + 2 + 2, (
+            "plain; students and their teacher; another student and its teacher"
+        )
+        assert len(backwards) == 3 + 2 + 1
+
+
+def test_aggregations_by_hand(tiny, tokens) -> None:
+    """One block: Σ|x|, Σx² and |Σx| of the same products x, taken by plain autograd."""
+    down = tiny.model.layers[1].mlp.down_proj
+    caught = []
+    handle = down.register_forward_pre_hook(
+        lambda module, inputs: caught.append(inputs[0].detach().requires_grad_()) or (caught[-1],)
+    )
+    block = tokens[:1]
+    entropy_loss(tiny(block).logits, block).backward()
+    handle.remove()
+    products = (caught[0].detach() * caught[0].grad)[0].double()
+    expected = {
+        "sum_abs": products.abs().sum(0),
+        "sum_squares": (products**2).sum(0),
+        "signed_sequence": products.sum(0).abs(),
+    }
+    for name, values in expected.items():
+        scores = scores_by(Entropy(aggregation=name), tiny, block)[1]
+        torch.testing.assert_close(scores, values, rtol=1e-3, atol=1e-4 * float(values.mean()))
+
+
+def test_distillation_by_hand(tiny, tokens) -> None:
+    """KL(dense ‖ student without its lowest neurons by cross-entropy), by autograd on two separate models."""
+    from copy import deepcopy
+
+    warm = scores_by(CrossEntropy(), tiny, tokens)
+    student = deepcopy(tiny)
+    for mlp, scores in zip((layer.mlp for layer in student.model.layers), warm, strict=True):
+        mlp.down_proj.weight[:, scores.argsort()[: round(0.1 * len(scores))]] = 0
+
+    def loss(logits, block):
+        teacher = tiny(block).logits.softmax(-1)
+        return (teacher * (teacher.log() - logits.log_softmax(-1))).sum(-1).mean()
+
+    reference = official_scores(student, tokens, loss)
+    ours = scores_by(Distillation(warm_start=0.1), tiny, tokens)
+    for mine, theirs, scores in zip(ours, reference, warm, strict=True):
+        masked = scores.argsort()[: round(0.1 * len(scores))]
+        assert (mine[masked] == 0).all()
+        theirs[masked] = 0
+    assert_same(ours, reference, relative=1e-3)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the size of the largest tensor that an operation made."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and made._base is None:
+            self.elements = max(self.elements, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("criterion", [Entropy, CrossEntropy, Distillation])
+def test_logits_of_a_128k_vocabulary_never_exist_as_a_whole(criterion) -> None:
+    """LLaMA-3's vocabulary: no tensor is larger than the head, however long the sequence is."""
+    model = build_tiny("llama", vocab_size=128_256)
+    largest = {}
+    for length in (128, 512):
+        with Largest() as watch:
+            scores_by(criterion(), model, torch.randint(0, 128_256, (1, length)))
+        largest[length] = watch.elements
+    assert largest[128] == largest[512] <= 128 * 128_256
+
+
+def test_two_tensors_per_neuron_wait_for_the_backward_pass(tiny, tokens) -> None:
+    """Gate and up; autograd alone would keep the activated gate and h as well."""
+    saved: list[weakref.ref[torch.Tensor]] = []
+    waiting: set[int] = set()
+    shape = (*tokens.shape, tiny.model.layers[0].mlp.down_proj.in_features)
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.shape == shape:
+            saved.append(weakref.ref(tensor))
+        return tensor
+
+    tiny.lm_head.register_forward_pre_hook(
+        lambda *_: waiting.update(x.data_ptr() for ref in saved if (x := ref()) is not None)
+    )
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        scores_by(Entropy(), tiny, tokens)
+    assert len(waiting) == 2 * len(tiny.model.layers)
+
+
+def test_a_batch_that_did_not_fit_leaves_nothing_behind(tiny, tokens) -> None:
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    mlp = tiny.model.layers[-1].mlp
+    hooks = [
+        mlp.gate_proj.register_forward_hook(lambda _module, _inputs, out: made.append(weakref.ref(out))),
+        # Between the two maps whose outputs wait for h.
+        mlp.up_proj.register_forward_pre_hook(fail),
+    ]
+    with pytest.raises(torch.OutOfMemoryError):
+        scores_by(Entropy(), tiny, tokens)
+    for hook in hooks:
+        hook.remove()
+    assert made and made[0]() is None
+
+
+def test_bfloat16_scores_are_close_to_float32_and_count_every_sequence(tiny, tokens) -> None:
+    """Float64 sums of bfloat16 passes: many sequences do not stall the sum."""
+    many = tokens.repeat(50, 1)
+    exact = scores_by(Entropy(), tiny, tokens)
+    rounded = scores_by(Entropy(), tiny.to(torch.bfloat16), many)
+    for a, b in zip(exact, rounded, strict=True):
+        assert float(b.sum() / a.sum()) == pytest.approx(50, rel=0.02)
+
+
+def test_no_weight_gets_a_gradient_and_no_hook_stays(tiny, tokens) -> None:
+    scores_by(Entropy(), tiny, tokens)
+    assert all(p.grad is None and not p.requires_grad for p in tiny.parameters())
+    assert not any(layer.mlp.down_proj._forward_pre_hooks for layer in tiny.model.layers)
+
+
+def test_non_finite_scores_name_layer_and_batch(tiny, tokens, tmp_path: Path) -> None:
+    tiny.model.layers[2].mlp.up_proj.weight[0, 0] = float("nan")
+    with pytest.raises(
+        HfpruneError, match=r"Entropy are not finite at mlp\.\d after the batch at sequence 0"
+    ):
+        scores_by(Entropy(), tiny, tokens)
+    out = tmp_path / "scores.safetensors"
+    with pytest.raises(HfpruneError, match=r"mlp\.1"):
+        save_scores(out, {"mlp.0": torch.ones(3), "mlp.1": torch.tensor([1.0, float("inf")])}, {})
+    assert not out.exists()
+
+
+def test_blocks_of_another_model_are_refused(tiny, tokens) -> None:
+    with pytest.raises(HfpruneError, match="of another model"):
+        scores_by(Entropy(), tiny, tokens + 50)
+
+
+def test_scores_survive_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.safetensors"
+    counts = {f"mlp.{i}": 5 for i in range(12)} | {f"attention.{i}": 2 for i in range(12)} | {"layers": 12}
+    scores = {place: torch.rand(count, dtype=torch.float64) for place, count in counts.items()}
+    save_scores(path, scores, {"seed": 1})
+    everything = ("neurons", "key_value_groups", "layers")
+    for kinds, places in ((everything, [*scores]), (["layers"], ["layers"]), (["neurons"], [*scores][:12])):
+        found = load_scores(path, kinds)
+        assert [*found] == places, "first layer to last, not as words are sorted"
+        assert all(torch.equal(found[place], scores[place]) for place in places)
+    save_scores(path, {place: scores[place] for place in [*scores][:12]}, {})
+    with pytest.raises(HfpruneError, match=r"no scores of layers; .*`hfprune score --units neurons layers`"):
+        load_scores(path, ["neurons", "layers"])
+
+
+def test_files_of_before_load(tmp_path: Path) -> None:
+    """Written as they were when scores were a list: MLPs, then attention, by layer."""
+    old = [torch.rand(4, dtype=torch.float64) for _ in range(24)]
+    names = [f"{part}.{layer}" for part in ("mlp", "attention") for layer in range(12)]
+    about = {"provenance": '{"settings": {"parts": "mlp+attention"}}'}
+    save_file(dict(zip(names, old, strict=True)), tmp_path / "old.safetensors", about)
+    found = load_scores(tmp_path / "old.safetensors", ["neurons", "key_value_groups"])
+    assert [*found] == names
+    assert all(torch.equal(found[name], x) for name, x in zip(names, old, strict=True))
+
+
+def test_something_else_than_scores_is_named(tmp_path: Path) -> None:
+    (tmp_path / "s.safetensors").write_bytes(b"junk")
+    with pytest.raises(HfpruneError, match=r"s\.safetensors: not scores; make them with `hfprune score`"):
+        load_scores(tmp_path / "s.safetensors")

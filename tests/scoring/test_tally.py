@@ -1,0 +1,280 @@
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import build_tiny
+
+from hfprune.criteria import ActivationCriterion, Criterion
+from hfprune.criteria.distillation import Distillation
+from hfprune.criteria.entropy import Entropy
+from hfprune.criteria.flap import Flap
+from hfprune.criteria.margin import Margin
+from hfprune.criteria.taylor import Taylor
+from hfprune.scoring.score import Scored, score
+from hfprune.scoring.tally import FOLDS, Tally, marks, overlap
+from hfprune.scoring.tapes import Lane
+
+
+def score_by(criterion: Criterion, model, blocks: torch.Tensor, **settings) -> Scored:
+    """Score the neurons by one criterion."""
+    return score({"it": criterion}, model, blocks, **settings)["it"]
+
+
+def assert_equal(a: Scored, b: Scored) -> None:
+    """The same places and bytes."""
+    assert [*a.scores] == [*b.scores]
+    assert all(torch.equal(a.scores[place], b.scores[place]) for place in a.scores)
+
+
+@pytest.fixture
+def blocks() -> torch.Tensor:
+    return torch.randint(0, 97, (30, 9), generator=torch.Generator().manual_seed(3))
+
+
+def test_folds_hold_every_other_sequence_however_they_come_in() -> None:
+    rows = torch.rand(7, 5, dtype=torch.float64)
+    for cuts in ([0, 7], [0, 1, 4, 7], list(range(8))):
+        tally = Tally(["x"])
+        for start, stop in pairwise(cuts):
+            tally.add("x", rows[start:stop], start)
+        for index, fold in enumerate(tally.folds):
+            torch.testing.assert_close(fold["x"], rows[index::FOLDS].sum(0))
+        torch.testing.assert_close(tally.scores()["x"], rows.sum(0))
+
+
+@pytest.mark.parametrize("folds", [2, 8])
+def test_halves_do_not_depend_on_the_number_of_folds(folds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hfprune.scoring.tally.FOLDS", folds)
+    rows = torch.rand(21, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    tally = Tally(["x"])
+    for start, stop in pairwise([0, 1, 6, 21]):
+        tally.add("x", rows[start:stop], start)
+    assert len(tally.folds) == folds
+    torch.testing.assert_close(tally.scores()["x"], rows.sum(0))
+    assert tally.mark()["agreement"] == overlap(rows[0::2].sum(0), rows[1::2].sum(0))
+
+
+def test_overlap_by_hand() -> None:
+    assert overlap(torch.tensor([4.0, 3, 2, 1]), torch.tensor([4.0, 3, 2, 1])) == 1
+    assert overlap(torch.tensor([4.0, 3, 2, 1]), torch.tensor([4.0, 1, 2, 3])) == 0.5
+    assert overlap(torch.tensor([4.0, 3, 2, 1]), torch.tensor([1.0, 2, 3, 4])) == 0
+
+
+def test_mark_compares_halves_and_remembers_the_last() -> None:
+    tally = Tally(["x"], previous={"x": torch.tensor([0.0, 0, 1, 1])})
+    tally.add("x", torch.tensor([[9.0, 8, 1, 0], [9.0, 0, 8, 1]]), 0)
+    # 18 8 9 1: keeps 0 and 2
+    assert tally.mark() == {"agreement": 0.5, "places": {"x": 0.5}, "successive": 0.5}
+    assert tally.mark()["successive"] == 1
+
+
+def test_marks_end_with_all() -> None:
+    assert marks(5) == [5]
+    assert marks(8) == [8]
+    assert marks(30) == [8, 12, 18, 27, 30]
+
+
+def test_sweep_stops_at_the_first_mark_that_agrees(blocks) -> None:
+    tiny = build_tiny("llama")
+    curve = score_by(Entropy(), tiny, blocks).curve
+    assert [mark["sequences"] for mark in curve] == [8, 12, 18, 27, 30]
+    target = max(mark["agreement"] for mark in curve[:3])
+    stop = next(mark["sequences"] for mark in curve if mark["agreement"] >= target)
+    for batch_tokens in (9, 10**6):
+        early = score_by(Entropy(), tiny, blocks, batch_tokens=batch_tokens, until_agreement=target)
+        assert early.curve[-1]["sequences"] == stop < 30
+        short = score_by(Entropy(), tiny, blocks[:stop])
+        for mine, theirs in zip(early.scores.values(), short.scores.values(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * theirs.mean().item())
+
+
+class Largest(ActivationCriterion):
+    """The largest activation of a neuron."""
+
+    def shares(self, h):
+        return h.abs().amax(1)
+
+    def combine(self, parts):
+        return parts.amax(0)
+
+
+class Spread(ActivationCriterion):
+    """Σ_j |cov(h_i, h_j)|, by a covariance merged as Chan et al. (1979) do."""
+
+    def shares(self, h):
+        mean = h.double().mean(1, keepdim=True)
+        centred = h.double() - mean
+        count = torch.full_like(mean, h.shape[1])
+        return torch.cat([count, mean, centred.transpose(1, 2) @ centred], 1)
+
+    def combine(self, parts):
+        total, *others = parts
+        for part in others:
+            (n, mean), (m, mean2) = total[:2], part[:2]
+            apart = mean2 - mean
+            moved = mean + apart * m / (n + m)
+            moment = total[2:] + part[2:] + torch.outer(apart, apart) * (n * m / (n + m))
+            total = torch.cat([(n + m)[None], moved[None], moment])
+        return total
+
+    def finish(self, mlp, statistic):
+        return (statistic[2:] / statistic[0]).abs().sum(0)
+
+
+@pytest.mark.parametrize("batch_tokens", [9, 45, 10**6])
+def test_a_criterion_may_keep_a_maximum_or_a_covariance(blocks, batch_tokens: int, tmp_path: Path) -> None:
+    tiny = build_tiny("llama")
+    caught: dict[str, torch.Tensor] = {}
+    for index, layer in enumerate(tiny.model.layers):
+        layer.mlp.down_proj.register_forward_pre_hook(
+            lambda _, inputs, name=f"mlp.{index}": caught.update({name: inputs[0].double().flatten(0, 1)})
+        )
+    tiny(blocks)
+    truth = dict(caught)
+    criteria: dict[str, Criterion] = {"largest": Largest(), "spread": Spread()}
+    settings = {"batch_tokens": batch_tokens, "state": tmp_path, "identity": "a"}
+    found = score(criteria, tiny, blocks, **settings)
+    again = score(criteria, tiny, blocks, **settings)
+    assert [mark["sequences"] for mark in found["largest"].curve] == [8, 12, 18, 27, 30]
+    for name in criteria:
+        assert_equal(found[name], again[name])
+        assert found[name].curve == again[name].curve
+    for place, h in truth.items():
+        torch.testing.assert_close(found["largest"].scores[place], h.abs().amax(0), rtol=1e-5, atol=1e-6)
+        spread = h.T.cov(correction=0).abs().sum(0)
+        torch.testing.assert_close(found["spread"].scores[place], spread, rtol=1e-4, atol=1e-5)
+    even, odd = (h.reshape(30, 9, -1)[start::2].abs().amax((0, 1)) for start in (0, 1))
+    assert found["largest"].curve[-1]["places"][place] == overlap(even, odd), "of the halves' own maxima"
+
+
+@pytest.mark.parametrize(
+    ("criterion", "after"),
+    [
+        *((Entropy(), n) for n in (1, 5, 9)),
+        (Entropy(accumulator="bfloat16"), 5),
+        *((Distillation(warm_start=0.1), n) for n in (5, 13)),
+        (Flap(), 5),
+        (Taylor(), 5),
+    ],
+)
+def test_killed_sweep_goes_on_to_the_same_scores(
+    blocks, criterion, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = build_tiny("qwen3")
+    monkeypatch.setattr("hfprune.scoring.sweep.SAVE_SECONDS", 0)
+    settings = {"batch_tokens": 36, "state": tmp_path, "identity": "a"}
+    read: list[int] = []
+    monkeypatch.setattr(Lane, "check_finite", lambda lane, sequence: read.append(sequence))
+    expected = score_by(criterion, tiny, blocks, batch_tokens=36)
+    starts, read = read, []
+
+    def die(lane, sequence: int) -> None:
+        read.append(sequence)
+        if len(read) == after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lane, "check_finite", die)
+    with pytest.raises(KeyboardInterrupt):
+        score_by(criterion, tiny, blocks, **settings)
+    again = score_by(criterion, tiny, blocks, **settings)
+    assert read == [*starts[:after], *starts[after - 1 :]], "only the batch that was cut is read again"
+    assert_equal(again, expected)
+    assert again.curve == expected.curve
+
+
+def test_killed_sweep_of_several_goes_on_where_each_was(
+    blocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among them one that has stopped already, and does not start again."""
+    tiny = build_tiny("qwen3")
+    criteria = {
+        "entropy": Entropy(),
+        "squares": Entropy(aggregation="sum_squares"),
+        "student": Distillation(),
+    }
+    kinds = ("neurons", "key_value_groups", "layers")
+    first = {name: found.curve for name, found in score(criteria, tiny, blocks, kinds).items()}
+    target = max(curve[0]["agreement"] for curve in first.values())
+    settings = {"batch_tokens": 36, "until_agreement": target}
+    expected = score(criteria, tiny, blocks, kinds, **settings)
+    monkeypatch.setattr("hfprune.scoring.sweep.SAVE_SECONDS", 0)
+    checked: list[int] = []
+
+    def die(lane, sequence: int) -> None:
+        checked.append(sequence)
+        if len(checked) % 5 == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lane, "check_finite", die)
+    deaths = 0
+    while True:
+        try:
+            found = score(criteria, tiny, blocks, kinds, state=tmp_path, identity="a", **settings)
+            break
+        except KeyboardInterrupt:
+            deaths += 1
+    assert deaths > 1
+    for name, one in expected.items():
+        assert_equal(found[name], one)
+        assert found[name].curve == one.curve
+    assert len({one.curve[-1]["sequences"] for one in expected.values()}) > 1
+
+
+def official_sum(rows: torch.Tensor) -> torch.Tensor:
+    """Add rows as the official script does, in its model's bfloat16."""
+    total = torch.zeros(rows.shape[1], dtype=torch.bfloat16)
+    for row in rows:
+        total = total + row.to(torch.bfloat16)
+    return total.double()
+
+
+def test_bfloat16_accumulator_adds_as_the_official_script_does(blocks) -> None:
+    rows = torch.rand(7, 5)
+    for cuts in ([0, 7], [0, 1, 4, 7], list(range(8))):
+        tally = Tally(["x"], in_bfloat16=True)
+        for start, stop in pairwise(cuts):
+            tally.add("x", rows[start:stop], start)
+        assert torch.equal(tally.scores()["x"], official_sum(rows))
+        torch.testing.assert_close(tally.folds[0]["x"], rows[0::2].sum(0).double())
+    tiny = build_tiny("llama")
+    alone = [score_by(Entropy(), tiny, block).scores for block in blocks.split(1)]
+    rounded = score_by(Entropy(accumulator="bfloat16"), tiny, blocks, batch_tokens=blocks.shape[1])
+    for place, found in rounded.scores.items():
+        assert torch.equal(found, official_sum(torch.stack([one[place] for one in alone])))
+        assert not torch.equal(found, sum(one[place] for one in alone))
+
+
+def test_bfloat16_accumulator_stalls() -> None:
+    rows = torch.rand(4096, 8, generator=torch.Generator().manual_seed(0))
+    tally = Tally(["x"], in_bfloat16=True)
+    shares = []
+    for start in range(0, 4096, 512):
+        tally.add("x", rows[start : start + 512], start)
+        shares.append((tally.scores()["x"] / rows[: start + 512].sum(0)).mean().item())
+    assert all(later < earlier for earlier, later in pairwise(shares))
+    # Numbers below 1 are lost on a sum of 256, whose neighbour in bfloat16 is 258.
+    assert tally.scores()["x"].max() <= 256
+    assert shares[-1] < 0.15 < 0.85 < shares[0]
+
+
+def test_sweep_of_another_identity_starts_anew(blocks, tmp_path: Path) -> None:
+    tiny = build_tiny("qwen2")
+    settings = {"state": tmp_path, "identity": "a"}
+    score_by(Entropy(), tiny, blocks[:10], **settings)
+    expected = score_by(Entropy(), tiny, blocks)
+    assert_equal(score_by(Entropy(), tiny, blocks, state=tmp_path, identity="b"), expected)
+    # Nor does another criterion take over what this one has read.
+    margin = score_by(Margin(), tiny, blocks)
+    assert_equal(score_by(Margin(), tiny, blocks, state=tmp_path, identity="b"), margin)
+
+
+def test_state_that_costs_more_to_save_than_to_compute_is_not_saved(blocks, tmp_path, monkeypatch) -> None:
+    tiny = build_tiny("llama")
+    weights = 3 * 3 * 48 * 32 * 4  # layers, projections, shape, float32
+    monkeypatch.setattr("hfprune.scoring.sweep.STATE_BYTES", 2 * weights)
+    score_by(Flap(), tiny, blocks, state=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["activations.safetensors"]
+    (tmp_path / "activations.safetensors").unlink()
+    score_by(Taylor(), tiny, blocks, state=tmp_path)  # even and odd sums
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,144 @@
+"""Scores of key-value groups and of decoder layers, and of models that change their logits after the head."""
+
+import pytest
+import torch
+from conftest import ARCHITECTURES, SHAPE, build_tiny
+from official import cross_entropy_loss, entropy_loss, official_scores
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+)
+
+from hfprune.criteria import Criterion
+from hfprune.criteria.cross_entropy import CrossEntropy
+from hfprune.criteria.distillation import Distillation
+from hfprune.criteria.entropy import Entropy
+from hfprune.scoring.score import score
+
+KINDS = ("neurons", "key_value_groups", "layers")
+HEADS = {
+    "gqa": {"num_attention_heads": 8, "num_key_value_heads": 4},
+    "mha": {"num_attention_heads": 4, "num_key_value_heads": 4},
+}
+LOSSES = {Entropy: entropy_loss, CrossEntropy: cross_entropy_loss}
+AGGREGATED = {
+    "sum_abs": lambda x: x.abs().sum((0, 1)),
+    "sum_squares": lambda x: x.square().sum((0, 1)),
+    "signed_sequence": lambda x: x.sum(1).abs().sum(0),
+}
+
+
+@pytest.fixture(params=[(a, h) for a in ARCHITECTURES for h in HEADS], ids="-".join)
+def model(request: pytest.FixtureRequest):
+    architecture, heads = request.param
+    return build_tiny(architecture, **HEADS[heads])
+
+
+def total_loss(model, blocks, loss) -> torch.Tensor:
+    """Summed per-sequence losses: no sequence sees another."""
+    return sum(
+        loss(logits[None], block[None]) for logits, block in zip(model(blocks).logits, blocks, strict=True)
+    )
+
+
+def changes_by_groups(model, blocks, loss) -> list[torch.Tensor]:
+    """Return ∂loss/∂s at s = 1, s a factor on a group at a token [sequences, length, groups], by layer."""
+    groups = model.config.num_key_value_heads
+    layers = [layer.self_attn.o_proj for layer in model.model.layers]
+    run = layers[0].in_features // groups
+    factors = torch.ones(len(layers), *blocks.shape, groups, requires_grad=True)
+    handles = [
+        o.register_forward_pre_hook(lambda _, inputs, s=s: (inputs[0] * s.repeat_interleave(run, -1),))
+        for o, s in zip(layers, factors, strict=True)
+    ]
+    total = total_loss(model, blocks, loss)
+    for handle in handles:
+        handle.remove()
+    return list(torch.autograd.grad(total, factors)[0].double())
+
+
+def changes_by_layers(model, blocks, loss) -> torch.Tensor:
+    """Return ∂loss/∂s at s = 1 of x_in + s (x_out - x_in), s a factor on a layer at a token, layers last."""
+    layers = model.model.layers
+    factors = torch.ones(len(layers), *blocks.shape, 1, requires_grad=True)
+    handles = [
+        layer.register_forward_hook(lambda _, inputs, out, s=s: inputs[0] + s * (out - inputs[0]))
+        for layer, s in zip(layers, factors, strict=True)
+    ]
+    total = total_loss(model, blocks, loss)
+    for handle in handles:
+        handle.remove()
+    return torch.autograd.grad(total, factors)[0].double().squeeze(-1).permute(1, 2, 0)
+
+
+def close(mine: torch.Tensor, theirs: torch.Tensor) -> None:
+    torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * float(theirs.mean()))
+
+
+def test_units_score_the_first_order_effect_of_losing_them(model, tokens) -> None:
+    criteria: dict[str, Criterion] = {
+        f"{kind.__name__} {name}": kind(aggregation=name) for kind in LOSSES for name in AGGREGATED
+    }
+    found = score(criteria, model, tokens, KINDS, batch_tokens=40)
+    alone = {kind: score(criteria, model, tokens, [kind], batch_tokens=40) for kind in KINDS}
+    for kind, loss in LOSSES.items():
+        groups, layers = changes_by_groups(model, tokens, loss), changes_by_layers(model, tokens, loss)
+        for name, aggregated in AGGREGATED.items():
+            scores = found[f"{kind.__name__} {name}"].scores
+            for index, change in enumerate(groups):
+                close(scores[f"attention.{index}"], aggregated(change))
+            close(scores["layers"], aggregated(layers))
+            separate = [alone[unit][f"{kind.__name__} {name}"].scores for unit in KINDS]
+            assert [*scores] == [place for one in separate for place in one]
+            assert all(torch.equal(scores[place], x) for one in separate for place, x in one.items())
+
+
+def test_distillation_scores_groups_and_layers_of_the_masked_student(tokens) -> None:
+    """Neurons go first, and only neurons; scoring other units beside them changes nothing."""
+    model, criterion = build_tiny("qwen2"), {"it": Distillation(warm_start=0.1)}
+    scores = score(criterion, model, tokens, KINDS)["it"].scores
+    neurons = score(criterion, model, tokens)["it"].scores
+    assert [len(x) for x in scores.values()] == [48] * 3 + [2] * 3 + [3]
+    assert all(torch.equal(scores[place], x) for place, x in neurons.items())
+    assert all(int((x == 0).sum()) == 5 for x in neurons.values())
+    assert all((scores[place] > 0).all() for place in scores.keys() - neurons.keys())
+    (layers,) = score(criterion, model, tokens, ["layers"])["it"].scores.values()
+    assert torch.equal(layers, scores["layers"])
+
+
+# A cap, a divisor and a factor that bend the logits of so small a model by half and more.
+BENT = {
+    "gemma2": (
+        Gemma2ForCausalLM,
+        Gemma2Config(
+            **SHAPE, head_dim=8, final_logit_softcapping=1.5, query_pre_attn_scalar=8, sliding_window=8
+        ),
+    ),
+    "granite": (GraniteForCausalLM, GraniteConfig(**SHAPE, logits_scaling=0.4, residual_multiplier=0.7)),
+    "cohere": (CohereForCausalLM, CohereConfig(**SHAPE, logit_scale=3.0)),
+}
+
+
+@pytest.mark.parametrize("name", BENT)
+@pytest.mark.parametrize("criterion", LOSSES)
+def test_heads_that_cap_or_scale_score_as_naive_autograd(name: str, criterion, tokens) -> None:
+    kind, config = BENT[name]
+    torch.manual_seed(7)
+    model = kind(config)
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "norm" not in key:
+                parameter.normal_(std=0.15)
+    model.eval().requires_grad_(False)
+    plain = model.lm_head(model.model(tokens).last_hidden_state)
+    assert not torch.allclose(plain, model(tokens).logits, rtol=0.3), "this head does more than multiply"
+    # Beside another criterion, which may overwrite its copy of the logits.
+    criteria: dict[str, Criterion] = {"it": criterion(), "other": Entropy(aggregation="joint")}
+    ours = score(criteria, model, tokens)["it"].scores
+    reference = official_scores(model, tokens, LOSSES[criterion])
+    for mine, theirs in zip(ours.values(), reference, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * float(theirs.mean()))

@@ -1,0 +1,231 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hfprune.errors import HfpruneError
+from hfprune.results import Cell
+from hfprune.settings import load, validate
+from hfprune.study.catalogue import Catalogue
+from hfprune.study.layout import cells, measurements, recovery_files, result_files
+from hfprune.study.references import check_references, study_assets
+from hfprune.study.study import Config, Study
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "config/studies/demo.yaml"
+COQA = {"instructions": "coqa"}
+
+
+def demo() -> dict:
+    return yaml.safe_load(DEMO.read_text())
+
+
+def test_shipped_configuration_is_valid() -> None:
+    load(Config, ROOT / "config/config.yaml")
+    catalogue = load(Catalogue, ROOT / "config/assets.yaml")
+    studies = list((ROOT / "config/studies").glob("*.yaml"))
+    assert DEMO in studies
+    for path in studies:
+        check_references(load(Study, path), catalogue, str(path))
+
+
+def test_demo_is_the_study_of_the_readme() -> None:
+    study = load(Study, DEMO)
+    pruned = ["entropy", "cross_entropy", "distillation", "entropy_attention", "magnitude", "random"]
+    assert list(study.methods) == pruned
+    assert study.ratios == [0.2, 0.3]
+    assert "models/smollm2-135m" in study_assets(study)
+    assert len([asset for asset in study_assets(study) if asset.startswith("tasks/")]) == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ratois": [0.2]}, "unknown key 'ratois'; did you mean 'ratios'"),
+        ({"measures": {"size": {}}}, "measures: the suite itself uses the name 'size'"),
+        ({"measures": {"cost": {"measure": "latency"}}}, "measures: the suite itself uses the name 'cost'"),
+        ({"ratios": [1.2]}, "ratios.0: .*less than 1"),
+        ({"ratios": [0.2, 0.2]}, "ratios: repeats a value"),
+        ({"methods": {"dense": None}}, "'dense' is the unpruned model"),
+        ({"methods": {"ablation": None}}, "'ablation' stands for the effect of removing a neuron"),
+        ({"methods": {"a/b": None}}, "methods"),
+        (
+            {"methods": {"a": {"baseline": "b", "options": {"c": 1}}}},
+            "methods.a: a baseline takes no criterion",
+        ),
+        ({"methods": {"entropy": {"allocation": "globl"}}}, "methods.entropy.allocation.rule: .*global"),
+        (
+            {"methods": {"entropy": {"allocation": {"floor": 0.2}}}},
+            "floor belongs to the rules 'global'",
+        ),
+        ({"methods": {"entropy": {"units": "layer"}}}, "unknown kind of unit 'layer'; did you mean 'layers'"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"ratios": [1e-5]}, "ratios"),
+        (
+            {
+                "methods": {"entropy": {"sequences": 999}},
+                "measures": {},
+                "recovery": None,
+                "recoveries": ["none"],
+            },
+            "methods.entropy.sequences: 999 is more than",
+        ),
+        ({"models": ["a", "a"]}, "models: repeats a value"),
+        ({"models": {"a": {"ratio": [0.2]}}}, "models.a: unknown key 'ratio'; did you mean 'ratios'"),
+        ({"models": {"a": {"ratios": [0.2, 0.2]}}}, "models.a.ratios: repeats a value"),
+        ({"models": {"a": {"ratios": []}}}, "models.a.ratios"),
+        ({"models": [1]}, "models"),
+        ({"recoveries": ["lora"], "recovery": None}, "recoveries lists lora: add a recovery section"),
+        ({"recovery": {}}, "recovery.instructions: Field required"),
+        ({"recovery": COQA | {"rnak": 8}}, "recovery: unknown key 'rnak'; did you mean 'rank'"),
+        ({"recovery": COQA | {"targets": ["q_porj"]}}, "recovery.targets.0: Input should be 'q_proj'"),
+        ({"recovery": COQA | {"methods": ["entropi"]}}, "unknown 'entropi'; did you mean 'entropy'"),
+        ({"measures": {"cost": {"ratios": [0.25]}}}, "measures.cost.ratios: 0.25 is not among the study's"),
+        ({"recovery": COQA | {"ratios": [0.25]}}, "recovery.ratios: 0.25 is not among the study's ratios"),
+    ],
+)
+def test_mistakes_in_a_study_name_the_key(change: dict, message: str) -> None:
+    with pytest.raises(HfpruneError, match=f"^study.yaml: .*{message}") as failure:
+        validate(Study, demo() | change, "study.yaml")
+    assert "\n" not in str(failure.value)
+
+
+def test_models_are_names_or_names_with_ratios_of_their_own() -> None:
+    names = validate(Study, demo() | {"models": ["a", "b"]}, "s")
+    mapping = validate(Study, demo() | {"models": {"a": None, "b": {"ratios": [0.4]}}}, "s")
+    assert [*names.models] == [*mapping.models] == ["a", "b"]
+    assert (names.ratios_of("b"), mapping.ratios_of("a"), mapping.ratios_of("b")) == (
+        [0.2, 0.3],
+        [0.2, 0.3],
+        [0.4],
+    )
+    assert study_assets(mapping)[:2] == ["models/a", "models/b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"measures": {"zeroshots": {}}}, "s: measures.zeroshots: unknown measure 'zeroshots'; did you mean"),
+        (
+            {"measures": {"mine": {"measure": "latency", "repeat": 2}}},
+            "s: measures.mine: unknown key 'repeat'; did you mean 'repeats'",
+        ),
+        (
+            {"measures": {"perplexity": {"corpus": "c4-sample-heldout", "length": 9}}},
+            "s: measures.perplexity: sequences: Field required",
+        ),
+        ({"models": ["smollm2-153m"]}, "unknown models 'smollm2-153m'; did you mean 'smollm2-135m'"),
+        (
+            {"measures": {"zeroshot": {"tasks": ["arc_esay"]}}},
+            "unknown tasks 'arc_esay'; did you mean 'arc_easy'",
+        ),
+        (
+            {"recoveries": ["none", "lora"], "recovery": {"instructions": "coqua"}},
+            "unknown instructions 'coqua'; did you mean 'coqa'",
+        ),
+    ],
+)
+def test_unknown_asset_names_the_nearest(change: dict, message: str) -> None:
+    catalogue = load(Catalogue, ROOT / "config/assets.yaml")
+    with pytest.raises(HfpruneError, match=message):
+        check_references(validate(Study, demo() | change, "s"), catalogue, "s")
+
+
+@pytest.mark.parametrize(
+    ("calibrated", "measured", "disjoint"),
+    [
+        (None, None, False),
+        ([0, 80], None, False),
+        ([0, 80], [79, 113], False),
+        ([0, 80], [80, 113], True),
+        ([80, 113], [0, 80], True),
+    ],
+)
+@pytest.mark.parametrize("measure", ["fidelity", "perplexity"])
+def test_nothing_is_measured_on_what_was_calibrated_on(calibrated, measured, disjoint, measure) -> None:
+    data = yaml.safe_load((ROOT / "config/assets.yaml").read_text())
+    data["corpora"]["c4-sample"]["documents"] = calibrated
+    data["corpora"]["c4-sample-heldout"]["documents"] = measured
+    study = demo()
+    study["measures"] = {measure: {"corpus": "c4-sample-heldout", "sequences": 4, "length": 32}}
+    checked = (validate(Study, study, "s"), validate(Catalogue, data, "c"), "s")
+    if disjoint:
+        check_references(*checked)
+    else:
+        with pytest.raises(
+            HfpruneError, match=f"s: {measure} .* 'c4-sample-heldout' .* disjoint `documents`"
+        ):
+            check_references(*checked)
+
+
+def test_latency_is_timed_of_the_named_methods_and_the_dense_model() -> None:
+    measures = {"latency": {"methods": ["entropy"]}}
+    study = validate(Study, demo() | {"measures": measures, "recoveries": ["none"], "recovery": None}, "s")
+    timed = [cell.method for cell in cells("s", study) if measurements(study, study.make_measures(), cell)]
+    assert timed == ["dense", "entropy", "entropy"]
+    measures["latency"]["ratios"] = [0.3]
+    study = validate(Study, demo() | {"measures": measures, "recoveries": ["none"], "recovery": None}, "s")
+    timed = [cell for cell in cells("s", study) if measurements(study, study.make_measures(), cell)]
+    assert [(cell.method, cell.ratio) for cell in timed] == [("dense", 0.0), ("entropy", 0.3)]
+    measures["latency"]["methods"] = ["entrpy"]
+    with pytest.raises(
+        HfpruneError, match=r"measures.latency.methods: unknown 'entrpy'; did you mean 'entropy'"
+    ):
+        validate(Study, demo() | {"measures": measures}, "s")
+
+
+def test_a_methods_own_corpus_is_fetched_and_nothing_is_measured_on_it() -> None:
+    catalogue = load(Catalogue, ROOT / "config/assets.yaml")
+    methods = {"entropy": None, "entropy_code": {"criterion": "entropy", "corpus": "code-sample"}}
+    measures = {"fidelity": demo()["measures"]["fidelity"]}
+    study = demo() | {"methods": methods, "measures": measures, "recoveries": ["none"], "recovery": None}
+    checked = validate(Study, study, "s")
+    check_references(checked, catalogue, "s")
+    assert [checked.corpus_of(method) for method in methods] == ["c4-sample", "code-sample"]
+    assert "corpora/code-sample" in study_assets(checked)
+    methods["entropy_code"]["corpus"] = "c4-sample-heldout"
+    with pytest.raises(HfpruneError, match=r"fidelity .* 'c4-sample-heldout' that are calibrated on too"):
+        check_references(validate(Study, study, "s"), catalogue, "s")
+    methods["entropy_code"]["corpus"] = "cod-sample"
+    with pytest.raises(HfpruneError, match="unknown corpora 'cod-sample'; did you mean 'code-sample'"):
+        check_references(validate(Study, study, "s"), catalogue, "s")
+
+
+def test_recovered_cells_are_those_asked_for_and_the_dense_control_for_each_seed() -> None:
+    change = {"recoveries": ["none", "lora"], "seeds": [0, 1],
+              "recovery": COQA | {"methods": ["entropy"], "ratios": [0.2]}}  # fmt: skip
+    study = validate(Study, demo() | change, "s")
+    found = [*cells("s", study)]
+    assert len([cell for cell in found if cell.recovery == "none"]) == 1 + 6 * 2 * 2
+    recovered = [cell for cell in found if cell.recovery == "lora"]
+    model = "smollm2-135m"
+    assert recovered == [
+        *(Cell("s", model, "dense", 0.0, seed, "lora") for seed in (0, 1)),
+        *(Cell("s", model, "entropy", 0.2, seed, "lora") for seed in (0, 1)),
+    ]
+    assert recovery_files("s", study)[1:3] == [
+        f"recoveries/{model}/dense/0/seed1/lora/recovery.json",
+        f"recoveries/{model}/entropy/0.2/seed0/lora/recovery.json",
+    ]
+    assert set(recovery_files("s", study)) < set(result_files("s", study))
+    dense, control, measures = found[0], recovered[0], study.make_measures()
+    assert not any("fidelity" in file for file in measurements(study, measures, dense))
+    assert any("fidelity" in file for file in measurements(study, measures, control))
+    everything = validate(Study, demo() | change | {"recovery": COQA, "seeds": [0]}, "s")
+    assert len(recovery_files("s", everything)) == 1 + 6 * 2
+
+
+def test_recovery_defaults_are_the_official_ones() -> None:
+    lora = validate(Study, demo() | {"recovery": COQA}, "s").recovery.lora()
+    assert (lora.rank, lora.alpha, lora.dropout, len(lora.targets)) == (32, 64, 0.05, 7)
+    assert (lora.learning_rate, lora.schedule, lora.warmup_steps, lora.weight_decay) == (4e-4, "cosine", 0, 0)
+    assert (lora.batch, lora.length, lora.epochs, lora.max_steps, lora.examples) == (128, 1024, 2, None, None)
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(HfpruneError, match=r"gone\.yaml: cannot read it"):
+        load(Study, tmp_path / "gone.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(HfpruneError, match=r"bad\.yaml: not valid YAML"):
+        load(Study, tmp_path / "bad.yaml")

@@ -1,0 +1,206 @@
+"""A synthetic study, written through the real contract, and fixtures that have one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+
+from hfprune.analysis.collect import collect
+from hfprune.analysis.declarations import declare
+from hfprune.results import DENSE, Cell, Value, write_result
+from hfprune.study.layout import CELL, fill
+from hfprune.study.study import Study as Config
+
+PAPER = Path(__file__).parents[1] / "paper"
+
+# Accuracy of the dense model.
+TASKS = {
+    "arc_challenge": 0.37,
+    "arc_easy": 0.58,
+    "boolq": 0.61,
+    "openbookqa": 0.36,
+    "piqa": 0.67,
+    "social_iqa": 0.40,
+    "winogrande": 0.54,
+}
+
+
+@dataclass
+class Study:
+    """What a study looks like on disk; by default the demo study, small enough for a test."""
+
+    folder: Path
+    methods: list[str] = field(default_factory=lambda: ["entropy", "cross_entropy", "magnitude"])
+    ratios: list[float] = field(default_factory=lambda: [0.2, 0.3])
+    models: list[str] = field(default_factory=lambda: ["tiny-llama"])
+    seeds: list[int] = field(default_factory=lambda: [0])
+    tasks: dict[str, float] = field(default_factory=lambda: TASKS)
+    more: dict[str, Any] = field(default_factory=dict)
+    """Measures beside those of the paper."""
+    layers: int = 4
+    neurons: int = 64
+
+    @property
+    def results(self) -> list[Path]:
+        return sorted(self.folder.glob("cells/**/*.json"))
+
+    @property
+    def scores(self) -> list[Path]:
+        return sorted(self.folder.glob("scores/**/*.safetensors"))
+
+    @property
+    def plans(self) -> list[Path]:
+        return sorted(self.folder.glob("plans/**/*.safetensors"))
+
+    def collect(self) -> Path:
+        """Collect everything; return the folder with the tables."""
+        collect(self.results, self.scores, self.plans, self.folder, declarations=declare(self.config()))
+        return self.folder
+
+    def result(
+        self,
+        method: str,
+        ratio: float | None,
+        measure: str,
+        task: str,
+        *values: Value,
+        model: str = "tiny-llama",
+        seed: int = 0,
+        recovery: str = "none",
+    ) -> Path:
+        """Write one result of a cell."""
+        parts = (model, method, str(ratio), f"seed{seed}", recovery)
+        path = self.folder.joinpath("cells", *parts, f"{measure}-{task}.json")
+        write_result(path, Cell("test", model, method, ratio, seed, recovery), measure, task, [*values], {})
+        return path
+
+    def config(self, **changes: Any) -> Config:
+        """Return the study's file, as if it listed this."""
+        measures = {
+            "zeroshot": {"tasks": [*self.tasks]},
+            "fidelity": {"corpus": "c4", "sequences": 4, "length": 8},
+            "perplexity": {"corpus": "wiki", "sequences": 4, "length": 8},
+            **self.more,
+        }
+        return Config(
+            models=self.models,
+            methods=dict.fromkeys(self.methods),
+            ratios=self.ratios,
+            seeds=self.seeds,
+            calibration={"corpus": "c4", "sequences": 4, "length": 8},
+            measures=measures,
+            **changes,
+        )
+
+    def outcomes(
+        self,
+        method: str,
+        ratio: float,
+        place: str,
+        outcomes: Sequence[float],
+        *,
+        metric: str = "acc",
+        model: str = "tiny-llama",
+        seed: int = 0,
+        recovery: str = "none",
+    ) -> Path:
+        """Write a measurement with its outcomes per item where the layout has it, e.g. `zeroshot/boolq`."""
+        cell = Cell("test", model, method, ratio, seed, recovery)
+        path = self.folder / fill(CELL, cell) / f"{place}.json"
+        items = pd.DataFrame({"item": range(len(outcomes)), metric: np.asarray(outcomes, float)})
+        value = Value(metric, items[metric].mean(), items[metric].sem(), len(items))
+        measure, _, task = place.partition("/")
+        write_result(path, cell, measure, task, [value], {}, items)
+        return path
+
+    def write(self) -> "Study":
+        """Write all results, scores and plans, with numbers like those of a real study."""
+        for i, model in enumerate(self.models):
+            self._measure(DENSE, 0.0, 0.0, model=model, seed=0)
+            for j, method in enumerate(self.methods):
+                for seed in self.seeds:
+                    rng = np.random.default_rng([i, j, seed])
+                    damage = min(1.0, 0.1 + 0.08 * j + 0.02 * rng.normal())
+                    self._cost(method, 30.0 + 10 * j, model=model, seed=seed)
+                    self._neurons(method, i, 0.3 * j, model=model, seed=seed)
+                    for ratio in self.ratios:
+                        self._measure(method, ratio, min(1.0, 5 * ratio * damage), model=model, seed=seed)
+        return self
+
+    def _measure(self, method: str, ratio: float, damage: float, **cell: Any) -> None:
+        n = 64
+        for task, dense in self.tasks.items():
+            chance = 0.5 if task in ("boolq", "piqa", "winogrande") else 0.25
+            correct = round(n * (dense + (chance - dense) * min(1.0, 1.5 * damage)))
+            acc = correct / n
+            se = (acc * (1 - acc) / (n - 1)) ** 0.5
+            names = ["acc", "acc_norm"] if "arc" in task or task in ("openbookqa", "piqa") else ["acc"]
+            names = ["pct_stereotype"] if "crows" in task else names
+            self.result(method, ratio, "zeroshot", task, *(Value(m, acc, se, n) for m in names), **cell)
+        perplexity = 18.0 * np.exp(6 * damage)
+        self.result(
+            method,
+            ratio,
+            "perplexity",
+            "wiki",
+            Value("perplexity", perplexity, 0.03 * perplexity, 24),
+            **cell,
+        )
+        self.result(
+            method,
+            ratio,
+            "size",
+            "",
+            Value("parameters", 1e8 * (1 - ratio)),
+            Value("parameter_ratio", ratio),
+            **cell,
+        )
+        if method != DENSE:
+            numbers = {
+                "js_distance": 0.2 + 0.5 * damage,
+                "top15_jaccard": 0.6 - 0.5 * damage,
+                "kl_divergence": 0.3 + 3 * damage,
+            }
+            values = [Value(metric, value, 0.01, 16) for metric, value in numbers.items()]
+            self.result(method, ratio, "fidelity", "c4", *values, **cell)
+
+    def _cost(self, method: str, seconds: float, **cell: Any) -> None:
+        self.result(
+            method, None, "cost", "", Value("seconds", seconds), Value("peak_memory_bytes", 3e9), **cell
+        )
+
+    def _neurons(self, method: str, base: int, noise: float, model: str, seed: int) -> None:
+        """Write log-normal scores; methods share a base, so that their choices overlap like real ones."""
+        rng = np.random.default_rng([base, 7])
+        own = np.random.default_rng([len(method), seed])
+        spreads = np.linspace(0.5, 1.2, self.layers)
+        scores = [
+            np.exp(s * (rng.normal(size=self.neurons) + noise * own.normal(size=self.neurons)))
+            for s in spreads
+        ]
+        path = self.folder / "scores" / model / method / f"seed{seed}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({f"mlp.{layer}": x for layer, x in enumerate(scores)}, path)
+        for ratio in self.ratios:
+            keep = int(self.neurons * (1 - 1.6 * ratio))
+            kept = [np.sort(np.argsort(-x)[:keep]).astype(np.int32) for x in scores]
+            path = self.folder / "plans" / model / method / str(ratio) / f"seed{seed}.safetensors"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({f"mlp.{layer}": x for layer, x in enumerate(kept)}, path)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """An empty study to write single results into."""
+    return Study(tmp_path / "study")
+
+
+@pytest.fixture(scope="session")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole collected study, shared: add files if need be, change none."""
+    return Study(tmp_path_factory.mktemp("whole")).write().collect()

@@ -1,0 +1,56 @@
+"""`import hfprune`: the README's example, as it stands there, does what the commands do."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import run
+from conftest import reload
+from smoke import ROOT, TEXT, save_model
+
+import hfprune
+from hfprune.blocks import save_blocks
+from hfprune.plans.plan import count_parameters
+
+
+def example() -> str:
+    """Return the block of Python under the heading in the README."""
+    section = (ROOT / "README.md").read_text().partition("\n## In Python\n")[2].partition("\n## ")[0]
+    (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    return block
+
+
+def test_readme_prunes_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(list(filter(None, example().splitlines()))) <= 10
+    save_model("llama", tmp_path / "my-model")
+    (tmp_path / "my-text.txt").write_text("\n".join(TEXT))
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(example(), "README.md", "exec"), names)
+    total = count_parameters(reload(tmp_path / "my-model"))
+    pruned = reload(tmp_path / "pruned")
+    assert 1 - count_parameters(pruned) / total == pytest.approx(0.2, abs=0.005)
+
+    save_blocks(tmp_path / "blocks.safetensors", names["blocks"], {})
+    model, plan = ("--model", "my-model"), ("--plan", "plan.safetensors")
+    run("score", *model, "--blocks", "blocks.safetensors", "--criterion", "entropy", "--out", "s.safetensors")
+    run("plan", *model, "--scores", "s.safetensors", "--ratio", 0.2, "--out", "plan.safetensors")
+    run("export", *model, *plan, "--out", "by-hand")
+    by_hand = reload(tmp_path / "by-hand").state_dict()
+    assert by_hand.keys() == pruned.state_dict().keys()
+    assert all(torch.equal(by_hand[name], weight) for name, weight in pruned.state_dict().items())
+
+
+def test_importing_is_cheap_and_names_are_there() -> None:
+    code = "import sys, hfprune; print(*dir(hfprune)); print(*sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names, modules = map(str.split, process.stdout.splitlines())
+    assert set(hfprune.__all__) <= set(names)
+    assert not {"torch", "transformers", "pydantic", "pandas"} & set(modules)
+    for name in hfprune.__all__:
+        assert name == "__version__" or callable(getattr(hfprune, name))
+    with pytest.raises(AttributeError, match="no attribute 'load_modle'"):
+        hfprune.load_modle  # noqa: B018

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from hfprune.blocks import load_blocks, sample_blocks, save_blocks
+from hfprune.errors import HfpruneError
+from hfprune.seeds import derive_seed
+
+DOCUMENTS = [" ".join(f"{word}{i}" for i in range(60 * (n % 3) + 5)) for n, word in enumerate("abcdefghij")]
+
+
+class Letters:
+    """A tokenizer of one token a character, to count by hand."""
+
+    eos_token_id = 0
+
+    def __call__(self, text: str, verbose: bool = True) -> dict[str, list[int]]:
+        return {"input_ids": [ord(character) for character in text]}
+
+
+def draw_with_homes(**changes) -> tuple[torch.Tensor, list[int]]:
+    settings = {"sequences": 4, "length": 50, "sampling": "crop", "seed": 1} | changes
+    return sample_blocks(DOCUMENTS, Letters(), **settings)
+
+
+def draw(**changes) -> torch.Tensor:
+    return draw_with_homes(**changes)[0]
+
+
+def text(block: torch.Tensor) -> str:
+    return "".join(map(chr, block.tolist()))
+
+
+def test_crop_takes_one_window_of_each_long_enough_document() -> None:
+    blocks = draw(sequences=100)
+    long_enough = [document for document in DOCUMENTS if len(document) > 50]
+    assert blocks.shape == (len(long_enough), 50)
+    homes = [[document for document in DOCUMENTS if text(block) in document] for block in blocks]
+    assert sorted(home for (home,) in homes) == sorted(long_enough)
+
+
+def test_pack_joins_whole_documents_with_eos() -> None:
+    blocks = draw(sampling="pack", sequences=100)
+    joined = "".join(map(text, blocks))
+    total = sum(len(document) + 1 for document in DOCUMENTS)
+    assert len(joined) == total // 50 * 50
+    assert all(part in DOCUMENTS for part in joined.split("\0")[:-1])
+
+
+@pytest.mark.parametrize("sampling", ["crop", "pack"])
+def test_seed_decides_and_count_is_a_limit(sampling: str) -> None:
+    assert torch.equal(draw(sampling=sampling), draw(sampling=sampling))
+    assert not torch.equal(draw(sampling=sampling), draw(sampling=sampling, seed=2))
+    assert draw(sampling=sampling).shape == (4, 50)
+
+
+@pytest.mark.parametrize("sampling", ["crop", "pack"])
+def test_each_block_knows_the_document_in_which_it_starts(sampling: str) -> None:
+    blocks, homes = draw_with_homes(sampling=sampling, sequences=100)
+    assert len(homes) == len(blocks)
+    assert (len(set(homes)) < len(homes)) == (sampling == "pack")
+    for block, home in zip(blocks, homes, strict=True):
+        # A pack's block may start with the EOS that ends its document, and may go on into the next.
+        assert text(block).split("\0")[0] in DOCUMENTS[home]
+
+
+def test_what_is_measured_on_is_not_drawn_as_what_is_calibrated_on() -> None:
+    assert not torch.equal(draw(), draw(place="measurement"))
+
+
+def test_seeds_differ_by_place() -> None:
+    assert derive_seed(0, "a", 1) != derive_seed(0, "a", 2) != derive_seed(1, "a", 1)
+    assert 0 <= derive_seed(0) < 2**63
+
+
+def test_nothing_to_draw_from() -> None:
+    with pytest.raises(HfpruneError, match="'c4' is empty"):
+        sample_blocks([], Letters(), sequences=1, length=1, sampling="crop", seed=0, corpus="c4")
+    longest = max(map(len, DOCUMENTS))
+    with pytest.raises(HfpruneError, match=f"{longest} at most.*shorter length or sampling: pack"):
+        draw(length=10_000)
+    with pytest.raises(HfpruneError, match="cannot fill one block"):
+        draw(length=10_000, sampling="pack")
+
+
+def test_blocks_survive_the_file(tmp_path: Path) -> None:
+    blocks = draw()
+    save_blocks(tmp_path / "b.safetensors", blocks, {"seed": 1})
+    assert torch.equal(load_blocks(tmp_path / "b.safetensors"), blocks)
+    (tmp_path / "b.safetensors").write_bytes(b"junk")
+    with pytest.raises(HfpruneError, match="not calibration blocks"):
+        load_blocks(tmp_path / "b.safetensors")

@@ -1,0 +1,74 @@
+"""The house: imports never in a circle, nothing heavy before it is needed, files that one can read."""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from smoke import ROOT
+
+FILES = sorted((ROOT / "hfprune").rglob("*.py"))
+NAMES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES
+}
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Yield the modules of this package that a file imports when it is imported itself."""
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name in NAMES)
+        elif isinstance(node, ast.ImportFrom) and node.module in NAMES:
+            for name in node.names:
+                deeper = f"{node.module}.{name.name}"
+                yield deeper if deeper in NAMES else node.module
+
+
+def test_no_imports_in_a_circle() -> None:
+    graph = {name: {*imported(file)} - {name} for name, file in NAMES.items()}
+    assert sum(map(len, graph.values())) > 100
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_files_are_short() -> None:
+    lines = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in FILES}
+    assert {name: count for name, count in lines.items() if count > 350} == {}
+
+
+def test_one_place_for_the_head_and_none_for_the_workflow() -> None:
+    named = {str(file.relative_to(ROOT)) for file in FILES if "lm_head" in file.read_text()}
+    assert named == {"hfprune/models/head.py", "hfprune/models/units.py"}
+    assert not [file for file in FILES if "snakemake" in {*_words(file)}], "the package knows no Snakemake"
+
+
+def _words(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name.split(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module).split(".")[0]
+
+
+def test_a_study_is_checked_without_torch() -> None:
+    code = """
+import sys
+from pathlib import Path
+from hfprune.criteria import CRITERIA
+from hfprune.measures import MEASURES
+from hfprune.settings import load
+from hfprune.study import layout
+from hfprune.study.catalogue import Catalogue
+from hfprune.study.references import check_references
+from hfprune.study.study import Study
+CRITERIA.all(), MEASURES.all()
+for path in sorted(Path("config/studies").glob("*.yaml")):
+    study = load(Study, path)
+    check_references(study, load(Catalogue, Path("config/assets.yaml")), str(path))
+    layout.result_files(path.stem, study)
+print(*{name.split(".")[0] for name in sys.modules})
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert not {"torch", "transformers", "pandas", "lm_eval", "datasets"} & {*run.stdout.split()}
