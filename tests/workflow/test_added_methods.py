@@ -119,14 +119,15 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
         assert {"guesses", "guesses_again"} <= {*pd.read_csv(results / name)["measure"]}
     shown = [results / "tables/measures.md", results / "tables/measures.tex", results / "comparison.md"]
     for path in (*shown, project / "figures/smoke/measures.svg", project / "figures/smoke/comparison.svg"):
-        assert "Tokens guessed" in path.read_text(), path
+        assert "tokens guessed" in path.read_text().lower(), path
     compared = pd.read_csv(results / "comparison.csv")
     assert compared[["guessed", "guesses_again.guessed_low"]].notna().all(axis=None)
     assert "measures.svg" in (results / "report.html").read_text()
     for table, expected in (
         ("tables/table6", {"Dense", "peak", "gate norm", "first neurons", "shortgpt"}),
         ("tables/table7", {"peak", "gate norm", "first neurons", "shortgpt"}),
-        ("tables/table5", {"peak", "gate norm"}),
+        # Weight criteria read no sequences.
+        ("tables/table5", {"peak"}),
         # The first criterion is what the others are compared with.
         ("comparison", {"peak", "first neurons", "shortgpt"}),
     ):
