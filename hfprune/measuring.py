@@ -46,7 +46,7 @@ def take(
     for stem, (task, part) in tasks.items():
         folders = {asset: subject.asset(*asset.split("/", 1)) for asset in part.assets()}
         named = {f"{asset.split('/')[0]}/{folder.name}": folder for asset, folder in folders.items()}
-        made_from = inputs | named
+        made_from = inputs | named | {f"files/{path}": path for path in part.files()}
         made_with = part.model_dump(mode="json") | {"version": part.version} | settings
         known[stem] = made_from, made_with
         if measure.per_task and any(_finished(place / stem, made_from, made_with) for place in (out, state)):

@@ -41,6 +41,7 @@ def test_one_place_for_the_head_and_none_for_the_workflow() -> None:
     named = {str(file.relative_to(ROOT)) for file in FILES if "lm_head" in file.read_text()}
     assert named == {"hfprune/models/head.py", "hfprune/models/units.py"}
     assert not [file for file in FILES if "snakemake" in {*_words(file)}], "the package knows no Snakemake"
+    assert not [file for file in FILES if ".smk" in file.read_text()]
 
 
 def _words(file: Path) -> Iterator[str]:

@@ -20,6 +20,8 @@ from pydantic.fields import FieldInfo
 from hfprune.errors import HfpruneError
 from hfprune.settings import Dtype, Model, Strict
 
+NULL = "null"  # on the command line, as in a study
+
 
 @dataclass(frozen=True)
 class Positional:
@@ -50,7 +52,11 @@ def read(kind: type[Model], namespace: argparse.Namespace) -> Model:
     Raises:
         HfpruneError: a value that `kind` refuses; the line starts with the flag.
     """
-    given = {name: value for name, value in vars(namespace).items() if name in kind.model_fields}
+    given = {
+        name: None if value == NULL else value
+        for name, value in vars(namespace).items()
+        if name in kind.model_fields
+    }
     try:
         return kind.model_validate(given)
     except ValidationError as error:
@@ -58,14 +64,17 @@ def read(kind: type[Model], namespace: argparse.Namespace) -> Model:
 
 
 def spell(settings: Strict) -> list[str]:
-    """Return the command-line words from which `read` builds these settings; nulls are left out."""
+    """Return the command-line words from which `read` builds these settings."""
     words: list[str] = []
     for name, value in settings.model_dump(mode="json").items():
-        if isinstance(value, bool):
+        if value is None:
+            # Left out where it is the default anyway.
+            words += [_flag(name), NULL] if type(settings).model_fields[name].default is not None else []
+        elif isinstance(value, bool):
             words.append(_flag(name if value else f"no_{name}"))
         elif isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
             words += [_flag(name), *map(str, value)]
-        elif value is not None:
+        else:
             words += [_flag(name), json.dumps(value) if isinstance(value, dict | list) else str(value)]
     return words
 

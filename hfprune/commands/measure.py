@@ -76,6 +76,10 @@ def read(namespace: argparse.Namespace) -> Asked:
     config, measure = read_fields(Config, namespace), read_fields(kind, namespace)
     if kind.needs == "beside":
         config.require_change()
+    if kind.needs in ("dense", "criterion") and config.change_inputs():
+        raise HfpruneError(
+            f"{namespace.measure} measures the dense model: remove --plan, --checkpoint and --adapter"
+        )
     return Asked(config.name or namespace.measure, measure, config, scoring)
 
 

@@ -1,7 +1,9 @@
 """Score every unit of a model by one or more criteria."""
 
+import hashlib
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +89,7 @@ def run(config: Config) -> None:
     if not todo:
         return
     # A killed run leaves its sums here, and the same call resumes from them.
-    state = config.place("+".join(methods)).with_suffix(".state")
+    state = config.place(sweep_name(methods)).with_suffix(".state")
     tokens, watch, found = score_as_fits(
         {name: methods[name][1] for name in todo},
         load_model(config.model, config.dtype),
@@ -137,6 +139,12 @@ def chosen(config: Config) -> "dict[str, tuple[str, Criterion]]":
         config.check_blocks(name, criterion)
         found[method] = name, criterion
     return found
+
+
+def sweep_name(methods: Iterable[str]) -> str:
+    """Return a short name for the methods that are scored together; file names have limits."""
+    joined = "+".join(methods)
+    return joined if len(joined) < 64 else hashlib.sha256(joined.encode()).hexdigest()[:16]
 
 
 def score_as_fits(

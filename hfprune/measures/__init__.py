@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, PositiveInt
 
@@ -52,6 +53,13 @@ class Outcome(NamedTuple):
     """One row per item: `item`, `document` where several items come from one document, and a column per metric."""
 
 
+# Names that a setting cannot have: flags of `hfprune measure`, and keys that a study takes for itself.
+RESERVED = {
+    *("name", "resources", "cell", "out", "model", "plan", "checkpoint", "adapter", "dtype"),
+    *("measure", "methods", "ratios", "settings", "criterion", "options", "blocks", "units", "seed"),
+}
+
+
 class Measure(Strict, ABC):
     """A measurement on a cell. The fields of a subclass are its settings.
 
@@ -75,6 +83,11 @@ class Measure(Strict, ABC):
     per_task: ClassVar[bool] = False
     """Whether the results are a folder with one file per task, so that a new task is measured alone."""
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        if taken := RESERVED & cls.model_fields.keys():
+            raise TypeError(f"{cls.__name__}: a setting cannot be called {min(taken)!r}; rename it")
+
     @abstractmethod
     def metrics(self) -> list[Metric]:
         """Return every metric that `run` may give; the first represents the measure in comparisons."""
@@ -92,6 +105,10 @@ class Measure(Strict, ABC):
 
     def assets(self) -> list[str]:
         """Return the assets of the catalogue that the measure reads, as `kind/name`."""
+        return []
+
+    def files(self) -> list[Path]:
+        """Return the other files that the measure reads; a change of one measures anew."""
         return []
 
 

@@ -6,6 +6,7 @@ from pydantic import Field, PositiveInt
 
 from hfprune.errors import HfpruneError
 from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
+from hfprune.results import Value
 from hfprune.subject import Subject
 
 
@@ -15,7 +16,7 @@ class Cost(Measure):
     A study scores all criteria in shared passes, which give no cost per criterion. Here each criterion alone
     scores the first sequences of its calibration. Peak memory is the maximum that the CUDA allocator handed
     out, or on a CPU the peak resident memory of the process. Standard errors are from a bootstrap over
-    repeats. One item per repeat.
+    repeats; resident memory has none. One item per repeat.
     """
 
     needs = "criterion"
@@ -53,6 +54,11 @@ class Cost(Measure):
             score({"it": criterion}, model, blocks, units, seed=seed, batch_tokens=batch_tokens)
             rows.append(watch.cost())
         items = pd.DataFrame(rows[1:])
-        values = [median_value(name, items[name]) for name in ("seconds", "peak_memory_bytes")]
+        values = [median_value("seconds", items["seconds"])]
+        if model.device.type == "cuda":
+            values.append(median_value("peak_memory_bytes", items["peak_memory_bytes"]))
+        else:
+            # Resident memory only ever rises, so later rounds do not repeat the first: one number, no interval.
+            values.append(Value("peak_memory_bytes", float(items["peak_memory_bytes"].max())))
         items.insert(0, "item", range(len(items)))
         return Outcome(values, items)

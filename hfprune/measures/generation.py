@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -77,7 +78,10 @@ class Generation(Measure):
     def metrics(self) -> list[Metric]:
         """Return the common metrics of lm-eval's tasks of this type, exact match first."""
         percent: dict[str, Any] = {"unit": "%", "shown": "{:.1f}", "scale": 100, "better": "higher"}
-        return [Metric(name, label, items=(name,), **percent) for name, label in METRICS.items()]
+        # The first stands for the measure, whichever of them a task has.
+        first, *others = METRICS
+        rest = [Metric(name, METRICS[name], items=(name,), **percent) for name in others]
+        return [Metric(first, METRICS[first], items=(*METRICS,), **percent), *rest]
 
     def by_task(self) -> dict[str, Self]:
         """Return the tasks one by one."""
@@ -89,6 +93,13 @@ class Generation(Measure):
     def assets(self) -> list[str]:
         """Return the tasks' documents, if they come from the catalogue."""
         return [f"tasks/{task}" for task in self.tasks] if self.data == "catalogue" else []
+
+    def files(self) -> list[Path]:
+        """Return the files of the user's own folder of tasks."""
+        folder = Path(self.data)
+        if self.data in ("catalogue", "hub") or not folder.is_dir():
+            return []
+        return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
 
     def run(self, subject: Subject) -> Outcome:
         """Let the model answer the documents of one task; stock `HFLM` is prepared once for all of them.
@@ -102,7 +113,7 @@ class Generation(Measure):
         (given,) = self.tasks
         task = given.rstrip("/").rpartition("/")[2]
         lm = subject.once(
-            "generation",
+            f"generation {self.batch_size} {self.add_bos}",
             lambda: HFLM(
                 subject.model,
                 tokenizer=subject.own_tokenizer,
@@ -138,8 +149,6 @@ class Generation(Measure):
 
     def _manager(self, subject: Subject, given: str, task: str) -> AbstractContextManager[TaskManager]:
         """Return a task manager that has the task."""
-        from pathlib import Path
-
         from lm_eval.tasks import TaskManager
 
         from hfprune.assets import stock_yaml, task_file

@@ -38,7 +38,8 @@ class GoldBpb(Measure):
 
     The formula is OLMES' (`bits_per_byte_corr`; `bpb_v2` in ai2-olmo-eval): the sum of log-probabilities over
     the answer's tokens, divided by its length in UTF-8 with the space before it, as in lm-eval's
-    `bits_per_byte`. Prompts and answers are OLMES' own; they are tokenized as in lm-eval, which reads prompt
+    `bits_per_byte`; a line end after a prompt is read with the answer and its byte not counted. Prompts and
+    answers are OLMES' own; they are tokenized as in lm-eval, which reads prompt
     and answer as one text. All tasks of a group have the same number of documents, so the mean over documents
     is also the mean over tasks, as in OLMES' averages. Documents are a seeded sample, the same for every
     method. Documents longer than `max_tokens` or the model's context are left out, not cut; `left_out` is
@@ -90,7 +91,7 @@ class GoldBpb(Measure):
         from hfprune.evaluation.lm import PrefixTreeLM
 
         lm = subject.once(
-            "gold_bpb",
+            f"gold_bpb {self.batch_tokens} {self.add_bos}",
             lambda: PrefixTreeLM(
                 subject.model,
                 tokenizer=subject.own_tokenizer,

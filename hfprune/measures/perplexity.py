@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import exp
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from hfprune.items import block_items, mean_value
 from hfprune.measures import Metric, Outcome, TextMeasure
 from hfprune.results import Value
@@ -24,6 +26,8 @@ class Perplexity(TextMeasure):
     documents. The two numbers are not comparable. One item per block, with its mean cross-entropy in nats as
     `nll`; the standard error is by the delta method.
     """
+
+    length: int = Field(gt=1, description="tokens per block; the first has no loss")
 
     def metrics(self) -> list[Metric]:
         """Return perplexity, which is compared by ratios."""

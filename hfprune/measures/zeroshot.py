@@ -56,7 +56,7 @@ class Zeroshot(Measure):
 
         folder = subject.asset("tasks", *self.tasks)
         lm = subject.once(
-            "lm",
+            f"zeroshot {self.batch_tokens} {self.add_bos}",
             lambda: PrefixTreeLM(
                 subject.model,
                 tokenizer=subject.own_tokenizer,

@@ -101,7 +101,7 @@ class Method(Strict):
     allocation: Allocation = Allocation()
     baseline: Name | None = Field(
         default=None,
-        description="in place of a criterion: the name of a file in workflow/rules/baselines, without .smk",
+        description="in place of a criterion: the name of a rule file in workflow/rules/baselines",
     )
 
     @model_validator(mode="after")

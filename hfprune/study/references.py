@@ -31,8 +31,8 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
     """
     measures = study.make_measures(where)
     for asset in study_assets(study):
-        kind, name = asset.split("/")
-        known = getattr(catalogue, kind)
+        kind, _, name = asset.partition("/")
+        known = getattr(catalogue, kind, {})
         if name not in known:
             raise HfpruneError(
                 f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (see config/assets.yaml)"

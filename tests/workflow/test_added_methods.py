@@ -94,10 +94,9 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
     }
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
 
-    listed = hfprune(tmp_path, "methods", "--baselines", str(project / "workflow/rules/baselines")).stdout
+    listed = hfprune(tmp_path, "methods").stdout
     assert re.search(r"^peak +gradient +hfprune/criteria/peak.py ", listed, re.MULTILINE)
     assert re.search(r"^gate_norm +weights +hfprune-gate \(hfprune_gate:GateNorm\) ", listed, re.MULTILINE)
-    assert re.search(r"^first_neurons .* Keeps the first neurons", listed, re.MULTILINE)
 
     set_study(project, models=["llama"], methods=methods | {"wrong": {"baseline": "wrong"}})
     output = snakemake(project, "--keep-going", "publication", check=False)

@@ -12,6 +12,7 @@ for name, measure in MEASURES.items():
             adapter=[] if measure.needs == "criterion" else adapter_input,
             blocks=(lambda wildcards: blocks_of(wildcards.method)) if measure.needs == "criterion" else [],
             assets=expand("resources/{asset}/asset.json", asset=measure.assets()),
+            files=[str(path) for path in measure.files()],
         output:
             results=measured(name, layout.SCORING if measure.needs == "criterion" else layout.CELL, "json"),
             per_item=measured(

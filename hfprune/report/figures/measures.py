@@ -22,8 +22,12 @@ def measures(data: Collected) -> Figure:
     One panel per measure, or per task if it has at most `MOST_TASKS`, with 95 % intervals.
     """
     values = other_values(data.results, data.declared)
-    primary = {(row.measure, row.metric.name) for row in data.declared.primary()}
-    places = zip(values["measure"], values["metric"], strict=True)
+    places = [*zip(values["measure"], values["metric"], strict=True)]
+    there = [
+        (row.measure, row.metric.name) for row in data.declared if (row.measure, row.metric.name) in {*places}
+    ]
+    # The first declared metric that was measured: tasks differ in those that they have.
+    primary = {*{measure: (measure, metric) for measure, metric in reversed(there)}.values()}
     values = values[np.array([place in primary for place in places], bool)].dropna(subset="ratio")
     values = scaled(values[_drawn(values)], data.declared)
     if not (values["method"] != DENSE).any():
