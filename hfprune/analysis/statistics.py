@@ -209,8 +209,8 @@ def ratio(left: pd.DataFrame, right: pd.DataFrame, repeatable: bool) -> Estimate
         repeats = np.array([side["n"].iloc[0] for side in (a, b)], float)
         with np.errstate(invalid="ignore"):  # one measured repeat has no spread, so the interval has no ends
             freedom = parts.sum() ** 2 / np.sum(parts**2 / np.maximum(repeats - 1, 1))
-        # Without a standard error, or without any spread, nothing says how far the ratio may be off.
-        half = t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(parts.sum())
+        # Without any spread there are no degrees of freedom either.
+        half = 0.0 if (parts == 0).all() else t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(parts.sum())
     mean = logs.mean()
     value, low, high = (float(np.exp(x)) for x in (mean, mean - half, mean + half))
     return Estimate(value, low, high, 0, len(rows))

@@ -12,6 +12,7 @@ from hfprune.study.study import Study
 # Below results/<study>. Snakemake fills the wildcards in rules; `fill` fills them here.
 BLOCKS = "calibration/{model}/{corpus}/seed{seed}"
 BUDGET = "budgets/{model}"
+METHOD = "methods/{method}"
 SCORES = "scores/{model}/{method}/seed{seed}"
 PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
 RECOVERY = "recoveries/{model}/{method}/{ratio}/seed{seed}/{recovery}"

@@ -197,11 +197,10 @@ def test_the_cost_of_scoring_is_measured_alone_and_repeated(work: Path, tmp_path
         "distillation", "--options", '{"warm_start": 0.1}', "--sequences", 2, "--repeats", 3, "--out",
         tmp_path)  # fmt: skip
     found = json.loads((tmp_path / "cost.json").read_text())
-    assert {value["metric"]: value["n"] for value in found["values"]} == {
-        "seconds": 3,
-        "peak_memory_bytes": 3,
-    }
-    assert all(value["value"] > 0 and value["stderr"] is not None for value in found["values"])
+    seconds, memory = found["values"]
+    assert seconds["n"] == 3 and seconds["value"] > 0 < seconds["stderr"]
+    # Resident memory only rises, so its rounds are no repeats: one number, and no claim is judged on it.
+    assert (memory["stderr"], memory["n"]) == (None, None) and memory["value"] > 0
     assert found["cell"]["method"] == "distillation" and found["cell"]["ratio"] is None
     assert found["provenance"]["settings"]["scoring"]["options"]["warm_start"] == 0.1
     line = failure("measure", "cost", "--model", work / "mine", "--criterion", "entropy", "--out", tmp_path)

@@ -70,5 +70,5 @@ def test_c4_with_its_separator_and_number_of_windows(subject: Subject) -> None:
 def test_windows_that_cannot_be_say_so(subject: Subject) -> None:
     with pytest.raises(HfpruneError, match="length 2048 is beyond the model's context of 512 tokens"):
         Wikitext(corpus="c4").run(subject)
-    with pytest.raises(HfpruneError, match=r"corpus 'wikitext-2' has .* tokens, no window of length 500"):
+    with pytest.raises(HfpruneError, match=r"corpus 'wikitext-2' has .* tokens, no window of 500"):
         Wikitext(corpus="wikitext-2", length=500).run(subject)

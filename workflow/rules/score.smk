@@ -44,6 +44,28 @@ rule calibrate:
         " --sampling {params.calibration.sampling} --seed {wildcards.seed} --out {output} > {log} 2>&1"
 
 
+# How a method scores, in a file of its own: where an input is ancient and its job runs, Snakemake looks at no change of
+# params downstream, but a changed file it sees.
+rule method:
+    output:
+        f"{RESULTS}/{layout.METHOD}.json",
+    log:
+        f"{LOGS}/{layout.METHOD}.log",
+    wildcard_constraints:
+        method=any_of(CRITERIA),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        scored=lambda wildcards: json.dumps(
+            [SCORED[wildcards.method], sequences_flag(wildcards.method), UNTIL, STUDY.dtype]
+        ),
+    message:
+        "settings of {wildcards.method}"
+    shell:
+        "echo {params.scored:q} > {output} 2> {log}"
+
+
 for number, methods in enumerate(SWEEPS):
 
     rule:
@@ -54,6 +76,7 @@ for number, methods in enumerate(SWEEPS):
             # A ratio that cannot be reached fails before hours of scoring; a new ratio needs no new scores.
             budget=ancient(f"{RESULTS}/{layout.BUDGET}.json"),
             blocks=blocks_of(methods[0]),
+            methods=expand(f"{RESULTS}/{layout.METHOD}.json", method=methods),
         output:
             # Not removed before the job, which keeps finished scores: a new method is scored alone.
             scores=update(
@@ -109,12 +132,6 @@ rule plan:
         ENVIRONMENT
     params:
         model=subpath(input.model, parent=True),
-        scored=lambda wildcards: [
-            SCORED[wildcards.method],
-            sequences_flag(wildcards.method),
-            UNTIL,
-            STUDY.dtype,
-        ],
         units=lambda wildcards: json.dumps(STUDY.methods[wildcards.method].units),
         allocation=allocation_flag,
         cell=cell_flag,
