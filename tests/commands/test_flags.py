@@ -192,3 +192,26 @@ def test_what_argparse_refuses_ends_with_the_usage(arguments, message, capsys) -
     error = capsys.readouterr().err
     assert error.startswith("usage: hfprune")
     assert message in error
+
+
+class Odd(Strict):
+    """Settings of every form, with defaults that are not null."""
+
+    number: int | None = 5
+    words: list[str] = Field(default=["a"])
+    groups: dict[str, list[str]] = Field(default={})
+    flag: bool = True
+    text: str = "x"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Odd(),
+        Odd(number=None, words=["b", "c d"], groups={"g": ["h", "i"]}, flag=False, text="\n\n"),
+    ],
+)
+def test_settings_survive_the_command_line(settings: Odd) -> None:
+    parser = argparse.ArgumentParser()
+    flags.add_fields(parser, Odd)
+    assert flags.read(Odd, parser.parse_args(flags.spell(settings))) == settings

@@ -207,6 +207,16 @@ def test_the_cost_of_scoring_is_measured_alone_and_repeated(work: Path, tmp_path
     assert "criterion 'entropy' needs --blocks" in line
 
 
+def test_a_plan_is_refused_where_the_dense_model_is_measured(work: Path, tmp_path: Path) -> None:
+    plan = ("--model", work / "mine", "--plan", work / "plan.safetensors", "--out", tmp_path / "out")
+    text = ("--corpus", work / "corpora/text", "--sequences", 1, "--length", 16, "--neurons-per-layer", 1)
+    blocks = ("--criterion", "entropy", "--blocks", work / "blocks.safetensors")
+    for name, more in (("ablation", text), ("cost", blocks)):
+        line = failure("measure", name, *plan, *more)
+        assert f"{name} measures the dense model: remove --plan, --checkpoint and --adapter" in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_measure_that_is_not_there_names_the_nearest(work: Path, tmp_path: Path) -> None:
     line = failure("measure", "fidelty", "--model", work / "mine", "--out", tmp_path)
     assert line == "hfprune measure: error: unknown measure 'fidelty'; did you mean 'fidelity'?"

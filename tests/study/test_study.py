@@ -121,6 +121,10 @@ def test_models_are_names_or_names_with_ratios_of_their_own() -> None:
             "unknown tasks 'arc_esay'; did you mean 'arc_easy'",
         ),
         (
+            {"measures": {"fidelity": {"corpus": "a/b", "sequences": 4, "length": 32}}},
+            "unknown corpora 'a/b'",
+        ),
+        (
             {"recoveries": ["none", "lora"], "recovery": {"instructions": "coqua"}},
             "unknown instructions 'coqua'; did you mean 'coqa'",
         ),
