@@ -118,8 +118,9 @@ for number, methods in enumerate(SWEEPS):
 rule plan:
     input:
         model="resources/models/{model}/asset.json",
-        # Not a trigger: the sweep may only score other methods again. The inputs and params below decide.
+        # Not a trigger: the sweep may only score other methods again. The other inputs decide.
         scores=ancient(f"{RESULTS}/{layout.SCORES}.safetensors"),
+        method=f"{RESULTS}/{layout.METHOD}.json",
         blocks=lambda wildcards: blocks_of(wildcards.method),
     output:
         plan=f"{RESULTS}/{layout.PLAN}.safetensors",
