@@ -28,6 +28,12 @@ def failure(*arguments: object) -> str:
     return end.value.code
 
 
+def score(work: Path) -> tuple[object, ...]:
+    """Return a call that scores the model in `work` by entropy; the file of the scores is to be added."""
+    blocks = ("--blocks", work / "blocks.safetensors")
+    return "score", "--model", work / "mine", *blocks, "--criterion", "entropy"
+
+
 def recover(work: Path, **options: object) -> tuple[object, ...]:
     """Return a call that recovers the plan in `work` within seconds; the folder of the adapter is to be added."""
     few = {"rank": 4, "batch": 2, "length": 320, "max_steps": 3} | options

@@ -18,7 +18,7 @@ from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.measures import MEASURES, Measure
 from hfprune.registry import source_file
-from hfprune.settings import Dtype, Strict
+from hfprune.settings import Dtype
 from hfprune.subject import Subject, ToScore
 
 EXAMPLE = (
@@ -59,14 +59,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_fields(parser, Config)
     if sys.argv[2:3] and not sys.argv[2].startswith("-"):
         kind = MEASURES.load(sys.argv[2])
-        classes: list[type[Strict]] = [Config, *([OfScoring] if kind.needs == "criterion" else [])]
-        for name in kind.model_fields:
-            if any(name in other.model_fields for other in classes):
-                raise HfpruneError(
-                    f"{kind.__name__}: its setting {name!r} is a flag of `hfprune measure`; rename it"
-                )
-        for other in (*classes[1:], kind):
-            add_fields(parser, other)
+        # `RESERVED` keeps the names apart.
+        if kind.needs == "criterion":
+            add_fields(parser, OfScoring)
+        add_fields(parser, kind)
 
 
 def read(namespace: argparse.Namespace) -> Asked:

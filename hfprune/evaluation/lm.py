@@ -17,6 +17,7 @@ from hfprune.plans.plan import apply_plan, load_plan
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from hfprune.subject import Subject
 
 # A tree may grow to this size even if the token budget is smaller: it reads no more tokens than its sequences
 # would separately, and an article of 500 tokens should be read once for all its questions.
@@ -55,6 +56,14 @@ class PrefixTreeLM(HFLM):
             apply_plan(self.model, load_plan(Path(plan)))
         check_model(self.model)
         self.batch_tokens = int(batch_tokens or default_batch_tokens())
+
+    @classmethod
+    def of(cls, subject: "Subject", **options: Any) -> "PrefixTreeLM":
+        """Return the subject's model with these options, prepared once for all tasks that take the same."""
+        return subject.once(
+            f"PrefixTreeLM {options}",
+            lambda: cls(subject.model, tokenizer=subject.own_tokenizer, **options),
+        )
 
     @torch.inference_mode()
     def _loglikelihood_tokens(

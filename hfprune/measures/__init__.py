@@ -112,18 +112,23 @@ class Measure(Strict, ABC):
         return []
 
 
-class TextMeasure(Measure, Text):
-    """A measure that reads blocks of a corpus."""
+class CorpusMeasure(Measure):
+    """A measure that reads a corpus."""
 
+    corpus: str = Text.model_fields["corpus"]  # type: ignore[assignment]
     batch_tokens: BatchTokens = BATCH_TOKENS
 
     def by_task(self) -> dict[str, Self]:
         """Return the measure, with the name of its corpus as the task."""
-        return {self.corpus.rstrip("/").rpartition("/")[2]: self}
+        return {Path(self.corpus).name: self}
 
     def assets(self) -> list[str]:
         """Return the corpus."""
         return [f"corpora/{self.corpus}"]
+
+
+class TextMeasure(CorpusMeasure, Text):
+    """A measure that reads blocks of a corpus."""
 
 
 MEASURES: Registry[Measure] = Registry("hfprune.measures", Measure)  # type: ignore[type-abstract]

@@ -85,10 +85,7 @@ class Generation(Measure):
 
     def by_task(self) -> dict[str, Self]:
         """Return the tasks one by one."""
-        return {
-            task.rstrip("/").rpartition("/")[2]: self.model_copy(update={"tasks": [task]})
-            for task in self.tasks
-        }
+        return {Path(task).name: self.model_copy(update={"tasks": [task]}) for task in self.tasks}
 
     def assets(self) -> list[str]:
         """Return the tasks' documents, if they come from the catalogue."""
@@ -111,7 +108,7 @@ class Generation(Measure):
         from lm_eval.models.huggingface import HFLM
 
         (given,) = self.tasks
-        task = given.rstrip("/").rpartition("/")[2]
+        task = Path(given).name
         lm = subject.once(
             f"generation {self.batch_size} {self.add_bos}",
             lambda: HFLM(

@@ -90,15 +90,11 @@ class GoldBpb(Measure):
 
         from hfprune.evaluation.lm import PrefixTreeLM
 
-        lm = subject.once(
-            f"gold_bpb {self.batch_tokens} {self.add_bos}",
-            lambda: PrefixTreeLM(
-                subject.model,
-                tokenizer=subject.own_tokenizer,
-                batch_tokens=self.batch_tokens,
-                add_bos_token=self.add_bos,
-                softmax_dtype="float32",  # bfloat16 would keep three digits of each log-probability
-            ),
+        lm = PrefixTreeLM.of(
+            subject,
+            batch_tokens=self.batch_tokens,
+            add_bos_token=self.add_bos,
+            softmax_dtype="float32",  # bfloat16 would keep three digits of each log-probability
         )
         (sources,) = self.groups.values()
         drawn = [self._draw(subject, source, lm) for source in sources]

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+PERPLEXITY = Metric(
+    "perplexity", "Perplexity", better="lower", shown="{:,.2f}", items=("nll",), effect="ratio"
+)
+
+
 class Perplexity(TextMeasure):
     """exp of the mean next-token cross-entropy over blocks; a block's first token has no context and no loss.
 
@@ -31,11 +36,7 @@ class Perplexity(TextMeasure):
 
     def metrics(self) -> list[Metric]:
         """Return perplexity, which is compared by ratios."""
-        return [
-            Metric(
-                "perplexity", "Perplexity", better="lower", shown="{:,.2f}", items=("nll",), effect="ratio"
-            )
-        ]
+        return [PERPLEXITY]
 
     def run(self, subject: Subject) -> Outcome:
         """Read every block."""

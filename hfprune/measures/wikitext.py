@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
 
 from hfprune.errors import HfpruneError
 from hfprune.items import mean_value
-from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
+from hfprune.measures import CorpusMeasure, Metric, Outcome
+from hfprune.measures.perplexity import PERPLEXITY, exponential, token_losses
 from hfprune.subject import Subject, batch_size
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Wikitext(Measure):
+class Wikitext(CorpusMeasure):
     """exp of the mean cross-entropy over non-overlapping windows of one stream of tokens.
 
     The protocol is that of GPTQ, SparseGPT and Wanda (Wanda's `lib/eval.py`). The texts are joined by
@@ -31,29 +32,15 @@ class Wikitext(Measure):
     method.
     """
 
-    corpus: str = Field(min_length=1, description="a corpus of the catalogue; by hand also a folder")
     length: int = Field(default=2048, gt=1, description="tokens of a window")
     max_windows: PositiveInt | None = Field(
         default=None, description="windows to read, from the first; null: all"
     )
     separator: str = Field(default="\n\n", description="text between documents; ' ' in the literature for C4")
-    batch_tokens: BatchTokens = BATCH_TOKENS
 
     def metrics(self) -> list[Metric]:
         """Return perplexity, which is compared by ratios."""
-        return [
-            Metric(
-                "perplexity", "Perplexity", better="lower", shown="{:,.2f}", items=("nll",), effect="ratio"
-            )
-        ]
-
-    def by_task(self) -> dict[str, Self]:
-        """Return the measure, with the name of its corpus as the task."""
-        return {self.corpus.rstrip("/").rpartition("/")[2]: self}
-
-    def assets(self) -> list[str]:
-        """Return the corpus."""
-        return [f"corpora/{self.corpus}"]
+        return [PERPLEXITY]
 
     def run(self, subject: Subject) -> Outcome:
         """Read every window.
@@ -64,8 +51,6 @@ class Wikitext(Measure):
         import pandas as pd
         import torch
         from tqdm import tqdm
-
-        from hfprune.measures.perplexity import exponential, token_losses
 
         model = subject.model
         context = getattr(model.config, "max_position_embeddings", self.length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, PositiveInt
@@ -39,10 +40,7 @@ class Zeroshot(Measure):
 
     def by_task(self) -> dict[str, Self]:
         """Return the tasks one by one."""
-        return {
-            task.rstrip("/").rpartition("/")[2]: self.model_copy(update={"tasks": [task]})
-            for task in self.tasks
-        }
+        return {Path(task).name: self.model_copy(update={"tasks": [task]}) for task in self.tasks}
 
     def assets(self) -> list[str]:
         """Return the tasks' documents."""
@@ -55,14 +53,6 @@ class Zeroshot(Measure):
         from hfprune.evaluation.zeroshot import evaluate_task, offline_tasks
 
         folder = subject.asset("tasks", *self.tasks)
-        lm = subject.once(
-            f"zeroshot {self.batch_tokens} {self.add_bos}",
-            lambda: PrefixTreeLM(
-                subject.model,
-                tokenizer=subject.own_tokenizer,
-                batch_tokens=self.batch_tokens,
-                add_bos_token=self.add_bos,
-            ),
-        )
+        lm = PrefixTreeLM.of(subject, batch_tokens=self.batch_tokens, add_bos_token=self.add_bos)
         with offline_tasks({folder.name: task_file(folder)}) as manager:
             return Outcome(*evaluate_task(lm, manager, folder.name, self.limit))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import recover, run
+from command_line import recover, run, score
 from smoke import PAIRS, TASKS, TEXT, local, save_model, write
 
 
@@ -33,8 +33,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = ("--corpus", folder / "corpora/text", "--sequences", 4, "--length", 24)
     model = ("--model", folder / "mine")
     run("calibrate", *model, *text, "--out", folder / "blocks.safetensors")
-    run("score", *model, "--blocks", folder / "blocks.safetensors", "--criterion", "entropy",
-        "--out", folder / "scores.safetensors")  # fmt: skip
+    run(*score(folder), "--out", folder / "scores.safetensors")
     run("plan", *model, "--scores", folder / "scores.safetensors", "--ratio", 0.15, "--out",
         folder / "plan.safetensors")  # fmt: skip
     return folder

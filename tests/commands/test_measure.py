@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from command_line import failure, recover, run
+from command_line import failure, recover, run, score
 from conftest import reload
 
+from hfprune.commands import measure
 from hfprune.evaluation import zeroshot
+from hfprune.measures import RESERVED, Measure
+from hfprune.study.study import StudyMeasure
 
 
 def test_recovered_model_is_exported_and_measured_alike(work: Path, adapter: Path, tmp_path: Path) -> None:
@@ -166,17 +169,7 @@ def test_nothing_is_measured_where_a_method_is_not_applicable(work: Path, tmp_pa
     """At 2 % no key-value group of two can go: the plan says so, and so do the measurement and the recovery."""
     model, both = ("--model", work / "mine"), ("--units", '["neurons", "key_value_groups"]')
     scores, plan = tmp_path / "scores.safetensors", tmp_path / "plan.safetensors"
-    run(
-        "score",
-        *model,
-        "--blocks",
-        work / "blocks.safetensors",
-        "--criterion",
-        "entropy",
-        *both,
-        "--out",
-        scores,
-    )
+    run(*score(work), *both, "--out", scores)
     run("plan", *model, "--scores", scores, "--ratio", 0.02, *both, "--out", plan)
     reason = "keeps 2 of 2 key-value groups in every layer at 2 %"
     assert f"not applicable: the method {reason}" in capsys.readouterr().out
@@ -220,3 +213,10 @@ def test_a_plan_is_refused_where_the_dense_model_is_measured(work: Path, tmp_pat
 def test_a_measure_that_is_not_there_names_the_nearest(work: Path, tmp_path: Path) -> None:
     line = failure("measure", "fidelty", "--model", work / "mine", "--out", tmp_path)
     assert line == "hfprune measure: error: unknown measure 'fidelty'; did you mean 'fidelity'?"
+
+
+def test_a_setting_cannot_have_the_name_of_a_flag_or_of_a_key_of_a_study() -> None:
+    flags = measure.Config.model_fields.keys() | measure.OfScoring.model_fields.keys()
+    assert flags | StudyMeasure.model_fields.keys() == RESERVED
+    with pytest.raises(TypeError, match="Clash: a setting cannot be called 'seed'; rename it"):
+        type("Clash", (Measure,), {"__module__": __name__, "__annotations__": {"seed": int}})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import failure, run
+from command_line import failure, run, score
 from conftest import reload
 
 from hfprune.models.load import load_model
@@ -52,17 +52,7 @@ def test_attention_and_one_ranking_over_all_layers(work: Path, tmp_path: Path, c
     assert "keep 1 of 2 key_value_groups, " in capsys.readouterr().out
     kept = json.loads((tmp_path / "budget.json").read_text())
     assert kept["neurons_removed"]["0.25"] == 1 - kept["kept"]["neurons"]["0.25"]["neurons"] / 48
-    run(
-        "score",
-        *model,
-        "--blocks",
-        work / "blocks.safetensors",
-        "--criterion",
-        "entropy",
-        *both,
-        "--out",
-        scores,
-    )
+    run(*score(work), *both, "--out", scores)
     allocation = ("--allocation", '{"rule": "global", "standardize": true, "floor": 0.2}')
     plan = ("plan", *model, "--scores", scores, "--ratio", 0.25, *both, *allocation)
     run(*plan, "--out", tmp_path / "plan.safetensors")
