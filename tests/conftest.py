@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    PretrainedConfig,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -38,15 +39,32 @@ ARCHITECTURES = {
 
 
 def build_tiny(architecture: str, **changes) -> PreTrainedModel:
-    """Build a seeded tiny model whose weights are large enough to give peaked, distinct distributions."""
+    """Build a seeded tiny model of one of `ARCHITECTURES`."""
     kind, config, extra = ARCHITECTURES[architecture]
-    torch.manual_seed(7)
-    model = kind(config(**SHAPE | extra | changes))
+    return peaked(kind, config(**SHAPE | extra | changes))
+
+
+def peaked(kind: type[PreTrainedModel], config: PretrainedConfig, seed: int = 7) -> PreTrainedModel:
+    """Build a frozen model with seeded weights, large enough to give peaked, distinct distributions."""
+    torch.manual_seed(seed)
+    model = kind(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" not in name:
                 parameter.normal_(std=0.15)
     return model.eval().requires_grad_(False)
+
+
+def generates_the_same_without_cache(
+    model: PreTrainedModel, plain: PreTrainedModel, tokens: torch.Tensor
+) -> bool:
+    """Tell whether `model`, with a KV cache, continues tokens as `plain` does, which reads them all again."""
+    ends = {"pad_token_id": 0, "eos_token_id": None}
+    mask = torch.ones_like(tokens)
+    found = model.generate(tokens, attention_mask=mask, max_new_tokens=3, do_sample=False, **ends)
+    for _ in range(3):
+        tokens = torch.cat([tokens, plain(tokens).logits[:, -1:].argmax(-1)], 1)
+    return torch.equal(found, tokens)
 
 
 @pytest.fixture(params=ARCHITECTURES)

@@ -36,7 +36,8 @@ class Config(Scoring):
 
     model: DenseModel
     criterion: list[str] = Field(
-        default=[], description="one or more of those that `hfprune methods` lists; all share one pass"
+        default=[],
+        description="one or more of those that `hfprune methods` lists; they share passes",
     )
     options: dict[str, Any] = Field(
         default={}, description="options of the criterion as JSON; for several criteria, by name"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Minitron(ActivationCriterion):
     """√(Σ_n (mean_t |h|)²): mean over tokens, then L2 norm over sequences (arXiv 2407.14679).
 
-    The aggregation is the one of NVIDIA's Model Optimizer (`importance_hooks`, L2NormHook).
+    The aggregation follows NVIDIA's Model Optimizer (`importance_hooks`, L2NormHook).
     """
 
     def shares(self, h: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class Generation(Measure):
     max_new_tokens: PositiveInt | None = Field(
         default=None, description="limit of an answer; null: the task's own limit"
     )
-    add_bos: bool = Field(default=True, description="prepend BOS, as the official evaluation does")
+    add_bos: bool = Field(default=True, description="prepend BOS (lm-eval's add_bos_token)")
     run_code: bool = Field(default=False, description="let tasks run the code that the model writes")
 
     @model_validator(mode="after")

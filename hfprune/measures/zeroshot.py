@@ -24,7 +24,7 @@ class Zeroshot(Measure):
     tasks: list[str] = Field(min_length=1, description="tasks of lm-eval, as the catalogue names them")
     limit: PositiveInt | None = Field(default=None, description="first documents of each task; null: all")
     batch_tokens: BatchTokens = BATCH_TOKENS
-    add_bos: bool = Field(default=True, description="prepend BOS, as the official evaluation does")
+    add_bos: bool = Field(default=True, description="prepend BOS (lm-eval's add_bos_token)")
 
     def metrics(self) -> list[Metric]:
         """Return the average over tasks, which represents the measure, and the metrics of single tasks."""

@@ -55,7 +55,8 @@ def _summary(paper: Paper, rows: pd.DataFrame) -> Table:
     shown["Claim"] = [claim.sentence for claim in paper.claims]
     notes = [
         "Reproduced: the whole 95 % interval of our effect is on the claimed side; contradicted: on the other; "
-        "inconclusive: on both, or there is none; not applicable: a method could not cut the units that it names. "
+        "inconclusive: it covers both sides, or there is no interval; not applicable: a method could not cut "
+        "the units that it names. "
         "Published effects are shown beside ours and affect no verdict. "
         "Intervals are not corrected for multiple comparisons: of a hundred without an effect, five would "
         "show one."

@@ -321,6 +321,12 @@ def test_kinds_that_a_criterion_cannot_score_are_refused_by_name(tiny, tokens) -
             "layers",
             "m: criterion 'entropy' with aggregation joint cannot score layers, only neurons",
         ),
+        (
+            "taylor",
+            {},
+            "layers",
+            "m: criterion 'taylor' with aggregation param_first cannot score layers, only neurons",
+        ),
     ):
         with pytest.raises(HfpruneError) as caught:
             make_criterion(name, options, "m", [kind])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import build_tiny, reload
+from conftest import build_tiny, generates_the_same_without_cache, reload
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
@@ -309,14 +309,7 @@ def test_depth_and_width_cut_together_load_plainly(
     else:  # padded to the widest layer, which rounds otherwise
         torch.testing.assert_close(loaded(tokens).logits, pruned(tokens).logits, rtol=1e-10, atol=1e-10)
     # With the cache, which knows layers by their number.
-    read = tokens
-    for _ in range(3):
-        read = torch.cat([read, pruned(read).logits[:, -1:].argmax(-1)], 1)
-    mask = torch.ones_like(tokens)
-    generated = loaded.generate(
-        tokens, attention_mask=mask, max_new_tokens=3, do_sample=False, pad_token_id=0, eos_token_id=None
-    )
-    assert torch.equal(generated, read)
+    assert generates_the_same_without_cache(loaded, pruned, tokens)
 
 
 def test_plan_survives_the_file(tmp_path: Path) -> None:

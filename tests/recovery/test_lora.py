@@ -87,7 +87,7 @@ def loss_of_pairs_alone(model: PreTrainedModel, packed: Packed) -> float:
 def test_loss_is_the_mean_over_response_tokens_of_the_batch_however_it_is_split(
     packed: Packed, tmp_path: Path
 ) -> None:
-    """The first step's loss, since adapters start out as nothing, is the pruned model's own."""
+    """Adapters start at zero, so the first step's loss is the pruned model's own."""
     expected = loss_of_pairs_alone(pruned("llama"), packed)
     count, length = packed.tokens.shape
     curves = [

@@ -53,11 +53,15 @@ def test_agrees_with_the_official_recipe_on_smollm2(smollm2: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     blocks = torch.randint(0, model.config.vocab_size, (2, 48), generator=generator)
     found = score({kind.__name__: kind() for kind in OFFICIAL}, model, blocks)
-    # In float32 the recipe's gradient of entropy leaves a sum over the vocabulary, which the head multiplies.
-    losses = {Entropy: exact_entropy_loss, CrossEntropy: cross_entropy_loss}
-    for kind, loss in losses.items():
+    # In float32 the recipe's gradient of entropy leaves a sum over the vocabulary, which the head multiplies:
+    # it is 1.4e-4 from float64, ours less than 1e-5.
+    for kind, loss, relative in (
+        (Entropy, entropy_loss, 3e-4),
+        (Entropy, exact_entropy_loss, 3e-5),
+        (CrossEntropy, cross_entropy_loss, 1e-4),
+    ):
         ours = [*found[kind.__name__].scores.values()]
-        assert_same(ours, official_scores(model, blocks, loss))
+        assert_same(ours, official_scores(model, blocks, loss), relative)
 
 
 @pytest.mark.parametrize("criterion", [Entropy, CrossEntropy, Distillation])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import ARCHITECTURES, SHAPE, build_tiny
+from conftest import ARCHITECTURES, SHAPE, build_tiny, peaked
 from official import cross_entropy_loss, entropy_loss, official_scores
 from transformers import (
     CohereConfig,
@@ -126,14 +126,7 @@ BENT = {
 @pytest.mark.parametrize("name", BENT)
 @pytest.mark.parametrize("criterion", LOSSES)
 def test_heads_that_cap_or_scale_score_as_naive_autograd(name: str, criterion, tokens) -> None:
-    kind, config = BENT[name]
-    torch.manual_seed(7)
-    model = kind(config)
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            if "norm" not in key:
-                parameter.normal_(std=0.15)
-    model.eval().requires_grad_(False)
+    model = peaked(*BENT[name])
     plain = model.lm_head(model.model(tokens).last_hidden_state)
     assert not torch.allclose(plain, model(tokens).logits, rtol=0.3), "this head does more than multiply"
     # Beside another criterion, which may overwrite its copy of the logits.

@@ -225,6 +225,7 @@ def test_recovery_defaults_are_the_official_ones() -> None:
     assert (lora.rank, lora.alpha, lora.dropout, len(lora.targets)) == (32, 64, 0.05, 7)
     assert (lora.learning_rate, lora.schedule, lora.warmup_steps, lora.weight_decay) == (4e-4, "cosine", 0, 0)
     assert (lora.batch, lora.length, lora.epochs, lora.max_steps, lora.examples) == (128, 1024, 2, None, None)
+    assert lora.packing == "isolated"
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

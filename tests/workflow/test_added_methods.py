@@ -132,6 +132,7 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
     ):
         text = (results / f"{table}.md").read_text()
         assert all(f"| {name} " in text for name in expected), text
+    assert "gate norm" not in (results / "tables/table5.md").read_text()
     tidy = pd.read_parquet(results / "results.parquet")
     removed = tidy[tidy["metric"] == "parameter_ratio"].set_index("method")["value"]
     assert removed["first_neurons"] == pytest.approx(removed["peak"])

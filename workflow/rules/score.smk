@@ -44,8 +44,8 @@ rule calibrate:
         " --sampling {params.calibration.sampling} --seed {wildcards.seed} --out {output} > {log} 2>&1"
 
 
-# How a method scores, in a file of its own: where an input is ancient and its job runs, Snakemake looks at no change of
-# params downstream, but a changed file it sees.
+# How a method scores, in a file of its own: behind an ancient input whose job runs, Snakemake ignores changed params,
+# but notices a changed file.
 rule method:
     output:
         f"{RESULTS}/{layout.METHOD}.json",
