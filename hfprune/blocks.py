@@ -105,10 +105,11 @@ def _pack(documents, tokenizer, sequences, length, _generator) -> _Drawn:
     )
 
 
-def save_blocks(path: Path, blocks: Tensor, provenance: dict[str, Any]) -> None:
-    """Write calibration blocks atomically as safetensors: `tokens` [blocks, length]."""
+def save_blocks(path: Path, blocks: Tensor, provenance: dict[str, Any], documents: list[int]) -> None:
+    """Write calibration blocks atomically as safetensors: `tokens` [blocks, length] and `documents` [blocks]."""
+    tensors = {"tokens": blocks, "documents": torch.tensor(documents, dtype=torch.int32)}
     with atomic_file(path) as temporary:
-        save_file({"tokens": blocks}, temporary, {"provenance": json.dumps(provenance)})
+        save_file(tensors, temporary, {"provenance": json.dumps(provenance)})
 
 
 def load_blocks(path: Path) -> Tensor:
@@ -122,6 +123,12 @@ def load_blocks(path: Path) -> Tensor:
             return file.get_tensor("tokens")
     except Exception as error:
         raise HfpruneError(f"{path}: not calibration blocks; make them with `hfprune calibrate`") from error
+
+
+def block_documents(path: Path) -> list[int] | None:
+    """Return the document in which each block starts; None for blocks that were saved without."""
+    with safe_open(path, "pt") as file:
+        return file.get_tensor("documents").tolist() if "documents" in file.keys() else None  # noqa: SIM118
 
 
 def blocks_provenance(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from hfprune.measures import Measure
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
-from hfprune.results import Cell, write_result
+from hfprune.results import Cell, Value, write_result
 from hfprune.study.layout import stems
 from hfprune.subject import Subject
 
@@ -54,8 +54,7 @@ def take(
             continue
         watch = Stopwatch()
         subject.state, subject.identity = state / "unfinished", fingerprint(made_from, made_with)
-        values, items = ([], None) if not_applicable else part.run(subject)
-        items = pd.DataFrame() if items is None else items
+        values, items = ([], pd.DataFrame()) if not_applicable else _run(part, subject)
         made = provenance(watch, made_from, **made_with)
         write_result(state / f"{stem}.json", cell, name, task, values, made, items, not_applicable)
     for stem, about in known.items():
@@ -65,6 +64,16 @@ def take(
             for suffix in ("parquet", "json"):  # the JSON marks a result as finished, so it moves last
                 Path(f"{state / stem}.{suffix}").replace(f"{out / stem}.{suffix}")
     shutil.rmtree(state, ignore_errors=True)
+
+
+def _run(measure: Measure, subject: Subject) -> tuple[list[Value], pd.DataFrame]:
+    """Return the values, and the outcomes of every item; with resampled plans, by the column `resample`."""
+    outcomes = [measure.run(variant) for variant in subject.variants()]
+    items = [pd.DataFrame() if found.items is None else found.items for found in outcomes]
+    if len(outcomes) == 1:
+        return outcomes[0].values, items[0]
+    numbered = [table.assign(resample=number) for number, table in enumerate(items)]
+    return outcomes[0].values, pd.concat(numbered, ignore_index=True)
 
 
 def _finished(stem: Path, inputs: dict[str, Path], settings: dict[str, Any]) -> bool:

@@ -1,6 +1,9 @@
 """The subject of a measure: a model, its dense model for comparison, and the text to read."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,9 +15,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from hfprune.criteria import Criterion
+    from hfprune.plans.mask import Mask
+    from hfprune.plans.plan import Plan
     from hfprune.study.text import Text
 
     Loaded = PreTrainedModel | Callable[[], PreTrainedModel]
+
+KEPT_BYTES = 2**31
 
 
 class Blocks(NamedTuple):
@@ -50,6 +57,7 @@ class Subject:
         scoring: "ToScore | None" = None,
         state: Path | None = None,
         identity: str = "",
+        resampled: "Sequence[Plan]" = (),
     ) -> None:
         """Describe a subject.
 
@@ -62,11 +70,14 @@ class Subject:
             scoring: how the model is scored, for measures of scoring.
             state: folder where a long measurement may save its state, to resume after a kill.
             identity: a hash of all inputs of the measurement; a state of another identity is not used.
+            resampled: plans that other draws of the calibration might have given, in place of `model`'s.
         """
         self._model, self._dense, self._tokenizer = model, dense, tokenizer
         self.resources = resources
         self.scoring = scoring
         self.state, self.identity = state, identity
+        self.resampled = resampled
+        self._mask: Mask | None = None
         self._made: dict[str, Any] = {}
 
     @cached_property
@@ -87,6 +98,35 @@ class Subject:
                 "nothing to compare with the dense model: give a plan, a checkpoint or an adapter"
             )
         return self._dense if hasattr(self._dense, "config") else self._dense()  # type: ignore[return-value,operator]
+
+    def variants(self) -> "Iterator[Subject]":
+        """Yield the subject, then one for each resampled plan, as a mask on the dense model."""
+        yield self
+        from hfprune.plans.mask import masked
+
+        for plan in self.resampled:
+            with masked(self.dense, plan) as mask:
+                other = copy(self)  # what was made once is made for all
+                other.model, other._mask = self.dense, mask
+                yield other
+
+    def dense_states(self, tokens: "Tensor") -> "Tensor":
+        """Return the dense model's last hidden states [sequences, length, width].
+
+        They are kept in memory for the resampled plans, up to `KEPT_BYTES`.
+        """
+        from hfprune.models.head import hidden_states
+
+        key = f"dense states of {hash(tokens.cpu().numpy().tobytes())}"
+        if key in self._made:
+            return self._made[key].to(tokens.device)
+        with self._mask.off() if self._mask else nullcontext():
+            found = hidden_states(self.dense, tokens)
+        kept = self.once("bytes of dense states", lambda: Counter())
+        if self.resampled and kept.total() + found.nbytes < KEPT_BYTES:
+            kept[key] = found.nbytes
+            self._made[key] = found.cpu()
+        return found
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":

@@ -1,7 +1,9 @@
 """A synthetic study, written through the real contract, and fixtures that have one."""
 
+import json
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,21 @@ class Study:
     @property
     def plans(self) -> list[Path]:
         return sorted(self.folder.glob("plans/**/*.safetensors"))
+
+    def repeat(self, folder: Path, *seeds: int) -> "Study":
+        """Return a copy where other draws of the calibration gave the same as that of seed 0."""
+        shutil.copytree(self.folder, folder)
+        for path in sorted(folder.glob("cells/**/seed0/**/*.json")):
+            result = json.loads(path.read_text())
+            for seed in seeds if result["cell"]["method"] != DENSE else ():
+                place = Path(str(path).replace("seed0", f"seed{seed}"))
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text(json.dumps(result | {"cell": result["cell"] | {"seed": seed}}))
+                if path.with_suffix(".parquet").exists():
+                    shutil.copy(path.with_suffix(".parquet"), place.with_suffix(".parquet"))
+        again = replace(self, folder=folder, seeds=[0, *seeds])
+        again.collect()
+        return again
 
     def collect(self) -> Path:
         """Collect everything; return the folder with the tables."""

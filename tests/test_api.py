@@ -34,7 +34,7 @@ def test_readme_prunes_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.M
     pruned = reload(tmp_path / "pruned")
     assert 1 - count_parameters(pruned) / total == pytest.approx(0.2, abs=0.005)
 
-    save_blocks(tmp_path / "blocks.safetensors", names["blocks"], {})
+    save_blocks(tmp_path / "blocks.safetensors", names["blocks"], {}, [*range(len(names["blocks"]))])
     model, plan = ("--model", "my-model"), ("--plan", "plan.safetensors")
     run("score", *model, "--blocks", "blocks.safetensors", "--criterion", "entropy", "--out", "s.safetensors")
     run("plan", *model, "--scores", "s.safetensors", "--ratio", 0.2, "--out", "plan.safetensors")

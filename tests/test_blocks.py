@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hfprune.blocks import load_blocks, sample_blocks, save_blocks
+from hfprune.blocks import block_documents, load_blocks, sample_blocks, save_blocks
 from hfprune.errors import HfpruneError
 from hfprune.seeds import derive_seed
 
@@ -85,9 +85,10 @@ def test_nothing_to_draw_from() -> None:
 
 
 def test_blocks_survive_the_file(tmp_path: Path) -> None:
-    blocks = draw()
-    save_blocks(tmp_path / "b.safetensors", blocks, {"seed": 1})
+    blocks, documents = draw(), [4, 4, 0, 2]
+    save_blocks(tmp_path / "b.safetensors", blocks, {"seed": 1}, documents)
     assert torch.equal(load_blocks(tmp_path / "b.safetensors"), blocks)
+    assert block_documents(tmp_path / "b.safetensors") == documents
     (tmp_path / "b.safetensors").write_bytes(b"junk")
     with pytest.raises(HfpruneError, match="not calibration blocks"):
         load_blocks(tmp_path / "b.safetensors")

@@ -7,23 +7,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+from scipy.stats import rankdata, t
 
 from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.neurons import ABLATION, jaccard, read_layers
 from hfprune.analysis.statistics import (
+    LEVEL,
     Estimate,
     NotComparableError,
-    by_seed,
     contrast,
-    documents_of,
-    paired_bootstrap,
+    estimate,
+    holm,
 )
 from hfprune.analysis.tidy import RANKS, read_companion
 from hfprune.criteria import CRITERIA
 from hfprune.results import DENSE, Cell
-from hfprune.seeds import derive_seed
 from hfprune.study import layout
 from hfprune.study.study import Study
 
@@ -31,12 +30,16 @@ REFERENCE = "entropy"  # the paper's criterion
 NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
 CALIBRATED = {"corpus", "sequences"}
 ENDS = ("", "_low", "_high")  # suffixes of an effect's columns: its value and the ends of its interval
+P_VALUES = ("_p", "_holm")  # its p-value, and that by Holm's method for all methods and ratios of the model
+ABLATED = "ablation_difference"
 
 
 class MethodRow(NamedTuple):
     """A method, or the reference with another seed, beside the reference on one model at one ratio.
 
-    The reference itself has a row if ablation was measured, with `ablation_correlation` only. `overlap` is the
+    The reference itself has a row if ablation was measured, with `ablation_correlation` only. Another seed has
+    only the agreement on neurons: two draws of one method have no interval. `draws` counts the seeds, and
+    `resamples` the resampled calibrations that the spread over draws is from. `overlap` is the
     Jaccard index of the kept neurons, and `rank_correlation` is Spearman's of the scores. `near_cut` is the share
     of the disputed neurons, which only one of the two keeps, that lie within a tenth of the layer's width from
     both cuts. `ablation_correlation` is Spearman's of the method's scores with the effect of ablating a neuron.
@@ -49,6 +52,8 @@ class MethodRow(NamedTuple):
     seed: int | None
     reference: str
     differs: str
+    draws: int
+    resamples: int
     overlap: float
     rank_correlation: float
     near_cut: float
@@ -117,9 +122,12 @@ def compare(study: Study, name: str, folder: Path, tidy: Path) -> pd.DataFrame:
         tidy: folder that `hfprune.analysis.collect.collect` wrote to.
 
     Returns:
-        The columns of `MethodRow`, and for each effect of `hfprune.analysis.declarations.Declarations.effects` its
-        value and the ends of its 95 % interval, as `<effect>`, `<effect>_low` and `<effect>_high`: differences in
-        the units shown to readers (points for accuracy), or ratios.
+        The columns of `MethodRow`; `ablation_difference`, the difference of the ablation correlations with an
+        interval over layers; and for each effect of `hfprune.analysis.declarations.Declarations.effects` its
+        value and the ends of its 95 % interval over draws and items together, as `<effect>`, `<effect>_low` and
+        `<effect>_high`: differences in the units shown to readers (points for accuracy), or ratios. `<effect>_p`
+        is the p-value of no effect, and `<effect>_holm` that p-value corrected by Holm's method for all methods
+        and ratios of the model.
 
     Raises:
         HfpruneError: an existing result cannot be read. Numbers of missing results are left out.
@@ -131,9 +139,13 @@ def compare(study: Study, name: str, folder: Path, tidy: Path) -> pd.DataFrame:
         for ratio in study.ratios_of(model)
         for row in _compare_at(evidence, neurons, study, model, ratio)
     ]
-    effects = [effect + end for effect in evidence.declared.effects() for end in ENDS]
+    names = [*evidence.declared.effects()]
+    effects = [effect + end for effect in names for end in (*ENDS, *P_VALUES)]
+    effects = [*(ABLATED + end for end in ENDS), *effects]
     columns = [*MethodRow._fields, *effects]
     table = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(effects, float))
+    for name in names:
+        table[f"{name}_holm"] = table.groupby("model")[f"{name}_p"].transform(holm)
     # Rows with one differing setting come before those with several.
     table["kind"] = table["differs"].str.count(",")
     by = ["model", "ratio", "kind", "differs", "method", "seed"]
@@ -157,56 +169,56 @@ def _compare_at(
             continue
         if reference != method:
             differs = differing(study, method, reference)
-            yield _row(evidence, neurons, method, None, differs, of[method], of[reference])
+            yield _row(evidence, neurons, method, differs, of[method], of[reference])
             continue
         predicted = neurons.predicted(of[method])
         if not np.isnan(predicted):
-            row = MethodRow(model, ratio, method, None, method, "", np.nan, np.nan, np.nan, predicted)
+            nothing = np.nan, np.nan, np.nan
+            row = MethodRow(model, ratio, method, None, method, "", len(of[method]), 0, *nothing, predicted)
             yield row._asdict()
         first, *others = of[method]
         for cell in others:  # the reference calibrated on another draw
-            yield _row(evidence, neurons, method, cell.seed, "seed", [cell], [first])
+            similar = neurons.between([(cell, first)])
+            row = MethodRow(
+                model, ratio, method, cell.seed, method, "seed", 1, 0, *similar, neurons.predicted([cell])
+            )
+            yield row._asdict()
 
 
 def _row(
-    evidence: Evidence,
-    neurons: "_Neurons",
-    method: str,
-    seed: int | None,
-    differs: str,
-    ours: list[Cell],
-    theirs: list[Cell],
+    evidence: Evidence, neurons: "_Neurons", method: str, differs: str, ours: list[Cell], theirs: list[Cell]
 ) -> dict[str, Any]:
     model, ratio, reference = theirs[0].model, theirs[0].ratio, theirs[0].method
     assert ratio is not None  # plans have one
-    effects: dict[str, float] = {}
-    for effect, estimate in _effects(evidence, ours, theirs):
-        values = estimate.value, estimate.low, estimate.high
-        effects |= {effect + end: value for end, value in zip(ENDS, values, strict=True)}
-    similar = neurons.between(ours, theirs)
-    predicted = neurons.predicted(ours)
-    row = MethodRow(model, ratio, method, seed, reference, differs, *similar, predicted)
-    return row._asdict() | effects
-
-
-def _effects(evidence: Evidence, ours: list[Cell], theirs: list[Cell]) -> Iterator[tuple[str, Estimate]]:
-    """Yield every effect that was measured on both sides, on the same items."""
+    columns = dict(zip((ABLATED + end for end in ENDS), neurons.differences(method, theirs[0]), strict=True))
+    draws, resamples = len(ours), 0
     for effect, declared in evidence.declared.effects().items():
         try:
-            yield effect, _effect(evidence, ours, theirs, effect, declared)
+            found = _effect(evidence, ours, theirs, declared)
         except NotComparableError:
             continue
+        draws, resamples = found.draws, max(resamples, found.resamples)
+        # Items of one size, so that the mean of means is the mean.
+        scale = declared.metric.scale
+        shown = np.exp if declared.metric.effect == "ratio" else lambda x, scale=scale: scale * x
+        columns |= {
+            effect + end: shown(x) for end, x in zip(ENDS, (found.value, found.low, found.high), strict=True)
+        }
+        columns[effect + P_VALUES[0]] = found.p_value()
+    similar = neurons.between([(a, b) for a in ours for b in theirs if a.seed == b.seed])
+    predicted = neurons.predicted(ours)
+    row = MethodRow(model, ratio, method, None, reference, differs, draws, resamples, *similar, predicted)
+    return row._asdict() | columns
 
 
-def _effect(
-    evidence: Evidence, ours: list[Cell], theirs: list[Cell], effect: str, declared: Declaration
-) -> Estimate:
-    metric = declared.metric
-    left, right = (evidence.outcomes(cells, declared.measure, metric.name) for cells in (ours, theirs))
-    seed = derive_seed(0, "comparison", ours[0], effect)
-    estimate = paired_bootstrap(contrast([(1.0, left), (-1.0, right)]), seed, documents_of(left))
-    # Items of one size, so that the mean of means is the mean.
-    return estimate.map(np.exp if metric.effect == "ratio" else lambda x: metric.scale * x)
+def _effect(evidence: Evidence, ours: list[Cell], theirs: list[Cell], declared: Declaration) -> Estimate:
+    """Return the effect of one side against the other, in the metric's own scale; of a ratio, the logarithm.
+
+    Raises:
+        NotComparableError: it was not measured on both sides, on the same draws and items.
+    """
+    sides = [evidence.outcomes(cells, declared.measure, declared.metric.name) for cells in (ours, theirs)]
+    return estimate(contrast([(1.0, sides[0]), (-1.0, sides[1])]))
 
 
 class _Neurons:
@@ -218,15 +230,31 @@ class _Neurons:
         ranks = read_companion(tidy, RANKS)
         with_ablation = ranks[ranks["method_b"] == ABLATION]
         self._predicted = with_ablation.groupby(["model", "method_a", "seed"])["spearman"].mean()
+        self._by_layer = with_ablation.groupby(["model", "method_a", "layer"])["spearman"].mean()
 
-    def between(self, ours: list[Cell], theirs: list[Cell]) -> tuple[float, float, float]:
-        """Return overlap, rank correlation and the disputed share near the cut (`MethodRow`), means over seeds."""
-        pairs = by_seed([{cell.seed: cell for cell in cells} for cells in (ours, theirs)])
+    def between(self, pairs: list[tuple[Cell, Cell]]) -> tuple[float, float, float]:
+        """Return overlap, rank correlation and the disputed share near the cut (`MethodRow`), means over pairs."""
         overlap, ranks, near = (
-            nanmean(nanmean(of(*pair)) for pair in pairs.values())
+            nanmean(nanmean(of(*pair)) for pair in pairs)
             for of in (self._overlaps, self._ranks, self._near_cut)
         )
         return overlap, ranks, near
+
+    def differences(self, method: str, reference: Cell) -> tuple[float, float, float]:
+        """Return how much better a method predicts the effect of ablation than the reference, and the interval.
+
+        Both are correlations by layer, means over seeds; the interval is Student's t over layers, in pairs.
+        """
+        of = self._by_layer.to_dict()
+        layers = [layer for model, name, layer in of if (model, name) == (reference.model, method)]
+        pairs = [(reference.model, name, layer) for name in (method, reference.method) for layer in layers]
+        if len(layers) < 2 or any(key not in of for key in pairs):
+            return np.nan, np.nan, np.nan
+        ours, theirs = np.array([of[key] for key in pairs]).reshape(2, -1)
+        by_layer = ours - theirs
+        half = t.ppf((1 + LEVEL) / 2, len(layers) - 1) * by_layer.std(ddof=1) / np.sqrt(len(layers))
+        mean = float(by_layer.mean())
+        return mean, mean - half, mean + half
 
     def predicted(self, ours: list[Cell]) -> float:
         """Return Spearman's correlation of the scores with the effect of ablating a neuron."""

@@ -23,6 +23,7 @@ SUITE = {
     "size": (
         Metric("parameters", "Parameters", better="lower", shown="{:,.0f}"),
         Metric("parameter_ratio", "Removed", unit="%", shown="{:.1f}", scale=100),
+        Metric("parameters_kept", "Kept", unit="%", shown="{:.1f}", scale=100),
         Metric("not_applicable", "Not applicable", shown="{:.0f}"),
     ),
     "recovery": (

@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hfprune.analysis.declarations import declare
-from hfprune.analysis.statistics import NotComparableError, Outcomes
+from hfprune.analysis.statistics import Draw, NotMeasuredError, Number, Outcomes
 from hfprune.analysis.tidy import RESULTS, brief, cells_not_applicable, read_results
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.paper.claims import Side
-from hfprune.results import Cell
+from hfprune.results import DENSE, Cell
 from hfprune.study import layout
 from hfprune.study.study import Study
 
 
-class NotApplicableError(NotComparableError):
+class NotApplicableError(NotMeasuredError):
     """Says which method could not cut the units that it names."""
 
 
@@ -58,10 +58,10 @@ class Evidence:
 
         Raises:
             NotApplicableError: a method could not cut the units that it names, and no alternative was measured.
-            NotComparableError: no alternative was measured; the message lists them.
+            NotMeasuredError: no alternative was measured; the message lists them.
         """
         reasons = []
-        kind = NotComparableError
+        kind = NotMeasuredError
         for method, at, recovery in side.alternatives(ratio):
             name = method + ("" if at is None else f" {100 * at:.3g}%, {recovery}")
             cells = [
@@ -79,7 +79,7 @@ class Evidence:
                 continue
             try:
                 return Measured(method, name, read(cells))
-            except NotComparableError as reason:
+            except NotMeasuredError as reason:
                 reasons.append(f"{name}: {reason}")
         raise kind("; ".join(dict.fromkeys(reasons)))
 
@@ -96,7 +96,7 @@ class Evidence:
     def outcomes(
         self, cells: list[Cell], measure: str, metric: str, tasks: list[str] | None = None
     ) -> Outcomes:
-        """Return a metric's outcomes per item, for the seeds of a cell with all tasks measured.
+        """Return a metric's outcomes per item by draw, for the seeds of a cell with all tasks measured.
 
         Args:
             cells: cells of one model, method, ratio and recovery.
@@ -105,24 +105,25 @@ class Evidence:
             tasks: tasks to take; by default all tasks of the measure in the study.
 
         Raises:
-            NotComparableError: nothing was measured, or the metric has no outcomes per item.
+            NotMeasuredError: nothing was measured, or the metric has no outcomes per item.
         """
         declared = self.declared.find(measure, metric)
         if measure not in self._tasks:
-            raise NotComparableError(f"the study does not measure {measure}")
+            raise NotMeasuredError(f"the study does not measure {measure}")
         if not declared.metric.items:
-            raise NotComparableError(f"{measure}, {metric} has no outcomes per item")
-        found = {}
+            raise NotMeasuredError(f"{measure}, {metric} has no outcomes per item")
+        found: dict[Draw | None, dict[str, pd.Series]] = {}
         for cell in cells:
             files = self._files(cell, measure, self.tasks(measure) if tasks is None else tasks)
             # The JSON file shows that the result is complete.
             missing = [key for key, file in files.items() if not file.with_suffix(".json").exists()]
-            if not missing:
-                found[cell.seed] = {
-                    key: self._read_items(file, declared.metric.items) for key, file in files.items()
-                }
+            if missing:
+                continue
+            for key, file in files.items():
+                for resample, items in self._read_items(file, declared.metric.items).items():
+                    found.setdefault(_draw(cell, resample), {})[key] = items
         if not found:
-            raise NotComparableError(f"{', '.join(missing)} not measured")
+            raise NotMeasuredError(f"{', '.join(missing)} not measured")
         return found
 
     def _files(self, cell: Cell, measure: str, tasks: list[str]) -> dict[str, Path]:
@@ -132,8 +133,14 @@ class Evidence:
             return {task: folder / measure / f"{task}.parquet" for task in tasks}
         return {measure: folder / f"{measure}.parquet"}
 
-    def numbers(self, cells: list[Cell], ratio: float | None, measure: str, metric: str) -> pd.DataFrame:
-        """Return `value`, `stderr` and `n` of a bare number, one row per seed."""
+    def numbers(
+        self, cells: list[Cell], ratio: float | None, measure: str, metric: str
+    ) -> dict[Draw | None, Number]:
+        """Return a bare number by draw.
+
+        Raises:
+            NotMeasuredError: it was not measured.
+        """
         rows = self.tidy[(self.tidy["measure"] == measure) & (self.tidy["metric"] == metric)]
         first = cells[0]
         rows = rows[(rows["model"] == first.model) & (rows["method"] == first.method)]
@@ -142,18 +149,35 @@ class Evidence:
         else:
             rows = rows[(rows["ratio"] == first.ratio) & (rows["recovery"] == first.recovery)]
         if rows.empty:
-            raise NotComparableError(f"{measure}, {metric} not measured")
-        return rows.drop_duplicates("seed").set_index("seed")[["value", "stderr", "n"]].astype(float)
+            raise NotMeasuredError(f"{measure}, {metric} not measured")
+        numbers = rows.drop_duplicates("seed").set_index("seed")[["value", "stderr", "n"]].astype(float)
+        return {
+            _draw(first, seed=seed): Number(*row)
+            for seed, row in zip(numbers.index, numbers.itertuples(index=False), strict=True)
+        }
 
 
-def _read_items(path: Path, columns: tuple[str, ...]) -> pd.Series:
-    """Return the first existing one of these columns, by item, or by document and item if items have documents."""
+def _draw(cell: Cell, resample: int = 0, seed: int | None = None) -> Draw | None:
+    """Return the draw of a cell: none for the dense model without recovery, which no draw changes."""
+    if (cell.method, cell.recovery) == (DENSE, "none"):
+        return None
+    return Draw(cell.seed if seed is None else seed, resample)
+
+
+def _read_items(path: Path, columns: tuple[str, ...]) -> dict[int, pd.Series]:
+    """Return the first existing one of these columns by resample, 0 where there are none.
+
+    It is indexed by item, or by document and item if items have documents.
+    """
     try:
         there = pq.read_schema(path).names
         chosen = next((column for column in columns if column in there), None)
         if chosen is None:
-            raise NotComparableError(f"has no {' or '.join(columns)}")
+            raise NotMeasuredError(f"has no {' or '.join(columns)}")
         index = [name for name in ("document", "item") if name in there]
-        return pd.read_parquet(path, columns=[*index, chosen]).set_index(index)[chosen].sort_index()
+        number = ["resample"] if "resample" in there else []
+        items = pd.read_parquet(path, columns=[*number, *index, chosen])
+        groups = items.groupby("resample") if number else [(0, items)]
+        return {int(n): rows.set_index(index)[chosen].sort_index() for n, rows in groups}
     except (OSError, pa.ArrowException) as error:
         raise HfpruneError(f"{path}: cannot read it ({brief(error)}); delete it and measure again") from error

@@ -10,33 +10,46 @@ import pandas as pd
 from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, with_averages
 from hfprune.analysis.evidence import Evidence, Measured, NotApplicableError
 from hfprune.analysis.statistics import (
+    MIN_DRAWS,
+    Draw,
     Estimate,
     NotComparableError,
+    NotMeasuredError,
+    Number,
     Outcomes,
-    by_seed,
     contrast,
-    documents_of,
+    estimate,
     mcnemar,
-    paired_bootstrap,
+    multiples_to_decide,
+    paired,
     ratio,
 )
 from hfprune.paper.claims import Claim, Paper
 from hfprune.results import DENSE, Cell
-from hfprune.seeds import derive_seed
 from hfprune.study.study import Study
 
-REPRODUCED, CONTRADICTED, INCONCLUSIVE = "reproduced", "contradicted", "inconclusive"
+REPRODUCED, CONTRADICTED, EQUIVALENT = "reproduced", "contradicted", "equivalent"
+INCONCLUSIVE, ONE_DRAW, NOT_COMPARABLE = "inconclusive", "one draw", "not comparable"
 NOT_APPLICABLE, NOT_RUN = "not applicable", "not run"
-VERDICTS = (REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_APPLICABLE, NOT_RUN)
+VERDICTS = (
+    *(REPRODUCED, CONTRADICTED, EQUIVALENT, INCONCLUSIVE),
+    *(ONE_DRAW, NOT_COMPARABLE, NOT_APPLICABLE, NOT_RUN),
+)
 PAPERS_MODEL, OTHER_MODEL = "paper's model", "other model"
 
 # Single numbers that another run would repeat, so one run is exact. Times are not among them. Neither is memory,
 # which on a CPU is the memory of the whole process.
-REPEATABLE = ("parameters", "parameter_ratio", "flops")
+REPEATABLE = ("parameters", "parameters_kept", "flops")
 
 
 class ClaimRow(NamedTuple):
-    """A claim on one model at one ratio: the two sides, our effect and verdict, and the published effect."""
+    """A claim on one model at one ratio: the two sides, our effect and verdict, and the published effect.
+
+    `basis` is `measured`, or `arithmetic` if the budget decides the outcome. `draws` counts the seeds, and
+    `resamples` the resampled calibrations that the spread over draws is from. `minimum` is the smallest
+    distance from `than` that this study would have shown in 80 % of repetitions; `needs` is what would decide
+    an inconclusive comparison, if the effect is as large as found. For ratios both are factors.
+    """
 
     claim: str
     model: str
@@ -48,11 +61,16 @@ class ClaimRow(NamedTuple):
     unit: str = ""
     relation: str = ""
     than: float = np.nan
+    margin: float = np.nan
+    basis: str = "measured"
     effect: float = np.nan
     low: float = np.nan
     high: float = np.nan
     n: int = 0
-    seeds: int = 0
+    draws: int = 0
+    resamples: int = 0
+    minimum: float = np.nan
+    needs: str = ""
     published: float = np.nan
     confidence: str = ""
     verdict: str = NOT_RUN
@@ -79,11 +97,44 @@ class TaskRow(NamedTuple):
     p_value: float
 
 
-def verdict(estimate: Estimate, relation: str, than: float) -> str:
-    """Return whether the interval lies wholly on the claimed side of `than`, wholly on the other, or neither."""
-    low, high = estimate.low - than, estimate.high - than
-    if relation == "lower":
+class Condition(NamedTuple):
+    """The condition of a claim on its effect; for a ratio in logarithms, as the effect itself."""
+
+    relation: str
+    than: float
+    margin: float = 0.0
+    slack: bool = False
+    """Whether the margin is granted to the claim, instead of making small effects equivalent to none."""
+
+    @classmethod
+    def of(cls, claim: Claim, threshold: float) -> "Condition":
+        """Return the condition of a claim with this threshold."""
+        than, margin = threshold, claim.margin or 0.0
+        if claim.effect == "ratio":
+            than, margin = float(np.log(than)), float(np.log1p(margin))
+        return cls(claim.relation, than, margin, claim.than == "published")
+
+
+def verdict(effect: Estimate, condition: Condition) -> str:
+    """Return whether the interval lies wholly on the claimed side, on the other, within the margin, or neither.
+
+    An effect within the margin is equivalent to none, even if its interval excludes none. A claim about an
+    equality is reproduced within its margin and contradicted beyond it.
+    """
+    if not effect.known:
+        return ONE_DRAW if effect.draws == 1 and effect.n else INCONCLUSIVE
+    low, high = effect.low - condition.than, effect.high - condition.than
+    margin = condition.margin
+    if condition.relation == "about":
+        if -margin <= low and high <= margin:
+            return REPRODUCED
+        return CONTRADICTED if low > margin or high < -margin else INCONCLUSIVE
+    if condition.relation == "lower":
         low, high = -high, -low
+    if condition.slack:
+        low, high = low + margin, high + margin
+    elif -margin < low and high < margin:
+        return EQUIVALENT
     if low > 0:
         return REPRODUCED
     return CONTRADICTED if high < 0 else INCONCLUSIVE
@@ -154,7 +205,13 @@ def _evaluate(
 ) -> tuple[ClaimRow, list[TaskRow]]:
     printed_name = paper.models.get(model, model)
     kind = PAPERS_MODEL if printed_name in set(paper.of(claim)["model"]) else OTHER_MODEL
-    row = ClaimRow(claim.id, model, kind, at, metric, relation=claim.relation, than=claim.threshold)
+    threshold = paper.threshold(claim, printed_name, at)
+    row = ClaimRow(claim.id, model, kind, at, metric, relation=claim.relation)
+    row = row._replace(
+        than=np.nan if threshold is None else threshold,
+        margin=np.nan if claim.margin is None else claim.margin,
+        basis="arithmetic" if claim.arithmetic else "measured",
+    )
     row = row._replace(unit=_unit(claim, evidence), sentence=claim.sentence, where=claim.where)
     anomalies = set(claim.anomalies)
     if printed := paper.effect(claim, printed_name, at, metric):
@@ -163,29 +220,53 @@ def _evaluate(
     row = row._replace(anomalies=", ".join(sorted(anomalies)))
     if model not in evidence.models:
         return row._replace(note="the model is not in the study"), []
+    if threshold is None:
+        return row._replace(note="nothing is published at this ratio"), []
     try:
         compare = _compare_items if _by_items(claim, evidence) else _compare_numbers
-        left, right, estimate, notes = compare(paper, claim, evidence, model, at, metric)
+        left, right, effect, notes = compare(paper, claim, evidence, model, at, metric)
     except NotApplicableError as reason:
         return row._replace(verdict=NOT_APPLICABLE, note=str(reason)), []
-    except NotComparableError as reason:
+    except NotMeasuredError as reason:
         return row._replace(note=str(reason)), []
+    except NotComparableError as reason:
+        return row._replace(verdict=NOT_COMPARABLE, note=str(reason)), []
     for measured, side in ((left, claim.left), (right, claim.right)):
         if measured.method != side.methods[0]:
             notes.append(f"{measured.method} stands for {side.methods[0]}")
+    condition = Condition.of(claim, threshold)
+    said = verdict(effect, condition)
+    shown = np.exp if claim.effect == "ratio" else float
     row = row._replace(
         left=left.name,
         right=right.name,
-        effect=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        n=estimate.n,
-        seeds=estimate.seeds,
-        verdict=verdict(estimate, claim.relation, claim.threshold),
+        effect=shown(effect.value),
+        low=shown(effect.low),
+        high=shown(effect.high),
+        n=effect.n,
+        draws=effect.draws,
+        resamples=effect.resamples,
+        minimum=shown(effect.minimum()),
+        needs=_needs(effect, condition) if said == INCONCLUSIVE else "",
+        verdict=said,
         note="; ".join(notes),
     )
     by_task = metric == AVERAGE and claim.beyond is None
     return row, [*_by_task(row, left.data, right.data)] if by_task else []
+
+
+def _needs(effect: Estimate, condition: Condition) -> str:
+    """Return what would decide an inconclusive comparison whose effect is as large as found."""
+    if not effect.known:
+        return f"{MIN_DRAWS} draws" if 0 < effect.draws < MIN_DRAWS and effect.n else ""
+    if effect.spread is None:
+        return ""
+    shift = condition.margin * condition.slack * (-1 if condition.relation == "higher" else 1)
+    multiples = multiples_to_decide(effect, condition.than + shift)
+    if multiples is None:
+        return "more than 100 times the draws and items"
+    found = zip(multiples, ("draws", "items"), strict=True)
+    return " and ".join(f"{count} times the {name}" for count, name in found if count > 1)
 
 
 def _by_items(claim: Claim, evidence: Evidence) -> bool:
@@ -223,40 +304,39 @@ def _compare_items(
         for sign, ratio_ in claim.ratios_of(at)
         for weight, side in ((1, claim.left), (-1, claim.right))
     ]
-    seed = derive_seed(0, "claims", claim.id, model, at, metric)
     scale = 1.0 if claim.effect == "ratio" else declared.metric.scale
     differences = contrast([(scale * weight, side.data) for weight, side in sides])
-    estimate = paired_bootstrap(differences, seed, documents_of(sides[0][1].data))
-    if claim.effect == "ratio":
-        estimate = estimate.map(np.exp)
-    return sides[0][1], sides[1][1], estimate, notes
+    return sides[0][1], sides[1][1], estimate(differences), notes
 
 
 def _compare_numbers(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
 ) -> tuple[Measured, Measured, Estimate, list[str]]:
-    def read(cells: list[Cell]) -> pd.DataFrame:
+    def read(cells: list[Cell]) -> dict[Draw | None, Number]:
         if claim.measured_as and cells[0].method == DENSE:
             return one  # the other side's number already is a ratio to this one
         return evidence.numbers(cells, at, claim.measure, claim.measured_as or metric)
 
-    one = pd.DataFrame({"value": [1.0], "stderr": [0.0], "n": [1]})
+    one: dict[Draw | None, Number] = {None: Number(1.0, 0.0)}
     left, right = (evidence.of_side(side, model, at, read) for side in (claim.left, claim.right))
     pair = left.data, right.data
     if claim.measured_as is not None:
         pair = next(side.data for side in (left, right) if side.method != DENSE), one
-    estimate = ratio(*pair, metric in REPEATABLE)
-    notes = ["measured once, so there is no interval"] if np.isnan(estimate.low) else []
-    return left, right, estimate, notes
+    effect = ratio(*pair, (claim.measured_as or metric) in REPEATABLE)
+    notes = [] if effect.known else ["measured once, so there is no interval"]
+    return left, right, effect, notes
 
 
 def _by_task(row: ClaimRow, left: Outcomes, right: Outcomes) -> Iterator[TaskRow]:
     """Yield the comparison of each task and seed; with McNemar's test if outcomes are right or wrong."""
     head = row.claim, row.model, row.ratio, row.left, row.right
-    for seed, (ours, theirs) in by_seed([left, right]).items():
+    for draw, (ours, theirs) in paired([left, right]).items():
+        if draw and draw.resample:
+            continue
         for task in ours:
             a, b = ours[task].to_numpy(float), theirs[task].to_numpy(float)
             test = mcnemar(a, b) if np.isin([a, b], (0, 1)).all() else (None, None, np.nan)
+            seed = draw.seed if draw else 0
             yield TaskRow(*head, seed, task, len(a), 100 * (a.mean() - b.mean()), *test)
 
 

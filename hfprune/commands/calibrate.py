@@ -34,7 +34,7 @@ def run(config: Config) -> None:
 
     watch = Stopwatch()
     settings = config.model_dump(include={"sequences", "length", "sampling", "seed"})
-    blocks, _ = draw_blocks(config.model, config.corpus, place="calibration", **settings)
+    blocks, documents = draw_blocks(config.model, config.corpus, place="calibration", **settings)
     inputs = {"model": config.model, "corpus": config.corpus}
     settings |= {"corpus": config.corpus.name}
-    save_blocks(config.out, blocks, stable(provenance(watch, inputs, **settings)))
+    save_blocks(config.out, blocks, stable(provenance(watch, inputs, **settings)), documents)

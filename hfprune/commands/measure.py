@@ -32,6 +32,10 @@ class Config(Pruned):
 
     name: str | None = Field(default=None, description="name of the measure in its results (MEASURE)")
     resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
+    resampled: Path | None = Field(
+        default=None,
+        description="plans of resampled calibrations (`hfprune plan --resampled`), measured beside the plan",
+    )
     cell: CellName = None
     out: Path = Field(description="folder of the results: NAME.json, or NAME with one file per task")
 
@@ -72,6 +76,10 @@ def read(namespace: argparse.Namespace) -> Asked:
     config, measure = read_fields(Config, namespace), read_fields(kind, namespace)
     if kind.needs == "beside":
         config.require_change()
+    if config.resampled and not kind.resampled:
+        raise HfpruneError(f"{namespace.measure} is not measured on resampled plans: remove --resampled")
+    if config.resampled and (config.adapter or not config.plan):
+        raise HfpruneError("--resampled needs --plan, and no --adapter")
     if kind.needs in ("dense", "criterion") and config.change_inputs():
         raise HfpruneError(
             f"{namespace.measure} measures the dense model: remove --plan, --checkpoint and --adapter"
@@ -105,12 +113,16 @@ def run(asked: Asked) -> None:
 def _subject(config: Config, dtype: Dtype | None) -> "tuple[Subject, dict[str, Path]]":
     """Return the subject, which loads its models when needed, and its input files by role."""
     from hfprune.models.load import load_model, load_tokenizer
+    from hfprune.scoring.scores import load_resampled
 
     changed = config.change_inputs()
+    plans = load_resampled(config.resampled) if config.resampled else []
     subject = Subject(
         lambda: config.load(dtype),
         (lambda: load_model(config.model, dtype)) if changed else None,
         tokenizer=lambda: load_tokenizer(config.model),
         resources=config.resources,
+        resampled=plans,
     )
-    return subject, {"model": config.model} | changed
+    inputs = {"model": config.model} | changed
+    return subject, inputs | ({"resampled": config.resampled} if config.resampled else {})

@@ -20,6 +20,11 @@ class Config(Strict):
 
     model: DenseModel
     scores: Path
+    resampled: Path | None = Field(
+        default=None,
+        description="scores of resampled calibrations (`hfprune score --resamples`); their plans go to "
+        ".resampled.safetensors beside the plan",
+    )
     ratio: float = Field(description="fraction of all parameters to remove")
     units: UnitShares = UNITS
     allocation: Allocation = Field(
@@ -35,22 +40,29 @@ def run(config: Config) -> None:
     from hfprune.models.load import load_skeleton
     from hfprune.models.units import count_parameters
     from hfprune.plans.budget import not_applicable
-    from hfprune.plans.plan import apply_plan, make_plan, save_plan
+    from hfprune.plans.plan import Plan, apply_plan, make_plan, save_plan
     from hfprune.provenance import Stopwatch, provenance, stable
     from hfprune.results import Value, write_result
-    from hfprune.scoring.scores import load_scores
+    from hfprune.scoring.scores import Scores, load_resampled, load_scores, save_resampled
+    from hfprune.study.layout import resampled_path
 
     watch = Stopwatch()
     model = load_skeleton(config.model)
     total = count_parameters(model)
-    plan = make_plan(
-        model, load_scores(config.scores, [*config.units]), config.ratio, config.units, config.allocation
-    )
+
+    def cut(scores: Scores) -> Plan:
+        return make_plan(model, scores, config.ratio, config.units, config.allocation)
+
+    plan = cut(load_scores(config.scores, [*config.units]))
+    others = [cut(scores) for scores in load_resampled(config.resampled)] if config.resampled else []
     note = not_applicable(model, config.ratio, config.units, config.allocation)
     apply_plan(model, plan)
     inputs = {"model": config.model, "scores": config.scores}
+    inputs |= {"resampled": config.resampled} if config.resampled else {}
     made = provenance(watch, inputs, **config.model_dump(include={"ratio", "units", "allocation"}))
     save_plan(config.out, plan, stable(made), note)
+    if config.resampled:
+        save_resampled(resampled_path(config.out), others, stable(made))
     values = size_values(count_parameters(model), total)
     if note:
         values.append(Value("not_applicable", 1.0))

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from hfprune.commands.flags import BatchTokens, CellName, ComputeDtype, DenseModel, Safetensors
 from hfprune.commands.scoring import Scoring
 from hfprune.commands.target import cell_of
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
+from hfprune.study.layout import resampled_path
 from hfprune.study.study import Calibration
 
 if TYPE_CHECKING:
@@ -49,16 +50,23 @@ class Config(Scoring):
         default=None, description="number of blocks to read, from the first (all)"
     )
     until_agreement: float | None = Calibration.model_fields["until_agreement"]  # type: ignore[assignment]
+    resamples: NonNegativeInt = Calibration.model_fields["resamples"]  # type: ignore[assignment]
     batch_tokens: BatchTokens = None
     dtype: ComputeDtype = None
     cell: CellName = None
     out: Safetensors = Field(
-        description="scores; agreement and cost go to .json beside them; for several, with {method} in the name"
+        description="scores; agreement and cost go to .json beside them, those of resampled calibrations to "
+        ".resampled.safetensors; for several, with {method} in the name"
     )
 
     def place(self, method: str) -> Path:
         """Return the file of the scores by one method."""
         return Path(str(self.out).replace("{method}", method))
+
+    def files(self, method: str) -> list[Path]:
+        """Return the files of the scores by one method: its own and, if asked for, the resampled ones."""
+        place = self.place(method)
+        return [place, resampled_path(place)] if self.resamples else [place]
 
 
 def run(config: Config) -> None:
@@ -72,6 +80,7 @@ def run(config: Config) -> None:
     batch_tokens = config.batch_tokens or default_batch_tokens()
     blocks = config.tokens(config.sequences)
     used = config.model_dump(include={"dtype", "until_agreement"}) | {"batch_tokens": batch_tokens}
+    used |= {"resamples": config.resamples} if config.resamples else {}
     used |= {"blocks": 0 if blocks is None else len(blocks)}
     origins = {
         name: (
@@ -83,7 +92,10 @@ def run(config: Config) -> None:
     todo = [
         name
         for name, about in origins.items()
-        if not (config.place(name).exists() and is_current(config.place(name).with_suffix(".json"), *about))
+        if not (
+            all(path.exists() for path in config.files(name))
+            and is_current(config.place(name).with_suffix(".json"), *about)
+        )
     ]
     for name in origins.keys() - todo:
         print(f"score: {config.place(name)} is already there", file=sys.stderr)
@@ -99,6 +111,8 @@ def run(config: Config) -> None:
         batch_tokens,
         seed=config.seed,
         until_agreement=config.until_agreement,
+        documents=config.documents(config.sequences),
+        resamples=config.resamples,
         state=state,
         identity="".join(fingerprint(*origins[name]) for name in todo),
     )
@@ -109,7 +123,7 @@ def run(config: Config) -> None:
             "batch_tokens_that_fitted": tokens,
         }
         cell = (config.cell or "").replace("{method}", name) or None
-        write_scores(config.place(name), scored, cell_of(cell, config.model, name, seed=config.seed), made)
+        write_scores(config.files(name), scored, cell_of(cell, config.model, name, seed=config.seed), made)
     shutil.rmtree(state, ignore_errors=True)
 
 
@@ -187,12 +201,15 @@ def score_as_fits(
     return sequences * length, watch, found
 
 
-def write_scores(out: Path, scored: "Scored", cell: "Cell", made: dict[str, Any]) -> None:
-    """Write the scores by one method to `out`, and the agreement and cost to `.json` beside it."""
+def write_scores(files: list[Path], scored: "Scored", cell: "Cell", made: dict[str, Any]) -> None:
+    """Write the scores by one method to `Config.files`, and the agreement and cost to `.json` beside them."""
     from hfprune.provenance import stable
     from hfprune.results import Value, write_result
-    from hfprune.scoring.scores import save_scores
+    from hfprune.scoring.scores import save_resampled, save_scores
 
+    out, *resampled = files
+    for path in resampled:
+        save_resampled(path, scored.resampled, stable(made))
     save_scores(out, scored.scores, stable(made) | {"curve": scored.curve})
     values = []
     if scored.curve:

@@ -31,6 +31,13 @@ class Scoring(Strict):
 
         return load_blocks(self.blocks)[:sequences] if self.blocks else None
 
+    def documents(self, sequences: int | None = None) -> list[int] | None:
+        """Return the document of each block that `tokens` returns, if the file of the blocks has them."""
+        from hfprune.blocks import block_documents
+
+        documents = block_documents(self.blocks) if self.blocks else None
+        return documents and documents[:sequences]
+
     def check_blocks(self, name: str, criterion: "Criterion") -> None:
         """Fail where a criterion needs blocks and there are none."""
         if criterion.needs != "weights" and not self.blocks:

@@ -123,10 +123,14 @@ def cell_of(
 
 
 def size_values(left: int, total: int) -> "list[Value]":
-    """Return the size of a pruned model of `left` parameters as values: absolute, and the ratio removed."""
+    """Return the size of a pruned model of `left` parameters: absolute, and the ratios removed and kept."""
     from hfprune.results import Value
 
-    return [Value("parameters", float(left)), Value("parameter_ratio", 1 - left / total)]
+    return [
+        Value("parameters", float(left)),
+        Value("parameter_ratio", 1 - left / total),
+        Value("parameters_kept", left / total),
+    ]
 
 
 def draw_blocks(

@@ -41,6 +41,11 @@ class Criterion(Strict, ABC):
         """Return the kinds of unit that the criterion can score with its options; by default `kinds`."""
         return self.kinds
 
+    @property
+    def resampled(self) -> bool:
+        """Whether resampled calibrations can be scored from statistics of folds; see `hfprune.scoring.folds`."""
+        return True
+
 
 class WeightCriterion(Criterion):
     """A criterion that reads weights only."""
@@ -183,6 +188,11 @@ class GradientCriterion(SweepCriterion):
     def scorable(self) -> tuple[str, ...]:
         """Return `kinds`; only neurons for a weight form, whose formula is for an MLP's weights."""
         return ("neurons",) if self.aggregation in get_args(WeightForm) else self.kinds
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the statistics of folds are kept: a weight form's are as large as the model's weights."""
+        return self.aggregation not in get_args(WeightForm) and self.accumulator == "float64"
 
 
 class StudentCriterion(GradientCriterion):

@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
 
 # Names that a setting cannot have: flags of `hfprune measure`, and keys that a study takes for itself.
 RESERVED = {
-    *("name", "resources", "cell", "out", "model", "plan", "checkpoint", "adapter", "dtype"),
+    *("name", "resources", "cell", "out", "model", "plan", "checkpoint", "adapter", "dtype", "resampled"),
     *("measure", "methods", "ratios", "settings", "criterion", "options", "blocks", "units", "seed"),
 }
 
@@ -80,6 +80,9 @@ class Measure(Strict, ABC):
     """Whether nothing else may run on the machine meanwhile, as for a measure of time."""
     dtype: ClassVar[Dtype | None] = None
     """Dtype of the model for this measure; None: the study's."""
+    resampled: ClassVar[bool] = False
+    """Whether plans of resampled calibrations are measured, too, so that intervals cover the draw: for a measure
+    that takes a fraction of the time of scoring."""
     per_task: ClassVar[bool] = False
     """Whether the results are a folder with one file per task, so that a new task is measured alone."""
 

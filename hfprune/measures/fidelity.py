@@ -12,7 +12,6 @@ from hfprune.subject import Subject, batch_size
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel
 
 
 class Fidelity(TextMeasure):
@@ -24,6 +23,7 @@ class Fidelity(TextMeasure):
     """
 
     needs = "beside"
+    resampled = True
 
     top_k: PositiveInt = Field(default=15, description="size of the token sets of the Jaccard index")
 
@@ -42,26 +42,28 @@ class Fidelity(TextMeasure):
         import torch
         from tqdm import tqdm
 
-        model, dense = subject.model, subject.dense  # pruned first: a plan that does not fit fails early
+        model = subject.model  # pruned first: a plan that does not fit fails early
         tokens, documents = subject.blocks(self)
         rows: list[list[float]] = []
         with torch.inference_mode(), tqdm(total=len(tokens), desc="fidelity", unit="block") as bar:
             for batch in tokens.split(batch_size(self.batch_tokens, self.length)):
-                rows += _compare(dense, model, batch.to(dense.device, torch.int64), self.top_k).tolist()
+                rows += _compare(subject, batch.to(model.device, torch.int64), self.top_k).tolist()
                 bar.update(len(batch))
         names = [metric.name for metric in self.metrics()]
         items = block_items(documents, pd.DataFrame(rows, columns=names))
         return Outcome([mean_value(name, items) for name in names], items)
 
 
-def _compare(dense: PreTrainedModel, pruned: PreTrainedModel, tokens: Tensor, top_k: int) -> Tensor:
+def _compare(subject: Subject, tokens: Tensor, top_k: int) -> Tensor:
     """Return the mean of each metric over each block's positions, float64 [blocks, metrics]."""
     import torch
 
     from hfprune.models.head import chunks, hidden_states
 
-    a, b = (hidden_states(model, tokens).flatten(0, 1) for model in (dense, pruned))
-    pairs = zip(chunks(dense, a), chunks(pruned, b), strict=True)
+    dense, pruned = subject.dense_states(tokens), hidden_states(subject.model, tokens)
+    pairs = zip(
+        chunks(subject.dense, dense.flatten(0, 1)), chunks(subject.model, pruned.flatten(0, 1)), strict=True
+    )
     parts = [distances(p, q, top_k) for (_, p), (_, q) in pairs]
     return torch.cat(parts).double().view(*tokens.shape, -1).mean(1)
 

@@ -32,6 +32,8 @@ class Perplexity(TextMeasure):
     `nll`; the standard error is by the delta method.
     """
 
+    resampled = True
+
     length: int = Field(gt=1, description="tokens per block; the first has no loss")
 
     def metrics(self) -> list[Metric]:

@@ -6,12 +6,13 @@ dense model.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from hfprune.errors import HfpruneError
 from hfprune.settings import nearest
@@ -62,6 +63,10 @@ class Units(ABC):
     def keep(self, kept: Tensor) -> None:
         """Slice the model in place to the units `kept`, sorted int64 indices on any device."""
 
+    @abstractmethod
+    def mask(self, kept: Tensor, on: Callable[[], bool]) -> list[RemovableHandle]:
+        """Hook the model so that, while `on()`, it gives the outputs as if it had only the units `kept`."""
+
 
 @dataclass(frozen=True)
 class Neurons(Units):
@@ -102,6 +107,10 @@ class Neurons(Units):
         _slice(self.down, kept, 1)
         if hasattr(self.module, "intermediate_size"):
             self.module.intermediate_size = len(kept)  # type: ignore[assignment]
+
+    def mask(self, kept: Tensor, on: Callable[[], bool]) -> list[RemovableHandle]:
+        """Zero the other neurons' activations."""
+        return [_zeroed(self.down, kept, 1, on)]
 
 
 @dataclass(frozen=True)
@@ -155,6 +164,10 @@ class KeyValueGroups(Units):
         _slice(self.v, keys, 0)
         _slice(self.o, queries, 1)
 
+    def mask(self, kept: Tensor, on: Callable[[], bool]) -> list[RemovableHandle]:
+        """Zero the other groups' activations."""
+        return [_zeroed(self.o, kept, self.channels, on)]
+
 
 @dataclass(frozen=True)
 class Layers(Units):
@@ -192,6 +205,17 @@ class Layers(Units):
         for key in LISTS_OF_LAYERS:
             if getattr(config, key, None):
                 setattr(config, key, [getattr(config, key)[index] for index in chosen])
+
+    def mask(self, kept: Tensor, on: Callable[[], bool]) -> list[RemovableHandle]:
+        """Pass each other layer's input on as its output."""
+
+        def pass_on(_layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+            return inputs[0] if on() else output
+
+        layers, chosen = self.model.model.layers, set(kept.tolist())
+        return [
+            layer.register_forward_hook(pass_on) for index, layer in enumerate(layers) if index not in chosen
+        ]
 
 
 def units_of(model: "PreTrainedModel", kinds: Iterable[str]) -> dict[str, Units]:
@@ -287,6 +311,15 @@ def _groups(name: str, index: int, layer: nn.Module) -> KeyValueGroups:
         ):
             raise HfpruneError(f"{name}: layer {index} has {key} over all heads; prune neurons")
     return groups
+
+
+def _zeroed(linear: nn.Linear, kept: Tensor, channels: int, on: Callable[[], bool]) -> RemovableHandle:
+    """Zero the inputs of a linear layer that belong to other units; each unit has so many `channels`."""
+    weight = linear.weight
+    mask = torch.zeros(linear.in_features // channels, dtype=weight.dtype, device=weight.device)
+    mask[kept.to(weight.device)] = 1
+    mask = mask.repeat_interleave(channels)
+    return linear.register_forward_pre_hook(lambda _, inputs: (inputs[0] * mask,) if on() else None)
 
 
 def _slice(linear: nn.Linear, index: Tensor, dimension: int) -> None:

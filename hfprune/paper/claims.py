@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from statistics import fmean, geometric_mean
 from typing import Annotated, Literal, NamedTuple
 
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
 from hfprune.errors import HfpruneError
@@ -24,6 +25,13 @@ class Side(Strict):
 
     methods: list[Name] = Field(min_length=1)
     recoveries: list[Literal["none", "lora"]] = Field(default=["none"], min_length=1)
+    published: Name | None = Field(
+        default=None, description="the method's name in the published tables, if different"
+    )
+
+    def in_print(self) -> "Side":
+        """Return the side as the published tables name it."""
+        return self.model_copy(update={"methods": [self.published]}) if self.published else self
 
     def alternatives(self, ratio: float | None) -> list[tuple[str, float | None, str]]:
         """Return method, ratio and recovery of each alternative, the preferred first."""
@@ -64,11 +72,22 @@ class Claim(Strict):
     )
     left: Side
     right: Side
-    relation: Literal["higher", "lower"] = Field(
-        description="the left side is higher or lower than the right"
+    relation: Literal["higher", "lower", "about"] = Field(
+        description="the effect is higher or lower than the threshold, or differs from it by less than the margin"
     )
-    than: float | None = Field(
-        default=None, description="the threshold of the effect; null: 0, or 1 for left / right"
+    than: float | Literal["published"] | None = Field(
+        default=None,
+        description="the threshold of the effect; published: the published effect at the same ratio, less the "
+        "margin; null: 0, or 1 for left / right",
+    )
+    margin: PositiveFloat | None = Field(
+        default=None,
+        description="an effect nearer to the threshold than this matters to nobody: equivalent. In the units of "
+        "the effect; for left / right a share, as 0.1 for 10 %",
+    )
+    arithmetic: bool = Field(
+        default=False,
+        description="whether the outcome follows from the budget by arithmetic, and is no evidence",
     )
     beyond: Ratio | None = Field(default=None, description="subtract the effect at this ratio")
     anomalies: list[str] = Field(default=[], description="ids in anomalies.csv that concern the whole claim")
@@ -81,14 +100,16 @@ class Claim(Strict):
             raise ValueError("beyond needs effect: difference")
         if self.measured_as is not None and self.effect != "ratio":
             raise ValueError("measured_as needs effect: ratio")
+        if (self.than == "published" or self.relation == "about") and self.margin is None:
+            raise ValueError("than: published and relation: about need a margin")
         if self.measured_as is not None and [DENSE] not in (self.left.methods, self.right.methods):
             raise ValueError(f"measured_as needs {DENSE!r} as one side")
         return self
 
     @property
-    def threshold(self) -> float:
-        """The effect above or below which the claim holds."""
-        return self.than if self.than is not None else float(self.effect == "ratio")
+    def neutral(self) -> float:
+        """The effect of two equal sides."""
+        return float(self.effect == "ratio")
 
     def ratios_of(self, ratio: float | None) -> list[tuple[int, float | None]]:
         """Return the ratios that enter the effect at `ratio`, each with its sign."""
@@ -156,7 +177,7 @@ class Paper:
     def effect(self, claim: Claim, model: str, ratio: float | None, metric: str) -> PublishedEffect | None:
         """Return the published effect for one of the paper's models, or `None` if a side is not published."""
         sides = [
-            self._number(claim, side.alternatives(at), model, metric)
+            self._number(claim, side.in_print().alternatives(at), model, metric)
             for _, at in claim.ratios_of(ratio)
             for side in (claim.left, claim.right)
         ]
@@ -175,6 +196,23 @@ class Paper:
         return PublishedEffect(
             round(float(effect), 10), level, anomalies
         )  # without the rounding error of floats
+
+    def threshold(self, claim: Claim, model: str, ratio: float | None) -> float | None:
+        """Return the effect above, below or about which a claim holds for a model at a ratio.
+
+        A model that the paper lacks has the mean of the published effects at the ratio, for left / right the
+        geometric mean. `None` if nothing is published there.
+        """
+        if claim.than != "published":
+            return claim.neutral if claim.than is None else claim.than
+        models = (
+            [model] if self.effect(claim, model, ratio, claim.metric) else self.of(claim)["model"].unique()
+        )
+        found = [self.effect(claim, name, ratio, claim.metric) for name in models]
+        effects = [published.effect for published in found if published]
+        if not effects:
+            return None
+        return geometric_mean(effects) if claim.effect == "ratio" else fmean(effects)
 
     def _number(
         self, claim: Claim, alternatives: Sequence[tuple[str, float | None, str]], model: str, metric: str

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.verdicts import NOT_APPLICABLE, NOT_RUN, VERDICTS, evaluate
+from hfprune.analysis.statistics import MIN_DRAWS
+from hfprune.analysis.verdicts import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS, evaluate
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report.typeset import MISSING, Table, latex, markdown, write_texts
 from hfprune.study import layout
@@ -52,16 +53,22 @@ def _summary(paper: Paper, rows: pd.DataFrame) -> Table:
         index=[claim.id for claim in paper.claims], columns=[*VERDICTS], fill_value=0
     )
     shown = counts.astype(str).reset_index().rename(columns=str.capitalize)
-    shown["Claim"] = [claim.sentence for claim in paper.claims]
+    shown["Claim"] = [
+        claim.sentence + " (Follows from the budget by arithmetic.)" * claim.arithmetic
+        for claim in paper.claims
+    ]
+    # Arithmetic is no evidence, and counts apart.
+    groups = pd.Series([int(claim.arithmetic) for claim in paper.claims], shown.index)
     notes = [
         "Reproduced: the whole 95 % interval of our effect is on the claimed side; contradicted: on the other; "
-        "inconclusive: it covers both sides, or there is no interval; not applicable: a method could not cut "
-        "the units that it names. "
-        "Published effects are shown beside ours and affect no verdict. "
+        "equivalent: within the margin of the claim; inconclusive: none of these; one draw: calibrated once, "
+        "without resampled calibrations, so that another draw might overturn any verdict; not comparable: the two "
+        "sides were measured on different draws or items; not applicable: a method could not cut the units that "
+        "it names. "
+        "Published effects are shown beside ours; they affect a verdict only where the claim is about them. "
         "Intervals are not corrected for multiple comparisons: of a hundred without an effect, five would "
         "show one."
     ]
-    groups = pd.Series(0, shown.index)
     return Table(
         "The paper's claims: number of comparisons by verdict.", counts.reset_index(), shown, groups, notes
     )
@@ -85,9 +92,12 @@ def _table(claim: Claim, rows: pd.DataFrame) -> Table:
         _number(value, digits) + (f" ({mark})" if mark else "")
         for value, mark in zip(rows["published"], marks, strict=True)
     ]
-    for name, heading in {"n": "Items", "seeds": "Seeds"}.items():
+    for name, heading in {"n": "Items", "draws": "Draws"}.items():
         shown[heading] = [f"{count:,}" if count else MISSING for count in rows[name]]
-    shown["Verdict"], shown["Note"] = rows["verdict"], rows["note"]
+    shown["Draws"] += [f" + {count} resamples" if count else "" for count in rows["resamples"]]
+    shown["Shown from"] = [_number(value, digits) for value in rows["minimum"]]
+    needs = ("; it would take " + rows["needs"]).where(rows["needs"] != "", "")
+    shown["Verdict"], shown["Note"] = rows["verdict"] + needs, rows["note"]
     return Table(
         f"{claim.sentence} ({claim.where})", rows, shown, pd.Series(0, rows.index), _notes(claim, rows)
     )
@@ -103,13 +113,30 @@ def _notes(claim: Claim, rows: pd.DataFrame) -> list[str]:
     effect = f"{left} {'-' if claim.effect == 'difference' else '/'} {right}, {claim.metric}"
     if claim.beyond is not None:
         effect += f", less the same at {100 * claim.beyond:.3g} %"
-    side = "above" if claim.relation == "higher" else "below"
-    notes = [f"Effect: {effect}; the claim holds {side} {claim.threshold:g}."]
-    run = rows[~rows["verdict"].isin([NOT_RUN, NOT_APPLICABLE])]
+    notes = [f"Effect: {effect}; {_condition(claim)}."]
+    run = rows[~rows["verdict"].isin([NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE])]
     if (run["n"] > 0).any():
-        several = "and seeds" if (run["seeds"] > 1).any() else "alone, as there is one seed"
-        notes.append(f"Interval: paired bootstrap over items {several}.")
+        notes.append(
+            "Interval: Student's t of a two-way variance over draws of the calibration and items, paired; "
+            f"the variance over draws is that over seeds, from {MIN_DRAWS} of them, or that over resampled "
+            "calibrations. Shown from: the smallest distance from the threshold that this study would have shown "
+            "in 80 % of repetitions" + (", as a factor." if claim.effect == "ratio" else ".")
+        )
     anomalies = sorted({id_ for ids in rows["anomalies"] for id_ in ids.split(", ") if id_})
     if anomalies:
         notes.append(f"Known anomalies: {', '.join(anomalies)}.")
     return notes
+
+
+def _condition(claim: Claim) -> str:
+    """Return the condition of a claim in words."""
+    percent = claim.effect == "ratio"
+    margin = "" if claim.margin is None else f"{100 * claim.margin:g} %" if percent else f"{claim.margin:g}"
+    threshold = claim.neutral if claim.than is None else claim.than
+    if claim.relation == "about":
+        return f"the claim holds within {margin} of the {threshold} effect"
+    side = "above" if claim.relation == "higher" else "below"
+    if claim.than == "published":
+        return f"the claim holds {side} the published effect, with {margin} of slack"
+    within = f"; within {margin} of it, the sides are equivalent" if margin else ""
+    return f"the claim holds {side} {threshold:g}{within}"

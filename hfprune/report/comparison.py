@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from hfprune.analysis.comparison import ENDS, compare
+from hfprune.analysis.comparison import ABLATED, ENDS, P_VALUES, compare
 from hfprune.analysis.declarations import Declaration, Declarations, declare
+from hfprune.analysis.statistics import LEVEL
 from hfprune.report.style import looks
 from hfprune.report.typeset import MISSING, Table, csv, latex, markdown, write_texts
 from hfprune.study import layout
@@ -65,6 +67,7 @@ def comparison_table(rows: pd.DataFrame, declared: Declarations) -> Table:
             "Rank corr.": [_number(value, "{:.2f}") for value in rows["rank_correlation"]],
             "Near the cut": [_number(value, "{:.0%}") for value in rows["near_cut"]],
             "Ablation corr.": [_number(value, "{:.2f}") for value in rows["ablation_correlation"]],
+            "Δ ablation corr.": _intervals(rows, ABLATED, Effect("", "{:+.2f}", 0, 1)),
             **{effect.heading: _intervals(rows, column, effect) for column, effect in effects.items()},
         }
     )
@@ -80,9 +83,10 @@ def comparison_table(rows: pd.DataFrame, declared: Declarations) -> Table:
         "the neurons kept by only one of the two that lie within a tenth of the layer's width from both cuts. "
         + "Ablation corr.: Spearman's of the method's scores with the KL divergence that ablating single neurons "
         "causes. " * ("Ablation corr." in shown) + "All are means over layers.",
-        "In brackets: 95 % interval of a paired bootstrap over items, documents and seeds. Bold: wholly on the "
-        "better side. Intervals are not corrected for multiple comparisons: of a hundred without an effect, five "
-        "would show one.",
+        "In brackets: 95 % interval over draws of the calibration and items together, Student's t of a two-way "
+        "variance; none for a single draw without resampled calibrations. Intervals stand for themselves: of a "
+        "hundred without an effect, five would show one. Bold: better even by Holm's correction for all methods "
+        f"and ratios of the model (p < {1 - LEVEL:.2g}).",
     ]
     if "points" in effects and effects["points"].heading in shown:
         notes.append(
@@ -94,12 +98,13 @@ def comparison_table(rows: pd.DataFrame, declared: Declarations) -> Table:
 
 def _intervals(rows: pd.DataFrame, column: str, effect: Effect) -> list[str]:
     cells = []
-    for value, low, high in zip(*(rows[column + end] for end in ENDS), strict=True):
+    holm = rows.get(column + P_VALUES[1], pd.Series(np.nan, rows.index))
+    for value, low, high, corrected in zip(*(rows[column + end] for end in ENDS), holm, strict=True):
         text = _number(value, effect.shown)
         if pd.notna(low):
             text += f" [{effect.shown.format(low)}, {effect.shown.format(high)}]"
-            inside = min(effect.better * (end - (effect.than or 0)) for end in (low, high)) > 0
-            text = f"**{text}**" if inside else text
+            better = effect.better * (value - (effect.than or 0)) > 0
+            text = f"**{text}**" if better and corrected < 1 - LEVEL else text
         cells.append(text)
     return cells
 

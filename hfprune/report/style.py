@@ -30,6 +30,9 @@ METHODS = {
     "cross_entropy": Look("Cross-entropy", "#D55E00", "s"),
     "distillation": Look("Distillation", "#009E73", "^"),
     "sdmprune": Look("SDMPrune", "#117733", "<"),
+    # With the official settings for that ratio.
+    "sdmprune_30": Look("SDMPrune, 30 %", "#5B9C6B", "<"),
+    "sdmprune_40": Look("SDMPrune, 40 %", "#0B4F22", "<"),
     "magnitude": Look("Magnitude", "#E69F00", "v"),
     "random": Look("Random", "#8C8C8C", "X"),
     "llm_pruner": Look("LLM-Pruner", "#7F3C8D", "P"),
@@ -67,7 +70,9 @@ METRIC_LABELS = {
 VERDICT_LOOKS = {
     "reproduced": Look("Reproduced", "#009E73", "o"),
     "contradicted": Look("Contradicted", "#D55E00", "X"),
+    "equivalent": Look("Equivalent", "#0072B2", "D"),
     "inconclusive": Look("Inconclusive", "#8C8C8C", "s"),
+    "one draw": Look("One draw", "#BDBDBD", "v"),
 }
 
 COLUMN_WIDTH, FULL_WIDTH = 3.3, 6.9  # inches, of a two-column page

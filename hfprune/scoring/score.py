@@ -11,6 +11,7 @@ from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion, Swe
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.errors import HfpruneError
 from hfprune.models.units import Neurons, Units, units_of
+from hfprune.scoring.folds import folds_of
 from hfprune.scoring.scores import Scores
 from hfprune.scoring.sweep import Sweep
 from hfprune.scoring.tally import Curve
@@ -27,6 +28,8 @@ class Scored(NamedTuple):
     scores: Scores
     curve: Curve
     """One entry per mark: `sequences` and the values of `Tally.mark`; empty for weight criteria."""
+    resampled: list[Scores]
+    """The scores from each resampled calibration; none where the criterion has no such scores."""
 
 
 def score(
@@ -41,6 +44,8 @@ def score(
     until_agreement: float | None = None,
     state: Path | None = None,
     identity: str = "",
+    documents: Sequence[int] | None = None,
+    resamples: int = 0,
 ) -> dict[str, Scored]:
     """Score the units of a model by several criteria; each gets the same scores as it would alone.
 
@@ -60,6 +65,9 @@ def score(
             on this share of the kept units.
         state: folder where unfinished passes are saved regularly, and from which they resume.
         identity: identifies model, blocks and settings; a saved pass of another identity is not used.
+        documents: the document of each sequence, if known; the sequences of one stay in one fold.
+        resamples: number of resampled calibrations (`hfprune.scoring.folds`) to score as well; it costs no
+            further pass. A weight criterion is scored with other random numbers instead.
 
     Raises:
         HfpruneError: a criterion cannot score the units, or the model does not have them; the blocks are
@@ -74,14 +82,23 @@ def score(
             raise HfpruneError(f"criterion {name!r} needs calibration blocks")
     lanes: dict[str, Lane] = {}
     if blocks is not None:
-        sweep = Sweep(model, blocks, seed, batch_tokens, chunk, until_agreement, state, identity)
+        fold_of = folds_of(len(blocks), documents)
+        sweep = Sweep(model, blocks, fold_of, seed, batch_tokens, chunk, until_agreement, state, identity)
         lanes = _activation_lanes(criteria, sweep, units) | _gradient_lanes(criteria, sweep, units)
     found: dict[str, Scored] = {}
     for name, criterion in criteria.items():
         if isinstance(criterion, WeightCriterion):
-            found[name] = Scored(_weight_scores(criterion, units_of(model, units), seed), [])
+            scores, *others = (
+                _weight_scores(
+                    criterion, units_of(model, units), derive_seed(seed, "resample", n) if n else seed
+                )
+                for n in range(resamples + 1)
+            )
+            found[name] = Scored(scores, [], others)
         else:
-            found[name] = Scored(lanes[name].tally.scores(), lanes[name].curve)
+            lane = lanes[name]
+            others = lane.tally.resampled(seed, resamples) if criterion.resampled else []
+            found[name] = Scored(lane.tally.scores(), lane.curve, others)
     return found
 
 
@@ -100,7 +117,7 @@ def _activation_lanes(
     criteria: Mapping[str, Criterion], sweep: Sweep, units: Sequence[str]
 ) -> dict[str, Lane]:
     lanes = {
-        name: Lane.of(criterion, sweep.model, units)
+        name: sweep.lane(criterion, units)
         for name, criterion in criteria.items()
         if isinstance(criterion, SweepCriterion) and criterion.needs == "activations"
     }
@@ -112,9 +129,7 @@ def _activation_lanes(
 def _gradient_lanes(criteria: Mapping[str, Criterion], sweep: Sweep, units: Sequence[str]) -> dict[str, Lane]:
     gradients = {name: item for name, item in criteria.items() if isinstance(item, GradientCriterion)}
     students = {name: item for name, item in gradients.items() if isinstance(item, StudentCriterion)}
-    lanes = {
-        name: Lane.of(item, sweep.model, units) for name, item in gradients.items() if name not in students
-    }
+    lanes = {name: sweep.lane(item, units) for name, item in gradients.items() if name not in students}
     first = [*lanes.values()]
     starts = {name: _start(item, first, sweep) for name, item in students.items()}
     if first:
@@ -123,7 +138,7 @@ def _gradient_lanes(criteria: Mapping[str, Criterion], sweep: Sweep, units: Sequ
     passes: dict[tuple[float, str], list[str]] = {}
     for name, item in students.items():
         passes.setdefault((item.warm_start, item.aggregation), []).append(name)
-        lanes[name] = Lane.of(item, sweep.model, units)
+        lanes[name] = sweep.lane(item, units)
     for (fraction, aggregation), names in passes.items():
         lowest = starts[names[0]].tally.scores()
         kept = {place: _all_but_lowest(scores, fraction) for place, scores in lowest.items()}
@@ -141,7 +156,7 @@ def _start(student: StudentCriterion, lanes: list[Lane], sweep: Sweep) -> Lane:
     for lane in lanes:
         if lane.criterion == criterion and lane.kinds == kinds:
             return lane
-    lanes.append(Lane.of(criterion, sweep.model, kinds))
+    lanes.append(sweep.lane(criterion, kinds))
     return lanes[-1]
 
 

@@ -1,7 +1,7 @@
 """Files of scores."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,36 @@ def save_scores(path: Path, scores: Scores, provenance: dict[str, Any]) -> None:
     tensors = {place: values.to("cpu", torch.float64).contiguous() for place, values in scores.items()}
     with atomic_file(path) as temporary:
         save_file(tensors, temporary, {"provenance": json.dumps(provenance)})
+
+
+def save_resampled(path: Path, resampled: Sequence[Mapping[str, Tensor]], provenance: dict[str, Any]) -> None:
+    """Write the scores or plans of each resampled calibration atomically, as `<number>/<place>`, from 1.
+
+    Scores become float32, plans int32: a resample is measured, and never scored or cut again.
+    """
+    tensors = {
+        f"{number}/{place}": x.to("cpu", torch.float32 if x.is_floating_point() else torch.int32).contiguous()
+        for number, tensors in enumerate(resampled, 1)
+        for place, x in tensors.items()
+    }
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, {"provenance": json.dumps(provenance)})
+
+
+def load_resampled(path: Path) -> list[dict[str, Tensor]]:
+    """Read what `save_resampled` wrote: the tensors by place of each resample, in order.
+
+    Raises:
+        HfpruneError: the file holds no resamples.
+    """
+    found: dict[int, dict[str, Tensor]] = {}
+    try:
+        for name, tensor in load_file(path).items():
+            number, _, place = name.partition("/")
+            found.setdefault(int(number), {})[place] = tensor if tensor.is_floating_point() else tensor.long()
+        return [found[number] for number in sorted(found)]
+    except Exception as error:  # whatever a foreign file makes safetensors raise
+        raise HfpruneError(f"{path}: not resampled; make it with `hfprune score --resamples`") from error
 
 
 def load_scores(path: Path, kinds: Sequence[str] = ("neurons",)) -> Scores:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hfprune.criteria import GradientCriterion, Positions
+from hfprune.criteria import GradientCriterion, Positions, SweepCriterion
 from hfprune.errors import HfpruneError
 from hfprune.models.head import back_to_hidden, chunks, hidden_states, logits
 from hfprune.scoring.tally import load_state, marks, save_state
@@ -38,6 +38,8 @@ class Sweep:
     model: "PreTrainedModel"
     blocks: Tensor
     """Tokens [sequences, length]."""
+    fold_of: Sequence[int]
+    """The fold of each sequence (`hfprune.scoring.folds`)."""
     seed: int = 0
     batch_tokens: int = 512
     chunk: int = 0
@@ -48,6 +50,10 @@ class Sweep:
     """Folder where unfinished passes are saved regularly, and from which they resume."""
     identity: str = ""
     """Identifies model, blocks and settings; a saved pass of another identity is not used."""
+
+    def lane(self, criterion: SweepCriterion, kinds: Sequence[str]) -> Lane:
+        """Make the lane in which `criterion` scores these kinds of unit."""
+        return Lane.of(criterion, self.model, kinds, self.fold_of)
 
     def activations(self, lanes: Sequence[Lane]) -> None:
         """Read the blocks once for all lanes, without head or gradient.

@@ -13,13 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hfprune.files import atomic_file
+from hfprune.scoring.folds import FOLDS, resample
 from hfprune.scoring.scores import Scores
 
 # The progress of one criterion in a sweep, one entry per mark: `sequences` and the values of `Tally.mark`.
 Curve = list[dict[str, Any]]
 
-# Sequence n belongs to fold n modulo this even number: folds 0, 2, … are one half, folds 1, 3, … the other.
-FOLDS = 2
 # The fraction of units kept when agreement is measured; the paper's ratios lie on both sides of it.
 KEPT_FRACTION = 0.5
 
@@ -46,7 +45,10 @@ class Tally:
     """Dtype of the statistics."""
     in_bfloat16: bool = False
     """Whether scores come from one sum in bfloat16, as in the official script, instead of the folds."""
+    fold_of: Sequence[int] | None = None
+    """The fold of each sequence, by its number; by default the sequences are dealt to the folds in turn."""
     folds: list[dict[str, Tensor]] = field(default_factory=lambda: [{} for _ in range(FOLDS)])
+    """The statistics of each fold; the even ones are one half of the calibration, the odd ones the other."""
     official: dict[str, Tensor] = field(default_factory=dict)
     """The bfloat16 sum by place."""
     previous: Scores = field(default_factory=dict)
@@ -54,11 +56,12 @@ class Tally:
 
     def add(self, place: str, rows: Tensor, first: int) -> None:
         """Add the shares [sequences, ...] of consecutive sequences; `first` is the first one's number."""
-        for index, fold in enumerate(self.folds):
-            mine = rows[(index - first) % FOLDS :: FOLDS]
-            if len(mine):
-                share = self.combine(mine).to(self.dtype)
-                fold[place] = self._combined([fold[place], share]) if place in fold else share
+        numbers = range(first, first + len(rows))
+        homes = [(self.fold_of[n] if self.fold_of else n) % len(self.folds) for n in numbers]
+        for index in dict.fromkeys(homes):
+            fold, mine = self.folds[index], rows[[row for row, home in enumerate(homes) if home == index]]
+            share = self.combine(mine).to(self.dtype)
+            fold[place] = self._combined([fold[place], share]) if place in fold else share
         if self.in_bfloat16:
             for row in rows.to(torch.bfloat16):
                 self.official[place] = self.official[place] + row if place in self.official else row
@@ -68,6 +71,12 @@ class Tally:
         if self.in_bfloat16:
             return self._finished([{place: x.double() for place, x in self.official.items()}])
         return self._finished(self.folds)
+
+    def resampled(self, seed: int, resamples: int) -> list[Scores]:
+        """Return the scores from each of so many resampled calibrations (`hfprune.scoring.folds`)."""
+        filled = [index for index, fold in enumerate(self.folds) if fold]
+        drawn = (resample(filled, seed, number) for number in range(1, resamples + 1))
+        return [self._finished([self.folds[index] for index in indices]) for indices in drawn]
 
     def _finished(self, folds: Sequence[Mapping[str, Tensor]]) -> Scores:
         found: Scores = {}

@@ -36,26 +36,36 @@ class Lane:
     units: Mapping[str, Units]
     form: WeightForm | None
     """The weight form by which the criterion aggregates, if any."""
+    fold_of: Sequence[int] | None = None
+    """The fold of each sequence (`hfprune.scoring.folds`)."""
     tally: Tally = field(init=False)
     curve: Curve = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.tally = Tally([*self.units], self.criterion.combine, self._finish)
+        self.tally = Tally([*self.units], self.criterion.combine, self._finish, fold_of=self.fold_of)
         self._layers: dict[int, Tensor] = {}
         if self.form:
             self.tally.dtype = self.form.dtype
+            # A statistic as large as the weights: two halves are enough to hold.
+            self.tally.folds = [{}, {}]
         if isinstance(self.criterion, GradientCriterion):
             self.tally.in_bfloat16 = self.criterion.accumulator == "bfloat16"
 
     @classmethod
-    def of(cls, criterion: SweepCriterion, model: "PreTrainedModel", kinds: Sequence[str]) -> "Lane":
+    def of(
+        cls,
+        criterion: SweepCriterion,
+        model: "PreTrainedModel",
+        kinds: Sequence[str],
+        fold_of: Sequence[int] | None = None,
+    ) -> "Lane":
         """Make the lane in which `criterion` scores these kinds of unit of `model`.
 
         Raises:
             HfpruneError: `model` does not have a kind.
         """
         form = WEIGHT_FORMS.get(criterion.aggregation) if isinstance(criterion, GradientCriterion) else None
-        return cls(criterion, tuple(kinds), units_of(model, kinds), form)
+        return cls(criterion, tuple(kinds), units_of(model, kinds), form, fold_of)
 
     def _finish(self, place: str, statistic: Tensor) -> Tensor:
         units = self.units[place]

@@ -16,6 +16,8 @@ METHOD = "methods/{method}"
 SCORES = "scores/{model}/{method}/seed{seed}"
 PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
 RECOVERY = "recoveries/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+# Beside scores and plans: those of resampled calibrations, as `resampled_path`.
+RESAMPLED = ".resampled.safetensors"
 # The output folder of an external baseline that writes no plan.
 CHECKPOINT = "checkpoints/{model}/{method}/{ratio}/seed{seed}"
 CELL = "cells/{model}/{method}/{ratio}/seed{seed}/{recovery}"
@@ -47,6 +49,11 @@ FIGURES = (
 CLAIMS, CLAIMS_BY_TASK, COMPARISON = "claims.csv", "claims_by_task.csv", "comparison.csv"
 
 
+def resampled_path(path: Path) -> Path:
+    """Return the file of resampled calibrations beside a file of scores or a plan."""
+    return path.with_suffix(RESAMPLED)
+
+
 def fill(pattern: str, cell: Cell) -> str:
     """Fill a pattern's wildcards from a cell; a ratio is written without trailing zeros."""
     ratio = "" if cell.ratio is None else f"{cell.ratio:g}"
@@ -68,6 +75,8 @@ def cells(name: str, study: Study) -> Iterator[Cell]:
             yield Cell(name, model, DENSE, 0.0, seed, control)
         pruned = product(study.methods, study.ratios_of(model), study.seeds, study.recoveries)
         for method, ratio, seed, recovery in pruned:
+            if ratio not in (study.methods[method].ratios or [ratio]):
+                continue
             if recovery == "none" or (study.recovery and study.recovery.covers(method, ratio)):
                 yield Cell(name, model, method, ratio, seed, recovery)
 

@@ -99,6 +99,9 @@ class Method(Strict):
         "or their shares of the removed parameters, as {neurons: 0.7, layers: 0.3}",
     )
     allocation: Allocation = Allocation()
+    ratios: list[float] | None = Field(
+        default=None, min_length=1, description="the ratios that it is for; null: all of the study's"
+    )
     baseline: Name | None = Field(
         default=None,
         description="in place of a criterion: the name of a rule file in workflow/rules/baselines",
@@ -106,7 +109,7 @@ class Method(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Method":
-        if self.baseline and self.model_fields_set - {"baseline"}:
+        if self.baseline and self.model_fields_set - {"baseline", "ratios"}:
             raise ValueError("a baseline takes no criterion and no other key; its rule decides everything")
         return self
 

@@ -28,6 +28,18 @@ class Calibration(Text):
         default=None,
         description="stop scoring once disjoint halves of the calibration agree on this share of kept units",
     )
+    resamples: NonNegativeInt = Field(
+        default=0,
+        description="number of plans, beside the method's own, that another draw of the calibration might have "
+        "given; fidelity and perplexity are measured on each, so that intervals cover the draw",
+    )
+
+    @field_validator("resamples")
+    @classmethod
+    def _spread_needs_two(cls, resamples: int) -> int:
+        if resamples == 1:
+            raise ValueError("one resample has no spread: give 0, or at least 2 (8 is a good number)")
+        return resamples
 
 
 class StudyMeasure(Strict):
@@ -136,6 +148,11 @@ class Study(Strict):
     measures: dict[Name, StudyMeasure] = Field(
         description="settings by measure; `measure: NAME` under another name takes the same measure again"
     )
+    primary: Name | None = Field(
+        default=None,
+        description="the measure whose first metric is the primary outcome, chosen before results are seen; every "
+        "other outcome is secondary",
+    )
 
     @field_validator("models", "methods", mode="before")
     @classmethod
@@ -176,6 +193,12 @@ class Study(Strict):
         return self
 
     @model_validator(mode="after")
+    def _primary_is_measured(self) -> "Study":
+        if self.primary is not None and self.primary not in self.measures:
+            raise ValueError(f"primary: unknown {self.primary!r}{nearest(self.primary, [*self.measures])}")
+        return self
+
+    @model_validator(mode="after")
     def _sequences_are_there(self) -> "Study":
         for name, method in self.methods.items():
             if (method.sequences or 0) > self.calibration.sequences:
@@ -196,6 +219,7 @@ class Study(Strict):
         known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
         chosen = {"recovery": self.recovery and self.recovery.ratios}
         chosen |= {f"measures.{name}": entry.ratios for name, entry in self.measures.items()}
+        chosen |= {f"methods.{name}": method.ratios for name, method in self.methods.items()}
         for section, ratios in chosen.items():
             for ratio in ratios or []:
                 if ratio not in known:

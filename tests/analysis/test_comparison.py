@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, t, ttest_rel
 from synthetic import PAPER, Study
 
 from hfprune.analysis.collect import collect
@@ -70,9 +70,9 @@ def test_the_reference_is_calibrated_alike_where_the_study_has_that() -> None:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, Path]:
-    """Two methods with two seeds, measured on eight blocks of four documents, and an ablation."""
+    """Two methods with three seeds, measured on eight blocks of four documents, and an ablation."""
     study = Study(
-        tmp_path_factory.mktemp("study"), methods=["entropy", "magnitude"], ratios=[0.2], seeds=[0, 1]
+        tmp_path_factory.mktemp("study"), methods=["entropy", "magnitude"], ratios=[0.2], seeds=[0, 1, 2]
     )
     rng = np.random.default_rng(0)
     for j, method in enumerate(study.methods):
@@ -101,17 +101,23 @@ def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) ->
         ["entropy", ""],
         ["magnitude", "criterion"],
         ["entropy", "seed"],
+        ["entropy", "seed"],
     ]
     row = rows.iloc[1]
     assert row["perplexity_ratio"] == pytest.approx(2)
     assert row["perplexity_ratio_low"] == pytest.approx(2), "the same on every item and seed"
     assert row["js_distance"] == pytest.approx(0.1, abs=0.01)
-    assert 0.08 < row["js_distance_low"] < row["js_distance"] < row["js_distance_high"] < 0.12
+    assert 0.07 < row["js_distance_low"] < row["js_distance"] < row["js_distance_high"] < 0.13
     assert row["points"] == pytest.approx(-12.5)
-    assert row["points_low"] < row["points"] <= row["points_high"] <= 0
+    # One of eight items differs, always the same: Student's t of -1 and seven zeros, in percent.
+    half = t.ppf(0.975, 7) * np.std([-1] + [0] * 7, ddof=1) / np.sqrt(8)
+    assert row["points_high"] == pytest.approx(100 * (-1 / 8 + half))
+    assert (row["draws"], row["resamples"]) == (3, 0)
+    # The only comparison of its family: nothing to correct.
+    assert row["js_distance_holm"] == row["js_distance_p"] < 0.001
     other_seed = rows.iloc[2]
-    assert other_seed["seed"] == 1
-    assert other_seed["perplexity_ratio"] == pytest.approx(np.exp(0.05))
+    assert other_seed["seed"] == 1 and 0 < other_seed["overlap"] < 1
+    assert np.isnan(other_seed["perplexity_ratio"]), "two draws of one method have no interval"
 
 
 def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[Study, Config, Path]) -> None:
@@ -128,7 +134,7 @@ def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[
     def ranks(a: dict, b: dict) -> float:
         return np.mean([spearmanr(a[name], b[name]).statistic for name in a])
 
-    _, row, other_seed = (line for _, line in compare(settings, "test", folder, folder).iterrows())
+    _, row, other_seed, _ = (line for _, line in compare(settings, "test", folder, folder).iterrows())
     kept = [(load("plans", "magnitude", k), load("plans", "entropy", k)) for k in study.seeds]
     scored = [(load("scores", "magnitude", k), load("scores", "entropy", k)) for k in study.seeds]
     assert row["overlap"] == pytest.approx(np.mean([overlap(*pair) for pair in kept]))
@@ -163,11 +169,33 @@ def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[S
     scores = load_file(folder / "scores/tiny-llama/magnitude/seed0.safetensors")["mlp.1"][ABLATED]
     damage = pd.read_parquet(folder / "cells/ablation.parquet")["damage"]
     assert ablated.loc[("magnitude", 0), "spearman"] == pytest.approx(spearmanr(scores, damage).statistic)
-    reference, row, other_seed = (line for _, line in compare(settings, "test", folder, folder).iterrows())
+    reference, row, other_seed, _ = (line for _, line in compare(settings, "test", folder, folder).iterrows())
     assert row["ablation_correlation"] == pytest.approx(ablated.loc["magnitude", "spearman"].mean())
     assert reference["ablation_correlation"] == pytest.approx(ablated.loc["entropy", "spearman"].mean())
     assert other_seed["ablation_correlation"] == pytest.approx(ablated.loc[("entropy", 1), "spearman"])
     assert ablated.loc[("entropy", 1), "spearman"] < 0.99, "else the seeds could be mixed up"
+
+
+def test_ablation_correlations_are_compared_layer_by_layer(tmp_path: Path) -> None:
+    study = Study(tmp_path, methods=["entropy", "magnitude"], ratios=[0.2], layers=3)
+    for j, method in enumerate(study.methods):
+        study._neurons(method, 0, 0.2 + 0.5 * j, model="tiny-llama", seed=0)
+    rng = np.random.default_rng(1)
+    items = pd.DataFrame({"layer": np.repeat([0, 1, 2], 8), "neuron": ABLATED * 3, "damage": rng.random(24)})
+    cell = Cell("test", "tiny-llama", "dense", 0.0, 0, "none")
+    write_result(tmp_path / "cells/a.json", cell, "ablation", "c4", [Value("damage", 1.0)], {}, items)
+    study.collect()
+    row = compare(study.config(), "test", tmp_path, tmp_path).iloc[1]
+    scores = {method: load_file(path) for method, path in zip(study.methods, study.scores, strict=True)}
+    by_layer = [
+        [spearmanr(scores[method][f"mlp.{layer}"][ABLATED], damage).statistic for method in study.methods]
+        for layer, damage in items.groupby("layer")["damage"]
+    ]
+    entropy, magnitude = np.array(by_layer).T
+    expected = ttest_rel(magnitude, entropy).confidence_interval()
+    assert row["ablation_difference"] == pytest.approx((magnitude - entropy).mean())
+    ends = row[["ablation_difference_low", "ablation_difference_high"]].tolist()
+    assert ends == pytest.approx([expected.low, expected.high])
 
 
 def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_path: Path) -> None:
@@ -181,7 +209,9 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     text = (tmp_path / "comparison.md").read_text()
     assert "2.00 [2.00, 2.00]" in text and "**2.00" not in text, "worse, and so not bold"
     better = rows.assign(perplexity_ratio_low=0.5, perplexity_ratio=0.6, perplexity_ratio_high=0.7)
-    assert "**0.60 [0.50, 0.70]**" in markdown(comparison_table(better, declare(settings)))
+    for holm, shown in {0.04: "**0.60 [0.50, 0.70]**", 0.06: " 0.60 [0.50, 0.70]"}.items():
+        table = comparison_table(better.assign(perplexity_ratio_holm=holm), declare(settings))
+        assert shown in markdown(table), "bold by the corrected p-value, not by the raw interval"
 
     data = Collected.read(tmp_path, PAPER)
     ranks, overlaps = agreement(data).axes
@@ -191,7 +221,7 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     assert agreement(elsewhere).axes[1].texts[0].get_text() == "not measured"
     panels = {ax.get_xlabel(): ax for ax in comparison(data).axes}
     drawn = panels["Perplexity ratio"].lines
-    assert [line.get_xdata()[0] for line in drawn[:3]] == pytest.approx(
+    assert [line.get_xdata()[0] for line in drawn[:4]] == pytest.approx(
         rows["perplexity_ratio"].tolist(), nan_ok=True
     )
 

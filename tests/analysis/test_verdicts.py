@@ -14,14 +14,26 @@ from synthetic import Study
 from hfprune.analysis.collect import collect
 from hfprune.analysis.declarations import declare
 from hfprune.analysis.statistics import Estimate
-from hfprune.analysis.verdicts import NOT_APPLICABLE, NOT_RUN, VERDICTS, evaluate, verdict
+from hfprune.analysis.verdicts import (
+    NOT_APPLICABLE,
+    NOT_COMPARABLE,
+    NOT_RUN,
+    VERDICTS,
+    Condition,
+    evaluate,
+    verdict,
+)
 from hfprune.commands import main
+from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report import style
 from hfprune.report.claims import write_claims
 from hfprune.report.figures import Collected, claims
 from hfprune.results import DENSE, Value
+from hfprune.settings import load
+from hfprune.study.layout import cells
+from hfprune.study.study import Study as StudyFile
 
 PAPER = Path(__file__).parents[2] / "paper"
 TASKS = {"boolq": 0.6, "piqa": 0.6}
@@ -48,7 +60,9 @@ def paper() -> Paper:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    return Study(tmp_path / "study", methods=["entropy", "cross_entropy"], ratios=[0.2], tasks=TASKS)
+    """Three draws, the fewest that give an interval."""
+    methods = ["entropy", "cross_entropy"]
+    return Study(tmp_path / "study", methods=methods, ratios=[0.2], tasks=TASKS, seeds=[0, 1, 2])
 
 
 def judge(paper: Paper, study: Study, **changes) -> pd.DataFrame:
@@ -61,10 +75,16 @@ def judge(paper: Paper, study: Study, **changes) -> pd.DataFrame:
 
 
 def answer(study: Study, method: str, *right: int, of: int = 100, **cell) -> None:
-    """Write that a method has the first items of each task right: how many, task by task."""
-    ratio = 0.0 if method == DENSE else cell.pop("ratio", 0.2)
+    """Write that a method has the first items of each task right: how many, task by task, with every seed."""
     for task, count in zip(study.tasks, right, strict=True):
-        study.outcomes(method, ratio, f"zeroshot/{task}", [1] * count + [0] * (of - count), **cell)
+        write(study, method, f"zeroshot/{task}", [1] * count + [0] * (of - count), **cell)
+
+
+def write(study: Study, method: str, place: str, outcomes, seeds=None, **cell) -> list[Path]:
+    """Write the same outcomes with these seeds, by default with every seed of the study."""
+    ratio = 0.0 if method == DENSE else cell.pop("ratio", 0.2)
+    seeds = [0] if method == DENSE else seeds or study.seeds
+    return [study.outcomes(method, ratio, place, outcomes, seed=seed, **cell) for seed in seeds]
 
 
 # --- the paper's own numbers -----------------------------------------------------------------------------
@@ -85,6 +105,9 @@ def answer(study: Study, method: str, *right: int, of: int = 100, **cell) -> Non
         ("faster-decoding", "LLaMA-2-7B", 0.2, 553.9 / 473.9, "ok"),
         ("faster-scoring", "LLaMA3.2-1.2B", None, 317.1 / 150.7, "ok"),
         ("leaner-scoring", "LLaMA-2-7B", None, 35.3 / 51.2, "ok"),
+        ("entropy-above-distillation", "LLaMA-2-7B", 0.2, 53.1 - 51.9, "ok"),
+        ("above-llm-pruner", "LLaMA3.2-1.2B", 0.2, 50.77 - 47.39, "ok"),
+        ("as-many-parameters", "LLaMA-2-7B", 0.3, 4.7 / 6.7, "ok"),
     ],
 )
 def test_published_effects(paper: Paper, claim, model, ratio, effect, confidence) -> None:
@@ -114,22 +137,44 @@ def test_every_claim_has_published_numbers_except_what_the_paper_lacks(paper: Pa
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "relation", "than", "expected"),
+    ("low", "high", "condition", "expected"),
     [
-        (0.1, 2, "higher", 0, "reproduced"),
-        (-2, -0.1, "higher", 0, "contradicted"),
-        (-1, 1, "higher", 0, "inconclusive"),
-        (0, 1, "higher", 0, "inconclusive"),
-        (-2, -0.1, "lower", 0, "reproduced"),
-        (0.1, 2, "lower", 0, "contradicted"),
-        (2.6, 3, "higher", 2.5, "reproduced"),
-        (2, 2.4, "higher", 2.5, "contradicted"),
-        (0.79, 0.8, "lower", 0.805, "reproduced"),
-        (np.nan, np.nan, "higher", 0, "inconclusive"),
+        (0.1, 2, ("higher", 0), "reproduced"),
+        (-2, -0.1, ("higher", 0), "contradicted"),
+        (-1, 1, ("higher", 0), "inconclusive"),
+        (0, 1, ("higher", 0), "inconclusive"),
+        (-2, -0.1, ("lower", 0), "reproduced"),
+        (0.1, 2, ("lower", 0), "contradicted"),
+        (2.6, 3, ("higher", 2.5), "reproduced"),
+        (2, 2.4, ("higher", 2.5), "contradicted"),
+        (0.79, 0.8, ("lower", 0.805), "reproduced"),
+        # Within the margin nothing is shown that matters, on whichever side.
+        (0.1, 0.4, ("higher", 0, 0.5), "equivalent"),
+        (-0.4, -0.1, ("higher", 0, 0.5), "equivalent"),
+        (-0.4, 0.4, ("lower", 0, 0.5), "equivalent"),
+        (0.1, 0.6, ("higher", 0, 0.5), "reproduced"),
+        (-0.1, 0.6, ("higher", 0, 0.5), "inconclusive"),
+        # A published factor may be missed by the margin.
+        (0.95, 1.2, ("higher", 1, 0.1, True), "reproduced"),
+        (0.85, 1.2, ("higher", 1, 0.1, True), "inconclusive"),
+        (0.7, 0.85, ("higher", 1, 0.1, True), "contradicted"),
+        (0.85, 1.05, ("lower", 1, 0.1, True), "reproduced"),
+        # Equality holds within the margin only.
+        (0.95, 1.05, ("about", 1, 0.1), "reproduced"),
+        (0.85, 1.05, ("about", 1, 0.1), "inconclusive"),
+        (1.2, 1.3, ("about", 1, 0.1), "contradicted"),
+        (0.5, 0.8, ("about", 1, 0.1), "contradicted"),
     ],
 )
-def test_verdict_is_where_the_interval_lies(low, high, relation, than, expected: str) -> None:
-    assert verdict(Estimate(0, low, high, 1, 1), relation, than) == expected
+def test_verdict_is_where_the_interval_lies(low, high, condition, expected: str) -> None:
+    assert verdict(Estimate(0, low, high, 1, 3), Condition(*condition)) == expected
+
+
+def test_no_interval_is_no_verdict() -> None:
+    nothing = np.nan, np.nan
+    assert verdict(Estimate(9, *nothing, n=50, draws=1), Condition("higher", 0)) == "one draw"
+    assert verdict(Estimate(9, *nothing, n=50, draws=2), Condition("higher", 0)) == "inconclusive"
+    assert verdict(Estimate(9, *nothing, draws=1), Condition("higher", 0)) == "inconclusive", "a time, say"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +191,7 @@ def test_accuracy_verdicts_by_hand(paper: Paper, study: Study, ours, theirs, exp
     (row,) = judge(paper, study).itertuples()
     assert row.verdict == expected
     assert row.effect == pytest.approx((sum(ours) - sum(theirs)) / 2)  # points
-    assert (row.n, row.seeds, row.kind, row.unit) == (200, 1, "other model", "points")
+    assert (row.n, row.draws, row.kind, row.unit) == (200, 3, "other model", "points")
     assert row.note == "2 of the paper's 10 tasks"
 
 
@@ -156,22 +201,22 @@ def test_swapping_the_methods_flips_the_sign(paper: Paper, study: Study) -> None
     sides = {"left": CLAIM["right"], "right": CLAIM["left"]}
     (row,), (swapped,) = (judge(paper, study, **x).itertuples() for x in ({}, sides))
     assert swapped.effect == -row.effect == -12.5
-    assert (swapped.low, swapped.high) == pytest.approx((-row.high, -row.low), abs=0.6)
+    assert (swapped.low, swapped.high) == pytest.approx((-row.high, -row.low))
     assert (row.verdict, swapped.verdict) == ("reproduced", "contradicted")
     assert (row.left, swapped.left) == ("entropy 20%, none", "cross_entropy 20%, none")
 
 
 def test_distance_must_be_lower(paper: Paper, study: Study) -> None:
     for method, shift in {"entropy": 0.0, "cross_entropy": 0.1}.items():
-        distances = np.linspace(0.2, 0.5, 30) + shift
-        study.outcomes(method, 0.2, "fidelity", distances, metric="js_distance")
+        write(study, method, "fidelity", np.linspace(0.2, 0.5, 30) + shift, metric="js_distance")
     (row,) = judge(paper, study, **JS).itertuples()
     assert (row.verdict, row.effect) == ("reproduced", pytest.approx(-0.1))
     assert (row.low, row.high) == pytest.approx((-0.1, -0.1))  # paired: every item differs by as much
 
 
 def test_more_than_at_another_ratio(paper: Paper, tmp_path: Path) -> None:
-    study = Study(tmp_path, methods=["entropy", "cross_entropy"], ratios=[0.2, 0.3], tasks={"boolq": 0.6})
+    methods, ratios = ["entropy", "cross_entropy"], [0.2, 0.3]
+    study = Study(tmp_path, methods=methods, ratios=ratios, tasks={"boolq": 0.6}, seeds=[0, 1, 2])
     for ratio, (ours, theirs) in {0.2: (60, 55), 0.3: (60, 30)}.items():
         answer(study, "entropy", ours, ratio=ratio)
         answer(study, "cross_entropy", theirs, ratio=ratio)
@@ -179,22 +224,67 @@ def test_more_than_at_another_ratio(paper: Paper, tmp_path: Path) -> None:
     assert (row.verdict, row.effect) == ("reproduced", pytest.approx(30 - 5))
 
 
-def test_seeds_are_averaged_and_resampled(paper: Paper, study: Study) -> None:
-    study.seeds = [0, 1]
-    for seed, count in enumerate([90, 50]):
-        answer(study, "entropy", count, count, seed=seed)
-        answer(study, "cross_entropy", 50, 50, seed=seed)
+def test_draws_are_averaged_and_their_spread_counts(paper: Paper, study: Study) -> None:
+    """One lucky draw among three, whatever its 200 items say, shows nothing."""
+    for seed, count in enumerate([90, 50, 50]):
+        answer(study, "entropy", count, count, seeds=[seed])
+    answer(study, "cross_entropy", 50, 50)
     (row,) = judge(paper, study).itertuples()
-    assert (row.seeds, row.effect) == (2, pytest.approx(20))
-    assert row.low < 5 and row.high > 35  # one resample in four has only the seed without any difference
+    assert (row.draws, row.effect) == (3, pytest.approx(40 / 3))
+    # Student's t of 40, 0 and 0 alone is 13.3 ± 57.4; draws and items leave it hardly fewer degrees of freedom.
+    assert row.low == pytest.approx(40 / 3 - 57.4, abs=10) and row.verdict == "inconclusive"
+    assert row.needs == "10 times the draws" or row.needs.endswith("times the draws")
+    assert row.minimum > row.effect
+
+
+def test_one_draw_is_no_verdict_however_large_the_effect(paper: Paper, study: Study) -> None:
+    study.seeds = [0]
+    answer(study, "entropy", 90, 90)
+    answer(study, "cross_entropy", 10, 10)
+    (row,) = judge(paper, study).itertuples()
+    assert (row.verdict, row.draws, row.effect) == ("one draw", 1, pytest.approx(80))
+    assert np.isnan([row.low, row.high, row.minimum]).all()
+
+
+def test_one_draw_with_resamples_has_a_verdict(paper: Paper, study: Study) -> None:
+    study.seeds, rng = [0], np.random.default_rng(0)
+    for method, shift in {"entropy": 0.0, "cross_entropy": 0.1}.items():
+        (path,) = write(study, method, "fidelity", np.linspace(0.2, 0.5, 30) + shift, metric="js_distance")
+        items = pd.read_parquet(path.with_suffix(".parquet"))
+        luck = [0.0, *rng.normal(scale=0.01, size=8)]
+        again = [items.assign(resample=n, js_distance=items["js_distance"] + x) for n, x in enumerate(luck)]
+        pd.concat(again).to_parquet(path.with_suffix(".parquet"))
+    (row,) = judge(paper, study, **JS).itertuples()
+    assert (row.verdict, row.effect) == ("reproduced", pytest.approx(-0.1))
+    assert (row.draws, row.resamples) == (1, 8) and row.high - row.low > 0.02
+
+
+def test_other_draws_on_the_two_sides_are_not_comparable(paper: Paper, study: Study) -> None:
+    """Of five draws only the first was measured on one side; the others must not stand against it."""
+    study.seeds = [0, 1, 2, 3, 4]
+    for seed in study.seeds:
+        answer(study, "entropy", 60 + seed, 60, seeds=[seed])
+    answer(study, "cross_entropy", 80, 80, seeds=[0])
+    (row,) = judge(paper, study).itertuples()
+    assert row.verdict == "not comparable" and np.isnan(row.effect)
+    assert row.note == "the two sides were measured on different draws (seeds 0, 1, 2, 3, 4 and 0)"
+
+
+def test_within_the_margin_the_sides_are_equivalent(paper: Paper, study: Study) -> None:
+    answer(study, "entropy", 500, 501, of=1000)
+    answer(study, "cross_entropy", 500, 500, of=1000)
+    (row,) = judge(paper, study, margin=0.5).itertuples()
+    assert (row.verdict, row.margin, row.effect) == ("equivalent", 0.5, pytest.approx(0.05))
+    (row,) = judge(paper, study, margin=0.1).itertuples()
+    assert row.verdict == "inconclusive" and row.needs
 
 
 def test_crows_gets_an_average_without_it(paper: Paper, study: Study) -> None:
     study.tasks = {"boolq": 0.6, "crows_pairs_english": 0.6}
     for method, (boolq, crows) in {"entropy": (60, 30), "cross_entropy": (50, 60)}.items():
-        study.outcomes(method, 0.2, "zeroshot/boolq", [1] * boolq + [0] * (100 - boolq))
+        write(study, method, "zeroshot/boolq", [1] * boolq + [0] * (100 - boolq))
         outcomes = [1] * crows + [0] * (100 - crows)
-        study.outcomes(method, 0.2, "zeroshot/crows_pairs_english", outcomes, metric="pct_stereotype")
+        write(study, method, "zeroshot/crows_pairs_english", outcomes, metric="pct_stereotype")
     rows = judge(paper, study).set_index("metric")
     assert rows["effect"].to_dict() == pytest.approx({"average": -10, "average without CrowS": 10})
     assert rows["verdict"].to_dict() == {"average": "contradicted", "average without CrowS": "reproduced"}
@@ -229,20 +319,93 @@ def test_times_taken_in_turns_with_the_dense_model_are_taken_as_they_are(paper: 
     (claim,) = [c for c in paper.claims if c.id == "faster-prefill"]
     (row,) = judge(paper, study, **claim.model_dump(exclude={"ratios"})).itertuples()
     assert (row.effect, row.verdict, row.left) == (pytest.approx(1.25), "reproduced", "dense 0%, none")
+    assert row.than == pytest.approx(57.5 / 46.3), "the factor that Table 4 prints for another model"
     assert row.high / row.effect == pytest.approx(np.exp(2.306004 * 0.01 / 1.25)), "eight degrees"
 
 
 def test_blocks_of_one_document_are_drawn_together(paper: Paper, study: Study) -> None:
     for method, shift in {"entropy": 0.0, "cross_entropy": 0.1}.items():
         distances = np.linspace(0.2, 0.5, 30) + shift * np.tile([0, 2], 15)
-        path = study.outcomes(method, 0.2, "fidelity", distances, metric="js_distance").with_suffix(
-            ".parquet"
-        )
-        items = pd.read_parquet(path)
-        items.assign(document=items["item"] // 2).to_parquet(path)
+        for result in write(study, method, "fidelity", distances, metric="js_distance"):
+            items = pd.read_parquet(path := result.with_suffix(".parquet"))
+            items.assign(document=items["item"] // 2).to_parquet(path)
     (row,) = judge(paper, study, **JS).itertuples()
     # The two blocks of each document differ by 0 and 0.2, so that all documents are alike.
     assert (row.effect, row.low, row.high) == (pytest.approx(-0.1),) * 3
+
+
+# --- the claims' thresholds --------------------------------------------------------------------------------
+
+# By hand from the paper: half of Table 6's smallest difference, 53.1 - 52.6, and of Table 7's, 0.243 - 0.241 and
+# 0.445 - 0.439;
+# 57.5 ms / 46.3 ms and 42.1 ms, 553.9 and 593.8 / 473.9 tokens per second (Table 4); "about 3x", "31 %", "20 %",
+# rounded; parameters as printed, 5.4 and 4.7 of 6.7 billion.
+CONDITIONS = {
+    "above-sdmprune": ("higher", 0, 0.25),
+    "above-llm-pruner": ("higher", 0, 0.25),
+    "above-dense": ("higher", 0, 0.25),
+    "above-tuned-dense": ("higher", 0, 0.25),
+    "entropy-above-cross-entropy": ("higher", 0, 0.25),
+    "entropy-above-distillation": ("higher", 0, 0.25),
+    "cross-entropy-above-distillation": ("higher", 0, 0.25),
+    "lower-js-distance": ("lower", 0, 0.001),
+    "higher-jaccard": ("higher", 0, 0.003),
+    "mlp-only-above-attention": ("higher", 0, 0.25),
+    "mlp-only-above-attention-tuned": ("higher", 0, 0.25),
+    "mlp-only-gains-with-ratio": ("higher", 0, 0.25),
+    "mlp-only-gains-with-ratio-tuned": ("higher", 0, 0.25),
+    "faster-prefill": ("higher", (57.5 / 46.3, 57.5 / 42.1), 0.1),
+    "faster-decoding": ("higher", (553.9 / 473.9, 593.8 / 473.9), 0.1),
+    "faster-scoring": ("higher", 2.5, None),
+    "leaner-scoring": ("lower", 0.695, None),
+    "fewer-flops": ("lower", 0.805, None),
+    "as-many-parameters": ("about", (5.4 / 6.7, 4.7 / 6.7), 0.01),
+}
+
+
+def test_every_claim_judges_what_the_paper_says(paper: Paper) -> None:
+    found = {}
+    for claim in paper.claims:
+        model = "LLaMA-2-7B" if claim.than == "published" else "none of the paper's"
+        than = [paper.threshold(claim, model, ratio) for ratio in claim.ratios]
+        if claim.id == "as-many-parameters":
+            del than[2]  # Table 4 has no 40 %
+        found[claim.id] = (claim.relation, than[0] if len(set(than)) == 1 else tuple(than), claim.margin)
+    assert [*found] == [*CONDITIONS]
+    for name, (relation, than, margin) in CONDITIONS.items():
+        assert found[name] == (relation, pytest.approx(than), margin), name
+    assert [claim.id for claim in paper.claims if claim.arithmetic] == ["fewer-flops", "as-many-parameters"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "seconds", "expected"),
+    [("faster-scoring", 2.6, "reproduced"), ("faster-scoring", 2.4, "contradicted")],
+)
+def test_scoring_has_a_verdict_against_sdmprune_itself(
+    paper: Paper, study: Study, claim, seconds, expected
+) -> None:
+    study.methods = ["entropy", "distillation", "sdmprune"]
+    (found,) = [c for c in paper.claims if c.id == claim]
+    changes = found.model_dump(exclude={"ratios"}) | {"ratios": [None]}
+    for method, time in {"entropy": 1.0, "distillation": 9.0}.items():
+        study.result(method, None, "cost", "", Value("seconds", time, 0.001, 5))
+    (row,) = judge(paper, study, **changes).itertuples()
+    assert row.verdict == NOT_RUN, "plain distillation does not stand for SDMPrune"
+    study.result("sdmprune", None, "cost", "", Value("seconds", seconds, 0.001, 5))
+    (row,) = judge(paper, study, **changes).itertuples()
+    assert (row.verdict, row.effect) == (expected, pytest.approx(seconds))
+
+
+def test_sdmprune_has_its_own_settings_at_each_ratio() -> None:
+    """0.4 and 0.2, 0.42 and 0.5, 0.1 and 0.2: alpha and temperature at 20, 30 and 40 %."""
+    study = load(StudyFile, PAPER.parent / "config/studies/paper.yaml")
+    found = {}
+    for cell in cells("paper", study):
+        if cell.method.startswith("sdmprune"):
+            method = study.methods[cell.method]
+            made = make_criterion(method.criterion or cell.method, method.options)
+            found.setdefault(cell.ratio, set()).add((made.alpha, made.temperature))
+    assert found == {0.2: {(0.4, 0.2)}, 0.3: {(0.42, 0.5)}, 0.4: {(0.1, 0.2)}}
 
 
 # --- not run ---------------------------------------------------------------------------------------------
@@ -273,7 +436,8 @@ def test_other_items_are_not_compared(paper: Paper, study: Study) -> None:
     answer(study, "entropy", 60, 60)
     answer(study, "cross_entropy", 50, 50, of=90)
     (row,) = judge(paper, study).itertuples()
-    assert (row.verdict, row.note) == (NOT_RUN, "the two sides were measured on different items of boolq")
+    note = "the two sides were measured on different items of boolq"
+    assert (row.verdict, row.note) == (NOT_COMPARABLE, note)
 
 
 def test_the_first_alternative_that_was_measured_stands_and_says_so(paper: Paper, study: Study) -> None:
@@ -339,6 +503,8 @@ def test_files_are_the_same_each_time_and_hold_every_claim(
     assert "| tiny-llama | other model | 20% | 15.00 | " in " ".join(files["claims.md"].decode().split())
     tasks = pd.read_csv(tmp_path / "once/claims_by_task.csv")
     # Twenty and ten items that only one side has right: 2 / 2^20 and 2 / 2^10.
+    assert tasks["seed"].tolist() == [0, 0, 1, 1, 2, 2]
+    tasks = tasks[tasks["seed"] == 1]
     assert tasks[["task", "left_only", "right_only"]].to_numpy().tolist() == [
         ["boolq", 20, 0],
         ["piqa", 10, 0],
@@ -351,7 +517,7 @@ def test_a_broken_result_is_named_and_costs_nothing(study: Study, tmp_path: Path
     answer(study, "entropy", 70, 70)
     answer(study, "cross_entropy", 50, 60)
     before = written(study, tmp_path / "out")
-    (broken,) = study.folder.glob("cells/*/entropy/**/piqa.parquet")
+    (broken,) = study.folder.glob("cells/*/entropy/**/seed1/**/piqa.parquet")
     broken.write_bytes(b"PAR1")
     with pytest.raises(HfpruneError, match=r"piqa\.parquet: cannot read it") as error:
         written(study, tmp_path / "out")
@@ -372,7 +538,7 @@ def test_forest_plot_draws_ours_and_the_published(paper: Paper, study: Study) ->
     assert points[15, 0] == style.VERDICT_LOOKS["reproduced"].colour
     assert {key for key in points if key[1] > 0} == {(0.5, 1), (0.5, 2)}  # Table 6 at 20 % and 30 %
     assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["tiny-llama, 20%", "LLaMA-2-7B, 20%"]
-    assert set(style.VERDICT_LOOKS) == set(VERDICTS) - {NOT_RUN, NOT_APPLICABLE}
+    assert set(style.VERDICT_LOOKS) == set(VERDICTS) - {NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE}
 
 
 def test_command_line(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -384,7 +550,10 @@ def test_command_line(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     flags = ["--study", str(file), "--results", str(study.folder), "--claims", str(PAPER / "claims.yaml")]
     monkeypatch.setattr(sys, "argv", ["hfprune", "claims", *flags])
     main()
-    assert "claims: 1 reproduced, 0 contradicted, 0 inconclusive, " in capsys.readouterr().err
+    assert (
+        "claims: 1 reproduced, 0 contradicted, 0 equivalent, 0 inconclusive, 0 one draw, "
+        in capsys.readouterr().err
+    )
     assert pd.read_csv(study.folder / "claims.csv")["verdict"].value_counts()["reproduced"] == 1
 
 
@@ -399,7 +568,7 @@ def put(**changes) -> Callable[[dict], dict]:
     ("change", "message"),
     [
         (put(relatoin="higher"), "claims.0: unknown key 'relatoin'; did you mean 'relation'?"),
-        (put(relation="above"), "claims.0.relation: Input should be 'higher' or 'lower'"),
+        (put(relation="above"), "claims.0.relation: Input should be 'higher', 'lower' or 'about'"),
         (put(tables=[9]), "claims.0.tables.0: "),
         (put(left={"methods": []}), "claims.0.left.methods: "),
         (put(metric="acc"), "claims.0: the metric of zeroshot is 'average', not 'acc'"),
@@ -415,8 +584,10 @@ def put(**changes) -> Callable[[dict], dict]:
             put(measure="latency", measured_as="speedup", metric="s", effect="ratio"),
             "claims.0: measured_as needs 'dense' as one side",
         ),
+        (put(than="published", margin=None), "claims.0: than: published and relation: about need a margin"),
+        (put(margin=0), "claims.0.margin: Input should be greater than 0"),
         (put(anomalies=["A99"]), "claims.0.anomalies: unknown 'A99'"),
-        (put(id="above-dense"), "claims.1.id: 'above-dense' occurs twice"),
+        (put(id="above-dense"), "claims.2.id: 'above-dense' occurs twice"),
         (
             lambda data: data | {"models": {"my-llama": "LLaMA-2-7b"}},
             "models.my-llama: unknown 'LLaMA-2-7b'; did",

@@ -83,14 +83,20 @@ def test_figure_has_a_panel_per_task_of_each_measure(measured: Study) -> None:
     assert [ax.lines[0].get_ydata()[0] for ax in axes] == pytest.approx([3, 1, 10]), "the dense model"
 
 
-def test_comparison_has_its_primary_metric(measured: Study, tmp_path: Path) -> None:
-    rows = compare(measured.config(), "test", measured.folder, measured.folder)
+@pytest.fixture(scope="module")
+def drawn(measured: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The same with three draws, which agree."""
+    return measured.repeat(tmp_path_factory.mktemp("drawn") / "study", 1, 2)
+
+
+def test_comparison_has_its_primary_metric(drawn: Study, tmp_path: Path) -> None:
+    rows = compare(drawn.config(), "test", drawn.folder, drawn.folder)
     row = rows[rows["method"] == "cross_entropy"].iloc[0]
     assert row[["bpb", "bpb_low", "bpb_high"]].tolist() == pytest.approx([0.5] * 3), "the same on every item"
     assert row["my_stream.perplexity_ratio"] == pytest.approx(2)
-    for file in (*measured.folder.glob("*.csv"), *measured.folder.glob("*.parquet")):
+    for file in (*drawn.folder.glob("*.csv"), *drawn.folder.glob("*.parquet")):
         shutil.copy(file, tmp_path / file.name)
-    write_comparison(measured.config(), "test", measured.folder, tmp_path)
+    write_comparison(drawn.config(), "test", drawn.folder, tmp_path)
     head = rows_of(tmp_path / "comparison.md")[0]
     assert head[-2:] == ["Δ bits per byte (bits/byte)", "Perplexity ratio, my_stream"]
     panels = [ax.get_xlabel() for ax in comparison(Collected.read(tmp_path, PAPER)).axes]
@@ -110,18 +116,18 @@ def judge(study: Study, **changes) -> pd.Series:
     return rows[rows["model"] == "tiny-llama"].iloc[0]
 
 
-def test_claims_can_be_made_on_it(measured: Study) -> None:
-    row = judge(measured, measure="gold_bpb", metric="bpb")
+def test_claims_can_be_made_on_it(drawn: Study) -> None:
+    row = judge(drawn, measure="gold_bpb", metric="bpb")
     assert (row["verdict"], row["unit"], row["n"]) == ("reproduced", "Bits per byte", 16)
     assert row[["effect", "low", "high"]].tolist() == pytest.approx([-0.5] * 3)
-    row = judge(measured, measure="my_stream", metric="perplexity", effect="ratio")
+    row = judge(drawn, measure="my_stream", metric="perplexity", effect="ratio")
     assert (row["verdict"], row["unit"], row["effect"]) == ("reproduced", "ratio", pytest.approx(0.5))
-    row = judge(measured, measure="latency", metric="prefill_seconds", effect="ratio")
+    row = judge(drawn, measure="latency", metric="prefill_seconds", effect="ratio")
     assert (row["verdict"], row["note"]) == (
         "not run",
         "entropy 20%, none: latency, prefill_seconds not measured",
     )
-    assert judge(measured, measure="generation", metric="exact_match")["note"].endswith(
+    assert judge(drawn, measure="generation", metric="exact_match")["note"].endswith(
         "the study does not measure generation"
     )
 

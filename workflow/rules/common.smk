@@ -83,6 +83,7 @@ BASELINES = sorted({method.baseline for method in STUDY.methods.values() if meth
 UNITS = sorted({json.dumps(method.units) for method in STUDY.methods.values() if not method.baseline})
 FLOORS = [method.allocation.floor for method in STUDY.methods.values() if method.allocation.rule != "uniform"]
 UNTIL = STUDY.calibration.until_agreement
+RESAMPLES = STUDY.calibration.resamples
 ENVIRONMENT = str(ROOT / "environment.yml")
 PAPER = [
     "paper/claims.yaml",
@@ -166,6 +167,18 @@ def plan_input(wildcards):
 def pruned_flag(path):
     """Return the flag for a plan, or for the folder of a checkpoint."""
     return f"--plan {path}" if path.endswith(".safetensors") else f"--checkpoint {path}"
+
+
+def resampled_input(measure):
+    """Return a function of wildcards: the resampled plans of a cell that such a measure is taken on, if any."""
+
+    def of(wildcards):
+        pruned = wildcards.get("recovery") == "none" and wildcards.method in CRITERIA
+        if not (RESAMPLES and measure.resampled and pruned):
+            return []
+        return f"{RESULTS}/{layout.PLAN}{layout.RESAMPLED}".format(**wildcards)
+
+    return of
 
 
 def plan_flag(wildcards, input):

@@ -9,6 +9,7 @@ for name, measure in MEASURES.items():
         input:
             model="resources/models/{model}/asset.json",
             plan=[] if measure.needs == "criterion" else plan_input,
+            resampled=resampled_input(measure),
             adapter=[] if measure.needs == "criterion" else adapter_input,
             blocks=(lambda wildcards: blocks_of(wildcards.method)) if measure.needs == "criterion" else [],
             assets=expand("resources/{asset}/asset.json", asset=measure.assets()),
@@ -32,6 +33,7 @@ for name, measure in MEASURES.items():
             model=subpath(input.model, parent=True),
             plan=plan_flag,
             adapter=adapter_flag,
+            resampled=lambda wildcards, input: f"--resampled {input.resampled}" if input.resampled else "",
             scoring=scoring_flags if measure.needs == "criterion" else "",
             measure=STUDY.measures[name].measure or name,
             name=name,
@@ -45,7 +47,7 @@ for name, measure in MEASURES.items():
             "{params.name} of {wildcards.model}, {params.cell}"
         shell:
             "hfprune measure {params.measure} --name {params.name} {params.settings}"
-            " --model {params.model} {params.plan} {params.adapter} {params.scoring} --dtype {params.dtype}"
+            " --model {params.model} {params.plan} {params.resampled} {params.adapter} {params.scoring} --dtype {params.dtype}"
             " --cell {params.cell} --out {params.out} > {log} 2>&1"
 
 

@@ -59,6 +59,7 @@ rule method:
     params:
         scored=lambda wildcards: json.dumps(
             [SCORED[wildcards.method], sequences_flag(wildcards.method), UNTIL, STUDY.dtype]
+            + [RESAMPLES] * bool(RESAMPLES)
         ),
     message:
         "settings of {wildcards.method}"
@@ -83,6 +84,13 @@ for number, methods in enumerate(SWEEPS):
                 expand(f"{RESULTS}/{layout.SCORES}.safetensors", method=methods, allow_missing=True)
             ),
             about=update(expand(f"{RESULTS}/{layout.SCORES}.json", method=methods, allow_missing=True)),
+            resampled=update(
+                expand(
+                    f"{RESULTS}/{layout.SCORES}{layout.RESAMPLED}",
+                    method=methods if RESAMPLES else [],
+                    allow_missing=True,
+                )
+            ),
         log:
             f"{LOGS}/sweeps/{{model}}/{number}/seed{{seed}}.log",
         conda:
@@ -100,6 +108,7 @@ for number, methods in enumerate(SWEEPS):
             units=json.dumps(SCORED[methods[0]]["units"]),
             sequences=sequences_flag(methods[0]),
             until=f"--until-agreement {UNTIL}" if UNTIL else "",
+            resamples=f"--resamples {RESAMPLES}" if RESAMPLES else "",
             dtype=STUDY.dtype,
             # The command fills in the method, since there are several.
             cell=lambda wildcards: f"{NAME}/{wildcards.model}/{{method}}//{wildcards.seed}/none",
@@ -111,7 +120,7 @@ for number, methods in enumerate(SWEEPS):
         shell:
             "hfprune score --model {params.model} {params.blocks} --methods {params.methods:q}"
             " --units {params.units:q}"
-            " {params.sequences} {params.until} --seed {wildcards.seed} --dtype {params.dtype}"
+            " {params.sequences} {params.until} {params.resamples} --seed {wildcards.seed} --dtype {params.dtype}"
             " --cell {params.cell:q} --out {params.out:q} > {log} 2>&1"
 
 
@@ -120,11 +129,13 @@ rule plan:
         model="resources/models/{model}/asset.json",
         # Not a trigger: the sweep may only score other methods again. The other inputs decide.
         scores=ancient(f"{RESULTS}/{layout.SCORES}.safetensors"),
+        resampled=ancient(f"{RESULTS}/{layout.SCORES}{layout.RESAMPLED}") if RESAMPLES else [],
         method=f"{RESULTS}/{layout.METHOD}.json",
         blocks=lambda wildcards: blocks_of(wildcards.method),
     output:
         plan=f"{RESULTS}/{layout.PLAN}.safetensors",
         size=f"{RESULTS}/{layout.PLAN}.json",
+        resampled=f"{RESULTS}/{layout.PLAN}{layout.RESAMPLED}" if RESAMPLES else [],
     log:
         f"{LOGS}/{layout.PLAN}.log",
     wildcard_constraints:
@@ -135,12 +146,13 @@ rule plan:
         model=subpath(input.model, parent=True),
         units=lambda wildcards: json.dumps(STUDY.methods[wildcards.method].units),
         allocation=allocation_flag,
+        resampled=lambda wildcards, input: f"--resampled {input.resampled}" if input.resampled else "",
         cell=cell_flag,
     message:
         "plan {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
         "hfprune plan --model {params.model} --scores {input.scores} --ratio {wildcards.ratio}"
-        " --units {params.units:q} {params.allocation} --cell {params.cell} --out {output.plan} > {log} 2>&1"
+        " --units {params.units:q} {params.allocation} {params.resampled} --cell {params.cell} --out {output.plan} > {log} 2>&1"
 
 
 rule adopt:

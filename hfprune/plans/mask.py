@@ -1,0 +1,46 @@
+"""A plan as a mask: the outputs of a pruned model from the weights of the dense one, in one memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hfprune.models.units import kind_of, units_of
+from hfprune.plans.plan import Plan, check_plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Mask:
+    """Switches the mask of `masked` off, and on again."""
+
+    def __init__(self) -> None:
+        self.on = True
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Give the outputs of the dense model for as long as the block runs."""
+        self.on = False
+        try:
+            yield
+        finally:
+            self.on = True
+
+
+@contextmanager
+def masked(model: "PreTrainedModel", plan: Plan) -> Iterator[Mask]:
+    """Let a dense model give the outputs of the pruned one, within rounding, for as long as the block runs.
+
+    A masked model takes the time of the dense one. Its parameters do not change.
+
+    Raises:
+        HfpruneError: the plan does not fit the model.
+    """
+    check_plan(model, plan)
+    mask, units = Mask(), units_of(model, dict.fromkeys(map(kind_of, plan)))
+    handles = [handle for place, kept in plan.items() for handle in units[place].mask(kept, lambda: mask.on)]
+    try:
+        yield mask
+    finally:
+        for handle in handles:
+            handle.remove()
