@@ -236,7 +236,7 @@ def utilisation(model: torch.nn.Module, row: Row, sequences: int, length: int) -
 def main() -> None:
     """Run the benchmarks and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("resources/models/smollm2-135m"))
+    parser.add_argument("--model", type=Path, default=Path("resources/models/smollm2-135m-instruct-q4"))
     parser.add_argument("--tasks", type=Path, default=Path("resources/tasks"))
     parser.add_argument("--documents", type=int, default=40, help="documents of each task")
     parser.add_argument("--sequences", type=int, default=4)

@@ -93,8 +93,8 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Path:
     from hfprune.study.catalogue import Catalogue
 
     catalogue = load(Catalogue, Path(__file__).parents[1] / "config" / "assets.yaml")
-    out = tmp_path_factory.mktemp("models") / "smollm2-135m"
-    fetch_model("smollm2-135m", catalogue.models["smollm2-135m"], out, downloads)
+    out = tmp_path_factory.mktemp("models") / "smollm2-135m-instruct-q4"
+    fetch_model("smollm2-135m-instruct-q4", catalogue.models["smollm2-135m-instruct-q4"], out, downloads)
     return out
 
 

@@ -12,7 +12,9 @@ from hfprune.study.method import UnitShares
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-EXAMPLE = "hfprune budget --model resources/models/smollm2-135m --ratios 0.2 0.3 --units neurons layers"
+EXAMPLE = (
+    "hfprune budget --model resources/models/smollm2-135m-instruct-q4 --ratios 0.2 0.3 --units neurons layers"
+)
 
 
 class Config(Strict):

@@ -10,7 +10,7 @@ from hfprune.settings import Strict
 from hfprune.study.text import Sampling, Text
 
 EXAMPLE = (
-    "hfprune calibrate --model resources/models/smollm2-135m --corpus resources/corpora/c4-sample "
+    "hfprune calibrate --model resources/models/smollm2-135m-instruct-q4 --corpus resources/corpora/c4-sample "
     "--sequences 16 --length 256 --sampling pack --out blocks.safetensors"
 )
 

@@ -1,4 +1,4 @@
-"""Compare every method with entropy, neuron by neuron and item by item."""
+"""Compare every method with entropy, neuron by neuron and item by item, and draw by draw with itself."""
 
 from hfprune.commands.flags import CollectedFolder, ResultsFolder, StudyFile
 from hfprune.settings import Strict, load
@@ -15,10 +15,12 @@ class Config(Strict):
 
 
 def run(config: Config) -> None:
-    """Write the comparison of one study."""
+    """Write the comparison of one study, and the spread over draws."""
     from hfprune.report.comparison import write_comparison
+    from hfprune.report.draws import write_draws
     from hfprune.study.layout import study_name
     from hfprune.study.study import Study
 
-    study = load(Study, config.study)
-    write_comparison(study, study_name(config.study), config.results, config.out or config.results)
+    study, out = load(Study, config.study), config.out or config.results
+    write_comparison(study, study_name(config.study), config.results, out)
+    write_draws(study, study_name(config.study), config.results, out)

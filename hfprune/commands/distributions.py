@@ -8,7 +8,7 @@ from hfprune.commands.flags import ComputeDtype, DenseModel, Parquet
 from hfprune.settings import Strict
 
 EXAMPLE = (
-    "hfprune distributions --model resources/models/smollm2-135m --blocks blocks.safetensors "
+    "hfprune distributions --model resources/models/smollm2-135m-instruct-q4 --blocks blocks.safetensors "
     "--out distributions.parquet"
 )
 

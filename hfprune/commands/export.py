@@ -6,7 +6,9 @@ from pydantic import Field
 
 from hfprune.commands.target import Pruned
 
-EXAMPLE = "hfprune export --model resources/models/smollm2-135m --plan plan.safetensors --out pruned"
+EXAMPLE = (
+    "hfprune export --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors --out pruned"
+)
 
 
 class Config(Pruned):

@@ -20,7 +20,7 @@ class Config(Strict):
     """Flags of `hfprune fetch`."""
 
     assets: Annotated[list[str], Positional("KIND/NAME")] = Field(
-        default=[], description="e.g. models/smollm2-135m, tasks/piqa"
+        default=[], description="e.g. models/smollm2-135m-instruct-q4, tasks/piqa"
     )
     study: Path | None = Field(default=None, description="fetch everything that this study needs")
     catalogue: Path = Field(

@@ -22,7 +22,7 @@ from hfprune.settings import Dtype
 from hfprune.subject import Subject, ToScore
 
 EXAMPLE = (
-    "hfprune measure perplexity --model resources/models/smollm2-135m --plan plan.safetensors "
+    "hfprune measure perplexity --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
     "--corpus wikipedia-sample --sequences 24 --length 256 --out by-hand"
 )
 

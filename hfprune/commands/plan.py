@@ -10,7 +10,7 @@ from hfprune.settings import Strict
 from hfprune.study.method import Allocation, UnitShares
 
 EXAMPLE = (
-    "hfprune plan --model resources/models/smollm2-135m --scores scores.safetensors --ratio 0.2 "
+    "hfprune plan --model resources/models/smollm2-135m-instruct-q4 --scores scores.safetensors --ratio 0.2 "
     "--out plan.safetensors"
 )
 

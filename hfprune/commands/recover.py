@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hfprune.results import Cell, Value
 
 EXAMPLE = (
-    "hfprune recover --model resources/models/smollm2-135m --plan plan.safetensors "
+    "hfprune recover --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
     """--instructions resources/instructions/coqa --options '{"batch": 4, "length": 1024}' --out adapter"""
 )
 

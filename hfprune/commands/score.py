@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hfprune.scoring.score import Scored
 
 EXAMPLE = (
-    "hfprune score --model resources/models/smollm2-135m --blocks blocks.safetensors "
+    "hfprune score --model resources/models/smollm2-135m-instruct-q4 --blocks blocks.safetensors "
     "--criterion entropy --out scores.safetensors"
 )
 

@@ -114,7 +114,7 @@ def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) ->
     assert row["points_high"] == pytest.approx(100 * (-1 / 8 + half))
     assert (row["draws"], row["resamples"]) == (3, 0)
     # The only comparison of its family: nothing to correct.
-    assert row["js_distance_holm"] == row["js_distance_p"] < 0.001
+    assert row["js_distance_holm"] == row["js_distance_p"] < 0.01
     other_seed = rows.iloc[2]
     assert other_seed["seed"] == 1 and 0 < other_seed["overlap"] < 1
     assert np.isnan(other_seed["perplexity_ratio"]), "two draws of one method have no interval"

@@ -137,7 +137,7 @@ def test_the_real_gguf_becomes_a_plain_float32_model(smollm2: Path, downloads: P
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert type(model.model.layers[0].mlp.up_proj) is torch.nn.Linear
 
-    source = load(Catalogue, CATALOGUE).models["smollm2-135m"].source
+    source = load(Catalogue, CATALOGUE).models["smollm2-135m-instruct-q4"].source
     with raw_files(source, "model", downloads) as (file,):
         tensor = next(t for t in GGUFReader(file).tensors if t.name == "blk.3.ffn_up.weight")
         expected = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type))

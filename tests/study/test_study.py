@@ -37,7 +37,7 @@ def test_demo_is_the_study_of_the_readme() -> None:
     pruned = ["entropy", "cross_entropy", "distillation", "entropy_attention", "magnitude", "random"]
     assert list(study.methods) == pruned
     assert study.ratios == [0.2, 0.3]
-    assert "models/smollm2-135m" in study_assets(study)
+    assert "models/smollm2-135m-instruct-q4" in study_assets(study)
     assert len([asset for asset in study_assets(study) if asset.startswith("tasks/")]) == 7
 
 
@@ -118,7 +118,10 @@ def test_models_are_names_or_names_with_ratios_of_their_own() -> None:
             {"measures": {"perplexity": {"corpus": "c4-sample-heldout", "length": 9}}},
             "s: measures.perplexity: sequences: Field required",
         ),
-        ({"models": ["smollm2-153m"]}, "unknown models 'smollm2-153m'; did you mean 'smollm2-135m'"),
+        (
+            {"models": ["smollm2-153m-instruct-q4"]},
+            "unknown models 'smollm2-153m-instruct-q4'; did you mean 'smollm2-135m-instruct-q4'",
+        ),
         (
             {"measures": {"zeroshot": {"tasks": ["arc_esay"]}}},
             "unknown tasks 'arc_esay'; did you mean 'arc_easy'",
@@ -206,7 +209,7 @@ def test_recovered_cells_are_those_asked_for_and_the_dense_control_for_each_seed
     found = [*cells("s", study)]
     assert len([cell for cell in found if cell.recovery == "none"]) == 1 + 6 * 2 * 2
     recovered = [cell for cell in found if cell.recovery == "lora"]
-    model = "smollm2-135m"
+    model = "smollm2-135m-instruct-q4"
     assert recovered == [
         *(Cell("s", model, "dense", 0.0, seed, "lora") for seed in (0, 1)),
         *(Cell("s", model, "entropy", 0.2, seed, "lora") for seed in (0, 1)),

@@ -77,7 +77,8 @@ rule compare:
         per_item=[f"{RESULTS}/{file}" for file in layout.item_files(NAME, STUDY)],
     output:
         report(f"{RESULTS}/comparison.csv", category="Comparison", caption="../report/comparison.rst"),
-        expand(f"{RESULTS}/comparison.{{suffix}}", suffix=["md", "tex"]),
+        report(f"{RESULTS}/draws.csv", category="Comparison", caption="../report/draws.rst"),
+        expand(f"{RESULTS}/{{name}}.{{suffix}}", name=["comparison", "draws"], suffix=["md", "tex"]),
     log:
         f"{LOGS}/comparison.log",
     localrule: True
