@@ -56,7 +56,8 @@ STUDY = {
         "max_steps": 3,
     },
     "dtype": "float32",
-    "calibration": {"corpus": "text", "sequences": 6, "length": 32},
+    "calibration": {"corpus": "text", "sequences": 6, "length": 32, "resamples": 2},
+    "primary": "fidelity",
     "measures": {
         "zeroshot": {"tasks": ["arc_easy", "crows_pairs_english"], "batch_tokens": 256},
         "fidelity": {"corpus": "heldout", "sequences": 4, "length": 32},

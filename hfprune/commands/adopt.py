@@ -6,7 +6,10 @@ from hfprune.commands.flags import CellName, Json
 from hfprune.commands.target import Cut, cell_of, size_values
 from hfprune.errors import HfpruneError
 
-EXAMPLE = "hfprune adopt --model resources/models/smollm2-135m-instruct-q4 --checkpoint pruned --ratio 0.2 --out size.json"
+EXAMPLE = (
+    "hfprune adopt --model resources/models/smollm2-135m-instruct-q4 --checkpoint pruned --ratio 0.2 "
+    "--out size.json"
+)
 
 
 class Config(Cut):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 
 from hfprune.commands.flags import BatchTokens, CellName, ComputeDtype, DenseModel, Safetensors
 from hfprune.commands.scoring import Scoring
@@ -15,7 +15,7 @@ from hfprune.commands.target import cell_of
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.study.layout import resampled_path
-from hfprune.study.study import Calibration
+from hfprune.study.study import Calibration, Resamples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ class Config(Scoring):
         default=None, description="number of blocks to read, from the first (all)"
     )
     until_agreement: float | None = Calibration.model_fields["until_agreement"]  # type: ignore[assignment]
-    resamples: NonNegativeInt = Calibration.model_fields["resamples"]  # type: ignore[assignment]
+    resamples: Resamples = Calibration.model_fields["resamples"]  # type: ignore[assignment]
     batch_tokens: BatchTokens = None
     dtype: ComputeDtype = None
     cell: CellName = None

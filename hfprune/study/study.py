@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -21,6 +22,15 @@ from hfprune.study.text import Text
 Ratios = list[Annotated[float, Field(ge=0.001, lt=1)]]
 
 
+def _enough_for_a_spread(resamples: int) -> int:
+    if resamples == 1:
+        raise ValueError("one resample has no spread: give 0, or at least 2 (8 is a good number)")
+    return resamples
+
+
+Resamples = Annotated[NonNegativeInt, AfterValidator(_enough_for_a_spread)]
+
+
 class Calibration(Text):
     """How calibration blocks are drawn from a corpus, and when scoring stops."""
 
@@ -28,18 +38,11 @@ class Calibration(Text):
         default=None,
         description="stop scoring once disjoint halves of the calibration agree on this share of kept units",
     )
-    resamples: NonNegativeInt = Field(
+    resamples: Resamples = Field(
         default=0,
         description="number of plans, beside the method's own, that another draw of the calibration might have "
         "given; fidelity and perplexity are measured on each, so that intervals cover the draw",
     )
-
-    @field_validator("resamples")
-    @classmethod
-    def _spread_needs_two(cls, resamples: int) -> int:
-        if resamples == 1:
-            raise ValueError("one resample has no spread: give 0, or at least 2 (8 is a good number)")
-        return resamples
 
 
 class StudyMeasure(Strict):
