@@ -14,7 +14,7 @@ from hfprune.commands.scoring import Scoring
 from hfprune.commands.target import cell_of
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
-from hfprune.study.study import Calibration
+from hfprune.study.study import Agreement, Calibration
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,7 @@ class Config(Scoring):
     sequences: PositiveInt | None = Field(
         default=None, description="number of blocks to read, from the first (all)"
     )
-    until_agreement: float | None = Calibration.model_fields["until_agreement"]  # type: ignore[assignment]
+    until_agreement: Agreement | None = Calibration.model_fields["until_agreement"]  # type: ignore[assignment]
     batch_tokens: BatchTokens = None
     dtype: ComputeDtype = None
     cell: CellName = None

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from tqdm import tqdm
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, pack
+from hfprune.evaluation.stock import HFLM
 from hfprune.models.head import chunks
 from hfprune.models.load import check_model, default_batch_tokens
 from hfprune.plans.plan import apply_plan, load_plan

@@ -21,10 +21,13 @@ from hfprune.study.text import Text
 Ratios = list[Annotated[float, Field(ge=0.001, lt=1)]]
 
 
+Agreement = Annotated[float, Field(gt=0, le=1)]
+
+
 class Calibration(Text):
     """How calibration blocks are drawn from a corpus, and when scoring stops."""
 
-    until_agreement: Annotated[float, Field(gt=0, le=1)] | None = Field(
+    until_agreement: Agreement | None = Field(
         default=None,
         description="stop scoring once disjoint halves of the calibration agree on this share of kept units",
     )
