@@ -49,11 +49,12 @@ class PrefixTreeLM(HFLM):
             stock: other arguments of `HFLM`; its `batch_size` is used for generation.
 
         Raises:
-            HfpruneError: the architecture is not supported, or the plan does not fit.
+            HfpruneError: the architecture is not supported, or the plan is missing or does not fit.
         """
+        kept = load_plan(Path(plan)) if plan else None
         super().__init__(pretrained, **({"backend": "causal", "batch_size": 1} | stock))
-        if plan:
-            apply_plan(self.model, load_plan(Path(plan)))
+        if kept:
+            apply_plan(self.model, kept)
         check_model(self.model)
         self.batch_tokens = int(batch_tokens or default_batch_tokens())
 
