@@ -83,7 +83,7 @@ BASELINES = sorted({method.baseline for method in STUDY.methods.values() if meth
 UNITS = sorted({json.dumps(method.units) for method in STUDY.methods.values() if not method.baseline})
 FLOORS = [method.allocation.floor for method in STUDY.methods.values() if method.allocation.rule != "uniform"]
 UNTIL = STUDY.calibration.until_agreement
-ENVIRONMENT = str(ROOT / "environment.yml")
+ENVIRONMENT = str(ROOT / "workflow/envs/hfprune.yml")
 PAPER = [
     "paper/claims.yaml",
     "paper/anomalies.csv",
