@@ -177,7 +177,7 @@ def test_two_changes_at_once_are_both_made_in_one_run(project: Path) -> None:
     change(
         project / "config/studies/smoke.yaml",
         **one,
-        methods={"entropy": None, "random": None},
+        methods={name: STUDY["methods"][name] for name in ("entropy", "random")},
         ratios=[0.15, 0.25],
         measures={"fidelity": fidelity},
     )
@@ -209,7 +209,7 @@ def test_a_killed_study_goes_on_after_the_one_command_that_make_names(project: P
     change(
         project / "config/studies/smoke.yaml",
         models=["llama"],
-        methods={"entropy": None, "random": None},
+        methods={name: STUDY["methods"][name] for name in ("entropy", "random")},
         recoveries=["none"],
         recovery=None,
         measures={"fidelity": STUDY["measures"]["fidelity"]},
