@@ -13,7 +13,10 @@ $(VENV)/.done: pyproject.toml
 	touch $@
 
 reproduce: setup
-	$(BIN)/snakemake --cores all
+	@$(BIN)/snakemake --cores all || { \
+	  test -z "$$(ls .snakemake/locks 2>/dev/null)" || \
+	    echo "If no other run is under way here, as after a kill: $(BIN)/snakemake --unlock, then make reproduce again" >&2; \
+	  exit 1; }
 
 test: setup
 	$(BIN)/python -m pytest

@@ -88,6 +88,32 @@ def write_result(
     )
 
 
+def values_table(results: list[dict[str, Any]]) -> str:
+    """Return the numbers of results, as `read_result` gives them, as a table to print: one row per value."""
+    from tabulate import tabulate
+
+    rows = [
+        [result["task"], value["metric"], *(_shown(value[key]) for key in ("value", "stderr", "n"))]
+        for result in results
+        for value in result["values"]
+    ]
+    headers = ["task", "metric", "value", "standard error", "n"]
+    # Only columns that say something.
+    used = [i for i in range(len(headers)) if any(row[i] for row in rows)]
+    table = [[row[i] for i in used] for row in rows]
+    return tabulate(table, [headers[i] for i in used], disable_numparse=True, colalign=_alignment(used))
+
+
+def _alignment(columns: list[int]) -> list[str]:
+    return ["left" if i < 2 else "right" for i in columns]
+
+
+def _shown(number: float | None) -> str:
+    if number is None:
+        return ""
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:.4g}"
+
+
 def read_result(path: Path) -> dict[str, Any]:
     """Read the JSON that `write_result` wrote, without the items."""
     return read_json(path)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import yaml
 from conftest import build_tiny
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -94,8 +95,7 @@ def save_model(architecture: str, folder: Path) -> None:
 
 def make_project(folder: Path) -> None:
     """Lay out a project: this repository's workflow, with a smoke study over local assets."""
-    for name in ("Snakefile", "environment.yml"):
-        shutil.copy(ROOT / name, folder / name)
+    shutil.copy(ROOT / "Snakefile", folder)
     for name in ("workflow", "profiles", "paper"):
         shutil.copytree(ROOT / name, folder / name)
     (folder / "config/studies").mkdir(parents=True)
@@ -128,11 +128,16 @@ def write(path: Path, data: dict) -> None:
     path.write_text(yaml.safe_dump(data))
 
 
-def snakemake(folder: Path, *arguments: str, check: bool = True) -> str:
-    """Run Snakemake in a project folder and return what it printed; on failure show that."""
+def snakemake(folder: Path, *arguments: str, check: bool = True, starts: bool = False) -> str:
+    """Run Snakemake in a project folder and return what it printed; on failure show that.
+
+    Jobs are forked, see `forked`; with `starts`, each starts the real script.
+    """
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     # No CUDA: the tests are the same everywhere. A coloured terminal would put codes between words.
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "NO_COLOR": "1"}
+    if not starts and not {"--dry-run", "--lint"} & {*arguments}:
+        environment |= forked.environment()
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     output = run.stdout + run.stderr
     if check and run.returncode != 0:

@@ -1,5 +1,6 @@
 """Repositories on the Hugging Face hub at a fixed commit, read through the hub's own client and cache."""
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,6 +90,8 @@ def _ask(source: HubSource, repo_type: RepoType, patterns: Sequence[str], **opti
         )
     from huggingface_hub import hf_hub_download, snapshot_download
 
+    # Each of the client's retries is a warning or two; what it ends with is told in one line.
+    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
     where: dict[str, Any] = {"repo_id": source.repo, "repo_type": repo_type, "revision": source.revision}
     if source.files:
         return [hf_hub_download(**where, filename=file, **options) for file in source.files]

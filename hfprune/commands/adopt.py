@@ -24,7 +24,7 @@ def run(config: Config) -> None:
     """Check the plan or checkpoint of another tool and write the size of its model."""
     from hfprune.plans.adoption import adopt
     from hfprune.provenance import Stopwatch, provenance
-    from hfprune.results import write_result
+    from hfprune.results import read_result, values_table, write_result
 
     pruned = config.plan or config.checkpoint
     if not pruned:
@@ -34,3 +34,4 @@ def run(config: Config) -> None:
     made = provenance(watch, {"model": config.model} | config.cut_inputs(), ratio=config.ratio)
     cell = cell_of(config.cell, config.model, config.method(), config.ratio)
     write_result(config.out, cell, "size", "", size_values(*size), made)
+    print(values_table([read_result(config.out)]))

@@ -54,8 +54,8 @@ def budgets(
         floor: fraction of a layer's neurons that every layer keeps.
 
     Returns:
-        `parameters`; `kept`, the units by the kinds removed, ratio and kind; and `neurons_removed`, by ratio the
-        share of neurons removed if only neurons are, for tools that need it.
+        `parameters`; `neurons` of a layer; `kept`, the units by the kinds removed, ratio and kind; and
+        `neurons_removed`, by ratio the share of neurons removed if only neurons are, for tools that need it.
 
     Raises:
         HfpruneError: a ratio or the floor cannot be reached.
@@ -79,4 +79,4 @@ def budgets(
             if floor and "neurons" in counts:
                 check_floor(counts["neurons"], floor_width(width, floor), floor)
     removed = {f"{ratio:g}": 1 - kept_units(model, ratio)["neurons"] / width for ratio in ratios}
-    return {"parameters": total, "kept": kept, "neurons_removed": removed}
+    return {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}

@@ -1,10 +1,8 @@
 """Show some next-token distributions of the dense model, with the gradients that criteria take."""
 
-from pathlib import Path
-
 from pydantic import Field
 
-from hfprune.commands.flags import ComputeDtype, DenseModel, Parquet
+from hfprune.commands.flags import ComputeDtype, DenseModel, ExistingPath, Parquet
 from hfprune.settings import Strict
 
 EXAMPLE = (
@@ -17,7 +15,7 @@ class Config(Strict):
     """Flags of `hfprune distributions`."""
 
     model: DenseModel
-    blocks: Path = Field(description="calibration blocks; the first few are read")
+    blocks: ExistingPath = Field(description="calibration blocks; the first few are read")
     dtype: ComputeDtype = None
     out: Parquet
 

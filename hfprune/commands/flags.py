@@ -14,7 +14,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
 from pydantic.fields import FieldInfo
 
 from hfprune.errors import HfpruneError
@@ -154,6 +154,12 @@ def _file(path: Path, suffix: str) -> Path:
     return path
 
 
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder")
+    return path
+
+
 def _cell(text: str) -> str:
     from hfprune.study.layout import parse_cell
 
@@ -168,10 +174,12 @@ Safetensors = Annotated[Path, AfterValidator(partial(_file, suffix=".safetensors
 Json = Annotated[Path, AfterValidator(partial(_file, suffix=".json"))]
 Parquet = Annotated[Path, AfterValidator(partial(_file, suffix=".parquet"))]
 
+ExistingPath = Annotated[Path, AfterValidator(_existing)]
+
 DenseModel = Annotated[Path, Field(description="folder of the dense model")]
 BatchTokens = Annotated[PositiveInt | None, Field(description="tokens of a forward pass (by device)")]
 ComputeDtype = Annotated[Dtype | None, Field(description="precision to compute in (as the model was saved)")]
-Seed = Annotated[int, Field(description="seed of every random draw")]
+Seed = Annotated[NonNegativeInt, Field(description="seed of every random draw")]
 CellName = Annotated[
     Annotated[str, AfterValidator(_cell)] | None,
     Field(description="study/model/method/ratio/seed/recovery, written into the result"),

@@ -91,6 +91,8 @@ def run(asked: Asked) -> None:
     """Run the measure and write its results."""
     from hfprune.measuring import settled, take
     from hfprune.plans.plan import plan_note
+    from hfprune.results import read_result, values_table
+    from hfprune.study.layout import stems
 
     name, measure, config, scoring = asked
     measure = settled(measure)
@@ -108,6 +110,7 @@ def run(asked: Asked) -> None:
         cell = cell_of(config.cell, config.model, scoring.criterion, seed=scoring.seed)
     note = plan_note(config.plan) if config.plan else ""
     take(measure, name, subject, cell, config.out, inputs, note, **settings)
+    print(values_table([read_result(config.out / f"{stem}.json") for stem in stems(name, measure)]))
 
 
 def _subject(config: Config, dtype: Dtype | None) -> "tuple[Subject, dict[str, Path]]":

@@ -1,10 +1,8 @@
 """Choose the units to keep by their scores, for a ratio of all parameters."""
 
-from pathlib import Path
-
 from pydantic import Field
 
-from hfprune.commands.flags import CellName, DenseModel, Safetensors
+from hfprune.commands.flags import CellName, DenseModel, ExistingPath, Safetensors
 from hfprune.commands.target import UNITS, cell_of, size_values
 from hfprune.settings import Strict
 from hfprune.study.method import Allocation, UnitShares
@@ -19,8 +17,8 @@ class Config(Strict):
     """Flags of `hfprune plan`."""
 
     model: DenseModel
-    scores: Path
-    resampled: Path | None = Field(
+    scores: ExistingPath
+    resampled: ExistingPath | None = Field(
         default=None,
         description="scores of resampled calibrations (`hfprune score --resamples`); their plans go to "
         ".resampled.safetensors beside the plan",
@@ -42,7 +40,7 @@ def run(config: Config) -> None:
     from hfprune.plans.budget import not_applicable
     from hfprune.plans.plan import Plan, apply_plan, make_plan, save_plan
     from hfprune.provenance import Stopwatch, provenance, stable
-    from hfprune.results import Value, write_result
+    from hfprune.results import Value, read_result, values_table, write_result
     from hfprune.scoring.scores import Scores, load_resampled, load_scores, save_resampled
     from hfprune.study.layout import resampled_path
 
@@ -70,3 +68,4 @@ def run(config: Config) -> None:
     cell = cell_of(config.cell, config.model, "pruned", config.ratio)
     path = config.out.with_suffix(".json")
     write_result(path, cell, "size", "", values, made, not_applicable=note)
+    print(values_table([read_result(path)]))

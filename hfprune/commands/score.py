@@ -15,7 +15,7 @@ from hfprune.commands.target import cell_of
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.study.layout import resampled_path
-from hfprune.study.study import Calibration, Resamples
+from hfprune.study.study import Agreement, Calibration, Resamples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +49,7 @@ class Config(Scoring):
     sequences: PositiveInt | None = Field(
         default=None, description="number of blocks to read, from the first (all)"
     )
-    until_agreement: float | None = Calibration.model_fields["until_agreement"]  # type: ignore[assignment]
+    until_agreement: Agreement | None = Calibration.model_fields["until_agreement"]  # type: ignore[assignment]
     resamples: Resamples = Calibration.model_fields["resamples"]  # type: ignore[assignment]
     batch_tokens: BatchTokens = None
     dtype: ComputeDtype = None

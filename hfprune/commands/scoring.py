@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from hfprune.commands.flags import Seed
+from hfprune.commands.flags import ExistingPath, Seed
 from hfprune.commands.target import UNITS
 from hfprune.errors import HfpruneError
 from hfprune.registry import source_file
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 class Scoring(Strict):
     """Blocks, units and seed: flags of `hfprune score` and of measures of scoring."""
 
-    blocks: Path | None = Field(default=None, description="calibration blocks; weight criteria need none")
+    blocks: ExistingPath | None = Field(
+        default=None, description="calibration blocks; weight criteria need none"
+    )
     units: UnitShares = UNITS
     seed: Seed = 0
 

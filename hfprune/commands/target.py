@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from hfprune.commands.flags import ComputeDtype, DenseModel
+from hfprune.commands.flags import ComputeDtype, DenseModel, ExistingPath
 from hfprune.errors import HfpruneError
 from hfprune.settings import Dtype, Strict
 from hfprune.study.method import Method
@@ -24,8 +24,10 @@ class Cut(Strict):
     """Flags of a command that takes a dense model, or a pruned one as a plan or a checkpoint."""
 
     model: DenseModel
-    plan: Path | None = Field(default=None, description="plan to apply (none: the dense model)")
-    checkpoint: Path | None = Field(default=None, description="folder of a model that another tool pruned")
+    plan: ExistingPath | None = Field(default=None, description="plan to apply (none: the dense model)")
+    checkpoint: ExistingPath | None = Field(
+        default=None, description="folder of a model that another tool pruned"
+    )
 
     @model_validator(mode="after")
     def _plan_or_checkpoint(self) -> "Cut":
@@ -53,7 +55,7 @@ class Cut(Strict):
 class Pruned(Cut):
     """Flags of a command that takes a dense, a pruned or a recovered model."""
 
-    adapter: Path | None = Field(
+    adapter: ExistingPath | None = Field(
         default=None, description="folder of `hfprune recover`, added to the weights"
     )
     dtype: ComputeDtype = None

@@ -5,12 +5,23 @@ lm-eval releases after 0.4.13 find the model by the entry point in `pyproject.to
 code.
 """
 
+import logging
+import sys
+
 from lm_eval.__main__ import cli_evaluate
 from lm_eval.api.registry import model_registry
 
+from hfprune.errors import HfpruneError
+
 
 def main() -> None:
-    """Run `lm_eval` with the arguments of this process."""
+    """Run `lm_eval` with the arguments of this process; a bad argument ends it with one line and exit code 1."""
     if "hfprune" not in model_registry:
         model_registry.register("hfprune", target="hfprune.evaluation.lm:PrefixTreeLM")
-    cli_evaluate()
+    # Each retry of the hub's client is two lines; the last error says what they say.
+    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
+    try:
+        cli_evaluate()
+    # What lm-eval and transformers raise about unknown models, tasks, files and arguments.
+    except (HfpruneError, OSError, ValueError, TypeError, KeyError) as error:
+        sys.exit(f"hfprune-lm-eval: error: {' '.join(str(error).split())}")

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from tqdm import tqdm
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, pack
+from hfprune.evaluation.stock import HFLM
 from hfprune.models.head import chunks
 from hfprune.models.load import check_model, default_batch_tokens
 from hfprune.plans.plan import apply_plan, load_plan
@@ -49,11 +49,12 @@ class PrefixTreeLM(HFLM):
             stock: other arguments of `HFLM`; its `batch_size` is used for generation.
 
         Raises:
-            HfpruneError: the architecture is not supported, or the plan does not fit.
+            HfpruneError: the architecture is not supported, or the plan is missing or does not fit.
         """
+        kept = load_plan(Path(plan)) if plan else None
         super().__init__(pretrained, **({"backend": "causal", "batch_size": 1} | stock))
-        if plan:
-            apply_plan(self.model, load_plan(Path(plan)))
+        if kept:
+            apply_plan(self.model, kept)
         check_model(self.model)
         self.batch_tokens = int(batch_tokens or default_batch_tokens())
 

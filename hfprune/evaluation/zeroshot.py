@@ -59,11 +59,9 @@ def evaluate_task(
         Every metric that the task reports, as lm-eval aggregates it, and one row per document: `item` (its
         index), the metrics, `target`, and the log-likelihood and greedy flag of each choice.
     """
-    from lm_eval import simple_evaluate
+    from hfprune.evaluation.stock import run_task
 
-    found = simple_evaluate(
-        model=model, tasks=[name], task_manager=manager, num_fewshot=0, limit=limit, log_samples=True
-    )
+    found = run_task(model, manager, name, shots=0, limit=limit)
     metrics = found["results"][name]
     samples = sorted(found["samples"][name], key=lambda sample: sample["doc_id"])
     names = [key.removesuffix(",none") for key in metrics if key.endswith(",none") and "_stderr" not in key]

@@ -104,8 +104,7 @@ class Generation(Measure):
         Raises:
             HfpruneError: the task is unknown or of another type, its documents are missing, or lm-eval fails.
         """
-        from lm_eval import simple_evaluate
-        from lm_eval.models.huggingface import HFLM
+        from hfprune.evaluation.stock import HFLM, run_task
 
         (given,) = self.tasks
         task = Path(given).name
@@ -121,15 +120,14 @@ class Generation(Measure):
         )
         with self._manager(subject, given, task) as manager:
             try:
-                found = simple_evaluate(
-                    model=lm,
-                    tasks=[task],
-                    task_manager=manager,
-                    num_fewshot=0 if self.data == "catalogue" else self.shots,
+                found = run_task(
+                    lm,
+                    manager,
+                    task,
+                    shots=0 if self.data == "catalogue" else self.shots,
                     limit=self.limit,
-                    gen_kwargs={"max_gen_toks": self.max_new_tokens} if self.max_new_tokens else None,
-                    log_samples=True,
-                    confirm_run_unsafe_code=self.run_code,
+                    generation={"max_gen_toks": self.max_new_tokens} if self.max_new_tokens else None,
+                    unsafe=self.run_code,
                 )
             except (OSError, ValueError, KeyError, ImportError) as error:
                 reason = " ".join(str(error).split())[:300]

@@ -91,8 +91,10 @@ def load_plan(path: Path) -> Plan:
     """Read a plan, its places ordered by kind and layer.
 
     Raises:
-        HfpruneError: the file is not a plan.
+        HfpruneError: there is no such file, or it is not a plan.
     """
+    if not path.exists():
+        raise HfpruneError(f"{path}: no such file")
     try:
         with safe_open(path, "pt") as file:
             plan = {name: file.get_tensor(name) for name in sorted(file.keys(), key=_order)}

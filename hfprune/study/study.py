@@ -22,6 +22,9 @@ from hfprune.study.text import Text
 Ratios = list[Annotated[float, Field(ge=0.001, lt=1)]]
 
 
+Agreement = Annotated[float, Field(gt=0, le=1)]
+
+
 def _enough_for_a_spread(resamples: int) -> int:
     if resamples == 1:
         raise ValueError("one resample has no spread: give 0, or at least 2 (8 is a good number)")
@@ -34,7 +37,7 @@ Resamples = Annotated[NonNegativeInt, AfterValidator(_enough_for_a_spread)]
 class Calibration(Text):
     """How calibration blocks are drawn from a corpus, and when scoring stops."""
 
-    until_agreement: Annotated[float, Field(gt=0, le=1)] | None = Field(
+    until_agreement: Agreement | None = Field(
         default=None,
         description="stop scoring once disjoint halves of the calibration agree on this share of kept units",
     )

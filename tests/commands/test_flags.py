@@ -131,7 +131,7 @@ def test_help_says_default_and_description(capsys: pytest.CaptureFixture[str]) -
 
 
 TEXT = ("--model", "m", "--corpus", "c", "--sequences", "2")
-PLAN = ("--model", "m", "--scores", "s", "--ratio", "0.2")
+PLAN = ("--model", "m", "--scores", __file__, "--ratio", "0.2")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ PLAN = ("--model", "m", "--scores", "s", "--ratio", "0.2")
             "hfprune plan: error: --out: must be a file ending in .safetensors, not 'x.json'",
         ),
         (
-            ("adopt", "--model", "m", "--plan", "p", "--ratio", "0.2", "--out", "x"),
+            ("adopt", "--model", "m", "--plan", __file__, "--ratio", "0.2", "--out", "x"),
             "hfprune adopt: error: --out: must be a file ending in .json, not 'x'",
         ),
         (
@@ -158,7 +158,7 @@ PLAN = ("--model", "m", "--scores", "s", "--ratio", "0.2")
             "hfprune plan: error: --cell: 'foo' is not a cell: give study/model/method/ratio/seed/recovery",
         ),
         (
-            ("export", "--model", "m", "--plan", "p", "--checkpoint", "c", "--out", "x"),
+            ("export", "--model", "m", "--plan", __file__, "--checkpoint", __file__, "--out", "x"),
             "hfprune export: error: give --plan or --checkpoint, not both",
         ),
         (
@@ -172,6 +172,18 @@ PLAN = ("--model", "m", "--scores", "s", "--ratio", "0.2")
         (
             ("score", "--model", "m", "--criterion", "random", "--options", "[1]", "--out", "x.safetensors"),
             "hfprune score: error: --options: must be a JSON object",
+        ),
+        (
+            ("calibrate", *TEXT, "--length", "8", "--seed", "-1", "--out", "x.safetensors"),
+            "hfprune calibrate: error: --seed: must be greater than or equal to 0, not '-1'",
+        ),
+        (
+            ("score", "--model", "m", "--until-agreement", "1.5", "--out", "x.safetensors"),
+            "hfprune score: error: --until-agreement: must be less than or equal to 1, not '1.5'",
+        ),
+        (
+            ("export", "--model", "m", "--plan", "my.safetensors", "--out", "x"),
+            "hfprune export: error: --plan: my.safetensors: no such file or folder",
         ),
         (
             ("adopt", "--model", "m", "--ratio", "0.2", "--out", "x.json"),

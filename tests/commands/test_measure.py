@@ -1,6 +1,7 @@
 """`hfprune measure`: every measure by hand, what is kept, and mistakes."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -32,7 +33,7 @@ def test_recovered_model_is_exported_and_measured_alike(work: Path, adapter: Pat
     assert not {"lora_A", "lora_B"} & {name.split(".")[-2] for name in reload(tmp_path / "out").state_dict()}
 
 
-def test_evaluate_keeps_what_is_finished_and_current(work: Path, tmp_path: Path, capsys) -> None:
+def test_evaluate_keeps_what_is_finished_and_current(work: Path, tmp_path: Path, capfd, caplog) -> None:
     arguments = (
         "measure",
         "zeroshot",
@@ -45,9 +46,12 @@ def test_evaluate_keeps_what_is_finished_and_current(work: Path, tmp_path: Path,
     )
     run(*arguments)
     first = (tmp_path / "zeroshot/piqa.json").read_bytes()
-    capsys.readouterr()
+    said = capfd.readouterr()
+    assert re.search(r"^piqa +acc +0\.\d+ +0\.\d+ +8$", said.out, re.MULTILINE)
+    assert "fatal" not in said.err
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
     run(*arguments)
-    assert "piqa is already there" in capsys.readouterr().err
+    assert "piqa is already there" in capfd.readouterr().err
     assert (tmp_path / "zeroshot/piqa.json").read_bytes() == first
     run(*arguments, "--limit", 5)
     assert json.loads((tmp_path / "zeroshot/piqa.json").read_text())["values"][0]["n"] == 5

@@ -43,8 +43,7 @@ def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
 
 def test_what_the_machine_refuses_is_one_line(work: Path, tmp_path: Path, monkeypatch) -> None:
     taken = failure("budget", "--model", work / "mine", "--ratios", 0.2, "--out", tmp_path)
-    assert taken.startswith("hfprune budget: error: [Errno ")
-    assert str(tmp_path) in taken
+    assert taken == f"hfprune budget: error: {tmp_path}: Is a directory"
 
     def full(*arguments: object, **settings: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has …")

@@ -170,6 +170,26 @@ def test_lm_eval_itself_runs_the_model(data, tmp_path: Path, monkeypatch: pytest
         assert found[f"{value.metric},none"] == pytest.approx(value.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--tasks": "pika"}, "Tasks not found: pika"),
+        ({"--model_args": "pretrained=x,plan=my.safetensors"}, "my.safetensors: no such file"),
+    ],
+)
+def test_a_bad_call_of_lm_eval_itself_ends_in_one_line(
+    changes: dict[str, str], message: str, data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hfprune.evaluation.harness import main
+
+    with offline_tasks({"piqa": data["piqa"]}) as manager:
+        flags = {"--model": "hfprune", "--tasks": "piqa", "--include_path": manager.include_path} | changes
+        monkeypatch.setattr("sys.argv", ["lm_eval", *(word for flag in flags.items() for word in flag)])
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert end.value.code == f"hfprune-lm-eval: error: {message}"
+
+
 def test_bos_is_added_as_stock_adds_it(data) -> None:
     tokenizer = build_tokenizer()
     model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=2048)

@@ -1,5 +1,6 @@
 """What somebody adds: every baseline in the repository, and the docs' examples as they stand there."""
 
+import json
 import re
 import shutil
 import tomllib
@@ -55,18 +56,30 @@ def documented(name: str, section: str = "methods") -> tuple[dict[str, str], dic
 
 
 def test_every_baseline_keeps_the_contract(project: Path, tmp_path: Path) -> None:
-    set_study(project, methods={baseline: {"baseline": baseline} for baseline in BASELINES})
+    # At these ratios, the percentage of neurons rounded down would keep one too many.
+    ratios = {"llama": [0.2], "qwen2": [0.18], "qwen3": [0.16]}
+    methods = {baseline: {"baseline": baseline} for baseline in BASELINES}
+    set_study(project, models={model: {"ratios": own} for model, own in ratios.items()}, methods=methods)
     assert "Congratulations" in snakemake(project, "--lint")
-    wanted = [f"results/smoke/plans/{m}/{b}/{RATIO}/seed0.json" for m in MODELS for b in BASELINES]
+    wanted = [f"results/smoke/plans/{m}/{b}/{ratios[m][0]}/seed0.json" for m in MODELS for b in BASELINES]
     snakemake(project, *wanted, "--until", *BASELINES)
     for model in MODELS:
+        (ratio,) = ratios[model]
+        budget = json.loads((project / f"results/smoke/budgets/{model}/{ratio}.json").read_text())
+        checkpoint = project / f"results/smoke/checkpoints/{model}/optipfair/{ratio}/seed0/config.json"
+        kept = json.loads(checkpoint.read_text())["intermediate_size"]
+        assert kept == budget["kept"]["neurons"][str(ratio)]["neurons"]
         for baseline in BASELINES:
-            cell = f"{model}/{baseline}/{RATIO}/seed0"
+            cell = f"{model}/{baseline}/{ratio}/seed0"
             checkpoint = project / "results/smoke/checkpoints" / cell
             plan = project / f"results/smoke/plans/{cell}.safetensors"
             flag = ("--checkpoint", checkpoint) if checkpoint.exists() else ("--plan", plan)
-            run("adopt", "--model", project / "resources/models" / model, *flag, "--ratio", RATIO, "--out",
+            run("adopt", "--model", project / "resources/models" / model, *flag, "--ratio", ratio, "--out",
                 tmp_path / "size.json")  # fmt: skip
+    # A new ratio prunes at that ratio alone.
+    set_study(project, models={"llama": {"ratios": [0.1, 0.2]}}, methods=methods)
+    done = jobs(snakemake(project, "--dry-run"))
+    assert {baseline: done[baseline] for baseline in BASELINES} == dict.fromkeys(BASELINES, 1)
 
 
 def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_nothing(

@@ -15,8 +15,7 @@ from hfprune.study.study import Study
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("Snakefile", "environment.yml"):
-        shutil.copy(ROOT / name, folder / name)
+    shutil.copy(ROOT / "Snakefile", folder)
     for name in ("workflow", "profiles", "config", "paper"):
         shutil.copytree(ROOT / name, folder / name)
     return folder

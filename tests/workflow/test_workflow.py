@@ -1,8 +1,15 @@
 """The workflow from end to end on the smoke study: every rule, on three architectures."""
 
+import base64
 import hashlib
 import json
+import os
+import random
+import re
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from smoke import STUDY, jobs, make_project, snakemake, write
+from smoke import ROOT, STUDY, jobs, make_project, snakemake, write
 
 from hfprune.study import layout
 
@@ -112,23 +119,18 @@ def test_second_run_has_nothing_to_do(project: Path) -> None:
     assert time.monotonic() - start < 60
 
 
-def test_removed_result_is_made_again_with_what_depends_on_it(project: Path) -> None:
+def test_removed_results_are_made_again_with_what_depends_on_them(project: Path) -> None:
     before = contents(project, "results/smoke/scores/**/*")
-    (project / CELLS / "llama/random/0.15/seed0/none/perplexity.json").unlink()
-    done = jobs(snakemake(project))
-    assert done == dict.fromkeys(["measure_perplexity", *PUBLISHED], 1)
+    cell = project / CELLS / "llama/random/0.15/seed0/none"
+    (cell / "perplexity.json").unlink()
+    (cell / "zeroshot/arc_easy.parquet").unlink()
+    other_task = contents(cell, "zeroshot/crows*")
+    done = jobs(snakemake(project, starts=True))
+    assert done == dict.fromkeys(["measure_perplexity", "measure_zeroshot", *PUBLISHED], 1)
     assert contents(project, "results/smoke/scores/**/*") == before
+    assert contents(cell, "zeroshot/crows*") == other_task
+    assert (cell / "zeroshot/arc_easy.parquet").exists()
     assert "Nothing to be done" in snakemake(project)
-
-
-def test_removed_task_result_is_evaluated_alone(project: Path) -> None:
-    folder = project / CELLS / "llama/random/0.15/seed0/none/zeroshot"
-    (folder / "arc_easy.parquet").unlink()
-    kept = contents(folder, "crows*")
-    done = jobs(snakemake(project))
-    assert done == dict.fromkeys(["measure_zeroshot", *PUBLISHED], 1)
-    assert contents(folder, "crows*") == kept
-    assert (folder / "arc_easy.parquet").exists()
 
 
 def test_partial_shows_what_there_is_and_leaves_the_whole_alone(project: Path) -> None:
@@ -145,33 +147,100 @@ def test_partial_shows_what_there_is_and_leaves_the_whole_alone(project: Path) -
     assert contents(project, "results/smoke/tables/*") | contents(project, "results/smoke/*.parquet") == whole
 
 
-def test_added_task_is_evaluated_alone(project: Path) -> None:
+def test_added_task_and_method_are_measured_alone(project: Path) -> None:
     before = contents(project, f"{CELLS}/**/*.json")
     measures = STUDY["measures"] | {"zeroshot": {"tasks": ["arc_easy", "crows_pairs_english", "piqa"]}}
     measures["zeroshot"]["batch_tokens"] = 256
-    change(project / "config/studies/smoke.yaml", measures=measures)
+    methods = STUDY["methods"] | {"magnitude": None}
+    change(project / "config/studies/smoke.yaml", measures=measures, methods=methods)
     done = jobs(snakemake(project))
-    assert set(done) == {"fetch", "measure_zeroshot", *PUBLISHED}
-    after = contents(project, f"{CELLS}/**/*.json")
-    new = set(after) - set(before)
+    models = len(STUDY["models"])
     # The dense model and every method, and once more what is recovered.
-    cells = 1 + len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"])
-    assert len(new) == len(STUDY["models"]) * cells
-    assert all(path.endswith("/piqa.json") for path in new)
+    cells = models * (1 + len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"]))
+    # The method is scored with the other that reads weights only, whose scores stay as they are.
+    of_method = ("score_2", "plan", "measure_fidelity", "measure_perplexity")
+    assert done == dict.fromkeys(("fetch", "method", *PUBLISHED), 1) | dict.fromkeys(of_method, models) | {
+        "measure_zeroshot": cells + models
+    }
+    after = contents(project, f"{CELLS}/**/*.json")
     assert {path: after[path] for path in before} == before
+    new = {path for path in after.keys() - before.keys() if "/magnitude/" not in path}
+    assert len(new) == cells
+    assert all(path.endswith("/piqa.json") for path in new)
     assert "Nothing to be done" in snakemake(project)
 
 
-def test_added_method_runs_its_cells_only(project: Path) -> None:
-    before = contents(project, f"{CELLS}/**/*.json")
-    change(project / "config/studies/smoke.yaml", methods=STUDY["methods"] | {"magnitude": None})
-    done = jobs(snakemake(project))
-    # It is scored with the other that reads weights only, whose scores stay as they are.
-    rules = ("score_2", "plan", "measure_zeroshot", "measure_fidelity", "measure_perplexity")
-    assert {rule: done[rule] for rule in rules} == dict.fromkeys(rules, 3)
-    assert not {"score_0", "score_1"} & done.keys()
-    after = contents(project, f"{CELLS}/**/*.json")
-    assert {path: after[path] for path in before} == before
+def test_two_changes_at_once_are_both_made_in_one_run(project: Path) -> None:
+    """A new ratio makes the sweeps look again, and what lies behind them has another setting."""
+    one = {"models": ["llama"], "recoveries": ["none"], "recovery": None}
+    fidelity = STUDY["measures"]["fidelity"] | {"sequences": 3}
+    change(
+        project / "config/studies/smoke.yaml",
+        **one,
+        methods={name: STUDY["methods"][name] for name in ("entropy", "random")},
+        ratios=[0.15, 0.25],
+        measures={"fidelity": fidelity},
+    )
+    before = contents(project, "results/smoke/scores/**/*")
+    snakemake(project, "collect")
+    assert contents(project, "results/smoke/scores/**/*") == before
+    tidy = pd.read_parquet(project / "results/smoke/results.parquet").query("measure == 'fidelity'")
+    assert {*zip(tidy["method"], tidy["ratio"], strict=True)} == {
+        (method, ratio) for method in ("entropy", "random") for ratio in (0.15, 0.25)
+    }
+    assert {*tidy["n"]} == {3}
+
+
+@pytest.mark.parametrize("pattern", ["budgets/*.json", "scores/*/random/*"])
+def test_what_a_kill_left_unfinished_hides_nothing_that_is_missing(project: Path, pattern: str) -> None:
+    """A forced job whose output is there, before an ancient input or in its place, and a result that is not."""
+    for path in (project / "results/smoke").glob(pattern):
+        name = base64.urlsafe_b64encode(str(path.relative_to(project)).encode()).decode()
+        (project / ".snakemake/incomplete").mkdir(exist_ok=True)
+        (project / ".snakemake/incomplete" / name).write_text('{"external_jobid": null}')
+    (project / CELLS / "llama/random/0.15/seed0/none/perplexity.json").unlink()
+    done = jobs(snakemake(project, "--dry-run"))
+    assert done["measure_perplexity"] == done["score_2" if "scores" in pattern else "budget"] // 3 == 1
+    assert {done[rule] for rule in PUBLISHED} == {1}
+
+
+def test_a_killed_study_goes_on_after_the_one_command_that_make_names(project: Path) -> None:
+    """Killed as by a power loss at seeded moments, the study comes to the same numbers."""
+    change(
+        project / "config/studies/smoke.yaml",
+        models=["llama"],
+        methods={name: STUDY["methods"][name] for name in ("entropy", "random")},
+        recoveries=["none"],
+        recovery=None,
+        measures={"fidelity": STUDY["measures"]["fidelity"]},
+    )
+    shutil.copy(ROOT / "Makefile", project)
+    reproduce = ["make", "--assume-old=setup", f"BIN={Path(sys.executable).parent}", "reproduce"]
+    result = f"{CELLS}/llama/random/0.15/seed0/none/fidelity.parquet"
+    before = contents(project, result)
+    shutil.rmtree(project / "results")
+    moments = random.Random(0)
+    for _ in range(3):
+        killed = subprocess.Popen(
+            reproduce, cwd=project, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        started = 0
+        wanted = moments.randint(1, 4)
+        for line in killed.stderr:
+            started += bool(re.match(r"Job \d+: ", line))
+            if started == wanted:
+                time.sleep(moments.uniform(0, 3))
+                break
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+        refused = subprocess.run(reproduce, cwd=project, capture_output=True, text=True, check=False)
+        assert refused.returncode != 0
+        command = re.search(r"after a kill: (.*), then make reproduce again", refused.stderr)
+        subprocess.run(command[1], shell=True, cwd=project, check=True)
+    snakemake(project)
+    assert contents(project, result) == before
+    assert (project / "results/smoke/report.html").exists()
+    assert "Nothing to be done" in snakemake(project)
 
 
 def test_changed_recovery_runs_recoveries_and_their_measurements_only(project: Path) -> None:

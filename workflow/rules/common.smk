@@ -84,7 +84,7 @@ UNITS = sorted({json.dumps(method.units) for method in STUDY.methods.values() if
 FLOORS = [method.allocation.floor for method in STUDY.methods.values() if method.allocation.rule != "uniform"]
 UNTIL = STUDY.calibration.until_agreement
 RESAMPLES = STUDY.calibration.resamples
-ENVIRONMENT = str(ROOT / "environment.yml")
+ENVIRONMENT = str(ROOT / "workflow/envs/hfprune.yml")
 PAPER = [
     "paper/claims.yaml",
     "paper/anomalies.csv",
@@ -188,9 +188,10 @@ def plan_flag(wildcards, input):
     return pruned_flag(input.plan if isinstance(input.plan, str) else input.plan[0])
 
 
-def neurons_removed(budget, ratio):
-    """Return the share of MLP neurons removed at a ratio of all parameters, from a model's budget file."""
-    return read_json(Path(budget))["neurons_removed"][ratio]
+def neurons_removed(budget, ratio, more=0):
+    """Return the share of MLP neurons, and of `more` neurons a layer, to remove at a ratio of all parameters."""
+    found = read_json(Path(budget))
+    return found["neurons_removed"][ratio] + more / found["neurons"]
 
 
 def adapter_input(wildcards):

@@ -22,6 +22,24 @@ rule budget:
         " {params.floor} --out {output} > {log} 2>&1"
 
 
+# For baselines, which take a share of the neurons.
+rule ratio_budget:
+    input:
+        model="resources/models/{model}/asset.json",
+    output:
+        f"{RESULTS}/{layout.RATIO_BUDGET}.json",
+    log:
+        f"{LOGS}/{layout.RATIO_BUDGET}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        model=subpath(input.model, parent=True),
+    message:
+        "budget of {wildcards.model} at {wildcards.ratio}"
+    shell:
+        "hfprune budget --model {params.model} --ratios {wildcards.ratio} --out {output} > {log} 2>&1"
+
+
 rule calibrate:
     input:
         model="resources/models/{model}/asset.json",
@@ -69,13 +87,15 @@ rule method:
 
 for number, methods in enumerate(SWEEPS):
 
-    rule:
+    # A checkpoint, since Snakemake decides about nothing behind a job before it runs: with an ancient input between,
+    # a changed setting of a measure would wait for the next run. After a checkpoint it looks again.
+    checkpoint:
         name:
             f"score_{number}"
         input:
             model="resources/models/{model}/asset.json",
-            # A ratio that cannot be reached fails before hours of scoring; a new ratio needs no new scores.
-            budget=ancient(f"{RESULTS}/{layout.BUDGET}.json"),
+            # A ratio that cannot be reached fails before hours of scoring. With a new ratio, the job finds its scores.
+            budget=f"{RESULTS}/{layout.BUDGET}.json",
             blocks=blocks_of(methods[0]),
             methods=expand(f"{RESULTS}/{layout.METHOD}.json", method=methods),
         output:

@@ -4,7 +4,7 @@
 rule optipfair:
     input:
         model="resources/models/{model}/asset.json",
-        budget=ancient(f"{RESULTS}/{layout.BUDGET}.json"),
+        budget=f"{RESULTS}/{layout.RATIO_BUDGET}.json",
     output:
         checkpoint=directory(f"{RESULTS}/{layout.CHECKPOINT}"),
     log:
@@ -15,8 +15,8 @@ rule optipfair:
         "../../envs/optipfair.yml"
     params:
         model=subpath(input.model, parent=True),
-        # The tool takes a share of neurons; the study's ratio is a share of all parameters.
-        percentage=lambda wildcards, input: 100 * neurons_removed(input.budget, wildcards.ratio),
+        # The tool takes a percentage of neurons and rounds down; the study's ratio is a share of all parameters.
+        percentage=lambda wildcards, input: 100 * neurons_removed(input.budget, wildcards.ratio, more=0.5),
         dtype=STUDY.dtype,
     message:
         "optipfair of {wildcards.model} at {wildcards.ratio}, seed {wildcards.seed}"

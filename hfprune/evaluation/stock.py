@@ -1,0 +1,63 @@
+"""Stock lm-eval on a model that is already loaded, without warnings about what this suite does on purpose."""
+
+import logging
+import random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+    from lm_eval.tasks import TaskManager
+
+__all__ = ["HFLM", "run_task"]
+
+# Of `HFLM`, about the model that it gets loaded instead of by name.
+EXPECTED = ("`pretrained` model kwarg is not of type `str`", "Passed an already-initialized model")
+logging.getLogger("lm_eval.models.huggingface").addFilter(
+    lambda record: not record.getMessage().startswith(EXPECTED)
+)
+
+
+def run_task(
+    model: "LM",
+    manager: "TaskManager",
+    name: str,
+    *,
+    shots: int | None,
+    limit: int | None,
+    generation: dict[str, Any] | None = None,
+    unsafe: bool = False,
+) -> dict[str, Any]:
+    """Run one task with the same settings and seeds as lm-eval's `simple_evaluate`.
+
+    That function warns about every setting that differs from the task's own, asks git about the current folder,
+    and lists the machine's packages, which takes longer than a small task.
+
+    Args:
+        model: an lm-eval model.
+        manager: a task manager that has the task.
+        name: the task.
+        shots: solved examples before each document; None: as the task has it. A task set to none keeps none.
+        limit: only this number of documents, from the first; None: all.
+        generation: replaces these of the task's settings for generation.
+        unsafe: the task may run code that the model wrote.
+
+    Returns:
+        `results`, `samples` and `configs` by task, as lm-eval gives them.
+    """
+    random.seed(0)
+    np.random.seed(1234)
+    torch.manual_seed(1234)
+    loaded = manager.load([name])
+    for task in loaded["tasks"].values():
+        own = task.get_config("num_fewshot")
+        if own is None or (own and shots is not None):
+            task.set_config(key="num_fewshot", value=shots or 0)
+        if generation:
+            task.set_config(key="generation_kwargs", value=generation, update=True)
+        task.set_fewshot_seed(seed=1234)
+    return evaluate(lm=model, task_dict=loaded, limit=limit, log_samples=True, confirm_run_unsafe_code=unsafe)

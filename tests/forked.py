@@ -1,0 +1,118 @@
+"""The `hfprune` command without its start: a process that has imported everything forks a child a call.
+
+A start is three seconds of imports, and the workflow's tests make hundreds. The shell of a Snakemake job reads the
+file `BASH_ENV`, where `hfprune` is a function: a client passes arguments, folder, environment and streams to
+the server, whose child calls the same `main` as the script and returns the exit code.
+"""
+
+import atexit
+import json
+import os
+import pkgutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+
+def environment() -> dict[str, str]:
+    """Return what to add to the environment of Snakemake; starts the server for the current PYTHONPATH."""
+    return {"BASH_ENV": _server(os.environ.get("PYTHONPATH", ""))}
+
+
+@cache
+def _server(_path: str) -> str:
+    folder = tempfile.TemporaryDirectory(prefix="hfprune-")
+    address, functions = Path(folder.name) / "socket", Path(folder.name) / "functions.sh"
+    functions.write_text(f'hfprune() {{ {sys.executable} -IS {__file__} client {address} "$@"; }}\n')
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    server = subprocess.Popen(
+        [sys.executable, "-P", __file__, "server", str(address)],
+        env=os.environ | offline,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(folder.cleanup)
+    atexit.register(server.kill)
+    assert server.stdout and server.stdout.readline() == "ready\n"
+    return str(functions)
+
+
+def serve(address: str) -> None:
+    import hfprune
+
+    for module in pkgutil.walk_packages(hfprune.__path__, "hfprune."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+    # What libraries import only when they are used.
+    for name in ("llama", "qwen2", "qwen3"):
+        import_module(f"transformers.models.{name}.modeling_{name}")
+    for name in (
+        "accelerate",
+        "lm_eval.tasks",
+        "matplotlib.pyplot",
+        "peft.tuners.lora",
+        "transformers.trainer",
+    ):
+        import_module(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen(64)
+        print("ready", flush=True)
+        while True:
+            client, _ = listener.accept()
+            request, streams, _, _ = socket.recv_fds(client, 1 << 20, 3)
+            if os.fork() == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                code = _call(json.loads(request), streams)
+                client.send(bytes([code]))
+                os._exit(code)
+            for handle in (*streams, client.detach()):
+                os.close(handle)
+
+
+def _call(request: dict, streams: list[int]) -> int:
+    """Call the command in a child and return its exit code."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv = ["hfprune", *request["arguments"]]
+    try:
+        from hfprune.commands import main
+
+        main()
+        return 0
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def call(address: str, *arguments: str) -> int:
+    request = {"folder": str(Path.cwd()), "environment": dict(os.environ), "arguments": arguments}
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(address)
+        socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
+        return (server.recv(1) or b"\1")[0]
+
+
+if __name__ == "__main__":
+    role, *rest = sys.argv[1:]
+    if role == "server":
+        serve(*rest)
+    else:
+        sys.exit(call(*rest))
