@@ -122,9 +122,3 @@ def load_blocks(path: Path) -> Tensor:
             return file.get_tensor("tokens")
     except Exception as error:
         raise HfpruneError(f"{path}: not calibration blocks; make them with `hfprune calibrate`") from error
-
-
-def blocks_provenance(path: Path) -> dict[str, Any]:
-    """Return the provenance of calibration blocks; empty where the file has none."""
-    with safe_open(path, "pt") as file:
-        return json.loads((file.metadata() or {}).get("provenance", "{}"))

@@ -36,7 +36,7 @@ def run(config: Config) -> None:
     from hfprune.models.units import count_parameters
     from hfprune.plans.budget import not_applicable
     from hfprune.plans.plan import apply_plan, make_plan, save_plan
-    from hfprune.provenance import Stopwatch, provenance, stable
+    from hfprune.provenance import Stopwatch, provenance, recorded, stable
     from hfprune.results import Value, write_result
     from hfprune.scoring.scores import load_scores
 
@@ -49,7 +49,8 @@ def run(config: Config) -> None:
     note = not_applicable(model, config.ratio, config.units, config.allocation)
     apply_plan(model, plan)
     inputs = {"model": config.model, "scores": config.scores}
-    made = provenance(watch, inputs, **config.model_dump(include={"ratio", "units", "allocation"}))
+    settings = config.model_dump(include={"ratio", "units", "allocation"})
+    made = provenance(watch, inputs, **settings, scoring=recorded(config.scores).get("settings", {}))
     save_plan(config.out, plan, stable(made), note)
     values = size_values(count_parameters(model), total)
     if note:

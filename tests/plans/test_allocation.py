@@ -8,7 +8,7 @@ import torch
 from conftest import build_tiny, reload
 
 from hfprune.errors import HfpruneError
-from hfprune.models.export import export
+from hfprune.exports.checkpoint import export
 from hfprune.models.units import count_parameters, units_of
 from hfprune.plans.allocation import (
     floor_width,

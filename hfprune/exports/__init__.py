@@ -1,0 +1,1 @@
+"""Exports: pruned models as folders that other programs load."""
