@@ -81,7 +81,7 @@ def _place(file: Path, target: Path, source: Source) -> None:
 
 
 def _dequantise(name: str, files: list[Path], folder: Path) -> dict[str, str]:
-    """Write model and tokenizer of a GGUF file to a folder, and return the licence that the file states, if any."""
+    """Write model and tokenizer of a GGUF file to a folder; return the licence, if the file states one."""
     if len(files) != 1:
         raise HfpruneError(f"model {name!r}: needs exactly one .gguf file, its source holds {len(files)}")
     import torch

@@ -30,8 +30,11 @@ def export_folder(out: Path, source: Path) -> Iterator[tuple[Path, dict[str, Any
             yield folder, about
             write_json(folder / PROVENANCE, about | {"files": _sizes(folder)})
             share(folder)
-    except SafetensorError as error:
-        raise HfpruneError(f"{out}: {' '.join(str(error).split())}; nothing was written") from error
+    except (SafetensorError, OSError) as error:  # numpy's names neither a file nor a reason
+        reason = " ".join(str(error).split())
+        raise HfpruneError(
+            f"{out}: writing failed ({reason}); is there room on the disk? Nothing was changed"
+        ) from error
 
 
 def require_replaceable(out: Path, source: Path) -> None:
