@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
 from hfprune.errors import HfpruneError
@@ -29,17 +29,24 @@ def push(folder: Path, repo: str, *, private: bool = False, dry_run: bool = Fals
     try:
         validate_repo_id(repo)
         if repo.count("/") != 1:
-            raise HFValidationError("give owner/name")
-        if not dry_run:
-            api = HfApi()
-            api.create_repo(repo, private=private, exist_ok=True)
-            api.upload_folder(
-                repo_id=repo, folder_path=folder, allow_patterns=[*files], commit_message="Pruned by hfprune"
-            )
+            raise HFValidationError("it has no owner")
     except HFValidationError as error:
-        raise HfpruneError(f"{repo!r} is no name of a repository: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise HfpruneError(f"{repo!r} is no repository ({reason}); give owner/name") from error
+    if dry_run:
+        return files
+    try:
+        api = HfApi()
+        api.create_repo(repo, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo, folder_path=folder, allow_patterns=[*files], commit_message="Pruned by hfprune"
+        )
     except LocalTokenNotFoundError as error:
         raise HfpruneError("no token for the hub; log in with `hf auth login`, or set HF_TOKEN") from error
-    except HfHubHTTPError as error:
-        raise HfpruneError(f"the hub refused {repo}: {' '.join(str(error).split())[:300]}") from error
+    # The client's errors have no common base class, and it lets errors of its HTTP library through.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise HfpruneError(
+            f"{repo}: the upload failed ({type(error).__name__}: {reason}); the repository is as it was"
+        ) from error
     return files
