@@ -13,6 +13,7 @@ _HOMES = {
     "make_plan": "hfprune.plans.plan",
     "apply_plan": "hfprune.plans.plan",
     "export": "hfprune.exports.checkpoint",
+    "export_gguf": "hfprune.exports.gguf",
 }
 
 __all__ = ["__version__", *_HOMES]

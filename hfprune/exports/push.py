@@ -47,6 +47,6 @@ def push(folder: Path, repo: str, *, private: bool = False, dry_run: bool = Fals
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise HfpruneError(
-            f"{repo}: the upload failed ({type(error).__name__}: {reason}); the repository is as it was"
+            f"{repo}: the upload failed ({type(error).__name__}: {reason}); no file there was changed"
         ) from error
     return files

@@ -57,6 +57,7 @@ def test_only_an_untouched_export_is_replaced(work: Path, export: tuple[object, 
     before = tree(pruned.parent / "model")
     assert "(it holds something else)" in failure(*export, pruned.parent / "model")
     assert tree(pruned.parent / "model") == before, "another model of the user's"
+    assert "--quantize belongs to --format gguf" in failure(*export, pruned, "--quantize", "Q8_0")
     assert "(is the dense model)" in failure(*export, work / "mine")
 
 

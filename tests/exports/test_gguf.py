@@ -102,14 +102,16 @@ def test_an_unequal_qwen3_that_no_architecture_has_is_padded(dense, tmp_path: Pa
     assert_same(model, dense("qwen3"), written.file, rtol=0, atol=1e-4)
 
 
-def test_biases_linear_rope_and_fewer_heads(dense, tmp_path: Path) -> None:
+def test_biases_linear_rope_and_three_heads(dense, tmp_path: Path) -> None:
+    """transformers has no config for such a LLaMA."""
     rope = {"rope_type": "linear", "rope_theta": 700.0, "factor": 4.0}
-    model = build_tiny("llama-bias", vocab_size=410, attention_bias=True, rope_parameters=rope)
+    heads = {"attention_bias": True, "num_key_value_heads": 4}
+    model = build_tiny("llama-bias", vocab_size=410, rope_parameters=rope, **heads)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     plan = {f"mlp.{layer}": torch.arange(30 - layer) for layer in range(3)}
-    apply_plan(model, plan | {f"attention.{layer}": torch.tensor([1]) for layer in range(3)})
+    apply_plan(model, plan | {f"attention.{layer}": torch.tensor([0, 1, 3]) for layer in range(3)})
     written = export_gguf(model, dense("llama3"), tmp_path / "out")
     assert_same(model, dense("llama3"), written.file, rtol=0, atol=1e-4)
 
