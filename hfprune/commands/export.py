@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from hfprune.commands.target import Pruned
+from hfprune.exports import Quantization
 
 EXAMPLE = (
     "hfprune export --model resources/models/smollm2-135m --plan plan.safetensors --out pruned\n"
@@ -22,7 +23,7 @@ class Config(Pruned):
         description="safetensors: plain from_pretrained loads it, with all layers as wide as the widest; "
         "gguf: for llama.cpp, each layer with its own width",
     )
-    quantize: Literal["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"] | None = Field(
+    quantize: Quantization | None = Field(
         default=None, description="gguf: type of the matrices (the dtype of the model)"
     )
     align: PositiveInt = Field(

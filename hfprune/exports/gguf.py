@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from gguf import (
 from torch import Tensor
 
 from hfprune.errors import HfpruneError
+from hfprune.exports import Quantization
 from hfprune.exports.card import Recipe
 from hfprune.exports.folder import export_folder
 from hfprune.exports.vocabulary import add_vocabulary
@@ -32,8 +33,6 @@ from hfprune.models.units import count_parameters, gated_mlps
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# The types that the gguf package can write; llama.cpp's own `llama-quantize` makes the others from these.
-Quantization = Literal["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"]
 ARCHITECTURES = {
     "llama": MODEL_ARCH.LLAMA,
     "mistral": MODEL_ARCH.LLAMA,

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ import torch
 import xllamacpp
 from conftest import build_tiny
 from families import TEXT, WIDTHS, build, cut, split_as
-from gguf import GGUFReader
+from gguf import GGMLQuantizationType, GGUFReader, dequantize, quantize
 from tokenizers import pre_tokenizers
+from torch.nn.functional import pad
 from transformers import AutoTokenizer, PreTrainedModel
 
 from hfprune.errors import HfpruneError
+from hfprune.exports import Quantization
 from hfprune.exports.gguf import export_gguf
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
@@ -128,6 +131,33 @@ def test_rows_must_be_whole_blocks_to_be_quantised(dense, tmp_path: Path) -> Non
     assert "3 matrices stay in 16 bits" in (tmp_path / "plain/README.md").read_text()
     for written in (plain, whole):
         assert_same(model, dense("llama3"), written.file, rtol=0, atol=0.3)
+
+
+def round_weights(model: PreTrainedModel, kind: GGMLQuantizationType) -> None:
+    """Give every matrix the values that it has in a type of GGUF, whose blocks of 32 are filled up with zeros."""
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            whole = pad(parameter, (0, -parameter.shape[1] % 32)).numpy()
+            values = torch.from_numpy(dequantize(quantize(whole, kind), kind).copy())
+            parameter.copy_(values[:, : parameter.shape[1]])
+
+
+@pytest.mark.parametrize("kind", get_args(Quantization))
+def test_each_type_is_read_by_llama_cpp(dense, tmp_path: Path, kind: str) -> None:
+    model = cut(build("qwen2"), WIDTHS["unequal"])
+    written = export_gguf(model, dense("qwen2"), tmp_path / "out", quantize=kind, align=32)
+    assert written.file.name == f"out-{kind}.gguf"
+    assert set(weights(written.file).values()) == {kind, "F32"}
+    round_weights(model, GGMLQuantizationType[kind])
+    # llama.cpp also rounds what it multiplies with weights of few bits.
+    assert_same(model, dense("qwen2"), written.file, rtol=0, atol=1e-4 if kind == "F32" else 0.3)
+
+
+def test_the_type_is_the_models_own_where_none_is_asked_for(dense, tmp_path: Path) -> None:
+    model = cut(build("qwen2"), WIDTHS["unequal"])
+    for dtype, kind in ((torch.float16, "F16"), (torch.bfloat16, "BF16")):
+        written = export_gguf(model.to(dtype), dense("qwen2"), tmp_path / kind)
+        assert set(weights(written.file).values()) == {kind, "F32"}
 
 
 def test_a_real_model_pruned_globally_continues_as_in_transformers(smollm2: Path, tmp_path: Path) -> None:
