@@ -12,7 +12,8 @@ _HOMES = {
     "score": "hfprune.scoring.score",
     "make_plan": "hfprune.plans.plan",
     "apply_plan": "hfprune.plans.plan",
-    "export": "hfprune.models.export",
+    "export": "hfprune.exports.checkpoint",
+    "export_gguf": "hfprune.exports.gguf",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -129,9 +129,3 @@ def block_documents(path: Path) -> list[int] | None:
     """Return the document in which each block starts; None for blocks that were saved without."""
     with safe_open(path, "pt") as file:
         return file.get_tensor("documents").tolist() if "documents" in file.keys() else None  # noqa: SIM118
-
-
-def blocks_provenance(path: Path) -> dict[str, Any]:
-    """Return the provenance of calibration blocks; empty where the file has none."""
-    with safe_open(path, "pt") as file:
-        return json.loads((file.metadata() or {}).get("provenance", "{}"))

@@ -71,6 +71,12 @@ def _flush(path: Path) -> None:
     os.close(handle)
 
 
+def share(folder: Path) -> None:
+    """Make every file below a folder readable as the umask says; some libraries write for their owner only."""
+    for path in folder.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

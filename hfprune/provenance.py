@@ -76,6 +76,14 @@ def stable(made: dict[str, Any]) -> dict[str, Any]:
     return {key: made[key] for key in ("hfprune", "inputs", "settings")}
 
 
+def recorded(path: Path) -> dict[str, Any]:
+    """Return the provenance inside a safetensors file: blocks, scores or a plan; empty where it has none."""
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        return json.loads((file.metadata() or {}).get("provenance", "{}"))
+
+
 def fingerprint(inputs: dict[str, Path], settings: dict[str, Any]) -> str:
     """Return a SHA-256 that two runs share only if they have the same inputs, settings and version."""
     known = [hfprune.__version__, {role: identity(path) for role, path in inputs.items()}, settings]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from hfprune.assets.formats import describe
 from hfprune.assets.sources import first_available, raw_files
 from hfprune.errors import HfpruneError
-from hfprune.files import atomic_directory, read_json
+from hfprune.files import atomic_directory, read_json, share
 from hfprune.study.catalogue import HubSource, ModelAsset, Source
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WEIGHTS = "model*.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 # No pickled weights, no code, and no second copy of the weights in another format.
 TRANSFORMERS_FILES = (
     WEIGHTS,
@@ -34,6 +35,8 @@ TRANSFORMERS_FILES = (
     "added_tokens.json",
     "merges.txt",
     "chat_template.jinja",
+    "README.md",  # states the licence
+    *LICENCES,
 )
 
 
@@ -54,13 +57,14 @@ def fetch_model(name: str, asset: ModelAsset, out: Path, downloads: Path) -> Non
     with raw_files(asset.source, "model", downloads, patterns) as raw:
         files = [file for file in raw if any(fnmatch(file.name, pattern) for pattern in patterns)]
         with atomic_directory(out) as folder:
+            facts = {}
             if asset.format == "gguf":
-                _dequantise(name, files, folder)
+                facts = _dequantise(name, files, folder)
             else:
                 _check(name, files)
                 for file in files:
                     _place(file, folder / file.name, asset.source)
-            describe(folder, "model", name, asset)
+            describe(folder, "model", name, asset, **facts)
 
 
 def wanted_files(asset: ModelAsset) -> tuple[str, ...]:
@@ -76,10 +80,12 @@ def _place(file: Path, target: Path, source: Source) -> None:
     shutil.copyfile(file, target)
 
 
-def _dequantise(name: str, files: list[Path], folder: Path) -> None:
+def _dequantise(name: str, files: list[Path], folder: Path) -> dict[str, str]:
+    """Write model and tokenizer of a GGUF file to a folder; return the licence, if the file states one."""
     if len(files) != 1:
         raise HfpruneError(f"model {name!r}: needs exactly one .gguf file, its source holds {len(files)}")
     import torch
+    from gguf import GGUFReader
     from tokenizers import normalizers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, Qwen2Tokenizer
 
@@ -105,9 +111,9 @@ def _dequantise(name: str, files: list[Path], folder: Path) -> None:
     _tie_again(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    for path in folder.iterdir():
-        # transformers leaves the weights readable to their owner only.
-        path.chmod(0o644)
+    share(folder)  # transformers leaves the weights readable to their owner only
+    licence = GGUFReader(files[0]).get_field("general.license")
+    return {"license": licence.contents()} if licence else {}
 
 
 def _tie_again(model: "PreTrainedModel") -> None:

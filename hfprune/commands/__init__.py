@@ -30,8 +30,8 @@ def main() -> None:
         parser.parse_args()  # shows the help or the version, or lists the commands
         return
     module, command = chosen
-    # Fetched assets are on disk; only `fetch` may contact the hub.
-    if command.prog != "hfprune fetch":
+    # Fetched assets are on disk; only `fetch` and `push` may contact the hub.
+    if command.prog not in ("hfprune fetch", "hfprune push"):
         os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     config: Any = None

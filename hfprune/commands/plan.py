@@ -39,7 +39,7 @@ def run(config: Config) -> None:
     from hfprune.models.units import count_parameters
     from hfprune.plans.budget import not_applicable
     from hfprune.plans.plan import Plan, apply_plan, make_plan, save_plan
-    from hfprune.provenance import Stopwatch, provenance, stable
+    from hfprune.provenance import Stopwatch, provenance, recorded, stable
     from hfprune.results import Value, read_result, values_table, write_result
     from hfprune.scoring.scores import Scores, load_resampled, load_scores, save_resampled
     from hfprune.study.layout import resampled_path
@@ -57,7 +57,8 @@ def run(config: Config) -> None:
     apply_plan(model, plan)
     inputs = {"model": config.model, "scores": config.scores}
     inputs |= {"resampled": config.resampled} if config.resampled else {}
-    made = provenance(watch, inputs, **config.model_dump(include={"ratio", "units", "allocation"}))
+    settings = config.model_dump(include={"ratio", "units", "allocation"})
+    made = provenance(watch, inputs, **settings, scoring=recorded(config.scores).get("settings", {}))
     save_plan(config.out, plan, stable(made), note)
     if config.resampled:
         save_resampled(resampled_path(config.out), others, stable(made))

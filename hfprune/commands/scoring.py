@@ -52,9 +52,9 @@ class Scoring(Strict):
 
     def settings(self, name: str, criterion: "Criterion") -> dict[str, Any]:
         """Return the settings that scores by a criterion depend on."""
-        from hfprune.blocks import blocks_provenance
+        from hfprune.provenance import recorded
 
-        corpus = blocks_provenance(self.blocks).get("settings", {}).get("corpus", "") if self.blocks else ""
+        corpus = recorded(self.blocks).get("settings", {}).get("corpus", "") if self.blocks else ""
         chosen = {
             "criterion": name,
             "options": criterion.model_dump(mode="json"),

@@ -1,1 +1,1 @@
-"""Dense and pruned models: loading, prunable units, the head, export."""
+"""Dense and pruned models: loading, prunable units, the head."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from command_line import failure, recover, run
 
-from hfprune.models import export as exporting
+from hfprune.exports import checkpoint as exporting
 from hfprune.recovery import lora
 
 

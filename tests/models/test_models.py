@@ -32,7 +32,7 @@ from transformers import (
 )
 
 from hfprune.errors import HfpruneError
-from hfprune.models.export import export
+from hfprune.exports.checkpoint import export
 from hfprune.models.head import back_to_hidden, chunks, hidden_states, logits
 from hfprune.models.load import check_model, load_model, load_skeleton
 from hfprune.models.units import Layers, attentions, count_parameters, gated_mlps, kind_of, units_of

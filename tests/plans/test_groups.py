@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Olmo2Config, Olmo2Fo
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.lm import PrefixTreeLM
-from hfprune.models.export import export
+from hfprune.exports.checkpoint import export
 from hfprune.models.load import load_model
 from hfprune.models.units import attentions, count_parameters
 from hfprune.plans.budget import kept_units

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 from hfprune.errors import HfpruneError
-from hfprune.models.export import export
+from hfprune.exports.checkpoint import export
 from hfprune.models.units import count_parameters
 from hfprune.plans.allocation import keep_highest
 from hfprune.plans.budget import kept_units, not_applicable, unit_sizes

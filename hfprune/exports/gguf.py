@@ -1,0 +1,241 @@
+"""A pruned model as a GGUF file for llama.cpp, with the widths that its layers really have."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gguf import (
+    GGML_QUANT_SIZES,
+    GGML_QUANT_VERSION,
+    MODEL_ARCH,
+    MODEL_ARCH_NAMES,
+    GGMLQuantizationType,
+    GGUFWriter,
+    LlamaFileType,
+    RopeScalingType,
+    get_tensor_name_map,
+    quants,
+)
+from torch import Tensor
+
+from hfprune.errors import HfpruneError
+from hfprune.exports import Quantization
+from hfprune.exports.card import Recipe
+from hfprune.exports.folder import export_folder
+from hfprune.exports.vocabulary import add_vocabulary
+from hfprune.exports.widths import aligned_widths, padded
+from hfprune.models.units import count_parameters, gated_mlps
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ARCHITECTURES = {
+    "llama": MODEL_ARCH.LLAMA,
+    "mistral": MODEL_ARCH.LLAMA,
+    "qwen2": MODEL_ARCH.QWEN2,
+    "qwen3": MODEL_ARCH.QWEN3,
+}
+# These rotate neighbouring channels of a head together, transformers those that lie half a head apart.
+_NEIGHBOURS = (MODEL_ARCH.LLAMA, MODEL_ARCH.DECI)
+_ATTENTION = re.compile(r"(model\.layers\.(\d+)\.self_attn)\.([qkv])_proj\.(weight|bias)")
+_OF_DTYPE = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A GGUF file, and what one may want to know about it."""
+
+    file: Path
+    parameters: int
+    """With the zeros that pad layers."""
+    wide: int
+    """Matrices that stayed in 16 bits, because their rows are not whole blocks."""
+
+
+def export_gguf(
+    model: "PreTrainedModel",
+    source: Path,
+    out: Path,
+    made: dict[str, Any] | None = None,
+    *,
+    quantize: Quantization | None = None,
+    align: int = 1,
+    plan: Path | None = None,
+    results: Path | None = None,
+) -> Written:
+    """Write a pruned model and the tokenizer of `source` as one GGUF file in a folder, with a model card.
+
+    Args:
+        model: the pruned model.
+        source: folder of the dense model.
+        out: folder to write; the file in it is named after it.
+        made: from `hfprune.provenance.provenance`.
+        quantize: type of the matrices; by default the dtype of the model. Vectors are float32. A matrix whose rows
+            are not whole blocks of 32 stays in 16 bits.
+        align: round each width up to a multiple of this by neurons of zero weight.
+        plan: the plan that made the model, to be kept beside it.
+        results: folder of the model's results, for the card.
+
+    Raises:
+        HfpruneError: the architecture, its rope scaling or its vocabulary is not supported, or `out` or `results`
+            are refused as by `export`.
+    """
+    recipe = Recipe.of(source, made, plan, results)
+    architecture, widths = layout(model, align)
+    kind = GGMLQuantizationType[quantize or _OF_DTYPE[model.dtype]]
+    extra = sum(
+        (width - mlp.count) * mlp.parameters for width, mlp in zip(widths, gated_mlps(model), strict=True)
+    )
+    left = count_parameters(model)
+    sizes = {"parameters": left, "parameters_on_disk": left + extra}
+    name = f"{out.resolve().name}-{kind.name}.gguf"
+    with export_folder(out, source) as (folder, about):
+        writer = GGUFWriter(folder / name, MODEL_ARCH_NAMES[architecture])
+        writer.add_name(out.resolve().name)
+        if licence := recipe.licence.get("license"):
+            writer.add_license(licence)
+        _add_shape(writer, model, widths)
+        _add_rope(writer, model, architecture)
+        add_vocabulary(writer, source, model.config.vocab_size)
+        wide = _write(writer, kind, lambda: _tensors(model, architecture, widths))
+        about |= recipe.made | sizes
+        recipe.write(folder, "gguf", sizes, name, _notes(architecture, widths, wide))
+    return Written(out / name, left + extra, wide)
+
+
+def layout(model: "PreTrainedModel", align: int) -> tuple[MODEL_ARCH, list[int]]:
+    """Return the architecture under which llama.cpp is to read the model, and the width of each layer.
+
+    llama.cpp reads a width per layer only in some architectures. Unequal LLaMA, Mistral and Qwen2 are
+    written as `deci`, and unequal Qwen3 with tied embeddings and plain rope as `openelm`, which compute the same
+    functions. Any other Qwen3 is padded to its widest layer.
+
+    Raises:
+        HfpruneError: the architecture is not supported.
+    """
+    config = model.config
+    architecture = ARCHITECTURES.get(config.model_type)
+    if architecture is None:
+        raise HfpruneError(
+            f"GGUF export supports {', '.join(ARCHITECTURES)}, not {config.model_type}; "
+            "export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
+        )
+    if config.hidden_act != "silu":
+        raise HfpruneError(f"GGUF export supports the activation silu, not {config.hidden_act}")
+    widths = aligned_widths(model, align, equal=False)
+    if len(set(widths)) == 1:
+        return architecture, widths
+    if architecture is not MODEL_ARCH.QWEN3:
+        return MODEL_ARCH.DECI, widths
+    if config.tie_word_embeddings and config.rope_parameters["rope_type"] == "default":
+        return MODEL_ARCH.OPENELM, widths
+    return architecture, aligned_widths(model, align, equal=True)
+
+
+def _add_shape(writer: GGUFWriter, model: "PreTrainedModel", widths: list[int]) -> None:
+    config = model.config
+    head = model.model.layers[0].self_attn.head_dim
+    window = getattr(config, "sliding_window", None)  # llama.cpp reads these architectures without one
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_context_length(min(filter(None, (config.max_position_embeddings, window))))
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(len(widths))
+    writer.add_feed_forward_length(widths if len(set(widths)) > 1 else widths[0])
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(head)
+    writer.add_value_length(head)
+    writer.add_rope_dimension_count(head)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+
+
+def _add_rope(writer: GGUFWriter, model: "PreTrainedModel", architecture: MODEL_ARCH) -> None:
+    rope = model.config.rope_parameters
+    writer.add_rope_freq_base(rope["rope_theta"])
+    match rope["rope_type"]:
+        case "default":
+            pass
+        case "llama3" if architecture in _NEIGHBOURS:
+            pass  # a tensor of factors, see `_tensors`
+        case "linear":
+            writer.add_rope_scaling_type(RopeScalingType.LINEAR)
+            writer.add_rope_scaling_factor(rope["factor"])
+        case other:
+            raise HfpruneError(
+                f"GGUF export of {model.config.model_type} supports no rope scaling {other}; export safetensors"
+            )
+
+
+def _tensors(
+    model: "PreTrainedModel", architecture: MODEL_ARCH, widths: list[int]
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors under llama.cpp's names; tied embeddings come once."""
+    config = model.config
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
+    names = get_tensor_name_map(ARCHITECTURES[config.model_type], len(widths))
+    head = model.model.layers[0].self_attn.head_dim
+    if config.rope_parameters["rope_type"] == "llama3":
+        plain = config.rope_parameters["rope_theta"] ** -(torch.arange(0, head, 2) / head)
+        yield "rope_freqs.weight", plain / model.model.rotary_emb.inv_freq.cpu()
+    for name, tensor in parameters.items():
+        tensor = padded(name, tensor.detach(), widths)
+        place, layer, part, kind = found.groups() if (found := _ATTENTION.fullmatch(name)) else [""] * 4
+        if part and architecture is MODEL_ARCH.OPENELM:  # one matrix for all three
+            if part == "q":
+                three = [parameters[f"{place}.{each}_proj.{kind}"] for each in "qkv"]
+                yield f"blk.{layer}.attn_qkv.{kind}", torch.cat(three)
+            continue
+        if part in ("q", "k") and architecture in _NEIGHBOURS:
+            tensor = tensor.unflatten(0, (-1, 2, head // 2)).transpose(1, 2).flatten(0, 2)
+        if not (short := names.get_name(name, (".weight", ".bias"))):
+            raise HfpruneError(
+                f"GGUF export of {config.model_type} has no place for {name}; export safetensors"
+            )
+        yield short, tensor
+
+
+def _write(
+    writer: GGUFWriter, kind: GGMLQuantizationType, tensors: Callable[[], Iterator[tuple[str, Tensor]]]
+) -> int:
+    """Write the metadata that `writer` holds, then tensor after tensor; return how many stayed in 16 bits."""
+    kinds = {}
+    for name, tensor in tensors():
+        kinds[name] = _kind(tensor, kind)
+        block, size = GGML_QUANT_SIZES[kinds[name]]
+        length = tensor.numel() // block * size
+        writer.add_tensor_info(name, tensor.shape, np.dtype(np.float32), length, kinds[name])
+    file_type = "ALL_F32" if kind is GGMLQuantizationType.F32 else f"MOSTLY_{kind.name}"
+    writer.add_file_type(LlamaFileType[file_type])
+    writer.add_quantization_version(GGML_QUANT_VERSION)
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for name, tensor in tensors():
+            writer.write_tensor_data(quants.quantize(tensor.float().contiguous().cpu().numpy(), kinds[name]))
+    finally:
+        writer.close()
+    return sum(found is not kind for found in kinds.values() if found is not GGMLQuantizationType.F32)
+
+
+def _kind(tensor: Tensor, wanted: GGMLQuantizationType) -> GGMLQuantizationType:
+    if tensor.dim() == 1:
+        return GGMLQuantizationType.F32
+    return wanted if tensor.shape[-1] % GGML_QUANT_SIZES[wanted][0] == 0 else GGMLQuantizationType.F16
+
+
+def _notes(architecture: MODEL_ARCH, widths: list[int], wide: int) -> str:
+    name = MODEL_ARCH_NAMES[architecture]
+    parts = []
+    if len(set(widths)) > 1:
+        parts.append(
+            f"Its layers have from {min(widths)} to {max(widths)} neurons. The file states the architecture "
+            f"`{name}`, for which llama.cpp reads a width for each layer, and which computes the same function."
+        )
+    if wide:
+        parts.append(f"{wide} matrices stay in 16 bits, since their rows are not whole blocks.")
+    return " ".join(parts)

@@ -1,0 +1,213 @@
+"""The folder of an export: what it may replace, what is left when writing fails, its card, and its upload."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import ClassVar
+
+import pytest
+from command_line import failure, run
+from huggingface_hub import ModelCard
+from smoke import ROOT
+
+from hfprune.exports.folder import files_of
+
+
+@pytest.fixture
+def export(work: Path, tmp_path: Path) -> tuple[object, ...]:
+    """A call that exports the plan of `work`; the folder is to be added."""
+    return "export", "--model", work / "mine", "--plan", work / "plan.safetensors", "--out"
+
+
+@pytest.fixture
+def pruned(export: tuple[object, ...], tmp_path: Path) -> Path:
+    """An export."""
+    run(*export, tmp_path / "pruned")
+    return tmp_path / "pruned"
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_only_an_untouched_export_is_replaced(work: Path, export: tuple[object, ...], pruned: Path) -> None:
+    def refused(reason: str) -> None:
+        before = tree(pruned)
+        assert reason in failure(*export, pruned)
+        assert tree(pruned) == before
+
+    run(*export, pruned)
+    run(*export, pruned, "--format", "gguf")
+    assert [path.name for path in pruned.glob("*.gguf")] == ["pruned-F32.gguf"]
+    assert not (pruned / "config.json").exists(), "replaced as a whole"
+    run(*export, pruned)
+    (pruned / "notes.txt").write_text("mine")
+    refused("(notes.txt was added)")
+    (pruned / "notes.txt").unlink()
+    (pruned / "README.md").write_text("my own words")
+    refused("(README.md was changed)")
+    run(*export, pruned.parent / "other")
+    shutil.copytree(work / "mine", pruned.parent / "model")
+    before = tree(pruned.parent / "model")
+    assert "(it holds something else)" in failure(*export, pruned.parent / "model")
+    assert tree(pruned.parent / "model") == before, "another model of the user's"
+    assert "--quantize belongs to --format gguf" in failure(*export, pruned, "--quantize", "Q8_0")
+    assert "(is the dense model)" in failure(*export, work / "mine")
+
+
+@pytest.mark.parametrize("form", ["safetensors", "gguf"])
+def test_a_full_disk_is_one_line_and_loses_nothing(export, pruned: Path, form: str) -> None:
+    """A limit on the size of files makes the same calls fail that a full disk does."""
+    before = tree(pruned.parent)
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); "
+        "sys.argv[0] = 'hfprune'; from hfprune.commands import main; main()"
+    )
+    arguments = [*map(str, export), str(pruned), "--format", form]
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("hfprune export: error: ")
+    assert "writing failed" in last
+    assert "is there room on the disk? Nothing was changed" in last
+    assert "Traceback" not in ended.stderr
+    assert tree(pruned.parent) == before
+
+
+def test_a_card_says_what_is_known_and_no_more(work: Path, export, pruned: Path, tmp_path: Path) -> None:
+    card = ModelCard.load(pruned / "README.md")
+    assert card.data.to_dict() == {
+        "library_name": "transformers",
+        "license": "unknown",
+        "pipeline_tag": "text-generation",
+        "tags": ["pruned", "hfprune"],
+    }
+    assert "| criterion | `entropy` |" in card.text
+    assert "| ratio (fraction of all parameters to remove) | `0.15` |" in card.text
+    assert "Unknown; see the base model." in card.text
+    assert "Nothing was measured for this card." in card.text
+    sizes = json.loads((pruned / "provenance.json").read_text())
+    assert f"{sizes['parameters']:,} parameters of " in card.text
+    assert (pruned / "recipe/plan.safetensors").read_bytes() == (work / "plan.safetensors").read_bytes()
+
+
+def test_a_card_carries_licence_base_model_and_results(work: Path, export, tmp_path: Path) -> None:
+    """The results must be of this very model, and the recipe in the card makes the same weights again."""
+    model, out = tmp_path / "base", tmp_path / "out"
+    shutil.copytree(work / "mine", model)
+    (model / "README.md").write_text("---\nlicense: other\nlicense_name: open\nlicense_link: LICENSE\n---\n")
+    source = {"provider": "hub", "repo": "some/thing", "revision": "0" * 40}
+    (model / "asset.json").write_text(json.dumps({"name": "thing", "entry": {"source": source}}))
+    plan = ("--model", model, "--plan", work / "plan.safetensors")
+    text = ("--corpus", "text", "--sequences", 4, "--length", 24, "--resources", work)
+    run("measure", "perplexity", *plan, *text, "--out", tmp_path / "found")
+    run("export", *plan, "--results", tmp_path / "found", "--out", out)
+    card = ModelCard.load(out / "README.md")
+    assert card.data.to_dict().items() >= {"base_model": "some/thing", "license": "other"}.items()
+    assert "open (LICENSE), carried over" in card.text
+    result = json.loads((tmp_path / "found/perplexity.json").read_text())
+    assert f"| perplexity | text | perplexity | {result['values'][0]['value']:.6g} |" in card.text
+    other = (
+        "export",
+        "--model",
+        work / "mine",
+        *plan[2:],
+        "--results",
+        tmp_path / "found",
+        "--out",
+        tmp_path / "no",
+    )
+    assert "was measured on another model" in failure(*other)
+    assert "holds no results" in failure(*other[:-3], work / "corpora", "--out", tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+    (line,) = [line for line in card.text.splitlines() if line.startswith("$ hfprune export")]
+    words = line.removeprefix("$ hfprune ").replace("resources/models/thing", str(model)).split()
+    words = [str(out / word) if word.startswith("recipe/") else word for word in words]
+    run(*words[:-1], tmp_path / "again")
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The endpoints of the hub that take a commit of small files."""
+
+    sent: ClassVar[dict[str, bytes]] = {}
+    made: ClassVar[list[dict]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        answer: dict = {}
+        page = f"http://{self.headers['Host']}/me/pruned"
+        if self.path == "/api/repos/create":
+            self.made.append(json.loads(body))
+            answer = {"url": page}
+        elif "/preupload/" in self.path:
+            names = [file["path"] for file in json.loads(body)["files"]]
+            answer = {
+                "files": [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]
+            }
+        elif "/commit/" in self.path:
+            lines = [json.loads(line) for line in body.splitlines()]
+            files = [line["value"] for line in lines if line["key"] == "file"]
+            self.sent.update({file["path"]: base64.b64decode(file["content"]) for file in files})
+            answer = {"commitUrl": f"{page}/commit/0", "commitOid": "0" * 40, "success": True}
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_push_sends_every_file_of_the_export_and_nothing_else(pruned: Path) -> None:
+    """The real client against a hub on the loopback interface; an unreachable one is one line."""
+    wanted = tree(pruned)
+    (pruned / "notes.txt").write_text("mine")
+
+    def push(endpoint: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "hfprune", "push", str(pruned), "--repo", "me/pruned", "--private"]
+        known = os.environ | {"HF_ENDPOINT": endpoint, "HF_TOKEN": "hf_test", "HF_HUB_OFFLINE": "0"}
+        return subprocess.run(command, cwd=ROOT, env=known, capture_output=True, text=True, check=False)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        ended = push(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert ended.returncode == 0, ended.stderr
+    assert "sent to me/pruned" in ended.stdout
+    assert Hub.sent == wanted
+    assert Hub.made[0]["visibility"] == "private"
+    ended = push(f"http://127.0.0.1:{server.server_port}")
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("hfprune push: error: me/pruned: the upload failed (")
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_push_is_of_complete_exports_only(pruned: Path, capsys) -> None:
+    capsys.readouterr()
+    (pruned / "README.md").write_text("my own words")
+    run("push", pruned, "--repo", "me/pruned", "--dry-run")
+    printed = capsys.readouterr().out
+    for name, size in files_of(pruned).items():
+        assert f"{size:>15,}  {name}" in printed
+    assert {*files_of(pruned)} == {*tree(pruned)}
+    assert f"{sum(map(len, tree(pruned).values())):,} bytes, would be sent to me/pruned" in printed
+    assert "is no repository (" in failure("push", pruned, "--repo", "pruned", "--dry-run")
+    assert "is no repository (" in failure("push", pruned, "--repo", "me/not a name", "--dry-run")
+    weights = pruned / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    assert "bytes of model.safetensors is there" in failure(
+        "push", pruned, "--repo", "me/pruned", "--dry-run"
+    )
+    (pruned / "provenance.json").unlink()
+    assert "not an export" in failure("push", pruned, "--repo", "me/pruned", "--dry-run")

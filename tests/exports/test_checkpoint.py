@@ -1,0 +1,101 @@
+"""Exports are read by transformers 4 and 5, in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import reload
+from families import FAMILIES, TEXT, WIDTHS, build, cut
+from transformers import AutoTokenizer, PreTrainedModel
+
+from hfprune.exports.checkpoint import export
+from hfprune.models.load import load_model
+from hfprune.models.units import count_parameters, gated_mlps
+
+OLD = ("transformers==4.57.6", "tokenizers==0.22.2", "huggingface_hub==0.36.2")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, dense) -> dict[Path, PreTrainedModel]:
+    """The exports of all families in both shapes, and the models in memory."""
+    root, found = tmp_path_factory.mktemp("exported"), {}
+    for family in FAMILIES:
+        for shape, widths in WIDTHS.items():
+            model = found[root / f"{family}-{shape}"] = cut(build(family), widths)
+            export(model, dense(family), root / f"{family}-{shape}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def transformers_4(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with transformers 4, to be put before this environment, which has torch."""
+    target = tmp_path_factory.mktemp("transformers4")
+    command = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, *OLD)
+    subprocess.run(command, check=True)
+    return target
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_both_versions_give_the_same_logits_and_tokens(
+    exported, tmp_path: Path, request, version: int
+) -> None:
+    path = str(request.getfixturevalue("transformers_4")) if version == 4 else ""
+    script = Path(__file__).with_name("elsewhere.py")
+    run = subprocess.run(
+        [sys.executable, "-P", script, TEXT, tmp_path / "found.json", *exported],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stdout.startswith(f"{version}.")
+    found = json.loads((tmp_path / "found.json").read_text())
+    for folder, model in exported.items():
+        tokens = found[str(folder)]["tokens"]
+        assert tokens == AutoTokenizer.from_pretrained(folder)(TEXT).input_ids
+        logits = model(torch.tensor([tokens])).logits[0]
+        assert logits.std() > 0.1, "distinct logits, or a wrong reader could be right"
+        torch.testing.assert_close(torch.tensor(found[str(folder)]["logits"]), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_widths_are_rounded_up_where_asked(dense: Callable[[str], Path], tmp_path: Path) -> None:
+    model = cut(build("qwen2"), WIDTHS["unequal"])
+    written = export(model, dense("qwen2"), tmp_path / "out", align=32)
+    tokens = torch.arange(30).unsqueeze(0)
+    again = load_model(tmp_path / "out", device=torch.device("cpu"))
+    assert [mlp.count for mlp in gated_mlps(again)] == [64, 64, 64]
+    assert count_parameters(again) == written > count_parameters(model)
+    torch.testing.assert_close(again(tokens).logits, model(tokens).logits)
+
+
+def test_tokenizer_files_are_the_sources_own(dense: Callable[[str], Path], tmp_path: Path) -> None:
+    """Those of transformers 4 stay as they are, byte for byte; the licence comes along."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for path in dense("qwen2").glob("token*"):
+        (source / path.name).write_bytes(path.read_bytes())
+    old = '{"tokenizer_class": "PreTrainedTokenizerFast",   "additional_special_tokens": ["<s>"]}'
+    (source / "tokenizer_config.json").write_text(old)
+    (source / "LICENSE.txt").write_text("Do as you please.")
+    export(cut(build("qwen2"), WIDTHS["equal"]), source, tmp_path / "out")
+    for name in ("tokenizer.json", "tokenizer_config.json", "LICENSE.txt"):
+        assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
+    assert reload(tmp_path / "out").config.intermediate_size == 24
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_files_can_be_read_by_whom_the_umask_lets(dense, tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        export(cut(build("qwen2"), WIDTHS["equal"]), dense("qwen2"), tmp_path / "out")
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
+    assert modes == {0o666 & ~mask}
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o777 & ~mask

@@ -1,0 +1,96 @@
+"""Tiny models of five families, to be cut to equal and to unequal widths, and tokenizers that split as theirs."""
+
+import torch
+from conftest import SHAPE, peaked
+from smoke import build_tokenizer
+from tokenizers import Regex, pre_tokenizers
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+from transformers.convert_slow_tokenizer import TikTokenConverter
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+from hfprune.plans.plan import apply_plan
+
+TEXT = "In 1984 the valley's old town had 12345 houses,\n\n  and a MARKET; she'd say \u00e9t\u00e9!"
+WIDTHS = {"equal": [24, 24, 24], "unequal": [40, 17, 24]}
+# Scaled so much that a reader who misses it, or takes another base, is wrong at once.
+SCALED = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+BY_LAYER = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 50000.0, "factor": 8.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 300.0},
+}
+KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
+FAMILIES = {
+    "llama3": (LlamaForCausalLM, LlamaConfig, {"rope_parameters": SCALED, "tie_word_embeddings": True}),
+    "mistral": (
+        MistralForCausalLM,
+        MistralConfig,
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
+    ),
+    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {"tie_word_embeddings": True}),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"head_dim": 16, "tie_word_embeddings": True}),
+    "gemma3": (
+        Gemma3ForCausalLM,
+        Gemma3TextConfig,
+        {"head_dim": 16, "layer_types": KINDS, "sliding_window": 8, "rope_parameters": BY_LAYER},
+    ),
+}
+
+
+def build(family: str) -> PreTrainedModel:
+    """Build a tiny model of a family; biases and norms are random too, so that each of them matters."""
+    kind, config, extra = FAMILIES[family]
+    model = peaked(kind, config(**SHAPE | {"vocab_size": 410, "bos_token_id": 0, "eos_token_id": 1} | extra))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.add_(torch.rand_like(parameter))
+    return model
+
+
+def cut(model: PreTrainedModel, widths: list[int]) -> PreTrainedModel:
+    """Keep the first `widths` neurons of each layer."""
+    apply_plan(model, {f"mlp.{layer}": torch.arange(width) for layer, width in enumerate(widths)})
+    return model
+
+
+def split_as(family: str) -> PreTrainedTokenizerFast:
+    """Return the tests' tokenizer, splitting text as the family's own does, and marking special tokens."""
+    tokenizer = build_tokenizer()
+    backend = tokenizer.backend_tokenizer
+    pattern = {
+        "llama3": TikTokenConverter().pattern,
+        "qwen2": PRETOKENIZE_REGEX,
+        "qwen3": PRETOKENIZE_REGEX,
+    }.get(family)
+    if pattern:
+        parts = [
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+        backend.pre_tokenizer = pre_tokenizers.Sequence(parts)
+    if family == "mistral":  # none of its own is byte-level; this is SmolLM2's
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])
+    backend.model.ignore_merges = family == "llama3"
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<s>"]})
+    return tokenizer
