@@ -16,7 +16,7 @@ from hfprune.study import layout
 
 CELLS = "results/smoke/cells"
 # What any changed result makes anew.
-PUBLISHED = ["collect", "tables", "claims", "compare", "figures", "report", "all"]
+PUBLISHED = ["collect", "tables", "claims", "compare", "figures", "report", "page", "all"]
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +86,9 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
             # No model of this study is in the paper and no measure is new: two figures are a sentence.
             least = 1000 if name in ("published", "measures") else 3000
             assert (figures / f"{name}.{suffix}").stat().st_size > least
-    html = (results / "report.html").read_text()
+    html = (results / "workflow.html").read_text()
     assert "table6.csv" in html and "accuracy.svg" in html
+    assert 'href="./workflow.html"' in (results / "report.html").read_text()
 
 
 def test_result_holds_its_provenance_and_its_items(finished) -> None:

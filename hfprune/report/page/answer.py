@@ -42,6 +42,8 @@ class Card:
     """Cross-entropy beside entropy, the paper's main comparison."""
     explained: str
     chart: dict[str, Any]
+    more: int
+    """Number of methods if the figure does not show all, or 0."""
     others: list[dict[str, Any]]
     """The best method at every other ratio."""
 
@@ -81,6 +83,7 @@ def _card(study: StudyResults, model: str, rows: pd.DataFrame, meaning: Meaning)
         paper=next((line for line in beside if line["method"] == "cross_entropy"), None),
         explained=EXPLAINED.get(study.headline.metric, ""),
         chart=charts.forest(shown, meaning.name, effect, reference, words),
+        more=len(lines) * (len(lines) > len(shown)),
         others=[{"removed": _percent(ratio), **found[0]} for ratio, found in by_ratio.items() if ratio != at],
     )
 
@@ -92,4 +95,4 @@ def _lines(study: StudyResults, rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _percent(ratio: float) -> str:
-    return percents([ratio])[0].removesuffix(" removed").replace("%", " %")
+    return percents([ratio])[0].removesuffix(" removed").replace("%", "\N{NO-BREAK SPACE}%")

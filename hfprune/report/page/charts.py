@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from hfprune.report.comparison import Effect
-from hfprune.report.page.study import ALIKE, BETTER, WORSE, StudyResults
+from hfprune.report.page.study import ALIKE, BETTER, WORSE, StudyResults, number
 
 OTHER = "no interval"
 # Colour and shape carry the same, so that either is enough.
@@ -50,7 +50,7 @@ def forest(
     if effect and reference:
         sides = words[1:] if effect.better < 0 else words[:0:-1]
         title = [
-            f"{measure}, {'times' if effect.than else 'difference from'} {reference['label']}'s",
+            f"{measure}, {'times' if effect.than else 'difference from'} {reference['label'].lower()}'s",
             f"← {sides[0]}  |  {sides[1]} →",
         ]
     order = {row["standing"]: row.pop("look") for row in rows}
@@ -61,7 +61,8 @@ def forest(
     colour = named | {"scale": scale | {"range": [LOOKS[look][0] for _, look in looks]}}
     shape = named | {"scale": scale | {"range": [LOOKS[look][1] for _, look in looks]}}
     y = {"field": "name", "type": "nominal", "sort": [row["name"] for row in rows], "title": None}
-    x = {"type": "quantitative", "title": title, "scale": {"zero": False, "nice": not beside}}
+    x = {"type": "quantitative", "title": title, "scale": {"zero": False, "nice": False, "padding": 12}}
+    x["axis"] = {"tickCount": 5}
     tooltip = {"label": "Method", "shown": measure, "interval": "95 % interval"}
     if beside:
         tooltip |= {"effect": "Against the reference", "effect_interval": "Its 95 % interval"}
@@ -133,7 +134,7 @@ def _row(
         else:  # compared with another reference, so that there is no interval against this one
             ours, theirs = line["value"], reference["value"]
             found["x"] = ours / theirs if effect.than else ours - theirs
-            found |= {"effect": effect.shown.format(found["x"]), "effect_interval": "not compared"}
+            found |= {"effect": number(found["x"], effect.shown), "effect_interval": "not compared"}
             found["look"] = OTHER
     return found | {"standing": {BETTER: words[1], WORSE: words[2]}.get(found["look"], found["look"])}
 

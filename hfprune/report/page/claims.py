@@ -11,7 +11,7 @@ import pandas as pd
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.paper.published import read_published
 from hfprune.report.figures.drawing import FOCUS
-from hfprune.report.page.study import StudyResults
+from hfprune.report.page.study import StudyResults, number
 from hfprune.report.style import metric_label
 
 NOT_RUN = "not run"
@@ -123,7 +123,7 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
     digits = 2 if row["unit"] in ("points", "ratio") else 4
     sign = "" if row["unit"] == "ratio" or "logarithms" in str(row["unit"]) else "+"
     values = {name: None if pd.isna(row[name]) else float(row[name]) for name in ("effect", "low", "high", "published")}
-    shown = {name: "" if value is None else f"{value:{sign}.{digits}f}" for name, value in values.items()}
+    shown = {name: "" if value is None else number(value, f"{{:{sign}.{digits}f}}") for name, value in values.items()}
     text = {name: "" if pd.isna(row.get(name)) else str(row[name]) for name in row}
     doubt = text["confidence"] if text["confidence"] in ("suspect", "tentative") else ""
     ratio = None if pd.isna(row["ratio"]) else float(row["ratio"])
@@ -131,7 +131,7 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
     return {
         "model": text["model"],
         "ratio": ratio,
-        "removed": "" if ratio is None else f"{100 * ratio:.3g} %",
+        "removed": "" if ratio is None else f"{100 * ratio:.3g}\N{NO-BREAK SPACE}%",
         "metric": text["metric"],
         "metric_name": metric_label(text["metric"]),
         "sides": f"{text['left']} against {text['right']}" if text["left"] else "",

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from hfprune.report.comparison import effects_shown
-from hfprune.report.page.study import Measured, StudyResults
+from hfprune.report.figures.drawing import focus
+from hfprune.report.page.study import Measured, StudyResults, capital
 from hfprune.report.style import RECOVERIES, looks
 
 COLUMNS = (
     *("study", "model", "method", "family", "ratio", "recovery", "measure", "value", "low", "high"),
-    *("shown", "interval", "n", "draws", "effect_shown", "effect_interval", "standing", "reference"),
-    *("differs", "source"),
+    *("shown", "interval", "n", "draws", "effect", "effect_shown", "effect_interval", "standing"),
+    *("reference", "differs", "source"),
 )
 # Matplotlib's markers, which the other figures have, as Vega's shapes.
 SHAPES = {"o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "D": "diamond", "d": "diamond"}
@@ -31,10 +32,11 @@ def data(studies: Sequence[StudyResults]) -> dict[str, Any]:
         rows += _rows(study)
     order = looks({method for study in studies for method in study.looks})
     methods = {
-        method: {"label": look.label, "colour": look.colour, "shape": SHAPES.get(look.marker, "circle")}
+        method: {"label": capital(look.label), "colour": look.colour, "shape": SHAPES.get(look.marker, "circle")}
         for method, look in order.items()
     }
-    return {"columns": COLUMNS, "rows": rows, "measures": names, "methods": methods}
+    at = [focus(study.values.dropna(subset="ratio")) for study in studies if study.headline]
+    return {"columns": COLUMNS, "rows": rows, "measures": names, "methods": methods, "focus": min(at, default=None)}
 
 
 def _rows(study: StudyResults) -> list[list[Any]]:

@@ -7,23 +7,27 @@ const make = (tag, properties = {}, ...children) => {
   element.append(...children);
   return element;
 };
+const phone = () => document.body.clientWidth < 600;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 // --- figures ------------------------------------------------------------------------------------------
 
 const ink = "currentColor"; // the page's, in light and dark; black in a saved file
 const text = { labelColor: ink, titleColor: ink, labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500 };
-const CONFIG = {
+const config = () => ({
   background: null,
   font: "system-ui, sans-serif",
   view: { stroke: null },
   // One description a figure, set below: a hundred marks read out one by one would help nobody.
   mark: { aria: false },
-  axis: { ...text, aria: false, domainColor: ink, tickColor: ink, gridColor: ink, gridOpacity: 0.12, labelLimit: 200, titleLimit: 600 },
+  axis: { ...text, aria: false, domainColor: ink, tickColor: ink, gridColor: ink, gridOpacity: 0.12, labelLimit: phone() ? 140 : 260, titleLimit: 600 },
+  // On a phone the number stands below the name, and a title may reach over the names.
+  axisX: { titleAnchor: phone() ? "end" : "middle" },
+  axisY: phone() ? { labelExpr: "split(datum.label, '  ')" } : {},
   legend: { ...text, aria: false, labelLimit: 190, symbolStrokeWidth: 1.5, symbolSize: 80 },
   rule: { color: ink },
   text: { color: ink },
-};
+});
 
 // Colours for white paper are too dark on a dark page.
 function brighter(colour) {
@@ -32,11 +36,17 @@ function brighter(colour) {
   const mix = dark.matches && light < 110 ? 0.45 : 0;
   return "#" + parts.map((part) => Math.round(part + (255 - part) * mix).toString(16).padStart(2, "0")).join("");
 }
-const recoloured = (spec) =>
-  JSON.parse(JSON.stringify(spec), (key, value) => (key === "range" && Array.isArray(value) ? value.map((one) => (/^#.{6}$/.test(one) ? brighter(one) : one)) : value));
+// A figure's colours for the theme, and its names in lines for a narrow screen.
+function adapted(spec) {
+  const own = (key, value) => {
+    if (key === "columns" && phone()) return 1;
+    return key === "range" && Array.isArray(value) ? value.map((one) => (/^#.{6}$/.test(one) ? brighter(one) : one)) : value;
+  };
+  return JSON.parse(JSON.stringify(spec), own);
+}
 
 async function draw(place, spec, name) {
-  const whole = { width: "container", autosize: { type: "fit", contains: "padding" }, ...recoloured(spec), config: CONFIG };
+  const whole = { width: "container", autosize: { type: "fit-x", contains: "padding" }, ...adapted(spec), config: config() };
   place.replaceChildren();
   const { view } = await vegaEmbed(place, whole, { actions: false, renderer: "svg", tooltip: { theme: "custom" } });
   const picture = place.querySelector("svg");
@@ -67,7 +77,7 @@ function figure(parent, name, caption, spec) {
 const data = read("data");
 const ROWS = data.rows.map((row) => Object.fromEntries(data.columns.map((name, i) => [name, row[i]])));
 const label = (method) => data.methods[method]?.label ?? method;
-const percent = (ratio) => (ratio === null ? "" : `${+(100 * ratio).toPrecision(3)} %`);
+const percent = (ratio) => (ratio === null ? "" : `${+(100 * ratio).toPrecision(3)}\u00a0%`);
 const several = (name) => new Set(ROWS.map((row) => row[name])).size > 1;
 
 const FILTERS = [
@@ -84,19 +94,20 @@ const first = Object.keys(data.measures).find((key) => data.measures[key].first)
 
 const COLUMNS = [
   { name: "Method", value: (row) => label(row.method), head: true },
-  { name: "Study", value: (row) => row.study, if: several("study") },
-  { name: "Model", value: (row) => row.model, if: several("model") },
-  { name: "Family", value: (row) => row.family },
-  { name: "Removed", value: (row) => row.ratio, text: (row) => percent(row.ratio), number: true },
-  { name: "Recovery", value: (row) => row.recovery, if: several("recovery") },
   { name: "Value", value: (row) => row.value, text: (row) => row.shown, number: true },
   { name: "95 % interval", value: (row) => (row.low === null ? null : row.high - row.low), cell: interval, number: true },
-  { name: "Against its reference", value: (row) => (row.effect_shown === "" ? null : parseFloat(row.effect_shown.replace(/,/g, ""))), cell: beside, number: true },
+  { name: "Against its reference", value: (row) => row.effect, cell: beside, number: true },
+  { name: "Removed", value: (row) => row.ratio, text: (row) => percent(row.ratio), number: true },
+  { name: "Study", value: (row) => row.study, if: several("study") },
+  { name: "Model", value: (row) => row.model, if: several("model") },
+  { name: "Recovery", value: (row) => row.recovery, if: several("recovery") },
+  { name: "Family", value: (row) => row.family },
   { name: "n", value: (row) => row.n, number: true },
   { name: "Draws", value: (row) => row.draws, number: true },
-  { name: "Result", value: (row) => row.source, cell: source },
+  { name: "Result", value: (row) => row.source, cell: source, if: ROWS.some((row) => row.source) },
 ].filter((column) => column.if !== false);
-let sorting = { column: COLUMNS.find((column) => column.name === "Value"), up: true };
+// The best first.
+let sorting = { column: COLUMNS.find((column) => column.name === "Value"), up: data.measures[first]?.better !== "higher" };
 let ends = [0, 1];
 
 function interval(row) {
@@ -118,7 +129,7 @@ function interval(row) {
 
 const SIGNS = { better: "▲", worse: "▼", "not told apart": "≈" };
 function beside(row) {
-  if (row.effect_shown === "") return [""];
+  if (row.effect === null) return [""];
   const of = row.effect_interval ? `${row.effect_shown} (${row.effect_interval})` : row.effect_shown;
   const words = [SIGNS[row.standing] ?? "", row.standing, `(${label(row.reference)})`].filter(Boolean).join(" ");
   return [`${of} `, make("span", { className: "standing", textContent: words })];
@@ -150,9 +161,11 @@ function controls() {
     if (name !== "measure") select.append(make("option", { value: "", textContent: "all" }));
     select.append(...values.map((value) => make("option", { value: String(value), textContent: shown(value) })));
     if (name === "measure") chosen.measure = select.value = first;
+    if (name === "ratio" && data.focus !== null) chosen.ratio = select.value = String(data.focus);
     select.addEventListener("change", () => {
       chosen[name] = select.value;
       if (name === "capability") capability(form.elements.measure);
+      if (sorting.column.name === "Value") sorting.up = data.measures[chosen.measure].better !== "higher";
       show();
     });
     form.append(make("label", {}, title, select));
@@ -238,6 +251,17 @@ function ratios() {
   document.getElementById("ratios-title").hidden = parent.childElementCount === 0;
 }
 
+// Colour and shape of methods, which carry the same.
+function looks(methods) {
+  const legend = { orient: "bottom", columns: phone() ? 1 : 4, title: null };
+  return ["colour", "shape"].map((name) => ({
+    field: "name",
+    type: "nominal",
+    legend,
+    scale: { domain: methods.map(label), range: methods.map((method) => data.methods[method][name]) },
+  }));
+}
+
 function againstRatio(group, coloured, meaning) {
   const steps = [...new Set(group.filter((row) => row.method !== "dense").map((row) => 100 * row.ratio))].sort((a, b) => a - b);
   const gap = steps.length > 1 ? Math.min(...steps.slice(1).map((step, i) => step - steps[i])) : 10;
@@ -249,7 +273,7 @@ function againstRatio(group, coloured, meaning) {
     high: row.high ?? row.value,
     x: 100 * row.ratio + (gap * 0.5 * (coloured.indexOf(row.method) + 0.5 - coloured.length / 2)) / MOST * (coloured.includes(row.method) ? 1 : 0),
     interval: row.interval || "not known",
-    effect: row.effect_shown === "" ? "–" : beside(row).map((part) => part.textContent ?? part).join(""),
+    effect: row.effect === null ? "–" : beside(row).map((part) => part.textContent ?? part).join(""),
     href: row.source || "#ran",
     own: coloured.includes(row.method),
     open: row.source ? "opens the result with its provenance" : "goes to what ran",
@@ -258,11 +282,7 @@ function againstRatio(group, coloured, meaning) {
   const log = meaning.logarithmic && Math.min(...reach) > 0 && Math.max(...reach) > 10 * Math.min(...reach);
   const x = { type: "quantitative", title: "Parameters removed (%)", axis: { values: steps }, scale: { domain: [steps[0] - gap / 2, steps.at(-1) + gap / 2] } };
   const y = { field: "value", type: "quantitative", title: meaning.name, scale: { zero: false, type: log ? "log" : "linear" } };
-  const names = coloured.map(label);
-  const narrow = document.body.clientWidth < 600;
-  const legend = { orient: "bottom", columns: narrow ? 2 : 4, title: null };
-  const colour = { field: "name", type: "nominal", legend, scale: { domain: names, range: coloured.map((method) => data.methods[method].colour) } };
-  const shape = { field: "name", type: "nominal", legend, scale: { domain: names, range: coloured.map((method) => data.methods[method].shape) } };
+  const [colour, shape] = looks(coloured);
   const tooltip = [["name", "Method"], ["x_shown", "Removed"], ["shown", meaning.name], ["interval", "95 % interval"], ["effect", "Against its reference"], ["n", "n"], ["draws", "Draws"], ["open", "Click"]].map(([field, title]) => ({ field, title }));
   const href = { field: "href" };
   const at = { x: { field: "x", ...x }, y };
@@ -283,18 +303,24 @@ function curves() {
   if (!parent) return;
   parent.replaceChildren();
   for (const { study, model, rows } of read("curve-data")) {
+    const present = Object.keys(data.methods).filter((method) => rows.some((row) => row.method === method));
+    const coloured = present.slice(0, MOST);
+    const [colour, shape] = looks(coloured);
     const values = rows.map((row) => ({ ...row, name: label(row.method) }));
-    figure(parent, `Agreement of calibration halves, ${study} · ${model}`, `${study} · ${model}: agreement of two halves of the calibration, by the sequences read. Hover for the method.`, {
-      data: { values },
-      height: 260,
-      layer: [{ mark: { type: "line", color: GREY, opacity: 0.5 } }, { mark: { type: "point", filled: true, color: "#0072B2", size: 40 } }],
-      encoding: {
-        x: { field: "x", type: "quantitative", title: "Sequences", scale: { type: "log", base: 2, nice: false } },
-        y: { field: "value", type: "quantitative", title: "Agreement", scale: { zero: false } },
-        detail: { field: "method" },
-        tooltip: [{ field: "name", title: "Method" }, { field: "x", title: "Sequences" }, { field: "value", title: "Agreement", format: ".3f" }],
-      },
-    });
+    const of = (own) => ({ values: values.filter((row) => coloured.includes(row.method) === own) });
+    const at = {
+      x: { field: "x", type: "quantitative", title: "Sequences", scale: { type: "log", base: 2, nice: false } },
+      y: { field: "value", type: "quantitative", title: "Agreement", scale: { zero: false } },
+      detail: { field: "method" },
+      tooltip: [{ field: "name", title: "Method" }, { field: "x", title: "Sequences" }, { field: "value", title: "Agreement", format: ".3f" }],
+    };
+    const layers = [
+      { data: of(false), mark: { type: "line", color: GREY, opacity: 0.4, point: { color: GREY } }, encoding: at },
+      { data: of(true), mark: { type: "line" }, encoding: { ...at, color: colour } },
+      { data: of(true), mark: { type: "point", filled: true, size: 50, opacity: 1 }, encoding: { ...at, color: colour, shape } },
+    ].filter((layer) => layer.data.values.length);
+    const caption = `${study} · ${model}: agreement of two halves of the calibration, by the sequences read. Hover for the method.`;
+    figure(parent, `Agreement of calibration halves, ${study} · ${model}`, caption, { height: 280, layer: layers });
   }
 }
 
@@ -306,7 +332,10 @@ function show() {
 }
 
 function answers() {
-  for (const place of document.querySelectorAll("[data-spec]")) draw(place, read(place.dataset.spec), place.getAttribute("aria-label"));
+  for (const place of document.querySelectorAll("[data-spec]")) {
+    const spec = read(place.dataset.spec);
+    draw(place, { ...spec, height: spec.height * (phone() ? 1.6 : 1) }, place.getAttribute("aria-label"));
+  }
 }
 
 if (data.rows.length) {

@@ -14,7 +14,7 @@ WORKFLOW = "workflow.html"
 
 
 def facts(study: StudyResults) -> dict[str, Any]:
-    """Return lists of words by their heading, and links to files that were kept with the results."""
+    """Return words by their heading, and links to files that were kept with the results."""
     tidy, made = study.tidy, study.provenance
     pruned = tidy[tidy["method"] != DENSE]
     ratios = sorted(pruned["ratio"].dropna().unique())
@@ -36,7 +36,7 @@ def facts(study: StudyResults) -> dict[str, Any]:
     }
     files = ("results.csv", "claims.csv", "comparison.csv", "provenance.json", WORKFLOW)
     return {
-        "facts": {heading: list(dict.fromkeys(words)) for heading, words in found.items() if words},
+        "facts": {heading: ", ".join(dict.fromkeys(words)) for heading, words in found.items() if words},
         "files": [(name, f"{study.link}/{name}") for name in files if (study.folder / name).exists()],
     }
 

@@ -145,7 +145,10 @@ def read_study(folder: Path, base: Path) -> StudyResults:
         declared=declared,
         values=_with_sources(values, tidy, folder, Path(link).as_posix()),
         meanings=meanings,
-        looks=looks({*everything["method"]}),
+        looks={
+            method: look._replace(label=capital(look.label))
+            for method, look in looks({*everything["method"]}).items()
+        },
         families=_families(everything["method"].unique(), marks),
         claims=claims,
         comparison=comparison,
@@ -217,9 +220,9 @@ def _with_texts(
         form = effect.shown if effect else meaning.shown
         texts.append(
             {
-                "shown": meaning.shown.format(row.value),
+                "shown": number(row.value, meaning.shown),
                 "interval": between(row.low, row.high, meaning.shown),
-                "effect_shown": "" if pd.isna(row.effect) else form.format(row.effect),
+                "effect_shown": "" if pd.isna(row.effect) else number(row.effect, form),
                 "effect_interval": between(row.effect_low, row.effect_high, form),
                 "standing": _standing(row.effect_low, row.effect_high, effect),
             }
@@ -230,7 +233,17 @@ def _with_texts(
 
 def between(low: float, high: float, shown: str) -> str:
     """Return an interval for readers, or "" if there is none."""
-    return "" if pd.isna(low) or pd.isna(high) else f"{shown.format(low)} to {shown.format(high)}"
+    return "" if pd.isna(low) or pd.isna(high) else f"{number(low, shown)} to {number(high, shown)}"
+
+
+def number(value: float, shown: str) -> str:
+    """Return a number for readers, with a minus sign."""
+    return shown.format(value).replace("-", "−")
+
+
+def capital(label: str) -> str:
+    """Return the label of a method as the page shows it."""
+    return label[:1].upper() + label[1:]
 
 
 def _standing(low: float, high: float, effect: Effect | None) -> str:

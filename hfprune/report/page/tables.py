@@ -7,7 +7,7 @@ import pandas as pd
 
 from hfprune.analysis.tidy import unreadable
 from hfprune.report.columns import PAPERS_COLUMNS, SPECS
-from hfprune.report.page.study import StudyResults
+from hfprune.report.page.study import StudyResults, capital, number
 from hfprune.report.style import RECOVERIES, TASKS, metric_label
 from hfprune.study import layout
 
@@ -70,7 +70,7 @@ def _cells(row: dict, columns: list[str], study: StudyResults) -> Iterator[str]:
         elif name == "ratio":
             yield f"{100 * float(value):.3g} %"
         elif name in ("method", "reference"):
-            yield study.looks[value].label if value in study.looks else str(value).replace("_", " ")
+            yield study.looks[value].label if value in study.looks else capital(str(value).replace("_", " "))
         elif name == "recovery":
             yield RECOVERIES.get(value, value) or "none"
         elif isinstance(value, str):
@@ -91,7 +91,7 @@ def _spread(row: dict, name: str) -> str:
 
 
 def _number(value: float, digits: int = 4) -> str:
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:,.{digits}g}"
+    return number(value, "{:,.0f}" if abs(value) >= 10**digits else f"{{:,.{digits}g}}")
 
 
 def _heading(name: str) -> str:
@@ -101,5 +101,4 @@ def _heading(name: str) -> str:
         return TASKS[name].short
     if name in PAPERS_COLUMNS:
         return PAPERS_COLUMNS[name].heading
-    label = metric_label(name)
-    return label[:1].upper() + label[1:]
+    return capital(metric_label(name))
