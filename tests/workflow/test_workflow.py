@@ -10,21 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from smoke import STUDY, jobs, make_project, snakemake, write
+from smoke import STUDY, jobs, snakemake, write
 
 from hfprune.study import layout
 
 CELLS = "results/smoke/cells"
 # What any changed result makes anew.
 PUBLISHED = ["collect", "tables", "claims", "compare", "figures", "report", "page", "all"]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A project whose smoke study has run, and what the run printed."""
-    folder = tmp_path_factory.mktemp("project")
-    make_project(folder)
-    return folder, snakemake(folder)
 
 
 @pytest.fixture
@@ -142,6 +134,7 @@ def test_partial_shows_what_there_is_and_leaves_the_whole_alone(project: Path) -
     assert len(pd.read_csv(partial / "claims.csv")) == len(pd.read_csv(project / "results/smoke/claims.csv"))
     compared = pd.read_csv(partial / "comparison.csv").query("model == 'llama' and method == 'random'")
     assert compared["perplexity_ratio"].isna().all() and compared["js_distance"].notna().all()
+    assert (partial / "report.html").exists()
     assert len([*(partial / "figures").iterdir()]) == 3 * len(layout.FIGURES)
     assert contents(project, "results/smoke/tables/*") | contents(project, "results/smoke/*.parquet") == whole
 

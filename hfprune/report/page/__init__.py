@@ -18,7 +18,7 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
     """Write the page of the studies whose results lie in `folders`.
 
     Args:
-        folders: each with what `collect`, `claims`, `compare` and `tables` wrote; only the tidy table is necessary.
+        folders: each with the files of `collect`, `claims`, `compare` and `tables`; the tidy table is enough.
         paper: folder with `claims.yaml`, for the published models' names.
         out: file, replaced atomically; the page's links to results are relative to its folder.
 
@@ -65,8 +65,7 @@ def render(studies: Sequence[StudyResults], paper: Path) -> str:
 def embedded(data: Any) -> Markup:
     """Return JSON that cannot end the script element around it."""
     text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-    return Markup(text.translate(str.maketrans(escapes)))
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def library() -> Markup:
@@ -74,7 +73,11 @@ def library() -> Markup:
     from vl_convert import javascript_bundle
 
     # In a function of its own, so that its names do not become the page's.
-    bundle = javascript_bundle().replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    bundle = (
+        javascript_bundle("window.vegaEmbed = vegaEmbed;")
+        .replace("</script", "<\\/script")
+        .replace("<!--", "<\\!--")
+    )
     return Markup(f"(function(){{{bundle}}})();")
 
 

@@ -46,58 +46,62 @@ def forest(
         row["outside"] = bool(abs(row["x"] - than) > reach)
         for end in ("x", "low", "high"):
             row[end] = None if row[end] is None else float(np.clip(row[end], than - reach, than + reach))
-    title: str | list[str] = measure
-    if effect and reference:
-        sides = words[1:] if effect.better < 0 else words[:0:-1]
-        title = [
-            f"{measure}, {'times' if effect.than else 'difference from'} {reference['label'].lower()}'s",
-            f"← {sides[0]}  |  {sides[1]} →",
-        ]
-    order = {row["standing"]: row.pop("look") for row in rows}
-    looks = sorted(order.items(), key=lambda item: [*LOOKS].index(item[1]))
-    scale = {"domain": [name for name, _ in looks]}
-    named = {"field": "standing", "type": "nominal", "title": None}
-    named["legend"] = {"orient": "top", "columns": 2} if any(name for name, _ in looks) else None
-    colour = named | {"scale": scale | {"range": [LOOKS[look][0] for _, look in looks]}}
-    shape = named | {"scale": scale | {"range": [LOOKS[look][1] for _, look in looks]}}
     y = {"field": "name", "type": "nominal", "sort": [row["name"] for row in rows], "title": None}
-    x = {"type": "quantitative", "title": title, "scale": {"zero": False, "nice": False, "padding": 12}}
-    x["axis"] = {"tickCount": 5}
+    x: dict[str, Any] = {"type": "quantitative", "title": _title(measure, effect, reference, words)}
+    x |= {"scale": {"zero": False, "nice": False, "padding": 12}, "axis": {"tickCount": 5}}
+    colour, shape = _looks(rows)
     tooltip = {"label": "Method", "shown": measure, "interval": "95 % interval"}
     if beside:
         tooltip |= {"effect": "Against the reference", "effect_interval": "Its 95 % interval"}
     tooltip |= {"n": "n", "draws": "Draws", "open": "Click"}
-    layers: list[dict[str, Any]] = [
-        {
-            "mark": {"type": "rule", "strokeWidth": 2},
-            "transform": [{"filter": "datum.low !== null"}],
-            "encoding": {"y": y, "x": {"field": "low", **x}, "x2": {"field": "high"}, "color": colour},
-        },
-        {
-            "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
-            "encoding": {
-                "y": y,
-                "x": {"field": "x", **x},
-                "color": colour,
-                "shape": shape,
-                "tooltip": [{"field": field, "title": name} for field, name in tooltip.items()],
-                "href": {"field": "href"},
-            },
-        },
-    ]
-    if beside:
-        zero = {
-            "data": {"values": [{"than": than}]},
-            "mark": {"type": "rule", "strokeDash": [4, 3]},
-            "encoding": {"x": {"field": "than", **x}},
-        }
-        outside = {
-            "mark": {"type": "text", "align": "right", "dx": -8, "fontSize": 11},
-            "transform": [{"filter": "datum.outside"}],
-            "encoding": {"y": y, "x": {"field": "x", **x}, "text": {"field": "effect"}},
-        }
-        layers = [zero, *layers, *([outside] if any(row["outside"] for row in rows) else [])]
+    interval = {
+        "mark": {"type": "rule", "strokeWidth": 2},
+        "transform": [{"filter": "datum.low !== null"}],
+        "encoding": {"y": y, "x": {"field": "low", **x}, "x2": {"field": "high"}, "color": colour},
+    }
+    point = {
+        "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
+        "encoding": {"y": y, "x": {"field": "x", **x}, "color": colour, "shape": shape}
+        | {"tooltip": [{"field": field, "title": name} for field, name in tooltip.items()]}
+        | {"href": {"field": "href"}},
+    }
+    zero = {
+        "data": {"values": [{"than": than}]},
+        "mark": {"type": "rule", "strokeDash": [4, 3]},
+        "encoding": {"x": {"field": "than", **x}},
+    }
+    outside = {
+        "mark": {"type": "text", "align": "right", "dx": -8, "fontSize": 11},
+        "transform": [{"filter": "datum.outside"}],
+        "encoding": {"y": y, "x": {"field": "x", **x}, "text": {"field": "effect"}},
+    }
+    layers = [*([zero] if beside else []), interval, point]
+    layers += [outside] if any(row["outside"] for row in rows) else []
     return {"data": {"values": rows}, "height": 22 * len(rows), "layer": layers}
+
+
+def _title(
+    measure: str, effect: Effect | None, reference: dict[str, Any] | None, words: tuple[str, str, str]
+) -> str | list[str]:
+    """Return the lines of the title of the axis."""
+    if effect is None or reference is None:
+        return measure
+    left, right = words[1:] if effect.better < 0 else words[:0:-1]
+    of = "times" if effect.than else "difference from"
+    return [f"{measure}, {of} {reference['label'].lower()}'s", f"← {left}  |  {right} →"]
+
+
+def _looks(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the encodings of the rows' standing as colour and as shape."""
+    words = {row["look"]: row["standing"] for row in rows}
+    present = [look for look in LOOKS if look in words]
+    legend = {"orient": "top", "columns": 4} if any(present) else None
+    encoding = {"field": "standing", "type": "nominal", "title": None, "legend": legend}
+    domain = [words[look] for look in present]
+    return [
+        encoding | {"scale": {"domain": domain, "range": [LOOKS[look][i] for look in present]}}
+        for i in (0, 1)
+    ]
 
 
 def _row(
@@ -129,7 +133,10 @@ def _row(
             found |= {"x": effect.than or 0.0, "look": "reference"}
         elif line["reference"] == reference["method"]:
             found |= {"x": line["effect"], "low": line["effect_low"], "high": line["effect_high"]}
-            found |= {"effect": line["effect_shown"], "effect_interval": line["effect_interval"] or "not known"}
+            found |= {
+                "effect": line["effect_shown"],
+                "effect_interval": line["effect_interval"] or "not known",
+            }
             found["look"] = line["standing"]
         else:  # compared with another reference, so that there is no interval against this one
             ours, theirs = line["value"], reference["value"]

@@ -28,9 +28,35 @@ SIGNS = {
 }
 # Columns that the line and the table show in their own way; the rest of a claim's columns follow as they are.
 OWN = {
-    *("claim", "model", "kind", "ratio", "metric", "left", "right", "unit", "relation", "than", "effect", "low"),
-    *("high", "n", "seeds", "draws", "published", "confidence", "verdict", "anomalies", "note", "sentence", "where"),
+    *(
+        "claim",
+        "model",
+        "kind",
+        "ratio",
+        "metric",
+        "left",
+        "right",
+        "unit",
+        "relation",
+        "than",
+        "sentence",
+        "where",
+    ),
+    *(
+        "effect",
+        "low",
+        "high",
+        "n",
+        "seeds",
+        "draws",
+        "published",
+        "confidence",
+        "verdict",
+        "anomalies",
+        "note",
+    ),
 }
+NUMBERS = ("effect", "low", "high", "published")
 
 
 @dataclass(frozen=True)
@@ -89,7 +115,8 @@ def _line(study: StudyResults, rows: pd.DataFrame, names: dict[str, str]) -> Lin
         sentence=str(first["sentence"]),
         where=str(first["where"]),
         verdicts=[
-            {"verdict": name, "sign": SIGNS.get(name, "•"), "count": count} for name, count in counts.most_common()
+            {"verdict": name, "sign": SIGNS.get(name, "•"), "count": count}
+            for name, count in counts.most_common()
         ],
         shown=min(own, key=_rank) | {"published": _published(own, found)},
         rows=found,
@@ -122,8 +149,9 @@ def _published(own: list[dict[str, Any]], rows: list[dict[str, Any]]) -> str:
 def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
     digits = 2 if row["unit"] in ("points", "ratio") else 4
     sign = "" if row["unit"] == "ratio" or "logarithms" in str(row["unit"]) else "+"
-    values = {name: None if pd.isna(row[name]) else float(row[name]) for name in ("effect", "low", "high", "published")}
-    shown = {name: "" if value is None else number(value, f"{{:{sign}.{digits}f}}") for name, value in values.items()}
+    values = {name: None if pd.isna(row[name]) else float(row[name]) for name in NUMBERS}
+    form = f"{{:{sign}.{digits}f}}"
+    shown = {name: "" if value is None else number(value, form) for name, value in values.items()}
     text = {name: "" if pd.isna(row.get(name)) else str(row[name]) for name in row}
     doubt = text["confidence"] if text["confidence"] in ("suspect", "tentative") else ""
     ratio = None if pd.isna(row["ratio"]) else float(row["ratio"])
@@ -142,7 +170,9 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         "interval": f"{shown['low']} to {shown['high']}" if shown["low"] and shown["high"] else "",
         "n": _count(row["n"]),
         "draws": _count(draws),
-        "published": f"{shown['published']} ({doubt})" if doubt and shown["published"] else shown["published"],
+        "published": f"{shown['published']} ({doubt})"
+        if doubt and shown["published"]
+        else shown["published"],
         "published_number": shown["published"],
         "verdict": text["verdict"],
         "sign": SIGNS.get(text["verdict"], "•"),

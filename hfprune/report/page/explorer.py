@@ -14,14 +14,24 @@ COLUMNS = (
     *("reference", "differs", "source"),
 )
 # Matplotlib's markers, which the other figures have, as Vega's shapes.
-SHAPES = {"o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "D": "diamond", "d": "diamond"}
+SHAPES = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "v": "triangle-down",
+    "D": "diamond",
+    "d": "diamond",
+}
 SHAPES |= {"<": "triangle-left", ">": "triangle-right", "P": "cross"}
 SHAPES |= {"X": "M-1,-.5L-.5,-1L0,-.5L.5,-1L1,-.5L.5,0L1,.5L.5,1L0,.5L-.5,1L-1,.5L-.5,0Z"}
-SHAPES |= {"p": "M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z", "h": "M0,-1L.87,-.5L.87,.5L0,1L-.87,.5L-.87,-.5Z"}
+SHAPES |= {
+    "p": "M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z",
+    "h": "M0,-1L.87,-.5L.87,.5L0,1L-.87,.5L-.87,-.5Z",
+}
 
 
 def data(studies: Sequence[StudyResults]) -> dict[str, Any]:
-    """Return every value of every study, with the names, families and looks of methods and the measures' meanings."""
+    """Return every value of every study, the meanings of measures, and the looks of methods."""
     names: dict[str, dict[str, Any]] = {}
     rows: list[list[Any]] = []
     for study in studies:
@@ -32,11 +42,16 @@ def data(studies: Sequence[StudyResults]) -> dict[str, Any]:
         rows += _rows(study)
     order = looks({method for study in studies for method in study.looks})
     methods = {
-        method: {"label": capital(look.label), "colour": look.colour, "shape": SHAPES.get(look.marker, "circle")}
+        method: {
+            "label": capital(look.label),
+            "colour": look.colour,
+            "shape": SHAPES.get(look.marker, "circle"),
+        }
         for method, look in order.items()
     }
     at = [focus(study.values.dropna(subset="ratio")) for study in studies if study.headline]
-    return {"columns": COLUMNS, "rows": rows, "measures": names, "methods": methods, "focus": min(at, default=None)}
+    shown_first = {"focus": min(at, default=None)}
+    return {"columns": COLUMNS, "rows": rows, "measures": names, "methods": methods} | shown_first
 
 
 def _rows(study: StudyResults) -> list[list[Any]]:

@@ -25,7 +25,8 @@ def facts(study: StudyResults) -> dict[str, Any]:
         "Draws of the calibration": [str(pruned["seed"].nunique())],
         "Recovery": sorted(name for name in tidy["recovery"].unique() if name != "none") or ["none"],
         "Measured": [*_measures(study)],
-        "Not applicable": [f"{study.blanks} cells, whose method could not cut what it names"] * (study.blanks > 0),
+        "Not applicable": [f"{study.blanks} cells, whose method could not cut what it names"]
+        * (study.blanks > 0),
         "Machines": [_machine(one) for one in made.get("hardware", [])],
         "Time": [*_times(study)],
         "Versions": [
@@ -43,7 +44,9 @@ def facts(study: StudyResults) -> dict[str, Any]:
 
 def citation(studies: Sequence[StudyResults]) -> str:
     """Return BibTeX entries of the paper and of this suite."""
-    parts = [f"study {study.name}" + "".join(f", commit {git}" for git in study.commits[-1:]) for study in studies]
+    parts = [
+        f"study {study.name}" + "".join(f", commit {git}" for git in study.commits[-1:]) for study in studies
+    ]
     return f"""@misc{{hfprune,
   title = {{High-Fidelity Pruning for Large Language Models}},
   year = {{2026}}, eprint = {{2603.08083}}, archivePrefix = {{arXiv}}
@@ -79,7 +82,9 @@ def _times(study: StudyResults) -> list[str]:
         first, last = (datetime.fromisoformat(start[0]) for start in starts)
         found.append(f"{first:%Y-%m-%d %H:%M} to {last:%H:%M %Z} ({_span((last - first).total_seconds())})")
     for measure, word in (("cost", "scoring"), ("recovery", "recovery")):
-        seconds = study.tidy[(study.tidy["measure"] == measure) & (study.tidy["metric"] == "seconds")]["value"]
+        seconds = study.tidy[(study.tidy["measure"] == measure) & (study.tidy["metric"] == "seconds")][
+            "value"
+        ]
         if len(seconds):
             found.append(f"{word}: {_span(seconds.sum())} in {len(seconds)} runs")
     return found

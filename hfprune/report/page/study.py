@@ -12,7 +12,14 @@ import pandas as pd
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, over_seeds
 from hfprune.analysis.comparison import ENDS
 from hfprune.analysis.declarations import Declarations, read_declarations
-from hfprune.analysis.tidy import CALIBRATION, RESULTS, applicable, read_collected, read_companion, read_results
+from hfprune.analysis.tidy import (
+    CALIBRATION,
+    RESULTS,
+    applicable,
+    read_collected,
+    read_companion,
+    read_results,
+)
 from hfprune.criteria import CRITERIA
 from hfprune.files import read_json
 from hfprune.report.comparison import Effect, effects_shown
@@ -109,7 +116,7 @@ class StudyResults:
     def headline(self) -> Measured | None:
         """The number by which the methods are ranked first: distance to the dense model, if measured."""
         pruned = self.values[(self.values["method"] != DENSE) & self.values["ratio"].notna()]
-        there = {*zip(pruned["measure"], pruned["metric"], pruned["task"], strict=True)}
+        there = {*map(Measured, pruned["measure"], pruned["metric"], pruned["task"])}
         found = [place for place, meaning in self.meanings.items() if meaning.better and place in there]
         order = ["fidelity", "perplexity", "zeroshot"]
         ranks = {kind: i for i, kind in enumerate(order)}
@@ -282,7 +289,7 @@ def _places(cell: Cell, measure: str, task: str) -> Iterator[str]:
 
 def _families(methods: "np.ndarray", marks: pd.DataFrame) -> dict[str, str]:
     """Return what each method's criterion reads: gradients, activations or weights; or else `other`."""
-    criteria = dict(zip(marks["method"], marks["criterion"].astype(str).str.partition(",")[0], strict=True))
+    criteria = dict(zip(marks["method"], marks["criterion"].astype(str).str.split(",").str[0], strict=True))
     known = sorted(CRITERIA.sources(), key=len, reverse=True)
     found = {}
     for method in methods:

@@ -9,7 +9,6 @@ from hfprune.analysis.tidy import unreadable
 from hfprune.report.columns import PAPERS_COLUMNS, SPECS
 from hfprune.report.page.study import StudyResults, capital, number
 from hfprune.report.style import RECOVERIES, TASKS, metric_label
-from hfprune.study import layout
 
 OTHERS = {
     "measures": "All measures that no table of the paper shows.",
@@ -81,7 +80,7 @@ def _cells(row: dict, columns: list[str], study: StudyResults) -> Iterator[str]:
 
 def _spread(row: dict, name: str) -> str:
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    if low is not None and not pd.isna(low):
+    if low is not None and high is not None and not pd.isna(low):
         return f" ({_number(float(low))} to {_number(float(high))})"
     for end in ("_sd", "_stderr"):
         width = row.get(name + end)
