@@ -78,7 +78,10 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
             # No model of this study is in the paper and no measure is new: two figures are a sentence.
             least = 1000 if name in ("published", "measures") else 3000
             assert (figures / f"{name}.{suffix}").stat().st_size > least
+    assert all(path.read_text().isascii() for path in results.rglob("*.tex")), "LaTeX knows every character"
+    assert r"$\Delta$ JS distance" in (results / "comparison.tex").read_text()
     html = (results / "workflow.html").read_text()
+    assert "dotted one chance" in html
     assert "table6.csv" in html and "accuracy.svg" in html
     assert 'href="./workflow.html"' in (results / "report.html").read_text()
 

@@ -98,11 +98,15 @@ rule figures:
         comparison=f"{RESULTS}/comparison.csv",
         paper=PAPER,
     output:
-        report(
-            expand(f"{FIGURES}/{{name}}.svg", name=layout.FIGURES),
-            category="Figures",
-            caption="../report/figures.rst",
-        ),
+        [
+            report(
+                f"{FIGURES}/{name}.svg",
+                category="Figures",
+                labels={"figure": name},
+                caption=f"../report/figures/{name}.rst",
+            )
+            for name in layout.FIGURES
+        ],
         expand(f"{FIGURES}/{{name}}.{{suffix}}", name=layout.FIGURES, suffix=["pdf", "png"]),
     log:
         f"{LOGS}/figures.log",

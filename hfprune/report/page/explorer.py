@@ -6,7 +6,7 @@ from typing import Any
 from hfprune.report.comparison import effects_shown
 from hfprune.report.figures.drawing import focus
 from hfprune.report.page.study import Measured, StudyResults, capital
-from hfprune.report.style import RECOVERIES, looks
+from hfprune.report.style import looks, recovery_label
 
 COLUMNS = (
     *("study", "model", "method", "family", "ratio", "recovery", "measure", "value", "low", "high"),
@@ -60,7 +60,7 @@ def _rows(study: StudyResults) -> list[list[Any]]:
     table = values.assign(
         study=study.name,
         family=values["method"].map(study.families),
-        recovery=[RECOVERIES.get(name, name) or "no recovery" for name in values["recovery"]],
+        recovery=values["recovery"].map(recovery_label),
         measure=[_key(Measured(*key)) for key in keys],
     )
     table = table[[*COLUMNS]].astype(object)

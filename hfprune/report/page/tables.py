@@ -8,7 +8,7 @@ import pandas as pd
 from hfprune.analysis.tidy import unreadable
 from hfprune.report.columns import PAPERS_COLUMNS, SPECS
 from hfprune.report.page.study import StudyResults, capital, number
-from hfprune.report.style import RECOVERIES, TASKS, metric_label
+from hfprune.report.style import TASKS, metric_label, recovery_label
 
 OTHERS = {
     "measures": "All measures that no table of the paper shows.",
@@ -65,13 +65,13 @@ def _cells(row: dict, columns: list[str], study: StudyResults) -> Iterator[str]:
     for name in columns:
         value = row[name]
         if pd.isna(value):
-            yield "none" if name == "recovery" else "–"
+            yield recovery_label("none") if name == "recovery" else "–"
         elif name == "ratio":
             yield f"{100 * float(value):.3g} %"
         elif name in ("method", "reference"):
             yield study.looks[value].label if value in study.looks else capital(str(value).replace("_", " "))
         elif name == "recovery":
-            yield RECOVERIES.get(value, value) or "none"
+            yield recovery_label(value)
         elif isinstance(value, str):
             yield value
         else:
