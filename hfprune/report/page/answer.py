@@ -40,6 +40,7 @@ class Card:
     """Standing beside the reference → number of methods."""
     paper: dict[str, Any] | None
     """Cross-entropy beside entropy, the paper's main comparison."""
+    items: str
     explained: str
     chart: dict[str, Any]
     more: int
@@ -68,7 +69,8 @@ def _card(study: StudyResults, model: str, rows: pd.DataFrame, meaning: Meaning)
     reference = next((line for line in lines if line["method"] in references and not line["reference"]), None)
     beside = [line for line in lines if reference and line["reference"] == reference["method"]]
     assert study.headline is not None  # there are rows
-    words = WORDS.get(study.declared.kind(study.headline.measure), WORDS["other"])
+    kind = study.declared.kind(study.headline.measure)
+    words = WORDS.get(kind, WORDS["other"])
     effect = effects_shown(study.declared).get(meaning.effect)
     shown = [line for i, line in enumerate(lines) if i < SHOWN or line is reference]
     return Card(
@@ -81,6 +83,7 @@ def _card(study: StudyResults, model: str, rows: pd.DataFrame, meaning: Meaning)
         words=words,
         counts={name: sum(line["standing"] == name for line in beside) for name in STANDINGS},
         paper=next((line for line in beside if line["method"] == "cross_entropy"), None),
+        items="items" if kind == "zeroshot" else "blocks of text",
         explained=EXPLAINED.get(study.headline.metric, ""),
         chart=charts.forest(shown, meaning.name, effect, reference, words),
         more=len(lines) * (len(lines) > len(shown)),
