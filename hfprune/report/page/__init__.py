@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def embedded(data: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c"))
 
 
+@cache
 def library() -> Markup:
     """Return Vega-Lite with its dependencies, as one script."""
     from vl_convert import javascript_bundle

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ NUMBERS = ("effect", "low", "high", "published")
 
 @dataclass(frozen=True)
 class Line:
-    """A claim in one study."""
+    """A claim in one study, or one that ran in none of several."""
 
     study: str
     claim: str
@@ -79,7 +79,10 @@ class Line:
 
 
 def lines(studies: Sequence[StudyResults], paper: Path) -> list[Line]:
-    """Return every claim of every study, studies side by side, the claims that ran before the others."""
+    """Return every claim of every study, studies side by side.
+
+    The claims that ran come first. A claim that ran in no study has one line for all of them.
+    """
     names = {published: name for name, published in read_published(paper).names.items()}
     found: dict[str, list[Line]] = {}
     for study in studies:
@@ -87,12 +90,16 @@ def lines(studies: Sequence[StudyResults], paper: Path) -> list[Line]:
             continue
         for claim, rows in study.claims.groupby("claim", sort=False):
             found.setdefault(str(claim), []).append(_line(study, rows, names))
-    groups = sorted(found.values(), key=lambda group: all(not _ran(line) for line in group))
-    return [line for group in groups for line in group]
-
-
-def _ran(line: Line) -> bool:
-    return any(verdict["verdict"] != NOT_RUN for verdict in line.verdicts)
+    ran, others = [], []
+    for group in found.values():
+        if any(verdict["verdict"] != NOT_RUN for line in group for verdict in line.verdicts):
+            ran += group
+        else:
+            rows: list[dict[str, Any]] = []
+            for line in group:
+                rows += [row for row in line.rows if row not in rows and line.extra == group[0].extra]
+            others.append(replace(group[0], study=", ".join(line.study for line in group), rows=rows))
+    return ran + others
 
 
 def _line(study: StudyResults, rows: pd.DataFrame, names: dict[str, str]) -> Line:
