@@ -95,10 +95,10 @@ def lines(studies: Sequence[StudyResults], paper: Path) -> list[Line]:
         if any(verdict["verdict"] != NOT_RUN for line in group for verdict in line.verdicts):
             ran += group
         else:
-            rows: list[dict[str, Any]] = []
+            merged: list[dict[str, Any]] = []
             for line in group:
-                rows += [row for row in line.rows if row not in rows and line.extra == group[0].extra]
-            others.append(replace(group[0], study=", ".join(line.study for line in group), rows=rows))
+                merged += [row for row in line.rows if row not in merged and line.extra == group[0].extra]
+            others.append(replace(group[0], study=", ".join(line.study for line in group), rows=merged))
     return ran + others
 
 
