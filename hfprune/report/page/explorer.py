@@ -55,7 +55,7 @@ def data(studies: Sequence[StudyResults]) -> dict[str, Any]:
 
 
 def _rows(study: StudyResults) -> list[list[Any]]:
-    values = study.values
+    values = study.values.sort_values("recovery", key=lambda names: names != "none", kind="stable")
     keys = values[["measure", "metric", "task"]].itertuples(index=False, name=None)
     table = values.assign(
         study=study.name,
