@@ -43,6 +43,8 @@ def add_fields(parser: argparse.ArgumentParser, kind: type[Strict]) -> None:
                 options["nargs"] = "*" if "nargs" in options else "?"
             parser.add_argument(name, metavar=places[0].metavar, **options)
         else:
+            if "nargs" in options:  # words after one flag and after several mean the same
+                options["action"] = "extend"
             parser.add_argument(_flag(name), dest=name, required=field.is_required(), **options)
 
 

@@ -1,6 +1,6 @@
 """The table of all measures that no table of the paper shows, laid out by their declarations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
@@ -24,27 +24,38 @@ MEAN = "mean"  # takes the place of a task if there are several
 _CAPTION = "All measures that no table of the paper shows."
 
 
-def other_values(tidy: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
-    """Return the rows of the tidy table that no table of the paper shows, and their means over tasks.
+def all_values(tidy: pd.DataFrame, declared: Declarations, measures: Iterable[str]) -> pd.DataFrame:
+    """Return the rows of the tidy table of some measures, and their means over tasks.
 
     A zero-shot task has only its primary metric, under the name of the measure's declared primary metric.
     """
-    shown = declared.of_paper()
     parts = [tidy[:0]]
-    for measure in dict.fromkeys([*declared.kinds, *sorted(set(tidy["measure"]))]):
+    for measure in measures:
         rows = tidy[tidy["measure"] == measure]
-        if measure in shown or rows.empty:
+        if rows.empty:
             continue
         parts += [rows] if declared.kind(measure) != "zeroshot" else []
         if declared.kind(measure) == "zeroshot":
             primary = next(row.metric.name for row in declared.primary() if row.measure == measure)
             scores = with_averages(rows, measure)
-            scores = scores[scores["task"] != AVERAGE_WITHOUT_CROWS]
             parts.append(scores.assign(metric=primary, task=scores["task"].replace(AVERAGE, MEAN)))
         elif rows["task"].nunique() > 1:
             means = ((name, mean_over_tasks(group)) for name, group in rows.groupby("metric"))
             parts += [mean.assign(metric=name, task=MEAN) for name, mean in means]
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def measures_in_order(tidy: pd.DataFrame, declared: Declarations) -> list[str]:
+    """Return the measures of the tidy table: the declared ones first, then the others by name."""
+    return [*dict.fromkeys([*declared.kinds, *sorted(set(tidy["measure"]))])]
+
+
+def other_values(tidy: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+    """Return `all_values` of the measures that no table of the paper shows."""
+    shown = declared.of_paper()
+    others = [measure for measure in measures_in_order(tidy, declared) if measure not in shown]
+    values = all_values(tidy, declared, others)
+    return values[values["task"] != AVERAGE_WITHOUT_CROWS].reset_index(drop=True)
 
 
 def headings(values: pd.DataFrame, declared: Declarations) -> dict[tuple[str, str, str], str]:

@@ -106,6 +106,11 @@ def method_label(look: Look, recovery: str) -> str:
     return f"{look.label} + {recovered}" if recovered else look.label
 
 
+def recovery_label(recovery: str) -> str:
+    """Return a recovery's name for readers: `no recovery`, `LoRA`."""
+    return RECOVERIES.get(recovery, recovery) or "no recovery"
+
+
 def metric_label(metric: str) -> str:
     """Return a metric's name for readers; an unknown one keeps its own."""
     if top := re.fullmatch(r"top(\d+)_jaccard", metric):

@@ -150,7 +150,7 @@ _MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷ"
 _TEX = str.maketrans(
     {character: f"\\{character}" for character in "_%&#${}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "≥": r"$\geq$"}
+    | {"±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "≥": r"$\geq$", "Δ": r"$\Delta$"}
     | {
         superscript: rf"\textsuperscript{{{letter}}}"
         for superscript, letter in zip(_MARKS, "abcdefghijklmnoprstuvw", strict=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import style
+from matplotlib.colors import to_hex
 from scipy.stats import t
 from synthetic import PAPER, Study
 
@@ -101,6 +102,26 @@ def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Pat
     assert upper.get_xlim()[1] > 30
 
 
+def test_intervals_on_a_logarithmic_axis_are_of_the_logarithm(collected: Path) -> None:
+    data = Collected.read(collected, PAPER)
+    results = data.results.assign(recovery="none")
+    worse = (results["metric"] == "perplexity") & (results["method"] == "magnitude")
+    results.loc[worse, ["value", "stderr"]] = [10_000.0, 8_000.0]
+    ax = next(ax for ax in fidelity(replace(data, results=results)).axes if ax.get_yscale() == "log")
+    colour = data.looks["magnitude"].colour
+    (bars,) = [bars for bars in ax.collections if to_hex(bars.get_color()[0]) == colour.lower()]
+    low, high = bars.get_segments()[0][:, 1]
+    half = t.ppf(0.975, results.loc[worse, "n"].iloc[0] - 1) * 0.8
+    assert [low, high] == pytest.approx([10_000 * np.exp(-half), 10_000 * np.exp(half)])
+
+
+def test_facets_have_names_for_people(collected: Path) -> None:
+    data = Collected.read(collected, PAPER)
+    everything = pd.concat([data.results.assign(recovery=name) for name in ("none", "lora")])
+    titles = [ax.get_title("left") for ax in accuracy(replace(data, results=everything)).axes]
+    assert titles == ["tiny-llama, no recovery", "tiny-llama, LoRA"]
+
+
 def paper_study(folder: Path) -> Study:
     """Measure LLaMA-2-7B, dense and pruned at 20 %, one point above what Tables 1 and 6 print."""
     study = Study(folder)
@@ -156,8 +177,8 @@ def test_accuracy_shows_published_averages_as_hollow_points(tmp_path: Path) -> N
     }
     # Published at 20 %: entropy untuned, cross-entropy and distillation (Table 6); tuned, Table 1 without the
     # average of LoRAP, which has none.
-    assert hollow["llama-2-7b, none"] == [51.9, 52.6, 53.1]
-    assert hollow["llama-2-7b, lora"] == [56.1, 56.7, 58.2, 59.0]
+    assert hollow["llama-2-7b, no recovery"] == [51.9, 52.6, 53.1]
+    assert hollow["llama-2-7b, LoRA"] == [56.1, 56.7, 58.2, 59.0]
 
 
 def test_points_of_a_ratio_do_not_stand_on_each_other(collected: Path) -> None:

@@ -119,8 +119,8 @@ def test_models_are_names_or_names_with_ratios_of_their_own() -> None:
             "s: measures.perplexity: sequences: Field required",
         ),
         (
-            {"models": ["smollm2-153m-instruct-q4-instruct-q4-instruct-q4"]},
-            "unknown models 'smollm2-153m-instruct-q4-instruct-q4-instruct-q4'; did you mean 'smollm2-135m-instruct-q4'",
+            {"models": ["smollm2-153m-instruct-q4"]},
+            "unknown models 'smollm2-153m-instruct-q4'; did you mean 'smollm2-135m-instruct-q4'",
         ),
         (
             {"measures": {"zeroshot": {"tasks": ["arc_esay"]}}},

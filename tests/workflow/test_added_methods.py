@@ -123,7 +123,7 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
     done = jobs(snakemake(project))
     taken = dict.fromkeys(("measure_guesses", "measure_guesses_again"), 1 + len(methods))
     assert done == taken | dict.fromkeys(
-        ("collect", "tables", "claims", "compare", "figures", "report", "all"), 1
+        ("collect", "tables", "claims", "compare", "figures", "report", "page", "all"), 1
     )
 
     results = project / "results/smoke"
@@ -134,7 +134,7 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
         assert "tokens guessed" in path.read_text().lower(), path
     compared = pd.read_csv(results / "comparison.csv")
     assert compared[["guessed", "guesses_again.guessed_low"]].notna().all(axis=None)
-    assert "measures.svg" in (results / "report.html").read_text()
+    assert "measures.svg" in (results / "workflow.html").read_text()
     for table, expected in (
         ("tables/table6", {"Dense", "peak", "gate norm", "first neurons", "shortgpt"}),
         ("tables/table7", {"peak", "gate norm", "first neurons", "shortgpt"}),

@@ -17,21 +17,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from smoke import ROOT, STUDY, jobs, make_project, snakemake, write
+from smoke import ROOT, STUDY, jobs, snakemake, write
 
 from hfprune.study import layout
 
 CELLS = "results/smoke/cells"
 # What any changed result makes anew.
-PUBLISHED = ["collect", "tables", "claims", "compare", "figures", "report", "all"]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A project whose smoke study has run, and what the run printed."""
-    folder = tmp_path_factory.mktemp("project")
-    make_project(folder)
-    return folder, snakemake(folder)
+PUBLISHED = ["collect", "tables", "claims", "compare", "figures", "report", "page", "all"]
 
 
 @pytest.fixture
@@ -93,8 +85,12 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
             # No model of this study is in the paper and no measure is new: two figures are a sentence.
             least = 1000 if name in ("published", "measures") else 3000
             assert (figures / f"{name}.{suffix}").stat().st_size > least
-    html = (results / "report.html").read_text()
+    assert all(path.read_text().isascii() for path in results.rglob("*.tex")), "LaTeX knows every character"
+    assert r"$\Delta$ JS distance" in (results / "comparison.tex").read_text()
+    html = (results / "workflow.html").read_text()
+    assert "dotted one chance" in html
     assert "table6.csv" in html and "accuracy.svg" in html
+    assert 'href="./workflow.html"' in (results / "report.html").read_text()
 
 
 def test_result_holds_its_provenance_and_its_items(finished) -> None:
@@ -143,6 +139,7 @@ def test_partial_shows_what_there_is_and_leaves_the_whole_alone(project: Path) -
     assert len(pd.read_csv(partial / "claims.csv")) == len(pd.read_csv(project / "results/smoke/claims.csv"))
     compared = pd.read_csv(partial / "comparison.csv").query("model == 'llama' and method == 'random'")
     assert compared["perplexity_ratio"].isna().all() and compared["js_distance"].notna().all()
+    assert (partial / "report.html").exists()
     assert len([*(partial / "figures").iterdir()]) == 3 * len(layout.FIGURES)
     assert contents(project, "results/smoke/tables/*") | contents(project, "results/smoke/*.parquet") == whole
 

@@ -1,4 +1,4 @@
-# From results to publication: tidy tables, the paper's tables, figures and the report.
+# From results to publication: tidy tables, the paper's tables, figures and the page.
 
 
 rule collect:
@@ -99,11 +99,15 @@ rule figures:
         comparison=f"{RESULTS}/comparison.csv",
         paper=PAPER,
     output:
-        report(
-            expand(f"{FIGURES}/{{name}}.svg", name=layout.FIGURES),
-            category="Figures",
-            caption="../report/figures.rst",
-        ),
+        [
+            report(
+                f"{FIGURES}/{name}.svg",
+                category="Figures",
+                labels={"figure": name},
+                caption=f"../report/figures/{name}.rst",
+            )
+            for name in layout.FIGURES
+        ],
         expand(f"{FIGURES}/{{name}}.{{suffix}}", name=layout.FIGURES, suffix=["pdf", "png"]),
     log:
         f"{LOGS}/figures.log",
@@ -133,12 +137,13 @@ rule partial:
         results=RESULTS,
         out=f"{RESULTS}/partial",
     message:
-        "tables, claims, comparison and figures of the finished results, to {params.out}"
+        "tables, claims, comparison, figures and page of the finished results, to {params.out}"
     shell:
         "(hfprune collect --study {input.study} --results {params.results} --partial --out {params.out}"
         " && hfprune tables --results {params.out}"
         " && hfprune claims --study {input.study} --results {params.results} --out {params.out}"
         " && hfprune compare --study {input.study} --results {params.results} --out {params.out}"
+        " && hfprune page --results {params.out} --out {params.out}/report.html"
         " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
 
 
@@ -151,7 +156,7 @@ rule report:
     input:
         publication(),
     output:
-        f"{RESULTS}/report.html",
+        f"{RESULTS}/workflow.html",
     log:
         f"{LOGS}/report.log",
     localrule: True
@@ -160,7 +165,28 @@ rule report:
     params:
         study=NAME,
     message:
-        "report of {params.study}"
+        "report of the workflow on {params.study}"
     shell:
         # Snakemake's own report of the run; --nolock, because it runs inside this workflow.
         "snakemake publication --report {output} --nolock --cores 1 --config study={params.study} > {log} 2>&1"
+
+
+rule page:
+    input:
+        publication(),
+        paper=PAPER,
+        # The page links to it.
+        workflow=f"{RESULTS}/workflow.html",
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/page.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        results=RESULTS,
+    message:
+        "page of {params.results}"
+    shell:
+        "hfprune page --results {params.results} --out {output} > {log} 2>&1"

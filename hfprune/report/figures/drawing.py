@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from hfprune.analysis.averages import spread
-from hfprune.report.style import COLUMN_WIDTH, FULL_WIDTH, Look
+from hfprune.report.intervals import ends
+from hfprune.report.style import COLUMN_WIDTH, FULL_WIDTH, Look, recovery_label
 from hfprune.results import DENSE
 
 FOCUS = 0.2  # figures with a single ratio show this one or the nearest; the paper's first
@@ -66,7 +67,10 @@ def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Split into rows of facets: one per model, and per recovery if there are several."""
     by = ["model", "recovery"] if values["recovery"].nunique() > 1 else ["model"]
     order = values.sort_values(by, key=lambda part: part.map(lambda name: (name != "none", name)))
-    return {", ".join(key): facet for key, facet in order.groupby(by, sort=False)}
+    return {
+        ", ".join([key[0], *map(recovery_label, key[1:])]): facet
+        for key, facet in order.groupby(by, sort=False)
+    }
 
 
 def pruned(values: pd.DataFrame, looks: dict[str, Look]) -> list[str]:
@@ -106,11 +110,16 @@ def points(ax: Axes, look: Look, x: pd.Series, y: pd.Series, **options: Any) -> 
 
 
 def against_ratio(
-    ax: Axes, values: pd.DataFrame, looks: dict[str, Look], printed: pd.DataFrame | None = None
+    ax: Axes,
+    values: pd.DataFrame,
+    looks: dict[str, Look],
+    printed: pd.DataFrame | None = None,
+    logarithmic: bool = False,
 ) -> None:
     """Draw one line per method over the ratios, spread at each ratio, and the dense model as a level.
 
     Published numbers (`printed`) at these ratios are hollow points; a published dense model is a dotted level.
+    `logarithmic` makes the axis so, and the intervals.
     """
     printed = values[:0] if printed is None else printed
     for rows, line in ((values, "--"), (printed, ":")):
@@ -121,13 +130,22 @@ def against_ratio(
     gap = min(np.diff(removed), default=10)
     for method, offset in zip(methods, dodge(len(methods), min(0.6, 0.05 * len(methods)) * gap), strict=True):
         shown = values[values["method"] == method].sort_values("ratio")
-        points(ax, looks[method], 100 * shown["ratio"] + offset, shown["value"], yerr=shown["half"])
+        low, high = ends(shown["value"], shown["half"], logarithmic)
+        bars = [shown["value"] - low, high - shown["value"]]
+        points(ax, looks[method], 100 * shown["ratio"] + offset, shown["value"], yerr=bars)
         hollow = printed[(printed["method"] == method) & printed["ratio"].isin(values["ratio"])]
         if len(hollow):
             mark = HOLLOW | {"marker": looks[method].marker, "color": looks[method].colour}
             ax.plot(100 * hollow["ratio"] + offset, hollow["value"], **mark)
     ax.set_xticks(removed, [f"{ratio:.3g}" for ratio in removed])
     ax.set_xlim(removed[0] - 0.5 * gap, removed[-1] + 0.5 * gap)
+    if logarithmic:
+        log(ax)
+
+
+def spans_a_decade(values: pd.DataFrame) -> bool:
+    """Tell whether values are positive and differ so much that they need a logarithmic axis."""
+    return bool(values["value"].min() > 0 and values["value"].max() > 10 * values["value"].min())
 
 
 def log(ax: Axes) -> None:

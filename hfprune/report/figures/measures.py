@@ -45,12 +45,10 @@ def measures(data: Collected) -> Figure:
     figure, axes = drawing.wrap([*panels], COLUMN_WIDTH, 1.9)
     for ax, (name, (part, place)) in zip(axes, panels.items(), strict=True):
         shown = _at(part, place)
-        drawing.against_ratio(ax, shown, data.looks)
+        drawing.against_ratio(ax, shown, data.looks, logarithmic=drawing.spans_a_decade(shown))
         ax.set_title(name if len(panels) > 1 else "", loc="left")
         ax.set_ylabel("" if len(panels) > 1 else name)
         ax.set_xlabel("Parameters removed (%)")
-        if shown["value"].min() > 0 and shown["value"].max() > 10 * shown["value"].min():
-            drawing.log(ax)
     drawing.legend(figure, drawing.handles(values["method"], data.looks), drawing.meaning(values))
     return figure
 

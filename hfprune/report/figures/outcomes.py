@@ -151,10 +151,9 @@ def fidelity(data: Collected) -> Figure:
             if shown.empty:
                 drawing.say(ax, f"{label}\nnot measured")
                 continue
-            drawing.against_ratio(ax, shown, data.looks)
+            logarithmic = metric == "perplexity" and drawing.spans_a_decade(shown)
+            drawing.against_ratio(ax, shown, data.looks, logarithmic=logarithmic)
             ax.set_ylabel(label)
-            if metric == "perplexity" and shown["value"].max() > 10 * shown["value"].min():
-                drawing.log(ax)
     drawing.xlabel(axes, "Parameters removed (%)")
     drawing.legend(
         figure, drawing.handles(values["method"], data.looks), drawing.meaning(values, "documents")

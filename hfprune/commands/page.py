@@ -1,0 +1,27 @@
+"""Write the page of a study, or of several side by side, as one HTML file that needs no network."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from hfprune.commands.flags import PaperFolder
+from hfprune.settings import Strict
+
+EXAMPLE = "hfprune page --results results/methods results/sensitivity --out report.html"
+
+
+class Config(Strict):
+    """Flags of `hfprune page`."""
+
+    results: list[Path] = Field(
+        min_length=1, description="the studies' results folders; the tidy table is enough, in CSV too"
+    )
+    paper: PaperFolder = Path("paper")
+    out: Path = Field(description="file of the page")
+
+
+def run(config: Config) -> None:
+    """Write the page."""
+    from hfprune.report.page import write_page
+
+    write_page(config.results, config.paper, config.out)

@@ -1,0 +1,87 @@
+"""The page of one study or of several side by side: one HTML file that needs no network."""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
+from hfprune.report.page import answer, charts, claims, explorer, ran, tables
+from hfprune.report.page.study import StudyResults, read_study
+
+
+def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
+    """Write the page of the studies whose results lie in `folders`.
+
+    Args:
+        folders: each with the files of `collect`, `claims`, `compare` and `tables`; the tidy table is enough.
+        paper: folder with `claims.yaml`, for the published models' names.
+        out: file, replaced atomically; the page's links to results are relative to its folder.
+
+    Raises:
+        HfpruneError: a folder has no tidy table, a table cannot be read, or two folders have studies of one name.
+    """
+    studies = [read_study(folder, out.parent) for folder in folders]
+    names = [study.name for study in studies]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise HfpruneError(f"two results folders are of one study, {min(repeated)!r}: give each study once")
+    text = render(studies, paper)
+    with atomic_file(out) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def render(studies: Sequence[StudyResults], paper: Path) -> str:
+    """Return the HTML."""
+    environment = Environment(
+        loader=PackageLoader("hfprune.report.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["json"] = embedded
+    cards = [card for study in studies for card in answer.cards(study)]
+    curves = [curve for study in studies for curve in charts.calibration(study)]
+    return environment.get_template("page.html.j2").render(
+        several=len(studies) > 1,
+        studies=studies,
+        cards=cards,
+        claims=claims.lines(studies, paper),
+        explorer=explorer.data(studies),
+        curves=curves,
+        tables={study.name: tables.read_all(study) for study in studies},
+        ran={study.name: ran.facts(study) for study in studies},
+        citation=ran.citation(studies),
+        library=library(),
+        style=Markup(_file("page.css")),
+        script=Markup(_file("page.js")),
+    )
+
+
+def embedded(data: Any) -> Markup:
+    """Return JSON that cannot end the script element around it."""
+    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+@cache
+def library() -> Markup:
+    """Return Vega-Lite with its dependencies, as one script."""
+    from vl_convert import javascript_bundle
+
+    # In a function of its own, so that its names do not become the page's.
+    bundle = (
+        javascript_bundle("window.vegaEmbed = vegaEmbed;")
+        .replace("</script", "<\\/script")
+        .replace("<!--", "<\\!--")
+    )
+    return Markup(f"(function(){{{bundle}}})();")
+
+
+def _file(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -1,0 +1,174 @@
+"""The page's content, without a browser: `tests/workflow/test_page.py` opens it in one."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import failure, run
+from scipy.stats import t
+from smoke import ROOT
+from synthetic import PAPER
+
+from hfprune.report.page import write_page
+
+STUDIES = METHODS, SENSITIVITY = ROOT / "results/methods", ROOT / "results/sensitivity"
+
+
+class Elements(HTMLParser):
+    """Every element with its attributes, the texts of scripts and styles, and all words outside them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.raw: dict[str, str] = {}
+        self.words = ""
+        self._inside = ""
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = dict(attrs).get("id") or tag if tag in ("script", "style") else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = "" if tag in ("script", "style") else self._inside
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.raw[self._inside] = self.raw.get(self._inside, "") + data
+        else:
+            self.words += re.sub(r"\s+", " ", data)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Elements:
+    """The page of the two committed studies, of which git holds the CSVs only."""
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    run("page", "--results", METHODS, "--results", SENSITIVITY, "--paper", PAPER, "--out", out)
+    return Elements(out)
+
+
+def rows(page: Elements) -> pd.DataFrame:
+    data = json.loads(page.raw["data"])
+    return pd.DataFrame(data["rows"], columns=data["columns"])
+
+
+def test_every_claim_and_every_study_is_there(both: Elements) -> None:
+    for folder in STUDIES:
+        claims = pd.read_csv(folder / "claims.csv")
+        assert all(sentence in both.words for sentence in claims["sentence"])
+        assert all(verdict in both.words for verdict in claims["verdict"])
+        assert folder.name in both.words
+    lines = [attributes for tag, attributes in both.elements if attributes.get("class") == "verdicts"]
+    ran = [{*pd.read_csv(folder / "claims.csv").query("verdict != 'not run'")["claim"]} for folder in STUDIES]
+    assert len(lines) == claims["claim"].nunique() + len(set.union(*ran)), "once a study if it ran in any"
+    cards = [attributes for tag, attributes in both.elements if tag == "article" and "class" in attributes]
+    assert len(cards) == 2, "side by side"
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_numbers_are_those_of_the_csv(both: Elements, folder: Path) -> None:
+    shown = rows(both).query("study == @folder.name")
+    tidy = pd.read_csv(folder / "results.csv")
+    by = ["method", "ratio", "recovery"]
+    for measure, metric, task, key in (
+        ("fidelity", "js_distance", "c4-sample-heldout", "fidelity.js_distance.c4-sample-heldout"),
+        ("perplexity", "perplexity", "wikipedia-sample", "perplexity.perplexity.wikipedia-sample"),
+    ):
+        own = tidy[(tidy["measure"] == measure) & (tidy["metric"] == metric) & (tidy["task"] == task)]
+        expected = own.groupby(["method", "ratio"])["value"].mean()
+        found = shown[shown["measure"] == key].set_index(["method", "ratio"])["value"]
+        pd.testing.assert_series_equal(found.sort_index(), expected.sort_index())
+    compared = pd.read_csv(folder / "comparison.csv").query("seed.isna() and js_distance.notna()")
+    places = compared.merge(shown[shown["measure"].str.contains("js_distance")], on=by[:2], how="left")
+    np.testing.assert_allclose(places["effect"].astype(float), places["js_distance"])
+    assert len(compared) > 10
+
+
+def test_the_answer_names_the_nearest_method_and_how_sure(both: Elements) -> None:
+    values = pd.read_csv(SENSITIVITY / "results.csv").query("metric == 'js_distance' and ratio == 0.2")
+    nearest = values.groupby("method")["value"].mean().sort_values()
+    assert nearest.index[0] == "entropy_global"
+    effect = pd.read_csv(SENSITIVITY / "comparison.csv").query("method == 'entropy_global'").iloc[0]
+    low, value, high = (
+        f"{effect[name]:+.3f}".replace("-", "−")
+        for name in ("js_distance_low", "js_distance", "js_distance_high")
+    )
+    card = both.words.partition("sensitivity")[2]
+    assert f"JS distance {nearest.iloc[0]:.3f}" in both.words
+    assert f"is {value} (95 % interval {low} to {high})" in card
+
+
+def test_intervals_of_perplexities_are_those_of_their_logarithms(both: Elements) -> None:
+    found = (
+        rows(both).query("study == 'methods' and measure.str.startswith('perplexity')").dropna(subset="low")
+    )
+    tidy = pd.read_csv(METHODS / "results.csv").query("metric == 'perplexity'").set_index(["method", "ratio"])
+    worst = found.loc[found["value"].idxmax()]
+    of = tidy.loc[(worst["method"], worst["ratio"])]
+    expected = np.exp(
+        np.log(of["value"]) + np.array([-1, 1]) * t.ppf(0.975, of["n"] - 1) * of["stderr"] / of["value"]
+    )
+    assert [worst["low"], worst["high"]] == pytest.approx([*expected])
+    assert (found["low"].astype(float) > 0).all()
+
+
+def test_the_page_loads_nothing(both: Elements) -> None:
+    loading = {"src", "srcset", "data", "action", "poster", "background"}
+    for tag, attributes in both.elements:
+        assert tag not in ("link", "iframe", "img", "object", "embed", "base")
+        assert not loading & attributes.keys()
+        assert not attributes.get("href", "#").startswith(("http:", "https:", "//", "javascript:"))
+    assert not re.search(r"@import|url\(", both.raw["style"])
+    policy = next(found["content"] for _, found in both.elements if "http-equiv" in found)
+    assert "default-src 'none'" in policy and "http" not in policy
+
+
+def test_words_of_a_study_cannot_become_elements(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SENSITIVITY, tmp_path / "sensitivity"))
+    hostile = "</script><script>alert(1)</script><!--"
+    claims = pd.read_csv(folder / "claims.csv")
+    claims.loc[0, ["sentence", "note", "verdict"]] = hostile
+    claims.to_csv(folder / "claims.csv", index=False)
+    results = pd.read_csv(folder / "results.csv", dtype=str, keep_default_na=False)
+    results.replace({"method": {"fisher": hostile}}).to_csv(folder / "results.csv", index=False)
+    plain, changed = tmp_path / "plain.html", tmp_path / "changed.html"
+    write_page([SENSITIVITY], PAPER, plain)
+    write_page([folder], PAPER, changed)
+    count = [[tag for tag, _ in Elements(page).elements].count("script") for page in (plain, changed)]
+    assert count[0] == count[1]
+    assert hostile in Elements(changed).words and hostile in {*rows(Elements(changed))["method"]}
+
+
+def test_new_verdicts_and_columns_are_shown_as_they_come(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SENSITIVITY, tmp_path / "sensitivity"))
+    claims = pd.read_csv(folder / "claims.csv").rename(columns={"seeds": "draws"})
+    ran = claims["effect"].notna()
+    claims.loc[ran, ["verdict", "margin"]] = ["undecidable so far", 0.0123]
+    claims.to_csv(folder / "claims.csv", index=False)
+    write_page([folder], PAPER, tmp_path / "report.html")
+    words = Elements(tmp_path / "report.html").words
+    assert "undecidable so far" in words and "Margin" in words and "0.0123" in words
+
+
+def test_the_tidy_table_is_enough(tmp_path: Path) -> None:
+    shutil.copy(SENSITIVITY / "results.csv", tmp_path)
+    write_page([tmp_path], PAPER, tmp_path / "report.html")
+    words = Elements(tmp_path / "report.html").words
+    assert "stays nearest the dense model" in words
+    assert "claims were not tested yet" in words and "No tables were kept" in words
+
+
+def test_mistakes_end_with_one_line(tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    assert "two results folders are of one study, 'methods'" in failure(
+        "page", "--results", METHODS, METHODS, "--paper", PAPER, "--out", out
+    )
+    assert "run `hfprune collect` first" in failure(
+        "page", "--results", tmp_path, "--paper", PAPER, "--out", out
+    )
+    assert not out.exists()

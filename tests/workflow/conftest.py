@@ -1,0 +1,26 @@
+"""The smoke study, run once for all tests of this folder, and a browser."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import ARGUMENTS, find_chromium
+from playwright.sync_api import Browser, sync_playwright
+from smoke import make_project, snakemake
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project whose smoke study has run, and what the run printed."""
+    folder = tmp_path_factory.mktemp("project")
+    make_project(folder)
+    return folder, snakemake(folder)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, started once."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
+        yield started
+        started.close()
