@@ -56,6 +56,7 @@ OWN = {
         "note",
     ),
 }
+SIDES = {"higher": "above", "lower": "below", "about": "about"}
 NUMBERS = ("effect", "low", "high", "published")
 
 
