@@ -1,4 +1,4 @@
-"""Every measured number in docs/findings.md is what the file behind its link says."""
+"""Every measured number in docs/findings.md is what its file says, and no sentence says more than its interval."""
 
 import re
 from pathlib import Path
@@ -8,14 +8,24 @@ import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 TEXT = (DOCS / "findings.md").read_text(encoding="utf-8")
-# [0.92 (0.90 to 0.95)](../results/methods/comparison.csv#ratio=0.2&method=fisher&value,value_low,value_high):
-# the numbers of the text are those columns of the one row that meets the conditions.
-LINK = re.compile(r"\[([^\]]+)\]\((\.\./results/[^)#]+\.csv)#([^)]+)\)")
+# [0.92 (0.90 to 0.95)][fisher-20-ppl] with, at the end of the page,
+# [fisher-20-ppl]: ../results/methods/comparison.csv#ratio=0.2&method=fisher&value,value_low,value_high
+# The numbers of the text are those columns of the one row that meets the conditions.
+REFERENCE = re.compile(r"\[([^\]\[]+)\]\[([\w.-]+)\]")
+TARGET = re.compile(r"^\[([\w.-]+)\]: (\.\./results/[^#\s]+\.csv)#(\S+)$", re.MULTILINE)
 NUMBER = re.compile(r"[-−+]?\d[\d,]*(?:\.\d+)?")
+# What a sentence must say of an effect whose interval covers no effect.
+UNSHOWN = re.compile(r"\b(not shown|no difference|cannot be told|open)\b")
+
+
+def prose(text: str) -> str:
+    """Return the text without tables, code and the references at its end."""
+    text = TARGET.sub("", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return "\n".join(line for line in text.splitlines() if not line.startswith("|"))
 
 
 def look_up(path: Path, fragment: str) -> list[float]:
-    """Return the linked numbers."""
+    """Return the numbers that a reference names."""
     *conditions, columns = fragment.split("&")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     for key, _, value in (condition.partition("=") for condition in conditions):
@@ -24,16 +34,70 @@ def look_up(path: Path, fragment: str) -> list[float]:
     return [float(table[column].iloc[0]) for column in columns.split(",")]
 
 
-@pytest.mark.parametrize(("shown", "path", "fragment"), LINK.findall(TEXT))
-def test_number_is_what_its_file_says(shown: str, path: str, fragment: str) -> None:
-    scale = 100 if "%" in shown else 1
-    printed = NUMBER.findall(shown)
-    exact = [scale * value for value in look_up(DOCS / path, fragment)]
-    rounded = [f"{value:.{len(text.partition('.')[2])}f}" for text, value in zip(printed, exact, strict=True)]
-    assert rounded == [text.replace("−", "-").replace(",", "").lstrip("+") for text in printed]
+def mistakes(text: str) -> list[str]:
+    """Return what is wrong with a text: numbers that differ, references without a target, bold sentences."""
+    targets = {name: (DOCS / path, fragment) for name, path, fragment in TARGET.findall(text)}
+    found = [f"nothing refers to {name}" for name in targets.keys() - {n for _, n in REFERENCE.findall(text)}]
+    exact: dict[str, list[float]] = {}
+    for shown, name in REFERENCE.findall(text):
+        if name not in targets:
+            found.append(f"{shown}: no target {name}")
+            continue
+        exact[name] = look_up(*targets[name])
+        scale = 100 if "%" in shown else 1
+        printed = NUMBER.findall(shown)
+        rounded = [
+            f"{scale * x:.{len(t.partition('.')[2])}f}" for t, x in zip(printed, exact[name], strict=True)
+        ]
+        plain = [t.replace("−", "-").replace(",", "").lstrip("+") for t in printed]
+        # Zero has no sign.
+        if [x.lstrip("-") if not float(x) else x for x in rounded] != [
+            x.lstrip("-") if not float(x) else x for x in plain
+        ]:
+            found.append(f"{shown}: {name} is {rounded}")
+    for sentence in re.split(r"(?<=[.:])\s+", " ".join(prose(text).split())):
+        for shown, name in REFERENCE.findall(sentence):
+            if len(exact.get(name, [])) != 3:
+                continue
+            nothing = 1.0 if "ratio" in targets[name][1].rpartition("&")[2] else 0.0
+            _, low, high = exact[name]
+            if low <= nothing <= high and not UNSHOWN.search(sentence):
+                found.append(f"{shown} covers no effect, but the sentence does not say so: {sentence}")
+    return found
+
+
+def test_every_number_is_what_its_file_says_and_every_sentence_within_its_intervals() -> None:
+    assert len(REFERENCE.findall(TEXT)) > 30
+    assert mistakes(TEXT) == []
 
 
 def test_no_measured_number_stands_without_its_file() -> None:
-    assert len(LINK.findall(TEXT)) > 30
-    rest = re.sub(r"`[^`]*`|\]\([^)]*\)|SmolLM2-\S+|arXiv \S+", "", LINK.sub("", TEXT))
+    rest = re.sub(r"`[^`]*`|\]\([^)]*\)|SmolLM2-\S+|arXiv \S+", "", REFERENCE.sub("", prose(TEXT)))
     assert re.findall(r"\d\.\d+", rest) == []
+
+
+def test_lines_can_be_read() -> None:
+    assert max(len(line) for line in prose(TEXT).splitlines()) <= 130
+
+
+@pytest.mark.parametrize(
+    ("sentence", "mistake"),
+    [
+        ("It is lower, [{a} ({b} to {c})][x].", "covers no effect"),
+        ("It is lower, no difference being shown, [{wrong} ({b} to {c})][x].", ": x is "),
+        ("It is lower, [{a}][y].", "no target y"),
+        ("It cannot be told from entropy, [{a} ({b} to {c})][x].", ""),
+    ],
+)
+def test_a_sentence_that_says_more_than_its_interval_is_found(sentence: str, mistake: str) -> None:
+    path, columns = "results/sensitivity/comparison.csv", "js_distance,js_distance_low,js_distance_high"
+    table = pd.read_csv(DOCS.parent / path)
+    table = table[(table["js_distance_low"] < 0) & (table["js_distance_high"] > 0)]
+    row = table.iloc[0]
+    numbers = dict(zip("abc", (f"{x:+.3f}" for x in row[columns.split(",")]), strict=True)) | {
+        "wrong": "+9.999"
+    }
+    where = f"ratio={row['ratio']}&method={row['method']}&seed=&{columns}"
+    text = sentence.format(**numbers) + f"\n\n[x]: ../{path}#{where}\n"
+    found = [line for line in mistakes(text) if not line.startswith("nothing refers")]
+    assert (mistake in found[0]) if mistake else found == []

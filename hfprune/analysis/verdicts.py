@@ -46,7 +46,7 @@ class ClaimRow(NamedTuple):
     """A claim on one model at one ratio: the two sides, our effect and verdict, and the published effect.
 
     `basis` is `measured`, or `arithmetic` if the budget decides the outcome. `draws` counts the seeds, and
-    `resamples` the resampled calibrations that the spread over draws is from. `minimum` is the smallest
+    `resamples` the resampled calibrations that the spread over draws is from. `minimum_detectable_effect` is the smallest
     distance from `than` that this study would have shown in 80 % of repetitions; `needs` is what would decide
     an inconclusive comparison, if the effect is as large as found. For ratios both are factors.
     """
@@ -69,7 +69,7 @@ class ClaimRow(NamedTuple):
     n: int = 0
     draws: int = 0
     resamples: int = 0
-    minimum: float = np.nan
+    minimum_detectable_effect: float = np.nan
     needs: str = ""
     published: float = np.nan
     confidence: str = ""
@@ -246,7 +246,7 @@ def _evaluate(
         n=effect.n,
         draws=effect.draws,
         resamples=effect.resamples,
-        minimum=shown(effect.minimum()),
+        minimum_detectable_effect=shown(effect.minimum()),
         needs=_needs(effect, condition) if said == INCONCLUSIVE else "",
         verdict=said,
         note="; ".join(notes),

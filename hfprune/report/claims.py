@@ -95,7 +95,7 @@ def _table(claim: Claim, rows: pd.DataFrame) -> Table:
     for name, heading in {"n": "Items", "draws": "Draws"}.items():
         shown[heading] = [f"{count:,}" if count else MISSING for count in rows[name]]
     shown["Draws"] += [f" + {count} resamples" if count else "" for count in rows["resamples"]]
-    shown["Shown from"] = [_number(value, digits) for value in rows["minimum"]]
+    shown["Shown from"] = [_number(value, digits) for value in rows["minimum_detectable_effect"]]
     needs = ("; it would take " + rows["needs"]).where(rows["needs"] != "", "")
     shown["Verdict"], shown["Note"] = rows["verdict"] + needs, rows["note"]
     return Table(

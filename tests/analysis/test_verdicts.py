@@ -234,7 +234,7 @@ def test_draws_are_averaged_and_their_spread_counts(paper: Paper, study: Study) 
     # Student's t of 40, 0 and 0 alone is 13.3 ± 57.4; draws and items leave it hardly fewer degrees of freedom.
     assert row.low == pytest.approx(40 / 3 - 57.4, abs=10) and row.verdict == "inconclusive"
     assert row.needs == "10 times the draws" or row.needs.endswith("times the draws")
-    assert row.minimum > row.effect
+    assert row.minimum_detectable_effect > row.effect
 
 
 def test_one_draw_is_no_verdict_however_large_the_effect(paper: Paper, study: Study) -> None:
@@ -243,7 +243,7 @@ def test_one_draw_is_no_verdict_however_large_the_effect(paper: Paper, study: St
     answer(study, "cross_entropy", 10, 10)
     (row,) = judge(paper, study).itertuples()
     assert (row.verdict, row.draws, row.effect) == ("one draw", 1, pytest.approx(80))
-    assert np.isnan([row.low, row.high, row.minimum]).all()
+    assert np.isnan([row.low, row.high, row.minimum_detectable_effect]).all()
 
 
 def test_one_draw_with_resamples_has_a_verdict(paper: Paper, study: Study) -> None:
