@@ -46,9 +46,9 @@ class ClaimRow(NamedTuple):
     """A claim on one model at one ratio: the two sides, our effect and verdict, and the published effect.
 
     `basis` is `measured`, or `arithmetic` if the budget decides the outcome. `draws` counts the seeds, and
-    `resamples` the resampled calibrations that the spread over draws is from. `minimum_detectable_effect` is the smallest
-    distance from `than` that this study would have shown in 80 % of repetitions; `needs` is what would decide
-    an inconclusive comparison, if the effect is as large as found. For ratios both are factors.
+    `resamples` the resampled calibrations that the spread over draws is from. `minimum_detectable_effect` is the
+    smallest distance from `than` that this study would have shown in 80 % of repetitions, for ratios a factor;
+    `needs` is what would decide an inconclusive comparison, if the effect is as large as found.
     """
 
     claim: str

@@ -52,8 +52,8 @@ def methods_in_order(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(by, ignore_index=True).drop(columns=["kind", "place"])
 
 
-def comparison_table(rows: pd.DataFrame, declared: Declarations) -> Table:
-    """Make the table of the rows of `compare`."""
+def comparison_table(rows: pd.DataFrame, declared: Declarations, primary: str | None = None) -> Table:
+    """Make the table of the rows of `compare`; `primary` is the study's measure of that name."""
     effects = effects_shown(declared)
     names = looks({*rows["method"], *rows["reference"]})
     labels = [names[method].label for method in rows["method"]]
@@ -88,6 +88,11 @@ def comparison_table(rows: pd.DataFrame, declared: Declarations) -> Table:
         "hundred without an effect, five would show one. Bold: better even by Holm's correction for all methods "
         f"and ratios of the model (p < {1 - LEVEL:.2g}).",
     ]
+    chosen = [effects[name].heading for name, row in declared.effects().items() if row.measure == primary]
+    if chosen:
+        notes.append(
+            f"Primary outcome, chosen before the study was run: {chosen[0]}. The others are secondary."
+        )
     if "points" in effects and effects["points"].heading in shown:
         notes.append(
             "Accuracy: the paper's average over tasks, which counts CrowS-Pairs, if present, as an accuracy."
@@ -126,7 +131,10 @@ def write_comparison(study: Study, name: str, folder: Path, out: Path) -> pd.Dat
         HfpruneError: as `compare`.
     """
     rows = methods_in_order(compare(study, name, folder, out))
-    table, stem = comparison_table(rows, declare(study)), layout.COMPARISON.removesuffix(".csv")
+    table, stem = (
+        comparison_table(rows, declare(study), study.primary),
+        layout.COMPARISON.removesuffix(".csv"),
+    )
     texts = {"csv": csv(table), "md": markdown(table), "tex": latex(table, stem)}
     write_texts(out, stem, texts)
     return rows

@@ -213,6 +213,11 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
         table = comparison_table(better.assign(perplexity_ratio_holm=holm), declare(settings))
         assert shown in markdown(table), "bold by the corrected p-value, not by the raw interval"
 
+    first = settings.model_copy(update={"primary": "perplexity"})
+    write_comparison(first, "test", folder, tmp_path)
+    text = (tmp_path / "comparison.md").read_text()
+    assert "Primary outcome, chosen before the study was run: Perplexity ratio." in " ".join(text.split())
+
     data = Collected.read(tmp_path, PAPER)
     ranks, overlaps = agreement(data).axes
     assert [label.get_text() for label in ranks.get_yticklabels()] == ["Magnitude", "Ablation"]
