@@ -12,14 +12,8 @@ from scipy.stats import rankdata, t
 from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.neurons import ABLATION, jaccard, read_layers
-from hfprune.analysis.statistics import (
-    LEVEL,
-    Estimate,
-    NotComparableError,
-    contrast,
-    estimate,
-    holm,
-)
+from hfprune.analysis.significance import holm
+from hfprune.analysis.statistics import LEVEL, Estimate, NotComparableError, contrast, estimate
 from hfprune.analysis.tidy import RANKS, read_companion
 from hfprune.criteria import CRITERIA
 from hfprune.results import DENSE, Cell

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hfprune.analysis.declarations import declare
-from hfprune.analysis.statistics import Draw, NotMeasuredError, Number, Outcomes
+from hfprune.analysis.ratios import Number
+from hfprune.analysis.statistics import Draw, NotMeasuredError, Outcomes
 from hfprune.analysis.tidy import RESULTS, brief, cells_not_applicable, read_results
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json

@@ -1,4 +1,4 @@
-"""Uncertainty of an effect over draws of the calibration and items together, McNemar's test, ratios of numbers."""
+"""Uncertainty of an effect over draws of the calibration and items together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -240,7 +240,7 @@ def _spread(effect: Contrast, tasks: Mapping[str, np.ndarray], seeds: int) -> Sp
     if any(rows.shape[-1] < 2 for rows in by_task):
         return None
     items = np.array([_scaled(rows) * (rows.mean(0) ** 2).sum() for rows in by_task]) / len(by_task) ** 2
-    freedom = _freedom(items, [rows.shape[-1] - 1 for rows in by_task])
+    freedom = satterthwaite(items, [rows.shape[-1] - 1 for rows in by_task])
     if seeds == 1:
         return Spread(0.0, float(items.sum()), 0.0, np.inf, freedom)
     both = sum(_scaled(rows) * ((rows - rows.mean(0)) ** 2).sum() for rows in by_task)
@@ -279,7 +279,7 @@ def _scaled(rows: np.ndarray) -> float:
     return rows.shape[-1] / (rows.shape[-1] - 1)
 
 
-def _freedom(variances: np.ndarray, freedoms: Sequence[float]) -> float:
+def satterthwaite(variances: np.ndarray, freedoms: Sequence[float]) -> float:
     """Return Satterthwaite's degrees of freedom of a sum of variances."""
     if not variances.any():
         return float(sum(freedoms))
@@ -304,73 +304,3 @@ def multiples_to_decide(effect: Estimate, than: float) -> tuple[int, int] | None
 
     ways = [*((k, 1) for k in MULTIPLES), *((1, k) for k in MULTIPLES), *((k, k) for k in MULTIPLES)]
     return next((way for way in sorted(ways, key=np.prod) if decides(*way)), None)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for their number by Holm's method (1979); a missing one stays missing."""
-    values = np.array(p_values, float)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.argsort(values[known], kind="stable")]
-    factors = len(order) - np.arange(len(order))
-    adjusted = np.full(len(values), np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(factors * values[order]), 1)
-    return adjusted.tolist()
-
-
-def mcnemar(left: np.ndarray, right: np.ndarray) -> tuple[int, int, float]:
-    """Test whether two methods, right (1) or wrong (0) on the same items, are right equally often.
-
-    Returns:
-        The number of items that only the left one has right, the number that only the right one has right, and
-        the exact two-sided p-value.
-    """
-    from scipy.stats import binomtest
-
-    left_only, right_only = int((left > right).sum()), int((right > left).sum())
-    if left_only + right_only == 0:
-        return 0, 0, 1.0
-    return left_only, right_only, float(binomtest(left_only, left_only + right_only).pvalue)
-
-
-class Number(NamedTuple):
-    """A bare number, such as a time: its value, positive, its standard error, and the repeats behind it."""
-
-    value: float
-    stderr: float = np.nan
-    n: float = 1
-
-
-def ratio(
-    left: Mapping[Draw | None, Number], right: Mapping[Draw | None, Number], repeatable: bool
-) -> Estimate:
-    """Estimate the logarithm of the ratio of two numbers that were measured independently.
-
-    The interval is Student's t over seeds if there are several, else over repeats, by the two standard errors
-    and Welch's degrees of freedom. One seed without standard errors has no interval, unless the number is
-    repeatable: then it is exact.
-
-    Args:
-        left: the number by draw.
-        right: the divisor.
-        repeatable: whether another run would give the same number.
-
-    Raises:
-        NotComparableError: the sides have different seeds.
-    """
-    from scipy.stats import t
-
-    pairs = [*paired([left, right]).values()]
-    logs = np.array([np.log(a.value / b.value) for a, b in pairs])
-    value, freedom = float(logs.mean()), np.inf
-    if len(logs) > 1:
-        stderr, freedom = float(logs.std(ddof=1) / np.sqrt(len(logs))), len(logs) - 1
-    elif repeatable:
-        stderr = 0.0
-    else:
-        parts = np.array([(side.stderr / side.value) ** 2 for side in pairs[0]])
-        stderr = float(np.sqrt(parts.sum()))
-        # One measured repeat has no spread, so the interval has no ends.
-        freedom = _freedom(parts, [max(side.n - 1, 1) for side in pairs[0]]) if stderr > 0 else np.inf
-    half = float(t.ppf((1 + LEVEL) / 2, freedom) * stderr) if stderr else 0.0
-    draws = 0 if None in left and None in right else len(logs)
-    return Estimate(value, value - half, value + half, 0, draws, 0, stderr, freedom)

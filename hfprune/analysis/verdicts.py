@@ -8,33 +8,32 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, with_averages
+from hfprune.analysis.condition import (
+    INCONCLUSIVE,
+    NOT_APPLICABLE,
+    NOT_COMPARABLE,
+    NOT_RUN,
+    Condition,
+    needs,
+    verdict,
+)
 from hfprune.analysis.evidence import Evidence, Measured, NotApplicableError
+from hfprune.analysis.ratios import Number, ratio
+from hfprune.analysis.significance import mcnemar
 from hfprune.analysis.statistics import (
-    MIN_DRAWS,
     Draw,
     Estimate,
     NotComparableError,
     NotMeasuredError,
-    Number,
     Outcomes,
     contrast,
     estimate,
-    mcnemar,
-    multiples_to_decide,
     paired,
-    ratio,
 )
 from hfprune.paper.claims import Claim, Paper
 from hfprune.results import DENSE, Cell
 from hfprune.study.study import Study
 
-REPRODUCED, CONTRADICTED, EQUIVALENT = "reproduced", "contradicted", "equivalent"
-INCONCLUSIVE, ONE_DRAW, NOT_COMPARABLE = "inconclusive", "one draw", "not comparable"
-NOT_APPLICABLE, NOT_RUN = "not applicable", "not run"
-VERDICTS = (
-    *(REPRODUCED, CONTRADICTED, EQUIVALENT, INCONCLUSIVE),
-    *(ONE_DRAW, NOT_COMPARABLE, NOT_APPLICABLE, NOT_RUN),
-)
 PAPERS_MODEL, OTHER_MODEL = "paper's model", "other model"
 
 # Single numbers that another run would repeat, so one run is exact. Times are not among them. Neither is memory,
@@ -95,49 +94,6 @@ class TaskRow(NamedTuple):
     left_only: int | None
     right_only: int | None
     p_value: float
-
-
-class Condition(NamedTuple):
-    """The condition of a claim on its effect; for a ratio in logarithms, as the effect itself."""
-
-    relation: str
-    than: float
-    margin: float = 0.0
-    slack: bool = False
-    """Whether the margin is granted to the claim, instead of making small effects equivalent to none."""
-
-    @classmethod
-    def of(cls, claim: Claim, threshold: float) -> "Condition":
-        """Return the condition of a claim with this threshold."""
-        than, margin = threshold, claim.margin or 0.0
-        if claim.effect == "ratio":
-            than, margin = float(np.log(than)), float(np.log1p(margin))
-        return cls(claim.relation, than, margin, claim.than == "published")
-
-
-def verdict(effect: Estimate, condition: Condition) -> str:
-    """Return whether the interval lies wholly on the claimed side, on the other, within the margin, or neither.
-
-    An effect within the margin is equivalent to none, even if its interval excludes none. A claim about an
-    equality is reproduced within its margin and contradicted beyond it.
-    """
-    if not effect.known:
-        return ONE_DRAW if effect.draws == 1 and effect.n else INCONCLUSIVE
-    low, high = effect.low - condition.than, effect.high - condition.than
-    margin = condition.margin
-    if condition.relation == "about":
-        if -margin <= low and high <= margin:
-            return REPRODUCED
-        return CONTRADICTED if low > margin or high < -margin else INCONCLUSIVE
-    if condition.relation == "lower":
-        low, high = -high, -low
-    if condition.slack:
-        low, high = low + margin, high + margin
-    elif -margin < low and high < margin:
-        return EQUIVALENT
-    if low > 0:
-        return REPRODUCED
-    return CONTRADICTED if high < 0 else INCONCLUSIVE
 
 
 def evaluate(
@@ -247,26 +203,12 @@ def _evaluate(
         draws=effect.draws,
         resamples=effect.resamples,
         minimum_detectable_effect=shown(effect.minimum()),
-        needs=_needs(effect, condition) if said == INCONCLUSIVE else "",
+        needs=needs(effect, condition) if said == INCONCLUSIVE else "",
         verdict=said,
         note="; ".join(notes),
     )
     by_task = metric == AVERAGE and claim.beyond is None
     return row, [*_by_task(row, left.data, right.data)] if by_task else []
-
-
-def _needs(effect: Estimate, condition: Condition) -> str:
-    """Return what would decide an inconclusive comparison whose effect is as large as found."""
-    if not effect.known:
-        return f"{MIN_DRAWS} draws" if 0 < effect.draws < MIN_DRAWS and effect.n else ""
-    if effect.spread is None:
-        return ""
-    shift = condition.margin * condition.slack * (-1 if condition.relation == "higher" else 1)
-    multiples = multiples_to_decide(effect, condition.than + shift)
-    if multiples is None:
-        return "more than 100 times the draws and items"
-    found = zip(multiples, ("draws", "items"), strict=True)
-    return " and ".join(f"{count} times the {name}" for count, name in found if count > 1)
 
 
 def _by_items(claim: Claim, evidence: Evidence) -> bool:

@@ -24,7 +24,7 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Judge the claims on one study, and count the verdicts."""
-    from hfprune.analysis.verdicts import VERDICTS
+    from hfprune.analysis.condition import VERDICTS
     from hfprune.paper.claims import Paper
     from hfprune.report.claims import write_claims
     from hfprune.study.layout import study_name

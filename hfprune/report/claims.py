@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hfprune.analysis.condition import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
 from hfprune.analysis.statistics import MIN_DRAWS
-from hfprune.analysis.verdicts import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS, evaluate
+from hfprune.analysis.verdicts import evaluate
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report.typeset import MISSING, Table, latex, markdown, write_texts
 from hfprune.study import layout

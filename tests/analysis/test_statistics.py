@@ -7,19 +7,17 @@ import pandas as pd
 import pytest
 from scipy.stats import t, ttest_1samp
 
+from hfprune.analysis.ratios import Number, ratio
+from hfprune.analysis.significance import holm, mcnemar
 from hfprune.analysis.statistics import (
     Contrast,
     Draw,
     Estimate,
     NotComparableError,
-    Number,
     contrast,
     estimate,
-    holm,
-    mcnemar,
     multiples_to_decide,
     paired,
-    ratio,
 )
 from hfprune.scoring.folds import FOLDS
 

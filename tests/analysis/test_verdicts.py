@@ -12,17 +12,17 @@ import yaml
 from synthetic import Study
 
 from hfprune.analysis.collect import collect
-from hfprune.analysis.declarations import declare
-from hfprune.analysis.statistics import Estimate
-from hfprune.analysis.verdicts import (
+from hfprune.analysis.condition import (
     NOT_APPLICABLE,
     NOT_COMPARABLE,
     NOT_RUN,
     VERDICTS,
     Condition,
-    evaluate,
     verdict,
 )
+from hfprune.analysis.declarations import declare
+from hfprune.analysis.statistics import Estimate
+from hfprune.analysis.verdicts import evaluate
 from hfprune.commands import main
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError

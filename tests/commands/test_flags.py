@@ -16,8 +16,8 @@ from hfprune.settings import Strict
 
 COMMANDS = (
     *("adopt", "audit", "budget", "calibrate", "claims", "collect", "compare", "distributions"),
-    *("export", "fetch", "figures", "measure", "methods", "plan", "push", "recover", "score"),
-    "tables",
+    *("export", "fetch", "figures", "measure", "methods", "page", "plan", "push"),
+    *("recover", "score", "tables"),
 )
 HEAVY = {"torch", "transformers", "pandas", "lm_eval", "numpy"}
 

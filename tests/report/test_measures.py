@@ -10,8 +10,9 @@ from synthetic import PAPER, Study
 
 from hfprune.analysis.collect import collect
 from hfprune.analysis.comparison import compare
+from hfprune.analysis.condition import NOT_APPLICABLE
 from hfprune.analysis.declarations import declare
-from hfprune.analysis.verdicts import NOT_APPLICABLE, evaluate
+from hfprune.analysis.verdicts import evaluate
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report.comparison import write_comparison
 from hfprune.report.figures import DRAWINGS, Collected, comparison, measures, write_figures
