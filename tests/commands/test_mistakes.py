@@ -67,7 +67,7 @@ def test_what_the_machine_refuses_is_one_line(work: Path, tmp_path: Path, monkey
 
 
 def test_an_interrupt_ends_quietly(work: Path, tmp_path: Path, monkeypatch) -> None:
-    def stop(*arguments: object) -> None:
+    def stop(*arguments: object, **settings: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(exporting, "export", stop)
