@@ -1,4 +1,4 @@
-"""Write a pruned or recovered model as a checkpoint for transformers and vLLM, or as a GGUF file for llama.cpp."""
+"""Write a pruned or recovered model as a checkpoint for transformers, or as a GGUF file for llama.cpp."""
 
 from pathlib import Path
 from typing import Any, Literal
