@@ -184,7 +184,7 @@ rule page:
     conda:
         ENVIRONMENT
     params:
-        results=RESULTS,
+        results=subpath(output[0], parent=True),
     message:
         "page of {params.results}"
     shell:

@@ -137,7 +137,7 @@ def _row(
                 "effect": line["effect_shown"],
                 "effect_interval": line["effect_interval"] or "not known",
             }
-            found["look"] = line["standing"]
+            found["look"] = line["standing"] or OTHER
         else:  # compared with another reference, so that there is no interval against this one
             ours, theirs = line["value"], reference["value"]
             found["x"] = ours / theirs if effect.than else ours - theirs
