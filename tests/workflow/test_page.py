@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from browser import PATIENCE
 from playwright.sync_api import Browser, Page, expect
 
 ROWS = "#explorer tbody tr"
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(params=[("light", 1400)], ids=["desk"])
@@ -16,6 +18,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, finished: tuple[Path,
     """The page, drawn; afterwards it must have asked for nothing else, and have had no error."""
     scheme, width = request.param
     context = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": width, "height": 850})
+    context.set_default_timeout(PATIENCE)
     opened = context.new_page()
     said, asked = [], []
     opened.on("console", lambda message: said.append(message.text))

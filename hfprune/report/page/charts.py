@@ -75,7 +75,9 @@ def forest(
         "transform": [{"filter": "datum.outside"}],
         "encoding": {"y": y, "x": {"field": "x", **x}, "text": {"field": "effect"}},
     }
-    layers = [*([zero] if beside else []), interval, point]
+    layers: list[dict[str, Any]] = [zero] if beside else []
+    layers += [interval] if any(row["low"] is not None for row in rows) else []
+    layers += [point]
     layers += [outside] if any(row["outside"] for row in rows) else []
     return {"data": {"values": rows}, "height": 22 * len(rows), "layer": layers}
 
