@@ -8,6 +8,7 @@ import pytest
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 INSTALL = "apt-get install --yes --no-install-recommends chromium-headless-shell"
+PATIENCE = 300_000  # milliseconds; a busy machine is no failure
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),

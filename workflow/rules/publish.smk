@@ -185,7 +185,7 @@ rule page:
     conda:
         ENVIRONMENT
     params:
-        results=RESULTS,
+        results=subpath(output[0], parent=True),
     message:
         "page of {params.results}"
     shell:

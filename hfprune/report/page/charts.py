@@ -75,7 +75,9 @@ def forest(
         "transform": [{"filter": "datum.outside"}],
         "encoding": {"y": y, "x": {"field": "x", **x}, "text": {"field": "effect"}},
     }
-    layers = [*([zero] if beside else []), interval, point]
+    layers: list[dict[str, Any]] = [zero] if beside else []
+    layers += [interval] if any(row["low"] is not None for row in rows) else []
+    layers += [point]
     layers += [outside] if any(row["outside"] for row in rows) else []
     return {"data": {"values": rows}, "height": 22 * len(rows), "layer": layers}
 
@@ -137,7 +139,7 @@ def _row(
                 "effect": line["effect_shown"],
                 "effect_interval": line["effect_interval"] or "not known",
             }
-            found["look"] = line["standing"]
+            found["look"] = line["standing"] or OTHER
         else:  # compared with another reference, so that there is no interval against this one
             ours, theirs = line["value"], reference["value"]
             found["x"] = ours / theirs if effect.than else ours - theirs
