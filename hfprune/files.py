@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
@@ -62,6 +64,8 @@ def _about(path: Path) -> Iterator[None]:
         if error.strerror is None or not hidden:
             raise
         raise type(error)(error.errno, error.strerror, str(path)) from error
+    except SafetensorError as error:  # of which a full disk is one
+        raise OSError(f"{path}: {error}") from error
 
 
 def _flush(path: Path) -> None:

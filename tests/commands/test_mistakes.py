@@ -1,5 +1,6 @@
 """Mistakes of users, each told in one line."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
 def test_what_the_machine_refuses_is_one_line(work: Path, tmp_path: Path, monkeypatch) -> None:
     taken = failure("budget", "--model", work / "mine", "--ratios", 0.2, "--out", tmp_path)
     assert taken == f"hfprune budget: error: {tmp_path}: Is a directory"
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))  # as on a disk that is full
+    try:
+        short = failure("plan", "--model", work / "mine", "--scores", work / "scores.safetensors", "--ratio",
+                        0.2, "--out", tmp_path / "x.safetensors")  # fmt: skip
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert short.startswith(f"hfprune plan: error: {tmp_path / 'x.safetensors'}: ")
+    assert "File too large" in short
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
 
     def full(*arguments: object, **settings: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has …")
