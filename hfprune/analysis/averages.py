@@ -103,9 +103,16 @@ def spread(summary: pd.DataFrame) -> str:
 
 
 def half_width(summary: pd.DataFrame) -> pd.Series:
-    """Return half the 95 % interval of rows of `over_seeds`: Student's t over items, or over seeds."""
+    """Return half the 95 % interval of rows of `over_seeds`: Student's t over items and, with several seeds, draws.
+
+    The half widths over draws and over items, the same for all draws, add in squares, which is a little too wide:
+    the spread over draws has a share of that over items. With one seed the interval says nothing of draws.
+    """
     from scipy.stats import t
 
+    items = t.ppf(0.975, summary["n"].astype(float) - 1) * summary["stderr"]
     if spread(summary) == "stderr":
-        return t.ppf(0.975, summary["n"] - 1) * summary["stderr"]
-    return t.ppf(0.975, summary["seeds"] - 1) * summary["sd"] / np.sqrt(summary["seeds"])
+        return items
+    draws = t.ppf(0.975, summary["seeds"] - 1) * summary["sd"] / np.sqrt(summary["seeds"])
+    known = items.notna() | draws.notna()
+    return np.hypot(items.fillna(0), draws.fillna(0)).where(known)

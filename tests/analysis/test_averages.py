@@ -114,8 +114,9 @@ def test_several_seeds_give_mean_and_deviation(study: Study) -> None:
     assert rows[["value", "sd", "seeds"]].to_numpy().tolist() == [[20.0, 2.0, 3]]
     assert rows["stderr"].tolist() == [0.5]
     assert spread(rows) == "sd"
-    # Student's t with two degrees of freedom.
-    assert half_width(rows).tolist() == pytest.approx([4.302653 * 2 / 3**0.5])
+    # Student's t with two degrees of freedom over draws, and with 23 over items.
+    over_draws, over_items = 4.302653 * 2 / 3**0.5, 2.0687 * 0.5
+    assert half_width(rows).tolist() == pytest.approx([np.hypot(over_draws, over_items)], rel=1e-4)
 
 
 def test_cost_without_a_ratio_survives_the_summary(study: Study) -> None:

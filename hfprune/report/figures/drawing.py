@@ -171,7 +171,7 @@ def handles(methods: Iterable[str], looks: dict[str, Look], marked: Iterable[str
 
 def meaning(values: pd.DataFrame, units: str = "items") -> str:
     """Explain the error bars, if there are any."""
-    over = "seeds" if spread(values) == "sd" else units
+    over = f"draws and {units}" if spread(values) == "sd" else f"{units} of one draw"
     return f"Bars: 95 % intervals over {over}" if values["half"].notna().any() else ""
 
 

@@ -4,14 +4,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, over_seeds
-from hfprune.analysis.comparison import ENDS
+from hfprune.analysis.comparison import ENDS, P_VALUES
 from hfprune.analysis.declarations import Declarations, read_declarations
+from hfprune.analysis.statistics import LEVEL
 from hfprune.analysis.tidy import (
     CALIBRATION,
     RESULTS,
@@ -200,7 +201,7 @@ def _with_effects(
     values: pd.DataFrame, meanings: dict[Measured, Meaning], comparison: pd.DataFrame
 ) -> pd.DataFrame:
     """Add the effects of the comparison to the values that they compare."""
-    columns = ["effect", "effect_low", "effect_high"]
+    columns = ["effect", "effect_low", "effect_high", "effect_holm"]
     values = values.assign(**dict.fromkeys(columns, np.nan), reference="", differs="")
     if comparison.empty:
         return values
@@ -211,7 +212,8 @@ def _with_effects(
         row = by.get((value["model"], value["ratio"], value["method"]))
         if not effect or row is None or pd.isna(row.get(effect)):
             continue
-        values.loc[i, columns] = [row[effect + end] for end in ENDS]
+        # Tables from before the correction lack it.
+        values.loc[i, columns] = [row.get(effect + end, np.nan) for end in (*ENDS, P_VALUES[1])]
         values.loc[i, ["reference", "differs"]] = [row["reference"], row["differs"]]
     return values
 
@@ -231,7 +233,7 @@ def _with_texts(
                 "interval": between(row.low, row.high, meaning.shown),
                 "effect_shown": "" if pd.isna(row.effect) else number(row.effect, form),
                 "effect_interval": between(row.effect_low, row.effect_high, form),
-                "standing": _standing(row.effect_low, row.effect_high, effect),
+                "standing": _standing(row, effect),
             }
         )
     columns = ["shown", "interval", "effect_shown", "effect_interval", "standing"]
@@ -253,10 +255,13 @@ def capital(label: str) -> str:
     return label[:1].upper() + label[1:]
 
 
-def _standing(low: float, high: float, effect: Effect | None) -> str:
-    if effect is None or not effect.better or pd.isna(low) or pd.isna(high):
+def _standing(row: Any, effect: Effect | None) -> str:
+    """Return the standing by the p-value that is corrected for many comparisons, or by the interval without one."""
+    if effect is None or not effect.better or pd.isna(row.effect_low) or pd.isna(row.effect_high):
         return ""
-    ends = [effect.better * (end - (effect.than or 0)) for end in (low, high)]
+    ends = [effect.better * (end - (effect.than or 0)) for end in (row.effect_low, row.effect_high)]
+    if row.effect_holm >= 1 - LEVEL:
+        return ALIKE
     return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else ALIKE
 
 
