@@ -295,7 +295,7 @@ def test_the_dense_model_alone_can_be_drawn(study: Study) -> None:
 def test_one_ratio_several_seeds_and_unknown_tasks_can_be_drawn(tmp_path: Path) -> None:
     study = Study(tmp_path, ratios=[0.2], seeds=[0, 1], tasks={"my_task": 0.5}, layers=2, neurons=16)
     write_figures(study.write().collect(), PAPER, tmp_path / "figures")
-    assert "95 % intervals over seeds" in text_of(tmp_path / "figures" / "accuracy.svg")
+    assert "95 % intervals over draws and items" in text_of(tmp_path / "figures" / "accuracy.svg")
     assert "my_task" in text_of(tmp_path / "figures" / "tasks.svg")
 
 

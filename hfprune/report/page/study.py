@@ -256,7 +256,7 @@ def capital(label: str) -> str:
 
 
 def _standing(row: Any, effect: Effect | None) -> str:
-    """Return the standing by the p-value that is corrected for many comparisons, or by the interval without one."""
+    """Return the standing by the p-value that is corrected for many comparisons, or else by the interval."""
     if effect is None or not effect.better or pd.isna(row.effect_low) or pd.isna(row.effect_high):
         return ""
     ends = [effect.better * (end - (effect.than or 0)) for end in (row.effect_low, row.effect_high)]
