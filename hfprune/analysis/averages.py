@@ -105,7 +105,7 @@ def spread(summary: pd.DataFrame) -> str:
 def half_width(summary: pd.DataFrame) -> pd.Series:
     """Return half the 95 % interval of rows of `over_seeds`, over items and, with several seeds, draws.
 
-    The half widths over draws and over items, by Student's t and the same for all draws, add in squares, which is a little too wide:
+    The half widths over draws and over items, each by Student's t, add in squares. That is a little too wide:
     the spread over draws has a share of that over items. With one seed the interval says nothing of draws.
     """
     from scipy.stats import t
