@@ -234,7 +234,7 @@ def _compare_items(
         papers = set(paper.tasks(claim)) - (paper.crows if metric == AVERAGE_WITHOUT_CROWS else set())
         tasks = [task for task in evidence.tasks(claim.measure) if task in papers]
         if not tasks:
-            raise NotComparableError("the study has none of the paper's tasks")
+            raise NotMeasuredError("the study has none of the paper's tasks")
         if len(tasks) < len(papers):
             notes.append(f"{len(tasks)} of the paper's {len(papers)} tasks")
 
