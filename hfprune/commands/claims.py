@@ -33,6 +33,9 @@ def run(config: Config) -> None:
     study, paper = load(Study, config.study), Paper.read(config.claims)
     out = config.out or config.results
     table = write_claims(paper, study, study_name(config.study), config.results, out)
-    found = table["verdict"].value_counts()
+    arithmetic = table["basis"] == "arithmetic"
+    found, sure = (table.loc[rows, "verdict"].value_counts() for rows in (~arithmetic, arithmetic))
     counts = ", ".join(f"{found.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
-    print(f"claims: {counts}; see {out / 'claims.md'}", file=sys.stderr)
+    known = ", ".join(f"{count} {verdict}" for verdict, count in sure.items())
+    apart = f" (and by arithmetic alone: {known})" if known else ""
+    print(f"claims: {counts}{apart}; see {out / 'claims.md'}", file=sys.stderr)
