@@ -78,7 +78,12 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     assert {*own["method"]} == {*own["reference"]} == {"entropy"} and own[
         "ablation_correlation"
     ].notna().all()
-    assert compared.drop(columns="seed").notna().all(axis=None)
+    # Accuracy is measured on the one draw alone; the others on resampled calibrations, too.
+    unknown = [f"points{end}" for end in ("_low", "_high", "_p", "_holm")]
+    assert compared.drop(columns=["seed", *unknown]).notna().all(axis=None)
+    assert compared[unknown].isna().all(axis=None) and {*compared["resamples"]} == {2}
+    draws = pd.read_csv(results / "draws.csv")
+    assert {*draws["effect"]} == {"js_distance", "perplexity_ratio"} and draws["resamples_sd"].notna().all()
     assert {*compared["differs"]} == {"units, corpus", "criterion, allocation"}
     for name in layout.FIGURES:
         for suffix in ("pdf", "svg", "png"):
@@ -332,7 +337,7 @@ def test_tables_and_figures_come_out_byte_for_byte(project: Path) -> None:
 )
 def test_bad_study_ends_before_the_first_job(project: Path, changes: dict, message: str) -> None:
     before = contents(project, "results/**/*")
-    change(project / "config/studies/smoke.yaml", **changes)
+    change(project / "config/studies/smoke.yaml", **({"primary": None} | changes))
     output = snakemake(project, check=False)
     assert message in output
     assert "Traceback" not in output
