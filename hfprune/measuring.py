@@ -2,11 +2,13 @@
 
 import shutil
 import sys
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from hfprune.errors import HfpruneError
 from hfprune.measures import Measure
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
 from hfprune.results import Cell, Value, write_result
@@ -72,6 +74,10 @@ def _run(measure: Measure, subject: Subject) -> tuple[list[Value], pd.DataFrame]
     items = [pd.DataFrame() if found.items is None else found.items for found in outcomes]
     if len(outcomes) == 1:
         return outcomes[0].values, items[0]
+    for found in outcomes[1:]:  # `write_result` checks those of the plan itself
+        for value in found.values:
+            if not isfinite(value.value):
+                raise HfpruneError(f"{value.metric} of a resampled plan is {value.value}; try another dtype")
     numbered = [table.assign(resample=number) for number, table in enumerate(items)]
     return outcomes[0].values, pd.concat(numbered, ignore_index=True)
 

@@ -57,7 +57,7 @@ STUDY = {
         "max_steps": 3,
     },
     "dtype": "float32",
-    "calibration": {"corpus": "text", "sequences": 6, "length": 32, "resamples": 2},
+    "calibration": {"corpus": "text", "sequences": 6, "length": 32},
     "primary": "fidelity",
     "measures": {
         "zeroshot": {"tasks": ["arc_easy", "crows_pairs_english"], "batch_tokens": 256},

@@ -191,7 +191,7 @@ def _row(
             found = _effect(evidence, ours, theirs, declared)
         except NotComparableError:
             continue
-        draws, resamples = found.draws, max(resamples, found.resamples)
+        resamples = max(resamples, found.resamples)
         # Items of one size, so that the mean of means is the mean.
         scale = declared.metric.scale
         shown = np.exp if declared.metric.effect == "ratio" else lambda x, scale=scale: scale * x

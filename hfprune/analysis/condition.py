@@ -65,8 +65,7 @@ def needs(effect: Estimate, condition: Condition) -> str:
         return f"{MIN_DRAWS} draws" if 0 < effect.draws < MIN_DRAWS and effect.n else ""
     if effect.spread is None:
         return ""
-    shift = condition.margin * condition.slack * (-1 if condition.relation == "higher" else 1)
-    multiples = multiples_to_decide(effect, condition.than + shift)
+    multiples = multiples_to_decide(effect, lambda found: verdict(found, condition) != INCONCLUSIVE)
     if multiples is None:
         return "more than 100 times the draws and items"
     found = zip(multiples, ("draws", "items"), strict=True)

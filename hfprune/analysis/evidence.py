@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,6 +41,7 @@ class Evidence:
         self.cells = [*layout.cells(name, study)]
         self.tidy = read_results(tidy / RESULTS)
         self.declared = declare(study)
+        self.criteria = {name: method.criterion or name for name, method in study.methods.items()}
         self.not_applicable = cells_not_applicable(self.tidy)
         measures = study.make_measures()
         self._tasks = {measure: [*made.by_task()] for measure, made in measures.items()}
@@ -178,7 +180,9 @@ def _read_items(path: Path, columns: tuple[str, ...]) -> dict[int, pd.Series]:
         index = [name for name in ("document", "item") if name in there]
         number = ["resample"] if "resample" in there else []
         items = pd.read_parquet(path, columns=[*number, *index, chosen])
+        if not np.isfinite(items[chosen]).all():
+            raise ValueError(f"{chosen} is not finite")
         groups = items.groupby("resample") if number else [(0, items)]
         return {int(n): rows.set_index(index)[chosen].sort_index() for n, rows in groups}
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise HfpruneError(f"{path}: cannot read it ({brief(error)}); delete it and measure again") from error

@@ -1,11 +1,20 @@
 """Ratios of bare numbers, such as times and sizes, that were measured independently."""
 
 from collections.abc import Mapping
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 
-from hfprune.analysis.statistics import LEVEL, Draw, Estimate, paired, satterthwaite
+from hfprune.analysis.statistics import (
+    LEVEL,
+    MIN_DRAWS,
+    Draw,
+    Estimate,
+    NotComparableError,
+    paired,
+    satterthwaite,
+)
 
 
 class Number(NamedTuple):
@@ -21,9 +30,9 @@ def ratio(
 ) -> Estimate:
     """Estimate the logarithm of the ratio of two numbers that were measured independently.
 
-    The interval is Student's t over seeds if there are several, else over repeats, by the two standard errors
-    and Welch's degrees of freedom. One seed without standard errors has no interval, unless the number is
-    repeatable: then it is exact.
+    The interval is Student's t. The variance is that over seeds, from `MIN_DRAWS` of them, and else that over
+    repeats by the standard errors, with Welch's degrees of freedom. A side that no draw changes adds its own. A
+    number without a standard error has no interval, unless it is repeatable: then it is exact.
 
     Args:
         left: the number by draw.
@@ -31,22 +40,29 @@ def ratio(
         repeatable: whether another run would give the same number.
 
     Raises:
-        NotComparableError: the sides have different seeds.
+        NotComparableError: the sides have different seeds, or a number is not positive.
     """
     from scipy.stats import t
 
     pairs = [*paired([left, right]).values()]
+    if any(number.value <= 0 for pair in pairs for number in pair):
+        raise NotComparableError("a number is zero or less, so there is no ratio")
     logs = np.array([np.log(a.value / b.value) for a, b in pairs])
     value, freedom = float(logs.mean()), np.inf
-    if len(logs) > 1:
-        stderr, freedom = float(logs.std(ddof=1) / np.sqrt(len(logs))), len(logs) - 1
-    elif repeatable:
-        stderr = 0.0
-    else:
-        parts = np.array([(side.stderr / side.value) ** 2 for side in pairs[0]])
-        stderr = float(np.sqrt(parts.sum()))
-        # One measured repeat has no spread, so the interval has no ends.
-        freedom = satterthwaite(parts, [max(side.n - 1, 1) for side in pairs[0]]) if stderr > 0 else np.inf
+    variances: list[float] = []
+    freedoms: list[float] = []
+    for side in (left, right) if not repeatable else ():
+        numbers = [*side.values()]
+        if None in side or len(logs) < MIN_DRAWS:
+            # Of one measured repeat the spread is unknown, and so are the ends of the interval.
+            variances.append(fmean((x.stderr / x.value) ** 2 for x in numbers) / len(numbers))
+            freedoms.append(sum(max(x.n - 1, 1) for x in numbers))
+    if len(logs) >= MIN_DRAWS:
+        variances.append(float(logs.var(ddof=1)) / len(logs))
+        freedoms.append(len(logs) - 1)
+    stderr = float(np.sqrt(np.sum(variances)))
+    if stderr > 0:
+        freedom = satterthwaite(np.array(variances), freedoms)
     half = float(t.ppf((1 + LEVEL) / 2, freedom) * stderr) if stderr else 0.0
     draws = 0 if None in left and None in right else len(logs)
     return Estimate(value, value - half, value + half, 0, draws, 0, stderr, freedom)

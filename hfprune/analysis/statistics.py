@@ -1,7 +1,7 @@
 """Uncertainty of an effect over draws of the calibration and items together."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -110,6 +110,15 @@ class Estimate:
         """Whether the interval is known."""
         return not np.isnan(self.low)
 
+    def about(self, spread: Spread) -> "Estimate":
+        """Return the estimate with the interval by this spread."""
+        from scipy.stats import t
+
+        stderr = float(np.sqrt(spread.variance))
+        half = float(t.ppf((1 + LEVEL) / 2, spread.freedom) * stderr) if stderr else 0.0
+        low, high = self.value - half, self.value + half
+        return replace(self, low=low, high=high, stderr=stderr, freedom=spread.freedom, spread=spread)
+
     def p_value(self, than: float = 0.0) -> float:
         """Return the two-sided p-value of the effect being `than`; NaN without an interval."""
         from scipy.stats import t
@@ -192,6 +201,10 @@ def contrast(terms: Sequence[tuple[float, Outcomes]]) -> Contrast:
         for task, items in first.items()
         if "document" in items.index.names
     }
+    # Only those that every seed has, so that none stands for another seed's.
+    numbers = [{draw.resample for draw in resamples if draw.seed == seed.seed} for seed in seeds if seed]
+    common = sorted(set.intersection(*numbers)) if numbers else []
+    resamples = [Draw(seed.seed, number) for seed in seeds if seed for number in common]
     resampled = {task: rows(resamples, task).reshape(len(seeds), -1, len(first[task])) for task in first}
     return Contrast(
         {task: rows(seeds, task) for task in first}, resampled if resamples else {}, documents, fixed
@@ -204,15 +217,13 @@ def estimate(effect: Contrast) -> Estimate:
     The variance has two ways, draws × items (Searle, Casella and McCulloch, "Variance Components", 1992, chapter
     4; Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", 1946). Items of one
     document count as one, documents weigh by their number of items, and tasks are independent strata of equal
-    weight with the same draws. The interval is Student's t. With fewer than `MIN_DRAWS` seeds, the variance over
-    draws is that over resampled calibrations; without those there is no interval. Nor is there one with a single
-    item or document in a task, unless the effect is nothing whatever the draw.
+    weight with the same draws. The interval is Student's t. The variance over draws is that over resampled
+    calibrations, pooled with that over several seeds; without resamples, fewer than `MIN_DRAWS` seeds have no
+    interval. Nor has a task with a single item or document.
 
     Raises:
         ValueError: there is no task, a task has no item, or an outcome is not finite.
     """
-    from scipy.stats import t
-
     arrays = [*effect.tasks.values()]
     if not arrays or not all(array.size and np.isfinite(array).all() for array in arrays):
         raise ValueError("needs at least one task and at least one outcome per task, all finite")
@@ -222,16 +233,14 @@ def estimate(effect: Contrast) -> Estimate:
     spread, resamples = None, 0
     if effect.fixed:
         spread = _spread(effect, effect.tasks, seeds=1)
-    elif seeds >= MIN_DRAWS:
-        spread = _spread(effect, effect.tasks, seeds)
     elif effect.resampled:
         resamples = next(iter(effect.resampled.values())).shape[1]
         spread = _resampled_spread(effect, seeds, resamples)
+    elif seeds >= MIN_DRAWS:
+        spread = _spread(effect, effect.tasks, seeds)
     if spread is None or np.isnan(spread.variance):
         return Estimate(value, np.nan, np.nan, n, draws, resamples)
-    stderr = float(np.sqrt(spread.variance))
-    half = float(t.ppf((1 + LEVEL) / 2, spread.freedom) * stderr) if stderr else 0.0
-    return Estimate(value, value - half, value + half, n, draws, resamples, stderr, spread.freedom, spread)
+    return Estimate(value, np.nan, np.nan, n, draws, resamples).about(spread)
 
 
 def _spread(effect: Contrast, tasks: Mapping[str, np.ndarray], seeds: int) -> Spread | None:
@@ -251,17 +260,24 @@ def _spread(effect: Contrast, tasks: Mapping[str, np.ndarray], seeds: int) -> Sp
 
 
 def _resampled_spread(effect: Contrast, seeds: int, resamples: int) -> Spread | None:
-    """Return the spread with the variance over draws from resampled calibrations; None if it is unknown."""
+    """Return the spread with the variance over draws from resampled calibrations; None if it is unknown.
+
+    With several seeds, their variance is pooled with it by degrees of freedom, for both estimate the same.
+    """
     if resamples < 2 or (alone := _spread(effect, effect.tasks, seeds=1)) is None:
         return None
-    each = [
+    one_seed = (
         _spread(effect, {task: array[seed] for task, array in effect.resampled.items()}, resamples)
         for seed in range(seeds)
-    ]
+    )
+    each = [found for found in one_seed if found]  # all of them: the items are those of `alone`
     # Each is the spread of the mean over resamples.
-    draws = float(np.mean([resamples * found.draws for found in each if found])) * RESAMPLING / seeds
-    both = float(np.mean([resamples * found.both for found in each if found])) / seeds
+    draws = float(np.mean([resamples * found.draws for found in each])) * RESAMPLING / seeds
+    both = float(np.mean([resamples * found.both for found in each])) / seeds
     freedom = seeds / (1 / (FOLDS - 1) + 1 / (resamples - 1))
+    if seeds > 1 and (real := _spread(effect, effect.tasks, seeds)):
+        draws = (freedom * draws + real.draws_freedom * real.draws) / (freedom + real.draws_freedom)
+        freedom += real.draws_freedom
     return Spread(draws, max(alone.items - both, 0.0), both, freedom, alone.items_freedom)
 
 
@@ -286,21 +302,19 @@ def satterthwaite(variances: np.ndarray, freedoms: Sequence[float]) -> float:
     return float(variances.sum() ** 2 / (variances**2 / np.array(freedoms)).sum())
 
 
-def multiples_to_decide(effect: Estimate, than: float) -> tuple[int, int] | None:
+def multiples_to_decide(effect: Estimate, decided: Callable[[Estimate], bool]) -> tuple[int, int] | None:
     """Return how many times the draws and the items would decide an effect as large as the one found.
 
     More draws, more items or both, by the smallest product; None if a hundred times both would not do, or if the
     spread is unknown.
+
+    Args:
+        effect: the estimate that does not decide.
+        decided: tells whether an estimate with a narrower interval does.
     """
-    from scipy.stats import t
-
-    distance = abs(effect.value - than)
-    if effect.spread is None or not distance:
+    spread = effect.spread
+    if spread is None:
         return None
-
-    def decides(draws: int, items: int) -> bool:
-        more = effect.spread.with_more(draws, items)  # type: ignore[union-attr]  # checked above
-        return t.ppf((1 + LEVEL) / 2, more.freedom) * np.sqrt(more.variance) < distance
-
     ways = [*((k, 1) for k in MULTIPLES), *((1, k) for k in MULTIPLES), *((k, k) for k in MULTIPLES)]
-    return next((way for way in sorted(ways, key=np.prod) if decides(*way)), None)
+    narrower = ((way, effect.about(spread.with_more(*way))) for way in sorted(ways, key=np.prod))
+    return next((way for way, found in narrower if decided(found)), None)

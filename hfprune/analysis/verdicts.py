@@ -188,7 +188,9 @@ def _evaluate(
     except NotComparableError as reason:
         return row._replace(verdict=NOT_COMPARABLE, note=str(reason)), []
     for measured, side in ((left, claim.left), (right, claim.right)):
-        if measured.method != side.methods[0]:
+        criterion = evidence.criteria.get(measured.method)
+        # SDMPrune with its settings for another ratio is SDMPrune.
+        if measured.method != side.methods[0] and criterion != side.methods[0]:
             notes.append(f"{measured.method} stands for {side.methods[0]}")
     condition = Condition.of(claim, threshold)
     said = verdict(effect, condition)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from hfprune.commands.flags import CellName, add_fields
+from hfprune.commands.flags import CellName, ExistingPath, add_fields
 from hfprune.commands.flags import read as read_fields
 from hfprune.commands.scoring import Scoring
 from hfprune.commands.target import Pruned, cell_of
@@ -32,7 +32,7 @@ class Config(Pruned):
 
     name: str | None = Field(default=None, description="name of the measure in its results (MEASURE)")
     resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
-    resampled: Path | None = Field(
+    resampled: ExistingPath | None = Field(
         default=None,
         description="plans of resampled calibrations (`hfprune plan --resampled`), measured beside the plan",
     )

@@ -80,12 +80,14 @@ def run(config: Config) -> None:
     batch_tokens = config.batch_tokens or default_batch_tokens()
     blocks = config.tokens(config.sequences)
     used = config.model_dump(include={"dtype", "until_agreement"}) | {"batch_tokens": batch_tokens}
-    used |= {"resamples": config.resamples} if config.resamples else {}
     used |= {"blocks": 0 if blocks is None else len(blocks)}
     origins = {
         name: (
             {"model": config.model} | config.inputs(criterion),
-            config.settings(criterion_name, criterion) | used,
+            config.settings(criterion_name, criterion)
+            | used
+            # Other criteria have the same scores with and without.
+            | ({"resamples": config.resamples} if config.resamples and criterion.resampled else {}),
         )
         for name, (criterion_name, criterion) in methods.items()
     }

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from torch.utils.hooks import RemovableHandle
+
 from hfprune.models.units import kind_of, units_of
 from hfprune.plans.plan import Plan, check_plan
 
@@ -38,8 +40,10 @@ def masked(model: "PreTrainedModel", plan: Plan) -> Iterator[Mask]:
     """
     check_plan(model, plan)
     mask, units = Mask(), units_of(model, dict.fromkeys(map(kind_of, plan)))
-    handles = [handle for place, kept in plan.items() for handle in units[place].mask(kept, lambda: mask.on)]
+    handles: list[RemovableHandle] = []
     try:
+        for place, kept in plan.items():
+            handles += units[place].mask(kept, lambda: mask.on)
         yield mask
     finally:
         for handle in handles:

@@ -135,7 +135,8 @@ def _condition(claim: Claim) -> str:
     margin = "" if claim.margin is None else f"{100 * claim.margin:g} %" if percent else f"{claim.margin:g}"
     threshold = claim.neutral if claim.than is None else claim.than
     if claim.relation == "about":
-        return f"the claim holds within {margin} of the {threshold} effect"
+        about = "the published effect" if claim.than == "published" else f"{threshold:g}"
+        return f"the claim holds within {margin} of {about}"
     side = "above" if claim.relation == "higher" else "below"
     if claim.than == "published":
         return f"the claim holds {side} the published effect, with {margin} of slack"

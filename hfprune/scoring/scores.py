@@ -46,10 +46,10 @@ def save_resampled(path: Path, resampled: Sequence[Mapping[str, Tensor]], proven
 
 
 def load_resampled(path: Path) -> list[dict[str, Tensor]]:
-    """Read what `save_resampled` wrote: the tensors by place of each resample, in order.
+    """Read what `save_resampled` wrote: the tensors by place of each resample, in order; there may be none.
 
     Raises:
-        HfpruneError: the file holds no resamples.
+        HfpruneError: the file is not one that `save_resampled` wrote.
     """
     found: dict[int, dict[str, Tensor]] = {}
     try:
@@ -58,7 +58,10 @@ def load_resampled(path: Path) -> list[dict[str, Tensor]]:
             found.setdefault(int(number), {})[place] = tensor if tensor.is_floating_point() else tensor.long()
         return [found[number] for number in sorted(found)]
     except Exception as error:  # whatever a foreign file makes safetensors raise
-        raise HfpruneError(f"{path}: not resampled; make it with `hfprune score --resamples`") from error
+        raise HfpruneError(
+            f"{path}: not resampled scores or plans; make them with `hfprune score --resamples` and "
+            "`hfprune plan --resampled`"
+        ) from error
 
 
 def load_scores(path: Path, kinds: Sequence[str] = ("neurons",)) -> Scores:

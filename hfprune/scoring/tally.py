@@ -73,9 +73,13 @@ class Tally:
         return self._finished(self.folds)
 
     def resampled(self, seed: int, resamples: int) -> list[Scores]:
-        """Return the scores from each of so many resampled calibrations (`hfprune.scoring.folds`)."""
-        filled = [index for index, fold in enumerate(self.folds) if fold]
-        drawn = (resample(filled, seed, number) for number in range(1, resamples + 1))
+        """Return the scores from each of so many resampled calibrations (`hfprune.scoring.folds`).
+
+        There are none if a fold is empty: the fewer folds, the less they tell of another draw.
+        """
+        if len(self.folds) < FOLDS or not all(self.folds):
+            return []
+        drawn = (resample(range(FOLDS), seed, number) for number in range(1, resamples + 1))
         return [self._finished([self.folds[index] for index in indices]) for indices in drawn]
 
     def _finished(self, folds: Sequence[Mapping[str, Tensor]]) -> Scores:

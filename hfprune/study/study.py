@@ -15,6 +15,7 @@ from pydantic import (
 
 from hfprune.measures import MEASURES, Measure
 from hfprune.results import DENSE
+from hfprune.scoring.folds import FOLDS
 from hfprune.settings import Dtype, Name, Strict, distinct, nearest
 from hfprune.study.method import Method
 from hfprune.study.text import Text
@@ -212,6 +213,15 @@ class Study(Strict):
                     f"methods.{name}.sequences: {method.sequences} is more than the {self.calibration.sequences} "
                     "of calibration.sequences; lower the one, or raise the other"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _folds_are_filled(self) -> "Study":
+        if self.calibration.resamples and self.calibration.sequences < FOLDS:
+            raise ValueError(
+                f"calibration.resamples needs at least {FOLDS} sequences, one a fold, not "
+                f"{self.calibration.sequences}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -154,6 +154,25 @@ def test_resamples_stand_for_draws() -> None:
     assert found.spread.draws_freedom == pytest.approx(3.5)
 
 
+def test_resamples_and_several_seeds_are_pooled_by_their_freedom() -> None:
+    rng = np.random.default_rng(3)
+    items, luck, again = rng.normal(size=40), rng.normal(size=(3, 1)), rng.normal(size=(3, 8, 1))
+    found = estimate(made({"a": items + luck}, resampled={"a": items + again}))
+    by_seeds, by_resamples = luck.var(ddof=1) / 3, again.var(axis=1, ddof=1).mean() * FOLDS / (FOLDS - 1) / 3
+    assert found.spread is not None
+    assert found.spread.draws == pytest.approx((2 * by_seeds + 10.5 * by_resamples) / 12.5)
+    assert found.spread.draws_freedom == pytest.approx(2 + 3 * 3.5)
+
+
+def test_a_resample_that_one_seed_lacks_is_left_out() -> None:
+    def side(*draws: Draw) -> dict[Draw | None, dict[str, pd.Series]]:
+        return {draw: series({"a": [10.0 * draw.seed + draw.resample, 1.0]}) for draw in draws}
+
+    uneven = side(Draw(0), Draw(0, 1), Draw(0, 2), Draw(0, 3), Draw(1), Draw(1, 2), Draw(1, 3))
+    assert contrast([(1, uneven)]).resampled["a"][:, :, 0].tolist() == [[2, 3], [12, 13]]
+    assert not contrast([(1, side(Draw(0), Draw(0, 1), Draw(1)))]).resampled
+
+
 def test_every_task_counts_the_same_whatever_its_size() -> None:
     found = estimate(made({"a": np.array([[1.0, 0, 0, 0]]), "b": np.array([[1.0, 1]])}, fixed=True))
     assert (found.value, found.n) == (0.625, 6)
@@ -237,15 +256,15 @@ def test_what_decides_is_more_of_what_varies() -> None:
     rng = np.random.default_rng(8)
     items = rng.normal(size=(1, 20)) - 0.0
     by_items = estimate(made({"a": 0.3 + items - items.mean()}, fixed=True))
-    multiples = multiples_to_decide(by_items, 0)
+    multiples = multiples_to_decide(by_items, lambda found: found.low > 0)
     # Student's t of n items: 0.3 > t s / √n.
     n = next(n for n in range(2, 100) if t.ppf(0.975, 20 * n - 1) * items.std(ddof=1) / np.sqrt(20 * n) < 0.3)
     assert multiples == (1, n)
     draws = np.array([-0.4, 0.3, 1.0])
     by_draws = estimate(made({"a": np.repeat(draws[:, None], 20, axis=1)}))
-    decided = multiples_to_decide(by_draws, 0)
+    decided = multiples_to_decide(by_draws, lambda found: found.low > 0)
     assert decided is not None and decided[0] > 1 and decided[1] == 1
-    assert multiples_to_decide(estimate(made({"a": np.zeros((3, 20))})), 0) is None
+    assert multiples_to_decide(estimate(made({"a": np.zeros((3, 20))})), lambda found: found.low > 0) is None
 
 
 def test_holm_by_hand() -> None:
@@ -283,10 +302,25 @@ def test_ratio_of_one_seed_takes_the_errors_of_both() -> None:
 
 def test_ratio_over_seeds_is_students_t_of_the_logarithms() -> None:
     left = numbers((2.0, np.nan), (4.0, np.nan), (8.0, np.nan))
-    found = ratio(left, {None: Number(1.0)}, repeatable=False)
+    found = ratio(left, {None: Number(1.0, 0.0)}, repeatable=False)
     half = 4.302653 * np.log(2) / np.sqrt(3)  # two degrees of freedom; standard deviation log 2
     assert (found.value, found.draws) == (pytest.approx(np.log(4)), 3)
     assert shown(found) == pytest.approx((4 * np.exp(-half), 4 * np.exp(half)), rel=1e-5)
+
+
+def test_ratio_adds_the_error_of_a_side_that_no_draw_changes() -> None:
+    found = ratio(numbers((2.0, 0.1), (2.0, 0.1), (2.0, 0.1)), {None: Number(1.0, 0.3, 4)}, repeatable=False)
+    assert found.stderr == pytest.approx(0.3) and found.freedom == pytest.approx(3)
+    assert not ratio(numbers((2.0, 0.1)), {None: Number(1.0)}, repeatable=False).known
+
+
+def test_ratio_of_two_seeds_has_the_errors_of_their_repeats() -> None:
+    found = ratio(
+        numbers((2.0, 0.06), (2.2, 0.066), n=3), numbers((1.0, 0.04), (1.0, 0.04), n=3), repeatable=False
+    )
+    assert found.stderr == pytest.approx(0.05 / np.sqrt(2)), "not the spread of two"
+    with pytest.raises(NotComparableError, match="zero or less"):
+        ratio(numbers((0.0, 0.1)), numbers((1.0, 0.1)), repeatable=False)
 
 
 def test_ratio_measured_once_has_an_interval_only_if_it_repeats() -> None:

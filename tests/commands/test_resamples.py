@@ -18,11 +18,13 @@ TEXT = ("--sequences", 3, "--length", 24)
 def made(work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Scores and plans of three resamples."""
     out, model = tmp_path_factory.mktemp("resamples"), ("--model", work / "mine")
-    scores = out / "scores.safetensors"
-    run("score", *model, "--blocks", work / "blocks.safetensors", "--criterion", "entropy", "--resamples", 3,
-        "--out", scores)  # fmt: skip
-    run("plan", *model, "--scores", scores, "--resampled", out / "scores.resampled.safetensors",
-        "--ratio", 0.2, "--out", out / "plan.safetensors")  # fmt: skip
+    scores, blocks = out / "scores.safetensors", out / "blocks.safetensors"
+    text = ("--corpus", work / "corpora/text", "--sequences", 10, "--length", 24)
+    run("calibrate", *model, *text, "--out", blocks)
+    settings = ("--blocks", blocks, "--criterion", "entropy", "--resamples", 3)
+    run("score", *model, *settings, "--out", scores)
+    resampled = ("--resampled", out / "scores.resampled.safetensors")
+    run("plan", *model, "--scores", scores, *resampled, "--ratio", 0.2, "--out", out / "plan.safetensors")
     return out
 
 
@@ -75,7 +77,7 @@ def test_scores_without_their_resamples_are_not_finished(made: Path, work: Path,
     place = made / "scores.resampled.safetensors"
     before = place.read_bytes()
     place.unlink()
-    again = ("score", "--model", work / "mine", "--blocks", work / "blocks.safetensors", "--criterion", "entropy",
+    again = ("score", "--model", work / "mine", "--blocks", made / "blocks.safetensors", "--criterion", "entropy",
              "--resamples", 3, "--out", made / "scores.safetensors")  # fmt: skip
     run(*again)
     assert place.read_bytes() == before
@@ -91,7 +93,7 @@ def test_mistakes_are_one_line(made: Path, work: Path, tmp_path: Path) -> None:
     zeroshot = ("measure", "zeroshot", "--tasks", work / "tasks/piqa", *model, *plan, "--out", tmp_path)
     assert "zeroshot is not measured on resampled plans" in failure(*zeroshot, *resampled)
     wrong = ("measure", "perplexity", *model, *plan, "--resampled", made / "plan.json", *text)
-    assert "plan.json: not resampled; make it with" in failure(*wrong)
+    assert "plan.json: not resampled scores or plans; make them with" in failure(*wrong)
     score = ("score", *model, "--criterion", "random", "--resamples", 1, "--out", tmp_path / "s.safetensors")
     assert "--resamples: one resample has no spread" in failure(*score)
     assert not [*tmp_path.iterdir()]

@@ -32,7 +32,7 @@ def test_a_resample_draws_as_many_folds_and_depends_on_seed_and_number_alone() -
     drawn = [resample(range(8), seed, n) for seed in (0, 1) for n in range(1, 200)]
     assert {len(folds) for folds in drawn} == {8} and len({*map(tuple, drawn)}) > 300
     counts = Counter(fold for folds in drawn for fold in folds)
-    assert [*counts] != [*range(8)] or min(counts.values()) > 0.85 * max(counts.values())
+    assert {*counts} == {*range(8)} and min(counts.values()) > 0.85 * max(counts.values())
 
 
 @pytest.mark.parametrize("criterion", [Entropy(), Entropy(aggregation="sum_squares"), Flap()])

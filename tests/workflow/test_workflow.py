@@ -78,12 +78,11 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     assert {*own["method"]} == {*own["reference"]} == {"entropy"} and own[
         "ablation_correlation"
     ].notna().all()
-    # Accuracy is measured on the one draw alone; the others on resampled calibrations, too.
-    unknown = [f"points{end}" for end in ("_low", "_high", "_p", "_holm")]
+    # One draw has no intervals; those of the ablation are over layers.
+    ends = [name for name in compared if name.endswith(("_low", "_high", "_p", "_holm"))]
+    unknown = [name for name in ends if not name.startswith("ablation")]
     assert compared.drop(columns=["seed", *unknown]).notna().all(axis=None)
-    assert compared[unknown].isna().all(axis=None) and {*compared["resamples"]} == {2}
-    draws = pd.read_csv(results / "draws.csv")
-    assert {*draws["effect"]} == {"js_distance", "perplexity_ratio"} and draws["resamples_sd"].notna().all()
+    assert compared[unknown].isna().all(axis=None)
     assert {*compared["differs"]} == {"units, corpus", "criterion, allocation"}
     for name in layout.FIGURES:
         for suffix in ("pdf", "svg", "png"):
@@ -191,6 +190,29 @@ def test_two_changes_at_once_are_both_made_in_one_run(project: Path) -> None:
         (method, ratio) for method in ("entropy", "random") for ratio in (0.15, 0.25)
     }
     assert {*tidy["n"]} == {3}
+
+
+def test_resampled_calibrations_give_one_draw_its_intervals(project: Path) -> None:
+    change(
+        project / "config/studies/smoke.yaml",
+        models=["llama"],
+        methods={"entropy": None, "cross_entropy": None, "random": None},
+        recoveries=["none"],
+        recovery=None,
+        calibration=STUDY["calibration"] | {"sequences": 8, "resamples": 3},
+        measures={name: STUDY["measures"][name] for name in ("zeroshot", "fidelity", "perplexity")},
+    )
+    snakemake(project, "compare")
+    results = project / "results/smoke"
+    compared = pd.read_csv(results / "comparison.csv")
+    assert {*compared["method"]} == {"cross_entropy", "random"} and {*compared["resamples"]} == {3}
+    assert compared[["js_distance_low", "perplexity_ratio_holm"]].notna().all(axis=None)
+    assert compared["points_low"].isna().all(), "accuracy is measured on the one draw alone"
+    draws = pd.read_csv(results / "draws.csv")
+    assert {*draws["effect"]} == {"js_distance", "perplexity_ratio"} and draws["resamples_sd"].notna().all()
+    (results / "plans/llama/random/0.15/seed0.resampled.safetensors").unlink()
+    done = jobs(snakemake(project, "--dry-run", "compare"))
+    assert done["plan"] == done["measure_fidelity"] == done["measure_perplexity"] == 1
 
 
 @pytest.mark.parametrize("pattern", ["budgets/*.json", "scores/*/random/*"])
