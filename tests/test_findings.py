@@ -14,8 +14,8 @@ TEXT = (DOCS / "findings.md").read_text(encoding="utf-8")
 REFERENCE = re.compile(r"\[([^\]\[]+)\]\[([\w.-]+)\]")
 TARGET = re.compile(r"^\[([\w.-]+)\]: (\.\./results/[^#\s]+\.csv)#(\S+)$", re.MULTILINE)
 NUMBER = re.compile(r"[-−+]?\d[\d,]*(?:\.\d+)?")
-# The words that a sentence must have for an effect whose interval covers no effect, and for either sign of another:
-# a difference in JS distance below 0 and a ratio of perplexity below 1 are better.
+# The words that a sentence must have for an effect whose interval covers no effect, and for either sign of
+# another: a difference in JS distance below 0 and a ratio of perplexity below 1 are better.
 UNSHOWN = re.compile(r"\b(not shown|no difference|cannot be told|not told)\b")
 BETTER = re.compile(r"\b(nearer|lower|better|ahead)\b")
 WORSE = re.compile(r"\b(farther|higher|worse|behind)\b")
