@@ -119,6 +119,8 @@ def run(config: Config) -> None:
         identity="".join(fingerprint(*origins[name]) for name in todo),
     )
     for name, scored in found.items():
+        if config.resamples and methods[name][1].resampled and not scored.resampled:
+            print(f"{name}: no resamples, since the sequences leave one of the folds empty", file=sys.stderr)
         inputs, settings = origins[name]
         made = provenance(watch, inputs, **settings) | {
             "curve": scored.curve,

@@ -199,7 +199,7 @@ def test_resampled_calibrations_give_one_draw_its_intervals(project: Path) -> No
         methods={"entropy": None, "cross_entropy": None, "random": None},
         recoveries=["none"],
         recovery=None,
-        calibration=STUDY["calibration"] | {"sequences": 8, "resamples": 3},
+        calibration=STUDY["calibration"] | {"sequences": 8, "length": 16, "resamples": 3},
         measures={name: STUDY["measures"][name] for name in ("zeroshot", "fidelity", "perplexity")},
     )
     snakemake(project, "compare")

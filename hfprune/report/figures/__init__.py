@@ -48,6 +48,20 @@ def write_figures(folder: Path, paper: Path, out: Path) -> None:
         # Defaults first: a user's matplotlibrc must not change the figures.
         with style.context(["default", RC]):
             figure = draw(data)
+            _settle(figure)
             for suffix, metadata in _METADATA.items():
                 with atomic_file(out / f"{name}.{suffix}") as temporary:
                     figure.savefig(temporary, format=suffix, metadata=metadata)
+
+
+def _settle(figure: Figure) -> None:
+    """Lay a figure out once, to a millionth of its size.
+
+    The solver of the layout adds up in an order that differs between runs, and SVG's names of clip paths depend on
+    the last digit.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        left, bottom, width, height = (round(x, 6) for x in ax.get_position().bounds)
+        ax.set_position((left, bottom, width, height))

@@ -72,12 +72,16 @@ def _forest(ax: Axes, rows: pd.DataFrame) -> None:
         if row.confidence in PUBLISHED:
             ax.plot(row.published, y, **_PUBLISHED, **PUBLISHED[row.confidence][1])
     first = rows.iloc[0]
-    than = first["than"]
-    ax.axvline(than, color=GREY, linewidth=0.8, zorder=1)
     ax.margins(x=0.06)
+    # A published factor is another threshold at every ratio.
+    edges = [(y - 0.5, y + 0.5) for y in range(len(rows))]
+    for edge, than in zip(edges, rows["than"], strict=True):
+        ax.plot([than, than], edge, color=GREY, linewidth=0.8, zorder=1)
     low, high = ax.get_xlim()
-    side = (than, high) if first["relation"] == "higher" else (low, than)
-    ax.axvspan(*side, color="#EAF2F8", zorder=0, linewidth=0)
+    for edge, than in zip(edges, rows["than"], strict=True):
+        side = {"higher": (than, high), "lower": (low, than)}.get(first["relation"])
+        if side:
+            ax.fill_betweenx(edge, *side, color="#EAF2F8", zorder=0, linewidth=0)
     ratios = ["" if np.isnan(ratio) else f", {100 * ratio:.3g}%" for ratio in rows["ratio"]]
     names = [model + ratio for model, ratio in zip(rows["model"], ratios, strict=True)]
     ax.set(xlim=(low, high), yticks=range(len(rows)), yticklabels=names, ylim=(len(rows) - 0.5, -0.5))
