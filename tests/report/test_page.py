@@ -110,9 +110,10 @@ def test_intervals_of_perplexities_are_those_of_their_logarithms(both: Elements)
     tidy = pd.read_csv(METHODS / "results.csv").query("metric == 'perplexity'").set_index(["method", "ratio"])
     worst = found.loc[found["value"].idxmax()]
     of = tidy.loc[(worst["method"], worst["ratio"])]
-    expected = np.exp(
-        np.log(of["value"]) + np.array([-1, 1]) * t.ppf(0.975, of["n"] - 1) * of["stderr"] / of["value"]
-    )
+    value, n = of["value"].mean(), of["n"].iloc[0]
+    over_draws = t.ppf(0.975, len(of) - 1) * of["value"].std() / np.sqrt(len(of))
+    over_items = t.ppf(0.975, n - 1) * of["stderr"].mean()
+    expected = value * np.exp(np.array([-1, 1]) * np.hypot(over_draws, over_items) / value)
     assert [worst["low"], worst["high"]] == pytest.approx([*expected])
     assert (found["low"].astype(float) > 0).all()
 
