@@ -53,13 +53,16 @@ rule calibrate:
     params:
         model=subpath(input.model, parent=True),
         corpus=subpath(input.corpus, parent=True),
-        calibration=STUDY.calibration,
+        # One by one: Snakemake notices no change of an object.
+        sequences=STUDY.calibration.sequences,
+        length=STUDY.calibration.length,
+        sampling=STUDY.calibration.sampling,
     message:
         "calibrate {wildcards.model} on {wildcards.corpus}, seed {wildcards.seed}"
     shell:
         "hfprune calibrate --model {params.model} --corpus {params.corpus}"
-        " --sequences {params.calibration.sequences} --length {params.calibration.length}"
-        " --sampling {params.calibration.sampling} --seed {wildcards.seed} --out {output} > {log} 2>&1"
+        " --sequences {params.sequences} --length {params.length}"
+        " --sampling {params.sampling} --seed {wildcards.seed} --out {output} > {log} 2>&1"
 
 
 # How a method scores, in a file of its own: behind an ancient input whose job runs, Snakemake ignores changed params,
