@@ -210,9 +210,6 @@ def test_resampled_calibrations_give_one_draw_its_intervals(project: Path) -> No
     assert compared["points_low"].isna().all(), "accuracy is measured on the one draw alone"
     draws = pd.read_csv(results / "draws.csv")
     assert {*draws["effect"]} == {"js_distance", "perplexity_ratio"} and draws["resamples_sd"].notna().all()
-    (results / "plans/llama/random/0.15/seed0.resampled.safetensors").unlink()
-    done = jobs(snakemake(project, "--dry-run", "compare"))
-    assert done["plan"] == done["measure_fidelity"] == done["measure_perplexity"] == 1
 
 
 @pytest.mark.parametrize("pattern", ["budgets/*.json", "scores/*/random/*"])
