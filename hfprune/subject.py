@@ -1,6 +1,5 @@
 """The subject of a measure: a model, its dense model for comparison, and the text to read."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import copy
@@ -78,6 +77,7 @@ class Subject:
         self.state, self.identity = state, identity
         self.resampled = resampled
         self._mask: Mask | None = None
+        self._dense_states: dict[bytes, Tensor] = {}
         self._made: dict[str, Any] = {}
 
     @cached_property
@@ -102,11 +102,14 @@ class Subject:
     def variants(self) -> "Iterator[Subject]":
         """Yield the subject, then one for each resampled plan, as a mask on the dense model."""
         yield self
+        if not self.resampled:
+            return
         from hfprune.plans.mask import masked
 
+        self.__dict__.pop("model", None)  # its memory is for the dense model
         for plan in self.resampled:
             with masked(self.dense, plan) as mask:
-                other = copy(self)  # what was made once is made for all
+                other = copy(self)  # what was kept is kept for all
                 other.model, other._mask = self.dense, mask
                 yield other
 
@@ -117,15 +120,14 @@ class Subject:
         """
         from hfprune.models.head import hidden_states
 
-        key = f"dense states of {hash(tokens.cpu().numpy().tobytes())}"
-        if key in self._made:
-            return self._made[key].to(tokens.device)
+        key = tokens.cpu().numpy().tobytes()
+        if key in self._dense_states:
+            return self._dense_states[key].to(tokens.device)
         with self._mask.off() if self._mask else nullcontext():
             found = hidden_states(self.dense, tokens)
-        kept = self.once("bytes of dense states", lambda: Counter())
-        if self.resampled and kept.total() + found.nbytes < KEPT_BYTES:
-            kept[key] = found.nbytes
-            self._made[key] = found.cpu()
+        size = sum(kept.nbytes for kept in self._dense_states.values())
+        if self.resampled and size + found.nbytes < KEPT_BYTES:
+            self._dense_states[key] = found.cpu()
         return found
 
     @cached_property

@@ -16,7 +16,7 @@ from hfprune.analysis.significance import holm
 from hfprune.analysis.statistics import LEVEL, Estimate, NotComparableError, contrast, estimate
 from hfprune.analysis.tidy import RANKS, read_companion
 from hfprune.criteria import CRITERIA
-from hfprune.results import DENSE, Cell
+from hfprune.results import Cell
 from hfprune.study import layout
 from hfprune.study.study import Study
 
@@ -149,17 +149,14 @@ def compare(study: Study, name: str, folder: Path, tidy: Path) -> pd.DataFrame:
 def _compare_at(
     evidence: Evidence, neurons: "_Neurons", study: Study, model: str, ratio: float
 ) -> Iterator[dict[str, Any]]:
-    cells = [
-        cell
-        for cell in evidence.cells
-        if (cell.model, cell.ratio, cell.recovery) == (model, ratio, "none")
-        and cell.method != DENSE
-        and (model, cell.method, ratio) not in evidence.not_applicable
-    ]
-    of = {method: [cell for cell in cells if cell.method == method] for method in study.methods}
+    of = {
+        method: evidence.cells_of(model, method, ratio)
+        for method in study.methods
+        if (model, method, ratio) not in evidence.not_applicable
+    }
     for method in study.methods:
         reference = reference_of(study, method)
-        if not of[method] or not of[reference]:  # recovered, or not applicable
+        if not of.get(method) or not of.get(reference):  # recovered, or not applicable
             continue
         if reference != method:
             differs = differing(study, method, reference)

@@ -11,7 +11,6 @@ from scipy.stats import f
 from hfprune.analysis.comparison import reference_of
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.statistics import LEVEL, RESAMPLING, Contrast, NotComparableError, contrast
-from hfprune.results import Cell
 from hfprune.scoring.folds import FOLDS
 from hfprune.study.study import Study
 
@@ -69,22 +68,14 @@ def spreads(study: Study, name: str, folder: Path, tidy: Path) -> pd.DataFrame:
 
 
 def _rows(evidence: Evidence, study: Study, model: str, ratio: float, method: str) -> Iterator[SpreadRow]:
-    def cells(of: str) -> list[Cell]:
-        there = (model, of, ratio, "none")
-        return [c for c in evidence.cells if (c.model, c.method, c.ratio, c.recovery) == there]
-
     reference = reference_of(study, method)
     for against in ("", reference) if method != reference else ("",):
+        sides = [evidence.cells_of(model, name, ratio) for name in (method, against) if name]
         for effect, declared in evidence.declared.effects().items():
-            sides = [(1.0, method), *([(-1.0, against)] if against else [])]
+            measured = declared.measure, declared.metric.name
             try:
-                found = contrast(
-                    [
-                        (sign, evidence.outcomes(cells(side), declared.measure, declared.metric.name))
-                        for sign, side in sides
-                        if cells(side)
-                    ]
-                )
+                outcomes = [evidence.outcomes(cells, *measured) for cells in sides]
+                found = contrast([*zip((1.0, -1.0), outcomes, strict=False)])
             except NotComparableError:
                 continue
             if row := _spread(found, model, ratio, method, against, effect):

@@ -49,6 +49,15 @@ class Evidence:
         self._folder = folder
         self._read_items = functools.cache(_read_items)
 
+    def cells_of(self, model: str, method: str, ratio: float | None, recovery: str = "none") -> list[Cell]:
+        """Return the cells of a method with every seed; without a ratio, those of all ratios and recoveries."""
+        return [
+            cell
+            for cell in self.cells
+            if (cell.model, cell.method) == (model, method)
+            and (ratio is None or (cell.ratio, cell.recovery) == (ratio, recovery))
+        ]
+
     @property
     def models(self) -> list[str]:
         """The models of the study."""
@@ -67,12 +76,7 @@ class Evidence:
         kind = NotMeasuredError
         for method, at, recovery in side.alternatives(ratio):
             name = method + ("" if at is None else f" {100 * at:.3g}%, {recovery}")
-            cells = [
-                cell
-                for cell in self.cells
-                if (cell.model, cell.method) == (model, method)
-                and (at is None or (cell.ratio, cell.recovery) == (at, recovery))
-            ]
+            cells = self.cells_of(model, method, at, recovery)
             if not cells:
                 reasons.append(f"{name} is not in the study")
                 continue
@@ -116,6 +120,7 @@ class Evidence:
         if not declared.metric.items:
             raise NotMeasuredError(f"{measure}, {metric} has no outcomes per item")
         found: dict[Draw | None, dict[str, pd.Series]] = {}
+        missing = [measure]
         for cell in cells:
             files = self._files(cell, measure, self.tasks(measure) if tasks is None else tasks)
             # The JSON file shows that the result is complete.

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from hfprune.analysis.statistics import (
-    LEVEL,
     MIN_DRAWS,
     Draw,
     Estimate,
@@ -42,13 +41,10 @@ def ratio(
     Raises:
         NotComparableError: the sides have different seeds, or a number is not positive.
     """
-    from scipy.stats import t
-
     pairs = [*paired([left, right]).values()]
     if any(number.value <= 0 for pair in pairs for number in pair):
         raise NotComparableError("a number is zero or less, so there is no ratio")
     logs = np.array([np.log(a.value / b.value) for a, b in pairs])
-    value, freedom = float(logs.mean()), np.inf
     variances: list[float] = []
     freedoms: list[float] = []
     for side in (left, right) if not repeatable else ():
@@ -60,9 +56,7 @@ def ratio(
     if len(logs) >= MIN_DRAWS:
         variances.append(float(logs.var(ddof=1)) / len(logs))
         freedoms.append(len(logs) - 1)
-    stderr = float(np.sqrt(np.sum(variances)))
-    if stderr > 0:
-        freedom = satterthwaite(np.array(variances), freedoms)
-    half = float(t.ppf((1 + LEVEL) / 2, freedom) * stderr) if stderr else 0.0
+    # Without any spread there are no degrees of freedom either.
+    freedom = satterthwaite(np.array(variances), freedoms) if sum(variances) > 0 else np.inf
     draws = 0 if None in left and None in right else len(logs)
-    return Estimate(value, value - half, value + half, 0, draws, 0, stderr, freedom)
+    return Estimate(float(logs.mean()), draws=draws).within(sum(variances), freedom)

@@ -64,8 +64,9 @@ class Spread(NamedTuple):
         """Satterthwaite's degrees of freedom, of the variances over draws and over items.
 
         A variance of few degrees of freedom ν has a square that is too large by 1 + 2/ν on average, and is small
-        where the interval is already too short; with the variance over draws enlarged by 1 + 4/ν in this place,
-        simulated intervals of three draws cover 94 to 96 % instead of 92 to 95 % (`tests/analysis`).
+        where the interval is already too short. The variance over draws is therefore enlarged by 1 + 4/ν in this
+        place: without that, simulated intervals of three draws cover too little where draws dominate
+        (`tests/analysis/test_statistics.py`).
         """
         items = self.items + self.both
         enlarged = self.draws * (1 + 4 / self.draws_freedom) if self.draws else 0.0
@@ -93,8 +94,8 @@ class Estimate:
     """
 
     value: float
-    low: float
-    high: float
+    low: float = np.nan
+    high: float = np.nan
     n: int = 0
     """Items behind it; 0 if there are none."""
     draws: int = 0
@@ -110,14 +111,18 @@ class Estimate:
         """Whether the interval is known."""
         return not np.isnan(self.low)
 
-    def about(self, spread: Spread) -> "Estimate":
-        """Return the estimate with the interval by this spread."""
+    def within(self, variance: float, freedom: float) -> "Estimate":
+        """Return the estimate with the interval of Student's t by this variance; NaN leaves it unknown."""
         from scipy.stats import t
 
-        stderr = float(np.sqrt(spread.variance))
-        half = float(t.ppf((1 + LEVEL) / 2, spread.freedom) * stderr) if stderr else 0.0
+        stderr = float(np.sqrt(variance))
+        half = float(t.ppf((1 + LEVEL) / 2, freedom) * stderr) if stderr else 0.0
         low, high = self.value - half, self.value + half
-        return replace(self, low=low, high=high, stderr=stderr, freedom=spread.freedom, spread=spread)
+        return replace(self, low=low, high=high, stderr=stderr, freedom=freedom)
+
+    def about(self, spread: Spread) -> "Estimate":
+        """Return the estimate with the interval by this spread."""
+        return replace(self.within(spread.variance, spread.freedom), spread=spread)
 
     def p_value(self, than: float = 0.0) -> float:
         """Return the two-sided p-value of the effect being `than`; NaN without an interval."""
@@ -201,10 +206,10 @@ def contrast(terms: Sequence[tuple[float, Outcomes]]) -> Contrast:
         for task, items in first.items()
         if "document" in items.index.names
     }
-    # Only those that every seed has, so that none stands for another seed's.
+    # Only those that every seed has, so that none stands for another seed's; one alone has no spread.
     numbers = [{draw.resample for draw in resamples if draw.seed == seed.seed} for seed in seeds if seed]
     common = sorted(set.intersection(*numbers)) if numbers else []
-    resamples = [Draw(seed.seed, number) for seed in seeds if seed for number in common]
+    resamples = [Draw(seed.seed, number) for seed in seeds if seed for number in common if len(common) > 1]
     resampled = {task: rows(resamples, task).reshape(len(seeds), -1, len(first[task])) for task in first}
     return Contrast(
         {task: rows(seeds, task) for task in first}, resampled if resamples else {}, documents, fixed
@@ -238,9 +243,8 @@ def estimate(effect: Contrast) -> Estimate:
         spread = _resampled_spread(effect, seeds, resamples)
     elif seeds >= MIN_DRAWS:
         spread = _spread(effect, effect.tasks, seeds)
-    if spread is None or np.isnan(spread.variance):
-        return Estimate(value, np.nan, np.nan, n, draws, resamples)
-    return Estimate(value, np.nan, np.nan, n, draws, resamples).about(spread)
+    found = Estimate(value, n=n, draws=draws, resamples=resamples)
+    return found.about(spread) if spread else found
 
 
 def _spread(effect: Contrast, tasks: Mapping[str, np.ndarray], seeds: int) -> Spread | None:
@@ -264,7 +268,7 @@ def _resampled_spread(effect: Contrast, seeds: int, resamples: int) -> Spread | 
 
     With several seeds, their variance is pooled with it by degrees of freedom, for both estimate the same.
     """
-    if resamples < 2 or (alone := _spread(effect, effect.tasks, seeds=1)) is None:
+    if (alone := _spread(effect, effect.tasks, seeds=1)) is None:
         return None
     one_seed = (
         _spread(effect, {task: array[seed] for task, array in effect.resampled.items()}, resamples)

@@ -118,10 +118,11 @@ def _notes(claim: Claim, rows: pd.DataFrame) -> list[str]:
     run = rows[~rows["verdict"].isin([NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE])]
     if (run["n"] > 0).any():
         notes.append(
-            "Interval: Student's t of a two-way variance over draws of the calibration and items, paired; "
-            f"the variance over draws is that over seeds, from {MIN_DRAWS} of them, or that over resampled "
-            "calibrations. Shown from: the smallest distance from the threshold that this study would have shown "
-            "in 80 % of repetitions" + (", as a factor." if claim.effect == "ratio" else ".")
+            "Interval: Student's t of a two-way variance over draws of the calibration and items, paired; the "
+            f"variance over draws is that over seeds, from {MIN_DRAWS} of them, pooled with that over resampled "
+            "calibrations where there are any. Shown from: the smallest distance from the threshold that this "
+            "study would have shown in 80 % of repetitions"
+            + (", as a factor." if claim.effect == "ratio" else ".")
         )
     anomalies = sorted({id_ for ids in rows["anomalies"] for id_ in ids.split(", ") if id_})
     if anomalies:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from hfprune.analysis.declarations import Declaration, declare
 from hfprune.analysis.draws import spreads
 from hfprune.report.style import looks
 from hfprune.report.typeset import MISSING, Table, csv, latex, markdown, write_texts
@@ -24,6 +25,7 @@ def write_draws(study: Study, name: str, folder: Path, out: Path) -> pd.DataFram
         HfpruneError: as `spreads`.
     """
     rows = spreads(study, name, folder, out)
+    effects = declare(study).effects()
     names = looks({*rows["method"], *rows["against"]} - {""})
     shown = pd.DataFrame(
         {
@@ -32,7 +34,7 @@ def write_draws(study: Study, name: str, folder: Path, out: Path) -> pd.DataFram
                 names[method].label + (f" − {names[against].label}" if against else "")
                 for method, against in zip(rows["method"], rows["against"], strict=True)
             ],
-            "Outcome": rows["effect"].str.replace("_", " ").str.replace(" ratio", " (logarithm)"),
+            "Outcome": [_outcome(effects[effect]) for effect in rows["effect"]],
             "Draws": [f"{count:,}" for count in rows["seeds"]],
             "SD over draws": _numbers(rows["seeds_sd"]),
             "Resamples": [f"{count:,}" if count else MISSING for count in rows["resamples"]],
@@ -55,6 +57,11 @@ def write_draws(study: Study, name: str, folder: Path, out: Path) -> pd.DataFram
     stem = layout.DRAWS.removesuffix(".csv")
     write_texts(out, stem, {"csv": csv(table), "md": markdown(table), "tex": latex(table, stem)})
     return rows
+
+
+def _outcome(row: Declaration) -> str:
+    of = f", {row.measure}" if row.measure != row.kind else ""
+    return row.metric.label + of + " (logarithm)" * (row.metric.effect == "ratio")
 
 
 def _numbers(values: pd.Series) -> list[str]:

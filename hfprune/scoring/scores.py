@@ -38,8 +38,8 @@ def save_resampled(path: Path, resampled: Sequence[Mapping[str, Tensor]], proven
     """
     tensors = {
         f"{number}/{place}": x.to("cpu", torch.float32 if x.is_floating_point() else torch.int32).contiguous()
-        for number, tensors in enumerate(resampled, 1)
-        for place, x in tensors.items()
+        for number, one in enumerate(resampled, 1)
+        for place, x in one.items()
     }
     with atomic_file(path) as temporary:
         save_file(tensors, temporary, {"provenance": json.dumps(provenance)})

@@ -65,6 +65,17 @@ def test_one_draw_alone_has_no_spread(tmp_path: Path) -> None:
     assert (tmp_path / "draws.csv").read_text().startswith("model,ratio,method,against,effect")
 
 
+def test_no_difference_from_a_reference_that_is_not_there(tmp_path: Path) -> None:
+    study = Study(tmp_path, methods=["entropy", "cross_entropy"], ratios=[0.2, 0.3], seeds=[0, 1])
+    for seed in study.seeds:
+        luck(study, "cross_entropy", seed, [0.1 * seed])
+    study.collect()
+    settings = study.config()
+    settings.methods["entropy"] = settings.methods["entropy"].model_copy(update={"ratios": [0.3]})
+    rows = spreads(settings, "test", tmp_path, tmp_path)
+    assert rows[["method", "against"]].to_numpy().tolist() == [["cross_entropy", ""]]
+
+
 def test_seeds_without_resamples_have_their_spread_alone(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy"], ratios=[0.2], seeds=[0, 1])
     for seed in study.seeds:

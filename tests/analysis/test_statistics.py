@@ -1,6 +1,6 @@
 """Intervals over draws and items, Holm's correction, McNemar's test and ratios: by hand, and for coverage."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from hfprune.analysis.statistics import (
     estimate,
     multiples_to_decide,
     paired,
+    satterthwaite,
 )
 from hfprune.scoring.folds import FOLDS
 
@@ -171,6 +172,8 @@ def test_a_resample_that_one_seed_lacks_is_left_out() -> None:
     uneven = side(Draw(0), Draw(0, 1), Draw(0, 2), Draw(0, 3), Draw(1), Draw(1, 2), Draw(1, 3))
     assert contrast([(1, uneven)]).resampled["a"][:, :, 0].tolist() == [[2, 3], [12, 13]]
     assert not contrast([(1, side(Draw(0), Draw(0, 1), Draw(1)))]).resampled
+    alone = contrast([(1, side(*(Draw(seed, n) for seed in range(3) for n in (0, 1))))])
+    assert not alone.resampled and len(alone.tasks["a"]) == 3, "one resample has no spread"
 
 
 def test_every_task_counts_the_same_whatever_its_size() -> None:
@@ -202,15 +205,10 @@ def test_nothing_to_estimate_is_refused(bad) -> None:
         estimate(made(bad))
 
 
-@pytest.mark.parametrize("luck", [0, 1.5, 3.8, 6])
-@pytest.mark.parametrize(("draws", "resamples"), [(3, 0), (10, 0), (1, 8)])
-def test_intervals_cover_what_they_say(draws: int, resamples: int, luck: float) -> None:
-    """Under a true null, 20 items and so many draws, whose luck is that many standard errors over items.
-
-    A single draw has an interval if resampled calibrations tell its luck.
-    """
-    rng, repeats, hits = np.random.default_rng([draws, int(10 * luck)]), 2500, 0
-    for _ in range(repeats):
+def simulated(draws: int, resamples: int, luck: float) -> Iterator[Estimate]:
+    """Yield estimates of a true null on 20 items, with draws whose luck is so many standard errors over items."""
+    rng = np.random.default_rng([draws, int(10 * luck)])
+    for _ in range(2500):
         items = rng.normal(size=20)
         noise = 0.3 * rng.normal(size=(draws + resamples, 20))
         # Folds are parts of one draw: their mean is its luck, and resamples draw among them.
@@ -218,10 +216,27 @@ def test_intervals_cover_what_they_say(draws: int, resamples: int, luck: float) 
         rows = items + folds.mean(1)[:, None] + noise[:draws]
         again = rng.integers(FOLDS, size=(resamples, FOLDS))
         others = items + folds[0][again].mean(1)[:, None] + noise[draws:]
-        found = estimate(made({"a": rows}, resampled={"a": others[None]} if resamples else None))
-        assert found.known
-        hits += found.low <= 0 <= found.high
-    assert 0.93 <= hits / repeats <= 0.97
+        yield estimate(made({"a": rows}, resampled={"a": others[None]} if resamples else None))
+
+
+@pytest.mark.parametrize("luck", [0, 1.5, 3.8, 6])
+@pytest.mark.parametrize(("draws", "resamples"), [(3, 0), (10, 0), (1, 8)])
+def test_intervals_cover_what_they_say(draws: int, resamples: int, luck: float) -> None:
+    """A single draw has an interval if resampled calibrations tell its luck."""
+    hits = [found.low <= 0 <= found.high for found in simulated(draws, resamples, luck)]
+    assert 0.93 <= np.mean(hits) <= 0.97
+
+
+def test_plain_degrees_of_freedom_cover_too_little() -> None:
+    """Satterthwaite's formula takes variances as known, which those of three draws are not."""
+    hits = []
+    for found in simulated(3, 0, 6):
+        spread = found.spread
+        assert spread is not None
+        parts = np.array([spread.items + spread.both, spread.draws])
+        plain = satterthwaite(parts, [spread.items_freedom, spread.draws_freedom])
+        hits.append(abs(found.value) <= t.ppf(0.975, plain) * found.stderr)
+    assert np.mean(hits) < 0.93
 
 
 def test_a_single_draw_without_resamples_claims_nothing_whatever_its_items_say() -> None:
