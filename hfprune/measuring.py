@@ -70,7 +70,8 @@ def take(
 
 def _run(measure: Measure, subject: Subject) -> tuple[list[Value], pd.DataFrame]:
     """Return the values, and the outcomes of every item; with resampled plans, by the column `resample`."""
-    outcomes = [measure.run(variant) for variant in subject.variants()]
+    *others, own = [measure.run(variant) for variant in subject.variants()]
+    outcomes = [own, *others]
     items = [pd.DataFrame() if found.items is None else found.items for found in outcomes]
     if len(outcomes) == 1:
         return outcomes[0].values, items[0]

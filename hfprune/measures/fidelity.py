@@ -12,6 +12,9 @@ from hfprune.subject import Subject, batch_size
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from hfprune.models.head import Head
 
 
 class Fidelity(TextMeasure):
@@ -42,28 +45,37 @@ class Fidelity(TextMeasure):
         import torch
         from tqdm import tqdm
 
-        model = subject.model  # pruned first: a plan that does not fit fails early
         tokens, documents = subject.blocks(self)
+        batch = batch_size(self.batch_tokens, self.length)
+        dense = subject.dense_output(tokens, batch)  # before the model, for the memory of one
+        model = subject.model
         rows: list[list[float]] = []
         with torch.inference_mode(), tqdm(total=len(tokens), desc="fidelity", unit="block") as bar:
-            for batch in tokens.split(batch_size(self.batch_tokens, self.length)):
-                rows += _compare(subject, batch.to(model.device, torch.int64), self.top_k).tolist()
-                bar.update(len(batch))
+            for part, states in zip(tokens.split(batch), dense.states.split(batch), strict=True):
+                rows += _compare(dense.head, states, model, part, self.top_k).tolist()
+                bar.update(len(part))
         names = [metric.name for metric in self.metrics()]
         items = block_items(documents, pd.DataFrame(rows, columns=names))
         return Outcome([mean_value(name, items) for name in names], items)
 
 
-def _compare(subject: Subject, tokens: Tensor, top_k: int) -> Tensor:
-    """Return the mean of each metric over each block's positions, float64 [blocks, metrics]."""
+def _compare(head: Head, states: Tensor, model: PreTrainedModel, tokens: Tensor, top_k: int) -> Tensor:
+    """Return the mean of each metric over each block's positions, float64 [blocks, metrics].
+
+    Args:
+        head: the dense model's.
+        states: the dense model's last hidden states [blocks, length, width].
+        model: the model to compare.
+        tokens: int [blocks, length].
+        top_k: size of the token sets of the Jaccard index.
+    """
     import torch
 
     from hfprune.models.head import chunks, hidden_states
 
-    dense, pruned = subject.dense_states(tokens), hidden_states(subject.model, tokens)
-    pairs = zip(
-        chunks(subject.dense, dense.flatten(0, 1)), chunks(subject.model, pruned.flatten(0, 1)), strict=True
-    )
+    pruned = hidden_states(model, tokens.to(model.device, torch.int64)).flatten(0, 1)
+    dense = states.to(head.device).flatten(0, 1)
+    pairs = zip(chunks(head, dense), chunks(model, pruned), strict=True)
     parts = [distances(p, q, top_k) for (_, p), (_, q) in pairs]
     return torch.cat(parts).double().view(*tokens.shape, -1).mean(1)
 

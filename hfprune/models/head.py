@@ -1,13 +1,33 @@
 """The head: from hidden states to logits, and from gradients of logits back, in chunks of positions."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.nn import Module, Parameter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+class Head(NamedTuple):
+    """The head of a model without its layers: all that `logits` and `chunks` need."""
+
+    lm_head: Any  # a linear layer; as of a model, whose modules have no type
+    config: Any
+    device: torch.device
+
+    @classmethod
+    def of(cls, model: "PreTrainedModel") -> Self:
+        """Return the head of a model; it keeps its weights when the model gets others."""
+        head: Module = copy(model.lm_head)
+        head._parameters = {
+            name: None if weight is None else Parameter(weight.detach(), requires_grad=False)
+            for name, weight in head._parameters.items()
+        }
+        return cls(head, model.config, model.device)
 
 
 def hidden_states(model: "PreTrainedModel", tokens: Tensor) -> Tensor:
@@ -15,7 +35,7 @@ def hidden_states(model: "PreTrainedModel", tokens: Tensor) -> Tensor:
     return model.model(input_ids=tokens, use_cache=False).last_hidden_state
 
 
-def logits(model: "PreTrainedModel", hidden: Tensor) -> Tensor:
+def logits(model: "PreTrainedModel | Head", hidden: Tensor) -> Tensor:
     """Return the logits [..., vocabulary], in the model's dtype, of last hidden states [..., width].
 
     They are scaled (Granite, Cohere) and soft-capped (Gemma 2) as in the model's own forward pass.
@@ -48,7 +68,7 @@ def back_to_hidden(model: "PreTrainedModel", found: Tensor, gradient: Tensor) ->
     return gradient.to(weight.dtype) @ weight
 
 
-def head_chunk(model: "PreTrainedModel") -> int:
+def head_chunk(model: "PreTrainedModel | Head") -> int:
     """Return the number of positions in one pass through the head, which bounds the memory for logits.
 
     One float32 copy of the logits takes 32 MiB on a CPU, where more would not fit the cache, and 256 MiB on
@@ -60,7 +80,7 @@ def head_chunk(model: "PreTrainedModel") -> int:
 
 
 def chunks(
-    model: "PreTrainedModel", hidden: Tensor, dtype: torch.dtype | None = torch.float32, size: int = 0
+    model: "PreTrainedModel | Head", hidden: Tensor, dtype: torch.dtype | None = torch.float32, size: int = 0
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield the logits of hidden states [n, width] chunk by chunk, each with its slice of positions.
 
