@@ -71,12 +71,14 @@ def _compare(head: Head, states: Tensor, model: PreTrainedModel, tokens: Tensor,
     """
     import torch
 
-    from hfprune.models.head import chunks, hidden_states
+    from hfprune.models.head import chunks, hidden_states, pieces
 
     pruned = hidden_states(model, tokens.to(model.device, torch.int64)).flatten(0, 1)
     dense = states.to(head.device).flatten(0, 1)
-    pairs = zip(chunks(head, dense), chunks(model, pruned), strict=True)
-    parts = [distances(p, q, top_k) for (_, p), (_, q) in pairs]
+    pairs = zip(chunks(head, dense, None), chunks(model, pruned, None), strict=True)
+    parts = [
+        distances(p[rows].float(), q[rows].float(), top_k) for (_, p), (_, q) in pairs for rows in pieces(p)
+    ]
     return torch.cat(parts).double().view(*tokens.shape, -1).mean(1)
 
 
@@ -86,9 +88,10 @@ def distances(dense: Tensor, pruned: Tensor, top_k: int) -> Tensor:
 
     log_p, log_q = dense.log_softmax(-1), pruned.log_softmax(-1)
     p, q = log_p.exp(), log_q.exp()
-    log_m = (0.5 * (p + q)).clamp_min(torch.finfo(p.dtype).tiny).log()
-    js = 0.5 * (p * (log_p - log_m) + q * (log_q - log_m)).sum(-1)
+    log_m = (p + q).mul_(0.5).clamp_min_(torch.finfo(p.dtype).tiny).log_()
     kl = (p * (log_p - log_q)).sum(-1)
+    # In place, since new copies of a large vocabulary take most of the time.
+    js = log_p.sub_(log_m).mul_(p).add_(log_q.sub_(log_m).mul_(q)).sum(-1).mul_(0.5)
     tops = [x.topk(min(top_k, x.shape[-1])).indices for x in (dense, pruned)]
     shared = (tops[0].unsqueeze(-1) == tops[1].unsqueeze(-2)).sum((-1, -2))
     jaccard = shared / (2 * tops[0].shape[-1] - shared)
