@@ -38,7 +38,7 @@ def calibration_table(results: pd.DataFrame, marks: pd.DataFrame, declared: Decl
             "Agreement: share of the neurons kept by one half of the sequences that the other half keeps too, "
             "both cut to half the width.",
             "Settled: share of the neurons of the settled plan, that of a calibration without end, that the plan "
-            "of all sequences keeps, as the agreement implies. For 95%, 99%: the sequences that give these shares.",
+            "of all sequences keeps, as the agreement implies. For 95%, 99%: sequences that give these shares.",
             "±: standard error over documents.",
         ],
     )
