@@ -121,11 +121,18 @@ class Subject:
             self._before = _loaded(self._dense)
         return self._before
 
-    def variants(self) -> "Iterator[Subject]":
-        """Yield a subject for each resampled plan, as a mask on the dense model, and last the subject itself."""
-        for plan in self.resampled:
-            from hfprune.plans.mask import masked
+    def variants(self) -> "Iterator[Subject | None]":
+        """Yield a subject for each resampled plan, as a mask on the dense model, and last the subject itself.
 
+        None stands for a plan that is the same as the one before, as where no text decides.
+        """
+        from hfprune.plans.mask import masked
+        from hfprune.plans.plan import same_plan
+
+        for before, plan in zip([None, *self.resampled], self.resampled, strict=False):
+            if before and same_plan(before, plan):
+                yield None
+                continue
             dense = self._unchanged()
             with masked(dense, plan) as mask:
                 other = copy(self)  # the dense model's outputs are kept for all
