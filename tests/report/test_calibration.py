@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hfprune.analysis import settling
 from hfprune.analysis.collect import collect
 from hfprune.analysis.declarations import default_declarations
 from hfprune.analysis.settling import by_sequences, sequences_for, settled_share
@@ -15,7 +16,8 @@ from hfprune.report.figures import Collected, calibration
 from hfprune.report.typeset import markdown
 from hfprune.results import Cell, Value, write_result
 
-PAPER = Path(__file__).parents[2] / "paper"
+ROOT = Path(__file__).parents[2]
+PAPER = ROOT / "paper"
 DECLARED = default_declarations(["fidelity", "perplexity"])
 
 
@@ -91,6 +93,17 @@ def test_halves_tell_how_much_is_settled() -> None:
     assert enough > 400
     assert 2 * (kept(enough) & settled).mean() == pytest.approx(0.95, abs=0.005)
     assert (settled_share(1, 40), settled_share(0.5, 40), sequences_for(0.95, 0.5, 40)) == (1, 0.5, np.inf)
+
+
+@pytest.mark.parametrize("method", ["entropy", "cross_entropy"])
+def test_halves_of_real_calibrations_agree_as_the_last_mark_implies(method: str) -> None:
+    """Eight draws of Wikipedia: the noise at 32 sequences tells how halves agreed at fewer."""
+    marks = pd.read_csv(ROOT / "results/draws/calibration.csv").query("method == @method")
+    agreement = marks.groupby("sequences")["agreement"].mean()
+    noise = settling._noise(agreement[32], 32)
+    for sequences in (12, 18, 27):
+        half = sequences / 2
+        assert settling._shared(half / (half + noise)) == pytest.approx(agreement[sequences], abs=0.01)
 
 
 def test_table_and_figure_show_them(folder: Path) -> None:
