@@ -219,11 +219,11 @@ def page(model: Any, blocks: Tensor, where: str) -> str:
     """Return the page: both tables, with the versions that were compared."""
     about = f"{where}, {len(blocks)} sequences of {blocks.shape[1]} tokens in float32"
     packages = ", ".join(f"{name} {version(name)}" for name in dict.fromkeys(peer.code for peer in PEERS))
-    tables = (
+    same, other = (
         compare(peers, model, blocks).to_markdown(index=False, floatfmt=("", "", "", ".0e", ".0e", ".3f"))
         for peers in (PEERS, BY_DESIGN)
     )
-    return PAGE.format(about=about, packages=packages, same=next(tables), other=next(tables))
+    return PAGE.format(about=about, packages=packages, same=same, other=other)
 
 
 PAGE = """# Parity
@@ -242,8 +242,9 @@ The differences are those of float32, and largest where a score is the absolute 
 
 ## Different by design
 
-Published code that is no package, from its formulas. FLAP's scores are scaled to the mean of ours in each layer.
-[criteria.md](criteria.md#different-by-design) says what differs.
+Published code that is no package, from its formulas. FLAP's scores are scaled to the mean of ours in each layer; a neuron
+that is active in the first sequence alone is the farthest off. [criteria.md](criteria.md#different-by-design) says what
+differs.
 
 {other}
 """  # noqa: E501

@@ -34,7 +34,7 @@ class Magnitude(WeightCriterion):
             return weights.square().sum(2).mean(0)
         gate, up, down = weights
         if self.definition == "range":
-            return sum(w.amax(1) + w.amin(1).abs() for w in (gate, up))
+            return gate.amax(1) + gate.amin(1).abs() + up.amax(1) + up.amin(1).abs()
         if self.definition == "variance":
             return gate.var(1) + up.var(1)
         if self.definition == "norm_product":
