@@ -101,10 +101,10 @@ def is_current(path: Path, inputs: dict[str, Path], settings: dict[str, Any]) ->
     try:
         made = read_json(path)["provenance"]
         before = {role: known for role, known in made["inputs"].items() if role not in CODE}
-        then = (before, made["settings"], made["hfprune"], made["packages"]["lm_eval"])
+        then = (before, made["settings"], made["hfprune"], made["packages"].get("lm_eval"))
     except (ValueError, KeyError, TypeError):
         return False
-    return then == (now, settings, hfprune.__version__, version("lm_eval"))
+    return then == (now, settings, hfprune.__version__, _package_versions().get("lm_eval"))
 
 
 def identity(path: Path) -> str:
@@ -165,7 +165,9 @@ def _package_versions() -> dict[str, str]:
 
 def _git_commit() -> str | None:
     """Return the commit of this package's checkout, followed by `+changes` if the work tree differs."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
+    if not (here / ".git").exists():  # installed, perhaps into another project's checkout
+        return None
     command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)

@@ -21,6 +21,7 @@ from typing import Any
 
 import hfprune
 from hfprune.errors import HfpruneError
+from hfprune.extras import missing
 
 
 def main() -> None:
@@ -41,6 +42,8 @@ def main() -> None:
         module.run(config)
     except HfpruneError as error:
         sys.exit(f"{command.prog}: error: {error}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"{command.prog}: error: {missing(error)}")
     except OSError as error:  # a full disk, a path without permission, a folder where a file should be
         known = error.filename and error.strerror
         reason = f"{error.filename}: {error.strerror}" if known else " ".join(str(error).split())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from hfprune.commands.flags import Positional
+from hfprune.commands.flags import Positional, Shipped
 from hfprune.errors import HfpruneError
 from hfprune.settings import Strict, load, nearest
 
@@ -22,9 +22,11 @@ class Config(Strict):
     assets: Annotated[list[str], Positional("KIND/NAME")] = Field(
         default=[], description="e.g. models/smollm2-135m-instruct-q4, tasks/piqa"
     )
-    study: Path | None = Field(default=None, description="fetch everything that this study needs")
-    catalogue: Path = Field(
-        default=Path("config/assets.yaml"), description="the catalogue of assets and their sources"
+    study: Shipped | None = Field(default=None, description="fetch everything that this study needs")
+    catalogue: Shipped = Field(
+        default=Path("config/assets.yaml"),
+        description="the catalogue of assets and their sources",
+        validate_default=True,
     )
     resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
 

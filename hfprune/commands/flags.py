@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from hfprune.errors import HfpruneError
 from hfprune.settings import Dtype, Model, Strict
+from hfprune.shipped import shipped
 
 NULL = "null"  # on the command line, as in a study
 
@@ -186,8 +187,10 @@ CellName = Annotated[
     Annotated[str, AfterValidator(_cell)] | None,
     Field(description="study/model/method/ratio/seed/recovery, written into the result"),
 ]
-PaperFolder = Annotated[Path, Field(description="published tables")]
-StudyFile = Annotated[Path, Field(description="the study")]
+# Paths that the package has where the working folder has none; a default needs `validate_default`.
+Shipped = Annotated[Path, AfterValidator(shipped)]
+PaperFolder = Annotated[Shipped, Field(description="published tables", validate_default=True)]
+StudyFile = Annotated[Shipped, Field(description="the study")]
 ResultsFolder = Annotated[Path, Field(description="the study's results folder")]
 CollectedFolder = Annotated[
     Path | None, Field(description="folder that `collect` wrote to (the results folder)")
