@@ -38,6 +38,7 @@ TIDY = (
         "neurons.parquet",
         "distributions.parquet",
         "calibration.csv",
+        "labels.csv",
         "provenance.json",
     ),
 )
