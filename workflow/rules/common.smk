@@ -24,6 +24,8 @@ from hfprune.study.study import Config, Study
 
 ROOT = Path(workflow.basedir)
 GPUS = visible_gpus()
+# Jobs go to other machines; true on those, too. The one that submits may have neither a GPU nor a number of cores.
+CLUSTER = workflow.nodes is not None or workflow.remote_exec
 # Jobs call `hfprune`, which stands beside the Python that runs Snakemake.
 shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
 
@@ -33,6 +35,9 @@ def select_study():
     name = strict(Config, config, "config/config.yaml").study
     if name != "auto":
         return Path(f"config/studies/{name}.yaml"), "as configured"
+    if CLUSTER:
+        # Every job would choose anew, by the GPUs of its own machine.
+        raise HfpruneError("study: auto is for one machine (--cores N); on a cluster add --config study=NAME")
     if GPUS:
         return Path("config/studies/paper.yaml"), "a CUDA device is visible"
     return Path("config/studies/demo.yaml"), "no CUDA device is visible"
@@ -104,9 +109,9 @@ PAPER = [
     *expand("paper/tables/{name}.csv", name=layout.PAPER_TABLES),
 ]
 
-# One job per GPU at a time, each with a leased GPU; a cluster counts its own GPUs.
-if GPUS and workflow.nodes is None and "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", GPUS)
+# One job per GPU at a time, each with a leased GPU. A cluster counts its own GPUs, and gives one to each of its jobs.
+if (GPUS or workflow.remote_exec) and workflow.nodes is None and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1 if workflow.remote_exec else GPUS)
 
 # In the main process only: jobs in subprocesses parse this file again.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
@@ -122,15 +127,28 @@ def local_files(wildcards):
 
 def gpu(wildcards=None):
     """Return the number of GPUs that a job takes: one if this machine has any, and on a cluster."""
-    return int(GPUS > 0 or workflow.nodes is not None)
+    return int(GPUS > 0 or CLUSTER)
+
+
+# Cores of a GPU's job on a cluster; `max-threads` of the profile lowers the number.
+BESIDE_GPU = 8
 
 
 def cores(wildcards):
     """Return the cores of a job that needs the machine to itself: all, or few if a GPU does the work."""
     # Evaluated only when the job is created, since a machine that only submits jobs has no number of cores.
-    if workflow.nodes is not None:
-        return 8
+    if CLUSTER:
+        return BESIDE_GPU
     return 2 if GPUS else workflow.cores
+
+
+# One job of a cluster for all measurements of a cell; the profile says how many of them it joins.
+CELL_GROUP = "cell-{model}-{method}-{ratio}-{seed}-{recovery}"
+
+
+def growing(first):
+    """Return a function for `mem_mb` (MB) or `runtime` (minutes) of a cluster's job: more in further attempts."""
+    return lambda wildcards, attempt: first * min(attempt, 4)
 
 
 def cell_flag(wildcards):
