@@ -151,6 +151,14 @@ def growing(first):
     return lambda wildcards, attempt: first * min(attempt, 4)
 
 
+def in_turns(first):
+    """Return as `growing` the minutes of a measurement: those of a cell, one after another, fit into the longest job."""
+    grown, longest = growing(first), workflow.global_resources.get("runtime").value
+    if longest is None:
+        return grown
+    return lambda wildcards, attempt: min(grown(wildcards, attempt), longest // len(MEASURES))
+
+
 def cell_flag(wildcards):
     """Return the `--cell` value of a job, which identifies its result."""
     ratio, recovery = wildcards.get("ratio", ""), wildcards.get("recovery", "none")

@@ -31,7 +31,7 @@ for name, measure in MEASURES.items():
         resources:
             gpu=gpu,
             mem_mb=growing(32000),
-            runtime=growing(120),
+            runtime=in_turns(120),
         params:
             model=subpath(input.model, parent=True),
             plan=plan_flag,

@@ -41,13 +41,13 @@ rule recover:
     wildcard_constraints:
         recovery="lora",
     # It resumes: one that takes longer than any job may is made in several. The machine that submits counts.
-    retries: 20 if CLUSTER and not workflow.remote_exec else None
+    retries: 50 if CLUSTER and not workflow.remote_exec else None
     conda:
         ENVIRONMENT
     threads: cores if CLUSTER else 1
     resources:
         gpu=gpu,
-        mem_mb=growing(64000),
+        mem_mb=growing(32000),
         runtime=growing(720),
     params:
         model=subpath(input.model, parent=True),
