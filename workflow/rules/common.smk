@@ -2,6 +2,7 @@
 import json
 import shlex
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,10 @@ def load_study():
         raise HfpruneError(f"no study {path.stem!r} in config/studies (there are: {known})")
     study, catalogue = load(Study, path), load(Catalogue, Path("config/assets.yaml"))
     check_references(study, catalogue, str(path))
+    if CLUSTER and shutil.which("sbatch") and not shutil.which("sacct"):
+        raise HfpruneError(
+            "no sacct on this machine: the Slurm plug-in calls it, even where it knows nothing"
+        )
     criteria = {}
     for name, method in study.methods.items():
         where = f"{path}: methods.{name}"
