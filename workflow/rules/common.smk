@@ -25,8 +25,10 @@ from hfprune.study.study import Config, Study
 
 ROOT = Path(workflow.basedir)
 GPUS = visible_gpus()
-# Jobs go to other machines; true on those, too. The one that submits may have neither a GPU nor a number of cores.
-CLUSTER = workflow.nodes is not None or workflow.remote_exec
+# This machine submits jobs to others. It may have neither a GPU nor a number of cores.
+SUBMITS = workflow.nodes is not None and not workflow.remote_exec
+# Jobs run elsewhere: here, or on the machine that submitted this one.
+CLUSTER = SUBMITS or workflow.remote_exec
 # Jobs call `hfprune`, which stands beside the Python that runs Snakemake.
 shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
 
@@ -59,7 +61,7 @@ def load_study():
         raise HfpruneError(f"no study {path.stem!r} in config/studies (there are: {known})")
     study, catalogue = load(Study, path), load(Catalogue, Path("config/assets.yaml"))
     check_references(study, catalogue, str(path))
-    if CLUSTER and shutil.which("sbatch") and not shutil.which("sacct"):
+    if SUBMITS and shutil.which("sbatch") and not shutil.which("sacct"):
         raise HfpruneError(
             "no sacct on this machine: the Slurm plug-in calls it, even where it knows nothing"
         )

@@ -41,7 +41,7 @@ rule recover:
     wildcard_constraints:
         recovery="lora",
     # It resumes: one that takes longer than any job may is made in several. The machine that submits counts.
-    retries: 50 if CLUSTER and not workflow.remote_exec else None
+    retries: 50 if SUBMITS else None
     conda:
         ENVIRONMENT
     threads: cores if CLUSTER else 1
