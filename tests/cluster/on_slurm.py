@@ -3,11 +3,9 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from cluster.slurm import NODES, Cluster, run, wait_for
+from command_line import run as call
 from smoke import STUDY, make_project, snakemake
 
 PROFILE = ("--workflow-profile", "profiles/slurm")
@@ -38,6 +37,7 @@ rule waiting:
         "echo $SLURM_JOB_ID $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES >> attempts;"
         " until [ -e go ]; do sleep 1; done; ./work > {output.plan}"
 """
+RECOVERY = {"rank": 4, "batch": 1, "length": 320}
 PLAN = "results/smoke/plans/llama/waiting/0.15/seed0.safetensors"
 
 
@@ -263,7 +263,7 @@ def test_a_job_beyond_its_time_is_tried_again_with_more(
 
 
 def test_a_job_beyond_its_memory_is_tried_again_with_more(
-    project: Path, environment: dict[str, str], survived: list[str]
+    cluster: Cluster, project: Path, environment: dict[str, str], survived: list[str]
 ) -> None:
     (project / "go").touch()
     fill = "import time; filled = b'x' * (900 << 20); time.sleep(10); print('planned')"
@@ -277,40 +277,46 @@ def test_a_job_beyond_its_memory_is_tried_again_with_more(
     states = [accounts(job, "State") for job, _, _ in made]
     assert len(states) == 2 and states[0] != "COMPLETED" == states[1], states
     assert [accounts(job, "ReqMem") for job, _, _ in made] == ["700M", "2800M"]
-    survived.append(f"a job of 900 MB in 700 MB ({states[0]}): tried again with 2,800")
+    node = (cluster.home / "log" / made[0][1]).read_text()
+    assert re.search(rf"\[{made[0][0]}\.0\] error: .* exceeded memory limit", node)
+    survived.append("a job of 900 MB in 700 MB: tried again with 2,800")
+
+
+def seconds_of_a_step(project: Path, out: Path) -> float:
+    """Return how long this machine takes for a step of training; the first steps import what they need."""
+    model = project / "resources/models/llama"
+    pairs = ("--instructions", project / "resources/instructions/pairs")
+    options = json.dumps(RECOVERY | {"max_steps": 20})
+    for _ in range(2):
+        call("recover", "--model", model, *pairs, "--options", options, "--dtype", "float32", "--out", out)
+    return json.loads((out / "recovery.json").read_text())["provenance"]["cost"]["seconds"] / 20
 
 
 def test_recovery_goes_on_after_each_limit_of_time(
     cluster: Cluster, environment: dict[str, str], tmp_path: Path, survived: list[str]
 ) -> None:
-    """Training that takes longer than a job may, by the speed of this machine, ends as if it had been one job."""
-    make_project(tmp_path)
-    recovery = STUDY["recovery"] | {"methods": []}
+    """Training for four minutes, in jobs of two or three."""
+    project = tmp_path / "project"
+    project.mkdir()
+    make_project(project)
+    fetched = ("--catalogue", project / "config/assets.yaml", "--resources", project / "resources")
+    call("fetch", "models/llama", "instructions/pairs", *fetched)
+    steps = round(240 / seconds_of_a_step(project, tmp_path / "few"))
     study = {"models": ["llama"], "methods": {"random": None}, "measures": {}, "primary": None}
-    target = "results/smoke/recoveries/llama/dense/0/seed0/lora/recovery.json"
-
-    def train(steps: int) -> dict:
-        changed = STUDY | study | {"recovery": recovery | {"max_steps": steps, "batch": 1}}
-        (tmp_path / "config/studies/smoke.yaml").write_text(yaml.safe_dump(changed))
-        limits = ("recover:runtime=min(attempt + 1, 3)", "recover:slurm_partition=short")
-        output = finish(submit(tmp_path, environment, target, *QUICK, "--set-resources", *limits), 2400)
-        result = json.loads((tmp_path / target).read_text())
-        return result | {"jobs": re.findall(r"submitted with SLURM jobid (\d+)", output)}
-
-    few = 200
-    start = time.monotonic()
-    seconds = train(few)["provenance"]["cost"]["seconds"]
-    assert seconds < time.monotonic() - start
-    steps = round(180 * few / seconds)
-    made = train(steps)
-    losses = made["provenance"]["losses"]
-    states = [accounts(job, "State") for job in made["jobs"]]
-    assert len(losses) == steps and states[-1] == "COMPLETED" and "TIMEOUT" in states
-    log = (tmp_path / f"logs/smoke/{target}").with_suffix("").parent.with_suffix(".log").read_text()
-    first = int(re.search(r"step (\d+) of", log)[1])
-    assert first > steps // 100, "the last job did not begin anew"
-    survived.append(f"recovery beyond its time: {len(states)} jobs, the last from step {first} of {steps}")
-    shutil.rmtree(tmp_path / "results")
+    study["recovery"] = {"instructions": "pairs", "methods": [], **RECOVERY, "max_steps": steps}
+    (project / "config/studies/smoke.yaml").write_text(yaml.safe_dump(STUDY | study))
+    adapter = "recoveries/llama/dense/0/seed0/lora"
+    limits = ("recover:runtime=min(attempt + 1, 3)", "recover:slurm_partition=short")
+    target = f"results/smoke/{adapter}/recovery.json"
+    output = finish(submit(project, environment, target, *QUICK, "--set-resources", *limits), 2400)
+    losses = json.loads((project / target).read_text())["provenance"]["losses"]
+    packed, *jobs = re.findall(r"submitted with SLURM jobid (\d+)", output)
+    states = [accounts(job, "State") for job in jobs]
+    assert states[-1] == accounts(packed, "State") == "COMPLETED" and {*states[:-1]} == {"TIMEOUT"}
+    assert len(losses) == steps
+    first = int(re.search(r"step (\d+) of", (project / f"logs/smoke/{adapter}.log").read_text())[1])
+    assert first > steps // 100 + 1, "the last job did not begin anew"
+    survived.append(f"recovery beyond its time: {len(jobs)} jobs, the last from step {first} of {steps}")
 
 
 def test_without_accounting_squeue_is_asked(

@@ -277,13 +277,12 @@ def test_changed_recovery_runs_recoveries_and_their_measurements_only(project: P
     done = jobs(snakemake(project, "--dry-run"))
     publish = dict.fromkeys(PUBLISHED, 1)
     measured = ("measure_zeroshot", "measure_fidelity", "measure_perplexity")
-    # The packed pairs are gone, since nobody needed them any more.
-    assert done == publish | {"pack": 3, "recover": 6} | dict.fromkeys(measured, 6)
+    assert done == publish | {"recover": 6} | dict.fromkeys(measured, 6)
     change(
         project / "config/studies/smoke.yaml", recovery=STUDY["recovery"] | {"methods": ["entropy", "random"]}
     )
     done = jobs(snakemake(project, "--dry-run"))
-    assert done == publish | {"pack": 3, "recover": 3} | dict.fromkeys(measured, 3)
+    assert done == publish | {"recover": 3} | dict.fromkeys(measured, 3)
 
 
 def test_raised_criterion_version_reruns_that_method_only(project: Path) -> None:

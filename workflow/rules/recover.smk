@@ -7,8 +7,8 @@ rule pack:
         model="resources/models/{model}/asset.json",
         instructions=f"resources/instructions/{RECOVERY.instructions}/asset.json" if RECOVERY else [],
     output:
-        # Gigabytes for millions of pairs.
-        temp(f"{RESULTS}/{layout.PAIRS}.safetensors"),
+        # Kept: if it were made again for one more recovery, Snakemake would make all of them again.
+        f"{RESULTS}/{layout.PAIRS}.safetensors",
     log:
         f"{LOGS}/{layout.PAIRS}.log",
     conda:
