@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup reproduce test lint format clean bench parity kills
+.PHONY: setup reproduce test test-cluster lint format clean bench parity kills
 
 setup: $(VENV)/.done
 
@@ -20,6 +20,11 @@ reproduce: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# On a Slurm cluster of three nodes that it starts on this machine, as root, and ends.
+test-cluster: setup
+	$(BIN)/pip install --quiet 'snakemake-executor-plugin-slurm>=2.8'
+	nice $(BIN)/python -m pytest tests/cluster/on_slurm.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,18 +1,21 @@
 """Train a LoRA adapter for a pruned model on instruction pairs; a killed run resumes."""
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from hfprune.commands.flags import BatchTokens, CellName, ComputeDtype, Seed
+from hfprune.commands.flags import BatchTokens, CellName, ComputeDtype, ExistingPath, Seed
 from hfprune.commands.target import Cut, cell_of, load_subject
 from hfprune.errors import HfpruneError
 from hfprune.settings import validate
 from hfprune.study.study import Lora
 
 if TYPE_CHECKING:
+    from hfprune.recovery.packing import Packed
     from hfprune.results import Cell, Value
 
 EXAMPLE = (
@@ -24,7 +27,10 @@ EXAMPLE = (
 class Config(Cut):
     """Flags of `hfprune recover`."""
 
-    instructions: Path = Field(description="fetched instructions folder")
+    instructions: Path | None = Field(default=None, description="fetched instructions folder")
+    packed: ExistingPath | None = Field(
+        default=None, description="pairs that `hfprune pack` has tokenized, in place of --instructions"
+    )
     options: dict[str, Any] = Field(
         default={}, description="settings of a study's recovery section, as JSON (the official script's)"
     )
@@ -34,28 +40,33 @@ class Config(Cut):
     cell: CellName = None
     out: Path = Field(description="folder of the adapter and its losses")
 
+    @model_validator(mode="after")
+    def _instructions_or_packed(self) -> "Config":
+        if bool(self.instructions) == bool(self.packed):
+            raise ValueError("give either --instructions or --packed")
+        return self
+
 
 def run(config: Config) -> None:
     """Load model and pairs, train, and write the adapter with its losses and cost."""
     lora = validate(Lora, config.options, "--options")
 
-    from hfprune.assets import read_instructions
     from hfprune.files import atomic_directory
-    from hfprune.models.load import default_training_tokens, load_tokenizer
+    from hfprune.models.load import default_training_tokens
     from hfprune.plans.plan import plan_note
     from hfprune.provenance import Stopwatch, fingerprint, provenance
     from hfprune.recovery.adapter import is_replaceable, save_adapter
     from hfprune.recovery.lora import train_adapter
-    from hfprune.recovery.packing import pack, recovery_seed
+    from hfprune.recovery.packing import recovery_seed
     from hfprune.results import write_result
     from hfprune.study.layout import RECOVERED
 
     if not is_replaceable(config.out):
         raise HfpruneError(f"{config.out}: exists and is no earlier adapter; choose another folder")
     batch_tokens = config.batch_tokens or default_training_tokens()
-    task = config.instructions.name
     watch = Stopwatch()
-    inputs = {"model": config.model, "instructions": config.instructions} | config.cut_inputs()
+    task, source, packed = sequences(config, lora)
+    inputs = {"model": config.model} | source | config.cut_inputs()
     settings = config.model_dump(include={"seed", "dtype"}) | {"batch_tokens": batch_tokens}
     settings |= lora.model_dump()
     cell = cell_of(config.cell, config.model, config.method(), seed=config.seed, recovery="lora")
@@ -63,13 +74,12 @@ def run(config: Config) -> None:
         write_nothing(config.out, cell, task, provenance(watch, inputs, **settings), note)
         return
     seed = recovery_seed(config.seed, task)
-    tokenizer = load_tokenizer(config.model)
-    packed = pack(read_instructions(config.instructions), tokenizer, lora, seed=seed)
+    found = packed()
     # Each set of inputs and settings has its own folder, so a run never resumes another run's checkpoints.
     states = config.out.with_name(config.out.name + ".state")
     adapted, losses = train_adapter(
         load_subject(config, config.dtype),
-        packed,
+        found,
         lora,
         seed=seed,
         batch_tokens=batch_tokens,
@@ -78,9 +88,32 @@ def run(config: Config) -> None:
     made = provenance(watch, inputs, **settings) | {"losses": losses}
     with atomic_directory(config.out) as folder:
         save_adapter(adapted, folder)
-        values = training_values(losses, len(packed.tokens), made["cost"])
+        values = training_values(losses, len(found.tokens), made["cost"])
         write_result(folder / RECOVERED, cell, "recovery", task, values, made)
     shutil.rmtree(states, ignore_errors=True)
+
+
+def sequences(config: Config, lora: Lora) -> "tuple[str, dict[str, Path], Callable[[], Packed]]":
+    """Return the name of the instructions, their file or folder by role, and a function that reads the sequences.
+
+    Raises:
+        HfpruneError: the packed pairs are of another model, or of other settings.
+    """
+    from hfprune.commands.pack import pack_pairs, settings_of
+    from hfprune.provenance import identity
+    from hfprune.recovery.packing import load_packed
+
+    if config.instructions:
+        name = config.instructions.name
+        read = partial(pack_pairs, config.model, config.instructions, lora, config.seed)
+        return name, {"instructions": config.instructions}, read
+    assert config.packed
+    packed, made = load_packed(config.packed)
+    wanted = settings_of(lora, config.seed, made["settings"]["instructions"])
+    if made["settings"] != wanted or made["inputs"]["model"] != identity(config.model):
+        differs = [key for key in wanted if made["settings"].get(key) != wanted[key]] or ["model"]
+        raise HfpruneError(f"{config.packed}: packed with another {differs[0]}; run `hfprune pack` again")
+    return wanted["instructions"], {"packed": config.packed}, lambda: packed
 
 
 def write_nothing(out: Path, cell: "Cell", task: str, made: dict[str, Any], note: str) -> None:

@@ -19,15 +19,17 @@ The official script differs:
 """
 
 import math
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from torch.utils.data import StackDataset
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
@@ -48,7 +50,8 @@ def train_adapter(
     """Train LoRA adapters on a frozen model, and insert them into it in place.
 
     The optimizer is AdamW, with gradients clipped to norm 1. A killed run resumes from its last checkpoint
-    and gives the same adapter.
+    and gives the same adapter. When memory runs out, half as many sequences go through the model at a time, and
+    a step still has as many.
 
     Args:
         model: from `load_model`, pruned or dense. The computation has its dtype; adapters are float32.
@@ -63,7 +66,8 @@ def train_adapter(
         The model with its adapters, and the loss of each optimizer step in nats per response token.
 
     Raises:
-        HfpruneError: the loss is not finite, or the model is float16 on a CPU.
+        HfpruneError: the loss is not finite, not even one sequence fits into memory, or the model is float16 on
+            a CPU.
     """
     if model.dtype == torch.float16 and model.device.type == "cpu":
         raise HfpruneError("float16 trains on a GPU only; choose bfloat16 or float32")
@@ -78,23 +82,52 @@ def train_adapter(
             task_type="CAUSAL_LM",
         ),
     )
+    first = {name: p.detach().cpu().clone() for name, p in adapted.named_parameters() if p.requires_grad}
+    length = packed.tokens.shape[1]
+    fitting = min(settings.batch, max(1, batch_tokens // length))
+    while fitting:
+        # A divisor of the batch, so that every forward pass of a step has the same number of sequences.
+        size = next(n for n in range(fitting, 0, -1) if settings.batch % n == 0)
+        losses = _train(adapted, packed, _arguments(model, settings, seed, size, state), state)
+        if losses is not None:
+            return adapted, losses
+        fitting = size // 2
+        adapted.load_state_dict(first, strict=False)
+        adapted.zero_grad()
+        clear_device_cache(garbage_collection=True)
+        if fitting:
+            print(f"memory ran out with {size * length} tokens at a time: now half as many", file=sys.stderr)
+    raise HfpruneError(
+        f"not even one sequence of {length} tokens fits into memory; choose a shorter length or a larger GPU"
+    )
+
+
+def _train(
+    adapted: PeftModel, packed: Packed, arguments: TrainingArguments, state: Path
+) -> list[float] | None:
+    """Train from the last checkpoint to the end; return the loss of each step, or None if memory runs out."""
     columns = {"input_ids": packed.tokens, "labels": packed.labels, "position_ids": packed.positions}
     trainer = Trainer(
         model=adapted,
-        args=_arguments(model, settings, seed, batch_tokens // packed.tokens.shape[1], state),
+        args=arguments,
         train_dataset=StackDataset(**columns),  # type: ignore[arg-type]
         data_collator=_collate,
         callbacks=[_Watch()],
     )
-    trainer.train(resume_from_checkpoint=_last_checkpoint(state))
-    return adapted, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    trainer.remove_callback(PrinterCallback)  # prints every step; _Watch prints a hundred
+    try:
+        trainer.train(resume_from_checkpoint=_last_checkpoint(state))
+    except Exception as error:
+        if not should_reduce_batch_size(error):
+            raise
+        return None
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
 def _arguments(
-    model: "PreTrainedModel", settings: Lora, seed: int, fitting: int, state: Path
+    model: "PreTrainedModel", settings: Lora, seed: int, size: int, state: Path
 ) -> TrainingArguments:
-    """Translate the settings; a forward pass has at most `fitting` sequences, a divisor of the batch."""
-    size = next(n for n in range(max(1, min(fitting, settings.batch)), 0, -1) if settings.batch % n == 0)
+    """Translate the settings; a forward pass has `size` sequences, a divisor of the batch."""
     return _Arguments(
         output_dir=str(state),
         per_device_train_batch_size=size,
@@ -115,6 +148,7 @@ def _arguments(
         save_strategy="no",  # _Watch saves by time instead
         save_total_limit=1,
         report_to="none",
+        disable_tqdm=True,
     )
 
 
@@ -148,7 +182,7 @@ def _collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 class _Watch(TrainerCallback):
-    """Saves a checkpoint once a minute, and stops at a loss that is not finite."""
+    """Saves once a minute, prints each hundredth of the way, and stops at a loss that is not finite."""
 
     def __init__(self) -> None:
         self.saved = time.monotonic()
@@ -159,7 +193,13 @@ class _Watch(TrainerCallback):
             self.saved = time.monotonic()
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        loss = kwargs["logs"].get("loss", 0)
+        if "loss" not in kwargs["logs"]:
+            return  # the summary of the whole training
+        loss = kwargs["logs"]["loss"]
+        if state.global_step % max(1, state.max_steps // 100) == 0:
+            print(
+                f"step {state.global_step} of {state.max_steps}: loss {loss:.4f}", file=sys.stderr, flush=True
+            )
         if not math.isfinite(loss):
             raise HfpruneError(
                 f"the loss is {loss} at step {state.global_step}; "

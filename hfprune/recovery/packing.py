@@ -1,19 +1,25 @@
 """Packing of instruction pairs into sequences of equal length: whole and isolated, or joined and cut."""
 
+import json
+import sys
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
 from hfprune.seeds import derive_seed
-from hfprune.study.study import Lora
+from hfprune.study.study import Packing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -65,7 +71,7 @@ def prompt(pair: dict[str, str]) -> str:
     return PROMPT.format(more=MORE if context else "", instruction=pair["instruction"], input=context)
 
 
-def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Lora, *, seed: int) -> Packed:
+def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packing, *, seed: int) -> Packed:
     """Pack pairs, in a seeded random order, into sequences of `settings.length` tokens.
 
     A pair is the prompt and the response, tokenized as one text with the tokenizer's default special tokens (BOS),
@@ -104,6 +110,26 @@ def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Lora, 
             f"choose {'a longer length' if isolated else 'more examples or a shorter length'}"
         )
     return Packed(*(torch.frombuffer(x, dtype=torch.int32).view(-1, settings.length) for x in columns))
+
+
+def save_packed(path: Path, packed: Packed, provenance: dict[str, Any]) -> None:
+    """Write packed sequences atomically as safetensors, with their provenance in the metadata."""
+    with atomic_file(path) as temporary:
+        save_file(vars(packed), temporary, {"provenance": json.dumps(provenance)})
+
+
+def load_packed(path: Path) -> tuple[Packed, dict[str, Any]]:
+    """Read packed sequences, which stay on the disk until they are used, and their provenance.
+
+    Raises:
+        HfpruneError: the file is not one that `save_packed` wrote.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            provenance = json.loads(file.metadata()["provenance"])
+            return Packed(*(file.get_tensor(field.name) for field in fields(Packed))), provenance
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise HfpruneError(f"{path}: not packed pairs; make them with `hfprune pack`") from error
 
 
 def _fill_isolated(pairs: Iterable[Pair], length: int) -> Iterator[Row]:
@@ -145,7 +171,9 @@ def _tokenized(pairs: pa.Table, order: list[int], tokenizer: "PreTrainedTokenize
     before a text.
     """
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    with tqdm(total=len(order), desc="tokenize", unit="pair") as bar:
+    # In a log, a state now and then is enough: this takes minutes.
+    patience = 0.1 if sys.stderr.isatty() else 30
+    with tqdm(total=len(order), desc="tokenize", unit="pair", mininterval=patience) as bar:
         for start in range(0, len(order), 1000):
             rows = pairs.take(order[start : start + 1000]).to_pylist()
             prompts = [prompt(row) for row in rows]

@@ -19,6 +19,8 @@ METHOD = "methods/{method}"
 SCORES = "scores/{model}/{method}/seed{seed}"
 PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
 RECOVERY = "recoveries/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+# Instruction pairs as sequences, for all recoveries of a model.
+PAIRS = "pairs/{model}/seed{seed}"
 # Beside scores and plans: those of resampled calibrations, as `resampled_path`.
 RESAMPLED = ".resampled.safetensors"
 # The output folder of an external baseline that writes no plan.

@@ -103,7 +103,18 @@ class StudyModel(Strict):
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-class Lora(Strict):
+class Packing(Strict):
+    """How instruction pairs become sequences; the defaults are the official script's."""
+
+    length: Annotated[int, Field(gt=1)] = Field(default=1024, description="tokens per packed sequence")
+    packing: Literal["isolated", "plain"] = Field(
+        default="isolated",
+        description="isolated: whole pairs, hidden from each other, padded; plain: joined end to end and cut",
+    )
+    examples: PositiveInt | None = Field(default=None, description="pairs drawn; null: all")
+
+
+class Lora(Packing):
     """How low-rank adapters are trained; the defaults are the official script's hyper-parameters and packing.
 
     `hfprune.recovery.lora` lists the differences from that script.
@@ -118,14 +129,8 @@ class Lora(Strict):
     warmup_steps: NonNegativeInt = 0
     weight_decay: NonNegativeFloat = 0
     batch: PositiveInt = Field(default=128, description="sequences of one optimizer step")
-    length: Annotated[int, Field(gt=1)] = Field(default=1024, description="tokens per packed sequence")
-    packing: Literal["isolated", "plain"] = Field(
-        default="isolated",
-        description="isolated: whole pairs, hidden from each other, padded; plain: joined end to end and cut",
-    )
     epochs: PositiveFloat = 2
     max_steps: PositiveInt | None = Field(default=None, description="optimizer steps; overrides epochs")
-    examples: PositiveInt | None = Field(default=None, description="pairs drawn; null: all")
 
 
 class Recovery(Lora):
@@ -141,6 +146,10 @@ class Recovery(Lora):
     def lora(self) -> Lora:
         """Return the settings of the training, without the choice of cells."""
         return Lora.model_validate(self.model_dump(include=set(Lora.model_fields)))
+
+    def pairs(self) -> Packing:
+        """Return how the pairs become sequences, which no other setting changes."""
+        return Packing.model_validate(self.model_dump(include=set(Packing.model_fields)))
 
     def covers(self, method: str, ratio: float) -> bool:
         """Tell whether the cells of a method at a ratio are recovered."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from command_line import failure, recover, run
 from conftest import reload
+from smoke import save_model
 
 from hfprune.commands.target import Pruned
 from hfprune.results import Cell
@@ -35,6 +36,31 @@ def test_recovery_says_what_it_did_and_leaves_no_checkpoints(work: Path, adapter
     losses = result["provenance"]["losses"]
     assert (losses[0], losses[-1], len(losses)) == (values["first_loss"], values["last_loss"], 3)
     assert {"model", "plan", "instructions"} == set(result["provenance"]["inputs"])
+
+
+def test_pairs_are_packed_once_for_all_recoveries_of_a_model(
+    work: Path, adapter: Path, tmp_path: Path
+) -> None:
+    pairs = ("--instructions", work / "instructions/pairs")
+    packed = tmp_path / "pairs.safetensors"
+    run("pack", "--model", work / "mine", *pairs, "--length", 320, "--out", packed)
+    instead = (*(x for x in recover(work) if x not in pairs), "--packed", packed)
+    run(*instead, "--out", tmp_path / "adapter")
+    name = "adapter_model.safetensors"
+    assert (tmp_path / "adapter" / name).read_bytes() == (adapter / name).read_bytes()
+    result = json.loads((tmp_path / "adapter/recovery.json").read_text())
+    assert {"model", "plan", "packed"} == set(result["provenance"]["inputs"]) and result["task"] == "pairs"
+    out = ("--out", tmp_path / "other")
+    assert "give either --instructions or --packed" in failure(*instead, *pairs, *out)
+    longer = (*instead[: instead.index("--options")], "--options", '{"length": 640}', "--packed", packed)
+    assert "packed with another length; run `hfprune pack` again" in failure(*longer, *out)
+    assert "packed with another seed" in failure(*instead, "--seed", 1, *out)
+    save_model("llama", tmp_path / "llama")
+    other = ("recover", "--model", tmp_path / "llama", *instead[instead.index("--options") :])
+    assert "packed with another model" in failure(*other, *out)
+    plan = (*instead[:-1], work / "plan.safetensors")
+    assert "not packed pairs; make them with `hfprune pack`" in failure(*plan, *out)
+    assert not (tmp_path / "other").exists()
 
 
 def test_recovery_again_gives_the_same_adapter_and_replaces_only_an_adapter(

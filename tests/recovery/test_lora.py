@@ -126,6 +126,42 @@ def test_killed_run_comes_to_the_same_adapter(
     assert all(torch.equal(weight, expected[name]) for name, weight in adapters(resumed).items())
 
 
+def test_memory_that_runs_out_halves_the_sequences_at_a_time_and_not_the_step(
+    packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """The first passes fit: what they have trained is taken back."""
+    whole, expected = train(pruned("llama"), packed, tmp_path / "whole", 1, dropout=0)
+    passed, step = [], recovery.Trainer.training_step
+
+    def limited(self, model, inputs, *rest):
+        passed.append(len(inputs["input_ids"]))
+        if passed[-1] > 1 and len(passed) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return step(self, model, inputs, *rest)
+
+    monkeypatch.setattr(recovery.Trainer, "training_step", limited)
+    length = packed.tokens.shape[1]
+    adapted, losses = train(pruned("llama"), packed, tmp_path / "held", 4 * length, dropout=0)
+    assert passed[0] == 4 and 2 in passed and {*passed[passed.index(1) :]} == {1}
+    said = capsys.readouterr().err
+    assert f"memory ran out with {4 * length} tokens at a time: now half as many" in said
+    assert losses == pytest.approx(expected, rel=1e-4)
+    for name, weight in adapters(adapted).items():
+        torch.testing.assert_close(weight, adapters(whole)[name], rtol=1e-3, atol=1e-5)
+    monkeypatch.setattr(recovery, "should_reduce_batch_size", lambda error: True)
+    monkeypatch.setattr(recovery.Trainer, "training_step", lambda *_: 1 / 0)
+    with pytest.raises(HfpruneError, match=f"not even one sequence of {length} tokens fits"):
+        train(pruned("llama"), packed, tmp_path / "none")
+
+
+def test_a_long_training_prints_a_hundred_lines(packed: Packed, tmp_path: Path, capsys) -> None:
+    train(pruned("llama"), packed, tmp_path, max_steps=250, batch=1)
+    said = capsys.readouterr()
+    lines = [*said.out.splitlines(), *said.err.replace("\r", "\n").splitlines()]
+    assert 100 < len(lines) < 140
+    assert sum(line.startswith("step 2") and " of 250: loss " in line for line in lines) > 25
+
+
 def test_bfloat16_models_get_float32_adapters(packed: Packed, tmp_path: Path) -> None:
     adapted, _ = train(pruned("llama").to(torch.bfloat16), packed, tmp_path, max_steps=1)
     assert {weight.dtype for weight in adapters(adapted).values()} == {torch.float32}

@@ -2,6 +2,7 @@
 import json
 import shlex
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,10 @@ from hfprune.study.study import Config, Study
 
 ROOT = Path(workflow.basedir)
 GPUS = visible_gpus()
+# This machine submits jobs to others. It may have neither a GPU nor a number of cores.
+SUBMITS = workflow.nodes is not None and not workflow.remote_exec
+# Jobs run elsewhere: here, or on the machine that submitted this one.
+CLUSTER = SUBMITS or workflow.remote_exec
 # Jobs call `hfprune`, which stands beside the Python that runs Snakemake.
 shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
 
@@ -33,6 +38,9 @@ def select_study():
     name = strict(Config, config, "config/config.yaml").study
     if name != "auto":
         return Path(f"config/studies/{name}.yaml"), "as configured"
+    if CLUSTER:
+        # Every job would choose anew, by the GPUs of its own machine.
+        raise HfpruneError("study: auto is for one machine (--cores N); on a cluster add --config study=NAME")
     if GPUS:
         return Path("config/studies/paper.yaml"), "a CUDA device is visible"
     return Path("config/studies/demo.yaml"), "no CUDA device is visible"
@@ -53,6 +61,10 @@ def load_study():
         raise HfpruneError(f"no study {path.stem!r} in config/studies (there are: {known})")
     study, catalogue = load(Study, path), load(Catalogue, Path("config/assets.yaml"))
     check_references(study, catalogue, str(path))
+    if SUBMITS and shutil.which("sbatch") and not shutil.which("sacct"):
+        raise HfpruneError(
+            "no sacct on this machine: the Slurm plug-in calls it, even where it knows nothing"
+        )
     criteria = {}
     for name, method in study.methods.items():
         where = f"{path}: methods.{name}"
@@ -104,9 +116,9 @@ PAPER = [
     *expand("paper/tables/{name}.csv", name=layout.PAPER_TABLES),
 ]
 
-# One job per GPU at a time, each with a leased GPU; a cluster counts its own GPUs.
-if GPUS and workflow.nodes is None and "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", GPUS)
+# One job per GPU at a time, each with a leased GPU. A cluster counts its own GPUs, and gives one to each of its jobs.
+if (GPUS or workflow.remote_exec) and workflow.nodes is None and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1 if workflow.remote_exec else GPUS)
 
 # In the main process only: jobs in subprocesses parse this file again.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
@@ -122,15 +134,36 @@ def local_files(wildcards):
 
 def gpu(wildcards=None):
     """Return the number of GPUs that a job takes: one if this machine has any, and on a cluster."""
-    return int(GPUS > 0 or workflow.nodes is not None)
+    return int(GPUS > 0 or CLUSTER)
+
+
+# Cores of a GPU's job on a cluster; `max-threads` of the profile lowers the number.
+BESIDE_GPU = 8
 
 
 def cores(wildcards):
     """Return the cores of a job that needs the machine to itself: all, or few if a GPU does the work."""
     # Evaluated only when the job is created, since a machine that only submits jobs has no number of cores.
-    if workflow.nodes is not None:
-        return 8
+    if CLUSTER:
+        return BESIDE_GPU
     return 2 if GPUS else workflow.cores
+
+
+# One job of a cluster for all measurements of a cell; the profile says how many of them it joins.
+CELL_GROUP = "cell-{model}-{method}-{ratio}-{seed}-{recovery}"
+
+
+def growing(first):
+    """Return a function for `mem_mb` (MB) or `runtime` (minutes) of a cluster's job: more in further attempts."""
+    return lambda wildcards, attempt: first * min(attempt, 4)
+
+
+def in_turns(first):
+    """Return as `growing` the minutes of a measurement: those of a cell, one after another, fit into the longest job."""
+    grown, longest = growing(first), workflow.global_resources.get("runtime").value
+    if longest is None:
+        return grown
+    return lambda wildcards, attempt: min(grown(wildcards, attempt), longest // len(MEASURES))
 
 
 def cell_flag(wildcards):

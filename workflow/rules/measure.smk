@@ -21,14 +21,17 @@ for name, measure in MEASURES.items():
             ),
         log:
             f"{LOGS}/{layout.SCORING if measure.needs == 'criterion' else layout.CELL}/{name}.log",
+        # On a cluster, all measurements of a cell are one job, with one GPU.
+        group:
+            CELL_GROUP if CLUSTER and measure.needs != "criterion" else None
         conda:
             ENVIRONMENT
         # A measure of time runs alone on the machine.
-        threads: cores if measure.exclusive else 1
+        threads: cores if measure.exclusive or CLUSTER else 1
         resources:
             gpu=gpu,
-            # Minutes, for a cluster.
-            runtime=240,
+            mem_mb=growing(32000),
+            runtime=in_turns(120),
         params:
             model=subpath(input.model, parent=True),
             plan=plan_flag,
@@ -61,8 +64,11 @@ rule distributions:
         f"{LOGS}/{layout.DISTRIBUTIONS}.log",
     conda:
         ENVIRONMENT
+    threads: cores if CLUSTER else 1
     resources:
         gpu=gpu,
+        mem_mb=growing(32000),
+        runtime=growing(60),
     params:
         model=subpath(input.model, parent=True),
         dtype=DTYPE,

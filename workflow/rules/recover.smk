@@ -1,11 +1,37 @@
 # From a plan (none for the dense model) to an adapter that recovers the losses of pruning.
 
 
+# Once for all recoveries of a model: minutes of one core, during which no GPU waits.
+rule pack:
+    input:
+        model="resources/models/{model}/asset.json",
+        instructions=f"resources/instructions/{RECOVERY.instructions}/asset.json" if RECOVERY else [],
+    output:
+        # Kept: if it were made again for one more recovery, Snakemake would make all of them again.
+        f"{RESULTS}/{layout.PAIRS}.safetensors",
+    log:
+        f"{LOGS}/{layout.PAIRS}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(16000),
+        runtime=growing(120),
+    params:
+        model=subpath(input.model, parent=True),
+        instructions=subpath(input.instructions, parent=True),
+        packing=shlex.join(spell(RECOVERY.pairs())) if RECOVERY else "",
+    message:
+        "pack pairs for {wildcards.model}, seed {wildcards.seed}"
+    shell:
+        "hfprune pack --model {params.model} --instructions {params.instructions} {params.packing}"
+        " --seed {wildcards.seed} --out {output} > {log} 2>&1"
+
+
 rule recover:
     input:
         model="resources/models/{model}/asset.json",
         plan=plan_input,
-        instructions=f"resources/instructions/{RECOVERY.instructions}/asset.json" if RECOVERY else [],
+        packed=f"{RESULTS}/{layout.PAIRS}.safetensors",
     output:
         adapter=f"{RESULTS}/{layout.RECOVERY}/{layout.ADAPTER}",
         config=f"{RESULTS}/{layout.RECOVERY}/{layout.ADAPTER_CONFIG}",
@@ -14,14 +40,18 @@ rule recover:
         f"{LOGS}/{layout.RECOVERY}.log",
     wildcard_constraints:
         recovery="lora",
+    # It resumes: one that takes longer than any job may is made in several. The machine that submits counts.
+    retries: 50 if SUBMITS else None
     conda:
         ENVIRONMENT
+    threads: cores if CLUSTER else 1
     resources:
         gpu=gpu,
+        mem_mb=growing(32000),
+        runtime=growing(720),
     params:
         model=subpath(input.model, parent=True),
         plan=plan_flag,
-        instructions=subpath(input.instructions, parent=True),
         options=RECOVERY.lora().model_dump_json() if RECOVERY else "",
         batch_tokens=(f"--batch-tokens {RECOVERY.batch_tokens}" if RECOVERY and RECOVERY.batch_tokens else ""),
         dtype=DTYPE,
@@ -30,6 +60,6 @@ rule recover:
     message:
         "recover {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
-        "hfprune recover --model {params.model} {params.plan} --instructions {params.instructions}"
+        "hfprune recover --model {params.model} {params.plan} --packed {input.packed}"
         " --options {params.options:q} {params.batch_tokens} --seed {wildcards.seed} --dtype {params.dtype}"
         " --cell {params.cell} --out {params.out} > {log} 2>&1"

@@ -8,6 +8,8 @@ rule budget:
         f"{RESULTS}/{layout.BUDGET}.json",
     log:
         f"{LOGS}/{layout.BUDGET}.log",
+    # Seconds of one core: not worth a place in a queue.
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -30,6 +32,8 @@ rule ratio_budget:
         f"{RESULTS}/{layout.RATIO_BUDGET}.json",
     log:
         f"{LOGS}/{layout.RATIO_BUDGET}.log",
+    # Seconds of one core: not worth a place in a queue.
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -50,6 +54,9 @@ rule calibrate:
         f"{LOGS}/{layout.BLOCKS}.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=growing(16000),
+        runtime=growing(60),
     params:
         model=subpath(input.model, parent=True),
         corpus=subpath(input.corpus, parent=True),
@@ -123,8 +130,8 @@ for number, (methods, models) in enumerate(SWEEPS):
         threads: cores
         resources:
             gpu=gpu,
-            # Minutes, for a cluster.
-            runtime=720,
+            mem_mb=growing(48000),
+            runtime=growing(720),
         params:
             model=subpath(input.model, parent=True),
             blocks=lambda wildcards, input: f"--blocks {input.blocks}" if input.blocks else "",
@@ -165,6 +172,7 @@ rule plan:
         f"{LOGS}/{layout.PLAN}.log",
     wildcard_constraints:
         method=any_of(CRITERIA),
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -192,8 +200,11 @@ rule adopt:
         method=any_of(STUDY.methods.keys() - CRITERIA.keys()),
     conda:
         ENVIRONMENT
+    threads: cores if CLUSTER else 1
     resources:
         gpu=gpu,
+        mem_mb=growing(48000),
+        runtime=growing(60),
     params:
         model=subpath(input.model, parent=True),
         pruned=lambda wildcards, input: pruned_flag(input.pruned),

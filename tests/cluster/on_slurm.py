@@ -1,0 +1,340 @@
+"""The workflow on a real Slurm, and what it survives there, by `make test-cluster`; not a part of `make test`."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import forked
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from cluster.slurm import NODES, Cluster, run, wait_for
+from command_line import run as call
+from smoke import STUDY, make_project, snakemake
+
+PROFILE = ("--workflow-profile", "profiles/slurm")
+# A cluster's patience is longer than a test's.
+QUICK = ("--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10")
+# A baseline like a user's own; it waits for a file, so that a fault can meet it.
+WAITING = """
+rule waiting:
+    output:
+        plan=f"{RESULTS}/{layout.PLAN}.safetensors",
+    log:
+        f"{LOGS}/{layout.PLAN}.log",
+    wildcard_constraints:
+        method=methods_of("waiting"),
+    resources:
+        gpu=gpu,
+    shell:
+        "echo $SLURM_JOB_ID $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES >> attempts;"
+        " until [ -e go ]; do sleep 1; done; ./work > {output.plan}"
+"""
+RECOVERY = {"rank": 4, "batch": 1, "length": 320}
+PLAN = "results/smoke/plans/llama/waiting/0.15/seed0.safetensors"
+
+
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    """The environment of a machine that submits: no CUDA, and what pytest set for itself is gone."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("CUDA_", "PYTEST_"))} | {
+        "NO_COLOR": "1"
+    }
+
+
+def submit(project: Path, environment: dict[str, str], *arguments: object) -> subprocess.Popen:
+    """Start Snakemake with the profile."""
+    command = [sys.executable, "-m", "snakemake", *PROFILE, *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process: subprocess.Popen, seconds: float = 900) -> str:
+    """Wait until Snakemake ends well, and return what it printed."""
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate()
+        raise AssertionError(f"still not finished:\n{output[-5000:]}") from None
+    assert process.returncode == 0, output[-5000:]
+    return output
+
+
+def accounts(job: str, field: str) -> str:
+    """Return what the accounting knows of a job."""
+    return run("sacct", "-X", "-n", "-P", "-j", job, "-o", field).strip()
+
+
+# --- the study ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(
+    cluster: Cluster, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """A project whose smoke study ran on the cluster; each command of a job left a line in `seen`."""
+    project = tmp_path_factory.mktemp("project")
+    make_project(project)
+    functions = Path(forked.environment()["BASH_ENV"]).read_text()
+    look = (
+        '[ -z "$SLURM_JOB_ID" ] || echo $SLURM_JOB_ID $1 ${CUDA_VISIBLE_DEVICES:-none}'
+        " $(scontrol show job -d $SLURM_JOB_ID | grep -o 'IDX:[0-9,-]*') >> seen;"
+    )
+    (project / "functions.sh").write_text(functions.replace("{", "{ " + look, 1))
+    own = environment | {"BASH_ENV": str(project / "functions.sh")}
+    return project, finish(submit(project, own), 5400)
+
+
+def test_the_study_publishes_what_a_local_run_publishes(
+    whole: tuple[Path, str], tmp_path: Path, survived: list[str]
+) -> None:
+    make_project(tmp_path)
+    snakemake(tmp_path)
+    here, there = (
+        {str(path.relative_to(folder)) for path in folder.glob("[rf]*/smoke/**/*") if path.is_file()}
+        for folder in (tmp_path, whole[0])
+    )
+    assert here == there
+    by = ["model", "method", "ratio", "seed", "recovery", "measure", "task", "metric"]
+    numbers = [
+        pd.read_csv(folder / "results/smoke/results.csv").set_index(by) for folder in (tmp_path, whole[0])
+    ]
+    timed = numbers[0].index.get_level_values("measure").isin(["latency", "cost"]) | numbers[
+        0
+    ].index.get_level_values("metric").isin(["seconds", "peak_memory_bytes"])
+    expected, found = numbers[0][~timed], numbers[1].reindex(numbers[0].index)[~timed]
+    assert len(found) > 100
+    for column in ("value", "stderr", "n"):
+        np.testing.assert_allclose(found[column], expected[column], rtol=1e-3, atol=1e-6)
+    survived.append(f"the study: {len(there)} files and {len(found)} numbers as in a local run")
+
+
+def test_small_jobs_are_not_entries_of_the_queue(whole: tuple[Path, str], survived: list[str]) -> None:
+    entries = re.findall(r"submitted with SLURM jobid (\d+)", whole[1])
+    (total,) = re.findall(r"^total +(\d+)$", whole[1], re.MULTILINE)[:1]
+    cells = len(STUDY["models"]) * (1 + len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"]))
+    # And blocks of two corpora, distributions, three sweeps, packed pairs, two recoveries, the cost of a method.
+    assert len(entries) <= cells + len(STUDY["models"]) * (2 + 1 + 3 + 1 + 2 + 1)
+    assert {accounts(job, "State") for job in entries} == {"COMPLETED"}
+    survived.append(f"{total} jobs are {len(entries)} entries of the queue")
+
+
+def test_jobs_see_the_gpu_that_slurm_gave_them_and_others_none(
+    whole: tuple[Path, str], survived: list[str]
+) -> None:
+    seen = [line.split() for line in (whole[0] / "seen").read_text().splitlines()]
+    assert {command for _, command, *_ in seen} == {
+        *("calibrate", "score", "pack", "recover", "measure", "distributions")
+    }
+    for job, command, visible, *given in seen:
+        asked = re.findall(r"gres/gpu=(\d+)", accounts(job, "AllocTRES"))
+        if command in ("calibrate", "pack"):
+            assert (visible, given, asked) == ("none", [], [])
+        else:
+            assert given == [f"IDX:{visible}"] and asked == ["1"], (job, command)
+    used = Counter(visible for _, _, visible, *_ in seen)
+    assert used["0"] and used["1"], "both GPUs of a node are used"
+    survived.append(f"{len(seen)} commands saw the GPU that their job had, or none")
+
+
+def test_what_needs_no_jobs_works_where_there_is_no_gpu(
+    whole: tuple[Path, str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    project = whole[0]
+    assert "Nothing to be done" in finish(submit(project, environment, "--dry-run"))
+    finish(submit(project, environment, "--unlock"))
+    assert "results/smoke/report.html" in finish(submit(project, environment, "--summary"))
+    finish(submit(project, environment, "publication", "--report", tmp_path / "report.html"))
+    assert (tmp_path / "report.html").exists()
+
+
+def test_auto_is_refused(whole: tuple[Path, str], environment: dict[str, str]) -> None:
+    process = submit(whole[0], environment, "--config", "study=auto")
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert "study: auto is for one machine (--cores N); on a cluster add --config study=NAME" in output
+    assert "Traceback" not in output
+
+
+# --- faults ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with one method, the baseline that waits."""
+    project = tmp_path_factory.mktemp("small")
+    make_project(project)
+    (project / "workflow/rules/baselines/waiting.smk").write_text(WAITING)
+    study = {"models": ["llama"], "methods": {"waiting": {"baseline": "waiting"}}, "measures": {}}
+    study |= {"primary": None, "recoveries": ["none"], "recovery": None}
+    (project / "config/studies/smoke.yaml").write_text(yaml.safe_dump(STUDY | study))
+    return project
+
+
+@pytest.fixture
+def project(cluster: Cluster, small: Path) -> Path:
+    """The same, before any attempt."""
+    for path in (small / PLAN, small / "go", small / "attempts"):
+        path.unlink(missing_ok=True)
+    (small / "work").write_text("#!/bin/sh\necho planned\n")
+    (small / "work").chmod(0o755)
+    return small
+
+
+def attempts(project: Path) -> list[list[str]]:
+    """Return job, node and GPU of each attempt so far."""
+    path = project / "attempts"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def meets(
+    project: Path, environment: dict[str, str], fault: Callable[[str, str], None], *arguments: object
+) -> list[list[str]]:
+    """Let a fault meet the job in its first attempt, and return all attempts."""
+    process = submit(project, environment, PLAN, *QUICK, *arguments)
+    wait_for(lambda: attempts(project))
+    job, node, _ = attempts(project)[0]
+    fault(job, node)
+    (project / "go").touch()
+    finish(process, 600)
+    assert (project / PLAN).read_text() == "planned\n"
+    return attempts(project)
+
+
+def test_scancel_costs_one_attempt(project: Path, environment: dict[str, str], survived: list[str]) -> None:
+    def cancel(job: str, node: str) -> None:
+        run("scancel", job)
+        wait_for(lambda: accounts(job, "State").startswith("CANCELLED"))
+
+    made = meets(project, environment, cancel)
+    assert len(made) == 2
+    survived.append("scancel: one attempt lost")
+
+
+def test_a_node_that_dies_costs_one_attempt(
+    cluster: Cluster, project: Path, environment: dict[str, str], survived: list[str]
+) -> None:
+    def die(job: str, node: str) -> None:
+        cluster.cut_power(node)
+        wait_for(lambda: cluster.state(node) == "down")
+
+    made = meets(project, environment, die)
+    nodes = [node for _, node, _ in made]
+    assert len(nodes) == 2 and nodes[0] != nodes[1]
+    assert accounts(made[0][0], "State") == "NODE_FAIL"
+    cluster.start(nodes[0])
+    wait_for(lambda: all(cluster.state(node) == "idle" for node in NODES))
+    survived.append("a node that lost power in mid-job: one attempt lost, the next on another node")
+
+
+def test_a_controller_that_restarts_costs_at_most_one_attempt(
+    cluster: Cluster, project: Path, environment: dict[str, str], survived: list[str]
+) -> None:
+    def restart(job: str, node: str) -> None:
+        cluster.stop_controller()
+        (project / "go").touch()  # the job ends while nobody listens
+        wait_for(lambda: (project / PLAN).exists())
+        cluster.start_controller()
+
+    made = meets(project, environment, restart)
+    assert len(made) <= 2
+    survived.append(f"a controller that was away while a job ended: {len(made) - 1} attempts lost")
+
+
+def test_a_job_beyond_its_time_is_tried_again_with_more(
+    project: Path, environment: dict[str, str], survived: list[str]
+) -> None:
+    def wait(job: str, node: str) -> None:
+        wait_for(lambda: len(attempts(project)) == 2, 300)
+
+    made = meets(project, environment, wait, "--set-resources", "waiting:runtime=attempt")
+    assert [accounts(job, "State") for job, _, _ in made] == ["TIMEOUT", "COMPLETED"]
+    assert [accounts(job, "TimelimitRaw") for job, _, _ in made] == ["1", "2"]
+    survived.append("a job of more than a minute in one minute: tried again with two")
+
+
+def test_a_job_beyond_its_memory_is_tried_again_with_more(
+    cluster: Cluster, project: Path, environment: dict[str, str], survived: list[str]
+) -> None:
+    (project / "go").touch()
+    fill = "import time; filled = b'x' * (900 << 20); time.sleep(10); print('planned')"
+    (project / "work").write_text(f'#!/bin/sh\n{sys.executable} -c "{fill}"\n')
+    finish(
+        submit(
+            project, environment, PLAN, *QUICK, "--set-resources", "waiting:mem_mb=700 * 4 ** (attempt - 1)"
+        )
+    )
+    made = attempts(project)
+    states = [accounts(job, "State") for job, _, _ in made]
+    assert len(states) == 2 and states[0] != "COMPLETED" == states[1], states
+    assert [accounts(job, "ReqMem") for job, _, _ in made] == ["700M", "2800M"]
+    node = (cluster.home / "log" / made[0][1]).read_text()
+    assert re.search(rf"\[{made[0][0]}\.0\] error: .* exceeded memory limit", node)
+    survived.append("a job of 900 MB in 700 MB: tried again with 2,800")
+
+
+def seconds_of_a_step(project: Path, out: Path) -> float:
+    """Return how long this machine takes for a step of training; the first steps import what they need."""
+    model = project / "resources/models/llama"
+    pairs = ("--instructions", project / "resources/instructions/pairs")
+    options = json.dumps(RECOVERY | {"max_steps": 20})
+    for _ in range(2):
+        call("recover", "--model", model, *pairs, "--options", options, "--dtype", "float32", "--out", out)
+    return json.loads((out / "recovery.json").read_text())["provenance"]["cost"]["seconds"] / 20
+
+
+def test_recovery_goes_on_after_each_limit_of_time(
+    cluster: Cluster, environment: dict[str, str], tmp_path: Path, survived: list[str]
+) -> None:
+    """Training for four minutes, in jobs of two or three."""
+    project = tmp_path / "project"
+    project.mkdir()
+    make_project(project)
+    fetched = ("--catalogue", project / "config/assets.yaml", "--resources", project / "resources")
+    call("fetch", "models/llama", "instructions/pairs", *fetched)
+    steps = round(240 / seconds_of_a_step(project, tmp_path / "few"))
+    study = {"models": ["llama"], "methods": {"random": None}, "measures": {}, "primary": None}
+    study["recovery"] = {"instructions": "pairs", "methods": [], **RECOVERY, "max_steps": steps}
+    (project / "config/studies/smoke.yaml").write_text(yaml.safe_dump(STUDY | study))
+    adapter = "recoveries/llama/dense/0/seed0/lora"
+    limits = ("recover:runtime=min(attempt + 1, 3)", "recover:slurm_partition=short")
+    target = f"results/smoke/{adapter}/recovery.json"
+    output = finish(submit(project, environment, target, *QUICK, "--set-resources", *limits), 2400)
+    losses = json.loads((project / target).read_text())["provenance"]["losses"]
+    packed, *jobs = re.findall(r"submitted with SLURM jobid (\d+)", output)
+    states = [accounts(job, "State") for job in jobs]
+    assert states[-1] == accounts(packed, "State") == "COMPLETED" and {*states[:-1]} == {"TIMEOUT"}
+    assert len(losses) == steps
+    first = int(re.search(r"step (\d+) of", (project / f"logs/smoke/{adapter}.log").read_text())[1])
+    assert first > steps // 100 + 1, "the last job did not begin anew"
+    survived.append(f"recovery beyond its time: {len(jobs)} jobs, the last from step {first} of {steps}")
+
+
+def test_without_accounting_squeue_is_asked(
+    cluster: Cluster, project: Path, environment: dict[str, str], tmp_path: Path, survived: list[str]
+) -> None:
+    """The last test: the others ask the accounting."""
+    for folder in map(Path, ("/usr/bin", "/bin", "/usr/sbin", "/sbin")):
+        for program in folder.iterdir():
+            if program.name != "sacct" and not (tmp_path / program.name).is_symlink():
+                (tmp_path / program.name).symlink_to(program)
+    process = submit(project, environment | {"PATH": str(tmp_path)}, PLAN)
+    output, _ = process.communicate()
+    assert process.returncode == 1 and "no sacct on this machine" in output and "Traceback" not in output
+    cluster.lose_accounting()
+    assert "disabled" in subprocess.run(["sacct"], capture_output=True, text=True, check=False).stderr
+
+    def cancel(job: str, node: str) -> None:
+        run("scancel", job)
+
+    assert len(meets(project, environment, cancel)) == 2
+    survived.append("a cluster without accounting, and scancel there: one attempt lost")
