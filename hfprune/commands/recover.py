@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from hfprune.commands.flags import BatchTokens, CellName, ComputeDtype, Seed
+from hfprune.commands.flags import BatchTokens, CellName, ComputeDtype, Instructions, Seed
 from hfprune.commands.target import Cut, cell_of, load_subject
 from hfprune.errors import HfpruneError
 from hfprune.settings import validate
@@ -24,7 +24,7 @@ EXAMPLE = (
 class Config(Cut):
     """Flags of `hfprune recover`."""
 
-    instructions: Path = Field(description="fetched instructions folder")
+    instructions: Instructions
     options: dict[str, Any] = Field(
         default={}, description="settings of a study's recovery section, as JSON (the official script's)"
     )

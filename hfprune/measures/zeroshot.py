@@ -21,7 +21,9 @@ class Zeroshot(Measure):
 
     per_task = True
 
-    tasks: list[str] = Field(min_length=1, description="tasks of lm-eval, as the catalogue names them")
+    tasks: list[str] = Field(
+        min_length=1, description="tasks of lm-eval: names in config/assets.yaml, or folders of fetched ones"
+    )
     limit: PositiveInt | None = Field(default=None, description="first documents of each task; null: all")
     batch_tokens: BatchTokens = BATCH_TOKENS
     add_bos: bool = Field(default=True, description="prepend BOS (lm-eval's add_bos_token)")
