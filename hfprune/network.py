@@ -12,7 +12,8 @@ _users: dict[str, str | None] = {}
 
 def close() -> None:
     """Keep Hugging Face libraries off the network in this process, except within `opened`."""
-    _users.update({name: os.environ.get(name) for name in _VARIABLES})
+    if not _users:
+        _users.update({name: os.environ.get(name) for name in _VARIABLES})
     _set(dict.fromkeys(_VARIABLES, "1"))
 
 

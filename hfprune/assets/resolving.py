@@ -57,7 +57,7 @@ def resolve(
     if word in known:
         fetch({f"{kind}/{word}": (word, known[word])}, resources)
         return resources / kind / word
-    names = f"a name in {catalogue}" + (nearest(word, [*known]) if known else "")
+    names = f"a name in {catalogue}" + (nearest(Path(word).name, [*known]) if known else "")
     spelt = asset_of(kind, word)
     if spelt is None:
         tried = f"not {form.ways()}, and not {names}"
