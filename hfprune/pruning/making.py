@@ -1,11 +1,13 @@
 """The steps from a model to its pruned checkpoint and the comparison: commands, called in this process."""
 
+import sys
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from hfprune.assets.resolving import resolve
+from hfprune.blocks import load_blocks
 from hfprune.commands import budget, calibrate, export, measure, plan, recover, score
 from hfprune.commands.fetch import fetch
 from hfprune.comparing import Row, compare, weight_bytes
@@ -14,8 +16,8 @@ from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.measures import MEASURES, Measure
 from hfprune.measuring import settled
-from hfprune.models.load import load_tokenizer
-from hfprune.plans.plan import plan_note
+from hfprune.models.load import load_skeleton, load_tokenizer
+from hfprune.plans.budget import not_applicable
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.results import read_result
 from hfprune.settings import load, validate
@@ -66,6 +68,8 @@ class Making:
         self.places = {"resources": config.resources, "catalogue": config.catalogue}
         allocation = {"align": config.align} if config.align else {}
         self.allocation = validate(Allocation, config.allocation.model_dump() | allocation, "--align")
+        if reason := self.allocation.unfit(config.units):
+            raise HfpruneError(reason)
         self.criterion = make_criterion(config.criterion, {}, "--criterion", [*config.units])
 
     def steps(self) -> list[Step]:
@@ -137,9 +141,20 @@ class Making:
 
     def budget(self) -> Task:
         """Check that the model can be pruned, and to this ratio."""
-        ratios, units = [self.config.ratio], [self.config.units]
-        flags = budget.Config(model=self.model, ratios=ratios, units=units, out=self.work / "budget.json")
-        return _command(budget, flags)
+        ratio, units = self.config.ratio, self.config.units
+        floor = None if self.allocation.rule == "uniform" else self.allocation.floor
+        out = self.work / "budget.json"
+        flags = budget.Config(model=self.model, ratios=[ratio], units=[units], floor=floor, out=out)
+        task = _command(budget, flags, allocation=self.allocation.model_dump())
+
+        def run() -> None:
+            if note := not_applicable(load_skeleton(self.model), ratio, units, self.allocation):
+                raise HfpruneError(
+                    f"ratio {ratio:g}: the method {note}; choose another ratio or other --units"
+                )
+            task.run()
+
+        return task._replace(run=run)
 
     def calibrate(self) -> Task:
         """Draw the blocks that are scored on."""
@@ -150,7 +165,17 @@ class Making:
             out=self.work / "blocks.safetensors",
             **self.config.model_dump(include={"sequences", "length", "seed"}),
         )
-        return _command(calibrate, flags)
+        task = _command(calibrate, flags)
+
+        def run() -> None:
+            task.run()
+            if (count := len(load_blocks(flags.out))) < flags.sequences:
+                print(
+                    f"calibrate: {self.config.text} fills {count} of {flags.sequences} blocks",
+                    file=sys.stderr,
+                )
+
+        return task._replace(run=run)
 
     def score(self) -> Task:
         """Score every unit; a killed run resumes."""
@@ -173,17 +198,7 @@ class Making:
             out=self.work / "plan.safetensors",
             **self.config.model_dump(include={"ratio", "units"}),
         )
-        task = _command(plan, flags)
-
-        def run() -> None:
-            task.run()
-            if note := plan_note(flags.out):
-                flags.out.unlink()
-                raise HfpruneError(
-                    f"ratio {self.config.ratio:g}: {note}; choose another ratio or other --units"
-                )
-
-        return task._replace(run=run)
+        return _command(plan, flags)
 
     def recover(self) -> Task:
         """Train an adapter; a killed run resumes."""

@@ -132,8 +132,8 @@ def test_a_hub_that_refuses(hub: HubServer, tmp_path: Path, status: int, code: s
     line = failure(
         "prune", "--model", "some/model", "--ratio", 0.2, "--out", tmp_path / "out", "--resources", tmp_path
     )
-    start = "hfprune prune: error: no model 'some/model': no folder or file, not in config/assets.yaml; on the hub: "
-    assert line.startswith(f"{start}some/model: {words}")
+    start = "hfprune prune: error: no model 'some/model': no folder or file, not in config/assets.yaml; "
+    assert line.startswith(f"{start}on the hub: some/model: {words}")
     assert not (tmp_path / "out").exists()
 
 

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from axe_playwright_python.sync_playwright import Axe
+from browser import ARGUMENTS, PATIENCE, find_chromium
 from command_line import failure, run
 from conftest import build_tiny, reload
 from huggingface_hub import ModelCard
+from playwright.sync_api import sync_playwright
 from smoke import ROOT, TEXT, build_tokenizer
 
 import hfprune
@@ -100,6 +103,33 @@ def test_checkpoint_card_page_and_table(call, project: Path, tmp_path: Path, cap
     size = sum(path.stat().st_size for path in (out / "model").glob("*.safetensors")) / 1e6
     assert f"{size:,.1f}" in card
     assert "http" not in page.replace("https://", "http")[page.index("<body>") :], "no network"
+
+
+def test_the_page_in_a_browser(pruned: Path) -> None:
+    """On a desk and a phone: nothing overflows, nothing else is asked for, no error, and axe finds nothing."""
+    address = (pruned / "report.html").as_uri()
+    said, asked, found = [], [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=ARGUMENTS, timeout=PATIENCE
+        )
+        for scheme, width in (("light", 1400), ("dark", 390)):
+            # axe is a script, and the page's own policy allows none.
+            for axe in (False, True):
+                page = browser.new_page(
+                    color_scheme=scheme, viewport={"width": width, "height": 850}, bypass_csp=axe
+                )
+                page.set_default_timeout(PATIENCE)
+                page.on("console", lambda message: said.append(message.text))
+                page.on("request", lambda asking: asked.append(asking.url))
+                page.goto(address)
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+                if axe:
+                    found += Axe().run(page).response["violations"]
+        browser.close()
+    assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == []
+    assert said == []
+    assert {*asked} == {address}
 
 
 def test_called_again_nothing_is_made_and_changes_are_made_alone(
@@ -200,6 +230,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(call, project: Path, tmp_path:
     model = tmp_path / "model"
     assert refused("--model", tmp_path / "nowhere").startswith("no model ")
     assert "at most 0." in refused("--ratio", 0.97)
+    attention = ("--units", '["neurons", "key_value_groups"]')
+    assert "choose another ratio or other --units" in refused(*attention, "--ratio", 0.02)
+    assert "allocation per_parameter ranks" in refused(*attention, "--allocation", "per_parameter")
     assert "did you mean 'entropy'" in refused("--criterion", "entrop")
     (tmp_path / "short.txt").write_text("Hello.")
     assert re.match(
