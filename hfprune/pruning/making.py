@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hfprune.commands.prune import Config
 
 # What the comparison reads: enough to see what was lost, in minutes on two cores.
-HELDOUT = {"corpus": "c4-sample-heldout", "sequences": 16, "length": 256, "sampling": "pack"}
+HELDOUT = {"corpus": "c4-sample-heldout", "sequences": 16, "length": 256}
 CAPABILITIES: dict[str, Any] = {
     "groups": {
         "knowledge": ["naturalqs_open", "jeopardy"],
@@ -127,7 +127,10 @@ class Making:
 
         def run() -> None:
             self.asset("models", self.config.model)
-            self.asset("corpora", self.config.text)
+            if self.asset("corpora", self.config.text).name == HELDOUT["corpus"]:
+                raise HfpruneError(
+                    f"--text: the comparison reads {HELDOUT['corpus']}; calibrate on another text"
+                )
             if self.config.recover:
                 self.asset("instructions", self.config.recover)
             missing = [

@@ -184,6 +184,16 @@ def test_a_catalogue_may_give_a_spelling_in_place_of_an_entry(mine: Path, tmp_pa
         load(Catalogue, tmp_path / "assets.yaml")
 
 
+def test_a_study_says_where_a_spelling_goes(tmp_path: Path) -> None:
+    study = {"models": ["some/model"], "methods": ["entropy"], "ratios": [0.2], "measures": {}}
+    study["calibration"] = {"corpus": "my/own/text.jsonl", "sequences": 2, "length": 16}
+    write(tmp_path / "study.yaml", study)
+    assert "as `models: {mine: some/model}`" in failure("fetch", "--study", tmp_path / "study.yaml")
+    write(tmp_path / "study.yaml", study | {"models": ["smollm2-135m"]})
+    line = failure("fetch", "--study", tmp_path / "study.yaml")
+    assert line.endswith("(config/assets.yaml; name it there, as `corpora: {mine: my/own/text.jsonl}`)")
+
+
 def test_fetch_takes_files_too(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("\n".join(TEXT))
     run("fetch", f"corpora/{tmp_path}/text.txt", "--resources", tmp_path / "resources")

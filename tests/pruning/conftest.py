@@ -22,15 +22,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.txt").write_text("\n".join(TEXT))
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, PAIRS)))
     (folder / "gold.jsonl").write_text("\n".join(map(json.dumps, GOLD)))
+    # Longer than the blocks of the comparison.
+    (folder / "heldout.txt").write_text("\n".join(" ".join(TEXT[n : n + 6]) for n in range(30, 42, 2)))
     requests = [name for group in CAPABILITIES["groups"].values() for name in group]
-    corpora = {"c4-sample": [0, 30], "c4-sample-heldout": [30, 48]}
+    heldout = {"source": local(folder / "heldout.txt"), "format": "lines"}
     text, pairs, gold = (local(folder / name) for name in ("text.txt", "pairs.jsonl", "gold.jsonl"))
     write(
         folder / "assets.yaml",
         {
             "corpora": {
-                name: {"source": text, "format": "lines", "documents": documents}
-                for name, documents in corpora.items()
+                "c4-sample": {"source": text, "format": "lines", "documents": [0, 30]},
+                "c4-sample-heldout": heldout,
             },
             "instructions": {"coqa": {"source": pairs, "format": "jsonl"}},
             "requests": {name: {"source": gold, "rows": len(GOLD)} for name in requests},

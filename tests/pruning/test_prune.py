@@ -234,6 +234,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(call, project: Path, tmp_path:
     assert "choose another ratio or other --units" in refused(*attention, "--ratio", 0.02)
     assert "allocation per_parameter ranks" in refused(*attention, "--allocation", "per_parameter")
     assert "did you mean 'entropy'" in refused("--criterion", "entrop")
+    assert "calibrate on another text" in refused("--text", "c4-sample-heldout")
     (tmp_path / "short.txt").write_text("Hello.")
     assert re.match(
         r"corpus 'short-\w+' cannot fill one block of 32 tokens", refused("--text", tmp_path / "short.txt")
