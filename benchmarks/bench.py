@@ -157,7 +157,7 @@ def fastest(stock: list["HFLM"], manager: "TaskManager", task: str) -> "HFLM":
 
 
 def answers(lm: "HFLM", manager: "TaskManager", task: str, documents: int) -> list[list[bool]]:
-    """Return the greedy flags of all choices of the first documents."""
+    """Return the greedy flags of all choices of a seeded sample of documents."""
     from hfprune.evaluation.zeroshot import evaluate_task
 
     return evaluate_task(lm, manager, task, documents)[1]["greedy"].map(list).tolist()

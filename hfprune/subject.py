@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import copy
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,13 +15,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from hfprune.criteria import Criterion
+    from hfprune.models.output import Output
     from hfprune.plans.mask import Mask
     from hfprune.plans.plan import Plan
     from hfprune.study.text import Text
 
     Loaded = PreTrainedModel | Callable[[], PreTrainedModel]
-
-KEPT_BYTES = 2**31
 
 
 class Blocks(NamedTuple):
@@ -44,13 +44,18 @@ class ToScore(NamedTuple):
 
 
 class Subject:
-    """The subject of a measure. Models are loaded on first use, and then kept."""
+    """The subject of a measure. Models are loaded on first use, and then kept.
+
+    `dense_output`, the resampled plans and `model`, in this order, need the memory of one model: the dense model
+    gives its own output and those of the resampled plans, and then is changed in place into `model`.
+    """
 
     def __init__(
         self,
         model: "Loaded",
         dense: "Loaded | None" = None,
         *,
+        change: "Callable[[PreTrainedModel], PreTrainedModel] | None" = None,
         tokenizer: "PreTrainedTokenizerBase | Callable[[], PreTrainedTokenizerBase] | None" = None,
         resources: Path = Path("resources"),
         scoring: "ToScore | None" = None,
@@ -64,6 +69,8 @@ class Subject:
             model: the model to measure, or a function that loads it.
             dense: the dense model that `model` was pruned from, or a function that loads it; none for the
                 dense model itself.
+            change: makes `model` of the dense model, in place, as the function `model` does of a newly loaded
+                one; none if that cannot be done.
             tokenizer: the tokenizer of both, or a function that loads it.
             resources: folder of the fetched assets.
             scoring: how the model is scored, for measures of scoring.
@@ -72,18 +79,25 @@ class Subject:
             resampled: plans that other draws of the calibration might have given, in place of `model`'s.
         """
         self._model, self._dense, self._tokenizer = model, dense, tokenizer
+        self._change = change
         self.resources = resources
         self.scoring = scoring
         self.state, self.identity = state, identity
         self.resampled = resampled
         self._mask: Mask | None = None
-        self._dense_states: dict[bytes, Tensor] = {}
+        # The dense model until it becomes the measured one. Nobody else gets it, since it changes.
+        self._before: PreTrainedModel | None = None
+        self._dense_outputs: dict[bytes, Output] = {}
         self._made: dict[str, Any] = {}
 
     @cached_property
     def model(self) -> "PreTrainedModel":
         """The model that is measured."""
-        return self._model if hasattr(self._model, "config") else self._model()  # type: ignore[return-value,operator]
+        if self._before is not None and self._change:
+            before, self._before = self._before, None
+            return self._change(before)
+        self._before = None  # its memory is for the other
+        return _loaded(self._model)
 
     @property
     def has_dense(self) -> bool:
@@ -92,43 +106,56 @@ class Subject:
 
     @cached_property
     def dense(self) -> "PreTrainedModel":
-        """The dense model, for comparison."""
+        """The dense model, for comparison at the same time; `dense_output` takes less memory."""
         if self._dense is None:
             raise HfpruneError(
                 "nothing to compare with the dense model: give a plan, a checkpoint or an adapter"
             )
-        return self._dense if hasattr(self._dense, "config") else self._dense()  # type: ignore[return-value,operator]
+        return _loaded(self._dense)
 
-    def variants(self) -> "Iterator[Subject]":
-        """Yield the subject, then one for each resampled plan, as a mask on the dense model."""
-        yield self
-        if not self.resampled:
-            return
-        from hfprune.plans.mask import masked
+    def _unchanged(self) -> "PreTrainedModel":
+        """Return the dense model, which nobody else holds if it was loaded here."""
+        if "dense" in self.__dict__ or self._dense is None or _is_model(self._dense):
+            return self.dense
+        if self._before is None:
+            self._before = _loaded(self._dense)
+        return self._before
 
-        self.__dict__.pop("model", None)  # its memory is for the dense model
-        for plan in self.resampled:
-            with masked(self.dense, plan) as mask:
-                other = copy(self)  # what was kept is kept for all
-                other.model, other._mask = self.dense, mask
-                yield other
+    def variants(self) -> "Iterator[Subject | None]":
+        """Yield a subject for each resampled plan, as a mask on the dense model, and last the subject itself.
 
-    def dense_states(self, tokens: "Tensor") -> "Tensor":
-        """Return the dense model's last hidden states [sequences, length, width].
-
-        They are kept in memory for the resampled plans, up to `KEPT_BYTES`.
+        None stands for a plan that is the same as the one before, as where no text decides.
         """
-        from hfprune.models.head import hidden_states
+        from hfprune.plans.mask import masked
+        from hfprune.plans.plan import same_plan
 
-        key = tokens.cpu().numpy().tobytes()
-        if key in self._dense_states:
-            return self._dense_states[key].to(tokens.device)
-        with self._mask.off() if self._mask else nullcontext():
-            found = hidden_states(self.dense, tokens)
-        size = sum(kept.nbytes for kept in self._dense_states.values())
-        if self.resampled and size + found.nbytes < KEPT_BYTES:
-            self._dense_states[key] = found.cpu()
-        return found
+        for before, plan in zip([None, *self.resampled], self.resampled, strict=False):
+            if before and same_plan(before, plan):
+                yield None
+                continue
+            dense = self._unchanged()
+            with masked(dense, plan) as mask:
+                other = copy(self)  # the dense model's outputs are kept for all
+                other.model, other._mask = dense, mask
+                yield other
+        yield self
+
+    def dense_output(self, tokens: "Tensor", batch: int) -> "Output":
+        """Return the dense model's output for blocks of tokens, computed once for the resampled plans, too.
+
+        Ask before `model`: then the memory of one model is enough.
+
+        Args:
+            tokens: int [blocks, length].
+            batch: blocks of one forward pass.
+        """
+        from hfprune.models.output import output
+
+        key = sha256(tokens.cpu().numpy().tobytes()).digest()
+        if key not in self._dense_outputs:
+            with self._mask.off() if self._mask else nullcontext():
+                self._dense_outputs[key] = output(self._unchanged(), tokens, batch)
+        return self._dense_outputs[key]
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -184,6 +211,14 @@ class Subject:
                 place="measurement",
             )
         )
+
+
+def _is_model(given: "Loaded") -> bool:
+    return hasattr(given, "config")
+
+
+def _loaded(given: "Loaded") -> "PreTrainedModel":
+    return given if _is_model(given) else given()  # type: ignore[return-value,operator]
 
 
 def batch_size(batch_tokens: int | None, length: int) -> int:

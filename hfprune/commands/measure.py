@@ -115,14 +115,18 @@ def run(asked: Asked) -> None:
 
 def _subject(config: Config, dtype: Dtype | None) -> "tuple[Subject, dict[str, Path]]":
     """Return the subject, which loads its models when needed, and its input files by role."""
-    from hfprune.models.load import load_model, load_tokenizer
+    from hfprune.models.load import load_model, load_skeleton, load_tokenizer
+    from hfprune.plans.plan import check_plan, load_plan
     from hfprune.scoring.scores import load_resampled
 
     changed = config.change_inputs()
+    if config.plan:  # before the dense model's part of the work
+        check_plan(load_skeleton(config.model), load_plan(config.plan))
     plans = load_resampled(config.resampled) if config.resampled else []
     subject = Subject(
         lambda: config.load(dtype),
         (lambda: load_model(config.model, dtype)) if changed else None,
+        change=None if config.checkpoint else config.change,
         tokenizer=lambda: load_tokenizer(config.model),
         resources=config.resources,
         resampled=plans,

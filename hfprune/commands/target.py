@@ -85,6 +85,10 @@ class Pruned(Cut):
         """Load the model, by default in the dtype of the flag; see `load_subject`."""
         return load_subject(self, dtype or self.dtype, self.adapter)
 
+    def change(self, dense: "PreTrainedModel") -> "PreTrainedModel":
+        """Change the dense model in place into this one; see `change_model`."""
+        return change_model(dense, self, self.adapter)
+
 
 def load_subject(cut: Cut, dtype: Dtype | None = None, adapter: Path | None = None) -> "PreTrainedModel":
     """Load the checkpoint, or the dense model with the plan applied, and merge the adapter, where given.
@@ -93,20 +97,34 @@ def load_subject(cut: Cut, dtype: Dtype | None = None, adapter: Path | None = No
         HfpruneError: a file does not load, or does not fit the others.
     """
     from hfprune.models.load import load_checkpoint, load_model
-    from hfprune.plans.plan import apply_plan, load_plan
+    from hfprune.plans.plan import load_plan
 
     if cut.checkpoint:
-        model = load_checkpoint(cut.checkpoint, cut.model, dtype)
-    else:
-        plan = load_plan(cut.plan) if cut.plan else None
-        model = load_model(cut.model, dtype)
-        if plan is not None:
-            apply_plan(model, plan)
-    if adapter:
-        from hfprune.recovery.adapter import merge_adapter
+        return _adapted(load_checkpoint(cut.checkpoint, cut.model, dtype), cut, adapter)
+    if cut.plan:
+        load_plan(cut.plan)  # a damaged file fails before the model loads
+    return change_model(load_model(cut.model, dtype), cut, adapter)
 
-        return merge_adapter(model, adapter, {"model": cut.model} | cut.cut_inputs())
-    return model
+
+def change_model(model: "PreTrainedModel", cut: Cut, adapter: Path | None = None) -> "PreTrainedModel":
+    """Apply the plan to the dense model, in place, and merge the adapter, where given.
+
+    Raises:
+        HfpruneError: a file does not load, or does not fit the model.
+    """
+    from hfprune.plans.plan import apply_plan, load_plan
+
+    if cut.plan:
+        apply_plan(model, load_plan(cut.plan))
+    return _adapted(model, cut, adapter)
+
+
+def _adapted(model: "PreTrainedModel", cut: Cut, adapter: Path | None) -> "PreTrainedModel":
+    if not adapter:
+        return model
+    from hfprune.recovery.adapter import merge_adapter
+
+    return merge_adapter(model, adapter, {"model": cut.model} | cut.cut_inputs())
 
 
 def cell_of(

@@ -9,11 +9,13 @@ import torch
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 
+from hfprune.seeds import derive_seed
+
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
     from lm_eval.tasks import TaskManager
 
-__all__ = ["HFLM", "run_task"]
+__all__ = ["HFLM", "draw", "run_task"]
 
 # Of `HFLM`, about the model that it gets loaded instead of by name.
 EXPECTED = ("`pretrained` model kwarg is not of type `str`", "Passed an already-initialized model")
@@ -28,7 +30,7 @@ def run_task(
     name: str,
     *,
     shots: int | None,
-    limit: int | None,
+    documents: int | None,
     generation: dict[str, Any] | None = None,
     unsafe: bool = False,
 ) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def run_task(
         manager: a task manager that has the task.
         name: the task.
         shots: solved examples before each document; None: as the task has it. A task set to none keeps none.
-        limit: only this number of documents, from the first; None: all.
+        documents: only this number, a seeded sample that is the same for every model; None: all.
         generation: replaces these of the task's settings for generation.
         unsafe: the task may run code that the model wrote.
 
@@ -60,4 +62,19 @@ def run_task(
         if generation:
             task.set_config(key="generation_kwargs", value=generation, update=True)
         task.set_fewshot_seed(seed=1234)
-    return evaluate(lm=model, task_dict=loaded, limit=limit, log_samples=True, confirm_run_unsafe_code=unsafe)
+    drawn = {task: draw(task, len(found.eval_docs), documents) for task, found in loaded["tasks"].items()}
+    return evaluate(
+        lm=model,
+        task_dict=loaded,
+        samples=drawn if documents else None,
+        log_samples=True,
+        confirm_run_unsafe_code=unsafe,
+    )
+
+
+def draw(task: str, count: int, documents: int | None) -> list[int]:
+    """Return the indices, ascending, of a seeded sample of the `count` documents of a task; None: of all."""
+    if documents is None or documents >= count:
+        return [*range(count)]
+    # The first documents of a benchmark may come from one source or be of one length.
+    return sorted(random.Random(derive_seed(0, "documents", task)).sample(range(count), documents))

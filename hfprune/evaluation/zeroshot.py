@@ -45,7 +45,7 @@ def offline_tasks(data: dict[str, tuple[str, Path]]) -> Iterator["TaskManager"]:
 
 
 def evaluate_task(
-    model: "LM", manager: "TaskManager", name: str, limit: int | None
+    model: "LM", manager: "TaskManager", name: str, documents: int | None
 ) -> tuple[list[Value], pd.DataFrame]:
     """Score one task zero-shot.
 
@@ -53,7 +53,7 @@ def evaluate_task(
         model: an lm-eval model.
         manager: from `offline_tasks`.
         name: the task.
-        limit: score only this number of documents, from the first; None: all.
+        documents: score a seeded sample of this number of documents; None: all.
 
     Returns:
         Every metric that the task reports, as lm-eval aggregates it, and one row per document: `item` (its
@@ -61,7 +61,7 @@ def evaluate_task(
     """
     from hfprune.evaluation.stock import run_task
 
-    found = run_task(model, manager, name, shots=0, limit=limit)
+    found = run_task(model, manager, name, shots=0, documents=documents)
     metrics = found["results"][name]
     samples = sorted(found["samples"][name], key=lambda sample: sample["doc_id"])
     names = [key.removesuffix(",none") for key in metrics if key.endswith(",none") and "_stderr" not in key]

@@ -12,6 +12,9 @@ from hfprune.subject import Subject, batch_size
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from hfprune.models.head import Head
 
 
 class Fidelity(TextMeasure):
@@ -42,29 +45,40 @@ class Fidelity(TextMeasure):
         import torch
         from tqdm import tqdm
 
-        model = subject.model  # pruned first: a plan that does not fit fails early
         tokens, documents = subject.blocks(self)
+        batch = batch_size(self.batch_tokens, self.length)
+        dense = subject.dense_output(tokens, batch)  # before the model, for the memory of one
+        model = subject.model
         rows: list[list[float]] = []
         with torch.inference_mode(), tqdm(total=len(tokens), desc="fidelity", unit="block") as bar:
-            for batch in tokens.split(batch_size(self.batch_tokens, self.length)):
-                rows += _compare(subject, batch.to(model.device, torch.int64), self.top_k).tolist()
-                bar.update(len(batch))
+            for part, states in zip(tokens.split(batch), dense.states.split(batch), strict=True):
+                rows += _compare(dense.head, states, model, part, self.top_k).tolist()
+                bar.update(len(part))
         names = [metric.name for metric in self.metrics()]
         items = block_items(documents, pd.DataFrame(rows, columns=names))
         return Outcome([mean_value(name, items) for name in names], items)
 
 
-def _compare(subject: Subject, tokens: Tensor, top_k: int) -> Tensor:
-    """Return the mean of each metric over each block's positions, float64 [blocks, metrics]."""
+def _compare(head: Head, states: Tensor, model: PreTrainedModel, tokens: Tensor, top_k: int) -> Tensor:
+    """Return the mean of each metric over each block's positions, float64 [blocks, metrics].
+
+    Args:
+        head: the dense model's.
+        states: the dense model's last hidden states [blocks, length, width].
+        model: the model to compare.
+        tokens: int [blocks, length].
+        top_k: size of the token sets of the Jaccard index.
+    """
     import torch
 
-    from hfprune.models.head import chunks, hidden_states
+    from hfprune.models.head import chunks, hidden_states, pieces
 
-    dense, pruned = subject.dense_states(tokens), hidden_states(subject.model, tokens)
-    pairs = zip(
-        chunks(subject.dense, dense.flatten(0, 1)), chunks(subject.model, pruned.flatten(0, 1)), strict=True
-    )
-    parts = [distances(p, q, top_k) for (_, p), (_, q) in pairs]
+    pruned = hidden_states(model, tokens.to(model.device, torch.int64)).flatten(0, 1)
+    dense = states.to(head.device).flatten(0, 1)
+    pairs = zip(chunks(head, dense, None), chunks(model, pruned, None), strict=True)
+    parts = [
+        distances(p[rows].float(), q[rows].float(), top_k) for (_, p), (_, q) in pairs for rows in pieces(p)
+    ]
     return torch.cat(parts).double().view(*tokens.shape, -1).mean(1)
 
 
@@ -74,9 +88,10 @@ def distances(dense: Tensor, pruned: Tensor, top_k: int) -> Tensor:
 
     log_p, log_q = dense.log_softmax(-1), pruned.log_softmax(-1)
     p, q = log_p.exp(), log_q.exp()
-    log_m = (0.5 * (p + q)).clamp_min(torch.finfo(p.dtype).tiny).log()
-    js = 0.5 * (p * (log_p - log_m) + q * (log_q - log_m)).sum(-1)
+    log_m = (p + q).mul_(0.5).clamp_min_(torch.finfo(p.dtype).tiny).log_()
     kl = (p * (log_p - log_q)).sum(-1)
+    # In place, since new copies of a large vocabulary take most of the time.
+    js = log_p.sub_(log_m).mul_(p).add_(log_q.sub_(log_m).mul_(q)).sum(-1).mul_(0.5)
     tops = [x.topk(min(top_k, x.shape[-1])).indices for x in (dense, pruned)]
     shared = (tops[0].unsqueeze(-1) == tops[1].unsqueeze(-2)).sum((-1, -2))
     jaccard = shared / (2 * tops[0].shape[-1] - shared)

@@ -59,7 +59,9 @@ class Generation(Measure):
     shots: NonNegativeInt | None = Field(
         default=None, description="solved examples before each document; null: the task's own number"
     )
-    limit: PositiveInt | None = Field(default=None, description="first documents of each task; null: all")
+    documents: PositiveInt | None = Field(
+        default=None, description="documents of each task, a seeded sample; null: all"
+    )
     batch_size: PositiveInt = Field(default=1, description="documents per batch")
     max_new_tokens: PositiveInt | None = Field(
         default=None, description="limit of an answer; null: the task's own limit"
@@ -125,7 +127,7 @@ class Generation(Measure):
                     manager,
                     task,
                     shots=0 if self.data == "catalogue" else self.shots,
-                    limit=self.limit,
+                    documents=self.documents,
                     generation={"max_gen_toks": self.max_new_tokens} if self.max_new_tokens else None,
                     unsafe=self.run_code,
                 )

@@ -24,7 +24,9 @@ class Zeroshot(Measure):
     tasks: list[str] = Field(
         min_length=1, description="tasks of lm-eval: names in config/assets.yaml, or folders of fetched ones"
     )
-    limit: PositiveInt | None = Field(default=None, description="first documents of each task; null: all")
+    documents: PositiveInt | None = Field(
+        default=None, description="documents of each task, a seeded sample; null: all"
+    )
     batch_tokens: BatchTokens = BATCH_TOKENS
     add_bos: bool = Field(default=True, description="prepend BOS (lm-eval's add_bos_token)")
 
@@ -57,4 +59,4 @@ class Zeroshot(Measure):
         folder = subject.asset("tasks", *self.tasks)
         lm = PrefixTreeLM.of(subject, batch_tokens=self.batch_tokens, add_bos_token=self.add_bos)
         with offline_tasks({folder.name: task_file(folder)}) as manager:
-            return Outcome(*evaluate_task(lm, manager, folder.name, self.limit))
+            return Outcome(*evaluate_task(lm, manager, folder.name, self.documents))

@@ -1,13 +1,33 @@
 """The head: from hidden states to logits, and from gradients of logits back, in chunks of positions."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.nn import Module, Parameter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+class Head(NamedTuple):
+    """The head of a model without its layers: all that `logits` and `chunks` need."""
+
+    lm_head: Any  # a linear layer; as of a model, whose modules have no type
+    config: Any
+    device: torch.device
+
+    @classmethod
+    def of(cls, model: "PreTrainedModel") -> Self:
+        """Return the head of a model; it keeps its weights when the model gets others."""
+        head: Module = copy(model.lm_head)
+        head._parameters = {
+            name: None if weight is None else Parameter(weight.detach(), requires_grad=False)
+            for name, weight in head._parameters.items()
+        }
+        return cls(head, model.config, model.device)
 
 
 def hidden_states(model: "PreTrainedModel", tokens: Tensor) -> Tensor:
@@ -15,7 +35,7 @@ def hidden_states(model: "PreTrainedModel", tokens: Tensor) -> Tensor:
     return model.model(input_ids=tokens, use_cache=False).last_hidden_state
 
 
-def logits(model: "PreTrainedModel", hidden: Tensor) -> Tensor:
+def logits(model: "PreTrainedModel | Head", hidden: Tensor) -> Tensor:
     """Return the logits [..., vocabulary], in the model's dtype, of last hidden states [..., width].
 
     They are scaled (Granite, Cohere) and soft-capped (Gemma 2) as in the model's own forward pass.
@@ -30,25 +50,35 @@ def logits(model: "PreTrainedModel", hidden: Tensor) -> Tensor:
     return found
 
 
-def back_to_hidden(model: "PreTrainedModel", found: Tensor, gradient: Tensor) -> Tensor:
-    """Return the gradient with respect to hidden states [n, width], from the one with respect to logits.
+def before_transform(model: "PreTrainedModel", found: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient with respect to the head's linear output, from the one with respect to the logits.
 
     Args:
         model: the model with the head.
-        found: the float32 logits [n, vocabulary] of those hidden states; only a soft-capped head needs them.
+        found: the float32 logits [n, vocabulary]; only a soft-capped head needs them.
         gradient: the gradient with respect to `found`, float32 [n, vocabulary]; may be overwritten.
     """
-    config, weight = model.config, model.lm_head.weight
+    config = model.config
     if cap := getattr(config, "final_logit_softcapping", None):
         gradient = gradient.mul_(1 - (found / cap).square())  # tanh' = 1 - tanh²
     if divisor := getattr(config, "logits_scaling", None):
         gradient = gradient.div_(divisor)
     if factor := getattr(config, "logit_scale", None):
         gradient = gradient.mul_(factor)
-    return gradient.to(weight.dtype) @ weight
+    return gradient
 
 
-def head_chunk(model: "PreTrainedModel") -> int:
+def pieces(found: Tensor) -> Iterator[slice]:
+    """Yield slices of the positions of logits [n, vocabulary], for work on single logits.
+
+    On a CPU, float32 copies of a slice stay in the processor's cache, which takes a fraction of the time.
+    """
+    rows = len(found) if found.is_cuda else max(1, 2**20 // found.shape[-1])
+    for start in range(0, len(found), rows):
+        yield slice(start, start + rows)
+
+
+def head_chunk(model: "PreTrainedModel | Head") -> int:
     """Return the number of positions in one pass through the head, which bounds the memory for logits.
 
     One float32 copy of the logits takes 32 MiB on a CPU, where more would not fit the cache, and 256 MiB on
@@ -60,7 +90,7 @@ def head_chunk(model: "PreTrainedModel") -> int:
 
 
 def chunks(
-    model: "PreTrainedModel", hidden: Tensor, dtype: torch.dtype | None = torch.float32, size: int = 0
+    model: "PreTrainedModel | Head", hidden: Tensor, dtype: torch.dtype | None = torch.float32, size: int = 0
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield the logits of hidden states [n, width] chunk by chunk, each with its slice of positions.
 

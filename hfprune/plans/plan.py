@@ -123,6 +123,11 @@ def _order(name: str) -> tuple[Kind, int]:
     return kind, 0 if kind == "layers" else layer_of(name)
 
 
+def same_plan(a: Plan, b: Plan) -> bool:
+    """Tell whether two plans keep the same units."""
+    return a.keys() == b.keys() and all(torch.equal(kept, b[place]) for place, kept in a.items())
+
+
 def check_plan(model: "PreTrainedModel", plan: Plan) -> None:
     """Check that a plan fits a dense model.
 

@@ -12,6 +12,7 @@ from hfprune.study.study import Study
 # Below results/<study>. Snakemake fills the wildcards in rules; `fill` fills them here.
 BLOCKS = "calibration/{model}/{corpus}/seed{seed}"
 BUDGET = "budgets/{model}"
+DTYPE = "dtype.json"
 # For baselines, by ratio: a new ratio changes no budget of another.
 RATIO_BUDGET = "budgets/{model}/{ratio}"
 METHOD = "methods/{method}"
@@ -71,12 +72,13 @@ def cells(name: str, study: Study) -> Iterator[Cell]:
     The dense model, which no seed changes, comes once per model. The recovered dense model, the control of the
     recovered pruned ones, comes once per seed. The recovery section decides which pruned cells are recovered.
     """
-    recovered = [recovery for recovery in study.recoveries if recovery != "none"]
     for model in study.models:
+        recoveries = study.recoveries_of(model)
+        recovered = [recovery for recovery in recoveries if recovery != "none"]
         yield Cell(name, model, DENSE, 0.0, study.seeds[0], "none")
         for control, seed in product(recovered, study.seeds):
             yield Cell(name, model, DENSE, 0.0, seed, control)
-        pruned = product(study.methods, study.ratios_of(model), study.seeds, study.recoveries)
+        pruned = product(study.methods_of(model), study.ratios_of(model), study.seeds, recoveries)
         for method, ratio, seed, recovery in pruned:
             if ratio not in (study.methods[method].ratios or [ratio]):
                 continue
@@ -117,8 +119,8 @@ def scoring_files(study: Study, measures: dict[str, Measure]) -> list[str]:
         for name, measure in measures.items()
         if measure.needs == "criterion"
         for model in study.models
-        for method, settings in study.methods.items()
-        if settings.baseline is None and study.measures[name].covers(method)
+        for method in study.methods_of(model)
+        if study.methods[method].baseline is None and study.measures[name].covers(method)
         for stem in stems(name, measure)
     ]
 

@@ -80,15 +80,25 @@ class StudyMeasure(Strict):
         return wanted and (self.ratios is None or ratio is None or ratio in self.ratios)
 
 
+RecoveryKind = Literal["none", "lora"]
+
+
 class StudyModel(Strict):
     """Settings of a study for one of its models."""
 
     ratios: Ratios | None = Field(default=None, min_length=1, description="replaces the study's ratios")
+    methods: list[Name] | None = Field(
+        default=None, min_length=1, description="the methods that prune it; null: all of the study's"
+    )
 
-    @field_validator("ratios")
+    recoveries: list[RecoveryKind] | None = Field(
+        default=None, min_length=1, description="replaces the study's recoveries"
+    )
+
+    @field_validator("ratios", "methods", "recoveries")
     @classmethod
-    def _no_repeats(cls, ratios: Ratios | None) -> Ratios | None:
-        return ratios and distinct(ratios)
+    def _no_repeats(cls, values: list | None) -> list | None:
+        return values and distinct(values)
 
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -147,11 +157,15 @@ class Study(Strict):
     methods: dict[Name, Method] = Field(min_length=1)
     ratios: Ratios = Field(min_length=1, description="fractions of all parameters removed")
     seeds: list[NonNegativeInt] = Field(default=[0], min_length=1)
-    recoveries: list[Literal["none", "lora"]] = Field(default=["none"], min_length=1)
+    recoveries: list[RecoveryKind] = Field(default=["none"], min_length=1)
     recovery: Recovery | None = Field(
         default=None, description="how lora recovers; needed if `recoveries` lists lora"
     )
-    dtype: Dtype = "bfloat16"
+    dtype: Dtype | Literal["auto"] = Field(
+        default="bfloat16",
+        description="auto: bfloat16 if this machine is faster with it, else float32; measured once, kept in "
+        "results/<study>/dtype.json",
+    )
     calibration: Calibration
     measures: dict[Name, StudyMeasure] = Field(
         description="settings by measure; `measure: NAME` under another name takes the same measure again"
@@ -197,6 +211,7 @@ class Study(Strict):
     def _named_methods_exist(self) -> "Study":
         chosen = {"recovery": self.recovery and self.recovery.methods}
         chosen |= {f"measures.{name}": entry.methods for name, entry in self.measures.items()}
+        chosen |= {f"models.{name}": model.methods for name, model in self.models.items()}
         for section, methods in chosen.items():
             for method in methods or []:
                 if method not in self.methods:
@@ -232,7 +247,8 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _recovery_fits(self) -> "Study":
-        if "lora" in self.recoveries and self.recovery is None:
+        named = {kind for model in self.models for kind in self.recoveries_of(model)}
+        if "lora" in named and self.recovery is None:
             raise ValueError("recoveries lists lora: add a recovery section, at least `instructions: NAME`")
         return self
 
@@ -251,6 +267,15 @@ class Study(Strict):
     def ratios_of(self, model: str) -> list[float]:
         """Return the ratios at which a model of the study is pruned."""
         return self.models[model].ratios or self.ratios
+
+    def recoveries_of(self, model: str) -> list[RecoveryKind]:
+        """Return the recoveries of a model of the study."""
+        return self.models[model].recoveries or self.recoveries
+
+    def methods_of(self, model: str) -> list[str]:
+        """Return the methods that prune a model of the study, in the study's order."""
+        chosen = self.models[model].methods
+        return [method for method in self.methods if chosen is None or method in chosen]
 
     def make_measures(self, where: str = "study") -> dict[str, Measure]:
         """Return every measure of the study, with its settings, by its name in the study.

@@ -163,8 +163,8 @@ PLAN = ("--model", "m", "--scores", __file__, "--ratio", "0.2")
             "hfprune export: error: give --plan or --checkpoint, not both",
         ),
         (
-            ("measure", "zeroshot", "--model", "m", "--tasks", "t", "--limit", "-3", "--out", "o"),
-            "hfprune measure: error: --limit: must be greater than 0, not '-3'",
+            ("measure", "zeroshot", "--model", "m", "--tasks", "t", "--documents", "-3", "--out", "o"),
+            "hfprune measure: error: --documents: must be greater than 0, not '-3'",
         ),
         (
             ("measure", "perplexity", *TEXT, "--length", "0", "--out", "o"),

@@ -53,13 +53,13 @@ def test_evaluate_keeps_what_is_finished_and_current(work: Path, tmp_path: Path,
     run(*arguments)
     assert "piqa is already there" in capfd.readouterr().err
     assert (tmp_path / "zeroshot/piqa.json").read_bytes() == first
-    run(*arguments, "--limit", 5)
+    run(*arguments, "--documents", 5)
     assert json.loads((tmp_path / "zeroshot/piqa.json").read_text())["values"][0]["n"] == 5
     (tmp_path / "zeroshot/piqa.parquet").unlink()
-    run(*arguments, "--limit", 5)
+    run(*arguments, "--documents", 5)
     assert (tmp_path / "zeroshot/piqa.parquet").exists(), "the JSON alone is no finished result"
     (tmp_path / "zeroshot/piqa.json").write_text('{"half')
-    run(*arguments, "--limit", 5)
+    run(*arguments, "--documents", 5)
     assert json.loads((tmp_path / "zeroshot/piqa.json").read_text())["values"][0]["n"] == 5
 
 
@@ -70,10 +70,10 @@ def test_evaluate_that_dies_goes_on_with_the_next_task(
     arguments = ("measure", "zeroshot", "--model", work / "mine", *tasks, "--out", tmp_path / "out")
     plain = zeroshot.evaluate_task
 
-    def die(model, manager, name, limit):
+    def die(model, manager, name, documents):
         if name == "arc_easy":
             raise KeyboardInterrupt
-        return plain(model, manager, name, limit)
+        return plain(model, manager, name, documents)
 
     monkeypatch.setattr(zeroshot, "evaluate_task", die)
     with pytest.raises(SystemExit):
@@ -93,7 +93,7 @@ def test_what_a_killed_run_with_other_settings_left_replaces_nothing(work: Path,
     arguments = ("measure", "zeroshot", "--model", work / "mine", "--tasks", work / "tasks/piqa", "--out")
     run(*arguments, tmp_path / "out")
     before = (tmp_path / "out/zeroshot/piqa.json").read_bytes()
-    run(*arguments, tmp_path / "other", "--limit", 5)
+    run(*arguments, tmp_path / "other", "--documents", 5)
     (tmp_path / "out/.zeroshot.state").mkdir()
     (tmp_path / "other/zeroshot").rename(tmp_path / "out/.zeroshot.state/zeroshot")
     run(*arguments, tmp_path / "out")

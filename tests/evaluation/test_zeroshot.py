@@ -226,9 +226,19 @@ def test_rolling_loglikelihood_equals_stock() -> None:
     assert ours == pytest.approx(stock.loglikelihood_rolling(request, True), rel=1e-5)
 
 
-def test_limit_takes_the_first_documents(data) -> None:
+def test_a_seeded_sample_of_the_documents(data) -> None:
+    """The documents keep their numbers and their outcomes, and every model gets the same."""
     tokenizer = build_tokenizer()
     lm = PrefixTreeLM(build_tiny("llama", vocab_size=len(tokenizer)), tokenizer=tokenizer)
     with offline_tasks({"arc_easy": data["arc_easy"]}) as manager:
-        _, items = evaluate_task(lm, manager, "arc_easy", 3)
-    assert items["item"].tolist() == [0, 1, 2]
+        _, every = evaluate_task(lm, manager, "arc_easy", None)
+        (value, *_), items = evaluate_task(lm, manager, "arc_easy", 3)
+        _, again = evaluate_task(lm, manager, "arc_easy", 3)
+    drawn = items["item"].tolist()
+    assert len(drawn) == 3 and drawn == sorted(drawn) and drawn != [0, 1, 2]
+    pd.testing.assert_frame_equal(items, again)
+    pd.testing.assert_frame_equal(
+        items.drop(columns="loglikelihood"),
+        every[every["item"].isin(drawn)].drop(columns="loglikelihood").reset_index(drop=True),
+    )
+    assert value.n == 3

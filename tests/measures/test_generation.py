@@ -99,15 +99,17 @@ def test_a_local_task_equals_stock_lm_eval(subject: Subject, folder: Path, shots
         assert 0 < value.value < 1, "answers that are right and answers that are wrong"
 
 
-def test_filters_limit_and_length_of_answers(subject: Subject, folder: Path) -> None:
-    measure = Generation(tasks=["filtered_qa"], data=str(folder), limit=4, max_new_tokens=2)
+def test_filters_sample_and_length_of_answers(subject: Subject, folder: Path) -> None:
+    measure = Generation(tasks=["filtered_qa"], data=str(folder), documents=3, max_new_tokens=2)
     values, items = measure.run(subject)
-    expected = stock(subject, folder, "filtered_qa", 0, limit=4, gen_kwargs={"max_gen_toks": 2})
+    drawn = items["item"].tolist()
+    assert len(set(drawn)) == 3 and set(drawn) < set(range(6)) and drawn != [0, 1, 2]
+    samples = {"samples": {"filtered_qa": drawn}, "gen_kwargs": {"max_gen_toks": 2}}
+    expected = stock(subject, folder, "filtered_qa", 0, **samples)
     for value, name in zip(values, ("strict-match", "first-letter"), strict=True):
         assert value.metric == f"exact_match_{name.replace('-', '_')}"
-        assert (value.value, value.n) == (expected["results"]["filtered_qa"][f"exact_match,{name}"], 4)
+        assert (value.value, value.n) == (expected["results"]["filtered_qa"][f"exact_match,{name}"], 3)
         assert items[value.metric].mean() == value.value
-    assert items["item"].tolist() == [0, 1, 2, 3]
     assert items["response"].tolist() == [
         sample["resps"][0][0]
         for sample in expected["samples"]["filtered_qa"]

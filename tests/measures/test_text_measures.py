@@ -69,6 +69,50 @@ def test_fidelity_by_hand(tiny, tokens) -> None:
     assert [value.metric for value in values] == ["js_distance", "top5_jaccard", "kl_divergence"]
 
 
+@pytest.mark.parametrize("in_memory", [2**30, 0])  # and in a temporary file
+def test_fidelity_needs_one_model_at_a_time(tokens, monkeypatch, in_memory: int) -> None:
+    """The dense model, its resampled plans and the pruned model, from the same weights, as from three models."""
+    monkeypatch.setattr("hfprune.models.output.IN_MEMORY", in_memory)
+    plan, other = (
+        make_plan(build_tiny("llama"), {f"mlp.{layer}": torch.rand(48) for layer in range(3)}, 0.2)
+        for _ in range(2)
+    )
+    built: list = []
+
+    def build():
+        built.append(build_tiny("llama"))
+        return built[-1]
+
+    def cut(model, kept=plan):
+        apply_plan(model, kept)
+        return model
+
+    subject = Given(lambda: cut(build()), build, change=cut, resampled=[other, other])
+    subject.given = tokens, range(6)
+    measure = Fidelity(**TEXT, top_k=5)
+    resampled, same, own = (variant and measure.run(variant) for variant in subject.variants())
+    assert len(built) == 1 and same is None and subject.model is built[0]
+    for found, kept in ((own, plan), (resampled, other)):
+        expected = fidelity(build_tiny("llama"), cut(build_tiny("llama"), kept), tokens, top_k=5)
+        pd.testing.assert_frame_equal(found.items, expected.items, rtol=0 if found is own else 1e-4)
+
+
+def test_the_dense_head_stays_when_the_model_gets_another(tokens) -> None:
+    """As with an adapter on the head, which peft merges by giving the layer other weights."""
+
+    def change(model):
+        model.lm_head.weight.data = model.lm_head.weight.data.flip(0)
+        return model
+
+    subject = Given(build_tiny, lambda: build_tiny("llama"), change=change)
+    subject.given = tokens, range(6)
+    own = Fidelity(**TEXT, top_k=5).run(subject)
+    assert subject.model is not None
+    expected = fidelity(build_tiny("llama"), change(build_tiny("llama")), tokens, top_k=5)
+    pd.testing.assert_frame_equal(own.items, expected.items)
+    assert (own.items["js_distance"] > 0.1).all()
+
+
 def test_perplexity_by_hand(tiny, tokens) -> None:
     (value,), items = perplexity(tiny, tokens)
     log_p = tiny(tokens).logits.log_softmax(-1)

@@ -17,8 +17,8 @@ COQA = {"instructions": "coqa"}
 
 
 def demo() -> dict:
-    """Return the demo study, without the primary outcome, so that tests may replace the measures."""
-    study = yaml.safe_load(DEMO.read_text())
+    """Return the demo study on one model, without the primary outcome, so that tests may replace the measures."""
+    study = yaml.safe_load(DEMO.read_text()) | {"models": ["smollm2-135m-instruct-q4"]}
     del study["primary"]
     return study
 
@@ -92,6 +92,17 @@ def test_mistakes_in_a_study_name_the_key(change: dict, message: str) -> None:
     with pytest.raises(HfpruneError, match=f"^study.yaml: .*{message}") as failure:
         validate(Study, demo() | change, "study.yaml")
     assert "\n" not in str(failure.value)
+
+
+def test_a_model_may_be_pruned_by_some_of_the_methods() -> None:
+    some = {"a": None, "b": {"methods": ["random", "entropy"]}}
+    study = validate(Study, demo() | {"models": some}, "s")
+    assert study.methods_of("a") == [*study.methods]
+    assert study.methods_of("b") == ["entropy", "random"], "in the order of the study"
+    pruned = {(cell.model, cell.method) for cell in cells("s", study) if cell.ratio}
+    assert pruned == {(model, method) for model in "ab" for method in study.methods_of(model)}
+    with pytest.raises(HfpruneError, match=r"models\.b\.methods: unknown 'entrop'; did you mean 'entropy'"):
+        validate(Study, demo() | {"models": {"b": {"methods": ["entrop"]}}}, "s")
 
 
 def test_models_are_names_or_names_with_ratios_of_their_own() -> None:

@@ -173,7 +173,11 @@ def test_added_task_and_method_are_measured_alone(project: Path) -> None:
 
 def test_two_changes_at_once_are_both_made_in_one_run(project: Path) -> None:
     """A new ratio makes the sweeps look again, and what lies behind them has another setting."""
-    one = {"models": ["llama"], "recoveries": ["none"], "recovery": None}
+    one = {
+        "models": {"llama": None, "qwen2": {"methods": ["random"]}},
+        "recoveries": ["none"],
+        "recovery": None,
+    }
     fidelity = STUDY["measures"]["fidelity"] | {"sequences": 3}
     change(
         project / "config/studies/smoke.yaml",
@@ -183,12 +187,16 @@ def test_two_changes_at_once_are_both_made_in_one_run(project: Path) -> None:
         measures={"fidelity": fidelity},
     )
     before = contents(project, "results/smoke/scores/**/*")
-    snakemake(project, "collect")
+    snakemake(project, "compare")
     assert contents(project, "results/smoke/scores/**/*") == before
     tidy = pd.read_parquet(project / "results/smoke/results.parquet").query("measure == 'fidelity'")
-    assert {*zip(tidy["method"], tidy["ratio"], strict=True)} == {
-        (method, ratio) for method in ("entropy", "random") for ratio in (0.15, 0.25)
+    assert {*zip(tidy["model"], tidy["method"], tidy["ratio"], strict=True)} == {
+        (model, method, ratio)
+        for model, method in (("llama", "entropy"), ("llama", "random"), ("qwen2", "random"))
+        for ratio in (0.15, 0.25)
     }
+    compared = pd.read_csv(project / "results/smoke/comparison.csv")
+    assert {*compared["model"]} == {"llama"}, "the other model has nothing to compare with"
     assert {*tidy["n"]} == {3}
 
 

@@ -2,6 +2,7 @@
 import json
 import shlex
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,6 +66,17 @@ def load_study():
     return path, why, study, catalogue, criteria
 
 
+def study_dtype():
+    """Return the dtype of the study; `auto` is measured once, so that all jobs, also of later runs, have the same."""
+    if STUDY.dtype != "auto":
+        return STUDY.dtype
+    place = Path(f"{RESULTS}/{layout.DTYPE}")
+    if not place.exists():
+        hfprune = Path(sys.executable).parent / "hfprune"
+        subprocess.run([hfprune, "dtype", "--out", place], check=True, stdout=sys.stderr)
+    return read_json(place)["dtype"]
+
+
 try:
     STUDY_FILE, WHY, STUDY, CATALOGUE, CRITERIA = load_study()
 except HfpruneError as error:
@@ -74,6 +86,7 @@ NAME = layout.study_name(STUDY_FILE)
 RESULTS = f"results/{NAME}"
 FIGURES = f"figures/{NAME}"
 LOGS = f"logs/{NAME}"
+DTYPE = study_dtype()
 MEASURES = STUDY.make_measures(str(STUDY_FILE))
 # Blocks of the study's own corpus, for baselines and for methods that name no other corpus.
 CALIBRATION_BLOCKS = f"{RESULTS}/{layout.BLOCKS}.safetensors".replace("{corpus}", STUDY.calibration.corpus)
@@ -228,18 +241,24 @@ def sequences_flag(method):
 
 
 def sweeps():
-    """Return the methods that are scored together: those that read the same blocks in the same way."""
+    """Return the methods that are scored together, with their models: those that read the same blocks in one way."""
     groups = {}
-    for method, criterion in CRITERIA.items():
-        read = (
-            None
-            if criterion.needs == "weights"
-            else (STUDY.corpus_of(method), STUDY.methods[method].sequences)
-        )
-        groups.setdefault((criterion.needs, read, json.dumps([*STUDY.methods[method].units])), []).append(
-            method
-        )
-    return list(groups.values())
+    for model in STUDY.models:
+        found = {}
+        for method in STUDY.methods_of(model):
+            if method not in CRITERIA:
+                continue
+            criterion = CRITERIA[method]
+            read = (
+                None
+                if criterion.needs == "weights"
+                else (STUDY.corpus_of(method), STUDY.methods[method].sequences)
+            )
+            key = criterion.needs, read, json.dumps([*STUDY.methods[method].units])
+            found.setdefault(key, []).append(method)
+        for methods in found.values():
+            groups.setdefault(tuple(methods), []).append(model)
+    return [(list(methods), models) for methods, models in groups.items()]
 
 
 def scored(method):

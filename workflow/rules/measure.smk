@@ -40,7 +40,7 @@ for name, measure in MEASURES.items():
             settings=shlex.join(spell(measure)),
             # Not on the command line: after a raised version, the measure runs again.
             version=measure.version,
-            dtype=measure.dtype or STUDY.dtype,
+            dtype=measure.dtype or DTYPE,
             cell=cell_flag,
             out=f"{RESULTS}/{layout.SCORING if measure.needs == 'criterion' else layout.CELL}",
         message:
@@ -65,7 +65,7 @@ rule distributions:
         gpu=gpu,
     params:
         model=subpath(input.model, parent=True),
-        dtype=STUDY.dtype,
+        dtype=DTYPE,
     message:
         "next-token distributions of {wildcards.model}"
     shell:

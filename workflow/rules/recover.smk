@@ -24,7 +24,7 @@ rule recover:
         instructions=subpath(input.instructions, parent=True),
         options=RECOVERY.lora().model_dump_json() if RECOVERY else "",
         batch_tokens=(f"--batch-tokens {RECOVERY.batch_tokens}" if RECOVERY and RECOVERY.batch_tokens else ""),
-        dtype=STUDY.dtype,
+        dtype=DTYPE,
         cell=cell_flag,
         out=subpath(output.adapter, parent=True),
     message:

@@ -79,7 +79,7 @@ rule method:
         ENVIRONMENT
     params:
         scored=lambda wildcards: json.dumps(
-            [SCORED[wildcards.method], sequences_flag(wildcards.method), UNTIL, STUDY.dtype]
+            [SCORED[wildcards.method], sequences_flag(wildcards.method), UNTIL, DTYPE]
             + [RESAMPLES] * bool(RESAMPLES)
         ),
     message:
@@ -88,7 +88,7 @@ rule method:
         "echo {params.scored:q} > {output} 2> {log}"
 
 
-for number, methods in enumerate(SWEEPS):
+for number, (methods, models) in enumerate(SWEEPS):
 
     # A checkpoint, since Snakemake decides about nothing behind a job before it runs: with an ancient input between,
     # a changed setting of a measure would wait for the next run. After a checkpoint it looks again.
@@ -116,6 +116,8 @@ for number, methods in enumerate(SWEEPS):
             ),
         log:
             f"{LOGS}/sweeps/{{model}}/{number}/seed{{seed}}.log",
+        wildcard_constraints:
+            model=any_of(models),
         conda:
             ENVIRONMENT
         threads: cores
@@ -132,7 +134,7 @@ for number, methods in enumerate(SWEEPS):
             sequences=sequences_flag(methods[0]),
             until=f"--until-agreement {UNTIL}" if UNTIL else "",
             resamples=f"--resamples {RESAMPLES}" if RESAMPLES else "",
-            dtype=STUDY.dtype,
+            dtype=DTYPE,
             # The command fills in the method, since there are several.
             cell=lambda wildcards: f"{NAME}/{wildcards.model}/{{method}}//{wildcards.seed}/none",
             out=lambda wildcards: f"{RESULTS}/{layout.SCORES}.safetensors".format(
