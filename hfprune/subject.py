@@ -180,15 +180,14 @@ class Subject:
         return self._made[name]
 
     def asset(self, kind: str, name: str) -> Path:
-        """Return the folder of a fetched asset, given by its name in the catalogue or by a path.
+        """Return the folder of an asset, however it is spelt; see `hfprune.assets.resolving`.
 
         Raises:
-            HfpruneError: there is no such folder.
+            HfpruneError: there is no such asset, or it cannot be fetched.
         """
-        folder = Path(name) if "/" in name else self.resources / kind / name
-        if not folder.is_dir():
-            raise HfpruneError(f"{folder}: no such folder; get it with `hfprune fetch {kind}/{folder.name}`")
-        return folder
+        from hfprune.assets import resolve
+
+        return resolve(kind, name, self.resources)
 
     def blocks(self, text: "Text") -> Blocks:
         """Draw the blocks that a text measure reads, the same for every cell (seed 0 whatever the study's).

@@ -38,7 +38,7 @@ class Generation(Measure):
     filters (`exact_match_strict_match`). One item per document: its index, the metrics, `target` and
     `response`.
 
-    Every command except `fetch` is offline, so a task's documents must be local. By default tasks come from
+    No measurement contacts the hub, so a task's documents must be local. By default tasks come from
     the catalogue (zero-shot only, since an asset holds the scored split alone). With `data: hub` they are
     lm-eval's own, and their documents come from the hub client's cache. For `gsm8k` (data set
     `openai/gsm8k`), `lm_eval --model dummy --tasks gsm8k --limit 1` fills the cache. `humaneval` runs the

@@ -21,7 +21,9 @@ class Zeroshot(Measure):
 
     per_task = True
 
-    tasks: list[str] = Field(min_length=1, description="tasks of lm-eval, as the catalogue names them")
+    tasks: list[str] = Field(
+        min_length=1, description="tasks of lm-eval: names in config/assets.yaml, or folders of fetched ones"
+    )
     documents: PositiveInt | None = Field(
         default=None, description="documents of each task, a seeded sample; null: all"
     )

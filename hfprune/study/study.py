@@ -9,6 +9,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -186,11 +187,16 @@ class Study(Strict):
 
     @field_validator("models", "methods", mode="before")
     @classmethod
-    def _bare_name_means_defaults(cls, named: Any) -> Any:
+    def _bare_name_means_defaults(cls, named: Any, info: ValidationInfo) -> Any:
         if isinstance(named, list) and all(isinstance(name, str) for name in named):
             named = dict.fromkeys(distinct(named))
         if not isinstance(named, dict):
             return named
+        spelt = [name for name in named if "/" in str(name)]
+        if spelt and info.field_name == "models":
+            raise ValueError(
+                f"{spelt[0]!r} is no name; give it one in config/assets.yaml, as `models: {{mine: {spelt[0]}}}`"
+            )
         return {name: {} if value is None else value for name, value in named.items()}
 
     @field_validator("ratios", "seeds", "recoveries")

@@ -16,7 +16,7 @@ from hfprune.settings import Strict
 
 COMMANDS = (
     *("adopt", "audit", "budget", "calibrate", "claims", "collect", "compare", "distributions", "dtype"),
-    *("export", "fetch", "figures", "measure", "methods", "pack", "page", "plan", "push"),
+    *("export", "fetch", "figures", "measure", "methods", "pack", "page", "plan", "prune", "push"),
     *("recover", "score", "tables"),
 )
 HEAVY = {"torch", "transformers", "pandas", "lm_eval", "numpy"}
