@@ -17,6 +17,9 @@ RATIO_BUDGET = "budgets/{model}/{ratio}"
 METHOD = "methods/{method}"
 SCORES = "scores/{model}/{method}/seed{seed}"
 PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
+# The scores and plan of one step of a method with several; the first scores and the last plan are those above.
+STEP_SCORES = "steps/{model}/{method}/{ratio}/seed{seed}/scores{step}"
+STEP_PLAN = "steps/{model}/{method}/{ratio}/seed{seed}/plan{step}"
 RECOVERY = "recoveries/{model}/{method}/{ratio}/seed{seed}/{recovery}"
 # Beside scores and plans: those of resampled calibrations, as `resampled_path`.
 RESAMPLED = ".resampled.safetensors"
