@@ -29,6 +29,8 @@ LEFT = {
     "Corpus",
     "Allocation",
     "Reference",
+    "Front, JS",
+    "Front, bits/byte",
 }
 
 
