@@ -82,7 +82,8 @@ CALIBRATION_BLOCKS = f"{RESULTS}/{layout.BLOCKS}.safetensors".replace("{corpus}"
 RECOVERY = STUDY.recovery
 # Only those of the study: a broken file affects only studies that use it.
 BASELINES = sorted({method.baseline for method in STUDY.methods.values() if method.baseline})
-UNITS = sorted({json.dumps(method.units) for method in STUDY.methods.values() if not method.baseline})
+# What is pruned at every ratio; `own_budgets` has the rest.
+UNITS = sorted({json.dumps(STUDY.methods[name].units) for name in CRITERIA if not STUDY.methods[name].ratios})
 FLOORS = [method.allocation.floor for method in STUDY.methods.values() if method.allocation.rule != "uniform"]
 IN_STEPS = [name for name, method in STUDY.methods.items() if method.steps > 1]
 UNTIL = STUDY.calibration.until_agreement
@@ -242,6 +243,22 @@ def part_flag(wildcards):
     """Return the part of the way to the ratio that a step in between goes."""
     steps = STUDY.methods[wildcards.method].steps
     return f"--part {step_of(wildcards) / steps:.6g}" if step_of(wildcards) < steps else ""
+
+
+def own_budgets(wildcards, input):
+    """Return commands that check the budgets of methods with ratios of their own, at these alone."""
+    model = Path(input.model).parent
+    wanted = {
+        (json.dumps(method.units), ratio)
+        for method in (STUDY.methods[name] for name in CRITERIA)
+        for ratio in method.ratios or []
+        if ratio in STUDY.ratios_of(wildcards.model) and json.dumps(method.units) not in UNITS
+    }
+    calls = (
+        ["hfprune", "budget", "--model", str(model), "--ratios", f"{ratio:g}", "--units", units]
+        for units, ratio in sorted(wanted)
+    )
+    return "".join(f" && {shlex.join(call)}" for call in calls)
 
 
 def blocks_of(method):

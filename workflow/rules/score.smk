@@ -13,13 +13,14 @@ rule budget:
     params:
         model=subpath(input.model, parent=True),
         ratios=lambda wildcards: STUDY.ratios_of(wildcards.model),
-        units=shlex.join(UNITS),
+        units=f"--units {shlex.join(UNITS)}" if UNITS else "",
+        own=own_budgets,
         floor=f"--floor {max(FLOORS)}" if FLOORS else "",
     message:
         "budget of {wildcards.model} at {params.ratios}"
     shell:
-        "hfprune budget --model {params.model} --ratios {params.ratios} --units {params.units}"
-        " {params.floor} --out {output} > {log} 2>&1"
+        "(hfprune budget --model {params.model} --ratios {params.ratios} {params.units} {params.floor} --out {output}"
+        "{params.own}) > {log} 2>&1"
 
 
 # For baselines, which take a share of the neurons.
