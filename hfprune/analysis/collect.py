@@ -177,18 +177,17 @@ def _damages(paths: Iterable[Path], measures: list[str]) -> dict[tuple[str, int]
 def _marks(paths: Iterable[Path]) -> pd.DataFrame:
     """Return one row per mark of every scoring, from the result files of costs.
 
-    `criterion` names the criterion and the options that differ among the scorings, `allocation` the rule of the
-    method's plans.
+    `criterion` names the criterion, the options that differ among the scorings, and the steps where the method has
+    several (the marks are of the first), `allocation` the rule of the method's plans.
     """
     read = [*map(read_result, sorted(paths))]
     found = [result for result in read if result["measure"] == "cost"]
     scorings = [result for result in found if _curve(result["provenance"])]
-    sizes = [result for result in read if result["measure"] == "size"]
-    rules = {
-        (size["cell"]["model"], size["cell"]["method"]): size["provenance"]["settings"]["allocation"]["rule"]
-        for size in sizes
-        if "allocation" in size["provenance"].get("settings", {})  # baselines have none
-    }
+    cut = {
+        (size["cell"]["model"], size["cell"]["method"]): size["provenance"]["settings"]
+        for size in read
+        if size["measure"] == "size" and "allocation" in size["provenance"].get("settings", {})
+    }  # baselines have no allocation
     options = [result["provenance"]["settings"].get("options", {}) for result in scorings]
     values: dict[str, set] = {}
     for key, value in ((key, value) for own in options for key, value in own.items()):
@@ -199,9 +198,12 @@ def _marks(paths: Iterable[Path]) -> pd.DataFrame:
         settings = made["settings"]
         differing = (f"{key} {own[key]}" for key in sorted(own) if len(values[key]) > 1)
         of = {key: result["cell"][key] for key in ("model", "method", "seed")}
-        of |= {"criterion": ", ".join([settings["criterion"], *differing])}
+        plan = cut.get((of["model"], of["method"]), {})
+        steps = plan.get("scoring", {}).get("steps")
+        several = [f"{steps} steps"] if steps else []
+        of |= {"criterion": ", ".join([settings["criterion"], *differing, *several])}
         of |= {"units": _units(settings), "corpus": settings.get("corpus") or "unknown"}
-        of["allocation"] = rules.get((of["model"], of["method"]), "unknown")
+        of["allocation"] = plan.get("allocation", {}).get("rule", "unknown")
         for mark in _curve(made):
             rows.append({**of, **{key: mark[key] for key in ("sequences", "agreement", "successive")}})
     return pd.DataFrame(rows, columns=COMPANION_COLUMNS[CALIBRATION])

@@ -99,6 +99,7 @@ def _settings(study: Study, name: str) -> dict[str, Any]:
         "criterion": method.criterion or name,
         **criterion.model_dump(),
         "allocation": method.allocation,
+        "steps": method.steps,
         "units": method.units,
         "corpus": study.corpus_of(name),
         "sequences": method.sequences or study.calibration.sequences,

@@ -1,4 +1,4 @@
-"""The paper's eight tables, our rows beside the published ones, and those of other measures and calibration."""
+"""The paper's eight tables, our rows beside the published ones, and those of measures, calibration and speed."""
 
 from pathlib import Path
 
@@ -42,12 +42,13 @@ from hfprune.report.columns import (
 from hfprune.report.measures import measures_table
 from hfprune.report.rows import OURS, PAPER, ROW, SPREADS, footnotes_of, in_order, lay_out, with_blanks
 from hfprune.report.style import Look, looks, metric_label, tasks_in_order
+from hfprune.report.tradeoff import tradeoff_table
 from hfprune.report.typeset import Table, csv, latex, markdown, write_texts
 from hfprune.results import DENSE
 
 
 def write_tables(results: Path, paper: Path, out: Path) -> None:
-    """Write every table of `SPECS`, and those of other measures and calibration, as CSV, Markdown and LaTeX.
+    """Write the tables of `SPECS`, and those of other measures, calibration and speed, as CSV, Markdown and LaTeX.
 
     The paper's tables have one row per model, method, ratio, recovery and source (`paper` or `ours`). The CSV has
     plain numbers, with accuracies in percent and ratios as fractions; the others have `value ± spread`.
@@ -71,6 +72,7 @@ def write_tables(results: Path, paper: Path, out: Path) -> None:
     _write(out, "measures", measures_table(tidy, declared, published, named))
     marks = read_companion(results.parent, CALIBRATION)
     _write(out, "calibration", calibration_table(applicable(tidy), marks, declared))
+    _write(out, "tradeoff", tradeoff_table(applicable(tidy), declared, marks))
 
 
 def _write(out: Path, name: str, table: Table) -> None:

@@ -30,6 +30,8 @@ LEFT = {
     "Allocation",
     "Reference",
     "Outcome",
+    "Front, JS",
+    "Front, bits/byte",
 }
 
 

@@ -113,6 +113,10 @@ class Method(Strict):
         "or their shares of the removed parameters, as {neurons: 0.7, layers: 0.3}",
     )
     allocation: Allocation = Allocation()
+    steps: PositiveInt = Field(
+        default=1,
+        description="prune in so many equal parts, and score what is left before each of them; 1: at once",
+    )
     ratios: list[float] | None = Field(
         default=None, min_length=1, description="the ratios that it is for; null: all of the study's"
     )

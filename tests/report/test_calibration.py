@@ -125,3 +125,20 @@ def test_a_study_without_calibration_says_so(folder: Path, tmp_path: Path) -> No
     assert isinstance(tables[1], pd.DataFrame)
     (ax,) = calibration(Collected.read(tmp_path, PAPER)).axes
     assert "not measured" in ax.texts[0].get_text()
+
+
+def test_a_method_in_steps_is_another_line(tmp_path: Path) -> None:
+    """It reads as many sequences as the same method at once, and differs in its plans."""
+    for method, steps in (("entropy", {}), ("in_steps", {"steps": 4})):
+        settings = {"criterion": "entropy", "options": {}}
+        curve = [{"sequences": 8, "agreement": 0.5, "successive": 0.5}]
+        scored = {"settings": settings, "curve": curve}
+        cut = {"settings": {"allocation": {"rule": "uniform"}, "scoring": settings | steps}}
+        for ratio, measure, provenance in ((None, "cost", scored), (0.2, "size", cut)):
+            cell = Cell("s", "m", method, ratio, 0, "none")
+            write_result(
+                tmp_path / method / f"{measure}.json", cell, measure, "", [Value("x", 1)], provenance
+            )
+    collect(sorted(tmp_path.glob("*/*.json")), [], [], tmp_path)
+    marks = read_collected(tmp_path / "calibration.csv").set_index("method")["criterion"]
+    assert marks.to_dict() == {"entropy": "entropy", "in_steps": "entropy, 4 steps"}

@@ -75,6 +75,8 @@ def load_study():
             criteria[name] = make_criterion(chosen, method.options, where, method.units)
             if criteria[name].needs == "weights" and (method.corpus or method.sequences):
                 raise HfpruneError(f"{where}: {chosen} reads weights only; remove corpus and sequences")
+            if criteria[name].needs == "weights" and method.steps > 1:
+                raise HfpruneError(f"{where}: {chosen} reads weights, which no step changes; remove steps")
     return path, why, study, catalogue, criteria
 
 
@@ -105,8 +107,10 @@ CALIBRATION_BLOCKS = f"{RESULTS}/{layout.BLOCKS}.safetensors".replace("{corpus}"
 RECOVERY = STUDY.recovery
 # Only those of the study: a broken file affects only studies that use it.
 BASELINES = sorted({method.baseline for method in STUDY.methods.values() if method.baseline})
-UNITS = sorted({json.dumps(method.units) for method in STUDY.methods.values() if not method.baseline})
+# What is pruned at every ratio; `own_budgets` has the rest.
+UNITS = sorted({json.dumps(STUDY.methods[name].units) for name in CRITERIA if not STUDY.methods[name].ratios})
 FLOORS = [method.allocation.floor for method in STUDY.methods.values() if method.allocation.rule != "uniform"]
+IN_STEPS = [name for name, method in STUDY.methods.items() if method.steps > 1]
 UNTIL = STUDY.calibration.until_agreement
 RESAMPLES = STUDY.calibration.resamples
 ENVIRONMENT = str(ROOT / "workflow/envs/hfprune.yml")
@@ -260,6 +264,49 @@ def allocation_flag(wildcards):
     return f"--allocation {shlex.quote(allocation.model_dump_json(exclude_defaults=True))}"
 
 
+def step_of(wildcards):
+    """Return the step that a plan ends; the plan itself ends the last one."""
+    return int(wildcards.get("step", STUDY.methods[wildcards.method].steps))
+
+
+def scores_input(wildcards):
+    """Return the scores that a plan is cut from."""
+    step = step_of(wildcards)
+    if step == 1:
+        # Not a trigger: the sweep may only score other methods again. The other inputs decide.
+        return ancient(f"{RESULTS}/{layout.SCORES}.safetensors".format(**wildcards))
+    return f"{RESULTS}/{layout.STEP_SCORES}.safetensors".format(**{**wildcards, "step": step})
+
+
+def resampled_scores(wildcards):
+    """Return the resampled scores beside those of `scores_input`; the plan of a step in between needs none."""
+    if not RESAMPLES or "step" in wildcards.keys():
+        return []
+    return ancient(str(layout.resampled_path(Path(scores_input(wildcards)))))
+
+
+def part_flag(wildcards):
+    """Return the part of the way to the ratio that a step in between goes."""
+    steps = STUDY.methods[wildcards.method].steps
+    return f"--part {step_of(wildcards) / steps:.6g}" if step_of(wildcards) < steps else ""
+
+
+def own_budgets(wildcards, input):
+    """Return commands that check the budgets of methods with ratios of their own, at these alone."""
+    model = Path(input.model).parent
+    wanted = {
+        (json.dumps(method.units), ratio)
+        for method in (STUDY.methods[name] for name in CRITERIA)
+        for ratio in method.ratios or []
+        if ratio in STUDY.ratios_of(wildcards.model) and json.dumps(method.units) not in UNITS
+    }
+    calls = (
+        ["hfprune", "budget", "--model", str(model), "--ratios", f"{ratio:g}", "--units", units]
+        for units, ratio in sorted(wanted)
+    )
+    return "".join(f" && {shlex.join(call)}" for call in calls)
+
+
 def blocks_of(method):
     """Return the calibration blocks of a method, with wildcards; weight criteria read none."""
     if CRITERIA[method].needs == "weights":
@@ -311,7 +358,7 @@ SWEEPS = sweeps()
 
 
 def scoring_flags(wildcards, input):
-    """Return the flags of a measure of scoring: the criterion and the blocks."""
+    """Return the flags of scoring by a method: the criterion, the units, the blocks and the seed."""
     chosen = SCORED[wildcards.method]
     flags = ["--criterion", chosen["criterion"], "--options", json.dumps(chosen["options"])]
     flags += ["--units", json.dumps(chosen["units"]), *(["--blocks", input.blocks] if input.blocks else [])]

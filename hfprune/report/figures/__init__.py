@@ -26,6 +26,7 @@ from hfprune.report.figures.importance import agreement, distributions, neurons,
 from hfprune.report.figures.measures import measures
 from hfprune.report.figures.outcomes import accuracy, calibration, fidelity, published, tasks
 from hfprune.report.figures.theme import RC
+from hfprune.report.figures.tradeoff import quality_against_speed
 from hfprune.study import layout
 
 # The name of a figure's files → the function that draws it.
@@ -34,7 +35,7 @@ DRAWINGS: dict[str, Callable[[Collected], Figure]] = dict(
         layout.FIGURES,
         (
             *(accuracy, published, fidelity, tasks, measures, overlap, agreement),
-            *(scores, neurons, distributions, calibration, claims, comparison),
+            *(scores, neurons, distributions, calibration, claims, comparison, quality_against_speed),
         ),
         strict=True,
     )
