@@ -48,7 +48,9 @@ def meter(model: "PreTrainedModel") -> None:
     head.register_forward_hook(predicted)
 
 
-def count_backward(model: "PreTrainedModel", tokens: "Tensor", *, from_attention: bool, weights: bool) -> None:
+def count_backward(
+    model: "PreTrainedModel", tokens: "Tensor", *, from_attention: bool, weights: bool
+) -> None:
     """Count a backward pass of scoring for `tokens` [batch, length].
 
     Args:

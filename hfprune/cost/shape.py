@@ -5,7 +5,7 @@ masked or not, as `torch.utils.flop_counter` does. The transformer's products ar
 2001.08361, Table 1) with gate, shared key-value heads and head added.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -94,7 +94,7 @@ class Shape:
         layer = self.attention_weights + self.mlp_weights + biases + self.norms
         return self.layers * layer + self.head_weights * (1 if self.tied else 2) + self.hidden
 
-    def pruned(self, ratio: float, kinds: Mapping[str, float | None] | None = None) -> "Shape":
+    def pruned(self, ratio: float, kinds: Mapping[Any, float | None] | None = None) -> "Shape":
         """Return the shape after `ratio` of all parameters is removed from these kinds of unit.
 
         Kinds without shares lose parameters in proportion to what they have; `hfprune budget` rounds to whole
@@ -187,18 +187,23 @@ def known_shapes() -> dict[str, Shape]:
     return {name: Shape.of_config(fields, name) for name, fields in yaml.safe_load(path.read_text()).items()}
 
 
-def shape_of(model: str, resources: Path = Path("resources")) -> Shape:
+def shape_of(model: str, resources: Path = Path("resources"), folders: Sequence[Path] = ()) -> Shape:
     """Return a model's shape: from its `config.json` where it is fetched, else from `shapes.yaml`.
 
+    Args:
+        model: name in the catalogue.
+        resources: folder of the fetched assets.
+        folders: where else its `config.json` may be, as a model of this machine has one before it is fetched.
+
     Raises:
-        HfpruneError: the model is neither fetched nor written down.
+        HfpruneError: there is no such file, and the model is not written down.
     """
-    config = resources / "models" / model / "config.json"
-    if config.is_file():
-        return Shape.of_config(read_json(config), str(config))
+    for folder in (resources / "models" / model, *folders):
+        if (folder / "config.json").is_file():
+            return Shape.of_config(read_json(folder / "config.json"), str(folder / "config.json"))
     if model in known_shapes():
         return known_shapes()[model]
     raise HfpruneError(
-        f"{model}: its shape is not known before it is fetched (`hfprune fetch models/{model}`), "
+        f"{model}: its size is not known before it is fetched (`hfprune fetch models/{model}`), "
         "since hfprune/cost/shapes.yaml lacks it"
     )

@@ -16,6 +16,7 @@ from hfprune.study.text import Text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hfprune.cost.work import Case, Work
     from hfprune.results import Value
     from hfprune.subject import Subject
 
@@ -98,6 +99,14 @@ class Measure(Strict, ABC):
     @abstractmethod
     def run(self, subject: Subject) -> Outcome:
         """Measure a subject; a measure with several tasks runs once for each part that `by_task` returns."""
+
+    def work(self, case: Case) -> Work:
+        """Return the work of a measurement beyond loading the measured model, all tasks together.
+
+        `hfprune cost` predicts time and memory from it. By default it is one pass over the model's own context of
+        4,096 tokens, so that a measure which does not say is not free.
+        """
+        return case.read(1, 4096, 1)
 
     def by_task(self) -> dict[str, Self]:
         """Return one measure per task; each key is a value of the column `task` in the tidy table.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveInt
 
 from hfprune.items import block_items, mean_value
 from hfprune.measures import Metric, Outcome, TextMeasure
-from hfprune.subject import Subject, batch_size
+from hfprune.subject import KEPT_BYTES, Subject, batch_size
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from hfprune.cost.work import Case, Work
 
 
 class Fidelity(TextMeasure):
@@ -35,6 +37,24 @@ class Fidelity(TextMeasure):
             Metric(jaccard, f"Top-{self.top_k} Jaccard", better="higher", items=(jaccard,)),
             Metric("kl_divergence", "KL divergence", "nats", better="lower", items=("kl_divergence",)),
         ]
+
+    def work(self, case: Case) -> Work:
+        """Return the work of reading every block by both models, which are in memory together, and comparing."""
+        from hfprune.cost.texts import blocks
+        from hfprune.cost.work import DISTANCES
+
+        number, dense = (
+            blocks(self.corpus, self.sequences, self.length, self.sampling),
+            case.dense or case.shape,
+        )
+        size: dict[str, Any] = {"sequences": number, "length": self.length, "batch_tokens": self.batch_tokens}
+        pruned = case.read(positions=self.length, passes=DISTANCES, **size)
+        masked = case.read(positions=2 * self.length, passes=DISTANCES / 2, shape=dense, **size)
+        # The dense model's states are kept for the resampled plans as far as they fit (`KEPT_BYTES`).
+        again = max(0.0, 1 - KEPT_BYTES / (number * self.length * dense.hidden * case.width))
+        masked += case.read(positions=0, shape=dense, **size) * again
+        both = pruned + case.read(positions=self.length, passes=0, shape=dense, **size)
+        return both.beside(dense.weights(case.width)) + masked * case.resamples + case.load(dense)
 
     def run(self, subject: Subject) -> Outcome:
         """Compare the two models on every block."""

@@ -116,7 +116,9 @@ def test_training(model, blocks) -> None:
     adapted.train()
     tokens = blocks.numel()
     before = shape(model)
-    expected, metered = counted(lambda: adapted(input_ids=blocks, labels=blocks, use_cache=False).loss.backward())
+    expected, metered = counted(
+        lambda: adapted(input_ids=blocks, labels=blocks, use_cache=False).loss.backward()
+    )
     assert before.training(tokens, tokens * LENGTH, 4) == metered == expected
 
 

@@ -1,0 +1,223 @@
+"""The jobs of a study: which there are, what each does on a device, how long it takes and what memory it needs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hfprune.cost.devices import PROCESS, Device
+from hfprune.cost.shape import Shape, known_shapes, shape_of
+from hfprune.cost.texts import pairs_to_learn
+from hfprune.cost.work import Case, Work
+from hfprune.criteria import Criterion
+from hfprune.errors import HfpruneError
+from hfprune.measures import Measure
+from hfprune.results import DENSE, Cell
+from hfprune.study import layout
+from hfprune.study.catalogue import Catalogue, LocalSource, alternatives
+from hfprune.study.study import Study
+from hfprune.study.sweeps import criteria_of, sweeps
+
+# Seconds beyond a start of rules without a model's passes: measured on the demo, on two cores.
+SMALL = {
+    "fetch": 10.0,
+    "budget": 1.0,
+    "method": 0.0,
+    "calibrate": 10.0,
+    "plan": 2.0,
+    "collect": 5.0,
+    "tables": 2.0,
+    "claims": 5.0,
+    "compare": 5.0,
+    "figures": 30.0,
+    "report": 15.0,
+    "page": 10.0,
+}
+# Those that run once in a study.
+ONCE = ("collect", "tables", "claims", "compare", "figures", "report", "page")
+# The size that a model of unknown size is taken to have.
+LARGEST = "qwen2.5-7b"
+# Bytes of text that `calibrate` and measures of text hold: a file of C4 while it is read.
+TEXT = 3e9
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a study."""
+
+    rule: str
+    about: str
+    """The model, and the cell where there is one."""
+    seconds: float
+    """Time with its start."""
+    main_memory: float
+    """Bytes of main memory."""
+    gpu_memory: float = 0
+    """Bytes of memory on the GPU; 0 if it takes none."""
+    flops: float = 0
+    threads: int = 1
+    on_device: bool = False
+    """Whether it runs on the device: every job on a CPU, only those with a model's passes on a GPU."""
+
+
+class Costs:
+    """What the jobs of a study cost on a device."""
+
+    def __init__(
+        self,
+        name: str,
+        study: Study,
+        device: Device,
+        catalogue: Catalogue,
+        resources: Path = Path("resources"),
+        *,
+        guess: bool = False,
+    ) -> None:
+        """Prepare to count.
+
+        Args:
+            name: of the study.
+            study: the study.
+            device: where its jobs run.
+            catalogue: says where models come from.
+            resources: folder of the fetched assets.
+            guess: count a model of unknown size as `LARGEST`, instead of an error.
+
+        Raises:
+            HfpruneError: the size of a model, a measure or a criterion is not known.
+        """
+        self.name, self.study, self.device = name, study, device
+        self.guessed: list[str] = []
+        """Models of unknown size."""
+        self.shapes: dict[str, Shape] = {}
+        for model in study.models:
+            try:
+                sources = alternatives(catalogue.models[model].source)
+                folders = [source.path for source in sources if isinstance(source, LocalSource)]
+                self.shapes[model] = shape_of(model, resources, folders)
+            except HfpruneError:
+                if not guess:
+                    raise
+                self.guessed.append(model)
+                self.shapes[model] = known_shapes()[LARGEST]
+        self.measures = study.make_measures()
+        self.criteria = criteria_of(study)
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield every job but those of assets and baselines."""
+        study, dense = self.study, Cell(self.name, "", DENSE, 0.0, 0, "none")
+        cells = [*layout.cells(self.name, study)]
+        for model in study.models:
+            yield self.small("budget", model)
+            yield self.distributions(model)
+            for corpus in dict.fromkeys(map(study.corpus_of, self.criteria)):
+                yield from (self.small("calibrate", f"{model}, {corpus}") for _ in study.seeds)
+            for number in range(len(sweeps(study, self.criteria))):
+                yield from (self.score(number, model) for _ in study.seeds)
+        yield from (self.small("method", method) for method in self.criteria)
+        for file in layout.plan_files(self.name, study):
+            yield self.small("plan", file)
+        for cell in cells:
+            if cell.recovery != "none":
+                yield self.recover(cell)
+            for name in self._measured(cell):
+                yield self.measure(name, cell)
+        for name, measure in self.measures.items():
+            if measure.needs == "criterion":
+                covered = filter(study.measures[name].covers, self.criteria)
+                for model, method in ((model, method) for method in covered for model in study.models):
+                    yield self.measure(name, Cell(self.name, model, method, None, study.seeds[0], "none"))
+        yield from (self.small(rule, dense.study) for rule in ONCE)
+
+    def _measured(self, cell: Cell) -> list[str]:
+        """Return the measures of a cell."""
+        files = layout.measurements(self.study, self.measures, cell)
+        folder = layout.fill(layout.CELL, cell)
+        names = [Path(file).relative_to(folder).with_suffix("").parts[0] for file in files]
+        return list(dict.fromkeys(names))
+
+    # --- jobs ---------------------------------------------------------------------------------------------
+
+    def small(self, rule: str, about: str = "") -> Job:
+        """Return a job of a rule that runs no model."""
+        text = TEXT if rule in ("calibrate", "fetch") else 0
+        start = 0.0 if rule == "method" else self.device.start / 2
+        return Job(rule, about, SMALL[rule] + start, PROCESS + text, on_device=not self.device.on_gpu)
+
+    def distributions(self, model: str) -> Job:
+        """Return the job that takes next-token distributions of four blocks."""
+        case, length = self.case(model), self.study.calibration.length
+        work = case.read(4, length, length) + case.load()
+        return self._job("distributions", model, work, 1)
+
+    def score(self, number: int, model: str) -> Job:
+        """Return the job of one sweep, by its number in `sweeps`; with `until_agreement` it may be shorter."""
+        methods, calibration = sweeps(self.study, self.criteria)[number], self.study.calibration
+        criteria = {method: self.criteria[method] for method in methods}
+        first, case = self.study.methods[methods[0]], self.case(model)
+        sequences = first.sequences or calibration.sequences
+        work = case.score(criteria, sequences, calibration.length, [*first.units]) + case.load()
+        return self._job(f"score_{number}", model, work, self._all_threads())
+
+    def recover(self, cell: Cell) -> Job:
+        """Return the job that trains a cell's adapter."""
+        settings, case = self.study.recovery, self.case(cell.model, cell)
+        assert settings is not None
+        steps = settings.max_steps
+        if steps is None:
+            pairs, tokens = pairs_to_learn(settings.instructions)
+            sequences = min(settings.examples or pairs, pairs) * tokens / settings.length
+            steps = max(1, round(settings.epochs * sequences / settings.batch))
+        work = case.train(settings.lora(), steps * settings.batch, settings.batch_tokens) + case.load()
+        return self._job("recover", _words(cell), work, 1)
+
+    def adopt(self, cell: Cell) -> Job:
+        """Return the job that loads what a baseline has made."""
+        return self._job("adopt", _words(cell), self.case(cell.model).load(), 1)
+
+    def measure(self, name: str, cell: Cell) -> Job:
+        """Return the job of one measure on one cell, or on a method's scoring."""
+        measure = self.measures[name]
+        case = self.case(cell.model, cell, measure)
+        threads = self._all_threads() if measure.exclusive else 1
+        work = measure.work(case) + case.load()
+        return self._job(f"measure_{name}", _words(cell), work, threads, case.dtype)
+
+    def case(self, model: str, cell: Cell | None = None, measure: Measure | None = None) -> Case:
+        """Return a model as a job reads it: dense, or as a cell's plan cuts it."""
+        dense, device, study = self.shapes[model], self.device, self.study
+        dtype = (measure and measure.dtype) or study.dtype
+        plain = Case(dense, dtype, device.on_gpu, device.memory)
+        if cell is None or (cell.method == DENSE and cell.recovery == "none"):
+            return plain
+        method = study.methods.get(cell.method)
+        criterion: Criterion | None = self.criteria.get(cell.method)
+        units = tuple(method.units) if method else ("neurons",)
+        if cell.ratio is None:
+            length = study.calibration.length
+            return Case(dense, dtype, device.on_gpu, device.memory, None, 0, criterion, length, units)
+        resampled = measure is not None and measure.resampled and criterion and cell.recovery == "none"
+        shape = dense.pruned(cell.ratio, method.units if method else None) if cell.ratio else dense
+        resamples = study.calibration.resamples if resampled else 0
+        return Case(shape, dtype, device.on_gpu, device.memory, dense, resamples)
+
+    def _job(self, rule: str, about: str, work: Work, threads: int, dtype: str | None = None) -> Job:
+        device = self.device
+        seconds = device.start + device.seconds(work, dtype or self.study.dtype, threads)
+        if not device.on_gpu:
+            return Job(rule, about, seconds, PROCESS + work.memory, 0, work.flops, threads, True)
+        # Weights pass through main memory while they are loaded.
+        main = 2 * PROCESS + work.loaded
+        return Job(rule, about, seconds, main, work.memory, work.flops, threads, True)
+
+    def _all_threads(self) -> int:
+        return self.device.cores or 1
+
+
+def _words(cell: Cell) -> str:
+    ratio = "scoring" if cell.ratio is None else f"{cell.ratio:g}"
+    parts = (
+        [cell.model, cell.method]
+        + [ratio] * bool(cell.ratio != 0)
+        + [cell.recovery] * (cell.recovery != "none")
+    )
+    return ", ".join(parts)
