@@ -8,11 +8,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from hfprune.commands.flags import spell
-from hfprune.criteria import make_criterion
+from hfprune.cost.choice import announcement, chosen_device, largest_tier
+from hfprune.cost.choice import gpu_memory_mb, main_memory_mb, minutes
+from hfprune.cost.jobs import Costs
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.gpus import visible_gpus
-from hfprune.results import DENSE
+from hfprune.results import DENSE, Cell
 from hfprune.settings import load, nearest
 from hfprune.settings import validate as strict
 from hfprune.study import layout
@@ -20,6 +22,7 @@ from hfprune.study.catalogue import Catalogue, LocalSource, alternatives
 from hfprune.study.method import Allocation
 from hfprune.study.references import check_references
 from hfprune.study.study import Config, Study
+from hfprune.study.sweeps import criteria_of, sweeps
 
 ROOT = Path(workflow.basedir)
 GPUS = visible_gpus()
@@ -29,12 +32,13 @@ shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
 
 def select_study():
     """Return (path of the study file, why it was chosen)."""
-    name = strict(Config, config, "config/config.yaml").study
-    if name != "auto":
-        return Path(f"config/studies/{name}.yaml"), "as configured"
-    if GPUS:
-        return Path("config/studies/paper.yaml"), "a CUDA device is visible"
-    return Path("config/studies/demo.yaml"), "no CUDA device is visible"
+    if SETTINGS.study != "auto":
+        return Path(f"config/studies/{SETTINGS.study}.yaml"), "as configured"
+    if workflow.nodes is not None:
+        # The machine that submits and those that run the jobs would choose differently.
+        raise HfpruneError("study: auto chooses by the device of one machine; name the study: --config study=NAME")
+    catalogue = load(Catalogue, Path("config/assets.yaml"))
+    return largest_tier(Path("config/studies"), catalogue, DEVICE, max(1, GPUS))
 
 
 def check_baseline(name, where):
@@ -52,20 +56,15 @@ def load_study():
         raise HfpruneError(f"no study {path.stem!r} in config/studies (there are: {known})")
     study, catalogue = load(Study, path), load(Catalogue, Path("config/assets.yaml"))
     check_references(study, catalogue, str(path))
-    criteria = {}
     for name, method in study.methods.items():
-        where = f"{path}: methods.{name}"
         if method.baseline:
-            check_baseline(method.baseline, where)
-        else:
-            chosen = method.criterion or name
-            criteria[name] = make_criterion(chosen, method.options, where, method.units)
-            if criteria[name].needs == "weights" and (method.corpus or method.sequences):
-                raise HfpruneError(f"{where}: {chosen} reads weights only; remove corpus and sequences")
-    return path, why, study, catalogue, criteria
+            check_baseline(method.baseline, f"{path}: methods.{name}")
+    return path, why, study, catalogue, criteria_of(study, str(path))
 
 
 try:
+    SETTINGS = strict(Config, config, "config/config.yaml")
+    DEVICE = chosen_device(SETTINGS.device, cluster=workflow.nodes is not None)
     STUDY_FILE, WHY, STUDY, CATALOGUE, CRITERIA = load_study()
 except HfpruneError as error:
     raise WorkflowError(str(error)) from None
@@ -75,6 +74,7 @@ RESULTS = f"results/{NAME}"
 FIGURES = f"figures/{NAME}"
 LOGS = f"logs/{NAME}"
 MEASURES = STUDY.make_measures(str(STUDY_FILE))
+COSTS = Costs(NAME, STUDY, DEVICE, CATALOGUE, guess=True)
 # Blocks of the study's own corpus, for baselines and for methods that name no other corpus.
 CALIBRATION_BLOCKS = f"{RESULTS}/{layout.BLOCKS}.safetensors".replace("{corpus}", STUDY.calibration.corpus)
 RECOVERY = STUDY.recovery
@@ -98,6 +98,7 @@ if GPUS and workflow.nodes is None and "gpu" not in workflow.global_resources:
 # In the main process only: jobs in subprocesses parse this file again.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
     print(f"study: {NAME} ({WHY}; another: --config study=NAME)", file=sys.stderr, flush=True)
+    print(announcement(COSTS, CATALOGUE, Path("config/studies"), max(1, GPUS)), file=sys.stderr, flush=True)
 
 
 def local_files(wildcards):
@@ -118,6 +119,43 @@ def cores(wildcards):
     if workflow.nodes is not None:
         return 8
     return 2 if GPUS else workflow.cores
+
+
+def cell_of(wildcards):
+    """Return the cell of a job; that of a measure of scoring has no ratio."""
+    ratio, recovery = wildcards.get("ratio"), wildcards.get("recovery", "none")
+    return Cell(
+        NAME, wildcards.model, wildcards.method, float(ratio) if ratio else None, int(wildcards.seed), recovery
+    )
+
+
+def limits(predicted):
+    """Return three functions, for a rule's `mem_mb`, `gpu_mem_mb` and `runtime`, by the cost model.
+
+    `predicted` gives the job of some wildcards. A job that was killed for memory or time gets more when it is tried
+    again.
+    """
+
+    def mem_mb(wildcards, attempt):
+        return main_memory_mb(predicted(wildcards), attempt)
+
+    def gpu_mem_mb(wildcards, attempt):
+        return gpu_memory_mb(predicted(wildcards), attempt)
+
+    def runtime(wildcards, attempt):
+        return minutes(predicted(wildcards), attempt)
+
+    return mem_mb, gpu_mem_mb, runtime
+
+
+def small_mem_mb(rule):
+    """Return a function of the attempt: the MB that a job of a rule without a model's passes may take."""
+    return lambda wildcards, attempt: main_memory_mb(COSTS.small(rule), attempt)
+
+
+def small_runtime(rule):
+    """Return a function of the attempt: the minutes that a job of a rule without a model's passes may take."""
+    return lambda wildcards, attempt: minutes(COSTS.small(rule), attempt)
 
 
 def cell_flag(wildcards):
@@ -227,21 +265,6 @@ def sequences_flag(method):
     return f"--sequences {sequences}" if sequences else ""
 
 
-def sweeps():
-    """Return the methods that are scored together: those that read the same blocks in the same way."""
-    groups = {}
-    for method, criterion in CRITERIA.items():
-        read = (
-            None
-            if criterion.needs == "weights"
-            else (STUDY.corpus_of(method), STUDY.methods[method].sequences)
-        )
-        groups.setdefault((criterion.needs, read, json.dumps([*STUDY.methods[method].units])), []).append(
-            method
-        )
-    return list(groups.values())
-
-
 def scored(method):
     """Return the settings of a method's scores besides the blocks, for `hfprune score --methods`."""
     criterion = CRITERIA[method]
@@ -255,7 +278,7 @@ def scored(method):
 
 
 SCORED = {method: scored(method) for method in CRITERIA}
-SWEEPS = sweeps()
+SWEEPS = sweeps(STUDY, CRITERIA)
 
 
 def scoring_flags(wildcards, input):

@@ -3,6 +3,8 @@
 
 for name, measure in MEASURES.items():
 
+    mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards, name=name: COSTS.measure(name, cell_of(wildcards)))
+
     rule:
         name:
             f"measure_{name}"
@@ -27,8 +29,9 @@ for name, measure in MEASURES.items():
         threads: cores if measure.exclusive else 1
         resources:
             gpu=gpu,
-            # Minutes, for a cluster.
-            runtime=240,
+            mem_mb=mem_mb,
+            gpu_mem_mb=gpu_mem_mb,
+            runtime=runtime,
         params:
             model=subpath(input.model, parent=True),
             plan=plan_flag,
@@ -51,6 +54,9 @@ for name, measure in MEASURES.items():
             " --cell {params.cell} --out {params.out} > {log} 2>&1"
 
 
+mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards: COSTS.distributions(wildcards.model))
+
+
 rule distributions:
     input:
         model="resources/models/{model}/asset.json",
@@ -63,6 +69,9 @@ rule distributions:
         ENVIRONMENT
     resources:
         gpu=gpu,
+        mem_mb=mem_mb,
+        gpu_mem_mb=gpu_mem_mb,
+        runtime=runtime,
     params:
         model=subpath(input.model, parent=True),
         dtype=STUDY.dtype,

@@ -1,6 +1,9 @@
 # From a plan (none for the dense model) to an adapter that recovers the losses of pruning.
 
 
+mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards: COSTS.recover(cell_of(wildcards)))
+
+
 rule recover:
     input:
         model="resources/models/{model}/asset.json",
@@ -18,6 +21,9 @@ rule recover:
         ENVIRONMENT
     resources:
         gpu=gpu,
+        mem_mb=mem_mb,
+        gpu_mem_mb=gpu_mem_mb,
+        runtime=runtime,
     params:
         model=subpath(input.model, parent=True),
         plan=plan_flag,

@@ -10,6 +10,9 @@ rule budget:
         f"{LOGS}/{layout.BUDGET}.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=small_mem_mb("budget"),
+        runtime=small_runtime("budget"),
     params:
         model=subpath(input.model, parent=True),
         ratios=lambda wildcards: STUDY.ratios_of(wildcards.model),
@@ -32,6 +35,9 @@ rule ratio_budget:
         f"{LOGS}/{layout.RATIO_BUDGET}.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=small_mem_mb("budget"),
+        runtime=small_runtime("budget"),
     params:
         model=subpath(input.model, parent=True),
     message:
@@ -50,6 +56,9 @@ rule calibrate:
         f"{LOGS}/{layout.BLOCKS}.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=small_mem_mb("calibrate"),
+        runtime=small_runtime("calibrate"),
     params:
         model=subpath(input.model, parent=True),
         corpus=subpath(input.corpus, parent=True),
@@ -90,6 +99,10 @@ rule method:
 
 for number, methods in enumerate(SWEEPS):
 
+    mem_mb, gpu_mem_mb, runtime = limits(
+        lambda wildcards, number=number: COSTS.score(number, wildcards.model)
+    )
+
     # A checkpoint, since Snakemake decides about nothing behind a job before it runs: with an ancient input between,
     # a changed setting of a measure would wait for the next run. After a checkpoint it looks again.
     checkpoint:
@@ -121,8 +134,9 @@ for number, methods in enumerate(SWEEPS):
         threads: cores
         resources:
             gpu=gpu,
-            # Minutes, for a cluster.
-            runtime=720,
+            mem_mb=mem_mb,
+            gpu_mem_mb=gpu_mem_mb,
+            runtime=runtime,
         params:
             model=subpath(input.model, parent=True),
             blocks=lambda wildcards, input: f"--blocks {input.blocks}" if input.blocks else "",
@@ -165,6 +179,9 @@ rule plan:
         method=any_of(CRITERIA),
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=small_mem_mb("plan"),
+        runtime=small_runtime("plan"),
     params:
         model=subpath(input.model, parent=True),
         units=lambda wildcards: json.dumps(STUDY.methods[wildcards.method].units),
@@ -176,6 +193,9 @@ rule plan:
     shell:
         "hfprune plan --model {params.model} --scores {input.scores} --ratio {wildcards.ratio}"
         " --units {params.units:q} {params.allocation} {params.resampled} --cell {params.cell} --out {output.plan} > {log} 2>&1"
+
+
+mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards: COSTS.adopt(cell_of(wildcards)))
 
 
 rule adopt:
@@ -192,6 +212,9 @@ rule adopt:
         ENVIRONMENT
     resources:
         gpu=gpu,
+        mem_mb=mem_mb,
+        gpu_mem_mb=gpu_mem_mb,
+        runtime=runtime,
     params:
         model=subpath(input.model, parent=True),
         pruned=lambda wildcards, input: pruned_flag(input.pruned),
