@@ -200,7 +200,7 @@ class Case:
             flops=model.training(tokens, tokens * length, settings.rank),
             moved=tokens * (3 * model.layers * activations(model, self.width) + 4 * 8 * model.vocabulary),
             calls=3 * model.layers * sequences / batch,
-            # Adapters with gradients and two moments in float32; logits in the model's dtype, and thrice in float32.
+            # Adapters with gradients and two moments in float32; logits in the model's dtype, and thrice of it
             memory=model.weights(self.width)
             + 16 * adapters
             + batch * length * (a_token + (self.width + 12) * model.vocabulary),

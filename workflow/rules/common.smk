@@ -36,7 +36,9 @@ def select_study():
         return Path(f"config/studies/{SETTINGS.study}.yaml"), "as configured"
     if workflow.nodes is not None:
         # The machine that submits and those that run the jobs would choose differently.
-        raise HfpruneError("study: auto chooses by the device of one machine; name the study: --config study=NAME")
+        raise HfpruneError(
+            "study: auto chooses by the device of one machine; name the study: --config study=NAME"
+        )
     catalogue = load(Catalogue, Path("config/assets.yaml"))
     return largest_tier(Path("config/studies"), catalogue, DEVICE, max(1, GPUS))
 
@@ -125,7 +127,12 @@ def cell_of(wildcards):
     """Return the cell of a job; that of a measure of scoring has no ratio."""
     ratio, recovery = wildcards.get("ratio"), wildcards.get("recovery", "none")
     return Cell(
-        NAME, wildcards.model, wildcards.method, float(ratio) if ratio else None, int(wildcards.seed), recovery
+        NAME,
+        wildcards.model,
+        wildcards.method,
+        float(ratio) if ratio else None,
+        int(wildcards.seed),
+        recovery,
     )
 
 
