@@ -36,8 +36,8 @@ class Shape:
     biases: int = 0
     """Outputs with a bias in a layer's attention, MLP excluded."""
     mlp_biases: bool = False
-    norms: int = 0
-    """Parameters of a layer's norms."""
+    head_norms: bool = False
+    """Whether queries and keys are normed, as in Qwen3."""
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any], where: str = "config.json") -> "Shape":
@@ -65,7 +65,7 @@ class Shape:
                 tied=config.get("tie_word_embeddings", kind.startswith("gemma")),
                 biases=biases,
                 mlp_biases=bool(config.get("mlp_bias")),
-                norms=2 * hidden + (2 * head_dim if kind == "qwen3" else 0),
+                head_norms=kind == "qwen3",
             )
         except KeyError as error:
             raise HfpruneError(f"{where}: lacks {error.args[0]!r}, which the count needs") from error
@@ -91,7 +91,8 @@ class Shape:
     def parameters(self) -> float:
         """All parameters; tied weights count once."""
         biases = self.biases + self.mlp_biases * (2 * self.neurons + self.hidden)
-        layer = self.attention_weights + self.mlp_weights + biases + self.norms
+        norms = 2 * self.hidden + self.head_norms * 2 * self.head_dim
+        layer = self.attention_weights + self.mlp_weights + biases + norms
         return self.layers * layer + self.head_weights * (1 if self.tied else 2) + self.hidden
 
     def pruned(self, ratio: float, kinds: Mapping[Any, float | None] | None = None) -> "Shape":

@@ -139,13 +139,13 @@ def table(costs: Costs, catalogue: Catalogue, resources: Path) -> str:
 
     device, rows = costs.device, by_rule(costs)
     where = "GPU" if device.on_gpu else "CPU"
-    headers = ["rule", "jobs", f"{where} hours", "longest job, h", f"{where} memory, GB", "PFLOPs"]
+    headers = ["rule", "jobs", f"{where} hours", "longest job, min", f"{where} memory, GB", "PFLOPs"]
     lines = [
         [
             f"`{row.rule}`" if row.rule != "in all" else row.rule,
             f"{row.jobs:,}",
             _number(row.hours),
-            _number(row.longest),
+            _number(60 * row.longest),
             f"{row.memory / 1e9:.1f}" if row.memory else "",
             _number(row.flops / 1e15),
         ]
@@ -158,7 +158,7 @@ def table(costs: Costs, catalogue: Catalogue, resources: Path) -> str:
         "",
         tabulate(lines, headers, tablefmt="github", disable_numparse=True, colalign=["left", *["right"] * 5]),
         "",
-        f"longest job: {job.rule} of {job.about}, {_number(job.seconds / 3600)} h",
+        f"longest job: {job.rule} of {job.about}, {_number(job.seconds / 60)} min",
         f"main memory of a job: up to {rows[-1].main_memory / 1e9:.0f} GB",
         f"to download: {size / 1e9:.2f} GB{more}; results on disk: {disk(costs) / 1e9:.2f} GB",
     ]
@@ -172,4 +172,4 @@ def _number(x: float) -> str:
         return ""
     if x < 0.01:
         return "< 0.01"
-    return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
+    return f"{x:.2f}" if x < 10 else f"{x:.1f}" if x < 100 else f"{x:,.0f}"

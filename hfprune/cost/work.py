@@ -195,7 +195,7 @@ class Case:
         inner, kv = model.heads * model.head_dim, model.kv_heads * model.head_dim
         sides = 2 * (model.hidden + inner) + 2 * (model.hidden + kv) + 3 * (model.hidden + model.neurons)
         adapters = model.layers * settings.rank * sides
-        a_token = model.layers * trained(model, self.width)
+        a_token = model.layers * trained(model, self.width, self.on_gpu)
         return Work(
             flops=model.training(tokens, tokens * length, settings.rank),
             moved=tokens * (3 * model.layers * activations(model, self.width) + 4 * 8 * model.vocabulary),
@@ -219,20 +219,21 @@ def activations(shape: Shape, width: int) -> float:
 def kept(shape: Shape, width: int) -> float:
     """Return the bytes that a token of one layer keeps for the backward pass of scoring.
 
-    The inputs of both norms in float32, q, k, v and the output of attention, gate and up.
+    The inputs of all norms in float32, q, k, v and the output of attention, gate and up.
     """
-    attention = 2 * (shape.heads + shape.kv_heads) * shape.head_dim
-    return 8 * shape.hidden + width * (attention + 2 * shape.neurons)
+    attention = (shape.heads + shape.kv_heads) * shape.head_dim
+    norms = 2 * shape.hidden + shape.head_norms * attention
+    return 4 * norms + width * (2 * attention + 2 * shape.neurons)
 
 
-def trained(shape: Shape, width: int) -> float:
+def trained(shape: Shape, width: int, on_gpu: bool) -> float:
     """Return the bytes that a token of one layer keeps for the backward pass of training.
 
     As `kept`, with the activated gate; and the input of each of seven adapters, in float32 after its own dropout,
-    with a byte a number for the dropout's mask.
+    with the dropout's mask, which has a byte a number on a GPU and four on a CPU.
     """
     inputs = 5 * shape.hidden + shape.heads * shape.head_dim + shape.neurons
-    return kept(shape, width) + width * shape.neurons + 5 * inputs
+    return kept(shape, width) + width * shape.neurons + (5 if on_gpu else 8) * inputs
 
 
 def form_of(criterion: Criterion) -> bool:
