@@ -17,6 +17,12 @@ class Reading(NamedTuple):
     """Positions of a document that are predicted."""
     paired: float
     """Tokens that a token is paired with in attention, masked ones too."""
+    shared: float = 0
+    """Tokens at the start of every document, its solved examples, which are read once."""
+
+    def mean_tokens(self, documents: int) -> float:
+        """Return the tokens that are read of each of so many documents, on average."""
+        return self.tokens - self.shared * (1 - 1 / documents)
 
 
 @cache
@@ -27,9 +33,8 @@ def _table() -> dict[str, dict[str, Any]]:
 def reading(kind: str, name: str) -> Reading:
     """Return how much there is to read in `tasks` or `requests`; an unknown one has the mean of the known."""
     known = {key: Reading(**entry) for key, entry in _table()[kind].items()}
-    if Path(name).name in known:
-        return known[Path(name).name]
-    return Reading(*(round(sum(column) / len(known)) for column in zip(*known.values(), strict=True)))
+    columns = zip(*known.values(), strict=True)
+    return known.get(Path(name).name) or Reading(*(round(sum(column) / len(known)) for column in columns))
 
 
 def blocks(corpus: str, sequences: int, length: int, sampling: str) -> int:

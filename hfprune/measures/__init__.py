@@ -142,5 +142,15 @@ class CorpusMeasure(Measure):
 class TextMeasure(CorpusMeasure, Text):
     """A measure that reads blocks of a corpus."""
 
+    def blocks_to_read(self) -> int:
+        """Return the number of blocks, as far as is known before the corpus is fetched."""
+        from hfprune.cost.texts import blocks
+
+        return blocks(self.corpus, self.sequences, self.length, self.sampling)
+
+    def work(self, case: Case) -> Work:
+        """Return the work of reading every block once, with the logits of all positions."""
+        return case.read(self.blocks_to_read(), self.length, self.length, batch_tokens=self.batch_tokens)
+
 
 MEASURES: Registry[Measure] = Registry("hfprune.measures", Measure)  # type: ignore[type-abstract]

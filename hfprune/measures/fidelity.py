@@ -40,13 +40,9 @@ class Fidelity(TextMeasure):
 
     def work(self, case: Case) -> Work:
         """Return the work of reading every block by both models, which are in memory together, and comparing."""
-        from hfprune.cost.texts import blocks
         from hfprune.cost.work import DISTANCES
 
-        number, dense = (
-            blocks(self.corpus, self.sequences, self.length, self.sampling),
-            case.dense or case.shape,
-        )
+        number, dense = self.blocks_to_read(), case.dense or case.shape
         size: dict[str, Any] = {"sequences": number, "length": self.length, "batch_tokens": self.batch_tokens}
         pruned = case.read(positions=self.length, passes=DISTANCES, **size)
         masked = case.read(positions=2 * self.length, passes=DISTANCES / 2, shape=dense, **size)

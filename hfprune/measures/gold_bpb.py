@@ -89,9 +89,8 @@ class GoldBpb(Measure):
         for source in (source for group in self.groups.values() for source in group):
             text = reading("requests", source)
             documents = min(self.documents, text.documents)
-            total += case.read(
-                documents, text.tokens, text.positions, batch_tokens=self.batch_tokens, pairs=text.paired
-            )
+            size = (documents, text.mean_tokens(documents), text.positions)
+            total += case.read(*size, batch_tokens=self.batch_tokens, pairs=text.paired)
         return total
 
     def run(self, subject: Subject) -> Outcome:

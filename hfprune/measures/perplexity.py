@@ -43,10 +43,7 @@ class Perplexity(TextMeasure):
 
     def work(self, case: Case) -> Work:
         """Return the work of reading every block, and again by the masked dense model for each resampled plan."""
-        from hfprune.cost.texts import blocks
-
-        number = blocks(self.corpus, self.sequences, self.length, self.sampling)
-        size = (number, self.length, self.length - 1)
+        size = (self.blocks_to_read(), self.length, self.length - 1)
         masked = case.read(*size, shape=case.dense, batch_tokens=self.batch_tokens) * case.resamples
         loaded = case.load() if case.resamples else case.load() * 0
         return case.read(*size, batch_tokens=self.batch_tokens) + masked + loaded

@@ -57,9 +57,8 @@ class Zeroshot(Measure):
         for task in self.tasks:
             text = reading("tasks", task)
             documents = min(self.limit or text.documents, text.documents)
-            total += case.read(
-                documents, text.tokens, text.positions, batch_tokens=self.batch_tokens, pairs=text.paired
-            )
+            size = (documents, text.mean_tokens(documents), text.positions)
+            total += case.read(*size, batch_tokens=self.batch_tokens, pairs=text.paired)
         return total
 
     def run(self, subject: Subject) -> Outcome:
