@@ -7,6 +7,7 @@ counts are those of `hfprune.cost.shape`, taken from the modules instead of a co
 from typing import TYPE_CHECKING, Any
 
 from hfprune.cost.shape import Shape
+from hfprune.errors import HfpruneError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,7 +52,7 @@ def meter(model: "PreTrainedModel") -> None:
 def count_backward(
     model: "PreTrainedModel", tokens: "Tensor", *, from_attention: bool, weights: bool
 ) -> None:
-    """Count a backward pass of scoring for `tokens` [batch, length].
+    """Count a backward pass of scoring for `tokens` [batch, length]; nothing if a configuration lacks the sizes.
 
     Args:
         model: the dense model.
@@ -59,7 +60,10 @@ def count_backward(
         from_attention: whether key-value groups are scored in the same pass.
         weights: whether the gradients of the MLPs' weights are computed as well.
     """
-    shape = Shape.of_config(model.config.to_dict())
+    try:
+        shape = Shape.of_config(model.config.to_dict())
+    except HfpruneError:
+        return
     count = tokens.numel()
     DONE.flops += shape.backward(count, count * tokens.shape[1], from_attention=from_attention)
     DONE.flops += weights * shape.weight_gradients(count)
@@ -75,7 +79,8 @@ def _sizes(decoder: "nn.Module", training: bool) -> tuple[float, float]:
     if training:
         # Nothing needs the gradient of the input of the first layer's q, k and v.
         attention = layers[0].self_attn
-        parts = [part for name in "qkv" for part in getattr(attention, f"{name}_proj").modules()]
+        projections = [getattr(attention, f"{name}_proj", None) for name in "qkv"]
+        parts = [part for projection in projections if projection for part in projection.modules()]
         width = decoder.embed_tokens.embedding_dim  # type: ignore[union-attr]
         entries = [part for part in parts if isinstance(part, nn.Linear) and part.in_features == width]
         per_token -= 2 * sum(part.weight.numel() for part in entries)
@@ -83,12 +88,15 @@ def _sizes(decoder: "nn.Module", training: bool) -> tuple[float, float]:
 
 
 def _channels(layer: Any) -> int:
-    """Return the width of a layer's attention, over all query heads."""
-    o = layer.self_attn.o_proj
-    return getattr(o, "base_layer", o).in_features
+    """Return the width of a layer's attention, over all query heads; 0 if its parts have other names."""
+    return _inputs(getattr(getattr(layer, "self_attn", None), "o_proj", None))
 
 
 def _neurons(layer: Any) -> int:
     """Return the width of a layer's MLP."""
-    down = layer.mlp.down_proj
-    return getattr(down, "base_layer", down).in_features
+    return _inputs(layer.mlp.down_proj)
+
+
+def _inputs(linear: Any) -> int:
+    """Return the width of the input of a linear layer, with or without an adapter; 0 of none."""
+    return 0 if linear is None else getattr(linear, "base_layer", linear).in_features

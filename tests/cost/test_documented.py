@@ -70,8 +70,10 @@ def test_studies_keep_their_promise(study: str, device: str, hours: float, catal
 def test_auto_takes_the_largest_that_fits(
     name: str, gigabytes: float, devices: int, study: str, catalogue: Catalogue
 ) -> None:
-    path, why = largest_tier(STUDIES, catalogue, named_device(name, 1e9 * gigabytes), devices)
+    device = named_device(name, 1e9 * gigabytes)
+    path, why = largest_tier(STUDIES, catalogue, device, devices)
     assert path.stem == study, why
+    assert unfit(costs(study, device, catalogue)) == ""
 
 
 def test_names_of_drivers() -> None:
