@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     import torch
 
 HERE = "here"
-# Shares of the peak that whole jobs reach. On GPUs an assumption, the middle of what training of this size reports
-# (30 to 55 %, e.g. PaLM, arXiv 2204.02311, Table 3), since no GPU was at hand; on a CPU measured, against the
-# product of two matrices.
+# Shares of the peak that whole jobs reach. On GPUs an assumption, within what large trainings report (21 to 46 %, PaLM,
+# arXiv 2204.02311, Table 3), since no GPU was at hand; on a CPU measured, against the product of two matrices.
 GPU_UTILISATION, CPU_UTILISATION = 0.4, 0.85
-# Seconds of a start, from the shell to a loaded library, and of one call of a decoder layer by the interpreter.
-GPU_START, CPU_START = 15.0, 8.0
+# Seconds of a start, from the shell to loaded libraries: on a CPU measured; on a GPU an assumption, since a context and
+# kernels come on top.
+GPU_START, CPU_START = 15.0, 4.0
+IMPORTS = "import pandas, lm_eval.models.huggingface; from transformers import AutoModelForCausalLM"
+# Seconds of one call of a decoder layer by the interpreter.
 GPU_CALL, CPU_CALL = 4e-4, 4e-4
 # Bytes a second at which weights are read and converted.
 READ = 1e9
@@ -230,7 +232,7 @@ def _best(work: Callable[[], Any]) -> float:
 def _timed_start() -> float:
     """Return the processor's seconds in which a fresh interpreter has imported the libraries of a job."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", "import torch, transformers, lm_eval, pandas"], check=False)
+    subprocess.run([sys.executable, "-c", IMPORTS], check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
