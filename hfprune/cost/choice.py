@@ -61,6 +61,8 @@ def largest_tier(studies: Path, catalogue: Catalogue, device: Device, devices: i
     if not device.on_gpu:
         return smallest, "no CUDA device is visible"
     for tier in TIERS:
+        if not (studies / f"{tier}.yaml").exists():
+            continue
         costs = _costs(studies / f"{tier}.yaml", catalogue, device)
         if not unfit(costs) and hours(costs, devices) <= DAY:
             return studies / f"{tier}.yaml", f"the largest that {_named(device, devices)} runs in a day"

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     import torch
 
 HERE = "here"
-# Shares of the peak that whole jobs reach. On GPUs an assumption, within what large trainings report (21 to 46 %,
-# PaLM, arXiv 2204.02311, Table 3), since no GPU was at hand; on a CPU measured, against a product of two matrices.
+# Shares of the peak that whole jobs reach. On a CPU measured, against a product of two matrices. On GPUs an
+# assumption, since none was at hand: what the paper's Table 4 gives for a prefill on an A6000 (38 %).
 GPU_UTILISATION, CPU_UTILISATION = 0.4, 0.85
-# Seconds of a start, from the shell to loaded libraries: on a CPU measured; on a GPU an assumption, since a context
-# and kernels come on top.
+# Seconds of a start, from the shell to loaded libraries: on a CPU measured; on a GPU an assumption, which has a
+# context and kernels on top.
 GPU_START, CPU_START = 15.0, 4.0
 IMPORTS = "import pandas, lm_eval.models.huggingface; from transformers import AutoModelForCausalLM"
 # Seconds of one call of a decoder layer by the interpreter.

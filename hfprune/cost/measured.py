@@ -21,6 +21,12 @@ class Pair:
     """Seconds of the start, which results do not count."""
     cost: dict[str, float]
 
+    @property
+    def predicted(self) -> float:
+        """Predicted seconds without the start; on a CPU with as many threads as the job had."""
+        seconds = self.job.seconds - self.start
+        return seconds if self.job.gpu_memory else seconds * self.job.threads / self.cost["threads"]
+
 
 def pairs(costs: Costs, results: Path) -> Iterator[Pair]:
     """Yield the finished jobs of scoring, recovery and measures."""
@@ -90,11 +96,11 @@ def comparison(costs: Costs, results: Path) -> str:
     rows = []
     for rule, found in rules.items():
         count = len(found)
-        predicted = sum(pair.job.seconds - pair.start for pair in found) / count
+        predicted = sum(pair.predicted for pair in found) / count
         wall = sum(pair.cost["seconds"] for pair in found) / count
         busy = sum(pair.cost["cpu_seconds"] / pair.cost["threads"] for pair in found) / count
         row = [rule, count, f"{predicted:.1f}", f"{wall:.1f}", _ratio(predicted, wall)]
-        row += [] if on_gpu else [f"{busy:.1f}", _ratio(predicted, busy)]
+        row += [] if on_gpu else [f"{busy:.1f}" if busy else "", _ratio(predicted, busy)]
         flops = [
             sum(x) / count / 1e12 for x in zip(*((p.job.flops, p.cost["flops"]) for p in found), strict=True)
         ]

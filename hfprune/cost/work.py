@@ -155,8 +155,11 @@ class Case:
     ) -> Work:
         """Return the work of scoring by several criteria that share passes (`hfprune.scoring.score`)."""
         total = Work(moved=2 * self.shape.weights(4)) if _by_weights(criteria) else Work()
-        if any(criterion.needs == "activations" for criterion in criteria.values()):
+        if readers := [item for item in criteria.values() if item.needs == "activations"]:
             total += self.read(sequences, length, 0, batch_tokens=batch_tokens)
+            # Each takes some ten passes in float32 over every activation.
+            of_each = 40 * sequences * length * self.shape.layers * self.shape.neurons
+            total += Work(moved=of_each * sum("neurons" in item.scorable() for item in readers))
         for item in gradient_passes(criteria, tuple(units)):
             total += self._gradients(item, sequences, length, units, batch_tokens)
         return total

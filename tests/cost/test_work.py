@@ -2,11 +2,14 @@
 
 from weakref import WeakSet
 
+import pandas as pd
 import pytest
 import torch
 from conftest import build_tiny
 from peft import LoraConfig, get_peft_model
+from smoke import ROOT
 
+from hfprune.cost.devices import known_devices
 from hfprune.cost.shape import Shape, known_shapes
 from hfprune.cost.work import Case, kept, trained
 from hfprune.criteria import make_criterion
@@ -76,3 +79,17 @@ def test_memory_that_runs_out_makes_batches_smaller() -> None:
     )
     assert tight.memory < 25e9 < roomy.memory < 85e9
     assert (tight.flops, tight.moved) == (roomy.flops, roomy.moved)
+
+
+@pytest.mark.parametrize("ratio", [0, 0.2, 0.3])
+def test_speed_of_the_papers_table_4(ratio: float) -> None:
+    """LLaMA-2-7B on an A6000: a prefill of 256 tokens, and 256 more for each of eight prompts."""
+    table = pd.read_csv(ROOT / "paper/tables/table4.csv")
+    rows = table[(table["ratio"] == ratio) & table["method"].isin(["dense", "entropy"])]
+    published = rows.set_index("metric")["value"]
+    device, shape = known_devices()["a6000"], known_shapes()["llama-2-7b"].pruned(ratio)
+    case = Case(shape, "bfloat16", True, device.memory)
+    prefill = device.seconds(case.read(1, 256, 1), "bfloat16")
+    assert prefill == pytest.approx(published["prefill_latency"] / 1000, rel=0.25)
+    decode = device.seconds(case.decode(1, 8, 256, 256), "bfloat16")
+    assert 8 * 256 / decode == pytest.approx(published["decode_throughput"], rel=0.25)

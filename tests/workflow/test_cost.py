@@ -26,14 +26,16 @@ def costs(finished: tuple[Path, str]) -> Costs:
 def test_operations_are_those_predicted(costs: Costs, finished: tuple[Path, str]) -> None:
     folder, _ = finished
     found = [*pairs(costs, folder / "results/smoke")]
-    exact = {"score_0", "score_1", "measure_fidelity", "measure_perplexity", "measure_cost"}
-    assert exact | {"recover", "measure_zeroshot", "measure_latency", "measure_ablation"} <= {
+    scoring, cut = {"score_0", "score_1", "measure_cost"}, {"measure_fidelity", "measure_perplexity"}
+    assert scoring | cut | {"recover", "measure_zeroshot", "measure_latency", "measure_ablation"} <= {
         pair.job.rule for pair in found
     }
     for pair in found:
-        if pair.job.rule in exact:
-            # A plan rounds to whole units.
-            assert pair.cost["flops"] == pytest.approx(pair.job.flops, rel=0.01), pair.job
+        if pair.job.rule in scoring:
+            assert pair.cost["flops"] == pair.job.flops, pair.job
+        elif pair.job.rule in cut:
+            # A plan rounds to whole units, of which these models have few.
+            assert pair.cost["flops"] == pytest.approx(pair.job.flops, rel=0.03), pair.job
         elif pair.job.rule == "recover":
             # Padding that a batch shares is not read.
             assert 0.5 < pair.cost["flops"] / pair.job.flops <= 1
