@@ -93,3 +93,18 @@ def test_speed_of_the_papers_table_4(ratio: float) -> None:
     assert prefill == pytest.approx(published["prefill_latency"] / 1000, rel=0.25)
     decode = device.seconds(case.decode(1, 8, 256, 256), "bfloat16")
     assert 8 * 256 / decode == pytest.approx(published["decode_throughput"], rel=0.25)
+
+
+@pytest.mark.parametrize("criterion", ["entropy", "sdmprune"])
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("llama-2-7b", "LLaMA-2-7B"), ("llama-3.2-3b", "LLaMA3.2-3.2B"), ("llama-3.2-1b", "LLaMA3.2-1.2B")],
+)
+def test_times_of_the_papers_table_5(model: str, name: str, criterion: str) -> None:
+    """Scoring by 1,000 sequences on four A6000s, of which one works at a time where a model is spread over them."""
+    table = pd.read_csv(ROOT / "paper/tables/table5.csv")
+    rows = table[(table["model"] == name) & (table["method"] == criterion) & (table["metric"] == "seconds")]
+    device = known_devices()["a6000"]
+    case = Case(known_shapes()[model], "bfloat16", True, device.memory)
+    work = case.score({"it": make_criterion(criterion, {})}, 1000, 1024, ["neurons"])
+    assert 1 / 1.4 < device.seconds(work, "bfloat16") / rows["value"].item() < 1.4
