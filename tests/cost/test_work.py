@@ -101,7 +101,7 @@ def test_speed_of_the_papers_table_4(ratio: float) -> None:
     [("llama-2-7b", "LLaMA-2-7B"), ("llama-3.2-3b", "LLaMA3.2-3.2B"), ("llama-3.2-1b", "LLaMA3.2-1.2B")],
 )
 def test_times_of_the_papers_table_5(model: str, name: str, criterion: str) -> None:
-    """Scoring by 1,000 sequences on four A6000s, of which one works at a time where a model is spread over them."""
+    """Scoring by 1,000 sequences on four A6000s, of which one works at a time if a model is spread over them."""
     table = pd.read_csv(ROOT / "paper/tables/table5.csv")
     rows = table[(table["model"] == name) & (table["method"] == criterion) & (table["metric"] == "seconds")]
     device = known_devices()["a6000"]
