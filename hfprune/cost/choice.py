@@ -60,12 +60,11 @@ def largest_tier(studies: Path, catalogue: Catalogue, device: Device, devices: i
     smallest = studies / f"{SMALLEST}.yaml"
     if not device.on_gpu:
         return smallest, "no CUDA device is visible"
-    for tier in TIERS:
-        if not (studies / f"{tier}.yaml").exists():
-            continue
-        costs = _costs(studies / f"{tier}.yaml", catalogue, device)
-        if not unfit(costs) and hours(costs, devices) <= DAY:
-            return studies / f"{tier}.yaml", f"the largest that {_named(device, devices)} runs in a day"
+    for path in (studies / f"{tier}.yaml" for tier in TIERS):
+        if path.exists():
+            costs = _costs(path, catalogue, device)
+            if not unfit(costs) and hours(costs, devices) <= DAY:
+                return path, f"the largest that {_named(device, devices)} runs in a day"
     return smallest, f"{_named(device, devices)} cannot hold the paper's models, or not for a day"
 
 
@@ -85,15 +84,23 @@ def announcement(costs: Costs, catalogue: Catalogue, studies: Path, devices: int
         )
     if said := unfit(costs):
         lines.append(f"cost: too large: {said}")
-    order = (SMALLEST, *reversed(TIERS))
-    if costs.name in order[:-1] and (studies / f"{order[order.index(costs.name) + 1]}.yaml").exists():
-        larger = _costs(studies / f"{order[order.index(costs.name) + 1]}.yaml", catalogue, device)
+    if (path := _larger(costs.name, studies)) is not None:
+        larger = _costs(path, catalogue, device)
         lines.append(
             f"cost: the next larger study takes {_hours(hours(larger, devices))} there: "
             f"snakemake --cores all --config study={larger.name}"
             + (f" ({unfit(larger)})" if unfit(larger) else "")
         )
     return "\n".join(lines)
+
+
+def _larger(name: str, studies: Path) -> Path | None:
+    """Return the file of the next larger of the paper's studies, if there is one."""
+    order = (SMALLEST, *reversed(TIERS))
+    if name not in order[:-1]:
+        return None
+    path = studies / f"{order[order.index(name) + 1]}.yaml"
+    return path if path.exists() else None
 
 
 def main_memory_mb(job: Job, attempt: int = 1) -> int:
@@ -116,13 +123,9 @@ def _costs(path: Path, catalogue: Catalogue, device: Device) -> Costs:
 
 
 def _named(device: Device, devices: int) -> str:
-    return (
-        device.name
-        if device.on_gpu and devices == 1
-        else f"{devices} × {device.name}"
-        if device.on_gpu
-        else "this CPU"
-    )
+    if not device.on_gpu:
+        return "this CPU"
+    return device.name if devices == 1 else f"{devices} × {device.name}"
 
 
 def _hours(x: float) -> str:

@@ -14,6 +14,7 @@ from hfprune.measures import Measure
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
 from hfprune.study.catalogue import Catalogue, LocalSource, alternatives
+from hfprune.study.references import study_assets
 from hfprune.study.study import Study
 from hfprune.study.sweeps import criteria_of, sweeps
 
@@ -103,9 +104,9 @@ class Costs:
         self.criteria = criteria_of(study)
 
     def jobs(self) -> Iterator[Job]:
-        """Yield every job but those of assets and baselines."""
-        study, dense = self.study, Cell(self.name, "", DENSE, 0.0, 0, "none")
-        cells = [*layout.cells(self.name, study)]
+        """Yield every job but those of baselines."""
+        study = self.study
+        yield from (self.small("fetch", asset) for asset in study_assets(study))
         for model in study.models:
             yield self.small("budget", model)
             yield self.distributions(model)
@@ -116,7 +117,7 @@ class Costs:
         yield from (self.small("method", method) for method in self.criteria)
         for file in layout.plan_files(self.name, study):
             yield self.small("plan", file)
-        for cell in cells:
+        for cell in layout.cells(self.name, study):
             if cell.recovery != "none":
                 yield self.recover(cell)
             for name in self._measured(cell):
@@ -126,7 +127,7 @@ class Costs:
                 covered = filter(study.measures[name].covers, self.criteria)
                 for model, method in ((model, method) for method in covered for model in study.models):
                     yield self.measure(name, Cell(self.name, model, method, None, study.seeds[0], "none"))
-        yield from (self.small(rule, dense.study) for rule in ONCE)
+        yield from (self.small(rule, self.name) for rule in ONCE)
 
     def _measured(self, cell: Cell) -> list[str]:
         """Return the measures of a cell."""
@@ -147,7 +148,7 @@ class Costs:
         """Return the job that takes next-token distributions of four blocks."""
         case, length = self.case(model), self.study.calibration.length
         work = case.read(4, length, length) + case.load()
-        return self._job("distributions", model, work, 1)
+        return self._job("distributions", model, case, work)
 
     def score(self, number: int, model: str) -> Job:
         """Return the job of one sweep, by its number in `sweeps`; with `until_agreement` it may be shorter."""
@@ -156,7 +157,7 @@ class Costs:
         first, case = self.study.methods[methods[0]], self.case(model)
         sequences = first.sequences or calibration.sequences
         work = case.score(criteria, sequences, calibration.length, [*first.units]) + case.load()
-        return self._job(f"score_{number}", model, work, self._all_threads())
+        return self._job(f"score_{number}", model, case, work, exclusive=True)
 
     def recover(self, cell: Cell) -> Job:
         """Return the job that trains a cell's adapter."""
@@ -168,19 +169,19 @@ class Costs:
             sequences = min(settings.examples or pairs, pairs) * tokens / settings.length
             steps = max(1, round(settings.epochs * sequences / settings.batch))
         work = case.train(settings.lora(), steps * settings.batch, settings.batch_tokens) + case.load()
-        return self._job("recover", _words(cell), work, 1)
+        return self._job("recover", _words(cell), case, work)
 
     def adopt(self, cell: Cell) -> Job:
         """Return the job that loads what a baseline has made."""
-        return self._job("adopt", _words(cell), self.case(cell.model).load(), 1)
+        case = self.case(cell.model)
+        return self._job("adopt", _words(cell), case, case.load())
 
     def measure(self, name: str, cell: Cell) -> Job:
         """Return the job of one measure on one cell, or on a method's scoring."""
         measure = self.measures[name]
         case = self.case(cell.model, cell, measure)
-        threads = self._all_threads() if measure.exclusive else 1
         work = measure.work(case) + case.load()
-        return self._job(f"measure_{name}", _words(cell), work, threads, case.dtype)
+        return self._job(f"measure_{name}", _words(cell), case, work, exclusive=measure.exclusive)
 
     def case(self, model: str, cell: Cell | None = None, measure: Measure | None = None) -> Case:
         """Return a model as a job reads it: dense, or as a cell's plan cuts it."""
@@ -200,17 +201,15 @@ class Costs:
         resamples = study.calibration.resamples if resampled else 0
         return Case(shape, dtype, device.on_gpu, device.memory, dense, resamples)
 
-    def _job(self, rule: str, about: str, work: Work, threads: int, dtype: str | None = None) -> Job:
+    def _job(self, rule: str, about: str, case: Case, work: Work, *, exclusive: bool = False) -> Job:
         device = self.device
-        seconds = device.start + device.seconds(work, dtype or self.study.dtype, threads)
+        threads = device.cores if exclusive and device.cores else 1
+        seconds = device.start + device.seconds(work, case.dtype, threads)
         if not device.on_gpu:
             return Job(rule, about, seconds, PROCESS + work.memory, 0, work.flops, threads, True)
-        # Weights pass through main memory while they are loaded.
-        main = 2 * PROCESS + work.loaded
+        # A model passes through main memory while it is loaded; CUDA's libraries are as large as the others.
+        main = 2 * PROCESS + (case.dense or case.shape).weights(case.width)
         return Job(rule, about, seconds, main, work.memory, work.flops, threads, True)
-
-    def _all_threads(self) -> int:
-        return self.device.cores or 1
 
 
 def _words(cell: Cell) -> str:

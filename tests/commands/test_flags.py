@@ -15,7 +15,7 @@ from hfprune.errors import HfpruneError
 from hfprune.settings import Strict
 
 COMMANDS = (
-    *("adopt", "audit", "budget", "calibrate", "claims", "collect", "compare", "distributions"),
+    *("adopt", "audit", "budget", "calibrate", "claims", "collect", "compare", "cost", "distributions"),
     *("export", "fetch", "figures", "measure", "methods", "page", "plan", "push"),
     *("recover", "score", "tables"),
 )

@@ -2,13 +2,17 @@
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from smoke import ROOT, jobs, snakemake
 
+from hfprune.cost.devices import known_devices
+from hfprune.cost.jobs import Costs
 from hfprune.settings import load
 from hfprune.study import layout
+from hfprune.study.catalogue import Catalogue
 from hfprune.study.study import Study
 
 
@@ -31,6 +35,9 @@ def test_dry_run_is_complete_and_as_documented(clone: Path) -> None:
     assert jobs(output) == {rule: int(count) for rule, count in documented.items()}
     (total,) = re.findall(r"^\| in all \| (\d+) \|", text, re.MULTILINE)
     assert sum(jobs(output).values()) == int(total)
+    # The cost model counts the same jobs.
+    costs = Costs("paper", study, known_devices()["h100"], load(Catalogue, ROOT / "config/assets.yaml"))
+    assert {**Counter(job.rule for job in costs.jobs()), "all": 1} == jobs(output)
 
 
 def test_a_dry_run_imports_nothing_heavy(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
