@@ -150,5 +150,5 @@ def training_values(losses: list[float], sequences: int, cost: dict[str, float])
         Value("last_loss", sum(losses[-few:]) / few),
         Value("steps", len(losses)),
         Value("sequences", sequences),
-        *(Value(metric, number) for metric, number in cost.items()),
+        *(Value(metric, cost[metric]) for metric in ("seconds", "peak_memory_bytes")),
     ]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field, PositiveInt
 
 from hfprune.measures import Measure, Metric, Outcome
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
 from hfprune.subject import Subject
+
+if TYPE_CHECKING:
+    from hfprune.cost.shape import Shape
+    from hfprune.cost.work import Case, Work
 
 
 class Latency(Measure):
@@ -42,6 +48,22 @@ class Latency(Measure):
             Metric("parameters", "Parameters", "billion", better="lower", shown="{:.3g}", scale=1e-9),
             Metric("memory_bytes", "Weights and KV cache", "GB", better="lower", shown="{:.3g}", scale=1e-9),
         ]
+
+    def work(self, case: Case) -> Work:
+        """Return the work of all rounds, of the dense model too where there is one."""
+
+        def turn(shape: Shape) -> Work:
+            once, prompt, batch = 1 + self.repeats, self.prompt_tokens, self.batch
+            # Once more for the operations.
+            prompts = case.read(batch, prompt, 1, shape=shape) + case.read(1, prompt, 1, shape=shape) * (
+                once + 1
+            )
+            return prompts + case.decode(once, batch, prompt, self.new_tokens, shape)
+
+        if case.dense is None:
+            return turn(case.shape)
+        both = turn(case.shape) + turn(case.dense)
+        return both.beside(case.dense.weights(case.width)) + case.load()
 
     def run(self, subject: Subject) -> Outcome:
         """Time the model, alternating with the dense one if there is one."""

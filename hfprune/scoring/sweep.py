@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from hfprune.cost.meter import count_backward
 from hfprune.criteria import GradientCriterion, Positions, SweepCriterion
 from hfprune.errors import HfpruneError
 from hfprune.models.head import before_transform, chunks, hidden_states, logits, pieces
@@ -161,6 +162,8 @@ class Sweep:
         for index, (lane, gradient) in enumerate(zip(tape.lanes, gradients, strict=True), 1):
             tape.current = lane
             hidden.backward(gradient, retain_graph=index < len(criteria))
+            weights = lane.form is not None
+            count_backward(self.model, tokens, from_attention=bool(tape.groups), weights=weights)
             lane.flush(tape.first)
 
     @torch.no_grad()

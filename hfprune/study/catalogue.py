@@ -50,6 +50,10 @@ class HubSource(Strict):
     files: list[str] = Field(
         default=[], description="files to take; the files of a model are chosen automatically"
     )
+    # As for PyPI; `hfprune fetch` asks the hub.
+    bytes: PositiveInt | None = Field(
+        default=None, exclude=True, description="size of the files, about, for `hfprune cost`"
+    )
 
     @property
     def pinned(self) -> bool:

@@ -315,5 +315,11 @@ class Config(Strict):
 
     study: str = Field(
         default="auto",
-        description="a file in config/studies (without .yaml), or auto: paper with a CUDA device, else demo",
+        description="a file in config/studies (without .yaml), or auto: the largest of the paper's studies that "
+        "the visible device can run in a day, else demo",
+    )
+    device: str = Field(
+        default="auto",
+        description="the device by which memory and time of jobs are predicted, as `hfprune cost --device` names "
+        "it; auto: the one that is visible",
     )

@@ -12,6 +12,9 @@ rule budget:
     localrule: True
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=small_mem_mb("budget"),
+        runtime=small_runtime("budget"),
     params:
         model=subpath(input.model, parent=True),
         ratios=lambda wildcards: STUDY.ratios_of(wildcards.model),
@@ -37,6 +40,9 @@ rule ratio_budget:
     localrule: True
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=small_mem_mb("budget"),
+        runtime=small_runtime("budget"),
     params:
         model=subpath(input.model, parent=True),
     message:
@@ -56,8 +62,8 @@ rule calibrate:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=growing(16000),
-        runtime=growing(60),
+        mem_mb=small_mem_mb("calibrate"),
+        runtime=small_runtime("calibrate"),
     params:
         model=subpath(input.model, parent=True),
         corpus=subpath(input.corpus, parent=True),
@@ -98,6 +104,10 @@ rule method:
 
 for number, (methods, models) in enumerate(SWEEPS):
 
+    mem_mb, gpu_mem_mb, runtime = limits(
+        lambda wildcards, number=number: COSTS.score(number, wildcards.model)
+    )
+
     # A checkpoint, since Snakemake decides about nothing behind a job before it runs: with an ancient input between,
     # a changed setting of a measure would wait for the next run. After a checkpoint it looks again.
     checkpoint:
@@ -131,8 +141,9 @@ for number, (methods, models) in enumerate(SWEEPS):
         threads: cores
         resources:
             gpu=gpu,
-            mem_mb=growing(48000),
-            runtime=growing(720),
+            mem_mb=mem_mb,
+            gpu_mem_mb=gpu_mem_mb,
+            runtime=runtime,
         params:
             model=subpath(input.model, parent=True),
             blocks=lambda wildcards, input: f"--blocks {input.blocks}" if input.blocks else "",
@@ -175,6 +186,9 @@ rule plan:
     localrule: True
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=small_mem_mb("plan"),
+        runtime=small_runtime("plan"),
     params:
         model=subpath(input.model, parent=True),
         units=lambda wildcards: json.dumps(STUDY.methods[wildcards.method].units),
@@ -202,6 +216,9 @@ use rule plan as plan_step with:
         "plan step {wildcards.step} of {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
 
 
+mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards: COSTS.score_step(cell_of(wildcards)))
+
+
 # What the plan of the step before has left. The first step scores the dense model, with the other methods.
 rule score_step:
     input:
@@ -224,15 +241,16 @@ rule score_step:
     threads: cores
     resources:
         gpu=gpu,
-        # Minutes, for a cluster.
-        runtime=720,
+        mem_mb=mem_mb,
+        gpu_mem_mb=gpu_mem_mb,
+        runtime=runtime,
     params:
         model=subpath(input.model, parent=True),
         scoring=scoring_flags,
         sequences=lambda wildcards: sequences_flag(wildcards.method),
         until=f"--until-agreement {UNTIL}" if UNTIL else "",
         resamples=f"--resamples {RESAMPLES}" if RESAMPLES else "",
-        dtype=STUDY.dtype,
+        dtype=DTYPE,
         cell=cell_flag,
     message:
         "score step {wildcards.step} of {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
@@ -240,6 +258,9 @@ rule score_step:
         "hfprune score --model {params.model} --plan {input.plan} {params.scoring}"
         " {params.sequences} {params.until} {params.resamples} --dtype {params.dtype}"
         " --cell {params.cell} --out {output.scores} > {log} 2>&1"
+
+
+mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards: COSTS.adopt(cell_of(wildcards)))
 
 
 rule adopt:
@@ -257,8 +278,9 @@ rule adopt:
     threads: cores if CLUSTER else 1
     resources:
         gpu=gpu,
-        mem_mb=growing(48000),
-        runtime=growing(60),
+        mem_mb=mem_mb,
+        gpu_mem_mb=gpu_mem_mb,
+        runtime=runtime,
     params:
         model=subpath(input.model, parent=True),
         pruned=lambda wildcards, input: pruned_flag(input.pruned),
