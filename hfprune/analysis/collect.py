@@ -1,7 +1,7 @@
 """Result files → one tidy table; scores and plans → the tables behind the neuron figures."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from hfprune.analysis.tidy import (
     COMPANION_COLUMNS,
     DTYPES,
     KEY,
+    LABELS,
     METRICS_CSV,
     NEURON_SCORES,
     OVERLAP,
@@ -39,6 +40,7 @@ from hfprune.analysis.tidy import (
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file, write_json
 from hfprune.results import Cell, Value, read_result
+from hfprune.study.labels import Label
 
 _SCORES = "scores/<model>/<method>/seed<k>.safetensors"
 _PLANS = "plans/<model>/<method>/<ratio>/seed<k>.safetensors"
@@ -63,6 +65,7 @@ def collect(
     out: Path,
     distributions: Iterable[Path] = (),
     declarations: Declarations | None = None,
+    labels: Mapping[str, Label] | None = None,
 ) -> None:
     """Write the tidy table of a study, and the companions of the neuron figures, into the folder `out`.
 
@@ -77,6 +80,7 @@ def collect(
     `neurons.parquet` has all scores of each model's middle layer, under the first seed, divided by their mean.
     `distributions.parquet` has the rows of `distributions`, with their `model`. `calibration.csv` has the
     agreement of two halves of the sequences that a criterion has read (`Tally.mark`), by their number.
+    `labels.csv` has the label and colour of every method of the study.
     `provenance.json` has every commit, set of package versions and machine behind the results.
 
     Args:
@@ -86,6 +90,7 @@ def collect(
         out: folder, created if missing.
         distributions: `…/distributions/<model>.parquet` of `hfprune.evaluation.distributions`.
         declarations: those of the study's measures; by default those of their classes without settings.
+        labels: `hfprune.study.labels.labels` of the study.
 
     Raises:
         HfpruneError: a file is incomplete or misplaced, or two results give the same number.
@@ -111,7 +116,14 @@ def collect(
     _write_parquet(middle_layers(scored), out / NEURON_SCORES)
     _write_parquet(seen, out / TOKEN_DISTRIBUTIONS)
     _write_csv(_marks(results), out / CALIBRATION)
+    _write_csv(label_table(labels or {}), out / LABELS)
     write_json(out / PROVENANCE, _provenance(results))
+
+
+def label_table(labels: Mapping[str, Label]) -> pd.DataFrame:
+    """Return the rows of `labels.csv`."""
+    rows = [(method, *label) for method, label in labels.items()]
+    return pd.DataFrame(rows, columns=["method", *Label._fields])
 
 
 def _tidy(paths: Iterable[Path]) -> pd.DataFrame:

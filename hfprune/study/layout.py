@@ -37,6 +37,7 @@ TIDY = (
         "neurons.parquet",
         "distributions.parquet",
         "calibration.csv",
+        "labels.csv",
         "provenance.json",
     ),
 )

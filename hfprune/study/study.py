@@ -200,6 +200,14 @@ class Study(Strict):
         return self
 
     @model_validator(mode="after")
+    def _labels_differ(self) -> "Study":
+        named: dict[str, str] = {}
+        for name, method in self.methods.items():
+            if method.label and (other := named.setdefault(method.label, name)) != name:
+                raise ValueError(f"methods.{name}.label: {method.label!r} is the label of {other!r} too")
+        return self
+
+    @model_validator(mode="after")
     def _primary_is_measured(self) -> "Study":
         if self.primary is not None and self.primary not in self.measures:
             raise ValueError(f"primary: unknown {self.primary!r}{nearest(self.primary, [*self.measures])}")
