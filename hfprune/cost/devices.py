@@ -72,12 +72,16 @@ class Device:
         rate = self.peak[dtype] * threads * (GPU_UTILISATION if self.on_gpu else CPU_UTILISATION)
         computed = work.flops / rate + work.moved / (self.bandwidth * threads)
         calls = work.calls * (GPU_CALL if self.on_gpu else CPU_CALL)
-        loading = BUILD + work.loaded / READ if work.loaded else 0.0
-        return loading + (max(computed, calls) if self.on_gpu else computed + calls)
+        return loading(work) + (max(computed, calls) if self.on_gpu else computed + calls)
 
     def share(self, threads: int) -> float:
         """Return the part of the device that a job of so many threads takes."""
         return min(threads, self.cores) / self.cores if self.cores else 1.0
+
+
+def loading(work: Work) -> float:
+    """Return the seconds in which a job loads its models."""
+    return BUILD + work.loaded / READ if work.loaded else 0.0
 
 
 @cache
