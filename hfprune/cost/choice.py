@@ -18,7 +18,7 @@ DAY = 24.0
 # A job may take this many times what is predicted, in time and in memory, before it is stopped; each further
 # attempt may take as much again.
 TIME_MARGIN, MEMORY_MARGIN = 3.0, 1.3
-# Bytes of a GPU that a screen, other programs and gaps in its memory may take; nobody chose the study, so it must run.
+# Bytes of a GPU that a screen, other programs and gaps in its memory may take.
 SPARE = 1.5e9
 # Minutes that every job may take at least: other machines start slowly, and fetches wait for a network.
 LEAST_MINUTES = 30

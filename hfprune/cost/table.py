@@ -78,7 +78,7 @@ def need(costs: Costs, job: Job) -> float:
 
 
 def unfit(costs: Costs, spare: float = 0) -> str:
-    """Return a sentence about the job that the device cannot hold with `spare` bytes left, or "" if it holds all."""
+    """Return a sentence about the job that the device cannot hold with `spare` bytes left, or "" for none."""
     job, room = largest(costs), costs.device.memory
     if need(costs, job) + spare <= room:
         return ""
