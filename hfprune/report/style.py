@@ -1,19 +1,24 @@
 """Names, order and looks of methods, tasks and metrics, the same in every table and figure."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hfprune.results import DENSE
 from hfprune.study.labels import Label, readable
 
 
 class Look(NamedTuple):
-    """The look of a method; colour and marker carry the same information, so either is enough."""
+    """The look of a method; colour and marker carry the same information, so either is enough.
+
+    Where markers repeat, `line` tells the methods apart that are drawn as lines, in greyscale too.
+    """
 
     label: str
     colour: str
     marker: str
+    line: Literal["-", "--", "-.", ":"] = "-"
 
 
 class Task(NamedTuple):
@@ -44,6 +49,7 @@ METHODS = {
 }
 # The rest of Okabe and Ito, then Paul Tol's muted scheme; 8 × 7 looks.
 EXTRA_COLOURS = ["#CC79A7", "#56B4E9", "#882255", "#332288", "#999933", "#44AA99", "#661100", "#AA4499"]
+LINES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
 EXTRA_MARKERS = ["P", "<", "d", ">", "p", "h", "D"]
 
 # In the order of the paper's tables. CrowS-Pairs has no chance level; its ideal is 50 %.
@@ -95,12 +101,14 @@ def looks(methods: Iterable[str], own: Mapping[str, Label] | None = None) -> dic
         turn, place = divmod(i, len(colours))
         marker = EXTRA_MARKERS[(place + turn) % len(EXTRA_MARKERS)]
         found[name] = Look(readable(name), colours[place], marker)
-    return {
-        name: Look(own[name].label or look.label, own[name].colour or look.colour, look.marker)
-        if name in own
-        else look
-        for name, look in found.items()
-    }
+    shown: dict[str, Look] = {}
+    used: Counter[str] = Counter()
+    for name, look in found.items():
+        label, colour = own.get(name, Label("", ""))
+        line = LINES[used[look.marker] % len(LINES)]
+        used[look.marker] += 1
+        shown[name] = Look(label or look.label, colour or look.colour, look.marker, line)
+    return shown
 
 
 def tasks_in_order(tasks: Iterable[str]) -> dict[str, Task]:

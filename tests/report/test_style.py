@@ -25,6 +25,12 @@ def test_no_two_methods_look_alike() -> None:
     assert len({look.colour for look in few}) == len(few)
 
 
+def test_lines_are_told_apart_in_greyscale() -> None:
+    found = looks(["entropy", "sdmprune", *(f"method{i}" for i in range(20))]).values()
+    assert len({(look.marker, look.line) for look in found}) == len(found)
+    assert looks(["entropy"])["entropy"].line == "-"
+
+
 def test_a_studys_own_labels_and_colours_come_first_and_no_other_method_gets_the_colour() -> None:
     first = EXTRA_COLOURS[0]
     own = {"entropy": Label("Ours", ""), "zeta": Label("", first), "alpha": Label("A", "")}
@@ -38,7 +44,7 @@ def test_a_studys_own_labels_and_colours_come_first_and_no_other_method_gets_the
     assert found["entropy"].colour == METHODS["entropy"].colour and found["zeta"].colour == first
     assert first not in {found["alpha"].colour, found["beta"].colour}
     many = [f"method{i:02}" for i in range(49)]
-    assert len({look[1:] for look in looks([*many, "zeta"], own).values()}) == 50
+    assert len({look[1:3] for look in looks([*many, "zeta"], own).values()}) == 50
 
 
 def test_tasks_of_the_paper_first_then_others_under_their_own_names() -> None:

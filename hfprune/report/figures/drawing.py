@@ -160,7 +160,8 @@ def dodge(count: int, width: float) -> np.ndarray:
 
 def points(ax: Axes, look: Look, x: pd.Series, y: pd.Series, **options: Any) -> None:
     """Draw a method's points, with `xerr` and `yerr` of `Axes.errorbar` as bars."""
-    ax.errorbar(x, y, color=look.colour, marker=look.marker, elinewidth=0.7, **EDGE, **options)
+    style = {"color": look.colour, "marker": look.marker, "linestyle": look.line, "elinewidth": 0.7, **EDGE}
+    ax.errorbar(x, y, **(style | options))
 
 
 def against_ratio(
@@ -285,7 +286,9 @@ def handles(methods: Iterable[str], looks: dict[str, Look], marked: Iterable[str
     return [
         Line2D([], [], linestyle="--", label=look.label, **LEVEL)
         if method == DENSE and method not in marked
-        else Line2D([], [], color=look.colour, marker=look.marker, label=look.label, **EDGE)
+        else Line2D(
+            [], [], color=look.colour, marker=look.marker, linestyle=look.line, label=look.label, **EDGE
+        )
         for method, look in looks.items()
         if method in present
     ]

@@ -55,8 +55,8 @@ def overlap(data: Collected) -> Figure:
             for i, method in enumerate(methods):
                 shown, look = facet[facet["method"] == method], data.looks[method]
                 step = ceil(len(shown) / 6) or 1
-                options = {"color": look.colour, "marker": look.marker, "markevery": (i % step, step)}
-                ax.plot(shown["layer"], shown["jaccard"], **options, **EDGE)
+                options = {"color": look.colour, "marker": look.marker, "linestyle": look.line, **EDGE}
+                ax.plot(shown["layer"], shown["jaccard"], markevery=(i % step, step), **options)
             ax.set_ylim(0, 1)
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         row[0].set_ylabel(f"Jaccard with {data.looks[reference].label}")
