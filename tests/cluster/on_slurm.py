@@ -201,11 +201,14 @@ def meets(
 ) -> list[list[str]]:
     """Let a fault meet the job in its first attempt, and return all attempts."""
     process = submit(project, environment, PLAN, *QUICK, *arguments)
-    wait_for(lambda: attempts(project))
-    job, node, _ = attempts(project)[0]
-    fault(job, node)
-    (project / "go").touch()
-    finish(process, 600)
+    try:
+        wait_for(lambda: attempts(project))
+        job, node, _ = attempts(project)[0]
+        fault(job, node)
+        (project / "go").touch()
+        finish(process, 600)
+    finally:
+        process.kill()
     assert (project / PLAN).read_text() == "planned\n"
     return attempts(project)
 
