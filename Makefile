@@ -1,9 +1,9 @@
-# The habits: setup, reproduce, test, lint, clean.
+# The habits: setup, reproduce, test, lint, parity, clean.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup reproduce test test-cluster lint format clean bench
+.PHONY: setup reproduce test test-cluster lint format clean bench parity kills
 
 setup: $(VENV)/.done
 
@@ -42,6 +42,15 @@ format: setup
 bench: setup
 	$(BIN)/hfprune fetch --study config/studies/demo.yaml
 	$(BIN)/python benchmarks/bench.py
+
+# Our scores beside peers' own code, into docs/parity.md.
+parity: setup
+	$(BIN)/hfprune fetch models/smollm2-135m-instruct-q4 corpora/c4-sample
+	$(BIN)/python benchmarks/parity.py
+
+# The smoke study killed at twenty random moments, with a new seed each time; the suite does a few, with a fixed one.
+kills: setup
+	HFPRUNE_KILLS=20 $(BIN)/python -m pytest tests/workflow/test_kills.py
 
 # Removes what a run wrote, but not the downloads in resources/, nor the results that git holds.
 clean:

@@ -15,6 +15,7 @@ wildcard_constraints:
     method="[^/]+",
     ratio=r"[0-9.]+",
     seed=r"\d+",
+    step=r"\d+",
     recovery="[^/]+",
     name="[^/]+",
 

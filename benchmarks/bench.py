@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 BATCH_SIZES = (1, 2, 4, 8, 16)
 COLUMNS = ["what", "task", "reference", "ours", "ratio_median", "ratio_min", "ratio_max"]
+MEMORY = "peak memory above weights"  # in bytes; all other rows are in seconds
 Row = dict[str, str | float]
 Work = Callable[[], object]
 
@@ -189,7 +190,7 @@ def memory(model_path: Path, length: int) -> Row:
         json.loads(subprocess.run([*command, side], check=True, capture_output=True, text=True).stdout)
         for side in ("reference", "ours")
     )
-    row = ["peak memory above weights", f"entropy, {length} tokens", theirs, mine, *[theirs / mine] * 3]
+    row = [MEMORY, f"entropy, {length} tokens", theirs, mine, *[theirs / mine] * 3]
     return dict(zip(COLUMNS, row, strict=True))
 
 
@@ -233,6 +234,14 @@ def utilisation(model: torch.nn.Module, row: Row, sequences: int, length: int) -
     return f"Scoring by entropy runs at {share:.0%} of {measured}."
 
 
+def markdown(table: pd.DataFrame, note: str) -> str:
+    """Return the tables of seconds and of gigabytes, each with its unit above it."""
+    in_memory = table["what"] == MEMORY
+    sizes = table[in_memory].assign(**{side: table[side] / 1e9 for side in ("reference", "ours")})
+    times, sizes = (rows.to_markdown(index=False, floatfmt=".3g") for rows in (table[~in_memory], sizes))
+    return f"Time, in seconds:\n\n{times}\n\n{note}\n\nMemory, in GB (a billion bytes):\n\n{sizes}\n"
+
+
 def main() -> None:
     """Run the benchmarks and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -257,8 +266,7 @@ def main() -> None:
     rows += evaluation(model, arguments.model, arguments.tasks, arguments.documents, arguments.repeats)
     table = pd.DataFrame(rows, columns=COLUMNS)
     table.to_csv(HERE / "results.csv", index=False, float_format="%.4g")
-    text = table.to_markdown(index=False, floatfmt=".3g")
-    (HERE / "results.md").write_text(f"{text}\n\n{note} Reference and ours: seconds, or bytes of memory.\n")
+    (HERE / "results.md").write_text(markdown(table, note))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ _HOMES = {
     "score": "hfprune.scoring.score",
     "make_plan": "hfprune.plans.plan",
     "apply_plan": "hfprune.plans.plan",
+    "prune": "hfprune.commands.prune",
+    "HfpruneError": "hfprune.errors",
     "export": "hfprune.exports.checkpoint",
     "export_gguf": "hfprune.exports.gguf",
 }

@@ -48,8 +48,12 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             temporary.chmod(0o777 & ~_umask())
             for file in temporary.rglob("*"):
                 _flush(file)
-            shutil.rmtree(path, ignore_errors=True)
+            # Moved away whole first: a kill must not leave half of the old folder under its name.
+            old = temporary.with_name(f"{temporary.name}.old")
+            if path.is_dir():
+                path.replace(old)
             temporary.replace(path)
+            shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

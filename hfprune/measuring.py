@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from hfprune.errors import HfpruneError
-from hfprune.measures import Measure
+from hfprune.measures import Measure, Outcome
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
 from hfprune.results import Cell, Value, write_result
 from hfprune.study.layout import stems
@@ -70,8 +70,10 @@ def take(
 
 def _run(measure: Measure, subject: Subject) -> tuple[list[Value], pd.DataFrame]:
     """Return the values, and the outcomes of every item; with resampled plans, by the column `resample`."""
-    *others, own = [measure.run(variant) for variant in subject.variants()]
-    outcomes = [own, *others]
+    outcomes: list[Outcome] = []
+    for variant in subject.variants():
+        outcomes.append(measure.run(variant) if variant else outcomes[-1])
+    outcomes = [outcomes[-1], *outcomes[:-1]]  # the subject itself first
     items = [pd.DataFrame() if found.items is None else found.items for found in outcomes]
     if len(outcomes) == 1:
         return outcomes[0].values, items[0]

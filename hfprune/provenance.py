@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import hfprune
+from hfprune.cost.devices import peak_here
+from hfprune.cost.meter import DONE
 from hfprune.files import read_json, sha256
 
 PACKAGES = ("torch", "transformers", "lm_eval", "datasets", "safetensors", "numpy", "peft")
@@ -32,11 +34,23 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.started = datetime.now(UTC)
-        self._start = time.perf_counter()
+        self._start, self._busy, self._flops = time.perf_counter(), time.process_time(), DONE.flops
         if _cuda():
             import torch
 
             torch.cuda.reset_peak_memory_stats()
+
+    def work(self) -> dict[str, float]:
+        """Return the `cpu_seconds` of all threads and, if models were read, `flops` and `utilisation` so far.
+
+        The operations are counted (`hfprune.cost.meter`). The utilisation is their share of the device's peak in
+        the wall time: of the table's peak for a GPU that is in it, else of what a product of two matrices reaches.
+        """
+        seconds, flops = time.perf_counter() - self._start, DONE.flops - self._flops
+        found = {"cpu_seconds": time.process_time() - self._busy}
+        if flops:
+            found |= {"flops": flops, "utilisation": flops / seconds / peak_here(DONE.dtype)}
+        return found
 
     def cost(self) -> dict[str, float]:
         """Return `seconds` and `peak_memory_bytes` so far."""
@@ -65,7 +79,7 @@ def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settin
         "packages": {"python": platform.python_version(), **_package_versions()},
         "hardware": hardware(),
         "started": watch.started.isoformat(timespec="seconds"),
-        "cost": watch.cost(),
+        "cost": watch.cost() | watch.work(),
         "inputs": {role: identity(path) for role, path in (inputs or {}).items()},
         "settings": settings,
     }
@@ -101,10 +115,10 @@ def is_current(path: Path, inputs: dict[str, Path], settings: dict[str, Any]) ->
     try:
         made = read_json(path)["provenance"]
         before = {role: known for role, known in made["inputs"].items() if role not in CODE}
-        then = (before, made["settings"], made["hfprune"], made["packages"]["lm_eval"])
+        then = (before, made["settings"], made["hfprune"], made["packages"].get("lm_eval"))
     except (ValueError, KeyError, TypeError):
         return False
-    return then == (now, settings, hfprune.__version__, version("lm_eval"))
+    return then == (now, settings, hfprune.__version__, _package_versions().get("lm_eval"))
 
 
 def identity(path: Path) -> str:
@@ -165,7 +179,9 @@ def _package_versions() -> dict[str, str]:
 
 def _git_commit() -> str | None:
     """Return the commit of this package's checkout, followed by `+changes` if the work tree differs."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
+    if not (here / ".git").exists():  # installed, perhaps into another project's checkout
+        return None
     command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)

@@ -121,11 +121,18 @@ class Subject:
             self._before = _loaded(self._dense)
         return self._before
 
-    def variants(self) -> "Iterator[Subject]":
-        """Yield a subject for each resampled plan, as a mask on the dense model, and last the subject itself."""
-        for plan in self.resampled:
-            from hfprune.plans.mask import masked
+    def variants(self) -> "Iterator[Subject | None]":
+        """Yield a subject for each resampled plan, as a mask on the dense model, and last the subject itself.
 
+        None stands for a plan that is the same as the one before, as where no text decides.
+        """
+        from hfprune.plans.mask import masked
+        from hfprune.plans.plan import same_plan
+
+        for before, plan in zip([None, *self.resampled], self.resampled, strict=False):
+            if before and same_plan(before, plan):
+                yield None
+                continue
             dense = self._unchanged()
             with masked(dense, plan) as mask:
                 other = copy(self)  # the dense model's outputs are kept for all
@@ -173,15 +180,14 @@ class Subject:
         return self._made[name]
 
     def asset(self, kind: str, name: str) -> Path:
-        """Return the folder of a fetched asset, given by its name in the catalogue or by a path.
+        """Return the folder of an asset, however it is spelt; see `hfprune.assets.resolving`.
 
         Raises:
-            HfpruneError: there is no such folder.
+            HfpruneError: there is no such asset, or it cannot be fetched.
         """
-        folder = Path(name) if "/" in name else self.resources / kind / name
-        if not folder.is_dir():
-            raise HfpruneError(f"{folder}: no such folder; get it with `hfprune fetch {kind}/{folder.name}`")
-        return folder
+        from hfprune.assets import resolve
+
+        return resolve(kind, name, self.resources)
 
     def blocks(self, text: "Text") -> Blocks:
         """Draw the blocks that a text measure reads, the same for every cell (seed 0 whatever the study's).

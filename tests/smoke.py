@@ -1,5 +1,6 @@
 """The smoke study: tiny LLaMA, Qwen2 and Qwen3 built on the spot, in a project folder of their own."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -126,6 +127,17 @@ def local(path: Path) -> dict[str, str]:
 
 def write(path: Path, data: dict) -> None:
     path.write_text(yaml.safe_dump(data))
+
+
+def change(path: Path, **changes: object) -> None:
+    """Set top-level keys of a YAML file."""
+    write(path, yaml.safe_load(path.read_text()) | changes)
+
+
+def contents(folder: Path, pattern: str) -> dict[str, str]:
+    """Return the hash of every file that matches, by its path in the folder."""
+    files = [path for path in folder.glob(pattern) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def snakemake(folder: Path, *arguments: str, check: bool = True, starts: bool = False) -> str:

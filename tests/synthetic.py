@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from hfprune.analysis.collect import collect
 from hfprune.analysis.declarations import declare
 from hfprune.results import DENSE, Cell, Value, write_result
+from hfprune.study.labels import labels
 from hfprune.study.layout import CELL, fill
 from hfprune.study.study import Study as Config
 
@@ -76,7 +77,9 @@ class Study:
 
     def collect(self) -> Path:
         """Collect everything; return the folder with the tables."""
-        collect(self.results, self.scores, self.plans, self.folder, declarations=declare(self.config()))
+        study = self.config()
+        files = self.results, self.scores, self.plans
+        collect(*files, self.folder, declarations=declare(study), labels=labels(study))
         return self.folder
 
     def result(

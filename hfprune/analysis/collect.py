@@ -1,7 +1,7 @@
 """Result files → one tidy table; scores and plans → the tables behind the neuron figures."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from hfprune.analysis.tidy import (
     COMPANION_COLUMNS,
     DTYPES,
     KEY,
+    LABELS,
     METRICS_CSV,
     NEURON_SCORES,
     OVERLAP,
@@ -39,6 +40,7 @@ from hfprune.analysis.tidy import (
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file, write_json
 from hfprune.results import Cell, Value, read_result
+from hfprune.study.labels import Label
 
 _SCORES = "scores/<model>/<method>/seed<k>.safetensors"
 _PLANS = "plans/<model>/<method>/<ratio>/seed<k>.safetensors"
@@ -63,6 +65,7 @@ def collect(
     out: Path,
     distributions: Iterable[Path] = (),
     declarations: Declarations | None = None,
+    labels: Mapping[str, Label] | None = None,
 ) -> None:
     """Write the tidy table of a study, and the companions of the neuron figures, into the folder `out`.
 
@@ -77,6 +80,7 @@ def collect(
     `neurons.parquet` has all scores of each model's middle layer, under the first seed, divided by their mean.
     `distributions.parquet` has the rows of `distributions`, with their `model`. `calibration.csv` has the
     agreement of two halves of the sequences that a criterion has read (`Tally.mark`), by their number.
+    `labels.csv` has the label and colour of every method of the study.
     `provenance.json` has every commit, set of package versions and machine behind the results.
 
     Args:
@@ -86,6 +90,7 @@ def collect(
         out: folder, created if missing.
         distributions: `…/distributions/<model>.parquet` of `hfprune.evaluation.distributions`.
         declarations: those of the study's measures; by default those of their classes without settings.
+        labels: `hfprune.study.labels.labels` of the study.
 
     Raises:
         HfpruneError: a file is incomplete or misplaced, or two results give the same number.
@@ -111,7 +116,14 @@ def collect(
     _write_parquet(middle_layers(scored), out / NEURON_SCORES)
     _write_parquet(seen, out / TOKEN_DISTRIBUTIONS)
     _write_csv(_marks(results), out / CALIBRATION)
+    _write_csv(label_table(labels or {}), out / LABELS)
     write_json(out / PROVENANCE, _provenance(results))
+
+
+def label_table(labels: Mapping[str, Label]) -> pd.DataFrame:
+    """Return the rows of `labels.csv`."""
+    rows = [(method, *label) for method, label in labels.items()]
+    return pd.DataFrame(rows, columns=["method", *Label._fields])
 
 
 def _tidy(paths: Iterable[Path]) -> pd.DataFrame:
@@ -165,18 +177,17 @@ def _damages(paths: Iterable[Path], measures: list[str]) -> dict[tuple[str, int]
 def _marks(paths: Iterable[Path]) -> pd.DataFrame:
     """Return one row per mark of every scoring, from the result files of costs.
 
-    `criterion` names the criterion and the options that differ among the scorings, `allocation` the rule of the
-    method's plans.
+    `criterion` names the criterion, the options that differ among the scorings, and the steps where the method has
+    several (the marks are of the first), `allocation` the rule of the method's plans.
     """
     read = [*map(read_result, sorted(paths))]
     found = [result for result in read if result["measure"] == "cost"]
     scorings = [result for result in found if _curve(result["provenance"])]
-    sizes = [result for result in read if result["measure"] == "size"]
-    rules = {
-        (size["cell"]["model"], size["cell"]["method"]): size["provenance"]["settings"]["allocation"]["rule"]
-        for size in sizes
-        if "allocation" in size["provenance"].get("settings", {})  # baselines have none
-    }
+    cut = {
+        (size["cell"]["model"], size["cell"]["method"]): size["provenance"]["settings"]
+        for size in read
+        if size["measure"] == "size" and "allocation" in size["provenance"].get("settings", {})
+    }  # baselines have no allocation
     options = [result["provenance"]["settings"].get("options", {}) for result in scorings]
     values: dict[str, set] = {}
     for key, value in ((key, value) for own in options for key, value in own.items()):
@@ -187,9 +198,12 @@ def _marks(paths: Iterable[Path]) -> pd.DataFrame:
         settings = made["settings"]
         differing = (f"{key} {own[key]}" for key in sorted(own) if len(values[key]) > 1)
         of = {key: result["cell"][key] for key in ("model", "method", "seed")}
-        of |= {"criterion": ", ".join([settings["criterion"], *differing])}
+        plan = cut.get((of["model"], of["method"]), {})
+        steps = plan.get("scoring", {}).get("steps")
+        several = [f"{steps} steps"] if steps else []
+        of |= {"criterion": ", ".join([settings["criterion"], *differing, *several])}
         of |= {"units": _units(settings), "corpus": settings.get("corpus") or "unknown"}
-        of["allocation"] = rules.get((of["model"], of["method"]), "unknown")
+        of["allocation"] = plan.get("allocation", {}).get("rule", "unknown")
         for mark in _curve(made):
             rows.append({**of, **{key: mark[key] for key in ("sequences", "agreement", "successive")}})
     return pd.DataFrame(rows, columns=COMPANION_COLUMNS[CALIBRATION])

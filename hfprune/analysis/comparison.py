@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata, t
 
 from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.evidence import Evidence
@@ -100,6 +99,7 @@ def _settings(study: Study, name: str) -> dict[str, Any]:
         "criterion": method.criterion or name,
         **criterion.model_dump(),
         "allocation": method.allocation,
+        "steps": method.steps,
         "units": method.units,
         "corpus": study.corpus_of(name),
         "sequences": method.sequences or study.calibration.sequences,
@@ -236,6 +236,8 @@ class _Neurons:
 
         Both are correlations by layer, means over seeds; the interval is Student's t over layers, in pairs.
         """
+        from scipy.stats import t
+
         of = self._by_layer.to_dict()
         layers = [layer for model, name, layer in of if (model, name) == (reference.model, method)]
         pairs = [(reference.model, name, layer) for name in (method, reference.method) for layer in layers]
@@ -267,6 +269,8 @@ class _Neurons:
 
     def _near_cut(self, a: Cell, b: Cell) -> list[float]:
         """Return 1 (near both cuts) or 0 for each neuron that only one of the two keeps."""
+        from scipy.stats import rankdata
+
         found = []
         layers = zip(self._layers(layout.PLAN, a, b), self._layers(layout.SCORES, a, b), strict=False)
         for kept, scores in layers:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import f
 
 from hfprune.analysis.comparison import reference_of
 from hfprune.analysis.evidence import Evidence
@@ -85,6 +84,8 @@ def _rows(evidence: Evidence, study: Study, model: str, ratio: float, method: st
 def _spread(
     found: Contrast, model: str, ratio: float, method: str, against: str, effect: str
 ) -> SpreadRow | None:
+    from scipy.stats import f
+
     means = np.mean([array.mean(-1) for array in found.tasks.values()], axis=0)
     seeds, resamples = len(means), 0
     real = float(means.std(ddof=1)) if seeds > 1 else np.nan

@@ -1,10 +1,15 @@
-"""Agreement, distance to the dense model and perplexity by the sequences that a criterion read."""
+"""Outcomes by the sequences that a criterion read, and how many sequences are enough."""
+
+from functools import cache
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
+from scipy.stats import multivariate_normal, norm
 
 from hfprune.analysis.averages import half_width, over_seeds
 from hfprune.analysis.declarations import Declarations
+from hfprune.scoring.folds import KEPT_FRACTION
 
 SCORED = [
     "criterion",
@@ -13,6 +18,49 @@ SCORED = [
     "allocation",
 ]  # criterion, units, text, and the budget's division among layers
 OUTCOMES = {"js_distance": "fidelity", "perplexity": "perplexity"}  # metric → kind of measure
+SHARES = {"sequences_95": 0.95, "sequences_99": 0.99}  # column → share of the settled plan
+
+
+def settled_share(agreement: float, sequences: float) -> float:
+    """Return the share of the units of the settled plan that scores from all sequences keep.
+
+    The settled plan is that of a calibration without end. Scores are taken as the settled ones plus noise whose
+    variance falls with the number of sequences, and their ranks as those of normal variables. Then the agreement
+    of two halves gives the ratio of noise to signal (Spearman, 1910; Brown, 1910), and the ratio gives the share.
+
+    Args:
+        agreement: share of the units kept by one half of the sequences that the other half keeps, too.
+        sequences: number of both halves together.
+    """
+    return _shared(np.sqrt(sequences / (sequences + _noise(agreement, sequences))))
+
+
+def sequences_for(share: float, agreement: float, sequences: float) -> float:
+    """Return how many sequences give this share of the settled plan; see `settled_share`."""
+    square = _correlation(share) ** 2
+    return _noise(agreement, sequences) * square / (1 - square)
+
+
+def _noise(agreement: float, sequences: float) -> float:
+    """Return the number of sequences with as much noise as signal."""
+    correlation = _correlation(agreement)
+    return sequences / 2 * (1 / correlation - 1) if correlation > 0 else np.inf
+
+
+@cache
+def _shared(correlation: float) -> float:
+    """Return the share of the higher `KEPT_FRACTION` that two normal variables of a correlation share."""
+    at = norm.ppf(KEPT_FRACTION)
+    both = multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], allow_singular=True)
+    return float(both.cdf([at, at])) / KEPT_FRACTION
+
+
+@cache
+def _correlation(share: float) -> float:
+    """Return the correlation of two normal variables with a share of the higher `KEPT_FRACTION` in common."""
+    if share >= 1:
+        return 1.0
+    return brentq(lambda correlation: _shared(correlation) - share, 0, 1) if share > KEPT_FRACTION else 0.0
 
 
 def by_sequences(results: pd.DataFrame, marks: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
@@ -24,9 +72,11 @@ def by_sequences(results: pd.DataFrame, marks: pd.DataFrame, declared: Declarati
         declared: decides which measure represents each kind that `OUTCOMES` names.
 
     Returns:
-        `model, criterion, units, corpus, allocation, ratio, sequences, method, agreement` (means over seeds), and
-        for each of `OUTCOMES` its value, the standard error as `<metric>_stderr`, and half the 95 % interval as
-        `<metric>_half`. Methods that differ only in their number of sequences share the first five.
+        `model, criterion, units, corpus, allocation, ratio, sequences, method, agreement` (means over seeds);
+        `settled`, the share of the settled plan, and by `SHARES` the sequences that give one, none if halves agree
+        no more than by chance or wholly; and for each of `OUTCOMES` its value, the standard error as
+        `<metric>_stderr`, and half the 95 % interval as `<metric>_half`. Methods that differ only in their number
+        of sequences share the first five.
     """
     of = ["model", "method", *SCORED]
     ends = marks.sort_values("sequences").groupby([*of, "seed"]).last()
@@ -35,6 +85,11 @@ def by_sequences(results: pd.DataFrame, marks: pd.DataFrame, declared: Declarati
         results["measure"].eq(declared.first(kind)) & results["metric"].eq(metric)
         for metric, kind in OUTCOMES.items()
     ]
+    counts = [*zip(ends["agreement"], ends["sequences"], strict=True)]
+    ends["settled"] = [settled_share(*pair) for pair in counts]
+    for name, share in SHARES.items():
+        enough = pd.Series([sequences_for(share, *pair) for pair in counts], ends.index, dtype=float)
+        ends[name] = enough.where(np.isfinite(enough) & (enough > 0))
     found = over_seeds(results[np.logical_or.reduce(wanted) & (results["recovery"] == "none")])
     found["half"] = half_width(found)
     index = ["model", "method", "ratio"]
@@ -44,4 +99,6 @@ def by_sequences(results: pd.DataFrame, marks: pd.DataFrame, declared: Declarati
     columns = [metric + end for metric in OUTCOMES for end in kinds.values()]
     rows = ends.merge(wide.reindex(columns=columns).reset_index(), on=["model", "method"])
     keys = ["model", *SCORED, "ratio", "sequences"]
-    return rows.sort_values(keys, ignore_index=True)[[*keys, "method", "agreement", *columns]]
+    return rows.sort_values(keys, ignore_index=True)[
+        [*keys, "method", "agreement", "settled", *SHARES, *columns]
+    ]

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from hfprune.errors import HfpruneError
 from hfprune.study import layout
+from hfprune.study.labels import Label
 
 RESULTS, RESULTS_CSV, METRICS_CSV, OVERLAP, RANKS, *_OTHERS = layout.TIDY
-QUANTILES, NEURON_SCORES, TOKEN_DISTRIBUTIONS, CALIBRATION, PROVENANCE = _OTHERS
+QUANTILES, NEURON_SCORES, TOKEN_DISTRIBUTIONS, CALIBRATION, LABELS, PROVENANCE = _OTHERS
 
 CELL_COLUMNS = ["study", "model", "method", "ratio", "seed", "recovery"]
 KEY = [*CELL_COLUMNS, "measure", "task", "metric"]
@@ -58,6 +59,22 @@ def read_companion(folder: Path, name: str) -> pd.DataFrame:
     path = folder / name
     table = read_collected(path) if path.exists() else pd.DataFrame(columns=COMPANION_COLUMNS[name])
     return table.rename(columns={"parts": "units"})  # older tables call the column `parts`
+
+
+def read_labels(folder: Path) -> dict[str, Label]:
+    """Read the labels and colours of the study's methods; results from before they were kept have none.
+
+    Raises:
+        HfpruneError: the file cannot be read.
+    """
+    path = folder / LABELS
+    if not path.exists():
+        return {}
+    try:
+        rows = pd.read_csv(path, dtype="str", keep_default_na=False)
+        return {row.method: Label(row.label, row.colour) for row in rows.itertuples(index=False)}
+    except (OSError, ValueError, AttributeError) as error:
+        raise unreadable(path, error) from error
 
 
 def read_collected(path: Path) -> pd.DataFrame:

@@ -33,6 +33,7 @@ def fetch_corpus(name: str, asset: CorpusAsset, out: Path, downloads: Path) -> N
         "snippets": _snippets,
         "wiki": _wiki_pages,
         "jsonl": _jsonl_texts,
+        "parquet": _parquet_texts,
         "wikitext": _wikitext_pages,
     }[asset.format]
     with raw_files(asset.source, "dataset", downloads) as files:
@@ -89,3 +90,10 @@ def _jsonl_texts(path: Path) -> list[str]:
     if not all(isinstance(record.get("text"), str) for record in records):
         raise HfpruneError(f"{path}: a record has no string field 'text'")
     return [record["text"] for record in records]
+
+
+def _parquet_texts(path: Path) -> list[str]:
+    table = read_table(path)
+    if "text" not in table.column_names or not pa.types.is_string(table.schema.field("text").type):
+        raise HfpruneError(f"{path}: has no column 'text' of strings, only {', '.join(table.column_names)}")
+    return [text for text in table["text"].to_pylist() if text is not None]

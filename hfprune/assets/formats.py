@@ -53,9 +53,17 @@ def is_fetched(folder: Path, asset: Asset) -> bool:
     pinned = [option for option in options(asset) if not isinstance(option.source, LocalSource)]
     try:
         known = read_json(folder / "asset.json")
-        whole = all((folder / name).stat().st_size == file["bytes"] for name, file in known["files"].items())
         entries = [as_fetched(option, folder).model_dump(mode="json") for option in pinned]
-        return whole and known["entry"] in entries
+        return is_whole(folder) and known["entry"] in entries
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether `folder` holds a fetched asset, with every file complete in size."""
+    try:
+        files = read_json(folder / "asset.json")["files"]
+        return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
     except (OSError, ValueError, KeyError):
         return False
 

@@ -143,7 +143,7 @@ def _explain(error: BaseException, source: HubSource, repo_type: RepoType) -> st
     from huggingface_hub import errors
 
     reason = _reason(error)
-    status, repo, pins = _status(reason), source.repo, "in config/assets.yaml"
+    status, repo = _status(reason), source.repo
     # The order matters: a gated repository also counts as not found.
     if isinstance(reason, errors.GatedRepoError):
         page = f"https://huggingface.co/{'datasets/' if repo_type == 'dataset' else ''}{repo}"
@@ -152,12 +152,12 @@ def _explain(error: BaseException, source: HubSource, repo_type: RepoType) -> st
             "of that account"
         )
     if isinstance(reason, errors.RepositoryNotFoundError):
-        return f"{repo}: no such {repo_type}, or a private one; correct it {pins} or run `hf auth login`"
+        return f"{repo}: no such {repo_type}, or a private one; correct the name or run `hf auth login`"
     if isinstance(reason, errors.RevisionNotFoundError):
-        return f"{repo}: has no revision {source.revision}; correct it {pins}"
+        return f"{repo}: has no revision {source.revision}; correct it"
     if isinstance(reason, errors.RemoteEntryNotFoundError):
         file = str(reason.response.url).partition("/resolve/")[2].partition("/")[2]
-        return f"{repo}: has no file {file!r} at revision {source.revision}; correct source.files {pins}"
+        return f"{repo}: has no file {file!r} at revision {source.revision}; correct its name"
     if status in (401, 403):
         return f"{repo}: access refused ({status}); run `hf auth login` or set HF_TOKEN, with a valid token"
     if status is not None:
@@ -166,5 +166,11 @@ def _explain(error: BaseException, source: HubSource, repo_type: RepoType) -> st
         return (
             f"{repo}: not in the hub client's cache, and the hub cannot be reached; "
             "run `hfprune fetch` where there is a network, or unset HF_HUB_OFFLINE if it is set"
+        )
+    # The client's HTTP library differs by its version.
+    if any(kind.__name__ == "TransportError" for kind in type(error).__mro__):
+        return (
+            f"{repo}: the hub cannot be reached ({' '.join(str(error).split())}); connect to a network, or "
+            "copy it here and name its folder or file"
         )
     return f"{repo}: download failed: {type(error).__name__}: {' '.join(str(error).split())}; try again"

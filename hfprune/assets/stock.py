@@ -43,7 +43,8 @@ def scored_split(task: str) -> str:
 def _yamls() -> dict[str, Path]:
     """Map every task that lm-eval defines in YAML to its file; the first in path order wins, as in lm-eval."""
     spec = find_spec("lm_eval")
-    assert spec is not None and spec.origin is not None
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("No module named 'lm_eval'", name="lm_eval")
     name = re.compile(rb"""^"?task"?:[ \t]*["']?([^\s"'\[#]+)""", re.MULTILINE)
     found: dict[str, Path] = {}
     for path in sorted((Path(spec.origin).parent / "tasks").rglob("*.yaml"), key=Path.as_posix):

@@ -20,7 +20,9 @@ from types import ModuleType
 from typing import Any
 
 import hfprune
+from hfprune import network
 from hfprune.errors import HfpruneError
+from hfprune.extras import missing
 
 
 def main() -> None:
@@ -30,17 +32,21 @@ def main() -> None:
         parser.parse_args()  # shows the help or the version, or lists the commands
         return
     module, command = chosen
-    # Fetched assets are on disk; only `fetch` and `push` may contact the hub.
-    if command.prog not in ("hfprune fetch", "hfprune push"):
-        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    # Fetched assets are on disk; only `push`, and whatever fetches an asset, may contact the hub.
+    if command.prog != "hfprune push":
+        network.close()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     config: Any = None
     try:
+        from hfprune.commands.flags import located
+
         read = _add_flags(command, module)
-        config = read(parser.parse_args())
+        config = located(read(parser.parse_args()))
         module.run(config)
     except HfpruneError as error:
         sys.exit(f"{command.prog}: error: {error}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"{command.prog}: error: {missing(error)}")
     except OSError as error:  # a full disk, a path without permission, a folder where a file should be
         known = error.filename and error.strerror
         reason = f"{error.filename}: {error.strerror}" if known else " ".join(str(error).split())

@@ -1,10 +1,9 @@
 """Check a plan or checkpoint that another tool made: does it fit the model and the budget?"""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hfprune.commands.flags import CellName, Json
 from hfprune.commands.target import Cut, cell_of, size_values
-from hfprune.errors import HfpruneError
 
 EXAMPLE = (
     "hfprune adopt --model resources/models/smollm2-135m-instruct-q4 --checkpoint pruned --ratio 0.2 "
@@ -19,6 +18,12 @@ class Config(Cut):
     cell: CellName = None
     out: Json = Field(description="size of the pruned model")
 
+    @model_validator(mode="after")
+    def _pruned(self) -> "Config":
+        if not self.is_cut:
+            raise ValueError("give the other tool's --plan or --checkpoint")
+        return self
+
 
 def run(config: Config) -> None:
     """Check the plan or checkpoint of another tool and write the size of its model."""
@@ -26,10 +31,8 @@ def run(config: Config) -> None:
     from hfprune.provenance import Stopwatch, provenance
     from hfprune.results import read_result, values_table, write_result
 
-    pruned = config.plan or config.checkpoint
-    if not pruned:
-        raise HfpruneError("give the other tool's --plan or --checkpoint")
     watch = Stopwatch()
+    (pruned,) = config.cut_inputs().values()
     size = adopt(config.model, pruned, config.ratio)
     made = provenance(watch, {"model": config.model} | config.cut_inputs(), ratio=config.ratio)
     cell = cell_of(config.cell, config.model, config.method(), config.ratio)

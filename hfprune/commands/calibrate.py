@@ -1,10 +1,8 @@
 """Draw seeded blocks of tokens from a corpus."""
 
-from pathlib import Path
-
 from pydantic import Field, PositiveInt
 
-from hfprune.commands.flags import DenseModel, Safetensors, Seed
+from hfprune.commands.flags import Corpus, DenseModel, Safetensors, Seed
 from hfprune.commands.target import draw_blocks
 from hfprune.settings import Strict
 from hfprune.study.text import Sampling, Text
@@ -19,7 +17,7 @@ class Config(Strict):
     """Flags of `hfprune calibrate`."""
 
     model: DenseModel
-    corpus: Path = Field(description="fetched corpus folder")
+    corpus: Corpus
     sequences: PositiveInt = Field(description="number of blocks")
     length: PositiveInt = Field(description="tokens per block")
     sampling: Sampling = Text.model_fields["sampling"]  # type: ignore[assignment]

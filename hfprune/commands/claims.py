@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from hfprune.commands.flags import CollectedFolder, ResultsFolder, StudyFile
+from hfprune.commands.flags import CollectedFolder, ResultsFolder, Shipped, StudyFile
 from hfprune.settings import Strict, load
 
 EXAMPLE = "hfprune claims --study config/studies/demo.yaml --results results/demo"
@@ -16,8 +16,10 @@ class Config(Strict):
 
     study: StudyFile
     results: ResultsFolder
-    claims: Path = Field(
-        default=Path("paper/claims.yaml"), description="file of the claims, beside the published tables"
+    claims: Shipped = Field(
+        default=Path("paper/claims.yaml"),
+        description="file of the claims, beside the published tables",
+        validate_default=True,
     )
     out: CollectedFolder = None
 

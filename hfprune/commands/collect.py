@@ -45,6 +45,7 @@ def collect_study(study: "Study", name: str, folder: Path, out: Path, partial: b
     """
     from hfprune.analysis.collect import collect
     from hfprune.analysis.declarations import declare
+    from hfprune.study.labels import labels
     from hfprune.study.layout import (
         baseline_plan_files,
         distribution_files,
@@ -67,4 +68,4 @@ def collect_study(study: "Study", name: str, folder: Path, out: Path, partial: b
     )
     external = [folder / file for file in baseline_plan_files(name, study)]
     plans += [path for path in external if path.exists()]
-    collect(results, scores, plans, out, present(distribution_files(study)), declare(study))
+    collect(results, scores, plans, out, present(distribution_files(study)), declare(study), labels(study))

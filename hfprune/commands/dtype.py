@@ -19,13 +19,14 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Print the faster dtype, and write it to `out` if it is given."""
+    from hfprune.cost.devices import product_rate
     from hfprune.files import write_json
-    from hfprune.models.device import product_seconds
+    from hfprune.models.device import default_device
 
-    seconds = {dtype: product_seconds(dtype) for dtype in ("float32", "bfloat16")}
-    dtype = min(seconds, key=lambda name: seconds[name])
+    rates = {dtype: product_rate(dtype, default_device()) for dtype in ("float32", "bfloat16")}
+    dtype = max(rates, key=lambda name: rates[name])
     print(
-        f"{dtype}: a product of matrices takes {seconds[dtype] / max(seconds.values()):.0%} of the other's time"
+        f"{dtype}: a product of matrices is {rates[dtype] / min(rates.values()):.1f} times as fast as in the other"
     )
     if config.out:
-        write_json(config.out, {"dtype": dtype, "seconds": seconds})
+        write_json(config.out, {"dtype": dtype, "operations_per_second": rates})

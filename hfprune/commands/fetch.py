@@ -1,12 +1,11 @@
 """Download, check and convert models, corpora, tasks and other assets into the resources folder."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from hfprune.commands.flags import Positional
+from hfprune.commands.flags import Positional, Shipped
 from hfprune.errors import HfpruneError
 from hfprune.settings import Strict, load, nearest
 
@@ -20,11 +19,15 @@ class Config(Strict):
     """Flags of `hfprune fetch`."""
 
     assets: Annotated[list[str], Positional("KIND/NAME")] = Field(
-        default=[], description="e.g. models/smollm2-135m-instruct-q4, tasks/piqa"
+        default=[],
+        description="e.g. models/smollm2-135m-instruct-q4, tasks/piqa; also a file or a place on the hub, as "
+        "models/OWNER/NAME[@REVISION][/FILE.gguf], models/my/model.gguf, corpora/my/text.jsonl",
     )
-    study: Path | None = Field(default=None, description="fetch everything that this study needs")
-    catalogue: Path = Field(
-        default=Path("config/assets.yaml"), description="the catalogue of assets and their sources"
+    study: Shipped | None = Field(default=None, description="fetch everything that this study needs")
+    catalogue: Shipped = Field(
+        default=Path("config/assets.yaml"),
+        description="the catalogue of assets and their sources",
+        validate_default=True,
     )
     resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
 
@@ -60,32 +63,29 @@ def fetch(wanted: list[str], catalogue: "Catalogue", where: Path, resources: Pat
     """Fetch assets into `resources`; assets that are already there are not fetched again.
 
     Args:
-        wanted: `kind/name` of each.
+        wanted: `kind/name` of each; in place of a name, a file or a place on the hub.
         catalogue: says where each comes from.
         where: the catalogue's file, for messages.
         resources: each asset is written to `kind/name` below.
 
     Raises:
-        HfpruneError: an asset that the catalogue lacks, or that cannot be fetched.
+        HfpruneError: an asset that the catalogue lacks and that is no such place, or that cannot be fetched.
     """
-    from hfprune import assets
+    from hfprune.assets import resolving
 
     known = {
-        f"{kind}/{name}": entry
-        for kind in assets.FETCHERS
+        f"{kind}/{name}": (f"{kind}/{name}", (name, entry))
+        for kind in resolving.FETCHERS
         for name, entry in getattr(catalogue, kind).items()
     }
-    missing = {}
+    places = {}
     for asset in wanted:
-        if asset not in known:
+        kind, _, spelling = asset.partition("/")
+        found = known.get(asset) or (
+            resolving.asset_of(kind, spelling) if kind in resolving.FETCHERS else None
+        )
+        if found is None:
             raise HfpruneError(f"{where}: no asset {asset!r}{nearest(asset, [*known])}")
-        if assets.is_fetched(resources / asset, known[asset]):
-            print(f"fetch: {resources / asset} is already there", file=sys.stderr)
-        else:
-            missing[asset] = assets.pinned(known[asset], resources / asset)
-    assets.announce(missing, resources)
-    for asset, entry in missing.items():
-        kind, name = asset.split("/")
-        out = resources / asset
-        print(f"fetch: {asset} to {out}", file=sys.stderr)
-        assets.FETCHERS[kind](name, entry, out, resources / "downloads")
+        place, about = found
+        places[place] = about
+    resolving.fetch(places, resources)

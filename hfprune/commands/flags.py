@@ -19,6 +19,8 @@ from pydantic.fields import FieldInfo
 
 from hfprune.errors import HfpruneError
 from hfprune.settings import Dtype, Model, Strict
+from hfprune.shipped import shipped
+from hfprune.study.spelling import FORMS
 
 NULL = "null"  # on the command line, as in a study
 
@@ -28,6 +30,20 @@ class Positional:
     """Marks a field, in `Annotated`, as a positional argument; the help shows it as `metavar`."""
 
     metavar: str
+
+
+@dataclass(frozen=True)
+class AssetFlag:
+    """Marks a field, in `Annotated`, as an asset of a kind, which `located` finds by any spelling."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Marks a field, in `Annotated`, whose flag may stand without a value, and what it then means."""
+
+    value: str
 
 
 def add_fields(parser: argparse.ArgumentParser, kind: type[Strict]) -> None:
@@ -45,6 +61,8 @@ def add_fields(parser: argparse.ArgumentParser, kind: type[Strict]) -> None:
         else:
             if "nargs" in options:  # words after one flag and after several mean the same
                 options["action"] = "extend"
+            for mark in (item for item in field.metadata if isinstance(item, Alone)):
+                options |= {"nargs": "?", "const": mark.value}
             parser.add_argument(_flag(name), dest=name, required=field.is_required(), **options)
 
 
@@ -63,6 +81,35 @@ def read(kind: type[Model], namespace: argparse.Namespace) -> Model:
         return kind.model_validate(given)
     except ValidationError as error:
         raise HfpruneError(_line(kind, error)) from error
+
+
+def located(config: Any) -> Any:
+    """Return a configuration, or a tuple of them, in which every asset is the folder that it lies in.
+
+    An asset that is not there is fetched; see `hfprune.assets.resolving`.
+
+    Raises:
+        HfpruneError: an asset that is not to be had; the line starts with the flag.
+    """
+    if isinstance(config, tuple):
+        parts = map(located, config)
+        return type(config)(*parts) if hasattr(config, "_fields") else tuple(parts)
+    return config.model_copy(update=_folders(config)) if isinstance(config, Strict) else config
+
+
+def _folders(settings: Strict) -> dict[str, Path]:
+    places = {name: getattr(settings, name) for name in ("resources", "catalogue") if hasattr(settings, name)}
+    found = {}
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        for mark in (item for item in field.metadata if isinstance(item, AssetFlag) and value is not None):
+            from hfprune.assets.resolving import resolve
+
+            try:
+                found[name] = resolve(mark.kind, value, **places)
+            except HfpruneError as error:
+                raise type(error)(f"{_flag(name)}: {error}") from error
+    return found
 
 
 def spell(settings: Strict) -> list[str]:
@@ -178,7 +225,21 @@ Parquet = Annotated[Path, AfterValidator(partial(_file, suffix=".parquet"))]
 
 ExistingPath = Annotated[Path, AfterValidator(_existing)]
 
-DenseModel = Annotated[Path, Field(description="folder of the dense model")]
+DenseModel = Annotated[
+    Path,
+    AssetFlag("models"),
+    Field(description=f"the dense model: a name in config/assets.yaml, {FORMS['models'].ways()}"),
+]
+Corpus = Annotated[
+    Path,
+    AssetFlag("corpora"),
+    Field(description=f"text: a name in config/assets.yaml, {FORMS['corpora'].ways()}"),
+]
+Instructions = Annotated[
+    Path,
+    AssetFlag("instructions"),
+    Field(description=f"instruction pairs: a name in config/assets.yaml, {FORMS['instructions'].ways()}"),
+]
 BatchTokens = Annotated[PositiveInt | None, Field(description="tokens of a forward pass (by device)")]
 ComputeDtype = Annotated[Dtype | None, Field(description="precision to compute in (as the model was saved)")]
 Seed = Annotated[NonNegativeInt, Field(description="seed of every random draw")]
@@ -186,8 +247,10 @@ CellName = Annotated[
     Annotated[str, AfterValidator(_cell)] | None,
     Field(description="study/model/method/ratio/seed/recovery, written into the result"),
 ]
-PaperFolder = Annotated[Path, Field(description="published tables")]
-StudyFile = Annotated[Path, Field(description="the study")]
+# Paths that the package has where the working folder has none; a default needs `validate_default`.
+Shipped = Annotated[Path, AfterValidator(shipped)]
+PaperFolder = Annotated[Shipped, Field(description="published tables", validate_default=True)]
+StudyFile = Annotated[Shipped, Field(description="the study")]
 ResultsFolder = Annotated[Path, Field(description="the study's results folder")]
 CollectedFolder = Annotated[
     Path | None, Field(description="folder that `collect` wrote to (the results folder)")

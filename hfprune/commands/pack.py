@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from hfprune.commands.flags import DenseModel, Safetensors, Seed
+from hfprune.commands.flags import DenseModel, Instructions, Safetensors, Seed
 from hfprune.study.study import Packing
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ class Config(Packing):
     """Flags of `hfprune pack`."""
 
     model: DenseModel
-    instructions: Path = Field(description="fetched instructions folder")
+    instructions: Instructions
     seed: Seed = 0
     out: Safetensors
 

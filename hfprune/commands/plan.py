@@ -24,6 +24,13 @@ class Config(Strict):
         ".resampled.safetensors beside the plan",
     )
     ratio: float = Field(description="fraction of all parameters to remove")
+    part: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="part of the way to the ratio, for a step of several; the next step scores what this one has "
+        "left (`hfprune score --plan`)",
+    )
     units: UnitShares = UNITS
     allocation: Allocation = Field(
         default=Allocation(),
@@ -49,7 +56,7 @@ def run(config: Config) -> None:
     total = count_parameters(model)
 
     def cut(scores: Scores) -> Plan:
-        return make_plan(model, scores, config.ratio, config.units, config.allocation)
+        return make_plan(model, scores, config.ratio, config.units, config.allocation, config.part)
 
     plan = cut(load_scores(config.scores, [*config.units]))
     others = [cut(scores) for scores in load_resampled(config.resampled)] if config.resampled else []
@@ -58,6 +65,7 @@ def run(config: Config) -> None:
     inputs = {"model": config.model, "scores": config.scores}
     inputs |= {"resampled": config.resampled} if config.resampled else {}
     settings = config.model_dump(include={"ratio", "units", "allocation"})
+    settings |= {"part": config.part} if config.part < 1 else {}
     made = provenance(watch, inputs, **settings, scoring=recorded(config.scores).get("settings", {}))
     save_plan(config.out, plan, stable(made), note)
     if config.resampled:

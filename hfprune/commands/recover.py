@@ -4,14 +4,15 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
-from hfprune.commands.flags import BatchTokens, CellName, ComputeDtype, ExistingPath, Seed
+from hfprune.commands.flags import AssetFlag, BatchTokens, CellName, ComputeDtype, ExistingPath, Seed
 from hfprune.commands.target import Cut, cell_of, load_subject
 from hfprune.errors import HfpruneError
 from hfprune.settings import validate
+from hfprune.study.spelling import FORMS
 from hfprune.study.study import Lora
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ EXAMPLE = (
 class Config(Cut):
     """Flags of `hfprune recover`."""
 
-    instructions: Path | None = Field(default=None, description="fetched instructions folder")
+    instructions: Annotated[Path | None, AssetFlag("instructions")] = Field(
+        default=None,
+        description=f"instruction pairs: a name in config/assets.yaml, {FORMS['instructions'].ways()}",
+    )
     packed: ExistingPath | None = Field(
         default=None, description="pairs that `hfprune pack` has tokenized, in place of --instructions"
     )
@@ -146,5 +150,5 @@ def training_values(losses: list[float], sequences: int, cost: dict[str, float])
         Value("last_loss", sum(losses[-few:]) / few),
         Value("steps", len(losses)),
         Value("sequences", sequences),
-        *(Value(metric, number) for metric, number in cost.items()),
+        *(Value(metric, cost[metric]) for metric in ("seconds", "peak_memory_bytes")),
     ]

@@ -3,13 +3,20 @@
 import hashlib
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveInt
 
-from hfprune.commands.flags import BatchTokens, CellName, ComputeDtype, DenseModel, Safetensors
+from hfprune.commands.flags import (
+    BatchTokens,
+    CellName,
+    ComputeDtype,
+    DenseModel,
+    ExistingPath,
+    Safetensors,
+)
 from hfprune.commands.scoring import Scoring
 from hfprune.commands.target import cell_of
 from hfprune.criteria import make_criterion
@@ -22,9 +29,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from hfprune.criteria import Criterion
+    from hfprune.plans.plan import Plan
     from hfprune.provenance import Stopwatch
     from hfprune.results import Cell
     from hfprune.scoring.score import Scored
+    from hfprune.scoring.scores import Scores
 
 EXAMPLE = (
     "hfprune score --model resources/models/smollm2-135m-instruct-q4 --blocks blocks.safetensors "
@@ -36,6 +45,10 @@ class Config(Scoring):
     """Flags of `hfprune score`."""
 
     model: DenseModel
+    plan: ExistingPath | None = Field(
+        default=None,
+        description="plan of the step before: scores what it has left, and what it has removed as -inf",
+    )
     criterion: list[str] = Field(
         default=[],
         description="one or more of those that `hfprune methods` lists; they share passes",
@@ -73,7 +86,8 @@ def run(config: Config) -> None:
     """Score by all methods without current scores, and write the scores of each."""
     methods = chosen(config)
 
-    from hfprune.models.load import default_batch_tokens, load_model
+    from hfprune.models.load import default_batch_tokens
+    from hfprune.plans.plan import load_plan
     from hfprune.provenance import fingerprint, is_current, provenance
 
     # Fixed before it is recorded, since results depend on it in low precision.
@@ -81,13 +95,18 @@ def run(config: Config) -> None:
     blocks = config.tokens(config.sequences)
     used = config.model_dump(include={"dtype", "until_agreement"}) | {"batch_tokens": batch_tokens}
     used |= {"blocks": 0 if blocks is None else len(blocks)}
+    plan = load_plan(config.plan) if config.plan else {}
+    before = {"plan": config.plan} if config.plan else {}
+    used |= {"steps": _steps(config.plan)} if config.plan else {}
+    # What the plan before has removed depends on the draw too, so its resamples would have other plans before.
+    resamples = 0 if config.plan else config.resamples
     origins = {
         name: (
-            {"model": config.model} | config.inputs(criterion),
+            {"model": config.model} | before | config.inputs(criterion),
             config.settings(criterion_name, criterion)
             | used
             # Other criteria have the same scores with and without.
-            | ({"resamples": config.resamples} if config.resamples and criterion.resampled else {}),
+            | ({"resamples": resamples} if resamples and criterion.resampled else {}),
         )
         for name, (criterion_name, criterion) in methods.items()
     }
@@ -105,30 +124,58 @@ def run(config: Config) -> None:
         return
     # A killed run leaves its sums here, and the same call resumes from them.
     state = config.place(sweep_name(methods)).with_suffix(".state")
+    model, whole = _load(config, plan)
     tokens, watch, found = score_as_fits(
         {name: methods[name][1] for name in todo},
-        load_model(config.model, config.dtype),
+        model,
         blocks,
         [*config.units],
         batch_tokens,
         seed=config.seed,
         until_agreement=config.until_agreement,
         documents=config.documents(config.sequences),
-        resamples=config.resamples,
+        resamples=resamples,
         state=state,
         identity="".join(fingerprint(*origins[name]) for name in todo),
     )
     for name, scored in found.items():
         if config.resamples and methods[name][1].resampled and not scored.resampled:
-            print(f"{name}: no resamples, since the sequences leave one of the folds empty", file=sys.stderr)
+            reason = (
+                "another draw would have another plan before"
+                if config.plan
+                else "the sequences leave one of the folds empty"
+            )
+            print(f"{name}: no resamples, since {reason}", file=sys.stderr)
         inputs, settings = origins[name]
         made = provenance(watch, inputs, **settings) | {
             "curve": scored.curve,
             "batch_tokens_that_fitted": tokens,
         }
         cell = (config.cell or "").replace("{method}", name) or None
+        scored = scored._replace(scores=whole(scored.scores))
         write_scores(config.files(name), scored, cell_of(cell, config.model, name, seed=config.seed), made)
     shutil.rmtree(state, ignore_errors=True)
+
+
+def _steps(plan: Path) -> int:
+    """Return the number of the step that scores what `plan` has left; another tool's plan counts as one step."""
+    from hfprune.provenance import recorded
+
+    return 1 + recorded(plan).get("settings", {}).get("scoring", {}).get("steps", 1)
+
+
+def _load(config: Config, plan: "Plan") -> "tuple[PreTrainedModel, Callable[[Scores], Scores]]":
+    """Return what a plan has left of the model, and a function that makes its scores those of the dense model."""
+    from hfprune.models.load import load_model
+    from hfprune.models.units import units_of
+    from hfprune.plans.plan import apply_plan
+    from hfprune.plans.steps import scores_of_dense
+
+    model = load_model(config.model, config.dtype)
+    counts = {place: units.count for place, units in units_of(model, config.units).items()}
+    if plan:
+        apply_plan(model, plan)
+    return model, lambda scores: scores_of_dense(scores, plan, counts) if plan else scores
 
 
 def chosen(config: Config) -> "dict[str, tuple[str, Criterion]]":

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 class Magnitude(WeightCriterion):
     """Size of the neuron's weights (gate row g_i, up row u_i, down column d_i), as in published baselines."""
 
-    definition: Literal["down_norm", "l1", "l2", "range"] = "down_norm"
+    definition: Literal["down_norm", "l1", "l2", "range", "variance", "norm_product", "norm_sum"] = (
+        "down_norm"
+    )
     """down_norm: ‖d_i‖₂ (FLAP, `mag-sp`); l1, l2: mean over g_i, u_i, d_i of Σ_j |w_j|^p (LLM-Pruner, without
-    a root); range: Σ over g_i, u_i of max_j w_j + |min_j w_j| (optiPfair, MAW)."""
+    a root). optiPfair's read g_i and u_i alone. range: the sum of max_j w_j + |min_j w_j| (MAW); variance: the
+    sum of the sample variances (VOW); norm_product: ‖g_i‖₁ ‖u_i‖₁ (PON); norm_sum: ‖g_i‖₂ + ‖u_i‖₂ (L2)."""
 
     def layer_scores(self, mlp: Neurons, generator: torch.Generator) -> Tensor:
         """Return the size [neurons]."""
@@ -29,6 +32,13 @@ class Magnitude(WeightCriterion):
             return weights.abs().sum(2).mean(0)
         if self.definition == "l2":
             return weights.square().sum(2).mean(0)
+        gate, up, down = weights
         if self.definition == "range":
-            return (weights[:2].amax(2) + weights[:2].amin(2).abs()).sum(0)
-        return weights[2].norm(dim=1)
+            return gate.amax(1) + gate.amin(1).abs() + up.amax(1) + up.amin(1).abs()
+        if self.definition == "variance":
+            return gate.var(1) + up.var(1)
+        if self.definition == "norm_product":
+            return gate.norm(1, dim=1) * up.norm(1, dim=1)
+        if self.definition == "norm_sum":
+            return gate.norm(dim=1) + up.norm(dim=1)
+        return down.norm(dim=1)

@@ -8,14 +8,17 @@ code.
 import logging
 import sys
 
-from lm_eval.__main__ import cli_evaluate
-from lm_eval.api.registry import model_registry
-
 from hfprune.errors import HfpruneError
+from hfprune.extras import missing
 
 
 def main() -> None:
     """Run `lm_eval` with the arguments of this process; a bad argument ends it with one line and exit code 1."""
+    try:
+        from lm_eval.__main__ import cli_evaluate
+        from lm_eval.api.registry import model_registry
+    except ModuleNotFoundError as error:
+        sys.exit(f"hfprune-lm-eval: error: {missing(error)}")
     if "hfprune" not in model_registry:
         model_registry.register("hfprune", target="hfprune.evaluation.lm:PrefixTreeLM")
     # Each retry of the hub's client is two lines; the last error says what they say.

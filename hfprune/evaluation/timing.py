@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
+from transformers.cache_utils import CacheLayerMixin
 
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
@@ -58,7 +59,7 @@ def _synchronize() -> None:
 
 
 @torch.inference_mode()
-def prefill(model: "PreTrainedModel", tokens: Tensor) -> tuple[Tensor, "Cache"]:
+def prefill(model: "PreTrainedModel", tokens: Tensor) -> tuple[Tensor, DynamicCache]:
     """Read prompts [batch, length]; return the likeliest next token of each [batch, 1], and the KV cache."""
     cache = DynamicCache(config=model.config)
     return _next_token(model, tokens, cache), cache
@@ -85,6 +86,13 @@ def prefill_flops(model: "PreTrainedModel", tokens: Tensor) -> int:
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         prefill(model, tokens)
     return counter.get_total_flops()
+
+
+def memory_bytes(model: "PreTrainedModel", cache: DynamicCache) -> int:
+    """Count the bytes of the weights, tied ones once, and of a KV cache."""
+    layers = [layer for layer in cache.layers if isinstance(layer, CacheLayerMixin)]
+    kept = [x for layer in layers for x in (layer.keys, layer.values) if x is not None]
+    return sum(x.nbytes for x in (*model.parameters(), *kept))
 
 
 def median_value(metric: str, numbers: pd.Series, base: pd.Series | None = None) -> Value:

@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 import hfprune
 from hfprune.assets.models import LICENCES
+from hfprune.comparing import HEADERS, compare, weight_bytes
 from hfprune.errors import HfpruneError
 from hfprune.exports.folder import CARD
 from hfprune.files import read_json
@@ -88,7 +89,7 @@ class Recipe:
             *([notes] if notes else []),
             f"## Licence\n\n{self._licence()}",
             f"## Method\n\n{self._method()}",
-            f"## Measured\n\n{self._measured()}",
+            f"## Measured\n\n{self._measured(folder, sizes)}",
             f"## Load\n\n{_loading(form, file)}",
             f"## Reproduce\n\n{self._reproduce()}",
         ]
@@ -146,9 +147,12 @@ class Recipe:
         kept = f"`{PLAN}` names every unit that the model keeps."
         return "\n".join(["| setting | value |", "|---|---|", *table, "", kept]) if table else kept
 
-    def _measured(self) -> str:
+    def _measured(self, folder: Path, sizes: dict[str, int]) -> str:
         if not self.results:
             return "Nothing was measured for this card."
+        note = "Measured in transformers, before any conversion or quantisation."
+        if any(_is_dense(result) for result in self.results):
+            return "\n".join([note, "", *self._compared(folder, sizes)])
         rows = [
             f"| {result['measure']} | {result['task']} | {value['metric']} | {value['value']:.6g} | "
             f"{_number(value['stderr'])} | {_number(value['n'])} |"
@@ -156,22 +160,38 @@ class Recipe:
             for value in result["values"]
         ]
         head = "| measure | task or corpus | metric | value | standard error | n |"
-        note = "Measured in transformers, before any conversion or quantisation."
         return "\n".join([note, "", head, "|---|---|---|---|---|---|", *rows])
+
+    def _compared(self, folder: Path, sizes: dict[str, int]) -> list[str]:
+        """Return a table of the dense and the pruned model; times depend on the machine, which is named."""
+        weights = weight_bytes(self.source), weight_bytes(folder)
+        rows = compare(self.results, (_dense_size(self.source), sizes["parameters"]), weights)
+        # Of equal width, so that a card with other times has as many bytes.
+        table = [" | ".join(f"{word:>12}" for word in row.words()) for row in rows]
+        on = {result["provenance"]["hardware"]["processor"] for result in self.results}
+        devices = {
+            name for result in self.results for name in result["provenance"]["hardware"].get("cuda", [])
+        }
+        where = f"Times were taken on {', '.join(sorted(devices or on))}."
+        return [
+            f"| {' | '.join(HEADERS)} |",
+            "|---|---|---|---|",
+            *(f"| {row} |" for row in table),
+            "",
+            where,
+        ]
 
     def _reproduce(self) -> str:
         made = f"Exported by hfprune {hfprune.__version__}; `provenance.json` has the hashes of all inputs."
         if not self.plan or self._given("adapter"):
             return made
-        fetched = self._fetch().get("provider", "local") != "local"
-        fetch = [f"hfprune fetch models/{self._name()}"] if fetched else []
-        folder = f"resources/models/{self._name()}" if fetched else "BASE"
-        export = f"hfprune export --model {folder} --plan {PLAN} --out pruned"
+        model = self._name() if self._fetch().get("provider", "local") != "local" else "BASE"
+        export = f"hfprune export --model {model} --plan {PLAN} --out pruned"
         flags = self.made.get("settings", {})
         for flag in ("format", "quantize", "align", "dtype"):
             if flags.get(flag) not in (None, 1, "safetensors"):
                 export += f" --{flag} {flags[flag]}"
-        return "\n".join([made, "", "```console", *(f"$ {line}" for line in [*fetch, export]), "```"])
+        return "\n".join([made, "", "```console", f"$ {export}", "```"])
 
 
 def _results(folder: Path, inputs: dict[str, str] | None) -> list[dict[str, Any]]:
@@ -183,9 +203,15 @@ def _results(folder: Path, inputs: dict[str, str] | None) -> list[dict[str, Any]
         raise HfpruneError(f"{folder}: holds no results; make them with `hfprune measure`")
     for path, result in found.items():
         of = result["provenance"].get("inputs", {})
-        if inputs is not None and any(of.get(role) != inputs.get(role) for role in _ROLES):
+        same = {role: of.get(role) for role in _ROLES} == {role: (inputs or {}).get(role) for role in _ROLES}
+        if inputs is not None and not same and not (_is_dense(result) and of.get("model") == inputs["model"]):
             raise HfpruneError(f"{path}: was measured on another model, plan, checkpoint or adapter")
     return [*found.values()]
+
+
+def _is_dense(result: dict[str, Any]) -> bool:
+    """Tell whether a result is of the dense model itself, with which the pruned one is compared."""
+    return not {"plan", "checkpoint", "adapter"} & result["provenance"].get("inputs", {}).keys()
 
 
 def _dense_size(source: Path) -> int:

@@ -16,6 +16,7 @@ from hfprune.study.text import Text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hfprune.cost.work import Case, Work
     from hfprune.results import Value
     from hfprune.subject import Subject
 
@@ -99,6 +100,14 @@ class Measure(Strict, ABC):
     def run(self, subject: Subject) -> Outcome:
         """Measure a subject; a measure with several tasks runs once for each part that `by_task` returns."""
 
+    def work(self, case: Case) -> Work:
+        """Return the work of a measurement beyond loading the measured model, all tasks together.
+
+        `hfprune cost` predicts time and memory from it. By default it is one pass over the model's own context of
+        4,096 tokens, so that a measure which does not say is not free.
+        """
+        return case.read(1, 4096, 1)
+
     def by_task(self) -> dict[str, Self]:
         """Return one measure per task; each key is a value of the column `task` in the tidy table.
 
@@ -132,6 +141,16 @@ class CorpusMeasure(Measure):
 
 class TextMeasure(CorpusMeasure, Text):
     """A measure that reads blocks of a corpus."""
+
+    def blocks_to_read(self) -> int:
+        """Return the number of blocks, as far as is known before the corpus is fetched."""
+        from hfprune.cost.texts import blocks
+
+        return blocks(self.corpus, self.sequences, self.length, self.sampling)
+
+    def work(self, case: Case) -> Work:
+        """Return the work of reading every block once, with the logits of all positions."""
+        return case.read(self.blocks_to_read(), self.length, self.length, batch_tokens=self.batch_tokens)
 
 
 MEASURES: Registry[Measure] = Registry("hfprune.measures", Measure)  # type: ignore[type-abstract]

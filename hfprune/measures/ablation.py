@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from pydantic import Field, PositiveInt
 
 from hfprune.measures import Metric, Outcome, TextMeasure
 from hfprune.results import Value
 from hfprune.subject import Subject
+
+if TYPE_CHECKING:
+    from hfprune.cost.work import Case, Work
 
 
 class Ablation(TextMeasure):
@@ -24,6 +30,12 @@ class Ablation(TextMeasure):
     def metrics(self) -> list[Metric]:
         """Return the divergence."""
         return [Metric("damage", "KL divergence of one neuron", "nats", shown="{:.3g}")]
+
+    def work(self, case: Case) -> Work:
+        """Return the work of one pass a neuron and sequence; layers below the neuron's are read once for many."""
+        above = replace(case.shape, layers=case.shape.layers / 2)
+        passes = self.sequences * case.shape.layers * min(self.neurons_per_layer, case.shape.neurons)
+        return case.read(passes, self.length, self.length, shape=above, batch_tokens=self.batch_tokens)
 
     def run(self, subject: Subject) -> Outcome:
         """Ablate; a killed run resumes from the sums in the subject's state folder."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field, PositiveInt
 
 from hfprune.errors import HfpruneError
 from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
 from hfprune.results import Value
 from hfprune.subject import Subject
+
+if TYPE_CHECKING:
+    from hfprune.cost.work import Case, Work
 
 
 class Cost(Measure):
@@ -32,6 +37,12 @@ class Cost(Measure):
             Metric("seconds", "Time of scoring", "s", better="lower", shown="{:.1f}"),
             Metric("peak_memory_bytes", "Peak memory", "GB", better="lower", shown="{:.2f}", scale=1e-9),
         ]
+
+    def work(self, case: Case) -> Work:
+        """Return the work of all rounds."""
+        criteria = {"it": case.criterion} if case.criterion else {}
+        once = case.score(criteria, self.sequences, case.length, case.units, self.batch_tokens)
+        return once * (1 + self.repeats)
 
     def run(self, subject: Subject) -> Outcome:
         """Score repeatedly by the subject's criterion."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveInt
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from hfprune.cost.work import Case, Work
     from hfprune.models.head import Head
 
 
@@ -38,6 +39,17 @@ class Fidelity(TextMeasure):
             Metric(jaccard, f"Top-{self.top_k} Jaccard", better="higher", items=(jaccard,)),
             Metric("kl_divergence", "KL divergence", "nats", better="lower", items=("kl_divergence",)),
         ]
+
+    def work(self, case: Case) -> Work:
+        """Return the work of reading every block by the dense model, once, and by every other, and comparing."""
+        from hfprune.cost.work import DISTANCES
+
+        number, dense = self.blocks_to_read(), case.dense or case.shape
+        size: dict[str, Any] = {"sequences": number, "length": self.length, "batch_tokens": self.batch_tokens}
+        # The logits of both, from one model's states and the other's that are kept.
+        compared: dict[str, Any] = {"positions": 2 * self.length, "passes": DISTANCES / 2, **size}
+        own, masked = case.read(**compared), case.read(shape=dense, **compared)
+        return case.read(positions=0, shape=dense, **size) + own + masked * case.resamples
 
     def run(self, subject: Subject) -> Outcome:
         """Compare the two models on every block."""
@@ -71,12 +83,14 @@ def _compare(head: Head, states: Tensor, model: PreTrainedModel, tokens: Tensor,
     """
     import torch
 
-    from hfprune.models.head import chunks, hidden_states
+    from hfprune.models.head import chunks, hidden_states, pieces
 
     pruned = hidden_states(model, tokens.to(model.device, torch.int64)).flatten(0, 1)
     dense = states.to(head.device).flatten(0, 1)
-    pairs = zip(chunks(head, dense), chunks(model, pruned), strict=True)
-    parts = [distances(p, q, top_k) for (_, p), (_, q) in pairs]
+    pairs = zip(chunks(head, dense, None), chunks(model, pruned, None), strict=True)
+    parts = [
+        distances(p[rows].float(), q[rows].float(), top_k) for (_, p), (_, q) in pairs for rows in pieces(p)
+    ]
     return torch.cat(parts).double().view(*tokens.shape, -1).mean(1)
 
 
@@ -86,9 +100,10 @@ def distances(dense: Tensor, pruned: Tensor, top_k: int) -> Tensor:
 
     log_p, log_q = dense.log_softmax(-1), pruned.log_softmax(-1)
     p, q = log_p.exp(), log_q.exp()
-    log_m = (0.5 * (p + q)).clamp_min(torch.finfo(p.dtype).tiny).log()
-    js = 0.5 * (p * (log_p - log_m) + q * (log_q - log_m)).sum(-1)
+    log_m = (p + q).mul_(0.5).clamp_min_(torch.finfo(p.dtype).tiny).log_()
     kl = (p * (log_p - log_q)).sum(-1)
+    # In place, since new copies of a large vocabulary take most of the time.
+    js = log_p.sub_(log_m).mul_(p).add_(log_q.sub_(log_m).mul_(q)).sum(-1).mul_(0.5)
     tops = [x.topk(min(top_k, x.shape[-1])).indices for x in (dense, pruned)]
     shared = (tops[0].unsqueeze(-1) == tops[1].unsqueeze(-2)).sum((-1, -2))
     jaccard = shared / (2 * tops[0].shape[-1] - shared)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from lm_eval.tasks import TaskManager
 
+    from hfprune.cost.work import Case, Work
+
 # Metrics of lm-eval's tasks of this type, as `_name` names them; other metrics are in the tidy table only.
 METRICS = {
     "exact_match": "Exact match",
@@ -38,7 +40,7 @@ class Generation(Measure):
     filters (`exact_match_strict_match`). One item per document: its index, the metrics, `target` and
     `response`.
 
-    Every command except `fetch` is offline, so a task's documents must be local. By default tasks come from
+    No measurement contacts the hub, so a task's documents must be local. By default tasks come from
     the catalogue (zero-shot only, since an asset holds the scored split alone). With `data: hub` they are
     lm-eval's own, and their documents come from the hub client's cache. For `gsm8k` (data set
     `openai/gsm8k`), `lm_eval --model dummy --tasks gsm8k --limit 1` fills the cache. `humaneval` runs the
@@ -99,6 +101,13 @@ class Generation(Measure):
         if self.data in ("catalogue", "hub") or not folder.is_dir():
             return []
         return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+
+    def work(self, case: Case) -> Work:
+        """Return the work of answering: prompts of 512 tokens and, without a limit, 256 tokens an answer."""
+        documents = len(self.tasks) * (self.documents or 1000)
+        answer, prompt = self.max_new_tokens or 256, 512
+        rounds = documents / self.batch_size
+        return case.read(documents, prompt, 1) + case.decode(rounds, self.batch_size, prompt, answer)
 
     def run(self, subject: Subject) -> Outcome:
         """Let the model answer the documents of one task; stock `HFLM` is prepared once for all of them.

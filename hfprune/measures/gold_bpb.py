@@ -16,6 +16,7 @@ from hfprune.subject import Subject
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hfprune.cost.work import Case, Work
     from hfprune.evaluation.lm import PrefixTreeLM
 
 GROUPS = {
@@ -79,6 +80,18 @@ class GoldBpb(Measure):
     def assets(self) -> list[str]:
         """Return the requests of every group."""
         return list(dict.fromkeys(f"requests/{source}" for group in self.groups.values() for source in group))
+
+    def work(self, case: Case) -> Work:
+        """Return the work of reading the drawn documents of all groups."""
+        from hfprune.cost.texts import reading
+
+        total = case.load() * 0
+        for source in (source for group in self.groups.values() for source in group):
+            text = reading("requests", source)
+            documents = min(self.documents, text.documents)
+            size = (documents, text.mean_tokens(documents), text.positions)
+            total += case.read(*size, batch_tokens=self.batch_tokens, pairs=text.paired)
+        return total
 
     def run(self, subject: Subject) -> Outcome:
         """Read the answers of one group; the model is prepared once for all of them.

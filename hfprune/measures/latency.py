@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field, PositiveInt
 
 from hfprune.measures import Measure, Metric, Outcome
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
 from hfprune.subject import Subject
+
+if TYPE_CHECKING:
+    from hfprune.cost.shape import Shape
+    from hfprune.cost.work import Case, Work
 
 
 class Latency(Measure):
@@ -16,11 +22,13 @@ class Latency(Measure):
     `prefill_seconds` is the time from one prompt to its first new token. `decode_tokens_per_second` is over
     `new_tokens` steps with a KV cache after the prefill of `batch` prompts, past any EOS. `prefill_speedup`
     and `decode_speedup` are relative to the dense model, which alternates with the pruned one. `flops` are
-    those of the prefill. Times are medians over repeats, speed-ups are ratios of medians, and standard errors
+    those of the prefill; `memory_bytes` those of the weights and of the KV cache after the prefill of `batch`
+    prompts, both counted. Times are medians over repeats, speed-ups are ratios of medians, and standard errors
     are from a bootstrap over repeats. One item per repeat.
     """
 
     needs = "reference"
+    version = 2
     recovered = False  # a merged adapter changes no shape
     exclusive = True
 
@@ -38,7 +46,24 @@ class Latency(Measure):
             Metric("decode_tokens_per_second", "Decode", "tokens/s", better="higher", shown="{:.1f}"),
             Metric("flops", "Prefill FLOPs", "TFLOPs", better="lower", shown="{:.3g}", scale=1e-12),
             Metric("parameters", "Parameters", "billion", better="lower", shown="{:.3g}", scale=1e-9),
+            Metric("memory_bytes", "Weights and KV cache", "GB", better="lower", shown="{:.3g}", scale=1e-9),
         ]
+
+    def work(self, case: Case) -> Work:
+        """Return the work of all rounds, of the dense model too where there is one."""
+
+        def turn(shape: Shape) -> Work:
+            once, prompt, batch = 1 + self.repeats, self.prompt_tokens, self.batch
+            # Once more for the operations.
+            prompts = case.read(batch, prompt, 1, shape=shape) + case.read(1, prompt, 1, shape=shape) * (
+                once + 1
+            )
+            return prompts + case.decode(once, batch, prompt, self.new_tokens, shape)
+
+        if case.dense is None:
+            return turn(case.shape)
+        both = turn(case.shape) + turn(case.dense)
+        return both.beside(case.dense.weights(case.width)) + case.load()
 
     def run(self, subject: Subject) -> Outcome:
         """Time the model, alternating with the dense one if there is one."""
@@ -46,13 +71,14 @@ class Latency(Measure):
         import torch
         from tqdm import tqdm
 
-        from hfprune.evaluation.timing import Turn, median_value, prefill_flops
+        from hfprune.evaluation.timing import Turn, median_value, memory_bytes, prefill_flops
 
         model = subject.model
         generator = torch.Generator().manual_seed(derive_seed(0, "latency"))
         shape = (self.batch, self.prompt_tokens)
         prompts = torch.randint(model.config.vocab_size, shape, generator=generator).to(model.device)
-        turns = [Turn("", model, prompts)]
+        own = Turn("", model, prompts)
+        turns = [own]
         if subject.has_dense:
             turns.append(Turn("dense_", subject.dense, prompts))
         rows = []
@@ -73,5 +99,6 @@ class Latency(Measure):
             items["decode_speedup"] = decodes[0] / decodes[1]
         values.append(Value("flops", float(prefill_flops(model, prompts[:1]))))
         values.append(Value("parameters", float(sum(x.numel() for x in model.parameters()))))
+        values.append(Value("memory_bytes", float(memory_bytes(model, own.cache))))
         items.insert(0, "item", range(len(items)))
         return Outcome(values, items)

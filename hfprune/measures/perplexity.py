@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from hfprune.cost.work import Case, Work
 
 PERPLEXITY = Metric(
     "perplexity", "Perplexity", better="lower", shown="{:,.2f}", items=("nll",), effect="ratio"
@@ -39,6 +40,13 @@ class Perplexity(TextMeasure):
     def metrics(self) -> list[Metric]:
         """Return perplexity, which is compared by ratios."""
         return [PERPLEXITY]
+
+    def work(self, case: Case) -> Work:
+        """Return the work of reading every block, and again by the masked dense model for each resampled plan."""
+        size = (self.blocks_to_read(), self.length, self.length - 1)
+        masked = case.read(*size, shape=case.dense, batch_tokens=self.batch_tokens) * case.resamples
+        loaded = case.load() if case.resamples else case.load() * 0
+        return case.read(*size, batch_tokens=self.batch_tokens) + masked + loaded
 
     def run(self, subject: Subject) -> Outcome:
         """Read every block."""

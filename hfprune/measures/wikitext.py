@@ -15,6 +15,8 @@ from hfprune.subject import Subject, batch_size
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hfprune.cost.work import Case, Work
+
 
 class Wikitext(CorpusMeasure):
     """exp of the mean cross-entropy over non-overlapping windows of one stream of tokens.
@@ -41,6 +43,13 @@ class Wikitext(CorpusMeasure):
     def metrics(self) -> list[Metric]:
         """Return perplexity, which is compared by ratios."""
         return [PERPLEXITY]
+
+    def work(self, case: Case) -> Work:
+        """Return the work of reading every window."""
+        from hfprune.cost.texts import blocks
+
+        windows = blocks(self.corpus, self.max_windows or 1000, self.length, "pack")
+        return case.read(windows, self.length, self.length - 1, batch_tokens=self.batch_tokens)
 
     def run(self, subject: Subject) -> Outcome:
         """Read every window.

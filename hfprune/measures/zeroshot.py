@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, PositiveInt
 
 from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
 from hfprune.subject import Subject
+
+if TYPE_CHECKING:
+    from hfprune.cost.work import Case, Work
 
 
 class Zeroshot(Measure):
@@ -21,7 +24,9 @@ class Zeroshot(Measure):
 
     per_task = True
 
-    tasks: list[str] = Field(min_length=1, description="tasks of lm-eval, as the catalogue names them")
+    tasks: list[str] = Field(
+        min_length=1, description="tasks of lm-eval: names in config/assets.yaml, or folders of fetched ones"
+    )
     documents: PositiveInt | None = Field(
         default=None, description="documents of each task, a seeded sample; null: all"
     )
@@ -47,6 +52,18 @@ class Zeroshot(Measure):
     def assets(self) -> list[str]:
         """Return the tasks' documents."""
         return [f"tasks/{task}" for task in self.tasks]
+
+    def work(self, case: Case) -> Work:
+        """Return the work of reading the documents of all tasks."""
+        from hfprune.cost.texts import reading
+
+        total = case.load() * 0
+        for task in self.tasks:
+            text = reading("tasks", task)
+            documents = min(self.documents or text.documents, text.documents)
+            size = (documents, text.mean_tokens(documents), text.positions)
+            total += case.read(*size, batch_tokens=self.batch_tokens, pairs=text.paired)
+        return total
 
     def run(self, subject: Subject) -> Outcome:
         """Score one task; the model is prepared once for all of them."""

@@ -35,22 +35,6 @@ def default_device() -> torch.device:
     return device
 
 
-def product_seconds(dtype: str) -> float:
-    """Return the shortest of five times of a matrix product as in a small model's MLP; processors differ in it.
-
-    One without instructions for bfloat16 emulates it, and takes longer than in float32.
-    """
-    device = default_device()
-    a, b = (torch.randn(512, n, device=device).to(getattr(torch, dtype)) for n in (1024, 4096))
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        product = a.T @ b
-        product[0, 0].item()  # waits for the device
-        times.append(time.perf_counter() - start)
-    return min(times[1:])  # the first prepares the kernel
-
-
 def lease(names: Sequence[str], folder: Path) -> int:
     """Return the index of the first free device, and hold it until this process ends.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hfprune.cost.meter import meter
 from hfprune.errors import HfpruneError
 from hfprune.models.device import default_device
 from hfprune.models.head import hidden_states, logits
@@ -65,6 +66,7 @@ def load_model(path: Path, dtype: str | None = None, device: torch.device | None
         raise HfpruneError(f"{path}: its safetensors lack {len(lacking)} weights, the first is {lacking[0]}")
     model.eval().requires_grad_(False)
     check_model(model)
+    meter(model)
     return model
 
 

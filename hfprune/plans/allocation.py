@@ -89,8 +89,9 @@ def keep_globally(scores: Sequence[Tensor], count: int, allocation: Allocation) 
     check_floor(count, sum(floor_width(len(layer), allocation.floor) for layer in scores), allocation.floor)
     ranks, sums = [], []
     for layer in scores:
+        left = layer[layer.isfinite()]  # without what a step before has removed
         ranks.append(
-            (layer - layer.mean()) / layer.std().clamp_min(1e-300) if allocation.standardize else layer
+            (layer - left.mean()) / left.std().clamp_min(1e-300) if allocation.standardize else layer
         )
         sums.append(chunk_sums(ranks[-1], align))
         sums[-1][:least] = torch.inf

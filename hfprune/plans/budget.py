@@ -53,7 +53,9 @@ def unit_sizes(model: "PreTrainedModel", kinds: Iterable[Kind]) -> dict[Kind, Si
     return found
 
 
-def kept_units(model: "PreTrainedModel", ratio: float, units: UnitShares = NEURONS) -> dict[Kind, int]:
+def kept_units(
+    model: "PreTrainedModel", ratio: float, units: UnitShares = NEURONS, part: float = 1.0
+) -> dict[Kind, int]:
     """Return the number of units that stay at every place, so that `ratio` of all parameters is removed.
 
     All layers that stay keep the same numbers, as in the paper (Sec. 4.3). Without shares, every kind loses
@@ -68,6 +70,8 @@ def kept_units(model: "PreTrainedModel", ratio: float, units: UnitShares = NEURO
         model: a dense model; may be on the meta device.
         ratio: fraction of all parameters, not of neurons (paper, Tables 1, 2, 4).
         units: the kinds to prune, with their shares or `None`.
+        part: of the way to the ratio, for pruning in steps: this fraction of the units of every kind that the
+            ratio removes. So what a larger part keeps is among what a smaller one keeps, in every kind.
 
     Returns:
         By kind, coarse kinds first: neurons and groups of each layer that stays, and the number of those
@@ -120,7 +124,8 @@ def kept_units(model: "PreTrainedModel", ratio: float, units: UnitShares = NEURO
         least = min(size.parameters * size.places for size in sizes.values()) / total
         most = removed(dict.fromkeys(sizes, 1)) / total
         raise HfpruneError(_unreachable(type(model).__name__, ratio, [*sizes], least, most))
-    return min(reachable, key=distances)
+    whole = min(reachable, key=distances)
+    return {kind: sizes[kind].units - round(part * (sizes[kind].units - n)) for kind, n in whole.items()}
 
 
 def _equal_fraction(sizes: dict[Kind, Sizes], goal: float) -> float:

@@ -31,6 +31,7 @@ def make_plan(
     ratio: float,
     units: UnitShares | None = None,
     allocation: Allocation = Allocation(),  # noqa: B008 (frozen)
+    part: float = 1.0,
 ) -> Plan:
     """Make a plan that removes `ratio` of all parameters, from the scores of a dense model.
 
@@ -39,14 +40,17 @@ def make_plan(
 
     Args:
         model: the dense model; may be on the meta device.
-        scores: one vector [units] by place; places of kinds that are not in `units` are ignored.
+        scores: one vector [units] by place; places of kinds that are not in `units` are ignored. Units that a
+            step before has removed have -inf (`hfprune.plans.steps`).
         ratio: fraction of all parameters.
         units: the kinds to prune, with their shares of the removed parameters or `None`; by default all kinds
             with scores, and the same fraction of each.
         allocation: how many neurons each layer keeps.
+        part: of the way to the ratio, for a step of several; see `kept_units`.
 
     Raises:
-        HfpruneError: the ratio, floor or alignment cannot be met, or the scores do not fit the model.
+        HfpruneError: the ratio, floor or alignment cannot be met, the scores do not fit the model, or they are of
+            a step after this part.
     """
     units = units or dict.fromkeys(kind_of(name) for name in scores)
     if reason := allocation.unfit(units):
@@ -59,17 +63,25 @@ def make_plan(
                 f"{name} has {has}, but {type(model).__name__} has {unit.count:,} {unit.kind} there: "
                 "the scores belong to another model or to other units"
             )
-    counts = kept_units(model, ratio, units)
+    counts = kept_units(model, ratio, units, part)
     if allocation.rule == "per_parameter":
-        return keep_per_parameter(found, scores, ratio * count_parameters(model), allocation)
-    plan = {"layers": keep_highest(scores["layers"], counts["layers"])} if "layers" in counts else {}
-    staying = [name for name in found if name != "layers" and layer_of(name) in _layers(plan, model)]
-    neurons = [name for name in staying if kind_of(name) == "neurons"]
-    if neurons:
-        kept = keep_neurons([scores[name] for name in neurons], counts["neurons"], allocation)
-        plan |= dict(zip(neurons, kept, strict=True))
-    groups = [name for name in staying if kind_of(name) == "key_value_groups"]
-    return plan | {name: keep_highest(scores[name], counts["key_value_groups"]) for name in groups}
+        plan = keep_per_parameter(found, scores, part * ratio * count_parameters(model), allocation)
+    else:
+        plan = {"layers": keep_highest(scores["layers"], counts["layers"])} if "layers" in counts else {}
+        staying = [name for name in found if name != "layers" and layer_of(name) in _layers(plan, model)]
+        neurons = [name for name in staying if kind_of(name) == "neurons"]
+        if neurons:
+            by_layer = keep_neurons([scores[name] for name in neurons], counts["neurons"], allocation)
+            plan |= dict(zip(neurons, by_layer, strict=True))
+        groups = [name for name in staying if kind_of(name) == "key_value_groups"]
+        plan |= {name: keep_highest(scores[name], counts["key_value_groups"]) for name in groups}
+    for name, kept in plan.items():
+        if (scores[name][kept] == -torch.inf).any():
+            raise HfpruneError(
+                f"{name} would keep units that a step before has removed: "
+                "the scores are of a later part, of a higher ratio or of other units"
+            )
+    return plan
 
 
 def save_plan(path: Path, plan: Plan, provenance: dict[str, Any], note: str = "") -> None:
@@ -121,6 +133,11 @@ def plan_note(path: Path) -> str:
 def _order(name: str) -> tuple[Kind, int]:
     kind = kind_of(name)
     return kind, 0 if kind == "layers" else layer_of(name)
+
+
+def same_plan(a: Plan, b: Plan) -> bool:
+    """Tell whether two plans keep the same units."""
+    return a.keys() == b.keys() and all(torch.equal(kept, b[place]) for place, kept in a.items())
 
 
 def check_plan(model: "PreTrainedModel", plan: Plan) -> None:

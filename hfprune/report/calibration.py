@@ -3,7 +3,7 @@
 import pandas as pd
 
 from hfprune.analysis.declarations import Declarations
-from hfprune.analysis.settling import SCORED, by_sequences
+from hfprune.analysis.settling import SCORED, SHARES, by_sequences
 from hfprune.report.style import metric_label
 from hfprune.report.typeset import Table
 
@@ -21,6 +21,8 @@ def calibration_table(results: pd.DataFrame, marks: pd.DataFrame, declared: Decl
             "Ratio": [f"{100 * ratio:.3g}%" for ratio in numbers["ratio"]],
             "Sequences": [f"{sequences:,.0f}" for sequences in numbers["sequences"]],
             "Agreement": [f"{agreement:.3f}" for agreement in numbers["agreement"]],
+            "Settled": [f"{share:.3f}" for share in numbers["settled"]],
+            **{f"For {share:.0%}": [_count(n) for n in numbers[name]] for name, share in SHARES.items()},
         }
     )
     for metric, text in SHOWN.items():
@@ -35,9 +37,15 @@ def calibration_table(results: pd.DataFrame, marks: pd.DataFrame, declared: Decl
         [
             "Agreement: share of the neurons kept by one half of the sequences that the other half keeps too, "
             "both cut to half the width.",
+            "Settled: share of the neurons of the settled plan, that of a calibration without end, that the plan "
+            "of all sequences keeps, as the agreement implies. For 95%, 99%: sequences that give these shares.",
             "±: standard error over documents.",
         ],
     )
+
+
+def _count(sequences: float) -> str:
+    return "–" if pd.isna(sequences) else f"{sequences:,.0f}"
 
 
 def _text(form: str, value: float, stderr: float) -> str:

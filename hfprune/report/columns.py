@@ -50,13 +50,15 @@ def near_half(values: pd.Series) -> pd.Series:
 class Column:
     """A column of numbers: its heading, and the format of a number.
 
-    The pruned method with the smallest `penalty` is the best of its group; without a penalty none is.
+    The pruned method with the smallest `penalty` is the best of its group; without a penalty none is. Errors of a
+    `logarithmic` number multiply.
     """
 
     heading: str
     shown: str = "{:.1f}"
     penalty: Callable[[pd.Series], pd.Series] | None = None
     with_spread: bool = True
+    logarithmic: bool = False
 
 
 PAPERS_COLUMNS = {

@@ -9,9 +9,10 @@ import pandas as pd
 from hfprune.analysis.comparison import ABLATED, ENDS, P_VALUES, compare
 from hfprune.analysis.declarations import Declaration, Declarations, declare
 from hfprune.analysis.statistics import LEVEL
-from hfprune.report.style import looks
+from hfprune.report.style import Look, looks
 from hfprune.report.typeset import MISSING, Table, csv, latex, markdown, write_texts
 from hfprune.study import layout
+from hfprune.study.labels import labels
 from hfprune.study.study import Study
 
 
@@ -44,27 +45,36 @@ def _shown(column: str, row: Declaration) -> Effect:
     )
 
 
-def methods_in_order(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a comparison with methods in the order of all tables and figures."""
+def in_order(rows: pd.DataFrame, declared: Declarations, primary: str | None = None) -> pd.DataFrame:
+    """Return the rows of a comparison with the best method first, by the primary outcome or else the first.
+
+    Rows without that effect, such as those of other seeds, come last, methods in the order of all tables.
+    """
+    effects = declared.effects()
+    chosen = [column for column, row in effects.items() if row.measure == primary] or [*effects]
+    column = next((column for column in chosen if column in rows and rows[column].notna().any()), None)
     order = [*looks(rows["method"])]
-    rows = rows.assign(kind=rows["differs"].str.count(","), place=rows["method"].map(order.index))
-    by = ["model", "ratio", "kind", "differs", "place", "seed"]
-    return rows.sort_values(by, ignore_index=True).drop(columns=["kind", "place"])
+    rows = rows.assign(place=rows["method"].map(order.index), penalty=np.nan)
+    if column:
+        rows["penalty"] = rows[column] * (-1 if effects[column].metric.better == "higher" else 1)
+    by = ["model", "ratio", "penalty", "place", "seed"]
+    return rows.sort_values(by, ignore_index=True).drop(columns=["place", "penalty"])
 
 
-def comparison_table(rows: pd.DataFrame, declared: Declarations, primary: str | None = None) -> Table:
+def comparison_table(
+    rows: pd.DataFrame, declared: Declarations, looks: dict[str, Look], primary: str | None = None
+) -> Table:
     """Make the table of the rows of `compare`; `primary` is the study's measure of that name."""
     effects = effects_shown(declared)
-    names = looks({*rows["method"], *rows["reference"]})
-    labels = [names[method].label for method in rows["method"]]
+    methods = [looks[method].label for method in rows["method"]]
     seeds = ["" if pd.isna(seed) else f", seed {seed:.0f}" for seed in rows["seed"]]
     shown = pd.DataFrame(
         {
             "Ratio": [f"{100 * ratio:.3g}%" for ratio in rows["ratio"]],
-            "Method": [label + seed for label, seed in zip(labels, seeds, strict=True)],
+            "Method": [label + seed for label, seed in zip(methods, seeds, strict=True)],
             "Differs in": rows["differs"],
             "Overlap": [_number(value, "{:.2f}") for value in rows["overlap"]],
-            "Rank corr.": [_number(value, "{:.2f}") for value in rows["rank_correlation"]],
+            "Rank corr.": [_number(value, "{:z.2f}") for value in rows["rank_correlation"]],
             "Near the cut": [_number(value, "{:.0%}") for value in rows["near_cut"]],
             "Ablation corr.": [_number(value, "{:.2f}") for value in rows["ablation_correlation"]],
             "Δ ablation corr.": _intervals(rows, ABLATED, Effect("", "{:+.2f}", 0, 1)),
@@ -72,7 +82,7 @@ def comparison_table(rows: pd.DataFrame, declared: Declarations, primary: str | 
         }
     )
     shown = shown.drop(columns=[column for column in shown if set(shown[column]) == {MISSING}])
-    references = [names[name].label for name in rows["reference"]]
+    references = [looks[name].label for name in rows["reference"]]
     if len(set(references)) > 1:
         shown.insert(2, "Reference", references)
     notes = [
@@ -130,11 +140,10 @@ def write_comparison(study: Study, name: str, folder: Path, out: Path) -> pd.Dat
     Raises:
         HfpruneError: as `compare`.
     """
-    rows = methods_in_order(compare(study, name, folder, out))
-    table, stem = (
-        comparison_table(rows, declare(study), study.primary),
-        layout.COMPARISON.removesuffix(".csv"),
-    )
-    texts = {"csv": csv(table), "md": markdown(table), "tex": latex(table, stem)}
-    write_texts(out, stem, texts)
+    declared = declare(study)
+    rows = in_order(compare(study, name, folder, out), declared, study.primary)
+    named = looks({*rows["method"], *rows["reference"]}, labels(study))
+    table = comparison_table(rows, declared, named, study.primary)
+    stem = layout.COMPARISON.removesuffix(".csv")
+    write_texts(out, stem, {"csv": csv(table), "md": markdown(table), "tex": latex(table, stem)})
     return rows

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from hfprune.analysis.declarations import Declaration, declare
+from hfprune.analysis.declarations import Declaration, Declarations, declare
 from hfprune.analysis.draws import spreads
-from hfprune.report.style import looks
+from hfprune.report.style import Look, looks
 from hfprune.report.typeset import MISSING, Table, csv, latex, markdown, write_texts
 from hfprune.study import layout
+from hfprune.study.labels import labels
 from hfprune.study.study import Study
 
 
@@ -25,13 +26,21 @@ def write_draws(study: Study, name: str, folder: Path, out: Path) -> pd.DataFram
         HfpruneError: as `spreads`.
     """
     rows = spreads(study, name, folder, out)
-    effects = declare(study).effects()
-    names = looks({*rows["method"], *rows["against"]} - {""})
+    named = looks({*rows["method"], *rows["against"]} - {""}, labels(study))
+    table = draws_table(rows, declare(study), named)
+    stem = layout.DRAWS.removesuffix(".csv")
+    write_texts(out, stem, {"csv": csv(table), "md": markdown(table), "tex": latex(table, stem)})
+    return rows
+
+
+def draws_table(rows: pd.DataFrame, declared: Declarations, looks: dict[str, Look]) -> Table:
+    """Make the table of the rows of `spreads`."""
+    effects = declared.effects()
     shown = pd.DataFrame(
         {
             "Ratio": [f"{100 * ratio:.3g}%" for ratio in rows["ratio"]],
             "Method": [
-                names[method].label + (f" − {names[against].label}" if against else "")
+                looks[method].label + (f" − {looks[against].label}" if against else "")
                 for method, against in zip(rows["method"], rows["against"], strict=True)
             ],
             "Outcome": [_outcome(effects[effect]) for effect in rows["effect"]],
@@ -45,6 +54,7 @@ def write_draws(study: Study, name: str, folder: Path, out: Path) -> pd.DataFram
             ],
         }
     )
+    shown = shown.drop(columns=[column for column in shown if len(shown) and {*shown[column]} == {MISSING}])
     notes = [
         "SD over draws: standard deviation of the mean over items when the calibration is drawn again with "
         "another seed. SD over resamples: the same when the folds of one calibration are drawn with replacement, "
@@ -53,10 +63,7 @@ def write_draws(study: Study, name: str, folder: Path, out: Path) -> pd.DataFram
         "differences."
     ]
     groups = rows.groupby(["model", "ratio"], sort=False).ngroup()
-    table = Table("Luck of the draw of the calibration.", rows, shown, groups, notes, rows["model"])
-    stem = layout.DRAWS.removesuffix(".csv")
-    write_texts(out, stem, {"csv": csv(table), "md": markdown(table), "tex": latex(table, stem)})
-    return rows
+    return Table("Luck of the draw of the calibration.", rows, shown, groups, notes, rows["model"])
 
 
 def _outcome(row: Declaration) -> str:

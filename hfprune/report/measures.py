@@ -18,6 +18,7 @@ from hfprune.paper.published import Published
 from hfprune.report import notes
 from hfprune.report.columns import Column, high, low
 from hfprune.report.rows import OURS, SPREADS, in_order, lay_out, with_blanks
+from hfprune.report.style import Look
 from hfprune.report.typeset import Table
 
 MEAN = "mean"  # takes the place of a task if there are several
@@ -96,7 +97,9 @@ def scaled(values: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     return values.assign(value=values["value"] * scale, stderr=values["stderr"] * scale)
 
 
-def measures_table(tidy: pd.DataFrame, declared: Declarations, published: Published) -> Table:
+def measures_table(
+    tidy: pd.DataFrame, declared: Declarations, published: Published, looks: dict[str, Look]
+) -> Table:
     """Make the table: one column per metric (and per task if there are several), one row per cell over seeds."""
     values = scaled(other_values(applicable(tidy), declared), declared)
     names = headings(values, declared)
@@ -109,8 +112,8 @@ def measures_table(tidy: pd.DataFrame, declared: Declarations, published: Publis
     places = zip(cells["measure"], cells["metric"], cells["task"], strict=True)
     cells = cells.assign(source=OURS, key=[keys[place] for place in places], printed=pd.NA, confidence=pd.NA)
     columns = {keys[place]: _column(name, place, names, declared) for place, name in names.items()}
-    cells = in_order(with_blanks(cells, blank_cells(tidy)), published)
-    numbers, shown, groups = lay_out(cells, columns, SPREADS[spread(cells)], {})
+    cells = in_order(with_blanks(cells, blank_cells(tidy)), published, looks)
+    numbers, shown, groups = lay_out(cells, columns, SPREADS[spread(cells)], {}, looks)
     numbers, shown = numbers.drop(columns=["source", "doubts"]), shown.drop(columns="Source")
     return Table(_CAPTION, numbers, shown, groups, notes.mark_notes(shown, cells), numbers["model"])
 
@@ -124,4 +127,5 @@ def _column(
     metric = declared.find(*place[:2]).metric
     several = len([other for other in names if other[:2] == place[:2]]) > 1
     penalty = {"lower": low, "higher": high}.get(metric.better)
-    return Column(heading, metric.shown, penalty, with_spread=not several or place[2] == MEAN)
+    with_spread = not several or place[2] == MEAN
+    return Column(heading, metric.shown, penalty, with_spread, logarithmic=metric.effect == "ratio")

@@ -36,7 +36,10 @@ def mark_notes(shown: pd.DataFrame, ours: pd.DataFrame) -> list[str]:
         )
         legend.append(f"±: {over}; for single tasks, see the CSV.")
     if "**" in text:
-        legend.append("Bold: best pruned method with the same source, ratio and recovery.")
+        legend.append(
+            "Bold: best pruned method with the same source, ratio and recovery, where its 95 % interval does not "
+            "overlap that of any other."
+        )
     if MISSING in text:
         legend.append(f"{MISSING}: not printed in the paper, not measured, or not applicable.")
     return legend

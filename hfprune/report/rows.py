@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hfprune.analysis.averages import half_width
 from hfprune.paper.published import CONFIDENT, Published
 from hfprune.report.columns import Column
-from hfprune.report.style import looks, method_label
+from hfprune.report.intervals import ends
+from hfprune.report.style import Look, method_label
 from hfprune.report.typeset import MISSING, mark
 from hfprune.results import DENSE
 
@@ -18,13 +20,13 @@ GROUP = ["model", "ratio", "recovery", "source"]  # the best row of a group is m
 SPREADS = {"stderr": {"stderr": " ± {}"}, "sd": {"sd": " ± {}", "stderr": " ({})"}}
 
 
-def in_order(cells: pd.DataFrame, published: Published) -> pd.DataFrame:
+def in_order(cells: pd.DataFrame, published: Published, looks: dict[str, Look]) -> pd.DataFrame:
     """Sort by model (the paper's first), ratio, recovery (none first), method and source, and number the rows."""
     models = {name: i for i, name in enumerate(published.names.values())}
     ranks = {
         "model": lambda names: names.map(lambda name: (models.get(name, len(models)), name)),
         "recovery": lambda names: names.map(lambda name: (name != "none", name)),
-        "method": lambda names: names.map([*looks(names)].index),
+        "method": lambda names: names.map([*looks].index),
         "source": lambda names: names.map([PAPER, OURS].index),
     }
     cells = cells.sort_values(
@@ -35,12 +37,17 @@ def in_order(cells: pd.DataFrame, published: Published) -> pd.DataFrame:
 
 
 def lay_out(
-    cells: pd.DataFrame, columns: dict[str, Column], spreads: dict[str, str], footnotes: dict[str, str]
+    cells: pd.DataFrame,
+    columns: dict[str, Column],
+    spreads: dict[str, str],
+    footnotes: dict[str, str],
+    looks: dict[str, Look],
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
     """Return numbers, strings and groups of rows, from cells whose `row` and `key` give their place."""
     rows = cells.drop_duplicates("row").set_index("row")[ROW]
-    parts = cells.set_index(["row", "key"])[["value", "printed", "confidence", *spreads]].unstack()
-    numbers, shown = rows.copy(), _row_heads(rows)
+    cells = cells.assign(half=half_width(cells))
+    parts = cells.set_index(["row", "key"])[["value", "half", "printed", "confidence", *spreads]].unstack()
+    numbers, shown = rows.copy(), _row_heads(rows, looks)
     for key, column in columns.items():
         cell = parts.xs(key, axis=1, level="key")
         numbers[key] = cell["value"]
@@ -58,14 +65,13 @@ def lay_out(
     return numbers, shown, rows.groupby(["model", "ratio"], dropna=False, sort=False).ngroup()
 
 
-def _row_heads(rows: pd.DataFrame) -> pd.DataFrame:
+def _row_heads(rows: pd.DataFrame, looks: dict[str, Look]) -> pd.DataFrame:
     """Return the left columns as shown."""
-    names = looks(rows["method"])
     shown = pd.DataFrame(index=rows.index)
     if rows["ratio"].notna().any():
         shown["Ratio"] = [f"{100 * ratio:.3g}%" for ratio in rows["ratio"]]
     shown["Method"] = [
-        method_label(names[method], recovery)
+        method_label(looks[method], recovery)
         for method, recovery in zip(rows["method"], rows["recovery"], strict=True)
     ]
     shown["Source"] = rows["source"]
@@ -73,15 +79,30 @@ def _row_heads(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best(cell: pd.DataFrame, column: Column, rows: pd.DataFrame) -> pd.Series:
-    """Mark the best of at least two pruned methods in each group, ties included; never a suspect number."""
+    """Mark the best pruned method of each group if its 95 % interval ends before any other's begins.
+
+    Published numbers have no interval, and so none of them is marked.
+    """
+    best = pd.Series(False, cell.index)
     if column.penalty is None:
-        return pd.Series(False, cell.index)
-    suspect = cell["confidence"].str.startswith("suspect").fillna(False).astype(bool)
-    penalty = column.penalty(cell["value"].where((rows["method"] != DENSE) & ~suspect))
-    in_group = penalty.groupby([rows[part] for part in GROUP], dropna=False)
-    return pd.Series(np.isclose(penalty, in_group.transform("min"))).set_axis(cell.index) & (
-        in_group.transform("count") > 1
-    )
+        return best
+    pruned = cell[(rows["method"] != DENSE) & cell["value"].notna()]
+    for _, group in pruned.groupby([rows.loc[pruned.index, part] for part in GROUP], dropna=False):
+        least, most = _penalties(group, column)
+        first = most.idxmin() if most.notna().all() and len(group) > 1 else None
+        if first is not None:
+            best[first] = bool(most[first] < least.drop(first).min())
+    return best
+
+
+def _penalties(cell: pd.DataFrame, column: Column) -> tuple[pd.Series, pd.Series]:
+    """Return the ends of the intervals of a column's penalty."""
+    assert column.penalty is not None
+    if column.logarithmic:  # better the lower, or the higher, throughout
+        both = [column.penalty(end) for end in ends(cell["value"], cell["half"], logarithmic=True)]
+        return np.minimum(*both), np.maximum(*both)
+    penalty = column.penalty(cell["value"])
+    return penalty - cell["half"], penalty + cell["half"]
 
 
 def _cell(

@@ -1,10 +1,11 @@
 """Names, order and looks of methods, tasks and metrics, the same in every table and figure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from hfprune.results import DENSE
+from hfprune.study.labels import Label, readable
 
 
 class Look(NamedTuple):
@@ -24,22 +25,24 @@ class Task(NamedTuple):
 
 # Colours of Okabe and Ito, which colour-blind readers can distinguish too.
 METHODS = {
-    DENSE: Look("Dense", "#000000", "D"),
-    "entropy": Look("Entropy", "#0072B2", "o"),
-    "entropy_attention": Look("Entropy, attn+MLP", "#004A77", "p"),
-    "cross_entropy": Look("Cross-entropy", "#D55E00", "s"),
-    "distillation": Look("Distillation", "#009E73", "^"),
-    "sdmprune": Look("SDMPrune", "#117733", "<"),
-    # With the official settings for that ratio.
-    "sdmprune_30": Look("SDMPrune, 30 %", "#5B9C6B", "<"),
-    "sdmprune_40": Look("SDMPrune, 40 %", "#0B4F22", "<"),
-    "magnitude": Look("Magnitude", "#E69F00", "v"),
-    "random": Look("Random", "#8C8C8C", "X"),
-    "llm_pruner": Look("LLM-Pruner", "#7F3C8D", "P"),
-    "loraprune": Look("LoRAPrune", "#A5682A", "d"),
-    "lorap": Look("LoRAP", "#B3446C", ">"),
+    name: Look(readable(name), colour, marker)
+    for name, colour, marker in (
+        (DENSE, "#000000", "D"),
+        ("entropy", "#0072B2", "o"),
+        ("entropy_attention", "#004A77", "p"),
+        ("cross_entropy", "#D55E00", "s"),
+        ("distillation", "#009E73", "^"),
+        ("sdmprune", "#117733", "<"),
+        ("sdmprune_30", "#5B9C6B", "<"),
+        ("sdmprune_40", "#0B4F22", "<"),
+        ("magnitude", "#E69F00", "v"),
+        ("random", "#8C8C8C", "X"),
+        ("llm_pruner", "#7F3C8D", "P"),
+        ("loraprune", "#A5682A", "d"),
+        ("lorap", "#B3446C", ">"),
+    )
 }
-# The rest of Okabe and Ito, then Paul Tol's muted scheme. The two lengths have no common divisor: 8 × 7 looks.
+# The rest of Okabe and Ito, then Paul Tol's muted scheme; 8 × 7 looks.
 EXTRA_COLOURS = ["#CC79A7", "#56B4E9", "#882255", "#332288", "#999933", "#44AA99", "#661100", "#AA4499"]
 EXTRA_MARKERS = ["P", "<", "d", ">", "p", "h", "D"]
 
@@ -78,17 +81,26 @@ VERDICT_LOOKS = {
 COLUMN_WIDTH, FULL_WIDTH = 3.3, 6.9  # inches, of a two-column page
 
 
-def looks(methods: Iterable[str]) -> dict[str, Look]:
+def looks(methods: Iterable[str], own: Mapping[str, Label] | None = None) -> dict[str, Look]:
     """Return the look of each method: the well-known first, then the others by name.
 
-    The looks of the others depend on the set of methods, so call this once for all methods of a study.
+    `own` are the labels and colours of the study. The looks of the others depend on the set of methods, so call
+    this once for all methods of a study.
     """
-    present = set(methods)
+    own, present = own or {}, set(methods)
+    taken = {label.colour.upper() for label in own.values()}
+    colours = [colour for colour in EXTRA_COLOURS if colour not in taken] or EXTRA_COLOURS
     found = {name: look for name, look in METHODS.items() if name in present}
     for i, name in enumerate(sorted(present - METHODS.keys())):
-        colour, marker = EXTRA_COLOURS[i % len(EXTRA_COLOURS)], EXTRA_MARKERS[i % len(EXTRA_MARKERS)]
-        found[name] = Look(name.replace("_", " "), colour, marker)
-    return found
+        turn, place = divmod(i, len(colours))
+        marker = EXTRA_MARKERS[(place + turn) % len(EXTRA_MARKERS)]
+        found[name] = Look(readable(name), colours[place], marker)
+    return {
+        name: Look(own[name].label or look.label, own[name].colour or look.colour, look.marker)
+        if name in own
+        else look
+        for name, look in found.items()
+    }
 
 
 def tasks_in_order(tasks: Iterable[str]) -> dict[str, Task]:

@@ -1,4 +1,4 @@
-"""The paper's eight tables, our rows beside the published ones, and those of other measures and calibration."""
+"""The paper's eight tables, our rows beside the published ones, and those of measures, calibration and speed."""
 
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from hfprune.analysis.tidy import (
     applicable,
     blank_cells,
     read_companion,
+    read_labels,
     read_results,
 )
 from hfprune.paper.published import Published, read_published
@@ -40,13 +41,14 @@ from hfprune.report.columns import (
 )
 from hfprune.report.measures import measures_table
 from hfprune.report.rows import OURS, PAPER, ROW, SPREADS, footnotes_of, in_order, lay_out, with_blanks
-from hfprune.report.style import metric_label, tasks_in_order
+from hfprune.report.style import Look, looks, metric_label, tasks_in_order
+from hfprune.report.tradeoff import tradeoff_table
 from hfprune.report.typeset import Table, csv, latex, markdown, write_texts
 from hfprune.results import DENSE
 
 
 def write_tables(results: Path, paper: Path, out: Path) -> None:
-    """Write every table of `SPECS`, and those of other measures and calibration, as CSV, Markdown and LaTeX.
+    """Write the tables of `SPECS`, and those of other measures, calibration and speed, as CSV, Markdown and LaTeX.
 
     The paper's tables have one row per model, method, ratio, recovery and source (`paper` or `ours`). The CSV has
     plain numbers, with accuracies in percent and ratios as fractions; the others have `value ± spread`.
@@ -63,12 +65,14 @@ def write_tables(results: Path, paper: Path, out: Path) -> None:
     """
     tidy, published = read_results(results), read_published(paper)
     declared = read_declarations(results.parent, tidy["measure"])
+    named = looks({*tidy["method"], *published.numbers["method"]}, read_labels(results.parent))
     for number, (name, spec) in enumerate(SPECS.items(), 1):
-        table = make_table(number, spec, tidy, declared, published)
+        table = make_table(number, spec, tidy, declared, published, named)
         _write(out, name, table)
-    _write(out, "measures", measures_table(tidy, declared, published))
+    _write(out, "measures", measures_table(tidy, declared, published, named))
     marks = read_companion(results.parent, CALIBRATION)
     _write(out, "calibration", calibration_table(applicable(tidy), marks, declared))
+    _write(out, "tradeoff", tradeoff_table(applicable(tidy), declared, marks, named))
 
 
 def _write(out: Path, name: str, table: Table) -> None:
@@ -76,7 +80,12 @@ def _write(out: Path, name: str, table: Table) -> None:
 
 
 def make_table(
-    number: int, spec: Spec, tidy: pd.DataFrame, declared: Declarations, published: Published
+    number: int,
+    spec: Spec,
+    tidy: pd.DataFrame,
+    declared: Declarations,
+    published: Published,
+    looks: dict[str, Look],
 ) -> Table:
     """Make the paper's table of this number from the tidy table and the published numbers."""
     theirs = published.numbers[published.numbers["table"] == number]
@@ -84,11 +93,11 @@ def make_table(
     ours = _ours(spec, tidy, declared, published, set(theirs["model"]))
     columns = _columns(spec, ours, theirs, declared)
     cells = _following(pd.concat([theirs, ours], ignore_index=True))
-    cells = in_order(cells[cells["key"].isin(columns)], published)
+    cells = in_order(cells[cells["key"].isin(columns)], published, looks)
     present = set(cells["key"])
     columns = {key: column for key, column in columns.items() if key in present}
     footnotes = footnotes_of(cells)
-    numbers, shown, groups = lay_out(cells, columns, SPREADS[spread(ours)], footnotes)
+    numbers, shown, groups = lay_out(cells, columns, SPREADS[spread(ours)], footnotes, looks)
     below = [
         *notes.source_notes(shown, cells, published.names),
         *(notes.averages(ours, theirs, published, declared.first("zeroshot")) if AVERAGE in columns else []),
@@ -219,6 +228,10 @@ def _output_columns(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Colum
         ["kind", "key"], key=lambda part: part.map(kinds.index) if part.name == "kind" else part
     )
     return {
-        row.key: Column(metric_label(row.metric) + row.key.removeprefix(row.metric), *OUTPUT[row.kind])
+        row.key: Column(
+            metric_label(row.metric) + row.key.removeprefix(row.metric),
+            *OUTPUT[row.kind],
+            logarithmic=row.kind == "perplexity",
+        )
         for row in rows.itertuples()
     }

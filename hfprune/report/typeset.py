@@ -29,6 +29,9 @@ LEFT = {
     "Corpus",
     "Allocation",
     "Reference",
+    "Outcome",
+    "Front, JS",
+    "Front, bits/byte",
 }
 
 
@@ -141,16 +144,30 @@ def mark(index: int) -> str:
 
 
 def tex(text: str) -> str:
-    """Return a text with LaTeX's reserved characters escaped, and Markdown's bold as LaTeX's."""
+    """Return a text as LaTeX: reserved characters escaped, Markdown's bold and minus signs as LaTeX's.
+
+    pdfLaTeX knows the characters of Western and Central European languages; others are set by name.
+    """
+    text = re.sub(r"(?<![\w)])-(?=\d)", "−", text)
     return re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", text.translate(_TEX))
 
 
 _MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷ"
-# LaTeX's reserved characters, and the non-ASCII characters of the tables.
+# Characters that pdfLaTeX does not know, each with its command in mathematics.
+_COMMANDS = """
+±pm ×times ·cdot ≥geq ≤leq ≠neq ≈approx ∂partial →to ←gets ∞infty ‖Vert
+ΓGamma ΔDelta ΘTheta ΛLambda ΞXi ΠPi ΣSigma ΦPhi ΨPsi ΩOmega
+αalpha βbeta γgamma δdelta εvarepsilon ζzeta ηeta θtheta ιiota κkappa λlambda μmu νnu ξxi πpi ρrho σsigma τtau
+υupsilon φvarphi χchi ψpsi ωomega
+"""
 _TEX = str.maketrans(
     {character: f"\\{character}" for character in "_%&#${}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "≥": r"$\geq$", "Δ": r"$\Delta$"}
+    | {"–": "--", "—": "---", "−": "$-$", "“": "``", "”": "''", "‘": "`", "’": "'", "…": r"\ldots{}"}
+    | {"\N{NO-BREAK SPACE}": "~", "<": "$<$", ">": "$>$", "|": "$|$"}
+    | {pair[0]: rf"$\{pair[1:]}$" for pair in _COMMANDS.split()}
+    | {digit: f"$^{i}$" for i, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
+    | {digit: f"$_{i}$" for i, digit in enumerate("₀₁₂₃₄₅₆₇₈₉")}
     | {
         superscript: rf"\textsuperscript{{{letter}}}"
         for superscript, letter in zip(_MARKS, "abcdefghijklmnoprstuvw", strict=True)

@@ -21,10 +21,11 @@ def save_scores(path: Path, scores: Scores, provenance: dict[str, Any]) -> None:
     """Write scores atomically as safetensors, one float64 tensor [units] for each place.
 
     Raises:
-        HfpruneError: a score is not finite; names the place.
+        HfpruneError: a score is neither finite nor the -inf of a unit that a step before has removed; names the
+            place.
     """
     for place, values in scores.items():
-        if not values.isfinite().all():
+        if not (values.isfinite() | values.isneginf()).all():
             raise HfpruneError(f"scores {place} are not finite; nothing was written to {path}")
     tensors = {place: values.to("cpu", torch.float64).contiguous() for place, values in scores.items()}
     with atomic_file(path) as temporary:

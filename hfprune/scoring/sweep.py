@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from hfprune.cost.meter import count_backward
 from hfprune.criteria import GradientCriterion, Positions, SweepCriterion
 from hfprune.errors import HfpruneError
-from hfprune.models.head import back_to_hidden, chunks, hidden_states, logits
+from hfprune.models.head import before_transform, chunks, hidden_states, logits, pieces
 from hfprune.scoring.tally import load_state, marks, save_state
 from hfprune.scoring.tapes import ActivationTape, GradientTape, Lane, Tape
 from hfprune.seeds import derive_seed
@@ -161,6 +162,8 @@ class Sweep:
         for index, (lane, gradient) in enumerate(zip(tape.lanes, gradients, strict=True), 1):
             tape.current = lane
             hidden.backward(gradient, retain_graph=index < len(criteria))
+            weights = lane.form is not None
+            count_backward(self.model, tokens, from_attention=bool(tape.groups), weights=weights)
             lane.flush(tape.first)
 
     @torch.no_grad()
@@ -190,21 +193,46 @@ class Sweep:
         targets = tokens.roll(-1, 1).flatten()
         uniform = self._uniform(first, *tokens.shape) if any(c.needs_uniform for c in criteria) else None
         results = [torch.empty_like(hidden) for _ in criteria]
-        for part, found in chunks(self.model, hidden.flatten(0, 1), size=self.chunk):
-            dense = logits(self.model, teacher.flatten(0, 1)[part]).float() if teacher is not None else None
+        for part, found in chunks(self.model, hidden.flatten(0, 1), None, self.chunk):
+            dense = logits(self.model, teacher.flatten(0, 1)[part]) if teacher is not None else None
+            given = targets[part], dense, uniform[part] if uniform is not None else None
             for criterion, result in zip(criteria, results, strict=True):
-                positions = Positions(
-                    targets[part] if criterion.needs_targets else None,
-                    dense if criterion.needs_teacher else None,
-                    uniform[part] if uniform is not None and criterion.needs_uniform else None,
-                )
-                # A copy, since the other criteria and a soft-capped head still need the logits.
-                gradient = criterion.gradient(found.clone(), positions)
-                result.flatten(0, 1)[part] = back_to_hidden(self.model, found, gradient)
+                gradient = self._logit_gradient(criterion, found, *given)
+                result.flatten(0, 1)[part] = gradient @ self.model.lm_head.weight
         for criterion, result in zip(criteria, results, strict=True):
             if criterion.needs_targets:
                 result[:, -1] = 0
         return results
+
+    def _logit_gradient(
+        self,
+        criterion: GradientCriterion,
+        found: Tensor,
+        targets: Tensor,
+        teacher: Tensor | None,
+        uniform: Tensor | None,
+    ) -> Tensor:
+        """Return one criterion's gradient with respect to the head's linear output [n, vocabulary].
+
+        Args:
+            criterion: the criterion.
+            found: logits [n, vocabulary] in the model's dtype, like the gradient.
+            targets: next tokens [n].
+            teacher: the dense model's logits, if there is a teacher.
+            uniform: random numbers [n], if a criterion needs them.
+        """
+        gradient = torch.empty_like(found)
+        for rows in pieces(found):
+            single = found[rows].float()
+            positions = Positions(
+                targets[rows] if criterion.needs_targets else None,
+                teacher[rows].float() if teacher is not None and criterion.needs_teacher else None,
+                uniform[rows] if uniform is not None and criterion.needs_uniform else None,
+            )
+            # A copy, since a soft-capped head still needs the logits.
+            by_logits = criterion.gradient(single.clone(), positions)
+            gradient[rows] = before_transform(self.model, single, by_logits)
+        return gradient
 
     def _uniform(self, first: int, sequences: int, length: int) -> Tensor:
         """Return random numbers [sequences · length]; a sequence's numbers do not depend on its batch."""

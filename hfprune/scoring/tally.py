@@ -13,14 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hfprune.files import atomic_file
-from hfprune.scoring.folds import FOLDS, resample
+from hfprune.scoring.folds import FOLDS, KEPT_FRACTION, resample
 from hfprune.scoring.scores import Scores
 
 # The progress of one criterion in a sweep, one entry per mark: `sequences` and the values of `Tally.mark`.
 Curve = list[dict[str, Any]]
-
-# The fraction of units kept when agreement is measured; the paper's ratios lie on both sides of it.
-KEPT_FRACTION = 0.5
 
 
 def _sum(parts: Tensor) -> Tensor:

@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, PositiveInt, Tag
+from pydantic import AfterValidator, Discriminator, Field, PositiveInt, Tag, ValidationInfo, field_validator
 
 from hfprune.settings import Name, Strict, distinct
+from hfprune.study.spelling import FORMS, entry
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -48,6 +49,10 @@ class HubSource(Strict):
     )
     files: list[str] = Field(
         default=[], description="files to take; the files of a model are chosen automatically"
+    )
+    # As for PyPI; `hfprune fetch` asks the hub.
+    bytes: PositiveInt | None = Field(
+        default=None, exclude=True, description="size of the files, about, for `hfprune cost`"
     )
 
     @property
@@ -114,9 +119,9 @@ class CorpusAsset(Strict):
     """Text documents for calibration, fidelity or perplexity; arrives as Arrow with one column `text`."""
 
     source: Source
-    format: Literal["lines", "snippets", "wiki", "jsonl", "wikitext"] = Field(
+    format: Literal["lines", "snippets", "wiki", "jsonl", "parquet", "wikitext"] = Field(
         description="lines: one document per line; snippets: documents two blank lines apart; "
-        "wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped; "
+        "wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped; parquet: a column `text`; "
         "wikitext: the hub's parquet of WikiText, one line per row, joined into pages"
     )
     documents: tuple[int, int] | None = Field(
@@ -159,3 +164,15 @@ class Catalogue(Strict):
     tasks: dict[Name, TaskAsset] = Field(default={})
     instructions: dict[Name, InstructionsAsset] = Field(default={})
     requests: dict[Name, RequestsAsset] = Field(default={})
+
+    @field_validator("models", "corpora", "instructions", mode="before")
+    @classmethod
+    def _spelt_in_a_word(cls, named: Any, info: ValidationInfo) -> Any:
+        """Read `mine: path/to/model.gguf` or `mine: OWNER/NAME` as the entry that the command line makes of it."""
+        kind = str(info.field_name)
+        if not isinstance(named, dict):
+            return named
+        entries = {name: entry(kind, word) for name, word in named.items() if isinstance(word, str)}
+        if unknown := [name for name, found in entries.items() if found is None]:
+            raise ValueError(f"{unknown[0]}: {named[unknown[0]]!r} is not {FORMS[kind].ways()}")
+        return named | entries

@@ -18,6 +18,9 @@ RATIO_BUDGET = "budgets/{model}/{ratio}"
 METHOD = "methods/{method}"
 SCORES = "scores/{model}/{method}/seed{seed}"
 PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
+# The scores and plan of one step of a method with several; the first scores and the last plan are those above.
+STEP_SCORES = "steps/{model}/{method}/{ratio}/seed{seed}/scores{step}"
+STEP_PLAN = "steps/{model}/{method}/{ratio}/seed{seed}/plan{step}"
 RECOVERY = "recoveries/{model}/{method}/{ratio}/seed{seed}/{recovery}"
 # Instruction pairs as sequences, for all recoveries of a model.
 PAIRS = "pairs/{model}/seed{seed}"
@@ -40,15 +43,16 @@ TIDY = (
         "neurons.parquet",
         "distributions.parquet",
         "calibration.csv",
+        "labels.csv",
         "provenance.json",
     ),
 )
 # Names of the files that `tables` and `figures` write, without suffix.
 PAPER_TABLES = tuple(f"table{number}" for number in range(1, 9))
-TABLES = (*PAPER_TABLES, "measures", "calibration")
+TABLES = (*PAPER_TABLES, "measures", "calibration", "tradeoff")
 FIGURES = (
     *("accuracy", "published", "fidelity", "tasks", "measures", "overlap", "agreement"),
-    *("scores", "neurons", "distributions", "calibration", "claims", "comparison"),
+    *("scores", "neurons", "distributions", "calibration", "claims", "comparison", "tradeoff"),
 )
 # The files that `claims` and `compare` add to those of `collect`.
 CLAIMS, CLAIMS_BY_TASK, COMPARISON = "claims.csv", "claims_by_task.csv", "comparison.csv"

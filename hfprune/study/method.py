@@ -1,8 +1,9 @@
 """A method: a named, configured way to get a pruned model."""
 
+import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from hfprune.settings import Name, Strict, distinct, nearest
 
@@ -82,6 +83,19 @@ class Allocation(Strict):
         return ""
 
 
+def _fit_for_print(label: str) -> str:
+    """Refuse what Markdown, LaTeX or matplotlib would read as a sign of their own."""
+    if not label.strip() or not label.isprintable() or set(label) & set("|*$\\"):
+        raise ValueError(f"{label!r} is no label: give words without |, *, $, \\ and line ends")
+    return label.strip()
+
+
+def _hexadecimal(colour: str) -> str:
+    if not re.fullmatch("#[0-9A-Fa-f]{6}", colour):
+        raise ValueError(f"{colour!r} is no colour: give one as '#0072B2', in quotes")
+    return colour
+
+
 class Method(Strict):
     """A named, configured way to get a pruned model: a criterion with options, or an external baseline."""
 
@@ -99,6 +113,10 @@ class Method(Strict):
         "or their shares of the removed parameters, as {neurons: 0.7, layers: 0.3}",
     )
     allocation: Allocation = Allocation()
+    steps: PositiveInt = Field(
+        default=1,
+        description="prune in so many equal parts, and score what is left before each of them; 1: at once",
+    )
     ratios: list[float] | None = Field(
         default=None, min_length=1, description="the ratios that it is for; null: all of the study's"
     )
@@ -106,10 +124,17 @@ class Method(Strict):
         default=None,
         description="in place of a criterion: the name of a rule file in workflow/rules/baselines",
     )
+    label: Annotated[str, AfterValidator(_fit_for_print)] | None = Field(
+        default=None,
+        description="its name in tables and figures; null: its criterion and the settings that differ",
+    )
+    colour: Annotated[str, AfterValidator(_hexadecimal)] | None = Field(
+        default=None, description="its colour in figures, as '#0072B2'; null: the suite chooses"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Method":
-        if self.baseline and self.model_fields_set - {"baseline", "ratios"}:
+        if self.baseline and self.model_fields_set - {"baseline", "ratios", "label", "colour"}:
             raise ValueError("a baseline takes no criterion and no other key; its rule decides everything")
         return self
 

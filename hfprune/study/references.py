@@ -6,6 +6,7 @@ from itertools import product
 from hfprune.errors import HfpruneError
 from hfprune.settings import nearest
 from hfprune.study.catalogue import Catalogue, CorpusAsset, alternatives
+from hfprune.study.spelling import FORMS, entry
 from hfprune.study.study import Study
 
 
@@ -35,8 +36,10 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
         kind, _, name = asset.partition("/")
         known = getattr(catalogue, kind, {})
         if name not in known:
+            spelt = kind in FORMS and entry(kind, name) is not None
+            remedy = f"name it there, as `{kind}: {{mine: {name}}}`" if spelt else "see there"
             raise HfpruneError(
-                f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (see config/assets.yaml)"
+                f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (config/assets.yaml; {remedy})"
             )
     calibrated = {study.calibration.corpus, *map(study.corpus_of, study.methods)}
     read = [

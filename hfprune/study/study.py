@@ -9,6 +9,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -186,11 +187,16 @@ class Study(Strict):
 
     @field_validator("models", "methods", mode="before")
     @classmethod
-    def _bare_name_means_defaults(cls, named: Any) -> Any:
+    def _bare_name_means_defaults(cls, named: Any, info: ValidationInfo) -> Any:
         if isinstance(named, list) and all(isinstance(name, str) for name in named):
             named = dict.fromkeys(distinct(named))
         if not isinstance(named, dict):
             return named
+        spelt = [name for name in named if "/" in str(name)]
+        if spelt and info.field_name == "models":
+            raise ValueError(
+                f"{spelt[0]!r} is no name; give it one in config/assets.yaml, as `models: {{mine: {spelt[0]}}}`"
+            )
         return {name: {} if value is None else value for name, value in named.items()}
 
     @field_validator("ratios", "seeds", "recoveries")
@@ -221,6 +227,14 @@ class Study(Strict):
                     raise ValueError(
                         f"{section}.methods: unknown {method!r}{nearest(method, [*self.methods])}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> "Study":
+        named: dict[str, str] = {}
+        for name, method in self.methods.items():
+            if method.label and (other := named.setdefault(method.label, name)) != name:
+                raise ValueError(f"methods.{name}.label: {method.label!r} is the label of {other!r} too")
         return self
 
     @model_validator(mode="after")
@@ -301,5 +315,11 @@ class Config(Strict):
 
     study: str = Field(
         default="auto",
-        description="a file in config/studies (without .yaml), or auto: paper with a CUDA device, else demo",
+        description="a file in config/studies (without .yaml), or auto: the largest of the paper's studies that "
+        "the visible device can run in a day, else demo",
+    )
+    device: str = Field(
+        default="auto",
+        description="the device by which memory and time of jobs are predicted, as `hfprune cost --device` names "
+        "it; auto: the one that is visible",
     )

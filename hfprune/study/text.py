@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from hfprune.settings import Strict
+from hfprune.study.spelling import FORMS
 
 Sampling = Literal["crop", "pack"]
 
@@ -14,7 +15,7 @@ class Text(Strict):
 
     corpus: str = Field(
         min_length=1,
-        description="a corpus of the catalogue; on the command line also the folder of a fetched one",
+        description=f"a name in config/assets.yaml; on the command line also {FORMS['corpora'].ways()}",
     )
     sequences: PositiveInt = Field(description="number of blocks; fewer if the corpus is smaller")
     length: PositiveInt = Field(description="tokens per block")

@@ -17,6 +17,7 @@ from hfprune.analysis.tidy import DTYPES, read_collected
 from hfprune.errors import HfpruneError
 from hfprune.results import Cell, Value, write_result
 from hfprune.study import layout
+from hfprune.study.labels import labels
 
 HEADER = "study,model,method,ratio,seed,recovery,measure,task,metric,value,stderr,n"
 
@@ -55,9 +56,9 @@ def test_csv_holds_the_same_numbers_to_the_last_bit(collected: Path) -> None:
 
 def test_order_of_the_files_changes_no_byte(collected: Path, tmp_path: Path) -> None:
     whole = Study(collected)
-    declarations = declare(whole.config())
+    about = {"declarations": declare(whole.config()), "labels": labels(whole.config())}
     parts = whole.results[::-1], whole.scores[::-1], whole.plans[::-1]
-    collect(*parts, tmp_path, declarations=declarations)
+    collect(*parts, tmp_path, **about)
     for name in layout.TIDY:
         assert (tmp_path / name).read_bytes() == (collected / name).read_bytes(), name
 

@@ -130,7 +130,7 @@ def test_a_card_carries_licence_base_model_and_results(work: Path, export, tmp_p
     assert not (tmp_path / "no").exists()
 
     (line,) = [line for line in card.text.splitlines() if line.startswith("$ hfprune export")]
-    words = line.removeprefix("$ hfprune ").replace("resources/models/thing", str(model)).split()
+    words = line.removeprefix("$ hfprune ").replace("--model thing", f"--model {model}").split()
     words = [str(out / word) if word.startswith("recipe/") else word for word in words]
     run(*words[:-1], tmp_path / "again")
     assert (tmp_path / "again/model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()

@@ -15,8 +15,8 @@ from hfprune.errors import HfpruneError
 from hfprune.settings import Strict
 
 COMMANDS = (
-    *("adopt", "audit", "budget", "calibrate", "claims", "collect", "compare", "distributions", "dtype"),
-    *("export", "fetch", "figures", "measure", "methods", "pack", "page", "plan", "push"),
+    *("adopt", "audit", "budget", "calibrate", "claims", "collect", "compare", "cost", "distributions"),
+    *("dtype", "export", "fetch", "figures", "measure", "methods", "pack", "page", "plan", "prune", "push"),
     *("recover", "score", "tables"),
 )
 HEAVY = {"torch", "transformers", "pandas", "lm_eval", "numpy"}

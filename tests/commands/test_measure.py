@@ -149,7 +149,7 @@ def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
     text = ("--corpus", work / "corpora/text", "--sequences", 3, "--length", 24)
     dense = failure("measure", "fidelity", *model, *text, "--out", tmp_path)
     assert "give --plan or --checkpoint, --adapter, or both" in dense
-    assert f"hfprune fetch corpora/{tmp_path.name}" in failure(
+    assert f"no text '{tmp_path}': not a folder with corpus.arrow, a .txt" in failure(
         "measure",
         "perplexity",
         *model,
@@ -163,9 +163,8 @@ def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
         tmp_path / "p",
     )
     tasks = ("--tasks", tmp_path / "arc_easy")
-    assert "hfprune fetch tasks/arc_easy" in failure(
-        "measure", "zeroshot", *model, *tasks, "--out", tmp_path / "r"
-    )
+    missing = failure("measure", "zeroshot", *model, *tasks, "--out", tmp_path / "r")
+    assert "and not a name in config/assets.yaml; did you mean 'arc_easy'?" in missing
     assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from copy import deepcopy
 from itertools import count
+from math import hypot
 from pathlib import Path
+from statistics import variance
 
 import pytest
 import torch
@@ -284,6 +286,9 @@ def test_magnitude_and_random(tiny, tokens) -> None:
         "l1": sum(map(abs, gate + up + down)) / 3,
         "l2": sum(w**2 for w in gate + up + down) / 3,
         "range": sum(max(weights) + abs(min(weights)) for weights in (gate, up)),
+        "variance": variance(gate) + variance(up),
+        "norm_product": sum(map(abs, gate)) * sum(map(abs, up)),
+        "norm_sum": hypot(*gate) + hypot(*up),
     }
     for definition, value in expected.items():
         magnitude = neurons_by(make_criterion("magnitude", {"definition": definition}), tiny, tokens)

@@ -83,10 +83,25 @@ def test_values_come_from_the_rounds_and_speedups_from_both_models(monkeypatch: 
     assert turns == ["small", "dense", "dense", "small"] * 2 + ["small", "dense"], "they take turns"
 
 
+def test_memory_is_that_of_weights_and_cache_by_hand() -> None:
+    """A group that goes takes its weights and its share of the cache."""
+    sizes, heads = [], SHAPE["num_key_value_heads"]
+    for kept in ([0, 1], [1]):
+        model = build_tiny("llama")
+        apply_plan(model, {f"attention.{layer}": torch.tensor(kept) for layer in range(3)})
+        values, _ = Latency(**WORKLOAD | {"repeats": 1}).run(Subject(model))
+        (found,) = [value.value for value in values if value.metric == "memory_bytes"]
+        head_dim = SHAPE["hidden_size"] // SHAPE["num_attention_heads"]
+        cache = 2 * 3 * WORKLOAD["batch"] * WORKLOAD["prompt_tokens"] * len(kept) * head_dim
+        assert found == 4 * (count_parameters(model) + cache), "float32"
+        sizes.append(found)
+    assert sizes[0] > sizes[1] and heads == 2
+
+
 def test_the_dense_model_alone_has_no_speedup() -> None:
     values, items = Latency(**WORKLOAD | {"repeats": 1}).run(Subject(build_tiny("qwen2")))
     assert [value.metric for value in values] == [
-        *("prefill_seconds", "decode_tokens_per_second", "flops", "parameters")
+        *("prefill_seconds", "decode_tokens_per_second", "flops", "parameters", "memory_bytes")
     ]
     assert values[0].stderr is None, "one repeat has no spread"
     assert list(items) == ["item", "prefill_seconds", "decode_tokens_per_second"]

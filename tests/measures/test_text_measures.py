@@ -87,11 +87,11 @@ def test_fidelity_needs_one_model_at_a_time(tokens, monkeypatch, in_memory: int)
         apply_plan(model, kept)
         return model
 
-    subject = Given(lambda: cut(build()), build, change=cut, resampled=[other])
+    subject = Given(lambda: cut(build()), build, change=cut, resampled=[other, other])
     subject.given = tokens, range(6)
     measure = Fidelity(**TEXT, top_k=5)
-    resampled, own = (measure.run(variant) for variant in subject.variants())
-    assert len(built) == 1 and subject.model is built[0]
+    resampled, same, own = (variant and measure.run(variant) for variant in subject.variants())
+    assert len(built) == 1 and same is None and subject.model is built[0]
     for found, kept in ((own, plan), (resampled, other)):
         expected = fidelity(build_tiny("llama"), cut(build_tiny("llama"), kept), tokens, top_k=5)
         pd.testing.assert_frame_equal(found.items, expected.items, rtol=0 if found is own else 1e-4)

@@ -2,19 +2,22 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from hfprune.analysis import settling
 from hfprune.analysis.collect import collect
 from hfprune.analysis.declarations import default_declarations
-from hfprune.analysis.settling import by_sequences
+from hfprune.analysis.settling import by_sequences, sequences_for, settled_share
 from hfprune.analysis.tidy import read_collected
 from hfprune.report.calibration import calibration_table
 from hfprune.report.figures import Collected, calibration
 from hfprune.report.typeset import markdown
 from hfprune.results import Cell, Value, write_result
 
-PAPER = Path(__file__).parents[2] / "paper"
+ROOT = Path(__file__).parents[2]
+PAPER = ROOT / "paper"
 DECLARED = default_declarations(["fidelity", "perplexity"])
 
 
@@ -74,6 +77,35 @@ def test_methods_that_differ_in_sequences_are_one_criterion(folder: Path) -> Non
     assert rows[columns].to_numpy().tolist() == expected
 
 
+def test_halves_tell_how_much_is_settled() -> None:
+    """Scores of known sequences: their halves tell what more of them would keep of the settled plan."""
+    generator = np.random.default_rng(0)
+    signal = generator.normal(size=40_000)
+
+    def kept(sequences: float) -> np.ndarray:
+        scores = np.exp(signal + generator.normal(size=len(signal)) * np.sqrt(30 / sequences))
+        return scores > np.median(scores)
+
+    agreement = 2 * (kept(20) & kept(20)).mean()
+    settled = signal > np.median(signal)
+    assert settled_share(agreement, 40) == pytest.approx(2 * (kept(40) & settled).mean(), abs=0.01)
+    enough = sequences_for(0.95, agreement, 40)
+    assert enough > 400
+    assert 2 * (kept(enough) & settled).mean() == pytest.approx(0.95, abs=0.005)
+    assert (settled_share(1, 40), settled_share(0.5, 40), sequences_for(0.95, 0.5, 40)) == (1, 0.5, np.inf)
+
+
+@pytest.mark.parametrize("method", ["entropy", "cross_entropy"])
+def test_halves_of_real_calibrations_agree_as_the_last_mark_implies(method: str) -> None:
+    """Eight draws of Wikipedia: the noise at 32 sequences tells how halves agreed at fewer."""
+    marks = pd.read_csv(ROOT / "results/draws/calibration.csv").query("method == @method")
+    agreement = marks.groupby("sequences")["agreement"].mean()
+    noise = settling._noise(agreement[32], 32)
+    for sequences in (12, 18, 27):
+        half = sequences / 2
+        assert settling._shared(half / (half + noise)) == pytest.approx(agreement[sequences], abs=0.01)
+
+
 def test_table_and_figure_show_them(folder: Path) -> None:
     tables = (read_collected(folder / name) for name in ("results.parquet", "calibration.csv"))
     text = markdown(calibration_table(*tables, DECLARED))
@@ -93,3 +125,20 @@ def test_a_study_without_calibration_says_so(folder: Path, tmp_path: Path) -> No
     assert isinstance(tables[1], pd.DataFrame)
     (ax,) = calibration(Collected.read(tmp_path, PAPER)).axes
     assert "not measured" in ax.texts[0].get_text()
+
+
+def test_a_method_in_steps_is_another_line(tmp_path: Path) -> None:
+    """It reads as many sequences as the same method at once, and differs in its plans."""
+    for method, steps in (("entropy", {}), ("in_steps", {"steps": 4})):
+        settings = {"criterion": "entropy", "options": {}}
+        curve = [{"sequences": 8, "agreement": 0.5, "successive": 0.5}]
+        scored = {"settings": settings, "curve": curve}
+        cut = {"settings": {"allocation": {"rule": "uniform"}, "scoring": settings | steps}}
+        for ratio, measure, provenance in ((None, "cost", scored), (0.2, "size", cut)):
+            cell = Cell("s", "m", method, ratio, 0, "none")
+            write_result(
+                tmp_path / method / f"{measure}.json", cell, measure, "", [Value("x", 1)], provenance
+            )
+    collect(sorted(tmp_path.glob("*/*.json")), [], [], tmp_path)
+    marks = read_collected(tmp_path / "calibration.csv").set_index("method")["criterion"]
+    assert marks.to_dict() == {"entropy": "entropy", "in_steps": "entropy, 4 steps"}

@@ -1,6 +1,7 @@
 """Figures: every file, the same bytes each time, the right numbers, and no failure on a part of a study."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,17 +22,23 @@ from hfprune.report.figures import (
     DRAWINGS,
     Collected,
     accuracy,
+    calibration,
+    comparison,
     distributions,
     fidelity,
     neurons,
     overlap,
     published,
+    read_style,
     scores,
     tasks,
     write_figures,
 )
 from hfprune.report.figures.theme import RC
 from hfprune.results import DENSE, Value
+
+ROOT = Path(__file__).parents[2]
+FORMATS = ("pdf", "svg", "png")
 
 
 def text_of(svg: Path) -> str:
@@ -54,9 +61,99 @@ def test_every_figure_in_three_formats_with_the_same_bytes_each_time(
 ) -> None:
     write_figures(collected, PAPER, tmp_path)
     names = sorted(path.name for path in written.iterdir())
-    assert names == sorted(f"{name}.{suffix}" for name in DRAWINGS for suffix in ("pdf", "svg", "png"))
+    absent = {"claims", "comparison"}  # those commands have not run
+    assert names == sorted(f"{name}.{suffix}" for name in DRAWINGS.keys() - absent for suffix in FORMATS)
     for name in names:
         assert (tmp_path / name).read_bytes() == (written / name).read_bytes(), name
+
+
+def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "results", tmp_path / "figures"
+    folder.mkdir()
+    for name in ("results.csv", "metrics.csv", "labels.csv", "calibration.csv"):
+        shutil.copy(collected / name, folder)
+    out.mkdir()
+    (out / "agreement.svg").write_text("of a run with all tables")
+    absent = write_figures(folder, PAPER, out, formats=["svg"])
+    assert absent["agreement"] == ["rank_correlation.csv", "overlap.csv"] and "fidelity" not in absent
+    assert {path.stem for path in out.iterdir()} == DRAWINGS.keys() - absent.keys() | {"agreement"}
+    assert (out / "agreement.svg").read_text() == "of a run with all tables"
+    with pytest.raises(HfpruneError, match=r"no overlap\.csv, which the figure overlap needs"):
+        write_figures(folder, PAPER, out, only=["overlap"])
+
+
+@pytest.mark.parametrize("study", ["methods", "sensitivity", "draws"])
+def test_figures_in_git_are_those_of_the_tables_in_git(study: str, tmp_path: Path) -> None:
+    kept = sorted((ROOT / "figures" / study).glob("*.svg"))
+    assert kept
+    only = [path.stem for path in kept]
+    write_figures(ROOT / "results" / study, PAPER, tmp_path, only=only, formats=["svg"])
+    for path in kept:
+        # Not the bytes, since another matplotlib may round elsewhere.
+        assert text_of(path) == text_of(tmp_path / path.name)
+
+
+def test_a_style_goes_over_ours(collected: Path, written: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.mplstyle"
+    mine.write_text("font.family: serif  # as the text\nlines.markersize: 9\n\n")
+    write_figures(collected, PAPER, tmp_path, only=["fidelity"], formats=["svg"], own_style=mine)
+    ours, own = ((folder / "fidelity.svg").read_text() for folder in (written, tmp_path))
+    assert "serif" in own and "serif" not in ours and "'DejaVu Sans'" not in own
+    assert text_of(tmp_path / "fidelity.svg") == text_of(written / "fidelity.svg")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("font.sise: 9", "line 1: matplotlib has no setting 'font.sise'; did you mean 'font.size'"),
+        ("\n9", "line 2: matplotlib has no setting '9'$"),
+        ("font.size: large9", "Key font.size"),
+        ("text.usetex: True", "text.usetex is not supported"),
+        (b"\x89PNG\xff", "not a style file"),
+        (None, "cannot read it: No such file"),
+    ],
+)
+def test_mistakes_in_a_style_are_one_line(text: str | bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.mplstyle"
+    if text is not None:
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(HfpruneError, match=message) as error:
+        read_style(path)
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+def test_the_best_method_is_on_top_and_far_values_are_numbers_at_the_edge(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "results/methods/results.csv", tmp_path)
+    shutil.copy(ROOT / "results/methods/comparison.csv", tmp_path)
+    data = Collected.read(tmp_path, PAPER)
+    axes = {ax.get_xlabel(): ax for ax in comparison(data).axes}
+    rows = data.comparison[data.comparison["seed"].isna()]
+    assert rows["js_distance"].is_monotonic_increasing
+    labels = [label.get_text() for label in axes["Overlap"].get_yticklabels()]
+    assert labels == [data.looks[method].label for method in rows["method"]]
+    ratio = axes["Perplexity ratio"]
+    assert ratio.get_xscale() == "log"
+    assert [text.get_text() for text in ratio.texts if "→" in text.get_text()] == ["96 →", "59,656 →"]
+    low, high = ratio.get_xlim()
+    near = rows[rows["perplexity_ratio"] < 10]
+    assert low < near["perplexity_ratio_low"].min() and near["perplexity_ratio_high"].max() < high
+
+
+def test_calibration_has_no_panel_of_a_single_number_of_sequences(collected: Path) -> None:
+    data = Collected.read(ROOT / "results/methods", PAPER)
+    assert [ax.get_ylabel() for ax in calibration(data).axes] == ["Agreement of halves"]
+    # The halves of two methods that differ in their allocation agree alike: one line.
+    drawn = points(calibration(data).axes[0])
+    assert data.looks["entropy"].colour in drawn and data.looks["entropy_global"].colour not in drawn
+    more = data.marks.assign(sequences=data.marks["sequences"] * 2, method="entropy_64")
+    results = data.results[data.results["method"] == "entropy"].assign(method="entropy_64")
+    twice = replace(
+        data,
+        marks=pd.concat([data.marks, more[data.marks["method"] == "entropy"]]),
+        results=pd.concat([data.results, results]),
+        looks=data.looks | {"entropy_64": data.looks["random"]},
+    )
+    assert [ax.get_ylabel() for ax in calibration(twice).axes][1:] == ["JS distance", "Perplexity"]
 
 
 def test_a_users_own_settings_change_nothing(
@@ -96,10 +193,19 @@ def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Pat
     data = Collected.read(collected, PAPER)
     recovered = data.results[data.results["ratio"].isin([0.0, 0.2])].assign(recovery="lora")
     everything = pd.concat([data.results.assign(recovery="none"), recovered])
-    upper, *_, lower = fidelity(replace(data, results=everything)).axes
+    upper, _, _, lower, *_ = fidelity(replace(data, results=everything)).axes
     assert [label.get_text() for label in upper.get_xticklabels()] == ["20", "30"]
-    assert [label.get_text() for label in lower.get_xticklabels()] == ["20"]
     assert upper.get_xlim()[1] > 30
+    # At one ratio, no line leads anywhere: methods stand one below the other, the best on top.
+    assert lower.get_xlabel() == "JS distance"
+    js = recovered.query("metric == 'js_distance'").sort_values("value")
+    assert [label.get_text() for label in lower.get_yticklabels()] == (
+        [data.looks[method].label for method in js["method"]]
+    )
+    drawn = points(lower)
+    assert [float(drawn[data.looks[method].colour][0, 0]) for method in js["method"]] == [*js["value"]]
+    names = [text.get_text().replace("\n", " ") for ax in upper.figure.axes for text in ax.texts]
+    assert names == ["tiny-llama, no recovery", "tiny-llama, LoRA, 20% removed"]
 
 
 def test_intervals_on_a_logarithmic_axis_are_of_the_logarithm(collected: Path) -> None:
@@ -168,10 +274,10 @@ def test_accuracy_shows_published_averages_as_hollow_points(tmp_path: Path) -> N
     axes = accuracy(Collected.read(paper_study(tmp_path).collect(), PAPER)).axes
     hollow = {
         ax.get_title(loc="left"): sorted(
-            y
+            x
             for line in ax.get_lines()
             if line.get_markerfacecolor() == "white" and line.get_marker() != "None"
-            for y in line.get_ydata()
+            for x in line.get_xdata()
         )
         for ax in axes
     }
@@ -192,16 +298,14 @@ def test_perplexity_is_logarithmic_only_over_a_decade(study: Study) -> None:
     for ratio, value in {0.2: 20.0, 0.3: 150.0}.items():
         study.result("entropy", ratio, "perplexity", "wiki", Value("perplexity", value))
     study.result("random", 0.3, "perplexity", "wiki", Value("perplexity", 190.0))
-    assert fidelity(Collected.read(study.collect(), PAPER)).axes[2].get_yscale() == "linear"
+    assert fidelity(Collected.read(study.collect(), PAPER)).axes[0].get_yscale() == "linear"
     study.result("random", 0.3, "perplexity", "wiki", Value("perplexity", 201.0))
-    assert fidelity(Collected.read(study.collect(), PAPER)).axes[2].get_yscale() == "log"
+    assert fidelity(Collected.read(study.collect(), PAPER)).axes[0].get_yscale() == "log"
 
 
-def test_a_missing_measure_leaves_its_panel_empty(study: Study) -> None:
+def test_no_panel_without_data(study: Study) -> None:
     study.result("entropy", 0.2, "perplexity", "wiki", Value("perplexity", 20.0))
-    panels = fidelity(Collected.read(study.collect(), PAPER)).axes
-    said = [[text.get_text() for text in ax.texts] for ax in panels]
-    assert said == [["JS distance\nnot measured"], ["Jaccard\nnot measured"], []]
+    assert [ax.get_xlabel() for ax in fidelity(Collected.read(study.collect(), PAPER)).axes] == ["Perplexity"]
 
 
 def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> None:
@@ -235,7 +339,7 @@ def test_scores_has_a_facet_per_method_and_model(tmp_path: Path) -> None:
     collect([], study.scores, [], tmp_path)
     figure = scores(Collected.read(tmp_path, PAPER))
     titles = [ax.get_title(loc="left") for ax in figure.axes if ax.axison]
-    assert titles == ["Entropy", "Magnitude", "Random", "a", "b", "c", "d"] * 2
+    assert titles == ["Entropy", "Magnitude", "Random", "A", "B", "C", "D"] * 2
 
 
 def test_neurons_are_sorted_and_stand_in_the_same_place(collected: Path) -> None:
@@ -282,7 +386,7 @@ def test_an_unmeasured_figure_says_so(name: str, study: Study) -> None:
 
 def test_an_empty_study_still_gives_every_file(study: Study) -> None:
     write_figures(study.collect(), PAPER, study.folder / "figures")
-    assert len([*(study.folder / "figures").iterdir()]) == 3 * len(DRAWINGS)
+    assert len([*(study.folder / "figures").iterdir()]) == 3 * (len(DRAWINGS) - 2)
 
 
 def test_the_dense_model_alone_can_be_drawn(study: Study) -> None:

@@ -2,13 +2,17 @@
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from smoke import ROOT, jobs, snakemake
 
+from hfprune.cost.devices import known_devices
+from hfprune.cost.jobs import Costs
 from hfprune.settings import load
 from hfprune.study import layout
+from hfprune.study.catalogue import Catalogue
 from hfprune.study.study import Study
 
 
@@ -31,6 +35,9 @@ def test_dry_run_is_complete_and_as_documented(clone: Path) -> None:
     assert jobs(output) == {rule: int(count) for rule, count in documented.items()}
     (total,) = re.findall(r"^\| in all \| (\d+) \|", text, re.MULTILINE)
     assert sum(jobs(output).values()) == int(total)
+    # The cost model counts the same jobs.
+    costs = Costs("paper", study, known_devices()["h100"], load(Catalogue, ROOT / "config/assets.yaml"))
+    assert {**Counter(job.rule for job in costs.jobs()), "all": 1} == jobs(output)
 
 
 def test_a_dry_run_imports_nothing_heavy(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,9 +59,63 @@ def test_ratios_are_the_papers() -> None:
     ]
     # Six methods at every ratio, and SDMPrune with its settings for 20 %, 30 % and, of two models, 40 %.
     points = 4 * 2 + 2 * 3
-    assert len(pruned) == (points * 6 + 6 + 6 + 2) + (6 + points * 3 + 6 + 6 + 2)
+    assert len(pruned) == points * 6 + 6 + 6 + 2
+
+
+def test_recovered_cells_have_the_same_plans_and_as_many_tokens() -> None:
+    untuned, tuned = (
+        load(Study, ROOT / f"config/studies/{name}.yaml") for name in ("paper", "paper-recovery")
+    )
+    assert tuned.calibration.model_dump(exclude={"resamples"}) == untuned.calibration.model_dump(
+        exclude={"resamples"}
+    )
+    assert {name: untuned.methods[name] for name in tuned.methods} == tuned.methods
+    assert (tuned.models, tuned.dtype, tuned.seeds) == (untuned.models, untuned.dtype, untuned.seeds)
+    cells = [cell for cell in layout.cells("paper-recovery", tuned) if cell.recovery == "lora"]
+    # The six dense models, and three methods at every ratio and SDMPrune.
+    assert len(cells) == 6 + 14 * 3 + 6 + 6 + 2
+    assert tuned.recovery is not None and tuned.recovery.max_steps
 
 
 def test_without_a_gpu_auto_is_the_demo(clone: Path) -> None:
     output = snakemake(clone, "--dry-run")
     assert "study: demo (no CUDA device is visible; another: --config study=NAME)" in output
+    # What it will fetch and spend, and the next larger study, before the first job.
+    assert re.search(r"^cost: 0\.18 GB to fetch; about \d+ minutes on this CPU", output, re.MULTILINE)
+    assert "snakemake --cores all --config study=paper-small" in output
+
+
+def test_a_device_that_is_too_small_is_said_before_the_first_job(clone: Path) -> None:
+    output = snakemake(clone, "--dry-run", "--config", "study=paper-recovery", "device=rtx-4090")
+    (line,) = re.findall(r"^cost: too large: (.*)$", output, re.MULTILINE)
+    assert re.fullmatch(
+        r"recover of qwen2.5-7b, .* needs about \d+ GB of memory, but rtx-4090 has 25 GB", line
+    )
+
+
+def test_an_unknown_device_ends_with_the_known_names(clone: Path) -> None:
+    output = snakemake(clone, "--dry-run", "--config", "study=paper", "device=h1000", check=False)
+    assert "unknown device 'h1000'; known: auto, cpu, rtx-3090" in output
+
+
+def test_jobs_have_limits_that_grow_with_the_attempt(clone: Path) -> None:
+    """A rule that fails twice prints what its third attempt may take: three times the first."""
+    rule = """
+rule hungry:
+    output: "hungry/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+    retries: 2
+    resources:
+        mem_mb=mem_mb, gpu_mem_mb=gpu_mem_mb, runtime=runtime
+    shell: "echo limits {resources.mem_mb} {resources.gpu_mem_mb} {resources.runtime} >> limits.txt; exit 1"
+"""
+    text = (clone / "workflow/rules/recover.smk").read_text()
+    (clone / "workflow/rules/recover.smk").write_text(text + rule)
+    target = "hungry/qwen2.5-7b/entropy/0.2/seed0/lora"
+    snakemake(clone, "--config", "study=paper-recovery", "device=h100", "--", target, check=False)
+    (clone / "workflow/rules/recover.smk").write_text(text)
+    lines = [line.split()[1:] for line in (clone / "limits.txt").read_text().splitlines()]
+    first, second, third = ([int(number) for number in line] for line in lines)
+    assert [number * 2 for number in first] == pytest.approx(second, abs=1)
+    assert [number * 3 for number in first] == pytest.approx(third, abs=2)
+    # The adapter of a 7B model: some 40 GB on the GPU, with a margin.
+    assert 40_000 < first[1] < 60_000

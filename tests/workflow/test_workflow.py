@@ -1,15 +1,8 @@
 """The workflow from end to end on the smoke study: every rule, on three architectures."""
 
 import base64
-import hashlib
 import json
-import os
-import random
-import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from smoke import ROOT, STUDY, jobs, snakemake, write
+from smoke import STUDY, change, contents, jobs, snakemake
 
 from hfprune.study import layout
 
@@ -30,15 +23,6 @@ PUBLISHED = ["collect", "tables", "claims", "compare", "figures", "report", "pag
 def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
     """A copy of the finished project that a test may change; times are kept, as Snakemake goes by them."""
     return Path(shutil.copytree(finished[0], tmp_path / "project", copy_function=shutil.copy2))
-
-
-def contents(folder: Path, pattern: str) -> dict[str, str]:
-    files = [path for path in folder.glob(pattern) if path.is_file()]
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def change(path: Path, **changes) -> None:
-    write(path, yaml.safe_load(path.read_text()) | changes)
 
 
 def test_first_line_says_which_study_and_why(finished) -> None:
@@ -64,7 +48,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
         for suffix in ("csv", "md", "tex"):
             text = (results / f"tables/{name}.{suffix}").read_text()
             assert all(model in text for model in STUDY["models"])
-            assert "paper" in text or name in ("calibration", "measures")
+            assert "paper" in text or name in ("calibration", "measures", "tradeoff")
     verdicts = pd.read_csv(results / "claims.csv")
     assert set(verdicts.query("kind == 'other model'")["model"]) == {"llama", "qwen2", "qwen3"}
     assert (results / "claims.md").stat().st_size > 3000 < (results / "claims.tex").stat().st_size
@@ -231,45 +215,6 @@ def test_what_a_kill_left_unfinished_hides_nothing_that_is_missing(project: Path
     done = jobs(snakemake(project, "--dry-run"))
     assert done["measure_perplexity"] == done["score_2" if "scores" in pattern else "budget"] // 3 == 1
     assert {done[rule] for rule in PUBLISHED} == {1}
-
-
-def test_a_killed_study_goes_on_after_the_one_command_that_make_names(project: Path) -> None:
-    """Killed as by a power loss at seeded moments, the study comes to the same numbers."""
-    change(
-        project / "config/studies/smoke.yaml",
-        models=["llama"],
-        methods={name: STUDY["methods"][name] for name in ("entropy", "random")},
-        recoveries=["none"],
-        recovery=None,
-        measures={"fidelity": STUDY["measures"]["fidelity"]},
-    )
-    shutil.copy(ROOT / "Makefile", project)
-    reproduce = ["make", "--assume-old=setup", f"BIN={Path(sys.executable).parent}", "reproduce"]
-    result = f"{CELLS}/llama/random/0.15/seed0/none/fidelity.parquet"
-    before = contents(project, result)
-    shutil.rmtree(project / "results")
-    moments = random.Random(0)
-    for _ in range(3):
-        killed = subprocess.Popen(
-            reproduce, cwd=project, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        started = 0
-        wanted = moments.randint(1, 4)
-        for line in killed.stderr:
-            started += bool(re.match(r"Job \d+: ", line))
-            if started == wanted:
-                time.sleep(moments.uniform(0, 3))
-                break
-        os.killpg(killed.pid, signal.SIGKILL)
-        killed.wait()
-        refused = subprocess.run(reproduce, cwd=project, capture_output=True, text=True, check=False)
-        assert refused.returncode != 0
-        command = re.search(r"after a kill: (.*), then make reproduce again", refused.stderr)
-        subprocess.run(command[1], shell=True, cwd=project, check=True)
-    snakemake(project)
-    assert contents(project, result) == before
-    assert (project / "results/smoke/report.html").exists()
-    assert "Nothing to be done" in snakemake(project)
 
 
 def test_changed_recovery_runs_recoveries_and_their_measurements_only(project: Path) -> None:

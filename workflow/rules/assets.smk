@@ -16,6 +16,9 @@ rule fetch:
     localrule: True
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=small_mem_mb("fetch"),
+        runtime=small_runtime("fetch"),
     params:
         # An edited catalogue entry fetches that asset again, and no other.
         entry=lambda wildcards: getattr(CATALOGUE, wildcards.kind)[wildcards.name].model_dump_json(),

@@ -10,11 +10,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from hfprune.commands.flags import spell
-from hfprune.criteria import make_criterion
+from hfprune.cost.choice import announcement, chosen_device, largest_tier
+from hfprune.cost.choice import gpu_memory_mb, main_memory_mb, minutes
+from hfprune.cost.jobs import Costs
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.gpus import visible_gpus
-from hfprune.results import DENSE
+from hfprune.results import DENSE, Cell
 from hfprune.settings import load, nearest
 from hfprune.settings import validate as strict
 from hfprune.study import layout
@@ -22,6 +24,7 @@ from hfprune.study.catalogue import Catalogue, LocalSource, alternatives
 from hfprune.study.method import Allocation
 from hfprune.study.references import check_references
 from hfprune.study.study import Config, Study
+from hfprune.study.sweeps import criteria_of, sweeps
 
 ROOT = Path(workflow.basedir)
 GPUS = visible_gpus()
@@ -35,15 +38,13 @@ shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
 
 def select_study():
     """Return (path of the study file, why it was chosen)."""
-    name = strict(Config, config, "config/config.yaml").study
-    if name != "auto":
-        return Path(f"config/studies/{name}.yaml"), "as configured"
+    if SETTINGS.study != "auto":
+        return Path(f"config/studies/{SETTINGS.study}.yaml"), "as configured"
     if CLUSTER:
-        # Every job would choose anew, by the GPUs of its own machine.
+        # The machine that submits and those that run the jobs would choose differently.
         raise HfpruneError("study: auto is for one machine (--cores N); on a cluster add --config study=NAME")
-    if GPUS:
-        return Path("config/studies/paper.yaml"), "a CUDA device is visible"
-    return Path("config/studies/demo.yaml"), "no CUDA device is visible"
+    catalogue = load(Catalogue, Path("config/assets.yaml"))
+    return largest_tier(Path("config/studies"), catalogue, DEVICE, max(1, GPUS))
 
 
 def check_baseline(name, where):
@@ -65,17 +66,10 @@ def load_study():
         raise HfpruneError(
             "no sacct on this machine: the Slurm plug-in calls it, even where it knows nothing"
         )
-    criteria = {}
     for name, method in study.methods.items():
-        where = f"{path}: methods.{name}"
         if method.baseline:
-            check_baseline(method.baseline, where)
-        else:
-            chosen = method.criterion or name
-            criteria[name] = make_criterion(chosen, method.options, where, method.units)
-            if criteria[name].needs == "weights" and (method.corpus or method.sequences):
-                raise HfpruneError(f"{where}: {chosen} reads weights only; remove corpus and sequences")
-    return path, why, study, catalogue, criteria
+            check_baseline(method.baseline, f"{path}: methods.{name}")
+    return path, why, study, catalogue, criteria_of(study, str(path))
 
 
 def study_dtype():
@@ -90,6 +84,8 @@ def study_dtype():
 
 
 try:
+    SETTINGS = strict(Config, config, "config/config.yaml")
+    DEVICE = chosen_device(SETTINGS.device, cluster=workflow.nodes is not None)
     STUDY_FILE, WHY, STUDY, CATALOGUE, CRITERIA = load_study()
 except HfpruneError as error:
     raise WorkflowError(str(error)) from None
@@ -100,13 +96,16 @@ FIGURES = f"figures/{NAME}"
 LOGS = f"logs/{NAME}"
 DTYPE = study_dtype()
 MEASURES = STUDY.make_measures(str(STUDY_FILE))
+COSTS = Costs(NAME, STUDY, DEVICE, CATALOGUE, guess=True)
 # Blocks of the study's own corpus, for baselines and for methods that name no other corpus.
 CALIBRATION_BLOCKS = f"{RESULTS}/{layout.BLOCKS}.safetensors".replace("{corpus}", STUDY.calibration.corpus)
 RECOVERY = STUDY.recovery
 # Only those of the study: a broken file affects only studies that use it.
 BASELINES = sorted({method.baseline for method in STUDY.methods.values() if method.baseline})
-UNITS = sorted({json.dumps(method.units) for method in STUDY.methods.values() if not method.baseline})
+# What is pruned at every ratio; `own_budgets` has the rest.
+UNITS = sorted({json.dumps(STUDY.methods[name].units) for name in CRITERIA if not STUDY.methods[name].ratios})
 FLOORS = [method.allocation.floor for method in STUDY.methods.values() if method.allocation.rule != "uniform"]
+IN_STEPS = [name for name, method in STUDY.methods.items() if method.steps > 1]
 UNTIL = STUDY.calibration.until_agreement
 RESAMPLES = STUDY.calibration.resamples
 ENVIRONMENT = str(ROOT / "workflow/envs/hfprune.yml")
@@ -123,6 +122,7 @@ if (GPUS or workflow.remote_exec) and workflow.nodes is None and "gpu" not in wo
 # In the main process only: jobs in subprocesses parse this file again.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
     print(f"study: {NAME} ({WHY}; another: --config study=NAME)", file=sys.stderr, flush=True)
+    print(announcement(COSTS, CATALOGUE, Path("config/studies"), max(1, GPUS)), file=sys.stderr, flush=True)
 
 
 def local_files(wildcards):
@@ -153,17 +153,54 @@ def cores(wildcards):
 CELL_GROUP = "cell-{model}-{method}-{ratio}-{seed}-{recovery}"
 
 
-def growing(first):
-    """Return a function for `mem_mb` (MB) or `runtime` (minutes) of a cluster's job: more in further attempts."""
-    return lambda wildcards, attempt: first * min(attempt, 4)
+def cell_of(wildcards):
+    """Return the cell of a job; that of a measure of scoring has no ratio."""
+    ratio, recovery = wildcards.get("ratio"), wildcards.get("recovery", "none")
+    return Cell(
+        NAME,
+        wildcards.model,
+        wildcards.method,
+        float(ratio) if ratio else None,
+        int(wildcards.seed),
+        recovery,
+    )
 
 
-def in_turns(first):
-    """Return as `growing` the minutes of a measurement: those of a cell, one after another, fit into the longest job."""
-    grown, longest = growing(first), workflow.global_resources.get("runtime").value
+def limits(predicted):
+    """Return three functions, for a rule's `mem_mb`, `gpu_mem_mb` and `runtime`, by the cost model.
+
+    `predicted` gives the job of some wildcards. A job that was killed for memory or time gets more when it is tried
+    again.
+    """
+
+    def mem_mb(wildcards, attempt):
+        return main_memory_mb(predicted(wildcards), attempt)
+
+    def gpu_mem_mb(wildcards, attempt):
+        return gpu_memory_mb(predicted(wildcards), attempt)
+
+    def runtime(wildcards, attempt):
+        return minutes(predicted(wildcards), attempt)
+
+    return mem_mb, gpu_mem_mb, runtime
+
+
+def small_mem_mb(rule):
+    """Return a function of the attempt: the MB that a job of a rule without a model's passes may take."""
+    return lambda wildcards, attempt: main_memory_mb(COSTS.small(rule), attempt)
+
+
+def small_runtime(rule):
+    """Return a function of the attempt: the minutes that a job of a rule without a model's passes may take."""
+    return lambda wildcards, attempt: minutes(COSTS.small(rule), attempt)
+
+
+def in_turns(runtime):
+    """Return the minutes of a measurement: those of a cell, one after another, fit into the longest job."""
+    longest = workflow.global_resources.get("runtime").value
     if longest is None:
-        return grown
-    return lambda wildcards, attempt: min(grown(wildcards, attempt), longest // len(MEASURES))
+        return runtime
+    return lambda wildcards, attempt: min(runtime(wildcards, attempt), longest // len(MEASURES))
 
 
 def cell_flag(wildcards):
@@ -260,6 +297,49 @@ def allocation_flag(wildcards):
     return f"--allocation {shlex.quote(allocation.model_dump_json(exclude_defaults=True))}"
 
 
+def step_of(wildcards):
+    """Return the step that a plan ends; the plan itself ends the last one."""
+    return int(wildcards.get("step", STUDY.methods[wildcards.method].steps))
+
+
+def scores_input(wildcards):
+    """Return the scores that a plan is cut from."""
+    step = step_of(wildcards)
+    if step == 1:
+        # Not a trigger: the sweep may only score other methods again. The other inputs decide.
+        return ancient(f"{RESULTS}/{layout.SCORES}.safetensors".format(**wildcards))
+    return f"{RESULTS}/{layout.STEP_SCORES}.safetensors".format(**{**wildcards, "step": step})
+
+
+def resampled_scores(wildcards):
+    """Return the resampled scores beside those of `scores_input`; the plan of a step in between needs none."""
+    if not RESAMPLES or "step" in wildcards.keys():
+        return []
+    return ancient(str(layout.resampled_path(Path(scores_input(wildcards)))))
+
+
+def part_flag(wildcards):
+    """Return the part of the way to the ratio that a step in between goes."""
+    steps = STUDY.methods[wildcards.method].steps
+    return f"--part {step_of(wildcards) / steps:.6g}" if step_of(wildcards) < steps else ""
+
+
+def own_budgets(wildcards, input):
+    """Return commands that check the budgets of methods with ratios of their own, at these alone."""
+    model = Path(input.model).parent
+    wanted = {
+        (json.dumps(method.units), ratio)
+        for method in (STUDY.methods[name] for name in CRITERIA)
+        for ratio in method.ratios or []
+        if ratio in STUDY.ratios_of(wildcards.model) and json.dumps(method.units) not in UNITS
+    }
+    calls = (
+        ["hfprune", "budget", "--model", str(model), "--ratios", f"{ratio:g}", "--units", units]
+        for units, ratio in sorted(wanted)
+    )
+    return "".join(f" && {shlex.join(call)}" for call in calls)
+
+
 def blocks_of(method):
     """Return the calibration blocks of a method, with wildcards; weight criteria read none."""
     if CRITERIA[method].needs == "weights":
@@ -271,27 +351,6 @@ def sequences_flag(method):
     """Return the `--sequences` flag of a method that reads a part of the calibration blocks."""
     sequences = STUDY.methods[method].sequences
     return f"--sequences {sequences}" if sequences else ""
-
-
-def sweeps():
-    """Return the methods that are scored together, with their models: those that read the same blocks in one way."""
-    groups = {}
-    for model in STUDY.models:
-        found = {}
-        for method in STUDY.methods_of(model):
-            if method not in CRITERIA:
-                continue
-            criterion = CRITERIA[method]
-            read = (
-                None
-                if criterion.needs == "weights"
-                else (STUDY.corpus_of(method), STUDY.methods[method].sequences)
-            )
-            key = criterion.needs, read, json.dumps([*STUDY.methods[method].units])
-            found.setdefault(key, []).append(method)
-        for methods in found.values():
-            groups.setdefault(tuple(methods), []).append(model)
-    return [(list(methods), models) for methods, models in groups.items()]
 
 
 def scored(method):
@@ -307,11 +366,11 @@ def scored(method):
 
 
 SCORED = {method: scored(method) for method in CRITERIA}
-SWEEPS = sweeps()
+SWEEPS = sweeps(STUDY, CRITERIA)
 
 
 def scoring_flags(wildcards, input):
-    """Return the flags of a measure of scoring: the criterion and the blocks."""
+    """Return the flags of scoring by a method: the criterion, the units, the blocks and the seed."""
     chosen = SCORED[wildcards.method]
     flags = ["--criterion", chosen["criterion"], "--options", json.dumps(chosen["options"])]
     flags += ["--units", json.dumps(chosen["units"]), *(["--blocks", input.blocks] if input.blocks else [])]

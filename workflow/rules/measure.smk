@@ -3,6 +3,8 @@
 
 for name, measure in MEASURES.items():
 
+    mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards, name=name: COSTS.measure(name, cell_of(wildcards)))
+
     rule:
         name:
             f"measure_{name}"
@@ -30,8 +32,9 @@ for name, measure in MEASURES.items():
         threads: cores if measure.exclusive or CLUSTER else 1
         resources:
             gpu=gpu,
-            mem_mb=growing(32000),
-            runtime=in_turns(120),
+            mem_mb=mem_mb,
+            gpu_mem_mb=gpu_mem_mb,
+            runtime=in_turns(runtime),
         params:
             model=subpath(input.model, parent=True),
             plan=plan_flag,
@@ -54,6 +57,9 @@ for name, measure in MEASURES.items():
             " --cell {params.cell} --out {params.out} > {log} 2>&1"
 
 
+mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards: COSTS.distributions(wildcards.model))
+
+
 rule distributions:
     input:
         model="resources/models/{model}/asset.json",
@@ -67,8 +73,9 @@ rule distributions:
     threads: cores if CLUSTER else 1
     resources:
         gpu=gpu,
-        mem_mb=growing(32000),
-        runtime=growing(60),
+        mem_mb=mem_mb,
+        gpu_mem_mb=gpu_mem_mb,
+        runtime=runtime,
     params:
         model=subpath(input.model, parent=True),
         dtype=DTYPE,

@@ -14,8 +14,8 @@ rule pack:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=growing(16000),
-        runtime=growing(120),
+        mem_mb=small_mem_mb("pack"),
+        runtime=small_runtime("pack"),
     params:
         model=subpath(input.model, parent=True),
         instructions=subpath(input.instructions, parent=True),
@@ -25,6 +25,9 @@ rule pack:
     shell:
         "hfprune pack --model {params.model} --instructions {params.instructions} {params.packing}"
         " --seed {wildcards.seed} --out {output} > {log} 2>&1"
+
+
+mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards: COSTS.recover(cell_of(wildcards)))
 
 
 rule recover:
@@ -47,8 +50,9 @@ rule recover:
     threads: cores if CLUSTER else 1
     resources:
         gpu=gpu,
-        mem_mb=growing(32000),
-        runtime=growing(720),
+        mem_mb=mem_mb,
+        gpu_mem_mb=gpu_mem_mb,
+        runtime=runtime,
     params:
         model=subpath(input.model, parent=True),
         plan=plan_flag,

@@ -12,16 +12,20 @@ rule budget:
     localrule: True
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=small_mem_mb("budget"),
+        runtime=small_runtime("budget"),
     params:
         model=subpath(input.model, parent=True),
         ratios=lambda wildcards: STUDY.ratios_of(wildcards.model),
-        units=shlex.join(UNITS),
+        units=f"--units {shlex.join(UNITS)}" if UNITS else "",
+        own=own_budgets,
         floor=f"--floor {max(FLOORS)}" if FLOORS else "",
     message:
         "budget of {wildcards.model} at {params.ratios}"
     shell:
-        "hfprune budget --model {params.model} --ratios {params.ratios} --units {params.units}"
-        " {params.floor} --out {output} > {log} 2>&1"
+        "(hfprune budget --model {params.model} --ratios {params.ratios} {params.units} {params.floor} --out {output}"
+        "{params.own}) > {log} 2>&1"
 
 
 # For baselines, which take a share of the neurons.
@@ -36,6 +40,9 @@ rule ratio_budget:
     localrule: True
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=small_mem_mb("budget"),
+        runtime=small_runtime("budget"),
     params:
         model=subpath(input.model, parent=True),
     message:
@@ -55,8 +62,8 @@ rule calibrate:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=growing(16000),
-        runtime=growing(60),
+        mem_mb=small_mem_mb("calibrate"),
+        runtime=small_runtime("calibrate"),
     params:
         model=subpath(input.model, parent=True),
         corpus=subpath(input.corpus, parent=True),
@@ -97,6 +104,10 @@ rule method:
 
 for number, (methods, models) in enumerate(SWEEPS):
 
+    mem_mb, gpu_mem_mb, runtime = limits(
+        lambda wildcards, number=number: COSTS.score(number, wildcards.model)
+    )
+
     # A checkpoint, since Snakemake decides about nothing behind a job before it runs: with an ancient input between,
     # a changed setting of a measure would wait for the next run. After a checkpoint it looks again.
     checkpoint:
@@ -130,8 +141,9 @@ for number, (methods, models) in enumerate(SWEEPS):
         threads: cores
         resources:
             gpu=gpu,
-            mem_mb=growing(48000),
-            runtime=growing(720),
+            mem_mb=mem_mb,
+            gpu_mem_mb=gpu_mem_mb,
+            runtime=runtime,
         params:
             model=subpath(input.model, parent=True),
             blocks=lambda wildcards, input: f"--blocks {input.blocks}" if input.blocks else "",
@@ -159,9 +171,8 @@ for number, (methods, models) in enumerate(SWEEPS):
 rule plan:
     input:
         model="resources/models/{model}/asset.json",
-        # Not a trigger: the sweep may only score other methods again. The other inputs decide.
-        scores=ancient(f"{RESULTS}/{layout.SCORES}.safetensors"),
-        resampled=ancient(f"{RESULTS}/{layout.SCORES}{layout.RESAMPLED}") if RESAMPLES else [],
+        scores=scores_input,
+        resampled=resampled_scores,
         method=f"{RESULTS}/{layout.METHOD}.json",
         blocks=lambda wildcards: blocks_of(wildcards.method),
     output:
@@ -175,17 +186,81 @@ rule plan:
     localrule: True
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=small_mem_mb("plan"),
+        runtime=small_runtime("plan"),
     params:
         model=subpath(input.model, parent=True),
         units=lambda wildcards: json.dumps(STUDY.methods[wildcards.method].units),
         allocation=allocation_flag,
+        part=part_flag,
         resampled=lambda wildcards, input: f"--resampled {input.resampled}" if input.resampled else "",
         cell=cell_flag,
     message:
         "plan {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
         "hfprune plan --model {params.model} --scores {input.scores} --ratio {wildcards.ratio}"
-        " --units {params.units:q} {params.allocation} {params.resampled} --cell {params.cell} --out {output.plan} > {log} 2>&1"
+        " --units {params.units:q} {params.allocation} {params.part} {params.resampled} --cell {params.cell}"
+        " --out {output.plan} > {log} 2>&1"
+
+
+use rule plan as plan_step with:
+    output:
+        plan=f"{RESULTS}/{layout.STEP_PLAN}.safetensors",
+        size=f"{RESULTS}/{layout.STEP_PLAN}.json",
+    log:
+        f"{LOGS}/{layout.STEP_PLAN}.log",
+    wildcard_constraints:
+        method=any_of(IN_STEPS),
+    message:
+        "plan step {wildcards.step} of {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+
+
+mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards: COSTS.score_step(cell_of(wildcards)))
+
+
+# What the plan of the step before has left. The first step scores the dense model, with the other methods.
+rule score_step:
+    input:
+        model="resources/models/{model}/asset.json",
+        plan=lambda wildcards: f"{RESULTS}/{layout.STEP_PLAN}.safetensors".format(
+            **{**wildcards, "step": int(wildcards.step) - 1}
+        ),
+        method=f"{RESULTS}/{layout.METHOD}.json",
+        blocks=lambda wildcards: blocks_of(wildcards.method),
+    output:
+        scores=f"{RESULTS}/{layout.STEP_SCORES}.safetensors",
+        about=f"{RESULTS}/{layout.STEP_SCORES}.json",
+        resampled=f"{RESULTS}/{layout.STEP_SCORES}{layout.RESAMPLED}" if RESAMPLES else [],
+    log:
+        f"{LOGS}/{layout.STEP_SCORES}.log",
+    wildcard_constraints:
+        method=any_of(IN_STEPS),
+    conda:
+        ENVIRONMENT
+    threads: cores
+    resources:
+        gpu=gpu,
+        mem_mb=mem_mb,
+        gpu_mem_mb=gpu_mem_mb,
+        runtime=runtime,
+    params:
+        model=subpath(input.model, parent=True),
+        scoring=scoring_flags,
+        sequences=lambda wildcards: sequences_flag(wildcards.method),
+        until=f"--until-agreement {UNTIL}" if UNTIL else "",
+        resamples=f"--resamples {RESAMPLES}" if RESAMPLES else "",
+        dtype=DTYPE,
+        cell=cell_flag,
+    message:
+        "score step {wildcards.step} of {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+    shell:
+        "hfprune score --model {params.model} --plan {input.plan} {params.scoring}"
+        " {params.sequences} {params.until} {params.resamples} --dtype {params.dtype}"
+        " --cell {params.cell} --out {output.scores} > {log} 2>&1"
+
+
+mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards: COSTS.adopt(cell_of(wildcards)))
 
 
 rule adopt:
@@ -203,8 +278,9 @@ rule adopt:
     threads: cores if CLUSTER else 1
     resources:
         gpu=gpu,
-        mem_mb=growing(48000),
-        runtime=growing(60),
+        mem_mb=mem_mb,
+        gpu_mem_mb=gpu_mem_mb,
+        runtime=runtime,
     params:
         model=subpath(input.model, parent=True),
         pruned=lambda wildcards, input: pruned_flag(input.pruned),

@@ -17,6 +17,7 @@ from hfprune.analysis.tidy import (
     applicable,
     read_collected,
     read_companion,
+    read_labels,
     read_results,
 )
 from hfprune.paper.published import read_published
@@ -70,7 +71,7 @@ class Collected:
             neurons=neurons,
             distributions=distributions,
             published=scores,
-            looks=looks(methods),
+            looks=looks(methods, read_labels(folder)),
             claims=claims,
             comparison=comparison,
             marks=marks,

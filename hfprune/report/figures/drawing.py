@@ -2,15 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from math import ceil
-from typing import Any
+from textwrap import wrap as lines
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.textpath import text_to_path
+from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullLocator
+from matplotlib.transforms import Transform, blended_transform_factory, offset_copy
 
 from hfprune.analysis.averages import spread
 from hfprune.report.intervals import ends
@@ -18,42 +24,90 @@ from hfprune.report.style import COLUMN_WIDTH, FULL_WIDTH, Look, recovery_label
 from hfprune.results import DENSE
 
 FOCUS = 0.2  # figures with a single ratio show this one or the nearest; the paper's first
-BLACK, GREY = "black", "#8C8C8C"
+LINE = 0.15  # inches of a line of a figure with one line a method, in letters of 8 points
+BLACK, GREY, SHADE = "black", "#8C8C8C", "#EAF2F8"
 # Separates markers that touch.
 EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4}
 HOLLOW: dict[str, Any] = {"linestyle": "", "marker": "o", "markerfacecolor": "white"}  # published points
+LEVEL: dict[str, Any] = {"color": BLACK, "linewidth": 0.8}  # the dense model
 
 
 def grid(
-    rows: Sequence[str], columns: Sequence[str], width: float, height: float, **share: Any
+    rows: Sequence[str], columns: Sequence[str], width: float, height: float | Sequence[float], **share: Any
 ) -> tuple[Figure, np.ndarray]:
     """Return axes in rows (named on the right if several) and columns (named on top); sizes in inches."""
-    figure = Figure(figsize=(width, height * len(rows) + 0.5), layout="constrained")
-    axes = figure.subplots(len(rows), len(columns), squeeze=False, **share)
+    heights = [height] * len(rows) if isinstance(height, int | float) else [*height]
+    figure = framed(width, sum(heights) + 0.5)
+    axes = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights, **share)
     for ax, name in zip(axes[0], columns, strict=True):
         ax.set_title(name, loc="left")
     if len(rows) > 1:
-        for ax, name in zip(axes[:, -1], rows, strict=True):
-            strip(ax, name)
+        for ax, name, tall in zip(axes[:, -1], rows, heights, strict=True):
+            strip(ax, name, max(tall - 0.3, 0.5))
     return figure, axes
 
 
-def wrap(names: Sequence[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Return one axes per name, three in a row; a single one is `width` inches wide and has no name."""
-    columns = min(len(names), 3)
+def wrap(names: Sequence[str], width: float, height: float, across: int = 3) -> tuple[Figure, list[Axes]]:
+    """Return one axes per name, `across` in a row; a single one is `width` inches wide and has no name."""
+    columns = min(len(names), across)
     rows = ceil(len(names) / columns)
-    figure = Figure(
-        figsize=(width if columns == 1 else FULL_WIDTH, height * rows + 0.5), layout="constrained"
-    )
+    figure = framed(width if columns == 1 else FULL_WIDTH, height * rows + 0.5)
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(len(names))]
     for ax, name in zip(axes, names, strict=True):
-        ax.set_title(name if len(names) > 1 else "", loc="left")
+        ax.set_title(fit(name, figure.get_figwidth() / columns - 0.5) if len(names) > 1 else "", loc="left")
     return figure, axes
 
 
-def strip(ax: Axes, name: str) -> None:
-    """Name a row of axes at the right of its last one."""
-    ax.annotate(name, (1.03, 0.5), xycoords="axes fraction", rotation=270, va="center", fontsize=8)
+def framed(width: float, height: float) -> Figure:
+    """Return an empty figure of this size in inches, with room at the edges for letters that reach them."""
+    margin = 0.03 / width
+    return Figure(
+        figsize=(width, height), layout=ConstrainedLayoutEngine(rect=(margin, 0, 1 - 2 * margin, 1))
+    )
+
+
+def headline(ax: Axes, text: str, size: float | str, x: Transform | None = None) -> None:
+    """Set a title that may be longer than its axes are wide; it begins at their left, or at 0.02 of `x`."""
+    # The layout would move the axes apart for it; an empty title of as many lines keeps the room above.
+    ax.set_title("\n" * text.count("\n") + " ", fontsize=size)
+    figure = ax.get_figure(root=True)
+    place = offset_copy(blended_transform_factory(x or ax.transAxes, ax.transAxes), figure, y=0.06)
+    ax.text(0.02 if x else 0, 1, text, transform=place, fontsize=size, va="bottom").set_in_layout(False)
+
+
+def strip(ax: Axes, name: str, height: float) -> None:
+    """Name a row of axes of this height in inches at the right of its last one."""
+    place: dict[str, Any] = {"xycoords": "axes fraction", "rotation": 270, "va": "center", "ma": "center"}
+    ax.annotate(fit(name, height, rcParams["font.size"]), (1.03, 0.5), **place)
+
+
+def small() -> float:
+    """Return the size in points of letters that may be smaller than the rest."""
+    return 0.75 * points_of(rcParams["font.size"])
+
+
+def points_of(size: float | str) -> float:
+    """Return a font size of a style, which may be a word, in points."""
+    return FontProperties(size=size).get_size_in_points()
+
+
+def fit(text: str, width: float, size: float | str | None = None) -> str:
+    """Break a text into lines of at most `width` inches; lines that it has already stay apart."""
+    points = points_of(rcParams["axes.titlesize"] if size is None else size)
+
+    def broken(line: str) -> str:
+        # Lines may hold narrower letters than the text does on average, but not by so much.
+        letters = min(len(line), int(1.5 * len(line) * width / max(_inches(line, points), 0.01)))
+        while letters > 8 and any(_inches(part, points) > width for part in lines(line, letters)):
+            letters -= 1
+        return "\n".join(lines(line, letters)) if line else ""
+
+    return "\n".join(map(broken, text.split("\n")))
+
+
+def _inches(text: str, size: float) -> float:
+    width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
+    return float(width) / 72
 
 
 def xlabel(axes: np.ndarray, label: str) -> None:
@@ -124,7 +178,7 @@ def against_ratio(
     printed = values[:0] if printed is None else printed
     for rows, line in ((values, "--"), (printed, ":")):
         for level in rows.loc[rows["method"] == DENSE, "value"]:
-            ax.axhline(level, color=BLACK, linestyle=line, linewidth=0.8)
+            ax.axhline(level, linestyle=line, **LEVEL)
     methods = pruned(pd.concat([values[["method"]], printed[["method"]]]), looks)
     removed = [100 * ratio for ratio in ratios(values)]
     gap = min(np.diff(removed), default=10)
@@ -140,7 +194,62 @@ def against_ratio(
     ax.set_xticks(removed, [f"{ratio:.3g}" for ratio in removed])
     ax.set_xlim(removed[0] - 0.5 * gap, removed[-1] + 0.5 * gap)
     if logarithmic:
-        log(ax)
+        log(ax, "y")
+
+
+def of_one_ratio(values: pd.DataFrame) -> bool:
+    """Tell whether methods have one ratio: then they stand one below the other, since no line leads anywhere."""
+    return values.loc[values["method"] != DENSE, "ratio"].nunique() == 1
+
+
+def best_first(values: pd.DataFrame, better: str) -> list[str]:
+    """Return the methods that prune, the best first, by values of one metric."""
+    shown = values[values["method"] != DENSE]
+    return [*shown.sort_values(["value", "method"], ascending=[better != "higher", True])["method"]]
+
+
+def by_method(
+    ax: Axes,
+    values: pd.DataFrame,
+    looks: dict[str, Look],
+    methods: Sequence[str],
+    printed: pd.DataFrame | None = None,
+    logarithmic: bool = False,
+    named: bool = True,
+) -> None:
+    """Draw one line per method of `methods`, the first on top, at a single ratio; else as `against_ratio`."""
+    printed = values[:0] if printed is None else printed
+    for rows, line in ((values, "--"), (printed, ":")):
+        for level in rows.loc[rows["method"] == DENSE, "value"]:
+            ax.axvline(level, linestyle=line, **LEVEL)
+    for y, method in enumerate(methods):
+        shown = values[values["method"] == method]
+        low, high = ends(shown["value"], shown["half"], logarithmic)
+        bars = [shown["value"] - low, high - shown["value"]]
+        points(ax, looks[method], shown["value"], pd.Series(float(y), shown.index), xerr=bars, linestyle="")
+        hollow = printed[(printed["method"] == method) & printed["ratio"].isin(values["ratio"])]
+        if len(hollow):
+            mark = HOLLOW | {"marker": looks[method].marker, "color": looks[method].colour}
+            ax.plot(hollow["value"], [y] * len(hollow), **mark)
+    names = [looks[method].label if named else "" for method in methods]
+    ax.set(yticks=range(len(methods)), yticklabels=names, ylim=(len(methods) - 0.5, -0.5))
+    ax.tick_params(axis="y", length=0)
+    ax.grid(False)
+    ax.grid(True, axis="x")
+    if logarithmic:
+        log(ax, "x")
+    else:
+        ax.locator_params(axis="x", nbins=few())
+
+
+def few() -> int:
+    """Return the number of ticks for which a narrow axis has room: four, or fewer in large letters."""
+    return max(2, round(4 * 8 / points_of(rcParams["font.size"])))
+
+
+def lines_height(methods: int) -> float:
+    """Return the height in inches of axes with one line per method, with their label and ticks."""
+    return (LINE * methods + 0.45) * points_of(rcParams["font.size"]) / 8
 
 
 def spans_a_decade(values: pd.DataFrame) -> bool:
@@ -148,20 +257,33 @@ def spans_a_decade(values: pd.DataFrame) -> bool:
     return bool(values["value"].min() > 0 and values["value"].max() > 10 * values["value"].min())
 
 
-def log(ax: Axes) -> None:
-    """Make y logarithmic, with plain numbers at its ticks."""
-    ax.set_yscale("log")
-    low, high = ax.get_ylim()
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
-    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    ax.yaxis.set_minor_locator(NullLocator())
+def log(ax: Axes, which: Literal["x", "y"], nonpositive: str = "clip", short: bool = False) -> None:
+    """Make an axis logarithmic, with plain numbers at its ticks, or powers of ten if they are long.
+
+    A `short` axis, and one across, has room for few of them.
+    """
+    if upright := which == "y":
+        ax.set_yscale("log", nonpositive=nonpositive)
+    else:
+        ax.set_xscale("log", nonpositive=nonpositive)
+    axis = ax.yaxis if upright else ax.xaxis
+    low, high = ax.get_ylim() if upright else ax.get_xlim()
+    fine = high < (1000 if upright and not short else 20) * low
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if fine else (1,), numticks=6))
+    plain = high < 1e5 and low >= 1e-3
+    axis.set_major_formatter(FuncFormatter(_plain_number) if plain else LogFormatterMathtext())
+    axis.set_minor_locator(NullLocator())
+
+
+def _plain_number(x: float, _: float | None = None) -> str:
+    return f"{x:,.0f}" if x >= 1 else f"{x:g}"
 
 
 def handles(methods: Iterable[str], looks: dict[str, Look], marked: Iterable[str] = ()) -> list[Artist]:
     """Return legend entries in the methods' order; the dense model is a level unless it is in `marked`."""
     present = set(methods)
     return [
-        Line2D([], [], color=BLACK, linestyle="--", linewidth=0.8, label=look.label)
+        Line2D([], [], linestyle="--", label=look.label, **LEVEL)
         if method == DENSE and method not in marked
         else Line2D([], [], color=look.colour, marker=look.marker, label=look.label, **EDGE)
         for method, look in looks.items()
@@ -175,12 +297,28 @@ def meaning(values: pd.DataFrame, units: str = "items") -> str:
     return f"Bars: 95 % intervals over {over}" if values["half"].notna().any() else ""
 
 
+def with_ratio(values: pd.DataFrame, text: str) -> str:
+    """Begin a legend's title with the share that is removed, where no axis has it."""
+    removed = percents(ratios(values)) if of_one_ratio(values) else []
+    return ". ".join(filter(None, [*removed, text]))
+
+
 def legend(figure: Figure, handles: Sequence[Artist], title: str = "") -> None:
     """Put the legend under the axes, in as few rows as the width allows, and make room for it."""
-    widest = 0.42 + 0.05 * max(len(str(handle.get_label())) for handle in handles)
-    rows = ceil(len(handles) * widest / figure.get_figwidth())
-    figure.set_figheight(figure.get_figheight() + 0.15 * (rows + bool(title)) + 0.1)
-    figure.legend(handles=handles, loc="outside lower center", ncols=ceil(len(handles) / rows), title=title)
+    if not handles and not title:
+        return
+    room = 0.95 * figure.get_figwidth()
+    title = fit(title, room, rcParams["legend.title_fontsize"] or rcParams["legend.fontsize"])
+    size = points_of(rcParams["legend.fontsize"])
+    # The sample of an entry and the gaps beside it.
+    gaps = rcParams["legend.handletextpad"] + rcParams["legend.columnspacing"]
+    beside = size / 72 * (rcParams["legend.handlelength"] + gaps)
+    widest = beside + max((_inches(str(handle.get_label()), size) for handle in handles), default=0)
+    rows = ceil(len(handles) / max(1, int(room / widest)))
+    height = (rows + title.count("\n") + bool(title)) * 1.55 * size / 72 + 0.1
+    figure.set_figheight(figure.get_figheight() + height)
+    columns = ceil(len(handles) / max(rows, 1)) or 1
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, title=title)
 
 
 def not_measured(what: str) -> Figure:

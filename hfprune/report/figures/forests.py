@@ -1,23 +1,27 @@
 """Figures with one line per comparison: an effect with its 95 % interval, and the claimed side."""
 
-from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib import rcParams
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
+from hfprune.analysis.comparison import ENDS
 from hfprune.report.comparison import Effect, effects_shown
 from hfprune.report.figures import drawing
 from hfprune.report.figures.collected import Collected
-from hfprune.report.figures.drawing import BLACK, EDGE, GREY
+from hfprune.report.figures.drawing import BLACK, EDGE, GREY, SHADE
 from hfprune.report.style import FULL_WIDTH, VERDICT_LOOKS, Look
 
+MOST_LINES = 30  # in a comparison at all ratios
+DRAWS = "#E3E3E3"
 # Published effects: one shape, fainter if less reliable.
 _PUBLISHED: dict[str, Any] = {"marker": "D", "linestyle": "", "color": BLACK}
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -28,27 +32,33 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def claims(data: Collected) -> Figure:
-    """Draw a forest plot: our effect on every claim with its 95 % interval, and the published effect as a mark.
+    """Draw a forest plot: our effect on every claim that was measured, with its 95 % interval.
 
-    The claimed side is shaded. Rows that are neither run nor published have no line.
+    Published effects on the same claim are marks beside ours. The claimed side is shaded.
     """
     rows = data.claims
     if len(rows):
         rows = rows[
             rows[["effect", "published"]].notna().any(axis=1) & (rows["metric"] != AVERAGE_WITHOUT_CROWS)
         ]
+        rows = rows[rows["effect"].notna().groupby(rows["claim"]).transform("any")]
     if rows.empty:
         return drawing.not_measured("Claims")
     panels = [panel for _, panel in rows.groupby("claim", sort=False)]
-    heights = np.cumsum([len(panel) + 4 for panel in panels])  # in lines: four for title and axis
+    heights = np.cumsum([len(panel) + 5 for panel in panels])  # in lines: five for title and axis
     half = int(np.searchsorted(heights, heights[-1] / 2)) + 1
     columns = [column for column in (panels[:half], panels[half:]) if column]
-    figure = Figure(figsize=(FULL_WIDTH, 0.14 * heights[half - 1] + 0.3), layout="constrained")
+    tallest = max(sum(len(panel) + 5 for panel in column) for column in columns)
+    figure = drawing.framed(FULL_WIDTH, 0.14 * tallest + 0.3)
     parts = figure.subfigures(1, len(columns), squeeze=False)[0]
+    size = rcParams["xtick.labelsize"]
     for part, column in zip(parts, columns, strict=True):
         axes = part.subplots(len(column), 1, squeeze=False, height_ratios=[len(panel) for panel in column])
         for ax, panel in zip(axes[:, 0], column, strict=True):
             _forest(ax, panel)
+            sentence = drawing.fit(panel["sentence"].iloc[0], FULL_WIDTH / len(columns) - 0.3, size)
+            # From the left edge of the column, since the axes leave room for names there.
+            drawing.headline(ax, sentence, size, part.transSubfigure)
     marks = [
         Line2D([], [], color=look.colour, marker=look.marker, label=look.label, **EDGE)
         for verdict, look in VERDICT_LOOKS.items()
@@ -81,96 +91,165 @@ def _forest(ax: Axes, rows: pd.DataFrame) -> None:
     for edge, than in zip(edges, rows["than"], strict=True):
         side = {"higher": (than, high), "lower": (low, than)}.get(first["relation"])
         if side:
-            ax.fill_betweenx(edge, *side, color="#EAF2F8", zorder=0, linewidth=0)
+            ax.fill_betweenx(edge, *side, color=SHADE, zorder=0, linewidth=0)
     ratios = ["" if np.isnan(ratio) else f", {100 * ratio:.3g}%" for ratio in rows["ratio"]]
     names = [model + ratio for model, ratio in zip(rows["model"], ratios, strict=True)]
     ax.set(xlim=(low, high), yticks=range(len(rows)), yticklabels=names, ylim=(len(rows) - 0.5, -0.5))
     ax.tick_params(axis="y", length=0)
     ax.grid(False)
-    ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    ax.set_title(fill(first["sentence"], 42), loc="left", fontsize=7)
+    ax.xaxis.set_major_locator(MaxNLocator(drawing.few(), steps=[1, 2, 5, 10]))
     ax.set_xlabel(f"Difference ({first['unit']})" if first["unit"] != "ratio" else "Ratio")
 
 
 def comparison(data: Collected) -> Figure:
-    """Draw the difference of every method from the reference, at the ratio nearest to `FOCUS`, one line each.
+    """Draw the difference of every method from the reference, one line each, the best first.
 
-    Lines are ordered by the settings that differ; the shaded side is the better one.
+    The order is that of the rows of `comparison.csv`, and the shaded side is the better one. A study with many
+    methods shows the ratio nearest to `FOCUS` only.
     """
     rows = data.comparison
-    if rows.empty:
-        return drawing.not_measured("Comparison of methods")
-    rows = rows[rows["ratio"] == drawing.focus(rows)]
-    models = [*dict.fromkeys(rows["model"])]
     agreement = {
-        "overlap": Effect("Overlap", "", None, 0),
-        "ablation_correlation": Effect("Ablation corr.", "", None, 0),
+        "overlap": Effect("Overlap", "{:.2f}", None, 0),
+        "ablation_correlation": Effect("Ablation corr.", "{:.2f}", None, 0),
     }
-    panels = agreement | effects_shown(data.declared)
     panels = {
-        column: panel for column, panel in panels.items() if column in rows and rows[column].notna().any()
+        column: panel
+        for column, panel in (agreement | effects_shown(data.declared)).items()
+        if column in rows and rows[column].notna().any()
     }
-    if not panels:
+    if rows.empty or not panels or (beside := rows[_beside(rows)]).empty:
         return drawing.not_measured("Comparison of methods")
-    lines = max(rows.groupby("model").size())
-    references = {data.looks[name].label for name in rows["reference"]}
-    against = references.pop() if len(references) == 1 else "the reference with the same calibration"
-    figure, axes = drawing.grid(
-        [""] * len(models), [""] * len(panels), FULL_WIDTH, 0.14 * lines + 0.5, sharey="row"
-    )
-    for row, model in zip(axes, models, strict=True):
-        shown = rows[rows["model"] == model].reset_index(drop=True)
-        for ax, (column, effect) in zip(row, panels.items(), strict=True):
-            _effects(ax, shown, column, data.looks, effect)
-            ax.set_xlabel(effect.heading)
-        # Not at the right, as in other figures, since the differing settings are there.
-        of = f"{model}: " if len(models) > 1 else ""
-        row[0].set_title(f"{of}against {against}, {100 * shown['ratio'][0]:.3g}% removed", loc="left")
-        names = [
-            data.looks[line.method].label + ("" if pd.isna(line.seed) else f", seed {line.seed:.0f}")
-            for line in shown.itertuples()
-        ]
-        row[0].set(yticks=range(len(shown)), yticklabels=names, ylim=(len(shown) - 0.5, -0.5))
-        # On the right, where there is room: the differing settings, once per group of lines.
-        first = shown["differs"].notna() & ~shown["differs"].duplicated()
-        for y, text in shown.loc[first, "differs"].items():
-            row[-1].annotate(text, (1.03, y), xycoords=("axes fraction", "data"), va="center", fontsize=6)
-            for ax in row:
-                ax.axhline(y - 0.5, color="#D9D9D9", linewidth=0.5, zorder=0)
-    handles = [
-        Line2D([], [], color=BLACK, linewidth=0.7, label="95 % interval"),
-        Patch(color="#EAF2F8", linewidth=0, label="Better side"),
-    ]
+    if len(beside) > MOST_LINES:
+        beside = beside[beside["ratio"] == drawing.focus(beside)]
+    blocks = [block for _, block in beside.groupby(["model", "ratio"], sort=False)]
+    heights = [drawing.lines_height(len(block)) + 0.2 for block in blocks]
+    figure, axes = drawing.grid([""] * len(blocks), [""] * len(panels), FULL_WIDTH, heights)
+    for axes_of_column, (column, effect) in zip(axes.T, panels.items(), strict=True):
+        span = _span(beside, column, effect)
+        for ax, block in zip(axes_of_column, blocks, strict=True):
+            if span is None:
+                _agreement(ax, block, column, data.looks, _draws(rows, block))
+            else:
+                _effects(ax, block, column, data.looks, effect, span)
+            ax.set(xlabel=effect.heading, ylim=(len(block) - 0.5, -0.5), yticks=[])
+            ax.grid(False)
+    for row, block in zip(axes, blocks, strict=True):
+        row[0].set_yticks(range(len(block)), [data.looks[method].label for method in block["method"]])
+        row[0].tick_params(axis="y", length=0)
+        title = drawing.fit(_title(block, data.looks), FULL_WIDTH - 0.4)
+        drawing.headline(row[0], title, rcParams["axes.titlesize"], figure.transSubfigure)
+        for y, text in enumerate(block["differs"].fillna("")):
+            where: dict[str, Any] = {
+                "xycoords": ("axes fraction", "data"),
+                "va": "center",
+                "fontsize": drawing.small(),
+            }
+            row[-1].annotate(text, (1.05, y), **where)
+    handles: list[Artist] = []
+    if any(beside[f"{column}_low"].notna().any() for column in panels if f"{column}_low" in beside):
+        handles.append(Line2D([], [], color=BLACK, linewidth=0.7, label="95 % interval"))
+    handles.append(Patch(color=SHADE, linewidth=0, label="Better side"))
+    if (rows["seed"].notna() & rows["overlap"].notna()).any():
+        handles.append(Patch(color=DRAWS, linewidth=0, label="Other draws of the reference"))
     drawing.legend(figure, handles, "Right: the settings that differ from the reference's")
     return figure
 
 
-def _effects(ax: Axes, rows: pd.DataFrame, column: str, looks: dict[str, Look], effect: Effect) -> None:
+def _beside(rows: pd.DataFrame) -> pd.Series:
+    """Tell which rows are of other methods than the reference; the others are of its other draws, or of itself."""
+    return rows["seed"].isna() & (rows["method"] != rows["reference"])
+
+
+def _draws(rows: pd.DataFrame, block: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of other draws of the references of a block."""
+    same = rows["model"].eq(block["model"].iloc[0]) & rows["ratio"].eq(block["ratio"].iloc[0])
+    return rows[same & rows["seed"].notna() & rows["reference"].isin(block["reference"])]
+
+
+def _title(block: pd.DataFrame, looks: dict[str, Look]) -> str:
+    names = {looks[name].label for name in block["reference"]}
+    against = names.pop() if len(names) == 1 else "the reference with the same calibration"
+    removed = drawing.percents([block["ratio"].iloc[0]])[0]
+    return f"{block['model'].iloc[0]}, {removed}, against {against}"
+
+
+def _agreement(
+    ax: Axes, block: pd.DataFrame, column: str, looks: dict[str, Look], draws: pd.DataFrame
+) -> None:
+    """Draw a column without intervals, and the range of the same number for other draws of the reference."""
+    if draws[column].notna().any():
+        low, high = draws[column].min(), draws[column].max()
+        ax.axvspan(low, high, facecolor=DRAWS, edgecolor=DRAWS, linewidth=0.8, zorder=0)
+    for y, (method, value) in enumerate(zip(block["method"], block[column], strict=True)):
+        drawing.points(ax, looks[method], value, y)
+    ax.set(xlim=(min(0, block[column].min()), 1), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
+
+
+class Span(NamedTuple):
+    """The part of an axis that is drawn, and the rows beyond it."""
+
+    low: float
+    high: float
+    beyond: pd.Index
+
+
+def _span(rows: pd.DataFrame, column: str, effect: Effect) -> Span | None:
+    """Return the span for all intervals but those of values far from the rest, which would hide the rest.
+
+    Ratios are compared by their logarithms. None for a column without a value between better and worse.
+    """
+    if effect.than is None:
+        return None
+    change, back = (np.log, np.exp) if effect.than == 1 else (np.asarray, np.asarray)
+    ends = pd.DataFrame({end: change(rows[column + end]) for end in ENDS}, rows.index) - change(effect.than)
+    ends = ends.dropna(subset="").sort_values("", key=abs)
+    distance, reach = ends[""].abs(), ends.abs().max(axis=1)
+    # As far out as what is nearer reaches, three times, and not only beside some that hardly differ.
+    known = reach.cummax().shift(fill_value=np.inf)
+    far = ((distance > 3 * known) & (distance > 4 * distance.median())).cummax()
+    near = ends[~far]
+    low, high = min(near.min(axis=None), 0), max(near.max(axis=None), 0)
+    margin = 0.06 * (high - low) or 0.1
+    low, high = (float(back(change(effect.than) + end)) for end in (low - margin, high + margin))
+    return Span(low, high, ends.index[far])
+
+
+def _effects(
+    ax: Axes, block: pd.DataFrame, column: str, looks: dict[str, Look], effect: Effect, span: Span
+) -> None:
     """Draw a column of the comparison, one line per method, with intervals where known.
 
-    A value far from the rest is a number at the edge, so that the rest stay distinguishable.
+    A value beyond the span is a number at the edge.
     """
-    ax.tick_params(axis="y", length=0)
-    ax.grid(False)
     than = effect.than
-    if than is None:
-        for y, row in rows.iterrows():
-            drawing.points(ax, looks[row["method"]], row[column], y)
-        ax.set_xlim(min(0, rows[column].min()), 1)
-        return
-    distance = (rows[column] - than).abs()
-    far = distance > 4 * distance.median()
-    for y, row in rows[~far].iterrows():
-        bar = [[row[column] - row[f"{column}_low"]], [row[f"{column}_high"] - row[column]]]
-        drawing.points(ax, looks[row["method"]], row[column], y, xerr=None if np.isnan(bar).any() else bar)
-    low, high = ax.get_xlim()
-    low, high = min(low, than), max(high, than)
-    for y, value in rows.loc[far, column].items():
-        right = value > than
-        text = f"{value:,.3g} →" if right else f"← {value:,.3g}"
-        ax.text(high if right else low, y, text, ha="right" if right else "left", va="center", fontsize=6)
+    assert than is not None  # else there is no span
+    ratio = than == 1
+    if ratio:
+        ax.set_xscale("log")
+    for y, (index, row) in enumerate(block.iterrows()):
+        value = row[column]
+        if index in span.beyond:
+            right = value > than
+            number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+            edge, text = (span.high, f"{number} →") if right else (span.low, f"← {number}")
+            where: dict[str, Any] = {
+                "ha": "right" if right else "left",
+                "va": "center",
+                "fontsize": drawing.small(),
+            }
+            ax.text(edge, y, text, **where)
+        elif pd.notna(value):
+            bar = [[value - row[f"{column}_low"]], [row[f"{column}_high"] - value]]
+            drawing.points(ax, looks[row["method"]], value, y, xerr=None if np.isnan(bar).any() else bar)
     if effect.better:
-        side = (low, than) if effect.better < 0 else (than, high)
-        ax.axvspan(*side, color="#EAF2F8", zorder=0, linewidth=0)
+        side = (span.low, than) if effect.better < 0 else (than, span.high)
+        ax.axvspan(*side, color=SHADE, zorder=0, linewidth=0)
     ax.axvline(than, color=GREY, linewidth=0.8, zorder=1)
-    ax.set_xlim(low, high)
+    ax.set_xlim(span.low, span.high)
+    if ratio and span.high > 10 * span.low:
+        drawing.log(ax, "x")
+        return
+    # Plain numbers, on a logarithmic axis too; not at the very edge, where a neighbour's would touch them.
+    ax.xaxis.set_major_locator(MaxNLocator(drawing.few(), steps=[1, 2, 2.5, 5, 10], prune="both"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.4g}".replace("-", "−")))
+    ax.xaxis.set_minor_locator(NullLocator())

@@ -1,16 +1,18 @@
 """Figures of criteria: the distributions they read, their scores, and their agreement on the neurons to keep."""
 
 from math import ceil
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import seaborn
+from matplotlib import rcParams
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from hfprune.analysis.comparison import REFERENCE
 from hfprune.analysis.neurons import ABLATION
@@ -20,6 +22,7 @@ from hfprune.report.figures.drawing import BLACK, EDGE, GREY
 from hfprune.report.style import FULL_WIDTH, METHODS, Look
 
 COMPARED = (REFERENCE, "cross_entropy", "distillation")  # the criteria that the paper compares
+LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 
 
 def overlap(data: Collected) -> Figure:
@@ -126,7 +129,7 @@ def scores(data: Collected) -> Figure:
     models, methods = sorted({*values["model"]}), drawing.pruned(values, data.looks)
     lines = ceil(len(methods) / 5)
     columns = ceil(len(methods) / lines)
-    figure = Figure(figsize=(FULL_WIDTH, 1.25 * lines * len(models) + 0.3), layout="constrained")
+    figure = drawing.framed(FULL_WIDTH, 1.25 * lines * len(models) + 0.3)
     axes = figure.subplots(lines * len(models), columns, squeeze=False, sharex=True, sharey=True)
     for block, model in zip(np.split(axes, len(models)), models, strict=True):
         for ax, method in zip(block.flat, methods, strict=False):
@@ -139,12 +142,12 @@ def scores(data: Collected) -> Figure:
         for ax in block.flat[len(methods) :]:
             ax.set_axis_off()
         for ax in block[:, -1] if len(models) > 1 else ():
-            drawing.strip(ax, model)
+            drawing.strip(ax, model, 0.9)
     # The last axes of each column, which may be above the last row.
     for ax in block.flat[len(methods) - columns : len(methods)]:
         ax.set_xlabel("Layer")
         ax.tick_params(labelbottom=True)
-    figure.supylabel("Score / mean of the layer", fontsize=8)
+    figure.supylabel("Score / mean of the layer", fontsize=rcParams["axes.labelsize"])
     drawing.legend(
         figure,
         [
@@ -164,8 +167,7 @@ def _bands(ax: Axes, quantiles: pd.DataFrame, look: Look) -> None:
         )
     ax.plot(quantiles.index, quantiles[0.5], color=look.colour)
     ax.plot(quantiles.index, quantiles[1.0], color=look.colour, linestyle=":", linewidth=0.9)
-    ax.set_yscale("log")
-    ax.yaxis.set_minor_locator(NullLocator())
+    drawing.log(ax, "y", short=True)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
@@ -188,21 +190,22 @@ def neurons(data: Collected) -> Figure:
         present = [method for method in methods if method in wide]
         wide = wide.sort_values(present[0], ascending=False)
         every = ceil(len(wide) / 1000)  # enough to see, few enough to open
-        for method in present:
+        for method, line in zip(present, LINES, strict=False):
             look = data.looks[method]
             place = 100 * (np.arange(len(wide)) + 0.5) / len(wide)
-            row[0].plot(place, np.sort(wide[method])[::-1], color=look.colour)
-            dots = {"linestyle": "", "marker": ".", "markersize": 2, "markeredgewidth": 0}
-            line = {} if method == present[0] else dots
-            step = 1 if method == present[0] else every
-            row[1].plot(place[::step], wide[method][::step], color=look.colour, zorder=2 + (not line), **line)
+            row[0].plot(place, np.sort(wide[method])[::-1], color=look.colour, linestyle=line)
+            if method == present[0]:
+                row[1].plot(place, wide[method], color=look.colour, zorder=3)
+            else:
+                dots = {"linestyle": "", "marker": look.marker, "markersize": 1.5, "markeredgewidth": 0}
+                row[1].plot(place[::every], wide[method][::every], color=look.colour, zorder=2, **dots)
         for ax in row:
-            ax.set_yscale("log", nonpositive="mask")  # a criterion may leave neurons without a score
-            ax.yaxis.set_minor_locator(NullLocator())
+            drawing.log(ax, "y", "mask")  # a criterion may leave neurons without a score
         row[0].set_ylabel(f"Score / mean, layer {layer['layer'].iloc[0]}")
     drawing.xlabel(axes, "Neurons (%)")
     lines = [
-        Line2D([], [], color=data.looks[method].colour, label=data.looks[method].label) for method in methods
+        Line2D([], [], color=data.looks[method].colour, linestyle=line, label=data.looks[method].label)
+        for method, line in zip(methods, LINES, strict=False)
     ]
     drawing.legend(figure, lines)
     return figure
@@ -235,9 +238,10 @@ def distributions(data: Collected) -> Figure:
         for label, is_target in zip(ax.get_yticklabels(), facet["is_target"], strict=True):
             label.set_fontweight("bold" if is_target else "normal")
         ax.invert_yaxis()
-        context = _literal(facet["context"].iloc[0][-30:])
-        ax.set_title(f"…{context}\nH = {facet['entropy'].iloc[0]:.1f} nats", loc="left", fontsize=7)
-    drawing.xlabel(axes, "Probability; derivative by the logit")
+        context, entropy = _literal(facet["context"].iloc[0][-30:]), facet["entropy"].iloc[0]
+        size = rcParams["xtick.labelsize"]
+        ax.set_title(f"…{context}\nH = {entropy:.1f} nats", loc="left", fontsize=size)
+    drawing.xlabel(axes, "Probability;\nderivative by the logit")
     handles: list[Artist] = [Patch(color="#D9D9D9", label="Probability")]
     handles += [
         Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=f"∂{look.label} / ∂logit")

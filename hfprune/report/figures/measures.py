@@ -1,7 +1,5 @@
 """The figure of all measures that no other figure shows, drawn from their declarations."""
 
-from textwrap import fill
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -37,19 +35,30 @@ def measures(data: Collected) -> Figure:
     names = headings(values, data.declared)
     facets = drawing.facets(values)
     panels = {
-        "\n".join(filter(None, [facet if len(facets) > 1 else "", fill(name, 34)])): (part, place)
+        "\n".join(filter(None, [facet if len(facets) > 1 else "", name])): (part, place)
         for facet, part in facets.items()
         for place, name in names.items()
         if (_at(part, place)["method"] != DENSE).any()
     }
-    figure, axes = drawing.wrap([*panels], COLUMN_WIDTH, 1.9)
+    single = drawing.of_one_ratio(values)
+    most = max(_at(part, place)["method"].nunique() for part, place in panels.values())
+    height = drawing.lines_height(most) if single else 1.9
+    figure, axes = drawing.wrap([*panels], COLUMN_WIDTH, height, across=2 if single else 3)
     for ax, (name, (part, place)) in zip(axes, panels.items(), strict=True):
         shown = _at(part, place)
-        drawing.against_ratio(ax, shown, data.looks, logarithmic=drawing.spans_a_decade(shown))
-        ax.set_title(name if len(panels) > 1 else "", loc="left")
+        logarithmic = drawing.spans_a_decade(shown)
+        if single:
+            order = drawing.best_first(shown, data.declared.find(*place[:2]).metric.better)
+            drawing.by_method(ax, shown, data.looks, order, logarithmic=logarithmic)
+            ax.set_xlabel("" if len(panels) > 1 else name)
+            continue
+        drawing.against_ratio(ax, shown, data.looks, logarithmic=logarithmic)
         ax.set_ylabel("" if len(panels) > 1 else name)
         ax.set_xlabel("Parameters removed (%)")
-    drawing.legend(figure, drawing.handles(values["method"], data.looks), drawing.meaning(values))
+    # A method is named beside its line; only the dense model is not.
+    unnamed = {*values["method"]} & ({DENSE} if single else {*data.looks})
+    title = drawing.with_ratio(values, drawing.meaning(values))
+    drawing.legend(figure, drawing.handles(unnamed, data.looks), title)
     return figure
 
 

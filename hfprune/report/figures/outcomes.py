@@ -1,5 +1,7 @@
 """Figures of the outcomes of pruning: accuracy, fidelity and perplexity, against ratio or calibration."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -7,11 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 
 from hfprune.analysis.averages import AVERAGE, half_width, over_seeds, primary_values, with_averages
-from hfprune.analysis.declarations import ALL_SHOWN
+from hfprune.analysis.declarations import ALL_SHOWN, Declarations
 from hfprune.analysis.settling import OUTCOMES, SCORED, by_sequences
 from hfprune.report.figures import drawing
 from hfprune.report.figures.collected import Collected
-from hfprune.report.figures.drawing import BLACK, EDGE, GREY
+from hfprune.report.figures.drawing import BLACK, GREY
 from hfprune.report.style import COLUMN_WIDTH, FULL_WIDTH, TASKS, metric_label, tasks_in_order
 from hfprune.results import DENSE
 
@@ -30,20 +32,31 @@ def accuracy(data: Collected) -> Figure:
         values[["model", "recovery", "ratio"]].drop_duplicates()
     )
     methods = {*values["method"], *printed["method"]}
-    crowded = len(methods - {DENSE}) * len(drawing.ratios(values)) > 15
-    figure, axes = drawing.wrap([*facets], FULL_WIDTH if crowded else COLUMN_WIDTH, 2.0)
+    single = drawing.of_one_ratio(values)
+    crowded = len(methods - {DENSE}) * len(drawing.ratios(values)) > 15 and not single
+    height = drawing.lines_height(len(methods - {DENSE})) if single else 2.0
+    figure, axes = drawing.wrap(
+        [*facets], FULL_WIDTH if crowded else COLUMN_WIDTH, height, across=2 if single else 3
+    )
+    average = f"Average of {count} task{'s' * (count > 1)} (%)"
     for ax, facet in zip(axes, facets.values(), strict=True):
-        drawing.against_ratio(
-            ax, facet, data.looks, printed.merge(facet[["model", "recovery"]].drop_duplicates())
-        )
-        ax.set_ylabel(f"Average of {count} task{'s' * (count > 1)} (%)")
+        beside = printed.merge(facet[["model", "recovery"]].drop_duplicates())
+        if single:
+            order = drawing.best_first(facet, "higher")
+            order += [name for name in drawing.pruned(beside, data.looks) if name not in order]
+            drawing.by_method(ax, facet, data.looks, order, beside)
+            ax.set_xlabel(average)
+            continue
+        drawing.against_ratio(ax, facet, data.looks, beside)
+        ax.set_ylabel(average)
         ax.set_xlabel("Parameters removed (%)")
-    handles = drawing.handles(methods, data.looks)
+    # A method is named beside its line; only the dense model is not.
+    handles = drawing.handles(methods & {DENSE} if single else methods, data.looks)
     if len(printed):
         handles.append(Line2D([], [], color=GREY, label="Published, 10 tasks", **drawing.HOLLOW))
     if DENSE in set(printed["method"]):
         handles.append(Line2D([], [], color=BLACK, linestyle=":", linewidth=0.8, label="Dense, published"))
-    drawing.legend(figure, handles, drawing.meaning(values))
+    drawing.legend(figure, handles, drawing.with_ratio(values, drawing.meaning(values)))
     return figure
 
 
@@ -125,6 +138,8 @@ def tasks(data: Collected) -> Figure:
             ax.set(yticks=range(len(order)), yticklabels=[task.short for _, task in order])
             ax.set_ylim(len(order) - 0.5, -0.5)
             ax.tick_params(axis="y", length=0)
+    low, high = axes[0, 0].get_xlim()
+    axes[0, 0].set_xlim(max(low, -2), min(high, 102))
     drawing.xlabel(axes, "Accuracy (%)")
     marks = [
         Line2D([], [], color=BLACK, marker="|", linestyle="", markersize=9, label="Dense"),
@@ -142,36 +157,73 @@ def fidelity(data: Collected) -> Figure:
     values["half"] = half_width(values)
     facets = drawing.facets(values)
     panels = [panel for kind in ("js_distance", "jaccard", "perplexity") for panel in _panels(values, kind)]
+    heights = [_height(facet) for facet in facets.values()]
     # Not shared: a facet of recovered models may have fewer ratios than others.
-    figure, axes = drawing.grid([*facets], [""] * len(panels), FULL_WIDTH, 1.8)
+    names = [
+        f"{name}, {drawing.percents(drawing.ratios(facet))[0]}" if drawing.of_one_ratio(facet) else name
+        for name, facet in facets.items()
+    ]
+    figure, axes = drawing.grid(names, [""] * len(panels), FULL_WIDTH, heights)
+    unnamed: set[str] = set()
     for row, facet in zip(axes, facets.values(), strict=True):
-        for ax, (label, metric, measure, corpus) in zip(row, panels, strict=True):
-            place = facet["measure"].eq(measure) & facet["task"].eq(corpus)
-            shown = facet[place & (facet["metric"] == metric)]
-            if shown.empty:
-                drawing.say(ax, f"{label}\nnot measured")
+        single = drawing.of_one_ratio(facet)
+        shown = {panel: _of_panel(facet, panel) for panel in panels}
+        order = _order(shown, data.declared) if single else []
+        unnamed |= {*facet["method"]} if not single else {DENSE} & {*facet["method"]}
+        for ax, (panel, part) in zip(row, shown.items(), strict=True):
+            if part.empty:
+                drawing.say(ax, f"{panel.label}\nnot measured")
                 continue
-            logarithmic = metric == "perplexity" and drawing.spans_a_decade(shown)
-            drawing.against_ratio(ax, shown, data.looks, logarithmic=logarithmic)
-            ax.set_ylabel(label)
-    drawing.xlabel(axes, "Parameters removed (%)")
-    drawing.legend(
-        figure, drawing.handles(values["method"], data.looks), drawing.meaning(values, "documents")
-    )
+            logarithmic = panel.metric == "perplexity" and drawing.spans_a_decade(part)
+            if single:
+                named = ax is next(ax for ax, one in zip(row, shown.values(), strict=True) if len(one))
+                drawing.by_method(ax, part, data.looks, order, logarithmic=logarithmic, named=named)
+                ax.set_xlabel(panel.label)
+            else:
+                drawing.against_ratio(ax, part, data.looks, logarithmic=logarithmic)
+                ax.set(xlabel="Parameters removed (%)", ylabel=panel.label)
+    title = drawing.with_ratio(values, drawing.meaning(values, "documents"))
+    drawing.legend(figure, drawing.handles(unnamed, data.looks), title)
     return figure
 
 
-def _panels(values: pd.DataFrame, kind: str) -> list[tuple[str, str, str, str]]:
-    """Return label, metric, measure and corpus of each panel of a metric; one empty panel if none is measured."""
+class Panel(NamedTuple):
+    """A metric of a measure on a corpus."""
+
+    label: str
+    metric: str
+    measure: str
+    corpus: str
+
+
+def _height(facet: pd.DataFrame) -> float:
+    methods = facet.loc[facet["method"] != DENSE, "method"].nunique()
+    return drawing.lines_height(methods) if drawing.of_one_ratio(facet) else 1.8
+
+
+def _of_panel(values: pd.DataFrame, panel: Panel) -> pd.DataFrame:
+    place = values["measure"].eq(panel.measure) & values["task"].eq(panel.corpus)
+    return values[place & (values["metric"] == panel.metric)]
+
+
+def _order(shown: dict[Panel, pd.DataFrame], declared: Declarations) -> list[str]:
+    """Return the methods, the best in the first panel first; those that it lacks follow by the next panel."""
+    order: dict[str, None] = {}
+    for panel, part in shown.items():
+        better = declared.find(panel.measure, panel.metric).metric.better
+        order |= dict.fromkeys(name for name in drawing.best_first(part, better) if name not in order)
+    return [*order]
+
+
+def _panels(values: pd.DataFrame, kind: str) -> list[Panel]:
+    """Return the panels of a metric; none if it is not measured."""
     found = values[values["metric"].str.endswith(kind)]
     places = sorted({*zip(found["metric"], found["measure"], found["task"], strict=True)})
-    if not places:
-        return [(metric_label(kind), "", "", "")]
     corpora = [corpus for _, _, corpus in places]
     names = [corpus if corpora.count(corpus) == 1 else measure for _, measure, corpus in places]
     several = len(places) > 1
     return [
-        (metric_label(place[0]) + (f", {name}" if several else ""), *place)
+        Panel(metric_label(place[0]) + (f", {name}" if several else ""), *place)
         for place, name in zip(places, names, strict=True)
     ]
 
@@ -180,33 +232,42 @@ def calibration(data: Collected) -> Figure:
     """Draw agreement, JS distance and perplexity against the number of calibration sequences.
 
     The agreement is the course of the method with the most sequences. The others are for methods that differ only
-    in their number of sequences, at the lowest ratio.
+    in their number of sequences, at the lowest ratio; they have no panel in a study without such methods.
     """
     if data.marks.empty:
         return drawing.not_measured("Agreement of calibration halves")
     rows = by_sequences(data.results, data.marks, data.declared)
+    rows = rows[rows["ratio"] == rows.groupby("model")["ratio"].transform("min")]
+    rows = rows[rows.groupby(["model", *SCORED])["sequences"].transform("nunique") > 1]
+    outcomes = [metric for metric in OUTCOMES if rows[metric].notna().any()]
     models = sorted({*data.marks["model"]})
-    figure, axes = drawing.grid(models, ["", "", ""], FULL_WIDTH, 1.9, sharex=True)
+    wide = FULL_WIDTH if outcomes else COLUMN_WIDTH * 1.4
+    figure, axes = drawing.grid(models, [""] * (1 + len(outcomes)), wide, 1.9, sharex=True)
     drawn: list[str] = []
     for row, model in zip(axes, models, strict=True):
         marks = data.marks[data.marks["model"] == model]
-        by_length = marks.sort_values("sequences")
+        # The last of those with the most sequences has the simplest allocation.
+        simple = marks.assign(simple=marks["allocation"].eq("uniform"))
+        by_length = simple.sort_values(["sequences", "simple"], kind="stable")
         longest = by_length.groupby(SCORED, sort=False)["method"].last()
-        for method in longest:
+        # Halves are compared in each layer, and so without the budget's division among layers.
+        curves = [*by_length.groupby(SCORED[:-1], sort=False)["method"].last()]
+        for method in curves:
             curve = marks[marks["method"] == method].groupby("sequences")["agreement"].mean()
-            row[0].plot(curve.index, curve, color=data.looks[method].colour, **EDGE, marker=".")
-        shown = rows[(rows["model"] == model) & (rows["ratio"] == rows["ratio"].min())]
-        for scored, line in shown.groupby(SCORED):
+            drawing.points(row[0], data.looks[method], curve.index, curve)
+        for scored, line in rows[rows["model"] == model].groupby(SCORED):
             look = data.looks[longest[scored]]
-            for ax, metric in zip(row[1:], OUTCOMES, strict=True):
+            drawn.append(longest[scored])
+            for ax, metric in zip(row[1:], outcomes, strict=True):
                 drawing.points(ax, look, line["sequences"], line[metric], yerr=line[f"{metric}_half"])
-        drawn += [*longest]
+        drawn += curves
         row[0].set_ylabel("Agreement of halves")
-        for ax, metric in zip(row[1:], OUTCOMES, strict=True):
+        for ax, metric in zip(row[1:], outcomes, strict=True):
             ax.set_ylabel(metric_label(metric))
         for ax in row:
             ax.set_xscale("log", base=2)
             ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     drawing.xlabel(axes, "Calibration sequences")
-    drawing.legend(figure, drawing.handles(drawn, data.looks), "Bars: 95 % intervals over documents")
+    bars = "Bars: 95 % intervals over documents" if outcomes else ""
+    drawing.legend(figure, drawing.handles(drawn, data.looks), bars)
     return figure

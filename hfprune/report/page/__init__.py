@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from hfprune.errors import HfpruneError
@@ -37,17 +37,9 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
 
 def render(studies: Sequence[StudyResults], paper: Path) -> str:
     """Return the HTML."""
-    environment = Environment(
-        loader=PackageLoader("hfprune.report.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["json"] = embedded
     cards = [card for study in studies for card in answer.cards(study)]
     curves = [curve for study in studies for curve in charts.calibration(study)]
-    return environment.get_template("page.html.j2").render(
+    return template("page.html.j2").render(
         several=len(studies) > 1,
         studies=studies,
         cards=cards,
@@ -58,9 +50,27 @@ def render(studies: Sequence[StudyResults], paper: Path) -> str:
         ran={study.name: ran.facts(study) for study in studies},
         citation=ran.citation(studies),
         library=library(),
-        style=Markup(_file("page.css")),
+        style=style(),
         script=Markup(_file("page.js")),
     )
+
+
+def template(name: str) -> Template:
+    """Return a template of this folder; its values are escaped, and an unknown one is an error."""
+    environment = Environment(
+        loader=PackageLoader("hfprune.report.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["json"] = embedded
+    return environment.get_template(name)
+
+
+def style() -> Markup:
+    """Return the style sheet."""
+    return Markup(_file("page.css"))
 
 
 def embedded(data: Any) -> Markup:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hfprune.report.comparison import effects_shown
 from hfprune.report.figures.drawing import focus
-from hfprune.report.page.study import Measured, StudyResults, capital
+from hfprune.report.page.study import Measured, StudyResults
 from hfprune.report.style import looks, recovery_label
 
 COLUMNS = (
@@ -40,10 +40,11 @@ def data(studies: Sequence[StudyResults]) -> dict[str, Any]:
             known = meaning._asdict() | {"effect": getattr(effects.get(meaning.effect), "heading", "")}
             names.setdefault(_key(place), known | {"first": place == study.headline})
         rows += _rows(study)
-    order = looks({method for study in studies for method in study.looks})
+    own = {method: label for study in reversed(studies) for method, label in study.labels.items()}
+    order = looks({method for study in studies for method in study.looks}, own)
     methods = {
         method: {
-            "label": capital(look.label),
+            "label": look.label,
             "colour": look.colour,
             "shape": SHAPES.get(look.marker, "circle"),
         }

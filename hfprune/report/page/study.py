@@ -19,6 +19,7 @@ from hfprune.analysis.tidy import (
     applicable,
     read_collected,
     read_companion,
+    read_labels,
     read_results,
 )
 from hfprune.criteria import CRITERIA
@@ -29,6 +30,7 @@ from hfprune.report.measures import MEAN, all_values, headings, measures_in_orde
 from hfprune.report.style import Look, looks
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
+from hfprune.study.labels import Label
 
 # Kind of measure, or of a zero-shot task → what it tells about a model.
 CAPABILITIES = {
@@ -99,6 +101,7 @@ class StudyResults:
     `effect_high`, `reference` and `differs`. For readers: `shown`, `interval`, `effect_shown`, `effect_interval`,
     and `standing`, one of `STANDINGS` or "" if there is no interval beside a reference."""
     meanings: dict[Measured, Meaning]
+    labels: dict[str, Label]
     looks: dict[str, Look]
     families: dict[str, str]
     claims: pd.DataFrame
@@ -139,7 +142,7 @@ def read_study(folder: Path, base: Path) -> StudyResults:
         read_collected(folder / name) if (folder / name).exists() else pd.DataFrame()
         for name in (layout.CLAIMS, layout.COMPARISON)
     )
-    provenance = folder / "provenance.json"
+    provenance, labels = folder / "provenance.json", read_labels(folder)
     values, meanings = _values(tidy, declared)
     values = _with_texts(_with_effects(values, meanings, comparison), meanings, effects_shown(declared))
     marks = read_companion(folder, CALIBRATION)
@@ -153,10 +156,8 @@ def read_study(folder: Path, base: Path) -> StudyResults:
         declared=declared,
         values=_with_sources(values, tidy, folder, Path(link).as_posix()),
         meanings=meanings,
-        looks={
-            method: look._replace(label=capital(look.label))
-            for method, look in looks({*everything["method"]}).items()
-        },
+        labels=labels,
+        looks=looks({*everything["method"]}, labels),
         families=_families(everything["method"].unique(), marks),
         claims=claims,
         comparison=comparison,
@@ -248,11 +249,6 @@ def between(low: float, high: float, shown: str) -> str:
 def number(value: float, shown: str) -> str:
     """Return a number for readers, with a minus sign."""
     return shown.format(value).replace("-", "−")
-
-
-def capital(label: str) -> str:
-    """Return the label of a method as the page shows it."""
-    return label[:1].upper() + label[1:]
 
 
 def _standing(row: Any, effect: Effect | None) -> str:

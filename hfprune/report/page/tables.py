@@ -7,8 +7,9 @@ import pandas as pd
 
 from hfprune.analysis.tidy import unreadable
 from hfprune.report.columns import PAPERS_COLUMNS, SPECS
-from hfprune.report.page.study import StudyResults, capital, number
+from hfprune.report.page.study import StudyResults, number
 from hfprune.report.style import TASKS, metric_label, recovery_label
+from hfprune.study.labels import readable
 
 OTHERS = {
     "measures": "All measures that no table of the paper shows.",
@@ -69,7 +70,7 @@ def _cells(row: dict, columns: list[str], study: StudyResults) -> Iterator[str]:
         elif name == "ratio":
             yield f"{100 * float(value):.3g} %"
         elif name in ("method", "reference"):
-            yield study.looks[value].label if value in study.looks else capital(str(value).replace("_", " "))
+            yield study.looks[value].label if value in study.looks else readable(str(value))
         elif name == "recovery":
             yield recovery_label(value)
         elif isinstance(value, str):
@@ -100,4 +101,5 @@ def _heading(name: str) -> str:
         return TASKS[name].short
     if name in PAPERS_COLUMNS:
         return PAPERS_COLUMNS[name].heading
-    return capital(metric_label(name))
+    label = metric_label(name)
+    return label[:1].upper() + label[1:]

@@ -1,0 +1,107 @@
+"""Quality against the gain: what pruning costs, how much faster and smaller models get, and the Pareto fronts."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from hfprune.analysis.averages import half_width, mean_over_tasks, over_seeds
+from hfprune.analysis.declarations import Declarations
+from hfprune.results import DENSE
+
+# Metric → the kind of its measure. Of each, lower is better.
+QUALITIES = {"js_distance": "fidelity", "bpb": "gold_bpb"}
+# Relative to the dense model: a speed-up (higher is better), or the share that is kept (lower is better).
+GAINS = {"prefill_speedup": 1, "decode_speedup": 1, "parameters_kept": -1, "memory_kept": -1}
+# Measured → what it would be if time followed a prefill's operations, or the weights that a decoding step reads.
+THEORY = {
+    "prefill_speedup": ("prefill_by_flops", "flops"),
+    "decode_speedup": ("decode_by_parameters", "parameters"),
+}
+BARE = ["parameters", "memory_bytes", "flops"]
+CELL = ["model", "method", "ratio"]
+
+
+def front_name(quality: str, gain: str) -> str:
+    """Return the column that tells whether a cell is on the front of these two."""
+    return f"front_{quality}_{gain}"
+
+
+def tradeoff(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+    """Return one row per model, method and ratio whose latency was measured, and their dense models, over seeds.
+
+    Args:
+        results: the tidy table, without cells that are not applicable; recovered models are left out, since an
+            adapter changes no shape.
+        declared: decides which measure represents each kind; of `gold_bpb` it is the mean over its groups.
+
+    Returns:
+        `model, method, ratio`; the metrics of `QUALITIES` (the dense model's distance to itself is 0);
+        `parameters, memory_bytes, flops` as measured; `GAINS` relative to the dense model, which has 1; with
+        `<metric>_half`, half the 95 % interval of qualities and speed-ups. The theoretical speed-ups of `THEORY`
+        are the dense model's operations or parameters over the pruned one's. For every quality and gain,
+        `front_name` says whether no other cell of the model, the dense one included, is at least as good in both
+        and better in one.
+    """
+    plain = results[(results["recovery"] == "none") & results["ratio"].notna()]
+    latency = declared.first("latency")
+    wide = _wide(plain[plain["measure"] == latency], [*THEORY, *BARE])
+    columns = [*QUALITIES, *THEORY, *BARE]
+    for metric, kind in QUALITIES.items():
+        rows = plain[(plain["measure"] == declared.first(kind)) & (plain["metric"] == metric)]
+        if rows["task"].nunique() > 1:
+            rows = mean_over_tasks(rows).assign(metric=metric)
+        wide = wide.join(_wide(rows, [metric]))
+    wide = wide.reindex(columns=[*columns, *(f"{name}_half" for name in (*QUALITIES, *THEORY))]).astype(float)
+    table = wide.reset_index().sort_values(["model", "ratio", "method"], ignore_index=True)
+    dense = table["method"] == DENSE
+    if dense.all():
+        table, dense = table[:0], dense[:0]
+    for name, own in {"js_distance": 0.0, **dict.fromkeys(THEORY, 1.0)}.items():
+        if table[name].notna().any():
+            table.loc[dense, name] = own
+    return _with_fronts(_with_gains(table))
+
+
+def _wide(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Return the means over seeds of some metrics, and half their intervals, by cell."""
+    means = over_seeds(rows[rows["metric"].isin(metrics)].drop(columns=["task"]))
+    means["half"] = half_width(means)
+    parts = [
+        means.pivot_table(values, CELL, "metric", dropna=False).dropna(how="all").add_suffix(suffix)
+        for values, suffix in (("value", ""), ("half", "_half"))
+    ]
+    return parts[0].join(parts[1])
+
+
+def _with_gains(table: pd.DataFrame) -> pd.DataFrame:
+    """Add sizes and theoretical speed-ups relative to the dense model."""
+    dense = table[table["method"] == DENSE].set_index("model")[BARE]
+    of_dense = {name: table["model"].map(dense[name]).astype(float) for name in BARE}
+    table["parameters_kept"] = table["parameters"] / of_dense["parameters"]
+    table["memory_kept"] = table["memory_bytes"] / of_dense["memory_bytes"]
+    for name, bare in THEORY.values():
+        table[name] = of_dense[bare] / table[bare]
+    return table
+
+
+def _with_fronts(table: pd.DataFrame) -> pd.DataFrame:
+    for quality, (gain, sign) in product(QUALITIES, GAINS.items()):
+        fronts = [
+            pareto_front(cells[quality], sign * cells[gain])
+            for _, cells in table.groupby("model", sort=False)
+        ]
+        table[front_name(quality, gain)] = pd.concat([pd.Series(dtype=bool), *fronts]).astype(bool)
+    return table
+
+
+def pareto_front(cost: pd.Series, gain: pd.Series) -> pd.Series:
+    """Tell which cells no other one dominates: none costs at most as much, gains at least as much, and differs.
+
+    A cell without one of the two numbers is not on the front, and dominates none.
+    """
+    c, g = cost.to_numpy(float), gain.to_numpy(float)
+    as_good = (c[:, None] <= c) & (g[:, None] >= g)
+    better = (c[:, None] < c) | (g[:, None] > g)
+    known = ~np.isnan(c) & ~np.isnan(g)
+    return pd.Series(known & ~(as_good & better).any(axis=0), cost.index)

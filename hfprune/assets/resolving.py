@@ -1,0 +1,114 @@
+"""From a spelling to the folder of a fetched asset: a name of the catalogue, a folder, a file or a hub id."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from hfprune import network
+from hfprune.assets.corpora import fetch_corpus
+from hfprune.assets.formats import Asset, is_fetched, is_whole
+from hfprune.assets.instructions import fetch_instructions
+from hfprune.assets.models import fetch_model
+from hfprune.assets.prefetch import announce, pinned
+from hfprune.assets.requests import fetch_requests
+from hfprune.assets.tasks import fetch_task
+from hfprune.errors import HfpruneError
+from hfprune.files import sha256
+from hfprune.settings import load, nearest
+from hfprune.study.catalogue import Catalogue, HubSource, LocalSource
+from hfprune.study.spelling import FORMS, entry
+
+CATALOGUE, RESOURCES = Path("config/assets.yaml"), Path("resources")
+
+# The function that fetches each kind of asset: (name, catalogue entry, folder to write, folder of downloads).
+FETCHERS: dict[str, Any] = {
+    "models": fetch_model,
+    "corpora": fetch_corpus,
+    "tasks": fetch_task,
+    "instructions": fetch_instructions,
+    "requests": fetch_requests,
+}
+
+
+def resolve(
+    kind: str, spelling: str | Path, resources: Path = RESOURCES, catalogue: Path = CATALOGUE
+) -> Path:
+    """Return the folder of an asset, which is fetched first unless it is there.
+
+    A file is known by its contents, and a repository on the hub by the commit that was found first, so either is
+    fetched once into `resources`.
+
+    Args:
+        kind: models, corpora, tasks, instructions or requests.
+        spelling: a folder that holds such an asset, a name of the catalogue, a file, or a place on the hub; see
+            `hfprune.study.spelling.FORMS`.
+        resources: folder of the fetched assets.
+        catalogue: file of the catalogue; it need not exist.
+
+    Raises:
+        HfpruneError: the spelling is none of these, with all that was tried; or the asset cannot be fetched.
+    """
+    form, word = FORMS[kind], str(spelling)
+    for folder in (Path(word).expanduser(), resources / kind / word):
+        if (folder / form.marker).is_file():
+            return folder
+    known = getattr(load(Catalogue, catalogue), kind) if catalogue.is_file() else {}
+    if word in known:
+        fetch({f"{kind}/{word}": (word, known[word])}, resources)
+        return resources / kind / word
+    names = f"a name in {catalogue}" + (nearest(Path(word).name, [*known]) if known else "")
+    spelt = asset_of(kind, word)
+    if spelt is None:
+        tried = f"not {form.ways()}, and not {names}"
+        raise HfpruneError(f"no {form.word} {word!r}: {tried.replace('; known:', ', which are')}")
+    place, about = spelt
+    if not is_whole(resources / place):
+        try:
+            fetch({place: about}, resources)
+        except HfpruneError as error:
+            if isinstance(about[1].source, LocalSource):
+                raise
+            tried = f"no folder or file, not in {catalogue}; on the hub: {error}"
+            raise type(error)(f"no {form.word} {word!r}: {tried}") from error
+    return resources / place
+
+
+def asset_of(kind: str, spelling: str) -> tuple[str, tuple[str, Asset]] | None:
+    """Return the place below the resources, and name and entry, of an asset that the catalogue need not have.
+
+    `None` if the spelling is neither a file nor a place on the hub.
+    """
+    found = entry(kind, spelling)
+    if found is None or ("path" in found["source"] and Path(found["source"]["path"]).is_dir()):
+        return None
+    asset: Asset = getattr(Catalogue.model_validate({kind: {"it": found}}), kind)["it"]
+    source = asset.source
+    if isinstance(source, LocalSource):
+        name = re.sub(r"[^A-Za-z0-9._-]|^[._-]+", "_", source.path.name.partition(".")[0] or kind)
+        return f"{kind}/{name}-{sha256(source.path)[:12]}", (name, asset)
+    assert isinstance(source, HubSource)
+    return f"{kind}/{spelling.replace('/', '--').replace('@', '--')}", (spelling, asset)
+
+
+def fetch(wanted: dict[str, tuple[str, Asset]], resources: Path) -> None:
+    """Fetch assets; those that are already there are not fetched again.
+
+    Args:
+        wanted: name and entry of each, by its folder below `resources`, which is `kind/…`.
+        resources: folder of the fetched assets.
+
+    Raises:
+        HfpruneError: an asset cannot be fetched.
+    """
+    missing = {}
+    with network.opened():
+        for place, (name, asset) in wanted.items():
+            if is_fetched(resources / place, asset):
+                print(f"fetch: {resources / place} is already there", file=sys.stderr)
+            else:
+                missing[place] = name, pinned(asset, resources / place)
+        announce({place: asset for place, (_, asset) in missing.items()}, resources)
+        for place, (name, asset) in missing.items():
+            print(f"fetch: {place} to {resources / place}", file=sys.stderr)
+            FETCHERS[place.partition("/")[0]](name, asset, resources / place, resources / "downloads")

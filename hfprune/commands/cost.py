@@ -1,0 +1,58 @@
+"""Say what a study will cost on a device, or set the prediction beside what its finished jobs have cost.
+
+Predictions are counts of operations, traffic and memory from the models' sizes (`hfprune.cost`), and a device's
+peak from a table or measured on the spot. Nothing need be fetched, except a model whose size no table has.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from hfprune.settings import Strict, load
+
+EXAMPLE = "hfprune cost --study config/studies/paper.yaml --device a100-80"
+
+
+class Config(Strict):
+    """Flags of `hfprune cost`."""
+
+    study: Path | None = Field(
+        default=None, description="the study (with --results: that of the folder's name)"
+    )
+    results: Path | None = Field(
+        default=None, description="a study's results folder: set the prediction beside what was measured"
+    )
+    device: str | None = Field(
+        default=None,
+        description="a device of the table, or `here` to measure this machine's (the visible GPU, else `here`)",
+    )
+    catalogue: Path = Field(default=Path("config/assets.yaml"), description="the catalogue of assets")
+    resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
+
+    @model_validator(mode="after")
+    def _something_to_count(self) -> "Config":
+        if not (self.study or self.results):
+            raise ValueError("give --study FILE, or --results DIR")
+        return self
+
+
+def run(config: Config) -> None:
+    """Print the cost of the study, or prediction and measurement."""
+    from hfprune.cost.devices import find_device
+    from hfprune.cost.jobs import Costs
+    from hfprune.cost.measured import comparison
+    from hfprune.cost.table import table
+    from hfprune.study.catalogue import Catalogue
+    from hfprune.study.references import check_references
+    from hfprune.study.study import Study
+
+    path = config.study or Path("config/studies") / f"{(config.results or Path()).name}.yaml"
+    study = load(Study, path)
+    device = find_device(config.device)
+    catalogue = load(Catalogue, config.catalogue)
+    check_references(study, catalogue, str(path))
+    costs = Costs(path.stem, study, device, catalogue, config.resources)
+    if config.results:
+        print(comparison(costs, config.results))
+        return
+    print(table(costs, catalogue, config.resources))

@@ -1,0 +1,1 @@
+"""What a study costs before it runs: operations, traffic, memory, disk and time of every job, without torch."""

@@ -1,0 +1,63 @@
+"""The folder of a pruned model: claimed by one call at a time, never one that holds something else."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+import hfprune
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_directory, write_json
+
+# The checkpoint, the page, and all that they were made from.
+MODEL, REPORT, WORK = "model", "report.html", "work"
+SETTINGS = "settings.json"
+# What a killed run may leave: see `hfprune.files`.
+_UNFINISHED = re.compile(r"\.[\w.-]+\.[a-z0-9_]{8}(\.\w+)?")
+
+
+@contextmanager
+def claimed(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
+    """Yield the folder `work` of an output that is new, empty or of an earlier call, for this call alone.
+
+    If the block fails before anything is scored, nothing is left.
+
+    Args:
+        out: the folder.
+        settings: of this call, to be recorded in `work`.
+
+    Raises:
+        HfpruneError: the folder holds something else, or another call is at work in it.
+    """
+    work = out / WORK
+    about = {"settings": settings, "hfprune": hfprune.__version__}
+    new = not out.exists()
+    if not (work / SETTINGS).is_file():
+        held = [path.name for path in out.iterdir()] if out.is_dir() else [out.name] if out.exists() else []
+        if strange := [name for name in held if not _UNFINISHED.fullmatch(name)]:
+            raise HfpruneError(
+                f"{out}: holds something else ({min(strange)}); choose another folder (nothing was touched)"
+            )
+        with atomic_directory(work) as folder:
+            write_json(folder / SETTINGS, about)
+    try:
+        with FileLock(work / ".lock", timeout=0):
+            for path in [*out.iterdir(), *work.rglob("*")]:
+                if _UNFINISHED.fullmatch(path.name):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            write_json(work / SETTINGS, about)
+            yield work
+    except Timeout as error:
+        raise HfpruneError(
+            f"{out}: another `hfprune prune` is at work in it; wait, or choose another"
+        ) from error
+    except BaseException:
+        if not [*work.glob("scores*")]:
+            shutil.rmtree(work, ignore_errors=True)
+            if new:
+                shutil.rmtree(out, ignore_errors=True)
+        raise

@@ -1,0 +1,69 @@
+"""Steps one after the other: each is announced by its number and timed, and not repeated for the same inputs."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hfprune.files import read_json, write_json
+from hfprune.provenance import fingerprint
+
+
+class Task(NamedTuple):
+    """What a step does, and what its result depends on."""
+
+    run: Callable[[], object]
+    out: Path | None
+    """File or folder that `run` writes, atomically: if it is there, it is complete. None: always take the step."""
+    inputs: dict[str, Path]
+    """Role → file or folder that is read; known by its contents."""
+    settings: dict[str, Any]
+
+
+class Step(NamedTuple):
+    """A step of a longer work."""
+
+    title: str
+    task: Callable[[], Task]
+    """Called when it is the step's turn, since its inputs are the outputs of earlier steps."""
+
+
+def take_all(steps: Sequence[Step], records: Path, log: Path) -> dict[str, float]:
+    """Take the steps in order, and return the seconds of each by its title.
+
+    A step whose inputs, settings and version are those of its record is skipped, and its record has its seconds.
+
+    Args:
+        steps: titles are distinct.
+        records: folder of the records; a step is recorded when it has succeeded.
+        log: file to which everything is added that steps print on standard output.
+    """
+    seconds: dict[str, float] = {}
+    for number, step in enumerate(steps, start=1):
+        head = f"[{number}/{len(steps)}] {step.title}"
+        task, record = step.task(), records / f"{step.title.replace(' ', '-').lower()}.json"
+        made_from = fingerprint(task.inputs, task.settings)
+        known = _recorded(record, made_from)
+        if known is not None and task.out is not None and task.out.exists():
+            seconds[step.title] = known
+            print(f"{head}: is there (took {known:.0f} s)", file=sys.stderr)
+            continue
+        print(f"{head} …", file=sys.stderr)
+        start = time.perf_counter()
+        with log.open("a") as file, redirect_stdout(file):
+            task.run()
+        seconds[step.title] = time.perf_counter() - start
+        write_json(record, {"made_from": made_from, "seconds": seconds[step.title]})
+        print(f"{head}: {seconds[step.title]:.0f} s", file=sys.stderr)
+    return seconds
+
+
+def _recorded(record: Path, made_from: str) -> float | None:
+    """Return the seconds that a step took, if its record is of these inputs and settings."""
+    try:
+        found = read_json(record)
+        return float(found["seconds"]) if found["made_from"] == made_from else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

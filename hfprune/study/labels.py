@@ -1,0 +1,105 @@
+"""Names and colours of methods for readers."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from hfprune.criteria import CRITERIA
+from hfprune.results import DENSE
+from hfprune.study.method import Allocation, Method, UnitShares
+from hfprune.study.study import Study
+
+# Of criteria, and of methods that the paper names. Any other name is made from that in the study.
+NAMES = {
+    DENSE: "Dense",
+    "cross_entropy": "Cross-entropy",
+    "sdmprune": "SDMPrune",
+    "top_k_entropy": "Top-k entropy",
+    "renyi": "Rényi",
+    "wanda": "Wanda-sp",
+    "flap": "FLAP",
+    "shortgpt": "ShortGPT",
+    "entropy_attention": "Entropy, attn+MLP",
+    "llm_pruner": "LLM-Pruner",
+    "loraprune": "LoRAPrune",
+    "lorap": "LoRAP",
+}
+UNITS = {"key_value_groups": "attn", "neurons": "MLP", "layers": "layers"}
+
+
+class Label(NamedTuple):
+    """A method's name for readers, and its colour as `#RRGGBB`; an empty colour is for the figures to choose."""
+
+    label: str
+    colour: str = ""
+
+
+def labels(study: Study) -> dict[str, Label]:
+    """Return the label of each method: the study's own, or else its criterion and the settings that differ.
+
+    No two are the same: where settings do not tell methods apart, their names follow in brackets.
+    """
+    found = {name: _label(name, method, study) for name, method in study.methods.items()}
+    count = Counter(found.values())
+    return {
+        name: Label(label if count[label] == 1 else f"{label} ({name})", study.methods[name].colour or "")
+        for name, label in found.items()
+    }
+
+
+def readable(name: str) -> str:
+    """Return the label of a method or criterion of which only the name is known: `Entropy, 8` of `entropy_8`."""
+    if name in NAMES:
+        return NAMES[name]
+    known = sorted({*CRITERIA.sources(), *NAMES}, key=len, reverse=True)
+    base = next((word for word in known if name.startswith(f"{word}_")), "")
+    rest = name.removeprefix(f"{base}_").replace("_", " ") if base else name.replace("_", " ")
+    return f"{readable(base)}, {rest}" if base else rest[:1].upper() + rest[1:]
+
+
+def _label(name: str, method: Method, study: Study) -> str:
+    if method.label:
+        return method.label
+    if method.baseline:
+        return readable(method.baseline)
+    return ", ".join([readable(method.criterion or name), *_differences(method, study)])
+
+
+def _differences(method: Method, study: Study) -> Iterator[str]:
+    """Yield the settings of a method that are not the default or the study's own."""
+    yield from (_option(key, value) for key, value in method.options.items())
+    if method.units != Method().units:
+        yield _units(method.units)
+    yield from _allocation(method.allocation)
+    if method.sequences:
+        yield f"{method.sequences:,} sequences"
+    if method.corpus not in (None, study.calibration.corpus):
+        yield str(method.corpus)
+
+
+def _option(key: str, value: Any) -> str:
+    words = key.replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"no {words}"
+    return value.replace("_", " ") if isinstance(value, str) else f"{words} {value}"
+
+
+def _units(units: UnitShares) -> str:
+    """Return kinds of unit for readers: `attn+MLP`, `70 % MLP + 30 % layers`."""
+    order = [kind for kind in UNITS if kind in units]
+    shares = [units[kind] for kind in order]  # type: ignore[index]
+    if None in shares:
+        return "+".join(UNITS[kind] for kind in order)
+    return " + ".join(f"{100 * share:g} % {UNITS[kind]}" for kind, share in zip(order, shares, strict=True))  # type: ignore[operator]
+
+
+def _allocation(allocation: Allocation) -> Iterator[str]:
+    default = Allocation()
+    if allocation.rule != default.rule:
+        yield allocation.rule.replace("_", " ")
+    if allocation.standardize:
+        yield "standardized"
+    if allocation.floor != default.floor:
+        yield f"floor {allocation.floor:g}"
+    if allocation.align != default.align:
+        yield f"align {allocation.align}"

@@ -1,0 +1,81 @@
+"""How an asset may be spelt besides by its name in the catalogue: a folder, a file, or a place on the hub."""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# OWNER/NAME, with a revision and a file in the repository, if any.
+_HUB = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w.-]+))?(/(?P<file>\w.*))?", re.ASCII)
+
+
+class Form(NamedTuple):
+    """What an asset of one kind is, and what it may be made from."""
+
+    word: str
+    marker: str
+    """A folder that holds this file is one."""
+    formats: dict[str, str]
+    """The catalogue's format of a file, by its suffix."""
+    hub: str = ""
+    """How it is spelt on the hub; empty: not at all."""
+
+    def ways(self) -> str:
+        """Return the spellings as words for help and errors, besides the catalogue's name."""
+        *others, last = [*self.formats] or [""]
+        files = f"{', '.join(others)} or {last}" if others else last
+        ways = [
+            f"a folder with {self.marker}",
+            files and f"a {files} file",
+            self.hub and f"{self.hub} on the hub",
+        ]
+        return " or ".join(filter(None, [", ".join(filter(None, ways[:-1])), ways[-1]]))
+
+
+FORMS = {
+    "models": Form("model", "config.json", {".gguf": "gguf"}, "OWNER/NAME[@REVISION][/FILE.gguf]"),
+    "corpora": Form(
+        "text",
+        "corpus.arrow",
+        {
+            ".txt": "lines",
+            ".txt.gz": "lines",
+            ".jsonl": "jsonl",
+            ".jsonl.gz": "jsonl",
+            ".json.gz": "jsonl",
+            ".parquet": "parquet",
+        },
+        "OWNER/NAME/FILE",
+    ),
+    "tasks": Form("task", "asset.json", {}),
+    "instructions": Form(
+        "set of instructions",
+        "instructions.arrow",
+        {".jsonl": "jsonl", ".parquet": "parquet"},
+        "OWNER/NAME/FILE",
+    ),
+    "requests": Form("set of requests", "requests.arrow", {}),
+}
+
+
+def entry(kind: str, spelling: str) -> dict[str, Any] | None:
+    """Return the catalogue's entry for a folder, a file or a place on the hub; `None` for any other word.
+
+    Args:
+        kind: a key of `FORMS`.
+        spelling: e.g. `my/model.gguf`, `my/text.jsonl`, `Qwen/Qwen2.5-0.5B`. Suffixes decide the format. A hub id
+            without revision means the branch `main`, whose commit is taken and recorded when first fetched.
+    """
+    form, path = FORMS[kind], Path(spelling).expanduser()
+    formats = [found for suffix, found in form.formats.items() if spelling.endswith(suffix)]
+    local = {"provider": "local", "path": str(path.absolute())}
+    if path.is_file():
+        return {"source": local, "format": formats[0]} if formats else None
+    if kind == "models" and (path / form.marker).is_file():
+        return {"source": local}
+    match = _HUB.fullmatch(spelling)
+    if not match or not form.hub:
+        return None
+    hub = {"provider": "hub", "repo": match["repo"], "revision": match["revision"] or "main"}
+    if match["file"]:
+        return {"source": hub | {"files": [match["file"]]}, "format": formats[0]} if formats else None
+    return {"source": hub} if kind == "models" else None

@@ -1,0 +1,166 @@
+"""Quality against the gain: Pareto fronts, theoretical speed-ups and relative sizes, by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import PAPER, Study
+
+from hfprune.analysis.declarations import read_declarations
+from hfprune.analysis.tidy import read_results
+from hfprune.analysis.tradeoff import GAINS, front_name, pareto_front, tradeoff
+from hfprune.report.figures import Collected, quality_against_speed
+from hfprune.report.tables import write_tables
+from hfprune.results import DENSE, Value
+
+LATENCY = {"latency": {}, "gold_bpb": {"groups": {"a": ["arc_easy"], "b": ["boolq"]}}}
+# Method → JS distance, prefill and decode speed-up, parameters (millions), memory (MB), FLOPs (G).
+CELLS = {
+    "width": (0.20, 1.1, 1.2, 80.0, 380.0, 70.0),
+    "depth": (0.30, 1.4, 1.3, 80.0, 330.0, 72.0),
+    "attention": (0.25, 1.0, 1.2, 80.0, 340.0, 74.0),  # width is better in both and as good
+    "aligned": (0.30, 1.4, 1.1, 80.0, 380.0, 70.0),  # as depth in prefill: neither dominates the other
+}
+
+
+@pytest.mark.parametrize(
+    ("cost", "gain", "front"),
+    [
+        ([0, 1, 2], [1, 2, 3], [True, True, True]),
+        ([0, 1, 2], [1, 3, 2], [True, True, False]),
+        ([1, 1, 1], [1, 2, 2], [False, True, True]),
+        ([1, 2, np.nan], [np.nan, 2, 3], [False, True, False]),
+        ([5], [1], [True]),
+        ([], [], []),
+    ],
+)
+def test_pareto_front(cost: list[float], gain: list[float], front: list[bool]) -> None:
+    series = (pd.Series(numbers, [f"c{i}" for i in range(len(cost))], float) for numbers in (cost, gain))
+    assert pareto_front(*series).tolist() == front
+
+
+def test_the_front_of_many_is_that_of_a_sorted_sweep() -> None:
+    rng = np.random.default_rng(0)
+    cost, gain = pd.Series(rng.integers(0, 30, 200)), pd.Series(rng.integers(0, 30, 200))
+    best, expected = -1, set()
+    for c, g in sorted({*zip(cost, gain, strict=True)}, key=lambda pair: (pair[0], -pair[1])):
+        if g > best:
+            best = g
+            expected.add((c, g))
+    found = pareto_front(cost, gain)
+    assert {*zip(cost[found], gain[found], strict=True)} == expected
+
+
+def measure(
+    study: Study, method: str, js: float, prefill: float, decode: float, *sizes: float, **cell
+) -> None:
+    parameters, memory, flops = (size * 1e6 for size in sizes)
+    ratio = cell.pop("ratio", 0.2)
+    values = [Value("parameters", parameters), Value("memory_bytes", memory), Value("flops", 1e3 * flops)]
+    if method != DENSE:
+        values += [Value("prefill_speedup", prefill, 0.01, 5), Value("decode_speedup", decode, 0.01, 5)]
+        study.result(method, ratio, "fidelity", "c4", Value("js_distance", js, 0.01, 16), **cell)
+    study.result(method, ratio, "latency", "", *values, **cell)
+    for task, bpb in (("a", 1 + js), ("b", 2 + js)):
+        study.result(method, ratio, "gold_bpb", task, Value("bpb", bpb, 0.1, 9), **cell)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collected study with latency of all methods but one."""
+    study = Study(tmp_path_factory.mktemp("measured"), [*CELLS, "unclocked"], [0.2], more=LATENCY)
+    measure(study, DENSE, 0.0, 1.0, 1.0, 100.0, 440.0, 100.0, ratio=0.0)
+    for method, numbers in CELLS.items():
+        measure(study, method, *numbers)
+    study.result("unclocked", 0.2, "fidelity", "c4", Value("js_distance", 0.1, 0.01, 16))
+    return study.collect()
+
+
+def read(folder: Path) -> pd.DataFrame:
+    results = read_results(folder / "results.parquet")
+    return tradeoff(results, read_declarations(folder, results["measure"])).set_index("method")
+
+
+def test_numbers_by_hand(measured: Path) -> None:
+    table = read(measured)
+    assert [*table.index] == [DENSE, "aligned", "attention", "depth", "width"], "only what has a latency"
+    depth, dense = table.loc["depth"], table.loc[DENSE]
+    assert depth["parameters_kept"] == pytest.approx(0.8) and depth["memory_kept"] == pytest.approx(0.75)
+    assert depth["prefill_by_flops"] == pytest.approx(100 / 72)
+    assert depth["decode_by_parameters"] == pytest.approx(1.25)
+    assert (depth["js_distance"], depth["bpb"]) == (0.3, pytest.approx(1.8)), "the mean over the groups"
+    assert dense[[*GAINS]].tolist() == [1] * 4 and (dense["js_distance"], dense["bpb"]) == (0, 1.5)
+    assert depth["decode_speedup_half"] == pytest.approx(2.776445 * 0.01), "t of 4 degrees of freedom"
+    fronts = {gain: {*table.index[table[front_name("js_distance", gain)]]} for gain in GAINS}
+    assert fronts == {
+        "prefill_speedup": {DENSE, "width", "depth", "aligned"},
+        "decode_speedup": {DENSE, "width", "depth"},
+        "parameters_kept": {DENSE, "width"},
+        "memory_kept": {DENSE, "width", "attention", "depth"},
+    }
+
+
+def test_each_model_has_a_front_of_its_own_over_all_seeds(tmp_path: Path) -> None:
+    study = Study(tmp_path / "study", ["width", "depth"], [0.2, 0.3], ["one", "two"], [0, 1], more=LATENCY)
+    for model, shift in (("one", 0.0), ("two", 1.0)):
+        measure(study, DENSE, 0.0, 1.0, 1.0, 100.0, 440.0, 100.0, ratio=0.0, model=model)
+        for seed, more in ((0, 0.0), (1, 0.2)):
+            where = {"model": model, "seed": seed}
+            measure(study, "width", 0.2 + more, 1.1 + shift, 1.1, 80.0, 380.0, 70.0, **where)
+            measure(study, "depth", 0.4 + more, 1.1 + shift, 1.0, 70.0, 300.0, 60.0, ratio=0.3, **where)
+    table = read(study.collect()).set_index("model", append=True)
+    assert table.loc[("width", "two"), ["js_distance", "prefill_speedup"]].tolist() == pytest.approx(
+        [0.3, 2.1]
+    )
+    assert table[front_name("js_distance", "prefill_speedup")].to_dict() == {
+        ("dense", "one"): True, ("width", "one"): True, ("depth", "one"): False,
+        ("dense", "two"): True, ("width", "two"): True, ("depth", "two"): False,
+    }  # fmt: skip
+
+
+def test_table_and_figure_show_them(measured: Path, tmp_path: Path) -> None:
+    write_tables(measured / "results.parquet", PAPER, tmp_path)
+    text = (tmp_path / "tradeoff.md").read_text()
+    (line,) = [line for line in text.splitlines() if "| depth " in line]
+    shown = [cell.strip() for cell in line.strip("|").split("|")]
+    assert shown[0] == "20%" and shown[-7:-2] == ["0.33", "1.40 ± 0.03", "1.39", "1.30 ± 0.03", "1.25"]
+    assert shown[-2:] == ["prefill, decode, memory"] * 2
+    assert "unclocked" not in text
+    numbers = pd.read_csv(tmp_path / "tradeoff.csv").set_index("method")
+    assert (
+        numbers.loc["width", "front_js_distance_parameters_kept"]
+        and not numbers.loc["depth", "front_bpb_parameters_kept"]
+    )
+
+    data = Collected.read(measured, PAPER)
+    axes = quality_against_speed(data).axes
+    assert len(axes) == 8, "two qualities, four gains"
+    assert [ax.get_xlabel() for ax in axes[4:]] == [
+        "Prefill speed-up", "Decode speed-up", "Parameters (% of dense)", "Memory (% of dense)"
+    ]  # fmt: skip
+    assert axes[3].xaxis_inverted() and not axes[0].xaxis_inverted()
+    line = axes[0].get_lines()[0].get_xydata()
+    assert [*map(tuple, line.tolist())] == [(1.0, 0.0), (1.1, 0.2), (1.4, 0.3), (1.4, 0.3)]
+
+
+def test_what_was_not_measured_has_no_panel(tmp_path: Path) -> None:
+    study = Study(tmp_path / "study", ["width"], [0.2], more={"latency": {}})
+    for method, ratio in ((DENSE, 0.0), ("width", 0.2)):
+        values = [Value("parameters", 1e8 * (1 - ratio)), Value("flops", 1e9 * (1 - ratio))]
+        values += [Value("prefill_speedup", 1.2, 0.01, 5)] * (ratio > 0)
+        study.result(method, ratio, "latency", "", *values)
+    study.result("width", 0.2, "fidelity", "c4", Value("js_distance", 0.3, 0.01, 16))
+    folder = study.collect()
+    axes = quality_against_speed(Collected.read(folder, PAPER)).axes
+    assert [ax.get_xlabel() for ax in axes] == ["Prefill speed-up", "Parameters (% of dense)"]
+    write_tables(folder / "results.parquet", PAPER, tmp_path)
+    head = next(line for line in (tmp_path / "tradeoff.md").read_text().splitlines() if line.startswith("|"))
+    assert "Prefill" in head and "Decode" not in head and "Memory" not in head and "Gold" not in head
+
+
+def test_without_any_latency_there_is_a_sentence(collected: Path, tmp_path: Path) -> None:
+    (ax,) = quality_against_speed(Collected.read(collected, PAPER)).axes
+    assert [text.get_text() for text in ax.texts] == ["Quality against speed: not measured"]
+    write_tables(collected / "results.parquet", PAPER, tmp_path)
+    assert "No latency was measured." in (tmp_path / "tradeoff.md").read_text()

@@ -1,0 +1,201 @@
+"""One resolver for every spelling of an asset: catalogue names, folders, files, and places on the hub."""
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from assets.hub_server import COMMIT, HubServer
+from command_line import failure, run
+from huggingface_hub import constants
+from pyarrow import parquet
+from smoke import TEXT, local, save_model, write
+
+from hfprune import network
+from hfprune.assets import read_corpus, resolve
+from hfprune.errors import HfpruneError
+from hfprune.exports.gguf import export_gguf
+from hfprune.files import read_json
+from hfprune.models.load import load_model, load_tokenizer
+from hfprune.settings import load
+from hfprune.study.catalogue import Catalogue
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of the user's."""
+    folder = tmp_path_factory.mktemp("models") / "mine"
+    save_model("llama", folder)
+    return folder
+
+
+@pytest.fixture
+def hub(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A hub whose every repository is that model and a text."""
+    files = {path.name: path.read_bytes() for path in mine.iterdir()}
+    server = HubServer(files | {"data/text.jsonl": json.dumps({"text": TEXT[0]}).encode()})
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(network, "_users", {})
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("end", [".txt", ".txt.gz", ".jsonl", ".parquet"])
+def test_a_text_is_a_file(tmp_path: Path, end: str) -> None:
+    import gzip
+
+    path = tmp_path / f"my own{end}"
+    lines = [text.strip() for text in TEXT[:5]]
+    if end == ".parquet":
+        parquet.write_table(pa.table({"text": lines, "url": ["x"] * 5}), path)
+    elif end == ".jsonl":
+        path.write_text("\n".join(json.dumps({"text": line}) for line in lines))
+    else:
+        data = "\n".join(lines).encode()
+        path.write_bytes(gzip.compress(data) if end.endswith(".gz") else data)
+    folder = resolve("corpora", path, tmp_path / "resources")
+    assert read_corpus(folder) == lines
+    made = (folder / "asset.json").stat().st_mtime_ns
+    copy = tmp_path / "elsewhere" / path.name
+    copy.parent.mkdir()
+    shutil.copy(path, copy)
+    assert resolve("corpora", copy, tmp_path / "resources") == folder, "known by its contents"
+    assert (folder / "asset.json").stat().st_mtime_ns == made, "fetched once"
+    if end == ".txt":
+        path.write_text("Another text.")
+        assert read_corpus(resolve("corpora", path, tmp_path / "resources")) == ["Another text."]
+
+
+def test_a_model_is_a_gguf_file(mine: Path, tmp_path: Path) -> None:
+    import torch
+
+    dense = load_model(mine, device=torch.device("cpu"))
+    file = export_gguf(dense, mine, tmp_path / "packed").file
+    folder = resolve("models", file, tmp_path / "resources")
+    tokens = torch.arange(9).unsqueeze(0)
+    assert torch.equal(load_model(folder, device=torch.device("cpu"))(tokens).logits, dense(tokens).logits)
+    assert load_tokenizer(folder)(TEXT[0])["input_ids"] == load_tokenizer(mine)(TEXT[0])["input_ids"]
+
+
+def test_a_model_on_the_hub_is_fetched_once_and_stays_at_its_commit(hub: HubServer, tmp_path: Path) -> None:
+    network.close()
+    assert constants.HF_HUB_OFFLINE
+    model, places = ("--model", "some/model"), ("--out", tmp_path / "budget.json")
+    folder = resolve("models", "some/model", tmp_path / "resources")
+    assert constants.HF_HUB_OFFLINE, "offline again"
+    made = read_json(folder / "asset.json")
+    assert (made["name"], made["entry"]["source"]["revision"]) == ("some/model", COMMIT)
+    assert (folder / "model.safetensors").is_file()
+    hub.asked.clear()
+    hub.head = "f" * 40
+    assert resolve("models", "some/model", tmp_path / "resources") == folder
+    assert hub.asked == []
+    assert resolve("models", f"some/model@{COMMIT}", tmp_path / "resources").name == f"some--model--{COMMIT}"
+    text = resolve("corpora", "some/text/data/text.jsonl", tmp_path / "resources")
+    assert read_corpus(text) == [TEXT[0]]
+    run("budget", "--model", folder, "--ratios", 0.2, *places)
+    assert model
+
+
+def test_what_a_user_who_is_offline_set_stays(hub: HubServer, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    network.close()
+    with pytest.raises(HfpruneError, match=r"unset HF_HUB_OFFLINE if it is set"):
+        resolve("models", "some/model", tmp_path / "resources")
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (
+            403,
+            "GatedRepo",
+            "gated; accept its licence on https://huggingface.co/some/model, then run `hf auth login`",
+        ),
+        (404, "RepoNotFound", "no such model, or a private one; correct the name or run `hf auth login`"),
+    ],
+)
+def test_a_hub_that_refuses(hub: HubServer, tmp_path: Path, status: int, code: str, words: str) -> None:
+    hub.refusal = (status, code)
+    line = failure(
+        "prune", "--model", "some/model", "--ratio", 0.2, "--out", tmp_path / "out", "--resources", tmp_path
+    )
+    start = "hfprune prune: error: no model 'some/model': no folder or file, not in config/assets.yaml; "
+    assert line.startswith(f"{start}on the hub: some/model: {words}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_network(hub: HubServer, tmp_path: Path) -> None:
+    hub.shutdown()
+    hub.server_close()
+    with pytest.raises(
+        HfpruneError, match=r"the hub cannot be reached .*; connect to a network, or copy it here"
+    ):
+        resolve("models", "some/model", tmp_path / "resources")
+
+
+def test_a_word_that_is_nothing_lists_what_was_tried(mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "odd.csv").write_text("a,b")
+    for word in (tmp_path / "odd.csv", "smollm2-135m-instruct-q5"):
+        line = failure("budget", "--model", word, "--ratios", 0.2)
+        assert line.startswith(
+            f"hfprune budget: error: --model: no model {str(word)!r}: not a folder with config.json, a .gguf "
+            "file or OWNER/NAME[@REVISION][/FILE.gguf] on the hub, and not a name in config/assets.yaml"
+        )
+    assert line.endswith("; did you mean 'smollm2-135m-instruct-q4'?")
+
+
+def test_a_catalogue_may_give_a_spelling_in_place_of_an_entry(mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\n".join(TEXT))
+    write(
+        tmp_path / "assets.yaml",
+        {
+            "models": {"folder": str(mine), "hub": "some/model", "pinned": f"some/model@{COMMIT}"},
+            "corpora": {
+                "text": str(tmp_path / "text.txt"),
+                "long": {"source": local(mine), "format": "lines"},
+            },
+        },
+    )
+    found = load(Catalogue, tmp_path / "assets.yaml")
+    assert found.models["pinned"].source.revision == COMMIT  # type: ignore[union-attr]
+    assert found.models["hub"].source.revision == "main"  # type: ignore[union-attr]
+    assert found.corpora["text"].format == "lines"
+    resources = ("--catalogue", tmp_path / "assets.yaml", "--resources", tmp_path / "resources")
+    run("fetch", "models/folder", "corpora/text", *resources)
+    assert read_corpus(tmp_path / "resources/corpora/text")[0] == TEXT[0]
+    assert load_tokenizer(tmp_path / "resources/models/folder")
+    write(tmp_path / "assets.yaml", {"models": {"odd": "nowhere"}})
+    with pytest.raises(
+        HfpruneError, match=r"models: odd: 'nowhere' is not a folder with config\.json, a \.gguf"
+    ):
+        load(Catalogue, tmp_path / "assets.yaml")
+
+
+def test_a_study_says_where_a_spelling_goes(tmp_path: Path) -> None:
+    study = {"models": ["some/model"], "methods": ["entropy"], "ratios": [0.2], "measures": {}}
+    study["calibration"] = {"corpus": "my/own/text.jsonl", "sequences": 2, "length": 16}
+    write(tmp_path / "study.yaml", study)
+    assert "as `models: {mine: some/model}`" in failure("fetch", "--study", tmp_path / "study.yaml")
+    write(tmp_path / "study.yaml", study | {"models": ["smollm2-135m"]})
+    line = failure("fetch", "--study", tmp_path / "study.yaml")
+    assert line.endswith("(config/assets.yaml; name it there, as `corpora: {mine: my/own/text.jsonl}`)")
+
+
+def test_fetch_takes_files_too(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\n".join(TEXT))
+    run("fetch", f"corpora/{tmp_path}/text.txt", "--resources", tmp_path / "resources")
+    (folder,) = (tmp_path / "resources/corpora").iterdir()
+    assert read_corpus(folder)[:2] == TEXT[:2]

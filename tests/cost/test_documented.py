@@ -1,0 +1,108 @@
+"""The costs that docs/paper-study.md prints, and what the studies of the paper promise."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from smoke import ROOT
+
+from hfprune.cost.choice import largest_tier
+from hfprune.cost.devices import Device, known_devices, named_device
+from hfprune.cost.jobs import Costs
+from hfprune.cost.table import by_rule, largest, need, unfit
+from hfprune.settings import load
+from hfprune.study.catalogue import Catalogue
+from hfprune.study.study import Study
+
+PAGE = ROOT / "docs/paper-study.md"
+STUDIES = ROOT / "config/studies"
+DOCUMENTED = re.findall(r"<!-- cost (\S+) (\S+) -->\n(.*?)<!-- end -->", PAGE.read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return load(Catalogue, ROOT / "config/assets.yaml")
+
+
+def costs(name: str, device: Device, catalogue: Catalogue) -> Costs:
+    return Costs(name, load(Study, STUDIES / f"{name}.yaml"), device, catalogue, Path("nothing-fetched"))
+
+
+@pytest.mark.parametrize(("study", "device", "text"), DOCUMENTED, ids=[study for study, _, _ in DOCUMENTED])
+def test_the_page_prints_what_the_command_prints(study: str, device: str, text: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hfprune", "cost", "--study", f"config/studies/{study}.yaml"]
+    command += ["--device", device, "--resources", str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert text.strip() == run.stdout.strip().partition("\n\n")[2], f"run: hfprune {' '.join(command[3:])}"
+
+
+def test_every_study_of_the_paper_is_on_the_page() -> None:
+    assert {study for study, _, _ in DOCUMENTED} == {"demo", "paper-small", "paper", "paper-recovery"}
+
+
+@pytest.mark.parametrize(
+    ("study", "device", "hours"),
+    [
+        ("paper-small", "rtx-3090", 2),
+        ("paper-small", "l4", 2),
+        ("paper", "a100-80", 24),
+        ("paper-recovery", "h100", 24),
+    ],
+)
+def test_studies_keep_their_promise(study: str, device: str, hours: float, catalogue: Catalogue) -> None:
+    found = costs(study, known_devices()[device], catalogue)
+    assert unfit(found) == ""
+    assert by_rule(found)[-1].hours < hours
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes", "devices", "study"),
+    [
+        ("NVIDIA H100 80GB HBM3", 85, 1, "paper-recovery"),
+        ("NVIDIA A100-SXM4-80GB", 85, 1, "paper"),
+        ("NVIDIA A100-SXM4-80GB", 85, 4, "paper-recovery"),
+        ("NVIDIA GeForce RTX 3090", 25.3, 1, "paper-small"),
+        ("NVIDIA GeForce RTX 4060 Laptop GPU", 8.2, 1, "demo"),
+    ],
+)
+def test_auto_takes_the_largest_that_fits(
+    name: str, gigabytes: float, devices: int, study: str, catalogue: Catalogue
+) -> None:
+    device = named_device(name, 1e9 * gigabytes)
+    path, why = largest_tier(STUDIES, catalogue, device, devices)
+    assert path.stem == study, why
+    assert unfit(costs(study, device, catalogue)) == ""
+
+
+def test_names_of_drivers() -> None:
+    """A name of the table that is part of another's does not stand for it."""
+    assert named_device("NVIDIA L40S", 1).name == "l40s"
+    assert named_device("NVIDIA L4", 1).name == "l4"
+    assert named_device("NVIDIA A100 80GB PCIe", 1).name == "a100-80"
+    unknown = named_device("NVIDIA A100X", 7)
+    assert (unknown.guessed, unknown.name, unknown.memory) == (True, "NVIDIA A100X", 7)
+
+
+def test_a_job_that_does_not_fit_is_named(catalogue: Catalogue) -> None:
+    found = costs("paper-recovery", known_devices()["rtx-4090"], catalogue)
+    job = largest(found)
+    assert need(found, job) > found.device.memory
+    assert job.rule in unfit(found) and "qwen2.5-7b" in unfit(found) and "rtx-4090 has 25 GB" in unfit(found)
+
+
+def test_an_unknown_device_is_one_line_with_the_known_names() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "hfprune",
+        "cost",
+        "--study",
+        "config/studies/demo.yaml",
+        "--device",
+        "h1000",
+    ]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 1 and run.stderr.count("\n") == 1
+    assert "'h1000'" in run.stderr and "a100-80, h100" in run.stderr and "--device here" in run.stderr

@@ -1,0 +1,110 @@
+"""The memory of scoring and training, beside what autograd really keeps."""
+
+from weakref import WeakSet
+
+import pandas as pd
+import pytest
+import torch
+from conftest import build_tiny
+from peft import LoraConfig, get_peft_model
+from smoke import ROOT
+
+from hfprune.cost.devices import known_devices
+from hfprune.cost.shape import Shape, known_shapes
+from hfprune.cost.work import Case, kept, trained
+from hfprune.criteria import make_criterion
+from hfprune.models.head import hidden_states
+from hfprune.scoring.sweep import Sweep
+from hfprune.scoring.tapes import GradientTape
+from hfprune.study.study import Lora
+
+SIZES = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 8}
+TOKENS = torch.randint(0, 97, (2, 64), generator=torch.Generator().manual_seed(0))
+
+
+class Saved:
+    """A tensor that autograd keeps for as long as it keeps this."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+
+
+def saved_by(work, model) -> int:
+    """Return the bytes of all distinct storages that the graph of `work`'s result holds, weights excluded."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    saved: WeakSet[Saved] = WeakSet()
+
+    def pack(tensor: torch.Tensor) -> Saved:
+        saved.add(found := Saved(tensor))
+        return found
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
+        result = work()
+    storages = {item.tensor.untyped_storage().data_ptr(): item.tensor.untyped_storage() for item in saved}
+    assert result is not None  # its graph lives until here
+    return sum(storage.nbytes() for address, storage in storages.items() if address not in weights)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_scoring_keeps_what_is_counted(architecture: str) -> None:
+    model = build_tiny(architecture, **SIZES).to(torch.bfloat16)
+    shape = Shape.of_config(model.config.to_dict())
+    sweep = Sweep(model, TOKENS, fold_of=[0, 1])
+    tape = GradientTape(model, [sweep.lane(make_criterion("entropy", {}), ["neurons"])], None)
+    with tape.recording(), torch.enable_grad():
+        found = saved_by(lambda: hidden_states(model, TOKENS), model)
+    # The first layer's attention is outside the graph.
+    expected = TOKENS.numel() * (shape.layers - 0.5) * kept(shape, 2)
+    assert found == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_training_keeps_what_is_counted(architecture: str) -> None:
+    model = build_tiny(architecture, **SIZES).to(torch.bfloat16)
+    shape = Shape.of_config(model.config.to_dict())
+    targets = list(Lora().targets)
+    adapted = get_peft_model(
+        model, LoraConfig(r=4, lora_dropout=0.05, target_modules=targets, task_type="CAUSAL_LM")
+    )
+    adapted.train()
+    found = saved_by(lambda: model.model(input_ids=TOKENS, use_cache=False), model)
+    assert found == pytest.approx(TOKENS.numel() * shape.layers * trained(shape, 2, on_gpu=False), rel=0.1)
+
+
+def test_memory_that_runs_out_makes_batches_smaller() -> None:
+    shape = known_shapes()["llama-2-7b"]
+    entropy = {"it": make_criterion("entropy", {})}
+    roomy, tight = (
+        Case(shape, "bfloat16", True, room).score(entropy, 64, 1024, ["neurons"]) for room in (85e9, 25e9)
+    )
+    assert tight.memory < 25e9 < roomy.memory < 85e9
+    assert (tight.flops, tight.moved) == (roomy.flops, roomy.moved)
+
+
+@pytest.mark.parametrize("ratio", [0, 0.2, 0.3])
+def test_speed_of_the_papers_table_4(ratio: float) -> None:
+    """LLaMA-2-7B on an A6000: a prefill of 256 tokens, and 256 more for each of eight prompts."""
+    table = pd.read_csv(ROOT / "paper/tables/table4.csv")
+    rows = table[(table["ratio"] == ratio) & table["method"].isin(["dense", "entropy"])]
+    published = rows.set_index("metric")["value"]
+    device, shape = known_devices()["a6000"], known_shapes()["llama-2-7b"].pruned(ratio)
+    case = Case(shape, "bfloat16", True, device.memory)
+    prefill = device.seconds(case.read(1, 256, 1), "bfloat16")
+    assert prefill == pytest.approx(published["prefill_latency"] / 1000, rel=0.25)
+    decode = device.seconds(case.decode(1, 8, 256, 256), "bfloat16")
+    assert 8 * 256 / decode == pytest.approx(published["decode_throughput"], rel=0.25)
+
+
+@pytest.mark.parametrize("criterion", ["entropy", "sdmprune"])
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("llama-2-7b", "LLaMA-2-7B"), ("llama-3.2-3b", "LLaMA3.2-3.2B"), ("llama-3.2-1b", "LLaMA3.2-1.2B")],
+)
+def test_times_of_the_papers_table_5(model: str, name: str, criterion: str) -> None:
+    """Scoring by 1,000 sequences on four A6000s, of which one works at a time if a model is spread over them."""
+    table = pd.read_csv(ROOT / "paper/tables/table5.csv")
+    rows = table[(table["model"] == name) & (table["method"] == criterion) & (table["metric"] == "seconds")]
+    device = known_devices()["a6000"]
+    case = Case(known_shapes()[model], "bfloat16", True, device.memory)
+    work = case.score({"it": make_criterion(criterion, {})}, 1000, 1024, ["neurons"])
+    assert 1 / 1.5 < device.seconds(work, "bfloat16") / rows["value"].item() < 1.5

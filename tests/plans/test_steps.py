@@ -1,0 +1,124 @@
+"""Pruning in steps: score what is left, cut a part, and so on; every plan is one of the dense model."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import build_tiny
+from official import entropy_loss, official_scores
+from torch import Tensor, nn
+
+from hfprune.criteria import make_criterion
+from hfprune.models.load import load_model
+from hfprune.models.units import count_parameters, units_of
+from hfprune.plans.plan import Plan, apply_plan, make_plan
+from hfprune.plans.steps import scores_of_dense
+from hfprune.scoring.score import score
+from hfprune.study.method import Allocation
+
+LAYERS, WIDTH, STEPS = 3, 48, 4
+
+
+def left_scores(model: nn.Module, tokens: Tensor, kinds: list[str], plan: Plan) -> tuple[Tensor, Tensor]:
+    """Return the entropy scores of what a plan has left, as they are and as scores of the dense model."""
+    counts = {place: units.count for place, units in units_of(model, kinds).items()}
+    left = deepcopy(model)
+    if plan:
+        apply_plan(left, plan)
+    scores = score({"it": make_criterion("entropy", {})}, left, tokens, kinds)["it"].scores
+    return scores, scores_of_dense(scores, plan, counts)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_four_steps_of_one_neuron_are_a_loop_made_by_hand(architecture: str, tokens) -> None:
+    model = build_tiny(architecture)
+    ratio = STEPS * LAYERS * 3 * model.config.hidden_size / count_parameters(model)
+    plan: Plan = {}
+    for step in range(1, STEPS + 1):
+        _, scores = left_scores(model, tokens, ["neurons"], plan)
+        plan = make_plan(model, scores, ratio, part=step / STEPS)
+        assert {len(kept) for kept in plan.values()} == {WIDTH - step}
+
+    by_hand = deepcopy(model)
+    left = [[*range(WIDTH)] for _ in range(LAYERS)]
+    once: list[list[int]] = []
+    for _ in range(STEPS):
+        found = official_scores(by_hand, tokens, entropy_loss)
+        once = once or [sorted(layer.argsort()[STEPS:].tolist()) for layer in found]
+        for layer, neurons, of in zip(by_hand.model.layers, left, found, strict=True):
+            lowest, mlp = int(of.argmin()), layer.mlp
+            del neurons[lowest]
+            others = [i for i in range(len(of)) if i != lowest]
+            for linear in (mlp.gate_proj, mlp.up_proj):
+                linear.weight = nn.Parameter(linear.weight[others], requires_grad=False)
+            mlp.down_proj.weight = nn.Parameter(mlp.down_proj.weight[:, others], requires_grad=False)
+            mlp.down_proj.in_features = len(others)
+    assert [plan[f"mlp.{layer}"].tolist() for layer in range(LAYERS)] == left
+    assert left != once, "here steps and one cut give different plans, so that the test can fail"
+    apply_plan(model, plan)
+    assert torch.equal(model(tokens).logits, by_hand(tokens).logits)
+
+
+def after(before: Plan, plan: Plan) -> Plan:
+    """Return a plan of the dense model as one of the model that `before` made."""
+    layers = before.get("layers", torch.arange(LAYERS)).tolist()
+
+    def renumbered(place: str) -> str:
+        kind, _, layer = place.partition(".")
+        return f"{kind}.{layers.index(int(layer))}" if layer else kind
+
+    return {renumbered(place): torch.searchsorted(before[place], kept) for place, kept in plan.items()}
+
+
+@pytest.mark.parametrize(
+    ("units", "allocation"),
+    [
+        ({"neurons": None}, Allocation()),
+        ({"neurons": None}, Allocation(align=4)),
+        ({"neurons": None}, Allocation(rule="global", standardize=True, align=2)),
+        ({"neurons": None, "layers": None}, Allocation(rule="per_parameter")),
+        ({"neurons": None, "key_value_groups": None}, Allocation()),
+        ({"neurons": 0.5, "layers": 0.5}, Allocation()),
+    ],
+)
+def test_a_composed_plan_prunes_as_pruning_twice(units: dict, allocation: Allocation, tokens) -> None:
+    dense = build_tiny("llama", num_key_value_heads=4)
+    kinds, ratio = [*units], 0.36
+    _, scores = left_scores(dense, tokens, kinds, {})
+    first = make_plan(dense, scores, ratio, units, allocation, 0.75)
+    left, scores = left_scores(dense, tokens, kinds, first)
+    composed = make_plan(dense, scores, ratio, units, allocation)
+    assert all({*kept.tolist()} <= {*first[place].tolist()} for place, kept in composed.items())
+    twice, at_once = deepcopy(dense), deepcopy(dense)
+    apply_plan(twice, first)
+    between = count_parameters(twice)
+    apply_plan(twice, after(first, composed))
+    apply_plan(at_once, composed)
+    assert torch.equal(twice(tokens).logits, at_once(tokens).logits)
+    assert count_parameters(dense) > between > count_parameters(at_once)
+    removed = 1 - count_parameters(at_once) / count_parameters(dense)
+    assert removed == pytest.approx(ratio, abs=0.02), "the parts come to the whole ratio"
+    if (
+        allocation == Allocation()
+    ):  # then each place keeps the highest of what is left, counted without the rest
+        for place, kept in after(first, composed).items():
+            assert left[place].argsort(descending=True)[: len(kept)].sort().values.tolist() == kept.tolist()
+
+
+def test_two_steps_on_smollm2_come_to_the_ratio_by_another_way(smollm2: Path) -> None:
+    dense = load_model(smollm2, "float32", torch.device("cpu"))
+    blocks = torch.randint(0, 49152, (2, 32), generator=torch.Generator().manual_seed(0))
+    _, scores = left_scores(dense, blocks, ["neurons"], {})
+    once, first = make_plan(dense, scores, 0.3), make_plan(dense, scores, 0.3, part=0.5)
+    left, scores = left_scores(dense, blocks, ["neurons"], first)
+    second = make_plan(dense, scores, 0.3)
+    for place, kept in second.items():
+        assert {*kept.tolist()} < {*first[place].tolist()} and len(kept) == len(once[place])
+        highest = left[place].argsort(descending=True)[: len(kept)].sort().values
+        assert torch.equal(first[place][highest], kept)
+    shared = sum(len({*kept.tolist()} & {*once[place].tolist()}) for place, kept in second.items())
+    assert 0.5 < shared / sum(map(len, once.values())) < 1, "most units are the same, not all"
+    total = count_parameters(dense)
+    apply_plan(dense, second)
+    assert 1 - count_parameters(dense) / total == pytest.approx(0.3, abs=1e-3)

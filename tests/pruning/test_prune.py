@@ -1,0 +1,298 @@
+"""`hfprune prune`: a checkpoint, its card and a page from one call, which goes on after a kill."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
+from browser import ARGUMENTS, PATIENCE, find_chromium
+from command_line import failure, run
+from conftest import build_tiny, reload
+from huggingface_hub import ModelCard
+from playwright.sync_api import sync_playwright
+from smoke import ROOT, TEXT, build_tokenizer
+
+import hfprune
+from hfprune.files import read_json
+from hfprune.models.load import load_model
+from hfprune.plans.plan import apply_plan, count_parameters, load_plan
+
+TITLES = [
+    *("fetch", "budget", "calibrate", "score", "plan"),
+    *("perplexity of the dense model", "perplexity of the pruned model", "distance to the dense model"),
+    *("right answers by the dense model", "right answers by the pruned model", "speed of both in turns"),
+    "export",
+]
+
+
+@pytest.fixture(scope="module")
+def pruned(call: tuple[object, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one undisturbed call makes."""
+    out = tmp_path_factory.mktemp("undisturbed") / "pruned"
+    run(*call, "--out", out)
+    return out
+
+
+def export(out: Path) -> dict[str, bytes]:
+    """Return every file of the export; in the card, times are left out."""
+    files = {path: path.read_bytes() for path in sorted((out / "model").rglob("*")) if path.is_file()}
+    timed = re.compile(rb"^\| +(prefill|decoding).*$", re.MULTILINE)
+    return {str(path.relative_to(out)): timed.sub(b"", data) for path, data in files.items()}
+
+
+def numbers(out: Path) -> dict[str, float]:
+    """Return the values of all results but times."""
+    found = [read_json(path) for path in sorted((out / "work/results").rglob("*.json"))]
+    return {
+        f"{result['cell']['method']} {result['measure']} {result['task']} {value['metric']}": value["value"]
+        for result in found
+        if result["measure"] != "latency"
+        for value in result["values"]
+    }
+
+
+def taken(printed: str) -> list[str]:
+    """Return the titles of the steps that a call took, and did not find done."""
+    return re.findall(r"\[\d+/\d+\] ([a-z ]+): \d+ s$", printed, re.MULTILINE)
+
+
+def test_checkpoint_card_page_and_table(call, project: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "pruned"
+    run(*call, "--out", out)
+    printed = capsys.readouterr()
+    assert taken(printed.err) == TITLES
+    assert "[1/12] fetch …" in printed.err
+    results = {path.name for path in (out / "work/results/pruned").iterdir()} - {"gold_bpb"}
+    assert results == {
+        f"{name}.{end}" for name in ("perplexity", "fidelity", "latency") for end in ("json", "parquet")
+    }
+
+    dense = load_model(project / "models/mine", device=torch.device("cpu"))
+    total = count_parameters(dense)
+    apply_plan(dense, load_plan(out / "work/plan.safetensors"))
+    tokens = torch.arange(20).unsqueeze(0)
+    model = reload(out / "model")
+    assert torch.equal(model(tokens).logits, dense(tokens).logits)
+    assert 1 - count_parameters(model) / total == pytest.approx(0.15, abs=0.005)
+
+    card, page = ModelCard.load(out / "model/README.md").text, (out / "report.html").read_text()
+    for side in ("dense", "pruned"):
+        (value,) = read_json(out / f"work/results/{side}/perplexity.json")["values"]
+        for text in (printed.out, card, page):
+            assert f"{value['value']:,.2f}" in text
+    for what in (
+        "JS distance",
+        "bits per byte, common sense",
+        "file size",
+        "prefill of 128",
+        "decoding",
+        f"{total:,}",
+    ):
+        for text in (printed.out, card, page):
+            assert what in text
+    size = sum(path.stat().st_size for path in (out / "model").glob("*.safetensors")) / 1e6
+    assert f"{size:,.1f}" in card
+    assert "http" not in page.replace("https://", "http")[page.index("<body>") :], "no network"
+
+
+def test_the_page_in_a_browser(pruned: Path) -> None:
+    """On a desk and a phone: nothing overflows, nothing else is asked for, no error, and axe finds nothing."""
+    address = (pruned / "report.html").as_uri()
+    said, asked, found = [], [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=ARGUMENTS, timeout=PATIENCE
+        )
+        for scheme, width in (("light", 1400), ("dark", 390)):
+            # axe is a script, and the page's own policy allows none.
+            for axe in (False, True):
+                page = browser.new_page(
+                    color_scheme=scheme, viewport={"width": width, "height": 850}, bypass_csp=axe
+                )
+                page.set_default_timeout(PATIENCE)
+                page.on("console", lambda message: said.append(message.text))
+                page.on("request", lambda asking: asked.append(asking.url))
+                page.goto(address)
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+                if axe:
+                    found += Axe().run(page).response["violations"]
+        browser.close()
+    assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == []
+    assert said == []
+    assert {*asked} == {address}
+
+
+def test_called_again_nothing_is_made_and_changes_are_made_alone(
+    call, pruned: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "pruned"
+    shutil.copytree(pruned, out)
+    before = export(out)
+    capsys.readouterr()
+    run(*call, "--out", out)
+    assert taken(capsys.readouterr().err) == ["fetch"]
+    assert export(out) == before
+    run(*call, "--ratio", 0.2, "--out", out)
+    dense = {"perplexity of the dense model", "right answers by the dense model"}
+    same = {"calibrate", "score"} | dense
+    assert taken(capsys.readouterr().err) == [title for title in TITLES if title not in same]
+    assert export(out) != before
+    run(*call, "--out", out)
+    assert export(out) == before, "back to the first settings"
+
+
+MOMENTS: dict[str, Callable[[Path], bool]] = {
+    "claimed": lambda out: (out / "work/settings.json").exists(),
+    "calibrated": lambda out: (out / "work/blocks.safetensors").exists(),
+    "scored": lambda out: (out / "work/scores.safetensors").exists(),
+    "measured": lambda out: (out / "work/results/dense/perplexity.json").exists(),
+    "exporting": lambda out: any(out.glob(".model.*")),
+    "exported": lambda out: (out / "model").exists(),
+}
+
+
+def test_killed_at_six_moments_it_goes_on_to_the_same_export(call, pruned: Path, tmp_path: Path) -> None:
+    """Each call is killed a little later than the one before, and the last one ends the work."""
+    out = tmp_path / "pruned"
+    arguments = [sys.executable, "-m", "hfprune", *map(str, call), "--out", str(out)]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    for moment, reached in MOMENTS.items():
+        with (tmp_path / "said").open("w+") as said:
+            process = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=said, stderr=said)
+            while not reached(out) and process.poll() is None:
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            said.seek(0)
+            assert process.returncode == -signal.SIGKILL, (moment, said.read()[-2000:])
+        assert not (out / "model").exists() or (out / "model/provenance.json").exists(), "whole or not there"
+    run(*call, "--out", out)
+    assert export(out) == export(pruned)
+    assert numbers(out) == numbers(pruned)
+    assert not [*out.rglob(".*.????????*")], "nothing unfinished is left"
+
+
+def test_options_reach_the_commands(call, project: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "mine.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in TEXT[:20]))
+    own = ("--text", tmp_path / "mine.jsonl", "--seed", 3, "--dtype", "float32")
+    attention = (
+        "--criterion",
+        "cross_entropy",
+        "--units",
+        '["neurons", "key_value_groups"]',
+        "--ratio",
+        0.25,
+    )
+    run(*call, *own, *attention, "--format", "gguf", "--recover", "--out", tmp_path / "a")
+    assert "recover" in taken(capsys.readouterr().err)
+    made = read_json(tmp_path / "a/model/provenance.json")
+    assert made["inputs"].keys() == {"model", "plan", "adapter"}
+    assert [path.name for path in (tmp_path / "a/model").glob("*.gguf")] == ["model-F32.gguf"]
+    card = (tmp_path / "a/model/README.md").read_text()
+    assert "| criterion | `cross_entropy` |" in card
+    assert "| seed | `3` |" in card
+    assert "A LoRA adapter, trained after pruning, is merged" in card
+    (corpus,) = (project / "resources/corpora").glob("mine-*")
+    assert f"| corpus | `{corpus.name}` |" in card
+
+    weights = ("--criterion", "magnitude", "--allocation", "global", "--align", 8)
+    run(*call, *weights, "--out", tmp_path / "b")
+    assert "calibrate" not in taken(capsys.readouterr().err)
+    plan = load_plan(tmp_path / "b/work/plan.safetensors")
+    assert {len(kept) % 8 for kept in plan.values()} == {0}
+
+
+def test_in_python(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {"catalogue": project / "assets.yaml", "resources": project / "resources"}
+    rows = hfprune.prune(project / "models/mine", 0.15, tmp_path / "out", sequences=4, length=32, **places)
+    sizes = {row.name: (row.before, row.after) for row in rows}["parameters"]
+    assert 1 - sizes[1] / sizes[0] == pytest.approx(0.15, abs=0.005)
+    with pytest.raises(hfprune.HfpruneError, match=r"^prune: ratio: Input should be less than 1$"):
+        hfprune.prune(project / "models/mine", 20, tmp_path / "other")
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(call, project: Path, tmp_path: Path) -> None:
+    def refused(*arguments: object) -> str:
+        line = failure(*call, *arguments, "--out", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        return line.removeprefix("hfprune prune: error: ")
+
+    model = tmp_path / "model"
+    assert refused("--model", tmp_path / "nowhere").startswith("no model ")
+    assert "at most 0." in refused("--ratio", 0.97)
+    attention = ("--units", '["neurons", "key_value_groups"]')
+    assert "choose another ratio or other --units" in refused(*attention, "--ratio", 0.02)
+    assert "allocation per_parameter ranks" in refused(*attention, "--allocation", "per_parameter")
+    assert "did you mean 'entropy'" in refused("--criterion", "entrop")
+    assert "calibrate on another text" in refused("--text", "c4-sample-heldout")
+    (tmp_path / "short.txt").write_text("Hello.")
+    assert re.match(
+        r"corpus 'short-\w+' cannot fill one block of 32 tokens", refused("--text", tmp_path / "short.txt")
+    )
+    (tmp_path / "empty.txt").write_text("")
+    assert "hold no text" in refused("--text", tmp_path / "empty.txt")
+    (tmp_path / "odd.jsonl").write_text('{"body": "x"}')
+    assert "no string field 'text'" in refused("--text", tmp_path / "odd.jsonl")
+    torch.manual_seed(0)
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    GPT2LMHeadModel(GPT2Config(vocab_size=400, n_embd=16, n_layer=1, n_head=2)).save_pretrained(model)
+    build_tokenizer().save_pretrained(model)
+    assert "GPT2LMHeadModel" in refused("--model", model)
+    shutil.rmtree(model)
+    build_tiny("llama", vocab_size=400).save_pretrained(model)
+    assert "cannot load the tokenizer" in refused("--model", model)
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF, but not really")
+    assert "transformers cannot read" in refused("--model", tmp_path / "broken.gguf")
+
+
+def test_a_folder_that_holds_something_else_is_not_touched(call, pruned: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert "holds something else (thesis.txt)" in failure(*call, "--out", tmp_path)
+    assert "holds something else" in failure(*call, "--out", tmp_path / "thesis.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    out = tmp_path / "pruned"
+    shutil.copytree(pruned, out)
+    (out / "model/README.md").write_text("my own words")
+    assert "is no earlier export (README.md was changed)" in failure(*call, "--ratio", 0.2, "--out", out)
+    assert (out / "model/README.md").read_text() == "my own words"
+
+
+def test_a_full_disk_is_one_line_and_the_next_call_goes_on(
+    call, pruned: Path, tmp_path: Path, capsys
+) -> None:
+    """A limit on the size of files makes the same calls fail that a full disk does."""
+    out = tmp_path / "pruned"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # SIGXFSZ is ignored by Python, so a write fails with an error.
+    largest = max(path.stat().st_size for path in (pruned / "model").glob("*.safetensors"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 1, hard))
+    try:
+        assert "writing failed" in failure(*call, "--out", out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (out / "model").exists()
+    capsys.readouterr()
+    run(*call, "--out", out)
+    assert taken(capsys.readouterr().err) == ["fetch", "export"]
+    assert export(out) == export(pruned)
+
+
+def test_two_calls_do_not_work_in_one_folder(call, pruned: Path, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    out = tmp_path / "pruned"
+    shutil.copytree(pruned, out)
+    with FileLock(out / "work/.lock"):
+        assert "another `hfprune prune` is at work in it" in failure(*call, "--out", out)
+    assert export(out) == export(pruned)

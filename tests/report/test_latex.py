@@ -1,0 +1,85 @@
+"""Every table that is written compiles under pdfLaTeX."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic import PAPER, Study
+
+from hfprune.paper.claims import Paper
+from hfprune.report.claims import write_claims
+from hfprune.report.comparison import write_comparison
+from hfprune.report.draws import write_draws
+from hfprune.report.tables import write_tables
+from hfprune.report.typeset import Table, latex, tex
+from hfprune.study.method import Method
+
+ROOT = Path(__file__).parents[2]
+LABEL = "Größe α, 50 % & #1 → x_2 ~ ^ <3> “β”"
+DOCUMENT = r"""\documentclass{article}
+\usepackage{booktabs,adjustbox}
+\begin{document}
+%s
+\end{document}
+"""
+
+
+def has_latex() -> bool:
+    packages = ["booktabs.sty", "adjustbox.sty"]
+    return bool(
+        shutil.which("pdflatex")
+        and subprocess.run(["kpsewhich", *packages], capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return every LaTeX file of git, and those of a study with a name that is hard to print."""
+    folder = tmp_path_factory.mktemp("study")
+    study = Study(folder, ratios=[0.2], seeds=[0, 1, 2], methods=["entropy", "cross_entropy"]).write()
+    settings = study.config()
+    settings.methods["cross_entropy"] = Method(label=LABEL)
+    for method in study.methods:
+        for seed in study.seeds:
+            study.outcomes(method, 0.2, "perplexity", [3.0 + 0.1 * seed, 4.0], metric="nll", seed=seed)
+    study.collect()
+    write_tables(folder / "results.parquet", PAPER, folder / "tables")
+    write_claims(Paper.read(PAPER / "claims.yaml"), settings, "test", folder, folder)
+    write_comparison(settings, "test", folder, folder)
+    write_draws(settings, "test", folder, folder)
+    return [*sorted(folder.rglob("*.tex")), *sorted((ROOT / "results").glob("*/**/*.tex"))]
+
+
+def test_no_character_is_unknown_to_pdflatex(written: list[Path]) -> None:
+    assert len(written) > 20
+    for path in written:
+        # Without another package pdfLaTeX knows ASCII and the accented letters of these two blocks.
+        unknown = {sign for sign in path.read_text() if ord(sign) > 0x17F or 0x7F <= ord(sign) < 0xC0}
+        assert not unknown, path
+    assert any(tex(LABEL) in path.read_text() for path in written)
+
+
+def test_minus_signs_are_no_hyphens() -> None:
+    assert tex("-0.012 [-0.021, +0.003], LLaMA-2-7B, top-15") == (
+        "$-$0.012 [$-$0.021, +0.003], LLaMA-2-7B, top-15"
+    )
+
+
+def compiled(text: str, folder: Path) -> subprocess.CompletedProcess:
+    (folder / "all.tex").write_text(DOCUMENT % text)
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=False)
+
+
+@pytest.mark.skipif(not has_latex(), reason="no pdflatex with booktabs and adjustbox")
+def test_every_table_compiles(written: list[Path], tmp_path: Path) -> None:
+    # Not more at once than LaTeX keeps floats for.
+    run = compiled("\n\\clearpage\n".join(rf"\input{{{path}}}" for path in written), tmp_path)
+    assert run.returncode == 0, run.stdout.decode(errors="replace")[-2000:]
+    assert (tmp_path / "all.pdf").stat().st_size > 50_000
+
+    shown = pd.DataFrame({"Method": ["☃"]})
+    broken = latex(Table("", shown, shown, pd.Series([0]), []), "x")
+    assert compiled(broken, tmp_path).returncode != 0, "else an unknown character would go unseen"

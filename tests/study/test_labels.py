@@ -1,0 +1,94 @@
+"""Methods have names for people, in tables and figures of results without their study too."""
+
+from pathlib import Path
+
+import pytest
+
+from hfprune.analysis.collect import collect
+from hfprune.analysis.tidy import read_labels
+from hfprune.errors import HfpruneError
+from hfprune.settings import validate
+from hfprune.study.labels import Label, labels, readable
+from hfprune.study.study import Study
+
+CALIBRATION = {"corpus": "c4", "sequences": 64, "length": 8}
+
+
+def study(methods: dict) -> Study:
+    data = {"models": ["a"], "methods": methods, "ratios": [0.2], "measures": {}, "calibration": CALIBRATION}
+    return validate(Study, data, "study.yaml")
+
+
+@pytest.mark.parametrize(
+    ("method", "label"),
+    [
+        ({"criterion": "entropy"}, "Entropy"),
+        ({"criterion": "entropy", "sequences": 8}, "Entropy, 8 sequences"),
+        ({"criterion": "cross_entropy", "corpus": "wikipedia"}, "Cross-entropy, wikipedia"),
+        ({"criterion": "cross_entropy", "corpus": "c4"}, "Cross-entropy"),
+        ({"criterion": "entropy", "options": {"aggregation": "sum_squares"}}, "Entropy, sum squares"),
+        ({"criterion": "renyi", "options": {"order": 2}}, "Rényi, order 2"),
+        ({"criterion": "mine", "options": {"signed": True, "centred": False}}, "Mine, signed, no centred"),
+        ({"criterion": "entropy", "units": ["neurons", "key_value_groups"]}, "Entropy, attn+MLP"),
+        (
+            {"criterion": "entropy", "units": {"neurons": 0.7, "layers": 0.3}},
+            "Entropy, 70 % MLP + 30 % layers",
+        ),
+        (
+            {"criterion": "flap", "allocation": {"rule": "global", "standardize": True, "align": 32}},
+            "FLAP, global, standardized, align 32",
+        ),
+        ({"baseline": "llm_pruner"}, "LLM-Pruner"),
+        ({"baseline": "my_tool", "label": "My tool"}, "My tool"),
+        ({"criterion": "entropy", "label": "Ours"}, "Ours"),
+    ],
+)
+def test_a_method_is_called_by_its_criterion_and_what_differs(method: dict, label: str) -> None:
+    assert labels(study({"x": method}))["x"].label == label
+
+
+def test_no_two_labels_are_the_same() -> None:
+    found = labels(study({"a": {"criterion": "entropy"}, "b": {"criterion": "entropy", "ratios": [0.2]}}))
+    assert [label.label for label in found.values()] == ["Entropy (a)", "Entropy (b)"]
+    with pytest.raises(HfpruneError, match=r"methods\.b\.label: 'X' is the label of 'a' too"):
+        study({"a": {"criterion": "entropy", "label": "X"}, "b": {"criterion": "fisher", "label": "X"}})
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("entropy_8", "Entropy, 8"),
+        ("cross_entropy_squares", "Cross-entropy, squares"),
+        ("shortgpt", "ShortGPT"),
+        ("my_own", "My own"),
+    ],
+)
+def test_a_name_alone_is_readable_too(name: str, label: str) -> None:
+    assert readable(name) == label
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("label", "a|b", "is no label"),
+        ("label", " ", "is no label"),
+        ("label", "a\nb", "is no label"),
+        ("colour", "blue", "'blue' is no colour: give one as '#0072B2', in quotes"),
+        ("colour", "#12", "is no colour"),
+        ("color", "#000000", "unknown key 'color'; did you mean 'colour'"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(key: str, value: str, message: str) -> None:
+    with pytest.raises(HfpruneError, match=message):
+        study({"x": {"criterion": "entropy", key: value}})
+
+
+def test_labels_travel_with_the_collected_tables(tmp_path: Path) -> None:
+    named = {"entropy": Label("None", "#123456"), "other": Label("Other, two")}
+    collect([], [], [], tmp_path, labels=named)
+    assert read_labels(tmp_path) == named, "no word is read as a missing value"
+    (tmp_path / "labels.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(HfpruneError, match=r"labels\.csv: cannot read it"):
+        read_labels(tmp_path)
+    (tmp_path / "labels.csv").unlink()
+    assert read_labels(tmp_path) == {}

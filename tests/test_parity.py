@@ -1,0 +1,43 @@
+"""docs/parity.md is what `make parity` writes, and says that peers' own code gives our scores."""
+
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+from command_line import run
+from smoke import ROOT
+
+
+def read(page: str) -> tuple[list[pd.DataFrame], str]:
+    """Return the tables of a page, and its text."""
+    sections = page.split("\n## ")
+    tables = [[line for line in section.splitlines() if line.startswith("| ")] for section in sections]
+    frames = [
+        pd.read_csv(StringIO("\n".join(table)), sep=r"\s*\|\s*", engine="python").dropna(axis=1, how="all")
+        for table in tables
+        if table
+    ]
+    return frames, "\n".join(line for line in page.splitlines() if not line.startswith("|"))
+
+
+def test_the_page_is_that_of_a_run(smollm2: Path, downloads: Path, tmp_path: Path) -> None:
+    (tmp_path / "downloads").symlink_to(downloads)
+    run("fetch", "corpora/c4-sample", "--resources", tmp_path)
+    out = tmp_path / "parity.md"
+    command = [sys.executable, ROOT / "benchmarks/parity.py", "--model", smollm2, "--out", out]
+    subprocess.run([*command, "--corpus", tmp_path / "corpora/c4-sample"], cwd=tmp_path, check=True)
+    (same, other), text = read(out.read_text())
+    (same_there, other_there), text_there = read((ROOT / "docs/parity.md").read_text())
+    assert text == text_there
+    names = ["code", "what it calls", "ours"]
+    assert len(same) == 9 and len(other) == 2
+    for ours, there in ((same, same_there), (other, other_there)):
+        assert ours[names].equals(there[names])
+    for table in (same, same_there):  # rounding, which differs by machine
+        assert table["median difference"].max() < 1e-5 and table["largest difference"].max() < 1e-2
+        assert table["overlap"].min() > 0.998
+    # What differs by more than rounding is the same everywhere.
+    for column, tolerance in (("median difference", 0.3), ("largest difference", 0.3), ("overlap", 0.01)):
+        pd.testing.assert_series_equal(other[column], other_there[column], rtol=tolerance)

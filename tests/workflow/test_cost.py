@@ -1,0 +1,60 @@
+"""What a real study has cost beside the prediction: the operations of its jobs are the same, to the last one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hfprune.cost.devices import known_devices
+from hfprune.cost.jobs import Costs
+from hfprune.cost.measured import comparison, pairs
+from hfprune.settings import load
+from hfprune.study.catalogue import Catalogue
+from hfprune.study.study import Study
+
+
+@pytest.fixture(scope="module")
+def costs(finished: tuple[Path, str]) -> Costs:
+    folder, _ = finished
+    study, catalogue = (
+        load(kind, folder / f"config/{file}.yaml")
+        for kind, file in ((Study, "studies/smoke"), (Catalogue, "assets"))
+    )
+    return Costs("smoke", study, known_devices()["cpu"], catalogue, folder / "resources")
+
+
+def test_operations_are_those_predicted(costs: Costs, finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    found = [*pairs(costs, folder / "results/smoke")]
+    scoring, cut = {"score_0", "score_1", "measure_cost"}, {"measure_fidelity", "measure_perplexity"}
+    assert scoring | cut | {"recover", "measure_zeroshot", "measure_latency", "measure_ablation"} <= {
+        pair.job.rule for pair in found
+    }
+    for pair in found:
+        if pair.job.rule in scoring:
+            assert pair.cost["flops"] == pair.job.flops, pair.job
+        elif pair.job.rule in cut:
+            # A plan rounds to whole units, of which these models have few.
+            assert pair.cost["flops"] == pytest.approx(pair.job.flops, rel=0.03), pair.job
+        elif pair.job.rule == "recover":
+            # Padding that a batch shares is not read.
+            assert 0.5 < pair.cost["flops"] / pair.job.flops <= 1
+
+
+def test_results_have_operations_and_utilisation(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    results = [
+        json.loads(file.read_text()) for file in (folder / "results/smoke/cells").rglob("fidelity.json")
+    ]
+    measured = [result for result in results if "not_applicable" not in result]
+    assert measured
+    for result in measured:
+        cost = result["provenance"]["cost"]
+        assert cost["flops"] > 0 and cost["cpu_seconds"] > 0
+        assert 0 < cost["utilisation"] < 2
+
+
+def test_prediction_beside_measurement(costs: Costs, finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    table = comparison(costs, folder / "results/smoke")
+    assert "| measure_fidelity" in table and "processor, s" in table.splitlines()[0]
