@@ -201,11 +201,14 @@ def meets(
 ) -> list[list[str]]:
     """Let a fault meet the job in its first attempt, and return all attempts."""
     process = submit(project, environment, PLAN, *QUICK, *arguments)
-    wait_for(lambda: attempts(project))
-    job, node, _ = attempts(project)[0]
-    fault(job, node)
-    (project / "go").touch()
-    finish(process, 600)
+    try:
+        wait_for(lambda: attempts(project))
+        job, node, _ = attempts(project)[0]
+        fault(job, node)
+        (project / "go").touch()
+        finish(process, 600)
+    finally:
+        process.kill()
     assert (project / PLAN).read_text() == "planned\n"
     return attempts(project)
 
@@ -308,7 +311,9 @@ def test_recovery_goes_on_after_each_limit_of_time(
     adapter = "recoveries/llama/dense/0/seed0/lora"
     limits = ("recover:runtime=min(attempt + 1, 3)", "recover:slurm_partition=short")
     target = f"results/smoke/{adapter}/recovery.json"
-    output = finish(submit(project, environment, target, *QUICK, "--set-resources", *limits), 2400)
+    # One core, as in the measurement of a step.
+    alone = ("--set-threads", "recover=1", "--set-resources", *limits)
+    output = finish(submit(project, environment, target, *QUICK, *alone), 2400)
     losses = json.loads((project / target).read_text())["provenance"]["losses"]
     packed, *jobs = re.findall(r"submitted with SLURM jobid (\d+)", output)
     states = [accounts(job, "State") for job in jobs]
