@@ -18,6 +18,8 @@ DAY = 24.0
 # A job may take this many times what is predicted, in time and in memory, before it is stopped; each further
 # attempt may take as much again.
 TIME_MARGIN, MEMORY_MARGIN = 3.0, 1.3
+# Bytes of a GPU that a screen, other programs and gaps in its memory may take.
+SPARE = 1.5e9
 # Minutes that every job may take at least: other machines start slowly, and fetches wait for a network.
 LEAST_MINUTES = 30
 
@@ -63,7 +65,7 @@ def largest_tier(studies: Path, catalogue: Catalogue, device: Device, devices: i
     for path in (studies / f"{tier}.yaml" for tier in TIERS):
         if path.exists():
             costs = _costs(path, catalogue, device)
-            if not unfit(costs) and hours(costs, devices) <= DAY:
+            if not unfit(costs, SPARE) and hours(costs, devices) <= DAY:
                 return path, f"the largest that {_named(device, devices)} runs in a day"
     return smallest, f"{_named(device, devices)} cannot hold the paper's models, or not for a day"
 

@@ -28,12 +28,12 @@ HERE = "here"
 GPU_UTILISATION, CPU_UTILISATION = 0.4, 0.85
 # Seconds of a start, from the shell to loaded libraries: on a CPU measured; on a GPU an assumption, which has a
 # context and kernels on top.
-GPU_START, CPU_START = 15.0, 4.0
+GPU_START, CPU_START = 13.0, 4.0
 IMPORTS = "import pandas, lm_eval.models.huggingface; from transformers import AutoModelForCausalLM"
 # Seconds of one call of a decoder layer by the interpreter.
 GPU_CALL, CPU_CALL = 4e-4, 4e-4
-# Bytes a second at which weights are read and converted.
-READ = 1e9
+# Bytes a second at which weights are read and converted, and seconds in which a job builds its model; measured.
+READ, BUILD = 1e9, 2.0
 # Bytes of a process with all libraries, without weights.
 PROCESS = 1.2e9
 
@@ -72,11 +72,16 @@ class Device:
         rate = self.peak[dtype] * threads * (GPU_UTILISATION if self.on_gpu else CPU_UTILISATION)
         computed = work.flops / rate + work.moved / (self.bandwidth * threads)
         calls = work.calls * (GPU_CALL if self.on_gpu else CPU_CALL)
-        return (max(computed, calls) if self.on_gpu else computed + calls) + work.loaded / READ
+        return loading(work) + (max(computed, calls) if self.on_gpu else computed + calls)
 
     def share(self, threads: int) -> float:
         """Return the part of the device that a job of so many threads takes."""
         return min(threads, self.cores) / self.cores if self.cores else 1.0
+
+
+def loading(work: Work) -> float:
+    """Return the seconds in which a job loads its models."""
+    return BUILD + work.loaded / READ if work.loaded else 0.0
 
 
 @cache
@@ -208,11 +213,12 @@ def product_rate(dtype: Dtype | str, place: "torch.device") -> float:
 
 
 def _copy_rate(place: "torch.device") -> float:
-    """Return the bytes a second that an exponential reads and writes, as a softmax does on this device."""
+    """Return the bytes a second that exponentials read and write, half of them into new memory."""
     import torch
 
     x = torch.randn(2**27 if place.type == "cuda" else 2**23, device=place)
-    return 2 * x.nbytes / _best(x.exp)
+    old = torch.empty_like(x)
+    return 4 * x.nbytes / _best(lambda: (x.exp(), torch.exp(x, out=old)))
 
 
 def _best(work: Callable[[], Any]) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hfprune.cost.devices import PROCESS, Device
+from hfprune.cost.devices import PROCESS, Device, loading
 from hfprune.cost.shape import Shape, known_shapes, shape_of
 from hfprune.cost.texts import pairs_to_learn
 from hfprune.cost.work import Case, Work
@@ -56,6 +56,8 @@ class Job:
     """Time with its start."""
     main_memory: float
     """Bytes of main memory."""
+    loading: float = 0
+    """Seconds of that time in which models are loaded, by one thread."""
     gpu_memory: float = 0
     """Bytes of memory on the GPU; 0 if it takes none."""
     flops: float = 0
@@ -233,11 +235,19 @@ class Costs:
         device = self.device
         threads = device.cores if exclusive and device.cores else 1
         seconds = device.start + device.seconds(work, case.dtype, threads)
-        if not device.on_gpu:
-            return Job(rule, about, seconds, PROCESS + work.memory, 0, work.flops, threads, True)
-        # A model passes through main memory while it is loaded; CUDA's libraries are as large as the others.
-        main = 2 * PROCESS + (case.dense or case.shape).weights(case.width)
-        return Job(rule, about, seconds, main, work.memory, work.flops, threads, True)
+        # On a GPU a model passes through main memory while it loads; CUDA's libraries are as large as the others.
+        passing = PROCESS + (case.dense or case.shape).weights(case.width)
+        return Job(
+            rule,
+            about,
+            seconds,
+            main_memory=PROCESS + (passing if device.on_gpu else work.memory),
+            loading=loading(work),
+            gpu_memory=work.memory if device.on_gpu else 0,
+            flops=work.flops,
+            threads=threads,
+            on_device=True,
+        )
 
 
 def _words(cell: Cell) -> str:

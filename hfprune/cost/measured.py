@@ -24,8 +24,11 @@ class Pair:
     @property
     def predicted(self) -> float:
         """Predicted seconds without the start; on a CPU with as many threads as the job had."""
-        seconds = self.job.seconds - self.start
-        return seconds if self.job.gpu_memory else seconds * self.job.threads / self.cost["threads"]
+        job, threads = self.job, self.cost["threads"]
+        shared = job.seconds - self.start - job.loading
+        # Scoring counts from a loaded model.
+        before = 0.0 if job.rule.startswith("score_") else job.loading
+        return before + (shared if job.gpu_memory else shared * job.threads / threads)
 
 
 def pairs(costs: Costs, results: Path) -> Iterator[Pair]:

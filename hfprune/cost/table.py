@@ -77,10 +77,10 @@ def need(costs: Costs, job: Job) -> float:
     return job.gpu_memory if costs.device.on_gpu else job.main_memory
 
 
-def unfit(costs: Costs) -> str:
-    """Return a sentence about the job that the device cannot hold, or "" if it holds all."""
+def unfit(costs: Costs, spare: float = 0) -> str:
+    """Return a sentence about the job that the device cannot hold with `spare` bytes left, or "" for none."""
     job, room = largest(costs), costs.device.memory
-    if need(costs, job) <= room:
+    if need(costs, job) + spare <= room:
         return ""
     return (
         f"{job.rule} of {job.about} needs about {need(costs, job) / 1e9:.0f} GB of memory, "

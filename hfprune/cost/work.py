@@ -173,8 +173,8 @@ class Case:
         forms = sum(form_of(criterion) for criterion in item.criteria)
         once = self.read(sequences, length, length, passes=GRADIENT * number, batch_tokens=batch_tokens)
         backward = model.backward(tokens, tokens * length, from_attention="key_value_groups" in units)
-        # A backward pass moves about twice what a forward pass moves, and float32 products of every neuron.
-        moved = tokens * model.layers * (2 * activations(model, self.width) + 16 * model.neurons)
+        # A backward pass moves about what a forward pass moves, and float32 products of every neuron.
+        moved = tokens * model.layers * (activations(model, self.width) + 16 * model.neurons)
         weights = model.weight_gradients(tokens)
         # The gradients of a layer's weights are written for every sequence and read for its share.
         of_weights = sequences * model.layers * model.mlp_weights * (2 * self.width + 6 * 4)

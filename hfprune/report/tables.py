@@ -72,7 +72,7 @@ def write_tables(results: Path, paper: Path, out: Path) -> None:
     _write(out, "measures", measures_table(tidy, declared, published, named))
     marks = read_companion(results.parent, CALIBRATION)
     _write(out, "calibration", calibration_table(applicable(tidy), marks, declared))
-    _write(out, "tradeoff", tradeoff_table(applicable(tidy), declared, marks))
+    _write(out, "tradeoff", tradeoff_table(applicable(tidy), declared, marks, named))
 
 
 def _write(out: Path, name: str, table: Table) -> None:

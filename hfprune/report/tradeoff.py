@@ -1,10 +1,12 @@
 """The table of quality against speed and size, with the Pareto fronts."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.tradeoff import THEORY, front_name, tradeoff
-from hfprune.report.style import looks
+from hfprune.report.style import Look
 from hfprune.report.typeset import MISSING, Table
 
 QUALITY_LABELS = {"js_distance": "JS distance", "bpb": "Gold bits/byte"}
@@ -29,16 +31,18 @@ _NOTES = [
 ]
 
 
-def tradeoff_table(results: pd.DataFrame, declared: Declarations, units: pd.DataFrame) -> Table:
+def tradeoff_table(
+    results: pd.DataFrame, declared: Declarations, units: pd.DataFrame, names: Mapping[str, Look]
+) -> Table:
     """Make the table of `hfprune.analysis.tradeoff`.
 
     Args:
         results: the tidy table, without cells that are not applicable.
         declared: the declarations of its measures.
         units: the `calibration.csv` of `collect`: what each method removes, as far as it says so.
+        names: the look of every method.
     """
     numbers = tradeoff(results, declared)
-    names = looks(numbers["method"])
     numbers = numbers.sort_values(
         ["model", "ratio", "method"],
         key=lambda part: part.map([*names].index) if part.name == "method" else part,

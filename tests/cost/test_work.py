@@ -107,4 +107,4 @@ def test_times_of_the_papers_table_5(model: str, name: str, criterion: str) -> N
     device = known_devices()["a6000"]
     case = Case(known_shapes()[model], "bfloat16", True, device.memory)
     work = case.score({"it": make_criterion(criterion, {})}, 1000, 1024, ["neurons"])
-    assert 1 / 1.4 < device.seconds(work, "bfloat16") / rows["value"].item() < 1.4
+    assert 1 / 1.5 < device.seconds(work, "bfloat16") / rows["value"].item() < 1.5
