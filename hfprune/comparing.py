@@ -85,6 +85,10 @@ def compare(
         ]
 
     size, file_size = "parameters", "file size of the weights, MB"
+    # Another dtype, or padding, changes the size as well as pruning does.
+    wide, narrow = (stored / count for stored, count in zip(weights, parameters, strict=True))
+    if abs(narrow / wide - 1) > 0.02:
+        file_size += f" ({wide:.1f} → {narrow:.1f} bytes a parameter)"
     return [
         *rows(_QUALITY, "perplexity", "perplexity", "perplexity on {}", "{:,.2f}"),
         *rows(_QUALITY, "fidelity", "js_distance", "JS distance to the dense model on {}", "{:.3f}"),

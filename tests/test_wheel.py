@@ -73,6 +73,7 @@ def hfprune(site: Path, folder: Path, *lines: str) -> list[str]:
 
 def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Path, downloads: Path) -> None:
     save_model("llama", tmp_path / "mine")
+    (tmp_path / "pairs.jsonl").write_text('{"instruction": "Say yes.", "output": "Yes."}')
     (tmp_path / "resources").mkdir()
     (tmp_path / "resources/downloads").symlink_to(downloads)
     model = "--model mine"
@@ -91,9 +92,10 @@ def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Pa
         f"export {model} --plan plan.safetensors --out pruned",
         f"measure fidelity {model} --plan plan.safetensors --corpus c4-sample-heldout --sequences 2 --length 24"
         " --out by-hand",
+        f"prune {model} --ratio 0.15 --sequences 4 --length 24 --out all",
         "claims --study config/studies/demo.yaml --results results",
         "fetch tasks/piqa",
-        f"recover {model} --plan plan.safetensors --instructions pairs --out adapter",
+        f"recover {model} --plan plan.safetensors --instructions pairs.jsonl --out adapter",
         "figures --results results --out figures",
     )
     text = "\n".join(printed)
@@ -108,6 +110,8 @@ def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Pa
     ]
     assert (tmp_path / "pruned/model.safetensors").is_file()
     assert (tmp_path / "by-hand/fidelity.json").is_file()
+    assert "perplexity on c4-sample-heldout" in text and "bits per byte" not in text
+    assert (tmp_path / "all/report.html").is_file()
 
 
 def test_lm_evals_own_command_says_it_too(site: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hfprune.assets.tasks import fetch_task
 from hfprune.errors import HfpruneError
 from hfprune.files import sha256
 from hfprune.settings import load, nearest
+from hfprune.shipped import shipped
 from hfprune.study.catalogue import Catalogue, HubSource, LocalSource
 from hfprune.study.spelling import FORMS, entry
 
@@ -44,12 +45,12 @@ def resolve(
         spelling: a folder that holds such an asset, a name of the catalogue, a file, or a place on the hub; see
             `hfprune.study.spelling.FORMS`.
         resources: folder of the fetched assets.
-        catalogue: file of the catalogue; it need not exist.
+        catalogue: file of the catalogue; the package's own where there is no such file.
 
     Raises:
         HfpruneError: the spelling is none of these, with all that was tried; or the asset cannot be fetched.
     """
-    form, word = FORMS[kind], str(spelling)
+    form, word, catalogue = FORMS[kind], str(spelling), shipped(catalogue)
     for folder in (Path(word).expanduser(), resources / kind / word):
         if (folder / form.marker).is_file():
             return folder

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from hfprune.commands.flags import Alone, ComputeDtype, Seed
+from hfprune.commands.flags import Alone, ComputeDtype, Seed, Shipped
 from hfprune.commands.target import UNITS
 from hfprune.settings import Strict, validate
 from hfprune.study.method import Allocation, UnitShares
@@ -54,8 +54,10 @@ class Config(Strict):
         default="safetensors", description="safetensors for transformers, or gguf for llama.cpp"
     )
     resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
-    catalogue: Path = Field(
-        default=Path("config/assets.yaml"), description="the catalogue of assets and their sources"
+    catalogue: Shipped = Field(
+        default=Path("config/assets.yaml"),
+        description="the catalogue of assets and their sources",
+        validate_default=True,
     )
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from hfprune.commands.fetch import fetch
 from hfprune.comparing import Row, compare, weight_bytes
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
+from hfprune.extras import missing
 from hfprune.files import read_json
 from hfprune.measures import MEASURES, Measure
 from hfprune.measuring import settled
@@ -61,7 +63,7 @@ class Making:
         """Take the flags.
 
         Raises:
-            HfpruneError: the criterion or the allocation does not fit the units.
+            HfpruneError: the criterion or the allocation does not fit the units, or a package is missing.
         """
         self.config, self.work = config, config.out / WORK
         self.results = self.work / "results"
@@ -70,23 +72,32 @@ class Making:
         self.allocation = validate(Allocation, config.allocation.model_dump() | allocation, "--align")
         if reason := self.allocation.unfit(config.units):
             raise HfpruneError(reason)
+        if config.recover and not find_spec("peft"):
+            raise HfpruneError(f"--recover: {missing(ModuleNotFoundError(name='peft'))}")
+        # Right answers need lm-eval; all else is worth having without.
+        self.answers = bool(find_spec("lm_eval"))
         self.criterion = make_criterion(config.criterion, {}, "--criterion", [*config.units])
 
     def steps(self) -> list[Step]:
         """Return the steps in order."""
-        calibrated = self.criterion.needs != "weights"
+        answers = [
+            Step("right answers by the dense model", lambda: self.measure("gold_bpb", dense=True)),
+            Step("right answers by the pruned model", lambda: self.measure("gold_bpb")),
+        ]
+        if not self.answers:
+            line = missing(ModuleNotFoundError(name="lm_eval"))
+            print(f"right answers are left out of the comparison: {line}", file=sys.stderr)
         return [
             Step("fetch", self.fetch),
             Step("budget", self.budget),
-            *([Step("calibrate", self.calibrate)] if calibrated else []),
+            *([Step("calibrate", self.calibrate)] if self.criterion.needs != "weights" else []),
             Step("score", self.score),
             Step("plan", self.plan),
             *([Step("recover", self.recover)] if self.config.recover else []),
             Step("perplexity of the dense model", lambda: self.measure("perplexity", dense=True)),
             Step("perplexity of the pruned model", lambda: self.measure("perplexity")),
             Step("distance to the dense model", lambda: self.measure("fidelity")),
-            Step("right answers by the dense model", lambda: self.measure("gold_bpb", dense=True)),
-            Step("right answers by the pruned model", lambda: self.measure("gold_bpb")),
+            *(answers if self.answers else []),
             Step("speed of both in turns", lambda: self.measure("latency")),
             Step("export", self.export),
         ]
@@ -123,7 +134,8 @@ class Making:
     def fetch(self) -> Task:
         """Get the model and all texts, before anything is computed."""
         read = [f"corpora/{HELDOUT['corpus']}"]
-        read += [f"requests/{name}" for group in CAPABILITIES["groups"].values() for name in group]
+        if self.answers:
+            read += [f"requests/{name}" for group in CAPABILITIES["groups"].values() for name in group]
 
         def run() -> None:
             self.asset("models", self.config.model)

@@ -10,7 +10,7 @@ import hfprune
 from hfprune.comparing import HEADERS, Row
 from hfprune.files import atomic_file
 from hfprune.provenance import hardware
-from hfprune.report.page import style, template
+from hfprune.report.html import style, template
 
 
 class Bar(NamedTuple):

@@ -1,16 +1,14 @@
 """The page of one study or of several side by side: one HTML file that needs no network."""
 
-import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
+from hfprune.report.html import style, template
 from hfprune.report.page import answer, charts, claims, explorer, ran, tables
 from hfprune.report.page.study import StudyResults, read_study
 
@@ -53,30 +51,6 @@ def render(studies: Sequence[StudyResults], paper: Path) -> str:
         style=style(),
         script=Markup(_file("page.js")),
     )
-
-
-def template(name: str) -> Template:
-    """Return a template of this folder; its values are escaped, and an unknown one is an error."""
-    environment = Environment(
-        loader=PackageLoader("hfprune.report.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["json"] = embedded
-    return environment.get_template(name)
-
-
-def style() -> Markup:
-    """Return the style sheet."""
-    return Markup(_file("page.css"))
-
-
-def embedded(data: Any) -> Markup:
-    """Return JSON that cannot end the script element around it."""
-    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c"))
 
 
 @cache
