@@ -166,6 +166,10 @@ def cell_of(wildcards):
     )
 
 
+# A recovery that goes on in its fiftieth job does not ask for fifty times as much.
+MOST = 4
+
+
 def limits(predicted):
     """Return three functions, for a rule's `mem_mb`, `gpu_mem_mb` and `runtime`, by the cost model.
 
@@ -174,25 +178,25 @@ def limits(predicted):
     """
 
     def mem_mb(wildcards, attempt):
-        return main_memory_mb(predicted(wildcards), attempt)
+        return main_memory_mb(predicted(wildcards), min(attempt, MOST))
 
     def gpu_mem_mb(wildcards, attempt):
-        return gpu_memory_mb(predicted(wildcards), attempt)
+        return gpu_memory_mb(predicted(wildcards), min(attempt, MOST))
 
     def runtime(wildcards, attempt):
-        return minutes(predicted(wildcards), attempt)
+        return minutes(predicted(wildcards), min(attempt, MOST))
 
     return mem_mb, gpu_mem_mb, runtime
 
 
 def small_mem_mb(rule):
     """Return a function of the attempt: the MB that a job of a rule without a model's passes may take."""
-    return lambda wildcards, attempt: main_memory_mb(COSTS.small(rule), attempt)
+    return lambda wildcards, attempt: main_memory_mb(COSTS.small(rule), min(attempt, MOST))
 
 
 def small_runtime(rule):
     """Return a function of the attempt: the minutes that a job of a rule without a model's passes may take."""
-    return lambda wildcards, attempt: minutes(COSTS.small(rule), attempt)
+    return lambda wildcards, attempt: minutes(COSTS.small(rule), min(attempt, MOST))
 
 
 def in_turns(runtime):

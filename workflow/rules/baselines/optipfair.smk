@@ -13,9 +13,6 @@ rule optipfair:
         method=methods_of("optipfair"),
     conda:
         "../../envs/optipfair.yml"
-    resources:
-        mem_mb=growing(48000),
-        runtime=growing(120),
     params:
         model=subpath(input.model, parent=True),
         # The tool takes a percentage of neurons and rounds down; the study's ratio is a share of all parameters.
