@@ -1,15 +1,10 @@
 """Outcomes by the sequences that a criterion read, and how many sequences are enough."""
 
-from functools import cache
-
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
-from scipy.stats import multivariate_normal, norm
 
 from hfprune.analysis.averages import half_width, over_seeds
 from hfprune.analysis.declarations import Declarations
-from hfprune.scoring.folds import KEPT_FRACTION
 
 SCORED = [
     "criterion",
@@ -47,20 +42,17 @@ def _noise(agreement: float, sequences: float) -> float:
     return sequences / 2 * (1 / correlation - 1) if correlation > 0 else np.inf
 
 
-@cache
 def _shared(correlation: float) -> float:
-    """Return the share of the higher `KEPT_FRACTION` that two normal variables of a correlation share."""
-    at = norm.ppf(KEPT_FRACTION)
-    both = multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], allow_singular=True)
-    return float(both.cdf([at, at])) / KEPT_FRACTION
+    """Return the share of the higher half that two normal variables have in common (Sheppard, 1899).
+
+    Halves are compared at this fraction (`hfprune.scoring.folds.KEPT_FRACTION`), which makes the formula so short.
+    """
+    return 0.5 + float(np.arcsin(correlation)) / np.pi
 
 
-@cache
 def _correlation(share: float) -> float:
-    """Return the correlation of two normal variables with a share of the higher `KEPT_FRACTION` in common."""
-    if share >= 1:
-        return 1.0
-    return brentq(lambda correlation: _shared(correlation) - share, 0, 1) if share > KEPT_FRACTION else 0.0
+    """Return the correlation of two normal variables that have a share of the higher half in common."""
+    return float(np.sin(np.pi * (min(max(share, 0.5), 1) - 0.5)))
 
 
 def by_sequences(results: pd.DataFrame, marks: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
