@@ -68,6 +68,11 @@ def before_transform(model: "PreTrainedModel", found: Tensor, gradient: Tensor) 
     return gradient
 
 
+def back_to_hidden(model: "PreTrainedModel", gradient: Tensor) -> Tensor:
+    """Return the gradient with respect to hidden states [n, width], from the one of `before_transform`."""
+    return gradient.to(model.lm_head.weight.dtype) @ model.lm_head.weight
+
+
 def pieces(found: Tensor) -> Iterator[slice]:
     """Yield slices of the positions of logits [n, vocabulary], for work on single logits.
 

@@ -32,7 +32,7 @@ def output(model: "PreTrainedModel", tokens: Tensor, batch: int) -> Output:
         tokens: int [blocks, length].
         batch: blocks of one forward pass.
     """
-    states = _space((*tokens.shape, model.config.hidden_size), model.lm_head.weight.dtype)
+    states = _space((*tokens.shape, model.config.hidden_size), model.dtype)
     with torch.inference_mode(), tqdm(total=len(tokens), desc="dense model", unit="block") as bar:
         for part, place in zip(tokens.split(batch), states.split(batch), strict=True):
             place.copy_(hidden_states(model, part.to(model.device, torch.int64)))

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from hfprune.cost.meter import count_backward
 from hfprune.criteria import GradientCriterion, Positions, SweepCriterion
 from hfprune.errors import HfpruneError
-from hfprune.models.head import before_transform, chunks, hidden_states, logits, pieces
+from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits, pieces
 from hfprune.scoring.tally import load_state, marks, save_state
 from hfprune.scoring.tapes import ActivationTape, GradientTape, Lane, Tape
 from hfprune.seeds import derive_seed
@@ -198,7 +198,7 @@ class Sweep:
             given = targets[part], dense, uniform[part] if uniform is not None else None
             for criterion, result in zip(criteria, results, strict=True):
                 gradient = self._logit_gradient(criterion, found, *given)
-                result.flatten(0, 1)[part] = gradient @ self.model.lm_head.weight
+                result.flatten(0, 1)[part] = back_to_hidden(self.model, gradient)
         for criterion, result in zip(criteria, results, strict=True):
             if criterion.needs_targets:
                 result[:, -1] = 0
