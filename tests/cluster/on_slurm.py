@@ -65,6 +65,8 @@ def finish(process: subprocess.Popen, seconds: float = 900) -> str:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate()
         raise AssertionError(f"still not finished:\n{output[-5000:]}") from None
+    finally:
+        process.kill()
     assert process.returncode == 0, output[-5000:]
     return output
 
