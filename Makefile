@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup reproduce test test-cluster lint format clean bench parity kills
+.PHONY: setup reproduce test test-cluster lint format clean bench check-sizes parity kills
 
 setup: $(VENV)/.done
 
@@ -51,6 +51,11 @@ parity: setup
 # The smoke study killed at twenty random moments, with a new seed each time; the suite does a few, with a fixed one.
 kills: setup
 	HFPRUNE_KILLS=20 $(BIN)/python -m pytest tests/workflow/test_kills.py
+
+# The paper's sizes with random weights, as large as this machine holds: the memory that every command takes.
+check-sizes: setup
+	$(BIN)/hfprune fetch models/smollm2-135m-instruct-q4 corpora/c4-sample-heldout
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/sizes.py
 
 # Removes what a run wrote, but not the downloads in resources/, nor the results that git holds.
 clean:

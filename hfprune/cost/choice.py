@@ -78,7 +78,7 @@ def announcement(costs: Costs, catalogue: Catalogue, studies: Path, devices: int
     lines = [
         f"cost: {size / 1e9:.2f} GB to fetch{more}; about {_hours(hours(costs, devices))} on "
         f"{_named(device, devices)} by the cost model, {_hours(last.longest)} for the longest job "
-        f"(`hfprune cost --study config/studies/{costs.name}.yaml` says more)"
+        f"(`hfprune cost --study config/studies/{costs.name}.yaml --device here` measures this machine)"
     ]
     if costs.guessed:
         lines.append(
@@ -126,7 +126,7 @@ def _costs(path: Path, catalogue: Catalogue, device: Device) -> Costs:
 
 def _named(device: Device, devices: int) -> str:
     if not device.on_gpu:
-        return "this CPU"
+        return f"{device.cores} CPU cores of the table's speed"
     return device.name if devices == 1 else f"{devices} × {device.name}"
 
 

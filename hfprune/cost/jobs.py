@@ -18,7 +18,7 @@ from hfprune.study.references import study_assets
 from hfprune.study.study import Study
 from hfprune.study.sweeps import criteria_of, sweeps
 
-# Seconds beyond a start of rules without a model's passes: measured on the demo, on two cores.
+# Seconds beyond a start of rules without a model's passes, roughly.
 SMALL = {
     "fetch": 10.0,
     "budget": 1.0,

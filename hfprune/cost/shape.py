@@ -182,10 +182,15 @@ class Shape:
 
 
 @cache
+def known_configs() -> dict[str, dict[str, Any]]:
+    """Return the fields of the catalogue's models that are written down in `shapes.yaml`, by name."""
+    return yaml.safe_load(Path(__file__).with_name("shapes.yaml").read_text())
+
+
+@cache
 def known_shapes() -> dict[str, Shape]:
-    """Return the shapes of the catalogue's models that are written down in `shapes.yaml`, by name."""
-    path = Path(__file__).with_name("shapes.yaml")
-    return {name: Shape.of_config(fields, name) for name, fields in yaml.safe_load(path.read_text()).items()}
+    """Return the shapes of the models of `known_configs`, by name."""
+    return {name: Shape.of_config(fields, name) for name, fields in known_configs().items()}
 
 
 def shape_of(model: str, resources: Path = Path("resources"), folders: Sequence[Path] = ()) -> Shape:

@@ -1,0 +1,155 @@
+"""Prune models of the paper's sizes, with random weights, by the commands of the suite, and watch their memory.
+
+Writes `sizes.md`: the peak memory of every command, beside that of the cost model, and its time. A model that this
+machine cannot hold thrice is cut to as many layers as it can.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import psutil
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from hfprune.cost.devices import PROCESS
+from hfprune.cost.shape import known_configs, known_shapes
+from hfprune.cost.work import Case
+from hfprune.criteria.entropy import Entropy
+from hfprune.measures.fidelity import Fidelity
+from hfprune.measures.perplexity import Perplexity
+
+HERE = Path(__file__).parent
+MODELS = ["llama-3.2-1b", "qwen2.5-1.5b", "qwen3-1.7b", "llama-3.2-3b", "llama-2-7b", "qwen2.5-7b"]
+TOKENIZER, TEXT = "smollm2-135m-instruct-q4", "c4-sample-heldout"
+SEQUENCES, LENGTH = 2, 512
+# The share of the free memory that the weights may take.
+SHARE = 0.3
+
+
+NOTE = """`make check-sizes` wrote this table: the commands on models of the published configurations with random
+bfloat16 weights. Peak memory is the resident memory of the process, libraries included."""
+
+
+class Ran(NamedTuple):
+    """What one command took."""
+
+    seconds: float
+    peak: int
+    """Bytes of resident memory."""
+
+
+def main() -> None:
+    """Check the models named on the command line, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", default=MODELS, choices=MODELS)
+    parser.add_argument(
+        "--resources", type=Path, default=Path("resources"), help="folder of the fetched assets"
+    )
+    parser.add_argument("--out", type=Path, default=HERE / "sizes.md")
+    chosen = parser.parse_args()
+    rows = []
+    for name in chosen.models:
+        with tempfile.TemporaryDirectory(prefix="hfprune-sizes-") as folder:
+            rows += check(name, Path(folder), chosen.resources)
+    table = pd.DataFrame(rows).to_markdown(index=False, floatfmt=".2f", missingval="–")
+    chosen.out.write_text(f"# Models of the paper's sizes\n\n{NOTE}\n\n{table}\n")
+
+
+def check(name: str, folder: Path, resources: Path) -> list[dict[str, Any]]:
+    """Run every command on one model; return a row for each."""
+    layers, model = fitting_layers(name), folder / "model"
+    build(name, layers, model, resources / "models" / TOKENIZER)
+    blocks = torch.randint(0, 1000, (SEQUENCES, LENGTH), dtype=torch.int32)
+    save_file({"tokens": blocks}, folder / "blocks.safetensors")
+    plan, scores, pruned = folder / "plan.safetensors", folder / "scores.safetensors", folder / "pruned"
+    dense = ["--model", model]
+    text = ["--corpus", resources / "corpora" / TEXT, "--sequences", 2, "--length", 256]
+    text += ["--dtype", "bfloat16", "--out", folder]
+    read = ["--blocks", folder / "blocks.safetensors", "--dtype", "bfloat16", "--criterion", "entropy"]
+    commands: dict[str, list[Any]] = {
+        "budget": ["budget", *dense, "--ratios", 0.2],
+        "score": ["score", *dense, *read, "--out", scores],
+        "plan": ["plan", *dense, "--scores", scores, "--ratio", 0.2, "--out", plan],
+        "measure fidelity": ["measure", "fidelity", *dense, "--plan", plan, *text],
+        "export": ["export", *dense, "--plan", plan, "--out", pruned],
+        "measure perplexity": ["measure", "perplexity", "--model", pruned, *text],
+    }
+    expected, rows = predicted(name, layers), []
+    for what, command in commands.items():
+        ran = run(["hfprune", *map(str, command)])
+        rows.append(
+            {
+                "model": name,
+                "layers": f"{layers} of {known_shapes()[name].layers}",
+                "command": f"`{what}`",
+                "peak memory, GB": ran.peak / 1e9,
+                "by the cost model, GB": expected.get(what, float("nan")) / 1e9,
+                "seconds": round(ran.seconds),
+            }
+        )
+        print(*rows[-1].values(), sep="  ", file=sys.stderr, flush=True)
+    return rows
+
+
+def predicted(name: str, layers: int) -> dict[str, float]:
+    """Return the bytes that the cost model expects, by command."""
+    shape = replace(known_shapes()[name], layers=layers)
+    case = Case(shape, "bfloat16", on_gpu=False, room=psutil.virtual_memory().total)
+    cut = replace(case, shape=shape.pruned(0.2), dense=shape)
+    text: dict[str, Any] = {"corpus": TEXT, "sequences": 2, "length": 256}
+    works = {
+        "score": case.score({"entropy": Entropy()}, SEQUENCES, LENGTH, ["neurons"]),
+        "measure fidelity": Fidelity(**text).work(cut),
+        "measure perplexity": Perplexity(**text).work(replace(cut, dense=None)),
+    }
+    return {what: PROCESS + work.memory for what, work in works.items()}
+
+
+def fitting_layers(name: str) -> int:
+    """Return how many layers of a model the memory that is free here may hold thrice."""
+    shape = known_shapes()[name]
+    layer = 2 * (shape.attention_weights + shape.mlp_weights)
+    rest = shape.weights(2) - shape.layers * layer
+    return int(min(shape.layers, max(1, (SHARE * psutil.virtual_memory().available - rest) // layer)))
+
+
+def build(name: str, layers: int, folder: Path, tokenizer: Path) -> None:
+    """Write a model of the published configuration, with random bfloat16 weights."""
+    config = AutoConfig.for_model(
+        **known_configs()[name] | {"num_hidden_layers": layers, "dtype": "bfloat16"}
+    )
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for key, weight in model.named_parameters():
+            weight.fill_(1) if "norm" in key else weight.normal_(0, 0.02, generator=generator)
+    model.tie_weights()
+    model.save_pretrained(folder)
+    for file in tokenizer.glob("*token*"):
+        shutil.copy(file, folder)
+
+
+def run(command: list[str]) -> Ran:
+    """Run a command to its end; fail if it does."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return Ran(time.perf_counter() - start, usage.ru_maxrss * 1024)
+
+
+if __name__ == "__main__":
+    main()
