@@ -137,16 +137,16 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
     assert compared["guesses_again.guessed_low"].isna().all(), "one draw, and no resamples for this measure"
     assert "measures.svg" in (results / "workflow.html").read_text()
     for table, expected in (
-        ("tables/table6", {"Dense", "peak", "gate norm", "first neurons", "shortgpt"}),
-        ("tables/table7", {"peak", "gate norm", "first neurons", "shortgpt"}),
+        ("tables/table6", {"Dense", "Peak", "Gate norm", "First neurons", "Block influence, layers"}),
+        ("tables/table7", {"Peak", "Gate norm", "First neurons", "Block influence, layers"}),
         # Weight criteria read no sequences.
-        ("tables/table5", {"peak"}),
+        ("tables/table5", {"Peak"}),
         # The first criterion is what the others are compared with.
-        ("comparison", {"peak", "first neurons", "shortgpt"}),
+        ("comparison", {"Peak", "First neurons", "Block influence, layers"}),
     ):
         text = (results / f"{table}.md").read_text()
         assert all(f"| {name} " in text for name in expected), text
-    assert "gate norm" not in (results / "tables/table5.md").read_text()
+    assert "Gate norm" not in (results / "tables/table5.md").read_text()
     tidy = pd.read_parquet(results / "results.parquet")
     removed = tidy[tidy["metric"] == "parameter_ratio"].set_index("method")["value"]
     assert removed["first_neurons"] == pytest.approx(removed["peak"])

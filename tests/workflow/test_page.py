@@ -61,7 +61,7 @@ def test_a_heading_sorts_by_keyboard(page: Page) -> None:
 
 def test_filters_leave_the_rows_that_they_name(page: Page, finished: tuple[Path, str]) -> None:
     page.get_by_role("searchbox").fill("entropy")
-    assert {*column(page, "Method")} == {"Entropy", "Entropy, attn+MLP"}
+    assert {*column(page, "Method")} == {"Entropy", "Entropy, 60 % attn + 40 % MLP, other"}
     page.locator("select[name=model]").select_option("llama")
     page.locator("select[name=recovery]").select_option("LoRA")
     assert column(page, "Method") == ["Entropy"]
