@@ -1,6 +1,6 @@
 """Parts that figures share: axes in rows and columns, marks, legends, and sentences in place of a figure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from textwrap import wrap as lines
 from typing import Any, Literal
@@ -35,13 +35,20 @@ LEVEL: dict[str, Any] = {"color": BLACK, "linewidth": 0.8}  # the dense model
 def grid(
     rows: Sequence[str], columns: Sequence[str], width: float, height: float | Sequence[float], **share: Any
 ) -> tuple[Figure, np.ndarray]:
-    """Return axes in rows (named on the right if several) and columns (named on top); sizes in inches."""
+    """Return axes in rows and columns; sizes in inches.
+
+    Columns are named on top, and rows, if there are several, on the right; where columns have no names, above.
+    """
     heights = [height] * len(rows) if isinstance(height, int | float) else [*height]
-    figure = framed(width, sum(heights) + 0.5)
+    above = any(rows) and len(rows) > 1 and not any(columns)
+    figure = framed(width, sum(heights) + 0.5 + 0.2 * len(rows) * above)
     axes = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights, **share)
     for ax, name in zip(axes[0], columns, strict=True):
         ax.set_title(name, loc="left")
-    if len(rows) > 1:
+    if above:
+        for ax, name in zip(axes[:, 0], rows, strict=True):
+            headline(ax, name, rcParams["axes.titlesize"])
+    elif len(rows) > 1:
         for ax, name, tall in zip(axes[:, -1], rows, heights, strict=True):
             strip(ax, name, max(tall - 0.3, 0.5))
     return figure, axes
@@ -177,9 +184,7 @@ def against_ratio(
     `logarithmic` makes the axis so, and the intervals.
     """
     printed = values[:0] if printed is None else printed
-    for rows, line in ((values, "--"), (printed, ":")):
-        for level in rows.loc[rows["method"] == DENSE, "value"]:
-            ax.axhline(level, linestyle=line, **LEVEL)
+    _level(ax.axhline, ax.axhspan, values, printed, logarithmic)
     methods = pruned(pd.concat([values[["method"]], printed[["method"]]]), looks)
     removed = [100 * ratio for ratio in ratios(values)]
     gap = min(np.diff(removed), default=10)
@@ -196,6 +201,23 @@ def against_ratio(
     ax.set_xlim(removed[0] - 0.5 * gap, removed[-1] + 0.5 * gap)
     if logarithmic:
         log(ax, "y")
+
+
+def _level(
+    line: Callable[..., Any],
+    span: Callable[..., Any],
+    values: pd.DataFrame,
+    printed: pd.DataFrame,
+    logarithmic: bool,
+) -> None:
+    """Draw the dense model as a level with a band, its interval, and the published one as a dotted level."""
+    dense = values[values["method"] == DENSE]
+    for low, high in zip(*ends(dense["value"], dense["half"], logarithmic), strict=True):
+        if low < high:
+            span(low, high, color=BLACK, alpha=0.08, linewidth=0, zorder=0)
+    for rows, style in ((dense, "--"), (printed[printed["method"] == DENSE], ":")):
+        for level in rows["value"]:
+            line(level, linestyle=style, **LEVEL)
 
 
 def of_one_ratio(values: pd.DataFrame) -> bool:
@@ -220,9 +242,7 @@ def by_method(
 ) -> None:
     """Draw one line per method of `methods`, the first on top, at a single ratio; else as `against_ratio`."""
     printed = values[:0] if printed is None else printed
-    for rows, line in ((values, "--"), (printed, ":")):
-        for level in rows.loc[rows["method"] == DENSE, "value"]:
-            ax.axvline(level, linestyle=line, **LEVEL)
+    _level(ax.axvline, ax.axvspan, values, printed, logarithmic)
     for y, method in enumerate(methods):
         shown = values[values["method"] == method]
         low, high = ends(shown["value"], shown["half"], logarithmic)
@@ -297,7 +317,9 @@ def handles(methods: Iterable[str], looks: dict[str, Look], marked: Iterable[str
 def meaning(values: pd.DataFrame, units: str = "items") -> str:
     """Explain the error bars, if there are any."""
     over = f"draws and {units}" if spread(values) == "sd" else f"{units} of one draw"
-    return f"Bars: 95 % intervals over {over}" if values["half"].notna().any() else ""
+    known = values["half"].notna()
+    band = ", and the dense model's band" if (known & (values["method"] == DENSE)).any() else ""
+    return f"Bars{band}: 95 % intervals over {over}" if known.any() else ""
 
 
 def with_ratio(values: pd.DataFrame, text: str) -> str:
