@@ -36,8 +36,8 @@ def pairs(costs: Costs, results: Path) -> Iterator[Pair]:
     for model in costs.study.models:
         for number, (methods, models) in enumerate(sweeps(costs.study, costs.criteria)):
             for seed in costs.study.seeds if model in models else ():
-                folder = f"{layout.SCORES}.json".format(model=model, method=methods[0], seed=seed)
-                if found := _cost([results / folder]):
+                about = f"{layout.SCORES}.json".format(model=model, method=methods[0], seed=seed)
+                if found := _cost([results / about]):
                     yield Pair(costs.score(number, model), costs.device.start, found)
     for cell in layout.cells(costs.name, costs.study):
         recovered = results / layout.fill(layout.RECOVERY, cell) / layout.RECOVERED
