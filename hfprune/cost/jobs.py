@@ -37,6 +37,8 @@ SMALL = {
 }
 # Tokens of instruction pairs that one core tokenizes a second: 19 minutes for LaMini-instruction's.
 TOKENIZED = 3e5
+# Bytes of a packed token, with its label and its position.
+PACKED = 12
 # Those that run once in a study.
 ONCE = ("collect", "tables", "claims", "compare", "figures", "report", "page")
 # The size that a model of unknown size is taken to have.
@@ -182,10 +184,18 @@ class Costs:
 
     def pack(self, model: str) -> Job:
         """Return the job that tokenizes and packs the instruction pairs for a model."""
+        small, packed = self.small("pack", model), self.packed()
+        return replace(
+            small,
+            seconds=small.seconds + packed / PACKED / TOKENIZED,
+            main_memory=small.main_memory + packed,
+        )
+
+    def packed(self) -> float:
+        """Return the bytes of the packed pairs of a model."""
         assert self.study.recovery is not None
         pairs, tokens = pairs_to_learn(self.study.recovery.instructions)
-        small = self.small("pack", model)
-        return replace(small, seconds=small.seconds + pairs * tokens / TOKENIZED)
+        return PACKED * min(self.study.recovery.examples or pairs, pairs) * tokens
 
     def recover(self, cell: Cell) -> Job:
         """Return the job that trains a cell's adapter."""

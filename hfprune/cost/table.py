@@ -17,8 +17,8 @@ from hfprune.study.catalogue import (
 )
 from hfprune.study.references import study_assets
 
-# Bytes of the files of a cell besides per-item outcomes, of an outcome, and of a study's tables and figures.
-PER_FILE, PER_ITEM, PUBLISHED = 20e3, 60, 30e6
+# Bytes of the files of a result or a plan, and of a study's tables and figures.
+PER_FILE, PUBLISHED = 20e3, 30e6
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def downloads(costs: Costs, catalogue: Catalogue, resources: Path) -> tuple[floa
 
 
 def disk(costs: Costs) -> float:
-    """Return the bytes of a study's results: scores, plans, adapters, results and outcomes of every item."""
+    """Return the bytes of a study's results: scores, plans, packed pairs, adapters and results, without those of single items."""
     study = costs.study
     found = PUBLISHED
     for model, shape in costs.shapes.items():
@@ -128,8 +128,9 @@ def disk(costs: Costs) -> float:
     for job in costs.jobs():
         found += PER_FILE * (job.rule.startswith("measure_") or job.rule == "plan")
         if job.rule == "recover" and study.recovery:
-            shape = costs.shapes[job.about.split(",")[0]]
-            found += 4 * study.recovery.rank * shape.layers * 3 * (shape.hidden + shape.neurons)
+            found += 4 * costs.shapes[job.about.split(",")[0]].adapters(study.recovery.rank)
+        if job.rule == "pack":
+            found += costs.packed()
     return found
 
 
