@@ -117,7 +117,7 @@ def downloads(costs: Costs, catalogue: Catalogue, resources: Path) -> tuple[floa
 
 
 def disk(costs: Costs) -> float:
-    """Return the bytes of a study's results: scores, plans, packed pairs, adapters and results, without those of single items."""
+    """Return the bytes of a study's results, without those of single items, and of its packed pairs."""
     study = costs.study
     found = PUBLISHED
     for model, shape in costs.shapes.items():

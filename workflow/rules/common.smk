@@ -73,12 +73,12 @@ def load_study():
 
 
 def study_dtype():
-    """Return the dtype of the study; `auto` is measured once, so that all jobs, of later runs too, have the same."""
+    """Return the dtype of the study; `auto` is measured once, so that all jobs of all runs have the same."""
     if STUDY.dtype != "auto":
         return STUDY.dtype
     place = Path(f"{RESULTS}/{layout.DTYPE}")
     if not place.exists():
-        # Snakemake tells a Snakefile in no other way that nothing will run. `-n` may stand with others, as in `-np`.
+        # Snakemake tells a Snakefile in no other way that nothing will run. `-np` stands for `-n -p`.
         if any(re.fullmatch("--dry-?run|-[nkpF]*n[kpF]*", word) for word in sys.argv):
             return "float32"
         hfprune = Path(sys.executable).parent / "hfprune"
