@@ -234,12 +234,11 @@ class Costs:
         criterion: Criterion | None = self.criteria.get(cell.method)
         units = tuple(method.units) if method else ("neurons",)
         if cell.ratio is None:
-            length = study.calibration.length
-            return Case(dense, dtype, device.on_gpu, device.memory, None, 0, criterion, length, units)
+            return replace(plain, criterion=criterion, length=study.calibration.length, units=units)
         resampled = measure is not None and measure.resampled and criterion and cell.recovery == "none"
         shape = dense.pruned(cell.ratio, method.units if method else None) if cell.ratio else dense
         resamples = study.calibration.resamples if resampled else 0
-        return Case(shape, dtype, device.on_gpu, device.memory, dense, resamples)
+        return replace(plain, shape=shape, dense=dense, resamples=resamples)
 
     def _job(self, rule: str, about: str, case: Case, work: Work, *, exclusive: bool = False) -> Job:
         device = self.device

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hfprune.cost.jobs import Costs, Job
+from hfprune.cost.table import need
 from hfprune.errors import HfpruneError
 from hfprune.results import Cell, read_result
 from hfprune.study import layout
@@ -107,7 +108,7 @@ def comparison(costs: Costs, results: Path) -> str:
         flops = [
             sum(x) / count / 1e12 for x in zip(*((p.job.flops, p.cost["flops"]) for p in found), strict=True)
         ]
-        memory = max(p.job.gpu_memory if on_gpu else p.job.main_memory for p in found) / 1e9
+        memory = max(need(costs, p.job) for p in found) / 1e9
         peak = max(p.cost["peak_memory_bytes"] for p in found) / 1e9
         rows.append([*row, *(f"{x:.3g}" for x in flops), f"{memory:.1f}", f"{peak:.1f}"])
     aligned = ["left", *["right"] * (len(headers) - 1)]

@@ -47,7 +47,7 @@ def total(costs: Costs, rule: str, jobs: Iterable[Job]) -> Total:
         sum(taken) / 3600,
         max((job.seconds for job in found), default=0) / 3600,
         sum(job.flops for job in found),
-        max((job.gpu_memory if device.on_gpu else job.main_memory for job in found), default=0),
+        max((need(costs, job) for job in found), default=0),
         max((job.main_memory for job in found), default=0),
     )
 
@@ -68,8 +68,7 @@ def longest(costs: Costs) -> Job:
 
 def largest(costs: Costs) -> Job:
     """Return the job that needs most memory on the device."""
-    on_gpu = costs.device.on_gpu
-    return max(costs.jobs(), key=lambda job: job.gpu_memory if on_gpu else job.main_memory)
+    return max(costs.jobs(), key=lambda job: need(costs, job))
 
 
 def need(costs: Costs, job: Job) -> float:
