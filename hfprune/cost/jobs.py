@@ -133,7 +133,9 @@ class Costs:
                 yield self.recover(cell)
             for name in self._measured(cell):
                 yield self.measure(name, cell)
-            if cell.recovery == "none" and cell.method in self.criteria:
+        # Once for a cell and its recovery.
+        for cell in dict.fromkeys(replace(cell, recovery="none") for cell in layout.cells(self.name, study)):
+            if cell.method in self.criteria:
                 for _ in range(1, study.methods[cell.method].steps):
                     yield self.small("plan_step", _words(cell))
                     yield self.score_step(cell)
