@@ -145,9 +145,7 @@ class Making:
                 )
             if self.config.recover:
                 self.asset("instructions", self.config.recover)
-            absent = [
-                asset for asset in read if not (self.config.resources / asset / "asset.json").is_file()
-            ]
+            absent = [asset for asset in read if not (self.config.resources / asset / "asset.json").is_file()]
             fetch(
                 absent, load(Catalogue, self.config.catalogue), self.config.catalogue, self.config.resources
             )
