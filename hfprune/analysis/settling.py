@@ -6,12 +6,8 @@ import pandas as pd
 from hfprune.analysis.averages import half_width, over_seeds
 from hfprune.analysis.declarations import Declarations
 
-SCORED = [
-    "criterion",
-    "units",
-    "corpus",
-    "allocation",
-]  # criterion, units, text, and the budget's division among layers
+# The allocation is the budget's division among layers.
+SCORED = ["criterion", "units", "corpus", "allocation"]
 OUTCOMES = {"js_distance": "fidelity", "perplexity": "perplexity"}  # metric → kind of measure
 SHARES = {"sequences_95": 0.95, "sequences_99": 0.99}  # column → share of the settled plan
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from hfprune.commands.flags import Shipped
 from hfprune.settings import Strict, load
+from hfprune.shipped import shipped
 
 EXAMPLE = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 
@@ -16,7 +18,7 @@ EXAMPLE = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 class Config(Strict):
     """Flags of `hfprune cost`."""
 
-    study: Path | None = Field(
+    study: Shipped | None = Field(
         default=None, description="the study (with --results: that of the folder's name)"
     )
     results: Path | None = Field(
@@ -26,7 +28,9 @@ class Config(Strict):
         default=None,
         description="a device of the table, or `here` to measure this machine's (the visible GPU, else `here`)",
     )
-    catalogue: Path = Field(default=Path("config/assets.yaml"), description="the catalogue of assets")
+    catalogue: Shipped = Field(
+        default=Path("config/assets.yaml"), description="the catalogue of assets", validate_default=True
+    )
     resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
 
     @model_validator(mode="after")
@@ -46,7 +50,7 @@ def run(config: Config) -> None:
     from hfprune.study.references import check_references
     from hfprune.study.study import Study
 
-    path = config.study or Path("config/studies") / f"{(config.results or Path()).name}.yaml"
+    path = config.study or shipped(Path("config/studies") / f"{(config.results or Path()).name}.yaml")
     study = load(Study, path)
     device = find_device(config.device)
     catalogue = load(Catalogue, config.catalogue)

@@ -153,7 +153,8 @@ def run(config: Config) -> None:
         }
         cell = (config.cell or "").replace("{method}", name) or None
         scored = scored._replace(scores=whole(scored.scores))
-        write_scores(config.files(name), scored, cell_of(cell, config.model, name, seed=config.seed), made)
+        found_for = cell_of(cell, config.model, name, seed=config.seed)
+        write_scores(config.files(name), scored, found_for, made, removed=bool(plan))
     shutil.rmtree(state, ignore_errors=True)
 
 
@@ -252,7 +253,9 @@ def score_as_fits(
     return sequences * length, watch, found
 
 
-def write_scores(files: list[Path], scored: "Scored", cell: "Cell", made: dict[str, Any]) -> None:
+def write_scores(
+    files: list[Path], scored: "Scored", cell: "Cell", made: dict[str, Any], *, removed: bool
+) -> None:
     """Write the scores by one method to `Config.files`, and the agreement and cost to `.json` beside them."""
     from hfprune.provenance import stable
     from hfprune.results import Value, write_result
@@ -261,7 +264,7 @@ def write_scores(files: list[Path], scored: "Scored", cell: "Cell", made: dict[s
     out, *resampled = files
     for path in resampled:
         save_resampled(path, scored.resampled, stable(made))
-    save_scores(out, scored.scores, stable(made) | {"curve": scored.curve})
+    save_scores(out, scored.scores, stable(made) | {"curve": scored.curve}, removed=removed)
     values = []
     if scored.curve:
         last = scored.curve[-1]

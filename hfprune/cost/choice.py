@@ -1,5 +1,6 @@
 """Which study a device can run, what is said before it starts, and the limits of its jobs."""
 
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hfprune.cost.table import by_rule, downloads, longest, unfit
 from hfprune.errors import HfpruneError
 from hfprune.settings import load
 from hfprune.study.catalogue import Catalogue
+from hfprune.study.references import check_references
 from hfprune.study.study import Study
 
 # The paper's studies, the largest first, and the one for every machine.
@@ -86,14 +88,21 @@ def announcement(costs: Costs, catalogue: Catalogue, studies: Path, devices: int
         )
     if said := unfit(costs):
         lines.append(f"cost: too large: {said}")
-    if (path := _larger(costs.name, studies)) is not None:
-        larger = _costs(path, catalogue, device)
-        lines.append(
-            f"cost: the next larger study takes {_hours(hours(larger, devices))} there: "
-            f"snakemake --cores all --config study={larger.name}"
-            + (f" ({unfit(larger)})" if unfit(larger) else "")
-        )
+    with suppress(HfpruneError):  # a mistake in another study's file
+        lines += _about_larger(costs, catalogue, studies, devices)
     return "\n".join(lines)
+
+
+def _about_larger(costs: Costs, catalogue: Catalogue, studies: Path, devices: int) -> list[str]:
+    """Return the line about the next larger study, if there is one."""
+    if (path := _larger(costs.name, studies)) is None:
+        return []
+    larger = _costs(path, catalogue, costs.device)
+    lacks = f" ({said})" if (said := unfit(larger)) else ""
+    return [
+        f"cost: the next larger study takes {_hours(hours(larger, devices))} there: "
+        f"snakemake --cores all --config study={larger.name}{lacks}"
+    ]
 
 
 def _larger(name: str, studies: Path) -> Path | None:
@@ -121,7 +130,9 @@ def minutes(job: Job, attempt: int = 1) -> int:
 
 
 def _costs(path: Path, catalogue: Catalogue, device: Device) -> Costs:
-    return Costs(path.stem, load(Study, path), device, catalogue)
+    study = load(Study, path)
+    check_references(study, catalogue, str(path))
+    return Costs(path.stem, study, device, catalogue, guess=True)
 
 
 def _named(device: Device, devices: int) -> str:

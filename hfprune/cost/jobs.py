@@ -37,6 +37,8 @@ SMALL = {
 }
 # Tokens of instruction pairs that one core tokenizes a second: 19 minutes for LaMini-instruction's.
 TOKENIZED = 3e5
+# Bytes of a packed token, with its label and its position.
+PACKED = 12
 # Those that run once in a study.
 ONCE = ("collect", "tables", "claims", "compare", "figures", "report", "page")
 # The size that a model of unknown size is taken to have.
@@ -131,7 +133,9 @@ class Costs:
                 yield self.recover(cell)
             for name in self._measured(cell):
                 yield self.measure(name, cell)
-            if cell.recovery == "none" and cell.method in self.criteria:
+        # Once for a cell and its recovery.
+        for cell in dict.fromkeys(replace(cell, recovery="none") for cell in layout.cells(self.name, study)):
+            if cell.method in self.criteria:
                 for _ in range(1, study.methods[cell.method].steps):
                     yield self.small("plan_step", _words(cell))
                     yield self.score_step(cell)
@@ -182,10 +186,18 @@ class Costs:
 
     def pack(self, model: str) -> Job:
         """Return the job that tokenizes and packs the instruction pairs for a model."""
+        small, packed = self.small("pack", model), self.packed()
+        return replace(
+            small,
+            seconds=small.seconds + packed / PACKED / TOKENIZED,
+            main_memory=small.main_memory + packed,
+        )
+
+    def packed(self) -> float:
+        """Return the bytes of the packed pairs of a model."""
         assert self.study.recovery is not None
         pairs, tokens = pairs_to_learn(self.study.recovery.instructions)
-        small = self.small("pack", model)
-        return replace(small, seconds=small.seconds + pairs * tokens / TOKENIZED)
+        return PACKED * min(self.study.recovery.examples or pairs, pairs) * tokens
 
     def recover(self, cell: Cell) -> Job:
         """Return the job that trains a cell's adapter."""
@@ -224,12 +236,11 @@ class Costs:
         criterion: Criterion | None = self.criteria.get(cell.method)
         units = tuple(method.units) if method else ("neurons",)
         if cell.ratio is None:
-            length = study.calibration.length
-            return Case(dense, dtype, device.on_gpu, device.memory, None, 0, criterion, length, units)
+            return replace(plain, criterion=criterion, length=study.calibration.length, units=units)
         resampled = measure is not None and measure.resampled and criterion and cell.recovery == "none"
         shape = dense.pruned(cell.ratio, method.units if method else None) if cell.ratio else dense
         resamples = study.calibration.resamples if resampled else 0
-        return Case(shape, dtype, device.on_gpu, device.memory, dense, resamples)
+        return replace(plain, shape=shape, dense=dense, resamples=resamples)
 
     def _job(self, rule: str, about: str, case: Case, work: Work, *, exclusive: bool = False) -> Job:
         device = self.device

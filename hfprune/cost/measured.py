@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hfprune.cost.jobs import Costs, Job
+from hfprune.cost.table import need
 from hfprune.errors import HfpruneError
 from hfprune.results import Cell, read_result
 from hfprune.study import layout
@@ -36,8 +37,8 @@ def pairs(costs: Costs, results: Path) -> Iterator[Pair]:
     for model in costs.study.models:
         for number, (methods, models) in enumerate(sweeps(costs.study, costs.criteria)):
             for seed in costs.study.seeds if model in models else ():
-                folder = f"{layout.SCORES}.json".format(model=model, method=methods[0], seed=seed)
-                if found := _cost([results / folder]):
+                about = f"{layout.SCORES}.json".format(model=model, method=methods[0], seed=seed)
+                if found := _cost([results / about]):
                     yield Pair(costs.score(number, model), costs.device.start, found)
     for cell in layout.cells(costs.name, costs.study):
         recovered = results / layout.fill(layout.RECOVERY, cell) / layout.RECOVERED
@@ -107,7 +108,7 @@ def comparison(costs: Costs, results: Path) -> str:
         flops = [
             sum(x) / count / 1e12 for x in zip(*((p.job.flops, p.cost["flops"]) for p in found), strict=True)
         ]
-        memory = max(p.job.gpu_memory if on_gpu else p.job.main_memory for p in found) / 1e9
+        memory = max(need(costs, p.job) for p in found) / 1e9
         peak = max(p.cost["peak_memory_bytes"] for p in found) / 1e9
         rows.append([*row, *(f"{x:.3g}" for x in flops), f"{memory:.1f}", f"{peak:.1f}"])
     aligned = ["left", *["right"] * (len(headers) - 1)]

@@ -122,6 +122,12 @@ class Shape:
             kv_heads=self.kv_heads * groups,
         )
 
+    def adapters(self, rank: int) -> float:
+        """Return the parameters of adapters of this rank on all seven projections."""
+        inner, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        sides = 2 * (self.hidden + inner) + 2 * (self.hidden + kv) + 3 * (self.hidden + self.neurons)
+        return self.layers * rank * sides
+
     # --- operations ---------------------------------------------------------------------------------------
 
     def forward(self, tokens: float, pairs: float, positions: float = 0) -> float:
@@ -163,12 +169,9 @@ class Shape:
         backward ones. The first layer's q, k and v need no gradient of their input.
         """
         frozen = self.layers * (self.attention_weights + self.mlp_weights) + self.head_weights
-        inner = self.heads * self.head_dim
-        kv = self.kv_heads * self.head_dim
-        sides = 2 * (self.hidden + inner) + 2 * (self.hidden + kv) + 3 * (self.hidden + self.neurons)
-        adapters = self.layers * rank * sides
-        unneeded = self.hidden * (inner + 2 * kv) + 3 * rank * self.hidden
-        return 2 * tokens * (2 * frozen + 3 * adapters - unneeded) + 3 * self.attention(pairs)
+        entries = (self.heads + 2 * self.kv_heads) * self.head_dim
+        unneeded = self.hidden * entries + 3 * rank * self.hidden
+        return 2 * tokens * (2 * frozen + 3 * self.adapters(rank) - unneeded) + 3 * self.attention(pairs)
 
     # --- memory -------------------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ from hfprune.study.catalogue import (
 )
 from hfprune.study.references import study_assets
 
-# Bytes of the files of a cell besides per-item outcomes, of an outcome, and of a study's tables and figures.
-PER_FILE, PER_ITEM, PUBLISHED = 20e3, 60, 30e6
+# Bytes of the files of a result or a plan, and of a study's tables and figures.
+PER_FILE, PUBLISHED = 20e3, 30e6
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def total(costs: Costs, rule: str, jobs: Iterable[Job]) -> Total:
         sum(taken) / 3600,
         max((job.seconds for job in found), default=0) / 3600,
         sum(job.flops for job in found),
-        max((job.gpu_memory if device.on_gpu else job.main_memory for job in found), default=0),
+        max((need(costs, job) for job in found), default=0),
         max((job.main_memory for job in found), default=0),
     )
 
@@ -68,8 +68,7 @@ def longest(costs: Costs) -> Job:
 
 def largest(costs: Costs) -> Job:
     """Return the job that needs most memory on the device."""
-    on_gpu = costs.device.on_gpu
-    return max(costs.jobs(), key=lambda job: job.gpu_memory if on_gpu else job.main_memory)
+    return max(costs.jobs(), key=lambda job: need(costs, job))
 
 
 def need(costs: Costs, job: Job) -> float:
@@ -117,7 +116,7 @@ def downloads(costs: Costs, catalogue: Catalogue, resources: Path) -> tuple[floa
 
 
 def disk(costs: Costs) -> float:
-    """Return the bytes of a study's results: scores, plans, adapters, results and outcomes of every item."""
+    """Return the bytes of a study's results, without those of single items, and of its packed pairs."""
     study = costs.study
     found = PUBLISHED
     for model, shape in costs.shapes.items():
@@ -128,8 +127,9 @@ def disk(costs: Costs) -> float:
     for job in costs.jobs():
         found += PER_FILE * (job.rule.startswith("measure_") or job.rule == "plan")
         if job.rule == "recover" and study.recovery:
-            shape = costs.shapes[job.about.split(",")[0]]
-            found += 4 * study.recovery.rank * shape.layers * 3 * (shape.hidden + shape.neurons)
+            found += 4 * costs.shapes[job.about.split(",")[0]].adapters(study.recovery.rank)
+        if job.rule == "pack":
+            found += costs.packed()
     return found
 
 

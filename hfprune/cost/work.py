@@ -196,9 +196,6 @@ class Case:
         tokens = sequences * length
         fitting = (batch_tokens or (2048 if self.on_gpu else 512)) // length
         batch = next(n for n in range(max(1, min(fitting, settings.batch)), 0, -1) if settings.batch % n == 0)
-        inner, kv = model.heads * model.head_dim, model.kv_heads * model.head_dim
-        sides = 2 * (model.hidden + inner) + 2 * (model.hidden + kv) + 3 * (model.hidden + model.neurons)
-        adapters = model.layers * settings.rank * sides
         a_token = model.layers * trained(model, self.width, self.on_gpu)
         return Work(
             flops=model.training(tokens, tokens * length, settings.rank),
@@ -206,7 +203,7 @@ class Case:
             calls=3 * model.layers * sequences / batch,
             # Adapters with gradients and two moments in float32; logits in the model's dtype, and thrice of it
             memory=model.weights(self.width)
-            + 16 * adapters
+            + 16 * model.adapters(settings.rank)
             + batch * length * (a_token + (self.width + 12) * model.vocabulary),
         )
 

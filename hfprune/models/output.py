@@ -44,7 +44,6 @@ def _space(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     size = torch.Size(shape).numel()
     if size * dtype.itemsize <= IN_MEMORY:
         return torch.empty(shape, dtype=dtype)
-    with (
-        NamedTemporaryFile() as file
-    ):  # the mapping stays when the name goes, so that nothing is left after a kill
+    # The mapping stays when the name goes, so that nothing is left after a kill.
+    with NamedTemporaryFile() as file:
         return torch.from_file(file.name, shared=True, size=size, dtype=dtype).view(shape)

@@ -16,8 +16,9 @@ from hfprune.files import atomic_directory, write_json
 # The checkpoint, the page, and all that they were made from.
 MODEL, REPORT, WORK = "model", "report.html", "work"
 SETTINGS = "settings.json"
-# What a killed run may leave: see `hfprune.files`.
+# What a killed run may leave in `work`, and beside it: see `hfprune.files`.
 _UNFINISHED = re.compile(r"\.[\w.-]+\.[a-z0-9_]{8}(\.\w+)?")
+_OURS = re.compile(r"\.(model|report|work)\.[a-z0-9_]{8}(\.\w+)?")
 
 
 @contextmanager
@@ -38,26 +39,32 @@ def claimed(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
     new = not out.exists()
     if not (work / SETTINGS).is_file():
         held = [path.name for path in out.iterdir()] if out.is_dir() else [out.name] if out.exists() else []
-        if strange := [name for name in held if not _UNFINISHED.fullmatch(name)]:
+        if strange := [name for name in held if not _OURS.fullmatch(name)]:
             raise HfpruneError(
                 f"{out}: holds something else ({min(strange)}); choose another folder (nothing was touched)"
             )
         with atomic_directory(work) as folder:
             write_json(folder / SETTINGS, about)
+    lock = FileLock(work / ".lock", timeout=0)
     try:
-        with FileLock(work / ".lock", timeout=0):
-            for path in [*out.iterdir(), *work.rglob("*")]:
-                if _UNFINISHED.fullmatch(path.name):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-            write_json(work / SETTINGS, about)
-            yield work
+        lock.acquire()
     except Timeout as error:
         raise HfpruneError(
             f"{out}: another `hfprune prune` is at work in it; wait, or choose another"
         ) from error
+    try:
+        left = [path for path in out.iterdir() if _OURS.fullmatch(path.name)]
+        left += [path for path in work.rglob("*") if _UNFINISHED.fullmatch(path.name)]
+        for path in left:
+            # A folder may have taken others with it.
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        write_json(work / SETTINGS, about)
+        yield work
     except BaseException:
         if not [*work.glob("scores*")]:
             shutil.rmtree(work, ignore_errors=True)
             if new:
                 shutil.rmtree(out, ignore_errors=True)
         raise
+    finally:
+        lock.release()

@@ -145,11 +145,9 @@ class Making:
                 )
             if self.config.recover:
                 self.asset("instructions", self.config.recover)
-            missing = [
-                asset for asset in read if not (self.config.resources / asset / "asset.json").is_file()
-            ]
+            absent = [asset for asset in read if not (self.config.resources / asset / "asset.json").is_file()]
             fetch(
-                missing, load(Catalogue, self.config.catalogue), self.config.catalogue, self.config.resources
+                absent, load(Catalogue, self.config.catalogue), self.config.catalogue, self.config.resources
             )
 
         return Task(run, None, {}, {})

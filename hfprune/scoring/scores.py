@@ -17,15 +17,20 @@ from hfprune.models.units import kind_of
 Scores = dict[str, Tensor]
 
 
-def save_scores(path: Path, scores: Scores, provenance: dict[str, Any]) -> None:
+def save_scores(path: Path, scores: Scores, provenance: dict[str, Any], *, removed: bool = False) -> None:
     """Write scores atomically as safetensors, one float64 tensor [units] for each place.
 
+    Args:
+        path: the file to write.
+        scores: finite numbers.
+        provenance: from `hfprune.provenance.provenance`.
+        removed: whether a step before has removed units, which have -inf.
+
     Raises:
-        HfpruneError: a score is neither finite nor the -inf of a unit that a step before has removed; names the
-            place.
+        HfpruneError: a score is not finite; names the place.
     """
     for place, values in scores.items():
-        if not (values.isfinite() | values.isneginf()).all():
+        if not (values.isfinite() | (values.isneginf() & removed)).all():
             raise HfpruneError(f"scores {place} are not finite; nothing was written to {path}")
     tensors = {place: values.to("cpu", torch.float64).contiguous() for place, values in scores.items()}
     with atomic_file(path) as temporary:

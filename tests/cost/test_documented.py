@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from smoke import ROOT
 
-from hfprune.cost.choice import largest_tier
+from hfprune.cost.choice import announcement, largest_tier
 from hfprune.cost.devices import Device, known_devices, named_device
 from hfprune.cost.jobs import Costs
 from hfprune.cost.table import by_rule, largest, need, unfit
@@ -18,6 +18,7 @@ from hfprune.study.study import Study
 
 PAGE = ROOT / "docs/paper-study.md"
 STUDIES = ROOT / "config/studies"
+MINE = "  mine: {source: {provider: hub, repo: my/own, revision: main}}\n"
 DOCUMENTED = re.findall(r"<!-- cost (\S+) (\S+) -->\n(.*?)<!-- end -->", PAGE.read_text(), re.DOTALL)
 
 
@@ -33,8 +34,9 @@ def costs(name: str, device: Device, catalogue: Catalogue) -> Costs:
 @pytest.mark.parametrize(("study", "device", "text"), DOCUMENTED, ids=[study for study, _, _ in DOCUMENTED])
 def test_the_page_prints_what_the_command_prints(study: str, device: str, text: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hfprune", "cost", "--study", f"config/studies/{study}.yaml"]
-    command += ["--device", device, "--resources", str(tmp_path)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    command += ["--device", device]
+    # A folder without studies and without anything fetched.
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert text.strip() == run.stdout.strip().partition("\n\n")[2], f"run: hfprune {' '.join(command[3:])}"
 
 
@@ -74,6 +76,18 @@ def test_auto_takes_the_largest_that_fits(
     path, why = largest_tier(STUDIES, catalogue, device, devices)
     assert path.stem == study, why
     assert unfit(costs(study, device, catalogue)) == ""
+
+
+@pytest.mark.parametrize("models", ["[nobodys]", "[mine]", "{mine: {ratio: 0.1}}"])
+def test_the_next_larger_study_does_not_stop_this_one(models: str, tmp_path: Path) -> None:
+    """It names no asset of the catalogue, one of unknown size, or a wrong key."""
+    added = (ROOT / "config/assets.yaml").read_text().replace("models:\n", f"models:\n{MINE}", 1)
+    (tmp_path / "assets.yaml").write_text(added)
+    larger = (STUDIES / "paper-small.yaml").read_text()
+    (tmp_path / "paper-small.yaml").write_text(re.sub(r"(?m)^models: .*$", f"models: {models}", larger))
+    catalogue = load(Catalogue, tmp_path / "assets.yaml")
+    said = announcement(costs("demo", known_devices()["cpu"], catalogue), catalogue, tmp_path)
+    assert said.startswith("cost: ") and ("study=paper-small" in said) == (models == "[mine]")
 
 
 def test_names_of_drivers() -> None:

@@ -26,6 +26,7 @@ import hfprune
 from hfprune.files import read_json
 from hfprune.models.load import load_model
 from hfprune.plans.plan import apply_plan, count_parameters, load_plan
+from hfprune.pruning.folder import claimed
 
 TITLES = [
     *("fetch", "budget", "calibrate", "score", "plan"),
@@ -266,6 +267,21 @@ def test_a_folder_that_holds_something_else_is_not_touched(call, pruned: Path, t
     (out / "model/README.md").write_text("my own words")
     assert "is no earlier export (README.md was changed)" in failure(*call, "--ratio", 0.2, "--out", out)
     assert (out / "model/README.md").read_text() == "my own words"
+
+
+def test_only_its_own_unfinished_files_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".env.template").write_text("mine")
+    with pytest.raises(hfprune.HfpruneError, match="holds something else"), claimed(tmp_path, {}):
+        pass
+    out = tmp_path / "out"
+    with claimed(out, {}) as work:
+        (work / "scores.safetensors").touch()
+    (out / ".env.template").write_text("mine")
+    (out / ".model.abcdefgh").mkdir()
+    (out / "work/.adapter.abcdefgh/.values.abcdefgh").mkdir(parents=True)
+    with claimed(out, {}) as work:
+        assert {path.name for path in out.iterdir()} == {".env.template", "work"}
+        assert {path.name for path in work.iterdir()} == {".lock", "scores.safetensors", "settings.json"}
 
 
 def test_a_full_disk_is_one_line_and_the_next_call_goes_on(

@@ -277,8 +277,9 @@ def test_non_finite_scores_name_layer_and_batch(tiny, tokens, tmp_path: Path) ->
     ):
         scores_by(Entropy(), tiny, tokens)
     out = tmp_path / "scores.safetensors"
-    with pytest.raises(HfpruneError, match=r"mlp\.1"):
-        save_scores(out, {"mlp.0": torch.ones(3), "mlp.1": torch.tensor([1.0, float("inf")])}, {})
+    for infinite in (torch.inf, -torch.inf):
+        with pytest.raises(HfpruneError, match=r"mlp\.1"):
+            save_scores(out, {"mlp.0": torch.ones(3), "mlp.1": torch.tensor([1.0, infinite])}, {})
     assert not out.exists()
 
 

@@ -81,7 +81,9 @@ def test_without_a_gpu_auto_is_the_demo(clone: Path) -> None:
     output = snakemake(clone, "--dry-run")
     assert "study: demo (no CUDA device is visible; another: --config study=NAME)" in output
     # What it will fetch and spend, and the next larger study, before the first job.
-    assert re.search(r"^cost: 0\.66 GB to fetch; about [\d.]+ (minutes|hours) on \d+ CPU cores", output, re.MULTILINE)
+    assert re.search(
+        r"^cost: 0\.66 GB to fetch; about [\d.]+ (minutes|hours) on \d+ CPU cores", output, re.MULTILINE
+    )
     assert "snakemake --cores all --config study=paper-small" in output
 
 

@@ -73,13 +73,13 @@ def load_study():
 
 
 def study_dtype():
-    """Return the dtype of the study; `auto` is measured once, so that all jobs, also of later runs, have the same."""
+    """Return the dtype of the study; `auto` is measured once, so that all jobs of all runs have the same."""
     if STUDY.dtype != "auto":
         return STUDY.dtype
     place = Path(f"{RESULTS}/{layout.DTYPE}")
     if not place.exists():
-        # Snakemake tells a Snakefile in no other way that nothing will run.
-        if not {"-n", "--dry-run", "--dryrun"}.isdisjoint(sys.argv):
+        # Snakemake tells a Snakefile in no other way that nothing will run. `-np` stands for `-n -p`.
+        if any(re.fullmatch("--dry-?run|-[nkpF]*n[kpF]*", word) for word in sys.argv):
             return "float32"
         hfprune = Path(sys.executable).parent / "hfprune"
         subprocess.run([hfprune, "dtype", "--out", place], check=True, stdout=sys.stderr)

@@ -1,6 +1,9 @@
 # From a plan (none for the dense model) to an adapter that recovers the losses of pruning.
 
 
+mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards: COSTS.pack(wildcards.model))
+
+
 # Once for all recoveries of a model: minutes of one core, during which no GPU waits.
 rule pack:
     input:
@@ -14,8 +17,8 @@ rule pack:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=small_mem_mb("pack"),
-        runtime=small_runtime("pack"),
+        mem_mb=mem_mb,
+        runtime=runtime,
     params:
         model=subpath(input.model, parent=True),
         instructions=subpath(input.instructions, parent=True),
