@@ -1,12 +1,14 @@
 """The output of a model over blocks of tokens, kept so that the model itself need not stay in memory."""
 
-from tempfile import NamedTemporaryFile
+import shutil
+from tempfile import NamedTemporaryFile, gettempdir
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from hfprune.errors import HfpruneError
 from hfprune.models.head import Head, hidden_states
 
 if TYPE_CHECKING:
@@ -44,6 +46,12 @@ def _space(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     size = torch.Size(shape).numel()
     if size * dtype.itemsize <= IN_MEMORY:
         return torch.empty(shape, dtype=dtype)
+    free = shutil.disk_usage(gettempdir()).free
+    if free < size * dtype.itemsize:  # a mapping that outgrows the disk would end the process without a word
+        raise HfpruneError(
+            f"{gettempdir()}: {size * dtype.itemsize / 1e9:.1f} GB of the dense model's output do not fit; "
+            "set TMPDIR to a larger disk, or read fewer sequences"
+        )
     # The mapping stays when the name goes, so that nothing is left after a kill.
     with NamedTemporaryFile() as file:
         return torch.from_file(file.name, shared=True, size=size, dtype=dtype).view(shape)
