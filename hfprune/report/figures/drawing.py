@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil
-from textwrap import wrap as lines
 from typing import Any, Literal
 
 import numpy as np
@@ -11,14 +10,13 @@ from matplotlib import rcParams
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullLocator
 from matplotlib.transforms import Transform, blended_transform_factory, offset_copy
 
 from hfprune.analysis.averages import spread
+from hfprune.report.figures.lettering import fit, inches, points_of
 from hfprune.report.intervals import ends
 from hfprune.report.style import COLUMN_WIDTH, FULL_WIDTH, Look, recovery_label
 from hfprune.results import DENSE
@@ -91,30 +89,6 @@ def strip(ax: Axes, name: str, height: float) -> None:
 def small() -> float:
     """Return the size in points of letters that may be smaller than the rest."""
     return 0.75 * points_of(rcParams["font.size"])
-
-
-def points_of(size: float | str) -> float:
-    """Return a font size of a style, which may be a word, in points."""
-    return FontProperties(size=size).get_size_in_points()
-
-
-def fit(text: str, width: float, size: float | str | None = None) -> str:
-    """Break a text into lines of at most `width` inches; lines that it has already stay apart."""
-    points = points_of(rcParams["axes.titlesize"] if size is None else size)
-
-    def broken(line: str) -> str:
-        # Lines may hold narrower letters than the text does on average, but not by so much.
-        letters = min(len(line), int(1.5 * len(line) * width / max(_inches(line, points), 0.01)))
-        while letters > 8 and any(_inches(part, points) > width for part in lines(line, letters)):
-            letters -= 1
-        return "\n".join(lines(line, letters)) if line else ""
-
-    return "\n".join(map(broken, text.split("\n")))
-
-
-def _inches(text: str, size: float) -> float:
-    width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
-    return float(width) / 72
 
 
 def xlabel(axes: np.ndarray, label: str) -> None:
@@ -338,7 +312,7 @@ def legend(figure: Figure, handles: Sequence[Artist], title: str = "") -> None:
     # The sample of an entry and the gaps beside it.
     gaps = rcParams["legend.handletextpad"] + rcParams["legend.columnspacing"]
     beside = size / 72 * (rcParams["legend.handlelength"] + gaps)
-    widest = beside + max((_inches(str(handle.get_label()), size) for handle in handles), default=0)
+    widest = beside + max((inches(str(handle.get_label()), size) for handle in handles), default=0)
     rows = ceil(len(handles) / max(1, int(room / widest)))
     height = (rows + title.count("\n") + bool(title)) * 1.55 * size / 72 + 0.1
     figure.set_figheight(figure.get_figheight() + height)

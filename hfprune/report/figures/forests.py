@@ -18,6 +18,7 @@ from hfprune.report.comparison import Effect, effects_shown
 from hfprune.report.figures import drawing
 from hfprune.report.figures.collected import Collected
 from hfprune.report.figures.drawing import BLACK, EDGE, GREY, SHADE
+from hfprune.report.figures.lettering import fit
 from hfprune.report.style import FULL_WIDTH, VERDICT_LOOKS, Look
 
 MOST_LINES = 30  # in a comparison at all ratios
@@ -56,7 +57,7 @@ def claims(data: Collected) -> Figure:
         axes = part.subplots(len(column), 1, squeeze=False, height_ratios=[len(panel) for panel in column])
         for ax, panel in zip(axes[:, 0], column, strict=True):
             _forest(ax, panel)
-            sentence = drawing.fit(panel["sentence"].iloc[0], FULL_WIDTH / len(columns) - 0.3, size)
+            sentence = fit(panel["sentence"].iloc[0], FULL_WIDTH / len(columns) - 0.3, size)
             # From the left edge of the column, since the axes leave room for names there.
             drawing.headline(ax, sentence, size, part.transSubfigure)
     marks = [
@@ -136,7 +137,7 @@ def comparison(data: Collected) -> Figure:
     for row, block in zip(axes, blocks, strict=True):
         row[0].set_yticks(range(len(block)), [data.looks[method].label for method in block["method"]])
         row[0].tick_params(axis="y", length=0)
-        title = drawing.fit(_title(block, data.looks), FULL_WIDTH - 0.4)
+        title = fit(_title(block, data.looks), FULL_WIDTH - 0.4)
         drawing.headline(row[0], title, rcParams["axes.titlesize"], figure.transSubfigure)
         for y, text in enumerate(block["differs"].fillna("")):
             where: dict[str, Any] = {
