@@ -73,7 +73,8 @@ def entry(kind: str, spelling: str) -> dict[str, Any] | None:
     if kind == "models" and (path / form.marker).is_file():
         return {"source": local}
     match = _HUB.fullmatch(spelling)
-    if not match or not form.hub:
+    # A path such as `my/model.gguf` with a typing error is no repository.
+    if not match or not form.hub or (formats and not match["file"]):
         return None
     hub = {"provider": "hub", "repo": match["repo"], "revision": match["revision"] or "main"}
     if match["file"]:

@@ -148,7 +148,7 @@ def test_no_network(hub: HubServer, tmp_path: Path) -> None:
 
 def test_a_word_that_is_nothing_lists_what_was_tried(mine: Path, tmp_path: Path) -> None:
     (tmp_path / "odd.csv").write_text("a,b")
-    for word in (tmp_path / "odd.csv", "smollm2-135m-instruct-q5"):
+    for word in (tmp_path / "odd.csv", "my/model.gguf", "smollm2-135m-instruct-q5"):
         line = failure("budget", "--model", word, "--ratios", 0.2)
         assert line.startswith(
             f"hfprune budget: error: --model: no model {str(word)!r}: not a folder with config.json, a .gguf "

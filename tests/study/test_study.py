@@ -17,8 +17,9 @@ COQA = {"instructions": "coqa"}
 
 
 def demo() -> dict:
-    """Return the demo study on one model, without the primary outcome, so that tests may replace the measures."""
+    """Return the demo study on one model and at all ratios, without the primary outcome, for tests to change."""
     study = yaml.safe_load(DEMO.read_text()) | {"models": ["smollm2-135m-instruct-q4"]}
+    study["methods"] |= {"magnitude": None, "random": None}
     del study["primary"]
     return study
 
