@@ -71,6 +71,8 @@ def _differences(method: Method, study: Study) -> Iterator[str]:
     if method.units != Method().units:
         yield _units(method.units)
     yield from _allocation(method.allocation)
+    if method.steps > 1:
+        yield f"{method.steps} steps"
     if method.sequences:
         yield f"{method.sequences:,} sequences"
     if method.corpus not in (None, study.calibration.corpus):

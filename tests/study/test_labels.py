@@ -24,6 +24,7 @@ def study(methods: dict) -> Study:
     [
         ({"criterion": "entropy"}, "Entropy"),
         ({"criterion": "entropy", "sequences": 8}, "Entropy, 8 sequences"),
+        ({"criterion": "entropy", "steps": 4}, "Entropy, 4 steps"),
         ({"criterion": "cross_entropy", "corpus": "wikipedia"}, "Cross-entropy, wikipedia"),
         ({"criterion": "cross_entropy", "corpus": "c4"}, "Cross-entropy"),
         ({"criterion": "entropy", "options": {"aggregation": "sum_squares"}}, "Entropy, sum squares"),
