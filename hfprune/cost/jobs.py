@@ -20,6 +20,7 @@ from hfprune.study.sweeps import criteria_of, sweeps
 
 # Seconds beyond a start of rules without a model's passes, roughly.
 SMALL = {
+    "dtype": 3.0,
     "fetch": 10.0,
     "budget": 1.0,
     "method": 0.0,
@@ -115,6 +116,8 @@ class Costs:
         """Yield every job but those of baselines."""
         study = self.study
         yield from (self.small("fetch", asset) for asset in study_assets(study))
+        if study.dtype == "auto":
+            yield self.small("dtype", self.name)
         for model in study.models:
             yield self.small("budget", model)
             yield self.distributions(model)

@@ -192,11 +192,15 @@ def test_resampled_calibrations_give_one_draw_its_intervals(project: Path) -> No
         methods={"entropy": None, "cross_entropy": None, "random": None},
         recoveries=["none"],
         recovery=None,
+        dtype="auto",
         calibration=STUDY["calibration"] | {"sequences": 8, "length": 16, "resamples": 3},
         measures={name: STUDY["measures"][name] for name in ("zeroshot", "fidelity", "perplexity")},
     )
     snakemake(project, "compare")
     results = project / "results/smoke"
+    dtype = json.loads((results / "dtype.json").read_text())["dtype"]
+    made = json.loads((results / "cells/llama/entropy/0.15/seed0/none/fidelity.json").read_text())
+    assert made["provenance"]["settings"]["dtype"] == dtype and dtype in ("float32", "bfloat16")
     compared = pd.read_csv(results / "comparison.csv")
     assert {*compared["method"]} == {"cross_entropy", "random"} and {*compared["resamples"]} == {3}
     assert compared[["js_distance_low", "perplexity_ratio_holm"]].notna().all(axis=None)

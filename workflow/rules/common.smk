@@ -3,7 +3,6 @@ import json
 import shlex
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -72,20 +71,6 @@ def load_study():
     return path, why, study, catalogue, criteria_of(study, str(path))
 
 
-def study_dtype():
-    """Return the dtype of the study; `auto` is measured once, so that all jobs of all runs have the same."""
-    if STUDY.dtype != "auto":
-        return STUDY.dtype
-    place = Path(f"{RESULTS}/{layout.DTYPE}")
-    if not place.exists():
-        # Snakemake tells a Snakefile in no other way that nothing will run. `-np` stands for `-n -p`.
-        if any(re.fullmatch("--dry-?run|-[nkpF]*n[kpF]*", word) for word in sys.argv):
-            return "float32"
-        hfprune = Path(sys.executable).parent / "hfprune"
-        subprocess.run([hfprune, "dtype", "--out", place], check=True, stdout=sys.stderr)
-    return read_json(place)["dtype"]
-
-
 try:
     SETTINGS = strict(Config, config, "config/config.yaml")
     DEVICE = chosen_device(SETTINGS.device, cluster=workflow.nodes is not None)
@@ -97,7 +82,6 @@ NAME = layout.study_name(STUDY_FILE)
 RESULTS = f"results/{NAME}"
 FIGURES = f"figures/{NAME}"
 LOGS = f"logs/{NAME}"
-DTYPE = study_dtype()
 MEASURES = STUDY.make_measures(str(STUDY_FILE))
 COSTS = Costs(NAME, STUDY, DEVICE, CATALOGUE, guess=True)
 # Blocks of the study's own corpus, for baselines and for methods that name no other corpus.
@@ -126,6 +110,15 @@ if (GPUS or workflow.remote_exec) and workflow.nodes is None and "gpu" not in wo
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
     print(f"study: {NAME} ({WHY}; another: --config study=NAME)", file=sys.stderr, flush=True)
     print(announcement(COSTS, CATALOGUE, Path("config/studies"), max(1, GPUS)), file=sys.stderr, flush=True)
+
+
+# Of a study with `dtype: auto`: which dtype is the faster here, measured once.
+DTYPE_FILE = f"{RESULTS}/{layout.DTYPE}" if STUDY.dtype == "auto" else []
+
+
+def dtype_of(wildcards, input):
+    """Return the dtype of a job, from the file of `dtype: auto` where the study has it."""
+    return read_json(Path(input.dtype))["dtype"] if input.dtype else STUDY.dtype
 
 
 def local_files(wildcards):

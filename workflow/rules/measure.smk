@@ -16,6 +16,7 @@ for name, measure in MEASURES.items():
             blocks=(lambda wildcards: blocks_of(wildcards.method)) if measure.needs == "criterion" else [],
             assets=expand("resources/{asset}/asset.json", asset=measure.assets()),
             files=[str(path) for path in measure.files()],
+            dtype=[] if measure.dtype else DTYPE_FILE,
         output:
             results=measured(name, layout.SCORING if measure.needs == "criterion" else layout.CELL, "json"),
             per_item=measured(
@@ -46,7 +47,7 @@ for name, measure in MEASURES.items():
             settings=shlex.join(spell(measure)),
             # Not on the command line: after a raised version, the measure runs again.
             version=measure.version,
-            dtype=measure.dtype or DTYPE,
+            dtype=measure.dtype or dtype_of,
             cell=cell_flag,
             out=f"{RESULTS}/{layout.SCORING if measure.needs == 'criterion' else layout.CELL}",
         message:
@@ -64,6 +65,7 @@ rule distributions:
     input:
         model="resources/models/{model}/asset.json",
         blocks=expand(CALIBRATION_BLOCKS, seed=STUDY.seeds[0], allow_missing=True),
+        dtype=DTYPE_FILE,
     output:
         f"{RESULTS}/{layout.DISTRIBUTIONS}.parquet",
     log:
@@ -78,7 +80,7 @@ rule distributions:
         runtime=runtime,
     params:
         model=subpath(input.model, parent=True),
-        dtype=DTYPE,
+        dtype=dtype_of,
     message:
         "next-token distributions of {wildcards.model}"
     shell:

@@ -38,6 +38,7 @@ rule recover:
         model="resources/models/{model}/asset.json",
         plan=plan_input,
         packed=f"{RESULTS}/{layout.PAIRS}.safetensors",
+        dtype=DTYPE_FILE,
     output:
         adapter=f"{RESULTS}/{layout.RECOVERY}/{layout.ADAPTER}",
         config=f"{RESULTS}/{layout.RECOVERY}/{layout.ADAPTER_CONFIG}",
@@ -61,7 +62,7 @@ rule recover:
         plan=plan_flag,
         options=RECOVERY.lora().model_dump_json() if RECOVERY else "",
         batch_tokens=(f"--batch-tokens {RECOVERY.batch_tokens}" if RECOVERY and RECOVERY.batch_tokens else ""),
-        dtype=DTYPE,
+        dtype=dtype_of,
         cell=cell_flag,
         out=subpath(output.adapter, parent=True),
     message:

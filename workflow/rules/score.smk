@@ -1,6 +1,25 @@
 # From a corpus to blocks, from blocks to scores, from scores and a parameter budget to plans.
 
 
+# For a study with `dtype: auto`; alone on the machine, since it is a measurement of time.
+rule dtype:
+    output:
+        f"{RESULTS}/{layout.DTYPE}",
+    log:
+        f"{LOGS}/dtype.log",
+    conda:
+        ENVIRONMENT
+    threads: cores
+    resources:
+        gpu=gpu,
+        mem_mb=small_mem_mb("dtype"),
+        runtime=small_runtime("dtype"),
+    message:
+        "the faster dtype"
+    shell:
+        "hfprune dtype --out {output} > {log} 2>&1"
+
+
 rule budget:
     input:
         model="resources/models/{model}/asset.json",
@@ -93,7 +112,7 @@ rule method:
         ENVIRONMENT
     params:
         scored=lambda wildcards: json.dumps(
-            [SCORED[wildcards.method], sequences_flag(wildcards.method), UNTIL, DTYPE]
+            [SCORED[wildcards.method], sequences_flag(wildcards.method), UNTIL, STUDY.dtype]
             + [RESAMPLES] * bool(RESAMPLES)
         ),
     message:
@@ -118,6 +137,7 @@ for number, (methods, models) in enumerate(SWEEPS):
             # A ratio that cannot be reached fails before hours of scoring. With a new ratio, the job finds its scores.
             budget=f"{RESULTS}/{layout.BUDGET}.json",
             blocks=blocks_of(methods[0]),
+            dtype=DTYPE_FILE,
             methods=expand(f"{RESULTS}/{layout.METHOD}.json", method=methods),
         output:
             # Not removed before the job, which keeps finished scores: a new method is scored alone.
@@ -153,7 +173,7 @@ for number, (methods, models) in enumerate(SWEEPS):
             sequences=sequences_flag(methods[0]),
             until=f"--until-agreement {UNTIL}" if UNTIL else "",
             resamples=f"--resamples {RESAMPLES}" if RESAMPLES else "",
-            dtype=DTYPE,
+            dtype=dtype_of,
             # The command fills in the method, since there are several.
             cell=lambda wildcards: f"{NAME}/{wildcards.model}/{{method}}//{wildcards.seed}/none",
             out=lambda wildcards: f"{RESULTS}/{layout.SCORES}.safetensors".format(
@@ -228,6 +248,7 @@ rule score_step:
         ),
         method=f"{RESULTS}/{layout.METHOD}.json",
         blocks=lambda wildcards: blocks_of(wildcards.method),
+        dtype=DTYPE_FILE,
     output:
         scores=f"{RESULTS}/{layout.STEP_SCORES}.safetensors",
         about=f"{RESULTS}/{layout.STEP_SCORES}.json",
@@ -250,7 +271,7 @@ rule score_step:
         sequences=lambda wildcards: sequences_flag(wildcards.method),
         until=f"--until-agreement {UNTIL}" if UNTIL else "",
         resamples=f"--resamples {RESAMPLES}" if RESAMPLES else "",
-        dtype=DTYPE,
+        dtype=dtype_of,
         cell=cell_flag,
     message:
         "score step {wildcards.step} of {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"

@@ -5,6 +5,7 @@ rule optipfair:
     input:
         model="resources/models/{model}/asset.json",
         budget=f"{RESULTS}/{layout.RATIO_BUDGET}.json",
+        dtype=DTYPE_FILE,
     output:
         checkpoint=directory(f"{RESULTS}/{layout.CHECKPOINT}"),
     log:
@@ -17,7 +18,7 @@ rule optipfair:
         model=subpath(input.model, parent=True),
         # The tool takes a percentage of neurons and rounds down; the study's ratio is a share of all parameters.
         percentage=lambda wildcards, input: 100 * neurons_removed(input.budget, wildcards.ratio, more=0.5),
-        dtype=DTYPE,
+        dtype=dtype_of,
     message:
         "optipfair of {wildcards.model} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
