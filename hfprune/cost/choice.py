@@ -4,7 +4,7 @@ from contextlib import suppress
 from math import ceil
 from pathlib import Path
 
-from hfprune.cost.devices import Device, known_devices, nominal_cpu, slowest_gpu, visible_device
+from hfprune.cost.devices import Device, nominal_cpu, slowest_gpu, table_device, visible_device
 from hfprune.cost.jobs import Costs, Job
 from hfprune.cost.table import by_rule, downloads, longest, unfit
 from hfprune.errors import HfpruneError
@@ -37,11 +37,7 @@ def chosen_device(name: str, *, cluster: bool) -> Device:
         HfpruneError: the table lacks the name; gives the known ones.
     """
     if name != "auto":
-        if name not in known_devices():
-            raise HfpruneError(
-                f"config/config.yaml: unknown device {name!r}; known: auto, {', '.join(known_devices())}"
-            )
-        return known_devices()[name]
+        return table_device(name, "config/config.yaml", "auto")
     if cluster:
         return slowest_gpu()
     return visible_device() or nominal_cpu()

@@ -120,11 +120,13 @@ def find_device(name: str | None = None) -> Device:
         return measure_here() if device is None or device.guessed else device
     if name == HERE:
         return measure_here()
+    return table_device(name)
+
+
+def table_device(name: str, where: str = "--device", also: str = HERE) -> Device:
+    """Return a device of the table; the error says where the name stands, and what else it may be."""
     if name not in known_devices():
-        raise HfpruneError(
-            f"unknown device {name!r}; known: {', '.join(known_devices())}; "
-            "`--device here` measures this machine's"
-        )
+        raise HfpruneError(f"{where}: unknown device {name!r}; known: {also}, {', '.join(known_devices())}")
     return known_devices()[name]
 
 
