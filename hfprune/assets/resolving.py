@@ -38,8 +38,8 @@ def resolve(
     """Return the folder of an asset, which is fetched first unless it is there.
 
     A file is known by its contents, and a repository on the hub by the commit that was found first, so either is
-    fetched once into `resources`. An asset of the catalogue that is there is taken as it is, since jobs that run at
-    the same time read it. The workflow and `hfprune fetch` notice an edited entry.
+    fetched once into `resources`. An asset of the catalogue that is there is taken as it is, since jobs that run
+    at the same time read it. The workflow and `hfprune fetch` notice an edited entry.
 
     Args:
         kind: models, corpora, tasks, instructions or requests.

@@ -37,7 +37,7 @@ def chosen_device(name: str, *, cluster: bool) -> Device:
         HfpruneError: the table lacks the name; gives the known ones.
     """
     if name != "auto":
-        return table_device(name, "config/config.yaml", "auto")
+        return table_device(name, "auto, {} (device in config/config.yaml)")
     if cluster:
         return slowest_gpu()
     return visible_device() or nominal_cpu()

@@ -123,10 +123,10 @@ def find_device(name: str | None = None) -> Device:
     return table_device(name)
 
 
-def table_device(name: str, where: str = "--device", also: str = HERE) -> Device:
-    """Return a device of the table; the error says where the name stands, and what else it may be."""
+def table_device(name: str, known: str = "{}; `--device here` measures this machine's") -> Device:
+    """Return a device of the table; `known` says what a name may be, with `{}` for those of the table."""
     if name not in known_devices():
-        raise HfpruneError(f"{where}: unknown device {name!r}; known: {also}, {', '.join(known_devices())}")
+        raise HfpruneError(f"unknown device {name!r}; known: {known.format(', '.join(known_devices()))}")
     return known_devices()[name]
 
 
