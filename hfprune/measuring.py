@@ -1,7 +1,9 @@
-"""Runs a measure on a subject, task by task; each task is written when it is finished and never run twice."""
+"""Runs measures on a subject, task by task; each task is written when it is finished and never run twice."""
 
 import shutil
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,44 @@ import pandas as pd
 from hfprune.errors import HfpruneError
 from hfprune.measures import Measure, Outcome
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
+from hfprune.registry import source_file
 from hfprune.results import Cell, Value, write_result
 from hfprune.study.layout import stems
 from hfprune.subject import Subject
 
 
+@dataclass
+class _Part:
+    """A measure's part for one task, under the measure's name in results."""
+
+    name: str
+    task: str
+    measure: Measure
+    state: Path
+    """Folder of the measure's finished and unfinished tasks, until all tasks of all measures are finished."""
+    stem: str
+    inputs: dict[str, Path]
+    settings: dict[str, Any]
+    watch: Stopwatch
+    resampled: list[Outcome] = field(default_factory=list)
+    """Outcomes of the resampled plans."""
+
+    def finished(self, folder: Path) -> bool:
+        """Tell whether the result is in a folder, and made from these inputs with these settings."""
+        path = folder / f"{self.stem}.json"
+        return path.with_suffix(".parquet").exists() and is_current(path, self.inputs, self.settings)
+
+    def run(self, subject: Subject) -> Outcome:
+        """Measure a subject; only this takes the part's time."""
+        self.watch.go_on()
+        subject.state, subject.identity = self.state / "unfinished", fingerprint(self.inputs, self.settings)
+        outcome = self.measure.run(subject)
+        self.watch.rest()
+        return outcome
+
+
 def take(
-    measure: Measure,
-    name: str,
+    measures: dict[str, Measure],
     subject: Subject,
     cell: Cell,
     out: Path,
@@ -26,13 +58,14 @@ def take(
     not_applicable: str = "",
     **settings: Any,
 ) -> None:
-    """Run a measure and write its results: `<out>/<name>.json`, or a file per task in `<out>/<name>/`.
+    """Run measures and write their results: `<out>/<name>.json`, or a file per task in `<out>/<name>/`.
 
-    With several tasks, a finished result from the same inputs and settings is kept.
+    Of several measures or tasks, a finished result from the same inputs and settings is kept. The resampled plans
+    come first, for all measures, and then the subject itself, so that the dense model is loaded once.
 
     Args:
-        measure: the measure with its settings; `settled` should have fixed those that are null by default.
-        name: the measure's name in results.
+        measures: the measures with their settings, by name in results; `settled` should have fixed those that
+            are null by default.
         subject: the subject to measure.
         cell: written into the results.
         out: folder of the results.
@@ -41,39 +74,70 @@ def take(
             the results say so.
         settings: all other settings of the measurement, for provenance.
     """
-    # Snakemake removes the outputs of a failed job, so finished tasks wait here for the others.
-    state = out / f".{name}.state"
-    tasks = dict(zip(stems(name, measure), measure.by_task().items(), strict=True))
-    known: dict[str, tuple[dict[str, Path], dict[str, Any]]] = {}
-    for stem, (task, part) in tasks.items():
+    parts = [
+        part for name in measures for part in _parts(name, measures[name], subject, out, inputs, settings)
+    ]
+    waiting = []
+    for part in parts:
+        kept = len(measures) > 1 or part.measure.per_task
+        if kept and any(map(part.finished, (out, part.state))):
+            print(f"{part.name}: {part.task or 'its result'} is already there", file=sys.stderr)
+            for file in out.glob(f"{part.stem}.*"):
+                file.touch()  # newer than its inputs, as Snakemake expects after a job
+        else:
+            waiting.append(part)
+    # Those that compare with the dense model first, since `Subject.model` replaces it.
+    waiting.sort(key=lambda part: part.measure.needs != "beside")
+    if not not_applicable:
+        _run_resampled(waiting, subject)
+    for part in waiting:
+        values, items = ([], pd.DataFrame()) if not_applicable else _run(part, subject)
+        made = provenance(part.watch, part.inputs, **part.settings)
+        write_result(
+            part.state / f"{part.stem}.json", cell, part.name, part.task, values, made, items, not_applicable
+        )
+    for part in parts:
+        # Only current results: a killed run with other settings may have left some, too.
+        if part.finished(part.state):
+            (out / part.stem).parent.mkdir(parents=True, exist_ok=True)
+            for suffix in ("parquet", "json"):  # the JSON marks a result as finished, so it moves last
+                Path(f"{part.state / part.stem}.{suffix}").replace(f"{out / part.stem}.{suffix}")
+    for part in parts:
+        shutil.rmtree(part.state, ignore_errors=True)
+
+
+def _parts(
+    name: str,
+    measure: Measure,
+    subject: Subject,
+    out: Path,
+    inputs: dict[str, Path],
+    settings: dict[str, Any],
+) -> Iterator[_Part]:
+    """Yield a measure's parts, with what their results depend on."""
+    for stem, (task, part) in zip(stems(name, measure), measure.by_task().items(), strict=True):
         folders = {asset: subject.asset(*asset.split("/", 1)) for asset in part.assets()}
         named = {f"{asset.split('/')[0]}/{folder.name}": folder for asset, folder in folders.items()}
-        made_from = inputs | named | {f"files/{path}": path for path in part.files()}
+        made_from = inputs | {"measure": source_file(part)} | named
+        made_from |= {f"files/{path}": path for path in part.files()}
         made_with = part.model_dump(mode="json") | {"version": part.version} | settings
-        known[stem] = made_from, made_with
-        if measure.per_task and any(_finished(place / stem, made_from, made_with) for place in (out, state)):
-            print(f"{name}: {task} is already there", file=sys.stderr)
-            continue
         watch = Stopwatch()
-        subject.state, subject.identity = state / "unfinished", fingerprint(made_from, made_with)
-        values, items = ([], pd.DataFrame()) if not_applicable else _run(part, subject)
-        made = provenance(watch, made_from, **made_with)
-        write_result(state / f"{stem}.json", cell, name, task, values, made, items, not_applicable)
-    for stem, about in known.items():
-        # Only current results: a killed run with other settings may have left some, too.
-        if _finished(state / stem, *about):
-            (out / stem).parent.mkdir(parents=True, exist_ok=True)
-            for suffix in ("parquet", "json"):  # the JSON marks a result as finished, so it moves last
-                Path(f"{state / stem}.{suffix}").replace(f"{out / stem}.{suffix}")
-    shutil.rmtree(state, ignore_errors=True)
+        watch.rest()
+        # Snakemake removes the outputs of a failed job, so what is finished waits here for the rest.
+        yield _Part(name, task, part, out / f".{name}.state", stem, made_from, made_with, watch)
 
 
-def _run(measure: Measure, subject: Subject) -> tuple[list[Value], pd.DataFrame]:
+def _run_resampled(parts: list[_Part], subject: Subject) -> None:
+    """Measure the resampled plans, one after another, by all measures that are taken on them."""
+    chosen = [part for part in parts if part.measure.resampled]
+    for variant in subject.variants() if chosen else ():
+        for part in chosen:
+            part.resampled.append(part.run(variant) if variant else part.resampled[-1])
+
+
+def _run(part: _Part, subject: Subject) -> tuple[list[Value], pd.DataFrame]:
     """Return the values, and the outcomes of every item; with resampled plans, by the column `resample`."""
-    outcomes: list[Outcome] = []
-    for variant in subject.variants():
-        outcomes.append(measure.run(variant) if variant else outcomes[-1])
-    outcomes = [outcomes[-1], *outcomes[:-1]]  # the subject itself first
+    outcomes = [part.run(subject), *part.resampled]
     items = [pd.DataFrame() if found.items is None else found.items for found in outcomes]
     if len(outcomes) == 1:
         return outcomes[0].values, items[0]
@@ -83,11 +147,6 @@ def _run(measure: Measure, subject: Subject) -> tuple[list[Value], pd.DataFrame]
                 raise HfpruneError(f"{value.metric} of a resampled plan is {value.value}; try another dtype")
     numbered = [table.assign(resample=number) for number, table in enumerate(items)]
     return outcomes[0].values, pd.concat(numbered, ignore_index=True)
-
-
-def _finished(stem: Path, inputs: dict[str, Path], settings: dict[str, Any]) -> bool:
-    path = Path(f"{stem}.json")
-    return Path(f"{stem}.parquet").exists() and is_current(path, inputs, settings)
 
 
 def settled(measure: Measure) -> Measure:

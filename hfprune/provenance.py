@@ -26,7 +26,7 @@ CODE = ("criterion", "measure")
 
 
 class Stopwatch:
-    """Measures wall time and peak memory since its creation.
+    """Measures wall time and peak memory since its creation, but for the time between `rest` and `go_on`.
 
     Peak memory is the maximum that the CUDA allocator handed out, or on a CPU the peak resident memory of the
     whole process, weights and libraries included.
@@ -34,11 +34,20 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.started = datetime.now(UTC)
-        self._start, self._busy, self._flops = time.perf_counter(), time.process_time(), DONE.flops
-        if _cuda():
-            import torch
+        self._start, self._busy, self._flops = _now()
+        self._peak = 0.0
+        _forget_peak()
 
-            torch.cuda.reset_peak_memory_stats()
+    def rest(self) -> None:
+        """Stop, while the process works on something else."""
+        self._peak = max(self._peak, _peak_memory())
+        self._rested = _now()
+
+    def go_on(self) -> None:
+        """Go on after `rest`."""
+        for name, now, then in zip(("_start", "_busy", "_flops"), _now(), self._rested, strict=True):
+            setattr(self, name, getattr(self, name) + now - then)
+        _forget_peak()
 
     def work(self) -> dict[str, float]:
         """Return the `cpu_seconds` of all threads and, if models were read, `flops` and `utilisation` so far.
@@ -54,15 +63,35 @@ class Stopwatch:
 
     def cost(self) -> dict[str, float]:
         """Return `seconds` and `peak_memory_bytes` so far."""
-        if _cuda():
-            import torch
+        peak = max(self._peak, _peak_memory())
+        return {"seconds": time.perf_counter() - self._start, "peak_memory_bytes": peak}
 
-            torch.cuda.synchronize()
-            peak = sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
-        else:
-            unit = 1 if sys.platform == "darwin" else 1024
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        return {"seconds": time.perf_counter() - self._start, "peak_memory_bytes": float(peak)}
+
+def _now() -> tuple[float, float, float]:
+    """Return the seconds of the wall and of the processor, and the operations so far."""
+    if _cuda():
+        import torch
+
+        torch.cuda.synchronize()
+    return time.perf_counter(), time.process_time(), DONE.flops
+
+
+def _forget_peak() -> None:
+    """Let the peak of CUDA's memory begin anew; that of a process on a CPU cannot."""
+    if _cuda():
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_memory() -> float:
+    if _cuda():
+        import torch
+
+        torch.cuda.synchronize()
+        return float(sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
 def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settings: Any) -> dict[str, Any]:

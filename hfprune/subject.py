@@ -118,13 +118,15 @@ class Subject:
         if "dense" in self.__dict__ or self._dense is None or _is_model(self._dense):
             return self.dense
         if self._before is None:
+            self.__dict__.pop("model", None)  # loaded again when asked for, so that there is one in memory
             self._before = _loaded(self._dense)
         return self._before
 
     def variants(self) -> "Iterator[Subject | None]":
-        """Yield a subject for each resampled plan, as a mask on the dense model, and last the subject itself.
+        """Yield a subject for each resampled plan, as a mask on the dense model.
 
-        None stands for a plan that is the same as the one before, as where no text decides.
+        None stands for a plan that is the same as the one before, as where no text decides. Ask before `model`:
+        then the dense model is loaded once.
         """
         from hfprune.plans.mask import masked
         from hfprune.plans.plan import same_plan
@@ -138,12 +140,11 @@ class Subject:
                 other = copy(self)  # the dense model's outputs are kept for all
                 other.model, other._mask = dense, mask
                 yield other
-        yield self
 
     def dense_output(self, tokens: "Tensor", batch: int) -> "Output":
         """Return the dense model's output for blocks of tokens, computed once for the resampled plans, too.
 
-        Ask before `model`: then the memory of one model is enough.
+        Ask before `model`: then the dense model is loaded once.
 
         Args:
             tokens: int [blocks, length].

@@ -1,6 +1,6 @@
 """The jobs of a study: which there are, what each does on a device, how long it takes and what memory it needs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,8 +134,8 @@ class Costs:
         for cell in layout.cells(self.name, study):
             if cell.recovery != "none":
                 yield self.recover(cell)
-            for name in self._measured(cell):
-                yield self.measure(name, cell)
+        for names, measured in layout.together(self.name, study, self.measures).items():
+            yield from (self.measure(names, cell) for cell in measured)
         # Once for a cell and its recovery.
         for cell in dict.fromkeys(replace(cell, recovery="none") for cell in layout.cells(self.name, study)):
             if cell.method in self.criteria:
@@ -148,15 +148,8 @@ class Costs:
                     for method in filter(study.measures[name].covers, study.methods_of(model)):
                         if method in self.criteria:
                             cell = Cell(self.name, model, method, None, study.seeds[0], "none")
-                            yield self.measure(name, cell)
+                            yield self.measure([name], cell)
         yield from (self.small(rule, self.name) for rule in ONCE)
-
-    def _measured(self, cell: Cell) -> list[str]:
-        """Return the measures of a cell."""
-        files = layout.measurements(self.study, self.measures, cell)
-        folder = layout.fill(layout.CELL, cell)
-        names = [Path(file).relative_to(folder).with_suffix("").parts[0] for file in files]
-        return list(dict.fromkeys(names))
 
     # --- jobs ---------------------------------------------------------------------------------------------
 
@@ -219,12 +212,15 @@ class Costs:
         case = self.case(cell.model)
         return self._job("adopt", _words(cell), case, case.load())
 
-    def measure(self, name: str, cell: Cell) -> Job:
-        """Return the job of one measure on one cell, or on a method's scoring."""
-        measure = self.measures[name]
-        case = self.case(cell.model, cell, measure)
-        work = measure.work(case) + case.load()
-        return self._job(f"measure_{name}", _words(cell), case, work, exclusive=measure.exclusive)
+    def measure(self, names: Sequence[str], cell: Cell) -> Job:
+        """Return the job that takes measures of one cell, or one measure of a method's scoring."""
+        measures = [self.measures[name] for name in names]
+        cases = [self.case(cell.model, cell, measure) for measure in measures]
+        work = cases[0].load()
+        for measure, case in zip(measures, cases, strict=True):
+            work += measure.work(case)
+        exclusive = any(measure.exclusive for measure in measures)
+        return self._job(layout.measuring(names), _words(cell), cases[0], work, exclusive=exclusive)
 
     def case(self, model: str, cell: Cell | None = None, measure: Measure | None = None) -> Case:
         """Return a model as a job reads it: dense, or as a cell's plan cuts it."""

@@ -58,7 +58,7 @@ def _measures(costs: Costs, results: Path, cell: Cell, folder: str) -> Iterator[
             continue
         files = [results / folder / f"{stem}.json" for stem in layout.stems(name, measure)]
         if found := _cost(files):
-            yield Pair(costs.measure(name, cell), costs.device.start, found)
+            yield Pair(costs.measure([name], cell), costs.device.start, found)
 
 
 def _cost(files: list[Path]) -> dict[str, float] | None:

@@ -49,16 +49,14 @@ def meter(model: "PreTrainedModel") -> None:
     head.register_forward_hook(predicted)
 
 
-def count_backward(
-    model: "PreTrainedModel", tokens: "Tensor", *, from_attention: bool, weights: bool
-) -> None:
+def count_backward(model: "PreTrainedModel", tokens: "Tensor", *, from_attention: bool, forms: int) -> None:
     """Count a backward pass of scoring for `tokens` [batch, length]; nothing if a configuration lacks the sizes.
 
     Args:
         model: the dense model.
         tokens: what the pass read.
         from_attention: whether key-value groups are scored in the same pass.
-        weights: whether the gradients of the MLPs' weights are computed as well.
+        forms: how often the gradients of the MLPs' weights are computed as well.
     """
     try:
         shape = Shape.of_config(model.config.to_dict())
@@ -66,7 +64,7 @@ def count_backward(
         return
     count = tokens.numel()
     DONE.flops += shape.backward(count, count * tokens.shape[1], from_attention=from_attention)
-    DONE.flops += weights * shape.weight_gradients(count)
+    DONE.flops += forms * shape.weight_gradients(count)
 
 
 def _sizes(decoder: "nn.Module", training: bool) -> tuple[float, float]:

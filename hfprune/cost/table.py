@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hfprune.cost.jobs import Costs, Job
 from hfprune.cost.shape import known_shapes
+from hfprune.study import layout
 from hfprune.study.catalogue import (
     Catalogue,
     HubSource,
@@ -17,7 +18,7 @@ from hfprune.study.catalogue import (
 )
 from hfprune.study.references import study_assets
 
-# Bytes of the files of a result or a plan, and of a study's tables and figures.
+# Bytes of the files of a result, and of a study's tables and figures.
 PER_FILE, PUBLISHED = 20e3, 30e6
 
 
@@ -118,14 +119,13 @@ def downloads(costs: Costs, catalogue: Catalogue, resources: Path) -> tuple[floa
 def disk(costs: Costs) -> float:
     """Return the bytes of a study's results, without those of single items, and of its packed pairs."""
     study = costs.study
-    found = PUBLISHED
+    found = PUBLISHED + PER_FILE * len(layout.result_files(costs.name, study))
     for model, shape in costs.shapes.items():
         units = shape.layers * shape.neurons
         files = 1 + study.calibration.resamples
         found += 8 * units * files * len(costs.criteria) * len(study.seeds)
         found += 4 * units * files * len(costs.criteria) * len(study.seeds) * len(study.ratios_of(model))
     for job in costs.jobs():
-        found += PER_FILE * (job.rule.startswith("measure_") or job.rule == "plan")
         if job.rule == "recover" and study.recovery:
             found += 4 * costs.shapes[job.about.split(",")[0]].adapters(study.recovery.rank)
         if job.rule == "pack":

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from hfprune.cost.shape import BYTES, Shape
-from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion
+from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion, by_gradient
 from hfprune.criteria.cross_entropy import CrossEntropy
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ class Case:
     def _gradients(
         self, item: Pass, sequences: float, length: int, units: Sequence[str], batch_tokens: int | None
     ) -> Work:
-        model, number, tokens = self.shape, len(item.criteria), sequences * length
+        model, tokens = self.shape, sequences * length
+        number = len(by_gradient([each for each in item.criteria if isinstance(each, GradientCriterion)]))
         models = 1 + item.student
         forms = sum(form_of(criterion) for criterion in item.criteria)
         once = self.read(sequences, length, length, passes=GRADIENT * number, batch_tokens=batch_tokens)

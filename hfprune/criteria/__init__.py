@@ -185,6 +185,11 @@ class GradientCriterion(SweepCriterion):
             logits = logits.detach().requires_grad_()
             return torch.autograd.grad(self.objective(logits, positions).sum(), logits)[0]
 
+    def same_gradient(self, other: GradientCriterion) -> bool:
+        """Tell whether another criterion has the same gradient, and differs in how it is aggregated at most."""
+        how = {"aggregation", "accumulator"}
+        return type(self) is type(other) and self.model_dump(exclude=how) == other.model_dump(exclude=how)
+
     def scorable(self) -> tuple[str, ...]:
         """Return `kinds`; only neurons for a weight form, whose formula is for an MLP's weights."""
         return ("neurons",) if self.aggregation in get_args(WeightForm) else self.kinds
@@ -210,6 +215,19 @@ class StudentCriterion(GradientCriterion):
 
 
 CRITERIA = Registry("hfprune.criteria", Criterion, required=("needs",))
+
+
+def by_gradient(criteria: Sequence[GradientCriterion]) -> list[list[int]]:
+    """Return the places in `criteria` of those that share a gradient, and so a backward pass."""
+    groups: list[list[int]] = []
+    for place, criterion in enumerate(criteria):
+        for group in groups:
+            if criteria[group[0]].same_gradient(criterion):
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    return groups
 
 
 def make_criterion(

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hfprune.cost.meter import count_backward
-from hfprune.criteria import GradientCriterion, Positions, SweepCriterion
+from hfprune.criteria import GradientCriterion, Positions, SweepCriterion, by_gradient
 from hfprune.errors import HfpruneError
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits, pieces
 from hfprune.scoring.tally import load_state, marks, save_state
@@ -75,7 +75,7 @@ class Sweep:
     def gradients(
         self, lanes: Sequence[Lane], name: str = "gradients", kept: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Read the blocks once for all lanes (paper, Eq. 4): one forward pass, and a backward pass for each lane.
+        """Read the blocks once for all lanes (paper, Eq. 4): one forward pass, a backward pass per gradient.
 
         A key-value group's h·∂C/∂h at a token is the sum over its channels, and a layer's is
         (x_out - x_in)·∂C/∂x_out: to first order, the effect of ablating the whole unit, as in Eq. 2 for one
@@ -158,13 +158,16 @@ class Sweep:
                 teacher = hidden_states(self.model, tokens)
         with torch.enable_grad():
             hidden = hidden_states(self.model, tokens)
-        gradients = self._hidden_gradients(criteria, hidden.detach(), tokens, teacher, tape.first)
-        for index, (lane, gradient) in enumerate(zip(tape.lanes, gradients, strict=True), 1):
-            tape.current = lane
-            hidden.backward(gradient, retain_graph=index < len(criteria))
-            weights = lane.form is not None
-            count_backward(self.model, tokens, from_attention=bool(tape.groups), weights=weights)
-            lane.flush(tape.first)
+        groups = by_gradient(criteria)
+        different = [criteria[group[0]] for group in groups]
+        gradients = self._hidden_gradients(different, hidden.detach(), tokens, teacher, tape.first)
+        for index, (group, gradient) in enumerate(zip(groups, gradients, strict=True), 1):
+            tape.current = [tape.lanes[place] for place in group]
+            hidden.backward(gradient, retain_graph=index < len(groups))
+            forms = sum(lane.form is not None for lane in tape.current)
+            count_backward(self.model, tokens, from_attention=bool(tape.groups), forms=forms)
+            for lane in tape.current:
+                lane.flush(tape.first)
 
     @torch.no_grad()
     def _hidden_gradients(

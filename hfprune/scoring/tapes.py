@@ -175,7 +175,7 @@ class _Activation(torch.autograd.Function):
 
 
 class GradientTape(Tape):
-    """Gives h and its gradient, or the gradients of weights, to one lane at a time, `current`."""
+    """Gives h and its gradient, or the gradients of weights, to the lanes that share it, `current`."""
 
     def __init__(
         self, model: "PreTrainedModel", lanes: Sequence[Lane], kept: Mapping[str, Tensor] | None
@@ -191,7 +191,7 @@ class GradientTape(Tape):
         super().__init__(model, lanes)
         self.kept = kept
         self.groups = attentions(model) if "key_value_groups" in self.scored else []
-        self.current = self.lanes[0]
+        self.current = self.lanes[:1]
         self.pending: dict[tuple[int, str], Tensor] = {}
         self.by_weights = any(lane.form for lane in lanes)
 
@@ -229,10 +229,6 @@ class GradientTape(Tape):
         finally:
             self.kept = kept
 
-    @property
-    def _criterion(self) -> GradientCriterion:
-        return cast(GradientCriterion, self.current.criterion)
-
     def _keep(
         self, layer: int, name: str, _module: nn.Module, _inputs: tuple[Tensor], output: Tensor
     ) -> None:
@@ -263,18 +259,20 @@ class GradientTape(Tape):
     def _record(
         self, layer: int, x: Tensor | None, h: Tensor, gradient: Tensor, gate: Tensor, up: Tensor
     ) -> None:
-        lane, mlp = self.current, self.mlps[layer]
+        mlp = self.mlps[layer]
         output = self.pending.pop((layer, "output"), None)
-        if "neurons" not in lane.kinds:
-            return
-        if lane.form is None:
-            lane.tally.add(mlp.name, self._aggregated(self._products(h, gradient)), self.first)
-        else:
+        for lane in self._scoring("neurons"):
+            if lane.form is None:
+                lane.tally.add(mlp.name, _aggregated(lane, _products(lane, h, gradient)), self.first)
+                continue
             weights = stacked_weights(mlp)
             gradients = weight_gradients(x, gate, up, h, output)  # type: ignore[arg-type]  # kept for this
             for sequence, g in enumerate(gradients, self.first):
-                share = lane.form.share(weights, g.div_(self._positions(h.shape[1])))
+                share = lane.form.share(weights, g.div_(_positions(lane, h.shape[1])))
                 lane.tally.add(mlp.name, share.unsqueeze(0), sequence)
+
+    def _scoring(self, kind: str) -> list[Lane]:
+        return [lane for lane in self.current if kind in lane.kinds]
 
     def _watch_groups(
         self, layer: int, units: KeyValueGroups, _module: nn.Module, inputs: tuple[Tensor]
@@ -288,27 +286,30 @@ class GradientTape(Tape):
         return (h,)
 
     def _record_groups(self, units: KeyValueGroups, h: Tensor, gradient: Tensor) -> None:
-        if "key_value_groups" in self.current.kinds:
-            products = self._products(h, gradient).unflatten(-1, (units.count, units.channels)).sum(-1)
-            self.current.tally.add(units.name, self._aggregated(products), self.first)
+        for lane in self._scoring("key_value_groups"):
+            products = _products(lane, h, gradient).unflatten(-1, (units.count, units.channels)).sum(-1)
+            lane.tally.add(units.name, _aggregated(lane, products), self.first)
 
     def _watch_layer(self, layer: int, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         if torch.is_grad_enabled():
             output.register_hook(partial(self._record_layer, layer, inputs[0].detach(), output.detach()))
 
     def _record_layer(self, layer: int, x_in: Tensor, x_out: Tensor, gradient: Tensor) -> None:
-        if "layers" in self.current.kinds:
-            products = self._products(x_out.float() - x_in.float(), gradient).sum(-1, keepdim=True)
-            self.current.add_layer(layer, self._aggregated(products).squeeze(-1))
+        for lane in self._scoring("layers"):
+            products = _products(lane, x_out.float() - x_in.float(), gradient).sum(-1, keepdim=True)
+            lane.add_layer(layer, _aggregated(lane, products).squeeze(-1))
 
-    def _products(self, h: Tensor, gradient: Tensor) -> Tensor:
-        """Return h·∂C/∂h, float32 [sequences, length, channels]; C is a mean over a sequence's positions."""
-        return (h.float() * gradient.float()).div_(self._positions(h.shape[1]))
 
-    def _aggregated(self, products: Tensor) -> Tensor:
-        """Return shares [sequences, units] from h·∂C/∂h [sequences, length, units], which is overwritten."""
-        return AGGREGATIONS[self._criterion.aggregation](products)
+def _products(lane: Lane, h: Tensor, gradient: Tensor) -> Tensor:
+    """Return h·∂C/∂h, float32 [sequences, length, channels]; C is a mean over a sequence's positions."""
+    return (h.float() * gradient.float()).div_(_positions(lane, h.shape[1]))
 
-    def _positions(self, length: int) -> int:
-        """Return the number of positions in the mean; it divides float32 values: float16 might underflow."""
-        return length - self._criterion.needs_targets
+
+def _aggregated(lane: Lane, products: Tensor) -> Tensor:
+    """Return shares [sequences, units] from h·∂C/∂h [sequences, length, units], which is overwritten."""
+    return AGGREGATIONS[cast(GradientCriterion, lane.criterion).aggregation](products)
+
+
+def _positions(lane: Lane, length: int) -> int:
+    """Return the number of positions in the mean; it divides float32 values: float16 might underflow."""
+    return length - cast(GradientCriterion, lane.criterion).needs_targets

@@ -1,6 +1,6 @@
 """The paths of a study's files, in one place for the workflow and the commands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -92,8 +92,8 @@ def cells(name: str, study: Study) -> Iterator[Cell]:
                 yield Cell(name, model, method, ratio, seed, recovery)
 
 
-def measurements(study: Study, measures: dict[str, Measure], cell: Cell) -> list[str]:
-    """Return the result files, below results/<study>, of the measures of one cell.
+def measures_of(study: Study, measures: dict[str, Measure], cell: Cell) -> list[str]:
+    """Return the measures of one cell.
 
     Args:
         study: the study.
@@ -101,16 +101,41 @@ def measurements(study: Study, measures: dict[str, Measure], cell: Cell) -> list
         cell: one that `cells` yields.
     """
     changed = cell.method != DENSE or cell.recovery != "none"
-    wanted = (
+    return [
         name
         for name, measure in measures.items()
         if study.measures[name].covers(cell.method, cell.ratio)
         and (measure.recovered or cell.recovery == "none")
         # The dense model's distance to itself is always 0.
         and {"beside": changed, "dense": not changed, "criterion": False}.get(measure.needs, True)
-    )
-    folder = fill(CELL, cell)
-    return [f"{folder}/{stem}.json" for name in wanted for stem in stems(name, measures[name])]
+    ]
+
+
+def together(name: str, study: Study, measures: dict[str, Measure]) -> dict[tuple[str, ...], list[Cell]]:
+    """Return the measures that one job takes of a cell, and the cells where it takes these.
+
+    All that is measured of a cell is one job, but for measures that run alone on the machine or in a dtype of
+    their own.
+    """
+    found: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells(name, study):
+        wanted = sorted(measures_of(study, measures, cell))
+        alone = [each for each in wanted if measures[each].exclusive or measures[each].dtype]
+        for names in [[each for each in wanted if each not in alone], *([each] for each in alone)]:
+            if names:
+                found.setdefault(tuple(names), []).append(cell)
+    return found
+
+
+def measuring(names: Iterable[str]) -> str:
+    """Return the name of the rule whose jobs take these measures."""
+    return "_".join(["measure", *names])
+
+
+def measurements(study: Study, measures: dict[str, Measure], cell: Cell) -> list[str]:
+    """Return the result files, below results/<study>, of the measures of one cell; see `measures_of`."""
+    folder, names = fill(CELL, cell), measures_of(study, measures, cell)
+    return [f"{folder}/{stem}.json" for name in names for stem in stems(name, measures[name])]
 
 
 def stems(name: str, measure: Measure) -> list[str]:

@@ -79,6 +79,14 @@ class StudyMeasure(Strict):
         wanted = self.methods is None or method in self.methods
         return wanted and (self.ratios is None or ratio is None or ratio in self.ratios)
 
+    def make(self, name: str, where: str) -> Measure:
+        """Return the measure, which has this name in the study.
+
+        Raises:
+            HfpruneError: an unknown measure or setting; names `where`, the key and the nearest valid one.
+        """
+        return MEASURES.make(self.measure or name, self.settings, where)
+
 
 RecoveryKind = Literal["none", "lora"]
 
@@ -300,10 +308,7 @@ class Study(Strict):
         Raises:
             HfpruneError: an unknown measure or setting; names `where`, the key and the nearest valid one.
         """
-        return {
-            name: MEASURES.make(entry.measure or name, entry.settings, f"{where}: measures.{name}")
-            for name, entry in self.measures.items()
-        }
+        return {name: entry.make(name, f"{where}: measures.{name}") for name, entry in self.measures.items()}
 
     def corpus_of(self, method: str) -> str:
         """Return the corpus that a method of the study is calibrated on."""

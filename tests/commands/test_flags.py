@@ -15,7 +15,18 @@ from hfprune.errors import HfpruneError
 from hfprune.settings import Strict
 
 COMMANDS = (
-    *("adopt", "audit", "budget", "calibrate", "claims", "collect", "compare", "cost", "distributions"),
+    *(
+        "adopt",
+        "audit",
+        "budget",
+        "calibrate",
+        "cell",
+        "claims",
+        "collect",
+        "compare",
+        "cost",
+        "distributions",
+    ),
     *("dtype", "export", "fetch", "figures", "measure", "methods", "pack", "page", "plan", "prune", "push"),
     *("recover", "score", "tables"),
 )

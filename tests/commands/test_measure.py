@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from command_line import failure, recover, run, score
 from conftest import reload
 
 from hfprune.commands import measure
 from hfprune.evaluation import zeroshot
 from hfprune.measures import RESERVED, Measure
+from hfprune.plans.plan import load_plan
+from hfprune.scoring.scores import save_resampled
 from hfprune.study.study import StudyMeasure
 
 
@@ -109,6 +112,71 @@ def test_fidelity_of_a_pruned_model(work: Path, tmp_path: Path) -> None:
     assert 0 < values["js_distance"] < 0.8326
     assert 0 < values["top5_jaccard"] < 1
     assert result["task"] == "text"
+
+
+def test_cell_equals_its_measures_one_by_one(work: Path, tmp_path: Path, capfd) -> None:
+    """Also on resampled plans; and only what is missing or has another setting is measured again."""
+    text = {"corpus": str(work / "corpora/text"), "sequences": 3, "length": 24}
+    measures = {
+        "perplexity": text,
+        "zeroshot": {"tasks": [str(work / "tasks/piqa")]},
+        "other": text | {"measure": "fidelity", "sequences": 2},
+        "fidelity": text,
+    }
+    plan = load_plan(work / "plan.safetensors")
+    others = [{place: torch.arange(len(kept)) for place, kept in plan.items()}, plan, plan]
+    save_resampled(tmp_path / "resampled.safetensors", others, {})
+    model = ("--model", work / "mine", "--plan", work / "plan.safetensors")
+    resampled = ("--resampled", tmp_path / "resampled.safetensors")
+
+    def take(**measures: dict) -> str:
+        capfd.readouterr()
+        run("cell", *model, *resampled, "--measures", json.dumps(measures), "--out", tmp_path / "cell")
+        return capfd.readouterr().err
+
+    take(**measures)
+    flags = [word for name, value in text.items() for word in (f"--{name}", value)]
+    for name in ("perplexity", "fidelity"):
+        run("measure", name, *model, *resampled, *flags, "--out", tmp_path / "alone")
+    run("measure", "zeroshot", *model, "--tasks", work / "tasks/piqa", "--out", tmp_path / "alone")
+    for stem in ("perplexity", "fidelity", "zeroshot/piqa"):
+        together, alone = (
+            json.loads((tmp_path / folder / f"{stem}.json").read_text()) for folder in ("cell", "alone")
+        )
+        assert together["values"] == alone["values"]
+        same = ("settings",) if stem == "zeroshot/piqa" else ("settings", "inputs")
+        assert all(together["provenance"][key] == alone["provenance"][key] for key in same)
+        assert together["provenance"]["cost"].get("flops") == alone["provenance"]["cost"].get("flops")
+        items = (pd.read_parquet(tmp_path / folder / f"{stem}.parquet") for folder in ("cell", "alone"))
+        pd.testing.assert_frame_equal(*items)
+    assert json.loads((tmp_path / "cell/other.json").read_text())["values"][0]["n"] == 2
+    names = ("perplexity", "fidelity", "other")
+    files = {f"{name}.{suffix}" for name in names for suffix in ("json", "parquet")}
+    assert {path.name for path in (tmp_path / "cell").iterdir()} == files | {"zeroshot"}
+
+    (tmp_path / "cell/fidelity.parquet").unlink()
+    before = (tmp_path / "cell/other.json").read_bytes()
+    said = take(**measures | {"perplexity": text | {"sequences": 2}})
+    assert [line for line in said.splitlines() if "already there" in line] == [
+        "zeroshot: piqa is already there",
+        "other: text is already there",
+    ]
+    assert (tmp_path / "cell/other.json").read_bytes() == before
+    assert json.loads((tmp_path / "cell/perplexity.json").read_text())["values"][0]["n"] == 2
+    assert (tmp_path / "cell/fidelity.parquet").exists()
+
+
+def test_cell_refuses_what_a_measure_alone_takes(work: Path, tmp_path: Path) -> None:
+    def refused(**measures: dict) -> str:
+        return failure(
+            "cell", "--model", work / "mine", "--measures", json.dumps(measures), "--out", tmp_path
+        )
+
+    assert "--measures: cost is taken alone" in refused(cost={"sequences": 2})
+    assert "this would be the dense model" in refused(
+        fidelity={"corpus": "text", "sequences": 2, "length": 8}
+    )
+    assert "did you mean 'fidelity'" in refused(fidelty={})
 
 
 def test_latency_of_a_pruned_model(work: Path, tmp_path: Path) -> None:

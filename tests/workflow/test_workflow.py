@@ -16,6 +16,8 @@ from hfprune.study import layout
 
 CELLS = "results/smoke/cells"
 # What any changed result makes anew.
+# The rule that measures all cells but the dense ones.
+MEASURED = "measure_fidelity_perplexity_zeroshot"
 PUBLISHED = ["collect", "tables", "claims", "compare", "figures", "report", "page", "all"]
 
 
@@ -109,12 +111,13 @@ def test_removed_results_are_made_again_with_what_depends_on_them(project: Path)
     cell = project / CELLS / "llama/random/0.15/seed0/none"
     (cell / "perplexity.json").unlink()
     (cell / "zeroshot/arc_easy.parquet").unlink()
-    other_task = contents(cell, "zeroshot/crows*")
+    kept = contents(cell, "zeroshot/crows*") | contents(cell, "fidelity*")
+    assert len(kept) == 4
     done = jobs(snakemake(project, starts=True))
-    assert done == dict.fromkeys(["measure_perplexity", "measure_zeroshot", *PUBLISHED], 1)
+    assert done == dict.fromkeys([MEASURED, *PUBLISHED], 1)
     assert contents(project, "results/smoke/scores/**/*") == before
-    assert contents(cell, "zeroshot/crows*") == other_task
-    assert (cell / "zeroshot/arc_easy.parquet").exists()
+    assert contents(cell, "zeroshot/crows*") | contents(cell, "fidelity*") == kept
+    assert (cell / "zeroshot/arc_easy.parquet").exists() and (cell / "perplexity.json").exists()
     assert "Nothing to be done" in snakemake(project)
 
 
@@ -144,9 +147,10 @@ def test_added_task_and_method_are_measured_alone(project: Path) -> None:
     # The dense model and every method, and once more what is recovered.
     cells = models * (1 + len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"]))
     # The method is scored with the other that reads weights only, whose scores stay as they are.
-    of_method = ("score_2", "plan", "measure_fidelity", "measure_perplexity")
+    of_method, dense = ("score_2", "plan"), "measure_perplexity_zeroshot"
     assert done == dict.fromkeys(("fetch", "method", *PUBLISHED), 1) | dict.fromkeys(of_method, models) | {
-        "measure_zeroshot": cells + models
+        dense: models,
+        MEASURED: cells,
     }
     after = contents(project, f"{CELLS}/**/*.json")
     assert {path: after[path] for path in before} == before
@@ -218,7 +222,7 @@ def test_what_a_kill_left_unfinished_hides_nothing_that_is_missing(project: Path
         (project / ".snakemake/incomplete" / name).write_text('{"external_jobid": null}')
     (project / CELLS / "llama/random/0.15/seed0/none/perplexity.json").unlink()
     done = jobs(snakemake(project, "--dry-run"))
-    assert done["measure_perplexity"] == done["score_2" if "scores" in pattern else "budget"] // 3 == 1
+    assert done[MEASURED] == done["score_2" if "scores" in pattern else "budget"] // 3 == 1
     assert {done[rule] for rule in PUBLISHED} == {1}
 
 
@@ -226,13 +230,12 @@ def test_changed_recovery_runs_recoveries_and_their_measurements_only(project: P
     change(project / "config/studies/smoke.yaml", recovery=STUDY["recovery"] | {"max_steps": 4})
     done = jobs(snakemake(project, "--dry-run"))
     publish = dict.fromkeys(PUBLISHED, 1)
-    measured = ("measure_zeroshot", "measure_fidelity", "measure_perplexity")
-    assert done == publish | {"recover": 6} | dict.fromkeys(measured, 6)
+    assert done == publish | {"recover": 6, MEASURED: 6}
     change(
         project / "config/studies/smoke.yaml", recovery=STUDY["recovery"] | {"methods": ["entropy", "random"]}
     )
     done = jobs(snakemake(project, "--dry-run"))
-    assert done == publish | {"recover": 3} | dict.fromkeys(measured, 3)
+    assert done == publish | {"recover": 3, MEASURED: 3}
 
 
 def test_raised_criterion_version_reruns_that_method_only(project: Path) -> None:
@@ -247,13 +250,13 @@ def test_raised_criterion_version_reruns_that_method_only(project: Path) -> None
     assert "score llama by random" in output
 
 
-def test_raised_measure_version_measures_that_anew_only(project: Path) -> None:
+def test_raised_measure_version_measures_its_cells_anew(project: Path) -> None:
     rules = project / "workflow/rules/measure.smk"
     text = rules.read_text()
     rules.write_text(f'type(MEASURES["fidelity"]).version = 99\n{text}')
     done = jobs(snakemake(project, "--dry-run"))
     cells = len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"])
-    assert done == dict.fromkeys(PUBLISHED, 1) | {"measure_fidelity": cells * len(STUDY["models"])}
+    assert done == dict.fromkeys(PUBLISHED, 1) | {MEASURED: cells * len(STUDY["models"])}
 
 
 def test_edited_local_file_is_read_again(project: Path) -> None:

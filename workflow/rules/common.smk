@@ -4,6 +4,7 @@ import shlex
 import re
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -83,6 +84,8 @@ RESULTS = f"results/{NAME}"
 FIGURES = f"figures/{NAME}"
 LOGS = f"logs/{NAME}"
 MEASURES = STUDY.make_measures(str(STUDY_FILE))
+# The measures that one job takes, and of which cells.
+TOGETHER = layout.together(NAME, STUDY, MEASURES)
 COSTS = Costs(NAME, STUDY, DEVICE, CATALOGUE, guess=True)
 # Blocks of the study's own corpus, for baselines and for methods that name no other corpus.
 CALIBRATION_BLOCKS = f"{RESULTS}/{layout.BLOCKS}.safetensors".replace("{corpus}", STUDY.calibration.corpus)
@@ -200,7 +203,8 @@ def in_turns(runtime):
     longest = workflow.global_resources.get("runtime").value
     if longest is None:
         return runtime
-    return lambda wildcards, attempt: min(runtime(wildcards, attempt), longest // len(MEASURES))
+    turns = max(Counter(cell for cells in TOGETHER.values() for cell in cells).values(), default=1)
+    return lambda wildcards, attempt: min(runtime(wildcards, attempt), longest // turns)
 
 
 def cell_flag(wildcards):
@@ -252,12 +256,13 @@ def pruned_flag(path):
     return f"--plan {path}" if path.endswith(".safetensors") else f"--checkpoint {path}"
 
 
-def resampled_input(measure):
-    """Return a function of wildcards: the resampled plans of a cell that such a measure is taken on, if any."""
+def resampled_input(measures):
+    """Return a function of wildcards: the resampled plans of a cell that such measures are taken on, if any."""
+    resampled = any(measure.resampled for measure in measures)
 
     def of(wildcards):
         pruned = wildcards.get("recovery") == "none" and wildcards.method in CRITERIA
-        if not (RESAMPLES and measure.resampled and pruned):
+        if not (RESAMPLES and resampled and pruned):
             return []
         return f"{RESULTS}/{layout.PLAN}{layout.RESAMPLED}".format(**wildcards)
 
@@ -377,10 +382,21 @@ def scoring_flags(wildcards, input):
     return shlex.join([*flags, "--seed", wildcards.seed])
 
 
-def measured(name, folder, suffix):
-    """Return the output files of a measure in a folder; those of a folder of tasks stay when one is added."""
-    files = [f"{RESULTS}/{folder}/{stem}.{suffix}" for stem in layout.stems(name, MEASURES[name])]
-    return update(files) if MEASURES[name].per_task else files
+def measured(names, folder):
+    """Return the output files of measures in a folder, with wildcards."""
+    stems = [stem for name in names for stem in layout.stems(name, MEASURES[name])]
+    return [f"{RESULTS}/{folder}/{stem}.{suffix}" for stem in stems for suffix in ("json", "parquet")]
+
+
+def asked(name):
+    """Return a measure with its settings, for `hfprune cell --measures`."""
+    return {"measure": STUDY.measures[name].measure or name} | MEASURES[name].model_dump(mode="json")
+
+
+def where_cell_is(cells):
+    """Return a constraint of the first wildcard of `layout.CELL` that matches the folders of these cells only."""
+    folders = any_of(layout.fill(layout.CELL, cell).removeprefix("cells/") for cell in cells)
+    return f"(?=(?:{folders})/)[^/]+"
 
 
 def publication():

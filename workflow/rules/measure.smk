@@ -1,36 +1,42 @@
 # Measurements of cells (the dense model with the plan and adapter applied in memory) and of scoring itself.
 
 
-for name, measure in MEASURES.items():
+# What is measured of a cell is one job, which loads the dense model once. A measure of time is a job of its own.
+for names, cells in TOGETHER.items():
 
-    mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards, name=name: COSTS.measure(name, cell_of(wildcards)))
+    mem_mb, gpu_mem_mb, runtime = limits(
+        lambda wildcards, names=names: COSTS.measure(names, cell_of(wildcards))
+    )
+    chosen = {name: MEASURES[name] for name in names}
 
     rule:
         name:
-            f"measure_{name}"
+            layout.measuring(names)
         input:
             model="resources/models/{model}/asset.json",
-            plan=[] if measure.needs == "criterion" else plan_input,
-            resampled=resampled_input(measure),
-            adapter=[] if measure.needs == "criterion" else adapter_input,
-            blocks=(lambda wildcards: blocks_of(wildcards.method)) if measure.needs == "criterion" else [],
-            assets=expand("resources/{asset}/asset.json", asset=measure.assets()),
-            files=[str(path) for path in measure.files()],
-            dtype=[] if measure.dtype else DTYPE_FILE,
-        output:
-            results=measured(name, layout.SCORING if measure.needs == "criterion" else layout.CELL, "json"),
-            per_item=measured(
-                name, layout.SCORING if measure.needs == "criterion" else layout.CELL, "parquet"
+            plan=plan_input,
+            resampled=resampled_input(chosen.values()),
+            adapter=adapter_input,
+            assets=expand(
+                "resources/{asset}/asset.json",
+                asset=sorted({asset for measure in chosen.values() for asset in measure.assets()}),
             ),
+            files=sorted({str(path) for measure in chosen.values() for path in measure.files()}),
+            dtype=[] if chosen[names[0]].dtype else DTYPE_FILE,
+        output:
+            # Finished results stay when another is asked for; the command measures what is missing or has changed.
+            update(measured(names, layout.CELL)),
         log:
-            f"{LOGS}/{layout.SCORING if measure.needs == 'criterion' else layout.CELL}/{name}.log",
+            f"{LOGS}/{layout.CELL}/{'_'.join(names)}.log",
+        wildcard_constraints:
+            model=where_cell_is(cells),
         # On a cluster, all measurements of a cell are one job, with one GPU.
         group:
-            CELL_GROUP if CLUSTER and measure.needs != "criterion" else None
+            CELL_GROUP if CLUSTER else None
         conda:
             ENVIRONMENT
         # A measure of time runs alone on the machine.
-        threads: cores if measure.exclusive or CLUSTER else 1
+        threads: cores if chosen[names[0]].exclusive or CLUSTER else 1
         resources:
             gpu=gpu,
             mem_mb=mem_mb,
@@ -41,21 +47,64 @@ for name, measure in MEASURES.items():
             plan=plan_flag,
             adapter=adapter_flag,
             resampled=lambda wildcards, input: f"--resampled {input.resampled}" if input.resampled else "",
-            scoring=scoring_flags if measure.needs == "criterion" else "",
+            names=", ".join(names),
+            measures=json.dumps({name: asked(name) for name in names}),
+            # Not on the command line: after a raised version, the measure runs again.
+            versions=[measure.version for measure in chosen.values()],
+            dtype=chosen[names[0]].dtype or dtype_of,
+            cell=cell_flag,
+            out=f"{RESULTS}/{layout.CELL}",
+        message:
+            "{params.names} of {wildcards.model}, {params.cell}"
+        shell:
+            "hfprune cell --measures {params.measures:q} --model {params.model} {params.plan} {params.resampled}"
+            " {params.adapter} --dtype {params.dtype} --cell {params.cell} --out {params.out} > {log} 2>&1"
+
+
+for name, measure in MEASURES.items():
+    if measure.needs != "criterion":
+        continue
+
+    mem_mb, gpu_mem_mb, runtime = limits(
+        lambda wildcards, name=name: COSTS.measure([name], cell_of(wildcards))
+    )
+
+    rule:
+        name:
+            layout.measuring([name])
+        input:
+            model="resources/models/{model}/asset.json",
+            blocks=lambda wildcards: blocks_of(wildcards.method),
+            assets=expand("resources/{asset}/asset.json", asset=measure.assets()),
+            files=[str(path) for path in measure.files()],
+            dtype=[] if measure.dtype else DTYPE_FILE,
+        output:
+            measured([name], layout.SCORING),
+        log:
+            f"{LOGS}/{layout.SCORING}/{name}.log",
+        conda:
+            ENVIRONMENT
+        threads: cores if measure.exclusive or CLUSTER else 1
+        resources:
+            gpu=gpu,
+            mem_mb=mem_mb,
+            gpu_mem_mb=gpu_mem_mb,
+            runtime=runtime,
+        params:
+            model=subpath(input.model, parent=True),
+            scoring=scoring_flags,
             measure=STUDY.measures[name].measure or name,
             name=name,
             settings=shlex.join(spell(measure)),
-            # Not on the command line: after a raised version, the measure runs again.
             version=measure.version,
             dtype=measure.dtype or dtype_of,
             cell=cell_flag,
-            out=f"{RESULTS}/{layout.SCORING if measure.needs == 'criterion' else layout.CELL}",
+            out=f"{RESULTS}/{layout.SCORING}",
         message:
             "{params.name} of {wildcards.model}, {params.cell}"
         shell:
-            "hfprune measure {params.measure} --name {params.name} {params.settings}"
-            " --model {params.model} {params.plan} {params.resampled} {params.adapter} {params.scoring} --dtype {params.dtype}"
-            " --cell {params.cell} --out {params.out} > {log} 2>&1"
+            "hfprune measure {params.measure} --name {params.name} {params.settings} --model {params.model}"
+            " {params.scoring} --dtype {params.dtype} --cell {params.cell} --out {params.out} > {log} 2>&1"
 
 
 mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards: COSTS.distributions(wildcards.model))
