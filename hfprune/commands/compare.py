@@ -1,4 +1,4 @@
-"""Compare every method with entropy, neuron by neuron and item by item, and draw by draw with itself."""
+"""Compare every method with entropy, with the dense model and, draw by draw, with itself."""
 
 from hfprune.commands.flags import CollectedFolder, ResultsFolder, StudyFile
 from hfprune.settings import Strict, load
@@ -15,12 +15,14 @@ class Config(Strict):
 
 
 def run(config: Config) -> None:
-    """Write the comparison of one study, and the spread over draws."""
+    """Write the comparison of one study, the spread over draws, and what was lost against the dense model."""
     from hfprune.report.comparison import write_comparison
     from hfprune.report.draws import write_draws
+    from hfprune.report.lost import write_lost
     from hfprune.study.layout import study_name
     from hfprune.study.study import Study
 
     study, out = load(Study, config.study), config.out or config.results
     write_comparison(study, study_name(config.study), config.results, out)
     write_draws(study, study_name(config.study), config.results, out)
+    write_lost(study, study_name(config.study), config.results, out)

@@ -56,7 +56,7 @@ FIGURES = (
 )
 # The files that `claims` and `compare` add to those of `collect`.
 CLAIMS, CLAIMS_BY_TASK, COMPARISON = "claims.csv", "claims_by_task.csv", "comparison.csv"
-DRAWS = "draws.csv"
+DRAWS, LOST = "draws.csv", "lost.csv"
 
 
 def resampled_path(path: Path) -> Path:

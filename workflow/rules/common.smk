@@ -408,7 +408,7 @@ def publication():
         *(f"{RESULTS}/{file}" for file in layout.distribution_files(STUDY)),
         *expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
         *expand(f"{RESULTS}/{{file}}", file=["claims.csv", "claims.md", "claims.tex", "claims_by_task.csv"]),
-        *expand(f"{RESULTS}/{{name}}.{{suffix}}", name=["comparison", "draws"], suffix=["csv", "md", "tex"]),
+        *expand(f"{RESULTS}/{{name}}.{{suffix}}", name=["comparison", "draws", "lost"], suffix=["csv", "md", "tex"]),
         *expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=layout.TABLES, suffix=["csv", "md", "tex"]),
         *expand(f"{FIGURES}/{{name}}.{{suffix}}", name=layout.FIGURES, suffix=["pdf", "svg", "png"]),
     ]

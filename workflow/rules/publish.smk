@@ -78,7 +78,8 @@ rule compare:
     output:
         report(f"{RESULTS}/comparison.csv", category="Comparison", caption="../report/comparison.rst"),
         report(f"{RESULTS}/draws.csv", category="Comparison", caption="../report/draws.rst"),
-        expand(f"{RESULTS}/{{name}}.{{suffix}}", name=["comparison", "draws"], suffix=["md", "tex"]),
+        report(f"{RESULTS}/lost.csv", category="Comparison", caption="../report/lost.rst"),
+        expand(f"{RESULTS}/{{name}}.{{suffix}}", name=["comparison", "draws", "lost"], suffix=["md", "tex"]),
     log:
         f"{LOGS}/comparison.log",
     localrule: True
