@@ -1,12 +1,13 @@
 """Train a LoRA adapter for a pruned model on instruction pairs; a killed run resumes."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from hfprune.commands.flags import AssetFlag, BatchTokens, CellName, ComputeDtype, ExistingPath, Seed
 from hfprune.commands.target import Cut, cell_of, load_subject
@@ -39,6 +40,10 @@ class Config(Cut):
         default={}, description="settings of a study's recovery section, as JSON (the official script's)"
     )
     batch_tokens: BatchTokens = None
+    processes: NonNegativeInt = Field(
+        default=1,
+        description="processes that share every step, each on a GPU of its own; 0 and 1: this one alone",
+    )
     seed: Seed = 0
     dtype: ComputeDtype = None
     cell: CellName = None
@@ -55,7 +60,10 @@ def run(config: Config) -> None:
     """Load model and pairs, train, and write the adapter with its losses and cost."""
     lora = validate(Lora, config.options, "--options")
 
+    from accelerate import PartialState
+
     from hfprune.files import atomic_directory
+    from hfprune.models.device import is_main, launch, launched
     from hfprune.models.load import default_training_tokens
     from hfprune.plans.plan import plan_note
     from hfprune.provenance import Stopwatch, fingerprint, provenance
@@ -67,6 +75,9 @@ def run(config: Config) -> None:
 
     if not is_replaceable(config.out):
         raise HfpruneError(f"{config.out}: exists and is no earlier adapter; choose another folder")
+    if config.processes > 1 and not launched():
+        lora.share(config.processes)
+        sys.exit(launch(config.processes))
     batch_tokens = config.batch_tokens or default_training_tokens()
     watch = Stopwatch()
     task, source, packed = sequences(config, lora)
@@ -75,6 +86,8 @@ def run(config: Config) -> None:
     settings |= lora.model_dump()
     cell = cell_of(config.cell, config.model, config.method(), seed=config.seed, recovery="lora")
     if config.plan and (note := plan_note(config.plan)):
+        if not is_main():
+            return
         write_nothing(config.out, cell, task, provenance(watch, inputs, **settings), note)
         return
     seed = recovery_seed(config.seed, task)
@@ -89,7 +102,12 @@ def run(config: Config) -> None:
         batch_tokens=batch_tokens,
         state=states / fingerprint(inputs, settings)[:16],
     )
+    if not is_main():
+        return
     made = provenance(watch, inputs, **settings) | {"losses": losses}
+    if launched():
+        made["processes"] = PartialState().num_processes
+        made["cost"]["flops"] *= made["processes"]  # each counts its own, and all have as many sequences
     with atomic_directory(config.out) as folder:
         save_adapter(adapted, folder)
         values = training_values(losses, len(found.tokens), made["cost"])

@@ -65,6 +65,8 @@ class Job:
     """Bytes of memory on the GPU; 0 if it takes none."""
     flops: float = 0
     threads: int = 1
+    gpus: int = 1
+    """GPUs that it takes for that time, if it takes any; `gpu_memory` is that of each, `flops` of all."""
     on_device: bool = False
     """Whether it runs on the device: every job on a CPU, only those with a model's passes on a GPU."""
 
@@ -204,8 +206,10 @@ class Costs:
             pairs, tokens = pairs_to_learn(settings.instructions)
             sequences = min(settings.examples or pairs, pairs) * tokens / settings.length
             steps = max(1, round(settings.epochs * sequences / settings.batch))
-        work = case.train(settings.lora(), steps * settings.batch, settings.batch_tokens) + case.load()
-        return self._job("recover", _words(cell), case, work)
+        gpus = settings.gpus if self.device.on_gpu else 1
+        work = case.train(settings.lora(), steps * settings.batch / gpus, settings.batch_tokens) + case.load()
+        job = self._job("recover", _words(cell), case, work)
+        return replace(job, gpus=gpus, flops=gpus * job.flops, main_memory=gpus * job.main_memory)
 
     def adopt(self, cell: Cell) -> Job:
         """Return the job that loads what a baseline has made."""

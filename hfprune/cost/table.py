@@ -41,7 +41,7 @@ class Total:
 def total(costs: Costs, rule: str, jobs: Iterable[Job]) -> Total:
     """Add up jobs; on a GPU only those that run on it count hours."""
     found, device = [*jobs], costs.device
-    taken = [job.seconds * device.share(job.threads) for job in found if job.on_device]
+    taken = [job.seconds * job.gpus * device.share(job.threads) for job in found if job.on_device]
     return Total(
         rule,
         len(found),

@@ -1,6 +1,12 @@
-"""The device of a process: the CPU, or a GPU that no other process of this project holds."""
+"""The device of a process: the CPU, or a GPU that no other process of this project holds.
+
+`accelerate launch` starts several processes for one job. Their GPUs are leased before, by `launch`; where a user
+starts them, each leases the one that accelerate gives it.
+"""
 
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -11,7 +17,11 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from hfprune.errors import HfpruneError
+
 POLL_SECONDS = 1.0
+# Set for processes whose GPUs `launch` holds.
+LEASED = "HFPRUNE_LEASED"
 
 # A lock ends with its process, so a killed process frees its device.
 _held: list[FileLock] = []
@@ -23,44 +33,120 @@ def default_device() -> torch.device:
 
     Snakemake runs as many jobs at a time as there are GPUs, but does not assign GPUs to jobs. The devices
     visible under CUDA_VISIBLE_DEVICES are identified by their UUIDs, which are the same in every process.
+
+    Raises:
+        HfpruneError: the GPU that `accelerate launch` gives this process is taken, or there is none.
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    count = torch.cuda.device_count()
-    names = [str(torch.cuda.get_device_properties(index).uuid) for index in range(count)]
-    # One folder per user, since a process cannot open another user's lock files.
-    locks = Path(tempfile.gettempdir()) / f"hfprune-devices-{os.getuid()}"
-    device = torch.device("cuda", lease(names, locks))
+    index = _launched_device() if launched() else lease(_names(), _locks())[0]
+    device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device
 
 
-def lease(names: Sequence[str], folder: Path) -> int:
-    """Return the index of the first free device, and hold it until this process ends.
+def launched() -> bool:
+    """Tell whether `accelerate launch` started this process as one of several."""
+    return "LOCAL_RANK" in os.environ
 
-    While no device is free, print a message once and wait.
+
+def is_main() -> bool:
+    """Tell whether this process writes the files: the first of several."""
+    return not launched() or os.environ["RANK"] == "0"
+
+
+def launch(processes: int) -> int:
+    """Run this very command in so many processes, each on a free GPU if there are any, and return its exit code.
+
+    Raises:
+        HfpruneError: there are GPUs, but fewer.
+    """
+    environment = dict(os.environ)
+    if torch.cuda.is_available():
+        _require(processes)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        every = visible.split(",") if visible else [*map(str, range(torch.cuda.device_count()))]
+        taken = [every[index] for index in lease(_names(), _locks(), processes)]
+        environment |= {"CUDA_VISIBLE_DEVICES": ",".join(taken), LEASED: "1"}
+    # Without GPUs too: with --cpu, accelerate starts one process only. Port 0: any that is free.
+    flags = f"--multi_gpu --num_processes {processes} --num_machines 1 --main_process_port 0".split()
+    flags += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "hfprune", *sys.argv[1:]]
+    job = subprocess.Popen([sys.executable, "-m", "accelerate.commands.launch", *flags], env=environment)
+    before = signal.signal(signal.SIGTERM, lambda *_: job.terminate())
+    try:
+        return job.wait()
+    except KeyboardInterrupt:  # which the job gets, too
+        job.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def lease(names: Sequence[str], folder: Path, count: int = 1) -> list[int]:
+    """Return the indices of the first free devices, and hold them until this process ends.
+
+    While too few are free, hold none, print a message once and wait.
 
     Args:
-        names: names of the devices, valid as file names.
+        names: names of the devices, valid as file names; at least `count`.
         folder: folder of the lock files, one per device.
+        count: number of devices.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
     told = False
     while True:
+        found: dict[int, FileLock] = {}
         for index, name in enumerate(names):
-            if _lock(folder / f"{name}.lock"):
-                return index
+            if len(found) < count and (lock := _lock(folder, name)):
+                found[index] = lock
+        if len(found) == count:
+            _held.extend(found.values())
+            return [*found]
+        for lock in found.values():
+            lock.release()
         if not told:
-            print(f"all {len(names)} GPUs are taken (locks in {folder}); waiting for one", file=sys.stderr)
+            taken = f"all {len(names)}" if count == 1 else f"{len(names) - len(found)} of {len(names)}"
+            wanted = "one" if count == 1 else count
+            print(f"{taken} GPUs are taken (locks in {folder}); waiting for {wanted}", file=sys.stderr)
             told = True
         time.sleep(POLL_SECONDS)
 
 
-def _lock(path: Path) -> bool:
-    lock = FileLock(path)
+def _launched_device() -> int:
+    """Return the index of the GPU that accelerate gives this process, leased."""
+    index = int(os.environ["LOCAL_RANK"])
+    _require(int(os.environ["LOCAL_WORLD_SIZE"]))
+    if LEASED not in os.environ:
+        lock = _lock(_locks(), _names()[index])
+        if lock is None:
+            raise HfpruneError(
+                f"GPU {index} is taken by another job; name free ones in CUDA_VISIBLE_DEVICES, or give "
+                "`hfprune recover --processes` in place of accelerate launch, which finds them"
+            )
+        _held.append(lock)
+    return index
+
+
+def _require(processes: int) -> None:
+    if processes > (count := torch.cuda.device_count()):
+        raise HfpruneError(f"{processes} processes need as many GPUs, but {count} are visible; start fewer")
+
+
+def _names() -> list[str]:
+    """Return a name of every visible GPU, the same in all processes."""
+    return [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
+
+
+def _locks() -> Path:
+    """Return the folder of the locks; one per user, since a process cannot open another user's files."""
+    return Path(tempfile.gettempdir()) / f"hfprune-devices-{os.getuid()}"
+
+
+def _lock(folder: Path, name: str) -> FileLock | None:
+    """Return the lock of a device, held, or None if another process holds it."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock")
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        return False
-    _held.append(lock)
-    return True
+        return None
+    return lock

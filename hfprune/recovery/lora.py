@@ -21,20 +21,24 @@ The official script differs:
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate import PartialState
+from accelerate.data_loader import SeedableRandomSampler
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from accelerate.utils.operations import broadcast
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from torch.utils.data import StackDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, StackDataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.models.device import default_device
-from hfprune.recovery.packing import Packed
+from hfprune.recovery.packing import IGNORED, Packed
 from hfprune.study.study import Lora
 
 if TYPE_CHECKING:
@@ -53,6 +57,10 @@ def train_adapter(
     and gives the same adapter. When memory runs out, half as many sequences go through the model at a time, and
     a step still has as many.
 
+    Several processes that `accelerate launch` has started share every step: the same sequences in the same
+    order as in one process, and without dropout the same losses and adapter, up to rounding. Each has dropout
+    of its own.
+
     Args:
         model: from `load_model`, pruned or dense. The computation has its dtype; adapters are float32.
         packed: sequences to train on.
@@ -67,10 +75,12 @@ def train_adapter(
 
     Raises:
         HfpruneError: the loss is not finite, not even one sequence fits into memory, or the model is float16 on
-            a CPU.
+            a CPU; of several processes, one has too little memory, or they cannot share a step evenly.
     """
     if model.dtype == torch.float16 and model.device.type == "cpu":
         raise HfpruneError("float16 trains on a GPU only; choose bfloat16 or float32")
+    processes = PartialState(cpu=model.device.type == "cpu").num_processes
+    share = settings.share(processes)
     set_seed(seed)
     adapted = get_peft_model(
         model,
@@ -84,14 +94,20 @@ def train_adapter(
     )
     first = {name: p.detach().cpu().clone() for name, p in adapted.named_parameters() if p.requires_grad}
     length = packed.tokens.shape[1]
-    fitting = min(settings.batch, max(1, batch_tokens // length))
+    fitting = min(share, max(1, batch_tokens // length))
     while fitting:
-        # A divisor of the batch, so that every forward pass of a step has the same number of sequences.
-        size = next(n for n in range(fitting, 0, -1) if settings.batch % n == 0)
+        # A divisor of the share, so that every forward pass of a step has the same number of sequences.
+        size = next(n for n in range(fitting, 0, -1) if share % n == 0)
         losses = _train(adapted, packed, _arguments(model, settings, seed, size, state), state)
         if losses is not None:
             return adapted, losses
         fitting = size // 2
+        if fitting and processes > 1:
+            # The others wait for this one's gradients, so it cannot go back alone.
+            raise HfpruneError(
+                f"memory ran out with {size * length} tokens at a time in one of {processes} processes; "
+                f"give --batch-tokens {fitting * length} (in a study: batch_tokens of the recovery)"
+            )
         adapted.load_state_dict(first, strict=False)
         adapted.zero_grad()
         clear_device_cache(garbage_collection=True)
@@ -107,10 +123,10 @@ def _train(
 ) -> list[float] | None:
     """Train from the last checkpoint to the end; return the loss of each step, or None if memory runs out."""
     columns = {"input_ids": packed.tokens, "labels": packed.labels, "position_ids": packed.positions}
-    trainer = Trainer(
+    trainer = _Trainer(
         model=adapted,
         args=arguments,
-        train_dataset=StackDataset(**columns),  # type: ignore[arg-type]
+        train_dataset=_with_empty(columns) if arguments.world_size > 1 else StackDataset(**columns),  # type: ignore[arg-type]
         data_collator=_collate,
         callbacks=[_Watch()],
     )
@@ -127,11 +143,12 @@ def _train(
 def _arguments(
     model: "PreTrainedModel", settings: Lora, seed: int, size: int, state: Path
 ) -> TrainingArguments:
-    """Translate the settings; a forward pass has `size` sequences, a divisor of the batch."""
+    """Translate the settings; a forward pass has `size` sequences, a divisor of this process's share."""
+    group = PartialState()
     return _Arguments(
         output_dir=str(state),
         per_device_train_batch_size=size,
-        gradient_accumulation_steps=settings.batch // size,
+        gradient_accumulation_steps=settings.batch // size // group.num_processes,
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
         learning_rate=settings.learning_rate,
@@ -141,7 +158,10 @@ def _arguments(
         bf16=model.dtype == torch.bfloat16,
         fp16=model.dtype == torch.float16,
         use_cpu=model.device.type == "cpu",
-        seed=seed,
+        seed=(seed + group.process_index) % 2**32,  # of dropout
+        data_seed=seed,
+        average_tokens_across_devices=True,
+        ddp_find_unused_parameters=False,
         remove_unused_columns=False,  # else it would drop all: PeftModel.forward names no columns
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -170,6 +190,45 @@ class _Arguments(TrainingArguments):
         return min(1, super().n_gpu)
 
 
+class _Trainer(Trainer):
+    """Gives several processes the sequences of one, and all of them whole checkpoints."""
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return batches in the order of one process; by default, the last ones would repeat the first."""
+        loader: Any = super().get_train_dataloader()
+        if self.args.world_size > 1:
+            rows: Any = self.train_dataset
+            together = self.args.per_device_train_batch_size * self.args.world_size
+            loader.set_sampler(_Shared(len(rows) - 1, together, self.args.data_seed))
+        return loader
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()  # before the file that says that the checkpoint is complete
+
+
+def _with_empty(columns: dict[str, Tensor]) -> Dataset:
+    """Return the sequences, and after them one without a response, which trains nothing."""
+    empty = {key: column[:1] for key, column in columns.items()}
+    empty["labels"] = torch.full_like(empty["labels"], IGNORED)
+    return ConcatDataset([StackDataset(**columns), StackDataset(**empty)])  # type: ignore[arg-type]
+
+
+class _Shared:
+    """The order of sequences in one process, then the empty one until their number is a multiple of `multiple`."""
+
+    def __init__(self, count: int, multiple: int, seed: int | None) -> None:
+        self.order, self.rest = SeedableRandomSampler(range(count), data_seed=seed), -count % multiple  # type: ignore[arg-type]
+        self.set_epoch = self.order.set_epoch
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.order
+        yield from [len(self.order)] * self.rest
+
+    def __len__(self) -> int:
+        return len(self.order) + self.rest
+
+
 def _collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Stack sequences, without the padding at the end that all of them share.
 
@@ -188,7 +247,8 @@ class _Watch(TrainerCallback):
         self.saved = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if time.monotonic() - self.saved >= SAVE_SECONDS:
+        due = torch.tensor(time.monotonic() - self.saved >= SAVE_SECONDS, device=args.device)
+        if broadcast(due):  # the first process's clock decides for all
             control.should_save = True
             self.saved = time.monotonic()
 
@@ -196,7 +256,7 @@ class _Watch(TrainerCallback):
         if "loss" not in kwargs["logs"]:
             return  # the summary of the whole training
         loss = kwargs["logs"]["loss"]
-        if state.global_step % max(1, state.max_steps // 100) == 0:
+        if state.is_world_process_zero and state.global_step % max(1, state.max_steps // 100) == 0:
             print(
                 f"step {state.global_step} of {state.max_steps}: loss {loss:.4f}", file=sys.stderr, flush=True
             )

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from hfprune.errors import HfpruneError
 from hfprune.measures import MEASURES, Measure
 from hfprune.results import DENSE
 from hfprune.scoring.folds import FOLDS
@@ -141,6 +142,19 @@ class Lora(Packing):
     epochs: PositiveFloat = 2
     max_steps: PositiveInt | None = Field(default=None, description="optimizer steps; overrides epochs")
 
+    def share(self, processes: int) -> int:
+        """Return how many sequences of a step each of several processes has.
+
+        Raises:
+            HfpruneError: not all can have as many.
+        """
+        if self.batch % processes:
+            raise HfpruneError(
+                f"{processes} processes cannot share a batch of {self.batch} sequences evenly; choose a number "
+                f"that divides {self.batch}, or another batch"
+            )
+        return self.batch // processes
+
 
 class Recovery(Lora):
     """How pruned models recover, on which text, and which cells; the dense model always does, as the control."""
@@ -151,6 +165,17 @@ class Recovery(Lora):
     batch_tokens: PositiveInt | None = Field(
         default=None, description="token budget of one forward pass; null: by device"
     )
+    gpus: PositiveInt = Field(
+        default=1, description="GPUs that train one adapter together; fewer where the machine has fewer"
+    )
+
+    @model_validator(mode="after")
+    def _gpus_share_a_step(self) -> "Recovery":
+        try:
+            self.share(self.gpus)
+        except HfpruneError as error:
+            raise ValueError(str(error)) from error
+        return self
 
     def lora(self) -> Lora:
         """Return the settings of the training, without the choice of cells."""

@@ -59,6 +59,22 @@ def test_studies_keep_their_promise(study: str, device: str, hours: float, catal
     assert by_rule(found)[-1].hours < hours
 
 
+def test_a_recovery_on_four_gpus_takes_a_quarter_of_the_time_of_each(catalogue: Catalogue) -> None:
+    device = known_devices()["h100"]
+    alone = costs("paper-recovery", device, catalogue)
+    assert alone.study.recovery is not None
+    recovery = alone.study.recovery.model_copy(update={"gpus": 4})
+    study = alone.study.model_copy(update={"recovery": recovery})
+    shared = Costs("paper-recovery", study, device, catalogue, Path("nothing-fetched"))
+    one, four = (next(job for job in found.jobs() if job.rule == "recover") for found in (alone, shared))
+    fixed = device.start + one.loading
+    assert four.seconds - fixed == pytest.approx((one.seconds - fixed) / 4)
+    assert (four.gpus, four.flops, four.gpu_memory) == (4, pytest.approx(one.flops), one.gpu_memory)
+    # The hours of GPUs are the same, but for the starts.
+    hours = [next(row.hours for row in by_rule(found) if row.rule == "recover") for found in (alone, shared)]
+    assert hours[1] - hours[0] == pytest.approx(62 * 3 * fixed / 3600, rel=0.5)
+
+
 @pytest.mark.parametrize(
     ("name", "gigabytes", "devices", "study"),
     [

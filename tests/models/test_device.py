@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from hfprune.errors import HfpruneError
 from hfprune.models import device
-from hfprune.models.device import default_device, lease
+from hfprune.models.device import default_device, launch, lease
 
 NAMES = ["GPU-a", "GPU-b"]
 CONTEXT = multiprocessing.get_context("fork")
@@ -18,7 +19,7 @@ CONTEXT = multiprocessing.get_context("fork")
 def work(folder: Path, pipe: Connection) -> None:
     """Lease one of two devices, tell which, and hold it until the other end says something."""
     device.POLL_SECONDS = 0.02
-    pipe.send(lease(NAMES, folder))
+    pipe.send(lease(NAMES, folder)[0])
     pipe.recv()
 
 
@@ -42,20 +43,78 @@ def test_processes_get_a_device_each_and_the_next_waits_for_one_to_end(tmp_path:
     assert waiting.recv() == taken[1]
 
 
-def test_default_device_is_a_cuda_device_that_nobody_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    current = []
+def test_several_devices_are_leased_together_or_not_at_all(tmp_path: Path, monkeypatch, capsys) -> None:
+    """Else two jobs that need two devices each could hold one each, and wait for ever."""
+    process, pipe = start(tmp_path)
+    assert pipe.recv() == 0
+
+    def wait(seconds: float) -> None:
+        assert lease(["GPU-b"], tmp_path) == [0], "nobody holds it meanwhile"
+        device._held.pop().release()
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+
+    monkeypatch.setattr(device.time, "sleep", wait)
+    assert lease(NAMES, tmp_path, 2) == [0, 1]
+    assert capsys.readouterr().err.startswith("1 of 2 GPUs are taken")
+
+
+@pytest.fixture
+def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with the CUDA devices u0, u1 and u2; returns the folder of its locks."""
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"u{index}"))
+    return tmp_path / f"hfprune-devices-{os.getuid()}"
+
+
+def test_default_device_is_a_cuda_device_that_nobody_holds(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = []
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
-    folder = tmp_path / f"hfprune-devices-{os.getuid()}"
     # Another process sees these two devices as its only ones, in the other order.
-    assert [lease(["u1", "u0"], folder), lease(["u1", "u0"], folder)] == [0, 1]
+    assert [lease(["u1", "u0"], three), lease(["u1", "u0"], three)] == [[0], [1]]
     assert default_device.__wrapped__() == torch.device("cuda", 2)
     assert current == [torch.device("cuda", 2)]
+
+
+def test_a_launched_process_leases_the_device_that_accelerate_gives_it(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    for name, value in {"LOCAL_RANK": "1", "RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert default_device.__wrapped__() == torch.device("cuda", 1)
+    assert lease(["u1", "u0"], three) == [1]
+    with pytest.raises(HfpruneError, match="GPU 1 is taken by another job; name free ones"):
+        default_device.__wrapped__()
+    monkeypatch.setenv(device.LEASED, "1")
+    assert default_device.__wrapped__() == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(HfpruneError, match="4 processes need as many GPUs, but 3 are visible"):
+        default_device.__wrapped__()
+
+
+def test_launched_processes_see_the_free_devices_only(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def start(command: list[str], env: dict[str, str]) -> SimpleNamespace:
+        calls.append((command, env))
+        return SimpleNamespace(wait=lambda: 7)
+
+    monkeypatch.setattr(device.subprocess, "Popen", start)
+    monkeypatch.setattr(device.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(device.sys, "argv", ["hfprune", "recover", "--processes", "2"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-x,5,6")
+    assert lease(["u1"], three) == [0]
+    assert launch(2) == 7
+    command, environment = calls[0]
+    assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-x,6" and environment[device.LEASED]
+    assert command[-5:] == ["-m", "hfprune", "recover", "--processes", "2"]
+    with pytest.raises(HfpruneError, match="4 processes need as many GPUs, but 3 are visible"):
+        launch(4)
 
 
 def test_default_device_without_cuda_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,8 @@
 """Training: what changes, that pairs are isolated in it, and that neither a kill nor the batch size shows."""
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,6 +33,17 @@ PACKINGS = {
         Lora(length=450),
     ),
 }
+
+
+# For several processes: one sequence at a time, two epochs. Adam makes steps of the learning rate's size from
+# gradients near zero, so that rounding alone moves some weights by a few per cent of it.
+SHARED = {"tokens": 64, "dropout": 0, "max_steps": None, "epochs": 2, "learning_rate": 1e-4}
+
+
+def seventeen() -> Packed:
+    """So many sequences, for which the last step of an epoch has one."""
+    settings = Lora(packing="plain", length=64, examples=17)
+    return pack(pa.Table.from_pylist(PAIRS), TOKENIZER, settings, seed=3)
 
 
 def pruned(architecture: str) -> PreTrainedModel:
@@ -124,6 +138,33 @@ def test_killed_run_comes_to_the_same_adapter(
     assert again == losses
     expected = adapters(whole)
     assert all(torch.equal(weight, expected[name]) for name, weight in adapters(resumed).items())
+
+
+def test_two_processes_of_which_one_is_killed_come_to_the_losses_and_the_adapter_of_one(
+    tmp_path: Path,
+) -> None:
+    """Killed in the second epoch, between a whole checkpoint and the next."""
+    packed = seventeen()
+    whole, expected = train(pruned("qwen3"), packed, tmp_path / "whole", **SHARED)
+    assert (len(packed.tokens), len(expected)) == (17, 2 * 5)
+    script, out = Path(__file__).with_name("share.py"), tmp_path / "out.pt"
+    paths = os.pathsep.join([str(script.parents[1]), *sys.path])
+    launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1"
+    launch += " --main_process_port 0 --mixed_precision no --dynamo_backend no"
+
+    def start(last: int) -> int:
+        words = [*launch.split(), script, tmp_path / "state", out, last]
+        environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        return subprocess.run([sys.executable, *map(str, words)], env=environment, timeout=300).returncode
+
+    assert start(8) != 0
+    assert recovery._last_checkpoint(tmp_path / "state") == str(tmp_path / "state/checkpoint-7")
+    assert not out.exists()
+    assert start(0) == 0
+    losses, trained = torch.load(out)
+    assert losses == pytest.approx(expected, rel=1e-5)
+    for name, weight in adapters(whole).items():
+        torch.testing.assert_close(trained[name], weight, rtol=0, atol=1e-5)
 
 
 def test_memory_that_runs_out_halves_the_sequences_at_a_time_and_not_the_step(

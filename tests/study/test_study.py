@@ -84,6 +84,10 @@ def test_demo_is_the_study_of_the_readme() -> None:
         ({"recovery": {}}, "recovery.instructions: Field required"),
         ({"recovery": COQA | {"rnak": 8}}, "recovery: unknown key 'rnak'; did you mean 'rank'"),
         ({"recovery": COQA | {"targets": ["q_porj"]}}, "recovery.targets.0: Input should be 'q_proj'"),
+        (
+            {"recovery": COQA | {"batch": 4, "gpus": 3}},
+            "recovery: 3 processes cannot share a batch of 4 sequences evenly; choose a number that divides 4",
+        ),
         ({"recovery": COQA | {"methods": ["entropi"]}}, "unknown 'entropi'; did you mean 'entropy'"),
         ({"measures": {"cost": {"ratios": [0.25]}}}, "measures.cost.ratios: 0.25 is not among the study's"),
         ({"recovery": COQA | {"ratios": [0.25]}}, "recovery.ratios: 0.25 is not among the study's ratios"),

@@ -105,9 +105,11 @@ PAPER = [
     *expand("paper/tables/{name}.csv", name=layout.PAPER_TABLES),
 ]
 
-# One job per GPU at a time, each with a leased GPU. A cluster counts its own GPUs, and gives one to each of its jobs.
+# One job per GPU at a time, each with a leased GPU. A cluster counts its own GPUs, and gives one to each of its jobs,
+# but more to a recovery that asks for them.
 if (GPUS or workflow.remote_exec) and workflow.nodes is None and "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", 1 if workflow.remote_exec else GPUS)
+    given = max(1, min(GPUS, RECOVERY.gpus if RECOVERY else 1))
+    workflow.register_resource("gpu", given if workflow.remote_exec else GPUS)
 
 # In the main process only: jobs in subprocesses parse this file again.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:

@@ -53,7 +53,8 @@ rule recover:
         ENVIRONMENT
     threads: cores if CLUSTER else 1
     resources:
-        gpu=gpu,
+        # Snakemake lowers it to what there is.
+        gpu=lambda wildcards: gpu() * RECOVERY.gpus,
         mem_mb=mem_mb,
         gpu_mem_mb=gpu_mem_mb,
         runtime=runtime,
@@ -70,4 +71,4 @@ rule recover:
     shell:
         "hfprune recover --model {params.model} {params.plan} --packed {input.packed}"
         " --options {params.options:q} {params.batch_tokens} --seed {wildcards.seed} --dtype {params.dtype}"
-        " --cell {params.cell} --out {params.out} > {log} 2>&1"
+        " --processes {resources.gpu} --cell {params.cell} --out {params.out} > {log} 2>&1"
