@@ -26,13 +26,31 @@ def default_device() -> torch.device:
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    count = torch.cuda.device_count()
-    names = [str(torch.cuda.get_device_properties(index).uuid) for index in range(count)]
-    # One folder per user, since a process cannot open another user's lock files.
-    locks = Path(tempfile.gettempdir()) / f"hfprune-devices-{os.getuid()}"
-    device = torch.device("cuda", lease(names, locks))
+    names, locks = _visible()
+    device = torch.device("cuda", 0 if all(_mine(locks, name) for name in names) else lease(names, locks))
     torch.cuda.set_device(device)
     return device
+
+
+def lease_all() -> None:
+    """Lease every visible GPU until this process ends, one after the other while others hold them."""
+    names, locks = _visible()
+    # In one order, so that no two processes wait for each other.
+    for name in sorted(names):
+        if not _mine(locks, name):
+            lease([name], locks)
+
+
+def _visible() -> tuple[list[str], Path]:
+    """Return the UUIDs of the visible GPUs, and the folder of their locks."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = [str(torch.cuda.get_device_properties(index).uuid) for index in range(count)]
+    # One folder per user, since a process cannot open another user's lock files.
+    return names, Path(tempfile.gettempdir()) / f"hfprune-devices-{os.getuid()}"
+
+
+def _mine(folder: Path, name: str) -> bool:
+    return any(lock.lock_file == str(folder / f"{name}.lock") for lock in _held)
 
 
 def lease(names: Sequence[str], folder: Path) -> int:
@@ -51,7 +69,8 @@ def lease(names: Sequence[str], folder: Path) -> int:
             if _lock(folder / f"{name}.lock"):
                 return index
         if not told:
-            print(f"all {len(names)} GPUs are taken (locks in {folder}); waiting for one", file=sys.stderr)
+            taken = f"all {len(names)} GPUs are taken" if len(names) > 1 else "a GPU is taken"
+            print(f"{taken} (locks in {folder}); waiting for one", file=sys.stderr)
             told = True
         time.sleep(POLL_SECONDS)
 
