@@ -24,6 +24,7 @@ def take(
     out: Path,
     inputs: dict[str, Path],
     not_applicable: str = "",
+    placement: dict[str, Any] | None = None,
     **settings: Any,
 ) -> None:
     """Run a measure and write its results: `<out>/<name>.json`, or a file per task in `<out>/<name>/`.
@@ -39,6 +40,7 @@ def take(
         inputs: role → file or folder that made the subject, for provenance.
         not_applicable: why the method cannot prune as described at this ratio; then nothing is measured, and
             the results say so.
+        placement: where the weights lie, for provenance; another place gives the same results within rounding.
         settings: all other settings of the measurement, for provenance.
     """
     # Snakemake removes the outputs of a failed job, so finished tasks wait here for the others.
@@ -57,7 +59,7 @@ def take(
         watch = Stopwatch()
         subject.state, subject.identity = state / "unfinished", fingerprint(made_from, made_with)
         values, items = ([], pd.DataFrame()) if not_applicable else _run(part, subject)
-        made = provenance(watch, made_from, **made_with)
+        made = provenance(watch, made_from, **made_with) | (placement or {})
         write_result(state / f"{stem}.json", cell, name, task, values, made, items, not_applicable)
     for stem, about in known.items():
         # Only current results: a killed run with other settings may have left some, too.

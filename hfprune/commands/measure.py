@@ -19,6 +19,7 @@ from hfprune.errors import HfpruneError
 from hfprune.measures import MEASURES, Measure
 from hfprune.registry import source_file
 from hfprune.settings import Dtype
+from hfprune.study.placement import Placement
 from hfprune.subject import Subject, ToScore
 
 EXAMPLE = (
@@ -27,7 +28,7 @@ EXAMPLE = (
 )
 
 
-class Config(Pruned):
+class Config(Pruned, Placement):
     """Flags of every measure."""
 
     name: str | None = Field(default=None, description="name of the measure in its results (MEASURE)")
@@ -76,6 +77,10 @@ def read(namespace: argparse.Namespace) -> Asked:
     config, measure = read_fields(Config, namespace), read_fields(kind, namespace)
     if kind.needs == "beside":
         config.require_change()
+    if config.device_map:
+        kind.require_spread(namespace.measure)
+        if config.adapter:
+            raise HfpruneError("--adapter is merged into weights on one device: remove --device-map")
     if config.resampled and not kind.resampled:
         raise HfpruneError(f"{namespace.measure} is not measured on resampled plans: remove --resampled")
     if config.resampled and (config.adapter or not config.plan):
@@ -109,7 +114,7 @@ def run(asked: Asked) -> None:
         settings |= {"scoring": scoring.settings(scoring.criterion, criterion)}
         cell = cell_of(config.cell, config.model, scoring.criterion, seed=scoring.seed)
     note = plan_note(config.plan) if config.plan else ""
-    take(measure, name, subject, cell, config.out, inputs, note, **settings)
+    take(measure, name, subject, cell, config.out, inputs, note, config.placement(), **settings)
     print(values_table([read_result(config.out / f"{stem}.json") for stem in stems(name, measure)]))
 
 
@@ -124,8 +129,8 @@ def _subject(config: Config, dtype: Dtype | None) -> "tuple[Subject, dict[str, P
         check_plan(load_skeleton(config.model), load_plan(config.plan))
     plans = load_resampled(config.resampled) if config.resampled else []
     subject = Subject(
-        lambda: config.load(dtype),
-        (lambda: load_model(config.model, dtype)) if changed else None,
+        lambda: config.load(dtype, **config.placement()),
+        (lambda: load_model(config.model, dtype, **config.placement())) if changed else None,
         change=None if config.checkpoint else config.change,
         tokenizer=lambda: load_tokenizer(config.model),
         resources=config.resources,

@@ -47,7 +47,7 @@ for name, measure in MEASURES.items():
             settings=shlex.join(spell(measure)),
             # Not on the command line: after a raised version, the measure runs again.
             version=measure.version,
-            dtype=measure.dtype or dtype_of,
+            dtype=f"{measure.dtype}{PLACED}" if measure.dtype else dtype_of,
             cell=cell_flag,
             out=f"{RESULTS}/{layout.SCORING if measure.needs == 'criterion' else layout.CELL}",
         message:
