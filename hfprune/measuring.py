@@ -56,6 +56,7 @@ def take(
     out: Path,
     inputs: dict[str, Path],
     not_applicable: str = "",
+    placement: dict[str, Any] | None = None,
     **settings: Any,
 ) -> None:
     """Run measures and write their results: `<out>/<name>.json`, or a file per task in `<out>/<name>/`.
@@ -72,6 +73,7 @@ def take(
         inputs: role → file or folder that made the subject, for provenance.
         not_applicable: why the method cannot prune as described at this ratio; then nothing is measured, and
             the results say so.
+        placement: where the weights lie, for provenance; another place gives the same results within rounding.
         settings: all other settings of the measurement, for provenance.
     """
     parts = [
@@ -92,7 +94,7 @@ def take(
         _run_resampled(waiting, subject)
     for part in waiting:
         values, items = ([], pd.DataFrame()) if not_applicable else _run(part, subject)
-        made = provenance(part.watch, part.inputs, **part.settings)
+        made = provenance(part.watch, part.inputs, **part.settings) | (placement or {})
         write_result(
             part.state / f"{part.stem}.json", cell, part.name, part.task, values, made, items, not_applicable
         )

@@ -45,6 +45,7 @@ def run(config: Config) -> None:
     measures = {name: settled(measure) for name, measure in config.made().items()}
     dtype = next(iter(measures.values())).dtype or config.dtype
     subject, inputs, note = config.subject(dtype)
-    take(measures, subject, config.named_cell(config.cell), config.out, inputs, note, dtype=dtype)
+    cell = config.named_cell(config.cell)
+    take(measures, subject, cell, config.out, inputs, note, config.placement(), dtype=dtype)
     files = [f"{stem}.json" for name, measure in measures.items() for stem in stems(name, measure)]
     print(values_table([read_result(config.out / file) for file in files]))

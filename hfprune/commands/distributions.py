@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from hfprune.commands.flags import ComputeDtype, DenseModel, ExistingPath, Parquet
-from hfprune.settings import Strict
+from hfprune.study.placement import Placement
 
 EXAMPLE = (
     "hfprune distributions --model resources/models/smollm2-135m-instruct-q4 --blocks blocks.safetensors "
@@ -11,7 +11,7 @@ EXAMPLE = (
 )
 
 
-class Config(Strict):
+class Config(Placement):
     """Flags of `hfprune distributions`."""
 
     model: DenseModel
@@ -30,7 +30,8 @@ def run(config: Config) -> None:
 
     watch = Stopwatch()
     blocks, tokenizer = load_blocks(config.blocks), load_tokenizer(config.model)
-    table = distributions(load_model(config.model, config.dtype), tokenizer, blocks)
+    model = load_model(config.model, config.dtype, **config.placement())
+    table = distributions(model, tokenizer, blocks)
     inputs = {"model": config.model, "blocks": config.blocks}
     table.attrs["provenance"] = stable(provenance(watch, inputs, dtype=config.dtype))
     with atomic_file(config.out) as temporary:

@@ -90,5 +90,5 @@ def run(asked: Asked) -> None:
         inputs |= scoring.inputs(criterion)
         settings |= {"scoring": scoring.settings(scoring.criterion, criterion)}
         cell = cell_of(config.cell, config.model, scoring.criterion, seed=scoring.seed)
-    take({name: measure}, subject, cell, config.out, inputs, note, **settings)
+    take({name: measure}, subject, cell, config.out, inputs, note, config.placement(), **settings)
     print(values_table([read_result(config.out / f"{stem}.json") for stem in stems(name, measure)]))

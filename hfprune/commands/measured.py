@@ -9,10 +9,11 @@ from hfprune.commands.target import Pruned
 from hfprune.errors import HfpruneError
 from hfprune.measures import Measure
 from hfprune.settings import Dtype
+from hfprune.study.placement import Placement
 from hfprune.subject import Subject
 
 
-class Measured(Pruned):
+class Measured(Pruned, Placement):
     """The model, dense, pruned or recovered, its resampled plans, and the place of the results."""
 
     resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
@@ -31,6 +32,10 @@ class Measured(Pruned):
         """
         if kind.needs == "beside":
             self.require_change()
+        if self.device_map:
+            kind.require_spread(name)
+            if self.adapter:
+                raise HfpruneError("--adapter is merged into weights on one device: remove --device-map")
         if self.resampled and (self.adapter or not self.plan):
             raise HfpruneError("--resampled needs --plan, and no --adapter")
         if kind.needs in ("dense", "criterion") and self.change_inputs():
@@ -46,8 +51,8 @@ class Measured(Pruned):
         if self.plan:  # before the dense model's part of the work
             check_plan(load_skeleton(self.model), load_plan(self.plan))
         subject = Subject(
-            lambda: self.load(dtype),
-            (lambda: load_model(self.model, dtype)) if changed else None,
+            lambda: self.load(dtype, **self.placement()),
+            (lambda: load_model(self.model, dtype, **self.placement())) if changed else None,
             change=None if self.checkpoint else self.change,
             tokenizer=lambda: load_tokenizer(self.model),
             resources=self.resources,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from hfprune.commands.flags import (
     BatchTokens,
@@ -22,6 +22,7 @@ from hfprune.commands.target import cell_of
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.study.layout import resampled_path
+from hfprune.study.placement import Placement
 from hfprune.study.study import Agreement, Calibration, Resamples
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ EXAMPLE = (
 )
 
 
-class Config(Scoring):
+class Config(Scoring, Placement):
     """Flags of `hfprune score`."""
 
     model: DenseModel
@@ -71,6 +72,12 @@ class Config(Scoring):
         description="scores; agreement and cost go to .json beside them, those of resampled calibrations to "
         ".resampled.safetensors; for several, with {method} in the name"
     )
+
+    @model_validator(mode="after")
+    def _dense_where_spread(self) -> "Config":
+        if self.plan and self.device_map:
+            raise ValueError("--plan scores a cut model, which must lie on one device: remove --device-map")
+        return self
 
     def place(self, method: str) -> Path:
         """Return the file of the scores by one method."""
@@ -151,6 +158,7 @@ def run(config: Config) -> None:
             "curve": scored.curve,
             "batch_tokens_that_fitted": tokens,
         }
+        made |= config.placement()
         cell = (config.cell or "").replace("{method}", name) or None
         scored = scored._replace(scores=whole(scored.scores))
         found_for = cell_of(cell, config.model, name, seed=config.seed)
@@ -172,7 +180,7 @@ def _load(config: Config, plan: "Plan") -> "tuple[PreTrainedModel, Callable[[Sco
     from hfprune.plans.plan import apply_plan
     from hfprune.plans.steps import scores_of_dense
 
-    model = load_model(config.model, config.dtype)
+    model = load_model(config.model, config.dtype, **config.placement())
     counts = {place: units.count for place, units in units_of(model, config.units).items()}
     if plan:
         apply_plan(model, plan)

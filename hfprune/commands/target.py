@@ -81,17 +81,21 @@ class Pruned(Cut):
         """Return the cell that `--cell` names, or one of this model by hand."""
         return cell_of(text, self.model, self.method(), recovery="lora" if self.adapter else "none")
 
-    def load(self, dtype: Dtype | None = None) -> "PreTrainedModel":
+    def load(self, dtype: Dtype | None = None, **placement: Any) -> "PreTrainedModel":
         """Load the model, by default in the dtype of the flag; see `load_subject`."""
-        return load_subject(self, dtype or self.dtype, self.adapter)
+        return load_subject(self, dtype or self.dtype, self.adapter, **placement)
 
     def change(self, dense: "PreTrainedModel") -> "PreTrainedModel":
         """Change the dense model in place into this one; see `change_model`."""
         return change_model(dense, self, self.adapter)
 
 
-def load_subject(cut: Cut, dtype: Dtype | None = None, adapter: Path | None = None) -> "PreTrainedModel":
+def load_subject(
+    cut: Cut, dtype: Dtype | None = None, adapter: Path | None = None, **placement: Any
+) -> "PreTrainedModel":
     """Load the checkpoint, or the dense model with the plan applied, and merge the adapter, where given.
+
+    `placement` says where, as `load_model` takes it.
 
     Raises:
         HfpruneError: a file does not load, or does not fit the others.
@@ -100,21 +104,27 @@ def load_subject(cut: Cut, dtype: Dtype | None = None, adapter: Path | None = No
     from hfprune.plans.plan import load_plan
 
     if cut.checkpoint:
-        return _adapted(load_checkpoint(cut.checkpoint, cut.model, dtype), cut, adapter)
+        return _adapted(load_checkpoint(cut.checkpoint, cut.model, dtype, **placement), cut, adapter)
     if cut.plan:
         load_plan(cut.plan)  # a damaged file fails before the model loads
-    return change_model(load_model(cut.model, dtype), cut, adapter)
+    return change_model(load_model(cut.model, dtype, **placement), cut, adapter)
 
 
 def change_model(model: "PreTrainedModel", cut: Cut, adapter: Path | None = None) -> "PreTrainedModel":
     """Apply the plan to the dense model, in place, and merge the adapter, where given.
 
+    Weights that are offloaded cannot be cut: there the plan is a mask, for good.
+
     Raises:
         HfpruneError: a file does not load, or does not fit the model.
     """
+    from hfprune.models.spread import is_offloaded
+    from hfprune.plans.mask import Mask, lay
     from hfprune.plans.plan import apply_plan, load_plan
 
-    if cut.plan:
+    if cut.plan and is_offloaded(model):
+        lay(model, load_plan(cut.plan), Mask())
+    elif cut.plan:
         apply_plan(model, load_plan(cut.plan))
     return _adapted(model, cut, adapter)
 

@@ -251,13 +251,15 @@ class Costs:
         seconds = device.start + device.seconds(work, case.dtype, threads)
         # On a GPU a model passes through main memory while it loads; CUDA's libraries are as large as the others.
         passing = PROCESS + (case.dense or case.shape).weights(case.width)
+        # With a device map, what the device does not hold lies elsewhere.
+        memory = min(work.memory, device.memory) if self.study.device_map else work.memory
         return Job(
             rule,
             about,
             seconds,
-            main_memory=PROCESS + (passing if device.on_gpu else work.memory),
+            main_memory=PROCESS + (passing if device.on_gpu else memory),
             loading=loading(work),
-            gpu_memory=work.memory if device.on_gpu else 0,
+            gpu_memory=memory if device.on_gpu else 0,
             flops=work.flops,
             threads=threads,
             on_device=True,

@@ -38,7 +38,8 @@ def distributions(
         (p − onehot) and `entropy_gradient` (−p (ln p + H)).
     """
     tokens = blocks[:SEQUENCES].to(model.device, torch.int64)
-    states, targets = hidden_states(model, tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()
+    states = hidden_states(model, tokens)[:, :-1].flatten(0, 1)
+    targets = tokens[:, 1:].flatten().to(states.device)
     entropies = torch.cat([Entropy().objective(found, Positions()) for _, found in chunks(model, states)])
     places = entropies.argsort()[[round(level * (len(entropies) - 1)) for level in LEVELS]]
     parts = []

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, pack
 from hfprune.evaluation.stock import HFLM
-from hfprune.models.head import chunks
+from hfprune.models.head import chunks, hidden_states
 from hfprune.models.load import check_model, default_batch_tokens
 from hfprune.plans.plan import apply_plan, load_plan
 
@@ -107,8 +107,8 @@ class PrefixTreeLM(HFLM):
                 nodes += path[-len(target) :]
                 tokens += target
                 owners += [number] * len(target)
-        index = torch.tensor([rows, nodes], device=self.device)
-        log_p, greedy = self._predict(hidden, index, torch.tensor(tokens, device=self.device))
+        index = torch.tensor([rows, nodes], device=hidden.device)
+        log_p, greedy = self._predict(hidden, index, torch.tensor(tokens, device=hidden.device))
         answers: dict[int, tuple[float, bool]] = {}
         for owner, value, hit in zip(owners, log_p.tolist(), greedy.tolist(), strict=True):
             total, all_hit = answers.get(owner, (0.0, True))
@@ -129,9 +129,7 @@ class PrefixTreeLM(HFLM):
         tokens = torch.tensor([(tree.tokens + pad)[:size] for tree in batch], device=self.device)
         depths = torch.tensor([(tree.depths + pad)[:size] for tree in batch], device=self.device)
         mask = torch.stack([tree.mask(size) for tree in batch]).unsqueeze(1).to(self.device)
-        return self.model.model(
-            input_ids=tokens, position_ids=depths, attention_mask=mask, use_cache=False
-        ).last_hidden_state
+        return hidden_states(self.model, tokens, position_ids=depths, attention_mask=mask)
 
     def _predict(self, hidden: Tensor, index: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(token) [n] and whether it is the likeliest [n], at the nodes `index` [2, n] of `hidden`.

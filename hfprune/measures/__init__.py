@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, PositiveInt
 
+from hfprune.errors import HfpruneError
 from hfprune.registry import Registry
 from hfprune.settings import Dtype, Strict
 from hfprune.study.text import Text
@@ -57,6 +58,7 @@ class Outcome(NamedTuple):
 # Names that a setting cannot have: flags of `hfprune measure`, and keys that a study takes for itself.
 RESERVED = {
     *("name", "resources", "cell", "out", "model", "plan", "checkpoint", "adapter", "dtype", "resampled"),
+    *("device_map", "max_memory"),
     *("measure", "methods", "ratios", "settings", "criterion", "options", "blocks", "units", "seed"),
 }
 
@@ -84,6 +86,8 @@ class Measure(Strict, ABC):
     resampled: ClassVar[bool] = False
     """Whether plans of resampled calibrations are measured, too, so that intervals cover the draw: for a measure
     that takes a fraction of the time of scoring."""
+    one_device: ClassVar[bool] = False
+    """Whether the model must lie on one device, as for a measure of its speed; not with `device_map`."""
     per_task: ClassVar[bool] = False
     """Whether the results are a folder with one file per task, so that a new task is measured alone."""
 
@@ -91,6 +95,16 @@ class Measure(Strict, ABC):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         if taken := RESERVED & cls.model_fields.keys():
             raise TypeError(f"{cls.__name__}: a setting cannot be called {min(taken)!r}; rename it")
+
+    @classmethod
+    def require_spread(cls, where: str) -> None:
+        """Fail if a model with `device_map` cannot be measured; the message begins with `where`.
+
+        Raises:
+            HfpruneError: it must lie on one device.
+        """
+        if cls.one_device:
+            raise HfpruneError(f"{where} takes a model on one device: leave it out, or device_map")
 
     @abstractmethod
     def metrics(self) -> list[Metric]:

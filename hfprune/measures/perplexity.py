@@ -74,7 +74,7 @@ def token_losses(model: PreTrainedModel, tokens: Tensor) -> Tensor:
     from hfprune.models.head import chunks, hidden_states
 
     hidden = hidden_states(model, tokens)[:, :-1].flatten(0, 1)
-    targets = tokens[:, 1:].flatten()
+    targets = tokens[:, 1:].flatten().to(hidden.device)
     losses = [
         cross_entropy(logits, targets[part], reduction="none") for part, logits in chunks(model, hidden)
     ]

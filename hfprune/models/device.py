@@ -39,10 +39,27 @@ def default_device() -> torch.device:
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    index = _launched_device() if launched() else lease(_names(), _locks())[0]
+    names, locks = _names(), _locks()
+    if launched():
+        index = _launched_device()
+    else:
+        index = 0 if all(_mine(locks, name) for name in names) else lease(names, locks)[0]
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device
+
+
+def lease_all() -> None:
+    """Lease every visible GPU until this process ends, one after the other while others hold them."""
+    names, locks = _names(), _locks()
+    # In one order, so that no two processes wait for each other.
+    for name in sorted(names):
+        if not _mine(locks, name):
+            lease([name], locks)
+
+
+def _mine(folder: Path, name: str) -> bool:
+    return any(lock.lock_file == str(folder / f"{name}.lock") for lock in _held)
 
 
 def launched() -> bool:
@@ -104,9 +121,10 @@ def lease(names: Sequence[str], folder: Path, count: int = 1) -> list[int]:
         for lock in found.values():
             lock.release()
         if not told:
-            taken = f"all {len(names)}" if count == 1 else f"{len(names) - len(found)} of {len(names)}"
+            every = f"all {len(names)} GPUs are" if len(names) > 1 else "a GPU is"
+            taken = every if count == 1 else f"{len(names) - len(found)} of {len(names)} GPUs are"
             wanted = "one" if count == 1 else count
-            print(f"{taken} GPUs are taken (locks in {folder}); waiting for {wanted}", file=sys.stderr)
+            print(f"{taken} taken (locks in {folder}); waiting for {wanted}", file=sys.stderr)
             told = True
         time.sleep(POLL_SECONDS)
 

@@ -27,12 +27,18 @@ class Head(NamedTuple):
             name: None if weight is None else Parameter(weight.detach(), requires_grad=False)
             for name, weight in head._parameters.items()
         }
-        return cls(head, model.config, model.device)
+        for name in ("_hf_hook", "_old_forward", "forward"):  # accelerate's, bound to the model's own head
+            head.__dict__.pop(name, None)
+        return cls(head, model.config, model.lm_head.weight.device)
 
 
-def hidden_states(model: "PreTrainedModel", tokens: Tensor) -> Tensor:
-    """Return the normalised last hidden state [batch, length, width] for `tokens` [batch, length]."""
-    return model.model(input_ids=tokens, use_cache=False).last_hidden_state
+def hidden_states(model: "PreTrainedModel", tokens: Tensor, **more: Tensor) -> Tensor:
+    """Return the normalised last hidden state [batch, length, width] for `tokens` [batch, length].
+
+    It is where the head is. Tokens, and what `more` the decoder takes, such as masks, are where the embedding is.
+    """
+    found = model.model(input_ids=tokens, use_cache=False, **more).last_hidden_state
+    return found.to(model.lm_head.weight.device)
 
 
 def logits(model: "PreTrainedModel | Head", hidden: Tensor) -> Tensor:

@@ -1,14 +1,16 @@
 """Loading of models and tokenizers from folders, and default batch sizes."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from hfprune.cost.meter import meter
 from hfprune.errors import HfpruneError
-from hfprune.models.device import default_device
+from hfprune.models.device import default_device, lease_all
 from hfprune.models.head import hidden_states, logits
+from hfprune.models.spread import hold_ends
 from hfprune.models.units import SUPPORTED, gated_mlps
 
 if TYPE_CHECKING:
@@ -32,26 +34,40 @@ def default_training_tokens() -> int:
     return 2048 if torch.cuda.is_available() else 512
 
 
-def load_model(path: Path, dtype: str | None = None, device: torch.device | None = None) -> "PreTrainedModel":
+def load_model(
+    path: Path,
+    dtype: str | None = None,
+    device: torch.device | None = None,
+    *,
+    device_map: Literal["auto"] | None = None,
+    max_memory: Mapping[int | str, int | str] | None = None,
+) -> "PreTrainedModel":
     """Load a dense model from a folder for inference: frozen weights, `eval` mode.
 
     Args:
         path: folder with `config.json` and safetensors, as `hfprune fetch` or `save_pretrained` writes it.
         dtype: `float32`, `bfloat16` or `float16`; by default the checkpoint's.
         device: by default `default_device()`.
+        device_map: `auto` instead of one device: all GPUs, which this process then leases, main memory, and the
+            files themselves, as accelerate spreads the layers; see `hfprune.models.spread`.
+        max_memory: the most that weights take, by number of a GPU or `cpu`; by default what is free.
 
     Raises:
-        HfpruneError: there is no such model, its weights are damaged, or its architecture or head is not
-            supported.
+        HfpruneError: there is no such model, its weights are damaged, its architecture or head is not
+            supported, or `max_memory` names a GPU that is not there.
     """
     from transformers import AutoModelForCausalLM
 
     _require_model(path)
+    if device_map:
+        _require_gpus(max_memory or {})
+        lease_all()
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             dtype="auto" if dtype is None else getattr(torch, dtype),
-            device_map={"": device or default_device()},
+            device_map=device_map or {"": device or default_device()},
+            max_memory=dict(max_memory) if max_memory else None,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -65,19 +81,21 @@ def load_model(path: Path, dtype: str | None = None, device: torch.device | None
         # transformers would fill them with random numbers and a warning.
         raise HfpruneError(f"{path}: its safetensors lack {len(lacking)} weights, the first is {lacking[0]}")
     model.eval().requires_grad_(False)
+    if device_map:
+        hold_ends(model)
     check_model(model)
     meter(model)
     return model
 
 
-def load_checkpoint(path: Path, dense: Path, dtype: str | None = None) -> "PreTrainedModel":
+def load_checkpoint(path: Path, dense: Path, dtype: str | None = None, **placement: Any) -> "PreTrainedModel":
     """Load a checkpoint that an external baseline made from a dense model; see `load_model`.
 
     Raises:
         HfpruneError: as `load_model`, or architecture or vocabulary size differ from the dense model's.
     """
     expected = load_skeleton(dense)
-    model = load_model(path, dtype)
+    model = load_model(path, dtype, **placement)
     for what, found, wanted in (
         ("architecture", type(model).__name__, type(expected).__name__),
         ("vocabulary size", model.config.vocab_size, expected.config.vocab_size),
@@ -92,6 +110,14 @@ def _require_model(path: Path) -> None:
         raise HfpruneError(
             f"{path}: not a model folder (no config.json); "
             f"a model of the catalogue is fetched with `hfprune fetch models/{path.name}`"
+        )
+
+
+def _require_gpus(max_memory: Mapping[int | str, int | str]) -> None:
+    count = torch.cuda.device_count()
+    if lacking := [device for device in max_memory if device != "cpu" and int(device) >= count]:
+        raise HfpruneError(
+            f"max_memory: there is no GPU {lacking[0]}, {count} are visible (numbers start at 0)"
         )
 
 
@@ -125,8 +151,14 @@ def check_model(model: "PreTrainedModel") -> None:
     """
     gated_mlps(model)
     tokens = torch.arange(4, device=model.device).unsqueeze(0)
-    expected = model(input_ids=tokens).logits
-    ours = logits(model, hidden_states(model, tokens))
+    layers = model.model.layers
+    # The head does not depend on the layers, which may take minutes to read from disk.
+    model.model.layers = torch.nn.ModuleList()
+    try:
+        expected = model(input_ids=tokens).logits
+        ours = logits(model, hidden_states(model, tokens)).to(expected.device)
+    finally:
+        model.model.layers = layers
     # The same operations in the same order, so even rounding is the same.
     if not torch.allclose(ours, expected, rtol=0, atol=0, equal_nan=True):
         raise HfpruneError(

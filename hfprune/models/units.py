@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hfprune.errors import HfpruneError
+from hfprune.models.spread import device_of
 from hfprune.settings import nearest
 from hfprune.study.method import UnitKind as Kind
 
@@ -57,7 +58,12 @@ class Units(ABC):
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Device of the weights."""
+        """Device on which they compute."""
+
+    @property
+    def linears(self) -> tuple[nn.Linear, ...]:
+        """The layers whose weights a criterion may read."""
+        return ()
 
     @abstractmethod
     def keep(self, kept: Tensor) -> None:
@@ -97,7 +103,12 @@ class Neurons(Units):
     @property
     def device(self) -> torch.device:
         """Device of `down`."""
-        return self.down.weight.device
+        return device_of(self.down)
+
+    @property
+    def linears(self) -> tuple[nn.Linear, ...]:
+        """Gate, up and down."""
+        return self.gate, self.up, self.down
 
     def keep(self, kept: Tensor) -> None:
         """Slice the three linear layers."""
@@ -149,7 +160,12 @@ class KeyValueGroups(Units):
     @property
     def device(self) -> torch.device:
         """Device of `o`."""
-        return self.o.weight.device
+        return device_of(self.o)
+
+    @property
+    def linears(self) -> tuple[nn.Linear, ...]:
+        """Projections of queries, keys, values and outputs."""
+        return self.q, self.k, self.v, self.o
 
     def keep(self, kept: Tensor) -> None:
         """Slice q, k, v and o; `num_key_value_groups`, the query heads per group, does not change."""
@@ -190,7 +206,7 @@ class Layers(Units):
     @property
     def device(self) -> torch.device:
         """Device of the last layer."""
-        return next(self.model.model.layers[-1].parameters()).device
+        return device_of(self.model.model.layers[-1].mlp.down_proj)
 
     def keep(self, kept: Tensor) -> None:
         """Remove the other layers, so that the model saves as an ordinary shallower one."""
@@ -315,10 +331,9 @@ def _groups(name: str, index: int, layer: nn.Module) -> KeyValueGroups:
 
 def _zeroed(linear: nn.Linear, kept: Tensor, channels: int, on: Callable[[], bool]) -> RemovableHandle:
     """Zero the inputs of a linear layer that belong to other units; each unit has so many `channels`."""
-    weight = linear.weight
-    mask = torch.zeros(linear.in_features // channels, dtype=weight.dtype, device=weight.device)
-    mask[kept.to(weight.device)] = 1
-    mask = mask.repeat_interleave(channels)
+    mask = torch.zeros(linear.in_features // channels, dtype=linear.weight.dtype)
+    mask[kept.cpu()] = 1
+    mask = mask.repeat_interleave(channels).to(device_of(linear))
     return linear.register_forward_pre_hook(lambda _, inputs: (inputs[0] * mask,) if on() else None)
 
 

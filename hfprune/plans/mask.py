@@ -38,13 +38,21 @@ def masked(model: "PreTrainedModel", plan: Plan) -> Iterator[Mask]:
     Raises:
         HfpruneError: the plan does not fit the model.
     """
-    check_plan(model, plan)
-    mask, units = Mask(), units_of(model, dict.fromkeys(map(kind_of, plan)))
-    handles: list[RemovableHandle] = []
+    mask = Mask()
+    handles = lay(model, plan, mask)
     try:
-        for place, kept in plan.items():
-            handles += units[place].mask(kept, lambda: mask.on)
         yield mask
     finally:
         for handle in handles:
             handle.remove()
+
+
+def lay(model: "PreTrainedModel", plan: Plan, mask: Mask) -> list[RemovableHandle]:
+    """Hook a dense model as `masked` does, until the handles are removed.
+
+    Raises:
+        HfpruneError: the plan does not fit the model.
+    """
+    check_plan(model, plan)
+    units = units_of(model, dict.fromkeys(map(kind_of, plan)))
+    return [handle for place, kept in plan.items() for handle in units[place].mask(kept, lambda: mask.on)]

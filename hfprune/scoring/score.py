@@ -10,6 +10,7 @@ from torch import Tensor
 from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion, SweepCriterion, WeightCriterion
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.errors import HfpruneError
+from hfprune.models.spread import onloaded
 from hfprune.models.units import Neurons, Units, units_of
 from hfprune.scoring.folds import folds_of
 from hfprune.scoring.scores import Scores
@@ -94,11 +95,16 @@ def score(
                 )
                 for n in range(resamples + 1)
             )
-            found[name] = Scored(scores, [], others)
+            curve: Curve = []
         else:
             lane = lanes[name]
+            scores, curve = lane.tally.scores(), lane.curve
             others = lane.tally.resampled(seed, resamples) if criterion.resampled else []
-            found[name] = Scored(lane.tally.scores(), lane.curve, others)
+        # The layers of a model may be on several devices.
+        scores, *others = (
+            {place: x.to(model.device) for place, x in each.items()} for each in (scores, *others)
+        )
+        found[name] = Scored(scores, curve, others)
     return found
 
 
@@ -109,7 +115,8 @@ def _weight_scores(criterion: WeightCriterion, units: Mapping[str, Units], seed:
         # The label of neurons is the number of their layer; it must not change, or a seed gives other scores.
         label = int(place.partition(".")[2]) if isinstance(item, Neurons) else place
         generator = torch.Generator().manual_seed(derive_seed(seed, "criterion", label))
-        found[place] = criterion.layer_scores(item, generator).double()
+        with onloaded(item.linears):
+            found[place] = criterion.layer_scores(item, generator).double()
     return found
 
 

@@ -15,6 +15,7 @@ from hfprune.cost.meter import count_backward
 from hfprune.criteria import GradientCriterion, Positions, SweepCriterion, by_gradient
 from hfprune.errors import HfpruneError
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits, pieces
+from hfprune.models.spread import recomputed
 from hfprune.scoring.tally import load_state, marks, save_state
 from hfprune.scoring.tapes import ActivationTape, GradientTape, Lane, Tape
 from hfprune.seeds import derive_seed
@@ -92,7 +93,8 @@ class Sweep:
             HfpruneError: as `activations`, or blocks have one token where a criterion needs the next token.
         """
         tape = GradientTape(self.model, lanes, kept)
-        self._read_blocks(tape, partial(self._one_batch, tape), name)
+        with recomputed(self.model):
+            self._read_blocks(tape, partial(self._one_batch, tape), name)
 
     def _read_blocks(self, tape: Tape, read: Callable[[Tensor], None], name: str) -> None:
         """Call `read` on the blocks in order, in batches [batch, length], and save the state regularly."""
@@ -134,7 +136,8 @@ class Sweep:
         """Restore the lanes of an unfinished pass and return the number of sequences already read."""
         if path is None:
             return 0
-        done, curves = load_state(path, identity, [lane.tally for lane in lanes], self.model.device)
+        devices = {place: units.device for lane in lanes for place, units in lane.units.items()}
+        done, curves = load_state(path, identity, [lane.tally for lane in lanes], devices)
         for lane, curve in zip(lanes, curves, strict=bool(done)):
             lane.curve = curve
         return done
@@ -158,9 +161,10 @@ class Sweep:
                 teacher = hidden_states(self.model, tokens)
         with torch.enable_grad():
             hidden = hidden_states(self.model, tokens)
+        read = tokens.to(hidden.device)
         groups = by_gradient(criteria)
         different = [criteria[group[0]] for group in groups]
-        gradients = self._hidden_gradients(different, hidden.detach(), tokens, teacher, tape.first)
+        gradients = self._hidden_gradients(different, hidden.detach(), read, teacher, tape.first)
         for index, (group, gradient) in enumerate(zip(groups, gradients, strict=True), 1):
             tape.current = [tape.lanes[place] for place in group]
             hidden.backward(gradient, retain_graph=index < len(groups))
@@ -194,7 +198,8 @@ class Sweep:
             raise HfpruneError("blocks of one token have no next token to score; choose a longer length")
         # The last position has no next token: its target is arbitrary, and its gradient is set to zero below.
         targets = tokens.roll(-1, 1).flatten()
-        uniform = self._uniform(first, *tokens.shape) if any(c.needs_uniform for c in criteria) else None
+        drawn = any(criterion.needs_uniform for criterion in criteria)
+        uniform = self._uniform(first, *tokens.shape).to(hidden.device) if drawn else None
         results = [torch.empty_like(hidden) for _ in criteria]
         for part, found in chunks(self.model, hidden.flatten(0, 1), None, self.chunk):
             dense = logits(self.model, teacher.flatten(0, 1)[part]) if teacher is not None else None
@@ -241,7 +246,7 @@ class Sweep:
         """Return random numbers [sequences · length]; a sequence's numbers do not depend on its batch."""
         seeds = [derive_seed(self.seed, "uniform", first + i) for i in range(sequences)]
         rows = [torch.rand(length, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        return torch.cat(rows).to(self.model.device)
+        return torch.cat(rows)
 
 
 def check_blocks(model: "PreTrainedModel", blocks: Tensor) -> None:

@@ -168,17 +168,25 @@ def save_state(
 
 
 def load_state(
-    path: Path, identity: str, tallies: Sequence[Tally], device: torch.device | str = "cpu"
+    path: Path, identity: str, tallies: Sequence[Tally], devices: Mapping[str, torch.device] | None = None
 ) -> tuple[int, list[Curve]]:
-    """Restore the tallies of an unfinished sweep on `device` and return (`done`, curves); (0, []) without one."""
+    """Restore the tallies of an unfinished sweep and return (`done`, curves); (0, []) without one.
+
+    Args:
+        path: safetensors file.
+        identity: as in `save_state`.
+        tallies: one per criterion.
+        devices: the device of each place's statistics; by default the CPU.
+    """
     if not path.exists():
         return 0, []
     with safe_open(path, "pt") as file:
         about = file.metadata()
         if about["identity"] != identity or "curves" not in about:
             return 0, []
-        state = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     for index, tally in enumerate(tallies):
         prefix = f"{index}/"
-        tally.restore({name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)})
+        own = {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
+        tally.restore({name: x.to((devices or {}).get(name.split("/")[1], "cpu")) for name, x in own.items()})
     return int(about["done"]), json.loads(about["curves"])

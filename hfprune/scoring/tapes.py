@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from hfprune.criteria import ActivationCriterion, GradientCriterion, LayerCriterion, SweepCriterion
 from hfprune.errors import HfpruneError
+from hfprune.models.spread import onloaded
 from hfprune.models.units import KeyValueGroups, Neurons, Units, attentions, gated_mlps, units_of
 from hfprune.scoring.tally import Curve, Tally
 from hfprune.scoring.weight_forms import WEIGHT_FORMS, WeightForm, stacked_weights, weight_gradients
@@ -69,9 +70,10 @@ class Lane:
 
     def _finish(self, place: str, statistic: Tensor) -> Tensor:
         units = self.units[place]
-        if self.form:
-            statistic = self.form.finish(stacked_weights(cast(Neurons, units)), statistic)
-        return self.criterion.finish(units, statistic)
+        with onloaded(units.linears):
+            if self.form:
+                statistic = self.form.finish(stacked_weights(cast(Neurons, units)), statistic)
+            return self.criterion.finish(units, statistic)
 
     def add_layer(self, layer: int, rows: Tensor) -> None:
         """Keep the shares [sequences, ...] of one decoder layer until `flush`."""
@@ -80,7 +82,8 @@ class Lane:
     def flush(self, first: int) -> None:
         """Add the shares of all decoder layers of a batch; `first` is the number of its first sequence."""
         if self._layers:
-            rows = [self._layers[layer] for layer in sorted(self._layers)]
+            last = self._layers[max(self._layers)].device
+            rows = [self._layers[layer].to(last) for layer in sorted(self._layers)]
             self.tally.add("layers", torch.stack(rows, 1), first)
             self._layers.clear()
 
@@ -89,7 +92,8 @@ class Lane:
         # One transfer per criterion and batch, not one per place.
         places = self.tally.places
         sums = [sum(x[place].sum() for x in self.tally.folds if place in x) for place in places]
-        bad = torch.stack([torch.as_tensor(x).isfinite() for x in sums]).logical_not().cpu()
+        finite = [torch.as_tensor(x).isfinite() for x in sums]
+        bad = torch.stack([x.to(finite[0].device) for x in finite]).logical_not().cpu()
         if bad.any():
             place = places[int(bad.nonzero()[0])]
             raise HfpruneError(
@@ -145,7 +149,7 @@ class ActivationTape(Tape):
                 lane.tally.add(place, lane.criterion.shares(h), self.first)
 
     def _layer(self, index: int, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        x_in, x_out = inputs[0].float(), output.float()
+        x_in, x_out = inputs[0].to(output.device).float(), output.float()
         for lane in self.lanes:
             if isinstance(lane.criterion, LayerCriterion):
                 lane.add_layer(index, lane.criterion.shares(x_in, x_out))
@@ -265,7 +269,8 @@ class GradientTape(Tape):
             if lane.form is None:
                 lane.tally.add(mlp.name, _aggregated(lane, _products(lane, h, gradient)), self.first)
                 continue
-            weights = stacked_weights(mlp)
+            with onloaded(mlp.linears):
+                weights = stacked_weights(mlp)
             gradients = weight_gradients(x, gate, up, h, output)  # type: ignore[arg-type]  # kept for this
             for sequence, g in enumerate(gradients, self.first):
                 share = lane.form.share(weights, g.div_(_positions(lane, h.shape[1])))
@@ -292,7 +297,8 @@ class GradientTape(Tape):
 
     def _watch_layer(self, layer: int, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         if torch.is_grad_enabled():
-            output.register_hook(partial(self._record_layer, layer, inputs[0].detach(), output.detach()))
+            x_in = inputs[0].detach().to(output.device)
+            output.register_hook(partial(self._record_layer, layer, x_in, output.detach()))
 
     def _record_layer(self, layer: int, x_in: Tensor, x_out: Tensor, gradient: Tensor) -> None:
         for lane in self._scoring("layers"):

@@ -20,6 +20,7 @@ from hfprune.results import DENSE
 from hfprune.scoring.folds import FOLDS
 from hfprune.settings import Dtype, Name, Strict, distinct, nearest
 from hfprune.study.method import Method
+from hfprune.study.placement import Placement
 from hfprune.study.text import Text
 
 Ratios = list[Annotated[float, Field(ge=0.001, lt=1)]]
@@ -191,7 +192,7 @@ class Recovery(Lora):
         return wanted and (self.ratios is None or ratio in self.ratios)
 
 
-class Study(Strict):
+class Study(Placement):
     """One YAML file: models × methods × ratios × seeds × recoveries, and the measures."""
 
     description: str = ""
@@ -303,6 +304,19 @@ class Study(Strict):
         return self
 
     @model_validator(mode="after")
+    def _device_map_is_possible(self) -> "Study":
+        if self.device_map and any("lora" in self.recoveries_of(model) for model in self.models):
+            raise ValueError(
+                "device_map: lora trains on one device; remove it from recoveries, or device_map"
+            )
+        for name, method in self.methods.items():
+            if self.device_map and method.steps > 1:
+                raise ValueError(
+                    f"methods.{name}.steps: a cut model is scored on one device; give 1, or no device_map"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _ratios_are_there(self) -> "Study":
         known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
         chosen = {"recovery": self.recovery and self.recovery.ratios}
@@ -331,9 +345,14 @@ class Study(Strict):
         """Return every measure of the study, with its settings, by its name in the study.
 
         Raises:
-            HfpruneError: an unknown measure or setting; names `where`, the key and the nearest valid one.
+            HfpruneError: an unknown measure or setting, with the nearest valid one, or a measure that does not go
+                with device_map; names `where` and the key.
         """
-        return {name: entry.make(name, f"{where}: measures.{name}") for name, entry in self.measures.items()}
+        made = {name: entry.make(name, f"{where}: measures.{name}") for name, entry in self.measures.items()}
+        for name, measure in made.items():
+            if self.device_map:
+                measure.require_spread(f"{where}: measures.{name}")
+        return made
 
     def corpus_of(self, method: str) -> str:
         """Return the corpus that a method of the study is calibrated on."""

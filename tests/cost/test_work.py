@@ -1,22 +1,28 @@
 """The memory of scoring and training, beside what autograd really keeps."""
 
+from dataclasses import replace
 from weakref import WeakSet
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 from conftest import build_tiny
 from peft import LoraConfig, get_peft_model
 from smoke import ROOT
 
 from hfprune.cost.devices import known_devices
+from hfprune.cost.jobs import Costs
 from hfprune.cost.shape import Shape, known_shapes
+from hfprune.cost.table import total, unfit
 from hfprune.cost.work import Case, kept, trained
 from hfprune.criteria import make_criterion
 from hfprune.models.head import hidden_states
 from hfprune.scoring.sweep import Sweep
 from hfprune.scoring.tapes import GradientTape
-from hfprune.study.study import Lora
+from hfprune.settings import load, validate
+from hfprune.study.catalogue import Catalogue
+from hfprune.study.study import Lora, Study
 
 SIZES = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 8}
 TOKENS = torch.randint(0, 97, (2, 64), generator=torch.Generator().manual_seed(0))
@@ -69,6 +75,24 @@ def test_training_keeps_what_is_counted(architecture: str) -> None:
     adapted.train()
     found = saved_by(lambda: model.model(input_ids=TOKENS, use_cache=False), model)
     assert found == pytest.approx(TOKENS.numel() * shape.layers * trained(shape, 2, on_gpu=False), rel=0.1)
+
+
+def test_with_a_device_map_no_model_is_too_large() -> None:
+    settings = yaml.safe_load((ROOT / "config/studies/paper-small.yaml").read_text())
+    settings |= {"models": ["qwen2.5-7b"], "measures": {}}
+    del settings["primary"]
+    catalogue, small = (
+        load(Catalogue, ROOT / "config/assets.yaml"),
+        replace(known_devices()["rtx-4090"], memory=8e9),
+    )
+    whole, spread = (
+        Costs("s", validate(Study, settings | more, "s"), small, catalogue)
+        for more in ({}, {"device_map": "auto"})
+    )
+    assert "score_0 of qwen2.5-7b needs about" in unfit(whole)
+    assert not unfit(spread)
+    assert total(spread, "", spread.jobs()).memory == 8e9
+    assert total(spread, "", spread.jobs()).main_memory > 15e9, "weights that are not on the GPU"
 
 
 def test_memory_that_runs_out_makes_batches_smaller() -> None:

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import signal
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import torch
 
 from hfprune.errors import HfpruneError
 from hfprune.models import device
-from hfprune.models.device import default_device, launch, lease
+from hfprune.models.device import default_device, launch, lease, lease_all
 
 NAMES = ["GPU-a", "GPU-b"]
 CONTEXT = multiprocessing.get_context("fork")
@@ -115,6 +116,37 @@ def test_launched_processes_see_the_free_devices_only(three: Path, monkeypatch: 
     assert command[-5:] == ["-m", "hfprune", "recover", "--processes", "2"]
     with pytest.raises(HfpruneError, match="4 processes need as many GPUs, but 3 are visible"):
         launch(4)
+
+
+def test_a_device_map_leases_all_devices_and_waits_for_those_of_others(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(device, "_held", held)
+    monkeypatch.setattr(device, "POLL_SECONDS", 0.02)
+
+    def other(pipe: Connection) -> None:
+        pipe.send(lease(["u1"], three))
+        pipe.recv()
+
+    mine, theirs = CONTEXT.Pipe()
+    CONTEXT.Process(target=other, args=(theirs,), daemon=True).start()
+    mine.recv()
+    waited, sleep = [], time.sleep
+
+    def waiting(seconds: float) -> None:
+        if not waited:
+            mine.send("end")
+        waited.append([Path(lock.lock_file).stem for lock in held])
+        sleep(seconds)
+
+    monkeypatch.setattr(device.time, "sleep", waiting)
+    lease_all()
+    assert waited[0] == ["u0"] and len(held) == 3, "it waits for u1"
+    lease_all()
+    assert default_device.__wrapped__() == torch.device("cuda", 0)
+    assert len(held) == 3, "a process does not wait for itself"
 
 
 def test_default_device_without_cuda_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 from smoke import ROOT, jobs, snakemake
 
 from hfprune.cost.devices import known_devices
@@ -93,6 +94,28 @@ def test_a_device_that_is_too_small_is_said_before_the_first_job(clone: Path) ->
     assert re.fullmatch(
         r"recover of qwen2.5-7b, .* needs about \d+ GB of memory, but rtx-4090 has 25 GB", line
     )
+
+
+def test_with_a_device_map_a_job_takes_all_gpus_and_none_is_too_large(clone: Path) -> None:
+    settings = yaml.safe_load((clone / "config/studies/paper-small.yaml").read_text())
+    settings |= {"models": ["qwen2.5-7b"], "device_map": "auto", "max_memory": {0: "9GB", "cpu": "40GB"}}
+    (clone / "config/studies/spread.yaml").write_text(yaml.safe_dump(settings | {"seeds": [0]}))
+    file, probe = (
+        clone / "workflow/rules/score.smk",
+        'rule probe:\n    output: "probe"\n    resources: gpu=gpu\n',
+    )
+    text = file.read_text()
+    file.write_text(f'{text}\n{probe}    shell: "echo {{resources.gpu}} > {{output}}"\n')
+    chosen = ("--config", "study=spread", "device=rtx-3090")
+    snakemake(clone, "probe", "--resources", "gpu=4", *chosen)
+    file.write_text(text)
+    assert (clone / "probe").read_text().strip() == "4"
+    output = snakemake(clone, "--dry-run", "--printshellcmds", *chosen)
+    assert "too large" not in output
+    placed = '--dtype bfloat16 --device-map auto --max-memory \'{"0": "9GB", "cpu": "40GB"}\''
+    for command in ("score", "measure", "distributions"):
+        lines = re.findall(rf"hfprune {command} .*", output)
+        assert lines and all(placed in line for line in lines)
 
 
 def test_an_unknown_device_ends_with_the_known_names(clone: Path) -> None:

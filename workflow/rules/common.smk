@@ -22,6 +22,7 @@ from hfprune.settings import validate as strict
 from hfprune.study import layout
 from hfprune.study.catalogue import Catalogue, LocalSource, alternatives
 from hfprune.study.method import Allocation
+from hfprune.study.placement import Placement
 from hfprune.study.references import check_references
 from hfprune.study.study import Config, Study
 from hfprune.study.sweeps import criteria_of, sweeps
@@ -108,8 +109,8 @@ PAPER = [
 # One job per GPU at a time, each with a leased GPU. A cluster counts its own GPUs, and gives one to each of its jobs,
 # but more to a recovery that asks for them.
 if (GPUS or workflow.remote_exec) and workflow.nodes is None and "gpu" not in workflow.global_resources:
-    given = max(1, min(GPUS, RECOVERY.gpus if RECOVERY else 1))
-    workflow.register_resource("gpu", given if workflow.remote_exec else GPUS)
+    given = GPUS if STUDY.device_map else min(GPUS, RECOVERY.gpus if RECOVERY else 1)
+    workflow.register_resource("gpu", max(1, given if workflow.remote_exec else GPUS))
 
 # In the main process only: jobs in subprocesses parse this file again.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
@@ -121,9 +122,14 @@ if workflow.exec_mode == workflow.exec_mode.DEFAULT:
 DTYPE_FILE = f"{RESULTS}/{layout.DTYPE}" if STUDY.dtype == "auto" else []
 
 
+# Flags behind the dtype of a job, so that the commands of studies without a device map stay as they are: Snakemake
+# makes results again if their commands change.
+PLACED = f" {shlex.join(spell(Placement(**STUDY.placement())))}" if STUDY.device_map else ""
+
+
 def dtype_of(wildcards, input):
-    """Return the dtype of a job, from the file of `dtype: auto` where the study has it."""
-    return read_json(Path(input.dtype))["dtype"] if input.dtype else STUDY.dtype
+    """Return the dtype of a job, from the file of `dtype: auto` where the study has it, and the device map's flags."""
+    return (read_json(Path(input.dtype))["dtype"] if input.dtype else STUDY.dtype) + PLACED
 
 
 def local_files(wildcards):
@@ -134,8 +140,12 @@ def local_files(wildcards):
 
 
 def gpu(wildcards=None):
-    """Return the number of GPUs that a job takes: one if this machine has any, and on a cluster."""
-    return int(GPUS > 0 or CLUSTER)
+    """Return the number of GPUs that a job takes: one if this machine has any, and on a cluster.
+
+    With a device map all of this machine's, and on a cluster as many as the profile lets a job ask for.
+    """
+    most = workflow.global_resources.get("gpu").value if STUDY.device_map else None
+    return most or int(GPUS > 0 or CLUSTER)
 
 
 # Cores of a GPU's job on a cluster; `max-threads` of the profile lowers the number.
@@ -410,7 +420,11 @@ def publication():
         *(f"{RESULTS}/{file}" for file in layout.distribution_files(STUDY)),
         *expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
         *expand(f"{RESULTS}/{{file}}", file=["claims.csv", "claims.md", "claims.tex", "claims_by_task.csv"]),
-        *expand(f"{RESULTS}/{{name}}.{{suffix}}", name=["comparison", "draws", "lost"], suffix=["csv", "md", "tex"]),
+        *expand(
+            f"{RESULTS}/{{name}}.{{suffix}}",
+            name=["comparison", "draws", "lost"],
+            suffix=["csv", "md", "tex"],
+        ),
         *expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=layout.TABLES, suffix=["csv", "md", "tex"]),
         *expand(f"{FIGURES}/{{name}}.{{suffix}}", name=layout.FIGURES, suffix=["pdf", "svg", "png"]),
     ]

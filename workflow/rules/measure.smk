@@ -51,7 +51,7 @@ for names, cells in TOGETHER.items():
             measures=json.dumps({name: asked(name) for name in names}),
             # Not on the command line: after a raised version, the measure runs again.
             versions=[measure.version for measure in chosen.values()],
-            dtype=chosen[names[0]].dtype or dtype_of,
+            dtype=f"{chosen[names[0]].dtype}{PLACED}" if chosen[names[0]].dtype else dtype_of,
             cell=cell_flag,
             out=f"{RESULTS}/{layout.CELL}",
         message:
@@ -97,7 +97,7 @@ for name, measure in MEASURES.items():
             name=name,
             settings=shlex.join(spell(measure)),
             version=measure.version,
-            dtype=measure.dtype or dtype_of,
+            dtype=f"{measure.dtype}{PLACED}" if measure.dtype else dtype_of,
             cell=cell_flag,
             out=f"{RESULTS}/{layout.SCORING}",
         message:
