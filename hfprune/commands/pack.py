@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hfprune.commands.flags import DenseModel, Instructions, Safetensors, Seed
-from hfprune.study.study import Packing
+from hfprune.study.recovery import Packing
 
 if TYPE_CHECKING:
     from hfprune.recovery.packing import Packed

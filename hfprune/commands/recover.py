@@ -13,8 +13,8 @@ from hfprune.commands.flags import AssetFlag, BatchTokens, CellName, ComputeDtyp
 from hfprune.commands.target import Cut, cell_of, load_subject
 from hfprune.errors import HfpruneError
 from hfprune.settings import validate
+from hfprune.study.recovery import Lora
 from hfprune.study.spelling import FORMS
-from hfprune.study.study import Lora
 
 if TYPE_CHECKING:
     from hfprune.recovery.packing import Packed

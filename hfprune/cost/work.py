@@ -9,7 +9,7 @@ from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion, by_
 from hfprune.criteria.cross_entropy import CrossEntropy
 
 if TYPE_CHECKING:
-    from hfprune.study.study import Lora
+    from hfprune.study.recovery import Lora
 
 # Passes over float32 logits, each of which reads or writes them once; measured on a CPU, where slices stay in the
 # cache (`hfprune.models.head.pieces`) and most passes are cheap. A GPU makes three times as many, at a hundredth.

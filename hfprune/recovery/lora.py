@@ -39,7 +39,7 @@ from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.models.device import default_device
 from hfprune.recovery.packing import IGNORED, Packed
-from hfprune.study.study import Lora
+from hfprune.study.recovery import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

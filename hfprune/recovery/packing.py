@@ -19,7 +19,7 @@ from tqdm import tqdm
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.seeds import derive_seed
-from hfprune.study.study import Packing
+from hfprune.study.recovery import Packing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -22,7 +22,8 @@ from hfprune.scoring.sweep import Sweep
 from hfprune.scoring.tapes import GradientTape
 from hfprune.settings import load, validate
 from hfprune.study.catalogue import Catalogue
-from hfprune.study.study import Lora, Study
+from hfprune.study.recovery import Lora
+from hfprune.study.study import Study
 
 SIZES = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 8}
 TOKENS = torch.randint(0, 97, (2, 64), generator=torch.Generator().manual_seed(0))

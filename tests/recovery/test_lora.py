@@ -21,7 +21,7 @@ from hfprune.recovery import adapter
 from hfprune.recovery import lora as recovery
 from hfprune.recovery.lora import train_adapter
 from hfprune.recovery.packing import IGNORED, Packed, pack
-from hfprune.study.study import Lora
+from hfprune.study.recovery import Lora
 
 TOKENIZER = build_tokenizer()
 SETTINGS = Lora(rank=4, batch=4, length=64, max_steps=5)

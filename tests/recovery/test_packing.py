@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hfprune.errors import HfpruneError
 from hfprune.recovery.packing import IGNORED, Packed, pack, prompt
-from hfprune.study.study import Lora
+from hfprune.study.recovery import Lora
 
 TOKENIZER = build_tokenizer()
 TABLE = pa.Table.from_pylist(PAIRS)
