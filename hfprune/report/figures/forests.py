@@ -132,7 +132,9 @@ def comparison(data: Collected) -> Figure:
                 _agreement(ax, block, column, data.looks, _draws(rows, block))
             else:
                 _effects(ax, block, column, data.looks, effect, span)
-            ax.set(xlabel=effect.heading, ylim=(len(block) - 0.5, -0.5), yticks=[])
+            # Many narrow panels: the unit on a line of its own.
+            heading = effect.heading.replace(" (", "\n(") if len(panels) > 4 else effect.heading
+            ax.set(xlabel=heading, ylim=(len(block) - 0.5, -0.5), yticks=[])
             ax.grid(False)
     for row, block in zip(axes, blocks, strict=True):
         row[0].set_yticks(range(len(block)), [data.looks[method].label for method in block["method"]])

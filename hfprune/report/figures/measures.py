@@ -35,7 +35,11 @@ def measures(data: Collected) -> Figure:
     names = headings(values, data.declared)
     facets = drawing.facets(values)
     panels = {
-        "\n".join(filter(None, [facet if len(facets) > 1 else "", name])): (part, place)
+        # The unit on a line of its own, where a panel has the name of its model too.
+        f"{facet}\n{name.replace('_', ' ').replace(' (', chr(10) + '(')}" if len(facets) > 1 else name: (
+            part,
+            place,
+        )
         for facet, part in facets.items()
         for place, name in names.items()
         if (_at(part, place)["method"] != DENSE).any()
