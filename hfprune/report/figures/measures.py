@@ -35,11 +35,7 @@ def measures(data: Collected) -> Figure:
     names = headings(values, data.declared)
     facets = drawing.facets(values)
     panels = {
-        # The unit on a line of its own, where a panel has the name of its model too.
-        f"{facet}\n{name.replace('_', ' ').replace(' (', chr(10) + '(')}" if len(facets) > 1 else name: (
-            part,
-            place,
-        )
+        (_heading(facet, name) if len(facets) > 1 else name): (part, place)
         for facet, part in facets.items()
         for place, name in names.items()
         if (_at(part, place)["method"] != DENSE).any()
@@ -64,6 +60,12 @@ def measures(data: Collected) -> Figure:
     title = drawing.with_ratio(values, drawing.meaning(values))
     drawing.legend(figure, drawing.handles(unnamed, data.looks), title)
     return figure
+
+
+def _heading(facet: str, name: str) -> str:
+    """Return a heading in three lines: the model, the metric, its unit."""
+    metric = name.replace("_", " ").replace(" (", "\n(")
+    return f"{facet}\n{metric}"
 
 
 def _drawn(values: pd.DataFrame) -> pd.Series:
