@@ -33,6 +33,8 @@ class Config(Measured):
             self.check(name, type(measure))
             if measure.needs == "criterion" or (measure.dtype and len(found) > 1):
                 raise HfpruneError(f"--measures: {name} is taken alone, by `hfprune measure`")
+        if self.resampled and not any(measure.resampled for measure in found.values()):
+            raise HfpruneError("none of --measures is measured on resampled plans: remove --resampled")
         return found
 
 

@@ -10,7 +10,7 @@ from hfprune.analysis.comparison import ABLATED, ENDS, P_VALUES, compare
 from hfprune.analysis.declarations import Declaration, Declarations, declare
 from hfprune.analysis.statistics import LEVEL
 from hfprune.report.style import Look, looks
-from hfprune.report.typeset import MISSING, Table, csv, latex, markdown, write_texts
+from hfprune.report.typeset import MISSING, Table, write_table
 from hfprune.study import layout
 from hfprune.study.labels import labels
 from hfprune.study.study import Study
@@ -145,5 +145,5 @@ def write_comparison(study: Study, name: str, folder: Path, out: Path) -> pd.Dat
     named = looks({*rows["method"], *rows["reference"]}, labels(study))
     table = comparison_table(rows, declared, named, study.primary)
     stem = layout.COMPARISON.removesuffix(".csv")
-    write_texts(out, stem, {"csv": csv(table), "md": markdown(table), "tex": latex(table, stem)})
+    write_table(out, stem, table)
     return rows

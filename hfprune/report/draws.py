@@ -7,7 +7,7 @@ import pandas as pd
 from hfprune.analysis.declarations import Declaration, Declarations, declare
 from hfprune.analysis.draws import spreads
 from hfprune.report.style import Look, looks
-from hfprune.report.typeset import MISSING, Table, csv, latex, markdown, write_texts
+from hfprune.report.typeset import MISSING, Table, write_table
 from hfprune.study import layout
 from hfprune.study.labels import labels
 from hfprune.study.study import Study
@@ -29,7 +29,7 @@ def write_draws(study: Study, name: str, folder: Path, out: Path) -> pd.DataFram
     named = looks({*rows["method"], *rows["against"]} - {""}, labels(study))
     table = draws_table(rows, declare(study), named)
     stem = layout.DRAWS.removesuffix(".csv")
-    write_texts(out, stem, {"csv": csv(table), "md": markdown(table), "tex": latex(table, stem)})
+    write_table(out, stem, table)
     return rows
 
 

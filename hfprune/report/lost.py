@@ -7,7 +7,7 @@ import pandas as pd
 from hfprune.analysis.declarations import Declarations, declare
 from hfprune.analysis.lost import lost
 from hfprune.report.style import Look, looks
-from hfprune.report.typeset import MISSING, Table, csv, latex, markdown, write_texts
+from hfprune.report.typeset import MISSING, Table, write_table
 from hfprune.study import layout
 from hfprune.study.labels import labels
 from hfprune.study.study import Study
@@ -28,7 +28,7 @@ def write_lost(study: Study, name: str, folder: Path, out: Path) -> pd.DataFrame
     rows = lost(study, name, folder, out)
     table = lost_table(rows, declare(study), looks({*rows["method"]}, labels(study)))
     stem = layout.LOST.removesuffix(".csv")
-    write_texts(out, stem, {"csv": csv(table), "md": markdown(table), "tex": latex(table, stem)})
+    write_table(out, stem, table)
     return rows
 
 

@@ -43,7 +43,7 @@ from hfprune.report.measures import measures_table
 from hfprune.report.rows import OURS, PAPER, ROW, SPREADS, footnotes_of, in_order, lay_out, with_blanks
 from hfprune.report.style import Look, looks, metric_label, tasks_in_order
 from hfprune.report.tradeoff import tradeoff_table
-from hfprune.report.typeset import Table, csv, latex, markdown, write_texts
+from hfprune.report.typeset import Table, write_table
 from hfprune.results import DENSE
 
 
@@ -76,7 +76,7 @@ def write_tables(results: Path, paper: Path, out: Path) -> None:
 
 
 def _write(out: Path, name: str, table: Table) -> None:
-    write_texts(out, name, {"csv": csv(table), "md": markdown(table), "tex": latex(table, name)})
+    write_table(out, name, table)
 
 
 def make_table(

@@ -131,6 +131,11 @@ def _latex_rows(table: Table) -> list[str]:
     return rows
 
 
+def write_table(out: Path, name: str, table: Table) -> None:
+    """Write a table as `<out>/<name>.csv`, `.md` and `.tex`; see `write_texts`."""
+    write_texts(out, name, {"csv": csv(table), "md": markdown(table), "tex": latex(table, name)})
+
+
 def write_texts(out: Path, name: str, texts: dict[str, str]) -> None:
     """Write each text, given by its suffix, atomically as `<out>/<name>.<suffix>`."""
     for suffix, text in texts.items():
