@@ -1,8 +1,8 @@
-"""Runs measures on a subject, task by task; each task is written when it is finished and never run twice."""
+"""Runs measures on subjects, task by task; each task is written when it is finished and never run twice."""
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -15,8 +15,23 @@ from hfprune.measures import Measure, Outcome
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
 from hfprune.registry import source_file
 from hfprune.results import Cell, Value, write_result
-from hfprune.study.layout import stems
+from hfprune.study.layout import spell_cell, stems
 from hfprune.subject import Subject
+
+
+@dataclass(frozen=True)
+class Target:
+    """A subject to measure, and where its results go."""
+
+    subject: Subject
+    cell: Cell
+    """Written into the results."""
+    out: Path
+    """Folder of the results."""
+    inputs: dict[str, Path]
+    """Role → file or folder that made the subject, for provenance."""
+    not_applicable: str = ""
+    """Why the method cannot prune as described at this ratio; then nothing is measured, and the results say so."""
 
 
 @dataclass
@@ -26,6 +41,8 @@ class _Part:
     name: str
     task: str
     measure: Measure
+    out: Path
+    """Folder of the results."""
     state: Path
     """Folder of the measure's finished and unfinished tasks, until all tasks of all measures are finished."""
     stem: str
@@ -51,74 +68,80 @@ class _Part:
 
 def take(
     measures: dict[str, Measure],
-    subject: Subject,
-    cell: Cell,
-    out: Path,
-    inputs: dict[str, Path],
-    not_applicable: str = "",
+    targets: Sequence[Target],
     placement: dict[str, Any] | None = None,
     **settings: Any,
 ) -> None:
     """Run measures and write their results: `<out>/<name>.json`, or a file per task in `<out>/<name>/`.
 
-    Of several measures or tasks, a finished result from the same inputs and settings is kept. The resampled plans
-    come first, for all measures, and then the subject itself, so that the dense model is loaded once.
+    Of several measures, tasks or targets, a finished result from the same inputs and settings is kept, and one
+    that fails does not stop the other targets. A target's resampled plans come first, for all measures, and then
+    its subject itself, so that the dense model is loaded once for each target.
 
     Args:
         measures: the measures with their settings, by name in results; `settled` should have fixed those that
             are null by default.
-        subject: the subject to measure.
-        cell: written into the results.
-        out: folder of the results.
-        inputs: role → file or folder that made the subject, for provenance.
-        not_applicable: why the method cannot prune as described at this ratio; then nothing is measured, and
-            the results say so.
+        targets: what is measured. Each gives up its models before the next one loads its own.
         placement: where the weights lie, for provenance; another place gives the same results within rounding.
         settings: all other settings of the measurement, for provenance.
+
+    Raises:
+        Exception: the first that a measure raised; what is finished waits for the next call.
     """
-    parts = [
-        part for name in measures for part in _parts(name, measures[name], subject, out, inputs, settings)
-    ]
-    waiting = []
-    for part in parts:
-        kept = len(measures) > 1 or part.measure.per_task
-        if kept and any(map(part.finished, (out, part.state))):
-            print(f"{part.name}: {part.task or 'its result'} is already there", file=sys.stderr)
-            for file in out.glob(f"{part.stem}.*"):
-                file.touch()  # newer than its inputs, as Snakemake expects after a job
-        else:
-            waiting.append(part)
-    # Those that compare with the dense model first, since `Subject.model` replaces it.
-    waiting.sort(key=lambda part: part.measure.needs != "beside")
-    if not not_applicable:
-        _run_resampled(waiting, subject)
-    for part in waiting:
-        values, items = ([], pd.DataFrame()) if not_applicable else _run(part, subject)
-        made = provenance(part.watch, part.inputs, **part.settings) | (placement or {})
-        write_result(
-            part.state / f"{part.stem}.json", cell, part.name, part.task, values, made, items, not_applicable
-        )
+    parts: list[_Part] = []
+    failed: list[Exception] = []
+    kept = len(measures) > 1 or len(targets) > 1
+    for target in targets:
+        own = [part for name in measures for part in _parts(name, measures[name], target, settings)]
+        parts += own
+        try:
+            _measure([part for part in own if not _is_there(part, kept)], target, placement or {})
+        except Exception as error:
+            if len(targets) > 1:
+                print(f"{spell_cell(target.cell)}: {error}", file=sys.stderr)
+            failed.append(error)
+        target.subject.release()
+    if failed:
+        raise failed[0]
     for part in parts:
         # Only current results: a killed run with other settings may have left some, too.
         if part.finished(part.state):
-            (out / part.stem).parent.mkdir(parents=True, exist_ok=True)
+            (part.out / part.stem).parent.mkdir(parents=True, exist_ok=True)
             for suffix in ("parquet", "json"):  # the JSON marks a result as finished, so it moves last
-                Path(f"{part.state / part.stem}.{suffix}").replace(f"{out / part.stem}.{suffix}")
+                Path(f"{part.state / part.stem}.{suffix}").replace(f"{part.out / part.stem}.{suffix}")
     for part in parts:
         shutil.rmtree(part.state, ignore_errors=True)
 
 
-def _parts(
-    name: str,
-    measure: Measure,
-    subject: Subject,
-    out: Path,
-    inputs: dict[str, Path],
-    settings: dict[str, Any],
-) -> Iterator[_Part]:
+def _is_there(part: _Part, kept: bool) -> bool:
+    """Tell whether a part's result is there and is to be kept; that of one task among several always is."""
+    if not (kept or part.measure.per_task) or not any(map(part.finished, (part.out, part.state))):
+        return False
+    print(f"{part.name}: {part.task or 'its result'} is already there", file=sys.stderr)
+    for file in part.out.glob(f"{part.stem}.*"):
+        file.touch()  # newer than its inputs, as Snakemake expects after a job
+    return True
+
+
+def _measure(parts: list[_Part], target: Target, placement: dict[str, Any]) -> None:
+    """Run the parts on one target, and write what each gives into its state folder."""
+    # Those that compare with the dense model first, since `Subject.model` replaces it.
+    parts.sort(key=lambda part: part.measure.needs != "beside")
+    skip = target.not_applicable
+    if not skip:
+        _run_resampled(parts, target.subject)
+    for part in parts:
+        values, items = ([], pd.DataFrame()) if skip else _run(part, target.subject)
+        made = provenance(part.watch, part.inputs, **part.settings) | placement
+        path = part.state / f"{part.stem}.json"
+        write_result(path, target.cell, part.name, part.task, values, made, items, skip)
+
+
+def _parts(name: str, measure: Measure, target: Target, settings: dict[str, Any]) -> Iterator[_Part]:
     """Yield a measure's parts, with what their results depend on."""
+    out, inputs = target.out, target.inputs
     for stem, (task, part) in zip(stems(name, measure), measure.by_task().items(), strict=True):
-        folders = {asset: subject.asset(*asset.split("/", 1)) for asset in part.assets()}
+        folders = {asset: target.subject.asset(*asset.split("/", 1)) for asset in part.assets()}
         named = {f"{asset.split('/')[0]}/{folder.name}": folder for asset, folder in folders.items()}
         made_from = inputs | {"measure": source_file(part)} | named
         made_from |= {f"files/{path}": path for path in part.files()}
@@ -126,7 +149,7 @@ def _parts(
         watch = Stopwatch()
         watch.rest()
         # Snakemake removes the outputs of a failed job, so what is finished waits here for the rest.
-        yield _Part(name, task, part, out / f".{name}.state", stem, made_from, made_with, watch)
+        yield _Part(name, task, part, out, out / f".{name}.state", stem, made_from, made_with, watch)
 
 
 def _run_resampled(parts: list[_Part], subject: Subject) -> None:

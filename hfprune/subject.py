@@ -62,6 +62,7 @@ class Subject:
         state: Path | None = None,
         identity: str = "",
         resampled: "Sequence[Plan]" = (),
+        beside: "Subject | None" = None,
     ) -> None:
         """Describe a subject.
 
@@ -77,6 +78,7 @@ class Subject:
             state: folder where a long measurement may save its state, to resume after a kill.
             identity: a hash of all inputs of the measurement; a state of another identity is not used.
             resampled: plans that other draws of the calibration might have given, in place of `model`'s.
+            beside: another subject of the same dense model; both share its output and the tokenizer.
         """
         self._model, self._dense, self._tokenizer = model, dense, tokenizer
         self._change = change
@@ -87,7 +89,9 @@ class Subject:
         self._mask: Mask | None = None
         # The dense model until it becomes the measured one. Nobody else gets it, since it changes.
         self._before: PreTrainedModel | None = None
-        self._dense_outputs: dict[bytes, Output] = {}
+        self._dense_outputs: dict[bytes, Output] = beside._dense_outputs if beside else {}
+        if beside:
+            self._tokenizer = lambda: beside.tokenizer
         self._made: dict[str, Any] = {}
 
     @cached_property
@@ -112,6 +116,13 @@ class Subject:
                 "nothing to compare with the dense model: give a plan, a checkpoint or an adapter"
             )
         return _loaded(self._dense)
+
+    def release(self) -> None:
+        """Let go of the models, which are loaded again when asked for, and of all that was made with them."""
+        for name in ("model", "dense"):
+            self.__dict__.pop(name, None)
+        self._before = None
+        self._made.clear()
 
     def _unchanged(self) -> "PreTrainedModel":
         """Return the dense model, which nobody else holds if it was loaded here."""

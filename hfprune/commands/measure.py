@@ -5,6 +5,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -80,15 +81,14 @@ def run(asked: Asked) -> None:
     name, measure, config, scoring = asked
     measure = settled(measure)
     dtype = measure.dtype or config.dtype
-    subject, inputs, note = config.subject(dtype)
+    target = config.target(dtype)
     settings: dict[str, Any] = {"dtype": dtype}
-    cell = config.named_cell(config.cell)
     if scoring:
         criterion = make_criterion(scoring.criterion, scoring.options, "--options", [*scoring.units])
         scoring.check_blocks(scoring.criterion, criterion)
-        subject.scoring = ToScore(criterion, scoring.tokens(), [*scoring.units], scoring.seed)
-        inputs |= scoring.inputs(criterion)
+        target.subject.scoring = ToScore(criterion, scoring.tokens(), [*scoring.units], scoring.seed)
         settings |= {"scoring": scoring.settings(scoring.criterion, criterion)}
         cell = cell_of(config.cell, config.model, scoring.criterion, seed=scoring.seed)
-    take({name: measure}, subject, cell, config.out, inputs, note, config.placement(), **settings)
+        target = replace(target, cell=cell, inputs=target.inputs | scoring.inputs(criterion))
+    take({name: measure}, [target], config.placement(), **settings)
     print(values_table([read_result(config.out / f"{stem}.json") for stem in stems(name, measure)]))

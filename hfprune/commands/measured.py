@@ -1,6 +1,7 @@
 """Flags of the commands that measure: the model, and where its results go."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -11,6 +12,9 @@ from hfprune.measures import Measure
 from hfprune.settings import Dtype
 from hfprune.study.placement import Placement
 from hfprune.subject import Subject
+
+if TYPE_CHECKING:
+    from hfprune.measuring import Target
 
 
 class Measured(Pruned, Placement):
@@ -41,8 +45,12 @@ class Measured(Pruned, Placement):
         if kind.needs in ("dense", "criterion") and self.change_inputs():
             raise HfpruneError(f"{name} measures the dense model: remove --plan, --checkpoint and --adapter")
 
-    def subject(self, dtype: Dtype | None) -> "tuple[Subject, dict[str, Path], str]":
-        """Return the subject, which loads its models when needed, its input files by role, and the plan's note."""
+    def target(self, dtype: Dtype | None, beside: Subject | None = None) -> "Target":
+        """Return the subject, which loads its models when needed, and where its results go.
+
+        `beside` is another subject of the same dense model.
+        """
+        from hfprune.measuring import Target
         from hfprune.models.load import load_model, load_skeleton, load_tokenizer
         from hfprune.plans.plan import check_plan, load_plan, plan_note
         from hfprune.scoring.scores import load_resampled
@@ -57,7 +65,9 @@ class Measured(Pruned, Placement):
             tokenizer=lambda: load_tokenizer(self.model),
             resources=self.resources,
             resampled=load_resampled(self.resampled) if self.resampled else [],
+            beside=beside,
         )
         inputs = {"model": self.model} | changed
         inputs |= {"resampled": self.resampled} if self.resampled else {}
-        return subject, inputs, plan_note(self.plan) if self.plan else ""
+        cell, note = self.named_cell(self.cell), plan_note(self.plan) if self.plan else ""
+        return Target(subject, cell, self.out, inputs, note)

@@ -226,6 +226,17 @@ class Costs:
         exclusive = any(measure.exclusive for measure in measures)
         return self._job(layout.measuring(names), _words(cell), cases[0], work, exclusive=exclusive)
 
+    def measure_each(self, names: Sequence[str], cells: Sequence[Cell]) -> Job:
+        """Return the job that takes measures of several cells, one after another."""
+        jobs = [self.measure(names, cell) for cell in cells]
+        return replace(
+            jobs[0],
+            seconds=sum(job.seconds for job in jobs),
+            main_memory=max(job.main_memory for job in jobs),
+            gpu_memory=max(job.gpu_memory for job in jobs),
+            flops=sum(job.flops for job in jobs),
+        )
+
     def case(self, model: str, cell: Cell | None = None, measure: Measure | None = None) -> Case:
         """Return a model as a job reads it: dense, or as a cell's plan cuts it."""
         dense, device, study = self.shapes[model], self.device, self.study

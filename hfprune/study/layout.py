@@ -127,6 +127,21 @@ def together(name: str, study: Study, measures: dict[str, Measure]) -> dict[tupl
     return found
 
 
+def batches(cells: Iterable[Cell], study: Study, size: int) -> Iterator[list[Cell]]:
+    """Yield the cells that one process measures, one after another: at most `size`, of one model.
+
+    They need the same: all are recovered or none, and all are of one baseline or of criteria, so that a baseline
+    or a recovery that fails keeps no other cell waiting.
+    """
+    alike: dict[tuple[str, str, str | None], list[Cell]] = {}
+    for cell in cells:
+        method = study.methods.get(cell.method)
+        alike.setdefault((cell.model, cell.recovery, method.baseline if method else None), []).append(cell)
+    for found in alike.values():
+        for start in range(0, len(found), size):
+            yield found[start : start + size]
+
+
 def measuring(names: Iterable[str]) -> str:
     """Return the name of the rule whose jobs take these measures."""
     return "_".join(["measure", *names])
@@ -224,6 +239,12 @@ def parse_cell(text: str) -> Cell:
         return Cell(study, model, method, float(ratio) if ratio else None, int(seed), recovery)
     except ValueError as error:
         raise HfpruneError(f"{text!r} is not a cell: give study/model/method/ratio/seed/recovery") from error
+
+
+def spell_cell(cell: Cell) -> str:
+    """Return the text that `parse_cell` reads as this cell."""
+    ratio = "" if cell.ratio is None else f"{cell.ratio:g}"
+    return f"{cell.study}/{cell.model}/{cell.method}/{ratio}/{cell.seed}/{cell.recovery}"
 
 
 def study_name(path: Path) -> str:

@@ -6,6 +6,7 @@ from pydantic import (
     AfterValidator,
     Field,
     NonNegativeInt,
+    PositiveInt,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -287,4 +288,9 @@ class Config(Strict):
         default="auto",
         description="the device by which memory and time of jobs are predicted, as `hfprune cost --device` names "
         "it; auto: the one that is visible",
+    )
+    cells_per_job: PositiveInt = Field(
+        default=1,
+        description="the most cells of one model that one process measures, one after another: 1 where many jobs "
+        "run at once, more on a single GPU, where each start costs its time",
     )

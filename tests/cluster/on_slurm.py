@@ -135,7 +135,7 @@ def test_jobs_see_the_gpu_that_slurm_gave_them_and_others_none(
 ) -> None:
     seen = [line.split() for line in (whole[0] / "seen").read_text().splitlines()]
     assert {command for _, command, *_ in seen} == {
-        *("calibrate", "score", "pack", "recover", "cell", "measure", "distributions")
+        *("calibrate", "score", "pack", "recover", "cells", "measure", "distributions")
     }
     for job, command, visible, *given in seen:
         asked = re.findall(r"gres/gpu=(\d+)", accounts(job, "AllocTRES"))

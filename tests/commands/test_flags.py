@@ -20,7 +20,7 @@ COMMANDS = (
         "audit",
         "budget",
         "calibrate",
-        "cell",
+        "cells",
         "claims",
         "collect",
         "compare",

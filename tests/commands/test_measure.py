@@ -13,9 +13,16 @@ from conftest import reload
 from hfprune.commands import measure
 from hfprune.evaluation import zeroshot
 from hfprune.measures import RESERVED, Measure
-from hfprune.plans.plan import load_plan
+from hfprune.models import output
+from hfprune.plans.plan import load_plan, save_plan
 from hfprune.scoring.scores import save_resampled
 from hfprune.study.study import StudyMeasure
+
+
+def cells(work: Path, measures: dict, *entries: dict) -> tuple[object, ...]:
+    """Return a call of `hfprune cells`."""
+    words = [json.dumps(entry, default=str) for entry in entries]
+    return "cells", "--model", work / "mine", "--measures", json.dumps(measures), "--cells", *words
 
 
 def test_recovered_model_is_exported_and_measured_alike(work: Path, adapter: Path, tmp_path: Path) -> None:
@@ -126,12 +133,13 @@ def test_cell_equals_its_measures_one_by_one(work: Path, tmp_path: Path, capfd) 
     plan = load_plan(work / "plan.safetensors")
     others = [{place: torch.arange(len(kept)) for place, kept in plan.items()}, plan, plan]
     save_resampled(tmp_path / "resampled.safetensors", others, {})
-    model = ("--model", work / "mine", "--plan", work / "plan.safetensors")
-    resampled = ("--resampled", tmp_path / "resampled.safetensors")
+    files = {"plan": work / "plan.safetensors", "resampled": tmp_path / "resampled.safetensors"}
+    model = ("--model", work / "mine", "--plan", files["plan"])
+    resampled = ("--resampled", files["resampled"])
 
     def take(**measures: dict) -> str:
         capfd.readouterr()
-        run("cell", *model, *resampled, "--measures", json.dumps(measures), "--out", tmp_path / "cell")
+        run(*cells(work, measures, files | {"out": tmp_path / "cell"}))
         return capfd.readouterr().err
 
     take(**measures)
@@ -151,8 +159,8 @@ def test_cell_equals_its_measures_one_by_one(work: Path, tmp_path: Path, capfd) 
         pd.testing.assert_frame_equal(*items)
     assert json.loads((tmp_path / "cell/other.json").read_text())["values"][0]["n"] == 2
     names = ("perplexity", "fidelity", "other")
-    files = {f"{name}.{suffix}" for name in names for suffix in ("json", "parquet")}
-    assert {path.name for path in (tmp_path / "cell").iterdir()} == files | {"zeroshot"}
+    written = {f"{name}.{suffix}" for name in names for suffix in ("json", "parquet")}
+    assert {path.name for path in (tmp_path / "cell").iterdir()} == written | {"zeroshot"}
 
     (tmp_path / "cell/fidelity.parquet").unlink()
     before = (tmp_path / "cell/other.json").read_bytes()
@@ -166,15 +174,56 @@ def test_cell_equals_its_measures_one_by_one(work: Path, tmp_path: Path, capfd) 
     assert (tmp_path / "cell/fidelity.parquet").exists()
 
 
-def test_cell_refuses_what_a_measure_alone_takes(work: Path, tmp_path: Path) -> None:
+def test_cells_of_one_process_equal_each_alone(
+    work: Path, adapter: Path, tmp_path: Path, capfd, monkeypatch
+) -> None:
+    """The dense model reads the text once for all; and a cell that fails costs no other cell's results."""
+    text = {"corpus": str(work / "corpora/text"), "sequences": 3, "length": 24}
+    measures = {"fidelity": text, "perplexity": text}
+    other = {place: kept[1:] for place, kept in load_plan(work / "plan.safetensors").items()}
+    save_plan(tmp_path / "other.safetensors", other, {})
+    plans = {"one": work / "plan.safetensors", "two": tmp_path / "other.safetensors"}
+    found = {name: {"plan": plan, "cell": f"study/mine/{name}/0.2/0/none"} for name, plan in plans.items()}
+    together = [entry | {"out": tmp_path / "together" / name} for name, entry in found.items()]
+    # Its adapter was trained on the other plan.
+    failing = found["two"] | {"adapter": adapter, "out": tmp_path / "failing"}
+    read, made = [], output.output
+    monkeypatch.setattr(output, "output", lambda *given: read.append(given) or made(*given))
+
+    assert "this adapter was trained on another plan" in failure(
+        *cells(work, measures, together[0], failing, together[1])
+    )
+    assert len(read) == 1 and not list(tmp_path.glob("together/*/*.json"))
+    capfd.readouterr()
+    run(*cells(work, measures, *together))
+    assert capfd.readouterr().err.count("its result is already there") == 0
+    for name, entry in found.items():
+        run(*cells(work, measures, entry | {"out": tmp_path / "alone" / name}))
+        for measure_name in measures:
+            results = [
+                json.loads((tmp_path / folder / name / f"{measure_name}.json").read_text())
+                for folder in ("together", "alone")
+            ]
+            assert results[0]["values"] == results[1]["values"]
+            assert results[0]["cell"] == results[1]["cell"] and results[0]["cell"]["method"] == name
+            assert not (tmp_path / "together" / name / f".{measure_name}.state").exists()
+
+
+def test_cells_refuse_what_a_measure_alone_takes(work: Path, tmp_path: Path) -> None:
     def refused(**measures: dict) -> str:
-        return failure(
-            "cell", "--model", work / "mine", "--measures", json.dumps(measures), "--out", tmp_path
-        )
+        return failure(*cells(work, measures, {"out": tmp_path}))
 
     assert "--measures: cost is taken alone" in refused(cost={"sequences": 2})
     assert "this would be the dense model" in refused(
         fidelity={"corpus": "text", "sequences": 2, "length": 8}
+    )
+    text = {"corpus": "text", "sequences": 2, "length": 8}
+    entry = {"plan": work / "plan.safetensors", "out": tmp_path}
+    assert "--cells: unknown key 'plam'; did you mean 'plan'?" in failure(
+        *cells(work, {"perplexity": text}, {"plam": 1, "out": tmp_path})
+    )
+    assert "none of --measures is measured on resampled plans" in failure(
+        *cells(work, {"zeroshot": {"tasks": ["piqa"]}}, entry | {"resampled": work / "plan.safetensors"})
     )
     assert "did you mean 'fidelity'" in refused(fidelty={})
 

@@ -34,6 +34,7 @@ def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
         # Latency takes all cores, whose number `snakemake --unlock` does not know.
         measures={name: STUDY["measures"][name] for name in ("fidelity", "latency")},
     )
+    change(folder / "config/config.yaml", cells_per_job=2)
     shutil.copy(ROOT / "Makefile", folder)
     shutil.rmtree(folder / "results")
     return folder

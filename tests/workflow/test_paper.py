@@ -113,7 +113,7 @@ def test_with_a_device_map_a_job_takes_all_gpus_and_none_is_too_large(clone: Pat
     output = snakemake(clone, "--dry-run", "--printshellcmds", *chosen)
     assert "too large" not in output
     placed = '--dtype bfloat16 --device-map auto --max-memory \'{"0": "9GB", "cpu": "40GB"}\''
-    for command in ("score", "cell", "distributions"):
+    for command in ("score", "cells", "distributions"):
         lines = re.findall(rf"hfprune {command} .*", output)
         assert lines and all(placed in line for line in lines)
 

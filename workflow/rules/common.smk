@@ -87,6 +87,7 @@ LOGS = f"logs/{NAME}"
 MEASURES = STUDY.make_measures(str(STUDY_FILE))
 # The measures that one job takes, and of which cells.
 TOGETHER = layout.together(NAME, STUDY, MEASURES)
+CELLS_PER_JOB = SETTINGS.cells_per_job
 COSTS = Costs(NAME, STUDY, DEVICE, CATALOGUE, guess=True)
 # Blocks of the study's own corpus, for baselines and for methods that name no other corpus.
 CALIBRATION_BLOCKS = f"{RESULTS}/{layout.BLOCKS}.safetensors".replace("{corpus}", STUDY.calibration.corpus)
@@ -221,8 +222,7 @@ def in_turns(runtime):
 
 def cell_flag(wildcards):
     """Return the `--cell` value of a job, which identifies its result."""
-    ratio, recovery = wildcards.get("ratio", ""), wildcards.get("recovery", "none")
-    return f"{NAME}/{wildcards.model}/{wildcards.method}/{ratio}/{wildcards.seed}/{recovery}"
+    return layout.spell_cell(cell_of(wildcards))
 
 
 def any_of(names):
@@ -248,19 +248,25 @@ def check_baseline_rules():
             )
 
 
-def baseline_output(wildcards):
-    """Return the output of a method's baseline, a plan or the folder of a checkpoint."""
-    output = getattr(rules, STUDY.methods[wildcards.method].baseline).output
-    return output[0].format(**wildcards)
+def baseline_output(cell):
+    """Return the output of a cell's baseline, a plan or the folder of a checkpoint."""
+    output = getattr(rules, STUDY.methods[cell.method].baseline).output
+    return layout.fill(output[0], cell)
+
+
+def plan_files(cell):
+    """Return the plan of a cell, or its baseline's output and proof of adoption; the dense model has none."""
+    if cell.method == DENSE:
+        return []
+    plan = f"{RESULTS}/{layout.fill(layout.PLAN, cell)}"
+    if cell.method in CRITERIA:
+        return [f"{plan}.safetensors"]
+    return [baseline_output(cell), f"{plan}.json"]
 
 
 def plan_input(wildcards):
-    """Return the plan of a cell, or its baseline's output and proof of adoption; the dense model has none."""
-    if wildcards.method == DENSE:
-        return []
-    if wildcards.method in CRITERIA:
-        return f"{RESULTS}/{layout.PLAN}.safetensors".format(**wildcards)
-    return [baseline_output(wildcards), f"{RESULTS}/{layout.PLAN}.json".format(**wildcards)]
+    """Return what `plan_files` does of the job's cell."""
+    return plan_files(cell_of(wildcards))
 
 
 def pruned_flag(path):
@@ -268,24 +274,9 @@ def pruned_flag(path):
     return f"--plan {path}" if path.endswith(".safetensors") else f"--checkpoint {path}"
 
 
-def resampled_input(measures):
-    """Return a function of wildcards: the resampled plans of a cell that such measures are taken on, if any."""
-    resampled = any(measure.resampled for measure in measures)
-
-    def of(wildcards):
-        pruned = wildcards.get("recovery") == "none" and wildcards.method in CRITERIA
-        if not (RESAMPLES and resampled and pruned):
-            return []
-        return f"{RESULTS}/{layout.PLAN}{layout.RESAMPLED}".format(**wildcards)
-
-    return of
-
-
 def plan_flag(wildcards, input):
     """Return the `--plan` or `--checkpoint` flag of a cell, if it has one."""
-    if not input.plan:
-        return ""
-    return pruned_flag(input.plan if isinstance(input.plan, str) else input.plan[0])
+    return pruned_flag(input.plan[0]) if input.plan else ""
 
 
 def neurons_removed(budget, ratio, more=0):
@@ -294,16 +285,30 @@ def neurons_removed(budget, ratio, more=0):
     return found["neurons_removed"][ratio] + more / found["neurons"]
 
 
-def adapter_input(wildcards):
-    """Return the adapter of a recovered cell."""
-    if wildcards.recovery == "none":
-        return []
-    return f"{RESULTS}/{layout.RECOVERY}/{layout.ADAPTER}".format(**wildcards)
+def measured_files(cell, names):
+    """Return by role the files that make the model of a cell, for these measures: of those that it has."""
+    found, plan = {}, plan_files(cell)
+    if plan:
+        found["plan" if plan[0].endswith(".safetensors") else "checkpoint"] = plan[0]
+    if cell.recovery != "none":
+        found["adapter"] = f"{RESULTS}/{layout.fill(layout.RECOVERY, cell)}"
+    elif RESAMPLES and cell.method in CRITERIA and any(MEASURES[name].resampled for name in names):
+        found["resampled"] = f"{RESULTS}/{layout.fill(layout.PLAN, cell)}{layout.RESAMPLED}"
+    return found
 
 
-def adapter_flag(wildcards, input):
-    """Return the `--adapter` flag of a cell, if it has an adapter."""
-    return f"--adapter {Path(input.adapter).parent}" if input.adapter else ""
+def measured_input(cell, names):
+    """Return the files that the measurement of a cell waits for."""
+    found = measured_files(cell, names)
+    if "adapter" in found:
+        found["adapter"] += f"/{layout.ADAPTER}"
+    return [*found.values(), *plan_files(cell)[1:]]
+
+
+def to_measure(cell, names):
+    """Return a word of `hfprune cells --cells`."""
+    place = {"cell": layout.spell_cell(cell), "out": f"{RESULTS}/{layout.fill(layout.CELL, cell)}"}
+    return json.dumps(place | measured_files(cell, names))
 
 
 def allocation_flag(wildcards):
@@ -401,8 +406,23 @@ def measured(names, folder):
 
 
 def asked(name):
-    """Return a measure with its settings, for `hfprune cell --measures`."""
+    """Return a measure with its settings, for `hfprune cells --measures`."""
     return {"measure": STUDY.measures[name].measure or name} | MEASURES[name].model_dump(mode="json")
+
+
+def measurements():
+    """Yield for each rule that measures cells: measures, folders of the results, all cells, and the cells of a job.
+
+    The last is a function of wildcards. There is one rule for all cells with the same measures, or, where a job has
+    several, a rule for each job.
+    """
+    for names, cells in TOGETHER.items():
+        if CELLS_PER_JOB == 1:
+            yield names, [layout.CELL], cells, lambda wildcards: [cell_of(wildcards)]
+            continue
+        for batch in layout.batches(cells, STUDY, CELLS_PER_JOB):
+            folders = [layout.fill(layout.CELL, cell) for cell in batch]
+            yield names, folders, batch, lambda wildcards, batch=batch: batch
 
 
 def where_cell_is(cells):

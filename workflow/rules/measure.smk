@@ -1,22 +1,23 @@
 # Measurements of cells (the dense model with the plan and adapter applied in memory) and of scoring itself.
 
 
-# What is measured of a cell is one job, which loads the dense model once. A measure of time is a job of its own.
-for names, cells in TOGETHER.items():
+# What is measured of a cell is one job, or what is measured of several cells of a model (`cells_per_job`). A measure of time
+# is a job of its own.
+for number, (names, folders, cells, cells_of) in enumerate(measurements()):
 
     mem_mb, gpu_mem_mb, runtime = limits(
-        lambda wildcards, names=names: COSTS.measure(names, cell_of(wildcards))
+        lambda wildcards, names=names, of=cells_of: COSTS.measure_each(names, of(wildcards))
     )
     chosen = {name: MEASURES[name] for name in names}
 
     rule:
         name:
-            layout.measuring(names)
+            layout.measuring(names) + (f"_{number}" if CELLS_PER_JOB > 1 else "")
         input:
-            model="resources/models/{model}/asset.json",
-            plan=plan_input,
-            resampled=resampled_input(chosen.values()),
-            adapter=adapter_input,
+            model=lambda wildcards, of=cells_of: f"resources/models/{of(wildcards)[0].model}/asset.json",
+            cells=lambda wildcards, names=names, of=cells_of: [
+                file for cell in of(wildcards) for file in measured_input(cell, names)
+            ],
             assets=expand(
                 "resources/{asset}/asset.json",
                 asset=sorted({asset for measure in chosen.values() for asset in measure.assets()}),
@@ -25,14 +26,14 @@ for names, cells in TOGETHER.items():
             dtype=[] if chosen[names[0]].dtype else DTYPE_FILE,
         output:
             # Finished results stay when another is asked for; the command measures what is missing or has changed.
-            update(measured(names, layout.CELL)),
+            update([file for folder in folders for file in measured(names, folder)]),
         log:
-            f"{LOGS}/{layout.CELL}/{'_'.join(names)}.log",
+            f"{LOGS}/{folders[0]}/{'_'.join(names)}.log",
         wildcard_constraints:
             model=where_cell_is(cells),
         # On a cluster, all measurements of a cell are one job, with one GPU.
         group:
-            CELL_GROUP if CLUSTER else None
+            CELL_GROUP if CLUSTER and CELLS_PER_JOB == 1 else None
         conda:
             ENVIRONMENT
         # A measure of time runs alone on the machine.
@@ -44,21 +45,20 @@ for names, cells in TOGETHER.items():
             runtime=in_turns(runtime),
         params:
             model=subpath(input.model, parent=True),
-            plan=plan_flag,
-            adapter=adapter_flag,
-            resampled=lambda wildcards, input: f"--resampled {input.resampled}" if input.resampled else "",
             names=", ".join(names),
             measures=json.dumps({name: asked(name) for name in names}),
             # Not on the command line: after a raised version, the measure runs again.
             versions=[measure.version for measure in chosen.values()],
             dtype=f"{chosen[names[0]].dtype}{PLACED}" if chosen[names[0]].dtype else dtype_of,
-            cell=cell_flag,
-            out=f"{RESULTS}/{layout.CELL}",
+            cells=lambda wildcards, names=names, of=cells_of: shlex.join(
+                to_measure(cell, names) for cell in of(wildcards)
+            ),
+            about=lambda wildcards, of=cells_of: "; ".join(map(layout.spell_cell, of(wildcards))),
         message:
-            "{params.names} of {wildcards.model}, {params.cell}"
+            "{params.names} of {params.about}"
         shell:
-            "hfprune cell --measures {params.measures:q} --model {params.model} {params.plan} {params.resampled}"
-            " {params.adapter} --dtype {params.dtype} --cell {params.cell} --out {params.out} > {log} 2>&1"
+            "hfprune cells --measures {params.measures:q} --model {params.model} --dtype {params.dtype}"
+            " --cells {params.cells} > {log} 2>&1"
 
 
 for name, measure in MEASURES.items():

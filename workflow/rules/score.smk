@@ -287,7 +287,7 @@ mem_mb, gpu_mem_mb, runtime = limits(lambda wildcards: COSTS.adopt(cell_of(wildc
 rule adopt:
     input:
         model="resources/models/{model}/asset.json",
-        pruned=baseline_output,
+        pruned=lambda wildcards: baseline_output(cell_of(wildcards)),
     output:
         f"{RESULTS}/{layout.PLAN}.json",
     log:
