@@ -31,8 +31,8 @@ class Config(Placement):
     )
     cells: list[dict[str, Any]] = Field(
         min_length=1,
-        description="what is measured, one after another: for each cell a JSON object with `out`, and where it has "
-        "them `plan` or `checkpoint`, `adapter`, `resampled` and `cell`, as the flags of `hfprune measure`",
+        description="what is measured, one after another: for each cell a JSON object with `out`, and where it "
+        "has them `plan` or `checkpoint`, `adapter`, `resampled` and `cell`, as the flags of `hfprune measure`",
     )
 
     def made(self) -> dict[str, Measure]:
