@@ -88,6 +88,29 @@ def unfit(costs: Costs, spare: float = 0) -> str:
     )
 
 
+def over_limits(costs: Costs, mem_mb: float | None, runtime: float | None) -> list[str]:
+    """Return sentences about the largest and the longest job, where one job of a cluster may not take as much.
+
+    Args:
+        costs: of the study.
+        mem_mb: MB of main memory that a job may ask for; null: any.
+        runtime: minutes; null: any.
+    """
+    large, said = max(costs.jobs(), key=lambda job: job.main_memory), []
+    if mem_mb and large.main_memory > mem_mb * 1e6:
+        said.append(
+            f"too large: {large.rule} of {large.about} needs about {large.main_memory / 1e9:.1f} GB of main "
+            f"memory, but the profile's `mem_mb` allows {mem_mb / 1e3:g}"
+        )
+    long = longest(costs)
+    if runtime and long.seconds > runtime * 60:
+        said.append(
+            f"too long: {long.rule} of {long.about} takes about {long.seconds / 3600:.1f} hours, but the "
+            f"profile's `runtime` allows {runtime / 60:g}; when it is tried again, it goes on where it was"
+        )
+    return said
+
+
 def downloads(costs: Costs, catalogue: Catalogue, resources: Path) -> tuple[float, int]:
     """Return the bytes of a study's downloads, and the number of assets whose size nobody has written down.
 

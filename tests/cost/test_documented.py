@@ -11,7 +11,7 @@ from smoke import ROOT
 from hfprune.cost.choice import announcement, largest_tier
 from hfprune.cost.devices import Device, known_devices, named_device
 from hfprune.cost.jobs import Costs
-from hfprune.cost.table import by_rule, largest, need, unfit
+from hfprune.cost.table import by_rule, largest, longest, need, over_limits, unfit
 from hfprune.settings import load
 from hfprune.study.catalogue import Catalogue
 from hfprune.study.study import Study
@@ -120,6 +120,16 @@ def test_a_job_that_does_not_fit_is_named(catalogue: Catalogue) -> None:
     job = largest(found)
     assert need(found, job) > found.device.memory
     assert job.rule in unfit(found) and "qwen2.5-7b" in unfit(found) and "rtx-4090 has 25 GB" in unfit(found)
+
+
+def test_a_job_that_no_node_may_take_is_named(catalogue: Catalogue) -> None:
+    found = costs("paper-recovery", known_devices()["a6000"], catalogue)
+    memory = max(job.main_memory for job in found.jobs()) / 1e6
+    hours = longest(found).seconds / 3600
+    assert over_limits(found, memory + 1, 60 * hours + 1) == over_limits(found, None, None) == []
+    large, long = over_limits(found, memory - 1, 60)
+    assert re.search(rf"too large: .* of .*7b.* needs about {memory / 1e3:.1f} GB of main memory", large)
+    assert f"{longest(found).rule} of {longest(found).about} takes about {hours:.1f} hours" in long
 
 
 def test_an_unknown_device_is_one_line_with_the_known_names() -> None:

@@ -13,6 +13,7 @@ from hfprune.commands.flags import spell
 from hfprune.cost.choice import announcement, chosen_device, largest_tier
 from hfprune.cost.choice import gpu_memory_mb, main_memory_mb, minutes
 from hfprune.cost.jobs import Costs
+from hfprune.cost.table import over_limits
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.gpus import visible_gpus
@@ -117,6 +118,10 @@ if (GPUS or workflow.remote_exec) and workflow.nodes is None and "gpu" not in wo
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
     print(f"study: {NAME} ({WHY}; another: --config study=NAME)", file=sys.stderr, flush=True)
     print(announcement(COSTS, CATALOGUE, Path("config/studies"), max(1, GPUS)), file=sys.stderr, flush=True)
+    if SUBMITS:
+        most = {name: workflow.global_resources.get(name).value for name in ("mem_mb", "runtime")}
+        for said in over_limits(COSTS, **most):
+            print(f"cost: {said}", file=sys.stderr, flush=True)
 
 
 # Of a study with `dtype: auto`: which dtype is the faster here, measured once.
