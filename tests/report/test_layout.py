@@ -54,7 +54,7 @@ def drawn_from(folder: Path) -> list[str]:
     return [name for name in DRAWINGS if all((folder / file).exists() for file in NEEDS.get(name, ()))]
 
 
-@pytest.mark.parametrize("study", ["methods", "sensitivity", "draws", "families"])
+@pytest.mark.parametrize("study", ["demo", "methods", "sensitivity", "draws", "families"])
 def test_the_figures_of_what_git_holds(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = ROOT / "results" / study
     data = Collected.read(folder, PAPER)

@@ -264,7 +264,7 @@ def log(ax: Axes, which: Literal["x", "y"], nonpositive: str = "clip", short: bo
     axis = ax.yaxis if upright else ax.xaxis
     low, high = ax.get_ylim() if upright else ax.get_xlim()
     fine = high < (1000 if upright and not short else 20) * low
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if fine else (1,), numticks=6))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if fine else (1,), numticks=6 if upright else few()))
     plain = high < 1e5 and low >= 1e-3
     axis.set_major_formatter(FuncFormatter(_plain_number) if plain else LogFormatterMathtext())
     axis.set_minor_locator(NullLocator())
