@@ -1,24 +1,20 @@
-"""Compare this suite with the official scoring recipe and with stock lm-eval, side by side in one run.
+"""Compare this suite with the official recipe, plain measuring and stock lm-eval, side by side in one run.
 
 Writes `results.md` and `results.csv` (`what, task, reference, ours, ratio_median, ratio_min, ratio_max`;
 seconds or bytes; ratio = reference / ours). Absolute times depend on the machine; only ratios carry over.
 """
 
 import argparse
-import gc
-import json
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
+import cells
 import pandas as pd
 import torch
 from official import cross_entropy_loss, entropy_loss, official_scores
+from sides import COLUMNS, MEMORY, SIDES, Row, against, held, memory, peak, seconds
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from hfprune.criteria import Criterion
@@ -34,32 +30,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 BATCH_SIZES = (1, 2, 4, 8, 16)
-COLUMNS = ["what", "task", "reference", "ours", "ratio_median", "ratio_min", "ratio_max"]
-MEMORY = "peak memory above weights"  # in bytes; all other rows are in seconds
-Row = dict[str, str | float]
-Work = Callable[[], object]
-
-
-def seconds(work: Work) -> float:
-    """Return the wall seconds of one call."""
-    gc.collect()
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def against(what: str, task: str, reference: Work, ours: Work, repeats: int, warm_up: bool = True) -> Row:
-    """Time both alternately, by default after one warm-up each, and compare pair by pair."""
-    if warm_up:
-        reference(), ours()
-    pairs = [(seconds(reference), seconds(ours)) for _ in range(repeats)]
-    ratios = [theirs / mine for theirs, mine in pairs]
-    theirs, mine = (median(side) for side in zip(*pairs, strict=True))
-    row = [what, task, theirs, mine, median(ratios), min(ratios), max(ratios)]
-    print(f"{what:28} {task:22} {median(ratios):.2f}x", file=sys.stderr, flush=True)
-    return dict(zip(COLUMNS, row, strict=True))
 
 
 def tokens(model: torch.nn.Module, sequences: int, length: int) -> torch.Tensor:
@@ -183,42 +153,14 @@ def choices(model: torch.nn.Module, tokenizer: object, repeats: int) -> Iterator
         )
 
 
-def memory(model_path: Path, length: int) -> Row:
-    """Measure peak memory above the weights, with a separate process for each side."""
-    command = [sys.executable, __file__, "--model", str(model_path), "--length", str(length), "--peak"]
-    theirs, mine = (
-        json.loads(subprocess.run([*command, side], check=True, capture_output=True, text=True).stdout)
-        for side in ("reference", "ours")
-    )
-    row = [MEMORY, f"entropy, {length} tokens", theirs, mine, *[theirs / mine] * 3]
-    return dict(zip(COLUMNS, row, strict=True))
-
-
-def peak(model_path: Path, length: int, side: str) -> float:
+def peak_above_weights(model_path: Path, length: int, side: str) -> float:
     """Score one block and return its peak memory in bytes, above the loaded model."""
     model = load_model(model_path, "float32")
     blocks = tokens(model, 1, length)
-    before = memory_now("VmRSS")
-    if torch.cuda.is_available():
-        before = float(torch.cuda.memory_allocated())
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        # Loading briefly takes more memory than the model; this resets Linux's record of that peak.
-        Path("/proc/self/clear_refs").write_text("5")
+    before = held()
     if side == "reference":
-        official_scores(model, blocks, entropy_loss)
-    else:
-        score({"entropy": Entropy()}, model, blocks)
-    if torch.cuda.is_available():
-        return float(torch.cuda.max_memory_allocated()) - before
-    return memory_now("VmHWM") - before
-
-
-def memory_now(field: str) -> float:
-    """Return a memory field of this process in bytes, as Linux reports it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = [line for line in lines if line.startswith(f"{field}:")]
-    return float(line.split()[1]) * 1024
+        return peak(lambda: official_scores(model, blocks, entropy_loss)) - before
+    return peak(lambda: score({"entropy": Entropy()}, model, blocks)) - before
 
 
 def utilisation(model: torch.nn.Module, row: Row, sequences: int, length: int) -> str:
@@ -246,21 +188,26 @@ def main() -> None:
     """Run the benchmarks and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("resources/models/smollm2-135m-instruct-q4"))
+    parser.add_argument("--resources", type=Path, default=Path("resources"), help="with the corpus")
     parser.add_argument("--tasks", type=Path, default=Path("resources/tasks"))
     parser.add_argument("--documents", type=int, default=40, help="documents of each task")
     parser.add_argument("--sequences", type=int, default=4)
     parser.add_argument("--length", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--peak", choices=["reference", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--peak", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
-        print(peak(arguments.model, arguments.length, arguments.peak))
+        print(peak_above_weights(arguments.model, arguments.length, arguments.peak))
         return
     model = load_model(arguments.model, "float32")
     rows = list(scoring(model, arguments.sequences, arguments.length, arguments.repeats))
     note = utilisation(model, rows[0], arguments.sequences, arguments.length)
     rows += scoring(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
-    rows.append(memory(arguments.model, arguments.length))
+    flags = ("--model", arguments.model, "--length", arguments.length)
+    rows.append(memory(f"entropy, {arguments.length} tokens", __file__, *flags))
+    rows += cells.rows(
+        arguments.model, arguments.resources, arguments.sequences, arguments.length // 4, arguments.repeats
+    )
     rows += growth(arguments.repeats)
     rows += choices(model, load_tokenizer(arguments.model), arguments.repeats)
     rows += evaluation(model, arguments.model, arguments.tasks, arguments.documents, arguments.repeats)

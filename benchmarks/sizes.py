@@ -1,7 +1,7 @@
-"""Prune models of the paper's sizes, with random weights, by the commands of the suite, and watch their memory.
+"""Prune models of the paper's sizes, with random weights, by the commands of the suite, and watch what they take.
 
-Writes `sizes.md`: the peak memory of every command, beside that of the cost model, and its time. A model that this
-machine cannot hold thrice is cut to as many layers as it can.
+Writes `sizes.md`: peak memory and operations of every command, beside those of the cost model, and its time. A
+model that this machine cannot hold thrice is cut to as many layers as it can.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from itertools import takewhile
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,10 +25,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from hfprune.cost.devices import PROCESS
 from hfprune.cost.shape import known_configs, known_shapes
-from hfprune.cost.work import Case
+from hfprune.cost.work import Case, Work
 from hfprune.criteria.entropy import Entropy
 from hfprune.measures.fidelity import Fidelity
 from hfprune.measures.perplexity import Perplexity
+from hfprune.results import read_result
 
 HERE = Path(__file__).parent
 MODELS = ["llama-3.2-1b", "qwen2.5-1.5b", "qwen3-1.7b", "llama-3.2-3b", "llama-2-7b", "qwen2.5-7b"]
@@ -38,7 +40,8 @@ SHARE = 0.3
 
 
 NOTE = """`make check-sizes` wrote this table: the commands on models of the published configurations with random
-bfloat16 weights. Peak memory is the resident memory of the process, libraries included."""
+bfloat16 weights. Peak memory is the resident memory of the process, libraries included. Operations are those that
+the results record, counted from what the models read; tests compare that count with `torch.utils.flop_counter`."""
 
 
 class Ran(NamedTuple):
@@ -88,20 +91,24 @@ def check(name: str, folder: Path, resources: Path) -> list[dict[str, Any]]:
         "budget": ["budget", *dense, "--ratios", 0.2],
         "score": ["score", *dense, *read, "--out", scores],
         "plan": ["plan", *dense, "--scores", scores, "--ratio", 0.2, "--out", plan],
-        "measure fidelity": ["measure", "fidelity", *dense, "--plan", plan, *text],
-        "export": ["export", *dense, "--plan", plan, "--out", pruned],
-        "measure perplexity": ["measure", "perplexity", "--model", pruned, *text],
+        "slice, fidelity": ["measure", "fidelity", *dense, "--plan", plan, *text],
+        "slice, export": ["export", *dense, "--plan", plan, "--out", pruned],
+        "reload": ["measure", "perplexity", "--model", pruned, *text],
     }
     expected, rows = predicted(name, layers), []
-    for what, command in commands.items():
-        ran = run(["hfprune", *map(str, command)])
+    for step, command in commands.items():
+        ran, work = run(["hfprune", *map(str, command)]), expected.get(step)
+        found = recorded_flops(folder, step)
         rows.append(
             {
                 "model": name,
                 "layers": f"{layers} of {known_shapes()[name].layers}",
-                "command": f"`{what}`",
+                "step": step,
+                "command": f"`{' '.join(takewhile(lambda word: word not in dense, command))}`",
                 "peak memory, GB": f"{ran.peak / 1e9:.2f}",
-                "by the cost model, GB": f"{expected[what] / 1e9:.2f}" if what in expected else "–",
+                "by the cost model, GB": f"{(PROCESS + work.memory) / 1e9:.2f}" if work else "–",
+                "TFLOPs": f"{found / 1e12:.3f}" if found else "–",
+                "by the cost model, TFLOPs": f"{work.flops / 1e12:.3f}" if work else "–",
                 "seconds": round(ran.seconds),
             }
         )
@@ -109,18 +116,25 @@ def check(name: str, folder: Path, resources: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def predicted(name: str, layers: int) -> dict[str, float]:
-    """Return the bytes that the cost model expects, by command."""
+def recorded_flops(folder: Path, step: str) -> float | None:
+    """Return the operations that the result of a step records, if it reads the model."""
+    results = {"score": "scores", "slice, fidelity": "fidelity", "reload": "perplexity"}
+    if step not in results:
+        return None
+    return read_result(folder / f"{results[step]}.json")["provenance"]["cost"]["flops"]
+
+
+def predicted(name: str, layers: int) -> dict[str, Work]:
+    """Return the work that the cost model expects, by step."""
     shape = replace(known_shapes()[name], layers=layers)
     case = Case(shape, "bfloat16", on_gpu=False, room=psutil.virtual_memory().total)
     cut = replace(case, shape=shape.pruned(0.2), dense=shape)
     text: dict[str, Any] = {"corpus": TEXT, "sequences": 2, "length": 256}
-    works = {
+    return {
         "score": case.score({"entropy": Entropy()}, SEQUENCES, LENGTH, ["neurons"]),
-        "measure fidelity": Fidelity(**text).work(cut),
-        "measure perplexity": Perplexity(**text).work(replace(cut, dense=None)),
+        "slice, fidelity": Fidelity(**text).work(cut),
+        "reload": Perplexity(**text).work(replace(cut, dense=None)),
     }
-    return {what: PROCESS + work.memory for what, work in works.items()}
 
 
 def fitting_layers(name: str) -> int:

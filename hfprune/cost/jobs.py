@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hfprune.cost.devices import PROCESS, Device, loading
+from hfprune.cost.offload import Offloaded
 from hfprune.cost.shape import Shape, known_shapes, shape_of
 from hfprune.cost.texts import pairs_to_learn
 from hfprune.cost.work import Case, Work
@@ -252,14 +253,24 @@ class Costs:
         if cell.ratio is None:
             return replace(plain, criterion=criterion, length=study.calibration.length, units=units)
         resampled = measure is not None and measure.resampled and criterion and cell.recovery == "none"
-        shape = dense.pruned(cell.ratio, method.units if method else None) if cell.ratio else dense
+        # Offloaded weights cannot be cut: there a plan is a mask, which takes the time of the dense model.
+        whole = not cell.ratio or self.offloaded(plain).layers
+        shape = dense if whole else dense.pruned(cell.ratio, method.units if method else None)
         resamples = study.calibration.resamples if resampled else 0
         return replace(plain, shape=shape, dense=dense, resamples=resamples)
+
+    def offloaded(self, case: Case) -> Offloaded:
+        """Return the layers of the dense model that the device does not hold; none without a device map."""
+        dense, study = case.dense or case.shape, self.study
+        if not study.device_map:
+            return Offloaded(0, 0, 0)
+        return Offloaded.of(dense, case.width, self.device, study.max_memory)
 
     def _job(self, rule: str, about: str, case: Case, work: Work, *, exclusive: bool = False) -> Job:
         device = self.device
         threads = device.cores if exclusive and device.cores else 1
         seconds = device.start + device.seconds(work, case.dtype, threads)
+        seconds += self.offloaded(case).seconds(work.calls / (case.dense or case.shape).layers)
         # On a GPU a model passes through main memory while it loads; CUDA's libraries are as large as the others.
         passing = PROCESS + (case.dense or case.shape).weights(case.width)
         # With a device map, what the device does not hold lies elsewhere.

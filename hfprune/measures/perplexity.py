@@ -45,8 +45,7 @@ class Perplexity(TextMeasure):
         """Return the work of reading every block, and again by the masked dense model for each resampled plan."""
         size = (self.blocks_to_read(), self.length, self.length - 1)
         masked = case.read(*size, shape=case.dense, batch_tokens=self.batch_tokens) * case.resamples
-        loaded = case.load() if case.resamples else case.load() * 0
-        return case.read(*size, batch_tokens=self.batch_tokens) + masked + loaded
+        return case.read(*size, batch_tokens=self.batch_tokens) + masked
 
     def run(self, subject: Subject) -> Outcome:
         """Read every block."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hfprune.errors import HfpruneError
+from hfprune.models.mapped import forget
 from hfprune.models.spread import device_of
 from hfprune.settings import nearest
 from hfprune.study.method import UnitKind as Kind
@@ -338,7 +339,9 @@ def _zeroed(linear: nn.Linear, kept: Tensor, channels: int, on: Callable[[], boo
 
 
 def _slice(linear: nn.Linear, index: Tensor, dimension: int) -> None:
-    linear.weight = nn.Parameter(linear.weight.index_select(dimension, index), requires_grad=False)
+    whole = linear.weight
+    linear.weight = nn.Parameter(whole.index_select(dimension, index), requires_grad=False)
+    forget(whole)
     linear.out_features, linear.in_features = linear.weight.shape
     if dimension == 0 and linear.bias is not None:
         linear.bias = nn.Parameter(linear.bias.index_select(0, index), requires_grad=False)
