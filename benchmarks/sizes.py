@@ -55,14 +55,16 @@ class Ran(NamedTuple):
 def main() -> None:
     """Check the models named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=MODELS, choices=MODELS)
+    parser.add_argument("models", nargs="*", help=f"of {', '.join(MODELS)} (all)")
     parser.add_argument(
         "--resources", type=Path, default=Path("resources"), help="folder of the fetched assets"
     )
     parser.add_argument("--out", type=Path, default=HERE / "sizes.md")
     chosen = parser.parse_args()
+    if unknown := [name for name in chosen.models if name not in MODELS]:  # argparse's `choices` refuses none
+        parser.error(f"unknown model {unknown[0]!r}; known: {', '.join(MODELS)}")
     rows = []
-    for name in chosen.models:
+    for name in chosen.models or MODELS:
         with tempfile.TemporaryDirectory(prefix="hfprune-sizes-") as folder:
             rows += check(name, Path(folder), chosen.resources)
     table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)

@@ -1,4 +1,4 @@
-"""Devices: from a table with sources, from the driver, or measured on the spot by one matrix product."""
+"""Devices: from a table with sources, from the driver, or measured on the spot."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,8 @@ class Device:
     """Seconds of the start of a job."""
     guessed: bool = False
     """Whether the table lacks it, so that its speed is a guess."""
+    pace: dict[str, float] = field(default_factory=dict)
+    """By dtype, the factor from time by peak and bandwidth to that of real passes, where measured (a CPU)."""
 
     @property
     def on_gpu(self) -> bool:
@@ -71,6 +73,7 @@ class Device:
         threads = min(threads, self.cores) if self.cores else 1
         rate = self.peak[dtype] * threads * (GPU_UTILISATION if self.on_gpu else CPU_UTILISATION)
         computed = work.flops / rate + work.moved / (self.bandwidth * threads)
+        computed *= self.pace.get(dtype, 1)
         calls = work.calls * (GPU_CALL if self.on_gpu else CPU_CALL)
         return loading(work) + (max(computed, calls) if self.on_gpu else computed + calls)
 
@@ -166,7 +169,10 @@ def nominal_cpu() -> Device:
 
 @cache
 def measure_here() -> Device:
-    """Measure the GPU or the CPU of this machine: products of two matrices, a copy, and a start of Python."""
+    """Measure the GPU or the CPU of this machine: products of two matrices, a copy, and a start of Python.
+
+    Of a CPU also passes of a small model.
+    """
     # Before torch, whose threads may bind this process to one core.
     cores, start = _cores(), _timed_start()
     import torch
@@ -185,10 +191,12 @@ def measure_here() -> Device:
     try:
         place = torch.device("cpu")
         peak = {dtype: product_rate(dtype, place) for dtype in ("float32", "bfloat16", "float16")}
-        bandwidth = _copy_rate(place)
+        device = Device(HERE, _main_memory(), _copy_rate(place), peak, "measured", cores, start)
+        from hfprune.cost.pace import pace
+
+        return replace(device, pace={dtype: pace(device, dtype) for dtype in ("float32", "bfloat16")})
     finally:
         torch.set_num_threads(threads)
-    return Device(HERE, _main_memory(), bandwidth, peak, "measured", cores, start)
 
 
 @cache
