@@ -29,11 +29,8 @@ def learning(data: Collected) -> Figure:
         _panel(ax, curves[curves["model"] == model], data)
     before = Line2D([], [], color=GREY, linestyle=":", label="Before training", **_hollow(GREY, "o"))
     handles = drawing.handles(curves["method"], data.looks, {DENSE})
-    drawing.legend(
-        figure,
-        [*handles, before],
-        "Before the end the schedule is unfinished: a run of half the budget would end lower",
-    )
+    said = "Before the end the schedule is unfinished: a run of half the budget would end lower"
+    drawing.legend(figure, [*handles, before], drawing.with_ratio(curves, said))
     return figure
 
 
@@ -61,7 +58,7 @@ def _panel(ax: Axes, curves: pd.DataFrame, data: Collected) -> None:
     drawing.log(ax, "x")
     if drawing.spans_a_decade(curves.rename(columns={"loss": "value"})):
         drawing.log(ax, "y")
-    ax.set(xlabel="Trained tokens", ylabel="Held-out loss (nats per response token)")
+    ax.set(xlabel="Trained tokens", ylabel="Held-out loss (nats/token)")
 
 
 def _hollow(colour: str, marker: str) -> dict[str, Any]:
