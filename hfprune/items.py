@@ -16,6 +16,24 @@ def block_items(documents: Sequence[int], metrics: "pd.DataFrame") -> "pd.DataFr
     return pd.DataFrame({"item": range(len(metrics)), "document": documents}).join(metrics)
 
 
+def token_items(losses: Sequence[float], tokens: Sequence[int]) -> "pd.DataFrame":
+    """Return one row per token: `item`, `document`, its sequence, and `loss`, the mean loss of that sequence.
+
+    The mean and the standard error over these are those of the loss per token, with sequences as clusters.
+
+    Args:
+        losses: mean loss of each sequence.
+        tokens: number of tokens of each that have a loss.
+    """
+    import numpy as np
+    import pandas as pd
+
+    sequence = np.repeat(np.arange(len(tokens)), tokens)
+    return pd.DataFrame(
+        {"item": range(len(sequence)), "document": sequence, "loss": np.asarray(losses)[sequence]}
+    )
+
+
 def mean_value(metric: str, items: "pd.DataFrame", column: str | None = None) -> Value:
     """Return the mean of a column of items (by default named after the metric), with its standard error.
 

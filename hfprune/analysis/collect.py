@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from hfprune.analysis.declarations import Declarations, default_declarations
+from hfprune.analysis.learning import learning_curves
 from hfprune.analysis.neurons import (
     ABLATION,
     PlansByLayer,
@@ -26,6 +27,7 @@ from hfprune.analysis.tidy import (
     DTYPES,
     KEY,
     LABELS,
+    LEARNING,
     METRICS_CSV,
     NEURON_SCORES,
     OVERLAP,
@@ -80,6 +82,7 @@ def collect(
     `neurons.parquet` has all scores of each model's middle layer, under the first seed, divided by their mean.
     `distributions.parquet` has the rows of `distributions`, with their `model`. `calibration.csv` has the
     agreement of two halves of the sequences that a criterion has read (`Tally.mark`), by their number.
+    `learning.csv` has the learning curve of every recovery (`hfprune.analysis.learning`).
     `labels.csv` has the label and colour of every method of the study.
     `provenance.json` has every commit, set of package versions and machine behind the results.
 
@@ -116,6 +119,7 @@ def collect(
     _write_parquet(middle_layers(scored), out / NEURON_SCORES)
     _write_parquet(seen, out / TOKEN_DISTRIBUTIONS)
     _write_csv(_marks(results), out / CALIBRATION)
+    _write_csv(learning_curves(map(read_result, sorted(results))), out / LEARNING)
     _write_csv(label_table(labels or {}), out / LABELS)
     write_json(out / PROVENANCE, _provenance(results))
 

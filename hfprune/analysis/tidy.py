@@ -11,7 +11,7 @@ from hfprune.study import layout
 from hfprune.study.labels import Label
 
 RESULTS, RESULTS_CSV, METRICS_CSV, OVERLAP, RANKS, *_OTHERS = layout.TIDY
-QUANTILES, NEURON_SCORES, TOKEN_DISTRIBUTIONS, CALIBRATION, LABELS, PROVENANCE = _OTHERS
+QUANTILES, NEURON_SCORES, TOKEN_DISTRIBUTIONS, CALIBRATION, LEARNING, LABELS, PROVENANCE = _OTHERS
 
 CELL_COLUMNS = ["study", "model", "method", "ratio", "seed", "recovery"]
 KEY = [*CELL_COLUMNS, "measure", "task", "metric"]
@@ -29,6 +29,10 @@ COMPANION_COLUMNS = {
     CALIBRATION: [
         *("model", "method", "seed", "criterion", "units", "corpus", "allocation"),
         *("sequences", "agreement", "successive"),
+    ],
+    LEARNING: [
+        *("model", "method", "ratio", "seed", "recovery", "step", "tokens", "loss", "stderr", "n"),
+        *("doubling", "doubling_low", "doubling_high"),
     ],
 }
 

@@ -25,25 +25,30 @@ class Config(Packing):
 
 
 def run(config: Config) -> None:
-    """Pack the pairs and write the sequences with their provenance."""
+    """Pack the pairs and write the sequences, those to train on and the held-out ones, with their provenance."""
     from hfprune.provenance import Stopwatch, provenance, stable
     from hfprune.recovery.packing import save_packed
 
     watch = Stopwatch()
-    packed = pack_pairs(config.model, config.instructions, config, config.seed)
+    packed, held_out = pack_pairs(config.model, config.instructions, config, config.seed)
     inputs = {"model": config.model, "instructions": config.instructions}
     settings = settings_of(config, config.seed, config.instructions.name)
-    save_packed(config.out, packed, stable(provenance(watch, inputs, **settings)))
+    save_packed(config.out, packed, held_out, stable(provenance(watch, inputs, **settings)))
 
 
-def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) -> "Packed":
-    """Pack the pairs of an instructions folder for the tokenizer of a model folder; `seed` is the study's."""
+def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) -> "tuple[Packed, Packed]":
+    """Pack the pairs of an instructions folder for the tokenizer of a model folder; `seed` is the study's.
+
+    Returns:
+        Sequences to train on, and held-out ones.
+    """
     from hfprune.assets import read_instructions
     from hfprune.models.load import load_tokenizer
-    from hfprune.recovery.packing import pack, recovery_seed
+    from hfprune.recovery.packing import hold_out, pack, recovery_seed
 
-    seed = recovery_seed(seed, instructions.name)
-    return pack(read_instructions(instructions), load_tokenizer(model), settings, seed=seed)
+    seed, tokenizer = recovery_seed(seed, instructions.name), load_tokenizer(model)
+    held_out, rest = hold_out(read_instructions(instructions), tokenizer, settings)
+    return pack(rest, tokenizer, settings, seed=seed), held_out
 
 
 def settings_of(settings: Packing, seed: int, instructions: str) -> dict[str, Any]:

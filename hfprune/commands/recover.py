@@ -68,6 +68,7 @@ def run(config: Config) -> None:
     from hfprune.plans.plan import plan_note
     from hfprune.provenance import Stopwatch, fingerprint, provenance
     from hfprune.recovery.adapter import is_replaceable, save_adapter
+    from hfprune.recovery.learning import response_tokens
     from hfprune.recovery.lora import train_adapter
     from hfprune.recovery.packing import recovery_seed
     from hfprune.results import write_result
@@ -80,7 +81,7 @@ def run(config: Config) -> None:
         sys.exit(launch(config.processes))
     batch_tokens = config.batch_tokens or default_training_tokens()
     watch = Stopwatch()
-    task, source, packed = sequences(config, lora)
+    task, source, packed = packed_pairs(config, lora)
     inputs = {"model": config.model} | source | config.cut_inputs()
     settings = config.model_dump(include={"seed", "dtype"}) | {"batch_tokens": batch_tokens}
     settings |= lora.model_dump()
@@ -91,32 +92,42 @@ def run(config: Config) -> None:
         write_nothing(config.out, cell, task, provenance(watch, inputs, **settings), note)
         return
     seed = recovery_seed(config.seed, task)
-    found = packed()
+    found, held_out = packed()
     # Each set of inputs and settings has its own folder, so a run never resumes another run's checkpoints.
     states = config.out.with_name(config.out.name + ".state")
-    adapted, losses = train_adapter(
+    adapted, course = train_adapter(
         load_subject(config, config.dtype),
         found,
         lora,
         seed=seed,
         batch_tokens=batch_tokens,
         state=states / fingerprint(inputs, settings)[:16],
+        held_out=held_out,
     )
     if not is_main():
         return
-    made = provenance(watch, inputs, **settings) | {"losses": losses}
+    sequences, tokens = len(found.tokens), response_tokens(held_out)
+    made = provenance(watch, inputs, **settings) | {"losses": course.losses, "held_out_tokens": tokens}
+    made["curve"] = [
+        curve_point(step, lora.trained_tokens(step, sequences), losses, tokens)
+        for step, losses in course.curve.items()
+    ]
     if launched():
         made["processes"] = PartialState().num_processes
         made["cost"]["flops"] *= made["processes"]  # each counts its own, and all have as many sequences
     with atomic_directory(config.out) as folder:
         save_adapter(adapted, folder)
-        values = training_values(losses, len(found.tokens), made["cost"])
+        values = training_values(course.losses, sequences, made["cost"])
         write_result(folder / RECOVERED, cell, "recovery", task, values, made)
     shutil.rmtree(states, ignore_errors=True)
 
 
-def sequences(config: Config, lora: Lora) -> "tuple[str, dict[str, Path], Callable[[], Packed]]":
+def packed_pairs(
+    config: Config, lora: Lora
+) -> "tuple[str, dict[str, Path], Callable[[], tuple[Packed, Packed]]]":
     """Return the name of the instructions, their file or folder by role, and a function that reads the sequences.
+
+    Those are sequences to train on, and held-out ones.
 
     Raises:
         HfpruneError: the packed pairs are of another model, or of other settings.
@@ -130,12 +141,12 @@ def sequences(config: Config, lora: Lora) -> "tuple[str, dict[str, Path], Callab
         read = partial(pack_pairs, config.model, config.instructions, lora, config.seed)
         return name, {"instructions": config.instructions}, read
     assert config.packed
-    packed, made = load_packed(config.packed)
+    packed, held_out, made = load_packed(config.packed)
     wanted = settings_of(lora, config.seed, made["settings"]["instructions"])
     if made["settings"] != wanted or made["inputs"]["model"] != identity(config.model):
         differs = [key for key in wanted if made["settings"].get(key) != wanted[key]] or ["model"]
         raise HfpruneError(f"{config.packed}: packed with another {differs[0]}; run `hfprune pack` again")
-    return wanted["instructions"], {"packed": config.packed}, lambda: packed
+    return wanted["instructions"], {"packed": config.packed}, lambda: (packed, held_out)
 
 
 def write_nothing(out: Path, cell: "Cell", task: str, made: dict[str, Any], note: str) -> None:
@@ -150,6 +161,21 @@ def write_nothing(out: Path, cell: "Cell", task: str, made: dict[str, Any], note
         save_file({}, folder / ADAPTER)
         write_json(folder / ADAPTER_CONFIG, {})
         write_result(folder / RECOVERED, cell, "recovery", task, [], made, not_applicable=note)
+
+
+def curve_point(step: int, trained: int, losses: list[float], tokens: list[int]) -> dict[str, Any]:
+    """Return a point of the learning curve, as `recovery.json` has it.
+
+    Args:
+        step: the optimizer steps before it.
+        trained: the tokens of the sequences that these have read, prompts and padding included.
+        losses: mean loss of each held-out sequence, in nats per response token.
+        tokens: response tokens of each.
+    """
+    from hfprune.items import mean_value, token_items
+
+    loss = mean_value("loss", token_items(losses, tokens))
+    return {"step": step, "tokens": trained, "loss": loss.value, "stderr": loss.stderr, "losses": losses}
 
 
 def training_values(losses: list[float], sequences: int, cost: dict[str, float]) -> "list[Value]":

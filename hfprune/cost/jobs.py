@@ -15,6 +15,7 @@ from hfprune.measures import Measure
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
 from hfprune.study.catalogue import Catalogue, LocalSource, alternatives
+from hfprune.study.recovery import measured_steps
 from hfprune.study.references import study_assets
 from hfprune.study.study import Study
 from hfprune.study.sweeps import criteria_of, sweeps
@@ -203,12 +204,16 @@ class Costs:
         settings, case = self.study.recovery, self.case(cell.model, cell)
         assert settings is not None
         steps = settings.max_steps
+        pairs, tokens = pairs_to_learn(settings.instructions)
         if steps is None:
-            pairs, tokens = pairs_to_learn(settings.instructions)
             sequences = min(settings.examples or pairs, pairs) * tokens / settings.length
             steps = max(1, round(settings.epochs * sequences / settings.batch))
         gpus = settings.gpus if self.device.on_gpu else 1
-        work = case.train(settings.lora(), steps * settings.batch / gpus, settings.batch_tokens) + case.load()
+        held_out = min(settings.held_out, pairs / 10 * tokens / settings.length)
+        measured = len(measured_steps(steps)) * held_out
+        work = case.load() + case.train(
+            settings.lora(), steps * settings.batch / gpus, settings.batch_tokens, measured / gpus
+        )
         job = self._job("recover", _words(cell), case, work)
         return replace(job, gpus=gpus, flops=gpus * job.flops, main_memory=gpus * job.main_memory)
 

@@ -191,14 +191,26 @@ class Case:
         fitting = max(1, (0.9 * self.room - fixed) // (length * a_token)) * length
         return fixed + a_token * min(self.batch(length, batch_tokens), fitting)
 
-    def train(self, settings: "Lora", sequences: float, batch_tokens: int | None = None) -> Work:
-        """Return the work of training adapters on `sequences`, those of all steps (`hfprune.recovery.lora`)."""
+    def train(
+        self, settings: "Lora", sequences: float, batch_tokens: int | None = None, measured: float = 0
+    ) -> Work:
+        """Return the work of training adapters (`hfprune.recovery.lora`).
+
+        Args:
+            settings: of the training.
+            sequences: those of all steps.
+            batch_tokens: tokens of one forward pass; None: the default of the device.
+            measured: held-out sequences, as often as each is measured.
+        """
         model, length = self.shape, settings.length
         tokens = sequences * length
         fitting = (batch_tokens or (2048 if self.on_gpu else 512)) // length
         batch = next(n for n in range(max(1, min(fitting, settings.batch)), 0, -1) if settings.batch % n == 0)
         a_token = model.layers * trained(model, self.width, self.on_gpu)
-        return Work(
+        curve = self.read(measured, length, length, batch_tokens=batch * length) if measured else Work()
+        curve += Work(flops=2 * measured * length * model.adapters(settings.rank))
+        # A pass of training has more in memory.
+        return replace(curve, memory=0) + Work(
             flops=model.training(tokens, tokens * length, settings.rank),
             moved=tokens * (3 * model.layers * activations(model, self.width) + 4 * 8 * model.vocabulary),
             calls=3 * model.layers * sequences / batch,

@@ -16,14 +16,14 @@ The official script differs:
   mask, so its pairs attend to each other.
 - Its batches also count sequences without a response, which are left out here.
 - Its order of pairs and first adapters are not seeded.
+- It trains on all pairs; here `held_out` sequences are measured instead, but for `held_out: 0`.
 """
 
-import math
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from accelerate import PartialState
@@ -38,6 +38,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.models.device import default_device
+from hfprune.recovery.learning import KEY, Curve, check_finite
 from hfprune.recovery.packing import IGNORED, Packed
 from hfprune.study.recovery import Lora
 
@@ -48,9 +49,26 @@ if TYPE_CHECKING:
 SAVE_SECONDS = 60
 
 
+class Course(NamedTuple):
+    """The course of a training."""
+
+    losses: list[float]
+    """The loss of each optimizer step, in nats per response token."""
+    curve: dict[int, list[float]]
+    """Step of `hfprune.study.recovery.measured_steps` → the mean loss of each held-out sequence after it, in nats
+    per response token; empty if there is no such sequence."""
+
+
 def train_adapter(
-    model: "PreTrainedModel", packed: Packed, settings: Lora, *, seed: int, batch_tokens: int, state: Path
-) -> tuple[PeftModel, list[float]]:
+    model: "PreTrainedModel",
+    packed: Packed,
+    settings: Lora,
+    *,
+    seed: int,
+    batch_tokens: int,
+    state: Path,
+    held_out: Packed | None = None,
+) -> tuple[PeftModel, Course]:
     """Train LoRA adapters on a frozen model, and insert them into it in place.
 
     The optimizer is AdamW, with gradients clipped to norm 1. A killed run resumes from its last checkpoint
@@ -69,9 +87,10 @@ def train_adapter(
         batch_tokens: maximum of tokens in one forward pass; `settings.batch` sequences make one optimizer
             step.
         state: folder of checkpoints of the same run: the same model, pairs, settings and seed.
+        held_out: sequences to measure, which changes nothing in the training; None: none.
 
     Returns:
-        The model with its adapters, and the loss of each optimizer step in nats per response token.
+        The model with its adapters, and its losses.
 
     Raises:
         HfpruneError: the loss is not finite, not even one sequence fits into memory, or the model is float16 on
@@ -98,9 +117,10 @@ def train_adapter(
     while fitting:
         # A divisor of the share, so that every forward pass of a step has the same number of sequences.
         size = next(n for n in range(fitting, 0, -1) if share % n == 0)
-        losses = _train(adapted, packed, _arguments(model, settings, seed, size, state), state)
-        if losses is not None:
-            return adapted, losses
+        curve = [Curve(held_out, size)] if held_out and len(held_out.tokens) else []
+        course = _train(adapted, packed, _arguments(model, settings, seed, size, state), state, curve)
+        if course is not None:
+            return adapted, course
         fitting = size // 2
         if fitting and processes > 1:
             # The others wait for this one's gradients, so it cannot go back alone.
@@ -119,16 +139,16 @@ def train_adapter(
 
 
 def _train(
-    adapted: PeftModel, packed: Packed, arguments: TrainingArguments, state: Path
-) -> list[float] | None:
-    """Train from the last checkpoint to the end; return the loss of each step, or None if memory runs out."""
+    adapted: PeftModel, packed: Packed, arguments: TrainingArguments, state: Path, curve: list[Curve]
+) -> Course | None:
+    """Train from the last checkpoint to the end; return the losses, or None if memory runs out."""
     columns = {"input_ids": packed.tokens, "labels": packed.labels, "position_ids": packed.positions}
     trainer = _Trainer(
         model=adapted,
         args=arguments,
         train_dataset=_with_empty(columns) if arguments.world_size > 1 else StackDataset(**columns),  # type: ignore[arg-type]
         data_collator=_collate,
-        callbacks=[_Watch()],
+        callbacks=[*curve, _Watch()],
     )
     trainer.remove_callback(PrinterCallback)  # prints every step; _Watch prints a hundred
     try:
@@ -137,7 +157,11 @@ def _train(
         if not should_reduce_batch_size(error):
             raise
         return None
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    log: list[dict[str, Any]] = trainer.state.log_history
+    return Course(
+        [entry["loss"] for entry in log if "loss" in entry],
+        {entry["step"]: entry[KEY] for entry in log if KEY in entry},
+    )
 
 
 def _arguments(
@@ -260,11 +284,7 @@ class _Watch(TrainerCallback):
             print(
                 f"step {state.global_step} of {state.max_steps}: loss {loss:.4f}", file=sys.stderr, flush=True
             )
-        if not math.isfinite(loss):
-            raise HfpruneError(
-                f"the loss is {loss} at step {state.global_step}; "
-                "choose a lower learning_rate or another dtype"
-            )
+        check_finite(loss, state.global_step)
 
 
 def _last_checkpoint(state: Path) -> str | None:

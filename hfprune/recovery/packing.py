@@ -5,10 +5,12 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from safetensors import SafetensorError, safe_open
@@ -34,6 +36,8 @@ PROMPT = (
 MORE = ", paired with an input that provides further context"
 # Any token will do: nothing attends to padding, and it has no loss.
 PADDING = 0
+# Before the names of the tensors of held-out sequences in a file.
+_HELD_OUT = "held_out_"
 
 # Tokens and labels of a pair, of equal length; tokens, labels and positions of a sequence.
 Pair = tuple[list[int], list[int]]
@@ -97,29 +101,52 @@ def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packin
         HfpruneError: no sequence holds a response.
     """
     order = Random(seed).sample(range(len(pairs)), min(settings.examples or len(pairs), len(pairs)))
-    isolated = settings.packing == "isolated"
-    fill = _fill_isolated if isolated else _fill_plain
-    columns = array("i"), array("i"), array("i")
-    for sequence in fill(_tokenized(pairs, order, tokenizer), settings.length):
-        if any(label != IGNORED for label in sequence[1][1:]):  # a sequence's first token is never predicted
-            for column, part in zip(columns, sequence, strict=True):
-                column.extend(part)
-    if not columns[0]:
+    # In a log, a state now and then is enough: this takes minutes.
+    patience = 0.1 if sys.stderr.isatty() else 30
+    tokenized = _tokenized(pairs, order, tokenizer)
+    shown = tqdm(tokenized, desc="tokenize", unit="pair", total=len(order), mininterval=patience)
+    packed = _stacked(_filled(shown, settings), settings.length)
+    if not len(packed.tokens):
+        longer = settings.packing == "isolated"
         raise HfpruneError(
             f"{len(order)} instruction pairs fill no sequence of {settings.length} tokens that holds a response; "
-            f"choose {'a longer length' if isolated else 'more examples or a shorter length'}"
+            f"choose {'a longer length' if longer else 'more examples or a shorter length'}"
         )
-    return Packed(*(torch.frombuffer(x, dtype=torch.int32).view(-1, settings.length) for x in columns))
+    return packed
 
 
-def save_packed(path: Path, packed: Packed, provenance: dict[str, Any]) -> None:
-    """Write packed sequences atomically as safetensors, with their provenance in the metadata."""
+def hold_out(
+    pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packing
+) -> tuple[Packed, pa.Table]:
+    """Set pairs aside that fill `settings.held_out` sequences, but at most a tenth of them.
+
+    Neither the study's seed nor `settings.examples` changes the choice, so that losses on these sequences can be
+    compared in pairs: between methods, ratios, seeds and data budgets of a model.
+
+    Returns:
+        The sequences, packed as in `pack`, perhaps fewer than wanted or none; and all other pairs.
+    """
+    order = Random(derive_seed(0, "held_out")).sample(range(len(pairs)), len(pairs) // 10)
+    rest = np.ones(len(pairs), bool)
+
+    def drawn() -> Iterator[Pair]:
+        for row, pair in zip(order, _tokenized(pairs, order, tokenizer), strict=True):
+            rest[row] = False
+            yield pair
+
+    held_out = _stacked(islice(_filled(drawn(), settings), settings.held_out), settings.length)
+    return held_out, pairs.filter(pa.array(rest))
+
+
+def save_packed(path: Path, packed: Packed, held_out: Packed, provenance: dict[str, Any]) -> None:
+    """Write sequences to train on and held-out ones atomically as safetensors, with provenance in the metadata."""
+    tensors = vars(packed) | {f"{_HELD_OUT}{name}": tensor for name, tensor in vars(held_out).items()}
     with atomic_file(path) as temporary:
-        save_file(vars(packed), temporary, {"provenance": json.dumps(provenance)})
+        save_file(tensors, temporary, {"provenance": json.dumps(provenance)})
 
 
-def load_packed(path: Path) -> tuple[Packed, dict[str, Any]]:
-    """Read packed sequences, which stay on the disk until they are used, and their provenance.
+def load_packed(path: Path) -> tuple[Packed, Packed, dict[str, Any]]:
+    """Read sequences to train on and held-out ones, which stay on the disk until they are used, and provenance.
 
     Raises:
         HfpruneError: the file is not one that `save_packed` wrote.
@@ -127,9 +154,31 @@ def load_packed(path: Path) -> tuple[Packed, dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
             provenance = json.loads(file.metadata()["provenance"])
-            return Packed(*(file.get_tensor(field.name) for field in fields(Packed))), provenance
+            packed, held_out = (
+                Packed(*(file.get_tensor(prefix + field.name) for field in fields(Packed)))
+                for prefix in ("", _HELD_OUT)
+            )
+            return packed, held_out, provenance
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise HfpruneError(f"{path}: not packed pairs; make them with `hfprune pack`") from error
+
+
+def _filled(pairs: Iterable[Pair], settings: Packing) -> Iterator[Row]:
+    """Yield the sequences that hold a response."""
+    fill = _fill_isolated if settings.packing == "isolated" else _fill_plain
+    for sequence in fill(pairs, settings.length):
+        if any(label != IGNORED for label in sequence[1][1:]):  # a sequence's first token is never predicted
+            yield sequence
+
+
+def _stacked(sequences: Iterable[Row], length: int) -> Packed:
+    columns = array("i"), array("i"), array("i")
+    for sequence in sequences:
+        for column, part in zip(columns, sequence, strict=True):
+            column.extend(part)
+    if not columns[0]:  # PyTorch wraps no empty buffer
+        return Packed(*torch.empty(3, 0, length, dtype=torch.int32))
+    return Packed(*(torch.frombuffer(column, dtype=torch.int32).view(-1, length) for column in columns))
 
 
 def _fill_isolated(pairs: Iterable[Pair], length: int) -> Iterator[Row]:
@@ -171,16 +220,12 @@ def _tokenized(pairs: pa.Table, order: list[int], tokenizer: "PreTrainedTokenize
     before a text.
     """
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    # In a log, a state now and then is enough: this takes minutes.
-    patience = 0.1 if sys.stderr.isatty() else 30
-    with tqdm(total=len(order), desc="tokenize", unit="pair", mininterval=patience) as bar:
-        for start in range(0, len(order), 1000):
-            rows = pairs.take(order[start : start + 1000]).to_pylist()
-            prompts = [prompt(row) for row in rows]
-            texts = [question + row["output"] for question, row in zip(prompts, rows, strict=True)]
-            questions, wholes = (tokenizer(x, verbose=False)["input_ids"] for x in (prompts, texts))
-            for question, whole in zip(questions, wholes, strict=True):
-                tokens = whole if whole[-1:] == end else whole + end  # some tokenizers add EOS themselves
-                known = max(1, len(question) - (question[-1:] == end))
-                yield tokens, [IGNORED] * min(known, len(tokens)) + tokens[known:]
-            bar.update(len(rows))
+    for start in range(0, len(order), 1000):
+        rows = pairs.take(order[start : start + 1000]).to_pylist()
+        prompts = [prompt(row) for row in rows]
+        texts = [question + row["output"] for question, row in zip(prompts, rows, strict=True)]
+        questions, wholes = (tokenizer(x, verbose=False)["input_ids"] for x in (prompts, texts))
+        for question, whole in zip(questions, wholes, strict=True):
+            tokens = whole if whole[-1:] == end else whole + end  # some tokenizers add EOS themselves
+            known = max(1, len(question) - (question[-1:] == end))
+            yield tokens, [IGNORED] * min(known, len(tokens)) + tokens[known:]

@@ -1,4 +1,4 @@
-"""The paper's eight tables, our rows beside the published ones, and those of measures, calibration and speed."""
+"""The paper's eight tables, our rows beside the published ones, and those that the paper lacks."""
 
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from hfprune.analysis.declarations import ALL_SHOWN, Declarations, read_declarat
 from hfprune.analysis.tidy import (
     CALIBRATION,
     CELL_COLUMNS,
+    LEARNING,
     applicable,
     blank_cells,
     read_companion,
@@ -39,6 +40,7 @@ from hfprune.report.columns import (
     high,
     near_half,
 )
+from hfprune.report.learning import learning_table
 from hfprune.report.measures import measures_table
 from hfprune.report.rows import OURS, PAPER, ROW, SPREADS, footnotes_of, in_order, lay_out, with_blanks
 from hfprune.report.style import Look, looks, metric_label, tasks_in_order
@@ -48,7 +50,9 @@ from hfprune.results import DENSE
 
 
 def write_tables(results: Path, paper: Path, out: Path) -> None:
-    """Write the tables of `SPECS`, and those of other measures, calibration and speed, as CSV, Markdown and LaTeX.
+    """Write the tables of `SPECS`, and those of other measures, calibration, recovery and speed.
+
+    Each is written as CSV, Markdown and LaTeX.
 
     The paper's tables have one row per model, method, ratio, recovery and source (`paper` or `ours`). The CSV has
     plain numbers, with accuracies in percent and ratios as fractions; the others have `value ± spread`.
@@ -72,6 +76,8 @@ def write_tables(results: Path, paper: Path, out: Path) -> None:
     _write(out, "measures", measures_table(tidy, declared, published, named))
     marks = read_companion(results.parent, CALIBRATION)
     _write(out, "calibration", calibration_table(applicable(tidy), marks, declared))
+    curves = read_companion(results.parent, LEARNING)
+    _write(out, "learning", learning_table(curves, named))
     _write(out, "tradeoff", tradeoff_table(applicable(tidy), declared, marks, named))
 
 

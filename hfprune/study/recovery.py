@@ -1,5 +1,6 @@
 """How pruned models recover: packing of the instruction pairs, and low-rank training."""
 
+from math import ceil
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -19,6 +20,10 @@ class Packing(Strict):
         description="isolated: whole pairs, hidden from each other, padded; plain: joined end to end and cut",
     )
     examples: PositiveInt | None = Field(default=None, description="pairs drawn; null: all")
+    held_out: NonNegativeInt = Field(
+        default=64,
+        description="sequences that are measured and never trained on, of at most a tenth of the pairs",
+    )
 
 
 class Lora(Packing):
@@ -51,6 +56,30 @@ class Lora(Packing):
                 f"that divides {self.batch}, or another batch"
             )
         return self.batch // processes
+
+    def trained_tokens(self, step: int, sequences: int) -> int:
+        """Return the tokens of all sequences in the first steps of a training, prompts and padding included.
+
+        Args:
+            step: the number of steps.
+            sequences: how many there are in an epoch, whose last step has the rest.
+        """
+        epochs, more = divmod(step, ceil(sequences / self.batch))
+        return (epochs * sequences + min(more * self.batch, sequences)) * self.length
+
+
+def measured_steps(last: int) -> list[int]:
+    """Return the optimizer steps after which the loss on held-out sequences is measured, before the first too.
+
+    They are the powers of two, half of the steps, so that the last doubling is known, and the last.
+    """
+    doublings = (2**power for power in range(last.bit_length()))
+    return sorted({0, *doublings, half(last), last})
+
+
+def half(step: int) -> int:
+    """Return half of so many steps, rounded up."""
+    return (step + 1) // 2
 
 
 class Recovery(Lora):

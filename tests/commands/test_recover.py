@@ -41,6 +41,20 @@ def test_recovery_says_what_it_did_and_leaves_no_checkpoints(work: Path, adapter
     assert {"model", "plan", "instructions"} == set(result["provenance"]["inputs"])
 
 
+def test_recovery_says_what_more_data_would_bring(adapter: Path) -> None:
+    """Of 48 pairs 4 are held out, each of which fills a sequence."""
+    made = json.loads((adapter / "recovery.json").read_text())["provenance"]
+    tokens = made["held_out_tokens"]
+    assert [point["step"] for point in made["curve"]] == [0, 1, 2, 3] and len(tokens) == 4
+    assert [point["tokens"] for point in made["curve"]] == [0, 2 * 320, 4 * 320, 6 * 320]
+    for point in made["curve"]:
+        loss = sum(n * loss for n, loss in zip(tokens, point["losses"], strict=True)) / sum(tokens)
+        squares = sum((n * (own - loss)) ** 2 for n, own in zip(tokens, point["losses"], strict=True))
+        assert point["loss"] == pytest.approx(loss)
+        assert point["stderr"] == pytest.approx((squares * 4 / 3) ** 0.5 / sum(tokens))
+    assert made["curve"][-1]["loss"] < made["curve"][0]["loss"]
+
+
 def test_pairs_are_packed_once_for_all_recoveries_of_a_model(
     work: Path, adapter: Path, tmp_path: Path
 ) -> None:
@@ -58,6 +72,8 @@ def test_pairs_are_packed_once_for_all_recoveries_of_a_model(
     longer = (*instead[: instead.index("--options")], "--options", '{"length": 640}', "--packed", packed)
     assert "packed with another length; run `hfprune pack` again" in failure(*longer, *out)
     assert "packed with another seed" in failure(*instead, "--seed", 1, *out)
+    fewer = (*instead[: instead.index("--options")], "--options", '{"length": 320, "held_out": 2}')
+    assert "packed with another held_out" in failure(*fewer, "--packed", packed, *out)
     save_model("llama", tmp_path / "llama")
     other = ("recover", "--model", tmp_path / "llama", *instead[instead.index("--options") :])
     assert "packed with another model" in failure(*other, *out)
@@ -88,6 +104,8 @@ def test_two_processes_write_the_adapter_of_one_once(work: Path, tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter1", "adapter2"]
     one, two = (json.loads((folder / "recovery.json").read_text())["provenance"] for folder in folders)
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-5)
+    for point, other in zip(one["curve"], two["curve"], strict=True):
+        assert other["losses"] == pytest.approx(point["losses"], rel=1e-5)
     assert two.pop("processes") == 2 and two.keys() == one.keys()
     assert (two["settings"], two["inputs"]) == (one["settings"], one["inputs"])
     assert two["cost"]["flops"] == pytest.approx(one["cost"]["flops"], rel=0.1)

@@ -13,11 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hfprune.cost.meter import DONE, meter
 from hfprune.cost.shape import Shape, known_shapes
+from hfprune.cost.work import Case
 from hfprune.criteria import make_criterion
 from hfprune.models.head import chunks, hidden_states
 from hfprune.models.units import count_parameters
 from hfprune.plans.plan import apply_plan
+from hfprune.recovery.learning import sequence_losses
+from hfprune.recovery.packing import Packed
 from hfprune.scoring.score import score
+from hfprune.study.recovery import Lora
 
 BLOCKS, LENGTH = 3, 17
 
@@ -120,6 +124,20 @@ def test_training(model, blocks) -> None:
         lambda: adapted(input_ids=blocks, labels=blocks, use_cache=False).loss.backward()
     )
     assert before.training(tokens, tokens * LENGTH, 4) == metered == expected
+
+
+def test_a_measured_step_of_training(model, blocks) -> None:
+    """The learning curve: a forward pass with adapters and the head at every position."""
+    settings = Lora(rank=4, length=LENGTH, max_steps=1)
+    case = Case(shape(model), "float32", on_gpu=False, room=1e9)
+    adapted = get_peft_model(
+        model, LoraConfig(r=4, target_modules=[*settings.targets], task_type="CAUSAL_LM")
+    )
+    held_out = Packed(blocks, blocks, torch.arange(LENGTH).expand_as(blocks))
+    expected, metered = counted(lambda: sequence_losses(adapted, held_out, 2))
+    work, without = (case.train(settings, 8, measured=n) for n in (len(blocks), 0))
+    assert work.flops - without.flops == pytest.approx(expected) and metered == expected
+    assert work.memory == without.memory and work.moved > without.moved
 
 
 def test_a_cut_model(model, blocks) -> None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
-from test_lora import SHARED, adapters, pruned, seventeen, train
+from test_lora import HELD_OUT, SHARED, adapters, follow, pruned, rows, seventeen
 
 from hfprune.models.device import is_main
 from hfprune.recovery import lora as recovery
@@ -23,6 +23,7 @@ def kill(self, args, state, control, **kwargs) -> None:
 
 
 recovery._Watch.on_log = kill
-adapted, losses = train(pruned("qwen3"), seventeen(), state, **SHARED)
+held_out = rows(seventeen(), 0, HELD_OUT)
+adapted, course = follow(pruned("qwen3"), seventeen(), state, held_out=held_out, **SHARED)
 if is_main():
-    torch.save((losses, adapters(adapted)), out)
+    torch.save((*course, adapters(adapted)), out)

@@ -1,4 +1,4 @@
-"""Training: what changes, that pairs are isolated in it, and that neither a kill nor the batch size shows."""
+"""Training and its curve: what changes, that pairs are isolated, that neither a kill nor the batch size shows."""
 
 import os
 import subprocess
@@ -17,11 +17,12 @@ from transformers import PreTrainedModel
 
 from hfprune.errors import HfpruneError
 from hfprune.plans.plan import apply_plan
-from hfprune.recovery import adapter
+from hfprune.recovery import adapter, learning
 from hfprune.recovery import lora as recovery
+from hfprune.recovery.learning import response_tokens
 from hfprune.recovery.lora import train_adapter
 from hfprune.recovery.packing import IGNORED, Packed, pack
-from hfprune.study.recovery import Lora
+from hfprune.study.recovery import Lora, half, measured_steps
 
 TOKENIZER = build_tokenizer()
 SETTINGS = Lora(rank=4, batch=4, length=64, max_steps=5)
@@ -40,6 +41,10 @@ PACKINGS = {
 SHARED = {"tokens": 64, "dropout": 0, "max_steps": None, "epochs": 2, "learning_rate": 1e-4}
 
 
+# Sequences that two processes cannot share evenly.
+HELD_OUT = 3
+
+
 def seventeen() -> Packed:
     """So many sequences, for which the last step of an epoch has one."""
     settings = Lora(packing="plain", length=64, examples=17)
@@ -53,9 +58,19 @@ def pruned(architecture: str) -> PreTrainedModel:
     return model
 
 
-def train(model: PreTrainedModel, packed: Packed, state: Path, tokens: int = 2048, **changes):
+def follow(model: PreTrainedModel, packed: Packed, state: Path, tokens: int = 2048, held_out=None, **changes):
     settings = SETTINGS.model_copy(update=changes)
-    return train_adapter(model, packed, settings, seed=5, batch_tokens=tokens, state=state)
+    return train_adapter(model, packed, settings, seed=5, batch_tokens=tokens, state=state, held_out=held_out)
+
+
+def train(model: PreTrainedModel, packed: Packed, state: Path, tokens: int = 2048, **changes):
+    adapted, course = follow(model, packed, state, tokens, **changes)
+    return adapted, course.losses
+
+
+def rows(packed: Packed, start: int, end: int) -> Packed:
+    """Return some of the sequences."""
+    return Packed(*(part[start:end] for part in (packed.tokens, packed.labels, packed.positions)))
 
 
 @pytest.fixture(scope="module", params=PACKINGS)
@@ -115,8 +130,17 @@ def test_loss_is_the_mean_over_response_tokens_of_the_batch_however_it_is_split(
 def test_killed_run_comes_to_the_same_adapter(
     packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, losses = train(pruned("qwen3"), packed, tmp_path / "whole")
+    """Nor is a point of its learning curve lost, or measured twice once it is saved."""
+    held_out = rows(packed, 0, 3)
+    whole, course = follow(pruned("qwen3"), packed, tmp_path / "whole", held_out=held_out)
     monkeypatch.setattr(recovery, "SAVE_SECONDS", 0)
+    measured, measure = [], recovery.Curve._measure
+
+    def counted(self, state, model) -> None:
+        measured.append(state.global_step)
+        measure(self, state, model)
+
+    monkeypatch.setattr(recovery.Curve, "_measure", counted)
     steps = []
     watch = recovery._Watch.on_log
 
@@ -128,14 +152,15 @@ def test_killed_run_comes_to_the_same_adapter(
 
     monkeypatch.setattr(recovery._Watch, "on_log", kill)
     with pytest.raises(KeyboardInterrupt):
-        train(pruned("qwen3"), packed, tmp_path / "killed")
+        follow(pruned("qwen3"), packed, tmp_path / "killed", held_out=held_out)
     half = tmp_path / "killed/checkpoint-4"  # as if killed while it was written
     half.mkdir()
     (half / "trainer_state.json").write_text('{"global_step": 4')
-    resumed, again = train(pruned("qwen3"), packed, tmp_path / "killed")
+    resumed, again = follow(pruned("qwen3"), packed, tmp_path / "killed", held_out=held_out)
     assert [*dict.fromkeys(steps)] == [1, 2, 3, 4, 5]
     assert steps[:4] == [1, 2, 3, 3]
-    assert again == losses
+    assert again == course
+    assert [*course.curve] == [0, 1, 2, 3, 4, 5] and measured == [0, 1, 2, 3, 3, 4, 5]
     expected = adapters(whole)
     assert all(torch.equal(weight, expected[name]) for name, weight in adapters(resumed).items())
 
@@ -143,10 +168,11 @@ def test_killed_run_comes_to_the_same_adapter(
 def test_two_processes_of_which_one_is_killed_come_to_the_losses_and_the_adapter_of_one(
     tmp_path: Path,
 ) -> None:
-    """Killed in the second epoch, between a whole checkpoint and the next."""
+    """Killed in the second epoch, between a whole checkpoint and the next; the learning curve is that of one."""
     packed = seventeen()
-    whole, expected = train(pruned("qwen3"), packed, tmp_path / "whole", **SHARED)
-    assert (len(packed.tokens), len(expected)) == (17, 2 * 5)
+    held_out = rows(packed, 0, HELD_OUT)
+    whole, expected = follow(pruned("qwen3"), packed, tmp_path / "whole", held_out=held_out, **SHARED)
+    assert (len(packed.tokens), len(expected.losses)) == (17, 2 * 5)
     script, out = Path(__file__).with_name("share.py"), tmp_path / "out.pt"
     paths = os.pathsep.join([str(script.parents[1]), *sys.path])
     launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1"
@@ -161,8 +187,11 @@ def test_two_processes_of_which_one_is_killed_come_to_the_losses_and_the_adapter
     assert recovery._last_checkpoint(tmp_path / "state") == str(tmp_path / "state/checkpoint-7")
     assert not out.exists()
     assert start(0) == 0
-    losses, trained = torch.load(out)
-    assert losses == pytest.approx(expected, rel=1e-5)
+    losses, curve, trained = torch.load(out)
+    assert losses == pytest.approx(expected.losses, rel=1e-5)
+    assert [*curve] == [*expected.curve] == [0, 1, 2, 4, 5, 8, 10]
+    for step, found in curve.items():
+        assert found == pytest.approx(expected.curve[step], rel=1e-5)
     for name, weight in adapters(whole).items():
         torch.testing.assert_close(trained[name], weight, rtol=0, atol=1e-5)
 
@@ -232,3 +261,76 @@ def test_merged_adapter_answers_as_the_adapter_does(packed: Packed, tmp_path: Pa
         adapter.merge_adapter(build_tiny("qwen2", vocab_size=len(TOKENIZER)), folder, {})
     with pytest.raises(HfpruneError, match="not an adapter"):
         adapter.merge_adapter(pruned("qwen2"), tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        (1, [0, 1]),
+        (2, [0, 1, 2]),
+        (3, [0, 1, 2, 3]),
+        (20, [0, 1, 2, 4, 8, 10, 16, 20]),
+        (200, [0, 1, 2, 4, 8, 16, 32, 64, 100, 128, 200]),
+        (256, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256]),
+    ],
+)
+def test_every_doubling_half_of_the_steps_and_the_last(last: int, expected: list[int]) -> None:
+    assert measured_steps(last) == expected and half(last) in expected
+
+
+@pytest.mark.parametrize(("sequences", "batch"), [(17, 4), (16, 4), (3, 4), (8, 1)])
+def test_trained_tokens_are_those_of_the_sequences_in_the_steps(sequences: int, batch: int) -> None:
+    settings = Lora(batch=batch, length=10)
+    sizes = [len(range(start, min(start + batch, sequences))) for start in range(0, sequences, batch)] * 3
+    for step in range(len(sizes) + 1):
+        assert settings.trained_tokens(step, sequences) == 10 * sum(sizes[:step])
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_losses_are_those_of_the_pairs_alone_before_and_after_training(
+    architecture: str, packed: Packed, tmp_path: Path
+) -> None:
+    """One sequence at a time or several, with those of a pass cut to different lengths."""
+    held_out, rest = rows(packed, 0, 3), rows(packed, 3, len(packed.tokens))
+    alone = [rows(held_out, row, row + 1) for row in range(3)]
+    before = [loss_of_pairs_alone(pruned(architecture), each) for each in alone]
+    for tokens in (1, 4096):
+        adapted, course = follow(
+            pruned(architecture), rest, tmp_path / str(tokens), tokens, held_out=held_out, max_steps=3
+        )
+        assert [*course.curve] == [0, 1, 2, 3]
+        assert course.curve[0] == pytest.approx(before, rel=1e-5)
+        after = [loss_of_pairs_alone(adapted.eval(), each) for each in alone]
+        assert course.curve[3] == pytest.approx(after, rel=1e-4)
+        assert course.curve[3] != pytest.approx(before, rel=1e-3)
+    assert response_tokens(held_out) == [int((row != IGNORED).sum()) for row in held_out.labels[:, 1:]]
+
+
+def test_measuring_changes_nothing_in_the_training(packed: Packed, tmp_path: Path) -> None:
+    """With dropout, whose random numbers go on as if nothing was measured."""
+    plain, without = follow(pruned("llama"), packed, tmp_path / "plain", dropout=0.2)
+    measured, with_curve = follow(
+        pruned("llama"), packed, tmp_path / "measured", held_out=rows(packed, 0, 2), dropout=0.2
+    )
+    assert not without.curve and len(with_curve.curve) == 6
+    assert with_curve.losses == without.losses
+    expected = adapters(plain)
+    assert all(torch.equal(weight, expected[name]) for name, weight in adapters(measured).items())
+
+
+def test_a_bfloat16_model_is_measured_as_it_is_trained(packed: Packed, tmp_path: Path) -> None:
+    """Before the first step, the loss of that step's sequences is its own loss, up to coarse rounding."""
+    count = len(packed.tokens)
+    model = pruned("llama").to(torch.bfloat16)
+    _, course = follow(model, packed, tmp_path, held_out=packed, batch=count, max_steps=1, dropout=0)
+    tokens = torch.tensor(response_tokens(packed)).double()
+    mean = float((torch.tensor(course.curve[0]).double() * tokens).sum() / tokens.sum())
+    assert mean == pytest.approx(course.losses[0], rel=2e-3)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(
+    packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "sequence_losses", lambda *_: [1.0, float("nan")])
+    with pytest.raises(HfpruneError, match="the loss is nan at step 0; choose a lower learning_rate"):
+        follow(pruned("llama"), packed, tmp_path, held_out=rows(packed, 0, 2))

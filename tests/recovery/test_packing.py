@@ -1,6 +1,7 @@
 """Packing: what is in a sequence, what is learnt from, and that pairs of a sequence do not see each other."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -12,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hfprune.errors import HfpruneError
-from hfprune.recovery.packing import IGNORED, Packed, pack, prompt
+from hfprune.recovery.packing import IGNORED, Packed, hold_out, load_packed, pack, prompt, save_packed
 from hfprune.study.recovery import Lora
 
 TOKENIZER = build_tokenizer()
@@ -126,6 +127,45 @@ def test_pairs_longer_than_a_sequence_are_cut_to_its_length() -> None:
     found = pairs_of(pack(pa.Table.from_pylist([long, silent, SHORT[0]]), TOKENIZER, ISOLATED, seed=0))
     assert sorted(found) == sorted([[reference(long, 500)], [reference(SHORT[0])]])
     assert len(reference(long)[0]) > 500
+
+
+@pytest.mark.parametrize("settings", [PLAIN, Lora(length=450)], ids=["plain", "isolated"])
+def test_held_out_pairs_are_not_trained_on_and_no_budget_or_seed_changes_them(settings: Lora) -> None:
+    few = settings.model_copy(update={"held_out": 2, "examples": None})
+    held_out, rest = hold_out(TABLE, TOKENIZER, few)
+    assert len(held_out.tokens) == 2
+    kept = rest.to_pylist()
+    aside = [pair for pair in PAIRS if pair not in kept]
+    assert 0 < len(aside) <= 4 and len(aside) + len(kept) == len(PAIRS)
+    measured = TOKENIZER.decode(held_out.tokens.flatten())
+    assert any(pair["input"][:16] in measured for pair in aside)
+    assert not any(pair["input"][:16] in measured for pair in kept)
+    learnt = TOKENIZER.decode(pack(rest, TOKENIZER, few, seed=1).tokens.flatten())
+    assert any(pair["input"][:16] in learnt for pair in kept)
+    assert not any(pair["input"][:16] in learnt for pair in aside)
+    for changes in ({"examples": 5}, {"batch": 7}, {"max_steps": 9}):
+        again, others = hold_out(TABLE, TOKENIZER, few.model_copy(update=changes))
+        assert torch.equal(again.tokens, held_out.tokens) and others.equals(rest)
+
+
+def test_at_most_a_tenth_of_the_pairs_is_held_out_and_none_if_so_wished() -> None:
+    held_out, rest = hold_out(TABLE, TOKENIZER, Lora(packing="plain", length=64))
+    assert len(rest) == len(TABLE) - len(TABLE) // 10 and 0 < len(held_out.tokens) < 64
+    none, everything = hold_out(TABLE, TOKENIZER, Lora(packing="plain", length=64, held_out=0))
+    assert none.tokens.shape == (0, 64) and everything.equals(TABLE)
+    tiny, rest = hold_out(TABLE[:9], TOKENIZER, Lora())
+    assert (len(tiny.tokens), len(rest)) == (0, 9)
+
+
+def test_sequences_come_back_from_a_file(tmp_path: Path) -> None:
+    held_out, rest = hold_out(TABLE, TOKENIZER, PLAIN)
+    saved = pack(rest, TOKENIZER, PLAIN, seed=3), held_out
+    save_packed(tmp_path / "pairs.safetensors", *saved, {"of": "this"})
+    *found, made = load_packed(tmp_path / "pairs.safetensors")
+    assert made == {"of": "this"}
+    for one, other in zip(saved, found, strict=True):
+        assert all(torch.equal(part, vars(other)[name]) for name, part in vars(one).items())
+    assert not torch.equal(found[0].tokens[: len(held_out.tokens)], held_out.tokens)
 
 
 def test_a_response_is_tokenized_after_its_prompt() -> None:

@@ -50,7 +50,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
         for suffix in ("csv", "md", "tex"):
             text = (results / f"tables/{name}.{suffix}").read_text()
             assert all(model in text for model in STUDY["models"])
-            assert "paper" in text or name in ("calibration", "measures", "tradeoff")
+            assert "paper" in text or name in ("calibration", "measures", "learning", "tradeoff")
     verdicts = pd.read_csv(results / "claims.csv")
     assert set(verdicts.query("kind == 'other model'")["model"]) == {"llama", "qwen2", "qwen3"}
     assert (results / "claims.md").stat().st_size > 3000 < (results / "claims.tex").stat().st_size

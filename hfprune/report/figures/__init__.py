@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from hfprune.analysis.tidy import (
     CALIBRATION,
+    LEARNING,
     NEURON_SCORES,
     OVERLAP,
     QUANTILES,
@@ -23,6 +24,7 @@ from hfprune.files import atomic_file
 from hfprune.report.figures.collected import Collected
 from hfprune.report.figures.forests import claims, comparison
 from hfprune.report.figures.importance import agreement, distributions, neurons, overlap, scores
+from hfprune.report.figures.learning import learning
 from hfprune.report.figures.measures import measures
 from hfprune.report.figures.outcomes import accuracy, calibration, fidelity, published, tasks
 from hfprune.report.figures.theme import RC
@@ -35,7 +37,16 @@ DRAWINGS: dict[str, Callable[[Collected], Figure]] = dict(
         layout.FIGURES,
         (
             *(accuracy, published, fidelity, tasks, measures, overlap, agreement),
-            *(scores, neurons, distributions, calibration, claims, comparison, quality_against_speed),
+            *(
+                scores,
+                neurons,
+                distributions,
+                calibration,
+                learning,
+                claims,
+                comparison,
+                quality_against_speed,
+            ),
         ),
         strict=True,
     )
@@ -48,6 +59,7 @@ NEEDS = {
     "neurons": (NEURON_SCORES,),
     "distributions": (TOKEN_DISTRIBUTIONS,),
     "calibration": (CALIBRATION,),
+    "learning": (LEARNING,),
     "claims": (layout.CLAIMS,),
     "comparison": (layout.COMPARISON,),
 }

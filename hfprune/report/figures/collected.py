@@ -8,6 +8,7 @@ import pandas as pd
 from hfprune.analysis.declarations import Declarations, read_declarations
 from hfprune.analysis.tidy import (
     CALIBRATION,
+    LEARNING,
     NEURON_SCORES,
     OVERLAP,
     QUANTILES,
@@ -44,14 +45,19 @@ class Collected:
     comparison: pd.DataFrame
     marks: pd.DataFrame
     """`calibration.csv`: the agreement of halves during calibration."""
+    curves: pd.DataFrame
+    """`learning.csv`: the loss on held-out sequences during recovery."""
 
     @classmethod
     def read(cls, folder: Path, paper: Path) -> "Collected":
         """Read the folder that `collect` wrote, and `paper/`."""
         results = applicable(read_results(folder / RESULTS))
-        overlap, ranks, quantiles, neurons, distributions, marks = (
+        overlap, ranks, quantiles, neurons, distributions, marks, curves = (
             read_companion(folder, name)
-            for name in (OVERLAP, RANKS, QUANTILES, NEURON_SCORES, TOKEN_DISTRIBUTIONS, CALIBRATION)
+            for name in (
+                *(OVERLAP, RANKS, QUANTILES, NEURON_SCORES, TOKEN_DISTRIBUTIONS),
+                *(CALIBRATION, LEARNING),
+            )
         )
         scores = read_published(paper).scores()
         scores = scores[scores["model"].isin(results["model"])]
@@ -75,4 +81,5 @@ class Collected:
             claims=claims,
             comparison=comparison,
             marks=marks,
+            curves=curves,
         )

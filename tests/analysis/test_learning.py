@@ -1,0 +1,64 @@
+"""Learning curves, by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t
+
+from hfprune.analysis.learning import learning_curves
+from hfprune.analysis.tidy import COMPANION_COLUMNS, LEARNING
+
+CELL = {"study": "s", "model": "m", "method": "entropy", "ratio": 0.2, "seed": 1, "recovery": "lora"}
+TOKENS = [3, 10, 7, 20, 1]
+LOSSES = 3 + np.random.default_rng(0).normal(size=(4, 5))
+STEPS = [0, 1, 2, 3]
+
+
+def result(**made) -> dict:
+    return {"cell": CELL, "measure": "recovery", "task": "pairs", "values": [], "provenance": made}
+
+
+def recovered() -> dict:
+    """A training of three steps, of which the second is half, rounded up."""
+    points = [
+        {"step": step, "tokens": 100 * step, "loss": 2.5, "stderr": 0.1, "losses": losses.tolist()}
+        for step, losses in zip(STEPS, LOSSES, strict=True)
+    ]
+    return result(curve=points, held_out_tokens=TOKENS)
+
+
+def test_a_doubling_is_the_paired_change_of_the_loss_per_token_over_sequences() -> None:
+    curves = learning_curves([recovered()])
+    assert [*curves] == COMPANION_COLUMNS[LEARNING]
+    assert curves[["model", "method", "ratio", "seed", "recovery"]].drop_duplicates().to_numpy().tolist() == [
+        ["m", "entropy", 0.2, 1, "lora"]
+    ]
+    assert curves["step"].tolist() == STEPS and curves["tokens"].tolist() == [0, 100, 200, 300]
+    assert (curves["n"] == 5).all() and (curves["loss"] == 2.5).all()
+    assert curves["doubling"].isna().tolist() == [True, True, False, False]
+    weights = np.array(TOKENS) / sum(TOKENS)
+    for after, before in ((2, 1), (3, 2)):
+        changes = LOSSES[after] - LOSSES[before]
+        mean = weights @ changes
+        # The standard error of a ratio of two means: changes in all tokens, and tokens.
+        stderr = np.sqrt(((weights * (changes - mean)) ** 2).sum() * 5 / 4)
+        expected = mean + t.ppf(0.975, 4) * stderr * np.array([0, -1, 1])
+        found = curves.loc[after, ["doubling", "doubling_low", "doubling_high"]]
+        assert found.to_numpy(float) == pytest.approx(expected)
+
+
+def test_one_sequence_has_no_interval() -> None:
+    alone = recovered()
+    alone["provenance"]["held_out_tokens"] = TOKENS[:1]
+    for point in alone["provenance"]["curve"]:
+        point["losses"] = point["losses"][:1]
+    last = learning_curves([alone]).iloc[-1]
+    assert last["doubling"] == pytest.approx(LOSSES[3, 0] - LOSSES[2, 0]) and np.isnan(last["doubling_low"])
+
+
+def test_a_recovery_from_before_there_were_curves_and_other_results_have_none() -> None:
+    other = result(curve=[{"sequences": 3}]) | {"measure": "cost"}
+    for results in ([result(losses=[1.0])], [other], [result(curve=[], held_out_tokens=[])], []):
+        curves = learning_curves(results)
+        pd.testing.assert_index_equal(curves.columns, pd.Index(COMPANION_COLUMNS[LEARNING]))
+        assert curves.empty

@@ -1,0 +1,78 @@
+"""Table and figure of learning curves, by hand."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from synthetic import PAPER, Study
+
+from hfprune.analysis.tidy import COMPANION_COLUMNS, LEARNING
+from hfprune.report.figures import Collected, learning, write_figures
+from hfprune.report.tables import write_tables
+
+STEPS, TOKENS = [0, 1, 2, 4], [0, 100, 200, 400]
+ENDS = {("dense", 0.0): 2.0, ("entropy", 0.2): 2.5, ("entropy", 0.3): 3.0}
+
+
+def recovered(folder: Path) -> Path:
+    """A collected study whose curves fall by a tenth with each point."""
+    study = Study(folder, methods=["entropy"])
+    for method, ratio in ENDS:
+        study.outcomes(method, ratio, "perplexity", np.linspace(1.0, 2.0, 8), metric="nll")
+    study.collect()
+    rows = [
+        ("tiny-llama", method, ratio, 0, "lora", step, tokens, end + 0.3 - 0.1 * place, 0.05, 8)
+        + ((-0.1, -0.125, -0.075) if step > 1 else (None, None, None))
+        for (method, ratio), end in ENDS.items()
+        for place, (step, tokens) in enumerate(zip(STEPS, TOKENS, strict=True))
+    ]
+    pd.DataFrame(rows, columns=COMPANION_COLUMNS[LEARNING]).to_csv(folder / LEARNING, index=False)
+    return folder
+
+
+def test_the_table_has_the_end_of_every_curve_and_its_last_doubling(tmp_path: Path) -> None:
+    write_tables(recovered(tmp_path) / "results.parquet", PAPER, tmp_path / "tables")
+    numbers = pd.read_csv(tmp_path / "tables/learning.csv")
+    assert [*zip(numbers["method"], numbers["ratio"], strict=True)] == [*ENDS]
+    assert np.allclose(numbers["loss"], [*ENDS.values()])
+    assert np.allclose(numbers["loss_before"], numbers["loss"] + 0.3)
+    assert (numbers[["step", "tokens"]] == [4, 400]).all(axis=None) and (numbers["doubling"] == -0.1).all()
+    text = (tmp_path / "tables/learning.md").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("| 20%"))
+    shown = [part.strip() for part in line.strip("|").split("|")]
+    interval = "[-0.125, -0.075]"
+    assert shown == ["20%", "Entropy", "4", "400", "2.800", "2.500 ± 0.050", "-0.100", interval, "8"]
+    assert "run of half the budget would end lower" in " ".join(text.split())
+    assert r"\label{tab:learning}" in (tmp_path / "tables/learning.tex").read_text()
+
+
+def test_the_figure_has_a_line_per_method_and_ratio_with_the_dense_model(tmp_path: Path) -> None:
+    figure = learning(Collected.read(recovered(tmp_path), PAPER))
+    (ax,) = figure.axes
+    assert ax.get_xscale() == "log"
+    curves = [[*line.get_ydata()] for line in ax.lines if len(line.get_xdata()) == 3]
+    expected = [[end + 0.2, end + 0.1, end] for end in ENDS.values()]
+    assert np.allclose(curves, expected)
+    before = {
+        (line.get_xdata()[0], round(line.get_ydata()[0], 9))
+        for line in ax.lines
+        if line.get_markersize() and len(line.get_xdata()) == 1
+    }
+    assert before == {(50, end + 0.3) for end in ENDS.values()}
+    assert [text.get_text() for text in ax.texts] == ["20%", "30%"]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["Dense", "Entropy", "Before training"]
+    assert "half the budget would end lower" in figure.legends[0].get_title().get_text().replace("\n", " ")
+
+
+def test_a_study_without_recovery_says_so_and_one_from_before_is_not_drawn(
+    collected: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(collected, tmp_path / "study"))
+    (ax,) = learning(Collected.read(folder, PAPER)).axes
+    assert [text.get_text() for text in ax.texts] == ["Learning curves of recovery: not measured"]
+    (folder / LEARNING).unlink()
+    assert write_figures(folder, PAPER, tmp_path, formats=["svg"])["learning"] == ["learning.csv"]
+    write_tables(folder / "results.parquet", PAPER, tmp_path)
+    assert "No recovery was measured" in (tmp_path / "learning.md").read_text()
