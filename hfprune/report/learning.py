@@ -15,7 +15,7 @@ _NOTES = [
     "Last doubling: the loss at the end minus that after half of the steps, in pairs on the same sequences. The "
     "interval holds for this training, not for other draws of the calibration or another order of the pairs.",
     "Before the end a schedule is unfinished, since the learning rate has not decayed, unless it is constant. "
-    "A run of half the budget may end lower than the curve at half: a doubling may bring less than it seems.",
+    "A run of half the budget may end lower or higher than the curve at half.",
 ]
 
 

@@ -29,7 +29,7 @@ def learning(data: Collected) -> Figure:
         _panel(ax, curves[curves["model"] == model], data)
     before = Line2D([], [], color=GREY, linestyle=":", label="Before training", **_hollow(GREY, "o"))
     handles = drawing.handles(curves["method"], data.looks, {DENSE})
-    said = "Before the end the schedule is unfinished: a run of half the budget may end lower"
+    said = "Before the end the schedule is unfinished: a run of half the budget may end elsewhere"
     drawing.legend(figure, [*handles, before], drawing.with_ratio(curves, said))
     return figure
 
