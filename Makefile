@@ -54,7 +54,7 @@ kills: setup
 
 # The paper's sizes with random weights, as large as this machine holds: the memory that every command takes.
 check-sizes: setup
-	$(BIN)/hfprune fetch models/smollm2-135m-instruct-q4 corpora/c4-sample-heldout
+	$(BIN)/hfprune fetch corpora/c4-sample-heldout
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/sizes.py
 
 # Removes what a run wrote, but not the downloads in resources/, nor the results that git holds.

@@ -6,7 +6,6 @@ model that this machine cannot hold thrice is cut to as many layers as it can.
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,8 @@ import pandas as pd
 import psutil
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from hfprune.cost.devices import PROCESS
 from hfprune.cost.shape import known_configs, known_shapes
@@ -33,7 +33,7 @@ from hfprune.results import read_result
 
 HERE = Path(__file__).parent
 MODELS = ["llama-3.2-1b", "qwen2.5-1.5b", "qwen3-1.7b", "llama-3.2-3b", "llama-2-7b", "qwen2.5-7b"]
-TOKENIZER, TEXT = "smollm2-135m-instruct-q4", "c4-sample-heldout"
+TEXT = "c4-sample-heldout"
 SEQUENCES, LENGTH = 2, 512
 # The share of the free memory that the weights may take.
 SHARE = 0.3
@@ -75,14 +75,12 @@ def check(name: str, folder: Path, resources: Path) -> list[dict[str, Any]]:
     """Run every command on one model; return a row for each."""
     layers, model = fitting_layers(name), folder / "model"
     # In a process of its own: the system counts the memory of this one to the commands that it starts.
-    builder = get_context("spawn").Process(
-        target=build, args=(name, layers, model, resources / "models" / TOKENIZER)
-    )
+    builder = get_context("spawn").Process(target=build, args=(name, layers, model))
     builder.start()
     builder.join()
     if builder.exitcode:
         raise SystemExit(f"{name}: cannot build it")
-    blocks = torch.randint(0, 1000, (SEQUENCES, LENGTH), dtype=torch.int32)
+    blocks = torch.randint(0, 256, (SEQUENCES, LENGTH), dtype=torch.int32)
     save_file({"tokens": blocks}, folder / "blocks.safetensors")
     plan, scores, pruned = folder / "plan.safetensors", folder / "scores.safetensors", folder / "pruned"
     dense = ["--model", model]
@@ -147,7 +145,7 @@ def fitting_layers(name: str) -> int:
     return int(min(shape.layers, max(1, (SHARE * psutil.virtual_memory().available - rest) // layer)))
 
 
-def build(name: str, layers: int, folder: Path, tokenizer: Path) -> None:
+def build(name: str, layers: int, folder: Path) -> None:
     """Write a model of the published configuration, with random bfloat16 weights."""
     config = AutoConfig.for_model(
         **known_configs()[name] | {"num_hidden_layers": layers, "dtype": "bfloat16"}
@@ -161,8 +159,16 @@ def build(name: str, layers: int, folder: Path, tokenizer: Path) -> None:
             weight.fill_(1) if "norm" in key else weight.normal_(0, 0.02, generator=generator)
     model.tie_weights()
     model.save_pretrained(folder)
-    for file in tokenizer.glob("*token*"):
-        shutil.copy(file, folder)
+    byte_tokenizer().save_pretrained(folder)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer with one token for each byte, for which every vocabulary has room."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=letters[0])
 
 
 def run(command: list[str]) -> Ran:
