@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 from hfprune.criteria.magnitude import Magnitude
 from hfprune.measures.fidelity import Fidelity
 from hfprune.measures.perplexity import Perplexity
-from hfprune.measuring import settled, take
+from hfprune.measuring import Target, settled, take
 from hfprune.models.device import default_device
 from hfprune.models.load import load_model, load_skeleton, load_tokenizer
 from hfprune.models.units import count_parameters
@@ -84,7 +84,7 @@ def ours(cell: Pruned) -> np.ndarray:
     named = Cell("by-hand", cell.model.name, "magnitude", RATIO, 0, "none")
     with TemporaryDirectory() as out:
         made = {name: settled(measure) for name, measure in measures.items()}
-        take(made, subject, named, Path(out), {"model": cell.model}, dtype="float32")
+        take(made, [Target(subject, named, Path(out), {"model": cell.model})], dtype="float32")
         tables = [pd.read_parquet(Path(out) / f"{name}.parquet") for name in measures]
     columns = [table.drop(columns=["item", "document", "resample"], errors="ignore") for table in tables]
     return np.concatenate(columns, 1).reshape(len(cell.plans), cell.text.sequences, -1)

@@ -56,6 +56,7 @@ STUDY = {
         "batch": 2,
         "length": 320,
         "max_steps": 3,
+        "held_out": 1,
     },
     "dtype": "float32",
     "calibration": {"corpus": "text", "sequences": 6, "length": 32},

@@ -1,5 +1,6 @@
 # Shared by every other .smk file: the study, its paths, and functions of wildcards.
 import json
+import os
 import shlex
 import re
 import shutil
@@ -291,7 +292,7 @@ def neurons_removed(budget, ratio, more=0):
 
 
 def measured_files(cell, names):
-    """Return by role the files that make the model of a cell, for these measures: of those that it has."""
+    """Return by role the files, or the folder of an adapter, that make the model of a cell for these measures."""
     found, plan = {}, plan_files(cell)
     if plan:
         found["plan" if plan[0].endswith(".safetensors") else "checkpoint"] = plan[0]
@@ -306,7 +307,7 @@ def measured_input(cell, names):
     """Return the files that the measurement of a cell waits for."""
     found = measured_files(cell, names)
     if "adapter" in found:
-        found["adapter"] += f"/{layout.ADAPTER}"
+        found["adapter"] = os.path.join(found["adapter"], layout.ADAPTER)
     return [*found.values(), *plan_files(cell)[1:]]
 
 
@@ -416,10 +417,9 @@ def asked(name):
 
 
 def measurements():
-    """Yield for each rule that measures cells: measures, folders of the results, all cells, and the cells of a job.
+    """Yield measures, folders of their results, cells that take them, and a function of wildcards: a job's cells.
 
-    The last is a function of wildcards. There is one rule for all cells with the same measures, or, where a job has
-    several, a rule for each job.
+    There is one such tuple for all cells with the same measures or, where a job has several cells, for each job.
     """
     for names, cells in TOGETHER.items():
         if CELLS_PER_JOB == 1:
