@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -74,9 +75,9 @@ def take(
 ) -> None:
     """Run measures and write their results: `<out>/<name>.json`, or a file per task in `<out>/<name>/`.
 
-    Of several measures, tasks or targets, a finished result from the same inputs and settings is kept, and one
-    that fails does not stop the other targets. A target's resampled plans come first, for all measures, and then
-    its subject itself, so that the dense model is loaded once for each target.
+    Of several measures, tasks or targets, a finished result from the same inputs and settings is kept. A target
+    that fails does not stop the others, whose results wait for the next call. A target's resampled plans come
+    first, for all measures, and then its subject itself, so that the dense model is loaded once for each target.
 
     Args:
         measures: the measures with their settings, by name in results; `settled` should have fixed those that
@@ -86,7 +87,7 @@ def take(
         settings: all other settings of the measurement, for provenance.
 
     Raises:
-        Exception: the first that a measure raised; what is finished waits for the next call.
+        Exception: the first that a measure raised.
     """
     parts: list[_Part] = []
     failed: list[Exception] = []
@@ -97,9 +98,11 @@ def take(
         try:
             _measure([part for part in own if not _is_there(part, kept)], target, placement or {})
         except Exception as error:
-            if len(targets) > 1:
-                print(f"{spell_cell(target.cell)}: {error}", file=sys.stderr)
-            failed.append(error)
+            if len(targets) == 1:
+                raise
+            said = str(error) if isinstance(error, HfpruneError) else traceback.format_exc()
+            print(f"{spell_cell(target.cell)}: {said}", file=sys.stderr)
+            failed.append(_without_frames(error))
         target.subject.release()
     if failed:
         raise failed[0]
@@ -111,6 +114,15 @@ def take(
                 Path(f"{part.state / part.stem}.{suffix}").replace(f"{part.out / part.stem}.{suffix}")
     for part in parts:
         shutil.rmtree(part.state, ignore_errors=True)
+
+
+def _without_frames(error: Exception) -> Exception:
+    """Return an error whose frames hold nothing any more, such as models."""
+    each: BaseException | None = error
+    while each:
+        traceback.clear_frames(each.__traceback__)
+        each = each.__cause__ or each.__context__
+    return error
 
 
 def _is_there(part: _Part, kept: bool) -> bool:

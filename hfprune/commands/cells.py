@@ -31,8 +31,8 @@ class Config(Placement):
     )
     cells: list[dict[str, Any]] = Field(
         min_length=1,
-        description="what is measured, one after another: for each cell a JSON object with `out`, and where it "
-        "has them `plan` or `checkpoint`, `adapter`, `resampled` and `cell`, as the flags of `hfprune measure`",
+        description="the cells, measured one after another, each as a JSON object: `out`, and as it has them "
+        "`plan` or `checkpoint`, `adapter`, `resampled` and `cell`, like the flags of `hfprune measure`",
     )
 
     def made(self) -> dict[str, Measure]:
@@ -51,10 +51,19 @@ class Config(Placement):
         """Return the flags of each cell.
 
         Raises:
-            HfpruneError: a cell has an unknown key or misses a file, or a measure is not taken on such a model.
+            HfpruneError: a cell has an unknown key, misses a file or shares its folder with another, or a measure
+                is not taken on such a model.
         """
         alike = self.model_dump(exclude={"measures", "cells"})
-        found = [validate(Measured, entry | alike, "--cells") for entry in self.cells]
+        found = []
+        for number, entry in enumerate(self.cells, 1):
+            if key := next((key for key in entry if key in alike), None):
+                raise HfpruneError(
+                    f"--cells: {number}: {key} is the same for all cells: give --{key} instead"
+                )
+            found.append(validate(Measured, entry | alike, f"--cells: {number}"))
+        if len({cell.out for cell in found}) < len(found):
+            raise HfpruneError("--cells: two have the same `out`, so that one would replace the other")
         for cell in found:
             for name, measure in measures.items():
                 cell.check(name, type(measure))

@@ -184,7 +184,7 @@ def training_values(losses: list[float], sequences: int, cost: dict[str, float])
     Args:
         losses: one for each optimizer step; the first and the last tenth are averaged.
         sequences: number of packed sequences.
-        cost: `seconds` and `peak_memory_bytes`.
+        cost: `seconds`, with those of the learning curve, and `peak_memory_bytes`.
     """
     from hfprune.results import Value
 

@@ -194,7 +194,9 @@ def measure_here() -> Device:
         device = Device(HERE, _main_memory(), _copy_rate(place), peak, "measured", cores, start)
         from hfprune.cost.pace import pace
 
-        return replace(device, pace={dtype: pace(device, dtype) for dtype in ("float32", "bfloat16")})
+        # Where bfloat16 is emulated, its passes take minutes, and no study would choose it.
+        fast = [dtype for dtype in ("float32", "bfloat16") if peak[dtype] >= peak["float32"]]
+        return replace(device, pace={dtype: pace(device, dtype) for dtype in fast})
     finally:
         torch.set_num_threads(threads)
 

@@ -25,28 +25,33 @@ DONE = Done()
 
 
 def meter(model: "PreTrainedModel") -> None:
-    """Count the passes of a model from now on, also after it is cut or gets adapters."""
-    decoder, head = model.model, model.get_output_embeddings()
+    """Count the passes of a model from now on, also after it is cut or gets adapters.
+
+    The hooks do not hold the model, which must go when its last user lets it go, even where its head is kept.
+    """
     sizes: dict[tuple[Any, ...], tuple[float, float]] = {}
 
-    def read(_module: "nn.Module", arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def read(decoder: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         tokens = named["input_ids"] if named.get("input_ids") is not None else arguments[0]
         cache = named.get("past_key_values")
         length = tokens.shape[1] + (cache.get_seq_length() if cache is not None else 0)
         # The sizes are summed again only when a plan or adapters have changed the layers.
-        key = (model.training, *((id(layer), _neurons(layer), _channels(layer)) for layer in decoder.layers))
+        key = (
+            decoder.training,
+            *((id(layer), _neurons(layer), _channels(layer)) for layer in decoder.layers),
+        )
         if key not in sizes:
-            sizes[key] = _sizes(decoder, model.training)
+            sizes[key] = _sizes(decoder, decoder.training)
         per_token, per_pair = sizes[key]
         DONE.flops += tokens.numel() * (per_token + length * per_pair)
-        DONE.dtype = str(model.dtype).removeprefix("torch.")
+        DONE.dtype = str(decoder.dtype).removeprefix("torch.")
 
-    def predicted(_module: "nn.Module", inputs: "tuple[Tensor]", _logits: "Tensor") -> None:
+    def predicted(head: Any, inputs: "tuple[Tensor]", _logits: "Tensor") -> None:
         # Training also goes back to the hidden states.
-        DONE.flops += 2 * inputs[0].numel() * head.out_features * (1 + model.training)
+        DONE.flops += 2 * inputs[0].numel() * head.out_features * (1 + head.training)
 
-    decoder.register_forward_pre_hook(read, with_kwargs=True)
-    head.register_forward_hook(predicted)
+    model.model.register_forward_pre_hook(read, with_kwargs=True)
+    model.get_output_embeddings().register_forward_hook(predicted)
 
 
 def count_backward(model: "PreTrainedModel", tokens: "Tensor", *, from_attention: bool, forms: int) -> None:

@@ -16,10 +16,10 @@ MAPS = Path("/proc/self/maps")
 def forget(weight: Tensor) -> None:
     """Give the pages of a weight back to the system, if they are those of a mapped file.
 
-    Whoever reads the weight again gets it from the file again, so it must not have been written to. All other
-    weights are left to their own end, as are all on a system without Linux's `/proc`.
+    Whoever reads the weight again gets it from the file again. So a weight that was written to is left to its own
+    end, as are all that are in no file, and all on a system without Linux's `/proc`.
     """
-    if weight.device.type != "cpu" or not MAPS.exists():
+    if weight.device.type != "cpu" or weight._version or not MAPS.exists():
         return
     start, size = weight.data_ptr(), weight.nbytes
     first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE  # pages that other weights share stay
@@ -33,8 +33,8 @@ def _in_file(address: int) -> bool:
     """Tell whether an address of this process is in a mapped file."""
     with MAPS.open() as maps:
         for line in maps:
-            ends, *_, last = line.split(maxsplit=5)
+            ends, _access, _offset, _disk, inode, *_name = line.split(maxsplit=5)
             first, end = (int(part, 16) for part in ends.split("-"))
             if first <= address < end:
-                return last.startswith("/")
+                return inode != "0"
     return False

@@ -118,7 +118,7 @@ def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packin
 def hold_out(
     pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packing
 ) -> tuple[Packed, pa.Table]:
-    """Set pairs aside that fill `settings.held_out` sequences, but at most a tenth of them.
+    """Set pairs aside that fill `settings.held_out` sequences, but at most a tenth of the pairs.
 
     Neither the study's seed nor `settings.examples` changes the choice, so that losses on these sequences can be
     compared in pairs: between methods, ratios, seeds and data budgets of a model.

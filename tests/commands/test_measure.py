@@ -2,6 +2,7 @@
 
 import json
 import re
+import weakref
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ from conftest import reload
 from hfprune.commands import measure
 from hfprune.evaluation import zeroshot
 from hfprune.measures import RESERVED, Measure
-from hfprune.models import output
+from hfprune.models import load, output
 from hfprune.plans.plan import load_plan, save_plan
 from hfprune.scoring.scores import save_resampled
 from hfprune.study.study import StudyMeasure
@@ -177,7 +178,7 @@ def test_cell_equals_its_measures_one_by_one(work: Path, tmp_path: Path, capfd) 
 def test_cells_of_one_process_equal_each_alone(
     work: Path, adapter: Path, tmp_path: Path, capfd, monkeypatch
 ) -> None:
-    """The dense model reads the text once for all; and a cell that fails costs no other cell's results."""
+    """The dense model reads once, one model is in memory at a time, and a failure costs no other results."""
     text = {"corpus": str(work / "corpora/text"), "sequences": 3, "length": 24}
     measures = {"fidelity": text, "perplexity": text}
     other = {place: kept[1:] for place, kept in load_plan(work / "plan.safetensors").items()}
@@ -188,7 +189,16 @@ def test_cells_of_one_process_equal_each_alone(
     # Its adapter was trained on the other plan.
     failing = found["two"] | {"adapter": adapter, "out": tmp_path / "failing"}
     read, made = [], output.output
-    monkeypatch.setattr(output, "output", lambda *given: read.append(given) or made(*given))
+    monkeypatch.setattr(output, "output", lambda *given: read.append(1) or made(*given))
+    loaded, load_model = [], load.load_model
+
+    def watched(*given: object, **more: object) -> object:
+        assert not any(model() for model in loaded), "an earlier model is still in memory"
+        model = load_model(*given, **more)
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(load, "load_model", watched)
 
     assert "this adapter was trained on another plan" in failure(
         *cells(work, measures, together[0], failing, together[1])
@@ -219,12 +229,16 @@ def test_cells_refuse_what_a_measure_alone_takes(work: Path, tmp_path: Path) -> 
     )
     text = {"corpus": "text", "sequences": 2, "length": 8}
     entry = {"plan": work / "plan.safetensors", "out": tmp_path}
-    assert "--cells: unknown key 'plam'; did you mean 'plan'?" in failure(
+    assert "--cells: 1: unknown key 'plam'; did you mean 'plan'?" in failure(
         *cells(work, {"perplexity": text}, {"plam": 1, "out": tmp_path})
     )
     assert "none of --measures is measured on resampled plans" in failure(
         *cells(work, {"zeroshot": {"tasks": ["piqa"]}}, entry | {"resampled": work / "plan.safetensors"})
     )
+    assert "--cells: 1: dtype is the same for all cells" in failure(
+        *cells(work, {"perplexity": text}, entry | {"dtype": "float32"})
+    )
+    assert "two have the same `out`" in failure(*cells(work, {"perplexity": text}, entry, entry))
     assert "did you mean 'fidelity'" in refused(fidelty={})
 
 

@@ -46,6 +46,15 @@ def test_a_cut_model_leaves_no_dense_weights_in_memory(tmp_path: Path, tokens: t
     assert all(map(torch.equal, weights, copies)), "read again from the file"
 
 
+def test_a_weight_that_was_written_to_stays(tmp_path: Path) -> None:
+    build_tiny("llama", **SIZES).save_pretrained(tmp_path)
+    weight = load_model(tmp_path).model.layers[0].mlp.up_proj.weight
+    before = weight.clone()
+    weight.mul_(2)
+    forget(weight)
+    assert torch.equal(weight, 2 * before)
+
+
 def test_weights_that_are_in_no_file_stay() -> None:
     weight = torch.ones(2**20)
     forget(weight)

@@ -42,7 +42,7 @@ for number, (names, folders, cells, cells_of) in enumerate(measurements()):
             gpu=gpu,
             mem_mb=mem_mb,
             gpu_mem_mb=gpu_mem_mb,
-            runtime=in_turns(runtime),
+            runtime=in_turns(runtime) if CELLS_PER_JOB == 1 else runtime,
         params:
             model=subpath(input.model, parent=True),
             names=", ".join(names),
