@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
@@ -38,6 +38,18 @@ READ, BUILD = 1e9, 2.0
 PROCESS = 1.2e9
 
 
+class Pace(NamedTuple):
+    """Factors from the time that peak and bandwidth give to that of real passes."""
+
+    forward: float
+    backward: float
+
+    def of(self, work: Work) -> float:
+        """Return the factor of some work, by the share of its operations that are in backward passes."""
+        share = work.backward / work.flops if work.flops else 0.0
+        return self.forward + share * (self.backward - self.forward)
+
+
 @dataclass(frozen=True)
 class Device:
     """A device, and the speed of jobs on it."""
@@ -56,8 +68,8 @@ class Device:
     """Seconds of the start of a job."""
     guessed: bool = False
     """Whether the table lacks it, so that its speed is a guess."""
-    pace: dict[str, float] = field(default_factory=dict)
-    """By dtype, the factor from time by peak and bandwidth to that of real passes, where measured (a CPU)."""
+    pace: dict[str, Pace] = field(default_factory=dict)
+    """By dtype, how much longer real passes take than by peak and bandwidth, where measured (a CPU)."""
 
     @property
     def on_gpu(self) -> bool:
@@ -73,7 +85,7 @@ class Device:
         threads = min(threads, self.cores) if self.cores else 1
         rate = self.peak[dtype] * threads * (GPU_UTILISATION if self.on_gpu else CPU_UTILISATION)
         computed = work.flops / rate + work.moved / (self.bandwidth * threads)
-        computed *= self.pace.get(dtype, 1)
+        computed *= self.pace.get(dtype, Pace(1, 1)).of(work)
         calls = work.calls * (GPU_CALL if self.on_gpu else CPU_CALL)
         return loading(work) + (max(computed, calls) if self.on_gpu else computed + calls)
 

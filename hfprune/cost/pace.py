@@ -8,21 +8,18 @@ import io
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from math import sqrt
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from hfprune.cost.devices import Device, Pace
 from hfprune.cost.shape import Shape
-from hfprune.cost.work import Case, Work
+from hfprune.cost.work import Case
 from hfprune.criteria.entropy import Entropy
 from hfprune.models.head import hidden_states
 from hfprune.scoring.score import score
-
-if TYPE_CHECKING:
-    from hfprune.cost.devices import Device
 
 # Layers of SmolLM2's size, and a small vocabulary.
 CONFIG: dict[str, Any] = {
@@ -36,10 +33,14 @@ CONFIG: dict[str, Any] = {
 SEQUENCES, LENGTH, BATCH = 4, 256, 2
 
 
-def pace(device: "Device", dtype: str) -> float:
-    """Return the factor from predicted to measured processor time of a small model's passes, with one thread.
+def pace(device: Device, dtype: str) -> Pace:
+    """Measure the pace of a small model's passes, with one thread.
 
-    It is the geometric mean of the factors of forward passes, as measures make them, and of scoring by entropy.
+    That of forward passes is measured as measures make them, and that of backward passes from scoring by entropy.
+
+    Args:
+        device: this machine's CPU, without a pace.
+        dtype: of the model.
     """
     model = LlamaForCausalLM(LlamaConfig(**CONFIG)).to(getattr(torch, dtype)).eval().requires_grad_(False)
     tokens, criteria = torch.zeros(SEQUENCES, LENGTH, dtype=torch.int64), {"entropy": Entropy()}
@@ -54,11 +55,10 @@ def pace(device: "Device", dtype: str) -> float:
         with redirect_stderr(io.StringIO()):  # its progress
             score(criteria, model, tokens)
 
-    def factor(work: Work, passes: Callable[[], None]) -> float:
-        return _seconds(passes) / device.seconds(work, dtype)
-
-    of_reading = factor(case.read(SEQUENCES, LENGTH, 0), read)
-    return sqrt(of_reading * factor(case.score(criteria, SEQUENCES, LENGTH, ["neurons"]), scored))
+    work = case.score(criteria, SEQUENCES, LENGTH, ["neurons"])
+    forward = _seconds(read) / device.seconds(case.read(SEQUENCES, LENGTH, 0), dtype)
+    both, share = _seconds(scored) / device.seconds(work, dtype), work.backward / work.flops
+    return Pace(forward, (both - (1 - share) * forward) / share)
 
 
 def _seconds(passes: Callable[[], None]) -> float:

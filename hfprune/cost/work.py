@@ -22,6 +22,8 @@ class Work:
 
     flops: float = 0
     """Operations of matrix products."""
+    backward: float = 0
+    """Those of them that are in backward passes."""
     moved: float = 0
     """Bytes that all else reads and writes: element-wise passes, softmaxes, the weights at each decoding step."""
     calls: float = 0
@@ -34,6 +36,7 @@ class Work:
     def __add__(self, other: "Work") -> "Work":
         return Work(
             self.flops + other.flops,
+            self.backward + other.backward,
             self.moved + other.moved,
             self.calls + other.calls,
             self.loaded + other.loaded,
@@ -41,8 +44,8 @@ class Work:
         )
 
     def __mul__(self, times: float) -> "Work":
-        flops, moved, calls, loaded = (times * x for x in (self.flops, self.moved, self.calls, self.loaded))
-        return Work(flops, moved, calls, loaded, self.memory)
+        flops, backward, moved = (times * part for part in (self.flops, self.backward, self.moved))
+        return Work(flops, backward, moved, times * self.calls, times * self.loaded, self.memory)
 
     def beside(self, held: float) -> "Work":
         """Return the same work while `held` further bytes are in memory."""
@@ -180,7 +183,8 @@ class Case:
         # The gradients of a layer's weights are written for every sequence and read for its share.
         of_weights = sequences * model.layers * model.mlp_weights * (2 * self.width + 6 * 4)
         work = replace(once, flops=models * once.flops, calls=(models + number) * once.calls)
-        work += Work(flops=number * backward + forms * weights, moved=number * moved + forms * of_weights)
+        back = number * backward + forms * weights
+        work += Work(flops=back, backward=back, moved=number * moved + forms * of_weights)
         return replace(work, memory=self._scoring_memory(length, batch_tokens, forms))
 
     def _scoring_memory(self, length: int, batch_tokens: int | None, forms: int) -> float:
@@ -210,8 +214,10 @@ class Case:
         curve = self.read(measured, length, length, batch_tokens=batch * length) if measured else Work()
         curve += Work(flops=2 * measured * length * model.adapters(settings.rank))
         # A pass of training has more in memory.
+        flops = model.training(tokens, tokens * length, settings.rank)
         return replace(curve, memory=0) + Work(
-            flops=model.training(tokens, tokens * length, settings.rank),
+            flops=flops,
+            backward=flops - model.forward(tokens, tokens * length, tokens),
             moved=tokens * (3 * model.layers * activations(model, self.width) + 4 * 8 * model.vocabulary),
             calls=3 * model.layers * sequences / batch,
             # Adapters with gradients and two moments in float32; logits in the model's dtype, and thrice of it
