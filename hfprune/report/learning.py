@@ -1,4 +1,4 @@
-"""The table of learning curves: what recovery has learnt, and what its last doubling brought."""
+"""The table of learning curves: what recovery has learnt, and what its last doubling of the data brought."""
 
 from collections.abc import Mapping
 
@@ -8,14 +8,18 @@ from hfprune.report.style import Look
 from hfprune.report.typeset import MISSING, Table
 
 _CELL = ["model", "ratio", "method", "seed", "recovery"]
-_CAPTION = "Learning curves of recovery: what more data would bring."
+_CAPTION = (
+    "Learning curves of recovery: the loss on held-out pairs, and what the last doubling of the data brought."
+)
 _NOTES = [
     "Loss: nats per response token, on pairs that no recovery of the model is trained on; ±: standard error over "
     "their sequences. Tokens: of the sequences that were read, prompts and padding included.",
-    "Last doubling: the loss at the end minus that after half of the steps, in pairs on the same sequences. The "
-    "interval holds for this training, not for other draws of the calibration or another order of the pairs.",
+    "Last doubling: the loss at the end minus that after half of the steps, rounded up, in pairs on the same "
+    "sequences. The interval holds for this training, not for other draws of the calibration or another order of "
+    "the pairs.",
     "Before the end a schedule is unfinished, since the learning rate has not decayed, unless it is constant. "
-    "A run of half the budget may end lower or higher than the curve at half.",
+    "A run of half the budget may end lower or higher than the curve at half, and a flat end does not say that "
+    "more data would bring nothing.",
 ]
 
 
