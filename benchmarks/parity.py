@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from hfprune.analysis.neurons import jaccard
-from hfprune.commands.target import draw_blocks
+from hfprune.stages.target import draw_blocks
 from hfprune.criteria import make_criterion
 from hfprune.models.load import load_model
 from hfprune.plans.plan import make_plan

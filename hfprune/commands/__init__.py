@@ -1,15 +1,14 @@
 """The `hfprune` command: one module a subcommand, each usable by hand.
 
-A module of this folder that defines a function `run` is a command, named after the file. The first line of its
-docstring is its help, `EXAMPLE` a call, `Config` its flags, and `run(config)` does the work. A command whose flags
-depend on its arguments also defines `add_flags(parser)` and `read(namespace)`; `run` then gets the result of
-`read`, one configuration or a tuple of them.
+A module of this folder or of `hfprune.stages` that defines a function `run` is a command, named after the file. The
+first line of its docstring is its help, `EXAMPLE` a call, `Config` its flags, and `run(config)` does the work. A
+command whose flags depend on its arguments also defines `add_flags(parser)` and `read(namespace)`. Every stage takes
+`--settings`, its whole `Config` as JSON.
 
 `hfprune --help` imports none of them, and a command imports only its own module.
 """
 
 import argparse
-import ast
 import inspect
 import os
 import sys
@@ -23,6 +22,7 @@ import hfprune
 from hfprune import network
 from hfprune.errors import HfpruneError
 from hfprune.extras import missing
+from hfprune.registry import defines, docstring
 
 
 def main() -> None:
@@ -56,22 +56,25 @@ def main() -> None:
         if type(error).__name__ != "OutOfMemoryError":
             raise
         reason = str(error).split(". ")[0]
-        settings = config if isinstance(config, tuple) else (config,)
-        batches = any(hasattr(item, "batch_tokens") for item in settings)
+        batches = "batch_tokens" in repr(config)
         hint = "; read fewer tokens at a time (--batch-tokens)" if batches else ""
         sys.exit(f"{command.prog}: error: {reason}{hint}")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
+def _modules() -> dict[str, Path]:
+    """Return the file of every command by name; a command of this folder comes before a stage of its name."""
+    here = Path(__file__).parent
+    files = [*(here.with_name("stages")).glob("*.py"), *here.glob("*.py")]
+    return {path.stem: path for path in sorted(files, key=lambda path: (path.stem, path.parent == here))}
+
+
 def commands() -> dict[str, str]:
     """Return the first docstring line of every command, by name, without importing it."""
-    found = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        tree = ast.parse(path.read_bytes())
-        if any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in tree.body):
-            found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return found
+    return {
+        name: docstring(path).partition("\n")[0] for name, path in _modules().items() if defines(path, "run")
+    }
 
 
 def _parsers(
@@ -81,13 +84,13 @@ def _parsers(
     parser = argparse.ArgumentParser(prog="hfprune", description=hfprune.__doc__)
     parser.add_argument("--version", action="version", version=hfprune.__version__)
     adding = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    chosen = None
+    chosen, files = None, _modules()
     for name, text in commands().items():
         command = adding.add_parser(
             name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter, prog=f"hfprune {name}"
         )
         if arguments == [name]:
-            chosen = import_module(f"{__name__}.{name}"), command
+            chosen = import_module(f"hfprune.{files[name].parent.name}.{name}"), command
     return parser, chosen
 
 
@@ -97,8 +100,11 @@ def _add_flags(parser: argparse.ArgumentParser, module: ModuleType) -> Any:
 
     parser.description = inspect.cleandoc(module.__doc__ or "")
     parser.epilog = f"example:\n  {module.EXAMPLE}"
-    if hasattr(module, "add_flags"):
+    flags.add_settings(parser)
+    # As one word too, `--settings={…}`.
+    given = any(word.partition("=")[0] == flags.SETTINGS for word in sys.argv)
+    if hasattr(module, "add_flags") and not given:
         module.add_flags(parser)
         return module.read
-    flags.add_fields(parser, module.Config)
+    flags.add_fields(parser, module.Config, required=not given)
     return partial(flags.read, module.Config)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hfprune.commands.flags import PaperFolder
+from hfprune.stages.fields import PaperFolder
 from hfprune.settings import Strict
 
 EXAMPLE = "hfprune audit"

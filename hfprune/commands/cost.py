@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from hfprune.commands.flags import Shipped
+from hfprune.stages.fields import Shipped
 from hfprune.settings import Strict, load
 from hfprune.shipped import shipped
 

@@ -2,130 +2,121 @@
 
 A field `batch_tokens` is the flag `--batch-tokens`; its description is the help. A list takes several words, a
 boolean has a `--no-` form, and argparse checks a choice of words. A field with structure (a dictionary, other
-settings, a union) takes JSON, or a bare word. Pydantic validates every value.
+settings, a union) takes JSON, or a bare word. Pydantic validates every value. `--settings` gives many fields at
+once, as a job of the workflow does; a flag beside it wins.
 """
 
 import argparse
 import json
-import os
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from hfprune.assets.spelling import FORMS
 from hfprune.errors import HfpruneError
-from hfprune.settings import Dtype, Model, Strict
-from hfprune.shipped import shipped
+from hfprune.settings import Model, Strict
+from hfprune.stages.fields import Alone, AssetFlag, Existing, Positional
 
 NULL = "null"  # on the command line, as in a study
+SETTINGS = "--settings"
 
 
-@dataclass(frozen=True)
-class Positional:
-    """Marks a field, in `Annotated`, as a positional argument; the help shows it as `metavar`."""
-
-    metavar: str
-
-
-@dataclass(frozen=True)
-class AssetFlag:
-    """Marks a field, in `Annotated`, as an asset of a kind, which `located` finds by any spelling."""
-
-    kind: str
-
-
-@dataclass(frozen=True)
-class Alone:
-    """Marks a field, in `Annotated`, whose flag may stand without a value, and what it then means."""
-
-    value: str
-
-
-def add_fields(parser: argparse.ArgumentParser, kind: type[Strict]) -> None:
+def add_fields(parser: argparse.ArgumentParser, kind: type[Strict], required: bool = True) -> None:
     """Add the fields of `kind` to a parser; several classes may share one if no field has the same name.
 
     No flag has a default in the parser, so a namespace holds only the given flags; the class has the defaults.
+
+    Args:
+        parser: gets the flags.
+        kind: the settings.
+        required: whether the parser itself asks for the flags without a default.
     """
     for name, field in kind.model_fields.items():
         options = _form(field.annotation) | {"help": _help(field), "default": argparse.SUPPRESS}
-        places = [item for item in field.metadata if isinstance(item, Positional)]
-        if places:
+        positional = _mark(field, Positional)
+        if positional:
             if not field.is_required():
                 options["nargs"] = "*" if "nargs" in options else "?"
-            parser.add_argument(name, metavar=places[0].metavar, **options)
+            parser.add_argument(name, metavar=positional.metavar, **options)
         else:
             if "nargs" in options:  # words after one flag and after several mean the same
                 options["action"] = "extend"
-            for mark in (item for item in field.metadata if isinstance(item, Alone)):
-                options |= {"nargs": "?", "const": mark.value}
-            parser.add_argument(_flag(name), dest=name, required=field.is_required(), **options)
+            if alone := _mark(field, Alone):
+                options |= {"nargs": "?", "const": alone.value}
+            parser.add_argument(
+                flag(name), dest=name, required=required and field.is_required(), **options
+            )
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for many fields at once."""
+    text = "the flags as a JSON object, or a file that holds one, as the workflow gives them"
+    parser.add_argument(SETTINGS, metavar="JSON|FILE", type=_settings, help=text, default=argparse.SUPPRESS)
+
+
+def _settings(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"neither JSON nor a file of it: {error}") from error
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError("give a JSON object, {…}")
+    return found
 
 
 def read(kind: type[Model], namespace: argparse.Namespace) -> Model:
-    """Build `kind` from the given flags; flags of other classes are ignored.
+    """Build `kind` from the given flags; flags of other classes are ignored, but not unknown keys of `--settings`.
 
     Raises:
         HfpruneError: a value that `kind` refuses; the line starts with the flag.
     """
-    given = {
-        name: None if value == NULL else value
-        for name, value in vars(namespace).items()
-        if name in kind.model_fields
-    }
+    flags = {name: None if value == NULL else value for name, value in vars(namespace).items()}
+    given = {name: value for name, value in flags.items() if name in kind.model_fields}
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(flags.get("settings", {}) | given)
     except ValidationError as error:
         raise HfpruneError(_line(kind, error)) from error
 
 
 def located(config: Any) -> Any:
-    """Return a configuration, or a tuple of them, in which every asset is the folder that it lies in.
+    """Return a configuration in which every asset is the folder that it lies in.
 
-    An asset that is not there is fetched; see `hfprune.assets.resolving`.
+    An asset that is not there is fetched; see `hfprune.assets.resolving`. Other settings within are located, too.
 
     Raises:
-        HfpruneError: an asset that is not to be had; the line starts with the flag.
+        HfpruneError: an asset that is not to be had, or a file that is not there; the line starts with the flag.
     """
-    if isinstance(config, tuple):
-        parts = map(located, config)
-        return type(config)(*parts) if hasattr(config, "_fields") else tuple(parts)
-    return config.model_copy(update=_folders(config)) if isinstance(config, Strict) else config
-
-
-def _folders(settings: Strict) -> dict[str, Path]:
-    places = {name: getattr(settings, name) for name in ("resources", "catalogue") if hasattr(settings, name)}
+    if isinstance(config, list):
+        return [located(item) for item in config]
+    if not isinstance(config, Strict):
+        return config
     found = {}
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        for mark in (item for item in field.metadata if isinstance(item, AssetFlag) and value is not None):
-            from hfprune.assets.resolving import resolve
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, list | Strict):
+            found[name] = located(value)
+        elif value is not None and (asset := _mark(field, AssetFlag)):
+            found[name] = _folder(asset.kind, value, name, config)
+        elif value is not None and _mark(field, Existing) and not value.exists():
+            raise HfpruneError(f"{flag(name)}: {value}: no such file or folder")
+    return config.model_copy(update=found)
 
-            try:
-                found[name] = resolve(mark.kind, value, **places)
-            except HfpruneError as error:
-                raise type(error)(f"{_flag(name)}: {error}") from error
-    return found
+
+def _folder(kind: str, value: Path, name: str, config: Strict) -> Path:
+    from hfprune.assets.resolving import resolve
+
+    folders = {key: getattr(config, key) for key in ("resources", "catalogue") if hasattr(config, key)}
+    try:
+        return resolve(kind, value, **folders)
+    except HfpruneError as error:
+        raise type(error)(f"{flag(name)}: {error}") from error
 
 
-def spell(settings: Strict) -> list[str]:
-    """Return the command-line words from which `read` builds these settings."""
-    words: list[str] = []
-    for name, value in settings.model_dump(mode="json").items():
-        if value is None:
-            # Left out where it is the default anyway.
-            words += [_flag(name), NULL] if type(settings).model_fields[name].default is not None else []
-        elif isinstance(value, bool):
-            words.append(_flag(name if value else f"no_{name}"))
-        elif isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-            words += [_flag(name), *map(str, value)]
-        else:
-            words += [_flag(name), json.dumps(value) if isinstance(value, dict | list) else str(value)]
-    return words
+def _mark(field: FieldInfo, kind: type) -> Any:
+    """Return the mark of this kind on a field, if it has one."""
+    return next((item for item in field.metadata if isinstance(item, kind)), None)
 
 
 def _line(kind: type[Strict], error: ValidationError) -> str:
@@ -140,11 +131,13 @@ def _line(kind: type[Strict], error: ValidationError) -> str:
     if not first["loc"]:
         return message
     name, *inner = map(str, first["loc"])
-    places = [item.metavar for item in kind.model_fields[name].metadata if isinstance(item, Positional)]
-    return ": ".join([*(places or [_flag(name)]), *([".".join(inner)] if inner else []), message])
+    positional = _mark(kind.model_fields[name], Positional) if name in kind.model_fields else None
+    shown = positional.metavar if positional else flag(name)
+    return ": ".join([shown, *([".".join(inner)] if inner else []), message])
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """Return the flag of a field."""
     return "--" + name.replace("_", "-")
 
 
@@ -191,67 +184,3 @@ def _help(field: FieldInfo) -> str:
     silent = field.is_required() or default is None or default is False or shown in ("", "{}")
     text = " ".join(filter(None, [field.description, "" if silent else f"({shown})"]))
     return text.replace("%", "%%")
-
-
-# --- types of flags that several commands share ---------------------------------------------------------
-
-
-def _file(path: Path, suffix: str) -> Path:
-    """Require the suffix, since other files with the same stem are written beside this one."""
-    if path.suffix != suffix or path.is_dir():
-        raise ValueError(f"must be a file ending in {suffix}, not {os.fspath(path)!r}")
-    return path
-
-
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise ValueError(f"{path}: no such file or folder")
-    return path
-
-
-def _cell(text: str) -> str:
-    from hfprune.results import parse_cell
-
-    try:
-        parse_cell(text)
-    except HfpruneError as error:
-        raise ValueError(str(error)) from error
-    return text
-
-
-Safetensors = Annotated[Path, AfterValidator(partial(_file, suffix=".safetensors"))]
-Json = Annotated[Path, AfterValidator(partial(_file, suffix=".json"))]
-Parquet = Annotated[Path, AfterValidator(partial(_file, suffix=".parquet"))]
-
-ExistingPath = Annotated[Path, AfterValidator(_existing)]
-
-DenseModel = Annotated[
-    Path,
-    AssetFlag("models"),
-    Field(description=f"the dense model: a name in config/assets.yaml, {FORMS['models'].ways()}"),
-]
-Corpus = Annotated[
-    Path,
-    AssetFlag("corpora"),
-    Field(description=f"text: a name in config/assets.yaml, {FORMS['corpora'].ways()}"),
-]
-Instructions = Annotated[
-    Path,
-    AssetFlag("instructions"),
-    Field(description=f"instruction pairs: a name in config/assets.yaml, {FORMS['instructions'].ways()}"),
-]
-BatchTokens = Annotated[PositiveInt | None, Field(description="tokens of a forward pass (by device)")]
-ComputeDtype = Annotated[Dtype | None, Field(description="precision to compute in (as the model was saved)")]
-Seed = Annotated[NonNegativeInt, Field(description="seed of every random draw")]
-CellName = Annotated[
-    Annotated[str, AfterValidator(_cell)] | None,
-    Field(description="study/model/method/ratio/seed/recovery, written into the result"),
-]
-# Paths that the package has where the working folder has none; a default needs `validate_default`.
-Shipped = Annotated[Path, AfterValidator(shipped)]
-PaperFolder = Annotated[Shipped, Field(description="published tables", validate_default=True)]
-StudyFile = Annotated[Shipped, Field(description="the study")]
-ResultsFolder = Annotated[Path, Field(description="the study's results folder")]
-CollectedFolder = Annotated[
-    Path | None, Field(description="folder that `collect` wrote to (the results folder)")
-]

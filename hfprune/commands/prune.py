@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, PositiveInt
 
 from hfprune.assets.spelling import FORMS
-from hfprune.commands.flags import Alone, ComputeDtype, Seed, Shipped
-from hfprune.commands.target import UNITS
+from hfprune.stages.fields import Alone, ComputeDtype, Seed, Shipped
+from hfprune.stages.target import UNITS
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
 from hfprune.settings import Strict, validate

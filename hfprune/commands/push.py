@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hfprune.commands.flags import Positional
+from hfprune.stages.fields import Positional
 from hfprune.settings import Strict
 
 EXAMPLE = "hfprune push pruned --repo me/smollm2-135m-instruct-q4-pruned --dry-run"

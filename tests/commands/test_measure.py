@@ -11,7 +11,7 @@ import torch
 from command_line import failure, recover, run, score
 from conftest import reload
 
-from hfprune.commands import measure
+from hfprune.stages import measure
 from hfprune.evaluation import zeroshot
 from hfprune.measures import RESERVED, Measure
 from hfprune.models import load, output

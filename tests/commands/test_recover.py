@@ -11,7 +11,7 @@ from conftest import reload
 from safetensors.torch import load_file
 from smoke import save_model
 
-from hfprune.commands.target import Pruned
+from hfprune.stages.target import Pruned
 from hfprune.results import Cell
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from hfprune.commands.flags import ResultsFolder, StudyFile
+from hfprune.stages.fields import ResultsFolder, StudyFile
 from hfprune.errors import HfpruneError
 from hfprune.settings import Strict, load
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveInt, model_validator
 
-from hfprune.commands.flags import (
+from hfprune.stages.fields import (
     BatchTokens,
     CellName,
     ComputeDtype,
@@ -17,8 +17,8 @@ from hfprune.commands.flags import (
     ExistingPath,
     Safetensors,
 )
-from hfprune.commands.scoring import Scoring
-from hfprune.commands.target import cell_of
+from hfprune.stages.scoring import Scoring
+from hfprune.stages.target import cell_of
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.models.placement import Placement

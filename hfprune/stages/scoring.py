@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from hfprune.commands.flags import ExistingPath, Seed
-from hfprune.commands.target import UNITS
+from hfprune.stages.fields import ExistingPath, Seed
+from hfprune.stages.target import UNITS
 from hfprune.errors import HfpruneError
 from hfprune.models.kinds import UnitShares
 from hfprune.registry import source_file

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from hfprune.commands.flags import CellName, ExistingPath
-from hfprune.commands.target import Pruned
+from hfprune.stages.fields import CellName, ExistingPath
+from hfprune.stages.target import Pruned
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measures import Measure

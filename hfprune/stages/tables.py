@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from hfprune.commands.flags import PaperFolder
+from hfprune.stages.fields import PaperFolder
 from hfprune.settings import Strict
 
 EXAMPLE = "hfprune tables --results results/demo"

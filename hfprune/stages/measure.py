@@ -12,9 +12,9 @@ from pydantic import Field
 
 from hfprune.commands.flags import add_fields
 from hfprune.commands.flags import read as read_fields
-from hfprune.commands.measured import Measured
-from hfprune.commands.scoring import Scoring
-from hfprune.commands.target import cell_of
+from hfprune.stages.measured import Measured
+from hfprune.stages.scoring import Scoring
+from hfprune.stages.target import cell_of
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import ToScore

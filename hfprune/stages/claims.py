@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from hfprune.commands.flags import CollectedFolder, ResultsFolder, Shipped, StudyFile
+from hfprune.stages.fields import CollectedFolder, ResultsFolder, Shipped, StudyFile
 from hfprune.settings import Strict, load
 
 EXAMPLE = "hfprune claims --study config/studies/demo.yaml --results results/demo"

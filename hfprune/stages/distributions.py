@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from hfprune.commands.flags import ComputeDtype, DenseModel, ExistingPath, Parquet
+from hfprune.stages.fields import ComputeDtype, DenseModel, ExistingPath, Parquet
 from hfprune.models.placement import Placement
 
 EXAMPLE = (

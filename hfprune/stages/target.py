@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from hfprune.commands.flags import ComputeDtype, DenseModel, ExistingPath
+from hfprune.stages.fields import ComputeDtype, DenseModel, ExistingPath
 from hfprune.errors import HfpruneError
 from hfprune.settings import Dtype, Strict
 from hfprune.study.method import Method

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from hfprune.commands.target import Pruned
+from hfprune.stages.target import Pruned
 from hfprune.exports import Quantization
 
 EXAMPLE = (

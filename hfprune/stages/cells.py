@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import Field
 
-from hfprune.commands.flags import ComputeDtype, DenseModel
-from hfprune.commands.measured import Measured
+from hfprune.stages.fields import ComputeDtype, DenseModel
+from hfprune.stages.measured import Measured
 from hfprune.errors import HfpruneError
 from hfprune.measures import Measure
 from hfprune.models.placement import Placement

@@ -1,6 +1,6 @@
 """Compare every method with entropy, with the dense model and, draw by draw, with itself."""
 
-from hfprune.commands.flags import CollectedFolder, ResultsFolder, StudyFile
+from hfprune.stages.fields import CollectedFolder, ResultsFolder, StudyFile
 from hfprune.settings import Strict, load
 
 EXAMPLE = "hfprune compare --study config/studies/demo.yaml --results results/demo"

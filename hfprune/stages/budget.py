@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from hfprune.commands.flags import DenseModel
+from hfprune.stages.fields import DenseModel
 from hfprune.models.kinds import UnitShares
 from hfprune.settings import Strict
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from hfprune.commands.flags import Positional, Shipped
+from hfprune.stages.fields import Positional, Shipped
 from hfprune.errors import HfpruneError
 from hfprune.settings import Strict, load, nearest
 

@@ -2,8 +2,8 @@
 
 from pydantic import Field, model_validator
 
-from hfprune.commands.flags import CellName, Json
-from hfprune.commands.target import Cut, cell_of, size_values
+from hfprune.stages.fields import CellName, Json
+from hfprune.stages.target import Cut, cell_of, size_values
 
 EXAMPLE = (
     "hfprune adopt --model resources/models/smollm2-135m-instruct-q4 --checkpoint pruned --ratio 0.2 "

@@ -3,8 +3,8 @@
 from pydantic import Field, PositiveInt
 
 from hfprune.assets.text import Sampling, Text
-from hfprune.commands.flags import Corpus, DenseModel, Safetensors, Seed
-from hfprune.commands.target import draw_blocks
+from hfprune.stages.fields import Corpus, DenseModel, Safetensors, Seed
+from hfprune.stages.target import draw_blocks
 from hfprune.settings import Strict
 
 EXAMPLE = (

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfprune.commands.flags import DenseModel, Instructions, Safetensors, Seed
+from hfprune.stages.fields import DenseModel, Instructions, Safetensors, Seed
 from hfprune.recovery.settings import Packing
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from hfprune.commands.flags import CellName, DenseModel, ExistingPath, Safetensors
-from hfprune.commands.target import UNITS, cell_of, size_values
+from hfprune.stages.fields import CellName, DenseModel, ExistingPath, Safetensors
+from hfprune.stages.target import UNITS, cell_of, size_values
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
 from hfprune.settings import Strict

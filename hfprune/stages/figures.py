@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from hfprune.commands.flags import PaperFolder
+from hfprune.stages.fields import PaperFolder
 from hfprune.settings import Strict, nearest
 from hfprune.study.layout import FIGURES
 

@@ -1,0 +1,93 @@
+"""Types of fields that the settings of several stages share, and marks that say how a person gives them."""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
+
+from hfprune.assets.spelling import FORMS
+from hfprune.errors import HfpruneError
+from hfprune.results import parse_cell
+from hfprune.settings import Dtype
+from hfprune.shipped import shipped
+
+
+@dataclass(frozen=True)
+class Positional:
+    """Marks a field, in `Annotated`, as a positional argument; the help shows it as `metavar`."""
+
+    metavar: str
+
+
+@dataclass(frozen=True)
+class AssetFlag:
+    """Marks a field, in `Annotated`, as an asset of a kind, which `located` finds by any spelling."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Marks a field, in `Annotated`, whose flag may stand without a value, and what it then means."""
+
+    value: str
+
+
+class Existing:
+    """Marks a field, in `Annotated`, as a file or folder that must be there when the stage runs."""
+
+
+def _file(path: Path, suffix: str) -> Path:
+    """Require the suffix, since other files with the same stem are written beside this one."""
+    if path.suffix != suffix or path.is_dir():
+        raise ValueError(f"must be a file ending in {suffix}, not {os.fspath(path)!r}")
+    return path
+
+
+def _cell(text: str) -> str:
+    try:
+        parse_cell(text)
+    except HfpruneError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+Safetensors = Annotated[Path, AfterValidator(partial(_file, suffix=".safetensors"))]
+Json = Annotated[Path, AfterValidator(partial(_file, suffix=".json"))]
+Parquet = Annotated[Path, AfterValidator(partial(_file, suffix=".parquet"))]
+
+ExistingPath = Annotated[Path, Existing()]
+
+DenseModel = Annotated[
+    Path,
+    AssetFlag("models"),
+    Field(description=f"the dense model: a name in config/assets.yaml, {FORMS['models'].ways()}"),
+]
+Corpus = Annotated[
+    Path,
+    AssetFlag("corpora"),
+    Field(description=f"text: a name in config/assets.yaml, {FORMS['corpora'].ways()}"),
+]
+Instructions = Annotated[
+    Path,
+    AssetFlag("instructions"),
+    Field(description=f"instruction pairs: a name in config/assets.yaml, {FORMS['instructions'].ways()}"),
+]
+BatchTokens = Annotated[PositiveInt | None, Field(description="tokens of a forward pass (by device)")]
+ComputeDtype = Annotated[Dtype | None, Field(description="precision to compute in (as the model was saved)")]
+Seed = Annotated[NonNegativeInt, Field(description="seed of every random draw")]
+CellName = Annotated[
+    Annotated[str, AfterValidator(_cell)] | None,
+    Field(description="study/model/method/ratio/seed/recovery, written into the result"),
+]
+# Paths that the package has where the working folder has none; a default needs `validate_default`.
+Shipped = Annotated[Path, AfterValidator(shipped)]
+PaperFolder = Annotated[Shipped, Field(description="published tables", validate_default=True)]
+StudyFile = Annotated[Shipped, Field(description="the study")]
+ResultsFolder = Annotated[Path, Field(description="the study's results folder")]
+CollectedFolder = Annotated[
+    Path | None, Field(description="folder that `collect` wrote to (the results folder)")
+]
