@@ -22,7 +22,7 @@ import hfprune
 from hfprune import network
 from hfprune.errors import HfpruneError
 from hfprune.extras import missing
-from hfprune.registry import defines, docstring
+from hfprune.registry import outline
 
 
 def main() -> None:
@@ -72,9 +72,8 @@ def _modules() -> dict[str, Path]:
 
 def commands() -> dict[str, str]:
     """Return the first docstring line of every command, by name, without importing it."""
-    return {
-        name: docstring(path).partition("\n")[0] for name, path in _modules().items() if defines(path, "run")
-    }
+    found = {name: outline(path) for name, path in _modules().items()}
+    return {name: text.doc.partition("\n")[0] for name, text in found.items() if "run" in text.functions}
 
 
 def _parsers(

@@ -21,7 +21,7 @@ from hfprune.analysis.tidy import (
 )
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
-from hfprune.report.figures.collected import Collected
+from hfprune.report.collected import Collected
 from hfprune.report.figures.forests import claims, comparison
 from hfprune.report.figures.importance import agreement, distributions, neurons, overlap, scores
 from hfprune.report.figures.learning import learning
@@ -97,7 +97,7 @@ def write_figures(
             knows; or a figure that `only` names lacks its table.
     """
     over = read_style(own_style) if own_style else {}
-    data = Collected.read(folder, paper)
+    data = Collected(folder, paper)
     absent = {
         name: lacking
         for name in only or DRAWINGS

@@ -14,9 +14,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.analysis.comparison import ENDS
+from hfprune.report.collected import Collected
 from hfprune.report.comparison import Effect, effects_shown
 from hfprune.report.figures import drawing
-from hfprune.report.figures.collected import Collected
 from hfprune.report.figures.drawing import BLACK, EDGE, GREY, SHADE
 from hfprune.report.figures.lettering import fit
 from hfprune.report.style import FULL_WIDTH, VERDICT_LOOKS, Look

@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator
 
 from hfprune.analysis.comparison import REFERENCE
 from hfprune.analysis.neurons import ABLATION
+from hfprune.report.collected import Collected
 from hfprune.report.figures import drawing
-from hfprune.report.figures.collected import Collected
 from hfprune.report.figures.drawing import BLACK, EDGE, GREY
 from hfprune.report.style import FULL_WIDTH, METHODS, Look
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from hfprune.report.collected import Collected
 from hfprune.report.figures import drawing
-from hfprune.report.figures.collected import Collected
 from hfprune.report.figures.drawing import GREY
 from hfprune.report.style import COLUMN_WIDTH
 from hfprune.results import DENSE

@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hfprune.analysis.averages import half_width, over_seeds
+from hfprune.report.collected import Collected
 from hfprune.report.figures import drawing
-from hfprune.report.figures.collected import Collected
 from hfprune.report.measures import MEAN, headings, other_values, scaled
 from hfprune.report.style import COLUMN_WIDTH
 from hfprune.results import DENSE

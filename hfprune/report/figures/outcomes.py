@@ -11,8 +11,8 @@ from matplotlib.ticker import StrMethodFormatter
 from hfprune.analysis.averages import AVERAGE, half_width, over_seeds, primary_values, with_averages
 from hfprune.analysis.declarations import ALL_SHOWN, Declarations
 from hfprune.analysis.settling import OUTCOMES, SCORED, by_sequences
+from hfprune.report.collected import Collected
 from hfprune.report.figures import drawing
-from hfprune.report.figures.collected import Collected
 from hfprune.report.figures.drawing import BLACK, GREY
 from hfprune.report.style import COLUMN_WIDTH, FULL_WIDTH, TASKS, metric_label, tasks_in_order
 from hfprune.results import DENSE

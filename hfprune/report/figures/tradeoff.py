@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hfprune.analysis.tradeoff import GAINS, THEORY, front_name, tradeoff
+from hfprune.report.collected import Collected
 from hfprune.report.figures import drawing
-from hfprune.report.figures.collected import Collected
 from hfprune.report.figures.drawing import GREY
 from hfprune.report.style import FULL_WIDTH
 from hfprune.report.tradeoff import GAIN_LABELS, QUALITY_LABELS
