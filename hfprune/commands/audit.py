@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from hfprune.stages.fields import PaperFolder
 from hfprune.settings import Strict
+from hfprune.stages.fields import PaperFolder
 
 EXAMPLE = "hfprune audit"
 

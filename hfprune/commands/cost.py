@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from hfprune.stages.fields import Shipped
 from hfprune.settings import Strict, load
 from hfprune.shipped import shipped
+from hfprune.stages.fields import Shipped
 
 EXAMPLE = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 

@@ -45,9 +45,7 @@ def add_fields(parser: argparse.ArgumentParser, kind: type[Strict], required: bo
                 options["action"] = "extend"
             if alone := _mark(field, Alone):
                 options |= {"nargs": "?", "const": alone.value}
-            parser.add_argument(
-                flag(name), dest=name, required=required and field.is_required(), **options
-            )
+            parser.add_argument(flag(name), dest=name, required=required and field.is_required(), **options)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, PositiveInt
 
 from hfprune.assets.spelling import FORMS
-from hfprune.stages.fields import Alone, ComputeDtype, Seed, Shipped
-from hfprune.stages.target import UNITS
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
 from hfprune.settings import Strict, validate
+from hfprune.stages.fields import Alone, ComputeDtype, Seed, Shipped
+from hfprune.stages.target import UNITS
 
 if TYPE_CHECKING:
     from hfprune.analysis.before_after import Row

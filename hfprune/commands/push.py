@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hfprune.stages.fields import Positional
 from hfprune.settings import Strict
+from hfprune.stages.fields import Positional
 
 EXAMPLE = "hfprune push pruned --repo me/smollm2-135m-instruct-q4-pruned --dry-run"
 

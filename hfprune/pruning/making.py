@@ -11,14 +11,6 @@ from hfprune.analysis.before_after import Row, compare, weight_bytes
 from hfprune.assets.catalogue import Catalogue
 from hfprune.assets.resolving import resolve
 from hfprune.blocks import load_blocks
-from hfprune.stages import export
-from hfprune.stages import measure
-from hfprune.stages import recover
-from hfprune.stages import plan
-from hfprune.stages import score
-from hfprune.stages import calibrate
-from hfprune.stages import budget
-from hfprune.stages.fetch import fetch
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.extras import missing
@@ -32,6 +24,8 @@ from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.steps import Step, Task
 from hfprune.results import read_result
 from hfprune.settings import load, validate
+from hfprune.stages import budget, calibrate, export, measure, plan, recover, score
+from hfprune.stages.fetch import fetch
 
 if TYPE_CHECKING:
     from hfprune.commands.prune import Config

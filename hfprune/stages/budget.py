@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from hfprune.stages.fields import DenseModel
 from hfprune.models.kinds import UnitShares
 from hfprune.settings import Strict
+from hfprune.stages.fields import DenseModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -3,9 +3,9 @@
 from pydantic import Field, PositiveInt
 
 from hfprune.assets.text import Sampling, Text
+from hfprune.settings import Strict
 from hfprune.stages.fields import Corpus, DenseModel, Safetensors, Seed
 from hfprune.stages.target import draw_blocks
-from hfprune.settings import Strict
 
 EXAMPLE = (
     "hfprune calibrate --model resources/models/smollm2-135m-instruct-q4 --corpus resources/corpora/c4-sample "

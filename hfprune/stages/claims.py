@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from hfprune.stages.fields import CollectedFolder, ResultsFolder, Shipped, StudyFile
 from hfprune.settings import Strict, load
+from hfprune.stages.fields import CollectedFolder, ResultsFolder, Shipped, StudyFile
 
 EXAMPLE = "hfprune claims --study config/studies/demo.yaml --results results/demo"
 

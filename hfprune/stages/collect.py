@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from hfprune.stages.fields import ResultsFolder, StudyFile
 from hfprune.errors import HfpruneError
 from hfprune.settings import Strict, load
+from hfprune.stages.fields import ResultsFolder, StudyFile
 
 if TYPE_CHECKING:
     from hfprune.study.study import Study

@@ -1,7 +1,7 @@
 """Compare every method with entropy, with the dense model and, draw by draw, with itself."""
 
-from hfprune.stages.fields import CollectedFolder, ResultsFolder, StudyFile
 from hfprune.settings import Strict, load
+from hfprune.stages.fields import CollectedFolder, ResultsFolder, StudyFile
 
 EXAMPLE = "hfprune compare --study config/studies/demo.yaml --results results/demo"
 

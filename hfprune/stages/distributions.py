@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from hfprune.stages.fields import ComputeDtype, DenseModel, ExistingPath, Parquet
 from hfprune.models.placement import Placement
+from hfprune.stages.fields import ComputeDtype, DenseModel, ExistingPath, Parquet
 
 EXAMPLE = (
     "hfprune distributions --model resources/models/smollm2-135m-instruct-q4 --blocks blocks.safetensors "

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from hfprune.stages.target import Pruned
 from hfprune.exports import Quantization
+from hfprune.stages.target import Pruned
 
 EXAMPLE = (
     "hfprune export --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors --out pruned\n"

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from hfprune.stages.fields import Positional, Shipped
 from hfprune.errors import HfpruneError
 from hfprune.settings import Strict, load, nearest
+from hfprune.stages.fields import Positional, Shipped
 
 if TYPE_CHECKING:
     from hfprune.assets.catalogue import Catalogue

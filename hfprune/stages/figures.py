@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from hfprune.stages.fields import PaperFolder
 from hfprune.settings import Strict, nearest
+from hfprune.stages.fields import PaperFolder
 from hfprune.study.layout import FIGURES
 
 EXAMPLE = "hfprune figures --results results/methods --only fidelity --style mine.mplstyle --format pdf"

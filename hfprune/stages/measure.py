@@ -1,94 +1,162 @@
-"""Measure a dense, pruned or recovered model, or the cost of scoring by a criterion.
+"""Take measures of models that come from one dense model, pruned or recovered, or of scoring by a criterion.
 
-`hfprune methods` lists the measures; `hfprune measure MEASURE --help` lists the settings of one.
+A job of the workflow names any number of measures and of cells; they share one process, with one model in memory
+at a time. By hand, `hfprune measure MEASURE` takes one measure of one model.
 """
 
-import argparse
-import sys
-from dataclasses import replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from hfprune.commands.flags import add_fields
-from hfprune.commands.flags import read as read_fields
-from hfprune.stages.measured import Measured
-from hfprune.stages.scoring import Scoring
-from hfprune.stages.target import cell_of
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
-from hfprune.evaluation.measured_model import ToScore
-from hfprune.measures import MEASURES, Measure
+from hfprune.measures import Measure, stems
+from hfprune.models.placement import Placement
+from hfprune.settings import Name, Strict
+from hfprune.stages.fields import CellName, ComputeDtype, DenseModel, ExistingPath
+from hfprune.stages.scoring import Scoring
+from hfprune.stages.target import Pruned, cell_of
+from hfprune.study.study import StudyMeasure
 
-EXAMPLE = (
-    "hfprune measure perplexity --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
-    "--corpus wikipedia-sample --sequences 24 --length 256 --out by-hand"
-)
-
-
-class Config(Measured):
-    """Flags of every measure."""
-
-    name: str | None = Field(default=None, description="name of the measure in its results (MEASURE)")
+if TYPE_CHECKING:
+    from hfprune.evaluation.measured_model import Subject
+    from hfprune.measuring import Target
 
 
-class OfScoring(Scoring):
-    """Flags of measures of scoring: the criterion and the blocks."""
+class Scored(Scoring):
+    """A criterion and its blocks, for measures of scoring."""
 
     criterion: str = Field(description="one that `hfprune methods` lists")
     options: dict[str, Any] = Field(default={}, description="options of the criterion as JSON")
 
 
-class Asked(NamedTuple):
-    """The measure that the command line names, with its settings and flags."""
+class ToMeasure(Strict):
+    """The files that make one model of the dense one, and where its results go."""
 
-    name: str
-    measure: Measure
-    config: Config
-    scoring: OfScoring | None
-    """For a measure of scoring: the criterion and its blocks."""
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of every measure, and the settings of the one that the command line names."""
-    parser.add_argument("measure", metavar="MEASURE", help=", ".join(sorted(MEASURES.sources())))
-    add_fields(parser, Config)
-    if sys.argv[2:3] and not sys.argv[2].startswith("-"):
-        kind = MEASURES.load(sys.argv[2])
-        # `RESERVED` keeps the names apart.
-        if kind.needs == "criterion":
-            add_fields(parser, OfScoring)
-        add_fields(parser, kind)
+    plan: ExistingPath | None = Pruned.model_fields["plan"]  # type: ignore[assignment]
+    checkpoint: ExistingPath | None = Pruned.model_fields["checkpoint"]  # type: ignore[assignment]
+    adapter: ExistingPath | None = Pruned.model_fields["adapter"]  # type: ignore[assignment]
+    resampled: ExistingPath | None = Field(
+        default=None,
+        description="plans of resampled calibrations (`hfprune plan --resampled`), measured beside the plan",
+    )
+    scored: Scored | None = Field(default=None, description="for measures of scoring")
+    cell: CellName = None
+    out: Path = Field(description="folder of the results: NAME.json, or NAME with one file per task")
 
 
-def read(namespace: argparse.Namespace) -> Asked:
-    """Return the measure that the command line names, with its settings and flags."""
-    kind = MEASURES.load(namespace.measure)
-    scoring = read_fields(OfScoring, namespace) if kind.needs == "criterion" else None
-    config, measure = read_fields(Config, namespace), read_fields(kind, namespace)
-    config.check(namespace.measure, kind)
-    if config.resampled and not kind.resampled:
-        raise HfpruneError(f"{namespace.measure} is not measured on resampled plans: remove --resampled")
-    return Asked(config.name or namespace.measure, measure, config, scoring)
+class Config(Placement):
+    """The measures and the cells of one job."""
+
+    model: DenseModel
+    dtype: ComputeDtype = None
+    resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
+    measures: dict[Name, StudyMeasure] = Field(
+        min_length=1, description="with the keys of the section `measures` of a study"
+    )
+    cells: list[ToMeasure] = Field(min_length=1, description="measured one after another")
+
+    @model_validator(mode="after")
+    def _folders_differ(self) -> "Config":
+        if len({cell.out for cell in self.cells}) < len(self.cells):
+            raise ValueError("two cells have the same `out`, so that one would replace the other")
+        return self
+
+    def made(self) -> dict[str, Measure]:
+        """Return the measures by name.
+
+        Raises:
+            HfpruneError: a measure or setting is unknown, does not go with a cell, or is taken alone.
+        """
+        found = {name: entry.make(name, name) for name, entry in self.measures.items()}
+        for name, measure in found.items():
+            if len(found) > 1 and (measure.needs == "criterion" or measure.dtype):
+                raise HfpruneError(f"{name} is taken alone, not with other measures")
+            for cell in self.cells:
+                self._check(name, measure, cell)
+        if any(cell.resampled for cell in self.cells) and not any(one.resampled for one in found.values()):
+            raise HfpruneError(f"{', '.join(found)}: not measured on resampled plans: remove --resampled")
+        return found
+
+    def pruned(self, cell: ToMeasure) -> Pruned:
+        """Return the model of a cell."""
+        files = cell.model_dump(include={"plan", "checkpoint", "adapter"})
+        return Pruned(model=self.model, dtype=self.dtype, **files)
+
+    def _check(self, name: str, measure: Measure, cell: ToMeasure) -> None:
+        """Fail if a measure is not taken on such a model; the line names the flag that is missing or too many."""
+        pruned = self.pruned(cell)
+        if measure.needs == "beside":
+            pruned.require_change()
+        if self.device_map:
+            measure.require_spread(name)
+            if cell.adapter:
+                raise HfpruneError("--adapter is merged into weights on one device: remove --device-map")
+        if cell.resampled and (cell.adapter or not cell.plan):
+            raise HfpruneError("--resampled needs --plan, and no --adapter")
+        if measure.needs in ("dense", "criterion") and pruned.change_inputs():
+            raise HfpruneError(f"{name} measures the dense model: remove --plan, --checkpoint and --adapter")
+        if (measure.needs == "criterion") != (cell.scored is not None):
+            raise HfpruneError(f"{name}: a measure of scoring, and no other, takes --criterion")
 
 
-def run(asked: Asked) -> None:
-    """Run the measure and write its results."""
-    from hfprune.measures import stems
+def run(config: Config) -> None:
+    """Take the measures of every cell, write their results, and print them."""
+    measures = config.made()
+
     from hfprune.measuring import settled, take
     from hfprune.results import read_result, values_table
 
-    name, measure, config, scoring = asked
-    measure = settled(measure)
-    dtype = measure.dtype or config.dtype
-    target = config.target(dtype)
-    settings: dict[str, Any] = {"dtype": dtype}
-    if scoring:
-        criterion = make_criterion(scoring.criterion, scoring.options, "--options", [*scoring.units])
-        scoring.check_blocks(scoring.criterion, criterion)
-        target.subject.scoring = ToScore(criterion, scoring.tokens(), [*scoring.units], scoring.seed)
-        settings |= {"scoring": scoring.settings(scoring.criterion, criterion)}
-        cell = cell_of(config.cell, config.model, scoring.criterion, seed=scoring.seed)
-        target = replace(target, cell=cell, inputs=target.inputs | scoring.inputs(criterion))
-    take({name: measure}, [target], config.placement(), **settings)
-    print(values_table([read_result(config.out / f"{stem}.json") for stem in stems(name, measure)]))
+    measures = {name: settled(measure) for name, measure in measures.items()}
+    dtype = next(iter(measures.values())).dtype or config.dtype
+    config = config.model_copy(update={"dtype": dtype})
+    targets: list[Target] = []
+    for cell in config.cells:
+        targets.append(_target(config, cell, targets[0].subject if targets else None))
+    take(measures, targets, config.placement(), dtype=dtype, **_scoring_settings(config))
+    for target in targets:
+        files = [f"{stem}.json" for name, measure in measures.items() for stem in stems(name, measure)]
+        print(values_table([read_result(target.out / file) for file in files]))
+
+
+def _target(config: Config, cell: ToMeasure, beside: "Subject | None") -> "Target":
+    """Return the subject, which loads its models when needed, and where its results go."""
+    from hfprune.evaluation.measured_model import Subject, ToScore
+    from hfprune.measuring import Target
+    from hfprune.models.load import load_model, load_skeleton, load_tokenizer
+    from hfprune.plans.plan import check_plan, load_plan, plan_note
+    from hfprune.scoring.scores import load_resampled
+
+    pruned = config.pruned(cell)
+    changed, placement = pruned.change_inputs(), config.placement()
+    if cell.plan:  # before the dense model's part of the work
+        check_plan(load_skeleton(config.model), load_plan(cell.plan))
+    inputs = {"model": config.model} | changed
+    inputs |= {"resampled": cell.resampled} if cell.resampled else {}
+    subject = Subject(
+        lambda: pruned.load(**placement),
+        (lambda: load_model(config.model, config.dtype, **placement)) if changed else None,
+        change=None if cell.checkpoint else pruned.change,
+        tokenizer=lambda: load_tokenizer(config.model),
+        resources=config.resources,
+        resampled=load_resampled(cell.resampled) if cell.resampled else [],
+        beside=beside,
+    )
+    named = pruned.named_cell(cell.cell)
+    if scored := cell.scored:
+        criterion = make_criterion(scored.criterion, scored.options, "--options", [*scored.units])
+        scored.check_blocks(scored.criterion, criterion)
+        subject.scoring = ToScore(criterion, scored.tokens(), [*scored.units], scored.seed)
+        named = cell_of(cell.cell, config.model, scored.criterion, seed=scored.seed)
+        inputs |= scored.inputs(criterion)
+    return Target(subject, named, cell.out, inputs, plan_note(cell.plan) if cell.plan else "")
+
+
+def _scoring_settings(config: Config) -> dict[str, Any]:
+    """Return the settings of scoring for provenance, for a measure of scoring."""
+    scored = config.cells[0].scored
+    if scored is None:
+        return {}
+    criterion = make_criterion(scored.criterion, scored.options, "--options", [*scored.units])
+    return {"scoring": scored.settings(scored.criterion, criterion)}

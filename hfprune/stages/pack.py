@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfprune.stages.fields import DenseModel, Instructions, Safetensors, Seed
 from hfprune.recovery.settings import Packing
+from hfprune.stages.fields import DenseModel, Instructions, Safetensors, Seed
 
 if TYPE_CHECKING:
     from hfprune.recovery.packing import Packed

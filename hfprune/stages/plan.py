@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from hfprune.stages.fields import CellName, DenseModel, ExistingPath, Safetensors
-from hfprune.stages.target import UNITS, cell_of, size_values
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
 from hfprune.settings import Strict
+from hfprune.stages.fields import CellName, DenseModel, ExistingPath, Safetensors
+from hfprune.stages.target import UNITS, cell_of, size_values
 
 EXAMPLE = (
     "hfprune plan --model resources/models/smollm2-135m-instruct-q4 --scores scores.safetensors --ratio 0.2 "

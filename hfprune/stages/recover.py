@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, NonNegativeInt, model_validator
 
 from hfprune.assets.spelling import FORMS
-from hfprune.stages.fields import AssetFlag, BatchTokens, CellName, ComputeDtype, ExistingPath, Seed
-from hfprune.stages.target import Cut, cell_of, load_subject
 from hfprune.errors import HfpruneError
 from hfprune.recovery.settings import Lora
 from hfprune.settings import validate
+from hfprune.stages.fields import AssetFlag, BatchTokens, CellName, ComputeDtype, ExistingPath, Seed
+from hfprune.stages.target import Cut, cell_of, load_subject
 
 if TYPE_CHECKING:
     from hfprune.recovery.packing import Packed
@@ -132,9 +132,9 @@ def packed_pairs(
     Raises:
         HfpruneError: the packed pairs are of another model, or of other settings.
     """
-    from hfprune.stages.pack import pack_pairs, settings_of
     from hfprune.provenance import identity
     from hfprune.recovery.packing import load_packed
+    from hfprune.stages.pack import pack_pairs, settings_of
 
     if config.instructions:
         name = config.instructions.name

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveInt, model_validator
 
+from hfprune.criteria import make_criterion
+from hfprune.errors import HfpruneError
+from hfprune.models.placement import Placement
 from hfprune.stages.fields import (
     BatchTokens,
     CellName,
@@ -19,9 +22,6 @@ from hfprune.stages.fields import (
 )
 from hfprune.stages.scoring import Scoring
 from hfprune.stages.target import cell_of
-from hfprune.criteria import make_criterion
-from hfprune.errors import HfpruneError
-from hfprune.models.placement import Placement
 from hfprune.study.layout import resampled_path
 from hfprune.study.study import Agreement, Calibration, Resamples
 

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from hfprune.stages.fields import ExistingPath, Seed
-from hfprune.stages.target import UNITS
 from hfprune.errors import HfpruneError
 from hfprune.models.kinds import UnitShares
 from hfprune.registry import source_file
 from hfprune.settings import Strict
+from hfprune.stages.fields import ExistingPath, Seed
+from hfprune.stages.target import UNITS
 
 if TYPE_CHECKING:
     from torch import Tensor

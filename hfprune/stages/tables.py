@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from hfprune.stages.fields import PaperFolder
 from hfprune.settings import Strict
+from hfprune.stages.fields import PaperFolder
 
 EXAMPLE = "hfprune tables --results results/demo"
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from hfprune.stages.fields import ComputeDtype, DenseModel, ExistingPath
 from hfprune.errors import HfpruneError
 from hfprune.settings import Dtype, Strict
+from hfprune.stages.fields import ComputeDtype, DenseModel, ExistingPath
 from hfprune.study.method import Method
 
 if TYPE_CHECKING:
