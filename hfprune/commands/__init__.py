@@ -1,9 +1,9 @@
 """The `hfprune` command: one module a subcommand, each usable by hand.
 
-A module of this folder or of `hfprune.stages` that defines a function `run` is a command, named after the file. The
-first line of its docstring is its help, `EXAMPLE` a call, `Config` its flags, and `run(config)` does the work. A
-command whose flags depend on its arguments also defines `add_flags(parser)` and `read(namespace)`. Every stage takes
-`--settings`, its whole `Config` as JSON.
+A module of this folder or of `hfprune.stages` that defines a function `run` is a command, named after the file.
+The first line of its docstring is its help, `EXAMPLE` a call, `Config` its flags, and `run(config)` does the work.
+A command whose flags depend on its arguments also defines `add_flags(parser)` and `read(namespace)`. Every command
+takes `--settings`, its whole `Config` as JSON.
 
 `hfprune --help` imports none of them, and a command imports only its own module.
 """

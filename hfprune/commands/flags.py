@@ -114,7 +114,18 @@ def _folder(kind: str, value: Path, name: str, config: Strict) -> Path:
 
 def _mark(field: FieldInfo, kind: type) -> Any:
     """Return the mark of this kind on a field, if it has one."""
-    return next((item for item in field.metadata if isinstance(item, kind)), None)
+    marks = [*field.metadata, *_inner_marks(field.annotation)]
+    return next((item for item in marks if isinstance(item, kind)), None)
+
+
+def _inner_marks(annotation: Any) -> list[Any]:
+    """Return the marks within a type, as those of `Annotated[Path, …] | None`."""
+    if get_origin(annotation) is Annotated:
+        inner, *marks = get_args(annotation)
+        return [*marks, *_inner_marks(inner)]
+    if get_origin(annotation) in (Union, UnionType):
+        return [mark for part in get_args(annotation) for mark in _inner_marks(part)]
+    return []
 
 
 def _line(kind: type[Strict], error: ValidationError) -> str:

@@ -11,10 +11,8 @@ from hfprune.study.study import Study
 
 # Below results/<study>. Snakemake fills the wildcards in rules; `fill` fills them here.
 BLOCKS = "calibration/{model}/{corpus}/seed{seed}"
-BUDGET = "budgets/{model}"
+BUDGET = "budgets/{model}/{ratio}"
 DTYPE = "dtype.json"
-# For baselines, by ratio: a new ratio changes no budget of another.
-RATIO_BUDGET = "budgets/{model}/{ratio}"
 METHOD = "methods/{method}"
 SCORES = "scores/{model}/{method}/seed{seed}"
 PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
