@@ -20,19 +20,12 @@ wildcard_constraints:
     name="[^/]+",
 
 
+include: "workflow/rules/baselines.smk"
 include: "workflow/rules/assets.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/recover.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/publish.smk"
-
-
-for baseline in BASELINES:
-
-    include: f"workflow/rules/baselines/{baseline}.smk"
-
-
-check_baseline_rules()
 
 
 report: "workflow/report/workflow.rst"

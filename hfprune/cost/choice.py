@@ -3,15 +3,18 @@
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.jobs import Costs, Job
 from hfprune.cost.table import by_rule, downloads, longest, unfit
 from hfprune.devices.table import Device, nominal_cpu, slowest_gpu, table_device, visible_device
 from hfprune.errors import HfpruneError
-from hfprune.settings import load
+from hfprune.jobs.listing import Jobs
+from hfprune.settings import load, nearest, validate
+from hfprune.study.layout import study_file, study_name
 from hfprune.study.references import check_references
-from hfprune.study.study import Study
+from hfprune.study.study import Config, Study
 
 # The paper's studies, the largest first, and the one for every machine.
 TIERS = ("paper-recovery", "paper", "paper-small")
@@ -24,6 +27,58 @@ TIME_MARGIN, MEMORY_MARGIN = 3.0, 1.3
 SPARE = 1.5e9
 # Minutes that every job may take at least: other machines start slowly, and fetches wait for a network.
 LEAST_MINUTES = 30
+
+
+class Chosen(NamedTuple):
+    """The study that a run of the workflow makes, and on which device."""
+
+    config: Config
+    name: str
+    path: Path
+    why: str
+    study: Study
+    catalogue: Catalogue
+    device: Device
+
+
+def choose(settings: dict[str, Any], baselines: list[str], *, cluster: bool, gpus: int) -> Chosen:
+    """Choose and check the study of a run; every mistake ends it before the first job.
+
+    Args:
+        settings: what `config/config.yaml` and the command line say.
+        baselines: names of the rule files of baselines.
+        cluster: whether jobs run on other machines.
+        gpus: how many are visible, at least one.
+
+    Raises:
+        HfpruneError: names the file, the key and the nearest valid one.
+    """
+    config = validate(Config, settings, "config/config.yaml")
+    device, catalogue = (
+        chosen_device(config.device, cluster=cluster),
+        load(Catalogue, Path("config/assets.yaml")),
+    )
+    if config.study != "auto":
+        path, why = study_file(config.study), "as configured"
+    elif cluster:
+        # The machine that submits and those that run the jobs would choose differently.
+        raise HfpruneError("study: auto is for one machine (--cores N); on a cluster add --config study=NAME")
+    else:
+        path, why = largest_tier(Path("config/studies"), catalogue, device, gpus)
+    study = load(Study, path)
+    check_references(study, catalogue, str(path))
+    for name, method in study.methods.items():
+        if method.baseline and method.baseline not in baselines:
+            raise HfpruneError(
+                f"{path}: methods.{name}: no baseline {method.baseline!r} in workflow/rules/baselines"
+                f"{nearest(method.baseline, baselines)}"
+            )
+    return Chosen(config, study_name(path), path, why, study, catalogue, device)
+
+
+def costs(jobs: Jobs, device: Device) -> Costs:
+    """Return the cost model over the list of a study's jobs."""
+    return Costs(jobs.name, jobs.study, device, jobs.catalogue, guess=True)
 
 
 def chosen_device(name: str, *, cluster: bool) -> Device:

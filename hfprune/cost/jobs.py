@@ -12,6 +12,7 @@ from hfprune.criteria import Criterion
 from hfprune.devices.table import Device
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.work import Case, Work
+from hfprune.jobs.job import Job as Listed
 from hfprune.measures import Measure
 from hfprune.models.shape import Shape, known_shapes, shape_of
 from hfprune.recovery.settings import measured_steps
@@ -157,6 +158,21 @@ class Costs:
         yield from (self.small(rule, self.name) for rule in ONCE)
 
     # --- jobs ---------------------------------------------------------------------------------------------
+
+    def of(self, job: "Listed") -> Job:
+        """Return the cost of a job of the study's list."""
+        match job.stage:
+            case "score":
+                return self._score(job.rule, job.model, [*job.config.methods])  # type: ignore[attr-defined]
+            case "recover":
+                return self.recover(job.cells[0])
+            case "pack":
+                return self.pack(job.model)
+            case "measure":
+                return self.measure_each([*job.config.measures], job.cells)  # type: ignore[attr-defined]
+            case "adopt":
+                return self.adopt(job.cells[0])
+        return self.small(job.stage)
 
     def small(self, rule: str, about: str = "") -> Job:
         """Return a job of a rule that runs no model."""

@@ -1,11 +1,12 @@
 """From a study to its jobs."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from hfprune.assets.catalogue import Catalogue, LocalSource, alternatives
 from hfprune.jobs.job import Job
@@ -475,6 +476,20 @@ class Jobs:
         return [
             f"{self.results}/{folder}/{stem}.{suffix}" for stem in found for suffix in ("json", "parquet")
         ]
+
+    def measured(self, job: Job) -> list[str]:
+        """Return the outputs of the rule of a measurement, with its wildcards."""
+        if not job.at:
+            return job.outputs["results"]
+        folder = layout.CELL if "recovery" in job.at else layout.SCORING
+        return self.result_files(cast(measure.Config, job.config).measures, folder)
+
+    def matching(self, jobs: Iterable[Job]) -> str:
+        """Return a constraint of the first wildcard of the results: the folders of these jobs' cells only."""
+        cells = [cell for job in jobs for cell in job.cells]
+        folders = [layout.fill(layout.SCORING if cell.ratio is None else layout.CELL, cell) for cell in cells]
+        known = "|".join(re.escape(folder.removeprefix("cells/")) for folder in folders)
+        return f"(?=(?:{known})/)[^/]+"
 
     def _asked(self, name: str) -> StudyMeasure:
         entry = self.study.measures[name]

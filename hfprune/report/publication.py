@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
 from hfprune.registry import Registry
 from hfprune.settings import Strict
 
@@ -91,3 +92,16 @@ def absent(kind: Kind, folder: Path, only: Collection[str] | None = None) -> dic
 
 def _registry(kind: Kind) -> Registry[Any]:
     return TABLES if kind == "tables" else FIGURES
+
+
+def write_captions(folder: Path) -> dict[tuple[Kind, str], Path]:
+    """Write the caption of every table and figure to a file of its own, and return the files by kind and name."""
+    found = {}
+    for kind in get_args(Kind):
+        for name in publication_names(kind):
+            found[kind, name] = folder / kind / f"{name}.rst"
+            text = caption(kind, name) + "\n"
+            if not found[kind, name].exists() or found[kind, name].read_text() != text:
+                with atomic_file(found[kind, name]) as temporary:
+                    temporary.write_text(text)
+    return found

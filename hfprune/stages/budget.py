@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from hfprune.files import read_json
 from hfprune.models.kinds import UnitShares
 from hfprune.settings import Strict
 from hfprune.stages.fields import DenseModel
@@ -80,3 +81,12 @@ def budgets(
                 check_floor(counts["neurons"], floor_width(width, floor), floor)
     removed = {f"{ratio:g}": 1 - kept_units(model, ratio)["neurons"] / width for ratio in ratios}
     return {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
+
+
+def neurons_removed(budget: Path, ratio: str, more: float = 0) -> float:
+    """Return the share of MLP neurons that a ratio removes and `more` neurons a layer, by a file of this stage.
+
+    For baselines, which take a share of the neurons.
+    """
+    found = read_json(budget)
+    return found["neurons_removed"][ratio] + more / found["neurons"]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
+from hfprune.errors import HfpruneError
 from hfprune.measures import Measure, stems
 from hfprune.recovery.settings import RECOVERED
 from hfprune.results import DENSE, Cell
@@ -223,3 +224,16 @@ def _of_pruned_cells(name: str, study: Study, pattern: str, baselines: bool | No
 def study_name(path: Path) -> str:
     """Return a study's name, which is the name of its file."""
     return path.stem
+
+
+def study_file(named: str) -> Path:
+    """Return the file of a study, which is named by itself or by its place in `config/studies`.
+
+    Raises:
+        HfpruneError: there is no such study; names those that there are.
+    """
+    path = Path(named) if named.endswith((".yaml", ".yml")) else Path(f"config/studies/{named}.yaml")
+    if not path.exists():
+        known = ", ".join(sorted(study.stem for study in Path("config/studies").glob("*.yaml")))
+        raise HfpruneError(f"no study {path.stem!r} in {path.parent} (there are: {known})")
+    return path

@@ -4,7 +4,7 @@
 rule fetch:
     input:
         # An edited local file is read again.
-        local_files,
+        inputs("fetch"),
     output:
         "resources/{kind}/{name}/asset.json",
     log:
@@ -17,12 +17,12 @@ rule fetch:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=small_mem_mb("fetch"),
-        runtime=small_runtime("fetch"),
+        **needs("fetch"),
     params:
+        settings=settings("fetch"),
         # An edited catalogue entry fetches that asset again, and no other.
-        entry=lambda wildcards: getattr(CATALOGUE, wildcards.kind)[wildcards.name].model_dump_json(),
+        entry=trigger("fetch"),
     message:
         "fetch {wildcards.kind}/{wildcards.name}"
     shell:
-        "hfprune fetch {wildcards.kind}/{wildcards.name} > {log} 2>&1"
+        "hfprune fetch --settings {params.settings:q} > {log} 2>&1"

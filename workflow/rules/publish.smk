@@ -1,133 +1,152 @@
-# From results to publication: tidy tables, the paper's tables, figures and the page.
+# From results to publication: tidy tables, verdicts, the paper's tables, figures and the page.
+from snakemake.io import report as reported
+
+from hfprune.report.publication import publication_names, write_captions
+
+FORMS = {"tables": ["csv", "md", "tex"], "figures": ["svg", "pdf", "png"]}
+PLACES = {"tables": f"{RESULTS}/tables", "figures": FIGURES}
+PAPER = sorted(map(str, Path("paper").glob("**/*.*")))
+TIDY = [f"{RESULTS}/{file}" for file in layout.TIDY]
+VERDICTS = [f"{RESULTS}/{file}" for file in (layout.CLAIMS, layout.CLAIMS_BY_TASK)]
+COMPARED = [f"{RESULTS}/{file}" for file in (layout.COMPARISON, layout.DRAWS, layout.LOST)]
+MEASURED = [f"{RESULTS}/{file}" for file in layout.result_files(NAME, STUDY)]
+ITEMS = [f"{RESULTS}/{file}" for file in layout.item_files(NAME, STUDY)]
+# Snakemake reads captions from files; the publications have them.
+CAPTIONS = write_captions(Path(".snakemake/captions").absolute())
+
+
+def shown(kind):
+    """Return the files of all tables or figures for Snakemake's report, each with its caption."""
+    return [
+        reported(
+            f"{PLACES[kind]}/{name}.{FORMS[kind][0]}",
+            category=kind.capitalize(),
+            labels={kind.removesuffix("s"): name},
+            caption=str(CAPTIONS[kind, name]),
+        )
+        for name in publication_names(kind)
+    ]
+
+
+def others(kind):
+    """Return the other forms of all tables or figures."""
+    return expand(f"{PLACES[kind]}/{{name}}.{{form}}", name=publication_names(kind), form=FORMS[kind][1:])
+
+
+def publication():
+    """Return every table, verdict and figure of the study, and all results behind them."""
+    # Every result by name: a deleted result is made again only if a target asks for it.
+    made = [*MEASURED, *ITEMS, *TIDY, *VERDICTS, *COMPARED, *others("tables"), *others("figures")]
+    return made + expand(f"{PLACES['tables']}/{{name}}.csv", name=publication_names("tables")) + expand(
+        f"{FIGURES}/{{name}}.svg", name=publication_names("figures")
+    )
 
 
 rule collect:
     input:
-        study=STUDY_FILE,
-        results=[f"{RESULTS}/{file}" for file in layout.result_files(NAME, STUDY)],
-        scores=[f"{RESULTS}/{file}" for file in layout.score_files(NAME, STUDY)],
-        plans=[f"{RESULTS}/{file}" for file in layout.plan_files(NAME, STUDY)],
-        distributions=[f"{RESULTS}/{file}" for file in layout.distribution_files(STUDY)],
+        study=CHOSEN.path,
+        results=MEASURED,
+        files=[
+            f"{RESULTS}/{file}"
+            for files in (layout.score_files, layout.plan_files)
+            for file in files(NAME, STUDY)
+        ],
+        per_item=ITEMS,
     output:
-        tidy=expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
+        TIDY,
     log:
         f"{LOGS}/collect.log",
     localrule: True
     conda:
         ENVIRONMENT
-    params:
-        results=lambda wildcards, output: Path(output.tidy[0]).parent,
     message:
-        "collect {params.results}"
+        f"collect {RESULTS}"
     shell:
-        "hfprune collect --study {input.study} --results {params.results} > {log} 2>&1"
-
-
-rule tables:
-    input:
-        tidy=expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
-        paper=PAPER,
-    output:
-        report(
-            expand(f"{RESULTS}/tables/{{name}}.csv", name=layout.TABLES),
-            category="Tables",
-            caption="../report/tables.rst",
-        ),
-        expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=layout.TABLES, suffix=["md", "tex"]),
-    log:
-        f"{LOGS}/tables.log",
-    localrule: True
-    conda:
-        ENVIRONMENT
-    params:
-        results=lambda wildcards, input: Path(input.tidy[0]).parent,
-    message:
-        "tables of {params.results}"
-    shell:
-        "hfprune tables --results {params.results} > {log} 2>&1"
+        f"hfprune collect --study {{input.study}} --results {RESULTS} > {{log}} 2>&1"
 
 
 rule claims:
     input:
-        study=STUDY_FILE,
-        tidy=f"{RESULTS}/results.parquet",
-        per_item=[f"{RESULTS}/{file}" for file in layout.item_files(NAME, STUDY)],
+        study=CHOSEN.path,
+        tidy=TIDY,
+        per_item=ITEMS,
         claims="paper/claims.yaml",
         paper=PAPER,
     output:
-        report(f"{RESULTS}/claims.csv", category="Claims", caption="../report/claims.rst"),
-        expand(f"{RESULTS}/{{file}}", file=["claims.md", "claims.tex", "claims_by_task.csv"]),
+        VERDICTS,
     log:
         f"{LOGS}/claims.log",
     localrule: True
     conda:
         ENVIRONMENT
-    params:
-        results=subpath(input.tidy, parent=True),
     message:
-        "claims on {params.results}"
+        f"claims on {RESULTS}"
     shell:
-        "hfprune claims --study {input.study} --results {params.results} --claims {input.claims} > {log} 2>&1"
+        f"hfprune claims --study {{input.study}} --results {RESULTS} --claims {{input.claims}} > {{log}} 2>&1"
 
 
 rule compare:
     input:
-        study=STUDY_FILE,
-        tidy=expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
-        per_item=[f"{RESULTS}/{file}" for file in layout.item_files(NAME, STUDY)],
+        study=CHOSEN.path,
+        tidy=TIDY,
+        per_item=ITEMS,
     output:
-        report(f"{RESULTS}/comparison.csv", category="Comparison", caption="../report/comparison.rst"),
-        report(f"{RESULTS}/draws.csv", category="Comparison", caption="../report/draws.rst"),
-        report(f"{RESULTS}/lost.csv", category="Comparison", caption="../report/lost.rst"),
-        expand(f"{RESULTS}/{{name}}.{{suffix}}", name=["comparison", "draws", "lost"], suffix=["md", "tex"]),
+        COMPARED,
     log:
         f"{LOGS}/comparison.log",
     localrule: True
     conda:
         ENVIRONMENT
-    params:
-        results=lambda wildcards, input: Path(input.tidy[0]).parent,
     message:
-        "comparison of the methods of {params.results}"
+        f"comparison of the methods of {RESULTS}"
     shell:
-        "hfprune compare --study {input.study} --results {params.results} > {log} 2>&1"
+        f"hfprune compare --study {{input.study}} --results {RESULTS} > {{log}} 2>&1"
+
+
+rule tables:
+    input:
+        TIDY,
+        VERDICTS,
+        COMPARED,
+        PAPER,
+    output:
+        shown("tables"),
+        others("tables"),
+    log:
+        f"{LOGS}/tables.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    message:
+        f"tables of {RESULTS}"
+    shell:
+        f"hfprune tables --results {RESULTS} > {{log}} 2>&1"
 
 
 rule figures:
     input:
-        tidy=expand(f"{RESULTS}/{{file}}", file=layout.TIDY),
-        claims=f"{RESULTS}/claims.csv",
-        comparison=f"{RESULTS}/comparison.csv",
-        paper=PAPER,
+        TIDY,
+        VERDICTS,
+        COMPARED,
+        PAPER,
     output:
-        [
-            report(
-                f"{FIGURES}/{name}.svg",
-                category="Figures",
-                labels={"figure": name},
-                caption=f"../report/figures/{name}.rst",
-            )
-            for name in layout.FIGURES
-        ],
-        expand(f"{FIGURES}/{{name}}.{{suffix}}", name=layout.FIGURES, suffix=["pdf", "png"]),
+        shown("figures"),
+        others("figures"),
     log:
         f"{LOGS}/figures.log",
     localrule: True
     conda:
         ENVIRONMENT
-    params:
-        results=lambda wildcards, input: Path(input.tidy[0]).parent,
-        figures=lambda wildcards, output: Path(output[0]).parent,
     message:
-        "figures of {params.results}"
+        f"figures of {RESULTS}"
     shell:
-        "hfprune figures --results {params.results} --out {params.figures} > {log} 2>&1"
+        f"hfprune figures --results {RESULTS} --out {FIGURES} > {{log}} 2>&1"
 
 
 # From the finished results, at any time. In its own folder, so that it never replaces the complete output.
 rule partial:
     input:
-        study=STUDY_FILE,
+        study=CHOSEN.path,
         paper=PAPER,
     log:
         f"{LOGS}/partial.log",
@@ -135,15 +154,14 @@ rule partial:
     conda:
         ENVIRONMENT
     params:
-        results=RESULTS,
         out=f"{RESULTS}/partial",
     message:
         "tables, claims, comparison, figures and page of the finished results, to {params.out}"
     shell:
-        "(hfprune collect --study {input.study} --results {params.results} --partial --out {params.out}"
+        f"(hfprune collect --study {{input.study}} --results {RESULTS} --partial --out {{params.out}}"
+        f" && hfprune claims --study {{input.study}} --results {RESULTS} --out {{params.out}}"
+        f" && hfprune compare --study {{input.study}} --results {RESULTS} --out {{params.out}}"
         " && hfprune tables --results {params.out}"
-        " && hfprune claims --study {input.study} --results {params.results} --out {params.out}"
-        " && hfprune compare --study {input.study} --results {params.results} --out {params.out}"
         " && hfprune page --results {params.out} --out {params.out}/report.html"
         " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
 
@@ -163,13 +181,11 @@ rule report:
     localrule: True
     conda:
         ENVIRONMENT
-    params:
-        study=NAME,
     message:
-        "report of the workflow on {params.study}"
+        f"report of the workflow on {NAME}"
     shell:
         # Snakemake's own report of the run; --nolock, because it runs inside this workflow.
-        "snakemake publication --report {output} --nolock --cores 1 --config study={params.study} > {log} 2>&1"
+        f"snakemake publication --report {{output}} --nolock --cores 1 --config study={CHOSEN.path} > {{log}} 2>&1"
 
 
 rule page:
@@ -185,9 +201,7 @@ rule page:
     localrule: True
     conda:
         ENVIRONMENT
-    params:
-        results=subpath(output[0], parent=True),
     message:
-        "page of {params.results}"
+        f"page of {RESULTS}"
     shell:
-        "hfprune page --results {params.results} --out {output} > {log} 2>&1"
+        f"hfprune page --results {RESULTS} --out {{output}} > {{log}} 2>&1"

@@ -4,7 +4,7 @@
 rule optipfair:
     input:
         model="resources/models/{model}/asset.json",
-        budget=f"{RESULTS}/{layout.RATIO_BUDGET}.json",
+        budget=f"{RESULTS}/{layout.BUDGET}.json",
         dtype=DTYPE_FILE,
     output:
         checkpoint=directory(f"{RESULTS}/{layout.CHECKPOINT}"),
@@ -17,7 +17,7 @@ rule optipfair:
     params:
         model=subpath(input.model, parent=True),
         # The tool takes a percentage of neurons and rounds down; the study's ratio is a share of all parameters.
-        percentage=lambda wildcards, input: 100 * neurons_removed(input.budget, wildcards.ratio, more=0.5),
+        percentage=lambda wildcards, input: 100 * neurons_removed(Path(input.budget), wildcards.ratio, more=0.5),
         dtype=dtype_of,
     message:
         "optipfair of {wildcards.model} at {wildcards.ratio}, seed {wildcards.seed}"
