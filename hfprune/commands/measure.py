@@ -13,10 +13,9 @@ from hfprune.commands.flags import add_fields
 from hfprune.commands.flags import read as read_fields
 from hfprune.measures import MEASURES
 from hfprune.models.placement import Placement
+from hfprune.stages import measure
 from hfprune.stages.fields import ComputeDtype, DenseModel
-from hfprune.stages.measure import Config, Scored, ToMeasure, run
-
-__all__ = ["Config", "add_flags", "read", "run"]
+from hfprune.stages.measure import Config, Scored, ToMeasure
 
 EXAMPLE = (
     "hfprune measure perplexity --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
@@ -57,3 +56,8 @@ def read(namespace: argparse.Namespace) -> Config:
         cells=[cell.model_copy(update={"scored": scored})],
         **one.model_dump(exclude={"name"}),
     )
+
+
+def run(config: Config) -> None:
+    """Take the measures, write their results, and print them."""
+    measure.run(config)

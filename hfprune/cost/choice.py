@@ -10,7 +10,7 @@ from hfprune.cost.jobs import Costs, Job
 from hfprune.cost.table import by_rule, downloads, longest, unfit
 from hfprune.devices.table import Device, nominal_cpu, slowest_gpu, table_device, visible_device
 from hfprune.errors import HfpruneError
-from hfprune.jobs.listing import Jobs
+from hfprune.jobs.files import Files
 from hfprune.settings import load, nearest, validate
 from hfprune.study.layout import study_file, study_name
 from hfprune.study.references import check_references
@@ -76,9 +76,9 @@ def choose(settings: dict[str, Any], baselines: list[str], *, cluster: bool, gpu
     return Chosen(config, study_name(path), path, why, study, catalogue, device)
 
 
-def costs(jobs: Jobs, device: Device) -> Costs:
-    """Return the cost model over the list of a study's jobs."""
-    return Costs(jobs.name, jobs.study, device, jobs.catalogue, guess=True)
+def costs(files: Files, device: Device) -> Costs:
+    """Return the cost model of a study."""
+    return Costs(files.name, files.study, device, files.catalogue, guess=True)
 
 
 def chosen_device(name: str, *, cluster: bool) -> Device:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from hfprune.errors import HfpruneError
 from hfprune.measures import Measure, stems
@@ -62,11 +63,11 @@ def resampled_path(path: Path) -> Path:
     return path.with_suffix(RESAMPLED)
 
 
-def fill(pattern: str, cell: Cell) -> str:
+def fill(pattern: str, cell: Cell, **more: Any) -> str:
     """Fill a pattern's wildcards from a cell; a ratio is written without trailing zeros."""
     ratio = "" if cell.ratio is None else f"{cell.ratio:g}"
     return pattern.format(
-        model=cell.model, method=cell.method, ratio=ratio, seed=cell.seed, recovery=cell.recovery
+        model=cell.model, method=cell.method, ratio=ratio, seed=cell.seed, recovery=cell.recovery, **more
     )
 
 

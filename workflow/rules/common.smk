@@ -12,7 +12,8 @@ from hfprune.cost import choice
 from hfprune.devices.visible import visible_gpus
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.jobs.listing import Jobs
+from hfprune.jobs.files import Files
+from hfprune.jobs.listing import list_jobs
 from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED
 from hfprune.study import layout
 
@@ -52,16 +53,22 @@ if (GPUS or workflow.remote_exec) and workflow.nodes is None and "gpu" not in wo
 
 
 @cache
-def listed():
-    """Return the list of jobs, which needs the outputs of the baselines' rules, and the cost model over it."""
-    jobs = Jobs(NAME, STUDY, CHOSEN.catalogue, {name: made_by(name) for name in BASELINES}, CELLS_PER_JOB)
-    return jobs, choice.costs(jobs, CHOSEN.device)
+def files():
+    """Return the study with its files, which needs the outputs of the baselines' rules."""
+    made = {name: made_by(name) for name in BASELINES}
+    return Files(NAME, STUDY, CHOSEN.catalogue, made, CELLS_PER_JOB)
+
+
+@cache
+def costs():
+    """Return the cost model of the study."""
+    return choice.costs(files(), CHOSEN.device)
 
 
 @cache
 def by_wildcards():
     """Return every job by its rule and the wildcards of the rule."""
-    return {(job.rule, frozenset(job.at.items())): job for job in listed()[0].all()}
+    return {(job.rule, frozenset(job.at.items())): job for job in list_jobs(files())}
 
 
 def jobs_of(stage):
@@ -112,7 +119,7 @@ def about(rule):
 def predicted(rule, limit):
     """Return a function of wildcards and attempt: a limit by the cost model, which grows with the attempt."""
     return lambda wildcards, attempt: limit(
-        listed()[1].of(job_of(rule, wildcards)), min(attempt, MOST)
+        costs().of(job_of(rule, wildcards)), min(attempt, MOST)
     )
 
 
@@ -168,9 +175,9 @@ def any_of(names):
 def announce():
     """Say which study runs, what it will fetch and spend, and which job fits no node."""
     print(f"study: {NAME} ({CHOSEN.why}; another: --config study=NAME)", file=sys.stderr, flush=True)
-    for line in choice.announcement(listed()[1], CHOSEN.catalogue, Path("config/studies"), max(1, GPUS)).splitlines():
+    for line in choice.announcement(costs(), CHOSEN.catalogue, Path("config/studies"), max(1, GPUS)).splitlines():
         print(line, file=sys.stderr, flush=True)
     if SUBMITS:
         most = {name: workflow.global_resources.get(name).value for name in ("mem_mb", "runtime")}
-        for said in choice.over_limits(listed()[1], **most):
+        for said in choice.over_limits(costs(), **most):
             print(f"cost: {said}", file=sys.stderr, flush=True)

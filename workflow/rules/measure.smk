@@ -1,4 +1,5 @@
 # Measurements of cells (the dense model with the plan and adapter applied in memory) and of scoring itself.
+from hfprune.jobs.measuring import matching, measured
 
 
 # What is measured of a cell is one job, or what is measured of several cells of a model (`cells_per_job`). A measure of
@@ -12,11 +13,11 @@ for name, jobs in jobs_of("measure").items():
             inputs(name),
         output:
             # Finished results stay when another is asked for; the command measures what is missing or has changed.
-            update(listed()[0].measured(jobs[0])),
+            update(measured(files(), jobs[0])),
         log:
             f"{LOGS}/measure/{'/'.join(f'{{{key}}}' for key in jobs[0].at)}/{name}.log",
         wildcard_constraints:
-            model=listed()[0].matching(jobs),
+            model=matching(jobs),
         # On a cluster, all measurements of a cell are one job, with one GPU.
         group:
             CELL_GROUP if "recovery" in jobs[0].at else None

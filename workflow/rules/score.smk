@@ -1,4 +1,5 @@
 # From a corpus to blocks, from blocks to scores, from scores and a parameter budget to plans.
+from hfprune.jobs.scoring import method_settings
 
 
 # For a study with `dtype: auto`; alone on the machine, since it is a measurement of time.
@@ -71,7 +72,7 @@ rule method:
     conda:
         ENVIRONMENT
     params:
-        settings=lambda wildcards: listed()[0].method_settings(wildcards.method),
+        settings=lambda wildcards: method_settings(files(), wildcards.method),
     message:
         "settings of {wildcards.method}"
     shell:
@@ -127,7 +128,7 @@ rule plan:
     log:
         f"{LOGS}/{layout.PLAN}.log",
     wildcard_constraints:
-        method=any_of(listed()[0].criteria),
+        method=any_of(files().criteria),
     localrule: True
     conda:
         ENVIRONMENT
@@ -150,7 +151,7 @@ use rule plan as plan_step with:
     log:
         f"{LOGS}/{layout.STEP_PLAN}.log",
     wildcard_constraints:
-        method=any_of(listed()[0].criteria),
+        method=any_of(files().criteria),
     resources:
         **needs("plan_step"),
     params:
@@ -190,7 +191,7 @@ rule adopt:
     log:
         f"{LOGS}/{layout.PLAN}.adopt.log",
     wildcard_constraints:
-        method=any_of(STUDY.methods.keys() - listed()[0].criteria.keys()),
+        method=any_of(STUDY.methods.keys() - files().criteria.keys()),
     conda:
         ENVIRONMENT
     threads: cores("adopt")

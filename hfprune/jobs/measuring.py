@@ -1,0 +1,216 @@
+"""The jobs that recover and measure pruned models."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from hfprune.jobs.files import Files, folder
+from hfprune.jobs.job import Job, wildcards
+from hfprune.jobs.scoring import scored
+from hfprune.measures import Measure
+from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED
+from hfprune.results import Cell, spell_cell
+from hfprune.stages import measure, pack, recover
+from hfprune.study import layout
+from hfprune.study.study import StudyMeasure
+
+
+def recoveries(files: Files) -> Iterator[Job]:
+    """Yield the jobs that pack the instruction pairs, and those that train adapters."""
+    for model in files.study.models:
+        if "lora" in files.study.recoveries_of(model):
+            yield from (_pack(files, model, seed) for seed in files.study.seeds)
+    for cell in layout.cells(files.name, files.study):
+        if cell.recovery == "lora":
+            yield _recover(files, cell)
+
+
+def _pack(files: Files, model: str, seed: int) -> Job:
+    settings, at = files.study.recovery, {"model": model, "seed": f"{seed}"}
+    assert settings is not None  # a study with `lora` has the section
+    out = files.file(layout.PAIRS, suffix=".safetensors", **at)
+    read = folder("instructions", settings.instructions)
+    config = pack.Config(
+        model=Path(folder("models", model)),
+        instructions=Path(read),
+        seed=seed,
+        out=Path(out),
+        **settings.pairs().model_dump(),
+    )
+    inputs = files.dense(model) | {"instructions": [f"{read}/asset.json"]}
+    return Job("pack", config, inputs, {"pairs": [out]}, at, model)
+
+
+def _recover(files: Files, cell: Cell) -> Job:
+    settings, out = files.study.recovery, files.file(layout.RECOVERY, cell)
+    assert settings is not None
+    packed = files.file(layout.PAIRS, cell, ".safetensors")
+    config = recover.Config(
+        model=Path(folder("models", cell.model)),
+        packed=Path(packed),
+        options=settings.lora().model_dump(mode="json"),
+        batch_tokens=settings.batch_tokens,
+        seed=cell.seed,
+        cell=spell_cell(cell),
+        out=Path(out),
+        **files.changed(cell),
+        **files.compute,
+    )
+    inputs = files.dense(cell.model) | files.dtype_file | {"plan": files.plan_files(cell), "packed": [packed]}
+    outputs = {"adapter": [f"{out}/{name}" for name in (ADAPTER, ADAPTER_CONFIG, RECOVERED)]}
+    return Job(
+        "recover",
+        config,
+        inputs,
+        outputs,
+        wildcards(cell, recovery=cell.recovery),
+        cell.model,
+        (cell,),
+        "device",
+        settings.gpus,
+    )
+
+
+def measurements(files: Files) -> Iterator[Job]:
+    """Yield the jobs that measure cells: all that is measured of a cell, or of several cells of a model."""
+    for number, (names, cells) in enumerate(batches(files)):
+        yield _measure(files, names, cells, number)
+
+
+def batches(files: Files) -> Iterator[tuple[tuple[str, ...], list[Cell]]]:
+    """Yield the measures and the cells of each job."""
+    for names, cells in layout.together(files.name, files.study, files.measures).items():
+        for batch in layout.batches(cells, files.study, files.cells_per_job):
+            yield names, batch
+
+
+def _measure(files: Files, names: tuple[str, ...], cells: list[Cell], number: int) -> Job:
+    measures, model = {name: files.measures[name] for name in names}, cells[0].model
+    config = measure.Config(
+        model=Path(folder("models", model)),
+        measures={name: _asked(files, name) for name in names},
+        cells=[_to_measure(files, names, cell) for cell in cells],
+        **_compute_of(files, measures.values()),
+    )
+    waits = [file for cell in cells for file in _measured_files(files, names, cell)]
+    several = files.cells_per_job > 1
+    return Job(
+        layout.measuring(names) + (f"_{number}" if several else ""),
+        config,
+        files.dense(model) | _read(files, measures.values()) | {"cells": waits},
+        {
+            "results": [
+                file for cell in cells for file in files.result_files(names, layout.fill(layout.CELL, cell))
+            ]
+        },
+        {} if several else wildcards(cells[0], recovery=cells[0].recovery),
+        model,
+        tuple(cells),
+        "machine" if any(one.exclusive for one in measures.values()) else "device",
+        trigger=[one.version for one in measures.values()],
+    )
+
+
+def measurements_of_scoring(files: Files) -> Iterator[Job]:
+    """Yield the jobs that measure the scoring by each method itself, under the first seed."""
+    for name, one in files.measures.items():
+        if one.needs == "criterion":
+            for model in files.study.models:
+                for method in files.study.methods_of(model):
+                    if method in files.criteria and files.study.measures[name].covers(method):
+                        yield _measure_scoring(files, name, model, method)
+
+
+def _measure_scoring(files: Files, name: str, model: str, method: str) -> Job:
+    one, seed = files.measures[name], files.study.seeds[0]
+    cell, blocks = Cell(files.name, model, method, None, seed, "none"), files.blocks(model, method, seed)
+    place, about = layout.fill(layout.SCORING, cell), scored(files, method)
+    to_measure = measure.ToMeasure(
+        cell=spell_cell(cell),
+        out=Path(f"{files.results}/{place}"),
+        scored=measure.Scored(
+            blocks=Path(blocks[0]) if blocks else None,
+            units=dict.fromkeys(files.study.methods[method].units),
+            seed=seed,
+            criterion=about["criterion"],
+            options=about["options"],
+        ),
+    )
+    config = measure.Config(
+        model=Path(folder("models", model)),
+        measures={name: _asked(files, name)},
+        cells=[to_measure],
+        **_compute_of(files, [one]),
+    )
+    return Job(
+        layout.measuring([name]),
+        config,
+        files.dense(model) | _read(files, [one]) | {"blocks": blocks},
+        {"results": files.result_files([name], place)},
+        {"model": model, "method": method, "seed": f"{seed}"},
+        model,
+        (cell,),
+        "machine" if one.exclusive else "device",
+        trigger=[one.version, about["version"]],
+    )
+
+
+def measured(files: Files, job: Job) -> list[str]:
+    """Return the outputs of the rule of a measurement, with its wildcards."""
+    if not job.at:
+        return job.outputs["results"]
+    place = layout.CELL if "recovery" in job.at else layout.SCORING
+    return files.result_files(cast(measure.Config, job.config).measures, place)
+
+
+def matching(jobs: Iterable[Job]) -> str:
+    """Return a constraint of the first wildcard of the results: the folders of these jobs' cells only."""
+    cells = [cell for job in jobs for cell in job.cells]
+    folders = [layout.fill(layout.SCORING if cell.ratio is None else layout.CELL, cell) for cell in cells]
+    known = "|".join(re.escape(folder.removeprefix("cells/")) for folder in folders)
+    return f"(?=(?:{known})/)[^/]+"
+
+
+def _asked(files: Files, name: str) -> StudyMeasure:
+    entry = files.study.measures[name]
+    return StudyMeasure(measure=entry.measure or name, settings=entry.settings)
+
+
+def _to_measure(files: Files, names: tuple[str, ...], cell: Cell) -> measure.ToMeasure:
+    made: dict[str, Any] = dict(files.changed(cell))
+    if cell.recovery != "none":
+        made["adapter"] = files.file(layout.RECOVERY, cell)
+    if resampled := _resampled(files, names, cell):
+        made["resampled"] = resampled[0]
+    out = f"{files.results}/{layout.fill(layout.CELL, cell)}"
+    return measure.ToMeasure(cell=spell_cell(cell), out=Path(out), **made)
+
+
+def _measured_files(files: Files, names: tuple[str, ...], cell: Cell) -> list[str]:
+    adapter = [f"{files.file(layout.RECOVERY, cell)}/{ADAPTER}"] * (cell.recovery != "none")
+    return [*files.plan_files(cell), *adapter, *_resampled(files, names, cell)]
+
+
+def _resampled(files: Files, names: tuple[str, ...], cell: Cell) -> list[str]:
+    """Return the plans of resampled calibrations, if a measure is taken on them."""
+    taken = any(files.measures[name].resampled for name in names) and files.study.calibration.resamples
+    if not taken or cell.recovery != "none" or cell.method not in files.criteria:
+        return []
+    return [files.file(layout.PLAN, cell, layout.RESAMPLED)]
+
+
+def _compute_of(files: Files, measures: Iterable[Measure]) -> dict[str, Any]:
+    own = next((one.dtype for one in measures if one.dtype), None)
+    return files.compute | ({"dtype": own} if own else {})
+
+
+def _read(files: Files, measures: Iterable[Measure]) -> dict[str, list[str]]:
+    """Return what measures read, and the file of the dtype unless one has its own."""
+    taken = [*measures]
+    assets = sorted({asset for one in taken for asset in one.assets()})
+    found = {
+        "assets": [f"resources/{asset}/asset.json" for asset in assets],
+        "files": sorted({str(path) for one in taken for path in one.files()}),
+    }
+    return found if any(one.dtype for one in taken) else found | files.dtype_file
