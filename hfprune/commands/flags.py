@@ -90,15 +90,15 @@ def located(config: Any) -> Any:
         return [located(item) for item in config]
     if not isinstance(config, Strict):
         return config
-    found = {}
-    for name, field in type(config).model_fields.items():
-        value = getattr(config, name)
-        if isinstance(value, list | Strict):
-            found[name] = located(value)
-        elif value is not None and (asset := _mark(field, AssetFlag)):
-            found[name] = _folder(asset.kind, value, name, config)
-        elif value is not None and _mark(field, Existing) and not value.exists():
-            raise HfpruneError(f"{flag(name)}: {value}: no such file or folder")
+    given = {name: value for name, value in config if value is not None}
+    fields = {name: type(config).model_fields[name] for name in given}
+    for name, field in fields.items():  # before anything is fetched
+        if _mark(field, Existing) and not given[name].exists():
+            raise HfpruneError(f"{flag(name)}: {given[name]}: no such file or folder")
+    found = {name: located(value) for name, value in given.items() if isinstance(value, list | Strict)}
+    for name, field in fields.items():
+        if asset := _mark(field, AssetFlag):
+            found[name] = _folder(asset.kind, given[name], name, config)
     return config.model_copy(update=found)
 
 

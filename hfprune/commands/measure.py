@@ -15,7 +15,7 @@ from hfprune.measures import MEASURES
 from hfprune.models.placement import Placement
 from hfprune.stages import measure
 from hfprune.stages.fields import ComputeDtype, DenseModel
-from hfprune.stages.measure import Config, Scored, ToMeasure
+from hfprune.stages.measure import CellFiles, Config, Scored, ToMeasure
 
 EXAMPLE = (
     "hfprune measure perplexity --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
@@ -36,7 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of every measure, and the settings of the one that the command line names."""
     parser.add_argument("measure", metavar="MEASURE", help=", ".join(sorted(MEASURES.sources())))
     add_fields(parser, One)
-    add_fields(parser, ToMeasure)
+    add_fields(parser, CellFiles)
     if sys.argv[2:3] and not sys.argv[2].startswith("-"):
         kind = MEASURES.load(sys.argv[2])
         # `RESERVED` keeps the names apart.
@@ -48,12 +48,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def read(namespace: argparse.Namespace) -> Config:
     """Return the job of one measure and one cell that the command line names."""
     kind = MEASURES.load(namespace.measure)
-    one, cell = read_fields(One, namespace), read_fields(ToMeasure, namespace)
+    one, cell = read_fields(One, namespace), read_fields(CellFiles, namespace)
     scored = read_fields(Scored, namespace) if kind.needs == "criterion" else None
     settings = read_fields(kind, namespace).model_dump(exclude_unset=True)
     return Config(
         measures={one.name or namespace.measure: {"measure": namespace.measure, "settings": settings}},
-        cells=[cell.model_copy(update={"scored": scored})],
+        cells=[ToMeasure(**dict(cell), scored=scored)],
         **one.model_dump(exclude={"name"}),
     )
 

@@ -31,7 +31,7 @@ class Scored(Scoring):
     options: dict[str, Any] = Field(default={}, description="options of the criterion as JSON")
 
 
-class ToMeasure(Strict):
+class CellFiles(Strict):
     """The files that make one model of the dense one, and where its results go."""
 
     plan: ExistingPath | None = Pruned.model_fields["plan"]  # type: ignore[assignment]
@@ -41,9 +41,14 @@ class ToMeasure(Strict):
         default=None,
         description="plans of resampled calibrations (`hfprune plan --resampled`), measured beside the plan",
     )
-    scored: Scored | None = Field(default=None, description="for measures of scoring")
     cell: CellName = None
     out: Path = Field(description="folder of the results: NAME.json, or NAME with one file per task")
+
+
+class ToMeasure(CellFiles):
+    """One cell, or the scoring by one criterion."""
+
+    scored: Scored | None = Field(default=None, description="for measures of scoring")
 
 
 class Config(Placement):

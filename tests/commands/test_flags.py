@@ -13,6 +13,7 @@ from pydantic import Field, PositiveInt
 from hfprune.commands import commands, flags
 from hfprune.errors import HfpruneError
 from hfprune.settings import Strict
+from hfprune.stages.fields import Positional
 
 COMMANDS = (
     *(
@@ -20,12 +21,10 @@ COMMANDS = (
         "audit",
         "budget",
         "calibrate",
-        "cells",
         "claims",
         "collect",
         "compare",
         "cost",
-        "distributions",
     ),
     *("dtype", "export", "fetch", "figures", "measure", "methods", "pack", "page", "plan", "prune", "push"),
     *("recover", "score", "tables"),
@@ -46,6 +45,11 @@ def imported(*arguments: str) -> tuple[str, set[str]]:
     return process.stdout, set(process.stderr.splitlines())
 
 
+def modules_of(command: str) -> tuple[str, str]:
+    """Return where the module of a command may be."""
+    return f"hfprune.commands.{command}", f"hfprune.stages.{command}"
+
+
 def test_help_lists_every_command_and_imports_none() -> None:
     text, modules = imported("--help")
     assert tuple(
@@ -53,7 +57,7 @@ def test_help_lists_every_command_and_imports_none() -> None:
     ) == (*COMMANDS,)
     assert "Draw seeded blocks of tokens from a corpus." in text
     assert not (HEAVY | {"pydantic"}) & modules
-    assert not {f"hfprune.commands.{name}" for name in COMMANDS} & modules
+    assert not {module for name in COMMANDS for module in modules_of(name)} & modules
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -62,7 +66,7 @@ def test_each_command_shows_an_example_and_imports_nothing_heavy(command: str) -
     assert f"example:\n  hfprune {command}" in text
     assert " ".join(commands()[command].split()) in " ".join(text.split())
     assert not HEAVY & modules
-    others = {f"hfprune.commands.{name}" for name in COMMANDS} - {f"hfprune.commands.{command}"}
+    others = {module for name in COMMANDS if name != command for module in modules_of(name)}
     assert not others & modules, "a command imports only its own module"
 
 
@@ -72,7 +76,7 @@ class Common(Strict):
 
 
 class Settings(Strict):
-    name: Annotated[str, flags.Positional("NAME")]
+    name: Annotated[str, Positional("NAME")]
     top_k: PositiveInt = Field(default=15, description="tokens")
     tasks: list[str] = Field(default=["a", "b"])
     kinds: list[Literal["x", "y"]] = Field(default=[])
@@ -245,7 +249,14 @@ class Odd(Strict):
         Odd(number=None, words=["b", "c d"], groups={"g": ["h", "i"]}, flag=False, text="\n\n"),
     ],
 )
-def test_settings_survive_the_command_line(settings: Odd) -> None:
+def test_settings_survive_the_command_line(settings: Odd, tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
+    flags.add_settings(parser)
     flags.add_fields(parser, Odd)
-    assert flags.read(Odd, parser.parse_args(flags.spell(settings))) == settings
+    text = settings.model_dump_json()
+    assert flags.read(Odd, parser.parse_args(["--settings", text])) == settings
+    (tmp_path / "settings.json").write_text(text)
+    words = ["--settings", str(tmp_path / "settings.json"), "--number", "7"]
+    assert flags.read(Odd, parser.parse_args(words)) == settings.model_copy(update={"number": 7})
+    with pytest.raises(HfpruneError, match="unknown key 'tekst'; did you mean 'text'"):
+        flags.read(Odd, parser.parse_args(["--settings", '{"tekst": "x"}']))

@@ -11,19 +11,20 @@ import torch
 from command_line import failure, recover, run, score
 from conftest import reload
 
-from hfprune.stages import measure
+from hfprune.commands.measure import One
 from hfprune.evaluation import zeroshot
 from hfprune.measures import RESERVED, Measure
 from hfprune.models import load, output
 from hfprune.plans.plan import load_plan, save_plan
 from hfprune.scoring.scores import save_resampled
+from hfprune.stages.measure import CellFiles, Scored
 from hfprune.study.study import StudyMeasure
 
 
 def cells(work: Path, measures: dict, *entries: dict) -> tuple[object, ...]:
-    """Return a call of `hfprune cells`."""
-    words = [json.dumps(entry, default=str) for entry in entries]
-    return "cells", "--model", work / "mine", "--measures", json.dumps(measures), "--cells", *words
+    """Return a call of `hfprune measure` with the settings of a job."""
+    settings = {"model": str(work / "mine"), "measures": measures, "cells": entries}
+    return "measure", "--settings", json.dumps(settings, default=str)
 
 
 def test_recovered_model_is_exported_and_measured_alike(work: Path, adapter: Path, tmp_path: Path) -> None:
@@ -223,19 +224,20 @@ def test_cells_refuse_what_a_measure_alone_takes(work: Path, tmp_path: Path) -> 
     def refused(**measures: dict) -> str:
         return failure(*cells(work, measures, {"out": tmp_path}))
 
-    assert "--measures: cost is taken alone" in refused(cost={"sequences": 2})
+    assert "cost: a measure of scoring, and no other, takes --criterion" in refused(cost={"sequences": 2})
+    assert "cost is taken alone" in refused(cost={"sequences": 2}, wikitext={"corpus": "text"})
     assert "this would be the dense model" in refused(
         fidelity={"corpus": "text", "sequences": 2, "length": 8}
     )
     text = {"corpus": "text", "sequences": 2, "length": 8}
     entry = {"plan": work / "plan.safetensors", "out": tmp_path}
-    assert "--cells: 1: unknown key 'plam'; did you mean 'plan'?" in failure(
+    assert "--cells: 0: unknown key 'plam'; did you mean 'plan'?" in failure(
         *cells(work, {"perplexity": text}, {"plam": 1, "out": tmp_path})
     )
-    assert "none of --measures is measured on resampled plans" in failure(
+    assert "zeroshot: not measured on resampled plans: remove --resampled" in failure(
         *cells(work, {"zeroshot": {"tasks": ["piqa"]}}, entry | {"resampled": work / "plan.safetensors"})
     )
-    assert "--cells: 1: dtype is the same for all cells" in failure(
+    assert "--cells: 0: unknown key 'dtype'" in failure(
         *cells(work, {"perplexity": text}, entry | {"dtype": "float32"})
     )
     assert "two have the same `out`" in failure(*cells(work, {"perplexity": text}, entry, entry))
@@ -350,7 +352,7 @@ def test_a_measure_that_is_not_there_names_the_nearest(work: Path, tmp_path: Pat
 
 
 def test_a_setting_cannot_have_the_name_of_a_flag_or_of_a_key_of_a_study() -> None:
-    flags = measure.Config.model_fields.keys() | measure.OfScoring.model_fields.keys()
+    flags = One.model_fields.keys() | CellFiles.model_fields.keys() | Scored.model_fields.keys()
     assert flags | StudyMeasure.model_fields.keys() == RESERVED
     with pytest.raises(TypeError, match="Clash: a setting cannot be called 'seed'; rename it"):
         type("Clash", (Measure,), {"__module__": __name__, "__annotations__": {"seed": int}})

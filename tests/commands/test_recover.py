@@ -11,8 +11,8 @@ from conftest import reload
 from safetensors.torch import load_file
 from smoke import save_model
 
-from hfprune.stages.target import Pruned
 from hfprune.results import Cell
+from hfprune.stages.target import Pruned
 
 
 def test_recovered_model_is_exported_as_it_is_loaded(work: Path, adapter: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run("calibrate", *dense, "--corpus", resources / "corpora/text", "--sequences",
             calibration["sequences"], "--length", calibration["length"], "--out",
             results / f"calibration/{model}/text/seed0.safetensors")  # fmt: skip
-        run("budget", *dense, "--ratios", RATIO, "--out", results / f"budgets/{model}.json")
+        run("budget", *dense, "--ratios", RATIO, "--out", results / f"budgets/{model}/{RATIO}.json")
     # Nobody names this one.
     (folder / "workflow/rules/baselines/broken.smk").write_text("rule broken\n    no: such {thing\n")
     return folder

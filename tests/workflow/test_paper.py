@@ -102,7 +102,7 @@ def test_with_a_device_map_a_job_takes_all_gpus_and_none_is_too_large(clone: Pat
     (clone / "config/studies/spread.yaml").write_text(yaml.safe_dump(settings | {"seeds": [0]}))
     file, probe = (
         clone / "workflow/rules/score.smk",
-        'rule probe:\n    output: "probe"\n    resources: gpu=gpu\n',
+        'rule probe:\n    output: "probe"\n    resources: gpu=lambda _: gpus(jobs_of("score")["score_0"][0])\n',
     )
     text = file.read_text()
     file.write_text(f'{text}\n{probe}    shell: "echo {{resources.gpu}} > {{output}}"\n')
@@ -112,10 +112,10 @@ def test_with_a_device_map_a_job_takes_all_gpus_and_none_is_too_large(clone: Pat
     assert (clone / "probe").read_text().strip() == "4"
     output = snakemake(clone, "--dry-run", "--printshellcmds", *chosen)
     assert "too large" not in output
-    placed = '--dtype bfloat16 --device-map auto --max-memory \'{"0": "9GB", "cpu": "40GB"}\''
-    for command in ("score", "cells", "distributions"):
+    placed = ('"dtype": "bfloat16"', '"device_map": "auto"', '"max_memory": {"0": "9GB", "cpu": "40GB"}')
+    for command in ("score", "measure"):
         lines = re.findall(rf"hfprune {command} .*", output)
-        assert lines and all(placed in line for line in lines)
+        assert lines and all(part in line for line in lines for part in placed)
 
 
 def test_an_unknown_device_ends_with_the_known_names(clone: Path) -> None:
@@ -130,7 +130,7 @@ rule hungry:
     output: "hungry/{model}/{method}/{ratio}/seed{seed}/{recovery}"
     retries: 2
     resources:
-        mem_mb=mem_mb, gpu_mem_mb=gpu_mem_mb, runtime=runtime
+        **needs("recover")
     shell: "echo limits {resources.mem_mb} {resources.gpu_mem_mb} {resources.runtime} >> limits.txt; exit 1"
 """
     text = (clone / "workflow/rules/recover.smk").read_text()

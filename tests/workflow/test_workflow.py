@@ -213,7 +213,7 @@ def test_resampled_calibrations_give_one_draw_its_intervals(project: Path) -> No
     assert {*draws["effect"]} == {"js_distance", "perplexity_ratio"} and draws["resamples_sd"].notna().all()
 
 
-@pytest.mark.parametrize("pattern", ["budgets/*.json", "scores/*/random/*"])
+@pytest.mark.parametrize("pattern", ["budgets/*/*.json", "scores/*/random/*"])
 def test_what_a_kill_left_unfinished_hides_nothing_that_is_missing(project: Path, pattern: str) -> None:
     """A forced job whose output is there, before an ancient input or in its place, and a result that is not."""
     for path in (project / "results/smoke").glob(pattern):
@@ -238,12 +238,15 @@ def test_changed_recovery_runs_recoveries_and_their_measurements_only(project: P
     assert done == publish | {"recover": 3, MEASURED: 3}
 
 
+def raise_version(project: Path, of: str) -> None:
+    """Raise the version of a criterion or measure of the study, before its jobs are listed."""
+    rules = project / "workflow/rules/assets.smk"
+    rules.write_text(f"type(files().{of}).version = 99\n{rules.read_text()}")
+
+
 def test_raised_criterion_version_reruns_that_method_only(project: Path) -> None:
     """What a version is for: edits of the package are not seen by Snakemake."""
-    common = project / "workflow/rules/common.smk"
-    text = common.read_text()
-    assert "\nSCORED = " in text
-    common.write_text(text.replace("\nSCORED = ", '\ntype(CRITERIA["random"]).version = 99\nSCORED = '))
+    raise_version(project, 'criteria["random"]')
     output = snakemake(project, "--dry-run")
     assert jobs(output)["score_2"] == jobs(output)["plan"] == 3
     assert not {"score_0", "score_1"} & jobs(output).keys()
@@ -251,9 +254,7 @@ def test_raised_criterion_version_reruns_that_method_only(project: Path) -> None
 
 
 def test_raised_measure_version_measures_its_cells_anew(project: Path) -> None:
-    rules = project / "workflow/rules/measure.smk"
-    text = rules.read_text()
-    rules.write_text(f'type(MEASURES["fidelity"]).version = 99\n{text}')
+    raise_version(project, 'measures["fidelity"]')
     done = jobs(snakemake(project, "--dry-run"))
     cells = len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"])
     assert done == dict.fromkeys(PUBLISHED, 1) | {MEASURED: cells * len(STUDY["models"])}
