@@ -1,10 +1,8 @@
 """Finds the class behind a name in a study: in a file of one folder, or in another package."""
 
-import ast
 import inspect
 import pkgutil
 import sys
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -14,6 +12,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from hfprune.errors import HfpruneError
+from hfprune.outline import Outline, outline
 from hfprune.settings import Strict, nearest, validate
 
 Kind = TypeVar("Kind", bound=Strict)
@@ -60,7 +59,7 @@ class Registry(Generic[Kind]):
             found.setdefault(source.name, []).append(source)
         return found
 
-    def _outlines(self) -> dict[str, "Outline"]:
+    def _outlines(self) -> dict[str, Outline]:
         """Return the outline of each name's file, without importing it.
 
         Raises:
@@ -137,36 +136,6 @@ class Registry(Generic[Kind]):
             HfpruneError: a class does not load.
         """
         return {name: self.load(name) for name in self.sources()}
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What a module's text tells, without importing it."""
-
-    doc: str
-    """Its docstring."""
-    functions: frozenset[str]
-    """The names of its functions."""
-    constants: dict[str, Any]
-    """The class variables with a literal value."""
-
-
-def outline(path: Path) -> Outline:
-    """Read a module's text.
-
-    Raises:
-        OSError: the file cannot be read.
-        SyntaxError: it is no Python.
-    """
-    tree = ast.parse(path.read_bytes(), str(path))
-    functions = frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
-    inside = [node for kind in tree.body if isinstance(kind, ast.ClassDef) for node in kind.body]
-    constants = {}
-    for node in inside:
-        if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Constant):
-            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-            constants[ast.unparse(target)] = node.value.value
-    return Outline(ast.get_docstring(tree) or "", functions, constants)
 
 
 def origin(source: EntryPoint) -> str:

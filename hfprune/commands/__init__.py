@@ -22,7 +22,7 @@ import hfprune
 from hfprune import network
 from hfprune.errors import HfpruneError
 from hfprune.extras import missing
-from hfprune.registry import outline
+from hfprune.outline import outline
 
 
 def main() -> None:

@@ -240,7 +240,7 @@ def test_cells_refuse_what_a_measure_alone_takes(work: Path, tmp_path: Path) -> 
     assert "--cells: 0: unknown key 'dtype'" in failure(
         *cells(work, {"perplexity": text}, entry | {"dtype": "float32"})
     )
-    assert "two have the same `out`" in failure(*cells(work, {"perplexity": text}, entry, entry))
+    assert "two cells have the same `out`" in failure(*cells(work, {"perplexity": text}, entry, entry))
     assert "did you mean 'fidelity'" in refused(fidelty={})
 
 
