@@ -75,15 +75,15 @@ class Config(Placement):
 def run(config: Config) -> None:
     """Take the measures of every cell and write their results."""
     from hfprune.measures import stems
-    from hfprune.measuring import Target, settled, take
+    from hfprune.measuring import CellToMeasure, measure_cells, with_batch_size
     from hfprune.results import read_result, values_table
 
-    measures = {name: settled(measure) for name, measure in config.made().items()}
+    measures = {name: with_batch_size(measure) for name, measure in config.made().items()}
     dtype = next(iter(measures.values())).dtype or config.dtype
-    targets: list[Target] = []
+    targets: list[CellToMeasure] = []
     for cell in config.each(measures):
         targets.append(cell.target(dtype, beside=targets[0].subject if targets else None))
-    take(measures, targets, config.placement(), dtype=dtype)
+    measure_cells(measures, targets, config.placement(), dtype=dtype)
     for target in targets:
         files = [f"{stem}.json" for name, measure in measures.items() for stem in stems(name, measure)]
         print(values_table([read_result(target.out / file) for file in files]))

@@ -5,7 +5,6 @@
 
 import argparse
 import sys
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -75,11 +74,11 @@ def read(namespace: argparse.Namespace) -> Asked:
 def run(asked: Asked) -> None:
     """Run the measure and write its results."""
     from hfprune.measures import stems
-    from hfprune.measuring import settled, take
+    from hfprune.measuring import measure_cells, with_batch_size
     from hfprune.results import read_result, values_table
 
     name, measure, config, scoring = asked
-    measure = settled(measure)
+    measure = with_batch_size(measure)
     dtype = measure.dtype or config.dtype
     target = config.target(dtype)
     settings: dict[str, Any] = {"dtype": dtype}
@@ -89,6 +88,6 @@ def run(asked: Asked) -> None:
         target.subject.scoring = ToScore(criterion, scoring.tokens(), [*scoring.units], scoring.seed)
         settings |= {"scoring": scoring.settings(scoring.criterion, criterion)}
         cell = cell_of(config.cell, config.model, scoring.criterion, seed=scoring.seed)
-        target = replace(target, cell=cell, inputs=target.inputs | scoring.inputs(criterion))
-    take({name: measure}, [target], config.placement(), **settings)
+        target = target._replace(cell=cell, inputs=target.inputs | scoring.inputs(criterion))
+    measure_cells({name: measure}, [target], config.placement(), **settings)
     print(values_table([read_result(config.out / f"{stem}.json") for stem in stems(name, measure)]))

@@ -14,7 +14,7 @@ from hfprune.models.placement import Placement
 from hfprune.settings import Dtype
 
 if TYPE_CHECKING:
-    from hfprune.measuring import Target
+    from hfprune.measuring import CellToMeasure
 
 
 class Measured(Pruned, Placement):
@@ -45,23 +45,24 @@ class Measured(Pruned, Placement):
         if kind.needs in ("dense", "criterion") and self.change_inputs():
             raise HfpruneError(f"{name} measures the dense model: remove --plan, --checkpoint and --adapter")
 
-    def target(self, dtype: Dtype | None, beside: Subject | None = None) -> "Target":
+    def target(self, dtype: Dtype | None, beside: Subject | None = None) -> "CellToMeasure":
         """Return the subject, which loads its models when needed, and where its results go.
 
         `beside` is another subject of the same dense model.
         """
-        from hfprune.measuring import Target
+        from hfprune.measuring import CellToMeasure
         from hfprune.models.load import load_model, load_skeleton, load_tokenizer
         from hfprune.plans.plan import check_plan, load_plan, plan_note
         from hfprune.scoring.scores import load_resampled
 
         changed = self.change_inputs()
+        change = self.change if changed and not self.checkpoint else None
         if self.plan:  # before the dense model's part of the work
             check_plan(load_skeleton(self.model), load_plan(self.plan))
         subject = Subject(
-            lambda: self.load(dtype, **self.placement()),
+            None if change else lambda: self.load(dtype, **self.placement()),
             (lambda: load_model(self.model, dtype, **self.placement())) if changed else None,
-            change=None if self.checkpoint else self.change,
+            change=change,
             tokenizer=lambda: load_tokenizer(self.model),
             resources=self.resources,
             resampled=load_resampled(self.resampled) if self.resampled else [],
@@ -70,4 +71,4 @@ class Measured(Pruned, Placement):
         inputs = {"model": self.model} | changed
         inputs |= {"resampled": self.resampled} if self.resampled else {}
         cell, note = self.named_cell(self.cell), plan_note(self.plan) if self.plan else ""
-        return Target(subject, cell, self.out, inputs, note)
+        return CellToMeasure(subject, cell, self.out, inputs, note)
