@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import cells
 import pandas as pd
+import recovery
 import torch
 from official import cross_entropy_loss, entropy_loss, official_scores
 from sides import COLUMNS, MEMORY, SIDES, Row, against, held, memory, peak, seconds
@@ -90,7 +91,7 @@ def evaluation(
     from lm_eval.models.huggingface import HFLM
 
     from hfprune.assets.tasks import task_file
-    from hfprune.evaluation.zeroshot import offline_tasks
+    from hfprune.evaluation.tasks import offline_tasks
 
     ours, stock = lms(model, load_tokenizer(path))
     data = {folder.name: task_file(folder) for folder in sorted(tasks.iterdir()) if folder.is_dir()}
@@ -129,7 +130,7 @@ def fastest(stock: list["HFLM"], manager: "TaskManager", task: str) -> "HFLM":
 
 def answers(lm: "HFLM", manager: "TaskManager", task: str, documents: int) -> list[list[bool]]:
     """Return the greedy flags of all choices of a seeded sample of documents."""
-    from hfprune.evaluation.zeroshot import evaluate_task
+    from hfprune.evaluation.tasks import evaluate_task
 
     return evaluate_task(lm, manager, task, documents)[1]["greedy"].map(list).tolist()
 
@@ -208,6 +209,7 @@ def main() -> None:
     rows += cells.rows(
         arguments.model, arguments.resources, arguments.sequences, arguments.length // 4, arguments.repeats
     )
+    rows += recovery.rows(model, arguments.repeats)
     rows += growth(arguments.repeats)
     rows += choices(model, load_tokenizer(arguments.model), arguments.repeats)
     rows += evaluation(model, arguments.model, arguments.tasks, arguments.documents, arguments.repeats)

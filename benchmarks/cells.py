@@ -24,7 +24,7 @@ from hfprune.devices.lease import default_device
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measures.fidelity import Fidelity
 from hfprune.measures.perplexity import Perplexity
-from hfprune.measuring import Target, settled, take
+from hfprune.measuring import CellToMeasure, measure_cells, with_batch_size
 from hfprune.models.load import load_model, load_skeleton, load_tokenizer
 from hfprune.models.units import count_parameters
 from hfprune.plans.plan import Plan, apply_plan, make_plan
@@ -72,19 +72,20 @@ def ours(cell: Pruned) -> np.ndarray:
     text = cell.text.model_dump()
     measures = {"fidelity": Fidelity(**text, top_k=TOP_K), "perplexity": Perplexity(**text)}
     dense = partial(load_model, cell.model, "float32")
-    change = partial(cut, plan=cell.plans[0])
     subject = Subject(
-        lambda: change(dense()),
+        None,
         dense,
-        change=change,
+        change=partial(cut, plan=cell.plans[0]),
         tokenizer=lambda: load_tokenizer(cell.model),
         resources=cell.resources,
         resampled=cell.plans[1:],
     )
     named = Cell("by-hand", cell.model.name, "magnitude", RATIO, 0, "none")
     with TemporaryDirectory() as out:
-        made = {name: settled(measure) for name, measure in measures.items()}
-        take(made, [Target(subject, named, Path(out), {"model": cell.model})], dtype="float32")
+        made = {name: with_batch_size(measure) for name, measure in measures.items()}
+        measure_cells(
+            made, [CellToMeasure(subject, named, Path(out), {"model": cell.model})], dtype="float32"
+        )
         tables = [pd.read_parquet(Path(out) / f"{name}.parquet") for name in measures]
     columns = [table.drop(columns=["item", "document", "resample"], errors="ignore") for table in tables]
     return np.concatenate(columns, 1).reshape(len(cell.plans), cell.text.sequences, -1)

@@ -1,4 +1,4 @@
-"""Runs measures on subjects, task by task; each task is written when it is finished and never run twice."""
+"""Runs measures on cells, task by task; each result is written when it is finished and never made twice."""
 
 import shutil
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -16,12 +16,11 @@ from hfprune.evaluation.measured_model import Subject
 from hfprune.measures import Measure, Outcome, stems
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
 from hfprune.registry import source_file
-from hfprune.results import Cell, Value, spell_cell, write_result
+from hfprune.results import Cell, spell_cell, write_result
 
 
-@dataclass(frozen=True)
-class Target:
-    """A subject to measure, and where its results go."""
+class CellToMeasure(NamedTuple):
+    """A cell's model, and where its results go."""
 
     subject: Subject
     cell: Cell
@@ -35,84 +34,86 @@ class Target:
 
 
 @dataclass
-class _Part:
-    """A measure's part for one task, under the measure's name in results."""
+class _Measurement:
+    """One task of a measure on a cell: a result to be made."""
 
     name: str
+    """The measure's, in the results."""
     task: str
     measure: Measure
     out: Path
-    """Folder of the results."""
+    """Of the result, without suffix."""
+    waiting: Path
+    """Where it waits for the others, without suffix: Snakemake removes what a failed job has made."""
     state: Path
-    """Folder of the measure's finished and unfinished tasks, until all tasks of all measures are finished."""
-    stem: str
-    inputs: dict[str, Path]
-    settings: dict[str, Any]
-    watch: Stopwatch
-    resampled: list[Outcome] = field(default_factory=list)
-    """Outcomes of the resampled plans."""
+    """Folder of all that waits for the measure, and of its unfinished state."""
+    depends: tuple[dict[str, Path], dict[str, Any]]
+    """Inputs by role, and settings."""
+    of_plans: list[Outcome] = field(default_factory=list)
+    """The outcomes of resampled plans."""
+    watch: Stopwatch = field(default_factory=lambda: Stopwatch(paused=True))
+    """Counts the time of this measurement alone."""
 
-    def finished(self, folder: Path) -> bool:
-        """Tell whether the result is in a folder, and made from these inputs with these settings."""
-        path = folder / f"{self.stem}.json"
-        return path.with_suffix(".parquet").exists() and is_current(path, self.inputs, self.settings)
+    def is_finished(self, result: Path) -> bool:
+        """Tell whether a result, without suffix, is there and current."""
+        record, items = (Path(f"{result}.{suffix}") for suffix in ("json", "parquet"))
+        return is_current(record, [items], *self.depends)
 
     def run(self, subject: Subject) -> Outcome:
-        """Measure a subject; only this takes the part's time."""
-        self.watch.go_on()
-        subject.state, subject.identity = self.state / "unfinished", fingerprint(self.inputs, self.settings)
+        """Measure a subject."""
+        self.watch.resume()
+        subject.state, subject.identity = self.state / "unfinished", fingerprint(*self.depends)
         outcome = self.measure.run(subject)
-        self.watch.rest()
+        self.watch.pause()
         return outcome
 
 
-def take(
+def measure_cells(
     measures: dict[str, Measure],
-    targets: Sequence[Target],
+    cells: Sequence[CellToMeasure],
     placement: dict[str, Any] | None = None,
     **settings: Any,
 ) -> None:
     """Run measures and write their results: `<out>/<name>.json`, or a file per task in `<out>/<name>/`.
 
-    Of several measures, tasks or targets, a finished result from the same inputs and settings is kept. A target
-    that fails does not stop the others, whose results wait for the next call. A target's resampled plans come
-    first, for all measures, and then its subject itself, so that the dense model is loaded once for each target.
+    Of several measures, tasks or cells, a current result is kept. A cell that fails does not stop the others,
+    whose results wait for the next call.
 
     Args:
-        measures: the measures with their settings, by name in results; `settled` should have fixed those that
-            are null by default.
-        targets: what is measured. Each gives up its models before the next one loads its own.
-        placement: where the weights lie, for provenance; another place gives the same results within rounding.
+        measures: the measures with their settings, by name in results; `with_batch_size` should have fixed those
+            that are null by default.
+        cells: each gives up its models before the next one loads its own.
+        placement: where the weights lie, for provenance; elsewhere, results are the same within rounding.
         settings: all other settings of the measurement, for provenance.
 
     Raises:
         Exception: the first that a measure raised.
     """
-    parts: list[_Part] = []
+    found: list[_Measurement] = []
     failed: list[Exception] = []
-    kept = len(measures) > 1 or len(targets) > 1
-    for target in targets:
-        own = [part for name in measures for part in _parts(name, measures[name], target, settings)]
-        parts += own
+    several = len(measures) > 1 or len(cells) > 1
+    for cell in cells:
+        own = [each for name in measures for each in _measurements(name, measures[name], cell, settings)]
+        found += own
         try:
-            _measure([part for part in own if not _is_there(part, kept)], target, placement or {})
+            _measure([each for each in own if not _is_kept(each, several)], cell, placement or {})
         except Exception as error:
-            if len(targets) == 1:
+            if len(cells) == 1:
                 raise
             said = str(error) if isinstance(error, HfpruneError) else traceback.format_exc()
-            print(f"{spell_cell(target.cell)}: {said}", file=sys.stderr)
+            print(f"{spell_cell(cell.cell)}: {said}", file=sys.stderr)
             failed.append(_without_frames(error))
-        target.subject.release()
+        cell.subject.release()
     if failed:
         raise failed[0]
-    for part in parts:
+    for each in found:
         # Only current results: a killed run with other settings may have left some, too.
-        if part.finished(part.state):
-            (part.out / part.stem).parent.mkdir(parents=True, exist_ok=True)
+        if each.is_finished(each.waiting):
+            each.out.parent.mkdir(parents=True, exist_ok=True)
             for suffix in ("parquet", "json"):  # the JSON marks a result as finished, so it moves last
-                Path(f"{part.state / part.stem}.{suffix}").replace(f"{part.out / part.stem}.{suffix}")
-    for part in parts:
-        shutil.rmtree(part.state, ignore_errors=True)
+                Path(f"{each.waiting}.{suffix}").replace(f"{each.out}.{suffix}")
+    for each in found:
+        shutil.rmtree(each.state, ignore_errors=True)
 
 
 def _without_frames(error: Exception) -> Exception:
@@ -124,68 +125,65 @@ def _without_frames(error: Exception) -> Exception:
     return error
 
 
-def _is_there(part: _Part, kept: bool) -> bool:
-    """Tell whether a part's result is there and is to be kept; that of one task among several always is."""
-    if not (kept or part.measure.per_task) or not any(map(part.finished, (part.out, part.state))):
+def _measurements(
+    name: str, measure: Measure, cell: CellToMeasure, settings: dict[str, Any]
+) -> Iterator[_Measurement]:
+    """Yield a measure's tasks on a cell, with all that their results depend on."""
+    state = cell.out / f".{name}.state"
+    for stem, (task, part) in zip(stems(name, measure), measure.by_task().items(), strict=True):
+        inputs = cell.inputs | {"measure": source_file(part)}
+        for asset in part.assets():
+            kind, spelling = asset.split("/", 1)
+            folder = cell.subject.asset(kind, spelling)
+            inputs |= {f"{kind}/{folder.name}": folder}
+        inputs |= {f"files/{path}": path for path in part.files()}
+        used = part.model_dump(mode="json") | {"version": part.version} | settings
+        yield _Measurement(name, task, part, cell.out / stem, state / stem, state, (inputs, used))
+
+
+def _is_kept(each: _Measurement, several: bool) -> bool:
+    """Tell whether a result is there and is kept, as one of several or that of one task among several is."""
+    if not (several or each.measure.per_task) or not any(map(each.is_finished, (each.out, each.waiting))):
         return False
-    print(f"{part.name}: {part.task or 'its result'} is already there", file=sys.stderr)
-    for file in part.out.glob(f"{part.stem}.*"):
+    print(f"{each.name}: {each.task or 'its result'} is already there", file=sys.stderr)
+    for file in each.out.parent.glob(f"{each.out.name}.*"):
         file.touch()  # newer than its inputs, as Snakemake expects after a job
     return True
 
 
-def _measure(parts: list[_Part], target: Target, placement: dict[str, Any]) -> None:
-    """Run the parts on one target, and write what each gives into its state folder."""
+def _measure(todo: list[_Measurement], cell: CellToMeasure, placement: dict[str, Any]) -> None:
+    """Measure a cell, and write each result to where it waits.
+
+    The resampled plans come first, for all measures, so that the dense model is loaded once.
+    """
     # Those that compare with the dense model first, since `Subject.model` replaces it.
-    parts.sort(key=lambda part: part.measure.needs != "beside")
-    skip = target.not_applicable
-    if not skip:
-        _run_resampled(parts, target.subject)
-    for part in parts:
-        values, items = ([], pd.DataFrame()) if skip else _run(part, target.subject)
-        made = provenance(part.watch, part.inputs, **part.settings) | placement
-        path = part.state / f"{part.stem}.json"
-        write_result(path, target.cell, part.name, part.task, values, made, items, skip)
+    todo = sorted(todo, key=lambda each: each.measure.needs != "beside")
+    skip = cell.not_applicable
+    on_plans = [each for each in todo if each.measure.resampled and not skip]
+    for variant in cell.subject.variants() if on_plans else ():
+        for each in on_plans:
+            each.of_plans.append(each.run(variant) if variant else each.of_plans[-1])
+    for each in todo:
+        values, items = ([], pd.DataFrame()) if skip else _joined(each.run(cell.subject), each.of_plans)
+        inputs, settings = each.depends
+        made = provenance(each.watch, inputs, **settings) | placement
+        path = Path(f"{each.waiting}.json")
+        write_result(path, cell.cell, each.name, each.task, values, made, items, skip)
 
 
-def _parts(name: str, measure: Measure, target: Target, settings: dict[str, Any]) -> Iterator[_Part]:
-    """Yield a measure's parts, with what their results depend on."""
-    out, inputs = target.out, target.inputs
-    for stem, (task, part) in zip(stems(name, measure), measure.by_task().items(), strict=True):
-        folders = {asset: target.subject.asset(*asset.split("/", 1)) for asset in part.assets()}
-        named = {f"{asset.split('/')[0]}/{folder.name}": folder for asset, folder in folders.items()}
-        made_from = inputs | {"measure": source_file(part)} | named
-        made_from |= {f"files/{path}": path for path in part.files()}
-        made_with = part.model_dump(mode="json") | {"version": part.version} | settings
-        watch = Stopwatch()
-        watch.rest()
-        # Snakemake removes the outputs of a failed job, so what is finished waits here for the rest.
-        yield _Part(name, task, part, out, out / f".{name}.state", stem, made_from, made_with, watch)
-
-
-def _run_resampled(parts: list[_Part], subject: Subject) -> None:
-    """Measure the resampled plans, one after another, by all measures that are taken on them."""
-    chosen = [part for part in parts if part.measure.resampled]
-    for variant in subject.variants() if chosen else ():
-        for part in chosen:
-            part.resampled.append(part.run(variant) if variant else part.resampled[-1])
-
-
-def _run(part: _Part, subject: Subject) -> tuple[list[Value], pd.DataFrame]:
+def _joined(outcome: Outcome, of_plans: list[Outcome]) -> Outcome:
     """Return the values, and the outcomes of every item; with resampled plans, by the column `resample`."""
-    outcomes = [part.run(subject), *part.resampled]
-    items = [pd.DataFrame() if found.items is None else found.items for found in outcomes]
-    if len(outcomes) == 1:
-        return outcomes[0].values, items[0]
-    for found in outcomes[1:]:  # `write_result` checks those of the plan itself
-        for value in found.values:
-            if not isfinite(value.value):
-                raise HfpruneError(f"{value.metric} of a resampled plan is {value.value}; try another dtype")
+    items = [pd.DataFrame() if found.items is None else found.items for found in (outcome, *of_plans)]
+    if not of_plans:
+        return Outcome(outcome.values, items[0])
+    for value in (value for found in of_plans for value in found.values):
+        if not isfinite(value.value):  # `write_result` checks those of the plan itself
+            raise HfpruneError(f"{value.metric} of a resampled plan is {value.value}; try another dtype")
     numbered = [table.assign(resample=number) for number, table in enumerate(items)]
-    return outcomes[0].values, pd.concat(numbered, ignore_index=True)
+    return Outcome(outcome.values, pd.concat(numbered, ignore_index=True))
 
 
-def settled(measure: Measure) -> Measure:
+def with_batch_size(measure: Measure) -> Measure:
     """Return the measure with a fixed batch size, since results depend on it slightly in low precision."""
     if "batch_tokens" not in type(measure).model_fields or measure.batch_tokens is not None:  # type: ignore[attr-defined]
         return measure

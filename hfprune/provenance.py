@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -25,26 +26,28 @@ CODE = ("criterion", "measure")
 
 
 class Stopwatch:
-    """Measures wall time and peak memory since its creation, but for the time between `rest` and `go_on`.
+    """Measures wall time and peak memory since its creation, but for the time between `pause` and `resume`.
 
     Peak memory is the maximum that the CUDA allocator handed out, or on a CPU the peak resident memory of the
     whole process, weights and libraries included.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, paused: bool = False) -> None:
         self.started = datetime.now(UTC)
         self._start, self._busy, self._flops = _now()
         self._peak = 0.0
         _forget_peak()
+        if paused:
+            self.pause()
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """Stop, while the process works on something else."""
         self._peak = max(self._peak, _peak_memory())
-        self._rested = _now()
+        self._paused = _now()
 
-    def go_on(self) -> None:
-        """Go on after `rest`."""
-        for name, now, then in zip(("_start", "_busy", "_flops"), _now(), self._rested, strict=True):
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        for name, now, then in zip(("_start", "_busy", "_flops"), _now(), self._paused, strict=True):
             setattr(self, name, getattr(self, name) + now - then)
         _forget_peak()
 
@@ -103,14 +106,20 @@ def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settin
         inputs: role → input file or folder; see `identity`.
         settings: all settings of the run, seeds included; must be JSON-serialisable.
     """
-    return {
-        "hfprune": hfprune.__version__,
+    return origin(inputs or {}, settings) | {
         "git": _git_commit(),
-        "packages": {"python": platform.python_version(), **_package_versions()},
         "hardware": hardware(),
         "started": watch.started.isoformat(timespec="seconds"),
         "cost": watch.cost() | watch.work(),
-        "inputs": {role: identity(path) for role, path in (inputs or {}).items()},
+    }
+
+
+def origin(inputs: dict[str, Path], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what a result depends on: versions, the identity of each input by role, and settings."""
+    return {
+        "hfprune": hfprune.__version__,
+        "packages": {"python": platform.python_version(), **_package_versions()},
+        "inputs": {role: identity(path) for role, path in inputs.items()},
         "settings": settings,
     }
 
@@ -130,25 +139,37 @@ def recorded(path: Path) -> dict[str, Any]:
 
 def fingerprint(inputs: dict[str, Path], settings: dict[str, Any]) -> str:
     """Return a SHA-256 that two runs share only if they have the same inputs, settings and version."""
-    known = [hfprune.__version__, {role: identity(path) for role, path in inputs.items()}, settings]
+    known = stable(origin(inputs, settings))
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def is_current(path: Path, inputs: dict[str, Path], settings: dict[str, Any]) -> bool:
-    """Tell whether the result at `path` was made from these inputs with these settings by this version.
+def is_current(
+    record: Path, outputs: Iterable[Path], inputs: dict[str, Path], settings: dict[str, Any]
+) -> bool:
+    """Tell whether outputs are there, and were made from these inputs with these settings by this version.
 
     A criterion or measure is identified by its `version`, which is among the settings, not by its file.
+
+    Args:
+        record: JSON file with the `provenance` of the outputs, written after them.
+        outputs: files or folders.
+        inputs: as in `provenance`.
+        settings: as in `provenance`.
     """
-    if not path.exists():
+    if not (record.exists() and all(path.exists() for path in outputs)):
         return False
-    now = {role: identity(file) for role, file in inputs.items() if role not in CODE}
+    inputs = {role: path for role, path in inputs.items() if role not in CODE}
     try:
-        made = read_json(path)["provenance"]
-        before = {role: known for role, known in made["inputs"].items() if role not in CODE}
-        then = (before, made["settings"], made["hfprune"], made["packages"].get("lm_eval"))
+        return _compared(read_json(record)["provenance"]) == _compared(origin(inputs, settings))
     except (ValueError, KeyError, TypeError):
         return False
-    return then == (now, settings, hfprune.__version__, _package_versions().get("lm_eval"))
+
+
+def _compared(made: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a provenance in which a current result agrees, as JSON has it."""
+    inputs = {role: known for role, known in made["inputs"].items() if role not in CODE}
+    found = stable(made) | {"inputs": inputs, "lm_eval": made["packages"].get("lm_eval")}
+    return json.loads(json.dumps(found))
 
 
 def identity(path: Path) -> str:

@@ -67,6 +67,7 @@ STUDY = {
         "perplexity": {"corpus": "heldout", "sequences": 4, "length": 32},
         "latency": {"prompt_tokens": 16, "batch": 2, "new_tokens": 4, "repeats": 3, "methods": ["entropy"]},
         "cost": {"sequences": 2, "repeats": 2, "methods": ["entropy"]},
+        "distributions": {"corpus": "heldout", "sequences": 2, "length": 16},
         "ablation": {"corpus": "heldout", "sequences": 1, "length": 16, "neurons_per_layer": 4},
     },
 }

@@ -44,6 +44,7 @@ from hfprune.files import atomic_file, write_json
 from hfprune.results import Cell, Value, read_result
 from hfprune.study.labels import Label
 
+DISTRIBUTIONS = "distributions"  # the measure whose items a figure shows
 _SCORES = "scores/<model>/<method>/seed<k>.safetensors"
 _PLANS = "plans/<model>/<method>/<ratio>/seed<k>.safetensors"
 _NUMBERS = {"<ratio>": r"(\d*\.?\d+)", "<k>": r"(-?\d+)"}
@@ -65,7 +66,6 @@ def collect(
     scores: list[Path],
     plans: list[Path],
     out: Path,
-    distributions: Iterable[Path] = (),
     declarations: Declarations | None = None,
     labels: Mapping[str, Label] | None = None,
 ) -> None:
@@ -80,8 +80,9 @@ def collect(
     methods in a layer, and of each method's scores with the effect of ablating a neuron (method `ablation`), over
     the ablated neurons. `score_quantiles.csv` has quantiles of a layer's scores, divided by their mean.
     `neurons.parquet` has all scores of each model's middle layer, under the first seed, divided by their mean.
-    `distributions.parquet` has the rows of `distributions`, with their `model`. `calibration.csv` has the
-    agreement of two halves of the sequences that a criterion has read (`Tally.mark`), by their number.
+    `distributions.parquet` has the items of the first measure `distributions`, with their `model`.
+    `calibration.csv` has the agreement of two halves of the sequences that a criterion has read (`Tally.mark`), by
+    their number.
     `learning.csv` has the learning curve of every recovery (`hfprune.analysis.learning`).
     `labels.csv` has the label and colour of every method of the study.
     `provenance.json` has every commit, set of package versions and machine behind the results.
@@ -91,7 +92,6 @@ def collect(
         scores: `…/scores/<model>/<method>/seed<k>.safetensors`, with one score per neuron as `mlp.<layer>`.
         plans: `…/plans/<model>/<method>/<ratio>/seed<k>.safetensors`, with the kept indices as `mlp.<layer>`.
         out: folder, created if missing.
-        distributions: `…/distributions/<model>.parquet` of `hfprune.evaluation.distributions`.
         declarations: those of the study's measures; by default those of their classes without settings.
         labels: `hfprune.study.labels.labels` of the study.
 
@@ -109,7 +109,6 @@ def collect(
         model, method, ratio, seed = _identity(path, _PLANS)
         kept.setdefault((model, float(ratio), int(seed)), {})[method] = read_layers(path)
 
-    seen = _distributions(distributions)
     _write_parquet(table, out / RESULTS)
     _write_csv(table, out / RESULTS_CSV)
     _write_csv(declared.table(), out / METRICS_CSV)
@@ -117,7 +116,7 @@ def collect(
     _write_csv(rank_correlations(scored, _damages(results, declared.of_kind(ABLATION))), out / RANKS)
     _write_csv(quantiles(scored), out / QUANTILES)
     _write_parquet(middle_layers(scored), out / NEURON_SCORES)
-    _write_parquet(seen, out / TOKEN_DISTRIBUTIONS)
+    _write_parquet(_distributions(results, declared.first(DISTRIBUTIONS)), out / TOKEN_DISTRIBUTIONS)
     _write_csv(_marks(results), out / CALIBRATION)
     _write_csv(learning_curves(map(read_result, sorted(results))), out / LEARNING)
     _write_csv(label_table(labels or {}), out / LABELS)
@@ -235,16 +234,17 @@ def _provenance(paths: Iterable[Path]) -> dict[str, Any]:
     return found | {"first_started": started[:1], "last_started": started[-1:]}
 
 
-def _distributions(paths: Iterable[Path]) -> pd.DataFrame:
-    tables = [pd.DataFrame(columns=COMPANION_COLUMNS[TOKEN_DISTRIBUTIONS])]
-    for path in sorted(paths):
-        try:
-            tables.append(pd.read_parquet(path).assign(model=path.stem))
-        except (OSError, ValueError) as error:
-            raise HfpruneError(
-                f"{path}: cannot read it ({brief(error)}); delete it and make it again"
-            ) from error
-    return pd.concat(tables[len(tables) > 1 :], ignore_index=True)
+def _distributions(paths: Iterable[Path], measure: str) -> pd.DataFrame:
+    """Return the items of a measure of next-token distributions, with their model."""
+    found = [(path, read_result(path)) for path in sorted(paths)]
+    tables = [
+        pd.read_parquet(path.with_suffix(".parquet")).assign(model=result["cell"]["model"])
+        for path, result in found
+        if result["measure"] == measure
+    ]
+    return pd.concat(
+        tables or [pd.DataFrame(columns=COMPANION_COLUMNS[TOKEN_DISTRIBUTIONS])], ignore_index=True
+    )
 
 
 def _write_parquet(table: pd.DataFrame, path: Path) -> None:

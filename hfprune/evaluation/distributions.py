@@ -14,7 +14,6 @@ from hfprune.models.head import chunks, hidden_states, logits
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-SEQUENCES = 4  # blocks to read, from the start
 LEVELS = (0.1, 0.5, 0.9)  # quantiles of the entropy over positions; one position is shown for each
 TOKENS = 8  # likeliest tokens shown at a position
 CONTEXT = 12  # tokens of context shown as text
@@ -22,36 +21,42 @@ CONTEXT = 12  # tokens of context shown as text
 
 @torch.inference_mode()
 def distributions(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", blocks: Tensor
-) -> pd.DataFrame:
-    """Return the likeliest tokens, and the true one, at positions of low, medium and high entropy.
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", blocks: Tensor, batch: int
+) -> tuple[Tensor, pd.DataFrame]:
+    """Return the entropy at all positions, and the likeliest tokens where it is low, medium and high.
 
     Args:
         model: the dense model.
         tokenizer: turns tokens into text.
-        blocks: calibration blocks [blocks, length].
+        blocks: tokens [blocks, length].
+        batch: blocks of one forward pass.
 
     Returns:
-        One row per position and token, the likeliest first: `level` (the quantile of the position's entropy),
+        Entropies in nats, float64 [blocks, length - 1]; and one row per position shown and token, the likeliest
+        first, then the true one if it is another: `item`, `level` (the quantile of the position's entropy),
         `entropy` (nats), `context` (text), `token` (text), `rank` (from 1), `is_target`, `probability`, and the
         derivatives of the two objectives (nats) with respect to the token's logit: `cross_entropy_gradient`
         (p − onehot) and `entropy_gradient` (−p (ln p + H)).
     """
-    tokens = blocks[:SEQUENCES].to(model.device, torch.int64)
-    states = hidden_states(model, tokens)[:, :-1].flatten(0, 1)
+    tokens = blocks.to(model.device, torch.int64)
+    states = torch.cat([hidden_states(model, part)[:, :-1] for part in tokens.split(batch)]).flatten(0, 1)
     targets = tokens[:, 1:].flatten().to(states.device)
     entropies = torch.cat([Entropy().objective(found, Positions()) for _, found in chunks(model, states)])
-    places = entropies.argsort()[[round(level * (len(entropies) - 1)) for level in LEVELS]]
+    chosen = entropies.argsort()[[round(level * (len(entropies) - 1)) for level in LEVELS]]
     parts = []
-    for level, place in zip(LEVELS, places.tolist(), strict=True):
-        block, position = divmod(place, tokens.shape[1] - 1)
+    for level, index in zip(LEVELS, chosen.tolist(), strict=True):
+        block, position = divmod(index, tokens.shape[1] - 1)
         context = tokens[block, max(0, position + 1 - CONTEXT) : position + 1]
-        part = _position(logits(model, states[[place]]).float(), targets[[place]], tokenizer)
-        part.insert(0, "context", tokenizer.decode(context))
-        part.insert(0, "entropy", float(entropies[place]))
-        part.insert(0, "level", level)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+        part = _position(logits(model, states[[index]]).float(), targets[[index]], tokenizer)
+        of_position = {
+            "level": level,
+            "entropy": float(entropies[index]),
+            "context": tokenizer.decode(context),
+        }
+        parts.append(pd.DataFrame(of_position, part.index).join(part))
+    items = pd.concat(parts, ignore_index=True)
+    items.insert(0, "item", range(len(items)))
+    return entropies.double().view(len(tokens), -1), items
 
 
 def _position(found: Tensor, target: Tensor, tokenizer: "PreTrainedTokenizerBase") -> pd.DataFrame:
@@ -66,8 +71,11 @@ def _position(found: Tensor, target: Tensor, tokenizer: "PreTrainedTokenizerBase
         "cross_entropy_gradient": CrossEntropy().gradient(found.clone(), positions),
         "entropy_gradient": Entropy().gradient(found.clone(), positions),
     }
-    table = pd.DataFrame({name: values[0, shown].double().cpu().numpy() for name, values in columns.items()})
-    table.insert(0, "is_target", (shown == target).cpu().numpy())
-    table.insert(0, "rank", ranks.cpu().numpy() + 1)
-    table.insert(0, "token", [tokenizer.decode([token]) for token in shown.tolist()])
-    return table
+    return pd.DataFrame(
+        {
+            "token": [tokenizer.decode([token]) for token in shown.tolist()],
+            "rank": ranks.cpu().numpy() + 1,
+            "is_target": (shown == target).cpu().numpy(),
+            **{name: values[0, shown].double().cpu().numpy() for name, values in columns.items()},
+        }
+    )

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, pack
-from hfprune.evaluation.stock import HFLM
+from hfprune.evaluation.tasks import HFLM
 from hfprune.models.head import chunks, hidden_states
 from hfprune.models.load import check_model, default_batch_tokens
 from hfprune.plans.plan import apply_plan, load_plan

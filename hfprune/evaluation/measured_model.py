@@ -50,58 +50,51 @@ class Subject:
     gives its own output and those of the resampled plans, and then is changed in place into `model`.
     """
 
+    scoring: ToScore | None = None
+    """How the model is scored, for measures of scoring."""
+    state: Path | None = None
+    """Folder where a long measurement may save its state, to resume after a kill."""
+    identity = ""
+    """A hash of all inputs of the measurement; a state of another identity is not used."""
+
     def __init__(
         self,
-        model: "Loaded",
+        model: "Loaded | None",
         dense: "Loaded | None" = None,
         *,
         change: "Callable[[PreTrainedModel], PreTrainedModel] | None" = None,
         tokenizer: "PreTrainedTokenizerBase | Callable[[], PreTrainedTokenizerBase] | None" = None,
         resources: Path = Path("resources"),
-        scoring: "ToScore | None" = None,
-        state: Path | None = None,
-        identity: str = "",
         resampled: "Sequence[Plan]" = (),
         beside: "Subject | None" = None,
     ) -> None:
         """Describe a subject.
 
         Args:
-            model: the model to measure, or a function that loads it.
-            dense: the dense model that `model` was pruned from, or a function that loads it; none for the
-                dense model itself.
-            change: makes `model` of the dense model, in place, as the function `model` does of a newly loaded
-                one; none if that cannot be done.
+            model: the model to measure, or a function that loads it; none where `change` makes it.
+            dense: the dense model that it was pruned from, or a function that loads it; none for the dense model.
+            change: makes the model to measure of the dense model, in place.
             tokenizer: the tokenizer of both, or a function that loads it.
             resources: folder of the fetched assets.
-            scoring: how the model is scored, for measures of scoring.
-            state: folder where a long measurement may save its state, to resume after a kill.
-            identity: a hash of all inputs of the measurement; a state of another identity is not used.
-            resampled: plans that other draws of the calibration might have given, in place of `model`'s.
+            resampled: plans that other draws of the calibration might have given, in place of the model's.
             beside: another subject of the same dense model; both share its output and the tokenizer.
         """
-        self._model, self._dense, self._tokenizer = model, dense, tokenizer
-        self._change = change
-        self.resources = resources
-        self.scoring = scoring
-        self.state, self.identity = state, identity
-        self.resampled = resampled
+        self._model, self._dense, self._change = model, dense, change
+        self._tokenizer = (lambda: beside.tokenizer) if beside else tokenizer
+        self.resources, self.resampled = resources, resampled
         self._mask: Mask | None = None
         # The dense model until it becomes the measured one. Nobody else gets it, since it changes.
         self._before: PreTrainedModel | None = None
         self._dense_outputs: dict[bytes, Output] = beside._dense_outputs if beside else {}
-        if beside:
-            self._tokenizer = lambda: beside.tokenizer
         self._made: dict[str, Any] = {}
 
     @cached_property
     def model(self) -> "PreTrainedModel":
         """The model that is measured."""
-        if self._before is not None and self._change:
-            before, self._before = self._before, None
-            return self._change(before)
-        self._before = None  # its memory is for the other
-        return _loaded(self._model)
+        before, self._before = self._before, None  # its memory is for the other
+        if not self._change:
+            return _loaded(self._model)
+        return self._change(_loaded(self._dense) if before is None else before)
 
     @property
     def has_dense(self) -> bool:
@@ -229,7 +222,7 @@ def _is_model(given: "Loaded") -> bool:
     return hasattr(given, "config")
 
 
-def _loaded(given: "Loaded") -> "PreTrainedModel":
+def _loaded(given: "Loaded | None") -> "PreTrainedModel":
     return given if _is_model(given) else given()  # type: ignore[return-value,operator]
 
 

@@ -23,25 +23,20 @@ if TYPE_CHECKING:
 RESAMPLES = 1000
 
 
-class Turn:
+class Timed:
     """A model that has read the prompts [batch, length] once, and decodes from there repeatedly."""
 
-    def __init__(self, name: str, model: "PreTrainedModel", prompts: Tensor) -> None:
-        """Read the prompts once; `name` is the prefix of the turn's metrics."""
-        self.name = name
-        self.model = model
-        self.prompt = prompts[:1]
+    def __init__(self, model: "PreTrainedModel", prompts: Tensor) -> None:
+        self.model, self.prompt = model, prompts[:1]
         self.first, self.cache = prefill(model, prompts)
 
     def times(self, new_tokens: int) -> dict[str, float]:
-        """Time one prefill and one decoding; the metrics' names start with the turn's name."""
+        """Time the prefill of one prompt, and one decoding."""
         prefill_seconds, _ = timed(lambda: prefill(self.model, self.prompt))
         cache = deepcopy(self.cache)
         decode_seconds, tokens = timed(lambda: decode(self.model, self.first, cache, new_tokens))
-        return {
-            f"{self.name}prefill_seconds": prefill_seconds,
-            f"{self.name}decode_tokens_per_second": tokens.numel() / decode_seconds,
-        }
+        rate = tokens.numel() / decode_seconds
+        return {"prefill_seconds": prefill_seconds, "decode_tokens_per_second": rate}
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:

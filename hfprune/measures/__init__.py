@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
@@ -11,6 +12,7 @@ from pydantic import Field, PositiveInt
 
 from hfprune.assets.text import Text
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.work import Case, Work
 from hfprune.registry import Registry
 from hfprune.settings import Dtype, Strict
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hfprune.evaluation.measured_model import Subject
-    from hfprune.evaluation.work import Case, Work
     from hfprune.results import Value
 
 BatchTokens = PositiveInt | None
@@ -165,6 +166,43 @@ class TextMeasure(CorpusMeasure, Text):
     def work(self, case: Case) -> Work:
         """Return the work of reading every block once, with the logits of all positions."""
         return case.read(self.blocks_to_read(), self.length, self.length, batch_tokens=self.batch_tokens)
+
+
+class TaskMeasure(Measure):
+    """A measure of tasks of lm-eval, each of which has its own result."""
+
+    per_task = True
+
+    tasks: list[str] = Field(
+        min_length=1, description="tasks of lm-eval: names in config/assets.yaml, or folders of fetched ones"
+    )
+    documents: PositiveInt | None = Field(
+        default=None, description="documents of each task, a seeded sample; null: all"
+    )
+    add_bos: bool = Field(default=True, description="prepend BOS (lm-eval's add_bos_token)")
+
+    def by_task(self) -> dict[str, Self]:
+        """Return the tasks one by one."""
+        return {Path(task).name: self.model_copy(update={"tasks": [task]}) for task in self.tasks}
+
+    def assets(self) -> list[str]:
+        """Return the tasks' documents."""
+        return [f"tasks/{task}" for task in self.tasks]
+
+
+def documents_read(
+    case: Case, assets: Iterable[str], documents: int | None, batch_tokens: int | None
+) -> Work:
+    """Return the work of reading so many documents, or all, of each asset, given as `kind/name`."""
+    from hfprune.assets.text_sizes import reading
+
+    total = Work()
+    for asset in assets:
+        text = reading(*asset.split("/", 1))
+        count = min(documents or text.documents, text.documents)
+        size = (count, text.mean_tokens(count), text.positions)
+        total += case.read(*size, batch_tokens=batch_tokens, pairs=text.paired)
+    return total
 
 
 MEASURES: Registry[Measure] = Registry("hfprune.measures", Measure)  # type: ignore[type-abstract]

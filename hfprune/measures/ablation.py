@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
 
 from hfprune.evaluation.measured_model import Subject
+from hfprune.evaluation.work import Case, Work
 from hfprune.measures import Metric, Outcome, TextMeasure
 from hfprune.results import Value
-
-if TYPE_CHECKING:
-    from hfprune.evaluation.work import Case, Work
 
 
 class Ablation(TextMeasure):

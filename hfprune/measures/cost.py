@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field, PositiveInt
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
+from hfprune.evaluation.work import Case, Work
 from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
 from hfprune.results import Value
-
-if TYPE_CHECKING:
-    from hfprune.evaluation.work import Case, Work
 
 
 class Cost(Measure):

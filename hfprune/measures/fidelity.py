@@ -8,13 +8,13 @@ from pydantic import Field, PositiveInt
 
 from hfprune.evaluation.item_outcomes import block_items, mean_value
 from hfprune.evaluation.measured_model import Subject, batch_size
+from hfprune.evaluation.work import DISTANCES, Case, Work
 from hfprune.measures import Metric, Outcome, TextMeasure
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from hfprune.evaluation.work import Case, Work
     from hfprune.models.head import Head
 
 
@@ -42,8 +42,6 @@ class Fidelity(TextMeasure):
 
     def work(self, case: Case) -> Work:
         """Return the work of reading every block by the dense model, once, and by every other, and comparing."""
-        from hfprune.evaluation.work import DISTANCES
-
         number, dense = self.blocks_to_read(), case.dense or case.shape
         size: dict[str, Any] = {"sequences": number, "length": self.length, "batch_tokens": self.batch_tokens}
         # The logits of both, from one model's states and the other's that are kept.

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measures import Measure, Metric, Outcome
-from hfprune.results import Value
+from hfprune.evaluation.work import Case, Work
+from hfprune.measures import Metric, Outcome, TaskMeasure
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from lm_eval.tasks import TaskManager
 
-    from hfprune.evaluation.work import Case, Work
-
-# Metrics of lm-eval's tasks of this type, as `_name` names them; other metrics are in the tidy table only.
+# Metrics of lm-eval's tasks of this type, as `outcomes` names them; other metrics are in the tidy table only.
 METRICS = {
     "exact_match": "Exact match",
     "exact_match_strict_match": "Exact match, strict",
@@ -33,7 +31,7 @@ METRICS = {
 }
 
 
-class Generation(Measure):
+class Generation(TaskMeasure):
     """Every metric that lm-eval reports for a task of type `generate_until`, answered through its own `HFLM`.
 
     A metric has lm-eval's name, with `_at_` for `@`, followed by the filter's name if a task has several
@@ -49,8 +47,6 @@ class Generation(Measure):
     local files.
     """
 
-    per_task = True
-
     tasks: list[str] = Field(min_length=1, description="tasks of lm-eval or of the folder `data`")
     data: str = Field(
         default="catalogue",
@@ -61,14 +57,10 @@ class Generation(Measure):
     shots: NonNegativeInt | None = Field(
         default=None, description="solved examples before each document; null: the task's own number"
     )
-    documents: PositiveInt | None = Field(
-        default=None, description="documents of each task, a seeded sample; null: all"
-    )
     batch_size: PositiveInt = Field(default=1, description="documents per batch")
     max_new_tokens: PositiveInt | None = Field(
         default=None, description="limit of an answer; null: the task's own limit"
     )
-    add_bos: bool = Field(default=True, description="prepend BOS (lm-eval's add_bos_token)")
     run_code: bool = Field(default=False, description="let tasks run the code that the model writes")
 
     @model_validator(mode="after")
@@ -87,13 +79,9 @@ class Generation(Measure):
         rest = [Metric(name, METRICS[name], items=(name,), **percent) for name in others]
         return [Metric(first, METRICS[first], items=(*METRICS,), **percent), *rest]
 
-    def by_task(self) -> dict[str, Self]:
-        """Return the tasks one by one."""
-        return {Path(task).name: self.model_copy(update={"tasks": [task]}) for task in self.tasks}
-
     def assets(self) -> list[str]:
         """Return the tasks' documents, if they come from the catalogue."""
-        return [f"tasks/{task}" for task in self.tasks] if self.data == "catalogue" else []
+        return super().assets() if self.data == "catalogue" else []
 
     def files(self) -> list[Path]:
         """Return the files of the user's own folder of tasks."""
@@ -115,7 +103,7 @@ class Generation(Measure):
         Raises:
             HfpruneError: the task is unknown or of another type, its documents are missing, or lm-eval fails.
         """
-        from hfprune.evaluation.stock import HFLM, run_task
+        from hfprune.evaluation.tasks import HFLM, outcomes, run_task
 
         (given,) = self.tasks
         task = Path(given).name
@@ -151,7 +139,7 @@ class Generation(Measure):
             raise HfpruneError(
                 f"task {task!r}: is of type {kind}, not generate_until; use the measure zeroshot"
             )
-        return _outcome(found["results"][task], found["samples"][task])
+        return Outcome(*outcomes(found, task))
 
     def _manager(self, subject: Subject, given: str, task: str) -> AbstractContextManager[TaskManager]:
         """Return a task manager that has the task."""
@@ -159,7 +147,7 @@ class Generation(Measure):
 
         from hfprune.assets.stock import stock_yaml
         from hfprune.assets.tasks import task_file
-        from hfprune.evaluation.zeroshot import offline_tasks
+        from hfprune.evaluation.tasks import offline_tasks
         from hfprune.settings import nearest
 
         if self.data == "catalogue":
@@ -175,32 +163,3 @@ class Generation(Measure):
                 f"{folder}: no YAML defines the task {task!r}{nearest(task, manager.all_tasks)}"
             )
         return nullcontext(manager)
-
-
-def _outcome(metrics: dict[str, Any], samples: list[dict[str, Any]]) -> Outcome:
-    """Read lm-eval's results for a task: numbers by `metric,filter`, a sample per document and filter."""
-    import pandas as pd
-
-    several = len({sample["filter"] for sample in samples}) > 1
-    rows: dict[int, dict[str, Any]] = {}
-    for sample in sorted(samples, key=lambda sample: sample["doc_id"]):
-        response = str(sample["resps"][0][0])
-        row = rows.setdefault(
-            sample["doc_id"],
-            {"item": sample["doc_id"], "target": str(sample["target"]), "response": response},
-        )
-        for metric in sample["metrics"]:
-            if isinstance(sample[metric], int | float):
-                row[_name(metric, sample["filter"], several)] = float(sample[metric])
-    values = []
-    for key, value in metrics.items():
-        metric, _, filter = key.partition(",")
-        if filter and not metric.endswith("_stderr") and isinstance(value, int | float):
-            error = metrics.get(f"{metric}_stderr,{filter}")
-            stderr = float(error) if isinstance(error, int | float) else None
-            values.append(Value(_name(metric, filter, several), float(value), stderr, len(rows)))
-    return Outcome(values, pd.DataFrame([*rows.values()]))
-
-
-def _name(metric: str, filter: str, several: bool) -> str:
-    return (f"{metric}_{filter}" if several else metric).replace("@", "_at_").replace("-", "_")

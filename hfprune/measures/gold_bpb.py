@@ -8,7 +8,8 @@ from pydantic import Field, PositiveInt
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
+from hfprune.evaluation.work import Case, Work
+from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome, documents_read
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
 from hfprune.settings import Name
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hfprune.evaluation.lm import PrefixTreeLM
-    from hfprune.evaluation.work import Case, Work
 
 GROUPS = {
     "knowledge": ["naturalqs_open", "jeopardy"],
@@ -83,15 +83,8 @@ class GoldBpb(Measure):
 
     def work(self, case: Case) -> Work:
         """Return the work of reading the drawn documents of all groups."""
-        from hfprune.assets.text_sizes import reading
-
-        total = case.load() * 0
-        for source in (source for group in self.groups.values() for source in group):
-            text = reading("requests", source)
-            documents = min(self.documents, text.documents)
-            size = (documents, text.mean_tokens(documents), text.positions)
-            total += case.read(*size, batch_tokens=self.batch_tokens, pairs=text.paired)
-        return total
+        each = (f"requests/{source}" for group in self.groups.values() for source in group)
+        return documents_read(case, each, self.documents, self.batch_tokens)
 
     def run(self, subject: Subject) -> Outcome:
         """Read the answers of one group; the model is prepared once for all of them.
@@ -99,6 +92,8 @@ class GoldBpb(Measure):
         Raises:
             HfpruneError: requests are not fetched, or all documents in a task are too long.
         """
+        from math import log
+
         import pandas as pd
 
         from hfprune.evaluation.lm import PrefixTreeLM
@@ -110,27 +105,22 @@ class GoldBpb(Measure):
             softmax_dtype="float32",  # bfloat16 would keep three digits of each log-probability
         )
         (sources,) = self.groups.values()
-        drawn = [self._draw(subject, source, lm) for source in sources]
-        count = min(len(sample.rows) for sample in drawn)
-        rows = [row for sample in drawn for row in sample.rows[:count]]
-        found = lm._loglikelihood_tokens([(row.texts, row.context, row.answer) for row in rows])
-        items = pd.DataFrame(
-            {
-                "item": range(len(rows)),
-                "document": [row.document for row in rows],
-                "source": [row.source for row in rows],
-                "bpb": [_bpb(nats, row) for row, (nats, _) in zip(rows, found, strict=True)],
-                "bytes": [row.bytes for row in rows],
-            }
-        )
+        drawn, left_out = zip(*(self._draw(subject, source, lm) for source in sources), strict=True)
+        count = min(map(len, drawn))
+        requests = [request for of_task in drawn for request in of_task[:count]]
+        found = lm._loglikelihood_tokens([(each.texts, each.context, each.answer) for each in requests])
+        items = pd.DataFrame(requests)[["document", "source"]]
+        items.insert(0, "item", range(len(items)))
+        items["bytes"] = [len(each.texts[1].encode()) for each in requests]
+        items["bpb"] = [-nats / log(2) for nats, _ in found] / items["bytes"]
         values = [Value("bpb", float(items["bpb"].mean()), _stderr(items), len(items))]
-        if left_out := sum(sample.left_out for sample in drawn):
-            seen = left_out + sum(len(sample.rows) for sample in drawn)
-            values.append(Value("left_out", left_out / seen, n=seen))
+        if sum(left_out):
+            seen = sum(left_out) + sum(map(len, drawn))
+            values.append(Value("left_out", sum(left_out) / seen, n=seen))
         return Outcome(values, items)
 
-    def _draw(self, subject: Subject, source: str, lm: PrefixTreeLM) -> _Sample:
-        """Draw documents of one task in a seeded order, without those that are too long."""
+    def _draw(self, subject: Subject, source: str, lm: PrefixTreeLM) -> tuple[list[_Request], int]:
+        """Draw documents of one task in a seeded order; return those that fit, and the number of the others."""
         import random
 
         from hfprune.assets.requests import read_requests
@@ -140,10 +130,10 @@ class GoldBpb(Measure):
         generator = random.Random(derive_seed(0, "gold_bpb", folder.name))
         window = getattr(lm.model.config, "sliding_window", None)
         limit = min(x for x in (self.max_tokens, lm.max_length, window) if x)
-        rows: list[_Request] = []
+        requests: list[_Request] = []
         left_out = 0
         for index in generator.sample(range(table.num_rows), table.num_rows):
-            if len(rows) == self.documents:
+            if len(requests) == self.documents:
                 break
             (row,) = table.slice(index, 1).to_pylist()
             texts = (row["context"], row["continuation"])
@@ -152,16 +142,17 @@ class GoldBpb(Measure):
                 if texts[0]
                 else ([lm.prefix_token_id], lm.tok_encode(texts[1], add_special_tokens=False))
             )
-            if len(context) + len(answer) > limit or not answer:
+            if answer and len(context) + len(answer) <= limit:
+                document = f"{folder.name}/{row['document']}"
+                requests.append(_Request(folder.name, document, texts, context, answer))
+            else:
                 left_out += 1
-                continue
-            rows.append(_Request(folder.name, f"{folder.name}/{row['document']}", texts, context, answer))
-        if not rows:
+        if not requests:
             raise HfpruneError(
                 f"requests {folder.name!r}: all {table.num_rows} documents have more than {limit} tokens; "
                 "raise max_tokens or leave them out of the groups"
             )
-        return _Sample(rows, left_out)
+        return requests, left_out
 
 
 class _Request(NamedTuple):
@@ -170,21 +161,6 @@ class _Request(NamedTuple):
     texts: tuple[str, str]
     context: list[int]
     answer: list[int]
-
-    @property
-    def bytes(self) -> int:
-        return len(self.texts[1].encode())
-
-
-class _Sample(NamedTuple):
-    rows: list[_Request]
-    left_out: int
-
-
-def _bpb(nats: float, request: _Request) -> float:
-    from math import log
-
-    return -nats / log(2) / request.bytes
 
 
 def _stderr(items: pd.DataFrame) -> float | None:

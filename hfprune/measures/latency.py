@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from pydantic import Field, PositiveInt
 
 from hfprune.evaluation.measured_model import Subject
+from hfprune.evaluation.work import Case, Work
 from hfprune.measures import Measure, Metric, Outcome
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from hfprune.evaluation.work import Case, Work
     from hfprune.models.shape import Shape
 
 
@@ -72,34 +72,33 @@ class Latency(Measure):
         import torch
         from tqdm import tqdm
 
-        from hfprune.evaluation.timing import Turn, median_value, memory_bytes, prefill_flops
+        from hfprune.evaluation.timing import Timed, median_value, memory_bytes, prefill_flops
 
         model = subject.model
         generator = torch.Generator().manual_seed(derive_seed(0, "latency"))
         shape = (self.batch, self.prompt_tokens)
         prompts = torch.randint(model.config.vocab_size, shape, generator=generator).to(model.device)
-        own = Turn("", model, prompts)
-        turns = [own]
+        sides = {"": Timed(model, prompts)}
         if subject.has_dense:
-            turns.append(Turn("dense_", subject.dense, prompts))
+            sides["dense_"] = Timed(subject.dense, prompts)
         rows = []
-        for _ in tqdm(range(1 + self.repeats), desc="latency", unit="round"):
-            rows.append(
-                {metric: time for turn in turns for metric, time in turn.times(self.new_tokens).items()}
-            )
+        for number in tqdm(range(1 + self.repeats), desc="latency", unit="round"):
             # A machine that slows down, or a warm processor cache, must not favour one side of a ratio.
-            turns.reverse()
+            order = reversed(sides) if number % 2 else iter(sides)
+            taken = {side: sides[side].times(self.new_tokens) for side in order}
+            rows.append({f"{side}{metric}": x for side in sides for metric, x in taken[side].items()})
         items = pd.DataFrame(rows[1:])
         prefill, decode = "prefill_seconds", "decode_tokens_per_second"
         values = [median_value(metric, items[metric]) for metric in (prefill, decode)]
         if subject.has_dense:
-            prefills, decodes = ((items[name], items[f"dense_{name}"]) for name in (prefill, decode))
-            values.append(median_value("prefill_speedup", *prefills[::-1]))
-            values.append(median_value("decode_speedup", *decodes))
-            items["prefill_speedup"] = prefills[1] / prefills[0]
-            items["decode_speedup"] = decodes[0] / decodes[1]
+            for metric, top, bottom in (
+                ("prefill_speedup", f"dense_{prefill}", prefill),
+                ("decode_speedup", decode, f"dense_{decode}"),
+            ):
+                values.append(median_value(metric, items[top], items[bottom]))
+                items[metric] = items[top] / items[bottom]
         values.append(Value("flops", float(prefill_flops(model, prompts[:1]))))
         values.append(Value("parameters", float(sum(x.numel() for x in model.parameters()))))
-        values.append(Value("memory_bytes", float(memory_bytes(model, own.cache))))
+        values.append(Value("memory_bytes", float(memory_bytes(model, sides[""].cache))))
         items.insert(0, "item", range(len(items)))
         return Outcome(values, items)

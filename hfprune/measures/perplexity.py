@@ -9,6 +9,7 @@ from pydantic import Field
 
 from hfprune.evaluation.item_outcomes import block_items, mean_value
 from hfprune.evaluation.measured_model import Subject, batch_size
+from hfprune.evaluation.work import Case, Work
 from hfprune.measures import Metric, Outcome, TextMeasure
 from hfprune.results import Value
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from hfprune.evaluation.work import Case, Work
 
 PERPLEXITY = Metric(
     "perplexity", "Perplexity", better="lower", shown="{:,.2f}", items=("nll",), effect="ratio"
@@ -50,23 +50,28 @@ class Perplexity(TextMeasure):
     def run(self, subject: Subject) -> Outcome:
         """Read every block."""
         import pandas as pd
-        import torch
-        from tqdm import tqdm
 
         tokens, documents = subject.blocks(self)
-        model = subject.model
-        losses: list[float] = []
-        with torch.inference_mode(), tqdm(total=len(tokens), desc="perplexity", unit="block") as bar:
-            for batch in tokens.split(batch_size(self.batch_tokens, self.length)):
-                found = token_losses(model, batch.to(model.device, torch.int64))
-                losses += found.mean(1).tolist()
-                bar.update(len(batch))
+        losses = block_losses(subject.model, tokens, self.batch_tokens)
         items = block_items(documents, pd.DataFrame({"nll": losses}))
         return Outcome([exponential(mean_value("perplexity", items, "nll"))], items)
 
 
-def token_losses(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """Return the cross-entropy in nats of each token except the first, float64 [blocks, length - 1]."""
+def block_losses(model: PreTrainedModel, blocks: Tensor, batch_tokens: int | None) -> list[float]:
+    """Return the mean cross-entropy in nats of each block of tokens [blocks, length], without its first token."""
+    import torch
+    from tqdm import tqdm
+
+    losses: list[float] = []
+    with torch.inference_mode(), tqdm(total=len(blocks), desc="perplexity", unit="block") as bar:
+        for batch in blocks.split(batch_size(batch_tokens, blocks.shape[1])):
+            losses += _token_losses(model, batch.to(model.device, torch.int64)).mean(1).tolist()
+            bar.update(len(batch))
+    return losses
+
+
+def _token_losses(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """Return the cross-entropy of each token except the first, float64 [blocks, length - 1]."""
     import torch
     from torch.nn.functional import cross_entropy
 

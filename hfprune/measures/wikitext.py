@@ -8,14 +8,13 @@ from pydantic import Field, PositiveInt
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.item_outcomes import mean_value
-from hfprune.evaluation.measured_model import Subject, batch_size
+from hfprune.evaluation.measured_model import Subject
+from hfprune.evaluation.work import Case, Work
 from hfprune.measures import CorpusMeasure, Metric, Outcome
-from hfprune.measures.perplexity import PERPLEXITY, exponential, token_losses
+from hfprune.measures.perplexity import PERPLEXITY, block_losses, exponential
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from hfprune.evaluation.work import Case, Work
 
 
 class Wikitext(CorpusMeasure):
@@ -59,7 +58,6 @@ class Wikitext(CorpusMeasure):
         """
         import pandas as pd
         import torch
-        from tqdm import tqdm
 
         model = subject.model
         context = getattr(model.config, "max_position_embeddings", self.length)
@@ -73,11 +71,7 @@ class Wikitext(CorpusMeasure):
                 f"corpus {self.corpus!r} has {len(stream)} tokens, no window of {self.length}; lower length"
             )
         windows = stream[: count * self.length].view(count, -1)[: self.max_windows]
-        losses: list[float] = []
-        with torch.inference_mode(), tqdm(total=len(windows), desc="wikitext", unit="window") as bar:
-            for batch in windows.split(batch_size(self.batch_tokens, self.length)):
-                losses += token_losses(model, batch.to(model.device)).mean(1).tolist()
-                bar.update(len(batch))
+        losses = block_losses(model, windows, self.batch_tokens)
         items = pd.DataFrame({"item": range(len(losses)), "nll": losses})
         return Outcome([exponential(mean_value("perplexity", items, "nll"))], items)
 

@@ -16,7 +16,7 @@ from hfprune.errors import HfpruneError
 from hfprune.extras import missing
 from hfprune.files import read_json
 from hfprune.measures import MEASURES, Measure
-from hfprune.measuring import settled
+from hfprune.measuring import with_batch_size
 from hfprune.models.load import load_skeleton, load_tokenizer
 from hfprune.plans.budget import not_applicable
 from hfprune.plans.rules import Allocation
@@ -119,7 +119,7 @@ class Making:
         settings = MEASURED | {
             "gold_bpb": CAPABILITIES | {"add_bos": first == tokenizer.bos_token_id is not None}
         }
-        return {name: settled(MEASURES.make(name, about, name)) for name, about in settings.items()}
+        return {name: with_batch_size(MEASURES.make(name, about, name)) for name, about in settings.items()}
 
     def asset(self, kind: str, spelling: str) -> Path:
         """Return the folder of an asset, which is fetched first unless it is there."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hfprune.files import read_json, write_json
-from hfprune.provenance import fingerprint
+from hfprune.provenance import is_current, origin
 
 
 class Task(NamedTuple):
@@ -44,26 +44,16 @@ def take_all(steps: Sequence[Step], records: Path, log: Path) -> dict[str, float
     for number, step in enumerate(steps, start=1):
         head = f"[{number}/{len(steps)}] {step.title}"
         task, record = step.task(), records / f"{step.title.replace(' ', '-').lower()}.json"
-        made_from = fingerprint(task.inputs, task.settings)
-        known = _recorded(record, made_from)
-        if known is not None and task.out is not None and task.out.exists():
-            seconds[step.title] = known
-            print(f"{head}: is there (took {known:.0f} s)", file=sys.stderr)
+        depends = task.inputs, task.settings
+        if task.out is not None and is_current(record, [task.out], *depends):
+            seconds[step.title] = read_json(record)["seconds"]
+            print(f"{head}: is there (took {seconds[step.title]:.0f} s)", file=sys.stderr)
             continue
         print(f"{head} …", file=sys.stderr)
         start = time.perf_counter()
         with log.open("a") as file, redirect_stdout(file):
             task.run()
         seconds[step.title] = time.perf_counter() - start
-        write_json(record, {"made_from": made_from, "seconds": seconds[step.title]})
+        write_json(record, {"provenance": origin(*depends), "seconds": seconds[step.title]})
         print(f"{head}: {seconds[step.title]:.0f} s", file=sys.stderr)
     return seconds
-
-
-def _recorded(record: Path, made_from: str) -> float | None:
-    """Return the seconds that a step took, if its record is of these inputs and settings."""
-    try:
-        found = read_json(record)
-        return float(found["seconds"]) if found["made_from"] == made_from else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

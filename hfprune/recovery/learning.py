@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils.operations import reduce
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
@@ -21,6 +21,20 @@ KEY = "held_out"
 def response_tokens(packed: Packed) -> list[int]:
     """Return the number of tokens of each sequence that are predicted."""
     return (packed.labels[:, 1:] != IGNORED).sum(1).tolist()
+
+
+def needed(tokens: Tensor, labels: Tensor, positions: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Return what a model reads for the losses of sequences [n, length], and the targets of the logits it gives.
+
+    Tokens after the last response are left out, and so are logits that predict no response in any sequence.
+    """
+    targets = labels[:, 1:]
+    kept = (targets != IGNORED).any(0).nonzero().squeeze(1)
+    if not len(kept):  # the sequence without a response, which still has logits
+        kept = torch.zeros(1, dtype=torch.int64, device=tokens.device)
+    read = slice(int(kept[-1]) + 1)
+    inputs = {"input_ids": tokens[:, read], "position_ids": positions[:, read], "logits_to_keep": kept}
+    return inputs, targets[:, kept]
 
 
 @torch.no_grad()
@@ -40,15 +54,11 @@ def sequence_losses(model: nn.Module, packed: Packed, size: int) -> list[float]:
     own = range(group.process_index, len(found), group.num_processes)
     for start in range(0, len(own), size):
         rows = [*own[start : start + size]]
-        tokens, labels, positions = (
-            part[rows].long().to(device) for part in (packed.tokens, packed.labels, packed.positions)
-        )
-        logits = model(input_ids=tokens, position_ids=positions, use_cache=False).logits
-        targets = labels[:, 1:]
-        losses = cross_entropy(
-            logits[:, :-1].float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        found[rows] = losses.view_as(targets).double().sum(1) / (targets != IGNORED).sum(1)
+        parts = (packed.tokens, packed.labels, packed.positions)
+        inputs, targets = needed(*(part[rows].long().to(device) for part in parts))
+        logits = model(**inputs, use_cache=False).logits.float()
+        losses = cross_entropy(logits.mT, targets, ignore_index=IGNORED, reduction="none")
+        found[rows] = losses.double().sum(1) / (targets != IGNORED).sum(1)
     shared: Any = reduce(found, "sum")
     return shared.tolist()
 

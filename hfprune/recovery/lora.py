@@ -1,22 +1,7 @@
 """Recovery: low-rank adapters (LoRA) for a pruned model, trained on instruction pairs.
 
-peft provides the adapters, and the Trainer of transformers trains them. The default hyper-parameters and
-packing are those of the official script (visresearch/HFPrune at 1f5b5d3, which was read, not run;
-`hfprune.recovery.packing` describes its rules, and tests compare with them). The loss is on responses only.
-The official script differs:
-
-- It keeps the optimizer's moments in bfloat16 (AnyPrecisionAdamW); here they are float32.
-- It casts the base weights to float32 and computes in bfloat16 by autocast, so hidden states between layers are
-  float32. Here base weights and those hidden states have the study's dtype.
-- It averages the loss over the response tokens of 32 sequences on each of 4 GPUs, and then over the GPUs; here the
-  mean is over the response tokens of all sequences of a step.
-- Its positions continue through a sequence. Rotary attention depends only on differences of positions, so the
-  logits are the same up to rounding, as a test shows.
-- For Qwen2, under its pinned transformers (4.47.1), a sequence without padding reaches attention without the
-  mask, so its pairs attend to each other.
-- Its batches also count sequences without a response, which are left out here.
-- Its order of pairs and first adapters are not seeded.
-- It trains on all pairs; here `held_out` sequences are measured instead, but for `held_out: 0`.
+peft provides the adapters, and the Trainer of transformers trains them. The defaults are the official script's;
+docs/recovery.md lists the differences.
 """
 
 import sys
@@ -31,14 +16,15 @@ from accelerate.data_loader import SeedableRandomSampler
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from accelerate.utils.operations import broadcast
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, StackDataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, StackDataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from hfprune.devices.lease import default_device
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.recovery.learning import KEY, Curve, check_finite
+from hfprune.recovery.layer import Adapted
+from hfprune.recovery.learning import KEY, Curve, check_finite, needed
 from hfprune.recovery.packing import IGNORED, Packed
 from hfprune.recovery.settings import Lora
 
@@ -76,8 +62,7 @@ def train_adapter(
     a step still has as many.
 
     Several processes that `accelerate launch` has started share every step: the same sequences in the same
-    order as in one process, and without dropout the same losses and adapter, up to rounding. Each has dropout
-    of its own.
+    order as in one process, and without dropout the same losses and adapter, up to rounding.
 
     Args:
         model: from `load_model`, pruned or dense. The computation has its dtype; adapters are float32.
@@ -100,17 +85,7 @@ def train_adapter(
         raise HfpruneError("float16 trains on a GPU only; choose bfloat16 or float32")
     processes = PartialState(cpu=model.device.type == "cpu").num_processes
     share = settings.share(processes)
-    set_seed(seed)
-    adapted = get_peft_model(
-        model,
-        LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,  # type: ignore[arg-type]
-            lora_dropout=settings.dropout,
-            target_modules=list(settings.targets),
-            task_type="CAUSAL_LM",
-        ),
-    )
+    adapted = _with_adapters(model, settings, seed)
     first = {name: p.detach().cpu().clone() for name, p in adapted.named_parameters() if p.requires_grad}
     length = packed.tokens.shape[1]
     fitting = min(share, max(1, batch_tokens // length))
@@ -118,7 +93,7 @@ def train_adapter(
         # A divisor of the share, so that every forward pass of a step has the same number of sequences.
         size = next(n for n in range(fitting, 0, -1) if share % n == 0)
         curve = [Curve(held_out, size)] if held_out and len(held_out.tokens) else []
-        course = _train(adapted, packed, _arguments(model, settings, seed, size, state), state, curve)
+        course = _train(adapted, packed, _arguments(model, settings, seed, size, state), curve)
         if course is not None:
             return adapted, course
         fitting = size // 2
@@ -138,21 +113,37 @@ def train_adapter(
     )
 
 
+def _with_adapters(model: "PreTrainedModel", settings: Lora, seed: int) -> PeftModel:
+    set_seed(seed)
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.targets),
+        task_type="CAUSAL_LM",
+    )
+    config._register_custom_module({nn.Linear: Adapted})
+    return get_peft_model(model, config)
+
+
 def _train(
-    adapted: PeftModel, packed: Packed, arguments: TrainingArguments, state: Path, curve: list[Curve]
+    adapted: PeftModel, packed: Packed, arguments: TrainingArguments, curve: list[Curve]
 ) -> Course | None:
     """Train from the last checkpoint to the end; return the losses, or None if memory runs out."""
-    columns = {"input_ids": packed.tokens, "labels": packed.labels, "position_ids": packed.positions}
+    columns = {"tokens": packed.tokens, "labels": packed.labels, "positions": packed.positions}
+    if arguments.world_size > 1:  # one more, without a response, fills up the last step
+        columns = {name: torch.cat([column, column[:1]]) for name, column in columns.items()}
+        columns["labels"][-1] = IGNORED
     trainer = _Trainer(
         model=adapted,
         args=arguments,
-        train_dataset=_with_empty(columns) if arguments.world_size > 1 else StackDataset(**columns),  # type: ignore[arg-type]
+        train_dataset=StackDataset(**columns),  # type: ignore[arg-type]
         data_collator=_collate,
         callbacks=[*curve, _Watch()],
     )
     trainer.remove_callback(PrinterCallback)  # prints every step; _Watch prints a hundred
     try:
-        trainer.train(resume_from_checkpoint=_last_checkpoint(state))
+        trainer.train(resume_from_checkpoint=_last_checkpoint(Path(str(arguments.output_dir))))
     except Exception as error:
         if not should_reduce_batch_size(error):
             raise
@@ -162,6 +153,16 @@ def _train(
         [entry["loss"] for entry in log if "loss" in entry],
         {entry["step"]: entry[KEY] for entry in log if KEY in entry},
     )
+
+
+def _collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Stack sequences, and ask for their loss.
+
+    There is no attention mask: if the model keeps no cache, as under the Trainer, transformers derives one
+    from `position_ids`, and no token attends to tokens before a restart of the positions.
+    """
+    inputs, targets = needed(*(torch.stack([row[name] for row in rows]).long() for name in rows[0]))
+    return inputs | {"labels": targets, "shift_labels": targets}
 
 
 def _arguments(
@@ -182,7 +183,7 @@ def _arguments(
         bf16=model.dtype == torch.bfloat16,
         fp16=model.dtype == torch.float16,
         use_cpu=model.device.type == "cpu",
-        seed=(seed + group.process_index) % 2**32,  # of dropout
+        seed=(seed + group.process_index) % 2**32,  # of dropout, which each process draws itself
         data_seed=seed,
         average_tokens_across_devices=True,
         ddp_find_unused_parameters=False,
@@ -201,7 +202,6 @@ class _Arguments(TrainingArguments):
 
     @property
     def device(self) -> torch.device:
-        """The CPU, or the leased GPU."""
         first = super().device  # also sets up other state, and selects the first GPU
         if first.type != "cuda":
             return first
@@ -210,7 +210,6 @@ class _Arguments(TrainingArguments):
 
     @property
     def n_gpu(self) -> int:
-        """At most one."""
         return min(1, super().n_gpu)
 
 
@@ -231,13 +230,6 @@ class _Trainer(Trainer):
         self.accelerator.wait_for_everyone()  # before the file that says that the checkpoint is complete
 
 
-def _with_empty(columns: dict[str, Tensor]) -> Dataset:
-    """Return the sequences, and after them one without a response, which trains nothing."""
-    empty = {key: column[:1] for key, column in columns.items()}
-    empty["labels"] = torch.full_like(empty["labels"], IGNORED)
-    return ConcatDataset([StackDataset(**columns), StackDataset(**empty)])  # type: ignore[arg-type]
-
-
 class _Shared:
     """The order of sequences in one process, then the empty one until their number is a multiple of `multiple`."""
 
@@ -251,17 +243,6 @@ class _Shared:
 
     def __len__(self) -> int:
         return len(self.order) + self.rest
-
-
-def _collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Stack sequences, without the padding at the end that all of them share.
-
-    There is no attention mask: if the model keeps no cache, as under the Trainer, transformers derives one
-    from `position_ids`, and no token attends to tokens before a restart of the positions.
-    """
-    stacked = {key: torch.stack([row[key] for row in rows]).long() for key in rows[0]}
-    used = int(stacked["position_ids"].any(0).nonzero().max()) + 1
-    return {key: value[:, :used] for key, value in stacked.items()}
 
 
 class _Watch(TrainerCallback):
@@ -279,21 +260,19 @@ class _Watch(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if "loss" not in kwargs["logs"]:
             return  # the summary of the whole training
-        loss = kwargs["logs"]["loss"]
-        if state.is_world_process_zero and state.global_step % max(1, state.max_steps // 100) == 0:
-            print(
-                f"step {state.global_step} of {state.max_steps}: loss {loss:.4f}", file=sys.stderr, flush=True
-            )
-        check_finite(loss, state.global_step)
+        step, loss = state.global_step, kwargs["logs"]["loss"]
+        if state.is_world_process_zero and step % max(1, state.max_steps // 100) == 0:
+            print(f"step {step} of {state.max_steps}: loss {loss:.4f}", file=sys.stderr, flush=True)
+        check_finite(loss, step)
 
 
 def _last_checkpoint(state: Path) -> str | None:
     """Return the newest complete checkpoint, if there is one."""
-    found = sorted(state.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    for path in reversed(found):
+    found = [*state.glob("checkpoint-*/trainer_state.json")]  # the Trainer writes it last
+    for path in sorted(found, key=lambda path: -int(path.parent.name.rpartition("-")[2])):
         try:
-            read_json(path / "trainer_state.json")  # the Trainer writes it last
+            read_json(path)
         except (OSError, ValueError):
             continue
-        return str(path)
+        return str(path.parent)
     return None

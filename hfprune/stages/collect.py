@@ -48,7 +48,6 @@ def collect_study(study: "Study", name: str, folder: Path, out: Path, partial: b
     from hfprune.study.labels import labels
     from hfprune.study.layout import (
         baseline_plan_files,
-        distribution_files,
         plan_files,
         result_files,
         score_files,
@@ -68,4 +67,4 @@ def collect_study(study: "Study", name: str, folder: Path, out: Path, partial: b
     )
     external = [folder / file for file in baseline_plan_files(name, study)]
     plans += [path for path in external if path.exists()]
-    collect(results, scores, plans, out, present(distribution_files(study)), declare(study), labels(study))
+    collect(results, scores, plans, out, declare(study), labels(study))

@@ -21,7 +21,7 @@ from hfprune.study.study import StudyMeasure
 
 if TYPE_CHECKING:
     from hfprune.evaluation.measured_model import Subject
-    from hfprune.measuring import Target
+    from hfprune.measuring import CellToMeasure
 
 
 class Scored(Scoring):
@@ -110,25 +110,25 @@ def run(config: Config) -> None:
     """Take the measures of every cell, write their results, and print them."""
     measures = config.made()
 
-    from hfprune.measuring import settled, take
+    from hfprune.measuring import measure_cells, with_batch_size
     from hfprune.results import read_result, values_table
 
-    measures = {name: settled(measure) for name, measure in measures.items()}
+    measures = {name: with_batch_size(measure) for name, measure in measures.items()}
     dtype = next(iter(measures.values())).dtype or config.dtype
     config = config.model_copy(update={"dtype": dtype})
-    targets: list[Target] = []
+    targets: list[CellToMeasure] = []
     for cell in config.cells:
         targets.append(_target(config, cell, targets[0].subject if targets else None))
-    take(measures, targets, config.placement(), dtype=dtype, **_scoring_settings(config))
+    measure_cells(measures, targets, config.placement(), dtype=dtype, **_scoring_settings(config))
     for target in targets:
         files = [f"{stem}.json" for name, measure in measures.items() for stem in stems(name, measure)]
         print(values_table([read_result(target.out / file) for file in files]))
 
 
-def _target(config: Config, cell: ToMeasure, beside: "Subject | None") -> "Target":
+def _target(config: Config, cell: ToMeasure, beside: "Subject | None") -> "CellToMeasure":
     """Return the subject, which loads its models when needed, and where its results go."""
     from hfprune.evaluation.measured_model import Subject, ToScore
-    from hfprune.measuring import Target
+    from hfprune.measuring import CellToMeasure
     from hfprune.models.load import load_model, load_skeleton, load_tokenizer
     from hfprune.plans.plan import check_plan, load_plan, plan_note
     from hfprune.scoring.scores import load_resampled
@@ -139,10 +139,11 @@ def _target(config: Config, cell: ToMeasure, beside: "Subject | None") -> "Targe
         check_plan(load_skeleton(config.model), load_plan(cell.plan))
     inputs = {"model": config.model} | changed
     inputs |= {"resampled": cell.resampled} if cell.resampled else {}
+    change = pruned.change if changed and not cell.checkpoint else None
     subject = Subject(
-        lambda: pruned.load(**placement),
+        None if change else lambda: pruned.load(**placement),
         (lambda: load_model(config.model, config.dtype, **placement)) if changed else None,
-        change=None if cell.checkpoint else pruned.change,
+        change=change,
         tokenizer=lambda: load_tokenizer(config.model),
         resources=config.resources,
         resampled=load_resampled(cell.resampled) if cell.resampled else [],
@@ -155,7 +156,7 @@ def _target(config: Config, cell: ToMeasure, beside: "Subject | None") -> "Targe
         subject.scoring = ToScore(criterion, scored.tokens(), [*scored.units], scored.seed)
         named = cell_of(cell.cell, config.model, scored.criterion, seed=scored.seed)
         inputs |= scored.inputs(criterion)
-    return Target(subject, named, cell.out, inputs, plan_note(cell.plan) if cell.plan else "")
+    return CellToMeasure(subject, named, cell.out, inputs, plan_note(cell.plan) if cell.plan else "")
 
 
 def _scoring_settings(config: Config) -> dict[str, Any]:

@@ -120,10 +120,7 @@ def run(config: Config) -> None:
     todo = [
         name
         for name, about in origins.items()
-        if not (
-            all(path.exists() for path in config.files(name))
-            and is_current(config.place(name).with_suffix(".json"), *about)
-        )
+        if not is_current(config.place(name).with_suffix(".json"), config.files(name), *about)
     ]
     for name in origins.keys() - todo:
         print(f"score: {config.place(name)} is already there", file=sys.stderr)

@@ -12,7 +12,7 @@ from command_line import failure, recover, run, score
 from conftest import reload
 
 from hfprune.commands.measure import One
-from hfprune.evaluation import zeroshot
+from hfprune.evaluation import tasks as lm_eval_tasks
 from hfprune.measures import RESERVED, Measure
 from hfprune.models import load, output
 from hfprune.plans.plan import load_plan, save_plan
@@ -80,18 +80,18 @@ def test_evaluate_that_dies_goes_on_with_the_next_task(
 ) -> None:
     tasks = ("--tasks", work / "tasks/piqa", work / "tasks/arc_easy")
     arguments = ("measure", "zeroshot", "--model", work / "mine", *tasks, "--out", tmp_path / "out")
-    plain = zeroshot.evaluate_task
+    plain = lm_eval_tasks.evaluate_task
 
     def die(model, manager, name, documents):
         if name == "arc_easy":
             raise KeyboardInterrupt
         return plain(model, manager, name, documents)
 
-    monkeypatch.setattr(zeroshot, "evaluate_task", die)
+    monkeypatch.setattr(lm_eval_tasks, "evaluate_task", die)
     with pytest.raises(SystemExit):
         run(*arguments)
     assert not (tmp_path / "out/zeroshot").exists(), "an unfinished cell has no results"
-    monkeypatch.setattr(zeroshot, "evaluate_task", plain)
+    monkeypatch.setattr(lm_eval_tasks, "evaluate_task", plain)
     capsys.readouterr()
     run(*arguments)
     assert "piqa is already there" in capsys.readouterr().err

@@ -12,10 +12,12 @@ def test_positions_probabilities_and_derivatives_by_hand() -> None:
     tokenizer = build_tokenizer()
     model = build_tiny("llama", vocab_size=len(tokenizer))
     blocks = torch.randint(2, len(tokenizer), (3, 12), generator=torch.Generator().manual_seed(1))
-    table = distributions(model, tokenizer, blocks.int())
+    found, table = distributions(model, tokenizer, blocks.int(), batch=2)
 
     log_p = model(blocks).logits[:, :-1].flatten(0, 1).log_softmax(-1)
     entropies = -(log_p.exp() * log_p).sum(-1)
+    torch.testing.assert_close(found.flatten(), entropies.double(), rtol=1e-5, atol=1e-6)
+    assert table["item"].tolist() == [*range(len(table))]
     assert table["level"].unique().tolist() == list(LEVELS)
     for (level, entropy), rows in table.groupby(["level", "entropy"]):
         place = (entropies - entropy).abs().argmin()

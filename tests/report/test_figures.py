@@ -35,7 +35,7 @@ from hfprune.report.figures import (
     write_figures,
 )
 from hfprune.report.figures.theme import RC
-from hfprune.results import DENSE, Value
+from hfprune.results import DENSE, Cell, Value, write_result
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ("pdf", "svg", "png")
@@ -361,8 +361,10 @@ def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) 
         **{"is_target": [False, True], "probability": [0.75, 0.25]},
         **{"cross_entropy_gradient": [0.75, -0.75], "entropy_gradient": [-0.2, 0.2]},
     }
-    pd.DataFrame(seen).to_parquet(tmp_path / "mine.parquet")
-    collect([], [], [], tmp_path, [tmp_path / "mine.parquet"])
+    dense = Cell("test", "mine", DENSE, 0, 0, "none")
+    result = tmp_path / "distributions.json"
+    write_result(result, dense, "distributions", "text", [Value("entropy", 1.5)], {}, pd.DataFrame(seen))
+    collect([result], [], [], tmp_path)
     figure = distributions(Collected(tmp_path, PAPER))
     (ax,) = figure.axes
     assert [bar.get_width() for bar in ax.patches] == [0.75, 0.25]
