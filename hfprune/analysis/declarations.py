@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from itertools import groupby
 from pathlib import Path
 
@@ -41,16 +41,12 @@ ALL_SHOWN, FIRST_SHOWN = ("fidelity", "perplexity"), ("zeroshot", "latency", "co
 
 @dataclass(frozen=True)
 class Declaration:
-    """A metric of a measure that a study names `measure`; `kind` is the name of the measure's class.
-
-    `primary` says that it is the study's primary outcome, chosen before results are seen.
-    """
+    """A metric of a measure that a study names `measure`; `kind` is the name of the measure's class."""
 
     measure: str
     kind: str
     per_task: bool
     metric: Metric
-    primary: bool = False
 
 
 class Declarations:
@@ -118,10 +114,10 @@ class Declarations:
         rows = [
             {"measure": row.measure, "kind": row.kind, "metric": row.metric.name}
             | {name: value for name, value in asdict(row.metric).items() if name in names}
-            | {"items": ";".join(row.metric.items), "per_task": row.per_task, "primary": row.primary}
+            | {"items": ";".join(row.metric.items), "per_task": row.per_task}
             for row in self.rows
         ]
-        return pd.DataFrame(rows, columns=["measure", "kind", "metric", *names, "per_task", "primary"])
+        return pd.DataFrame(rows, columns=["measure", "kind", "metric", *names, "per_task"])
 
 
 def _effect(row: Declaration) -> str:
@@ -138,8 +134,7 @@ def declare(study: Study) -> Declarations:
     """
     kinds = {name: entry.measure or name for name, entry in study.measures.items()}
     own = [row for name, made in study.make_measures().items() for row in _declared(name, kinds[name], made)]
-    chosen = next((i for i, row in enumerate(own) if row.measure == study.primary), None)
-    return Declarations(_with_suite([replace(row, primary=i == chosen) for i, row in enumerate(own)]))
+    return Declarations(_with_suite(own))
 
 
 def default_declarations(measures: Iterable[str]) -> Declarations:
@@ -167,7 +162,6 @@ def read_declarations(folder: Path, measures: Iterable[str]) -> Declarations:
                 *(row.metric, row.label, row.unit, row.better, row.shown),
                 *(tuple(filter(None, row.items.split(";"))), row.effect, float(row.scale)),
             ),
-            primary=getattr(row, "primary", "") == "True",  # older results do not say
         )
         for row in rows.itertuples(index=False)
     )

@@ -37,8 +37,6 @@ def run(config: Config) -> None:
     """Write the tables, and say which have no data."""
     from hfprune.report.writing import write_tables
 
-    lacking = write_tables(
-        config.results, config.paper, config.out or config.results / "tables", config.only
-    )
+    lacking = write_tables(config.results, config.paper, config.out or config.results / "tables", config.only)
     for name, files in lacking.items():
         print(f"{name}: not written, since {config.results} has no {' and no '.join(files)}")

@@ -81,14 +81,24 @@ class PaperTable(TablePublication):
         named = looks(cells["method"], data.labels)
         cells = rows_in_order(cells, [*published.names.values()], named)
         footnotes = footnotes_of(cells)
-        numbers, laid = lay_out(cells, {key: forms[key] for key in forms if key in {*cells["key"]}}, footnotes)
-        numbers["doubts"] = _doubts(cells[cells["confidence"].isin(footnotes)]).reindex(numbers.index).fillna("")
+        numbers, laid = lay_out(
+            cells, {key: forms[key] for key in forms if key in {*cells["key"]}}, footnotes
+        )
+        numbers["doubts"] = (
+            _doubts(cells[cells["confidence"].isin(footnotes)]).reindex(numbers.index).fillna("")
+        )
         source = Column("Source", numbers["source"].tolist(), words=True)
-        columns = present([ratio_column(numbers), method_column(numbers, named, recovered=True), source, *laid])
+        columns = present(
+            [ratio_column(numbers), method_column(numbers, named, recovered=True), source, *laid]
+        )
         outputs = ours[ours["measure"].isin(declared.of_kind(*ALL_SHOWN)) & ours["key"].isin(forms)]
         below = [
             *notes.source_notes(columns, cells, published.names),
-            *(notes.averages(ours, theirs, published, declared.first("zeroshot")) if AVERAGE in forms else []),
+            *(
+                notes.averages(ours, theirs, published, declared.first("zeroshot"))
+                if AVERAGE in forms
+                else []
+            ),
             *notes.corpora(outputs),
             *self.notes,
             *(f"{sign} {confidence}." for confidence, sign in footnotes.items()),

@@ -57,8 +57,8 @@ def lay_out(
     """Return the numbers of a table, and the columns of its keys.
 
     Args:
-        cells: rows of `hfprune.analysis.averages.over_seeds`, in `rows_in_order`, with the columns `row` and `key`,
-            which give their place, `printed` (a published number as printed) and `confidence`.
+        cells: rows of `hfprune.analysis.averages.over_seeds`, in `rows_in_order`, with the columns `row` and
+            `key`, which give their place, `printed` (a published number as printed) and `confidence`.
         forms: of each key, in the order of the columns.
         footnotes: the sign after numbers of a confidence.
     """

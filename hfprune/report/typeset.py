@@ -26,9 +26,8 @@ class Table:
     """A finished table: numbers for machines, columns for readers (the best as `**1.0**`), and notes.
 
     Rows that differ in the columns `groups` of the numbers are of different groups; LaTeX draws a rule between
-    groups. The column `section` names the section of each row; a section is a separate table in Markdown, and has a
-    line across the table in LaTeX. `more` are the tables that
-    follow in the same file, by the end of their label.
+    groups. The column `section` names the section of each row; a section is a separate table in Markdown, and has
+    a line across the table in LaTeX. `more` are the tables that follow in the same file, by their label's end.
     """
 
     numbers: pd.DataFrame

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.analysis.comparison import ENDS
 from hfprune.report.collected import Collected
-from hfprune.report.comparison import Effect, effects_shown
+from hfprune.report.effects import Effect, effects_shown
 from hfprune.report.figures import drawing
 from hfprune.report.figures.drawing import BLACK, EDGE, GREY, SHADE
 from hfprune.report.figures.lettering import fit

@@ -11,8 +11,7 @@ from hfprune.analysis.tradeoff import GAINS, THEORY, front_name, tradeoff
 from hfprune.report.collected import Collected
 from hfprune.report.figures import drawing
 from hfprune.report.figures.drawing import GREY
-from hfprune.report.style import FULL_WIDTH
-from hfprune.report.tradeoff import GAIN_LABELS, QUALITY_LABELS
+from hfprune.report.style import FULL_WIDTH, GAIN_LABELS, QUALITY_LABELS
 from hfprune.results import DENSE
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.report.comparison import effects_shown
+from hfprune.report.effects import effects_shown
 from hfprune.report.figures.drawing import focus, percents
 from hfprune.report.page import charts
 from hfprune.report.page.study import STANDINGS, Meaning, StudyResults

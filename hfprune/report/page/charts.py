@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from hfprune.report.comparison import Effect
+from hfprune.report.effects import Effect
 from hfprune.report.page.study import ALIKE, BETTER, WORSE, StudyResults, number
 
 OTHER = "no interval"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hfprune.report.comparison import effects_shown
+from hfprune.report.effects import effects_shown
 from hfprune.report.figures.drawing import focus
 from hfprune.report.page.study import Measured, StudyResults
 from hfprune.report.style import looks, recovery_label

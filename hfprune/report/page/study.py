@@ -24,7 +24,7 @@ from hfprune.analysis.tidy import (
 )
 from hfprune.criteria import CRITERIA
 from hfprune.files import read_json
-from hfprune.report.comparison import Effect, effects_shown
+from hfprune.report.effects import Effect, effects_shown
 from hfprune.report.intervals import interval
 from hfprune.report.measures import MEAN, all_values, headings, measures_in_order, scaled
 from hfprune.report.style import Look, looks

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from hfprune.analysis.tidy import unreadable
-from hfprune.report.columns import PAPERS_COLUMNS, SPECS
 from hfprune.report.page.study import StudyResults, number
+from hfprune.report.papers import FORMS
+from hfprune.report.publication import caption
 from hfprune.report.style import TASKS, metric_label, recovery_label
 from hfprune.study.labels import readable
 
@@ -33,7 +34,7 @@ class Shown:
 
 def read_all(study: StudyResults) -> list[Shown]:
     """Return the tables that were kept with the results, in the paper's order."""
-    found = [_read(study, name, f"Table {i}. {SPECS[name].caption}") for i, name in enumerate(SPECS, start=1)]
+    found = [_read(study, f"table{i}", f"Table {i}. {caption('tables', f'table{i}')}") for i in range(1, 9)]
     found += [_read(study, name, caption) for name, caption in OTHERS.items()]
     kept = [table for table in found if table]
     if len(study.comparison):
@@ -99,7 +100,7 @@ def _heading(name: str) -> str:
         return WORDS[name]
     if name in TASKS:
         return TASKS[name].short
-    if name in PAPERS_COLUMNS:
-        return PAPERS_COLUMNS[name].heading
+    if name in FORMS:
+        return FORMS[name].heading
     label = metric_label(name)
     return label[:1].upper() + label[1:]

@@ -42,8 +42,9 @@ class Calibration(TablePublication):
         notes = [
             "Agreement: share of the neurons kept by one half of the sequences that the other half keeps too, "
             "both cut to half the width.",
-            "Settled: share of the neurons of the settled plan, that of a calibration without end, that the plan "
-            "of all sequences keeps, as the agreement implies. Sequences for 95%, 99%: those that give these shares.",
+            "Settled: share of the neurons of the settled plan, that of a calibration without end, that the "
+            "plan of all sequences keeps, as the agreement implies. Sequences for 95%, 99%: those that give these "
+            "shares.",
             "±: standard error over documents.",
         ]
         return Table(rows, columns, notes, groups=("model", *SCORED, "ratio"), section="")

@@ -46,11 +46,11 @@ class Claims(TablePublication):
             *(Column(verdict.capitalize(), texts(found[verdict], "{}")) for verdict in VERDICTS),
         ]
         notes = [
-            "Reproduced: the whole 95 % interval of our effect is on the claimed side; contradicted: on the other; "
-            "equivalent: within the margin of the claim; inconclusive: none of these; one draw: calibrated once, "
-            "without resampled calibrations, so that another draw might overturn any verdict; not comparable: the "
-            "two sides were measured on different draws or items; not applicable: a method could not cut the units "
-            "that it names. "
+            "Reproduced: the whole 95 % interval of our effect is on the claimed side; contradicted: on the "
+            "other; equivalent: within the margin of the claim; inconclusive: none of these; one draw: "
+            "calibrated once, without resampled calibrations, so that another draw might overturn any verdict; "
+            "not comparable: the two sides were measured on different draws or items; not applicable: a method "
+            "could not cut the units that it names. "
             "Published effects are shown beside ours; they affect a verdict only where the claim is about them. "
             "Intervals are not corrected for multiple comparisons: of a hundred without an effect, five would "
             "show one."
@@ -99,8 +99,8 @@ def _notes(claim: Claim, rows: pd.DataFrame) -> list[str]:
         notes.append(
             "Interval: Student's t of a two-way variance over draws of the calibration and items, paired; the "
             f"variance over draws is that over seeds, from {MIN_DRAWS} of them, pooled with that over resampled "
-            "calibrations where there are any. Minimum detectable effect: the smallest distance from the threshold "
-            "that this study would have shown in 80 % of repetitions"
+            "calibrations where there are any. Minimum detectable effect: the smallest distance from the "
+            "threshold that this study would have shown in 80 % of repetitions"
             + (", as a factor." if claim.effect == "ratio" else ".")
         )
     anomalies = sorted({id_ for ids in words(rows["anomalies"]) for id_ in ids.split(", ") if id_})

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.comparison import ABLATED, ENDS, P_VALUES
-from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.statistics import LEVEL
-from hfprune.report.cells import in_order, present, ratio_column, texts, with_intervals, words
+from hfprune.report.cells import present, ratio_column, texts, with_intervals, words
 from hfprune.report.collected import Collected
 from hfprune.report.effects import Effect, effects_shown
 from hfprune.report.publication import TablePublication
@@ -24,9 +23,8 @@ class Comparison(TablePublication):
     empty: ClassVar[str] = "No two methods were measured at the same ratio."
 
     def make(self, data: Collected) -> Table:
-        """Give each method at each ratio a row, the best by the primary outcome first."""
-        effects, looks = effects_shown(data.declared), data.looks
-        rows = _best_first(data.comparison, data)
+        """Give each method at each ratio a row."""
+        rows, effects, looks = data.comparison, effects_shown(data.declared), data.looks
         seeds = ["" if pd.isna(seed) else f", seed {seed:.0f}" for seed in rows["seed"]]
         methods = [looks[method].label + seed for method, seed in zip(rows["method"], seeds, strict=True)]
         references = [looks[name].label for name in rows["reference"]]
@@ -42,21 +40,11 @@ class Comparison(TablePublication):
             Column("Δ ablation corr.", _effect(rows, ABLATED, Effect("", "{:+.2f}", 0, 1))),
             *(Column(effect.heading, _effect(rows, name, effect)) for name, effect in effects.items()),
         ]
+        primary = [effects[name].heading for name in {*words(rows["primary"])} if name]
         columns = present(columns)
-        return Table(rows, columns, _notes(references, data.declared, {column.heading for column in columns}))
-
-
-def _best_first(rows: pd.DataFrame, data: Collected) -> pd.DataFrame:
-    """Sort by the primary outcome or else the first.
-
-    Rows without that effect, such as those of other seeds, come last, methods in the order of all tables.
-    """
-    effects = data.declared.effects()
-    chosen = [name for name, row in effects.items() if row.primary] or [*effects]
-    name = next((name for name in chosen if name in rows and rows[name].notna().any()), None)
-    sign = -1 if name and effects[name].metric.better == "higher" else 1
-    rows = rows.assign(penalty=sign * rows[name] if name else np.nan)
-    return in_order(rows, ("model", "ratio", "penalty", "method", "seed"), data.looks).drop(columns="penalty")
+        return Table(
+            rows, columns, _notes(references, primary, [column.heading for column in columns], effects)
+        )
 
 
 def _effect(rows: pd.DataFrame, name: str, effect: Effect) -> list[str]:
@@ -64,18 +52,19 @@ def _effect(rows: pd.DataFrame, name: str, effect: Effect) -> list[str]:
     value, low, high = (rows[name + end] for end in ENDS)
     cells = with_intervals(value, low, high, effect.shown)
     holm = rows.get(name + P_VALUES[1], pd.Series(np.nan, rows.index))
-    sure = (effect.better * (value - effect.than) > 0) & low.notna() & (holm < 1 - LEVEL)
+    sure = (effect.better * (value - (effect.than or 0)) > 0) & low.notna() & (holm < 1 - LEVEL)
     return [f"**{cell}**" if bold else cell for cell, bold in zip(cells, sure, strict=True)]
 
 
-def _notes(references: list[str], declared: Declarations, headings: set[str]) -> list[str]:
-    effects, shown = declared.effects(), effects_shown(declared)
+def _notes(
+    references: list[str], primary: list[str], headings: list[str], effects: dict[str, Effect]
+) -> list[str]:
     notes = [
         f"Reference: {' or '.join(dict.fromkeys(references))}, seed by seed on the same items; without recovery.",
-        "Differs in: the settings that differ from the reference's; options that only one of two criteria has do "
-        "not count.",
-        "Overlap: Jaccard index of the kept neurons. Rank corr.: Spearman's of the scores. Near the cut: share of "
-        "the neurons kept by only one of the two that lie within a tenth of the layer's width from both cuts. "
+        "Differs in: the settings that differ from the reference's; options that only one of two criteria has "
+        "do not count.",
+        "Overlap: Jaccard index of the kept neurons. Rank corr.: Spearman's of the scores. Near the cut: share "
+        "of the neurons kept by only one of the two that lie within a tenth of the layer's width from both cuts. "
         + "Ablation corr.: Spearman's of the method's scores with the KL divergence that ablating single neurons "
         "causes. " * ("Ablation corr." in headings) + "All are means over layers.",
         "In brackets: 95 % interval over draws of the calibration and items together, Student's t of a two-way "
@@ -84,11 +73,10 @@ def _notes(references: list[str], declared: Declarations, headings: set[str]) ->
         f"and ratios of the model (p < {1 - LEVEL:.2g}).",
     ]
     notes += [
-        f"Primary outcome, chosen before the study was run: {shown[name].heading}. The others are secondary."
-        for name, row in effects.items()
-        if row.primary
+        f"Primary outcome, chosen before the study was run: {heading}. The others are secondary."
+        for heading in primary
     ]
-    if "points" in shown and shown["points"].heading in headings:
+    if "points" in effects and effects["points"].heading in headings:
         notes.append(
             "Accuracy: the paper's average over tasks, which counts CrowS-Pairs, if present, as an accuracy."
         )

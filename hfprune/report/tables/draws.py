@@ -36,10 +36,10 @@ class Draws(TablePublication):
         ]
         notes = [
             "SD over draws: standard deviation of the mean over items when the calibration is drawn again with "
-            "another seed. SD over resamples: the same when the folds of one calibration are drawn with replacement, "
-            "corrected for their number; root mean square over the draws. Ratio of SDs: the first divided by the "
-            "second, with its 95 % interval; a resampling that tells the variation between calibration samples has "
-            "1 inside. A minus: paired differences."
+            "another seed. SD over resamples: the same when the folds of one calibration are drawn with "
+            "replacement, corrected for their number; root mean square over the draws. Ratio of SDs: the first "
+            "divided by the second, with its 95 % interval; a resampling that tells the variation between "
+            "calibration samples has 1 inside. A minus: paired differences."
         ]
         return Table(rows, present(columns), notes)
 

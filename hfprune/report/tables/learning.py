@@ -37,13 +37,13 @@ class Learning(TablePublication):
             Column("n", texts(rows["n"], "{:,.0f}")),
         ]
         notes = [
-            "Loss: nats per response token, on pairs that no recovery of the model is trained on; ±: standard error "
-            "over their sequences. Tokens: of the sequences that were read, prompts and padding included.",
-            "Last doubling: the loss at the end minus that after half of the steps, rounded up, in pairs on the same "
-            "sequences. The interval holds for this training, not for other draws of the calibration or another "
-            "order of the pairs.",
+            "Loss: nats per response token, on pairs that no recovery of the model is trained on; ±: standard "
+            "error over their sequences. Tokens: of the sequences that were read, prompts and padding included.",
+            "Last doubling: the loss at the end minus that after half of the steps, rounded up, in pairs on "
+            "the same sequences. The interval holds for this training, not for other draws of the calibration "
+            "or another order of the pairs.",
             "Before the end a schedule is unfinished, since the learning rate has not decayed, unless it is "
-            "constant. A run of half the budget may end lower or higher than the curve at half, and a flat end does "
-            "not say that more data would bring nothing.",
+            "constant. A run of half the budget may end lower or higher than the curve at half, and a flat end "
+            "does not say that more data would bring nothing.",
         ]
         return Table(rows, columns, notes)

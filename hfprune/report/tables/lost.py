@@ -35,8 +35,8 @@ class Lost(TablePublication):
             Column("n", texts(rows["n"], "{:,.0f}")),
         ]
         notes = [
-            "Change: the pruned model's outcome minus the dense model's, in pairs on the same items, or, with ×, "
-            "divided by it. An interval that covers items alone holds for these plans, not for other draws of the "
-            "calibration."
+            "Change: the pruned model's outcome minus the dense model's, in pairs on the same items, or, with "
+            "×, divided by it. An interval that covers items alone holds for these plans, not for other draws "
+            "of the calibration."
         ]
         return Table(rows, columns, notes, groups=("model", "ratio", "method"))

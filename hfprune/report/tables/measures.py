@@ -40,7 +40,9 @@ class Measures(TablePublication):
             )
         places = zip(cells["measure"], cells["metric"], cells["task"], strict=True)
         keys = [".".join(filter(None, place)) for place in places]
-        cells = with_blanks(cells.assign(source=OURS, key=keys, printed=pd.NA, confidence=pd.NA), blank_cells(data.tidy))
+        cells = with_blanks(
+            cells.assign(source=OURS, key=keys, printed=pd.NA, confidence=pd.NA), blank_cells(data.tidy)
+        )
         cells = rows_in_order(cells, [*data.printed.names.values()], data.looks)
         numbers, laid = lay_out(cells, forms, {})
         columns = present([ratio_column(numbers), method_column(numbers, data.looks, recovered=True), *laid])

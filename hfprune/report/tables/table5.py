@@ -16,6 +16,6 @@ class Table5(PaperTable):
         "Multiples of entropy's cost follow from the numbers beside them, in the paper's rows too.",
         "GB: a billion bytes in ours; the paper does not say.",
         "Scores are computed once and serve every ratio.",
-        "Agreement: share of the neurons kept by one half of the calibration that the other half keeps too, both cut "
-        "to half the width.",
+        "Agreement: share of the neurons kept by one half of the calibration that the other half keeps too, "
+        "both cut to half the width.",
     )

@@ -1,4 +1,7 @@
-"""MLP only against attention and MLP at equal total parameters: zero-shot accuracy (%). The paper's Table 8 beside ours."""
+"""MLP only against attention and MLP at equal total parameters: zero-shot accuracy (%).
+
+The paper's Table 8 beside ours.
+"""
 
 from hfprune.paper.published import NOT_AVERAGED
 from hfprune.report.papers import ACCURACY, PaperTable

@@ -43,11 +43,12 @@ class Tradeoff(TablePublication):
             for quality, heading in _FRONTS.items()
         ]
         notes = [
-            "Speed-ups: measured, in turns with the dense model. By FLOPs, by parameters: what they would be if a "
-            "prefill took time in proportion to its operations, and a decoding step to the weights that it reads.",
+            "Speed-ups: measured, in turns with the dense model. By FLOPs, by parameters: what they would be "
+            "if a prefill took time in proportion to its operations, and a decoding step to the weights that it "
+            "reads.",
             "Memory: the weights, and the KV cache of the prompts whose decoding is timed.",
-            "Front: no other cell of the model, at any ratio, is at least as good in both quality and gain and better "
-            "in one. It goes by the numbers alone; cells whose intervals overlap may change places.",
+            "Front: no other cell of the model, at any ratio, is at least as good in both quality and gain and "
+            "better in one. It goes by the numbers alone; cells whose intervals overlap may change places.",
             "±: half the 95 % interval, over documents or repeats and, with several seeds, draws.",
         ]
         return Table(rows, present(columns), notes)
