@@ -8,6 +8,7 @@ import pandas as pd
 from hfprune.report.style import Look, method_label
 from hfprune.report.typeset import MISSING, Column
 
+PAPER, OURS = "paper", "ours"  # the sources of numbers
 Forms = str | Sequence[str]
 """The format of all values, as `str.format` takes it, or one for each."""
 
@@ -51,21 +52,30 @@ def ratio_column(rows: pd.DataFrame) -> Column:
     return Column("Ratio", texts(rows["ratio"], "{:.3g}%", 100), words=True)
 
 
-def method_column(rows: pd.DataFrame, looks: Mapping[str, Look], recovered: bool = False) -> Column:
-    """Return the column of the method, with its recovery if `recovered`."""
-    recoveries = rows["recovery"] if recovered else ["none"] * len(rows)
+def head_columns(rows: pd.DataFrame, looks: Mapping[str, Look]) -> list[Column]:
+    """Return the columns of the ratio, and of the method with its recovery if the rows name one."""
+    recoveries = rows["recovery"] if "recovery" in rows else ["none"] * len(rows)
     pairs = zip(rows["method"], recoveries, strict=True)
-    return Column("Method", [method_label(looks[method], recovery) for method, recovery in pairs], words=True)
+    methods = [method_label(looks[method], recovery) for method, recovery in pairs]
+    return [ratio_column(rows), Column("Method", methods, words=True)]
 
 
-def in_order(rows: pd.DataFrame, by: Sequence[str], looks: Mapping[str, Look]) -> pd.DataFrame:
-    """Return rows sorted by some columns, methods in the order of all tables."""
-    order = [*looks]
-    return rows.sort_values(
-        [*by],
-        key=lambda part: part.map(order.index) if part.name == "method" else part,
-        ignore_index=True,
-    )
+def in_order(
+    rows: pd.DataFrame, by: Sequence[str], looks: Mapping[str, Look], models: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return rows sorted by some columns: `models` first, then others by name, methods in the order of `looks`.
+
+    No recovery comes before others, and the paper before ours.
+    """
+    order = {"model": [*models], "recovery": ["none"], "method": [*looks], "source": [PAPER]}
+
+    def rank(column: pd.Series) -> pd.Series:
+        first = order.get(str(column.name))
+        if first is None:
+            return column
+        return column.map(lambda name: (first.index(name) if name in first else len(first), name))
+
+    return rows.sort_values([*by], key=rank, ignore_index=True)
 
 
 def present(columns: Iterable[Column]) -> list[Column]:

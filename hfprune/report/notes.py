@@ -4,7 +4,7 @@ import pandas as pd
 
 from hfprune.paper.published import Published
 from hfprune.paper.tables import AVERAGE, CROWS
-from hfprune.report.rows import OURS
+from hfprune.report.cells import OURS
 from hfprune.report.typeset import MISSING, Column
 from hfprune.results import DENSE
 

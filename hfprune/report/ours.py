@@ -8,7 +8,8 @@ from hfprune.analysis.averages import with_averages
 from hfprune.analysis.declarations import ALL_SHOWN, Declarations
 from hfprune.analysis.tidy import CELL_COLUMNS
 from hfprune.paper.tables import AVERAGE_WITHOUT_CROWS, CROWS
-from hfprune.report.rows import OURS, PAPER, ROW
+from hfprune.report.cells import OURS, PAPER
+from hfprune.report.rows import ROW
 from hfprune.results import DENSE
 
 # Kind of measure and metric → the paper's metric, our scale, and the number to add after scaling.

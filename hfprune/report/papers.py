@@ -11,11 +11,11 @@ from hfprune.analysis.tidy import blank_cells
 from hfprune.paper.published import Published
 from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
 from hfprune.report import notes
-from hfprune.report.cells import method_column, present, ratio_column
+from hfprune.report.cells import OURS, PAPER, head_columns, in_order, present
 from hfprune.report.collected import Collected
 from hfprune.report.ours import in_papers_units, with_following
 from hfprune.report.publication import TablePublication
-from hfprune.report.rows import OURS, PAPER, Form, footnotes_of, lay_out, rows_in_order, with_blanks
+from hfprune.report.rows import ORDER, Form, footnotes_of, lay_out, with_blanks
 from hfprune.report.style import looks, metric_label, tasks_in_order
 from hfprune.report.typeset import Column, Table
 from hfprune.results import DENSE
@@ -79,26 +79,16 @@ class PaperTable(TablePublication):
         cells = with_following(pd.concat([theirs, ours], ignore_index=True))
         cells = cells[cells["key"].isin(forms)]
         named = looks(cells["method"], data.labels)
-        cells = rows_in_order(cells, [*published.names.values()], named)
-        footnotes = footnotes_of(cells)
-        numbers, laid = lay_out(
-            cells, {key: forms[key] for key in forms if key in {*cells["key"]}}, footnotes
-        )
-        numbers["doubts"] = (
-            _doubts(cells[cells["confidence"].isin(footnotes)]).reindex(numbers.index).fillna("")
-        )
+        cells = in_order(cells, ORDER, named, [*published.names.values()])
+        footnotes, measured = footnotes_of(cells), {*cells["key"]}
+        numbers, laid = lay_out(cells, {key: forms[key] for key in forms if key in measured}, footnotes)
         source = Column("Source", numbers["source"].tolist(), words=True)
-        columns = present(
-            [ratio_column(numbers), method_column(numbers, named, recovered=True), source, *laid]
-        )
+        columns = present([*head_columns(numbers, named), source, *laid])
         outputs = ours[ours["measure"].isin(declared.of_kind(*ALL_SHOWN)) & ours["key"].isin(forms)]
+        averages = notes.averages(ours, theirs, published, declared.first("zeroshot"))
         below = [
             *notes.source_notes(columns, cells, published.names),
-            *(
-                notes.averages(ours, theirs, published, declared.first("zeroshot"))
-                if AVERAGE in forms
-                else []
-            ),
+            *(averages if AVERAGE in forms else []),
             *notes.corpora(outputs),
             *self.notes,
             *(f"{sign} {confidence}." for confidence, sign in footnotes.items()),
@@ -133,11 +123,6 @@ class PaperTable(TablePublication):
             else:
                 forms[key] = FORMS[key]
         return forms
-
-
-def _doubts(doubted: pd.DataFrame) -> pd.Series:
-    """Return the doubts about each row's numbers."""
-    return (doubted["key"] + ": " + doubted["confidence"]).groupby(doubted["row"]).agg("; ".join)
 
 
 def _task_forms(rows: pd.DataFrame) -> dict[str, Form]:

@@ -8,13 +8,13 @@ import pandas as pd
 
 from hfprune.analysis.averages import half_width, spread
 from hfprune.paper.published import CONFIDENT
+from hfprune.report.cells import OURS, PAPER
 from hfprune.report.intervals import ends
-from hfprune.report.style import Look
 from hfprune.report.typeset import MISSING, Column, mark
 from hfprune.results import DENSE
 
-OURS, PAPER = "ours", "paper"
 ROW = ["model", "method", "ratio", "recovery", "source"]  # identifies a row of a table
+ORDER = ["model", "ratio", "recovery", "method", "source"]
 GROUP = ["model", "ratio", "recovery", "source"]  # the best row of a group is marked
 # Meaning of ± → the spreads after a number, and their formats.
 SPREADS = {"stderr": {"stderr": " ± {}"}, "sd": {"sd": " ± {}", "stderr": " ({})"}}
@@ -35,36 +35,20 @@ class Form:
     logarithmic: bool = False
 
 
-def rows_in_order(cells: pd.DataFrame, models: list[str], looks: Mapping[str, Look]) -> pd.DataFrame:
-    """Sort by model (`models` first), ratio, recovery (none first), method and source, and number the rows."""
-    rank = {name: i for i, name in enumerate(models)}
-    ranks = {
-        "model": lambda names: names.map(lambda name: (rank.get(name, len(rank)), name)),
-        "recovery": lambda names: names.map(lambda name: (name != "none", name)),
-        "method": lambda names: names.map([*looks].index),
-        "source": lambda names: names.map([PAPER, OURS].index),
-    }
-    cells = cells.sort_values(
-        ["model", "ratio", "recovery", "method", "source"],
-        key=lambda part: ranks[part.name](part) if part.name in ranks else part,
-    )
-    return cells.assign(row=cells.groupby(ROW, dropna=False, sort=False).ngroup())
-
-
 def lay_out(
     cells: pd.DataFrame, forms: Mapping[str, Form], footnotes: Mapping[str, str]
 ) -> tuple[pd.DataFrame, list[Column]]:
     """Return the numbers of a table, and the columns of its keys.
 
     Args:
-        cells: rows of `hfprune.analysis.averages.over_seeds`, in `rows_in_order`, with the columns `row` and
-            `key`, which give their place, `printed` (a published number as printed) and `confidence`.
+        cells: rows of `hfprune.analysis.averages.over_seeds` in order, with the columns `source`, `key`, `printed`
+            (a published number as printed) and `confidence`.
         forms: of each key, in the order of the columns.
         footnotes: the sign after numbers of a confidence.
     """
+    row = cells.groupby(ROW, dropna=False, sort=False).ngroup()
+    spreads, cells = SPREADS[spread(cells)], cells.assign(row=row, half=half_width(cells))
     rows = cells.drop_duplicates("row").set_index("row")[ROW]
-    spreads = SPREADS[spread(cells)]
-    cells = cells.assign(half=half_width(cells))
     parts = cells.set_index(["row", "key"])[["value", "half", "printed", "confidence", *spreads]].unstack()
     numbers, columns = rows.copy(), []
     for key, form in forms.items():
@@ -75,6 +59,9 @@ def lay_out(
                 numbers[f"{key}_{width}"] = cell[width]
         lines = zip(cell.to_dict("records"), _best(cell, form, rows), strict=True)
         columns.append(Column(form.heading, [_text(form, spreads, footnotes, *line) for line in lines]))
+    doubted = cells[cells["confidence"].isin(footnotes)]
+    doubts = (doubted["key"] + ": " + doubted["confidence"]).groupby(doubted["row"]).agg("; ".join)
+    numbers["doubts"] = doubts.reindex(numbers.index).fillna("")
     return numbers, columns
 
 

@@ -1,7 +1,5 @@
 """The gain from more calibration, by the number of sequences that a criterion read."""
 
-from typing import ClassVar
-
 from hfprune.analysis.settling import SCORED, SHARES, by_sequences
 from hfprune.analysis.tidy import CALIBRATION
 from hfprune.report.cells import ratio_column, texts, with_errors
@@ -16,9 +14,9 @@ _OUTCOMES = {"js_distance": "{:.3f}", "perplexity": "{:,.1f}"}
 class Calibration(TablePublication):
     """The table of agreement and outcomes by the sequences that criteria read."""
 
-    order: ClassVar[int] = 10
-    reads: ClassVar[tuple[str, ...]] = (CALIBRATION,)
-    empty: ClassVar[str] = "No calibration was measured as it went on."
+    order = 10
+    reads = (CALIBRATION,)
+    empty = "No calibration was measured as it went on."
 
     def make(self, data: Collected) -> Table:
         """Give each criterion and number of sequences a row."""

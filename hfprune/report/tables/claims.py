@@ -1,7 +1,5 @@
 """The paper's claims: number of comparisons by verdict."""
 
-from typing import ClassVar
-
 import pandas as pd
 
 from hfprune.analysis.condition import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
@@ -18,9 +16,9 @@ from hfprune.study import layout
 class Claims(TablePublication):
     """The table of verdicts on all claims, and one of each claim's comparisons."""
 
-    order: ClassVar[int] = 13
-    reads: ClassVar[tuple[str, ...]] = (layout.CLAIMS,)
-    empty: ClassVar[str] = "The paper has no claims."
+    order = 13
+    reads = (layout.CLAIMS,)
+    empty = "The paper has no claims."
 
     def make(self, data: Collected) -> Table:
         """Give each claim a row, and then each claim a table.

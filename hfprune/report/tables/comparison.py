@@ -1,7 +1,5 @@
 """Every method beside the reference."""
 
-from typing import ClassVar
-
 import numpy as np
 import pandas as pd
 
@@ -18,9 +16,9 @@ from hfprune.study import layout
 class Comparison(TablePublication):
     """The table of every method beside the reference method."""
 
-    order: ClassVar[int] = 14
-    reads: ClassVar[tuple[str, ...]] = (layout.COMPARISON,)
-    empty: ClassVar[str] = "No two methods were measured at the same ratio."
+    order = 14
+    reads = (layout.COMPARISON,)
+    empty = "No two methods were measured at the same ratio."
 
     def make(self, data: Collected) -> Table:
         """Give each method at each ratio a row."""

@@ -1,7 +1,5 @@
 """Variation between calibration samples."""
 
-from typing import ClassVar
-
 from hfprune.analysis.declarations import Declaration
 from hfprune.report.cells import counts, present, ratio_column, texts, with_intervals
 from hfprune.report.collected import Collected
@@ -13,9 +11,9 @@ from hfprune.study import layout
 class Draws(TablePublication):
     """The table of the spread of outcomes over draws of the calibration."""
 
-    order: ClassVar[int] = 16
-    reads: ClassVar[tuple[str, ...]] = (layout.DRAWS,)
-    empty: ClassVar[str] = "No method was calibrated twice, on samples or resamples."
+    order = 16
+    reads = (layout.DRAWS,)
+    empty = "No method was calibrated twice, on samples or resamples."
 
     def make(self, data: Collected) -> Table:
         """Give each outcome of a method, or of its difference from the reference, a row."""

@@ -1,9 +1,7 @@
 """Learning curves of recovery: the loss on held-out pairs, and what the last doubling of the data brought."""
 
-from typing import ClassVar
-
 from hfprune.analysis.tidy import LEARNING
-from hfprune.report.cells import in_order, intervals, method_column, ratio_column, texts, with_errors
+from hfprune.report.cells import head_columns, in_order, intervals, texts, with_errors
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
@@ -14,19 +12,19 @@ _CURVE = ["model", "ratio", "method", "seed", "recovery"]
 class Learning(TablePublication):
     """The table of learning curves."""
 
-    order: ClassVar[int] = 11
-    reads: ClassVar[tuple[str, ...]] = (LEARNING,)
-    empty: ClassVar[str] = "No recovery was measured as it trained."
+    order = 11
+    reads = (LEARNING,)
+    empty = "No recovery was measured as it trained."
 
     def make(self, data: Collected) -> Table:
         """Give each curve a row: its end, beside its beginning."""
         by_step = data.curves.sort_values("step").groupby(_CURVE)
         rows = by_step.tail(1).merge(by_step.head(1)[[*_CURVE, "loss"]], on=_CURVE, suffixes=("", "_before"))
         rows = in_order(rows, _CURVE, data.looks)
+        several = rows["recovery"].nunique() > 1
         seed = Column("Seed", texts(rows["seed"], "{}"))
         columns = [
-            ratio_column(rows),
-            method_column(rows, data.looks),
+            *head_columns(rows if several else rows.drop(columns="recovery"), data.looks),
             *([seed] if rows["seed"].nunique() > 1 else []),
             Column("Steps", texts(rows["step"], "{:,.0f}")),
             Column("Tokens", texts(rows["tokens"], "{:,.0f}")),

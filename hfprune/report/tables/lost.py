@@ -1,8 +1,6 @@
 """What pruning costs, task by task."""
 
-from typing import ClassVar
-
-from hfprune.report.cells import intervals, method_column, ratio_column, texts, words
+from hfprune.report.cells import head_columns, intervals, texts, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
@@ -12,9 +10,9 @@ from hfprune.study import layout
 class Lost(TablePublication):
     """The table of what each pruned model lost against the dense one."""
 
-    order: ClassVar[int] = 15
-    reads: ClassVar[tuple[str, ...]] = (layout.LOST,)
-    empty: ClassVar[str] = "No outcome was measured item by item on a pruned and the dense model."
+    order = 15
+    reads = (layout.LOST,)
+    empty = "No outcome was measured item by item on a pruned and the dense model."
 
     def make(self, data: Collected) -> Table:
         """Give each outcome and task of a pruned model a row."""
@@ -24,8 +22,7 @@ class Lost(TablePublication):
         outcomes = [row.metric.label + f", {row.measure}" * (row.measure != row.kind) for row in found]
         tasks = [task.replace("_", " ") or MISSING for task in words(rows["task"])]
         columns = [
-            ratio_column(rows),
-            method_column(rows, data.looks),
+            *head_columns(rows, data.looks),
             Column("Outcome", outcomes, words=True),
             Column("Task", tasks),
             Column("Dense", texts(rows["dense"], "{:,.2f}")),

@@ -1,25 +1,23 @@
 """All measures that no table of the paper shows."""
 
-from typing import ClassVar
-
 import pandas as pd
 
 from hfprune.analysis.averages import over_seeds
 from hfprune.analysis.tidy import blank_cells
-from hfprune.report.cells import method_column, present, ratio_column
+from hfprune.report.cells import OURS, head_columns, in_order, present
 from hfprune.report.collected import Collected
 from hfprune.report.measures import MEAN, headings, other_values, scaled
 from hfprune.report.notes import mark_notes
 from hfprune.report.publication import TablePublication
-from hfprune.report.rows import OURS, ROW, Form, lay_out, rows_in_order, with_blanks
+from hfprune.report.rows import ORDER, ROW, Form, lay_out, with_blanks
 from hfprune.report.typeset import Table
 
 
 class Measures(TablePublication):
     """The table of measures beside those of the paper's tables, laid out by their declarations."""
 
-    order: ClassVar[int] = 9
-    empty: ClassVar[str] = "Nothing else was measured."
+    order = 9
+    empty = "Nothing else was measured."
 
     def make(self, data: Collected) -> Table:
         """Give each cell a row over seeds, and each metric a column, or one per task if there are several."""
@@ -43,7 +41,7 @@ class Measures(TablePublication):
         cells = with_blanks(
             cells.assign(source=OURS, key=keys, printed=pd.NA, confidence=pd.NA), blank_cells(data.tidy)
         )
-        cells = rows_in_order(cells, [*data.printed.names.values()], data.looks)
+        cells = in_order(cells, ORDER, data.looks, [*data.printed.names.values()])
         numbers, laid = lay_out(cells, forms, {})
-        columns = present([ratio_column(numbers), method_column(numbers, data.looks, recovered=True), *laid])
-        return Table(numbers.drop(columns="source"), columns, mark_notes(columns, cells))
+        columns = present([*head_columns(numbers, data.looks), *laid])
+        return Table(numbers.drop(columns=["source", "doubts"]), columns, mark_notes(columns, cells))

@@ -1,11 +1,9 @@
 """Quality against speed and size: what pruning costs, and what a user gains."""
 
-from typing import ClassVar
-
 import pandas as pd
 
 from hfprune.analysis.tradeoff import THEORY, front_name, tradeoff
-from hfprune.report.cells import in_order, method_column, present, ratio_column, texts, with_errors, words
+from hfprune.report.cells import head_columns, in_order, present, texts, with_errors, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.style import GAIN_LABELS, QUALITY_LABELS
@@ -18,8 +16,8 @@ _THEORY_LABELS = {"prefill_by_flops": "by FLOPs", "decode_by_parameters": "by pa
 class Tradeoff(TablePublication):
     """The table of quality against speed and size, with the Pareto fronts."""
 
-    order: ClassVar[int] = 12
-    empty: ClassVar[str] = "No latency was measured."
+    order = 12
+    empty = "No latency was measured."
 
     def make(self, data: Collected) -> Table:
         """Give each pruned model a row."""
@@ -27,8 +25,7 @@ class Tradeoff(TablePublication):
         removed = data.marks.drop_duplicates(["model", "method"])[["model", "method", "units"]]
         rows.insert(3, "units", words(rows[["model", "method"]].merge(removed, "left")["units"]))
         columns = [
-            ratio_column(rows),
-            method_column(rows, data.looks),
+            *head_columns(rows, data.looks),
             Column("Units", [units or MISSING for units in rows["units"]], words=True),
             *(_with_half(label, rows, name, "{:.3f}") for name, label in QUALITY_LABELS.items()),
             Column("Params (B)", texts(rows["parameters"], "{:.3g}", 1e-9)),
