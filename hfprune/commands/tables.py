@@ -22,7 +22,7 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Write the tables."""
-    from hfprune.report.tables import write_tables
+    from hfprune.report.papers import write_tables
 
     out = config.out or config.results / "tables"
     write_tables(config.results / "results.parquet", config.paper, out)

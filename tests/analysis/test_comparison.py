@@ -220,7 +220,7 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     text = (tmp_path / "comparison.md").read_text()
     assert "Primary outcome, chosen before the study was run: Perplexity ratio." in " ".join(text.split())
 
-    data = Collected.read(tmp_path, PAPER)
+    data = Collected(tmp_path, PAPER)
     ranks, overlaps = agreement(data).axes
     assert [label.get_text() for label in ranks.get_yticklabels()] == ["Magnitude", "Ablation"]
     beside = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
@@ -243,7 +243,7 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
     rows = write_comparison(study.config(), "test", tmp_path, tmp_path)
     assert rows[["method", "reference"]].to_numpy().tolist() == [["random", "magnitude"]]
     assert rows[["js_distance", "perplexity_ratio", "points", "ablation_correlation"]].isna().all(axis=None)
-    assert len(comparison(Collected.read(tmp_path, PAPER)).axes) == 1, "only the overlap"
+    assert len(comparison(Collected(tmp_path, PAPER)).axes) == 1, "only the overlap"
 
 
 def test_a_study_without_unrecovered_cells_compares_nothing(measured: tuple[Study, Config, Path]) -> None:
@@ -260,6 +260,6 @@ def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:
     # Ablation correlates with the one method's scores, but there are no two plans to compare.
     ranks = read_collected(tmp_path / "rank_correlation.csv")
     ranks.loc[0] = ["tiny-llama", 0, 0, "entropy", "ablation", 0.5, 8]
-    data = replace(Collected.read(tmp_path, PAPER), ranks=ranks)
+    data = replace(Collected(tmp_path, PAPER), ranks=ranks)
     for figure in (agreement(data), comparison(data)):
         assert "not measured" in figure.axes[0].texts[0].get_text()

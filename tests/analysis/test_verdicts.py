@@ -535,7 +535,7 @@ def test_forest_plot_draws_ours_and_the_published(paper: Paper, study: Study) ->
     answer(study, "entropy", 70, 70)
     answer(study, "cross_entropy", 50, 60)
     write_claims(paper, study.config(), "test", study.collect(), study.folder)
-    figure = claims(Collected.read(study.folder, PAPER))
+    figure = claims(Collected(study.folder, PAPER))
     axes = {text.get_text().replace("\n", " "): ax for ax in figure.axes for text in ax.texts}
     assert len(axes) == 1, "only claims that were measured"
     ax = axes["Without recovery, entropy is a more accurate criterion than cross-entropy."]

@@ -111,7 +111,7 @@ def test_table_and_figure_show_them(folder: Path) -> None:
     text = markdown(calibration_table(*tables, DECLARED))
     assert "0.400 ± 0.010" in text
     assert "50.0 ± 2.0" in text
-    agreement, js, perplexity = calibration(Collected.read(folder, PAPER)).axes
+    agreement, js, perplexity = calibration(Collected(folder, PAPER)).axes
     (line,) = agreement.lines
     assert line.get_xydata().tolist() == [[8, 0.5], [12, 0.75]]
     assert js.lines[0].get_ydata().tolist() == [0.5, 0.4]
@@ -123,7 +123,7 @@ def test_a_study_without_calibration_says_so(folder: Path, tmp_path: Path) -> No
     tables = [read_collected(tmp_path / name) for name in ("results.parquet", "calibration.csv")]
     assert len(calibration_table(*tables, DECLARED).numbers) == 0
     assert isinstance(tables[1], pd.DataFrame)
-    (ax,) = calibration(Collected.read(tmp_path, PAPER)).axes
+    (ax,) = calibration(Collected(tmp_path, PAPER)).axes
     assert "not measured" in ax.texts[0].get_text()
 
 

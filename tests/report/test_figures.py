@@ -125,7 +125,7 @@ def test_mistakes_in_a_style_are_one_line(text: str | bytes | None, message: str
 def test_the_best_method_is_on_top_and_far_values_are_numbers_at_the_edge(tmp_path: Path) -> None:
     shutil.copy(ROOT / "results/methods/results.csv", tmp_path)
     shutil.copy(ROOT / "results/methods/comparison.csv", tmp_path)
-    data = Collected.read(tmp_path, PAPER)
+    data = Collected(tmp_path, PAPER)
     axes = {ax.get_xlabel(): ax for ax in comparison(data).axes}
     rows = data.comparison[data.comparison["seed"].isna()]
     assert rows["js_distance"].is_monotonic_increasing
@@ -140,7 +140,7 @@ def test_the_best_method_is_on_top_and_far_values_are_numbers_at_the_edge(tmp_pa
 
 
 def test_calibration_has_no_panel_of_a_single_number_of_sequences(collected: Path) -> None:
-    data = Collected.read(ROOT / "results/methods", PAPER)
+    data = Collected(ROOT / "results/methods", PAPER)
     assert [ax.get_ylabel() for ax in calibration(data).axes] == ["Agreement of halves"]
     # The halves of two methods that differ in their allocation agree alike: one line.
     drawn = points(calibration(data).axes[0])
@@ -173,7 +173,7 @@ def test_files_are_fit_for_a_paper(written: Path) -> None:
 
 
 def test_accuracy_shows_the_averages_in_percent(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
+    data = Collected(collected, PAPER)
     (ax,) = accuracy(data).axes
     averages = with_averages(data.results).query("task == 'average'").set_index(["method", "ratio"])
     drawn = points(ax)[data.looks["magnitude"].colour]
@@ -190,7 +190,7 @@ def test_accuracy_shows_the_averages_in_percent(collected: Path) -> None:
 
 
 def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
+    data = Collected(collected, PAPER)
     recovered = data.results[data.results["ratio"].isin([0.0, 0.2])].assign(recovery="lora")
     everything = pd.concat([data.results.assign(recovery="none"), recovered])
     upper, _, _, lower, *_ = fidelity(replace(data, results=everything)).axes
@@ -209,7 +209,7 @@ def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Pat
 
 
 def test_intervals_on_a_logarithmic_axis_are_of_the_logarithm(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
+    data = Collected(collected, PAPER)
     results = data.results.assign(recovery="none")
     worse = (results["metric"] == "perplexity") & (results["method"] == "magnitude")
     results.loc[worse, ["value", "stderr"]] = [10_000.0, 8_000.0]
@@ -222,7 +222,7 @@ def test_intervals_on_a_logarithmic_axis_are_of_the_logarithm(collected: Path) -
 
 
 def test_facets_have_names_for_people(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
+    data = Collected(collected, PAPER)
     everything = pd.concat([data.results.assign(recovery=name) for name in ("none", "lora")])
     titles = [ax.get_title("left") for ax in accuracy(replace(data, results=everything)).axes]
     assert titles == ["tiny-llama, no recovery", "tiny-llama, LoRA"]
@@ -240,7 +240,7 @@ def paper_study(folder: Path) -> Study:
 
 
 def test_published_stands_against_ours_of_the_same_setting(tmp_path: Path) -> None:
-    data = Collected.read(paper_study(tmp_path).collect(), PAPER)
+    data = Collected(paper_study(tmp_path).collect(), PAPER)
     (ax,) = published(data).axes
     drawn = np.concatenate([*points(ax).values()])
     # Tables 1 and 6: dense and tuned and untuned entropy at 20 %, ten tasks and an average each; as colours are
@@ -257,21 +257,21 @@ def test_averages_over_other_tasks_are_not_compared(tmp_path: Path) -> None:
     study = paper_study(tmp_path)
     for path in study.folder.glob("cells/**/zeroshot-race.json"):
         path.unlink()
-    (ax,) = published(Collected.read(study.collect(), PAPER)).axes
+    (ax,) = published(Collected(study.collect(), PAPER)).axes
     sizes = [line.get_markersize() for line in ax.get_lines() if line.get_marker() != "None"]
     assert set(sizes) == {2.5}
 
 
 def test_a_model_of_the_paper_not_yet_measured_is_said_so(study: Study) -> None:
     study.result("entropy", 0.2, "perplexity", "wiki", Value("perplexity", 20.0), model="llama-2-7b")
-    (ax,) = published(Collected.read(study.collect(), PAPER)).axes
+    (ax,) = published(Collected(study.collect(), PAPER)).axes
     assert [text.get_text() for text in ax.texts] == [
         "Published against reproduced: no published setting is measured yet"
     ]
 
 
 def test_accuracy_shows_published_averages_as_hollow_points(tmp_path: Path) -> None:
-    axes = accuracy(Collected.read(paper_study(tmp_path).collect(), PAPER)).axes
+    axes = accuracy(Collected(paper_study(tmp_path).collect(), PAPER)).axes
     hollow = {
         ax.get_title(loc="left"): sorted(
             x
@@ -288,7 +288,7 @@ def test_accuracy_shows_published_averages_as_hollow_points(tmp_path: Path) -> N
 
 
 def test_points_of_a_ratio_do_not_stand_on_each_other(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
+    data = Collected(collected, PAPER)
     xs = [drawn[0, 0] for drawn in points(accuracy(data).axes[0]).values()]
     assert len(xs) == 3 and min(np.diff(sorted(xs))) >= 0.4
     assert np.mean(xs) == pytest.approx(20)
@@ -298,18 +298,18 @@ def test_perplexity_is_logarithmic_only_over_a_decade(study: Study) -> None:
     for ratio, value in {0.2: 20.0, 0.3: 150.0}.items():
         study.result("entropy", ratio, "perplexity", "wiki", Value("perplexity", value))
     study.result("random", 0.3, "perplexity", "wiki", Value("perplexity", 190.0))
-    assert fidelity(Collected.read(study.collect(), PAPER)).axes[0].get_yscale() == "linear"
+    assert fidelity(Collected(study.collect(), PAPER)).axes[0].get_yscale() == "linear"
     study.result("random", 0.3, "perplexity", "wiki", Value("perplexity", 201.0))
-    assert fidelity(Collected.read(study.collect(), PAPER)).axes[0].get_yscale() == "log"
+    assert fidelity(Collected(study.collect(), PAPER)).axes[0].get_yscale() == "log"
 
 
 def test_no_panel_without_data(study: Study) -> None:
     study.result("entropy", 0.2, "perplexity", "wiki", Value("perplexity", 20.0))
-    assert [ax.get_xlabel() for ax in fidelity(Collected.read(study.collect(), PAPER)).axes] == ["Perplexity"]
+    assert [ax.get_xlabel() for ax in fidelity(Collected(study.collect(), PAPER)).axes] == ["Perplexity"]
 
 
 def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> None:
-    figure = tasks(Collected.read(collected, PAPER))
+    figure = tasks(Collected(collected, PAPER))
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["20% removed", "30% removed"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == (
         ["ARCc", "ARCe", "BoolQ", "OBQA", "PIQA", "SiQA", "Wino"]
@@ -317,7 +317,7 @@ def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> No
 
 
 def test_overlap_compares_with_entropy_and_with_chance(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
+    data = Collected(collected, PAPER)
     ax = overlap(data).axes[0]
     pairs = read_collected(collected / "overlap.csv").query("ratio == 0.2")
     with_magnitude = pairs.query("method_a == 'entropy' and method_b == 'magnitude'")
@@ -330,20 +330,20 @@ def test_overlap_compares_with_entropy_and_with_chance(collected: Path) -> None:
 
 def test_overlap_without_entropy_compares_with_the_first_method(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["random", "magnitude", "wanda"]).write()
-    assert overlap(Collected.read(study.collect(), PAPER)).axes[0].get_ylabel() == "Jaccard with Magnitude"
+    assert overlap(Collected(study.collect(), PAPER)).axes[0].get_ylabel() == "Jaccard with Magnitude"
 
 
 def test_scores_has_a_facet_per_method_and_model(tmp_path: Path) -> None:
     methods = ["entropy", "magnitude", "random", "a", "b", "c", "d"]
     study = Study(tmp_path, methods=methods, models=["m", "n"], layers=2, neurons=16).write()
     collect([], study.scores, [], tmp_path)
-    figure = scores(Collected.read(tmp_path, PAPER))
+    figure = scores(Collected(tmp_path, PAPER))
     titles = [ax.get_title(loc="left") for ax in figure.axes if ax.axison]
     assert titles == ["Entropy", "Magnitude", "Random", "A", "B", "C", "D"] * 2
 
 
 def test_neurons_are_sorted_and_stand_in_the_same_place(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
+    data = Collected(collected, PAPER)
     left, right = neurons(data).axes
     wide = data.neurons.pivot(index="neuron", columns="method", values="score")
     wide = wide.sort_values("entropy", ascending=False)
@@ -363,7 +363,7 @@ def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) 
     }
     pd.DataFrame(seen).to_parquet(tmp_path / "mine.parquet")
     collect([], [], [], tmp_path, [tmp_path / "mine.parquet"])
-    figure = distributions(Collected.read(tmp_path, PAPER))
+    figure = distributions(Collected(tmp_path, PAPER))
     (ax,) = figure.axes
     assert [bar.get_width() for bar in ax.patches] == [0.75, 0.25]
     drawn = [line.get_xdata().tolist() for line in ax.get_lines()[:2]]
@@ -376,7 +376,7 @@ def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_an_unmeasured_figure_says_so(name: str, study: Study) -> None:
     with style.context(["default", RC]):
-        figure = DRAWINGS[name](Collected.read(study.collect(), PAPER))
+        figure = DRAWINGS[name](Collected(study.collect(), PAPER))
     said = [text.get_text() for ax in figure.axes for text in ax.texts]
     if name == "published":
         assert said == ["Published against reproduced: no model of this study is in the paper"]
@@ -407,7 +407,7 @@ def test_one_ratio_several_seeds_and_unknown_tasks_can_be_drawn(tmp_path: Path) 
 def test_models_may_have_ratios_of_their_own(draw, tmp_path: Path) -> None:
     Study(tmp_path, models=["a"], ratios=[0.2], tasks={"piqa": 0.7}).write()
     folder = Study(tmp_path, models=["b"], ratios=[0.2, 0.4], tasks={"piqa": 0.7}).write().collect()
-    axes = draw(Collected.read(folder, PAPER)).axes
+    axes = draw(Collected(folder, PAPER)).axes
     assert [any(map(len, points(ax).values())) for ax in axes] == [True, False, True, True]
 
 

@@ -57,7 +57,7 @@ def drawn_from(folder: Path) -> list[str]:
 @pytest.mark.parametrize("study", ["demo", "methods", "sensitivity", "draws", "families"])
 def test_the_figures_of_what_git_holds(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = ROOT / "results" / study
-    data = Collected.read(folder, PAPER)
+    data = Collected(folder, PAPER)
     for name in drawn_from(folder):
         with style.context(["default", RC]):
             assert misplaced(DRAWINGS[name](data), monkeypatch) == [], name
@@ -66,7 +66,7 @@ def test_the_figures_of_what_git_holds(study: str, monkeypatch: pytest.MonkeyPat
 def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.mplstyle").write_text("font.size: 11\nfont.family: serif\n")
     over = read_style(tmp_path / "mine.mplstyle")
-    data = Collected.read(ROOT / "results/sensitivity", PAPER)
+    data = Collected(ROOT / "results/sensitivity", PAPER)
     for name in ("fidelity", "comparison", "calibration", "claims"):
         with style.context(["default", RC, over]):
             assert misplaced(DRAWINGS[name](data), monkeypatch) == [], name
@@ -83,7 +83,7 @@ def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.Monk
 )
 def test_studies_of_other_shapes(shape: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Study(tmp_path, layers=3, neurons=32, **shape).write().collect()
-    data = Collected.read(folder, PAPER)
+    data = Collected(folder, PAPER)
     for name in drawn_from(folder):
         with style.context(["default", RC]):
             assert misplaced(DRAWINGS[name](data), monkeypatch) == [], name

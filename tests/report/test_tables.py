@@ -12,7 +12,7 @@ from hfprune.analysis.averages import with_averages
 from hfprune.analysis.tidy import read_collected
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import read_tables
-from hfprune.report.tables import SPECS, write_tables
+from hfprune.report.papers import SPECS, write_tables
 from hfprune.results import DENSE, Value
 from hfprune.study import layout
 

@@ -16,7 +16,6 @@ from hfprune.analysis.declarations import ALL_SHOWN, Declarations, read_declarat
 from hfprune.analysis.tidy import (
     CALIBRATION,
     CELL_COLUMNS,
-    LEARNING,
     applicable,
     blank_cells,
     read_companion,
@@ -26,6 +25,7 @@ from hfprune.analysis.tidy import (
 from hfprune.paper.published import Published, read_published
 from hfprune.report import notes
 from hfprune.report.calibration import calibration_table
+from hfprune.report.collected import Collected
 from hfprune.report.columns import (
     COST_COLUMNS,
     FOLLOWING,
@@ -40,8 +40,8 @@ from hfprune.report.columns import (
     high,
     near_half,
 )
-from hfprune.report.learning import learning_table
 from hfprune.report.measures import measures_table
+from hfprune.report.publication import TABLES
 from hfprune.report.rows import OURS, PAPER, ROW, SPREADS, footnotes_of, in_order, lay_out, with_blanks
 from hfprune.report.style import Look, looks, metric_label, tasks_in_order
 from hfprune.report.tradeoff import tradeoff_table
@@ -76,8 +76,7 @@ def write_tables(results: Path, paper: Path, out: Path) -> None:
     _write(out, "measures", measures_table(tidy, declared, published, named))
     marks = read_companion(results.parent, CALIBRATION)
     _write(out, "calibration", calibration_table(applicable(tidy), marks, declared))
-    curves = read_companion(results.parent, LEARNING)
-    _write(out, "learning", learning_table(curves, named))
+    _write(out, "learning", TABLES.load("learning")().make(Collected(results.parent, paper)))
     _write(out, "tradeoff", tradeoff_table(applicable(tidy), declared, marks, named))
 
 
