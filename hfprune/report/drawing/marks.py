@@ -44,8 +44,9 @@ def draw(ax: Axes, chart: Chart) -> None:
         measured, hollow = own[~own["published"]], own[own["published"]]
         if len(measured):
             bars = [measured["value"] - measured["low"], measured["high"] - measured["value"]]
-            ways = {"xerr": bars, "linestyle": ""} if across else {"yerr": bars}
-            points(ax, look, *_at(measured, across), **ways)
+            options = {"xerr" if across else "yerr": bars} if measured["low"].notna().any() else {}
+            line = {"linestyle": ""} if across else {}
+            points(ax, look, *_at(measured, across), **options, **line)
         if len(hollow):
             ax.plot(*_at(hollow, across), **(HOLLOW | {"marker": look.marker, "color": look.colour}))
     for row in rows[~level].drop(inside.index).itertuples():

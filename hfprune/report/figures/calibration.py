@@ -41,8 +41,8 @@ class Calibration(FigurePublication):
         for line, model in zip(axes, models, strict=True):
             own = _charts(data, model, rows[rows["model"] == model], outcomes)
             for ax, chart in zip(line, own, strict=True):
-                last = line is axes[-1]
-                draw(ax, chart if last else replace(chart, place=replace(chart.place, title="")))
+                place = chart.place if model == models[-1] else replace(chart.place, title="")
+                draw(ax, replace(chart, place=place))
             drawn += own
         legend(figure, unnamed(drawn), "Bars: 95 % intervals over documents" * bool(outcomes))
         return figure

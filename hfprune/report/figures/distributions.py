@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import grid, legend, xlabel
+from hfprune.report.drawing.frames import grid, legend, strip, xlabel
 from hfprune.report.drawing.marks import EDGE, GREY
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import FULL_WIDTH, METHODS
@@ -33,9 +33,12 @@ class Distributions(FigurePublication):
         facets = [*data.distributions.groupby(["model", "level"])]
         models = sorted({*data.distributions["model"]})
         columns = len(facets) // len(models)
-        figure, axes = grid(models, [""] * columns, FULL_WIDTH, 1.9)
+        figure, axes = grid([""] * len(models), [""] * columns, FULL_WIDTH, 1.9)
         for ax, (_, facet) in zip(axes.flat, facets, strict=True):
             _panel(ax, facet)
+        # Beside the row: above it stand the contexts.
+        for ax, model in zip(axes[:, -1], models if len(models) > 1 else (), strict=False):
+            strip(ax, model, 1.5)
         xlabel(axes, "Probability;\nderivative by the logit")
         dots = [
             Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=f"∂{look.label} / ∂logit")

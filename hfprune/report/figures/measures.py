@@ -30,8 +30,9 @@ class Measures(FigurePublication):
         declared = [(row.measure, row.metric.name) for row in data.declared]
         # The first declared metric that was measured: tasks differ in those that they have.
         primary = {measure: (measure, metric) for measure, metric in reversed(declared) if (measure, metric) in places}
-        of = [*zip(values["measure"], values["metric"], strict=True)]
-        values = values[[place in {*primary.values()} for place in of]].dropna(subset="ratio")
+        of = zip(values["measure"], values["metric"], strict=True)
+        first = np.array([place in primary.values() for place in of], bool)
+        values = values[first].dropna(subset="ratio")
         values = scaled(values[_drawn(values)], data.declared)
         if not (values["method"] != DENSE).any():
             return "Other measures: not measured"
