@@ -97,9 +97,9 @@ def prune(
 
 
 def _prune(config: Config) -> "list[Row]":
+    from hfprune.page.pruned import write_pruned_page
     from hfprune.pruning.folder import MODEL, REPORT, claimed
     from hfprune.pruning.making import Making
-    from hfprune.report.pruned import write_pruned_page
     from hfprune.steps import take_all
 
     making = Making(config)

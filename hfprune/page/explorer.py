@@ -1,11 +1,12 @@
-"""The data of the table of methods and its figures, which the reader filters in the page."""
+"""The data of the table of methods and its charts, which the reader filters in the page."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hfprune.page.study import Measured, StudyResults
+from hfprune.page.vega import MOST, SHAPES, template, vega_lite
+from hfprune.report.charts import agreement_of_halves, focus
 from hfprune.report.comparison import effects_shown
-from hfprune.report.figures.drawing import focus
-from hfprune.report.page.study import Measured, StudyResults
 from hfprune.report.style import looks, recovery_label
 
 COLUMNS = (
@@ -13,21 +14,8 @@ COLUMNS = (
     *("shown", "interval", "n", "draws", "effect", "effect_shown", "effect_interval", "standing"),
     *("reference", "differs", "source"),
 )
-# Matplotlib's markers, which the other figures have, as Vega's shapes.
-SHAPES = {
-    "o": "circle",
-    "s": "square",
-    "^": "triangle-up",
-    "v": "triangle-down",
-    "D": "diamond",
-    "d": "diamond",
-}
-SHAPES |= {"<": "triangle-left", ">": "triangle-right", "P": "cross"}
-SHAPES |= {"X": "M-1,-.5L-.5,-1L0,-.5L.5,-1L1,-.5L.5,0L1,.5L.5,1L0,.5L-.5,1L-1,.5L-.5,0Z"}
-SHAPES |= {
-    "p": "M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z",
-    "h": "M0,-1L.87,-.5L.87,.5L0,1L-.87,.5L-.87,-.5Z",
-}
+TOOLTIP = {"name": "Method", "removed": "Removed", "shown": "@title", "interval": "95 % interval"}
+TOOLTIP |= {"against": "Against its reference", "n": "n", "draws": "Draws", "open": "Click"}
 
 
 def data(studies: Sequence[StudyResults]) -> dict[str, Any]:
@@ -35,29 +23,31 @@ def data(studies: Sequence[StudyResults]) -> dict[str, Any]:
     names: dict[str, dict[str, Any]] = {}
     rows: list[list[Any]] = []
     for study in studies:
-        effects = effects_shown(study.declared)
+        effects = effects_shown(study.data.declared)
         for place, meaning in study.meanings.items():
             known = meaning._asdict() | {"effect": getattr(effects.get(meaning.effect), "heading", "")}
             names.setdefault(_key(place), known | {"first": place == study.headline})
         rows += _rows(study)
-    own = {method: label for study in reversed(studies) for method, label in study.labels.items()}
-    order = looks({method for study in studies for method in study.looks}, own)
-    methods = {
-        method: {
-            "label": look.label,
-            "colour": look.colour,
-            "shape": SHAPES.get(look.marker, "circle"),
-        }
-        for method, look in order.items()
-    }
+    own = {method: label for study in reversed(studies) for method, label in study.data.labels.items()}
+    order = looks({method for study in studies for method in study.data.tidy["method"]}, own)
     at = [focus(study.values.dropna(subset="ratio")) for study in studies if study.headline]
-    shown_first = {"focus": min(at, default=None)}
-    return {"columns": COLUMNS, "rows": rows, "measures": names, "methods": methods} | shown_first
+    return {
+        "columns": COLUMNS,
+        "rows": rows,
+        "measures": names,
+        "methods": {
+            method: {"label": look.label, "colour": look.colour, "shape": SHAPES.get(look.marker, "circle")}
+            for method, look in order.items()
+        },
+        "focus": min(at, default=None),
+        "chart": template(TOOLTIP),
+        "most": MOST,
+    }
 
 
 def _rows(study: StudyResults) -> list[list[Any]]:
     values = study.values.sort_values("recovery", key=lambda names: names != "none", kind="stable")
-    keys = values[["measure", "metric", "task"]].itertuples(index=False, name=None)
+    keys = values[[*Measured._fields]].itertuples(index=False, name=None)
     table = values.assign(
         study=study.name,
         family=values["method"].map(study.families),
@@ -70,3 +60,12 @@ def _rows(study: StudyResults) -> list[list[Any]]:
 
 def _key(place: Measured) -> str:
     return ".".join(filter(None, place))
+
+
+def curves(study: StudyResults) -> Iterator[dict[str, Any]]:
+    """Yield, for each model, the chart of the agreement of calibration halves by number of sequences."""
+    for model, marks in study.data.marks.groupby("model", sort=False):
+        if marks["sequences"].nunique() > 1:
+            chart = agreement_of_halves(marks, study.data.looks)
+            tooltip = {"name": "Method", "place": chart.place.title, "value": chart.value.title}
+            yield {"study": study.name, "model": model, "chart": vega_lite(chart, tooltip)}

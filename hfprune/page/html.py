@@ -1,4 +1,4 @@
-"""Templates and the style sheet of pages; free of the packages that draw figures."""
+"""Templates, and the texts of style sheet and script, of pages."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-_FOLDER = Path(__file__).with_name("page")
+_FOLDER = Path(__file__).parent
 
 
 def template(name: str) -> Template:
@@ -23,9 +23,9 @@ def template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def style() -> Markup:
-    """Return the style sheet."""
-    return Markup((_FOLDER / "page.css").read_text(encoding="utf-8"))
+def text(name: str) -> Markup:
+    """Return a style sheet or script of the folder."""
+    return Markup((_FOLDER / name).read_text(encoding="utf-8"))
 
 
 def embedded(data: Any) -> Markup:

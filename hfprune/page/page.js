@@ -111,20 +111,11 @@ let sorting = { column: COLUMNS.find((column) => column.name === "Value"), up: d
 let ends = [0, 1];
 
 function interval(row) {
-  const [low, high] = [row.low ?? row.value, row.high ?? row.value];
   const at = (value) => 4 + (112 * (value - ends[0])) / (ends[1] - ends[0] || 1);
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const add = (tag, attributes) => {
-    const part = document.createElementNS(svg.namespaceURI, tag);
-    Object.entries(attributes).forEach(([key, value]) => part.setAttribute(key, value));
-    svg.append(part);
-  };
-  svg.setAttribute("class", "interval");
-  svg.setAttribute("viewBox", "0 0 120 16");
-  svg.setAttribute("aria-hidden", "true");
-  if (row.low !== null) add("line", { class: "reach", x1: at(low), x2: at(high), y1: 8, y2: 8 });
-  add("circle", { class: "effect", cx: at(row.value), cy: 8, r: 3.5 });
-  return [svg, row.interval];
+  const reach = row.low === null ? "" : `<line class="reach" x1="${at(row.low)}" x2="${at(row.high)}" y1="8" y2="8"/>`;
+  const point = `<circle class="effect" cx="${at(row.value)}" cy="8" r="3.5"/>`;
+  const cell = make("template", { innerHTML: `<svg class="interval" viewBox="0 0 120 16" aria-hidden="true">${reach}${point}</svg>` });
+  return [cell.content.firstChild, row.interval];
 }
 
 const SIGNS = { better: "▲", worse: "▼", "not told apart": "≈" };
@@ -228,9 +219,6 @@ function table() {
 
 // --- figures of the chosen measure --------------------------------------------------------------------
 
-const MOST = 8; // methods with a colour of their own; more could not be told apart
-const GREY = "#8C8C8C";
-
 function ratios() {
   const parent = document.getElementById("ratios");
   parent.replaceChildren();
@@ -244,84 +232,44 @@ function ratios() {
     const sign = meaning.better === "higher" ? -1 : 1;
     const best = [...new Set([...shownRows].sort((a, b) => sign * (a.value - b.value)).map((row) => row.method))];
     const always = ["entropy", "cross_entropy"].filter((method) => best.includes(method));
-    const coloured = [...new Set([...always, ...best])].slice(0, MOST);
-    const caption = `${meaning.name} of ${title}, with 95 % intervals. ${pruned.length > shownRows.length || best.length > MOST ? "Grey: the other methods; the filters choose which have colours. " : ""}${group.length > pruned.length ? "Dashed: the dense model. " : ""}Hover for the numbers; a click opens the result.`;
+    const coloured = [...new Set([...always, ...best])].slice(0, data.most);
+    const caption = `${meaning.name} of ${title}, with 95 % intervals. ${pruned.length > shownRows.length || best.length > data.most ? "Grey: the other methods; the filters choose which have colours. " : ""}${group.length > pruned.length ? "Dashed: the dense model. " : ""}Hover for the numbers; a click opens the result.`;
     figure(parent, `${meaning.name}, ${title}`, caption, againstRatio(group, coloured, meaning));
   }
   document.getElementById("ratios-title").hidden = parent.childElementCount === 0;
 }
 
-// Colour and shape of methods, which carry the same.
-function looks(methods) {
-  const legend = { orient: "bottom", columns: phone() ? 1 : 4, title: null };
-  return ["colour", "shape"].map((name) => ({
-    field: "name",
-    type: "nominal",
-    legend,
-    scale: { domain: methods.map(label), range: methods.map((method) => data.methods[method][name]) },
-  }));
-}
-
+// The chart that Python laid out, with the rows and colours that the filters chose in its holes.
 function againstRatio(group, coloured, meaning) {
   const steps = [...new Set(group.filter((row) => row.method !== "dense").map((row) => 100 * row.ratio))].sort((a, b) => a - b);
   const gap = steps.length > 1 ? Math.min(...steps.slice(1).map((step, i) => step - steps[i])) : 10;
+  const aside = (method) => (coloured.includes(method) ? (gap * 0.5 * (coloured.indexOf(method) + 0.5 - coloured.length / 2)) / data.most : 0);
   const values = group.map((row) => ({
     ...row,
     name: label(row.method),
-    x_shown: percent(row.ratio),
-    low: row.low ?? row.value,
-    high: row.high ?? row.value,
-    x: 100 * row.ratio + (gap * 0.5 * (coloured.indexOf(row.method) + 0.5 - coloured.length / 2)) / MOST * (coloured.includes(row.method) ? 1 : 0),
-    interval: row.interval || "not known",
-    effect: row.effect === null ? "–" : beside(row).map((part) => part.textContent ?? part).join(""),
-    href: row.source || "#ran",
+    place: 100 * row.ratio + aside(row.method),
     own: coloured.includes(row.method),
+    level: row.method === "dense",
+    removed: percent(row.ratio),
+    interval: row.interval || "not known",
+    against: row.effect === null ? "–" : beside(row).map((part) => part.textContent ?? part).join(""),
+    href: row.source || "#ran",
     open: row.source ? "opens the result with its provenance" : "goes to what ran",
   }));
   const reach = values.map((row) => row.value);
   const log = meaning.logarithmic && Math.min(...reach) > 0 && Math.max(...reach) > 10 * Math.min(...reach);
-  const x = { type: "quantitative", title: "Parameters removed (%)", axis: { values: steps }, scale: { domain: [steps[0] - gap / 2, steps.at(-1) + gap / 2] } };
-  const y = { field: "value", type: "quantitative", title: meaning.name, scale: { zero: false, type: log ? "log" : "linear" } };
-  const [colour, shape] = looks(coloured);
-  const tooltip = [["name", "Method"], ["x_shown", "Removed"], ["shown", meaning.name], ["interval", "95 % interval"], ["effect", "Against its reference"], ["n", "n"], ["draws", "Draws"], ["open", "Click"]].map(([field, title]) => ({ field, title }));
-  const href = { field: "href" };
-  const at = { x: { field: "x", ...x }, y };
-  const layers = [
-    [(row) => row.method === "dense", { mark: { type: "rule", strokeDash: [5, 4] }, encoding: { y } }],
-    [(row) => !row.own && row.method !== "dense", { mark: { type: "line", color: GREY, opacity: 0.35 }, encoding: { ...at, detail: { field: "method" } } }],
-    [(row) => !row.own && row.method !== "dense", { mark: { type: "point", filled: true, color: GREY, opacity: 0.6, size: 30 }, encoding: { ...at, tooltip, href } }],
-    [(row) => row.own, { mark: { type: "line", strokeWidth: 1.5 }, encoding: { ...at, color: colour } }],
-    [(row) => row.own, { mark: { type: "rule", strokeWidth: 1.5 }, encoding: { ...at, y: { ...y, field: "low" }, y2: { field: "high" }, color: colour } }],
-    [(row) => row.own, { mark: { type: "point", filled: true, size: 70, opacity: 1 }, encoding: { ...at, color: colour, shape, tooltip, href } }],
-  ];
-  const drawn = layers.map(([of, layer]) => ({ data: { values: values.filter(of) }, ...layer }));
-  return { height: 300, layer: drawn.filter((layer) => layer.data.values.length) };
-}
-
-function curves() {
-  const parent = document.getElementById("curves");
-  if (!parent) return;
-  parent.replaceChildren();
-  for (const { study, model, rows } of read("curve-data")) {
-    const present = Object.keys(data.methods).filter((method) => rows.some((row) => row.method === method));
-    const coloured = present.slice(0, MOST);
-    const [colour, shape] = looks(coloured);
-    const values = rows.map((row) => ({ ...row, name: label(row.method) }));
-    const of = (own) => ({ values: values.filter((row) => coloured.includes(row.method) === own) });
-    const at = {
-      x: { field: "x", type: "quantitative", title: "Sequences", scale: { type: "log", base: 2, nice: false } },
-      y: { field: "value", type: "quantitative", title: "Agreement", scale: { zero: false } },
-      detail: { field: "method" },
-      tooltip: [{ field: "name", title: "Method" }, { field: "x", title: "Sequences" }, { field: "value", title: "Agreement", format: ".3f" }],
-    };
-    const layers = [
-      { data: of(false), mark: { type: "line", color: GREY, opacity: 0.4, point: { color: GREY } }, encoding: at },
-      { data: of(true), mark: { type: "line" }, encoding: { ...at, color: colour } },
-      { data: of(true), mark: { type: "point", filled: true, size: 50, opacity: 1 }, encoding: { ...at, color: colour, shape } },
-    ].filter((layer) => layer.data.values.length);
-    const caption = `${study} · ${model}: agreement of two halves of the calibration, by the sequences read. Hover for the method.`;
-    figure(parent, `Agreement of calibration halves, ${study} · ${model}`, caption, { height: 280, layer: layers });
-  }
+  const looks = coloured.map((method) => data.methods[method]);
+  const holes = {
+    "@rows": values,
+    "@title": meaning.name,
+    "@scale": log ? "log" : "linear",
+    "@ticks": steps,
+    "@ends": [steps[0] - gap / 2, steps.at(-1) + gap / 2],
+    "@names": coloured.map(label),
+    "@colours": looks.map((look) => look.colour),
+    "@shapes": looks.map((look) => look.shape),
+  };
+  return JSON.parse(JSON.stringify(data.chart), (key, value) => holes[value] ?? value);
 }
 
 // --- the page -----------------------------------------------------------------------------------------
@@ -331,10 +279,13 @@ function show() {
   ratios();
 }
 
-function answers() {
+// The charts that Python laid out.
+function charts() {
   for (const place of document.querySelectorAll("[data-spec]")) {
     const spec = read(place.dataset.spec);
-    draw(place, { ...spec, height: spec.height * (phone() ? 1.6 : 1) }, place.getAttribute("aria-label"));
+    // A name on a phone has two lines.
+    const height = spec.height * (phone() && place.dataset.spec.startsWith("answer") ? 1.6 : 1);
+    draw(place, { ...spec, height }, place.getAttribute("aria-label"));
   }
 }
 
@@ -342,11 +293,9 @@ if (data.rows.length) {
   controls();
   show();
 }
-answers();
-curves();
+charts();
 dark.addEventListener("change", () => {
-  answers();
-  curves();
+  charts();
   if (data.rows.length) ratios();
 });
 // On paper everything is open.

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import hfprune
 from hfprune.comparing import HEADERS, Row
 from hfprune.files import atomic_file
+from hfprune.page.html import template, text
 from hfprune.provenance import hardware
-from hfprune.report.html import style, template
 
 
 class Bar(NamedTuple):
@@ -35,7 +35,7 @@ def write_pruned_page(
     """
     groups = [(group, [*members]) for group, members in groupby(rows, key=lambda row: row.group)]
     named = {row.name: row for row in rows}
-    text = template("pruned.html.j2").render(
+    page = template("pruned.html.j2").render(
         name=settings["model"],
         ratio=settings["ratio"],
         headers=HEADERS[1:],
@@ -49,10 +49,10 @@ def write_pruned_page(
         version=hfprune.__version__,
         folder=model.name,
         file=next((file.name for file in sorted(model.glob("*.gguf"))), ""),
-        style=style(),
+        style=text("page.css"),
     )
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
 def _bars(rows: Sequence[Row]) -> list[Bar]:

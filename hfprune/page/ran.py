@@ -1,13 +1,12 @@
 """What ran, on what, and for how long."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
-import hfprune
-from hfprune.report.page.study import StudyResults
+from hfprune.analysis.tidy import blank_cells
+from hfprune.page.study import StudyResults
 from hfprune.results import DENSE
 
 WORKFLOW = "workflow.html"
@@ -15,18 +14,19 @@ WORKFLOW = "workflow.html"
 
 def facts(study: StudyResults) -> dict[str, Any]:
     """Return words by their heading, and links to files that were kept with the results."""
-    tidy, made = study.tidy, study.provenance
+    data, made = study.data, study.provenance
+    tidy = data.results
     pruned = tidy[tidy["method"] != DENSE]
+    blanks = len(blank_cells(data.tidy))
     ratios = sorted(pruned["ratio"].dropna().unique())
     found: dict[str, list[str]] = {
         "Models": sorted(tidy["model"].unique()),
-        "Methods": [study.looks[method].label for method in study.looks if method != DENSE],
+        "Methods": [data.looks[method].label for method in data.looks if method in {*pruned["method"]}],
         "Parameters removed": [f"{100 * ratio:.3g} %" for ratio in ratios],
         "Draws of the calibration": [str(pruned["seed"].nunique())],
         "Recovery": sorted(name for name in tidy["recovery"].unique() if name != "none") or ["none"],
         "Measured": [*_measures(study)],
-        "Not applicable": [f"{study.blanks} cells, whose method could not cut what it names"]
-        * (study.blanks > 0),
+        "Not applicable": [f"{blanks} cells, whose method could not cut what it names"] * (blanks > 0),
         "Machines": [_machine(one) for one in made.get("hardware", [])],
         "Time": [*_times(study)],
         "Versions": [
@@ -38,29 +38,14 @@ def facts(study: StudyResults) -> dict[str, Any]:
     files = ("results.csv", "claims.csv", "comparison.csv", "provenance.json", WORKFLOW)
     return {
         "facts": {heading: ", ".join(dict.fromkeys(words)) for heading, words in found.items() if words},
-        "files": [(name, f"{study.link}/{name}") for name in files if (study.folder / name).exists()],
+        "files": [(name, f"{study.link}/{name}") for name in files if (data.folder / name).exists()],
     }
-
-
-def citation(studies: Sequence[StudyResults]) -> str:
-    """Return BibTeX entries of the paper and of this suite."""
-    parts = [
-        f"study {study.name}" + "".join(f", commit {git}" for git in study.commits[-1:]) for study in studies
-    ]
-    return f"""@misc{{hfprune,
-  title = {{High-Fidelity Pruning for Large Language Models}},
-  year = {{2026}}, eprint = {{2603.08083}}, archivePrefix = {{arXiv}}
-}}
-@misc{{hfprune-repro,
-  title = {{{{HFPrune-Repro}}: a replication of High-Fidelity Pruning for Large Language Models}},
-  year = {{2026}}, version = {{{hfprune.__version__}}}, note = {{{"; ".join(parts)}}}
-}}"""
 
 
 def _measures(study: StudyResults) -> list[str]:
     """Return each measure with what it read and the number of items."""
     found = []
-    for (measure, task), rows in study.tidy.groupby(["measure", "task"], sort=False):
+    for (measure, task), rows in study.data.results.groupby(["measure", "task"], sort=False):
         n = rows["n"].max()
         on = f" on {task}" if task else ""
         found.append(f"{measure}{on}" + ("" if pd.isna(n) else f" (n = {int(n):,})"))
@@ -81,10 +66,9 @@ def _times(study: StudyResults) -> list[str]:
     if all(starts):
         first, last = (datetime.fromisoformat(start[0]) for start in starts)
         found.append(f"{first:%Y-%m-%d %H:%M} to {last:%H:%M %Z} ({_span((last - first).total_seconds())})")
+    tidy = study.data.results
     for measure, word in (("cost", "scoring"), ("recovery", "recovery")):
-        seconds = study.tidy[(study.tidy["measure"] == measure) & (study.tidy["metric"] == "seconds")][
-            "value"
-        ]
+        seconds = tidy.loc[(tidy["measure"] == measure) & (tidy["metric"] == "seconds"), "value"]
         if len(seconds):
             found.append(f"{word}: {_span(seconds.sum())} in {len(seconds)} runs")
     return found

@@ -1,7 +1,7 @@
 """The results of a study, as the page shows them: one row per cell and number, over draws."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,26 +11,16 @@ import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, over_seeds
 from hfprune.analysis.comparison import ENDS, P_VALUES
-from hfprune.analysis.declarations import Declarations, read_declarations
 from hfprune.analysis.statistics import LEVEL
-from hfprune.analysis.tidy import (
-    CALIBRATION,
-    RESULTS,
-    applicable,
-    read_collected,
-    read_companion,
-    read_labels,
-    read_results,
-)
+from hfprune.analysis.tidy import PROVENANCE
 from hfprune.criteria import CRITERIA
 from hfprune.files import read_json
+from hfprune.report.collected import Collected
 from hfprune.report.comparison import Effect, effects_shown
 from hfprune.report.intervals import interval
 from hfprune.report.measures import MEAN, all_values, headings, measures_in_order, scaled
-from hfprune.report.style import Look, looks
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
-from hfprune.study.labels import Label
 
 # Kind of measure, or of a zero-shot task → what it tells about a model.
 CAPABILITIES = {
@@ -90,26 +80,18 @@ class StudyResults:
     """Everything that the page shows of a study."""
 
     name: str
-    folder: Path
     link: str
     """From the page's folder to the results."""
-    tidy: pd.DataFrame
-    declared: Declarations
+    data: Collected
     values: pd.DataFrame
     """One row per cell over draws and `Measured`: `value`, `low`, `high` (in the units shown), `stderr`, `n`,
     `draws`, `source` (a link to the first draw's result, or "") and, beside a reference, `effect`, `effect_low`,
     `effect_high`, `reference` and `differs`. For readers: `shown`, `interval`, `effect_shown`, `effect_interval`,
     and `standing`, one of `STANDINGS` or "" if there is no interval beside a reference."""
     meanings: dict[Measured, Meaning]
-    labels: dict[str, Label]
-    looks: dict[str, Look]
     families: dict[str, str]
-    claims: pd.DataFrame
-    comparison: pd.DataFrame
-    marks: pd.DataFrame
-    provenance: dict
-    blanks: int
-    """Number of cells that are not applicable."""
+    """What each method's criterion reads: gradients, activations or weights; or else `other`."""
+    provenance: dict[str, Any]
 
     @property
     def commits(self) -> list[str]:
@@ -121,54 +103,43 @@ class StudyResults:
         """The number by which the methods are ranked first: distance to the dense model, if measured."""
         pruned = self.values[(self.values["method"] != DENSE) & self.values["ratio"].notna()]
         there = {*map(Measured, pruned["measure"], pruned["metric"], pruned["task"])}
+        kinds = ["fidelity", "perplexity", "zeroshot"]
+
+        def rank(place: Measured) -> tuple[int, bool]:
+            kind = self.data.declared.kind(place.measure)
+            return kinds.index(kind) if kind in kinds else len(kinds), place.task != MEAN
+
         found = [place for place, meaning in self.meanings.items() if meaning.better and place in there]
-        order = ["fidelity", "perplexity", "zeroshot"]
-        ranks = {kind: i for i, kind in enumerate(order)}
-        kind = self.declared.kind
-        found.sort(key=lambda place: (ranks.get(kind(place.measure), len(order)), place.task != MEAN))
-        return found[0] if found else None
+        return min(found, key=rank, default=None)
 
 
-def read_study(folder: Path, base: Path) -> StudyResults:
-    """Read the results of a study; tables other than the tidy one may be missing.
+def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
+    """Read the results of a study for a page in the folder `base`; only the tidy table must be there.
 
     Raises:
         HfpruneError: the tidy table is missing, or a table cannot be read.
     """
-    everything = read_results(folder / RESULTS)
-    tidy = applicable(everything)
-    declared = read_declarations(folder, everything["measure"])
-    claims, comparison = (
-        read_collected(folder / name) if (folder / name).exists() else pd.DataFrame()
-        for name in (layout.CLAIMS, layout.COMPARISON)
+    data = Collected(folder, paper)
+    provenance, names = folder / PROVENANCE, data.tidy["study"]
+    link = Path(os.path.relpath(folder.resolve(), base.resolve())).as_posix()
+    values, meanings = _values(data)
+    values = _with_texts(
+        _with_effects(values, meanings, data.comparison), meanings, effects_shown(data.declared)
     )
-    provenance, labels = folder / "provenance.json", read_labels(folder)
-    values, meanings = _values(tidy, declared)
-    values = _with_texts(_with_effects(values, meanings, comparison), meanings, effects_shown(declared))
-    marks = read_companion(folder, CALIBRATION)
-    cells = ["model", "method", "ratio", "recovery"]
-    link = os.path.relpath(folder.resolve(), base.resolve())
     return StudyResults(
-        name=str(everything["study"].iloc[0]) if len(everything) else folder.name,
-        folder=folder,
-        link=Path(link).as_posix(),
-        tidy=tidy,
-        declared=declared,
-        values=_with_sources(values, tidy, folder, Path(link).as_posix()),
+        name=str(names.iloc[0]) if len(names) else folder.name,
+        link=link,
+        data=data,
+        values=values.assign(source=[*_sources(values, data, link)]),
         meanings=meanings,
-        labels=labels,
-        looks=looks({*everything["method"]}, labels),
-        families=_families(everything["method"].unique(), marks),
-        claims=claims,
-        comparison=comparison,
-        marks=marks,
+        families=_families(data.tidy["method"].unique(), data.marks),
         provenance=read_json(provenance) if provenance.exists() else {},
-        blanks=len(everything.drop(tidy.index)[cells].drop_duplicates()),
     )
 
 
-def _values(tidy: pd.DataFrame, declared: Declarations) -> tuple[pd.DataFrame, dict[Measured, Meaning]]:
+def _values(data: Collected) -> tuple[pd.DataFrame, dict[Measured, Meaning]]:
     """Return the values over draws with their intervals, and the meanings of all of them in order."""
+    tidy, declared = data.results, data.declared
     measured = all_values(tidy, declared, measures_in_order(tidy, declared))
     measured = scaled(measured[measured["metric"] != "not_applicable"], declared)
     names = {Measured(*place): name for place, name in headings(measured, declared).items()}
@@ -177,9 +148,7 @@ def _values(tidy: pd.DataFrame, declared: Declarations) -> tuple[pd.DataFrame, d
     for place, name in names.items():
         metric, kind = declared.find(place.measure, place.metric).metric, declared.kind(place.measure)
         # The effect of a measure with several tasks is that of their mean.
-        whole = place.task == MEAN or not any(
-            other[:2] == place[:2] and other.task == MEAN for other in names
-        )
+        whole = place.task == MEAN or Measured(*place[:2], MEAN) not in names
         capability = TASK_CAPABILITIES.get(place.task) if kind == "zeroshot" else CAPABILITIES.get(kind)
         meanings[place] = Meaning(
             name=name[:1].upper() + name[1:],
@@ -202,21 +171,21 @@ def _with_effects(
     values: pd.DataFrame, meanings: dict[Measured, Meaning], comparison: pd.DataFrame
 ) -> pd.DataFrame:
     """Add the effects of the comparison to the values that they compare."""
-    columns = ["effect", "effect_low", "effect_high", "effect_holm"]
-    values = values.assign(**dict.fromkeys(columns, np.nan), reference="", differs="")
-    if comparison.empty:
-        return values
-    rows = comparison[comparison["seed"].isna()]
-    by = {(row["model"], row["ratio"], row["method"]): row for _, row in rows.iterrows()}
-    for i, value in values[values["recovery"] == "none"].iterrows():
-        effect = meanings[Measured(value["measure"], value["metric"], value["task"])].effect
-        row = by.get((value["model"], value["ratio"], value["method"]))
-        if not effect or row is None or pd.isna(row.get(effect)):
-            continue
-        # Tables from before the correction lack it.
-        values.loc[i, columns] = [row.get(effect + end, np.nan) for end in (*ENDS, P_VALUES[1])]
-        values.loc[i, ["reference", "differs"]] = [row["reference"], row["differs"]]
-    return values
+    cells, added = ["model", "ratio", "method"], ["reference", "differs"]
+    columns = {end: f"effect{end}" for end in (*ENDS, P_VALUES[1])}
+    place = ["recovery", *Measured._fields]
+    parts = [pd.DataFrame(columns=[*cells, *added, *columns.values(), *place])]
+    for measured, meaning in meanings.items():
+        if meaning.effect in comparison:
+            own = {meaning.effect + end: name for end, name in columns.items()}
+            # Tables from before the correction lack it.
+            rows = comparison[comparison["seed"].isna()].reindex(columns=[*cells, *added, *own])
+            rows = rows.rename(columns=own).dropna(subset="effect")
+            parts.append(rows.assign(**dict(zip(place, ("none", *measured), strict=True))))
+    effects = pd.concat([part for part in parts if len(part)] or parts)
+    effects = effects.astype({"ratio": float} | dict.fromkeys(columns.values(), float))
+    found = values.merge(effects, "left", on=[*cells, *place])
+    return found.fillna(dict.fromkeys(added, ""))
 
 
 def _with_texts(
@@ -232,7 +201,7 @@ def _with_texts(
             {
                 "shown": number(row.value, meaning.shown),
                 "interval": between(row.low, row.high, meaning.shown),
-                "effect_shown": "" if pd.isna(row.effect) else number(row.effect, form),
+                "effect_shown": number(row.effect, form),
                 "effect_interval": between(row.effect_low, row.effect_high, form),
                 "standing": _standing(row, effect),
             }
@@ -243,12 +212,12 @@ def _with_texts(
 
 def between(low: float, high: float, shown: str) -> str:
     """Return an interval for readers, or "" if there is none."""
-    return "" if pd.isna(low) or pd.isna(high) else f"{number(low, shown)} to {number(high, shown)}"
+    return f"{number(low, shown)} to {number(high, shown)}" if pd.notna(low) and pd.notna(high) else ""
 
 
 def number(value: float, shown: str) -> str:
-    """Return a number for readers, with a minus sign."""
-    return shown.format(value).replace("-", "−")
+    """Return a number for readers, with a minus sign, or "" if it is missing."""
+    return "" if pd.isna(value) else shown.format(value).replace("-", "−")
 
 
 def _standing(row: Any, effect: Effect | None) -> str:
@@ -261,26 +230,20 @@ def _standing(row: Any, effect: Effect | None) -> str:
     return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else ALIKE
 
 
-def _with_sources(values: pd.DataFrame, tidy: pd.DataFrame, folder: Path, link: str) -> pd.DataFrame:
-    """Add a link to the result of the first draw, whose JSON has its provenance, where it was kept."""
-    first = tidy.groupby(["model", "method"])["seed"].min()
-    sources = []
+def _sources(values: pd.DataFrame, data: Collected, link: str) -> Iterator[str]:
+    """Yield a link to the result of the first draw, whose JSON has its provenance, where it was kept, or ""."""
+    first = data.results.groupby(["model", "method"])["seed"].min()
     for row in values.itertuples(index=False):
         ratio = None if pd.isna(row.ratio) else row.ratio
         cell = Cell("", row.model, row.method, ratio, int(first[row.model, row.method]), row.recovery)
-        found = (path for path in _places(cell, row.measure, row.task) if (folder / path).exists())
-        path = next(found, "")
-        sources.append(path and f"{link}/{path}")
-    return values.assign(source=sources)
+        places = _places(cell, row.measure, row.task)
+        yield next((f"{link}/{path}" for path in places if (data.folder / path).exists()), "")
 
 
 def _places(cell: Cell, measure: str, task: str) -> Iterator[str]:
     """Yield where the result of a measure on a cell may lie, below the study's results."""
-    folders = [layout.CELL] if cell.ratio is not None else [layout.SCORING]
-    for folder in folders:
-        yield f"{layout.fill(folder, cell)}/{measure}/{task}.json"
-        yield f"{layout.fill(folder, cell)}/{measure}.json"
-        yield f"{layout.fill(folder, cell)}/{measure}"
+    folder = layout.fill(layout.CELL if cell.ratio is not None else layout.SCORING, cell)
+    yield from (f"{folder}/{measure}/{task}.json", f"{folder}/{measure}.json", f"{folder}/{measure}")
     own = {"cost": layout.SCORES, "size": layout.PLAN}
     if measure in own:
         yield f"{layout.fill(own[measure], cell)}.json"
@@ -288,8 +251,8 @@ def _places(cell: Cell, measure: str, task: str) -> Iterator[str]:
         yield f"{layout.fill(layout.RECOVERY, cell)}/{layout.RECOVERED}"
 
 
-def _families(methods: "np.ndarray", marks: pd.DataFrame) -> dict[str, str]:
-    """Return what each method's criterion reads: gradients, activations or weights; or else `other`."""
+def _families(methods: Iterable[str], marks: pd.DataFrame) -> dict[str, str]:
+    """Return `StudyResults.families`."""
     criteria = dict(zip(marks["method"], marks["criterion"].astype(str).str.split(",").str[0], strict=True))
     known = sorted(CRITERIA.sources(), key=len, reverse=True)
     found = {}

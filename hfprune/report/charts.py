@@ -149,11 +149,16 @@ def against_ratio(
     low, high = ends(values["value"], values["half"], logarithmic)
     rows = values[["method", "ratio", "value"]].assign(low=low, high=high, published=False)
     if printed is not None and len(printed):
-        rows = pd.concat([rows, printed[["method", "ratio", "value"]].assign(published=True)], ignore_index=True)
+        rows = pd.concat(
+            [rows, printed[["method", "ratio", "value"]].assign(published=True)], ignore_index=True
+        )
     of_method = rows["method"].map
     value = Axis(title, log=10 * logarithmic)
     if order is not None:
-        place, names = of_method({method: i for i, method in enumerate(order)}), [looks[name].label if named else "" for name in order]
+        place, names = (
+            of_method({method: i for i, method in enumerate(order)}),
+            [looks[name].label if named else "" for name in order],
+        )
         across = Axis()
     else:
         methods, removed = pruned(rows, looks), [100 * ratio for ratio in ratios(values)]
@@ -193,6 +198,12 @@ def span(rows: pd.DataFrame, than: float) -> tuple[float, float]:
     margin = 0.06 * (high - low) or 0.1
     low, high = (float(back(change(than) + end)) for end in (low - margin, high + margin))
     return low, high
+
+
+def at_edge(value: float, edge: float) -> str:
+    """Return a number beyond the edge of an axis, with an arrow to its side."""
+    number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{number} →" if value > edge else f"← {number}"
 
 
 def effects(rows: pd.DataFrame, column: str) -> pd.DataFrame:

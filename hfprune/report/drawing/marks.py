@@ -17,7 +17,7 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from hfprune.report.charts import Axis, Chart
+from hfprune.report.charts import Axis, Chart, at_edge
 from hfprune.report.drawing.lettering import points_of
 from hfprune.report.style import Look
 
@@ -50,7 +50,9 @@ def draw(ax: Axes, chart: Chart) -> None:
         if len(hollow):
             ax.plot(*_at(hollow, across), **(HOLLOW | {"marker": look.marker, "color": look.colour}))
     for row in rows[~level].drop(inside.index).itertuples():
-        _number_at_edge(ax, row.value, row.place, high if row.value > high else low)
+        edge, side = (high, "right") if row.value > high else (low, "left")
+        where: dict[str, Any] = {"ha": side, "va": "center", "fontsize": small()}
+        ax.text(edge, row.place, at_edge(row.value, edge), **where)
     label(ax, "x" if across else "y", chart.value)
     label(ax, "y" if across else "x", chart.place)
     if across:
@@ -90,13 +92,6 @@ def _sides(ax: Axes, chart: Chart) -> None:
         side = (low, chart.than) if chart.better < 0 else (chart.than, high)
         ax.axvspan(*side, color=SHADE, zorder=0, linewidth=0)
     ax.axvline(chart.than, color=GREY, linewidth=0.8, zorder=1)
-
-
-def _number_at_edge(ax: Axes, value: float, y: float, edge: float) -> None:
-    number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    text, side = (f"{number} →", "right") if value > edge else (f"← {number}", "left")
-    where: dict[str, Any] = {"ha": side, "va": "center", "fontsize": small()}
-    ax.text(edge, y, text, **where)
 
 
 def label(ax: Axes, which: Literal["x", "y"], axis: Axis) -> None:

@@ -15,9 +15,9 @@ from hfprune.files import atomic_file
 from hfprune.report.charts import Chart
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.frames import panels, sentence
-from hfprune.report.drawing.theme import RC
 from hfprune.report.publication import FIGURES, absent, publication_names
 
+THEME = Path(__file__).with_name("theme.mplstyle")
 # No dates, so the same input gives the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
@@ -57,7 +57,7 @@ def write_figures(
     why = {name: f"{folder} has no {' and no '.join(files)}" for name, files in lacking.items()}
     for name in [name for name in only or publication_names("figures") if name not in lacking]:
         # Defaults first: a user's matplotlibrc must not change the figures.
-        with style.context(["default", RC, over]):
+        with style.context(["default", THEME, over]):
             made = made_figure(name, data)
             if isinstance(made, str):
                 why[name] = made

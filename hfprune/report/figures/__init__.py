@@ -1,1 +1,1 @@
-"""The figures, one file each: `hfprune.report.publication` finds them, `hfprune.report.drawing.writing` writes them."""
+"""The figures, one file each; `hfprune.report.drawing.writing` writes them."""

@@ -1,5 +1,6 @@
-"""Average zero-shot accuracy against the share of parameters removed, or by method where all have one share, with 95 %
-intervals; hollow points are published. In facets of recovered models the dense model is recovered too.
+"""Average zero-shot accuracy against the share of parameters removed, or by method where all have one share,
+with 95 % intervals; hollow points are published. In facets of recovered models the dense model is recovered
+too.
 """
 
 from matplotlib.figure import Figure

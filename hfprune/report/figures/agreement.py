@@ -1,5 +1,5 @@
-"""Spearman's correlation of scores, and overlap of kept neurons, for every pair of methods, and with the effect of
-ablating single neurons if it was measured.
+"""Spearman's correlation of scores, and overlap of kept neurons, for every pair of methods, and with the
+effect of ablating single neurons if it was measured.
 """
 
 import numpy as np

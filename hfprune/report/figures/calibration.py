@@ -1,5 +1,5 @@
-"""The gain from more calibration: agreement of halves and, for methods that differ only in their number of sequences, JS
-distance and perplexity.
+"""The gain from more calibration: agreement of halves and, for methods that differ only in their number of
+sequences, JS distance and perplexity.
 """
 
 from dataclasses import replace
@@ -48,9 +48,7 @@ class Calibration(FigurePublication):
         return figure
 
 
-def _charts(
-    data: Collected, model: str, rows: pd.DataFrame, outcomes: list[str]
-) -> list[charts.Chart]:
+def _charts(data: Collected, model: str, rows: pd.DataFrame, outcomes: list[str]) -> list[charts.Chart]:
     """Return the chart of the agreement of one model, and those of its outcomes."""
     marks = data.marks[data.marks["model"] == model]
     # The last of those with the most sequences has the simplest allocation.
@@ -61,11 +59,19 @@ def _charts(
     curves = by_length.groupby(SCORED[:-1], sort=False)["method"].last()
     agreement = charts.agreement_of_halves(marks[marks["method"].isin(curves)], data.looks)
     found = [agreement]
-    of = pd.Series([longest[tuple(key)] for key in rows[SCORED].itertuples(index=False)], rows.index, dtype=object)
+    of = pd.Series(
+        [longest[tuple(key)] for key in rows[SCORED].itertuples(index=False)], rows.index, dtype=object
+    )
     for metric in outcomes:
         value, half = rows[metric], rows[f"{metric}_half"]
         points = pd.DataFrame(
-            {"group": of, "place": rows["sequences"], "value": value, "low": value - half, "high": value + half}
+            {
+                "group": of,
+                "place": rows["sequences"],
+                "value": value,
+                "low": value - half,
+                "high": value + half,
+            }
         )
         found.append(charts.Chart(points, data.looks, charts.Axis(metric_label(metric)), agreement.place))
     return found

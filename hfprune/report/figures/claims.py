@@ -1,5 +1,5 @@
-"""Our effect on each claim of the paper that was measured, with its 95 % interval, and the published effect beside it; the
-claimed side is shaded.
+"""Our effect on each claim of the paper that was measured, with its 95 % interval, and the published effect
+beside it; the claimed side is shaded.
 """
 
 from typing import Any

@@ -1,5 +1,6 @@
-"""The difference of every method from the reference, the best first, with 95 % intervals; the shaded side is the better
-one. A number with an arrow lies beyond the axis. The grey band is the overlap of the reference with its own other draws.
+"""The difference of every method from the reference, the best first, with 95 % intervals; the shaded side is
+the better one. A number with an arrow lies beyond the axis. The grey band is the overlap of the reference
+with its own other draws.
 """
 
 from typing import Any
@@ -43,7 +44,9 @@ class Comparison(FigurePublication):
         """Draw every method beside its reference."""
         rows = data.comparison
         effects = AGREEMENT | effects_shown(data.declared)
-        panels = {name: effect for name, effect in effects.items() if name in rows and rows[name].notna().any()}
+        panels = {
+            name: effect for name, effect in effects.items() if name in rows and rows[name].notna().any()
+        }
         if rows.empty or not panels or (beside := rows[_beside(rows)]).empty:
             return "Comparison of methods: not measured"
         if len(beside) > MOST_LINES:
@@ -60,14 +63,23 @@ class Comparison(FigurePublication):
             for ax, block in zip(axes_of_column, blocks, strict=True):
                 names = [data.looks[method].label if named else "" for method in block["method"]]
                 shown = charts.effects(block, column)
-                draw(ax, charts.Chart(shown, data.looks, value, names=names, than=effect.than, better=effect.better))
+                draw(
+                    ax,
+                    charts.Chart(
+                        shown, data.looks, value, names=names, than=effect.than, better=effect.better
+                    ),
+                )
                 if effect.than is None:
                     _agreement(ax, block[column], _draws(rows, block)[column])
         for row, block in zip(axes, blocks, strict=True):
             title = fit(_title(block, data.looks), FULL_WIDTH - 0.4)
             headline(row[0], title, rcParams["axes.titlesize"], figure.transSubfigure)
             for y, text in enumerate(block["differs"].fillna("")):
-                where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": small()}
+                where: dict[str, Any] = {
+                    "xycoords": ("axes fraction", "data"),
+                    "va": "center",
+                    "fontsize": small(),
+                }
                 row[-1].annotate(text, (1.05, y), **where)
         handles: list[Artist] = []
         if any(beside[f"{column}_low"].notna().any() for column in panels if f"{column}_low" in beside):

@@ -41,7 +41,9 @@ class Distributions(FigurePublication):
             strip(ax, model, 1.5)
         xlabel(axes, "Probability;\nderivative by the logit")
         dots = [
-            Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=f"∂{look.label} / ∂logit")
+            Line2D(
+                [], [], color=look.colour, marker=look.marker, linestyle="", label=f"∂{look.label} / ∂logit"
+            )
             for look in DRAWN.values()
         ]
         legend(figure, [Patch(color=BARS, label="Probability"), *dots], "Bold: the next token of the text")

@@ -1,5 +1,6 @@
-"""Distance to the dense model's output, and perplexity, against the share of parameters removed, or by method, the best
-first, where all have one share, with 95 % intervals; on a logarithmic axis they are intervals of the logarithm.
+"""Distance to the dense model's output, and perplexity, against the share of parameters removed, or by
+method, the best first, where all have one share, with 95 % intervals; on a logarithmic axis they are
+intervals of the logarithm.
 """
 
 from typing import NamedTuple
@@ -15,7 +16,11 @@ from hfprune.report.drawing.marks import draw
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import FULL_WIDTH, metric_label
 
-KINDS = ("js_distance", "jaccard", "perplexity")  # ends of the metrics' names; the others only if there is none
+KINDS = (
+    "js_distance",
+    "jaccard",
+    "perplexity",
+)  # ends of the metrics' names; the others only if there is none
 
 
 class Panel(NamedTuple):

@@ -1,7 +1,7 @@
-"""Learning curves of recovery: the loss on held-out instruction pairs against the tokens that were trained on;
-hollow is before training, and the dense model is the control. Points before the end are of an unfinished schedule, whose
-learning rate has not decayed: a run of half the budget may end lower or higher than its curve at half, and a
-flat end does not say that more data would bring nothing.
+"""Learning curves of recovery: the loss on held-out instruction pairs against the tokens that were trained
+on; hollow is before training, and the dense model is the control. Points before the end are of an unfinished
+schedule, whose learning rate has not decayed: a run of half the budget may end lower or higher than its curve
+at half, and a flat end does not say that more data would bring nothing.
 """
 
 from typing import Any

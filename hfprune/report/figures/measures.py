@@ -1,5 +1,5 @@
-"""Every measure that the paper lacks, against the share of parameters removed, or by method, the best first, where all
-have one share, with 95 % intervals.
+"""Every measure that the paper lacks, against the share of parameters removed, or by method, the best first,
+where all have one share, with 95 % intervals.
 """
 
 from dataclasses import replace
@@ -29,7 +29,11 @@ class Measures(FigurePublication):
         places = {*zip(values["measure"], values["metric"], strict=True)}
         declared = [(row.measure, row.metric.name) for row in data.declared]
         # The first declared metric that was measured: tasks differ in those that they have.
-        primary = {measure: (measure, metric) for measure, metric in reversed(declared) if (measure, metric) in places}
+        primary = {
+            measure: (measure, metric)
+            for measure, metric in reversed(declared)
+            if (measure, metric) in places
+        }
         of = zip(values["measure"], values["metric"], strict=True)
         first = np.array([place in primary.values() for place in of], bool)
         values = values[first].dropna(subset="ratio")
@@ -51,7 +55,9 @@ class Measures(FigurePublication):
                         shown, data.looks, name, order=order, logarithmic=logarithmic
                     )
         if len(found) > 1:  # the panel's name has the number's
-            found = {name: replace(chart, value=replace(chart.value, title="")) for name, chart in found.items()}
+            found = {
+                name: replace(chart, value=replace(chart.value, title="")) for name, chart in found.items()
+            }
         return panels(found, height=1.9, title=charts.with_ratio(values, charts.meaning(values)))
 
 

@@ -59,5 +59,8 @@ class Neurons(FigurePublication):
             row[0].set_ylabel(f"Score / mean, layer {layer['layer'].iloc[0]}")
         xlabel(axes, "Neurons (%)")
         pairs = zip(looks.values(), LINES, strict=False)
-        legend(figure, [Line2D([], [], color=look.colour, linestyle=line, label=look.label) for look, line in pairs])
+        legend(
+            figure,
+            [Line2D([], [], color=look.colour, linestyle=line, label=look.label) for look, line in pairs],
+        )
         return figure

@@ -1,5 +1,5 @@
-"""The overlap of each method's kept neurons with entropy's, layer by layer; the dashed line is the overlap of a random
-choice.
+"""The overlap of each method's kept neurons with entropy's, layer by layer; the dashed line is the overlap of
+a random choice.
 """
 
 from math import ceil

@@ -47,5 +47,7 @@ def _pairs(data: Collected) -> pd.DataFrame:
     if {*rows.loc[rows["metric"] != AVERAGE, "task"]} != {*TASKS}:
         rows = rows[rows["task"] != AVERAGE]  # the published averages are over other tasks
     by = ["model", "method", "ratio", "recovery", "task"]
-    pairs = charts.summary(rows, 100).merge(data.published[[*by, "value"]], on=by, suffixes=("", "_published"))
+    pairs = charts.summary(rows, 100).merge(
+        data.published[[*by, "value"]], on=by, suffixes=("", "_published")
+    )
     return pairs.assign(average=pairs["task"] == AVERAGE)

@@ -39,7 +39,9 @@ class Tasks(FigurePublication):
                     shade = "#F4F4F4" if i % 2 else "white"
                     ax.axhspan(i - 0.5, i + 0.5, color=shade, zorder=0, linewidth=0)
                     if task.chance:
-                        ax.vlines(100 * task.chance, i - 0.5, i + 0.5, color=GREY, linestyle=":", linewidth=0.9)
+                        ax.vlines(
+                            100 * task.chance, i - 0.5, i + 0.5, color=GREY, linestyle=":", linewidth=0.9
+                        )
                 dense = facet[facet["method"] == DENSE]
                 ys = dense["task"].map(places)
                 ax.vlines(dense["value"], ys - 0.42, ys + 0.42, color=BLACK, linewidth=1)
