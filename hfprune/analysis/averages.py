@@ -7,10 +7,7 @@ import pandas as pd
 
 from hfprune.analysis.tidy import CELL_COLUMNS
 from hfprune.errors import HfpruneError
-
-CROWS = "pct_stereotype"
-AVERAGE = "average"
-AVERAGE_WITHOUT_CROWS = "average without CrowS"
+from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
 
 
 def primary_metric(metrics: Collection[str]) -> str:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from hfprune.commands.flags import PaperFolder
-from hfprune.settings import Strict, nearest
 from hfprune.report.publication import publication_names
+from hfprune.settings import Strict, nearest
 
 EXAMPLE = "hfprune figures --results results/methods --only fidelity --style mine.mplstyle --format pdf"
 

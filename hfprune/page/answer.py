@@ -9,7 +9,7 @@ import pandas as pd
 from hfprune.page.study import ALIKE, BETTER, STANDINGS, WORSE, StudyResults, number
 from hfprune.page.vega import GREY, vega_lite
 from hfprune.report.charts import Axis, Chart, focus, percents, span
-from hfprune.report.comparison import Effect, effects_shown
+from hfprune.report.effects import Effect, effects_shown
 from hfprune.report.style import Look
 from hfprune.results import DENSE
 

@@ -6,7 +6,7 @@ from typing import Any
 from hfprune.page.study import Measured, StudyResults
 from hfprune.page.vega import MOST, SHAPES, template, vega_lite
 from hfprune.report.charts import agreement_of_halves, focus
-from hfprune.report.comparison import effects_shown
+from hfprune.report.effects import effects_shown
 from hfprune.report.style import looks, recovery_label
 
 COLUMNS = (

@@ -46,7 +46,8 @@ function adapted(spec) {
 }
 
 async function draw(place, spec, name) {
-  const whole = { width: "container", autosize: { type: "fit-x", contains: "padding" }, ...adapted(spec), config: config() };
+  const layer = spec.layer.filter(({ transform: [{ filter }] }) => spec.data.values.some((row) => row[filter.split(".")[1]]));
+  const whole = { width: "container", autosize: { type: "fit-x", contains: "padding" }, ...adapted({ ...spec, layer }), config: config() };
   place.replaceChildren();
   const { view } = await vegaEmbed(place, whole, { actions: false, renderer: "svg", tooltip: { theme: "custom" } });
   const picture = place.querySelector("svg");
@@ -248,8 +249,10 @@ function againstRatio(group, coloured, meaning) {
     ...row,
     name: label(row.method),
     place: 100 * row.ratio + aside(row.method),
-    own: coloured.includes(row.method),
     level: row.method === "dense",
+    own: coloured.includes(row.method),
+    other: row.method !== "dense" && !coloured.includes(row.method),
+    interval_known: coloured.includes(row.method) && row.low !== null,
     removed: percent(row.ratio),
     interval: row.interval || "not known",
     against: row.effect === null ? "–" : beside(row).map((part) => part.textContent ?? part).join(""),
@@ -262,7 +265,7 @@ function againstRatio(group, coloured, meaning) {
   const holes = {
     "@rows": values,
     "@title": meaning.name,
-    "@scale": log ? "log" : "linear",
+    "@scale": log ? { type: "log" } : { zero: false },
     "@ticks": steps,
     "@ends": [steps[0] - gap / 2, steps.at(-1) + gap / 2],
     "@names": coloured.map(label),

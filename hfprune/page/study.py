@@ -16,7 +16,7 @@ from hfprune.analysis.tidy import PROVENANCE
 from hfprune.criteria import CRITERIA
 from hfprune.files import read_json
 from hfprune.report.collected import Collected
-from hfprune.report.comparison import Effect, effects_shown
+from hfprune.report.effects import Effect, effects_shown
 from hfprune.report.intervals import interval
 from hfprune.report.measures import MEAN, all_values, headings, measures_in_order, scaled
 from hfprune.results import DENSE, Cell

@@ -32,7 +32,8 @@ def vega_lite(chart: Chart, tooltip: Mapping[str, str]) -> dict[str, Any]:
     rows = chart.rows.assign(
         name=[looks[group].label for group in groups],
         own=groups.isin(coloured),
-        level=chart.rows["place"].isna(),
+        other=~groups.isin(coloured),
+        interval_known=groups.isin(coloured) & chart.rows["low"].notna(),
     )
     place: dict[str, Any] = {"field": "place", **_axis(chart.place)}
     if chart.names:
@@ -54,10 +55,10 @@ def vega_lite(chart: Chart, tooltip: Mapping[str, str]) -> dict[str, Any]:
 def template(tooltip: Mapping[str, str]) -> dict[str, Any]:
     """Return a chart of values against the ratio with holes, for rows that the reader chooses.
 
-    `page.js` fills them: `@rows`, `@title`, `@scale` (`log` or `linear`), `@ticks`, `@ends`, and the `@names`,
+    `page.js` fills them: `@rows`, `@title`, `@scale`, `@ticks`, `@ends`, and the `@names`,
     `@colours` and `@shapes` of the methods with colours.
     """
-    value = {"type": "quantitative", "title": "@title", "scale": {"zero": False, "type": "@scale"}}
+    value = {"type": "quantitative", "title": "@title", "scale": "@scale"}
     place = {"field": "place", "type": "quantitative", "title": REMOVED}
     place |= {"axis": {"values": "@ticks"}, "scale": {"domain": "@ends"}}
     return _figure("@rows", value, place, ("@names", "@colours", "@shapes"), tooltip, across=False)
@@ -76,10 +77,8 @@ def _within(rows: pd.DataFrame, low: float, high: float) -> pd.DataFrame:
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    scale: dict[str, Any] = {"zero": False}
-    if axis.log:
-        scale |= {"type": "log", "base": axis.log, "nice": False}
-    elif axis.ends:
+    scale = {"type": "log", "base": axis.log, "nice": False} if axis.log else {"zero": False}
+    if axis.ends:
         scale |= {"nice": False, "padding": 12}
     found = {"type": "quantitative", "title": axis.title.split("\n"), "scale": scale}
     return found | ({"axis": {"tickCount": 5}} if axis.ends else {})
@@ -104,33 +103,33 @@ def _figure(
     reach = at | {way: {"field": "low", **value}, f"{way}2": {"field": "high"}}
     hover = {"tooltip": [{"field": field, "title": title} for field, title in tooltip.items()]}
     hover |= {"href": {"field": "href"}} if "open" in tooltip else {}
-    own, others = "datum.own && !datum.level", "!datum.own && !datum.level"
-    layers = [_layer("datum.level", {"type": "rule", "strokeDash": [5, 4]}, {way: at[way]})]
+    layers = [_layer("level", {"type": "rule", "strokeDash": [5, 4]}, {way: at[way]})]
     if not across:
         each = at | {"detail": {"field": "name"}}
         layers += [
-            _layer(others, {"type": "line", "color": GREY, "opacity": 0.35}, each),
+            _layer("other", {"type": "line", "color": GREY, "opacity": 0.35}, each),
             _layer(
-                others,
+                "other",
                 {"type": "point", "filled": True, "color": GREY, "opacity": 0.6, "size": 30},
                 at | hover,
             ),
-            _layer(own, {"type": "line", "strokeWidth": 1.5}, at | colour),
+            _layer("own", {"type": "line", "strokeWidth": 1.5}, at | colour),
         ]
     point = {"type": "point", "filled": True, "size": 90 if across else 70, "opacity": 1}
     layers += [
         _layer(
-            f"{own} && isValid(datum.low)",
+            "interval_known",
             {"type": "rule", "strokeWidth": 2 if across else 1.5},
             reach | colour,
         ),
-        _layer(own, point, at | colour | shape | hover),
+        _layer("own", point, at | colour | shape | hover),
     ]
     for name, side, by in (("edge_low", "left", 8), ("edge_high", "right", -8)) if across else ():
         text = {"type": "text", "align": side, "dx": by, "fontSize": 11}
-        layers.append(_layer(f"isValid(datum.{name})", text, at | {"text": {"field": name}}))
+        layers.append(_layer(name, text, at | {"text": {"field": name}}))
     return {"data": {"values": values}, "height": 22 * len(place["sort"]) if across else 300, "layer": layers}
 
 
 def _layer(of: str, mark: dict[str, Any], encoding: dict[str, Any]) -> dict[str, Any]:
-    return {"transform": [{"filter": of}], "mark": mark, "encoding": encoding}
+    """Return a layer of the rows with a column `of`; `page.js` leaves out layers without rows."""
+    return {"transform": [{"filter": f"datum.{of}"}], "mark": mark, "encoding": encoding}

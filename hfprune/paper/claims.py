@@ -10,10 +10,9 @@ from typing import Annotated, Literal, NamedTuple
 import pandas as pd
 from pydantic import Field, PositiveFloat, model_validator
 
-from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
 from hfprune.errors import HfpruneError
 from hfprune.paper.audit import ANOMALIES, read_anomalies
-from hfprune.paper.tables import read_tables
+from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, read_tables
 from hfprune.results import DENSE
 from hfprune.settings import Name, Strict, load, nearest
 

@@ -14,6 +14,11 @@ SETTING = ["model", "ratio", "method", "recovery"]
 LINE = ["table", *SETTING]  # identifies a row as printed
 PRINTED = [*LINE, "column"]  # identifies a number as printed
 
+AVERAGE = "average"  # the task of a mean over the tasks of a row
+AVERAGE_WITHOUT_CROWS = "average without CrowS"
+# The metric of CrowS-Pairs: a share of stereotypes, which the paper averages as if it were an accuracy.
+CROWS = "pct_stereotype"
+
 
 def read_tables(folder: Path) -> pd.DataFrame:
     """Return the numbers of all published tables, one a row.

@@ -30,6 +30,9 @@ class Publication(Strict, ABC):
 class TablePublication(Publication):
     """A table in `hfprune/report/tables/`, or in another package by an entry point `hfprune.report.tables`."""
 
+    empty: ClassVar[str] = "Nothing was measured."
+    """The note of a table without rows."""
+
     @abstractmethod
     def make(self, data: Collected) -> Table:
         """Make the table from a study's results."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hfprune.report.comparison import comparison_table, write_comparison
 from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr, t, ttest_rel
 from synthetic import PAPER, Study
@@ -14,7 +15,6 @@ from hfprune.analysis.collect import collect
 from hfprune.analysis.comparison import compare, differing, reference_of
 from hfprune.analysis.declarations import declare
 from hfprune.analysis.tidy import read_collected
-from hfprune.report.comparison import comparison_table, write_comparison
 from hfprune.report.figures import Collected, agreement, comparison
 from hfprune.report.style import METHODS
 from hfprune.report.typeset import markdown

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hfprune.report.draws import write_draws
 from scipy.stats import f
 from synthetic import Study
 
 from hfprune.analysis.draws import spreads
-from hfprune.report.draws import write_draws
 from hfprune.scoring.folds import FOLDS
 
 ITEMS = np.linspace(0.2, 0.5, 10)

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hfprune.report.lost import write_lost
 from scipy.stats import t
 from synthetic import Study
 
 from hfprune.analysis.lost import lost
-from hfprune.report.lost import write_lost
 
 ITEMS = np.linspace(1.0, 2.0, 8)
 

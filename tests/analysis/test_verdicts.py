@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hfprune.report.claims import write_claims
 from synthetic import Study
 
 from hfprune.analysis.collect import collect
@@ -28,7 +29,6 @@ from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report import style
-from hfprune.report.claims import write_claims
 from hfprune.report.figures import Collected, claims
 from hfprune.results import DENSE, Value
 from hfprune.settings import load

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hfprune.report.calibration import calibration_table
 
 from hfprune.analysis import settling
 from hfprune.analysis.collect import collect
 from hfprune.analysis.declarations import default_declarations
 from hfprune.analysis.settling import by_sequences, sequences_for, settled_share
 from hfprune.analysis.tidy import read_collected
-from hfprune.report.calibration import calibration_table
 from hfprune.report.figures import Collected, calibration
 from hfprune.report.typeset import markdown
 from hfprune.results import Cell, Value, write_result

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import PAPER, Study
-
-from hfprune.paper.claims import Paper
 from hfprune.report.claims import write_claims
 from hfprune.report.comparison import write_comparison
 from hfprune.report.draws import write_draws
+from synthetic import PAPER, Study
+
+from hfprune.paper.claims import Paper
 from hfprune.report.papers import write_tables
 from hfprune.report.typeset import Table, latex, tex
 from hfprune.study.method import Method

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hfprune.report.comparison import write_comparison
 from synthetic import PAPER, Study
 
 from hfprune.analysis.collect import collect
@@ -14,7 +15,6 @@ from hfprune.analysis.condition import NOT_APPLICABLE
 from hfprune.analysis.declarations import declare
 from hfprune.analysis.verdicts import evaluate
 from hfprune.paper.claims import Claim, Paper
-from hfprune.report.comparison import write_comparison
 from hfprune.report.figures import Collected, comparison, measures
 from hfprune.report.papers import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result

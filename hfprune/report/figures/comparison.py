@@ -15,10 +15,10 @@ from matplotlib.patches import Patch
 
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.comparison import Effect, effects_shown
 from hfprune.report.drawing.frames import grid, headline, legend, lines_height
 from hfprune.report.drawing.lettering import fit
 from hfprune.report.drawing.marks import BLACK, SHADE, draw, small
+from hfprune.report.effects import Effect, effects_shown
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import FULL_WIDTH, Look
 

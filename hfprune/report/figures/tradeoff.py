@@ -15,8 +15,7 @@ from hfprune.report.collected import Collected
 from hfprune.report.drawing.frames import grid, handles, legend
 from hfprune.report.drawing.marks import GREY, points
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import FULL_WIDTH, Look
-from hfprune.report.tradeoff import GAIN_LABELS, QUALITY_LABELS
+from hfprune.report.style import FULL_WIDTH, GAIN_LABELS, QUALITY_LABELS, Look
 from hfprune.results import DENSE
 
 
