@@ -1,6 +1,7 @@
 """The data of the table of methods and its charts, which the reader filters in the page."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hfprune.page.study import Measured, StudyResults
@@ -67,5 +68,7 @@ def curves(study: StudyResults) -> Iterator[dict[str, Any]]:
     for model, marks in study.data.marks.groupby("model", sort=False):
         if marks["sequences"].nunique() > 1:
             chart = agreement_of_halves(marks, study.data.looks)
-            tooltip = {"name": "Method", "place": chart.place.title, "value": chart.value.title}
-            yield {"study": study.name, "model": model, "chart": vega_lite(chart, tooltip)}
+            rows = chart.rows.assign(shown=chart.rows["value"].map("{:.3f}".format))
+            tooltip = {"name": "Method", "place": chart.place.title, "shown": chart.value.title}
+            spec = vega_lite(replace(chart, rows=rows), tooltip)
+            yield {"study": study.name, "model": model, "chart": spec}
