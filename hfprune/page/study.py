@@ -15,6 +15,7 @@ from hfprune.analysis.statistics import LEVEL
 from hfprune.analysis.tidy import PROVENANCE
 from hfprune.criteria import CRITERIA
 from hfprune.files import read_json
+from hfprune.recovery.settings import RECOVERED
 from hfprune.report.collected import Collected
 from hfprune.report.effects import Effect, effects_shown
 from hfprune.report.intervals import interval
@@ -248,7 +249,7 @@ def _places(cell: Cell, measure: str, task: str) -> Iterator[str]:
     if measure in own:
         yield f"{layout.fill(own[measure], cell)}.json"
     if measure == "recovery":
-        yield f"{layout.fill(layout.RECOVERY, cell)}/{layout.RECOVERED}"
+        yield f"{layout.fill(layout.RECOVERY, cell)}/{RECOVERED}"
 
 
 def _families(methods: Iterable[str], marks: pd.DataFrame) -> dict[str, str]:
