@@ -6,16 +6,19 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from hfprune.commands.flags import PaperFolder
+from hfprune.report.publication import publication_names
 from hfprune.settings import Strict, nearest
-from hfprune.study.layout import FIGURES
 
 EXAMPLE = "hfprune figures --results results/methods --only fidelity --style mine.mplstyle --format pdf"
 
 
+NAMES = publication_names("figures")
+
+
 def _figures(names: list[str]) -> list[str]:
     for name in names:
-        if name not in FIGURES:
-            raise ValueError(f"no figure {name!r}{nearest(name, [*FIGURES])}")
+        if name not in NAMES:
+            raise ValueError(f"no figure {name!r}{nearest(name, NAMES)}")
     return names
 
 
@@ -28,7 +31,7 @@ class Config(Strict):
         default=None, description="folder of the figures (`figures` in the results folder)"
     )
     only: Annotated[list[str], AfterValidator(_figures)] | None = Field(
-        default=None, description=f"the figures to draw, of {', '.join(FIGURES)} (all)"
+        default=None, description=f"the figures to draw, of {', '.join(NAMES)} (all)"
     )
     format: list[Literal["pdf", "svg", "png"]] = Field(
         default=["pdf", "svg", "png"], description="the files of each figure"
@@ -36,13 +39,19 @@ class Config(Strict):
     style: Path | None = Field(
         default=None, description="a style file of matplotlib, applied over the style of these figures"
     )
+    complete: bool = Field(
+        default=False,
+        description="write a sentence in place of a figure without data, as the workflow needs, which lists its files "
+        "before it runs",
+    )
 
 
 def run(config: Config) -> None:
     """Draw the figures, and say which have no data."""
-    from hfprune.report.figures import write_figures
+    from hfprune.report.drawing.writing import write_figures
 
     out = config.out or config.results / "figures"
-    absent = write_figures(config.results, config.paper, out, config.only, config.format, config.style)
-    for name, files in absent.items():
-        print(f"{name}: not drawn, since {config.results} has no {' and no '.join(files)}")
+    selected = {"only": config.only, "formats": config.format, "own_style": config.style}
+    absent = write_figures(config.results, config.paper, out, **selected, complete=config.complete)
+    for name, why in absent.items():
+        print(f"{name}: not drawn: {why}")
