@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.condition import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
+from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.statistics import MIN_DRAWS
 from hfprune.analysis.verdicts import evaluate
 from hfprune.paper.claims import Claim, Paper
@@ -27,7 +28,7 @@ def write_claims(paper: Paper, study: Study, name: str, folder: Path, out: Path)
     Raises:
         HfpruneError: as `evaluate`.
     """
-    rows, by_task = evaluate(paper, study, name, folder, out)
+    rows, by_task = evaluate(paper, Evidence(study, name, folder, out))
     tables = [
         _summary(paper, rows),
         *(_table(claim, rows[rows["claim"] == claim.id]) for claim in paper.claims),
@@ -110,11 +111,7 @@ def _number(value: float, digits: int) -> str:
 
 def _notes(claim: Claim, rows: pd.DataFrame) -> list[str]:
     """Explain the effect, the condition of the claim, and the interval."""
-    left, right = (" or ".join(side.methods) for side in (claim.left, claim.right))
-    effect = f"{left} {'-' if claim.effect == 'difference' else '/'} {right}, {claim.metric}"
-    if claim.beyond is not None:
-        effect += f", less the same at {100 * claim.beyond:.3g} %"
-    notes = [f"Effect: {effect}; {_condition(claim)}."]
+    notes = [f"Effect: {claim.compares}; {claim.condition}."]
     run = rows[~rows["verdict"].isin([NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE])]
     if (run["n"] > 0).any():
         notes.append(
@@ -128,18 +125,3 @@ def _notes(claim: Claim, rows: pd.DataFrame) -> list[str]:
     if anomalies:
         notes.append(f"Known anomalies: {', '.join(anomalies)}.")
     return notes
-
-
-def _condition(claim: Claim) -> str:
-    """Return the condition of a claim in words."""
-    percent = claim.effect == "ratio"
-    margin = "" if claim.margin is None else f"{100 * claim.margin:g} %" if percent else f"{claim.margin:g}"
-    threshold = claim.neutral if claim.than is None else claim.than
-    if claim.relation == "about":
-        about = "the published effect" if claim.than == "published" else f"{threshold:g}"
-        return f"the claim holds within {margin} of {about}"
-    side = "above" if claim.relation == "higher" else "below"
-    if claim.than == "published":
-        return f"the claim holds {side} the published effect, with {margin} of slack"
-    within = f"; within {margin} of it, the sides are equivalent" if margin else ""
-    return f"the claim holds {side} {threshold:g}{within}"

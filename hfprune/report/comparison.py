@@ -8,6 +8,7 @@ import pandas as pd
 
 from hfprune.analysis.comparison import ABLATED, ENDS, P_VALUES, compare
 from hfprune.analysis.declarations import Declaration, Declarations, declare
+from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.statistics import LEVEL
 from hfprune.report.style import Look, looks
 from hfprune.report.typeset import MISSING, Table, write_table
@@ -141,7 +142,7 @@ def write_comparison(study: Study, name: str, folder: Path, out: Path) -> pd.Dat
         HfpruneError: as `compare`.
     """
     declared = declare(study)
-    rows = in_order(compare(study, name, folder, out), declared, study.primary)
+    rows = compare(Evidence(study, name, folder, out))
     named = looks({*rows["method"], *rows["reference"]}, labels(study))
     table = comparison_table(rows, declared, named, study.primary)
     stem = layout.COMPARISON.removesuffix(".csv")

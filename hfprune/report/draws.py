@@ -6,6 +6,7 @@ import pandas as pd
 
 from hfprune.analysis.declarations import Declaration, Declarations, declare
 from hfprune.analysis.draws import spreads
+from hfprune.analysis.evidence import Evidence
 from hfprune.report.style import Look, looks
 from hfprune.report.typeset import MISSING, Table, write_table
 from hfprune.study import layout
@@ -25,7 +26,7 @@ def write_draws(study: Study, name: str, folder: Path, out: Path) -> pd.DataFram
     Raises:
         HfpruneError: as `spreads`.
     """
-    rows = spreads(study, name, folder, out)
+    rows = spreads(Evidence(study, name, folder, out))
     named = looks({*rows["method"], *rows["against"]} - {""}, labels(study))
     table = draws_table(rows, declare(study), named)
     stem = layout.DRAWS.removesuffix(".csv")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from hfprune.analysis.declarations import Declarations, declare
+from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.lost import lost
 from hfprune.report.style import Look, looks
 from hfprune.report.typeset import MISSING, Table, write_table
@@ -25,7 +26,7 @@ def write_lost(study: Study, name: str, folder: Path, out: Path) -> pd.DataFrame
     Raises:
         HfpruneError: as `lost`.
     """
-    rows = lost(study, name, folder, out)
+    rows = lost(Evidence(study, name, folder, out))
     table = lost_table(rows, declare(study), looks({*rows["method"]}, labels(study)))
     stem = layout.LOST.removesuffix(".csv")
     write_table(out, stem, table)

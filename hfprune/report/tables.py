@@ -68,7 +68,7 @@ def write_tables(results: Path, paper: Path, out: Path) -> None:
             rule knows.
     """
     tidy, published = read_results(results), read_published(paper)
-    declared = read_declarations(results.parent, tidy["measure"])
+    declared = read_declarations(results.parent)
     named = looks({*tidy["method"], *published.numbers["method"]}, read_labels(results.parent))
     for number, (name, spec) in enumerate(SPECS.items(), 1):
         table = make_table(number, spec, tidy, declared, published, named)

@@ -10,9 +10,10 @@ from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr, t, ttest_rel
 from synthetic import PAPER, Study
 
-from hfprune.analysis.collect import collect
-from hfprune.analysis.comparison import compare, differing, reference_of
+from hfprune.analysis.comparison import compare
 from hfprune.analysis.declarations import declare
+from hfprune.analysis.evidence import Evidence
+from hfprune.analysis.reference import differing, reference_of
 from hfprune.analysis.tidy import read_collected
 from hfprune.report.comparison import comparison_table, write_comparison
 from hfprune.report.figures import Collected, agreement, comparison
@@ -48,7 +49,7 @@ def config(methods: dict, **changes) -> Config:
     ],
 )
 def test_what_differs_is_what_the_study_sets_otherwise(method: dict, expected: str) -> None:
-    assert differing(config({"entropy": None, "other": method}), "other", "entropy") == expected
+    assert ", ".join(differing(config({"entropy": None, "other": method}), "other", "entropy")) == expected
 
 
 def test_the_reference_is_calibrated_alike_where_the_study_has_that() -> None:
@@ -91,21 +92,21 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, P
     cell = Cell("test", "tiny-llama", "dense", 0.0, 0, "none")
     ablation = study.folder / "cells/ablation.json"
     write_result(ablation, cell, "ablation", "c4", [Value("damage", 1.0)], {}, items)
-    collect([*study.results], study.scores, study.plans, study.folder)
     study.tasks = {"boolq": 0.5}
+    study.collect()
     return study, study.config(), study.folder
 
 
 def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
-    rows = compare(settings, "test", folder, folder)
+    rows = compare(Evidence(settings, "test", folder, folder))
     assert rows[["method", "differs"]].to_numpy().tolist() == [
-        ["entropy", ""],
         ["magnitude", "criterion"],
         ["entropy", "seed"],
         ["entropy", "seed"],
+        ["entropy", ""],
     ]
-    row = rows.iloc[1]
+    row = rows.iloc[0]
     assert row["perplexity_ratio"] == pytest.approx(2)
     assert row["perplexity_ratio_low"] == pytest.approx(2), "the same on every item and seed"
     assert row["js_distance"] == pytest.approx(0.1, abs=0.01)
@@ -117,7 +118,7 @@ def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) ->
     assert (row["draws"], row["resamples"]) == (3, 0)
     # The only comparison of its family: nothing to correct.
     assert row["js_distance_holm"] == row["js_distance_p"] < 0.01
-    other_seed = rows.iloc[2]
+    other_seed = rows.iloc[1]
     assert other_seed["seed"] == 1 and 0 < other_seed["overlap"] < 1
     assert np.isnan(other_seed["perplexity_ratio"]), "two draws of one method have no interval"
 
@@ -136,7 +137,7 @@ def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[
     def ranks(a: dict, b: dict) -> float:
         return np.mean([spearmanr(a[name], b[name]).statistic for name in a])
 
-    _, row, other_seed, _ = (line for _, line in compare(settings, "test", folder, folder).iterrows())
+    row, other_seed, *_ = (line for _, line in compare(Evidence(settings, "test", folder, folder)).iterrows())
     kept = [(load("plans", "magnitude", k), load("plans", "entropy", k)) for k in study.seeds]
     scored = [(load("scores", "magnitude", k), load("scores", "entropy", k)) for k in study.seeds]
     assert row["overlap"] == pytest.approx(np.mean([overlap(*pair) for pair in kept]))
@@ -158,7 +159,7 @@ def test_disputed_neurons_are_near_the_cut_or_not(tmp_path: Path) -> None:
             folder.mkdir(parents=True)
             save_file({"mlp.0": tensor}, folder / "seed0.safetensors")
     study.collect()
-    (row,) = compare(study.config(), "test", tmp_path, tmp_path).itertuples()
+    (row,) = compare(Evidence(study.config(), "test", tmp_path, tmp_path)).itertuples()
     assert (row.overlap, row.near_cut) == (pytest.approx(8 / 12), 0.5)
 
 
@@ -171,7 +172,9 @@ def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[S
     scores = load_file(folder / "scores/tiny-llama/magnitude/seed0.safetensors")["mlp.1"][ABLATED]
     damage = pd.read_parquet(folder / "cells/ablation.parquet")["damage"]
     assert ablated.loc[("magnitude", 0), "spearman"] == pytest.approx(spearmanr(scores, damage).statistic)
-    reference, row, other_seed, _ = (line for _, line in compare(settings, "test", folder, folder).iterrows())
+    row, other_seed, _, reference = (
+        line for _, line in compare(Evidence(settings, "test", folder, folder)).iterrows()
+    )
     assert row["ablation_correlation"] == pytest.approx(ablated.loc["magnitude", "spearman"].mean())
     assert reference["ablation_correlation"] == pytest.approx(ablated.loc["entropy", "spearman"].mean())
     assert other_seed["ablation_correlation"] == pytest.approx(ablated.loc[("entropy", 1), "spearman"])
@@ -187,7 +190,7 @@ def test_ablation_correlations_are_compared_layer_by_layer(tmp_path: Path) -> No
     cell = Cell("test", "tiny-llama", "dense", 0.0, 0, "none")
     write_result(tmp_path / "cells/a.json", cell, "ablation", "c4", [Value("damage", 1.0)], {}, items)
     study.collect()
-    row = compare(study.config(), "test", tmp_path, tmp_path).iloc[1]
+    row = compare(Evidence(study.config(), "test", tmp_path, tmp_path)).iloc[-1]
     scores = {method: load_file(path) for method, path in zip(study.methods, study.scores, strict=True)}
     by_layer = [
         [spearmanr(scores[method][f"mlp.{layer}"][ABLATED], damage).statistic for method in study.methods]
@@ -249,7 +252,7 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
 def test_a_study_without_unrecovered_cells_compares_nothing(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
     only = settings.model_copy(update={"recoveries": ["lora"]})
-    assert compare(only, "test", folder, folder).empty
+    assert compare(Evidence(only, "test", folder, folder)).empty
 
 
 def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from scipy.stats import f
 from synthetic import Study
 
 from hfprune.analysis.draws import spreads
+from hfprune.analysis.evidence import Evidence
 from hfprune.report.draws import write_draws
 from hfprune.scoring.folds import FOLDS
 
@@ -31,7 +32,7 @@ def test_spread_over_seeds_beside_that_over_resamples(tmp_path: Path) -> None:
         for seed in study.seeds:
             luck(study, method, seed, [*own[seed]])
     study.collect()
-    rows = spreads(study.config(), "test", tmp_path, tmp_path)
+    rows = spreads(Evidence(study.config(), "test", tmp_path, tmp_path))
     assert rows[["method", "against", "effect"]].to_numpy().tolist() == [
         ["entropy", "", "js_distance"],
         ["cross_entropy", "", "js_distance"],
@@ -72,7 +73,7 @@ def test_no_difference_from_a_reference_that_is_not_there(tmp_path: Path) -> Non
     study.collect()
     settings = study.config()
     settings.methods["entropy"] = settings.methods["entropy"].model_copy(update={"ratios": [0.3]})
-    rows = spreads(settings, "test", tmp_path, tmp_path)
+    rows = spreads(Evidence(settings, "test", tmp_path, tmp_path))
     assert rows[["method", "against"]].to_numpy().tolist() == [["cross_entropy", ""]]
 
 
@@ -81,7 +82,7 @@ def test_seeds_without_resamples_have_their_spread_alone(tmp_path: Path) -> None
     for seed in study.seeds:
         luck(study, "entropy", seed, [0.1 * seed])
     study.collect()
-    (row,) = spreads(study.config(), "test", tmp_path, tmp_path).itertuples()
+    (row,) = spreads(Evidence(study.config(), "test", tmp_path, tmp_path)).itertuples()
     assert (
         row.seeds_sd == pytest.approx(0.1 / np.sqrt(2)) and np.isnan([row.resamples_sd, row.quotient]).all()
     )

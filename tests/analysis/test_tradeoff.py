@@ -79,7 +79,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read(folder: Path) -> pd.DataFrame:
     results = read_results(folder / "results.parquet")
-    return tradeoff(results, read_declarations(folder, results["measure"])).set_index("method")
+    return tradeoff(results, read_declarations(folder)).set_index("method")
 
 
 def test_numbers_by_hand(measured: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from hfprune.analysis import settling
 from hfprune.analysis.collect import collect
-from hfprune.analysis.declarations import default_declarations
+from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.settling import by_sequences, sequences_for, settled_share
 from hfprune.analysis.tidy import read_collected
 from hfprune.report.calibration import calibration_table
@@ -18,13 +18,10 @@ from hfprune.results import Cell, Value, write_result
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "paper"
-DECLARED = default_declarations(["fidelity", "perplexity"])
+DECLARED = Declarations(())
 
 
-def before(curve: list[dict]) -> dict:
-    """Return a curve as it was written before several criteria shared a sweep."""
-    marks = [{"sequences": mark.pop("sequences"), "criteria": [mark]} for mark in curve]
-    return {"curves": {"warm_start": [], "sweep": marks}}
+READ = {"criterion": "entropy", "units": ["neurons"], "corpus": "c4"}
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +40,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for n in (8, 12)
             if n <= last
         ]
-        settings = {"criterion": "entropy", "options": {"aggregation": "sum_abs"}}
+        settings = READ | {"options": {"aggregation": "sum_abs"}}
         write(
             method,
             None,
             "cost",
             [Value("seconds", 1.0)],
             settings=settings,
-            **(before(curve) if last == 8 else {"curve": curve}),
+            curve=curve,
         )
         write(method, 0.2, "fidelity", [Value("js_distance", js, 0.01, 4)])
         write(method, 0.2, "perplexity", [Value("perplexity", 100 * js, 2.0, 4)])
@@ -130,7 +127,7 @@ def test_a_study_without_calibration_says_so(folder: Path, tmp_path: Path) -> No
 def test_a_method_in_steps_is_another_line(tmp_path: Path) -> None:
     """It reads as many sequences as the same method at once, and differs in its plans."""
     for method, steps in (("entropy", {}), ("in_steps", {"steps": 4})):
-        settings = {"criterion": "entropy", "options": {}}
+        settings = READ | {"options": {}}
         curve = [{"sequences": 8, "agreement": 0.5, "successive": 0.5}]
         scored = {"settings": settings, "curve": curve}
         cut = {"settings": {"allocation": {"rule": "uniform"}, "scoring": settings | steps}}

@@ -12,6 +12,7 @@ from hfprune.analysis.collect import collect
 from hfprune.analysis.comparison import compare
 from hfprune.analysis.condition import NOT_APPLICABLE
 from hfprune.analysis.declarations import declare
+from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.verdicts import evaluate
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report.comparison import write_comparison
@@ -93,7 +94,7 @@ def drawn(measured: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def test_comparison_has_its_primary_metric(drawn: Study, tmp_path: Path) -> None:
-    rows = compare(drawn.config(), "test", drawn.folder, drawn.folder)
+    rows = compare(Evidence(drawn.config(), "test", drawn.folder, drawn.folder))
     row = rows[rows["method"] == "cross_entropy"].iloc[0]
     assert row[["bpb", "bpb_low", "bpb_high"]].tolist() == pytest.approx([0.5] * 3), "the same on every item"
     assert row["my_stream.perplexity_ratio"] == pytest.approx(2)
@@ -114,7 +115,8 @@ def judge(study: Study, **changes) -> pd.Series:
         | changes
     )
     rows, _ = evaluate(
-        Paper(paper.models, [claim], paper.numbers), study.config(), "test", study.folder, study.folder
+        Paper(paper.models, [claim], paper.numbers),
+        Evidence(study.config(), "test", study.folder, study.folder),
     )
     return rows[rows["model"] == "tiny-llama"].iloc[0]
 
@@ -148,7 +150,7 @@ def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp
     reason = "cross_entropy 20%, none is not applicable: keeps 2 of 2 groups at 20 %"
     assert (row["verdict"], row["note"]) == (NOT_APPLICABLE, reason)
     assert np.isnan(row["effect"])
-    assert "cross_entropy" not in set(compare(study.config(), "test", folder, folder)["method"])
+    assert "cross_entropy" not in set(compare(Evidence(study.config(), "test", folder, folder))["method"])
     write_tables(folder / "results.parquet", PAPER, folder / "tables")
     assert rows_of(folder / "tables/measures.md")[-1] == ["20%", "Cross-entropy", *"––––"]
     axes = measures(Collected.read(folder, PAPER)).axes

@@ -70,7 +70,7 @@ class Collected:
         )
         return cls(
             results=results,
-            declared=read_declarations(folder, results["measure"]),
+            declared=read_declarations(folder),
             overlap=overlap,
             ranks=ranks,
             quantiles=quantiles,

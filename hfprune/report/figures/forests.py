@@ -86,10 +86,10 @@ def _forest(ax: Axes, rows: pd.DataFrame) -> None:
     ax.margins(x=0.06)
     # A published factor is another threshold at every ratio.
     edges = [(y - 0.5, y + 0.5) for y in range(len(rows))]
-    for edge, than in zip(edges, rows["than"], strict=True):
+    for edge, than in zip(edges, rows["threshold"], strict=True):
         ax.plot([than, than], edge, color=GREY, linewidth=0.8, zorder=1)
     low, high = ax.get_xlim()
-    for edge, than in zip(edges, rows["than"], strict=True):
+    for edge, than in zip(edges, rows["threshold"], strict=True):
         side = {"higher": (than, high), "lower": (low, than)}.get(first["relation"])
         if side:
             ax.fill_betweenx(edge, *side, color=SHADE, zorder=0, linewidth=0)

@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from hfprune.analysis.comparison import REFERENCE
 from hfprune.analysis.neurons import ABLATION
+from hfprune.analysis.reference import REFERENCE
 from hfprune.report.figures import drawing
 from hfprune.report.figures.collected import Collected
 from hfprune.report.figures.drawing import BLACK, EDGE, GREY

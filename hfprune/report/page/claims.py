@@ -38,8 +38,10 @@ OWN = {
         "right",
         "unit",
         "relation",
-        "than",
+        "threshold",
         "sentence",
+        "compares",
+        "condition",
         "where",
     ),
     *(
@@ -116,7 +118,7 @@ def _line(study: StudyResults, rows: pd.DataFrame, names: dict[str, str]) -> Lin
         for end in (row["low_value"], row["high_value"], row["effect_value"], row["published_value"])
         if end is not None and row["effect_value"] is not None
     ]
-    ends += [float(first["than"])] if ends else []
+    ends += [float(first["threshold"])] if ends else []
     return Line(
         study=study.name,
         claim=str(first["claim"]),
@@ -173,7 +175,7 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         "sides": f"{text['left']} against {text['right']}" if text["left"] else "",
         "unit": text["unit"],
         "holds": f"{'above' if text['relation'] == 'higher' else 'below'} {row['than']:g}",
-        "than": float(row["than"]),
+        "than": float(row["threshold"]),
         "effect": shown["effect"],
         "interval": f"{shown['low']} to {shown['high']}" if shown["low"] and shown["high"] else "",
         "n": _count(row["n"]),

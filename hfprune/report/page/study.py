@@ -137,7 +137,7 @@ def read_study(folder: Path, base: Path) -> StudyResults:
     """
     everything = read_results(folder / RESULTS)
     tidy = applicable(everything)
-    declared = read_declarations(folder, everything["measure"])
+    declared = read_declarations(folder)
     claims, comparison = (
         read_collected(folder / name) if (folder / name).exists() else pd.DataFrame()
         for name in (layout.CLAIMS, layout.COMPARISON)
