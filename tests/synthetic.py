@@ -43,7 +43,7 @@ TASKS = {
 
 
 def analysed(config: Config, folder: Path, out: Path) -> Path:
-    """Write what `claims` and `compare` write of the results in `folder`, and return the folder of their tables."""
+    """Write what `claims` and `compare` write of the results in `folder`; return the folder of their tables."""
     evidence = Evidence(config, "test", folder, out)
     claims, by_task = evaluate(Paper.read(PAPER / "claims.yaml"), evidence)
     found = {
