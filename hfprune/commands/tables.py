@@ -1,23 +1,16 @@
 """Write the tables, the paper's with our rows beside the published ones, as CSV, Markdown and LaTeX."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from hfprune.commands.flags import PaperFolder
-from hfprune.report.publication import publication_names
-from hfprune.settings import Strict, nearest
+from hfprune.report.publication import known, publication_names
+from hfprune.settings import Strict
 
 EXAMPLE = "hfprune tables --results results/demo --only table7 measures"
-TABLES = publication_names("tables")
-
-
-def _tables(names: list[str]) -> list[str]:
-    for name in names:
-        if name not in TABLES:
-            raise ValueError(f"no table {name!r}{nearest(name, TABLES)}")
-    return names
 
 
 class Config(Strict):
@@ -28,8 +21,8 @@ class Config(Strict):
     out: Path | None = Field(
         default=None, description="folder of the tables (`tables` in the results folder)"
     )
-    only: Annotated[list[str], AfterValidator(_tables)] | None = Field(
-        default=None, description=f"the tables to write, of {', '.join(TABLES)} (all)"
+    only: Annotated[list[str], AfterValidator(partial(known, "tables"))] | None = Field(
+        default=None, description=f"the tables to write, of {', '.join(publication_names('tables'))} (all)"
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hfprune.errors import HfpruneError
 from hfprune.registry import Registry
-from hfprune.settings import Strict
+from hfprune.settings import Strict, nearest
 
 if TYPE_CHECKING:
     from hfprune.report.collected import Collected
@@ -67,6 +67,19 @@ def caption(kind: Kind, name: str) -> str:
         HfpruneError: as `publication_names`.
     """
     return " ".join(_registry(kind).outlines()[name].doc.split())
+
+
+def known(kind: Kind, names: list[str]) -> list[str]:
+    """Return names of tables or figures that somebody asked for.
+
+    Raises:
+        ValueError: there is none of a name.
+    """
+    of = publication_names(kind)
+    for name in names:
+        if name not in of:
+            raise ValueError(f"no {_registry(kind).word} {name!r}{nearest(name, of)}")
+    return names
 
 
 def absent(kind: Kind, folder: Path, only: Collection[str] | None = None) -> dict[str, list[str]]:

@@ -1,12 +1,13 @@
-"""Writes the tables of a study."""
+"""Makes and writes the tables of a study."""
 
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from hfprune.errors import HfpruneError
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TABLES, absent, caption, publication_names
-from hfprune.report.typeset import without_rows, write_table
+from hfprune.report.typeset import Table, without_rows, write_table
 
 
 def write_tables(
@@ -14,12 +15,8 @@ def write_tables(
 ) -> dict[str, list[str]]:
     """Write tables as `<name>.csv`, `.md` and `.tex`.
 
-    The paper's tables have one row per model, method, ratio, recovery and source (`paper` or `ours`). The CSV has
-    plain numbers, with accuracies in percent and ratios as fractions; the others have `value ± spread`.
-
     Args:
-        folder: a results folder, with what `collect`, `claims` and `compare` wrote; of the tidy table the CSV is
-            enough.
+        folder: a results folder, with what `collect`, `claims` and `compare` wrote.
         paper: folder of the published tables and claims.
         out: folder, created if missing.
         only: names of tables; by default all.
@@ -28,14 +25,28 @@ def write_tables(
         The names that were not written, with the files that they lack.
 
     Raises:
-        HfpruneError: a file in `folder` or a published table is missing or broken; a task has no metric that the
-            paper's rule knows; or a table that `only` names lacks its file.
+        HfpruneError: as `made_table`; or a table that `only` names lacks its file.
     """
     data, lacking = Collected(folder, paper), absent("tables", folder, only)
     for name in [name for name in only or publication_names("tables") if name not in lacking]:
-        publication = TABLES.load(name)()
-        table = publication.make(data)
-        if table.numbers.empty:
-            table = without_rows(table.numbers, publication.empty)
-        write_table(out, name, replace(table, caption=caption("tables", name)))
+        write_table(out, name, made_table(name, data))
     return lacking
+
+
+def made_table(name: str, data: Collected) -> Table:
+    """Make a table, with its caption.
+
+    Raises:
+        HfpruneError: a file of the results or the paper is missing or broken, or they do not belong together; or a
+            task has no metric that the paper's rule knows.
+    """
+    publication = TABLES.load(name)()
+    try:
+        table = publication.make(data)
+    except KeyError as error:  # a method, metric or column that another file has
+        raise HfpruneError(
+            f"{data.folder}: the table {name} finds no {error} there; run `hfprune collect` and `compare` again"
+        ) from error
+    if table.numbers.empty:
+        table = without_rows(table.numbers, publication.empty)
+    return replace(table, caption=caption("tables", name))

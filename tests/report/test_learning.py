@@ -11,7 +11,7 @@ from synthetic import PAPER, Study
 from hfprune.analysis.tidy import COMPANION_COLUMNS, LEARNING
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import write_figures
-from hfprune.report.papers import write_tables
+from hfprune.report.writing import write_tables
 
 STEPS, TOKENS = [0, 1, 2, 4], [0, 100, 200, 400]
 ENDS = {("dense", 0.0): 2.0, ("entropy", 0.2): 2.5, ("entropy", 0.3): 3.0}
@@ -34,7 +34,7 @@ def recovered(folder: Path) -> Path:
 
 
 def test_the_table_has_the_end_of_every_curve_and_its_last_doubling(tmp_path: Path) -> None:
-    write_tables(recovered(tmp_path) / "results.parquet", PAPER, tmp_path / "tables")
+    write_tables(recovered(tmp_path), PAPER, tmp_path / "tables")
     numbers = pd.read_csv(tmp_path / "tables/learning.csv")
     assert [*zip(numbers["method"], numbers["ratio"], strict=True)] == [*ENDS]
     assert np.allclose(numbers["loss"], [*ENDS.values()])
@@ -74,8 +74,9 @@ def test_a_study_without_recovery_says_so_and_one_from_before_is_not_drawn(
     folder = Path(shutil.copytree(collected, tmp_path / "study"))
     said = write_figures(folder, PAPER, tmp_path, formats=["svg"])
     assert said["learning"] == "Learning curves of recovery: not measured"
+    write_tables(folder, PAPER, tmp_path, ["learning"])
+    assert "No recovery was measured" in (tmp_path / "learning.md").read_text()
     (folder / LEARNING).unlink()
     said = write_figures(folder, PAPER, tmp_path, formats=["svg"])
     assert said["learning"] == f"{folder} has no learning.csv"
-    write_tables(folder / "results.parquet", PAPER, tmp_path)
-    assert "No recovery was measured" in (tmp_path / "learning.md").read_text()
+    assert write_tables(folder, PAPER, tmp_path)["learning"] == ["learning.csv"]
