@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from drawings import figure_of
 from synthetic import PAPER, Study, analysed
 
 from hfprune.analysis.collect import collect
@@ -15,7 +16,7 @@ from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.verdicts import evaluate
 from hfprune.paper.claims import Claim, Paper
-from hfprune.report.figures import Collected, comparison, measures
+from hfprune.report.collected import Collected
 from hfprune.report.publication import publication_names
 from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
@@ -76,7 +77,7 @@ def test_table_has_a_column_per_metric_and_task(measured: Study) -> None:
 
 
 def test_figure_has_a_panel_per_task_of_each_measure(measured: Study) -> None:
-    axes = measures(Collected(measured.folder, PAPER)).axes
+    axes = figure_of("measures", Collected(measured.folder, PAPER)).axes
     titles = [ax.get_title(loc="left").replace("\n", " ") for ax in axes]
     assert titles == ["Bits per byte, code (bits/byte)", "Bits per byte, reading (bits/byte)", "Perplexity"]
     # At one ratio a method has a line, the best on top.
@@ -101,7 +102,7 @@ def test_comparison_has_its_primary_metric(drawn: Study, tmp_path: Path) -> None
         shutil.copy(file, tmp_path / file.name)
     head = rows_of(analysed(drawn.config(), drawn.folder, tmp_path) / "comparison.md")[0]
     assert head[-2:] == ["Δ bits per byte (bits/byte)", "Perplexity ratio, my_stream"]
-    panels = [ax.get_xlabel() for ax in comparison(Collected(tmp_path, PAPER)).axes]
+    panels = [ax.get_xlabel() for ax in figure_of("comparison", Collected(tmp_path, PAPER)).axes]
     assert panels[-2:] == head[-2:]
 
 
@@ -151,7 +152,7 @@ def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp
     assert "cross_entropy" not in set(compare(Evidence(study.config(), "test", folder, folder))["method"])
     write_tables(folder, PAPER, folder / "tables")
     assert rows_of(folder / "tables/measures.md")[-1] == ["20%", "Cross-entropy", *"––––"]
-    axes = measures(Collected(folder, PAPER)).axes
+    axes = figure_of("measures", Collected(folder, PAPER)).axes
     assert [len([line for line in ax.lines if line.get_marker() != "None"]) for ax in axes] == [1, 1, 1]
 
 
@@ -166,5 +167,5 @@ def test_committed_results_can_be_laid_out(study: str, tmp_path: Path) -> None:
     before = pd.read_csv(results / "tables/table7.csv")
     columns = ["model", "method", "ratio", "js_distance", "perplexity"]
     pd.testing.assert_frame_equal(table[columns], before[columns])
-    panels = {ax.get_xlabel() for ax in comparison(Collected(results, PAPER)).axes}
+    panels = {ax.get_xlabel() for ax in figure_of("comparison", Collected(results, PAPER)).axes}
     assert panels >= {"Overlap", "Δ JS distance", "Perplexity ratio"}
