@@ -1,11 +1,11 @@
 """Methods beside the reference: what differs, agreement of neurons, and paired differences, by hand."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from drawings import figure_of
 from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr, t, ttest_rel
 from synthetic import PAPER, Study, analysed
@@ -14,7 +14,8 @@ from hfprune.analysis.comparison import compare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.reference import differing, reference_of
 from hfprune.analysis.tidy import read_collected
-from hfprune.report.figures import Collected, agreement, comparison
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.writing import made_figure
 from hfprune.report.typeset import markdown
 from hfprune.report.writing import made_table
 from hfprune.results import Cell, Value, write_result
@@ -220,14 +221,14 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     assert "Primary outcome, chosen before the study was run: Perplexity ratio." in " ".join(text.split())
 
     data = Collected(tmp_path, PAPER)
-    ranks, overlaps = agreement(data).axes
+    ranks, overlaps = figure_of("agreement", data).axes
     assert [label.get_text() for label in ranks.get_yticklabels()] == ["Magnitude", "Ablation"]
     beside = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
     overlap = f"{beside['overlap'].iloc[0]:.2f}".replace("0.", ".")
     assert [text.get_text() for text in overlaps.texts] == [overlap]
-    elsewhere = replace(data, overlap=data.overlap.assign(model="another"))
-    assert agreement(elsewhere).axes[1].texts[0].get_text() == "not measured"
-    panels = {ax.get_xlabel(): ax for ax in comparison(data).axes}
+    elsewhere = figure_of("agreement", data, overlap=data.overlap.assign(model="another"))
+    assert elsewhere.axes[1].texts[0].get_text() == "not measured"
+    panels = {ax.get_xlabel(): ax for ax in figure_of("comparison", data).axes}
     beside = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
     drawn = panels["Perplexity ratio"].lines
     shown = [float(line.get_xdata()[0]) for line in drawn[: len(beside)]]
@@ -243,7 +244,7 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
     rows = compare(Evidence(study.config(), "test", tmp_path, tmp_path))
     assert rows[["method", "reference"]].to_numpy().tolist() == [["random", "magnitude"]]
     assert rows[["js_distance", "perplexity_ratio", "points", "ablation_correlation"]].isna().all(axis=None)
-    assert len(comparison(Collected(tmp_path, PAPER)).axes) == 1, "only the overlap"
+    assert len(figure_of("comparison", Collected(tmp_path, PAPER)).axes) == 1, "only the overlap"
 
 
 def test_a_study_without_unrecovered_cells_compares_nothing(measured: tuple[Study, Config, Path]) -> None:
@@ -261,6 +262,7 @@ def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:
     # Ablation correlates with the one method's scores, but there are no two plans to compare.
     ranks = read_collected(tmp_path / "rank_correlation.csv")
     ranks.loc[0] = ["tiny-llama", 0, 0, "entropy", "ablation", 0.5, 8]
-    data = replace(Collected(tmp_path, PAPER), ranks=ranks)
-    for figure in (agreement(data), comparison(data)):
-        assert "not measured" in figure.axes[0].texts[0].get_text()
+    data = Collected(tmp_path, PAPER)
+    data.ranks = ranks
+    for name in ("agreement", "comparison"):
+        assert "not measured" in made_figure(name, data)

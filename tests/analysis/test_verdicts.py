@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from drawings import figure_of
 from synthetic import Study, analysed
 
 from hfprune.analysis.collect import collect
@@ -29,7 +30,7 @@ from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report import style
-from hfprune.report.figures import Collected, claims
+from hfprune.report.collected import Collected
 from hfprune.results import DENSE, Value
 from hfprune.settings import load
 from hfprune.study.layout import cells
@@ -539,7 +540,7 @@ def test_forest_plot_draws_ours_and_the_published(paper: Paper, study: Study) ->
     answer(study, "entropy", 70, 70)
     answer(study, "cross_entropy", 50, 60)
     analysed(study.config(), study.collect(), study.folder)
-    figure = claims(Collected(study.folder, PAPER))
+    figure = figure_of("claims", Collected(study.folder, PAPER))
     axes = {text.get_text().replace("\n", " "): ax for ax in figure.axes for text in ax.texts}
     assert len(axes) == 1, "only claims that were measured"
     ax = axes["Without recovery, entropy is a more accurate criterion than cross-entropy."]
