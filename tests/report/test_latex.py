@@ -8,8 +8,11 @@ import pandas as pd
 import pytest
 from synthetic import PAPER, Study, analysed
 
+from hfprune.analysis.collect import collect
+from hfprune.analysis.declarations import declare
 from hfprune.report.typeset import Column, Table, latex, tex
 from hfprune.report.writing import write_tables
+from hfprune.study.labels import labels
 from hfprune.study.method import Method
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +43,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for method in study.methods:
         for seed in study.seeds:
             study.outcomes(method, 0.2, "perplexity", [3.0 + 0.1 * seed, 4.0], metric="nll", seed=seed)
-    study.collect()
+    files = study.results, study.scores, study.plans
+    collect(*files, folder, declarations=declare(settings), labels=labels(settings))
     analysed(settings, folder, folder)
     write_tables(folder, PAPER, folder / "tables")
     return [*sorted(folder.rglob("*.tex")), *sorted((ROOT / "results").glob("*/**/*.tex"))]
