@@ -19,7 +19,9 @@ def read_all(study: StudyResults) -> Iterator[dict[str, Any]]:
     for name in [name for name in publication_names("tables") if name not in without]:
         publication = TABLES.load(name)()
         table = publication.make(study.data)
-        columns = {column.heading: [cell.replace("**", "") for cell in column.cells] for column in table.columns}
+        columns = {
+            column.heading: [cell.replace("**", "") for cell in column.cells] for column in table.columns
+        }
         if table.section:
             columns = {table.section.capitalize(): table.numbers[table.section].tolist()} | columns
         rows = [*zip(*columns.values(), strict=True)]
