@@ -1,25 +1,16 @@
 """Draw the figures from the tidy tables, all or some, as PDF, SVG and PNG."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from hfprune.commands.flags import PaperFolder
-from hfprune.report.publication import publication_names
-from hfprune.settings import Strict, nearest
+from hfprune.report.publication import known, publication_names
+from hfprune.settings import Strict
 
 EXAMPLE = "hfprune figures --results results/methods --only fidelity --style mine.mplstyle --format pdf"
-
-
-NAMES = publication_names("figures")
-
-
-def _figures(names: list[str]) -> list[str]:
-    for name in names:
-        if name not in NAMES:
-            raise ValueError(f"no figure {name!r}{nearest(name, NAMES)}")
-    return names
 
 
 class Config(Strict):
@@ -30,8 +21,8 @@ class Config(Strict):
     out: Path | None = Field(
         default=None, description="folder of the figures (`figures` in the results folder)"
     )
-    only: Annotated[list[str], AfterValidator(_figures)] | None = Field(
-        default=None, description=f"the figures to draw, of {', '.join(NAMES)} (all)"
+    only: Annotated[list[str], AfterValidator(partial(known, "figures"))] | None = Field(
+        default=None, description=f"the figures to draw, of {', '.join(publication_names('figures'))} (all)"
     )
     format: list[Literal["pdf", "svg", "png"]] = Field(
         default=["pdf", "svg", "png"], description="the files of each figure"
@@ -41,8 +32,8 @@ class Config(Strict):
     )
     complete: bool = Field(
         default=False,
-        description="write a sentence in place of a figure without data, as the workflow needs, which lists its files "
-        "before it runs",
+        description="write a sentence in place of each figure without data, for the workflow, which lists its "
+        "files before it runs",
     )
 
 

@@ -29,10 +29,11 @@ NO_INTERVAL, REFERENCE = "no interval", "reference"
 def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
     """Yield what the template shows of each model; nothing if no pruned model was measured.
 
-    `best`, `reference` (None if there is none), `paper` (cross-entropy beside entropy, the paper's main comparison, or
-    None) and `others` (the best at every other ratio) are rows of `StudyResults.values` with the `label` of the method
-    and None for missing numbers. `words` are of `WORDS`, `counts` the numbers of methods by their standing beside the
-    reference. `more` is the number of methods if the chart does not show all, or 0.
+    `best`, `reference` (None if there is none), `paper` (cross-entropy beside entropy, the paper's main
+    comparison, or None) and `others` (the best at every other ratio) are rows of `StudyResults.values` with
+    the `label` of the method and None for missing numbers. `words` are of `WORDS`, `counts` the numbers of
+    methods by their standing beside the reference. `more` is the number of methods if the chart does not show
+    all, or 0.
     """
     headline = study.headline
     if headline is None:
@@ -95,8 +96,8 @@ def _forest(
 ) -> dict[str, Any]:
     """Return the chart of an answer: one line per method, the best on top.
 
-    It shows the difference from the reference, or the value itself if no reference was measured beside it. Colour and
-    shape carry the same, so that either is enough.
+    It shows the difference from the reference, or the value itself if no reference was measured beside it.
+    Colour and shape carry the same, so that either is enough.
     """
     tooltip = {"label": "Method", "shown": measure, "interval": "95 % interval"}
     title, than = measure, None

@@ -55,9 +55,9 @@ def lines(studies: Sequence[StudyResults], paper: Path) -> list[dict[str, Any]]:
     The claims that ran come first. A claim that ran in no study has one line for all of them.
 
     Returns:
-        `study`, `claim`, `sentence`, `where`; `verdicts` on the study's own models, the most frequent first, each with
-        its `sign` and `count`; `rows`, one per comparison, and `shown`, the one that stands on the line; `ends` of the
-        axis of the drawn intervals, or None; `extra`, the headings of the rows' `extra`.
+        `study`, `claim`, `sentence`, `where`; `verdicts` on the study's own models, the most frequent first,
+        each with its `sign` and `count`; `rows`, one per comparison, and `shown`, the one that stands on the
+        line; `ends` of the axis of the drawn intervals, or None; `extra`, the headings of the rows' `extra`.
     """
     names = {published: name for name, published in read_published(paper).names.items()}
     found: dict[str, list[dict[str, Any]]] = {}

@@ -85,9 +85,9 @@ class StudyResults:
     data: Collected
     values: pd.DataFrame
     """One row per cell over draws and `Measured`: `value`, `low`, `high` (in the units shown), `stderr`, `n`,
-    `draws`, `source` (a link to the first draw's result, or "") and, beside a reference, `effect`, `effect_low`,
-    `effect_high`, `reference` and `differs`. For readers: `shown`, `interval`, `effect_shown`, `effect_interval`,
-    and `standing`, one of `STANDINGS` or "" if there is no interval beside a reference."""
+    `draws`, `source` (a link to the first draw's result, or "") and, beside a reference, `effect`,
+    `effect_low`, `effect_high`, `reference` and `differs`. For readers: `shown`, `interval`, `effect_shown`,
+    `effect_interval`, and `standing`, one of `STANDINGS` or "" if there is no interval beside a reference."""
     meanings: dict[Measured, Meaning]
     families: dict[str, str]
     """What each method's criterion reads: gradients, activations or weights; or else `other`."""

@@ -23,7 +23,7 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
         out: file, replaced atomically; the page's links to results are relative to its folder.
 
     Raises:
-        HfpruneError: a folder has no tidy table, a table cannot be read, or two folders have studies of one name.
+        HfpruneError: a folder has no tidy table, a table cannot be read, or two folders are of one study.
     """
     studies = [read_study(folder, paper, out.parent) for folder in folders]
     names = [study.name for study in studies]

@@ -33,13 +33,13 @@ class Axis:
 class Chart:
     """Values of groups at places; a line joins the points of a group.
 
-    With `names`, places are lines with these names, the first on top; then values run across, and nothing joins them.
+    With `names`, places are lines with these names, the first on top; values run across and are not joined.
     """
 
     rows: pd.DataFrame
     """`group` (a key of `looks`), `place`, `value`, and `low` and `high`, the ends of its interval (missing if not
-    known). A row without a place is a level at all places. Rows that are `published` (if there is such a column) are
-    hollow. A row beyond the ends of the values' axis is a number at the edge."""
+    known). A row without a place is a level at all places. Rows that are `published` (if there is such a
+    column) are hollow. A row beyond the ends of the values' axis is a number at the edge."""
     looks: Mapping[str, Look]
     value: Axis
     place: Axis = field(default_factory=Axis)
@@ -140,7 +140,7 @@ def against_ratio(
         values: `method`, `ratio`, `value`, and `half`, half the interval.
         looks: the look of every method.
         title: of the values' axis.
-        order: methods at a single ratio, one below the other, the first on top; else they are spread at each ratio.
+        order: methods at a single ratio, a line each, the first on top; else they are spread at each ratio.
         printed: published values at these ratios.
         logarithmic: whether the axis and the intervals are.
         named: whether the lines of `order` have names here, and not at a neighbour.
@@ -182,7 +182,7 @@ def span(rows: pd.DataFrame, than: float) -> tuple[float, float]:
 
     Args:
         rows: `value`, `low` and `high` of effects.
-        than: the value between better and worse; around 1, effects are ratios and are compared by their logarithms.
+        than: the value between better and worse; if it is 1, effects are ratios, compared by logarithms.
     """
     change: Any = np.log if than == 1 else np.asarray
     back: Any = np.exp if than == 1 else np.asarray

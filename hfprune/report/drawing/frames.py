@@ -27,7 +27,7 @@ def grid(
 ) -> tuple[Figure, np.ndarray]:
     """Return axes in rows and columns; sizes in inches.
 
-    Columns are named on top, and rows, if there are several, on the right; where columns have no names, above.
+    Columns are named on top, and several rows on the right; where columns have no names, above.
     """
     heights = [height] * len(rows) if isinstance(height, int | float) else [*height]
     above = any(rows) and len(rows) > 1 and not any(columns)

@@ -42,14 +42,14 @@ def write_figures(
         only: names of figures; by default all.
         formats: suffixes of the files of each figure.
         own_style: a style file of matplotlib, over the theme of all figures.
-        complete: whether a figure whose tables have no rows is written as a sentence, so that all files are there.
+        complete: whether a figure without data is written as a sentence, so that all files are there.
 
     Returns:
         The names that were not drawn, and why.
 
     Raises:
-        HfpruneError: a table in `folder` or the style cannot be read; a task has no metric that the paper's rule
-            knows; or a figure that `only` names lacks its table.
+        HfpruneError: a table in `folder` or the style cannot be read; a task has no metric that the paper's
+            rule knows; or a figure that `only` names lacks its table.
     """
     over = read_style(own_style) if own_style else {}
     data = Collected(folder, paper)
@@ -114,8 +114,8 @@ def read_style(path: Path) -> dict[str, Any]:
 def settle(figure: Figure) -> None:
     """Lay a figure out once, to a millionth of its size.
 
-    The solver of the layout adds up in an order that differs between runs, and SVG's names of clip paths depend on
-    the last digit.
+    The solver of the layout adds up in an order that differs between runs, and SVG's names of clip paths
+    depend on the last digit.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

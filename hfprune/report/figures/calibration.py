@@ -19,8 +19,8 @@ from hfprune.report.style import COLUMN_WIDTH, FULL_WIDTH, metric_label
 class Calibration(FigurePublication):
     """One row of panels per model.
 
-    The agreement is the course of the method with the most sequences. The outcomes are at the lowest ratio; they have
-    no panel in a study without methods that differ only in their number of sequences.
+    The agreement is the course of the method with the most sequences. The outcomes are at the lowest ratio;
+    they have no panel in a study without methods that differ only in their number of sequences.
     """
 
     order = 11

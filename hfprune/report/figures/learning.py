@@ -23,7 +23,7 @@ from hfprune.results import DENSE
 class Learning(FigurePublication):
     """One panel per model, one line per method, ratio and seed.
 
-    The axis is logarithmic and has no place for 0, so the loss before training is at half the tokens of the first step.
+    A logarithmic axis has no place for 0: the loss before training is at half the tokens of the first step.
     """
 
     order = 12

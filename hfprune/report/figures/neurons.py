@@ -22,8 +22,8 @@ LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 class Neurons(FigurePublication):
     """One row of two panels per model, after the idea of the paper's Figure 2.
 
-    The left has each method's scores in their own order. The right has all in the order of entropy's scores, so that
-    each neuron has one place.
+    The left has each method's scores in their own order. The right has all in the order of entropy's scores,
+    so that each neuron has one place.
     """
 
     order = 9
