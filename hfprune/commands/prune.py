@@ -98,10 +98,10 @@ def prune(
 
 
 def _prune(config: Config) -> "list[Row]":
+    from hfprune.page.pruned import write_pruned_page
     from hfprune.pruning.folder import MODEL, REPORT, claimed
     from hfprune.pruning.making import Making
     from hfprune.pruning.steps import take_all
-    from hfprune.report.pruned import write_pruned_page
 
     making = Making(config)
     with claimed(config.out, config.model_dump(mode="json")) as work:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hfprune.analysis.averages import AVERAGE
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import (
+    AVERAGE,
     LINE,
     PRINTED,
     SETTING,

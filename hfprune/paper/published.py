@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hfprune.analysis.averages import AVERAGE
 from hfprune.paper.audit import ANOMALIES, read_anomalies
 from hfprune.paper.claims import Paper
+from hfprune.paper.tables import AVERAGE
 
 CONFIDENT = "ok"  # `confidence` of a published number without known doubts
 NOT_AVERAGED = {8: ("truthfulqa_mc2",)}  # tasks that a published table leaves out of its averages (A15)

@@ -6,13 +6,17 @@ from typing import Any
 import pandas as pd
 
 from hfprune.errors import HfpruneError
-from hfprune.study import layout
 
-TABLE_FILES = [f"{name}.csv" for name in layout.PAPER_TABLES]
+TABLE_FILES = [f"table{number}.csv" for number in range(1, 9)]
 
 SETTING = ["model", "ratio", "method", "recovery"]
 LINE = ["table", *SETTING]  # identifies a row as printed
 PRINTED = [*LINE, "column"]  # identifies a number as printed
+
+AVERAGE = "average"  # the task of a mean over the tasks of a row
+AVERAGE_WITHOUT_CROWS = "average without CrowS"
+# The metric of CrowS-Pairs: a share of stereotypes, which the paper averages as if it were an accuracy.
+CROWS = "pct_stereotype"
 
 
 def read_tables(folder: Path) -> pd.DataFrame:

@@ -16,7 +16,6 @@ from hfprune.analysis.tidy import (
     RESULTS,
     TOKEN_DISTRIBUTIONS,
     applicable,
-    read_collected,
     read_companion,
     read_labels,
     read_results,
@@ -28,15 +27,8 @@ from hfprune.study.labels import Label
 
 
 def _companion(name: str) -> "cached_property[pd.DataFrame]":
-    """Return the property of a table that `collect` wrote; one that was not kept is empty."""
+    """Return the property of a table beside the tidy one; one that was not kept, or not yet written, is empty."""
     return cached_property(lambda data: read_companion(data.folder, name))
-
-
-def _analysed(name: str) -> "cached_property[pd.DataFrame]":
-    """Return the property of a table that `claims` or `compare` wrote; empty before they have."""
-    return cached_property(
-        lambda data: read_collected(data.folder / name) if (data.folder / name).exists() else pd.DataFrame()
-    )
 
 
 class Collected:
@@ -60,10 +52,10 @@ class Collected:
     """The agreement of halves during calibration."""
     curves = _companion(LEARNING)
     """The loss on held-out sequences during recovery."""
-    claims = _analysed(layout.CLAIMS)
-    comparison = _analysed(layout.COMPARISON)
-    draws = _analysed(layout.DRAWS)
-    lost = _analysed(layout.LOST)
+    claims = _companion(layout.CLAIMS)
+    comparison = _companion(layout.COMPARISON)
+    draws = _companion(layout.DRAWS)
+    lost = _companion(layout.LOST)
 
     @cached_property
     def tidy(self) -> pd.DataFrame:
@@ -78,7 +70,7 @@ class Collected:
     @cached_property
     def declared(self) -> Declarations:
         """The declarations of all metrics."""
-        return read_declarations(self.folder, self.tidy["measure"])
+        return read_declarations(self.folder)
 
     @cached_property
     def printed(self) -> Published:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.registry import Registry
-from hfprune.settings import Strict
+from hfprune.settings import Strict, nearest
 
 if TYPE_CHECKING:
     from hfprune.report.collected import Collected
@@ -30,6 +30,9 @@ class Publication(Strict, ABC):
 
 class TablePublication(Publication):
     """A table in `hfprune/report/tables/`, or in another package by an entry point `hfprune.report.tables`."""
+
+    empty: ClassVar[str] = "Nothing was measured."
+    """The note of a table without rows."""
 
     @abstractmethod
     def make(self, data: Collected) -> Table:
@@ -65,6 +68,19 @@ def caption(kind: Kind, name: str) -> str:
         HfpruneError: as `publication_names`.
     """
     return " ".join(_registry(kind).outlines()[name].doc.split())
+
+
+def known(kind: Kind, names: list[str]) -> list[str]:
+    """Return names of tables or figures that somebody asked for.
+
+    Raises:
+        ValueError: there is none of a name.
+    """
+    of = publication_names(kind)
+    for name in names:
+        if name not in of:
+            raise ValueError(f"no {_registry(kind).word} {name!r}{nearest(name, of)}")
+    return names
 
 
 def absent(kind: Kind, folder: Path, only: Collection[str] | None = None) -> dict[str, list[str]]:
