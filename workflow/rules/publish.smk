@@ -140,7 +140,7 @@ rule figures:
     message:
         f"figures of {RESULTS}"
     shell:
-        f"hfprune figures --results {RESULTS} --out {FIGURES} > {{log}} 2>&1"
+        f"hfprune figures --results {RESULTS} --out {FIGURES} --complete > {{log}} 2>&1"
 
 
 # From the finished results, at any time. In its own folder, so that it never replaces the complete output.
@@ -163,7 +163,7 @@ rule partial:
         f" && hfprune compare --study {{input.study}} --results {RESULTS} --out {{params.out}}"
         " && hfprune tables --results {params.out}"
         " && hfprune page --results {params.out} --out {params.out}/report.html"
-        " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
+        " && hfprune figures --results {params.out} --out {params.out}/figures --complete) > {log} 2>&1"
 
 
 rule publication:
