@@ -12,7 +12,7 @@ _HOMES = {
     "score": "hfprune.scoring.score",
     "make_plan": "hfprune.plans.plan",
     "apply_plan": "hfprune.plans.plan",
-    "prune": "hfprune.commands.prune",
+    "prune": "hfprune.pruning.prune",
     "HfpruneError": "hfprune.errors",
     "export": "hfprune.exports.checkpoint",
     "export_gguf": "hfprune.exports.gguf",

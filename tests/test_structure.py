@@ -61,12 +61,10 @@ from hfprune.measures import MEASURES
 from hfprune.settings import load
 from hfprune.study import layout
 from hfprune.assets.catalogue import Catalogue
-from hfprune.study.references import check_references
-from hfprune.study.study import Study
+from hfprune.study.references import load_study
 CRITERIA.all(), MEASURES.all()
 for path in sorted(Path("config/studies").glob("*.yaml")):
-    study = load(Study, path)
-    check_references(study, load(Catalogue, Path("config/assets.yaml")), str(path))
+    study, _ = load_study(path, load(Catalogue, Path("config/assets.yaml")))
     layout.result_files(path.stem, study)
 print(*{name.split(".")[0] for name in sys.modules})
 """

@@ -47,14 +47,11 @@ def run(config: Config) -> None:
     from hfprune.cost.measured import comparison
     from hfprune.cost.speed import find_device
     from hfprune.cost.table import table
-    from hfprune.study.references import check_references
-    from hfprune.study.study import Study
+    from hfprune.study.references import load_study
 
     path = config.study or shipped(Path("config/studies") / f"{(config.results or Path()).name}.yaml")
-    study = load(Study, path)
     device = find_device(config.device)
-    catalogue = load(Catalogue, config.catalogue)
-    check_references(study, catalogue, str(path))
+    study, catalogue = load_study(path, load(Catalogue, config.catalogue))
     costs = Costs(path.stem, study, device, catalogue, config.resources)
     if config.results:
         print(comparison(costs, config.results))

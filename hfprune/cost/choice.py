@@ -13,7 +13,7 @@ from hfprune.errors import HfpruneError
 from hfprune.jobs.files import Files
 from hfprune.settings import load, nearest, validate
 from hfprune.study.layout import study_file, study_name
-from hfprune.study.references import check_references
+from hfprune.study.references import load_study
 from hfprune.study.study import Config, Study
 
 # The paper's studies, the largest first, and the one for every machine.
@@ -65,8 +65,7 @@ def choose(settings: dict[str, Any], baselines: list[str], *, cluster: bool, gpu
         raise HfpruneError("study: auto is for one machine (--cores N); on a cluster add --config study=NAME")
     else:
         path, why = largest_tier(Path("config/studies"), catalogue, device, gpus)
-    study = load(Study, path)
-    check_references(study, catalogue, str(path))
+    study, catalogue = load_study(path, catalogue)
     for name, method in study.methods.items():
         if method.baseline and method.baseline not in baselines:
             raise HfpruneError(
@@ -181,8 +180,7 @@ def minutes(job: Job, attempt: int = 1) -> int:
 
 
 def _costs(path: Path, catalogue: Catalogue, device: Device) -> Costs:
-    study = load(Study, path)
-    check_references(study, catalogue, str(path))
+    study, catalogue = load_study(path, catalogue)
     return Costs(path.stem, study, device, catalogue, guess=True)
 
 

@@ -19,11 +19,12 @@ def fetch_job(files: Files, asset: str) -> Job:
     """Return the job that fetches an asset, `kind/name`; an edited entry or local file fetches it again."""
     kind, _, name = asset.partition("/")
     entry = getattr(files.catalogue, kind)[name]
+    own = files.study.models[name].source if kind == "models" else None
     sources = [one.path for one in alternatives(entry.source) if isinstance(one, LocalSource)]
     files = [file for path in sources for file in sorted(path.glob("*")) or [path] if file.exists()]
     return Job(
         "fetch",
-        fetch.Config(assets=[asset]),
+        fetch.Config(assets=[asset], models={name: own} if own else {}),
         {"local": [str(file) for file in files]},
         {"asset": [f"resources/{asset}/asset.json"]},
         {"kind": kind, "name": name},

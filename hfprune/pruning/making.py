@@ -26,9 +26,10 @@ from hfprune.results import read_result
 from hfprune.settings import load, validate
 from hfprune.stages import budget, calibrate, export, measure, plan, recover, score
 from hfprune.stages.fetch import fetch
+from hfprune.study.study import StudyMeasure
 
 if TYPE_CHECKING:
-    from hfprune.commands.prune import Config
+    from hfprune.pruning.prune import Config
 
 # What the comparison reads: enough to see what was lost, in minutes on two cores.
 HELDOUT = {"corpus": "c4-sample-heldout", "sequences": 16, "length": 256}
@@ -230,10 +231,14 @@ class Making:
         """Measure the pruned model, or the dense one."""
         it, changes = self.measures[name], {} if dense else self.changes()
         out = self.results / ("dense" if dense else "pruned")
-        flags = measure.Config(
-            model=self.model, resources=self.config.resources, dtype=self.config.dtype, out=out, **changes
+        files = measure.ToMeasure(out=out, **changes)
+        asked = measure.Config(
+            model=self.model,
+            resources=self.config.resources,
+            dtype=self.config.dtype,
+            measures={name: StudyMeasure(settings=it.model_dump())},
+            cells=[files],
         )
-        asked = measure.Asked(name, it, flags, None)
         assets = {asset: self.config.resources / asset for asset in it.assets()}
         settings = it.model_dump(mode="json") | {"version": it.version, "dtype": self.config.dtype}
         done = out / (name if it.per_task else f"{name}.json")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from hfprune.errors import HfpruneError
-from hfprune.settings import Strict, load, nearest
+from hfprune.settings import Name, Strict, load, nearest
 from hfprune.stages.fields import Positional, Shipped
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ class Config(Strict):
         description="e.g. models/smollm2-135m-instruct-q4, tasks/piqa; also a file or a place on the hub, as "
         "models/OWNER/NAME[@REVISION][/FILE.gguf], models/my/model.gguf, corpora/my/text.jsonl",
     )
+    models: dict[Name, str] = Field(
+        default={},
+        description="models that the catalogue lacks: a folder, a file or a place on the hub by name",
+    )
     study: Shipped | None = Field(default=None, description="fetch everything that this study needs")
     catalogue: Shipped = Field(
         default=Path("config/assets.yaml"),
@@ -35,28 +39,16 @@ class Config(Strict):
 def run(config: Config) -> None:
     """Fetch the named assets, and those that the study needs."""
     from hfprune.assets.catalogue import Catalogue
+    from hfprune.study.references import load_study, study_assets, with_models
 
-    catalogue = load(Catalogue, config.catalogue)
+    catalogue = with_models(load(Catalogue, config.catalogue), config.models, "--models")
     wanted = list(config.assets)
     if config.study:
-        wanted += assets_of(config.study, catalogue)
+        study, catalogue = load_study(config.study, catalogue)
+        wanted += study_assets(study)
     if not wanted:
         raise HfpruneError("name the assets to fetch: KIND/NAME, or --study FILE")
     fetch(list(dict.fromkeys(wanted)), catalogue, config.catalogue, config.resources)
-
-
-def assets_of(path: Path, catalogue: "Catalogue") -> list[str]:
-    """Return the assets that the study in a file needs, as `kind/name`.
-
-    Raises:
-        HfpruneError: a mistake in the study, or a name that the catalogue lacks.
-    """
-    from hfprune.study.references import check_references, study_assets
-    from hfprune.study.study import Study
-
-    study = load(Study, path)
-    check_references(study, catalogue, str(path))
-    return study_assets(study)
 
 
 def fetch(wanted: list[str], catalogue: "Catalogue", where: Path, resources: Path) -> None:

@@ -1,12 +1,13 @@
-"""The assets that a study needs, and a check that the catalogue has them."""
+"""A study with its catalogue: the assets that it needs, and a check that they are there."""
 
 import sys
 from itertools import product
+from pathlib import Path
 
 from hfprune.assets.catalogue import Catalogue, CorpusAsset, alternatives
 from hfprune.assets.spelling import FORMS, entry
 from hfprune.errors import HfpruneError
-from hfprune.settings import nearest
+from hfprune.settings import load, nearest, validate
 from hfprune.study.study import Study
 
 
@@ -23,6 +24,31 @@ def study_assets(study: Study) -> list[str]:
         *(f"instructions/{name}" for name in pairs),
     ]
     return list(dict.fromkeys(wanted))
+
+
+def load_study(path: Path, catalogue: Catalogue) -> tuple[Study, Catalogue]:
+    """Read a study, and return it with the catalogue and its own models in one.
+
+    Raises:
+        HfpruneError: a mistake in the study, or a name that the catalogue lacks.
+    """
+    study = load(Study, path)
+    own = {name: model.source for name, model in study.models.items() if model.source}
+    catalogue = with_models(catalogue, own, f"{path}: models")
+    check_references(study, catalogue, str(path))
+    return study, catalogue
+
+
+def with_models(catalogue: Catalogue, spelt: dict[str, str], where: str) -> Catalogue:
+    """Return the catalogue with more models, each spelt as on the command line.
+
+    Raises:
+        HfpruneError: a name of the catalogue, or a word that is no model; the line starts with `where`.
+    """
+    if known := spelt.keys() & catalogue.models.keys():
+        raise HfpruneError(f"{where}: {min(known)!r} is in the catalogue; choose another name")
+    own = validate(Catalogue, {"models": spelt}, where)
+    return catalogue.model_copy(update={"models": catalogue.models | own.models})
 
 
 def check_references(study: Study, catalogue: Catalogue, where: str) -> None:

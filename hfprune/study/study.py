@@ -94,6 +94,10 @@ RecoveryKind = Literal["none", "lora"]
 class StudyModel(Strict):
     """Settings of a study for one of its models."""
 
+    source: str | None = Field(
+        default=None,
+        description="a folder, a file or a place on the hub, if the catalogue lacks the model",
+    )
     ratios: Ratios | None = Field(default=None, min_length=1, description="replaces the study's ratios")
     methods: list[Name] | None = Field(
         default=None, min_length=1, description="the methods that prune it; null: all of the study's"
@@ -145,9 +149,9 @@ class Study(Placement):
             return named
         spelt = [name for name in named if "/" in str(name)]
         if spelt and info.field_name == "models":
-            raise ValueError(
-                f"{spelt[0]!r} is no name; give it one in config/assets.yaml, as `models: {{mine: {spelt[0]}}}`"
-            )
+            raise ValueError(f"{spelt[0]!r} is no name; give it one, as `models: {{mine: {spelt[0]}}}`")
+        if info.field_name == "models":
+            named = {name: {"source": one} if isinstance(one, str) else one for name, one in named.items()}
         return {name: {} if value is None else value for name, value in named.items()}
 
     @field_validator("ratios", "seeds", "recoveries")

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hfprune.assets.catalogue import Catalogue
+from hfprune.assets.catalogue import Catalogue, LocalSource
 from hfprune.errors import HfpruneError
 from hfprune.results import Cell
 from hfprune.settings import load, validate
 from hfprune.study.layout import cells, measurements, recovery_files, result_files
-from hfprune.study.references import check_references, study_assets
+from hfprune.study.references import check_references, load_study, study_assets
 from hfprune.study.study import Config, Study
 
 ROOT = Path(__file__).parents[2]
@@ -238,6 +238,25 @@ def test_a_methods_own_corpus_is_fetched_and_nothing_is_measured_on_it() -> None
     methods["entropy_code"]["corpus"] = "cod-sample"
     with pytest.raises(HfpruneError, match="unknown corpora 'cod-sample'; did you mean 'code-sample'"):
         check_references(validate(Study, study, "s"), catalogue, "s")
+
+
+def test_a_study_names_a_model_of_ones_own(tmp_path: Path) -> None:
+    catalogue = load(Catalogue, ROOT / "config/assets.yaml")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/config.json").write_text("{}")
+    path, own = tmp_path / "own.yaml", {"mine": str(tmp_path / "mine"), "qwen": "Qwen/Qwen2.5-0.5B"}
+    path.write_text(yaml.safe_dump(demo() | {"models": own, "measures": {}}))
+    study, extended = load_study(path, catalogue)
+    assert study_assets(study)[:2] == ["models/mine", "models/qwen"]
+    assert extended.models["mine"].source == LocalSource(provider="local", path=tmp_path / "mine")
+    assert {**extended.models, **catalogue.models} == extended.models
+    for models, message in (
+        ({"mine": "no such model"}, "'no such model' is not a folder with config.json"),
+        ({"smollm2-135m-instruct-q4": str(tmp_path / "mine")}, "is in the catalogue; choose another name"),
+    ):
+        path.write_text(yaml.safe_dump(demo() | {"models": models, "measures": {}}))
+        with pytest.raises(HfpruneError, match=f"own.yaml: models.*{message}"):
+            load_study(path, catalogue)
 
 
 def test_recovered_cells_are_those_asked_for_and_the_dense_control_for_each_seed() -> None:

@@ -1,0 +1,93 @@
+"""Prune a model of one's own: everything from its weights to a checkpoint, and what was lost, in one call."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from hfprune.assets.spelling import FORMS
+from hfprune.models.kinds import UnitShares
+from hfprune.plans.rules import Allocation
+from hfprune.settings import Strict, validate
+from hfprune.stages.fields import Alone, ComputeDtype, Seed, Shipped
+from hfprune.stages.target import UNITS
+
+if TYPE_CHECKING:
+    from hfprune.analysis.before_after import Row
+
+
+class Config(Strict):
+    """Flags of `hfprune prune`."""
+
+    model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
+    ratio: float = Field(gt=0, lt=1, description="fraction of all parameters to remove")
+    out: Path = Field(description="folder to write: model, report.html and work")
+    criterion: str = Field(default="entropy", description="one that `hfprune methods` lists")
+    units: UnitShares = UNITS
+    allocation: Allocation = Field(
+        default=Allocation(),
+        description="uniform, global or per_parameter; or JSON, with standardize, floor and align",
+    )
+    align: PositiveInt | None = Field(
+        default=None, description="widths are multiples of this, at the same size, e.g. 32 for quantisers"
+    )
+    recover: Annotated[str | None, Alone("coqa")] = Field(
+        default=None,
+        description="train a LoRA adapter for a few steps, and merge it; alone: on coqa; or on your own pairs: a "
+        f"name in config/assets.yaml, {FORMS['instructions'].ways()}",
+    )
+    text: str = Field(
+        default="c4-sample",
+        description=f"text to calibrate on: a name in config/assets.yaml, {FORMS['corpora'].ways()}",
+    )
+    sequences: PositiveInt = Field(default=32, description="blocks of the text to calibrate on")
+    length: PositiveInt = Field(default=256, description="tokens per block")
+    dtype: ComputeDtype = None
+    seed: Seed = 0
+    format: Literal["safetensors", "gguf"] = Field(
+        default="safetensors", description="safetensors for transformers, or gguf for llama.cpp"
+    )
+    resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
+    catalogue: Shipped = Field(
+        default=Path("config/assets.yaml"),
+        description="the catalogue of assets and their sources",
+        validate_default=True,
+    )
+
+
+def prune(
+    model: str | os.PathLike[str], ratio: float, out: str | os.PathLike[str], **options: Any
+) -> "list[Row]":
+    """Prune a model and compare it with the dense one, as `hfprune prune` does.
+
+    Args:
+        model: a name of the catalogue, a folder, a `.gguf` file or a hub id.
+        ratio: fraction of all parameters to remove.
+        out: folder that gets `model` (a checkpoint with its card), `report.html` and `work`.
+        options: the other flags of the command, such as `criterion="magnitude"`, `text="my.jsonl"`, `seed=1`.
+
+    Returns:
+        The rows of the comparison: perplexity, distance, bits per byte by capability, sizes and speeds.
+
+    Raises:
+        HfpruneError: a mistake in the arguments, a model that cannot be pruned, a text that is too short, a folder
+            that holds something else, or a full disk.
+    """
+    given = {"model": os.fspath(model), "ratio": ratio, "out": os.fspath(out)} | options
+    return prune_as_configured(validate(Config, given, "prune"))
+
+
+def prune_as_configured(config: Config) -> "list[Row]":
+    """Prune, with the settings of the command; see `prune`."""
+    from hfprune.page.pruned import write_pruned_page
+    from hfprune.pruning.folder import MODEL, REPORT, claimed
+    from hfprune.pruning.making import Making
+    from hfprune.pruning.steps import take_all
+
+    making = Making(config)
+    with claimed(config.out, config.model_dump(mode="json")) as work:
+        seconds = take_all(making.steps(), work / "steps", work / "log.txt")
+        rows = making.rows()
+        write_pruned_page(config.out / REPORT, config.out / MODEL, rows, making.settings(), seconds)
+    return rows
