@@ -8,6 +8,7 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/jobs.smk"
 
 
 wildcard_constraints:
@@ -34,5 +35,5 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        publication(),
+        PUBLISHED.all(),
         f"{RESULTS}/report.html",

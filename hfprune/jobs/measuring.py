@@ -1,6 +1,7 @@
 """The jobs that recover and measure pruned models."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -156,12 +157,24 @@ def _measure_scoring(files: Files, name: str, model: str, method: str) -> Job:
     )
 
 
+def most_turns(jobs: Iterable[Job]) -> int:
+    """Return the most jobs that measure one cell."""
+    cells = Counter(cell for job in jobs if job.stage == "measure" for cell in job.cells)
+    return max(cells.values(), default=1)
+
+
+def place(job: Job) -> str:
+    """Return the folder of a measurement's results, with the wildcards of its rule; a batch has several."""
+    if not job.at:
+        return "batches"
+    return layout.CELL if "recovery" in job.at else layout.SCORING
+
+
 def measured(files: Files, job: Job) -> list[str]:
     """Return the outputs of the rule of a measurement, with its wildcards."""
     if not job.at:
         return job.outputs["results"]
-    place = layout.CELL if "recovery" in job.at else layout.SCORING
-    return files.result_files(cast(measure.Config, job.config).measures, place)
+    return files.result_files(cast(measure.Config, job.config).measures, place(job))
 
 
 def matching(jobs: Iterable[Job]) -> str:

@@ -1,6 +1,5 @@
 # Measurements of cells (the dense model with the plan and adapter applied in memory) and of scoring itself.
-from hfprune.jobs.measuring import matching, measured
-
+from hfprune.jobs.measuring import matching, measured, place
 
 # What is measured of a cell is one job, or what is measured of several cells of a model (`cells_per_job`). A measure of
 # time is a job of its own.
@@ -15,7 +14,7 @@ for name, jobs in jobs_of("measure").items():
             # Finished results stay when another is asked for; the command measures what is missing or has changed.
             update(measured(files(), jobs[0])),
         log:
-            f"{LOGS}/measure/{'/'.join(f'{{{key}}}' for key in jobs[0].at)}/{name}.log",
+            f"{LOGS}/{place(jobs[0])}/{name}.log",
         wildcard_constraints:
             model=matching(jobs),
         # On a cluster, all measurements of a cell are one job, with one GPU.
@@ -26,7 +25,7 @@ for name, jobs in jobs_of("measure").items():
         # A measure of time runs alone on the machine.
         threads: cores(name)
         resources:
-            **needs(name) | {"runtime": in_turns(name)},
+            **needs(name),
         params:
             settings=settings(name),
             # Not on the command line: after a raised version, the measure runs again.

@@ -1,59 +1,21 @@
 # From results to publication: tidy tables, verdicts, the paper's tables, figures and the page.
-from snakemake.io import report as reported
+from hfprune.jobs.publishing import published
+from hfprune.report.publication import write_captions
 
-from hfprune.report.publication import publication_names, write_captions
-
-FORMS = {"tables": ["csv", "md", "tex"], "figures": ["svg", "pdf", "png"]}
-PLACES = {"tables": f"{RESULTS}/tables", "figures": FIGURES}
+PUBLISHED = published(NAME, STUDY)
 PAPER = sorted(map(str, Path("paper").glob("**/*.*")))
-TIDY = [f"{RESULTS}/{file}" for file in layout.TIDY]
-VERDICTS = [f"{RESULTS}/{file}" for file in (layout.CLAIMS, layout.CLAIMS_BY_TASK)]
-COMPARED = [f"{RESULTS}/{file}" for file in (layout.COMPARISON, layout.DRAWS, layout.LOST)]
-MEASURED = [f"{RESULTS}/{file}" for file in layout.result_files(NAME, STUDY)]
-ITEMS = [f"{RESULTS}/{file}" for file in layout.item_files(NAME, STUDY)]
 # Snakemake reads captions from files; the publications have them.
 CAPTIONS = write_captions(Path(".snakemake/captions").absolute())
-
-
-def shown(kind):
-    """Return the files of all tables or figures for Snakemake's report, each with its caption."""
-    return [
-        reported(
-            f"{PLACES[kind]}/{name}.{FORMS[kind][0]}",
-            category=kind.capitalize(),
-            labels={kind.removesuffix("s"): name},
-            caption=str(CAPTIONS[kind, name]),
-        )
-        for name in publication_names(kind)
-    ]
-
-
-def others(kind):
-    """Return the other forms of all tables or figures."""
-    return expand(f"{PLACES[kind]}/{{name}}.{{form}}", name=publication_names(kind), form=FORMS[kind][1:])
-
-
-def publication():
-    """Return every table, verdict and figure of the study, and all results behind them."""
-    # Every result by name: a deleted result is made again only if a target asks for it.
-    made = [*MEASURED, *ITEMS, *TIDY, *VERDICTS, *COMPARED, *others("tables"), *others("figures")]
-    return made + expand(f"{PLACES['tables']}/{{name}}.csv", name=publication_names("tables")) + expand(
-        f"{FIGURES}/{{name}}.svg", name=publication_names("figures")
-    )
 
 
 rule collect:
     input:
         study=CHOSEN.path,
-        results=MEASURED,
-        files=[
-            f"{RESULTS}/{file}"
-            for files in (layout.score_files, layout.plan_files)
-            for file in files(NAME, STUDY)
-        ],
-        per_item=ITEMS,
+        results=PUBLISHED.results,
+        cuts=PUBLISHED.cuts,
+        per_item=PUBLISHED.items,
     output:
-        TIDY,
+        PUBLISHED.tidy,
     log:
         f"{LOGS}/collect.log",
     localrule: True
@@ -68,12 +30,12 @@ rule collect:
 rule claims:
     input:
         study=CHOSEN.path,
-        tidy=TIDY,
-        per_item=ITEMS,
+        tidy=PUBLISHED.tidy,
+        per_item=PUBLISHED.items,
         claims="paper/claims.yaml",
         paper=PAPER,
     output:
-        VERDICTS,
+        PUBLISHED.verdicts,
     log:
         f"{LOGS}/claims.log",
     localrule: True
@@ -88,10 +50,10 @@ rule claims:
 rule compare:
     input:
         study=CHOSEN.path,
-        tidy=TIDY,
-        per_item=ITEMS,
+        tidy=PUBLISHED.tidy,
+        per_item=PUBLISHED.items,
     output:
-        COMPARED,
+        PUBLISHED.compared,
     log:
         f"{LOGS}/comparison.log",
     localrule: True
@@ -105,13 +67,21 @@ rule compare:
 
 rule tables:
     input:
-        TIDY,
-        VERDICTS,
-        COMPARED,
+        PUBLISHED.tidy,
+        PUBLISHED.verdicts,
+        PUBLISHED.compared,
         PAPER,
     output:
-        shown("tables"),
-        others("tables"),
+        [
+            report(
+                f"{stem}.csv",
+                category="Tables",
+                labels={"table": one},
+                caption=str(CAPTIONS["tables", one]),
+            )
+            for one, stem in PUBLISHED.tables.items()
+        ],
+        expand("{stem}.{form}", stem=PUBLISHED.tables.values(), form=["md", "tex"]),
     log:
         f"{LOGS}/tables.log",
     localrule: True
@@ -125,13 +95,21 @@ rule tables:
 
 rule figures:
     input:
-        TIDY,
-        VERDICTS,
-        COMPARED,
+        PUBLISHED.tidy,
+        PUBLISHED.verdicts,
+        PUBLISHED.compared,
         PAPER,
     output:
-        shown("figures"),
-        others("figures"),
+        [
+            report(
+                f"{stem}.svg",
+                category="Figures",
+                labels={"figure": one},
+                caption=str(CAPTIONS["figures", one]),
+            )
+            for one, stem in PUBLISHED.figures.items()
+        ],
+        expand("{stem}.{form}", stem=PUBLISHED.figures.values(), form=["pdf", "png"]),
     log:
         f"{LOGS}/figures.log",
     localrule: True
@@ -168,12 +146,12 @@ rule partial:
 
 rule publication:
     input:
-        publication(),
+        PUBLISHED.all(),
 
 
 rule report:
     input:
-        publication(),
+        PUBLISHED.all(),
     output:
         f"{RESULTS}/workflow.html",
     log:
@@ -190,7 +168,7 @@ rule report:
 
 rule page:
     input:
-        publication(),
+        PUBLISHED.all(),
         paper=PAPER,
         # The page links to it.
         workflow=f"{RESULTS}/workflow.html",

@@ -17,7 +17,8 @@ rule optipfair:
     params:
         model=subpath(input.model, parent=True),
         # The tool takes a percentage of neurons and rounds down; the study's ratio is a share of all parameters.
-        percentage=lambda wildcards, input: 100 * neurons_removed(Path(input.budget), wildcards.ratio, more=0.5),
+        percentage=lambda wildcards, input: 100
+        * neurons_removed(Path(input.budget), wildcards.ratio, more=0.5),
         dtype=dtype_of,
     message:
         "optipfair of {wildcards.model} at {wildcards.ratio}, seed {wildcards.seed}"

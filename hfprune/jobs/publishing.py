@@ -1,0 +1,52 @@
+"""The files that a study publishes, and those that they are made of."""
+
+from typing import NamedTuple
+
+from hfprune.report.publication import publication_names
+from hfprune.study import layout
+from hfprune.study.study import Study
+
+
+class Published(NamedTuple):
+    """Files of a study, from its results to its tables and figures."""
+
+    results: list[str]
+    items: list[str]
+    """Outcomes of single items, beside the results."""
+    cuts: list[str]
+    """Scores and plans."""
+    tidy: list[str]
+    verdicts: list[str]
+    compared: list[str]
+    tables: dict[str, str]
+    """By name, without suffix."""
+    figures: dict[str, str]
+
+    def forms(self, kind: str) -> list[str]:
+        """Return all files of the tables, or of the figures."""
+        stems = getattr(self, kind).values()
+        suffixes = ("csv", "md", "tex") if kind == "tables" else ("svg", "pdf", "png")
+        return [f"{stem}.{suffix}" for stem in stems for suffix in suffixes]
+
+    def all(self) -> list[str]:
+        """Return everything by name: a deleted result is made again only if somebody asks for it."""
+        made = [*self.results, *self.items, *self.tidy, *self.verdicts, *self.compared]
+        return [*made, *self.forms("tables"), *self.forms("figures")]
+
+
+def published(name: str, study: Study) -> Published:
+    """Return the files of a study, below the project's folder."""
+
+    def here(files: list[str] | tuple[str, ...]) -> list[str]:
+        return [f"results/{name}/{file}" for file in files]
+
+    return Published(
+        results=here(layout.result_files(name, study)),
+        items=here(layout.item_files(name, study)),
+        cuts=here([*layout.score_files(name, study), *layout.plan_files(name, study)]),
+        tidy=here(layout.TIDY),
+        verdicts=here([layout.CLAIMS, layout.CLAIMS_BY_TASK]),
+        compared=here([layout.COMPARISON, layout.DRAWS, layout.LOST]),
+        tables={one: f"results/{name}/tables/{one}" for one in publication_names("tables")},
+        figures={one: f"figures/{name}/{one}" for one in publication_names("figures")},
+    )
