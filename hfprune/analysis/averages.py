@@ -5,6 +5,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
+from hfprune.analysis.statistics import draws_and_items, interval
 from hfprune.analysis.tidy import CELL_COLUMNS
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
@@ -102,14 +103,24 @@ def spread(summary: pd.DataFrame) -> str:
 def half_width(summary: pd.DataFrame) -> pd.Series:
     """Return half the 95 % interval of rows of `over_seeds`, over items and, with several seeds, draws.
 
-    The half widths over draws and over items, each by Student's t, add in squares. That is a little too wide:
-    the spread over draws has a share of that over items. With one seed the interval says nothing of draws.
+    The variance over draws contains a share of that over items, so that several seeds make it a little too wide;
+    where outcomes per item are at hand, `hfprune.analysis.statistics.estimate` tells the two apart. With one seed
+    the interval says nothing of draws.
     """
-    from scipy.stats import t
+    items, draws = summary["stderr"].astype(float) ** 2, summary["sd"] ** 2 / summary["seeds"]
+    freedoms = (summary["seeds"] - 1).clip(lower=1), summary["n"].astype(float) - 1
+    freedom = draws_and_items(draws.fillna(0), items.fillna(0), *freedoms)
+    _, half = interval(0.0, draws.fillna(0) + items.fillna(0), freedom)
+    return pd.Series(half, summary.index).where(items.notna() | draws.notna())
 
-    items = t.ppf(0.975, summary["n"].astype(float) - 1) * summary["stderr"]
-    if spread(summary) == "stderr":
-        return items
-    draws = t.ppf(0.975, summary["seeds"] - 1) * summary["sd"] / np.sqrt(summary["seeds"])
-    known = items.notna() | draws.notna()
-    return np.hypot(items.fillna(0), draws.fillna(0)).where(known)
+
+def ends(value: pd.Series, half: pd.Series, logarithmic: bool) -> tuple[pd.Series, pd.Series]:
+    """Return the ends of intervals of a half width.
+
+    `logarithmic` is for positive values whose errors multiply, such as perplexities: the interval is symmetric in
+    the logarithm (delta method: the logarithm's standard error is stderr / value), so that it never reaches zero.
+    """
+    if not logarithmic:
+        return value - half, value + half
+    factor = np.exp(half / value)
+    return value / factor, value * factor

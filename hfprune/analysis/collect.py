@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pydantic import TypeAdapter
 
-from hfprune.analysis.declarations import Declarations, default_declarations
+from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.learning import learning_curves
 from hfprune.analysis.neurons import (
     ABLATION,
@@ -38,15 +38,15 @@ from hfprune.analysis.tidy import (
     RESULTS_CSV,
     TOKEN_DISTRIBUTIONS,
     brief,
+    write_csv,
 )
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file, write_json
 from hfprune.results import Cell, Value, read_result
+from hfprune.study import layout
 from hfprune.study.labels import Label
 
-_SCORES = "scores/<model>/<method>/seed<k>.safetensors"
-_PLANS = "plans/<model>/<method>/<ratio>/seed<k>.safetensors"
-_NUMBERS = {"<ratio>": r"(\d*\.?\d+)", "<k>": r"(-?\d+)"}
+_NUMBERS = {"ratio": r"(\d*\.?\d+)", "seed": r"(-?\d+)"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class _Result:
     measure: str
     task: str
     values: list[Value]
+    provenance: dict[str, Any]
 
 
 _RESULT = TypeAdapter(_Result)
@@ -88,40 +89,46 @@ def collect(
 
     Args:
         results: JSON files of `hfprune.results.write_result`.
-        scores: `…/scores/<model>/<method>/seed<k>.safetensors`, with one score per neuron as `mlp.<layer>`.
-        plans: `…/plans/<model>/<method>/<ratio>/seed<k>.safetensors`, with the kept indices as `mlp.<layer>`.
+        scores: files at `hfprune.study.layout.SCORES`, with one score per neuron as `mlp.<layer>`.
+        plans: files at `hfprune.study.layout.PLAN`, with the kept indices as `mlp.<layer>`.
         out: folder, created if missing.
         distributions: `…/distributions/<model>.parquet` of `hfprune.evaluation.distributions`.
-        declarations: those of the study's measures; by default those of their classes without settings.
+        declarations: those of the study's measures.
         labels: `hfprune.study.labels.labels` of the study.
 
     Raises:
         HfpruneError: a file is incomplete or misplaced, or two results give the same number.
     """
-    table = _tidy(results)
-    declared = declarations or default_declarations(table["measure"])
+    read = {path: _read(path) for path in sorted(results)}
+    table, declared = _tidy(read), declarations or Declarations(())
     scored: ScoresByLayer = {}
     for path in sorted(scores):
-        model, method, seed = _identity(path, _SCORES)
+        model, method, seed = _identity(path, layout.SCORES)
         scored[model, method, int(seed)] = read_layers(path)
     kept: PlansByLayer = {}
     for path in sorted(plans):
-        model, method, ratio, seed = _identity(path, _PLANS)
+        model, method, ratio, seed = _identity(path, layout.PLAN)
         kept.setdefault((model, float(ratio), int(seed)), {})[method] = read_layers(path)
-
-    seen = _distributions(distributions)
-    _write_parquet(table, out / RESULTS)
-    _write_csv(table, out / RESULTS_CSV)
-    _write_csv(declared.table(), out / METRICS_CSV)
-    _write_csv(overlaps(kept, scored), out / OVERLAP)
-    _write_csv(rank_correlations(scored, _damages(results, declared.of_kind(ABLATION))), out / RANKS)
-    _write_csv(quantiles(scored), out / QUANTILES)
-    _write_parquet(middle_layers(scored), out / NEURON_SCORES)
-    _write_parquet(seen, out / TOKEN_DISTRIBUTIONS)
-    _write_csv(_marks(results), out / CALIBRATION)
-    _write_csv(learning_curves(map(read_result, sorted(results))), out / LEARNING)
-    _write_csv(label_table(labels or {}), out / LABELS)
-    write_json(out / PROVENANCE, _provenance(results))
+    tables = {
+        RESULTS: table,
+        RESULTS_CSV: table,
+        METRICS_CSV: declared.table(),
+        OVERLAP: overlaps(kept, scored),
+        RANKS: rank_correlations(scored, _damages(read, declared.of_kind(ABLATION))),
+        QUANTILES: quantiles(scored),
+        NEURON_SCORES: middle_layers(scored),
+        TOKEN_DISTRIBUTIONS: _distributions(distributions),
+        CALIBRATION: _marks([*read.values()]),
+        LEARNING: learning_curves(read.values()),
+        LABELS: label_table(labels or {}),
+    }
+    # Nothing is written before everything is read.
+    for name, rows in tables.items():
+        if name.endswith(".csv"):
+            write_csv(rows, out / name)
+        else:
+            _write_parquet(rows, out / name)
+    write_json(out / PROVENANCE, _provenance([result["provenance"] for result in read.values()]))
 
 
 def label_table(labels: Mapping[str, Label]) -> pd.DataFrame:
@@ -130,103 +137,87 @@ def label_table(labels: Mapping[str, Label]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", *Label._fields])
 
 
-def _tidy(paths: Iterable[Path]) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
-    origins: dict[tuple, Path] = {}
-    for path in sorted(paths):
-        result = _read(path)
-        for value in result.values:
-            row = {**asdict(result.cell), "measure": result.measure, "task": result.task, **asdict(value)}
-            key = tuple(row[column] for column in KEY)
-            if key in origins:
-                raise HfpruneError(
-                    f"{path}: gives {value.metric} of the same cell, measure and task as {origins[key]}; "
-                    "delete one of the two"
-                )
-            origins[key] = path
-            rows.append(row)
-    return pd.DataFrame(rows, columns=[*DTYPES]).astype(DTYPES).sort_values(KEY, ignore_index=True)
-
-
-def _read(path: Path) -> _Result:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return _RESULT.validate_python(read_result(path))
+        result = read_result(path)
+        _RESULT.validate_python(result)
     except (OSError, ValueError) as error:
         raise HfpruneError(
             f"{path}: not a complete result ({brief(error)}); delete it and measure again"
         ) from error
+    return result
 
 
-def _identity(path: Path, shape: str) -> tuple[str, ...]:
-    """Return the values of the placeholders of `shape` at the end of `path`."""
-    pattern = re.sub(r"<\w+>", lambda part: _NUMBERS.get(part[0], "([^/]+)"), shape)
-    match = re.search(rf"(?:^|/){pattern}$", path.as_posix())
+def _tidy(read: Mapping[Path, dict[str, Any]]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    origins: dict[tuple, Path] = {}
+    for path, result in read.items():
+        for value in result["values"]:
+            row = {**result["cell"], "measure": result["measure"], "task": result["task"], **value}
+            first = origins.setdefault(tuple(row[column] for column in KEY), path)
+            if first != path:
+                raise HfpruneError(
+                    f"{path}: gives {value['metric']} of the same cell, measure and task as {first}; "
+                    "delete one of the two"
+                )
+            rows.append(row)
+    return pd.DataFrame(rows, columns=[*DTYPES]).astype(DTYPES).sort_values(KEY, ignore_index=True)
+
+
+def _identity(path: Path, pattern: str) -> tuple[str, ...]:
+    """Return the values of the placeholders of a pattern of the layout at the end of `path`."""
+    shape = f"{pattern}.safetensors"
+    expected = re.sub(r"{(\w+)}", lambda part: _NUMBERS.get(part[1], "([^/]+)"), shape)
+    match = re.search(rf"(?:^|/){expected}$", path.as_posix())
     if match is None:
         raise HfpruneError(f"{path}: the path does not say whose file this is; put it at …/{shape}")
     return match.groups()
 
 
-def _damages(paths: Iterable[Path], measures: list[str]) -> dict[tuple[str, int], pd.Series]:
+def _damages(read: Mapping[Path, dict[str, Any]], measures: list[str]) -> dict[tuple[str, int], pd.Series]:
     """Return (model, layer) → the effect of ablating each neuron that the result files have."""
-    found = {}
-    for path in sorted(paths):
-        result = read_result(path)
-        if result["measure"] in measures:
-            items = pd.read_parquet(path.with_suffix(".parquet")).set_index("neuron")
-            for layer, group in items.groupby("layer"):
-                found[result["cell"]["model"], layer] = group["damage"]
-    return found
+    return {
+        (result["cell"]["model"], layer): group["damage"]
+        for path, result in read.items()
+        if result["measure"] in measures
+        for layer, group in pd.read_parquet(path.with_suffix(".parquet")).set_index("neuron").groupby("layer")
+    }
 
 
-def _marks(paths: Iterable[Path]) -> pd.DataFrame:
+def _marks(results: list[dict[str, Any]]) -> pd.DataFrame:
     """Return one row per mark of every scoring, from the result files of costs.
 
     `criterion` names the criterion, the options that differ among the scorings, and the steps where the method has
     several (the marks are of the first), `allocation` the rule of the method's plans.
     """
-    read = [*map(read_result, sorted(paths))]
-    found = [result for result in read if result["measure"] == "cost"]
-    scorings = [result for result in found if _curve(result["provenance"])]
     cut = {
-        (size["cell"]["model"], size["cell"]["method"]): size["provenance"]["settings"]
-        for size in read
-        if size["measure"] == "size" and "allocation" in size["provenance"].get("settings", {})
-    }  # baselines have no allocation
-    options = [result["provenance"]["settings"].get("options", {}) for result in scorings]
-    values: dict[str, set] = {}
-    for key, value in ((key, value) for own in options for key, value in own.items()):
-        values.setdefault(key, set()).add(str(value))
+        (result["cell"]["model"], result["cell"]["method"]): result["provenance"].get("settings", {})
+        for result in results
+        if result["measure"] == "size"
+    }
+    scorings = [x for x in results if x["measure"] == "cost" and x["provenance"].get("curve")]
+    options = [x["provenance"]["settings"].get("options", {}) for x in scorings]
+    counts = pd.DataFrame([{key: str(value) for key, value in own.items()} for own in options]).nunique()
     rows = []
-    for result, own in zip(scorings, options, strict=True):
-        made = result["provenance"]
-        settings = made["settings"]
-        differing = (f"{key} {own[key]}" for key in sorted(own) if len(values[key]) > 1)
-        of = {key: result["cell"][key] for key in ("model", "method", "seed")}
-        plan = cut.get((of["model"], of["method"]), {})
+    for scoring, own in zip(scorings, options, strict=True):
+        of = {key: scoring["cell"][key] for key in ("model", "method", "seed")}
+        settings, plan = scoring["provenance"]["settings"], cut.get((of["model"], of["method"]), {})
+        differing = [f"{key} {own[key]}" for key in sorted(own) if counts[key] > 1]
         steps = plan.get("scoring", {}).get("steps")
-        several = [f"{steps} steps"] if steps else []
-        of |= {"criterion": ", ".join([settings["criterion"], *differing, *several])}
-        of |= {"units": _units(settings), "corpus": settings.get("corpus") or "unknown"}
-        of["allocation"] = plan.get("allocation", {}).get("rule", "unknown")
-        for mark in _curve(made):
+        of |= {
+            "criterion": ", ".join(
+                [settings["criterion"], *differing, *([f"{steps} steps"] if steps else [])]
+            ),
+            "units": ", ".join(settings["units"]),
+            "corpus": settings["corpus"],
+            "allocation": plan.get("allocation", {}).get("rule", "unknown"),  # baselines have none
+        }
+        for mark in scoring["provenance"]["curve"]:
             rows.append({**of, **{key: mark[key] for key in ("sequences", "agreement", "successive")}})
     return pd.DataFrame(rows, columns=COMPANION_COLUMNS[CALIBRATION])
 
 
-def _curve(made: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the marks of a scoring; older results have them in the curve of a sweep."""
-    before = [{**mark, **mark["criteria"][0]} for mark in made.get("curves", {}).get("sweep", [])]
-    return made.get("curve") or before
-
-
-def _units(settings: dict[str, Any]) -> str:
-    """Return the kinds of units that were scored; older results call the setting `parts`."""
-    units = settings.get("units") or settings.get("parts") or "unknown"
-    return units if isinstance(units, str) else ", ".join(units)
-
-
-def _provenance(paths: Iterable[Path]) -> dict[str, Any]:
-    made = [read_result(path)["provenance"] for path in sorted(paths)]
+def _provenance(made: list[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key in ("hfprune", "git", "packages", "hardware"):
         values = [one[key] for one in made if key in one]
@@ -251,8 +242,3 @@ def _write_parquet(table: pd.DataFrame, path: Path) -> None:
     table.attrs = {}  # pandas copies these from the first of the tables
     with atomic_file(path) as temporary:
         table.to_parquet(temporary, index=False)
-
-
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    with atomic_file(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")

@@ -20,7 +20,7 @@ class Condition(NamedTuple):
     """The condition of a claim on its effect; for a ratio in logarithms, as the effect itself."""
 
     relation: str
-    than: float
+    threshold: float
     margin: float = 0.0
     slack: bool = False
     """Whether the margin is granted to the claim, instead of making small effects equivalent to none."""
@@ -28,10 +28,10 @@ class Condition(NamedTuple):
     @classmethod
     def of(cls, claim: Claim, threshold: float) -> "Condition":
         """Return the condition of a claim with this threshold."""
-        than, margin = threshold, claim.margin or 0.0
+        margin = claim.margin or 0.0
         if claim.effect == "ratio":
-            than, margin = float(np.log(than)), float(np.log1p(margin))
-        return cls(claim.relation, than, margin, claim.than == "published")
+            threshold, margin = float(np.log(threshold)), float(np.log1p(margin))
+        return cls(claim.relation, threshold, margin, claim.threshold == "published")
 
 
 def verdict(effect: Estimate, condition: Condition) -> str:
@@ -42,7 +42,7 @@ def verdict(effect: Estimate, condition: Condition) -> str:
     """
     if not effect.known:
         return ONE_DRAW if effect.draws == 1 and effect.n else INCONCLUSIVE
-    low, high = effect.low - condition.than, effect.high - condition.than
+    low, high = effect.low - condition.threshold, effect.high - condition.threshold
     margin = condition.margin
     if condition.relation == "about":
         if -margin <= low and high <= margin:

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from hfprune.analysis.tidy import METRICS_CSV, unreadable
+from hfprune.analysis.tidy import METRICS_CSV, read_text
 from hfprune.errors import HfpruneError
 from hfprune.measures import MEASURES, Measure, Metric
 from hfprune.study.study import Study
@@ -47,6 +48,10 @@ class Declaration:
     kind: str
     per_task: bool
     metric: Metric
+
+    def shown(self, effect: float) -> float:
+        """Return an effect of outcomes per item as readers see it: a ratio, or a difference in the unit shown."""
+        return float(np.exp(effect)) if self.metric.effect == "ratio" else self.metric.scale * effect
 
 
 class Declarations:
@@ -137,24 +142,12 @@ def declare(study: Study) -> Declarations:
     return Declarations(_with_suite(own))
 
 
-def default_declarations(measures: Iterable[str]) -> Declarations:
-    """Return the default declarations of these measures' classes, for results without their study."""
-    return Declarations(_with_suite([row for name in dict.fromkeys(measures) for row in _by_default(name)]))
-
-
-def read_declarations(folder: Path, measures: Iterable[str]) -> Declarations:
-    """Read `metrics.csv`; for older results without it, return the defaults of their `measures`.
+def read_declarations(folder: Path) -> Declarations:
+    """Read `metrics.csv`.
 
     Raises:
         HfpruneError: the file cannot be read.
     """
-    path = folder / METRICS_CSV
-    if not path.exists():
-        return default_declarations(measures)
-    try:
-        rows = pd.read_csv(path, dtype="str", keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
     return Declarations(
         Declaration(
             *(row.measure, row.kind, row.per_task == "True"),
@@ -163,7 +156,7 @@ def read_declarations(folder: Path, measures: Iterable[str]) -> Declarations:
                 *(tuple(filter(None, row.items.split(";"))), row.effect, float(row.scale)),
             ),
         )
-        for row in rows.itertuples(index=False)
+        for row in read_text(folder / METRICS_CSV).itertuples(index=False)
     )
 
 

@@ -1,7 +1,7 @@
 """Outcomes per item, and bare numbers, of the cells of a study."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hfprune.analysis.declarations import declare
+from hfprune.analysis.declarations import Declaration, declare
+from hfprune.analysis.outcomes import Contrast, Draw, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.ratios import Number
-from hfprune.analysis.statistics import Draw, NotMeasuredError, Outcomes
 from hfprune.analysis.tidy import RESULTS, brief, cells_not_applicable, read_results
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
@@ -35,19 +35,33 @@ class Measured(NamedTuple):
 
 
 class Evidence:
-    """The measurements of a study: `folder` has the cells, `tidy` has the output of `collect`."""
+    """The measurements of a study, each file read once: all that claims and comparisons are judged by."""
 
     def __init__(self, study: Study, name: str, folder: Path, tidy: Path) -> None:
+        """Read the tidy table.
+
+        Args:
+            study: which cells there should be.
+            name: of the study.
+            folder: its results, with the cells, scores and plans.
+            tidy: folder that `hfprune.analysis.collect.collect` wrote to.
+
+        Raises:
+            HfpruneError: the tidy table cannot be read.
+        """
+        self.study, self.folder, self.tidy_folder = study, folder, tidy
         self.cells = [*layout.cells(name, study)]
         self.tidy = read_results(tidy / RESULTS)
         self.declared = declare(study)
-        self.criteria = {name: method.criterion or name for name, method in study.methods.items()}
+        self.effects = self.declared.effects()
         self.not_applicable = cells_not_applicable(self.tidy)
-        measures = study.make_measures()
-        self._tasks = {measure: [*made.by_task()] for measure, made in measures.items()}
-        self._per_task = {measure: made.per_task for measure, made in measures.items()}
-        self._folder = folder
+        self._measures = study.make_measures()
         self._read_items = functools.cache(_read_items)
+
+    @property
+    def models(self) -> list[str]:
+        """The models of the study."""
+        return [*dict.fromkeys(cell.model for cell in self.cells)]
 
     def cells_of(self, model: str, method: str, ratio: float | None, recovery: str = "none") -> list[Cell]:
         """Return the cells of a method with every seed; without a ratio, those of all ratios and recoveries."""
@@ -58,10 +72,28 @@ class Evidence:
             and (ratio is None or (cell.ratio, cell.recovery) == (ratio, recovery))
         ]
 
-    @property
-    def models(self) -> list[str]:
-        """The models of the study."""
-        return [*dict.fromkeys(cell.model for cell in self.cells)]
+    def by_method(self) -> Iterator[dict[str, list[Cell]]]:
+        """Yield, for each model and ratio, the cells without recovery of every method that can be cut there."""
+        for model in self.study.models:
+            for ratio in self.study.ratios_of(model):
+                found = {
+                    method: self.cells_of(model, method, ratio)
+                    for method in self.study.methods
+                    if (model, method, ratio) not in self.not_applicable
+                }
+                yield {method: cells for method, cells in found.items() if cells}
+
+    def difference(
+        self, declared: Declaration, ours: list[Cell], *theirs: list[Cell], tasks: list[str] | None = None
+    ) -> Contrast:
+        """Return the outcomes of one side, less those of the other if there is one; see `outcomes`.
+
+        Raises:
+            NotComparableError: they were not measured on both sides, on the same draws and items.
+        """
+        measured = declared.measure, declared.metric.name, tasks
+        sides = [self.outcomes(cells, *measured) for cells in (ours, *theirs)]
+        return contrast([*zip((1.0, -1.0), sides, strict=False)])
 
     def of_side(
         self, side: Side, model: str, ratio: float | None, read: Callable[[list[Cell]], Any]
@@ -79,26 +111,26 @@ class Evidence:
             cells = self.cells_of(model, method, at, recovery)
             if not cells:
                 reasons.append(f"{name} is not in the study")
-                continue
-            if (model, method, at) in self.not_applicable:
+            elif (model, method, at) in self.not_applicable:
                 kind = NotApplicableError
                 reasons.append(f"{name} is not applicable{self._why_not(cells[0])}")
-                continue
-            try:
-                return Measured(method, name, read(cells))
-            except NotMeasuredError as reason:
-                reasons.append(f"{name}: {reason}")
+            else:
+                try:
+                    return Measured(method, name, read(cells))
+                except NotMeasuredError as reason:
+                    reasons.append(f"{name}: {reason}")
         raise kind("; ".join(dict.fromkeys(reasons)))
 
     def _why_not(self, cell: Cell) -> str:
         """Return the reason that `hfprune plan` gave, if any."""
-        path = self._folder / f"{layout.fill(layout.PLAN, cell)}.json"
+        path = self.folder / f"{layout.fill(layout.PLAN, cell)}.json"
         reason = read_json(path).get("not_applicable", "") if path.exists() else ""
         return f": {reason}" if reason else ""
 
     def tasks(self, measure: str) -> list[str]:
         """Return the tasks of a measure; none if the study does not have the measure."""
-        return self._tasks.get(measure, [])
+        made = self._measures.get(measure)
+        return [*made.by_task()] if made else []
 
     def outcomes(
         self, cells: list[Cell], measure: str, metric: str, tasks: list[str] | None = None
@@ -113,9 +145,10 @@ class Evidence:
 
         Raises:
             NotMeasuredError: nothing was measured, or the metric has no outcomes per item.
+            HfpruneError: an existing result cannot be read.
         """
         declared = self.declared.find(measure, metric)
-        if measure not in self._tasks:
+        if measure not in self._measures:
             raise NotMeasuredError(f"the study does not measure {measure}")
         if not declared.metric.items:
             raise NotMeasuredError(f"{measure}, {metric} has no outcomes per item")
@@ -125,9 +158,7 @@ class Evidence:
             files = self._files(cell, measure, self.tasks(measure) if tasks is None else tasks)
             # The JSON file shows that the result is complete.
             missing = [key for key, file in files.items() if not file.with_suffix(".json").exists()]
-            if missing:
-                continue
-            for key, file in files.items():
+            for key, file in files.items() if not missing else ():
                 for resample, items in self._read_items(file, declared.metric.items).items():
                     found.setdefault(_draw(cell, resample), {})[key] = items
         if not found:
@@ -136,8 +167,8 @@ class Evidence:
 
     def _files(self, cell: Cell, measure: str, tasks: list[str]) -> dict[str, Path]:
         """Return the files of the per-item outcomes by task, or by measure if it has only one file."""
-        folder = self._folder / layout.fill(layout.CELL, cell)
-        if self._per_task[measure]:
+        folder = self.folder / layout.fill(layout.CELL, cell)
+        if self._measures[measure].per_task:
             return {task: folder / measure / f"{task}.parquet" for task in tasks}
         return {measure: folder / f"{measure}.parquet"}
 
@@ -149,19 +180,22 @@ class Evidence:
         Raises:
             NotMeasuredError: it was not measured.
         """
-        rows = self.tidy[(self.tidy["measure"] == measure) & (self.tidy["metric"] == metric)]
         first = cells[0]
-        rows = rows[(rows["model"] == first.model) & (rows["method"] == first.method)]
-        if ratio is None:
-            rows = rows[rows["ratio"].isna()]
-        else:
-            rows = rows[(rows["ratio"] == first.ratio) & (rows["recovery"] == first.recovery)]
+        wanted: dict[str, Any] = {
+            "measure": measure,
+            "metric": metric,
+            "model": first.model,
+            "method": first.method,
+        }
+        if ratio is not None:
+            wanted |= {"ratio": first.ratio, "recovery": first.recovery}
+        rows = self.tidy[np.logical_and.reduce([self.tidy[key] == value for key, value in wanted.items()])]
+        rows = rows[rows["ratio"].isna()] if ratio is None else rows
         if rows.empty:
             raise NotMeasuredError(f"{measure}, {metric} not measured")
-        numbers = rows.drop_duplicates("seed").set_index("seed")[["value", "stderr", "n"]].astype(float)
         return {
-            _draw(first, seed=seed): Number(*row)
-            for seed, row in zip(numbers.index, numbers.itertuples(index=False), strict=True)
+            _draw(first, seed=row.seed): Number(row.value, row.stderr, np.nan if row.n is pd.NA else row.n)
+            for row in rows.drop_duplicates("seed").itertuples()
         }
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.analysis.statistics import Outcomes, contrast, estimate
+from hfprune.analysis.outcomes import Outcomes, contrast
+from hfprune.analysis.statistics import estimate
 from hfprune.analysis.tidy import COMPANION_COLUMNS, LEARNING
 from hfprune.evaluation.item_outcomes import token_items
 from hfprune.recovery.settings import half

@@ -6,14 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfprune.analysis.statistics import (
-    MIN_DRAWS,
-    Draw,
-    Estimate,
-    NotComparableError,
-    paired,
-    satterthwaite,
-)
+from hfprune.analysis.outcomes import Draw, NotComparableError, paired
+from hfprune.analysis.statistics import MIN_DRAWS, Estimate, satterthwaite
 
 
 class Number(NamedTuple):
@@ -56,7 +50,6 @@ def ratio(
     if len(logs) >= MIN_DRAWS:
         variances.append(float(logs.var(ddof=1)) / len(logs))
         freedoms.append(len(logs) - 1)
-    # Without any spread there are no degrees of freedom either.
-    freedom = satterthwaite(np.array(variances), freedoms) if sum(variances) > 0 else np.inf
     draws = 0 if None in left and None in right else len(logs)
+    freedom = float(satterthwaite(variances, freedoms)) if variances else np.inf
     return Estimate(float(logs.mean()), draws=draws).within(sum(variances), freedom)

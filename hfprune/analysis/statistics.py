@@ -1,13 +1,13 @@
 """Uncertainty of an effect over draws of the calibration and items together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
+from numpy.typing import ArrayLike
 
-from hfprune.errors import HfpruneError
+from hfprune.analysis.outcomes import Contrast
 from hfprune.scoring.folds import FOLDS
 
 LEVEL = 0.95
@@ -19,27 +19,41 @@ RESAMPLING = FOLDS / (FOLDS - 1)
 # With fewer, the spread over draws is as good as unknown: Student's t of two draws is 12.7.
 MIN_DRAWS = 3
 
-T = TypeVar("T")
+
+def interval(value: ArrayLike, variance: ArrayLike, freedom: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the 95 % interval of Student's t, elementwise: every interval of the suite.
+
+    NaN leaves it unknown; without any variance it is the value itself.
+    """
+    from scipy.stats import t
+
+    # Without any variance there are no degrees of freedom either.
+    half = np.where(np.equal(variance, 0), 0.0, t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance))
+    return value - half, value + half
 
 
-class Draw(NamedTuple):
-    """One sample of calibration sequences: that of a seed, or a resample of its folds (0: the sample itself)."""
+def satterthwaite(variances: ArrayLike, freedoms: ArrayLike) -> np.ndarray:
+    """Return Satterthwaite's degrees of freedom of sums of variances [parts, …]; infinite if all are 0.
 
-    seed: int
-    resample: int = 0
-
-
-# Draw → task (or the one corpus) → outcome of each item, indexed by the item. The dense model, which no draw
-# changes, has the only key None.
-Outcomes = Mapping[Draw | None, Mapping[str, pd.Series]]
+    Source: "An Approximate Distribution of Estimates of Variance Components", 1946.
+    """
+    variances, freedoms = np.broadcast_arrays(np.asarray(variances, float), np.asarray(freedoms, float))
+    parts = np.divide(variances**2, freedoms, out=np.zeros(variances.shape), where=variances != 0).sum(0)
+    return np.divide(variances.sum(0) ** 2, parts, out=np.full(parts.shape, np.inf), where=parts != 0)
 
 
-class NotComparableError(HfpruneError):
-    """Says why two sides cannot be compared: they were not measured on the same draws, tasks or items."""
+def draws_and_items(
+    draws: ArrayLike, items: ArrayLike, draws_freedom: ArrayLike, items_freedom: ArrayLike
+) -> np.ndarray:
+    """Return Satterthwaite's degrees of freedom of a variance over draws and one over items, elementwise.
 
-
-class NotMeasuredError(NotComparableError):
-    """Says what was not measured."""
+    A variance of few degrees of freedom ν has a square that is too large by 1 + 2/ν on average, and is small where
+    the interval is already too short. The variance over draws is therefore enlarged by 1 + 4/ν in this place:
+    without that, simulated intervals of three draws cover too little where draws dominate
+    (`tests/analysis/test_statistics.py`).
+    """
+    enlarged = np.multiply(draws, 1 + 4 / np.asarray(draws_freedom, float))
+    return satterthwaite(np.array([enlarged, items]), np.array([draws_freedom, items_freedom]))
 
 
 class Spread(NamedTuple):
@@ -61,28 +75,18 @@ class Spread(NamedTuple):
 
     @property
     def freedom(self) -> float:
-        """Satterthwaite's degrees of freedom, of the variances over draws and over items.
-
-        A variance of few degrees of freedom ν has a square that is too large by 1 + 2/ν on average, and is small
-        where the interval is already too short. The variance over draws is therefore enlarged by 1 + 4/ν in this
-        place: without that, simulated intervals of three draws cover too little where draws dominate
-        (`tests/analysis/test_statistics.py`).
-        """
+        """The degrees of freedom of the variance."""
         items = self.items + self.both
-        enlarged = self.draws * (1 + 4 / self.draws_freedom) if self.draws else 0.0
-        if not items + enlarged:
-            return np.inf
-        parts = items**2 / self.items_freedom + (enlarged**2 / self.draws_freedom if enlarged else 0)
-        return (items + enlarged) ** 2 / parts
+        return float(draws_and_items(self.draws, items, self.draws_freedom, self.items_freedom))
 
     def with_more(self, draws: float = 1, items: float = 1) -> "Spread":
         """Return the spread to expect with so many times the draws and the items."""
         return Spread(
-            self.draws / draws,
-            self.items / items,
-            self.both / (draws * items),
-            (self.draws_freedom + 1) * draws - 1,
-            (self.items_freedom + 1) * items - 1,
+            draws=self.draws / draws,
+            items=self.items / items,
+            both=self.both / (draws * items),
+            draws_freedom=(self.draws_freedom + 1) * draws - 1,
+            items_freedom=(self.items_freedom + 1) * items - 1,
         )
 
 
@@ -113,22 +117,18 @@ class Estimate:
 
     def within(self, variance: float, freedom: float) -> "Estimate":
         """Return the estimate with the interval of Student's t by this variance; NaN leaves it unknown."""
-        from scipy.stats import t
-
-        stderr = float(np.sqrt(variance))
-        half = float(t.ppf((1 + LEVEL) / 2, freedom) * stderr) if stderr else 0.0
-        low, high = self.value - half, self.value + half
-        return replace(self, low=low, high=high, stderr=stderr, freedom=freedom)
+        low, high = map(float, interval(self.value, variance, freedom))
+        return replace(self, low=low, high=high, stderr=float(np.sqrt(variance)), freedom=float(freedom))
 
     def about(self, spread: Spread) -> "Estimate":
         """Return the estimate with the interval by this spread."""
         return replace(self.within(spread.variance, spread.freedom), spread=spread)
 
-    def p_value(self, than: float = 0.0) -> float:
-        """Return the two-sided p-value of the effect being `than`; NaN without an interval."""
+    def p_value(self, threshold: float = 0.0) -> float:
+        """Return the two-sided p-value of the effect being the threshold; NaN without an interval."""
         from scipy.stats import t
 
-        distance = abs(self.value - than)
+        distance = abs(self.value - threshold)
         if not self.known or not self.stderr:
             return np.nan if not self.known else float(distance == 0)
         return float(2 * t.sf(distance / self.stderr, self.freedom))
@@ -139,92 +139,17 @@ class Estimate:
 
         if not self.known or not self.stderr:
             return np.nan if not self.known else 0.0
-        quantiles = t.ppf((1 + LEVEL) / 2, self.freedom) + t.ppf(POWER, self.freedom)
-        return float(quantiles * self.stderr)
-
-
-def paired(sides: Sequence[Mapping[Draw | None, T]]) -> dict[Draw | None, list[T]]:
-    """Return the entries of all sides, draw by draw.
-
-    A draw of one side is paired with the same draw of the others, since both read the same calibration. A side
-    with the only key None, which no draw changes, is paired with every draw of the others. Resamples that only
-    some sides have are left out.
-
-    Raises:
-        NotComparableError: the sides have different seeds.
-    """
-    drawn = [side for side in sides if None not in side]
-    if not drawn:
-        return {None: [side[None] for side in sides]}
-    seeds = [sorted({draw.seed for draw in side if draw}) for side in drawn]
-    if any(found != seeds[0] for found in seeds):
-        shown = " and ".join(", ".join(map(str, found)) for found in dict.fromkeys(map(tuple, seeds)))
-        raise NotComparableError(f"the two sides were measured on different draws (seeds {shown})")
-    common = set.intersection(*({draw for draw in side if draw} for side in drawn))
-    return {draw: [side[None] if None in side else side[draw] for side in sides] for draw in sorted(common)}
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """A weighted sum of several sides' outcomes by draw and item: with weights 1 and -1, a difference."""
-
-    tasks: Mapping[str, np.ndarray]
-    """Task → float64 [seeds, items]; one row if no draw changes the sides."""
-    resampled: Mapping[str, np.ndarray]
-    """Task → float64 [seeds, resamples, items]; empty without resamples."""
-    documents: Mapping[str, np.ndarray]
-    """Task → the document of every item [items], for tasks whose items have one."""
-    fixed: bool
-    """Whether no draw changes the sides."""
-
-
-def contrast(terms: Sequence[tuple[float, Outcomes]]) -> Contrast:
-    """Return the weighted sum of several sides' outcomes; `paired` pairs their draws.
-
-    Raises:
-        NotComparableError: the sides have different seeds, or were measured on different tasks or items.
-    """
-    weights = [weight for weight, _ in terms]
-    pairs = paired([outcomes for _, outcomes in terms])
-    first = next(iter(pairs.values()))[0]
-    for tasks in (tasks for sides in pairs.values() for tasks in sides):
-        if tasks.keys() != first.keys():
-            raise NotComparableError("the two sides were measured on different tasks")
-        for task, outcomes in tasks.items():
-            if not outcomes.index.equals(first[task].index):
-                raise NotComparableError(f"the two sides were measured on different items of {task}")
-
-    def rows(draws: Sequence[Draw | None], task: str) -> np.ndarray:
-        stacked = ([side[task].to_numpy(np.float64) for side in pairs[draw]] for draw in draws)
-        return np.array([weights @ np.array(sides) for sides in stacked])
-
-    fixed = None in pairs
-    seeds = [draw for draw in pairs if draw is None or not draw.resample]
-    resamples = [draw for draw in pairs if draw is not None and draw.resample]
-    documents = {
-        task: items.index.get_level_values("document").to_numpy()
-        for task, items in first.items()
-        if "document" in items.index.names
-    }
-    # Only those that every seed has, so that none stands for another seed's; one alone has no spread.
-    numbers = [{draw.resample for draw in resamples if draw.seed == seed.seed} for seed in seeds if seed]
-    common = sorted(set.intersection(*numbers)) if numbers else []
-    resamples = [Draw(seed.seed, number) for seed in seeds if seed for number in common if len(common) > 1]
-    resampled = {task: rows(resamples, task).reshape(len(seeds), -1, len(first[task])) for task in first}
-    return Contrast(
-        {task: rows(seeds, task) for task in first}, resampled if resamples else {}, documents, fixed
-    )
+        return float(self.high - self.value + t.ppf(POWER, self.freedom) * self.stderr)
 
 
 def estimate(effect: Contrast) -> Estimate:
     """Estimate the mean over tasks of the mean contrast, with an interval over draws and items together.
 
     The variance has two ways, draws × items (Searle, Casella and McCulloch, "Variance Components", 1992, chapter
-    4; Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", 1946). Items of one
-    document count as one, documents weigh by their number of items, and tasks are independent strata of equal
-    weight with the same draws. The interval is Student's t. The variance over draws is that over resampled
-    calibrations, pooled with that over several seeds; without resamples, fewer than `MIN_DRAWS` seeds have no
-    interval. Nor has a task with a single item or document.
+    4). Items of one document count as one, documents weigh by their number of items, and tasks are independent
+    strata of equal weight with the same draws. The interval is Student's t. The variance over draws is that over
+    resampled calibrations, pooled with that over several seeds; without resamples, fewer than `MIN_DRAWS` seeds
+    have no interval. Nor has a task with a single item or document.
 
     Raises:
         ValueError: there is no task, a task has no item, or an outcome is not finite.
@@ -232,18 +157,21 @@ def estimate(effect: Contrast) -> Estimate:
     arrays = [*effect.tasks.values()]
     if not arrays or not all(array.size and np.isfinite(array).all() for array in arrays):
         raise ValueError("needs at least one task and at least one outcome per task, all finite")
-    seeds, n = len(arrays[0]), sum(array.shape[1] for array in arrays)
-    value = float(np.mean([array.mean() for array in arrays]))
-    draws = 0 if effect.fixed else seeds
-    spread, resamples = None, 0
+    seeds = len(arrays[0])
+    resamples = next((array.shape[1] for array in effect.resampled.values()), 0)
+    spread = None
     if effect.fixed:
         spread = _spread(effect, effect.tasks, seeds=1)
-    elif effect.resampled:
-        resamples = next(iter(effect.resampled.values())).shape[1]
+    elif resamples:
         spread = _resampled_spread(effect, seeds, resamples)
     elif seeds >= MIN_DRAWS:
         spread = _spread(effect, effect.tasks, seeds)
-    found = Estimate(value, n=n, draws=draws, resamples=resamples)
+    found = Estimate(
+        value=float(np.mean([array.mean() for array in arrays])),
+        n=sum(array.shape[1] for array in arrays),
+        draws=0 if effect.fixed else seeds,
+        resamples=resamples,
+    )
     return found.about(spread) if spread else found
 
 
@@ -253,7 +181,8 @@ def _spread(effect: Contrast, tasks: Mapping[str, np.ndarray], seeds: int) -> Sp
     if any(rows.shape[-1] < 2 for rows in by_task):
         return None
     items = np.array([_scaled(rows) * (rows.mean(0) ** 2).sum() for rows in by_task]) / len(by_task) ** 2
-    freedom = satterthwaite(items, [rows.shape[-1] - 1 for rows in by_task])
+    degrees = np.array([rows.shape[-1] - 1 for rows in by_task])
+    freedom = float(satterthwaite(items, degrees) if items.any() else degrees.sum())
     if seeds == 1:
         return Spread(0.0, float(items.sum()), 0.0, np.inf, freedom)
     both = sum(_scaled(rows) * ((rows - rows.mean(0)) ** 2).sum() for rows in by_task)
@@ -278,11 +207,16 @@ def _resampled_spread(effect: Contrast, seeds: int, resamples: int) -> Spread | 
     # Each is the spread of the mean over resamples.
     draws = float(np.mean([resamples * found.draws for found in each])) * RESAMPLING / seeds
     both = float(np.mean([resamples * found.both for found in each])) / seeds
-    freedom = seeds / (1 / (FOLDS - 1) + 1 / (resamples - 1))
+    freedom = resampling_freedom(seeds, resamples)
     if seeds > 1 and (real := _spread(effect, effect.tasks, seeds)):
         draws = (freedom * draws + real.draws_freedom * real.draws) / (freedom + real.draws_freedom)
         freedom += real.draws_freedom
     return Spread(draws, max(alone.items - both, 0.0), both, freedom, alone.items_freedom)
+
+
+def resampling_freedom(seeds: int, resamples: int) -> float:
+    """Return the degrees of freedom of a variance over resamples, which both folds and resamples limit."""
+    return seeds / (1 / (FOLDS - 1) + 1 / max(resamples - 1, 1))
 
 
 def _deviations(array: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
@@ -297,13 +231,6 @@ def _deviations(array: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
 def _scaled(rows: np.ndarray) -> float:
     """Return the factor G/(G-1) for G documents, as in `hfprune.evaluation.item_outcomes.mean_stderr`."""
     return rows.shape[-1] / (rows.shape[-1] - 1)
-
-
-def satterthwaite(variances: np.ndarray, freedoms: Sequence[float]) -> float:
-    """Return Satterthwaite's degrees of freedom of a sum of variances."""
-    if not variances.any():
-        return float(sum(freedoms))
-    return float(variances.sum() ** 2 / (variances**2 / np.array(freedoms)).sum())
 
 
 def multiples_to_decide(effect: Estimate, decided: Callable[[Estimate], bool]) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""The tidy table and its companions: names, columns, and how they are read."""
+"""The tidy table and its companions: names, columns, and how they are read and written."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
 from hfprune.study import layout
 from hfprune.study.labels import Label
 
@@ -19,6 +20,7 @@ DTYPES = {
     **dict.fromkeys(KEY, "str"),
     **{"ratio": "float64", "seed": "int64", "value": "float64", "stderr": "float64", "n": "Int64"},
 }
+DIGITS = 8  # significant ones of the numbers that claims and comparisons keep
 # The columns of the companions, as far as they are the same for every study.
 COMPANION_COLUMNS = {
     OVERLAP: ["model", "seed", "ratio", "layer", "method_a", "method_b", "jaccard", "expected"],
@@ -46,11 +48,11 @@ def read_results(path: Path) -> pd.DataFrame:
     csv = path.with_name(RESULTS_CSV)
     if path.exists() or not csv.exists():
         return read_collected(path)
+    text = read_text(csv)
     try:
-        text = pd.read_csv(csv, dtype="str", keep_default_na=False)
         numbers = [column for column, dtype in DTYPES.items() if dtype != "str"]
         return text.replace(dict.fromkeys(numbers, ""), np.nan).astype(DTYPES)
-    except (OSError, ValueError, KeyError) as error:
+    except (ValueError, KeyError) as error:
         raise unreadable(csv, error) from error
 
 
@@ -61,24 +63,17 @@ def read_companion(folder: Path, name: str) -> pd.DataFrame:
         HfpruneError: it cannot be read.
     """
     path = folder / name
-    table = read_collected(path) if path.exists() else pd.DataFrame(columns=COMPANION_COLUMNS[name])
-    return table.rename(columns={"parts": "units"})  # older tables call the column `parts`
+    return read_collected(path) if path.exists() else pd.DataFrame(columns=COMPANION_COLUMNS.get(name))
 
 
 def read_labels(folder: Path) -> dict[str, Label]:
-    """Read the labels and colours of the study's methods; results from before they were kept have none.
+    """Read the labels and colours of the study's methods.
 
     Raises:
         HfpruneError: the file cannot be read.
     """
-    path = folder / LABELS
-    if not path.exists():
-        return {}
-    try:
-        rows = pd.read_csv(path, dtype="str", keep_default_na=False)
-        return {row.method: Label(row.label, row.colour) for row in rows.itertuples(index=False)}
-    except (OSError, ValueError, AttributeError) as error:
-        raise unreadable(path, error) from error
+    rows = read_text(folder / LABELS)
+    return {row.method: Label(row.label, row.colour) for row in rows.itertuples(index=False)}
 
 
 def read_collected(path: Path) -> pd.DataFrame:
@@ -91,6 +86,24 @@ def read_collected(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
+
+
+def read_text(path: Path) -> pd.DataFrame:
+    """Read a CSV that `collect` wrote, every cell as text.
+
+    Raises:
+        HfpruneError: it does not exist or cannot be read.
+    """
+    try:
+        return pd.read_csv(path, dtype="str", keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def write_csv(rows: pd.DataFrame, path: Path, digits: int | None = None) -> None:
+    """Write a table atomically; numbers with all their digits, or rounded to so many significant ones."""
+    with atomic_file(path) as temporary:
+        rows.to_csv(temporary, index=False, float_format=digits and f"%.{digits}g", lineterminator="\n")
 
 
 def unreadable(path: Path, error: Exception) -> HfpruneError:
@@ -119,8 +132,8 @@ def cells_not_applicable(results: pd.DataFrame) -> set[tuple[str, str, float]]:
 def applicable(results: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the tidy table without the cells of `cells_not_applicable`."""
     left_out = cells_not_applicable(results)
-    places = zip(results["model"], results["method"], results["ratio"], strict=True)
-    return results[[place not in left_out for place in places]] if left_out else results
+    cells = zip(results["model"], results["method"], results["ratio"], strict=True)
+    return results[[cell not in left_out for cell in cells]] if left_out else results
 
 
 def blank_cells(results: pd.DataFrame) -> pd.DataFrame:

@@ -1,13 +1,12 @@
 """Effect, interval and verdict of a study on each claim of the paper."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, with_averages
+from hfprune.analysis.averages import with_averages
 from hfprune.analysis.condition import (
     INCONCLUSIVE,
     NOT_APPLICABLE,
@@ -18,21 +17,13 @@ from hfprune.analysis.condition import (
     verdict,
 )
 from hfprune.analysis.evidence import Evidence, Measured, NotApplicableError
+from hfprune.analysis.outcomes import Draw, NotComparableError, NotMeasuredError, Outcomes, contrast, paired
 from hfprune.analysis.ratios import Number, ratio
 from hfprune.analysis.significance import mcnemar
-from hfprune.analysis.statistics import (
-    Draw,
-    Estimate,
-    NotComparableError,
-    NotMeasuredError,
-    Outcomes,
-    contrast,
-    estimate,
-    paired,
-)
+from hfprune.analysis.statistics import Estimate, estimate
 from hfprune.paper.claims import Claim, Paper
+from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS
 from hfprune.results import DENSE, Cell
-from hfprune.study.study import Study
 
 PAPERS_MODEL, OTHER_MODEL = "paper's model", "other model"
 
@@ -46,8 +37,9 @@ class ClaimRow(NamedTuple):
 
     `basis` is `measured`, or `arithmetic` if the budget decides the outcome. `draws` counts the seeds, and
     `resamples` the resampled calibrations that the spread over draws is from. `minimum_detectable_effect` is the
-    smallest distance from `than` that this study would have shown in 80 % of repetitions, for ratios a factor;
-    `needs` is what would decide an inconclusive comparison, if the effect is as large as found.
+    smallest distance from `threshold` that this study would have shown in 80 % of repetitions, for ratios a
+    factor; `needs` is what would decide an inconclusive comparison, if the effect is as large as found.
+    `compares` and `condition` are the claim in words: the effect, and when the claim holds.
     """
 
     claim: str
@@ -59,7 +51,7 @@ class ClaimRow(NamedTuple):
     right: str = ""
     unit: str = ""
     relation: str = ""
-    than: float = np.nan
+    threshold: float = np.nan
     margin: float = np.nan
     basis: str = "measured"
     effect: float = np.nan
@@ -77,6 +69,8 @@ class ClaimRow(NamedTuple):
     note: str = ""
     sentence: str = ""
     where: str = ""
+    compares: str = ""
+    condition: str = ""
 
 
 class TaskRow(NamedTuple):
@@ -96,17 +90,17 @@ class TaskRow(NamedTuple):
     p_value: float
 
 
-def evaluate(
-    paper: Paper, study: Study, name: str, folder: Path, tidy: Path
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Evaluate every claim on the models of a study and, for their published effects, on the paper's models.
+class Compared(NamedTuple):
+    """The two sides of a claim that were measured, the effect, and notes for readers."""
 
-    Args:
-        paper: the claims, and the published numbers.
-        study: which cells there should be.
-        name: of the study.
-        folder: its results, with the cells.
-        tidy: folder that `hfprune.analysis.collect.collect` wrote to.
+    left: Measured
+    right: Measured
+    effect: Estimate
+    notes: list[str]
+
+
+def evaluate(paper: Paper, evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Evaluate every claim on the models of a study and, for their published effects, on the paper's models.
 
     Returns:
         Columns of `ClaimRow`, and of `TaskRow`.
@@ -114,12 +108,11 @@ def evaluate(
     Raises:
         HfpruneError: an existing result cannot be read. A missing result makes a claim *not run*.
     """
-    evidence = Evidence(study, name, folder, tidy)
     dense = {model: _dense_note(paper, evidence, model) for model in evidence.models}
     rows: list[ClaimRow] = []
     tasks: list[TaskRow] = []
     for claim in paper.claims:
-        for model, at in _places(paper, claim, evidence):
+        for model, at in _models_and_ratios(paper, claim, evidence):
             for metric in _metrics(paper, claim, evidence):
                 row, by_task = _evaluate(paper, claim, evidence, model, at, metric)
                 notes = [row.note, dense.get(model, "") if claim.effect == "difference" else ""]
@@ -128,26 +121,25 @@ def evaluate(
     return pd.DataFrame(rows, columns=ClaimRow._fields), pd.DataFrame(tasks, columns=TaskRow._fields)
 
 
-def _places(paper: Paper, claim: Claim, evidence: Evidence) -> list[tuple[str, float | None]]:
+def _models_and_ratios(paper: Paper, claim: Claim, evidence: Evidence) -> list[tuple[str, float | None]]:
     """Return model and ratio of every row of a claim: those of the study, then others that the paper has.
 
     A model of the study without any of the claim's ratios is listed with all of them. A model of the paper that
     the study lacks has its name in the paper.
     """
-    in_study = {(cell.model, cell.ratio) for cell in evidence.cells} | {
-        (model, None) for model in evidence.models
-    }
-    places = []
+    in_study = {(cell.model, ratio) for cell in evidence.cells for ratio in (cell.ratio, None)}
+    found = []
     for model in evidence.models:
         there = [at for at in claim.ratios if (model, at) in in_study]
-        places += [(model, at) for at in there or claim.ratios]
+        found += [(model, at) for at in there or claim.ratios]
     own = {paper.models.get(model): model for model in evidence.models}
-    for printed_name in paper.of(claim)["model"].unique():
-        for at in claim.ratios:
-            place = own.get(printed_name, printed_name), at
-            if place not in places and paper.effect(claim, printed_name, at, claim.metric):
-                places.append(place)
-    return places
+    found += [
+        (own.get(printed_name, printed_name), at)
+        for printed_name in paper.of(claim)["model"].unique()
+        for at in claim.ratios
+        if paper.effect(claim, printed_name, at, claim.metric)
+    ]
+    return [*dict.fromkeys(found)]
 
 
 def _metrics(paper: Paper, claim: Claim, evidence: Evidence) -> list[str]:
@@ -160,57 +152,76 @@ def _evaluate(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
 ) -> tuple[ClaimRow, list[TaskRow]]:
     printed_name = paper.models.get(model, model)
-    kind = PAPERS_MODEL if printed_name in set(paper.of(claim)["model"]) else OTHER_MODEL
     threshold = paper.threshold(claim, printed_name, at)
-    row = ClaimRow(claim.id, model, kind, at, metric, relation=claim.relation)
-    row = row._replace(
-        than=np.nan if threshold is None else threshold,
+    printed = paper.effect(claim, printed_name, at, metric)
+    row = ClaimRow(
+        claim=claim.id,
+        model=model,
+        kind=PAPERS_MODEL if printed_name in set(paper.of(claim)["model"]) else OTHER_MODEL,
+        ratio=at,
+        metric=metric,
+        unit=_unit(claim, evidence),
+        relation=claim.relation,
+        threshold=np.nan if threshold is None else threshold,
         margin=np.nan if claim.margin is None else claim.margin,
         basis="arithmetic" if claim.arithmetic else "measured",
+        published=printed.effect if printed else np.nan,
+        confidence=printed.confidence if printed else "",
+        anomalies=", ".join(sorted({*claim.anomalies, *(printed.anomalies if printed else ())})),
+        sentence=claim.sentence,
+        where=claim.where,
+        compares=claim.compares,
+        condition=claim.condition,
     )
-    row = row._replace(unit=_unit(claim, evidence), sentence=claim.sentence, where=claim.where)
-    anomalies = set(claim.anomalies)
-    if printed := paper.effect(claim, printed_name, at, metric):
-        anomalies |= printed.anomalies
-        row = row._replace(published=printed.effect, confidence=printed.confidence)
-    row = row._replace(anomalies=", ".join(sorted(anomalies)))
     if model not in evidence.models:
         return row._replace(note="the model is not in the study"), []
     if threshold is None:
         return row._replace(note="nothing is published at this ratio"), []
     try:
         compare = _compare_items if _by_items(claim, evidence) else _compare_numbers
-        left, right, effect, notes = compare(paper, claim, evidence, model, at, metric)
+        found = compare(paper, claim, evidence, model, at, metric)
     except NotApplicableError as reason:
         return row._replace(verdict=NOT_APPLICABLE, note=str(reason)), []
     except NotMeasuredError as reason:
         return row._replace(note=str(reason)), []
     except NotComparableError as reason:
         return row._replace(verdict=NOT_COMPARABLE, note=str(reason)), []
-    for measured, side in ((left, claim.left), (right, claim.right)):
-        criterion = evidence.criteria.get(measured.method)
-        # SDMPrune with its settings for another ratio is SDMPrune.
-        if measured.method != side.methods[0] and criterion != side.methods[0]:
-            notes.append(f"{measured.method} stands for {side.methods[0]}")
+    row = row._replace(
+        left=found.left.name,
+        right=found.right.name,
+        note="; ".join([*found.notes, *_stand_ins(claim, evidence, found)]),
+        **_judged(claim, found.effect, threshold),
+    )
+    by_task = metric == AVERAGE and claim.beyond is None
+    return row, [*_by_task(row, found.left.data, found.right.data)] if by_task else []
+
+
+def _judged(claim: Claim, effect: Estimate, threshold: float) -> dict[str, Any]:
+    """Return the columns of an effect and its verdict."""
     condition = Condition.of(claim, threshold)
     said = verdict(effect, condition)
     shown = np.exp if claim.effect == "ratio" else float
-    row = row._replace(
-        left=left.name,
-        right=right.name,
-        effect=shown(effect.value),
-        low=shown(effect.low),
-        high=shown(effect.high),
-        n=effect.n,
-        draws=effect.draws,
-        resamples=effect.resamples,
-        minimum_detectable_effect=shown(effect.minimum()),
-        needs=needs(effect, condition) if said == INCONCLUSIVE else "",
-        verdict=said,
-        note="; ".join(notes),
-    )
-    by_task = metric == AVERAGE and claim.beyond is None
-    return row, [*_by_task(row, left.data, right.data)] if by_task else []
+    return {
+        "effect": shown(effect.value),
+        "low": shown(effect.low),
+        "high": shown(effect.high),
+        "n": effect.n,
+        "draws": effect.draws,
+        "resamples": effect.resamples,
+        "minimum_detectable_effect": shown(effect.minimum()),
+        "needs": needs(effect, condition) if said == INCONCLUSIVE else "",
+        "verdict": said,
+    }
+
+
+def _stand_ins(claim: Claim, evidence: Evidence, found: Compared) -> Iterator[str]:
+    """Yield a note for every method that was measured in the place of the claim's own."""
+    methods = evidence.study.methods
+    for measured, side in ((found.left, claim.left), (found.right, claim.right)):
+        criterion = methods[measured.method].criterion if measured.method in methods else None
+        # SDMPrune with its settings for another ratio is SDMPrune.
+        if side.methods[0] not in (measured.method, criterion):
+            yield f"{measured.method} stands for {side.methods[0]}"
 
 
 def _by_items(claim: Claim, evidence: Evidence) -> bool:
@@ -230,7 +241,7 @@ def _unit(claim: Claim, evidence: Evidence) -> str:
 
 def _compare_items(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
-) -> tuple[Measured, Measured, Estimate, list[str]]:
+) -> Compared:
     declared, tasks, notes = evidence.declared.find(claim.measure, claim.metric), None, []
     if declared.kind == "zeroshot":
         papers = set(paper.tasks(claim)) - (paper.crows if metric == AVERAGE_WITHOUT_CROWS else set())
@@ -250,12 +261,12 @@ def _compare_items(
     ]
     scale = 1.0 if claim.effect == "ratio" else declared.metric.scale
     differences = contrast([(scale * weight, side.data) for weight, side in sides])
-    return sides[0][1], sides[1][1], estimate(differences), notes
+    return Compared(sides[0][1], sides[1][1], estimate(differences), notes)
 
 
 def _compare_numbers(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
-) -> tuple[Measured, Measured, Estimate, list[str]]:
+) -> Compared:
     def read(cells: list[Cell]) -> dict[Draw | None, Number]:
         if claim.measured_as and cells[0].method == DENSE:
             return one  # the other side's number already is a ratio to this one
@@ -267,36 +278,35 @@ def _compare_numbers(
     if claim.measured_as is not None:
         pair = next(side.data for side in (left, right) if side.method != DENSE), one
     effect = ratio(*pair, (claim.measured_as or metric) in REPEATABLE)
-    notes = [] if effect.known else ["measured once, so there is no interval"]
-    return left, right, effect, notes
+    return Compared(left, right, effect, [] if effect.known else ["measured once, so there is no interval"])
 
 
 def _by_task(row: ClaimRow, left: Outcomes, right: Outcomes) -> Iterator[TaskRow]:
     """Yield the comparison of each task and seed; with McNemar's test if outcomes are right or wrong."""
-    head = row.claim, row.model, row.ratio, row.left, row.right
     for draw, (ours, theirs) in paired([left, right]).items():
-        if draw and draw.resample:
-            continue
-        for task in ours:
+        for task in ours if not (draw and draw.resample) else ():
             a, b = ours[task].to_numpy(float), theirs[task].to_numpy(float)
             test = mcnemar(a, b) if np.isin([a, b], (0, 1)).all() else (None, None, np.nan)
-            seed = draw.seed if draw else 0
-            yield TaskRow(*head, seed, task, len(a), 100 * (a.mean() - b.mean()), *test)
+            yield TaskRow(
+                *(row.claim, row.model, row.ratio, row.left, row.right),
+                seed=draw.seed if draw else 0,
+                task=task,
+                n=len(a),
+                effect=100 * (a.mean() - b.mean()),
+                left_only=test[0],
+                right_only=test[1],
+                p_value=test[2],
+            )
 
 
 def _dense_note(paper: Paper, evidence: Evidence, model: str) -> str:
     """Return a note if our dense average differs from the published one by more than its standard error."""
-    published = paper.numbers[
-        (paper.numbers["model"] == paper.models.get(model)) & (paper.numbers["method"] == DENSE)
-    ]
-    averages = published[published["task"] == AVERAGE]
+    published = paper.numbers[paper.numbers["method"] == DENSE]
+    averages = published[(published["model"] == paper.models.get(model)) & (published["task"] == AVERAGE)]
     if averages.empty:
         return ""
     printed = averages.iloc[0]
-    scores = paper.numbers.loc[
-        (paper.numbers["method"] == DENSE) & (paper.numbers["table"].isin([1, 3])), "task"
-    ]
-    tasks = sorted(set(scores) - {"", AVERAGE})
+    tasks = set(published.loc[published["table"].isin([1, 3]), "task"]) - {"", AVERAGE}
     tidy = evidence.tidy[evidence.tidy["model"].eq(model) & evidence.tidy["task"].isin(tasks)]
     tidy = tidy[(tidy["method"] == DENSE) & (tidy["recovery"] == "none")]
     ours = with_averages(tidy)

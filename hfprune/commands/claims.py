@@ -1,4 +1,4 @@
-"""Give a verdict on each claim of the paper, as CSV, Markdown and LaTeX."""
+"""Give a verdict on each claim of the paper."""
 
 import sys
 from pathlib import Path
@@ -27,17 +27,21 @@ class Config(Strict):
 def run(config: Config) -> None:
     """Judge the claims on one study, and count the verdicts."""
     from hfprune.analysis.condition import VERDICTS
+    from hfprune.analysis.evidence import Evidence
+    from hfprune.analysis.tidy import DIGITS, write_csv
+    from hfprune.analysis.verdicts import evaluate
     from hfprune.paper.claims import Paper
-    from hfprune.report.claims import write_claims
-    from hfprune.study.layout import study_name
+    from hfprune.study import layout
     from hfprune.study.study import Study
 
-    study, paper = load(Study, config.study), Paper.read(config.claims)
-    out = config.out or config.results
-    table = write_claims(paper, study, study_name(config.study), config.results, out)
+    study, out = load(Study, config.study), config.out or config.results
+    evidence = Evidence(study, layout.study_name(config.study), config.results, out)
+    table, by_task = evaluate(Paper.read(config.claims), evidence)
+    write_csv(by_task, out / layout.CLAIMS_BY_TASK, DIGITS)
+    write_csv(table, out / layout.CLAIMS, DIGITS)
     arithmetic = table["basis"] == "arithmetic"
     found, sure = (table.loc[rows, "verdict"].value_counts() for rows in (~arithmetic, arithmetic))
     counts = ", ".join(f"{found.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
     known = ", ".join(f"{count} {verdict}" for verdict, count in sure.items())
     apart = f" (and by arithmetic alone: {known})" if known else ""
-    print(f"claims: {counts}{apart}; see {out / 'claims.md'}", file=sys.stderr)
+    print(f"claims: {counts}{apart}; see {out / layout.CLAIMS}", file=sys.stderr)

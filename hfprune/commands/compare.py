@@ -16,13 +16,16 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Write the comparison of one study, the spread over draws, and what was lost against the dense model."""
-    from hfprune.report.comparison import write_comparison
-    from hfprune.report.draws import write_draws
-    from hfprune.report.lost import write_lost
-    from hfprune.study.layout import study_name
+    from hfprune.analysis.comparison import compare
+    from hfprune.analysis.draws import spreads
+    from hfprune.analysis.evidence import Evidence
+    from hfprune.analysis.lost import lost
+    from hfprune.analysis.tidy import DIGITS, write_csv
+    from hfprune.study import layout
     from hfprune.study.study import Study
 
-    study, out = load(Study, config.study), config.out or config.results
-    write_comparison(study, study_name(config.study), config.results, out)
-    write_draws(study, study_name(config.study), config.results, out)
-    write_lost(study, study_name(config.study), config.results, out)
+    out = config.out or config.results
+    evidence = Evidence(load(Study, config.study), layout.study_name(config.study), config.results, out)
+    write_csv(compare(evidence), out / layout.COMPARISON, DIGITS)
+    write_csv(spreads(evidence), out / layout.DRAWS, DIGITS)
+    write_csv(lost(evidence), out / layout.LOST, DIGITS)

@@ -30,7 +30,9 @@ OWN = [
     "right",
     "unit",
     "relation",
-    "than",
+    "threshold",
+    "compares",
+    "condition",
     "sentence",
     "where",
     "effect",
@@ -82,7 +84,7 @@ def _line(study: StudyResults, rows: pd.DataFrame, names: dict[str, str]) -> dic
     counts = Counter(row["verdict"] for row in own if row["metric"] != AVERAGE_WITHOUT_CROWS)
     shown = min(own, key=_rank)
     ran = rows[rows["effect"].notna()]
-    ends = ran[["low", "high", "effect", "published", "than"]].astype(float)
+    ends = ran[["low", "high", "effect", "published", "threshold"]].astype(float)
     return {
         "study": study.name,
         **rows[["claim", "sentence", "where"]].iloc[0].astype(str),
@@ -134,8 +136,8 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         "removed": "" if pd.isna(row["ratio"]) else f"{100 * row['ratio']:.3g}\N{NO-BREAK SPACE}%",
         "metric_name": metric_label(text["metric"]),
         "sides": f"{text['left']} against {text['right']}" if text["left"] else "",
-        "holds": f"{'above' if text['relation'] == 'higher' else 'below'} {row['than']:g}",
-        "than": float(row["than"]),
+        "holds": f"{'above' if text['relation'] == 'higher' else 'below'} {row['threshold']:g}",
+        "than": float(row["threshold"]),
         "effect": number(row["effect"], form),
         "interval": between(row["low"], row["high"], form),
         "n": _count(row["n"]),

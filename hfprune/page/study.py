@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, over_seeds
+from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, ends, half_width, over_seeds
 from hfprune.analysis.comparison import ENDS, P_VALUES
 from hfprune.analysis.statistics import LEVEL
 from hfprune.analysis.tidy import PROVENANCE
@@ -18,7 +18,6 @@ from hfprune.files import read_json
 from hfprune.recovery.settings import RECOVERED
 from hfprune.report.collected import Collected
 from hfprune.report.effects import Effect, effects_shown
-from hfprune.report.intervals import interval
 from hfprune.report.measures import MEAN, all_values, headings, measures_in_order, scaled
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
@@ -162,7 +161,7 @@ def _values(data: Collected) -> tuple[pd.DataFrame, dict[Measured, Meaning]]:
     parts = []
     summary = over_seeds(measured)
     for place, rows in summary.groupby(["measure", "metric", "task"], sort=False):
-        low, high = interval(rows, meanings[Measured(*place)].logarithmic)
+        low, high = ends(rows["value"], half_width(rows), meanings[Measured(*place)].logarithmic)
         parts.append(rows.assign(low=low, high=high))
     values = pd.concat(parts or [summary.assign(low=np.nan, high=np.nan)], ignore_index=True)
     return values.rename(columns={"seeds": "draws"}), meanings

@@ -74,10 +74,10 @@ class Claim(Strict):
     relation: Literal["higher", "lower", "about"] = Field(
         description="the effect is higher or lower than the threshold, or differs from it by less than the margin"
     )
-    than: float | Literal["published"] | None = Field(
+    threshold: float | Literal["published"] | None = Field(
         default=None,
-        description="the threshold of the effect; published: the published effect at the same ratio, less the "
-        "margin; null: 0, or 1 for left / right",
+        description="published: the published effect at the same ratio, less the margin; null: 0, or 1 for "
+        "left / right",
     )
     margin: PositiveFloat | None = Field(
         default=None,
@@ -99,8 +99,8 @@ class Claim(Strict):
             raise ValueError("beyond needs effect: difference")
         if self.measured_as is not None and self.effect != "ratio":
             raise ValueError("measured_as needs effect: ratio")
-        if (self.than == "published" or self.relation == "about") and self.margin is None:
-            raise ValueError("than: published and relation: about need a margin")
+        if (self.threshold == "published" or self.relation == "about") and self.margin is None:
+            raise ValueError("threshold: published and relation: about need a margin")
         if self.measured_as is not None and [DENSE] not in (self.left.methods, self.right.methods):
             raise ValueError(f"measured_as needs {DENSE!r} as one side")
         return self
@@ -109,6 +109,28 @@ class Claim(Strict):
     def neutral(self) -> float:
         """The effect of two equal sides."""
         return float(self.effect == "ratio")
+
+    @property
+    def compares(self) -> str:
+        """The effect in words."""
+        left, right = (" or ".join(side.methods) for side in (self.left, self.right))
+        beyond = "" if self.beyond is None else f", less the same at {100 * self.beyond:.3g} %"
+        return f"{left} {'-' if self.effect == 'difference' else '/'} {right}, {self.metric}{beyond}"
+
+    @property
+    def condition(self) -> str:
+        """The condition of the claim in words."""
+        percent = self.effect == "ratio"
+        margin = self.margin and (f"{100 * self.margin:g} %" if percent else f"{self.margin:g}")
+        threshold = self.neutral if self.threshold is None else self.threshold
+        than = "the published effect" if threshold == "published" else f"{threshold:g}"
+        if self.relation == "about":
+            return f"the claim holds within {margin} of {than}"
+        side = "above" if self.relation == "higher" else "below"
+        if threshold == "published":
+            return f"the claim holds {side} {than}, with {margin} of slack"
+        within = f"; within {margin} of it, the sides are equivalent" if margin else ""
+        return f"the claim holds {side} {than}{within}"
 
     def ratios_of(self, ratio: float | None) -> list[tuple[int, float | None]]:
         """Return the ratios that enter the effect at `ratio`, each with its sign."""
@@ -202,8 +224,8 @@ class Paper:
         A model that the paper lacks has the mean of the published effects at the ratio, for left / right the
         geometric mean. `None` if nothing is published there.
         """
-        if claim.than != "published":
-            return claim.neutral if claim.than is None else claim.than
+        if claim.threshold != "published":
+            return claim.neutral if claim.threshold is None else claim.threshold
         models = (
             [model] if self.effect(claim, model, ratio, claim.metric) else self.of(claim)["model"].unique()
         )

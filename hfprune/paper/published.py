@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from hfprune.paper.audit import ANOMALIES, read_anomalies
-from hfprune.paper.claims import Claim, Paper
+from hfprune.paper.claims import Paper
 from hfprune.paper.tables import AVERAGE
 
 CONFIDENT = "ok"  # `confidence` of a published number without known doubts
@@ -23,7 +23,6 @@ class Published(NamedTuple):
     """A study's name of a model → the paper's, in the paper's order."""
     anomalies: pd.DataFrame
     """Columns `id`, `table` and `claim`, among others."""
-    claims: list[Claim]
 
     def model(self, names: pd.Series) -> pd.Series:
         """Return the paper's name of each model, or the study's where the paper has none."""
@@ -57,4 +56,4 @@ def read_published(paper: Path) -> Published:
         HfpruneError: a file or a column is missing, or a value is not a number.
     """
     found = Paper.read(paper / "claims.yaml")
-    return Published(found.numbers, found.models, read_anomalies(paper / ANOMALIES), found.claims)
+    return Published(found.numbers, found.models, read_anomalies(paper / ANOMALIES))

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import half_width, over_seeds, spread
+from hfprune.analysis.averages import ends, half_width, over_seeds, spread
 from hfprune.analysis.comparison import ENDS
-from hfprune.report.intervals import ends
 from hfprune.report.style import Look, recovery_label
 from hfprune.results import DENSE
 

@@ -70,7 +70,7 @@ class Collected:
     @cached_property
     def declared(self) -> Declarations:
         """The declarations of all metrics."""
-        return read_declarations(self.folder, self.tidy["measure"])
+        return read_declarations(self.folder)
 
     @cached_property
     def printed(self) -> Published:

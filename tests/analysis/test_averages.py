@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t
 from synthetic import Study
 
 from hfprune.analysis.averages import (
@@ -114,9 +115,10 @@ def test_several_seeds_give_mean_and_deviation(study: Study) -> None:
     assert rows[["value", "sd", "seeds"]].to_numpy().tolist() == [[20.0, 2.0, 3]]
     assert rows["stderr"].tolist() == [0.5]
     assert spread(rows) == "sd"
-    # Student's t with two degrees of freedom over draws, and with 23 over items.
-    over_draws, over_items = 4.302653 * 2 / 3**0.5, 2.0687 * 0.5
-    assert half_width(rows).tolist() == pytest.approx([np.hypot(over_draws, over_items)], rel=1e-4)
+    # The variances add; that over draws, of two degrees of freedom, counts 1 + 4/2 times in those of the sum.
+    draws, items = 2.0**2 / 3, 0.5**2
+    freedom = (3 * draws + items) ** 2 / ((3 * draws) ** 2 / 2 + items**2 / 23)
+    assert half_width(rows).tolist() == pytest.approx([t.ppf(0.975, freedom) * np.sqrt(draws + items)])
 
 
 def test_cost_without_a_ratio_survives_the_summary(study: Study) -> None:

@@ -1,23 +1,23 @@
 """Methods beside the reference: what differs, agreement of neurons, and paired differences, by hand."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hfprune.report.comparison import comparison_table, write_comparison
+from drawings import figure_of
 from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr, t, ttest_rel
-from synthetic import PAPER, Study
+from synthetic import PAPER, Study, analysed
 
-from hfprune.analysis.collect import collect
-from hfprune.analysis.comparison import compare, differing, reference_of
-from hfprune.analysis.declarations import declare
+from hfprune.analysis.comparison import compare
+from hfprune.analysis.evidence import Evidence
+from hfprune.analysis.reference import differing, reference_of
 from hfprune.analysis.tidy import read_collected
-from hfprune.report.figures import Collected, agreement, comparison
-from hfprune.report.style import METHODS
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.writing import made_figure
 from hfprune.report.typeset import markdown
+from hfprune.report.writing import made_table
 from hfprune.results import Cell, Value, write_result
 from hfprune.study.study import Study as Config
 
@@ -48,7 +48,7 @@ def config(methods: dict, **changes) -> Config:
     ],
 )
 def test_what_differs_is_what_the_study_sets_otherwise(method: dict, expected: str) -> None:
-    assert differing(config({"entropy": None, "other": method}), "other", "entropy") == expected
+    assert ", ".join(differing(config({"entropy": None, "other": method}), "other", "entropy")) == expected
 
 
 def test_the_reference_is_calibrated_alike_where_the_study_has_that() -> None:
@@ -91,21 +91,21 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, P
     cell = Cell("test", "tiny-llama", "dense", 0.0, 0, "none")
     ablation = study.folder / "cells/ablation.json"
     write_result(ablation, cell, "ablation", "c4", [Value("damage", 1.0)], {}, items)
-    collect([*study.results], study.scores, study.plans, study.folder)
     study.tasks = {"boolq": 0.5}
+    study.collect()
     return study, study.config(), study.folder
 
 
 def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
-    rows = compare(settings, "test", folder, folder)
+    rows = compare(Evidence(settings, "test", folder, folder))
     assert rows[["method", "differs"]].to_numpy().tolist() == [
-        ["entropy", ""],
         ["magnitude", "criterion"],
         ["entropy", "seed"],
         ["entropy", "seed"],
+        ["entropy", ""],
     ]
-    row = rows.iloc[1]
+    row = rows.iloc[0]
     assert row["perplexity_ratio"] == pytest.approx(2)
     assert row["perplexity_ratio_low"] == pytest.approx(2), "the same on every item and seed"
     assert row["js_distance"] == pytest.approx(0.1, abs=0.01)
@@ -117,7 +117,7 @@ def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) ->
     assert (row["draws"], row["resamples"]) == (3, 0)
     # The only comparison of its family: nothing to correct.
     assert row["js_distance_holm"] == row["js_distance_p"] < 0.01
-    other_seed = rows.iloc[2]
+    other_seed = rows.iloc[1]
     assert other_seed["seed"] == 1 and 0 < other_seed["overlap"] < 1
     assert np.isnan(other_seed["perplexity_ratio"]), "two draws of one method have no interval"
 
@@ -136,7 +136,7 @@ def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[
     def ranks(a: dict, b: dict) -> float:
         return np.mean([spearmanr(a[name], b[name]).statistic for name in a])
 
-    _, row, other_seed, _ = (line for _, line in compare(settings, "test", folder, folder).iterrows())
+    row, other_seed, *_ = (line for _, line in compare(Evidence(settings, "test", folder, folder)).iterrows())
     kept = [(load("plans", "magnitude", k), load("plans", "entropy", k)) for k in study.seeds]
     scored = [(load("scores", "magnitude", k), load("scores", "entropy", k)) for k in study.seeds]
     assert row["overlap"] == pytest.approx(np.mean([overlap(*pair) for pair in kept]))
@@ -158,7 +158,7 @@ def test_disputed_neurons_are_near_the_cut_or_not(tmp_path: Path) -> None:
             folder.mkdir(parents=True)
             save_file({"mlp.0": tensor}, folder / "seed0.safetensors")
     study.collect()
-    (row,) = compare(study.config(), "test", tmp_path, tmp_path).itertuples()
+    (row,) = compare(Evidence(study.config(), "test", tmp_path, tmp_path)).itertuples()
     assert (row.overlap, row.near_cut) == (pytest.approx(8 / 12), 0.5)
 
 
@@ -171,7 +171,9 @@ def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[S
     scores = load_file(folder / "scores/tiny-llama/magnitude/seed0.safetensors")["mlp.1"][ABLATED]
     damage = pd.read_parquet(folder / "cells/ablation.parquet")["damage"]
     assert ablated.loc[("magnitude", 0), "spearman"] == pytest.approx(spearmanr(scores, damage).statistic)
-    reference, row, other_seed, _ = (line for _, line in compare(settings, "test", folder, folder).iterrows())
+    row, other_seed, _, reference = (
+        line for _, line in compare(Evidence(settings, "test", folder, folder)).iterrows()
+    )
     assert row["ablation_correlation"] == pytest.approx(ablated.loc["magnitude", "spearman"].mean())
     assert reference["ablation_correlation"] == pytest.approx(ablated.loc["entropy", "spearman"].mean())
     assert other_seed["ablation_correlation"] == pytest.approx(ablated.loc[("entropy", 1), "spearman"])
@@ -187,7 +189,7 @@ def test_ablation_correlations_are_compared_layer_by_layer(tmp_path: Path) -> No
     cell = Cell("test", "tiny-llama", "dense", 0.0, 0, "none")
     write_result(tmp_path / "cells/a.json", cell, "ablation", "c4", [Value("damage", 1.0)], {}, items)
     study.collect()
-    row = compare(study.config(), "test", tmp_path, tmp_path).iloc[1]
+    row = compare(Evidence(study.config(), "test", tmp_path, tmp_path)).iloc[-1]
     scores = {method: load_file(path) for method, path in zip(study.methods, study.scores, strict=True)}
     by_layer = [
         [spearmanr(scores[method][f"mlp.{layer}"][ABLATED], damage).statistic for method in study.methods]
@@ -204,31 +206,29 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     _, settings, folder = measured
     for file in [*folder.glob("*.csv"), *folder.glob("*.parquet")]:
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    rows = write_comparison(settings, "test", folder, tmp_path)
-    assert [path.name for path in sorted(tmp_path.glob("comparison*"))] == [
-        f"comparison.{s}" for s in ("csv", "md", "tex")
-    ]
-    text = (tmp_path / "comparison.md").read_text()
+    tables, rows = analysed(settings, folder, tmp_path), compare(Evidence(settings, "test", folder, tmp_path))
+    assert {path.suffix for path in tables.glob("comparison.*")} == {".csv", ".md", ".tex"}
+    text = (tables / "comparison.md").read_text()
     assert "2.00 [2.00, 2.00]" in text and "**2.00" not in text, "worse, and so not bold"
     better = rows.assign(perplexity_ratio_low=0.5, perplexity_ratio=0.6, perplexity_ratio_high=0.7)
     for holm, shown in {0.04: "**0.60 [0.50, 0.70]**", 0.06: " 0.60 [0.50, 0.70]"}.items():
-        table = comparison_table(better.assign(perplexity_ratio_holm=holm), declare(settings), METHODS)
+        better.assign(perplexity_ratio_holm=holm).to_csv(tmp_path / "comparison.csv")
+        table = made_table("comparison", Collected(tmp_path, PAPER))
         assert shown in markdown(table), "bold by the corrected p-value, not by the raw interval"
 
     first = settings.model_copy(update={"primary": "perplexity"})
-    write_comparison(first, "test", folder, tmp_path)
-    text = (tmp_path / "comparison.md").read_text()
+    text = (analysed(first, folder, tmp_path) / "comparison.md").read_text()
     assert "Primary outcome, chosen before the study was run: Perplexity ratio." in " ".join(text.split())
 
     data = Collected(tmp_path, PAPER)
-    ranks, overlaps = agreement(data).axes
+    ranks, overlaps = figure_of("agreement", data).axes
     assert [label.get_text() for label in ranks.get_yticklabels()] == ["Magnitude", "Ablation"]
     beside = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
     overlap = f"{beside['overlap'].iloc[0]:.2f}".replace("0.", ".")
     assert [text.get_text() for text in overlaps.texts] == [overlap]
-    elsewhere = replace(data, overlap=data.overlap.assign(model="another"))
-    assert agreement(elsewhere).axes[1].texts[0].get_text() == "not measured"
-    panels = {ax.get_xlabel(): ax for ax in comparison(data).axes}
+    elsewhere = figure_of("agreement", data, overlap=data.overlap.assign(model="another"))
+    assert elsewhere.axes[1].texts[0].get_text() == "not measured"
+    panels = {ax.get_xlabel(): ax for ax in figure_of("comparison", data).axes}
     beside = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
     drawn = panels["Perplexity ratio"].lines
     shown = [float(line.get_xdata()[0]) for line in drawn[: len(beside)]]
@@ -240,26 +240,29 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
     for method in study.methods:
         study._neurons(method, 0, 0.5, model="tiny-llama", seed=0)
     study.collect()
-    rows = write_comparison(study.config(), "test", tmp_path, tmp_path)
+    analysed(study.config(), tmp_path, tmp_path)
+    rows = compare(Evidence(study.config(), "test", tmp_path, tmp_path))
     assert rows[["method", "reference"]].to_numpy().tolist() == [["random", "magnitude"]]
     assert rows[["js_distance", "perplexity_ratio", "points", "ablation_correlation"]].isna().all(axis=None)
-    assert len(comparison(Collected(tmp_path, PAPER)).axes) == 1, "only the overlap"
+    assert len(figure_of("comparison", Collected(tmp_path, PAPER)).axes) == 1, "only the overlap"
 
 
 def test_a_study_without_unrecovered_cells_compares_nothing(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
     only = settings.model_copy(update={"recoveries": ["lora"]})
-    assert compare(only, "test", folder, folder).empty
+    assert compare(Evidence(only, "test", folder, folder)).empty
 
 
 def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy"], ratios=[0.2])
     study._neurons("entropy", 0, 0.5, model="tiny-llama", seed=0)
     study.collect()
-    assert write_comparison(study.config(), "test", tmp_path, tmp_path).empty
+    text = (analysed(study.config(), tmp_path, tmp_path) / "comparison.md").read_text()
+    assert "No two methods were measured at the same ratio." in text
     # Ablation correlates with the one method's scores, but there are no two plans to compare.
     ranks = read_collected(tmp_path / "rank_correlation.csv")
     ranks.loc[0] = ["tiny-llama", 0, 0, "entropy", "ablation", 0.5, 8]
-    data = replace(Collected(tmp_path, PAPER), ranks=ranks)
-    for figure in (agreement(data), comparison(data)):
-        assert "not measured" in figure.axes[0].texts[0].get_text()
+    data = Collected(tmp_path, PAPER)
+    data.ranks = ranks
+    for name in ("agreement", "comparison"):
+        assert "not measured" in made_figure(name, data)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from synthetic import Study
 
-from hfprune.analysis.declarations import declare, default_declarations, read_declarations
+from hfprune.analysis.declarations import Declarations, declare, read_declarations
 from hfprune.errors import HfpruneError
 
 CORPUS = {"corpus": "c4", "sequences": 4, "length": 8}
@@ -30,7 +30,7 @@ def test_the_papers_measures_keep_the_plain_names_of_effects(tmp_path: Path) -> 
 
 def test_metrics_csv_holds_every_declaration(tmp_path: Path) -> None:
     study = Study(tmp_path, more={"twice": {"measure": "fidelity", **CORPUS, "top_k": 3}})
-    declared = read_declarations(study.collect(), [])
+    declared = read_declarations(study.collect())
     assert declared.rows == declare(study.config()).rows
     top = declared.find("twice", "top3_jaccard")
     assert (top.kind, top.metric.label, top.metric.better) == ("fidelity", "Top-3 Jaccard", "higher")
@@ -39,13 +39,13 @@ def test_metrics_csv_holds_every_declaration(tmp_path: Path) -> None:
     assert declared.find("cost", "agreement").metric.better == "higher", "the suite's own"
 
 
-def test_without_a_file_the_classes_declare_by_default() -> None:
-    declared = default_declarations(["perplexity", "fidelity", "perplexity", "nobodys"])
-    assert [*declared.effects()] == ["perplexity_ratio", "js_distance"]
+def test_what_nothing_declares_has_its_bare_name() -> None:
+    declared = Declarations(())
+    assert declared.find("perplexity", "perplexity").metric.effect == "ratio", "as its class declares"
     assert declared.find("nobodys", "a_number").metric.label == "a number"
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_bytes(b"")
     with pytest.raises(HfpruneError, match=r"metrics\.csv: cannot read it .*hfprune collect"):
-        read_declarations(tmp_path, [])
+        read_declarations(tmp_path)

@@ -7,19 +7,10 @@ import pandas as pd
 import pytest
 from scipy.stats import t, ttest_1samp
 
+from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError, contrast, paired
 from hfprune.analysis.ratios import Number, ratio
 from hfprune.analysis.significance import holm, mcnemar
-from hfprune.analysis.statistics import (
-    Contrast,
-    Draw,
-    Estimate,
-    NotComparableError,
-    contrast,
-    estimate,
-    multiples_to_decide,
-    paired,
-    satterthwaite,
-)
+from hfprune.analysis.statistics import Estimate, estimate, multiples_to_decide, satterthwaite
 from hfprune.scoring.folds import FOLDS
 
 Tasks = Mapping[str, list[float]]
@@ -125,7 +116,7 @@ def test_without_draws_it_is_students_t_over_items() -> None:
     theirs = ttest_1samp(data, 0)
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()))
     assert (found.p_value(), found.draws) == (pytest.approx(theirs.pvalue), 0)
-    assert found.p_value(than=found.value) == 1
+    assert found.p_value(threshold=found.value) == 1
 
 
 def test_with_exact_items_it_is_students_t_over_draws() -> None:

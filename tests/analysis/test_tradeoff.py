@@ -13,7 +13,7 @@ from hfprune.analysis.tidy import read_results
 from hfprune.analysis.tradeoff import GAINS, front_name, pareto_front, tradeoff
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import made_figure
-from hfprune.report.papers import write_tables
+from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Value
 
 LATENCY = {"latency": {}, "gold_bpb": {"groups": {"a": ["arc_easy"], "b": ["boolq"]}}}
@@ -81,7 +81,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read(folder: Path) -> pd.DataFrame:
     results = read_results(folder / "results.parquet")
-    return tradeoff(results, read_declarations(folder, results["measure"])).set_index("method")
+    return tradeoff(results, read_declarations(folder)).set_index("method")
 
 
 def test_numbers_by_hand(measured: Path) -> None:
@@ -122,7 +122,7 @@ def test_each_model_has_a_front_of_its_own_over_all_seeds(tmp_path: Path) -> Non
 
 
 def test_table_and_figure_show_them(measured: Path, tmp_path: Path) -> None:
-    write_tables(measured / "results.parquet", PAPER, tmp_path)
+    write_tables(measured, PAPER, tmp_path)
     text = (tmp_path / "tradeoff.md").read_text()
     (line,) = [line for line in text.splitlines() if "| Depth " in line]
     shown = [cell.strip() for cell in line.strip("|").split("|")]
@@ -156,12 +156,12 @@ def test_what_was_not_measured_has_no_panel(tmp_path: Path) -> None:
     folder = study.collect()
     axes = figure_of("tradeoff", Collected(folder, PAPER)).axes
     assert [ax.get_xlabel() for ax in axes] == ["Prefill speed-up", "Parameters (% of dense)"]
-    write_tables(folder / "results.parquet", PAPER, tmp_path)
+    write_tables(folder, PAPER, tmp_path)
     head = next(line for line in (tmp_path / "tradeoff.md").read_text().splitlines() if line.startswith("|"))
     assert "Prefill" in head and "Decode" not in head and "Memory" not in head and "Gold" not in head
 
 
 def test_without_any_latency_there_is_a_sentence(collected: Path, tmp_path: Path) -> None:
     assert made_figure("tradeoff", Collected(collected, PAPER)) == "Quality against speed: not measured"
-    write_tables(collected / "results.parquet", PAPER, tmp_path)
+    write_tables(collected, PAPER, tmp_path)
     assert "No latency was measured." in (tmp_path / "tradeoff.md").read_text()

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hfprune.report.claims import write_claims
-from synthetic import Study
+from drawings import figure_of
+from synthetic import Study, analysed
 
 from hfprune.analysis.collect import collect
 from hfprune.analysis.condition import (
@@ -22,6 +22,7 @@ from hfprune.analysis.condition import (
     verdict,
 )
 from hfprune.analysis.declarations import declare
+from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.statistics import Estimate
 from hfprune.analysis.verdicts import evaluate
 from hfprune.commands import main
@@ -29,7 +30,7 @@ from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report import style
-from hfprune.report.figures import Collected, claims
+from hfprune.report.collected import Collected
 from hfprune.results import DENSE, Value
 from hfprune.settings import load
 from hfprune.study.layout import cells
@@ -69,7 +70,8 @@ def judge(paper: Paper, study: Study, **changes) -> pd.DataFrame:
     """Evaluate one claim on a study; return the rows of the study's models."""
     claim = Claim.model_validate(CLAIM | changes)
     rows, _ = evaluate(
-        Paper(paper.models, [claim], paper.numbers), study.config(), "test", study.folder, study.collect()
+        Paper(paper.models, [claim], paper.numbers),
+        Evidence(study.config(), "test", study.folder, study.collect()),
     )
     return rows[rows["model"].isin(study.models)]
 
@@ -306,9 +308,9 @@ def test_times_with_errors_and_sizes_without_get_a_verdict(paper: Paper, study: 
     claim = {"measure": "latency", "effect": "ratio", "tables": [4], "relation": "lower", "right": right}
     (row,) = judge(paper, study, **claim, metric="prefill_seconds").itertuples()
     assert (row.verdict, row.effect) == ("reproduced", pytest.approx(0.5)) and row.low < 0.5 < row.high
-    (row,) = judge(paper, study, **claim, metric="flops", than=0.805).itertuples()
+    (row,) = judge(paper, study, **claim, metric="flops", threshold=0.805).itertuples()
     assert (row.verdict, row.low, row.high) == ("reproduced", pytest.approx(0.8), pytest.approx(0.8))
-    (row,) = judge(paper, study, **claim, metric="flops", than=0.75).itertuples()
+    (row,) = judge(paper, study, **claim, metric="flops", threshold=0.75).itertuples()
     assert row.verdict == "contradicted"
 
 
@@ -319,7 +321,7 @@ def test_times_taken_in_turns_with_the_dense_model_are_taken_as_they_are(paper: 
     (claim,) = [c for c in paper.claims if c.id == "faster-prefill"]
     (row,) = judge(paper, study, **claim.model_dump(exclude={"ratios"})).itertuples()
     assert (row.effect, row.verdict, row.left) == (pytest.approx(1.25), "reproduced", "dense 0%, none")
-    assert row.than == pytest.approx(57.5 / 46.3), "the factor that Table 4 prints for another model"
+    assert row.threshold == pytest.approx(57.5 / 46.3), "the factor that Table 4 prints for another model"
     assert row.high / row.effect == pytest.approx(np.exp(2.306004 * 0.01 / 1.25)), "eight degrees"
 
 
@@ -366,7 +368,7 @@ CONDITIONS = {
 def test_every_claim_judges_what_the_paper_says(paper: Paper) -> None:
     found = {}
     for claim in paper.claims:
-        model = "LLaMA-2-7B" if claim.than == "published" else "none of the paper's"
+        model = "LLaMA-2-7B" if claim.threshold == "published" else "none of the paper's"
         than = [paper.threshold(claim, model, ratio) for ratio in claim.ratios]
         if claim.id == "as-many-parameters":
             del than[2]  # Table 4 has no 40 %
@@ -455,7 +457,7 @@ def test_the_first_alternative_that_was_measured_stands_and_says_so(paper: Paper
 
 
 def test_the_papers_models_that_were_not_run_stand_as_published(paper: Paper, study: Study) -> None:
-    rows, _ = evaluate(paper, study.config(), "test", study.folder, study.collect())
+    rows, _ = evaluate(paper, Evidence(study.config(), "test", study.folder, study.collect()))
     absent = rows[rows["model"] == "Qwen3-1.7B"]
     assert absent[["claim", "ratio", "published", "confidence", "verdict"]].to_numpy().tolist() == [
         ["above-sdmprune", 0.2, 4.0, "tentative", NOT_RUN],
@@ -491,8 +493,8 @@ def test_dense_model_is_checked_first(paper: Paper, tmp_path: Path, right: int, 
 def written(study: Study, out: Path) -> dict[str, bytes]:
     declarations = declare(study.config())
     collect(study.results, study.scores, study.plans, out, declarations=declarations)
-    write_claims(Paper.read(PAPER / "claims.yaml"), study.config(), "test", study.folder, out)
-    return {path.name: path.read_bytes() for path in sorted(out.glob("claims*"))}
+    analysed(study.config(), study.folder, out)
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("claims*"))}
 
 
 def test_files_are_the_same_each_time_and_hold_every_claim(
@@ -502,11 +504,14 @@ def test_files_are_the_same_each_time_and_hold_every_claim(
     answer(study, "cross_entropy", 50, 60)
     files = written(study, tmp_path / "once")
     assert files == written(study, tmp_path / "twice")
-    assert [*files] == ["claims.csv", "claims.md", "claims.tex", "claims_by_task.csv"]
+    kept = [f"tables/claims.{suffix}" for suffix in ("csv", "md", "tex")]
+    assert [*files] == ["claims.csv", "claims_by_task.csv", *kept]
     for claim in paper.claims:
-        assert claim.sentence in files["claims.md"].decode()
-        assert f"tab:claims-{claim.id}" in files["claims.tex"].decode()
-    assert "| tiny-llama | other model | 20% | 15.00 | " in " ".join(files["claims.md"].decode().split())
+        assert claim.sentence in files["tables/claims.md"].decode()
+        assert f"tab:claims-{claim.id}" in files["tables/claims.tex"].decode()
+    assert "| tiny-llama | other model | 20% | 15.00 | " in " ".join(
+        files["tables/claims.md"].decode().split()
+    )
     tasks = pd.read_csv(tmp_path / "once/claims_by_task.csv")
     # Twenty and ten items that only one side has right: 2 / 2^20 and 2 / 2^10.
     assert tasks["seed"].tolist() == [0, 0, 1, 1, 2, 2]
@@ -534,8 +539,8 @@ def test_a_broken_result_is_named_and_costs_nothing(study: Study, tmp_path: Path
 def test_forest_plot_draws_ours_and_the_published(paper: Paper, study: Study) -> None:
     answer(study, "entropy", 70, 70)
     answer(study, "cross_entropy", 50, 60)
-    write_claims(paper, study.config(), "test", study.collect(), study.folder)
-    figure = claims(Collected(study.folder, PAPER))
+    analysed(study.config(), study.collect(), study.folder)
+    figure = figure_of("claims", Collected(study.folder, PAPER))
     axes = {text.get_text().replace("\n", " "): ax for ax in figure.axes for text in ax.texts}
     assert len(axes) == 1, "only claims that were measured"
     ax = axes["Without recovery, entropy is a more accurate criterion than cross-entropy."]
@@ -591,7 +596,10 @@ def put(**changes) -> Callable[[dict], dict]:
             put(measure="latency", measured_as="speedup", metric="s", effect="ratio"),
             "claims.0: measured_as needs 'dense' as one side",
         ),
-        (put(than="published", margin=None), "claims.0: than: published and relation: about need a margin"),
+        (
+            put(threshold="published", margin=None),
+            "claims.0: threshold: published and relation: about need a margin",
+        ),
         (put(margin=0), "claims.0.margin: Input should be greater than 0"),
         (put(anomalies=["A99"]), "claims.0.anomalies: unknown 'A99'"),
         (put(id="above-dense"), "claims.2.id: 'above-dense' occurs twice"),

@@ -6,27 +6,24 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawings import figure_of
-from hfprune.report.calibration import calibration_table
 
 from hfprune.analysis import settling
 from hfprune.analysis.collect import collect
-from hfprune.analysis.declarations import default_declarations
+from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.settling import by_sequences, sequences_for, settled_share
 from hfprune.analysis.tidy import read_collected
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import made_figure
 from hfprune.report.typeset import markdown
+from hfprune.report.writing import made_table
 from hfprune.results import Cell, Value, write_result
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "paper"
-DECLARED = default_declarations(["fidelity", "perplexity"])
+DECLARED = Declarations(())
 
 
-def before(curve: list[dict]) -> dict:
-    """Return a curve as it was written before several criteria shared a sweep."""
-    marks = [{"sequences": mark.pop("sequences"), "criteria": [mark]} for mark in curve]
-    return {"curves": {"warm_start": [], "sweep": marks}}
+READ = {"criterion": "entropy", "units": ["neurons"], "corpus": "c4"}
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +42,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for n in (8, 12)
             if n <= last
         ]
-        settings = {"criterion": "entropy", "options": {"aggregation": "sum_abs"}}
+        settings = READ | {"options": {"aggregation": "sum_abs"}}
         write(
             method,
             None,
             "cost",
             [Value("seconds", 1.0)],
             settings=settings,
-            **(before(curve) if last == 8 else {"curve": curve}),
+            curve=curve,
         )
         write(method, 0.2, "fidelity", [Value("js_distance", js, 0.01, 4)])
         write(method, 0.2, "perplexity", [Value("perplexity", 100 * js, 2.0, 4)])
@@ -109,8 +106,8 @@ def test_halves_of_real_calibrations_agree_as_the_last_mark_implies(method: str)
 
 
 def test_table_and_figure_show_them(folder: Path) -> None:
-    tables = (read_collected(folder / name) for name in ("results.parquet", "calibration.csv"))
-    text = markdown(calibration_table(*tables, DECLARED))
+    text = markdown(made_table("calibration", Collected(folder, PAPER)))
+    assert "Sequences for 95%" in text
     assert "0.400 ± 0.010" in text
     assert "50.0 ± 2.0" in text
     agreement, js, perplexity = figure_of("calibration", Collected(folder, PAPER)).axes
@@ -122,16 +119,14 @@ def test_table_and_figure_show_them(folder: Path) -> None:
 
 def test_a_study_without_calibration_says_so(folder: Path, tmp_path: Path) -> None:
     collect([folder / "magnitude/cost.json"], [], [], tmp_path)
-    tables = [read_collected(tmp_path / name) for name in ("results.parquet", "calibration.csv")]
-    assert len(calibration_table(*tables, DECLARED).numbers) == 0
-    assert isinstance(tables[1], pd.DataFrame)
+    assert "No calibration was measured" in markdown(made_table("calibration", Collected(tmp_path, PAPER)))
     assert made_figure("calibration", Collected(tmp_path, PAPER)).endswith("not measured")
 
 
 def test_a_method_in_steps_is_another_line(tmp_path: Path) -> None:
     """It reads as many sequences as the same method at once, and differs in its plans."""
     for method, steps in (("entropy", {}), ("in_steps", {"steps": 4})):
-        settings = {"criterion": "entropy", "options": {}}
+        settings = READ | {"options": {}}
         curve = [{"sequences": 8, "agreement": 0.5, "successive": 0.5}]
         scored = {"settings": settings, "curve": curve}
         cut = {"settings": {"allocation": {"rule": "uniform"}, "scoring": settings | steps}}

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from drawings import figure_of
 from synthetic import PAPER, Study
 
 from hfprune.analysis.tidy import COMPANION_COLUMNS, LEARNING
+from hfprune.errors import HfpruneError
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import write_figures
 from hfprune.report.writing import write_tables
@@ -80,3 +82,14 @@ def test_a_study_without_recovery_says_so_and_one_from_before_is_not_drawn(
     said = write_figures(folder, PAPER, tmp_path, formats=["svg"])
     assert said["learning"] == f"{folder} has no learning.csv"
     assert write_tables(folder, PAPER, tmp_path)["learning"] == ["learning.csv"]
+
+
+def test_files_that_do_not_belong_together_end_in_one_line(tmp_path: Path) -> None:
+    folder = recovered(tmp_path)
+    (folder / "results.parquet").unlink()
+    heading = (folder / "results.csv").read_text().splitlines()[0]
+    (folder / "results.csv").write_text(heading + "\n")
+    with pytest.raises(
+        HfpruneError, match=r"the table learning finds no 'dense' there; run `hfprune collect`"
+    ):
+        write_tables(folder, PAPER, tmp_path / "tables", ["learning"])

@@ -7,19 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawings import figure_of
-from hfprune.report.comparison import write_comparison
-from synthetic import PAPER, Study
+from synthetic import PAPER, Study, analysed
 
 from hfprune.analysis.collect import collect
 from hfprune.analysis.comparison import compare
 from hfprune.analysis.condition import NOT_APPLICABLE
 from hfprune.analysis.declarations import declare
+from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.verdicts import evaluate
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report.collected import Collected
-from hfprune.report.papers import write_tables
+from hfprune.report.publication import publication_names
+from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
-from hfprune.study import layout
 
 ROOT = Path(__file__).parents[2]
 BPB = {"groups": {"reading": ["squad"], "code": ["mbpp"]}, "documents": 4}
@@ -56,7 +56,7 @@ def rows_of(path: Path) -> list[list[str]]:
 
 
 def test_table_has_a_column_per_metric_and_task(measured: Study) -> None:
-    write_tables(measured.folder / "results.parquet", PAPER, measured.folder / "tables")
+    write_tables(measured.folder, PAPER, measured.folder / "tables")
     head, *body = rows_of(measured.folder / "tables/measures.md")
     assert head == [
         *("Ratio", "Method", "Bits per byte, code (bits/byte)", "Bits per byte, reading (bits/byte)"),
@@ -94,14 +94,13 @@ def drawn(measured: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def test_comparison_has_its_primary_metric(drawn: Study, tmp_path: Path) -> None:
-    rows = compare(drawn.config(), "test", drawn.folder, drawn.folder)
+    rows = compare(Evidence(drawn.config(), "test", drawn.folder, drawn.folder))
     row = rows[rows["method"] == "cross_entropy"].iloc[0]
     assert row[["bpb", "bpb_low", "bpb_high"]].tolist() == pytest.approx([0.5] * 3), "the same on every item"
     assert row["my_stream.perplexity_ratio"] == pytest.approx(2)
     for file in (*drawn.folder.glob("*.csv"), *drawn.folder.glob("*.parquet")):
         shutil.copy(file, tmp_path / file.name)
-    write_comparison(drawn.config(), "test", drawn.folder, tmp_path)
-    head = rows_of(tmp_path / "comparison.md")[0]
+    head = rows_of(analysed(drawn.config(), drawn.folder, tmp_path) / "comparison.md")[0]
     assert head[-2:] == ["Δ bits per byte (bits/byte)", "Perplexity ratio, my_stream"]
     panels = [ax.get_xlabel() for ax in figure_of("comparison", Collected(tmp_path, PAPER)).axes]
     assert panels[-2:] == head[-2:]
@@ -115,7 +114,8 @@ def judge(study: Study, **changes) -> pd.Series:
         | changes
     )
     rows, _ = evaluate(
-        Paper(paper.models, [claim], paper.numbers), study.config(), "test", study.folder, study.folder
+        Paper(paper.models, [claim], paper.numbers),
+        Evidence(study.config(), "test", study.folder, study.folder),
     )
     return rows[rows["model"] == "tiny-llama"].iloc[0]
 
@@ -149,8 +149,8 @@ def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp
     reason = "cross_entropy 20%, none is not applicable: keeps 2 of 2 groups at 20 %"
     assert (row["verdict"], row["note"]) == (NOT_APPLICABLE, reason)
     assert np.isnan(row["effect"])
-    assert "cross_entropy" not in set(compare(study.config(), "test", folder, folder)["method"])
-    write_tables(folder / "results.parquet", PAPER, folder / "tables")
+    assert "cross_entropy" not in set(compare(Evidence(study.config(), "test", folder, folder))["method"])
+    write_tables(folder, PAPER, folder / "tables")
     assert rows_of(folder / "tables/measures.md")[-1] == ["20%", "Cross-entropy", *"––––"]
     axes = figure_of("measures", Collected(folder, PAPER)).axes
     assert [len([line for line in ax.lines if line.get_marker() != "None"]) for ax in axes] == [1, 1, 1]
@@ -159,8 +159,9 @@ def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp
 @pytest.mark.parametrize("study", ["methods", "sensitivity"])
 def test_committed_results_can_be_laid_out(study: str, tmp_path: Path) -> None:
     results = ROOT / "results" / study
-    write_tables(results / "results.parquet", PAPER, tmp_path / "tables")
-    for name in layout.TABLES:
+    lacking = write_tables(results, PAPER, tmp_path / "tables")
+    assert {*lacking} <= {"learning", "lost"}
+    for name in {*publication_names("tables")} - {*lacking}:
         assert (tmp_path / f"tables/{name}.csv").stat().st_size > 0, name
     table = pd.read_csv(tmp_path / "tables/table7.csv")
     before = pd.read_csv(results / "tables/table7.csv")

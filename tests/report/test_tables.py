@@ -327,6 +327,13 @@ def test_writing_twice_gives_the_same_bytes(collected: Path, whole: Path, tmp_pa
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+def test_one_metric_of_fidelity_is_enough(study: Study) -> None:
+    study.result("entropy", 0.2, "fidelity", "c4", Value("kl_divergence", 0.5, 0.1, 4))
+    out = tables(study.collect())
+    assert column(out / "table7.md", "KL divergence") == ["0.500 ± 0.100"]
+    assert "Nothing else was measured." in (out / "measures.md").read_text()
+
+
 def test_a_running_study_shows_what_it_has(tmp_path: Path) -> None:
     study = Study(tmp_path).write()
     last_task = [*TASKS][-1]

@@ -81,11 +81,11 @@ def _forest(ax: Axes, rows: pd.DataFrame) -> None:
         if row.confidence in PUBLISHED:
             ax.plot(row.published, y, **PUBLISHED[row.confidence][1])
         # A published factor is another threshold at every ratio.
-        ax.plot([row.than, row.than], [y - 0.5, y + 0.5], color=GREY, linewidth=0.8, zorder=1)
+        ax.plot([row.threshold, row.threshold], [y - 0.5, y + 0.5], color=GREY, linewidth=0.8, zorder=1)
     first = rows.iloc[0]
     ax.margins(x=0.06)
     low, high = ax.get_xlim()
-    for y, than in enumerate(rows["than"]):
+    for y, than in enumerate(rows["threshold"]):
         if side := {"higher": (than, high), "lower": (low, than)}.get(first["relation"]):
             ax.fill_betweenx((y - 0.5, y + 0.5), *side, color=SHADE, zorder=0, linewidth=0)
     ratios = ["" if np.isnan(ratio) else f", {100 * ratio:.3g}%" for ratio in rows["ratio"]]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from hfprune.analysis.comparison import REFERENCE
+from hfprune.analysis.reference import REFERENCE
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.frames import grid, handles, legend, width, xlabel

@@ -4,8 +4,6 @@ import pandas as pd
 
 from hfprune.analysis.condition import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
 from hfprune.analysis.statistics import MIN_DRAWS
-from hfprune.errors import HfpruneError
-from hfprune.paper.claims import Claim
 from hfprune.report.cells import counts, intervals, ratio_column, texts, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
@@ -21,26 +19,15 @@ class Claims(TablePublication):
     empty = "The paper has no claims."
 
     def make(self, data: Collected) -> Table:
-        """Give each claim a row, and then each claim a table.
-
-        Raises:
-            HfpruneError: `claims.csv` is of other claims than the paper's.
-        """
-        rows, claims = data.claims, data.printed.claims
-        if unknown := {*rows["claim"]} - {claim.id for claim in claims}:
-            raise HfpruneError(
-                f"{data.folder / layout.CLAIMS}: {min(unknown)!r} is none of the claims in {data.paper}"
-            )
-        found = pd.crosstab(rows["claim"], rows["verdict"]).reindex(
-            index=[claim.id for claim in claims], columns=[*VERDICTS], fill_value=0
-        )
-        numbers = found.reset_index().assign(arithmetic=[claim.arithmetic for claim in claims])
-        sentences = [
-            claim.sentence + " (Follows from the budget by arithmetic.)" * claim.arithmetic
-            for claim in claims
-        ]
+        """Give each claim a row, and then each claim a table."""
+        rows = data.claims
+        claims = rows.drop_duplicates("claim").set_index("claim")
+        found = pd.crosstab(rows["claim"], rows["verdict"])
+        found = found.reindex(index=claims.index, columns=[*VERDICTS], fill_value=0)
+        follows = claims["basis"] == "arithmetic"
+        follow = follows.map({True: " (Follows from the budget by arithmetic.)", False: ""})
         columns = [
-            Column("Claim", sentences, words=True),
+            Column("Claim", (claims["sentence"] + follow).tolist(), words=True),
             *(Column(verdict.capitalize(), texts(found[verdict], "{}")) for verdict in VERDICTS),
         ]
         notes = [
@@ -53,12 +40,13 @@ class Claims(TablePublication):
             "Intervals are not corrected for multiple comparisons: of a hundred without an effect, five would "
             "show one."
         ]
-        more = {claim.id: _comparisons(claim, rows[rows["claim"] == claim.id]) for claim in claims}
+        more = {claim: _comparisons(part) for claim, part in rows.groupby("claim", sort=False)}
         # Arithmetic is no evidence, and stands apart.
+        numbers = found.assign(arithmetic=follows).reset_index()
         return Table(numbers, columns, notes, groups=("arithmetic",), section="", more=more)
 
 
-def _comparisons(claim: Claim, rows: pd.DataFrame) -> Table:
+def _comparisons(rows: pd.DataFrame) -> Table:
     """Return the table of one claim: a row for each model, ratio and metric."""
     form = "{:.2f}" if {*rows["unit"]} <= {"points", "ratio"} else "{:.4f}"
     doubts = [f" ({word})" if word in ("suspect", "tentative") else "" for word in rows["confidence"]]
@@ -78,20 +66,17 @@ def _comparisons(claim: Claim, rows: pd.DataFrame) -> Table:
         Column("Verdict", _joined(rows["verdict"], needs), words=True),
         Column("Note", words(rows["note"]), words=True),
     ]
-    return Table(rows, columns, _notes(claim, rows), (), "", f"{claim.sentence} ({claim.where})")
+    caption = f"{rows['sentence'].iloc[0]} ({rows['where'].iloc[0]})"
+    return Table(rows, columns, _notes(rows), (), "", caption)
 
 
 def _joined(*parts: "list[str] | pd.Series") -> list[str]:
     return ["".join(texts) for texts in zip(*parts, strict=True)]
 
 
-def _notes(claim: Claim, rows: pd.DataFrame) -> list[str]:
+def _notes(rows: pd.DataFrame) -> list[str]:
     """Explain the effect, the condition of the claim, and the interval."""
-    left, right = (" or ".join(side.methods) for side in (claim.left, claim.right))
-    effect = f"{left} {'-' if claim.effect == 'difference' else '/'} {right}, {claim.metric}"
-    if claim.beyond is not None:
-        effect += f", less the same at {100 * claim.beyond:.3g} %"
-    notes = [f"Effect: {effect}; {_condition(claim)}."]
+    notes = [f"Effect: {rows['compares'].iloc[0]}; {rows['condition'].iloc[0]}."]
     run = rows[~rows["verdict"].isin([NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE])]
     if (run["n"] > 0).any():
         notes.append(
@@ -99,24 +84,9 @@ def _notes(claim: Claim, rows: pd.DataFrame) -> list[str]:
             f"variance over draws is that over seeds, from {MIN_DRAWS} of them, pooled with that over resampled "
             "calibrations where there are any. Minimum detectable effect: the smallest distance from the "
             "threshold that this study would have shown in 80 % of repetitions"
-            + (", as a factor." if claim.effect == "ratio" else ".")
+            + (", as a factor." if "ratio" in {*rows["unit"]} else ".")
         )
     anomalies = sorted({id_ for ids in words(rows["anomalies"]) for id_ in ids.split(", ") if id_})
     if anomalies:
         notes.append(f"Known anomalies: {', '.join(anomalies)}.")
     return notes
-
-
-def _condition(claim: Claim) -> str:
-    """Return the condition of a claim in words."""
-    percent = claim.effect == "ratio"
-    margin = "" if claim.margin is None else f"{100 * claim.margin:g} %" if percent else f"{claim.margin:g}"
-    threshold = claim.neutral if claim.than is None else claim.than
-    if claim.relation == "about":
-        about = "the published effect" if claim.than == "published" else f"{threshold:g}"
-        return f"the claim holds within {margin} of {about}"
-    side = "above" if claim.relation == "higher" else "below"
-    if claim.than == "published":
-        return f"the claim holds {side} the published effect, with {margin} of slack"
-    within = f"; within {margin} of it, the sides are equivalent" if margin else ""
-    return f"the claim holds {side} {threshold:g}{within}"
