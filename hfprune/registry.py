@@ -1,11 +1,14 @@
 """Finds the class behind a name in a study: in a file of one folder, or in another package."""
 
+import ast
 import inspect
 import pkgutil
 import sys
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -23,19 +26,23 @@ class Registry(Generic[Kind]):
     another package provides it, by an entry point in the group `package` (such as `hfprune.criteria`).
     """
 
-    def __init__(self, package: str, base: type[Kind], required: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, package: str, base: type[Kind], required: tuple[str, ...] = (), word: str = ""
+    ) -> None:
         """Register the folder of `package`, whose files each define one subclass of `base`.
 
         Args:
             package: the folder as a package; also the group of entry points.
             base: the base class of every class.
             required: class variables that every class must set.
+            word: for readers, for one of the classes; by default the name of `base`.
         """
         self.package = package
         self.base = base
         self.required = required
-        self.word = base.__name__.lower()
+        self.word = word or base.__name__.lower()
         self.sources = cache(self._sources)
+        self.outlines = cache(self._outlines)
         self.load = cache(self._load)
 
     def _sources(self) -> dict[str, list[EntryPoint]]:
@@ -51,6 +58,21 @@ class Registry(Generic[Kind]):
         ]
         for source in (*files, *sorted(entry_points(group=self.package), key=lambda source: source.value)):
             found.setdefault(source.name, []).append(source)
+        return found
+
+    def _outlines(self) -> dict[str, "Outline"]:
+        """Return the outline of each name's file, without importing it.
+
+        Raises:
+            HfpruneError: a file is not there, or is no Python.
+        """
+        found = {}
+        for name, (source, *_) in self.sources().items():
+            try:
+                spec = find_spec(source.module)
+                found[name] = outline(Path(str(spec and spec.origin)))
+            except (ImportError, OSError, SyntaxError) as error:
+                raise HfpruneError(f"{origin(source)}: cannot read it: {error}") from error
         return found
 
     def _load(self, name: str) -> type[Kind]:
@@ -115,6 +137,36 @@ class Registry(Generic[Kind]):
             HfpruneError: a class does not load.
         """
         return {name: self.load(name) for name in self.sources()}
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a module's text tells, without importing it."""
+
+    doc: str
+    """Its docstring."""
+    functions: frozenset[str]
+    """The names of its functions."""
+    constants: dict[str, Any]
+    """The class variables with a literal value."""
+
+
+def outline(path: Path) -> Outline:
+    """Read a module's text.
+
+    Raises:
+        OSError: the file cannot be read.
+        SyntaxError: it is no Python.
+    """
+    tree = ast.parse(path.read_bytes(), str(path))
+    functions = frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
+    inside = [node for kind in tree.body if isinstance(kind, ast.ClassDef) for node in kind.body]
+    constants = {}
+    for node in inside:
+        if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Constant):
+            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+            constants[ast.unparse(target)] = node.value.value
+    return Outline(ast.get_docstring(tree) or "", functions, constants)
 
 
 def origin(source: EntryPoint) -> str:

@@ -13,8 +13,17 @@ import pytest
 from safetensors.numpy import save_file
 
 from hfprune.analysis.collect import collect
+from hfprune.analysis.comparison import compare
 from hfprune.analysis.declarations import declare
+from hfprune.analysis.draws import spreads
+from hfprune.analysis.evidence import Evidence
+from hfprune.analysis.lost import lost
+from hfprune.analysis.tidy import DIGITS, write_csv
+from hfprune.analysis.verdicts import evaluate
+from hfprune.paper.claims import Paper
+from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
+from hfprune.study import layout
 from hfprune.study.labels import labels
 from hfprune.study.layout import CELL, fill
 from hfprune.study.study import Study as Config
@@ -31,6 +40,23 @@ TASKS = {
     "social_iqa": 0.40,
     "winogrande": 0.54,
 }
+
+
+def analysed(config: Config, folder: Path, out: Path) -> Path:
+    """Write what `claims` and `compare` write of the results in `folder`; return the folder of their tables."""
+    evidence = Evidence(config, "test", folder, out)
+    claims, by_task = evaluate(Paper.read(PAPER / "claims.yaml"), evidence)
+    found = {
+        layout.CLAIMS: claims,
+        layout.CLAIMS_BY_TASK: by_task,
+        layout.COMPARISON: compare(evidence),
+        layout.DRAWS: spreads(evidence),
+        layout.LOST: lost(evidence),
+    }
+    for name, rows in found.items():
+        write_csv(rows, out / name, DIGITS)
+    write_tables(out, PAPER, out / "tables", ["claims", "comparison", "draws", "lost"])
+    return out / "tables"
 
 
 @dataclass

@@ -112,3 +112,15 @@ def half_width(summary: pd.DataFrame) -> pd.Series:
     freedom = draws_and_items(draws.fillna(0), items.fillna(0), *freedoms)
     _, half = interval(0.0, draws.fillna(0) + items.fillna(0), freedom)
     return pd.Series(half, summary.index).where(items.notna() | draws.notna())
+
+
+def ends(value: pd.Series, half: pd.Series, logarithmic: bool) -> tuple[pd.Series, pd.Series]:
+    """Return the ends of intervals of a half width.
+
+    `logarithmic` is for positive values whose errors multiply, such as perplexities: the interval is symmetric in
+    the logarithm (delta method: the logarithm's standard error is stderr / value), so that it never reaches zero.
+    """
+    if not logarithmic:
+        return value - half, value + half
+    factor = np.exp(half / value)
+    return value / factor, value * factor

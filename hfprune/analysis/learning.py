@@ -8,8 +8,8 @@ import pandas as pd
 from hfprune.analysis.outcomes import Outcomes, contrast
 from hfprune.analysis.statistics import estimate
 from hfprune.analysis.tidy import COMPANION_COLUMNS, LEARNING
-from hfprune.items import token_items
-from hfprune.study.recovery import half
+from hfprune.evaluation.item_outcomes import token_items
+from hfprune.recovery.settings import half
 
 
 def learning_curves(results: Iterable[dict[str, Any]]) -> pd.DataFrame:

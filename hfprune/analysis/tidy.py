@@ -63,7 +63,7 @@ def read_companion(folder: Path, name: str) -> pd.DataFrame:
         HfpruneError: it cannot be read.
     """
     path = folder / name
-    return read_collected(path) if path.exists() else pd.DataFrame(columns=COMPANION_COLUMNS[name])
+    return read_collected(path) if path.exists() else pd.DataFrame(columns=COMPANION_COLUMNS.get(name))
 
 
 def read_labels(folder: Path) -> dict[str, Label]:

@@ -9,7 +9,6 @@ depend on its arguments also defines `add_flags(parser)` and `read(namespace)`; 
 """
 
 import argparse
-import ast
 import inspect
 import os
 import sys
@@ -23,6 +22,7 @@ import hfprune
 from hfprune import network
 from hfprune.errors import HfpruneError
 from hfprune.extras import missing
+from hfprune.registry import outline
 
 
 def main() -> None:
@@ -66,12 +66,8 @@ def main() -> None:
 
 def commands() -> dict[str, str]:
     """Return the first docstring line of every command, by name, without importing it."""
-    found = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        tree = ast.parse(path.read_bytes())
-        if any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in tree.body):
-            found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return found
+    outlines = {path.stem: outline(path) for path in sorted(Path(__file__).parent.glob("*.py"))}
+    return {name: text.doc.partition("\n")[0] for name, text in outlines.items() if "run" in text.functions}
 
 
 def _parsers(

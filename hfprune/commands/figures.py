@@ -1,22 +1,16 @@
 """Draw the figures from the tidy tables, all or some, as PDF, SVG and PNG."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from hfprune.commands.flags import PaperFolder
-from hfprune.settings import Strict, nearest
-from hfprune.study.layout import FIGURES
+from hfprune.report.publication import known, publication_names
+from hfprune.settings import Strict
 
 EXAMPLE = "hfprune figures --results results/methods --only fidelity --style mine.mplstyle --format pdf"
-
-
-def _figures(names: list[str]) -> list[str]:
-    for name in names:
-        if name not in FIGURES:
-            raise ValueError(f"no figure {name!r}{nearest(name, [*FIGURES])}")
-    return names
 
 
 class Config(Strict):
@@ -27,8 +21,8 @@ class Config(Strict):
     out: Path | None = Field(
         default=None, description="folder of the figures (`figures` in the results folder)"
     )
-    only: Annotated[list[str], AfterValidator(_figures)] | None = Field(
-        default=None, description=f"the figures to draw, of {', '.join(FIGURES)} (all)"
+    only: Annotated[list[str], AfterValidator(partial(known, "figures"))] | None = Field(
+        default=None, description=f"the figures to draw, of {', '.join(publication_names('figures'))} (all)"
     )
     format: list[Literal["pdf", "svg", "png"]] = Field(
         default=["pdf", "svg", "png"], description="the files of each figure"
@@ -36,13 +30,19 @@ class Config(Strict):
     style: Path | None = Field(
         default=None, description="a style file of matplotlib, applied over the style of these figures"
     )
+    complete: bool = Field(
+        default=False,
+        description="write a sentence in place of each figure without data, for the workflow, which lists its "
+        "files before it runs",
+    )
 
 
 def run(config: Config) -> None:
     """Draw the figures, and say which have no data."""
-    from hfprune.report.figures import write_figures
+    from hfprune.report.drawing.writing import write_figures
 
     out = config.out or config.results / "figures"
-    absent = write_figures(config.results, config.paper, out, config.only, config.format, config.style)
-    for name, files in absent.items():
-        print(f"{name}: not drawn, since {config.results} has no {' and no '.join(files)}")
+    selected = {"only": config.only, "formats": config.format, "own_style": config.style}
+    absent = write_figures(config.results, config.paper, out, **selected, complete=config.complete)
+    for name, why in absent.items():
+        print(f"{name}: not drawn: {why}")

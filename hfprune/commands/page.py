@@ -22,6 +22,6 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Write the page."""
-    from hfprune.report.page import write_page
+    from hfprune.page.writing import write_page
 
     write_page(config.results, config.paper, config.out)

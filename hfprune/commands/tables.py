@@ -1,28 +1,35 @@
-"""Write the paper's tables, our rows beside the published ones, as CSV, Markdown and LaTeX."""
+"""Write the tables, the paper's with our rows beside the published ones, as CSV, Markdown and LaTeX."""
 
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from hfprune.commands.flags import PaperFolder
+from hfprune.report.publication import known, publication_names
 from hfprune.settings import Strict
 
-EXAMPLE = "hfprune tables --results results/demo"
+EXAMPLE = "hfprune tables --results results/demo --only table7 measures"
 
 
 class Config(Strict):
     """Flags of `hfprune tables`."""
 
-    results: Path = Field(description="folder with results.parquet")
+    results: Path = Field(description="folder with the tidy tables; CSV is enough")
     paper: PaperFolder = Path("paper")
     out: Path | None = Field(
         default=None, description="folder of the tables (`tables` in the results folder)"
     )
+    only: Annotated[list[str], AfterValidator(partial(known, "tables"))] | None = Field(
+        default=None, description=f"the tables to write, of {', '.join(publication_names('tables'))} (all)"
+    )
 
 
 def run(config: Config) -> None:
-    """Write the tables."""
-    from hfprune.report.tables import write_tables
+    """Write the tables, and say which have no data."""
+    from hfprune.report.writing import write_tables
 
-    out = config.out or config.results / "tables"
-    write_tables(config.results / "results.parquet", config.paper, out)
+    lacking = write_tables(config.results, config.paper, config.out or config.results / "tables", config.only)
+    for name, files in lacking.items():
+        print(f"{name}: not written, since {config.results} has no {' and no '.join(files)}")

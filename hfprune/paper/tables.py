@@ -6,9 +6,8 @@ from typing import Any
 import pandas as pd
 
 from hfprune.errors import HfpruneError
-from hfprune.study import layout
 
-TABLE_FILES = [f"{name}.csv" for name in layout.PAPER_TABLES]
+TABLE_FILES = [f"table{number}.csv" for number in range(1, 9)]
 
 SETTING = ["model", "ratio", "method", "recovery"]
 LINE = ["table", *SETTING]  # identifies a row as printed

@@ -1,4 +1,4 @@
-"""The table of all measures that no table of the paper shows, laid out by their declarations."""
+"""The values of a study's measures, and the names that readers see."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,21 +8,11 @@ from hfprune.analysis.averages import (
     AVERAGE,
     AVERAGE_WITHOUT_CROWS,
     mean_over_tasks,
-    over_seeds,
-    spread,
     with_averages,
 )
 from hfprune.analysis.declarations import Declaration, Declarations
-from hfprune.analysis.tidy import applicable, blank_cells
-from hfprune.paper.published import Published
-from hfprune.report import notes
-from hfprune.report.columns import Column, high, low
-from hfprune.report.rows import OURS, SPREADS, in_order, lay_out, with_blanks
-from hfprune.report.style import Look
-from hfprune.report.typeset import Table
 
 MEAN = "mean"  # takes the place of a task if there are several
-_CAPTION = "All measures that no table of the paper shows."
 
 
 def all_values(tidy: pd.DataFrame, declared: Declarations, measures: Iterable[str]) -> pd.DataFrame:
@@ -95,37 +85,3 @@ def scaled(values: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     pairs = zip(values["measure"], values["metric"], strict=True)
     scale = pd.Series([declared.find(*pair).metric.scale for pair in pairs], values.index, dtype=float)
     return values.assign(value=values["value"] * scale, stderr=values["stderr"] * scale)
-
-
-def measures_table(
-    tidy: pd.DataFrame, declared: Declarations, published: Published, looks: dict[str, Look]
-) -> Table:
-    """Make the table: one column per metric (and per task if there are several), one row per cell over seeds."""
-    values = scaled(other_values(applicable(tidy), declared), declared)
-    names = headings(values, declared)
-    if values.empty:
-        empty = pd.DataFrame(columns=["Ratio", "Method"], dtype=str)
-        numbers = pd.DataFrame(columns=["model", "method", "ratio", "recovery"])
-        return Table(_CAPTION, numbers, empty, pd.Series(dtype=int), ["Nothing else was measured."])
-    cells = over_seeds(values)
-    keys = {place: ".".join(filter(None, place)) for place in names}
-    places = zip(cells["measure"], cells["metric"], cells["task"], strict=True)
-    cells = cells.assign(source=OURS, key=[keys[place] for place in places], printed=pd.NA, confidence=pd.NA)
-    columns = {keys[place]: _column(name, place, names, declared) for place, name in names.items()}
-    cells = in_order(with_blanks(cells, blank_cells(tidy)), published, looks)
-    numbers, shown, groups = lay_out(cells, columns, SPREADS[spread(cells)], {}, looks)
-    numbers, shown = numbers.drop(columns=["source", "doubts"]), shown.drop(columns="Source")
-    return Table(_CAPTION, numbers, shown, groups, notes.mark_notes(shown, cells), numbers["model"])
-
-
-def _column(
-    heading: str,
-    place: tuple[str, str, str],
-    names: dict[tuple[str, str, str], str],
-    declared: Declarations,
-) -> Column:
-    metric = declared.find(*place[:2]).metric
-    several = len([other for other in names if other[:2] == place[:2]]) > 1
-    penalty = {"lower": low, "higher": high}.get(metric.better)
-    with_spread = not several or place[2] == MEAN
-    return Column(heading, metric.shown, penalty, with_spread, logarithmic=metric.effect == "ratio")

@@ -1,16 +1,15 @@
-"""The notes below a table."""
+"""The notes below tables whose cells are laid out in rows."""
 
 import pandas as pd
 
-from hfprune.analysis.averages import AVERAGE, CROWS
 from hfprune.paper.published import Published
-from hfprune.report.columns import Column
-from hfprune.report.rows import OURS
-from hfprune.report.typeset import MISSING
+from hfprune.paper.tables import AVERAGE, CROWS
+from hfprune.report.cells import OURS
+from hfprune.report.typeset import MISSING, Column
 from hfprune.results import DENSE
 
 
-def source_notes(shown: pd.DataFrame, cells: pd.DataFrame, names: dict[str, str]) -> list[str]:
+def source_notes(columns: list[Column], cells: pd.DataFrame, names: dict[str, str]) -> list[str]:
     """Explain the sources and marks."""
     ours = cells[cells["source"] == OURS]
     legend = ["Source: paper, as printed there; ours, measured in this study. Never mixed."]
@@ -20,13 +19,13 @@ def source_notes(shown: pd.DataFrame, cells: pd.DataFrame, names: dict[str, str]
         legend.append("Ours: not measured.")
     elif set(ours["method"]) == {DENSE}:
         legend.append("Ours: no pruned model under the conditions of this table was measured.")
-    return [*legend, *mark_notes(shown, ours)]
+    return [*legend, *mark_notes(columns, ours)]
 
 
-def mark_notes(shown: pd.DataFrame, ours: pd.DataFrame) -> list[str]:
+def mark_notes(columns: list[Column], ours: pd.DataFrame) -> list[str]:
     """Explain ±, bold type and dashes if a table has them."""
     legend = []
-    text = " ".join(shown.to_numpy().ravel())
+    text = " ".join(cell for column in columns for cell in column.cells)
     if "±" in text:
         seeds = ours.loc[ours["seeds"] > 1, "seeds"].astype(int)
         over = (
@@ -69,9 +68,8 @@ def _tasks(theirs: pd.DataFrame) -> set[str]:
     return {*theirs["task"]} - {"", AVERAGE}
 
 
-def corpora(ours: pd.DataFrame, columns: dict[str, Column], measures: list[str]) -> list[str]:
-    """Name the corpora on which the outputs were compared."""
-    texts = ours[ours["measure"].isin(measures) & ours["key"].isin(columns)]
+def corpora(texts: pd.DataFrame) -> list[str]:
+    """Name the corpora on which outputs were compared."""
     return [
         f"{measure.capitalize()} on {corpus} in ours: n = {span(n)}."
         for (measure, corpus), n in texts.groupby(["measure", "task"])["n"]

@@ -1,119 +1,104 @@
 """Numbers with the key of their column, laid out in the rows of a table."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import half_width
-from hfprune.paper.published import CONFIDENT, Published
-from hfprune.report.columns import Column
-from hfprune.report.intervals import ends
-from hfprune.report.style import Look, method_label
-from hfprune.report.typeset import MISSING, mark
+from hfprune.analysis.averages import ends, half_width, spread
+from hfprune.paper.published import CONFIDENT
+from hfprune.report.cells import OURS, PAPER
+from hfprune.report.typeset import MISSING, Column, mark
 from hfprune.results import DENSE
 
-OURS, PAPER = "ours", "paper"
 ROW = ["model", "method", "ratio", "recovery", "source"]  # identifies a row of a table
+ORDER = ["model", "ratio", "recovery", "method", "source"]
 GROUP = ["model", "ratio", "recovery", "source"]  # the best row of a group is marked
 # Meaning of ± → the spreads after a number, and their formats.
 SPREADS = {"stderr": {"stderr": " ± {}"}, "sd": {"sd": " ± {}", "stderr": " ({})"}}
 
 
-def in_order(cells: pd.DataFrame, published: Published, looks: dict[str, Look]) -> pd.DataFrame:
-    """Sort by model (the paper's first), ratio, recovery (none first), method and source, and number the rows."""
-    models = {name: i for i, name in enumerate(published.names.values())}
-    ranks = {
-        "model": lambda names: names.map(lambda name: (models.get(name, len(models)), name)),
-        "recovery": lambda names: names.map(lambda name: (name != "none", name)),
-        "method": lambda names: names.map([*looks].index),
-        "source": lambda names: names.map([PAPER, OURS].index),
-    }
-    cells = cells.sort_values(
-        ["model", "ratio", "recovery", "method", "source"],
-        key=lambda part: ranks[part.name](part) if part.name in ranks else part,
-    )
-    return cells.assign(row=cells.groupby(ROW, dropna=False, sort=False).ngroup())
+@dataclass(frozen=True)
+class Form:
+    """How the numbers of a key are shown: their heading and format, and which is the best of a group.
+
+    `half` stands for percentages that are best at 50; of numbers without a direction none is the best. Errors of a
+    `logarithmic` number multiply.
+    """
+
+    heading: str
+    shown: str = "{:.1f}"
+    better: Literal["lower", "higher", "half", ""] = ""
+    with_spread: bool = True
+    logarithmic: bool = False
 
 
 def lay_out(
-    cells: pd.DataFrame,
-    columns: dict[str, Column],
-    spreads: dict[str, str],
-    footnotes: dict[str, str],
-    looks: dict[str, Look],
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
-    """Return numbers, strings and groups of rows, from cells whose `row` and `key` give their place."""
+    cells: pd.DataFrame, forms: Mapping[str, Form], footnotes: Mapping[str, str]
+) -> tuple[pd.DataFrame, list[Column]]:
+    """Return the numbers of a table, and the columns of its keys.
+
+    Args:
+        cells: rows of `hfprune.analysis.averages.over_seeds` in order, with the columns `source`, `key`, `printed`
+            (a published number as printed) and `confidence`.
+        forms: of each key, in the order of the columns.
+        footnotes: the sign after numbers of a confidence.
+    """
+    row = cells.groupby(ROW, dropna=False, sort=False).ngroup()
+    spreads, cells = SPREADS[spread(cells)], cells.assign(row=row, half=half_width(cells))
     rows = cells.drop_duplicates("row").set_index("row")[ROW]
-    cells = cells.assign(half=half_width(cells))
     parts = cells.set_index(["row", "key"])[["value", "half", "printed", "confidence", *spreads]].unstack()
-    numbers, shown = rows.copy(), _row_heads(rows, looks)
-    for key, column in columns.items():
+    numbers, columns = rows.copy(), []
+    for key, form in forms.items():
         cell = parts.xs(key, axis=1, level="key")
         numbers[key] = cell["value"]
         for width in spreads:
             if cell[width].notna().any():
                 numbers[f"{key}_{width}"] = cell[width]
-        best = _best(cell, column, rows)
-        shown[column.heading] = [
-            _cell(column, spreads, footnotes, *line)
-            for line in zip(cell.to_dict("records"), best, strict=True)
-        ]
+        lines = zip(cell.to_dict("records"), _best(cell, form, rows), strict=True)
+        columns.append(Column(form.heading, [_text(form, spreads, footnotes, *line) for line in lines]))
     doubted = cells[cells["confidence"].isin(footnotes)]
     doubts = (doubted["key"] + ": " + doubted["confidence"]).groupby(doubted["row"]).agg("; ".join)
     numbers["doubts"] = doubts.reindex(numbers.index).fillna("")
-    return numbers, shown, rows.groupby(["model", "ratio"], dropna=False, sort=False).ngroup()
+    return numbers, columns
 
 
-def _row_heads(rows: pd.DataFrame, looks: dict[str, Look]) -> pd.DataFrame:
-    """Return the left columns as shown."""
-    shown = pd.DataFrame(index=rows.index)
-    if rows["ratio"].notna().any():
-        shown["Ratio"] = [f"{100 * ratio:.3g}%" for ratio in rows["ratio"]]
-    shown["Method"] = [
-        method_label(looks[method], recovery)
-        for method, recovery in zip(rows["method"], rows["recovery"], strict=True)
-    ]
-    shown["Source"] = rows["source"]
-    return shown
-
-
-def _best(cell: pd.DataFrame, column: Column, rows: pd.DataFrame) -> pd.Series:
+def _best(cell: pd.DataFrame, form: Form, rows: pd.DataFrame) -> pd.Series:
     """Mark the best pruned method of each group if its 95 % interval ends before any other's begins.
 
     Published numbers have no interval, and so none of them is marked.
     """
     best = pd.Series(False, cell.index)
-    if column.penalty is None:
+    if not form.better:
         return best
     pruned = cell[(rows["method"] != DENSE) & cell["value"].notna()]
     for _, group in pruned.groupby([rows.loc[pruned.index, part] for part in GROUP], dropna=False):
-        least, most = _penalties(group, column)
+        least, most = _penalties(group, form)
         first = most.idxmin() if most.notna().all() and len(group) > 1 else None
         if first is not None:
             best[first] = bool(most[first] < least.drop(first).min())
     return best
 
 
-def _penalties(cell: pd.DataFrame, column: Column) -> tuple[pd.Series, pd.Series]:
-    """Return the ends of the intervals of a column's penalty."""
-    assert column.penalty is not None
-    if column.logarithmic:  # better the lower, or the higher, throughout
-        both = [column.penalty(end) for end in ends(cell["value"], cell["half"], logarithmic=True)]
-        return np.minimum(*both), np.maximum(*both)
-    penalty = column.penalty(cell["value"])
-    return penalty - cell["half"], penalty + cell["half"]
+def _penalties(cell: pd.DataFrame, form: Form) -> tuple[pd.Series, pd.Series]:
+    """Return the ends of the intervals of a penalty, which the best number has the least of."""
+    if form.better == "half":
+        distance = (cell["value"] - 50).abs()
+        return distance - cell["half"], distance + cell["half"]
+    low, high = ends(cell["value"], cell["half"], form.logarithmic)
+    return (-high, -low) if form.better == "higher" else (low, high)
 
 
-def _cell(
-    column: Column, spreads: dict[str, str], footnotes: dict[str, str], cell: dict[str, Any], best: bool
+def _text(
+    form: Form, spreads: Mapping[str, str], footnotes: Mapping[str, str], cell: dict[str, Any], best: bool
 ) -> str:
     if pd.isna(cell["value"]):
         return MISSING
-    text = column.shown.format(cell["value"]) if pd.isna(cell["printed"]) else cell["printed"]
-    for width, sign in spreads.items() if column.with_spread else ():
+    text = form.shown.format(cell["value"]) if pd.isna(cell["printed"]) else cell["printed"]
+    for width, sign in spreads.items() if form.with_spread else ():
         if not pd.isna(cell[width]):
-            text += sign.format(column.shown.format(cell[width]))
+            text += sign.format(form.shown.format(cell[width]))
     return (f"**{text}**" if best else text) + footnotes.get(cell["confidence"], "")
 
 

@@ -75,6 +75,15 @@ METRIC_LABELS = {
     "perplexity": "Perplexity",
 }
 
+# The metrics of quality against speed and size.
+QUALITY_LABELS = {"js_distance": "JS distance", "bpb": "Gold bits/byte"}
+GAIN_LABELS = {
+    "prefill_speedup": "Prefill speed-up",
+    "decode_speedup": "Decode speed-up",
+    "parameters_kept": "Parameters",
+    "memory_kept": "Memory",
+}
+
 # The verdicts that are drawn; "not run" and "not applicable" are not.
 VERDICT_LOOKS = {
     "reproduced": Look("Reproduced", "#009E73", "o"),

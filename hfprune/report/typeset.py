@@ -1,54 +1,47 @@
 """A finished table as CSV, Markdown and LaTeX."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from hfprune.files import atomic_file
 
 MISSING = "–"
-# Columns of words, which are flush left.
-LEFT = {
-    "Model",
-    "Recovery",
-    "Ratio",
-    "Method",
-    "Source",
-    "Claim",
-    "Kind",
-    "Metric",
-    "Verdict",
-    "Note",
-    "Differs in",
-    "Criterion",
-    "Units",
-    "Corpus",
-    "Allocation",
-    "Reference",
-    "Outcome",
-    "Front, JS",
-    "Front, bits/byte",
-}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column for readers: its heading, a text for each row, and whether these are words, flush left."""
+
+    heading: str
+    cells: Sequence[str]
+    words: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table: numbers for machines, strings for readers (the best as `**1.0**`), and notes.
+    """A finished table: numbers for machines, columns for readers (the best as `**1.0**`), and notes.
 
-    `groups` numbers the group of each row; LaTeX draws a rule between groups. `sections` names the section of each
-    row; a section is a separate table in Markdown, and has a line across the table in LaTeX.
+    Rows that differ in the columns `groups` of the numbers are of different groups; LaTeX draws a rule between
+    groups. The column `section` names the section of each row; a section is a separate table in Markdown, and has
+    a line across the table in LaTeX. `more` are the tables that follow in the same file, by their label's end.
     """
 
-    caption: str
     numbers: pd.DataFrame
-    shown: pd.DataFrame
-    groups: pd.Series
-    notes: list[str]
-    sections: pd.Series | None = None
+    columns: Sequence[Column]
+    notes: Sequence[str]
+    groups: Sequence[str] = ("model", "ratio")
+    section: str = "model"
+    caption: str = ""
+    more: Mapping[str, "Table"] = field(default_factory=dict)
+
+
+def without_rows(numbers: pd.DataFrame, why: str) -> Table:
+    """Return a table without rows, whose note says why."""
+    return Table(numbers, [Column("Ratio", [], words=True), Column("Method", [], words=True)], [why], (), "")
 
 
 def csv(table: Table) -> str:
@@ -57,41 +50,45 @@ def csv(table: Table) -> str:
 
 
 def markdown(table: Table) -> str:
-    """Return a table as Markdown: caption, one table per section, notes."""
-    widths = [max(map(len, [name, *table.shown[name]])) for name in table.shown]
-    if table.shown.columns[-1] in LEFT:
+    """Return a table as Markdown: caption, one table per section, notes; and the tables that follow."""
+    widths = [max(map(len, [column.heading, *column.cells])) for column in table.columns]
+    if table.columns[-1].words:
         widths[-1] = 3  # A last column of long words needs no padding.
-    parts = []
+    parts = [table.caption]
     for section, rows in _sections(table):
         parts += [f"**{section}**"] if section else []
-        parts.append(_markdown_rows(rows, widths))
-    notes = "\n".join(f"- {note}" for note in table.notes)
-    return "\n\n".join([table.caption, *parts, notes]) + "\n"
+        parts.append(_markdown_rows(table.columns, widths, rows))
+    parts.append("\n".join(f"- {note}" for note in table.notes))
+    return "\n\n".join(["\n\n".join(parts) + "\n", *map(markdown, table.more.values())])
 
 
-def _sections(table: Table) -> Iterable[tuple[str, pd.DataFrame]]:
+def _sections(table: Table) -> Iterator[tuple[str, list[int]]]:
     """Yield name and rows of each section; a table without sections or rows is one section without a name."""
-    if table.sections is None or table.shown.empty:
-        return [("", table.shown)]
-    return table.shown.groupby(table.sections, sort=False)
+    rows = [*range(len(table.columns[0].cells))]
+    if not table.section or not rows:
+        yield "", rows
+        return
+    names = table.numbers[table.section].tolist()
+    for section in dict.fromkeys(names):
+        yield section, [row for row in rows if names[row] == section]
 
 
-def _markdown_rows(rows: pd.DataFrame, widths: list[int]) -> str:
-    left = [name in LEFT for name in rows]
-    rule = [
-        ":" + "-" * (w - 1) if words else "-" * (w - 1) + ":" for w, words in zip(widths, left, strict=True)
-    ]
-    lines = [
-        [cell.ljust(w) if words else cell.rjust(w) for cell, w, words in zip(line, widths, left, strict=True)]
-        for line in ([*rows], *rows.to_numpy().tolist())
-    ]
-    lines.insert(1, rule)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _markdown_rows(columns: Sequence[Column], widths: list[int], rows: list[int]) -> str:
+    padded = []
+    for column, width in zip(columns, widths, strict=True):
+        rule = ":" + "-" * (width - 1) if column.words else "-" * (width - 1) + ":"
+        pad = str.ljust if column.words else str.rjust
+        texts = [column.heading, rule, *(column.cells[row] for row in rows)]
+        padded.append([pad(text, width) for text in texts])
+    return "\n".join(f"| {' | '.join(line)} |" for line in zip(*padded, strict=True))
 
 
 def latex(table: Table, name: str) -> str:
-    """Return a table as LaTeX, labelled `tab:<name>`, shrunk to the page only if it is wider."""
-    alignment = "".join("l" if column in LEFT else "r" for column in table.shown)
+    """Return a table as LaTeX, labelled `tab:<name>`, shrunk to the page only if it is wider.
+
+    The label of a table that follows is `tab:<name>-<its key>`.
+    """
+    alignment = "".join("l" if column.words else "r" for column in table.columns)
     lines = [
         r"% \usepackage{booktabs,adjustbox}",
         r"\begin{table*}[t]",
@@ -101,7 +98,7 @@ def latex(table: Table, name: str) -> str:
         r"\begin{adjustbox}{max width=\linewidth}",
         rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}",
         r"\toprule",
-        " & ".join(map(tex, table.shown)) + r" \\",
+        _latex_row([column.heading for column in table.columns]),
         r"\midrule",
         *_latex_rows(table),
         r"\bottomrule",
@@ -111,34 +108,34 @@ def latex(table: Table, name: str) -> str:
         rf"\parbox{{\linewidth}}{{{tex(' '.join(table.notes))}}}",
         r"\end{table*}",
     ]
-    return "\n".join(lines) + "\n"
+    more = (latex(other, f"{name}-{key}") for key, other in table.more.items())
+    return "\n".join(["\n".join(lines) + "\n", *more])
 
 
 def _latex_rows(table: Table) -> list[str]:
-    rows: list[str] = []
-    for section, part in _sections(table):
-        rows += [r"\midrule"] if rows else []
+    by = [*table.groups]
+    groups = table.numbers.groupby(by, dropna=False, sort=False).ngroup().tolist() if by else None
+    lines: list[str] = []
+    for section, rows in _sections(table):
+        lines += [r"\midrule"] if lines else []
         if section:
-            rows += [
-                rf"\multicolumn{{{part.shape[1]}}}{{@{{}}l}}{{\textit{{{tex(section)}}}}} \\",
-                r"\midrule",
-            ]
-        lines = [" & ".join(map(tex, row)) + r" \\" for row in part.to_numpy().tolist()]
-        # A section begins without its own rule; the one above is enough.
-        for i in reversed(np.flatnonzero(table.groups[part.index].diff() > 0)):
-            lines.insert(i, r"\midrule")
-        rows += lines
-    return rows
+            across = rf"\multicolumn{{{len(table.columns)}}}{{@{{}}l}}{{\textit{{{tex(section)}}}}} \\"
+            lines += [across, r"\midrule"]
+        for before, row in zip([None, *rows], rows, strict=False):
+            # A section begins without its own rule; the one above is enough.
+            if groups and before is not None and groups[row] > groups[before]:
+                lines.append(r"\midrule")
+            lines.append(_latex_row([column.cells[row] for column in table.columns]))
+    return lines
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    return " & ".join(map(tex, texts)) + r" \\"
 
 
 def write_table(out: Path, name: str, table: Table) -> None:
-    """Write a table as `<out>/<name>.csv`, `.md` and `.tex`; see `write_texts`."""
-    write_texts(out, name, {"csv": csv(table), "md": markdown(table), "tex": latex(table, name)})
-
-
-def write_texts(out: Path, name: str, texts: dict[str, str]) -> None:
-    """Write each text, given by its suffix, atomically as `<out>/<name>.<suffix>`."""
-    for suffix, text in texts.items():
+    """Write a table, each file atomically, as `<out>/<name>.csv`, `.md` and `.tex`."""
+    for suffix, text in {"csv": csv(table), "md": markdown(table), "tex": latex(table, name)}.items():
         with atomic_file(out / f"{name}.{suffix}") as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
 

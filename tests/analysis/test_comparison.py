@@ -1,24 +1,23 @@
 """Methods beside the reference: what differs, agreement of neurons, and paired differences, by hand."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from drawings import figure_of
 from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr, t, ttest_rel
-from synthetic import PAPER, Study
+from synthetic import PAPER, Study, analysed
 
 from hfprune.analysis.comparison import compare
-from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.reference import differing, reference_of
 from hfprune.analysis.tidy import read_collected
-from hfprune.report.comparison import comparison_table, write_comparison
-from hfprune.report.figures import Collected, agreement, comparison
-from hfprune.report.style import METHODS
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.writing import made_figure
 from hfprune.report.typeset import markdown
+from hfprune.report.writing import made_table
 from hfprune.results import Cell, Value, write_result
 from hfprune.study.study import Study as Config
 
@@ -207,31 +206,29 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     _, settings, folder = measured
     for file in [*folder.glob("*.csv"), *folder.glob("*.parquet")]:
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    rows = write_comparison(settings, "test", folder, tmp_path)
-    assert [path.name for path in sorted(tmp_path.glob("comparison*"))] == [
-        f"comparison.{s}" for s in ("csv", "md", "tex")
-    ]
-    text = (tmp_path / "comparison.md").read_text()
+    tables, rows = analysed(settings, folder, tmp_path), compare(Evidence(settings, "test", folder, tmp_path))
+    assert {path.suffix for path in tables.glob("comparison.*")} == {".csv", ".md", ".tex"}
+    text = (tables / "comparison.md").read_text()
     assert "2.00 [2.00, 2.00]" in text and "**2.00" not in text, "worse, and so not bold"
     better = rows.assign(perplexity_ratio_low=0.5, perplexity_ratio=0.6, perplexity_ratio_high=0.7)
     for holm, shown in {0.04: "**0.60 [0.50, 0.70]**", 0.06: " 0.60 [0.50, 0.70]"}.items():
-        table = comparison_table(better.assign(perplexity_ratio_holm=holm), declare(settings), METHODS)
+        better.assign(perplexity_ratio_holm=holm).to_csv(tmp_path / "comparison.csv")
+        table = made_table("comparison", Collected(tmp_path, PAPER))
         assert shown in markdown(table), "bold by the corrected p-value, not by the raw interval"
 
     first = settings.model_copy(update={"primary": "perplexity"})
-    write_comparison(first, "test", folder, tmp_path)
-    text = (tmp_path / "comparison.md").read_text()
+    text = (analysed(first, folder, tmp_path) / "comparison.md").read_text()
     assert "Primary outcome, chosen before the study was run: Perplexity ratio." in " ".join(text.split())
 
-    data = Collected.read(tmp_path, PAPER)
-    ranks, overlaps = agreement(data).axes
+    data = Collected(tmp_path, PAPER)
+    ranks, overlaps = figure_of("agreement", data).axes
     assert [label.get_text() for label in ranks.get_yticklabels()] == ["Magnitude", "Ablation"]
     beside = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
     overlap = f"{beside['overlap'].iloc[0]:.2f}".replace("0.", ".")
     assert [text.get_text() for text in overlaps.texts] == [overlap]
-    elsewhere = replace(data, overlap=data.overlap.assign(model="another"))
-    assert agreement(elsewhere).axes[1].texts[0].get_text() == "not measured"
-    panels = {ax.get_xlabel(): ax for ax in comparison(data).axes}
+    elsewhere = figure_of("agreement", data, overlap=data.overlap.assign(model="another"))
+    assert elsewhere.axes[1].texts[0].get_text() == "not measured"
+    panels = {ax.get_xlabel(): ax for ax in figure_of("comparison", data).axes}
     beside = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
     drawn = panels["Perplexity ratio"].lines
     shown = [float(line.get_xdata()[0]) for line in drawn[: len(beside)]]
@@ -243,10 +240,11 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
     for method in study.methods:
         study._neurons(method, 0, 0.5, model="tiny-llama", seed=0)
     study.collect()
-    rows = write_comparison(study.config(), "test", tmp_path, tmp_path)
+    analysed(study.config(), tmp_path, tmp_path)
+    rows = compare(Evidence(study.config(), "test", tmp_path, tmp_path))
     assert rows[["method", "reference"]].to_numpy().tolist() == [["random", "magnitude"]]
     assert rows[["js_distance", "perplexity_ratio", "points", "ablation_correlation"]].isna().all(axis=None)
-    assert len(comparison(Collected.read(tmp_path, PAPER)).axes) == 1, "only the overlap"
+    assert len(figure_of("comparison", Collected(tmp_path, PAPER)).axes) == 1, "only the overlap"
 
 
 def test_a_study_without_unrecovered_cells_compares_nothing(measured: tuple[Study, Config, Path]) -> None:
@@ -259,10 +257,12 @@ def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy"], ratios=[0.2])
     study._neurons("entropy", 0, 0.5, model="tiny-llama", seed=0)
     study.collect()
-    assert write_comparison(study.config(), "test", tmp_path, tmp_path).empty
+    text = (analysed(study.config(), tmp_path, tmp_path) / "comparison.md").read_text()
+    assert "No two methods were measured at the same ratio." in text
     # Ablation correlates with the one method's scores, but there are no two plans to compare.
     ranks = read_collected(tmp_path / "rank_correlation.csv")
     ranks.loc[0] = ["tiny-llama", 0, 0, "entropy", "ablation", 0.5, 8]
-    data = replace(Collected.read(tmp_path, PAPER), ranks=ranks)
-    for figure in (agreement(data), comparison(data)):
-        assert "not measured" in figure.axes[0].texts[0].get_text()
+    data = Collected(tmp_path, PAPER)
+    data.ranks = ranks
+    for name in ("agreement", "comparison"):
+        assert "not measured" in made_figure(name, data)

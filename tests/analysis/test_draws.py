@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import f
-from synthetic import Study
+from synthetic import Study, analysed
 
 from hfprune.analysis.draws import spreads
 from hfprune.analysis.evidence import Evidence
-from hfprune.report.draws import write_draws
 from hfprune.scoring.folds import FOLDS
 
 ITEMS = np.linspace(0.2, 0.5, 10)
@@ -47,8 +46,7 @@ def test_spread_over_seeds_beside_that_over_resamples(tmp_path: Path) -> None:
         # Two degrees of freedom over three draws; each seed's resamples have 1 / (1/7 + 1/3).
         inside = f.cdf((row.quotient / np.array([row.high, row.low])) ** 2, 2, 3 / (1 / 7 + 1 / 3))
         assert inside == pytest.approx([0.025, 0.975])
-    write_draws(study.config(), "test", tmp_path, tmp_path)
-    text = (tmp_path / "draws.md").read_text()
+    text = (analysed(study.config(), tmp_path, tmp_path) / "draws.md").read_text()
     assert "Cross-entropy − Entropy" in text and f"{rows['quotient'][2]:.2f} [" in text
     pd.testing.assert_frame_equal(
         pd.read_csv(tmp_path / "draws.csv", keep_default_na=False)[rows.columns],
@@ -62,7 +60,8 @@ def test_one_draw_alone_has_no_spread(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy"], ratios=[0.2])
     luck(study, "entropy", 0, [0.0])
     study.collect()
-    assert write_draws(study.config(), "test", tmp_path, tmp_path).empty
+    text = (analysed(study.config(), tmp_path, tmp_path) / "draws.md").read_text()
+    assert "No method was calibrated twice" in text
     assert (tmp_path / "draws.csv").read_text().startswith("model,ratio,method,against,effect")
 
 

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t
-from synthetic import Study
+from synthetic import Study, analysed
 
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.lost import lost
-from hfprune.report.lost import write_lost
 
 ITEMS = np.linspace(1.0, 2.0, 8)
 
@@ -28,8 +27,7 @@ def test_changes_are_paired_by_item_and_say_what_they_cover(tmp_path: Path) -> N
     assert np.log([row.change, row.low, row.high]) == pytest.approx(
         shifts.mean() + half * np.array([0, -1, 1])
     )
-    write_lost(study.config(), "test", tmp_path, tmp_path)
-    assert f"× {row.change:.2f}" in (tmp_path / "lost.md").read_text()
+    assert f"× {row.change:.2f}" in (analysed(study.config(), tmp_path, tmp_path) / "lost.md").read_text()
     assert pd.read_csv(tmp_path / "lost.csv")["change"].item() == pytest.approx(row.change, rel=1e-6)
 
 

@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from drawings import figure_of
 from synthetic import PAPER, Study
 
 from hfprune.analysis.declarations import read_declarations
 from hfprune.analysis.tidy import read_results
 from hfprune.analysis.tradeoff import GAINS, front_name, pareto_front, tradeoff
-from hfprune.report.figures import Collected, quality_against_speed
-from hfprune.report.tables import write_tables
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.writing import made_figure
+from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Value
 
 LATENCY = {"latency": {}, "gold_bpb": {"groups": {"a": ["arc_easy"], "b": ["boolq"]}}}
@@ -120,7 +122,7 @@ def test_each_model_has_a_front_of_its_own_over_all_seeds(tmp_path: Path) -> Non
 
 
 def test_table_and_figure_show_them(measured: Path, tmp_path: Path) -> None:
-    write_tables(measured / "results.parquet", PAPER, tmp_path)
+    write_tables(measured, PAPER, tmp_path)
     text = (tmp_path / "tradeoff.md").read_text()
     (line,) = [line for line in text.splitlines() if "| Depth " in line]
     shown = [cell.strip() for cell in line.strip("|").split("|")]
@@ -133,8 +135,8 @@ def test_table_and_figure_show_them(measured: Path, tmp_path: Path) -> None:
         and not numbers.loc["depth", "front_bpb_parameters_kept"]
     )
 
-    data = Collected.read(measured, PAPER)
-    axes = quality_against_speed(data).axes
+    data = Collected(measured, PAPER)
+    axes = figure_of("tradeoff", data).axes
     assert len(axes) == 8, "two qualities, four gains"
     assert [ax.get_xlabel() for ax in axes[4:]] == [
         "Prefill speed-up", "Decode speed-up", "Parameters (% of dense)", "Memory (% of dense)"
@@ -152,15 +154,14 @@ def test_what_was_not_measured_has_no_panel(tmp_path: Path) -> None:
         study.result(method, ratio, "latency", "", *values)
     study.result("width", 0.2, "fidelity", "c4", Value("js_distance", 0.3, 0.01, 16))
     folder = study.collect()
-    axes = quality_against_speed(Collected.read(folder, PAPER)).axes
+    axes = figure_of("tradeoff", Collected(folder, PAPER)).axes
     assert [ax.get_xlabel() for ax in axes] == ["Prefill speed-up", "Parameters (% of dense)"]
-    write_tables(folder / "results.parquet", PAPER, tmp_path)
+    write_tables(folder, PAPER, tmp_path)
     head = next(line for line in (tmp_path / "tradeoff.md").read_text().splitlines() if line.startswith("|"))
     assert "Prefill" in head and "Decode" not in head and "Memory" not in head and "Gold" not in head
 
 
 def test_without_any_latency_there_is_a_sentence(collected: Path, tmp_path: Path) -> None:
-    (ax,) = quality_against_speed(Collected.read(collected, PAPER)).axes
-    assert [text.get_text() for text in ax.texts] == ["Quality against speed: not measured"]
-    write_tables(collected / "results.parquet", PAPER, tmp_path)
+    assert made_figure("tradeoff", Collected(collected, PAPER)) == "Quality against speed: not measured"
+    write_tables(collected, PAPER, tmp_path)
     assert "No latency was measured." in (tmp_path / "tradeoff.md").read_text()

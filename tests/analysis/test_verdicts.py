@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from synthetic import Study
+from drawings import figure_of
+from synthetic import Study, analysed
 
 from hfprune.analysis.collect import collect
 from hfprune.analysis.condition import (
@@ -29,8 +30,7 @@ from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report import style
-from hfprune.report.claims import write_claims
-from hfprune.report.figures import Collected, claims
+from hfprune.report.collected import Collected
 from hfprune.results import DENSE, Value
 from hfprune.settings import load
 from hfprune.study.layout import cells
@@ -493,8 +493,8 @@ def test_dense_model_is_checked_first(paper: Paper, tmp_path: Path, right: int, 
 def written(study: Study, out: Path) -> dict[str, bytes]:
     declarations = declare(study.config())
     collect(study.results, study.scores, study.plans, out, declarations=declarations)
-    write_claims(Paper.read(PAPER / "claims.yaml"), study.config(), "test", study.folder, out)
-    return {path.name: path.read_bytes() for path in sorted(out.glob("claims*"))}
+    analysed(study.config(), study.folder, out)
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("claims*"))}
 
 
 def test_files_are_the_same_each_time_and_hold_every_claim(
@@ -504,11 +504,14 @@ def test_files_are_the_same_each_time_and_hold_every_claim(
     answer(study, "cross_entropy", 50, 60)
     files = written(study, tmp_path / "once")
     assert files == written(study, tmp_path / "twice")
-    assert [*files] == ["claims.csv", "claims.md", "claims.tex", "claims_by_task.csv"]
+    kept = [f"tables/claims.{suffix}" for suffix in ("csv", "md", "tex")]
+    assert [*files] == ["claims.csv", "claims_by_task.csv", *kept]
     for claim in paper.claims:
-        assert claim.sentence in files["claims.md"].decode()
-        assert f"tab:claims-{claim.id}" in files["claims.tex"].decode()
-    assert "| tiny-llama | other model | 20% | 15.00 | " in " ".join(files["claims.md"].decode().split())
+        assert claim.sentence in files["tables/claims.md"].decode()
+        assert f"tab:claims-{claim.id}" in files["tables/claims.tex"].decode()
+    assert "| tiny-llama | other model | 20% | 15.00 | " in " ".join(
+        files["tables/claims.md"].decode().split()
+    )
     tasks = pd.read_csv(tmp_path / "once/claims_by_task.csv")
     # Twenty and ten items that only one side has right: 2 / 2^20 and 2 / 2^10.
     assert tasks["seed"].tolist() == [0, 0, 1, 1, 2, 2]
@@ -536,8 +539,8 @@ def test_a_broken_result_is_named_and_costs_nothing(study: Study, tmp_path: Path
 def test_forest_plot_draws_ours_and_the_published(paper: Paper, study: Study) -> None:
     answer(study, "entropy", 70, 70)
     answer(study, "cross_entropy", 50, 60)
-    write_claims(paper, study.config(), "test", study.collect(), study.folder)
-    figure = claims(Collected.read(study.folder, PAPER))
+    analysed(study.config(), study.collect(), study.folder)
+    figure = figure_of("claims", Collected(study.folder, PAPER))
     axes = {text.get_text().replace("\n", " "): ax for ax in figure.axes for text in ax.texts}
     assert len(axes) == 1, "only claims that were measured"
     ax = axes["Without recovery, entropy is a more accurate criterion than cross-entropy."]

@@ -5,15 +5,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from drawings import figure_of
 
 from hfprune.analysis import settling
 from hfprune.analysis.collect import collect
 from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.settling import by_sequences, sequences_for, settled_share
 from hfprune.analysis.tidy import read_collected
-from hfprune.report.calibration import calibration_table
-from hfprune.report.figures import Collected, calibration
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.writing import made_figure
 from hfprune.report.typeset import markdown
+from hfprune.report.writing import made_table
 from hfprune.results import Cell, Value, write_result
 
 ROOT = Path(__file__).parents[2]
@@ -104,11 +106,11 @@ def test_halves_of_real_calibrations_agree_as_the_last_mark_implies(method: str)
 
 
 def test_table_and_figure_show_them(folder: Path) -> None:
-    tables = (read_collected(folder / name) for name in ("results.parquet", "calibration.csv"))
-    text = markdown(calibration_table(*tables, DECLARED))
+    text = markdown(made_table("calibration", Collected(folder, PAPER)))
+    assert "Sequences for 95%" in text
     assert "0.400 ± 0.010" in text
     assert "50.0 ± 2.0" in text
-    agreement, js, perplexity = calibration(Collected.read(folder, PAPER)).axes
+    agreement, js, perplexity = figure_of("calibration", Collected(folder, PAPER)).axes
     (line,) = agreement.lines
     assert line.get_xydata().tolist() == [[8, 0.5], [12, 0.75]]
     assert js.lines[0].get_ydata().tolist() == [0.5, 0.4]
@@ -117,11 +119,8 @@ def test_table_and_figure_show_them(folder: Path) -> None:
 
 def test_a_study_without_calibration_says_so(folder: Path, tmp_path: Path) -> None:
     collect([folder / "magnitude/cost.json"], [], [], tmp_path)
-    tables = [read_collected(tmp_path / name) for name in ("results.parquet", "calibration.csv")]
-    assert len(calibration_table(*tables, DECLARED).numbers) == 0
-    assert isinstance(tables[1], pd.DataFrame)
-    (ax,) = calibration(Collected.read(tmp_path, PAPER)).axes
-    assert "not measured" in ax.texts[0].get_text()
+    assert "No calibration was measured" in markdown(made_table("calibration", Collected(tmp_path, PAPER)))
+    assert made_figure("calibration", Collected(tmp_path, PAPER)).endswith("not measured")
 
 
 def test_a_method_in_steps_is_another_line(tmp_path: Path) -> None:

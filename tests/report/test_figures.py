@@ -2,12 +2,12 @@
 
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from drawings import figure_of
 from matplotlib import style
 from matplotlib.colors import to_hex
 from scipy.stats import t
@@ -18,27 +18,14 @@ from hfprune.analysis.collect import collect
 from hfprune.analysis.tidy import read_collected
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import read_tables
-from hfprune.report.figures import (
-    DRAWINGS,
-    Collected,
-    accuracy,
-    calibration,
-    comparison,
-    distributions,
-    fidelity,
-    neurons,
-    overlap,
-    published,
-    read_style,
-    scores,
-    tasks,
-    write_figures,
-)
-from hfprune.report.figures.theme import RC
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.writing import read_style, write_figures
+from hfprune.report.publication import publication_names
 from hfprune.results import DENSE, Value
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ("pdf", "svg", "png")
+NAMES = publication_names("figures")
 
 
 def text_of(svg: Path) -> str:
@@ -61,8 +48,10 @@ def test_every_figure_in_three_formats_with_the_same_bytes_each_time(
 ) -> None:
     write_figures(collected, PAPER, tmp_path)
     names = sorted(path.name for path in written.iterdir())
-    absent = {"claims", "comparison"}  # those commands have not run
-    assert names == sorted(f"{name}.{suffix}" for name in DRAWINGS.keys() - absent for suffix in FORMATS)
+    # Those commands have not run, or nothing was measured for it.
+    absent = {"claims", "comparison", "published", "measures", "learning", "distributions", "tradeoff"}
+    absent |= {"calibration"}
+    assert names == sorted(f"{name}.{suffix}" for name in {*NAMES} - absent for suffix in FORMATS)
     for name in names:
         assert (tmp_path / name).read_bytes() == (written / name).read_bytes(), name
 
@@ -75,8 +64,9 @@ def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: P
     out.mkdir()
     (out / "agreement.svg").write_text("of a run with all tables")
     absent = write_figures(folder, PAPER, out, formats=["svg"])
-    assert absent["agreement"] == ["rank_correlation.csv", "overlap.csv"] and "fidelity" not in absent
-    assert {path.stem for path in out.iterdir()} == DRAWINGS.keys() - absent.keys() | {"agreement"}
+    assert absent["agreement"] == f"{folder} has no rank_correlation.csv and no overlap.csv"
+    assert absent["measures"] == "Other measures: not measured" and "fidelity" not in absent
+    assert {path.stem for path in out.iterdir()} == {*NAMES} - absent.keys() | {"agreement"}
     assert (out / "agreement.svg").read_text() == "of a run with all tables"
     with pytest.raises(HfpruneError, match=r"no overlap\.csv, which the figure overlap needs"):
         write_figures(folder, PAPER, out, only=["overlap"])
@@ -125,8 +115,8 @@ def test_mistakes_in_a_style_are_one_line(text: str | bytes | None, message: str
 def test_the_best_method_is_on_top_and_far_values_are_numbers_at_the_edge(tmp_path: Path) -> None:
     shutil.copy(ROOT / "results/methods/results.csv", tmp_path)
     shutil.copy(ROOT / "results/methods/comparison.csv", tmp_path)
-    data = Collected.read(tmp_path, PAPER)
-    axes = {ax.get_xlabel(): ax for ax in comparison(data).axes}
+    data = Collected(tmp_path, PAPER)
+    axes = {ax.get_xlabel(): ax for ax in figure_of("comparison", data).axes}
     rows = data.comparison[data.comparison["seed"].isna()]
     assert rows["js_distance"].is_monotonic_increasing
     labels = [label.get_text() for label in axes["Overlap"].get_yticklabels()]
@@ -140,28 +130,25 @@ def test_the_best_method_is_on_top_and_far_values_are_numbers_at_the_edge(tmp_pa
 
 
 def test_calibration_has_no_panel_of_a_single_number_of_sequences(collected: Path) -> None:
-    data = Collected.read(ROOT / "results/methods", PAPER)
-    assert [ax.get_ylabel() for ax in calibration(data).axes] == ["Agreement of halves"]
+    data = Collected(ROOT / "results/methods", PAPER)
+    assert [ax.get_ylabel() for ax in figure_of("calibration", data).axes] == ["Agreement of halves"]
     # The halves of two methods that differ in their allocation agree alike: one line.
-    drawn = points(calibration(data).axes[0])
+    drawn = points(figure_of("calibration", data).axes[0])
     assert data.looks["entropy"].colour in drawn and data.looks["entropy_global"].colour not in drawn
     more = data.marks.assign(sequences=data.marks["sequences"] * 2, method="entropy_64")
     results = data.results[data.results["method"] == "entropy"].assign(method="entropy_64")
-    twice = replace(
-        data,
-        marks=pd.concat([data.marks, more[data.marks["method"] == "entropy"]]),
-        results=pd.concat([data.results, results]),
-        looks=data.looks | {"entropy_64": data.looks["random"]},
-    )
-    assert [ax.get_ylabel() for ax in calibration(twice).axes][1:] == ["JS distance", "Perplexity"]
+    tables = {
+        "marks": pd.concat([data.marks, more[data.marks["method"] == "entropy"]]),
+        "results": pd.concat([data.results, results]),
+        "looks": data.looks | {"entropy_64": data.looks["random"]},
+    }
+    axes = figure_of("calibration", data, **tables).axes
+    assert [ax.get_ylabel() for ax in axes][1:] == ["JS distance", "Perplexity"]
 
 
-def test_a_users_own_settings_change_nothing(
-    collected: Path, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hfprune.report.figures.DRAWINGS", {"accuracy": accuracy})
+def test_a_users_own_settings_change_nothing(collected: Path, written: Path, tmp_path: Path) -> None:
     with style.context({"font.size": 20, "axes.facecolor": "red"}):
-        write_figures(collected, PAPER, tmp_path)
+        write_figures(collected, PAPER, tmp_path, only=["accuracy"])
     assert (tmp_path / "accuracy.svg").read_bytes() == (written / "accuracy.svg").read_bytes()
 
 
@@ -173,8 +160,8 @@ def test_files_are_fit_for_a_paper(written: Path) -> None:
 
 
 def test_accuracy_shows_the_averages_in_percent(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
-    (ax,) = accuracy(data).axes
+    data = Collected(collected, PAPER)
+    (ax,) = figure_of("accuracy", data).axes
     averages = with_averages(data.results).query("task == 'average'").set_index(["method", "ratio"])
     drawn = points(ax)[data.looks["magnitude"].colour]
     expected = averages.loc["magnitude"]
@@ -190,10 +177,10 @@ def test_accuracy_shows_the_averages_in_percent(collected: Path) -> None:
 
 
 def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
+    data = Collected(collected, PAPER)
     recovered = data.results[data.results["ratio"].isin([0.0, 0.2])].assign(recovery="lora")
     everything = pd.concat([data.results.assign(recovery="none"), recovered])
-    upper, _, _, lower, *_ = fidelity(replace(data, results=everything)).axes
+    upper, _, _, lower, *_ = figure_of("fidelity", data, results=everything).axes
     assert [label.get_text() for label in upper.get_xticklabels()] == ["20", "30"]
     assert upper.get_xlim()[1] > 30
     # At one ratio, no line leads anywhere: methods stand one below the other, the best on top.
@@ -209,11 +196,11 @@ def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Pat
 
 
 def test_intervals_on_a_logarithmic_axis_are_of_the_logarithm(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
+    data = Collected(collected, PAPER)
     results = data.results.assign(recovery="none")
     worse = (results["metric"] == "perplexity") & (results["method"] == "magnitude")
     results.loc[worse, ["value", "stderr"]] = [10_000.0, 8_000.0]
-    ax = next(ax for ax in fidelity(replace(data, results=results)).axes if ax.get_yscale() == "log")
+    ax = next(ax for ax in figure_of("fidelity", data, results=results).axes if ax.get_yscale() == "log")
     colour = data.looks["magnitude"].colour
     (bars,) = [bars for bars in ax.collections if to_hex(bars.get_color()[0]) == colour.lower()]
     low, high = bars.get_segments()[0][:, 1]
@@ -222,9 +209,9 @@ def test_intervals_on_a_logarithmic_axis_are_of_the_logarithm(collected: Path) -
 
 
 def test_facets_have_names_for_people(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
+    data = Collected(collected, PAPER)
     everything = pd.concat([data.results.assign(recovery=name) for name in ("none", "lora")])
-    titles = [ax.get_title("left") for ax in accuracy(replace(data, results=everything)).axes]
+    titles = [ax.get_title("left") for ax in figure_of("accuracy", data, results=everything).axes]
     assert titles == ["tiny-llama, no recovery", "tiny-llama, LoRA"]
 
 
@@ -240,8 +227,8 @@ def paper_study(folder: Path) -> Study:
 
 
 def test_published_stands_against_ours_of_the_same_setting(tmp_path: Path) -> None:
-    data = Collected.read(paper_study(tmp_path).collect(), PAPER)
-    (ax,) = published(data).axes
+    data = Collected(paper_study(tmp_path).collect(), PAPER)
+    (ax,) = figure_of("published", data).axes
     drawn = np.concatenate([*points(ax).values()])
     # Tables 1 and 6: dense and tuned and untuned entropy at 20 %, ten tasks and an average each; as colours are
     # keys here, the averages (drawn last) stand for their methods.
@@ -257,21 +244,19 @@ def test_averages_over_other_tasks_are_not_compared(tmp_path: Path) -> None:
     study = paper_study(tmp_path)
     for path in study.folder.glob("cells/**/zeroshot-race.json"):
         path.unlink()
-    (ax,) = published(Collected.read(study.collect(), PAPER)).axes
+    (ax,) = figure_of("published", Collected(study.collect(), PAPER)).axes
     sizes = [line.get_markersize() for line in ax.get_lines() if line.get_marker() != "None"]
     assert set(sizes) == {2.5}
 
 
 def test_a_model_of_the_paper_not_yet_measured_is_said_so(study: Study) -> None:
     study.result("entropy", 0.2, "perplexity", "wiki", Value("perplexity", 20.0), model="llama-2-7b")
-    (ax,) = published(Collected.read(study.collect(), PAPER)).axes
-    assert [text.get_text() for text in ax.texts] == [
-        "Published against reproduced: no published setting is measured yet"
-    ]
+    said = write_figures(study.collect(), PAPER, study.folder / "figures", only=["published"])
+    assert said == {"published": "Published against reproduced: no published setting is measured yet"}
 
 
 def test_accuracy_shows_published_averages_as_hollow_points(tmp_path: Path) -> None:
-    axes = accuracy(Collected.read(paper_study(tmp_path).collect(), PAPER)).axes
+    axes = figure_of("accuracy", Collected(paper_study(tmp_path).collect(), PAPER)).axes
     hollow = {
         ax.get_title(loc="left"): sorted(
             x
@@ -288,8 +273,8 @@ def test_accuracy_shows_published_averages_as_hollow_points(tmp_path: Path) -> N
 
 
 def test_points_of_a_ratio_do_not_stand_on_each_other(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
-    xs = [drawn[0, 0] for drawn in points(accuracy(data).axes[0]).values()]
+    data = Collected(collected, PAPER)
+    xs = [drawn[0, 0] for drawn in points(figure_of("accuracy", data).axes[0]).values()]
     assert len(xs) == 3 and min(np.diff(sorted(xs))) >= 0.4
     assert np.mean(xs) == pytest.approx(20)
 
@@ -298,18 +283,28 @@ def test_perplexity_is_logarithmic_only_over_a_decade(study: Study) -> None:
     for ratio, value in {0.2: 20.0, 0.3: 150.0}.items():
         study.result("entropy", ratio, "perplexity", "wiki", Value("perplexity", value))
     study.result("random", 0.3, "perplexity", "wiki", Value("perplexity", 190.0))
-    assert fidelity(Collected.read(study.collect(), PAPER)).axes[0].get_yscale() == "linear"
+    assert figure_of("fidelity", Collected(study.collect(), PAPER)).axes[0].get_yscale() == "linear"
     study.result("random", 0.3, "perplexity", "wiki", Value("perplexity", 201.0))
-    assert fidelity(Collected.read(study.collect(), PAPER)).axes[0].get_yscale() == "log"
+    assert figure_of("fidelity", Collected(study.collect(), PAPER)).axes[0].get_yscale() == "log"
 
 
 def test_no_panel_without_data(study: Study) -> None:
     study.result("entropy", 0.2, "perplexity", "wiki", Value("perplexity", 20.0))
-    assert [ax.get_xlabel() for ax in fidelity(Collected.read(study.collect(), PAPER)).axes] == ["Perplexity"]
+    assert [ax.get_xlabel() for ax in figure_of("fidelity", Collected(study.collect(), PAPER)).axes] == [
+        "Perplexity"
+    ]
+
+
+def test_other_metrics_of_fidelity_are_drawn_where_there_are_no_known_ones(study: Study) -> None:
+    for ratio in (0.2, 0.3):
+        study.result("entropy", ratio, "fidelity", "c4", Value("kl_divergence", ratio, 0.01, 16))
+    (ax,) = figure_of("fidelity", Collected(study.collect(), PAPER)).axes
+    assert ax.get_ylabel() == "KL divergence"
+    assert next(iter(points(ax).values()))[:, 1].tolist() == [0.2, 0.3]
 
 
 def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> None:
-    figure = tasks(Collected.read(collected, PAPER))
+    figure = figure_of("tasks", Collected(collected, PAPER))
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["20% removed", "30% removed"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == (
         ["ARCc", "ARCe", "BoolQ", "OBQA", "PIQA", "SiQA", "Wino"]
@@ -317,8 +312,8 @@ def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> No
 
 
 def test_overlap_compares_with_entropy_and_with_chance(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
-    ax = overlap(data).axes[0]
+    data = Collected(collected, PAPER)
+    ax = figure_of("overlap", data).axes[0]
     pairs = read_collected(collected / "overlap.csv").query("ratio == 0.2")
     with_magnitude = pairs.query("method_a == 'entropy' and method_b == 'magnitude'")
     assert ax.get_ylabel() == "Jaccard with Entropy"
@@ -330,21 +325,24 @@ def test_overlap_compares_with_entropy_and_with_chance(collected: Path) -> None:
 
 def test_overlap_without_entropy_compares_with_the_first_method(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["random", "magnitude", "wanda"]).write()
-    assert overlap(Collected.read(study.collect(), PAPER)).axes[0].get_ylabel() == "Jaccard with Magnitude"
+    assert (
+        figure_of("overlap", Collected(study.collect(), PAPER)).axes[0].get_ylabel()
+        == "Jaccard with Magnitude"
+    )
 
 
 def test_scores_has_a_facet_per_method_and_model(tmp_path: Path) -> None:
     methods = ["entropy", "magnitude", "random", "a", "b", "c", "d"]
     study = Study(tmp_path, methods=methods, models=["m", "n"], layers=2, neurons=16).write()
     collect([], study.scores, [], tmp_path)
-    figure = scores(Collected.read(tmp_path, PAPER))
+    figure = figure_of("scores", Collected(tmp_path, PAPER))
     titles = [ax.get_title(loc="left") for ax in figure.axes if ax.axison]
     assert titles == ["Entropy", "Magnitude", "Random", "A", "B", "C", "D"] * 2
 
 
 def test_neurons_are_sorted_and_stand_in_the_same_place(collected: Path) -> None:
-    data = Collected.read(collected, PAPER)
-    left, right = neurons(data).axes
+    data = Collected(collected, PAPER)
+    left, right = figure_of("neurons", data).axes
     wide = data.neurons.pivot(index="neuron", columns="method", values="score")
     wide = wide.sort_values("entropy", ascending=False)
     assert set(data.neurons["layer"]) == {2} and len(wide) == 64
@@ -363,7 +361,7 @@ def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) 
     }
     pd.DataFrame(seen).to_parquet(tmp_path / "mine.parquet")
     collect([], [], [], tmp_path, [tmp_path / "mine.parquet"])
-    figure = distributions(Collected.read(tmp_path, PAPER))
+    figure = figure_of("distributions", Collected(tmp_path, PAPER))
     (ax,) = figure.axes
     assert [bar.get_width() for bar in ax.patches] == [0.75, 0.25]
     drawn = [line.get_xdata().tolist() for line in ax.get_lines()[:2]]
@@ -373,20 +371,16 @@ def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) 
     figure.savefig(tmp_path / "drawn.png")
 
 
-@pytest.mark.parametrize("name", DRAWINGS)
-def test_an_unmeasured_figure_says_so(name: str, study: Study) -> None:
-    with style.context(["default", RC]):
-        figure = DRAWINGS[name](Collected.read(study.collect(), PAPER))
-    said = [text.get_text() for ax in figure.axes for text in ax.texts]
-    if name == "published":
-        assert said == ["Published against reproduced: no model of this study is in the paper"]
-    else:
-        assert len(said) == 1 and said[0].endswith(": not measured")
-
-
-def test_an_empty_study_still_gives_every_file(study: Study) -> None:
-    write_figures(study.collect(), PAPER, study.folder / "figures")
-    assert len([*(study.folder / "figures").iterdir()]) == 3 * (len(DRAWINGS) - 2)
+def test_figures_without_data_are_sentences_only_where_all_files_are_wanted(study: Study) -> None:
+    folder = study.collect()
+    absent = write_figures(folder, PAPER, folder / "figures")
+    assert absent.keys() == {*NAMES} and not (folder / "figures").exists()
+    assert absent["published"] == "Published against reproduced: no model of this study is in the paper"
+    before = {"claims", "comparison"}  # those commands have not run
+    assert all(absent[name].endswith(": not measured") for name in {*NAMES} - before - {"published"})
+    write_figures(folder, PAPER, folder / "figures", complete=True)
+    assert len([*(folder / "figures").iterdir()]) == 3 * (len(NAMES) - 2)
+    assert text_of(folder / "figures/scores.svg") == "Scores: not measured"
 
 
 def test_the_dense_model_alone_can_be_drawn(study: Study) -> None:
@@ -403,11 +397,11 @@ def test_one_ratio_several_seeds_and_unknown_tasks_can_be_drawn(tmp_path: Path) 
     assert "my_task" in text_of(tmp_path / "figures" / "tasks.svg")
 
 
-@pytest.mark.parametrize("draw", [tasks, overlap])
-def test_models_may_have_ratios_of_their_own(draw, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["tasks", "overlap"])
+def test_models_may_have_ratios_of_their_own(name: str, tmp_path: Path) -> None:
     Study(tmp_path, models=["a"], ratios=[0.2], tasks={"piqa": 0.7}).write()
     folder = Study(tmp_path, models=["b"], ratios=[0.2, 0.4], tasks={"piqa": 0.7}).write().collect()
-    axes = draw(Collected.read(folder, PAPER)).axes
+    axes = figure_of(name, Collected(folder, PAPER)).axes
     assert [any(map(len, points(ax).values())) for ax in axes] == [True, False, True, True]
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import PAPER, Study
+from synthetic import PAPER, Study, analysed
 
-from hfprune.paper.claims import Paper
-from hfprune.report.claims import write_claims
-from hfprune.report.comparison import write_comparison
-from hfprune.report.draws import write_draws
-from hfprune.report.tables import write_tables
-from hfprune.report.typeset import Table, latex, tex
+from hfprune.analysis.collect import collect
+from hfprune.analysis.declarations import declare
+from hfprune.report.typeset import Column, Table, latex, tex
+from hfprune.report.writing import write_tables
+from hfprune.study.labels import labels
 from hfprune.study.method import Method
 
 ROOT = Path(__file__).parents[2]
@@ -44,11 +43,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for method in study.methods:
         for seed in study.seeds:
             study.outcomes(method, 0.2, "perplexity", [3.0 + 0.1 * seed, 4.0], metric="nll", seed=seed)
-    study.collect()
-    write_tables(folder / "results.parquet", PAPER, folder / "tables")
-    write_claims(Paper.read(PAPER / "claims.yaml"), settings, "test", folder, folder)
-    write_comparison(settings, "test", folder, folder)
-    write_draws(settings, "test", folder, folder)
+    files = study.results, study.scores, study.plans
+    collect(*files, folder, declarations=declare(settings), labels=labels(settings))
+    analysed(settings, folder, folder)
+    write_tables(folder, PAPER, folder / "tables")
     return [*sorted(folder.rglob("*.tex")), *sorted((ROOT / "results").glob("*/**/*.tex"))]
 
 
@@ -80,6 +78,6 @@ def test_every_table_compiles(written: list[Path], tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout.decode(errors="replace")[-2000:]
     assert (tmp_path / "all.pdf").stat().st_size > 50_000
 
-    shown = pd.DataFrame({"Method": ["☃"]})
-    broken = latex(Table("", shown, shown, pd.Series([0]), []), "x")
+    table = Table(pd.DataFrame({"method": [0]}), [Column("Method", ["☃"])], [], groups=(), section="")
+    broken = latex(table, "x")
     assert compiled(broken, tmp_path).returncode != 0, "else an unknown character would go unseen"

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
+from drawings import figure_of
 from synthetic import PAPER, Study
 
 from hfprune.analysis.tidy import COMPANION_COLUMNS, LEARNING
-from hfprune.report.figures import Collected, learning, write_figures
-from hfprune.report.tables import write_tables
+from hfprune.errors import HfpruneError
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.writing import write_figures
+from hfprune.report.writing import write_tables
 
 STEPS, TOKENS = [0, 1, 2, 4], [0, 100, 200, 400]
 ENDS = {("dense", 0.0): 2.0, ("entropy", 0.2): 2.5, ("entropy", 0.3): 3.0}
@@ -32,7 +36,7 @@ def recovered(folder: Path) -> Path:
 
 
 def test_the_table_has_the_end_of_every_curve_and_its_last_doubling(tmp_path: Path) -> None:
-    write_tables(recovered(tmp_path) / "results.parquet", PAPER, tmp_path / "tables")
+    write_tables(recovered(tmp_path), PAPER, tmp_path / "tables")
     numbers = pd.read_csv(tmp_path / "tables/learning.csv")
     assert [*zip(numbers["method"], numbers["ratio"], strict=True)] == [*ENDS]
     assert np.allclose(numbers["loss"], [*ENDS.values()])
@@ -48,7 +52,7 @@ def test_the_table_has_the_end_of_every_curve_and_its_last_doubling(tmp_path: Pa
 
 
 def test_the_figure_has_a_line_per_method_and_ratio_with_the_dense_model(tmp_path: Path) -> None:
-    figure = learning(Collected.read(recovered(tmp_path), PAPER))
+    figure = figure_of("learning", Collected(recovered(tmp_path), PAPER))
     (ax,) = figure.axes
     assert ax.get_xscale() == "log"
     curves = [[*line.get_ydata()] for line in ax.lines if len(line.get_xdata()) == 3]
@@ -70,9 +74,22 @@ def test_a_study_without_recovery_says_so_and_one_from_before_is_not_drawn(
     collected: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(collected, tmp_path / "study"))
-    (ax,) = learning(Collected.read(folder, PAPER)).axes
-    assert [text.get_text() for text in ax.texts] == ["Learning curves of recovery: not measured"]
-    (folder / LEARNING).unlink()
-    assert write_figures(folder, PAPER, tmp_path, formats=["svg"])["learning"] == ["learning.csv"]
-    write_tables(folder / "results.parquet", PAPER, tmp_path)
+    said = write_figures(folder, PAPER, tmp_path, formats=["svg"])
+    assert said["learning"] == "Learning curves of recovery: not measured"
+    write_tables(folder, PAPER, tmp_path, ["learning"])
     assert "No recovery was measured" in (tmp_path / "learning.md").read_text()
+    (folder / LEARNING).unlink()
+    said = write_figures(folder, PAPER, tmp_path, formats=["svg"])
+    assert said["learning"] == f"{folder} has no learning.csv"
+    assert write_tables(folder, PAPER, tmp_path)["learning"] == ["learning.csv"]
+
+
+def test_files_that_do_not_belong_together_end_in_one_line(tmp_path: Path) -> None:
+    folder = recovered(tmp_path)
+    (folder / "results.parquet").unlink()
+    heading = (folder / "results.csv").read_text().splitlines()[0]
+    (folder / "results.csv").write_text(heading + "\n")
+    with pytest.raises(
+        HfpruneError, match=r"the table learning finds no 'dense' there; run `hfprune collect`"
+    ):
+        write_tables(folder, PAPER, tmp_path / "tables", ["learning"])

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import PAPER, Study
+from drawings import figure_of
+from synthetic import PAPER, Study, analysed
 
 from hfprune.analysis.collect import collect
 from hfprune.analysis.comparison import compare
@@ -15,11 +16,10 @@ from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.verdicts import evaluate
 from hfprune.paper.claims import Claim, Paper
-from hfprune.report.comparison import write_comparison
-from hfprune.report.figures import Collected, comparison, measures
-from hfprune.report.tables import write_tables
+from hfprune.report.collected import Collected
+from hfprune.report.publication import publication_names
+from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
-from hfprune.study import layout
 
 ROOT = Path(__file__).parents[2]
 BPB = {"groups": {"reading": ["squad"], "code": ["mbpp"]}, "documents": 4}
@@ -56,7 +56,7 @@ def rows_of(path: Path) -> list[list[str]]:
 
 
 def test_table_has_a_column_per_metric_and_task(measured: Study) -> None:
-    write_tables(measured.folder / "results.parquet", PAPER, measured.folder / "tables")
+    write_tables(measured.folder, PAPER, measured.folder / "tables")
     head, *body = rows_of(measured.folder / "tables/measures.md")
     assert head == [
         *("Ratio", "Method", "Bits per byte, code (bits/byte)", "Bits per byte, reading (bits/byte)"),
@@ -77,7 +77,7 @@ def test_table_has_a_column_per_metric_and_task(measured: Study) -> None:
 
 
 def test_figure_has_a_panel_per_task_of_each_measure(measured: Study) -> None:
-    axes = measures(Collected.read(measured.folder, PAPER)).axes
+    axes = figure_of("measures", Collected(measured.folder, PAPER)).axes
     titles = [ax.get_title(loc="left").replace("\n", " ") for ax in axes]
     assert titles == ["Bits per byte, code (bits/byte)", "Bits per byte, reading (bits/byte)", "Perplexity"]
     # At one ratio a method has a line, the best on top.
@@ -100,10 +100,9 @@ def test_comparison_has_its_primary_metric(drawn: Study, tmp_path: Path) -> None
     assert row["my_stream.perplexity_ratio"] == pytest.approx(2)
     for file in (*drawn.folder.glob("*.csv"), *drawn.folder.glob("*.parquet")):
         shutil.copy(file, tmp_path / file.name)
-    write_comparison(drawn.config(), "test", drawn.folder, tmp_path)
-    head = rows_of(tmp_path / "comparison.md")[0]
+    head = rows_of(analysed(drawn.config(), drawn.folder, tmp_path) / "comparison.md")[0]
     assert head[-2:] == ["Δ bits per byte (bits/byte)", "Perplexity ratio, my_stream"]
-    panels = [ax.get_xlabel() for ax in comparison(Collected.read(tmp_path, PAPER)).axes]
+    panels = [ax.get_xlabel() for ax in figure_of("comparison", Collected(tmp_path, PAPER)).axes]
     assert panels[-2:] == head[-2:]
 
 
@@ -151,21 +150,22 @@ def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp
     assert (row["verdict"], row["note"]) == (NOT_APPLICABLE, reason)
     assert np.isnan(row["effect"])
     assert "cross_entropy" not in set(compare(Evidence(study.config(), "test", folder, folder))["method"])
-    write_tables(folder / "results.parquet", PAPER, folder / "tables")
+    write_tables(folder, PAPER, folder / "tables")
     assert rows_of(folder / "tables/measures.md")[-1] == ["20%", "Cross-entropy", *"––––"]
-    axes = measures(Collected.read(folder, PAPER)).axes
+    axes = figure_of("measures", Collected(folder, PAPER)).axes
     assert [len([line for line in ax.lines if line.get_marker() != "None"]) for ax in axes] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("study", ["methods", "sensitivity"])
 def test_committed_results_can_be_laid_out(study: str, tmp_path: Path) -> None:
     results = ROOT / "results" / study
-    write_tables(results / "results.parquet", PAPER, tmp_path / "tables")
-    for name in layout.TABLES:
+    lacking = write_tables(results, PAPER, tmp_path / "tables")
+    assert {*lacking} <= {"learning", "lost"}
+    for name in {*publication_names("tables")} - {*lacking}:
         assert (tmp_path / f"tables/{name}.csv").stat().st_size > 0, name
     table = pd.read_csv(tmp_path / "tables/table7.csv")
     before = pd.read_csv(results / "tables/table7.csv")
     columns = ["model", "method", "ratio", "js_distance", "perplexity"]
     pd.testing.assert_frame_equal(table[columns], before[columns])
-    panels = {ax.get_xlabel() for ax in comparison(Collected.read(results, PAPER)).axes}
+    panels = {ax.get_xlabel() for ax in figure_of("comparison", Collected(results, PAPER)).axes}
     assert panels >= {"Overlap", "Δ JS distance", "Perplexity ratio"}

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +16,10 @@ from scipy.stats import t
 from smoke import ROOT
 from synthetic import PAPER
 
-from hfprune.report.page import write_page
+from hfprune.page.vega import MOST, vega_lite
+from hfprune.page.writing import write_page
+from hfprune.report.charts import Axis, Chart, span
+from hfprune.report.style import Look
 
 STUDIES = METHODS, SENSITIVITY = ROOT / "results/methods", ROOT / "results/sensitivity"
 
@@ -161,7 +166,42 @@ def test_the_tidy_table_is_enough(tmp_path: Path) -> None:
     write_page([tmp_path], PAPER, tmp_path / "report.html")
     words = Elements(tmp_path / "report.html").words
     assert "stays nearest the dense model" in words
-    assert "claims were not tested yet" in words and "No tables were kept" in words
+    assert "claims were not tested yet" in words
+    assert "The paper's Table 7 beside ours" in words and "Every method beside the reference" not in words
+
+
+def test_pages_start_without_what_draws_for_print() -> None:
+    code = "import sys, hfprune.page.pruned, hfprune.page.writing; print(*sys.modules)"
+    started = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "pandas" in started.stdout
+    assert not {"matplotlib", "seaborn", "torch", "vl_convert"} & {*started.stdout.split()}
+
+
+def test_the_script_fills_every_hole_of_the_chart_and_no_other(both: Elements) -> None:
+    holes = {*re.findall(r"@\w+", json.dumps(json.loads(both.raw["data"])["chart"]))}
+    assert holes == {*re.findall(r'"(@\w+)":', both.raw["script"])} and len(holes) == 8
+
+
+def test_values_far_from_the_rest_are_numbers_at_the_edge() -> None:
+    looks = {name: Look(name, "#000000", "o") for name in ("near", "far")}
+    values = {"value": [0.1, 50.0], "low": [0.0, 40.0], "high": [0.2, 60.0]}
+    rows = pd.DataFrame({"group": ["near", "far"], "place": [0.0, 1.0], **values})
+    ends = span(rows, 0.0)
+    assert ends[0] < 0 and 0.2 < ends[1] < 1
+    spec = vega_lite(Chart(rows, looks, Axis("x", ends=ends), names=["near", "far"], than=0.0), {})
+    near, far, level = spec["data"]["values"]
+    assert near["value"] == 0.1 and near["edge_high"] is None
+    assert far["value"] == ends[1] and far["edge_high"] == "50 →" and level == {"level": True, "value": 0.0}
+
+
+def test_only_so_many_groups_have_colours_as_can_be_told_apart() -> None:
+    looks = {f"{i}": Look(f"{i}", "#000000", "o") for i in range(12)}
+    rows = pd.DataFrame({"group": [*looks], "place": 1.0, "value": 1.0, "low": np.nan, "high": np.nan})
+    spec = vega_lite(Chart(rows, looks, Axis("y"), Axis("x", log=2)), {})
+    assert [row["name"] for row in spec["data"]["values"] if row["own"]] == [f"{i}" for i in range(MOST)]
+    assert sum(row["other"] for row in spec["data"]["values"]) == 12 - MOST
 
 
 def test_mistakes_end_with_one_line(tmp_path: Path) -> None:

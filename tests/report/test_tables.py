@@ -2,6 +2,9 @@
 
 import re
 import shutil
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -12,13 +15,13 @@ from hfprune.analysis.averages import with_averages
 from hfprune.analysis.tidy import read_collected
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import read_tables
-from hfprune.report.tables import SPECS, write_tables
+from hfprune.report.publication import caption, publication_names
+from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Value
-from hfprune.study import layout
 
 
 def tables(folder: Path) -> Path:
-    write_tables(folder / "results.parquet", PAPER, folder / "tables")
+    write_tables(folder, PAPER, folder / "tables")
     return folder / "tables"
 
 
@@ -287,7 +290,7 @@ def test_several_seeds_show_their_deviation_first(study: Study) -> None:
     assert csv(out, 6)["boolq_sd"].tolist() == pytest.approx([float("nan"), 10, float("nan")], nan_ok=True)
 
 
-@pytest.mark.parametrize("name", layout.PAPER_TABLES)
+@pytest.mark.parametrize("name", [f"table{number}" for number in range(1, 9)])
 def test_latex_is_complete_and_escaped(whole: Path, name: str) -> None:
     tex = (whole / f"{name}.tex").read_text()
     assert [tex.count(rule) for rule in (r"\toprule", r"\bottomrule")] == [1, 1]
@@ -309,7 +312,6 @@ def test_average_in_the_table_is_that_of_the_tidy_rows(collected: Path, whole: P
 
 
 def test_every_table_of_another_model_shows_it_beside_the_paper(whole: Path) -> None:
-    assert [*SPECS] == [*layout.PAPER_TABLES]
     for number in range(1, 9):
         assert len(csv(whole, number, "paper")) >= 3 and "tiny-llama" in set(csv(whole, number)["model"])
         assert (whole / f"table{number}.md").read_text().count("**tiny-llama**") == 1
@@ -317,11 +319,19 @@ def test_every_table_of_another_model_shows_it_beside_the_paper(whole: Path) -> 
 
 
 def test_writing_twice_gives_the_same_bytes(collected: Path, whole: Path, tmp_path: Path) -> None:
-    write_tables(collected / "results.parquet", PAPER, tmp_path)
+    lacking = write_tables(collected, PAPER, tmp_path)
     names = sorted(path.name for path in whole.iterdir())
-    assert names == sorted(f"{name}.{suffix}" for name in layout.TABLES for suffix in ("csv", "md", "tex"))
+    written = {*publication_names("tables")} - {*lacking}
+    assert names == sorted(f"{name}.{suffix}" for name in written for suffix in ("csv", "md", "tex"))
     for name in names:
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_one_metric_of_fidelity_is_enough(study: Study) -> None:
+    study.result("entropy", 0.2, "fidelity", "c4", Value("kl_divergence", 0.5, 0.1, 4))
+    out = tables(study.collect())
+    assert column(out / "table7.md", "KL divergence") == ["0.500 ± 0.100"]
+    assert "Nothing else was measured." in (out / "measures.md").read_text()
 
 
 def test_a_running_study_shows_what_it_has(tmp_path: Path) -> None:
@@ -335,7 +345,7 @@ def test_a_running_study_shows_what_it_has(tmp_path: Path) -> None:
 
 def test_tables_before_collecting_say_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(HfpruneError, match="run `hfprune collect` first"):
-        write_tables(tmp_path / "results.parquet", PAPER, tmp_path)
+        write_tables(tmp_path, PAPER, tmp_path)
 
 
 @pytest.mark.parametrize("file", ["claims.yaml", "anomalies.csv", "tables/table5.csv"])
@@ -343,7 +353,7 @@ def test_a_missing_part_of_the_paper_is_named(collected: Path, tmp_path: Path, f
     paper = Path(shutil.copytree(PAPER, tmp_path / "paper"))
     (paper / file).unlink()
     with pytest.raises(HfpruneError, match=rf"{Path(file).name}: cannot read it"):
-        write_tables(collected / "results.parquet", paper, tmp_path / "out")
+        write_tables(collected, paper, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -352,4 +362,34 @@ def test_a_published_table_without_marks_is_named(collected: Path, tmp_path: Pat
     path = paper / "tables/table7.csv"
     pd.read_csv(path, dtype=str).drop(columns="confidence").to_csv(path, index=False)
     with pytest.raises(HfpruneError, match=r"table7\.csv: lacks the column confidence"):
-        write_tables(collected / "results.parquet", paper, tmp_path / "out")
+        write_tables(collected, paper, tmp_path / "out")
+
+
+def test_names_are_in_the_papers_order_and_captions_are_the_docstrings() -> None:
+    names = publication_names("tables")
+    assert names[:8] == [f"table{number}" for number in range(1, 9)]
+    assert {*names[8:]} >= {"measures", "calibration", "claims", "comparison"}
+    for name in names:
+        doc = import_module(f"hfprune.report.tables.{name}").__doc__
+        assert doc and caption("tables", name) == " ".join(doc.split())
+
+
+def test_names_and_captions_need_no_pandas() -> None:
+    code = """
+import sys
+from hfprune.report.publication import caption, publication_names
+print(*(caption("tables", name) for name in publication_names("tables")))
+assert not {"pandas", "matplotlib", "torch"} & {*sys.modules}
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "The paper's Table 8 beside ours." in run.stdout
+
+
+def test_tables_of_what_was_not_written_are_named_and_some_can_be_asked_for(
+    collected: Path, tmp_path: Path
+) -> None:
+    lacking = write_tables(collected, PAPER, tmp_path, ["table7", "measures"])
+    assert sorted(path.stem for path in tmp_path.glob("*.md")) == ["measures", "table7"] and not lacking
+    assert write_tables(collected, PAPER, tmp_path)["claims"] == ["claims.csv"]
+    with pytest.raises(HfpruneError, match=r"no claims\.csv, which the table claims needs"):
+        write_tables(collected, PAPER, tmp_path, ["claims"])

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import PATIENCE
+from drawings import check
 from playwright.sync_api import Browser, Page, expect
 
 ROWS = "#explorer tbody tr"
@@ -32,6 +33,13 @@ def page(request: pytest.FixtureRequest, browser: Browser, finished: tuple[Path,
     assert said == []
     assert {url for url in asked if not url.startswith(("blob:", "data:"))} == {address}
     context.close()
+
+
+def test_no_letters_of_a_finished_studys_figures_overlap(
+    finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = check(finished[0] / "results/smoke", monkeypatch)
+    assert {"agreement", "claims", "distributions", "fidelity", "neurons", "overlap", "scores"} <= drawn
 
 
 def column(page: Page, name: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""The figure of quality against speed and size."""
+"""Quality against what a user gains: measured speed-ups and, relative to the dense model, parameters and
+memory; better is lower and to the right. The line is the Pareto front; bars are 95 % intervals, vertical
+marks theoretical speed-ups.
+"""
 
 from typing import Any
 
@@ -8,65 +11,69 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hfprune.analysis.tradeoff import GAINS, THEORY, front_name, tradeoff
-from hfprune.report.figures import drawing
-from hfprune.report.figures.collected import Collected
-from hfprune.report.figures.drawing import GREY
-from hfprune.report.style import FULL_WIDTH
-from hfprune.report.tradeoff import GAIN_LABELS, QUALITY_LABELS
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.frames import grid, handles, legend
+from hfprune.report.drawing.marks import GREY, points
+from hfprune.report.publication import FigurePublication
+from hfprune.report.style import FULL_WIDTH, GAIN_LABELS, QUALITY_LABELS, Look
 from hfprune.results import DENSE
 
 
-def quality_against_speed(data: Collected) -> Figure:
-    """Draw what each pruned model costs in quality against what it gains, with the Pareto fronts.
+class Tradeoff(FigurePublication):
+    """One row of panels per model and quality, one column per gain; only those that were measured."""
 
-    One row per model and quality, one column per gain; only those that were measured. Better is lower and to the
-    right. A line runs along the front, with the ratio beside its best cell of each. A thin line leads from a
-    point to its theoretical speed-up.
+    order = 15
+
+    def make(self, data: Collected) -> Figure | str:
+        """Draw what each pruned model costs in quality against what it gains."""
+        cells = tradeoff(data.results, data.declared)
+        pruned = cells[cells["method"] != DENSE]
+        gains = [gain for gain in GAINS if pruned[gain].notna().any()]
+        rows = {
+            (model, quality): cells[cells["model"] == model]
+            for model, part in pruned.groupby("model", sort=False)
+            for quality in QUALITY_LABELS
+            if part[quality].notna().any()
+        }
+        if not rows or not gains:
+            return "Quality against speed: not measured"
+        several = len({model for model, _ in rows}) > 1
+        names = [model if several else "" for model, _ in rows]
+        figure, axes = grid(names, [""] * len(gains), FULL_WIDTH, 1.7)
+        for line, ((_, quality), part) in zip(axes, rows.items(), strict=True):
+            for ax, gain in zip(line, gains, strict=True):
+                _panel(ax, part.dropna(subset=[quality, gain]), quality, gain, data.looks)
+            line[0].set_ylabel(QUALITY_LABELS[quality])
+        for ax, gain in zip(axes[-1], gains, strict=True):
+            ax.set_xlabel(GAIN_LABELS[gain] + (" (% of dense)" if GAINS[gain] < 0 else ""))
+        marks = [Line2D([], [], color=GREY, linewidth=0.8, label="Pareto front")]
+        if {*gains} & {*THEORY}:
+            marks.append(Line2D([], [], color=GREY, marker="|", linestyle="", label="Theoretical speed-up"))
+        drawn = handles(cells["method"], data.looks, {DENSE})
+        legend(figure, [*drawn, *marks], "Bars: 95 % intervals over documents and repeats")
+        return figure
+
+
+def _panel(ax: Axes, cells: pd.DataFrame, quality: str, gain: str, looks: dict[str, Look]) -> None:
+    """Draw the cells of a model, and the front with the ratio beside its best cell of each.
+
+    A thin line leads from a point to its theoretical speed-up.
     """
-    cells = tradeoff(data.results, data.declared)
-    rows = {
-        (model, quality): part
-        for model, part in cells.groupby("model", sort=False)
-        for quality in QUALITY_LABELS
-        if part.loc[part["method"] != DENSE, quality].notna().any()
-    }
-    gains = [gain for gain in GAINS if cells.loc[cells["method"] != DENSE, gain].notna().any()]
-    if not rows or not gains:
-        return drawing.not_measured("Quality against speed")
-    several = len({model for model, _ in rows}) > 1
-    names = [model if several else "" for model, _ in rows]
-    figure, axes = drawing.grid(names, [""] * len(gains), FULL_WIDTH, 1.7)
-    for line, ((_, quality), part) in zip(axes, rows.items(), strict=True):
-        for ax, gain in zip(line, gains, strict=True):
-            _panel(ax, part.dropna(subset=[quality, gain]), quality, gain, data)
-        line[0].set_ylabel(QUALITY_LABELS[quality])
-    for ax, gain in zip(axes[-1], gains, strict=True):
-        ax.set_xlabel(GAIN_LABELS[gain] + (" (% of dense)" if GAINS[gain] < 0 else ""))
-    marks = [Line2D([], [], color=GREY, linewidth=0.8, label="Pareto front")]
-    if {*gains} & {*THEORY}:
-        marks.append(Line2D([], [], color=GREY, marker="|", linestyle="", label="Theoretical speed-up"))
-    drawn = drawing.handles(cells["method"], data.looks, {DENSE})
-    drawing.legend(figure, [*drawn, *marks], "Bars: 95 % intervals over documents and repeats")
-    return figure
-
-
-def _panel(ax: Axes, cells: pd.DataFrame, quality: str, gain: str, data: Collected) -> None:
     scale = 1 if GAINS[gain] > 0 else 100
     front = cells[cells[front_name(quality, gain)]].sort_values([gain, quality])
     ax.plot(scale * front[gain], front[quality], color=GREY, linewidth=0.8, zorder=0)
     for method, own in cells.groupby("method"):
-        look, x, y = data.looks[method], scale * own[gain], own[quality]
+        look, x, y = looks[method], scale * own[gain], own[quality]
         bars: dict[str, Any] = {"yerr": own[f"{quality}_half"]}
         if gain in THEORY:
             bars["xerr"] = own[f"{gain}_half"]
             theory = own[THEORY[gain][0]]
             ax.plot(theory, y, color=look.colour, marker="|", linestyle="", zorder=0)
             ax.hlines(y, x, theory, color=look.colour, linewidth=0.5, alpha=0.4, zorder=0)
-        drawing.points(ax, look, x, y, linestyle="", **bars)
+        points(ax, look, x, y, linestyle="", **bars)
     # The best of each ratio; several would hide each other.
     for _, cell in front[front["method"] != DENSE].sort_values(quality).groupby("ratio").head(1).iterrows():
-        place = (scale * cell[gain], cell[quality])
-        text = f"{100 * cell['ratio']:.3g}%"
-        ax.annotate(text, place, (3, -3), textcoords="offset points", va="top", fontsize=6, color=GREY)
+        where: dict[str, Any] = {"textcoords": "offset points", "va": "top", "fontsize": 6, "color": GREY}
+        ax.annotate(f"{100 * cell['ratio']:.3g}%", (scale * cell[gain], cell[quality]), (3, -3), **where)
     if GAINS[gain] < 0:
         ax.invert_xaxis()  # better to the right, as for speed

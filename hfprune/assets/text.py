@@ -1,0 +1,26 @@
+"""Blocks of tokens from a corpus: how many, how long, how they are drawn."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from hfprune.assets.spelling import FORMS
+from hfprune.settings import Strict
+
+Sampling = Literal["crop", "pack"]
+
+
+class Text(Strict):
+    """The blocks of a corpus to read."""
+
+    corpus: str = Field(
+        min_length=1,
+        description=f"a name in config/assets.yaml; on the command line also {FORMS['corpora'].ways()}",
+    )
+    sequences: PositiveInt = Field(description="number of blocks; fewer if the corpus is smaller")
+    length: PositiveInt = Field(description="tokens per block")
+    sampling: Sampling = Field(
+        default="crop",
+        description="crop: one random crop of each document that is long enough, as in the official code; "
+        "pack: shuffled documents end to end",
+    )

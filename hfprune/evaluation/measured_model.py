@@ -1,0 +1,240 @@
+"""The subject of a measure: a model, its dense model for comparison, and the text to read."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from copy import copy
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hfprune.errors import HfpruneError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from hfprune.assets.text import Text
+    from hfprune.criteria import Criterion
+    from hfprune.models.output import Output
+    from hfprune.plans.mask import Mask
+    from hfprune.plans.plan import Plan
+
+    Loaded = PreTrainedModel | Callable[[], PreTrainedModel]
+
+
+class Blocks(NamedTuple):
+    """Blocks of tokens that a measure reads."""
+
+    tokens: "Tensor"
+    """int32 [blocks, length]."""
+    documents: list[int]
+    """The document in which each block starts."""
+
+
+class ToScore(NamedTuple):
+    """The settings of scoring, for measures of scoring itself."""
+
+    criterion: "Criterion"
+    blocks: "Tensor | None"
+    """Calibration blocks [sequences, length]; none for weight criteria."""
+    units: list[str]
+    """The kinds of unit."""
+    seed: int
+
+
+class Subject:
+    """The subject of a measure. Models are loaded on first use, and then kept.
+
+    `dense_output`, the resampled plans and `model`, in this order, need the memory of one model: the dense model
+    gives its own output and those of the resampled plans, and then is changed in place into `model`.
+    """
+
+    def __init__(
+        self,
+        model: "Loaded",
+        dense: "Loaded | None" = None,
+        *,
+        change: "Callable[[PreTrainedModel], PreTrainedModel] | None" = None,
+        tokenizer: "PreTrainedTokenizerBase | Callable[[], PreTrainedTokenizerBase] | None" = None,
+        resources: Path = Path("resources"),
+        scoring: "ToScore | None" = None,
+        state: Path | None = None,
+        identity: str = "",
+        resampled: "Sequence[Plan]" = (),
+        beside: "Subject | None" = None,
+    ) -> None:
+        """Describe a subject.
+
+        Args:
+            model: the model to measure, or a function that loads it.
+            dense: the dense model that `model` was pruned from, or a function that loads it; none for the
+                dense model itself.
+            change: makes `model` of the dense model, in place, as the function `model` does of a newly loaded
+                one; none if that cannot be done.
+            tokenizer: the tokenizer of both, or a function that loads it.
+            resources: folder of the fetched assets.
+            scoring: how the model is scored, for measures of scoring.
+            state: folder where a long measurement may save its state, to resume after a kill.
+            identity: a hash of all inputs of the measurement; a state of another identity is not used.
+            resampled: plans that other draws of the calibration might have given, in place of `model`'s.
+            beside: another subject of the same dense model; both share its output and the tokenizer.
+        """
+        self._model, self._dense, self._tokenizer = model, dense, tokenizer
+        self._change = change
+        self.resources = resources
+        self.scoring = scoring
+        self.state, self.identity = state, identity
+        self.resampled = resampled
+        self._mask: Mask | None = None
+        # The dense model until it becomes the measured one. Nobody else gets it, since it changes.
+        self._before: PreTrainedModel | None = None
+        self._dense_outputs: dict[bytes, Output] = beside._dense_outputs if beside else {}
+        if beside:
+            self._tokenizer = lambda: beside.tokenizer
+        self._made: dict[str, Any] = {}
+
+    @cached_property
+    def model(self) -> "PreTrainedModel":
+        """The model that is measured."""
+        if self._before is not None and self._change:
+            before, self._before = self._before, None
+            return self._change(before)
+        self._before = None  # its memory is for the other
+        return _loaded(self._model)
+
+    @property
+    def has_dense(self) -> bool:
+        """Whether there is a dense model beside the measured one."""
+        return self._dense is not None
+
+    @cached_property
+    def dense(self) -> "PreTrainedModel":
+        """The dense model, for comparison at the same time; `dense_output` takes less memory."""
+        if self._dense is None:
+            raise HfpruneError(
+                "nothing to compare with the dense model: give a plan, a checkpoint or an adapter"
+            )
+        return _loaded(self._dense)
+
+    def release(self) -> None:
+        """Let go of the models, which are loaded again when asked for, and of all that was made with them."""
+        for name in ("model", "dense"):
+            self.__dict__.pop(name, None)
+        self._before = None
+        self._made.clear()
+
+    def _unchanged(self) -> "PreTrainedModel":
+        """Return the dense model, which nobody else holds if it was loaded here."""
+        if "dense" in self.__dict__ or self._dense is None or _is_model(self._dense):
+            return self.dense
+        if self._before is None:
+            self.__dict__.pop("model", None)  # loaded again when asked for, so that there is one in memory
+            self._before = _loaded(self._dense)
+        return self._before
+
+    def variants(self) -> "Iterator[Subject | None]":
+        """Yield a subject for each resampled plan, as a mask on the dense model.
+
+        None stands for a plan that is the same as the one before, as where no text decides. Ask before `model`:
+        then the dense model is loaded once.
+        """
+        from hfprune.plans.mask import masked
+        from hfprune.plans.plan import same_plan
+
+        for before, plan in zip([None, *self.resampled], self.resampled, strict=False):
+            if before and same_plan(before, plan):
+                yield None
+                continue
+            dense = self._unchanged()
+            with masked(dense, plan) as mask:
+                other = copy(self)  # the dense model's outputs are kept for all
+                other.model, other._mask = dense, mask
+                yield other
+
+    def dense_output(self, tokens: "Tensor", batch: int) -> "Output":
+        """Return the dense model's output for blocks of tokens, computed once for the resampled plans, too.
+
+        Ask before `model`: then the dense model is loaded once.
+
+        Args:
+            tokens: int [blocks, length].
+            batch: blocks of one forward pass.
+        """
+        from hfprune.models.output import output
+
+        key = sha256(tokens.cpu().numpy().tobytes()).digest()
+        if key not in self._dense_outputs:
+            with self._mask.off() if self._mask else nullcontext():
+                self._dense_outputs[key] = output(self._unchanged(), tokens, batch)
+        return self._dense_outputs[key]
+
+    @cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The tokenizer."""
+        if self._tokenizer is None:
+            raise HfpruneError("this measure reads text: give the subject a tokenizer")
+        loaded = hasattr(self._tokenizer, "vocab_size")
+        return self._tokenizer if loaded else self._tokenizer()  # type: ignore[return-value,operator]
+
+    @property
+    def own_tokenizer(self) -> "PreTrainedTokenizerBase | str":
+        """The folder of the tokenizer, or the tokenizer itself where it was made in memory.
+
+        lm-eval loads the folder itself, since it can set `add_bos_token` only while it loads.
+        """
+        return self.tokenizer.name_or_path or self.tokenizer
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Call `make` once for this name and return its result each time, to share it among tasks."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    def asset(self, kind: str, name: str) -> Path:
+        """Return the folder of an asset, however it is spelt; see `hfprune.assets.resolving`.
+
+        Raises:
+            HfpruneError: there is no such asset, or it cannot be fetched.
+        """
+        from hfprune.assets.resolving import resolve
+
+        return resolve(kind, name, self.resources)
+
+    def blocks(self, text: "Text") -> Blocks:
+        """Draw the blocks that a text measure reads, the same for every cell (seed 0 whatever the study's).
+
+        Raises:
+            HfpruneError: the corpus is missing or empty, or has no document that is long enough.
+        """
+        from hfprune.assets.corpora import read_corpus
+        from hfprune.blocks import sample_blocks
+
+        folder = self.asset("corpora", text.corpus)
+        return Blocks(
+            *sample_blocks(
+                read_corpus(folder),
+                self.tokenizer,
+                sequences=text.sequences,
+                length=text.length,
+                sampling=text.sampling,
+                seed=0,
+                corpus=folder.name,
+                place="measurement",
+            )
+        )
+
+
+def _is_model(given: "Loaded") -> bool:
+    return hasattr(given, "config")
+
+
+def _loaded(given: "Loaded") -> "PreTrainedModel":
+    return given if _is_model(given) else given()  # type: ignore[return-value,operator]
+
+
+def batch_size(batch_tokens: int | None, length: int) -> int:
+    """Return the number of sequences of `length` tokens in a batch, at least one."""
+    from hfprune.models.load import default_batch_tokens
+
+    return max(1, (batch_tokens or default_batch_tokens()) // length)

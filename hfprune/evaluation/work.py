@@ -1,0 +1,283 @@
+"""What a job does: operations, traffic and memory, from a model's shape and what the job reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion, by_gradient
+from hfprune.criteria.cross_entropy import CrossEntropy
+from hfprune.models.shape import BYTES, Shape
+
+if TYPE_CHECKING:
+    from hfprune.recovery.settings import Lora
+
+# Passes over float32 logits, each of which reads or writes them once; measured on a CPU, where slices stay in the
+# cache (`hfprune.models.head.pieces`) and most passes are cheap. A GPU makes three times as many, at a hundredth.
+SOFTMAX, GRADIENT, DISTANCES = 3, 3, 6
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job does on its device. Jobs add up, except their memory, of which the larger counts."""
+
+    flops: float = 0
+    """Operations of matrix products."""
+    backward: float = 0
+    """Those of them that are in backward passes."""
+    moved: float = 0
+    """Bytes that all else reads and writes: element-wise passes, softmaxes, the weights at each decoding step."""
+    calls: float = 0
+    """Calls of a decoder layer, forward and backward, each of which costs the interpreter time."""
+    loaded: float = 0
+    """Bytes of weights that are read from disk."""
+    memory: float = 0
+    """Peak of memory on the device in bytes, weights included."""
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(
+            self.flops + other.flops,
+            self.backward + other.backward,
+            self.moved + other.moved,
+            self.calls + other.calls,
+            self.loaded + other.loaded,
+            max(self.memory, other.memory),
+        )
+
+    def __mul__(self, times: float) -> "Work":
+        flops, backward, moved = (times * part for part in (self.flops, self.backward, self.moved))
+        return Work(flops, backward, moved, times * self.calls, times * self.loaded, self.memory)
+
+    def beside(self, held: float) -> "Work":
+        """Return the same work while `held` further bytes are in memory."""
+        return replace(self, memory=self.memory + held)
+
+
+class Pass(NamedTuple):
+    """One pass of scoring over the blocks, which several criteria share."""
+
+    criteria: list[Criterion]
+    student: bool
+    """Whether a masked student is read beside the dense model, its teacher."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model in a dtype on a kind of device, with the defaults that the commands have there."""
+
+    shape: Shape
+    """The model that is measured."""
+    dtype: str
+    on_gpu: bool
+    room: float
+    """Bytes of memory on the device."""
+    dense: Shape | None = None
+    """The dense model, if the measured one is pruned or recovered."""
+    resamples: int = 0
+    """Resampled plans on which it is measured too, as masks on the dense model."""
+    criterion: Criterion | None = None
+    """For measures of scoring."""
+    length: int = 0
+    """Tokens of a calibration sequence, for measures of scoring."""
+    units: tuple[str, ...] = ("neurons",)
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number."""
+        return BYTES[self.dtype]
+
+    def batch(self, length: float, batch_tokens: int | None) -> float:
+        """Return the tokens of a forward pass (`hfprune.models.load.default_batch_tokens`)."""
+        return max(1, (batch_tokens or (16384 if self.on_gpu else 512)) // length) * length
+
+    def logits(self, shape: Shape) -> float:
+        """Return the bytes of one float32 chunk of logits (`hfprune.models.head.head_chunk`)."""
+        numbers = 2**26 if self.on_gpu else 2**23
+        return 4 * max(128, numbers // shape.vocabulary) * shape.vocabulary
+
+    def load(self, shape: Shape | None = None) -> Work:
+        """Return the work of loading a model, by default the dense one, which is then cut."""
+        weights = (shape or self.dense or self.shape).weights(self.width)
+        return Work(loaded=weights, memory=weights)
+
+    def read(
+        self,
+        sequences: float,
+        length: float,
+        positions: float,
+        *,
+        shape: Shape | None = None,
+        passes: float = SOFTMAX,
+        batch_tokens: int | None = None,
+        pairs: float | None = None,
+    ) -> Work:
+        """Return the work of forward passes.
+
+        Args:
+            sequences: number of sequences.
+            length: tokens of each.
+            positions: positions of each whose logits are computed.
+            shape: the model, by default the measured one.
+            passes: passes over the logits.
+            batch_tokens: tokens of one forward pass; None: the default of the device.
+            pairs: pairs of tokens a token, by default its sequence.
+        """
+        model = shape or self.shape
+        tokens, predicted = sequences * length, sequences * positions
+        batch = self.batch(length, batch_tokens)
+        return Work(
+            flops=model.forward(tokens, tokens * min(pairs or length, max(2048, batch)), predicted),
+            moved=tokens * model.layers * activations(model, self.width)
+            + 4 * passes * predicted * model.vocabulary,
+            calls=model.layers * max(1, tokens / batch),
+            # A layer's activations live at a time, and a chunk of logits with what is made of it.
+            memory=model.weights(self.width)
+            + batch * activations(model, self.width) / 2
+            + 3 * self.logits(model) * bool(positions),
+        )
+
+    def decode(self, rounds: float, batch: int, prompt: int, steps: int, shape: Shape | None = None) -> Work:
+        """Return the work of decoding `steps` tokens for each of `batch` prompts: every step reads all weights."""
+        model = shape or self.shape
+        tokens, mean = batch * steps, prompt + steps / 2
+        cache = tokens * mean * model.cache(self.width)
+        return Work(
+            flops=rounds * model.forward(tokens, tokens * mean, tokens),
+            moved=rounds * (steps * model.weights(self.width) + cache),
+            calls=rounds * steps * model.layers,
+            memory=model.weights(self.width) + 2 * batch * (prompt + steps) * model.cache(self.width),
+        )
+
+    # --- scoring and recovery -----------------------------------------------------------------------------
+
+    def score(
+        self,
+        criteria: Mapping[str, Criterion],
+        sequences: float,
+        length: int,
+        units: Sequence[str],
+        batch_tokens: int | None = None,
+    ) -> Work:
+        """Return the work of scoring by several criteria that share passes (`hfprune.scoring.score`)."""
+        total = Work(moved=2 * self.shape.weights(4)) if _by_weights(criteria) else Work()
+        if readers := [item for item in criteria.values() if item.needs == "activations"]:
+            total += self.read(sequences, length, 0, batch_tokens=batch_tokens)
+            # Each takes some ten passes in float32 over every activation.
+            of_each = 40 * sequences * length * self.shape.layers * self.shape.neurons
+            total += Work(moved=of_each * sum("neurons" in item.scorable() for item in readers))
+        for item in gradient_passes(criteria, tuple(units)):
+            total += self._gradients(item, sequences, length, units, batch_tokens)
+        return total
+
+    def _gradients(
+        self, item: Pass, sequences: float, length: int, units: Sequence[str], batch_tokens: int | None
+    ) -> Work:
+        model, tokens = self.shape, sequences * length
+        number = len(by_gradient([each for each in item.criteria if isinstance(each, GradientCriterion)]))
+        models = 1 + item.student
+        forms = sum(form_of(criterion) for criterion in item.criteria)
+        once = self.read(sequences, length, length, passes=GRADIENT * number, batch_tokens=batch_tokens)
+        backward = model.backward(tokens, tokens * length, from_attention="key_value_groups" in units)
+        # A backward pass moves about what a forward pass moves, and float32 products of every neuron.
+        moved = tokens * model.layers * (activations(model, self.width) + 16 * model.neurons)
+        weights = model.weight_gradients(tokens)
+        # The gradients of a layer's weights are written for every sequence and read for its share.
+        of_weights = sequences * model.layers * model.mlp_weights * (2 * self.width + 6 * 4)
+        work = replace(once, flops=models * once.flops, calls=(models + number) * once.calls)
+        back = number * backward + forms * weights
+        work += Work(flops=back, backward=back, moved=number * moved + forms * of_weights)
+        return replace(work, memory=self._scoring_memory(length, batch_tokens, forms))
+
+    def _scoring_memory(self, length: int, batch_tokens: int | None, forms: int) -> float:
+        """Return the peak; memory that runs out makes the batch smaller, down to one sequence."""
+        model = self.shape
+        fixed = model.weights(self.width) + 5 * self.logits(model) + bool(forms) * 8 * 4 * model.mlp_weights
+        a_token = model.layers * kept(model, self.width) + 8 * model.hidden * self.width
+        fitting = max(1, (0.9 * self.room - fixed) // (length * a_token)) * length
+        return fixed + a_token * min(self.batch(length, batch_tokens), fitting)
+
+    def train(
+        self, settings: "Lora", sequences: float, batch_tokens: int | None = None, measured: float = 0
+    ) -> Work:
+        """Return the work of training adapters (`hfprune.recovery.lora`).
+
+        Args:
+            settings: of the training.
+            sequences: those of all steps.
+            batch_tokens: tokens of one forward pass; None: the default of the device.
+            measured: held-out sequences, as often as each is measured.
+        """
+        model, length = self.shape, settings.length
+        tokens = sequences * length
+        fitting = (batch_tokens or (2048 if self.on_gpu else 512)) // length
+        batch = next(n for n in range(max(1, min(fitting, settings.batch)), 0, -1) if settings.batch % n == 0)
+        a_token = model.layers * trained(model, self.width, self.on_gpu)
+        curve = self.read(measured, length, length, batch_tokens=batch * length) if measured else Work()
+        curve += Work(flops=2 * measured * length * model.adapters(settings.rank))
+        # A pass of training has more in memory.
+        flops = model.training(tokens, tokens * length, settings.rank)
+        return replace(curve, memory=0) + Work(
+            flops=flops,
+            backward=flops - model.forward(tokens, tokens * length, tokens),
+            moved=tokens * (3 * model.layers * activations(model, self.width) + 4 * 8 * model.vocabulary),
+            calls=3 * model.layers * sequences / batch,
+            # Adapters with gradients and two moments in float32; logits in the model's dtype, and thrice of it
+            memory=model.weights(self.width)
+            + 16 * model.adapters(settings.rank)
+            + batch * length * (a_token + (self.width + 12) * model.vocabulary),
+        )
+
+
+def activations(shape: Shape, width: int) -> float:
+    """Return the bytes that a token's forward pass through one layer moves, products of matrices included.
+
+    Norms and residual sums pass over the hidden states some 20 times, partly in float32; gate, up, their product
+    and its input to `down` some 6 times over the neurons; rotation and attention some 8 times over the heads.
+    """
+    return width * (20 * shape.hidden + 6 * shape.neurons + 8 * shape.heads * shape.head_dim)
+
+
+def kept(shape: Shape, width: int) -> float:
+    """Return the bytes that a token of one layer keeps for the backward pass of scoring.
+
+    The inputs of all norms in float32, q, k, v and the output of attention, gate and up.
+    """
+    attention = (shape.heads + shape.kv_heads) * shape.head_dim
+    norms = 2 * shape.hidden + shape.head_norms * attention
+    return 4 * norms + width * (2 * attention + 2 * shape.neurons)
+
+
+def trained(shape: Shape, width: int, on_gpu: bool) -> float:
+    """Return the bytes that a token of one layer keeps for the backward pass of training.
+
+    As `kept`, with the activated gate; and the input of each of seven adapters, in float32 after its own dropout,
+    with the dropout's mask, which has a byte a number on a GPU and four on a CPU.
+    """
+    inputs = 5 * shape.hidden + shape.heads * shape.head_dim + shape.neurons
+    return kept(shape, width) + width * shape.neurons + (5 if on_gpu else 8) * inputs
+
+
+def form_of(criterion: Criterion) -> bool:
+    """Tell whether a criterion is in weight form, which takes the gradients of weights."""
+    return isinstance(criterion, GradientCriterion) and criterion.scorable() != criterion.kinds
+
+
+def gradient_passes(criteria: Mapping[str, Criterion], units: tuple[str, ...]) -> list[Pass]:
+    """Return the passes of gradient criteria, as `hfprune.scoring.score` makes them.
+
+    The first is for criteria without a student, and for the cross-entropy that chooses what a student lacks.
+    """
+    gradients = [item for item in criteria.values() if isinstance(item, GradientCriterion)]
+    students = [item for item in gradients if isinstance(item, StudentCriterion)]
+    first: list[Criterion] = [item for item in gradients if item not in students]
+    passes: dict[tuple[float, str], list[Criterion]] = {}
+    for item in students:
+        start = CrossEntropy(aggregation=item.aggregation)
+        if start not in first or units != ("neurons",):
+            first.append(start)
+        passes.setdefault((item.warm_start, item.aggregation), []).append(item)
+    found = [Pass(first, student=False)] if first else []
+    return found + [Pass(together, student=True) for together in passes.values()]
+
+
+def _by_weights(criteria: Mapping[str, Criterion]) -> bool:
+    return any(criterion.needs == "weights" for criterion in criteria.values())

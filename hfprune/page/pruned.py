@@ -1,0 +1,64 @@
+"""The page of one pruned model beside its dense model: one HTML file that needs no network."""
+
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hfprune
+from hfprune.analysis.before_after import HEADERS, Row
+from hfprune.files import atomic_file
+from hfprune.page.html import template, text
+from hfprune.provenance import hardware
+
+
+class Bar(NamedTuple):
+    """A row drawn as two lengths, as fractions of the longest of its group."""
+
+    words: list[str]
+    before: float
+    after: float
+
+
+def write_pruned_page(
+    path: Path, model: Path, rows: Sequence[Row], settings: dict[str, Any], seconds: dict[str, float]
+) -> None:
+    """Write the page.
+
+    Args:
+        path: file, replaced atomically.
+        model: folder of the pruned model.
+        rows: the comparison.
+        settings: what was asked for, by name; among them `model` and `ratio`.
+        seconds: of each step.
+    """
+    groups = [(group, [*members]) for group, members in groupby(rows, key=lambda row: row.group)]
+    named = {row.name: row for row in rows}
+    page = template("pruned.html.j2").render(
+        name=settings["model"],
+        ratio=settings["ratio"],
+        headers=HEADERS[1:],
+        groups=groups,
+        bars=_bars(dict(groups).get("Bits per byte of right answers", [])),
+        parameters=named["parameters"],
+        perplexity=next((row for row in rows if row.name.startswith("perplexity")), None),
+        settings={key: _plain(value) for key, value in settings.items() if value is not None},
+        seconds=seconds,
+        hardware=hardware(),
+        version=hfprune.__version__,
+        folder=model.name,
+        file=next((file.name for file in sorted(model.glob("*.gguf"))), ""),
+        style=text("page.css"),
+    )
+    with atomic_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+
+
+def _bars(rows: Sequence[Row]) -> list[Bar]:
+    longest = max((max(row.before or 0, row.after) for row in rows), default=1) or 1
+    return [Bar(row.words(), (row.before or 0) / longest, row.after / longest) for row in rows]
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

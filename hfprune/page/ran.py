@@ -1,0 +1,81 @@
+"""What ran, on what, and for how long."""
+
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from hfprune.analysis.tidy import blank_cells
+from hfprune.page.study import StudyResults
+from hfprune.results import DENSE
+
+WORKFLOW = "workflow.html"
+
+
+def facts(study: StudyResults) -> dict[str, Any]:
+    """Return words by their heading, and links to files that were kept with the results."""
+    data, made = study.data, study.provenance
+    tidy = data.results
+    pruned = tidy[tidy["method"] != DENSE]
+    blanks = len(blank_cells(data.tidy))
+    ratios = sorted(pruned["ratio"].dropna().unique())
+    found: dict[str, list[str]] = {
+        "Models": sorted(tidy["model"].unique()),
+        "Methods": [data.looks[method].label for method in data.looks if method in {*pruned["method"]}],
+        "Parameters removed": [f"{100 * ratio:.3g} %" for ratio in ratios],
+        "Draws of the calibration": [str(pruned["seed"].nunique())],
+        "Recovery": sorted(name for name in tidy["recovery"].unique() if name != "none") or ["none"],
+        "Measured": [*_measures(study)],
+        "Not applicable": [f"{blanks} cells, whose method could not cut what it names"] * (blanks > 0),
+        "Machines": [_machine(one) for one in made.get("hardware", [])],
+        "Time": [*_times(study)],
+        "Versions": [
+            *(f"hfprune {version}" for version in made.get("hfprune", [])),
+            *(f"commit {commit[:12]}{'+changes' * ('+' in commit)}" for commit in study.commits),
+            *(f"{name} {version}" for one in made.get("packages", []) for name, version in one.items()),
+        ],
+    }
+    files = ("results.csv", "claims.csv", "comparison.csv", "provenance.json", WORKFLOW)
+    return {
+        "facts": {heading: ", ".join(dict.fromkeys(words)) for heading, words in found.items() if words},
+        "files": [(name, f"{study.link}/{name}") for name in files if (data.folder / name).exists()],
+    }
+
+
+def _measures(study: StudyResults) -> list[str]:
+    """Return each measure with what it read and the number of items."""
+    found = []
+    for (measure, task), rows in study.data.results.groupby(["measure", "task"], sort=False):
+        n = rows["n"].max()
+        on = f" on {task}" if task else ""
+        found.append(f"{measure}{on}" + ("" if pd.isna(n) else f" (n = {int(n):,})"))
+    return found
+
+
+def _machine(made: dict[str, Any]) -> str:
+    gpus = made.get("cuda") or []
+    words = [str(made.get("processor") or made.get("machine") or "unknown processor")]
+    words.append(f"{made['cores']} cores" if made.get("cores") else "")
+    words.append(", ".join(f"{gpus.count(gpu)} × {gpu}" for gpu in dict.fromkeys(gpus)) or "no GPU")
+    return ", ".join(filter(None, words))
+
+
+def _times(study: StudyResults) -> list[str]:
+    starts = [study.provenance.get(name) or [] for name in ("first_started", "last_started")]
+    found = []
+    if all(starts):
+        first, last = (datetime.fromisoformat(start[0]) for start in starts)
+        found.append(f"{first:%Y-%m-%d %H:%M} to {last:%H:%M %Z} ({_span((last - first).total_seconds())})")
+    tidy = study.data.results
+    for measure, word in (("cost", "scoring"), ("recovery", "recovery")):
+        seconds = tidy.loc[(tidy["measure"] == measure) & (tidy["metric"] == "seconds"), "value"]
+        if len(seconds):
+            found.append(f"{word}: {_span(seconds.sum())} in {len(seconds)} runs")
+    return found
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,120 @@
+"""How pruned models recover: packing of the instruction pairs, and low-rank training."""
+
+from math import ceil
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from hfprune.errors import HfpruneError
+from hfprune.settings import Name, Strict
+
+# In the folder of a recovery: the two files of peft, and the results of the training.
+ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
+
+Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class Packing(Strict):
+    """How instruction pairs become sequences; the defaults are the official script's."""
+
+    length: Annotated[int, Field(gt=1)] = Field(default=1024, description="tokens per packed sequence")
+    packing: Literal["isolated", "plain"] = Field(
+        default="isolated",
+        description="isolated: whole pairs, hidden from each other, padded; plain: joined end to end and cut",
+    )
+    examples: PositiveInt | None = Field(default=None, description="pairs drawn; null: all")
+    held_out: NonNegativeInt = Field(
+        default=64,
+        description="sequences that are measured and never trained on, of at most a tenth of the pairs",
+    )
+
+
+class Lora(Packing):
+    """How low-rank adapters are trained; the defaults are the official script's hyper-parameters and packing.
+
+    `hfprune.recovery.lora` lists the differences from that script.
+    """
+
+    rank: PositiveInt = 32
+    alpha: PositiveFloat = Field(default=64, description="the adapter's output is scaled by alpha / rank")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    targets: list[Projection] = Field(default=[*get_args(Projection)], min_length=1)
+    learning_rate: PositiveFloat = 4e-4
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: NonNegativeInt = 0
+    weight_decay: NonNegativeFloat = 0
+    batch: PositiveInt = Field(default=128, description="sequences of one optimizer step")
+    epochs: PositiveFloat = 2
+    max_steps: PositiveInt | None = Field(default=None, description="optimizer steps; overrides epochs")
+
+    def share(self, processes: int) -> int:
+        """Return how many sequences of a step each of several processes has.
+
+        Raises:
+            HfpruneError: not all can have as many.
+        """
+        if self.batch % processes:
+            raise HfpruneError(
+                f"{processes} processes cannot share a batch of {self.batch} sequences evenly; choose a number "
+                f"that divides {self.batch}, or another batch"
+            )
+        return self.batch // processes
+
+    def trained_tokens(self, step: int, sequences: int) -> int:
+        """Return the tokens of all sequences in the first steps of a training, prompts and padding included.
+
+        Args:
+            step: the number of steps.
+            sequences: how many there are in an epoch, whose last step has the rest.
+        """
+        epochs, more = divmod(step, ceil(sequences / self.batch))
+        return (epochs * sequences + min(more * self.batch, sequences)) * self.length
+
+
+def measured_steps(last: int) -> list[int]:
+    """Return the optimizer steps after which the loss on held-out sequences is measured, before the first too.
+
+    They are the powers of two, half of the steps, so that the last doubling is known, and the last.
+    """
+    doublings = (2**power for power in range(last.bit_length()))
+    return sorted({0, *doublings, half(last), last})
+
+
+def half(step: int) -> int:
+    """Return half of so many steps, rounded up."""
+    return (step + 1) // 2
+
+
+class Recovery(Lora):
+    """How pruned models recover, on which text, and which cells; the dense model always does, as the control."""
+
+    instructions: Name
+    methods: list[Name] | None = Field(default=None, description="methods to recover; null: all")
+    ratios: list[float] | None = Field(default=None, description="ratios to recover; null: all")
+    batch_tokens: PositiveInt | None = Field(
+        default=None, description="token budget of one forward pass; null: by device"
+    )
+    gpus: PositiveInt = Field(
+        default=1, description="GPUs that train one adapter together; fewer where the machine has fewer"
+    )
+
+    @model_validator(mode="after")
+    def _gpus_share_a_step(self) -> "Recovery":
+        try:
+            self.share(self.gpus)
+        except HfpruneError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def lora(self) -> Lora:
+        """Return the settings of the training, without the choice of cells."""
+        return Lora.model_validate(self.model_dump(include=set(Lora.model_fields)))
+
+    def pairs(self) -> Packing:
+        """Return how the pairs become sequences, which no other setting changes."""
+        return Packing.model_validate(self.model_dump(include=set(Packing.model_fields)))
+
+    def covers(self, method: str, ratio: float) -> bool:
+        """Tell whether the cells of a method at a ratio are recovered."""
+        wanted = self.methods is None or method in self.methods
+        return wanted and (self.ratios is None or ratio in self.ratios)

@@ -1,0 +1,212 @@
+"""Charts: values of groups with their intervals and marks, described once for print and for the page.
+
+`hfprune.report.drawing` draws them for print, `hfprune.page.vega` for a browser.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hfprune.analysis.averages import ends, half_width, over_seeds, spread
+from hfprune.analysis.comparison import ENDS
+from hfprune.report.style import Look, recovery_label
+from hfprune.results import DENSE
+
+FOCUS = 0.2  # charts of a single ratio show this one or the nearest; the paper's first
+REMOVED = "Parameters removed (%)"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis: its title, the base of its logarithm (0: linear), its ticks and ends (None: by the rows)."""
+
+    title: str = ""
+    log: int = 0
+    ticks: Sequence[float] | None = None
+    ends: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Values of groups at places; a line joins the points of a group.
+
+    With `names`, places are lines with these names, the first on top; values run across and are not joined.
+    """
+
+    rows: pd.DataFrame
+    """`group` (a key of `looks`), `place`, `value`, and `low` and `high`, the ends of its interval (missing if not
+    known). A row without a place is a level at all places. Rows that are `published` (if there is such a
+    column) are hollow. A row beyond the ends of the values' axis is a number at the edge."""
+    looks: Mapping[str, Look]
+    value: Axis
+    place: Axis = field(default_factory=Axis)
+    names: Sequence[str] = ()
+    than: float | None = None
+    """The value between better and worse, if the values are effects."""
+    better: int = 0
+    """1 if values above `than` are better, -1 if those below are."""
+
+
+def summary(rows: pd.DataFrame, scale: float = 1) -> pd.DataFrame:
+    """Return `over_seeds` of tidy rows, scaled, with `half`, half the 95 % interval."""
+    values = over_seeds(rows)
+    values[["value", "sd", "stderr"]] *= scale
+    values["half"] = half_width(values)
+    return values
+
+
+def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Split into facets by name: one per model, and per recovery if there are several."""
+    by = ["model", "recovery"] if values["recovery"].nunique() > 1 else ["model"]
+    order = values.sort_values(by, key=lambda part: part.map(lambda name: (name != "none", name)))
+    return {
+        ", ".join([key[0], *map(recovery_label, key[1:])]): facet
+        for key, facet in order.groupby(by, sort=False)
+    }
+
+
+def pruned(values: pd.DataFrame, looks: Mapping[str, Look]) -> list[str]:
+    """Return the methods that prune, in their order."""
+    return [method for method in looks if method != DENSE and method in set(values["method"])]
+
+
+def ratios(values: pd.DataFrame) -> list[float]:
+    """Return the ratios of pruned models, or of the dense model if nothing is pruned yet."""
+    ratios = sorted(set(values["ratio"]))
+    return [ratio for ratio in ratios if ratio > 0] or ratios
+
+
+def focus(values: pd.DataFrame) -> float:
+    """Return the ratio of pruned models that is nearest to `FOCUS`."""
+    return min(ratios(values), key=lambda ratio: abs(ratio - FOCUS))
+
+
+def percents(ratios: Sequence[float]) -> list[str]:
+    """Return the names of ratios."""
+    return [f"{100 * ratio:.3g}% removed" for ratio in ratios]
+
+
+def of_one_ratio(values: pd.DataFrame) -> bool:
+    """Tell whether methods have one ratio: then they stand one below the other, since no line leads anywhere."""
+    return values.loc[values["method"] != DENSE, "ratio"].nunique() == 1
+
+
+def best_first(values: pd.DataFrame, better: str) -> list[str]:
+    """Return the methods that prune, the best first, by values of one metric."""
+    shown = values[values["method"] != DENSE]
+    return [*shown.sort_values(["value", "method"], ascending=[better != "higher", True])["method"]]
+
+
+def spans_a_decade(values: pd.Series) -> bool:
+    """Tell whether values are positive and differ so much that they need a logarithmic axis."""
+    return bool(values.min() > 0 and values.max() > 10 * values.min())
+
+
+def meaning(values: pd.DataFrame, units: str = "items") -> str:
+    """Explain the error bars, if there are any."""
+    over = f"draws and {units}" if spread(values) == "sd" else f"{units} of one draw"
+    known = values["half"].notna()
+    band = ", and the dense model's band" if (known & (values["method"] == DENSE)).any() else ""
+    return f"Bars{band}: 95 % intervals over {over}" if known.any() else ""
+
+
+def with_ratio(values: pd.DataFrame, text: str) -> str:
+    """Begin a legend's title with the share that is removed, where no axis has it."""
+    removed = percents(ratios(values)) if of_one_ratio(values) else []
+    return ". ".join(filter(None, [*removed, text]))
+
+
+def dodge(count: int, width: float) -> np.ndarray:
+    """Return offsets that set `count` marks side by side within `width`, around 0."""
+    return (np.arange(count) - (count - 1) / 2) * width / max(count, 1)
+
+
+def against_ratio(
+    values: pd.DataFrame,
+    looks: Mapping[str, Look],
+    title: str,
+    *,
+    order: Sequence[str] | None = None,
+    printed: pd.DataFrame | None = None,
+    logarithmic: bool = False,
+    named: bool = True,
+) -> Chart:
+    """Describe values against the ratio, with the dense model as a level.
+
+    Args:
+        values: `method`, `ratio`, `value`, and `half`, half the interval.
+        looks: the look of every method.
+        title: of the values' axis.
+        order: methods at a single ratio, a line each, the first on top; else they are spread at each ratio.
+        printed: published values at these ratios.
+        logarithmic: whether the axis and the intervals are.
+        named: whether the lines of `order` have names here, and not at a neighbour.
+    """
+    low, high = ends(values["value"], values["half"], logarithmic)
+    rows = values[["method", "ratio", "value"]].assign(low=low, high=high, published=False)
+    if printed is not None and len(printed):
+        rows = pd.concat(
+            [rows, printed[["method", "ratio", "value"]].assign(published=True)], ignore_index=True
+        )
+    of_method = rows["method"].map
+    value = Axis(title, log=10 * logarithmic)
+    if order is not None:
+        place, names = (
+            of_method({method: i for i, method in enumerate(order)}),
+            [looks[name].label if named else "" for name in order],
+        )
+        across = Axis()
+    else:
+        methods, removed = pruned(rows, looks), [100 * ratio for ratio in ratios(values)]
+        gap = float(min(np.diff(removed), default=10))
+        offsets = dodge(len(methods), min(0.6, 0.05 * len(methods)) * gap)
+        place, names = 100 * rows["ratio"] + of_method(dict(zip(methods, offsets, strict=True))), []
+        across = Axis(REMOVED, ticks=removed, ends=(removed[0] - 0.5 * gap, removed[-1] + 0.5 * gap))
+    rows = rows.assign(place=place.astype(float)).rename(columns={"method": "group"})
+    return Chart(rows, looks, value, across, names)
+
+
+def agreement_of_halves(marks: pd.DataFrame, looks: Mapping[str, Look]) -> Chart:
+    """Describe the agreement of calibration halves of one model, a mean over seeds, by sequences."""
+    means = marks.groupby(["method", "sequences"], as_index=False)["agreement"].mean()
+    rows = means.rename(columns={"method": "group", "sequences": "place", "agreement": "value"})
+    rows = rows.assign(low=np.nan, high=np.nan)
+    return Chart(rows, looks, Axis("Agreement of halves"), Axis("Calibration sequences", log=2))
+
+
+def span(rows: pd.DataFrame, than: float) -> tuple[float, float]:
+    """Return the ends of an axis for all intervals but those of values far from the rest, which would hide the rest.
+
+    Args:
+        rows: `value`, `low` and `high` of effects.
+        than: the value between better and worse; if it is 1, effects are ratios, compared by logarithms.
+    """
+    change: Any = np.log if than == 1 else np.asarray
+    back: Any = np.exp if than == 1 else np.asarray
+    found = rows[["value", "low", "high"]].astype(float).dropna(subset="value")
+    found = (found.transform(change) - change(than)).sort_values("value", key=abs)
+    distance, reach = found["value"].abs(), found.abs().max(axis=1)
+    # As far out as what is nearer reaches, three times, and not only beside some that hardly differ.
+    known = reach.cummax().shift(fill_value=np.inf)
+    far = ((distance > 3 * known) & (distance > 4 * distance.median())).cummax()
+    near = found[~far]
+    low, high = min(near.min(axis=None), 0), max(near.max(axis=None), 0)
+    margin = 0.06 * (high - low) or 0.1
+    low, high = (float(back(change(than) + end)) for end in (low - margin, high + margin))
+    return low, high
+
+
+def at_edge(value: float, edge: float) -> str:
+    """Return a number beyond the edge of an axis, with an arrow to its side."""
+    number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{number} →" if value > edge else f"← {number}"
+
+
+def effects(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the effects of a column of the comparison as rows of a `Chart`, in the order of the methods there."""
+    named = {column + end: name for end, name in zip(ENDS, ("value", "low", "high"), strict=True)}
+    found = rows[["method"]].join(rows.reindex(columns=[*named]).rename(columns=named))
+    return found.rename(columns={"method": "group"}).assign(place=np.arange(len(found), dtype=float))

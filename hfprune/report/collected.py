@@ -1,0 +1,96 @@
+"""A study's results as tables and figures read them."""
+
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from hfprune.analysis.declarations import Declarations, read_declarations
+from hfprune.analysis.tidy import (
+    CALIBRATION,
+    LEARNING,
+    NEURON_SCORES,
+    OVERLAP,
+    QUANTILES,
+    RANKS,
+    RESULTS,
+    TOKEN_DISTRIBUTIONS,
+    applicable,
+    read_companion,
+    read_labels,
+    read_results,
+)
+from hfprune.paper.published import Published, read_published
+from hfprune.report.style import Look, looks
+from hfprune.study import layout
+from hfprune.study.labels import Label
+
+
+def _companion(name: str) -> "cached_property[pd.DataFrame]":
+    """Return the property of a table beside the tidy one; one that was not kept, or not yet written, is empty."""
+    return cached_property(lambda data: read_companion(data.folder, name))
+
+
+class Collected:
+    """The tables that `collect`, `claims` and `compare` wrote, each read when it is first asked for.
+
+    Any of them raises an `HfpruneError` if its file cannot be read; of the tidy table in two forms, the CSV is
+    enough.
+    """
+
+    def __init__(self, folder: Path, paper: Path) -> None:
+        """Name the results folder, and the folder of the published tables and claims."""
+        self.folder = folder
+        self.paper = paper
+
+    overlap = _companion(OVERLAP)
+    ranks = _companion(RANKS)
+    quantiles = _companion(QUANTILES)
+    neurons = _companion(NEURON_SCORES)
+    distributions = _companion(TOKEN_DISTRIBUTIONS)
+    marks = _companion(CALIBRATION)
+    """The agreement of halves during calibration."""
+    curves = _companion(LEARNING)
+    """The loss on held-out sequences during recovery."""
+    claims = _companion(layout.CLAIMS)
+    comparison = _companion(layout.COMPARISON)
+    draws = _companion(layout.DRAWS)
+    lost = _companion(layout.LOST)
+
+    @cached_property
+    def tidy(self) -> pd.DataFrame:
+        """The tidy table."""
+        return read_results(self.folder / RESULTS)
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """The tidy table without the cells that are not applicable."""
+        return applicable(self.tidy)
+
+    @cached_property
+    def declared(self) -> Declarations:
+        """The declarations of all metrics."""
+        return read_declarations(self.folder)
+
+    @cached_property
+    def printed(self) -> Published:
+        """All published numbers, by the paper's names of models."""
+        return read_published(self.paper)
+
+    @cached_property
+    def published(self) -> pd.DataFrame:
+        """`hfprune.paper.published.Published.scores` of the study's models, in percent."""
+        scores = self.printed.scores()
+        return scores[scores["model"].isin(self.results["model"])]
+
+    @cached_property
+    def labels(self) -> dict[str, Label]:
+        """The study's own labels and colours of methods."""
+        return read_labels(self.folder)
+
+    @cached_property
+    def looks(self) -> dict[str, Look]:
+        """The look of every method of the study, and of those published of its models."""
+        tables = (self.tidy["method"], self.overlap["method_a"], self.overlap["method_b"])
+        methods = {method for column in (*tables, self.quantiles["method"]) for method in column}
+        return looks({*methods, *self.published["method"]}, self.labels)

@@ -1,0 +1,124 @@
+"""Figures as PDF, SVG and PNG, in one theme or over it in a user's style."""
+
+import difflib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib import style
+from matplotlib.figure import Figure
+
+from hfprune.analysis.tidy import brief
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
+from hfprune.report.charts import Chart
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.frames import panels, sentence
+from hfprune.report.publication import FIGURES, absent, publication_names
+
+THEME = Path(__file__).with_name("theme.mplstyle")
+# No dates, so the same input gives the same bytes.
+_METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+
+
+def write_figures(
+    folder: Path,
+    paper: Path,
+    out: Path,
+    only: Collection[str] | None = None,
+    formats: Collection[str] = ("pdf", "svg", "png"),
+    own_style: Path | None = None,
+    complete: bool = False,
+) -> dict[str, str]:
+    """Write figures as `<name>.pdf`, `.svg` and `.png`.
+
+    One without data is not drawn: a file of an earlier call stays as it is.
+
+    Args:
+        folder: the output of `hfprune.analysis.collect.collect`; of tables in two forms, the CSV is enough.
+        paper: folder of the published tables.
+        out: folder, created if missing.
+        only: names of figures; by default all.
+        formats: suffixes of the files of each figure.
+        own_style: a style file of matplotlib, over the theme of all figures.
+        complete: whether a figure without data is written as a sentence, so that all files are there.
+
+    Returns:
+        The names that were not drawn, and why.
+
+    Raises:
+        HfpruneError: a table in `folder` or the style cannot be read; a task has no metric that the paper's
+            rule knows; or a figure that `only` names lacks its table.
+    """
+    over = read_style(own_style) if own_style else {}
+    data = Collected(folder, paper)
+    lacking = absent("figures", folder, only)
+    why = {name: f"{folder} has no {' and no '.join(files)}" for name, files in lacking.items()}
+    for name in [name for name in only or publication_names("figures") if name not in lacking]:
+        # Defaults first: a user's matplotlibrc must not change the figures.
+        with style.context(["default", THEME, over]):
+            made = made_figure(name, data)
+            if isinstance(made, str):
+                why[name] = made
+                if not complete:
+                    continue
+                made = sentence(made)
+            settle(made)
+            for suffix in formats:
+                with atomic_file(out / f"{name}.{suffix}") as temporary:
+                    made.savefig(temporary, format=suffix, metadata=_METADATA[suffix])
+    return why
+
+
+def made_figure(name: str, data: Collected) -> Figure | str:
+    """Make a figure, or the sentence that says why there is none.
+
+    Raises:
+        HfpruneError: no or two figures have this name, its file is invalid, or a table that it needs is.
+    """
+    made = FIGURES.make(name, {}, name).make(data)
+    return panels({name: made}) if isinstance(made, Chart) else made
+
+
+def read_style(path: Path) -> dict[str, Any]:
+    """Read a style file of matplotlib; a mistake in it is an error, which matplotlib itself only warns of.
+
+    Raises:
+        HfpruneError: the file cannot be read, or has an unknown key or a value that does not fit.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise HfpruneError(f"{path}: cannot read it: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise HfpruneError(f"{path}: not a style file of matplotlib: {brief(error)}") from error
+    known = [*map(str, matplotlib.rcParams)]
+    for number, line in enumerate(lines, 1):
+        key = line.partition("#")[0].partition(":")[0].strip()
+        if key and key not in known:
+            near = [f"; did you mean {word!r}?" for word in difflib.get_close_matches(key, known, n=1)]
+            raise HfpruneError(f"{path}, line {number}: matplotlib has no setting {key!r}{''.join(near)}")
+    try:
+        style_file = matplotlib.rc_params_from_file(path, fail_on_error=True, use_default_template=False)
+    except ValueError as error:
+        raise HfpruneError(f"{path}: {brief(error)}") from error
+    found: dict[str, Any] = {str(key): value for key, value in style_file.items()}
+    if found.get("text.usetex"):
+        raise HfpruneError(
+            f"{path}: text.usetex is not supported, since labels are no TeX; set font.family and mathtext.fontset"
+        )
+    return found
+
+
+def settle(figure: Figure) -> None:
+    """Lay a figure out once, to a millionth of its size.
+
+    The solver of the layout adds up in an order that differs between runs, and SVG's names of clip paths
+    depend on the last digit.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        left, bottom, width, height = (round(x, 6) for x in ax.get_position().bounds)
+        ax.set_position((left, bottom, width, height))

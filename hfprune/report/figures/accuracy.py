@@ -1,0 +1,50 @@
+"""Average zero-shot accuracy against the share of parameters removed, or by method where all have one share,
+with 95 % intervals; hollow points are published. In facets of recovered models the dense model is recovered
+too.
+"""
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from hfprune.analysis.averages import AVERAGE, with_averages
+from hfprune.report import charts
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.frames import panels
+from hfprune.report.drawing.marks import BLACK, GREY, HOLLOW
+from hfprune.report.publication import FigurePublication
+from hfprune.report.style import COLUMN_WIDTH, FULL_WIDTH
+from hfprune.results import DENSE
+
+
+class Accuracy(FigurePublication):
+    """One panel per model and recovery."""
+
+    order = 1
+
+    def make(self, data: Collected) -> Figure | str:
+        """Draw the paper's average over the study's tasks."""
+        rows = with_averages(data.results, data.declared.first("zeroshot"))
+        values = charts.summary(rows[rows["task"] == AVERAGE], 100)
+        if values.empty:
+            return "Zero-shot accuracy: not measured"
+        count = rows.loc[rows["metric"] != AVERAGE, "task"].nunique()
+        title = f"Average of {count} task{'s' * (count > 1)} (%)"
+        measured = values[["model", "recovery", "ratio"]].drop_duplicates()
+        printed = data.published[data.published["task"] == AVERAGE].merge(measured)
+        single = charts.of_one_ratio(values)
+        found = {}
+        for name, facet in charts.facets(values).items():
+            beside = printed.merge(facet[["model", "recovery"]].drop_duplicates())
+            order = charts.best_first(facet, "higher")
+            order += [method for method in charts.pruned(beside, data.looks) if method not in order]
+            found[name] = charts.against_ratio(
+                facet, data.looks, title, order=order if single else None, printed=beside
+            )
+        methods = {*values["method"], *printed["method"]} - {DENSE}
+        crowded = len(methods) * len(charts.ratios(values)) > 15 and not single
+        entries = [Line2D([], [], color=GREY, label="Published, 10 tasks", **HOLLOW)] if len(printed) else []
+        if DENSE in set(printed["method"]):
+            dotted = Line2D([], [], color=BLACK, linestyle=":", linewidth=0.8, label="Dense, published")
+            entries.append(dotted)
+        meaning = charts.with_ratio(values, charts.meaning(values))
+        return panels(found, FULL_WIDTH if crowded else COLUMN_WIDTH, entries=entries, title=meaning)

@@ -1,0 +1,96 @@
+"""Our numbers in the paper's units, each with the key of its column in the paper's tables."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from hfprune.analysis.averages import with_averages
+from hfprune.analysis.declarations import ALL_SHOWN, Declarations
+from hfprune.analysis.tidy import CELL_COLUMNS
+from hfprune.paper.tables import AVERAGE_WITHOUT_CROWS, CROWS
+from hfprune.report.cells import OURS, PAPER
+from hfprune.report.rows import ROW
+from hfprune.results import DENSE
+
+# Kind of measure and metric → the paper's metric, our scale, and the number to add after scaling.
+PAPERS_UNITS = {
+    ("size", "parameters"): ("parameters", 1e-9, 0),
+    ("latency", "prefill_seconds"): ("prefill_latency", 1e3, 0),
+    ("latency", "prefill_speedup"): ("prefill_speedup", 1, 0),
+    ("latency", "decode_tokens_per_second"): ("decode_throughput", 1, 0),
+    ("latency", "decode_speedup"): ("decode_gain", 100, -100),
+    ("latency", "flops"): ("prefill_flops", 1e-12, 0),
+    ("cost", "seconds"): ("seconds", 1, 0),
+    ("cost", "peak_memory_bytes"): ("peak_memory", 1e-9, 0),
+    ("cost", "sequences"): ("sequences", 1, 0),
+    ("cost", "agreement"): ("agreement", 1, 0),
+}
+# Metrics that follow from another one of a row and of the row with the reference method.
+FOLLOWING: dict[str, tuple[str, str, Callable[[pd.Series, pd.Series], pd.Series]]] = {
+    "flops_saved": ("prefill_flops", DENSE, lambda dense, pruned: 100 * (1 - pruned / dense)),
+    "seconds_to_entropy": ("seconds", "entropy", lambda entropy, other: other / entropy),
+    "memory_to_entropy": ("peak_memory", "entropy", lambda entropy, other: other / entropy),
+}
+
+
+def in_papers_units(tidy: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+    """Return tidy rows in the paper's units, with averages over tasks, each with the `key` of its column."""
+    accuracy = with_averages(tidy, declared.first("zeroshot"))
+    if CROWS not in set(accuracy["metric"]):
+        accuracy = accuracy[accuracy["task"] != AVERAGE_WITHOUT_CROWS]
+    accuracy = accuracy.assign(key=accuracy["task"], scale=100.0, shift=0.0)
+
+    outputs = tidy[tidy["measure"].isin(declared.of_kind(*ALL_SHOWN))]
+    outputs = outputs.assign(key=outputs["metric"] + _suffix(outputs), scale=1.0, shift=0.0)
+
+    others = pd.concat([tidy[tidy["measure"].isin(map(declared.first, ("latency", "cost")))], _sizes(tidy)])
+    pairs = zip(others["measure"].map(declared.kind), others["metric"], strict=True)
+    units = [PAPERS_UNITS.get(pair, (None, 1, 0)) for pair in pairs]
+    others[["key", "scale", "shift"]] = pd.DataFrame(units, others.index, ["key", "scale", "shift"])
+
+    parts = [part for part in (accuracy, outputs, others.dropna(subset="key")) if len(part)]
+    rows = pd.concat(parts or [others], ignore_index=True)
+    scale, shift = rows.pop("scale").astype(float), rows.pop("shift").astype(float)
+    rows["value"] = rows["value"] * scale + shift
+    rows["stderr"] *= scale
+    return rows
+
+
+def _suffix(outputs: pd.DataFrame) -> pd.Series:
+    """Return the corpus of each row if its metric has several, or the measure if those share a corpus."""
+    places = outputs[["metric", "measure", "task"]].drop_duplicates()
+    several = outputs["metric"].map(places.groupby("metric").size()) > 1
+    shared = outputs["metric"].map(
+        places.groupby("metric")["task"].agg(lambda tasks: tasks.duplicated().any())
+    )
+    names = outputs["task"].where(~shared.fillna(False).astype(bool), outputs["measure"])
+    return (" " + names).where(several, "")
+
+
+def _sizes(tidy: pd.DataFrame) -> pd.DataFrame:
+    """Return the number of parameters of every cell.
+
+    A plan gives the number for its cells, with any recovery, and for the dense model.
+    """
+    by = [part for part in CELL_COLUMNS if part != "recovery"]
+    plans = tidy[tidy["measure"] == "size"].pivot_table("value", by, "metric")
+    plans = plans.reindex(columns=["parameters", "parameter_ratio"])
+    whole = (plans["parameters"] / (1 - plans["parameter_ratio"])).round().groupby("model").first()
+    cells = tidy.loc[tidy["ratio"].notna(), CELL_COLUMNS].drop_duplicates()
+    pruned = cells.merge(plans.reset_index(), "left", by)["parameters"].set_axis(cells.index)
+    value = pruned.where(cells["method"] != DENSE, cells["model"].map(whole))
+    return cells.assign(measure="size", task="", metric="parameters", value=value).dropna(subset="value")
+
+
+def with_following(cells: pd.DataFrame) -> pd.DataFrame:
+    """Add the metrics that follow from others; to published rows only those that the table does not print."""
+    printed = set(cells.loc[cells["source"] == PAPER, "key"])
+    parts = [cells]
+    for key, (raw, method, formula) in FOLLOWING.items():
+        rows = cells[(cells["key"] == raw) & ((cells["source"] == OURS) | (key not in printed))]
+        reference = rows[(rows["method"] == method) & (rows["recovery"] == "none")]
+        reference = reference[["model", "source", "value"]]
+        rows = rows.merge(reference, on=["model", "source"], suffixes=("", "_reference"))
+        value = formula(rows["value_reference"], rows["value"])
+        parts.append(rows[[*ROW, "seeds"]].assign(key=key, value=value))
+    return pd.concat([part for part in parts if len(part)] or [cells], ignore_index=True)

@@ -1,0 +1,109 @@
+"""The tables and figures of a study, one file each; their names and captions are known without importing them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from hfprune.errors import HfpruneError
+from hfprune.registry import Registry
+from hfprune.settings import Strict, nearest
+
+if TYPE_CHECKING:
+    from hfprune.report.collected import Collected
+    from hfprune.report.typeset import Table
+
+Kind = Literal["tables", "figures"]
+
+
+class Publication(Strict, ABC):
+    """A table or a figure in a file of its own, whose docstring is the caption."""
+
+    order: ClassVar[int]
+    """Its place among those of its kind, in lists and on the page; where two have the same, names decide."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """The files of the results folder that it needs beside the tidy table, such as `claims.csv`."""
+
+
+class TablePublication(Publication):
+    """A table in `hfprune/report/tables/`, or in another package by an entry point `hfprune.report.tables`."""
+
+    empty: ClassVar[str] = "Nothing was measured."
+    """The note of a table without rows."""
+
+    @abstractmethod
+    def make(self, data: Collected) -> Table:
+        """Make the table from a study's results."""
+
+
+class FigurePublication(Publication):
+    """A figure in `hfprune/report/figures/`, or in another package by an entry point `hfprune.report.figures`."""
+
+    @abstractmethod
+    def make(self, data: Collected) -> Any:
+        """Make the figure from a study's results."""
+
+
+TABLES = Registry("hfprune.report.tables", TablePublication, ("order",), word="table")  # type: ignore[type-abstract]
+FIGURES = Registry("hfprune.report.figures", FigurePublication, ("order",), word="figure")  # type: ignore[type-abstract]
+
+
+def publication_names(kind: Kind) -> list[str]:
+    """Return the names of all tables or figures in their order, without importing them.
+
+    Raises:
+        HfpruneError: the file of one cannot be read.
+    """
+    found = _registry(kind).outlines()
+    return sorted(found, key=lambda name: (found[name].constants.get("order", 0), name))
+
+
+def caption(kind: Kind, name: str) -> str:
+    """Return the caption of a table or figure in one line, without importing it.
+
+    Raises:
+        HfpruneError: as `publication_names`.
+    """
+    return " ".join(_registry(kind).outlines()[name].doc.split())
+
+
+def known(kind: Kind, names: list[str]) -> list[str]:
+    """Return names of tables or figures that somebody asked for.
+
+    Raises:
+        ValueError: there is none of a name.
+    """
+    of = publication_names(kind)
+    for name in names:
+        if name not in of:
+            raise ValueError(f"no {_registry(kind).word} {name!r}{nearest(name, of)}")
+    return names
+
+
+def absent(kind: Kind, folder: Path, only: Collection[str] | None = None) -> dict[str, list[str]]:
+    """Return the tables or figures that cannot be made of a results folder, with the files that it lacks.
+
+    Args:
+        kind: of publications.
+        folder: the results folder.
+        only: the names that somebody asked for; by default all.
+
+    Raises:
+        HfpruneError: one of `only` lacks a file, or does not load.
+    """
+    registry = _registry(kind)
+    found = {
+        name: lacking
+        for name in only or publication_names(kind)
+        if (lacking := [file for file in registry.load(name).reads if not (folder / file).exists()])
+    }
+    if only and found:
+        name, files = next(iter(found.items()))
+        raise HfpruneError(f"{folder}: no {' and no '.join(files)}, which the {registry.word} {name} needs")
+    return found
+
+
+def _registry(kind: Kind) -> Registry[Any]:
+    return TABLES if kind == "tables" else FIGURES

@@ -1,0 +1,1 @@
+"""The tables that a study publishes, one file each."""

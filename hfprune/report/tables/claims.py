@@ -1,0 +1,92 @@
+"""The paper's claims: number of comparisons by verdict."""
+
+import pandas as pd
+
+from hfprune.analysis.condition import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
+from hfprune.analysis.statistics import MIN_DRAWS
+from hfprune.report.cells import counts, intervals, ratio_column, texts, words
+from hfprune.report.collected import Collected
+from hfprune.report.publication import TablePublication
+from hfprune.report.typeset import Column, Table
+from hfprune.study import layout
+
+
+class Claims(TablePublication):
+    """The table of verdicts on all claims, and one of each claim's comparisons."""
+
+    order = 13
+    reads = (layout.CLAIMS,)
+    empty = "The paper has no claims."
+
+    def make(self, data: Collected) -> Table:
+        """Give each claim a row, and then each claim a table."""
+        rows = data.claims
+        claims = rows.drop_duplicates("claim").set_index("claim")
+        found = pd.crosstab(rows["claim"], rows["verdict"])
+        found = found.reindex(index=claims.index, columns=[*VERDICTS], fill_value=0)
+        follows = claims["basis"] == "arithmetic"
+        follow = follows.map({True: " (Follows from the budget by arithmetic.)", False: ""})
+        columns = [
+            Column("Claim", (claims["sentence"] + follow).tolist(), words=True),
+            *(Column(verdict.capitalize(), texts(found[verdict], "{}")) for verdict in VERDICTS),
+        ]
+        notes = [
+            "Reproduced: the whole 95 % interval of our effect is on the claimed side; contradicted: on the "
+            "other; equivalent: within the margin of the claim; inconclusive: none of these; one draw: "
+            "calibrated once, without resampled calibrations, so that another draw might overturn any verdict; "
+            "not comparable: the two sides were measured on different draws or items; not applicable: a method "
+            "could not cut the units that it names. "
+            "Published effects are shown beside ours; they affect a verdict only where the claim is about them. "
+            "Intervals are not corrected for multiple comparisons: of a hundred without an effect, five would "
+            "show one."
+        ]
+        more = {claim: _comparisons(part) for claim, part in rows.groupby("claim", sort=False)}
+        # Arithmetic is no evidence, and stands apart.
+        numbers = found.assign(arithmetic=follows).reset_index()
+        return Table(numbers, columns, notes, groups=("arithmetic",), section="", more=more)
+
+
+def _comparisons(rows: pd.DataFrame) -> Table:
+    """Return the table of one claim: a row for each model, ratio and metric."""
+    form = "{:.2f}" if {*rows["unit"]} <= {"points", "ratio"} else "{:.4f}"
+    doubts = [f" ({word})" if word in ("suspect", "tentative") else "" for word in rows["confidence"]]
+    resamples = [f" + {count} resamples" if count else "" for count in rows["resamples"]]
+    needs = [f"; it would take {what}" if what else "" for what in words(rows["needs"])]
+    columns = [
+        Column("Model", rows["model"].tolist(), words=True),
+        Column("Kind", rows["kind"].tolist(), words=True),
+        *([ratio_column(rows)] if rows["ratio"].notna().any() else []),
+        *([Column("Metric", rows["metric"].tolist(), words=True)] if rows["metric"].nunique() > 1 else []),
+        Column("Effect", texts(rows["effect"], form)),
+        Column("95 % interval", intervals(rows["low"], rows["high"], form, "{} to {}")),
+        Column("Published", _joined(texts(rows["published"], form), doubts)),
+        Column("Items", counts(rows["n"])),
+        Column("Draws", _joined(counts(rows["draws"]), resamples)),
+        Column("Minimum detectable effect", texts(rows["minimum_detectable_effect"], form)),
+        Column("Verdict", _joined(rows["verdict"], needs), words=True),
+        Column("Note", words(rows["note"]), words=True),
+    ]
+    caption = f"{rows['sentence'].iloc[0]} ({rows['where'].iloc[0]})"
+    return Table(rows, columns, _notes(rows), (), "", caption)
+
+
+def _joined(*parts: "list[str] | pd.Series") -> list[str]:
+    return ["".join(texts) for texts in zip(*parts, strict=True)]
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
+    """Explain the effect, the condition of the claim, and the interval."""
+    notes = [f"Effect: {rows['compares'].iloc[0]}; {rows['condition'].iloc[0]}."]
+    run = rows[~rows["verdict"].isin([NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE])]
+    if (run["n"] > 0).any():
+        notes.append(
+            "Interval: Student's t of a two-way variance over draws of the calibration and items, paired; the "
+            f"variance over draws is that over seeds, from {MIN_DRAWS} of them, pooled with that over resampled "
+            "calibrations where there are any. Minimum detectable effect: the smallest distance from the "
+            "threshold that this study would have shown in 80 % of repetitions"
+            + (", as a factor." if "ratio" in {*rows["unit"]} else ".")
+        )
+    anomalies = sorted({id_ for ids in words(rows["anomalies"]) for id_ in ids.split(", ") if id_})
+    if anomalies:
+        notes.append(f"Known anomalies: {', '.join(anomalies)}.")
+    return notes

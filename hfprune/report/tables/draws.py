@@ -1,0 +1,47 @@
+"""Variation between calibration samples."""
+
+from hfprune.analysis.declarations import Declaration
+from hfprune.report.cells import counts, present, ratio_column, texts, with_intervals
+from hfprune.report.collected import Collected
+from hfprune.report.publication import TablePublication
+from hfprune.report.typeset import Column, Table
+from hfprune.study import layout
+
+
+class Draws(TablePublication):
+    """The table of the spread of outcomes over draws of the calibration."""
+
+    order = 16
+    reads = (layout.DRAWS,)
+    empty = "No method was calibrated twice, on samples or resamples."
+
+    def make(self, data: Collected) -> Table:
+        """Give each outcome of a method, or of its difference from the reference, a row."""
+        rows, looks, effects = data.draws.fillna({"against": ""}), data.looks, data.declared.effects()
+        methods = [
+            looks[method].label + (f" − {looks[against].label}" if against else "")
+            for method, against in zip(rows["method"], rows["against"], strict=True)
+        ]
+        columns = [
+            ratio_column(rows),
+            Column("Method", methods, words=True),
+            Column("Outcome", [_outcome(effects[effect]) for effect in rows["effect"]], words=True),
+            Column("Draws", texts(rows["seeds"], "{:,.0f}")),
+            Column("SD over draws", texts(rows["seeds_sd"], "{:.4f}")),
+            Column("Resamples", counts(rows["resamples"])),
+            Column("SD over resamples", texts(rows["resamples_sd"], "{:.4f}")),
+            Column("Ratio of SDs", with_intervals(rows["quotient"], rows["low"], rows["high"], "{:.2f}")),
+        ]
+        notes = [
+            "SD over draws: standard deviation of the mean over items when the calibration is drawn again with "
+            "another seed. SD over resamples: the same when the folds of one calibration are drawn with "
+            "replacement, corrected for their number; root mean square over the draws. Ratio of SDs: the first "
+            "divided by the second, with its 95 % interval; a resampling that tells the variation between "
+            "calibration samples has 1 inside. A minus: paired differences."
+        ]
+        return Table(rows, present(columns), notes)
+
+
+def _outcome(row: Declaration) -> str:
+    of = f", {row.measure}" if row.measure != row.kind else ""
+    return row.metric.label + of + " (logarithm)" * (row.metric.effect == "ratio")

@@ -1,0 +1,47 @@
+"""Learning curves of recovery: the loss on held-out pairs, and what the last doubling of the data brought."""
+
+from hfprune.analysis.tidy import LEARNING
+from hfprune.report.cells import head_columns, in_order, intervals, texts, with_errors
+from hfprune.report.collected import Collected
+from hfprune.report.publication import TablePublication
+from hfprune.report.typeset import Column, Table
+
+_CURVE = ["model", "ratio", "method", "seed", "recovery"]
+
+
+class Learning(TablePublication):
+    """The table of learning curves."""
+
+    order = 11
+    reads = (LEARNING,)
+    empty = "No recovery was measured as it trained."
+
+    def make(self, data: Collected) -> Table:
+        """Give each curve a row: its end, beside its beginning."""
+        by_step = data.curves.sort_values("step").groupby(_CURVE)
+        rows = by_step.tail(1).merge(by_step.head(1)[[*_CURVE, "loss"]], on=_CURVE, suffixes=("", "_before"))
+        rows = in_order(rows, _CURVE, data.looks)
+        several = rows["recovery"].nunique() > 1
+        seed = Column("Seed", texts(rows["seed"], "{}"))
+        columns = [
+            *head_columns(rows if several else rows.drop(columns="recovery"), data.looks),
+            *([seed] if rows["seed"].nunique() > 1 else []),
+            Column("Steps", texts(rows["step"], "{:,.0f}")),
+            Column("Tokens", texts(rows["tokens"], "{:,.0f}")),
+            Column("Loss before", texts(rows["loss_before"], "{:.3f}")),
+            Column("Loss at the end", with_errors(rows["loss"], rows["stderr"], "{:.3f}")),
+            Column("Last doubling", texts(rows["doubling"], "{:+.3f}")),
+            Column("95 % interval", intervals(rows["doubling_low"], rows["doubling_high"], "{:+.3f}")),
+            Column("n", texts(rows["n"], "{:,.0f}")),
+        ]
+        notes = [
+            "Loss: nats per response token, on pairs that no recovery of the model is trained on; ±: standard "
+            "error over their sequences. Tokens: of the sequences that were read, prompts and padding included.",
+            "Last doubling: the loss at the end minus that after half of the steps, rounded up, in pairs on "
+            "the same sequences. The interval holds for this training, not for other draws of the calibration "
+            "or another order of the pairs.",
+            "Before the end a schedule is unfinished, since the learning rate has not decayed, unless it is "
+            "constant. A run of half the budget may end lower or higher than the curve at half, and a flat end "
+            "does not say that more data would bring nothing.",
+        ]
+        return Table(rows, columns, notes)

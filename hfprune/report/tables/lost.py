@@ -1,0 +1,39 @@
+"""What pruning costs, task by task."""
+
+from hfprune.report.cells import head_columns, intervals, texts, words
+from hfprune.report.collected import Collected
+from hfprune.report.publication import TablePublication
+from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.study import layout
+
+
+class Lost(TablePublication):
+    """The table of what each pruned model lost against the dense one."""
+
+    order = 15
+    reads = (layout.LOST,)
+    empty = "No outcome was measured item by item on a pruned and the dense model."
+
+    def make(self, data: Collected) -> Table:
+        """Give each outcome and task of a pruned model a row."""
+        rows = data.lost
+        found = [data.declared.find(row.measure, row.metric) for row in rows.itertuples()]
+        forms = ["× {:.2f}" if row.metric.effect == "ratio" else "{:+.2f}" for row in found]
+        outcomes = [row.metric.label + f", {row.measure}" * (row.measure != row.kind) for row in found]
+        tasks = [task.replace("_", " ") or MISSING for task in words(rows["task"])]
+        columns = [
+            *head_columns(rows, data.looks),
+            Column("Outcome", outcomes, words=True),
+            Column("Task", tasks),
+            Column("Dense", texts(rows["dense"], "{:,.2f}")),
+            Column("Change", texts(rows["change"], forms)),
+            Column("95 % interval", intervals(rows["low"], rows["high"], forms)),
+            Column("Covers", words(rows["covers"])),
+            Column("n", texts(rows["n"], "{:,.0f}")),
+        ]
+        notes = [
+            "Change: the pruned model's outcome minus the dense model's, in pairs on the same items, or, with "
+            "×, divided by it. An interval that covers items alone holds for these plans, not for other draws "
+            "of the calibration."
+        ]
+        return Table(rows, columns, notes, groups=("model", "ratio", "method"))

@@ -1,0 +1,13 @@
+"""Parameters and average accuracy (%) of LLaMA-3.2 after recovery. The paper's Table 2 beside ours."""
+
+from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS
+from hfprune.report.papers import WITH_RECOVERY, PaperTable
+
+
+class Table2(PaperTable):
+    """The paper's Table 2."""
+
+    order = 2
+    keys = ("parameters", AVERAGE, AVERAGE_WITHOUT_CROWS)
+    ours = WITH_RECOVERY
+    own_models = True

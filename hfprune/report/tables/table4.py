@@ -1,0 +1,15 @@
+"""Inference: latency of prefill, throughput of decoding, and FLOPs. The paper's Table 4 beside ours."""
+
+from hfprune.paper.tables import AVERAGE
+from hfprune.report.papers import PaperTable
+
+
+class Table4(PaperTable):
+    """The paper's Table 4."""
+
+    order = 4
+    keys = (
+        *("parameters", AVERAGE, "prefill_latency", "prefill_speedup"),
+        *("decode_throughput", "decode_gain", "prefill_flops", "flops_saved"),
+    )
+    notes = ("Speed-up, gain and FLOPs saved: against the dense model; ours are timed in turns with it.",)

@@ -1,0 +1,11 @@
+"""Zero-shot accuracy (%) without recovery, by criterion. The paper's Table 6 beside ours."""
+
+from hfprune.report.papers import ACCURACY, PaperTable
+
+
+class Table6(PaperTable):
+    """The paper's Table 6."""
+
+    order = 6
+    keys = ACCURACY
+    ours = "recovery == 'none'"

@@ -1,0 +1,18 @@
+"""MLP only against attention and MLP at equal total parameters: zero-shot accuracy (%).
+
+The paper's Table 8 beside ours.
+"""
+
+from hfprune.paper.published import NOT_AVERAGED
+from hfprune.report.papers import ACCURACY, PaperTable
+from hfprune.results import DENSE
+
+
+class Table8(PaperTable):
+    """The paper's Table 8."""
+
+    order = 8
+    keys = ACCURACY
+    ours = f"method in ['{DENSE}', 'entropy', 'entropy_attention']"
+    without = NOT_AVERAGED[8]
+    notes = ("TruthfulQA is left out of the averages, as in the paper's table.",)

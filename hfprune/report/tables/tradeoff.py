@@ -1,0 +1,61 @@
+"""Quality against speed and size: what pruning costs, and what a user gains."""
+
+import pandas as pd
+
+from hfprune.analysis.tradeoff import THEORY, front_name, tradeoff
+from hfprune.report.cells import head_columns, in_order, present, texts, with_errors, words
+from hfprune.report.collected import Collected
+from hfprune.report.publication import TablePublication
+from hfprune.report.style import GAIN_LABELS, QUALITY_LABELS
+from hfprune.report.typeset import MISSING, Column, Table
+
+_FRONTS = {"js_distance": "Front, JS", "bpb": "Front, bits/byte"}
+_THEORY_LABELS = {"prefill_by_flops": "by FLOPs", "decode_by_parameters": "by parameters"}
+
+
+class Tradeoff(TablePublication):
+    """The table of quality against speed and size, with the Pareto fronts."""
+
+    order = 12
+    empty = "No latency was measured."
+
+    def make(self, data: Collected) -> Table:
+        """Give each pruned model a row."""
+        rows = in_order(tradeoff(data.results, data.declared), ("model", "ratio", "method"), data.looks)
+        removed = data.marks.drop_duplicates(["model", "method"])[["model", "method", "units"]]
+        rows.insert(3, "units", words(rows[["model", "method"]].merge(removed, "left")["units"]))
+        columns = [
+            *head_columns(rows, data.looks),
+            Column("Units", [units or MISSING for units in rows["units"]], words=True),
+            *(_with_half(label, rows, name, "{:.3f}") for name, label in QUALITY_LABELS.items()),
+            Column("Params (B)", texts(rows["parameters"], "{:.3g}", 1e-9)),
+            Column("Memory (GB)", texts(rows["memory_bytes"], "{:.3g}", 1e-9)),
+        ]
+        for gain, (theory, _) in THEORY.items():
+            if rows[gain].notna().any():
+                columns.append(_with_half(GAIN_LABELS[gain], rows, gain, "{:.2f}"))
+                columns.append(Column(_THEORY_LABELS[theory], texts(rows[theory], "{:.2f}")))
+        columns += [
+            Column(heading, [_gains(row, quality) for _, row in rows.iterrows()], words=True)
+            for quality, heading in _FRONTS.items()
+        ]
+        notes = [
+            "Speed-ups: measured, in turns with the dense model. By FLOPs, by parameters: what they would be "
+            "if a prefill took time in proportion to its operations, and a decoding step to the weights that it "
+            "reads.",
+            "Memory: the weights, and the KV cache of the prompts whose decoding is timed.",
+            "Front: no other cell of the model, at any ratio, is at least as good in both quality and gain and "
+            "better in one. It goes by the numbers alone; cells whose intervals overlap may change places.",
+            "±: half the 95 % interval, over documents or repeats and, with several seeds, draws.",
+        ]
+        return Table(rows, present(columns), notes)
+
+
+def _with_half(heading: str, rows: pd.DataFrame, name: str, form: str) -> Column:
+    return Column(heading, with_errors(rows[name], rows[f"{name}_half"], form))
+
+
+def _gains(row: pd.Series, quality: str) -> str:
+    """Name the gains on whose front with a quality a cell is."""
+    named = {gain: label.partition(" ")[0].lower() for gain, label in GAIN_LABELS.items()}
+    return ", ".join(name for gain, name in named.items() if row[front_name(quality, gain)]) or MISSING

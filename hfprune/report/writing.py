@@ -1,0 +1,52 @@
+"""Makes and writes the tables of a study."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from hfprune.errors import HfpruneError
+from hfprune.report.collected import Collected
+from hfprune.report.publication import TABLES, absent, caption, publication_names
+from hfprune.report.typeset import Table, without_rows, write_table
+
+
+def write_tables(
+    folder: Path, paper: Path, out: Path, only: Collection[str] | None = None
+) -> dict[str, list[str]]:
+    """Write tables as `<name>.csv`, `.md` and `.tex`.
+
+    Args:
+        folder: a results folder, with what `collect`, `claims` and `compare` wrote.
+        paper: folder of the published tables and claims.
+        out: folder, created if missing.
+        only: names of tables; by default all.
+
+    Returns:
+        The names that were not written, with the files that they lack.
+
+    Raises:
+        HfpruneError: as `made_table`; or a table that `only` names lacks its file.
+    """
+    data, lacking = Collected(folder, paper), absent("tables", folder, only)
+    for name in [name for name in only or publication_names("tables") if name not in lacking]:
+        write_table(out, name, made_table(name, data))
+    return lacking
+
+
+def made_table(name: str, data: Collected) -> Table:
+    """Make a table, with its caption.
+
+    Raises:
+        HfpruneError: a file of the results or the paper is missing or broken, or they do not belong together; or a
+            task has no metric that the paper's rule knows.
+    """
+    publication = TABLES.load(name)()
+    try:
+        table = publication.make(data)
+    except KeyError as error:  # a method, metric or column that another file has
+        raise HfpruneError(
+            f"{data.folder}: the table {name} finds no {error} there; run `hfprune collect` and `compare` again"
+        ) from error
+    if table.numbers.empty:
+        table = without_rows(table.numbers, publication.empty)
+    return replace(table, caption=caption("tables", name))
