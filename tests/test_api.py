@@ -1,4 +1,4 @@
-"""`import hfprune`: the README's example, as it stands there, does what the commands do."""
+"""`import hfprune`: the documented example, as it stands there, does what the commands do."""
 
 import re
 import subprocess
@@ -17,19 +17,18 @@ from hfprune.plans.plan import count_parameters
 
 
 def example() -> str:
-    """Return the block of Python under the heading in the README."""
-    section = (ROOT / "README.md").read_text().partition("\n## In Python\n")[2].partition("\n## ")[0]
-    (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    """Return the block of Python on the page of the stages."""
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/stages.md").read_text(), re.DOTALL)
     return block
 
 
-def test_readme_prunes_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_prunes_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(filter(None, example().splitlines()))) <= 10
     save_model("llama", tmp_path / "my-model")
     (tmp_path / "my-text.txt").write_text("\n".join(TEXT))
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(compile(example(), "README.md", "exec"), names)
+    exec(compile(example(), "stages.md", "exec"), names)
     total = count_parameters(reload(tmp_path / "my-model"))
     pruned = reload(tmp_path / "pruned")
     assert 1 - count_parameters(pruned) / total == pytest.approx(0.2, abs=0.005)

@@ -1,6 +1,7 @@
 """The wheel without the checkout and without extras: what somebody has who only prunes."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -153,23 +154,26 @@ def test_files_of_the_working_folder_come_first(tmp_path: Path, monkeypatch: pyt
         assert shipped(Path(other)) == Path(other)
 
 
-@pytest.mark.parametrize(
-    "file", [ROOT / "environment.yml", *(ROOT / "workflow/envs").glob("*.yml")], ids=lambda file: file.stem
-)
-def test_pip_finds_what_an_environment_names_in_any_folder(file: Path, tmp_path: Path) -> None:
-    """Snakemake copies such files elsewhere, where a path of this folder leads nowhere."""
-    parts = yaml.safe_load(file.read_text())["dependencies"]
+def found_by_pip(environment: Path, requirements: Path, folder: Path) -> dict[str, list[str]]:
+    """Return the packages that pip would install for an environment, with their extras, called in a folder."""
+    parts = yaml.safe_load(environment.read_text())["dependencies"]
     wanted = [name for part in parts if isinstance(part, dict) for name in part["pip"]]
-    (tmp_path / "requirements.txt").write_text("\n".join(wanted))
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--dry-run",
-        "--no-deps",
-        "-r",
-        "requirements.txt",
-    ]
-    subprocess.run(pip, cwd=tmp_path, check=True)
+    requirements.write_text("\n".join(wanted))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps"]
+    pip += ["--report", "-", "--requirement", str(requirements)]
+    report = subprocess.run(pip, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+    packages = json.loads(report)["install"] if wanted else []
+    return {package["metadata"]["name"]: package.get("requested_extras", []) for package in packages}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "workflow/envs").glob("*.yml")), ids=lambda file: file.stem)
+def test_pip_finds_what_an_environment_of_a_job_names_in_any_folder(file: Path, tmp_path: Path) -> None:
+    """Snakemake copies such files elsewhere, where a path of this folder leads nowhere."""
+    found_by_pip(file, tmp_path / "requirements.txt", tmp_path)
+
+
+def test_the_environment_of_the_studies_brings_the_package_with_its_extra(tmp_path: Path) -> None:
+    """conda calls pip in the folder of the environment's file, with requirements that it writes."""
+    assert found_by_pip(ROOT / "environment.yml", tmp_path / "requirements.txt", ROOT) == {
+        "hfprune": ["study"]
+    }

@@ -260,19 +260,16 @@ def test_limits_of_entropies(tiny, tokens) -> None:
             torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * theirs.mean().item())
 
 
-def test_the_readmes_example_is_a_criterion(tiny, tokens) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (code,) = [
-        block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "Criterion" in block
-    ]
+@pytest.mark.parametrize("page", ["README.md", "docs/add-a-criterion.md"])
+def test_the_documented_example_is_a_criterion(page: str, tiny, tokens) -> None:
+    text = (Path(__file__).parents[2] / page).read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Peak" in block]
     assert len(code.splitlines()) <= 20
     names: dict = {}
     exec(code, names)
-    collision = names["Collision"]()
-    reference = official_scores(
-        tiny, tokens, lambda logits, block: -(logits[0].softmax(-1) ** 2).sum(-1).log().mean()
-    )
-    for mine, theirs in zip(neurons_by(collision, tiny, tokens), reference, strict=True):
+    peak = names["Peak"]()
+    reference = official_scores(tiny, tokens, lambda logits, block: logits[0].softmax(-1).amax(-1).mean())
+    for mine, theirs in zip(neurons_by(peak, tiny, tokens), reference, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * theirs.mean().item())
 
 

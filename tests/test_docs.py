@@ -1,0 +1,89 @@
+"""README and docs: a short README, links that lead somewhere, and commands that the command line accepts."""
+
+import re
+import shlex
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from command_line import run
+from smoke import ROOT
+
+from hfprune.commands import flags
+from hfprune.models.units import SUPPORTED
+
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+COMMANDS = [
+    pytest.param(shlex.split(line, comments=True), id=f"{page.stem}: {line[:60]}")
+    for page in PAGES
+    for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+    for line in re.findall(r"^\$ (.*)$", block.replace("\\\n", ""), re.MULTILINE)
+]
+HFPRUNE = [command for command in COMMANDS if command.values[0][0] == "hfprune"]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a page."""
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= 1200
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" not in target:
+            path, _, anchor = target.partition("#")
+            linked = page.parent / path if path else page
+            assert linked.exists(), target
+            assert not anchor or anchor in anchors(linked), target
+
+
+def test_every_page_is_linked_from_the_readme_or_a_page() -> None:
+    linked = {
+        (page.parent / target.partition("#")[0]).resolve()
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+        if not target.startswith("#")
+    }
+    assert {page for page in PAGES if page.parent == ROOT / "docs"} <= linked
+
+
+@pytest.mark.parametrize("command", HFPRUNE)
+def test_documented_commands_are_accepted(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All flags and values are read; nothing is fetched or run."""
+    ran: list[object] = []
+    monkeypatch.chdir(tmp_path)
+    for flag, path in pairwise(command):
+        if flag in ("--plan", "--scores", "--blocks"):
+            (tmp_path / path).touch()
+        if flag in ("--checkpoint", "--adapter"):
+            (tmp_path / path).mkdir()
+    monkeypatch.setattr(flags, "located", lambda config: config)
+    monkeypatch.setattr(import_module(f"hfprune.commands.{command[1]}"), "run", ran.append)
+    run(*command[1:])
+    assert len(ran) == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_name_what_is_there(command: list[str]) -> None:
+    for word in command:
+        if (name := re.fullmatch(r"study=(\S+)", word)) and name[1] != "NAME":
+            assert (ROOT / f"config/studies/{name[1]}.yaml").is_file(), word
+        if re.match(r"(config|profiles|tests|workflow)/", word):
+            assert (ROOT / word).exists(), word
+    if command[0] == "make":
+        assert re.search(rf"^{command[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_readme_names_every_supported_family() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"Supported models: {SUPPORTED.partition(' and others')[0]}, and others" in text
