@@ -57,13 +57,14 @@ def inputs(rule):
 
 
 def settings(rule):
-    """Return a function of wildcards: the job's settings, with the dtype of a study that measures it."""
+    """Return a function of wildcards: the job's settings. One that reads `input` as well would change unnoticed."""
+    return lambda wildcards: job_of(rule, wildcards).settings()
 
-    def of(wildcards, input):
-        file = input.get("dtype")
-        return job_of(rule, wildcards).settings(read_json(Path(str(file)))["dtype"] if file else None)
 
-    return of
+def measured_dtype(wildcards, input):
+    """Return the flag of the dtype that a study with `dtype: auto` has measured; others have it in the settings."""
+    file = input.get("dtype")
+    return f"--dtype {read_json(Path(str(file)))['dtype']}" if file else ""
 
 
 def trigger(rule):

@@ -111,11 +111,12 @@ for sweep, jobs in jobs_of("score").items():
             **needs(sweep),
         params:
             settings=settings(sweep),
+            dtype=measured_dtype,
             about=about(sweep),
         message:
             "score {params.about}"
         shell:
-            "hfprune score --settings {params.settings:q} > {log} 2>&1"
+            "hfprune score --settings {params.settings:q} {params.dtype} > {log} 2>&1"
 
 
 rule plan:
@@ -177,10 +178,11 @@ rule score_step:
         **needs("score_step"),
     params:
         settings=settings("score_step"),
+        dtype=measured_dtype,
     message:
         "score step {wildcards.step} of {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
-        "hfprune score --settings {params.settings:q} > {log} 2>&1"
+        "hfprune score --settings {params.settings:q} {params.dtype} > {log} 2>&1"
 
 
 rule adopt:
