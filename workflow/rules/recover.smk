@@ -13,7 +13,7 @@ rule pack:
     conda:
         ENVIRONMENT
     resources:
-        **needs("pack"),
+        **limits("pack"),
     params:
         settings=settings("pack"),
     message:

@@ -33,7 +33,7 @@ rule budget:
     conda:
         ENVIRONMENT
     resources:
-        **needs("budget"),
+        **limits("budget"),
     params:
         settings=settings("budget"),
     message:
@@ -52,7 +52,7 @@ rule calibrate:
     conda:
         ENVIRONMENT
     resources:
-        **needs("calibrate"),
+        **limits("calibrate"),
     params:
         settings=settings("calibrate"),
     message:
@@ -134,7 +134,7 @@ rule plan:
     conda:
         ENVIRONMENT
     resources:
-        **needs("plan"),
+        **limits("plan"),
     params:
         settings=settings("plan"),
     message:
@@ -154,7 +154,7 @@ use rule plan as plan_step with:
     wildcard_constraints:
         method=any_of(files().criteria),
     resources:
-        **needs("plan_step"),
+        **limits("plan_step"),
     params:
         settings=settings("plan_step"),
     message:
