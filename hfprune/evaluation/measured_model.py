@@ -121,7 +121,7 @@ class Subject:
 
     def _unchanged(self) -> "PreTrainedModel":
         """Return the dense model, which nobody else holds if it was loaded here."""
-        if "dense" in self.__dict__ or self._dense is None or _is_model(self._dense):
+        if "dense" in self.__dict__ or self._dense is None or hasattr(self._dense, "config"):
             return self.dense
         if self._before is None:
             self.__dict__.pop("model", None)  # loaded again when asked for, so that there is one in memory
@@ -215,12 +215,8 @@ class Subject:
         )
 
 
-def _is_model(given: "Loaded") -> bool:
-    return hasattr(given, "config")
-
-
 def _loaded(given: "Loaded | None") -> "PreTrainedModel":
-    return given if _is_model(given) else given()  # type: ignore[return-value,operator]
+    return given if hasattr(given, "config") else given()  # type: ignore[return-value,operator,misc]
 
 
 def batch_size(batch_tokens: int | None, length: int) -> int:
