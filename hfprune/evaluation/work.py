@@ -1,7 +1,7 @@
 """What a job does: operations, traffic and memory, from a model's shape and what the job reads."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion, by_gradient
@@ -34,22 +34,11 @@ class Work:
     """Peak of memory on the device in bytes, weights included."""
 
     def __add__(self, other: "Work") -> "Work":
-        return Work(
-            self.flops + other.flops,
-            self.backward + other.backward,
-            self.moved + other.moved,
-            self.calls + other.calls,
-            self.loaded + other.loaded,
-            max(self.memory, other.memory),
-        )
+        parts = zip(astuple(self), astuple(other), strict=True)
+        return replace(Work(*map(sum, parts)), memory=max(self.memory, other.memory))
 
     def __mul__(self, times: float) -> "Work":
-        flops, backward, moved = (times * part for part in (self.flops, self.backward, self.moved))
-        return Work(flops, backward, moved, times * self.calls, times * self.loaded, self.memory)
-
-    def beside(self, held: float) -> "Work":
-        """Return the same work while `held` further bytes are in memory."""
-        return replace(self, memory=self.memory + held)
+        return replace(Work(*(times * part for part in astuple(self))), memory=self.memory)
 
 
 class Pass(NamedTuple):
@@ -94,9 +83,9 @@ class Case:
         numbers = 2**26 if self.on_gpu else 2**23
         return 4 * max(128, numbers // shape.vocabulary) * shape.vocabulary
 
-    def load(self, shape: Shape | None = None) -> Work:
-        """Return the work of loading a model, by default the dense one, which is then cut."""
-        weights = (shape or self.dense or self.shape).weights(self.width)
+    def load(self) -> Work:
+        """Return the work of loading the dense model, which is then cut."""
+        weights = (self.dense or self.shape).weights(self.width)
         return Work(loaded=weights, memory=weights)
 
     def read(
