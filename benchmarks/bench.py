@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from hfprune.criteria import Criterion
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.entropy import Entropy
-from hfprune.models.device import default_device
+from hfprune.devices.lease import default_device
 from hfprune.models.load import load_model, load_tokenizer
 from hfprune.plans.plan import make_plan
 from hfprune.recovery.linear import solve_plans
@@ -110,7 +110,7 @@ def evaluation(
     """Time every fetched task, and all together, in stock lm-eval at its best batch size and in ours."""
     from lm_eval.models.huggingface import HFLM
 
-    from hfprune.assets import task_file
+    from hfprune.assets.tasks import task_file
     from hfprune.evaluation.zeroshot import offline_tasks
 
     ours, stock = lms(model, load_tokenizer(path))

@@ -18,18 +18,18 @@ from plain import plain_fidelity, plain_losses
 from sides import SIDES, Row, against, held, memory, peak
 from transformers import AutoModelForCausalLM
 
+from hfprune.assets.text import Text
 from hfprune.criteria.magnitude import Magnitude
+from hfprune.devices.lease import default_device
+from hfprune.evaluation.measured_model import Subject
 from hfprune.measures.fidelity import Fidelity
 from hfprune.measures.perplexity import Perplexity
 from hfprune.measuring import Target, settled, take
-from hfprune.models.device import default_device
 from hfprune.models.load import load_model, load_skeleton, load_tokenizer
 from hfprune.models.units import count_parameters
 from hfprune.plans.plan import Plan, apply_plan, make_plan
 from hfprune.results import Cell
 from hfprune.scoring.score import score
-from hfprune.study.text import Text
-from hfprune.subject import Subject
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

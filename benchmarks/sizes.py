@@ -23,12 +23,12 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from hfprune.cost.devices import PROCESS
-from hfprune.cost.shape import known_configs, known_shapes
-from hfprune.cost.work import Case, Work
+from hfprune.cost.speed import PROCESS
 from hfprune.criteria.entropy import Entropy
+from hfprune.evaluation.work import Case, Work
 from hfprune.measures.fidelity import Fidelity
 from hfprune.measures.perplexity import Perplexity
+from hfprune.models.shape import known_configs, known_shapes
 from hfprune.results import read_result
 
 HERE = Path(__file__).parent

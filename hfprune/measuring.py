@@ -12,12 +12,11 @@ from typing import Any
 import pandas as pd
 
 from hfprune.errors import HfpruneError
-from hfprune.measures import Measure, Outcome
+from hfprune.evaluation.measured_model import Subject
+from hfprune.measures import Measure, Outcome, stems
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
 from hfprune.registry import source_file
-from hfprune.results import Cell, Value, write_result
-from hfprune.study.layout import spell_cell, stems
-from hfprune.subject import Subject
+from hfprune.results import Cell, Value, spell_cell, write_result
 
 
 @dataclass(frozen=True)

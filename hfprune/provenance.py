@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import hfprune
-from hfprune.cost.devices import peak_here
-from hfprune.cost.meter import DONE
+from hfprune.devices.operations import DONE
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
 
@@ -54,12 +53,14 @@ class Stopwatch:
     def work(self) -> dict[str, float]:
         """Return the `cpu_seconds` of all threads and, if models were read, `flops` and `utilisation` so far.
 
-        The operations are counted (`hfprune.cost.meter`). The utilisation is their share of the device's peak in
+        The operations are counted (`hfprune.models.meter`). The utilisation is their share of the device's peak in
         the wall time: of the table's peak for a GPU that is in it, else of what a product of two matrices reaches.
         """
         seconds, flops = time.perf_counter() - self._start, DONE.flops - self._flops
         found = {"cpu_seconds": time.process_time() - self._busy}
         if flops:
+            from hfprune.devices.rates import peak_here
+
             found |= {"flops": flops, "utilisation": flops / seconds / peak_here(DONE.dtype)}
         return found
 

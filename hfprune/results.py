@@ -117,3 +117,22 @@ def _shown(number: float | None) -> str:
 def read_result(path: Path) -> dict[str, Any]:
     """Read the JSON that `write_result` wrote, without the items."""
     return read_json(path)
+
+
+def parse_cell(text: str) -> Cell:
+    """Read `study/model/method/ratio/seed/recovery` as a cell; an empty ratio means none.
+
+    Raises:
+        HfpruneError: the text has another form.
+    """
+    try:
+        study, model, method, ratio, seed, recovery = text.split("/")
+        return Cell(study, model, method, float(ratio) if ratio else None, int(seed), recovery)
+    except ValueError as error:
+        raise HfpruneError(f"{text!r} is not a cell: give study/model/method/ratio/seed/recovery") from error
+
+
+def spell_cell(cell: Cell) -> str:
+    """Return the text that `parse_cell` reads as this cell."""
+    ratio = "" if cell.ratio is None else f"{cell.ratio:g}"
+    return f"{cell.study}/{cell.model}/{cell.method}/{ratio}/{cell.seed}/{cell.recovery}"

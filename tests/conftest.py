@@ -88,9 +88,9 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Path:
     """Folder of the dense SmolLM2-135M, fetched as the demo study does."""
-    from hfprune.assets import fetch_model
+    from hfprune.assets.catalogue import Catalogue
+    from hfprune.assets.models import fetch_model
     from hfprune.settings import load
-    from hfprune.study.catalogue import Catalogue
 
     catalogue = load(Catalogue, Path(__file__).parents[1] / "config" / "assets.yaml")
     out = tmp_path_factory.mktemp("models") / "smollm2-135m-instruct-q4"

@@ -9,8 +9,8 @@ import torch
 from conftest import build_tiny
 from smoke import build_tokenizer
 
+from hfprune.assets.text import Text
 from hfprune.plans.plan import make_plan
-from hfprune.study.text import Text
 
 
 def test_a_cell_measured_by_one_subject_and_in_the_plain_way(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A pruned model beside its dense model."""
 
-from hfprune.comparing import compare
+from hfprune.analysis.before_after import compare
 
 
 def result(method: str, measure: str, **values: float) -> dict:

@@ -60,7 +60,7 @@ from hfprune.criteria import CRITERIA
 from hfprune.measures import MEASURES
 from hfprune.settings import load
 from hfprune.study import layout
-from hfprune.study.catalogue import Catalogue
+from hfprune.assets.catalogue import Catalogue
 from hfprune.study.references import check_references
 from hfprune.study.study import Study
 CRITERIA.all(), MEASURES.all()

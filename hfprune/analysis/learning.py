@@ -7,8 +7,8 @@ import pandas as pd
 
 from hfprune.analysis.statistics import Outcomes, contrast, estimate
 from hfprune.analysis.tidy import COMPANION_COLUMNS, LEARNING
-from hfprune.items import token_items
-from hfprune.study.recovery import half
+from hfprune.evaluation.item_outcomes import token_items
+from hfprune.recovery.settings import half
 
 
 def learning_curves(results: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -295,7 +295,7 @@ def _deviations(array: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
 
 
 def _scaled(rows: np.ndarray) -> float:
-    """Return the factor G/(G-1) for G documents, as in `hfprune.items.mean_stderr`."""
+    """Return the factor G/(G-1) for G documents, as in `hfprune.evaluation.item_outcomes.mean_stderr`."""
     return rows.shape[-1] / (rows.shape[-1] - 1)
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from hfprune.assets.catalogue import CorpusAsset
 from hfprune.assets.formats import describe, read_jsonl, read_lines, read_table, read_text, write_arrow
 from hfprune.assets.sources import first_available, raw_files
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory
-from hfprune.study.catalogue import CorpusAsset
 
 # More than half the pages of a raw Wikipedia extract are bare titles, from which a model learns nothing.
 WIKI_STUB = 50

@@ -9,9 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pyarrow import parquet
 
-from hfprune.errors import HfpruneError
-from hfprune.files import read_json, sha256, write_json
-from hfprune.study.catalogue import (
+from hfprune.assets.catalogue import (
     CorpusAsset,
     HubSource,
     InstructionsAsset,
@@ -22,6 +20,8 @@ from hfprune.study.catalogue import (
     TaskAsset,
     alternatives,
 )
+from hfprune.errors import HfpruneError
+from hfprune.files import read_json, sha256, write_json
 
 Asset = ModelAsset | CorpusAsset | TaskAsset | InstructionsAsset | RequestsAsset
 AnyAsset = TypeVar("AnyAsset", bound=Asset)

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from hfprune.assets.catalogue import HubSource, ModelAsset
 from hfprune.errors import HfpruneError, UnavailableError
 from hfprune.files import sha256
 from hfprune.settings import Strict
-from hfprune.study.catalogue import HubSource, ModelAsset
 
 RepoType = Literal["model", "dataset"]
 

@@ -6,11 +6,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hfprune.assets.catalogue import InstructionsAsset
 from hfprune.assets.formats import describe, read_jsonl, read_table, write_arrow
 from hfprune.assets.sources import first_available, raw_files
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory
-from hfprune.study.catalogue import InstructionsAsset
 
 SCHEMA = pa.schema({"instruction": pa.string(), "input": pa.string(), "output": pa.string()})
 COQA_INSTRUCTION = "Read the passage. Ask questions about it and answer them."

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
+from hfprune.assets.catalogue import HubSource, ModelAsset, Source
 from hfprune.assets.formats import describe
 from hfprune.assets.sources import first_available, raw_files
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory, read_json, share
-from hfprune.study.catalogue import HubSource, ModelAsset, Source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

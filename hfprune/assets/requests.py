@@ -12,11 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from hfprune.assets.catalogue import RequestsAsset
 from hfprune.assets.formats import describe, read_jsonl, read_table, write_arrow
 from hfprune.assets.sources import first_available, raw_files
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory
-from hfprune.study.catalogue import RequestsAsset
 
 SCHEMA = pa.schema({"document": pa.int64(), "context": pa.string(), "continuation": pa.string()})
 NORMALISATION = 1_000_000

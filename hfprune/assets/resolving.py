@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from hfprune import network
+from hfprune.assets.catalogue import Catalogue, HubSource, LocalSource
 from hfprune.assets.corpora import fetch_corpus
 from hfprune.assets.formats import Asset, is_fetched, is_whole
 from hfprune.assets.instructions import fetch_instructions
 from hfprune.assets.models import fetch_model
 from hfprune.assets.prefetch import announce, pinned
 from hfprune.assets.requests import fetch_requests
+from hfprune.assets.spelling import FORMS, entry
 from hfprune.assets.tasks import fetch_task
 from hfprune.errors import HfpruneError
 from hfprune.files import sha256
 from hfprune.settings import load, nearest
 from hfprune.shipped import shipped
-from hfprune.study.catalogue import Catalogue, HubSource, LocalSource
-from hfprune.study.spelling import FORMS, entry
 
 CATALOGUE, RESOURCES = Path("config/assets.yaml"), Path("resources")
 
@@ -44,7 +44,7 @@ def resolve(
     Args:
         kind: models, corpora, tasks, instructions or requests.
         spelling: a folder that holds such an asset, a name of the catalogue, a file, or a place on the hub; see
-            `hfprune.study.spelling.FORMS`.
+            `hfprune.assets.spelling.FORMS`.
         resources: folder of the fetched assets.
         catalogue: file of the catalogue; the package's own where there is no such file.
 

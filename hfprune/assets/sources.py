@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from hfprune.assets import hub, pypi
+from hfprune.assets.catalogue import HubSource, JoinedSource, LocalSource, PypiSource, Source
 from hfprune.assets.formats import Asset, options
 from hfprune.errors import UnavailableError
-from hfprune.study.catalogue import HubSource, JoinedSource, LocalSource, PypiSource, Source
 
 AnyAsset = TypeVar("AnyAsset", bound=Asset)
 Fetch = Callable[[str, AnyAsset, Path, Path], None]

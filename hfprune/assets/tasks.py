@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from hfprune.assets.catalogue import TaskAsset
 from hfprune.assets.formats import describe, read_jsonl, read_table, write_arrow
 from hfprune.assets.olmes import hub_rows
 from hfprune.assets.sources import first_available, raw_files
 from hfprune.assets.stock import scored_split
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory, read_json
-from hfprune.study.catalogue import TaskAsset
 
 
 @first_available

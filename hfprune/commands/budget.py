@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from hfprune.commands.flags import DenseModel
+from hfprune.models.kinds import UnitShares
 from hfprune.settings import Strict
-from hfprune.study.method import UnitShares
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -2,10 +2,10 @@
 
 from pydantic import Field, PositiveInt
 
+from hfprune.assets.text import Sampling, Text
 from hfprune.commands.flags import Corpus, DenseModel, Safetensors, Seed
 from hfprune.commands.target import draw_blocks
 from hfprune.settings import Strict
-from hfprune.study.text import Sampling, Text
 
 EXAMPLE = (
     "hfprune calibrate --model resources/models/smollm2-135m-instruct-q4 --corpus resources/corpora/c4-sample "

@@ -9,8 +9,8 @@ from hfprune.commands.flags import ComputeDtype, DenseModel
 from hfprune.commands.measured import Measured
 from hfprune.errors import HfpruneError
 from hfprune.measures import Measure
+from hfprune.models.placement import Placement
 from hfprune.settings import Name, validate
-from hfprune.study.placement import Placement
 from hfprune.study.study import StudyMeasure
 
 EXAMPLE = (
@@ -74,9 +74,9 @@ class Config(Placement):
 
 def run(config: Config) -> None:
     """Take the measures of every cell and write their results."""
+    from hfprune.measures import stems
     from hfprune.measuring import Target, settled, take
     from hfprune.results import read_result, values_table
-    from hfprune.study.layout import stems
 
     measures = {name: settled(measure) for name, measure in config.made().items()}
     dtype = next(iter(measures.values())).dtype or config.dtype

@@ -42,11 +42,11 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Print the cost of the study, or prediction and measurement."""
-    from hfprune.cost.devices import find_device
+    from hfprune.assets.catalogue import Catalogue
     from hfprune.cost.jobs import Costs
     from hfprune.cost.measured import comparison
+    from hfprune.cost.speed import find_device
     from hfprune.cost.table import table
-    from hfprune.study.catalogue import Catalogue
     from hfprune.study.references import check_references
     from hfprune.study.study import Study
 

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from hfprune.commands.flags import ComputeDtype, DenseModel, ExistingPath, Parquet
-from hfprune.study.placement import Placement
+from hfprune.models.placement import Placement
 
 EXAMPLE = (
     "hfprune distributions --model resources/models/smollm2-135m-instruct-q4 --blocks blocks.safetensors "

@@ -19,9 +19,9 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Print the faster dtype, and write it to `out` if it is given."""
-    from hfprune.cost.devices import product_rate
+    from hfprune.devices.lease import default_device
+    from hfprune.devices.rates import product_rate
     from hfprune.files import write_json
-    from hfprune.models.device import default_device
 
     rates = {dtype: product_rate(dtype, default_device()) for dtype in ("float32", "bfloat16")}
     dtype = max(rates, key=lambda name: rates[name])

@@ -10,7 +10,7 @@ from hfprune.errors import HfpruneError
 from hfprune.settings import Strict, load, nearest
 
 if TYPE_CHECKING:
-    from hfprune.study.catalogue import Catalogue
+    from hfprune.assets.catalogue import Catalogue
 
 EXAMPLE = "hfprune fetch --study config/studies/demo.yaml"
 
@@ -34,7 +34,7 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Fetch the named assets, and those that the study needs."""
-    from hfprune.study.catalogue import Catalogue
+    from hfprune.assets.catalogue import Catalogue
 
     catalogue = load(Catalogue, config.catalogue)
     wanted = list(config.assets)

@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
 from pydantic.fields import FieldInfo
 
+from hfprune.assets.spelling import FORMS
 from hfprune.errors import HfpruneError
 from hfprune.settings import Dtype, Model, Strict
 from hfprune.shipped import shipped
-from hfprune.study.spelling import FORMS
 
 NULL = "null"  # on the command line, as in a study
 
@@ -210,7 +210,7 @@ def _existing(path: Path) -> Path:
 
 
 def _cell(text: str) -> str:
-    from hfprune.study.layout import parse_cell
+    from hfprune.results import parse_cell
 
     try:
         parse_cell(text)

@@ -17,8 +17,8 @@ from hfprune.commands.scoring import Scoring
 from hfprune.commands.target import cell_of
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.measured_model import ToScore
 from hfprune.measures import MEASURES, Measure
-from hfprune.subject import ToScore
 
 EXAMPLE = (
     "hfprune measure perplexity --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
@@ -74,9 +74,9 @@ def read(namespace: argparse.Namespace) -> Asked:
 
 def run(asked: Asked) -> None:
     """Run the measure and write its results."""
+    from hfprune.measures import stems
     from hfprune.measuring import settled, take
     from hfprune.results import read_result, values_table
-    from hfprune.study.layout import stems
 
     name, measure, config, scoring = asked
     measure = settled(measure)

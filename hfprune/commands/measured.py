@@ -8,10 +8,10 @@ from pydantic import Field
 from hfprune.commands.flags import CellName, ExistingPath
 from hfprune.commands.target import Pruned
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.measured_model import Subject
 from hfprune.measures import Measure
+from hfprune.models.placement import Placement
 from hfprune.settings import Dtype
-from hfprune.study.placement import Placement
-from hfprune.subject import Subject
 
 if TYPE_CHECKING:
     from hfprune.measuring import Target

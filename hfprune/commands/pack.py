@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hfprune.commands.flags import DenseModel, Instructions, Safetensors, Seed
-from hfprune.study.recovery import Packing
+from hfprune.recovery.settings import Packing
 
 if TYPE_CHECKING:
     from hfprune.recovery.packing import Packed
@@ -42,7 +42,7 @@ def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) ->
     Returns:
         Sequences to train on, and held-out ones.
     """
-    from hfprune.assets import read_instructions
+    from hfprune.assets.instructions import read_instructions
     from hfprune.models.load import load_tokenizer
     from hfprune.recovery.packing import hold_out, pack, recovery_seed
 

@@ -4,8 +4,9 @@ from pydantic import Field
 
 from hfprune.commands.flags import CellName, DenseModel, ExistingPath, Safetensors
 from hfprune.commands.target import UNITS, cell_of, size_values
+from hfprune.models.kinds import UnitShares
+from hfprune.plans.rules import Allocation
 from hfprune.settings import Strict
-from hfprune.study.method import Allocation, UnitShares
 
 EXAMPLE = (
     "hfprune plan --model resources/models/smollm2-135m-instruct-q4 --scores scores.safetensors --ratio 0.2 "

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
+from hfprune.assets.spelling import FORMS
 from hfprune.commands.flags import Alone, ComputeDtype, Seed, Shipped
 from hfprune.commands.target import UNITS
+from hfprune.models.kinds import UnitShares
+from hfprune.plans.rules import Allocation
 from hfprune.settings import Strict, validate
-from hfprune.study.method import Allocation, UnitShares
-from hfprune.study.spelling import FORMS
 
 if TYPE_CHECKING:
-    from hfprune.comparing import Row
+    from hfprune.analysis.before_after import Row
 
 EXAMPLE = "hfprune prune --model smollm2-135m-instruct-q4 --ratio 0.2 --out pruned"
 
@@ -65,7 +66,7 @@ def run(config: Config) -> None:
     """Prune the model, and print the comparison."""
     from tabulate import tabulate
 
-    from hfprune.comparing import HEADERS
+    from hfprune.analysis.before_after import HEADERS
     from hfprune.pruning.folder import MODEL, REPORT
 
     rows = [row.words() for row in _prune(config)]
@@ -99,8 +100,8 @@ def prune(
 def _prune(config: Config) -> "list[Row]":
     from hfprune.pruning.folder import MODEL, REPORT, claimed
     from hfprune.pruning.making import Making
+    from hfprune.pruning.steps import take_all
     from hfprune.report.pruned import write_pruned_page
-    from hfprune.steps import take_all
 
     making = Making(config)
     with claimed(config.out, config.model_dump(mode="json")) as work:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, NonNegativeInt, model_validator
 
+from hfprune.assets.spelling import FORMS
 from hfprune.commands.flags import AssetFlag, BatchTokens, CellName, ComputeDtype, ExistingPath, Seed
 from hfprune.commands.target import Cut, cell_of, load_subject
 from hfprune.errors import HfpruneError
+from hfprune.recovery.settings import Lora
 from hfprune.settings import validate
-from hfprune.study.recovery import Lora
-from hfprune.study.spelling import FORMS
 
 if TYPE_CHECKING:
     from hfprune.recovery.packing import Packed
@@ -62,8 +62,8 @@ def run(config: Config) -> None:
 
     from accelerate import PartialState
 
+    from hfprune.devices.lease import is_main, launch, launched
     from hfprune.files import atomic_directory
-    from hfprune.models.device import is_main, launch, launched
     from hfprune.models.load import default_training_tokens
     from hfprune.plans.plan import plan_note
     from hfprune.provenance import Stopwatch, fingerprint, provenance
@@ -71,8 +71,8 @@ def run(config: Config) -> None:
     from hfprune.recovery.learning import response_tokens
     from hfprune.recovery.lora import train_adapter
     from hfprune.recovery.packing import recovery_seed
+    from hfprune.recovery.settings import RECOVERED
     from hfprune.results import write_result
-    from hfprune.study.layout import RECOVERED
 
     if not is_replaceable(config.out):
         raise HfpruneError(f"{config.out}: exists and is no earlier adapter; choose another folder")
@@ -154,8 +154,8 @@ def write_nothing(out: Path, cell: "Cell", task: str, made: dict[str, Any], note
     from safetensors.torch import save_file
 
     from hfprune.files import atomic_directory, write_json
+    from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED
     from hfprune.results import write_result
-    from hfprune.study.layout import ADAPTER, ADAPTER_CONFIG, RECOVERED
 
     with atomic_directory(out) as folder:
         save_file({}, folder / ADAPTER)
@@ -172,7 +172,7 @@ def curve_point(step: int, trained: int, losses: list[float], tokens: list[int])
         losses: mean loss of each held-out sequence, in nats per response token.
         tokens: response tokens of each.
     """
-    from hfprune.items import mean_value, token_items
+    from hfprune.evaluation.item_outcomes import mean_value, token_items
 
     loss = mean_value("loss", token_items(losses, tokens))
     return {"step": step, "tokens": trained, "loss": loss.value, "stderr": loss.stderr, "losses": losses}

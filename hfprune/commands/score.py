@@ -21,8 +21,8 @@ from hfprune.commands.scoring import Scoring
 from hfprune.commands.target import cell_of
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
+from hfprune.models.placement import Placement
 from hfprune.study.layout import resampled_path
-from hfprune.study.placement import Placement
 from hfprune.study.study import Agreement, Calibration, Resamples
 
 if TYPE_CHECKING:

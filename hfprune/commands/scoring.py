@@ -8,9 +8,9 @@ from pydantic import Field
 from hfprune.commands.flags import ExistingPath, Seed
 from hfprune.commands.target import UNITS
 from hfprune.errors import HfpruneError
+from hfprune.models.kinds import UnitShares
 from hfprune.registry import source_file
 from hfprune.settings import Strict
-from hfprune.study.method import UnitShares
 
 if TYPE_CHECKING:
     from torch import Tensor

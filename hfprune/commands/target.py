@@ -62,7 +62,7 @@ class Pruned(Cut):
 
     def change_inputs(self) -> dict[str, Path]:
         """Return, by role, the files that change the dense model, for provenance."""
-        from hfprune.study.layout import ADAPTER
+        from hfprune.recovery.settings import ADAPTER
 
         return self.cut_inputs() | ({"adapter": self.adapter / ADAPTER} if self.adapter else {})
 
@@ -146,8 +146,7 @@ def cell_of(
     recovery: str = "none",
 ) -> "Cell":
     """Return the cell that `text` names (`study/model/method/ratio/seed/recovery`), or one of a run by hand."""
-    from hfprune.results import Cell
-    from hfprune.study.layout import parse_cell
+    from hfprune.results import Cell, parse_cell
 
     return parse_cell(text) if text else Cell("by-hand", model.name, method, ratio, seed, recovery)
 
@@ -167,7 +166,7 @@ def draw_blocks(
     model: Path, corpus: Path, *, sequences: int, length: int, sampling: str, seed: int, place: str
 ) -> "tuple[Tensor, list[int]]":
     """Draw blocks from a fetched corpus with the tokenizer of `model`; see `hfprune.blocks.sample_blocks`."""
-    from hfprune.assets import read_corpus
+    from hfprune.assets.corpora import read_corpus
     from hfprune.blocks import sample_blocks
     from hfprune.models.load import load_tokenizer
 

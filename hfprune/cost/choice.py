@@ -4,12 +4,12 @@ from contextlib import suppress
 from math import ceil
 from pathlib import Path
 
-from hfprune.cost.devices import Device, nominal_cpu, slowest_gpu, table_device, visible_device
+from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.jobs import Costs, Job
 from hfprune.cost.table import by_rule, downloads, longest, unfit
+from hfprune.devices.table import Device, nominal_cpu, slowest_gpu, table_device, visible_device
 from hfprune.errors import HfpruneError
 from hfprune.settings import load
-from hfprune.study.catalogue import Catalogue
 from hfprune.study.references import check_references
 from hfprune.study.study import Study
 

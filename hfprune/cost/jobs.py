@@ -4,18 +4,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hfprune.cost.devices import PROCESS, Device, loading
+from hfprune.assets.catalogue import Catalogue, LocalSource, alternatives
+from hfprune.assets.text_sizes import pairs_to_learn
 from hfprune.cost.offload import Offloaded
-from hfprune.cost.shape import Shape, known_shapes, shape_of
-from hfprune.cost.texts import pairs_to_learn
-from hfprune.cost.work import Case, Work
+from hfprune.cost.speed import PROCESS, loading, seconds
 from hfprune.criteria import Criterion
+from hfprune.devices.table import Device
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.work import Case, Work
 from hfprune.measures import Measure
+from hfprune.models.shape import Shape, known_shapes, shape_of
+from hfprune.recovery.settings import measured_steps
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
-from hfprune.study.catalogue import Catalogue, LocalSource, alternatives
-from hfprune.study.recovery import measured_steps
 from hfprune.study.references import study_assets
 from hfprune.study.study import Study
 from hfprune.study.sweeps import criteria_of, sweeps
@@ -274,8 +275,8 @@ class Costs:
     def _job(self, rule: str, about: str, case: Case, work: Work, *, exclusive: bool = False) -> Job:
         device = self.device
         threads = device.cores if exclusive and device.cores else 1
-        seconds = device.start + device.seconds(work, case.dtype, threads)
-        seconds += self.offloaded(case).seconds(work.calls / (case.dense or case.shape).layers)
+        time = device.start + seconds(device, work, case.dtype, threads)
+        time += self.offloaded(case).seconds(work.calls / (case.dense or case.shape).layers)
         # On a GPU a model passes through main memory while it loads; CUDA's libraries are as large as the others.
         passing = PROCESS + (case.dense or case.shape).weights(case.width)
         # With a device map, what the device does not hold lies elsewhere.
@@ -283,7 +284,7 @@ class Costs:
         return Job(
             rule,
             about,
-            seconds,
+            time,
             main_memory=PROCESS + (passing if device.on_gpu else memory),
             loading=loading(work),
             gpu_memory=memory if device.on_gpu else 0,

@@ -8,6 +8,8 @@ from typing import Any
 from hfprune.cost.jobs import Costs, Job
 from hfprune.cost.table import need
 from hfprune.errors import HfpruneError
+from hfprune.measures import stems
+from hfprune.recovery.settings import RECOVERED
 from hfprune.results import Cell, read_result
 from hfprune.study import layout
 from hfprune.study.sweeps import sweeps
@@ -41,7 +43,7 @@ def pairs(costs: Costs, results: Path) -> Iterator[Pair]:
                 if found := _cost([results / about]):
                     yield Pair(costs.score(number, model), costs.device.start, found)
     for cell in layout.cells(costs.name, costs.study):
-        recovered = results / layout.fill(layout.RECOVERY, cell) / layout.RECOVERED
+        recovered = results / layout.fill(layout.RECOVERY, cell) / RECOVERED
         if cell.recovery != "none" and (found := _cost([recovered])):
             yield Pair(costs.recover(cell), costs.device.start, found)
         yield from _measures(costs, results, cell, layout.fill(layout.CELL, cell))
@@ -56,7 +58,7 @@ def _measures(costs: Costs, results: Path, cell: Cell, folder: str) -> Iterator[
     for name, measure in costs.measures.items():
         if (measure.needs == "criterion") != (cell.ratio is None):
             continue
-        files = [results / folder / f"{stem}.json" for stem in layout.stems(name, measure)]
+        files = [results / folder / f"{stem}.json" for stem in stems(name, measure)]
         if found := _cost(files):
             yield Pair(costs.measure([name], cell), costs.device.start, found)
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import NamedTuple, Self
 
-from hfprune.cost.devices import READ, Device
-from hfprune.cost.shape import Shape
-from hfprune.study.placement import size_in_bytes
+from hfprune.cost.speed import READ
+from hfprune.devices.table import Device
+from hfprune.models.placement import size_in_bytes
+from hfprune.models.shape import Shape
 
 # The share of the free memory that transformers fills with weights (`get_max_memory`).
 FILLED = 0.9

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from hfprune.cost.devices import Device, Pace
-from hfprune.cost.shape import Shape
-from hfprune.cost.work import Case
+from hfprune.cost.speed import Pace, seconds
 from hfprune.criteria.entropy import Entropy
+from hfprune.devices.table import Device
+from hfprune.evaluation.work import Case
 from hfprune.models.head import hidden_states
+from hfprune.models.shape import Shape
 from hfprune.scoring.score import score
 
 # Layers of SmolLM2's size, and a small vocabulary.
@@ -56,8 +57,8 @@ def pace(device: Device, dtype: str) -> Pace:
             score(criteria, model, tokens)
 
     work = case.score(criteria, SEQUENCES, LENGTH, ["neurons"])
-    forward = _seconds(read) / device.seconds(case.read(SEQUENCES, LENGTH, 0), dtype)
-    both, share = _seconds(scored) / device.seconds(work, dtype), work.backward / work.flops
+    forward = _seconds(read) / seconds(device, case.read(SEQUENCES, LENGTH, 0), dtype)
+    both, share = _seconds(scored) / seconds(device, work, dtype), work.backward / work.flops
     return Pace(forward, (both - (1 - share) * forward) / share)
 
 

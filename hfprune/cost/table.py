@@ -4,10 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hfprune.cost.jobs import Costs, Job
-from hfprune.cost.shape import known_shapes
-from hfprune.study import layout
-from hfprune.study.catalogue import (
+from hfprune.assets.catalogue import (
     Catalogue,
     HubSource,
     JoinedSource,
@@ -16,6 +13,10 @@ from hfprune.study.catalogue import (
     PypiSource,
     alternatives,
 )
+from hfprune.cost.jobs import Costs, Job
+from hfprune.cost.speed import share
+from hfprune.models.shape import known_shapes
+from hfprune.study import layout
 from hfprune.study.references import study_assets
 
 # Bytes of the files of a result, and of a study's tables and figures.
@@ -41,7 +42,7 @@ class Total:
 def total(costs: Costs, rule: str, jobs: Iterable[Job]) -> Total:
     """Add up jobs; on a GPU only those that run on it count hours."""
     found, device = [*jobs], costs.device
-    taken = [job.seconds * job.gpus * device.share(job.threads) for job in found if job.on_device]
+    taken = [job.seconds * job.gpus * share(device, job.threads) for job in found if job.on_device]
     return Total(
         rule,
         len(found),

@@ -17,7 +17,7 @@ from hfprune.plans.plan import apply_plan, load_plan
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hfprune.subject import Subject
+    from hfprune.evaluation.measured_model import Subject
 
 # A tree may grow to this size even if the token budget is smaller: it reads no more tokens than its sequences
 # would separately, and an article of 500 tokens should be read once for all its questions.

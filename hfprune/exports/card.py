@@ -10,8 +10,8 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 import hfprune
+from hfprune.analysis.before_after import HEADERS, compare, weight_bytes
 from hfprune.assets.models import LICENCES
-from hfprune.comparing import HEADERS, compare, weight_bytes
 from hfprune.errors import HfpruneError
 from hfprune.exports.folder import CARD
 from hfprune.files import read_json

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, PositiveInt
 
+from hfprune.assets.text import Text
 from hfprune.errors import HfpruneError
 from hfprune.registry import Registry
 from hfprune.settings import Dtype, Strict
-from hfprune.study.text import Text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hfprune.cost.work import Case, Work
+    from hfprune.evaluation.measured_model import Subject
+    from hfprune.evaluation.work import Case, Work
     from hfprune.results import Value
-    from hfprune.subject import Subject
 
 BatchTokens = PositiveInt | None
 BATCH_TOKENS = Field(default=None, description="tokens of one forward pass; null: by device")
@@ -158,7 +158,7 @@ class TextMeasure(CorpusMeasure, Text):
 
     def blocks_to_read(self) -> int:
         """Return the number of blocks, as far as is known before the corpus is fetched."""
-        from hfprune.cost.texts import blocks
+        from hfprune.assets.text_sizes import blocks
 
         return blocks(self.corpus, self.sequences, self.length, self.sampling)
 
@@ -168,3 +168,8 @@ class TextMeasure(CorpusMeasure, Text):
 
 
 MEASURES: Registry[Measure] = Registry("hfprune.measures", Measure)  # type: ignore[type-abstract]
+
+
+def stems(name: str, measure: Measure) -> list[str]:
+    """Return the files of a measure in a cell's folder, without suffix: one, or a folder with one per task."""
+    return [f"{name}/{task}" for task in measure.by_task()] if measure.per_task else [name]

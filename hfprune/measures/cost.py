@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from pydantic import Field, PositiveInt
 
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.measured_model import Subject
 from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
 from hfprune.results import Value
-from hfprune.subject import Subject
 
 if TYPE_CHECKING:
-    from hfprune.cost.work import Case, Work
+    from hfprune.evaluation.work import Case, Work
 
 
 class Cost(Measure):

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveInt
 
-from hfprune.items import block_items, mean_value
+from hfprune.evaluation.item_outcomes import block_items, mean_value
+from hfprune.evaluation.measured_model import Subject, batch_size
 from hfprune.measures import Metric, Outcome, TextMeasure
-from hfprune.subject import Subject, batch_size
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from hfprune.cost.work import Case, Work
+    from hfprune.evaluation.work import Case, Work
     from hfprune.models.head import Head
 
 
@@ -42,7 +42,7 @@ class Fidelity(TextMeasure):
 
     def work(self, case: Case) -> Work:
         """Return the work of reading every block by the dense model, once, and by every other, and comparing."""
-        from hfprune.cost.work import DISTANCES
+        from hfprune.evaluation.work import DISTANCES
 
         number, dense = self.blocks_to_read(), case.dense or case.shape
         size: dict[str, Any] = {"sequences": number, "length": self.length, "batch_tokens": self.batch_tokens}

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.measured_model import Subject
 from hfprune.measures import Measure, Metric, Outcome
 from hfprune.results import Value
-from hfprune.subject import Subject
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from lm_eval.tasks import TaskManager
 
-    from hfprune.cost.work import Case, Work
+    from hfprune.evaluation.work import Case, Work
 
 # Metrics of lm-eval's tasks of this type, as `_name` names them; other metrics are in the tidy table only.
 METRICS = {
@@ -157,7 +157,8 @@ class Generation(Measure):
         """Return a task manager that has the task."""
         from lm_eval.tasks import TaskManager
 
-        from hfprune.assets import stock_yaml, task_file
+        from hfprune.assets.stock import stock_yaml
+        from hfprune.assets.tasks import task_file
         from hfprune.evaluation.zeroshot import offline_tasks
         from hfprune.settings import nearest
 

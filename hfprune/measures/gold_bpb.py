@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
 from pydantic import Field, PositiveInt
 
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.measured_model import Subject
 from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
 from hfprune.settings import Name
-from hfprune.subject import Subject
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hfprune.cost.work import Case, Work
     from hfprune.evaluation.lm import PrefixTreeLM
+    from hfprune.evaluation.work import Case, Work
 
 GROUPS = {
     "knowledge": ["naturalqs_open", "jeopardy"],
@@ -83,7 +83,7 @@ class GoldBpb(Measure):
 
     def work(self, case: Case) -> Work:
         """Return the work of reading the drawn documents of all groups."""
-        from hfprune.cost.texts import reading
+        from hfprune.assets.text_sizes import reading
 
         total = case.load() * 0
         for source in (source for group in self.groups.values() for source in group):
@@ -133,7 +133,7 @@ class GoldBpb(Measure):
         """Draw documents of one task in a seeded order, without those that are too long."""
         import random
 
-        from hfprune.assets import read_requests
+        from hfprune.assets.requests import read_requests
 
         folder = subject.asset("requests", source)
         table = read_requests(folder)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
 
+from hfprune.evaluation.measured_model import Subject
 from hfprune.measures import Measure, Metric, Outcome
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
-from hfprune.subject import Subject
 
 if TYPE_CHECKING:
-    from hfprune.cost.shape import Shape
-    from hfprune.cost.work import Case, Work
+    from hfprune.evaluation.work import Case, Work
+    from hfprune.models.shape import Shape
 
 
 class Latency(Measure):

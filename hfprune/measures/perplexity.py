@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from hfprune.items import block_items, mean_value
+from hfprune.evaluation.item_outcomes import block_items, mean_value
+from hfprune.evaluation.measured_model import Subject, batch_size
 from hfprune.measures import Metric, Outcome, TextMeasure
 from hfprune.results import Value
-from hfprune.subject import Subject, batch_size
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from hfprune.cost.work import Case, Work
+    from hfprune.evaluation.work import Case, Work
 
 PERPLEXITY = Metric(
     "perplexity", "Perplexity", better="lower", shown="{:,.2f}", items=("nll",), effect="ratio"

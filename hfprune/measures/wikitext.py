@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from pydantic import Field, PositiveInt
 
 from hfprune.errors import HfpruneError
-from hfprune.items import mean_value
+from hfprune.evaluation.item_outcomes import mean_value
+from hfprune.evaluation.measured_model import Subject, batch_size
 from hfprune.measures import CorpusMeasure, Metric, Outcome
 from hfprune.measures.perplexity import PERPLEXITY, exponential, token_losses
-from hfprune.subject import Subject, batch_size
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hfprune.cost.work import Case, Work
+    from hfprune.evaluation.work import Case, Work
 
 
 class Wikitext(CorpusMeasure):
@@ -46,7 +46,7 @@ class Wikitext(CorpusMeasure):
 
     def work(self, case: Case) -> Work:
         """Return the work of reading every window."""
-        from hfprune.cost.texts import blocks
+        from hfprune.assets.text_sizes import blocks
 
         windows = blocks(self.corpus, self.max_windows or 1000, self.length, "pack")
         return case.read(windows, self.length, self.length - 1, batch_tokens=self.batch_tokens)
@@ -88,7 +88,7 @@ def _texts(folder: Path) -> list[str]:
     On the hub a blank line is an empty text, every other line ends in a newline, and the first line is blank.
     The corpus holds pages, in which a blank line is a space.
     """
-    from hfprune.assets import read_corpus
+    from hfprune.assets.corpora import read_corpus
     from hfprune.files import read_json
 
     documents = read_corpus(folder)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, PositiveInt
 
+from hfprune.evaluation.measured_model import Subject
 from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
-from hfprune.subject import Subject
 
 if TYPE_CHECKING:
-    from hfprune.cost.work import Case, Work
+    from hfprune.evaluation.work import Case, Work
 
 
 class Zeroshot(Measure):
@@ -55,7 +55,7 @@ class Zeroshot(Measure):
 
     def work(self, case: Case) -> Work:
         """Return the work of reading the documents of all tasks."""
-        from hfprune.cost.texts import reading
+        from hfprune.assets.text_sizes import reading
 
         total = case.load() * 0
         for task in self.tasks:
@@ -67,7 +67,7 @@ class Zeroshot(Measure):
 
     def run(self, subject: Subject) -> Outcome:
         """Score one task; the model is prepared once for all of them."""
-        from hfprune.assets import task_file
+        from hfprune.assets.tasks import task_file
         from hfprune.evaluation.lm import PrefixTreeLM
         from hfprune.evaluation.zeroshot import evaluate_task, offline_tasks
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from hfprune.cost.meter import meter
+from hfprune.devices.lease import default_device, lease_all
 from hfprune.errors import HfpruneError
-from hfprune.models.device import default_device, lease_all
 from hfprune.models.head import hidden_states, logits
+from hfprune.models.meter import meter
 from hfprune.models.spread import hold_ends
 from hfprune.models.units import SUPPORTED, gated_mlps
 

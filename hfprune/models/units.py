@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hfprune.errors import HfpruneError
+from hfprune.models.kinds import UnitKind as Kind
 from hfprune.models.mapped import forget
 from hfprune.models.spread import device_of
 from hfprune.settings import nearest
-from hfprune.study.method import UnitKind as Kind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hfprune.errors import HfpruneError
 from hfprune.models.units import Units
-from hfprune.study.method import Allocation
+from hfprune.plans.rules import Allocation
 
 
 def keep_highest(scores: Tensor, count: int) -> Tensor:

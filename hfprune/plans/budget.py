@@ -6,8 +6,9 @@ from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 from hfprune.errors import HfpruneError
+from hfprune.models.kinds import UnitShares
 from hfprune.models.units import Kind, count_parameters, units_of
-from hfprune.study.method import Allocation, UnitShares
+from hfprune.plans.rules import Allocation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

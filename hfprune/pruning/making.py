@@ -7,11 +7,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from hfprune.analysis.before_after import Row, compare, weight_bytes
+from hfprune.assets.catalogue import Catalogue
 from hfprune.assets.resolving import resolve
 from hfprune.blocks import load_blocks
 from hfprune.commands import budget, calibrate, export, measure, plan, recover, score
 from hfprune.commands.fetch import fetch
-from hfprune.comparing import Row, compare, weight_bytes
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.extras import missing
@@ -20,12 +21,11 @@ from hfprune.measures import MEASURES, Measure
 from hfprune.measuring import settled
 from hfprune.models.load import load_skeleton, load_tokenizer
 from hfprune.plans.budget import not_applicable
+from hfprune.plans.rules import Allocation
 from hfprune.pruning.folder import MODEL, WORK
+from hfprune.pruning.steps import Step, Task
 from hfprune.results import read_result
 from hfprune.settings import load, validate
-from hfprune.steps import Step, Task
-from hfprune.study.catalogue import Catalogue
-from hfprune.study.method import Allocation
 
 if TYPE_CHECKING:
     from hfprune.commands.prune import Config

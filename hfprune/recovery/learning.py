@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from hfprune.errors import HfpruneError
 from hfprune.recovery.packing import IGNORED, Packed
-from hfprune.study.recovery import measured_steps
+from hfprune.recovery.settings import measured_steps
 
 # Of an entry in the Trainer's log that holds losses of sequences.
 KEY = "held_out"

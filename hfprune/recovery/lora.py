@@ -35,12 +35,12 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, StackDataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
+from hfprune.devices.lease import default_device
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.models.device import default_device
 from hfprune.recovery.learning import KEY, Curve, check_finite
 from hfprune.recovery.packing import IGNORED, Packed
-from hfprune.study.recovery import Lora
+from hfprune.recovery.settings import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,8 +55,8 @@ class Course(NamedTuple):
     losses: list[float]
     """The loss of each optimizer step, in nats per response token."""
     curve: dict[int, list[float]]
-    """Step of `hfprune.study.recovery.measured_steps` → the mean loss of each held-out sequence after it, in nats
-    per response token; empty if there is no such sequence."""
+    """Step of `measured_steps` → the mean loss of each held-out sequence after it, in nats a response token; empty
+    if there is no such sequence."""
 
 
 def train_adapter(

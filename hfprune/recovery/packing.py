@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
+from hfprune.recovery.settings import Packing
 from hfprune.seeds import derive_seed
-from hfprune.study.recovery import Packing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

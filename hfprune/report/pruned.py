@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import hfprune
-from hfprune.comparing import HEADERS, Row
+from hfprune.analysis.before_after import HEADERS, Row
 from hfprune.files import atomic_file
 from hfprune.provenance import hardware
 from hfprune.report.html import style, template

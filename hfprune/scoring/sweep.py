@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hfprune.cost.meter import count_backward
 from hfprune.criteria import GradientCriterion, Positions, SweepCriterion, by_gradient
 from hfprune.errors import HfpruneError
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits, pieces
+from hfprune.models.meter import count_backward
 from hfprune.models.spread import recomputed
 from hfprune.scoring.tally import load_state, marks, save_state
 from hfprune.scoring.tapes import ActivationTape, GradientTape, Lane, Tape

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from hfprune.criteria import CRITERIA
+from hfprune.models.kinds import UnitShares
+from hfprune.plans.rules import Allocation
 from hfprune.results import DENSE
-from hfprune.study.method import Allocation, Method, UnitShares
+from hfprune.study.method import Method
 from hfprune.study.study import Study
 
 # Of criteria, and of methods that the paper names. Any other name is made from that in the study.

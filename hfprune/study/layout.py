@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
-from hfprune.errors import HfpruneError
-from hfprune.measures import Measure
+from hfprune.measures import Measure, stems
+from hfprune.recovery.settings import RECOVERED
 from hfprune.results import DENSE, Cell
 from hfprune.study.study import Study
 
@@ -31,8 +31,6 @@ CHECKPOINT = "checkpoints/{model}/{method}/{ratio}/seed{seed}"
 CELL = "cells/{model}/{method}/{ratio}/seed{seed}/{recovery}"
 # Results of measures of scoring itself, which has no ratio.
 SCORING = "cells/{model}/{method}/scoring/seed{seed}"
-# In the folder of a recovery: the two files of peft, and the results of the training.
-ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
 DISTRIBUTIONS = "distributions/{model}"
 
 # The files of `collect`, in this order.
@@ -154,11 +152,6 @@ def measurements(study: Study, measures: dict[str, Measure], cell: Cell) -> list
     return [f"{folder}/{stem}.json" for name in names for stem in stems(name, measures[name])]
 
 
-def stems(name: str, measure: Measure) -> list[str]:
-    """Return the files of a measure in a cell's folder, without suffix: one, or a folder with one per task."""
-    return [f"{name}/{task}" for task in measure.by_task()] if measure.per_task else [name]
-
-
 def scoring_files(study: Study, measures: dict[str, Measure]) -> list[str]:
     """Return the result files, below results/<study>, of measures of scoring, under the first seed."""
     return [
@@ -227,25 +220,6 @@ def _of_pruned_cells(name: str, study: Study, pattern: str, baselines: bool | No
         if cell.method != DENSE and baselines in (None, study.methods[cell.method].baseline is not None)
     )
     return list(dict.fromkeys(fill(pattern, cell) for cell in pruned))  # cells share scores and plans
-
-
-def parse_cell(text: str) -> Cell:
-    """Read `study/model/method/ratio/seed/recovery` as a cell; an empty ratio means none.
-
-    Raises:
-        HfpruneError: the text has another form.
-    """
-    try:
-        study, model, method, ratio, seed, recovery = text.split("/")
-        return Cell(study, model, method, float(ratio) if ratio else None, int(seed), recovery)
-    except ValueError as error:
-        raise HfpruneError(f"{text!r} is not a cell: give study/model/method/ratio/seed/recovery") from error
-
-
-def spell_cell(cell: Cell) -> str:
-    """Return the text that `parse_cell` reads as this cell."""
-    ratio = "" if cell.ratio is None else f"{cell.ratio:g}"
-    return f"{cell.study}/{cell.model}/{cell.method}/{ratio}/{cell.seed}/{cell.recovery}"
 
 
 def study_name(path: Path) -> str:

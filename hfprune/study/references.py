@@ -3,10 +3,10 @@
 import sys
 from itertools import product
 
+from hfprune.assets.catalogue import Catalogue, CorpusAsset, alternatives
+from hfprune.assets.spelling import FORMS, entry
 from hfprune.errors import HfpruneError
 from hfprune.settings import nearest
-from hfprune.study.catalogue import Catalogue, CorpusAsset, alternatives
-from hfprune.study.spelling import FORMS, entry
 from hfprune.study.study import Study
 
 

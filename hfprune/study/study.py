@@ -12,14 +12,14 @@ from pydantic import (
     model_validator,
 )
 
+from hfprune.assets.text import Text
 from hfprune.measures import MEASURES, Measure
+from hfprune.models.placement import Placement
+from hfprune.recovery.settings import Recovery
 from hfprune.results import DENSE
 from hfprune.scoring.folds import FOLDS
 from hfprune.settings import Dtype, Name, Strict, distinct, nearest
 from hfprune.study.method import Method
-from hfprune.study.placement import Placement
-from hfprune.study.recovery import Recovery
-from hfprune.study.text import Text
 
 Ratios = list[Annotated[float, Field(ge=0.001, lt=1)]]
 

@@ -6,11 +6,13 @@ import pytest
 from assets.wheels import build_wheel, only_index
 from huggingface_hub import constants
 
-from hfprune.assets import announce, fetch_corpus, is_fetched, pinned, read_corpus
+from hfprune.assets.catalogue import CorpusAsset
+from hfprune.assets.corpora import fetch_corpus, read_corpus
+from hfprune.assets.formats import is_fetched
+from hfprune.assets.prefetch import announce, pinned
 from hfprune.errors import HfpruneError, UnavailableError
 from hfprune.files import read_json, sha256
 from hfprune.settings import validate
-from hfprune.study.catalogue import CorpusAsset
 from hfprune.study.references import _overlap
 
 COMMIT = "0" * 40

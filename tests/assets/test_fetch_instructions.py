@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from hfprune.assets import fetch_instructions, read_instructions
+from hfprune.assets.catalogue import Catalogue, InstructionsAsset
+from hfprune.assets.instructions import fetch_instructions, read_instructions
 from hfprune.errors import HfpruneError
 from hfprune.settings import load
-from hfprune.study.catalogue import Catalogue, InstructionsAsset
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 

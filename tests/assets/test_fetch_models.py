@@ -16,12 +16,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from hfprune.assets import fetch_model
+from hfprune.assets.catalogue import Catalogue, ModelAsset
+from hfprune.assets.models import fetch_model
 from hfprune.assets.sources import raw_files
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
 from hfprune.settings import load
-from hfprune.study.catalogue import Catalogue, ModelAsset
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 

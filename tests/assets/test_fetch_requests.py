@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from hfprune.assets import FETCHERS, fetch_requests, read_requests
+from hfprune.assets.catalogue import Catalogue, RequestsAsset
+from hfprune.assets.requests import fetch_requests, read_requests
+from hfprune.assets.resolving import FETCHERS
 from hfprune.errors import HfpruneError
 from hfprune.settings import load
-from hfprune.study.catalogue import Catalogue, RequestsAsset
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 

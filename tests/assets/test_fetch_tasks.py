@@ -14,11 +14,12 @@ from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 from pyarrow import parquet
 
-from hfprune.assets import fetch_task, scored_split, stock_yaml, task_file
+from hfprune.assets.catalogue import Catalogue, PypiSource, TaskAsset
+from hfprune.assets.stock import scored_split, stock_yaml
+from hfprune.assets.tasks import fetch_task, task_file
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.settings import load
-from hfprune.study.catalogue import Catalogue, PypiSource, TaskAsset
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 PIQA = [

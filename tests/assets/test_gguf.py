@@ -10,8 +10,8 @@ from conftest import SHAPE, build_tiny
 from smoke import build_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from hfprune.assets import fetch_model
-from hfprune.study.catalogue import ModelAsset
+from hfprune.assets.catalogue import ModelAsset
+from hfprune.assets.models import fetch_model
 
 NAMES = {
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",

@@ -18,11 +18,14 @@ from huggingface_hub import constants
 from pyarrow import parquet
 from smoke import build_tokenizer, write
 
-from hfprune.assets import fetch_corpus, fetch_model, is_fetched, pinned, read_corpus
+from hfprune.assets.catalogue import CorpusAsset, HubSource, ModelAsset
+from hfprune.assets.corpora import fetch_corpus, read_corpus
+from hfprune.assets.formats import is_fetched
 from hfprune.assets.hub import pending, repo_files
+from hfprune.assets.models import fetch_model
+from hfprune.assets.prefetch import pinned
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.study.catalogue import CorpusAsset, HubSource, ModelAsset
 
 LARGE = bytes(range(256)) * 80
 FILES = {

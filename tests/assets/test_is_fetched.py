@@ -1,8 +1,7 @@
 from pathlib import Path
 
-from hfprune.assets import is_fetched
-from hfprune.assets.formats import describe
-from hfprune.study.catalogue import CorpusAsset
+from hfprune.assets.catalogue import CorpusAsset
+from hfprune.assets.formats import describe, is_fetched
 
 HUB = {"provider": "hub", "repo": "a/b", "revision": "0" * 40, "files": ["x.jsonl"]}
 

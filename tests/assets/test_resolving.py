@@ -15,13 +15,14 @@ from pyarrow import parquet
 from smoke import TEXT, local, save_model, write
 
 from hfprune import network
-from hfprune.assets import read_corpus, resolve
+from hfprune.assets.catalogue import Catalogue
+from hfprune.assets.corpora import read_corpus
+from hfprune.assets.resolving import resolve
 from hfprune.errors import HfpruneError
 from hfprune.exports.gguf import export_gguf
 from hfprune.files import read_json
 from hfprune.models.load import load_model, load_tokenizer
 from hfprune.settings import load
-from hfprune.study.catalogue import Catalogue
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from smoke import ROOT
 
+from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.choice import announcement, largest_tier
-from hfprune.cost.devices import Device, known_devices, named_device
 from hfprune.cost.jobs import Costs
 from hfprune.cost.table import by_rule, largest, longest, need, over_limits, unfit
+from hfprune.devices.table import Device, known_devices, named_device
 from hfprune.settings import load
-from hfprune.study.catalogue import Catalogue
 from hfprune.study.study import Study
 
 PAGE = ROOT / "docs/paper-study.md"

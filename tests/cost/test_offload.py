@@ -14,22 +14,23 @@ from conftest import build_tiny
 from smoke import ROOT
 from transformers import PreTrainedModel
 
-from hfprune.cost.devices import READ, known_devices
+from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.jobs import Costs, Job
 from hfprune.cost.offload import BUS, Offloaded
-from hfprune.cost.shape import Shape, known_shapes
-from hfprune.cost.work import Case
+from hfprune.cost.speed import READ
 from hfprune.criteria import make_criterion
+from hfprune.devices.table import known_devices
+from hfprune.evaluation.measured_model import Blocks, Subject
+from hfprune.evaluation.work import Case
 from hfprune.measures.fidelity import Fidelity
 from hfprune.models.load import load_model
+from hfprune.models.placement import size_in_bytes
+from hfprune.models.shape import Shape, known_shapes
 from hfprune.plans.mask import Mask, lay
 from hfprune.plans.plan import make_plan
 from hfprune.scoring.score import score
 from hfprune.settings import load, validate
-from hfprune.study.catalogue import Catalogue
-from hfprune.study.placement import size_in_bytes
 from hfprune.study.study import Study
-from hfprune.subject import Blocks, Subject
 
 SEQUENCES, LENGTH, BATCH = 6, 17, 34
 

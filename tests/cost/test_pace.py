@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from hfprune.cost import pace as module
-from hfprune.cost.devices import Device, Pace, known_devices
 from hfprune.cost.pace import CONFIG, LENGTH, SEQUENCES, pace
-from hfprune.cost.shape import Shape
-from hfprune.cost.work import Case, Work
+from hfprune.cost.speed import Pace, seconds
 from hfprune.criteria.entropy import Entropy
-from hfprune.study.recovery import Lora
+from hfprune.devices.table import Device, known_devices
+from hfprune.evaluation.work import Case, Work
+from hfprune.models.shape import Shape
+from hfprune.recovery.settings import Lora
 
 
 @pytest.fixture
@@ -19,8 +20,8 @@ def cpu() -> Device:
 
 
 def test_a_device_with_its_pace_takes_the_measured_time(cpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = iter((0.25, 3.0))
-    monkeypatch.setattr(module, "_seconds", lambda passes: passes() or next(seconds))
+    timings = iter((0.25, 3.0))
+    monkeypatch.setattr(module, "_seconds", lambda passes: passes() or next(timings))
     paced = replace(cpu, pace={"float32": pace(cpu, "float32")})
     case = Case(Shape.of_config(CONFIG), "float32", on_gpu=False, room=cpu.memory)
     # A call of the interpreter takes its own time; the pace is that of the rest.
@@ -29,9 +30,11 @@ def test_a_device_with_its_pace_takes_the_measured_time(cpu: Device, monkeypatch
         (case.read(SEQUENCES, LENGTH, 0), 0.25),
         (case.score({"entropy": Entropy()}, SEQUENCES, LENGTH, ["neurons"]), 3.0),
     ):
-        fixed = calls.seconds(work, "float32")
-        found = paced.seconds(work, "float32")
-        expected = fixed + (measured / cpu.seconds(work, "float32")) * (cpu.seconds(work, "float32") - fixed)
+        fixed = seconds(calls, work, "float32")
+        found = seconds(paced, work, "float32")
+        expected = fixed + (measured / seconds(cpu, work, "float32")) * (
+            seconds(cpu, work, "float32") - fixed
+        )
         assert found == pytest.approx(expected)
         assert found == pytest.approx(measured, rel=0.1)
 

@@ -11,17 +11,17 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from hfprune.cost.meter import DONE, meter
-from hfprune.cost.shape import Shape, known_shapes
-from hfprune.cost.work import Case
 from hfprune.criteria import make_criterion
+from hfprune.evaluation.work import Case
 from hfprune.models.head import chunks, hidden_states
+from hfprune.models.meter import DONE, meter
+from hfprune.models.shape import Shape, known_shapes
 from hfprune.models.units import count_parameters
 from hfprune.plans.plan import apply_plan
 from hfprune.recovery.learning import sequence_losses
 from hfprune.recovery.packing import Packed
+from hfprune.recovery.settings import Lora
 from hfprune.scoring.score import score
-from hfprune.study.recovery import Lora
 
 BLOCKS, LENGTH = 3, 17
 

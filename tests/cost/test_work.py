@@ -11,18 +11,19 @@ from conftest import build_tiny
 from peft import LoraConfig, get_peft_model
 from smoke import ROOT
 
-from hfprune.cost.devices import known_devices
+from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.jobs import Costs
-from hfprune.cost.shape import Shape, known_shapes
+from hfprune.cost.speed import seconds
 from hfprune.cost.table import total, unfit
-from hfprune.cost.work import Case, kept, trained
 from hfprune.criteria import make_criterion
+from hfprune.devices.table import known_devices
+from hfprune.evaluation.work import Case, kept, trained
 from hfprune.models.head import hidden_states
+from hfprune.models.shape import Shape, known_shapes
+from hfprune.recovery.settings import Lora
 from hfprune.scoring.sweep import Sweep
 from hfprune.scoring.tapes import GradientTape
 from hfprune.settings import load, validate
-from hfprune.study.catalogue import Catalogue
-from hfprune.study.recovery import Lora
 from hfprune.study.study import Study
 
 SIZES = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 8}
@@ -114,9 +115,9 @@ def test_speed_of_the_papers_table_4(ratio: float) -> None:
     published = rows.set_index("metric")["value"]
     device, shape = known_devices()["a6000"], known_shapes()["llama-2-7b"].pruned(ratio)
     case = Case(shape, "bfloat16", True, device.memory)
-    prefill = device.seconds(case.read(1, 256, 1), "bfloat16")
+    prefill = seconds(device, case.read(1, 256, 1), "bfloat16")
     assert prefill == pytest.approx(published["prefill_latency"] / 1000, rel=0.25)
-    decode = device.seconds(case.decode(1, 8, 256, 256), "bfloat16")
+    decode = seconds(device, case.decode(1, 8, 256, 256), "bfloat16")
     assert 8 * 256 / decode == pytest.approx(published["decode_throughput"], rel=0.25)
 
 
@@ -132,4 +133,4 @@ def test_times_of_the_papers_table_5(model: str, name: str, criterion: str) -> N
     device = known_devices()["a6000"]
     case = Case(known_shapes()[model], "bfloat16", True, device.memory)
     work = case.score({"it": make_criterion(criterion, {})}, 1000, 1024, ["neurons"])
-    assert 1 / 1.5 < device.seconds(work, "bfloat16") / rows["value"].item() < 1.5
+    assert 1 / 1.5 < seconds(device, work, "bfloat16") / rows["value"].item() < 1.5

@@ -21,7 +21,7 @@ from hfprune.exports.gguf import export_gguf
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.plans.plan import apply_plan, make_plan
-from hfprune.study.method import Allocation
+from hfprune.plans.rules import Allocation
 
 
 class LlamaCpp:

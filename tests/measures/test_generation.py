@@ -13,9 +13,9 @@ from lm_eval.tasks import TaskManager
 from smoke import TEXT, build_tokenizer
 
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.measured_model import Subject
 from hfprune.measures import MEASURES
 from hfprune.measures.generation import Generation
-from hfprune.subject import Subject
 
 datasets.disable_progress_bars()
 
@@ -118,8 +118,8 @@ def test_filters_sample_and_length_of_answers(subject: Subject, folder: Path) ->
 
 
 def test_a_task_of_the_catalogue(subject: Subject, tmp_path: Path) -> None:
-    from hfprune.assets import fetch_task
-    from hfprune.study.catalogue import TaskAsset
+    from hfprune.assets.catalogue import TaskAsset
+    from hfprune.assets.tasks import fetch_task
 
     rows = [
         {"question": f"Ann has {n} eggs and buys 2.", "answer": f"Now {n + 2}.\n#### {n + 2}"}

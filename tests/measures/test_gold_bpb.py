@@ -10,14 +10,14 @@ import torch
 from conftest import build_tiny
 from smoke import TEXT, build_tokenizer
 
+from hfprune.assets.catalogue import Catalogue
 from hfprune.assets.formats import write_arrow
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.measured_model import Subject
 from hfprune.measures import MEASURES
 from hfprune.measures.gold_bpb import GROUPS, GoldBpb
 from hfprune.models.load import load_model, load_tokenizer
 from hfprune.settings import load
-from hfprune.study.catalogue import Catalogue
-from hfprune.subject import Subject
 
 CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 SHOT = "Question: where is the mill?\nAnswer: in the valley\n\n"

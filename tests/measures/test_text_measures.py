@@ -6,12 +6,12 @@ from conftest import build_tiny
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
-from hfprune.items import mean_stderr
+from hfprune.evaluation.item_outcomes import mean_stderr
+from hfprune.evaluation.measured_model import Blocks, Subject
 from hfprune.measures import Outcome
 from hfprune.measures.fidelity import Fidelity, distances
 from hfprune.measures.perplexity import Perplexity
 from hfprune.plans.plan import apply_plan, make_plan
-from hfprune.subject import Blocks, Subject
 
 TEXT = {"corpus": "text", "sequences": 6, "length": 17, "batch_tokens": 40}
 

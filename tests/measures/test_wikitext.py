@@ -10,11 +10,11 @@ from pyarrow import parquet
 from smoke import TEXT, build_tokenizer
 from torch.nn.functional import cross_entropy
 
-from hfprune.assets import fetch_corpus
+from hfprune.assets.catalogue import CorpusAsset
+from hfprune.assets.corpora import fetch_corpus
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.measured_model import Subject
 from hfprune.measures.wikitext import Wikitext
-from hfprune.study.catalogue import CorpusAsset
-from hfprune.subject import Subject
 
 LINES = ["", " = The mill = \n", "", f" {TEXT[3]} \n", "", " = = Wells = = \n", "", " Two wells . \n", "",
          "", " = The fort = \n", "", f" {TEXT[5]} \n", f" {TEXT[1]} \n", ""]  # fmt: skip

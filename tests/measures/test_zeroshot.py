@@ -11,11 +11,11 @@ from tokenizers import Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
 
 from hfprune.assets.formats import write_arrow
+from hfprune.evaluation.measured_model import Subject
 from hfprune.evaluation.zeroshot import evaluate_task, offline_tasks
 from hfprune.files import write_json
 from hfprune.measures.zeroshot import Zeroshot
 from hfprune.models.load import load_model, load_tokenizer
-from hfprune.subject import Subject
 
 
 def tokenizer_of(kind: str) -> PreTrainedTokenizerFast:

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from hfprune.devices import lease as device
+from hfprune.devices.lease import default_device, launch, lease, lease_all
 from hfprune.errors import HfpruneError
-from hfprune.models import device
-from hfprune.models.device import default_device, launch, lease, lease_all
 
 NAMES = ["GPU-a", "GPU-b"]
 CONTEXT = multiprocessing.get_context("fork")

@@ -18,8 +18,9 @@ from hfprune.plans.allocation import (
 )
 from hfprune.plans.budget import kept_units
 from hfprune.plans.plan import apply_plan, make_plan
+from hfprune.plans.rules import Allocation
 from hfprune.settings import validate
-from hfprune.study.method import Allocation, Method
+from hfprune.study.method import Method
 
 LAYERS, WIDTH = 3, 48
 

@@ -15,7 +15,7 @@ from hfprune.models.units import count_parameters
 from hfprune.plans.allocation import keep_highest
 from hfprune.plans.budget import kept_units, not_applicable, unit_sizes
 from hfprune.plans.plan import apply_plan, load_plan, make_plan, plan_note, save_plan
-from hfprune.study.method import Allocation
+from hfprune.plans.rules import Allocation
 
 # Shapes of the paper's models: (config class, vocabulary, hidden, intermediate, layers, heads, kv heads, tied).
 PAPER = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from test_lora import HELD_OUT, SHARED, adapters, follow, pruned, rows, seventeen
 
-from hfprune.models.device import is_main
+from hfprune.devices.lease import is_main
 from hfprune.recovery import lora as recovery
 
 state, out, last = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

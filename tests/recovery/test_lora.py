@@ -22,7 +22,7 @@ from hfprune.recovery import lora as recovery
 from hfprune.recovery.learning import response_tokens
 from hfprune.recovery.lora import train_adapter
 from hfprune.recovery.packing import IGNORED, Packed, pack
-from hfprune.study.recovery import Lora, half, measured_steps
+from hfprune.recovery.settings import Lora, half, measured_steps
 
 TOKENIZER = build_tokenizer()
 SETTINGS = Lora(rank=4, batch=4, length=64, max_steps=5)

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hfprune.errors import HfpruneError
 from hfprune.recovery.packing import IGNORED, Packed, hold_out, load_packed, pack, prompt, save_packed
-from hfprune.study.recovery import Lora
+from hfprune.recovery.settings import Lora
 
 TOKENIZER = build_tokenizer()
 TABLE = pa.Table.from_pylist(PAIRS)

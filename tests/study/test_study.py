@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hfprune.assets.catalogue import Catalogue
 from hfprune.errors import HfpruneError
 from hfprune.results import Cell
 from hfprune.settings import load, validate
-from hfprune.study.catalogue import Catalogue
 from hfprune.study.layout import cells, measurements, recovery_files, result_files
 from hfprune.study.references import check_references, study_assets
 from hfprune.study.study import Config, Study

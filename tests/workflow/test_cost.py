@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from hfprune.cost.devices import known_devices
+from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.jobs import Costs
 from hfprune.cost.measured import comparison, pairs
+from hfprune.devices.table import known_devices
 from hfprune.settings import load
-from hfprune.study.catalogue import Catalogue
 from hfprune.study.study import Study
 
 

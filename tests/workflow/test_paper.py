@@ -9,11 +9,11 @@ import pytest
 import yaml
 from smoke import ROOT, jobs, snakemake
 
-from hfprune.cost.devices import known_devices
+from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.jobs import Costs
+from hfprune.devices.table import known_devices
 from hfprune.settings import load
 from hfprune.study import layout
-from hfprune.study.catalogue import Catalogue
 from hfprune.study.study import Study
 
 

@@ -17,14 +17,16 @@ from hfprune.cost.jobs import Costs
 from hfprune.cost.table import over_limits
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.gpus import visible_gpus
-from hfprune.results import DENSE, Cell
+from hfprune.devices.visible import visible_gpus
+from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED
+from hfprune.results import DENSE, Cell, spell_cell
+from hfprune.measures import stems
 from hfprune.settings import load, nearest
 from hfprune.settings import validate as strict
 from hfprune.study import layout
-from hfprune.study.catalogue import Catalogue, LocalSource, alternatives
-from hfprune.study.method import Allocation
-from hfprune.study.placement import Placement
+from hfprune.assets.catalogue import Catalogue, LocalSource, alternatives
+from hfprune.plans.rules import Allocation
+from hfprune.models.placement import Placement
 from hfprune.study.references import check_references
 from hfprune.study.study import Config, Study
 from hfprune.study.sweeps import criteria_of, sweeps
@@ -228,7 +230,7 @@ def in_turns(runtime):
 
 def cell_flag(wildcards):
     """Return the `--cell` value of a job, which identifies its result."""
-    return layout.spell_cell(cell_of(wildcards))
+    return spell_cell(cell_of(wildcards))
 
 
 def any_of(names):
@@ -307,13 +309,13 @@ def measured_input(cell, names):
     """Return the files that the measurement of a cell waits for."""
     found = measured_files(cell, names)
     if "adapter" in found:
-        found["adapter"] = os.path.join(found["adapter"], layout.ADAPTER)
+        found["adapter"] = os.path.join(found["adapter"], ADAPTER)
     return [*found.values(), *plan_files(cell)[1:]]
 
 
 def to_measure(cell, names):
     """Return a word of `hfprune cells --cells`."""
-    place = {"cell": layout.spell_cell(cell), "out": f"{RESULTS}/{layout.fill(layout.CELL, cell)}"}
+    place = {"cell": spell_cell(cell), "out": f"{RESULTS}/{layout.fill(layout.CELL, cell)}"}
     return json.dumps(place | measured_files(cell, names))
 
 
@@ -407,7 +409,7 @@ def scoring_flags(wildcards, input):
 
 def measured(names, folder):
     """Return the output files of measures in a folder, with wildcards."""
-    stems = [stem for name in names for stem in layout.stems(name, MEASURES[name])]
+    stems = [stem for name in names for stem in stems(name, MEASURES[name])]
     return [f"{RESULTS}/{folder}/{stem}.{suffix}" for stem in stems for suffix in ("json", "parquet")]
 
 

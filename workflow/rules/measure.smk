@@ -53,7 +53,7 @@ for number, (names, folders, cells, cells_of) in enumerate(measurements()):
             cells=lambda wildcards, names=names, of=cells_of: shlex.join(
                 to_measure(cell, names) for cell in of(wildcards)
             ),
-            about=lambda wildcards, of=cells_of: "; ".join(map(layout.spell_cell, of(wildcards))),
+            about=lambda wildcards, of=cells_of: "; ".join(map(spell_cell, of(wildcards))),
         message:
             "{params.names} of {params.about}"
         shell:

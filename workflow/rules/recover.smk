@@ -40,9 +40,9 @@ rule recover:
         packed=f"{RESULTS}/{layout.PAIRS}.safetensors",
         dtype=DTYPE_FILE,
     output:
-        adapter=f"{RESULTS}/{layout.RECOVERY}/{layout.ADAPTER}",
-        config=f"{RESULTS}/{layout.RECOVERY}/{layout.ADAPTER_CONFIG}",
-        result=f"{RESULTS}/{layout.RECOVERY}/{layout.RECOVERED}",
+        adapter=f"{RESULTS}/{layout.RECOVERY}/{ADAPTER}",
+        config=f"{RESULTS}/{layout.RECOVERY}/{ADAPTER_CONFIG}",
+        result=f"{RESULTS}/{layout.RECOVERY}/{RECOVERED}",
     log:
         f"{LOGS}/{layout.RECOVERY}.log",
     wildcard_constraints:

@@ -24,6 +24,7 @@ from hfprune.analysis.tidy import (
 )
 from hfprune.criteria import CRITERIA
 from hfprune.files import read_json
+from hfprune.recovery.settings import RECOVERED
 from hfprune.report.comparison import Effect, effects_shown
 from hfprune.report.intervals import interval
 from hfprune.report.measures import MEAN, all_values, headings, measures_in_order, scaled
@@ -285,7 +286,7 @@ def _places(cell: Cell, measure: str, task: str) -> Iterator[str]:
     if measure in own:
         yield f"{layout.fill(own[measure], cell)}.json"
     if measure == "recovery":
-        yield f"{layout.fill(layout.RECOVERY, cell)}/{layout.RECOVERED}"
+        yield f"{layout.fill(layout.RECOVERY, cell)}/{RECOVERED}"
 
 
 def _families(methods: "np.ndarray", marks: pd.DataFrame) -> dict[str, str]:

@@ -214,5 +214,5 @@ def shape_of(model: str, resources: Path = Path("resources"), folders: Sequence[
         return known_shapes()[model]
     raise HfpruneError(
         f"{model}: its size is not known before it is fetched (`hfprune fetch models/{model}`), "
-        "since hfprune/cost/shapes.yaml lacks it"
+        "since hfprune/models/shapes.yaml lacks it"
     )

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from hfprune.assets.text import Text
     from hfprune.criteria import Criterion
     from hfprune.models.output import Output
     from hfprune.plans.mask import Mask
     from hfprune.plans.plan import Plan
-    from hfprune.study.text import Text
 
     Loaded = PreTrainedModel | Callable[[], PreTrainedModel]
 
@@ -197,7 +197,7 @@ class Subject:
         Raises:
             HfpruneError: there is no such asset, or it cannot be fetched.
         """
-        from hfprune.assets import resolve
+        from hfprune.assets.resolving import resolve
 
         return resolve(kind, name, self.resources)
 
@@ -207,7 +207,7 @@ class Subject:
         Raises:
             HfpruneError: the corpus is missing or empty, or has no document that is long enough.
         """
-        from hfprune.assets import read_corpus
+        from hfprune.assets.corpora import read_corpus
         from hfprune.blocks import sample_blocks
 
         folder = self.asset("corpora", text.corpus)

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from hfprune.cost.shape import BYTES, Shape
 from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion, by_gradient
 from hfprune.criteria.cross_entropy import CrossEntropy
+from hfprune.models.shape import BYTES, Shape
 
 if TYPE_CHECKING:
-    from hfprune.study.recovery import Lora
+    from hfprune.recovery.settings import Lora
 
 # Passes over float32 logits, each of which reads or writes them once; measured on a CPU, where slices stay in the
 # cache (`hfprune.models.head.pieces`) and most passes are cheap. A GPU makes three times as many, at a hundredth.

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from hfprune.assets.spelling import FORMS
 from hfprune.settings import Strict
-from hfprune.study.spelling import FORMS
 
 Sampling = Literal["crop", "pack"]
 

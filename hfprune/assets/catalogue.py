@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, PositiveInt, Tag, ValidationInfo, field_validator
 
+from hfprune.assets.spelling import FORMS, entry
 from hfprune.settings import Name, Strict, distinct
-from hfprune.study.spelling import FORMS, entry
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

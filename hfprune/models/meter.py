@@ -1,27 +1,18 @@
 """The operations that this process has done: matrix products of its models, counted from what they read.
 
 Hooks on a model's decoder and its head see every pass, whoever calls it, at the cost of microseconds a pass. The
-counts are those of `hfprune.cost.shape`, taken from the modules instead of a configuration.
+counts are those of `hfprune.models.shape`, taken from the modules instead of a configuration.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from hfprune.cost.shape import Shape
+from hfprune.devices.operations import DONE
 from hfprune.errors import HfpruneError
+from hfprune.models.shape import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
-
-
-class Done:
-    """The operations so far, and the dtype of the latest."""
-
-    flops = 0.0
-    dtype = ""
-
-
-DONE = Done()
 
 
 def meter(model: "PreTrainedModel") -> None:

@@ -1,4 +1,4 @@
-"""How much there is to read in the catalogue's tasks, requests, corpora and instructions (`texts.yaml`)."""
+"""How much there is to read in the catalogue's tasks, requests, corpora and instructions (`text_sizes.yaml`)."""
 
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ class Reading(NamedTuple):
 
 @cache
 def _table() -> dict[str, dict[str, Any]]:
-    return yaml.safe_load(Path(__file__).with_name("texts.yaml").read_text())
+    return yaml.safe_load(Path(__file__).with_name("text_sizes.yaml").read_text())
 
 
 def reading(kind: str, name: str) -> Reading:

@@ -1,0 +1,1 @@
+"""Devices: which are there, which is leased, how fast each is."""

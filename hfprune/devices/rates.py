@@ -1,0 +1,48 @@
+"""How fast this process's device is: products of matrices and copies, timed on the spot."""
+
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+
+from hfprune.devices.lease import default_device
+from hfprune.devices.table import named_device
+from hfprune.settings import Dtype
+
+
+@cache
+def peak_here(dtype: str) -> float:
+    """Return the peak of this process: of its GPU by the table, else of a product of matrices by its threads."""
+    if not torch.cuda.is_available():
+        return product_rate(dtype, torch.device("cpu"))
+    place = default_device()
+    device = named_device(torch.cuda.get_device_name(place), 0)
+    return product_rate(dtype, place) if device.guessed else device.peak[dtype]
+
+
+def product_rate(dtype: Dtype | str, place: torch.device) -> float:
+    """Return the operations a second of a product of two square matrices, the best of a few."""
+    size = 8192 if place.type == "cuda" else 768
+    a = torch.randn(size, size, device=place).to(getattr(torch, dtype))
+    return 2 * size**3 / _best(lambda: a @ a)
+
+
+def copy_rate(place: torch.device) -> float:
+    """Return the bytes a second that exponentials read and write, half of them into new memory."""
+    x = torch.randn(2**27 if place.type == "cuda" else 2**23, device=place)
+    old = torch.empty_like(x)
+    return 4 * x.nbytes / _best(lambda: (x.exp(), torch.exp(x, out=old)))
+
+
+def _best(work: Callable[[], Any]) -> float:
+    """Return the least seconds of a few repeats; on a CPU of its processors, whatever else runs there."""
+    cuda, times = torch.cuda.is_initialized(), []
+    for _ in range(4):
+        start = time.perf_counter() if cuda else time.process_time()
+        work()
+        if cuda:
+            torch.cuda.synchronize()
+        times.append((time.perf_counter() if cuda else time.process_time()) - start)
+    return min(times) / (1 if cuda else torch.get_num_threads())

@@ -1,0 +1,119 @@
+"""The table of devices, with sources, and the entry of the GPU that the driver shows; free of torch."""
+
+import os
+import re
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from hfprune.devices.visible import visible_devices
+from hfprune.errors import HfpruneError
+
+# Seconds of a start, from the shell to loaded libraries: on a CPU measured; on a GPU an assumption, which has a
+# context and kernels on top.
+GPU_START, CPU_START = 13.0, 4.0
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device, and the speed of jobs on it."""
+
+    name: str
+    memory: float
+    """Bytes."""
+    bandwidth: float
+    """Bytes a second; of one core if it is a CPU."""
+    peak: dict[str, float]
+    """Operations a second by dtype; of one core if it is a CPU."""
+    source: str
+    cores: int = 0
+    """Cores, each of which runs a job of one thread; 0: a GPU, which runs one job at a time."""
+    start: float = GPU_START
+    """Seconds of the start of a job."""
+    guessed: bool = False
+    """Whether the table lacks it, so that its speed is a guess."""
+    pace: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By dtype, where measured: how much longer passes take than by the peak, forward and backward."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it is a GPU."""
+        return not self.cores
+
+
+@cache
+def known_devices() -> dict[str, Device]:
+    """Return the devices of `devices.yaml` by name."""
+    return {
+        name: Device(
+            name,
+            memory=1e9 * entry["memory"],
+            bandwidth=1e9 * entry["bandwidth"],
+            peak={dtype: 1e12 * entry[dtype] for dtype in ("float32", "bfloat16", "float16")},
+            source=entry["source"],
+            cores=entry.get("cores", 0),
+            start=CPU_START if "cores" in entry else GPU_START,
+        )
+        for name, entry in _table().items()
+    }
+
+
+@cache
+def _table() -> dict[str, dict]:
+    return yaml.safe_load(Path(__file__).with_name("devices.yaml").read_text())
+
+
+def table_device(name: str, known: str = "{}; `--device here` measures this machine's") -> Device:
+    """Return a device of the table; `known` says what a name may be, with `{}` for those of the table."""
+    if name not in known_devices():
+        raise HfpruneError(f"unknown device {name!r}; known: {known.format(', '.join(known_devices()))}")
+    return known_devices()[name]
+
+
+def visible_device() -> Device | None:
+    """Return the smallest GPU that the driver shows, without importing torch; None if there is none.
+
+    Its memory is what the driver says. A GPU that the table lacks has the speed of the table's slowest.
+    """
+    found = visible_devices()
+    if not found:
+        return None
+    name, memory = min(found, key=lambda item: item[1])
+    return named_device(name, memory)
+
+
+def named_device(name: str, memory: float) -> Device:
+    """Return the device that the driver calls `name`."""
+    text = name.lower()
+    for key, entry in _table().items():
+        if "laptop" not in text and any(re.search(rf"{re.escape(part)}\b", text) for part in entry["says"]):
+            return replace(known_devices()[key], memory=memory)
+    slowest = slowest_gpu()
+    said = f"unknown, so taken to be as fast as {slowest.name}"
+    return replace(slowest, name=name, memory=memory, source=said, guessed=True)
+
+
+def slowest_gpu() -> Device:
+    """Return the slowest GPU of the table."""
+    gpus = [device for device in known_devices().values() if device.on_gpu]
+    return min(gpus, key=lambda device: device.peak["bfloat16"])
+
+
+def nominal_cpu() -> Device:
+    """Return this machine's memory and cores with the table's speed, for plans that must not import torch."""
+    return replace(known_devices()["cpu"], memory=main_memory(), cores=core_count())
+
+
+def core_count() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def main_memory() -> float:
+    """Return the bytes of this machine's memory, or 16 GB where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (ValueError, OSError, AttributeError):
+        return 16e9
