@@ -61,7 +61,8 @@ def compare(theirs: Function, model: Any, blocks: Tensor) -> pd.DataFrame:
     scores = score({"it": Magnitude()}, model)["it"].scores
     plan, units = make_plan(model, scores, RATIO), units_of(model, ["neurons"])
     sums = {place: a + b for place, a, b in grams(model, batches_of(blocks, None, 512), [*units.values()])}
-    layers = [(reader(units[at]).weight.double(), moments, plan[at]) for at, moments in sums.items()]
+    wide = {at: Moments(x.tokens, x.gram.double(), x.total.double()) for at, x in sums.items()}
+    layers = [(reader(units[at]).weight.double(), moments, plan[at]) for at, moments in wide.items()]
     return pd.DataFrame((row for ridge in RIDGES for row in _rows(theirs, layers, ridge)), columns=COLUMNS)
 
 

@@ -37,10 +37,7 @@ def inputs_of(units: Units, kept: Tensor) -> Tensor:
 
 @dataclass
 class Moments:
-    """Sums over tokens of vectors x: float64 on a CPU, at twice the time of float32, else float32.
-
-    Most GPUs compute float64 at a 32nd of the rate of float32 or less.
-    """
+    """Sums over tokens of vectors x, float32, or float64 if the model is: on a CPU that takes twice the time."""
 
     tokens: int
     gram: Tensor
@@ -49,10 +46,10 @@ class Moments:
     """Σ x [width]."""
 
     @classmethod
-    def none(cls, width: int, device: torch.device) -> Self:
-        """Return the sums over no tokens."""
-        dtype = torch.float64 if device.type == "cpu" else torch.float32
-        zeros = torch.zeros(width + 1, width, dtype=dtype, device=device)
+    def none(cls, width: int, units: Units) -> Self:
+        """Return the sums over no tokens, where these units are computed."""
+        dtype = torch.promote_types(reader(units).weight.dtype, torch.float32)
+        zeros = torch.zeros(width + 1, width, dtype=dtype, device=units.device)
         return cls(0, zeros[1:], zeros[0])
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -159,7 +156,7 @@ def memory(units: Sequence[Units], tokens: int) -> int:
     """
     sizes: dict[int, tuple[int, int]] = {}
     for each in units:
-        linear, item = reader(each), Moments.none(0, each.device).gram.itemsize
+        linear, item = reader(each), Moments.none(0, each).gram.itemsize
         inputs, both = linear.in_features, linear.in_features + linear.out_features
         held, work = sizes.get(layer_of(each.name), (tokens * linear.out_features * item, 0))
         held, work = held + 2 * inputs**2 * item, max(work, 3 * both**2 * item + 32 * inputs**2)
@@ -180,7 +177,7 @@ def grams(
     walk = Walk(model, batches)
     for layer in sorted({layer_of(each.name) for each in units}):
         here = [each for each in units if layer_of(each.name) == layer]
-        sums = {x.name: [Moments.none(reader(x).in_features, x.device) for _ in range(2)] for x in here}
+        sums = {x.name: [Moments.none(reader(x).in_features, x) for _ in range(2)] for x in here}
         walk.go(layer)
         for number, batch in enumerate(batches):
             *seen, (_, walk.states[number]) = walk.read(number, layer + 1, *map(reader, here))

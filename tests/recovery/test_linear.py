@@ -349,7 +349,7 @@ def test_a_file_of_another_model_or_plan_is_refused(tmp_path: Path) -> None:
 
 
 def test_memory_bounds_the_peak(tmp_path: Path) -> None:
-    model = build_tiny("llama", intermediate_size=2304, num_hidden_layers=2)
+    model = build_tiny("llama", intermediate_size=2304, num_hidden_layers=2).double()
     blocks = torch.randint(0, 97, (200, 17), generator=torch.Generator().manual_seed(0))
     plan = {f"mlp.{layer}": torch.arange(2250) for layer in range(2)}
     units = [*units_of(model, ["neurons"]).values()]
