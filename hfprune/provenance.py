@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +17,7 @@ from typing import Any
 
 import hfprune
 from hfprune.devices.operations import DONE
+from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
 
 PACKAGES = ("torch", "transformers", "lm_eval", "datasets", "safetensors", "numpy", "peft")
@@ -181,6 +182,27 @@ def identity(path: Path) -> str:
     files = sorted(file for file in path.iterdir() if file.is_file())
     parts = [(file.name, _known_sha256(file, file.stat().st_size, file.stat().st_mtime_ns)) for file in files]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def check_origin(
+    path: Path, made: Mapping[str, str], roles: Iterable[str], inputs: Mapping[str, Path]
+) -> None:
+    """Fail if a recovery at `path` was made from other inputs: another plan can have the same shapes.
+
+    Args:
+        path: for the message.
+        made: the inputs' identities by role, from its provenance.
+        roles: those that must be the same.
+        inputs: the files of the model for which it is meant, by role.
+
+    Raises:
+        HfpruneError: the identities differ.
+    """
+    for role in roles:
+        now = identity(inputs[role]) if role in inputs else None
+        if made.get(role) != now:
+            wanted = f"another {role}" if role in made else f"the model without a {role}"
+            raise HfpruneError(f"{path}: this recovery was made for {wanted}; give that one")
 
 
 @cache

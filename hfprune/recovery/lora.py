@@ -1,7 +1,7 @@
 """Recovery: low-rank adapters (LoRA) for a pruned model, trained on instruction pairs.
 
 peft provides the adapters, and the Trainer of transformers trains them. The defaults are the official script's;
-docs/lora.md lists the differences.
+docs/recovery.md lists the differences.
 """
 
 import sys

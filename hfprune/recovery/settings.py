@@ -32,7 +32,7 @@ class Packing(Strict):
 class Lora(Packing):
     """How low-rank adapters are trained; the defaults are the official script's hyper-parameters and packing.
 
-    docs/lora.md lists the differences from that script.
+    docs/recovery.md lists the differences from that script.
     """
 
     rank: PositiveInt = 32
