@@ -49,7 +49,7 @@ def merge_adapter(model: "PreTrainedModel", folder: Path, inputs: dict[str, Path
         raise HfpruneError(f"{folder}: not an adapter; make one with `hfprune recover`")
     if (folder / RECOVERED).is_file():  # else made by another tool, which keeps no such record
         made = read_json(folder / RECOVERED)["provenance"]["inputs"]
-        check_origin(folder, made, ("model", "plan", "checkpoint"), inputs)
+        check_origin(folder, made, ("model", "plan", "checkpoint", "linear"), inputs)
     try:
         merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload(safe_merge=True)
     except Exception as error:  # whatever a foreign or damaged adapter makes peft raise

@@ -15,16 +15,15 @@ from hfprune.plans.mask import Mask, lay
 from hfprune.plans.plan import Plan, check_plan
 from hfprune.recovery.grams import Batch, Moments, Walk, batches_of, grams, inputs_of, memory, reader
 from hfprune.recovery.least_squares import lost, solve
+from hfprune.recovery.settings import Linear
 from hfprune.recovery.solved import Solved, carries_bias, lay_solved, resumed, save_solved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Candidates for λ. On SmolLM2, 6,144 tokens choose 1 at most places: there, 1e-3 is worse than the plain plan (RCPU's
-# overfitting), and 10 is worse than 1.
-RIDGES = (1e-3, 1e-2, 1e-1, 1, 10)
-# Bytes.
-BUDGET = 32 * 2**30
+# Of `Linear`. On SmolLM2, 6,144 tokens choose λ = 1 at most layers: there, 1e-3 is worse than the plain plan (the
+# overfitting of RCPU), and 10 is worse than 1.
+DEFAULT = Linear()
 
 
 @torch.no_grad()
@@ -35,10 +34,10 @@ def solve_plans(
     state: Path,
     *,
     documents: Sequence[int] | None = None,
-    ridges: Sequence[float] = RIDGES,
+    ridges: Sequence[float] = DEFAULT.ridges,
     bias: bool = False,
     inputs: Literal["dense", "pruned"] = "dense",
-    budget: int = BUDGET,
+    budget: int = DEFAULT.budget_bytes(),
     batch_tokens: int = 512,
     identity: str = "",
 ) -> dict[str, dict[str, Solved]]:

@@ -15,8 +15,7 @@ def study_assets(study: Study) -> list[str]:
     """Return the assets that a study needs, as `kind/name`."""
     corpora = dict.fromkeys([study.calibration.corpus, *map(study.corpus_of, study.methods)])
     measured = [asset for measure in study.make_measures().values() for asset in measure.assets()]
-    recovers = any("lora" in study.recoveries_of(model) for model in study.models)
-    pairs = [study.recovery.instructions] if study.recovery and recovers else []
+    pairs = [study.recovery.instructions] if study.recovery and any(map(study.trains, study.models)) else []
     wanted = [
         *(f"models/{name}" for name in study.models),
         *(f"corpora/{name}" for name in corpora),
