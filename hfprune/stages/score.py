@@ -194,7 +194,7 @@ def chosen(config: Config) -> "dict[str, tuple[str, Criterion]]":
     if bool(names) == bool(config.methods):
         raise HfpruneError("give either --criterion or --methods")
     several = len(names) > 1
-    if (several or config.methods) and "{method}" not in str(config.out):
+    if (several or len(config.methods) > 1) and "{method}" not in str(config.out):
         raise HfpruneError("--out must contain {method} when several methods are scored")
     if several and (unknown := set(config.options) - set(names)):
         raise HfpruneError(
