@@ -11,7 +11,8 @@ from hfprune.exports.card import Recipe
 from hfprune.exports.compatible import copy_tokenizer, spell_twice
 from hfprune.exports.folder import export_folder
 from hfprune.exports.widths import aligned_widths, padded
-from hfprune.models.units import count_parameters, gated_mlps
+from hfprune.models.fused import joined
+from hfprune.models.units import count_parameters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,14 +75,12 @@ def loadable(model: "PreTrainedModel", align: int = 1) -> "PreTrainedModel":
     """
     widths = aligned_widths(model, align, equal=True)
     odd = model.config.model_type == "llama" and model.config.hidden_size % model.config.num_attention_heads
-    if widths == [mlp.count for mlp in gated_mlps(model)] and not odd:
-        return model
     kind, config = _mistral(model.config) if odd else (type(model), deepcopy(model.config))
     config.intermediate_size = widths[0]
     with torch.device("meta"):
         twin = kind(config)
     state = {name: padded(name, tensor, widths) for name, tensor in model.state_dict().items()}
-    twin.load_state_dict(state, assign=True)
+    twin.load_state_dict(joined(state, twin.state_dict()), assign=True)
     twin.tie_weights()
     twin.generation_config = model.generation_config
     return twin

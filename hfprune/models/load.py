@@ -8,6 +8,7 @@ import torch
 
 from hfprune.devices.lease import default_device, lease_all
 from hfprune.errors import HfpruneError
+from hfprune.models.fused import separate
 from hfprune.models.head import hidden_states, logits
 from hfprune.models.meter import meter
 from hfprune.models.spread import hold_ends
@@ -81,6 +82,7 @@ def load_model(
         # transformers would fill them with random numbers and a warning.
         raise HfpruneError(f"{path}: its safetensors lack {len(lacking)} weights, the first is {lacking[0]}")
     model.eval().requires_grad_(False)
+    separate(model)
     if device_map:
         hold_ends(model)
     check_model(model)
@@ -137,6 +139,7 @@ def load_skeleton(path: Path) -> "PreTrainedModel":
     except Exception as error:  # whatever a foreign config.json makes transformers raise
         reason = " ".join(str(error).split())[:300]
         raise HfpruneError(f"{path}: config.json is not of a language model that loads ({reason})") from error
+    separate(model)
     gated_mlps(model)
     return model
 

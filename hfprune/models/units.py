@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SUPPORTED = (
-    "LLaMA, Qwen2, Qwen2.5, Qwen3, Gemma 2, Gemma 3, Granite, Cohere "
-    "and others with separate gate_proj, up_proj and down_proj"
+    "LLaMA, Qwen2, Qwen2.5, Qwen3, Mistral, Gemma 2, Gemma 3, Granite, Cohere, SmolLM3, Phi-3, GLM-4 "
+    "and others with gate_proj, up_proj and down_proj"
 )
 PLACES: dict[str, Kind] = {"mlp": "neurons", "attention": "key_value_groups", "layers": "layers"}
 # Lists in a config with one entry per layer.
@@ -180,6 +180,8 @@ class KeyValueGroups(Units):
         _slice(self.k, keys, 0)
         _slice(self.v, keys, 0)
         _slice(self.o, queries, 1)
+        if hasattr(self.module, "num_key_value_heads"):
+            self.module.num_key_value_heads = len(kept)  # type: ignore[assignment]
 
     def mask(self, kept: Tensor, on: Callable[[], bool]) -> list[RemovableHandle]:
         """Zero the other groups' activations."""
@@ -296,7 +298,7 @@ def _neurons(name: str, index: int, layer: nn.Module) -> Neurons:
     if hasattr(mlp, "experts"):
         reason = "is a mixture of experts"
     elif hasattr(mlp, "gate_up_proj"):
-        reason = "fuses gate and up projection (gate_up_proj)"
+        reason = "fuses gate and up projection; load it with `hfprune.load_model`, on one device"
     else:
         reason = "has no gated MLP of three linear layers"
     raise HfpruneError(f"{name}: layer {index} {reason}; supported: {SUPPORTED}")
