@@ -13,6 +13,7 @@ from hfprune.exports.folder import export_folder
 from hfprune.exports.widths import aligned_widths, padded
 from hfprune.models.fused import joined
 from hfprune.models.units import count_parameters
+from hfprune.plans.plan import Plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,7 +26,7 @@ def export(
     made: dict[str, Any] | None = None,
     *,
     align: int = 1,
-    plan: Path | None = None,
+    plan: Path | Plan | None = None,
     results: Path | None = None,
 ) -> int:
     """Write a pruned model and the tokenizer of `source` as a checkpoint that plain `from_pretrained` loads.
@@ -38,9 +39,9 @@ def export(
         model: the pruned model.
         source: folder of the dense model.
         out: folder to write.
-        made: from `hfprune.provenance.provenance`.
+        made: from `hfprune.provenance.provenance`; the card of a model that was pruned in memory takes `settings`.
         align: e.g. 256, for quantisers that need whole blocks in a row.
-        plan: the plan that made the model, to be kept beside it.
+        plan: the plan that made the model, or its file, to be kept beside it.
         results: folder of the model's results, for the card.
 
     Returns:
