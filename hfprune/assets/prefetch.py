@@ -96,12 +96,12 @@ def _say(sizes: Sizes) -> str:
     return "unknown" if unknown == len(sizes) else f"{tqdm.format_sizeof(known, 'B')} and {unknown} unknown"
 
 
-def _check_room(sizes: Sizes, place: Path, remedy: str) -> None:
-    place = place.absolute()
+def _check_room(sizes: Sizes, folder: Path, remedy: str) -> None:
+    folder = folder.absolute()
     needed = sum(size or 0 for size in sizes.values())
-    free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     if free < needed:
         raise HfpruneError(
-            f"{place}: {tqdm.format_sizeof(needed, 'B')} are needed but "
+            f"{folder}: {tqdm.format_sizeof(needed, 'B')} are needed but "
             f"{tqdm.format_sizeof(free, 'B')} are free; make room or {remedy}"
         )

@@ -1,6 +1,6 @@
 """Prunable units: neurons of an MLP, key-value groups of attention, decoder layers.
 
-Scores and plans are `dict[str, Tensor]`; each key names a place: `mlp.<layer>` for the neurons of a layer,
+Scores and plans are `dict[str, Tensor]`; each name is that of units: `mlp.<layer>` for the neurons of a layer,
 `attention.<layer>` for its key-value groups, `layers` for the decoder layers. Layers are numbered as in the
 dense model.
 """
@@ -27,7 +27,7 @@ SUPPORTED = (
     "LLaMA, Qwen2, Qwen2.5, Qwen3, Mistral, Gemma 2, Gemma 3, Granite, Cohere, SmolLM3, Phi-3, GLM-4 "
     "and others with gate_proj, up_proj and down_proj"
 )
-PLACES: dict[str, Kind] = {"mlp": "neurons", "attention": "key_value_groups", "layers": "layers"}
+KINDS: dict[str, Kind] = {"mlp": "neurons", "attention": "key_value_groups", "layers": "layers"}
 # Lists in a config with one entry per layer.
 LISTS_OF_LAYERS = ("layer_types", "no_rope_layers")
 
@@ -39,12 +39,12 @@ def count_parameters(module: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Units(ABC):
-    """All units of one kind at one place of a model; a plan keeps some of them."""
+    """All units of one kind in a layer or a model; a plan keeps some of them."""
 
     kind: ClassVar[Kind]
 
     name: str
-    """Name of the place: the key in scores and plans, and in their files."""
+    """The key in scores and plans, and in their files."""
 
     @property
     @abstractmethod
@@ -238,7 +238,7 @@ class Layers(Units):
 
 
 def units_of(model: "PreTrainedModel", kinds: Iterable[str]) -> dict[str, Units]:
-    """Return the units of these kinds by place, kind by kind, first layer to last.
+    """Return the units of these kinds by name, kind by kind, first layer to last.
 
     Raises:
         HfpruneError: the kind is unknown, or the architecture has no such units; names the supported ones.
@@ -258,19 +258,19 @@ def units_of(model: "PreTrainedModel", kinds: Iterable[str]) -> dict[str, Units]
 
 
 def kind_of(name: str) -> Kind:
-    """Return the kind of unit at the place `name` of scores or a plan.
+    """Return the kind of unit that has this name in scores or a plan.
 
     Raises:
-        HfpruneError: there is no such place.
+        HfpruneError: no unit has it.
     """
     head, _, number = name.partition(".")
-    if head not in PLACES or number.isdecimal() == (head == "layers"):
-        raise HfpruneError(f"{name!r} is no place of units, such as mlp.0, attention.0 or layers")
-    return PLACES[head]
+    if head not in KINDS or number.isdecimal() == (head == "layers"):
+        raise HfpruneError(f"{name!r} names no units; names are mlp.0, attention.0, layers and so on")
+    return KINDS[head]
 
 
 def layer_of(name: str) -> int:
-    """Return the decoder layer of the place `name`, `mlp.<layer>` or `attention.<layer>`."""
+    """Return the decoder layer of the units `mlp.<layer>` or `attention.<layer>`."""
     return int(name.partition(".")[2])
 
 

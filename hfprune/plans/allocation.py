@@ -1,4 +1,4 @@
-"""Allocation: how many units each place keeps, and which, by their scores."""
+"""Allocation: how many units each layer keeps, and which, by their scores."""
 
 from collections.abc import Sequence
 
@@ -105,7 +105,7 @@ def keep_globally(scores: Sequence[Tensor], count: int, allocation: Allocation) 
 def keep_per_parameter(
     units: dict[str, Units], scores: dict[str, Tensor], goal: float, allocation: Allocation
 ) -> dict[str, Tensor]:
-    """Rank neurons and layers together by score per parameter, and return the kept units by place.
+    """Rank neurons and layers together by score per parameter, and return the kept units by name.
 
     Neurons (with `align` = N, chunks of N in the order of a layer's scores) and layers are removed one by
     one, the lowest score per parameter first, until the removed parameters are as close to `goal` as one
@@ -115,7 +115,7 @@ def keep_per_parameter(
 
     Args:
         units: the neurons of every layer and, if layers may be removed, `layers`.
-        scores: scores of the same places.
+        scores: scores of the same units.
         goal: number of parameters to remove.
         allocation: gives the floor and the alignment.
 
@@ -137,16 +137,16 @@ def keep_per_parameter(
     removed = depth * (width - per_layer * step) * weight
     tolerance = step * weight / 2
     # Flipped, so that among equal scores the last unit is removed first, and neurons before layers.
-    for place in torch.cat(values).argsort(descending=True, stable=True).flip(0).tolist():
-        if layers and place < offset:
-            rest = layers.parameters - (width - left[place] * step) * weight
+    for index in torch.cat(values).argsort(descending=True, stable=True).flip(0).tolist():
+        if layers and index < offset:
+            rest = layers.parameters - (width - left[index] * step) * weight
             if removed + rest <= goal + tolerance and len(gone) < depth - 1:
-                gone.add(place)
+                gone.add(index)
                 removed += rest
             continue
         if removed + tolerance > goal:
             break
-        layer = (place - offset) // per_layer
+        layer = (index - offset) // per_layer
         if layer not in gone and left[layer] > least:
             left[layer] -= 1
             removed += step * weight

@@ -55,4 +55,4 @@ def lay(model: "PreTrainedModel", plan: Plan, mask: Mask) -> list[RemovableHandl
     """
     check_plan(model, plan)
     units = units_of(model, dict.fromkeys(map(kind_of, plan)))
-    return [handle for place, kept in plan.items() for handle in units[place].mask(kept, lambda: mask.on)]
+    return [handle for name, kept in plan.items() for handle in units[name].mask(kept, lambda: mask.on)]

@@ -162,11 +162,11 @@ def test_a_head_that_is_not_known_is_refused() -> None:
         check_model(model)
 
 
-def test_units_of_every_family_by_place(model) -> None:
+def test_units_of_every_family_by_name(model) -> None:
     found = units_of(model, ["neurons", "key_value_groups", "layers"])
-    places = [f"{place}.{layer}" for place in ("mlp", "attention") for layer in range(3)] + ["layers"]
-    assert [*found] == places
-    assert [found[name].count for name in places] == [48] * 3 + [4] * 3 + [3]
+    names = [f"{part}.{layer}" for part in ("mlp", "attention") for layer in range(3)] + ["layers"]
+    assert [*found] == names
+    assert [found[name].count for name in names] == [48] * 3 + [4] * 3 + [3]
     assert [kind_of(name) for name in ("mlp.0", "attention.0", "layers")] == [
         found[name].kind for name in ("mlp.0", "attention.0", "layers")
     ]
@@ -178,8 +178,8 @@ def test_units_of_every_family_by_place(model) -> None:
 
 
 @pytest.mark.parametrize("name", ["attn.0", "layers.0", "mlp", "mlp.x"])
-def test_a_place_that_no_unit_has_is_named(name: str) -> None:
-    with pytest.raises(HfpruneError, match=f"'{name}' is no place"):
+def test_a_name_that_no_unit_has_is_refused(name: str) -> None:
+    with pytest.raises(HfpruneError, match=f"'{name}' names no units"):
         kind_of(name)
 
 
