@@ -96,12 +96,14 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def smollm2(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Path:
     """Folder of the dense SmolLM2-135M, fetched as the demo study does."""
     from hfprune.assets.catalogue import Catalogue
-    from hfprune.assets.models import fetch_model
+    from hfprune.assets.fetching import fetch_asset
     from hfprune.settings import load
 
     catalogue = load(Catalogue, Path(__file__).parents[1] / "config" / "assets.yaml")
     out = tmp_path_factory.mktemp("models") / "smollm2-135m-instruct-q4"
-    fetch_model("smollm2-135m-instruct-q4", catalogue.models["smollm2-135m-instruct-q4"], out, downloads)
+    fetch_asset(
+        "models", "smollm2-135m-instruct-q4", catalogue.models["smollm2-135m-instruct-q4"], out, downloads
+    )
     return out
 
 

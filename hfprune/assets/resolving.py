@@ -3,33 +3,19 @@
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from hfprune import network
 from hfprune.assets.catalogue import Catalogue, HubSource, LocalSource
-from hfprune.assets.corpora import fetch_corpus
+from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.formats import Asset, is_fetched, is_whole
-from hfprune.assets.instructions import fetch_instructions
-from hfprune.assets.models import fetch_model
 from hfprune.assets.prefetch import announce, pinned
-from hfprune.assets.requests import fetch_requests
 from hfprune.assets.spelling import FORMS, entry
-from hfprune.assets.tasks import fetch_task
 from hfprune.errors import HfpruneError
 from hfprune.files import sha256
 from hfprune.settings import load, nearest
 from hfprune.shipped import shipped
 
 CATALOGUE, RESOURCES = Path("config/assets.yaml"), Path("resources")
-
-# The function that fetches each kind of asset: (name, catalogue entry, folder to write, folder of downloads).
-FETCHERS: dict[str, Any] = {
-    "models": fetch_model,
-    "corpora": fetch_corpus,
-    "tasks": fetch_task,
-    "instructions": fetch_instructions,
-    "requests": fetch_requests,
-}
 
 
 def resolve(
@@ -113,4 +99,4 @@ def fetch(wanted: dict[str, tuple[str, Asset]], resources: Path) -> None:
         announce({path: asset for path, (_, asset) in missing.items()}, resources)
         for path, (name, asset) in missing.items():
             print(f"fetch: {path} to {resources / path}", file=sys.stderr)
-            FETCHERS[path.partition("/")[0]](name, asset, resources / path, resources / "downloads")
+            fetch_asset(path.partition("/")[0], name, asset, resources / path, resources / "downloads")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch.utils.hooks import RemovableHandle
 
-from hfprune.models.units import kind_of, units_of
+from hfprune.models.kinds import kind_of
+from hfprune.models.units import units_of
 from hfprune.plans.plan import Plan, check_plan
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
-from hfprune.models.kinds import UnitShares
-from hfprune.models.units import KeyValueGroups, Kind, Neurons, count_parameters, kind_of, layer_of, units_of
+from hfprune.models.kinds import UnitShares, kind_of, layer_of
+from hfprune.models.units import KeyValueGroups, Kind, Neurons, count_parameters, units_of
 from hfprune.plans.allocation import keep_highest, keep_neurons, keep_per_parameter
 from hfprune.plans.budget import kept_units
 from hfprune.plans.rules import Allocation

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from hfprune.models.units import layer_of
+from hfprune.models.kinds import layer_of
 from hfprune.plans.plan import Plan
 
 

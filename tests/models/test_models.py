@@ -37,8 +37,9 @@ from hfprune.errors import HfpruneError
 from hfprune.exports.checkpoint import export
 from hfprune.models.fused import separate
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits
+from hfprune.models.kinds import kind_of
 from hfprune.models.load import check_model, load_model, load_skeleton
-from hfprune.models.units import Layers, attentions, count_parameters, gated_mlps, kind_of, units_of
+from hfprune.models.units import Layers, attentions, count_parameters, gated_mlps, units_of
 from hfprune.plans.plan import apply_plan
 
 HEADS = SHAPE | {"num_attention_heads": 8, "num_key_value_heads": 4}
