@@ -61,7 +61,9 @@ def _require_torch(gpu: str, driver: str) -> None:
     if made is None:
         remedy = f"{name} is made for CPUs: install one for CUDA {driver}"
     elif float(made.partition(".")[0]) > float(driver.partition(".")[0]):
-        remedy = f"{name} needs CUDA {made} and the driver has {driver}: update the driver, or take a torch for it"
+        remedy = (
+            f"{name} needs CUDA {made} and the driver has {driver}: update the driver, or take a torch for it"
+        )
     else:
         return
     raise HfpruneError(

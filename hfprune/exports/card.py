@@ -22,6 +22,21 @@ from hfprune.results import read_result
 # Not among the weights, since some programs load every safetensors file that lies beside `config.json`.
 PLAN = "recipe/plan.safetensors"
 _ROLES = ("model", "plan", "checkpoint", "adapter")
+_LOADING = {
+    "gguf": """With llama.cpp:
+
+```console
+$ llama-cli -m {file} -p 'The capital of France is'
+```""",
+    "safetensors": """With transformers 4 or 5:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
+```""",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ class Recipe:
             f"## Licence\n\n{self._licence()}",
             f"## Method\n\n{self._method(folder)}",
             f"## Measured\n\n{self._measured(folder, sizes)}",
-            f"## Load\n\n{_loading(form, file)}",
+            f"## Load\n\n{_LOADING[form].format(file=file)}",
             f"## Reproduce\n\n{self._reproduce()}",
         ]
         ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n").save(folder / CARD)
@@ -177,13 +192,8 @@ class Recipe:
             name for result in self.results for name in result["provenance"]["hardware"].get("cuda", [])
         }
         where = f"Times were taken on {', '.join(sorted(devices or on))}."
-        return [
-            f"| {' | '.join(HEADERS)} |",
-            "|---|---|---|---|",
-            *(f"| {row} |" for row in table),
-            "",
-            where,
-        ]
+        head = [f"| {' | '.join(HEADERS)} |", "|---|---|---|---|"]
+        return [*head, *(f"| {row} |" for row in table), "", where]
 
     def _reproduce(self) -> str:
         hashes = "; `provenance.json` has the hashes of all inputs" if "inputs" in self.made else ""
@@ -225,31 +235,6 @@ def _dense_size(source: Path) -> int:
     from hfprune.models.units import count_parameters
 
     return count_parameters(load_skeleton(source)) if (source / "config.json").is_file() else 0
-
-
-def _loading(form: str, file: str) -> str:
-    if form == "gguf":
-        return "\n".join(
-            [
-                "With llama.cpp:",
-                "",
-                "```console",
-                f"$ llama-cli -m {file} -p 'The capital of France is'",
-                "```",
-            ]
-        )
-    return "\n".join(
-        [
-            "With transformers 4 or 5:",
-            "",
-            "```python",
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
-            "",
-            'model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER")',
-            'tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")',
-            "```",
-        ]
-    )
 
 
 def _plain(value: Any) -> str:

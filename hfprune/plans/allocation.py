@@ -36,23 +36,6 @@ def check_floor(count: int, least: int, floor: float) -> None:
         )
 
 
-def keep_neurons(scores: Sequence[Tensor], count: int, allocation: Allocation) -> list[Tensor]:
-    """Return the sorted indices of the neurons that each layer keeps, `count` a layer on average.
-
-    Args:
-        scores: scores of the layers that stay, [neurons] each.
-        count: neurons that each layer would keep under `uniform`.
-        allocation: `uniform` or `global`. With `align` = N every width is a multiple of N, and the total is
-            within N / 2 neurons of the unaligned one.
-
-    Raises:
-        HfpruneError: the budget cannot meet the floor or the alignment.
-    """
-    if allocation.rule == "global":
-        return keep_globally(scores, count * len(scores), allocation)
-    return keep_uniformly(scores, count, allocation.align)
-
-
 def keep_uniformly(scores: Sequence[Tensor], count: int, align: int = 1) -> list[Tensor]:
     """Return the sorted indices of the `count` highest scores of each layer.
 

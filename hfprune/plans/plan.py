@@ -1,7 +1,8 @@
 """Plans: the kept units by name, which describe a pruned model; make, save, load, check and apply."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.models.kinds import UnitShares, kind_of, layer_of
 from hfprune.models.units import KeyValueGroups, Kind, Neurons, count_parameters, units_of
-from hfprune.plans.allocation import keep_highest, keep_neurons, keep_per_parameter
+from hfprune.plans.allocation import keep_globally, keep_highest, keep_per_parameter, keep_uniformly
 from hfprune.plans.budget import kept_units
 from hfprune.plans.rules import Allocation
 
@@ -72,7 +73,12 @@ def make_plan(
         staying = [name for name in found if name != "layers" and layer_of(name) in _layers(plan, model)]
         neurons = [name for name in staying if kind_of(name) == "neurons"]
         if neurons:
-            by_layer = keep_neurons([scores[name] for name in neurons], counts["neurons"], allocation)
+            rows, count = [scores[name] for name in neurons], counts["neurons"]
+            by_layer = (
+                keep_globally(rows, count * len(rows), allocation)
+                if allocation.rule == "global"
+                else keep_uniformly(rows, count, allocation.align)
+            )
             plan |= dict(zip(neurons, by_layer, strict=True))
         groups = [name for name in staying if kind_of(name) == "key_value_groups"]
         plan |= {name: keep_highest(scores[name], counts["key_value_groups"]) for name in groups}
@@ -106,27 +112,31 @@ def load_plan(path: Path) -> Plan:
     Raises:
         HfpruneError: there is no such file, or it is not a plan.
     """
-    if not path.exists():
-        raise HfpruneError(f"{path}: no such file")
-    try:
-        with safe_open(path, "pt") as file:
-            plan = {name: file.get_tensor(name) for name in sorted(file.keys(), key=_order)}
+    with _opened(path) as file:
+        plan = {name: file.get_tensor(name) for name in sorted(file.keys(), key=_order)}
         if not plan or any(kept.dim() != 1 or kept.is_floating_point() for kept in plan.values()):
             raise ValueError("kept units are vectors of integers")
         return {name: kept.long() for name, kept in plan.items()}
-    except Exception as error:
-        raise HfpruneError(f"{path}: not a plan; make one with `hfprune plan`") from error
 
 
 def plan_note(path: Path) -> str:
     """Return why a kind of unit that the plan's method prunes is not cut, or "" if all are.
 
     Raises:
-        HfpruneError: the file is not in safetensors format.
+        HfpruneError: as `load_plan`.
     """
+    with _opened(path) as file:
+        return (file.metadata() or {}).get("not_applicable", "")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file of a plan; whatever fails while it is read says that it is none."""
+    if not path.exists():
+        raise HfpruneError(f"{path}: no such file")
     try:
         with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("not_applicable", "")
+            yield file
     except Exception as error:
         raise HfpruneError(f"{path}: not a plan; make one with `hfprune plan`") from error
 
