@@ -212,7 +212,7 @@ def _known_sha256(path: Path, _size: int, _modified: int) -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """Return the machine, processor and core count and, if torch is loaded, its threads and CUDA devices."""
+    """Return the machine, processor and core count and, if torch is loaded, its threads and the GPUs in use."""
     found: dict[str, Any] = {
         "machine": platform.machine(),
         "processor": _processor(),
@@ -222,14 +222,15 @@ def hardware() -> dict[str, Any]:
         import torch
 
         found["threads"] = torch.get_num_threads()
-        found["cuda"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        every = range(torch.cuda.device_count()) if _cuda() else ()
+        found["cuda"] = [torch.cuda.get_device_name(i) for i in every]
     return found
 
 
 def _cuda() -> bool:
-    """Tell whether CUDA is available, without importing torch in a run that has not done so."""
+    """Tell whether this process uses CUDA; to ask whether it could would already start CUDA."""
     torch = sys.modules.get("torch")
-    return torch is not None and torch.cuda.is_available()
+    return torch is not None and torch.cuda.is_initialized()
 
 
 def _processor() -> str:

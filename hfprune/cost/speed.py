@@ -89,8 +89,8 @@ def measure_here() -> Device:
     from hfprune.devices.lease import default_device
     from hfprune.devices.rates import copy_rate, product_rate
 
-    if torch.cuda.is_available():
-        place = default_device()
+    place = default_device()
+    if place.type == "cuda":
         properties = torch.cuda.get_device_properties(place)
         peak = {dtype: product_rate(dtype, place) for dtype in ("float32", "bfloat16", "float16")}
         return Device(

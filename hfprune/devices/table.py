@@ -80,8 +80,8 @@ def visible_device() -> Device | None:
     found = visible_devices()
     if not found:
         return None
-    name, memory = min(found, key=lambda item: item[1])
-    return named_device(name, memory)
+    least = min(found, key=lambda gpu: gpu.memory)
+    return named_device(least.name, least.memory)
 
 
 def named_device(name: str, memory: float) -> Device:

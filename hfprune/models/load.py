@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from hfprune.devices.lease import default_device, lease_all
+from hfprune.devices.visible import visible_gpus
 from hfprune.errors import HfpruneError
+from hfprune.models.fused import separate
 from hfprune.models.head import hidden_states, logits
 from hfprune.models.meter import meter
 from hfprune.models.spread import hold_ends
@@ -22,7 +24,7 @@ def default_batch_tokens() -> int:
 
     On a CPU, more is slower: larger activations do not fit the cache and cause page faults.
     """
-    return 16384 if torch.cuda.is_available() else 512
+    return 16384 if visible_gpus() else 512
 
 
 def default_training_tokens() -> int:
@@ -31,7 +33,7 @@ def default_training_tokens() -> int:
     Fewer than for inference: training keeps the activations of all layers and the float32 logits of all
     positions.
     """
-    return 2048 if torch.cuda.is_available() else 512
+    return 2048 if visible_gpus() else 512
 
 
 def load_model(
@@ -81,6 +83,7 @@ def load_model(
         # transformers would fill them with random numbers and a warning.
         raise HfpruneError(f"{path}: its safetensors lack {len(lacking)} weights, the first is {lacking[0]}")
     model.eval().requires_grad_(False)
+    separate(model)
     if device_map:
         hold_ends(model)
     check_model(model)
@@ -114,7 +117,7 @@ def _require_model(path: Path) -> None:
 
 
 def _require_gpus(max_memory: Mapping[int | str, int | str]) -> None:
-    count = torch.cuda.device_count()
+    count = visible_gpus()
     if lacking := [device for device in max_memory if device != "cpu" and int(device) >= count]:
         raise HfpruneError(
             f"max_memory: there is no GPU {lacking[0]}, {count} are visible (numbers start at 0)"
@@ -137,6 +140,7 @@ def load_skeleton(path: Path) -> "PreTrainedModel":
     except Exception as error:  # whatever a foreign config.json makes transformers raise
         reason = " ".join(str(error).split())[:300]
         raise HfpruneError(f"{path}: config.json is not of a language model that loads ({reason})") from error
+    separate(model)
     gated_mlps(model)
     return model
 
