@@ -20,8 +20,8 @@ from hfprune.recovery.solved import Solved, carries_bias, lay_solved, resumed, s
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Candidates for λ. On SmolLM2, 6,144 tokens choose 1 at most places: there, 1e-3 is worse than the plain plan (RCPU's
-# overfitting), and 10 is worse than 1.
+# Candidates for λ. On SmolLM2, 6,144 tokens choose 1 at most places. There, 1e-3 is worse than the plain plan (it
+# overfits), and 10 is worse than 1.
 RIDGES = (1e-3, 1e-2, 1e-1, 1, 10)
 # Bytes.
 BUDGET = 32 * 2**30
