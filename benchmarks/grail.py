@@ -8,6 +8,7 @@ we also let it compute in float64.
 import argparse
 import contextlib
 import io
+import operator
 from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -60,7 +61,10 @@ def compare(theirs: Function, model: Any, blocks: Tensor) -> pd.DataFrame:
     """Return rows with `COLUMNS`: by λ and way, differences over places, relative to the norm of our change."""
     scores = score({"it": Magnitude()}, model)["it"].scores
     plan, units = make_plan(model, scores, RATIO), units_of(model, ["neurons"])
-    sums = {place: a + b for place, a, b in grams(model, batches_of(blocks, None, 512), [*units.values()])}
+    sums = {
+        place: operator.iadd(*both)
+        for place, *both in grams(model, batches_of(blocks, None, 512), [*units.values()])
+    }
     wide = {at: Moments(x.tokens, x.gram.double(), x.total.double()) for at, x in sums.items()}
     layers = [(reader(units[at]).weight.double(), moments, plan[at]) for at, moments in wide.items()]
     return pd.DataFrame((row for ridge in RIDGES for row in _rows(theirs, layers, ridge)), columns=COLUMNS)

@@ -52,8 +52,11 @@ class Moments:
         zeros = torch.zeros(width + 1, width, dtype=dtype, device=units.device)
         return cls(0, zeros[1:], zeros[0])
 
-    def __add__(self, other: "Moments") -> "Moments":
-        return Moments(self.tokens + other.tokens, self.gram + other.gram, self.total + other.total)
+    def __iadd__(self, other: "Moments") -> Self:
+        self.tokens += other.tokens
+        self.gram += other.gram
+        self.total += other.total
+        return self
 
     def _stripes(self) -> Iterator[tuple[int, int]]:
         width = len(self.total)

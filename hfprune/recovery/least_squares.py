@@ -99,7 +99,8 @@ def solve(
     Args:
         linear: the layer.
         kept: its inputs that stay.
-        sums: the moments of [x, d], of the tokens to which each λ is fitted, and of those that choose one.
+        sums: the moments of [x, d], of the tokens that are fitted first, to which those that
+            choose λ are then added, and of these.
         ridges: candidates for λ.
         bias: as for `change`.
 
@@ -115,7 +116,8 @@ def solve(
             if ridge == max(ridges):
                 raise
     best = min(shares, key=shares.__getitem__)
-    found, offset = change(fitted + held_out, len(kept), best, bias)
+    fitted += held_out
+    found, offset = change(fitted, len(kept), best, bias)
     weight = (linear.weight[:, kept] + found).to(linear.weight.dtype)
     old = offset.new_zeros(len(offset)) if linear.bias is None else linear.bias
     new = (old + offset).to(weight) if bias or linear.bias is not None else None

@@ -21,8 +21,8 @@ from hfprune.recovery.solved import Solved, carries_bias, lay_solved, resumed, s
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Of `Linear`. On SmolLM2, 6,144 tokens choose λ = 1 at most layers: there, 1e-3 is worse than the plain plan (the
-# overfitting of RCPU), and 10 is worse than 1.
+# Of `Linear`. On SmolLM2, 6,144 tokens choose λ = 1 at most places. There, 1e-3 is worse than the plain plan (it
+# overfits), and 10 is worse than 1.
 DEFAULT = Linear()
 
 
