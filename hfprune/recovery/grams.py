@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from hfprune.errors import HfpruneError
 from hfprune.models.head import hidden_states
-from hfprune.models.units import KeyValueGroups, Neurons, Units, layer_of
+from hfprune.models.kinds import layer_of
+from hfprune.models.units import KeyValueGroups, Neurons, Units
 from hfprune.scoring.folds import folds_of
 from hfprune.scoring.sweep import check_blocks
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from hfprune.errors import HfpruneError
+from hfprune.models.kinds import kind_of, layer_of
 from hfprune.models.spread import onloaded
-from hfprune.models.units import Units, kind_of, layer_of, units_of
+from hfprune.models.units import Units, units_of
 from hfprune.plans.mask import Mask, lay
 from hfprune.plans.plan import Plan, check_plan
 from hfprune.recovery.grams import Batch, Moments, Walk, batches_of, grams, inputs_of, memory, reader

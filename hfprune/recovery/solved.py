@@ -13,9 +13,10 @@ from torch.utils.hooks import RemovableHandle
 
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
+from hfprune.models.kinds import kind_of, layer_of
 from hfprune.models.mapped import forget
 from hfprune.models.spread import is_offloaded
-from hfprune.models.units import Units, kind_of, layer_of, units_of
+from hfprune.models.units import Units, units_of
 from hfprune.plans.mask import Mask
 from hfprune.plans.plan import Plan
 from hfprune.provenance import check_origin, recorded
