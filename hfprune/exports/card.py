@@ -21,7 +21,7 @@ from hfprune.results import read_result
 
 # Not among the weights, since some programs load every safetensors file that lies beside `config.json`.
 PLAN = "recipe/plan.safetensors"
-_ROLES = ("model", "plan", "checkpoint", "adapter")
+_ROLES = ("model", "plan", "checkpoint", "linear", "adapter")
 _LOADING = {
     "gguf": """With llama.cpp:
 
@@ -136,8 +136,9 @@ class Recipe:
         total = _dense_size(self.source)
         of = f" of {total:,}, {1 - left / total:.1%} fewer" if total else ""
         padding = f" The files hold {written:,}: the rest are zeros that pad MLPs." if written > left else ""
+        linear = " Weights that read the kept units were solved again." if self._given("linear") else ""
         adapter = " A LoRA adapter, trained after pruning, is merged." if self._given("adapter") else ""
-        return f"Base model: {self._base()}. {left:,} parameters{of}.{padding}{adapter}"
+        return f"Base model: {self._base()}. {left:,} parameters{of}.{padding}{linear}{adapter}"
 
     def _given(self, role: str) -> str:
         return self.made.get("inputs", {}).get(role, "")
@@ -198,7 +199,7 @@ class Recipe:
     def _reproduce(self) -> str:
         hashes = "; `provenance.json` has the hashes of all inputs" if "inputs" in self.made else ""
         made = f"Exported by hfprune {hfprune.__version__}{hashes}."
-        if not self.plan or self._given("adapter"):
+        if not self.plan or self._given("linear") or self._given("adapter"):
             return made
         model = self._name() if self._fetch().get("provider", "local") != "local" else "BASE"
         export = f"hfprune export --model {model} --plan {PLAN} --out pruned"
@@ -220,13 +221,13 @@ def _results(folder: Path, inputs: dict[str, str] | None) -> list[dict[str, Any]
         of = result["provenance"].get("inputs", {})
         same = {role: of.get(role) for role in _ROLES} == {role: (inputs or {}).get(role) for role in _ROLES}
         if inputs is not None and not same and not (_is_dense(result) and of.get("model") == inputs["model"]):
-            raise HfpruneError(f"{path}: was measured on another model, plan, checkpoint or adapter")
+            raise HfpruneError(f"{path}: was measured on another model, plan, checkpoint, solved weights or adapter")
     return [*found.values()]
 
 
 def _is_dense(result: dict[str, Any]) -> bool:
     """Tell whether a result is of the dense model itself, with which the pruned one is compared."""
-    return not {"plan", "checkpoint", "adapter"} & result["provenance"].get("inputs", {}).keys()
+    return not {*_ROLES[1:]} & result["provenance"].get("inputs", {}).keys()
 
 
 def _dense_size(source: Path) -> int:
