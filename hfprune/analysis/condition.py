@@ -41,7 +41,7 @@ def verdict(effect: Estimate, condition: Condition) -> str:
     equality is reproduced within its margin and contradicted beyond it.
     """
     if not effect.known:
-        return ONE_DRAW if effect.draws == 1 and effect.n else INCONCLUSIVE
+        return ONE_DRAW if effect.draws == 1 and effect.n and effect.spread is None else INCONCLUSIVE
     low, high = effect.low - condition.threshold, effect.high - condition.threshold
     margin = condition.margin
     if condition.relation == "about":
@@ -61,10 +61,8 @@ def verdict(effect: Estimate, condition: Condition) -> str:
 
 def needs(effect: Estimate, condition: Condition) -> str:
     """Return what would decide an inconclusive comparison whose effect is as large as found."""
-    if not effect.known:
-        return f"{MIN_DRAWS} draws" if 0 < effect.draws < MIN_DRAWS and effect.n else ""
     if effect.spread is None:
-        return ""
+        return f"{MIN_DRAWS} draws" if not effect.known and 0 < effect.draws < MIN_DRAWS and effect.n else ""
     multiples = multiples_to_decide(effect, lambda found: verdict(found, condition) != INCONCLUSIVE)
     if multiples is None:
         return "more than 100 times the draws and items"

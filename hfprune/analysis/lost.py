@@ -62,7 +62,7 @@ def _row(evidence: Evidence, declared: Declaration, task: str, pruned: list[Cell
     before = evidence.outcomes(dense, declared.measure, declared.metric.name, [task])
     difference = evidence.difference(declared, pruned, dense, tasks=[task])
     found, covers = estimate(difference), "draws and items"
-    if not found.known:
+    if found.spread is None:
         found, covers = estimate(replace(difference, fixed=True)), "items"
     return LostRow(
         model=cell.model,

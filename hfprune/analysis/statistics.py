@@ -18,18 +18,29 @@ MULTIPLES = range(2, 101)
 RESAMPLING = FOLDS / (FOLDS - 1)
 # With fewer, the spread over draws is as good as unknown: Student's t of two draws is 12.7.
 MIN_DRAWS = 3
+# With fewer, no interval covers what it says where items are skewed (`benchmarks/coverage.md`).
+MIN_DOCUMENTS = 8
+NO_SKEWNESS = 1e-8
 
 
-def interval(value: ArrayLike, variance: ArrayLike, freedom: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the 95 % interval of Student's t, elementwise: every interval of the suite.
+def interval(
+    value: ArrayLike, variance: ArrayLike, freedom: ArrayLike, skewness: ArrayLike = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the 95 % interval, elementwise: every interval of an effect is this one.
 
-    NaN leaves it unknown; without any variance it is the value itself.
+    It is that of Student's t, lengthened on the side on which the skewness of the mean makes t too short: the end
+    is there that of Hall's cubic transformation of t. It is nowhere shorter than Student's, since a skewness found
+    in few documents may be none. NaN leaves the interval unknown.
+
+    Source: Hall, "On the Removal of Skewness by Transformation", 1992.
     """
     from scipy.stats import t
 
-    # Without any variance there are no degrees of freedom either.
-    half = np.where(np.equal(variance, 0), 0.0, t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance))
-    return value - half, value + half
+    stderr, quantile = np.sqrt(variance), t.ppf((1 + LEVEL) / 2, freedom)
+    # Without any skewness the transformation is the identity, in the limit.
+    a = np.where(np.abs(skewness) < NO_SKEWNESS, NO_SKEWNESS, skewness)
+    down, up = (3 / a * (np.cbrt(1 + a * (x - a / 6)) - 1) for x in (quantile, -quantile))
+    return value - stderr * np.maximum(down, quantile), value - stderr * np.minimum(up, -quantile)
 
 
 def satterthwaite(variances: ArrayLike, freedoms: ArrayLike) -> np.ndarray:
@@ -65,6 +76,8 @@ class Spread(NamedTuple):
     """What other items would change with all draws alike."""
     both: float
     """The rest, which more draws and more items reduce; it is contained in neither of the others."""
+    third: float
+    """The third central moment of the mean over items."""
     draws_freedom: float
     items_freedom: float
 
@@ -79,12 +92,21 @@ class Spread(NamedTuple):
         items = self.items + self.both
         return float(draws_and_items(self.draws, items, self.draws_freedom, self.items_freedom))
 
+    @property
+    def skewness(self) -> float:
+        """The skewness of the mean, enlarged by 1 + 4/ν for ν degrees of freedom of items.
+
+        Found in few documents, that of a long-tailed distribution is too small (`benchmarks/coverage.md`).
+        """
+        return self.third / self.variance**1.5 * (1 + 4 / self.items_freedom) if self.variance else 0.0
+
     def with_more(self, draws: float = 1, items: float = 1) -> "Spread":
         """Return the spread to expect with so many times the draws and the items."""
         return Spread(
             draws=self.draws / draws,
             items=self.items / items,
             both=self.both / (draws * items),
+            third=self.third / items**2,
             draws_freedom=(self.draws_freedom + 1) * draws - 1,
             items_freedom=(self.items_freedom + 1) * items - 1,
         )
@@ -108,6 +130,7 @@ class Estimate:
     """Resampled calibrations a seed that the spread over draws is from; 0 if it is from the seeds themselves."""
     stderr: float = np.nan
     freedom: float = np.nan
+    skewness: float = 0.0
     spread: Spread | None = None
 
     @property
@@ -115,23 +138,32 @@ class Estimate:
         """Whether the interval is known."""
         return not np.isnan(self.low)
 
-    def within(self, variance: float, freedom: float) -> "Estimate":
-        """Return the estimate with the interval of Student's t by this variance; NaN leaves it unknown."""
-        low, high = map(float, interval(self.value, variance, freedom))
-        return replace(self, low=low, high=high, stderr=float(np.sqrt(variance)), freedom=float(freedom))
+    def within(self, variance: float, freedom: float, skewness: float = 0.0) -> "Estimate":
+        """Return the estimate with the interval by this variance; NaN leaves it unknown."""
+        low, high = map(float, interval(self.value, variance, freedom, skewness))
+        stderr = float(np.sqrt(variance))
+        return replace(self, low=low, high=high, stderr=stderr, freedom=freedom, skewness=skewness)
 
     def about(self, spread: Spread) -> "Estimate":
-        """Return the estimate with the interval by this spread."""
-        return replace(self.within(spread.variance, spread.freedom), spread=spread)
+        """Return the estimate with the interval by this spread; with few documents, it stays unknown."""
+        found = replace(self, spread=spread)
+        if spread.items_freedom < MIN_DOCUMENTS - 1:
+            return found
+        return found.within(spread.variance, spread.freedom, spread.skewness)
 
     def p_value(self, threshold: float = 0.0) -> float:
-        """Return the two-sided p-value of the effect being the threshold; NaN without an interval."""
+        """Return the two-sided p-value of the effect being the threshold; NaN without an interval.
+
+        It is below 0.05 where the interval leaves the threshold out.
+        """
         from scipy.stats import t
 
-        distance = abs(self.value - threshold)
+        distance = self.value - threshold
         if not self.known or not self.stderr:
             return np.nan if not self.known else float(distance == 0)
-        return float(2 * t.sf(distance / self.stderr, self.freedom))
+        x, a = distance / self.stderr, self.skewness
+        transformed = x + a * x**2 / 3 + a**2 * x**3 / 27 + a / 6
+        return min(1.0, float(2 * t.sf(np.sign(x) * np.array([x, transformed]), self.freedom).max()))
 
     def minimum(self) -> float:
         """Return the smallest distance from a threshold that would have been shown in `POWER` of repetitions."""
@@ -139,7 +171,8 @@ class Estimate:
 
         if not self.known or not self.stderr:
             return np.nan if not self.known else 0.0
-        return float(self.high - self.value + t.ppf(POWER, self.freedom) * self.stderr)
+        longer = max(self.high - self.value, self.value - self.low)
+        return float(longer + t.ppf(POWER, self.freedom) * self.stderr)
 
 
 def estimate(effect: Contrast) -> Estimate:
@@ -147,9 +180,9 @@ def estimate(effect: Contrast) -> Estimate:
 
     The variance has two ways, draws × items (Searle, Casella and McCulloch, "Variance Components", 1992, chapter
     4). Items of one document count as one, documents weigh by their number of items, and tasks are independent
-    strata of equal weight with the same draws. The interval is Student's t. The variance over draws is that over
-    resampled calibrations, pooled with that over several seeds; without resamples, fewer than `MIN_DRAWS` seeds
-    have no interval. Nor has a task with a single item or document.
+    strata of equal weight with the same draws. The variance over draws is that over resampled calibrations, pooled
+    with that over several seeds; without resamples, fewer than `MIN_DRAWS` seeds have no interval. Nor have fewer
+    than `MIN_DOCUMENTS` items or documents. `interval` has the ends.
 
     Raises:
         ValueError: there is no task, a task has no item, or an outcome is not finite.
@@ -180,16 +213,27 @@ def _spread(effect: Contrast, tasks: Mapping[str, np.ndarray], seeds: int) -> Sp
     by_task = [_deviations(array, effect.documents.get(task)) for task, array in tasks.items()]
     if any(rows.shape[-1] < 2 for rows in by_task):
         return None
-    items = np.array([_scaled(rows) * (rows.mean(0) ** 2).sum() for rows in by_task]) / len(by_task) ** 2
-    degrees = np.array([rows.shape[-1] - 1 for rows in by_task])
-    freedom = float(satterthwaite(items, degrees) if items.any() else degrees.sum())
+    counts = np.array([rows.shape[-1] for rows in by_task])
+    scales = counts / (counts - 1)  # as in `hfprune.evaluation.item_outcomes.mean_stderr`
+    items = scales * [(rows.mean(0) ** 2).sum() for rows in by_task] / len(by_task) ** 2
+    # Two documents have no skewness.
+    thirds = scales * counts / np.maximum(counts - 2, 1) * [(rows.mean(0) ** 3).sum() for rows in by_task]
+    freedom = float(satterthwaite(items, counts - 1) if items.any() else (counts - 1).sum())
+    alone = Spread(
+        draws=0.0,
+        items=float(items.sum()),
+        both=0.0,
+        third=float(thirds.sum() / len(by_task) ** 3),
+        draws_freedom=np.inf,
+        items_freedom=freedom,
+    )
     if seeds == 1:
-        return Spread(0.0, float(items.sum()), 0.0, np.inf, freedom)
-    both = sum(_scaled(rows) * ((rows - rows.mean(0)) ** 2).sum() for rows in by_task)
+        return alone
+    both = (scales * [((rows - rows.mean(0)) ** 2).sum() for rows in by_task]).sum()
     both = float(both) / (seeds * (seeds - 1) * len(by_task) ** 2)
     means = np.mean([array.mean(1) for array in tasks.values()], axis=0)
-    draws = float(means.var(ddof=1)) / seeds
-    return Spread(max(draws - both, 0.0), max(float(items.sum()) - both, 0.0), both, seeds - 1, freedom)
+    draws = max(float(means.var(ddof=1)) / seeds - both, 0.0)
+    return alone._replace(draws=draws, items=max(alone.items - both, 0.0), both=both, draws_freedom=seeds - 1)
 
 
 def _resampled_spread(effect: Contrast, seeds: int, resamples: int) -> Spread | None:
@@ -211,7 +255,7 @@ def _resampled_spread(effect: Contrast, seeds: int, resamples: int) -> Spread | 
     if seeds > 1 and (real := _spread(effect, effect.tasks, seeds)):
         draws = (freedom * draws + real.draws_freedom * real.draws) / (freedom + real.draws_freedom)
         freedom += real.draws_freedom
-    return Spread(draws, max(alone.items - both, 0.0), both, freedom, alone.items_freedom)
+    return alone._replace(draws=draws, items=max(alone.items - both, 0.0), both=both, draws_freedom=freedom)
 
 
 def resampling_freedom(seeds: int, resamples: int) -> float:
@@ -226,11 +270,6 @@ def _deviations(array: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
         return shares
     codes = np.unique(documents, return_inverse=True)[1]
     return np.stack([np.bincount(codes, row) for row in shares])
-
-
-def _scaled(rows: np.ndarray) -> float:
-    """Return the factor G/(G-1) for G documents, as in `hfprune.evaluation.item_outcomes.mean_stderr`."""
-    return rows.shape[-1] / (rows.shape[-1] - 1)
 
 
 def multiples_to_decide(effect: Estimate, decided: Callable[[Estimate], bool]) -> tuple[int, int] | None:

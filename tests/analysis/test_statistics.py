@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import t, ttest_1samp
+from scipy.stats import skew, t, ttest_1samp
 
 from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError, contrast, paired
 from hfprune.analysis.ratios import Number, ratio
@@ -105,18 +105,43 @@ def test_variance_parts_are_those_of_a_two_way_table_by_hand() -> None:
     assert found.spread.both == pytest.approx(rest / 12)
     assert found.spread.items == pytest.approx((of_items - rest) / 12)
     assert found.spread.draws == pytest.approx(max(of_draws - rest, 0) / 12)
-    assert (found.value, found.n, found.draws) == (mean, 12 // 3, 3)
-    assert found.stderr**2 == pytest.approx(found.spread.variance)
-    assert found.high - mean == pytest.approx(found.stderr * t.ppf(0.975, found.freedom))
+    assert (found.value, found.n, found.draws, found.known) == (mean, 12 // 3, 3, False), (
+        "too few for an interval"
+    )
 
 
 def test_without_draws_it_is_students_t_over_items() -> None:
-    data = np.random.default_rng(1).gamma(2, size=30)
+    data = np.random.default_rng(1).normal(size=15)
+    data = np.concatenate([data, -data]) + 0.3  # without any skewness
     found = estimate(made({"a": data[None]}, fixed=True))
     theirs = ttest_1samp(data, 0)
     assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()))
     assert (found.p_value(), found.draws) == (pytest.approx(theirs.pvalue), 0)
     assert found.p_value(threshold=found.value) == 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_skewed_items_lengthen_the_interval_on_their_side(sign: int) -> None:
+    """The longer end is where Hall's transformation of Student's t is that quantile."""
+    data = np.random.default_rng(1).gamma(2, size=30)
+    found = estimate(made({"a": sign * data[None]}, fixed=True))
+    theirs = ttest_1samp(sign * data, 0).confidence_interval()
+    shorter, longer = (found.low, found.high)[::sign]
+    assert shorter == pytest.approx(theirs[::sign][0])
+    a = skew(data, bias=False) / np.sqrt(30) * (1 + 4 / 29)
+    x = (data.mean() - sign * longer) / (data.std(ddof=1) / np.sqrt(30))
+    assert x + a * x**2 / 3 + a**2 * x**3 / 27 + a / 6 == pytest.approx(-t.ppf(0.975, 29))
+    assert found.p_value(longer) == pytest.approx(0.05) and found.p_value(shorter) == pytest.approx(0.05)
+    assert found.minimum() == pytest.approx(abs(longer - found.value) + t.ppf(0.8, 29) * found.stderr)
+
+
+def test_fewer_than_eight_documents_have_no_interval_and_more_would_give_one() -> None:
+    few = np.linspace(1, 2, 7)[None]
+    found = estimate(made({"a": few}, fixed=True))
+    assert not found.known and found.spread is not None
+    assert multiples_to_decide(found, lambda more: more.known and more.low > 0) == (1, 2)
+    documents = np.repeat(np.arange(7), 4)
+    assert not estimate(made({"a": np.random.default_rng(0).normal(size=(3, 28))}, {"a": documents})).known
 
 
 def test_with_exact_items_it_is_students_t_over_draws() -> None:
@@ -170,7 +195,8 @@ def test_a_resample_that_one_seed_lacks_is_left_out() -> None:
 def test_every_task_counts_the_same_whatever_its_size() -> None:
     found = estimate(made({"a": np.array([[1.0, 0, 0, 0]]), "b": np.array([[1.0, 1]])}, fixed=True))
     assert (found.value, found.n) == (0.625, 6)
-    assert found.stderr == pytest.approx(0.5 * 0.5 / np.sqrt(4)), "only the first task varies"
+    assert found.spread is not None
+    assert found.spread.variance == pytest.approx((0.5 * 0.5) ** 2 / 4), "only the first task varies"
 
 
 def test_equal_sides_differ_by_exactly_nothing() -> None:
