@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 import pytest
+from interval_coverage import coverage
 from scipy.stats import skew, t, ttest_1samp
 
 from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError, contrast, paired
@@ -254,6 +255,21 @@ def test_plain_degrees_of_freedom_cover_too_little() -> None:
         plain = satterthwaite(parts, [spread.items_freedom, spread.draws_freedom])
         hits.append(abs(found.value) <= t.ppf(0.975, plain) * found.stderr)
     assert np.mean(hits) < 0.93
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "documents", "design"),
+    [
+        ("lognormal", 8, "one plan"),
+        ("lognormal", 32, "1 + 4"),
+        ("lognormal", 16, "3 draws"),
+        ("t3", 8, "one plan"),
+    ],
+)
+def test_intervals_of_skewed_items_cover_what_they_say(outcomes: str, documents: int, design: str) -> None:
+    found = coverage(np.random.default_rng(documents), outcomes, documents, design, spread=0.0)
+    assert 0.93 <= found["shown"] <= 0.98
+    assert outcomes == "t3" or found["Student"] < 0.9
 
 
 def test_a_single_draw_without_resamples_claims_nothing_whatever_its_items_say() -> None:
