@@ -1,8 +1,8 @@
 """How many calibration sequences keep a share of the units that a calibration without end would keep.
 
 Scores are taken as those of a calibration without end plus noise whose variance falls with the number of
-sequences, and their ranks as those of normal variables. Then the agreement of two halves of the sequences gives the
-ratio of noise to signal (Spearman, 1910; Brown, 1910), and the ratio gives the share.
+sequences, and their ranks as those of normal variables. Then the agreement of two halves of the sequences gives
+the ratio of noise to signal (Spearman, 1910; Brown, 1910), and the ratio gives the share.
 """
 
 import numpy as np

@@ -94,11 +94,11 @@ class Spread(NamedTuple):
 
     @property
     def skewness(self) -> float:
-        """The skewness of the mean, enlarged by 1 + 4/ν for ν degrees of freedom of items.
+        """The skewness of the mean, enlarged by 1 + 6/ν for ν degrees of freedom of items.
 
-        Found in few documents, that of a long-tailed distribution is too small (`benchmarks/interval_coverage.md`).
+        Found in few documents, that of a long tail is too small (`benchmarks/interval_coverage.md`).
         """
-        return self.third / self.variance**1.5 * (1 + 4 / self.items_freedom) if self.variance else 0.0
+        return self.third / self.variance**1.5 * (1 + 6 / self.items_freedom) if self.variance else 0.0
 
     def with_more(self, draws: float = 1, items: float = 1) -> "Spread":
         """Return the spread to expect with so many times the draws and the items."""
