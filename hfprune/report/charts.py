@@ -178,7 +178,7 @@ def agreement_of_halves(marks: pd.DataFrame, looks: Mapping[str, Look]) -> Chart
 
 
 def span(rows: pd.DataFrame, than: float) -> tuple[float, float]:
-    """Return the ends of an axis for all intervals but those of values far from the rest, which would hide the rest.
+    """Return the ends of an axis for all intervals but those of values so far that they would hide the rest.
 
     Args:
         rows: `value`, `low` and `high` of effects.
@@ -206,7 +206,7 @@ def at_edge(value: float, edge: float) -> str:
 
 
 def effects(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the effects of a column of the comparison as rows of a `Chart`, in the order of the methods there."""
+    """Return the effects of a column of the comparison as rows of a `Chart`, in the order there."""
     named = {column + end: name for end, name in zip(ENDS, ("value", "low", "high"), strict=True)}
     found = rows[["method"]].join(rows.reindex(columns=[*named]).rename(columns=named))
     return found.rename(columns={"method": "group"}).assign(place=np.arange(len(found), dtype=float))

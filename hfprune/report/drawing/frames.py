@@ -1,6 +1,7 @@
 """Frames of figures: axes in rows and columns with their names, and legends."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from math import ceil
 from typing import Any
 
@@ -76,6 +77,28 @@ def panels(
     for ax, chart in zip(axes, charts.values(), strict=True):
         draw(ax, chart)
     legend(figure, [*unnamed(charts.values()), *entries], title)
+    return figure
+
+
+def sheet(
+    cells: Sequence[Sequence[Chart | str]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    width: float,
+    height: float | Sequence[float],
+    title: str = "",
+    **share: Any,
+) -> Figure:
+    """Return a figure of charts, or of sentences, in rows and columns as `grid` has them, with a legend."""
+    figure, axes = grid(rows, columns, width, height, **share)
+    for ax, cell in zip(axes.flat, chain(*cells), strict=True):
+        if isinstance(cell, str):
+            say(ax, cell)
+        else:
+            draw(ax, cell)
+    for ax in axes[:-1].flat if "sharex" in share else ():
+        ax.set_xlabel("")
+    legend(figure, unnamed(cell for cell in chain(*cells) if not isinstance(cell, str)), title)
     return figure
 
 

@@ -2,16 +2,13 @@
 sequences, JS distance and perplexity.
 """
 
-from dataclasses import replace
-
 import pandas as pd
 from matplotlib.figure import Figure
 
 from hfprune.analysis.sequences_needed import OUTCOMES, SCORED, by_sequences
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import grid, legend, unnamed
-from hfprune.report.drawing.marks import draw
+from hfprune.report.drawing.frames import sheet
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import COLUMN_WIDTH, FULL_WIDTH, metric_label
 
@@ -35,17 +32,10 @@ class Calibration(FigurePublication):
         rows = rows[rows.groupby(["model", *SCORED])["sequences"].transform("nunique") > 1]
         outcomes = [metric for metric in OUTCOMES if rows[metric].notna().any()]
         models = sorted({*data.marks["model"]})
+        cells = [_charts(data, model, rows[rows["model"] == model], outcomes) for model in models]
         width = FULL_WIDTH if outcomes else COLUMN_WIDTH * 1.4
-        figure, axes = grid(models, [""] * (1 + len(outcomes)), width, 1.9, sharex=True)
-        drawn = []
-        for line, model in zip(axes, models, strict=True):
-            own = _charts(data, model, rows[rows["model"] == model], outcomes)
-            for ax, chart in zip(line, own, strict=True):
-                place = chart.place if model == models[-1] else replace(chart.place, title="")
-                draw(ax, replace(chart, place=place))
-            drawn += own
-        legend(figure, unnamed(drawn), "Bars: 95 % intervals over documents" * bool(outcomes))
-        return figure
+        title = "Bars: 95 % intervals over documents" * bool(outcomes)
+        return sheet(cells, models, [""] * len(cells[0]), width, 1.9, title, sharex=True)
 
 
 def _charts(data: Collected, model: str, rows: pd.DataFrame, outcomes: list[str]) -> list[charts.Chart]:
@@ -58,20 +48,10 @@ def _charts(data: Collected, model: str, rows: pd.DataFrame, outcomes: list[str]
     # Halves are compared in each layer, and so without the budget's division among layers.
     curves = by_length.groupby(SCORED[:-1], sort=False)["method"].last()
     agreement = charts.agreement_of_halves(marks[marks["method"].isin(curves)], data.looks)
+    rows = rows.join(longest.rename("group"), on=SCORED).rename(columns={"sequences": "place"})
     found = [agreement]
-    of = pd.Series(
-        [longest[tuple(key)] for key in rows[SCORED].itertuples(index=False)], rows.index, dtype=object
-    )
     for metric in outcomes:
         value, half = rows[metric], rows[f"{metric}_half"]
-        points = pd.DataFrame(
-            {
-                "group": of,
-                "place": rows["sequences"],
-                "value": value,
-                "low": value - half,
-                "high": value + half,
-            }
-        )
+        points = rows.assign(value=value, low=value - half, high=value + half)
         found.append(charts.Chart(points, data.looks, charts.Axis(metric_label(metric)), agreement.place))
     return found

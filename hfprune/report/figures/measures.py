@@ -4,7 +4,6 @@ where all have one share, with 95 % intervals.
 
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -27,16 +26,12 @@ class Measures(FigurePublication):
         """Draw the first metric of every measure that no table of the paper has."""
         values = other_values(data.results, data.declared)
         places = {*zip(values["measure"], values["metric"], strict=True)}
-        declared = [(row.measure, row.metric.name) for row in data.declared]
         # The first declared metric that was measured: tasks differ in those that they have.
-        primary = {
-            measure: (measure, metric)
-            for measure, metric in reversed(declared)
-            if (measure, metric) in places
-        }
-        of = zip(values["measure"], values["metric"], strict=True)
-        first = np.array([place in primary.values() for place in of], bool)
-        values = values[first].dropna(subset="ratio")
+        first: dict[str, str] = {}
+        for row in data.declared:
+            if (row.measure, row.metric.name) in places:
+                first.setdefault(row.measure, row.metric.name)
+        values = values[values["metric"] == values["measure"].map(first)].dropna(subset="ratio")
         values = scaled(values[_drawn(values)], data.declared)
         if not (values["method"] != DENSE).any():
             return "Other measures: not measured"
@@ -45,14 +40,15 @@ class Measures(FigurePublication):
         single = charts.of_one_ratio(values)
         found = {}
         for facet, part in facets.items():
-            for place, name in names.items():
-                shown = part[np.logical_and.reduce(part[["measure", "metric", "task"]].eq([*place]), axis=1)]
-                if (shown["method"] != DENSE).any():
+            shown = dict([*part.groupby(["measure", "metric", "task"])])
+            for place in [place for place in names if place in shown]:
+                rows, name = shown[place], names[place]
+                if (rows["method"] != DENSE).any():
                     better = data.declared.find(*place[:2]).metric.better
-                    order = charts.best_first(shown, better) if single else None
-                    logarithmic = charts.spans_a_decade(shown["value"])
                     found[_heading(facet, name) if len(facets) > 1 else name] = charts.against_ratio(
-                        shown, data.looks, name, order=order, logarithmic=logarithmic
+                        *(rows, data.looks, name),
+                        order=charts.best_first(rows, better) if single else None,
+                        logarithmic=charts.spans_a_decade(rows["value"]),
                     )
         if len(found) > 1:  # the panel's name has the number's
             found = {
