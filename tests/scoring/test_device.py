@@ -115,7 +115,9 @@ def test_large_sums_are_made_layer_by_layer_where_there_is_less_room(criterion, 
         assert [*parts.scores] == [*whole.scores]
         assert all(torch.equal(parts.scores[key], x) for key, x in whole.scores.items())
         for ours, theirs in zip(parts.curve, whole.curve, strict=True):
-            assert ours == theirs | {name: pytest.approx(theirs[name]) for name in ("agreement", "successive")}
+            assert ours == theirs | {
+                name: pytest.approx(theirs[name]) for name in ("agreement", "successive")
+            }
     early = score({"it": criterion}, model, blocks, sums_room=1, until_agreement=0.01)["it"]
     assert [mark["sequences"] for mark in early.curve] == [8]
     assert [*early.scores] == [*whole.scores]
@@ -125,7 +127,9 @@ def test_bytes_of_sums_are_those_of_the_statistics(blocks, monkeypatch) -> None:
     model, weights, found = build_tiny("llama"), 3 * 3 * 48 * 32, []
     monkeypatch.setattr(
         "hfprune.scoring.score._scored",
-        lambda scorer, **_: found.append([x.nbytes for fold in scorer.statistics.folds for x in fold.values()]),
+        lambda scorer, **_: found.append(
+            [x.nbytes for fold in scorer.statistics.folds for x in fold.values()]
+        ),
     )
     for aggregation in ("sum_abs", "param_first", "param_second", "param_mix", "vectorize", "joint"):
         criterion = CrossEntropy(aggregation=aggregation)
