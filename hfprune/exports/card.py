@@ -221,7 +221,7 @@ def _results(folder: Path, inputs: dict[str, str] | None) -> list[dict[str, Any]
         of = result["provenance"].get("inputs", {})
         same = {role: of.get(role) for role in _ROLES} == {role: (inputs or {}).get(role) for role in _ROLES}
         if inputs is not None and not same and not (_is_dense(result) and of.get("model") == inputs["model"]):
-            raise HfpruneError(f"{path}: was measured on another model, plan, checkpoint, solved weights or adapter")
+            raise HfpruneError(f"{path}: was measured on another {', '.join(_ROLES[:-1])} or {_ROLES[-1]}")
     return [*found.values()]
 
 

@@ -11,6 +11,8 @@ from hfprune.criteria.cross_entropy import CrossEntropy
 # Float32 numbers that a weight form sums for every weight, since its absolute value comes after the sum over
 # sequences. The other forms sum a few numbers a neuron.
 SUMS_PER_WEIGHT = {"param_first": 1, "param_mix": 2}
+# The part of a device's memory that these sums may take; more of them are made in several passes.
+SUMS_SHARE = 0.3
 
 
 class GradientPass(NamedTuple):

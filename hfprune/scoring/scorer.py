@@ -1,5 +1,6 @@
 """One criterion in a pass over the blocks."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import cast
@@ -70,13 +71,13 @@ class Scorer:
         """
         totals, self._totals = self._totals, []
         device = totals[0][2].device
-        finite = torch.stack([total.to(device) for _, _, total in totals]).isfinite().tolist()
-        if not all(finite):
-            first, key, _ = totals[finite.index(False)]
-            raise HfpruneError(
-                f"scores of {type(self.criterion).__name__} are not finite at {key} after the batch at sequence "
-                f"{first}; try another dtype, and check the model with `hfprune measure perplexity`"
-            )
+        numbers = torch.stack([total.to(device) for _, _, total in totals]).tolist()
+        for (first, key, _), number in zip(totals, numbers, strict=True):
+            if not math.isfinite(number):
+                raise HfpruneError(
+                    f"scores of {type(self.criterion).__name__} are not finite at {key} after the batch at "
+                    f"sequence {first}; try another dtype, and check the model with `hfprune measure perplexity`"
+                )
 
     def mark(self, sequences: int) -> None:
         """Add to the curve how well so many sequences determine the plan."""

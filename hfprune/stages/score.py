@@ -232,11 +232,16 @@ def score_as_fits(
     Raises:
         HfpruneError: even one sequence does not fit into memory.
     """
+    import torch
     from accelerate.utils import find_executable_batch_size
 
     from hfprune.provenance import Stopwatch
+    from hfprune.scoring.passes import SUMS_SHARE
     from hfprune.scoring.score import score
 
+    if model.device.type == "cuda":
+        _, memory = torch.cuda.mem_get_info(model.device)
+        settings["sums_room"] = SUMS_SHARE * memory
     length = 1 if blocks is None else blocks.shape[1]
     most = max(1, batch_tokens // length)
 

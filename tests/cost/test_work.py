@@ -20,9 +20,10 @@ from hfprune.devices.table import known_devices
 from hfprune.evaluation.work import Case, kept, trained
 from hfprune.models.head import hidden_states
 from hfprune.models.shape import Shape, known_shapes
+from hfprune.models.units import units_of
 from hfprune.recovery.settings import Lora
-from hfprune.scoring.sweep import Sweep
-from hfprune.scoring.tapes import GradientTape
+from hfprune.scoring.recorders import GradientRecorder
+from hfprune.scoring.scorer import Scorer
 from hfprune.settings import load, validate
 from hfprune.study.study import Study
 
@@ -57,9 +58,8 @@ def saved_by(work, model) -> int:
 def test_scoring_keeps_what_is_counted(architecture: str) -> None:
     model = build_tiny(architecture, **SIZES).to(torch.bfloat16)
     shape = Shape.of_config(model.config.to_dict())
-    sweep = Sweep(model, TOKENS, fold_of=[0, 1])
-    tape = GradientTape(model, [sweep.lane(make_criterion("entropy", {}), ["neurons"])], None)
-    with tape.recording(), torch.enable_grad():
+    scorer = Scorer(make_criterion("entropy", {}), units_of(model, ["neurons"]))
+    with GradientRecorder(model, [scorer], None).recording(), torch.enable_grad():
         found = saved_by(lambda: hidden_states(model, TOKENS), model)
     # The first layer's attention is outside the graph.
     expected = TOKENS.numel() * (shape.layers - 0.5) * kept(shape, 2)
