@@ -17,10 +17,10 @@ from unittest.mock import patch
 
 import pandas as pd
 import torch
+from hfprune.commands.target import draw_blocks
 from parity import RATIO, TEXT
 from torch import Tensor, nn
 
-from hfprune.commands.target import draw_blocks
 from hfprune.criteria.magnitude import Magnitude
 from hfprune.models.load import load_model
 from hfprune.models.units import units_of

@@ -190,6 +190,6 @@ def test_a_measure_of_the_dense_model_alone_is_in_the_table_and_compared_nowhere
     column = head.index("Entropy (nats)")
     assert [row[column] for row in body] == ["2.500 ± 0.250", "–", "–"]
     data = Collected.read(study.folder, PAPER)
-    assert len(measures(data).axes) == 1
+    assert len(figure_of("measures", data).axes) == 1
     table = compare(study.config(), "test", study.folder, study.folder)
     assert {*table["method"]} == {"cross_entropy"} and not any("entropy_low" in name for name in table)
