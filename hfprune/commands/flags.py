@@ -73,7 +73,7 @@ def read(kind: type[Model], namespace: argparse.Namespace) -> Model:
     flags = {name: None if value == NULL else value for name, value in vars(namespace).items()}
     given = {name: value for name, value in flags.items() if name in kind.model_fields}
     try:
-        return kind.model_validate(flags.get("settings", {}) | given)
+        return kind.model_validate((flags.get("settings") or {}) | given)
     except ValidationError as error:
         raise HfpruneError(_line(kind, error)) from error
 

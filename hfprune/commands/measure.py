@@ -16,6 +16,7 @@ from hfprune.models.placement import Placement
 from hfprune.stages import measure
 from hfprune.stages.fields import ComputeDtype, DenseModel
 from hfprune.stages.measure import CellFiles, Config, Scored, ToMeasure
+from hfprune.study.study import StudyMeasure
 
 EXAMPLE = (
     "hfprune measure perplexity --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
@@ -52,7 +53,7 @@ def read(namespace: argparse.Namespace) -> Config:
     scored = read_fields(Scored, namespace) if kind.needs == "criterion" else None
     settings = read_fields(kind, namespace).model_dump(exclude_unset=True)
     return Config(
-        measures={one.name or namespace.measure: {"measure": namespace.measure, "settings": settings}},
+        measures={one.name or namespace.measure: StudyMeasure(measure=namespace.measure, settings=settings)},
         cells=[ToMeasure(**dict(cell), scored=scored)],
         **one.model_dump(exclude={"name"}),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from hfprune.assets.catalogue import Catalogue
@@ -51,7 +52,7 @@ class Files:
         """Return the calibration blocks of a method; criteria that read weights only have none."""
         if self.criteria[method].needs == "weights":
             return []
-        at = {"model": model, "corpus": self.study.corpus_of(method), "seed": seed}
+        at: dict[str, Any] = {"model": model, "corpus": self.study.corpus_of(method), "seed": seed}
         return [self.file(layout.BLOCKS, suffix=".safetensors", **at)]
 
     def plan_files(self, cell: Cell) -> list[str]:
@@ -69,11 +70,11 @@ class Files:
             return self.file(layout.CHECKPOINT, cell)
         return self.file(layout.PLAN, cell, ".safetensors")
 
-    def changed(self, cell: Cell) -> dict[str, str]:
+    def changed(self, cell: Cell) -> dict[str, Any]:
         """Return the plan or checkpoint by its name in the settings of a stage."""
         files = self.plan_files(cell)
         kind = "plan" if files and files[0].endswith(".safetensors") else "checkpoint"
-        return {kind: files[0]} if files else {}
+        return {kind: Path(files[0])} if files else {}
 
     def dense(self, model: str) -> dict[str, list[str]]:
         """Return the dense model as an input of a job."""

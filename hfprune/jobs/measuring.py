@@ -59,7 +59,8 @@ def _linear(files: Files) -> Iterator[Job]:
 
 
 def _pack(files: Files, model: str, seed: int) -> Job:
-    settings, at = files.study.recovery, {"model": model, "seed": f"{seed}"}
+    settings = files.study.recovery
+    at: dict[str, Any] = {"model": model, "seed": f"{seed}"}
     assert settings is not None  # a study with `lora` has the section
     out = files.file(layout.PAIRS, suffix=".safetensors", **at)
     read = folder("instructions", settings.instructions)

@@ -21,11 +21,11 @@ def fetch_job(files: Files, asset: str) -> Job:
     entry = getattr(files.catalogue, kind)[name]
     own = files.study.models[name].source if kind == "models" else None
     sources = [one.path for one in alternatives(entry.source) if isinstance(one, LocalSource)]
-    files = [file for path in sources for file in sorted(path.glob("*")) or [path] if file.exists()]
+    local = [file for path in sources for file in sorted(path.glob("*")) or [path] if file.exists()]
     return Job(
         "fetch",
         fetch.Config(assets=[asset], models={name: own} if own else {}),
-        {"local": [str(file) for file in files]},
+        {"local": [str(file) for file in local]},
         {"asset": [f"resources/{asset}/asset.json"]},
         {"kind": kind, "name": name},
         trigger=entry.model_dump_json(),
@@ -62,7 +62,7 @@ def budget_job(files: Files, model: str, ratio: float) -> Job:
 
 def calibrate_job(files: Files, model: str, corpus: str, seed: int) -> Job:
     """Return the job that draws the calibration blocks."""
-    at = {"model": model, "corpus": corpus, "seed": f"{seed}"}
+    at: dict[str, Any] = {"model": model, "corpus": corpus, "seed": f"{seed}"}
     out = files.file(layout.BLOCKS, suffix=".safetensors", **at)
     chosen = files.study.calibration.model_dump(include={"sequences", "length", "sampling"})
     read = folder("corpora", corpus)
@@ -203,6 +203,7 @@ def plans(files: Files, cell: Cell) -> Iterator[Job]:
 
 
 def _plan(files: Files, cell: Cell, step: int, steps: int) -> Job:
+    assert cell.ratio is not None  # a plan has one
     last, method = step == steps, files.study.methods[cell.method]
     scores = files.file(layout.SCORES, cell) if step == 1 else files.file(layout.STEP_SCORES, cell, step=step)
     out = files.file(layout.PLAN, cell) if last else files.file(layout.STEP_PLAN, cell, step=step)
@@ -229,6 +230,7 @@ def _plan(files: Files, cell: Cell, step: int, steps: int) -> Job:
 
 
 def _adopt(files: Files, cell: Cell) -> Job:
+    assert cell.ratio is not None  # a baseline prunes
     out = files.file(layout.PLAN, cell, ".json")
     config = adopt.Config(
         model=Path(folder("models", cell.model)),

@@ -83,6 +83,7 @@ class Neurons(Units):
 
     kind = "neurons"
 
+    module: nn.Module
     gate: nn.Linear
     up: nn.Linear
     down: nn.Linear
@@ -262,7 +263,7 @@ def _neurons(name: str, index: int, layer: nn.Module) -> Neurons:
     activation = getattr(mlp, "act_fn", None)
     if isinstance(mlp, nn.Module) and isinstance(activation, nn.Module) and len(linears) == len(parts):
         gate, up, down = linears
-        return Neurons(f"mlp.{index}", gate, up, down, activation)
+        return Neurons(f"mlp.{index}", mlp, gate, up, down, activation)
     if hasattr(mlp, "experts"):
         reason = "is a mixture of experts"
     elif hasattr(mlp, "gate_up_proj"):
