@@ -93,10 +93,11 @@ class Subject:
     @cached_property
     def model(self) -> "PreTrainedModel":
         """The model that is measured."""
-        before, self._before = self._before, None  # its memory is for the other
-        if not self._change:
-            return _loaded(self._model)
-        return self._change(_loaded(self._dense) if before is None else before)
+        if self._change:
+            before, self._before = self._before, None
+            return self._change(_loaded(self._dense) if before is None else before)
+        self._before = None  # its memory is for the other
+        return _loaded(self._model)
 
     @property
     def has_dense(self) -> bool:
