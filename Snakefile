@@ -18,7 +18,6 @@ wildcard_constraints:
     seed=r"\d+",
     step=r"\d+",
     recovery="[^/]+",
-    name="[^/]+",
 
 
 include: "workflow/rules/baselines.smk"
@@ -27,6 +26,11 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/recover.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/publish.smk"
+
+
+# In the main process only: jobs in subprocesses parse this file again.
+if workflow.exec_mode == workflow.exec_mode.DEFAULT:
+    announce()
 
 
 report: "workflow/report/workflow.rst"

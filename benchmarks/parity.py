@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from hfprune.analysis.neurons import jaccard
-from hfprune.stages.target import draw_blocks
 from hfprune.criteria import make_criterion
 from hfprune.models.load import load_model
 from hfprune.plans.plan import make_plan
 from hfprune.scoring.score import score
 from hfprune.scoring.scores import Scores
+from hfprune.stages.target import draw_blocks
 
 ROOT = Path(__file__).parents[1]
 RATIO = 0.2

@@ -49,10 +49,9 @@ class Job:
         recovery = {one.recovery for one in self.cells} - {"none"}
         return ", ".join([*filter(None, [self.model or "the study"]), *first, *recovery])
 
-    def settings(self, dtype: str | None = None) -> str:
-        """Return the settings as JSON, for `--settings`; `dtype` is that of a study that measures it."""
-        given = self.config.model_dump(mode="json", exclude_defaults=True)
-        return json.dumps(given | ({"dtype": dtype} if dtype else {}), sort_keys=True)
+    def settings(self) -> str:
+        """Return the settings as JSON, for `--settings`."""
+        return json.dumps(self.config.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
 
 
 def ratio(cell: Cell) -> list[str]:

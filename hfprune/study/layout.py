@@ -46,13 +46,6 @@ TIDY = (
         "provenance.json",
     ),
 )
-# Names of the files that `tables` and `figures` write, without suffix.
-PAPER_TABLES = tuple(f"table{number}" for number in range(1, 9))
-TABLES = (*PAPER_TABLES, "measures", "calibration", "learning", "tradeoff")
-FIGURES = (
-    *("accuracy", "published", "fidelity", "tasks", "measures", "overlap", "agreement"),
-    *("scores", "neurons", "distributions", "calibration", "learning", "claims", "comparison", "tradeoff"),
-)
 # The files that `claims` and `compare` add to those of `collect`.
 CLAIMS, CLAIMS_BY_TASK, COMPARISON = "claims.csv", "claims_by_task.csv", "comparison.csv"
 DRAWS, LOST = "draws.csv", "lost.csv"

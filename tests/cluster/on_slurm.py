@@ -124,8 +124,8 @@ def test_small_jobs_are_not_entries_of_the_queue(whole: tuple[Path, str], surviv
     entries = re.findall(r"submitted with SLURM jobid (\d+)", whole[1])
     (total,) = re.findall(r"^total +(\d+)$", whole[1], re.MULTILINE)[:1]
     cells = len(STUDY["models"]) * (1 + len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"]))
-    # And blocks of two corpora, distributions, three sweeps, packed pairs, two recoveries, the cost of a method.
-    assert len(entries) <= cells + len(STUDY["models"]) * (2 + 1 + 3 + 1 + 2 + 1)
+    # And blocks of two corpora, three sweeps, packed pairs, two recoveries, the cost of a method.
+    assert len(entries) <= cells + len(STUDY["models"]) * (2 + 3 + 1 + 2 + 1)
     assert {accounts(job, "State") for job in entries} == {"COMPLETED"}
     survived.append(f"{total} jobs are {len(entries)} entries of the queue")
 
@@ -135,7 +135,7 @@ def test_jobs_see_the_gpu_that_slurm_gave_them_and_others_none(
 ) -> None:
     seen = [line.split() for line in (whole[0] / "seen").read_text().splitlines()]
     assert {command for _, command, *_ in seen} == {
-        *("calibrate", "score", "pack", "recover", "cells", "measure", "distributions")
+        *("calibrate", "score", "pack", "recover", "measure")
     }
     for job, command, visible, *given in seen:
         asked = re.findall(r"gres/gpu=(\d+)", accounts(job, "AllocTRES"))

@@ -112,8 +112,7 @@ def test_a_measured_dtype_is_filled_in_where_models_are_read(catalogue: Catalogu
     for job in jobs:
         reads = job.stage in ("score", "recover", "measure")
         assert (job.inputs.get("dtype") == ["results/s/dtype.json"]) == reads, job.rule
-    score = next(job for job in jobs if job.stage == "score")
-    assert json.loads(score.settings("float32"))["dtype"] == "float32"
+        assert "dtype" not in json.loads(job.settings())
 
 
 def test_what_decides_about_scores_is_in_the_file_of_the_method(catalogue: Catalogue) -> None:

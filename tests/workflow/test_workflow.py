@@ -12,7 +12,7 @@ import pytest
 import yaml
 from smoke import STUDY, change, contents, jobs, snakemake
 
-from hfprune.study import layout
+from hfprune.report.publication import publication_names
 
 CELLS = "results/smoke/cells"
 # What any changed result makes anew.
@@ -39,6 +39,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     assert set(tidy["model"]) == {"llama", "qwen2", "qwen3"}
     assert set(tidy["method"]) == {"dense", *STUDY["methods"]}
     measures = {"zeroshot", "fidelity", "perplexity", "latency", "ablation", "cost", "size", "recovery"}
+    measures |= {"distributions"}
     assert set(tidy["measure"]) == measures
     recovered = tidy[tidy["recovery"] == "lora"]
     assert set(recovered["method"]) == {"dense", *STUDY["recovery"]["methods"]}
@@ -46,14 +47,17 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     assert tidy["value"].notna().all()
     removed = tidy.loc[tidy["metric"] == "parameter_ratio", "value"]
     assert removed.between(0.14, 0.16).all()
-    for name in layout.TABLES:
+    for name in publication_names("tables"):
         for suffix in ("csv", "md", "tex"):
             text = (results / f"tables/{name}.{suffix}").read_text()
-            assert all(model in text for model in STUDY["models"])
-            assert "paper" in text or name in ("calibration", "measures", "learning", "tradeoff")
+            # One draw has no spread over draws.
+            assert name == "draws" or all(model in text for model in STUDY["models"])
+            assert "paper" in text or not name.startswith("table")
     verdicts = pd.read_csv(results / "claims.csv")
     assert set(verdicts.query("kind == 'other model'")["model"]) == {"llama", "qwen2", "qwen3"}
-    assert (results / "claims.md").stat().st_size > 3000 < (results / "claims.tex").stat().st_size
+    assert (
+        (results / "tables/claims.md").stat().st_size > 3000 < (results / "tables/claims.tex").stat().st_size
+    )
     compared = pd.read_csv(results / "comparison.csv")
     # No group of Qwen3's two goes at this ratio, so the method that says so is not applicable there.
     assert tidy.loc[tidy["metric"] == "not_applicable", ["model", "method"]].to_numpy().tolist() == [
@@ -70,14 +74,14 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     assert compared.drop(columns=["seed", *unknown]).notna().all(axis=None)
     assert compared[unknown].isna().all(axis=None)
     assert {*compared["differs"]} == {"units, corpus", "criterion, allocation"}
-    for name in layout.FIGURES:
+    for name in publication_names("figures"):
         for suffix in ("pdf", "svg", "png"):
             # No model of this study is in the paper, no measure is new and no claim is about its ratio: three
             # figures are a sentence.
             least = 1000 if name in ("published", "measures", "claims") else 3000
             assert (figures / f"{name}.{suffix}").stat().st_size > least
     assert all(path.read_text().isascii() for path in results.rglob("*.tex")), "LaTeX knows every character"
-    assert r"$\Delta$ JS distance" in (results / "comparison.tex").read_text()
+    assert r"$\Delta$ JS distance" in (results / "tables/comparison.tex").read_text()
     html = (results / "workflow.html").read_text()
     assert "dotted one chance" in html
     assert "table6.csv" in html and "accuracy.svg" in html
@@ -132,7 +136,7 @@ def test_partial_shows_what_there_is_and_leaves_the_whole_alone(project: Path) -
     compared = pd.read_csv(partial / "comparison.csv").query("model == 'llama' and method == 'random'")
     assert compared["perplexity_ratio"].isna().all() and compared["js_distance"].notna().all()
     assert (partial / "report.html").exists()
-    assert len([*(partial / "figures").iterdir()]) == 3 * len(layout.FIGURES)
+    assert len([*(partial / "figures").iterdir()]) == 3 * len(publication_names("figures"))
     assert contents(project, "results/smoke/tables/*") | contents(project, "results/smoke/*.parquet") == whole
 
 
@@ -147,7 +151,7 @@ def test_added_task_and_method_are_measured_alone(project: Path) -> None:
     # The dense model and every method, and once more what is recovered.
     cells = models * (1 + len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"]))
     # The method is scored with the other that reads weights only, whose scores stay as they are.
-    of_method, dense = ("score_2", "plan"), "measure_perplexity_zeroshot"
+    of_method, dense = ("score_2", "plan"), "measure_distributions_perplexity_zeroshot"
     assert done == dict.fromkeys(("fetch", "method", *PUBLISHED), 1) | dict.fromkeys(of_method, models) | {
         dense: models,
         MEASURED: cells,
@@ -250,7 +254,7 @@ def test_raised_criterion_version_reruns_that_method_only(project: Path) -> None
     output = snakemake(project, "--dry-run")
     assert jobs(output)["score_2"] == jobs(output)["plan"] == 3
     assert not {"score_0", "score_1"} & jobs(output).keys()
-    assert "score llama by random" in output
+    assert "score llama, random seed 0" in output
 
 
 def test_raised_measure_version_measures_its_cells_anew(project: Path) -> None:
@@ -273,7 +277,7 @@ def test_edited_local_file_is_read_again(project: Path) -> None:
 
 def test_tables_and_figures_come_out_byte_for_byte(project: Path) -> None:
     before = contents(project, "results/smoke/tables/*") | contents(project, "figures/smoke/*")
-    assert len(before) == 3 * len(layout.TABLES + layout.FIGURES)
+    assert len(before) == 3 * len(publication_names("tables") + publication_names("figures"))
     shutil.rmtree(project / "results/smoke/tables")
     shutil.rmtree(project / "figures")
     snakemake(project, "publication")

@@ -17,7 +17,7 @@ rule fetch:
     conda:
         ENVIRONMENT
     resources:
-        **needs("fetch"),
+        **limits("fetch"),
     params:
         settings=settings("fetch"),
         # An edited catalogue entry fetches that asset again, and no other.

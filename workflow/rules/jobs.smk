@@ -57,13 +57,14 @@ def inputs(rule):
 
 
 def settings(rule):
-    """Return a function of wildcards: the job's settings, with the dtype of a study that measures it."""
+    """Return a function of wildcards: the job's settings. One that reads `input` as well would change unnoticed."""
+    return lambda wildcards: job_of(rule, wildcards).settings()
 
-    def of(wildcards, input):
-        file = input.get("dtype")
-        return job_of(rule, wildcards).settings(read_json(Path(str(file)))["dtype"] if file else None)
 
-    return of
+def measured_dtype(wildcards, input):
+    """Return the flag of the dtype that a study with `dtype: auto` has measured; others have it in the settings."""
+    file = input.get("dtype")
+    return f"--dtype {read_json(Path(str(file)))['dtype']}" if file else ""
 
 
 def trigger(rule):
@@ -81,8 +82,8 @@ def predicted(rule, limit):
     return lambda wildcards, attempt: limit(costs().of(job_of(rule, wildcards)), min(attempt, MOST))
 
 
-def needs(rule):
-    """Return the resources of a rule, by its own jobs.
+def limits(rule):
+    """Return the memory and time of a rule, by its own jobs.
 
     On a cluster, the measurements of a cell are made one after another, and fit together into the longest job.
     """
@@ -93,9 +94,12 @@ def needs(rule):
         found = choice.minutes(cost, attempt)
         return min(found, longest // turns) if turns > 1 and rule in jobs_of("measure") else found
 
-    return {
-        "mem_mb": predicted(rule, choice.main_memory_mb),
-        "runtime": predicted(rule, minutes),
+    return {"mem_mb": predicted(rule, choice.main_memory_mb), "runtime": predicted(rule, minutes)}
+
+
+def needs(rule):
+    """Return the limits of a rule with passes of a model, and its GPUs."""
+    return limits(rule) | {
         "gpu": lambda wildcards: gpus(job_of(rule, wildcards)),
         "gpu_mem_mb": predicted(rule, choice.gpu_memory_mb),
     }
@@ -106,8 +110,6 @@ def gpus(job):
 
     With a device map, a job takes all of this machine's, and on a cluster as many as the profile allows.
     """
-    if job.takes == "core":
-        return 0
     most = workflow.global_resources.get("gpu").value if STUDY.device_map else None
     return most or job.gpus * int(GPUS > 0 or CLUSTER)
 

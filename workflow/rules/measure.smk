@@ -28,10 +28,11 @@ for name, jobs in jobs_of("measure").items():
             **needs(name),
         params:
             settings=settings(name),
+            dtype=measured_dtype,
             # Not on the command line: after a raised version, the measure runs again.
             versions=trigger(name),
             about=about(name),
         message:
             "{rule} of {params.about}"
         shell:
-            "hfprune measure --settings {params.settings:q} > {log} 2>&1"
+            "hfprune measure --settings {params.settings:q} {params.dtype} > {log} 2>&1"

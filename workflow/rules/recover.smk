@@ -13,7 +13,7 @@ rule pack:
     conda:
         ENVIRONMENT
     resources:
-        **needs("pack"),
+        **limits("pack"),
     params:
         settings=settings("pack"),
     message:
@@ -44,7 +44,8 @@ rule recover:
         **needs("recover"),
     params:
         settings=settings("recover"),
+        dtype=measured_dtype,
     message:
         "recover {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
-        "hfprune recover --settings {params.settings:q} --processes {resources.gpu} > {log} 2>&1"
+        "hfprune recover --settings {params.settings:q} {params.dtype} --processes {resources.gpu} > {log} 2>&1"

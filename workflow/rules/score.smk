@@ -33,7 +33,7 @@ rule budget:
     conda:
         ENVIRONMENT
     resources:
-        **needs("budget"),
+        **limits("budget"),
     params:
         settings=settings("budget"),
     message:
@@ -52,7 +52,7 @@ rule calibrate:
     conda:
         ENVIRONMENT
     resources:
-        **needs("calibrate"),
+        **limits("calibrate"),
     params:
         settings=settings("calibrate"),
     message:
@@ -111,11 +111,12 @@ for sweep, jobs in jobs_of("score").items():
             **needs(sweep),
         params:
             settings=settings(sweep),
+            dtype=measured_dtype,
             about=about(sweep),
         message:
             "score {params.about}"
         shell:
-            "hfprune score --settings {params.settings:q} > {log} 2>&1"
+            "hfprune score --settings {params.settings:q} {params.dtype} > {log} 2>&1"
 
 
 rule plan:
@@ -133,7 +134,7 @@ rule plan:
     conda:
         ENVIRONMENT
     resources:
-        **needs("plan"),
+        **limits("plan"),
     params:
         settings=settings("plan"),
     message:
@@ -153,7 +154,7 @@ use rule plan as plan_step with:
     wildcard_constraints:
         method=any_of(files().criteria),
     resources:
-        **needs("plan_step"),
+        **limits("plan_step"),
     params:
         settings=settings("plan_step"),
     message:
@@ -177,10 +178,11 @@ rule score_step:
         **needs("score_step"),
     params:
         settings=settings("score_step"),
+        dtype=measured_dtype,
     message:
         "score step {wildcards.step} of {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
-        "hfprune score --settings {params.settings:q} > {log} 2>&1"
+        "hfprune score --settings {params.settings:q} {params.dtype} > {log} 2>&1"
 
 
 rule adopt:
