@@ -21,9 +21,10 @@ from hfprune.results import DENSE, Cell
 
 # The rules that publish, each of which runs once.
 PUBLICATION = ("collect", "tables", "claims", "compare", "figures", "report", "page")
-# Seconds, beyond a start, of a job that runs no model, and of one that reads text, whose file of C4 takes so many
-# bytes; roughly.
-SMALL, READING, TEXT = 2.0, 10.0, 3e9
+# Seconds, beyond a start, of a job that runs no model, roughly, and of one that tokenizes text.
+SMALL, READING = 2.0, 10.0
+# Bytes of text that a job holds: a file of C4 while it is read.
+TEXT = 3e9
 # Tokens of instruction pairs that one core tokenizes a second: 19 minutes for LaMini-instruction's.
 TOKENIZED = 3e5
 # Bytes of a packed token, with its label and its position.
@@ -205,9 +206,10 @@ class Costs:
 
     def _small(self, rule: str, stage: str, about: str) -> Cost:
         """Return the cost of a job that runs no model; that of `method` starts no process."""
-        text, packed = stage in ("fetch", "calibrate", "pack"), self.packed if stage == "pack" else 0.0
-        time = READING if text else SMALL
-        time += self.device.start / 2 + packed / PACKED / TOKENIZED
+        packed = self.packed if stage == "pack" else 0.0
+        time = self.device.start / 2 + (READING if stage in ("calibrate", "pack") else SMALL)
+        time += packed / PACKED / TOKENIZED
+        text = stage in ("fetch", "calibrate", "pack")
         memory, on_gpu = PROCESS + text * TEXT + packed, self.device.on_gpu
         return Cost(
             rule,

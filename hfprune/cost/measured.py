@@ -99,7 +99,9 @@ def comparison(costs: Costs, results: Path) -> str:
     rows = []
     for row in found.groupby("rule", sort=False).agg(how).itertuples():
         times = [row.seconds] if on_gpu else [row.seconds, row.busy]
-        beside = [text for time in times for text in (f"{time:.1f}" if time else "", _ratio(row.predicted, time))]
+        beside = [
+            text for time in times for text in (f"{time:.1f}" if time else "", _ratio(row.predicted, time))
+        ]
         flops = [f"{x / 1e12:.3g}" for x in (row.counted, row.flops)]
         memory = [f"{x / 1e9:.1f}" for x in (row.memory, row.peak_memory_bytes)]
         rows.append([row.Index, f"{row.jobs}", f"{row.predicted:.1f}", *beside, *flops, *memory])

@@ -1,6 +1,13 @@
 """The cost of a study as a table by rule, with what there is to download and to keep."""
 
-from hfprune.assets.catalogue import HubSource, JoinedSource, LocalSource, ModelAsset, PypiSource, alternatives
+from hfprune.assets.catalogue import (
+    HubSource,
+    JoinedSource,
+    LocalSource,
+    ModelAsset,
+    PypiSource,
+    alternatives,
+)
 from hfprune.cost.costs import Costs
 from hfprune.models.shape import known_shapes
 from hfprune.study.references import study_assets

@@ -17,6 +17,8 @@ GPU_START, CPU_START = 13.0, 4.0
 # The share of a GPU's peak that jobs reach: an assumption, since none was at hand, by what the paper's Table 4 gives
 # for a prefill on an A6000 (38 %).
 GPU_SHARE = 0.4
+# Where Linux lists the instructions of the processor.
+CPUINFO = Path("/proc/cpuinfo")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -111,10 +113,12 @@ def nominal_cpu() -> Device:
     It is the last CPU of the table whose instructions the system lists; the first where it lists none.
     """
     try:
-        here = set(Path("/proc/cpuinfo").read_text().split())
+        here = set(CPUINFO.read_text().split())
     except OSError:
         here = set()
-    fitting = [name for name, entry in _table().items() if "flags" in entry and here.issuperset(entry["flags"])]
+    fitting = [
+        name for name, entry in _table().items() if "flags" in entry and here.issuperset(entry["flags"])
+    ]
     return replace(known_devices()[fitting[-1]], memory=main_memory(), cores=core_count())
 
 

@@ -1,11 +1,13 @@
 """What a job does: operations, traffic and memory, from a model's shape and what the job reads."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion, by_gradient
 from hfprune.criteria.cross_entropy import CrossEntropy
+from hfprune.devices.batches import batch_tokens as default_tokens
+from hfprune.devices.batches import head_positions, training_tokens
 from hfprune.models.shape import BYTES, Shape
 
 if TYPE_CHECKING:
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 # cache (`hfprune.models.head.pieces`) and most passes are cheap. A GPU makes three times as many, at a hundredth.
 SOFTMAX, GRADIENT, DISTANCES = 3, 3, 6
 
+# Float32 numbers that a weight form sums for every weight (`hfprune.scoring.weight_forms`); the other forms sum a few a
+# neuron.
+SUMS_PER_WEIGHT = {"param_first": 1, "param_mix": 2}
+
 
 @dataclass(frozen=True)
 class Work:
@@ -22,8 +28,6 @@ class Work:
 
     flops: float = 0
     """Operations of matrix products."""
-    backward: float = 0
-    """Those of them that are in backward passes."""
     moved: float = 0
     """Bytes that all else reads and writes: element-wise passes, softmaxes, the weights at each decoding step."""
     calls: float = 0
@@ -34,22 +38,11 @@ class Work:
     """Peak of memory on the device in bytes, weights included."""
 
     def __add__(self, other: "Work") -> "Work":
-        return Work(
-            self.flops + other.flops,
-            self.backward + other.backward,
-            self.moved + other.moved,
-            self.calls + other.calls,
-            self.loaded + other.loaded,
-            max(self.memory, other.memory),
-        )
+        parts = zip(astuple(self), astuple(other), strict=True)
+        return replace(Work(*map(sum, parts)), memory=max(self.memory, other.memory))
 
     def __mul__(self, times: float) -> "Work":
-        flops, backward, moved = (times * part for part in (self.flops, self.backward, self.moved))
-        return Work(flops, backward, moved, times * self.calls, times * self.loaded, self.memory)
-
-    def beside(self, held: float) -> "Work":
-        """Return the same work while `held` further bytes are in memory."""
-        return replace(self, memory=self.memory + held)
+        return replace(Work(*(times * part for part in astuple(self))), memory=self.memory)
 
 
 class Pass(NamedTuple):
@@ -86,17 +79,16 @@ class Case:
         return BYTES[self.dtype]
 
     def batch(self, length: float, batch_tokens: int | None) -> float:
-        """Return the tokens of a forward pass (`hfprune.models.load.default_batch_tokens`)."""
-        return max(1, (batch_tokens or (16384 if self.on_gpu else 512)) // length) * length
+        """Return the tokens of a forward pass, in whole sequences."""
+        return max(1, (batch_tokens or default_tokens(on_gpu=self.on_gpu)) // length) * length
 
     def logits(self, shape: Shape) -> float:
-        """Return the bytes of one float32 chunk of logits (`hfprune.models.head.head_chunk`)."""
-        numbers = 2**26 if self.on_gpu else 2**23
-        return 4 * max(128, numbers // shape.vocabulary) * shape.vocabulary
+        """Return the bytes of one float32 chunk of logits."""
+        return 4 * head_positions(shape.vocabulary, on_gpu=self.on_gpu) * shape.vocabulary
 
-    def load(self, shape: Shape | None = None) -> Work:
-        """Return the work of loading a model, by default the dense one, which is then cut."""
-        weights = (shape or self.dense or self.shape).weights(self.width)
+    def load(self) -> Work:
+        """Return the work of loading the dense model, which is then cut."""
+        weights = (self.dense or self.shape).weights(self.width)
         return Work(loaded=weights, memory=weights)
 
     def read(
@@ -184,13 +176,14 @@ class Case:
         of_weights = sequences * model.layers * model.mlp_weights * (2 * self.width + 6 * 4)
         work = replace(once, flops=models * once.flops, calls=(models + number) * once.calls)
         back = number * backward + forms * weights
-        work += Work(flops=back, backward=back, moved=number * moved + forms * of_weights)
-        return replace(work, memory=self._scoring_memory(length, batch_tokens, forms))
+        work += Work(flops=back, moved=number * moved + forms * of_weights)
+        return replace(work, memory=self._scoring_memory(length, batch_tokens, item.criteria))
 
-    def _scoring_memory(self, length: int, batch_tokens: int | None, forms: int) -> float:
+    def _scoring_memory(self, length: int, batch_tokens: int | None, criteria: Sequence[Criterion]) -> float:
         """Return the peak; memory that runs out makes the batch smaller, down to one sequence."""
-        model = self.shape
-        fixed = model.weights(self.width) + 5 * self.logits(model) + bool(forms) * 8 * 4 * model.mlp_weights
+        model, forms = self.shape, any(map(form_of, criteria))
+        fixed = model.weights(self.width) + 5 * self.logits(model) + forms * 8 * 4 * model.mlp_weights
+        fixed += sum(sums_bytes(criterion, model.layers * model.mlp_weights) for criterion in criteria)
         a_token = model.layers * kept(model, self.width) + 8 * model.hidden * self.width
         fitting = max(1, (0.9 * self.room - fixed) // (length * a_token)) * length
         return fixed + a_token * min(self.batch(length, batch_tokens), fitting)
@@ -208,16 +201,14 @@ class Case:
         """
         model, length = self.shape, settings.length
         tokens = sequences * length
-        fitting = (batch_tokens or (2048 if self.on_gpu else 512)) // length
+        fitting = (batch_tokens or training_tokens(on_gpu=self.on_gpu)) // length
         batch = next(n for n in range(max(1, min(fitting, settings.batch)), 0, -1) if settings.batch % n == 0)
         a_token = model.layers * trained(model, self.width, self.on_gpu)
         curve = self.read(measured, length, length, batch_tokens=batch * length) if measured else Work()
         curve += Work(flops=2 * measured * length * model.adapters(settings.rank))
         # A pass of training has more in memory.
-        flops = model.training(tokens, tokens * length, settings.rank)
         return replace(curve, memory=0) + Work(
-            flops=flops,
-            backward=flops - model.forward(tokens, tokens * length, tokens),
+            flops=model.training(tokens, tokens * length, settings.rank),
             moved=tokens * (3 * model.layers * activations(model, self.width) + 4 * 8 * model.vocabulary),
             calls=3 * model.layers * sequences / batch,
             # Adapters with gradients and two moments in float32; logits in the model's dtype, and thrice of it
@@ -259,6 +250,12 @@ def trained(shape: Shape, width: int, on_gpu: bool) -> float:
 def form_of(criterion: Criterion) -> bool:
     """Tell whether a criterion is in weight form, which takes the gradients of weights."""
     return isinstance(criterion, GradientCriterion) and criterion.scorable() != criterion.kinds
+
+
+def sums_bytes(criterion: Criterion, weights: float) -> float:
+    """Return the bytes of the sums that scoring keeps for so many weights of MLPs; 0 if none is per weight."""
+    numbers = SUMS_PER_WEIGHT.get(getattr(criterion, "aggregation", ""), 0)
+    return 2 * 4 * numbers * weights  # both halves of the calibration, float32
 
 
 def gradient_passes(criteria: Mapping[str, Criterion], units: tuple[str, ...]) -> list[Pass]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from pydantic import Field, PositiveInt
 
@@ -11,9 +11,6 @@ from hfprune.evaluation.work import Case, Work
 from hfprune.measures import Measure, Metric, Outcome
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
-
-if TYPE_CHECKING:
-    from hfprune.models.shape import Shape
 
 
 class Latency(Measure):
@@ -52,19 +49,16 @@ class Latency(Measure):
 
     def work(self, case: Case) -> Work:
         """Return the work of all rounds, of the dense model too where there is one."""
-
-        def turn(shape: Shape) -> Work:
-            once, prompt, batch = 1 + self.repeats, self.prompt_tokens, self.batch
-            # Once more for the operations.
-            prompts = case.read(batch, prompt, 1, shape=shape) + case.read(1, prompt, 1, shape=shape) * (
-                once + 1
-            )
-            return prompts + case.decode(once, batch, prompt, self.new_tokens, shape)
-
-        if case.dense is None:
-            return turn(case.shape)
-        both = turn(case.shape) + turn(case.dense)
-        return both.beside(case.dense.weights(case.width)) + case.load()
+        once, prompt, batch = 1 + self.repeats, self.prompt_tokens, self.batch
+        shapes = [case.shape, case.dense] if case.dense else [case.shape]
+        total = case.load() if case.dense else Work()
+        for shape in shapes:
+            # A prompt once more than there are rounds, for the operations.
+            total += case.read(batch, prompt, 1, shape=shape)
+            total += case.read(1, prompt, 1, shape=shape) * (once + 1)
+            total += case.decode(once, batch, prompt, self.new_tokens, shape)
+        beside = case.dense.weights(case.width) if case.dense else 0
+        return replace(total, memory=total.memory + beside)
 
     def run(self, subject: Subject) -> Outcome:
         """Time the model, alternating with the dense one if there is one."""

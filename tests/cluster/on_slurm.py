@@ -134,9 +134,7 @@ def test_jobs_see_the_gpu_that_slurm_gave_them_and_others_none(
     whole: tuple[Path, str], survived: list[str]
 ) -> None:
     seen = [line.split() for line in (whole[0] / "seen").read_text().splitlines()]
-    assert {command for _, command, *_ in seen} == {
-        *("calibrate", "score", "pack", "recover", "measure")
-    }
+    assert {command for _, command, *_ in seen} == {*("calibrate", "score", "pack", "recover", "measure")}
     for job, command, visible, *given in seen:
         asked = re.findall(r"gres/gpu=(\d+)", accounts(job, "AllocTRES"))
         if command in ("calibrate", "pack"):

@@ -10,7 +10,7 @@ import yaml
 from smoke import ROOT, jobs, snakemake
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.jobs import Costs
+from hfprune.cost.choice import costs, study_files
 from hfprune.devices.table import known_devices
 from hfprune.results import DENSE
 from hfprune.settings import load
@@ -33,8 +33,9 @@ def test_dry_run_is_complete_and_as_counted(clone: Path) -> None:
     for file in layout.result_files("paper", study):
         assert f"results/paper/{file}" in output
     # The cost model counts the same jobs.
-    costs = Costs("paper", study, known_devices()["h100"], load(Catalogue, ROOT / "config/assets.yaml"))
-    assert {**Counter(job.rule for job in costs.jobs()), "all": 1} == jobs(output)
+    catalogue = load(Catalogue, ROOT / "config/assets.yaml")
+    counted = costs(study_files(ROOT / "config/studies/paper.yaml", catalogue), known_devices()["h100"])
+    assert {**Counter(cost.rule for cost in counted.each), "all": 1} == jobs(output)
 
 
 def test_a_dry_run_imports_nothing_heavy(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
