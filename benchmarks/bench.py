@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import cells
@@ -23,6 +24,8 @@ from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.entropy import Entropy
 from hfprune.devices.lease import default_device
 from hfprune.models.load import load_model, load_tokenizer
+from hfprune.plans.plan import make_plan
+from hfprune.recovery.linear import solve_plans
 from hfprune.scoring.score import score
 
 if TYPE_CHECKING:
@@ -82,6 +85,24 @@ def growth(repeats: int) -> Iterator[Row]:
                 lambda model=model, blocks=blocks: score({"entropy": Entropy()}, model, blocks),
                 repeats,
             )
+
+
+def linear_recovery(model: torch.nn.Module, sequences: int, length: int, repeats: int) -> Iterator[Row]:
+    """Time a linear recovery of a plan, with the choice of λ, beside the scoring that a plan needs."""
+    blocks, scoring = tokens(model, sequences, length), {"entropy": Entropy()}
+    plan = make_plan(model, score(scoring, model, blocks)["entropy"].scores, 0.2)
+
+    def solve() -> None:
+        with TemporaryDirectory() as state:
+            solve_plans(model, blocks, {"it": plan}, Path(state))
+
+    yield against(
+        f"linear recovery, {length} tokens",
+        "beside scoring by entropy",
+        lambda: score(scoring, model, blocks),
+        solve,
+        repeats,
+    )
 
 
 def evaluation(
@@ -210,6 +231,7 @@ def main() -> None:
         arguments.model, arguments.resources, arguments.sequences, arguments.length // 4, arguments.repeats
     )
     rows += recovery.rows(model, arguments.repeats)
+    rows += linear_recovery(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
     rows += growth(arguments.repeats)
     rows += choices(model, load_tokenizer(arguments.model), arguments.repeats)
     rows += evaluation(model, arguments.model, arguments.tasks, arguments.documents, arguments.repeats)

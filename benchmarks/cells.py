@@ -1,4 +1,4 @@
-"""Compare what fidelity and perplexity of a pruned cell take: as `hfprune cells` does it, and in the plain way.
+"""Compare what fidelity and perplexity of a pruned cell take: as `hfprune measure` does it, and in the plain way.
 
 We take both of one subject. The plain way loads the dense model beside the pruned one for fidelity, and each
 pruned model again for perplexity; with resampled plans, one pruned model for each plan. Prints the rows of

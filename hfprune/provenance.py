@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +17,7 @@ from typing import Any
 
 import hfprune
 from hfprune.devices.operations import DONE
+from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
 
 PACKAGES = ("torch", "transformers", "lm_eval", "datasets", "safetensors", "numpy", "peft")
@@ -183,6 +184,27 @@ def identity(path: Path) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def check_origin(
+    path: Path, made: Mapping[str, str], roles: Iterable[str], inputs: Mapping[str, Path]
+) -> None:
+    """Fail if a recovery at `path` was made from other inputs: another plan can have the same shapes.
+
+    Args:
+        path: for the message.
+        made: the inputs' identities by role, from its provenance.
+        roles: those that must be the same.
+        inputs: the files of the model for which it is meant, by role.
+
+    Raises:
+        HfpruneError: the identities differ.
+    """
+    for role in roles:
+        now = identity(inputs[role]) if role in inputs else None
+        if made.get(role) != now:
+            wanted = f"another {role}" if role in made else f"the model without a {role}"
+            raise HfpruneError(f"{path}: this recovery was made for {wanted}; give that one")
+
+
 @cache
 def _known_sha256(path: Path, _size: int, _modified: int) -> str:
     """Return the hash of a file, which may have gigabytes; an unchanged file is read once."""
@@ -190,7 +212,7 @@ def _known_sha256(path: Path, _size: int, _modified: int) -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """Return the machine, processor and core count and, if torch is loaded, its threads and CUDA devices."""
+    """Return the machine, processor and core count and, if torch is loaded, its threads and the GPUs in use."""
     found: dict[str, Any] = {
         "machine": platform.machine(),
         "processor": _processor(),
@@ -200,14 +222,15 @@ def hardware() -> dict[str, Any]:
         import torch
 
         found["threads"] = torch.get_num_threads()
-        found["cuda"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        every = range(torch.cuda.device_count()) if _cuda() else ()
+        found["cuda"] = [torch.cuda.get_device_name(i) for i in every]
     return found
 
 
 def _cuda() -> bool:
-    """Tell whether CUDA is available, without importing torch in a run that has not done so."""
+    """Tell whether this process uses CUDA; to ask whether it could would already start CUDA."""
     torch = sys.modules.get("torch")
-    return torch is not None and torch.cuda.is_available()
+    return torch is not None and torch.cuda.is_initialized()
 
 
 def _processor() -> str:

@@ -10,6 +10,8 @@ from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -17,6 +19,8 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+
+from hfprune.models.fused import separate
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -35,13 +39,16 @@ ARCHITECTURES = {
     "llama-bias": (LlamaForCausalLM, LlamaConfig, {"mlp_bias": True}),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config, {"tie_word_embeddings": False}),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"tie_word_embeddings": True, "head_dim": 16}),
+    "phi3": (Phi3ForCausalLM, Phi3Config, {"tie_word_embeddings": True, "pad_token_id": 0}),
 }
 
 
 def build_tiny(architecture: str, **changes) -> PreTrainedModel:
     """Build a seeded tiny model of one of `ARCHITECTURES`."""
     kind, config, extra = ARCHITECTURES[architecture]
-    return peaked(kind, config(**SHAPE | extra | changes))
+    model = peaked(kind, config(**SHAPE | extra | changes))
+    separate(model)
+    return model
 
 
 def peaked(kind: type[PreTrainedModel], config: PretrainedConfig, seed: int = 7) -> PreTrainedModel:
@@ -89,12 +96,14 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def smollm2(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Path:
     """Folder of the dense SmolLM2-135M, fetched as the demo study does."""
     from hfprune.assets.catalogue import Catalogue
-    from hfprune.assets.models import fetch_model
+    from hfprune.assets.fetching import fetch_asset
     from hfprune.settings import load
 
     catalogue = load(Catalogue, Path(__file__).parents[1] / "config" / "assets.yaml")
     out = tmp_path_factory.mktemp("models") / "smollm2-135m-instruct-q4"
-    fetch_model("smollm2-135m-instruct-q4", catalogue.models["smollm2-135m-instruct-q4"], out, downloads)
+    fetch_asset(
+        "models", "smollm2-135m-instruct-q4", catalogue.models["smollm2-135m-instruct-q4"], out, downloads
+    )
     return out
 
 

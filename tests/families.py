@@ -1,4 +1,4 @@
-"""Tiny models of five families, to be cut to equal and to unequal widths, and tokenizers that split as theirs."""
+"""Tiny models of six families, to be cut to equal and to unequal widths, and tokenizers that split as theirs."""
 
 import torch
 from conftest import SHAPE, peaked
@@ -11,6 +11,8 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
@@ -21,6 +23,7 @@ from transformers import (
 from transformers.convert_slow_tokenizer import TikTokenConverter
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
+from hfprune.models.fused import separate
 from hfprune.plans.plan import apply_plan
 
 TEXT = "In 1984 the valley's old town had 12345 houses,\n\n  and a MARKET; she'd say \u00e9t\u00e9!"
@@ -48,6 +51,7 @@ FAMILIES = {
     ),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config, {"tie_word_embeddings": True}),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"head_dim": 16, "tie_word_embeddings": True}),
+    "phi3": (Phi3ForCausalLM, Phi3Config, {"pad_token_id": 0, "sliding_window": 8}),
     "gemma3": (
         Gemma3ForCausalLM,
         Gemma3TextConfig,
@@ -64,6 +68,7 @@ def build(family: str) -> PreTrainedModel:
         for name, parameter in model.named_parameters():
             if "norm" in name:
                 parameter.add_(torch.rand_like(parameter))
+    separate(model)
     return model
 
 

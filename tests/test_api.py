@@ -13,7 +13,7 @@ from smoke import ROOT, TEXT, save_model
 
 import hfprune
 from hfprune.blocks import save_blocks
-from hfprune.plans.plan import count_parameters
+from hfprune.plans.plan import count_parameters, load_plan, same_plan
 
 
 def example() -> str:
@@ -23,7 +23,7 @@ def example() -> str:
 
 
 def test_the_example_prunes_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(list(filter(None, example().splitlines()))) <= 10
+    assert len(list(filter(None, example().splitlines()))) <= 11
     save_model("llama", tmp_path / "my-model")
     (tmp_path / "my-text.txt").write_text("\n".join(TEXT))
     monkeypatch.chdir(tmp_path)
@@ -32,6 +32,13 @@ def test_the_example_prunes_a_model_of_ones_own(tmp_path: Path, monkeypatch: pyt
     total = count_parameters(reload(tmp_path / "my-model"))
     pruned = reload(tmp_path / "pruned")
     assert 1 - count_parameters(pruned) / total == pytest.approx(0.2, abs=0.005)
+
+    card = (tmp_path / "pruned/README.md").read_text()
+    assert (
+        "| criterion | `entropy` |" in card
+        and "| ratio (fraction of all parameters to remove) | `0.2` |" in card
+    )
+    assert same_plan(load_plan(tmp_path / "pruned/recipe/plan.safetensors"), names["plan"])
 
     save_blocks(tmp_path / "blocks.safetensors", names["blocks"], {}, [*range(len(names["blocks"]))])
     model, plan = ("--model", "my-model"), ("--plan", "plan.safetensors")

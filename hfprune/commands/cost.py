@@ -43,13 +43,13 @@ class Config(Strict):
 def run(config: Config) -> None:
     """Print the cost of the study, or prediction and measurement."""
     from hfprune.assets.catalogue import Catalogue
-    from hfprune.cost.choice import study_files
     from hfprune.cost.costs import Costs
     from hfprune.cost.here import find_device
     from hfprune.cost.measured import comparison
     from hfprune.cost.table import table
+    from hfprune.jobs.files import load_files
 
     path = config.study or shipped(Path("config/studies") / f"{(config.results or Path()).name}.yaml")
     device = find_device(config.device)
-    costs = Costs(study_files(path, load(Catalogue, config.catalogue)), device, config.resources)
+    costs = Costs(load_files(path, load(Catalogue, config.catalogue)), device, config.resources)
     print(comparison(costs, config.results) if config.results else table(costs))

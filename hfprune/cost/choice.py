@@ -1,19 +1,20 @@
 """Which study a device can run, what is said before it starts, and the limits of its jobs."""
 
 from contextlib import suppress
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.costs import Cost, Costs
-from hfprune.cost.table import downloads, unfit
+from hfprune.cost.table import unfit
 from hfprune.devices.table import Device, nominal_cpu, slowest_gpu, table_device, visible_device
 from hfprune.errors import HfpruneError
-from hfprune.jobs.files import Files
+from hfprune.jobs.files import Files, load_files
 from hfprune.settings import load, nearest, validate
 from hfprune.study.layout import study_file, study_name
-from hfprune.study.references import load_study
+from hfprune.study.references import downloads, load_study
 from hfprune.study.study import Config, Study
 
 # The paper's studies, the largest first, and the one for every machine.
@@ -119,7 +120,7 @@ def largest_tier(studies: Path, catalogue: Catalogue, device: Device, devices: i
 
 def announcement(costs: Costs, catalogue: Catalogue, studies: Path, devices: int = 1) -> str:
     """Return lines about what a study will fetch and spend, what does not fit, and the next larger study."""
-    device, (size, unknown) = costs.device, downloads(costs)
+    device, (size, unknown) = costs.device, downloads(costs.study, catalogue, costs.resources)
     more = f" and {unknown} assets of unknown size" if unknown else ""
     lines = [
         f"cost: {size / 1e9:.2f} GB to fetch{more}; about {_hours(costs.hours(devices))} on "
@@ -138,24 +139,16 @@ def announcement(costs: Costs, catalogue: Catalogue, studies: Path, devices: int
 
 
 def _about_larger(costs: Costs, catalogue: Catalogue, studies: Path, devices: int) -> list[str]:
-    """Return the line about the next larger study, if there is one."""
-    if (path := _larger(costs.files.name, studies)) is None:
+    """Return the line about the next larger of the paper's studies, if there is one."""
+    larger = dict(pairwise((SMALLEST, *reversed(TIERS)))).get(costs.files.name)
+    if larger is None or not (path := studies / f"{larger}.yaml").exists():
         return []
-    larger = _costs(path, catalogue, costs.device)
-    lacks = f" ({said})" if (said := unfit(larger)) else ""
+    other = _costs(path, catalogue, costs.device)
+    lacks = f" ({said})" if (said := unfit(other)) else ""
     return [
-        f"cost: the next larger study takes {_hours(larger.hours(devices))} there: "
-        f"snakemake --cores all --config study={larger.files.name}{lacks}"
+        f"cost: the next larger study takes {_hours(other.hours(devices))} there: "
+        f"snakemake --cores all --config study={larger}{lacks}"
     ]
-
-
-def _larger(name: str, studies: Path) -> Path | None:
-    """Return the file of the next larger of the paper's studies, if there is one."""
-    order = (SMALLEST, *reversed(TIERS))
-    if name not in order[:-1]:
-        return None
-    path = studies / f"{order[order.index(name) + 1]}.yaml"
-    return path if path.exists() else None
 
 
 def over_limits(costs: Costs, mem_mb: float | None, runtime: float | None) -> list[str]:
@@ -196,14 +189,7 @@ def minutes(cost: Cost, attempt: int = 1) -> int:
 
 
 def _costs(path: Path, catalogue: Catalogue, device: Device) -> Costs:
-    return costs(study_files(path, catalogue), device)
-
-
-def study_files(path: Path, catalogue: Catalogue) -> Files:
-    """Return a study of the catalogue, without what the rules of baselines say."""
-    study, catalogue = load_study(path, catalogue)
-    baselines = {method.baseline for method in study.methods.values() if method.baseline}
-    return Files(study_name(path), study, catalogue, dict.fromkeys(baselines, "plan"))
+    return costs(load_files(path, catalogue), device)
 
 
 def _named(device: Device, devices: int) -> str:

@@ -41,20 +41,20 @@ def find_device(name: str | None = None) -> Device:
 
 @cache
 def measure_here() -> Device:
-    """Measure the GPU of this machine by products of matrices and copies, or its CPU by passes of a small model."""
+    """Measure this machine: a GPU by products of matrices and copies, a CPU also by passes of a small model."""
     nominal = nominal_cpu()  # before torch, whose threads may bind this process to one core
     import torch
 
     from hfprune.devices.lease import default_device
     from hfprune.devices.rates import copy_rate, measured_gpu, product_rate
 
-    if torch.cuda.is_available():
+    threads, place = torch.get_num_threads(), default_device()
+    if place.type == "cuda":
         return measured_gpu()
-    threads, cpu = torch.get_num_threads(), default_device()
     torch.set_num_threads(1)
     try:
-        product = {dtype: product_rate(dtype, cpu) for dtype in nominal.rates}
-        device = replace(nominal, name=HERE, bandwidth=copy_rate(cpu), source="measured")
+        product = {dtype: product_rate(dtype, place) for dtype in nominal.rates}
+        device = replace(nominal, name=HERE, bandwidth=copy_rate(place), source="measured")
         reached = passes_rate(device, "float32") / product["float32"]
         rates = {dtype: reached * rate for dtype, rate in product.items()}
         # Where bfloat16 is emulated, its passes take minutes, and no study would choose it.

@@ -1,16 +1,7 @@
 """The cost of a study as a table by rule, with what there is to download and to keep."""
 
-from hfprune.assets.catalogue import (
-    HubSource,
-    JoinedSource,
-    LocalSource,
-    ModelAsset,
-    PypiSource,
-    alternatives,
-)
 from hfprune.cost.costs import Costs
-from hfprune.models.shape import known_shapes
-from hfprune.study.references import study_assets
+from hfprune.study.references import downloads
 
 # Bytes of a job's file, and of a study's tables and figures.
 PER_FILE, PUBLISHED = 20e3, 30e6
@@ -25,34 +16,6 @@ def unfit(costs: Costs, spare: float = 0) -> str:
         f"{job.rule} of {job.about} needs about {job.memory / 1e9:.0f} GB of memory, "
         f"but {costs.device.name} has {room / 1e9:.0f} GB"
     )
-
-
-def downloads(costs: Costs) -> tuple[float, int]:
-    """Return the bytes of a study's downloads, and the number of assets whose size nobody has written down.
-
-    Assets that are already fetched count as nothing; a hub's model counts by its parameters in 16 bits.
-    """
-    sizes: dict[str, float] = {}
-    unknown = 0
-    for asset in study_assets(costs.study):
-        kind, _, name = asset.partition("/")
-        if (costs.resources / asset / "asset.json").exists():
-            continue
-        entry = getattr(costs.files.catalogue, kind)[name]
-        match alternatives(entry.source)[0]:
-            case PypiSource() as source:
-                sizes[f"{source.package}=={source.version}"] = source.bytes or 0
-            case JoinedSource() as source:
-                sizes |= {f"{part.package}=={part.version}": part.bytes or 0 for part in source.parts}
-            case HubSource() as source if source.bytes:
-                sizes[f"{source.repo} {source.files}"] = source.bytes
-            case HubSource() as source if isinstance(entry, ModelAsset) and name in known_shapes():
-                sizes[source.repo] = known_shapes()[name].weights(2)
-            case LocalSource():
-                continue
-            case _:
-                unknown += 1
-    return sum(sizes.values()), unknown
 
 
 def disk(costs: Costs) -> float:
@@ -75,7 +38,11 @@ def table(costs: Costs) -> str:
     import pandas as pd
     from tabulate import tabulate
 
-    device, job, (size, unknown) = costs.device, costs.longest, downloads(costs)
+    device, job, (size, unknown) = (
+        costs.device,
+        costs.longest,
+        downloads(costs.study, costs.files.catalogue, costs.resources),
+    )
     jobs = pd.DataFrame(map(vars, costs.each)).assign(taken=[cost.taken for cost in costs.each], jobs=1)
     how = {"jobs": "sum", "taken": "sum", "seconds": "max", "memory": "max", "flops": "sum"}
     rules = jobs.groupby("rule", sort=False).agg(how).rename(index="`{}`".format)

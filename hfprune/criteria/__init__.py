@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from hfprune.models.units import Layers, Neurons
-
 
 class Criterion(Strict, ABC):
     """Maps weights or calibration data to one score per unit; the units with the lowest scores are pruned.
@@ -57,8 +55,8 @@ class WeightCriterion(Criterion):
         """Return one score per unit [units].
 
         Args:
-            mlp: the units of one place (`Units`), such as the `Neurons` of a layer.
-            generator: on the CPU, seeded for this place.
+            mlp: the units of one key (`Units`), such as the `Neurons` of a layer.
+            generator: on the CPU, seeded for this key.
         """
 
 
@@ -74,7 +72,12 @@ class SweepCriterion(Criterion):
         return parts.sum(0)
 
     def finish(self, units: Any, statistic: Tensor) -> Tensor:
-        """Return the scores [units] of a place from the statistic of all sequences; by default the same."""
+        """Return the scores [units] from the statistic of all sequences; by default the same.
+
+        Args:
+            units: the `Neurons` of a layer, its `KeyValueGroups`, or all `Layers`, for a statistic [layers, ...].
+            statistic: what `combine` made.
+        """
         return statistic
 
 
@@ -90,10 +93,6 @@ class ActivationCriterion(SweepCriterion):
         Args:
             h: activations, float32 [sequences, length, neurons].
         """
-
-    def finish(self, mlp: Neurons, statistic: Tensor) -> Tensor:
-        """Return the scores of a layer's neurons; by default the statistic [neurons]."""
-        return statistic
 
 
 class LayerCriterion(SweepCriterion):
@@ -111,12 +110,8 @@ class LayerCriterion(SweepCriterion):
             x_out: hidden states after the layer, of the same shape.
         """
 
-    def finish(self, layers: Layers, statistic: Tensor) -> Tensor:
-        """Return the scores [layers] from the statistic [layers, ...]; by default the statistic."""
-        return statistic
 
-
-# Aggregations of h·∂C/∂h (`hfprune.scoring.tapes`) and of w·∂C/∂w (`hfprune.scoring.weight_forms`).
+# Aggregations of h·∂C/∂h (`hfprune.scoring.recorders`) and of w·∂C/∂w (`hfprune.scoring.weight_forms`).
 ActivationForm = Literal["sum_abs", "sum_squares", "signed_sequence"]
 WeightForm = Literal["param_first", "param_second", "param_mix", "vectorize", "joint"]
 Aggregation = Literal[ActivationForm, WeightForm]
@@ -218,15 +213,15 @@ CRITERIA = Registry("hfprune.criteria", Criterion, required=("needs",))
 
 
 def by_gradient(criteria: Sequence[GradientCriterion]) -> list[list[int]]:
-    """Return the places in `criteria` of those that share a gradient, and so a backward pass."""
+    """Return the indices in `criteria` of those that share a gradient, and so a backward pass."""
     groups: list[list[int]] = []
-    for place, criterion in enumerate(criteria):
+    for index, criterion in enumerate(criteria):
         for group in groups:
             if criteria[group[0]].same_gradient(criterion):
-                group.append(place)
+                group.append(index)
                 break
         else:
-            groups.append([place])
+            groups.append([index])
     return groups
 
 

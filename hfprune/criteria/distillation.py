@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from hfprune.criteria import StudentCriterion
+from hfprune.criteria import Positions, StudentCriterion
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from hfprune.criteria import Positions
 
 
 class Distillation(StudentCriterion):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hfprune.criteria import GradientCriterion
+from hfprune.criteria import GradientCriterion, Positions
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from hfprune.criteria import Positions
 
 
 class Entropy(GradientCriterion):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hfprune.criteria import GradientCriterion
+from hfprune.criteria import GradientCriterion, Positions
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from hfprune.criteria import Positions
 
 
 class Margin(GradientCriterion):
@@ -22,7 +20,10 @@ class Margin(GradientCriterion):
 
     def gradient(self, logits: Tensor, positions: Positions) -> Tensor:
         """Return ∂C/∂z = p_1 (e_1 - p) - p_2 (e_2 - p)."""
+        import torch
+
         p = logits.softmax(-1)
         top = p.topk(2)
-        signed = top.values * top.values.new_tensor([1, -1])
+        first, second = top.values.unbind(-1)
+        signed = torch.stack([first, -second], -1)
         return p.mul_(-signed.sum(-1, keepdim=True)).scatter_add_(-1, top.indices, signed)

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from hfprune.criteria import Aggregation, StudentCriterion
+from hfprune.criteria import Aggregation, Positions, StudentCriterion
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from hfprune.criteria import Positions
 
 
 class SDMPrune(StudentCriterion):

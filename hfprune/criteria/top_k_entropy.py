@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from hfprune.criteria import Positions
 from hfprune.criteria.entropy import Entropy
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from hfprune.criteria import Positions
 
 
 class TopKEntropy(Entropy):

@@ -17,11 +17,14 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from hfprune.devices.visible import visible_devices, visible_gpus
 from hfprune.errors import HfpruneError
 
 POLL_SECONDS = 1.0
-# Set for processes whose GPUs `launch` holds.
+# The GPUs that this process or one that started it holds; those that it starts compute there, too.
 LEASED = "HFPRUNE_LEASED"
+# A folder for the locks that containers on one machine share; else each has its own.
+LOCKS = "HFPRUNE_LOCKS"
 
 # A lock ends with its process, so a killed process frees its device.
 _held: list[FileLock] = []
@@ -31,19 +34,26 @@ _held: list[FileLock] = []
 def default_device() -> torch.device:
     """Return the CPU, or the CUDA device that this process leases until it ends.
 
-    Snakemake runs as many jobs at a time as there are GPUs, but does not assign GPUs to jobs. The devices
-    visible under CUDA_VISIBLE_DEVICES are identified by their UUIDs, which are the same in every process.
+    Snakemake runs as many jobs at a time as there are GPUs, but does not assign GPUs to jobs. From then on a
+    process sees no other GPU, unless it used CUDA before.
 
     Raises:
-        HfpruneError: the GPU that `accelerate launch` gives this process is taken, or there is none.
+        HfpruneError: the GPU that `accelerate launch` gives this process is taken, or there is none; or there
+            are GPUs that torch cannot use.
     """
-    if not torch.cuda.is_available():
+    if not visible_gpus():
         return torch.device("cpu")
-    names, locks = _names(), _locks()
+    names = _names()
     if launched():
-        index = _launched_device()
+        index = _launched_device(names)
     else:
-        index = 0 if all(_mine(locks, name) for name in names) else lease(names, locks)[0]
+        mine = [number for number, name in enumerate(names) if name in _leased()]
+        index = (mine or lease(names, _locks()))[0]
+        if 1 < len(names) != len(mine):
+            os.environ["CUDA_VISIBLE_DEVICES"] = names[index]
+            # One that CUDA still sees among others, if it started before.
+            seen = [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
+            index = next(i for i, uuid in enumerate(seen) if names[index].endswith(uuid))
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device
@@ -51,15 +61,14 @@ def default_device() -> torch.device:
 
 def lease_all() -> None:
     """Lease every visible GPU until this process ends, one after the other while others hold them."""
-    names, locks = _names(), _locks()
     # In one order, so that no two processes wait for each other.
-    for name in sorted(names):
-        if not _mine(locks, name):
-            lease([name], locks)
+    for name in sorted(_names()):
+        if name not in _leased():
+            lease([name], _locks())
 
 
-def _mine(folder: Path, name: str) -> bool:
-    return any(lock.lock_file == str(folder / f"{name}.lock") for lock in _held)
+def _leased() -> list[str]:
+    return os.environ.get(LEASED, "").split(",")
 
 
 def launched() -> bool:
@@ -79,12 +88,10 @@ def launch(processes: int) -> int:
         HfpruneError: there are GPUs, but fewer.
     """
     environment = dict(os.environ)
-    if torch.cuda.is_available():
-        _require(processes)
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        every = visible.split(",") if visible else [*map(str, range(torch.cuda.device_count()))]
-        taken = [every[index] for index in lease(_names(), _locks(), processes)]
-        environment |= {"CUDA_VISIBLE_DEVICES": ",".join(taken), LEASED: "1"}
+    if names := _names():
+        _require(processes, names)
+        taken = [names[index] for index in lease(names, _locks(), processes)]
+        environment |= dict.fromkeys(("CUDA_VISIBLE_DEVICES", LEASED), ",".join(taken))
     # Without GPUs too: with --cpu, accelerate starts one process only. Port 0: any that is free.
     flags = f"--multi_gpu --num_processes {processes} --num_machines 1 --main_process_port 0".split()
     flags += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "hfprune", *sys.argv[1:]]
@@ -117,6 +124,7 @@ def lease(names: Sequence[str], folder: Path, count: int = 1) -> list[int]:
                 found[index] = lock
         if len(found) == count:
             _held.extend(found.values())
+            os.environ[LEASED] = ",".join([*filter(None, _leased()), *(names[index] for index in found)])
             return [*found]
         for lock in found.values():
             lock.release()
@@ -129,12 +137,12 @@ def lease(names: Sequence[str], folder: Path, count: int = 1) -> list[int]:
         time.sleep(POLL_SECONDS)
 
 
-def _launched_device() -> int:
+def _launched_device(names: Sequence[str]) -> int:
     """Return the index of the GPU that accelerate gives this process, leased."""
     index = int(os.environ["LOCAL_RANK"])
-    _require(int(os.environ["LOCAL_WORLD_SIZE"]))
-    if LEASED not in os.environ:
-        lock = _lock(_locks(), _names()[index])
+    _require(int(os.environ["LOCAL_WORLD_SIZE"]), names)
+    if names[index] not in _leased():
+        lock = _lock(_locks(), names[index])
         if lock is None:
             raise HfpruneError(
                 f"GPU {index} is taken by another job; name free ones in CUDA_VISIBLE_DEVICES, or give "
@@ -144,19 +152,21 @@ def _launched_device() -> int:
     return index
 
 
-def _require(processes: int) -> None:
-    if processes > (count := torch.cuda.device_count()):
-        raise HfpruneError(f"{processes} processes need as many GPUs, but {count} are visible; start fewer")
+def _require(processes: int, names: Sequence[str]) -> None:
+    if processes > len(names):
+        raise HfpruneError(
+            f"{processes} processes need as many GPUs, but {len(names)} are visible; start fewer"
+        )
 
 
 def _names() -> list[str]:
     """Return a name of every visible GPU, the same in all processes."""
-    return [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
+    return [gpu.uuid for gpu in visible_devices()]
 
 
 def _locks() -> Path:
     """Return the folder of the locks; one per user, since a process cannot open another user's files."""
-    return Path(tempfile.gettempdir()) / f"hfprune-devices-{os.getuid()}"
+    return Path(os.environ.get(LOCKS) or tempfile.gettempdir()) / f"hfprune-devices-{os.getuid()}"
 
 
 def _lock(folder: Path, name: str) -> FileLock | None:

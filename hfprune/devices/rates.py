@@ -15,9 +15,9 @@ from hfprune.settings import Dtype
 @cache
 def peak_here(dtype: str) -> float:
     """Return the peak of this process: of its GPU by the table, else of a product of matrices by its threads."""
-    if not torch.cuda.is_available():
-        return product_rate(dtype, torch.device("cpu"))
     place = default_device()
+    if place.type == "cpu":
+        return product_rate(dtype, place)
     device = named_device(torch.cuda.get_device_name(place), 0)
     return product_rate(dtype, place) if device.guessed else device.rates[dtype] / GPU_SHARE
 

@@ -14,8 +14,8 @@ from hfprune.errors import HfpruneError
 # Seconds of a start, from the shell to loaded libraries: on a CPU measured; on a GPU an assumption, which has a
 # context and kernels on top.
 GPU_START, CPU_START = 13.0, 4.0
-# The share of a GPU's peak that jobs reach: an assumption, since none was at hand, by what the paper's Table 4 gives
-# for a prefill on an A6000 (38 %).
+# The share of a GPU's peak that jobs reach: an assumption, since none was at hand, by what the paper's Table 4
+# gives for a prefill on an A6000 (38 %).
 GPU_SHARE = 0.4
 # Where Linux lists the instructions of the processor.
 CPUINFO = Path("/proc/cpuinfo")
@@ -85,8 +85,8 @@ def visible_device() -> Device | None:
     found = visible_devices()
     if not found:
         return None
-    name, memory = min(found, key=lambda item: item[1])
-    return named_device(name, memory)
+    least = min(found, key=lambda gpu: gpu.memory)
+    return named_device(least.name, least.memory)
 
 
 def named_device(name: str, memory: float) -> Device:

@@ -1,6 +1,5 @@
 """True ablation: the effect of zeroing one neuron on the model's distribution, estimated by scores."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,34 +58,31 @@ def ablate(
     """
     check_blocks(model, blocks)
     size = max(1, batch_tokens // blocks.shape[1])
-    sums = torch.zeros(sum(map(len, neurons)), dtype=torch.float64, device=model.device)
-    done = _load(state, identity, sums) if state else 0
-    bar = tqdm(total=len(sums) * len(blocks), initial=len(sums) * done, desc="ablate", unit="pass")
-    for sequence in range(done, len(blocks)):
-        tokens = blocks[sequence : sequence + 1].to(model.device, torch.int64)
+    pairs = [(layer, int(neuron)) for layer, chosen in enumerate(neurons) for neuron in chosen]
+    done, sums = _load(state, identity) or (0, torch.zeros(len(pairs), dtype=torch.float64))
+    bar = tqdm(total=len(pairs) * len(blocks), initial=len(pairs) * done, desc="ablate", unit="pass")
+    for number in range(done, len(blocks)):
+        tokens = blocks[number : number + 1].to(model.device, torch.int64)
         dense, parts = hidden_states(model, tokens)[0], []
         for mlp, chosen in zip(gated_mlps(model), neurons, strict=True):
             for part in chosen.to(model.device).split(size):
                 parts.append(_divergence(model, dense, _ablated(model, tokens, mlp, part)))
                 bar.update(len(part))
-        sums += torch.cat(parts)
+        sums += torch.cat(parts).cpu()
         if state:
             with atomic_file(state) as temporary:
-                save_file({"sums": sums.cpu()}, temporary, {"identity": identity, "done": str(sequence + 1)})
+                save_file({"sums": sums}, temporary, {"identity": identity, "done": str(number + 1)})
     bar.close()
-    return _table(neurons, (sums / len(blocks)).split([len(chosen) for chosen in neurons]))
+    return pd.DataFrame(pairs, columns=["layer", "neuron"]).assign(damage=(sums / len(blocks)).numpy())
 
 
-def _load(state: Path, identity: str, sums: Tensor) -> int:
-    """Restore the sums of a killed run with the same identity, and return the number of sequences in them."""
-    if not state.exists():
-        return 0
+def _load(state: Path | None, identity: str) -> tuple[int, Tensor] | None:
+    """Return the number of sequences that a killed run with the same identity has read, and their sums."""
+    if state is None or not state.exists():
+        return None
     with safe_open(state, "pt") as file:
         about = file.metadata()
-        if about["identity"] != identity:
-            return 0
-        sums.copy_(file.get_tensor("sums"))
-    return int(about["done"])
+        return (int(about["done"]), file.get_tensor("sums")) if about["identity"] == identity else None
 
 
 def _ablated(model: "PreTrainedModel", tokens: Tensor, mlp: Neurons, neurons: Tensor) -> Tensor:
@@ -121,11 +117,3 @@ def _divergence(model: "PreTrainedModel", dense: Tensor, ablated: Tensor) -> Ten
         # Σ p (r + e^-r - 1) equals Σ p r, but no term is negative, so large terms do not cancel.
         total += (log_p.exp() * (ratio + ratio.neg().expm1())).sum((1, 2)).double()
     return total / len(dense)
-
-
-def _table(neurons: list[Tensor], damages: Sequence[Tensor]) -> pd.DataFrame:
-    parts = [
-        pd.DataFrame({"layer": layer, "neuron": chosen.numpy(), "damage": damage.cpu().numpy()})
-        for layer, (chosen, damage) in enumerate(zip(neurons, damages, strict=True))
-    ]
-    return pd.concat(parts, ignore_index=True)

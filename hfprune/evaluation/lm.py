@@ -17,8 +17,6 @@ from hfprune.plans.plan import apply_plan, load_plan
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hfprune.evaluation.measured_model import Subject
-
 # A tree may grow to this size even if the token budget is smaller: it reads no more tokens than its sequences
 # would separately, and an article of 500 tokens should be read once for all its questions.
 TREE_TOKENS = 2048
@@ -57,14 +55,6 @@ class PrefixTreeLM(HFLM):
             apply_plan(self.model, kept)
         check_model(self.model)
         self.batch_tokens = int(batch_tokens or default_batch_tokens())
-
-    @classmethod
-    def of(cls, subject: "Subject", **options: Any) -> "PrefixTreeLM":
-        """Return the subject's model with these options, prepared once for all tasks that take the same."""
-        return subject.once(
-            f"PrefixTreeLM {options}",
-            lambda: cls(subject.model, tokenizer=subject.own_tokenizer, **options),
-        )
 
     @torch.inference_mode()
     def _loglikelihood_tokens(

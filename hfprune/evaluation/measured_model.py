@@ -6,11 +6,12 @@ from copy import copy
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hfprune.errors import HfpruneError
 
 if TYPE_CHECKING:
+    from lm_eval.models.huggingface import HFLM
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hfprune.plans.mask import Mask
     from hfprune.plans.plan import Plan
 
+    _LM = TypeVar("_LM", bound=HFLM)
     Loaded = PreTrainedModel | Callable[[], PreTrainedModel]
 
 
@@ -119,7 +121,7 @@ class Subject:
 
     def _unchanged(self) -> "PreTrainedModel":
         """Return the dense model, which nobody else holds if it was loaded here."""
-        if "dense" in self.__dict__ or self._dense is None or _is_model(self._dense):
+        if "dense" in self.__dict__ or self._dense is None or hasattr(self._dense, "config"):
             return self.dense
         if self._before is None:
             self.__dict__.pop("model", None)  # loaded again when asked for, so that there is one in memory
@@ -170,19 +172,14 @@ class Subject:
         loaded = hasattr(self._tokenizer, "vocab_size")
         return self._tokenizer if loaded else self._tokenizer()  # type: ignore[return-value,operator]
 
-    @property
-    def own_tokenizer(self) -> "PreTrainedTokenizerBase | str":
-        """The folder of the tokenizer, or the tokenizer itself where it was made in memory.
-
-        lm-eval loads the folder itself, since it can set `add_bos_token` only while it loads.
-        """
-        return self.tokenizer.name_or_path or self.tokenizer
-
-    def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """Call `make` once for this name and return its result each time, to share it among tasks."""
-        if name not in self._made:
-            self._made[name] = make()
-        return self._made[name]
+    def as_lm(self, kind: "type[_LM]", **options: Any) -> "_LM":
+        """Return the model as lm-eval takes it, prepared once for all tasks with the same options."""
+        key = f"{kind.__name__} {options}"
+        if key not in self._made:
+            # lm-eval loads a tokenizer's folder itself, since it can set `add_bos_token` only while it loads.
+            tokenizer = self.tokenizer.name_or_path or self.tokenizer
+            self._made[key] = kind(self.model, tokenizer=tokenizer, **options)
+        return self._made[key]
 
     def asset(self, kind: str, name: str) -> Path:
         """Return the folder of an asset, however it is spelt; see `hfprune.assets.resolving`.
@@ -218,12 +215,8 @@ class Subject:
         )
 
 
-def _is_model(given: "Loaded") -> bool:
-    return hasattr(given, "config")
-
-
 def _loaded(given: "Loaded | None") -> "PreTrainedModel":
-    return given if _is_model(given) else given()  # type: ignore[return-value,operator]
+    return given if hasattr(given, "config") else given()  # type: ignore[return-value,operator,misc]
 
 
 def batch_size(batch_tokens: int | None, length: int) -> int:

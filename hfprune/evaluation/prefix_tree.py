@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -67,32 +68,24 @@ def pack(
         return nodes * token_cost + nodes * nodes * pair_cost
 
     trees: list[PrefixTree] = []
-    previous: Sequence[int] = ()
     last = -1
     for number in sorted(range(len(sequences)), key=lambda i: list(sequences[i])):
         sequence = sequences[number]
-        shared = _common_prefix(previous, sequence)
         if trees:
-            tree = trees[-1]
+            tree, shared = trees[-1], _common_prefix(sequences[last], sequence)
             grown = len(tree) + len(sequence) - shared
             saves = cost(grown) <= cost(len(tree)) + cost(len(sequence))
-            if shared and grown <= limit and saves:
-                tree.add(number, sequence, shared, tree.paths[last])
-                previous, last = sequence, number
-                continue
-        trees.append(PrefixTree())
-        trees[-1].add(number, sequence, 0, ())
-        previous, last = sequence, number
+        if trees and shared and grown <= limit and saves:
+            tree.add(number, sequence, shared, tree.paths[last])
+        else:
+            trees.append(PrefixTree())
+            trees[-1].add(number, sequence, 0, ())
+        last = number
     return trees
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    length = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        length += 1
-    return length
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 # Largest share of padding in a batch. Less padding would save less than the smaller batches would cost.

@@ -1,14 +1,15 @@
 """What a job does: operations, traffic and memory, from a model's shape and what the job reads."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion, by_gradient
-from hfprune.criteria.cross_entropy import CrossEntropy
+from hfprune.criteria import Criterion, GradientCriterion, by_gradient
 from hfprune.devices.batches import batch_tokens as default_tokens
 from hfprune.devices.batches import head_positions, training_tokens
 from hfprune.models.shape import BYTES, Shape
+from hfprune.scoring.passes import SUMS_SHARE, GradientPass, gradient_passes, layer_parts, sums_bytes
 
 if TYPE_CHECKING:
     from hfprune.recovery.settings import Lora
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 # Passes over float32 logits, each of which reads or writes them once; measured on a CPU, where slices stay in the
 # cache (`hfprune.models.head.pieces`) and most passes are cheap. A GPU makes three times as many, at a hundredth.
 SOFTMAX, GRADIENT, DISTANCES = 3, 3, 6
-
-# Float32 numbers that a weight form sums for every weight (`hfprune.scoring.weight_forms`); the other forms sum a few a
-# neuron.
-SUMS_PER_WEIGHT = {"param_first": 1, "param_mix": 2}
 
 
 @dataclass(frozen=True)
@@ -43,14 +40,6 @@ class Work:
 
     def __mul__(self, times: float) -> "Work":
         return replace(Work(*(times * part for part in astuple(self))), memory=self.memory)
-
-
-class Pass(NamedTuple):
-    """One pass of scoring over the blocks, which several criteria share."""
-
-    criteria: list[Criterion]
-    student: bool
-    """Whether a masked student is read beside the dense model, its teacher."""
 
 
 @dataclass(frozen=True)
@@ -161,30 +150,44 @@ class Case:
         return total
 
     def _gradients(
-        self, item: Pass, sequences: float, length: int, units: Sequence[str], batch_tokens: int | None
+        self,
+        item: GradientPass,
+        sequences: float,
+        length: int,
+        units: Sequence[str],
+        batch_tokens: int | None,
     ) -> Work:
         model, tokens = self.shape, sequences * length
-        number = len(by_gradient([each for each in item.criteria if isinstance(each, GradientCriterion)]))
-        models = 1 + item.student
-        forms = sum(form_of(criterion) for criterion in item.criteria)
+        criteria = [criterion for criterion, _ in item.criteria.values()]
+        number, forms = len(by_gradient(criteria)), sum(form_of(criterion) for criterion in criteria)
+        models = 1 + bool(item.start)
         once = self.read(sequences, length, length, passes=GRADIENT * number, batch_tokens=batch_tokens)
-        backward = model.backward(tokens, tokens * length, from_attention="key_value_groups" in units)
         # A backward pass moves about what a forward pass moves, and float32 products of every neuron.
-        moved = tokens * model.layers * (activations(model, self.width) + 16 * model.neurons)
-        weights = model.weight_gradients(tokens)
+        moved = tokens * (activations(model, self.width) + 16 * model.neurons)
         # The gradients of a layer's weights are written for every sequence and read for its share.
         of_weights = sequences * model.layers * model.mlp_weights * (2 * self.width + 6 * 4)
-        work = replace(once, flops=models * once.flops, calls=(models + number) * once.calls)
-        back = number * backward + forms * weights
-        work += Work(flops=back, moved=number * moved + forms * of_weights)
-        return replace(work, memory=self._scoring_memory(length, batch_tokens, item.criteria))
+        room = SUMS_SHARE * self.room if self.on_gpu else math.inf
+        parts = layer_parts(criteria[0], int(model.layers), model.mlp_weights, room)
+        weights = forms * model.weight_gradients(tokens)
+        total = Work(flops=weights, moved=forms * of_weights)
+        for part in parts:
+            above = replace(model, layers=model.layers - part.start)
+            back = number * above.backward(
+                tokens, tokens * length, from_attention="key_value_groups" in units
+            )
+            work = replace(once, flops=models * once.flops, calls=(models + number) * once.calls)
+            total += work + Work(flops=back, moved=number * moved * above.layers)
+        sums = sums_bytes(criteria[0], max(map(len, parts)) * model.mlp_weights)
+        return replace(total, memory=self._scoring_memory(length, batch_tokens, forms, sums))
 
-    def _scoring_memory(self, length: int, batch_tokens: int | None, criteria: Sequence[Criterion]) -> float:
+    def _scoring_memory(self, length: int, batch_tokens: int | None, forms: int, sums: float) -> float:
         """Return the peak; memory that runs out makes the batch smaller, down to one sequence."""
-        model, forms = self.shape, any(map(form_of, criteria))
-        fixed = model.weights(self.width) + 5 * self.logits(model) + forms * 8 * 4 * model.mlp_weights
-        fixed += sum(sums_bytes(criterion, model.layers * model.mlp_weights) for criterion in criteria)
-        a_token = model.layers * kept(model, self.width) + 8 * model.hidden * self.width
+        model = self.shape
+        fixed = model.weights(self.width) + 5 * self.logits(model) + sums
+        fixed += bool(forms) * 8 * 4 * model.mlp_weights
+        # Weight forms keep the input of every MLP, too.
+        inputs = bool(forms) * model.hidden * self.width
+        a_token = model.layers * (kept(model, self.width) + inputs) + 8 * model.hidden * self.width
         fitting = max(1, (0.9 * self.room - fixed) // (length * a_token)) * length
         return fixed + a_token * min(self.batch(length, batch_tokens), fitting)
 
@@ -250,30 +253,6 @@ def trained(shape: Shape, width: int, on_gpu: bool) -> float:
 def form_of(criterion: Criterion) -> bool:
     """Tell whether a criterion is in weight form, which takes the gradients of weights."""
     return isinstance(criterion, GradientCriterion) and criterion.scorable() != criterion.kinds
-
-
-def sums_bytes(criterion: Criterion, weights: float) -> float:
-    """Return the bytes of the sums that scoring keeps for so many weights of MLPs; 0 if none is per weight."""
-    numbers = SUMS_PER_WEIGHT.get(getattr(criterion, "aggregation", ""), 0)
-    return 2 * 4 * numbers * weights  # both halves of the calibration, float32
-
-
-def gradient_passes(criteria: Mapping[str, Criterion], units: tuple[str, ...]) -> list[Pass]:
-    """Return the passes of gradient criteria, as `hfprune.scoring.score` makes them.
-
-    The first is for criteria without a student, and for the cross-entropy that chooses what a student lacks.
-    """
-    gradients = [item for item in criteria.values() if isinstance(item, GradientCriterion)]
-    students = [item for item in gradients if isinstance(item, StudentCriterion)]
-    first: list[Criterion] = [item for item in gradients if item not in students]
-    passes: dict[tuple[float, str], list[Criterion]] = {}
-    for item in students:
-        start = CrossEntropy(aggregation=item.aggregation)
-        if start not in first or units != ("neurons",):
-            first.append(start)
-        passes.setdefault((item.warm_start, item.aggregation), []).append(item)
-    found = [Pass(first, student=False)] if first else []
-    return found + [Pass(together, student=True) for together in passes.values()]
 
 
 def _by_weights(criteria: Mapping[str, Criterion]) -> bool:

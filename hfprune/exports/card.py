@@ -15,12 +15,28 @@ from hfprune.assets.models import LICENCES
 from hfprune.errors import HfpruneError
 from hfprune.exports.folder import CARD
 from hfprune.files import read_json
+from hfprune.plans.plan import Plan, save_plan
 from hfprune.provenance import recorded
 from hfprune.results import read_result
 
 # Not among the weights, since some programs load every safetensors file that lies beside `config.json`.
 PLAN = "recipe/plan.safetensors"
-_ROLES = ("model", "plan", "checkpoint", "adapter")
+_ROLES = ("model", "plan", "checkpoint", "linear", "adapter")
+_LOADING = {
+    "gguf": """With llama.cpp:
+
+```console
+$ llama-cli -m {file} -p 'The capital of France is'
+```""",
+    "safetensors": """With transformers 4 or 5:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
+```""",
+}
 
 
 @dataclass(frozen=True)
@@ -29,12 +45,12 @@ class Recipe:
 
     source: Path
     made: dict[str, Any]
-    plan: Path | None
+    plan: Path | Plan | None
     results: list[dict[str, Any]]
 
     @classmethod
     def of(
-        cls, source: Path, made: dict[str, Any] | None, plan: Path | None, results: Path | None
+        cls, source: Path, made: dict[str, Any] | None, plan: Path | Plan | None, results: Path | None
     ) -> "Recipe":
         """Read the results and check that they are of this model.
 
@@ -70,7 +86,10 @@ class Recipe:
         """
         if self.plan:
             (folder / PLAN).parent.mkdir()
-            shutil.copyfile(self.plan, folder / PLAN)
+            if isinstance(self.plan, Path):
+                shutil.copyfile(self.plan, folder / PLAN)
+            else:
+                save_plan(folder / PLAN, self.plan, self.made)
         for path in self.source.iterdir():
             if path.is_file() and any(fnmatch(path.name, pattern) for pattern in LICENCES):
                 shutil.copyfile(path, folder / path.name)
@@ -88,9 +107,9 @@ class Recipe:
             self._about(sizes),
             *([notes] if notes else []),
             f"## Licence\n\n{self._licence()}",
-            f"## Method\n\n{self._method()}",
+            f"## Method\n\n{self._method(folder)}",
             f"## Measured\n\n{self._measured(folder, sizes)}",
-            f"## Load\n\n{_loading(form, file)}",
+            f"## Load\n\n{_LOADING[form].format(file=file)}",
             f"## Reproduce\n\n{self._reproduce()}",
         ]
         ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n").save(folder / CARD)
@@ -117,8 +136,9 @@ class Recipe:
         total = _dense_size(self.source)
         of = f" of {total:,}, {1 - left / total:.1%} fewer" if total else ""
         padding = f" The files hold {written:,}: the rest are zeros that pad MLPs." if written > left else ""
+        linear = " Weights that read the kept units were solved again." if self._given("linear") else ""
         adapter = " A LoRA adapter, trained after pruning, is merged." if self._given("adapter") else ""
-        return f"Base model: {self._base()}. {left:,} parameters{of}.{padding}{adapter}"
+        return f"Base model: {self._base()}. {left:,} parameters{of}.{padding}{linear}{adapter}"
 
     def _given(self, role: str) -> str:
         return self.made.get("inputs", {}).get(role, "")
@@ -131,12 +151,12 @@ class Recipe:
         link = f" ({found['license_link']})" if "license_link" in found else ""
         return f"{name}{link}, carried over from the base model."
 
-    def _method(self) -> str:
+    def _method(self, folder: Path) -> str:
         if self._given("checkpoint"):
             return "Pruned by another tool."
         if not self.plan:
             return "Not recorded." if not self._given("adapter") else "No unit was removed."
-        settings = recorded(self.plan).get("settings", {})
+        settings = recorded(folder / PLAN).get("settings", {})
         known = settings.pop("scoring", {}) | settings
         words = {"ratio": "ratio (fraction of all parameters to remove)", "blocks": "calibration sequences"}
         table = [
@@ -173,17 +193,13 @@ class Recipe:
             name for result in self.results for name in result["provenance"]["hardware"].get("cuda", [])
         }
         where = f"Times were taken on {', '.join(sorted(devices or on))}."
-        return [
-            f"| {' | '.join(HEADERS)} |",
-            "|---|---|---|---|",
-            *(f"| {row} |" for row in table),
-            "",
-            where,
-        ]
+        head = [f"| {' | '.join(HEADERS)} |", "|---|---|---|---|"]
+        return [*head, *(f"| {row} |" for row in table), "", where]
 
     def _reproduce(self) -> str:
-        made = f"Exported by hfprune {hfprune.__version__}; `provenance.json` has the hashes of all inputs."
-        if not self.plan or self._given("adapter"):
+        hashes = "; `provenance.json` has the hashes of all inputs" if "inputs" in self.made else ""
+        made = f"Exported by hfprune {hfprune.__version__}{hashes}."
+        if not self.plan or self._given("linear") or self._given("adapter"):
             return made
         model = self._name() if self._fetch().get("provider", "local") != "local" else "BASE"
         export = f"hfprune export --model {model} --plan {PLAN} --out pruned"
@@ -205,13 +221,13 @@ def _results(folder: Path, inputs: dict[str, str] | None) -> list[dict[str, Any]
         of = result["provenance"].get("inputs", {})
         same = {role: of.get(role) for role in _ROLES} == {role: (inputs or {}).get(role) for role in _ROLES}
         if inputs is not None and not same and not (_is_dense(result) and of.get("model") == inputs["model"]):
-            raise HfpruneError(f"{path}: was measured on another model, plan, checkpoint or adapter")
+            raise HfpruneError(f"{path}: was measured on another {', '.join(_ROLES[:-1])} or {_ROLES[-1]}")
     return [*found.values()]
 
 
 def _is_dense(result: dict[str, Any]) -> bool:
     """Tell whether a result is of the dense model itself, with which the pruned one is compared."""
-    return not {"plan", "checkpoint", "adapter"} & result["provenance"].get("inputs", {}).keys()
+    return not {*_ROLES[1:]} & result["provenance"].get("inputs", {}).keys()
 
 
 def _dense_size(source: Path) -> int:
@@ -220,31 +236,6 @@ def _dense_size(source: Path) -> int:
     from hfprune.models.units import count_parameters
 
     return count_parameters(load_skeleton(source)) if (source / "config.json").is_file() else 0
-
-
-def _loading(form: str, file: str) -> str:
-    if form == "gguf":
-        return "\n".join(
-            [
-                "With llama.cpp:",
-                "",
-                "```console",
-                f"$ llama-cli -m {file} -p 'The capital of France is'",
-                "```",
-            ]
-        )
-    return "\n".join(
-        [
-            "With transformers 4 or 5:",
-            "",
-            "```python",
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
-            "",
-            'model = AutoModelForCausalLM.from_pretrained("THIS_FOLDER")',
-            'tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")',
-            "```",
-        ]
-    )
 
 
 def _plain(value: Any) -> str:

@@ -11,7 +11,9 @@ from hfprune.exports.card import Recipe
 from hfprune.exports.compatible import copy_tokenizer, spell_twice
 from hfprune.exports.folder import export_folder
 from hfprune.exports.widths import aligned_widths, padded
-from hfprune.models.units import count_parameters, gated_mlps
+from hfprune.models.fused import joined
+from hfprune.models.units import count_parameters
+from hfprune.plans.plan import Plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,7 +26,7 @@ def export(
     made: dict[str, Any] | None = None,
     *,
     align: int = 1,
-    plan: Path | None = None,
+    plan: Path | Plan | None = None,
     results: Path | None = None,
 ) -> int:
     """Write a pruned model and the tokenizer of `source` as a checkpoint that plain `from_pretrained` loads.
@@ -37,9 +39,9 @@ def export(
         model: the pruned model.
         source: folder of the dense model.
         out: folder to write.
-        made: from `hfprune.provenance.provenance`.
+        made: from `hfprune.provenance.provenance`; the card of a model that was pruned in memory takes `settings`.
         align: e.g. 256, for quantisers that need whole blocks in a row.
-        plan: the plan that made the model, to be kept beside it.
+        plan: the plan that made the model, or its file, to be kept beside it.
         results: folder of the model's results, for the card.
 
     Returns:
@@ -74,14 +76,12 @@ def loadable(model: "PreTrainedModel", align: int = 1) -> "PreTrainedModel":
     """
     widths = aligned_widths(model, align, equal=True)
     odd = model.config.model_type == "llama" and model.config.hidden_size % model.config.num_attention_heads
-    if widths == [mlp.count for mlp in gated_mlps(model)] and not odd:
-        return model
     kind, config = _mistral(model.config) if odd else (type(model), deepcopy(model.config))
     config.intermediate_size = widths[0]
     with torch.device("meta"):
         twin = kind(config)
     state = {name: padded(name, tensor, widths) for name, tensor in model.state_dict().items()}
-    twin.load_state_dict(state, assign=True)
+    twin.load_state_dict(joined(state, twin.state_dict()), assign=True)
     twin.tie_weights()
     twin.generation_config = model.generation_config
     return twin

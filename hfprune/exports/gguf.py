@@ -29,6 +29,7 @@ from hfprune.exports.folder import export_folder
 from hfprune.exports.vocabulary import add_vocabulary
 from hfprune.exports.widths import aligned_widths, padded
 from hfprune.models.units import count_parameters, gated_mlps
+from hfprune.plans.plan import Plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -64,7 +65,7 @@ def export_gguf(
     *,
     quantize: Quantization | None = None,
     align: int = 1,
-    plan: Path | None = None,
+    plan: Path | Plan | None = None,
     results: Path | None = None,
 ) -> Written:
     """Write a pruned model and the tokenizer of `source` as one GGUF file in a folder, with a model card.
@@ -73,11 +74,11 @@ def export_gguf(
         model: the pruned model.
         source: folder of the dense model.
         out: folder to write; the file in it is named after it.
-        made: from `hfprune.provenance.provenance`.
+        made: from `hfprune.provenance.provenance`; the card of a model that was pruned in memory takes `settings`.
         quantize: type of the matrices; by default the dtype of the model. Vectors are float32. A matrix whose rows
             are not whole blocks of 32 stays in 16 bits.
         align: round each width up to a multiple of this by neurons of zero weight.
-        plan: the plan that made the model, to be kept beside it.
+        plan: the plan that made the model, or its file, to be kept beside it.
         results: folder of the model's results, for the card.
 
     Raises:
@@ -183,17 +184,17 @@ def _tensors(
         yield "rope_freqs.weight", plain / model.model.rotary_emb.inv_freq.cpu()
     for name, tensor in parameters.items():
         tensor = padded(name, tensor.detach(), widths)
-        place, layer, part, kind = found.groups() if (found := _ATTENTION.fullmatch(name)) else [""] * 4
+        module, layer, part, kind = found.groups() if (found := _ATTENTION.fullmatch(name)) else [""] * 4
         if part and architecture is MODEL_ARCH.OPENELM:  # one matrix for all three
             if part == "q":
-                three = [parameters[f"{place}.{each}_proj.{kind}"] for each in "qkv"]
+                three = [parameters[f"{module}.{each}_proj.{kind}"] for each in "qkv"]
                 yield f"blk.{layer}.attn_qkv.{kind}", torch.cat(three)
             continue
         if part in ("q", "k") and architecture in _NEIGHBOURS:
             tensor = tensor.unflatten(0, (-1, 2, head // 2)).transpose(1, 2).flatten(0, 2)
         if not (short := names.get_name(name, (".weight", ".bias"))):
             raise HfpruneError(
-                f"GGUF export of {config.model_type} has no place for {name}; export safetensors"
+                f"GGUF export of {config.model_type} has no name for {name}; export safetensors"
             )
         yield short, tensor
 

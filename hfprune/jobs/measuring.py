@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,21 +11,51 @@ from hfprune.jobs.files import Files, folder
 from hfprune.jobs.job import Job, wildcards
 from hfprune.jobs.scoring import scored
 from hfprune.measures import Measure
-from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED
+from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, SOLVED
 from hfprune.results import Cell, spell_cell
-from hfprune.stages import measure, pack, recover
+from hfprune.stages import linear, measure, pack, recover
 from hfprune.study import layout
 from hfprune.study.study import StudyMeasure
 
 
 def recoveries(files: Files) -> Iterator[Job]:
-    """Yield the jobs that pack the instruction pairs, and those that train adapters."""
+    """Yield the jobs that solve weights again, pack the instruction pairs, and train adapters."""
+    yield from _linear(files)
     for model in files.study.models:
-        if "lora" in files.study.recoveries_of(model):
+        if files.study.trains(model):
             yield from (_pack(files, model, seed) for seed in files.study.seeds)
     for cell in layout.cells(files.name, files.study):
-        if cell.recovery == "lora":
+        if "lora" in cell.recovery:
             yield _recover(files, cell)
+
+
+def _linear(files: Files) -> Iterator[Job]:
+    """Yield the jobs that solve weights again: one pass over the calibration for all plans of a model."""
+    together: dict[tuple[str, str], list[Cell]] = {}
+    for cell in dict.fromkeys(
+        replace(cell, recovery="linear")
+        for cell in layout.cells(files.name, files.study)
+        if cell.recovery.startswith("linear")
+    ):
+        corpus = files.study.corpus_of(cell.method)
+        blocks = files.file(layout.BLOCKS, cell, ".safetensors", corpus=corpus)
+        together.setdefault((cell.model, blocks), []).append(cell)
+    for number, ((model, blocks), cells) in enumerate(together.items()):
+        plans = [files.plan_files(cell)[0] for cell in cells]
+        folders = [files.file(layout.RECOVERY, cell) for cell in cells]
+        config = linear.Config(
+            model=Path(folder("models", model)),
+            blocks=Path(blocks),
+            cells=[
+                linear.ToSolve(plan=Path(plan), cell=spell_cell(cell), out=Path(out))
+                for plan, cell, out in zip(plans, cells, folders, strict=True)
+            ],
+            **files.study.linear.model_dump(),
+            **files.compute,
+        )
+        inputs = files.dense(model) | files.dtype_file | {"blocks": [blocks], "plans": plans}
+        outputs = {"solved": [f"{out}/{name}" for out in folders for name in (SOLVED, RECOVERED)]}
+        yield Job(f"linear_{number}", config, inputs, outputs, {}, model, tuple(cells), takes="machine")
 
 
 def _pack(files: Files, model: str, seed: int) -> Job:
@@ -55,10 +86,12 @@ def _recover(files: Files, cell: Cell) -> Job:
         seed=cell.seed,
         cell=spell_cell(cell),
         out=Path(out),
+        linear=_solved_folder(files, cell),
         **files.changed(cell),
         **files.compute,
     )
     inputs = files.dense(cell.model) | files.dtype_file | {"plan": files.plan_files(cell), "packed": [packed]}
+    inputs |= {"solved": _solved(files, cell)}
     outputs = {"adapter": [f"{out}/{name}" for name in (ADAPTER, ADAPTER_CONFIG, RECOVERED)]}
     return Job(
         "recover",
@@ -192,7 +225,8 @@ def _asked(files: Files, name: str) -> StudyMeasure:
 
 def _to_measure(files: Files, names: tuple[str, ...], cell: Cell) -> measure.ToMeasure:
     made: dict[str, Any] = dict(files.changed(cell))
-    if cell.recovery != "none":
+    made["linear"] = _solved_folder(files, cell)
+    if "lora" in cell.recovery:
         made["adapter"] = files.file(layout.RECOVERY, cell)
     if resampled := _resampled(files, names, cell):
         made["resampled"] = resampled[0]
@@ -201,8 +235,20 @@ def _to_measure(files: Files, names: tuple[str, ...], cell: Cell) -> measure.ToM
 
 
 def _measured_files(files: Files, names: tuple[str, ...], cell: Cell) -> list[str]:
-    adapter = [f"{files.file(layout.RECOVERY, cell)}/{ADAPTER}"] * (cell.recovery != "none")
-    return [*files.plan_files(cell), *adapter, *_resampled(files, names, cell)]
+    adapter = [f"{files.file(layout.RECOVERY, cell)}/{ADAPTER}"] * ("lora" in cell.recovery)
+    return [*files.plan_files(cell), *_solved(files, cell), *adapter, *_resampled(files, names, cell)]
+
+
+def _solved_folder(files: Files, cell: Cell) -> Path | None:
+    """Return the folder of the weights that were solved again for a cell, if its recovery begins so."""
+    if not cell.recovery.startswith("linear"):
+        return None
+    return Path(files.file(layout.RECOVERY, replace(cell, recovery="linear")))
+
+
+def _solved(files: Files, cell: Cell) -> list[str]:
+    found = _solved_folder(files, cell)
+    return [f"{found}/{SOLVED}"] if found else []
 
 
 def _resampled(files: Files, names: tuple[str, ...], cell: Cell) -> list[str]:

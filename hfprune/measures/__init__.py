@@ -59,6 +59,7 @@ class Outcome(NamedTuple):
 # Names that a setting cannot have: flags of `hfprune measure`, and keys that a study takes for itself.
 RESERVED = {
     *("name", "resources", "cell", "out", "model", "plan", "checkpoint", "adapter", "dtype", "resampled"),
+    *("linear",),
     *("device_map", "max_memory"),
     *("measure", "methods", "ratios", "settings", "criterion", "options", "blocks", "units", "seed"),
 }

@@ -107,16 +107,7 @@ class Generation(TaskMeasure):
 
         (given,) = self.tasks
         task = Path(given).name
-        lm = subject.once(
-            f"generation {self.batch_size} {self.add_bos}",
-            lambda: HFLM(
-                subject.model,
-                tokenizer=subject.own_tokenizer,
-                backend="causal",
-                batch_size=self.batch_size,
-                add_bos_token=self.add_bos,
-            ),
-        )
+        lm = subject.as_lm(HFLM, backend="causal", batch_size=self.batch_size, add_bos_token=self.add_bos)
         with self._manager(subject, given, task) as manager:
             try:
                 found = run_task(

@@ -98,8 +98,8 @@ class GoldBpb(Measure):
 
         from hfprune.evaluation.lm import PrefixTreeLM
 
-        lm = PrefixTreeLM.of(
-            subject,
+        lm = subject.as_lm(
+            PrefixTreeLM,
             batch_tokens=self.batch_tokens,
             add_bos_token=self.add_bos,
             softmax_dtype="float32",  # bfloat16 would keep three digits of each log-probability

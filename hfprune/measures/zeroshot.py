@@ -42,6 +42,6 @@ class Zeroshot(TaskMeasure):
         from hfprune.evaluation.tasks import evaluate_task, offline_tasks
 
         folder = subject.asset("tasks", *self.tasks)
-        lm = PrefixTreeLM.of(subject, batch_tokens=self.batch_tokens, add_bos_token=self.add_bos)
+        lm = subject.as_lm(PrefixTreeLM, batch_tokens=self.batch_tokens, add_bos_token=self.add_bos)
         with offline_tasks({folder.name: task_file(folder)}) as manager:
             return Outcome(*evaluate_task(lm, manager, folder.name, self.documents))

@@ -1,9 +1,10 @@
-"""Kinds of unit that can be pruned, and their shares of what is removed; free of torch, for settings."""
+"""Kinds of unit that can be pruned, their names, and their shares of what is removed; free of torch."""
 
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
+from hfprune.errors import HfpruneError
 from hfprune.settings import distinct, nearest
 
 UnitKind = Literal["neurons", "key_value_groups", "layers"]
@@ -32,3 +33,23 @@ def _unit_shares(given: Any) -> Any:
 UnitShares = Annotated[
     dict[UnitKind, Annotated[float, Field(gt=0, le=1)] | None], BeforeValidator(_unit_shares)
 ]
+
+# What the names of units begin with.
+PREFIXES: dict[str, UnitKind] = {"mlp": "neurons", "attention": "key_value_groups", "layers": "layers"}
+
+
+def kind_of(name: str) -> UnitKind:
+    """Return the kind of unit that has this name in scores or a plan.
+
+    Raises:
+        HfpruneError: no unit has it.
+    """
+    head, _, number = name.partition(".")
+    if head not in PREFIXES or number.isdecimal() == (head == "layers"):
+        raise HfpruneError(f"{name!r} names no units; names are mlp.0, attention.0, layers and so on")
+    return PREFIXES[head]
+
+
+def layer_of(name: str) -> int:
+    """Return the decoder layer of the units `mlp.<layer>` or `attention.<layer>`."""
+    return int(name.partition(".")[2])

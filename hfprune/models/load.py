@@ -8,7 +8,9 @@ import torch
 
 from hfprune.devices.batches import batch_tokens, training_tokens
 from hfprune.devices.lease import default_device, lease_all
+from hfprune.devices.visible import visible_gpus
 from hfprune.errors import HfpruneError
+from hfprune.models.fused import separate
 from hfprune.models.head import hidden_states, logits
 from hfprune.models.meter import meter
 from hfprune.models.spread import hold_ends
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
 
 def default_batch_tokens() -> int:
     """Return the default number of tokens in a forward pass here."""
-    return batch_tokens(on_gpu=torch.cuda.is_available())
+    return batch_tokens(on_gpu=visible_gpus() > 0)
 
 
 def default_training_tokens() -> int:
     """Return the default number of tokens in a forward pass of training here."""
-    return training_tokens(on_gpu=torch.cuda.is_available())
+    return training_tokens(on_gpu=visible_gpus() > 0)
 
 
 def load_model(
@@ -75,6 +77,7 @@ def load_model(
         # transformers would fill them with random numbers and a warning.
         raise HfpruneError(f"{path}: its safetensors lack {len(lacking)} weights, the first is {lacking[0]}")
     model.eval().requires_grad_(False)
+    separate(model)
     if device_map:
         hold_ends(model)
     check_model(model)
@@ -108,7 +111,7 @@ def _require_model(path: Path) -> None:
 
 
 def _require_gpus(max_memory: Mapping[int | str, int | str]) -> None:
-    count = torch.cuda.device_count()
+    count = visible_gpus()
     if lacking := [device for device in max_memory if device != "cpu" and int(device) >= count]:
         raise HfpruneError(
             f"max_memory: there is no GPU {lacking[0]}, {count} are visible (numbers start at 0)"
@@ -131,6 +134,7 @@ def load_skeleton(path: Path) -> "PreTrainedModel":
     except Exception as error:  # whatever a foreign config.json makes transformers raise
         reason = " ".join(str(error).split())[:300]
         raise HfpruneError(f"{path}: config.json is not of a language model that loads ({reason})") from error
+    separate(model)
     gated_mlps(model)
     return model
 

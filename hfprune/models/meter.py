@@ -4,6 +4,7 @@ Hooks on a model's decoder and its head see every pass, whoever calls it, at the
 counts are those of `hfprune.models.shape`, taken from the modules instead of a configuration.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hfprune.devices.operations import DONE
@@ -45,21 +46,25 @@ def meter(model: "PreTrainedModel") -> None:
     model.get_output_embeddings().register_forward_hook(predicted)
 
 
-def count_backward(model: "PreTrainedModel", tokens: "Tensor", *, from_attention: bool, forms: int) -> None:
+def count_backward(
+    model: "PreTrainedModel", tokens: "Tensor", *, from_attention: bool, forms: float, lowest: int = 0
+) -> None:
     """Count a backward pass of scoring for `tokens` [batch, length]; nothing if a configuration lacks the sizes.
 
     Args:
         model: the dense model.
         tokens: what the pass read.
         from_attention: whether key-value groups are scored in the same pass.
-        forms: how often the gradients of the MLPs' weights are computed as well.
+        forms: how often the gradients of all MLPs' weights are computed as well.
+        lowest: the layer that the pass goes back to.
     """
     try:
         shape = Shape.of_config(model.config.to_dict())
     except HfpruneError:
         return
     count = tokens.numel()
-    DONE.flops += shape.backward(count, count * tokens.shape[1], from_attention=from_attention)
+    above = replace(shape, layers=shape.layers - lowest)
+    DONE.flops += above.backward(count, count * tokens.shape[1], from_attention=from_attention)
     DONE.flops += forms * shape.weight_gradients(count)
 
 

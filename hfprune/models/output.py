@@ -36,8 +36,8 @@ def output(model: "PreTrainedModel", tokens: Tensor, batch: int) -> Output:
     """
     states = _space((*tokens.shape, model.config.hidden_size), model.dtype)
     with torch.inference_mode(), tqdm(total=len(tokens), desc="dense model", unit="block") as bar:
-        for part, place in zip(tokens.split(batch), states.split(batch), strict=True):
-            place.copy_(hidden_states(model, part.to(model.device, torch.int64)))
+        for part, target in zip(tokens.split(batch), states.split(batch), strict=True):
+            target.copy_(hidden_states(model, part.to(model.device, torch.int64)))
             bar.update(len(part))
     return Output(states, Head.of(model))
 

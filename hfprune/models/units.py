@@ -1,6 +1,6 @@
 """Prunable units: neurons of an MLP, key-value groups of attention, decoder layers.
 
-Scores and plans are `dict[str, Tensor]`; each key names a place: `mlp.<layer>` for the neurons of a layer,
+Scores and plans are `dict[str, Tensor]`; each name is that of units: `mlp.<layer>` for the neurons of a layer,
 `attention.<layer>` for its key-value groups, `layers` for the decoder layers. Layers are numbered as in the
 dense model.
 """
@@ -8,15 +8,15 @@ dense model.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, get_args
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hfprune.errors import HfpruneError
+from hfprune.models.cutting import cut, zeroed
 from hfprune.models.kinds import UnitKind as Kind
-from hfprune.models.mapped import forget
 from hfprune.models.spread import device_of
 from hfprune.settings import nearest
 
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SUPPORTED = (
-    "LLaMA, Qwen2, Qwen2.5, Qwen3, Gemma 2, Gemma 3, Granite, Cohere "
-    "and others with separate gate_proj, up_proj and down_proj"
+    "LLaMA, Qwen2, Qwen2.5, Qwen3, Mistral, Gemma 2, Gemma 3, Granite, Cohere, SmolLM3, Phi-3, GLM-4 "
+    "and others with gate_proj, up_proj and down_proj"
 )
-PLACES: dict[str, Kind] = {"mlp": "neurons", "attention": "key_value_groups", "layers": "layers"}
 # Lists in a config with one entry per layer.
 LISTS_OF_LAYERS = ("layer_types", "no_rope_layers")
 
@@ -39,12 +38,12 @@ def count_parameters(module: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Units(ABC):
-    """All units of one kind at one place of a model; a plan keeps some of them."""
+    """All units of one kind in a layer or a model; a plan keeps some of them."""
 
     kind: ClassVar[Kind]
 
     name: str
-    """Name of the place: the key in scores and plans, and in their files."""
+    """The key in scores and plans, and in their files."""
 
     @property
     @abstractmethod
@@ -57,14 +56,14 @@ class Units(ABC):
         """Number of parameters of one unit."""
 
     @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Device on which they compute."""
-
-    @property
     def linears(self) -> tuple[nn.Linear, ...]:
         """The layers whose weights a criterion may read."""
         return ()
+
+    @property
+    def device(self) -> torch.device:
+        """Device on which they compute."""
+        return device_of(self.linears[-1])
 
     @abstractmethod
     def keep(self, kept: Tensor) -> None:
@@ -84,7 +83,6 @@ class Neurons(Units):
 
     kind = "neurons"
 
-    module: nn.Module
     gate: nn.Linear
     up: nn.Linear
     down: nn.Linear
@@ -102,11 +100,6 @@ class Neurons(Units):
         return self.gate.in_features + self.up.in_features + self.down.out_features + biases
 
     @property
-    def device(self) -> torch.device:
-        """Device of `down`."""
-        return device_of(self.down)
-
-    @property
     def linears(self) -> tuple[nn.Linear, ...]:
         """Gate, up and down."""
         return self.gate, self.up, self.down
@@ -114,15 +107,13 @@ class Neurons(Units):
     def keep(self, kept: Tensor) -> None:
         """Slice the three linear layers."""
         kept = kept.to(self.device)
-        _slice(self.gate, kept, 0)
-        _slice(self.up, kept, 0)
-        _slice(self.down, kept, 1)
-        if hasattr(self.module, "intermediate_size"):
-            self.module.intermediate_size = len(kept)  # type: ignore[assignment]
+        cut(self.gate, kept, 0)
+        cut(self.up, kept, 0)
+        cut(self.down, kept, 1)
 
     def mask(self, kept: Tensor, on: Callable[[], bool]) -> list[RemovableHandle]:
         """Zero the other neurons' activations."""
-        return [_zeroed(self.down, kept, 1, on)]
+        return [zeroed(self.down, kept, 1, on)]
 
 
 @dataclass(frozen=True)
@@ -159,11 +150,6 @@ class KeyValueGroups(Units):
         return self.channels * (q + self.o.out_features) + self.head_dim * (k + v)
 
     @property
-    def device(self) -> torch.device:
-        """Device of `o`."""
-        return device_of(self.o)
-
-    @property
     def linears(self) -> tuple[nn.Linear, ...]:
         """Projections of queries, keys, values and outputs."""
         return self.q, self.k, self.v, self.o
@@ -176,14 +162,16 @@ class KeyValueGroups(Units):
             return (kept.unsqueeze(1) * size + torch.arange(size, device=kept.device)).flatten()
 
         queries, keys = channels(self.channels), channels(self.head_dim)
-        _slice(self.q, queries, 0)
-        _slice(self.k, keys, 0)
-        _slice(self.v, keys, 0)
-        _slice(self.o, queries, 1)
+        cut(self.q, queries, 0)
+        cut(self.k, keys, 0)
+        cut(self.v, keys, 0)
+        cut(self.o, queries, 1)
+        if hasattr(self.module, "num_key_value_heads"):
+            self.module.num_key_value_heads = len(kept)  # type: ignore[assignment]
 
     def mask(self, kept: Tensor, on: Callable[[], bool]) -> list[RemovableHandle]:
         """Zero the other groups' activations."""
-        return [_zeroed(self.o, kept, self.channels, on)]
+        return [zeroed(self.o, kept, self.channels, on)]
 
 
 @dataclass(frozen=True)
@@ -236,40 +224,22 @@ class Layers(Units):
 
 
 def units_of(model: "PreTrainedModel", kinds: Iterable[str]) -> dict[str, Units]:
-    """Return the units of these kinds by place, kind by kind, first layer to last.
+    """Return the units of these kinds by name, kind by kind, first layer to last.
 
     Raises:
         HfpruneError: the kind is unknown, or the architecture has no such units; names the supported ones.
     """
+    find: dict[str, Callable[..., Iterable[Units]]] = {
+        "neurons": gated_mlps,
+        "key_value_groups": attentions,
+        "layers": lambda model: [Layers("layers", model)],
+    }
     found: dict[str, Units] = {}
     for kind in kinds:
-        match kind:
-            case "neurons":
-                found |= {units.name: units for units in gated_mlps(model)}
-            case "key_value_groups":
-                found |= {units.name: units for units in attentions(model)}
-            case "layers":
-                found["layers"] = Layers("layers", model)
-            case _:
-                raise HfpruneError(f"unknown kind of unit {kind!r}{nearest(kind, [*get_args(Kind)])}")
+        if kind not in find:
+            raise HfpruneError(f"unknown kind of unit {kind!r}{nearest(kind, [*find])}")
+        found |= {units.name: units for units in find[kind](model)}
     return found
-
-
-def kind_of(name: str) -> Kind:
-    """Return the kind of unit at the place `name` of scores or a plan.
-
-    Raises:
-        HfpruneError: there is no such place.
-    """
-    head, _, number = name.partition(".")
-    if head not in PLACES or number.isdecimal() == (head == "layers"):
-        raise HfpruneError(f"{name!r} is no place of units, such as mlp.0, attention.0 or layers")
-    return PLACES[head]
-
-
-def layer_of(name: str) -> int:
-    """Return the decoder layer of the place `name`, `mlp.<layer>` or `attention.<layer>`."""
-    return int(name.partition(".")[2])
 
 
 def gated_mlps(model: "PreTrainedModel") -> list[Neurons]:
@@ -292,11 +262,11 @@ def _neurons(name: str, index: int, layer: nn.Module) -> Neurons:
     activation = getattr(mlp, "act_fn", None)
     if isinstance(mlp, nn.Module) and isinstance(activation, nn.Module) and len(linears) == len(parts):
         gate, up, down = linears
-        return Neurons(f"mlp.{index}", mlp, gate, up, down, activation)
+        return Neurons(f"mlp.{index}", gate, up, down, activation)
     if hasattr(mlp, "experts"):
         reason = "is a mixture of experts"
     elif hasattr(mlp, "gate_up_proj"):
-        reason = "fuses gate and up projection (gate_up_proj)"
+        reason = "fuses gate and up projection; load it with `hfprune.load_model`, on one device"
     else:
         reason = "has no gated MLP of three linear layers"
     raise HfpruneError(f"{name}: layer {index} {reason}; supported: {SUPPORTED}")
@@ -328,20 +298,3 @@ def _groups(name: str, index: int, layer: nn.Module) -> KeyValueGroups:
         ):
             raise HfpruneError(f"{name}: layer {index} has {key} over all heads; prune neurons")
     return groups
-
-
-def _zeroed(linear: nn.Linear, kept: Tensor, channels: int, on: Callable[[], bool]) -> RemovableHandle:
-    """Zero the inputs of a linear layer that belong to other units; each unit has so many `channels`."""
-    mask = torch.zeros(linear.in_features // channels, dtype=linear.weight.dtype)
-    mask[kept.cpu()] = 1
-    mask = mask.repeat_interleave(channels).to(device_of(linear))
-    return linear.register_forward_pre_hook(lambda _, inputs: (inputs[0] * mask,) if on() else None)
-
-
-def _slice(linear: nn.Linear, index: Tensor, dimension: int) -> None:
-    whole = linear.weight
-    linear.weight = nn.Parameter(whole.index_select(dimension, index), requires_grad=False)
-    forget(whole)
-    linear.out_features, linear.in_features = linear.weight.shape
-    if dimension == 0 and linear.bias is not None:
-        linear.bias = nn.Parameter(linear.bias.index_select(0, index), requires_grad=False)

@@ -1,4 +1,4 @@
-"""Allocation: how many units each place keeps, and which, by their scores."""
+"""Allocation: how many units each layer keeps, and which, by their scores."""
 
 from collections.abc import Sequence
 
@@ -34,23 +34,6 @@ def check_floor(count: int, least: int, floor: float) -> None:
         raise HfpruneError(
             f"a floor of {floor:g} keeps {least} neurons, but the ratio leaves {count}: lower one of the two"
         )
-
-
-def keep_neurons(scores: Sequence[Tensor], count: int, allocation: Allocation) -> list[Tensor]:
-    """Return the sorted indices of the neurons that each layer keeps, `count` a layer on average.
-
-    Args:
-        scores: scores of the layers that stay, [neurons] each.
-        count: neurons that each layer would keep under `uniform`.
-        allocation: `uniform` or `global`. With `align` = N every width is a multiple of N, and the total is
-            within N / 2 neurons of the unaligned one.
-
-    Raises:
-        HfpruneError: the budget cannot meet the floor or the alignment.
-    """
-    if allocation.rule == "global":
-        return keep_globally(scores, count * len(scores), allocation)
-    return keep_uniformly(scores, count, allocation.align)
 
 
 def keep_uniformly(scores: Sequence[Tensor], count: int, align: int = 1) -> list[Tensor]:
@@ -105,7 +88,7 @@ def keep_globally(scores: Sequence[Tensor], count: int, allocation: Allocation) 
 def keep_per_parameter(
     units: dict[str, Units], scores: dict[str, Tensor], goal: float, allocation: Allocation
 ) -> dict[str, Tensor]:
-    """Rank neurons and layers together by score per parameter, and return the kept units by place.
+    """Rank neurons and layers together by score per parameter, and return the kept units by name.
 
     Neurons (with `align` = N, chunks of N in the order of a layer's scores) and layers are removed one by
     one, the lowest score per parameter first, until the removed parameters are as close to `goal` as one
@@ -115,7 +98,7 @@ def keep_per_parameter(
 
     Args:
         units: the neurons of every layer and, if layers may be removed, `layers`.
-        scores: scores of the same places.
+        scores: scores of the same units.
         goal: number of parameters to remove.
         allocation: gives the floor and the alignment.
 
@@ -137,16 +120,16 @@ def keep_per_parameter(
     removed = depth * (width - per_layer * step) * weight
     tolerance = step * weight / 2
     # Flipped, so that among equal scores the last unit is removed first, and neurons before layers.
-    for place in torch.cat(values).argsort(descending=True, stable=True).flip(0).tolist():
-        if layers and place < offset:
-            rest = layers.parameters - (width - left[place] * step) * weight
+    for index in torch.cat(values).argsort(descending=True, stable=True).flip(0).tolist():
+        if layers and index < offset:
+            rest = layers.parameters - (width - left[index] * step) * weight
             if removed + rest <= goal + tolerance and len(gone) < depth - 1:
-                gone.add(place)
+                gone.add(index)
                 removed += rest
             continue
         if removed + tolerance > goal:
             break
-        layer = (place - offset) // per_layer
+        layer = (index - offset) // per_layer
         if layer not in gone and left[layer] > least:
             left[layer] -= 1
             removed += step * weight

@@ -24,14 +24,14 @@ NEURONS: UnitShares = {"neurons": None}
 
 
 class Sizes(NamedTuple):
-    """The units of one kind in a dense model, whose places (layers) are all alike."""
+    """The units of one kind in a dense model, whose layers are all alike."""
 
     units: int
-    """Number of units at one place."""
+    """Number of units in a layer; of layers, in the model."""
     parameters: int
     """Parameters of one unit."""
-    places: int
-    """Number of places: the depth of the model, or 1 for `layers`."""
+    layers: int
+    """Number of layers that have them: the depth of the model, or 1 for the layers themselves."""
 
 
 def unit_sizes(model: "PreTrainedModel", kinds: Iterable[Kind]) -> dict[Kind, Sizes]:
@@ -57,7 +57,7 @@ def unit_sizes(model: "PreTrainedModel", kinds: Iterable[Kind]) -> dict[Kind, Si
 def kept_units(
     model: "PreTrainedModel", ratio: float, units: UnitShares = NEURONS, part: float = 1.0
 ) -> dict[Kind, int]:
-    """Return the number of units that stay at every place, so that `ratio` of all parameters is removed.
+    """Return the number of units that stay in every layer, so that `ratio` of all parameters is removed.
 
     All layers that stay keep the same numbers, as in the paper (Sec. 4.3). Without shares, every kind loses
     the same fraction: this fraction of the layers, and this fraction of the groups and neurons in the layers
@@ -97,19 +97,19 @@ def kept_units(
 
     def complete(kept: dict[Kind, int]) -> dict[Kind, int]:
         """Add the finest kind, which takes the rest of the budget."""
-        size, places = sizes[finest], 1 if finest == "layers" else kept.get("layers", depth)
-        return kept | {finest: round(size.units - (goal - removed(kept)) / (places * size.parameters))}
+        size, layers = sizes[finest], 1 if finest == "layers" else kept.get("layers", depth)
+        return kept | {finest: round(size.units - (goal - removed(kept)) / (layers * size.parameters))}
 
     def distances(kept: dict[Kind, int]) -> list[float]:
         """Return the distance of each coarse kind from its part of the budget, the coarsest first."""
         found = []
         for kind in coarse:
             share, size = units[kind], sizes[kind]
-            places = 1 if kind == "layers" else kept.get("layers", depth)
+            layers = 1 if kind == "layers" else kept.get("layers", depth)
             ideal = (
                 size.units * (1 - fraction)
                 if share is None
-                else size.units - share * goal / (places * size.parameters)
+                else size.units - share * goal / (layers * size.parameters)
             )
             found.append(abs(kept[kind] - ideal))
         return found
@@ -122,7 +122,7 @@ def kept_units(
         if 1 <= kept[finest] <= sizes[finest].units and (finest == "neurons" or removed(kept)):
             reachable.append(kept)
     if not reachable:
-        least = min(size.parameters * size.places for size in sizes.values()) / total
+        least = min(size.parameters * size.layers for size in sizes.values()) / total
         most = removed(dict.fromkeys(sizes, 1)) / total
         raise HfpruneError(_unreachable(type(model).__name__, ratio, [*sizes], least, most))
     whole = min(reachable, key=distances)
@@ -134,7 +134,7 @@ def _equal_fraction(sizes: dict[Kind, Sizes], goal: float) -> float:
 
     Groups and neurons lose this fraction in the layers that stay.
     """
-    whole = {kind: size.units * size.parameters * size.places for kind, size in sizes.items()}
+    whole = {kind: size.units * size.parameters * size.layers for kind, size in sizes.items()}
     layers = whole.pop("layers", 0)
     inside = sum(whole.values())
     if not layers or not inside:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch.utils.hooks import RemovableHandle
 
-from hfprune.models.units import kind_of, units_of
+from hfprune.models.kinds import kind_of
+from hfprune.models.units import units_of
 from hfprune.plans.plan import Plan, check_plan
 
 if TYPE_CHECKING:
@@ -55,4 +56,4 @@ def lay(model: "PreTrainedModel", plan: Plan, mask: Mask) -> list[RemovableHandl
     """
     check_plan(model, plan)
     units = units_of(model, dict.fromkeys(map(kind_of, plan)))
-    return [handle for place, kept in plan.items() for handle in units[place].mask(kept, lambda: mask.on)]
+    return [handle for name, kept in plan.items() for handle in units[name].mask(kept, lambda: mask.on)]

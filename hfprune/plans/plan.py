@@ -1,7 +1,8 @@
-"""Plans: the kept units of every place, which describe a pruned model; make, save, load, check and apply."""
+"""Plans: the kept units by name, which describe a pruned model; make, save, load, check and apply."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,16 @@ from torch import Tensor
 
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
-from hfprune.models.kinds import UnitShares
-from hfprune.models.units import KeyValueGroups, Kind, Neurons, count_parameters, kind_of, layer_of, units_of
-from hfprune.plans.allocation import keep_highest, keep_neurons, keep_per_parameter
+from hfprune.models.kinds import UnitShares, kind_of, layer_of
+from hfprune.models.units import KeyValueGroups, Kind, Neurons, count_parameters, units_of
+from hfprune.plans.allocation import keep_globally, keep_highest, keep_per_parameter, keep_uniformly
 from hfprune.plans.budget import kept_units
 from hfprune.plans.rules import Allocation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# The kept units by place, sorted int64 vectors: `mlp.<layer>` and `attention.<layer>` for every layer that stays,
+# The kept units by name, sorted int64 vectors: `mlp.<layer>` and `attention.<layer>` for every layer that stays,
 # and `layers` if layers are removed. Layers have their numbers in the dense model, also in names.
 Plan = dict[str, Tensor]
 
@@ -41,7 +42,7 @@ def make_plan(
 
     Args:
         model: the dense model; may be on the meta device.
-        scores: one vector [units] by place; places of kinds that are not in `units` are ignored. Units that a
+        scores: one vector [units] by name; names of kinds that are not in `units` are ignored. Units that a
             step before has removed have -inf (`hfprune.plans.steps`).
         ratio: fraction of all parameters.
         units: the kinds to prune, with their shares of the removed parameters or `None`; by default all kinds
@@ -72,7 +73,12 @@ def make_plan(
         staying = [name for name in found if name != "layers" and layer_of(name) in _layers(plan, model)]
         neurons = [name for name in staying if kind_of(name) == "neurons"]
         if neurons:
-            by_layer = keep_neurons([scores[name] for name in neurons], counts["neurons"], allocation)
+            rows, count = [scores[name] for name in neurons], counts["neurons"]
+            by_layer = (
+                keep_globally(rows, count * len(rows), allocation)
+                if allocation.rule == "global"
+                else keep_uniformly(rows, count, allocation.align)
+            )
             plan |= dict(zip(neurons, by_layer, strict=True))
         groups = [name for name in staying if kind_of(name) == "key_value_groups"]
         plan |= {name: keep_highest(scores[name], counts["key_value_groups"]) for name in groups}
@@ -86,7 +92,7 @@ def make_plan(
 
 
 def save_plan(path: Path, plan: Plan, provenance: dict[str, Any], note: str = "") -> None:
-    """Write a plan atomically as safetensors: int32, sorted, under the names of the places.
+    """Write a plan atomically as safetensors: int32, sorted, under their names.
 
     Args:
         path: the file to write.
@@ -101,32 +107,36 @@ def save_plan(path: Path, plan: Plan, provenance: dict[str, Any], note: str = ""
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan, its places ordered by kind and layer.
+    """Read a plan, its names ordered by kind and layer.
 
     Raises:
         HfpruneError: there is no such file, or it is not a plan.
     """
-    if not path.exists():
-        raise HfpruneError(f"{path}: no such file")
-    try:
-        with safe_open(path, "pt") as file:
-            plan = {name: file.get_tensor(name) for name in sorted(file.keys(), key=_order)}
+    with _opened(path) as file:
+        plan = {name: file.get_tensor(name) for name in sorted(file.keys(), key=_order)}
         if not plan or any(kept.dim() != 1 or kept.is_floating_point() for kept in plan.values()):
             raise ValueError("kept units are vectors of integers")
         return {name: kept.long() for name, kept in plan.items()}
-    except Exception as error:
-        raise HfpruneError(f"{path}: not a plan; make one with `hfprune plan`") from error
 
 
 def plan_note(path: Path) -> str:
     """Return why a kind of unit that the plan's method prunes is not cut, or "" if all are.
 
     Raises:
-        HfpruneError: the file is not in safetensors format.
+        HfpruneError: as `load_plan`.
     """
+    with _opened(path) as file:
+        return (file.metadata() or {}).get("not_applicable", "")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file of a plan; whatever fails while it is read says that it is none."""
+    if not path.exists():
+        raise HfpruneError(f"{path}: no such file")
     try:
         with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("not_applicable", "")
+            yield file
     except Exception as error:
         raise HfpruneError(f"{path}: not a plan; make one with `hfprune plan`") from error
 
@@ -138,21 +148,21 @@ def _order(name: str) -> tuple[Kind, int]:
 
 def same_plan(a: Plan, b: Plan) -> bool:
     """Tell whether two plans keep the same units."""
-    return a.keys() == b.keys() and all(torch.equal(kept, b[place]) for place, kept in a.items())
+    return a.keys() == b.keys() and all(torch.equal(kept, b[name]) for name, kept in a.items())
 
 
 def check_plan(model: "PreTrainedModel", plan: Plan) -> None:
     """Check that a plan fits a dense model.
 
     Raises:
-        HfpruneError: a place is missing or not in the model, or a kept unit does not exist.
+        HfpruneError: a name is missing or not one of the model, or a kept unit does not exist.
     """
     kinds = dict.fromkeys(kind_of(name) for name in plan)
     found = units_of(model, [*kinds])
     if not plan:
         raise HfpruneError("the plan keeps nothing: it is empty")
     if "layers" in plan:
-        _check_place("layers", plan["layers"], found["layers"].count)
+        _check_kept("layers", plan["layers"], found["layers"].count)
     layers = _layers(plan, model)
     wanted = [name for name in found if name == "layers" or layer_of(name) in layers]
     if strange := [name for name in plan if name not in wanted]:
@@ -160,14 +170,14 @@ def check_plan(model: "PreTrainedModel", plan: Plan) -> None:
     if lacking := [name for name in wanted if name not in plan]:
         raise HfpruneError(f"the plan lacks {lacking[0]}, but {_said(model, plan)}")
     for name, kept in plan.items():
-        _check_place(name, kept, found[name].count)
+        _check_kept(name, kept, found[name].count)
     if len({len(kept) for name, kept in plan.items() if kind_of(name) == "key_value_groups"}) > 1:
         raise HfpruneError(
             "the plan must keep as many key-value groups in every layer; a model has one number"
         )
 
 
-def _check_place(name: str, kept: Tensor, count: int) -> None:
+def _check_kept(name: str, kept: Tensor, count: int) -> None:
     if not len(kept) or kept[0] < 0 or kept[-1] >= count or (kept.diff() <= 0).any():
         raise HfpruneError(
             f"{name} of the plan must hold sorted, distinct numbers below {count}, at least one"

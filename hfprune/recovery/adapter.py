@@ -7,7 +7,7 @@ from peft import LoraConfig, PeftModel
 
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.provenance import identity
+from hfprune.provenance import check_origin
 from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED
 
 if TYPE_CHECKING:
@@ -47,22 +47,12 @@ def merge_adapter(model: "PreTrainedModel", folder: Path, inputs: dict[str, Path
     """
     if not (folder / ADAPTER).is_file() or not (folder / ADAPTER_CONFIG).is_file():
         raise HfpruneError(f"{folder}: not an adapter; make one with `hfprune recover`")
-    _check_origin(folder, inputs)
+    if (folder / RECOVERED).is_file():  # else made by another tool, which keeps no such record
+        made = read_json(folder / RECOVERED)["provenance"]["inputs"]
+        check_origin(folder, made, ("model", "plan", "checkpoint", "linear"), inputs)
     try:
         merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload(safe_merge=True)
     except Exception as error:  # whatever a foreign or damaged adapter makes peft raise
         reason = " ".join(str(error).split())[:300]
         raise HfpruneError(f"{folder}: the adapter does not fit the model ({reason})") from error
     return merged.eval().requires_grad_(False)
-
-
-def _check_origin(folder: Path, inputs: dict[str, Path]) -> None:
-    """Fail if the adapter's own record names other inputs: another plan can have the same shapes."""
-    if not (folder / RECOVERED).is_file():
-        return  # made by another tool, which keeps no such record
-    made = read_json(folder / RECOVERED)["provenance"]["inputs"]
-    for role in ("model", "plan", "checkpoint"):
-        now = identity(inputs[role]) if role in inputs else None
-        if made.get(role) != now:
-            wanted = f"another {role}" if role in made else f"the model without a {role}"
-            raise HfpruneError(f"{folder}: this adapter was trained on {wanted}; give that one")

@@ -6,10 +6,13 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from hfprune.errors import HfpruneError
+from hfprune.models.placement import size_in_bytes
 from hfprune.settings import Name, Strict
 
 # In the folder of a recovery: the two files of peft, and the results of the training.
 ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
+# In the folder of a linear recovery: the weights that were solved again.
+SOLVED = "linear.safetensors"
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -32,7 +35,7 @@ class Packing(Strict):
 class Lora(Packing):
     """How low-rank adapters are trained; the defaults are the official script's hyper-parameters and packing.
 
-    `hfprune.recovery.lora` lists the differences from that script.
+    docs/recovery.md lists the differences from that script.
     """
 
     rank: PositiveInt = 32
@@ -69,6 +72,32 @@ class Lora(Packing):
         """
         epochs, more = divmod(step, ceil(sequences / self.batch))
         return (epochs * sequences + min(more * self.batch, sequences)) * self.length
+
+
+class Linear(Strict):
+    """How weights are solved again after pruning, without training (`hfprune.recovery.linear`)."""
+
+    ridges: list[NonNegativeFloat] = Field(
+        default=[1e-3, 1e-2, 1e-1, 1, 10],
+        min_length=1,
+        description="candidates for λ, relative to the mean of the Gram matrix's diagonal; the error on held-out "
+        "sequences of the calibration chooses at each layer",
+    )
+    bias: bool = Field(
+        default=False, description="solve the bias too, as FLAP does, where the model can have one"
+    )
+    inputs: Literal["dense", "pruned"] = Field(
+        default="dense",
+        description="dense: one pass over the calibration for all plans; pruned: the pruned model's own inputs, "
+        "layer by layer, for each plan",
+    )
+    budget: Annotated[str, Field(pattern=r"^\d+(\.\d+)?[KMG]i?B$")] = Field(
+        default="32GiB", description="memory above the weights that it may take"
+    )
+
+    def budget_bytes(self) -> int:
+        """Return the budget in bytes."""
+        return size_in_bytes(self.budget)
 
 
 def measured_steps(last: int) -> list[int]:

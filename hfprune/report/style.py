@@ -66,7 +66,7 @@ TASKS = {
     "winogrande": Task("Wino", 0.5),
 }
 
-RECOVERIES = {"none": "", "lora": "LoRA"}
+RECOVERIES = {"none": "", "linear": "linear", "lora": "LoRA", "linear+lora": "linear, LoRA"}
 
 METRIC_LABELS = {
     "jaccard": "Jaccard",

@@ -1,22 +1,25 @@
-"""Scoring: decides which criteria share a pass over the blocks, and which masked student a pass runs."""
+"""Scoring by several criteria: their passes over the blocks, and the scores that come of them."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion, SweepCriterion, WeightCriterion
-from hfprune.criteria.cross_entropy import CrossEntropy
+from hfprune.criteria import Criterion, SweepCriterion, WeightCriterion
 from hfprune.errors import HfpruneError
 from hfprune.models.spread import onloaded
-from hfprune.models.units import Neurons, Units, units_of
+from hfprune.models.units import Neurons, Units, gated_mlps, units_of
 from hfprune.scoring.folds import folds_of
+from hfprune.scoring.passes import GradientPass, gradient_passes, layer_parts
+from hfprune.scoring.scorer import Scorer
 from hfprune.scoring.scores import Scores
+from hfprune.scoring.statistics import Curve
 from hfprune.scoring.sweep import Sweep
-from hfprune.scoring.tally import Curve
-from hfprune.scoring.tapes import Lane
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ class Scored(NamedTuple):
 
     scores: Scores
     curve: Curve
-    """One entry per mark: `sequences` and the values of `Tally.mark`; empty for weight criteria."""
+    """One entry per mark: `sequences` and the values of `Statistics.mark`; empty for weight criteria."""
     resampled: list[Scores]
     """The scores from each resampled calibration; none where the criterion has no such scores."""
 
@@ -47,12 +50,12 @@ def score(
     identity: str = "",
     documents: Sequence[int] | None = None,
     resamples: int = 0,
+    sums_room: float = math.inf,
 ) -> dict[str, Scored]:
     """Score the units of a model by several criteria; each gets the same scores as it would alone.
 
-    Activation criteria share one forward pass over the blocks. Gradient criteria share another one, with a
-    backward pass for each; the cross-entropy that selects a student's masked neurons is part of it. Then all
-    students with the same mask share a further pass.
+    Activation criteria share one forward pass over the blocks, gradient criteria those of
+    `hfprune.scoring.passes.gradient_passes`.
 
     Args:
         criteria: criteria by any name.
@@ -67,6 +70,8 @@ def score(
         state: folder where unfinished passes are saved regularly, and from which they resume.
         identity: identifies model, blocks and settings; a saved pass of another identity is not used.
         documents: the document of each sequence, if known; the sequences of one stay in one fold.
+        sums_room: bytes that a criterion's sums may take where they are as large as weights; with less, its layers
+            are read in several passes. `until_agreement` then stops where the first of them agrees.
         resamples: number of resampled calibrations (`hfprune.scoring.folds`) to score as well; it costs no
             further pass. A weight criterion is scored with other random numbers instead.
 
@@ -81,90 +86,100 @@ def score(
             )
         if criterion.needs != "weights" and blocks is None:
             raise HfpruneError(f"criterion {name!r} needs calibration blocks")
-    lanes: dict[str, Lane] = {}
-    if blocks is not None:
-        fold_of = folds_of(len(blocks), documents)
-        sweep = Sweep(model, blocks, fold_of, seed, batch_tokens, chunk, until_agreement, state, identity)
-        lanes = _activation_lanes(criteria, sweep, units) | _gradient_lanes(criteria, sweep, units)
     found: dict[str, Scored] = {}
     for name, criterion in criteria.items():
         if isinstance(criterion, WeightCriterion):
-            scores, *others = (
-                _weight_scores(
-                    criterion, units_of(model, units), derive_seed(seed, "resample", n) if n else seed
-                )
-                for n in range(resamples + 1)
-            )
-            curve: Curve = []
-        else:
-            lane = lanes[name]
-            scores, curve = lane.tally.scores(), lane.curve
-            others = lane.tally.resampled(seed, resamples) if criterion.resampled else []
-        # The layers of a model may be on several devices.
-        scores, *others = (
-            {place: x.to(model.device) for place, x in each.items()} for each in (scores, *others)
-        )
-        found[name] = Scored(scores, curve, others)
-    return found
+            seeds = [seed, *(derive_seed(seed, "resample", number) for number in range(1, resamples + 1))]
+            first, *others = (_weight_scores(criterion, units_of(model, units), each) for each in seeds)
+            found[name] = Scored(first, [], others)
+    if blocks is not None:
+        fold_of = folds_of(len(blocks), documents)
+        sweep = Sweep(model, blocks, fold_of, seed, batch_tokens, chunk, until_agreement, state, identity)
+        finish = partial(_scored, seed=seed, resamples=resamples)
+        scorers = {
+            name: Scorer(criterion, units_of(model, units), fold_of)
+            for name, criterion in criteria.items()
+            if isinstance(criterion, SweepCriterion) and criterion.needs == "activations"
+        }
+        if scorers:
+            sweep.activations([*scorers.values()])
+        found |= {name: finish(scorer) for name, scorer in scorers.items()}
+        for each in gradient_passes(criteria, units):
+            found |= _run(each, sweep, found, sums_room, finish)
+    return {name: _on_one_device(found[name], model.device) for name in criteria}
 
 
 @torch.no_grad()
 def _weight_scores(criterion: WeightCriterion, units: Mapping[str, Units], seed: int) -> Scores:
     found = {}
-    for place, item in units.items():
+    for key, item in units.items():
         # The label of neurons is the number of their layer; it must not change, or a seed gives other scores.
-        label = int(place.partition(".")[2]) if isinstance(item, Neurons) else place
+        label = int(key.partition(".")[2]) if isinstance(item, Neurons) else key
         generator = torch.Generator().manual_seed(derive_seed(seed, "criterion", label))
         with onloaded(item.linears):
-            found[place] = criterion.layer_scores(item, generator).double()
+            found[key] = criterion.layer_scores(item, generator).double()
     return found
 
 
-def _activation_lanes(
-    criteria: Mapping[str, Criterion], sweep: Sweep, units: Sequence[str]
-) -> dict[str, Lane]:
-    lanes = {
-        name: sweep.lane(criterion, units)
-        for name, criterion in criteria.items()
-        if isinstance(criterion, SweepCriterion) and criterion.needs == "activations"
-    }
-    if lanes:
-        sweep.activations([*lanes.values()])
-    return lanes
+def _run(
+    one: GradientPass,
+    sweep: Sweep,
+    found: Mapping[str, Scored],
+    room: float,
+    finish: Callable[[Scorer], Scored],
+) -> dict[str, Scored]:
+    """Run a pass, or one for each part of the layers whose sums fit into `room` bytes; `found` has the starts."""
+    lowest = found[one.start].scores if one.start else {}
+    kept = {key: _all_but_lowest(scores, one.warm_start) for key, scores in lowest.items()} or None
+    first = next(iter(one.criteria.values()))[0]  # the only one, if its sums are large
+    mlps = gated_mlps(sweep.model)
+    weights = sum(linear.weight.numel() for linear in mlps[0].linears)
+    parts = []
+    for layers in layer_parts(first, len(mlps), weights, room):
+        scorers = {}
+        for name, (criterion, kinds) in one.criteria.items():
+            units = units_of(sweep.model, kinds)
+            if len(layers) < len(mlps):
+                units = {key: units[key] for key in [*units][layers.start : layers.stop]}
+            scorers[name] = Scorer(criterion, units, sweep.fold_of)
+        whole = len(layers) == len(mlps)
+        sweep.gradients([*scorers.values()], one.name if whole else f"{one.name}-{layers.start}", kept)
+        parts.append({name: finish(scorer) for name, scorer in scorers.items()})
+        if not whole:  # all parts read as many sequences as the first
+            read = scorers[name].curve[-1]["sequences"]
+            sweep = replace(sweep, blocks=sweep.blocks[:read], until_agreement=None)
+        del scorers  # and its sums, before the next part has its own
+    return {name: _joined([part[name] for part in parts]) for name in one.criteria}
 
 
-def _gradient_lanes(criteria: Mapping[str, Criterion], sweep: Sweep, units: Sequence[str]) -> dict[str, Lane]:
-    gradients = {name: item for name, item in criteria.items() if isinstance(item, GradientCriterion)}
-    students = {name: item for name, item in gradients.items() if isinstance(item, StudentCriterion)}
-    lanes = {name: sweep.lane(item, units) for name, item in gradients.items() if name not in students}
-    first = [*lanes.values()]
-    starts = {name: _start(item, first, sweep) for name, item in students.items()}
-    if first:
-        sweep.gradients(first)
-
-    passes: dict[tuple[float, str], list[str]] = {}
-    for name, item in students.items():
-        passes.setdefault((item.warm_start, item.aggregation), []).append(name)
-        lanes[name] = sweep.lane(item, units)
-    for (fraction, aggregation), names in passes.items():
-        lowest = starts[names[0]].tally.scores()
-        kept = {place: _all_but_lowest(scores, fraction) for place, scores in lowest.items()}
-        sweep.gradients([lanes[name] for name in names], f"student-{aggregation}-{fraction}", kept)
-    return lanes
+def _scored(scorer: Scorer, seed: int, resamples: int) -> Scored:
+    statistics = scorer.statistics
+    resampled = statistics.resampled(seed, resamples) if scorer.criterion.resampled else []
+    return Scored(statistics.scores(), scorer.curve, resampled)
 
 
-def _start(student: StudentCriterion, lanes: list[Lane], sweep: Sweep) -> Lane:
-    """Return the lane whose scores select the neurons that `student` masks; a new one is added to `lanes`.
+def _joined(parts: Sequence[Scored]) -> Scored:
+    """Join the scores of parts of the layers, which have read the same sequences."""
+    if len(parts) == 1:
+        return parts[0]
+    counts = [sum(map(len, part.scores.values())) for part in parts]
+    curve: Curve = []
+    for marks in zip(*(part.curve for part in parts), strict=True):
+        mean = {
+            name: sum(count * mark[name] for count, mark in zip(counts, marks, strict=True)) / sum(counts)
+            for name in ("agreement", "successive")
+        }
+        places = {key: share for mark in marks for key, share in mark["places"].items()}
+        curve.append(marks[0] | mean | {"places": places})
+    return Scored({key: x for part in parts for key, x in part.scores.items()}, curve, [])
 
-    Only neurons are masked: 2.5 % of a few key-value groups or layers would be none, or one would be too
-    much.
-    """
-    criterion, kinds = CrossEntropy(aggregation=student.aggregation), ("neurons",)
-    for lane in lanes:
-        if lane.criterion == criterion and lane.kinds == kinds:
-            return lane
-    lanes.append(sweep.lane(criterion, kinds))
-    return lanes[-1]
+
+def _on_one_device(scored: Scored, device: torch.device) -> Scored:
+    """Bring all scores to one device, since the layers of a model may be on several."""
+    scores, *others = (
+        {key: x.to(device) for key, x in each.items()} for each in (scored.scores, *scored.resampled)
+    )
+    return Scored(scores, scored.curve, others)
 
 
 def _all_but_lowest(scores: Tensor, fraction: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
-from hfprune.models.units import kind_of
+from hfprune.models.kinds import kind_of
 
 # One float64 vector [units] for each place: `mlp.<layer>`, `attention.<layer>` or `layers`.
 Scores = dict[str, Tensor]

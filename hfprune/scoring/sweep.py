@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hfprune.criteria import GradientCriterion, Positions, SweepCriterion, by_gradient
+from hfprune.criteria import GradientCriterion, Positions, by_gradient
 from hfprune.errors import HfpruneError
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits, pieces
 from hfprune.models.meter import count_backward
 from hfprune.models.spread import recomputed
-from hfprune.scoring.tally import load_state, marks, save_state
-from hfprune.scoring.tapes import ActivationTape, GradientTape, Lane, Tape
+from hfprune.scoring.recorders import ActivationRecorder, GradientRecorder
+from hfprune.scoring.saved_state import restore_state, save_state
+from hfprune.scoring.scorer import Scorer
+from hfprune.scoring.statistics import marks
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
 # Seconds of work that a kill may lose.
 SAVE_SECONDS = 60
-# A larger state, such as sums of weight gradients, takes longer to save than to compute again.
-STATE_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Sweep:
     """A frozen model, the calibration blocks it reads, and the settings of a pass.
 
     Scores do not depend on `batch_tokens` or `chunk`: each sequence has its own statistic, and an objective
-    is the mean over the positions of one sequence. Nor do they depend on the lanes that share a pass.
+    is the mean over the positions of one sequence. Nor do they depend on the criteria that share a pass.
     """
 
     model: "PreTrainedModel"
@@ -47,131 +47,102 @@ class Sweep:
     chunk: int = 0
     """Positions whose logits are held at a time; 0 chooses by vocabulary size."""
     until_agreement: float | None = None
-    """A lane stops at the first mark where two halves of its sequences agree on this share of kept units."""
+    """A criterion stops at the first mark where two halves of its sequences agree on this share of kept units."""
     state: Path | None = None
     """Folder where unfinished passes are saved regularly, and from which they resume."""
     identity: str = ""
     """Identifies model, blocks and settings; a saved pass of another identity is not used."""
 
-    def lane(self, criterion: SweepCriterion, kinds: Sequence[str]) -> Lane:
-        """Make the lane in which `criterion` scores these kinds of unit."""
-        return Lane.of(criterion, self.model, kinds, self.fold_of)
-
-    def activations(self, lanes: Sequence[Lane]) -> None:
-        """Read the blocks once for all lanes, without head or gradient.
+    def activations(self, scorers: Sequence[Scorer]) -> None:
+        """Read the blocks once for all criteria, without head or gradient.
 
         Raises:
-            HfpruneError: a statistic is not finite; names criterion, place and batch.
+            HfpruneError: a statistic is not finite; names criterion, key and batch.
         """
-        tape = ActivationTape(self.model, lanes)
-
-        @torch.no_grad()
-        def forward(tokens: Tensor) -> None:
-            hidden_states(self.model, tokens)
-            for lane in tape.lanes:
-                lane.flush(tape.first)
-
-        self._read_blocks(tape, forward, "activations")
+        recorder = ActivationRecorder(self.model, scorers)
+        with torch.no_grad():
+            self._read_blocks(recorder, partial(hidden_states, self.model), "activations")
 
     def gradients(
-        self, lanes: Sequence[Lane], name: str = "gradients", kept: Mapping[str, Tensor] | None = None
+        self, scorers: Sequence[Scorer], name: str = "gradients", kept: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Read the blocks once for all lanes (paper, Eq. 4): one forward pass, a backward pass per gradient.
+        """Read the blocks once for all criteria (paper, Eq. 4): one forward pass, a backward pass per gradient.
 
         A key-value group's h·∂C/∂h at a token is the sum over its channels, and a layer's is
         (x_out - x_in)·∂C/∂x_out: to first order, the effect of ablating the whole unit, as in Eq. 2 for one
         neuron. Tokens are then aggregated as for neurons.
 
         Args:
-            lanes: lanes of gradient criteria.
+            scorers: those of gradient criteria.
             name: name of the pass, for `state`.
-            kept: by place a mask [neurons] of the MLP neurons that stay in the student; the others are zero
+            kept: by key a mask [neurons] of the MLP neurons that stay in the student; the others are zero
                 in the forward pass. The teacher, if a criterion needs one, is the same model without the
                 mask.
 
         Raises:
             HfpruneError: as `activations`, or blocks have one token where a criterion needs the next token.
         """
-        tape = GradientTape(self.model, lanes, kept)
+        recorder = GradientRecorder(self.model, scorers, kept)
         with recomputed(self.model):
-            self._read_blocks(tape, partial(self._one_batch, tape), name)
+            self._read_blocks(recorder, partial(self._one_batch, recorder), name)
 
-    def _read_blocks(self, tape: Tape, read: Callable[[Tensor], None], name: str) -> None:
+    def _read_blocks(
+        self, recorder: ActivationRecorder | GradientRecorder, read: Callable[[Tensor], object], name: str
+    ) -> None:
         """Call `read` on the blocks in order, in batches [batch, length], and save the state regularly."""
         check_blocks(self.model, self.blocks)
-        lanes = [*tape.lanes]
+        scorers = recorder.scorers
         path = self.state / f"{name}.safetensors" if self.state else None
-        # With another set of lanes, the statistics of one criterion must not be restored as another's.
-        identity = (
-            f"{self.identity} {[(lane.criterion, lane.criterion.version, lane.kinds) for lane in lanes]}"
-        )
-        done, total = self._restore(path, identity, lanes), len(self.blocks)
+        # With another set of criteria, the statistics of one must not be restored as another's.
+        about = [(scorer.criterion, scorer.criterion.version, [*scorer.units]) for scorer in scorers]
+        identity = f"{self.identity} {about}"
+        done, total = restore_state(path, identity, scorers) if path else 0, len(self.blocks)
+        blocks = self.blocks.to(self.model.device)
         saved = time.monotonic()
-        with tape.recording(), tqdm(total=total, initial=done, desc=name, unit="sequence") as bar:
-            while done < total and (reading := [lane for lane in lanes if not self._agreed(lane)]):
-                tape.lanes, tape.first = reading, done
-                batch = self._next_batch(done)
-                read(batch.to(self.model.device, torch.int64))
-                for lane in reading:
-                    lane.check_finite(done)
+        with recorder.recording(), tqdm(total=total, initial=done, desc=name, unit="sequence") as bar:
+            while done < total and (reading := [x for x in scorers if not x.agrees(self.until_agreement)]):
+                recorder.scorers, recorder.first = reading, done
+                mark = next(mark for mark in marks(total) if mark > done)
+                # Up to the mark: where a criterion stops must not depend on the batch size.
+                batch = blocks[done : min(done + max(1, self.batch_tokens // blocks.shape[1]), mark)]
+                read(batch.to(torch.int64))
+                for scorer in reading:
+                    scorer.flush(done)
                 done += len(batch)
                 bar.update(len(batch))
-                if done in marks(total):
-                    for lane in reading:
-                        lane.curve.append({"sequences": done} | lane.tally.mark())
-                over = done == total or all(map(self._agreed, lanes))
-                if path and (over or time.monotonic() - saved > SAVE_SECONDS):
-                    self._save(path, identity, done, lanes)
+                due = path is not None and time.monotonic() - saved > SAVE_SECONDS
+                if done == mark or due:
+                    for scorer in reading:
+                        scorer.check_finite()
+                if done == mark:
+                    for scorer in reading:
+                        scorer.mark(done)
+                over = done == total or all(scorer.agrees(self.until_agreement) for scorer in scorers)
+                if path and (over or due):
+                    save_state(path, identity, done, scorers)
                     saved = time.monotonic()
 
-    def _agreed(self, lane: Lane) -> bool:
-        """Tell whether a lane has stopped, because its halves agreed at the last mark."""
-        return bool(
-            self.until_agreement is not None
-            and lane.curve
-            and lane.curve[-1]["agreement"] >= self.until_agreement
-        )
-
-    def _restore(self, path: Path | None, identity: str, lanes: list[Lane]) -> int:
-        """Restore the lanes of an unfinished pass and return the number of sequences already read."""
-        if path is None:
-            return 0
-        devices = {place: units.device for lane in lanes for place, units in lane.units.items()}
-        done, curves = load_state(path, identity, [lane.tally for lane in lanes], devices)
-        for lane, curve in zip(lanes, curves, strict=bool(done)):
-            lane.curve = curve
-        return done
-
-    def _save(self, path: Path, identity: str, done: int, lanes: list[Lane]) -> None:
-        tallies = [lane.tally for lane in lanes]
-        if sum(x.nbytes for tally in tallies for x in tally.state().values()) < STATE_BYTES:
-            save_state(path, identity, done, tallies, [lane.curve for lane in lanes])
-
-    def _next_batch(self, done: int) -> Tensor:
-        """Return the next blocks, up to the next mark: a lane's stop must not depend on the batch size."""
-        mark = next(mark for mark in marks(len(self.blocks)) if mark > done)
-        size = max(1, self.batch_tokens // self.blocks.shape[1])
-        return self.blocks[done : min(done + size, mark)]
-
-    def _one_batch(self, tape: GradientTape, tokens: Tensor) -> None:
-        criteria = [cast(GradientCriterion, lane.criterion) for lane in tape.lanes]
+    def _one_batch(self, recorder: GradientRecorder, tokens: Tensor) -> None:
+        criteria = [cast(GradientCriterion, scorer.criterion) for scorer in recorder.scorers]
         teacher = None
         if any(criterion.needs_teacher for criterion in criteria):
-            with torch.no_grad(), tape.unmasked():
+            with torch.no_grad(), recorder.unmasked():
                 teacher = hidden_states(self.model, tokens)
         with torch.enable_grad():
             hidden = hidden_states(self.model, tokens)
-        read = tokens.to(hidden.device)
         groups = by_gradient(criteria)
         different = [criteria[group[0]] for group in groups]
-        gradients = self._hidden_gradients(different, hidden.detach(), read, teacher, tape.first)
+        read = tokens.to(hidden.device)
+        gradients = self._hidden_gradients(different, hidden.detach(), read, teacher, recorder.first)
         for index, (group, gradient) in enumerate(zip(groups, gradients, strict=True), 1):
-            tape.current = [tape.lanes[place] for place in group]
+            recorder.sharing = [recorder.scorers[number] for number in group]
             hidden.backward(gradient, retain_graph=index < len(groups))
-            forms = sum(lane.form is not None for lane in tape.current)
-            count_backward(self.model, tokens, from_attention=bool(tape.groups), forms=forms)
-            for lane in tape.current:
-                lane.flush(tape.first)
+            # Each form reads its own layers, which may be a part of the model's.
+            forms = sum(len(x.units) for x in recorder.sharing if x.form) / len(recorder.mlps)
+            from_attention = "key_value_groups" in recorder.kinds
+            count_backward(
+                self.model, tokens, from_attention=from_attention, forms=forms, lowest=recorder.lowest
+            )
 
     @torch.no_grad()
     def _hidden_gradients(

@@ -21,8 +21,6 @@ class WeightForm:
     """Returns the sequence's share, of any shape, from w and G."""
     finish: Callable[[Tensor, Tensor], Tensor]
     """Returns the scores [neurons] from w and the sum of the shares over sequences."""
-    dtype: torch.dtype = torch.float64
-    """Dtype of the sums; float32 where every layer's sum is as large as its weights."""
 
 
 def _param_mix(weights: Tensor, sums: Tensor) -> Tensor:
@@ -32,11 +30,9 @@ def _param_mix(weights: Tensor, sums: Tensor) -> Tensor:
 
 # The published formulas divide by the number of sequences; this changes no ranking and is left out.
 WEIGHT_FORMS = {
-    "param_first": WeightForm(
-        lambda w, g: g, lambda w, sums: (w * sums).abs().sum((0, 2)), dtype=torch.float32
-    ),
+    "param_first": WeightForm(lambda w, g: g, lambda w, sums: (w * sums).abs().sum((0, 2))),
     "param_second": WeightForm(lambda w, g: (w * g).square().sum((0, 2)), lambda w, sums: sums),
-    "param_mix": WeightForm(lambda w, g: torch.stack([g, g.square()]), _param_mix, dtype=torch.float32),
+    "param_mix": WeightForm(lambda w, g: torch.stack([g, g.square()]), _param_mix),
     "vectorize": WeightForm(lambda w, g: (w * g).sum(2), lambda w, sums: sums.abs().sum(0)),
     "joint": WeightForm(lambda w, g: (w * g).sum(0).abs().mean(1), lambda w, sums: sums),
 }

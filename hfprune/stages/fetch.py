@@ -64,18 +64,17 @@ def fetch(wanted: list[str], catalogue: "Catalogue", where: Path, resources: Pat
         HfpruneError: an asset that the catalogue lacks and that is no such place, or that cannot be fetched.
     """
     from hfprune.assets import resolving
+    from hfprune.assets.fetching import KINDS
 
     known = {
         f"{kind}/{name}": (f"{kind}/{name}", (name, entry))
-        for kind in resolving.FETCHERS
+        for kind in KINDS
         for name, entry in getattr(catalogue, kind).items()
     }
     places = {}
     for asset in wanted:
         kind, _, spelling = asset.partition("/")
-        found = known.get(asset) or (
-            resolving.asset_of(kind, spelling) if kind in resolving.FETCHERS else None
-        )
+        found = known.get(asset) or (resolving.asset_of(kind, spelling) if kind in KINDS else None)
         if found is None:
             raise HfpruneError(f"{where}: no asset {asset!r}{nearest(asset, [*known])}")
         place, about = found

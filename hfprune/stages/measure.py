@@ -36,6 +36,7 @@ class CellFiles(Strict):
 
     plan: ExistingPath | None = Pruned.model_fields["plan"]  # type: ignore[assignment]
     checkpoint: ExistingPath | None = Pruned.model_fields["checkpoint"]  # type: ignore[assignment]
+    linear: ExistingPath | None = Pruned.model_fields["linear"]  # type: ignore[assignment]
     adapter: ExistingPath | None = Pruned.model_fields["adapter"]  # type: ignore[assignment]
     resampled: ExistingPath | None = Field(
         default=None,
@@ -86,7 +87,7 @@ class Config(Placement):
 
     def pruned(self, cell: ToMeasure) -> Pruned:
         """Return the model of a cell."""
-        files = cell.model_dump(include={"plan", "checkpoint", "adapter"})
+        files = cell.model_dump(include={"plan", "checkpoint", "linear", "adapter"})
         return Pruned(model=self.model, dtype=self.dtype, **files)
 
     def _check(self, name: str, measure: Measure, cell: ToMeasure) -> None:
@@ -98,8 +99,8 @@ class Config(Placement):
             measure.require_spread(name)
             if cell.adapter:
                 raise HfpruneError("--adapter is merged into weights on one device: remove --device-map")
-        if cell.resampled and (cell.adapter or not cell.plan):
-            raise HfpruneError("--resampled needs --plan, and no --adapter")
+        if cell.resampled and (cell.adapter or cell.linear or not cell.plan):
+            raise HfpruneError("--resampled needs --plan, and no --linear or --adapter")
         if measure.needs in ("dense", "criterion") and pruned.change_inputs():
             raise HfpruneError(f"{name} measures the dense model: remove --plan, --checkpoint and --adapter")
         if (measure.needs == "criterion") != (cell.scored is not None):

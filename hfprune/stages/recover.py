@@ -85,7 +85,8 @@ def run(config: Config) -> None:
     inputs = {"model": config.model} | source | config.cut_inputs()
     settings = config.model_dump(include={"seed", "dtype"}) | {"batch_tokens": batch_tokens}
     settings |= lora.model_dump()
-    cell = cell_of(config.cell, config.model, config.method(), seed=config.seed, recovery="lora")
+    recovery = "linear+lora" if config.linear else "lora"
+    cell = cell_of(config.cell, config.model, config.method(), seed=config.seed, recovery=recovery)
     if config.plan and (note := plan_note(config.plan)):
         if not is_main():
             return

@@ -194,7 +194,7 @@ def chosen(config: Config) -> "dict[str, tuple[str, Criterion]]":
     if bool(names) == bool(config.methods):
         raise HfpruneError("give either --criterion or --methods")
     several = len(names) > 1
-    if (several or config.methods) and "{method}" not in str(config.out):
+    if (several or len(config.methods) > 1) and "{method}" not in str(config.out):
         raise HfpruneError("--out must contain {method} when several methods are scored")
     if several and (unknown := set(config.options) - set(names)):
         raise HfpruneError(
@@ -232,11 +232,16 @@ def score_as_fits(
     Raises:
         HfpruneError: even one sequence does not fit into memory.
     """
+    import torch
     from accelerate.utils import find_executable_batch_size
 
     from hfprune.provenance import Stopwatch
+    from hfprune.scoring.passes import SUMS_SHARE
     from hfprune.scoring.score import score
 
+    if model.device.type == "cuda":
+        _, memory = torch.cuda.mem_get_info(model.device)
+        settings["sums_room"] = SUMS_SHARE * memory
     length = 1 if blocks is None else blocks.shape[1]
     most = max(1, batch_tokens // length)
 

@@ -28,11 +28,16 @@ class Cut(Strict):
     checkpoint: ExistingPath | None = Field(
         default=None, description="folder of a model that another tool pruned"
     )
+    linear: ExistingPath | None = Field(
+        default=None, description="folder of `hfprune linear`: weights that were solved again for the plan"
+    )
 
     @model_validator(mode="after")
     def _plan_or_checkpoint(self) -> "Cut":
         if self.plan and self.checkpoint:
             raise ValueError("give --plan or --checkpoint, not both")
+        if self.linear and not self.plan:
+            raise ValueError("--linear needs the --plan that it was solved for")
         return self
 
     @property
@@ -41,8 +46,11 @@ class Cut(Strict):
         return bool(self.plan or self.checkpoint)
 
     def cut_inputs(self) -> dict[str, Path]:
-        """Return the plan or checkpoint by role, for provenance."""
+        """Return the plan or checkpoint, and the solved weights, by role, for provenance."""
+        from hfprune.recovery.settings import SOLVED
+
         found = {"plan": self.plan, "checkpoint": self.checkpoint}
+        found |= {"linear": self.linear / SOLVED} if self.linear else {}
         return {role: path for role, path in found.items() if path}
 
     def method(self) -> str:
@@ -79,7 +87,8 @@ class Pruned(Cut):
 
     def named_cell(self, text: str | None) -> "Cell":
         """Return the cell that `--cell` names, or one of this model by hand."""
-        return cell_of(text, self.model, self.method(), recovery="lora" if self.adapter else "none")
+        recoveries = ["linear"] * bool(self.linear) + ["lora"] * bool(self.adapter)
+        return cell_of(text, self.model, self.method(), recovery="+".join(recoveries) or "none")
 
     def load(self, dtype: Dtype | None = None, **placement: Any) -> "PreTrainedModel":
         """Load the model, by default in the dtype of the flag; see `load_subject`."""
@@ -111,7 +120,7 @@ def load_subject(
 
 
 def change_model(model: "PreTrainedModel", cut: Cut, adapter: Path | None = None) -> "PreTrainedModel":
-    """Apply the plan to the dense model, in place, and merge the adapter, where given.
+    """Apply the plan to the dense model, in place, then the solved weights and the adapter, where given.
 
     Weights that are offloaded cannot be cut: there the plan is a mask, for good.
 
@@ -126,6 +135,11 @@ def change_model(model: "PreTrainedModel", cut: Cut, adapter: Path | None = None
         lay(model, load_plan(cut.plan), Mask())
     elif cut.plan:
         apply_plan(model, load_plan(cut.plan))
+    if cut.plan and cut.linear:
+        from hfprune.recovery.solved import apply_linear
+
+        files = cut.cut_inputs()
+        apply_linear(model, load_plan(cut.plan), files["linear"], {"model": cut.model, "plan": cut.plan})
     return _adapted(model, cut, adapter)
 
 

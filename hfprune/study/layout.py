@@ -31,7 +31,6 @@ CHECKPOINT = "checkpoints/{model}/{method}/{ratio}/seed{seed}"
 CELL = "cells/{model}/{method}/{ratio}/seed{seed}/{recovery}"
 # Results of measures of scoring itself, which has no ratio.
 SCORING = "cells/{model}/{method}/scoring/seed{seed}"
-DISTRIBUTIONS = "distributions/{model}"
 
 # The files of `collect`, in this order.
 TIDY = (
@@ -67,20 +66,21 @@ def fill(pattern: str, cell: Cell, **more: Any) -> str:
 def cells(name: str, study: Study) -> Iterator[Cell]:
     """Yield every cell of a study.
 
-    The dense model, which no seed changes, comes once per model. The recovered dense model, the control of the
-    recovered pruned ones, comes once per seed. The recovery section decides which pruned cells are recovered.
+    The dense model, which no seed changes, comes once per model. The dense model with an adapter, the control of
+    the pruned ones, comes once per seed. The recovery section decides which pruned cells get adapters.
     """
     for model in study.models:
-        recoveries = study.recoveries_of(model)
-        recovered = [recovery for recovery in recoveries if recovery != "none"]
         yield Cell(name, model, DENSE, 0.0, study.seeds[0], "none")
-        for control, seed in product(recovered, study.seeds):
-            yield Cell(name, model, DENSE, 0.0, seed, control)
+        for seed in study.seeds if study.trains(model) else ():
+            yield Cell(name, model, DENSE, 0.0, seed, "lora")
+        recoveries = study.recoveries_of(model)
         pruned = product(study.methods_of(model), study.ratios_of(model), study.seeds, recoveries)
         for method, ratio, seed, recovery in pruned:
             if ratio not in (study.methods[method].ratios or [ratio]):
                 continue
-            if recovery == "none" or (study.recovery and study.recovery.covers(method, ratio)):
+            if recovery.startswith("linear") and study.methods[method].baseline:
+                continue  # which may have no plan
+            if "lora" not in recovery or (study.recovery and study.recovery.covers(method, ratio)):
                 yield Cell(name, model, method, ratio, seed, recovery)
 
 
@@ -198,11 +198,6 @@ def _measured(name: str, study: Study) -> list[str]:
     measures = study.make_measures()
     found = [file for cell in cells(name, study) for file in measurements(study, measures, cell)]
     return found + scoring_files(study, measures)
-
-
-def distribution_files(study: Study) -> list[str]:
-    """Return the next-token distributions of a study's models, below results/<study>."""
-    return [f"{DISTRIBUTIONS.format(model=model)}.parquet" for model in study.models]
 
 
 def _of_pruned_cells(name: str, study: Study, pattern: str, baselines: bool | None = None) -> list[str]:

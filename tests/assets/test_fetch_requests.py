@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hfprune.assets.catalogue import Catalogue, RequestsAsset
-from hfprune.assets.requests import fetch_requests, read_requests
-from hfprune.assets.resolving import FETCHERS
+from hfprune.assets.fetching import KINDS, fetch_asset
+from hfprune.assets.requests import read_requests
 from hfprune.errors import HfpruneError
 from hfprune.settings import load
 
@@ -32,7 +32,7 @@ def fetch(path: Path, records: list[Any], rows: int) -> list[dict[str, Any]]:
     path.write_text("\n".join(map(json.dumps, records)))
     source = {"provider": "local", "path": path}
     asset = RequestsAsset.model_validate({"source": source, "rows": rows})
-    fetch_requests("some", asset, path.parent / "out", path.parent / "downloads")
+    fetch_asset("requests", "some", asset, path.parent / "out", path.parent / "downloads")
     return read_requests(path.parent / "out").to_pylist()
 
 
@@ -76,14 +76,12 @@ def test_unusable_dumps_say_why_in_one_line_and_leave_what_was_there(
         fetch(tmp_path / "r.jsonl", records, rows)
     assert "\n" not in str(error.value)
     assert read_requests(tmp_path / "out").to_pylist() == kept
-    with pytest.raises(
-        HfpruneError, match="not fetched requests; get them with `hfprune fetch requests/other`"
-    ):
+    with pytest.raises(HfpruneError, match=r"no requests\.arrow; get it with `hfprune fetch requests/other`"):
         read_requests(tmp_path / "other")
 
 
 def test_every_kind_of_asset_has_a_fetcher() -> None:
-    assert [*FETCHERS] == [*Catalogue.model_fields]
+    assert [*KINDS] == [*Catalogue.model_fields]
 
 
 def test_real_dumps(tmp_path: Path, downloads: Path) -> None:
@@ -99,7 +97,7 @@ def test_real_dumps(tmp_path: Path, downloads: Path) -> None:
         "mt_mbpp_rust": ("a given character from the string.```rust", "fn remove_occ(s: &str, ch: char) -> "),
     }
     for name, (context, continuation) in first.items():
-        fetch_requests(name, catalogue.requests[name], tmp_path / name, downloads)
+        fetch_asset("requests", name, catalogue.requests[name], tmp_path / name, downloads)
         table = read_requests(tmp_path / name)
         assert table.num_rows == catalogue.requests[name].rows == len(set(table["document"].to_pylist()))
         (row,) = table.slice(0, 1).to_pylist()

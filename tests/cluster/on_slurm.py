@@ -32,7 +32,7 @@ rule waiting:
     wildcard_constraints:
         method=methods_of("waiting"),
     resources:
-        gpu=gpu,
+        gpu=1,
     shell:
         "echo $SLURM_JOB_ID $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES >> attempts;"
         " until [ -e go ]; do sleep 1; done; ./work > {output.plan}"

@@ -201,7 +201,7 @@ def test_cells_of_one_process_equal_each_alone(
 
     monkeypatch.setattr(load, "load_model", watched)
 
-    assert "this adapter was trained on another plan" in failure(
+    assert "this recovery was made for another plan" in failure(
         *cells(work, measures, together[0], failing, together[1])
     )
     assert len(read) == 1 and not list(tmp_path.glob("together/*/*.json"))

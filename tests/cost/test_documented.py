@@ -11,10 +11,11 @@ import pytest
 from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.choice import announcement, largest_tier, over_limits, study_files
+from hfprune.cost.choice import announcement, largest_tier, over_limits
 from hfprune.cost.costs import Cost, Costs
 from hfprune.cost.table import unfit
 from hfprune.devices.table import Device, known_devices, named_device
+from hfprune.jobs.files import load_files
 from hfprune.settings import load
 
 PAGE = ROOT / "docs/hardware.md"
@@ -31,7 +32,7 @@ def catalogue() -> Catalogue:
 
 
 def costs(name: str, device: Device, catalogue: Catalogue) -> Costs:
-    return Costs(study_files(STUDIES / f"{name}.yaml", catalogue), device, Path("nothing-fetched"))
+    return Costs(load_files(STUDIES / f"{name}.yaml", catalogue), device, Path("nothing-fetched"))
 
 
 def recoveries(found: Costs) -> list[Cost]:

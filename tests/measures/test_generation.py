@@ -119,7 +119,7 @@ def test_filters_sample_and_length_of_answers(subject: Subject, folder: Path) ->
 
 def test_a_task_of_the_catalogue(subject: Subject, tmp_path: Path) -> None:
     from hfprune.assets.catalogue import TaskAsset
-    from hfprune.assets.tasks import fetch_task
+    from hfprune.assets.fetching import fetch_asset
 
     rows = [
         {"question": f"Ann has {n} eggs and buys 2.", "answer": f"Now {n + 2}.\n#### {n + 2}"}
@@ -128,7 +128,7 @@ def test_a_task_of_the_catalogue(subject: Subject, tmp_path: Path) -> None:
     (tmp_path / "gsm8k.jsonl").write_text("\n".join(map(json.dumps, rows)))
     source = {"provider": "local", "path": tmp_path / "gsm8k.jsonl"}
     asset = TaskAsset.model_validate({"source": source, "format": "jsonl", "rows": 3})
-    fetch_task("gsm8k", asset, tmp_path / "tasks/gsm8k", tmp_path)
+    fetch_asset("tasks", "gsm8k", asset, tmp_path / "tasks/gsm8k", tmp_path)
     measure = Generation(tasks=["gsm8k"], max_new_tokens=3)
     assert measure.assets() == ["tasks/gsm8k"]
     here = Subject(subject.model, tokenizer=subject.tokenizer, resources=tmp_path)

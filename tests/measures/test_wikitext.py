@@ -11,7 +11,7 @@ from smoke import TEXT, build_tokenizer
 from torch.nn.functional import cross_entropy
 
 from hfprune.assets.catalogue import CorpusAsset
-from hfprune.assets.corpora import fetch_corpus
+from hfprune.assets.fetching import fetch_asset
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measures.wikitext import Wikitext
@@ -26,7 +26,7 @@ def subject(tmp_path: Path) -> Subject:
     parquet.write_table(pa.table({"text": LINES}), tmp_path / "wiki.parquet")
     for name, file, form in (("c4", "text.txt", "lines"), ("wikitext-2", "wiki.parquet", "wikitext")):
         asset = {"source": {"provider": "local", "path": tmp_path / file}, "format": form}
-        fetch_corpus(name, CorpusAsset.model_validate(asset), tmp_path / "corpora" / name, tmp_path)
+        fetch_asset("corpora", name, CorpusAsset.model_validate(asset), tmp_path / "corpora" / name, tmp_path)
     tokenizer = build_tokenizer()
     model = build_tiny("llama", vocab_size=len(tokenizer))
     return Subject(model, tokenizer=tokenizer, resources=tmp_path)

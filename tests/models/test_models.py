@@ -12,6 +12,8 @@ from transformers import (
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    Glm4Config,
+    Glm4ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GraniteConfig,
@@ -33,9 +35,11 @@ from transformers import (
 
 from hfprune.errors import HfpruneError
 from hfprune.exports.checkpoint import export
+from hfprune.models.fused import separate
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits
+from hfprune.models.kinds import kind_of
 from hfprune.models.load import check_model, load_model, load_skeleton
-from hfprune.models.units import Layers, attentions, count_parameters, gated_mlps, kind_of, units_of
+from hfprune.models.units import Layers, attentions, count_parameters, gated_mlps, units_of
 from hfprune.plans.plan import apply_plan
 
 HEADS = SHAPE | {"num_attention_heads": 8, "num_key_value_heads": 4}
@@ -49,6 +53,8 @@ FAMILIES = {
     "granite": (GraniteForCausalLM, GraniteConfig, {"logits_scaling": 3.0, "residual_multiplier": 0.5}),
     # Which layers have rotary positions is a list in the config too.
     "smollm3": (SmolLM3ForCausalLM, SmolLM3Config, {"no_rope_layers": [1, 0, 0]}),
+    "phi3": (Phi3ForCausalLM, Phi3Config, {}),
+    "glm4": (Glm4ForCausalLM, Glm4Config, {"head_dim": 8, "attention_bias": True}),
     "cohere": (CohereForCausalLM, CohereConfig, {"logit_scale": 0.25}),
 }
 
@@ -56,7 +62,9 @@ FAMILIES = {
 def build(family: str, **changes) -> PreTrainedModel:
     kind, config, extra = FAMILIES[family]
     special = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
-    return peaked(kind, config(**HEADS | extra | changes, **special), seed=5)
+    model = peaked(kind, config(**HEADS | extra | changes, **special), seed=5)
+    separate(model)
+    return model
 
 
 @pytest.fixture(params=FAMILIES)
@@ -65,7 +73,6 @@ def model(request: pytest.FixtureRequest) -> PreTrainedModel:
 
 
 REFUSED = {
-    "Phi3ForCausalLM.*fuses gate and up": lambda: Phi3ForCausalLM(Phi3Config(**SHAPE, pad_token_id=0)),
     "MixtralForCausalLM.*mixture of experts": lambda: MixtralForCausalLM(
         MixtralConfig(**SHAPE, num_local_experts=2)
     ),
@@ -90,6 +97,17 @@ def test_other_architectures_are_refused_by_name(tmp_path: Path, message: str) -
     REFUSED[message]().save_pretrained(tmp_path)
     with pytest.raises(HfpruneError, match=f"{message}.*supported: LLaMA, Qwen2"):
         load_model(tmp_path)
+
+
+def test_a_fused_model_says_how_to_load_it(tmp_path: Path, tokens) -> None:
+    """What transformers loads has one matrix for gate and up; what is loaded here computes the same."""
+    plain = peaked(Phi3ForCausalLM, Phi3Config(**HEADS, pad_token_id=0))
+    with pytest.raises(
+        HfpruneError, match=r"fuses gate and up projection; load it with `hfprune\.load_model`"
+    ):
+        gated_mlps(plain)
+    plain.save_pretrained(tmp_path)
+    assert torch.equal(load_model(tmp_path)(tokens).logits, plain(tokens).logits)
 
 
 def test_loads_frozen_in_the_dtype_asked_for(tmp_path: Path) -> None:
@@ -145,11 +163,11 @@ def test_a_head_that_is_not_known_is_refused() -> None:
         check_model(model)
 
 
-def test_units_of_every_family_by_place(model) -> None:
+def test_units_of_every_family_by_name(model) -> None:
     found = units_of(model, ["neurons", "key_value_groups", "layers"])
-    places = [f"{place}.{layer}" for place in ("mlp", "attention") for layer in range(3)] + ["layers"]
-    assert [*found] == places
-    assert [found[name].count for name in places] == [48] * 3 + [4] * 3 + [3]
+    names = [f"{part}.{layer}" for part in ("mlp", "attention") for layer in range(3)] + ["layers"]
+    assert [*found] == names
+    assert [found[name].count for name in names] == [48] * 3 + [4] * 3 + [3]
     assert [kind_of(name) for name in ("mlp.0", "attention.0", "layers")] == [
         found[name].kind for name in ("mlp.0", "attention.0", "layers")
     ]
@@ -161,8 +179,8 @@ def test_units_of_every_family_by_place(model) -> None:
 
 
 @pytest.mark.parametrize("name", ["attn.0", "layers.0", "mlp", "mlp.x"])
-def test_a_place_that_no_unit_has_is_named(name: str) -> None:
-    with pytest.raises(HfpruneError, match=f"'{name}' is no place"):
+def test_a_name_that_no_unit_has_is_refused(name: str) -> None:
+    with pytest.raises(HfpruneError, match=f"'{name}' names no units"):
         kind_of(name)
 
 

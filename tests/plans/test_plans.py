@@ -368,7 +368,7 @@ FIVE, NONE = torch.arange(5), torch.tensor([], dtype=torch.int64)
             r"has mlp\.2, but keeps 2 of 3 layers",
         ),
         ({"layers": torch.tensor([0, 2])} | plan_of(FIVE), r"lacks mlp\.2, but keeps 2 of 3 layers"),
-        (plan_of(FIVE, FIVE, FIVE) | {"heads.0": FIVE}, "'heads.0' is no place of units"),
+        (plan_of(FIVE, FIVE, FIVE) | {"heads.0": FIVE}, "'heads.0' names no units"),
     ],
 )
 def test_wrong_plan_is_refused_and_the_model_left_alone(plan, message: str, tokens) -> None:

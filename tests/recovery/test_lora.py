@@ -9,11 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from conftest import build_tiny
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from smoke import PAIRS, build_tokenizer
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, get_cosine_schedule_with_warmup, set_seed
 
 from hfprune.errors import HfpruneError
 from hfprune.plans.plan import apply_plan
@@ -125,6 +127,48 @@ def test_loss_is_the_mean_over_response_tokens_of_the_batch_however_it_is_split(
     ]
     assert curves[0][0] == pytest.approx(expected, rel=1e-5)
     assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+
+
+def losses_of_a_plain_loop(model: PreTrainedModel, packed: Packed, settings: Lora, seed: int) -> list[float]:
+    """Train with peft, whole sequences and all logits, as its users do."""
+    set_seed(seed)
+    names = {"lora_alpha": settings.alpha, "lora_dropout": 0.0, "task_type": "CAUSAL_LM"}
+    adapted = get_peft_model(model, LoraConfig(r=settings.rank, target_modules=[*settings.targets], **names))
+    weights = [weight for weight in adapted.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, settings.learning_rate, weight_decay=0)
+    count = len(packed.tokens)
+    schedule = get_cosine_schedule_with_warmup(optimizer, 0, settings.max_steps)
+    order = [row for epoch in range(9) for row in epoch_order(count, seed, epoch).split(settings.batch)]
+    losses = []
+    for rows in order[: settings.max_steps]:
+        tokens, labels, positions = (
+            part[rows].long() for part in (packed.tokens, packed.labels, packed.positions)
+        )
+        found = adapted(input_ids=tokens, labels=labels, position_ids=positions, use_cache=False)
+        found.loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(float(found.loss))
+    return losses
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> torch.Tensor:
+    sampler = SeedableRandomSampler(range(count), data_seed=seed)
+    sampler.set_epoch(epoch)
+    return torch.tensor([*sampler])
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_losses_are_those_of_peft_in_a_plain_loop(architecture: str, packed: Packed, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"max_steps": 8, "learning_rate": 1e-3})
+    expected = losses_of_a_plain_loop(pruned(architecture), packed, settings, seed=5)
+    changes = {"max_steps": 8, "learning_rate": 1e-3, "dropout": 0}
+    for tokens in (1, 4096):
+        _, losses = train(pruned(architecture), packed, tmp_path / str(tokens), tokens, **changes)
+        assert losses == pytest.approx(expected, rel=1e-4)
+    assert expected[-1] < expected[0]
 
 
 def test_killed_run_comes_to_the_same_adapter(

@@ -169,3 +169,27 @@ def test_committed_results_can_be_laid_out(study: str, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(table[columns], before[columns])
     panels = {ax.get_xlabel() for ax in figure_of("comparison", Collected(results, PAPER)).axes}
     assert panels >= {"Overlap", "Δ JS distance", "Perplexity ratio"}
+
+
+def test_a_measure_of_the_dense_model_alone_is_in_the_table_and_compared_nowhere(tmp_path: Path) -> None:
+    more = {"gold_bpb": BPB, "distributions": {"corpus": "c4", "sequences": 4, "length": 8}}
+    study = Study(tmp_path, methods=METHODS, ratios=[0.2], more=more)
+    for i, method in enumerate((DENSE, *METHODS)):
+        ratio = 0.0 if method == DENSE else 0.2
+        study.outcomes(method, ratio, "gold_bpb/code", i + np.linspace(-0.1, 0.1, 8), metric="bpb")
+    study.result(DENSE, 0.0, "distributions", "c4", Value("entropy", 2.5, 0.25, 4))
+    items = pd.DataFrame({"level": [0.5], "token": ["a"]})
+    items.to_parquet(
+        next(study.folder.glob(f"cells/**/{DENSE}/**/distributions-c4.json")).with_suffix(".parquet")
+    )
+    study.collect()
+    shown = pd.read_parquet(study.folder / "distributions.parquet")
+    assert shown[["model", "token"]].to_numpy().tolist() == [["tiny-llama", "a"]]
+    write_tables(study.folder / "results.parquet", PAPER, study.folder / "tables")
+    head, *body = rows_of(study.folder / "tables/measures.md")
+    column = head.index("Entropy (nats)")
+    assert [row[column] for row in body] == ["2.500 ± 0.250", "–", "–"]
+    data = Collected.read(study.folder, PAPER)
+    assert len(figure_of("measures", data).axes) == 1
+    table = compare(study.config(), "test", study.folder, study.folder)
+    assert {*table["method"]} == {"cross_entropy"} and not any("entropy_low" in name for name in table)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.choice import study_files
 from hfprune.cost.costs import Costs
 from hfprune.cost.measured import comparison, pairs
 from hfprune.devices.table import known_devices
+from hfprune.jobs.files import load_files
 from hfprune.settings import load
 
 
@@ -17,7 +17,7 @@ from hfprune.settings import load
 def costs(finished: tuple[Path, str]) -> Costs:
     folder, _ = finished
     catalogue = load(Catalogue, folder / "config/assets.yaml")
-    files = study_files(folder / "config/studies/smoke.yaml", catalogue)
+    files = load_files(folder / "config/studies/smoke.yaml", catalogue)
     return Costs(files, known_devices()["cpu"], folder / "resources")
 
 

@@ -10,8 +10,9 @@ import yaml
 from smoke import ROOT, jobs, snakemake
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.choice import costs, study_files
+from hfprune.cost.choice import costs
 from hfprune.devices.table import known_devices
+from hfprune.jobs.files import load_files
 from hfprune.results import DENSE
 from hfprune.settings import load
 from hfprune.study import layout
@@ -34,7 +35,7 @@ def test_dry_run_is_complete_and_as_counted(clone: Path) -> None:
         assert f"results/paper/{file}" in output
     # The cost model counts the same jobs.
     catalogue = load(Catalogue, ROOT / "config/assets.yaml")
-    counted = costs(study_files(ROOT / "config/studies/paper.yaml", catalogue), known_devices()["h100"])
+    counted = costs(load_files(ROOT / "config/studies/paper.yaml", catalogue), known_devices()["h100"])
     assert {**Counter(cost.rule for cost in counted.each), "all": 1} == jobs(output)
 
 

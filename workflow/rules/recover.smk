@@ -1,6 +1,33 @@
 # From a plan (none for the dense model) to an adapter that recovers the losses of pruning.
 
 
+# Weights that are solved again without training, for all plans of a model that read the same blocks.
+for name, jobs in jobs_of("linear").items():
+
+    rule:
+        name:
+            name
+        input:
+            inputs(name),
+        output:
+            update(jobs[0].outputs["solved"]),
+        log:
+            f"{LOGS}/{name}.log",
+        conda:
+            ENVIRONMENT
+        threads: cores(name)
+        resources:
+            **needs(name),
+        params:
+            settings=settings(name),
+            dtype=measured_dtype,
+            about=about(name),
+        message:
+            "linear recovery of {params.about}"
+        shell:
+            "hfprune linear --settings {params.settings:q} {params.dtype} > {log} 2>&1"
+
+
 # Once for all recoveries of a model: minutes of one core, during which no GPU waits.
 rule pack:
     input:
@@ -34,7 +61,7 @@ rule recover:
     log:
         f"{LOGS}/{layout.RECOVERY}.log",
     wildcard_constraints:
-        recovery="lora",
+        recovery=r"lora|linear\+lora",
     # It resumes: one that takes longer than any job may is made in several. The machine that submits counts.
     retries: 50 if SUBMITS else None
     conda:

@@ -11,10 +11,16 @@ import torch
 
 from hfprune.devices import lease as device
 from hfprune.devices.lease import default_device, launch, lease, lease_all
+from hfprune.devices.visible import Gpu
 from hfprune.errors import HfpruneError
 
 NAMES = ["GPU-a", "GPU-b"]
 CONTEXT = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_leased(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(device.LEASED, "")
 
 
 def work(folder: Path, pipe: Connection) -> None:
@@ -63,35 +69,69 @@ def test_several_devices_are_leased_together_or_not_at_all(tmp_path: Path, monke
 @pytest.fixture
 def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with the CUDA devices u0, u1 and u2; returns the folder of its locks."""
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"u{index}"))
+
+    def visible() -> list[Gpu]:
+        return [Gpu("GPU", 8e9, name) for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",")]
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "u0,u1,u2")
+    monkeypatch.setenv(device.LOCKS, str(tmp_path))
+    monkeypatch.setattr(device, "visible_devices", visible)
+    monkeypatch.setattr(device, "visible_gpus", lambda: len(visible()))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(visible()))
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=visible()[index].uuid)
+    )
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     return tmp_path / f"hfprune-devices-{os.getuid()}"
 
 
-def test_default_device_is_a_cuda_device_that_nobody_holds(
+def elsewhere(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str) -> None:
+    """Let another process hold these devices: this one has their locks, but does not know."""
+    for name in names:
+        assert lease([name], folder) == [0]
+    monkeypatch.setenv(device.LEASED, "")
+
+
+def test_a_process_sees_the_device_that_it_leases_and_no_other(
     three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    current = []
-    monkeypatch.setattr(torch.cuda, "set_device", current.append)
-    # Another process sees these two devices as its only ones, in the other order.
-    assert [lease(["u1", "u0"], three), lease(["u1", "u0"], three)] == [[0], [1]]
-    assert default_device.__wrapped__() == torch.device("cuda", 2)
-    assert current == [torch.device("cuda", 2)]
+    """CUDA numbers what it sees, so that whatever opens the first device opens the leased one."""
+    elsewhere(monkeypatch, three, "u0")
+    assert default_device.__wrapped__() == torch.device("cuda", 0)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "u1"
+    assert os.environ[device.LEASED] == "u1"
+
+
+def test_where_cuda_has_started_the_leased_device_keeps_its_number(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere(monkeypatch, three, "u0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: SimpleNamespace(uuid=f"u{i}"))
+    assert default_device.__wrapped__() == torch.device("cuda", 1)
+
+
+def test_a_process_computes_on_the_device_of_the_one_that_started_it(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test that holds the only GPU and starts a command would else wait for ever."""
+    elsewhere(monkeypatch, three, "u0", "u1", "u2")
+    monkeypatch.setattr(device.time, "sleep", lambda _: pytest.fail("it waits"))
+    monkeypatch.setenv(device.LEASED, "u2")
+    assert default_device.__wrapped__() == torch.device("cuda", 0)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "u2"
 
 
 def test_a_launched_process_leases_the_device_that_accelerate_gives_it(
     three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     for name, value in {"LOCAL_RANK": "1", "RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     assert default_device.__wrapped__() == torch.device("cuda", 1)
     assert lease(["u1", "u0"], three) == [1]
     with pytest.raises(HfpruneError, match="GPU 1 is taken by another job; name free ones"):
         default_device.__wrapped__()
-    monkeypatch.setenv(device.LEASED, "1")
+    monkeypatch.setenv(device.LEASED, "u0,u1")
     assert default_device.__wrapped__() == torch.device("cuda", 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     with pytest.raises(HfpruneError, match="4 processes need as many GPUs, but 3 are visible"):
@@ -108,11 +148,10 @@ def test_launched_processes_see_the_free_devices_only(three: Path, monkeypatch: 
     monkeypatch.setattr(device.subprocess, "Popen", start)
     monkeypatch.setattr(device.signal, "signal", lambda *_: None)
     monkeypatch.setattr(device.sys, "argv", ["hfprune", "recover", "--processes", "2"])
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-x,5,6")
     assert lease(["u1"], three) == [0]
     assert launch(2) == 7
     command, environment = calls[0]
-    assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-x,6" and environment[device.LEASED]
+    assert environment["CUDA_VISIBLE_DEVICES"] == environment[device.LEASED] == "u0,u2"
     assert command[-5:] == ["-m", "hfprune", "recover", "--processes", "2"]
     with pytest.raises(HfpruneError, match="4 processes need as many GPUs, but 3 are visible"):
         launch(4)
@@ -122,7 +161,6 @@ def test_a_device_map_leases_all_devices_and_waits_for_those_of_others(
     three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list = []
-    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     monkeypatch.setattr(device, "_held", held)
     monkeypatch.setattr(device, "POLL_SECONDS", 0.02)
 
@@ -149,6 +187,6 @@ def test_a_device_map_leases_all_devices_and_waits_for_those_of_others(
     assert len(held) == 3, "a process does not wait for itself"
 
 
-def test_default_device_without_cuda_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_default_device_without_a_gpu_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "visible_gpus", lambda: 0)
     assert default_device.__wrapped__() == torch.device("cpu")

@@ -13,8 +13,8 @@ from hfprune.criteria.margin import Margin
 from hfprune.criteria.taylor import Taylor
 from hfprune.scoring.folds import FOLDS
 from hfprune.scoring.score import Scored, score
-from hfprune.scoring.tally import Tally, marks, overlap
-from hfprune.scoring.tapes import Lane
+from hfprune.scoring.scorer import Scorer
+from hfprune.scoring.statistics import Statistics, marks, overlap
 
 
 def score_by(criterion: Criterion, model, blocks: torch.Tensor, **settings) -> Scored:
@@ -38,24 +38,24 @@ def test_folds_hold_their_sequences_however_they_come_in() -> None:
     homes = torch.randint(0, FOLDS, (21,), generator=torch.Generator().manual_seed(5)).tolist()
     for cuts in ([0, 21], [0, 1, 4, 21], list(range(22))):
         for given in (None, homes):
-            tally = Tally(["x"], fold_of=given)
+            statistics = Statistics(["x"], fold_of=given)
             for start, stop in pairwise(cuts):
-                tally.add("x", rows[start:stop], start)
+                statistics.add("x", rows[start:stop], start)
             of = torch.tensor(given or [n % FOLDS for n in range(21)])
             for index in set(of.tolist()):
-                torch.testing.assert_close(tally.folds[index]["x"], rows[of == index].sum(0))
-            torch.testing.assert_close(tally.scores()["x"], rows.sum(0))
+                torch.testing.assert_close(statistics.folds[index]["x"], rows[of == index].sum(0))
+            torch.testing.assert_close(statistics.scores()["x"], rows.sum(0))
 
 
 @pytest.mark.parametrize("folds", [2, 8])
 def test_halves_do_not_depend_on_the_number_of_folds(folds: int) -> None:
     rows = torch.rand(21, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    tally = Tally(["x"], folds=[{} for _ in range(folds)])
+    statistics = Statistics(["x"], folds=[{} for _ in range(folds)])
     for start, stop in pairwise([0, 1, 6, 21]):
-        tally.add("x", rows[start:stop], start)
-    assert len(tally.folds) == folds
-    torch.testing.assert_close(tally.scores()["x"], rows.sum(0))
-    assert tally.mark()["agreement"] == overlap(rows[0::2].sum(0), rows[1::2].sum(0))
+        statistics.add("x", rows[start:stop], start)
+    assert len(statistics.folds) == folds
+    torch.testing.assert_close(statistics.scores()["x"], rows.sum(0))
+    assert statistics.mark()["agreement"] == overlap(rows[0::2].sum(0), rows[1::2].sum(0))
 
 
 def test_overlap_by_hand() -> None:
@@ -65,11 +65,11 @@ def test_overlap_by_hand() -> None:
 
 
 def test_mark_compares_halves_and_remembers_the_last() -> None:
-    tally = Tally(["x"], previous={"x": torch.tensor([0.0, 0, 1, 1])})
-    tally.add("x", torch.tensor([[9.0, 8, 1, 0], [9.0, 0, 8, 1]]), 0)
+    statistics = Statistics(["x"], previous={"x": torch.tensor([0.0, 0, 1, 1])})
+    statistics.add("x", torch.tensor([[9.0, 8, 1, 0], [9.0, 0, 8, 1]]), 0)
     # 18 8 9 1: keeps 0 and 2
-    assert tally.mark() == {"agreement": 0.5, "places": {"x": 0.5}, "successive": 0.5}
-    assert tally.mark()["successive"] == 1
+    assert statistics.mark() == {"agreement": 0.5, "places": {"x": 0.5}, "successive": 0.5}
+    assert statistics.mark()["successive"] == 1
 
 
 def test_marks_end_with_all() -> None:
@@ -167,17 +167,22 @@ def test_killed_sweep_goes_on_to_the_same_scores(
     tiny = build_tiny("qwen3")
     monkeypatch.setattr("hfprune.scoring.sweep.SAVE_SECONDS", 0)
     settings = {"batch_tokens": 36, "state": tmp_path, "identity": "a"}
-    read: list[int] = []
-    monkeypatch.setattr(Lane, "check_finite", lambda lane, sequence: read.append(sequence))
+    flush, read = Scorer.flush, []
+
+    def record(scorer: Scorer, sequence: int) -> None:
+        flush(scorer, sequence)
+        read.append(sequence)
+
+    monkeypatch.setattr(Scorer, "flush", record)
     expected = score_by(criterion, tiny, blocks, batch_tokens=36)
     starts, read = read, []
 
-    def die(lane, sequence: int) -> None:
-        read.append(sequence)
+    def die(scorer: Scorer, sequence: int) -> None:
+        record(scorer, sequence)
         if len(read) == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Lane, "check_finite", die)
+    monkeypatch.setattr(Scorer, "flush", die)
     with pytest.raises(KeyboardInterrupt):
         score_by(criterion, tiny, blocks, **settings)
     again = score_by(criterion, tiny, blocks, **settings)
@@ -202,14 +207,15 @@ def test_killed_sweep_of_several_goes_on_where_each_was(
     settings = {"batch_tokens": 36, "until_agreement": target}
     expected = score(criteria, tiny, blocks, kinds, **settings)
     monkeypatch.setattr("hfprune.scoring.sweep.SAVE_SECONDS", 0)
-    checked: list[int] = []
+    flush, read = Scorer.flush, []
 
-    def die(lane, sequence: int) -> None:
-        checked.append(sequence)
-        if len(checked) % 5 == 0:
+    def die(scorer: Scorer, sequence: int) -> None:
+        flush(scorer, sequence)
+        read.append(sequence)
+        if len(read) % 5 == 0:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Lane, "check_finite", die)
+    monkeypatch.setattr(Scorer, "flush", die)
     deaths = 0
     while True:
         try:
@@ -235,11 +241,11 @@ def official_sum(rows: torch.Tensor) -> torch.Tensor:
 def test_bfloat16_accumulator_adds_as_the_official_script_does(blocks) -> None:
     rows = torch.rand(7, 5)
     for cuts in ([0, 7], [0, 1, 4, 7], list(range(8))):
-        tally = Tally(["x"], in_bfloat16=True)
+        statistics = Statistics(["x"], in_bfloat16=True)
         for start, stop in pairwise(cuts):
-            tally.add("x", rows[start:stop], start)
-        assert torch.equal(tally.scores()["x"], official_sum(rows))
-        torch.testing.assert_close(tally.folds[0]["x"], rows[0].double())
+            statistics.add("x", rows[start:stop], start)
+        assert torch.equal(statistics.scores()["x"], official_sum(rows))
+        torch.testing.assert_close(statistics.folds[0]["x"], rows[0].double())
     tiny = build_tiny("llama")
     alone = [score_by(Entropy(), tiny, block).scores for block in blocks.split(1)]
     rounded = score_by(Entropy(accumulator="bfloat16"), tiny, blocks, batch_tokens=blocks.shape[1])
@@ -250,14 +256,14 @@ def test_bfloat16_accumulator_adds_as_the_official_script_does(blocks) -> None:
 
 def test_bfloat16_accumulator_stalls() -> None:
     rows = torch.rand(4096, 8, generator=torch.Generator().manual_seed(0))
-    tally = Tally(["x"], in_bfloat16=True)
+    statistics = Statistics(["x"], in_bfloat16=True)
     shares = []
     for start in range(0, 4096, 512):
-        tally.add("x", rows[start : start + 512], start)
-        shares.append((tally.scores()["x"] / rows[: start + 512].sum(0)).mean().item())
+        statistics.add("x", rows[start : start + 512], start)
+        shares.append((statistics.scores()["x"] / rows[: start + 512].sum(0)).mean().item())
     assert all(later < earlier for earlier, later in pairwise(shares))
     # Numbers below 1 are lost on a sum of 256, whose neighbour in bfloat16 is 258.
-    assert tally.scores()["x"].max() <= 256
+    assert statistics.scores()["x"].max() <= 256
     assert shares[-1] < 0.15 < 0.85 < shares[0]
 
 
@@ -275,7 +281,7 @@ def test_sweep_of_another_identity_starts_anew(blocks, tmp_path: Path) -> None:
 def test_state_that_costs_more_to_save_than_to_compute_is_not_saved(blocks, tmp_path, monkeypatch) -> None:
     tiny = build_tiny("llama")
     weights = 3 * 3 * 48 * 32 * 4  # layers, projections, shape, float32
-    monkeypatch.setattr("hfprune.scoring.sweep.STATE_BYTES", 2 * weights)
+    monkeypatch.setattr("hfprune.scoring.saved_state.STATE_BYTES", 2 * weights)
     score_by(Flap(), tiny, blocks, state=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["activations.safetensors"]
     (tmp_path / "activations.safetensors").unlink()

@@ -1,0 +1,107 @@
+"""Compare our linear recovery with GRAIL's own function, on the same Gram matrices.
+
+GRAIL is no package: give a checkout of github.com/TWWinde/GRAIL_Compensation. Its ridge draws all weights to
+zero, ours their change; from the weights that were removed alone, it makes our change. It computes in float32, so
+we also let it compute in float64.
+"""
+
+import argparse
+import contextlib
+import io
+import operator
+from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pandas as pd
+import torch
+from hfprune.commands.target import draw_blocks
+from parity import RATIO, TEXT
+from torch import Tensor, nn
+
+from hfprune.criteria.magnitude import Magnitude
+from hfprune.models.load import load_model
+from hfprune.models.units import units_of
+from hfprune.plans.plan import make_plan
+from hfprune.recovery.grams import Moments, batches_of, grams, reader
+from hfprune.recovery.least_squares import change, lost
+from hfprune.scoring.score import score
+
+COLUMNS = ["λ", "GRAIL", "median difference", "largest difference"]
+RIDGES = (1e-3, 1e-1)
+# Its λ is relative to the mean of the diagonal and this.
+ADDED = 1e-3
+Function = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+
+
+def of_checkout(checkout: Path) -> Function:
+    """Return GRAIL's function: weights from dense weights, a Gram matrix, the kept inputs and λ as we mean it."""
+    spec = spec_from_file_location("grail", checkout / "grail-llm/lib/compensation.py")
+    assert spec and spec.loader
+    module: Any = module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def weights(weight: Tensor, gram: Tensor, kept: Tensor, ridge: float) -> Tensor:
+        mean = gram.diagonal()[kept].mean()
+        layer = nn.Linear(len(kept), len(weight), bias=False, dtype=weight.dtype)
+        grail = module.MagnitudeCompensator(layer, float(ridge * mean / (mean + ADDED)))
+        grail.load_gram_stats({"it": gram})
+        entry = {"name": "it", "module": layer, "weight_full": weight, "in_keep": kept}
+        grail.load_compression_state([entry])
+        with contextlib.redirect_stdout(io.StringIO()):
+            grail.compensate()
+        return layer.weight.detach().double()
+
+    return weights
+
+
+def compare(theirs: Function, model: Any, blocks: Tensor) -> pd.DataFrame:
+    """Return rows with `COLUMNS`: by λ and way, differences over places, relative to the norm of our change."""
+    scores = score({"it": Magnitude()}, model)["it"].scores
+    plan, units = make_plan(model, scores, RATIO), units_of(model, ["neurons"])
+    sums = {
+        place: operator.iadd(*both)
+        for place, *both in grams(model, batches_of(blocks, None, 512), [*units.values()])
+    }
+    wide = {at: Moments(x.tokens, x.gram.double(), x.total.double()) for at, x in sums.items()}
+    layers = [(reader(units[at]).weight.double(), moments, plan[at]) for at, moments in wide.items()]
+    return pd.DataFrame((row for ridge in RIDGES for row in _rows(theirs, layers, ridge)), columns=COLUMNS)
+
+
+def _rows(
+    theirs: Function, layers: list[tuple[Tensor, Moments, Tensor]], ridge: float
+) -> Iterator[tuple[float, str, float, float]]:
+    found: dict[str, list[float]] = {}
+    for weight, moments, kept in layers:
+        ours, _ = change(lost(weight, moments, kept), len(kept), ridge)
+        removed = weight.index_fill(1, kept, 0)
+        ways = {
+            "as published, on what was removed": theirs(removed.float(), moments.gram, kept, ridge),
+            "as published": theirs(weight.float(), moments.gram, kept, ridge) - weight[:, kept],
+        }
+        with patch.object(Tensor, "float", Tensor.double):
+            ways["in float64, on what was removed"] = theirs(removed, moments.gram, kept, ridge)
+        for way, change_there in ways.items():
+            found.setdefault(way, []).append(float((change_there - ours).norm() / ours.norm()))
+    for way, apart in found.items():
+        yield ridge, way, float(torch.tensor(apart).median()), max(apart)
+
+
+def main() -> None:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("--model", type=Path, default=Path("resources/models/smollm2-135m-instruct-q4"))
+    parser.add_argument("--corpus", type=Path, default=Path("resources/corpora/c4-sample"))
+    given = parser.parse_args()
+    model = load_model(given.model, "float32", torch.device("cpu"))
+    blocks, _ = draw_blocks(
+        given.model, given.corpus, place="calibration", **TEXT | {"sequences": 64, "length": 64}
+    )
+    print(compare(of_checkout(given.checkout), model, blocks.long()).to_markdown(index=False, floatfmt=".2g"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""A program of its own that asks NVIDIA's driver for its GPUs and prints what it says, as JSON.
+
+The driver reads CUDA_VISIBLE_DEVICES once in a process. So the process that asks is not the one that then chooses.
+"""
+
+import ctypes
+import json
+import uuid
+
+
+def main() -> None:
+    """Print the driver's CUDA version, as 12040 for 12.4, and name, bytes and UUID of every visible GPU."""
+    driver, version, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(), ctypes.c_int()
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        count.value = 0
+    found = []
+    for index in range(count.value):
+        device, name, memory = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
+        digits = ctypes.create_string_buffer(16)
+        driver.cuDeviceGet(ctypes.byref(device), index)
+        driver.cuDeviceGetName(name, len(name), device)
+        driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+        driver.cuDeviceGetUuid_v2(digits, device)
+        said = name.value.decode(errors="replace")
+        kind = "MIG" if " MIG " in said else "GPU"
+        found.append((said, memory.value, f"{kind}-{uuid.UUID(bytes=digits.raw)}"))
+    print(json.dumps([version.value, found]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Fused linear layers, as Phi-3 and GLM-4 have them: apart in memory, joined in a checkpoint.
+
+All other code finds the parts under the names that they have in LLaMA.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# The fused layer, and its parts in the order of its rows.
+PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "qkv_proj": ("q_proj", "k_proj", "v_proj")}
+
+
+def separate(model: "PreTrainedModel") -> None:
+    """Replace each fused layer by its parts, which share its memory; the model computes what it did.
+
+    Layers that a `device_map` has spread stay fused: their hooks would not know the parts.
+    """
+    for module in [*model.modules()]:
+        for name, parts in PARTS.items():
+            fused = getattr(module, name, None)
+            if not isinstance(fused, nn.Linear) or hasattr(fused, "_hf_hook"):
+                continue
+            rest = model.config.num_key_value_heads * module.head_dim if name == "qkv_proj" else None
+            rows = [fused.out_features - 2 * rest, rest, rest] if rest else [fused.out_features // 2] * 2
+            delattr(module, name)
+            for part, weight in zip(parts, fused.weight.split(rows), strict=True):
+                module.add_module(part, _linear(weight))
+            # No module, so that weights and adapters have the parts' names only.
+            setattr(module, name, partial(_together, module, parts))
+            if hasattr(module, "activation_fn"):
+                module.act_fn = module.activation_fn
+
+
+def joined(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """Return a model's weights under the names of a checkpoint, in which the parts of fused layers are one."""
+    found = {}
+    for name in names:
+        if name in state:
+            found[name] = state[name]
+            continue
+        whole = name.split(".")[-2]
+        found[name] = torch.cat([state[name.replace(whole, part)] for part in PARTS[whole]])
+    return found
+
+
+def _linear(weight: Tensor) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    linear.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    return linear
+
+
+def _together(module: Any, parts: Iterable[str], inputs: Tensor) -> Tensor:
+    return torch.cat([getattr(module, part)(inputs) for part in parts], -1)

@@ -1,0 +1,124 @@
+"""Least squares with a ridge: the change of the weights that stay, which foretells what their layer has lost.
+
+A plan takes the inputs P of a linear layer with weights W away and leaves the inputs S. The output loses
+d = W·x_dense - W[:,S]·x. We add to W[:,S] the Δ that minimises Σ‖d - Δ·x‖² + λ·mean(diag Σ x·xᵀ)·‖Δ‖²:
+
+    Δ = (Σ d·xᵀ) · (Σ x·xᵀ + λ·mean·I)⁻¹
+
+With dense inputs, d = W[:,P]·x_P: Σ d·xᵀ = W[:,P]·G[P,S] and Σ x·xᵀ = G[S,S] are parts of one Gram matrix G,
+whatever the plan, and W[:,S] + Δ is W·G[:,S]·G[S,S]⁻¹ at λ = 0. The ridge is on the change: λ → ∞ gives the plain
+plan. With the inputs x_p of the pruned model, Σ d·xᵀ = W·G_dp - W[:,S]·G_pp with the cross-moments
+G_dp = Σ x_d·x_pᵀ: the target stays what the dense layer gives for its dense inputs x_d.
+
+Sources: GRAIL (github.com/TWWinde/GRAIL_Compensation), whose ridge draws W[:,S] to zero; for the bias, FLAP
+(2312.11983).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hfprune.errors import HfpruneError
+from hfprune.recovery.grams import Moments
+from hfprune.recovery.solved import Solved
+
+
+class SingularError(HfpruneError):
+    """The inputs that stay are linearly dependent."""
+
+
+def lost(weight: Tensor, dense: Moments, kept: Tensor) -> Moments:
+    """Return the moments of [x, d], from those of a layer's dense inputs, of which x are the `kept`."""
+    gone = torch.ones(weight.shape[1], dtype=torch.bool, device=weight.device)
+    gone[kept] = False
+    away = gone.nonzero().squeeze(1)
+    removed = weight[:, away].to(dense.gram)
+    cross = removed @ dense.gram[away]
+    below = torch.cat([cross[:, kept], cross[:, away] @ removed.T], 1)
+    above = torch.cat([dense.gram[kept.unsqueeze(1), kept], cross[:, kept].T], 1)
+    total = torch.cat([dense.total[kept], removed @ dense.total[away]])
+    return Moments(dense.tokens, torch.cat([above, below]), total)
+
+
+def change(sums: Moments, inputs: int, ridge: float, bias: bool = False) -> tuple[Tensor, Tensor]:
+    """Return float64 Δ [outputs, inputs], and what it adds to the bias [outputs]: 0 without `bias`.
+
+    With it, the moments are about the means, and the bias makes up for the mean of what is still lost.
+
+    Args:
+        sums: the moments of [x, d].
+        inputs: the length of x.
+        ridge: λ.
+        bias: whether the layer's bias changes too.
+
+    Raises:
+        HfpruneError: λ is negative, there are fewer tokens than inputs, or these are linearly dependent.
+    """
+    if not ridge >= 0:
+        raise HfpruneError(f"λ must be 0 or more, not {ridge:g}")
+    if sums.tokens < inputs:
+        raise HfpruneError(
+            f"{sums.tokens:,} calibration tokens do not determine the weights of {inputs:,} inputs; take more"
+        )
+    mean = sums.total.double() / sums.tokens
+    x, d = mean.split([inputs, len(mean) - inputs])
+    gram, cross = (
+        sums.gram[part, :inputs].to(mean, copy=True) for part in (slice(inputs), slice(inputs, None))
+    )
+    if bias:
+        gram.addr_(x, x, alpha=-sums.tokens)
+        cross.addr_(d, x, alpha=-sums.tokens)
+    gram.diagonal().add_(ridge * gram.diagonal().mean())
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    # The share of each input that those before it do not foretell.
+    own = factor.diagonal().square() / gram.diagonal()
+    if failed or not own.min() > inputs * torch.finfo(gram.dtype).eps:
+        raise SingularError(
+            "the inputs that stay are linearly dependent (dead or equal neurons): take a larger λ or more tokens"
+        )
+    found = torch.cholesky_solve(cross.T, factor).T
+    return found, (d - found @ x) * bias
+
+
+def left(sums: Moments, found: Tensor, offset: Tensor) -> float:
+    """Return Σ‖d - Δ·x - offset‖² relative to Σ‖d‖², over the tokens of these moments of [x, d]."""
+    inputs, found, offset = found.shape[1], found.to(sums.gram), offset.to(sums.gram)
+    energy = sums.gram.diagonal()[inputs:].sum()
+    square = ((found @ sums.gram[:inputs, :inputs] - 2 * sums.gram[inputs:, :inputs]) * found).sum()
+    mean = sums.total[inputs:] - found @ sums.total[:inputs]
+    square += sums.tokens * offset.square().sum() - 2 * offset @ mean
+    return float(1 + square / energy) if energy else 0.0
+
+
+def solve(
+    linear: nn.Linear, kept: Tensor, sums: Sequence[Moments], ridges: Sequence[float], bias: bool
+) -> Solved:
+    """Solve a dense layer's weights of the inputs `kept` again, from all of the calibration.
+
+    Args:
+        linear: the layer.
+        kept: its inputs that stay.
+        sums: the moments of [x, d], of the tokens that are fitted first, to which those that
+            choose λ are then added, and of these.
+        ridges: candidates for λ.
+        bias: as for `change`.
+
+    Raises:
+        HfpruneError: as `change`; for linearly dependent inputs if no λ makes up for them.
+    """
+    fitted, held_out = sums
+    shares: dict[float, float] = {}
+    for ridge in sorted(ridges):
+        try:
+            shares[ridge] = left(held_out, *change(fitted, len(kept), ridge, bias))
+        except SingularError:
+            if ridge == max(ridges):
+                raise
+    best = min(shares, key=shares.__getitem__)
+    fitted += held_out
+    found, offset = change(fitted, len(kept), best, bias)
+    weight = (linear.weight[:, kept] + found).to(linear.weight.dtype)
+    old = offset.new_zeros(len(offset)) if linear.bias is None else linear.bias
+    new = (old + offset).to(weight) if bias or linear.bias is not None else None
+    return Solved(weight.cpu(), new if new is None else new.cpu(), best, shares[best])

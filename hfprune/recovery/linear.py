@@ -1,0 +1,156 @@
+"""Linear recovery: the weights that read the kept units are solved again, without training."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hfprune.errors import HfpruneError
+from hfprune.models.kinds import kind_of, layer_of
+from hfprune.models.spread import onloaded
+from hfprune.models.units import Units, units_of
+from hfprune.plans.mask import Mask, lay
+from hfprune.plans.plan import Plan, check_plan
+from hfprune.recovery.grams import Batch, Moments, Walk, batches_of, grams, inputs_of, memory, reader
+from hfprune.recovery.least_squares import lost, solve
+from hfprune.recovery.settings import Linear
+from hfprune.recovery.solved import Solved, carries_bias, lay_solved, resumed, save_solved
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Of `Linear`. On SmolLM2, 6,144 tokens choose λ = 1 at most places. There, 1e-3 is worse than the plain plan (it
+# overfits), and 10 is worse than 1.
+DEFAULT = Linear()
+
+
+@torch.no_grad()
+def solve_plans(
+    model: "PreTrainedModel",
+    blocks: Tensor,
+    plans: Mapping[str, Plan],
+    state: Path,
+    *,
+    documents: Sequence[int] | None = None,
+    ridges: Sequence[float] = DEFAULT.ridges,
+    bias: bool = False,
+    inputs: Literal["dense", "pruned"] = "dense",
+    budget: int = DEFAULT.budget_bytes(),
+    batch_tokens: int = 512,
+    identity: str = "",
+) -> dict[str, dict[str, Solved]]:
+    """Solve the weights that read kept units again, at every place that a plan cuts.
+
+    The calibration is read once for all plans; with the pruned model's inputs, four times for each.
+
+    Args:
+        model: the dense model, frozen; its layers may lie on several devices, in main memory or on disk.
+        blocks: calibration tokens [sequences, length].
+        plans: plans of this model, by names that are valid for folders.
+        state: folder where each place is saved when it is solved, and from which an interrupted run resumes.
+        documents: the document of each sequence, if known; an eighth of the documents is held out.
+        ridges: candidates for λ, from which the error on what is held out chooses at each place.
+        bias: also solve the bias.
+        inputs: `pruned` for those of the pruned model, whose places are then solved one after the other.
+        budget: bytes that may be taken above the weights; see `hfprune.recovery.grams.memory`.
+        batch_tokens: tokens of one forward pass; it changes weights by rounding only.
+        identity: identifies model, blocks and settings; what was saved of another identity is not used.
+
+    Returns:
+        By plan and place, in main memory.
+
+    Raises:
+        HfpruneError: a plan is of another model or cuts whole layers only, the architecture has no such bias,
+            activations are not finite, or the calibration or the budget is too small.
+    """
+    cut = {name: _cut_places(model, plan, bias) for name, plan in plans.items()}
+    batches = batches_of(blocks, documents, batch_tokens)
+    wanted = memory([unit for units in cut.values() for unit in units.values()], blocks.numel())
+    if wanted > budget:
+        raise HfpruneError(
+            f"a linear recovery takes up to {wanted / 2**30:.2g} GiB above the weights, but the budget is "
+            f"{budget / 2**30:.2g} GiB; raise it, or calibrate on fewer tokens"
+        )
+    found: dict[str, dict[str, Solved]] = {name: {} for name in plans}
+    for name, units in cut.items():
+        for place in units:
+            found[name] |= resumed(state / name / f"{place}.safetensors", identity)
+
+    def settle(name: str, units: Units, sums: Callable[[Tensor], Sequence[Moments]]) -> Solved:
+        if units.name not in found[name]:
+            kept = inputs_of(units, plans[name][units.name])
+            moments = sums(kept)
+            try:
+                with onloaded([reader(units)]):
+                    solved = {units.name: solve(reader(units), kept, moments, ridges, bias)}
+            except HfpruneError as error:
+                raise HfpruneError(f"{units.name}: {error}") from error
+            save_solved(state / name / f"{units.name}.safetensors", solved, identity=identity)
+            found[name] |= solved
+        return found[name][units.name]
+
+    if inputs == "pruned":
+        for name, plan in plans.items():
+            _from_pruned(model, batches, plan, cut[name], partial(settle, name))
+        return found
+    missing = {x.name: x for name in plans for x in cut[name].values() if x.name not in found[name]}
+    for place, *moments in grams(model, batches, [*missing.values()]):
+        for name in plans:
+            if place in cut[name]:
+                settle(name, cut[name][place], partial(_from_dense, reader(cut[name][place]), moments))
+    return found
+
+
+def _from_dense(linear: nn.Linear, dense: Sequence[Moments], kept: Tensor) -> list[Moments]:
+    with onloaded([linear]):
+        return [lost(linear.weight, moments, kept) for moments in dense]
+
+
+def _cut_places(model: "PreTrainedModel", plan: Plan, bias: bool) -> dict[str, Units]:
+    """Return the units at the places that a plan cuts, in the order of a forward pass."""
+    check_plan(model, plan)
+    places = sorted((x for x in plan if x != "layers"), key=lambda x: (layer_of(x), x))
+    if not places:
+        raise HfpruneError("the plan cuts whole layers only: a linear recovery has nothing to solve")
+    units = units_of(model, dict.fromkeys(map(kind_of, places)))
+    if bias and (lacking := [x for x in places if not carries_bias(model, units[x])]):
+        raise HfpruneError(f"{type(model).__name__} can have no bias at {lacking[0]}: solve without it")
+    return {place: units[place] for place in places if len(plan[place]) < units[place].count}
+
+
+def _from_pruned(
+    model: "PreTrainedModel",
+    batches: Sequence[Batch],
+    plan: Plan,
+    cut: Mapping[str, Units],
+    settle: Callable[[Units, Callable[[Tensor], Sequence[Moments]]], Solved],
+) -> None:
+    """Solve the places of a plan one after the other, each with the inputs that those before it give."""
+    mask = Mask()
+    handles = lay(model, plan, mask)
+    dense, pruned = Walk(model, batches), Walk(model, batches)
+
+    def sums(units: Units, kept: Tensor) -> list[Moments]:
+        linear, stop = reader(units), layer_of(units.name) + 1
+        both = [Moments.none(len(kept) + linear.out_features, units) for _ in range(2)]
+        for number, batch in enumerate(batches):
+            with mask.off():
+                (_, wanted), _ = dense.read(number, stop, linear)
+            (x, output), _ = pruned.read(number, stop, linear)
+            x, wanted, output = (part.to(both[0].gram) for part in (x[..., kept], wanted, output))
+            both[batch.held_out].add(torch.cat([x, wanted - output], -1))
+        return [x.whole(units.name) for x in both]
+
+    try:
+        for place, units in cut.items():
+            with mask.off():
+                dense.go(layer_of(place))
+            pruned.go(layer_of(place))
+            solved = settle(units, partial(sums, units))
+            handles.append(lay_solved(units, plan[place], solved, mask))
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,153 @@
+"""Linear layers that were solved again: on disk, and put into the model that a plan has cut."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import linear as product
+from torch.utils.hooks import RemovableHandle
+
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
+from hfprune.models.kinds import kind_of, layer_of
+from hfprune.models.mapped import forget
+from hfprune.models.spread import is_offloaded
+from hfprune.models.units import Units, units_of
+from hfprune.plans.mask import Mask
+from hfprune.plans.plan import Plan
+from hfprune.provenance import check_origin, recorded
+from hfprune.recovery.grams import inputs_of, reader
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Settings of transformers' configurations that give biases to the linear layers of these units.
+BIASES = {"neurons": "mlp_bias", "key_value_groups": "attention_bias"}
+
+
+class Solved(NamedTuple):
+    """The linear layer that reads the kept units of a place, solved again."""
+
+    weight: Tensor
+    """[outputs, inputs kept], in the model's dtype."""
+    bias: Tensor | None
+    """[outputs], if there is one."""
+    ridge: float
+    """The λ that was chosen."""
+    left: float
+    """The share of the squared lost output, over the held-out tokens, that the fit at this λ leaves."""
+
+
+def save_solved(path: Path, solved: dict[str, Solved], **about: str) -> None:
+    """Write solved layers atomically as safetensors: `<place>.weight` and `<place>.bias`; λ in the metadata.
+
+    Args:
+        path: the file to write.
+        solved: by place, with the layers' numbers in the dense model.
+        about: more metadata: `provenance` as JSON, from `hfprune.provenance.provenance`.
+    """
+    tensors = {f"{place}.weight": each.weight.contiguous() for place, each in solved.items()}
+    tensors |= {f"{place}.bias": each.bias for place, each in solved.items() if each.bias is not None}
+    fits = {place: {"ridge": each.ridge, "left": each.left} for place, each in solved.items()}
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, about | {"linear": json.dumps(fits)})
+
+
+def load_solved(path: Path) -> dict[str, Solved]:
+    """Read solved layers by place.
+
+    Raises:
+        HfpruneError: there is no such file, or it does not hold solved layers.
+    """
+    if not path.exists():
+        raise HfpruneError(f"{path}: no such file")
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            fits = json.loads(file.metadata()["linear"])
+        return {
+            place: Solved(tensors[f"{place}.weight"], tensors.get(f"{place}.bias"), **fit)
+            for place, fit in fits.items()
+        }
+    except Exception as error:
+        raise HfpruneError(f"{path}: no linear recovery, or a damaged one") from error
+
+
+def resumed(path: Path, identity: str) -> dict[str, Solved]:
+    """Return what an interrupted run of this identity has saved there, if anything."""
+    if not path.exists():
+        return {}
+    with safe_open(path, "pt") as file:
+        same = (file.metadata() or {}).get("identity") == identity
+    return load_solved(path) if same else {}
+
+
+def carries_bias(model: "PreTrainedModel", units: Units) -> bool:
+    """Tell whether the layer that reads these units has a bias, or the model's configuration can give it one."""
+    return reader(units).bias is not None or hasattr(model.config, BIASES[units.kind])
+
+
+@torch.no_grad()
+def apply_linear(model: "PreTrainedModel", plan: Plan, path: Path, inputs: dict[str, Path]) -> None:
+    """Put solved layers into a model after its plan, in its dtype.
+
+    A sliced model gets the weights, and the biases of its architecture if they were solved, which are zero where
+    they were not. Offloaded weights cannot be changed: there, over the mask of the plan, hooks compute the layers
+    from weights that stay in main memory for good.
+
+    Args:
+        model: the model with the plan applied, or masked by it if its weights are offloaded.
+        plan: the plan.
+        path: written by `save_solved`.
+        inputs: the files that `model` comes from: `model` and `plan`.
+
+    Raises:
+        HfpruneError: the file is no linear recovery, or that of another model or plan.
+    """
+    solved = load_solved(path)
+    check_origin(path, recorded(path).get("inputs", {}), ("model", "plan"), inputs)
+    units = units_of(model, dict.fromkeys(map(kind_of, solved)))
+    numbers = plan["layers"].tolist() if "layers" in plan else [*range(len(model.model.layers))]
+    for place, each in solved.items():
+        if is_offloaded(model):
+            lay_solved(units[place], plan[place], each, Mask())
+            continue
+        name = f"{place.partition('.')[0]}.{numbers.index(layer_of(place))}"
+        linear = reader(units[name])
+        if linear.weight.shape != each.weight.shape:
+            raise HfpruneError(f"{path}: {place} does not fit the model: it was solved for another plan")
+        forget(linear.weight)
+        linear.weight = _frozen(each.weight, linear.weight)
+        if each.bias is not None:
+            _give_biases(model, kind_of(place))
+            linear.bias = _frozen(each.bias, linear.weight)
+
+
+def _frozen(x: Tensor, like: Tensor) -> nn.Parameter:
+    return nn.Parameter(x.to(like), requires_grad=False)
+
+
+def _give_biases(model: "PreTrainedModel", kind: str) -> None:
+    """Give biases of zero to all layers to which the architecture's configuration gives biases together."""
+    for units in units_of(model, [kind]).values():
+        for linear in units.linears:
+            if linear.bias is None:
+                setattr(model.config, BIASES[kind], True)
+                linear.bias = _frozen(linear.weight.new_zeros(linear.out_features), linear.weight)
+
+
+def lay_solved(units: Units, kept: Tensor, solved: Solved, mask: Mask) -> RemovableHandle:
+    """Hook the layer that reads these units so that, while the mask is on, it computes as it was solved."""
+    inputs = inputs_of(units, kept)
+
+    def compute(_module: nn.Module, x: tuple[Tensor], output: Tensor) -> Tensor:
+        if not mask.on:
+            return output
+        bias = None if solved.bias is None else solved.bias.to(output)
+        return product(x[0][..., inputs], solved.weight.to(output), bias)
+
+    return reader(units).register_forward_hook(compute)

@@ -1,0 +1,84 @@
+"""Which criteria share a pass over the calibration, and what their sums take in memory; without torch."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import ceil
+from typing import NamedTuple
+
+from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion
+from hfprune.criteria.cross_entropy import CrossEntropy
+
+# Float32 numbers that a weight form sums for every weight, since its absolute value comes after the sum over
+# sequences. The other forms sum a few numbers a neuron.
+SUMS_PER_WEIGHT = {"param_first": 1, "param_mix": 2}
+# The part of a device's memory that these sums may take; more of them are made in several passes.
+SUMS_SHARE = 0.3
+
+
+class GradientPass(NamedTuple):
+    """One pass of gradient criteria over the blocks: a forward pass, and a backward pass for each gradient."""
+
+    name: str
+    criteria: dict[str, tuple[GradientCriterion, tuple[str, ...]]]
+    """By name: a criterion, and the kinds of unit that it scores."""
+    start: str = ""
+    """The criterion of an earlier pass that chooses what the student lacks; without it the dense model is read."""
+    warm_start: float = 0
+    """The fraction of each layer's neurons that the student lacks."""
+
+
+def gradient_passes(criteria: Mapping[str, Criterion], kinds: Sequence[str]) -> list[GradientPass]:
+    """Return the passes of the gradient criteria among `criteria`, in their order.
+
+    Criteria without a student share a pass, with the cross-entropies that choose what students lack; so do
+    students that lack the same neurons. A criterion with sums as large as weights has a pass of its own.
+    """
+    gradients = {name: item for name, item in criteria.items() if isinstance(item, GradientCriterion)}
+    students = {name: item for name, item in gradients.items() if isinstance(item, StudentCriterion)}
+    dense = {name: (item, tuple(kinds)) for name, item in gradients.items() if name not in students}
+    alike: dict[tuple[str, float], dict[str, tuple[GradientCriterion, tuple[str, ...]]]] = {}
+    for name, item in students.items():
+        # Only neurons are masked: 2.5 % of a few groups or layers would be none, or one would be too much.
+        entry = CrossEntropy(aggregation=item.aggregation), ("neurons",)
+        start = next((other for other, its in dense.items() if its == entry), f"start of {name}")
+        dense.setdefault(start, entry)
+        alike.setdefault((start, item.warm_start), {})[name] = item, tuple(kinds)
+    found = _own_first(GradientPass("gradients", dense))
+    for (start, fraction), its in alike.items():
+        aggregation = next(iter(its.values()))[0].aggregation
+        found += _own_first(GradientPass(f"student-{aggregation}-{fraction}", its, start, fraction))
+    return found
+
+
+def _own_first(whole: GradientPass) -> list[GradientPass]:
+    """Give criteria with large sums passes of their own; they run out of memory first, so they come first."""
+    large = [name for name, (item, _) in whole.criteria.items() if sums_bytes(item, 1)]
+    found = [
+        whole._replace(name=f"{whole.name}-{name}", criteria={name: whole.criteria[name]}) for name in large
+    ]
+    others = {name: its for name, its in whole.criteria.items() if name not in large}
+    return found + ([whole._replace(criteria=others)] if others else [])
+
+
+def sums_bytes(criterion: Criterion, weights: float) -> float:
+    """Return the bytes of the sums that scoring keeps for so many weights of MLPs; 0 if none is per weight."""
+    numbers = SUMS_PER_WEIGHT.get(getattr(criterion, "aggregation", ""), 0)
+    return 2 * 4 * numbers * weights  # both halves of the calibration, float32
+
+
+def layer_parts(criterion: Criterion, layers: int, weights: float, room: float) -> list[range]:
+    """Split the decoder layers so that the sums of each part fit into `room` bytes, or are those of one layer.
+
+    Each part is a pass of its own over the blocks.
+
+    Args:
+        criterion: the criterion.
+        layers: number of decoder layers.
+        weights: weights of one layer's MLP.
+        room: bytes that sums may take; may be infinite.
+    """
+    of_layer = sums_bytes(criterion, weights)
+    fitting = max(1, min(layers, room // of_layer)) if of_layer else layers
+    count = ceil(layers / fitting)
+    bounds = [round(number * layers / count) for number in range(count + 1)]
+    return [range(*part) for part in pairwise(bounds)]

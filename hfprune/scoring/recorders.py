@@ -1,0 +1,223 @@
+"""Recorders capture activations and gradients of a model, and compute each criterion's share per sequence."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from hfprune.criteria import ActivationCriterion, GradientCriterion, LayerCriterion
+from hfprune.models.spread import onloaded
+from hfprune.models.units import KeyValueGroups, Neurons, attentions, gated_mlps
+from hfprune.scoring.scorer import Scorer
+from hfprune.scoring.weight_forms import stacked_weights, weight_gradients
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Aggregations of h·∂C/∂h [sequences, length, units] into each sequence's share of a score.
+AGGREGATIONS = {
+    "sum_abs": lambda products: products.abs_().sum(1),
+    "sum_squares": lambda products: products.square_().sum(1),
+    "signed_sequence": lambda products: products.sum(1).abs_(),
+}
+
+
+class ActivationRecorder:
+    """Gives criteria h at the input of every `down_proj`, or the inputs and outputs of decoder layers."""
+
+    def __init__(self, model: "PreTrainedModel", scorers: Sequence[Scorer]) -> None:
+        self.model, self.scorers = model, [*scorers]
+        self.first = 0
+        """Number of the first sequence of the batch."""
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Hook the model for as long as the block runs."""
+        kinds = set().union(*(scorer.kinds for scorer in self.scorers))
+        with ExitStack() as stack:
+            for mlp in gated_mlps(self.model) if "neurons" in kinds else []:
+                hook = mlp.down.register_forward_pre_hook(partial(self._neurons, mlp.name))
+                stack.callback(hook.remove)
+            for index, layer in enumerate(self.model.model.layers if "layers" in kinds else []):
+                stack.callback(layer.register_forward_hook(partial(self._layer, index)).remove)
+            yield
+
+    def _neurons(self, key: str, _module: nn.Module, inputs: tuple[Tensor]) -> None:
+        h = inputs[0].float()
+        for scorer in self.scorers:
+            if isinstance(scorer.criterion, ActivationCriterion):
+                scorer.add(key, scorer.criterion.shares(h), self.first)
+
+    def _layer(self, index: int, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        x_in, x_out = inputs[0].to(output.device).float(), output.float()
+        for scorer in self.scorers:
+            if isinstance(scorer.criterion, LayerCriterion):
+                scorer.add_layer(index, scorer.criterion.shares(x_in, x_out))
+
+
+class _Activation(torch.autograd.Function):
+    """h = activation(gate) · up; its backward pass gives h, ∂C/∂h, ∂C/∂gate and ∂C/∂up to `record`.
+
+    Autograd would keep gate, up, activation(gate) and h, the largest tensors of a layer. Here only gate and
+    up are kept, and h is computed again, which is little work compared with the three linear maps.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor, make: Callable, record: Callable) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        ctx.make, ctx.record = make, record
+        return make(gate, up)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = [x.detach().requires_grad_() for x in ctx.saved_tensors]
+        with torch.enable_grad():
+            h = ctx.make(*inputs)
+        below = torch.autograd.grad(h, inputs, gradients)
+        ctx.record(h.detach(), gradients[0], *below)
+        return *below, None, None
+
+
+class GradientRecorder:
+    """Gives h and its gradient, or the gradients of weights, to the criteria that share a backward pass."""
+
+    def __init__(
+        self, model: "PreTrainedModel", scorers: Sequence[Scorer], kept: Mapping[str, Tensor] | None
+    ) -> None:
+        """Describe what to record.
+
+        Args:
+            model: the model to hook.
+            scorers: those of gradient criteria.
+            kept: by key a mask [neurons] of the neurons that stay in the student; the others are zero in the
+                forward pass.
+        """
+        self.model, self.scorers, self.kept = model, [*scorers], kept
+        self.sharing = self.scorers[:1]
+        """Those that share the backward pass under way."""
+        self.first = 0
+        """Number of the first sequence of the batch."""
+        self.kinds = set().union(*(scorer.kinds for scorer in scorers))
+        self.mlps = gated_mlps(model)
+        scored = [n for n, mlp in enumerate(self.mlps) if any(mlp.name in scorer.units for scorer in scorers)]
+        self.lowest = scored[0] if self.kinds == {"neurons"} else 0
+        """The first layer with units to score: the graph begins at its h, since no gradient is needed before."""
+        self.by_weights = any(scorer.form for scorer in scorers)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Hook all MLPs, which then keep less for the backward pass; attention and layers only if scored."""
+        groups = attentions(self.model) if "key_value_groups" in self.kinds else []
+        layers = self.model.model.layers if "layers" in self.kinds else []
+        with ExitStack() as stack:
+            for index, mlp in enumerate(self.mlps):
+                stack.enter_context(_forward_replaced(mlp.module, partial(self._forward, index)))
+            for index, units in enumerate(groups):
+                hook = units.o.register_forward_pre_hook(partial(self._watch_groups, index, units))
+                stack.callback(hook.remove)
+            for index, layer in enumerate(layers):
+                stack.callback(layer.register_forward_hook(partial(self._watch_layer, index)).remove)
+            yield
+
+    @contextmanager
+    def unmasked(self) -> Iterator[None]:
+        """Run the dense model, the teacher, for as long as the block runs."""
+        kept, self.kept = self.kept, None
+        try:
+            yield
+        finally:
+            self.kept = kept
+
+    def _forward(self, layer: int, x: Tensor) -> Tensor:
+        mlp = self.mlps[layer]
+        gate, up = mlp.gate(x), mlp.up(x)
+        make = partial(self._h, mlp)
+        if not torch.is_grad_enabled():
+            return mlp.down(make(gate, up))
+        if layer == self.lowest and "key_value_groups" not in self.kinds:
+            gate, up = gate.detach().requires_grad_(), up.detach().requires_grad_()
+        inputs = {"x": x.detach()} if self.by_weights else {}
+        output = mlp.down(_Activation.apply(gate, up, make, partial(self._record, mlp, inputs)))
+        if self.by_weights and output.requires_grad:
+            output.register_hook(lambda gradient: inputs.update(output=gradient))
+        return output
+
+    def _h(self, mlp: Neurons, gate: Tensor, up: Tensor) -> Tensor:
+        h = mlp.activation(gate) * up
+        return h if self.kept is None else h * self.kept[mlp.name].to(h)
+
+    def _record(
+        self, mlp: Neurons, inputs: dict[str, Tensor], h: Tensor, gradient: Tensor, gate: Tensor, up: Tensor
+    ) -> None:
+        output = inputs.pop("output", None)
+        for scorer in self._scoring(mlp.name):
+            if scorer.form is None:
+                products = _products(scorer, h, gradient)
+                scorer.add(mlp.name, _aggregated(scorer, products), self.first)
+                continue
+            with onloaded(mlp.linears):
+                weights = stacked_weights(mlp)
+            gradients = weight_gradients(inputs["x"], gate, up, h, output)  # type: ignore[arg-type]  # kept for this
+            for sequence, g in enumerate(gradients, self.first):
+                share = scorer.form.share(weights, g.div_(_positions(scorer, h.shape[1])))
+                scorer.add(mlp.name, share.unsqueeze(0), sequence)
+
+    def _scoring(self, key: str) -> list[Scorer]:
+        return [scorer for scorer in self.sharing if key in scorer.units]
+
+    def _watch_groups(
+        self, layer: int, units: KeyValueGroups, _module: nn.Module, inputs: tuple[Tensor]
+    ) -> tuple[Tensor]:
+        (h,) = inputs
+        if torch.is_grad_enabled():
+            if layer == 0:
+                h = h.detach().requires_grad_()  # the graph begins here, before the first MLP
+            # detach: a tensor referenced by its own hook would be a cycle that outlives the batch.
+            h.register_hook(partial(self._record_groups, units, h.detach()))
+        return (h,)
+
+    def _record_groups(self, units: KeyValueGroups, h: Tensor, gradient: Tensor) -> None:
+        for scorer in self._scoring(units.name):
+            products = _products(scorer, h, gradient).unflatten(-1, (units.count, units.channels)).sum(-1)
+            scorer.add(units.name, _aggregated(scorer, products), self.first)
+
+    def _watch_layer(self, layer: int, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        if torch.is_grad_enabled():
+            x_in = inputs[0].detach().to(output.device)
+            output.register_hook(partial(self._record_layer, layer, x_in, output.detach()))
+
+    def _record_layer(self, layer: int, x_in: Tensor, x_out: Tensor, gradient: Tensor) -> None:
+        for scorer in self._scoring("layers"):
+            products = _products(scorer, x_out.float() - x_in.float(), gradient).sum(-1, keepdim=True)
+            scorer.add_layer(layer, _aggregated(scorer, products).squeeze(-1))
+
+
+@contextmanager
+def _forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Run `forward` in place of the module's own while the block runs; accelerate's may stand there already."""
+    own = module.__dict__.get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own
+
+
+def _products(scorer: Scorer, h: Tensor, gradient: Tensor) -> Tensor:
+    """Return h·∂C/∂h, float32 [sequences, length, channels]; C is a mean over a sequence's positions."""
+    return (h.float() * gradient.float()).div_(_positions(scorer, h.shape[1]))
+
+
+def _aggregated(scorer: Scorer, products: Tensor) -> Tensor:
+    """Return shares [sequences, units] from h·∂C/∂h [sequences, length, units], which is overwritten."""
+    return AGGREGATIONS[cast(GradientCriterion, scorer.criterion).aggregation](products)
+
+
+def _positions(scorer: Scorer, length: int) -> int:
+    """Return the number of positions in the mean; it divides float32 values: float16 might underflow."""
+    return length - cast(GradientCriterion, scorer.criterion).needs_targets

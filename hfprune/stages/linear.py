@@ -1,0 +1,125 @@
+"""Solve the weights that read the kept units again, so that a pruned model's layers give what the dense ones give.
+
+No training: least squares on the calibration, one pass over it for all plans of a model (docs/recovery.md).
+"""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from hfprune.models.placement import Placement
+from hfprune.recovery.settings import RECOVERED, SOLVED, Linear
+from hfprune.settings import Strict
+from hfprune.stages.fields import BatchTokens, CellName, ComputeDtype, DenseModel, ExistingPath
+from hfprune.stages.target import cell_of
+
+if TYPE_CHECKING:
+    from hfprune.provenance import Stopwatch
+    from hfprune.recovery.solved import Solved
+    from hfprune.results import Value
+
+EXAMPLE = (
+    "hfprune linear --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
+    "--blocks blocks.safetensors --out solved"
+)
+
+
+class ToSolve(Strict):
+    """A plan of the model, and the folder of its solved weights."""
+
+    plan: ExistingPath
+    cell: CellName = None
+    out: Path
+
+
+class Config(Placement, Linear):
+    """Flags of `hfprune linear`."""
+
+    model: DenseModel
+    blocks: ExistingPath = Field(description="calibration blocks")
+    plan: ExistingPath | None = Field(default=None, description="the plan")
+    out: Path | None = Field(default=None, description="folder of the solved weights and their errors")
+    cells: list[ToSolve] = Field(default=[], description="in place of --plan and --out: several, as JSON")
+    batch_tokens: BatchTokens = None
+    dtype: ComputeDtype = None
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> "Config":
+        if bool(self.plan and self.out) == bool(self.cells) or bool(self.plan) != bool(self.out):
+            raise ValueError("give --plan and --out, or --cells")
+        return self
+
+    def each(self) -> list[ToSolve]:
+        """Return the plans with their folders."""
+        return self.cells or [ToSolve(plan=self.plan, out=self.out)]  # type: ignore[arg-type]
+
+
+def run(config: Config) -> None:
+    """Solve all plans that are not solved yet, and write each with its errors and the cost of all."""
+    from hfprune.blocks import block_documents, load_blocks
+    from hfprune.models.load import default_batch_tokens, load_model
+    from hfprune.plans.plan import load_plan, plan_note
+    from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
+    from hfprune.recovery.linear import solve_plans
+    from hfprune.results import write_result
+
+    batch_tokens = config.batch_tokens or default_batch_tokens()
+    chosen = config.model_dump(mode="json", include={*Linear.model_fields, "dtype"})
+    settings = chosen | {"batch_tokens": batch_tokens}
+    shared = {"model": config.model, "blocks": config.blocks}
+    watch, notes = Stopwatch(), {cell.out: plan_note(cell.plan) for cell in config.each()}
+    todo = {
+        f"{number}": cell
+        for number, cell in enumerate(config.each())
+        if not is_current(cell.out / RECOVERED, [cell.out / SOLVED], shared | {"plan": cell.plan}, settings)
+    }
+    plans = {name: load_plan(cell.plan) for name, cell in todo.items() if not notes[cell.out]}
+    state, found = config.each()[0].out.with_name("linear.state"), {}
+    if plans:
+        found = solve_plans(
+            load_model(config.model, config.dtype, **config.placement()),
+            load_blocks(config.blocks),
+            plans,
+            state,
+            documents=block_documents(config.blocks),
+            ridges=config.ridges,
+            bias=config.bias,
+            inputs=config.inputs,
+            budget=config.budget_bytes(),
+            batch_tokens=batch_tokens,
+            identity=fingerprint(shared | {name: todo[name].plan for name in plans}, settings),
+        )
+    for name, cell in todo.items():
+        note, solved = notes[cell.out], found.get(name, {})
+        made = provenance(watch, shared | {"plan": cell.plan}, **settings) | config.placement()
+        _write(cell.out, solved, made)
+        named = cell_of(cell.cell, config.model, "pruned", recovery="linear")
+        values = [] if note else _values(solved, watch)
+        write_result(cell.out / RECOVERED, named, "recovery", "", values, made, not_applicable=note)
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def _write(out: Path, solved: "dict[str, Solved]", made: dict[str, Any]) -> None:
+    import json
+
+    from hfprune.provenance import stable
+    from hfprune.recovery.solved import save_solved
+
+    out.mkdir(parents=True, exist_ok=True)
+    save_solved(out / SOLVED, solved, provenance=json.dumps(stable(made)))
+
+
+def _values(solved: "dict[str, Solved]", watch: "Stopwatch") -> "list[Value]":
+    """Return the mean share of the lost output that is left, the median λ, and the cost of all plans together."""
+    from statistics import fmean, median
+
+    from hfprune.results import Value
+
+    cost = watch.cost()
+    return [
+        Value("lost_output_left", fmean(each.left for each in solved.values()), n=len(solved)),
+        Value("ridge", median(each.ridge for each in solved.values())),
+        *(Value(metric, cost[metric]) for metric in ("seconds", "peak_memory_bytes")),
+    ]

@@ -1,0 +1,361 @@
+"""Linear recovery: equal to a naive least-squares solve, whatever the family, the plan, and interruptions."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import build_tiny
+from families import build
+from sides import held, peak
+from torch import Tensor
+from transformers import LlamaForCausalLM, PreTrainedModel
+
+from hfprune.errors import HfpruneError
+from hfprune.files import sha256
+from hfprune.models.load import load_model
+from hfprune.models.spread import is_offloaded
+from hfprune.models.units import units_of
+from hfprune.plans.mask import Mask, lay, masked
+from hfprune.plans.plan import Plan, apply_plan, make_plan, save_plan
+from hfprune.provenance import identity
+from hfprune.recovery import linear
+from hfprune.recovery.grams import inputs_of, memory, reader
+from hfprune.recovery.linear import solve_plans
+from hfprune.recovery.solved import Solved, apply_linear, load_solved, save_solved
+from hfprune.study.method import Allocation
+
+BLOCKS = torch.randint(0, 97, (24, 17), generator=torch.Generator().manual_seed(3))
+# Each with tied embeddings but for qwen2 and gemma3.
+MODELS = {
+    "llama": lambda: build_tiny("llama"),
+    "llama with biases": lambda: build_tiny("llama-bias", attention_bias=True),
+    "qwen2": lambda: build_tiny("qwen2"),
+    "qwen3": lambda: build_tiny("qwen3"),
+    "gemma3": lambda: build("gemma3"),
+}
+PLANS = {
+    "equal widths": ("uniform", ["neurons"]),
+    "unequal widths": ("global", ["neurons"]),
+    "groups": ("uniform", ["neurons", "key_value_groups"]),
+    "fewer layers": ("uniform", ["neurons", "layers"]),
+}
+
+
+def plan_of(model: PreTrainedModel, kind: str) -> Plan:
+    """Make a plan of random scores, of which groups need a high ratio: a tiny model has two."""
+    (rule, kinds), ratio = PLANS[kind], 0.4 if kind == "groups" else 0.25
+    generator = torch.Generator().manual_seed(1)
+    scores = {at: torch.rand(unit.count, generator=generator) for at, unit in units_of(model, kinds).items()}
+    return make_plan(model, scores, ratio, dict.fromkeys(kinds), Allocation(rule=rule))
+
+
+def solve(model: PreTrainedModel, plan: Plan, state: Path, **settings) -> dict[str, Solved]:
+    return solve_plans(model, BLOCKS, {"it": plan}, state, **settings)["it"]
+
+
+def watched(model: PreTrainedModel, module: torch.nn.Module) -> tuple[Tensor, Tensor]:
+    """Return the inputs and outputs [tokens, ...] of a module over all blocks, in float64."""
+    seen = []
+    handle = module.register_forward_hook(lambda _m, x, y: seen.append((x[0].flatten(0, 1), y.flatten(0, 1))))
+    with torch.no_grad():
+        model(BLOCKS)
+    handle.remove()
+    return seen[0][0].double(), seen[0][1].double()
+
+
+def naive(x: Tensor, d: Tensor, ridge: float, bias: bool = False) -> tuple[Tensor, Tensor]:
+    """Return the change of weights and bias by one `lstsq` in float64, with the ridge as further rows."""
+    if bias:
+        x, d, means = x - x.mean(0), d - d.mean(0), (x.mean(0), d.mean(0))
+    rows = torch.eye(x.shape[1], dtype=x.dtype) * (ridge * x.square().sum(0).mean()).sqrt()
+    both = torch.cat([x, rows]), torch.cat([d, d.new_zeros(len(rows), d.shape[1])])
+    change = torch.linalg.lstsq(*both, driver="gelsd").solution.T
+    return change, means[1] - change @ means[0] if bias else d.new_zeros(d.shape[1])
+
+
+def is_near(found: Tensor, expected: Tensor) -> bool:
+    return bool((found - expected).norm() <= 1e-5 * expected.norm())
+
+
+@pytest.mark.parametrize("kind", PLANS)
+@pytest.mark.parametrize("family", MODELS)
+def test_equals_lstsq(family: str, kind: str, tmp_path: Path) -> None:
+    model = MODELS[family]().double()
+    plan = plan_of(model, kind)
+    bias = hasattr(model.config, "mlp_bias") and hasattr(model.config, "attention_bias")
+    for settings in ({"ridges": [1e-3]}, {"ridges": [1e-3], "bias": True}) if bias else ({"ridges": [1e-3]},):
+        solved = solve(model, plan, tmp_path / str(len(settings)), **settings)
+        assert solved.keys() == plan.keys() - {"layers"}
+        for place, units in units_of(model, ["neurons", "key_value_groups"]).items():
+            if place not in solved:
+                continue
+            layer, kept = reader(units), inputs_of(units, plan[place])
+            x, y = watched(model, layer)
+            lost = y - (layer.bias if layer.bias is not None else 0) - x[:, kept] @ layer.weight[:, kept].T
+            change, offset = naive(x[:, kept], lost, 1e-3, "bias" in settings)
+            assert is_near(solved[place].weight, layer.weight[:, kept] + change), place
+            assert not is_near(solved[place].weight, layer.weight[:, kept]), place
+            if solved[place].bias is not None:
+                old = layer.bias if layer.bias is not None else 0
+                assert is_near(solved[place].bias, old + offset), place
+            else:
+                assert layer.bias is None and "bias" not in settings
+
+
+def test_with_the_inputs_of_the_pruned_model_equals_lstsq_place_by_place(tmp_path: Path) -> None:
+    dense = MODELS["llama with biases"]().double()
+    plan = plan_of(dense, "groups")
+    solved = solve(dense, plan, tmp_path, ridges=[1e-3], inputs="pruned")
+    units = units_of(dense, ["neurons", "key_value_groups"])
+    pruned = copy.deepcopy(dense)
+    for place in sorted(plan, key=lambda place: (place[-1], place)):
+        # The places before are solved, in a copy of the dense model on which the plan lies as a mask.
+        layer = reader(units_of(pruned, ["neurons", "key_value_groups"])[place])
+        kept = inputs_of(units[place], plan[place])
+        with masked(pruned, plan):
+            x, y = watched(pruned, layer)
+        lost = watched(dense, reader(units[place]))[1] - y
+        change, _ = naive(x[:, kept], lost, 1e-3)
+        assert is_near(solved[place].weight, layer.weight[:, kept] + change), place
+        layer.weight[:, kept] = solved[place].weight
+    plain = solve(dense, plan, tmp_path / "dense", ridges=[1e-3])
+    first, *others = sorted(plan, key=lambda place: (place[-1], place))
+    assert is_near(plain[first].weight, solved[first].weight)
+    assert not any(is_near(plain[place].weight, solved[place].weight) for place in others)
+
+
+def test_an_infinite_ridge_is_the_plain_plan_and_a_whole_plan_the_dense_model(tmp_path: Path) -> None:
+    model = MODELS["qwen2"]()
+    plan = plan_of(model, "unequal widths")
+    for place, solved in solve(model, plan, tmp_path / "far", ridges=[1e12]).items():
+        plain = reader(units_of(model, ["neurons"])[place]).weight[:, plan[place]]
+        torch.testing.assert_close(solved.weight, plain, rtol=1e-6, atol=1e-9)
+        assert solved.left == pytest.approx(1)
+    whole = {place: torch.arange(units.count) for place, units in units_of(model, ["neurons"]).items()}
+    assert solve(model, whole, tmp_path / "whole") == {}
+    # A place that the plan leaves whole is as it was, beside one that is cut.
+    assert solve(model, whole | {"mlp.1": plan["mlp.1"]}, tmp_path / "one").keys() == {"mlp.1"}
+
+
+def test_lambda_is_chosen_by_documents_that_are_held_out(tmp_path: Path) -> None:
+    model, few = MODELS["llama"](), BLOCKS[:4]
+    plan = plan_of(model, "equal widths")
+    ridges = [1e-6, 1e-3, 1e-1, 1e1, 1e3]
+
+    def left(ridge: float) -> dict[str, float]:
+        found = solve_plans(model, few, {"it": plan}, tmp_path / str(ridge), ridges=[ridge])["it"]
+        return {place: solved.left for place, solved in found.items()}
+
+    alone = {ridge: left(ridge) for ridge in ridges}
+    chosen = solve_plans(model, few, {"it": plan}, tmp_path / "all", ridges=ridges)["it"]
+    for place, solved in chosen.items():
+        assert solved.ridge == min(ridges, key=lambda ridge: alone[ridge][place])
+        assert solved.left == alone[solved.ridge][place]
+        # By hand: fitted to three sequences, measured on the fourth.
+        layer, kept = reader(units_of(model, ["neurons"])[place]), plan[place]
+        x, y = (part.unflatten(0, (24, 17))[:4] for part in watched(model, layer))
+        d = y - x[..., kept] @ layer.weight[:, kept].double().T
+        change, _ = naive(x[:3, :, kept].flatten(0, 1), d[:3].flatten(0, 1), solved.ridge)
+        share = (d[3] - x[3][:, kept] @ change.T).square().sum() / d[3].square().sum()
+        assert solved.left == pytest.approx(float(share), rel=1e-4)
+    more = solve(model, plan, tmp_path / "more", ridges=ridges)
+    assert sum(x.ridge for x in more.values()) < sum(x.ridge for x in chosen.values()), "few tokens need more"
+
+
+def test_one_pass_serves_all_plans_and_neither_a_kill_nor_the_batch_size_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = MODELS["gemma3"]()
+    plans = {name: plan_of(model, kind) for name, kind in (("a", "groups"), ("b", "unequal widths"))}
+    read: list[int] = []
+    for number, layer in enumerate(model.model.layers):
+        layer.mlp.register_forward_pre_hook(lambda *_, number=number: read.append(number))
+    whole = solve_plans(model, BLOCKS, plans, tmp_path / "whole", batch_tokens=17 * 30)
+    assert sorted(read) == [0, 0, 1, 1, 2, 2], "each layer reads both parts of the calibration once"
+    alone = solve(model, plans["b"], tmp_path / "alone", batch_tokens=17)
+    for place, solved in alone.items():
+        torch.testing.assert_close(solved.weight, whole["b"][place].weight, rtol=1e-4, atol=1e-5)
+    files = {path.relative_to(tmp_path / "whole"): sha256(path) for path in tmp_path.glob("whole/*/*")}
+    assert len(files) == 9
+    for inputs in ("dense", "pruned"):
+        settings = {"batch_tokens": 17 * 30, "inputs": inputs}
+        expected = solve_plans(model, BLOCKS, plans, tmp_path / f"expected {inputs}", **settings)
+
+        def killed(path: Path, *args, **more) -> None:
+            if path.name == "mlp.1.safetensors":
+                raise KeyboardInterrupt
+            save_solved(path, *args, **more)
+
+        state = tmp_path / f"killed {inputs}"
+        monkeypatch.setattr(linear, "save_solved", killed)
+        with pytest.raises(KeyboardInterrupt):
+            solve_plans(model, BLOCKS, plans, state, **settings)
+        before = {path: path.stat().st_mtime_ns for path in state.glob("*/*")}
+        assert before
+        assert not any(module._forward_hooks for module in model.modules()), "no hook is left"
+        monkeypatch.setattr(linear, "save_solved", save_solved)
+        again = solve_plans(model, BLOCKS, plans, state, **settings)
+        assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+        for name in plans:
+            assert again[name].keys() == expected[name].keys()
+            assert all(
+                torch.equal(solved.weight, again[name][place].weight)
+                for place, solved in expected[name].items()
+            )
+    # Of other settings, nothing is taken over.
+    solve_plans(
+        model, BLOCKS, plans, tmp_path / "whole", ridges=[1.0], identity="other", batch_tokens=17 * 30
+    )
+    assert {
+        path.relative_to(tmp_path / "whole"): sha256(path) for path in tmp_path.glob("whole/*/*")
+    } != files
+
+
+@pytest.mark.parametrize("kind", PLANS)
+@pytest.mark.parametrize("family", ["llama with biases", "qwen3", "gemma3"])
+def test_put_into_the_sliced_model_and_over_the_mask(
+    family: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense = MODELS[family]()
+    plan, (path, source) = plan_of(dense, kind), saved(dense, kind, tmp_path)
+    expected = copy.deepcopy(dense)
+    for place, solved in load_solved(path).items():  # in the dense model: the other inputs are masked
+        units = units_of(expected, ["neurons", "key_value_groups"])[place]
+        reader(units).weight[:, inputs_of(units, plan[place])] = solved.weight
+    sliced = copy.deepcopy(dense)
+    apply_plan(sliced, plan)
+    with torch.no_grad():
+        plain = sliced(BLOCKS).logits
+        apply_linear(sliced, plan, path, source)
+        with masked(expected, plan):
+            wanted = expected(BLOCKS).logits
+        torch.testing.assert_close(sliced(BLOCKS).logits, wanted, rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(plain, wanted, atol=1e-2)
+        # Where weights are offloaded, none can change.
+        monkeypatch.setattr("hfprune.recovery.solved.is_offloaded", lambda model: True)
+        before = {name: parameter.clone() for name, parameter in dense.named_parameters()}
+        with masked(dense, plan):
+            apply_linear(dense, plan, path, source)
+            torch.testing.assert_close(dense(BLOCKS).logits, wanted, rtol=1e-3, atol=1e-4)
+        assert all(torch.equal(parameter, before[name]) for name, parameter in dense.named_parameters())
+
+
+def saved(dense: PreTrainedModel, kind: str, folder: Path, **settings) -> tuple[Path, dict[str, Path]]:
+    """Solve a plan, write it, and return the file and the files of model and plan."""
+    inputs = {"model": folder / "model", "plan": folder / "plan.safetensors"}
+    dense.save_pretrained(inputs["model"], max_shard_size="60KB")
+    plan = plan_of(dense, kind)
+    save_plan(inputs["plan"], plan, {})
+    solved = solve(dense, plan, folder / "state", **settings)
+    made = {"inputs": {role: identity(path) for role, path in inputs.items()}}
+    save_solved(folder / "linear.safetensors", solved, provenance=json.dumps(made))
+    return folder / "linear.safetensors", inputs
+
+
+def test_a_bias_goes_where_the_configuration_has_room_for_it(tmp_path: Path) -> None:
+    dense = MODELS["llama"]()
+    plan, (path, source) = plan_of(dense, "equal widths"), saved(dense, "equal widths", tmp_path, bias=True)
+    apply_plan(dense, plan)
+    apply_linear(dense, plan, path, source)
+    dense.save_pretrained(tmp_path / "out")
+    again = LlamaForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert again.config.mlp_bias
+    with torch.no_grad():
+        assert torch.equal(again(BLOCKS).logits, dense(BLOCKS).logits)
+    for place, solved in load_solved(path).items():
+        assert torch.equal(reader(units_of(again, ["neurons"])[place]).bias, solved.bias)
+        assert solved.bias.abs().max() > 1e-3
+    with pytest.raises(HfpruneError, match=r"Qwen2ForCausalLM can have no bias at mlp\.0"):
+        solve(MODELS["qwen2"](), plan, tmp_path / "qwen2", bias=True)
+
+
+def test_layers_on_disk_are_solved_and_repaired_as_those_in_memory(tmp_path: Path) -> None:
+    dense = MODELS["qwen3"]()
+    path, source = saved(dense, "groups", tmp_path)
+    spread = load_model(source["model"], "float32", device_map="auto", max_memory={"cpu": "100KB"})
+    assert is_offloaded(spread)
+    plan = plan_of(dense, "groups")
+    for inputs in ("dense", "pruned"):
+        there = solve(spread, plan, tmp_path / f"spread {inputs}", inputs=inputs)
+        for place, solved in solve(dense, plan, tmp_path / inputs, inputs=inputs).items():
+            torch.testing.assert_close(there[place].weight, solved.weight, rtol=1e-4, atol=1e-5)
+    apply_plan(dense, plan)
+    apply_linear(dense, plan, path, source)
+    lay(spread, plan, Mask())
+    apply_linear(spread, plan, path, source)
+    with torch.no_grad():
+        torch.testing.assert_close(spread(BLOCKS).logits, dense(BLOCKS).logits, rtol=1e-3, atol=1e-4)
+
+
+def test_what_cannot_be_solved_is_one_line(tmp_path: Path) -> None:
+    model = MODELS["llama"]()
+    plan = plan_of(model, "equal widths")
+
+    def message(of: PreTrainedModel = model, blocks: Tensor = BLOCKS, cut: Plan = plan, **settings) -> str:
+        with pytest.raises(HfpruneError) as error:
+            solve_plans(of, blocks, {"it": cut}, tmp_path, **settings)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    assert message(ridges=[-1.0]) == "mlp.0: λ must be 0 or more, not -1"
+    assert message(ridges=[float("nan")]) == "mlp.0: λ must be 0 or more, not nan"
+    assert message(blocks=BLOCKS[:2]).startswith(
+        "mlp.0: 17 calibration tokens do not determine the weights of"
+    )
+    assert "two calibration sequences or more" in message(blocks=BLOCKS[:1])
+    assert "tokens that the model does not have" in message(blocks=BLOCKS + 97)
+    assert "but the budget is 9.3e-07 GiB" in message(budget=1000)
+    assert "the plan lacks mlp.2" in message(cut={place: plan[place] for place in ("mlp.0", "mlp.1")})
+    assert "must hold sorted, distinct numbers" in message(cut=plan | {"mlp.0": torch.tensor([99])})
+    assert "cuts whole layers only" in message(cut={"layers": torch.tensor([0, 2])})
+    assert not [*tmp_path.iterdir()]
+    model.model.layers[1].mlp.up_proj.weight[3] = float("nan")
+    assert "activations at mlp.1 are not finite" in message()
+    assert [path.name for path in tmp_path.glob("*/*")] == ["mlp.0.safetensors"], (
+        "what was solved before stays"
+    )
+
+
+@pytest.mark.parametrize("weights", ["dead", "equal"])
+def test_linearly_dependent_neurons_need_a_ridge(weights: str, tmp_path: Path) -> None:
+    model = MODELS["llama"]()
+    plan = plan_of(model, "equal widths")
+    first, second = plan["mlp.1"][:2].tolist()
+    for linear_layer in (model.model.layers[1].mlp.gate_proj, model.model.layers[1].mlp.up_proj):
+        linear_layer.weight[second] = linear_layer.weight[first] * (weights == "equal")
+    with pytest.raises(HfpruneError, match=r"^mlp\.1: the inputs that stay are linearly dependent"):
+        solve(model, plan, tmp_path, ridges=[0.0])
+    solved = solve(model, plan, tmp_path, ridges=[0.0, 1e-3], identity="other")
+    assert solved["mlp.1"].ridge == 1e-3
+    assert solved["mlp.1"].weight.isfinite().all()
+
+
+def test_a_file_of_another_model_or_plan_is_refused(tmp_path: Path) -> None:
+    dense = MODELS["llama"]()
+    plan, (path, source) = plan_of(dense, "equal widths"), saved(dense, "equal widths", tmp_path)
+    apply_plan(dense, plan)
+    other = plan | {"mlp.0": torch.arange(len(plan["mlp.0"]))}
+    save_plan(tmp_path / "other.safetensors", other, {})
+    with pytest.raises(HfpruneError, match="this recovery was made for another plan"):
+        apply_linear(dense, other, path, source | {"plan": tmp_path / "other.safetensors"})
+    with pytest.raises(HfpruneError, match="this recovery was made for another model"):
+        apply_linear(dense, plan, path, source | {"model": path})
+    with pytest.raises(HfpruneError, match="no linear recovery, or a damaged one"):
+        apply_linear(dense, plan, source["plan"], source)
+    with pytest.raises(HfpruneError, match="no such file"):
+        apply_linear(dense, plan, tmp_path / "none.safetensors", source)
+
+
+def test_memory_bounds_the_peak(tmp_path: Path) -> None:
+    model = build_tiny("llama", intermediate_size=2304, num_hidden_layers=2).double()
+    blocks = torch.randint(0, 97, (200, 17), generator=torch.Generator().manual_seed(0))
+    plan = {f"mlp.{layer}": torch.arange(2250) for layer in range(2)}
+    units = [*units_of(model, ["neurons"]).values()]
+    bound, before = memory(units, blocks.numel()), held()
+    used = peak(lambda: solve_plans(model, blocks, {"it": plan}, tmp_path, ridges=[1e-3])) - before
+    assert bound / 2 < used < bound
+    assert memory(units[:1], blocks.numel()) == bound, "one layer at a time"
+    with pytest.raises(HfpruneError, match="takes up to"):
+        solve_plans(model, blocks, {"it": plan}, tmp_path, budget=bound - 1)

@@ -1,0 +1,152 @@
+"""What scoring asks of a device: memory that it frees, and how often it waits for numbers."""
+
+import gc
+import weakref
+from collections import Counter
+from math import inf
+
+import pytest
+import torch
+from conftest import build_tiny
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from hfprune.criteria import CRITERIA, Criterion, make_criterion
+from hfprune.criteria.cross_entropy import CrossEntropy
+from hfprune.criteria.distillation import Distillation
+from hfprune.criteria.entropy import Entropy
+from hfprune.criteria.flap import Flap
+from hfprune.criteria.sdmprune import SDMPrune
+from hfprune.criteria.taylor import Taylor
+from hfprune.scoring.passes import gradient_passes, layer_parts, sums_bytes
+from hfprune.scoring.score import score
+
+KINDS = ("neurons", "key_value_groups", "layers")
+# Operations that move a number to the host, or a list from it; either waits for a GPU.
+WAITS = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "lift_fresh"}
+
+
+@pytest.fixture
+def blocks() -> torch.Tensor:
+    return torch.randint(0, 97, (12, 9), generator=torch.Generator().manual_seed(3))
+
+
+class Watch(TorchDispatchMode):
+    """Counts operations, remembers the tensors that they make, and runs out of memory after `most` of them."""
+
+    def __init__(self, most: float = inf) -> None:
+        super().__init__()
+        self.most, self.calls = most, Counter[str]()
+        self.made: list[weakref.ref[torch.Tensor]] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if self.calls.total() >= self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
+        self.calls[function.overloadpacket.__name__] += 1
+        found = function(*args, **(kwargs or {}))
+        self.made += [weakref.ref(x) for x in tree_leaves(found) if isinstance(x, torch.Tensor)]
+        return found
+
+
+def runs_out(watch: Watch, criteria: dict[str, Criterion], model, blocks, units) -> bool:
+    """Tell whether scoring ran out of memory; the exception, whose traceback holds tensors, is gone afterwards."""
+    try:
+        with watch:
+            score(criteria, model, blocks, units, batch_tokens=36)
+    except torch.OutOfMemoryError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("criteria", "units"),
+    [
+        ({"flap": Flap()}, ("neurons",)),
+        ({"entropy": Entropy(), "student": Distillation()}, KINDS),
+        ({"taylor": Taylor(), "sdmprune": SDMPrune()}, ("neurons",)),
+    ],
+    ids=["activations", "gradients", "weight forms"],
+)
+def test_what_ran_out_of_memory_is_freed_at_once(criteria: dict[str, Criterion], units, blocks) -> None:
+    """Without a garbage collection, wherever it was: a GPU's memory does not wait for one."""
+    model, whole = build_tiny("llama"), Watch()
+    assert not runs_out(whole, criteria, model, blocks, units)
+    gc.collect()
+    gc.disable()
+    try:
+        for share in (0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+            watch = Watch(most=round(share * whole.calls.total()))
+            assert runs_out(watch, criteria, model, blocks, units)
+            alive = [x for ref in watch.made if (x := ref()) is not None]
+            assert not alive, f"{len(alive)} of {len(watch.made)} tensors outlive the try, after {share:.0%}"
+    finally:
+        gc.enable()
+
+
+def waits(name: str, units, layers: int, sequences: int) -> int:
+    """Return how often scoring `sequences` waits, beyond what it does at their marks."""
+    model, watch = build_tiny("llama", num_hidden_layers=layers), Watch()
+    blocks = torch.randint(0, 97, (sequences, 9), generator=torch.Generator().manual_seed(3))
+    with watch:
+        score({"it": make_criterion(name, {}, units=())}, model, blocks, units, batch_tokens=9)
+    return sum(watch.calls[name] for name in WAITS)
+
+
+@pytest.mark.parametrize("name", sorted(CRITERIA.all()))
+def test_no_layer_waits_for_the_device(name: str) -> None:
+    """A batch of whatever criterion waits twice at most, however many layers the model has."""
+    if CRITERIA.all()[name].needs == "weights":
+        pytest.skip("reads no batches")
+    units = make_criterion(name, {}, units=()).scorable()
+    few, many = (waits(name, units, 2, sequences) for sequences in (9, 11))  # between the marks 8 and 12
+    passes = 2 if name in ("distillation", "sdmprune") else 1
+    assert many - few <= 2 * 2 * passes
+    assert waits(name, units, 4, 11) - waits(name, units, 4, 9) == many - few
+
+
+@pytest.mark.parametrize("criterion", [Taylor(), CrossEntropy(aggregation="param_mix")])
+def test_large_sums_are_made_layer_by_layer_where_there_is_less_room(criterion, blocks) -> None:
+    model = build_tiny("qwen2")
+    weights = 3 * 48 * 32
+    whole = score({"it": criterion}, model, blocks, batch_tokens=36)["it"]
+    for layers in (1, 2):
+        room = sums_bytes(criterion, layers * weights)
+        parts = score({"it": criterion}, model, blocks, batch_tokens=36, sums_room=room)["it"]
+        assert [*parts.scores] == [*whole.scores]
+        assert all(torch.equal(parts.scores[key], x) for key, x in whole.scores.items())
+        for ours, theirs in zip(parts.curve, whole.curve, strict=True):
+            assert ours == theirs | {
+                name: pytest.approx(theirs[name]) for name in ("agreement", "successive")
+            }
+    early = score({"it": criterion}, model, blocks, sums_room=1, until_agreement=0.01)["it"]
+    assert [mark["sequences"] for mark in early.curve] == [8]
+    assert [*early.scores] == [*whole.scores]
+
+
+def test_bytes_of_sums_are_those_of_the_statistics(blocks, monkeypatch) -> None:
+    model, weights, found = build_tiny("llama"), 3 * 3 * 48 * 32, []
+    monkeypatch.setattr(
+        "hfprune.scoring.score._scored",
+        lambda scorer, **_: found.append(
+            [x.nbytes for fold in scorer.statistics.folds for x in fold.values()]
+        ),
+    )
+    for aggregation in ("sum_abs", "param_first", "param_second", "param_mix", "vectorize", "joint"):
+        criterion = CrossEntropy(aggregation=aggregation)
+        with pytest.raises(AttributeError):  # nothing was scored
+            score({"it": criterion}, model, blocks)
+        ours, sizes = sums_bytes(criterion, weights), found.pop()
+        assert sum(sizes) == ours if ours else max(sizes) <= 3 * 48 * 8, "vectors of neurons"
+
+
+def test_passes_of_large_sums_are_their_own_and_come_first() -> None:
+    criteria = {"entropy": Entropy(), "taylor": Taylor(), "student": Distillation(aggregation="param_first")}
+    passes = gradient_passes(criteria, ["neurons"])
+    assert [(one.name, [*one.criteria], one.start) for one in passes] == [
+        ("gradients-taylor", ["taylor"], ""),
+        ("gradients-start of student", ["start of student"], ""),
+        ("gradients", ["entropy"], ""),
+        ("student-param_first-0.025-student", ["student"], "start of student"),
+    ]
+    assert layer_parts(Entropy(), 28, 100, 1) == [range(28)]
+    assert layer_parts(Taylor(), 28, 100, 8000) == [range(9), range(9, 19), range(19, 28)]

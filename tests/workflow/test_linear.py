@@ -1,0 +1,73 @@
+"""Linear recovery in a study, alone and before an adapter, beside none."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from command_line import run
+from smoke import STUDY, change, jobs, snakemake
+
+CELL = "llama/{method}/0.15/seed0/{recovery}"
+
+
+@pytest.fixture(scope="module")
+def project(finished: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("linear") / "project"
+    shutil.copytree(finished[0], folder, copy_function=shutil.copy2)
+    change(
+        folder / "config/studies/smoke.yaml",
+        models=["llama"],
+        methods={name: STUDY["methods"][name] for name in ("entropy", "random")},
+        recoveries=["none", "linear", ["linear", "lora"]],
+        measures={name: STUDY["measures"][name] for name in ("fidelity", "perplexity")},
+    )
+    return folder
+
+
+def test_it_is_solved_once_for_all_plans_and_measured_beside_none(project: Path, tmp_path: Path) -> None:
+    done = jobs(snakemake(project, "compare"))
+    # One pass for both plans; entropy's cell gets an adapter, and so does the dense model, as the control.
+    assert done["linear_0"] == 1 and done["recover"] == 1
+    results = project / "results/smoke"
+    tidy = pd.read_parquet(results / "results.parquet")
+    measured = tidy[tidy["measure"].isin(["fidelity", "perplexity"])]
+    assert {*measured[["method", "recovery"]].itertuples(index=False, name=None)} == {
+        *(("dense", recovery) for recovery in ("none", "lora")),
+        *(("entropy", recovery) for recovery in ("none", "linear", "linear+lora")),
+        *(("random", recovery) for recovery in ("none", "linear")),
+    }
+    folder = results / "recoveries" / CELL.format(method="entropy", recovery="linear")
+    solved = json.loads((folder / "recovery.json").read_text())
+    values = {value["metric"]: value for value in solved["values"]}
+    assert values["lost_output_left"]["n"] == 3, "one solve a layer"
+    assert set(solved["provenance"]["inputs"]) == {"model", "blocks", "plan"}
+    assert "Nothing to be done" in snakemake(project, "compare")
+
+    # By hand, the same model: solved again, and exported.
+    model, plan = (
+        results.parents[1] / "resources/models/llama",
+        results / "plans/llama/entropy/0.15/seed0.safetensors",
+    )
+    blocks = results / "calibration/llama/text/seed0.safetensors"
+    pruned = ("--model", model, "--plan", plan, "--dtype", "float32")
+    run("linear", *pruned, "--blocks", blocks, "--out", tmp_path / "solved")
+    run("export", *pruned, "--linear", tmp_path / "solved", "--out", tmp_path / "out")
+    text = ("--corpus", project / "resources/corpora/heldout", "--sequences", 4, "--length", 32)
+    run("measure", "perplexity", "--model", tmp_path / "out", *text, "--out", tmp_path / "exported")
+    ours = json.loads((tmp_path / "exported/perplexity.json").read_text())["values"][0]["value"]
+    cell = results / "cells" / CELL.format(method="entropy", recovery="linear")
+    assert ours == pytest.approx(
+        json.loads((cell / "perplexity.json").read_text())["values"][0]["value"], rel=1e-6
+    )
+
+
+def test_another_ridge_solves_and_measures_again_and_nothing_else(project: Path) -> None:
+    snakemake(project, "compare")
+    change(project / "config/studies/smoke.yaml", linear={"ridges": [1.0]})
+    done = jobs(snakemake(project, "--dry-run", "compare"))
+    changed = {
+        name: count for name, count in done.items() if name.startswith(("linear", "recover", "measure"))
+    }
+    assert changed == {"linear_0": 1, "recover": 1, "measure_fidelity_perplexity": 3}
