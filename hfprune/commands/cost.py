@@ -1,7 +1,7 @@
 """Say what a study will cost on a device, or set the prediction beside what its finished jobs have cost.
 
 Predictions are counts of operations, traffic and memory from the models' sizes (`hfprune.cost`), and a device's
-peak from a table or measured on the spot. Nothing need be fetched, except a model whose size no table has.
+speed from a table or measured on the spot. Nothing need be fetched, except a model whose size no table has.
 """
 
 from pathlib import Path
@@ -43,17 +43,13 @@ class Config(Strict):
 def run(config: Config) -> None:
     """Print the cost of the study, or prediction and measurement."""
     from hfprune.assets.catalogue import Catalogue
-    from hfprune.cost.jobs import Costs
+    from hfprune.cost.costs import Costs
+    from hfprune.cost.here import find_device
     from hfprune.cost.measured import comparison
-    from hfprune.cost.speed import find_device
     from hfprune.cost.table import table
-    from hfprune.study.references import load_study
+    from hfprune.jobs.files import load_files
 
     path = config.study or shipped(Path("config/studies") / f"{(config.results or Path()).name}.yaml")
     device = find_device(config.device)
-    study, catalogue = load_study(path, load(Catalogue, config.catalogue))
-    costs = Costs(path.stem, study, device, catalogue, config.resources)
-    if config.results:
-        print(comparison(costs, config.results))
-        return
-    print(table(costs, catalogue, config.resources))
+    costs = Costs(load_files(path, load(Catalogue, config.catalogue)), device, config.resources)
+    print(comparison(costs, config.results) if config.results else table(costs))

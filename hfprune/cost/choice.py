@@ -1,19 +1,20 @@
 """Which study a device can run, what is said before it starts, and the limits of its jobs."""
 
 from contextlib import suppress
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.jobs import Costs, Job
-from hfprune.cost.table import by_rule, downloads, longest, unfit
+from hfprune.cost.costs import Cost, Costs
+from hfprune.cost.table import unfit
 from hfprune.devices.table import Device, nominal_cpu, slowest_gpu, table_device, visible_device
 from hfprune.errors import HfpruneError
-from hfprune.jobs.files import Files
+from hfprune.jobs.files import Files, load_files
 from hfprune.settings import load, nearest, validate
 from hfprune.study.layout import study_file, study_name
-from hfprune.study.references import load_study
+from hfprune.study.references import downloads, load_study
 from hfprune.study.study import Config, Study
 
 # The paper's studies, the largest first, and the one for every machine.
@@ -77,7 +78,7 @@ def choose(settings: dict[str, Any], baselines: list[str], *, cluster: bool, gpu
 
 def costs(files: Files, device: Device) -> Costs:
     """Return the cost model of a study."""
-    return Costs(files.name, files.study, device, files.catalogue, guess=True)
+    return Costs(files, device, guess=True)
 
 
 def chosen_device(name: str, *, cluster: bool) -> Device:
@@ -97,11 +98,6 @@ def chosen_device(name: str, *, cluster: bool) -> Device:
     return visible_device() or nominal_cpu()
 
 
-def hours(costs: Costs, devices: int = 1) -> float:
-    """Return the hours of a study on so many devices: at least those of its longest job."""
-    return max(by_rule(costs)[-1].hours / devices, longest(costs).seconds / 3600)
-
-
 def largest_tier(studies: Path, catalogue: Catalogue, device: Device, devices: int = 1) -> tuple[Path, str]:
     """Return the file of the largest study that the device holds, and runs in a day, and why.
 
@@ -117,20 +113,19 @@ def largest_tier(studies: Path, catalogue: Catalogue, device: Device, devices: i
     for path in (studies / f"{tier}.yaml" for tier in TIERS):
         if path.exists():
             costs = _costs(path, catalogue, device)
-            if not unfit(costs, SPARE) and hours(costs, devices) <= DAY:
+            if not unfit(costs, SPARE) and costs.hours(devices) <= DAY:
                 return path, f"the largest that {_named(device, devices)} runs in a day"
     return smallest, f"{_named(device, devices)} cannot hold the paper's models, or not for a day"
 
 
 def announcement(costs: Costs, catalogue: Catalogue, studies: Path, devices: int = 1) -> str:
     """Return lines about what a study will fetch and spend, what does not fit, and the next larger study."""
-    device, (size, unknown) = costs.device, downloads(costs, catalogue, Path("resources"))
+    device, (size, unknown) = costs.device, downloads(costs.study, catalogue, costs.resources)
     more = f" and {unknown} assets of unknown size" if unknown else ""
-    last = by_rule(costs)[-1]
     lines = [
-        f"cost: {size / 1e9:.2f} GB to fetch{more}; about {_hours(hours(costs, devices))} on "
-        f"{_named(device, devices)} by the cost model, {_hours(last.longest)} for the longest job "
-        f"(`hfprune cost --study config/studies/{costs.name}.yaml --device here` measures this machine)"
+        f"cost: {size / 1e9:.2f} GB to fetch{more}; about {_hours(costs.hours(devices))} on "
+        f"{_named(device, devices)} by the cost model, {_hours(costs.longest.seconds / 3600)} for the longest job "
+        f"(`hfprune cost --study config/studies/{costs.files.name}.yaml --device here` measures this machine)"
     ]
     if costs.guessed:
         lines.append(
@@ -144,44 +139,57 @@ def announcement(costs: Costs, catalogue: Catalogue, studies: Path, devices: int
 
 
 def _about_larger(costs: Costs, catalogue: Catalogue, studies: Path, devices: int) -> list[str]:
-    """Return the line about the next larger study, if there is one."""
-    if (path := _larger(costs.name, studies)) is None:
+    """Return the line about the next larger of the paper's studies, if there is one."""
+    larger = dict(pairwise((SMALLEST, *reversed(TIERS)))).get(costs.files.name)
+    if larger is None or not (path := studies / f"{larger}.yaml").exists():
         return []
-    larger = _costs(path, catalogue, costs.device)
-    lacks = f" ({said})" if (said := unfit(larger)) else ""
+    other = _costs(path, catalogue, costs.device)
+    lacks = f" ({said})" if (said := unfit(other)) else ""
     return [
-        f"cost: the next larger study takes {_hours(hours(larger, devices))} there: "
-        f"snakemake --cores all --config study={larger.name}{lacks}"
+        f"cost: the next larger study takes {_hours(other.hours(devices))} there: "
+        f"snakemake --cores all --config study={larger}{lacks}"
     ]
 
 
-def _larger(name: str, studies: Path) -> Path | None:
-    """Return the file of the next larger of the paper's studies, if there is one."""
-    order = (SMALLEST, *reversed(TIERS))
-    if name not in order[:-1]:
-        return None
-    path = studies / f"{order[order.index(name) + 1]}.yaml"
-    return path if path.exists() else None
+def over_limits(costs: Costs, mem_mb: float | None, runtime: float | None) -> list[str]:
+    """Return sentences about the largest and the longest job, where one job of a cluster may not take as much.
+
+    Args:
+        costs: of the study.
+        mem_mb: MB of main memory that a job may ask for; None: any.
+        runtime: minutes; None: any.
+    """
+    large, long, said = max(costs.each, key=lambda cost: cost.main_memory), costs.longest, []
+    if mem_mb and large.main_memory > mem_mb * 1e6:
+        said.append(
+            f"too large: {large.rule} of {large.about} needs about {large.main_memory / 1e9:.1f} GB of main "
+            f"memory, but the profile's `mem_mb` allows {mem_mb / 1e3:g}"
+        )
+    if runtime and long.seconds > runtime * 60:
+        said.append(
+            f"too long: {long.rule} of {long.about} takes about {long.seconds / 3600:.1f} hours, but the "
+            f"profile's `runtime` allows {runtime / 60:g}; when it is tried again, it goes on where it was"
+        )
+    return said
 
 
-def main_memory_mb(job: Job, attempt: int = 1) -> int:
+def main_memory_mb(cost: Cost, attempt: int = 1) -> int:
     """Return the MB of main memory that a job may take."""
-    return ceil(MEMORY_MARGIN * job.main_memory * attempt / 1e6)
+    return ceil(MEMORY_MARGIN * cost.main_memory * attempt / 1e6)
 
 
-def gpu_memory_mb(job: Job, attempt: int = 1) -> int:
+def gpu_memory_mb(cost: Cost, attempt: int = 1) -> int:
     """Return the MB of GPU memory that a job may take; 0 if it takes no GPU."""
-    return ceil(MEMORY_MARGIN * job.gpu_memory * attempt / 1e6)
+    return ceil(MEMORY_MARGIN * cost.gpu_memory * attempt / 1e6)
 
 
-def minutes(job: Job, attempt: int = 1) -> int:
+def minutes(cost: Cost, attempt: int = 1) -> int:
     """Return the minutes that a job may take."""
-    return attempt * max(LEAST_MINUTES, ceil(TIME_MARGIN * job.seconds / 60))
+    return attempt * max(LEAST_MINUTES, ceil(TIME_MARGIN * cost.seconds / 60))
 
 
 def _costs(path: Path, catalogue: Catalogue, device: Device) -> Costs:
-    study, catalogue = load_study(path, catalogue)
-    return Costs(path.stem, study, device, catalogue, guess=True)
+    return costs(load_files(path, catalogue), device)
 
 
 def _named(device: Device, devices: int) -> str:

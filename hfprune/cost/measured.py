@@ -1,66 +1,58 @@
 """Prediction beside measurement: what finished jobs have cost, by rule."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from hfprune.cost.jobs import Costs, Job
-from hfprune.cost.table import need
+from hfprune.cost.costs import Cost, Costs
 from hfprune.errors import HfpruneError
-from hfprune.measures import stems
+from hfprune.jobs.job import Job
 from hfprune.recovery.settings import RECOVERED
-from hfprune.results import Cell, read_result
+from hfprune.results import read_result
 from hfprune.study import layout
-from hfprune.study.sweeps import sweeps
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """A job as predicted, and as its results say that it was."""
 
-    job: Job
-    start: float
-    """Seconds of the start, which results do not count."""
+    job: Cost
+    predicted: float
+    """Predicted seconds without the start; on a CPU with as many threads as the job had."""
     cost: dict[str, float]
-
-    @property
-    def predicted(self) -> float:
-        """Predicted seconds without the start; on a CPU with as many threads as the job had."""
-        job, threads = self.job, self.cost["threads"]
-        shared = job.seconds - self.start - job.loading
-        # Scoring counts from a loaded model.
-        before = 0.0 if job.rule.startswith("score_") else job.loading
-        return before + (shared if job.gpu_memory else shared * job.threads / threads)
+    """The cost by the results, added up, and the number of threads."""
 
 
 def pairs(costs: Costs, results: Path) -> Iterator[Pair]:
-    """Yield the finished jobs of scoring, recovery and measures."""
-    for model in costs.study.models:
-        for number, (methods, models) in enumerate(sweeps(costs.study, costs.criteria)):
-            for seed in costs.study.seeds if model in models else ():
-                about = f"{layout.SCORES}.json".format(model=model, method=methods[0], seed=seed)
-                if found := _cost([results / about]):
-                    yield Pair(costs.score(number, model), costs.device.start, found)
-    for cell in layout.cells(costs.name, costs.study):
-        recovered = results / layout.fill(layout.RECOVERY, cell) / RECOVERED
-        if cell.recovery != "none" and (found := _cost([recovered])):
-            yield Pair(costs.recover(cell), costs.device.start, found)
-        yield from _measures(costs, results, cell, layout.fill(layout.CELL, cell))
-    for model in costs.study.models:
-        for method in costs.criteria:
-            cell = Cell(costs.name, model, method, None, costs.study.seeds[0], "none")
-            folder = layout.SCORING.format(model=model, method=method, seed=cell.seed)
-            yield from _measures(costs, results, cell, folder)
+    """Yield the finished jobs of scoring, recovery and measures, one for each measure of a cell."""
+    for job, files in _recorded(costs):
+        found = [results / Path(file).relative_to(costs.files.results) for file in files]
+        if (cost := _cost(found)) is not None:
+            job_cost = costs.of(job)
+            # Scoring counts from a loaded model.
+            before = 0.0 if job.stage == "score" else job_cost.loading
+            shared = job_cost.seconds - costs.device.start - job_cost.loading
+            shared *= 1 if costs.device.on_gpu else job_cost.threads / cost["threads"]
+            yield Pair(job_cost, before + shared, cost)
 
 
-def _measures(costs: Costs, results: Path, cell: Cell, folder: str) -> Iterator[Pair]:
-    for name, measure in costs.measures.items():
-        if (measure.needs == "criterion") != (cell.ratio is None):
-            continue
-        files = [results / folder / f"{stem}.json" for stem in stems(name, measure)]
-        if found := _cost(files):
-            yield Pair(costs.measure([name], cell), costs.device.start, found)
+def _recorded(costs: Costs) -> Iterator[tuple[Job, list[str]]]:
+    """Yield jobs with the results that say what they have cost; a measure of a cell is a job of its own."""
+    for job in costs.jobs:
+        config: Any = job.config
+        if job.stage == "score":
+            yield job, job.outputs["about"][:1]
+        elif job.stage == "recover":
+            yield job, [file for file in job.outputs["adapter"] if file.endswith(RECOVERED)]
+        elif job.stage == "measure":
+            for cell, name in ((cell, name) for cell in job.cells for name in config.measures):
+                own = config.model_copy(update={"measures": {name: config.measures[name]}})
+                folder = layout.fill(layout.SCORING if cell.ratio is None else layout.CELL, cell)
+                files = costs.files.result_files([name], folder)
+                yield (
+                    replace(job, rule=layout.measuring([name]), config=own, cells=(cell,)),
+                    [file for file in files if file.endswith(".json")],
+                )
 
 
 def _cost(files: list[Path]) -> dict[str, float] | None:
@@ -71,12 +63,10 @@ def _cost(files: list[Path]) -> dict[str, float] | None:
     if any("not_applicable" in result for result in found):
         return None
     costs = [result["provenance"]["cost"] for result in found]
-    added = {key: sum(cost.get(key, 0.0) for cost in costs) for key in ("seconds", "cpu_seconds", "flops")}
+    total = {key: sum(cost.get(key, 0.0) for cost in costs) for key in ("seconds", "cpu_seconds", "flops")}
     peak = max(cost["peak_memory_bytes"] for cost in costs)
-    return added | {
-        "peak_memory_bytes": peak,
-        "threads": found[0]["provenance"]["hardware"].get("threads", 1),
-    }
+    threads = found[0]["provenance"]["hardware"].get("threads", 1)
+    return total | {"peak_memory_bytes": peak, "threads": threads}
 
 
 def comparison(costs: Costs, results: Path) -> str:
@@ -88,31 +78,33 @@ def comparison(costs: Costs, results: Path) -> str:
     Raises:
         HfpruneError: no job has finished.
     """
+    import pandas as pd
     from tabulate import tabulate
 
-    rules: dict[str, list[Pair]] = {}
-    for pair in pairs(costs, results):
-        rules.setdefault(pair.job.rule, []).append(pair)
-    if not rules:
-        raise HfpruneError(f"{results}: no finished job of study {costs.name}")
+    found = pd.DataFrame(
+        pair.cost
+        | {"rule": pair.job.rule, "predicted": pair.predicted, "jobs": 1}
+        | {"counted": pair.job.flops, "memory": pair.job.memory}
+        for pair in pairs(costs, results)
+    )
+    if found.empty:
+        raise HfpruneError(f"{results}: no finished job of study {costs.files.name}")
+    found["busy"] = found["cpu_seconds"] / found["threads"]
+    means = dict.fromkeys(("predicted", "seconds", "busy", "counted", "flops"), "mean")
+    how = {"jobs": "sum", **means, "memory": "max", "peak_memory_bytes": "max"}
     on_gpu = costs.device.on_gpu
     headers = ["rule", "jobs", "predicted, s", "measured, s", "ratio"]
     headers += [] if on_gpu else ["processor, s", "ratio"]
     headers += ["TFLOPs", "measured", "memory, GB", "measured"]
     rows = []
-    for rule, found in rules.items():
-        count = len(found)
-        predicted = sum(pair.predicted for pair in found) / count
-        wall = sum(pair.cost["seconds"] for pair in found) / count
-        busy = sum(pair.cost["cpu_seconds"] / pair.cost["threads"] for pair in found) / count
-        row = [rule, count, f"{predicted:.1f}", f"{wall:.1f}", _ratio(predicted, wall)]
-        row += [] if on_gpu else [f"{busy:.1f}" if busy else "", _ratio(predicted, busy)]
-        flops = [
-            sum(x) / count / 1e12 for x in zip(*((p.job.flops, p.cost["flops"]) for p in found), strict=True)
+    for row in found.groupby("rule", sort=False).agg(how).itertuples():
+        times = [row.seconds] if on_gpu else [row.seconds, row.busy]
+        beside = [
+            text for time in times for text in (f"{time:.1f}" if time else "", _ratio(row.predicted, time))
         ]
-        memory = max(need(costs, p.job) for p in found) / 1e9
-        peak = max(p.cost["peak_memory_bytes"] for p in found) / 1e9
-        rows.append([*row, *(f"{x:.3g}" for x in flops), f"{memory:.1f}", f"{peak:.1f}"])
+        flops = [f"{x / 1e12:.3g}" for x in (row.counted, row.flops)]
+        memory = [f"{x / 1e9:.1f}" for x in (row.memory, row.peak_memory_bytes)]
+        rows.append([row.Index, f"{row.jobs}", f"{row.predicted:.1f}", *beside, *flops, *memory])
     aligned = ["left", *["right"] * (len(headers) - 1)]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=aligned)
 

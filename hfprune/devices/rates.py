@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hfprune.devices.lease import default_device
-from hfprune.devices.table import named_device
+from hfprune.devices.table import DTYPES, GPU_SHARE, Device, named_device
 from hfprune.settings import Dtype
 
 
@@ -19,7 +19,15 @@ def peak_here(dtype: str) -> float:
     if place.type == "cpu":
         return product_rate(dtype, place)
     device = named_device(torch.cuda.get_device_name(place), 0)
-    return product_rate(dtype, place) if device.guessed else device.peak[dtype]
+    return product_rate(dtype, place) if device.guessed else device.rates[dtype] / GPU_SHARE
+
+
+def measured_gpu() -> Device:
+    """Return the GPU that this process leases, by products of matrices and copies."""
+    place = default_device()
+    properties = torch.cuda.get_device_properties(place)
+    rates = {dtype: GPU_SHARE * product_rate(dtype, place) for dtype in DTYPES}
+    return Device(properties.name, float(properties.total_memory), copy_rate(place), rates, "measured")
 
 
 def product_rate(dtype: Dtype | str, place: torch.device) -> float:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +14,12 @@ from hfprune.errors import HfpruneError
 # Seconds of a start, from the shell to loaded libraries: on a CPU measured; on a GPU an assumption, which has a
 # context and kernels on top.
 GPU_START, CPU_START = 13.0, 4.0
+# The share of a GPU's peak that jobs reach: an assumption, since none was at hand, by what the paper's Table 4
+# gives for a prefill on an A6000 (38 %).
+GPU_SHARE = 0.4
+# Where Linux lists the instructions of the processor.
+CPUINFO = Path("/proc/cpuinfo")
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,8 @@ class Device:
     """Bytes."""
     bandwidth: float
     """Bytes a second; of one core if it is a CPU."""
-    peak: dict[str, float]
-    """Operations a second by dtype; of one core if it is a CPU."""
+    rates: dict[str, float]
+    """Operations a second that jobs reach, by dtype; of one core if it is a CPU."""
     source: str
     cores: int = 0
     """Cores, each of which runs a job of one thread; 0: a GPU, which runs one job at a time."""
@@ -34,8 +40,6 @@ class Device:
     """Seconds of the start of a job."""
     guessed: bool = False
     """Whether the table lacks it, so that its speed is a guess."""
-    pace: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """By dtype, where measured: how much longer passes take than by the peak, forward and backward."""
 
     @property
     def on_gpu(self) -> bool:
@@ -46,18 +50,19 @@ class Device:
 @cache
 def known_devices() -> dict[str, Device]:
     """Return the devices of `devices.yaml` by name."""
-    return {
-        name: Device(
+    found = {}
+    for name, entry in _table().items():
+        cpu = "flags" in entry
+        found[name] = Device(
             name,
             memory=1e9 * entry["memory"],
             bandwidth=1e9 * entry["bandwidth"],
-            peak={dtype: 1e12 * entry[dtype] for dtype in ("float32", "bfloat16", "float16")},
+            rates={dtype: 1e12 * entry[dtype] * (1 if cpu else GPU_SHARE) for dtype in DTYPES},
             source=entry["source"],
-            cores=entry.get("cores", 0),
-            start=CPU_START if "cores" in entry else GPU_START,
+            cores=2 * cpu,
+            start=CPU_START if cpu else GPU_START,
         )
-        for name, entry in _table().items()
-    }
+    return found
 
 
 @cache
@@ -88,7 +93,8 @@ def named_device(name: str, memory: float) -> Device:
     """Return the device that the driver calls `name`."""
     text = name.lower()
     for key, entry in _table().items():
-        if "laptop" not in text and any(re.search(rf"{re.escape(part)}\b", text) for part in entry["says"]):
+        says = entry.get("says", [])
+        if "laptop" not in text and any(re.search(rf"{re.escape(part)}\b", text) for part in says):
             return replace(known_devices()[key], memory=memory)
     slowest = slowest_gpu()
     said = f"unknown, so taken to be as fast as {slowest.name}"
@@ -98,12 +104,22 @@ def named_device(name: str, memory: float) -> Device:
 def slowest_gpu() -> Device:
     """Return the slowest GPU of the table."""
     gpus = [device for device in known_devices().values() if device.on_gpu]
-    return min(gpus, key=lambda device: device.peak["bfloat16"])
+    return min(gpus, key=lambda device: device.rates["bfloat16"])
 
 
 def nominal_cpu() -> Device:
-    """Return this machine's memory and cores with the table's speed, for plans that must not import torch."""
-    return replace(known_devices()["cpu"], memory=main_memory(), cores=core_count())
+    """Return this machine's memory and cores with the speed that the table gives its instructions, without torch.
+
+    It is the last CPU of the table whose instructions the system lists; the first where it lists none.
+    """
+    try:
+        here = set(CPUINFO.read_text().split())
+    except OSError:
+        here = set()
+    fitting = [
+        name for name, entry in _table().items() if "flags" in entry and here.issuperset(entry["flags"])
+    ]
+    return replace(known_devices()[fitting[-1]], memory=main_memory(), cores=core_count())
 
 
 def core_count() -> int:

@@ -6,6 +6,8 @@ from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING
 
 from hfprune.criteria import Criterion, GradientCriterion, by_gradient
+from hfprune.devices.batches import batch_tokens as default_tokens
+from hfprune.devices.batches import head_positions, training_tokens
 from hfprune.models.shape import BYTES, Shape
 from hfprune.scoring.passes import SUMS_SHARE, GradientPass, gradient_passes, layer_parts, sums_bytes
 
@@ -23,8 +25,6 @@ class Work:
 
     flops: float = 0
     """Operations of matrix products."""
-    backward: float = 0
-    """Those of them that are in backward passes."""
     moved: float = 0
     """Bytes that all else reads and writes: element-wise passes, softmaxes, the weights at each decoding step."""
     calls: float = 0
@@ -68,13 +68,12 @@ class Case:
         return BYTES[self.dtype]
 
     def batch(self, length: float, batch_tokens: int | None) -> float:
-        """Return the tokens of a forward pass (`hfprune.models.load.default_batch_tokens`)."""
-        return max(1, (batch_tokens or (16384 if self.on_gpu else 512)) // length) * length
+        """Return the tokens of a forward pass, in whole sequences."""
+        return max(1, (batch_tokens or default_tokens(on_gpu=self.on_gpu)) // length) * length
 
     def logits(self, shape: Shape) -> float:
-        """Return the bytes of one float32 chunk of logits (`hfprune.models.head.head_chunk`)."""
-        numbers = 2**26 if self.on_gpu else 2**23
-        return 4 * max(128, numbers // shape.vocabulary) * shape.vocabulary
+        """Return the bytes of one float32 chunk of logits."""
+        return 4 * head_positions(shape.vocabulary, on_gpu=self.on_gpu) * shape.vocabulary
 
     def load(self) -> Work:
         """Return the work of loading the dense model, which is then cut."""
@@ -170,14 +169,14 @@ class Case:
         room = SUMS_SHARE * self.room if self.on_gpu else math.inf
         parts = layer_parts(criteria[0], int(model.layers), model.mlp_weights, room)
         weights = forms * model.weight_gradients(tokens)
-        total = Work(flops=weights, backward=weights, moved=forms * of_weights)
+        total = Work(flops=weights, moved=forms * of_weights)
         for part in parts:
             above = replace(model, layers=model.layers - part.start)
             back = number * above.backward(
                 tokens, tokens * length, from_attention="key_value_groups" in units
             )
             work = replace(once, flops=models * once.flops, calls=(models + number) * once.calls)
-            total += work + Work(flops=back, backward=back, moved=number * moved * above.layers)
+            total += work + Work(flops=back, moved=number * moved * above.layers)
         sums = sums_bytes(criteria[0], max(map(len, parts)) * model.mlp_weights)
         return replace(total, memory=self._scoring_memory(length, batch_tokens, forms, sums))
 
@@ -205,16 +204,14 @@ class Case:
         """
         model, length = self.shape, settings.length
         tokens = sequences * length
-        fitting = (batch_tokens or (2048 if self.on_gpu else 512)) // length
+        fitting = (batch_tokens or training_tokens(on_gpu=self.on_gpu)) // length
         batch = next(n for n in range(max(1, min(fitting, settings.batch)), 0, -1) if settings.batch % n == 0)
         a_token = model.layers * trained(model, self.width, self.on_gpu)
         curve = self.read(measured, length, length, batch_tokens=batch * length) if measured else Work()
         curve += Work(flops=2 * measured * length * model.adapters(settings.rank))
         # A pass of training has more in memory.
-        flops = model.training(tokens, tokens * length, settings.rank)
         return replace(curve, memory=0) + Work(
-            flops=flops,
-            backward=flops - model.forward(tokens, tokens * length, tokens),
+            flops=model.training(tokens, tokens * length, settings.rank),
             moved=tokens * (3 * model.layers * activations(model, self.width) + 4 * 8 * model.vocabulary),
             calls=3 * model.layers * sequences / batch,
             # Adapters with gradients and two moments in float32; logits in the model's dtype, and thrice of it

@@ -10,6 +10,7 @@ from hfprune.assets.catalogue import Catalogue
 from hfprune.measures import Measure, stems
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
+from hfprune.study.references import load_study
 from hfprune.study.study import Study
 from hfprune.study.sweeps import criteria_of
 
@@ -97,6 +98,13 @@ class Files:
         return [
             f"{self.results}/{folder}/{stem}.{suffix}" for stem in found for suffix in ("json", "parquet")
         ]
+
+
+def load_files(path: Path, catalogue: Catalogue) -> Files:
+    """Return the study of a file, as if every baseline wrote a plan: only the workflow's rules know better."""
+    study, catalogue = load_study(path, catalogue)
+    baselines = [method.baseline for method in study.methods.values() if method.baseline]
+    return Files(layout.study_name(path), study, catalogue, dict.fromkeys(baselines, "plan"))
 
 
 def folder(kind: str, name: str) -> str:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
 
+from hfprune.devices.batches import head_positions
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -90,14 +92,8 @@ def pieces(found: Tensor) -> Iterator[slice]:
 
 
 def head_chunk(model: "PreTrainedModel | Head") -> int:
-    """Return the number of positions in one pass through the head, which bounds the memory for logits.
-
-    One float32 copy of the logits takes 32 MiB on a CPU, where more would not fit the cache, and 256 MiB on
-    CUDA, where less would not keep the device busy. At least 128 positions are taken: with fewer, and a large
-    vocabulary, reading the head's weights would take longer than the products.
-    """
-    numbers = 2**26 if model.device.type == "cuda" else 2**23
-    return max(128, numbers // model.lm_head.out_features)
+    """Return the number of positions in one pass through the head."""
+    return head_positions(model.lm_head.out_features, on_gpu=model.device.type == "cuda")
 
 
 def chunks(

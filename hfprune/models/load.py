@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from hfprune.devices.batches import batch_tokens, training_tokens
 from hfprune.devices.lease import default_device, lease_all
 from hfprune.devices.visible import visible_gpus
 from hfprune.errors import HfpruneError
@@ -20,20 +21,13 @@ if TYPE_CHECKING:
 
 
 def default_batch_tokens() -> int:
-    """Return the default number of tokens in a forward pass: just enough to saturate the device.
-
-    On a CPU, more is slower: larger activations do not fit the cache and cause page faults.
-    """
-    return 16384 if visible_gpus() else 512
+    """Return the default number of tokens in a forward pass here."""
+    return batch_tokens(on_gpu=visible_gpus() > 0)
 
 
 def default_training_tokens() -> int:
-    """Return the default number of tokens in a forward pass of training.
-
-    Fewer than for inference: training keeps the activations of all layers and the float32 logits of all
-    positions.
-    """
-    return 2048 if visible_gpus() else 512
+    """Return the default number of tokens in a forward pass of training here."""
+    return training_tokens(on_gpu=visible_gpus() > 0)
 
 
 def load_model(

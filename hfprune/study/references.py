@@ -4,9 +4,19 @@ import sys
 from itertools import product
 from pathlib import Path
 
-from hfprune.assets.catalogue import Catalogue, CorpusAsset, alternatives
+from hfprune.assets.catalogue import (
+    Catalogue,
+    CorpusAsset,
+    HubSource,
+    JoinedSource,
+    LocalSource,
+    ModelAsset,
+    PypiSource,
+    alternatives,
+)
 from hfprune.assets.spelling import FORMS, entry
 from hfprune.errors import HfpruneError
+from hfprune.models.shape import known_shapes
 from hfprune.settings import load, nearest, validate
 from hfprune.study.study import Study
 
@@ -23,6 +33,34 @@ def study_assets(study: Study) -> list[str]:
         *(f"instructions/{name}" for name in pairs),
     ]
     return list(dict.fromkeys(wanted))
+
+
+def downloads(study: Study, catalogue: Catalogue, resources: Path) -> tuple[float, int]:
+    """Return the bytes of a study's downloads, and the number of assets whose size nobody has written down.
+
+    Assets that are already fetched count as nothing; a hub's model counts by its parameters in 16 bits.
+    """
+    sizes: dict[str, float] = {}
+    unknown = 0
+    for asset in study_assets(study):
+        kind, _, name = asset.partition("/")
+        if (resources / asset / "asset.json").exists():
+            continue
+        entry = getattr(catalogue, kind)[name]
+        match alternatives(entry.source)[0]:
+            case PypiSource() as source:
+                sizes[f"{source.package}=={source.version}"] = source.bytes or 0
+            case JoinedSource() as source:
+                sizes |= {f"{part.package}=={part.version}": part.bytes or 0 for part in source.parts}
+            case HubSource() as source if source.bytes:
+                sizes[f"{source.repo} {source.files}"] = source.bytes
+            case HubSource() as source if isinstance(entry, ModelAsset) and name in known_shapes():
+                sizes[source.repo] = known_shapes()[name].weights(2)
+            case LocalSource():
+                continue
+            case _:
+                unknown += 1
+    return sum(sizes.values()), unknown
 
 
 def load_study(path: Path, catalogue: Catalogue) -> tuple[Study, Catalogue]:

@@ -4,18 +4,19 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.choice import announcement, largest_tier
-from hfprune.cost.jobs import Costs
-from hfprune.cost.table import by_rule, largest, longest, need, over_limits, unfit
+from hfprune.cost.choice import announcement, largest_tier, over_limits
+from hfprune.cost.costs import Cost, Costs
+from hfprune.cost.table import unfit
 from hfprune.devices.table import Device, known_devices, named_device
+from hfprune.jobs.files import load_files
 from hfprune.settings import load
-from hfprune.study.study import Study
 
 PAGE = ROOT / "docs/hardware.md"
 STUDIES = ROOT / "config/studies"
@@ -31,7 +32,11 @@ def catalogue() -> Catalogue:
 
 
 def costs(name: str, device: Device, catalogue: Catalogue) -> Costs:
-    return Costs(name, load(Study, STUDIES / f"{name}.yaml"), device, catalogue, Path("nothing-fetched"))
+    return Costs(load_files(STUDIES / f"{name}.yaml", catalogue), device, Path("nothing-fetched"))
+
+
+def recoveries(found: Costs) -> list[Cost]:
+    return [cost for cost in found.each if cost.rule == "recover"]
 
 
 @pytest.mark.parametrize(("study", "device"), DOCUMENTED, ids=[study for study, _ in DOCUMENTED])
@@ -43,7 +48,7 @@ def test_the_command_prints_every_rule(study: str, device: str, catalogue: Catal
     rules = {
         rule: int(count) for rule, count in re.findall(r"^\| `?([\w ]+?)`? +\| +(\d+) \|", printed, re.M)
     }
-    jobs = Counter(job.rule for job in costs(study, known_devices()["h100"], catalogue).jobs())
+    jobs = Counter(job.rule for job in costs(study, known_devices()["h100"], catalogue).each)
     assert rules == {**jobs, "in all": jobs.total()}
     assert all(
         f"\n{line}" in printed for line in ("longest job: ", "main memory of a job: ", "to download: ")
@@ -66,22 +71,21 @@ def test_every_study_of_the_paper_is_on_the_page() -> None:
 def test_studies_keep_their_promise(study: str, device: str, hours: float, catalogue: Catalogue) -> None:
     found = costs(study, known_devices()[device], catalogue)
     assert unfit(found) == ""
-    assert by_rule(found)[-1].hours < hours
+    assert found.hours() < hours
 
 
 def test_a_recovery_on_four_gpus_takes_a_quarter_of_the_time_of_each(catalogue: Catalogue) -> None:
     device = known_devices()["h100"]
     alone = costs("paper-recovery", device, catalogue)
-    assert alone.study.recovery is not None
-    recovery = alone.study.recovery.model_copy(update={"gpus": 4})
+    recovery = alone.study.recovery and alone.study.recovery.model_copy(update={"gpus": 4})
     study = alone.study.model_copy(update={"recovery": recovery})
-    shared = Costs("paper-recovery", study, device, catalogue, Path("nothing-fetched"))
-    one, four = (next(job for job in found.jobs() if job.rule == "recover") for found in (alone, shared))
+    shared = Costs(replace(alone.files, study=study), device, Path("nothing-fetched"))
+    one, four = (recoveries(found)[0] for found in (alone, shared))
     fixed = device.start + one.loading
     assert four.seconds - fixed == pytest.approx((one.seconds - fixed) / 4)
     assert (four.gpus, four.flops, four.gpu_memory) == (4, pytest.approx(one.flops), one.gpu_memory)
     # The hours of GPUs are the same, but for the starts.
-    hours = [next(row.hours for row in by_rule(found) if row.rule == "recover") for found in (alone, shared)]
+    hours = [sum(cost.taken for cost in recoveries(found)) / 3600 for found in (alone, shared)]
     assert hours[1] - hours[0] == pytest.approx(62 * 3 * fixed / 3600, rel=0.5)
 
 
@@ -127,19 +131,22 @@ def test_names_of_drivers() -> None:
 
 def test_a_job_that_does_not_fit_is_named(catalogue: Catalogue) -> None:
     found = costs("paper-recovery", known_devices()["rtx-4090"], catalogue)
-    job = largest(found)
-    assert need(found, job) > found.device.memory
-    assert job.rule in unfit(found) and "qwen2.5-7b" in unfit(found) and "rtx-4090 has 25 GB" in unfit(found)
+    assert found.largest.memory > found.device.memory
+    assert (
+        found.largest.rule in unfit(found)
+        and "qwen2.5-7b" in unfit(found)
+        and "rtx-4090 has 25 GB" in unfit(found)
+    )
 
 
 def test_a_job_that_no_node_may_take_is_named(catalogue: Catalogue) -> None:
     found = costs("paper-recovery", known_devices()["a6000"], catalogue)
-    memory = max(job.main_memory for job in found.jobs()) / 1e6
-    hours = longest(found).seconds / 3600
+    memory = max(cost.main_memory for cost in found.each) / 1e6
+    hours = found.longest.seconds / 3600
     assert over_limits(found, memory + 1, 60 * hours + 1) == over_limits(found, None, None) == []
     large, long = over_limits(found, memory - 1, 60)
     assert re.search(rf"too large: .* of .*7b.* needs about {memory / 1e3:.1f} GB of main memory", large)
-    assert f"{longest(found).rule} of {longest(found).about} takes about {hours:.1f} hours" in long
+    assert f"{found.longest.rule} of {found.longest.about} takes about {hours:.1f} hours" in long
 
 
 def test_an_unknown_device_is_one_line_with_the_known_names() -> None:

@@ -12,12 +12,13 @@ from peft import LoraConfig, get_peft_model
 from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.jobs import Costs
+from hfprune.cost.choice import costs
 from hfprune.cost.speed import seconds
-from hfprune.cost.table import total, unfit
+from hfprune.cost.table import unfit
 from hfprune.criteria import make_criterion
 from hfprune.devices.table import known_devices
 from hfprune.evaluation.work import Case, kept, trained
+from hfprune.jobs.files import Files
 from hfprune.models.head import hidden_states
 from hfprune.models.shape import Shape, known_shapes
 from hfprune.models.units import units_of
@@ -88,13 +89,45 @@ def test_with_a_device_map_no_model_is_too_large() -> None:
         replace(known_devices()["rtx-4090"], memory=8e9),
     )
     whole, spread = (
-        Costs("s", validate(Study, settings | more, "s"), small, catalogue)
+        costs(Files("s", validate(Study, settings | more, "s"), catalogue, {}), small)
         for more in ({}, {"device_map": "auto"})
     )
-    assert "score_0 of qwen2.5-7b needs about" in unfit(whole)
+    assert "score_0 of qwen2.5-7b, " in unfit(whole) and "needs about" in unfit(whole)
     assert not unfit(spread)
-    assert total(spread, "", spread.jobs()).memory == 8e9
-    assert total(spread, "", spread.jobs()).main_memory > 15e9, "weights that are not on the GPU"
+    assert spread.largest.memory == 8e9
+    assert max(cost.main_memory for cost in spread.each) > 15e9, "weights that are not on the GPU"
+
+
+def test_a_device_map_counts_a_plan_as_a_mask_on_the_dense_model() -> None:
+    settings = yaml.safe_load((ROOT / "config/studies/paper-small.yaml").read_text())
+    settings |= {"models": ["llama-3.2-1b"], "methods": {"entropy": {}}, "dtype": "bfloat16"}
+    settings["measures"] = {"fidelity": settings["measures"]["fidelity"]}
+    del settings["primary"]
+    catalogue = load(Catalogue, ROOT / "config/assets.yaml")
+    cut, masked = (
+        next(
+            cost.flops
+            for cost in costs(files, known_devices()["rtx-3090"]).each
+            if cost.rule == "measure_fidelity"
+        )
+        for files in (
+            Files("s", validate(Study, settings | more, "s"), catalogue, {})
+            for more in ({}, {"device_map": "auto"})
+        )
+    )
+    tokens = 400 * 256
+    dense = known_shapes()["llama-3.2-1b"].forward(tokens, tokens * 256, tokens)
+    assert cut < masked == pytest.approx(2 * dense)
+
+
+def test_sums_of_weight_forms_are_in_memory() -> None:
+    """Both halves of the calibration, each as large as the MLPs' weights: 45.6 GB by Taylor on Qwen2.5-7B."""
+    case = Case(known_shapes()["qwen2.5-7b"], "float32", on_gpu=False, room=200e9)
+    by_row, by_weight = (
+        case.score({"it": make_criterion("taylor", {"aggregation": form})}, 8, 512, ["neurons"]).memory
+        for form in ("param_second", "param_first")
+    )
+    assert by_weight - by_row == pytest.approx(45.6e9, rel=1e-3)
 
 
 def test_memory_that_runs_out_makes_batches_smaller() -> None:

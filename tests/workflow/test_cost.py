@@ -6,21 +6,19 @@ from pathlib import Path
 import pytest
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.jobs import Costs
+from hfprune.cost.costs import Costs
 from hfprune.cost.measured import comparison, pairs
 from hfprune.devices.table import known_devices
+from hfprune.jobs.files import load_files
 from hfprune.settings import load
-from hfprune.study.study import Study
 
 
 @pytest.fixture(scope="module")
 def costs(finished: tuple[Path, str]) -> Costs:
     folder, _ = finished
-    study, catalogue = (
-        load(kind, folder / f"config/{file}.yaml")
-        for kind, file in ((Study, "studies/smoke"), (Catalogue, "assets"))
-    )
-    return Costs("smoke", study, known_devices()["cpu"], catalogue, folder / "resources")
+    catalogue = load(Catalogue, folder / "config/assets.yaml")
+    files = load_files(folder / "config/studies/smoke.yaml", catalogue)
+    return Costs(files, known_devices()["cpu"], folder / "resources")
 
 
 def test_operations_are_those_predicted(costs: Costs, finished: tuple[Path, str]) -> None:

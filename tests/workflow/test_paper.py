@@ -10,8 +10,9 @@ import yaml
 from smoke import ROOT, jobs, snakemake
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.jobs import Costs
+from hfprune.cost.choice import costs
 from hfprune.devices.table import known_devices
+from hfprune.jobs.files import load_files
 from hfprune.results import DENSE
 from hfprune.settings import load
 from hfprune.study import layout
@@ -33,8 +34,9 @@ def test_dry_run_is_complete_and_as_counted(clone: Path) -> None:
     for file in layout.result_files("paper", study):
         assert f"results/paper/{file}" in output
     # The cost model counts the same jobs.
-    costs = Costs("paper", study, known_devices()["h100"], load(Catalogue, ROOT / "config/assets.yaml"))
-    assert {**Counter(job.rule for job in costs.jobs()), "all": 1} == jobs(output)
+    catalogue = load(Catalogue, ROOT / "config/assets.yaml")
+    counted = costs(load_files(ROOT / "config/studies/paper.yaml", catalogue), known_devices()["h100"])
+    assert {**Counter(cost.rule for cost in counted.each), "all": 1} == jobs(output)
 
 
 def test_a_dry_run_imports_nothing_heavy(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:

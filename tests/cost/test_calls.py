@@ -1,36 +1,26 @@
-"""Reads of offloaded weights: counted on a real model whose layers are on disk, and their time by hand."""
+"""Calls of a layer: counted on a real model whose layers are on disk, so that every pass reads them again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from accelerate.hooks import AlignDevicesHook
 from accelerate.utils import convert_file_size_to_int
 from conftest import build_tiny
-from smoke import ROOT
 from transformers import PreTrainedModel
 
-from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.jobs import Costs, Job
-from hfprune.cost.offload import BUS, Offloaded
-from hfprune.cost.speed import READ
 from hfprune.criteria import make_criterion
-from hfprune.devices.table import known_devices
 from hfprune.evaluation.measured_model import Blocks, Subject
 from hfprune.evaluation.work import Case
 from hfprune.measures.fidelity import Fidelity
 from hfprune.models.load import load_model
 from hfprune.models.placement import size_in_bytes
-from hfprune.models.shape import Shape, known_shapes
+from hfprune.models.shape import Shape
 from hfprune.plans.mask import Mask, lay
 from hfprune.plans.plan import make_plan
 from hfprune.scoring.score import score
-from hfprune.settings import load, validate
-from hfprune.study.study import Study
 
 SEQUENCES, LENGTH, BATCH = 6, 17, 34
 
@@ -100,57 +90,6 @@ def test_fidelity_reads_a_layer_as_often_as_counted(folder: Path, tokens, monkey
     assert len(reads) == measure.work(case(folder, resamples=1)).calls
 
 
-def test_where_layers_lie() -> None:
-    """LLaMA-2-7B in bfloat16: 0.26 GB of embedding, 32 layers of 0.4047 GB each."""
-    shape, gpu = known_shapes()["llama-2-7b"], replace(known_devices()["rtx-4090"], memory=10e9)
-
-    def layers(device, limits) -> tuple[float, float]:
-        return Offloaded.of(shape, 2, device, limits)[:2]
-
-    assert layers(gpu, {}) == (11, 0)
-    assert layers(gpu, {0: "5GB", "cpu": "3GB"}) == (7, 14)
-    assert layers(gpu, {0: "5GB"}) == (0, 21)
-    assert layers(gpu, {0: "5GB", 1: "5GB"}) == (0, 8)
-    assert layers(replace(known_devices()["cpu"], memory=16e9), {}) == (0, 0)
-    assert layers(replace(known_devices()["cpu"], memory=16e9), {"cpu": 4 * 10**9}) == (0, 23)
-
-
 @pytest.mark.parametrize("size", [7, "30GB", "1.5GB", "500MiB", "2GiB", "120KB", "3KiB"])
 def test_sizes_are_those_of_accelerate(size: int | str) -> None:
     assert size_in_bytes(size) == convert_file_size_to_int(size)
-
-
-@pytest.fixture
-def jobs() -> Callable[..., dict[str, Job]]:
-    """Return a function of `max_memory` that gives the longest job of each rule, of entropy on LLaMA-3.2-1B."""
-    settings = yaml.safe_load((ROOT / "config/studies/paper-small.yaml").read_text())
-    settings |= {"models": ["llama-3.2-1b"], "methods": {"entropy": {}}, "device_map": "auto"}
-    settings["calibration"] = {"corpus": "c4", "sequences": 64, "length": 1024}
-    catalogue, device = load(Catalogue, ROOT / "config/assets.yaml"), known_devices()["rtx-3090"]
-    measures, _ = settings["measures"], settings.pop("primary")
-    settings["measures"] = {"fidelity": measures["fidelity"]}
-
-    def found(**max_memory: str) -> dict[str, Job]:
-        limits = {int(name[3:]) if name != "cpu" else name: size for name, size in max_memory.items()}
-        study = validate(Study, settings | {"max_memory": limits}, "s")
-        every = Costs("s", study, device, catalogue, Path("none")).jobs()
-        return {job.rule: job for job in sorted(every, key=lambda job: job.seconds)}
-
-    return found
-
-
-def test_scoring_takes_the_time_of_its_reads(jobs) -> None:
-    """Four batches of 16 sequences, each read forward and backward.
-
-    0.53 GB of embedding, 16 layers of 0.1216 GB: three on the GPU, eight in main memory, five on disk.
-    """
-    held, read = jobs()["score_0"], jobs(gpu0="1GB", cpu="1GB")["score_0"]
-    expected = 4 * 2 * 60_817_408 * 2 * (8 / BUS + 5 / READ)
-    assert read.seconds - held.seconds == pytest.approx(expected)
-
-
-def test_a_plan_on_offloaded_weights_takes_the_time_of_the_dense_model(jobs) -> None:
-    held, read = jobs()["measure_fidelity"], jobs(gpu0="1GB", cpu="1GB")["measure_fidelity"]
-    tokens = 400 * 256
-    dense = known_shapes()["llama-3.2-1b"].forward(tokens, tokens * 256, tokens)
-    assert held.flops < read.flops == pytest.approx(2 * dense)
