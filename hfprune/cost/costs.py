@@ -10,7 +10,7 @@ from hfprune.assets.text_sizes import pairs_to_learn
 from hfprune.cost.speed import PROCESS, loading, seconds
 from hfprune.devices.table import Device
 from hfprune.errors import HfpruneError
-from hfprune.evaluation.work import Case, Work
+from hfprune.evaluation.work import Case, Work, solved
 from hfprune.jobs.files import Files
 from hfprune.jobs.job import Job
 from hfprune.jobs.listing import list_jobs
@@ -115,6 +115,12 @@ class Costs:
         match job.stage:
             case "score":
                 return self._cost(job, case, case.load() + self._scoring(job))
+            case "linear":
+                plain, calibration = self._case(job.model), self.study.calibration
+                work = solved(
+                    plain, self.study.linear, calibration.sequences, calibration.length, len(job.cells)
+                )
+                return self._cost(job, plain, plain.load() + work)
             case "recover":
                 return self._cost(job, case, case.load() + self._training(case, job.gpus))
             case "measure":

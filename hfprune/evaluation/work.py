@@ -12,7 +12,7 @@ from hfprune.models.shape import BYTES, Shape
 from hfprune.scoring.passes import SUMS_SHARE, GradientPass, gradient_passes, layer_parts, sums_bytes
 
 if TYPE_CHECKING:
-    from hfprune.recovery.settings import Lora
+    from hfprune.recovery.settings import Linear, Lora
 
 # Passes over float32 logits, each of which reads or writes them once; measured on a CPU, where slices stay in the
 # cache (`hfprune.models.head.pieces`) and most passes are cheap. A GPU makes three times as many, at a hundredth.
@@ -219,6 +219,22 @@ class Case:
             + 16 * model.adapters(settings.rank)
             + batch * length * (a_token + (self.width + 12) * model.vocabulary),
         )
+
+
+def solved(case: Case, settings: "Linear", sequences: float, length: int, plans: int) -> Work:
+    """Return the work of solving the neurons' readers again for so many plans (`hfprune.recovery.linear`)."""
+    model, tokens = case.shape, sequences * length
+    passes = 4 * plans if settings.inputs == "pruned" else 1
+    inputs, both = model.neurons, model.neurons + model.hidden
+    # For each λ and for the weights at last, a Cholesky and its solve; a float64 product counts as two.
+    once = 2 * model.layers * (inputs**3 / 3 + 2 * inputs**2 * model.hidden)
+    read = case.read(sequences, length, 0) * passes
+    return read + Work(
+        flops=passes * 2 * tokens * model.layers * inputs**2 + plans * (len(settings.ridges) + 1) * once,
+        memory=model.weights(case.width)
+        + 4 * (tokens * model.hidden + 2 * inputs**2 + 3 * both**2)
+        + 32 * inputs**2,
+    )
 
 
 def activations(shape: Shape, width: int) -> float:
