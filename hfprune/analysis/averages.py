@@ -11,8 +11,8 @@ from hfprune.errors import HfpruneError
 from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
 
 
-def primary_metric(metrics: Collection[str]) -> str:
-    """Return the primary metric among the metrics of a task.
+def primary_metric(metrics: Collection[str], task: str = "") -> str:
+    """Return the primary metric among the metrics of a zero-shot task.
 
     The rule is that of the evaluation script of SDMPrune, the paper's predecessor; the paper states none.
 
@@ -23,7 +23,8 @@ def primary_metric(metrics: Collection[str]) -> str:
         if metric in metrics:
             return metric
     raise HfpruneError(
-        f"no {CROWS}, acc_norm or acc among the metrics {sorted(metrics)}; the paper's rule needs one of them"
+        f"zero-shot task {task}: no {CROWS}, acc_norm or acc among the metrics {sorted(metrics)}; "
+        "the paper's rule needs one of them"
     )
 
 
@@ -34,12 +35,7 @@ def primary_values(results: pd.DataFrame, measure: str = "zeroshot") -> pd.DataF
         HfpruneError: a task has no metric that the paper's rule knows.
     """
     zeroshot = results[results["measure"] == measure]
-    chosen = {}
-    for task, metrics in zeroshot.groupby("task")["metric"]:
-        try:
-            chosen[task] = primary_metric(set(metrics))
-        except HfpruneError as error:
-            raise HfpruneError(f"zero-shot task {task}: {error}") from error
+    chosen = {task: primary_metric(set(found), task) for task, found in zeroshot.groupby("task")["metric"]}
     return zeroshot[zeroshot["metric"] == zeroshot["task"].map(chosen)]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.tidy import METRICS_CSV, read_text
+from hfprune.analysis.tidy import METRICS_CSV, read_collected
 from hfprune.errors import HfpruneError
 from hfprune.measures import MEASURES, Measure, Metric
 from hfprune.study.study import Study
@@ -156,7 +156,7 @@ def read_declarations(folder: Path) -> Declarations:
                 *(tuple(filter(None, row.items.split(";"))), row.effect, float(row.scale)),
             ),
         )
-        for row in read_text(folder / METRICS_CSV).itertuples(index=False)
+        for row in read_collected(folder / METRICS_CSV, text=True).itertuples(index=False)
     )
 
 

@@ -48,7 +48,7 @@ def read_results(path: Path) -> pd.DataFrame:
     csv = path.with_name(RESULTS_CSV)
     if path.exists() or not csv.exists():
         return read_collected(path)
-    text = read_text(csv)
+    text = read_collected(csv, text=True)
     try:
         numbers = [column for column, dtype in DTYPES.items() if dtype != "str"]
         return text.replace(dict.fromkeys(numbers, ""), np.nan).astype(DTYPES)
@@ -72,30 +72,20 @@ def read_labels(folder: Path) -> dict[str, Label]:
     Raises:
         HfpruneError: the file cannot be read.
     """
-    rows = read_text(folder / LABELS)
+    rows = read_collected(folder / LABELS, text=True)
     return {row.method: Label(row.label, row.colour) for row in rows.itertuples(index=False)}
 
 
-def read_collected(path: Path) -> pd.DataFrame:
-    """Read one of the tables that `hfprune.analysis.collect.collect` wrote.
+def read_collected(path: Path, text: bool = False) -> pd.DataFrame:
+    """Read one of the tables that `hfprune.analysis.collect.collect` wrote; a CSV also with every cell as text.
 
     Raises:
         HfpruneError: it does not exist or cannot be read.
     """
     try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
-
-
-def read_text(path: Path) -> pd.DataFrame:
-    """Read a CSV that `collect` wrote, every cell as text.
-
-    Raises:
-        HfpruneError: it does not exist or cannot be read.
-    """
-    try:
-        return pd.read_csv(path, dtype="str", keep_default_na=False)
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, dtype="str", keep_default_na=False) if text else pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from drawings import figure_of
 
-from hfprune.analysis import settling
+from hfprune.analysis import sequences_needed
 from hfprune.analysis.collect import collect
 from hfprune.analysis.declarations import Declarations
-from hfprune.analysis.settling import by_sequences, sequences_for, settled_share
+from hfprune.analysis.sequences_needed import by_sequences, sequences_for, share_kept
 from hfprune.analysis.tidy import read_collected
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import made_figure
@@ -87,11 +87,11 @@ def test_halves_tell_how_much_is_settled() -> None:
 
     agreement = 2 * (kept(20) & kept(20)).mean()
     settled = signal > np.median(signal)
-    assert settled_share(agreement, 40) == pytest.approx(2 * (kept(40) & settled).mean(), abs=0.01)
+    assert share_kept(agreement, 40) == pytest.approx(2 * (kept(40) & settled).mean(), abs=0.01)
     enough = sequences_for(0.95, agreement, 40)
     assert enough > 400
     assert 2 * (kept(enough) & settled).mean() == pytest.approx(0.95, abs=0.005)
-    assert (settled_share(1, 40), settled_share(0.5, 40), sequences_for(0.95, 0.5, 40)) == (1, 0.5, np.inf)
+    assert (share_kept(1, 40), share_kept(0.5, 40), sequences_for(0.95, 0.5, 40)) == (1, 0.5, np.inf)
 
 
 @pytest.mark.parametrize("method", ["entropy", "cross_entropy"])
@@ -99,10 +99,12 @@ def test_halves_of_real_calibrations_agree_as_the_last_mark_implies(method: str)
     """Eight draws of Wikipedia: the noise at 32 sequences tells how halves agreed at fewer."""
     marks = pd.read_csv(ROOT / "results/draws/calibration.csv").query("method == @method")
     agreement = marks.groupby("sequences")["agreement"].mean()
-    noise = settling._noise(agreement[32], 32)
+    noise = sequences_needed._noise(agreement[32], 32)
     for sequences in (12, 18, 27):
         half = sequences / 2
-        assert settling._shared(half / (half + noise)) == pytest.approx(agreement[sequences], abs=0.01)
+        assert sequences_needed._shared(half / (half + noise)) == pytest.approx(
+            agreement[sequences], abs=0.01
+        )
 
 
 def test_table_and_figure_show_them(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """The gain from more calibration, by the number of sequences that a criterion read."""
 
-from hfprune.analysis.settling import SCORED, SHARES, by_sequences
+from hfprune.analysis.sequences_needed import SCORED, SHARES, by_sequences
 from hfprune.analysis.tidy import CALIBRATION
 from hfprune.report.cells import ratio_column, texts, with_errors
 from hfprune.report.collected import Collected

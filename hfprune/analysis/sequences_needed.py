@@ -1,4 +1,9 @@
-"""Outcomes by the sequences that a criterion read, and how many sequences are enough."""
+"""How many calibration sequences keep a share of the units that a calibration without end would keep.
+
+Scores are taken as those of a calibration without end plus noise whose variance falls with the number of
+sequences, and their ranks as those of normal variables. Then the agreement of two halves of the sequences gives
+the ratio of noise to signal (Spearman, 1910; Brown, 1910), and the ratio gives the share.
+"""
 
 import numpy as np
 import pandas as pd
@@ -9,15 +14,11 @@ from hfprune.analysis.declarations import Declarations
 # The allocation is the budget's division among layers.
 SCORED = ["criterion", "units", "corpus", "allocation"]
 OUTCOMES = {"js_distance": "fidelity", "perplexity": "perplexity"}  # metric → kind of measure
-SHARES = {"sequences_95": 0.95, "sequences_99": 0.99}  # column → share of the settled plan
+SHARES = {"sequences_95": 0.95, "sequences_99": 0.99}  # column → share of the units kept
 
 
-def settled_share(agreement: float, sequences: float) -> float:
-    """Return the share of the units of the settled plan that scores from all sequences keep.
-
-    The settled plan is that of a calibration without end. Scores are taken as the settled ones plus noise whose
-    variance falls with the number of sequences, and their ranks as those of normal variables. Then the agreement
-    of two halves gives the ratio of noise to signal (Spearman, 1910; Brown, 1910), and the ratio gives the share.
+def share_kept(agreement: float, sequences: float) -> float:
+    """Return the share of the units of a plan that a calibration without end would keep, too.
 
     Args:
         agreement: share of the units kept by one half of the sequences that the other half keeps, too.
@@ -27,7 +28,7 @@ def settled_share(agreement: float, sequences: float) -> float:
 
 
 def sequences_for(share: float, agreement: float, sequences: float) -> float:
-    """Return how many sequences give this share of the settled plan; see `settled_share`."""
+    """Return how many sequences give this share; see `share_kept`."""
     square = _correlation(share) ** 2
     return _noise(agreement, sequences) * square / (1 - square)
 
@@ -61,32 +62,30 @@ def by_sequences(results: pd.DataFrame, marks: pd.DataFrame, declared: Declarati
 
     Returns:
         `model, criterion, units, corpus, allocation, ratio, sequences, method, agreement` (means over seeds);
-        `settled`, the share of the settled plan, and by `SHARES` the sequences that give one, none if halves agree
-        no more than by chance or wholly; and for each of `OUTCOMES` its value, the standard error as
-        `<metric>_stderr`, and half the 95 % interval as `<metric>_half`. Methods that differ only in their number
-        of sequences share the first five.
+        `settled`, by `share_kept`, and by `SHARES` the sequences that give a share, none if halves agree no more
+        than by chance or wholly; and for each of `OUTCOMES` its value, the standard error as `<metric>_stderr`,
+        and half the 95 % interval as `<metric>_half`. Methods that differ only in their number of sequences share
+        the first five.
     """
     of = ["model", "method", *SCORED]
     ends = marks.sort_values("sequences").groupby([*of, "seed"]).last()
     ends = ends.groupby(of)[["sequences", "agreement"]].mean().reset_index()
+    counts = [*zip(ends["agreement"], ends["sequences"], strict=True)]
+    ends["settled"] = [share_kept(*pair) for pair in counts]
+    for name, share in SHARES.items():
+        needed = pd.Series([sequences_for(share, *pair) for pair in counts], ends.index, dtype=float)
+        ends[name] = needed.where(np.isfinite(needed) & (needed > 0))
     wanted = [
         results["measure"].eq(declared.first(kind)) & results["metric"].eq(metric)
         for metric, kind in OUTCOMES.items()
     ]
-    counts = [*zip(ends["agreement"], ends["sequences"], strict=True)]
-    ends["settled"] = [settled_share(*pair) for pair in counts]
-    for name, share in SHARES.items():
-        enough = pd.Series([sequences_for(share, *pair) for pair in counts], ends.index, dtype=float)
-        ends[name] = enough.where(np.isfinite(enough) & (enough > 0))
     found = over_seeds(results[np.logical_or.reduce(wanted) & (results["recovery"] == "none")])
     found["half"] = half_width(found)
-    index = ["model", "method", "ratio"]
     kinds = {"value": "", "stderr": "_stderr", "half": "_half"}
-    wide = found.pivot_table([*kinds], index, "metric", dropna=False).dropna(how="all")
+    wide = found.pivot_table([*kinds], ["model", "method", "ratio"], "metric", dropna=False).dropna(how="all")
     wide.columns = [metric + kinds[kind] for kind, metric in wide.columns]
     columns = [metric + end for metric in OUTCOMES for end in kinds.values()]
     rows = ends.merge(wide.reindex(columns=columns).reset_index(), on=["model", "method"])
     keys = ["model", *SCORED, "ratio", "sequences"]
-    return rows.sort_values(keys, ignore_index=True)[
-        [*keys, "method", "agreement", "settled", *SHARES, *columns]
-    ]
+    columns = [*keys, "method", "agreement", "settled", *SHARES, *columns]
+    return rows.sort_values(keys, ignore_index=True)[columns]

@@ -1,9 +1,10 @@
 """Coverage of 95 % intervals over draws and documents, where documents are few and their outcomes skewed.
 
-Simulates effects that are known, and counts how often the interval of `hfprune.analysis.statistics.estimate` and the
-candidates that were considered in its place cover them. Writes `coverage.csv` and `coverage.md` beside this file:
+Simulates effects that are known, and counts how often the interval of `hfprune.analysis.statistics.estimate`
+covers them, and how often the candidates do that were considered in its place. Writes `interval_coverage.csv` and
+`.md` beside this file (minutes):
 
-    python benchmarks/coverage.py
+    python benchmarks/interval_coverage.py
 """
 
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ DESIGNS = {
     "5 draws": (5, 0),
     "10 draws": (10, 0),
 }
-SPREADS = (0.0, 1.0, 3.0)  # standard deviation over draws, in standard errors over documents
+SPREADS = (0.0, 2.0)  # standard deviation over draws, in standard errors over documents
 SD = {"normal": 1.0, "t3": 3**0.5, "lognormal": ((np.e - 1) * np.e) ** 0.5}
 LOGNORMAL_MEAN = np.exp(0.5)
 REPETITIONS = 1000
@@ -105,12 +106,12 @@ def main() -> None:
     """Simulate, and write both files."""
     table = pd.DataFrame(simulate())
     here = Path(__file__).parent
-    table.to_csv(here / "coverage.csv", index=False, float_format="%.4g")
-    (here / "coverage.md").write_text(markdown(table))
+    table.to_csv(here / "interval_coverage.csv", index=False, float_format="%.4g")
+    (here / "interval_coverage.md").write_text(markdown(table))
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Return the lowest coverage over spreads, by outcomes, design and documents, and the candidates for one plan."""
+    """Return the lowest coverage over spreads, by outcomes, design and documents, and candidates for one plan."""
     of = ["outcomes", "design", "documents"]
     lowest = 100 * table.groupby(of, sort=False)["shown"].min().unstack("documents")
     plain = 100 * table.groupby(of, sort=False)["Student"].min().unstack("documents")
@@ -119,11 +120,11 @@ def markdown(table: pd.DataFrame) -> str:
     form = {"floatfmt": ".1f", "missingval": ""}
     return f"""# Coverage of 95 % intervals
 
-Made by `python benchmarks/coverage.py`, {REPETITIONS:,} repetitions a cell (± 1.4 points). Every number is in percent;
-columns headed by a number are for so many documents. Intervals are shown from {MIN_DOCUMENTS} documents; the column of
-6 says why.
+Made by `python benchmarks/interval_coverage.py`, {REPETITIONS:,} repetitions a cell (± 1.4 points). Numbers are
+in percent; columns headed by a number are for so many documents. Intervals are shown from {MIN_DOCUMENTS}
+documents; the column of 6 says why.
 
-## The interval that is shown: lowest coverage over draws that vary 0, 1 and 3 times as much as documents
+## The interval that is shown: the lower coverage of draws that vary not at all, and twice as much as documents
 
 {lowest.reset_index().to_markdown(index=False, **form)}
 
