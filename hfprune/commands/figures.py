@@ -41,8 +41,7 @@ def run(config: Config) -> None:
     """Draw the figures, and say which have no data."""
     from hfprune.report.drawing.writing import write_figures
 
-    out = config.out or config.results / "figures"
-    selected = {"only": config.only, "formats": config.format, "own_style": config.style}
-    absent = write_figures(config.results, config.paper, out, **selected, complete=config.complete)
+    where = config.results, config.paper, config.out or config.results / "figures"
+    absent = write_figures(*where, config.only, config.format, config.style, config.complete)
     for name, why in absent.items():
         print(f"{name}: not drawn: {why}")

@@ -14,7 +14,8 @@ class Config(Strict):
     """Flags of `hfprune page`."""
 
     results: list[Path] = Field(
-        min_length=1, description="the studies' results folders; the tidy table is enough, in CSV too"
+        min_length=1,
+        description="the studies' results folders; the tidy table (CSV is enough) and metrics.csv",
     )
     paper: PaperFolder = Path("paper")
     out: Path = Field(description="file of the page")

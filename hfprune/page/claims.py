@@ -20,33 +20,23 @@ SIGNS = {
     **{"not comparable": "≠", "not applicable": "∅", NOT_RUN: "–"},
 }
 # Columns that the line and the table show in their own way; the rest of a claim's columns follow as they are.
-OWN = [
-    "claim",
-    "model",
-    "kind",
-    "ratio",
-    "metric",
-    "left",
-    "right",
-    "unit",
-    "relation",
-    "threshold",
-    "compares",
-    "condition",
-    "sentence",
-    "where",
-    "effect",
-    "low",
-    "high",
-    "n",
-    "seeds",
-    "draws",
-    "published",
-    "confidence",
-    "verdict",
-    "anomalies",
-    "note",
-]
+OWN = (
+    *(
+        "claim",
+        "model",
+        "kind",
+        "ratio",
+        "metric",
+        "left",
+        "right",
+        "unit",
+        "relation",
+        "threshold",
+        "sentence",
+    ),
+    *("compares", "condition", "where", "effect", "low", "high", "n", "seeds", "draws", "published"),
+    *("confidence", "verdict", "anomalies", "note"),
+)
 
 
 def lines(studies: Sequence[StudyResults], paper: Path) -> list[dict[str, Any]]:

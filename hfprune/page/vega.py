@@ -59,7 +59,7 @@ def template(tooltip: Mapping[str, str]) -> dict[str, Any]:
     `@colours` and `@shapes` of the methods with colours.
     """
     value = {"type": "quantitative", "title": "@title", "scale": "@scale"}
-    place = {"field": "place", "type": "quantitative", "title": REMOVED}
+    place: dict[str, Any] = {"field": "place", "type": "quantitative", "title": REMOVED}
     place |= {"axis": {"values": "@ticks"}, "scale": {"domain": "@ends"}}
     return _figure("@rows", value, place, ("@names", "@colours", "@shapes"), tooltip, across=False)
 
@@ -77,10 +77,10 @@ def _within(rows: pd.DataFrame, low: float, high: float) -> pd.DataFrame:
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    scale = {"type": "log", "base": axis.log, "nice": False} if axis.log else {"zero": False}
+    scale: dict[str, Any] = {"type": "log", "base": axis.log, "nice": False} if axis.log else {"zero": False}
     if axis.ends:
         scale |= {"nice": False, "padding": 12}
-    found = {"type": "quantitative", "title": axis.title.split("\n"), "scale": scale}
+    found: dict[str, Any] = {"type": "quantitative", "title": axis.title.split("\n"), "scale": scale}
     return found | ({"axis": {"tickCount": 5}} if axis.ends else {})
 
 
@@ -101,7 +101,9 @@ def _figure(
     way, other = ("x", "y") if across else ("y", "x")
     at = {way: {"field": "value", **value}, other: place}
     reach = at | {way: {"field": "low", **value}, f"{way}2": {"field": "high"}}
-    hover = {"tooltip": [{"field": field, "title": title} for field, title in tooltip.items()]}
+    hover: dict[str, Any] = {
+        "tooltip": [{"field": field, "title": title} for field, title in tooltip.items()]
+    }
     hover |= {"href": {"field": "href"}} if "open" in tooltip else {}
     layers = [_layer("level", {"type": "rule", "strokeDash": [5, 4]}, {way: at[way]})]
     if not across:

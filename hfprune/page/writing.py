@@ -18,7 +18,7 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
     """Write the page of the studies whose results lie in `folders`.
 
     Args:
-        folders: each with the files of `collect`, `claims` and `compare`; the tidy table is enough.
+        folders: each with the files of `collect`, `claims` and `compare`; those of `collect` are enough.
         paper: folder of the published numbers and claims.
         out: file, replaced atomically; the page's links to results are relative to its folder.
 

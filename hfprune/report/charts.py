@@ -171,6 +171,7 @@ def against_ratio(
 
 def agreement_of_halves(marks: pd.DataFrame, looks: Mapping[str, Look]) -> Chart:
     """Describe the agreement of calibration halves of one model, a mean over seeds, by sequences."""
+    marks = marks[marks["method"].isin([*looks])]
     means = marks.groupby(["method", "sequences"], as_index=False)["agreement"].mean()
     rows = means.rename(columns={"method": "group", "sequences": "place", "agreement": "value"})
     rows = rows.assign(low=np.nan, high=np.nan)

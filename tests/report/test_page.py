@@ -161,8 +161,9 @@ def test_new_verdicts_and_columns_are_shown_as_they_come(tmp_path: Path) -> None
     assert "undecidable so far" in words and "Margin" in words and "0.0123" in words
 
 
-def test_the_tidy_table_is_enough(tmp_path: Path) -> None:
-    shutil.copy(SENSITIVITY / "results.csv", tmp_path)
+def test_the_tidy_table_and_its_metrics_are_enough(tmp_path: Path) -> None:
+    for name in ("results.csv", "metrics.csv"):
+        shutil.copy(SENSITIVITY / name, tmp_path)
     write_page([tmp_path], PAPER, tmp_path / "report.html")
     words = Elements(tmp_path / "report.html").words
     assert "stays nearest the dense model" in words
@@ -185,13 +186,14 @@ def test_the_script_fills_every_hole_of_the_chart_and_no_other(both: Elements) -
 
 
 def test_values_far_from_the_rest_are_numbers_at_the_edge() -> None:
-    looks = {name: Look(name, "#000000", "o") for name in ("near", "far")}
-    values = {"value": [0.1, 50.0], "low": [0.0, 40.0], "high": [0.2, 60.0]}
-    rows = pd.DataFrame({"group": ["near", "far"], "place": [0.0, 1.0], **values})
+    names = ["near", "nearer", "far"]
+    looks = {name: Look(name, "#000000", "o") for name in names}
+    values = {"value": [0.1, -0.05, 50.0], "low": [0.0, -0.1, 40.0], "high": [0.2, 0.0, 60.0]}
+    rows = pd.DataFrame({"group": names, "place": [0.0, 1.0, 2.0], **values})
     ends = span(rows, 0.0)
     assert ends[0] < 0 and 0.2 < ends[1] < 1
-    spec = vega_lite(Chart(rows, looks, Axis("x", ends=ends), names=["near", "far"], than=0.0), {})
-    near, far, level = spec["data"]["values"]
+    spec = vega_lite(Chart(rows, looks, Axis("x", ends=ends), names=names, than=0.0), {})
+    near, _, far, level = spec["data"]["values"]
     assert near["value"] == 0.1 and near["edge_high"] is None
     assert far["value"] == ends[1] and far["edge_high"] == "50 →" and level == {"level": True, "value": 0.0}
 

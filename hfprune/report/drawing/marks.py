@@ -44,9 +44,10 @@ def draw(ax: Axes, chart: Chart) -> None:
         measured, hollow = own[~own["published"]], own[own["published"]]
         if len(measured):
             bars = [measured["value"] - measured["low"], measured["high"] - measured["value"]]
-            options = {"xerr" if across else "yerr": bars} if measured["low"].notna().any() else {}
-            line = {"linestyle": ""} if across else {}
-            points(ax, look, *_at(measured, across), **options, **line)
+            options: dict[str, Any] = {"linestyle": ""} if across else {}
+            if measured["low"].notna().any():
+                options["xerr" if across else "yerr"] = bars
+            points(ax, look, *_at(measured, across), **options)
         if len(hollow):
             ax.plot(*_at(hollow, across), **(HOLLOW | {"marker": look.marker, "color": look.colour}))
     for row in rows[~level].drop(inside.index).itertuples():

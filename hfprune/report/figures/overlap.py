@@ -3,6 +3,7 @@ a random choice.
 """
 
 from math import ceil
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -35,7 +36,7 @@ class Overlap(FigurePublication):
         values = pairs.assign(method=other).groupby(by, as_index=False)[["jaccard", "expected"]].mean()
         models, ratios = sorted({*values["model"]}), charts.ratios(values)
         methods = charts.pruned(values, data.looks)
-        chance = {"color": BLACK, "linestyle": "--", "linewidth": 0.8}
+        chance: dict[str, Any] = {"color": BLACK, "linestyle": "--", "linewidth": 0.8}
         figure, axes = grid(models, charts.percents(ratios), width(ratios), 1.7, sharex=True, sharey=True)
         for row, model in zip(axes, models, strict=True):
             for ax, ratio in zip(row, ratios, strict=True):
