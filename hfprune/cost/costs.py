@@ -8,6 +8,7 @@ from typing import Any
 from hfprune.assets.catalogue import LocalSource, alternatives
 from hfprune.assets.text_sizes import pairs_to_learn
 from hfprune.cost.speed import PROCESS, loading, seconds
+from hfprune.criteria.random import Random
 from hfprune.devices.table import Device
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.work import Case, Work, solved
@@ -206,6 +207,8 @@ class Costs:
         whole = not cell.ratio or study.device_map
         shape = dense if whole else dense.pruned(cell.ratio, method.units if method else None)
         resamples = study.calibration.resamples if resampled else 0
+        if criterion and criterion.needs == "weights" and not isinstance(criterion, Random):
+            resamples = min(1, resamples)  # the same plan again and again is measured once
         return replace(plain, shape=shape, dense=dense, resamples=resamples)
 
     # --- costs --------------------------------------------------------------------------------------------
