@@ -51,7 +51,7 @@ class PrefixTreeLM(HFLM):
             stock: other arguments of `HFLM`; its `batch_size` is used for generation.
 
         Raises:
-            HfpruneError: the architecture is not supported, or the plan is missing or does not fit, or `linear` is of
+            HfpruneError: the architecture is not supported, the plan is missing or does not fit, or `linear` is of
                 another model or plan.
         """
         if linear and not plan:
