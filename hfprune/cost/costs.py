@@ -112,21 +112,19 @@ class Costs:
         """Return the cost of a job of the study's list."""
         if job.takes == "core" or not job.model:
             return self._small(job.rule, job.stage, job.about)
-        case = self._case(job.model, job.cells[0])
+        case, work = self._case(job.model, job.cells[0]), Work()
         match job.stage:
             case "score":
-                return self._cost(job, case, case.load() + self._scoring(job))
+                work = self._scoring(job)
             case "linear":
-                plain, calibration = self._case(job.model), self.study.calibration
-                work = solved(
-                    plain, self.study.linear, calibration.sequences, calibration.length, len(job.cells)
-                )
-                return self._cost(job, plain, plain.load() + work)
+                read = self.study.calibration
+                plain, plans = self._case(job.model), len(job.cells)
+                work = solved(plain, self.study.linear, read.sequences, read.length, plans)
             case "recover":
-                return self._cost(job, case, case.load() + self._training(case, job.gpus))
+                work = self._training(case, job.gpus)
             case "measure":
                 return self._cost(job, *self._measuring(job))
-        return self._cost(job, case, case.load())
+        return self._cost(job, case, case.load() + work)
 
     def hours(self, devices: int = 1) -> float:
         """Return the hours of the study on so many devices: at least those of its longest job."""

@@ -1,11 +1,9 @@
 """The device of this machine, with rates measured on the spot."""
 
 import io
-import time
 from contextlib import redirect_stderr
 from dataclasses import replace
 from functools import cache
-from statistics import median
 from typing import Any
 
 from hfprune.cost.speed import CALL
@@ -21,7 +19,7 @@ CONFIG: dict[str, Any] = {
     "num_hidden_layers": 4,
     "vocab_size": 16384,
 }
-SEQUENCES, LENGTH, REPEATS = 4, 256, 3
+SEQUENCES, LENGTH = 4, 256
 
 
 def find_device(name: str | None = None) -> Device:
@@ -74,18 +72,15 @@ def passes_rate(device: Device, dtype: str) -> float:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from hfprune.criteria.entropy import Entropy
+    from hfprune.devices.rates import best_seconds
     from hfprune.evaluation.work import Case
     from hfprune.models.shape import Shape
     from hfprune.scoring.score import score
 
     model = LlamaForCausalLM(LlamaConfig(**CONFIG)).to(getattr(torch, dtype)).eval().requires_grad_(False)
     tokens, criteria = torch.zeros(SEQUENCES, LENGTH, dtype=torch.int64), {"entropy": Entropy()}
-    times = []
-    for _ in range(REPEATS):
-        start = time.process_time()
-        with redirect_stderr(io.StringIO()):  # its progress
-            score(criteria, model, tokens)
-        times.append(time.process_time() - start)
+    with redirect_stderr(io.StringIO()):  # its progress
+        spent = best_seconds(lambda: score(criteria, model, tokens))
     case = Case(Shape.of_config(CONFIG), dtype, on_gpu=False, room=device.memory)
-    work, spent = case.score(criteria, SEQUENCES, LENGTH, ["neurons"]), median(times)
+    work = case.score(criteria, SEQUENCES, LENGTH, ["neurons"])
     return work.flops / max(spent - work.moved / device.bandwidth - work.calls * CALL, spent / 2)

@@ -34,17 +34,17 @@ def product_rate(dtype: Dtype | str, place: torch.device) -> float:
     """Return the operations a second of a product of two square matrices, the best of a few."""
     size = 8192 if place.type == "cuda" else 768
     a = torch.randn(size, size, device=place).to(getattr(torch, dtype))
-    return 2 * size**3 / _best(lambda: a @ a)
+    return 2 * size**3 / best_seconds(lambda: a @ a)
 
 
 def copy_rate(place: torch.device) -> float:
     """Return the bytes a second that exponentials read and write, half of them into new memory."""
     x = torch.randn(2**27 if place.type == "cuda" else 2**23, device=place)
     old = torch.empty_like(x)
-    return 4 * x.nbytes / _best(lambda: (x.exp(), torch.exp(x, out=old)))
+    return 4 * x.nbytes / best_seconds(lambda: (x.exp(), torch.exp(x, out=old)))
 
 
-def _best(work: Callable[[], Any]) -> float:
+def best_seconds(work: Callable[[], Any]) -> float:
     """Return the least seconds of a few repeats; on a CPU of its processors, whatever else runs there."""
     cuda, times = torch.cuda.is_initialized(), []
     for _ in range(4):

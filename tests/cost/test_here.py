@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from hfprune.cost.here import CONFIG, LENGTH, SEQUENCES, passes_rate
 from hfprune.cost.speed import seconds
@@ -16,9 +17,10 @@ from hfprune.models.shape import Shape
 
 def test_a_device_with_its_rate_takes_the_measured_time(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = known_devices()["cpu"]
-    # Each pass begins and ends: they take 9, 3 and 4 seconds.
-    clock = iter((0, 9, 10, 13, 20, 24))
+    # Each pass begins and ends: they take 9, 7, 4 and 5 seconds.
+    clock = iter((0, 9, 10, 17, 20, 24, 30, 35))
     monkeypatch.setattr(time, "process_time", lambda: next(clock))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     measured = replace(cpu, rates={"float32": passes_rate(cpu, "float32")})
     case = Case(Shape.of_config(CONFIG), "float32", on_gpu=False, room=cpu.memory)
     work = case.score({"entropy": Entropy()}, SEQUENCES, LENGTH, ["neurons"])
