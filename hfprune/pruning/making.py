@@ -24,7 +24,7 @@ from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.steps import Step, Task
 from hfprune.results import read_result
 from hfprune.settings import load, validate
-from hfprune.stages import budget, calibrate, export, measure, plan, recover, score
+from hfprune.stages import budget, calibrate, export, linear, measure, plan, recover, score
 from hfprune.stages.fetch import fetch
 from hfprune.study.entries import StudyMeasure
 
@@ -79,9 +79,28 @@ class Making:
         # Right answers need lm-eval; all else is worth having without.
         self.answers = bool(find_spec("lm_eval"))
         self.criterion = make_criterion(config.criterion, {}, "--criterion", [*config.units])
+        self.reads_text = self.criterion.needs != "weights" or config.linear
 
     def steps(self) -> list[Step]:
-        """Return the steps in order."""
+        """Return the steps in order: the model first, then what it lost, which goes into its card."""
+        config = self.config
+        return [
+            Step("fetch", self.fetch),
+            Step("budget", self.budget),
+            *([Step("calibrate", self.calibrate)] if self.reads_text else []),
+            Step("score", self.score),
+            Step("plan", self.plan),
+            *([Step("solve again", self.solve)] if config.linear else []),
+            *([Step("recover", self.recover)] if config.recover else []),
+            Step("export", self.export),
+            *(
+                [*self._comparison(), Step("card", lambda: self.export(measured=True))]
+                if config.compare
+                else []
+            ),
+        ]
+
+    def _comparison(self) -> list[Step]:
         answers = [
             Step("right answers by the dense model", lambda: self.measure("gold_bpb", dense=True)),
             Step("right answers by the pruned model", lambda: self.measure("gold_bpb")),
@@ -90,18 +109,11 @@ class Making:
             line = missing(ModuleNotFoundError(name="lm_eval"))
             print(f"right answers are left out of the comparison: {line}", file=sys.stderr)
         return [
-            Step("fetch", self.fetch),
-            Step("budget", self.budget),
-            *([Step("calibrate", self.calibrate)] if self.criterion.needs != "weights" else []),
-            Step("score", self.score),
-            Step("plan", self.plan),
-            *([Step("recover", self.recover)] if self.config.recover else []),
             Step("perplexity of the dense model", lambda: self.measure("perplexity", dense=True)),
             Step("perplexity of the pruned model", lambda: self.measure("perplexity")),
             Step("distance to the dense model", lambda: self.measure("fidelity")),
             *(answers if self.answers else []),
             Step("speed of both in turns", lambda: self.measure("latency")),
-            Step("export", self.export),
         ]
 
     # --- inputs ---------------------------------------------------------------------------------------------
@@ -127,21 +139,27 @@ class Making:
         return resolve(kind, spelling, **self.places)
 
     def changes(self) -> dict[str, Any]:
-        """Return the plan and, with recovery, the adapter."""
-        plan = {"plan": self.work / "plan.safetensors"}
+        """Return the plan and, where asked for, the solved weights and the adapter."""
+        plan = {"plan": self.work / "plan.safetensors"} | self.solved()
         return plan | ({"adapter": self.work / "adapter"} if self.config.recover else {})
+
+    def solved(self) -> dict[str, Path]:
+        """Return the folder of the solved weights, if they are asked for."""
+        return {"linear": self.work / "linear"} if self.config.linear else {}
 
     # --- steps ----------------------------------------------------------------------------------------------
 
     def fetch(self) -> Task:
         """Get the model and all texts, before anything is computed."""
-        read = [f"corpora/{HELDOUT['corpus']}"]
-        if self.answers:
+        compared = self.config.compare
+        read = [f"corpora/{HELDOUT['corpus']}"] if compared else []
+        if self.answers and compared:
             read += [f"requests/{name}" for group in CAPABILITIES["groups"].values() for name in group]
 
         def run() -> None:
             self.asset("models", self.config.model)
-            if self.asset("corpora", self.config.text).name == HELDOUT["corpus"]:
+            text = self.asset("corpora", self.config.text).name
+            if compared and text == HELDOUT["corpus"]:
                 raise HfpruneError(
                     f"--text: the comparison reads {HELDOUT['corpus']}; calibrate on another text"
                 )
@@ -215,6 +233,17 @@ class Making:
         )
         return _command(plan, flags)
 
+    def solve(self) -> Task:
+        """Solve the weights again; a killed run resumes."""
+        flags = linear.Config(
+            model=self.model,
+            blocks=self.work / "blocks.safetensors",
+            plan=self.work / "plan.safetensors",
+            out=self.work / "linear",
+            dtype=self.config.dtype,
+        )
+        return _command(linear, flags)
+
     def recover(self) -> Task:
         """Train an adapter; a killed run resumes."""
         flags = recover.Config(
@@ -223,6 +252,7 @@ class Making:
             instructions=self.asset("instructions", self.config.recover or ""),
             options=LORA,
             out=self.work / "adapter",
+            **self.solved(),
             **self.config.model_dump(include={"seed", "dtype"}),
         )
         return _command(recover, flags)
@@ -244,23 +274,25 @@ class Making:
         done = out / (name if it.per_task else f"{name}.json")
         return Task(lambda: measure.run(asked), done, {"model": self.model} | changes | assets, settings)
 
-    def export(self) -> Task:
-        """Write the checkpoint with its card."""
+    def export(self, measured: bool = False) -> Task:
+        """Write the checkpoint with its card, and once it is measured, again with the results in the card."""
         flags = export.Config(
             model=self.model,
-            results=self.results,
+            results=self.results if measured else None,
             out=self.config.out / MODEL,
             **self.config.model_dump(include={"format", "dtype"}),
             **self.changes(),
         )
-        found = {path.relative_to(self.work).as_posix(): path for path in self.result_files()}
+        # An export that is made again needs its results again.
+        files = [*self.result_files(), self.work / "steps/export.json"] if measured else []
+        found = {path.relative_to(self.work).as_posix(): path for path in files}
         return _command(export, flags, found)
 
     # --- outcome --------------------------------------------------------------------------------------------
 
     def result_files(self) -> list[Path]:
-        """Return the results of the comparison."""
-        return sorted(self.results.rglob("*.json"))
+        """Return the results of the comparison, if it is asked for."""
+        return [] if not self.config.compare else sorted(self.results.rglob("*.json"))
 
     def rows(self) -> list[Row]:
         """Return the comparison."""

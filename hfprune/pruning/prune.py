@@ -37,6 +37,14 @@ class Config(Strict):
         description="train a LoRA adapter for a few steps, and merge it; alone: on coqa; or on your own pairs: a "
         f"name in config/assets.yaml, {FORMS['instructions'].ways()}",
     )
+    linear: bool = Field(
+        default=False,
+        description="solve the weights that read the kept units again, without training (docs/recovery.md)",
+    )
+    compare: bool = Field(
+        default=True,
+        description="measure the pruned model beside the dense one, which takes most of the time",
+    )
     text: str = Field(
         default="c4-sample",
         description=f"text to calibrate on: a name in config/assets.yaml, {FORMS['corpora'].ways()}",
@@ -68,7 +76,8 @@ def prune(
         options: the other flags of the command, such as `criterion="magnitude"`, `text="my.jsonl"`, `seed=1`.
 
     Returns:
-        The rows of the comparison: perplexity, distance, bits per byte by capability, sizes and speeds.
+        The rows of the comparison: perplexity, distance, bits per byte by capability, sizes and speeds; without
+        `compare`, the sizes alone.
 
     Raises:
         HfpruneError: a mistake in the arguments, a model that cannot be pruned, a text that is too short, a folder

@@ -29,10 +29,10 @@ from hfprune.plans.plan import apply_plan, count_parameters, load_plan
 from hfprune.pruning.folder import claimed
 
 TITLES = [
-    *("fetch", "budget", "calibrate", "score", "plan"),
+    *("fetch", "budget", "calibrate", "score", "plan", "export"),
     *("perplexity of the dense model", "perplexity of the pruned model", "distance to the dense model"),
     *("right answers by the dense model", "right answers by the pruned model", "speed of both in turns"),
-    "export",
+    "card",
 ]
 
 
@@ -72,7 +72,7 @@ def test_checkpoint_card_page_and_table(call, project: Path, tmp_path: Path, cap
     run(*call, "--out", out)
     printed = capsys.readouterr()
     assert taken(printed.err) == TITLES
-    assert "[1/12] fetch …" in printed.err
+    assert "[1/13] fetch …" in printed.err
     results = {path.name for path in (out / "work/results/pruned").iterdir()} - {"gold_bpb"}
     assert results == {
         f"{name}.{end}" for name in ("perplexity", "fidelity", "latency") for end in ("json", "parquet")
@@ -156,9 +156,9 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
     "claimed": lambda out: (out / "work/settings.json").exists(),
     "calibrated": lambda out: (out / "work/blocks.safetensors").exists(),
     "scored": lambda out: (out / "work/scores.safetensors").exists(),
-    "measured": lambda out: (out / "work/results/dense/perplexity.json").exists(),
     "exporting": lambda out: any(out.glob(".model.*")),
     "exported": lambda out: (out / "model").exists(),
+    "measured": lambda out: (out / "work/results/dense/perplexity.json").exists(),
 }
 
 
@@ -211,6 +211,20 @@ def test_options_reach_the_commands(call, project: Path, tmp_path: Path, capsys)
     assert "calibrate" not in taken(capsys.readouterr().err)
     plan = load_plan(tmp_path / "b/work/plan.safetensors")
     assert {len(kept) % 8 for kept in plan.values()} == {0}
+
+
+def test_solved_again_and_not_compared(call, pruned: Path, tmp_path: Path, capsys) -> None:
+    run(*call, "--linear", "--no-compare", "--out", tmp_path / "a")
+    printed = capsys.readouterr()
+    assert taken(printed.err) == ["fetch", "budget", "calibrate", "score", "plan", "solve again", "export"]
+    assert "parameters" in printed.out
+    assert "perplexity" not in printed.out
+    made = read_json(tmp_path / "a/model/provenance.json")
+    assert made["inputs"].keys() == {"model", "plan", "linear"}
+    assert "solved again" in (tmp_path / "a/model/README.md").read_text()
+    ours, plain = (reload(out / "model").state_dict() for out in (tmp_path / "a", pruned))
+    changed = {key for key, weight in ours.items() if not torch.equal(weight, plain[key])}
+    assert changed == {key for key in ours if key.endswith("down_proj.weight")}
 
 
 def test_in_python(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +314,7 @@ def test_a_full_disk_is_one_line_and_the_next_call_goes_on(
     assert not (out / "model").exists()
     capsys.readouterr()
     run(*call, "--out", out)
-    assert taken(capsys.readouterr().err) == ["fetch", "export"]
+    assert taken(capsys.readouterr().err) == ["fetch", *TITLES[TITLES.index("export") :]]
     assert export(out) == export(pruned)
 
 

@@ -130,7 +130,11 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
     results = project / "results/smoke"
     for name in ("results.csv", "metrics.csv"):
         assert {"guesses", "guesses_again"} <= {*pd.read_csv(results / name)["measure"]}
-    shown = [results / "tables/measures.md", results / "tables/measures.tex", results / "tables/comparison.md"]
+    shown = [
+        results / "tables/measures.md",
+        results / "tables/measures.tex",
+        results / "tables/comparison.md",
+    ]
     for path in (*shown, project / "figures/smoke/measures.svg", project / "figures/smoke/comparison.svg"):
         assert "tokens guessed" in path.read_text().lower(), path
     compared = pd.read_csv(results / "comparison.csv")
