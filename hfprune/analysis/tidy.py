@@ -73,7 +73,10 @@ def read_labels(folder: Path) -> dict[str, Label]:
         HfpruneError: the file cannot be read.
     """
     rows = read_collected(folder / LABELS, text=True)
-    return {row.method: Label(row.label, row.colour) for row in rows.itertuples(index=False)}
+    try:
+        return {row.method: Label(row.label, row.colour) for row in rows.itertuples(index=False)}
+    except AttributeError as error:
+        raise unreadable(folder / LABELS, error) from error
 
 
 def read_collected(path: Path, text: bool = False) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.averages import with_averages
+from hfprune.analysis.by_task import TaskRow, by_task
 from hfprune.analysis.condition import (
     INCONCLUSIVE,
     NOT_APPLICABLE,
@@ -17,9 +18,8 @@ from hfprune.analysis.condition import (
     verdict,
 )
 from hfprune.analysis.evidence import Evidence, Measured, NotApplicableError
-from hfprune.analysis.outcomes import Draw, NotComparableError, NotMeasuredError, Outcomes, contrast, paired
+from hfprune.analysis.outcomes import Draw, NotComparableError, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.ratios import Number, ratio
-from hfprune.analysis.significance import mcnemar
 from hfprune.analysis.statistics import Estimate, estimate
 from hfprune.paper.claims import Claim, Paper
 from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS
@@ -73,23 +73,6 @@ class ClaimRow(NamedTuple):
     condition: str = ""
 
 
-class TaskRow(NamedTuple):
-    """The two sides of a claim on one task with one seed: difference in points, and McNemar's test."""
-
-    claim: str
-    model: str
-    ratio: float | None
-    left: str
-    right: str
-    seed: int
-    task: str
-    n: int
-    effect: float
-    left_only: int | None
-    right_only: int | None
-    p_value: float
-
-
 class Compared(NamedTuple):
     """The two sides of a claim that were measured, the effect, and notes for readers."""
 
@@ -114,10 +97,10 @@ def evaluate(paper: Paper, evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFra
     for claim in paper.claims:
         for model, at in _models_and_ratios(paper, claim, evidence):
             for metric in _metrics(paper, claim, evidence):
-                row, by_task = _evaluate(paper, claim, evidence, model, at, metric)
+                row, its_tasks = _evaluate(paper, claim, evidence, model, at, metric)
                 notes = [row.note, dense.get(model, "") if claim.effect == "difference" else ""]
                 rows.append(row._replace(note="; ".join(filter(None, notes))))
-                tasks += by_task
+                tasks += its_tasks
     return pd.DataFrame(rows, columns=ClaimRow._fields), pd.DataFrame(tasks, columns=TaskRow._fields)
 
 
@@ -192,8 +175,9 @@ def _evaluate(
         note="; ".join([*found.notes, *_stand_ins(claim, evidence, found)]),
         **_judged(claim, found.effect, threshold),
     )
-    by_task = metric == AVERAGE and claim.beyond is None
-    return row, [*_by_task(row, found.left.data, found.right.data)] if by_task else []
+    if metric != AVERAGE or claim.beyond is not None:
+        return row, []
+    return row, [*by_task(claim.id, model, at, found.left, found.right)]
 
 
 def _judged(claim: Claim, effect: Estimate, threshold: float) -> dict[str, Any]:
@@ -279,24 +263,6 @@ def _compare_numbers(
         pair = next(side.data for side in (left, right) if side.method != DENSE), one
     effect = ratio(*pair, (claim.measured_as or metric) in REPEATABLE)
     return Compared(left, right, effect, [] if effect.known else ["measured once, so there is no interval"])
-
-
-def _by_task(row: ClaimRow, left: Outcomes, right: Outcomes) -> Iterator[TaskRow]:
-    """Yield the comparison of each task and seed; with McNemar's test if outcomes are right or wrong."""
-    for draw, (ours, theirs) in paired([left, right]).items():
-        for task in ours if not (draw and draw.resample) else ():
-            a, b = ours[task].to_numpy(float), theirs[task].to_numpy(float)
-            test = mcnemar(a, b) if np.isin([a, b], (0, 1)).all() else (None, None, np.nan)
-            yield TaskRow(
-                *(row.claim, row.model, row.ratio, row.left, row.right),
-                seed=draw.seed if draw else 0,
-                task=task,
-                n=len(a),
-                effect=100 * (a.mean() - b.mean()),
-                left_only=test[0],
-                right_only=test[1],
-                p_value=test[2],
-            )
 
 
 def _dense_note(paper: Paper, evidence: Evidence, model: str) -> str:

@@ -16,7 +16,7 @@ from hfprune.models.placement import Placement
 from hfprune.stages import measure
 from hfprune.stages.fields import ComputeDtype, DenseModel
 from hfprune.stages.measure import CellFiles, Config, Scored, ToMeasure
-from hfprune.study.study import StudyMeasure
+from hfprune.study.entries import StudyMeasure
 
 EXAMPLE = (
     "hfprune measure perplexity --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "

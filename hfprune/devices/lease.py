@@ -51,9 +51,8 @@ def default_device() -> torch.device:
         index = (mine or lease(names, _locks()))[0]
         if 1 < len(names) != len(mine):
             os.environ["CUDA_VISIBLE_DEVICES"] = names[index]
-            # One that CUDA still sees among others, if it started before.
-            seen = [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
-            index = next(i for i, uuid in enumerate(seen) if names[index].endswith(uuid))
+            # If CUDA started before, it still sees all.
+            index = index if torch.cuda.device_count() == len(names) else 0
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device

@@ -47,7 +47,7 @@ def _visible(_named: str | None) -> list[Gpu]:
     # -S: it needs the standard library only.
     program = [sys.executable, "-S", str(Path(__file__).with_name("driver.py"))]
     version, found = json.loads(subprocess.run(program, stdout=subprocess.PIPE, check=True).stdout)
-    if found:
+    if found and version:
         _require_torch(found[0][0], f"{version // 1000}.{version % 1000 // 10}")
     return [Gpu(*gpu) for gpu in found]
 

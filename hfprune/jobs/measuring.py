@@ -15,7 +15,7 @@ from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, SOLVED
 from hfprune.results import Cell, spell_cell
 from hfprune.stages import linear, measure, pack, recover
 from hfprune.study import layout
-from hfprune.study.study import StudyMeasure
+from hfprune.study.entries import StudyMeasure
 
 
 def recoveries(files: Files) -> Iterator[Job]:

@@ -279,8 +279,7 @@ def attentions(model: "PreTrainedModel") -> list[KeyValueGroups]:
     Raises:
         HfpruneError: the heads of a layer cannot be cut separately; names the layer and the reason.
     """
-    name = type(model).__name__
-    return [_groups(name, index, layer) for index, layer in enumerate(model.model.layers)]
+    return [_groups(type(model).__name__, index, layer) for index, layer in enumerate(model.model.layers)]
 
 
 def _groups(name: str, index: int, layer: nn.Module) -> KeyValueGroups:

@@ -1,4 +1,4 @@
-"""Charts as Vega-Lite; `page.js` draws them."""
+"""Charts as Vega-Lite; `charts.js` draws them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -133,5 +133,5 @@ def _figure(
 
 
 def _layer(of: str, mark: dict[str, Any], encoding: dict[str, Any]) -> dict[str, Any]:
-    """Return a layer of the rows with a column `of`; `page.js` leaves out layers without rows."""
+    """Return a layer of the rows with a column `of`; `charts.js` leaves out layers without rows."""
     return {"transform": [{"filter": f"datum.{of}"}], "mark": mark, "encoding": encoding}

@@ -48,6 +48,7 @@ def render(studies: Sequence[StudyResults], paper: Path) -> str:
         version=hfprune.__version__,
         library=library(),
         style=text("page.css"),
+        drawing=text("charts.js"),
         script=text("page.js"),
     )
 

@@ -26,7 +26,7 @@ from hfprune.results import read_result
 from hfprune.settings import load, validate
 from hfprune.stages import budget, calibrate, export, measure, plan, recover, score
 from hfprune.stages.fetch import fetch
-from hfprune.study.study import StudyMeasure
+from hfprune.study.entries import StudyMeasure
 
 if TYPE_CHECKING:
     from hfprune.pruning.prune import Config

@@ -44,7 +44,7 @@ class FigurePublication(Publication):
 
     @abstractmethod
     def make(self, data: Collected) -> Any:
-        """Make the figure from a study's results."""
+        """Return a figure of matplotlib, a `hfprune.report.charts.Chart`, or why there is nothing to draw."""
 
 
 TABLES = Registry("hfprune.report.tables", TablePublication, ("order",), word="table")  # type: ignore[type-abstract]

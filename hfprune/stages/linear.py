@@ -66,8 +66,8 @@ def run(config: Config) -> None:
     from hfprune.results import write_result
 
     batch_tokens = config.batch_tokens or default_batch_tokens()
-    chosen = config.model_dump(mode="json", include={*Linear.model_fields, "dtype"})
-    settings = chosen | {"batch_tokens": batch_tokens}
+    chosen = config.model_dump(mode="json", include={*Linear.model_fields})
+    settings = {"linear": chosen, "dtype": config.dtype, "batch_tokens": batch_tokens}
     shared = {"model": config.model, "blocks": config.blocks}
     watch, notes = Stopwatch(), {cell.out: plan_note(cell.plan) for cell in config.each()}
     todo = {

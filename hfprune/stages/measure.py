@@ -17,7 +17,7 @@ from hfprune.settings import Name, Strict
 from hfprune.stages.fields import CellName, ComputeDtype, DenseModel, ExistingPath
 from hfprune.stages.scoring import Scoring
 from hfprune.stages.target import Pruned, cell_of
-from hfprune.study.study import StudyMeasure
+from hfprune.study.entries import StudyMeasure
 
 if TYPE_CHECKING:
     from hfprune.evaluation.measured_model import Subject

@@ -15,7 +15,7 @@ class Config(Strict):
 
     results: list[Path] = Field(
         min_length=1,
-        description="the studies' results folders; the tidy table (CSV is enough) and metrics.csv",
+        description="the studies' results folders; the tidy table (CSV is enough), metrics.csv and labels.csv",
     )
     paper: PaperFolder = Path("paper")
     out: Path = Field(description="file of the page")

@@ -9,8 +9,8 @@ from hfprune.analysis.learning import learning_curves
 from hfprune.analysis.tidy import COMPANION_COLUMNS, LEARNING
 
 CELL = {"study": "s", "model": "m", "method": "entropy", "ratio": 0.2, "seed": 1, "recovery": "lora"}
-TOKENS = [3, 10, 7, 20, 1]
-LOSSES = 3 + np.random.default_rng(0).normal(size=(4, 5))
+TOKENS = [3, 10, 7, 20, 1, 4, 6, 9, 12, 5]
+LOSSES = 3 + np.random.default_rng(0).normal(size=(4, 10))
 STEPS = [0, 1, 2, 3]
 
 
@@ -34,17 +34,18 @@ def test_a_doubling_is_the_paired_change_of_the_loss_per_token_over_sequences() 
         ["m", "entropy", 0.2, 1, "lora"]
     ]
     assert curves["step"].tolist() == STEPS and curves["tokens"].tolist() == [0, 100, 200, 300]
-    assert (curves["n"] == 5).all() and (curves["loss"] == 2.5).all()
+    assert (curves["n"] == 10).all() and (curves["loss"] == 2.5).all()
     assert curves["doubling"].isna().tolist() == [True, True, False, False]
     weights = np.array(TOKENS) / sum(TOKENS)
     for after, before in ((2, 1), (3, 2)):
         changes = LOSSES[after] - LOSSES[before]
         mean = weights @ changes
         # The standard error of a ratio of two means: changes in all tokens, and tokens.
-        stderr = np.sqrt(((weights * (changes - mean)) ** 2).sum() * 5 / 4)
-        expected = mean + t.ppf(0.975, 4) * stderr * np.array([0, -1, 1])
-        found = curves.loc[after, ["doubling", "doubling_low", "doubling_high"]]
-        assert found.to_numpy(float) == pytest.approx(expected)
+        stderr = np.sqrt(((weights * (changes - mean)) ** 2).sum() * 10 / 9)
+        half = t.ppf(0.975, 9) * stderr
+        found, low, high = curves.loc[after, ["doubling", "doubling_low", "doubling_high"]]
+        assert found == pytest.approx(mean)
+        assert min(mean - low, high - mean) == pytest.approx(half), "the other end is longer, by the skewness"
 
 
 def test_one_sequence_has_no_interval() -> None:

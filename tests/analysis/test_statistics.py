@@ -267,7 +267,7 @@ def test_plain_degrees_of_freedom_cover_too_little() -> None:
     ],
 )
 def test_intervals_of_skewed_items_cover_what_they_say(outcomes: str, documents: int, design: str) -> None:
-    """A thousand repetitions, ± 1.5 points. Student's t by the same variance covers less of skewed items."""
+    """A thousand repetitions, so ± 1.5 points; Student's t covers less where items are skewed."""
     found = coverage(np.random.default_rng(documents), outcomes, documents, design, spread=0.0)
     assert 0.92 <= found["shown"] <= 0.98
     assert outcomes == "t3" or found["Student"] < found["shown"] - 0.02

@@ -18,7 +18,7 @@ from hfprune.models import load, output
 from hfprune.plans.plan import load_plan, save_plan
 from hfprune.scoring.scores import save_resampled
 from hfprune.stages.measure import CellFiles, Scored
-from hfprune.study.study import StudyMeasure
+from hfprune.study.entries import StudyMeasure
 
 
 def cells(work: Path, measures: dict, *entries: dict) -> tuple[object, ...]:

@@ -175,6 +175,7 @@ def test_lm_eval_itself_runs_the_model(data, tmp_path: Path, monkeypatch: pytest
     [
         ({"--tasks": "pika"}, "Tasks not found: pika"),
         ({"--model_args": "pretrained=x,plan=my.safetensors"}, "my.safetensors: no such file"),
+        ({"--model_args": "pretrained=x,linear=solved"}, "linear needs the plan that it was solved for"),
     ],
 )
 def test_a_bad_call_of_lm_eval_itself_ends_in_one_line(

@@ -94,12 +94,13 @@ def waits(name: str, units, layers: int, sequences: int) -> int:
 
 @pytest.mark.parametrize("name", sorted(CRITERIA.all()))
 def test_no_layer_waits_for_the_device(name: str) -> None:
-    """A batch of whatever criterion waits twice at most, however many layers the model has."""
+    """A forward pass of a batch waits twice at most, however many layers the model has."""
     if CRITERIA.all()[name].needs == "weights":
         pytest.skip("reads no batches")
     units = make_criterion(name, {}, units=()).scorable()
     few, many = (waits(name, units, 2, sequences) for sequences in (9, 11))  # between the marks 8 and 12
-    passes = 2 if name in ("distillation", "sdmprune") else 1
+    # Those with a teacher read it beside the student, and SDMPrune reads the dense model once more.
+    passes = {"distillation": 2, "sdmprune": 3}.get(name, 1)
     assert many - few <= 2 * 2 * passes
     assert waits(name, units, 4, 11) - waits(name, units, 4, 9) == many - few
 

@@ -130,7 +130,7 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
     results = project / "results/smoke"
     for name in ("results.csv", "metrics.csv"):
         assert {"guesses", "guesses_again"} <= {*pd.read_csv(results / name)["measure"]}
-    shown = [results / "tables/measures.md", results / "tables/measures.tex", results / "comparison.md"]
+    shown = [results / "tables/measures.md", results / "tables/measures.tex", results / "tables/comparison.md"]
     for path in (*shown, project / "figures/smoke/measures.svg", project / "figures/smoke/comparison.svg"):
         assert "tokens guessed" in path.read_text().lower(), path
     compared = pd.read_csv(results / "comparison.csv")
@@ -143,7 +143,7 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
         # Weight criteria read no sequences.
         ("tables/table5", {"Peak"}),
         # The first criterion is what the others are compared with.
-        ("comparison", {"Peak", "First neurons", "Block influence, layers"}),
+        ("tables/comparison", {"Peak", "First neurons", "Block influence, layers"}),
     ):
         text = (results / f"{table}.md").read_text()
         assert all(f"| {name} " in text for name in expected), text

@@ -77,7 +77,7 @@ def made_figure(name: str, data: Collected) -> Figure | str:
     Raises:
         HfpruneError: no or two figures have this name, its file is invalid, or a table that it needs is.
     """
-    made = FIGURES.make(name, {}, name).make(data)
+    made = FIGURES.load(name)().make(data)
     return panels({name: made}) if isinstance(made, Chart) else made
 
 
