@@ -207,8 +207,9 @@ class Case:
         fitting = (batch_tokens or training_tokens(on_gpu=self.on_gpu)) // length
         batch = next(n for n in range(max(1, min(fitting, settings.batch)), 0, -1) if settings.batch % n == 0)
         a_token = model.layers * trained(model, self.width, self.on_gpu)
-        curve = self.read(measured, length, length, batch_tokens=batch * length) if measured else Work()
-        curve += Work(flops=2 * measured * length * model.adapters(settings.rank))
+        read = length - 1  # the last token predicts nothing
+        curve = self.read(measured, read, read, batch_tokens=batch * read) if measured else Work()
+        curve += Work(flops=2 * measured * read * model.adapters(settings.rank))
         # A pass of training has more in memory.
         return replace(curve, memory=0) + Work(
             flops=model.training(tokens, tokens * length, settings.rank),
