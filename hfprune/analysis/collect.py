@@ -180,7 +180,7 @@ def _damages(read: Mapping[Path, dict[str, Any]], measures: list[str]) -> dict[t
         (result["cell"]["model"], layer): group["damage"]
         for path, result in read.items()
         if result["measure"] in measures
-        for layer, group in pd.read_parquet(path.with_suffix(".parquet")).set_index("neuron").groupby("layer")
+        for layer, group in _read_items(path.with_suffix(".parquet")).set_index("neuron").groupby("layer")
     }
 
 
@@ -229,13 +229,20 @@ def _provenance(made: list[dict[str, Any]]) -> dict[str, Any]:
 def _distributions(results: Mapping[Path, dict[str, Any]], measure: str) -> pd.DataFrame:
     """Return the items of a measure of next-token distributions, with their model."""
     tables = [
-        pd.read_parquet(path.with_suffix(".parquet")).assign(model=result["cell"]["model"])
+        _read_items(path.with_suffix(".parquet")).assign(model=result["cell"]["model"])
         for path, result in results.items()
         if result["measure"] == measure
     ]
     return pd.concat(
         tables or [pd.DataFrame(columns=COMPANION_COLUMNS[TOKEN_DISTRIBUTIONS])], ignore_index=True
     )
+
+
+def _read_items(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise HfpruneError(f"{path}: cannot read it ({brief(error)}); delete it and measure again") from error
 
 
 def _write_parquet(table: pd.DataFrame, path: Path) -> None:

@@ -207,8 +207,11 @@ def test_collecting_and_tables_load_neither_matplotlib_nor_scipy_nor_torch() -> 
     assert done.stdout.strip() == "[]"
 
 
-def test_an_unreadable_distribution_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "mine.parquet"
-    path.write_text("cut off")
-    with pytest.raises(HfpruneError, match=r"mine\.parquet: cannot read it .* delete it and make it again"):
-        collect([], [], [], tmp_path, [path])
+def test_unreadable_distributions_are_named(tmp_path: Path) -> None:
+    more = {"distributions": {"corpus": "c4", "sequences": 4, "length": 8}}
+    study = Study(tmp_path / "own", methods=["entropy"], ratios=[0.2], more=more)
+    study.result("dense", 0.0, "distributions", "c4", Value("entropy", 2.5, 0.25, 4))
+    (file,) = study.folder.glob("cells/**/distributions-c4.json")
+    file.with_suffix(".parquet").write_text("cut off")
+    with pytest.raises(HfpruneError, match=r"c4\.parquet: cannot read it .* delete it and measure again"):
+        study.collect()

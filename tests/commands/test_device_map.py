@@ -81,9 +81,12 @@ def test_measures_of_a_plan_are_those_of_the_sliced_model(
         pd.testing.assert_frame_equal(spread[numbers.columns], numbers, rtol=1e-4, atol=1e-5)
         assert RECORDED.items() <= made(tmp_path / "spread" / f"{stem}.json").items()
         assert not RECORDED.keys() & made(tmp_path / "plain" / f"{stem}.json").keys()
-    run("distributions", "--model", work / "mine", "--blocks", work / "blocks.safetensors", *SPREAD, "--out",
-        tmp_path / "distributions.parquet")  # fmt: skip
-    assert loaded == [True]
+    for folder, flags in (("plain", ()), ("spread", SPREAD)):
+        run("measure", "distributions", *text, "--model", work / "mine", *flags, "--out", tmp_path / folder)
+    assert loaded == [False, True]
+    files = [tmp_path / folder / "distributions.parquet" for folder in ("plain", "spread")]
+    plain, spread = (pd.read_parquet(file).select_dtypes("number") for file in files)
+    pd.testing.assert_frame_equal(spread, plain, rtol=1e-4, atol=1e-5)
 
 
 def test_what_cannot_be_is_one_line_before_a_model_is_loaded(

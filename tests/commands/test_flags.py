@@ -26,7 +26,20 @@ COMMANDS = (
         "compare",
         "cost",
     ),
-    *("dtype", "export", "fetch", "figures", "measure", "methods", "pack", "page", "plan", "prune", "push"),
+    *(
+        "dtype",
+        "export",
+        "fetch",
+        "figures",
+        "linear",
+        "measure",
+        "methods",
+        "pack",
+        "page",
+        "plan",
+        "prune",
+        "push",
+    ),
     *("recover", "score", "tables"),
 )
 HEAVY = {"torch", "transformers", "pandas", "lm_eval", "numpy"}

@@ -121,8 +121,10 @@ def test_an_adapter_belongs_to_its_plan(work: Path, adapter: Path, tmp_path: Pat
     run("plan", "--model", work / "mine", "--scores", tmp_path / "s.safetensors", "--ratio", 0.15, "--out",
         tmp_path / "other.safetensors")  # fmt: skip
     export = ("export", "--model", work / "mine", "--adapter", adapter, "--out", tmp_path / "out")
-    assert "trained on another plan" in failure(*export, "--plan", tmp_path / "other.safetensors")
-    assert "trained on another plan" in failure(*export)
+    assert "this recovery was made for another plan" in failure(
+        *export, "--plan", tmp_path / "other.safetensors"
+    )
+    assert "this recovery was made for another plan" in failure(*export)
     assert not (tmp_path / "out").exists()
 
 
@@ -134,7 +136,7 @@ def test_an_adapter_belongs_to_its_checkpoint(work: Path, tmp_path: Path) -> Non
     pairs = ("--instructions", work / "instructions/pairs", "--options", options)
     run("recover", *model, "--checkpoint", tmp_path / "pruned", *pairs, "--out", tmp_path / "adapter")
     export = ("export", *model, "--adapter", tmp_path / "adapter", "--out", tmp_path / "out")
-    assert "trained on another checkpoint" in failure(*export)
+    assert "this recovery was made for another checkpoint" in failure(*export)
     assert "trained on the model without a plan" in failure(*export, *plan)
     run(*export, "--checkpoint", tmp_path / "pruned")
     assert (tmp_path / "out/model.safetensors").exists()

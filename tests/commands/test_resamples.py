@@ -91,7 +91,7 @@ def test_mistakes_are_one_line(made: Path, work: Path, tmp_path: Path) -> None:
     assert "--resampled needs --plan" in failure("measure", "perplexity", *model, *resampled, *text)
     plan = ("--plan", made / "plan.safetensors")
     zeroshot = ("measure", "zeroshot", "--tasks", work / "tasks/piqa", *model, *plan, "--out", tmp_path)
-    assert "zeroshot is not measured on resampled plans" in failure(*zeroshot, *resampled)
+    assert "zeroshot: not measured on resampled plans" in failure(*zeroshot, *resampled)
     wrong = ("measure", "perplexity", *model, *plan, "--resampled", made / "plan.json", *text)
     assert "plan.json: not resampled scores or plans; make them with" in failure(*wrong)
     score = ("score", *model, "--criterion", "random", "--resamples", 1, "--out", tmp_path / "s.safetensors")
