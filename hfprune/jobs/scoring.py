@@ -90,6 +90,7 @@ def method_settings(files: Files, method: str) -> str:
     """
     chosen = files.study.methods[method]
     about = {"units": [*chosen.units], "sequences": chosen.sequences, **_scoring(files), **files.compute}
+    about = json.loads(json.dumps(about))  # with keys of one type, which can be sorted
     return json.dumps(scored(files, method) | about, sort_keys=True)
 
 

@@ -20,6 +20,7 @@ from hfprune.measuring import with_batch_size
 from hfprune.models.load import load_skeleton, load_tokenizer
 from hfprune.plans.budget import not_applicable
 from hfprune.plans.rules import Allocation
+from hfprune.pruning.compared import CAPABILITIES, HELDOUT, MEASURED
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.steps import Step, Task
 from hfprune.results import read_result
@@ -31,28 +32,6 @@ from hfprune.study.entries import StudyMeasure
 if TYPE_CHECKING:
     from hfprune.pruning.prune import Config
 
-# What the comparison reads: enough to see what was lost, in minutes on two cores.
-HELDOUT = {"corpus": "c4-sample-heldout", "sequences": 16, "length": 256}
-CAPABILITIES: dict[str, Any] = {
-    "groups": {
-        "knowledge": ["naturalqs_open", "jeopardy"],
-        "reading": ["boolq"],
-        "mathematics": ["gsm8k"],
-        "code": ["codex_humaneval"],
-        "language": ["lambada"],
-        "science": ["arc_easy", "arc_challenge", "openbookqa"],
-        "common_sense": ["csqa", "piqa", "socialiqa", "winogrande"],
-    },
-    "documents": 4,
-    "max_tokens": 1024,
-}
-TURNS = {"prompt_tokens": 128, "batch": 1, "new_tokens": 16, "repeats": 5}
-MEASURED: dict[str, dict[str, Any]] = {
-    "perplexity": HELDOUT,
-    "fidelity": HELDOUT,
-    "gold_bpb": CAPABILITIES,
-    "latency": TURNS,
-}
 # Sequences of the pairs joined end to end, and few steps: minutes where the official script takes hours.
 # Nothing here shows a learning curve.
 LORA = {"packing": "plain", "batch": 8, "length": 256, "max_steps": 40, "held_out": 0}

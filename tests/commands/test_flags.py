@@ -15,32 +15,9 @@ from hfprune.errors import HfpruneError
 from hfprune.settings import Strict
 from hfprune.stages.fields import Positional
 
-COMMANDS = (
-    *(
-        "adopt",
-        "audit",
-        "budget",
-        "calibrate",
-        "claims",
-        "collect",
-        "compare",
-        "cost",
-    ),
-    *(
-        "dtype",
-        "export",
-        "fetch",
-        "figures",
-        "linear",
-        "measure",
-        "methods",
-        "pack",
-        "page",
-        "plan",
-        "prune",
-        "push",
-    ),
-    *("recover", "score", "tables"),
+COMMANDS = tuple(
+    "adopt audit budget calibrate claims collect compare cost dtype export fetch figures linear measure methods "
+    "pack page plan prune push recover score tables".split()
 )
 HEAVY = {"torch", "transformers", "pandas", "lm_eval", "numpy"}
 

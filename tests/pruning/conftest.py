@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from smoke import PAIRS, TEXT, local, save_model, write
 
-from hfprune.pruning.making import CAPABILITIES
+from hfprune.pruning.compared import CAPABILITIES
 
 GOLD = [
     {"doc_id": n, "idx": 0, "label": 0, "request": {"context": text[:60], "continuation": f" {n * 7} houses"}}

@@ -32,7 +32,7 @@ class Agreement(FigurePublication):
         names = {method: name for method, name in names.items() if method in present}
         ratio, models = charts.focus(data.overlap), sorted({*data.ranks["model"]})
         kept = data.overlap[data.overlap["ratio"] == ratio]
-        kept_at = f"Kept neurons, Jaccard, {100 * ratio:.3g}% (chance {kept['expected'].mean():.2f})"
+        kept_at = f"Kept neurons, Jaccard\n{100 * ratio:.3g}% (chance {kept['expected'].mean():.2f})"
         figure, axes = grid(models, ["Rank correlation of scores", kept_at], FULL_WIDTH, FULL_WIDTH / 2)
         for row, model in zip(axes, models, strict=True):
             for ax, pairs, column in zip(row, (data.ranks, kept), ("spearman", "jaccard"), strict=True):

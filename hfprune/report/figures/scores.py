@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.frames import framed, legend, say, strip
+from hfprune.report.drawing.lettering import fit
 from hfprune.report.drawing.marks import BLACK, log
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import FULL_WIDTH
@@ -39,7 +40,7 @@ class Scores(FigurePublication):
         for block, model in zip(np.split(axes, len(models)), models, strict=True):
             for ax, method in zip(block.flat, methods, strict=False):
                 facet = values[(values["model"] == model) & (values["method"] == method)]
-                ax.set_title(data.looks[method].label, loc="left")
+                ax.set_title(fit(data.looks[method].label, 0.85 * FULL_WIDTH / columns), loc="left")
                 if facet.empty:
                     say(ax, "not measured")
                 else:
