@@ -16,8 +16,31 @@ from hfprune.settings import Strict
 from hfprune.stages.fields import Positional
 
 COMMANDS = tuple(
-    "adopt audit budget calibrate claims collect compare cost dtype export fetch figures linear measure methods "
-    "pack page plan prune push recover score tables".split()
+    [
+        "adopt",
+        "audit",
+        "budget",
+        "calibrate",
+        "claims",
+        "collect",
+        "compare",
+        "cost",
+        "dtype",
+        "export",
+        "fetch",
+        "figures",
+        "linear",
+        "measure",
+        "methods",
+        "pack",
+        "page",
+        "plan",
+        "prune",
+        "push",
+        "recover",
+        "score",
+        "tables",
+    ]
 )
 HEAVY = {"torch", "transformers", "pandas", "lm_eval", "numpy"}
 
