@@ -15,32 +15,10 @@ from hfprune.errors import HfpruneError
 from hfprune.settings import Strict
 from hfprune.stages.fields import Positional
 
-COMMANDS = tuple(
-    [
-        "adopt",
-        "audit",
-        "budget",
-        "calibrate",
-        "claims",
-        "collect",
-        "compare",
-        "cost",
-        "dtype",
-        "export",
-        "fetch",
-        "figures",
-        "linear",
-        "measure",
-        "methods",
-        "pack",
-        "page",
-        "plan",
-        "prune",
-        "push",
-        "recover",
-        "score",
-        "tables",
-    ]
+COMMANDS = (
+    *("adopt", "audit", "budget", "calibrate", "claims", "collect", "compare", "cost"),
+    *("dtype", "export", "fetch", "figures", "linear", "measure", "methods", "pack"),
+    *("page", "plan", "prune", "push", "recover", "score", "tables"),
 )
 HEAVY = {"torch", "transformers", "pandas", "lm_eval", "numpy"}
 
