@@ -113,8 +113,8 @@ def test_mistakes_in_a_style_are_one_line(text: str | bytes | None, message: str
 
 
 def test_the_best_method_is_on_top_and_far_values_are_numbers_at_the_edge(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "results/methods/results.csv", tmp_path)
-    shutil.copy(ROOT / "results/methods/comparison.csv", tmp_path)
+    for name in ("results.csv", "comparison.csv", "metrics.csv", "labels.csv"):
+        shutil.copy(ROOT / "results/methods" / name, tmp_path)
     data = Collected(tmp_path, PAPER)
     axes = {ax.get_xlabel(): ax for ax in figure_of("comparison", data).axes}
     rows = data.comparison[data.comparison["seed"].isna()]

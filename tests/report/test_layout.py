@@ -9,9 +9,9 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from synthetic import PAPER, Study
 
-from hfprune.analysis.collect import collect
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import THEME, made_figure, read_style
+from hfprune.results import DENSE, Value
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,16 +42,20 @@ def test_distributions_of_two_models_under_long_contexts(
         "probability": [0.7, 0.3],
     }
     seen |= {"cross_entropy_gradient": [0.7, -0.7], "entropy_gradient": [-0.2, 0.2]}
-    for model in ("qwen2.5-coder-0.5b-instruct-q4", "smollm2-135m-instruct-q4"):
+    models = ["qwen2.5-coder-0.5b-instruct-q4", "smollm2-135m-instruct-q4"]
+    more = {"distributions": {"corpus": "c4", "sequences": 4, "length": 8}}
+    study = Study(tmp_path, models=models, methods=["entropy"], ratios=[0.2], more=more)
+    for model in models:
+        path = study.result(DENSE, 0.0, "distributions", "c4", Value("entropy", 1.25, 0.1, 4), model=model)
         levels = [
             pd.DataFrame(
                 seen | {"level": level, "entropy": 1.25, "context": "and so it was said in the country."}
             )
             for level in (0.1, 0.5, 0.9)
         ]
-        pd.concat(levels).to_parquet(tmp_path / f"{model}.parquet")
-    collect([], [], [], tmp_path, sorted(tmp_path.glob("*.parquet")))
-    assert check(tmp_path, monkeypatch) == {"distributions"}
+        pd.concat(levels).to_parquet(path.with_suffix(".parquet"))
+    study.collect()
+    assert "distributions" in check(study.folder, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -185,11 +185,11 @@ def test_a_measure_of_the_dense_model_alone_is_in_the_table_and_compared_nowhere
     study.collect()
     shown = pd.read_parquet(study.folder / "distributions.parquet")
     assert shown[["model", "token"]].to_numpy().tolist() == [["tiny-llama", "a"]]
-    write_tables(study.folder / "results.parquet", PAPER, study.folder / "tables")
+    write_tables(study.folder, PAPER, study.folder / "tables")
     head, *body = rows_of(study.folder / "tables/measures.md")
     column = head.index("Entropy (nats)")
     assert [row[column] for row in body] == ["2.500 ± 0.250", "–", "–"]
-    data = Collected.read(study.folder, PAPER)
+    data = Collected(study.folder, PAPER)
     assert len(figure_of("measures", data).axes) == 1
-    table = compare(study.config(), "test", study.folder, study.folder)
+    table = compare(Evidence(study.config(), "test", study.folder, study.folder))
     assert {*table["method"]} == {"cross_entropy"} and not any("entropy_low" in name for name in table)
