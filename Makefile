@@ -18,8 +18,9 @@ reproduce: setup
 	    echo "If no other run is under way here, as after a kill: $(BIN)/snakemake --unlock, then make reproduce again" >&2; \
 	  exit 1; }
 
+# Two processes, and each file in one of them, since tests of a file share what is slow to make.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # On a Slurm cluster of three nodes that it starts on this machine, as root, and ends.
 test-cluster: setup

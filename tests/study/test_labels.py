@@ -92,4 +92,5 @@ def test_labels_travel_with_the_collected_tables(tmp_path: Path) -> None:
     with pytest.raises(HfpruneError, match=r"labels\.csv: cannot read it"):
         read_labels(tmp_path)
     (tmp_path / "labels.csv").unlink()
-    assert read_labels(tmp_path) == {}
+    with pytest.raises(HfpruneError, match=r"labels\.csv: cannot read it .*hfprune collect"):
+        read_labels(tmp_path)
