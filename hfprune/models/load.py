@@ -37,7 +37,6 @@ def load_model(
     *,
     device_map: Literal["auto"] | None = None,
     max_memory: Mapping[int | str, int | str] | None = None,
-    attention: str | None = None,
 ) -> "PreTrainedModel":
     """Load a dense model from a folder for inference: frozen weights, `eval` mode.
 
@@ -48,7 +47,6 @@ def load_model(
         device_map: `auto` instead of one device: all GPUs, which this process then leases, main memory, and the
             files themselves, as accelerate spreads the layers; see `hfprune.models.spread`.
         max_memory: the most that weights take, by number of a GPU or `cpu`; by default what is free.
-        attention: implementation of attention, by default that of transformers.
 
     Raises:
         HfpruneError: there is no such model, its weights are damaged, its architecture or head is not
@@ -66,7 +64,6 @@ def load_model(
             dtype="auto" if dtype is None else getattr(torch, dtype),
             device_map=device_map or {"": device or default_device()},
             max_memory=dict(max_memory) if max_memory else None,
-            attn_implementation=attention,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,

@@ -39,12 +39,6 @@ def _limits(given: Any) -> Any:
     }
 
 
-Attention = Annotated[
-    Literal["sdpa", "eager"] | None,
-    Field(description="implementation of attention in transformers (its default)"),
-]
-
-
 class Placement(Strict):
     """Where the weights lie, in the words of transformers' `from_pretrained`."""
 
@@ -58,8 +52,6 @@ class Placement(Strict):
         description="the most that weights take on each device of a device_map, as 0=10GB,cpu=30GB; disk takes "
         "the rest, a device that is not named nothing (all that is free)",
     )
-
-    attention: Attention = None
 
     @model_validator(mode="after")
     def _limits_need_a_map(self) -> "Placement":

@@ -11,7 +11,6 @@ from pydantic import Field, NonNegativeInt, model_validator
 
 from hfprune.assets.spelling import FORMS
 from hfprune.errors import HfpruneError
-from hfprune.models.placement import Attention
 from hfprune.recovery.settings import Lora
 from hfprune.settings import validate
 from hfprune.stages.fields import AssetFlag, BatchTokens, CellName, ComputeDtype, ExistingPath, Seed
@@ -47,7 +46,6 @@ class Config(Cut):
     )
     seed: Seed = 0
     dtype: ComputeDtype = None
-    attention: Attention = None
     cell: CellName = None
     out: Path = Field(description="folder of the adapter and its losses")
 
@@ -85,7 +83,7 @@ def run(config: Config) -> None:
     watch = Stopwatch()
     task, source, packed = packed_pairs(config, lora)
     inputs = {"model": config.model} | source | config.cut_inputs()
-    settings = config.model_dump(include={"seed", "dtype", "attention"}) | {"batch_tokens": batch_tokens}
+    settings = config.model_dump(include={"seed", "dtype"}) | {"batch_tokens": batch_tokens}
     settings |= lora.model_dump()
     recovery = "linear+lora" if config.linear else "lora"
     cell = cell_of(config.cell, config.model, config.method(), seed=config.seed, recovery=recovery)
@@ -99,7 +97,7 @@ def run(config: Config) -> None:
     # Each set of inputs and settings has its own folder, so a run never resumes another run's checkpoints.
     states = config.out.with_name(config.out.name + ".state")
     adapted, course = train_adapter(
-        load_subject(config, config.dtype, attention=config.attention),
+        load_subject(config, config.dtype),
         found,
         lora,
         seed=seed,
