@@ -27,8 +27,7 @@ class MethodRow(NamedTuple):
     only the agreement on neurons: two draws of one method have no interval. `primary` is the effect that the
     study names as its primary outcome, if any. `draws` counts the seeds, and `resamples` the resampled
     calibrations that the spread over draws is from. `overlap` is the Jaccard index of the kept neurons, and
-    `rank_correlation` is Spearman's of the scores. `exchanged` is the share of the kept
-    neurons that the reference does not keep. `near_cut` is the share of the disputed neurons, which only one
+    `rank_correlation` is Spearman's of the scores. `near_cut` is the share of the disputed neurons, which only one
     of the two keeps, that lie within a tenth of the layer's width from both cuts. `ablation_correlation` is
     Spearman's of the method's scores with the effect of ablating a neuron, and `ablation_difference` that minus
     the reference's, with an interval over layers. All are means over layers and seeds.
@@ -46,7 +45,6 @@ class MethodRow(NamedTuple):
     overlap: float = np.nan
     rank_correlation: float = np.nan
     near_cut: float = np.nan
-    exchanged: float = np.nan
     ablation_correlation: float = np.nan
     ablation_difference: float = np.nan
     ablation_difference_low: float = np.nan
@@ -89,9 +87,8 @@ def _compare_at(
         if reference != method:
             differs = {"differs": ", ".join(differing(evidence.study, method, reference))}
             similar = neurons.agreement([(a, b) for a in ours for b in theirs if a.seed == b.seed])
-            exchanged = {"exchanged": (1 - similar["overlap"]) / (1 + similar["overlap"])}
             ablated = _columns(ABLATED, neurons.ablation_difference(method, theirs[0]))
-            yield row | differs | similar | exchanged | ablated | _effects(evidence, ours, theirs)
+            yield row | differs | similar | ablated | _effects(evidence, ours, theirs)
             continue
         if not np.isnan(row["ablation_correlation"]):
             yield row

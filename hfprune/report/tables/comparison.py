@@ -32,7 +32,6 @@ class Comparison(TablePublication):
             *([Column("Reference", references, words=True)] if len({*references}) > 1 else []),
             Column("Differs in", words(rows["differs"]), words=True),
             Column("Overlap", texts(rows["overlap"], "{:.2f}")),
-            Column("Exchanged", texts(rows["exchanged"], "{:.0%}")),
             Column("Rank corr.", texts(rows["rank_correlation"], "{:z.2f}")),
             Column("Near the cut", texts(rows["near_cut"], "{:.0%}")),
             Column("Ablation corr.", texts(rows["ablation_correlation"], "{:.2f}")),
