@@ -16,7 +16,7 @@ def list_jobs(files: Files) -> Iterator[Job]:
         yield scoring.dtype_job(files)
     for model in study.models:
         yield from (scoring.budget_job(files, model, ratio) for ratio in study.ratios_of(model))
-        for corpus in dict.fromkeys(map(study.corpus_of, files.criteria)):
+        for corpus in dict.fromkeys(map(study.corpus_of, study.methods_of(model))):
             yield from (scoring.calibrate_job(files, model, corpus, seed) for seed in study.seeds)
     yield from scoring.scores(files)
     for cell in scoring.pruned(files):

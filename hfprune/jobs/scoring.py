@@ -220,7 +220,7 @@ def _plan(files: Files, cell: Cell, step: int, steps: int) -> Job:
         cell=spell_cell(cell),
         out=Path(f"{out}.safetensors"),
     )
-    inputs = files.dense(cell.model) | _of_method(files, cell)
+    inputs = files.dense(cell.model) | files.dtype_file | _of_method(files, cell)
     inputs |= {"scores": [f"{scores}.safetensors"], "resampled": resampled}
     outputs = {"plan": [f"{out}.safetensors"], "size": [f"{out}.json"]}
     outputs |= {"resampled": [f"{out}{layout.RESAMPLED}"]} if resampled else {}

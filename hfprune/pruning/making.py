@@ -23,6 +23,7 @@ from hfprune.plans.rules import Allocation
 from hfprune.pruning.compared import CAPABILITIES, HELDOUT, MEASURED
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.steps import Step, Task
+from hfprune.recovery.settings import fewest_sequences
 from hfprune.results import read_result
 from hfprune.settings import load, validate
 from hfprune.stages import budget, calibrate, export, linear, measure, plan, recover, score
@@ -165,6 +166,10 @@ class Making:
                     f"ratio {ratio:g}: the method {note}; choose another ratio or other --units"
                 )
             task.run()
+            ((found,),) = ([*kept.values()] for kept in read_json(out)["kept"].values())
+            least = fewest_sequences(found.get("neurons", 0), self.config.length)
+            if self.config.linear and self.config.sequences < least:
+                raise HfpruneError(f"--linear: give --sequences {least} or more at this ratio and length")
 
         return task._replace(run=run)
 

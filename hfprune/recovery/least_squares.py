@@ -59,7 +59,8 @@ def change(sums: Moments, inputs: int, ridge: float, bias: bool = False) -> tupl
         raise HfpruneError(f"λ must be 0 or more, not {ridge:g}")
     if sums.tokens < inputs:
         raise HfpruneError(
-            f"{sums.tokens:,} calibration tokens do not determine the weights of {inputs:,} inputs; take more"
+            f"{sums.tokens:,} calibration tokens, besides those held out, do not determine the weights of "
+            f"{inputs:,} inputs; take more"
         )
     mean = sums.total.double() / sums.tokens
     x, d = mean.split([inputs, len(mean) - inputs])

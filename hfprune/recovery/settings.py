@@ -74,14 +74,19 @@ class Lora(Packing):
         return (epochs * sequences + min(more * self.batch, sequences)) * self.length
 
 
+def fewest_sequences(inputs: int, length: int) -> int:
+    """Return the fewest calibration sequences for weights of so many inputs: an eighth of them is held out."""
+    return max(2, 1 + inputs * 8 // (7 * length))
+
+
 class Linear(Strict):
     """How weights are solved again after pruning, without training (`hfprune.recovery.linear`)."""
 
     ridges: list[NonNegativeFloat] = Field(
         default=[1e-3, 1e-2, 1e-1, 1, 10],
         min_length=1,
-        description="candidates for λ, relative to the mean of the Gram matrix's diagonal; the error on held-out "
-        "sequences of the calibration chooses at each layer",
+        description="candidates for λ, relative to the mean of the Gram matrix's diagonal; the error on an "
+        "eighth of the calibration's documents chooses wherever weights are solved",
     )
     bias: bool = Field(
         default=False, description="solve the bias too, as FLAP does, where the model can have one"

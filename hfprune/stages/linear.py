@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
+from hfprune.errors import HfpruneError
 from hfprune.models.placement import Placement
 from hfprune.recovery.settings import RECOVERED, SOLVED, Linear
 from hfprune.settings import Strict
@@ -69,14 +70,21 @@ def run(config: Config) -> None:
     chosen = config.model_dump(mode="json", include={*Linear.model_fields})
     settings = {"linear": chosen, "dtype": config.dtype, "batch_tokens": batch_tokens}
     shared = {"model": config.model, "blocks": config.blocks}
+    for out in (cell.out for cell in config.each() if cell.out.is_dir()):
+        if strange := sorted({path.name for path in out.iterdir()} - {SOLVED, RECOVERED}):
+            raise HfpruneError(f"{out}: holds something else ({strange[0]}); choose another folder")
     watch, notes = Stopwatch(), {cell.out: plan_note(cell.plan) for cell in config.each()}
+    for cell in config.cells:  # of which one must not cost the others their solutions
+        if {*load_plan(cell.plan)} == {"layers"}:
+            notes[cell.out] = "cuts whole layers only"
     todo = {
         f"{number}": cell
         for number, cell in enumerate(config.each())
         if not is_current(cell.out / RECOVERED, [cell.out / SOLVED], shared | {"plan": cell.plan}, settings)
     }
     plans = {name: load_plan(cell.plan) for name, cell in todo.items() if not notes[cell.out]}
-    state, found = config.each()[0].out.with_name("linear.state"), {}
+    first = config.each()[0].out
+    state, found = first.with_name(f"{first.name}.state"), {}
     if plans:
         found = solve_plans(
             load_model(config.model, config.dtype, **config.placement()),

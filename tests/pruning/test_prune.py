@@ -214,6 +214,9 @@ def test_options_reach_the_commands(call, project: Path, tmp_path: Path, capsys)
 
 
 def test_solved_again_and_not_compared(call, pruned: Path, tmp_path: Path, capsys) -> None:
+    few = failure(*call, "--linear", "--sequences", 1, "--out", tmp_path / "b")
+    assert "--linear: give --sequences 2 or more" in few
+    assert taken(capsys.readouterr().err) == ["fetch"], "before anything is scored"
     run(*call, "--linear", "--no-compare", "--out", tmp_path / "a")
     printed = capsys.readouterr()
     assert taken(printed.err) == ["fetch", "budget", "calibrate", "score", "plan", "solve again", "export"]

@@ -302,7 +302,7 @@ def test_what_cannot_be_solved_is_one_line(tmp_path: Path) -> None:
     assert message(ridges=[-1.0]) == "mlp.0: λ must be 0 or more, not -1"
     assert message(ridges=[float("nan")]) == "mlp.0: λ must be 0 or more, not nan"
     assert message(blocks=BLOCKS[:2]).startswith(
-        "mlp.0: 17 calibration tokens do not determine the weights of"
+        "mlp.0: 17 calibration tokens, besides those held out, do not determine the weights of"
     )
     assert "two calibration sequences or more" in message(blocks=BLOCKS[:1])
     assert "tokens that the model does not have" in message(blocks=BLOCKS + 97)
