@@ -123,7 +123,7 @@ class Making:
         plan = {"plan": self.work / "plan.safetensors"} | self.solved()
         return plan | ({"adapter": self.work / "adapter"} if self.config.recover else {})
 
-    def solved(self) -> dict[str, Path]:
+    def solved(self) -> dict[str, Any]:
         """Return the folder of the solved weights, if they are asked for."""
         return {"linear": self.work / "linear"} if self.config.linear else {}
 
