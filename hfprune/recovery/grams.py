@@ -152,7 +152,7 @@ class Walk:
 
 
 def memory(units: Sequence[Units], tokens: int) -> int:
-    """Return the most bytes above weights and a batch that solving these places takes, for so many tokens.
+    """Return the most bytes above the weights that solving these places takes, for so many tokens.
 
     They hold the states, two Gram matrices of each place of a layer, and for the place that is solved, three
     matrices as large as its inputs and outputs together and four of its inputs in float64. However few a machine
