@@ -5,10 +5,15 @@ from pathlib import Path
 
 import cells
 import numpy as np
+import pandas as pd
+import pytest
+import recipe
 import torch
 from conftest import build_tiny
 from smoke import build_tokenizer
 
+from hfprune.analysis.outcomes import Draw, contrast
+from hfprune.analysis.statistics import estimate
 from hfprune.assets.text import Text
 from hfprune.plans.plan import make_plan
 
@@ -29,3 +34,46 @@ def test_a_cell_measured_by_one_subject_and_in_the_plain_way(tmp_path: Path) -> 
     assert ours.shape == (3, 3, 4), "plans, blocks, and three distances with the loss"
     np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-5)
     assert abs(ours[0] - ours[1]).max() > 10 * cells.TOLERANCE, "of other plans they differ"
+
+
+def _outcomes(losses: np.ndarray) -> dict[Draw | None, dict[str, pd.Series]]:
+    """Return outcomes of draws × documents; of a single row, those of a model that no draw changes."""
+    index = pd.Index(range(losses.shape[1]), name="item")
+    seeds = [Draw(seed) for seed in range(len(losses))] if len(losses) > 1 else [None]
+    return {seed: {"it": pd.Series(row, index)} for seed, row in zip(seeds, losses, strict=True)}
+
+
+def test_effects_of_a_recipe_find_the_terms_of_an_additive_table() -> None:
+    score = {"entropy": 3.0, "cross_entropy": 4, "entropy_squares": 1, "fisher": 2, "wanda": 5, "flap": 7}
+    allocation, repair = {"uniform": 0.0, "z-scored global": -2, "raw global": 1}, {"none": 0.0, "solved": -4}
+    found = {
+        name: sum(
+            weight * (score[at.score] + allocation[at.allocation] + repair[at.repair])
+            + weight * 6 * (at.repair == "solved") * (at.allocation == "uniform")
+            for at, weight in weights.items()
+        )
+        for name, weights in recipe.effects()
+    }
+    assert found["squares - absolute values"] == pytest.approx(1.5 - 3.5)
+    assert found["activations - gradients"] == pytest.approx(6 - 2.5)
+    assert found["solved - not"] == pytest.approx(-4 + 6 / 3)
+    assert found["raw global - z-scored"] == pytest.approx(3)
+    assert found["(z-scored - uniform) × (solved - not)"] == pytest.approx(-6)
+    others = [value for name, value in found.items() if "×" in name and "uniform) × (solved" not in name]
+    assert others == pytest.approx([0.0] * len(others), abs=1e-12)
+
+
+def test_share_of_the_loss_that_is_taken_back_and_its_interval() -> None:
+    noise = np.random.default_rng(0)
+    dense = noise.normal(3, 0.5, (1, 60))
+    lost = noise.normal(1, 0.1, (3, 60))
+    paper, half = dense + lost, dense + lost / 2 + noise.normal(0, 0.05, (3, 60))
+    value, low, high = recipe.share(*map(_outcomes, (paper, dense, half)))
+    assert value == pytest.approx(1 - (half - dense).mean() / lost.mean())
+    assert low < 0.5 < high < low + 0.1
+    # Fieller's ends: there the interval of (paper - half) - θ·(paper - dense) begins or ends at 0.
+    for end in (low, high):
+        it = estimate(contrast([(1 - end, _outcomes(paper)), (end, _outcomes(dense)), (-1, _outcomes(half))]))
+        assert min(abs(it.low), abs(it.high)) == pytest.approx(0, abs=1e-4)
+    nothing_lost = recipe.share(*map(_outcomes, (dense + noise.normal(0, 0.1, (3, 60)), dense, half)))
+    assert np.isnan(nothing_lost[1:]).all()
