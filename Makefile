@@ -44,10 +44,15 @@ bench: setup
 	$(BIN)/hfprune fetch --study config/studies/demo.yaml
 	$(BIN)/python benchmarks/bench.py
 
-# Our scores beside peers' own code, into docs/parity.md.
+# Our scores and solved weights beside peers' own code, into docs/parity.md and benchmarks/grail.md. GRAIL is no package:
+# its repository, or GRAIL=DIR, is checked out at this commit, whose hash says what is run.
+GRAIL ?= resources/downloads/grail
 parity: setup
+	test -d $(GRAIL) || git clone --quiet https://github.com/TWWinde/GRAIL_Compensation $(GRAIL)
+	git -C $(GRAIL) checkout --quiet ba5e48b78c6e682b387b343efb9c0300cf969ccd
 	$(BIN)/hfprune fetch models/smollm2-135m-instruct-q4 corpora/c4-sample
 	$(BIN)/python benchmarks/parity.py
+	$(BIN)/python benchmarks/grail.py $(GRAIL)
 
 # The smoke study killed at twenty random moments, with a new seed each time; the suite does a few, with a fixed one.
 kills: setup
