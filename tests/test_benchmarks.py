@@ -45,7 +45,7 @@ def _outcomes(losses: np.ndarray) -> dict[Draw | None, dict[str, pd.Series]]:
 
 def test_effects_of_a_recipe_find_the_terms_of_an_additive_table() -> None:
     score = {"entropy": 3.0, "cross_entropy": 4, "entropy_squares": 1, "fisher": 2, "wanda": 5, "flap": 7}
-    allocation, repair = {"uniform": 0.0, "z-scored global": -2, "raw global": 1}, {"none": 0.0, "solved": -4}
+    allocation, repair = {"uniform": 0.0, "zscored": -2, "global": 1}, {"none": 0.0, "solved": -4}
     found = {
         name: sum(
             weight * (score[at.score] + allocation[at.allocation] + repair[at.repair])
@@ -54,26 +54,28 @@ def test_effects_of_a_recipe_find_the_terms_of_an_additive_table() -> None:
         )
         for name, weights in recipe.effects()
     }
-    assert found["squares - absolute values"] == pytest.approx(1.5 - 3.5)
-    assert found["activations - gradients"] == pytest.approx(6 - 2.5)
-    assert found["solved - not"] == pytest.approx(-4 + 6 / 3)
-    assert found["raw global - z-scored"] == pytest.approx(3)
-    assert found["(z-scored - uniform) × (solved - not)"] == pytest.approx(-6)
-    others = [value for name, value in found.items() if "×" in name and "uniform) × (solved" not in name]
+    assert found["squares-absolute"] == pytest.approx(1.5 - 3.5)
+    assert found["activations-gradients"] == pytest.approx(6 - 2.5)
+    assert found["solved-none"] == pytest.approx(-4 + 6 / 3)
+    assert found["global-zscored"] == pytest.approx(3)
+    assert found["zscored-uniform*solved-none"] == pytest.approx(-6)
+    others = [value for name, value in found.items() if "*" in name and "uniform*solved" not in name]
     assert others == pytest.approx([0.0] * len(others), abs=1e-12)
 
 
-def test_share_of_the_loss_that_is_taken_back_and_its_interval() -> None:
+def test_loss_relative_to_the_papers_plan_and_its_interval() -> None:
     noise = np.random.default_rng(0)
     dense = noise.normal(3, 0.5, (1, 60))
     lost = noise.normal(1, 0.1, (3, 60))
-    paper, half = dense + lost, dense + lost / 2 + noise.normal(0, 0.05, (3, 60))
-    value, low, high = recipe.share(*map(_outcomes, (paper, dense, half)))
-    assert value == pytest.approx(1 - (half - dense).mean() / lost.mean())
-    assert low < 0.5 < high < low + 0.1
-    # Fieller's ends: there the interval of (paper - half) - θ·(paper - dense) begins or ends at 0.
+    paper, third = dense + lost, dense + lost / 3 + noise.normal(0, 0.05, (3, 60))
+    value, low, high = recipe.loss_ratio(*map(_outcomes, (paper, dense, third)))
+    assert value == pytest.approx((third - dense).mean() / lost.mean())
+    assert low < 1 / 3 < high < low + 0.1
+    # Fieller's ends: there the interval of (third - dense) - ρ·(paper - dense) begins or ends at 0.
     for end in (low, high):
-        it = estimate(contrast([(1 - end, _outcomes(paper)), (end, _outcomes(dense)), (-1, _outcomes(half))]))
+        it = estimate(
+            contrast([(1, _outcomes(third)), (end - 1, _outcomes(dense)), (-end, _outcomes(paper))])
+        )
         assert min(abs(it.low), abs(it.high)) == pytest.approx(0, abs=1e-4)
-    nothing_lost = recipe.share(*map(_outcomes, (dense + noise.normal(0, 0.1, (3, 60)), dense, half)))
+    nothing_lost = recipe.loss_ratio(*map(_outcomes, (dense + noise.normal(0, 0.1, (3, 60)), dense, third)))
     assert np.isnan(nothing_lost[1:]).all()

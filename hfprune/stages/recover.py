@@ -66,12 +66,12 @@ def run(config: Config) -> None:
     from hfprune.files import atomic_directory
     from hfprune.models.load import default_training_tokens
     from hfprune.plans.plan import plan_note
-    from hfprune.provenance import Stopwatch, fingerprint, provenance
+    from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
     from hfprune.recovery.adapter import is_replaceable, save_adapter
     from hfprune.recovery.learning import response_tokens
     from hfprune.recovery.lora import train_adapter
     from hfprune.recovery.packing import recovery_seed
-    from hfprune.recovery.settings import RECOVERED
+    from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED
     from hfprune.results import write_result
 
     if not is_replaceable(config.out):
@@ -85,6 +85,11 @@ def run(config: Config) -> None:
     inputs = {"model": config.model} | source | config.cut_inputs()
     settings = config.model_dump(include={"seed", "dtype"}) | {"batch_tokens": batch_tokens}
     settings |= lora.model_dump()
+    if is_current(
+        config.out / RECOVERED, [config.out / x for x in (ADAPTER, ADAPTER_CONFIG)], inputs, settings
+    ):
+        print(f"{config.out}: holds this adapter already", file=sys.stderr)
+        return
     recovery = "linear+lora" if config.linear else "lora"
     cell = cell_of(config.cell, config.model, config.method(), seed=config.seed, recovery=recovery)
     if config.plan and (note := plan_note(config.plan)):

@@ -79,3 +79,18 @@ def test_another_ridge_solves_and_measures_again_and_nothing_else(project: Path)
         name: count for name, count in done.items() if name.startswith(("linear", "recover", "measure"))
     }
     assert changed == {"linear_0": 1, "recover": 1, "measure_fidelity_perplexity": 3}
+
+
+def test_a_method_that_joins_trains_no_adapter_again(project: Path) -> None:
+    snakemake(project, "compare")
+    recoveries = project / "results/smoke/recoveries"
+    file = recoveries / CELL.format(method="entropy", recovery="linear+lora") / "adapter_model.safetensors"
+    before = file.stat().st_mtime_ns
+    study = project / "config/studies/smoke.yaml"
+    known = {name: STUDY["methods"][name] for name in ("entropy", "random")}
+    change(study, methods=known | {"joined": {"criterion": "wanda"}})
+    snakemake(project, "compare")
+    joined = recoveries / CELL.format(method="joined", recovery="linear")
+    assert (joined / "recovery.json").exists(), "it was solved"
+    assert file.stat().st_mtime_ns == before
+    assert "Nothing to be done" in snakemake(project, "compare")

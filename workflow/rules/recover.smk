@@ -53,10 +53,13 @@ rule recover:
     input:
         inputs("recover"),
     output:
-        expand(
-            f"{RESULTS}/{layout.RECOVERY}/{{file}}",
-            file=[ADAPTER, ADAPTER_CONFIG, RECOVERED],
-            allow_missing=True,
+        # Kept while the job looks whether they are current, as where a new plan joined those that are solved.
+        update(
+            expand(
+                f"{RESULTS}/{layout.RECOVERY}/{{file}}",
+                file=[ADAPTER, ADAPTER_CONFIG, RECOVERED],
+                allow_missing=True,
+            )
         ),
     log:
         f"{LOGS}/{layout.RECOVERY}.log",
