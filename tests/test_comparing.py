@@ -1,13 +1,27 @@
 """A pruned model beside its dense model."""
 
-from hfprune.analysis.before_after import compare
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t
+
+from hfprune.analysis.before_after import compare, verdict
+
+SPEEDS = {
+    "prefill_seconds": 0.5,
+    "prefill_speedup": 1.5,
+    "decode_tokens_per_second": 30,
+    "decode_speedup": 1.25,
+}
 
 
-def result(method: str, measure: str, **values: float) -> dict:
+def result(method: str, measure: str, task: str = "text", **values: float) -> dict:
     return {
         "cell": {"method": method, "recovery": "none"},
         "measure": measure,
-        "task": "" if measure == "latency" else "text",
+        "task": "" if measure == "latency" else task,
         "values": [
             {"metric": name, "value": value, "stderr": None, "n": 3} for name, value in values.items()
         ],
@@ -15,23 +29,21 @@ def result(method: str, measure: str, **values: float) -> dict:
     }
 
 
+def files(*results: dict) -> dict[Path, dict]:
+    return {Path(f"nowhere/{number}.json"): each for number, each in enumerate(results)}
+
+
 def test_numbers_stand_beside_those_of_the_dense_model() -> None:
-    speeds = {
-        "prefill_seconds": 0.5,
-        "prefill_speedup": 1.5,
-        "decode_tokens_per_second": 30,
-        "decode_speedup": 1.25,
-    }
-    results = [
+    results = files(
         result("pruned", "perplexity", perplexity=30),
         result("dense", "perplexity", perplexity=20),
         result("pruned", "fidelity", js_distance=0.25, kl_divergence=1),
-        result("pruned", "latency", **speeds),
-    ]
+        result("pruned", "latency", **SPEEDS),
+    )
     rows = [row.words() for row in compare(results, (1000, 800), (4000, 3200))]
     assert rows == [
         ["perplexity on text", "20.00", "30.00", "+50.0%"],
-        ["JS distance to the dense model on text", "", "0.250", ""],
+        ["JS distance to the dense model on text", "", "0.250", "+0.250"],
         ["parameters", "1,000", "800", "-20.0%"],
         ["file size of the weights, MB", "0.0", "0.0", "-20.0%"],
         ["prefill of 64 tokens, ms", "750.0", "500.0", "-33.3%"],
@@ -40,5 +52,86 @@ def test_numbers_stand_beside_those_of_the_dense_model() -> None:
 
 
 def test_a_size_that_pruning_alone_does_not_explain_says_so() -> None:
-    (_, size) = compare([], (1000, 800), (4000, 1600))
+    (_, size) = compare({}, (1000, 800), (4000, 1600))
     assert size.name == "file size of the weights, MB (4.0 → 2.0 bytes a parameter)"
+
+
+def measured(folder: Path, method: str, measure: str, items: pd.DataFrame, task: str, **values: float):
+    path = folder / f"{method}-{measure}-{task}.json"
+    items.to_parquet(path.with_suffix(".parquet"))
+    return {path: result(method, measure, task, **values)}
+
+
+def perplexities(folder: Path, before: np.ndarray, after: np.ndarray) -> dict[Path, dict]:
+    found: dict[Path, dict] = {}
+    for method, nll in (("dense", before), ("pruned", after)):
+        items = pd.DataFrame({"item": range(len(nll)), "document": range(len(nll)), "nll": nll})
+        found |= measured(folder, method, "perplexity", items, "text", perplexity=float(np.exp(nll.mean())))
+    return found
+
+
+def test_the_change_has_its_interval_in_pairs(tmp_path: Path) -> None:
+    """Documents differ by far more than the change, which pairs do not see. The reference is a paired t-test."""
+    rng = np.random.default_rng(1)
+    before, change = 3 + rng.normal(size=16), 0.4 + 0.05 * rng.normal(size=16)
+    change -= (change - change.mean()) ** 3  # nearly symmetric, so that the correction for skewness is small
+    (row, *_) = compare(perplexities(tmp_path, before, before + change), (10, 8), (40, 32))
+    half = t.ppf(0.975, 15) * change.std(ddof=1) / 4
+    ends = np.exp(change.mean() + np.array([-half, half])) - 1
+    assert row.change == pytest.approx(np.exp(change.mean()) - 1)
+    assert [row.low, row.high] == pytest.approx(ends, abs=0.01)
+    assert row.words()[3] == f"{row.change:+.1%} [{row.low:+.1%}, {row.high:+.1%}]"
+    # Of one side alone, the interval is many times as wide.
+    assert row.high - row.low < 0.2 * 2 * t.ppf(0.975, 15) * before.std(ddof=1) / 4
+
+
+def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    found: dict[Path, dict] = {}
+    changes = {}
+    for group, count in (("many", 8), ("few", 3)):
+        source = np.repeat(["a", "b"], count)
+        before = 1 + rng.random(2 * count)
+        changes[group] = np.where(source == "a", 1.0, 3.0) + 0.1 * rng.normal(size=2 * count)
+        for method, bpb in (("dense", before), ("pruned", before + changes[group])):
+            items = pd.DataFrame({"item": range(2 * count), "source": source, "bpb": bpb})
+            items["document"] = [f"{name}/{n}" for n, name in enumerate(source)]
+            found |= measured(tmp_path, method, "gold_bpb", items, group, bpb=float(bpb.mean()))
+    many, few, *_ = compare(found, (10, 8), (40, 32))
+    assert (many.name, few.name) == ("bits per byte, many", "bits per byte, few")
+    assert many.change == pytest.approx(changes["many"].mean())
+    assert few.low is None
+    assert "[" not in few.words()[3]
+    # Tasks differ by 2, within a task by 0.1: unstratified it would be ± 0.5.
+    assert 0 < many.high - many.low < 0.2
+
+
+def test_a_speed_whose_repeats_disagree_has_no_percentage(tmp_path: Path) -> None:
+    items = pd.DataFrame(
+        {"item": range(3), "prefill_speedup": [1.4, 0.9, 1.6], "decode_speedup": [1.2, 1.3, 1.25]}
+    )
+    found = measured(tmp_path, "pruned", "latency", items, "", **SPEEDS)
+    *_, prefill, decode = compare(found, (10, 8), (40, 32))
+    assert prefill.words()[3] == "repeats disagree"
+    assert decode.words()[3] == "+25.0%"
+
+
+@pytest.mark.parametrize(
+    ("factor", "dense", "said"),
+    [
+        (1.02, 20, "can be used as it is"),
+        (1.5, 20, "something was lost"),
+        (3, 20, "cannot be used without recovery"),
+        (1.02, 5e7, "Warning: the dense model itself is broken"),
+        (1.02, 300, "Warning"),  # of 400 tokens
+    ],
+)
+def test_the_verdict(factor: float, dense: float, said: str, tmp_path: Path) -> None:
+    before = np.log(dense) + 0.5 * np.sin(np.arange(16.0))
+    after = before + np.log(factor) + 0.01 * np.cos(np.arange(16.0))
+    sentences = verdict(
+        compare(perplexities(tmp_path, before, after), (10, 8), (40, 32)), 400, repaired=False
+    )
+    assert said in " ".join(sentences)
+    assert ("Warning" in " ".join(sentences)) == (dense > 20)
+    assert verdict(compare({}, (10, 8), (40, 32)), 400, repaired=False) == []

@@ -1,10 +1,15 @@
 """A pruned model beside its dense model: the numbers that say what was lost and what was won."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from hfprune.analysis.outcomes import Contrast
+from hfprune.analysis.statistics import estimate
 from hfprune.results import DENSE
 
 
@@ -20,84 +25,194 @@ class Row:
     shown: str
     better: str
     """`lower` or `higher`."""
-    stderr: float | None = None
-    """Of `after`."""
+    change: float | None = None
+    """A share of `before` (0.5: half as much again), or without one or with `absolute` a difference from it."""
+    low: float | None = None
+    """The ends of its 95 % interval, in pairs on the same documents; None if it is not known."""
+    high: float | None = None
+    absolute: bool = False
+    doubt: str = ""
+    """Why no change is named, or nothing."""
     n: int | None = None
 
-    @property
-    def change(self) -> str:
-        """The relative change, in per cent."""
-        return f"{self.after / self.before - 1:+.1%}" if self.before else ""
+    def said(self) -> str:
+        """Return the change with its interval, to be printed."""
+        if self.change is None:
+            return self.doubt
+        form = self.shown.replace(":", ":+") if self.absolute else "{:+.1%}"
+        known = self.low is not None and self.high is not None
+        return form.format(self.change) + (
+            f" [{form.format(self.low)}, {form.format(self.high)}]" if known else ""
+        )
 
     def words(self) -> list[str]:
         """Return name, before, after and change, to be printed."""
         before = "" if self.before is None else self.shown.format(self.before)
-        return [self.name, before, self.shown.format(self.after), self.change]
+        return [self.name, before, self.shown.format(self.after), self.said()]
 
 
-# (measure, task, metric) → value.
-_Values = dict[tuple[str, str, str], dict[str, Any]]
-HEADERS = ["", "before", "after", "change"]
-_QUALITY, _CAPABILITY, _SIZE, _SPEED = "Quality", "Bits per byte of right answers", "Size", "Speed"
+# (measure, task) → result; its values by metric.
+_Results = dict[tuple[str, str], "_Side"]
+HEADERS = ["", "before", "after", "change [95 % interval]"]
+_QUALITY, CAPABILITY, _SIZE, _SPEED = "Quality", "Bits per byte of right answers", "Size", "Speed"
+# A factor of perplexity below which a pruned model is as good as whole, and one above which it is of no use.
+USABLE, LOST = 1.1, 2.0
+# No model that has learnt a language has so high a perplexity on ordinary text.
+BROKEN = 1000.0
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A result, and its outcomes per item."""
+
+    values: dict[str, float]
+    n: int
+    items: pd.DataFrame
+    settings: dict[str, Any]
 
 
 def compare(
-    results: Iterable[dict[str, Any]], parameters: tuple[int, int], weights: tuple[int, int]
+    results: Mapping[Path, dict[str, Any]], parameters: tuple[int, int], weights: tuple[int, int]
 ) -> list[Row]:
     """Return the comparison of a pruned model with its dense model.
 
     Args:
-        results: of both models, as `hfprune.results.read_result` reads them, from the measures perplexity,
-            fidelity, gold_bpb and latency; others are passed over.
+        results: of both models by file, as `hfprune.results.read_result` reads them, from the measures perplexity,
+            fidelity, gold_bpb and latency; outcomes per item lie beside them.
         parameters: of the dense and the pruned model.
         weights: bytes of their files of weights.
     """
-    dense: _Values = {}
-    pruned: _Values = {}
-    timed = 0
-    for result in results:
+    dense: _Results = {}
+    pruned: _Results = {}
+    for path, result in results.items():
         side = dense if result["cell"]["method"] == DENSE and result["cell"]["recovery"] == "none" else pruned
-        side |= {(result["measure"], result["task"], value["metric"]): value for value in result["values"]}
-        timed = result["provenance"]["settings"].get("prompt_tokens", timed)
-    # The measure times both models in turns; its speed-ups are ratios of the two medians.
-    for metric, speedup, power in (
-        ("prefill_seconds", "prefill_speedup", 1),
-        ("decode_tokens_per_second", "decode_speedup", -1),
-    ):
-        if ("latency", "", speedup) in pruned:
-            after, ratio = pruned["latency", "", metric], pruned["latency", "", speedup]["value"]
-            dense["latency", "", metric] = after | {"value": after["value"] * ratio**power}
-
-    def rows(group: str, measure: str, metric: str, name: str, shown: str, scale: float = 1) -> list[Row]:
-        keys = [key for key in pruned if (key[0], key[2]) == (measure, metric)]
-        return [
-            Row(
-                group,
-                name.format(key[1].replace("_", " ")),
-                scale * dense[key]["value"] if key in dense else None,
-                scale * pruned[key]["value"],
-                shown,
-                "higher" if metric.endswith("per_second") else "lower",
-                None if pruned[key]["stderr"] is None else scale * pruned[key]["stderr"],
-                pruned[key]["n"],
-            )
-            for key in keys
-        ]
-
+        file = path.with_suffix(".parquet")
+        side[result["measure"], result["task"]] = _Side(
+            {value["metric"]: value["value"] for value in result["values"]},
+            max((value["n"] or 0 for value in result["values"]), default=0),
+            pd.read_parquet(file) if file.is_file() else pd.DataFrame(),
+            result["provenance"]["settings"],
+        )
     size, file_size = "parameters", "file size of the weights, MB"
     # Another dtype, or padding, changes the size as well as pruning does.
     wide, narrow = (stored / count for stored, count in zip(weights, parameters, strict=True))
     if abs(narrow / wide - 1) > 0.02:
         file_size += f" ({wide:.1f} → {narrow:.1f} bytes a parameter)"
+    shares = [after / before - 1 for before, after in (parameters, weights)]
     return [
-        *rows(_QUALITY, "perplexity", "perplexity", "perplexity on {}", "{:,.2f}"),
-        *rows(_QUALITY, "fidelity", "js_distance", "JS distance to the dense model on {}", "{:.3f}"),
-        *rows(_CAPABILITY, "gold_bpb", "bpb", "bits per byte, {}", "{:.3f}"),
-        Row(_SIZE, size, parameters[0], parameters[1], "{:,.0f}", "lower"),
-        Row(_SIZE, file_size, weights[0] / 1e6, weights[1] / 1e6, "{:,.1f}", "lower"),
-        *rows(_SPEED, "latency", "prefill_seconds", f"prefill of {timed} tokens, ms", "{:,.1f}", 1000),
-        *rows(_SPEED, "latency", "decode_tokens_per_second", "decoding, tokens a second", "{:,.1f}"),
+        *_qualities(dense, pruned),
+        Row(_SIZE, size, *parameters, "{:,.0f}", "lower", shares[0]),
+        Row(_SIZE, file_size, weights[0] / 1e6, weights[1] / 1e6, "{:,.1f}", "lower", shares[1]),
+        *(row for (measure, _), side in pruned.items() if measure == "latency" for row in _speeds(side)),
     ]
+
+
+def _qualities(dense: _Results, pruned: _Results) -> Iterator[Row]:
+    """Yield what was lost: relative to the dense model where outcomes are logarithms, else as a difference."""
+    for measure, metric, column, group, name, shown in (
+        ("perplexity", "perplexity", "nll", _QUALITY, "perplexity on {}", "{:,.2f}"),
+        (
+            "fidelity",
+            "js_distance",
+            "js_distance",
+            _QUALITY,
+            "JS distance to the dense model on {}",
+            "{:.3f}",
+        ),
+        ("gold_bpb", "bpb", "bpb", CAPABILITY, "bits per byte, {}", "{:.3f}"),
+    ):
+        for (of, task), after in pruned.items():
+            if of != measure or metric not in after.values:
+                continue
+            before = dense.get((of, task))
+            was, now = before.values[metric] if before else None, after.values[metric]
+            row = Row(group, name.format(task.replace("_", " ")), was, now, shown, "lower", n=after.n)
+            row = replace(row, absolute=measure != "perplexity")
+            if was is not None:
+                row = replace(row, change=now - was if row.absolute else now / was - 1)
+            elif measure == "fidelity":  # the dense model has no distance to itself
+                row = replace(row, change=now)
+            yield _with_interval(row, after.items, before and before.items, column)
+
+
+def _with_interval(row: Row, after: pd.DataFrame, before: pd.DataFrame | None, column: str) -> Row:
+    """Add the interval over documents of the change, where the documents are the same and enough."""
+    if row.change is None or column not in after or (before is not None and column not in before):
+        return row
+    index = [name for name in ("source", "document", "item") if name in after]
+    changes = after.set_index(index)[column]
+    if before is not None:
+        changes = (changes - before.set_index(index)[column]).dropna()
+    strata = changes.index.get_level_values("source") if "source" in index else np.zeros(len(changes))
+    tasks = {str(source): part for source, part in changes.groupby(strata)}
+    documents = {
+        source: part.index.get_level_values("document").to_numpy()
+        for source, part in tasks.items()
+        if "document" in index
+    }
+    found = estimate(
+        Contrast({source: part.to_numpy()[None] for source, part in tasks.items()}, {}, documents, True)
+    )
+    if not found.known:
+        return row
+    low, high = (found.low, found.high) if row.absolute else np.expm1([found.low, found.high])
+    return replace(row, low=float(low), high=float(high))
+
+
+def _speeds(side: _Side) -> Iterator[Row]:
+    """Yield the speeds; the change is named where every repeat, in turns with the dense model, has the same sign.
+
+    The repeats of one process are no interval: another process may find another ratio.
+    """
+    tokens = side.settings.get("prompt_tokens", 0)
+    for metric, speedup, name, power, scale in (
+        ("prefill_seconds", "prefill_speedup", f"prefill of {tokens} tokens, ms", -1, 1000),
+        ("decode_tokens_per_second", "decode_speedup", "decoding, tokens a second", 1, 1),
+    ):
+        if speedup not in side.values:
+            continue
+        after, ratio = scale * side.values[metric], side.values[speedup] ** power
+        each = side.items[speedup] if speedup in side.items else pd.Series([side.values[speedup]])
+        agree = (each > 1).all() or (each < 1).all()
+        row = Row(_SPEED, name, after / ratio, after, "{:,.1f}", "lower" if power < 0 else "higher", n=side.n)
+        yield replace(row, change=ratio - 1) if agree else replace(row, doubt="repeats disagree")
+
+
+def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool) -> list[str]:
+    """Return in plain sentences what was lost, and whether the model can be used; nothing if it was not measured.
+
+    Args:
+        rows: as `compare` returns them.
+        vocabulary: tokens that the model knows; a blind guess has this perplexity.
+        repaired: whether the model was recovered after pruning.
+    """
+    row = next((row for row in rows if row.name.startswith("perplexity") and row.before is not None), None)
+    if row is None or row.before is None or row.change is None:
+        return []
+    said = []
+    if row.before > min(BROKEN, vocabulary / 4):
+        said.append(
+            f"Warning: the dense model itself is broken or cannot read this text (perplexity {row.before:,.0f}): "
+            "the comparison says nothing of pruning. Look at its weights, tokenizer and dtype."
+        )
+    low, high = (1 + (row.change if end is None else end) for end in (row.low, row.high))
+    factor = f"Perplexity is {1 + row.change:,.2f} times the dense model's"
+    factor += f" (95 % interval {low:,.2f} to {high:,.2f})" if row.low is not None else ""
+    if high < USABLE:
+        use = "little was lost, and the model can be used as it is"
+    elif low > LOST:
+        use = "the model cannot be used" + ("" if repaired else " without recovery (--linear, --recover)")
+    else:
+        use = "something was lost; try the model on your own task" + ("" if repaired else ", or recover it")
+    said.append(f"{factor}: {use}.")
+    groups = [row for row in rows if row.group == CAPABILITY]
+    surely = sorted((row for row in groups if (row.low or 0) > 0), key=lambda row: -(row.change or 0))
+    if groups:
+        lost = ", ".join(row.name.removeprefix("bits per byte, ") for row in surely)
+        said.append(
+            f"{len(surely)} of {len(groups)} capabilities lost measurably{', most first: ' * bool(surely)}{lost}."
+        )
+    return said
 
 
 def weight_bytes(folder: Path) -> int:

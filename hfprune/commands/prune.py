@@ -15,9 +15,11 @@ def run(config: Config) -> None:
 
     from hfprune.analysis.before_after import HEADERS
     from hfprune.pruning.folder import MODEL, REPORT
-    from hfprune.pruning.prune import prune_as_configured
+    from hfprune.pruning.prune import compared
 
-    rows = [row.words() for row in prune_as_configured(config)]
+    outcome = compared(config)
+    rows = [row.words() for row in outcome.rows]
     align = ("left", "right", "right", "right")
     print(tabulate(rows, HEADERS, disable_numparse=True, colalign=align))
+    print("", *outcome.verdict, *outcome.sampled(), sep="\n")
     print(f"\n{config.out / MODEL}: the model and its card; {config.out / REPORT}: the comparison as a page")

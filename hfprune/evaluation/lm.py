@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hfprune.errors import HfpruneError
-from hfprune.evaluation.prefix_tree import PrefixTree, batches, pack
+from hfprune.evaluation.prefix_tree import PrefixTree, batches, by_window, pack
 from hfprune.evaluation.tasks import HFLM
 from hfprune.models.head import chunks, hidden_states
 from hfprune.models.load import check_model, default_batch_tokens
@@ -120,16 +120,13 @@ class PrefixTreeLM(HFLM):
 
     def _read(self, batch: list[PrefixTree]) -> Tensor:
         """Return the last hidden state [rows, longest, width] of a batch of trees."""
-        window = getattr(self.model.config, "sliding_window", None)
-        if window and max(max(tree.depths) for tree in batch) >= window:
-            # A tree's mask ignores the window; this changes nothing for documents shorter than the window.
-            raise HfpruneError(f"a document is longer than the model's sliding window of {window} tokens")
         size = len(batch[0])
         pad = [0] * size
         tokens = torch.tensor([(tree.tokens + pad)[:size] for tree in batch], device=self.device)
         depths = torch.tensor([(tree.depths + pad)[:size] for tree in batch], device=self.device)
         mask = torch.stack([tree.mask(size) for tree in batch]).unsqueeze(1).to(self.device)
-        return hidden_states(self.model, tokens, position_ids=depths, attention_mask=mask)
+        masks = by_window(self.model.config, mask, depths)
+        return hidden_states(self.model, tokens, position_ids=depths, attention_mask=masks)
 
     def _predict(self, hidden: Tensor, index: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(token) [n] and whether it is the likeliest [n], at the nodes `index` [2, n] of `hidden`.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,23 @@ class PrefixTree:
             mask[start:stop, start:stop] = torch.ones(length, length, dtype=torch.bool).tril_()
             start = stop
         return mask
+
+
+def by_window(config: Any, mask: Tensor, depths: Tensor) -> Tensor | dict[str, Tensor]:
+    """Return a batch's mask as a model takes it: by kind of layer where it has kinds, and within its window.
+
+    Args:
+        config: of the model.
+        mask: boolean [rows, 1, nodes, nodes], as `PrefixTree.mask` gives it.
+        depths: of the nodes [rows, nodes].
+    """
+    kinds = getattr(config, "layer_types", None)
+    # Architectures that read no window have none in their config's class.
+    window = getattr(config, "sliding_window", None) if hasattr(type(config)(), "sliding_window") else None
+    if not window:
+        return mask
+    near = mask & (depths[:, None, :, None] - depths[:, None, None, :] < window)
+    return {kind: near if kind == "sliding_attention" else mask for kind in kinds} if kinds else near
 
 
 def pack(

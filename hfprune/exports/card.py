@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
@@ -18,6 +18,9 @@ from hfprune.files import read_json
 from hfprune.plans.plan import Plan, save_plan
 from hfprune.provenance import recorded
 from hfprune.results import read_result
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Not among the weights, since some programs load every safetensors file that lies beside `config.json`.
 PLAN = "recipe/plan.safetensors"
@@ -46,11 +49,17 @@ class Recipe:
     source: Path
     made: dict[str, Any]
     plan: Path | Plan | None
-    results: list[dict[str, Any]]
+    results: dict[Path, dict[str, Any]]
+    """By file."""
 
     @classmethod
     def of(
-        cls, source: Path, made: dict[str, Any] | None, plan: Path | Plan | None, results: Path | None
+        cls,
+        model: "PreTrainedModel",
+        source: Path,
+        made: dict[str, Any] | None,
+        plan: Path | Plan | None,
+        results: Path | None,
     ) -> "Recipe":
         """Read the results and check that they are of this model.
 
@@ -58,7 +67,8 @@ class Recipe:
             HfpruneError: the folder holds no results, or results of another model.
         """
         made = made or {}
-        return cls(source, made, plan, _results(results, made.get("inputs")) if results else [])
+        plan = plan or vars(model).get("kept_units")
+        return cls(source, made, plan, _results(results, made.get("inputs")) if results else {})
 
     @property
     def asset(self) -> dict[str, Any]:
@@ -171,12 +181,12 @@ class Recipe:
         if not self.results:
             return "Nothing was measured for this card."
         note = "Measured in transformers, before any conversion or quantisation."
-        if any(_is_dense(result) for result in self.results):
+        if any(map(_is_dense, self.results.values())):
             return "\n".join([note, "", *self._compared(folder, sizes)])
         rows = [
             f"| {result['measure']} | {result['task']} | {value['metric']} | {value['value']:.6g} | "
             f"{_number(value['stderr'])} | {_number(value['n'])} |"
-            for result in self.results
+            for result in self.results.values()
             for value in result["values"]
         ]
         head = "| measure | task or corpus | metric | value | standard error | n |"
@@ -188,10 +198,9 @@ class Recipe:
         rows = compare(self.results, (_dense_size(self.source), sizes["parameters"]), weights)
         # Of equal width, so that a card with other times has as many bytes.
         table = [" | ".join(f"{word:>12}" for word in row.words()) for row in rows]
-        on = {result["provenance"]["hardware"]["processor"] for result in self.results}
-        devices = {
-            name for result in self.results for name in result["provenance"]["hardware"].get("cuda", [])
-        }
+        used = [result["provenance"]["hardware"] for result in self.results.values()]
+        on = {hardware["processor"] for hardware in used}
+        devices = {name for hardware in used for name in hardware.get("cuda", [])}
         where = f"Times were taken on {', '.join(sorted(devices or on))}."
         head = [f"| {' | '.join(HEADERS)} |", "|---|---|---|---|"]
         return [*head, *(f"| {row} |" for row in table), "", where]
@@ -210,7 +219,7 @@ class Recipe:
         return "\n".join([made, "", "```console", f"$ {export}", "```"])
 
 
-def _results(folder: Path, inputs: dict[str, str] | None) -> list[dict[str, Any]]:
+def _results(folder: Path, inputs: dict[str, str] | None) -> dict[Path, dict[str, Any]]:
     found = {path: read_result(path) for path in sorted(folder.rglob("*.json"))}
     found = {
         path: result for path, result in found.items() if isinstance(result, dict) and "values" in result
@@ -222,7 +231,7 @@ def _results(folder: Path, inputs: dict[str, str] | None) -> list[dict[str, Any]
         same = {role: of.get(role) for role in _ROLES} == {role: (inputs or {}).get(role) for role in _ROLES}
         if inputs is not None and not same and not (_is_dense(result) and of.get("model") == inputs["model"]):
             raise HfpruneError(f"{path}: was measured on another {', '.join(_ROLES[:-1])} or {_ROLES[-1]}")
-    return [*found.values()]
+    return found
 
 
 def _is_dense(result: dict[str, Any]) -> bool:

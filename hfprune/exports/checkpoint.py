@@ -41,7 +41,7 @@ def export(
         out: folder to write.
         made: from `hfprune.provenance.provenance`; the card of a model that was pruned in memory takes `settings`.
         align: e.g. 256, for quantisers that need whole blocks in a row.
-        plan: the plan that made the model, or its file, to be kept beside it.
+        plan: the plan that made the model, or its file, to be kept beside it; by default the one that was applied.
         results: folder of the model's results, for the card.
 
     Returns:
@@ -51,7 +51,7 @@ def export(
         HfpruneError: no config can describe the model, `out` holds something other than an earlier export, or the
             results are of another model.
     """
-    recipe = Recipe.of(source, made, plan, results)
+    recipe = Recipe.of(model, source, made, plan, results)
     with export_folder(out, source) as (folder, about):
         written = loadable(model, align)
         sizes = {"parameters": count_parameters(model), "parameters_on_disk": count_parameters(written)}

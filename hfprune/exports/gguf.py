@@ -78,14 +78,14 @@ def export_gguf(
         quantize: type of the matrices; by default the dtype of the model. Vectors are float32. A matrix whose rows
             are not whole blocks of 32 stays in 16 bits.
         align: round each width up to a multiple of this by neurons of zero weight.
-        plan: the plan that made the model, or its file, to be kept beside it.
+        plan: the plan that made the model, or its file, to be kept beside it; by default the one that was applied.
         results: folder of the model's results, for the card.
 
     Raises:
         HfpruneError: the architecture, its rope scaling or its vocabulary is not supported, or `out` or `results`
             are refused as by `export`.
     """
-    recipe = Recipe.of(source, made, plan, results)
+    recipe = Recipe.of(model, source, made, plan, results)
     architecture, widths = layout(model, align)
     kind = GGMLQuantizationType[quantize or _OF_DTYPE[model.dtype]]
     extra = sum(

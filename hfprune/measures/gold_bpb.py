@@ -51,6 +51,7 @@ class GoldBpb(Measure):
     """
 
     per_task = True
+    version = 2
 
     groups: dict[Name, Annotated[list[str], Field(min_length=1)]] = Field(
         default=GROUPS, min_length=1, description="requests of the catalogue, by name of the group"
@@ -128,8 +129,7 @@ class GoldBpb(Measure):
         folder = subject.asset("requests", source)
         table = read_requests(folder)
         generator = random.Random(derive_seed(0, "gold_bpb", folder.name))
-        window = getattr(lm.model.config, "sliding_window", None)
-        limit = min(x for x in (self.max_tokens, lm.max_length, window) if x)
+        limit = min(self.max_tokens or lm.max_length, lm.max_length)
         requests: list[_Request] = []
         left_out = 0
         for index in generator.sample(range(table.num_rows), table.num_rows):

@@ -34,7 +34,7 @@ class Head(NamedTuple):
         return cls(head, model.config, model.lm_head.weight.device)
 
 
-def hidden_states(model: "PreTrainedModel", tokens: Tensor, **more: Tensor) -> Tensor:
+def hidden_states(model: "PreTrainedModel", tokens: Tensor, **more: Any) -> Tensor:
     """Return the normalised last hidden state [batch, length, width] for `tokens` [batch, length].
 
     It is where the head is. Tokens, and what `more` the decoder takes, such as masks, are where the embedding is.

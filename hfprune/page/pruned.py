@@ -7,10 +7,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import hfprune
-from hfprune.analysis.before_after import HEADERS, Row
+from hfprune.analysis.before_after import CAPABILITY, HEADERS, Row
 from hfprune.files import atomic_file
 from hfprune.page.html import template, text
 from hfprune.provenance import hardware
+
+
+class Outcome(NamedTuple):
+    """The comparison of a pruned model with its dense one."""
+
+    rows: list[Row]
+    verdict: list[str]
+    """Sentences on what was lost; empty if nothing was measured."""
+    sample: dict[str, str]
+    """A `prompt`, and what the models say `before` and `after`; empty if nothing was measured."""
+
+    def sampled(self) -> list[str]:
+        """Return the sample as lines to be printed."""
+        prompt = self.sample.get("prompt", "")
+        return [f"{side:>6}: {prompt}{self.sample[side]!r}" for side in ("before", "after") if prompt]
 
 
 class Bar(NamedTuple):
@@ -22,27 +37,28 @@ class Bar(NamedTuple):
 
 
 def write_pruned_page(
-    path: Path, model: Path, rows: Sequence[Row], settings: dict[str, Any], seconds: dict[str, float]
+    path: Path, model: Path, outcome: Outcome, settings: dict[str, Any], seconds: dict[str, float]
 ) -> None:
     """Write the page.
 
     Args:
         path: file, replaced atomically.
         model: folder of the pruned model.
-        rows: the comparison.
+        outcome: the comparison.
         settings: what was asked for, by name; among them `model` and `ratio`.
         seconds: of each step.
     """
-    groups = [(group, [*members]) for group, members in groupby(rows, key=lambda row: row.group)]
-    named = {row.name: row for row in rows}
+    groups = [(group, [*members]) for group, members in groupby(outcome.rows, key=lambda row: row.group)]
+    named = {row.name: row for row in outcome.rows}
     page = template("pruned.html.j2").render(
         name=settings["model"],
         ratio=settings["ratio"],
         headers=HEADERS[1:],
         groups=groups,
-        bars=_bars(dict(groups).get("Bits per byte of right answers", [])),
+        bars=_bars(dict(groups).get(CAPABILITY, [])),
         parameters=named["parameters"],
-        perplexity=next((row for row in rows if row.name.startswith("perplexity")), None),
+        verdict=outcome.verdict,
+        sample=outcome.sample,
         settings={key: _plain(value) for key, value in settings.items() if value is not None},
         seconds=seconds,
         hardware=hardware(),

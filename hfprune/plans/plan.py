@@ -200,10 +200,13 @@ def _layers(plan: Plan, model: "PreTrainedModel") -> Iterable[int]:
 def apply_plan(model: "PreTrainedModel", plan: Plan) -> None:
     """Slice a dense model in place to the kept units, then remove the layers that the plan does not keep.
 
+    The model remembers its first plan as `kept_units`, for the card of its export.
+
     Raises:
         HfpruneError: the plan does not fit the model; the model is then unchanged.
     """
     check_plan(model, plan)
+    model.__dict__.setdefault("kept_units", plan)
     found = units_of(model, dict.fromkeys(kind_of(name) for name in plan))
     # Layers last: until then, layers have their numbers in the dense model.
     for name in sorted(plan, key=lambda name: name == "layers"):

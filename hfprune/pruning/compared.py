@@ -1,8 +1,15 @@
 """What `hfprune prune` measures of a pruned model and its dense one."""
 
-from typing import Any
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-# What the comparison reads: enough to see what was lost, in minutes on two cores.
+from hfprune.files import read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# What the comparison reads: enough for intervals, in minutes on two cores.
 HELDOUT = {"corpus": "c4-sample-heldout", "sequences": 16, "length": 256}
 CAPABILITIES: dict[str, Any] = {
     "groups": {
@@ -14,8 +21,8 @@ CAPABILITIES: dict[str, Any] = {
         "science": ["arc_easy", "arc_challenge", "openbookqa"],
         "common_sense": ["csqa", "piqa", "socialiqa", "winogrande"],
     },
-    "documents": 4,
-    "max_tokens": 1024,
+    "documents": 8,
+    "max_tokens": 2048,
 }
 TURNS = {"prompt_tokens": 128, "batch": 1, "new_tokens": 16, "repeats": 5}
 MEASURED: dict[str, dict[str, Any]] = {
@@ -24,3 +31,34 @@ MEASURED: dict[str, dict[str, Any]] = {
     "gold_bpb": CAPABILITIES,
     "latency": TURNS,
 }
+# A quick comparison: the fewest documents that give an interval, and neither capabilities nor speed.
+QUICK = {name: HELDOUT | {"sequences": 8, "length": 128} for name in ("perplexity", "fidelity")}
+
+
+def fitting(resources: Path, model: Path, tokenizer: "PreTrainedTokenizerBase") -> dict[str, list[str]]:
+    """Return the capabilities whose tasks have documents that fit the model's context; others are named.
+
+    Args:
+        resources: folder of the fetched assets.
+        model: folder of the dense model.
+        tokenizer: its tokenizer.
+    """
+    from hfprune.assets.requests import read_requests
+
+    context = read_json(model / "config.json").get("max_position_embeddings") or CAPABILITIES["max_tokens"]
+    limit = min(context, CAPABILITIES["max_tokens"])
+
+    def fits(source: str) -> bool:
+        rows = read_requests(resources / "requests" / source).select(["context", "continuation"]).to_pylist()
+        shortest = sorted((row["context"] + row["continuation"] for row in rows), key=len)
+        return any(
+            len(tokenizer(text)["input_ids"]) < limit for text in shortest[: CAPABILITIES["documents"]]
+        )
+
+    found = {}
+    for group, sources in CAPABILITIES["groups"].items():
+        if long := [source for source in sources if not fits(source)]:
+            print(f"{group} is left out: {long[0]} has no document within {limit} tokens", file=sys.stderr)
+        else:
+            found[group] = sources
+    return found

@@ -1,13 +1,13 @@
 """The steps from a model to its pruned checkpoint and the comparison: commands, called in this process."""
 
 import sys
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from hfprune.analysis.before_after import Row, compare, weight_bytes
 from hfprune.assets.catalogue import Catalogue
 from hfprune.assets.resolving import resolve
 from hfprune.blocks import load_blocks
@@ -15,20 +15,15 @@ from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.extras import missing
 from hfprune.files import read_json
-from hfprune.measures import MEASURES, Measure
-from hfprune.measuring import with_batch_size
-from hfprune.models.load import load_skeleton, load_tokenizer
+from hfprune.models.load import load_skeleton
 from hfprune.plans.budget import not_applicable
 from hfprune.plans.rules import Allocation
-from hfprune.pruning.compared import CAPABILITIES, HELDOUT, MEASURED
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.steps import Step, Task
 from hfprune.recovery.settings import fewest_sequences
-from hfprune.results import read_result
 from hfprune.settings import load, validate
-from hfprune.stages import budget, calibrate, export, linear, measure, plan, recover, score
+from hfprune.stages import budget, calibrate, dtype, export, linear, plan, recover, score
 from hfprune.stages.fetch import fetch
-from hfprune.study.entries import StudyMeasure
 
 if TYPE_CHECKING:
     from hfprune.pruning.prune import Config
@@ -41,14 +36,19 @@ LORA = {"packing": "plain", "batch": 8, "length": 256, "max_steps": 40, "held_ou
 class Making:
     """The steps from a model to its pruned checkpoint; each is a command of this suite, called in this process."""
 
-    def __init__(self, config: "Config") -> None:
+    def __init__(self, config: "Config", read_later: Sequence[str], foretell: Callable[[], None]) -> None:
         """Take the flags.
+
+        Args:
+            config: the flags.
+            read_later: assets of the comparison, as `kind/name`, fetched with the others.
+            foretell: says how long all will take, once the model is there.
 
         Raises:
             HfpruneError: the criterion or the allocation does not fit the units, or a package is missing.
         """
         self.config, self.work = config, config.out / WORK
-        self.results = self.work / "results"
+        self.read_later, self.foretell = read_later, foretell
         self.places = {"resources": config.resources, "catalogue": config.catalogue}
         allocation = {"align": config.align} if config.align else {}
         self.allocation = validate(Allocation, config.allocation.model_dump() | allocation, "--align")
@@ -56,16 +56,15 @@ class Making:
             raise HfpruneError(reason)
         if config.recover and not find_spec("peft"):
             raise HfpruneError(f"--recover: {missing(ModuleNotFoundError(name='peft'))}")
-        # Right answers need lm-eval; all else is worth having without.
-        self.answers = bool(find_spec("lm_eval"))
         self.criterion = make_criterion(config.criterion, {}, "--criterion", [*config.units])
         self.reads_text = self.criterion.needs != "weights" or config.linear
 
     def steps(self) -> list[Step]:
-        """Return the steps in order: the model first, then what it lost, which goes into its card."""
+        """Return the steps in order."""
         config = self.config
         return [
             Step("fetch", self.fetch),
+            *([Step("dtype", self.choose_dtype)] if config.dtype == "auto" else []),
             Step("budget", self.budget),
             *([Step("calibrate", self.calibrate)] if self.reads_text else []),
             Step("score", self.score),
@@ -73,27 +72,6 @@ class Making:
             *([Step("solve again", self.solve)] if config.linear else []),
             *([Step("recover", self.recover)] if config.recover else []),
             Step("export", self.export),
-            *(
-                [*self._comparison(), Step("card", lambda: self.export(measured=True))]
-                if config.compare
-                else []
-            ),
-        ]
-
-    def _comparison(self) -> list[Step]:
-        answers = [
-            Step("right answers by the dense model", lambda: self.measure("gold_bpb", dense=True)),
-            Step("right answers by the pruned model", lambda: self.measure("gold_bpb")),
-        ]
-        if not self.answers:
-            line = missing(ModuleNotFoundError(name="lm_eval"))
-            print(f"right answers are left out of the comparison: {line}", file=sys.stderr)
-        return [
-            Step("perplexity of the dense model", lambda: self.measure("perplexity", dense=True)),
-            Step("perplexity of the pruned model", lambda: self.measure("perplexity")),
-            Step("distance to the dense model", lambda: self.measure("fidelity")),
-            *(answers if self.answers else []),
-            Step("speed of both in turns", lambda: self.measure("latency")),
         ]
 
     # --- inputs ---------------------------------------------------------------------------------------------
@@ -103,20 +81,15 @@ class Making:
         """The folder of the dense model."""
         return self.asset("models", self.config.model)
 
-    @cached_property
-    def measures(self) -> dict[str, Measure]:
-        """The measures of the comparison."""
-        tokenizer = load_tokenizer(self.model)
-        first = (tokenizer("a")["input_ids"] or [None])[0]
-        # As the model was trained: BOS where its tokenizer adds it.
-        settings = MEASURED | {
-            "gold_bpb": CAPABILITIES | {"add_bos": first == tokenizer.bos_token_id is not None}
-        }
-        return {name: with_batch_size(MEASURES.make(name, about, name)) for name, about in settings.items()}
-
     def asset(self, kind: str, spelling: str) -> Path:
         """Return the folder of an asset, which is fetched first unless it is there."""
         return resolve(kind, spelling, **self.places)
+
+    @property
+    def dtype(self) -> Any:
+        """The precision to compute in."""
+        auto = self.config.dtype == "auto"
+        return read_json(self.work / "dtype.json")["dtype"] if auto else self.config.dtype
 
     def changes(self) -> dict[str, Any]:
         """Return the plan and, where asked for, the solved weights and the adapter."""
@@ -131,26 +104,24 @@ class Making:
 
     def fetch(self) -> Task:
         """Get the model and all texts, before anything is computed."""
-        compared = self.config.compare
-        read = [f"corpora/{HELDOUT['corpus']}"] if compared else []
-        if self.answers and compared:
-            read += [f"requests/{name}" for group in CAPABILITIES["groups"].values() for name in group]
 
         def run() -> None:
             self.asset("models", self.config.model)
             text = self.asset("corpora", self.config.text).name
-            if compared and text == HELDOUT["corpus"]:
-                raise HfpruneError(
-                    f"--text: the comparison reads {HELDOUT['corpus']}; calibrate on another text"
-                )
+            if f"corpora/{text}" in self.read_later:
+                raise HfpruneError(f"--text: the comparison reads {text}; calibrate on another text")
             if self.config.recover:
                 self.asset("instructions", self.config.recover)
-            absent = [asset for asset in read if not (self.config.resources / asset / "asset.json").is_file()]
-            fetch(
-                absent, load(Catalogue, self.config.catalogue), self.config.catalogue, self.config.resources
-            )
+            places = self.config.resources, self.config.catalogue
+            absent = [asset for asset in self.read_later if not (places[0] / asset / "asset.json").is_file()]
+            fetch(absent, load(Catalogue, places[1]), places[1], places[0])
 
         return Task(run, None, {}, {})
+
+    def choose_dtype(self) -> Task:
+        """Choose the faster dtype, once for this folder."""
+        flags = dtype.Config(out=self.work / "dtype.json")
+        return command(dtype, flags)
 
     def budget(self) -> Task:
         """Check that the model can be pruned, and to this ratio."""
@@ -158,13 +129,14 @@ class Making:
         floor = None if self.allocation.rule == "uniform" else self.allocation.floor
         out = self.work / "budget.json"
         flags = budget.Config(model=self.model, ratios=[ratio], units=[units], floor=floor, out=out)
-        task = _command(budget, flags, allocation=self.allocation.model_dump())
+        task = command(budget, flags, allocation=self.allocation.model_dump())
 
         def run() -> None:
             if note := not_applicable(load_skeleton(self.model), ratio, units, self.allocation):
                 raise HfpruneError(
                     f"ratio {ratio:g}: the method {note}; choose another ratio or other --units"
                 )
+            self.foretell()
             task.run()
             ((found,),) = ([*kept.values()] for kept in read_json(out)["kept"].values())
             least = fewest_sequences(found.get("neurons", 0), self.config.length)
@@ -182,7 +154,7 @@ class Making:
             out=self.work / "blocks.safetensors",
             **self.config.model_dump(include={"sequences", "length", "seed"}),
         )
-        task = _command(calibrate, flags)
+        task = command(calibrate, flags)
 
         def run() -> None:
             task.run()
@@ -202,9 +174,10 @@ class Making:
             blocks=blocks,
             criterion=[self.config.criterion],
             out=self.work / "scores.safetensors",
-            **self.config.model_dump(include={"units", "seed", "dtype"}),
+            dtype=self.dtype,
+            **self.config.model_dump(include={"units", "seed"}),
         )
-        return _command(score, flags, version=self.criterion.version)
+        return command(score, flags, version=self.criterion.version)
 
     def plan(self) -> Task:
         """Choose the units to keep."""
@@ -215,7 +188,7 @@ class Making:
             out=self.work / "plan.safetensors",
             **self.config.model_dump(include={"ratio", "units"}),
         )
-        return _command(plan, flags)
+        return command(plan, flags)
 
     def solve(self) -> Task:
         """Solve the weights again; a killed run resumes."""
@@ -224,9 +197,9 @@ class Making:
             blocks=self.work / "blocks.safetensors",
             plan=self.work / "plan.safetensors",
             out=self.work / "linear",
-            dtype=self.config.dtype,
+            dtype=self.dtype,
         )
-        return _command(linear, flags)
+        return command(linear, flags)
 
     def recover(self) -> Task:
         """Train an adapter; a killed run resumes."""
@@ -237,61 +210,33 @@ class Making:
             options=LORA,
             out=self.work / "adapter",
             **self.solved(),
-            **self.config.model_dump(include={"seed", "dtype"}),
+            seed=self.config.seed,
+            dtype=self.dtype,
         )
-        return _command(recover, flags)
+        return command(recover, flags)
 
-    def measure(self, name: str, dense: bool = False) -> Task:
-        """Measure the pruned model, or the dense one."""
-        it, changes = self.measures[name], {} if dense else self.changes()
-        out = self.results / ("dense" if dense else "pruned")
-        files = measure.ToMeasure(out=out, **changes)
-        asked = measure.Config(
-            model=self.model,
-            resources=self.config.resources,
-            dtype=self.config.dtype,
-            measures={name: StudyMeasure(settings=it.model_dump())},
-            cells=[files],
-        )
-        assets = {asset: self.config.resources / asset for asset in it.assets()}
-        settings = it.model_dump(mode="json") | {"version": it.version, "dtype": self.config.dtype}
-        done = out / (name if it.per_task else f"{name}.json")
-        return Task(lambda: measure.run(asked), done, {"model": self.model} | changes | assets, settings)
-
-    def export(self, measured: bool = False) -> Task:
-        """Write the checkpoint with its card, and once it is measured, again with the results in the card."""
+    def export(self, results: Path | None = None, files: Sequence[Path] = ()) -> Task:
+        """Write the checkpoint with its card, which shows the results of a folder."""
         flags = export.Config(
             model=self.model,
-            results=self.results if measured else None,
+            results=results,
             out=self.config.out / MODEL,
-            **self.config.model_dump(include={"format", "dtype"}),
+            # Weights stay as they were saved, unless a precision is asked for.
+            dtype=None if self.config.dtype == "auto" else self.config.dtype,
+            # A quantised row is whole blocks of 32.
+            align=self.config.align or (32 if (self.config.quantize or "").startswith("Q") else 1),
+            **self.config.model_dump(include={"format", "quantize"}),
             **self.changes(),
         )
-        # An export that is made again needs its results again.
-        files = [*self.result_files(), self.work / "steps/export.json"] if measured else []
         found = {path.relative_to(self.work).as_posix(): path for path in files}
-        return _command(export, flags, found)
-
-    # --- outcome --------------------------------------------------------------------------------------------
-
-    def result_files(self) -> list[Path]:
-        """Return the results of the comparison, if it is asked for."""
-        return [] if not self.config.compare else sorted(self.results.rglob("*.json"))
-
-    def rows(self) -> list[Row]:
-        """Return the comparison."""
-        results = [read_result(path) for path in self.result_files()]
-        total = read_json(self.work / "budget.json")["parameters"]
-        left = read_json(self.config.out / MODEL / "provenance.json")["parameters"]
-        weights = weight_bytes(self.model), weight_bytes(self.config.out / MODEL)
-        return compare(results, (total, left), weights)
+        return command(export, flags, found)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings, to be shown."""
         return self.config.model_dump(mode="json", exclude={"out", "resources", "catalogue"})
 
 
-def _command(module: ModuleType, flags: Any, inputs: dict[str, Path] | None = None, **settings: Any) -> Task:
+def command(module: ModuleType, flags: Any, inputs: dict[str, Path] | None = None, **settings: Any) -> Task:
     """Return a command with its flags: paths are what it reads, all else but `out` its settings."""
     paths = {
         name: value for name, value in flags if isinstance(value, Path) and name not in ("out", "results")

@@ -4,17 +4,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from hfprune.assets.spelling import FORMS
+from hfprune.exports import Quantization
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
-from hfprune.settings import Strict, validate
-from hfprune.stages.fields import Alone, ComputeDtype, Seed, Shipped
+from hfprune.settings import Dtype, Strict, validate
+from hfprune.stages.fields import Alone, Seed, Shipped
 from hfprune.stages.target import UNITS
 
 if TYPE_CHECKING:
     from hfprune.analysis.before_after import Row
+    from hfprune.page.pruned import Outcome
 
 
 class Config(Strict):
@@ -45,16 +47,26 @@ class Config(Strict):
         default=True,
         description="measure the pruned model beside the dense one, which takes most of the time",
     )
+    quick: bool = Field(
+        default=False, description="compare on a little text alone, without capabilities and speed"
+    )
     text: str = Field(
         default="c4-sample",
         description=f"text to calibrate on: a name in config/assets.yaml, {FORMS['corpora'].ways()}",
     )
     sequences: PositiveInt = Field(default=32, description="blocks of the text to calibrate on")
     length: PositiveInt = Field(default=256, description="tokens per block")
-    dtype: ComputeDtype = None
+    dtype: Dtype | Literal["auto"] = Field(
+        default="auto",
+        description="precision to compute in; auto: the faster of bfloat16 and float32, and an export in the "
+        "precision of the dense model",
+    )
     seed: Seed = 0
     format: Literal["safetensors", "gguf"] = Field(
         default="safetensors", description="safetensors for transformers, or gguf for llama.cpp"
+    )
+    quantize: Quantization | None = Field(
+        default=None, description="with --format gguf: type of the matrices (the dtype of the model)"
     )
     resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
     catalogue: Shipped = Field(
@@ -62,6 +74,12 @@ class Config(Strict):
         description="the catalogue of assets and their sources",
         validate_default=True,
     )
+
+    @model_validator(mode="after")
+    def _quantize_gguf(self) -> "Config":
+        if self.quantize and self.format != "gguf":
+            raise ValueError("--quantize belongs to --format gguf")
+        return self
 
 
 def prune(
@@ -89,14 +107,21 @@ def prune(
 
 def prune_as_configured(config: Config) -> "list[Row]":
     """Prune, with the settings of the command; see `prune`."""
-    from hfprune.page.pruned import write_pruned_page
+    return compared(config).rows
+
+
+def compared(config: Config) -> "Outcome":
+    """Prune, and return the comparison with its sentences."""
+    from hfprune.page.pruned import Outcome, write_pruned_page
+    from hfprune.pruning.comparing import Comparing
     from hfprune.pruning.folder import MODEL, REPORT, claimed
-    from hfprune.pruning.making import Making
     from hfprune.pruning.steps import take_all
 
-    making = Making(config)
+    comparing = Comparing(config)
     with claimed(config.out, config.model_dump(mode="json")) as work:
-        seconds = take_all(making.steps(), work / "steps", work / "log.txt")
-        rows = making.rows()
-        write_pruned_page(config.out / REPORT, config.out / MODEL, rows, making.settings(), seconds)
-    return rows
+        seconds = take_all(comparing.steps(), work / "steps", work / "log.txt")
+        outcome = Outcome(comparing.rows(), comparing.verdict(), comparing.sample())
+        write_pruned_page(
+            config.out / REPORT, config.out / MODEL, outcome, comparing.making.settings(), seconds
+        )
+    return outcome

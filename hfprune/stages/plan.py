@@ -67,7 +67,9 @@ def run(config: Config) -> None:
     inputs |= {"resampled": config.resampled} if config.resampled else {}
     settings = config.model_dump(include={"ratio", "units", "allocation"})
     settings |= {"part": config.part} if config.part < 1 else {}
-    made = provenance(watch, inputs, **settings, scoring=recorded(config.scores).get("settings", {}))
+    known = recorded(config.scores)
+    scoring = known.get("settings", {}) | known.get("drawn", {})
+    made = provenance(watch, inputs, **settings, scoring=scoring)
     save_plan(config.out, plan, stable(made), note)
     if config.resampled:
         save_resampled(resampled_path(config.out), others, stable(made))

@@ -154,6 +154,7 @@ def run(config: Config) -> None:
         made = provenance(watch, inputs, **settings) | {
             "curve": scored.curve,
             "batch_tokens_that_fitted": tokens,
+            "drawn": config.drawn(),
         }
         made |= config.placement()
         cell = (config.cell or "").replace("{method}", name) or None
@@ -274,7 +275,8 @@ def write_scores(
     out, *resampled = files
     for path in resampled:
         save_resampled(path, scored.resampled, stable(made))
-    save_scores(out, scored.scores, stable(made) | {"curve": scored.curve}, removed=removed)
+    about = stable(made) | {"curve": scored.curve, "drawn": made["drawn"]}
+    save_scores(out, scored.scores, about, removed=removed)
     values = []
     if scored.curve:
         last = scored.curve[-1]

@@ -50,6 +50,13 @@ class Scoring(Strict):
         found = {"criterion": source_file(criterion)}
         return found | ({"blocks": self.blocks} if self.blocks else {})
 
+    def drawn(self) -> dict[str, Any]:
+        """Return how the blocks were drawn, for readers; scores are known by the blocks themselves."""
+        from hfprune.provenance import recorded
+
+        known = recorded(self.blocks).get("settings", {}) if self.blocks else {}
+        return {key: known[key] for key in ("length", "sampling") if key in known}
+
     def settings(self, name: str, criterion: "Criterion") -> dict[str, Any]:
         """Return the settings that scores by a criterion depend on."""
         from hfprune.provenance import recorded

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import torch
 from conftest import build_tiny
+from families import build
 from lm_eval.models.huggingface import HFLM
 from pyarrow import feather
 from smoke import build_tokenizer
 
-from hfprune.errors import HfpruneError
 from hfprune.evaluation.lm import PrefixTreeLM
 from hfprune.evaluation.tasks import evaluate_task, offline_tasks
 from hfprune.models.load import load_model, load_tokenizer
@@ -205,13 +205,13 @@ def test_sequences_beyond_the_models_context_are_cut_as_stock_cuts_them(data) ->
     compare(model, tokenizer, {"race": data["race"]}, tolerance=2e-3)
 
 
-def test_document_beyond_a_sliding_window_is_refused(data) -> None:
-    tokenizer = build_tokenizer()
-    model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=2048)
-    model.config.sliding_window = 32
-    lm = PrefixTreeLM(model, tokenizer=tokenizer, batch_tokens=300, add_bos_token=False)
-    with offline_tasks(data) as manager, pytest.raises(HfpruneError, match="sliding window of 32"):
-        evaluate_task(lm, manager, "race", None)
+@pytest.mark.parametrize("family", ["phi3", "gemma3", "llama3"])
+def test_documents_beyond_a_sliding_window_equal_stock(family: str, data) -> None:
+    """One window for all layers, windows in some layers, and a window in a config whose model reads none."""
+    model = build(family)
+    model.config.max_position_embeddings = 2048
+    model.config.sliding_window = 8
+    compare(model, build_tokenizer(), {"race": data["race"]}, tolerance=2e-3)
 
 
 def test_rolling_loglikelihood_equals_stock() -> None:

@@ -32,7 +32,7 @@ TITLES = [
     *("fetch", "budget", "calibrate", "score", "plan", "export"),
     *("perplexity of the dense model", "perplexity of the pruned model", "distance to the dense model"),
     *("right answers by the dense model", "right answers by the pruned model", "speed of both in turns"),
-    "card",
+    *("sample of both", "card"),
 ]
 
 
@@ -72,7 +72,7 @@ def test_checkpoint_card_page_and_table(call, project: Path, tmp_path: Path, cap
     run(*call, "--out", out)
     printed = capsys.readouterr()
     assert taken(printed.err) == TITLES
-    assert "[1/13] fetch …" in printed.err
+    assert "[1/14] fetch …" in printed.err
     results = {path.name for path in (out / "work/results/pruned").iterdir()} - {"gold_bpb"}
     assert results == {
         f"{name}.{end}" for name in ("perplexity", "fidelity", "latency") for end in ("json", "parquet")
@@ -103,6 +103,18 @@ def test_checkpoint_card_page_and_table(call, project: Path, tmp_path: Path, cap
             assert what in text
     size = sum(path.stat().st_size for path in (out / "model").glob("*.safetensors")) / 1e6
     assert f"{size:,.1f}" in card
+    assert re.search(
+        r"perplexity on c4-sample-heldout .* [+-][\d.,]+% \[[+-][\d.,]+%, [+-][\d.,]+%\]", printed.out
+    )
+    assert re.search(r"bits per byte, common sense.* [+-]\d\.\d{3} \[[+-]\d\.\d{3}, [+-]\d\.\d{3}\]", card)
+    # It has learnt nothing, so its perplexity is that of a blind guess.
+    for text in (printed.out, page):
+        assert "Warning: the dense model itself is broken" in text
+        assert "Perplexity is" in text
+        assert "The capital of France is" in text
+    assert re.search(r"about 0\.\d minutes to the model, then about 0\.\d for the comparison", printed.err)
+    assert "| length | `32` |" in card
+    assert "| sampling | `pack` |" in card
     assert "http" not in page.replace("https://", "http")[page.index("<body>") :], "no network"
 
 
@@ -228,6 +240,35 @@ def test_solved_again_and_not_compared(call, pruned: Path, tmp_path: Path, capsy
     ours, plain = (reload(out / "model").state_dict() for out in (tmp_path / "a", pruned))
     changed = {key for key, weight in ours.items() if not torch.equal(weight, plain[key])}
     assert changed == {key for key in ours if key.endswith("down_proj.weight")}
+
+
+def test_quick_and_quantised_in_the_faster_precision(call, tmp_path: Path, capsys) -> None:
+    said = failure(*call, "--quantize", "Q8_0", "--out", tmp_path / "b")
+    assert "--quantize belongs to --format gguf" in said
+    arguments = [each for each in call if each not in ("--dtype", "float32")]
+    run(*arguments, "--quick", "--format", "gguf", "--quantize", "Q8_0", "--out", tmp_path / "a")
+    printed = capsys.readouterr()
+    left_out = {"right answers by the dense model", "right answers by the pruned model", TITLES[-3]}
+    steps = [title for title in TITLES if title not in left_out]
+    assert taken(printed.err) == ["fetch", "dtype", *steps[1:]]
+    assert [path.name for path in (tmp_path / "a/model").glob("*.gguf")] == ["model-Q8_0.gguf"]
+    made = read_json(tmp_path / "a/model/provenance.json")["settings"]
+    assert made["align"] == 32, "whole blocks, so that no matrix stays wide"
+    settings = read_json(tmp_path / "a/work/quick/dense/perplexity.json")["provenance"]["settings"]
+    assert settings["dtype"] == read_json(tmp_path / "a/work/dtype.json")["dtype"]
+    assert made["dtype"] is None, "as it was saved"
+
+
+def test_a_capability_that_does_not_fit_is_left_out(call, project: Path, tmp_path: Path, capsys) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(project / "models/mine", model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 10}))
+    run(*call, "--model", model, "--length", 16, "--out", tmp_path / "out")
+    printed = capsys.readouterr()
+    assert "reading is left out: boolq has no document within 10 tokens" in printed.err
+    assert "bits per byte" not in printed.out
+    assert (tmp_path / "out/model/config.json").exists()
 
 
 def test_in_python(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
