@@ -88,10 +88,12 @@ class Comparing:
 
     def _foretell(self) -> None:
         """Say how long it will take."""
-        read = self.making.criterion, self.config.sequences, self.config.length, [*self.config.units]
+        making, asked = self.making, self.config
+        read = making.criterion, making.scored() or making.blocks(), asked.length, [*asked.units]
+        blocks = making.blocks() if making.recipe.linear else None
         measured = [(it, it.needs == "model") for it in self.measures.values()] if self.config.compare else []
         model, comparison = minutes(
-            self.making.model, self.making.dtype, self.config.ratio, (self.config.criterion, *read), measured
+            making.model, making.dtype, asked.ratio, (making.recipe.criterion, *read), blocks, measured
         )
         then = f", then about {comparison:.1f} for the comparison" if self.config.compare else ""
         print(f"about {model:.1f} minutes to the model{then} ({self.making.dtype})", file=sys.stderr)
@@ -151,7 +153,7 @@ class Comparing:
     def verdict(self) -> list[str]:
         """Return in sentences what was lost."""
         size = load_skeleton(self.making.model).config.vocab_size
-        said = verdict(self.rows(), size, bool(self.config.linear or self.config.recover))
+        said = verdict(self.rows(), size, self.making.recipe.linear or bool(self.config.recover))
         source = self.making.model / "asset.json"
         if (
             source.is_file()

@@ -19,6 +19,7 @@ from hfprune.models.load import load_skeleton
 from hfprune.plans.budget import not_applicable
 from hfprune.plans.rules import Allocation
 from hfprune.pruning.folder import MODEL, WORK
+from hfprune.pruning.recipe import chosen
 from hfprune.pruning.steps import Step, Task
 from hfprune.recovery.settings import fewest_sequences
 from hfprune.settings import load, validate
@@ -28,6 +29,8 @@ from hfprune.stages.fetch import fetch
 if TYPE_CHECKING:
     from hfprune.pruning.prune import Config
 
+# Blocks of the calibration: a gradient costs more than a Gram matrix, and solved weights gain more from many.
+SCORED, SOLVED = 32, 64
 # Sequences of the pairs joined end to end, and few steps: minutes where the official script takes hours.
 # Nothing here shows a learning curve.
 LORA = {"packing": "plain", "batch": 8, "length": 256, "max_steps": 40, "held_out": 0}
@@ -50,14 +53,16 @@ class Making:
         self.config, self.work = config, config.out / WORK
         self.read_later, self.foretell = read_later, foretell
         self.places = {"resources": config.resources, "catalogue": config.catalogue}
+        self.recipe = chosen(config)
         allocation = {"align": config.align} if config.align else {}
-        self.allocation = validate(Allocation, config.allocation.model_dump() | allocation, "--align")
+        self.allocation = validate(Allocation, self.recipe.allocation.model_dump() | allocation, "--align")
         if reason := self.allocation.unfit(config.units):
             raise HfpruneError(reason)
         if config.recover and not find_spec("peft"):
             raise HfpruneError(f"--recover: {missing(ModuleNotFoundError(name='peft'))}")
-        self.criterion = make_criterion(config.criterion, {}, "--criterion", [*config.units])
-        self.reads_text = self.criterion.needs != "weights" or config.linear
+        about = self.recipe.criterion, self.recipe.options
+        self.criterion = make_criterion(*about, "--criterion", [*config.units])
+        self.reads_text = self.criterion.needs != "weights" or self.recipe.linear
 
     def steps(self) -> list[Step]:
         """Return the steps in order."""
@@ -69,7 +74,7 @@ class Making:
             *([Step("calibrate", self.calibrate)] if self.reads_text else []),
             Step("score", self.score),
             Step("plan", self.plan),
-            *([Step("solve again", self.solve)] if config.linear else []),
+            *([Step("solve again", self.solve)] if self.recipe.linear else []),
             *([Step("recover", self.recover)] if config.recover else []),
             Step("export", self.export),
         ]
@@ -98,7 +103,7 @@ class Making:
 
     def solved(self) -> dict[str, Any]:
         """Return the folder of the solved weights, if they are asked for."""
-        return {"linear": self.work / "linear"} if self.config.linear else {}
+        return {"linear": self.work / "linear"} if self.recipe.linear else {}
 
     # --- steps ----------------------------------------------------------------------------------------------
 
@@ -136,23 +141,36 @@ class Making:
                 raise HfpruneError(
                     f"ratio {ratio:g}: the method {note}; choose another ratio or other --units"
                 )
-            self.foretell()
             task.run()
-            ((found,),) = ([*kept.values()] for kept in read_json(out)["kept"].values())
-            least = fewest_sequences(found.get("neurons", 0), self.config.length)
-            if self.config.linear and self.config.sequences < least:
+            least = self._fewest()
+            if self.recipe.linear and (self.config.sequences or least) < least:
                 raise HfpruneError(f"--linear: give --sequences {least} or more at this ratio and length")
+            self.foretell()
 
         return task._replace(run=run)
 
+    def _fewest(self) -> int:
+        """Return the fewest blocks that linear recovery takes, once the budget is known."""
+        ((found,),) = ([*kept.values()] for kept in read_json(self.work / "budget.json")["kept"].values())
+        return fewest_sequences(found.get("neurons", 0), self.config.length)
+
+    def blocks(self) -> int:
+        """Return how many blocks are drawn, once the budget is known."""
+        return self.config.sequences or (max(SOLVED, self._fewest()) if self.recipe.linear else SCORED)
+
+    def scored(self) -> int | None:
+        """Return how many of the blocks are scored on; None: all."""
+        return None if self.config.sequences else SCORED
+
     def calibrate(self) -> Task:
-        """Draw the blocks that are scored on."""
+        """Draw the blocks that are scored on, and to which weights are solved."""
         flags = calibrate.Config(
             model=self.model,
             corpus=self.asset("corpora", self.config.text),
             sampling="pack",
             out=self.work / "blocks.safetensors",
-            **self.config.model_dump(include={"sequences", "length", "seed"}),
+            sequences=self.blocks(),
+            **self.config.model_dump(include={"length", "seed"}),
         )
         task = command(calibrate, flags)
 
@@ -172,7 +190,9 @@ class Making:
         flags = score.Config(
             model=self.model,
             blocks=blocks,
-            criterion=[self.config.criterion],
+            criterion=[self.recipe.criterion],
+            options=self.recipe.options,
+            sequences=self.scored() if blocks else None,
             out=self.work / "scores.safetensors",
             dtype=self.dtype,
             **self.config.model_dump(include={"units", "seed"}),
@@ -233,7 +253,8 @@ class Making:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings, to be shown."""
-        return self.config.model_dump(mode="json", exclude={"out", "resources", "catalogue"})
+        recipe = self.recipe._asdict() | {"allocation": self.allocation.model_dump()}
+        return self.config.model_dump(mode="json", exclude={"out", "resources", "catalogue"}) | recipe
 
 
 def command(module: ModuleType, flags: Any, inputs: dict[str, Path] | None = None, **settings: Any) -> Task:

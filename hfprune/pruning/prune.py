@@ -10,6 +10,7 @@ from hfprune.assets.spelling import FORMS
 from hfprune.exports import Quantization
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
+from hfprune.pruning.recipe import RecipeName
 from hfprune.settings import Dtype, Strict, validate
 from hfprune.stages.fields import Alone, Seed, Shipped
 from hfprune.stages.target import UNITS
@@ -25,11 +26,19 @@ class Config(Strict):
     model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
     ratio: float = Field(gt=0, lt=1, description="fraction of all parameters to remove")
     out: Path = Field(description="folder to write: model, report.html and work")
-    criterion: str = Field(default="entropy", description="one that `hfprune methods` lists")
+    recipe: RecipeName = Field(
+        default="best",
+        description="what the flags below do not say. best: entropy by squares, z-scores ranked over all layers, "
+        "weights solved again; paper: entropy, the same number of neurons in every layer",
+    )
+    criterion: str | None = Field(default=None, description="one that `hfprune methods` lists (the recipe's)")
+    options: dict[str, Any] | None = Field(
+        default=None, description="options of the criterion as JSON (the recipe's)"
+    )
     units: UnitShares = UNITS
-    allocation: Allocation = Field(
-        default=Allocation(),
-        description="uniform, global or per_parameter; or JSON, with standardize, floor and align",
+    allocation: Allocation | None = Field(
+        default=None,
+        description="uniform, global or per_parameter; or JSON, with standardize, floor and align (the recipe's)",
     )
     align: PositiveInt | None = Field(
         default=None, description="widths are multiples of this, at the same size, e.g. 32 for quantisers"
@@ -39,9 +48,10 @@ class Config(Strict):
         description="train a LoRA adapter for a few steps, and merge it; alone: on coqa; or on your own pairs: a "
         f"name in config/assets.yaml, {FORMS['instructions'].ways()}",
     )
-    linear: bool = Field(
-        default=False,
-        description="solve the weights that read the kept units again, without training (docs/recovery.md)",
+    linear: bool | None = Field(
+        default=None,
+        description="solve the weights that read the kept units again, without training (docs/recovery.md; the "
+        "recipe's)",
     )
     compare: bool = Field(
         default=True,
@@ -54,7 +64,11 @@ class Config(Strict):
         default="c4-sample",
         description=f"text to calibrate on: a name in config/assets.yaml, {FORMS['corpora'].ways()}",
     )
-    sequences: PositiveInt = Field(default=32, description="blocks of the text to calibrate on")
+    sequences: PositiveInt | None = Field(
+        default=None,
+        description="blocks of the text to calibrate on; null: 32 to score, and to solve weights 64, or more if "
+        "they need more",
+    )
     length: PositiveInt = Field(default=256, description="tokens per block")
     dtype: Dtype | Literal["auto"] = Field(
         default="auto",

@@ -45,6 +45,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def call(project: Path) -> tuple[object, ...]:
     """A call that prunes the model; `--out` is to be added."""
     # By the faster dtype, another machine would give other numbers.
-    few = ("--ratio", 0.15, "--sequences", 4, "--length", 32, "--dtype", "float32")
+    few = ("--recipe", "paper", "--ratio", 0.15, "--sequences", 4, "--length", 32, "--dtype", "float32")
     places = ("--catalogue", project / "assets.yaml", "--resources", project / "resources")
     return "prune", "--model", project / "models/mine", *few, *places

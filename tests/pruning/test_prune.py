@@ -242,6 +242,25 @@ def test_solved_again_and_not_compared(call, pruned: Path, tmp_path: Path, capsy
     assert changed == {key for key in ours if key.endswith("down_proj.weight")}
 
 
+def test_the_best_recipe_is_its_parts_each_of_which_a_flag_replaces(call, tmp_path: Path, capsys) -> None:
+    at = call.index("--recipe")
+    best, quick = (*call[:at], *call[at + 2 :]), ("--no-compare", "--out")
+    squares, ranked = '{"aggregation": "sum_squares"}', '{"rule": "global", "standardize": true}'
+    run(*best, *quick, tmp_path / "best")
+    run(*call, "--options", squares, "--allocation", ranked, "--linear", *quick, tmp_path / "parts")
+    ours, parts = (reload(tmp_path / out / "model").state_dict() for out in ("best", "parts"))
+    assert ours.keys() == parts.keys()
+    assert all(torch.equal(weight, parts[key]) for key, weight in ours.items())
+    page = (tmp_path / "best/report.html").read_text()
+    assert "sum_squares" in page and "best" in page
+    capsys.readouterr()
+    run(*best, "--no-linear", "--criterion", "magnitude", "--allocation", "uniform", *quick, tmp_path / "own")
+    assert taken(capsys.readouterr().err) == ["fetch", "budget", "score", "plan", "export"]
+    run(*call, "--criterion", "magnitude", *quick, tmp_path / "plain")
+    ours, plain = (reload(tmp_path / out / "model").state_dict() for out in ("own", "plain"))
+    assert all(torch.equal(weight, plain[key]) for key, weight in ours.items())
+
+
 def test_quick_and_quantised_in_the_faster_precision(call, tmp_path: Path, capsys) -> None:
     said = failure(*call, "--quantize", "Q8_0", "--out", tmp_path / "b")
     assert "--quantize belongs to --format gguf" in said

@@ -85,12 +85,12 @@ def test_a_method_that_joins_trains_no_adapter_again(project: Path) -> None:
     snakemake(project, "compare")
     recoveries = project / "results/smoke/recoveries"
     file = recoveries / CELL.format(method="entropy", recovery="linear+lora") / "adapter_model.safetensors"
-    before = file.stat().st_mtime_ns
+    before = file.stat().st_ino  # Snakemake touches what a job has left as it was
     study = project / "config/studies/smoke.yaml"
     known = {name: STUDY["methods"][name] for name in ("entropy", "random")}
     change(study, methods=known | {"joined": {"criterion": "wanda"}})
     snakemake(project, "compare")
     joined = recoveries / CELL.format(method="joined", recovery="linear")
     assert (joined / "recovery.json").exists(), "it was solved"
-    assert file.stat().st_mtime_ns == before
+    assert file.stat().st_ino == before
     assert "Nothing to be done" in snakemake(project, "compare")

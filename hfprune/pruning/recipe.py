@@ -1,0 +1,46 @@
+"""Recipes of `hfprune prune`: what decides which units stay, and whether weights are solved again."""
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from hfprune.plans.rules import Allocation
+
+if TYPE_CHECKING:
+    from hfprune.pruning.prune import Config
+
+RecipeName = Literal["best", "paper"]
+
+
+class Recipe(NamedTuple):
+    """A criterion with its options, an allocation, and whether linear recovery follows."""
+
+    criterion: str
+    options: dict[str, Any]
+    allocation: Allocation
+    linear: bool
+
+
+RECIPES: dict[str, Recipe] = {
+    # Found by the study `recipe`, and tried on other data by `recipe-confirm` (docs/findings.md).
+    "best": Recipe(
+        "entropy", {"aggregation": "sum_squares"}, Allocation(rule="global", standardize=True), linear=True
+    ),
+    "paper": Recipe("entropy", {}, Allocation(), linear=False),
+}
+
+
+def chosen(config: "Config") -> Recipe:
+    """Return the recipe of a call, in which a flag that was given wins.
+
+    Another criterion has none of the recipe's options. A ranking over all layers was tried for neurons alone, and
+    where no neurons are removed, nothing is solved again.
+    """
+    named = RECIPES[config.recipe]
+    criterion = config.criterion or named.criterion
+    plain = named._replace(
+        criterion=criterion,
+        options=named.options if criterion == named.criterion else {},
+        allocation=named.allocation if [*config.units] == ["neurons"] else Allocation(),
+        linear=named.linear and "neurons" in config.units,
+    )
+    given = {name: getattr(config, name) for name in ("options", "allocation", "linear")}
+    return plain._replace(**{name: value for name, value in given.items() if value is not None})
