@@ -171,10 +171,6 @@ def check_plan(model: "PreTrainedModel", plan: Plan) -> None:
         raise HfpruneError(f"the plan lacks {lacking[0]}, but {_said(model, plan)}")
     for name, kept in plan.items():
         _check_kept(name, kept, found[name].count)
-    if len({len(kept) for name, kept in plan.items() if kind_of(name) == "key_value_groups"}) > 1:
-        raise HfpruneError(
-            "the plan must keep as many key-value groups in every layer; a model has one number"
-        )
 
 
 def _check_kept(name: str, kept: Tensor, count: int) -> None:
@@ -213,7 +209,8 @@ def apply_plan(model: "PreTrainedModel", plan: Plan) -> None:
     widths = {unit.count for unit in left if isinstance(unit, Neurons)}
     if len(widths) == 1:
         config.intermediate_size = widths.pop()
-    for groups in (unit for unit in left if isinstance(unit, KeyValueGroups)):
-        config.head_dim = groups.head_dim  # else it would follow from the number of heads
-        config.num_attention_heads = groups.o.in_features // groups.head_dim
-        config.num_key_value_heads = groups.count
+    if attention := [unit for unit in left if isinstance(unit, KeyValueGroups)]:
+        most = max(attention, key=lambda unit: unit.count)
+        config.head_dim = most.head_dim  # else it would follow from the number of heads
+        config.num_attention_heads = most.o.in_features // most.head_dim
+        config.num_key_value_heads = most.count
