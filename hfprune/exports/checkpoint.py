@@ -82,6 +82,11 @@ def loadable(model: "PreTrainedModel", align: int = 1) -> "PreTrainedModel":
         twin = kind(config)
     sizes = sizes_on_disk(model, widths)
     state = {name: padded(name, tensor, sizes) for name, tensor in model.state_dict().items()}
+    if extra := [name for name in state if name.endswith(".bias") and name not in twin.state_dict()]:
+        raise HfpruneError(
+            f"cannot export: transformers' {type(twin).__name__} has no {extra[0]}, solved for the plan; "
+            "measure with --plan and --linear, or solve without the bias"
+        )
     twin.load_state_dict(joined(state, twin.state_dict()), assign=True)
     twin.tie_weights()
     twin.generation_config = model.generation_config

@@ -113,9 +113,9 @@ def export_gguf(
 def layout(model: "PreTrainedModel", align: int) -> tuple[MODEL_ARCH, list[int]]:
     """Return the architecture under which llama.cpp is to read the model, and the width of each layer.
 
-    llama.cpp reads a width per layer only in some architectures. Unequal LLaMA, Mistral and Qwen2 are
-    written as `deci`, and unequal Qwen3 with tied embeddings and plain rope as `openelm`, which compute the same
-    functions. Any other Qwen3 is padded to its widest layer.
+    llama.cpp reads a width per layer only in some architectures. Unequal LLaMA, Mistral and Qwen2, and a Qwen2
+    with biases that were solved for its plan, are written as `deci`, and unequal Qwen3 with tied embeddings and
+    plain rope as `openelm`, which compute the same functions. Any other Qwen3 is padded to its widest layer.
 
     Raises:
         HfpruneError: the architecture is not supported.
@@ -130,7 +130,13 @@ def layout(model: "PreTrainedModel", align: int) -> tuple[MODEL_ARCH, list[int]]
     if config.hidden_act != "silu":
         raise HfpruneError(f"GGUF export supports the activation silu, not {config.hidden_act}")
     widths = aligned_widths(model, align, equal=False)
-    if len(set(widths)) == 1:
+    biased = any(name.endswith(("down_proj.bias", "o_proj.bias")) for name, _ in model.named_parameters())
+    if biased and architecture is MODEL_ARCH.QWEN3:
+        raise HfpruneError(
+            "GGUF export: llama.cpp's Qwen3 has no bias at down_proj or o_proj, as it was solved for the plan; "
+            "measure with --plan and --linear, or solve without the bias"
+        )
+    if len(set(widths)) == 1 and not (biased and architecture is MODEL_ARCH.QWEN2):
         return architecture, widths
     if architecture is not MODEL_ARCH.QWEN3:
         return MODEL_ARCH.DECI, widths

@@ -226,3 +226,19 @@ def test_layers_with_other_numbers_of_heads_are_padded(dense, tmp_path: Path, fa
     written = export_gguf(model, dense(family), tmp_path / "out")
     assert written.parameters == count_parameters(whole) > count_parameters(model)
     assert_same(model, dense(family), written.file, rtol=0, atol=1e-4)
+
+
+def test_a_bias_that_was_solved_is_read_where_llama_cpp_has_it(dense, tmp_path: Path) -> None:
+    """FLAP's, of down_proj and o_proj alone, which Qwen2 does not have in transformers."""
+
+    def biased(family: str) -> PreTrainedModel:
+        model = cut(build(family), WIDTHS["equal"])
+        for layer in model.model.layers:
+            for linear in (layer.mlp.down_proj, layer.self_attn.o_proj):
+                linear.bias = torch.nn.Parameter(torch.randn(linear.out_features), requires_grad=False)
+        return model
+
+    written = export_gguf(model := biased("qwen2"), dense("qwen2"), tmp_path / "out")
+    assert_same(model, dense("qwen2"), written.file, rtol=0, atol=1e-4)
+    with pytest.raises(HfpruneError, match="Qwen3 has no bias at down_proj or o_proj"):
+        export_gguf(biased("qwen3"), dense("qwen3"), tmp_path / "qwen3")
