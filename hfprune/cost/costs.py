@@ -119,7 +119,8 @@ class Costs:
             case "linear":
                 read = self.study.calibration
                 plain, plans = self._case(job.model), len(job.cells)
-                work = solved(plain, self.study.linear, read.sequences, read.length, plans)
+                settings: Any = job.config
+                work = solved(plain, settings, read.sequences, read.length, plans)
             case "recover":
                 work = self._training(case, job.gpus)
             case "measure":
@@ -201,6 +202,7 @@ class Costs:
         if cell.ratio is None:
             return replace(plain, criterion=criterion, length=study.calibration.length, units=units)
         resampled = measure is not None and measure.resampled and criterion and cell.recovery == "none"
+        resampled = resampled and not (method and method.bias)
         # Weights that are not on the device cannot be cut: a plan is a mask, and takes the dense model's time.
         whole = not cell.ratio or study.device_map
         shape = dense if whole else dense.pruned(cell.ratio, method.units if method else None)

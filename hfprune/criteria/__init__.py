@@ -82,7 +82,10 @@ class SweepCriterion(Criterion):
 
 
 class ActivationCriterion(SweepCriterion):
-    """A criterion that reads the activations h of the neurons: forward passes only, no gradient."""
+    """A criterion that reads the activations h of the neurons: forward passes only, no gradient.
+
+    If its `kinds` say so, it also reads the channels of key-value groups, at the input of `o_proj`.
+    """
 
     needs = "activations"
 
@@ -91,7 +94,7 @@ class ActivationCriterion(SweepCriterion):
         """Return the statistic of each sequence [sequences, ...]; `combine` sums them by default.
 
         Args:
-            h: activations, float32 [sequences, length, neurons].
+            h: activations, float32 [sequences, length, neurons or channels].
         """
 
 
@@ -186,8 +189,10 @@ class GradientCriterion(SweepCriterion):
         return type(self) is type(other) and self.model_dump(exclude=how) == other.model_dump(exclude=how)
 
     def scorable(self) -> tuple[str, ...]:
-        """Return `kinds`; only neurons for a weight form, whose formula is for an MLP's weights."""
-        return ("neurons",) if self.aggregation in get_args(WeightForm) else self.kinds
+        """Return `kinds`; for a weight form those with weights of their own, and SDMPrune's is an MLP's."""
+        if self.aggregation not in get_args(WeightForm):
+            return self.kinds
+        return ("neurons",) if self.aggregation == "joint" else ("neurons", "key_value_groups")
 
     @property
     def resampled(self) -> bool:

@@ -165,10 +165,11 @@ class Case:
         # A backward pass moves about what a forward pass moves, and float32 products of every neuron.
         moved = tokens * (activations(model, self.width) + 16 * model.neurons)
         # The gradients of a layer's weights are written for every sequence and read for its share.
-        of_weights = sequences * model.layers * model.mlp_weights * (2 * self.width + 6 * 4)
+        of_units = model.unit_weights(units) if forms else 0
+        of_weights = sequences * model.layers * of_units * (2 * self.width + 6 * 4)
         room = SUMS_SHARE * self.room if self.on_gpu else math.inf
-        parts = layer_parts(criteria[0], int(model.layers), model.mlp_weights, room)
-        weights = forms * model.weight_gradients(tokens)
+        parts = layer_parts(criteria[0], int(model.layers), of_units, room)
+        weights = forms * 2 * tokens * model.layers * of_units
         total = Work(flops=weights, moved=forms * of_weights)
         for part in parts:
             above = replace(model, layers=model.layers - part.start)
@@ -177,7 +178,7 @@ class Case:
             )
             work = replace(once, flops=models * once.flops, calls=(models + number) * once.calls)
             total += work + Work(flops=back, moved=number * moved * above.layers)
-        sums = sums_bytes(criteria[0], max(map(len, parts)) * model.mlp_weights)
+        sums = sums_bytes(criteria[0], max(map(len, parts)) * of_units)
         return replace(total, memory=self._scoring_memory(length, batch_tokens, forms, sums))
 
     def _scoring_memory(self, length: int, batch_tokens: int | None, forms: int, sums: float) -> float:

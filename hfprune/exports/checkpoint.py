@@ -10,7 +10,7 @@ from hfprune.errors import HfpruneError
 from hfprune.exports.card import Recipe
 from hfprune.exports.compatible import copy_tokenizer, spell_twice
 from hfprune.exports.folder import export_folder
-from hfprune.exports.widths import aligned_widths, padded
+from hfprune.exports.widths import aligned_widths, padded, sizes_on_disk
 from hfprune.models.fused import joined
 from hfprune.models.units import count_parameters
 from hfprune.plans.plan import Plan
@@ -31,9 +31,9 @@ def export(
 ) -> int:
     """Write a pruned model and the tokenizer of `source` as a checkpoint that plain `from_pretrained` loads.
 
-    All layers get the width of the widest, rounded up to a multiple of `align`, by neurons of zero weight: more on
-    disk, and the same function. `README.md` is a model card, `provenance.json` holds both parameter counts,
-    `made`, and the size of every file.
+    All layers get the width of the widest, rounded up to a multiple of `align`, and the heads of the largest, by
+    zero weights: more on disk, and the same function. `README.md` is a model card, `provenance.json` holds both
+    parameter counts, `made`, and the size of every file.
 
     Args:
         model: the pruned model.
@@ -66,10 +66,10 @@ def export(
 def loadable(model: "PreTrainedModel", align: int = 1) -> "PreTrainedModel":
     """Return the model, or an equivalent one whose checkpoint `from_pretrained` loads.
 
-    A config has one MLP width, so narrower layers are padded with neurons of zero weight. transformers
-    refuses a LLaMA config whose number of heads does not divide the hidden size, whatever its `head_dim`;
-    such a model becomes a Mistral without sliding window, which computes the same. Weights are shared where
-    possible; buffers that no checkpoint holds stay on the meta device.
+    A config has one MLP width and one number of heads, so smaller layers get zero weights. transformers refuses
+    a LLaMA config whose number of heads does not divide the hidden size, whatever its `head_dim`; such a model
+    becomes a Mistral without sliding window, which computes the same. Weights are shared where possible; buffers
+    that no checkpoint holds stay on the meta device.
 
     Raises:
         HfpruneError: no config of transformers describes the model.
@@ -80,7 +80,13 @@ def loadable(model: "PreTrainedModel", align: int = 1) -> "PreTrainedModel":
     config.intermediate_size = widths[0]
     with torch.device("meta"):
         twin = kind(config)
-    state = {name: padded(name, tensor, widths) for name, tensor in model.state_dict().items()}
+    sizes = sizes_on_disk(model, widths)
+    state = {name: padded(name, tensor, sizes) for name, tensor in model.state_dict().items()}
+    if extra := [name for name in state if name.endswith(".bias") and name not in twin.state_dict()]:
+        raise HfpruneError(
+            f"cannot export: transformers' {type(twin).__name__} has no {extra[0]}, solved for the plan; "
+            "measure with --plan and --linear, or solve without the bias"
+        )
     twin.load_state_dict(joined(state, twin.state_dict()), assign=True)
     twin.tie_weights()
     twin.generation_config = model.generation_config

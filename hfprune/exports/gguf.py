@@ -27,8 +27,8 @@ from hfprune.exports import Quantization
 from hfprune.exports.card import Recipe
 from hfprune.exports.folder import export_folder
 from hfprune.exports.vocabulary import add_vocabulary
-from hfprune.exports.widths import aligned_widths, padded
-from hfprune.models.units import count_parameters, gated_mlps
+from hfprune.exports.widths import Sizes, aligned_widths, padded, sizes_on_disk
+from hfprune.models.units import count_parameters
 from hfprune.plans.plan import Plan
 
 if TYPE_CHECKING:
@@ -88,10 +88,12 @@ def export_gguf(
     recipe = Recipe.of(model, source, made, plan, results)
     architecture, widths = layout(model, align)
     kind = GGMLQuantizationType[quantize or _OF_DTYPE[model.dtype]]
-    extra = sum(
-        (width - mlp.count) * mlp.parameters for width, mlp in zip(widths, gated_mlps(model), strict=True)
+    padding = sizes_on_disk(model, widths)
+    meta = {name: parameter.to("meta") for name, parameter in model.named_parameters()}
+    left, extra = (
+        count_parameters(model),
+        sum(padded(*x, padding).numel() - x[1].numel() for x in meta.items()),
     )
-    left = count_parameters(model)
     sizes = {"parameters": left, "parameters_on_disk": left + extra}
     name = f"{out.resolve().name}-{kind.name}.gguf"
     with export_folder(out, source) as (folder, about):
@@ -102,7 +104,7 @@ def export_gguf(
         _add_shape(writer, model, widths)
         _add_rope(writer, model, architecture)
         add_vocabulary(writer, source, model.config.vocab_size)
-        wide = _write(writer, kind, lambda: _tensors(model, architecture, widths))
+        wide = _write(writer, kind, lambda: _tensors(model, architecture, padding))
         about |= recipe.made | sizes
         recipe.write(folder, "gguf", sizes, name, _notes(architecture, widths, wide))
     return Written(out / name, left + extra, wide)
@@ -111,9 +113,9 @@ def export_gguf(
 def layout(model: "PreTrainedModel", align: int) -> tuple[MODEL_ARCH, list[int]]:
     """Return the architecture under which llama.cpp is to read the model, and the width of each layer.
 
-    llama.cpp reads a width per layer only in some architectures. Unequal LLaMA, Mistral and Qwen2 are
-    written as `deci`, and unequal Qwen3 with tied embeddings and plain rope as `openelm`, which compute the same
-    functions. Any other Qwen3 is padded to its widest layer.
+    llama.cpp reads a width per layer only in some architectures. Unequal LLaMA, Mistral and Qwen2, and a Qwen2
+    with biases that were solved for its plan, are written as `deci`, and unequal Qwen3 with tied embeddings and
+    plain rope as `openelm`, which compute the same functions. Any other Qwen3 is padded to its widest layer.
 
     Raises:
         HfpruneError: the architecture is not supported.
@@ -128,7 +130,13 @@ def layout(model: "PreTrainedModel", align: int) -> tuple[MODEL_ARCH, list[int]]
     if config.hidden_act != "silu":
         raise HfpruneError(f"GGUF export supports the activation silu, not {config.hidden_act}")
     widths = aligned_widths(model, align, equal=False)
-    if len(set(widths)) == 1:
+    biased = any(name.endswith(("down_proj.bias", "o_proj.bias")) for name, _ in model.named_parameters())
+    if biased and architecture is MODEL_ARCH.QWEN3:
+        raise HfpruneError(
+            "GGUF export: llama.cpp's Qwen3 has no bias at down_proj or o_proj, as it was solved for the plan; "
+            "measure with --plan and --linear, or solve without the bias"
+        )
+    if len(set(widths)) == 1 and not (biased and architecture is MODEL_ARCH.QWEN2):
         return architecture, widths
     if architecture is not MODEL_ARCH.QWEN3:
         return MODEL_ARCH.DECI, widths
@@ -172,23 +180,24 @@ def _add_rope(writer: GGUFWriter, model: "PreTrainedModel", architecture: MODEL_
 
 
 def _tensors(
-    model: "PreTrainedModel", architecture: MODEL_ARCH, widths: list[int]
+    model: "PreTrainedModel", architecture: MODEL_ARCH, sizes: Sizes
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors under llama.cpp's names; tied embeddings come once."""
     config = model.config
     parameters: dict[str, Tensor] = dict(model.named_parameters())
-    names = get_tensor_name_map(ARCHITECTURES[config.model_type], len(widths))
+    names = get_tensor_name_map(ARCHITECTURES[config.model_type], len(sizes))
     head = model.model.layers[0].self_attn.head_dim
     if config.rope_parameters["rope_type"] == "llama3":
         plain = config.rope_parameters["rope_theta"] ** -(torch.arange(0, head, 2) / head)
         yield "rope_freqs.weight", plain / model.model.rotary_emb.inv_freq.cpu()
     for name, tensor in parameters.items():
-        tensor = padded(name, tensor.detach(), widths)
+        tensor = padded(name, tensor.detach(), sizes)
         module, layer, part, kind = found.groups() if (found := _ATTENTION.fullmatch(name)) else [""] * 4
         if part and architecture is MODEL_ARCH.OPENELM:  # one matrix for all three
             if part == "q":
-                three = [parameters[f"{module}.{each}_proj.{kind}"] for each in "qkv"]
-                yield f"blk.{layer}.attn_qkv.{kind}", torch.cat(three)
+                three = [f"{module}.{each}_proj.{kind}" for each in "qkv"]
+                parts = [padded(each, parameters[each].detach(), sizes) for each in three]
+                yield f"blk.{layer}.attn_qkv.{kind}", torch.cat(parts)
             continue
         if part in ("q", "k") and architecture in _NEIGHBOURS:
             tensor = tensor.unflatten(0, (-1, 2, head // 2)).transpose(1, 2).flatten(0, 2)

@@ -1,8 +1,8 @@
-"""Widths of the MLPs of an export: neurons of zero weight, which change no output, make narrow ones wider."""
+"""Sizes of the layers of an export: neurons and heads of zero weight, which change no output, fill small ones."""
 
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.nn.functional import pad
@@ -12,7 +12,10 @@ from hfprune.models.units import gated_mlps
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_MLP = re.compile(r"model\.layers\.(\d+)\.mlp\.(gate|up|down)_proj\.(weight|bias)")
+_LINEAR = re.compile(r"model\.layers\.(\d+)\.(?:mlp|self_attn)\.(gate|up|down|q|k|v|o)_proj\.(weight|bias)")
+
+Sizes = list[dict[str, int]]
+"""By layer, the units' side of each linear layer: outputs of gate, up, q, k and v, inputs of down and o."""
 
 
 def aligned_widths(model: "PreTrainedModel", align: int, equal: bool) -> list[int]:
@@ -21,19 +24,34 @@ def aligned_widths(model: "PreTrainedModel", align: int, equal: bool) -> list[in
     return [max(widths)] * len(widths) if equal else widths
 
 
-def padded(name: str, tensor: Tensor, widths: list[int]) -> Tensor:
-    """Return a weight of a model, padded to the width of its layer if it is of an MLP; act(0) · 0 = 0.
+def sizes_on_disk(model: "PreTrainedModel", widths: list[int]) -> Sizes:
+    """Return the sizes of an export with these widths, where all layers have as many heads as the largest."""
+    heads = {part: max(_heads(layer, part) for layer in model.model.layers) for part in "qkvo"}
+    return [dict.fromkeys(("gate", "up", "down"), width) | heads for width in widths]
+
+
+def _heads(layer: Any, part: str) -> int:
+    linear = getattr(getattr(layer, "self_attn", None), f"{part}_proj", None)
+    if linear is None:  # another kind of attention, whose heads no plan cuts
+        return 0
+    return linear.in_features if part == "o" else linear.out_features
+
+
+def padded(name: str, tensor: Tensor, sizes: Sizes) -> Tensor:
+    """Return a weight of a model, padded to the sizes of its layer: act(0) · 0 = 0, and zero heads give 0.
 
     Args:
         name: of the parameter in the model.
-        tensor: gate and up are [width, hidden], down is [hidden, width].
-        widths: one for each layer.
+        tensor: of linear layers it is [outputs, inputs].
+        sizes: from `sizes_on_disk`.
     """
-    if not (found := _MLP.fullmatch(name)):
+    if not (found := _LINEAR.fullmatch(name)):
         return tensor
     layer, matrix, kind = found.groups()
-    if matrix == "down":
-        return tensor if kind == "bias" else pad(tensor, (0, widths[int(layer)] - tensor.shape[1]))
-    extra = widths[int(layer)] - tensor.shape[0]
+    if not (size := sizes[int(layer)][matrix]):
+        return tensor
+    if matrix in ("down", "o"):
+        return tensor if kind == "bias" else pad(tensor, (0, size - tensor.shape[1]))
+    extra = size - tensor.shape[0]
     # The last dimension comes first.
     return pad(tensor, (0, extra) if kind == "bias" else (0, 0, 0, extra))

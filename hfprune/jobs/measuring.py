@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from hfprune.jobs.files import Files, folder
 from hfprune.jobs.job import Job, wildcards
 from hfprune.jobs.scoring import scored
 from hfprune.measures import Measure
-from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, SOLVED
+from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, SOLVED, Linear
 from hfprune.results import Cell, spell_cell
 from hfprune.stages import linear, measure, pack, recover
 from hfprune.study import layout
@@ -30,19 +31,21 @@ def recoveries(files: Files) -> Iterator[Job]:
 
 
 def _linear(files: Files) -> Iterator[Job]:
-    """Yield the jobs that solve weights again: one pass over the calibration for all plans of a model."""
-    together: dict[tuple[str, str], list[Cell]] = {}
-    for cell in dict.fromkeys(
-        replace(cell, recovery="linear")
-        for cell in layout.cells(files.name, files.study)
-        if cell.recovery.startswith("linear")
-    ):
-        corpus = files.study.corpus_of(cell.method)
-        blocks = files.file(layout.BLOCKS, cell, ".safetensors", corpus=corpus)
-        together.setdefault((cell.model, blocks), []).append(cell)
-    for number, ((model, blocks), cells) in enumerate(together.items()):
+    """Yield the jobs that solve weights or biases: one pass over the calibration for all plans of a model."""
+    together: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in layout.cells(files.name, files.study):
+        if kind := layout.solves(files.study, cell):
+            blocks = files.file(
+                layout.BLOCKS, cell, ".safetensors", corpus=files.study.corpus_of(cell.method)
+            )
+            of_job = together.setdefault((cell.model, kind, blocks), [])
+            of_job += [one for one in [replace(cell, recovery=kind)] if one not in of_job]
+    for number, ((model, kind, blocks), cells) in enumerate(together.items()):
         plans = [files.plan_files(cell)[0] for cell in cells]
         folders = [files.file(layout.RECOVERY, cell) for cell in cells]
+        settings = files.study.linear
+        if kind == "bias":
+            settings = Linear(ridges=[inf], bias=True, budget=settings.budget)
         config = linear.Config(
             model=Path(folder("models", model)),
             blocks=Path(blocks),
@@ -50,7 +53,7 @@ def _linear(files: Files) -> Iterator[Job]:
                 linear.ToSolve(plan=Path(plan), cell=spell_cell(cell), out=Path(out))
                 for plan, cell, out in zip(plans, cells, folders, strict=True)
             ],
-            **files.study.linear.model_dump(),
+            **settings.model_dump(),
             **files.compute,
         )
         inputs = files.dense(model) | files.dtype_file | {"blocks": [blocks], "plans": plans}
@@ -241,10 +244,9 @@ def _measured_files(files: Files, names: tuple[str, ...], cell: Cell) -> list[st
 
 
 def _solved_folder(files: Files, cell: Cell) -> Path | None:
-    """Return the folder of the weights that were solved again for a cell, if its recovery begins so."""
-    if not cell.recovery.startswith("linear"):
-        return None
-    return Path(files.file(layout.RECOVERY, replace(cell, recovery="linear")))
+    """Return the folder of the weights or biases that were solved for a cell, if its method or recovery asks."""
+    kind = layout.solves(files.study, cell)
+    return Path(files.file(layout.RECOVERY, replace(cell, recovery=kind))) if kind else None
 
 
 def _solved(files: Files, cell: Cell) -> list[str]:
@@ -256,6 +258,8 @@ def _resampled(files: Files, names: tuple[str, ...], cell: Cell) -> list[str]:
     """Return the plans of resampled calibrations, if a measure is taken on them."""
     taken = any(files.measures[name].resampled for name in names) and files.study.calibration.resamples
     if not taken or cell.recovery != "none" or cell.method not in files.criteria:
+        return []
+    if files.study.methods[cell.method].bias:  # which is solved for the method's own plan
         return []
     return [files.file(layout.PLAN, cell, layout.RESAMPLED)]
 

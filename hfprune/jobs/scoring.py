@@ -46,14 +46,15 @@ def budget_job(files: Files, model: str, ratio: float) -> Job:
         if name in files.study.methods_of(model) and name in files.criteria
         if ratio in (method.ratios or [ratio])
     ]
-    units = sorted({json.dumps(method.units) for method in methods})
-    floors = [method.allocation.floor for method in methods if method.allocation.rule != "uniform"]
+    units = sorted({(json.dumps(method.units), sum(method.allocation.spare)) for method in methods})
+    ruled = [method.allocation for method in methods if method.allocation.rule in ("global", "per_parameter")]
     out = files.file(layout.BUDGET, suffix=".json", model=model, ratio=f"{ratio:g}")
     config = budget.Config(
         model=Path(folder("models", model)),
         ratios=[ratio],
-        units=[json.loads(kinds) for kinds in units] or [{"neurons": None}],
-        floor=max(floors, default=None),
+        units=[json.loads(kinds) for kinds, _ in units] or [{"neurons": None}],
+        spare=[spared for _, spared in units] if any(spared for _, spared in units) else [],
+        floor=max((allocation.floor for allocation in ruled), default=None),
         out=Path(out),
     )
     at = {"model": model, "ratio": f"{ratio:g}"}

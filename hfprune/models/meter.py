@@ -4,6 +4,7 @@ Hooks on a model's decoder and its head see every pass, whoever calls it, at the
 counts are those of `hfprune.models.shape`, taken from the modules instead of a configuration.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,12 @@ def meter(model: "PreTrainedModel") -> None:
 
 
 def count_backward(
-    model: "PreTrainedModel", tokens: "Tensor", *, from_attention: bool, forms: float, lowest: int = 0
+    model: "PreTrainedModel",
+    tokens: "Tensor",
+    *,
+    from_attention: bool,
+    forms: Mapping[str, int],
+    lowest: int = 0,
 ) -> None:
     """Count a backward pass of scoring for `tokens` [batch, length]; nothing if a configuration lacks the sizes.
 
@@ -55,7 +61,7 @@ def count_backward(
         model: the dense model.
         tokens: what the pass read.
         from_attention: whether key-value groups are scored in the same pass.
-        forms: how often the gradients of all MLPs' weights are computed as well.
+        forms: of how many layers the gradients of the weights are computed as well, by kind of unit.
         lowest: the layer that the pass goes back to.
     """
     try:
@@ -65,7 +71,7 @@ def count_backward(
     count = tokens.numel()
     above = replace(shape, layers=shape.layers - lowest)
     DONE.flops += above.backward(count, count * tokens.shape[1], from_attention=from_attention)
-    DONE.flops += forms * shape.weight_gradients(count)
+    DONE.flops += 2 * count * sum(number * shape.unit_weights([kind]) for kind, number in forms.items())
 
 
 def _sizes(decoder: "nn.Module", training: bool) -> tuple[float, float]:

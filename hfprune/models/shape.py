@@ -5,7 +5,7 @@ masked or not, as `torch.utils.flop_counter` does. The transformer's products ar
 2001.08361, Table 1) with gate, shared key-value heads and head added.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -158,9 +158,10 @@ class Shape:
         layers += self.head_weights
         return 2 * tokens * layers + 2 * self.attention(pairs) * (self.layers - 1) / self.layers
 
-    def weight_gradients(self, tokens: float) -> float:
-        """Return the operations of the gradients of gate, up and down in every layer."""
-        return 2 * tokens * self.layers * self.mlp_weights
+    def unit_weights(self, kinds: Iterable[str]) -> float:
+        """Return the number of a layer's weights that are its units'."""
+        found = {"neurons": self.mlp_weights, "key_value_groups": self.attention_weights}
+        return sum(found[kind] for kind in kinds)
 
     def training(self, tokens: float, pairs: float, rank: int) -> float:
         """Return the operations of a step that trains adapters of this rank on all seven projections.

@@ -7,8 +7,9 @@ dense model.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ class Units(ABC):
 
     @abstractmethod
     def mask(self, kept: Tensor, on: Callable[[], bool]) -> list[RemovableHandle]:
-        """Hook the model so that, while `on()`, it gives the outputs as if it had only the units `kept`."""
+        """Let the model, while `on()`, give the outputs that it would have with only the units `kept`."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,10 @@ class KeyValueGroups(Units):
         cut(self.k, keys, 0)
         cut(self.v, keys, 0)
         cut(self.o, queries, 1)
-        if hasattr(self.module, "num_key_value_heads"):
-            self.module.num_key_value_heads = len(kept)  # type: ignore[assignment]
+        if hasattr(self.module, "num_key_value_heads"):  # Phi-3, which reads both numbers in its forward pass
+            own: Any = copy(self.module.config)  # layers may differ
+            own.num_attention_heads = len(queries) // self.head_dim
+            self.module.config, self.module.num_key_value_heads = own, len(kept)  # type: ignore[assignment]
 
     def mask(self, kept: Tensor, on: Callable[[], bool]) -> list[RemovableHandle]:
         """Zero the other groups' activations."""
@@ -218,10 +221,9 @@ class Layers(Units):
         def pass_on(_layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
             return inputs[0] if on() else output
 
-        layers, chosen = self.model.model.layers, set(kept.tolist())
-        return [
-            layer.register_forward_hook(pass_on) for index, layer in enumerate(layers) if index not in chosen
-        ]
+        chosen = set(kept.tolist())
+        gone = [layer for index, layer in enumerate(self.model.model.layers) if index not in chosen]
+        return [layer.register_forward_hook(pass_on) for layer in gone]
 
 
 def units_of(model: "PreTrainedModel", kinds: Iterable[str]) -> dict[str, Units]:
@@ -235,12 +237,10 @@ def units_of(model: "PreTrainedModel", kinds: Iterable[str]) -> dict[str, Units]
         "key_value_groups": attentions,
         "layers": lambda model: [Layers("layers", model)],
     }
-    found: dict[str, Units] = {}
-    for kind in kinds:
-        if kind not in find:
-            raise HfpruneError(f"unknown kind of unit {kind!r}{nearest(kind, [*find])}")
-        found |= {units.name: units for units in find[kind](model)}
-    return found
+    kinds = [*kinds]
+    if unknown := [kind for kind in kinds if kind not in find]:
+        raise HfpruneError(f"unknown kind of unit {unknown[0]!r}{nearest(unknown[0], [*find])}")
+    return {units.name: units for kind in kinds for units in find[kind](model)}
 
 
 def gated_mlps(model: "PreTrainedModel") -> list[Neurons]:
@@ -293,8 +293,7 @@ def _groups(name: str, index: int, layer: nn.Module) -> KeyValueGroups:
     groups = KeyValueGroups(f"attention.{index}", module, q, k, v, o, head_dim)
     # All heads share a per-head norm (Qwen3); a parameter over all heads would have to be cut, too.
     for key, parameter in module.named_parameters():
-        if not key.startswith(("q_proj.", "k_proj.", "v_proj.", "o_proj.")) and parameter.shape != (
-            head_dim,
-        ):
+        own = key.startswith(("q_proj.", "k_proj.", "v_proj.", "o_proj."))
+        if not own and parameter.shape != (head_dim,):
             raise HfpruneError(f"{name}: layer {index} has {key} over all heads; prune neurons")
     return groups

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hfprune.errors import HfpruneError
+from hfprune.models.kinds import layer_of
 from hfprune.models.units import Units
 from hfprune.plans.rules import Allocation
 
@@ -85,62 +86,65 @@ def keep_globally(scores: Sequence[Tensor], count: int, allocation: Allocation) 
     return [keep_highest(layer, number * align) for layer, number in zip(ranks, chunks, strict=True)]
 
 
-def keep_per_parameter(
+def keep_ranked(
     units: dict[str, Units], scores: dict[str, Tensor], goal: float, allocation: Allocation
 ) -> dict[str, Tensor]:
-    """Rank neurons and layers together by score per parameter, and return the kept units by name.
+    """Rank units of several kinds and of all layers together, and return the kept ones by name.
 
-    Neurons (with `align` = N, chunks of N in the order of a layer's scores) and layers are removed one by
-    one, the lowest score per parameter first, until the removed parameters are as close to `goal` as one
-    neuron (chunk) allows. A removed layer counts with the neurons that it still has. A layer that would
-    exceed the goal stays; so do one last layer, and the neurons under the floor. Among equal scores, the
-    first units stay.
+    The rule `per_parameter` ranks by score per parameter, `joint` by score, as FLAP does. Neurons (with `align` =
+    N, chunks of N in the order of a layer's scores), groups and layers are removed one by one, the lowest first,
+    until the removed parameters are as close to `goal` as one neuron (chunk) allows. A removed layer counts with
+    the units that it still has. A group or layer that would exceed the goal stays; so do one last layer, a
+    layer's last group and, of its neurons, the floor, or one under `joint`. Among equal scores, the first units
+    stay.
 
     Args:
-        units: the neurons of every layer and, if layers may be removed, `layers`.
+        units: the neurons of every layer and, if they may be removed, its groups, or `layers`.
         scores: scores of the same units.
         goal: number of parameters to remove.
-        allocation: gives the floor and the alignment.
+        allocation: gives the rule, the floor and the alignment.
 
     Raises:
         HfpruneError: floor or alignment leave too little to remove.
     """
-    names = [name for name in units if name != "layers"]
-    width, weight = units[names[0]].count, units[names[0]].parameters
-    step, depth, least = allocation.align, len(names), floor_chunks(width, allocation)
-    sums = torch.stack([chunk_sums(scores[name], step) for name in names])
-    per_layer = sums.shape[1]
-    _check_aligned([per_layer] * depth, depth * per_layer * step, step, width)
-    values = [sums.flatten() / (step * weight)]
-    layers = units.get("layers")
-    if layers:
-        values.insert(0, scores["layers"] / layers.parameters)
-    offset = depth if layers else 0
-    left, gone = [per_layer] * depth, set[int]()
-    removed = depth * (width - per_layer * step) * weight
-    tolerance = step * weight / 2
+    names = sorted(units, key=lambda name: name != "layers")
+    neurons = [unit for unit in units.values() if unit.kind == "neurons"]
+    width, depth, step = neurons[0].count, len(neurons), allocation.align
+    sizes = {name: step if units[name].kind == "neurons" else 1 for name in names}
+    weights = {name: sizes[name] * units[name].parameters for name in names}
+    sums = {
+        name: scores[name] if name == "layers" else chunk_sums(scores[name], sizes[name]) for name in names
+    }
+    _check_aligned([width // step] * depth, depth * (width // step) * step, step, width)
+    values, least = [*sums.values()], dict.fromkeys(names, 1)
+    if allocation.rule == "per_parameter":
+        values = [sums[name] / weights[name] for name in names]
+        least |= {unit.name: floor_chunks(width, allocation) for unit in neurons}
+    left = {name: len(sums[name]) for name in names}
+    of_layer = [neurons[0].parameters * (width % step)] * depth
+    removed, gone, tolerance = sum(of_layer), set[int](), neurons[0].parameters * step / 2
+    owners = [(name, index) for name in names for index in range(len(sums[name]))]
     # Flipped, so that among equal scores the last unit is removed first, and neurons before layers.
-    for index in torch.cat(values).argsort(descending=True, stable=True).flip(0).tolist():
-        if layers and index < offset:
-            rest = layers.parameters - (width - left[index] * step) * weight
-            if removed + rest <= goal + tolerance and len(gone) < depth - 1:
-                gone.add(index)
-                removed += rest
+    for number in torch.cat(values).argsort(descending=True, stable=True).flip(0).tolist():
+        name, index = owners[number]
+        layer = index if name == "layers" else layer_of(name)
+        weight = weights[name] - (of_layer[layer] if name == "layers" else 0)
+        if layer in gone or left[name] <= least[name] or removed + weight > goal + tolerance:
             continue
-        if removed + tolerance > goal:
-            break
-        layer = (index - offset) // per_layer
-        if layer not in gone and left[layer] > least:
-            left[layer] -= 1
-            removed += step * weight
+        left[name] -= 1
+        removed += weight
+        of_layer[layer] += weight
+        if name == "layers":
+            gone.add(layer)
     if abs(goal - removed) > tolerance:
         raise HfpruneError(
-            f"per_parameter removes {removed:,} parameters where the ratio asks for {goal:,.0f}: "
+            f"{allocation.rule} removes {removed:,} parameters where the ratio asks for {goal:,.0f}: "
             "lower the floor, the alignment or the ratio"
         )
     stay = [layer for layer in range(depth) if layer not in gone]
-    kept = {names[layer]: keep_highest(scores[names[layer]], left[layer] * step) for layer in stay}
-    return ({"layers": torch.tensor(stay)} if layers else {}) | kept
+    plan = {"layers": torch.tensor(stay)} if "layers" in units else {}
+    inside = [name for name in names if name != "layers" and layer_of(name) not in gone]
+    return plan | {name: keep_highest(scores[name], left[name] * sizes[name]) for name in inside}
 
 
 def chunk_sums(scores: Tensor, align: int) -> Tensor:

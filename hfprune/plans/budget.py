@@ -55,17 +55,21 @@ def unit_sizes(model: "PreTrainedModel", kinds: Iterable[Kind]) -> dict[Kind, Si
 
 
 def kept_units(
-    model: "PreTrainedModel", ratio: float, units: UnitShares = NEURONS, part: float = 1.0
+    model: "PreTrainedModel",
+    ratio: float,
+    units: UnitShares = NEURONS,
+    part: float = 1.0,
+    spared: int = 0,
 ) -> dict[Kind, int]:
     """Return the number of units that stay in every layer, so that `ratio` of all parameters is removed.
 
-    All layers that stay keep the same numbers, as in the paper (Sec. 4.3). Without shares, every kind loses
-    the same fraction: this fraction of the layers, and this fraction of the groups and neurons in the layers
-    that stay. (The paper does not say how its Table 8 divides the budget between attention and MLP.) With
-    shares, each kind accounts for its share of the removed parameters; all parameters of a removed layer
-    count for `layers`. Layers and groups are few, so their number is the nearest one that leaves a feasible
-    rest to the finer kinds. The finest kind takes the rest: with neurons, the total is exact to half a neuron
-    per layer.
+    All layers that stay, but those that are spared, keep the same numbers, as in the paper (Sec. 4.3). Without
+    shares, every kind loses the same fraction: this fraction of the layers, and this fraction of the groups and
+    neurons in the layers that stay. (The paper does not say how its Table 8 divides the budget between attention
+    and MLP.) With shares, each kind accounts for its share of the removed parameters; all parameters of a removed
+    layer count for `layers`. Layers and groups are few, so their number is the nearest one that leaves a feasible
+    rest to the finer kinds. The finest kind takes the rest: with neurons, the total is exact to half a neuron per
+    layer.
 
     Args:
         model: a dense model; may be on the meta device.
@@ -84,7 +88,11 @@ def kept_units(
     sizes = unit_sizes(model, units)
     total = count_parameters(model)
     goal = ratio * total
-    depth = len(model.model.layers)
+    depth = len(model.model.layers) - spared
+    if depth < 1:
+        raise HfpruneError(f"the allocation spares all {len(model.model.layers)} layers; spare fewer")
+    if spared:
+        sizes = {kind: size._replace(layers=depth) for kind, size in sizes.items()}
     *coarse, finest = sizes
     fraction = _equal_fraction(sizes, goal)
 
@@ -169,11 +177,12 @@ def not_applicable(
 ) -> str:
     """Return why a kind cannot be pruned at `ratio`, or "" if each kind loses some units.
 
-    Always "" under `per_parameter`, where scores decide which kinds lose units.
+    Always "" under `per_parameter` and `joint`, where scores decide which kinds lose units.
     """
-    if allocation.rule == "per_parameter":
+    if allocation.rule in ("per_parameter", "joint"):
         return ""
-    sizes, kept = unit_sizes(model, units), kept_units(model, ratio, units)
+    spared = len(allocation.spared(len(model.model.layers)))
+    sizes, kept = unit_sizes(model, units), kept_units(model, ratio, units, spared=spared)
     whole = [kind for kind in sizes if kept[kind] == sizes[kind].units]
     reasons = [f"keeps {kept[kind]} of {sizes[kind].units} {NAMES[kind]}" for kind in whole]
     return f"{' and '.join(reasons)} at {100 * ratio:g} %" if reasons else ""

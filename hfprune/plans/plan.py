@@ -15,7 +15,7 @@ from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.models.kinds import UnitShares, kind_of, layer_of
 from hfprune.models.units import KeyValueGroups, Kind, Neurons, count_parameters, units_of
-from hfprune.plans.allocation import keep_globally, keep_highest, keep_per_parameter, keep_uniformly
+from hfprune.plans.allocation import keep_globally, keep_highest, keep_ranked, keep_uniformly
 from hfprune.plans.budget import kept_units
 from hfprune.plans.rules import Allocation
 
@@ -37,8 +37,8 @@ def make_plan(
 ) -> Plan:
     """Make a plan that removes `ratio` of all parameters, from the scores of a dense model.
 
-    `uniform` and `global` keep the same total of neurons, and the same number of groups in every layer.
-    `per_parameter` meets the ratio to half a neuron; scores decide whether neurons or layers are removed.
+    `uniform` and `global` keep the same total of neurons, and the same number of groups in every layer but those
+    that are spared. `per_parameter` and `joint` meet the ratio to half a neuron; scores decide what is removed.
 
     Args:
         model: the dense model; may be on the meta device.
@@ -65,12 +65,15 @@ def make_plan(
                 f"{name} has {has}, but {type(model).__name__} has {unit.count:,} {unit.kind} there: "
                 "the scores belong to another model or to other units"
             )
-    counts = kept_units(model, ratio, units, part)
-    if allocation.rule == "per_parameter":
-        plan = keep_per_parameter(found, scores, part * ratio * count_parameters(model), allocation)
+    spared = allocation.spared(len(model.model.layers))
+    counts = kept_units(model, ratio, units, part, len(spared))
+    if allocation.rule in ("per_parameter", "joint"):
+        plan = keep_ranked(found, scores, part * ratio * count_parameters(model), allocation)
     else:
         plan = {"layers": keep_highest(scores["layers"], counts["layers"])} if "layers" in counts else {}
         staying = [name for name in found if name != "layers" and layer_of(name) in _layers(plan, model)]
+        plan |= {name: torch.arange(found[name].count) for name in staying if layer_of(name) in spared}
+        staying = [name for name in staying if layer_of(name) not in spared]
         neurons = [name for name in staying if kind_of(name) == "neurons"]
         if neurons:
             rows, count = [scores[name] for name in neurons], counts["neurons"]
@@ -171,10 +174,6 @@ def check_plan(model: "PreTrainedModel", plan: Plan) -> None:
         raise HfpruneError(f"the plan lacks {lacking[0]}, but {_said(model, plan)}")
     for name, kept in plan.items():
         _check_kept(name, kept, found[name].count)
-    if len({len(kept) for name, kept in plan.items() if kind_of(name) == "key_value_groups"}) > 1:
-        raise HfpruneError(
-            "the plan must keep as many key-value groups in every layer; a model has one number"
-        )
 
 
 def _check_kept(name: str, kept: Tensor, count: int) -> None:
@@ -216,7 +215,8 @@ def apply_plan(model: "PreTrainedModel", plan: Plan) -> None:
     widths = {unit.count for unit in left if isinstance(unit, Neurons)}
     if len(widths) == 1:
         config.intermediate_size = widths.pop()
-    for groups in (unit for unit in left if isinstance(unit, KeyValueGroups)):
-        config.head_dim = groups.head_dim  # else it would follow from the number of heads
-        config.num_attention_heads = groups.o.in_features // groups.head_dim
-        config.num_key_value_heads = groups.count
+    if attention := [unit for unit in left if isinstance(unit, KeyValueGroups)]:
+        most = max(attention, key=lambda unit: unit.count)
+        config.head_dim = most.head_dim  # else it would follow from the number of heads
+        config.num_attention_heads = most.o.in_features // most.head_dim
+        config.num_key_value_heads = most.count

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from hfprune.models.kinds import UnitShares
 from hfprune.settings import Strict
@@ -11,11 +11,12 @@ from hfprune.settings import Strict
 class Allocation(Strict):
     """How the kept neurons are divided among layers, at the same total; a bare word is the rule."""
 
-    rule: Literal["uniform", "global", "per_parameter"] = Field(
+    rule: Literal["uniform", "global", "per_parameter", "joint"] = Field(
         default="uniform",
         description="uniform: the same number in every layer, as in the paper; "
         "global: the highest scores of all layers; "
-        "per_parameter: neurons and layers in one ranking, by score per parameter",
+        "per_parameter: neurons and layers in one ranking, by score per parameter; "
+        "joint: neurons and key-value groups of all layers in one ranking, as FLAP's",
     )
     standardize: bool = Field(
         default=False,
@@ -29,6 +30,11 @@ class Allocation(Strict):
         description="widths are multiples of this, which suits matrix units, at the same total budget",
     )
 
+    spare: tuple[NonNegativeInt, NonNegativeInt] = Field(
+        default=(0, 0),
+        description="uniform: so many first and last layers lose nothing, as LLM-Pruner spares [4, 2] of 32",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _bare_rule(cls, data: Any) -> Any:
@@ -40,9 +46,16 @@ class Allocation(Strict):
             raise ValueError(
                 "standardize belongs to the rule 'global'; z-scores are not scores per parameter"
             )
-        if self.rule == "uniform" and self.floor != 0.1:
+        if self.rule in ("uniform", "joint") and self.floor != 0.1:
             raise ValueError("floor belongs to the rules 'global' and 'per_parameter'")
+        if self.rule != "uniform" and any(self.spare):
+            raise ValueError("spare belongs to the rule 'uniform'")
         return self
+
+    def spared(self, layers: int) -> set[int]:
+        """Return the numbers of the layers that lose nothing, of so many."""
+        first, last = self.spare
+        return {number for number in range(layers) if number < first or number >= layers - last}
 
     def unfit(self, units: UnitShares) -> str:
         """Return why these units do not fit this allocation, or "" if they do."""
@@ -53,4 +66,8 @@ class Allocation(Strict):
                 )
             if any(share is not None for share in units.values()):
                 return "allocation per_parameter decides by scores alone: give units without shares"
+        if self.rule == "joint" and (units.keys() != {"neurons", "key_value_groups"} or any(units.values())):
+            return "allocation joint ranks neurons and key_value_groups: give both as units, without shares"
+        if any(self.spare) and "layers" in units:
+            return "allocation spares layers from cuts within them: do not give layers as units"
         return ""

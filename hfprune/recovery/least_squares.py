@@ -15,6 +15,7 @@ Sources: GRAIL (github.com/TWWinde/GRAIL_Compensation), whose ridge draws W[:,S]
 """
 
 from collections.abc import Sequence
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,8 @@ def lost(weight: Tensor, dense: Moments, kept: Tensor) -> Moments:
 def change(sums: Moments, inputs: int, ridge: float, bias: bool = False) -> tuple[Tensor, Tensor]:
     """Return float64 Δ [outputs, inputs], and what it adds to the bias [outputs]: 0 without `bias`.
 
-    With it, the moments are about the means, and the bias makes up for the mean of what is still lost.
+    With it, the moments are about the means, and the bias makes up for the mean of what is still lost. At λ = ∞,
+    Δ is 0, and that is the mean of all that is lost: FLAP's bias.
 
     Args:
         sums: the moments of [x, d].
@@ -57,13 +59,15 @@ def change(sums: Moments, inputs: int, ridge: float, bias: bool = False) -> tupl
     """
     if not ridge >= 0:
         raise HfpruneError(f"λ must be 0 or more, not {ridge:g}")
+    mean = sums.total.double() / sums.tokens
+    x, d = mean.split([inputs, len(mean) - inputs])
+    if ridge == inf:
+        return d.new_zeros(len(d), inputs), d * bias
     if sums.tokens < inputs:
         raise HfpruneError(
             f"{sums.tokens:,} calibration tokens, besides those held out, do not determine the weights of "
             f"{inputs:,} inputs; take more"
         )
-    mean = sums.total.double() / sums.tokens
-    x, d = mean.split([inputs, len(mean) - inputs])
     gram, cross = (
         sums.gram[part, :inputs].to(mean, copy=True) for part in (slice(inputs), slice(inputs, None))
     )

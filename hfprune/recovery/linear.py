@@ -17,7 +17,7 @@ from hfprune.plans.plan import Plan, check_plan
 from hfprune.recovery.grams import Batch, Moments, Walk, batches_of, grams, inputs_of, memory, reader
 from hfprune.recovery.least_squares import lost, solve
 from hfprune.recovery.settings import Linear
-from hfprune.recovery.solved import Solved, carries_bias, lay_solved, resumed, save_solved
+from hfprune.recovery.solved import Solved, lay_solved, resumed, save_solved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -52,7 +52,8 @@ def solve_plans(
         plans: plans of this model, by names that are valid for folders.
         state: folder where each place is saved when it is solved, and from which an interrupted run resumes.
         documents: the document of each sequence, if known; an eighth of the documents is held out.
-        ridges: candidates for λ, from which the error on what is held out chooses at each place.
+        ridges: candidates for λ, from which the error on what is held out chooses at each place; ∞ leaves the
+            weights as they are.
         bias: also solve the bias.
         inputs: `pruned` for those of the pruned model, whose places are then solved one after the other.
         budget: bytes that may be taken above the weights; see `hfprune.recovery.grams.memory`.
@@ -63,10 +64,10 @@ def solve_plans(
         By plan and place, in main memory.
 
     Raises:
-        HfpruneError: a plan is of another model or cuts whole layers only, the architecture has no such bias,
-            activations are not finite, or the calibration or the budget is too small.
+        HfpruneError: a plan is of another model or cuts whole layers only, activations are not finite, or the
+            calibration or the budget is too small.
     """
-    cut = {name: _cut_places(model, plan, bias) for name, plan in plans.items()}
+    cut = {name: _cut_places(model, plan) for name, plan in plans.items()}
     batches = batches_of(blocks, documents, batch_tokens)
     wanted = memory([unit for units in cut.values() for unit in units.values()], blocks.numel())
     if wanted > budget:
@@ -109,15 +110,13 @@ def _from_dense(linear: nn.Linear, dense: Sequence[Moments], kept: Tensor) -> li
         return [lost(linear.weight, moments, kept) for moments in dense]
 
 
-def _cut_places(model: "PreTrainedModel", plan: Plan, bias: bool) -> dict[str, Units]:
+def _cut_places(model: "PreTrainedModel", plan: Plan) -> dict[str, Units]:
     """Return the units at the places that a plan cuts, in the order of a forward pass."""
     check_plan(model, plan)
     places = sorted((x for x in plan if x != "layers"), key=lambda x: (layer_of(x), x))
     if not places:
         raise HfpruneError("the plan cuts whole layers only: a linear recovery has nothing to solve")
     units = units_of(model, dict.fromkeys(map(kind_of, places)))
-    if bias and (lacking := [x for x in places if not carries_bias(model, units[x])]):
-        raise HfpruneError(f"{type(model).__name__} can have no bias at {lacking[0]}: solve without it")
     return {place: units[place] for place in places if len(plan[place]) < units[place].count}
 
 

@@ -1,9 +1,17 @@
 """How pruned models recover: packing of the instruction pairs, and low-rank training."""
 
-from math import ceil
+from math import ceil, inf
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_serializer,
+    model_validator,
+)
 
 from hfprune.errors import HfpruneError
 from hfprune.models.placement import size_in_bytes
@@ -86,10 +94,10 @@ class Linear(Strict):
         default=[1e-3, 1e-2, 1e-1, 1, 10],
         min_length=1,
         description="candidates for λ, relative to the mean of the Gram matrix's diagonal; the error on an "
-        "eighth of the calibration's documents chooses wherever weights are solved",
+        "eighth of the calibration's documents chooses wherever weights are solved; .inf leaves the weights",
     )
     bias: bool = Field(
-        default=False, description="solve the bias too, as FLAP does, where the model can have one"
+        default=False, description="solve the bias too; with `ridges: [.inf]` it alone changes, as in FLAP"
     )
     inputs: Literal["dense", "pruned"] = Field(
         default="dense",
@@ -99,6 +107,10 @@ class Linear(Strict):
     budget: Annotated[str, Field(pattern=r"^\d+(\.\d+)?[KMG]i?B$")] = Field(
         default="32GiB", description="memory above the weights that it may take"
     )
+
+    @field_serializer("ridges", when_used="json")
+    def _json_has_no_infinity(self, ridges: list[float]) -> list[float | str]:
+        return ["inf" if ridge == inf else ridge for ridge in ridges]
 
     def budget_bytes(self) -> int:
         """Return the budget in bytes."""

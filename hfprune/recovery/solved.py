@@ -86,18 +86,14 @@ def resumed(path: Path, identity: str) -> dict[str, Solved]:
     return load_solved(path) if same else {}
 
 
-def carries_bias(model: "PreTrainedModel", units: Units) -> bool:
-    """Tell whether the layer that reads these units has a bias, or the model's configuration can give it one."""
-    return reader(units).bias is not None or hasattr(model.config, BIASES[units.kind])
-
-
 @torch.no_grad()
 def apply_linear(model: "PreTrainedModel", plan: Plan, path: Path, inputs: dict[str, Path]) -> None:
     """Put solved layers into a model after its plan, in its dtype.
 
-    A sliced model gets the weights, and the biases of its architecture if they were solved, which are zero where
-    they were not. Offloaded weights cannot be changed: there, over the mask of the plan, hooks compute the layers
-    from weights that stay in main memory for good.
+    A sliced model gets the weights, and the biases if they were solved. Where its configuration has a setting for
+    them, all layers have biases then, of zero where none was solved; any other model has them in memory only, and
+    cannot be exported. Offloaded weights cannot be changed: there, over the mask of the plan, hooks compute the
+    layers from weights that stay in main memory for good.
 
     Args:
         model: the model with the plan applied, or masked by it if its weights are offloaded.
@@ -132,7 +128,9 @@ def _frozen(x: Tensor, like: Tensor) -> nn.Parameter:
 
 
 def _give_biases(model: "PreTrainedModel", kind: str) -> None:
-    """Give biases of zero to all layers to which the architecture's configuration gives biases together."""
+    """Give biases of zero to all layers to which the configuration gives them together, if it can."""
+    if not hasattr(model.config, BIASES[kind]):
+        return
     for units in units_of(model, [kind]).values():
         for linear in units.linears:
             if linear.bias is None:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from hfprune.criteria import ActivationCriterion, GradientCriterion, LayerCriterion
+from hfprune.models.kinds import layer_of
 from hfprune.models.spread import onloaded
-from hfprune.models.units import KeyValueGroups, Neurons, attentions, gated_mlps
+from hfprune.models.units import KeyValueGroups, Neurons, Units, attentions, gated_mlps, units_of
 from hfprune.scoring.scorer import Scorer
 from hfprune.scoring.weight_forms import stacked_weights, weight_gradients
 
@@ -26,7 +28,7 @@ AGGREGATIONS = {
 
 
 class ActivationRecorder:
-    """Gives criteria h at the input of every `down_proj`, or the inputs and outputs of decoder layers."""
+    """Gives criteria h at the inputs of `down_proj` and `o_proj`, or the inputs and outputs of decoder layers."""
 
     def __init__(self, model: "PreTrainedModel", scorers: Sequence[Scorer]) -> None:
         self.model, self.scorers = model, [*scorers]
@@ -38,17 +40,17 @@ class ActivationRecorder:
         """Hook the model for as long as the block runs."""
         kinds = set().union(*(scorer.kinds for scorer in self.scorers))
         with ExitStack() as stack:
-            for mlp in gated_mlps(self.model) if "neurons" in kinds else []:
-                hook = mlp.down.register_forward_pre_hook(partial(self._neurons, mlp.name))
+            for units in units_of(self.model, kinds - {"layers"}).values():
+                hook = units.linears[-1].register_forward_pre_hook(partial(self._inputs, units.name))
                 stack.callback(hook.remove)
             for index, layer in enumerate(self.model.model.layers if "layers" in kinds else []):
                 stack.callback(layer.register_forward_hook(partial(self._layer, index)).remove)
             yield
 
-    def _neurons(self, key: str, _module: nn.Module, inputs: tuple[Tensor]) -> None:
+    def _inputs(self, key: str, _module: nn.Module, inputs: tuple[Tensor]) -> None:
         h = inputs[0].float()
         for scorer in self.scorers:
-            if isinstance(scorer.criterion, ActivationCriterion):
+            if isinstance(scorer.criterion, ActivationCriterion) and key in scorer.units:
                 scorer.add(key, scorer.criterion.shares(h), self.first)
 
     def _layer(self, index: int, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -102,22 +104,24 @@ class GradientRecorder:
         """Number of the first sequence of the batch."""
         self.kinds = set().union(*(scorer.kinds for scorer in scorers))
         self.mlps = gated_mlps(model)
-        scored = [n for n, mlp in enumerate(self.mlps) if any(mlp.name in scorer.units for scorer in scorers)]
-        self.lowest = scored[0] if self.kinds == {"neurons"} else 0
-        """The first layer with units to score: the graph begins at its h, since no gradient is needed before."""
+        scored = {name for scorer in scorers for name in scorer.units}
+        self.lowest = 0 if "layers" in scored else min(map(layer_of, scored))
+        """The first layer with units to score: the graph begins there, since no gradient is needed before."""
         self.by_weights = any(scorer.form for scorer in scorers)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Hook all MLPs, which then keep less for the backward pass; attention and layers only if scored."""
-        groups = attentions(self.model) if "key_value_groups" in self.kinds else []
+        groups = attentions(self.model)[self.lowest :] if "key_value_groups" in self.kinds else []
         layers = self.model.model.layers if "layers" in self.kinds else []
         with ExitStack() as stack:
             for index, mlp in enumerate(self.mlps):
                 stack.enter_context(_forward_replaced(mlp.module, partial(self._forward, index)))
-            for index, units in enumerate(groups):
+            for index, units in enumerate(groups, self.lowest):
                 hook = units.o.register_forward_pre_hook(partial(self._watch_groups, index, units))
                 stack.callback(hook.remove)
+                for hook in self._watch_weights(units) if self.by_weights else ():
+                    stack.callback(hook.remove)
             for index, layer in enumerate(layers):
                 stack.callback(layer.register_forward_hook(partial(self._watch_layer, index)).remove)
             yield
@@ -157,13 +161,21 @@ class GradientRecorder:
             if scorer.form is None:
                 products = _products(scorer, h, gradient)
                 scorer.add(mlp.name, _aggregated(scorer, products), self.first)
+        if output is not None:
+            self._record_weights(mlp, inputs["x"], [gate, up], h, output)
+
+    def _record_weights(
+        self, units: Units, x: Tensor, outputs: Sequence[Tensor], h: Tensor, output: Tensor
+    ) -> None:
+        """Add the shares of the weight forms; see `weight_gradients`."""
+        for scorer in self._scoring(units.name):
+            if scorer.form is None:
                 continue
-            with onloaded(mlp.linears):
-                weights = stacked_weights(mlp)
-            gradients = weight_gradients(inputs["x"], gate, up, h, output)  # type: ignore[arg-type]  # kept for this
-            for sequence, g in enumerate(gradients, self.first):
+            with onloaded(units.linears):
+                weights = stacked_weights(units)
+            for sequence, g in enumerate(weight_gradients(x, outputs, h, output, units.count), self.first):
                 share = scorer.form.share(weights, g.div_(_positions(scorer, h.shape[1])))
-                scorer.add(mlp.name, share.unsqueeze(0), sequence)
+                scorer.add(units.name, share.unsqueeze(0), sequence)
 
     def _scoring(self, key: str) -> list[Scorer]:
         return [scorer for scorer in self.sharing if key in scorer.units]
@@ -173,7 +185,7 @@ class GradientRecorder:
     ) -> tuple[Tensor]:
         (h,) = inputs
         if torch.is_grad_enabled():
-            if layer == 0:
+            if layer == self.lowest and not self.by_weights:
                 h = h.detach().requires_grad_()  # the graph begins here, before the first MLP
             # detach: a tensor referenced by its own hook would be a cycle that outlives the batch.
             h.register_hook(partial(self._record_groups, units, h.detach()))
@@ -181,8 +193,33 @@ class GradientRecorder:
 
     def _record_groups(self, units: KeyValueGroups, h: Tensor, gradient: Tensor) -> None:
         for scorer in self._scoring(units.name):
+            if scorer.form is not None:
+                continue
             products = _products(scorer, h, gradient).unflatten(-1, (units.count, units.channels)).sum(-1)
             scorer.add(units.name, _aggregated(scorer, products), self.first)
+
+    def _watch_weights(self, units: KeyValueGroups) -> list[RemovableHandle]:
+        """Hook a layer's projections for what the gradients of their weights need."""
+        passes: list[dict[str, Tensor]] = []
+        """What the forward pass under way has read; hooks of gradients keep it."""
+
+        def got(seen: dict[str, Tensor], part: str, gradient: Tensor) -> None:
+            seen[part] = gradient
+            if seen.keys() >= {*"qkvo"}:
+                q, k, v, o = (seen.pop(part) for part in "qkvo")
+                self._record_weights(units, seen["x"], [q, k, v], seen["h"], o)
+
+        def watch(part: str, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                passes[-1]["h" if part == "o" else "x"] = inputs[0].detach()
+                if not output.requires_grad:  # the graph begins here
+                    output = output.detach().requires_grad_()
+                output.register_hook(partial(got, passes[-1], part))
+            return output
+
+        linears = zip("qkvo", units.linears, strict=True)
+        opened = units.module.register_forward_pre_hook(lambda *_: passes.__setitem__(slice(None), [{}]))
+        return [opened, *(linear.register_forward_hook(partial(watch, part)) for part, linear in linears)]
 
     def _watch_layer(self, layer: int, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         if torch.is_grad_enabled():

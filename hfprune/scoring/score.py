@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hfprune.criteria import Criterion, SweepCriterion, WeightCriterion
 from hfprune.errors import HfpruneError
+from hfprune.models.kinds import layer_of
 from hfprune.models.spread import onloaded
 from hfprune.models.units import Neurons, Units, gated_mlps, units_of
 from hfprune.scoring.folds import folds_of
@@ -131,16 +132,17 @@ def _run(
     """Run a pass, or one for each part of the layers whose sums fit into `room` bytes; `found` has the starts."""
     lowest = found[one.start].scores if one.start else {}
     kept = {key: _all_but_lowest(scores, one.warm_start) for key, scores in lowest.items()} or None
-    first = next(iter(one.criteria.values()))[0]  # the only one, if its sums are large
+    first, scored = next(iter(one.criteria.values()))  # the only one, if its sums are large
     mlps = gated_mlps(sweep.model)
-    weights = sum(linear.weight.numel() for linear in mlps[0].linears)
+    of_first = [unit for unit in units_of(sweep.model, scored).values() if unit.name.endswith(".0")]
+    weights = sum(linear.weight.numel() for unit in of_first for linear in unit.linears)
     parts = []
     for layers in layer_parts(first, len(mlps), weights, room):
         scorers = {}
         for name, (criterion, kinds) in one.criteria.items():
             units = units_of(sweep.model, kinds)
             if len(layers) < len(mlps):
-                units = {key: units[key] for key in [*units][layers.start : layers.stop]}
+                units = {key: unit for key, unit in units.items() if layer_of(key) in layers}
             scorers[name] = Scorer(criterion, units, sweep.fold_of)
         whole = len(layers) == len(mlps)
         sweep.gradients([*scorers.values()], one.name if whole else f"{one.name}-{layers.start}", kept)

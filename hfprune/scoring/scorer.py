@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from hfprune.criteria import SweepCriterion
 from hfprune.errors import HfpruneError
 from hfprune.models.spread import onloaded
-from hfprune.models.units import Neurons, Units
+from hfprune.models.units import Units
 from hfprune.scoring.passes import sums_bytes
 from hfprune.scoring.statistics import Curve, Statistics
 from hfprune.scoring.weight_forms import WEIGHT_FORMS, WeightForm, stacked_weights
@@ -97,5 +96,5 @@ def _finished(
 ) -> Tensor:
     with onloaded(units[key].linears):
         if form:
-            statistic = form.finish(stacked_weights(cast(Neurons, units[key])), statistic)
+            statistic = form.finish(stacked_weights(units[key]), statistic)
         return criterion.finish(units[key], statistic)

@@ -1,6 +1,7 @@
 """The sweep over calibration blocks: forward, gradient of logits in chunks, backward to activations."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -138,7 +139,7 @@ class Sweep:
             recorder.sharing = [recorder.scorers[number] for number in group]
             hidden.backward(gradient, retain_graph=index < len(groups))
             # Each form reads its own layers, which may be a part of the model's.
-            forms = sum(len(x.units) for x in recorder.sharing if x.form) / len(recorder.mlps)
+            forms = Counter[str](unit.kind for x in recorder.sharing if x.form for unit in x.units.values())
             from_attention = "key_value_groups" in recorder.kinds
             count_backward(
                 self.model, tokens, from_attention=from_attention, forms=forms, lowest=recorder.lowest

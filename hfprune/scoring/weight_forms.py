@@ -1,26 +1,26 @@
-"""Scores in weight form: from the gradients of a neuron's weights instead of its activation's gradient."""
+"""Scores in weight form: from the gradients of a unit's weights instead of its activation's gradient."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from hfprune.models.units import Neurons
+from hfprune.models.units import Units
 
 
 @dataclass(frozen=True)
 class WeightForm:
     """Two functions: one for each sequence's share, and one for the scores from the summed shares.
 
-    They read the weights w and one sequence's gradients G, both float32 [3, neurons, hidden]: gate, up and
-    transposed down projection.
+    They read the weights w and one sequence's gradients G, both float32 [vectors, units, hidden]: those of gate,
+    up and transposed down projection for neurons; of q, k, v and transposed o projection for key-value groups.
     """
 
     share: Callable[[Tensor, Tensor], Tensor]
     """Returns the sequence's share, of any shape, from w and G."""
     finish: Callable[[Tensor, Tensor], Tensor]
-    """Returns the scores [neurons] from w and the sum of the shares over sequences."""
+    """Returns the scores [units] from w and the sum of the shares over sequences."""
 
 
 def _param_mix(weights: Tensor, sums: Tensor) -> Tensor:
@@ -38,22 +38,30 @@ WEIGHT_FORMS = {
 }
 
 
-def stacked_weights(mlp: Neurons) -> Tensor:
-    """Return gate, up and transposed down projection, float32 [3, neurons, hidden]."""
-    return torch.stack([mlp.gate.weight, mlp.up.weight, mlp.down.weight.T]).float()
+def stacked_weights(units: Units) -> Tensor:
+    """Return the weights of units, float32 [vectors, units, hidden]."""
+    *readers, writer = units.linears
+    return by_unit([*(linear.weight for linear in readers), writer.weight.T], units.count).float()
 
 
-def weight_gradients(x: Tensor, gate: Tensor, up: Tensor, h: Tensor, output: Tensor) -> Iterator[Tensor]:
-    """Yield each sequence's gradients of gate, up and transposed down, float32 [3, neurons, hidden].
+def by_unit(matrices: Sequence[Tensor], count: int) -> Tensor:
+    """Return the rows of matrices [channels, hidden], a run of them a unit, as [vectors, units, hidden]."""
+    return torch.cat([matrix.unflatten(0, (count, -1)).transpose(0, 1) for matrix in matrices])
+
+
+def weight_gradients(
+    x: Tensor, outputs: Sequence[Tensor], h: Tensor, output: Tensor, count: int
+) -> Iterator[Tensor]:
+    """Yield each sequence's gradients of the weights of units, float32 [vectors, units, hidden].
 
     They are computed in the model's dtype, as by autograd, but for one sequence at a time.
 
     Args:
-        x: input of gate and up [sequences, length, hidden].
-        gate: gradient of the output of gate [sequences, length, neurons].
-        up: gradient of the output of up [sequences, length, neurons].
-        h: input of down [sequences, length, neurons].
-        output: gradient of the output of down [sequences, length, hidden].
+        x: input of the layers that read hidden states (gate and up; q, k and v) [sequences, length, hidden].
+        outputs: gradients of their outputs [sequences, length, channels].
+        h: input of the layer that writes them (down; o) [sequences, length, channels].
+        output: gradient of its output [sequences, length, hidden].
+        count: number of units.
     """
     for n in range(len(x)):
-        yield torch.stack([gate[n].T @ x[n], up[n].T @ x[n], h[n].T @ output[n]]).float()
+        yield by_unit([*(each[n].T @ x[n] for each in outputs), h[n].T @ output[n]], count).float()

@@ -1,12 +1,14 @@
 """Print how many units each ratio leaves; fail if a ratio cannot be reached."""
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from hfprune.files import read_json
 from hfprune.models.kinds import UnitShares
+from hfprune.plans.rules import Allocation
 from hfprune.settings import Strict
 from hfprune.stages.fields import DenseModel
 
@@ -27,6 +29,9 @@ class Config(Strict):
         default=[{"neurons": None}],
         description="kinds of unit, or lists or shares of kinds as JSON; each gets its own budget",
     )
+    spare: list[NonNegativeInt] = Field(
+        default=[], description="for each of --units, how many layers are spared; none: no layers"
+    )
     floor: float | None = Field(
         default=None, description="floor of a global allocation; must be reachable too"
     )
@@ -38,13 +43,17 @@ def run(config: Config) -> None:
     from hfprune.files import write_json
     from hfprune.models.load import load_skeleton
 
-    found = budgets(load_skeleton(config.model), config.ratios, config.units, config.floor)
+    found = budgets(load_skeleton(config.model), config.ratios, config.units, config.spare, config.floor)
     if config.out:
         write_json(config.out, found)
 
 
 def budgets(
-    model: "PreTrainedModel", ratios: list[float], wanted: list[UnitShares], floor: float | None = None
+    model: "PreTrainedModel",
+    ratios: list[float],
+    wanted: list[UnitShares],
+    spare: list[int] | None = None,
+    floor: float | None = None,
 ) -> dict[str, Any]:
     """Return, and print, the units that each ratio leaves.
 
@@ -52,6 +61,7 @@ def budgets(
         model: the dense model; may be on the meta device.
         ratios: fractions of all parameters.
         wanted: kinds of unit to remove, with or without shares; each gets its own budget.
+        spare: number of layers that each of them spares.
         floor: fraction of a layer's neurons that every layer keeps.
 
     Returns:
@@ -67,14 +77,20 @@ def budgets(
 
     total, width = count_parameters(model), gated_mlps(model)[0].count
     kept: dict[str, Any] = {}
-    for units in wanted:
-        sizes, label = unit_sizes(model, units), " and ".join(units)
+    for units, spared in zip_longest(wanted, spare or [], fillvalue=0):
+        assert isinstance(units, dict) and isinstance(spared, int)
+        sizes, label = (
+            unit_sizes(model, units),
+            " and ".join(units) + f", {spared} layers spared" * bool(spared),
+        )
         kept[label] = {}
         for ratio in ratios:
-            counts = kept[label][f"{ratio:g}"] = kept_units(model, ratio, units)
+            counts = kept[label][f"{ratio:g}"] = kept_units(model, ratio, units, spared=spared)
             text = ", ".join(f"{count:,} of {sizes[kind].units:,} {kind}" for kind, count in counts.items())
             note = (
-                "; not applicable: no units of a kind can go" if not_applicable(model, ratio, units) else ""
+                "; not applicable: no units of a kind can go"
+                if not_applicable(model, ratio, units, Allocation(spare=(spared, 0)))
+                else ""
             )
             print(f"ratio {ratio:g} of {total:,} parameters: keep {text}{note}")
             if floor and "neurons" in counts:

@@ -121,6 +121,7 @@ def _write(out: Path, solved: "dict[str, Solved]", made: dict[str, Any]) -> None
 
 def _values(solved: "dict[str, Solved]", watch: "Stopwatch") -> "list[Value]":
     """Return the mean share of the lost output that is left, the median λ, and the cost of all plans together."""
+    from math import inf
     from statistics import fmean, median
 
     from hfprune.results import Value
@@ -128,6 +129,6 @@ def _values(solved: "dict[str, Solved]", watch: "Stopwatch") -> "list[Value]":
     cost = watch.cost()
     return [
         Value("lost_output_left", fmean(each.left for each in solved.values()), n=len(solved)),
-        Value("ridge", median(each.ridge for each in solved.values())),
+        *(Value("ridge", ridge) for ridge in [median(each.ridge for each in solved.values())] if ridge < inf),
         *(Value(metric, cost[metric]) for metric in ("seconds", "peak_memory_bytes")),
     ]

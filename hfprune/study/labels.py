@@ -19,7 +19,8 @@ NAMES = {
     "top_k_entropy": "Top-k entropy",
     "renyi": "Rényi",
     "wanda": "Wanda-sp",
-    "flap": "FLAP",
+    "flap": "FLAP's score",
+    "taylor": "LLM-Pruner's score",
     "shortgpt": "ShortGPT",
     "entropy_attention": "Entropy, attn+MLP",
     "llm_pruner": "LLM-Pruner",
@@ -73,6 +74,8 @@ def _differences(method: Method, study: Study) -> Iterator[str]:
     if method.units != Method().units:
         yield _units(method.units)
     yield from _allocation(method.allocation)
+    if method.bias:
+        yield "bias"
     if method.steps > 1:
         yield f"{method.steps} steps"
     if method.sequences:
@@ -105,5 +108,7 @@ def _allocation(allocation: Allocation) -> Iterator[str]:
         yield "standardized"
     if allocation.floor != default.floor:
         yield f"floor {allocation.floor:g}"
+    if allocation.spare != default.spare:
+        yield "spares {} + {} layers".format(*allocation.spare)
     if allocation.align != default.align:
         yield f"align {allocation.align}"

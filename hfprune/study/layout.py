@@ -84,6 +84,16 @@ def cells(name: str, study: Study) -> Iterator[Cell]:
                 yield Cell(name, model, method, ratio, seed, recovery)
 
 
+def solves(study: Study, cell: Cell) -> str:
+    """Return the solution that a cell's model takes after its plan: `linear`, `bias`, or "" for none.
+
+    A solution that is a recovery replaces the bias that a method asks for.
+    """
+    if cell.recovery.startswith("linear"):
+        return "linear"
+    return "bias" if cell.method != DENSE and study.methods[cell.method].bias else ""
+
+
 def measures_of(study: Study, measures: dict[str, Measure], cell: Cell) -> list[str]:
     """Return the measures of one cell.
 
@@ -125,10 +135,11 @@ def batches(cells: Iterable[Cell], study: Study, size: int) -> Iterator[list[Cel
     They need the same: all are recovered or none, and all are of one baseline or of criteria, so that a baseline
     or a recovery that fails keeps no other cell waiting.
     """
-    alike: dict[tuple[str, str, str | None], list[Cell]] = {}
+    alike: dict[tuple[str, str, str, str | None], list[Cell]] = {}
     for cell in cells:
         method = study.methods.get(cell.method)
-        alike.setdefault((cell.model, cell.recovery, method.baseline if method else None), []).append(cell)
+        needs = cell.recovery, solves(study, cell), method.baseline if method else None
+        alike.setdefault((cell.model, *needs), []).append(cell)
     for found in alike.values():
         for start in range(0, len(found), size):
             yield found[start : start + size]

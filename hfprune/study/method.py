@@ -40,6 +40,10 @@ class Method(Strict):
         "or their shares of the removed parameters, as {neurons: 0.7, layers: 0.3}",
     )
     allocation: Allocation = Allocation()
+    bias: bool = Field(
+        default=False,
+        description="put the mean of what the plan takes from a layer into its bias, as FLAP does",
+    )
     steps: PositiveInt = Field(
         default=1,
         description="prune in so many equal parts, and score what is left before each of them; 1: at once",
@@ -69,4 +73,6 @@ class Method(Strict):
     def _allocation_fits(self) -> "Method":
         if reason := self.allocation.unfit(self.units):
             raise ValueError(reason)
+        if self.bias and self.units.keys() == {"layers"}:
+            raise ValueError("bias: a plan of layers alone cuts nothing that a bias could replace")
         return self

@@ -107,7 +107,7 @@ def test_scoring(model, blocks, name: str, kinds: list[str], passes: tuple[int, 
         forward * found.forward(tokens, tokens * LENGTH)
         + head * found.forward(0, 0, tokens)
         + backward * found.backward(tokens, tokens * LENGTH, from_attention="key_value_groups" in kinds)
-        + weights * found.weight_gradients(tokens)
+        + weights * 2 * tokens * found.layers * found.unit_weights(["neurons"])
     )
     assert predicted == metered == expected
 

@@ -327,7 +327,8 @@ def test_kinds_that_a_criterion_cannot_score_are_refused_by_name(tiny, tokens) -
             "taylor",
             {},
             "layers",
-            "m: criterion 'taylor' with aggregation param_first cannot score layers, only neurons",
+            "m: criterion 'taylor' with aggregation param_first cannot score layers, "
+            "only neurons and key_value_groups",
         ),
     ):
         with pytest.raises(HfpruneError) as caught:

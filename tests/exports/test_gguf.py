@@ -210,3 +210,35 @@ def test_what_gguf_cannot_hold_is_refused_by_name(dense, tmp_path: Path) -> None
     assert "(unknown WhitespaceSplit) that is none of llama-bpe" in refusal(
         build("qwen2"), tmp_path / "split"
     )
+
+
+@pytest.mark.parametrize("family", ["llama3", "qwen2", "qwen3"])
+def test_layers_with_other_numbers_of_heads_are_padded(dense, tmp_path: Path, family: str) -> None:
+    model = build(family)
+    plan = {f"mlp.{layer}": torch.arange(30 - layer) for layer in range(3)}
+    apply_plan(
+        model,
+        plan
+        | {"attention.0": torch.tensor([1])}
+        | dict.fromkeys(("attention.1", "attention.2"), torch.arange(2)),
+    )
+    whole = cut(build(family), [30, 29, 28])
+    written = export_gguf(model, dense(family), tmp_path / "out")
+    assert written.parameters == count_parameters(whole) > count_parameters(model)
+    assert_same(model, dense(family), written.file, rtol=0, atol=1e-4)
+
+
+def test_a_bias_that_was_solved_is_read_where_llama_cpp_has_it(dense, tmp_path: Path) -> None:
+    """FLAP's, of down_proj and o_proj alone, which Qwen2 does not have in transformers."""
+
+    def biased(family: str) -> PreTrainedModel:
+        model = cut(build(family), WIDTHS["equal"])
+        for layer in model.model.layers:
+            for linear in (layer.mlp.down_proj, layer.self_attn.o_proj):
+                linear.bias = torch.nn.Parameter(torch.randn(linear.out_features), requires_grad=False)
+        return model
+
+    written = export_gguf(model := biased("qwen2"), dense("qwen2"), tmp_path / "out")
+    assert_same(model, dense("qwen2"), written.file, rtol=0, atol=1e-4)
+    with pytest.raises(HfpruneError, match="Qwen3 has no bias at down_proj or o_proj"):
+        export_gguf(biased("qwen3"), dense("qwen3"), tmp_path / "qwen3")

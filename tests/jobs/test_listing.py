@@ -1,10 +1,13 @@
 """The list of a study's jobs: every file has one origin, and what the study collects is among the outputs."""
 
 import json
+import math
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
@@ -128,3 +131,46 @@ def test_what_decides_about_scores_is_in_the_file_of_the_method(catalogue: Catal
         assert method_settings(files_of(changed(small(), **change), "s", catalogue), "entropy") != plain, (
             change
         )
+
+
+def test_a_bias_of_a_method_is_solved_beside_a_linear_recovery_and_taken_in_every_other(
+    catalogue: Catalogue,
+) -> None:
+    """The methods of `docs/criteria.md`, as they stand there, beside one without a bias."""
+    page = (ROOT / "docs/criteria.md").read_text()
+    (block,) = [x for x in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "flap_whole" in x]
+    methods = yaml.safe_load(block)["methods"]
+    calibration = {"corpus": "c4-sample", "sequences": 32, "length": 64, "resamples": 2}
+    given = {
+        "models": ["smollm2-135m-instruct-q4"],
+        "methods": {"entropy": None} | methods,
+        "ratios": [0.2],
+        "recoveries": ["none", "linear", "lora"],
+        "recovery": {"instructions": "coqa"},
+        "calibration": calibration,
+        "measures": {"fidelity": {"corpus": "c4-sample-heldout", "sequences": 2, "length": 64}},
+    }
+    study = validate(Study, given, "study")
+    assert study.methods["llm_pruner"].allocation.spare == (4, 2)
+    jobs = [*list_jobs(files_of(study, "whole", catalogue))]
+    solving = {job.cells: job for job in jobs if job.stage == "linear"}
+    by_kind = {cells[0].recovery: (cells, job) for cells, job in solving.items()}
+    assert {cell.method for cell in by_kind["linear"][0]} == {*study.methods}
+    assert {cell.method for cell in by_kind["bias"][0]} == {"flap_whole"}
+    config = by_kind["bias"][1].config
+    assert (config.ridges, config.bias) == ([math.inf], True)
+    assert json.loads(by_kind["bias"][1].settings())["ridges"] == ["inf"]
+    taken = {
+        (job.cells[0].method, job.cells[0].recovery): (job.config.cells[0], job.inputs["cells"])
+        for job in jobs
+        if job.stage == "measure"
+    }
+    for (method, recovery), (cell, inputs) in taken.items():
+        kind = "linear" if recovery == "linear" else "bias" if method == "flap_whole" else ""
+        assert (cell.linear.name if cell.linear else "") == kind, (method, recovery)
+        assert sum(f"/{kind}/linear.safetensors" in file for file in inputs) == bool(kind)
+        assert bool(cell.resampled) == (recovery == "none" and method in ("entropy", "llm_pruner"))
+    (trained,) = [job for job in jobs if job.stage == "recover" and job.cells[0].method == "flap_whole"]
+    assert trained.config.linear.name == "bias"
+    (budget,) = [job for job in jobs if job.stage == "budget"]
+    assert dict(zip(map(len, budget.config.units), budget.config.spare, strict=False)) == {1: 0, 2: 6}

@@ -13,7 +13,7 @@ from hfprune.models.units import count_parameters, units_of
 from hfprune.plans.allocation import (
     floor_width,
     keep_globally,
-    keep_per_parameter,
+    keep_ranked,
     keep_uniformly,
 )
 from hfprune.plans.budget import kept_units
@@ -241,7 +241,7 @@ def small(
     given = by_place([6 * torch.tensor(s) for s in scores])
     if layers:
         given["layers"] = 38 * torch.tensor(layers)
-    kept = keep_per_parameter(units, given, goal, Allocation(rule="per_parameter", **settings))
+    kept = keep_ranked(units, given, goal, Allocation(rule="per_parameter", **settings))
     return {name: x.tolist() for name, x in kept.items()}
 
 
@@ -286,6 +286,29 @@ def test_ranking_per_parameter_in_chunks() -> None:
     assert kept == {"layers": [0, 2], "mlp.0": [1, 2], "mlp.2": [1, 2]}
     with pytest.raises(HfpruneError, match="align 4: 3 layers of 3 neurons"):
         small(NEURONS, None, 18, align=4)
+
+
+@pytest.mark.parametrize(
+    ("goal", "kept"),
+    [
+        # In the order 1 2 (the group 2.5 of 16) 3 4: a neuron has 6 parameters.
+        (12, {"mlp.0": [1, 2], "mlp.1": [1, 2], "attention.0": [0, 1], "attention.1": [0, 1]}),
+        (28, {"mlp.0": [1, 2], "mlp.1": [1, 2], "attention.0": [0, 1], "attention.1": [1]}),
+        # The group would exceed the goal and stays; the neurons after it go.
+        (18, {"mlp.0": [2], "mlp.1": [1, 2], "attention.0": [0, 1], "attention.1": [0, 1]}),
+        # The last neuron and the last group of a layer stay, whatever their scores.
+        (56, {"mlp.0": [2], "mlp.1": [2], "attention.0": [1], "attention.1": [1]}),
+    ],
+)
+def test_one_ranking_of_neurons_and_groups_by_hand(goal: float, kept: dict) -> None:
+    model = build_tiny("llama", **SMALL | {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 2},
+                       num_hidden_layers=2)  # fmt: skip
+    units = units_of(model, ["neurons", "key_value_groups"])
+    assert {unit.parameters for unit in units.values()} == {6, 16}
+    scores = by_place([torch.tensor([1.0, 3.0, 3.5]), torch.tensor([2.0, 4.0, 0.5 + 4])])
+    scores |= {"attention.0": torch.tensor([5.0, 6.0]), "attention.1": torch.tensor([2.5, 2.75])}
+    found = keep_ranked(units, scores, goal, Allocation(rule="joint"))
+    assert {name: x.tolist() for name, x in found.items()} == kept
 
 
 @pytest.mark.parametrize("ratio", [0.15, 0.3, 0.5])

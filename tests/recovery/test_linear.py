@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedModel
 
 from hfprune.errors import HfpruneError
+from hfprune.exports.checkpoint import export
 from hfprune.files import sha256
 from hfprune.models.load import load_model
 from hfprune.models.spread import is_offloaded
@@ -270,8 +272,38 @@ def test_a_bias_goes_where_the_configuration_has_room_for_it(tmp_path: Path) -> 
     for place, solved in load_solved(path).items():
         assert torch.equal(reader(units_of(again, ["neurons"])[place]).bias, solved.bias)
         assert solved.bias.abs().max() > 1e-3
-    with pytest.raises(HfpruneError, match=r"Qwen2ForCausalLM can have no bias at mlp\.0"):
-        solve(MODELS["qwen2"](), plan, tmp_path / "qwen2", bias=True)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_an_infinite_ridge_and_a_bias_are_flaps_compensation(
+    family: str, tmp_path: Path, tokenizer: Path
+) -> None:
+    """Σ over pruned inputs of their mean times their column, whatever the architecture; few tokens are enough."""
+    dense = MODELS[family]().double()
+    plan = plan_of(dense, "groups")
+    path, source = saved(dense, "groups", tmp_path, bias=True, ridges=[math.inf])
+    expected, units = copy.deepcopy(dense), units_of(dense, ["neurons", "key_value_groups"])
+    for place, solved in load_solved(path).items():
+        layer, kept = reader(units[place]), inputs_of(units[place], plan[place])
+        mask = torch.zeros(layer.in_features, dtype=torch.bool)
+        mask[kept] = True
+        flap = (watched(dense, layer)[0].mean(0) * ~mask) @ layer.weight.T
+        torch.testing.assert_close(solved.bias, flap, rtol=1e-9, atol=1e-12)
+        assert torch.equal(solved.weight, layer.weight[:, kept])
+        reader(units_of(expected, [units[place].kind])[place]).bias = torch.nn.Parameter(flap)
+    few = solve_plans(dense, BLOCKS[:2], {"it": plan}, tmp_path / "few", bias=True, ridges=[math.inf])
+    assert few["it"].keys() == load_solved(path).keys()
+    apply_plan(cut := copy.deepcopy(dense), plan)
+    apply_linear(cut, plan, path, source)
+    with torch.no_grad(), masked(expected, plan):
+        logits = expected(BLOCKS).logits
+        torch.testing.assert_close(cut(BLOCKS).logits, logits, rtol=1e-8, atol=1e-10)
+    if family == "llama":
+        return
+    with pytest.raises(
+        HfpruneError, match=r"cannot export: transformers' Qwen\dForCausalLM has no model\.layers"
+    ):
+        export(cut, tokenizer, tmp_path / "out")
 
 
 def test_layers_on_disk_are_solved_and_repaired_as_those_in_memory(tmp_path: Path) -> None:

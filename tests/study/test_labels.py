@@ -37,7 +37,20 @@ def study(methods: dict) -> Study:
         ),
         (
             {"criterion": "flap", "allocation": {"rule": "global", "standardize": True, "align": 32}},
-            "FLAP, global, standardized, align 32",
+            "FLAP's score, global, standardized, align 32",
+        ),
+        (
+            {"criterion": "taylor", "allocation": {"spare": [4, 2]}, "sequences": 10},
+            "LLM-Pruner's score, spares 4 + 2 layers, 10 sequences",
+        ),
+        (
+            {
+                "criterion": "flap",
+                "units": ["neurons", "key_value_groups"],
+                "allocation": "joint",
+                "bias": True,
+            },
+            "FLAP's score, attn+MLP, joint, bias",
         ),
         ({"baseline": "llm_pruner"}, "LLM-Pruner"),
         ({"baseline": "my_tool", "label": "My tool"}, "My tool"),
