@@ -55,7 +55,7 @@ class Config(Strict):
         description=f"text to calibrate on: a name in config/assets.yaml, {FORMS['corpora'].ways()}",
     )
     sequences: PositiveInt = Field(default=32, description="blocks of the text to calibrate on")
-    length: PositiveInt = Field(default=256, description="tokens per block")
+    length: int = Field(default=256, gt=1, description="tokens per block")
     dtype: Dtype | Literal["auto"] = Field(
         default="auto",
         description="precision to compute in; auto: the faster of bfloat16 and float32, and an export in the "
