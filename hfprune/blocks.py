@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +58,12 @@ def sample_blocks(
     visited = ((number, documents[number]) for number in order)
     blocks, homes, longest = take(visited, tokenizer, sequences, length, generator)
     if not blocks:
+        text = re.sub(r"-[0-9a-f]{12}$", "", corpus)  # a file of the user's is kept under its hash, too
         raise HfpruneError(
-            f"corpus {corpus!r} cannot fill one block of {length} tokens with sampling {sampling!r} (there are "
+            f"text {text!r} cannot fill one block of {length} tokens with sampling {sampling!r} (there are "
             f"{longest} at most): choose a shorter length"
             + (" or sampling: pack" if sampling == "crop" else "")
+            + " (--length), or a longer text"
         )
     return torch.tensor(blocks, dtype=torch.int32), homes
 

@@ -58,6 +58,18 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def require_writable(path: Path) -> None:
+    """Fail before any work if a file at `path` could not be written.
+
+    Raises:
+        OSError: the folder cannot be made, or nothing can be written there.
+    """
+    with _about(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}."):
+            pass
+
+
 @contextmanager
 def _about(path: Path) -> Iterator[None]:
     """Let an `OSError` about a temporary file beside `path`, or about no file, name `path`."""

@@ -61,14 +61,18 @@ def misplaced(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def check(folder: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Check every figure that a results folder has data for, and return their names."""
+def check(folder: Path, monkeypatch: pytest.MonkeyPatch, width: float = 6.9) -> set[str]:
+    """Check every figure that a results folder has data for, in this width in inches, and return their names."""
     data = Collected(folder, PAPER)
     checked = set()
     for name in [name for name in publication_names("figures") if name not in absent("figures", folder)]:
-        with style.context(["default", THEME]):
+        with style.context(["default", THEME, {"figure.figsize": (width, 9.0)}]):
             figure = made_figure(name, data)
             if isinstance(figure, Figure):
                 assert misplaced(figure, monkeypatch) == [], f"{folder.name}: {name}"
+                assert figure.get_figwidth() <= width and figure.get_figheight() <= 9.0, name
+                assert min(ax.get_window_extent().height for ax in figure.axes) > 10, (
+                    f"{name}: no room is left"
+                )
                 checked.add(name)
     return checked

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.statistics import draws_and_items, interval
+from hfprune.analysis.statistics import MIN_DOCUMENTS, MIN_DRAWS, draws_and_items, interval
 from hfprune.analysis.tidy import CELL_COLUMNS
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
@@ -101,13 +101,15 @@ def half_width(summary: pd.DataFrame) -> pd.Series:
 
     The variance over draws contains a share of that over items, so that several seeds make it a little too wide;
     where outcomes per item are at hand, `hfprune.analysis.statistics.estimate` tells the two apart. With one seed
-    the interval says nothing of draws.
+    the interval says nothing of draws. Two seeds have none, nor have fewer than `MIN_DOCUMENTS` documents.
     """
     items, draws = summary["stderr"].astype(float) ** 2, summary["sd"] ** 2 / summary["seeds"]
     freedoms = (summary["seeds"] - 1).clip(lower=1), summary["n"].astype(float) - 1
     freedom = draws_and_items(draws.fillna(0), items.fillna(0), *freedoms)
     _, half = interval(0.0, draws.fillna(0) + items.fillna(0), freedom)
-    return pd.Series(half, summary.index).where(items.notna() | draws.notna())
+    enough = (items.notna() & (summary["n"].astype(float) >= MIN_DOCUMENTS)) | (items.isna() & draws.notna())
+    enough &= ~summary["seeds"].between(2, MIN_DRAWS - 1)
+    return pd.Series(half, summary.index).where(enough)
 
 
 def ends(value: pd.Series, half: pd.Series, logarithmic: bool) -> tuple[pd.Series, pd.Series]:

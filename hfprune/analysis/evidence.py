@@ -194,7 +194,7 @@ class Evidence:
         if rows.empty:
             raise NotMeasuredError(f"{measure}, {metric} not measured")
         return {
-            _draw(first, seed=row.seed): Number(row.value, row.stderr, np.nan if row.n is pd.NA else row.n)
+            _draw(first, seed=row.seed): Number(row.value, row.stderr)
             for row in rows.drop_duplicates("seed").itertuples()
         }
 

@@ -10,6 +10,7 @@ from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.study import layout
 from hfprune.study.labels import Label
+from hfprune.study.method import hexadecimal
 
 RESULTS, RESULTS_CSV, METRICS_CSV, OVERLAP, RANKS, *_OTHERS = layout.TIDY
 QUANTILES, NEURON_SCORES, TOKEN_DISTRIBUTIONS, CALIBRATION, LEARNING, LABELS, PROVENANCE = _OTHERS
@@ -74,8 +75,11 @@ def read_labels(folder: Path) -> dict[str, Label]:
     """
     rows = read_collected(folder / LABELS, text=True)
     try:
-        return {row.method: Label(row.label, row.colour) for row in rows.itertuples(index=False)}
-    except AttributeError as error:
+        return {
+            row.method: Label(row.label, row.colour and hexadecimal(row.colour))
+            for row in rows.itertuples(index=False)
+        }
+    except (AttributeError, ValueError) as error:
         raise unreadable(folder / LABELS, error) from error
 
 

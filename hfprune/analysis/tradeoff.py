@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import half_width, mean_over_tasks, over_seeds
+from hfprune.analysis.averages import ends, half_width, mean_over_tasks, over_seeds
 from hfprune.analysis.declarations import Declarations
 from hfprune.results import DENSE
 
@@ -38,21 +38,24 @@ def tradeoff(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     Returns:
         `model, method, ratio`; the metrics of `QUALITIES` (the dense model's distance to itself is 0);
         `parameters, memory_bytes, flops` as measured; `GAINS` relative to the dense model, which has 1; with
-        `<metric>_half`, half the 95 % interval of qualities and speed-ups. The theoretical speed-ups of `THEORY`
-        are the dense model's operations or parameters over the pruned one's. For every quality and gain,
+        `<metric>_low` and `<metric>_high`, the ends of the 95 % interval of qualities and speed-ups; those of
+        speed-ups are over seeds, which several processes measured, and in logarithms. The theoretical speed-ups of
+        `THEORY` are the dense model's operations or parameters over the pruned one's. For every quality and gain,
         `front_name` says whether no other cell of the model, the dense one included, is at least as good in both
         and better in one.
     """
     plain = results[(results["recovery"] == "none") & results["ratio"].notna()]
     latency = declared.first("latency")
-    wide = _wide(plain[plain["measure"] == latency], [*THEORY, *BARE])
+    # Repeats in one process are no interval of a speed-up.
+    wide = _wide(plain[plain["measure"] == latency].assign(stderr=np.nan), [*THEORY, *BARE])
     columns = [*QUALITIES, *THEORY, *BARE]
     for metric, kind in QUALITIES.items():
         rows = plain[(plain["measure"] == declared.first(kind)) & (plain["metric"] == metric)]
         if rows["task"].nunique() > 1:
             rows = mean_over_tasks(rows).assign(metric=metric)
         wide = wide.join(_wide(rows, [metric]))
-    wide = wide.reindex(columns=[*columns, *(f"{name}_half" for name in (*QUALITIES, *THEORY))]).astype(float)
+    bounds = [f"{name}_{end}" for name in (*QUALITIES, *THEORY) for end in ("low", "high")]
+    wide = wide.reindex(columns=[*columns, *bounds]).astype(float)
     table = wide.reset_index().sort_values(["model", "ratio", "method"], ignore_index=True)
     dense = table["method"] == DENSE
     if dense.all():
@@ -64,14 +67,17 @@ def tradeoff(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
 
 
 def _wide(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """Return the means over seeds of some metrics, and half their intervals, by cell."""
+    """Return the means over seeds of some metrics, and the ends of their intervals, by cell."""
     means = over_seeds(rows[rows["metric"].isin(metrics)].drop(columns=["task"]))
-    means["half"] = half_width(means)
+    half, ratios = half_width(means), means["metric"].isin(THEORY)
+    plain, logs = (ends(means["value"], half, logarithmic) for logarithmic in (False, True))
+    for i, name in enumerate(("low", "high")):
+        means[name] = plain[i].mask(ratios, logs[i])
     parts = [
         means.pivot_table(values, CELL, "metric", dropna=False).dropna(how="all").add_suffix(suffix)
-        for values, suffix in (("value", ""), ("half", "_half"))
+        for values, suffix in (("value", ""), ("low", "_low"), ("high", "_high"))
     ]
-    return parts[0].join(parts[1])
+    return parts[0].join(parts[1:])
 
 
 def _with_gains(table: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from hfprune.analysis.condition import (
 from hfprune.analysis.evidence import Evidence, Measured, NotApplicableError
 from hfprune.analysis.outcomes import Draw, NotComparableError, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.ratios import Number, ratio
-from hfprune.analysis.statistics import Estimate, estimate
+from hfprune.analysis.statistics import MIN_DRAWS, Estimate, estimate
 from hfprune.paper.claims import Claim, Paper
 from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS
 from hfprune.results import DENSE, Cell
@@ -262,7 +262,8 @@ def _compare_numbers(
     if claim.measured_as is not None:
         pair = next(side.data for side in (left, right) if side.method != DENSE), one
     effect = ratio(*pair, (claim.measured_as or metric) in REPEATABLE)
-    return Compared(left, right, effect, [] if effect.known else ["measured once, so there is no interval"])
+    few = f"measured in fewer than {MIN_DRAWS} processes, so there is no interval"
+    return Compared(left, right, effect, [] if effect.known else [few])
 
 
 def _dense_note(paper: Paper, evidence: Evidence, model: str) -> str:

@@ -142,6 +142,7 @@ def _line(kind: type[Strict], error: ValidationError) -> str:
     name, *inner = map(str, first["loc"])
     positional = _mark(kind.model_fields[name], Positional) if name in kind.model_fields else None
     shown = positional.metavar if positional else flag(name)
+    inner = [part for part in inner if not part.isdigit()]  # the value itself is named
     return ": ".join([shown, *([".".join(inner)] if inner else []), message])
 
 

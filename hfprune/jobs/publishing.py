@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from hfprune.report.publication import publication_names
+from hfprune.report.publication import possible, publication_names
 from hfprune.study import layout
 from hfprune.study.study import Study
 
@@ -40,6 +40,13 @@ def published(name: str, study: Study) -> Published:
     def here(files: list[str] | tuple[str, ...]) -> list[str]:
         return [f"results/{name}/{file}" for file in files]
 
+    kinds = {entry.measure or measure for measure, entry in study.measures.items()}
+    recoveries = [
+        *study.recoveries,
+        *(one for model in study.models.values() for one in model.recoveries or ()),
+    ]
+    kinds |= {part for recovery in recoveries for part in recovery.split("+")}
+
     return Published(
         results=here(layout.result_files(name, study)),
         items=here(layout.item_files(name, study)),
@@ -48,5 +55,5 @@ def published(name: str, study: Study) -> Published:
         verdicts=here([layout.CLAIMS, layout.CLAIMS_BY_TASK]),
         compared=here([layout.COMPARISON, layout.DRAWS, layout.LOST]),
         tables={one: f"results/{name}/tables/{one}" for one in publication_names("tables")},
-        figures={one: f"figures/{name}/{one}" for one in publication_names("figures")},
+        figures={one: f"figures/{name}/{one}" for one in possible("figures", kinds)},
     )

@@ -173,6 +173,10 @@ def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
     """
     from transformers import AutoTokenizer
 
+    if path.is_dir() and not any(path.glob("token*")) and not any(path.glob("vocab*")):
+        raise HfpruneError(
+            f"{path}: cannot load the tokenizer: there is no tokenizer.json; copy the model's there"
+        )
     try:
         return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except Exception as error:

@@ -15,6 +15,7 @@ from hfprune.results import DENSE
 
 # The words for the best, a better and a worse method, by the measure that ranks them.
 WORDS = {"fidelity": ("stays nearest the dense model", "nearer", "farther")}
+EXTREMES = {"lower": "lowest", "higher": "highest"}
 OTHER_WORDS = ("does best", "better", "worse")
 SHOWN = 12  # methods in the figure; all of them are in the table of methods
 EXPLAINED = {
@@ -32,8 +33,8 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
     `best`, `reference` (None if there is none), `paper` (cross-entropy beside entropy, the paper's main
     comparison, or None) and `others` (the best at every other ratio) are rows of `StudyResults.values` with
     the `label` of the method and None for missing numbers. `words` are of `WORDS`, `counts` the numbers of
-    methods by their standing beside the reference. `more` is the number of methods if the chart does not show
-    all, or 0.
+    methods by their standing beside the reference, `sure` that of the better ones after Holm's correction. `more`
+    is the number of methods if the chart does not show all, or 0.
     """
     headline = study.headline
     if headline is None:
@@ -69,6 +70,9 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
             "reference": reference,
             "words": words,
             "counts": {name: sum(line["standing"] == name for line in beside) for name in STANDINGS},
+            "sure": sum(line["standing"] == BETTER and line["sure"] for line in beside),
+            "extreme": EXTREMES[meaning.better],
+            "resamples": int(max((line["resamples"] or 0 for line in beside), default=0)),
             "paper": next((line for line in beside if line["method"] == "cross_entropy"), None),
             "unit": "items" if kind == "zeroshot" else "blocks of text",
             "explained": EXPLAINED.get(headline.metric, ""),

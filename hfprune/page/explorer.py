@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from hfprune.page.study import Measured, StudyResults
-from hfprune.page.vega import MOST, SHAPES, template, vega_lite
+from hfprune.page.vega import MOST, shape, template, vega_lite
 from hfprune.report.charts import agreement_of_halves, focus
 from hfprune.report.effects import effects_shown
 from hfprune.report.style import looks, recovery_label
@@ -37,7 +37,7 @@ def data(studies: Sequence[StudyResults]) -> dict[str, Any]:
         "rows": rows,
         "measures": names,
         "methods": {
-            method: {"label": look.label, "colour": look.colour, "shape": SHAPES.get(look.marker, "circle")}
+            method: {"label": look.label, "colour": look.colour, "shape": shape(look.marker)}
             for method, look in order.items()
         },
         "focus": min(at, default=None),

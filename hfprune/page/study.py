@@ -12,7 +12,7 @@ import pandas as pd
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, ends, half_width, over_seeds
 from hfprune.analysis.comparison import ENDS, P_VALUES
 from hfprune.analysis.statistics import LEVEL
-from hfprune.analysis.tidy import PROVENANCE
+from hfprune.analysis.tidy import PROVENANCE, unreadable
 from hfprune.criteria import CRITERIA
 from hfprune.files import read_json
 from hfprune.recovery.settings import RECOVERED
@@ -87,7 +87,8 @@ class StudyResults:
     """One row per cell over draws and `Measured`: `value`, `low`, `high` (in the units shown), `stderr`, `n`,
     `draws`, `source` (a link to the first draw's result, or "") and, beside a reference, `effect`,
     `effect_low`, `effect_high`, `reference` and `differs`. For readers: `shown`, `interval`, `effect_shown`,
-    `effect_interval`, and `standing`, one of `STANDINGS` or "" if there is no interval beside a reference."""
+    `effect_interval`, and `standing` by that interval, one of `STANDINGS`, or "" if there is none; `sure` says
+    whether it holds for all methods and ratios of the model together, by Holm's correction."""
     meanings: dict[Measured, Meaning]
     families: dict[str, str]
     """What each method's criterion reads: gradients, activations or weights; or else `other`."""
@@ -133,8 +134,18 @@ def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
         values=values.assign(source=[*_sources(values, data, link)]),
         meanings=meanings,
         families=_families(data.tidy["method"].unique(), data.marks),
-        provenance=read_json(provenance) if provenance.exists() else {},
+        provenance=_read_provenance(provenance) if provenance.exists() else {},
     )
+
+
+def _read_provenance(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except ValueError as error:
+        raise unreadable(path, error) from error
+    if not isinstance(found, dict):
+        raise unreadable(path, ValueError("not a JSON object"))
+    return found
 
 
 def _values(data: Collected) -> tuple[pd.DataFrame, dict[Measured, Meaning]]:
@@ -171,7 +182,7 @@ def _with_effects(
     values: pd.DataFrame, meanings: dict[Measured, Meaning], comparison: pd.DataFrame
 ) -> pd.DataFrame:
     """Add the effects of the comparison to the values that they compare."""
-    cells, added = ["model", "ratio", "method"], ["reference", "differs"]
+    cells, added = ["model", "ratio", "method"], ["reference", "differs", "resamples"]
     columns = {end: f"effect{end}" for end in (*ENDS, P_VALUES[1])}
     place = ["recovery", *Measured._fields]
     parts = [pd.DataFrame(columns=[*cells, *added, *columns.values(), *place])]
@@ -204,9 +215,11 @@ def _with_texts(
                 "effect_shown": number(row.effect, form),
                 "effect_interval": between(row.effect_low, row.effect_high, form),
                 "standing": _standing(row, effect),
+                # Tables from before the correction lack it.
+                "sure": not row.effect_holm >= 1 - LEVEL,
             }
         )
-    columns = ["shown", "interval", "effect_shown", "effect_interval", "standing"]
+    columns = ["shown", "interval", "effect_shown", "effect_interval", "standing", "sure"]
     return values.join(pd.DataFrame(texts, index=values.index, columns=columns))
 
 
@@ -221,12 +234,10 @@ def number(value: float, shown: str) -> str:
 
 
 def _standing(row: Any, effect: Effect | None) -> str:
-    """Return the standing by the p-value that is corrected for many comparisons, or else by the interval."""
+    """Return the standing by the interval, as claims have their verdicts."""
     if effect is None or not effect.better or pd.isna(row.effect_low) or pd.isna(row.effect_high):
         return ""
     ends = [effect.better * (end - (effect.than or 0)) for end in (row.effect_low, row.effect_high)]
-    if row.effect_holm >= 1 - LEVEL:
-        return ALIKE
     return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else ALIKE
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from hfprune.report.charts import REMOVED, Axis, Chart, at_edge
+from hfprune.report.style import Marker
 
 MOST = 8  # groups with a colour of their own; more could not be told apart
 GREY = "#8C8C8C"
@@ -15,8 +16,16 @@ SHAPES = {
     **{"^": "triangle-up", "v": "triangle-down", "<": "triangle-left", ">": "triangle-right"},
     "X": "M-1,-.5L-.5,-1L0,-.5L.5,-1L1,-.5L.5,0L1,.5L.5,1L0,.5L-.5,1L-1,.5L-.5,0Z",
     "p": "M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z",
+    "*": "M0,-1L.22,-.31L.95,-.31L.36,.12L.59,.81L0,.38L-.59,.81L-.36,.12L-.95,-.31L-.22,-.31Z",
     "h": "M0,-1L.87,-.5L.87,.5L0,1L-.87,.5L-.87,-.5Z",
 }
+
+
+def shape(marker: Marker) -> str:
+    """Return a marker as Vega names or draws it; up is negative there."""
+    if isinstance(marker, str):
+        return SHAPES.get(marker, "circle")
+    return "M" + "L".join(f"{x:g},{-y:g}" for x, y in marker) + "Z"
 
 
 def vega_lite(chart: Chart, tooltip: Mapping[str, str]) -> dict[str, Any]:
@@ -47,7 +56,7 @@ def vega_lite(chart: Chart, tooltip: Mapping[str, str]) -> dict[str, Any]:
     names, colours, shapes = (
         [look.label for look in coloured.values()],
         [look.colour for look in coloured.values()],
-        [SHAPES.get(look.marker, "circle") for look in coloured.values()],
+        [shape(look.marker) for look in coloured.values()],
     )
     return _figure(values, _axis(chart.value), place, (names, colours, shapes), tooltip, bool(chart.names))
 

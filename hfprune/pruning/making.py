@@ -1,6 +1,5 @@
 """The steps from a model to its pruned checkpoint and the comparison: commands, called in this process."""
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib.util import find_spec
@@ -172,17 +171,7 @@ class Making:
             sequences=self.blocks(),
             **self.config.model_dump(include={"length", "seed"}),
         )
-        task = command(calibrate, flags)
-
-        def run() -> None:
-            task.run()
-            if (count := len(load_blocks(flags.out))) < flags.sequences:
-                print(
-                    f"calibrate: {self.config.text} fills {count} of {flags.sequences} blocks",
-                    file=sys.stderr,
-                )
-
-        return task._replace(run=run)
+        return command(calibrate, flags)
 
     def score(self) -> Task:
         """Score every unit; a killed run resumes."""
@@ -253,8 +242,11 @@ class Making:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings, to be shown."""
-        recipe = self.recipe._asdict() | {"allocation": self.allocation.model_dump()}
-        return self.config.model_dump(mode="json", exclude={"out", "resources", "catalogue"}) | recipe
+        found = self.config.model_dump(mode="json", exclude={"out", "resources", "catalogue"})
+        found |= self.recipe._asdict() | {"allocation": self.allocation.model_dump()}
+        blocks = self.work / "blocks.safetensors"
+        # A short text fills fewer than were asked for.
+        return found | {"sequences": len(load_blocks(blocks)) if self.reads_text else 0}
 
 
 def command(module: ModuleType, flags: Any, inputs: dict[str, Path] | None = None, **settings: Any) -> Task:

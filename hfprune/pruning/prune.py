@@ -28,8 +28,8 @@ class Config(Strict):
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
         default="best",
-        description="what the flags below do not say. best: entropy by squares, z-scores ranked over all layers, "
-        "weights solved again; paper: entropy, the same number of neurons in every layer",
+        description="what the flags below do not say. best: Fisher, ranked over all layers, weights solved again; "
+        "paper: entropy, the same number of neurons in every layer",
     )
     criterion: str | None = Field(default=None, description="one that `hfprune methods` lists (the recipe's)")
     options: dict[str, Any] | None = Field(
@@ -69,7 +69,7 @@ class Config(Strict):
         description="blocks of the text to calibrate on; null: 32 to score, and to solve weights 64, or more if "
         "they need more",
     )
-    length: PositiveInt = Field(default=256, description="tokens per block")
+    length: int = Field(default=256, gt=1, description="tokens per block")
     dtype: Dtype | Literal["auto"] = Field(
         default="auto",
         description="precision to compute in; auto: the faster of bfloat16 and float32, and an export in the "

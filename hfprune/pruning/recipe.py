@@ -20,10 +20,8 @@ class Recipe(NamedTuple):
 
 
 RECIPES: dict[str, Recipe] = {
-    # Found by the study `recipe`, and tried on other data by `recipe-confirm` (docs/findings.md).
-    "best": Recipe(
-        "entropy", {"aggregation": "sum_squares"}, Allocation(rule="global", standardize=True), linear=True
-    ),
+    # Found by the study `recipe`; `recipe-confirm` is to try it on other data (docs/findings.md).
+    "best": Recipe("fisher", {}, Allocation(rule="global"), linear=True),
     "paper": Recipe("entropy", {}, Allocation(), linear=False),
 }
 

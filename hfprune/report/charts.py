@@ -132,7 +132,6 @@ def against_ratio(
     order: Sequence[str] | None = None,
     printed: pd.DataFrame | None = None,
     logarithmic: bool = False,
-    named: bool = True,
 ) -> Chart:
     """Describe values against the ratio, with the dense model as a level.
 
@@ -143,7 +142,6 @@ def against_ratio(
         order: methods at a single ratio, a line each, the first on top; else they are spread at each ratio.
         printed: published values at these ratios.
         logarithmic: whether the axis and the intervals are.
-        named: whether the lines of `order` have names here, and not at a neighbour.
     """
     low, high = ends(values["value"], values["half"], logarithmic)
     rows = values[["method", "ratio", "value"]].assign(low=low, high=high, published=False)
@@ -154,9 +152,12 @@ def against_ratio(
     of_method = rows["method"].map
     value = Axis(title, log=10 * logarithmic)
     if order is not None:
+        dense = rows.loc[rows["method"] == DENSE, "value"]
+        middle = float(dense.iloc[0] if len(dense) else rows["value"].median())
+        value = Axis(title, log=10 * logarithmic, ends=_ends(rows, middle, logarithmic))
         place, names = (
             of_method({method: i for i, method in enumerate(order)}),
-            [looks[name].label if named else "" for name in order],
+            [looks[name].label for name in order],
         )
         across = Axis()
     else:
@@ -178,15 +179,17 @@ def agreement_of_halves(marks: pd.DataFrame, looks: Mapping[str, Look]) -> Chart
     return Chart(rows, looks, Axis("Agreement of halves"), Axis("Calibration sequences", log=2))
 
 
-def span(rows: pd.DataFrame, than: float) -> tuple[float, float]:
+def span(rows: pd.DataFrame, than: float, logarithmic: bool | None = None) -> tuple[float, float]:
     """Return the ends of an axis for all intervals but those of values so far that they would hide the rest.
 
     Args:
-        rows: `value`, `low` and `high` of effects.
-        than: the value between better and worse; if it is 1, effects are ratios, compared by logarithms.
+        rows: `value`, `low` and `high`.
+        than: the value in the middle; of effects that between better and worse.
+        logarithmic: whether the axis is; by default that of ratios, whose middle is 1.
     """
-    change: Any = np.log if than == 1 else np.asarray
-    back: Any = np.exp if than == 1 else np.asarray
+    by_logarithms = than == 1 if logarithmic is None else logarithmic
+    change: Any = np.log if by_logarithms else np.asarray
+    back: Any = np.exp if by_logarithms else np.asarray
     found = rows[["value", "low", "high"]].astype(float).dropna(subset="value")
     found = (found.transform(change) - change(than)).sort_values("value", key=abs)
     distance, reach = found["value"].abs(), found.abs().max(axis=1)
@@ -198,6 +201,12 @@ def span(rows: pd.DataFrame, than: float) -> tuple[float, float]:
     margin = 0.06 * (high - low) or 0.1
     low, high = (float(back(change(than) + end)) for end in (low - margin, high + margin))
     return low, high
+
+
+def _ends(rows: pd.DataFrame, middle: float, logarithmic: bool) -> tuple[float, float] | None:
+    """Return the ends of an axis of values of which some are too far to be drawn, or None."""
+    low, high = span(rows, middle, logarithmic)
+    return (low, high) if ((rows["value"] < low) | (rows["value"] > high)).any() else None
 
 
 def at_edge(value: float, edge: float) -> str:

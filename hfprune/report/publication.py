@@ -26,6 +26,8 @@ class Publication(Strict, ABC):
     """Its place among those of its kind, in lists and on the page; where two have the same, names decide."""
     reads: ClassVar[tuple[str, ...]] = ()
     """The files of the results folder that it needs beside the tidy table, such as `claims.csv`."""
+    shows: ClassVar[str] = ""
+    """Kinds of measure and of recovery, apart by blanks, one of which it needs; a study without leaves it out."""
 
 
 class TablePublication(Publication):
@@ -59,6 +61,13 @@ def publication_names(kind: Kind) -> list[str]:
     """
     found = _registry(kind).outlines()
     return sorted(found, key=lambda name: (found[name].constants.get("order", 0), name))
+
+
+def possible(kind: Kind, kinds: Collection[str]) -> list[str]:
+    """Return the names of the tables or figures that a study with these kinds of measure and recovery may have."""
+    found = _registry(kind).outlines()
+    shows = {name: str(outline.constants.get("shows", "")).split() for name, outline in found.items()}
+    return [name for name in publication_names(kind) if not shows[name] or {*shows[name]} & {*kinds}]
 
 
 def caption(kind: Kind, name: str) -> str:

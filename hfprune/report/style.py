@@ -3,10 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from itertools import product
+from typing import Any, Literal, NamedTuple
+from zlib import crc32
 
 from hfprune.results import DENSE
 from hfprune.study.labels import Label, readable
+
+Marker = Any
+"""A marker of matplotlib, or a tuple of the corners (x, y) of a closed shape."""
 
 
 class Look(NamedTuple):
@@ -17,7 +22,7 @@ class Look(NamedTuple):
 
     label: str
     colour: str
-    marker: str
+    marker: Marker
     line: Literal["-", "--", "-.", ":"] = "-"
 
 
@@ -28,7 +33,23 @@ class Task(NamedTuple):
     chance: float | None
 
 
-# Colours of Okabe and Ito, which colour-blind readers can distinguish too.
+def _closed(*corners: tuple[float, float]) -> Marker:
+    return (*corners, corners[0])
+
+
+# Shapes that matplotlib lacks: its others have no area, or look like a circle when they are small.
+TALL = _closed((-0.5, -1), (0.5, -1), (0.5, 1), (-0.5, 1))
+WIDE = _closed((-1, -0.5), (1, -0.5), (1, 0.5), (-1, 0.5))
+STAR = _closed((0, 1), (0.4, 0.4), (1, 0), (0.4, -0.4), (0, -1), (-0.4, -0.4), (-1, 0), (-0.4, 0.4))
+BOW = _closed((-1, -1), (0, -0.3), (1, -1), (1, 1), (0, 0.3), (-1, 1))
+GLASS = _closed((-1, -1), (1, -1), (0.3, 0), (1, 1), (-1, 1), (-0.3, 0))
+ROOF = _closed((-1, -1), (0, -0.2), (1, -1), (1, 0.1), (0, 1), (-1, 0.1))
+CUP = _closed((-1, 1), (0, 0.2), (1, 1), (1, -0.1), (0, -1), (-1, -0.1))
+TEE = _closed((-1, 1), (1, 1), (1, 0.2), (0.4, 0.2), (0.4, -1), (-0.4, -1), (-0.4, 0.2), (-1, 0.2))
+ELL = _closed((-1, 1), (-0.2, 1), (-0.2, -0.2), (1, -0.2), (1, -1), (-1, -1))
+
+# Colours of Okabe and Ito, which colour-blind readers can distinguish too, then others as far from them as there
+# are. Criteria look the same in all studies; each has a marker of its own.
 METHODS = {
     name: Look(readable(name), colour, marker)
     for name, colour, marker in (
@@ -45,12 +66,21 @@ METHODS = {
         ("llm_pruner", "#7F3C8D", "P"),
         ("loraprune", "#A5682A", "d"),
         ("lorap", "#B3446C", ">"),
+        ("fisher", "#332288", TALL),
+        ("taylor", "#AA4499", WIDE),
+        ("wanda", "#CC79A7", STAR),
+        ("flap", "#999933", BOW),
+        ("minitron", "#44AA99", GLASS),
+        ("shortgpt", "#661100", ELL),
+        ("entropy_global", "#56B4E9", ROOF),
+        ("entropy_squares", "#882255", CUP),
+        ("entropy_aligned", "#6A7FDB", TEE),
+        ("margin", "#B5651D", "*"),
     )
 }
-# The rest of Okabe and Ito, then Paul Tol's muted scheme; 8 × 7 looks.
-EXTRA_COLOURS = ["#CC79A7", "#56B4E9", "#882255", "#332288", "#999933", "#44AA99", "#661100", "#AA4499"]
+EXTRA_COLOURS = ["#E07B91", "#7BAFD4", "#B8A04A", "#5D3FA8", "#6B8E23", "#2F8F8B", "#8B5A2B", "#C45AB3"]
 LINES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
-EXTRA_MARKERS = ["P", "<", "d", ">", "p", "h", "D"]
+EXTRA_MARKERS: list[Marker] = ["P", ELL, "d", ">", TEE, "h", ROOF, TALL, WIDE, STAR, BOW, GLASS, CUP]
 
 # In the order of the paper's tables. CrowS-Pairs has no chance level; its ideal is 50 %.
 TASKS = {
@@ -93,29 +123,34 @@ VERDICT_LOOKS = {
     "one draw": Look("One draw", "#BDBDBD", "v"),
 }
 
-COLUMN_WIDTH, FULL_WIDTH = 3.3, 6.9  # inches, of a two-column page
-
 
 def looks(methods: Iterable[str], own: Mapping[str, Label] | None = None) -> dict[str, Look]:
     """Return the look of each method: the well-known first, then the others by name.
 
-    `own` are the labels and colours of the study. The looks of the others depend on the set of methods, so call
-    this once for all methods of a study.
+    `own` are the labels and colours of the study. Another method has the look that its name alone gives it, or the
+    next that no other method of the study has; so call this once for all methods of a study.
     """
     own, present = own or {}, set(methods)
+    found = {name: look for name, look in METHODS.items() if name in present}
     taken = {label.colour.upper() for label in own.values()}
     colours = [colour for colour in EXTRA_COLOURS if colour not in taken] or EXTRA_COLOURS
-    found = {name: look for name, look in METHODS.items() if name in present}
-    for i, name in enumerate(sorted(present - METHODS.keys())):
-        turn, place = divmod(i, len(colours))
-        marker = EXTRA_MARKERS[(place + turn) % len(EXTRA_MARKERS)]
-        found[name] = Look(readable(name), colours[place], marker)
+    choices = [*product(colours, EXTRA_MARKERS)]
+    for name in sorted(present - METHODS.keys()):
+        used = [Counter(look[part] for look in found.values()) for part in (1, 2)]
+        pairs = {look[1:3] for look in found.values()}
+        # The first that is free, from a place that the name decides.
+        start = crc32(name.encode()) % len(choices)
+        colour, marker = min(
+            (*choices[start:], *choices[:start]),
+            key=lambda pair: (pair in pairs, used[1][pair[1]], used[0][pair[0]]),
+        )
+        found[name] = Look(readable(name), colour, marker)
     shown: dict[str, Look] = {}
-    used: Counter[str] = Counter()
+    repeated: Counter[Marker] = Counter()
     for name, look in found.items():
         label, colour = own.get(name, Label("", ""))
-        line = LINES[used[look.marker] % len(LINES)]
-        used[look.marker] += 1
+        line = LINES[repeated[look.marker] % len(LINES)]
+        repeated[look.marker] += 1
         shown[name] = Look(label or look.label, colour or look.colour, look.marker, line)
     return shown
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 
 import pandas as pd
@@ -10,15 +11,21 @@ import pandas as pd
 from hfprune.files import atomic_file
 
 MISSING = "–"
+# Rows of a float of LaTeX, with its caption and notes on a page; letters of a cell that is broken into lines.
+MOST_ROWS, MOST_LETTERS = 36, 45
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column for readers: its heading, a text for each row, and whether these are words, flush left."""
+    """A column for readers: its heading, a text for each row, and whether these are words, flush left.
+
+    A column of `prose` has no room on paper: LaTeX leaves it out.
+    """
 
     heading: str
     cells: Sequence[str]
     words: bool = False
+    prose: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,47 +93,68 @@ def _markdown_rows(columns: Sequence[Column], widths: list[int], rows: list[int]
 def latex(table: Table, name: str) -> str:
     """Return a table as LaTeX, labelled `tab:<name>`, shrunk to the page only if it is wider.
 
-    The label of a table that follows is `tab:<name>-<its key>`.
+    One that is longer than a page goes on in floats with the same number, since those of two-column papers cannot
+    be broken. The label of a table that follows is `tab:<name>-<its key>`.
     """
-    alignment = "".join("l" if column.words else "r" for column in table.columns)
-    lines = [
-        r"% \usepackage{booktabs,adjustbox}",
-        r"\begin{table*}[t]",
-        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{tex(table.caption)}}}",
-        rf"\label{{tab:{name}}}",
-        r"\begin{adjustbox}{max width=\linewidth}",
-        rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}",
-        r"\toprule",
-        _latex_row([column.heading for column in table.columns]),
-        r"\midrule",
-        *_latex_rows(table),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{adjustbox}",
-        r"\par\smallskip",
-        rf"\parbox{{\linewidth}}{{{tex(' '.join(table.notes))}}}",
-        r"\end{table*}",
-    ]
+    columns = [column for column in table.columns if not column.prose]
+    parts = _parts(table, columns)
+    floats = [r"% \usepackage{booktabs,adjustbox}"]
+    for number, rows in enumerate(parts):
+        label = rf"\label{{tab:{name}}}" if not number else r"\addtocounter{table}{-1}"
+        caption = tex(table.caption) + " (continued)" * bool(number)
+        notes = tex(" ".join(table.notes)) if rows is parts[-1] else ""
+        floats += [
+            r"\begin{table*}[tp]",
+            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+            *([label] if number else []),
+            rf"\caption{{{caption}}}",
+            *([] if number else [label]),
+            r"\begin{adjustbox}{max width=\linewidth}",
+            rf"\begin{{tabular}}{{@{{}}{''.join(map(_alignment, columns))}@{{}}}}",
+            r"\toprule",
+            _latex_row([column.heading for column in columns]),
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{adjustbox}",
+            r"\par\smallskip",
+            *([rf"\parbox{{\linewidth}}{{\raggedright {notes}}}"] if notes else []),
+            r"\end{table*}",
+        ]
     more = (latex(other, f"{name}-{key}") for key, other in table.more.items())
-    return "\n".join(["\n".join(lines) + "\n", *more])
+    return "\n".join(["\n".join(floats) + "\n", *more])
 
 
-def _latex_rows(table: Table) -> list[str]:
+def _alignment(column: Column) -> str:
+    if max(map(len, column.cells), default=0) > MOST_LETTERS:
+        return "p{60mm}"
+    return "l" if column.words else "r"
+
+
+def _parts(table: Table, columns: Sequence[Column]) -> list[list[str]]:
+    """Return the lines of each float; one that begins within a section names it again."""
     by = [*table.groups]
     groups = table.numbers.groupby(by, dropna=False, sort=False).ngroup().tolist() if by else None
-    lines: list[str] = []
-    for section, rows in _sections(table):
-        lines += [r"\midrule"] if lines else []
-        if section:
-            across = rf"\multicolumn{{{len(table.columns)}}}{{@{{}}l}}{{\textit{{{tex(section)}}}}} \\"
-            lines += [across, r"\midrule"]
+    sections = [*_sections(table)]
+    count = sum(len(rows) for _, rows in sections)
+    most = ceil(count / max(1, ceil(count / MOST_ROWS)))
+    parts: list[list[str]] = [[]]
+    held = 0
+    for section, rows in sections:
+        across = rf"\multicolumn{{{len(columns)}}}{{@{{}}l}}{{\textit{{{tex(section)}}}}} \\"
         for before, row in zip([None, *rows], rows, strict=False):
-            # A section begins without its own rule; the one above is enough.
-            if groups and before is not None and groups[row] > groups[before]:
-                lines.append(r"\midrule")
-            lines.append(_latex_row([column.cells[row] for column in table.columns]))
-    return lines
+            if held == most:
+                parts.append([])
+                held = 0
+            part, rule = parts[-1], r"\midrule"
+            if section and (before is None or not part):
+                part += [*([rule] if part else []), across, rule]
+            elif part and groups and before is not None and groups[row] > groups[before]:
+                part.append(rule)
+            part.append(_latex_row([column.cells[row] for column in columns]))
+            held += 1
+    return parts
 
 
 def _latex_row(texts: Sequence[str]) -> str:

@@ -1,5 +1,7 @@
 """Draw seeded blocks of tokens from a corpus."""
 
+import sys
+
 from pydantic import Field, PositiveInt
 
 from hfprune.assets.text import Sampling, Text
@@ -19,7 +21,7 @@ class Config(Strict):
     model: DenseModel
     corpus: Corpus
     sequences: PositiveInt = Field(description="number of blocks")
-    length: PositiveInt = Field(description="tokens per block")
+    length: int = Field(gt=1, description="tokens per block; the first has nothing to be predicted from")
     sampling: Sampling = Text.model_fields["sampling"]  # type: ignore[assignment]
     seed: Seed = 0
     out: Safetensors
@@ -33,6 +35,11 @@ def run(config: Config) -> None:
     watch = Stopwatch()
     settings = config.model_dump(include={"sequences", "length", "sampling", "seed"})
     blocks, documents = draw_blocks(config.model, config.corpus, place="calibration", **settings)
+    if len(blocks) < config.sequences:
+        print(
+            f"calibrate: {config.corpus.name} fills {len(blocks):,} of {config.sequences:,} blocks",
+            file=sys.stderr,
+        )
     inputs = {"model": config.model, "corpus": config.corpus}
     settings |= {"corpus": config.corpus.name}
     save_blocks(config.out, blocks, stable(provenance(watch, inputs, **settings)), documents)

@@ -27,8 +27,20 @@ class Config(Strict):
     format: list[Literal["pdf", "svg", "png"]] = Field(
         default=["pdf", "svg", "png"], description="the files of each figure"
     )
+    width: Literal["column", "page"] | None = Field(
+        default=None,
+        description="3.3 inches, where panels go on below each other and show one ratio and what comes first, "
+        "or 6.9 inches (the width in figure.figsize of --style, or a page)",
+    )
+    models: list[str] | None = Field(default=None, description="the models to draw (all)")
+    methods: list[str] | None = Field(
+        default=None, description="the methods to draw, with the dense model (all)"
+    )
+    ratios: list[float] | None = Field(default=None, description="the ratios to draw (all)")
     style: Path | None = Field(
-        default=None, description="a style file of matplotlib, applied over the style of these figures"
+        default=None,
+        description="a style file of matplotlib, over that of these figures; its figure.figsize is the "
+        "width of a figure and its greatest height",
     )
     complete: bool = Field(
         default=False,
@@ -42,6 +54,15 @@ def run(config: Config) -> None:
     from hfprune.report.drawing.writing import write_figures
 
     where = config.results, config.paper, config.out or config.results / "figures"
-    absent = write_figures(*where, config.only, config.format, config.style, config.complete)
+    asked = {"model": config.models, "method": config.methods, "ratio": config.ratios}
+    absent = write_figures(
+        *where,
+        config.only,
+        config.format,
+        config.style,
+        config.complete,
+        {"column": 3.3, "page": 6.9}.get(config.width or ""),
+        {name: parts for name, parts in asked.items() if parts is not None},
+    )
     for name, why in absent.items():
         print(f"{name}: not drawn: {why}")

@@ -102,7 +102,9 @@ class Config(Placement):
         if cell.resampled and (cell.adapter or cell.linear or not cell.plan):
             raise HfpruneError("--resampled needs --plan, and no --linear or --adapter")
         if measure.needs in ("dense", "criterion") and pruned.change_inputs():
-            raise HfpruneError(f"{name} measures the dense model: remove --plan, --checkpoint and --adapter")
+            raise HfpruneError(
+                f"{name} measures the dense model: remove --plan, --checkpoint, --linear and --adapter"
+            )
         if (measure.needs == "criterion") != (cell.scored is not None):
             raise HfpruneError(f"{name}: a measure of scoring, and no other, takes --criterion")
 

@@ -93,6 +93,7 @@ def run(config: Config) -> None:
     """Score by all methods without current scores, and write the scores of each."""
     methods = chosen(config)
 
+    from hfprune.files import require_writable
     from hfprune.models.load import default_batch_tokens
     from hfprune.plans.plan import load_plan
     from hfprune.provenance import fingerprint, is_current, provenance
@@ -126,6 +127,8 @@ def run(config: Config) -> None:
         print(f"score: {config.place(name)} is already there", file=sys.stderr)
     if not todo:
         return
+    for name in todo:
+        require_writable(config.place(name))  # before the sweep, which may take hours
     # A killed run leaves its sums here, and the same call resumes from them.
     state = config.place(sweep_name(methods)).with_suffix(".state")
     model, whole = _load(config, plan)

@@ -17,7 +17,8 @@ def _fit_for_print(label: str) -> str:
     return label.strip()
 
 
-def _hexadecimal(colour: str) -> str:
+def hexadecimal(colour: str) -> str:
+    """Return a colour, or raise `ValueError` where it is not written as `#RRGGBB`."""
     if not re.fullmatch("#[0-9A-Fa-f]{6}", colour):
         raise ValueError(f"{colour!r} is no colour: give one as '#0072B2', in quotes")
     return colour
@@ -59,7 +60,7 @@ class Method(Strict):
         default=None,
         description="its name in tables and figures; null: its criterion and the settings that differ",
     )
-    colour: Annotated[str, AfterValidator(_hexadecimal)] | None = Field(
+    colour: Annotated[str, AfterValidator(hexadecimal)] | None = Field(
         default=None, description="its colour in figures, as '#0072B2'; null: the suite chooses"
     )
 

@@ -93,7 +93,9 @@ def test_numbers_by_hand(measured: Path) -> None:
     assert depth["decode_by_parameters"] == pytest.approx(1.25)
     assert (depth["js_distance"], depth["bpb"]) == (0.3, pytest.approx(1.8)), "the mean over the groups"
     assert dense[[*GAINS]].tolist() == [1] * 4 and (dense["js_distance"], dense["bpb"]) == (0, 1.5)
-    assert depth["decode_speedup_half"] == pytest.approx(2.776445 * 0.01), "t of 4 degrees of freedom"
+    half = 2.131450 * 0.01  # t of 15 degrees of freedom
+    assert depth[["js_distance_low", "js_distance_high"]].tolist() == pytest.approx([0.3 - half, 0.3 + half])
+    assert np.isnan(depth["decode_speedup_low"]), "repeats of one process are no interval"
     fronts = {gain: {*table.index[table[front_name("js_distance", gain)]]} for gain in GAINS}
     assert fronts == {
         "prefill_speedup": {DENSE, "width", "depth", "aligned"},
@@ -101,6 +103,17 @@ def test_numbers_by_hand(measured: Path) -> None:
         "parameters_kept": {DENSE, "width"},
         "memory_kept": {DENSE, "width", "attention", "depth"},
     }
+
+
+def test_a_speed_up_of_three_processes_has_an_interval_above_zero(tmp_path: Path) -> None:
+    study = Study(tmp_path / "study", ["width"], [0.2], seeds=[0, 1, 2], more=LATENCY)
+    measure(study, DENSE, 0.0, 1.0, 1.0, 100.0, 440.0, 100.0, ratio=0.0)
+    for seed, decode in enumerate((0.4, 1.1, 1.8)):
+        measure(study, "width", 0.2, 1.1, decode, 80.0, 380.0, 70.0, seed=seed)
+    found = read(study.collect()).loc["width"]
+    half = 4.302653 * 0.7 / np.sqrt(3)  # t of 2 degrees of freedom
+    bounds = [1.1 * np.exp(-half / 1.1), 1.1 * np.exp(half / 1.1)]
+    assert found[["decode_speedup_low", "decode_speedup_high"]].tolist() == pytest.approx(bounds)
 
 
 def test_each_model_has_a_front_of_its_own_over_all_seeds(tmp_path: Path) -> None:
@@ -126,7 +139,7 @@ def test_table_and_figure_show_them(measured: Path, tmp_path: Path) -> None:
     text = (tmp_path / "tradeoff.md").read_text()
     (line,) = [line for line in text.splitlines() if "| Depth " in line]
     shown = [cell.strip() for cell in line.strip("|").split("|")]
-    assert shown[0] == "20%" and shown[-7:-2] == ["0.33", "1.40 ± 0.03", "1.39", "1.30 ± 0.03", "1.25"]
+    assert shown[0] == "20%" and shown[-7:-2] == ["0.33", "1.40", "1.39", "1.30", "1.25"]
     assert shown[-2:] == ["prefill, decode, memory"] * 2
     assert "unclocked" not in text.lower()
     numbers = pd.read_csv(tmp_path / "tradeoff.csv").set_index("method")

@@ -342,7 +342,7 @@ def test_a_plan_is_refused_where_the_dense_model_is_measured(work: Path, tmp_pat
     blocks = ("--criterion", "entropy", "--blocks", work / "blocks.safetensors")
     for name, more in (("ablation", text), ("cost", blocks)):
         line = failure("measure", name, *plan, *more)
-        assert f"{name} measures the dense model: remove --plan, --checkpoint and --adapter" in line
+        assert f"{name} measures the dense model: remove --plan, --checkpoint, --linear and --adapter" in line
     assert not (tmp_path / "out").exists()
 
 

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from drawings import figure_of
 from matplotlib import style
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from scipy.stats import t
 from synthetic import PAPER, Study
 
@@ -18,9 +20,13 @@ from hfprune.analysis.collect import collect
 from hfprune.analysis.tidy import read_collected
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import read_tables
+from hfprune.report.charts import Axis, Chart
 from hfprune.report.collected import Collected
+from hfprune.report.drawing.marks import draw
 from hfprune.report.drawing.writing import read_style, write_figures
 from hfprune.report.publication import publication_names
+from hfprune.report.style import Look
+from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +78,21 @@ def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: P
         write_figures(folder, PAPER, out, only=["overlap"])
 
 
-@pytest.mark.parametrize("study", ["methods", "sensitivity", "draws"])
+# The demo is made anew as a whole.
+COMMITTED = ["methods", "sensitivity", "draws", "families"]
+
+
+@pytest.mark.parametrize("study", COMMITTED)
+def test_tables_in_git_are_what_the_code_makes(study: str, tmp_path: Path) -> None:
+    folder = ROOT / "results" / study
+    write_tables(folder, PAPER, tmp_path)
+    kept = [path for path in sorted((folder / "tables").iterdir()) if (tmp_path / path.name).exists()]
+    assert len(kept) > 10
+    for path in kept:
+        assert path.read_text() == (tmp_path / path.name).read_text(), path
+
+
+@pytest.mark.parametrize("study", COMMITTED)
 def test_figures_in_git_are_those_of_the_tables_in_git(study: str, tmp_path: Path) -> None:
     kept = sorted((ROOT / "figures" / study).glob("*.svg"))
     assert kept
@@ -81,6 +101,43 @@ def test_figures_in_git_are_those_of_the_tables_in_git(study: str, tmp_path: Pat
     for path in kept:
         # Not the bytes, since another matplotlib may round elsewhere.
         assert text_of(path) == text_of(tmp_path / path.name)
+
+
+def size_of(svg: Path) -> tuple[float, float]:
+    """Return the width and height in inches."""
+    found = re.search(r'<svg [^>]*?width="([\d.]+)pt" height="([\d.]+)pt"', " ".join(svg.read_text().split()))
+    assert found
+    return float(found[1]) / 72, float(found[2]) / 72
+
+
+def test_width_and_parts(collected: Path, tmp_path: Path) -> None:
+    only = ["fidelity", "comparison"]
+    write_figures(collected, PAPER, tmp_path / "all", only=only, formats=["svg"], width=3.3)
+    for name in only:
+        width, height = size_of(tmp_path / f"all/{name}.svg")
+        assert width == pytest.approx(3.3, abs=0.01) and height <= 9
+    (tmp_path / "mine.mplstyle").write_text("figure.figsize: 5.5, 4\n")
+    write_figures(collected, PAPER, tmp_path / "own", only, ["svg"], own_style=tmp_path / "mine.mplstyle")
+    assert size_of(tmp_path / "own/fidelity.svg") == pytest.approx((5.5, 4), abs=0.01)
+    parts = {"method": ["random"], "ratio": [0.3]}
+    write_figures(collected, PAPER, tmp_path / "part", only, ["svg"], parts=parts)
+    said = text_of(tmp_path / "part/fidelity.svg")
+    assert "30% removed" in said and "Random" in said
+    assert "20% removed" not in said and "Cross-entropy" not in said
+    with pytest.raises(HfpruneError, match=r"no method 'randum' in this study; it has .*random"):
+        write_figures(collected, PAPER, tmp_path, only, ["svg"], parts={"method": ["randum"]})
+
+
+def test_better_is_shaded_behind_known_intervals_only() -> None:
+    rows = pd.DataFrame({"group": ["a", "b"], "place": [0.0, 1.0], "value": [-1.0, -1.0]})
+    rows = rows.assign(low=[-2.0, np.nan], high=[-0.5, np.nan])
+    looks = {name: Look(name, "#000000", "o") for name in "ab"}
+    chart = Chart(rows, looks, Axis("Δ", ends=(-3, 3)), names=["a", "b"], than=0, better=-1)
+    ax = Figure().subplots()
+    draw(ax, chart)
+    (shade,) = [part for part in ax.collections if isinstance(part, PolyCollection)]
+    reach = shade.get_paths()[0].get_extents()
+    assert (reach.x0, reach.x1, reach.y0, reach.y1) == (-3, 0, -0.5, 0.5)
 
 
 def test_a_style_goes_over_ours(collected: Path, written: Path, tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from hfprune.results import DENSE, Value
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.parametrize("width", [3.3, 6.9], ids=["column", "page"])
 @pytest.mark.parametrize("study", ["demo", "methods", "sensitivity", "draws", "families"])
-def test_the_figures_of_finished_studies(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_figures_of_finished_studies(study: str, width: float, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of what git holds, and all of them where the study ran in this folder.
-    assert {"fidelity", "comparison"} <= check(ROOT / "results" / study, monkeypatch)
+    assert {"fidelity", "comparison"} <= check(ROOT / "results" / study, monkeypatch, width)
 
 
 def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +57,7 @@ def test_distributions_of_two_models_under_long_contexts(
         pd.concat(levels).to_parquet(path.with_suffix(".parquet"))
     study.collect()
     assert "distributions" in check(study.folder, monkeypatch)
+    assert "distributions" in check(study.folder, monkeypatch, 3.3)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,7 @@ def test_studies_of_other_shapes(shape: dict, tmp_path: Path, monkeypatch: pytes
     folder = Study(tmp_path, layers=3, neurons=32, **shape).write().collect()
     expected = {"accuracy", "fidelity", "tasks", "overlap", "agreement", "scores", "neurons"}
     assert check(folder, monkeypatch) == expected
+    assert check(folder, monkeypatch, 3.3) == expected
 
 
 def test_a_clipped_and_an_overlapping_text_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,8 @@ rule figures:
     message:
         f"figures of {RESULTS}"
     shell:
-        f"hfprune figures --results {RESULTS} --out {FIGURES} --complete > {{log}} 2>&1"
+        f"hfprune figures --results {RESULTS} --out {FIGURES} --only {' '.join(PUBLISHED.figures)} --complete"
+        " > {log} 2>&1"
 
 
 # From the finished results, at any time. In its own folder, so that it never replaces the complete output.
@@ -141,7 +142,7 @@ rule partial:
         f" && hfprune compare --study {{input.study}} --results {RESULTS} --out {{params.out}}"
         " && hfprune tables --results {params.out}"
         " && hfprune page --results {params.out} --out {params.out}/report.html"
-        " && hfprune figures --results {params.out} --out {params.out}/figures --complete) > {log} 2>&1"
+        " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
 
 
 rule publication:

@@ -23,20 +23,20 @@ from hfprune.report.style import Look
 
 BLACK, GREY, SHADE = "black", "#8C8C8C", "#EAF2F8"
 # Separates markers that touch.
-EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4}
+EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.3}
 HOLLOW: dict[str, Any] = {"linestyle": "", "marker": "o", "markerfacecolor": "white"}  # published points
 LEVEL: dict[str, Any] = {"color": BLACK, "linewidth": 0.8}  # the dense model
 
 
-def draw(ax: Axes, chart: Chart) -> None:
-    """Draw a chart, and label its axes."""
+def draw(ax: Axes, chart: Chart, room: float | None = None) -> None:
+    """Draw a chart, and label its axes; the values of one with names have so many inches."""
     across, rows = bool(chart.names), chart.rows
     if "published" not in rows:
         rows = rows.assign(published=False)
     level = rows["place"].isna()
     _levels(ax, rows[level], across)
     if chart.than is not None:
-        _sides(ax, chart)
+        _sides(ax, chart, rows[rows["low"].notna()])
     low, high = chart.value.ends or (-np.inf, np.inf)
     inside = rows[~level & ~((rows["value"] < low) | (rows["value"] > high))]
     for group, look in chart.looks.items():
@@ -54,15 +54,15 @@ def draw(ax: Axes, chart: Chart) -> None:
         edge, side = (high, "right") if row.value > high else (low, "left")
         where: dict[str, Any] = {"ha": side, "va": "center", "fontsize": small()}
         ax.text(edge, row.place, at_edge(row.value, edge), **where)
-    label(ax, "x" if across else "y", chart.value)
+    label(ax, "x" if across else "y", chart.value, room)
     label(ax, "y" if across else "x", chart.place)
     if across:
         lines(ax, chart.names)
         ax.grid(chart.than is None, axis="x")
-    if chart.than is not None and not (chart.value.log and high > 10 * low):
-        _plain_ticks(ax.xaxis)
+    if chart.than is not None and not chart.value.log:
+        _plain_ticks(ax.xaxis, few(room))
     elif across and not chart.value.log:
-        ax.locator_params(axis="x", nbins=few())
+        ax.locator_params(axis="x", nbins=few(room))
 
 
 def lines(ax: Axes, names: Sequence[str]) -> None:
@@ -85,22 +85,25 @@ def _levels(ax: Axes, rows: pd.DataFrame, across: bool) -> None:
         line(row.value, linestyle=":" if row.published else "--", **LEVEL)
 
 
-def _sides(ax: Axes, chart: Chart) -> None:
-    """Draw the value between better and worse, and shade the better side."""
+def _sides(ax: Axes, chart: Chart, known: pd.DataFrame) -> None:
+    """Draw the value between better and worse, and shade the better side of lines with an interval."""
     assert chart.than is not None and chart.value.ends is not None
     low, high = chart.value.ends
-    if chart.better:
-        side = (low, chart.than) if chart.better < 0 else (chart.than, high)
-        ax.axvspan(*side, color=SHADE, zorder=0, linewidth=0)
+    side = (low, chart.than) if chart.better < 0 else (chart.than, high)
+    for place in known["place"] if chart.better else ():
+        ax.fill_betweenx((place - 0.5, place + 0.5), *side, color=SHADE, zorder=0, linewidth=0)
     ax.axvline(chart.than, color=GREY, linewidth=0.8, zorder=1)
 
 
-def label(ax: Axes, which: Literal["x", "y"], axis: Axis) -> None:
+def label(ax: Axes, which: Literal["x", "y"], axis: Axis, room: float | None = None) -> None:
     """Give an axis its title, ends, scale and ticks."""
     ax.set(**{f"{which}label": axis.title} | ({f"{which}lim": axis.ends} if axis.ends else {}))
     own = ax.xaxis if which == "x" else ax.yaxis
-    if axis.log == 10:
-        log(ax, which)
+    if axis.log == 10 and which == "x" and axis.ends and axis.ends[1] < 10 * axis.ends[0]:
+        ax.set_xscale("log")
+        _plain_ticks(ax.xaxis, few(room))
+    elif axis.log == 10:
+        log(ax, which, room=room)
     elif axis.log:
         getattr(ax, f"set_{which}scale")("log", base=axis.log)
         own.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -108,7 +111,13 @@ def label(ax: Axes, which: Literal["x", "y"], axis: Axis) -> None:
         own.set_ticks(axis.ticks, [f"{tick:.3g}" for tick in axis.ticks])
 
 
-def log(ax: Axes, which: Literal["x", "y"], nonpositive: str = "clip", short: bool = False) -> None:
+def log(
+    ax: Axes,
+    which: Literal["x", "y"],
+    nonpositive: str = "clip",
+    short: bool = False,
+    room: float | None = None,
+) -> None:
     """Make an axis logarithmic, with plain numbers at its ticks, or powers of ten if they are long.
 
     A `short` axis, and one across, has room for few of them.
@@ -117,7 +126,7 @@ def log(ax: Axes, which: Literal["x", "y"], nonpositive: str = "clip", short: bo
     getattr(ax, f"set_{which}scale")("log", nonpositive=nonpositive)
     axis, (low, high) = (ax.yaxis, ax.get_ylim()) if upright else (ax.xaxis, ax.get_xlim())
     fine = high < (1000 if upright and not short else 20) * low
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if fine else (1,), numticks=6 if upright else few()))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if fine else (1,), numticks=6 if upright else few(room)))
     plain = high < 1e5 and low >= 1e-3
     axis.set_major_formatter(FuncFormatter(_plain_number) if plain else LogFormatterMathtext())
     axis.set_minor_locator(NullLocator())
@@ -127,16 +136,17 @@ def _plain_number(x: float, _: float | None = None) -> str:
     return f"{x:,.0f}" if x >= 1 else f"{x:g}"
 
 
-def _plain_ticks(axis: XAxis) -> None:
+def _plain_ticks(axis: XAxis, count: int) -> None:
     """Set plain numbers, on a logarithmic axis too; not at the very edge, where a neighbour's would touch them."""
-    axis.set_major_locator(MaxNLocator(few(), steps=[1, 2, 2.5, 5, 10], prune="both"))
+    axis.set_major_locator(MaxNLocator(count, steps=[1, 2, 2.5, 5, 10], prune="both"))
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.4g}".replace("-", "−")))
     axis.set_minor_locator(NullLocator())
 
 
-def few() -> int:
-    """Return the number of ticks for which a narrow axis has room: four, or fewer in large letters."""
-    return max(2, round(4 * 8 / points_of(rcParams["font.size"])))
+def few(room: float | None = None) -> int:
+    """Return the number of ticks for an axis of so many inches: four at most, and fewer in large letters."""
+    letters = points_of(rcParams["font.size"]) / 8
+    return max(2, round(4 / letters if room is None else min(4.0, room / 0.4) / letters))
 
 
 def small() -> float:
@@ -146,5 +156,12 @@ def small() -> float:
 
 def points(ax: Axes, look: Look, x: Any, y: Any, **options: Any) -> None:
     """Draw a method's points, with `xerr` and `yerr` of `Axes.errorbar` as bars."""
-    style = {"color": look.colour, "marker": look.marker, "linestyle": look.line, "elinewidth": 0.7, **EDGE}
+    style = {
+        "color": look.colour,
+        "marker": look.marker,
+        "linestyle": look.line,
+        "elinewidth": 0.7,
+        "capthick": 0.7,
+        **EDGE,
+    }
     ax.errorbar(x, y, **(style | options))

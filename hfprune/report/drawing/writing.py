@@ -1,7 +1,7 @@
 """Figures as PDF, SVG and PNG, in one theme or over it in a user's style."""
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ def write_figures(
     formats: Collection[str] = ("pdf", "svg", "png"),
     own_style: Path | None = None,
     complete: bool = False,
+    width: float | None = None,
+    parts: Mapping[str, Collection[Any]] | None = None,
 ) -> dict[str, str]:
     """Write figures as `<name>.pdf`, `.svg` and `.png`.
 
@@ -43,6 +45,8 @@ def write_figures(
         formats: suffixes of the files of each figure.
         own_style: a style file of matplotlib, over the theme of all figures.
         complete: whether a figure without data is written as a sentence, so that all files are there.
+        width: of wide figures in inches; by default that of the style.
+        parts: of `model`, `method` and `ratio`, the ones to draw; by default all.
 
     Returns:
         The names that were not drawn, and why.
@@ -52,7 +56,9 @@ def write_figures(
             rule knows; or a figure that `only` names lacks its table.
     """
     over = read_style(own_style) if own_style else {}
-    data = Collected(folder, paper)
+    if width:
+        over["figure.figsize"] = [width, over.get("figure.figsize", _page())[1]]
+    data = Collected(folder, paper, parts)
     lacking = absent("figures", folder, only)
     why = {name: f"{folder} has no {' and no '.join(files)}" for name, files in lacking.items()}
     for name in [name for name in only or publication_names("figures") if name not in lacking]:
@@ -69,6 +75,11 @@ def write_figures(
                 with atomic_file(out / f"{name}.{suffix}") as temporary:
                     made.savefig(temporary, format=suffix, metadata=_METADATA[suffix])
     return why
+
+
+def _page() -> list[float]:
+    """Return the width and the height of a page in inches, as the theme has them."""
+    return matplotlib.rc_params_from_file(THEME, use_default_template=False)["figure.figsize"]
 
 
 def made_figure(name: str, data: Collected) -> Figure | str:

@@ -9,10 +9,9 @@ from matplotlib.lines import Line2D
 from hfprune.analysis.averages import AVERAGE, with_averages
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import panels
+from hfprune.report.drawing.frames import at_one_ratio, column, full, panels
 from hfprune.report.drawing.marks import BLACK, GREY, HOLLOW
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import COLUMN_WIDTH, FULL_WIDTH
 from hfprune.results import DENSE
 
 
@@ -20,6 +19,7 @@ class Accuracy(FigurePublication):
     """One panel per model and recovery."""
 
     order = 1
+    shows = "zeroshot"
 
     def make(self, data: Collected) -> Figure | str:
         """Draw the paper's average over the study's tasks."""
@@ -27,6 +27,7 @@ class Accuracy(FigurePublication):
         values = charts.summary(rows[rows["task"] == AVERAGE], 100)
         if values.empty:
             return "Zero-shot accuracy: not measured"
+        values = at_one_ratio(values)
         count = rows.loc[rows["metric"] != AVERAGE, "task"].nunique()
         title = f"Average of {count} task{'s' * (count > 1)} (%)"
         measured = values[["model", "recovery", "ratio"]].drop_duplicates()
@@ -47,4 +48,4 @@ class Accuracy(FigurePublication):
             dotted = Line2D([], [], color=BLACK, linestyle=":", linewidth=0.8, label="Dense, published")
             entries.append(dotted)
         meaning = charts.with_ratio(values, charts.meaning(values))
-        return panels(found, FULL_WIDTH if crowded else COLUMN_WIDTH, entries=entries, title=meaning)
+        return panels(found, full() if crowded else column(), entries=entries, title=meaning)

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from hfprune.analysis.neurons import ABLATION
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import grid, say
+from hfprune.report.drawing.frames import full, grid, say
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import FULL_WIDTH
 
 
 class Agreement(FigurePublication):
@@ -33,10 +32,17 @@ class Agreement(FigurePublication):
         ratio, models = charts.focus(data.overlap), sorted({*data.ranks["model"]})
         kept = data.overlap[data.overlap["ratio"] == ratio]
         kept_at = f"Kept neurons, Jaccard\n{100 * ratio:.3g}% (chance {kept['expected'].mean():.2f})"
-        figure, axes = grid(models, ["Rank correlation of scores", kept_at], FULL_WIDTH, FULL_WIDTH / 2)
+        shown = (("Rank correlation of scores", data.ranks, "spearman"), (kept_at, kept, "jaccard"))
+        if full() < 5:  # one below the other
+            figure, axes = grid(models * 2, [""], full(), full())
+            axes = axes.reshape(2, -1).T
+        else:
+            figure, axes = grid(models, [""] * 2, full(), full() / 2)
         for row, model in zip(axes, models, strict=True):
-            for ax, pairs, column in zip(row, (data.ranks, kept), ("spearman", "jaccard"), strict=True):
+            for ax, (title, pairs, column) in zip(row, shown, strict=True):
                 _matrix(ax, pairs[pairs["model"] == model], column, names)
+                if model == models[0]:
+                    ax.set_title(title, loc="left")
         return figure
 
 

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from hfprune.analysis.sequences_needed import OUTCOMES, SCORED, by_sequences
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import sheet
+from hfprune.report.drawing.frames import column, full, sheet
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import COLUMN_WIDTH, FULL_WIDTH, metric_label
+from hfprune.report.style import metric_label
 
 
 class Calibration(FigurePublication):
@@ -33,9 +33,9 @@ class Calibration(FigurePublication):
         outcomes = [metric for metric in OUTCOMES if rows[metric].notna().any()]
         models = sorted({*data.marks["model"]})
         cells = [_charts(data, model, rows[rows["model"] == model], outcomes) for model in models]
-        width = FULL_WIDTH if outcomes else COLUMN_WIDTH * 1.4
+        width = full() if outcomes else column(1.4)
         title = "Bars: 95 % intervals over documents" * bool(outcomes)
-        return sheet(cells, models, [""] * len(cells[0]), width, 1.9, title, sharex=True)
+        return sheet(cells, models, 1.9, title, width, sharex=True)
 
 
 def _charts(data: Collected, model: str, rows: pd.DataFrame, outcomes: list[str]) -> list[charts.Chart]:

@@ -13,12 +13,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
+from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import framed, headline, legend
+from hfprune.report.drawing.frames import framed, full, headline, legend
 from hfprune.report.drawing.lettering import fit
 from hfprune.report.drawing.marks import BLACK, EDGE, GREY, SHADE, few, lines, points
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import FULL_WIDTH, VERDICT_LOOKS
+from hfprune.report.style import VERDICT_LOOKS
 
 # Published effects: one shape, fainter if less reliable.
 _SHAPE: dict[str, Any] = {"marker": "D", "linestyle": "", "color": BLACK, "markersize": 3}
@@ -41,21 +42,25 @@ class Claims(FigurePublication):
         if len(rows):
             known = rows[["effect", "published"]].notna().any(axis=1)
             rows = rows[known & (rows["metric"] != AVERAGE_WITHOUT_CROWS)]
-            rows = rows[rows["effect"].notna().groupby(rows["claim"]).transform("any")]
+            shown = rows["effect"].notna()
+            if full() < 5:  # a column has no room for all
+                ratios = rows["ratio"].isna() | rows["ratio"].eq(charts.focus(rows.dropna(subset="ratio")))
+                rows, shown = rows[ratios], rows["low"].notna()[ratios]
+            rows = rows[shown.groupby(rows["claim"]).transform("any")]
         if rows.empty:
             return "Claims: not measured"
         panels = [panel for _, panel in rows.groupby("claim", sort=False)]
         heights = np.cumsum([len(panel) + 5 for panel in panels])  # in lines: five for title and axis
-        half = int(np.searchsorted(heights, heights[-1] / 2)) + 1
+        half = int(np.searchsorted(heights, heights[-1] / 2)) + 1 if full() > 5 else len(panels)
         columns = [column for column in (panels[:half], panels[half:]) if column]
         tallest = max(sum(len(panel) + 5 for panel in column) for column in columns)
-        figure = framed(FULL_WIDTH, 0.14 * tallest + 0.3)
+        figure = framed(full(), 0.13 * tallest + 0.3)
         size = rcParams["xtick.labelsize"]
         for part, column in zip(figure.subfigures(1, len(columns), squeeze=False)[0], columns, strict=True):
             axes = part.subplots(len(column), 1, squeeze=False, height_ratios=[*map(len, column)])
             for ax, panel in zip(axes[:, 0], column, strict=True):
                 _forest(ax, panel)
-                sentence = fit(panel["sentence"].iloc[0], FULL_WIDTH / len(columns) - 0.3, size)
+                sentence = fit(panel["sentence"].iloc[0], full() / len(columns) - 0.3, size)
                 # From the left edge of the column, since the axes leave room for names there.
                 headline(ax, sentence, size, part.transSubfigure)
         marks = [
@@ -85,8 +90,8 @@ def _forest(ax: Axes, rows: pd.DataFrame) -> None:
     first = rows.iloc[0]
     ax.margins(x=0.06)
     low, high = ax.get_xlim()
-    for y, than in enumerate(rows["threshold"]):
-        if side := {"higher": (than, high), "lower": (low, than)}.get(first["relation"]):
+    for y, (than, known) in enumerate(zip(rows["threshold"], rows["low"].notna(), strict=True)):
+        if known and (side := {"higher": (than, high), "lower": (low, than)}.get(first["relation"])):
             ax.fill_betweenx((y - 0.5, y + 0.5), *side, color=SHADE, zorder=0, linewidth=0)
     ratios = ["" if np.isnan(ratio) else f", {100 * ratio:.3g}%" for ratio in rows["ratio"]]
     lines(ax, [model + ratio for model, ratio in zip(rows["model"], ratios, strict=True)])

@@ -15,12 +15,12 @@ from matplotlib.patches import Patch
 
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import grid, headline, legend, lines_height
-from hfprune.report.drawing.lettering import fit
+from hfprune.report.drawing.frames import NAMED, across, full, grid, headline, legend, lines_height
+from hfprune.report.drawing.lettering import fit, inches, points_of
 from hfprune.report.drawing.marks import BLACK, SHADE, draw, small
 from hfprune.report.effects import Effect, effects_shown
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import FULL_WIDTH, Look
+from hfprune.report.style import Look
 
 MOST_LINES = 30  # in a comparison at all ratios
 DRAWS = "#E3E3E3"
@@ -49,16 +49,25 @@ class Comparison(FigurePublication):
         }
         if rows.empty or not panels or (beside := rows[_beside(rows)]).empty:
             return "Comparison of methods: not measured"
+        size = points_of(rcParams["ytick.labelsize"])
+        names_width = max(inches(look.label, size) for look in data.looks.values())
+        most = across(NAMED, names_width)
+        if full() < 5:  # the primary outcome, or else the first that is better or worse
+            first = [name for name in panels if panels[name].than is not None] or [*panels]
+            primary = [name for name in first if name in set(beside["primary"])]
+            panels = {name: panels[name] for name in [*dict.fromkeys([*primary, *first])][:most]}
         if len(beside) > MOST_LINES:
             beside = beside[beside["ratio"] == charts.focus(beside)]
+        room = (full() - names_width) / len(panels) - 0.1
         blocks = [block for _, block in beside.groupby(["model", "ratio"], sort=False)]
         heights = [lines_height(len(block)) + 0.2 for block in blocks]
-        figure, axes = grid([""] * len(blocks), [""] * len(panels), FULL_WIDTH, heights)
+        figure, axes = grid([""] * len(blocks), [""] * len(panels), full(), heights)
         for axes_of_column, (column, effect) in zip(axes.T, panels.items(), strict=True):
             named = column == next(iter(panels))
             # Many narrow panels: the unit on a line of its own.
             heading = effect.heading.replace(" (", "\n(") if len(panels) > 4 else effect.heading
             span = None if effect.than is None else charts.span(charts.effects(beside, column), effect.than)
+            heading = heading if full() > 5 else fit(heading, room, rcParams["axes.labelsize"])
             value = charts.Axis(heading, log=10 * (effect.than == 1), ends=span)
             for ax, block in zip(axes_of_column, blocks, strict=True):
                 names = [data.looks[method].label if named else "" for method in block["method"]]
@@ -68,13 +77,14 @@ class Comparison(FigurePublication):
                     charts.Chart(
                         shown, data.looks, value, names=names, than=effect.than, better=effect.better
                     ),
+                    room,
                 )
                 if effect.than is None:
                     _agreement(ax, block[column], _draws(rows, block)[column])
         for row, block in zip(axes, blocks, strict=True):
-            title = fit(_title(block, data.looks), FULL_WIDTH - 0.4)
+            title = fit(_title(block, data.looks), full() - 0.4)
             headline(row[0], title, rcParams["axes.titlesize"], figure.transSubfigure)
-            for y, text in enumerate(block["differs"].fillna("")):
+            for y, text in enumerate(block["differs"].fillna("") if full() > 5 else ()):
                 where: dict[str, Any] = {
                     "xycoords": ("axes fraction", "data"),
                     "va": "center",
@@ -87,7 +97,7 @@ class Comparison(FigurePublication):
         handles.append(Patch(color=SHADE, linewidth=0, label="Better side"))
         if (rows["seed"].notna() & rows["overlap"].notna()).any():
             handles.append(Patch(color=DRAWS, linewidth=0, label="Other draws of the reference"))
-        legend(figure, handles, "Right: the settings that differ from the reference's")
+        legend(figure, handles, "Right: the settings that differ from the reference's" if full() > 5 else "")
         return figure
 
 

@@ -2,6 +2,9 @@
 cross-entropy and entropy.
 """
 
+from math import ceil
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import rcParams
@@ -11,10 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import grid, legend, strip, xlabel
+from hfprune.report.drawing.frames import across, full, grid, legend, xlabel
 from hfprune.report.drawing.marks import EDGE, GREY
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import FULL_WIDTH, METHODS
+from hfprune.report.style import METHODS
 
 BARS = "#D9D9D9"
 DRAWN = {method: METHODS[method] for method in ("cross_entropy", "entropy")}
@@ -24,6 +27,7 @@ class Distributions(FigurePublication):
     """One row of panels per model, one column per position, after the idea of the paper's Figure 1."""
 
     order = 10
+    shows = "distributions"
     reads = ("distributions.parquet",)
 
     def make(self, data: Collected) -> Figure | str:
@@ -32,13 +36,18 @@ class Distributions(FigurePublication):
             return "Next-token distributions: not measured"
         facets = [*data.distributions.groupby(["model", "level"])]
         models = sorted({*data.distributions["model"]})
-        columns = len(facets) // len(models)
-        figure, axes = grid([""] * len(models), [""] * columns, FULL_WIDTH, 1.9)
-        for ax, (_, facet) in zip(axes.flat, facets, strict=True):
-            _panel(ax, facet)
-        # Beside the row: above it stand the contexts.
-        for ax, model in zip(axes[:, -1], models if len(models) > 1 else (), strict=False):
-            strip(ax, model, 1.5)
+        columns = min(len(facets) // len(models), across(2.0))
+        rows = ceil(len(facets) / len(models) / columns)
+        figure, axes = grid([""] * rows * len(models), [""] * columns, full(), 1.9)
+        for panels, (model, own) in zip(
+            axes.reshape(len(models), -1), data.distributions.groupby("model"), strict=True
+        ):
+            for ax, (_, facet) in zip(panels, own.groupby("level"), strict=True):
+                _panel(ax, facet)
+            # Above the context, on a line of its own.
+            panels[0].set_title(
+                f"{model}\n" * (len(models) > 1) + panels[0].get_title("left"), loc="left", fontsize=_small()
+            )
         xlabel(axes, "Probability;\nderivative by the logit")
         dots = [
             Line2D(
@@ -64,8 +73,11 @@ def _panel(ax: Axes, facet: pd.DataFrame) -> None:
         label.set_fontweight("bold" if is_target else "normal")
     ax.invert_yaxis()
     context, entropy = _literal(facet["context"].iloc[0][-30:]), facet["entropy"].iloc[0]
-    title = f"…{context}\nH = {entropy:.1f} nats"
-    ax.set_title(title, loc="left", fontsize=rcParams["xtick.labelsize"])
+    ax.set_title(f"…{context}\nH = {entropy:.1f} nats", loc="left", fontsize=_small())
+
+
+def _small() -> Any:
+    return rcParams["xtick.labelsize"]
 
 
 def _token(text: str) -> str:

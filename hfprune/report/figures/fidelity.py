@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from hfprune.analysis.declarations import ALL_SHOWN
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import lines_height, sheet
+from hfprune.report.drawing.frames import at_one_ratio, lines_height, sheet
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import FULL_WIDTH, metric_label
+from hfprune.report.style import metric_label
 
 KINDS = (
     "js_distance",
@@ -26,6 +26,7 @@ class Fidelity(FigurePublication):
     """One row of panels per model and recovery, one column per metric and corpus."""
 
     order = 3
+    shows = "fidelity perplexity"
 
     def make(self, data: Collected) -> Figure | str:
         """Draw JS distance, top-k Jaccard and perplexity."""
@@ -33,6 +34,7 @@ class Fidelity(FigurePublication):
         values = charts.summary(data.results[shown])
         if values.empty:
             return "Fidelity: not measured"
+        values = at_one_ratio(values)
         labels = _labels(values)
         names, cells, heights = [], [], []
         # Axes are not shared: a facet of recovered models may have fewer ratios than others.
@@ -42,7 +44,7 @@ class Fidelity(FigurePublication):
             heights.append(lines_height(len(charts.pruned(facet, data.looks))) if single else 1.8)
             cells.append(_row(dict([*facet.groupby(PLACE)]), labels, data, single))
         title = charts.with_ratio(values, charts.meaning(values, "documents"))
-        return sheet(cells, names, [""] * len(labels), FULL_WIDTH, heights, title)
+        return sheet(cells, names, heights, title)
 
 
 def _row(
@@ -59,7 +61,6 @@ def _row(
             *(parts[place], data.looks, label),
             order=[*order] if single else None,
             logarithmic=place[0] == "perplexity" and charts.spans_a_decade(parts[place]["value"]),
-            named=place == there[0],
         )
         if place in parts
         else f"{label}\nnot measured"

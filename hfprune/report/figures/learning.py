@@ -13,10 +13,10 @@ from matplotlib.lines import Line2D
 
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import handles, legend, wrap
+from hfprune.report.drawing.frames import column, handles, legend, wrap
 from hfprune.report.drawing.marks import GREY, log, small
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import COLUMN_WIDTH, Look
+from hfprune.report.style import Look, Marker
 from hfprune.results import DENSE
 
 
@@ -27,6 +27,7 @@ class Learning(FigurePublication):
     """
 
     order = 12
+    shows = "lora"
     reads = ("learning.csv",)
 
     def make(self, data: Collected) -> Figure | str:
@@ -35,7 +36,7 @@ class Learning(FigurePublication):
         if curves.empty:
             return "Learning curves of recovery: not measured"
         models = [*dict.fromkeys(curves["model"])]
-        figure, axes = wrap(models, 1.3 * COLUMN_WIDTH, 2.2)
+        figure, axes = wrap(models, column(1.3), 2.2)
         for ax, model in zip(axes, models, strict=True):
             _panel(ax, curves[curves["model"] == model], data.looks)
         before = Line2D([], [], color=GREY, linestyle=":", label="Before training", **_hollow(GREY, "o"))
@@ -64,5 +65,5 @@ def _panel(ax: Axes, curves: pd.DataFrame, looks: dict[str, Look]) -> None:
     ax.set(xlabel="Trained tokens", ylabel="Held-out loss (nats/token)")
 
 
-def _hollow(colour: str, marker: str) -> dict[str, Any]:
+def _hollow(colour: str, marker: Marker) -> dict[str, Any]:
     return {"marker": marker, "markerfacecolor": "white", "markeredgecolor": colour}

@@ -2,23 +2,21 @@
 where all have one share, with 95 % intervals.
 """
 
-from dataclasses import replace
-
 import pandas as pd
 from matplotlib.figure import Figure
 
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import panels
+from hfprune.report.drawing.frames import at_one_ratio, full, lines_height, sheet
 from hfprune.report.measures import MEAN, headings, other_values, scaled
 from hfprune.report.publication import FigurePublication
 from hfprune.results import DENSE
 
-MOST_TASKS = 8  # for a measure with more tasks, their mean is drawn
+MOST_TASKS = 8  # for a measure with more tasks, or more than two in a column, their mean is drawn
 
 
 class Measures(FigurePublication):
-    """One panel per measure, or per task if it has at most `MOST_TASKS`."""
+    """One row of panels per model and recovery, one column per measure, or per task if there are few."""
 
     order = 5
 
@@ -35,36 +33,40 @@ class Measures(FigurePublication):
         values = scaled(values[_drawn(values)], data.declared)
         if not (values["method"] != DENSE).any():
             return "Other measures: not measured"
-        values = charts.summary(values)
+        values = at_one_ratio(charts.summary(values))
         names, facets = headings(values, data.declared), charts.facets(values)
         single = charts.of_one_ratio(values)
-        found = {}
-        for facet, part in facets.items():
-            shown = dict([*part.groupby(["measure", "metric", "task"])])
-            for place in [place for place in names if place in shown]:
-                rows, name = shown[place], names[place]
-                if (rows["method"] != DENSE).any():
-                    better = data.declared.find(*place[:2]).metric.better
-                    found[_heading(facet, name) if len(facets) > 1 else name] = charts.against_ratio(
-                        *(rows, data.looks, name),
-                        order=charts.best_first(rows, better) if single else None,
-                        logarithmic=charts.spans_a_decade(rows["value"]),
+        cells, heights = [], []
+        for facet in facets.values():
+            shown = dict([*facet.groupby(["measure", "metric", "task"])])
+            order = _order([shown[place] for place in names if place in shown], data)
+            cells.append(
+                [
+                    charts.against_ratio(
+                        *(shown[place], data.looks, name.replace("_", " ")),
+                        order=order if single else None,
+                        logarithmic=charts.spans_a_decade(shown[place]["value"]),
                     )
-        if len(found) > 1:  # the panel's name has the number's
-            found = {
-                name: replace(chart, value=replace(chart.value, title="")) for name, chart in found.items()
-            }
-        return panels(found, height=1.9, title=charts.with_ratio(values, charts.meaning(values)))
+                    if place in shown and (shown[place]["method"] != DENSE).any()
+                    else f"{name}\nnot measured"
+                    for place, name in names.items()
+                ]
+            )
+            heights.append(lines_height(len(order)) if single else 1.9)
+        return sheet(cells, [*facets], heights, charts.with_ratio(values, charts.meaning(values)))
 
 
-def _heading(facet: str, name: str) -> str:
-    """Return a heading in three lines: the model, the metric, its unit."""
-    metric = name.replace("_", " ").replace(" (", "\n(")
-    return f"{facet}\n{metric}"
+def _order(parts: list[pd.DataFrame], data: Collected) -> list[str]:
+    """Return the methods, the best first by the first measure that each has."""
+    order: dict[str, None] = {}
+    for part in parts:
+        better = data.declared.find(part["measure"].iloc[0], part["metric"].iloc[0]).metric.better
+        order |= dict.fromkeys(name for name in charts.best_first(part, better) if name not in order)
+    return [*order]
 
 
 def _drawn(values: pd.DataFrame) -> pd.Series:
     """Tell which rows get a panel: those of single tasks if there are few, else those of their mean."""
     single = values["task"] != MEAN
     count = values["task"].where(single).groupby(values["measure"]).transform("nunique")
-    return single == (count <= MOST_TASKS)
+    return single == (count <= (MOST_TASKS if full() > 5 else 2))

@@ -10,10 +10,9 @@ from matplotlib.lines import Line2D
 from hfprune.analysis.reference import REFERENCE
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import grid, legend, xlabel
+from hfprune.report.drawing.frames import full, grid, legend, xlabel
 from hfprune.report.drawing.marks import log
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import FULL_WIDTH
 
 COMPARED = (REFERENCE, "cross_entropy", "distillation")  # the criteria that the paper compares
 LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
@@ -38,7 +37,7 @@ class Neurons(FigurePublication):
         methods = methods or charts.pruned(data.neurons, data.looks)[:3]
         looks = {method: data.looks[method] for method in methods}
         titles = ["Each in its own order", f"In the order of {looks[methods[0]].label}"]
-        figure, axes = grid(models, titles, FULL_WIDTH, 1.8, sharex=True, sharey="row")
+        figure, axes = grid(models, titles, full(), 1.8, sharex=True, sharey="row")
         for row, model in zip(axes, models, strict=True):
             layer = data.neurons[data.neurons["model"] == model]
             wide = layer.pivot(index="neuron", columns="method", values="score")

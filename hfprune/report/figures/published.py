@@ -7,10 +7,10 @@ from matplotlib.lines import Line2D
 from hfprune.analysis.averages import AVERAGE, with_averages
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import handles, legend, wrap
+from hfprune.report.drawing.frames import column, handles, legend, wrap
 from hfprune.report.drawing.marks import GREY, points
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import COLUMN_WIDTH, TASKS
+from hfprune.report.style import TASKS
 from hfprune.results import DENSE
 
 
@@ -18,6 +18,7 @@ class Published(FigurePublication):
     """One panel per model, with the diagonal."""
 
     order = 2
+    shows = "zeroshot"
 
     def make(self, data: Collected) -> Figure | str:
         """Draw averages as large points and single tasks as small ones."""
@@ -28,7 +29,7 @@ class Published(FigurePublication):
             return "Published against reproduced: no published setting is measured yet"
         models = [model for model in dict.fromkeys(data.published["model"]) if model in set(pairs["model"])]
         both = pairs[["value", "value_published"]].to_numpy()
-        figure, axes = wrap(models, COLUMN_WIDTH, 2.2)
+        figure, axes = wrap(models, column(), 2.2)
         for ax, model in zip(axes, models, strict=True):
             ax.plot([both.min(), both.max()], [both.min(), both.max()], color=GREY, linewidth=0.8, zorder=0)
             for (method, average), shown in pairs[pairs["model"] == model].groupby(["method", "average"]):

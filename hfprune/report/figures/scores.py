@@ -13,11 +13,10 @@ from matplotlib.ticker import MaxNLocator
 
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import framed, legend, say, strip
+from hfprune.report.drawing.frames import across, framed, full, legend, say, strip
 from hfprune.report.drawing.lettering import fit
 from hfprune.report.drawing.marks import BLACK, log
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import FULL_WIDTH
 
 
 class Scores(FigurePublication):
@@ -33,14 +32,14 @@ class Scores(FigurePublication):
         if values.empty:
             return "Scores: not measured"
         models, methods = sorted({*values["model"]}), charts.pruned(values, data.looks)
-        lines = ceil(len(methods) / 5)
+        lines = ceil(len(methods) / across(1.3))
         columns = ceil(len(methods) / lines)
-        figure = framed(FULL_WIDTH, 1.25 * lines * len(models) + 0.3)
+        figure = framed(full(), 1.25 * lines * len(models) + 0.3)
         axes = figure.subplots(lines * len(models), columns, squeeze=False, sharex=True, sharey=True)
         for block, model in zip(np.split(axes, len(models)), models, strict=True):
             for ax, method in zip(block.flat, methods, strict=False):
                 facet = values[(values["model"] == model) & (values["method"] == method)]
-                ax.set_title(fit(data.looks[method].label, 0.85 * FULL_WIDTH / columns), loc="left")
+                ax.set_title(fit(data.looks[method].label, 0.85 * full() / columns), loc="left")
                 if facet.empty:
                     say(ax, "not measured")
                 else:

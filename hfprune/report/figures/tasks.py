@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from hfprune.analysis.averages import primary_values
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import grid, handles, legend, width, xlabel
+from hfprune.report.drawing.frames import at_one_ratio, grid, handles, legend, width, xlabel
 from hfprune.report.drawing.marks import BLACK, GREY, lines, points
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import tasks_in_order
@@ -18,12 +18,14 @@ class Tasks(FigurePublication):
     """One row of panels per model and recovery, one column per ratio."""
 
     order = 4
+    shows = "zeroshot"
 
     def make(self, data: Collected) -> Figure | str:
         """Draw the metric of each task that the paper's rule chooses."""
         values = charts.summary(primary_values(data.results, data.declared.first("zeroshot")), 100)
         if values.empty:
             return "Zero-shot accuracy: not measured"
+        values = at_one_ratio(values)
         methods, ratios = charts.pruned(values, data.looks), charts.ratios(values)
         # With more methods, the bars are so close that they hide the points.
         values["half"] = values["half"] if len(methods) <= 6 else np.nan

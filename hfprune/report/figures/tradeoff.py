@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 
 from hfprune.analysis.tradeoff import GAINS, THEORY, front_name, tradeoff
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import grid, handles, legend
+from hfprune.report.drawing.frames import UNNAMED, across, full, grid, handles, legend
 from hfprune.report.drawing.marks import GREY, points
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import FULL_WIDTH, GAIN_LABELS, QUALITY_LABELS, Look
+from hfprune.report.style import GAIN_LABELS, QUALITY_LABELS, Look
 from hfprune.results import DENSE
 
 
@@ -23,34 +23,44 @@ class Tradeoff(FigurePublication):
     """One row of panels per model and quality, one column per gain; only those that were measured."""
 
     order = 15
+    shows = "latency"
 
     def make(self, data: Collected) -> Figure | str:
         """Draw what each pruned model costs in quality against what it gains."""
         cells = tradeoff(data.results, data.declared)
         pruned = cells[cells["method"] != DENSE]
         gains = [gain for gain in GAINS if pruned[gain].notna().any()]
+        most_rows = len(QUALITY_LABELS) if full() > 5 else 1  # a column has no room for all
         rows = {
             (model, quality): cells[cells["model"] == model]
             for model, part in pruned.groupby("model", sort=False)
-            for quality in QUALITY_LABELS
-            if part[quality].notna().any()
+            for quality in [quality for quality in QUALITY_LABELS if part[quality].notna().any()][:most_rows]
         }
         if not rows or not gains:
             return "Quality against speed: not measured"
         several = len({model for model, _ in rows}) > 1
-        names = [model if several else "" for model, _ in rows]
-        figure, axes = grid(names, [""] * len(gains), FULL_WIDTH, 1.7)
-        for line, ((_, quality), part) in zip(axes, rows.items(), strict=True):
-            for ax, gain in zip(line, gains, strict=True):
+        most = min(across(UNNAMED), len(gains))
+        turns = [gains[start : start + most] for start in range(0, len(gains), most)]
+        lines = [(*row, turn, i) for row in rows.items() for i, turn in enumerate(turns)]
+        names = [key[0] if several and not turn else "" for key, *_, turn in lines]
+        figure, axes = grid(names, [""] * most, full(), 1.7)
+        for line, ((_, quality), part, turn, _) in zip(axes, lines, strict=True):
+            for ax in line[len(turn) :]:
+                ax.set_axis_off()
+            for ax, gain in zip(line, turn, strict=False):
                 _panel(ax, part.dropna(subset=[quality, gain]), quality, gain, data.looks)
+                if len(turns) > 1 or line is axes[-1]:
+                    ax.set_xlabel(GAIN_LABELS[gain] + (" (% of dense)" if GAINS[gain] < 0 else ""))
             line[0].set_ylabel(QUALITY_LABELS[quality])
-        for ax, gain in zip(axes[-1], gains, strict=True):
-            ax.set_xlabel(GAIN_LABELS[gain] + (" (% of dense)" if GAINS[gain] < 0 else ""))
         marks = [Line2D([], [], color=GREY, linewidth=0.8, label="Pareto front")]
         if {*gains} & {*THEORY}:
             marks.append(Line2D([], [], color=GREY, marker="|", linestyle="", label="Theoretical speed-up"))
         drawn = handles(cells["method"], data.looks, {DENSE})
-        legend(figure, [*drawn, *marks], "Bars: 95 % intervals over documents and repeats")
+        legend(
+            figure,
+            [*drawn, *marks],
+            "Bars: 95 % intervals over documents, and over processes where there are several",
+        )
         return figure
 
 
@@ -64,9 +74,9 @@ def _panel(ax: Axes, cells: pd.DataFrame, quality: str, gain: str, looks: dict[s
     ax.plot(scale * front[gain], front[quality], color=GREY, linewidth=0.8, zorder=0)
     for method, own in cells.groupby("method"):
         look, x, y = looks[method], scale * own[gain], own[quality]
-        bars: dict[str, Any] = {"yerr": own[f"{quality}_half"]}
+        bars: dict[str, Any] = {"yerr": _reach(own, quality)}
         if gain in THEORY:
-            bars["xerr"] = own[f"{gain}_half"]
+            bars["xerr"] = _reach(own, gain)
             theory = own[THEORY[gain][0]]
             ax.plot(theory, y, color=look.colour, marker="|", linestyle="", zorder=0)
             ax.hlines(y, x, theory, color=look.colour, linewidth=0.5, alpha=0.4, zorder=0)
@@ -77,3 +87,8 @@ def _panel(ax: Axes, cells: pd.DataFrame, quality: str, gain: str, looks: dict[s
         ax.annotate(f"{100 * cell['ratio']:.3g}%", (scale * cell[gain], cell[quality]), (3, -3), **where)
     if GAINS[gain] < 0:
         ax.invert_xaxis()  # better to the right, as for speed
+
+
+def _reach(cells: pd.DataFrame, name: str) -> list[pd.Series]:
+    """Return how far the interval of a number reaches below and above it."""
+    return [cells[name] - cells[f"{name}_low"], cells[f"{name}_high"] - cells[name]]

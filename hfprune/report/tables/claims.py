@@ -51,7 +51,7 @@ def _comparisons(rows: pd.DataFrame) -> Table:
     form = "{:.2f}" if {*rows["unit"]} <= {"points", "ratio"} else "{:.4f}"
     doubts = [f" ({word})" if word in ("suspect", "tentative") else "" for word in rows["confidence"]]
     resamples = [f" + {count} resamples" if count else "" for count in rows["resamples"]]
-    needs = [f"; it would take {what}" if what else "" for what in words(rows["needs"])]
+    needs = words(rows["needs"])
     columns = [
         Column("Model", rows["model"].tolist(), words=True),
         Column("Kind", rows["kind"].tolist(), words=True),
@@ -63,8 +63,9 @@ def _comparisons(rows: pd.DataFrame) -> Table:
         Column("Items", counts(rows["n"])),
         Column("Draws", _joined(counts(rows["draws"]), resamples)),
         Column("Minimum detectable effect", texts(rows["minimum_detectable_effect"], form)),
-        Column("Verdict", _joined(rows["verdict"], needs), words=True),
-        Column("Note", words(rows["note"]), words=True),
+        Column("Verdict", rows["verdict"].tolist(), words=True),
+        *([Column("It would take", needs, words=True, prose=True)] if any(needs) else []),
+        Column("Note", words(rows["note"]), words=True, prose=True),
     ]
     caption = f"{rows['sentence'].iloc[0]} ({rows['where'].iloc[0]})"
     return Table(rows, columns, _notes(rows), (), "", caption)

@@ -30,7 +30,7 @@ class Comparison(TablePublication):
             ratio_column(rows),
             Column("Method", methods, words=True),
             *([Column("Reference", references, words=True)] if len({*references}) > 1 else []),
-            Column("Differs in", words(rows["differs"]), words=True),
+            Column("Differs in", words(rows["differs"]), words=True, prose=True),
             Column("Overlap", texts(rows["overlap"], "{:.2f}")),
             Column("Rank corr.", texts(rows["rank_correlation"], "{:z.2f}")),
             Column("Near the cut", texts(rows["near_cut"], "{:.0%}")),

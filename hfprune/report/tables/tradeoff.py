@@ -3,7 +3,7 @@
 import pandas as pd
 
 from hfprune.analysis.tradeoff import THEORY, front_name, tradeoff
-from hfprune.report.cells import head_columns, in_order, present, texts, with_errors, words
+from hfprune.report.cells import head_columns, in_order, present, texts, with_intervals, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.style import GAIN_LABELS, QUALITY_LABELS
@@ -27,13 +27,13 @@ class Tradeoff(TablePublication):
         columns = [
             *head_columns(rows, data.looks),
             Column("Units", [units or MISSING for units in rows["units"]], words=True),
-            *(_with_half(label, rows, name, "{:.3f}") for name, label in QUALITY_LABELS.items()),
+            *(_with_interval(label, rows, name, "{:.3f}") for name, label in QUALITY_LABELS.items()),
             Column("Params (B)", texts(rows["parameters"], "{:.3g}", 1e-9)),
             Column("Memory (GB)", texts(rows["memory_bytes"], "{:.3g}", 1e-9)),
         ]
         for gain, (theory, _) in THEORY.items():
             if rows[gain].notna().any():
-                columns.append(_with_half(GAIN_LABELS[gain], rows, gain, "{:.2f}"))
+                columns.append(_with_interval(GAIN_LABELS[gain], rows, gain, "{:.2f}"))
                 columns.append(Column(_THEORY_LABELS[theory], texts(rows[theory], "{:.2f}")))
         columns += [
             Column(heading, [_gains(row, quality) for _, row in rows.iterrows()], words=True)
@@ -46,13 +46,14 @@ class Tradeoff(TablePublication):
             "Memory: the weights, and the KV cache of the prompts whose decoding is timed.",
             "Front: no other cell of the model, at any ratio, is at least as good in both quality and gain and "
             "better in one. It goes by the numbers alone; cells whose intervals overlap may change places.",
-            "±: half the 95 % interval, over documents or repeats and, with several seeds, draws.",
+            "In brackets: 95 % interval over documents and, with several seeds, draws. Speed-ups have one over "
+            "seeds alone, since repeats in one process say nothing of another.",
         ]
         return Table(rows, present(columns), notes)
 
 
-def _with_half(heading: str, rows: pd.DataFrame, name: str, form: str) -> Column:
-    return Column(heading, with_errors(rows[name], rows[f"{name}_half"], form))
+def _with_interval(heading: str, rows: pd.DataFrame, name: str, form: str) -> Column:
+    return Column(heading, with_intervals(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], form))
 
 
 def _gains(row: pd.Series, quality: str) -> str:
