@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup reproduce test test-cluster lint format clean bench check-sizes parity kills
+.PHONY: setup reproduce test test-gpu test-cluster lint format clean bench check-sizes parity kills
 
 setup: $(VENV)/.done
 
@@ -21,6 +21,10 @@ reproduce: setup
 # Two processes, and each file in one of them, since tests of a file share what is slow to make.
 test: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# Every command on GPUs that are simulated, which takes a C++ compiler; a part of `make test`.
+test-gpu: setup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/gpu
 
 # On a Slurm cluster of three nodes that it starts on this machine, as root, and ends.
 test-cluster: setup
