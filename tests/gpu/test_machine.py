@@ -154,3 +154,12 @@ def test_where_memory_runs_out_a_command_ends_in_one_line(
     _, _, reason = line.partition(f"hfprune {command.split()[0]}: error: ")  # a bar may stand before
     assert "out of memory" in reason
     assert "Traceback" not in call.said
+
+
+def test_products_keep_what_their_dtype_holds_and_results_say_so(
+    gpus: Machine, project: Path, tmp_path: Path
+) -> None:
+    once(gpus, project, tmp_path, f"{SCORE} OUT/s.safetensors --dtype bfloat16")
+    hardware = json.loads((tmp_path / "gpu/s.json").read_text())["provenance"]["hardware"]
+    assert len(hardware["cuda"]) == 1
+    assert (hardware["tf32"], hardware["reduced_sums"]) == (False, False)
