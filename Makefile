@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup reproduce test test-cluster lint format clean bench check-sizes parity kills
+.PHONY: setup reproduce test test-gpu gpu-acceptance test-cluster lint format clean bench check-sizes parity kills
 
 setup: $(VENV)/.done
 
@@ -21,6 +21,10 @@ reproduce: setup
 # Two processes, and each file in one of them, since tests of a file share what is slow to make.
 test: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# Every command on GPUs that are simulated, which takes a C++ compiler; a part of `make test`.
+test-gpu: setup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/gpu
 
 # On a Slurm cluster of three nodes that it starts on this machine, as root, and ends.
 test-cluster: setup
@@ -54,14 +58,21 @@ parity: setup
 	$(BIN)/python benchmarks/parity.py
 	$(BIN)/python benchmarks/grail.py $(GRAIL)
 
+# The first hour on a card: a 1B and a 7B model, random and made here, beside predictions and the CPU; writes
+# benchmarks/gpu.md. `pytest tests/gpu/test_acceptance.py` runs it dry.
+gpu-acceptance: setup
+	$(BIN)/python benchmarks/acceptance.py
+
 # The smoke study killed at twenty random moments, with a new seed each time; the suite does a few, with a fixed one.
 kills: setup
 	HFPRUNE_KILLS=20 $(BIN)/python -m pytest tests/workflow/test_kills.py
 
-# The paper's sizes with random weights, as large as this machine holds: the memory that every command takes.
+# The paper's sizes with random weights, as large as this machine holds: the memory that every command takes. And,
+# without numbers, what a card of 80 GB holds of them, which takes a C++ compiler.
 check-sizes: setup
 	$(BIN)/hfprune fetch corpora/c4-sample-heldout
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/sizes.py
+	$(BIN)/python benchmarks/peaks.py
 
 # Removes what a run wrote, but not the downloads in resources/, nor the results that git holds.
 clean:

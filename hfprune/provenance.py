@@ -224,6 +224,10 @@ def hardware() -> dict[str, Any]:
         found["threads"] = torch.get_num_threads()
         every = range(torch.cuda.device_count()) if _cuda() else ()
         found["cuda"] = [torch.cuda.get_device_name(i) for i in every]
+        if found["cuda"]:  # how far products may round beyond their dtype
+            products = torch.backends.cuda.matmul
+            found["tf32"] = products.allow_tf32
+            found["reduced_sums"] = products.allow_bf16_reduced_precision_reduction
     return found
 
 

@@ -1,6 +1,11 @@
 """Real models for the tests: tiny ones built on the spot, and SmolLM2 from PyPI."""
 
 import os
+
+# Before CUDA starts. The tests are the same everywhere, and a GPU that this process holds would be none that the
+# commands that it starts could lease. Those of tests/gpu have GPUs of their own.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 from pathlib import Path
 
 import pytest

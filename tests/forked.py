@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -22,25 +23,32 @@ from pathlib import Path
 
 def environment() -> dict[str, str]:
     """Return what to add to the environment of Snakemake; starts the server for the current PYTHONPATH."""
-    return {"BASH_ENV": _server(os.environ.get("PYTHONPATH", ""))}
+    return {"BASH_ENV": _functions(os.environ.get("PYTHONPATH", ""))}
 
 
 @cache
-def _server(_path: str) -> str:
-    folder = tempfile.TemporaryDirectory(prefix="hfprune-")
-    address, functions = Path(folder.name) / "socket", Path(folder.name) / "functions.sh"
+def _functions(_path: str) -> str:
+    address = start(os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+    functions = address.with_name("functions.sh")
     functions.write_text(f'hfprune() {{ {sys.executable} -IS {__file__} client {address} "$@"; }}\n')
-    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return str(functions)
+
+
+def start(environment: Mapping[str, str]) -> Path:
+    """Start a server, which ends with this process, and return its address."""
+    folder = tempfile.TemporaryDirectory(prefix="hfprune-")
+    address = Path(folder.name) / "socket"
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     server = subprocess.Popen(
         [sys.executable, "-P", __file__, "server", str(address)],
-        env=os.environ | offline,
+        env={**environment, **offline},
         stdout=subprocess.PIPE,
         text=True,
     )
     atexit.register(folder.cleanup)
     atexit.register(server.kill)
     assert server.stdout and server.stdout.readline() == "ready\n"
-    return str(functions)
+    return address
 
 
 def serve(address: str) -> None:
@@ -85,6 +93,9 @@ def _call(request: dict, streams: list[int]) -> int:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = ["hfprune", *request["arguments"]]
+    simulator = sys.modules.get("simcuda")  # see tests/gpu
+    if simulator:
+        simulator.fresh()
     try:
         from hfprune.commands import main
 
@@ -98,15 +109,24 @@ def _call(request: dict, streams: list[int]) -> int:
         traceback.print_exc()
         return 1
     finally:
+        if simulator:
+            simulator.report()
         sys.stdout.flush()
         sys.stderr.flush()
 
 
-def call(address: str, *arguments: str) -> int:
-    request = {"folder": str(Path.cwd()), "environment": dict(os.environ), "arguments": arguments}
+def call(
+    address: str | Path,
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    streams: Sequence[int] = (0, 1, 2),
+) -> int:
+    """Let the server run a command and return its exit code."""
+    request = {"folder": str(folder), "environment": {**environment}, "arguments": [*arguments]}
     with socket.socket(socket.AF_UNIX) as server:
-        server.connect(address)
-        socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
+        server.connect(str(address))
+        socket.send_fds(server, [json.dumps(request).encode()], [*streams])
         return (server.recv(1) or b"\1")[0]
 
 
@@ -115,4 +135,4 @@ if __name__ == "__main__":
     if role == "server":
         serve(*rest)
     else:
-        sys.exit(call(*rest))
+        sys.exit(call(rest[0], rest[1:], Path.cwd(), os.environ))

@@ -145,8 +145,9 @@ class Case:
             # Each takes some ten passes in float32 over every activation.
             of_each = 40 * sequences * length * self.shape.layers * self.shape.neurons
             total += Work(moved=of_each * sum("neurons" in item.scorable() for item in readers))
+        batch = self.fitting(criteria, length, units, batch_tokens) * length
         for item in gradient_passes(criteria, tuple(units)):
-            total += self._gradients(item, sequences, length, units, batch_tokens)
+            total += self._gradients(item, sequences, length, units, batch)
         return total
 
     def _gradients(
@@ -155,7 +156,7 @@ class Case:
         sequences: float,
         length: int,
         units: Sequence[str],
-        batch_tokens: int | None,
+        batch_tokens: int,
     ) -> Work:
         model, tokens = self.shape, sequences * length
         criteria = [criterion for criterion, _ in item.criteria.values()]
@@ -165,32 +166,50 @@ class Case:
         # A backward pass moves about what a forward pass moves, and float32 products of every neuron.
         moved = tokens * (activations(model, self.width) + 16 * model.neurons)
         # The gradients of a layer's weights are written for every sequence and read for its share.
-        of_units = model.unit_weights(units) if forms else 0
-        of_weights = sequences * model.layers * of_units * (2 * self.width + 6 * 4)
-        room = SUMS_SHARE * self.room if self.on_gpu else math.inf
-        parts = layer_parts(criteria[0], int(model.layers), of_units, room)
-        weights = forms * 2 * tokens * model.layers * of_units
+        of_weights = sequences * model.layers * self._scored_weights(item) * (2 * self.width + 6 * 4)
+        weights = forms * 2 * tokens * model.layers * self._scored_weights(item)
         total = Work(flops=weights, moved=forms * of_weights)
-        for part in parts:
+        for part in self._parts(item):
             above = replace(model, layers=model.layers - part.start)
             back = number * above.backward(
                 tokens, tokens * length, from_attention="key_value_groups" in units
             )
             work = replace(once, flops=models * once.flops, calls=(models + number) * once.calls)
             total += work + Work(flops=back, moved=number * moved * above.layers)
-        sums = sums_bytes(criteria[0], max(map(len, parts)) * of_units)
-        return replace(total, memory=self._scoring_memory(length, batch_tokens, forms, sums))
+        return replace(total, memory=self.held(item, batch_tokens))
 
-    def _scoring_memory(self, length: int, batch_tokens: int | None, forms: int, sums: float) -> float:
-        """Return the peak; memory that runs out makes the batch smaller, down to one sequence."""
-        model = self.shape
-        fixed = model.weights(self.width) + 5 * self.logits(model) + sums
-        fixed += bool(forms) * 8 * 4 * model.mlp_weights
+    def fitting(
+        self, criteria: Mapping[str, Criterion], length: int, units: Sequence[str], batch_tokens: int | None
+    ) -> int:
+        """Return how many sequences scoring takes at a time: one, or as many as nine tenths of the memory hold."""
+        passes, most = gradient_passes(criteria, tuple(units)), self.batch(length, batch_tokens) / length
+        for number in range(int(most), 1, -1):
+            if max((self.held(one, number * length) for one in passes), default=0) <= 0.9 * self.room:
+                return number
+        return 1
+
+    def held(self, item: GradientPass, batch: float) -> float:
+        """Return the peak of a pass of scoring that reads `batch` tokens at a time."""
+        model, criteria = self.shape, [criterion for criterion, _ in item.criteria.values()]
+        forms = any(map(form_of, criteria))
+        positions = min(batch, head_positions(model.vocabulary, on_gpu=self.on_gpu))
+        largest = max(map(len, self._parts(item)))
+        fixed = model.weights(self.width) + sums_bytes(criteria[0], largest * self._scored_weights(item))
+        fixed += 5 * 4 * positions * model.vocabulary + forms * 8 * 4 * self._scored_weights(item)
         # Weight forms keep the input of every MLP, too.
-        inputs = bool(forms) * model.hidden * self.width
+        inputs = forms * model.hidden * self.width
         a_token = model.layers * (kept(model, self.width) + inputs) + 8 * model.hidden * self.width
-        fitting = max(1, (0.9 * self.room - fixed) // (length * a_token)) * length
-        return fixed + a_token * min(self.batch(length, batch_tokens), fitting)
+        return fixed + batch * a_token
+
+    def _parts(self, item: GradientPass) -> list[range]:
+        """Return the parts of the layers, each of which is read for itself."""
+        first = next(iter(item.criteria.values()))[0]
+        room = SUMS_SHARE * self.room if self.on_gpu else math.inf
+        return layer_parts(first, int(self.shape.layers), self._scored_weights(item), room)
+
+    def _scored_weights(self, item: GradientPass) -> float:
+        """Return the number of a layer's weights that are those of the units that a pass scores."""
+        return self.shape.unit_weights({kind for _, kinds in item.criteria.values() for kind in kinds})
 
     def train(
         self, settings: "Lora", sequences: float, batch_tokens: int | None = None, measured: float = 0

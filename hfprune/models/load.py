@@ -55,6 +55,7 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     _require_model(path)
+    sum_exactly()
     if device_map:
         _require_gpus(max_memory or {})
         lease_all()
@@ -83,6 +84,19 @@ def load_model(
     check_model(model)
     meter(model)
     return model
+
+
+def sum_exactly() -> None:
+    """Let products of matrices on a GPU keep what their dtype holds; elsewhere it changes nothing.
+
+    By default torch lets cuBLAS add the parts of a product in bfloat16 or float16, and a library or an environment
+    variable may let it round float32 to TF32, which keeps 10 bits of 23.
+    """
+    torch.set_float32_matmul_precision("highest")
+    products = torch.backends.cuda.matmul
+    products.allow_bf16_reduced_precision_reduction = False
+    products.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def load_checkpoint(path: Path, dense: Path, dtype: str | None = None, **placement: Any) -> "PreTrainedModel":

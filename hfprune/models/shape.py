@@ -159,9 +159,9 @@ class Shape:
         return 2 * tokens * layers + 2 * self.attention(pairs) * (self.layers - 1) / self.layers
 
     def unit_weights(self, kinds: Iterable[str]) -> float:
-        """Return the number of a layer's weights that are its units'."""
+        """Return the number of a layer's weights that are units', but for whole layers."""
         found = {"neurons": self.mlp_weights, "key_value_groups": self.attention_weights}
-        return sum(found[kind] for kind in kinds)
+        return sum(found.get(kind, 0) for kind in kinds)
 
     def training(self, tokens: float, pairs: float, rank: int) -> float:
         """Return the operations of a step that trains adapters of this rank on all seven projections.

@@ -192,6 +192,7 @@ def _arguments(
         logging_nan_inf_filter=False,
         save_strategy="no",  # _Watch saves by time instead
         save_total_limit=1,
+        accelerator_config={"non_blocking": True},  # pinned batches reach a GPU while it computes
         report_to="none",
         disable_tqdm=True,
     )
@@ -252,8 +253,10 @@ class _Watch(TrainerCallback):
         self.saved = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        due = torch.tensor(time.monotonic() - self.saved >= SAVE_SECONDS, device=args.device)
-        if broadcast(due):  # the first process's clock decides for all
+        due: Any = time.monotonic() - self.saved >= SAVE_SECONDS
+        if args.world_size > 1:  # the first process's clock decides for all
+            due = broadcast(torch.tensor(due, device=args.device))
+        if due:
             control.should_save = True
             self.saved = time.monotonic()
 

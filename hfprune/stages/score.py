@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -237,34 +238,43 @@ def score_as_fits(
         HfpruneError: even one sequence does not fit into memory.
     """
     import torch
-    from accelerate.utils import find_executable_batch_size
+    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
+    from hfprune.evaluation.work import Case
+    from hfprune.models.shape import Shape
     from hfprune.provenance import Stopwatch
     from hfprune.scoring.passes import SUMS_SHARE
     from hfprune.scoring.score import score
 
-    if model.device.type == "cuda":
-        _, memory = torch.cuda.mem_get_info(model.device)
-        settings["sums_room"] = SUMS_SHARE * memory
     length = 1 if blocks is None else blocks.shape[1]
-    most = max(1, batch_tokens // length)
-
-    @find_executable_batch_size(starting_batch_size=most)
-    def as_many(sequences: int) -> "tuple[int, Stopwatch, dict[str, Scored]]":
+    most = sequences = max(1, batch_tokens // length)
+    if model.device.type == "cuda":
+        free, memory = torch.cuda.mem_get_info(model.device)
+        # What the allocator keeps, but has handed to nobody.
+        free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+        settings["sums_room"] = SUMS_SHARE * memory
+        case = Case(Shape.of_config(model.config.to_dict()), str(model.dtype)[6:], on_gpu=True, room=memory)
+        # Of weights that lie elsewhere, none is in the way.
+        case = replace(case, room=free + case.shape.weights(case.width))
+        sequences = case.fitting(criteria, length, units, batch_tokens)
+        if sequences < most:
+            print(f"memory holds {sequences * length} tokens at a time", file=sys.stderr)
+    while sequences:
         watch = Stopwatch()
-        found = score(criteria, model, blocks, units, batch_tokens=sequences * length, **settings)
-        return sequences, watch, found
-
-    try:
-        sequences, watch, found = as_many()
-    except RuntimeError as error:
-        if "No executable batch size found" not in str(error):
-            raise
-        hint = "take shorter ones (`hfprune calibrate --length`)"
-        raise HfpruneError(f"not even one sequence of {length} tokens fits into memory; {hint}") from error
-    if sequences < most:
-        print(f"memory ran out: now {sequences * length} tokens at a time", file=sys.stderr)
-    return sequences * length, watch, found
+        try:
+            found = score(criteria, model, blocks, units, batch_tokens=sequences * length, **settings)
+        except Exception as error:
+            if not should_reduce_batch_size(error):
+                raise
+        else:
+            return sequences * length, watch, found
+        # Here, the error is gone, whose frames held tensors.
+        clear_device_cache(garbage_collection=True)
+        sequences //= 2
+        if sequences:
+            print(f"memory ran out: now {sequences * length} tokens at a time", file=sys.stderr)
+    hint = "take shorter ones (`hfprune calibrate --length`)"
+    raise HfpruneError(f"not even one sequence of {length} tokens fits into memory; {hint}")
 
 
 def write_scores(

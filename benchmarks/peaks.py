@@ -1,0 +1,144 @@
+"""What a card holds of the paper's models: peaks of scoring and reading, beside those of the cost model.
+
+It runs on a simulated GPU (tests/gpu), which computes shapes and memory without numbers: it needs no card, and no
+main memory. Writes `peaks.md`.
+"""
+
+import argparse
+import gc
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import transformers.masking_utils
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from hfprune.criteria import make_criterion
+from hfprune.evaluation.work import Case
+from hfprune.models import output
+from hfprune.models.shape import known_configs, known_shapes
+from hfprune.scoring import sweep
+from hfprune.stages.score import score_as_fits
+
+ROOT = Path(__file__).parents[1]
+MODELS = ["llama-3.2-1b", "qwen2.5-1.5b", "qwen3-1.7b", "llama-3.2-3b", "llama-2-7b", "qwen2.5-7b"]
+CARDS = {"llama-3.2-1b": (24, 80), "qwen2.5-1.5b": (24, 80)}  # GB: those of `paper-small` fit on 24, too
+# The criteria of `paper`, which share passes; and criteria alone.
+SWEEPS = {
+    "score: those of `paper`": ("entropy", "cross_entropy", "distillation", "sdmprune", "taylor"),
+    "score: entropy": ("entropy",),
+    "score: taylor": ("taylor",),
+}
+NOTE = """`make check-sizes` wrote this table, by `benchmarks/peaks.py`: bfloat16 models of the published
+sizes on a simulated GPU, which counts every tensor but computes no numbers. Scoring reads 16 sequences of
+1,024 tokens at a time, or as many as the cost model says that the card holds; *tries* counts the one that
+fitted and those before it, which ran out of memory. Fragmentation, the workspaces of kernels and the CUDA
+context (some 0.5 GB) are not in it."""
+
+
+def main() -> None:
+    """Start this program again, with the simulated GPU, for every model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", help=f"of {', '.join(MODELS)} (all)")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("peaks.md"))
+    chosen = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "tests"))
+    from gpu.simulator import build
+
+    simulator, rows = str(build()), []
+    for name in chosen.models or MODELS:
+        for card in CARDS.get(name, (80,)):
+            environment = os.environ | {
+                "PYTHONPATH": os.pathsep.join([simulator, str(ROOT)]),
+                "LD_LIBRARY_PATH": simulator,
+                "SIMCUDA_DRY": "1",
+                "SIMCUDA_MEMORY": str(card * 1.06e9),  # as the driver reports such cards
+            }
+            with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+                program = "import sys, peaks; peaks.check(*sys.argv[1:])"
+                command = [sys.executable, "-c", program, name, file.name]
+                subprocess.run(command, cwd=ROOT / "benchmarks", env=environment, check=True)
+                rows.append(pd.read_csv(file.name, dtype=str))
+    table = pd.concat(rows).to_markdown(index=False, disable_numparse=True)
+    chosen.out.write_text(f"# Peaks on a card\n\n{NOTE}\n\n{table}\n")
+
+
+def check(name: str, out: str) -> None:
+    """Write a row for each step of one model."""
+    sweep.marks = lambda total: [total]  # whole batches
+    # It looks at numbers.
+    transformers.masking_utils.find_packed_sequence_indices = lambda positions: None
+    model, rows = dry_model(name), []
+    room = torch.cuda.mem_get_info()[1]
+    case = Case(known_shapes()[name], "bfloat16", on_gpu=True, room=room)
+    tokens = torch.zeros(16, 1024, dtype=torch.int64)
+
+    def row(step: str, predicted: float, work: Callable[[], Any]) -> None:
+        gc.collect()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_stats()["num_ooms"]
+        size = work()
+        tries = torch.cuda.memory_stats()["num_ooms"] - before + 1
+        peak = torch.cuda.max_memory_allocated()
+        rows.append(
+            {
+                "model": name,
+                "card, GB": f"{room / 1e9:.0f}",
+                "step": step,
+                "at a time": size,
+                "tries": tries,
+                "peak, GB": f"{peak / 1e9:.1f}",
+                "by the cost model, GB": f"{predicted / 1e9:.1f}",
+                "ratio": f"{predicted / peak:.2f}",
+                "of the card": f"{peak / room:.0%}",
+            }
+        )
+        print(*rows[-1].values(), sep="  ", file=sys.stderr, flush=True)
+
+    for step, chosen in SWEEPS.items():
+        criteria = {key: make_criterion(key, {}) for key in chosen}
+        predicted = case.score(criteria, 16, 1024, ["neurons"]).memory
+
+        def scored(criteria: dict = criteria) -> str:
+            found = score_as_fits(criteria, model, tokens, ["neurons"], 16384, seed=0, resamples=8)
+            return f"{found[0] // 1024} × 1,024"
+
+        row(step, predicted, scored)
+    row(
+        "fidelity: the dense output",
+        case.read(64, 256, 0).memory,
+        lambda: output.output(model, torch.zeros(64, 256, dtype=torch.int64), 64) and "64 × 256",
+    )
+    row("perplexity", case.read(8, 2048, 2048).memory, lambda: read(model))
+    pd.DataFrame(rows).to_csv(out, index=False)
+
+
+def read(model: Any) -> str:
+    """Read sequences as perplexity does, with logits of all positions."""
+    from hfprune.models.head import chunks, hidden_states
+
+    with torch.no_grad():
+        hidden = hidden_states(model, torch.zeros(8, 2048, dtype=torch.int64, device="cuda"))
+        for _, found in chunks(model, hidden.flatten(0, 1)):
+            found.log_softmax(-1)
+    return "8 × 2,048"
+
+
+def dry_model(name: str) -> Any:
+    """Return a model of the published configuration, whose weights are memory without numbers."""
+    config = AutoConfig.for_model(**known_configs()[name] | {"dtype": "bfloat16"})
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model = model.to_empty(device="cuda").eval().requires_grad_(False)
+    model.tie_weights()
+    return model
+
+
+if __name__ == "__main__":
+    main()

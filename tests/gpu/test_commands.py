@@ -1,0 +1,195 @@
+"""Every command that computes, on the CPU and on simulated GPUs: numbers agree."""
+
+import json
+import shlex
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from gpu.conftest import FEW, UNITS
+from gpu.simulator import Machine
+from safetensors.numpy import load_file
+
+from hfprune.criteria import CRITERIA
+
+FORMS = ("param_first", "param_second", "param_mix", "vectorize", "joint", "sum_squares", "signed_sequence")
+METHODS = {form: {"criterion": "cross_entropy", "options": {"aggregation": form}} for form in FORMS} | {
+    "bf16": {"criterion": "entropy", "options": {"accumulator": "bfloat16"}},
+    "js": {"criterion": "distillation", "options": {"divergence": "js"}},
+    "rkl": {"criterion": "distillation", "options": {"divergence": "reverse_kl"}},
+    "both": {"criterion": "sdmprune", "options": {"tempered": "both"}},
+    "range": {"criterion": "magnitude", "options": {"definition": "range"}},
+    "variance": {"criterion": "magnitude", "options": {"definition": "variance"}},
+}
+EVERY = " ".join(name for name in CRITERIA.sources() if name != "block_influence")
+MODEL, BLOCKS = "--model llama", "--blocks blocks.safetensors"
+SCORE, PLAN = f"score {MODEL} {BLOCKS}", f"{MODEL} --plan plan.safetensors"
+TEXT = "--corpus heldout --sequences 4 --length 32"
+MEASURES = {
+    "wikitext": {"corpus": "heldout", "length": 32},
+    "fidelity": {"corpus": "heldout", "sequences": 4, "length": 32},
+    "zeroshot": {"tasks": ["piqa"]},
+}
+CELLS = {
+    "model": "llama",
+    "measures": MEASURES,
+    "cells": [
+        {"out": "OUT/a", "plan": "plan.safetensors", "resampled": "plan.resampled.safetensors"},
+        {"out": "OUT/b", "plan": "global.safetensors"},
+    ],
+}
+LORA = f"--instructions resources/instructions/pairs --options '{json.dumps(FEW)}'"
+TWO = {"SIMCUDA_DEVICES": "2"}
+# A quarter of the model's 200 kB on the first GPU.
+MAP = "--device-map auto --max-memory 0=90KB"
+# Commands; what stands behind the bar is for GPUs alone.
+CALLS: dict[str, tuple[str, dict[str, str]]] = {
+    "score all": (f"{SCORE} --criterion {EVERY} --resamples 3 --out OUT/{{method}}.safetensors", {}),
+    "score all of qwen2": (
+        f"score --model qwen2 {BLOCKS} --criterion {EVERY} --out OUT/{{method}}.safetensors", {}),
+    "score all of qwen3": (
+        f"score --model qwen3 {BLOCKS} --criterion {EVERY} --out OUT/{{method}}.safetensors", {}),
+    "score units": (
+        f"{SCORE} --criterion entropy cross_entropy distillation fisher random --units '{UNITS}'"
+        " --out OUT/{method}.safetensors", {}),
+    "score layers": (f"{SCORE} --criterion block_influence --units layers --out OUT/s.safetensors", {}),
+    "score forms": (f"{SCORE} --methods '{json.dumps(METHODS)}' --out OUT/{{method}}.safetensors", {}),
+    "score bfloat16": (
+        f"{SCORE} --criterion entropy distillation --dtype bfloat16 --out OUT/{{method}}.safetensors", {}),
+    "score until": (f"{SCORE} --criterion entropy --until-agreement 0.5 --out OUT/s.safetensors", {}),
+    "score step": (f"{SCORE} --plan part.safetensors --criterion entropy --out OUT/s.safetensors", {}),
+    "score map": (
+        f"{SCORE} --criterion entropy distillation taylor magnitude --out OUT/{{method}}.safetensors"
+        f" | {MAP},cpu=40KB", {}),
+    "score map of two": (
+        f"{SCORE} --criterion entropy distillation magnitude fisher wanda --out OUT/{{method}}.safetensors"
+        f" | {MAP},1=1GB", TWO),
+    "score map of units": (
+        f"{SCORE} --criterion entropy random --units '{UNITS}' --out OUT/{{method}}.safetensors"
+        f" | {MAP},1=60KB,cpu=1GB", TWO),
+    "linear": (f"linear {PLAN} {BLOCKS} --out OUT/solved", {}),
+    "linear of inputs": (f"linear {PLAN} {BLOCKS} --inputs pruned --out OUT/solved", {}),
+    "linear map": (f"linear {PLAN} {BLOCKS} --out OUT/solved | {MAP},1=1GB", TWO),
+    "fidelity": (
+        f"measure fidelity {PLAN} --resampled plan.resampled.safetensors {TEXT} --out OUT", {}),
+    "fidelity of units": (f"measure fidelity {MODEL} --plan units.safetensors {TEXT} --out OUT", {}),
+    "fidelity map": (f"measure fidelity {PLAN} {TEXT} --out OUT | {MAP},cpu=1GB", {}),
+    "perplexity": (f"measure perplexity {PLAN} --linear solved {TEXT} --out OUT", {}),
+    "perplexity recovered": (f"measure perplexity {PLAN} --adapter adapter {TEXT} --out OUT", {}),
+    "perplexity map": (f"measure perplexity {PLAN} {TEXT} --out OUT | {MAP},1=1GB", TWO),
+    "wikitext": (f"measure wikitext {PLAN} --corpus heldout --length 32 --out OUT", {}),
+    "zeroshot": (f"measure zeroshot {PLAN} --tasks piqa arc_easy crows_pairs_english --out OUT", {}),
+    "zeroshot map": (f"measure zeroshot {PLAN} --tasks piqa --out OUT | {MAP},1=1GB", TWO),
+    "generation": (
+        f"measure generation {PLAN} --tasks local_qa --data generation --batch-size 3 --out OUT", {}),
+    "gold_bpb": (f"""measure gold_bpb {PLAN} --groups '{{"facts":["facts"]}}' --out OUT""", {}),
+    "latency": (
+        f"measure latency {PLAN} --prompt-tokens 16 --batch 2 --new-tokens 4 --repeats 3 --out OUT", {}),
+    "cost": (
+        f"measure cost {MODEL} {BLOCKS} --criterion entropy --sequences 4 --repeats 2 --out OUT", {}),
+    "ablation": (
+        f"measure ablation {MODEL} --corpus heldout --sequences 2 --length 16 --neurons-per-layer 6"
+        " --out OUT", {}),
+    "distributions": (f"measure distributions {MODEL} {TEXT} --out OUT", {}),
+    "cells": (f"measure --settings '{json.dumps(CELLS)}'", {}),
+    "recover": (f"recover {PLAN} {LORA} --out OUT/adapter", {}),
+    "recover solved": (f"recover {PLAN} --linear solved {LORA} --out OUT/adapter", {}),
+    "recover on two": (
+        f"recover {PLAN} {LORA} --batch-tokens 640 --out OUT/adapter | --processes 2", TWO),
+    "export": (f"export {PLAN} --adapter adapter --out OUT/model", {}),
+    "export gguf": (
+        f"export {MODEL} --plan global.safetensors --format gguf --quantize Q8_0 --align 32 --out OUT/model",
+        {}),
+    "prune": (
+        f"prune {MODEL} --ratio 0.15 --text text --sequences 8 --length 32 --linear --no-compare"
+        " --out OUT/pruned", {}),
+}  # fmt: skip
+# Sums in bfloat16 depend on the batch; losses are those of the float32 logits of another batch.
+LOOSE = {"score bfloat16": 0.05, "recover": 2e-3, "recover solved": 2e-3, "recover on two": 2e-3}
+# What no other machine repeats.
+OWN = ("seconds", "bytes", "tokens_per_second", "speedup", "utilisation", "operations", "dtype", "flops")
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_gpu_gives_the_numbers_of_the_cpu(
+    name: str, cpu: Machine, gpus: Machine, project: Path, tmp_path: Path
+) -> None:
+    command, environment = CALLS[name]
+    plain, _, more = command.partition(" | ")
+
+    def run(machine: Machine, flags: str, **variables: str) -> Any:
+        out = tmp_path / ("gpu" if machine.folder else "cpu")
+        out.mkdir()
+        words = shlex.split(flags.replace("OUT", str(out)))
+        return machine.call(*words, here=project, **variables)
+
+    with ThreadPoolExecutor() as pool:  # one on each core
+        ours = pool.submit(run, gpus, f"{plain} {more}", **environment)
+        theirs = pool.submit(run, cpu, plain)
+        theirs.result()
+        call = ours.result()
+    assert call.contexts == ({0, 1} if environment else {0}), "it computes there, and nowhere else"
+    gaps = different(tmp_path / "cpu", tmp_path / "gpu", LOOSE.get(name, 1e-4))
+    assert not gaps, "; ".join(gaps[:5])
+
+
+def different(cpu: Path, gpu: Path, loose: float) -> list[str]:
+    """Return how the numbers in the files of two folders differ."""
+    found, seen = [], 0
+    for path in sorted(cpu.rglob("*")):
+        if path.suffix not in (".safetensors", ".parquet", ".json", ".gguf"):
+            continue
+        name = path.relative_to(cpu)
+        ours, theirs = numbers(gpu / name), numbers(path)
+        seen += len(theirs)
+        if ours.keys() != theirs.keys():
+            found.append(f"{name}: {ours.keys() ^ theirs.keys()}")
+        for key in ours.keys() & theirs.keys():
+            a, b = theirs[key], ours[key]
+            scale = np.abs(a[np.isfinite(a)]).mean() if np.isfinite(a).any() else 0
+            if a.shape != b.shape or not np.allclose(b, a, rtol=loose, atol=loose * scale, equal_nan=True):
+                found.append(f"{name} {key}: {a.shape} {a.flat[:3]}, on the GPU {b.shape} {b.flat[:3]}")
+    return found if seen else ["no numbers to compare"]
+
+
+def numbers(path: Path) -> dict[str, np.ndarray]:
+    """Return the numbers in a file by name, but those that are the machine's own."""
+    if path.suffix == ".safetensors":
+        return {key: x.astype(np.float64) for key, x in load_file(path).items()}
+    if path.suffix == ".gguf":
+        return {"bytes": np.frombuffer(path.read_bytes(), np.uint8).astype(float)}
+    if path.suffix == ".parquet":
+        table = pd.read_parquet(path).select_dtypes(["number", "bool"])
+        return {key: table[key].to_numpy(float) for key in table if not any(word in key for word in OWN)}
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict) or "values" not in found:
+        return {}
+    values = {
+        value["metric"]: np.array(value["value"], float)
+        for value in found["values"]
+        if not any(word in value["metric"] for word in OWN)
+    }
+    losses = found["provenance"].get("losses")
+    return values | ({"losses": np.array(losses)} if losses else {})
+
+
+def test_commands_that_need_no_gpu_open_none(gpus: Machine, project: Path, tmp_path: Path) -> None:
+    """Snakemake runs many of them at once; each context takes half a GB, or the card in exclusive mode."""
+    text = ("--corpus", "text", "--sequences", 4, "--length", 32)
+    plan = ("--scores", "scores.safetensors", "--ratio", 0.15, "--out", tmp_path / "plan.safetensors")
+    pairs = ("--instructions", "resources/instructions/pairs", "--length", 320)
+    for command in (
+        ("calibrate", "--model", "llama", *text, "--out", tmp_path / "blocks.safetensors"),
+        ("plan", "--model", "llama", *plan),
+        ("pack", "--model", "llama", *pairs, "--out", tmp_path / "pairs.safetensors"),
+        ("adopt", "--model", "llama", "--plan", "plan.safetensors", "--ratio", 0.15,
+         "--out", tmp_path / "it.json"),
+        ("methods",),
+        ("budget", "--model", "llama", "--ratios", 0.15),
+    ):  # fmt: skip
+        call = gpus.call(*command, here=project, check=False)
+        assert call.code == 0, (command, call.said[-500:])
+        assert call.contexts == set(), command

@@ -1,0 +1,98 @@
+"""How often loops wait for the device: bounded for each batch, and the same however many layers a model has.
+
+A wait costs what the host would have queued meanwhile: a loop that waits for every layer starves a card.
+"""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import build_tiny
+from gpu.conftest import FEW
+from gpu.simulator import Call, Machine
+from smoke import build_tokenizer
+
+TEXT = "--corpus heldout --length 32 --batch-tokens 32 --sequences N --out OUT"
+SCORE = (
+    "score --blocks blocks.safetensors --sequences N --batch-tokens 32 --out OUT/s.safetensors --criterion"
+)
+TRAIN = json.dumps(FEW | {"held_out": 0, "max_steps": "N"}).replace('"N"', "N")
+# By loop: a command that goes round N times, two such numbers, and the most waits a round.
+LOOPS = {
+    # Between the marks 8 and 12. Transformers waits once a forward pass, where it looks for packed sequences.
+    "score entropy": (f"{SCORE} entropy", (9, 11), 1),
+    "score distillation": (f"{SCORE} distillation", (9, 11), 3),
+    "score taylor": (f"{SCORE} taylor", (9, 11), 1),
+    "score flap": (f"{SCORE} flap", (9, 11), 1),
+    # Both models, and the dense one's states out and in.
+    "fidelity": (f"measure fidelity --plan PLAN {TEXT}", (4, 8), 7),
+    # Tokens in and losses out, besides.
+    "perplexity": (f"measure perplexity {TEXT}", (4, 8), 3),
+    "distributions": (f"measure distributions {TEXT}", (4, 8), 1),
+    # Loss and gradient's norm, which are logged, and one of the Trainer's.
+    "recover": (
+        f"recover --instructions resources/instructions/pairs --options '{TRAIN}' --batch-tokens 1280"
+        " --out OUT/a",
+        (4, 8),
+        3,
+    ),
+    "latency": (
+        "measure latency --prompt-tokens 8 --batch 1 --new-tokens N --repeats 1 --out OUT",
+        (4, 8),
+        3,
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def models(cpu: Machine, project: Path) -> dict[int, str]:
+    """Models by their number of layers, and a plan of each."""
+    for layers in (2, 4):
+        tokenizer, folder = build_tokenizer(), project / f"layers{layers}"
+        build_tiny("llama", vocab_size=len(tokenizer), num_hidden_layers=layers).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        model = ("--model", folder)
+        scores = folder / "scores.safetensors"
+        cpu.call("score", *model, "--criterion", "magnitude", "--out", scores, here=project)
+        cpu.call(
+            "plan",
+            *model,
+            "--scores",
+            scores,
+            "--ratio",
+            0.15,
+            "--out",
+            f"{folder}.safetensors",
+            here=project,
+        )
+    return {layers: f"layers{layers}" for layers in (2, 4)}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_waits_are_bounded_for_each_batch_and_not_by_layers(
+    name: str, gpus: Machine, project: Path, models: dict[int, str], tmp_path: Path
+) -> None:
+    command, rounds, most = LOOPS[name]
+
+    def run(layers: int, number: int) -> Call:
+        out = tmp_path / f"{layers}-{number}"
+        out.mkdir()
+        words = shlex.split(
+            command.replace(" N", f" {number}")
+            .replace("OUT", str(out))
+            .replace("PLAN", f"{models[layers]}.safetensors")
+        )
+        return gpus.call(*words, "--model", models[layers], here=project)
+
+    waits = []
+    for layers in models:
+        few, many = (run(layers, number) for number in rounds)
+        count = {
+            what: (many.total(what) - few.total(what)) / (rounds[1] - rounds[0])
+            for what in ("launches", "syncs", "to_host", "to_device")
+        }
+        print(name, layers, "layers:", count)
+        waits.append(count["syncs"])
+    assert waits[1] <= waits[0], "no layer waits"
+    assert waits[0] <= most
