@@ -88,10 +88,16 @@ class Collected:
     @cached_property
     def whole(self) -> pd.DataFrame:
         """The tidy table with all that was measured."""
-        found = read_results(self.folder / RESULTS)
-        if found.empty:
+        return read_results(self.folder / RESULTS)
+
+    def check_results(self) -> None:
+        """Refuse a folder whose tidy table has a header alone.
+
+        Raises:
+            HfpruneError: it has.
+        """
+        if (self.folder / RESULTS_CSV).exists() and self.whole.empty:
             raise HfpruneError(f"{self.folder}: {RESULTS_CSV} holds no result; run `hfprune collect` first")
-        return found
 
     @cached_property
     def tidy(self) -> pd.DataFrame:

@@ -51,8 +51,10 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Draw the figures, and say which have no data."""
+    from hfprune.report.collected import Collected
     from hfprune.report.drawing.writing import write_figures
 
+    Collected(config.results, config.paper).check_results()
     where = config.results, config.paper, config.out or config.results / "figures"
     asked = {"model": config.models, "method": config.methods, "ratio": config.ratios}
     absent = write_figures(

@@ -28,8 +28,10 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Write the tables, and say which have no data."""
+    from hfprune.report.collected import Collected
     from hfprune.report.writing import write_tables
 
+    Collected(config.results, config.paper).check_results()
     lacking = write_tables(config.results, config.paper, config.out or config.results / "tables", config.only)
     for name, files in lacking.items():
         print(f"{name}: not written, since {config.results} has no {' and no '.join(files)}")

@@ -111,7 +111,7 @@ def size_of(svg: Path) -> tuple[float, float]:
 
 
 def test_width_and_parts(collected: Path, tmp_path: Path) -> None:
-    only = ["fidelity", "comparison"]
+    only = ["fidelity", "accuracy"]
     write_figures(collected, PAPER, tmp_path / "all", only=only, formats=["svg"], width=3.3)
     for name in only:
         width, height = size_of(tmp_path / f"all/{name}.svg")

@@ -34,15 +34,14 @@ class Agreement(FigurePublication):
         kept_at = f"Kept neurons, Jaccard\n{100 * ratio:.3g}% (chance {kept['expected'].mean():.2f})"
         shown = (("Rank correlation of scores", data.ranks, "spearman"), (kept_at, kept, "jaccard"))
         if full() < 5:  # one below the other
-            figure, axes = grid(models * 2, [""], full(), full())
+            named = [f"{title}\n{model}" for title, *_ in shown for model in models]
+            figure, axes = grid(named, [""], full(), full())
             axes = axes.reshape(2, -1).T
         else:
-            figure, axes = grid(models, [""] * 2, full(), full() / 2)
+            figure, axes = grid(models, [title for title, *_ in shown], full(), full() / 2)
         for row, model in zip(axes, models, strict=True):
-            for ax, (title, pairs, column) in zip(row, shown, strict=True):
+            for ax, (_, pairs, column) in zip(row, shown, strict=True):
                 _matrix(ax, pairs[pairs["model"] == model], column, names)
-                if model == models[0]:
-                    ax.set_title(title, loc="left")
         return figure
 
 

@@ -16,7 +16,7 @@ from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.frames import framed, full, headline, legend
-from hfprune.report.drawing.lettering import fit
+from hfprune.report.drawing.lettering import fit, points_of
 from hfprune.report.drawing.marks import BLACK, EDGE, GREY, SHADE, few, lines, points
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import VERDICT_LOOKS
@@ -54,7 +54,7 @@ class Claims(FigurePublication):
         half = int(np.searchsorted(heights, heights[-1] / 2)) + 1 if full() > 5 else len(panels)
         columns = [column for column in (panels[:half], panels[half:]) if column]
         tallest = max(sum(len(panel) + 5 for panel in column) for column in columns)
-        figure = framed(full(), 0.13 * tallest + 0.3)
+        figure = framed(full(), 0.13 * tallest * points_of(rcParams["font.size"]) / 8 + 0.3)
         size = rcParams["xtick.labelsize"]
         for part, column in zip(figure.subfigures(1, len(columns), squeeze=False)[0], columns, strict=True):
             axes = part.subplots(len(column), 1, squeeze=False, height_ratios=[*map(len, column)])
