@@ -146,7 +146,7 @@ PLAN = ("--model", "m", "--scores", __file__, "--ratio", "0.2")
     [
         (
             ("calibrate", *TEXT, "--length", "0", "--out", "x.safetensors"),
-            "hfprune calibrate: error: --length: must be greater than 0, not '0'",
+            "hfprune calibrate: error: --length: must be greater than 1, not '0'",
         ),
         (
             ("plan", *PLAN, "--out", "x.json"),

@@ -117,7 +117,13 @@ def test_global_plan_has_the_parameters_of_the_uniform_one(
     per_neuron = 3 * 32 + 2 * (tiny.model.layers[0].mlp.gate_proj.bias is not None)
     assert on_disk == count_parameters(loaded) == parameters + (3 * max(widths) - sum(widths)) * per_neuron
     made = json.loads((tmp_path / "out/provenance.json").read_text())
-    assert made["files"].keys() == {path.name for path in (tmp_path / "out").iterdir()} - {"provenance.json"}
+    files = {
+        path.relative_to(tmp_path / "out").as_posix()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    }
+    assert made["files"].keys() == files - {"provenance.json"}
+    assert "recipe/plan.safetensors" in files, "the plan that was applied"
     assert made == {
         "files": made["files"],
         "parameters": parameters,
