@@ -76,9 +76,10 @@ def change(sums: Moments, inputs: int, ridge: float, bias: bool = False) -> tupl
         cross.addr_(d, x, alpha=-sums.tokens)
     gram.diagonal().add_(ridge * gram.diagonal().mean())
     factor, failed = torch.linalg.cholesky_ex(gram)
-    # The share of each input that those before it do not foretell.
+    # The share of each input that those before it do not foretell, which is known to the sums' own rounding.
     own = factor.diagonal().square() / gram.diagonal()
-    if failed or not own.min() > inputs * torch.finfo(gram.dtype).eps:
+    known = max(inputs * torch.finfo(gram.dtype).eps, 8 * torch.finfo(sums.gram.dtype).eps)
+    if failed or not own.min() > known:
         raise SingularError(
             "the inputs that stay are linearly dependent (dead or equal neurons): take a larger λ or more tokens"
         )

@@ -198,7 +198,9 @@ def test_every_family_is_cut_exported_and_reloaded(model, tokens, tmp_path: Path
     apply_plan(model, plan)
     export(model, tokenizer, tmp_path / "out")
     loaded = reload(tmp_path / "out")
-    assert torch.equal(loaded(tokens).logits, model(tokens).logits)
+    # Gate and up are one matrix again where they were one: another kernel may round its product otherwise.
+    tolerance = 1e-5 if model.config.model_type in ("phi3", "glm4") else 0.0
+    torch.testing.assert_close(loaded(tokens).logits, model(tokens).logits, rtol=tolerance, atol=tolerance)
     assert count_parameters(load_skeleton(tmp_path / "out")) == count_parameters(model)
     load_model(tmp_path / "out")
 
