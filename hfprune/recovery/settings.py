@@ -91,7 +91,7 @@ class Linear(Strict):
     """How weights are solved again after pruning, without training (`hfprune.recovery.linear`)."""
 
     ridges: list[NonNegativeFloat] = Field(
-        default=[1e-3, 1e-2, 1e-1, 1, 10],
+        default=[1e-3, 1e-2, 1e-1, 1.0, 10.0],
         min_length=1,
         description="candidates for λ, relative to the mean of the Gram matrix's diagonal; the error on an "
         "eighth of the calibration's documents chooses wherever weights are solved; .inf leaves the weights",
