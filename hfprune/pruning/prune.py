@@ -28,7 +28,7 @@ class Config(Strict):
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
         default="best",
-        description="what the flags below do not say. best: Fisher, ranked over all layers, weights solved again; "
+        description="what the flags below do not say. best: Wanda, weights solved again; "
         "paper: entropy, the same number of neurons in every layer",
     )
     criterion: str | None = Field(default=None, description="one that `hfprune methods` lists (the recipe's)")

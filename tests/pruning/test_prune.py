@@ -246,13 +246,13 @@ def test_the_best_recipe_is_its_parts_each_of_which_a_flag_replaces(call, tmp_pa
     at = call.index("--recipe")
     best, quick = (*call[:at], *call[at + 2 :]), ("--no-compare", "--out")
     run(*best, *quick, tmp_path / "best")
-    parts = ("--criterion", "fisher", "--allocation", "global", "--linear")
+    parts = ("--criterion", "wanda", "--linear")
     run(*call, *parts, *quick, tmp_path / "parts")
     ours, parts = (reload(tmp_path / out / "model").state_dict() for out in ("best", "parts"))
     assert ours.keys() == parts.keys()
     assert all(torch.equal(weight, parts[key]) for key, weight in ours.items())
     page = (tmp_path / "best/report.html").read_text()
-    assert "fisher" in page and "best" in page
+    assert "wanda" in page and "best" in page
     capsys.readouterr()
     run(*best, "--no-linear", "--criterion", "magnitude", "--allocation", "uniform", *quick, tmp_path / "own")
     assert taken(capsys.readouterr().err) == ["fetch", "budget", "score", "plan", "export"]
