@@ -20,9 +20,9 @@ class Recipe(NamedTuple):
 
 
 RECIPES: dict[str, Recipe] = {
-    # By the study `recipe`, where layers stay equally wide and nothing needs a gradient. Fisher ranked over all layers
-    # loses less, but plain checkpoints store every layer as wide as the widest (docs/findings.md). `recipe-confirm`
-    # is to try both on other data.
+    # By the study `recipe`, where layers stay equally wide and nothing needs a gradient. Fisher ranked over all
+    # layers loses less, but plain checkpoints store every layer as wide as the widest (docs/findings.md).
+    # `recipe-confirm` is to try both on other data.
     "best": Recipe("wanda", {}, Allocation(), linear=True),
     "paper": Recipe("entropy", {}, Allocation(), linear=False),
 }
