@@ -231,7 +231,7 @@ def test_cells_refuse_what_a_measure_alone_takes(work: Path, tmp_path: Path) -> 
     )
     text = {"corpus": "text", "sequences": 2, "length": 8}
     entry = {"plan": work / "plan.safetensors", "out": tmp_path}
-    assert "--cells: 0: unknown key 'plam'; did you mean 'plan'?" in failure(
+    assert "--cells: unknown key 'plam'; did you mean 'plan'?" in failure(
         *cells(work, {"perplexity": text}, {"plam": 1, "out": tmp_path})
     )
     assert "zeroshot: not measured on resampled plans: remove --resampled" in failure(

@@ -96,6 +96,8 @@ def test_files_can_be_read_by_whom_the_umask_lets(dense, tmp_path: Path, mask: i
         export(cut(build("qwen2"), WIDTHS["equal"]), dense("qwen2"), tmp_path / "out")
     finally:
         os.umask(before)
-    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
-    assert modes == {0o666 & ~mask}
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~mask}
+    folders = {path.stat().st_mode & 0o777 for path in (tmp_path / "out").rglob("*") if path.is_dir()}
+    assert folders == {0o777 & ~mask}, "of the recipe"
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o777 & ~mask

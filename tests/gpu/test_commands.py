@@ -104,7 +104,7 @@ CALLS: dict[str, tuple[str, dict[str, str]]] = {
         f"export {MODEL} --plan global.safetensors --format gguf --quantize Q8_0 --align 32 --out OUT/model",
         {}),
     "prune": (
-        f"prune {MODEL} --ratio 0.15 --text text --sequences 8 --length 32 --linear --no-compare"
+        f"prune {MODEL} --ratio 0.15 --text text --sequences 8 --length 32 --linear --no-compare --dtype float32"
         " --out OUT/pruned", {}),
 }  # fmt: skip
 # Sums in bfloat16 depend on the batch; losses are those of the float32 logits of another batch.

@@ -78,7 +78,7 @@ def test_table_has_a_column_per_metric_and_task(measured: Study) -> None:
 
 def test_figure_has_a_panel_per_task_of_each_measure(measured: Study) -> None:
     axes = figure_of("measures", Collected(measured.folder, PAPER)).axes
-    titles = [ax.get_title(loc="left").replace("\n", " ") for ax in axes]
+    titles = [ax.get_xlabel().replace("\n", " ") for ax in axes]
     assert titles == ["Bits per byte, code (bits/byte)", "Bits per byte, reading (bits/byte)", "Perplexity"]
     # At one ratio a method has a line, the best on top.
     drawn = [[line.get_xdata()[0] for line in ax.lines if line.get_marker() != "None"] for ax in axes]

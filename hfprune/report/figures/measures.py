@@ -35,6 +35,8 @@ class Measures(FigurePublication):
             return "Other measures: not measured"
         values = at_one_ratio(charts.summary(values))
         names, facets = headings(values, data.declared), charts.facets(values)
+        compared = {*values[values["method"] != DENSE].groupby(["measure", "metric", "task"]).groups}
+        names = {place: name for place, name in names.items() if place in compared}
         single = charts.of_one_ratio(values)
         cells, heights = [], []
         for facet in facets.values():

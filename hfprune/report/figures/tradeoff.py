@@ -44,12 +44,12 @@ class Tradeoff(FigurePublication):
         lines = [(*row, turn, i) for row in rows.items() for i, turn in enumerate(turns)]
         names = [key[0] if several and not turn else "" for key, *_, turn in lines]
         figure, axes = grid(names, [""] * most, full(), 1.7)
-        for line, ((_, quality), part, turn, _) in zip(axes, lines, strict=True):
+        for number, (line, ((_, quality), part, turn, _)) in enumerate(zip(axes, lines, strict=True), 1):
             for ax in line[len(turn) :]:
                 ax.set_axis_off()
             for ax, gain in zip(line, turn, strict=False):
                 _panel(ax, part.dropna(subset=[quality, gain]), quality, gain, data.looks)
-                if len(turns) > 1 or line is axes[-1]:
+                if len(turns) > 1 or number == len(lines):
                     ax.set_xlabel(GAIN_LABELS[gain] + (" (% of dense)" if GAINS[gain] < 0 else ""))
             line[0].set_ylabel(QUALITY_LABELS[quality])
         marks = [Line2D([], [], color=GREY, linewidth=0.8, label="Pareto front")]
