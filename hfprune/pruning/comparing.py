@@ -150,10 +150,10 @@ class Comparing:
         weights = weight_bytes(self.making.model), weight_bytes(self.config.out / MODEL)
         return compare(results, (total, left), weights)
 
-    def verdict(self) -> list[str]:
-        """Return in sentences what was lost."""
+    def verdict(self, rows: list[Row]) -> list[str]:
+        """Return in sentences what was lost, from the comparison."""
         size = load_skeleton(self.making.model).config.vocab_size
-        said = verdict(self.rows(), size, self.making.recipe.linear or bool(self.config.recover))
+        said = verdict(rows, size, self.making.recipe.linear or bool(self.config.recover))
         source = self.making.model / "asset.json"
         if (
             source.is_file()

@@ -143,7 +143,9 @@ class Making:
             task.run()
             least = self._fewest()
             if self.recipe.linear and (self.config.sequences or least) < least:
-                raise HfpruneError(f"--linear: give --sequences {least} or more at this ratio and length")
+                raise HfpruneError(
+                    f"--linear: give --sequences {least} or more at this ratio and length, or --no-linear"
+                )
             self.foretell()
 
         return task._replace(run=run)
@@ -174,7 +176,14 @@ class Making:
         return command(calibrate, flags)
 
     def score(self) -> Task:
-        """Score every unit; a killed run resumes."""
+        """Score every unit; a killed run resumes. A text too short for linear recovery fails before."""
+        if self.recipe.linear:
+            found, least = len(load_blocks(self.work / "blocks.safetensors")), self._fewest()
+            if found < least:
+                raise HfpruneError(
+                    f"--text: {self.config.text} fills {found} blocks, but weights are solved again from {least} "
+                    "or more: give a longer text, or --no-linear"
+                )
         blocks = self.work / "blocks.safetensors" if self.criterion.needs != "weights" else None
         flags = score.Config(
             model=self.model,

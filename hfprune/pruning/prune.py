@@ -28,8 +28,8 @@ class Config(Strict):
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
         default="best",
-        description="what the flags below do not say. best: Wanda, weights solved again; "
-        "paper: entropy, the same number of neurons in every layer",
+        description="what the flags below do not say. best: Wanda, and weights are solved again; "
+        "paper: entropy; both keep the same number of neurons in every layer",
     )
     criterion: str | None = Field(default=None, description="one that `hfprune methods` lists (the recipe's)")
     options: dict[str, Any] | None = Field(
@@ -134,7 +134,8 @@ def compared(config: Config) -> "Outcome":
     comparing = Comparing(config)
     with claimed(config.out, config.model_dump(mode="json")) as work:
         seconds = take_all(comparing.steps(), work / "steps", work / "log.txt")
-        outcome = Outcome(comparing.rows(), comparing.verdict(), comparing.sample())
+        rows = comparing.rows()
+        outcome = Outcome(rows, comparing.verdict(rows), comparing.sample())
         write_pruned_page(
             config.out / REPORT, config.out / MODEL, outcome, comparing.making.settings(), seconds
         )

@@ -229,6 +229,12 @@ def test_solved_again_and_not_compared(call, pruned: Path, tmp_path: Path, capsy
     few = failure(*call, "--linear", "--sequences", 1, "--out", tmp_path / "b")
     assert "--linear: give --sequences 2 or more" in few
     assert taken(capsys.readouterr().err) == ["fetch"], "before anything is scored"
+    (tmp_path / "short.txt").write_text(TEXT[0])
+    short = failure(*call, "--linear", "--text", tmp_path / "short.txt", "--out", tmp_path / "c")
+    assert re.search(
+        r"--text: .*short\.txt fills 1 blocks, .* again from 2 or more: .* or --no-linear", short
+    )
+    assert "score" not in taken(capsys.readouterr().err)
     run(*call, "--linear", "--no-compare", "--out", tmp_path / "a")
     printed = capsys.readouterr()
     assert taken(printed.err) == ["fetch", "budget", "calibrate", "score", "plan", "solve again", "export"]
