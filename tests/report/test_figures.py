@@ -79,7 +79,7 @@ def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: P
 
 
 # The demo is made anew as a whole.
-COMMITTED = ["methods", "sensitivity", "draws", "families"]
+COMMITTED = ["methods", "sensitivity", "draws", "families", "recipe"]
 
 
 @pytest.mark.parametrize("study", COMMITTED)

@@ -104,6 +104,7 @@ def test_the_answer_names_the_nearest_method_and_how_sure(both: Elements) -> Non
         for name in ("js_distance_low", "js_distance", "js_distance_high")
     )
     card = both.words.partition("sensitivity")[2]
+    assert re.search(rf"has the lowest JS distance\s*: *{nearest.iloc[0]:.3f}", both.words)
     assert f"is {value} (95 % interval {low} to {high})" in card
 
 
