@@ -1,8 +1,8 @@
 """The factors of the study `recipe`, and the losses of `recipe-confirm`: from their items, with intervals.
 
 `factors` writes FACTORS: each main effect and interaction of score, allocation and repair, as a difference of mean
-log perplexity over the other factors. `losses` writes LOSSES: each cell's log perplexity less the dense model's, as a
-ratio to the same difference of the paper's plan. Intervals cover draws and documents
+log perplexity over the other factors. `losses` writes LOSSES: each cell's log perplexity less the dense model's,
+as a ratio to the same difference of the paper's plan. Intervals cover draws and documents
 (`hfprune.analysis.statistics`); p-values are corrected by Holm's method for all rows of the table.
 
     python benchmarks/recipe.py factors recipe

@@ -237,7 +237,7 @@ def test_cells_refuse_what_a_measure_alone_takes(work: Path, tmp_path: Path) -> 
     assert "zeroshot: not measured on resampled plans: remove --resampled" in failure(
         *cells(work, {"zeroshot": {"tasks": ["piqa"]}}, entry | {"resampled": work / "plan.safetensors"})
     )
-    assert "--cells: 0: unknown key 'dtype'" in failure(
+    assert "--cells: unknown key 'dtype'" in failure(
         *cells(work, {"perplexity": text}, entry | {"dtype": "float32"})
     )
     assert "two cells have the same `out`" in failure(*cells(work, {"perplexity": text}, entry, entry))
