@@ -4,7 +4,7 @@ DIR/model is the pruned model with its card, DIR/report.html the comparison with
 what they were made from. Called again, after a kill or with other settings, the command makes what is missing.
 """
 
-from hfprune.pruning.prune import Config
+from hfprune.pruning.config import Config
 
 EXAMPLE = "hfprune prune --model smollm2-135m-instruct-q4 --ratio 0.2 --out pruned"
 

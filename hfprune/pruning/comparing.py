@@ -4,7 +4,6 @@ import sys
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hfprune.analysis.before_after import Row, compare, verdict, weight_bytes
 from hfprune.extras import missing
@@ -14,6 +13,7 @@ from hfprune.measuring import with_batch_size
 from hfprune.models.load import load_skeleton, load_tokenizer
 from hfprune.pruning import sample
 from hfprune.pruning.compared import CAPABILITIES, HELDOUT, MEASURED, QUICK, fitting
+from hfprune.pruning.config import Config
 from hfprune.pruning.estimate import minutes
 from hfprune.pruning.folder import MODEL
 from hfprune.pruning.making import Making, command
@@ -22,14 +22,11 @@ from hfprune.results import read_result
 from hfprune.stages import measure
 from hfprune.study.entries import StudyMeasure
 
-if TYPE_CHECKING:
-    from hfprune.pruning.prune import Config
-
 
 class Comparing:
     """The steps that measure a pruned model beside its dense one, after those that make it."""
 
-    def __init__(self, config: "Config") -> None:
+    def __init__(self, config: Config) -> None:
         """Take the flags.
 
         Raises:

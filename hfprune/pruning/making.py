@@ -5,7 +5,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.assets.resolving import resolve
@@ -17,6 +17,7 @@ from hfprune.files import read_json
 from hfprune.models.load import load_skeleton
 from hfprune.plans.budget import not_applicable
 from hfprune.plans.rules import Allocation
+from hfprune.pruning.config import Config
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import chosen
 from hfprune.pruning.steps import Step, Task
@@ -24,9 +25,6 @@ from hfprune.recovery.settings import fewest_sequences
 from hfprune.settings import load, validate
 from hfprune.stages import budget, calibrate, dtype, export, linear, plan, recover, score
 from hfprune.stages.fetch import fetch
-
-if TYPE_CHECKING:
-    from hfprune.pruning.prune import Config
 
 # Blocks of the calibration: a gradient costs more than a Gram matrix, and solved weights gain more from many.
 SCORED, SOLVED = 32, 64
@@ -38,7 +36,7 @@ LORA = {"packing": "plain", "batch": 8, "length": 256, "max_steps": 40, "held_ou
 class Making:
     """The steps from a model to its pruned checkpoint; each is a command of this suite, called in this process."""
 
-    def __init__(self, config: "Config", read_later: Sequence[str], foretell: Callable[[], None]) -> None:
+    def __init__(self, config: Config, read_later: Sequence[str], foretell: Callable[[], None]) -> None:
         """Take the flags.
 
         Args:

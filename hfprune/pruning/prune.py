@@ -1,99 +1,14 @@
 """Prune a model of one's own: everything from its weights to a checkpoint, and what was lost, in one call."""
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, PositiveInt, model_validator
-
-from hfprune.assets.spelling import FORMS
-from hfprune.exports import Quantization
-from hfprune.models.kinds import UnitShares
-from hfprune.plans.rules import Allocation
-from hfprune.pruning.recipe import RecipeName
-from hfprune.settings import Dtype, Strict, validate
-from hfprune.stages.fields import Alone, Seed, Shipped
-from hfprune.stages.target import UNITS
+from hfprune.pruning.config import Config
+from hfprune.settings import validate
 
 if TYPE_CHECKING:
     from hfprune.analysis.before_after import Row
     from hfprune.page.pruned import Outcome
-
-
-class Config(Strict):
-    """Flags of `hfprune prune`."""
-
-    model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
-    ratio: float = Field(gt=0, lt=1, description="fraction of all parameters to remove")
-    out: Path = Field(description="folder to write: model, report.html and work")
-    recipe: RecipeName = Field(
-        default="best",
-        description="what the flags below do not say. best: Wanda, and weights are solved again; "
-        "paper: entropy; both keep the same number of neurons in every layer",
-    )
-    criterion: str | None = Field(default=None, description="one that `hfprune methods` lists (the recipe's)")
-    options: dict[str, Any] | None = Field(
-        default=None, description="options of the criterion as JSON (the recipe's)"
-    )
-    units: UnitShares = UNITS
-    allocation: Allocation | None = Field(
-        default=None,
-        description="uniform, global or per_parameter; or JSON, with standardize, floor and align (the recipe's)",
-    )
-    align: PositiveInt | None = Field(
-        default=None, description="widths are multiples of this, at the same size, e.g. 32 for quantisers"
-    )
-    recover: Annotated[str | None, Alone("coqa")] = Field(
-        default=None,
-        description="train a LoRA adapter for a few steps, and merge it; alone: on coqa; or on your own pairs: a "
-        f"name in config/assets.yaml, {FORMS['instructions'].ways()}",
-    )
-    linear: bool | None = Field(
-        default=None,
-        description="solve the weights that read the kept units again, without training (docs/recovery.md; the "
-        "recipe's)",
-    )
-    compare: bool = Field(
-        default=True,
-        description="measure the pruned model beside the dense one, which takes most of the time",
-    )
-    quick: bool = Field(
-        default=False, description="compare on a little text alone, without capabilities and speed"
-    )
-    text: str = Field(
-        default="c4-sample",
-        description=f"text to calibrate on: a name in config/assets.yaml, {FORMS['corpora'].ways()}",
-    )
-    sequences: PositiveInt | None = Field(
-        default=None,
-        description="blocks of the text to calibrate on; null: 32 to score, and to solve weights 64, or more if "
-        "they need more",
-    )
-    length: int = Field(default=256, gt=1, description="tokens per block")
-    dtype: Dtype | Literal["auto"] = Field(
-        default="auto",
-        description="precision to compute in; auto: the faster of bfloat16 and float32, and an export in the "
-        "precision of the dense model",
-    )
-    seed: Seed = 0
-    format: Literal["safetensors", "gguf"] = Field(
-        default="safetensors", description="safetensors for transformers, or gguf for llama.cpp"
-    )
-    quantize: Quantization | None = Field(
-        default=None, description="with --format gguf: type of the matrices (the dtype of the model)"
-    )
-    resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
-    catalogue: Shipped = Field(
-        default=Path("config/assets.yaml"),
-        description="the catalogue of assets and their sources",
-        validate_default=True,
-    )
-
-    @model_validator(mode="after")
-    def _quantize_gguf(self) -> "Config":
-        if self.quantize and self.format != "gguf":
-            raise ValueError("--quantize belongs to --format gguf")
-        return self
 
 
 def prune(

@@ -1,13 +1,9 @@
 """Recipes of `hfprune prune`: what decides which units stay, and whether weights are solved again."""
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from hfprune.plans.rules import Allocation
-
-if TYPE_CHECKING:
-    from hfprune.pruning.prune import Config
-
-RecipeName = Literal["best", "paper"]
+from hfprune.pruning.config import Config, RecipeName
 
 
 class Recipe(NamedTuple):
@@ -19,7 +15,7 @@ class Recipe(NamedTuple):
     linear: bool
 
 
-RECIPES: dict[str, Recipe] = {
+RECIPES: dict[RecipeName, Recipe] = {
     # By the study `recipe`, where layers stay equally wide and nothing needs a gradient. Fisher ranked over all
     # layers loses less, but plain checkpoints store every layer as wide as the widest (docs/findings.md).
     # `recipe-confirm` is to try both on other data.
@@ -28,7 +24,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def chosen(config: "Config") -> Recipe:
+def chosen(config: Config) -> Recipe:
     """Return the recipe of a call, in which a flag that was given wins.
 
     Another criterion has none of the recipe's options. A ranking over all layers was tried for neurons alone, and
