@@ -1,7 +1,7 @@
 """The factors of the study `recipe`, and the losses of `recipe-confirm`: from their items, with intervals.
 
-`factors` writes FACTORS: each main effect and interaction of score, allocation and repair, as a difference of mean
-log perplexity over the other factors. `losses` writes LOSSES: each cell's log perplexity less the dense model's,
+`factors`: each main effect and interaction of score, allocation and repair, as a difference of mean
+log perplexity over the other factors. `losses`: each cell's log perplexity less the dense model's,
 as a ratio to the same difference of the paper's plan. Intervals cover draws and documents
 (`hfprune.analysis.statistics`); p-values are corrected by Holm's method for all rows of the table.
 
@@ -9,29 +9,24 @@ as a ratio to the same difference of the paper's plan. Intervals cover draws and
     python benchmarks/recipe.py losses recipe-confirm
 """
 
-import argparse
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
+from study_tables import write_table
 
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import Outcomes, contrast
 from hfprune.analysis.significance import holm
 from hfprune.analysis.statistics import Estimate, estimate
 from hfprune.results import DENSE
-from hfprune.settings import load
-from hfprune.study.layout import study_file
-from hfprune.study.study import Study
 
 PAPER = "entropy"
 ALLOCATIONS = {"uniform": "", "zscored": "_zscored", "global": "_global"}
 REPAIRS = {"none": "none", "solved": "linear"}
-FACTORS, LOSSES = "factors.csv", "losses.csv"
 
 
 class Cell(NamedTuple):
@@ -187,23 +182,5 @@ def losses(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values(order, kind="stable").reset_index(drop=True)
 
 
-def main() -> None:
-    """Write the table beside the study's results, and print it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("table", choices=["factors", "losses"])
-    parser.add_argument("study", help="its name, or its file")
-    given = parser.parse_args()
-    path = study_file(given.study)
-    folder = Path("results") / path.stem
-    evidence = Evidence(load(Study, path), path.stem, folder, folder)
-    made, file = (factors, FACTORS) if given.table == "factors" else (losses, LOSSES)
-    table = made(evidence)
-    table.to_csv(folder / file, index=False, float_format="%.5g", lineterminator="\n")
-    print(table.to_markdown(index=False, floatfmt=".3g"))
-    print(folder / file)
-
-
 if __name__ == "__main__":
-    main()
+    write_table(__doc__, {"factors": factors, "losses": losses})

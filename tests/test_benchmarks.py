@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import cells
+import headline
 import numpy as np
 import pandas as pd
 import pytest
 import recipe
 import torch
 from conftest import build_tiny
+from scipy.stats import spearmanr
 from smoke import build_tokenizer
 
 from hfprune.analysis.outcomes import Draw, contrast
@@ -79,3 +81,61 @@ def test_loss_relative_to_the_papers_plan_and_its_interval() -> None:
         assert min(abs(it.low), abs(it.high)) == pytest.approx(0, abs=1e-4)
     nothing_lost = recipe.loss_ratio(*map(_outcomes, (dense + noise.normal(0, 0.1, (3, 60)), dense, third)))
     assert np.isnan(nothing_lost[1:]).all()
+
+
+def test_questions_about_recovery() -> None:
+    asked = {row[:3]: row[3] for row in headline.questions(["entropy", "wanda"], ["none", "lora"])}
+    value = {
+        ("entropy", "none"): 1.0,
+        ("wanda", "none"): 3.0,
+        ("entropy", "lora"): 10.0,
+        ("wanda", "lora"): 15.0,
+        ("dense", "lora"): 100.0,
+        ("dense", "none"): 90.0,
+    }
+    found = {
+        key: sum(weight * value[method, recovery] for weight, method, recovery in terms)
+        for key, terms in asked.items()
+    }
+    assert found == {
+        ("against entropy", "wanda", "none"): 2,
+        ("against entropy", "wanda", "lora"): 5,
+        ("change", "wanda", "lora"): 3,
+        ("gain", "entropy", "lora"): 9,
+        ("gain", "wanda", "lora"): 12,
+        ("against dense", "entropy", "none"): -89,
+        ("against dense", "wanda", "none"): -87,
+        ("against dense", "entropy", "lora"): -90,
+        ("against dense", "wanda", "lora"): -85,
+    }
+
+
+def test_share_of_a_gain_whichever_way_is_better() -> None:
+    noise = np.random.default_rng(1)
+    without = noise.normal(2, 0.3, (3, 60))
+    gain = noise.normal(1, 0.1, (3, 60))
+    solved, trained = without + gain / 4 + noise.normal(0, 0.05, (3, 60)), without + gain
+    value, low, high = headline.linear_share(*map(_outcomes, (without, solved, trained)), higher=True)
+    assert value == pytest.approx((solved - without).mean() / gain.mean())
+    assert low < 1 / 4 < high < low + 0.1
+    lowered = headline.linear_share(*map(_outcomes, (-without, -solved, -trained)), higher=False)
+    assert lowered == pytest.approx((value, low, high))
+
+
+def test_ranks_of_outcomes_are_spearmans_and_fewer_documents_make_them_wider() -> None:
+    noise = np.random.default_rng(2)
+    quality = np.arange(12) / 4
+
+    def outcomes(documents: int) -> list[dict[str, np.ndarray]]:
+        return [{task: noise.normal(at, 1, (2, documents)) for task in ("a", "b")} for at in quality]
+
+    cheap, accuracy = outcomes(200), outcomes(200)
+    value, low, high = headline.correlation(cheap, accuracy)
+    means = [[np.mean([x.mean() for x in cell.values()]) for cell in side] for side in (cheap, accuracy)]
+    assert value == pytest.approx(spearmanr(*means).statistic) and low <= value <= high
+    assert headline.halves(accuracy) > 0.95
+    few = headline.correlation(outcomes(4), outcomes(4))
+    assert few[2] - few[1] > 2 * (high - low)
+    # Without any relation, the interval holds 0.
+    shuffled = headline.correlation(cheap, [accuracy[at] for at in noise.permutation(12)])
+    assert shuffled[1] < 0 < shuffled[2]

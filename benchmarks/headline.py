@@ -1,0 +1,196 @@
+"""Do criteria still differ after recovery, and which cheap outcome predicts answers? From a study's items.
+
+`effects` compares every method with the paper's, `entropy`, with each recovery and without; it says how recovery
+changes that, how much it gains, and how far the dense model is that was tuned in the same way. `ranks` gives
+Spearman's correlation of each outcome with accuracy over all pruned cells. Intervals cover draws and documents;
+those of `ranks` another choice of cells, too.
+
+    python benchmarks/headline.py effects recovery
+    python benchmarks/headline.py ranks recovery
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from recipe import PAPER, loss_ratio
+from scipy.stats import rankdata
+from study_tables import write_table
+
+from hfprune.analysis.declarations import Declaration
+from hfprune.analysis.evidence import Evidence
+from hfprune.analysis.outcomes import NotMeasuredError, Outcomes, contrast
+from hfprune.analysis.significance import holm
+from hfprune.analysis.statistics import estimate
+from hfprune.results import DENSE
+
+ACCURACY = "points"
+RESAMPLES = 2000
+SHARED = "none", "linear", "lora"
+Term = tuple[float, str, str]  # weight, method, recovery
+
+
+def questions(
+    methods: Sequence[str], recoveries: Sequence[str]
+) -> Iterator[tuple[str, str, str, list[Term]]]:
+    """Yield each question with its method, its recovery, and the cells whose weighted sum answers it.
+
+    `against entropy`: the method less entropy, both with this recovery. `change`: that, less the same without
+    recovery. `gain`: the method with this recovery less without. `against dense`: less the dense model with this
+    recovery.
+    """
+    for recovery, method in product(recoveries, methods):
+        here = (1.0, method, recovery)
+        against: list[Term] = [here, (-1.0, PAPER, recovery)]
+        without: list[Term] = [(-1.0, method, "none"), (1.0, PAPER, "none")]
+        if method != PAPER:
+            yield "against entropy", method, recovery, against
+        if method != PAPER and recovery != "none":
+            yield "change", method, recovery, against + without
+        if recovery != "none":
+            yield "gain", method, recovery, [here, (-1.0, method, "none")]
+        yield "against dense", method, recovery, [here, (-1.0, DENSE, recovery)]
+
+
+def effects(evidence: Evidence) -> pd.DataFrame:
+    """Return a row a question of `questions`, with its `value` in the units shown, its ends, and `holm`.
+
+    `holm` corrects for all rows of one outcome with the same question. `linear per lora` is `linear_share`.
+    Questions about cells that were not measured have no row.
+    """
+    rows = []
+    for model, (effect, declared) in product(evidence.models, evidence.effects.items()):
+        for ratio in evidence.study.ratios_of(model):
+            cells = _outcomes(evidence, declared, model, ratio)
+            recoveries = dict.fromkeys(recovery for _, recovery in cells)
+            methods = [method for method in evidence.study.methods_of(model) if method != DENSE]
+            for question, method, recovery, terms in questions(methods, [*recoveries]):
+                if all(term[1:] in cells for term in terms):
+                    it = estimate(contrast([(weight, cells[m, r]) for weight, m, r in terms]))
+                    shown = [declared.shown(x) for x in (it.value, it.low, it.high)]
+                    rows.append((model, ratio, effect, question, method, recovery, *shown, it.p_value()))
+            for method in methods:
+                sides = [cells[method, recovery] for recovery in SHARED if (method, recovery) in cells]
+                if len(sides) == len(SHARED):
+                    share = linear_share(*sides, higher=declared.metric.better == "higher")
+                    rows.append((model, ratio, effect, "linear per lora", method, "linear", *share, np.nan))
+    keys = ["model", "ratio", "outcome", "question", "method", "recovery"]
+    table = pd.DataFrame(rows, columns=[*keys, "value", "value_low", "value_high", "p"])
+    table["holm"] = table.groupby(["outcome", "question"], sort=False)["p"].transform(holm)
+    return table.drop(columns="p")
+
+
+def linear_share(
+    without: Outcomes, solved: Outcomes, trained: Outcomes, higher: bool
+) -> tuple[float, float, float]:
+    """Return the share of LoRA's gain that linear recovery has, with its ends; see `recipe.loss_ratio`."""
+    if higher:
+        return loss_ratio(trained, without, solved)
+    left, low, high = loss_ratio(without, trained, solved)
+    return 1 - left, 1 - high, 1 - low
+
+
+def _outcomes(
+    evidence: Evidence, declared: Declaration, model: str, ratio: float
+) -> dict[tuple[str, str], Outcomes]:
+    """Return the outcomes of every method, the dense one too, and recovery that was measured."""
+    found = {}
+    for method, recovery in product(
+        [DENSE, *evidence.study.methods_of(model)], evidence.study.recoveries_of(model)
+    ):
+        cells = evidence.cells_of(model, method, 0.0 if method == DENSE else ratio, recovery)
+        try:
+            found[method, recovery] = evidence.outcomes(cells, declared.measure, declared.metric.name)
+        except NotMeasuredError:
+            continue
+    return found
+
+
+def ranks(evidence: Evidence) -> pd.DataFrame:
+    """Return a row an outcome: over how many pruned cells, and its `correlation` with accuracy with its ends.
+
+    Both are signed so that better goes with better. The ends are percentiles of a bootstrap over cells, draws and
+    documents. The row of accuracy itself is its one half of the documents against the other, the mean of random
+    halves by Spearman and Brown's formula: more than that no outcome can be expected to have.
+    """
+    rows = []
+    for model in evidence.models:
+        measured = {
+            effect: {
+                (ratio, *cell): contrast([(1.0, outcomes)]).tasks
+                for ratio in evidence.study.ratios_of(model)
+                for cell, outcomes in _outcomes(evidence, declared, model, ratio).items()
+                if cell[0] != DENSE
+            }
+            for effect, declared in evidence.effects.items()
+        }
+        for effect, cells in measured.items():
+            common = [cell for cell in cells if cell in measured[ACCURACY]]
+            accuracy = [measured[ACCURACY][cell] for cell in common]
+            if effect == ACCURACY:
+                rows.append((model, effect, len(common), halves(accuracy), np.nan, np.nan))
+                continue
+            sign = 1 if evidence.effects[effect].metric.better == "higher" else -1
+            found = correlation([cells[cell] for cell in common], accuracy)
+            rows.append((model, effect, len(common), *sorted(sign * np.array(found))))
+    columns = ["model", "outcome", "cells", "correlation", "correlation_low", "correlation_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+Items = Sequence[Mapping[str, np.ndarray]]  # cells, each task → float64 [draws, documents]
+
+
+def correlation(cheap: Items, accuracy: Items) -> tuple[float, float, float]:
+    """Return Spearman's correlation of two outcomes over cells, with the ends of its 95 % interval."""
+    rng = np.random.default_rng(0)
+    value = float(_spearman(_mean(cheap)[None], _mean(accuracy)[None])[0])
+    sides = [_resampled(side, rng) for side in (cheap, accuracy)]
+    chosen = rng.integers(len(cheap), size=sides[0].shape)
+    found = _spearman(*(np.take_along_axis(side, chosen, 1) for side in sides))
+    low, high = np.nanpercentile(found, (2.5, 97.5))
+    return value, float(low), float(high)
+
+
+def halves(items: Items) -> float:
+    """Return the correlation to expect of an outcome with itself on as many other documents."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(200):
+        order = {task: rng.permutation(outcomes.shape[1]) for task, outcomes in items[0].items()}
+        parts = [
+            _mean([{task: x[:, order[task][side::2]] for task, x in cell.items()} for cell in items])
+            for side in (0, 1)
+        ]
+        found.append(_spearman(parts[0][None], parts[1][None])[0])
+    half = float(np.mean(found))
+    return 2 * half / (1 + half)
+
+
+def _mean(items: Items) -> np.ndarray:
+    return np.array([np.mean([outcomes.mean() for outcomes in cell.values()]) for cell in items])
+
+
+def _resampled(items: Items, rng: np.random.Generator) -> np.ndarray:
+    """Return means of cells over resampled draws and documents: [resamples, cells]."""
+    found = []
+    for task in items[0]:
+        outcomes = np.stack([cell[task] for cell in items])
+        draws, documents = outcomes.shape[1:]
+        by_document = (
+            outcomes @ (rng.multinomial(documents, [1 / documents] * documents, RESAMPLES) / documents).T
+        )
+        weights = rng.multinomial(draws, [1 / draws] * draws, RESAMPLES) / draws
+        found.append(np.einsum("pdr,rd->rp", by_document, weights))
+    return np.mean(found, axis=0)
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return Spearman's correlation of each row."""
+    a, b = (rankdata(side, axis=1) - (side.shape[1] + 1) / 2 for side in (first, second))
+    with np.errstate(invalid="ignore"):  # a resample of one cell alone has no ranks
+        return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+
+
+if __name__ == "__main__":
+    write_table(__doc__, {"effects": effects, "ranks": ranks})
