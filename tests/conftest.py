@@ -5,6 +5,9 @@ import os
 # Before CUDA starts. The tests are the same everywhere, and a GPU that this process holds would be none that the
 # commands that it starts could lease. Those of tests/gpu have GPUs of their own.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# Threads that outnumber the processors wait for each other in turns, which takes up to a hundred times as long.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 from pathlib import Path
 

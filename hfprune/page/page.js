@@ -100,6 +100,16 @@ function controls() {
   form.append(make("label", {}, "Search", search));
   form.addEventListener("submit", (event) => event.preventDefault());
   chosen.measure ??= first;
+  // A measure need not have been taken at the ratio that the page leads with.
+  if (form.elements.ratio && !ROWS.some((row) => matches(row))) chosen.ratio = form.elements.ratio.value = "";
+}
+
+// Names the filters, beside the measure, that leave a table empty.
+function inForce() {
+  const set = FILTERS.filter(([name]) => name !== "measure" && (chosen[name] ?? "") !== "");
+  const words = set.map(([name, title, , shown = (value) => value]) => `${title}: ${shown(name === "ratio" ? +chosen[name] : chosen[name])}`);
+  if (chosen.search) words.push(`“${chosen.search}” in it`);
+  return `${words.join(", ")}; set one to “all”`;
 }
 
 // Leaves only the measures of the chosen capability to choose from.
@@ -145,7 +155,8 @@ function table() {
       })),
     ),
   );
-  document.getElementById("count").textContent = `${rows.length} rows: ${data.measures[chosen.measure].name}`;
+  const name = data.measures[chosen.measure].name;
+  document.getElementById("count").textContent = rows.length ? `${rows.length} rows: ${name}` : `No row of ${name} has ${inForce()}.`;
 }
 
 // --- figures of the chosen measure --------------------------------------------------------------------

@@ -84,6 +84,11 @@ def test_filters_leave_the_rows_that_they_name(page: Page, finished: tuple[Path,
         pytest.approx(value, abs=0.005)
     ]
     expect(page.get_by_role("status")).to_have_text("1 rows: Perplexity")
+    page.get_by_role("searchbox").fill("nowhere")
+    expect(page.get_by_role("status")).to_contain_text(
+        "No row of Perplexity has Capability: Language modelling,"
+    )
+    expect(page.get_by_role("status")).to_contain_text("“nowhere” in it; set one to “all”.")
 
 
 def test_a_claim_opens_to_its_details(page: Page) -> None:
