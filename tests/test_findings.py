@@ -14,11 +14,18 @@ TEXT = (DOCS / "findings.md").read_text(encoding="utf-8")
 REFERENCE = re.compile(r"\[([^\]\[]+)\]\[([\w.-]+)\]")
 TARGET = re.compile(r"^\[([\w.-]+)\]: (\.\./results/[^#\s]+\.csv)#(\S+)$", re.MULTILINE)
 NUMBER = re.compile(r"[-−+]?\d[\d,]*(?:\.\d+)?")
-# The words that a sentence must have for an effect whose interval covers no effect, and for either sign of
-# another: a difference in JS distance below 0 and a ratio of perplexity below 1 are better.
-UNSHOWN = re.compile(r"\b(not shown|no difference|cannot be told|not told)\b")
-BETTER = re.compile(r"\b(nearer|lower|better|ahead)\b")
-WORSE = re.compile(r"\b(farther|higher|worse|behind)\b")
+# The words for an effect whose interval covers no effect, and for either sign of another: a difference in JS
+# distance below 0 and a ratio of perplexity below 1 are better.
+WORDS = {
+    "unshown": r"not shown|no difference|cannot be told|not told",
+    "better": r"nearer|lower|better|ahead",
+    "worse": r"farther|higher|worse|behind",
+}
+VERDICT = re.compile(r"\b(?:" + "|".join(f"(?P<{kind}>{words})" for kind, words in WORDS.items()) + r")\b")
+# What no sentence says without its number.
+COMPARES = re.compile(
+    rf"\b({WORDS['better']}|{WORDS['worse']}|beats?|wins?|best|worst|superior|outperforms?|faster|slower)\b"
+)
 
 
 def prose(text: str) -> str:
@@ -58,24 +65,61 @@ def mistakes(text: str) -> list[str]:
             x.lstrip("-") if not float(x) else x for x in plain
         ]:
             found.append(f"{shown}: {name} is {rounded}")
-    for sentence in re.split(r"(?<=\.)\s+", " ".join(prose(text).split())):
-        for shown, name in REFERENCE.findall(sentence):
-            if len(exact.get(name, [])) != 3:
-                continue
-            columns = targets[name][1].rpartition("&")[2]
-            if columns.startswith("quotient"):
-                continue
-            nothing = 1.0 if "ratio" in columns else 0.0
-            _, low, high = exact[name]
-            wanted = UNSHOWN if low <= nothing <= high else BETTER if high < nothing else WORSE
-            if not wanted.search(sentence):
-                found.append(f"{shown} needs a word like {wanted.pattern} in its sentence: {sentence}")
+    for sentence in sentences(text):
+        references = [*REFERENCE.finditer(sentence)]
+        if not references and (bold := COMPARES.search(sentence)):
+            found.append(f"{bold[0]!r} without a number: {sentence}")
+        for reference in references:
+            shown, name = reference.groups()
+            if (wanted := verdict(targets[name][1], exact[name]) if name in exact else "") and wanted != said(
+                sentence, reference
+            ):
+                found.append(f"{shown} needs a word like {WORDS[wanted]} before it: {sentence}")
     return found
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of the prose."""
+    return re.split(r"(?<=\.)\s+", " ".join(prose(text).split()))
+
+
+def verdict(fragment: str, numbers: list[float]) -> str:
+    """Return what an interval says, a key of `WORDS`; nothing for numbers without one, and quotients."""
+    columns = fragment.rpartition("&")[2]
+    if len(numbers) != 3 or columns.startswith("quotient"):
+        return ""
+    nothing = 1.0 if "ratio" in columns else 0.0
+    _, low, high = numbers
+    return "unshown" if low <= nothing <= high else "better" if high < nothing else "worse"
+
+
+def said(sentence: str, reference: re.Match[str]) -> str | None:
+    """Return what a sentence says of a number: by the last verdict before it, or else the first one after it."""
+    verdicts = [(word.start(), word.lastgroup) for word in VERDICT.finditer(sentence)]
+    before = [kind for at, kind in verdicts if at < reference.start()]
+    return before[-1] if before else next((kind for at, kind in verdicts if at > reference.end()), None)
 
 
 def test_every_number_is_what_its_file_says_and_every_sentence_within_its_intervals() -> None:
     assert len(REFERENCE.findall(TEXT)) > 30
     assert mistakes(TEXT) == []
+
+
+def test_no_verdict_of_the_page_can_be_another() -> None:
+    """Each verdict, turned into either other one, is found."""
+    example = {"unshown": "no difference", "better": "lower", "worse": "higher"}
+    targets = "\n".join(f"[{name}]: {path}#{fragment}" for name, path, fragment in TARGET.findall(TEXT))
+    turned = 0
+    for sentence in sentences(TEXT):
+        for word in VERDICT.finditer(sentence) if REFERENCE.search(sentence) else ():
+            for kind in {*WORDS} - {word.lastgroup}:
+                other = sentence[: word.start()] + example[kind] + sentence[word.end() :]
+                right = {said(sentence, r) == said(other, r) for r in REFERENCE.finditer(sentence)}
+                if right != {True}:  # a word that speaks of no number here
+                    turned += 1
+                    bold = [line for line in mistakes(f"{other}\n\n{targets}") if "needs a word" in line]
+                    assert bold, other
+    assert turned > 50
 
 
 def test_no_measured_number_stands_without_its_file() -> None:
@@ -92,12 +136,17 @@ def test_lines_can_be_read() -> None:
 @pytest.mark.parametrize(
     ("sentence", "mistake"),
     [
-        ("It is lower, [{a} ({b} to {c})][x].", "needs a word like .*not shown"),
+        ("It is lower, [{a} ({b} to {c})][x].", "needs a word like not shown"),
         ("It is lower, and no difference is shown, [{wrong} ({b} to {c})][x].", "x is "),
         ("It is lower, [{a}][y].", "no target y"),
         ("It cannot be told from entropy, [{a} ({b} to {c})][x].", ""),
-        ("It is farther away, [{d} ({e} to {f})][z].", "needs a word like .*nearer"),
+        ("It is farther away, [{d} ({e} to {f})][z].", "needs a word like nearer"),
         ("It is nearer, [{d} ({e} to {f})][z].", ""),
+        (
+            "It is nearer, [{d} ({e} to {f})][z], and nearer too, [{a} ({b} to {c})][x].",
+            "needs a word like not shown",
+        ),
+        ("It is nearer, [{d} ({e} to {f})][z]. It wins everywhere.", "'wins' without a number"),
     ],
 )
 def test_a_sentence_that_says_more_than_its_interval_is_found(sentence: str, mistake: str) -> None:
