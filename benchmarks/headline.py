@@ -36,8 +36,8 @@ def questions(
 ) -> Iterator[tuple[str, str, str, list[Term]]]:
     """Yield each question with its method, its recovery, and the cells whose weighted sum answers it.
 
-    `against entropy`: the method less entropy, both with this recovery. `change`: that, less the same without
-    recovery. `gain`: the method with this recovery less without. `against dense`: less the dense model with this
+    `against_entropy`: the method less entropy, both with this recovery. `change`: that, less the same without
+    recovery. `gain`: the method with this recovery less without. `against_dense`: less the dense model with this
     recovery.
     """
     for recovery, method in product(recoveries, methods):
@@ -45,18 +45,18 @@ def questions(
         against: list[Term] = [here, (-1.0, PAPER, recovery)]
         without: list[Term] = [(-1.0, method, "none"), (1.0, PAPER, "none")]
         if method != PAPER:
-            yield "against entropy", method, recovery, against
+            yield "against_entropy", method, recovery, against
         if method != PAPER and recovery != "none":
             yield "change", method, recovery, against + without
         if recovery != "none":
             yield "gain", method, recovery, [here, (-1.0, method, "none")]
-        yield "against dense", method, recovery, [here, (-1.0, DENSE, recovery)]
+        yield "against_dense", method, recovery, [here, (-1.0, DENSE, recovery)]
 
 
 def effects(evidence: Evidence) -> pd.DataFrame:
     """Return a row a question of `questions`, with its `value` in the units shown, its ends, and `holm`.
 
-    `holm` corrects for all rows of one outcome with the same question. `linear per lora` is `linear_share`.
+    `holm` corrects for all rows of one outcome with the same question. `linear_per_lora` is `linear_share`.
     Questions about cells that were not measured have no row.
     """
     rows = []
@@ -74,7 +74,7 @@ def effects(evidence: Evidence) -> pd.DataFrame:
                 sides = [cells[method, recovery] for recovery in SHARED if (method, recovery) in cells]
                 if len(sides) == len(SHARED):
                     share = linear_share(*sides, higher=declared.metric.better == "higher")
-                    rows.append((model, ratio, effect, "linear per lora", method, "linear", *share, np.nan))
+                    rows.append((model, ratio, effect, "linear_per_lora", method, "linear", *share, np.nan))
     keys = ["model", "ratio", "outcome", "question", "method", "recovery"]
     table = pd.DataFrame(rows, columns=[*keys, "value", "value_low", "value_high", "p"])
     table["holm"] = table.groupby(["outcome", "question"], sort=False)["p"].transform(holm)

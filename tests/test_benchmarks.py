@@ -98,15 +98,15 @@ def test_questions_about_recovery() -> None:
         for key, terms in asked.items()
     }
     assert found == {
-        ("against entropy", "wanda", "none"): 2,
-        ("against entropy", "wanda", "lora"): 5,
+        ("against_entropy", "wanda", "none"): 2,
+        ("against_entropy", "wanda", "lora"): 5,
         ("change", "wanda", "lora"): 3,
         ("gain", "entropy", "lora"): 9,
         ("gain", "wanda", "lora"): 12,
-        ("against dense", "entropy", "none"): -89,
-        ("against dense", "wanda", "none"): -87,
-        ("against dense", "entropy", "lora"): -90,
-        ("against dense", "wanda", "lora"): -85,
+        ("against_dense", "entropy", "none"): -89,
+        ("against_dense", "wanda", "none"): -87,
+        ("against_dense", "entropy", "lora"): -90,
+        ("against_dense", "wanda", "lora"): -85,
     }
 
 

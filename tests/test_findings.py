@@ -84,13 +84,15 @@ def sentences(text: str) -> list[str]:
 
 
 def verdict(fragment: str, numbers: list[float]) -> str:
-    """Return what an interval says, a key of `WORDS`; nothing for numbers without one, and quotients."""
+    """Return what an interval says, a key of `WORDS`; nothing of shares, quotients and numbers without one."""
     columns = fragment.rpartition("&")[2]
-    if len(numbers) != 3 or columns.startswith("quotient"):
+    if len(numbers) != 3 or columns.startswith("quotient") or "question=linear_per_lora" in fragment:
         return ""
-    nothing = 1.0 if "ratio" in columns else 0.0
+    nothing = 1.0 if "ratio" in columns or "outcome=perplexity_ratio" in fragment else 0.0
     _, low, high = numbers
-    return "unshown" if low <= nothing <= high else "better" if high < nothing else "worse"
+    if low <= nothing <= high:
+        return "unshown"
+    return "better" if (high < nothing) != ("outcome=points" in fragment) else "worse"
 
 
 def said(sentence: str, reference: re.Match[str]) -> str | None:
