@@ -228,6 +228,10 @@ def hardware() -> dict[str, Any]:
             products = torch.backends.cuda.matmul
             found["tf32"] = products.allow_tf32
             found["reduced_sums"] = products.allow_bf16_reduced_precision_reduction
+            # Of these, PyTorch takes the first that fits a call's shapes, dtype and mask.
+            kernels = ("cudnn", "flash", "mem_efficient", "math")
+            allowed = {name: getattr(torch.backends.cuda, f"{name}_sdp_enabled") for name in kernels}
+            found["attention"] = [name for name, enabled in allowed.items() if enabled()]
     return found
 
 

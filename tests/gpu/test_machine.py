@@ -163,3 +163,4 @@ def test_products_keep_what_their_dtype_holds_and_results_say_so(
     hardware = json.loads((tmp_path / "gpu/s.json").read_text())["provenance"]["hardware"]
     assert len(hardware["cuda"]) == 1
     assert (hardware["tf32"], hardware["reduced_sums"]) == (False, False)
+    assert {"flash", "math"} <= {*hardware["attention"]}
