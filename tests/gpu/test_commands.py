@@ -176,6 +176,30 @@ def numbers(path: Path) -> dict[str, np.ndarray]:
     return values | ({"losses": np.array(losses)} if losses else {})
 
 
+@pytest.mark.parametrize("model", ["llama", "qwen2", "qwen3"])
+def test_in_bfloat16_a_gpu_trains_as_near_to_float32_as_the_cpu(
+    model: str, cpu: Machine, gpus: Machine, project: Path, tmp_path: Path
+) -> None:
+    """Their autocasts round at different places, so that the adapters differ; neither is the better one.
+
+    Adam makes a whole step of the sign of a gradient that rounding hides, on both.
+    """
+    runs = {"exact": (cpu, "float32"), "cpu": (cpu, "bfloat16"), "gpu": (gpus, "bfloat16")}
+    trained = {}
+    for name, (machine, dtype) in runs.items():
+        options = json.dumps(FEW | {"max_steps": 2, "held_out": 0})
+        machine.call(
+            *("recover", "--model", model, "--instructions", "resources/instructions/pairs"),
+            *("--options", options, "--dtype", dtype, "--out", tmp_path / name),
+            here=project,
+        )
+        adapter = load_file(tmp_path / name / "adapter_model.safetensors")
+        trained[name] = np.concatenate([x.ravel() for key, x in adapter.items() if "lora_B" in key])
+    off = {name: np.abs(trained[name] - trained["exact"]).mean() for name in ("cpu", "gpu")}
+    print({name: round(float(gap / np.abs(trained["exact"]).mean()), 3) for name, gap in off.items()})
+    assert 0 < off["gpu"] < 1.25 * off["cpu"]
+
+
 def test_commands_that_need_no_gpu_open_none(gpus: Machine, project: Path, tmp_path: Path) -> None:
     """Snakemake runs many of them at once; each context takes half a GB, or the card in exclusive mode."""
     text = ("--corpus", "text", "--sequences", 4, "--length", 32)
