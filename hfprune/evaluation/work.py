@@ -110,10 +110,13 @@ class Case:
             moved=tokens * model.layers * activations(model, self.width)
             + 4 * passes * predicted * model.vocabulary,
             calls=model.layers * max(1, tokens / batch),
-            # A layer's activations live at a time, and a chunk of logits with what is made of it.
+            # At a time live what an MLP makes, beside four copies of the hidden states; later, a chunk of logits
+            # with what is made of it.
             memory=model.weights(self.width)
-            + batch * activations(model, self.width) / 2
-            + 3 * self.logits(model) * bool(positions),
+            + max(
+                batch * self.width * (3 * model.neurons + 4 * model.hidden),
+                3 * self.logits(model) * bool(positions),
+            ),
         )
 
     def decode(self, rounds: float, batch: int, prompt: int, steps: int, shape: Shape | None = None) -> Work:
