@@ -37,8 +37,8 @@ def questions(
     """Yield each question with its method, its recovery, and the cells whose weighted sum answers it.
 
     `against_entropy`: the method less entropy, both with this recovery. `change`: that, less the same without
-    recovery. `gain`: the method with this recovery less without. `against_dense`: less the dense model with this
-    recovery.
+    recovery. `against_paper`: less entropy without recovery. `gain`: the method with this recovery less
+    without. `against_dense`: less the dense model with this recovery.
     """
     for recovery, method in product(recoveries, methods):
         here = (1.0, method, recovery)
@@ -48,6 +48,7 @@ def questions(
             yield "against_entropy", method, recovery, against
         if method != PAPER and recovery != "none":
             yield "change", method, recovery, against + without
+            yield "against_paper", method, recovery, [here, (-1.0, PAPER, "none")]
         if recovery != "none":
             yield "gain", method, recovery, [here, (-1.0, method, "none")]
         yield "against_dense", method, recovery, [here, (-1.0, DENSE, recovery)]

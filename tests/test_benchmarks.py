@@ -101,6 +101,7 @@ def test_questions_about_recovery() -> None:
         ("against_entropy", "wanda", "none"): 2,
         ("against_entropy", "wanda", "lora"): 5,
         ("change", "wanda", "lora"): 3,
+        ("against_paper", "wanda", "lora"): 14,
         ("gain", "entropy", "lora"): 9,
         ("gain", "wanda", "lora"): 12,
         ("against_dense", "entropy", "none"): -89,
