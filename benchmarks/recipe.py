@@ -156,6 +156,8 @@ def losses(evidence: Evidence) -> pd.DataFrame:
     for model, measure in product(evidence.models, measures):
         dense = evidence.outcomes(evidence.cells_of(model, DENSE, 0.0), measure, "perplexity")
         for ratio in evidence.study.ratios_of(model):
+            if not evidence.study.measures[measure].covers(PAPER, ratio):
+                continue
             paper = evidence.outcomes(evidence.cells_of(model, PAPER, ratio), measure, "perplexity")
             for method, recovery in product(
                 evidence.study.methods_of(model), evidence.study.recoveries_of(model)

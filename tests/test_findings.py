@@ -84,9 +84,10 @@ def sentences(text: str) -> list[str]:
 
 
 def verdict(fragment: str, numbers: list[float]) -> str:
-    """Return what an interval says, a key of `WORDS`; nothing of shares, quotients and numbers without one."""
+    """Return what an interval says, a key of `WORDS`; nothing of shares, correlations and numbers without one."""
     columns = fragment.rpartition("&")[2]
-    if len(numbers) != 3 or columns.startswith("quotient") or "question=linear_per_lora" in fragment:
+    bare = columns.startswith(("quotient", "correlation")) or "question=linear_per_lora" in fragment
+    if len(numbers) != 3 or bare:
         return ""
     nothing = 1.0 if "ratio" in columns or "outcome=perplexity_ratio" in fragment else 0.0
     _, low, high = numbers

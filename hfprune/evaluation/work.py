@@ -250,8 +250,10 @@ def solved(case: Case, settings: "Linear", sequences: float, length: int, plans:
     model, tokens = case.shape, sequences * length
     passes = 4 * plans if settings.inputs == "pruned" else 1
     inputs, both = model.neurons, model.neurons + model.hidden
-    # For each λ and for the weights at last, a Cholesky and its solve; a float64 product counts as two.
-    once = 2 * model.layers * (inputs**3 / 3 + 2 * inputs**2 * model.hidden)
+    # For each λ and for the weights at last, a Cholesky and its solve, where a float64 product counts as two, and
+    # the product that tells what is left, or what the plan has lost.
+    product = 2 * inputs**2 * model.hidden
+    once = model.layers * (2 * (inputs**3 / 3 + product) + product)
     read = case.read(sequences, length, 0) * passes
     return read + Work(
         flops=passes * 2 * tokens * model.layers * inputs**2 + plans * (len(settings.ridges) + 1) * once,

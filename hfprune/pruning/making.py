@@ -251,6 +251,7 @@ class Making:
         """Return the settings, to be shown."""
         found = self.config.model_dump(mode="json", exclude={"out", "resources", "catalogue"})
         found |= self.recipe._asdict() | {"allocation": self.allocation.model_dump()}
+        found["gained"] = self.recipe.gained or None
         blocks = self.work / "blocks.safetensors"
         # A short text fills fewer than were asked for.
         return found | {"sequences": len(load_blocks(blocks)) if self.reads_text else 0}

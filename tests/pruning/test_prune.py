@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
@@ -27,6 +28,7 @@ from hfprune.files import read_json
 from hfprune.models.load import load_model
 from hfprune.plans.plan import apply_plan, count_parameters, load_plan
 from hfprune.pruning.folder import claimed
+from hfprune.pruning.recipe import RECIPES
 
 TITLES = [
     *("fetch", "budget", "calibrate", "score", "plan", "export"),
@@ -258,13 +260,28 @@ def test_the_best_recipe_is_its_parts_each_of_which_a_flag_replaces(call, tmp_pa
     assert ours.keys() == parts.keys()
     assert all(torch.equal(weight, parts[key]) for key, weight in ours.items())
     page = (tmp_path / "best/report.html").read_text()
-    assert "wanda" in page and "best" in page
+    assert "wanda" in page and "best" in page and "(study recipe-confirm)" in page
+    assert "(study recipe-confirm)" not in (tmp_path / "parts/report.html").read_text(), (
+        "they are not the recipe"
+    )
     capsys.readouterr()
     run(*best, "--no-linear", "--criterion", "magnitude", "--allocation", "uniform", *quick, tmp_path / "own")
     assert taken(capsys.readouterr().err) == ["fetch", "budget", "score", "plan", "export"]
     run(*call, "--criterion", "magnitude", *quick, tmp_path / "plain")
     ours, plain = (reload(tmp_path / out / "model").state_dict() for out in ("own", "plain"))
     assert all(torch.equal(weight, plain[key]) for key, weight in ours.items())
+
+
+def test_what_the_best_recipe_gained_is_what_was_measured() -> None:
+    losses = pd.read_csv(ROOT / "results/recipe-confirm/losses.csv")
+    losses = losses.query(
+        "ratio == 0.2 and measure == 'perplexity' and method == 'wanda' and recovery == 'linear'"
+    )
+    found = losses.set_index("model")["loss_ratio"].round(2)
+    said = re.findall(r"0\.\d\d", RECIPES["best"].gained)
+    assert said == [
+        f"{found[model]:.2f}" for model in ("smollm2-135m-instruct-q4", "qwen2.5-coder-0.5b-instruct-q4")
+    ]
 
 
 def test_quick_and_quantised_in_the_faster_precision(call, tmp_path: Path, capsys) -> None:

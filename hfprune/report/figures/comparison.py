@@ -58,17 +58,20 @@ class Comparison(FigurePublication):
             panels = {name: panels[name] for name in [*dict.fromkeys([*primary, *first])][:most]}
         if len(beside) > MOST_LINES:
             beside = beside[beside["ratio"] == charts.focus(beside)]
-        room = (full() - names_width) / len(panels) - 0.1
         blocks = [block for _, block in beside.groupby(["model", "ratio"], sort=False)]
-        heights = [lines_height(len(block)) + 0.2 for block in blocks]
+        differs = beside["differs"].fillna("") if full() > 5 else []
+        beyond = max((inches(text, small()) for text in differs), default=0.0)
+        room = (full() - names_width - beyond) / len(panels) - 0.1
+        headings = {
+            name: fit(effect.heading, room, rcParams["axes.labelsize"]) for name, effect in panels.items()
+        }
+        wrapped = max(heading.count("\n") for heading in headings.values())
+        heights = [lines_height(len(block)) + 0.2 + 0.15 * wrapped for block in blocks]
         figure, axes = grid([""] * len(blocks), [""] * len(panels), full(), heights)
         for axes_of_column, (column, effect) in zip(axes.T, panels.items(), strict=True):
             named = column == next(iter(panels))
-            # Many narrow panels: the unit on a line of its own.
-            heading = effect.heading.replace(" (", "\n(") if len(panels) > 4 else effect.heading
             span = None if effect.than is None else charts.span(charts.effects(beside, column), effect.than)
-            heading = heading if full() > 5 else fit(heading, room, rcParams["axes.labelsize"])
-            value = charts.Axis(heading, log=10 * (effect.than == 1), ends=span)
+            value = charts.Axis(headings[column], log=10 * (effect.than == 1), ends=span)
             for ax, block in zip(axes_of_column, blocks, strict=True):
                 names = [data.looks[method].label if named else "" for method in block["method"]]
                 shown = charts.effects(block, column)
