@@ -133,8 +133,8 @@ def ranks(evidence: Evidence) -> pd.DataFrame:
                 rows.append((model, effect, len(common), halves(accuracy), np.nan, np.nan))
                 continue
             sign = 1 if evidence.effects[effect].metric.better == "higher" else -1
-            found = correlation([cells[cell] for cell in common], accuracy)
-            rows.append((model, effect, len(common), *sorted(sign * np.array(found))))
+            cheap = [{task: sign * outcomes for task, outcomes in cells[cell].items()} for cell in common]
+            rows.append((model, effect, len(common), *correlation(cheap, accuracy)))
     columns = ["model", "outcome", "cells", "correlation", "correlation_low", "correlation_high"]
     return pd.DataFrame(rows, columns=columns)
 

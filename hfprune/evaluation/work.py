@@ -105,6 +105,7 @@ class Case:
         model = shape or self.shape
         tokens, predicted = sequences * length, sequences * positions
         batch = self.batch(length, batch_tokens)
+        layer = batch * self.width * (3 * model.neurons + 4 * model.hidden)
         return Work(
             flops=model.forward(tokens, tokens * min(pairs or length, max(2048, batch)), predicted),
             moved=tokens * model.layers * activations(model, self.width)
@@ -112,11 +113,7 @@ class Case:
             calls=model.layers * max(1, tokens / batch),
             # At a time live what an MLP makes, beside four copies of the hidden states; later, a chunk of logits
             # with what is made of it.
-            memory=model.weights(self.width)
-            + max(
-                batch * self.width * (3 * model.neurons + 4 * model.hidden),
-                3 * self.logits(model) * bool(positions),
-            ),
+            memory=model.weights(self.width) + max(layer, 3 * self.logits(model) * bool(positions)),
         )
 
     def decode(self, rounds: float, batch: int, prompt: int, steps: int, shape: Shape | None = None) -> Work:

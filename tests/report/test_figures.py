@@ -81,7 +81,7 @@ def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: P
 
 # The demo is made anew as a whole.
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-COMMITTED = ["methods", "sensitivity", "draws", "families", "recipe", "recipe-confirm"]
+COMMITTED = ["methods", "sensitivity", "draws", "families", "recipe", "recipe-confirm", "recovery"]
 
 
 @pytest.mark.parametrize("study", COMMITTED)

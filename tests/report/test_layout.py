@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("width", [3.3, 6.9], ids=["column", "page"])
 @pytest.mark.parametrize(
-    "study", ["demo", "methods", "sensitivity", "draws", "families", "recipe", "recipe-confirm"]
+    "study", ["demo", "methods", "sensitivity", "draws", "families", "recipe", "recipe-confirm", "recovery"]
 )
 def test_the_figures_of_finished_studies(study: str, width: float, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of what git holds, and all of them where the study ran in this folder.

@@ -62,7 +62,7 @@ def draw(ax: Axes, chart: Chart, room: float | None = None) -> None:
     if chart.than is not None and not chart.value.log:
         _plain_ticks(ax.xaxis, few(room))
     elif across and not chart.value.log:
-        ax.locator_params(axis="x", nbins=few(room))
+        ax.locator_params(axis="x", nbins=few(room), steps=[1, 2, 5, 10])  # 2.5 takes a digit more
 
 
 def lines(ax: Axes, names: Sequence[str]) -> None:
