@@ -229,7 +229,7 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     assert [text.get_text() for text in overlaps.texts] == [overlap]
     elsewhere = figure_of("agreement", data, overlap=data.overlap.assign(model="another"))
     assert elsewhere.axes[1].texts[0].get_text() == "not measured"
-    panels = {ax.get_xlabel(): ax for ax in figure_of("comparison", data).axes}
+    panels = {ax.get_xlabel().replace("\n", " "): ax for ax in figure_of("comparison", data).axes}
     beside = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
     drawn = [line for line in panels["Perplexity ratio"].lines if line.get_marker() != "None"]
     shown = [float(line.get_xdata()[0]) for line in drawn[: len(beside)]]

@@ -167,7 +167,8 @@ def test_committed_results_can_be_laid_out(study: str, tmp_path: Path) -> None:
     before = pd.read_csv(results / "tables/table7.csv")
     columns = ["model", "method", "ratio", "js_distance", "perplexity"]
     pd.testing.assert_frame_equal(table[columns], before[columns])
-    panels = {ax.get_xlabel() for ax in figure_of("comparison", Collected(results, PAPER)).axes}
+    axes = figure_of("comparison", Collected(results, PAPER)).axes
+    panels = {ax.get_xlabel().replace("\n", " ") for ax in axes}
     assert panels >= {"Overlap", "Δ JS distance", "Perplexity ratio"}
 
 
