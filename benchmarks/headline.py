@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 from recipe import PAPER, loss_ratio
 from scipy.stats import rankdata
-from study_tables import write_table
+from study_tables import measured, write_table
 
 from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.outcomes import NotMeasuredError, Outcomes, contrast
+from hfprune.analysis.outcomes import Outcomes, contrast
 from hfprune.analysis.significance import holm
 from hfprune.analysis.statistics import estimate
+from hfprune.errors import HfpruneError
 from hfprune.results import DENSE
 
 ACCURACY = "points"
@@ -63,10 +64,9 @@ def effects(evidence: Evidence) -> pd.DataFrame:
     rows = []
     for model, (effect, declared) in product(evidence.models, evidence.effects.items()):
         for ratio in evidence.study.ratios_of(model):
-            cells = _outcomes(evidence, declared, model, ratio)
-            recoveries = dict.fromkeys(recovery for _, recovery in cells)
-            methods = [method for method in evidence.study.methods_of(model) if method != DENSE]
-            for question, method, recovery, terms in questions(methods, [*recoveries]):
+            cells = measured(evidence, declared.measure, declared.metric.name, model, ratio)
+            methods, recoveries = evidence.study.methods_of(model), evidence.study.recoveries_of(model)
+            for question, method, recovery, terms in questions(methods, recoveries):
                 if all(term[1:] in cells for term in terms):
                     it = estimate(contrast([(weight, cells[m, r]) for weight, m, r in terms]))
                     shown = [declared.shown(x) for x in (it.value, it.low, it.high)]
@@ -92,43 +92,24 @@ def linear_share(
     return 1 - left, 1 - high, 1 - low
 
 
-def _outcomes(
-    evidence: Evidence, declared: Declaration, model: str, ratio: float
-) -> dict[tuple[str, str], Outcomes]:
-    """Return the outcomes of every method, the dense one too, and recovery that was measured."""
-    found = {}
-    for method, recovery in product(
-        [DENSE, *evidence.study.methods_of(model)], evidence.study.recoveries_of(model)
-    ):
-        cells = evidence.cells_of(model, method, 0.0 if method == DENSE else ratio, recovery)
-        try:
-            found[method, recovery] = evidence.outcomes(cells, declared.measure, declared.metric.name)
-        except NotMeasuredError:
-            continue
-    return found
-
-
 def ranks(evidence: Evidence) -> pd.DataFrame:
     """Return a row an outcome: over how many pruned cells, and its `correlation` with accuracy with its ends.
 
     Both are signed so that better goes with better. The ends are percentiles of a bootstrap over cells, draws and
-    documents. The row of accuracy itself is its one half of the documents against the other, the mean of random
-    halves by Spearman and Brown's formula: more than that no outcome can be expected to have.
+    documents. The row of accuracy itself says how well it repeats its own ranking: one half of the documents
+    against the other, the mean of random halves, by Spearman and Brown's formula for as many documents.
+
+    Raises:
+        HfpruneError: the study does not measure accuracy.
     """
+    if ACCURACY not in evidence.effects:
+        raise HfpruneError("the study does not measure zeroshot, so nothing ranks its cells")
     rows = []
     for model in evidence.models:
-        measured = {
-            effect: {
-                (ratio, *cell): contrast([(1.0, outcomes)]).tasks
-                for ratio in evidence.study.ratios_of(model)
-                for cell, outcomes in _outcomes(evidence, declared, model, ratio).items()
-                if cell[0] != DENSE
-            }
-            for effect, declared in evidence.effects.items()
-        }
-        for effect, cells in measured.items():
-            common = [cell for cell in cells if cell in measured[ACCURACY]]
-            accuracy = [measured[ACCURACY][cell] for cell in common]
+        found = {effect: _pruned(evidence, declared, model) for effect, declared in evidence.effects.items()}
+        for effect, cells in found.items():
+            common = [cell for cell in cells if cell in found[ACCURACY]]
+            accuracy = [found[ACCURACY][cell] for cell in common]
             if effect == ACCURACY:
                 rows.append((model, effect, len(common), halves(accuracy), np.nan, np.nan))
                 continue
@@ -137,6 +118,16 @@ def ranks(evidence: Evidence) -> pd.DataFrame:
             rows.append((model, effect, len(common), *correlation(cheap, accuracy)))
     columns = ["model", "outcome", "cells", "correlation", "correlation_low", "correlation_high"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _pruned(evidence: Evidence, declared: Declaration, model: str) -> dict[tuple, Mapping[str, np.ndarray]]:
+    """Return the items of every pruned cell that was measured, by ratio, method and recovery."""
+    return {
+        (ratio, *cell): contrast([(1.0, outcomes)]).tasks
+        for ratio in evidence.study.ratios_of(model)
+        for cell, outcomes in measured(evidence, declared.measure, declared.metric.name, model, ratio).items()
+        if cell[0] != DENSE
+    }
 
 
 Items = Sequence[Mapping[str, np.ndarray]]  # cells, each task → float64 [draws, documents]

@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 HERE = Path(__file__).parent
 MODEL = "smollm2-135m-instruct-q4"
-LENGTH, SCORED, MOST = 256, 32, 512
-MEASURED = "--corpus wikipedia-recipe --sequences 64 --length 96"
+LENGTH, SCORED = 256, 32
+MEASURED = "--corpus wikipedia-recipe --sequences 64 --length 96 --dtype float32"
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default=MODEL, help="as hfprune takes it")
     parser.add_argument("--ratio", default="0.2", help="fraction of all parameters to remove")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 16, 32, 64, 128, 256, MOST])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[8, 16, 32, 64, 128, 256, 512])
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the table")
     given = parser.parse_args()
     with TemporaryDirectory() as folder:
@@ -50,7 +50,7 @@ def rows(model: str, ratio: str, sizes: list[int], folder: Path) -> list[dict[st
     drawn = f"--corpus wikipedia-recipe-calibration --length {LENGTH} --sampling pack"
     for size, path in blocks.items():
         hfprune("calibrate", model, f"{drawn} --sequences {size} --out {path}")
-    hfprune("score", model, f"--blocks {blocks[SCORED]} --criterion entropy --out {scores}")
+    hfprune("score", model, f"--blocks {blocks[SCORED]} --criterion entropy --dtype float32 --out {scores}")
     hfprune("plan", model, f"--scores {scores} --ratio {ratio} --out {plan}")
     found = [
         {"sequences": 0, "perplexity": perplexity(model, folder / "dense")},
@@ -58,7 +58,7 @@ def rows(model: str, ratio: str, sizes: list[int], folder: Path) -> list[dict[st
     ]
     for size in tqdm(sizes, unit="size", desc="solve and measure"):
         solved = folder / f"solved{size}"
-        hfprune("linear", model, f"--blocks {blocks[size]} --plan {plan} --out {solved}")
+        hfprune("linear", model, f"--blocks {blocks[size]} --plan {plan} --dtype float32 --out {solved}")
         values = values_of(solved / "recovery.json")
         found.append(
             {
@@ -83,8 +83,6 @@ def perplexity(model: str, out: Path, plan: Path | None = None, solved: Path | N
 def hfprune(command: str, model: str, arguments: str) -> None:
     """Run a command of the suite; end with its message if it fails."""
     words = [*command.split(), "--model", model, *arguments.split()]
-    if words[0] != "calibrate" and words[0] != "plan":
-        words += ["--dtype", "float32"]
     ran = subprocess.run([sys.executable, "-m", "hfprune", *words], capture_output=True, text=True)
     if ran.returncode:
         raise SystemExit(ran.stderr)

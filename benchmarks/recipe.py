@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from study_tables import write_table
+from study_tables import measured, write_table
 
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import Outcomes, contrast
@@ -150,21 +150,16 @@ def factors(evidence: Evidence) -> pd.DataFrame:
 
 
 def losses(evidence: Evidence) -> pd.DataFrame:
-    """Return a row a pruned cell: its `perplexity`, and `loss_ratio` with its ends: see there."""
+    """Return a row a pruned cell that was measured: `perplexity`, and `loss_ratio` with its ends: see there."""
     rows = []
     measures = [name for name in evidence.study.measures if name.startswith("perplexity")]
     for model, measure in product(evidence.models, measures):
-        dense = evidence.outcomes(evidence.cells_of(model, DENSE, 0.0), measure, "perplexity")
         for ratio in evidence.study.ratios_of(model):
-            if not evidence.study.measures[measure].covers(PAPER, ratio):
-                continue
-            paper = evidence.outcomes(evidence.cells_of(model, PAPER, ratio), measure, "perplexity")
-            for method, recovery in product(
-                evidence.study.methods_of(model), evidence.study.recoveries_of(model)
-            ):
-                if not (cells := evidence.cells_of(model, method, ratio, recovery)):
+            cells = measured(evidence, measure, "perplexity", model, ratio)
+            dense, paper = cells[DENSE, "none"], cells.get((PAPER, "none"))
+            for (method, recovery), other in cells.items() if paper else ():
+                if method == DENSE:
                     continue
-                other = evidence.outcomes(cells, measure, "perplexity")
                 mean = estimate(contrast([(1.0, other)])).value
                 own = (method, recovery) == (PAPER, "none")
                 ratios = (1.0, 1.0, 1.0) if own else loss_ratio(paper, dense, other)

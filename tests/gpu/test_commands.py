@@ -195,9 +195,10 @@ def test_in_bfloat16_a_gpu_trains_as_near_to_float32_as_the_cpu(
         )
         adapter = load_file(tmp_path / name / "adapter_model.safetensors")
         trained[name] = np.concatenate([x.ravel() for key, x in adapter.items() if "lora_B" in key])
-    off = {name: np.abs(trained[name] - trained["exact"]).mean() for name in ("cpu", "gpu")}
-    print({name: round(float(gap / np.abs(trained["exact"]).mean()), 3) for name, gap in off.items()})
-    assert 0 < off["gpu"] < 1.25 * off["cpu"]
+    gaps = {name: np.abs(trained[name] - trained["exact"]).mean() for name in ("cpu", "gpu")}
+    off = {name: float(gap / np.abs(trained["exact"]).mean()) for name, gap in gaps.items()}
+    print(off)
+    assert 0 < off["gpu"] < 1.25 * off["cpu"] < 0.02
 
 
 def test_commands_that_need_no_gpu_open_none(gpus: Machine, project: Path, tmp_path: Path) -> None:
