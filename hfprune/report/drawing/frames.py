@@ -138,10 +138,12 @@ def sheet(
     most = ceil(max(map(len, cells)) / ceil(max(map(len, cells)) / most))
     room = ((width or full()) - beside) / most - 0.1
 
-    def fitted(cell: Chart | str) -> Chart | str:
+    def fitted(cell: Chart | str, tall: float) -> Chart | str:
         if isinstance(cell, str):
             return cell
-        title = fit(cell.value.title, room, rcParams["axes.labelsize"])
+        # Values stand along the height of a chart that has no names, less its ticks and their label.
+        along = room if cell.names else max(tall - 0.5, 0.8)
+        title = fit(cell.value.title, along, rcParams["axes.labelsize"])
         return replace(cell, value=replace(cell.value, title=title))
 
     def lines_of(row: Sequence[Chart | str]) -> int:
@@ -152,7 +154,7 @@ def sheet(
         (name if not start else "", line, tall + 0.15 * (lines_of(line) if beside else 0))
         for row, name, tall in zip(cells, rows, heights, strict=True)
         for start in range(0, len(row), most)
-        if (line := [*map(fitted, row[start : start + most])])
+        if (line := [fitted(cell, tall) for cell in row[start : start + most]])
     ]
     names, lines, heights = ([*part] for part in zip(*parts, strict=True))
     names = names if len(rows) > 1 else [""] * len(names)
