@@ -107,8 +107,7 @@ class PrefixTreeLM(HFLM):
                 nodes += path[-len(target) :]
                 tokens += target
                 owners += [number] * len(target)
-        index = torch.tensor([rows, nodes], device=hidden.device)
-        log_p, greedy = self._predict(hidden, index, torch.tensor(tokens, device=hidden.device))
+        log_p, greedy = self._predict(hidden, torch.tensor([rows, nodes]), torch.tensor(tokens))
         answers: dict[int, tuple[float, bool]] = {}
         for owner, value, hit in zip(owners, log_p.tolist(), greedy.tolist(), strict=True):
             total, all_hit = answers.get(owner, (0.0, True))
@@ -122,8 +121,8 @@ class PrefixTreeLM(HFLM):
         """Return the last hidden state [rows, longest, width] of a batch of trees."""
         size = len(batch[0])
         pad = [0] * size
-        tokens = torch.tensor([(tree.tokens + pad)[:size] for tree in batch], device=self.device)
-        depths = torch.tensor([(tree.depths + pad)[:size] for tree in batch], device=self.device)
+        both = [[(part + pad)[:size] for part in (tree.tokens, tree.depths)] for tree in batch]
+        tokens, depths = torch.tensor(both, device=self.device).unbind(1)
         mask = torch.stack([tree.mask(size) for tree in batch]).unsqueeze(1).to(self.device)
         masks = by_window(self.model.config, mask, depths)
         return hidden_states(self.model, tokens, position_ids=depths, attention_mask=masks)
@@ -131,17 +130,20 @@ class PrefixTreeLM(HFLM):
     def _predict(self, hidden: Tensor, index: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(token) [n] and whether it is the likeliest [n], at the nodes `index` [2, n] of `hidden`.
 
-        The log-softmax has the same dtype as in stock lm-eval: the model's, or `softmax_dtype`.
+        The log-softmax has the same dtype as in stock lm-eval: the model's, or `softmax_dtype`. What is sorted
+        and counted is on the CPU, so that a GPU is not waited for in every chunk.
         """
         # One-token choices share a node; its logits are computed once.
         unique, inverse = index.unique(dim=1, return_inverse=True)
-        states = hidden[unique[0], unique[1]]
-        log_p = states.new_empty(len(tokens), dtype=self.softmax_dtype)
-        greedy = torch.empty(len(tokens), dtype=torch.bool, device=tokens.device)
+        order = inverse.argsort()
+        at, wanted = torch.stack([inverse[order], tokens[order]]).to(hidden.device)
+        states = hidden[tuple(unique.to(hidden.device))]
+        values, hits = [], []
         for part, found in chunks(self.model, states, dtype=None):
             chunk = found.log_softmax(-1, dtype=self.softmax_dtype)
-            mine = ((inverse >= part.start) & (inverse < part.stop)).nonzero().squeeze(1)
-            local = inverse[mine] - part.start
-            log_p[mine] = chunk[local, tokens[mine]]
-            greedy[mine] = chunk.argmax(-1)[local] == tokens[mine]
-        return log_p, greedy
+            mine = slice(*torch.searchsorted(inverse[order], torch.tensor([part.start, part.stop])).tolist())
+            local = at[mine] - part.start
+            values.append(chunk[local, wanted[mine]])
+            hits.append(chunk.argmax(-1)[local] == wanted[mine])
+        back = order.argsort()
+        return torch.cat(values).cpu()[back], torch.cat(hits).cpu()[back]

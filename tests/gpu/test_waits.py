@@ -96,3 +96,25 @@ def test_waits_are_bounded_for_each_batch_and_not_by_layers(
         waits.append(count["syncs"])
     assert waits[1] <= waits[0], "no layer waits"
     assert waits[0] <= most
+
+
+# Requests without a common prefix, each of which is a batch of its own.
+READ = """
+import sys, simcuda
+from hfprune.evaluation.lm import PrefixTreeLM
+lm = PrefixTreeLM(sys.argv[1], batch_tokens=1, device="cuda")
+def waits(number):
+    before = simcuda.c.counts()["syncs"]
+    lm._loglikelihood_tokens([(("", ""), [n], [1, 2, n]) for n in range(number)], disable_tqdm=True)
+    return simcuda.c.counts()["syncs"] - before
+print((waits(12) - waits(4)) / 8)
+"""
+
+
+def test_waits_of_answers_are_bounded_for_each_batch(
+    gpus: Machine, project: Path, models: dict[int, str]
+) -> None:
+    """Tokens with positions, mask, and where answers stand in; log-probabilities and hits out."""
+    waits = {layers: float(gpus.python(READ, name, here=project)) for layers, name in models.items()}
+    print(waits)
+    assert waits[4] <= waits[2] <= 6

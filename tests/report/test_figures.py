@@ -78,9 +78,8 @@ def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: P
         write_figures(folder, PAPER, out, only=["overlap"])
 
 
-# The demo is made anew as a whole.
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-COMMITTED = ["methods", "sensitivity", "draws", "families", "recipe", "recipe-confirm", "recovery"]
+COMMITTED = ["demo", "methods", "sensitivity", "draws", "families", "recipe", "recipe-confirm", "recovery"]
 
 
 @pytest.mark.parametrize("study", COMMITTED)

@@ -47,9 +47,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     collect(*files, folder, declarations=declare(settings), labels=labels(settings))
     analysed(settings, folder, folder)
     write_tables(folder, PAPER, folder / "tables")
-    # The demo is made anew as a whole.
-    kept = [path for path in (ROOT / "results").glob("*/**/*.tex") if "demo" not in path.parts]
-    return [*sorted(folder.rglob("*.tex")), *sorted(kept)]
+    return [*sorted(folder.rglob("*.tex")), *sorted((ROOT / "results").glob("*/**/*.tex"))]
 
 
 def test_no_character_is_unknown_to_pdflatex(written: list[Path]) -> None:

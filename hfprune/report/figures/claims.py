@@ -16,7 +16,7 @@ from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.frames import framed, full, headline, legend
-from hfprune.report.drawing.lettering import fit, points_of
+from hfprune.report.drawing.lettering import fit, inches, points_of
 from hfprune.report.drawing.marks import BLACK, EDGE, GREY, SHADE, few, lines, points
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import VERDICT_LOOKS
@@ -59,7 +59,7 @@ class Claims(FigurePublication):
         for part, column in zip(figure.subfigures(1, len(columns), squeeze=False)[0], columns, strict=True):
             axes = part.subplots(len(column), 1, squeeze=False, height_ratios=[*map(len, column)])
             for ax, panel in zip(axes[:, 0], column, strict=True):
-                _forest(ax, panel)
+                _forest(ax, panel, full() / len(columns))
                 sentence = fit(panel["sentence"].iloc[0], full() / len(columns) - 0.3, size)
                 # From the left edge of the column, since the axes leave room for names there.
                 headline(ax, sentence, size, part.transSubfigure)
@@ -77,8 +77,8 @@ class Claims(FigurePublication):
         return figure
 
 
-def _forest(ax: Axes, rows: pd.DataFrame) -> None:
-    """Draw the comparisons of one claim, a line each."""
+def _forest(ax: Axes, rows: pd.DataFrame, width: float) -> None:
+    """Draw the comparisons of one claim, a line each, in a column of this width in inches, names included."""
     for y, row in enumerate(rows.itertuples()):
         if look := VERDICT_LOOKS.get(row.verdict):
             bar = None if np.isnan(row.low) else [[row.effect - row.low], [row.high - row.effect]]
@@ -94,7 +94,10 @@ def _forest(ax: Axes, rows: pd.DataFrame) -> None:
         if known and (side := {"higher": (than, high), "lower": (low, than)}.get(first["relation"])):
             ax.fill_betweenx((y - 0.5, y + 0.5), *side, color=SHADE, zorder=0, linewidth=0)
     ratios = ["" if np.isnan(ratio) else f", {100 * ratio:.3g}%" for ratio in rows["ratio"]]
-    lines(ax, [model + ratio for model, ratio in zip(rows["model"], ratios, strict=True)])
+    names = [model + ratio for model, ratio in zip(rows["model"], ratios, strict=True)]
+    lines(ax, names)
     ax.set_xlim(low, high)
     ax.xaxis.set_major_locator(MaxNLocator(few(), steps=[1, 2, 5, 10]))
-    ax.set_xlabel(f"Difference ({first['unit']})" if first["unit"] != "ratio" else "Ratio")
+    label = f"Difference ({first['unit']})" if first["unit"] != "ratio" else "Ratio"
+    beside = max(inches(name, points_of(rcParams["ytick.labelsize"])) for name in names)
+    ax.set_xlabel(fit(label, width - beside - 0.1, rcParams["axes.labelsize"]))
