@@ -1,4 +1,4 @@
-"""What a card holds of the paper's models: peaks of scoring and reading, beside those of the cost model.
+"""What a card holds of the paper's models: peaks of every kind of work, beside those of the cost model.
 
 It runs on a simulated GPU (tests/gpu), which computes shapes and memory without numbers: it needs no card, and no
 main memory. Writes `peaks.md`.
@@ -20,9 +20,16 @@ import transformers.masking_utils
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from hfprune.criteria import make_criterion
+from hfprune.devices.batches import training_tokens
+from hfprune.evaluation.prefix_tree import PrefixTree
+from hfprune.evaluation.timing import decode, prefill
 from hfprune.evaluation.work import Case
 from hfprune.models import output
+from hfprune.models.head import chunks, hidden_states
 from hfprune.models.shape import known_configs, known_shapes
+from hfprune.recovery import lora
+from hfprune.recovery.packing import Packed
+from hfprune.recovery.settings import Lora
 from hfprune.scoring import sweep
 from hfprune.stages.score import score_as_fits
 
@@ -39,7 +46,9 @@ NOTE = """`make check-sizes` wrote this table, by `benchmarks/peaks.py`: bfloat1
 sizes on a simulated GPU, which counts every tensor but computes no numbers. Scoring reads 64 sequences of
 1,024 tokens, 16 at a time or as many as the cost model says that the card holds; *tries* counts the one that
 fitted and those before it, which ran out of memory. Fragmentation, the workspaces of kernels and the CUDA
-context (some 0.5 GB) are not in it."""
+context (some 0.5 GB) are not in it. Zero-shot reads 32 questions of 192 tokens at a time, each a tree with
+32 choices of 10. Generation decodes 64 tokens for 8 prompts of 512. Recovery takes one step of the official
+settings."""
 
 
 def main() -> None:
@@ -116,18 +125,60 @@ def check(name: str, out: str) -> None:
         lambda: output.output(model, torch.zeros(64, 256, dtype=torch.int64), 64) and "64 × 256",
     )
     row("perplexity", case.read(8, 2048, 2048).memory, lambda: read(model))
+    row("zero-shot, 32 choices", case.read(32, 512, 320, pairs=512).memory, lambda: answer(model))
+    row("generation", case.decode(1, 8, 512, 64).memory, lambda: generate(model))
+    settings = Lora()
+    row("recovery", case.train(settings, settings.batch).memory, lambda: train(model, settings))
     pd.DataFrame(rows).to_csv(out, index=False)
 
 
 def read(model: Any) -> str:
     """Read sequences as perplexity does, with logits of all positions."""
-    from hfprune.models.head import chunks, hidden_states
-
     with torch.no_grad():
         hidden = hidden_states(model, torch.zeros(8, 2048, dtype=torch.int64, device="cuda"))
         for _, found in chunks(model, hidden.flatten(0, 1)):
             found.log_softmax(-1)
     return "8 × 2,048"
+
+
+def answer(model: Any) -> str:
+    """Read questions with many choices as `hfprune.evaluation.lm` does."""
+    tree = PrefixTree()
+    for number in range(32):
+        tree.add(number, [0] * 202, 192 if number else 0, tree.paths.get(0, ()))
+    mask = torch.stack([tree.mask(len(tree))] * 32).unsqueeze(1).to("cuda")
+    tokens, depths = torch.tensor([[tree.tokens, tree.depths]] * 32, device="cuda").unbind(1)
+    with torch.inference_mode():
+        hidden = hidden_states(model, tokens, position_ids=depths, attention_mask=mask)
+        for _, found in chunks(model, hidden[:, -320:].flatten(0, 1), None):
+            found.log_softmax(-1).argmax(-1)
+    return f"32 × {len(tree)}"
+
+
+def generate(model: Any) -> str:
+    """Decode as latency and generation do."""
+    first, cache = prefill(model, torch.zeros(8, 512, dtype=torch.int64, device="cuda"))
+    decode(model, first, cache, 64)
+    return "8 × 576"
+
+
+def train(model: Any, settings: Lora) -> str:
+    """Take one step of recovery."""
+    rows = torch.zeros(settings.batch, settings.length, dtype=torch.int32)
+    positions = torch.arange(settings.length, dtype=torch.int32).repeat(settings.batch, 1)
+    lora.check_finite = lambda loss, step: None  # memory without numbers
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = training_tokens(on_gpu=True)
+        packed = Packed(rows, rows, positions)
+        lora.train_adapter(
+            model,
+            packed,
+            settings.model_copy(update={"max_steps": 1}),
+            seed=0,
+            batch_tokens=tokens,
+            state=Path(folder),
+        )
+    return f"{tokens // settings.length} × {settings.length:,}"
 
 
 def dry_model(name: str) -> Any:

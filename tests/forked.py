@@ -23,15 +23,19 @@ from pathlib import Path
 
 def environment() -> dict[str, str]:
     """Return what to add to the environment of Snakemake; starts the server for the current PYTHONPATH."""
-    return {"BASH_ENV": _functions(os.environ.get("PYTHONPATH", ""))}
+    return {"BASH_ENV": functions(_server(os.environ.get("PYTHONPATH", "")))}
 
 
 @cache
-def _functions(_path: str) -> str:
-    address = start(os.environ | {"CUDA_VISIBLE_DEVICES": ""})
-    functions = address.with_name("functions.sh")
-    functions.write_text(f'hfprune() {{ {sys.executable} -IS {__file__} client {address} "$@"; }}\n')
-    return str(functions)
+def _server(_path: str) -> Path:
+    return start(os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+
+
+def functions(address: Path) -> str:
+    """Write the file that makes `hfprune` a function of a shell, which calls the server at `address`."""
+    file = address.with_name("functions.sh")
+    file.write_text(f'hfprune() {{ {sys.executable} -IS {__file__} client {address} "$@"; }}\n')
+    return str(file)
 
 
 def start(environment: Mapping[str, str]) -> Path:

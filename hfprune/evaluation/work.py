@@ -226,7 +226,7 @@ class Case:
         tokens = sequences * length
         fitting = (batch_tokens or training_tokens(on_gpu=self.on_gpu)) // length
         batch = next(n for n in range(max(1, min(fitting, settings.batch)), 0, -1) if settings.batch % n == 0)
-        a_token = model.layers * trained(model, self.width, self.on_gpu)
+        a_token = model.layers * trained(model, self.width, settings.dropout)
         read = length - 1  # the last token predicts nothing
         curve = self.read(measured, read, read, batch_tokens=batch * read) if measured else Work()
         curve += Work(flops=2 * measured * read * model.adapters(settings.rank))
@@ -279,14 +279,14 @@ def kept(shape: Shape, width: int) -> float:
     return 4 * norms + width * (2 * attention + 2 * shape.neurons)
 
 
-def trained(shape: Shape, width: int, on_gpu: bool) -> float:
+def trained(shape: Shape, width: int, dropout: float) -> float:
     """Return the bytes that a token of one layer keeps for the backward pass of training.
 
-    As `kept`, with the activated gate; and the input of each of seven adapters, in float32 after its own dropout,
-    with the dropout's mask, which has a byte a number on a GPU and four on a CPU.
+    As `kept`, with the activated gate and the adapters' inputs (`hfprune.recovery.layer`): q, k and v share one,
+    gate and up another, o reads what attention keeps. For each number that dropout drops, an index of 8 bytes.
     """
-    inputs = 5 * shape.hidden + shape.heads * shape.head_dim + shape.neurons
-    return kept(shape, width) + width * shape.neurons + (5 if on_gpu else 8) * inputs
+    read = 5 * shape.hidden + shape.heads * shape.head_dim + shape.neurons
+    return kept(shape, width) + width * 2 * (shape.neurons + shape.hidden) + 8 * dropout * read
 
 
 def form_of(criterion: Criterion) -> bool:

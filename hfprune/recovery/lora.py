@@ -85,7 +85,7 @@ def train_adapter(
         raise HfpruneError("float16 trains on a GPU only; choose bfloat16 or float32")
     processes = PartialState(cpu=model.device.type == "cpu").num_processes
     share = settings.share(processes)
-    adapted = _with_adapters(model, settings, seed)
+    adapted = with_adapters(model, settings, seed)
     first = {name: p.detach().cpu().clone() for name, p in adapted.named_parameters() if p.requires_grad}
     length = packed.tokens.shape[1]
     fitting = min(share, max(1, batch_tokens // length))
@@ -113,7 +113,8 @@ def train_adapter(
     )
 
 
-def _with_adapters(model: "PreTrainedModel", settings: Lora, seed: int) -> PeftModel:
+def with_adapters(model: "PreTrainedModel", settings: Lora, seed: int) -> PeftModel:
+    """Insert adapters into a model in place, which change nothing yet; the seed draws their first weights."""
     set_seed(seed)
     config = LoraConfig(
         r=settings.rank,

@@ -8,7 +8,6 @@ import pytest
 import torch
 import yaml
 from conftest import build_tiny
-from peft import LoraConfig, get_peft_model
 from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
@@ -22,6 +21,7 @@ from hfprune.jobs.files import Files
 from hfprune.models.head import hidden_states
 from hfprune.models.shape import Shape, known_shapes
 from hfprune.models.units import units_of
+from hfprune.recovery.lora import with_adapters
 from hfprune.recovery.settings import Lora
 from hfprune.scoring.recorders import GradientRecorder
 from hfprune.scoring.scorer import Scorer
@@ -71,13 +71,10 @@ def test_scoring_keeps_what_is_counted(architecture: str) -> None:
 def test_training_keeps_what_is_counted(architecture: str) -> None:
     model = build_tiny(architecture, **SIZES).to(torch.bfloat16)
     shape = Shape.of_config(model.config.to_dict())
-    targets = list(Lora().targets)
-    adapted = get_peft_model(
-        model, LoraConfig(r=4, lora_dropout=0.05, target_modules=targets, task_type="CAUSAL_LM")
-    )
+    adapted = with_adapters(model, Lora(rank=4, dropout=0.05), seed=0)
     adapted.train()
     found = saved_by(lambda: model.model(input_ids=TOKENS, use_cache=False), model)
-    assert found == pytest.approx(TOKENS.numel() * shape.layers * trained(shape, 2, on_gpu=False), rel=0.1)
+    assert found == pytest.approx(TOKENS.numel() * shape.layers * trained(shape, 2, 0.05), rel=0.1)
 
 
 def test_with_a_device_map_no_model_is_too_large() -> None:

@@ -6,11 +6,10 @@ import shutil
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from smoke import STUDY, change, contents, jobs, snakemake
+from smoke import STUDY, change, contents, jobs, same_as_before, snakemake
 
 from hfprune.report.publication import publication_names
 
@@ -346,14 +345,4 @@ def test_unreachable_ratio_fails_early_and_costs_nothing(project: Path) -> None:
 
 
 def test_numbers_are_those_from_before_measures_had_a_contract(finished) -> None:
-    """The numbers of this study at commit 5b587c0, without times, recoveries and the method that changed since.
-
-    To make the file again, run the smoke study there.
-    """
-    by = ["model", "method", "ratio", "seed", "recovery", "measure", "task", "metric"]
-    before = pd.read_csv(Path(__file__).with_name("smoke_before.csv"))
-    now = pd.read_csv(finished[0] / "results/smoke/results.csv")
-    both = before.merge(now, on=by, how="left", suffixes=("_before", ""))
-    assert len(both) == len(before) == 96
-    for column in ("value", "stderr", "n"):
-        np.testing.assert_allclose(both[column], both[f"{column}_before"], rtol=1e-3, atol=1e-6)
+    same_as_before(finished[0] / "results/smoke/results.csv")
