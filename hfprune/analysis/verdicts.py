@@ -161,7 +161,7 @@ def _evaluate(
     if threshold is None:
         return row._replace(note="nothing is published at this ratio"), []
     try:
-        compare = _compare_items if _by_items(claim, evidence) else _compare_numbers
+        compare = compare_items if by_items(claim, evidence) else _compare_numbers
         found = compare(paper, claim, evidence, model, at, metric)
     except NotApplicableError as reason:
         return row._replace(verdict=NOT_APPLICABLE, note=str(reason)), []
@@ -208,7 +208,7 @@ def _stand_ins(claim: Claim, evidence: Evidence, found: Compared) -> Iterator[st
             yield f"{measured.method} stands for {side.methods[0]}"
 
 
-def _by_items(claim: Claim, evidence: Evidence) -> bool:
+def by_items(claim: Claim, evidence: Evidence) -> bool:
     """Tell whether a claim is judged by outcomes per item; a ratio is, if the outcomes are logarithms."""
     metric = evidence.declared.find(claim.measure, claim.metric).metric
     return claim.effect == "difference" or (metric.effect == "ratio" and bool(metric.items))
@@ -223,9 +223,15 @@ def _unit(claim: Claim, evidence: Evidence) -> str:
     return f"{metric.label}, logarithms" if metric.effect == "ratio" else metric.label
 
 
-def _compare_items(
+def compare_items(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
 ) -> Compared:
+    """Return the effect of a claim by outcomes per item.
+
+    Raises:
+        NotMeasuredError: a side was not measured.
+        NotComparableError: the sides have other draws or items.
+    """
     declared, tasks, notes = evidence.declared.find(claim.measure, claim.metric), None, []
     if declared.kind == "zeroshot":
         papers = set(paper.tasks(claim)) - (paper.crows if metric == AVERAGE_WITHOUT_CROWS else set())

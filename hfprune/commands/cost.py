@@ -5,12 +5,16 @@ speed from a table or measured on the spot. Nothing need be fetched, except a mo
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
 from hfprune.settings import Strict, load
 from hfprune.shipped import shipped
 from hfprune.stages.fields import Shipped
+
+if TYPE_CHECKING:
+    from hfprune.study.study import Study
 
 EXAMPLE = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 
@@ -23,6 +27,11 @@ class Config(Strict):
     )
     results: Path | None = Field(
         default=None, description="a study's results folder: set the prediction beside what was measured"
+    )
+    like: Path | None = Field(
+        default=None,
+        description="the results folder of an earlier study with the outcomes of its items, such as "
+        "results/recovery: say also which claims this one can decide",
     )
     device: str | None = Field(
         default=None,
@@ -37,6 +46,8 @@ class Config(Strict):
     def _something_to_count(self) -> "Config":
         if not (self.study or self.results):
             raise ValueError("give --study FILE, or --results DIR")
+        if self.like and not self.study:
+            raise ValueError("--like needs --study FILE")
         return self
 
 
@@ -49,7 +60,36 @@ def run(config: Config) -> None:
     from hfprune.cost.table import table
     from hfprune.jobs.files import load_files
 
-    path = config.study or shipped(Path("config/studies") / f"{(config.results or Path()).name}.yaml")
+    path = config.study or _study_of(config.results or Path())
     device = find_device(config.device)
     costs = Costs(load_files(path, load(Catalogue, config.catalogue)), device, config.resources)
     print(comparison(costs, config.results) if config.results else table(costs))
+    if config.like:
+        print(f"\n{_claims(costs.study, config.like)}")
+
+
+def _study_of(results: Path) -> Path:
+    """Return the file of the study whose results a folder has."""
+    return shipped(Path("config/studies") / f"{results.name}.yaml")
+
+
+def _claims(study: "Study", like: Path) -> str:
+    """Return a table of the claims that a study can decide."""
+    from tabulate import tabulate
+
+    from hfprune.analysis.decidable import Decidable, decidable
+    from hfprune.analysis.evidence import Evidence
+    from hfprune.paper.claims import Paper
+    from hfprune.study.study import Study
+
+    earlier = Evidence(load(Study, _study_of(like)), like.name, like, like)
+    found = [*decidable(Paper.read(shipped(Path("paper/claims.yaml"))), study, earlier)]
+    if not found:
+        return "claims: the study measures none by its items"
+    rows = [["" if value != value else value for value in row] for row in found]
+    headers = [name.replace("_", " ") for name in Decidable._fields]
+    about = (
+        f"what it can decide, if effects vary as in {like}: half widths are of 95 % intervals, and 80 % of "
+        "repetitions would show the minimum detectable effect"
+    )
+    return f"{about}\n\n{tabulate(rows, headers, tablefmt='github', floatfmt='.2g')}"

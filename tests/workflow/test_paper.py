@@ -83,10 +83,10 @@ def test_recovered_cells_have_the_same_plans_and_as_many_tokens() -> None:
         exclude={"resamples"}
     )
     assert {name: untuned.methods[name] for name in tuned.methods} == tuned.methods
-    assert (tuned.models, tuned.dtype, tuned.seeds) == (untuned.models, untuned.dtype, untuned.seeds)
+    assert (tuned.models, tuned.dtype, tuned.seeds[:1]) == (untuned.models, untuned.dtype, untuned.seeds)
     cells = [cell for cell in layout.cells("paper-recovery", tuned) if cell.recovery == "lora"]
-    # The six dense models, and three methods at every ratio and SDMPrune.
-    assert len(cells) == 6 + 14 * 3 + 6 + 6 + 2
+    # The six dense models, and three methods at every ratio and SDMPrune, with three seeds.
+    assert len(cells) == 3 * (6 + 14 * 3 + 6 + 6 + 2)
     assert tuned.recovery is not None and tuned.recovery.max_steps
 
 
@@ -154,5 +154,5 @@ rule hungry:
     first, second, third = ([int(number) for number in line] for line in lines)
     assert [number * 2 for number in first] == pytest.approx(second, abs=1)
     assert [number * 3 for number in first] == pytest.approx(third, abs=2)
-    # The adapter of a 7B model: some 40 GB on the GPU, with a margin.
-    assert 40_000 < first[1] < 60_000
+    # The adapter of a 7B model: some 28 GB on the GPU (benchmarks/peaks.md), with a margin.
+    assert 30_000 < first[1] < 45_000
