@@ -8,9 +8,10 @@ import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 TEXT = (DOCS / "findings.md").read_text(encoding="utf-8")
-# [0.92 (0.90 to 0.95)][fisher-20-ppl] with, at the end of the page,
+# [0.92 (0.90 to 0.95)*][fisher-20-ppl] with, at the end of the page,
 # [fisher-20-ppl]: ../results/methods/comparison.csv#ratio=0.2&method=fisher&value,value_low,value_high
-# The numbers of the text are those columns of the one row that meets the conditions.
+# The numbers of the text are those columns of the one row that meets the conditions. The star says that the
+# difference holds by Holm's correction, too.
 REFERENCE = re.compile(r"\[([^\]\[]+)\]\[([\w.-]+)\]")
 TARGET = re.compile(r"^\[([\w.-]+)\]: (\.\./results/[^#\s]+\.csv)#(\S+)$", re.MULTILINE)
 NUMBER = re.compile(r"[-−+]?\d[\d,]*(?:\.\d+)?")
@@ -34,14 +35,16 @@ def prose(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if not line.startswith("|"))
 
 
-def look_up(path: Path, fragment: str) -> list[float]:
-    """Return the numbers that a reference names."""
+def look_up(path: Path, fragment: str) -> tuple[list[float], bool]:
+    """Return the numbers that a reference names, and whether they have a p-value by Holm's method below 0.05."""
     *conditions, columns = fragment.split("&")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     for key, _, value in (condition.partition("=") for condition in conditions):
         table = table[table[key] == value]
     assert len(table) == 1, f"{fragment} is met by {len(table)} rows of {path.name}"
-    return [float(table[column].iloc[0]) for column in columns.split(",")]
+    row, first = table.iloc[0], columns.split(",")[0]
+    holm = row.get(f"{first}_holm", row.get("holm", "")) if "," in columns else ""
+    return [float(row[column]) for column in columns.split(",")], bool(holm) and float(holm) < 0.05
 
 
 def mistakes(text: str) -> list[str]:
@@ -53,7 +56,9 @@ def mistakes(text: str) -> list[str]:
         if name not in targets:
             found.append(f"{shown}: no target {name}")
             continue
-        exact[name] = look_up(*targets[name])
+        exact[name], holds = look_up(*targets[name])
+        if shown.endswith("*") != holds:
+            found.append(f"{shown}: a star says that a difference holds by Holm's correction, here {holds}")
         scale = 100 if "%" in shown else 1
         printed = NUMBER.findall(shown)
         rounded = [
@@ -150,13 +155,15 @@ def test_lines_can_be_read() -> None:
             "needs a word like not shown",
         ),
         ("It is nearer, [{d} ({e} to {f})][z]. It wins everywhere.", "'wins' without a number"),
+        ("It is nearer, [{d} ({e} to {f})*][z].", "a star says"),
     ],
 )
 def test_a_sentence_that_says_more_than_its_interval_is_found(sentence: str, mistake: str) -> None:
     path, columns = "results/sensitivity/comparison.csv", "js_distance,js_distance_low,js_distance_high"
     table = pd.read_csv(DOCS.parent / path)
     covers = (table["js_distance_low"] < 0) & (table["js_distance_high"] > 0)
-    unshown, nearer = table[covers].iloc[0], table[table["js_distance_high"] < 0].iloc[0]
+    nearer = table[(table["js_distance_high"] < 0) & (table["js_distance_holm"] > 0.05)].iloc[0]
+    unshown = table[covers].iloc[0]
     numbers = {"wrong": "+9.999"}
     where = ""
     for name, letters, row in (("x", "abc", unshown), ("z", "def", nearer)):
