@@ -426,7 +426,7 @@ def test_neurons_are_sorted_and_stand_in_the_same_place(collected: Path) -> None
 
 def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) -> None:
     seen = {
-        **{"level": 0.5, "entropy": 1.25, "context": "costs $", "rank": [1, 2], "token": ["$5", "\n NA"]},
+        **{"level": 0.5, "entropy": 1.25, "context": "costs $", "rank": [1, 2], "token": ["$5", "\n 视"]},
         **{"is_target": [False, True], "probability": [0.75, 0.25]},
         **{"cross_entropy_gradient": [0.75, -0.75], "entropy_gradient": [-0.2, 0.2]},
     }
@@ -440,7 +440,7 @@ def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) 
     drawn = [line.get_xdata().tolist() for line in ax.get_lines()[:2]]
     assert drawn == [seen["cross_entropy_gradient"], seen["entropy_gradient"]]
     assert [label.get_fontweight() for label in ax.get_yticklabels()] == ["normal", "bold"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == [r"\$5", "⏎␣NA"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [r"\$5", "⏎␣U+89C6"]
     figure.savefig(tmp_path / "drawn.png")
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -87,6 +88,15 @@ def _token(text: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Return text that matplotlib can draw in one line and does not read as mathematics."""
-    line = text.replace("\n", "⏎")
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in line).replace("$", r"\$")
+    """Return text that matplotlib can draw in one line and does not read as mathematics.
+
+    A letter that the font lacks, as of Chinese, has its code.
+    """
+    font = get_font(findfont(FontProperties()))
+
+    def drawn(letter: str) -> str:
+        if not letter.isprintable():
+            return "\ufffd"
+        return letter if font.get_char_index(ord(letter)) else f"U+{ord(letter):04X}"
+
+    return "".join(map(drawn, text.replace("\n", "⏎"))).replace("$", r"\$")
