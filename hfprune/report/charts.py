@@ -59,13 +59,20 @@ def summary(rows: pd.DataFrame, scale: float = 1) -> pd.DataFrame:
 
 
 def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Split into facets by name: one per model, and per recovery if there are several."""
+    """Split into facets by name: one per model, and per recovery if there are several.
+
+    Weights that are solved again leave the dense model as it is, so it stands beside them, too.
+    """
     by = ["model", "recovery"] if values["recovery"].nunique() > 1 else ["model"]
     order = values.sort_values(by, key=lambda part: part.map(lambda name: (name != "none", name)))
-    return {
-        ", ".join([key[0], *map(recovery_label, key[1:])]): facet
-        for key, facet in order.groupby(by, sort=False)
-    }
+    found = {}
+    for (model, *recovery), facet in order.groupby(by, sort=False):
+        if recovery and DENSE not in {*facet["method"]}:
+            unsolved = recovery[0].removeprefix("linear").removeprefix("+") or "none"
+            beside = (values["model"] == model) & (values["method"] == DENSE)
+            facet = pd.concat([values[beside & (values["recovery"] == unsolved)], facet])
+        found[", ".join([model, *map(recovery_label, recovery)])] = facet
+    return found
 
 
 def pruned(values: pd.DataFrame, looks: Mapping[str, Look]) -> list[str]:

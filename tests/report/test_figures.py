@@ -20,12 +20,13 @@ from hfprune.analysis.collect import collect
 from hfprune.analysis.tidy import read_collected
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import read_tables
+from hfprune.report import charts
 from hfprune.report.charts import Axis, Chart
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import draw
 from hfprune.report.drawing.writing import read_style, write_figures
 from hfprune.report.publication import publication_names
-from hfprune.report.style import Look
+from hfprune.report.style import Look, recovery_label
 from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
 
@@ -78,6 +79,7 @@ def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: P
         write_figures(folder, PAPER, out, only=["overlap"])
 
 
+KINDS = ["none", "linear", "lora", "linear+lora"]
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 COMMITTED = ["demo", "methods", "sensitivity", "draws", "families", "recipe", "recipe-confirm", "recovery"]
 
@@ -422,6 +424,18 @@ def test_neurons_are_sorted_and_stand_in_the_same_place(collected: Path) -> None
     assert own[other].tolist() == sorted(wide["cross_entropy"], reverse=True)
     shared = {line.get_color(): line.get_ydata() for line in right.get_lines()}
     assert [*shared[entropy]] == [*wide["entropy"]] and [*shared[other]] == [*wide["cross_entropy"]]
+
+
+def test_the_dense_model_stands_beside_weights_that_are_solved_again() -> None:
+    """They leave it as it is; trained adapters do not, so each kind of recovery has its own."""
+    rows = [("m", DENSE, "none"), ("m", DENSE, "lora"), *(("m", "entropy", f"{name}") for name in KINDS)]
+    values = pd.DataFrame(rows, columns=["model", "method", "recovery"])
+    dense = {
+        name: facet.loc[facet["method"] == DENSE, "recovery"].tolist()
+        for name, facet in charts.facets(values).items()
+    }
+    labels = [f"m, {recovery_label(kind)}" for kind in KINDS]
+    assert dense == dict(zip(labels, (["none"], ["none"], ["lora"], ["lora"]), strict=True))
 
 
 def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) -> None:

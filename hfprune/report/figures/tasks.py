@@ -44,12 +44,12 @@ class Tasks(FigurePublication):
                         ax.vlines(
                             100 * task.chance, i - 0.5, i + 0.5, color=GREY, linestyle=":", linewidth=0.9
                         )
+                # As floats, even if nothing is shown.
                 dense = facet[facet["method"] == DENSE]
-                ys = dense["task"].map(places)
+                ys = dense["task"].map(places).astype(float)
                 ax.vlines(dense["value"], ys - 0.42, ys + 0.42, color=BLACK, linewidth=1)
                 for method, offset in zip(methods, offsets, strict=True):
                     shown = facet[(facet["method"] == method) & (facet["ratio"] == ratio)]
-                    # As floats, even if the model does not have this ratio and nothing is shown.
                     y = shown["task"].map(places).astype(float) + offset
                     options = {"linestyle": "", "markersize": 3.5, "xerr": shown["half"]}
                     points(ax, data.looks[method], shown["value"], y, **options)
