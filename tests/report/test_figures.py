@@ -81,7 +81,10 @@ def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: P
 
 KINDS = ["none", "linear", "lora", "linear+lora"]
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-COMMITTED = ["demo", "methods", "sensitivity", "draws", "families", "recipe", "recipe-confirm", "recovery"]
+COMMITTED = [
+    *("demo", "methods", "sensitivity", "draws", "families"),
+    *("recipe", "recipe-confirm", "recovery", "recovery-short"),
+]
 
 
 @pytest.mark.parametrize("study", COMMITTED)

@@ -142,7 +142,7 @@ def sheet(
         if isinstance(cell, str):
             return cell
         # Values stand along the height of a chart that has no names, less its ticks and their label.
-        along = room if cell.names else max(tall - 0.5, 0.8)
+        along = room if cell.names else max(tall - 0.3, 0.8)
         title = fit(cell.value.title, along, rcParams["axes.labelsize"])
         return replace(cell, value=replace(cell.value, title=title))
 

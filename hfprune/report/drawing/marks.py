@@ -27,6 +27,8 @@ EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.3}
 HOLLOW: dict[str, Any] = {"linestyle": "", "marker": "o", "markerfacecolor": "white"}  # published points
 LEVEL: dict[str, Any] = {"color": BLACK, "linewidth": 0.8}  # the dense model
 
+NARROW = 0.8  # inches of an axis on which two numbers in letters of full size may touch
+
 
 def draw(ax: Axes, chart: Chart, room: float | None = None) -> None:
     """Draw a chart, and label its axes; the values of one with names have so many inches."""
@@ -56,13 +58,15 @@ def draw(ax: Axes, chart: Chart, room: float | None = None) -> None:
         ax.text(edge, row.place, at_edge(row.value, edge), **where)
     label(ax, "x" if across else "y", chart.value, room)
     label(ax, "y" if across else "x", chart.place)
+    if across and room is not None and room < NARROW:
+        ax.tick_params(axis="x", labelsize=small())
     if across:
         lines(ax, chart.names)
         ax.grid(chart.than is None, axis="x")
     if chart.than is not None and not chart.value.log:
         _plain_ticks(ax.xaxis, few(room))
     elif across and not chart.value.log:
-        ax.locator_params(axis="x", nbins=few(room), steps=[1, 2, 5, 10])  # 2.5 takes a digit more
+        ax.locator_params(axis="x", nbins=few(room, 1), steps=[1, 2, 5, 10])  # 2.5 takes a digit more
 
 
 def lines(ax: Axes, names: Sequence[str]) -> None:
@@ -143,10 +147,10 @@ def _plain_ticks(axis: XAxis, count: int) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def few(room: float | None = None) -> int:
+def few(room: float | None = None, least: int = 2) -> int:
     """Return the number of ticks for an axis of so many inches: four at most, and fewer in large letters."""
     letters = points_of(rcParams["font.size"]) / 8
-    return max(2, round(4 / letters if room is None else min(4.0, room / 0.4) / letters))
+    return max(least, round(4 / letters if room is None else min(4.0, room / 0.4) / letters))
 
 
 def small() -> float:
