@@ -3,7 +3,7 @@
 `effects` compares every method with the paper's, `entropy`, with each recovery and without; it says how recovery
 changes that, how much it gains, and how far the dense model is that was tuned in the same way. `ranks` gives
 Spearman's correlation of each outcome with accuracy over all pruned cells. Intervals cover draws and documents;
-those of `ranks` another choice of cells, too.
+those of `ranks` another choice of plans, too.
 
     python benchmarks/headline.py effects recovery
     python benchmarks/headline.py ranks recovery
@@ -95,9 +95,10 @@ def linear_share(
 def ranks(evidence: Evidence) -> pd.DataFrame:
     """Return a row an outcome: over how many pruned cells, and its `correlation` with accuracy with its ends.
 
-    Both are signed so that better goes with better. The ends are percentiles of a bootstrap over cells, draws and
-    documents. The row of accuracy itself says how well it repeats its own ranking: one half of the documents
-    against the other, the mean of random halves, by Spearman and Brown's formula for as many documents.
+    Both are signed so that better goes with better. The ends are percentiles of a bootstrap over plans, with all
+    recoveries of each, over draws, the same for all cells and outcomes, and over documents. The row of accuracy
+    itself says how well it repeats its own ranking: one half of the documents against the other, the mean of
+    random halves, by Spearman and Brown's formula for as many documents.
 
     Raises:
         HfpruneError: the study does not measure accuracy.
@@ -115,7 +116,8 @@ def ranks(evidence: Evidence) -> pd.DataFrame:
                 continue
             sign = 1 if evidence.effects[effect].metric.better == "higher" else -1
             cheap = [{task: sign * outcomes for task, outcomes in cells[cell].items()} for cell in common]
-            rows.append((model, effect, len(common), *correlation(cheap, accuracy)))
+            plans = [(ratio, method) for ratio, method, _ in common]
+            rows.append((model, effect, len(common), *correlation(cheap, accuracy, plans)))
     columns = ["model", "outcome", "cells", "correlation", "correlation_low", "correlation_high"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -133,13 +135,21 @@ def _pruned(evidence: Evidence, declared: Declaration, model: str) -> dict[tuple
 Items = Sequence[Mapping[str, np.ndarray]]  # cells, each task → float64 [draws, documents]
 
 
-def correlation(cheap: Items, accuracy: Items) -> tuple[float, float, float]:
-    """Return Spearman's correlation of two outcomes over cells, with the ends of its 95 % interval."""
+def correlation(cheap: Items, accuracy: Items, plans: Sequence[tuple]) -> tuple[float, float, float]:
+    """Return Spearman's correlation of two outcomes over cells, with the ends of its 95 % interval.
+
+    `plans` tells which cells are of one plan.
+    """
     rng = np.random.default_rng(0)
-    value = float(_spearman(_mean(cheap)[None], _mean(accuracy)[None])[0])
-    sides = [_resampled(side, rng) for side in (cheap, accuracy)]
-    chosen = rng.integers(len(cheap), size=sides[0].shape)
-    found = _spearman(*(np.take_along_axis(side, chosen, 1) for side in sides))
+    value = _spearman(_mean(cheap), _mean(accuracy))
+    draws = next(iter(accuracy[0].values())).shape[0]
+    weights = rng.multinomial(draws, [1 / draws] * draws, RESAMPLES) / draws
+    sides = [_resampled(side, weights, rng) for side in (cheap, accuracy)]
+    of_plan = [np.flatnonzero([one == plan for one in plans]) for plan in dict.fromkeys(plans)]
+    found = []
+    for one, other in zip(*sides, strict=True):
+        chosen = np.concatenate([of_plan[i] for i in rng.integers(len(of_plan), size=len(of_plan))])
+        found.append(_spearman(one[chosen], other[chosen]))
     low, high = np.nanpercentile(found, (2.5, 97.5))
     return value, float(low), float(high)
 
@@ -154,7 +164,7 @@ def halves(items: Items) -> float:
             _mean([{task: x[:, order[task][side::2]] for task, x in cell.items()} for cell in items])
             for side in (0, 1)
         ]
-        found.append(_spearman(parts[0][None], parts[1][None])[0])
+        found.append(_spearman(*parts))
     half = float(np.mean(found))
     return 2 * half / (1 + half)
 
@@ -163,25 +173,24 @@ def _mean(items: Items) -> np.ndarray:
     return np.array([np.mean([outcomes.mean() for outcomes in cell.values()]) for cell in items])
 
 
-def _resampled(items: Items, rng: np.random.Generator) -> np.ndarray:
-    """Return means of cells over resampled draws and documents: [resamples, cells]."""
+def _resampled(items: Items, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return means of cells over resampled documents and these weights of draws: [resamples, cells]."""
     found = []
     for task in items[0]:
         outcomes = np.stack([cell[task] for cell in items])
-        draws, documents = outcomes.shape[1:]
+        documents = outcomes.shape[2]
         by_document = (
             outcomes @ (rng.multinomial(documents, [1 / documents] * documents, RESAMPLES) / documents).T
         )
-        weights = rng.multinomial(draws, [1 / draws] * draws, RESAMPLES) / draws
         found.append(np.einsum("pdr,rd->rp", by_document, weights))
     return np.mean(found, axis=0)
 
 
-def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return Spearman's correlation of each row."""
-    a, b = (rankdata(side, axis=1) - (side.shape[1] + 1) / 2 for side in (first, second))
-    with np.errstate(invalid="ignore"):  # a resample of one cell alone has no ranks
-        return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+def _spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """Return Spearman's correlation; NaN where one side has a single rank."""
+    a, b = (rankdata(side) - (len(side) + 1) / 2 for side in (first, second))
+    size = np.sqrt((a**2).sum() * (b**2).sum())
+    return float((a * b).sum() / size) if size else np.nan
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The error of linear recovery by the size of its calibration: how much text the solve needs.
 
 One plan of the paper's criterion is solved on more and more sequences of 256 tokens of Wikipedia. The table
-has the share of the lost output that is left (`left`) on the eighth of the calibration that is held out, the
-median λ that was best there, and the perplexity on other pages. The first rows are the dense model and the
-plan alone. Writes linear_sizes.csv and linear_sizes.md beside this script.
+has the share of the lost output that is left (`left`) on the eighth of the calibration that is held out, another
+one at each size, the median λ that was best there, and the perplexity on other pages. The first rows are the
+dense model and the plan alone. Writes linear_sizes.csv and linear_sizes.md beside this script.
 
     hfprune fetch models/smollm2-135m-instruct-q4 corpora/wikipedia-recipe corpora/wikipedia-recipe-calibration
     python benchmarks/linear_sizes.py
@@ -36,9 +36,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the table")
     given = parser.parse_args()
     with TemporaryDirectory() as folder:
-        table = pd.DataFrame(rows(given.model, given.ratio, given.sizes, Path(folder)))
+        found = rows(given.model, given.ratio, given.sizes, Path(folder))
+    columns = ["sequences", "tokens", "left", "ridge", "perplexity"]
+    table = pd.DataFrame(found, columns=columns).astype({"tokens": "Int64"})
     table.to_csv(given.out / "linear_sizes.csv", index=False, float_format="%.5g", lineterminator="\n")
-    text = table.to_markdown(index=False, floatfmt=".3g")
+    text = table.astype(object).fillna("").to_markdown(index=False, floatfmt=".3g")
     (given.out / "linear_sizes.md").write_text(f"{text}\n", encoding="utf-8")
     print(text)
 

@@ -150,14 +150,17 @@ def factors(evidence: Evidence) -> pd.DataFrame:
 
 
 def losses(evidence: Evidence) -> pd.DataFrame:
-    """Return a row a pruned cell that was measured: `perplexity`, and `loss_ratio` with its ends: see there."""
+    """Return a row a pruned cell that was measured: `perplexity`, and `loss_ratio` with its ends: see there.
+
+    There is none where the dense model or the paper's plan without recovery was not measured.
+    """
     rows = []
     measures = [name for name in evidence.study.measures if name.startswith("perplexity")]
     for model, measure in product(evidence.models, measures):
         for ratio in evidence.study.ratios_of(model):
             cells = measured(evidence, measure, "perplexity", model, ratio)
-            dense, paper = cells[DENSE, "none"], cells.get((PAPER, "none"))
-            for (method, recovery), other in cells.items() if paper else ():
+            dense, paper = (cells.get((method, "none")) for method in (DENSE, PAPER))
+            for (method, recovery), other in cells.items() if dense and paper else ():
                 if method == DENSE:
                     continue
                 mean = estimate(contrast([(1.0, other)])).value

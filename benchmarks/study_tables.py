@@ -37,10 +37,11 @@ def write_table(doc: str | None, tables: Mapping[str, Callable[[Evidence], pd.Da
 def measured(
     evidence: Evidence, measure: str, metric: str, model: str, ratio: float
 ) -> dict[tuple[str, str], Outcomes]:
-    """Return the outcomes of every method, the dense one too, and recovery that was measured."""
+    """Return the outcomes of every method and recovery that was measured, and of the dense model as it is."""
     found = {}
     methods = [DENSE, *evidence.study.methods_of(model)]
-    for method, recovery in product(methods, evidence.study.recoveries_of(model)):
+    pairs = product(methods, evidence.study.recoveries_of(model))
+    for method, recovery in dict.fromkeys([(DENSE, "none"), *pairs]):
         cells = evidence.cells_of(model, method, 0.0 if method == DENSE else ratio, recovery)
         try:
             found[method, recovery] = evidence.outcomes(cells, measure, metric)

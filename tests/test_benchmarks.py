@@ -123,20 +123,26 @@ def test_share_of_a_gain_whichever_way_is_better() -> None:
     assert lowered == pytest.approx((value, low, high))
 
 
-def test_ranks_of_outcomes_are_spearmans_and_fewer_documents_make_them_wider() -> None:
+def test_ranks_of_outcomes_are_spearmans_and_fewer_documents_or_plans_make_them_wider() -> None:
     noise = np.random.default_rng(2)
-    quality = np.arange(12) / 4
+    quality, each = np.arange(12) / 4, [(i,) for i in range(12)]
 
     def outcomes(documents: int) -> list[dict[str, np.ndarray]]:
         return [{task: noise.normal(at, 1, (2, documents)) for task in ("a", "b")} for at in quality]
 
     cheap, accuracy = outcomes(200), outcomes(200)
-    value, low, high = headline.correlation(cheap, accuracy)
+    value, low, high = headline.correlation(cheap, accuracy, each)
     means = [[np.mean([x.mean() for x in cell.values()]) for cell in side] for side in (cheap, accuracy)]
     assert value == pytest.approx(spearmanr(*means).statistic) and low <= value <= high
     assert headline.halves(accuracy) > 0.95
-    few = headline.correlation(outcomes(4), outcomes(4))
+    few = headline.correlation(outcomes(4), outcomes(4), each)
     assert few[2] - few[1] > 2 * (high - low)
     # Without any relation, the interval holds 0.
-    shuffled = headline.correlation(cheap, [accuracy[at] for at in noise.permutation(12)])
+    shuffled = headline.correlation(cheap, [accuracy[at] for at in noise.permutation(12)], each)
     assert shuffled[1] < 0 < shuffled[2]
+    # Three cells of each of four plans, in pairs that are hard to tell apart.
+    noisy = outcomes(8), outcomes(8)
+    alone, together = (
+        headline.correlation(*noisy, plans) for plans in (each, [(i // 3,) for i in range(12)])
+    )
+    assert alone[0] == together[0] and together[2] - together[1] > alone[2] - alone[1]

@@ -70,6 +70,8 @@ def mistakes(text: str) -> list[str]:
             x.lstrip("-") if not float(x) else x for x in plain
         ]:
             found.append(f"{shown}: {name} is {rounded}")
+        if verdict(targets[name][1], exact[name]) in ("better", "worse") and not all(map(float, rounded[1:])):
+            found.append(f"{shown}: an end is rounded to zero, where the interval leaves zero out")
     for sentence in sentences(text):
         references = [*REFERENCE.finditer(sentence)]
         if not references and (bold := COMPARES.search(sentence)):
@@ -156,6 +158,7 @@ def test_lines_can_be_read() -> None:
         ),
         ("It is nearer, [{d} ({e} to {f})][z]. It wins everywhere.", "'wins' without a number"),
         ("It is nearer, [{d} ({e} to {f})*][z].", "a star says"),
+        ("It is nearer, [{d} ({e} to −0)][z].", "rounded to zero"),
     ],
 )
 def test_a_sentence_that_says_more_than_its_interval_is_found(sentence: str, mistake: str) -> None:

@@ -1,13 +1,14 @@
 """Which claims a study can decide, before it is run: the intervals to expect from the spread in an earlier one."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import NotComparableError, NotMeasuredError
-from hfprune.analysis.statistics import MIN_DRAWS, Estimate, Spread, resampling_freedom
+from hfprune.analysis.statistics import MIN_DRAWS, POWER, Estimate, resampling_freedom
 from hfprune.analysis.verdicts import compare_items
 from hfprune.assets.text_sizes import reading
 from hfprune.measures import Measure, TaskMeasure, TextMeasure
@@ -21,21 +22,22 @@ class Decidable(NamedTuple):
 
     claim: str
     documents: int
-    """On each side, of all tasks."""
+    """On each side, of all tasks that the paper averages."""
     draws: str
     half_width: float
     """Expected distance of the effect from the farther end of its 95 % interval; NaN: there will be none."""
     minimum_detectable_effect: float
     """The smallest distance from the threshold that 80 % of repetitions would show."""
     published: str
-    """The smallest and the largest published effect, without their signs."""
+    """The smallest and the largest published effect at the study's ratios, without their signs: of its models, or
+    of all if the paper has none of them."""
     margin: float
     """An effect below it matters to nobody; NaN: the claim has none."""
     decides: str
 
 
 def decidable(paper: Paper, study: Study, earlier: Evidence) -> Iterator[Decidable]:
-    """Yield a row for each claim on differences by item whose two sides are in the study.
+    """Yield a row for each claim on differences by item whose two sides are in the study, at one of its ratios.
 
     The variances over draws and over items are those of the earlier study's widest comparison for the claim,
     divided by how many times more draws and items there will be. Tasks count alike, whatever their documents.
@@ -47,9 +49,15 @@ def decidable(paper: Paper, study: Study, earlier: Evidence) -> Iterator[Decidab
     """
     measures = study.make_measures()
     for claim in paper.claims:
-        measure = measures.get(claim.measure)
-        if claim.effect == "difference" and measure and _in_study(claim, study):
-            yield _row(paper, claim, study, measure, earlier)
+        measure, ratios = measures.get(claim.measure), _ratios(claim, study)
+        if claim.effect == "difference" and measure and ratios and _in_study(claim, study):
+            yield _row(paper, claim, study, measure, earlier, _published(paper, claim, study, ratios))
+
+
+def _ratios(claim: Claim, study: Study) -> list[float | None]:
+    """Return the ratios of a claim at which all that it compares is in the study."""
+    there = {ratio for model in study.models for ratio in study.ratios_of(model)}
+    return [at for at in claim.ratios if {ratio for _, ratio in claim.ratios_of(at)} <= there]
 
 
 def _in_study(claim: Claim, study: Study) -> bool:
@@ -61,45 +69,66 @@ def _in_study(claim: Claim, study: Study) -> bool:
     return there(claim.left) and there(claim.right)
 
 
-def _row(paper: Paper, claim: Claim, study: Study, measure: Measure, earlier: Evidence) -> Decidable:
+def _published(paper: Paper, claim: Claim, study: Study, ratios: list[float | None]) -> list[float]:
+    """Return the published effects without their signs."""
+    models = [paper.models[model] for model in study.models if model in paper.models]
+    found = (
+        paper.effect(claim, model, at, claim.metric)
+        for model in models or paper.of(claim)["model"].unique()
+        for at in ratios
+    )
+    return sorted(abs(effect.effect) for effect in found if effect)
+
+
+def _row(
+    paper: Paper, claim: Claim, study: Study, measure: Measure, earlier: Evidence, published: list[float]
+) -> Decidable:
     tuned = "lora" in (*claim.left.recoveries, *claim.right.recoveries)
     resamples = study.calibration.resamples if measure.resampled and not tuned else 0
-    margin = np.nan if claim.margin is None else claim.margin
-    effects = [
-        abs(found.effect)
-        for model in paper.of(claim)["model"].unique()
-        for at in claim.ratios
-        if (found := paper.effect(claim, model, at, claim.metric))
-    ]
+    seeds, tasks = len(study.seeds), paper.tasks(claim)
     row = Decidable(
         claim=claim.id,
-        documents=sum(documents(measure)),
-        draws=f"{len(study.seeds)}" + (f" with {resamples} resamples" if resamples else ""),
+        documents=sum(documents(measure, tasks)),
+        draws=f"{seeds}" + (f" with {resamples} resamples" if resamples else ""),
         half_width=np.nan,
         minimum_detectable_effect=np.nan,
-        published=" to ".join(f"{end:.3g}" for end in sorted({min(effects), max(effects)}))
-        if effects
-        else "",
-        margin=margin,
-        decides="nothing: one draw has no interval",
+        published=" to ".join(f"{end:.3g}" for end in dict.fromkeys([*published[:1], *published[-1:]])),
+        margin=np.nan if claim.margin is None else claim.margin,
+        decides="",
     )
-    if not resamples and len(study.seeds) < MIN_DRAWS:
-        return row
+    if not resamples and seeds < MIN_DRAWS:
+        return row._replace(decides=f"nothing: fewer than {MIN_DRAWS} draws have no interval")
+    freedom = seeds - 1 + (resampling_freedom(seeds, resamples) if resamples else 0)
+    before = earlier.study.make_measures().get(claim.measure, measure)
+    items = _balanced(documents(measure, tasks)) / _balanced(documents(before, tasks))
     known = [
-        _expected(effect, claim, study, resamples, measure, earlier)
+        effect.about(spread.with_more(seeds / max(effect.draws, 1), items)._replace(draws_freedom=freedom))
         for effect in _effects(paper, claim, earlier)
+        if (spread := effect.spread)
     ]
     if not known:
         return row._replace(decides="unknown: the earlier study has no interval for it")
     widest = max(known, key=lambda expected: expected.high - expected.low)
-    half, shown = max(widest.high - widest.value, widest.value - widest.low), widest.minimum()
+    half = max(widest.high - widest.value, widest.value - widest.low)
+    return row._replace(
+        half_width=half,
+        minimum_detectable_effect=widest.minimum(),
+        decides=_decides(widest, half, row.margin, published),
+    )
+
+
+def _decides(expected: Estimate, half: float, margin: float, published: list[float]) -> str:
+    """Return what 80 % of repetitions would show: published effects, or of two equal sides that they are."""
+    from scipy.stats import t
+
+    shown = expected.minimum()
+    equal = half + t.ppf((1 + POWER) / 2, expected.freedom) * expected.stderr
     able = {
-        "the published effects": bool(effects) and shown <= min(effects),
-        "the largest published effect": bool(effects) and min(effects) < shown <= max(effects),
-        "equivalence": half < margin,
+        "the published effects": bool(published) and shown <= published[0],
+        "the largest published effect": bool(published) and published[0] < shown <= published[-1],
+        "equivalence": equal < margin,
     }
-    decides = " and ".join(what for what, yes in able.items() if yes) or "larger effects only"
-    return row._replace(half_width=half, minimum_detectable_effect=shown, decides=decides)
+    return " and ".join(what for what, yes in able.items() if yes) or "larger effects only"
 
 
 def _effects(paper: Paper, claim: Claim, earlier: Evidence) -> Iterator[Estimate]:
@@ -110,34 +139,20 @@ def _effects(paper: Paper, claim: Claim, earlier: Evidence) -> Iterator[Estimate
                 found = compare_items(paper, claim, earlier, model, at, claim.metric).effect
             except (NotMeasuredError, NotComparableError):
                 continue
-            if found.spread and found.known:
+            if found.known:
                 yield found
 
 
-def _expected(
-    found: Estimate, claim: Claim, study: Study, resamples: int, measure: Measure, earlier: Evidence
-) -> Estimate:
-    """Return an earlier estimate with the interval to expect in the study."""
-    before = earlier.study.make_measures()[claim.measure]
-    spread: Spread = found.spread.with_more(  # type: ignore[union-attr]
-        draws=len(study.seeds) / max(found.draws, 1), items=_balanced(measure) / _balanced(before)
-    )
-    if resamples:
-        spread = spread._replace(draws_freedom=resampling_freedom(len(study.seeds), resamples))
-    return found.about(spread)
-
-
-def documents(measure: Measure) -> list[int]:
-    """Return the number of items of each task of a measure, as far as it is known before anything is fetched."""
+def documents(measure: Measure, tasks: list[str]) -> list[int]:
+    """Return the number of items of a measure, by task if it has any of these, before anything is fetched."""
     if isinstance(measure, TextMeasure):
         return [measure.blocks_to_read()]
     if not isinstance(measure, TaskMeasure):
         return []
-    sizes = [reading("tasks", task).documents for task in measure.tasks]
+    sizes = [reading("tasks", task).documents for task in measure.tasks if Path(task).name in tasks]
     return [min(measure.documents or size, size) for size in sizes]
 
 
-def _balanced(measure: Measure) -> float:
+def _balanced(counts: list[int]) -> float:
     """Return how many items, spread evenly over the tasks, would give the mean over tasks the same variance."""
-    counts = np.array(documents(measure))
-    return float(len(counts) ** 2 / (1 / counts).sum())
+    return float(len(counts) ** 2 / (1 / np.array(counts)).sum()) if counts else 1.0

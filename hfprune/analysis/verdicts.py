@@ -161,7 +161,7 @@ def _evaluate(
     if threshold is None:
         return row._replace(note="nothing is published at this ratio"), []
     try:
-        compare = compare_items if by_items(claim, evidence) else _compare_numbers
+        compare = compare_items if _by_items(claim, evidence) else _compare_numbers
         found = compare(paper, claim, evidence, model, at, metric)
     except NotApplicableError as reason:
         return row._replace(verdict=NOT_APPLICABLE, note=str(reason)), []
@@ -208,7 +208,7 @@ def _stand_ins(claim: Claim, evidence: Evidence, found: Compared) -> Iterator[st
             yield f"{measured.method} stands for {side.methods[0]}"
 
 
-def by_items(claim: Claim, evidence: Evidence) -> bool:
+def _by_items(claim: Claim, evidence: Evidence) -> bool:
     """Tell whether a claim is judged by outcomes per item; a ratio is, if the outcomes are logarithms."""
     metric = evidence.declared.find(claim.measure, claim.metric).metric
     return claim.effect == "difference" or (metric.effect == "ratio" and bool(metric.items))

@@ -130,18 +130,19 @@ class PrefixTreeLM(HFLM):
     def _predict(self, hidden: Tensor, index: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return log p(token) [n] and whether it is the likeliest [n], at the nodes `index` [2, n] of `hidden`.
 
-        The log-softmax has the same dtype as in stock lm-eval: the model's, or `softmax_dtype`. What is sorted
-        and counted is on the CPU, so that a GPU is not waited for in every chunk.
+        The log-softmax has the same dtype as in stock lm-eval: the model's, or `softmax_dtype`. `index`, `tokens`
+        and what is returned are on the CPU, where they are sorted and counted: no chunk waits for a GPU.
         """
         # One-token choices share a node; its logits are computed once.
         unique, inverse = index.unique(dim=1, return_inverse=True)
         order = inverse.argsort()
-        at, wanted = torch.stack([inverse[order], tokens[order]]).to(hidden.device)
+        places = inverse[order]
+        at, wanted = torch.stack([places, tokens[order]]).to(hidden.device)
         states = hidden[tuple(unique.to(hidden.device))]
         values, hits = [], []
         for part, found in chunks(self.model, states, dtype=None):
             chunk = found.log_softmax(-1, dtype=self.softmax_dtype)
-            mine = slice(*torch.searchsorted(inverse[order], torch.tensor([part.start, part.stop])).tolist())
+            mine = slice(*torch.searchsorted(places, torch.tensor([part.start, part.stop])).tolist())
             local = at[mine] - part.start
             values.append(chunk[local, wanted[mine]])
             hits.append(chunk.argmax(-1)[local] == wanted[mine])

@@ -283,7 +283,8 @@ def trained(shape: Shape, width: int, dropout: float) -> float:
     """Return the bytes that a token of one layer keeps for the backward pass of training.
 
     As `kept`, with the activated gate and the adapters' inputs (`hfprune.recovery.layer`): q, k and v share one,
-    gate and up another, o reads what attention keeps. For each number that dropout drops, an index of 8 bytes.
+    gate and up another, down has its own, and o reads what attention keeps. For each number that dropout drops,
+    an index of 8 bytes.
     """
     read = 5 * shape.hidden + shape.heads * shape.head_dim + shape.neurons
     return kept(shape, width) + width * 2 * (shape.neurons + shape.hidden) + 8 * dropout * read

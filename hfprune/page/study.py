@@ -88,7 +88,7 @@ class StudyResults:
     `draws`, `source` (a link to the first draw's result, or "") and, beside a reference, `effect`,
     `effect_low`, `effect_high`, `reference` and `differs`. For readers: `shown`, `interval`, `effect_shown`,
     `effect_interval`, and `standing` by that interval, one of `STANDINGS`, or "" if there is none; `sure` says
-    whether it holds for all methods and ratios of the model together, by Holm's correction."""
+    whether it holds for all models, methods and ratios of the study together, by Holm's correction."""
     meanings: dict[Measured, Meaning]
     families: dict[str, str]
     """What each method's criterion reads: gradients, activations or weights; or else `other`."""

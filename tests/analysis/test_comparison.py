@@ -1,5 +1,6 @@
 """Methods beside the reference: what differs, agreement of neurons, and paired differences, by hand."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,21 @@ def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) ->
     other_seed = rows.iloc[1]
     assert other_seed["seed"] == 1 and 0 < other_seed["overlap"] < 1
     assert np.isnan(other_seed["perplexity_ratio"]), "two draws of one method have no interval"
+
+
+def test_all_models_of_a_study_are_one_family(tmp_path: Path) -> None:
+    models = ["tiny-llama", "tiny-qwen2"]
+    study = Study(tmp_path, models=models, methods=["entropy", "magnitude"], ratios=[0.2], seeds=[0, 1, 2])
+    rng = np.random.default_rng(0)
+    for (i, model), method, seed in product(enumerate(models), study.methods, study.seeds):
+        values = 0.4 + (0.03 + 0.03 * i) * (method == "magnitude") + 0.05 * rng.normal(size=16)
+        study.outcomes(method, 0.2, "fidelity", values, metric="js_distance", model=model, seed=seed)
+    study.collect()
+    rows = compare(Evidence(study.config(), "test", tmp_path, tmp_path)).dropna(subset="js_distance_p")
+    smaller, larger = sorted(rows["js_distance_p"])
+    corrected = sorted(rows["js_distance_holm"])
+    assert 0 < smaller < larger < 1
+    assert corrected == pytest.approx([2 * smaller, max(2 * smaller, larger)])
 
 
 def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[Study, Config, Path]) -> None:

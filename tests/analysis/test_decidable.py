@@ -1,5 +1,6 @@
 """What a study can decide, from the spread in an earlier one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from synthetic import PAPER, Study
 
 from hfprune.analysis.decidable import decidable
 from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.verdicts import evaluate
+from hfprune.analysis.verdicts import compare_items, evaluate
 from hfprune.assets.text_sizes import reading
 from hfprune.paper.claims import Paper
 from hfprune.results import DENSE
@@ -25,15 +26,16 @@ def paper() -> Paper:
     return Paper(found.models, [claim for claim in found.claims if claim.id == CLAIM], found.numbers)
 
 
-def earlier(folder: Path, *, vary: bool) -> tuple[Study, Evidence]:
-    """Three draws with ten documents of each of two tasks; without `vary` they all have the same outcomes."""
-    zeroshot = {"zeroshot": {"tasks": [*TASKS], "documents": 10}}
-    study = Study(folder, ratios=[0.2], seeds=[0, 1, 2], tasks=TASKS, methods=[*RIGHT], more=zeroshot)
+def earlier(folder: Path, outcomes: dict[str, list[int]] = RIGHT, *, vary: bool) -> tuple[Study, Evidence]:
+    """Three draws with the outcomes of each of two tasks; without `vary` all draws have the same."""
+    number = len(outcomes["entropy"])
+    zeroshot = {"zeroshot": {"tasks": [*TASKS], "documents": number}}
+    study = Study(folder, ratios=[0.2], seeds=[0, 1, 2], tasks=TASKS, methods=[*outcomes], more=zeroshot)
     for task in TASKS:
-        study.outcomes(DENSE, 0.0, f"zeroshot/{task}", [1.0] * 10)
-        for method, outcomes in RIGHT.items():
+        study.outcomes(DENSE, 0.0, f"zeroshot/{task}", [1.0] * number)
+        for method, right in outcomes.items():
             for seed in study.seeds:
-                moved = np.roll(outcomes, seed * vary * (method == "entropy"))
+                moved = np.roll(right, seed * vary * (method == "entropy"))
                 study.outcomes(method, 0.2, f"zeroshot/{task}", [*moved], seed=seed)
     study.collect()
     return study, Evidence(study.config(), "test", folder, folder)
@@ -50,27 +52,57 @@ def test_a_study_as_large_has_the_same_interval(paper: Paper, tmp_path: Path) ->
     assert row.decides == "larger effects only"
 
 
-def test_all_documents_by_hand(paper: Paper, tmp_path: Path) -> None:
-    study, evidence = earlier(tmp_path, vary=False)
+@pytest.mark.parametrize(
+    ("documents", "differ", "decides"),
+    [
+        (10, 2, "larger effects only"),
+        (1000, 5, "the published effects"),
+        (1000, 1, "the published effects and equivalence"),
+    ],
+)
+def test_all_documents_by_hand(
+    documents: int, differ: int, decides: str, paper: Paper, tmp_path: Path
+) -> None:
+    """One of two methods alone is right on so many documents of each task, and the other on one."""
+    right = {"entropy": [1] * documents, "cross_entropy": [1] * documents}
+    right["cross_entropy"][:differ], right["entropy"][-1] = [0] * differ, 0
+    study, evidence = earlier(tmp_path, right, vary=False)
     study.more = {"zeroshot": {"tasks": [*TASKS]}}
     (row,) = decidable(paper, study.config(), evidence)
     sizes = [reading("tasks", task).documents for task in TASKS]
     assert row.documents == sum(sizes)
     # Draws that are alike leave the variance over documents: in points, of the mean over two equal tasks.
-    times = (4 / (1 / np.array(sizes)).sum()) / (4 / (1 / np.array([10, 10])).sum())
-    differences = 100 * np.subtract(RIGHT["entropy"], RIGHT["cross_entropy"])
-    stderr = np.sqrt(2 * differences.var(ddof=1) / 10 / 4 / times)
-    assert row.half_width == pytest.approx(t.ppf(0.975, 19 * times - 1) * stderr, rel=0.01)
-    assert row.decides == ("equivalence" if row.half_width < 0.25 else "larger effects only")
+    variance = np.var(100 * np.subtract(right["entropy"], right["cross_entropy"]), ddof=1)
+    stderr = np.sqrt(sum(variance / size for size in sizes) / 4)
+    # Longer on the side of the few documents that differ.
+    assert row.minimum_detectable_effect > row.half_width > 0.99 * t.ppf(0.975, 1000) * stderr
+    assert row.half_width == pytest.approx(t.ppf(0.975, 1000) * stderr, rel=0.2)
+    assert row.decides == decides
 
 
-def test_one_draw_and_what_was_never_measured(paper: Paper, tmp_path: Path) -> None:
+def test_more_draws_have_their_own_freedom(paper: Paper, tmp_path: Path) -> None:
+    study, evidence = earlier(tmp_path, vary=True)
+    study.seeds = [*range(6)]
+    (row,) = decidable(paper, study.config(), evidence)
+    ((_, effect),) = [(claim, compare_items(paper, claim, evidence, "tiny-llama", 0.2, claim.metric).effect)
+                      for claim in paper.claims]  # fmt: skip
+    assert effect.spread
+    # Half the variance over draws, with five degrees of freedom where there were two.
+    spread = effect.spread._replace(
+        draws=effect.spread.draws / 2, both=effect.spread.both / 2, draws_freedom=5
+    )
+    expected = effect.about(spread)
+    assert row.half_width == pytest.approx(max(expected.high - expected.value, expected.value - expected.low))
+
+
+def test_one_draw_and_what_is_not_in_the_study(paper: Paper, tmp_path: Path) -> None:
     study, evidence = earlier(tmp_path, vary=True)
     study.seeds = [0]
     (row,) = decidable(paper, study.config(), evidence)
-    assert np.isnan(row.half_width) and row.decides == "nothing: one draw has no interval"
-    study.seeds, study.ratios = [0, 1, 2], [0.1]
+    assert np.isnan(row.half_width) and row.decides == "nothing: fewer than 3 draws have no interval"
+    study.seeds, study.ratios = [0, 1, 2], [0.3]
     (row,) = decidable(paper, study.config(), Evidence(study.config(), "test", tmp_path, tmp_path))
     assert row.decides == "unknown: the earlier study has no interval for it"
-    study.methods = ["entropy"]
-    assert [*decidable(paper, study.config(), evidence)] == []
+    for change in ({"ratios": [0.1]}, {"methods": ["entropy"]}):
+        other = replace(study, **change)
+        assert [*decidable(paper, other.config(), evidence)] == []

@@ -11,6 +11,7 @@ import pytest
 from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
+from hfprune.commands import main
 from hfprune.cost.choice import announcement, largest_tier, over_limits
 from hfprune.cost.costs import Cost, Costs
 from hfprune.cost.table import unfit
@@ -53,6 +54,23 @@ def test_the_command_prints_every_rule(study: str, device: str, catalogue: Catal
     assert all(
         f"\n{line}" in printed for line in ("longest job: ", "main memory of a job: ", "to download: ")
     )
+
+
+def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture, monkeypatch) -> None:
+    (words,) = re.findall(
+        r"(?m)^\$ (hfprune cost .* --like \S+)$", (ROOT / "docs/paper-study.md").read_text()
+    )
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", words.split())
+    main()
+    rows = re.findall(r"(?m)^\| (\S+) +\| +(\d+) \| +(\d) \| +([\d.]+) \|", capsys.readouterr().out)
+    assert {"above-sdmprune", "above-llm-pruner", "above-tuned-dense"} <= {row[0] for row in rows}
+    assert {row[2] for row in rows} == {"3"} and all(0 < float(row[3]) < 10 for row in rows)
+    monkeypatch.setattr(
+        sys, "argv", ["hfprune", "cost", "--results", "results/demo", "--like", "results/recovery"]
+    )
+    with pytest.raises(SystemExit, match="--like needs --study FILE"):
+        main()
 
 
 def test_every_study_of_the_paper_is_on_the_page() -> None:

@@ -8,7 +8,9 @@ from gpu.simulator import Machine
 from smoke import make_project, same_as_before, snakemake
 
 
-def test_the_smoke_study_has_the_numbers_of_the_cpu(gpus: Machine, tmp_path: Path) -> None:
+def test_the_smoke_study_runs_and_its_measures_have_the_numbers_of_the_cpu(
+    gpus: Machine, tmp_path: Path
+) -> None:
     make_project(tmp_path)
     report = tmp_path / "report.jsonl"
     devices = {"SIMCUDA_DEVICES": "2", "SIMCUDA_REPORT": str(report)}

@@ -98,14 +98,16 @@ def test_waits_are_bounded_for_each_batch_and_not_by_layers(
     assert waits[0] <= most
 
 
-# Requests without a common prefix, each of which is a batch of its own.
+# Requests without a common prefix, each of which is a batch of its own, with as many chunks of logits as given.
 READ = """
 import sys, simcuda
 from hfprune.evaluation.lm import PrefixTreeLM
+from hfprune.models import head
+head.head_chunk = lambda model: 6 // int(sys.argv[2])
 lm = PrefixTreeLM(sys.argv[1], batch_tokens=1, device="cuda")
 def waits(number):
     before = simcuda.c.counts()["syncs"]
-    lm._loglikelihood_tokens([(("", ""), [n], [1, 2, n]) for n in range(number)], disable_tqdm=True)
+    lm._loglikelihood_tokens([(("", ""), [n], [1, 2, 3, 4, 5, n]) for n in range(number)], disable_tqdm=True)
     return simcuda.c.counts()["syncs"] - before
 print((waits(12) - waits(4)) / 8)
 """
@@ -115,6 +117,9 @@ def test_waits_of_answers_are_bounded_for_each_batch(
     gpus: Machine, project: Path, models: dict[int, str]
 ) -> None:
     """Tokens with positions, mask, and where answers stand in; log-probabilities and hits out."""
-    waits = {layers: float(gpus.python(READ, name, here=project)) for layers, name in models.items()}
-    print(waits)
-    assert waits[4] <= waits[2] <= 6
+    waits = {
+        (layers, chunks): float(gpus.python(READ, name, chunks, here=project))
+        for layers, name in models.items()
+        for chunks in (1, 3)
+    }
+    assert len({*waits.values()}) == 1 and waits[2, 1] <= 6

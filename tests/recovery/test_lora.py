@@ -238,9 +238,9 @@ def test_two_processes_of_which_one_is_killed_come_to_the_losses_and_the_adapter
         assert found == pytest.approx(expected.curve[step], rel=1e-5)
     for name, weight in adapters(whole).items():
         # Adam moves a weight without a gradient by the sign of its rounding error, which is the processor's: by
-        # one learning rate a step.
+        # at most one learning rate a step, in few steps.
         gap = (trained[name] - weight).abs()
-        assert gap.quantile(0.98) < 1e-5 and gap.max() < 10 * SHARED["learning_rate"]
+        assert gap.quantile(0.98) < 1e-5 and gap.max() < 2 * SHARED["learning_rate"]
 
 
 def test_memory_that_runs_out_halves_the_sequences_at_a_time_and_not_the_step(

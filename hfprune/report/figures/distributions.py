@@ -73,8 +73,10 @@ def _panel(ax: Axes, facet: pd.DataFrame) -> None:
     for label, is_target in zip(ax.get_yticklabels(), facet["is_target"], strict=True):
         label.set_fontweight("bold" if is_target else "normal")
     ax.invert_yaxis()
-    context, entropy = _literal(facet["context"].iloc[0][-30:]), facet["entropy"].iloc[0]
-    ax.set_title(f"…{context}\nH = {entropy:.1f} nats", loc="left", fontsize=_small())
+    context, entropy = facet["context"].iloc[0][-30:], facet["entropy"].iloc[0]
+    while len(_literal(context)) > 33:
+        context = context[1:]
+    ax.set_title(f"…{_literal(context)}\nH = {entropy:.1f} nats", loc="left", fontsize=_small())
 
 
 def _small() -> Any:
@@ -83,14 +85,22 @@ def _small() -> Any:
 
 def _token(text: str) -> str:
     """Return a token for display: blanks and line ends are visible, and a long one is cut."""
-    visible = _literal(text.replace(" ", "␣"))
-    return visible if len(visible) <= 12 else visible[:11] + "…"
+    return _cut(text.replace(" ", "␣"), 12)
+
+
+def _cut(text: str, most: int) -> str:
+    """Return text as it is drawn, cut where that would take more than so many letters."""
+    for end in range(len(text), 0, -1):
+        drawn = _literal(text[:end]) + "…" * (end < len(text))
+        if len(drawn) <= most:
+            return drawn
+    return "…"
 
 
 def _literal(text: str) -> str:
     """Return text that matplotlib can draw in one line and does not read as mathematics.
 
-    A letter that the font lacks, as of Chinese, has its code.
+    A letter that the style's first font lacks, as of Chinese, has its code.
     """
     font = get_font(findfont(FontProperties()))
 

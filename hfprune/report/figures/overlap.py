@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from hfprune.analysis.reference import REFERENCE
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import grid, handles, legend, say, width, xlabel
-from hfprune.report.drawing.marks import BLACK, EDGE
+from hfprune.report.drawing.frames import grid, handles, legend, width, xlabel
+from hfprune.report.drawing.marks import BLACK, EDGE, GREY
 from hfprune.report.publication import FigurePublication
 
 
@@ -41,9 +41,10 @@ class Overlap(FigurePublication):
         for row, model in zip(axes, models, strict=True):
             for ax, ratio in zip(row, ratios, strict=True):
                 facet = values[(values["model"] == model) & (values["ratio"] == ratio)]
-                if facet.empty:
-                    say(ax, "not measured")
-                    continue
+                if facet.empty:  # the axes stay, since others in the row and column share them
+                    ax.text(
+                        0.5, 0.5, "not measured", transform=ax.transAxes, color=GREY, ha="center", va="center"
+                    )
                 ax.plot(facet.groupby("layer")["expected"].mean(), **chance)
                 for i, method in enumerate(methods):
                     shown, look = facet[facet["method"] == method], data.looks[method]
