@@ -38,13 +38,14 @@ def test_distributions_of_two_models_under_long_contexts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a finished demo: the names of models and the contexts have no place in common."""
+    tokens = [" requirement", *"abcdefg", "!"]
     seen = {
-        "rank": [1, 2],
-        "token": [" requirement", "!"],
-        "is_target": [False, True],
-        "probability": [0.7, 0.3],
+        "rank": [1, 2, 3, 4, 5, 6, 7, 8, 90],
+        "token": tokens,
+        "is_target": [token == "!" for token in tokens],
+        "probability": [0.1] * 9,
     }
-    seen |= {"cross_entropy_gradient": [0.7, -0.7], "entropy_gradient": [-0.2, 0.2]}
+    seen |= {"cross_entropy_gradient": [*[0.1] * 8, -0.9], "entropy_gradient": [-0.2] * 9}
     models = ["qwen2.5-coder-0.5b-instruct-q4", "smollm2-135m-instruct-q4"]
     more = {"distributions": {"corpus": "c4", "sequences": 4, "length": 8}}
     study = Study(tmp_path, models=models, methods=["entropy"], ratios=[0.2], more=more)

@@ -15,12 +15,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import across, full, grid, legend, xlabel
+from hfprune.report.drawing.frames import LINE, across, full, grid, legend, xlabel
+from hfprune.report.drawing.lettering import inches, points_of
 from hfprune.report.drawing.marks import EDGE, GREY
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import METHODS
 
 BARS = "#D9D9D9"
+NAMES = 0.8  # inches of the tokens' names beside a panel
 DRAWN = {method: METHODS[method] for method in ("cross_entropy", "entropy")}
 
 
@@ -39,12 +41,15 @@ class Distributions(FigurePublication):
         models = sorted({*data.distributions["model"]})
         columns = min(len(facets) // len(models), across(2.0))
         rows = ceil(len(facets) / len(models) / columns)
-        figure, axes = grid([""] * rows * len(models), [""] * columns, full(), 1.9)
+        # A page may have no room for all tokens of every panel.
+        height = min(1.9, (rcParams["figure.figsize"][1] - 1) / (rows * len(models)))
+        most = max(2, int((height - 0.7) / LINE))
+        figure, axes = grid([""] * rows * len(models), [""] * columns, full(), height)
         for panels, (model, own) in zip(
             axes.reshape(len(models), -1), data.distributions.groupby("model"), strict=True
         ):
             for ax, (_, facet) in zip(panels, own.groupby("level"), strict=True):
-                _panel(ax, facet)
+                _panel(ax, _likeliest(facet, most), full() / columns - NAMES)
             # Above the context, on a line of its own.
             panels[0].set_title(
                 f"{model}\n" * (len(models) > 1) + panels[0].get_title("left"), loc="left", fontsize=_small()
@@ -60,7 +65,14 @@ class Distributions(FigurePublication):
         return figure
 
 
-def _panel(ax: Axes, facet: pd.DataFrame) -> None:
+def _likeliest(facet: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Return so many of the likeliest tokens; the last is the next token of the text if no other is."""
+    others = facet[~facet["is_target"]].head(most - 1)
+    return facet if len(facet) <= most else facet[facet["is_target"] | facet.index.isin(others.index)]
+
+
+def _panel(ax: Axes, facet: pd.DataFrame, room: float) -> None:
+    """Draw one position, below the end of its context that has room in so many inches."""
     ys = np.arange(len(facet))
     ax.barh(ys, facet["probability"], color=BARS, height=0.7)
     for method, look in DRAWN.items():
@@ -74,7 +86,7 @@ def _panel(ax: Axes, facet: pd.DataFrame) -> None:
         label.set_fontweight("bold" if is_target else "normal")
     ax.invert_yaxis()
     context, entropy = facet["context"].iloc[0][-30:], facet["entropy"].iloc[0]
-    while len(_literal(context)) > 33:
+    while inches(f"…{_literal(context)}", points_of(_small())) > room:
         context = context[1:]
     ax.set_title(f"…{_literal(context)}\nH = {entropy:.1f} nats", loc="left", fontsize=_small())
 
