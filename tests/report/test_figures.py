@@ -115,7 +115,8 @@ def test_figures_in_git_are_those_of_the_tables_in_git(study: str, tmp_path: Pat
     kept = sorted((ROOT / "figures" / study).glob("*.svg"))
     assert kept
     only = [path.stem for path in kept]
-    write_figures(ROOT / "results" / study, PAPER, tmp_path, only=only, formats=["svg"])
+    # A run of the workflow writes a sentence in place of a figure that cannot be drawn.
+    write_figures(ROOT / "results" / study, PAPER, tmp_path, only=only, formats=["svg"], complete=True)
     for path in kept:
         # Not the bytes, since another matplotlib may round elsewhere.
         assert text_of(path) == text_of(tmp_path / path.name)
