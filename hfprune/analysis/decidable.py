@@ -30,7 +30,7 @@ class Decidable(NamedTuple):
     """The smallest distance from the threshold that 80 % of repetitions would show."""
     published: str
     """The smallest and the largest published effect at the study's ratios, without their signs: of its models, or
-    of all if the paper has none of them."""
+    of all if the claim's tables have none of them."""
     margin: float
     """An effect below it matters to nobody; NaN: the claim has none."""
     decides: str
@@ -71,12 +71,9 @@ def _in_study(claim: Claim, study: Study) -> bool:
 
 def _published(paper: Paper, claim: Claim, study: Study, ratios: list[float | None]) -> list[float]:
     """Return the published effects without their signs."""
-    models = [paper.models[model] for model in study.models if model in paper.models]
-    found = (
-        paper.effect(claim, model, at, claim.metric)
-        for model in models or paper.of(claim)["model"].unique()
-        for at in ratios
-    )
+    printed = [*paper.of(claim)["model"].unique()]
+    own = [name for model in study.models if (name := paper.models.get(model, "")) in printed]
+    found = (paper.effect(claim, model, at, claim.metric) for model in own or printed for at in ratios)
     return sorted(abs(effect.effect) for effect in found if effect)
 
 

@@ -86,7 +86,7 @@ def _panel(ax: Axes, facet: pd.DataFrame, room: float) -> None:
         label.set_fontweight("bold" if is_target else "normal")
     ax.invert_yaxis()
     context, entropy = facet["context"].iloc[0][-30:], facet["entropy"].iloc[0]
-    while inches(f"…{_literal(context)}", points_of(_small())) > room:
+    while context and inches(f"…{_literal(context)}", points_of(_small())) > room:
         context = context[1:]
     ax.set_title(f"…{_literal(context)}\nH = {entropy:.1f} nats", loc="left", fontsize=_small())
 
