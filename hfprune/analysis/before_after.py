@@ -11,6 +11,7 @@ import pandas as pd
 from hfprune.analysis.outcomes import Contrast
 from hfprune.analysis.statistics import estimate
 from hfprune.results import DENSE
+from hfprune.rounding import rounded
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class Row:
         if self.change is None:
             return self.doubt
         form = self.shown.replace(":", ":+") if self.absolute else "{:+.1%}"
-        known = self.low is not None and self.high is not None
-        return form.format(self.change) + (
-            f" [{form.format(self.low)}, {form.format(self.high)}]" if known else ""
-        )
+        if self.low is None or self.high is None:
+            return form.format(self.change)
+        doubt = (self.high - self.low) / 2
+        change, *ends = (rounded(form, x, doubt) for x in (self.change, self.low, self.high))
+        return f"{change} [{', '.join(ends)}]"
 
     def words(self) -> list[str]:
         """Return name, before, after and change, to be printed."""

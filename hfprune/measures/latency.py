@@ -20,8 +20,9 @@ class Latency(Measure):
     `new_tokens` steps with a KV cache after the prefill of `batch` prompts, past any EOS. `prefill_speedup`
     and `decode_speedup` are relative to the dense model, which alternates with the pruned one. `flops` are
     those of the prefill; `memory_bytes` those of the weights and of the KV cache after the prefill of `batch`
-    prompts, both counted. Times are medians over repeats, speed-ups are ratios of medians, and standard errors
-    are from a bootstrap over repeats. One item per repeat.
+    prompts, both counted; these, and `parameters`, are of the model as it was cut, whatever `align` is. Times
+    are medians over repeats, speed-ups are ratios of medians, and standard errors are from a bootstrap over
+    repeats. One item per repeat.
     """
 
     needs = "reference"
@@ -34,6 +35,11 @@ class Latency(Measure):
     batch: PositiveInt = Field(default=8, description="prompts decoded at a time; prefill takes one")
     new_tokens: PositiveInt = Field(default=256, description="tokens decoded for each prompt")
     repeats: PositiveInt = Field(default=10, description="timed rounds, after one warm-up")
+    align: PositiveInt = Field(
+        default=1,
+        description="fill up widths in memory, while they are timed, to a multiple of this: in 16 bits a GPU has "
+        "its fast kernels for multiples of 8",
+    )
 
     def metrics(self) -> list[Metric]:
         """Return speed-ups, speeds, FLOPs and parameters."""
@@ -67,20 +73,22 @@ class Latency(Measure):
         from tqdm import tqdm
 
         from hfprune.evaluation.timing import Timed, median_value, memory_bytes, prefill_flops
+        from hfprune.models.aligned import aligned
 
         model = subject.model
         generator = torch.Generator().manual_seed(derive_seed(0, "latency"))
         shape = (self.batch, self.prompt_tokens)
         prompts = torch.randint(model.config.vocab_size, shape, generator=generator).to(model.device)
-        sides = {"": Timed(model, prompts)}
-        if subject.has_dense:
-            sides["dense_"] = Timed(subject.dense, prompts)
         rows = []
-        for number in tqdm(range(1 + self.repeats), desc="latency", unit="round"):
-            # A machine that slows down, or a warm processor cache, must not favour one side of a ratio.
-            order = reversed(sides) if number % 2 else iter(sides)
-            taken = {side: sides[side].times(self.new_tokens) for side in order}
-            rows.append({f"{side}{metric}": x for side in sides for metric, x in taken[side].items()})
+        with aligned(model, self.align):
+            sides = {"": Timed(model, prompts)}
+            if subject.has_dense:
+                sides["dense_"] = Timed(subject.dense, prompts)
+            for number in tqdm(range(1 + self.repeats), desc="latency", unit="round"):
+                # A machine that slows down, or a warm processor cache, must not favour one side of a ratio.
+                order = reversed(sides) if number % 2 else iter(sides)
+                taken = {side: sides[side].times(self.new_tokens) for side in order}
+                rows.append({f"{side}{metric}": x for side in sides for metric, x in taken[side].items()})
         items = pd.DataFrame(rows[1:])
         prefill, decode = "prefill_seconds", "decode_tokens_per_second"
         values = [median_value(metric, items[metric]) for metric in (prefill, decode)]

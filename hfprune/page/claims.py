@@ -118,6 +118,7 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         name: None if pd.isna(row[name]) else float(row[name])
         for name in ("effect", "low", "high", "published")
     }
+    half = None if pd.isna(row["low"]) or pd.isna(row["high"]) else (row["high"] - row["low"]) / 2
     published = number(row["published"], form)
     doubt = f" ({text['confidence']})" if text["confidence"] in ("suspect", "tentative") and published else ""
     return {
@@ -128,7 +129,7 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         "sides": f"{text['left']} against {text['right']}" if text["left"] else "",
         "holds": f"{'above' if text['relation'] == 'higher' else 'below'} {row['threshold']:g}",
         "than": float(row["threshold"]),
-        "effect": number(row["effect"], form),
+        "effect": number(row["effect"], form, half),
         "interval": between(row["low"], row["high"], form),
         "n": _count(row["n"]),
         "draws": _count(row.get("draws", row.get("seeds"))),  # older tables call the column `seeds`

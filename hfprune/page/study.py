@@ -20,6 +20,7 @@ from hfprune.report.collected import Collected
 from hfprune.report.effects import Effect, effects_shown
 from hfprune.report.measures import MEAN, all_values, headings, measures_in_order, scaled
 from hfprune.results import DENSE, Cell
+from hfprune.rounding import rounded
 from hfprune.study import layout
 
 # Kind of measure, or of a zero-shot task → what it tells about a model.
@@ -210,9 +211,9 @@ def _with_texts(
         form = effect.shown if effect else meaning.shown
         texts.append(
             {
-                "shown": number(row.value, meaning.shown),
+                "shown": number(row.value, meaning.shown, (row.high - row.low) / 2),
                 "interval": between(row.low, row.high, meaning.shown),
-                "effect_shown": number(row.effect, form),
+                "effect_shown": number(row.effect, form, (row.effect_high - row.effect_low) / 2),
                 "effect_interval": between(row.effect_low, row.effect_high, form),
                 "standing": _standing(row, effect),
                 # Tables from before the correction lack it.
@@ -225,12 +226,14 @@ def _with_texts(
 
 def between(low: float, high: float, shown: str) -> str:
     """Return an interval for readers, or "" if there is none."""
-    return f"{number(low, shown)} to {number(high, shown)}" if pd.notna(low) and pd.notna(high) else ""
+    if pd.isna(low) or pd.isna(high):
+        return ""
+    return " to ".join(number(end, shown, (high - low) / 2) for end in (low, high))
 
 
-def number(value: float, shown: str) -> str:
-    """Return a number for readers, with a minus sign, or "" if it is missing."""
-    return "" if pd.isna(value) else shown.format(value).replace("-", "−")
+def number(value: float, shown: str, doubt: float | None = None) -> str:
+    """Return a number for readers, rounded to its doubt and with a minus sign, or "" if it is missing."""
+    return "" if pd.isna(value) else rounded(shown, value, doubt).replace("-", "−")
 
 
 def _standing(row: Any, effect: Effect | None) -> str:

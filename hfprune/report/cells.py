@@ -7,33 +7,38 @@ import pandas as pd
 
 from hfprune.report.style import Look, method_label
 from hfprune.report.typeset import MISSING, Column
+from hfprune.rounding import rounded
 
 PAPER, OURS = "paper", "ours"  # the sources of numbers
 Forms = str | Sequence[str]
 """The format of all values, as `str.format` takes it, or one for each."""
 
 
-def texts(values: Iterable[float], form: Forms, scale: float = 1) -> list[str]:
-    """Return each value as text, or a dash where there is none."""
-    pairs = zip(values, cycle([form] if isinstance(form, str) else form), strict=False)
-    return [MISSING if pd.isna(value) else each.format(scale * value) for value, each in pairs]
+def texts(
+    values: Iterable[float], form: Forms, scale: float = 1, doubts: Iterable[float | None] = cycle([None])
+) -> list[str]:
+    """Return each value as text, rounded to its doubt where it has one, or a dash where there is no value."""
+    triples = zip(values, cycle([form] if isinstance(form, str) else form), doubts, strict=False)
+    return [
+        MISSING if pd.isna(value) else rounded(each, scale * value, doubt) for value, each, doubt in triples
+    ]
 
 
-def with_errors(values: pd.Series, errors: pd.Series, form: Forms, scale: float = 1) -> list[str]:
+def with_errors(values: pd.Series, errors: pd.Series, form: Forms) -> list[str]:
     """Return each value as text, with `±` and its error where it has one."""
-    pairs = zip(texts(values, form, scale), texts(errors, form, scale), strict=True)
+    pairs = zip(*(texts(numbers, form, doubts=errors) for numbers in (values, errors)), strict=True)
     return [text if MISSING in (text, error) else f"{text} ± {error}" for text, error in pairs]
 
 
 def intervals(low: pd.Series, high: pd.Series, form: Forms, between: str = "[{}, {}]") -> list[str]:
     """Return each interval as text, or a dash where there is none."""
-    pairs = zip(texts(low, form), texts(high, form), strict=True)
+    pairs = zip(*(texts(end, form, doubts=(high - low) / 2) for end in (low, high)), strict=True)
     return [MISSING if MISSING in pair else between.format(*pair) for pair in pairs]
 
 
 def with_intervals(values: pd.Series, low: pd.Series, high: pd.Series, form: Forms) -> list[str]:
     """Return each value as text, with its interval in brackets where it has one."""
-    pairs = zip(texts(values, form), intervals(low, high, form), strict=True)
+    pairs = zip(texts(values, form, doubts=(high - low) / 2), intervals(low, high, form), strict=True)
     return [text if MISSING in (text, interval) else f"{text} {interval}" for text, interval in pairs]
 
 

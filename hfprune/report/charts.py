@@ -4,8 +4,8 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,9 @@ class Chart:
     """The value between better and worse, if the values are effects."""
     better: int = 0
     """1 if values above `than` are better, -1 if those below are."""
+
+
+_Panel = TypeVar("_Panel", bound=Chart | str)
 
 
 def summary(rows: pd.DataFrame, scale: float = 1) -> pd.DataFrame:
@@ -186,13 +189,42 @@ def agreement_of_halves(marks: pd.DataFrame, looks: Mapping[str, Look]) -> Chart
     return Chart(rows, looks, Axis("Agreement of halves"), Axis("Calibration sequences", log=2))
 
 
-def span(rows: pd.DataFrame, than: float, logarithmic: bool | None = None) -> tuple[float, float]:
+def with_shared_axes(charts: Sequence[_Panel], models: Sequence[str]) -> list[_Panel]:
+    """Give the charts of a model one axis of values, so that its recoveries can be compared by eye.
+
+    Args:
+        charts: of one outcome, or a sentence where there is none; all or none are logarithmic.
+        models: of each.
+    """
+    groups: dict[str, list[Chart]] = {}
+    for chart, model in zip(charts, models, strict=True):
+        groups.setdefault(model, []).extend([chart] if isinstance(chart, Chart) else [])
+    ends = {model: _shared_ends(own) for model, own in groups.items() if len(own) > 1}
+    return [
+        cast(_Panel, replace(chart, value=replace(chart.value, ends=ends[model])))
+        if isinstance(chart, Chart) and model in ends
+        else chart
+        for chart, model in zip(charts, models, strict=True)
+    ]
+
+
+def _shared_ends(charts: Sequence[Chart]) -> tuple[float, float]:
+    rows = pd.concat([chart.rows for chart in charts])
+    levels = rows.loc[rows["place"].isna(), "value"]
+    middle = levels if len(levels) else rows["value"]
+    return span(rows, float(middle.median()), charts[0].value.log > 0, all(chart.names for chart in charts))
+
+
+def span(
+    rows: pd.DataFrame, than: float, logarithmic: bool | None = None, near: bool = True
+) -> tuple[float, float]:
     """Return the ends of an axis for all intervals but those of values so far that they would hide the rest.
 
     Args:
         rows: `value`, `low` and `high`.
         than: the value in the middle; of effects that between better and worse.
         logarithmic: whether the axis is; by default that of ratios, whose middle is 1.
+        near: whether values may be left out.
     """
     by_logarithms = than == 1 if logarithmic is None else logarithmic
     change: Any = np.log if by_logarithms else np.asarray
@@ -203,8 +235,8 @@ def span(rows: pd.DataFrame, than: float, logarithmic: bool | None = None) -> tu
     # As far out as what is nearer reaches, three times, and not only beside some that hardly differ.
     known = reach.cummax().shift(fill_value=np.inf)
     far = ((distance > 3 * known) & (distance > 4 * distance.median())).cummax()
-    near = found[~far]
-    low, high = min(near.min(axis=None), 0), max(near.max(axis=None), 0)
+    kept = found[~far] if near else found
+    low, high = min(kept.min(axis=None), 0), max(kept.max(axis=None), 0)
     margin = 0.06 * (high - low) or 0.1
     low, high = (float(back(change(than) + end)) for end in (low - margin, high + margin))
     return low, high

@@ -11,6 +11,7 @@ from hfprune.paper.published import CONFIDENT
 from hfprune.report.cells import OURS, PAPER
 from hfprune.report.typeset import MISSING, Column, mark
 from hfprune.results import DENSE
+from hfprune.rounding import rounded
 
 ROW = ["model", "method", "ratio", "recovery", "source"]  # identifies a row of a table
 ORDER = ["model", "ratio", "recovery", "method", "source"]
@@ -95,10 +96,11 @@ def _text(
 ) -> str:
     if pd.isna(cell["value"]):
         return MISSING
-    text = form.shown.format(cell["value"]) if pd.isna(cell["printed"]) else cell["printed"]
+    doubt = max((cell[width] for width in spreads if cell[width] > 0), default=None)
+    text = rounded(form.shown, cell["value"], doubt) if pd.isna(cell["printed"]) else cell["printed"]
     for width, sign in spreads.items() if form.with_spread else ():
         if not pd.isna(cell[width]):
-            text += sign.format(form.shown.format(cell[width]))
+            text += sign.format(rounded(form.shown, cell[width], doubt))
     return (f"**{text}**" if best else text) + footnotes.get(cell["confidence"], "")
 
 

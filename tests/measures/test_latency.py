@@ -98,6 +98,22 @@ def test_memory_is_that_of_weights_and_cache_by_hand() -> None:
     assert sizes[0] > sizes[1] and heads == 2
 
 
+def test_filled_up_widths_are_timed_and_the_cut_ones_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, widths = pruned(), []
+    cut, plain = model.model.layers[0].mlp.down_proj.weight.shape[1], timing._next_token
+
+    def watched(model, *rest) -> torch.Tensor:
+        widths.append(model.model.layers[0].mlp.down_proj.weight.shape[1])
+        return plain(model, *rest)
+
+    monkeypatch.setattr(timing, "_next_token", watched)
+    values, _ = Latency(**WORKLOAD | {"repeats": 1, "align": 8}).run(Subject(model))
+    rounds = 1 + 2 * (1 + WORKLOAD["new_tokens"])
+    assert cut % 8 and widths == [cut + -cut % 8] * rounds + [cut], "operations are those of the cut model"
+    found = {value.metric: value.value for value in values}
+    assert found["parameters"] == count_parameters(model) < count_parameters(build_tiny("llama"))
+
+
 def test_the_dense_model_alone_has_no_speedup() -> None:
     values, items = Latency(**WORKLOAD | {"repeats": 1}).run(Subject(build_tiny("qwen2")))
     assert [value.metric for value in values] == [

@@ -270,6 +270,8 @@ def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Pat
     assert [float(drawn[data.looks[method].colour][0, 0]) for method in js["method"]] == [*js["value"]]
     names = [text.get_text().replace("\n", " ") for ax in upper.figure.axes for text in ax.texts]
     assert names == ["tiny-llama, no recovery", "tiny-llama, LoRA, 20% removed"]
+    # One axis of values, along the height above and across below.
+    assert upper.get_ylim() == lower.get_xlim()
 
 
 def test_intervals_on_a_logarithmic_axis_are_of_the_logarithm(collected: Path) -> None:
@@ -288,8 +290,22 @@ def test_intervals_on_a_logarithmic_axis_are_of_the_logarithm(collected: Path) -
 def test_facets_have_names_for_people(collected: Path) -> None:
     data = Collected(collected, PAPER)
     everything = pd.concat([data.results.assign(recovery=name) for name in ("none", "lora")])
-    titles = [ax.get_title("left") for ax in figure_of("accuracy", data, results=everything).axes]
-    assert titles == ["tiny-llama, no recovery", "tiny-llama, LoRA"]
+    axes = figure_of("accuracy", data, results=everything).axes
+    assert [ax.get_title("left") for ax in axes] == ["tiny-llama, no recovery", "tiny-llama, LoRA"]
+
+
+def test_recoveries_of_a_model_have_one_axis_and_other_models_their_own(collected: Path) -> None:
+    data = Collected(collected, PAPER)
+    parts = []
+    for model, recovery, off in (("a", "none", 0.0), ("a", "lora", 0.2), ("b", "none", 0.1)):
+        part = data.results.assign(model=model, recovery=recovery)
+        part["value"] += off * (part["measure"] == "zeroshot")
+        parts.append(part)
+    first, second, other = figure_of("accuracy", data, results=pd.concat(parts)).axes
+    assert first.get_ylim() == second.get_ylim() != other.get_ylim()
+    low, high = first.get_ylim()
+    drawn = [y for ax in (first, second) for marks in points(ax).values() for _, y in marks]
+    assert low < min(drawn) < max(drawn) < high
 
 
 def paper_study(folder: Path) -> Study:

@@ -33,7 +33,7 @@ class Accuracy(FigurePublication):
         measured = values[["model", "recovery", "ratio"]].drop_duplicates()
         printed = data.published[data.published["task"] == AVERAGE].merge(measured)
         single = charts.of_one_ratio(values)
-        found = {}
+        found, models = {}, []
         for name, facet in charts.facets(values).items():
             beside = printed.merge(facet[["model", "recovery"]].drop_duplicates())
             order = charts.best_first(facet, "higher")
@@ -41,6 +41,8 @@ class Accuracy(FigurePublication):
             found[name] = charts.against_ratio(
                 facet, data.looks, title, order=order if single else None, printed=beside
             )
+            models.append(facet["model"].iloc[0])
+        found = dict(zip(found, charts.with_shared_axes([*found.values()], models), strict=True))
         methods = {*values["method"], *printed["method"]} - {DENSE}
         crowded = len(methods) * len(charts.ratios(values)) > 15 and not single
         entries = [Line2D([], [], color=GREY, label="Published, 10 tasks", **HOLLOW)] if len(printed) else []

@@ -36,19 +36,26 @@ class Fidelity(FigurePublication):
             return "Fidelity: not measured"
         values = at_one_ratio(values)
         labels = _labels(values)
-        names, cells, heights = [], [], []
-        # Axes are not shared: a facet of recovered models may have fewer ratios than others.
+        wide = {place for place, part in values.groupby(PLACE)["value"] if charts.spans_a_decade(part)}
+        names, cells, heights, models = [], [], [], []
+        # Axes of ratios are not shared: a facet of recovered models may have fewer than others.
         for name, facet in charts.facets(values).items():
             single = charts.of_one_ratio(facet)
             names.append(f"{name}, {charts.percents(charts.ratios(facet))[0]}" if single else name)
             heights.append(lines_height(len(charts.pruned(facet, data.looks))) if single else 1.8)
-            cells.append(_row(dict([*facet.groupby(PLACE)]), labels, data, single))
+            cells.append(_row(dict([*facet.groupby(PLACE)]), labels, data, single, wide))
+            models.append(facet["model"].iloc[0])
         title = charts.with_ratio(values, charts.meaning(values, "documents"))
-        return sheet(cells, names, heights, title)
+        columns = [charts.with_shared_axes(column, models) for column in zip(*cells, strict=True)]
+        return sheet([*zip(*columns, strict=True)], names, heights, title)
 
 
 def _row(
-    parts: dict[Place, pd.DataFrame], labels: dict[Place, str], data: Collected, single: bool
+    parts: dict[Place, pd.DataFrame],
+    labels: dict[Place, str],
+    data: Collected,
+    single: bool,
+    wide: set[Place],
 ) -> list[charts.Chart | str]:
     """Return the panels of a facet. Methods have the order, and the names, of the first that it has."""
     there = [place for place in labels if place in parts]
@@ -60,7 +67,7 @@ def _row(
         charts.against_ratio(
             *(parts[place], data.looks, label),
             order=[*order] if single else None,
-            logarithmic=place[0] == "perplexity" and charts.spans_a_decade(parts[place]["value"]),
+            logarithmic=place[0] == "perplexity" and place in wide,
         )
         if place in parts
         else f"{label}\nnot measured"

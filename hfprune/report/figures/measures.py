@@ -35,19 +35,21 @@ class Measures(FigurePublication):
             return "Other measures: not measured"
         values = at_one_ratio(charts.summary(values))
         names, facets = headings(values, data.declared), charts.facets(values)
-        compared = {*values[values["method"] != DENSE].groupby(["measure", "metric", "task"]).groups}
+        keys = ["measure", "metric", "task"]
+        compared = {*values[values["method"] != DENSE].groupby(keys).groups}
         names = {place: name for place, name in names.items() if place in compared}
         single = charts.of_one_ratio(values)
+        wide = {place for place, part in values.groupby(keys)["value"] if charts.spans_a_decade(part)}
         cells, heights = [], []
         for facet in facets.values():
-            shown = dict([*facet.groupby(["measure", "metric", "task"])])
+            shown = dict([*facet.groupby(keys)])
             order = _order([shown[place] for place in names if place in shown], data)
             cells.append(
                 [
                     charts.against_ratio(
                         *(shown[place], data.looks, name.replace("_", " ")),
                         order=order if single else None,
-                        logarithmic=charts.spans_a_decade(shown[place]["value"]),
+                        logarithmic=place in wide,
                     )
                     if place in shown and (shown[place]["method"] != DENSE).any()
                     else f"{name}\nnot measured"
@@ -55,7 +57,10 @@ class Measures(FigurePublication):
                 ]
             )
             heights.append(lines_height(len(order)) if single else 1.9)
-        return sheet(cells, [*facets], heights, charts.with_ratio(values, charts.meaning(values)))
+        models = [facet["model"].iloc[0] for facet in facets.values()]
+        columns = [charts.with_shared_axes(column, models) for column in zip(*cells, strict=True)]
+        title = charts.with_ratio(values, charts.meaning(values))
+        return sheet([*zip(*columns, strict=True)], [*facets], heights, title)
 
 
 def _order(parts: list[pd.DataFrame], data: Collected) -> list[str]:

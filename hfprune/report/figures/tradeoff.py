@@ -43,7 +43,7 @@ class Tradeoff(FigurePublication):
         turns = [gains[start : start + most] for start in range(0, len(gains), most)]
         lines = [(*row, turn, i) for row in rows.items() for i, turn in enumerate(turns)]
         names = [key[0] if several and not turn else "" for key, *_, turn in lines]
-        figure, axes = grid(names, [""] * most, full(), 1.7)
+        figure, axes = grid(names, [""] * most, full(), 1.7, sharey="row")
         for number, (line, ((_, quality), part, turn, _)) in enumerate(zip(axes, lines, strict=True), 1):
             for ax in line[len(turn) :]:
                 ax.set_axis_off()

@@ -57,7 +57,7 @@ def _comparisons(rows: pd.DataFrame) -> Table:
         Column("Kind", rows["kind"].tolist(), words=True),
         *([ratio_column(rows)] if rows["ratio"].notna().any() else []),
         *([Column("Metric", rows["metric"].tolist(), words=True)] if rows["metric"].nunique() > 1 else []),
-        Column("Effect", texts(rows["effect"], form)),
+        Column("Effect", texts(rows["effect"], form, doubts=(rows["high"] - rows["low"]) / 2)),
         Column("95 % interval", intervals(rows["low"], rows["high"], form, "{} to {}")),
         Column("Published", _joined(texts(rows["published"], form), doubts)),
         Column("Items", counts(rows["n"])),

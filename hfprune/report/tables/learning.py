@@ -22,6 +22,7 @@ class Learning(TablePublication):
         rows = by_step.tail(1).merge(by_step.head(1)[[*_CURVE, "loss"]], on=_CURVE, suffixes=("", "_before"))
         rows = in_order(rows, _CURVE, data.looks)
         several = rows["recovery"].nunique() > 1
+        half = (rows["doubling_high"] - rows["doubling_low"]) / 2
         seed = Column("Seed", texts(rows["seed"], "{}"))
         columns = [
             *head_columns(rows if several else rows.drop(columns="recovery"), data.looks),
@@ -30,7 +31,7 @@ class Learning(TablePublication):
             Column("Tokens", texts(rows["tokens"], "{:,.0f}")),
             Column("Loss before", texts(rows["loss_before"], "{:.3f}")),
             Column("Loss at the end", with_errors(rows["loss"], rows["stderr"], "{:.3f}")),
-            Column("Last doubling", texts(rows["doubling"], "{:+.3f}")),
+            Column("Last doubling", texts(rows["doubling"], "{:+.3f}", doubts=half)),
             Column("95 % interval", intervals(rows["doubling_low"], rows["doubling_high"], "{:+.3f}")),
             Column("n", texts(rows["n"], "{:,.0f}")),
         ]

@@ -26,7 +26,7 @@ class Lost(TablePublication):
             Column("Outcome", outcomes, words=True),
             Column("Task", tasks),
             Column("Dense", texts(rows["dense"], "{:,.2f}")),
-            Column("Change", texts(rows["change"], forms)),
+            Column("Change", texts(rows["change"], forms, doubts=(rows["high"] - rows["low"]) / 2)),
             Column("95 % interval", intervals(rows["low"], rows["high"], forms)),
             Column("Covers", words(rows["covers"])),
             Column("n", texts(rows["n"], "{:,.0f}")),
