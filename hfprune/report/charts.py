@@ -64,7 +64,8 @@ def summary(rows: pd.DataFrame, scale: float = 1) -> pd.DataFrame:
 def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Split into facets by name: one per model, and per recovery if there are several.
 
-    Weights that are solved again leave the dense model as it is, so it stands beside them, too.
+    Weights that are solved again leave the dense model as it is, so it stands beside them, too. Where others have
+    pruned models, it has no facet of its own.
     """
     by = ["model", "recovery"] if values["recovery"].nunique() > 1 else ["model"]
     order = values.sort_values(by, key=lambda part: part.map(lambda name: (name != "none", name)))
@@ -75,7 +76,7 @@ def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
             beside = (values["model"] == model) & (values["method"] == DENSE)
             facet = pd.concat([values[beside & (values["recovery"] == unsolved)], facet])
         found[", ".join([model, *map(recovery_label, recovery)])] = facet
-    return found
+    return {name: facet for name, facet in found.items() if {*facet["method"]} != {DENSE}} or found
 
 
 def pruned(values: pd.DataFrame, looks: Mapping[str, Look]) -> list[str]:
@@ -124,9 +125,11 @@ def meaning(values: pd.DataFrame, units: str = "items") -> str:
 
 
 def with_ratio(values: pd.DataFrame, text: str) -> str:
-    """Begin a legend's title with the share that is removed, where no axis has it."""
+    """Begin a legend's title with the share that is removed, and the recovery, where no axis or facet has them."""
     removed = percents(ratios(values)) if of_one_ratio(values) else []
-    return ". ".join(filter(None, [*removed, text]))
+    recoveries = {*values.loc[values["method"] != DENSE, "recovery"]} if "recovery" in values else {"none"}
+    after = [f"after {recovery_label(name)}" for name in recoveries - {"none"} if len(recoveries) == 1]
+    return ". ".join(filter(None, [", ".join([*removed, *after]), text]))
 
 
 def dodge(count: int, width: float) -> np.ndarray:

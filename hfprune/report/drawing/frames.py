@@ -140,7 +140,7 @@ def sheet(
 
     def fitted(cell: Chart | str, tall: float) -> Chart | str:
         if isinstance(cell, str):
-            return cell
+            return fit(cell, room, rcParams["font.size"])
         # Values stand along the height of a chart that has no names, less its ticks and their label.
         along = room if cell.names else max(tall - 0.3, 0.8)
         title = fit(cell.value.title, along, rcParams["axes.labelsize"])

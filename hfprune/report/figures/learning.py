@@ -42,7 +42,7 @@ class Learning(FigurePublication):
         before = Line2D([], [], color=GREY, linestyle=":", label="Before training", **_hollow(GREY, "o"))
         entries = [*handles(curves["method"], data.looks, {DENSE}), before]
         said = "Before the end the schedule is unfinished: a run of half the budget may end elsewhere"
-        legend(figure, entries, charts.with_ratio(curves, said))
+        legend(figure, entries, charts.with_ratio(curves.drop(columns="recovery"), said))
         return figure
 
 
