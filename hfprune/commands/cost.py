@@ -5,16 +5,13 @@ speed from a table or measured on the spot. Nothing need be fetched, except a mo
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
 from hfprune.settings import Strict, load
 from hfprune.shipped import shipped
 from hfprune.stages.fields import Shipped
-
-if TYPE_CHECKING:
-    from hfprune.study.study import Study
+from hfprune.study.study import Study
 
 EXAMPLE = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 
@@ -80,7 +77,6 @@ def _claims(study: "Study", like: Path) -> str:
     from hfprune.analysis.decidable import Decidable, decidable
     from hfprune.analysis.evidence import Evidence
     from hfprune.paper.claims import Paper
-    from hfprune.study.study import Study
 
     earlier = Evidence(load(Study, _study_of(like)), like.name, like, like)
     found = [*decidable(Paper.read(shipped(Path("paper/claims.yaml"))), study, earlier)]

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from hfprune.errors import HfpruneError
 from hfprune.settings import Strict
 from hfprune.stages.fields import Positional
 
@@ -21,11 +22,44 @@ class Config(Strict):
 
 
 def run(config: Config) -> None:
-    """Check and upload the folder, and print each file with its size."""
-    from hfprune.exports.push import push
+    """Check the export, upload it as one commit to a repository that is made if need be, and print its files.
 
-    files = push(config.folder, config.repo, private=config.private, dry_run=config.dry_run)
+    Raises:
+        HfpruneError: the folder is no complete export, the name is no name of a repository, or the hub refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.utils import validate_repo_id
+
+    from hfprune.exports.folder import files_of
+
+    files, repo = files_of(config.folder), config.repo
+    try:
+        validate_repo_id(repo)
+        if repo.count("/") != 1:
+            raise HFValidationError("it has no owner")
+    except HFValidationError as error:
+        reason = " ".join(str(error).split())
+        raise HfpruneError(f"{repo!r} is no repository ({reason}); give owner/name") from error
+    try:
+        if not config.dry_run:
+            api = HfApi()
+            api.create_repo(repo, private=config.private, exist_ok=True)
+            api.upload_folder(
+                repo_id=repo,
+                folder_path=config.folder,
+                allow_patterns=[*files],
+                commit_message="Pruned by hfprune",
+            )
+    except LocalTokenNotFoundError as error:
+        raise HfpruneError("no token for the hub; log in with `hf auth login`, or set HF_TOKEN") from error
+    # The client's errors have no common base class, and it lets errors of its HTTP library through.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise HfpruneError(
+            f"{repo}: the upload failed ({type(error).__name__}: {reason}); no file there was changed"
+        ) from error
     for name, size in files.items():
         print(f"{size:>15,}  {name}")
     what = "would be sent" if config.dry_run else "sent"
-    print(f"push: {len(files)} files, {sum(files.values()):,} bytes, {what} to {config.repo}")
+    print(f"push: {len(files)} files, {sum(files.values()):,} bytes, {what} to {repo}")

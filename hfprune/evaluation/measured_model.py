@@ -202,18 +202,9 @@ class Subject:
         from hfprune.blocks import sample_blocks
 
         folder = self.asset("corpora", text.corpus)
-        return Blocks(
-            *sample_blocks(
-                read_corpus(folder),
-                self.tokenizer,
-                sequences=text.sequences,
-                length=text.length,
-                sampling=text.sampling,
-                seed=0,
-                corpus=folder.name,
-                place="measurement",
-            )
-        )
+        drawn = text.model_dump(include={"sequences", "length", "sampling"})
+        place: dict[str, Any] = {"seed": 0, "corpus": folder.name, "place": "measurement"}
+        return Blocks(*sample_blocks(read_corpus(folder), self.tokenizer, **drawn, **place))
 
 
 def _loaded(given: "Loaded | None") -> "PreTrainedModel":

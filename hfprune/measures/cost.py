@@ -8,6 +8,7 @@ from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.evaluation.work import Case, Work
 from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
+from hfprune.provenance import Stopwatch
 from hfprune.results import Value
 
 
@@ -47,7 +48,6 @@ class Cost(Measure):
 
         from hfprune.evaluation.timing import median_value
         from hfprune.models.load import default_batch_tokens
-        from hfprune.provenance import Stopwatch
         from hfprune.scoring.score import score
 
         if subject.scoring is None:

@@ -12,6 +12,7 @@ from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.evaluation.work import Case, Work
 from hfprune.measures import Metric, Outcome, TaskMeasure
+from hfprune.settings import nearest
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -139,7 +140,6 @@ class Generation(TaskMeasure):
         from hfprune.assets.stock import stock_yaml
         from hfprune.assets.tasks import task_file
         from hfprune.evaluation.tasks import offline_tasks
-        from hfprune.settings import nearest
 
         if self.data == "catalogue":
             return offline_tasks({task: task_file(subject.asset("tasks", given))})

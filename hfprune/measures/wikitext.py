@@ -10,6 +10,7 @@ from hfprune.errors import HfpruneError
 from hfprune.evaluation.item_outcomes import mean_value
 from hfprune.evaluation.measured_model import Subject
 from hfprune.evaluation.work import Case, Work
+from hfprune.files import read_json
 from hfprune.measures import CorpusMeasure, Metric, Outcome
 from hfprune.measures.perplexity import PERPLEXITY, block_losses, exponential
 
@@ -83,7 +84,6 @@ def _texts(folder: Path) -> list[str]:
     The corpus holds pages, in which a blank line is a space.
     """
     from hfprune.assets.corpora import read_corpus
-    from hfprune.files import read_json
 
     documents = read_corpus(folder)
     if read_json(folder / "asset.json")["entry"]["format"] != "wikitext":

@@ -9,7 +9,6 @@ import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.page.study import StudyResults, between, number
-from hfprune.paper.published import read_published
 from hfprune.report.charts import FOCUS
 from hfprune.report.style import metric_label
 
@@ -49,7 +48,7 @@ def lines(studies: Sequence[StudyResults], paper: Path) -> list[dict[str, Any]]:
         each with its `sign` and `count`; `rows`, one per comparison, and `shown`, the one that stands on the
         line; `ends` of the axis of the drawn intervals, or None; `extra`, the headings of the rows' `extra`.
     """
-    names = {published: name for name, published in read_published(paper).names.items()}
+    names = {published: name for study in studies for name, published in study.data.printed.models.items()}
     found: dict[str, list[dict[str, Any]]] = {}
     for study in studies:
         if len(study.data.claims):

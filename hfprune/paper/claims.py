@@ -1,7 +1,8 @@
 """The claims of the paper as relations between cells of a study, and the published effects behind them."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from statistics import fmean, geometric_mean
@@ -12,7 +13,7 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from hfprune.errors import HfpruneError
 from hfprune.paper.audit import ANOMALIES, read_anomalies
-from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, read_tables
+from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CONFIDENT, CROWS, NOT_AVERAGED, read_tables
 from hfprune.results import DENSE
 from hfprune.settings import Name, Strict, load, nearest
 
@@ -159,8 +160,11 @@ class Paper:
     """The contents of `paper/`: the claims, and the published numbers of `hfprune.paper.tables.read_tables`."""
 
     models: dict[str, str]
+    """A study's name of a model → the paper's, in the paper's order."""
     claims: list[Claim]
     numbers: pd.DataFrame
+    anomalies: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Columns `id`, `table` and `claim`, among others."""
 
     @classmethod
     def read(cls, path: Path) -> "Paper":
@@ -177,10 +181,30 @@ class Paper:
             raise HfpruneError(
                 f"{path.parent}/tables/table{unmarked.iloc[0]}.csv: lacks the column confidence"
             )
-        _check(
-            claims, str(path), sorted(set(numbers["model"])), [*read_anomalies(path.parent / ANOMALIES)["id"]]
-        )
-        return cls(claims.models, claims.claims, numbers)
+        anomalies = read_anomalies(path.parent / ANOMALIES)
+        _check(claims, str(path), sorted(set(numbers["model"])), [*anomalies["id"]])
+        return cls(claims.models, claims.claims, numbers, anomalies)
+
+    def model(self, names: pd.Series) -> pd.Series:
+        """Return the paper's name of each model, or the study's where the paper has none."""
+        return names.map(self.models).fillna(names)
+
+    def scores(self) -> pd.DataFrame:
+        """Return the published scores of tasks, and averages over ten tasks, that have no known doubts.
+
+        `model` is the study's name; each setting and task once.
+        """
+        rows = self.numbers[(self.numbers["task"] != "") & (self.numbers["confidence"] == CONFIDENT)]
+        rows = rows[(rows["task"] != AVERAGE) | ~rows["table"].isin(NOT_AVERAGED)]
+        study = {model: name for name, model in self.models.items()}
+        rows = rows.assign(model=rows["model"].map(study)).dropna(subset="model")
+        return rows.drop_duplicates(["model", "method", "ratio", "recovery", "task"], ignore_index=True)
+
+    def about(self, table: int) -> dict[str, str]:
+        """Return the known anomalies (id → claim) that concern a table."""
+        concerned = [str(table) in re.findall(r"\d+", tables) for tables in self.anomalies["table"]]
+        found = self.anomalies[concerned]
+        return dict(zip(found["id"], found["claim"], strict=True))
 
     def of(self, claim: Claim) -> pd.DataFrame:
         """Return the numbers of a claim's tables."""

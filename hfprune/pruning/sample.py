@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from hfprune.files import write_json
 from hfprune.stages.target import Pruned
 
 PROMPT, TOKENS = "The capital of France is", 24
@@ -20,7 +21,6 @@ def run(config: Config) -> None:
     import torch
 
     from hfprune.evaluation.timing import decode, prefill
-    from hfprune.files import write_json
     from hfprune.models.load import load_model, load_tokenizer
 
     tokenizer = load_tokenizer(config.model)

@@ -3,7 +3,7 @@
 `hfprune.report.drawing` draws them for print, `hfprune.page.vega` for a browser.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
@@ -181,6 +181,36 @@ def against_ratio(
         across = Axis(REMOVED, ticks=removed, ends=(removed[0] - 0.5 * gap, removed[-1] + 0.5 * gap))
     rows = rows.assign(place=place.astype(float)).rename(columns={"method": "group"})
     return Chart(rows, looks, value, across, names)
+
+
+def row_of(
+    parts: Mapping[Any, pd.DataFrame],
+    labels: Mapping[Any, str],
+    looks: Mapping[str, Look],
+    better: Mapping[Any, str],
+    wide: Collection[Any],
+    single: bool,
+) -> list[Chart | str]:
+    """Describe a facet: a chart for each label, or that it was not measured.
+
+    Args:
+        parts: values of the facet by what was measured.
+        labels: of what is shown; the first that has a method decides the method's line.
+        looks: the look of every method.
+        better: `higher` or `lower`.
+        wide: what needs a logarithmic axis.
+        single: whether methods have a line each.
+    """
+    order: dict[str, None] = {}
+    for place in (place for place in labels if place in parts):
+        order |= dict.fromkeys(name for name in best_first(parts[place], better[place]) if name not in order)
+    names = [*order] if single else None
+    return [
+        against_ratio(parts[place], looks, label, order=names, logarithmic=place in wide)
+        if place in parts
+        else f"{label}\nnot measured"
+        for place, label in labels.items()
+    ]
 
 
 def agreement_of_halves(marks: pd.DataFrame, looks: Mapping[str, Look]) -> Chart:

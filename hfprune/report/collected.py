@@ -24,7 +24,7 @@ from hfprune.analysis.tidy import (
     read_results,
 )
 from hfprune.errors import HfpruneError
-from hfprune.paper.published import Published, read_published
+from hfprune.paper.claims import Paper
 from hfprune.report.style import Look, looks
 from hfprune.results import DENSE
 from hfprune.study import layout
@@ -115,13 +115,13 @@ class Collected:
         return read_declarations(self.folder)
 
     @cached_property
-    def printed(self) -> Published:
+    def printed(self) -> Paper:
         """All published numbers, by the paper's names of models."""
-        return read_published(self.paper)
+        return Paper.read(self.paper / "claims.yaml")
 
     @cached_property
     def published(self) -> pd.DataFrame:
-        """`hfprune.paper.published.Published.scores` of the study's models, in percent."""
+        """`hfprune.paper.claims.Paper.scores` of the study's models, in percent."""
         scores = self.printed.scores()
         return scores[scores["model"].isin(self.results["model"])]
 

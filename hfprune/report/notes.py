@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from hfprune.paper.published import Published
+from hfprune.paper.claims import Paper
 from hfprune.paper.tables import AVERAGE, CROWS
 from hfprune.report.cells import OURS
 from hfprune.report.typeset import MISSING, Column
@@ -44,7 +44,7 @@ def mark_notes(columns: list[Column], ours: pd.DataFrame) -> list[str]:
     return legend
 
 
-def averages(ours: pd.DataFrame, theirs: pd.DataFrame, published: Published, zeroshot: str) -> list[str]:
+def averages(ours: pd.DataFrame, theirs: pd.DataFrame, published: Paper, zeroshot: str) -> list[str]:
     """State the number of items and tasks of the averages."""
     notes = []
     scores = ours[(ours["measure"] == zeroshot) & (ours["metric"] != AVERAGE)]

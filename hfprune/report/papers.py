@@ -8,7 +8,7 @@ import pandas as pd
 from hfprune.analysis.averages import over_seeds
 from hfprune.analysis.declarations import ALL_SHOWN, Declarations
 from hfprune.analysis.tidy import blank_cells
-from hfprune.paper.published import Published
+from hfprune.paper.claims import Paper
 from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
 from hfprune.report import notes
 from hfprune.report.cells import OURS, PAPER, head_columns, in_order, present
@@ -79,7 +79,7 @@ class PaperTable(TablePublication):
         cells = with_following(pd.concat([theirs, ours], ignore_index=True))
         cells = cells[cells["key"].isin(forms)]
         named = looks(cells["method"], data.labels)
-        cells = in_order(cells, ORDER, named, [*published.names.values()])
+        cells = in_order(cells, ORDER, named, [*published.models.values()])
         footnotes, measured = footnotes_of(cells), {*cells["key"]}
         numbers, laid = lay_out(cells, {key: forms[key] for key in forms if key in measured}, footnotes)
         source = Column("Source", numbers["source"].tolist(), words=True)
@@ -87,7 +87,7 @@ class PaperTable(TablePublication):
         outputs = ours[ours["measure"].isin(declared.of_kind(*ALL_SHOWN)) & ours["key"].isin(forms)]
         averages = notes.averages(ours, theirs, published, declared.first("zeroshot"))
         below = [
-            *notes.source_notes(columns, cells, published.names),
+            *notes.source_notes(columns, cells, published.models),
             *(averages if AVERAGE in forms else []),
             *notes.corpora(outputs),
             *self.notes,
@@ -104,11 +104,11 @@ class PaperTable(TablePublication):
         values, blanks = (self._chosen(rows, data.printed, in_table) for rows in (values, blanks))
         return with_blanks(values.assign(source=OURS), blanks)
 
-    def _chosen(self, rows: pd.DataFrame, published: Published, in_table: set[str]) -> pd.DataFrame:
+    def _chosen(self, rows: pd.DataFrame, published: Paper, in_table: set[str]) -> pd.DataFrame:
         """Return the rows of the table, with the paper's names of models."""
         rows = rows.assign(model=published.model(rows["model"]))
         if self.own_models:
-            rows = rows[rows["model"].isin(in_table | {*rows["model"]} - {*published.names.values()})]
+            rows = rows[rows["model"].isin(in_table | {*rows["model"]} - {*published.models.values()})]
         return rows.query(self.ours) if self.ours else rows
 
     def _forms(self, ours: pd.DataFrame, theirs: pd.DataFrame, declared: Declarations) -> dict[str, Form]:

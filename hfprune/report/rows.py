@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from hfprune.analysis.averages import ends, half_width, spread
-from hfprune.paper.published import CONFIDENT
+from hfprune.paper.tables import CONFIDENT
 from hfprune.report.cells import OURS, PAPER
 from hfprune.report.typeset import MISSING, Column, mark
 from hfprune.results import DENSE

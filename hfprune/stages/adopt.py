@@ -2,6 +2,8 @@
 
 from pydantic import Field, model_validator
 
+from hfprune.provenance import Stopwatch, provenance
+from hfprune.results import read_result, values_table, write_result
 from hfprune.stages.fields import CellName, Json
 from hfprune.stages.target import Cut, cell_of, size_values
 
@@ -28,8 +30,6 @@ class Config(Cut):
 def run(config: Config) -> None:
     """Check the plan or checkpoint of another tool and write the size of its model."""
     from hfprune.plans.adoption import adopt
-    from hfprune.provenance import Stopwatch, provenance
-    from hfprune.results import read_result, values_table, write_result
 
     watch = Stopwatch()
     (pruned,) = config.cut_inputs().values()

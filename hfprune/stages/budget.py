@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt
 
-from hfprune.files import read_json
+from hfprune.files import read_json, write_json
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
 from hfprune.settings import Strict
@@ -40,7 +40,6 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Print the budgets, and write them to `out` if it is given."""
-    from hfprune.files import write_json
     from hfprune.models.load import load_skeleton
 
     found = budgets(load_skeleton(config.model), config.ratios, config.units, config.spare, config.floor)

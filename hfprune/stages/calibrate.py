@@ -5,6 +5,7 @@ import sys
 from pydantic import Field, PositiveInt
 
 from hfprune.assets.text import Sampling, Text
+from hfprune.provenance import Stopwatch, provenance, stable
 from hfprune.settings import Strict
 from hfprune.stages.fields import Corpus, DenseModel, Safetensors, Seed
 from hfprune.stages.target import draw_blocks
@@ -30,7 +31,6 @@ class Config(Strict):
 def run(config: Config) -> None:
     """Draw the blocks and write them with their provenance."""
     from hfprune.blocks import save_blocks
-    from hfprune.provenance import Stopwatch, provenance, stable
 
     watch = Stopwatch()
     settings = config.model_dump(include={"sequences", "length", "sampling", "seed"})

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from hfprune.settings import Strict, load
 from hfprune.stages.fields import CollectedFolder, ResultsFolder, Shipped, StudyFile
+from hfprune.study.study import Study
 
 EXAMPLE = "hfprune claims --study config/studies/demo.yaml --results results/demo"
 
@@ -32,7 +33,6 @@ def run(config: Config) -> None:
     from hfprune.analysis.verdicts import evaluate
     from hfprune.paper.claims import Paper
     from hfprune.study import layout
-    from hfprune.study.study import Study
 
     study, out = load(Study, config.study), config.out or config.results
     evidence = Evidence(study, layout.study_name(config.study), config.results, out)

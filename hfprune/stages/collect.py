@@ -1,16 +1,14 @@
 """Gather a study's results into tidy tables."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from hfprune.errors import HfpruneError
 from hfprune.settings import Strict, load
 from hfprune.stages.fields import ResultsFolder, StudyFile
-
-if TYPE_CHECKING:
-    from hfprune.study.study import Study
+from hfprune.study.layout import baseline_plan_files, plan_files, result_files, score_files, study_name
+from hfprune.study.study import Study
 
 EXAMPLE = "hfprune collect --study config/studies/demo.yaml --results results/demo"
 
@@ -28,9 +26,6 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Collect one study."""
-    from hfprune.study.layout import study_name
-    from hfprune.study.study import Study
-
     study = load(Study, config.study)
     collect_study(
         study, study_name(config.study), config.results, config.out or config.results, config.partial
@@ -46,12 +41,6 @@ def collect_study(study: "Study", name: str, folder: Path, out: Path, partial: b
     from hfprune.analysis.collect import collect
     from hfprune.analysis.declarations import declare
     from hfprune.study.labels import labels
-    from hfprune.study.layout import (
-        baseline_plan_files,
-        plan_files,
-        result_files,
-        score_files,
-    )
 
     def present(files: list[str]) -> list[Path]:
         paths = [folder / file for file in files]

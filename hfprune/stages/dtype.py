@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from hfprune.files import write_json
 from hfprune.settings import Strict
 
 EXAMPLE = "hfprune dtype --out dtype.json"
@@ -21,7 +22,6 @@ def run(config: Config) -> None:
     """Print the faster dtype, and write it to `out` if it is given."""
     from hfprune.devices.lease import default_device
     from hfprune.devices.rates import product_rate
-    from hfprune.files import write_json
 
     rates = {dtype: product_rate(dtype, default_device()) for dtype in ("float32", "bfloat16")}
     dtype = max(rates, key=lambda name: rates[name])

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from hfprune.exports import Quantization
+from hfprune.provenance import Stopwatch, provenance, stable
 from hfprune.stages.target import Pruned
 
 EXAMPLE = (
@@ -49,7 +50,6 @@ def run(config: Config) -> None:
 
     from hfprune.exports.folder import require_replaceable
     from hfprune.models.units import count_parameters
-    from hfprune.provenance import Stopwatch, provenance, stable
 
     require_replaceable(config.out, config.model)
     watch = Stopwatch()

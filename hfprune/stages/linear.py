@@ -11,15 +11,15 @@ from pydantic import Field, model_validator
 
 from hfprune.errors import HfpruneError
 from hfprune.models.placement import Placement
+from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, stable
 from hfprune.recovery.settings import RECOVERED, SOLVED, Linear
+from hfprune.results import Value, write_result
 from hfprune.settings import Strict
 from hfprune.stages.fields import BatchTokens, CellName, ComputeDtype, DenseModel, ExistingPath
 from hfprune.stages.target import cell_of
 
 if TYPE_CHECKING:
-    from hfprune.provenance import Stopwatch
     from hfprune.recovery.solved import Solved
-    from hfprune.results import Value
 
 EXAMPLE = (
     "hfprune linear --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
@@ -62,9 +62,7 @@ def run(config: Config) -> None:
     from hfprune.blocks import block_documents, load_blocks
     from hfprune.models.load import default_batch_tokens, load_model
     from hfprune.plans.plan import load_plan, plan_note
-    from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
     from hfprune.recovery.linear import solve_plans
-    from hfprune.results import write_result
 
     batch_tokens = config.batch_tokens or default_batch_tokens()
     chosen = config.model_dump(mode="json", include={*Linear.model_fields})
@@ -112,7 +110,6 @@ def run(config: Config) -> None:
 def _write(out: Path, solved: "dict[str, Solved]", made: dict[str, Any]) -> None:
     import json
 
-    from hfprune.provenance import stable
     from hfprune.recovery.solved import save_solved
 
     out.mkdir(parents=True, exist_ok=True)
@@ -123,8 +120,6 @@ def _values(solved: "dict[str, Solved]", watch: "Stopwatch") -> "list[Value]":
     """Return the mean share of the lost output that is left, the median λ, and the cost of all plans together."""
     from math import inf
     from statistics import fmean, median
-
-    from hfprune.results import Value
 
     cost = watch.cost()
     return [

@@ -13,6 +13,7 @@ from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.measures import Measure, stems
 from hfprune.models.placement import Placement
+from hfprune.results import read_result, values_table
 from hfprune.settings import Name, Strict
 from hfprune.stages.fields import CellName, ComputeDtype, DenseModel, ExistingPath
 from hfprune.stages.scoring import Scoring
@@ -114,7 +115,6 @@ def run(config: Config) -> None:
     measures = config.made()
 
     from hfprune.measuring import measure_cells, with_batch_size
-    from hfprune.results import read_result, values_table
 
     measures = {name: with_batch_size(measure) for name, measure in measures.items()}
     dtype = next(iter(measures.values())).dtype or config.dtype

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hfprune.provenance import Stopwatch, provenance, stable
 from hfprune.recovery.settings import Packing
 from hfprune.stages.fields import DenseModel, Instructions, Safetensors, Seed
 
@@ -26,7 +27,6 @@ class Config(Packing):
 
 def run(config: Config) -> None:
     """Pack the pairs and write the sequences, those to train on and the held-out ones, with their provenance."""
-    from hfprune.provenance import Stopwatch, provenance, stable
     from hfprune.recovery.packing import save_packed
 
     watch = Stopwatch()

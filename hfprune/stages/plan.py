@@ -4,9 +4,12 @@ from pydantic import Field
 
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
+from hfprune.provenance import Stopwatch, provenance, recorded, stable
+from hfprune.results import Value, read_result, values_table, write_result
 from hfprune.settings import Strict
 from hfprune.stages.fields import CellName, DenseModel, ExistingPath, Safetensors
 from hfprune.stages.target import UNITS, cell_of, size_values
+from hfprune.study.layout import resampled_path
 
 EXAMPLE = (
     "hfprune plan --model resources/models/smollm2-135m-instruct-q4 --scores scores.safetensors --ratio 0.2 "
@@ -47,10 +50,7 @@ def run(config: Config) -> None:
     from hfprune.models.units import count_parameters
     from hfprune.plans.budget import not_applicable
     from hfprune.plans.plan import Plan, apply_plan, make_plan, save_plan
-    from hfprune.provenance import Stopwatch, provenance, recorded, stable
-    from hfprune.results import Value, read_result, values_table, write_result
     from hfprune.scoring.scores import Scores, load_resampled, load_scores, save_resampled
-    from hfprune.study.layout import resampled_path
 
     watch = Stopwatch()
     model = load_skeleton(config.model)

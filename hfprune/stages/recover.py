@@ -11,14 +11,16 @@ from pydantic import Field, NonNegativeInt, model_validator
 
 from hfprune.assets.spelling import FORMS
 from hfprune.errors import HfpruneError
-from hfprune.recovery.settings import Lora
+from hfprune.files import atomic_directory, write_json
+from hfprune.provenance import Stopwatch, fingerprint, identity, is_current, provenance
+from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
+from hfprune.results import Cell, Value, write_result
 from hfprune.settings import validate
 from hfprune.stages.fields import AssetFlag, BatchTokens, CellName, ComputeDtype, ExistingPath, Seed
 from hfprune.stages.target import Cut, cell_of, load_subject
 
 if TYPE_CHECKING:
     from hfprune.recovery.packing import Packed
-    from hfprune.results import Cell, Value
 
 EXAMPLE = (
     "hfprune recover --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
@@ -63,16 +65,12 @@ def run(config: Config) -> None:
     from accelerate import PartialState
 
     from hfprune.devices.lease import is_main, launch, launched
-    from hfprune.files import atomic_directory
     from hfprune.models.load import default_training_tokens
     from hfprune.plans.plan import plan_note
-    from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
     from hfprune.recovery.adapter import is_replaceable, save_adapter
     from hfprune.recovery.learning import response_tokens
     from hfprune.recovery.lora import train_adapter
     from hfprune.recovery.packing import recovery_seed
-    from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED
-    from hfprune.results import write_result
 
     if not is_replaceable(config.out):
         raise HfpruneError(f"{config.out}: exists and is no earlier adapter; choose another folder")
@@ -138,7 +136,6 @@ def packed_pairs(
     Raises:
         HfpruneError: the packed pairs are of another model, or of other settings.
     """
-    from hfprune.provenance import identity
     from hfprune.recovery.packing import load_packed
     from hfprune.stages.pack import pack_pairs, settings_of
 
@@ -158,10 +155,6 @@ def packed_pairs(
 def write_nothing(out: Path, cell: "Cell", task: str, made: dict[str, Any], note: str) -> None:
     """Write an empty adapter for a plan that is not applicable, with the reason, so that a study goes on."""
     from safetensors.torch import save_file
-
-    from hfprune.files import atomic_directory, write_json
-    from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED
-    from hfprune.results import write_result
 
     with atomic_directory(out) as folder:
         save_file({}, folder / ADAPTER)
@@ -192,8 +185,6 @@ def training_values(losses: list[float], sequences: int, cost: dict[str, float])
         sequences: number of packed sequences.
         cost: `seconds`, with those of the learning curve, and `peak_memory_bytes`.
     """
-    from hfprune.results import Value
-
     few = max(1, len(losses) // 10)
     return [
         Value("first_loss", sum(losses[:few]) / few),

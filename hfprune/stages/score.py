@@ -12,7 +12,10 @@ from pydantic import Field, PositiveInt, model_validator
 
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
+from hfprune.files import require_writable
 from hfprune.models.placement import Placement
+from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, recorded, stable
+from hfprune.results import Cell, Value, write_result
 from hfprune.stages.fields import (
     BatchTokens,
     CellName,
@@ -32,8 +35,6 @@ if TYPE_CHECKING:
 
     from hfprune.criteria import Criterion
     from hfprune.plans.plan import Plan
-    from hfprune.provenance import Stopwatch
-    from hfprune.results import Cell
     from hfprune.scoring.score import Scored
     from hfprune.scoring.scores import Scores
 
@@ -94,10 +95,8 @@ def run(config: Config) -> None:
     """Score by all methods without current scores, and write the scores of each."""
     methods = chosen(config)
 
-    from hfprune.files import require_writable
     from hfprune.models.load import default_batch_tokens
     from hfprune.plans.plan import load_plan
-    from hfprune.provenance import fingerprint, is_current, provenance
 
     # Fixed before it is recorded, since results depend on it in low precision.
     batch_tokens = config.batch_tokens or default_batch_tokens()
@@ -170,8 +169,6 @@ def run(config: Config) -> None:
 
 def _steps(plan: Path) -> int:
     """Return the number of the step that scores what `plan` has left; another tool's plan counts as one step."""
-    from hfprune.provenance import recorded
-
     return 1 + recorded(plan).get("settings", {}).get("scoring", {}).get("steps", 1)
 
 
@@ -242,7 +239,6 @@ def score_as_fits(
 
     from hfprune.evaluation.work import Case
     from hfprune.models.shape import Shape
-    from hfprune.provenance import Stopwatch
     from hfprune.scoring.passes import SUMS_SHARE
     from hfprune.scoring.score import score
 
@@ -281,8 +277,6 @@ def write_scores(
     files: list[Path], scored: "Scored", cell: "Cell", made: dict[str, Any], *, removed: bool
 ) -> None:
     """Write the scores by one method to `Config.files`, and the agreement and cost to `.json` beside them."""
-    from hfprune.provenance import stable
-    from hfprune.results import Value, write_result
     from hfprune.scoring.scores import save_resampled, save_scores
 
     out, *resampled = files

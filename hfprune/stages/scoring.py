@@ -7,6 +7,7 @@ from pydantic import Field
 
 from hfprune.errors import HfpruneError
 from hfprune.models.kinds import UnitShares
+from hfprune.provenance import recorded
 from hfprune.registry import source_file
 from hfprune.settings import Strict
 from hfprune.stages.fields import ExistingPath, Seed
@@ -52,15 +53,11 @@ class Scoring(Strict):
 
     def drawn(self) -> dict[str, Any]:
         """Return how the blocks were drawn, for readers; scores are known by the blocks themselves."""
-        from hfprune.provenance import recorded
-
         known = recorded(self.blocks).get("settings", {}) if self.blocks else {}
         return {key: known[key] for key in ("length", "sampling") if key in known}
 
     def settings(self, name: str, criterion: "Criterion") -> dict[str, Any]:
         """Return the settings that scores by a criterion depend on."""
-        from hfprune.provenance import recorded
-
         corpus = recorded(self.blocks).get("settings", {}).get("corpus", "") if self.blocks else ""
         chosen = {
             "criterion": name,

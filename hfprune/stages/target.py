@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from hfprune.errors import HfpruneError
+from hfprune.recovery.settings import ADAPTER, SOLVED
+from hfprune.results import DENSE, Cell, Value, parse_cell
 from hfprune.settings import Dtype, Strict
 from hfprune.stages.fields import ComputeDtype, DenseModel, ExistingPath
 from hfprune.study.method import Method
@@ -13,8 +15,6 @@ from hfprune.study.method import Method
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
-
-    from hfprune.results import Cell, Value
 
 # The flag `--units` of every command that has one.
 UNITS: Any = Method.model_fields["units"]
@@ -47,16 +47,12 @@ class Cut(Strict):
 
     def cut_inputs(self) -> dict[str, Path]:
         """Return the plan or checkpoint, and the solved weights, by role, for provenance."""
-        from hfprune.recovery.settings import SOLVED
-
         found = {"plan": self.plan, "checkpoint": self.checkpoint}
         found |= {"linear": self.linear / SOLVED} if self.linear else {}
         return {role: path for role, path in found.items() if path}
 
     def method(self) -> str:
         """Return the name of the method in a cell without `--cell`."""
-        from hfprune.results import DENSE
-
         return "pruned" if self.is_cut else DENSE
 
 
@@ -70,8 +66,6 @@ class Pruned(Cut):
 
     def change_inputs(self) -> dict[str, Path]:
         """Return, by role, the files that change the dense model, for provenance."""
-        from hfprune.recovery.settings import ADAPTER
-
         return self.cut_inputs() | ({"adapter": self.adapter / ADAPTER} if self.adapter else {})
 
     def require_change(self) -> None:
@@ -160,15 +154,11 @@ def cell_of(
     recovery: str = "none",
 ) -> "Cell":
     """Return the cell that `text` names (`study/model/method/ratio/seed/recovery`), or one of a run by hand."""
-    from hfprune.results import Cell, parse_cell
-
     return parse_cell(text) if text else Cell("by-hand", model.name, method, ratio, seed, recovery)
 
 
 def size_values(left: int, total: int) -> "list[Value]":
     """Return the size of a pruned model of `left` parameters: absolute, and the ratios removed and kept."""
-    from hfprune.results import Value
-
     return [
         Value("parameters", float(left)),
         Value("parameter_ratio", 1 - left / total),
@@ -176,21 +166,10 @@ def size_values(left: int, total: int) -> "list[Value]":
     ]
 
 
-def draw_blocks(
-    model: Path, corpus: Path, *, sequences: int, length: int, sampling: str, seed: int, place: str
-) -> "tuple[Tensor, list[int]]":
+def draw_blocks(model: Path, corpus: Path, **drawn: Any) -> "tuple[Tensor, list[int]]":
     """Draw blocks from a fetched corpus with the tokenizer of `model`; see `hfprune.blocks.sample_blocks`."""
     from hfprune.assets.corpora import read_corpus
     from hfprune.blocks import sample_blocks
     from hfprune.models.load import load_tokenizer
 
-    return sample_blocks(
-        read_corpus(corpus),
-        load_tokenizer(model),
-        sequences=sequences,
-        length=length,
-        sampling=sampling,
-        seed=seed,
-        corpus=corpus.name,
-        place=place,
-    )
+    return sample_blocks(read_corpus(corpus), load_tokenizer(model), corpus=corpus.name, **drawn)

@@ -36,43 +36,21 @@ class Fidelity(FigurePublication):
             return "Fidelity: not measured"
         values = at_one_ratio(values)
         labels = _labels(values)
-        wide = {place for place, part in values.groupby(PLACE)["value"] if charts.spans_a_decade(part)}
+        perplexities = values[values["metric"] == "perplexity"].groupby(PLACE)["value"]
+        wide = {place for place, part in perplexities if charts.spans_a_decade(part)}
+        better = {place: data.declared.find(place[1], place[0]).metric.better for place in labels}
         names, cells, heights, models = [], [], [], []
         # Axes of ratios are not shared: a facet of recovered models may have fewer than others.
         for name, facet in charts.facets(values).items():
             single = charts.of_one_ratio(facet)
             names.append(f"{name}, {charts.percents(charts.ratios(facet))[0]}" if single else name)
             heights.append(lines_height(len(charts.pruned(facet, data.looks))) if single else 1.8)
-            cells.append(_row(dict([*facet.groupby(PLACE)]), labels, data, single, wide))
+            parts = dict([*facet.groupby(PLACE)])
+            cells.append(charts.row_of(parts, labels, data.looks, better, wide, single))
             models.append(facet["model"].iloc[0])
         title = charts.with_ratio(values, charts.meaning(values, "documents"))
         columns = [charts.with_shared_axes(column, models) for column in zip(*cells, strict=True)]
         return sheet([*zip(*columns, strict=True)], names, heights, title)
-
-
-def _row(
-    parts: dict[Place, pd.DataFrame],
-    labels: dict[Place, str],
-    data: Collected,
-    single: bool,
-    wide: set[Place],
-) -> list[charts.Chart | str]:
-    """Return the panels of a facet. Methods have the order, and the names, of the first that it has."""
-    there = [place for place in labels if place in parts]
-    order: dict[str, None] = {}
-    for place in there:
-        better = data.declared.find(place[1], place[0]).metric.better
-        order |= dict.fromkeys(name for name in charts.best_first(parts[place], better) if name not in order)
-    return [
-        charts.against_ratio(
-            *(parts[place], data.looks, label),
-            order=[*order] if single else None,
-            logarithmic=place[0] == "perplexity" and place in wide,
-        )
-        if place in parts
-        else f"{label}\nnot measured"
-        for place, label in labels.items()
-    ]
 
 
 def _labels(values: pd.DataFrame) -> dict[Place, str]:

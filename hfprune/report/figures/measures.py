@@ -37,39 +37,19 @@ class Measures(FigurePublication):
         names, facets = headings(values, data.declared), charts.facets(values)
         keys = ["measure", "metric", "task"]
         compared = {*values[values["method"] != DENSE].groupby(keys).groups}
-        names = {place: name for place, name in names.items() if place in compared}
+        names = {place: name.replace("_", " ") for place, name in names.items() if place in compared}
+        better = {place: data.declared.find(*place[:2]).metric.better for place in names}
         single = charts.of_one_ratio(values)
         wide = {place for place, part in values.groupby(keys)["value"] if charts.spans_a_decade(part)}
         cells, heights = [], []
         for facet in facets.values():
-            shown = dict([*facet.groupby(keys)])
-            order = _order([shown[place] for place in names if place in shown], data)
-            cells.append(
-                [
-                    charts.against_ratio(
-                        *(shown[place], data.looks, name.replace("_", " ")),
-                        order=order if single else None,
-                        logarithmic=place in wide,
-                    )
-                    if place in shown and (shown[place]["method"] != DENSE).any()
-                    else f"{name}\nnot measured"
-                    for place, name in names.items()
-                ]
-            )
-            heights.append(lines_height(len(order)) if single else 1.9)
+            parts = {place: part for place, part in facet.groupby(keys) if {*part["method"]} != {DENSE}}
+            cells.append(charts.row_of(parts, names, data.looks, better, wide, single))
+            heights.append(lines_height(len(charts.pruned(facet, data.looks))) if single else 1.9)
         models = [facet["model"].iloc[0] for facet in facets.values()]
         columns = [charts.with_shared_axes(column, models) for column in zip(*cells, strict=True)]
         title = charts.with_ratio(values, charts.meaning(values))
         return sheet([*zip(*columns, strict=True)], [*facets], heights, title)
-
-
-def _order(parts: list[pd.DataFrame], data: Collected) -> list[str]:
-    """Return the methods, the best first by the first measure that each has."""
-    order: dict[str, None] = {}
-    for part in parts:
-        better = data.declared.find(part["measure"].iloc[0], part["metric"].iloc[0]).metric.better
-        order |= dict.fromkeys(name for name in charts.best_first(part, better) if name not in order)
-    return [*order]
 
 
 def _drawn(values: pd.DataFrame) -> pd.Series:

@@ -41,7 +41,7 @@ class Measures(TablePublication):
         cells = with_blanks(
             cells.assign(source=OURS, key=keys, printed=pd.NA, confidence=pd.NA), blank_cells(data.tidy)
         )
-        cells = in_order(cells, ORDER, data.looks, [*data.printed.names.values()])
+        cells = in_order(cells, ORDER, data.looks, [*data.printed.models.values()])
         numbers, laid = lay_out(cells, forms, {})
         columns = present([*head_columns(numbers, data.looks), *laid])
         return Table(numbers.drop(columns=["source", "doubts"]), columns, mark_notes(columns, cells))
