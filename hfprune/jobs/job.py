@@ -54,11 +54,6 @@ class Job:
         return json.dumps(self.config.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
 
 
-def ratio(cell: Cell) -> list[str]:
-    """Return the ratio of a cell in words, if it has one."""
-    return [] if cell.ratio is None else [f"{cell.ratio:g}"]
-
-
 def wildcards(cell: Cell, **more: str) -> dict[str, str]:
     """Return the wildcards of a pruned or dense cell, and more."""
     whole = {"model": cell.model, "method": cell.method, "ratio": f"{cell.ratio:g}", "seed": f"{cell.seed}"}

@@ -131,7 +131,7 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         "effect": number(row["effect"], form, half),
         "interval": between(row["low"], row["high"], form),
         "n": _count(row["n"]),
-        "draws": _count(row.get("draws", row.get("seeds"))),  # older tables call the column `seeds`
+        "draws": _count(row["draws"]),
         "published": published + doubt,
         "published_number": published,
         "sign": SIGNS.get(text["verdict"], "•"),

@@ -216,8 +216,7 @@ def _with_texts(
                 "effect_shown": number(row.effect, form, (row.effect_high - row.effect_low) / 2),
                 "effect_interval": between(row.effect_low, row.effect_high, form),
                 "standing": _standing(row, effect),
-                # Tables from before the correction lack it.
-                "sure": not row.effect_holm >= 1 - LEVEL,
+                "sure": row.effect_holm < 1 - LEVEL,
             }
         )
     columns = ["shown", "interval", "effect_shown", "effect_interval", "standing", "sure"]

@@ -9,7 +9,7 @@ from hfprune.errors import HfpruneError
 from hfprune.study.study import Study
 
 
-def criteria_of(study: Study, where: str = "study") -> dict[str, Criterion]:
+def criteria_of(study: Study) -> dict[str, Criterion]:
     """Return the criterion of every method that is no baseline, with its options, by the method's name.
 
     Raises:
@@ -19,7 +19,7 @@ def criteria_of(study: Study, where: str = "study") -> dict[str, Criterion]:
     for name, method in study.methods.items():
         if method.baseline:
             continue
-        place, chosen = f"{where}: methods.{name}", method.criterion or name
+        place, chosen = f"study: methods.{name}", method.criterion or name
         found[name] = make_criterion(chosen, method.options, place, [*method.units])
         if found[name].needs == "weights" and (method.corpus or method.sequences):
             raise HfpruneError(f"{place}: {chosen} reads weights only; remove corpus and sequences")
