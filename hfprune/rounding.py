@@ -4,27 +4,69 @@ import math
 import re
 
 FIGURES = 2  # of an error, or of half an interval, as is usual in physics
-NEUTRAL = (0, 1)  # of differences, and of ratios
+MORE = 2  # decimals beyond the format's, for an end of an interval that would else seem to touch no effect
 _DECIMALS = re.compile(r"\.(\d+)([f%])")
 
 
 def rounded(form: str, number: float, doubt: float | None) -> str:
     """Return a number as text, down to the decimal at which its doubt has two figures.
 
-    Finer where it would become 0 or 1 without being so, lest an interval seem to touch them.
-
     Args:
         form: as `str.format` takes it. It rounds no finer; a form without decimals stays as it is.
-        number: a value, an error, or an end of an interval.
-        doubt: the error, or half of the interval; none, or zero, where it is not known.
+        number: a value or its error.
+        doubt: the error; none, or zero, where it is not known.
     """
+    return _formatted(form, number, _place(form, doubt))
+
+
+def rounded_interval(
+    form: str, value: float, low: float, high: float, *, neutral: float = math.nan, ratio: bool = False
+) -> list[str]:
+    """Return a value and the ends of its interval as text, where half of the interval has two figures.
+
+    All have the same decimals, more of them where an end would become `neutral` without being so. Those of a
+    `ratio` have their own, since its interval is one of the logarithm.
+
+    Args:
+        form: as for `rounded`.
+        value: the value.
+        low: an end of its interval; missing if it is not known.
+        high: the other end.
+        neutral: the value of no effect.
+        ratio: whether errors multiply, as those of perplexities do.
+    """
+    numbers = [value, low, high]
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return [form.format(number) for number in numbers]
+    doubts = [(high - low) / 2] * 3
+    if ratio and low > 0:
+        doubts = [abs(number) * math.log(high / low) / 2 for number in numbers]
+    places = [_place(form, doubt) for doubt in doubts]
+    for i, end in ((1, low), (2, high)):
+        while places[i] < _finest(form) + MORE and round(end, places[i]) == neutral != end:
+            places[i] += 1
+    if not ratio:
+        places = [max(places)] * 3
+    return [_formatted(form, number, place) for number, place in zip(numbers, places, strict=True)]
+
+
+def _finest(form: str) -> int:
+    """Return the decimal to which a form rounds, or a thousand if it is not one of decimals."""
     decimals = _DECIMALS.search(form)
-    if decimals and doubt and math.isfinite(doubt) and math.isfinite(number):
-        hundredths = 2 * (decimals[2] == "%")
-        finest = int(decimals[1]) + hundredths
-        place = min(finest, FIGURES - 1 - math.floor(math.log10(abs(doubt))))
-        while place < finest and round(number, place) in NEUTRAL and number not in NEUTRAL:
-            place += 1
-        form = _DECIMALS.sub(f".{max(place - hundredths, 0)}{decimals[2]}", form)
-        number = round(number, place)
-    return form.format(number)
+    return int(decimals[1]) + 2 * (decimals[2] == "%") if decimals else 1000
+
+
+def _place(form: str, doubt: float | None) -> int:
+    """Return the decimal to round to; negative ones are tens and hundreds."""
+    if not doubt or not math.isfinite(doubt):
+        return _finest(form)
+    return min(_finest(form), FIGURES - 1 - math.floor(math.log10(abs(doubt))))
+
+
+def _formatted(form: str, number: float, place: int) -> str:
+    decimals = _DECIMALS.search(form)
+    if not decimals or not math.isfinite(number):
+        return form.format(number)
+    shown = max(place - 2 * (decimals[2] == "%"), 0)
+    # Plus zero: there is no negative one.
+    return _DECIMALS.sub(f".{shown}{decimals[2]}", form).format(round(number, place) + 0.0)

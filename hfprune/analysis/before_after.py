@@ -11,7 +11,7 @@ import pandas as pd
 from hfprune.analysis.outcomes import Contrast
 from hfprune.analysis.statistics import estimate
 from hfprune.results import DENSE
-from hfprune.rounding import rounded
+from hfprune.rounding import rounded_interval
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class Row:
         form = self.shown.replace(":", ":+") if self.absolute else "{:+.1%}"
         if self.low is None or self.high is None:
             return form.format(self.change)
-        doubt = (self.high - self.low) / 2
-        change, *ends = (rounded(form, x, doubt) for x in (self.change, self.low, self.high))
+        change, *ends = rounded_interval(form, self.change, self.low, self.high, neutral=0)
         return f"{change} [{', '.join(ends)}]"
 
     def words(self) -> list[str]:

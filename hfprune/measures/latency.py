@@ -37,8 +37,8 @@ class Latency(Measure):
     repeats: PositiveInt = Field(default=10, description="timed rounds, after one warm-up")
     align: PositiveInt = Field(
         default=1,
-        description="fill up widths in memory, while they are timed, to a multiple of this: in 16 bits a GPU has "
-        "its fast kernels for multiples of 8",
+        description="fill up the MLPs of the pruned model in memory, while it is timed, to a width that is a "
+        "multiple of this: in 16 bits a GPU has its fast kernels for multiples of 8",
     )
 
     def metrics(self) -> list[Metric]:
@@ -64,6 +64,8 @@ class Latency(Measure):
             total += case.read(1, prompt, 1, shape=shape) * (once + 1)
             total += case.decode(once, batch, prompt, self.new_tokens, shape)
         beside = case.dense.weights(case.width) if case.dense else 0
+        if self.align > 1:  # the MLPs as they were cut are kept beside the filled up ones
+            beside += case.shape.layers * case.shape.mlp_weights * case.width
         return replace(total, memory=total.memory + beside)
 
     def run(self, subject: Subject) -> Outcome:

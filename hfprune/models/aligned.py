@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 def aligned(model: "PreTrainedModel", align: int) -> Iterator[None]:
     """Fill up the width of every MLP to a multiple of `align` in memory, until the block ends.
 
-    The added neurons have weights of zero, so that they are act(0) · 0 = 0 and change no output. In 16 bits cuBLAS
-    has its fast kernels for widths of whole 16 bytes, which are multiples of 8.
+    The added neurons have weights of zero, so that they are act(0) · 0 = 0 and change no output, up to the
+    rounding of another kernel. In 16 bits cuBLAS has its fast ones for widths of whole 16 bytes, that is for
+    multiples of 8. `in_features` and `out_features` stay, and so does what counts operations by them.
     """
     whole: list[tuple[nn.Linear, Tensor, Tensor | None]] = []
     try:
-        for mlp in gated_mlps(model):
+        for mlp in gated_mlps(model) if align > 1 else ():
             if not (extra := -mlp.count % align):
                 continue
             whole += [(linear, linear.weight, linear.bias) for linear in (mlp.gate, mlp.up, mlp.down)]

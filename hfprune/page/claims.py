@@ -2,13 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
-from hfprune.page.study import StudyResults, between, number
+from hfprune.page.study import StudyResults, number, shown_with_interval
 from hfprune.report.charts import FOCUS
 from hfprune.report.style import metric_label
 
@@ -33,12 +32,12 @@ OWN = (
         "threshold",
         "sentence",
     ),
-    *("compares", "condition", "where", "effect", "low", "high", "n", "seeds", "draws", "published"),
+    *("compares", "condition", "where", "effect", "low", "high", "n", "draws", "published"),
     *("confidence", "verdict", "anomalies", "note"),
 )
 
 
-def lines(studies: Sequence[StudyResults], paper: Path) -> list[dict[str, Any]]:
+def lines(studies: Sequence[StudyResults]) -> list[dict[str, Any]]:
     """Return what the template shows of every claim of every study, studies side by side.
 
     The claims that ran come first. A claim that ran in no study has one line for all of them.
@@ -117,7 +116,10 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         name: None if pd.isna(row[name]) else float(row[name])
         for name in ("effect", "low", "high", "published")
     }
-    half = None if pd.isna(row["low"]) or pd.isna(row["high"]) else (row["high"] - row["low"]) / 2
+    ratio = row["unit"] == "ratio"
+    effect, interval = shown_with_interval(
+        *(form, row["effect"], row["low"], row["high"]), neutral=1 if ratio else row["threshold"], ratio=ratio
+    )
     published = number(row["published"], form)
     doubt = f" ({text['confidence']})" if text["confidence"] in ("suspect", "tentative") and published else ""
     return {
@@ -128,8 +130,8 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         "sides": f"{text['left']} against {text['right']}" if text["left"] else "",
         "holds": f"{'above' if text['relation'] == 'higher' else 'below'} {row['threshold']:g}",
         "than": float(row["threshold"]),
-        "effect": number(row["effect"], form, half),
-        "interval": between(row["low"], row["high"], form),
+        "effect": effect,
+        "interval": interval,
         "n": _count(row["n"]),
         "draws": _count(row["draws"]),
         "published": published + doubt,

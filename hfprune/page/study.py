@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from hfprune.report.collected import Collected
 from hfprune.report.effects import Effect, effects_shown
 from hfprune.report.measures import MEAN, all_values, headings, measures_in_order, scaled
 from hfprune.results import DENSE, Cell
-from hfprune.rounding import rounded
+from hfprune.rounding import rounded_interval
 from hfprune.study import layout
 
 # Kind of measure, or of a zero-shot task → what it tells about a model.
@@ -190,8 +191,7 @@ def _with_effects(
     for measured, meaning in meanings.items():
         if meaning.effect in comparison:
             own = {meaning.effect + end: name for end, name in columns.items()}
-            # Tables from before the correction lack it.
-            rows = comparison[comparison["seed"].isna()].reindex(columns=[*cells, *added, *own])
+            rows = comparison.loc[comparison["seed"].isna(), [*cells, *added, *own]]
             rows = rows.rename(columns=own).dropna(subset="effect")
             parts.append(rows.assign(**dict(zip(place, ("none", *measured), strict=True))))
     effects = pd.concat([part for part in parts if len(part)] or parts)
@@ -208,13 +208,19 @@ def _with_texts(
     for row in values.itertuples(index=False):
         meaning = meanings[Measured(row.measure, row.metric, row.task)]
         effect = effects.get(meaning.effect)
-        form = effect.shown if effect else meaning.shown
+        form, than = (effect.shown, effect.than or 0) if effect else (meaning.shown, nan)
+        shown, interval = shown_with_interval(
+            meaning.shown, row.value, row.low, row.high, ratio=meaning.logarithmic
+        )
+        beside = shown_with_interval(
+            form, row.effect, row.effect_low, row.effect_high, neutral=than, ratio=than == 1
+        )
         texts.append(
             {
-                "shown": number(row.value, meaning.shown, (row.high - row.low) / 2),
-                "interval": between(row.low, row.high, meaning.shown),
-                "effect_shown": number(row.effect, form, (row.effect_high - row.effect_low) / 2),
-                "effect_interval": between(row.effect_low, row.effect_high, form),
+                "shown": shown,
+                "interval": interval,
+                "effect_shown": beside[0],
+                "effect_interval": beside[1],
                 "standing": _standing(row, effect),
                 "sure": row.effect_holm < 1 - LEVEL,
             }
@@ -223,16 +229,19 @@ def _with_texts(
     return values.join(pd.DataFrame(texts, index=values.index, columns=columns))
 
 
-def between(low: float, high: float, shown: str) -> str:
-    """Return an interval for readers, or "" if there is none."""
-    if pd.isna(low) or pd.isna(high):
-        return ""
-    return " to ".join(number(end, shown, (high - low) / 2) for end in (low, high))
+def shown_with_interval(form: str, value: float, low: float, high: float, **about: Any) -> tuple[str, str]:
+    """Return a number and its interval for readers, with a minus sign, each "" if it is missing.
+
+    `about` is that of `hfprune.rounding.rounded_interval`.
+    """
+    numbers = (nan if pd.isna(x) else x for x in (value, low, high))
+    text, *ends = (x.replace("-", "−") for x in rounded_interval(form, *numbers, **about))
+    return "" if pd.isna(value) else text, "" if "nan" in ends else " to ".join(ends)
 
 
-def number(value: float, shown: str, doubt: float | None = None) -> str:
-    """Return a number for readers, rounded to its doubt and with a minus sign, or "" if it is missing."""
-    return "" if pd.isna(value) else rounded(shown, value, doubt).replace("-", "−")
+def number(value: float, shown: str) -> str:
+    """Return a number for readers, with a minus sign, or "" if it is missing."""
+    return "" if pd.isna(value) else shown.format(value).replace("-", "−")
 
 
 def _standing(row: Any, effect: Effect | None) -> str:

@@ -40,7 +40,7 @@ def render(studies: Sequence[StudyResults], paper: Path) -> str:
         several=len(studies) > 1,
         studies=studies,
         cards=[card for study in studies for card in answer.cards(study)],
-        claims=claims.lines(studies, paper),
+        claims=claims.lines(studies),
         explorer=explorer.data(studies),
         curves=[curve for study in studies for curve in explorer.curves(study)],
         tables={study.name: [*tables.read_all(study)] for study in studies},

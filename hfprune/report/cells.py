@@ -2,44 +2,72 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
+from math import nan
+from typing import Any
 
 import pandas as pd
 
 from hfprune.report.style import Look, method_label
 from hfprune.report.typeset import MISSING, Column
-from hfprune.rounding import rounded
+from hfprune.rounding import rounded, rounded_interval
 
 PAPER, OURS = "paper", "ours"  # the sources of numbers
 Forms = str | Sequence[str]
 """The format of all values, as `str.format` takes it, or one for each."""
 
 
-def texts(
-    values: Iterable[float], form: Forms, scale: float = 1, doubts: Iterable[float | None] = cycle([None])
-) -> list[str]:
-    """Return each value as text, rounded to its doubt where it has one, or a dash where there is no value."""
-    triples = zip(values, cycle([form] if isinstance(form, str) else form), doubts, strict=False)
+def texts(values: Iterable[float], form: Forms, scale: float = 1) -> list[str]:
+    """Return each value as text, or a dash where there is none."""
+    pairs = zip(values, cycle([form] if isinstance(form, str) else form), strict=False)
+    return [MISSING if pd.isna(value) else each.format(scale * value) for value, each in pairs]
+
+
+def with_errors(values: pd.Series, errors: pd.Series, form: str) -> list[str]:
+    """Return each value as text, with `±` and its error where it has one; both rounded to that."""
+    known = [None if pd.isna(error) else error for error in errors]
     return [
-        MISSING if pd.isna(value) else rounded(each, scale * value, doubt) for value, each, doubt in triples
+        MISSING
+        if pd.isna(value)
+        else " ± ".join(rounded(form, x, error) for x in (value, error) if x is not None)
+        for value, error in zip(values, known, strict=True)
     ]
 
 
-def with_errors(values: pd.Series, errors: pd.Series, form: Forms) -> list[str]:
-    """Return each value as text, with `±` and its error where it has one."""
-    pairs = zip(*(texts(numbers, form, doubts=errors) for numbers in (values, errors)), strict=True)
-    return [text if MISSING in (text, error) else f"{text} ± {error}" for text, error in pairs]
+def with_intervals(
+    values: pd.Series,
+    low: pd.Series,
+    high: pd.Series,
+    form: Forms,
+    neutral: float = nan,
+    between: str = "[{}, {}]",
+) -> tuple[list[str], list[str]]:
+    """Return each value and its interval as text, rounded to the interval, or a dash where there is none.
+
+    Args:
+        values: the values.
+        low: the ends of their intervals.
+        high: the other ends.
+        form: of all, or of each.
+        neutral: the value of no effect; 1 for ratios, whose errors multiply, as do those with a form in `×`.
+        between: the format of an interval.
+    """
+    found = []
+    forms = [form] * len(values) if isinstance(form, str) else form
+    for value, one, other, each in zip(values, low, high, forms, strict=True):
+        ratio = neutral == 1 or each.startswith("×")
+        about: dict[str, Any] = {"neutral": 1 if ratio else neutral, "ratio": ratio}
+        text, *ends = rounded_interval(each, value, one, other, **about)
+        known = not pd.isna(value), not pd.isna([value, one, other]).any()
+        found.append((text if known[0] else MISSING, between.format(*ends) if known[1] else MISSING))
+    return [text for text, _ in found], [interval for _, interval in found]
 
 
-def intervals(low: pd.Series, high: pd.Series, form: Forms, between: str = "[{}, {}]") -> list[str]:
-    """Return each interval as text, or a dash where there is none."""
-    pairs = zip(*(texts(end, form, doubts=(high - low) / 2) for end in (low, high)), strict=True)
-    return [MISSING if MISSING in pair else between.format(*pair) for pair in pairs]
-
-
-def with_intervals(values: pd.Series, low: pd.Series, high: pd.Series, form: Forms) -> list[str]:
-    """Return each value as text, with its interval in brackets where it has one."""
-    pairs = zip(texts(values, form, doubts=(high - low) / 2), intervals(low, high, form), strict=True)
-    return [text if MISSING in (text, interval) else f"{text} {interval}" for text, interval in pairs]
+def together(values: Iterable[str], intervals: Iterable[str]) -> list[str]:
+    """Return each value with its interval where it has one."""
+    return [
+        " ".join(part for part in pair if part != MISSING) or MISSING
+        for pair in zip(values, intervals, strict=True)
+    ]
 
 
 def counts(values: Iterable[float]) -> list[str]:

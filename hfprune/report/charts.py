@@ -3,6 +3,7 @@
 `hfprune.report.drawing` draws them for print, `hfprune.page.vega` for a browser.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
@@ -17,6 +18,8 @@ from hfprune.results import DENSE
 
 FOCUS = 0.2  # charts of a single ratio show this one or the nearest; the paper's first
 REMOVED = "Parameters removed (%)"
+LONG = 1e5  # from here on, a number at the edge of an axis is a power of ten
+POWERS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,15 @@ def best_first(values: pd.DataFrame, better: str) -> list[str]:
 def spans_a_decade(values: pd.Series) -> bool:
     """Tell whether values are positive and differ so much that they need a logarithmic axis."""
     return bool(values.min() > 0 and values.max() > 10 * values.min())
+
+
+def wide(values: pd.DataFrame, keys: Sequence[str]) -> dict[str, set[tuple]]:
+    """Return, for each model, the outcomes (by `keys`) that need a logarithmic axis in all its facets."""
+    found: dict[str, set[tuple]] = defaultdict(set)
+    for (model, *place), part in values.groupby(["model", *keys])["value"]:
+        if spans_a_decade(part):
+            found[model].add(tuple(place))
+    return found
 
 
 def meaning(values: pd.DataFrame, units: str = "items") -> str:
@@ -225,14 +237,17 @@ def agreement_of_halves(marks: pd.DataFrame, looks: Mapping[str, Look]) -> Chart
 def with_shared_axes(charts: Sequence[_Panel], models: Sequence[str]) -> list[_Panel]:
     """Give the charts of a model one axis of values, so that its recoveries can be compared by eye.
 
+    Charts with names have it across, others along their height: where a model has both, all keep their own.
+
     Args:
-        charts: of one outcome, or a sentence where there is none; all or none are logarithmic.
+        charts: of one outcome, or a sentence where there is none; all of a model, or none, are logarithmic.
         models: of each.
     """
     groups: dict[str, list[Chart]] = {}
     for chart, model in zip(charts, models, strict=True):
         groups.setdefault(model, []).extend([chart] if isinstance(chart, Chart) else [])
-    ends = {model: _shared_ends(own) for model, own in groups.items() if len(own) > 1}
+    alike = {model: own for model, own in groups.items() if len({bool(chart.names) for chart in own}) == 1}
+    ends = {model: _shared_ends(own) for model, own in alike.items() if len(own) > 1}
     return [
         cast(_Panel, replace(chart, value=replace(chart.value, ends=ends[model])))
         if isinstance(chart, Chart) and model in ends
@@ -242,10 +257,13 @@ def with_shared_axes(charts: Sequence[_Panel], models: Sequence[str]) -> list[_P
 
 
 def _shared_ends(charts: Sequence[Chart]) -> tuple[float, float]:
-    rows = pd.concat([chart.rows for chart in charts])
-    levels = rows.loc[rows["place"].isna(), "value"]
-    middle = levels if len(levels) else rows["value"]
-    return span(rows, float(middle.median()), charts[0].value.log > 0, all(chart.names for chart in charts))
+    """Return the ends of one axis for what each chart would show by itself."""
+    found = []
+    for chart in charts:
+        levels = chart.rows.loc[chart.rows["place"].isna(), "value"]
+        middle = float((levels if len(levels) else chart.rows["value"]).median())
+        found.append(span(chart.rows, middle, chart.value.log > 0, bool(chart.names)))
+    return min(low for low, _ in found), max(high for _, high in found)
 
 
 def span(
@@ -283,7 +301,10 @@ def _ends(rows: pd.DataFrame, middle: float, logarithmic: bool) -> tuple[float, 
 
 def at_edge(value: float, edge: float) -> str:
     """Return a number beyond the edge of an axis, with an arrow to its side."""
-    number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    digits, _, power = f"{value:.1e}".partition("e")
+    number = f"{float(f'{value:.2g}'):,g}"
+    if abs(value) >= LONG:
+        number = f"{digits}·10{str(int(power)).translate(POWERS)}"
     return f"{number} →" if value > edge else f"← {number}"
 
 

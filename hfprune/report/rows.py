@@ -96,11 +96,11 @@ def _text(
 ) -> str:
     if pd.isna(cell["value"]):
         return MISSING
-    doubt = max((cell[width] for width in spreads if cell[width] > 0), default=None)
+    errors = {sign: cell[width] for width, sign in spreads.items() if form.with_spread and cell[width] >= 0}
+    doubt = max(errors.values(), default=None)
     text = rounded(form.shown, cell["value"], doubt) if pd.isna(cell["printed"]) else cell["printed"]
-    for width, sign in spreads.items() if form.with_spread else ():
-        if not pd.isna(cell[width]):
-            text += sign.format(rounded(form.shown, cell[width], doubt))
+    for sign, error in errors.items():
+        text += sign.format(rounded(form.shown, error, error))
     return (f"**{text}**" if best else text) + footnotes.get(cell["confidence"], "")
 
 

@@ -23,7 +23,7 @@ from hfprune.paper.tables import read_tables
 from hfprune.report import charts
 from hfprune.report.charts import Axis, Chart
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.marks import draw
+from hfprune.report.drawing.marks import draw, log_ticks
 from hfprune.report.drawing.writing import read_style, write_figures
 from hfprune.report.publication import publication_names
 from hfprune.report.style import Look, recovery_label
@@ -200,7 +200,7 @@ def test_the_best_method_is_on_top_and_far_values_are_numbers_at_the_edge(tmp_pa
     assert labels == [data.looks[method].label for method in rows["method"]]
     ratio = axes["Perplexity ratio"]
     assert ratio.get_xscale() == "log"
-    assert [text.get_text() for text in ratio.texts if "→" in text.get_text()] == ["96 →", "59,656 →"]
+    assert [text.get_text() for text in ratio.texts if "→" in text.get_text()] == ["96 →", "60,000 →"]
     low, high = ratio.get_xlim()
     near = rows[rows["perplexity_ratio"] < 10]
     assert low < near["perplexity_ratio_low"].min() and near["perplexity_ratio_high"].max() < high
@@ -270,8 +270,6 @@ def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Pat
     assert [float(drawn[data.looks[method].colour][0, 0]) for method in js["method"]] == [*js["value"]]
     names = [text.get_text().replace("\n", " ") for ax in upper.figure.axes for text in ax.texts]
     assert names == ["tiny-llama, no recovery", "tiny-llama, LoRA, 20% removed"]
-    # One axis of values, along the height above and across below.
-    assert upper.get_ylim() == lower.get_xlim()
 
 
 def test_intervals_on_a_logarithmic_axis_are_of_the_logarithm(collected: Path) -> None:
@@ -306,6 +304,37 @@ def test_recoveries_of_a_model_have_one_axis_and_other_models_their_own(collecte
     low, high = first.get_ylim()
     drawn = [y for ax in (first, second) for marks in points(ax).values() for _, y in marks]
     assert low < min(drawn) < max(drawn) < high
+
+
+def test_one_axis_shows_what_each_recovery_would_show_by_itself() -> None:
+    """Values that are far from the others of their own recovery stay numbers at the edge."""
+    looks = {name: Look(name, "#000000", "o") for name in "abcd"}
+
+    def chart(values: list[float]) -> charts.Chart:
+        rows = pd.DataFrame({"method": [*"abcd"], "ratio": 0.2, "value": values, "half": 0.01})
+        return charts.against_ratio(rows, looks, "it", order=[*"abcd"])
+
+    parts = chart([0.38, 0.39, 0.40, 0.80]), chart([0.32, 0.33, 0.34, 0.66])
+    first, second = charts.with_shared_axes(parts, ["m", "m"])
+    assert first.value.ends == second.value.ends
+    low, high = first.value.ends
+    assert low < 0.31 and 0.41 < high < 0.66
+
+
+def test_a_dense_model_alone_has_no_facet_and_a_single_recovery_is_named(collected: Path) -> None:
+    data = Collected(collected, PAPER)
+    dense = data.results[data.results["method"] == DENSE].assign(recovery="none")
+    everything = pd.concat([dense, data.results.assign(recovery="lora")])
+    figure = figure_of("accuracy", data, results=everything)
+    assert len(figure.axes) == 1
+    assert "after LoRA" in figure.legends[0].get_title().get_text()
+
+
+@pytest.mark.parametrize(("low", "high", "most"), [(27, 480, 2), (27, 480, 4), (0.9, 9, 3), (40, 120, 4)])
+def test_a_logarithmic_axis_has_several_round_ticks(low: float, high: float, most: int) -> None:
+    ticks = log_ticks(low, high, most)
+    assert 2 <= len(ticks) <= most and low <= ticks[0] < ticks[-1] <= high
+    assert all(float(f"{tick:.0e}") == pytest.approx(tick) for tick in ticks)
 
 
 def paper_study(folder: Path) -> Study:

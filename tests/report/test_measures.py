@@ -189,7 +189,7 @@ def test_a_measure_of_the_dense_model_alone_is_in_the_table_and_compared_nowhere
     write_tables(study.folder, PAPER, study.folder / "tables")
     head, *body = rows_of(study.folder / "tables/measures.md")
     column = head.index("Entropy (nats)")
-    assert [row[column] for row in body] == ["2.500 ± 0.250", "–", "–"]
+    assert [row[column] for row in body] == ["2.50 ± 0.25", "–", "–"]
     data = Collected(study.folder, PAPER)
     assert len(figure_of("measures", data).axes) == 1
     table = compare(Evidence(study.config(), "test", study.folder, study.folder))

@@ -282,7 +282,7 @@ def test_several_seeds_show_their_deviation_first(study: Study) -> None:
         score(study, "entropy", "boolq", value, seed=seed)
     score(study, "random", "boolq", 0.4)
     out = tables(study.collect())
-    assert column(out / "table6.md", "Average") == ["70.0 (1.0)", "60 ± 10 (1)", "40.0 (1.0)"]
+    assert column(out / "table6.md", "Average") == ["70.0 (1.0)", "60 ± 10 (1.0)", "40.0 (1.0)"]
     assert (
         "±: standard deviation over 3 seeds, and in brackets standard error"
         in (out / "table6.md").read_text()

@@ -1,6 +1,7 @@
 """The marks of charts in axes of matplotlib."""
 
 from collections.abc import Sequence
+from math import ceil, floor, log10
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis
 from matplotlib.ticker import (
+    FixedLocator,
     FuncFormatter,
     LogFormatterMathtext,
     LogLocator,
@@ -130,10 +132,23 @@ def log(
     getattr(ax, f"set_{which}scale")("log", nonpositive=nonpositive)
     axis, (low, high) = (ax.yaxis, ax.get_ylim()) if upright else (ax.xaxis, ax.get_xlim())
     fine = high < (1000 if upright and not short else 20) * low
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if fine else (1,), numticks=6 if upright else few(room)))
+    if fine and not upright:
+        axis.set_major_locator(FixedLocator(log_ticks(low, high, few(room))))
+    else:
+        axis.set_major_locator(
+            LogLocator(subs=(1, 2, 5) if fine else (1,), numticks=6 if upright else few(room))
+        )
     plain = high < 1e5 and low >= 1e-3
     axis.set_major_formatter(FuncFormatter(_plain_number) if plain else LogFormatterMathtext())
     axis.set_minor_locator(NullLocator())
+
+
+def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """Return at most so many round numbers between the ends of an axis of one or two decades."""
+    powers = range(floor(log10(low)), ceil(log10(high)) + 1)
+    found = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    inside = [tick for tick in found if low <= tick <= high]
+    return inside[:: max(1, ceil(len(inside) / most))]
 
 
 def _plain_number(x: float, _: float | None = None) -> str:

@@ -36,8 +36,7 @@ class Fidelity(FigurePublication):
             return "Fidelity: not measured"
         values = at_one_ratio(values)
         labels = _labels(values)
-        perplexities = values[values["metric"] == "perplexity"].groupby(PLACE)["value"]
-        wide = {place for place, part in perplexities if charts.spans_a_decade(part)}
+        wide = charts.wide(values[values["metric"] == "perplexity"], PLACE)
         better = {place: data.declared.find(place[1], place[0]).metric.better for place in labels}
         names, cells, heights, models = [], [], [], []
         # Axes of ratios are not shared: a facet of recovered models may have fewer than others.
@@ -46,9 +45,10 @@ class Fidelity(FigurePublication):
             names.append(f"{name}, {charts.percents(charts.ratios(facet))[0]}" if single else name)
             heights.append(lines_height(len(charts.pruned(facet, data.looks))) if single else 1.8)
             parts = dict([*facet.groupby(PLACE)])
-            cells.append(charts.row_of(parts, labels, data.looks, better, wide, single))
             models.append(facet["model"].iloc[0])
-        title = charts.with_ratio(values, charts.meaning(values, "documents"))
+            cells.append(charts.row_of(parts, labels, data.looks, better, wide[models[-1]], single))
+        title = charts.meaning(values, "documents")
+        title = title if len(names) > 1 else charts.with_ratio(values, title)
         columns = [charts.with_shared_axes(column, models) for column in zip(*cells, strict=True)]
         return sheet([*zip(*columns, strict=True)], names, heights, title)
 

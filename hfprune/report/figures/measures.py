@@ -40,13 +40,13 @@ class Measures(FigurePublication):
         names = {place: name.replace("_", " ") for place, name in names.items() if place in compared}
         better = {place: data.declared.find(*place[:2]).metric.better for place in names}
         single = charts.of_one_ratio(values)
-        wide = {place for place, part in values.groupby(keys)["value"] if charts.spans_a_decade(part)}
+        wide = charts.wide(values, keys)
         cells, heights = [], []
-        for facet in facets.values():
-            parts = {place: part for place, part in facet.groupby(keys) if {*part["method"]} != {DENSE}}
-            cells.append(charts.row_of(parts, names, data.looks, better, wide, single))
-            heights.append(lines_height(len(charts.pruned(facet, data.looks))) if single else 1.9)
         models = [facet["model"].iloc[0] for facet in facets.values()]
+        for model, facet in zip(models, facets.values(), strict=True):
+            parts = {place: part for place, part in facet.groupby(keys) if {*part["method"]} != {DENSE}}
+            cells.append(charts.row_of(parts, names, data.looks, better, wide[model], single))
+            heights.append(lines_height(len(charts.pruned(facet, data.looks))) if single else 1.9)
         columns = [charts.with_shared_axes(column, models) for column in zip(*cells, strict=True)]
         title = charts.with_ratio(values, charts.meaning(values))
         return sheet([*zip(*columns, strict=True)], [*facets], heights, title)

@@ -4,7 +4,7 @@ import pandas as pd
 
 from hfprune.analysis.condition import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
 from hfprune.analysis.statistics import MIN_DRAWS
-from hfprune.report.cells import counts, intervals, ratio_column, texts, words
+from hfprune.report.cells import counts, ratio_column, texts, with_intervals, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
@@ -52,13 +52,17 @@ def _comparisons(rows: pd.DataFrame) -> Table:
     doubts = [f" ({word})" if word in ("suspect", "tentative") else "" for word in rows["confidence"]]
     resamples = [f" + {count} resamples" if count else "" for count in rows["resamples"]]
     needs = words(rows["needs"])
+    neutral = 1 if {*rows["unit"]} == {"ratio"} else float(rows["threshold"].iloc[0])
+    effects, intervals = with_intervals(
+        rows["effect"], rows["low"], rows["high"], form, neutral, between="{} to {}"
+    )
     columns = [
         Column("Model", rows["model"].tolist(), words=True),
         Column("Kind", rows["kind"].tolist(), words=True),
         *([ratio_column(rows)] if rows["ratio"].notna().any() else []),
         *([Column("Metric", rows["metric"].tolist(), words=True)] if rows["metric"].nunique() > 1 else []),
-        Column("Effect", texts(rows["effect"], form, doubts=(rows["high"] - rows["low"]) / 2)),
-        Column("95 % interval", intervals(rows["low"], rows["high"], form, "{} to {}")),
+        Column("Effect", effects),
+        Column("95 % interval", intervals),
         Column("Published", _joined(texts(rows["published"], form), doubts)),
         Column("Items", counts(rows["n"])),
         Column("Draws", _joined(counts(rows["draws"]), resamples)),

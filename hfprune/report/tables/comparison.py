@@ -5,7 +5,7 @@ import pandas as pd
 
 from hfprune.analysis.comparison import ABLATED, ENDS, P_VALUES
 from hfprune.analysis.statistics import LEVEL
-from hfprune.report.cells import present, ratio_column, texts, with_intervals, words
+from hfprune.report.cells import present, ratio_column, texts, together, with_intervals, words
 from hfprune.report.collected import Collected
 from hfprune.report.effects import Effect, effects_shown
 from hfprune.report.publication import TablePublication
@@ -48,7 +48,7 @@ class Comparison(TablePublication):
 def _effect(rows: pd.DataFrame, name: str, effect: Effect) -> list[str]:
     """Return the texts of an effect, bold where it is better even by Holm's correction."""
     value, low, high = (rows[name + end] for end in ENDS)
-    cells = with_intervals(value, low, high, effect.shown)
+    cells = together(*with_intervals(value, low, high, effect.shown, effect.than or 0))
     holm = rows.get(name + P_VALUES[1], pd.Series(np.nan, rows.index))
     sure = (effect.better * (value - (effect.than or 0)) > 0) & low.notna() & (holm < 1 - LEVEL)
     return [f"**{cell}**" if bold else cell for cell, bold in zip(cells, sure, strict=True)]

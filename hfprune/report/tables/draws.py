@@ -1,7 +1,7 @@
 """Variation between calibration samples."""
 
 from hfprune.analysis.declarations import Declaration
-from hfprune.report.cells import counts, present, ratio_column, texts, with_intervals
+from hfprune.report.cells import counts, present, ratio_column, texts, together, with_intervals
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
@@ -30,7 +30,10 @@ class Draws(TablePublication):
             Column("SD over draws", texts(rows["seeds_sd"], "{:.4f}")),
             Column("Resamples", counts(rows["resamples"])),
             Column("SD over resamples", texts(rows["resamples_sd"], "{:.4f}")),
-            Column("Ratio of SDs", with_intervals(rows["quotient"], rows["low"], rows["high"], "{:.2f}")),
+            Column(
+                "Ratio of SDs",
+                together(*with_intervals(rows["quotient"], rows["low"], rows["high"], "{:.2f}", 1)),
+            ),
         ]
         notes = [
             "SD over draws: standard deviation of the mean over items when the calibration is drawn again with "

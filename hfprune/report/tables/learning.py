@@ -1,7 +1,7 @@
 """Learning curves of recovery: the loss on held-out pairs, and what the last doubling of the data brought."""
 
 from hfprune.analysis.tidy import LEARNING
-from hfprune.report.cells import head_columns, in_order, intervals, texts, with_errors
+from hfprune.report.cells import head_columns, in_order, texts, with_errors, with_intervals
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
@@ -22,7 +22,9 @@ class Learning(TablePublication):
         rows = by_step.tail(1).merge(by_step.head(1)[[*_CURVE, "loss"]], on=_CURVE, suffixes=("", "_before"))
         rows = in_order(rows, _CURVE, data.looks)
         several = rows["recovery"].nunique() > 1
-        half = (rows["doubling_high"] - rows["doubling_low"]) / 2
+        doublings, intervals = with_intervals(
+            rows["doubling"], rows["doubling_low"], rows["doubling_high"], "{:+.3f}", neutral=0
+        )
         seed = Column("Seed", texts(rows["seed"], "{}"))
         columns = [
             *head_columns(rows if several else rows.drop(columns="recovery"), data.looks),
@@ -31,8 +33,8 @@ class Learning(TablePublication):
             Column("Tokens", texts(rows["tokens"], "{:,.0f}")),
             Column("Loss before", texts(rows["loss_before"], "{:.3f}")),
             Column("Loss at the end", with_errors(rows["loss"], rows["stderr"], "{:.3f}")),
-            Column("Last doubling", texts(rows["doubling"], "{:+.3f}", doubts=half)),
-            Column("95 % interval", intervals(rows["doubling_low"], rows["doubling_high"], "{:+.3f}")),
+            Column("Last doubling", doublings),
+            Column("95 % interval", intervals),
             Column("n", texts(rows["n"], "{:,.0f}")),
         ]
         notes = [

@@ -1,6 +1,6 @@
 """What pruning costs, task by task."""
 
-from hfprune.report.cells import head_columns, intervals, texts, words
+from hfprune.report.cells import head_columns, texts, with_intervals, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
@@ -18,16 +18,17 @@ class Lost(TablePublication):
         """Give each outcome and task of a pruned model a row."""
         rows = data.lost
         found = [data.declared.find(row.measure, row.metric) for row in rows.itertuples()]
-        forms = ["× {:.2f}" if row.metric.effect == "ratio" else "{:+.2f}" for row in found]
+        forms = ["× {:,.2f}" if row.metric.effect == "ratio" else "{:+.2f}" for row in found]
         outcomes = [row.metric.label + f", {row.measure}" * (row.measure != row.kind) for row in found]
         tasks = [task.replace("_", " ") or MISSING for task in words(rows["task"])]
+        changes, intervals = with_intervals(rows["change"], rows["low"], rows["high"], forms, neutral=0)
         columns = [
             *head_columns(rows, data.looks),
             Column("Outcome", outcomes, words=True),
             Column("Task", tasks),
             Column("Dense", texts(rows["dense"], "{:,.2f}")),
-            Column("Change", texts(rows["change"], forms, doubts=(rows["high"] - rows["low"]) / 2)),
-            Column("95 % interval", intervals(rows["low"], rows["high"], forms)),
+            Column("Change", changes),
+            Column("95 % interval", intervals),
             Column("Covers", words(rows["covers"])),
             Column("n", texts(rows["n"], "{:,.0f}")),
         ]

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from hfprune.analysis.comparison import ENDS
 from hfprune.analysis.tradeoff import THEORY, front_name, tradeoff
-from hfprune.report.cells import head_columns, in_order, present, texts, with_intervals, words
+from hfprune.report.cells import head_columns, in_order, present, texts, together, with_intervals, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.style import GAIN_LABELS, QUALITY_LABELS
@@ -53,7 +54,8 @@ class Tradeoff(TablePublication):
 
 
 def _with_interval(heading: str, rows: pd.DataFrame, name: str, form: str) -> Column:
-    return Column(heading, with_intervals(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], form))
+    value, low, high = (rows[name + end] for end in ENDS)
+    return Column(heading, together(*with_intervals(value, low, high, form)))
 
 
 def _gains(row: pd.Series, quality: str) -> str:
