@@ -79,6 +79,9 @@ def effects(evidence: Evidence) -> pd.DataFrame:
     keys = ["model", "ratio", "outcome", "question", "method", "recovery"]
     table = pd.DataFrame(rows, columns=[*keys, "value", "value_low", "value_high", "p"])
     table["holm"] = table.groupby(["outcome", "question"], sort=False)["p"].transform(holm)
+    # What is zero but for rounding differs between machines.
+    ends = ["value", "value_low", "value_high"]
+    table[ends] = table[ends].where(table[ends].abs() > 1e-12, 0.0).where(table[ends].notna())
     return table.drop(columns="p")
 
 

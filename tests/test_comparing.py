@@ -116,6 +116,14 @@ def test_a_speed_whose_repeats_disagree_has_no_percentage(tmp_path: Path) -> Non
     assert decode.words()[3] == "+25.0%"
 
 
+def test_an_interval_with_gain_and_loss_names_neither(tmp_path: Path) -> None:
+    before = 3 + np.zeros(8)
+    after = before + np.array([1.5, -1.4, 1.2, -1.3, 1.1, -0.9, 1.4, -0.8])
+    rows = compare(perplexities(tmp_path, before, after), (10, 8), (40, 32))
+    assert rows[0].low < 0 < rows[0].high
+    assert "do not tell how much was lost" in " ".join(verdict(rows, 400, repaired=False))
+
+
 @pytest.mark.parametrize(
     ("factor", "dense", "said"),
     [

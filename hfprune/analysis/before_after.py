@@ -55,7 +55,7 @@ class Row:
 # (measure, task) → result; its values by metric.
 _Results = dict[tuple[str, str], "_Side"]
 HEADERS = ["", "before", "after", "change [95 % interval]"]
-_QUALITY, CAPABILITY, _SIZE, _SPEED = "Quality", "Bits per byte of right answers", "Size", "Speed"
+_QUALITY, CAPABILITY, _SIZE, SPEED = "Quality", "Bits per byte of right answers", "Size", "Speed"
 # A factor of perplexity below which a pruned model is as good as whole, and one above which it is of no use.
 USABLE, LOST = 1.1, 2.0
 # No model that has learnt a language has so high a perplexity on ordinary text.
@@ -175,7 +175,7 @@ def _speeds(side: _Side) -> Iterator[Row]:
         after, ratio = scale * side.values[metric], side.values[speedup] ** power
         each = side.items[speedup] if speedup in side.items else pd.Series([side.values[speedup]])
         agree = (each > 1).all() or (each < 1).all()
-        row = Row(_SPEED, name, after / ratio, after, "{:,.1f}", "lower" if power < 0 else "higher", n=side.n)
+        row = Row(SPEED, name, after / ratio, after, "{:,.1f}", "lower" if power < 0 else "higher", n=side.n)
         yield replace(row, change=ratio - 1) if agree else replace(row, doubt="repeats disagree")
 
 
@@ -203,6 +203,10 @@ def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool) -> list[str]:
         use = "little was lost, and the model can be used as it is"
     elif low > LOST:
         use = "the model cannot be used" + ("" if repaired else " without recovery (--linear, --recover)")
+    elif low < 1 < high:
+        use = (
+            "so few documents do not tell how much was lost; try the model on your own task, or measure more"
+        )
     else:
         use = "something was lost; try the model on your own task" + ("" if repaired else ", or recover it")
     said.append(f"{factor}: {use}.")

@@ -16,6 +16,7 @@ from hfprune.settings import load, nearest, validate
 from hfprune.study.layout import study_file, study_name
 from hfprune.study.references import downloads, load_study
 from hfprune.study.study import Config, Study
+from hfprune.study.sweeps import criteria_of
 
 # The paper's studies, the largest first, and the one for every machine.
 TIERS = ("paper-recovery", "paper", "paper-small")
@@ -67,6 +68,10 @@ def choose(settings: dict[str, Any], baselines: list[str], *, cluster: bool, gpu
     else:
         path, why = largest_tier(Path("config/studies"), catalogue, device, gpus)
     study, catalogue = load_study(path, catalogue)
+    try:
+        criteria_of(study)
+    except HfpruneError as error:
+        raise HfpruneError(f"{path}: {str(error).removeprefix('study: ')}") from None
     for name, method in study.methods.items():
         if method.baseline and method.baseline not in baselines:
             raise HfpruneError(

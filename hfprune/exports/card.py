@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import ModelCard, ModelCardData
 
 import hfprune
-from hfprune.analysis.before_after import HEADERS, compare, weight_bytes
+from hfprune.analysis.before_after import HEADERS, SPEED, compare, weight_bytes
 from hfprune.assets.models import LICENCES
 from hfprune.errors import HfpruneError
 from hfprune.exports.folder import CARD
@@ -203,7 +203,8 @@ class Recipe:
         devices = {name for hardware in used for name in hardware.get("cuda", [])}
         where = f"Times were taken on {', '.join(sorted(devices or on))}."
         head = [f"| {' | '.join(HEADERS)} |", "|---|---|---|---|"]
-        return [*head, *(f"| {row} |" for row in table), "", where]
+        timed = any(row.group == SPEED for row in rows)
+        return [*head, *(f"| {row} |" for row in table), *(["", where] if timed else [])]
 
     def _reproduce(self) -> str:
         hashes = "; `provenance.json` has the hashes of all inputs" if "inputs" in self.made else ""

@@ -8,7 +8,8 @@ import pandas as pd
 
 from hfprune.page.study import ALIKE, BETTER, STANDINGS, WORSE, StudyResults, number
 from hfprune.page.vega import GREY, vega_lite
-from hfprune.report.charts import Axis, Chart, focus, percents, span
+from hfprune.report.axis_ends import span
+from hfprune.report.charts import Axis, Chart, focus, percents
 from hfprune.report.effects import Effect, effects_shown
 from hfprune.report.style import Look
 from hfprune.results import DENSE

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import hfprune
-from hfprune.analysis.before_after import CAPABILITY, HEADERS, Row
+from hfprune.analysis.before_after import CAPABILITY, HEADERS, SPEED, Row
 from hfprune.files import atomic_file
 from hfprune.page.html import template, text
 from hfprune.provenance import hardware
@@ -56,6 +56,7 @@ def write_pruned_page(
         headers=HEADERS[1:],
         groups=groups,
         bars=_bars(dict(groups).get(CAPABILITY, [])),
+        timed=SPEED in dict(groups),
         parameters=named["parameters"],
         verdict=outcome.verdict,
         sample=outcome.sample,

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.report.charts import REMOVED, Axis, Chart, at_edge
+from hfprune.report.axis_ends import at_edge
+from hfprune.report.charts import REMOVED, Axis, Chart
 from hfprune.report.style import Marker
 
 MOST = 8  # groups with a colour of their own; more could not be told apart

@@ -32,7 +32,7 @@ MEASURED: dict[str, dict[str, Any]] = {
     "latency": TURNS,
 }
 # A quick comparison: the fewest documents that give an interval, and neither capabilities nor speed.
-QUICK = {name: HELDOUT | {"sequences": 8, "length": 128} for name in ("perplexity", "fidelity")}
+QUICK = {name: HELDOUT | {"sequences": 24, "length": 128} for name in ("perplexity", "fidelity")}
 
 
 def fitting(resources: Path, model: Path, tokenizer: "PreTrainedTokenizerBase") -> dict[str, list[str]]:

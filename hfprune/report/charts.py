@@ -13,13 +13,12 @@ import pandas as pd
 
 from hfprune.analysis.averages import ends, half_width, over_seeds, spread
 from hfprune.analysis.comparison import ENDS
+from hfprune.report.axis_ends import ends_if_far, span
 from hfprune.report.style import Look, recovery_label
 from hfprune.results import DENSE
 
 FOCUS = 0.2  # charts of a single ratio show this one or the nearest; the paper's first
 REMOVED = "Parameters removed (%)"
-LONG = 1e5  # from here on, a number at the edge of an axis is a power of ten
-POWERS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def against_ratio(
     if order is not None:
         dense = rows.loc[rows["method"] == DENSE, "value"]
         middle = float(dense.iloc[0] if len(dense) else rows["value"].median())
-        value = Axis(title, log=10 * logarithmic, ends=_ends(rows, middle, logarithmic))
+        value = Axis(title, log=10 * logarithmic, ends=ends_if_far(rows, middle, logarithmic))
         place, names = (
             of_method({method: i for i, method in enumerate(order)}),
             [looks[name].label for name in order],
@@ -264,48 +263,6 @@ def _shared_ends(charts: Sequence[Chart]) -> tuple[float, float]:
         middle = float((levels if len(levels) else chart.rows["value"]).median())
         found.append(span(chart.rows, middle, chart.value.log > 0, bool(chart.names)))
     return min(low for low, _ in found), max(high for _, high in found)
-
-
-def span(
-    rows: pd.DataFrame, than: float, logarithmic: bool | None = None, near: bool = True
-) -> tuple[float, float]:
-    """Return the ends of an axis for all intervals but those of values so far that they would hide the rest.
-
-    Args:
-        rows: `value`, `low` and `high`.
-        than: the value in the middle; of effects that between better and worse.
-        logarithmic: whether the axis is; by default that of ratios, whose middle is 1.
-        near: whether values may be left out.
-    """
-    by_logarithms = than == 1 if logarithmic is None else logarithmic
-    change: Any = np.log if by_logarithms else np.asarray
-    back: Any = np.exp if by_logarithms else np.asarray
-    found = rows[["value", "low", "high"]].astype(float).dropna(subset="value")
-    found = (found.transform(change) - change(than)).sort_values("value", key=abs)
-    distance, reach = found["value"].abs(), found.abs().max(axis=1)
-    # As far out as what is nearer reaches, three times, and not only beside some that hardly differ.
-    known = reach.cummax().shift(fill_value=np.inf)
-    far = ((distance > 3 * known) & (distance > 4 * distance.median())).cummax()
-    kept = found[~far] if near else found
-    low, high = min(kept.min(axis=None), 0), max(kept.max(axis=None), 0)
-    margin = 0.06 * (high - low) or 0.1
-    low, high = (float(back(change(than) + end)) for end in (low - margin, high + margin))
-    return low, high
-
-
-def _ends(rows: pd.DataFrame, middle: float, logarithmic: bool) -> tuple[float, float] | None:
-    """Return the ends of an axis of values of which some are too far to be drawn, or None."""
-    low, high = span(rows, middle, logarithmic)
-    return (low, high) if ((rows["value"] < low) | (rows["value"] > high)).any() else None
-
-
-def at_edge(value: float, edge: float) -> str:
-    """Return a number beyond the edge of an axis, with an arrow to its side."""
-    digits, _, power = f"{value:.1e}".partition("e")
-    number = f"{float(f'{value:.2g}'):,g}"
-    if abs(value) >= LONG:
-        number = f"{digits}·10{str(int(power)).translate(POWERS)}"
-    return f"{number} →" if value > edge else f"← {number}"
 
 
 def effects(rows: pd.DataFrame, column: str) -> pd.DataFrame:

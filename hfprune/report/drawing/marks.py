@@ -19,7 +19,8 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from hfprune.report.charts import Axis, Chart, at_edge
+from hfprune.report.axis_ends import at_edge
+from hfprune.report.charts import Axis, Chart
 from hfprune.report.drawing.lettering import points_of
 from hfprune.report.style import Look
 

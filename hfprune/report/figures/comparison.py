@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from hfprune.report import charts
+from hfprune.report.axis_ends import span
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.frames import NAMED, across, full, grid, headline, legend, lines_height
 from hfprune.report.drawing.lettering import fit, inches, points_of
@@ -70,8 +71,8 @@ class Comparison(FigurePublication):
         figure, axes = grid([""] * len(blocks), [""] * len(panels), full(), heights)
         for axes_of_column, (column, effect) in zip(axes.T, panels.items(), strict=True):
             named = column == next(iter(panels))
-            span = None if effect.than is None else charts.span(charts.effects(beside, column), effect.than)
-            value = charts.Axis(headings[column], log=10 * (effect.than == 1), ends=span)
+            reach = None if effect.than is None else span(charts.effects(beside, column), effect.than)
+            value = charts.Axis(headings[column], log=10 * (effect.than == 1), ends=reach)
             for ax, block in zip(axes_of_column, blocks, strict=True):
                 names = [data.looks[method].label if named else "" for method in block["method"]]
                 shown = charts.effects(block, column)
