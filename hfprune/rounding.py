@@ -24,7 +24,7 @@ def rounded_interval(
 ) -> list[str]:
     """Return a value and the ends of its interval as text, where half of the interval has two figures.
 
-    All have the same decimals, more of them where an end would become `neutral` without being so. Those of a
+    All have the same decimals, more of them where an end would reach `neutral`, or cross it. Those of a
     `ratio` have their own, since its interval is one of the logarithm.
 
     Args:
@@ -32,7 +32,7 @@ def rounded_interval(
         value: the value.
         low: an end of its interval; missing if it is not known.
         high: the other end.
-        neutral: the value of no effect.
+        neutral: the value of no effect, or the threshold of a claim; by default there is none.
         ratio: whether errors multiply, as those of perplexities do.
     """
     numbers = [value, low, high]
@@ -43,11 +43,16 @@ def rounded_interval(
         doubts = [abs(number) * math.log(high / low) / 2 for number in numbers]
     places = [_place(form, doubt) for doubt in doubts]
     for i, end in ((1, low), (2, high)):
-        while places[i] < _finest(form) + MORE and round(end, places[i]) == neutral != end:
+        while places[i] < _finest(form) + MORE and _crosses(end, places[i], neutral):
             places[i] += 1
     if not ratio:
         places = [max(places)] * 3
     return [_formatted(form, number, place) for number, place in zip(numbers, places, strict=True)]
+
+
+def _crosses(end: float, place: int, neutral: float) -> bool:
+    """Tell whether an end is not on the side of `neutral` any more if it is rounded to this decimal."""
+    return end != neutral and (end - neutral) * (round(end, place) - neutral) <= 0
 
 
 def _finest(form: str) -> int:

@@ -43,6 +43,9 @@ def test_numbers_have_the_decimals_that_their_doubt_allows(form, number, doubt, 
         ("{:+.2f}", (0.33, 0.0044, 0.66), {"neutral": 0}, ["+0.330", "+0.004", "+0.660"]),
         ("{:.2f}", (1.036, 1.0023, 1.07), {"neutral": 1, "ratio": True}, ["1.04", "1.002", "1.07"]),
         ("{:.2f}", (1.0007, 0.85, 1.05), {"neutral": 1, "ratio": True}, ["1.00", "0.85", "1.05"]),
+        # Nor does it cross the threshold of a claim.
+        ("{:.2f}", (0.66, 0.63, 0.6941), {"neutral": 0.695, "ratio": True}, ["0.66", "0.63", "0.69"]),
+        ("{:.2f}", (0.72, 0.6965, 0.75), {"neutral": 0.699, "ratio": True}, ["0.72", "0.697", "0.75"]),
         # Those of a ratio have decimals of their own: errors multiply.
         ("{:.2f}", (3.2449, 0.98, 10.79), {"neutral": 1, "ratio": True}, ["3.2", "0.98", "11"]),
         (

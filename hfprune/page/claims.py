@@ -116,9 +116,10 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         name: None if pd.isna(row[name]) else float(row[name])
         for name in ("effect", "low", "high", "published")
     }
-    ratio = row["unit"] == "ratio"
     effect, interval = shown_with_interval(
-        *(form, row["effect"], row["low"], row["high"]), neutral=1 if ratio else row["threshold"], ratio=ratio
+        *(form, row["effect"], row["low"], row["high"]),
+        neutral=float(row["threshold"]),
+        ratio=row["unit"] == "ratio",
     )
     published = number(row["published"], form)
     doubt = f" ({text['confidence']})" if text["confidence"] in ("suspect", "tentative") and published else ""

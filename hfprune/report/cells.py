@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from math import nan
-from typing import Any
 
 import pandas as pd
 
@@ -38,7 +37,8 @@ def with_intervals(
     low: pd.Series,
     high: pd.Series,
     form: Forms,
-    neutral: float = nan,
+    neutral: float | Sequence[float] = nan,
+    ratio: bool | Sequence[bool] = False,
     between: str = "[{}, {}]",
 ) -> tuple[list[str], list[str]]:
     """Return each value and its interval as text, rounded to the interval, or a dash where there is none.
@@ -48,15 +48,16 @@ def with_intervals(
         low: the ends of their intervals.
         high: the other ends.
         form: of all, or of each.
-        neutral: the value of no effect; 1 for ratios, whose errors multiply, as do those with a form in `×`.
+        neutral: the value of no effect, of all or of each.
+        ratio: whether errors multiply, of all or of each.
         between: the format of an interval.
     """
     found = []
-    forms = [form] * len(values) if isinstance(form, str) else form
-    for value, one, other, each in zip(values, low, high, forms, strict=True):
-        ratio = neutral == 1 or each.startswith("×")
-        about: dict[str, Any] = {"neutral": 1 if ratio else neutral, "ratio": ratio}
-        text, *ends = rounded_interval(each, value, one, other, **about)
+    columns = [
+        [one] * len(values) if isinstance(one, str | float | int) else one for one in (form, neutral, ratio)
+    ]
+    for value, one, other, each, middle, multiplied in zip(values, low, high, *columns, strict=True):
+        text, *ends = rounded_interval(each, value, one, other, neutral=middle, ratio=multiplied)
         known = not pd.isna(value), not pd.isna([value, one, other]).any()
         found.append((text if known[0] else MISSING, between.format(*ends) if known[1] else MISSING))
     return [text for text, _ in found], [interval for _, interval in found]

@@ -52,10 +52,9 @@ def _comparisons(rows: pd.DataFrame) -> Table:
     doubts = [f" ({word})" if word in ("suspect", "tentative") else "" for word in rows["confidence"]]
     resamples = [f" + {count} resamples" if count else "" for count in rows["resamples"]]
     needs = words(rows["needs"])
-    neutral = 1 if {*rows["unit"]} == {"ratio"} else float(rows["threshold"].iloc[0])
-    effects, intervals = with_intervals(
-        rows["effect"], rows["low"], rows["high"], form, neutral, between="{} to {}"
-    )
+    numbers = rows["effect"], rows["low"], rows["high"]
+    ratios = [unit == "ratio" for unit in rows["unit"]]
+    effects, intervals = with_intervals(*numbers, form, [*rows["threshold"]], ratios, between="{} to {}")
     columns = [
         Column("Model", rows["model"].tolist(), words=True),
         Column("Kind", rows["kind"].tolist(), words=True),

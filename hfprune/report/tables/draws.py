@@ -32,7 +32,9 @@ class Draws(TablePublication):
             Column("SD over resamples", texts(rows["resamples_sd"], "{:.4f}")),
             Column(
                 "Ratio of SDs",
-                together(*with_intervals(rows["quotient"], rows["low"], rows["high"], "{:.2f}", 1)),
+                together(
+                    *with_intervals(rows["quotient"], rows["low"], rows["high"], "{:.2f}", 1, ratio=True)
+                ),
             ),
         ]
         notes = [

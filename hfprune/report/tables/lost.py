@@ -18,10 +18,13 @@ class Lost(TablePublication):
         """Give each outcome and task of a pruned model a row."""
         rows = data.lost
         found = [data.declared.find(row.measure, row.metric) for row in rows.itertuples()]
-        forms = ["× {:,.2f}" if row.metric.effect == "ratio" else "{:+.2f}" for row in found]
+        ratios = [row.metric.effect == "ratio" for row in found]
+        forms = ["× {:,.2f}" if ratio else "{:+.2f}" for ratio in ratios]
         outcomes = [row.metric.label + f", {row.measure}" * (row.measure != row.kind) for row in found]
         tasks = [task.replace("_", " ") or MISSING for task in words(rows["task"])]
-        changes, intervals = with_intervals(rows["change"], rows["low"], rows["high"], forms, neutral=0)
+        changes, intervals = with_intervals(
+            rows["change"], rows["low"], rows["high"], forms, [*map(float, ratios)], ratios
+        )
         columns = [
             *head_columns(rows, data.looks),
             Column("Outcome", outcomes, words=True),
