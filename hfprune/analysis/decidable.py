@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import NotComparableError, NotMeasuredError
 from hfprune.analysis.statistics import MIN_DRAWS, POWER, Estimate, resampling_freedom
-from hfprune.analysis.verdicts import compare_items
+from hfprune.analysis.verdicts import compare_items, unit_of
 from hfprune.assets.text_sizes import reading
 from hfprune.measures import Measure, TaskMeasure, TextMeasure
 from hfprune.paper.claims import Claim, Paper, Side
@@ -21,6 +22,7 @@ class Decidable(NamedTuple):
     """What a study can say to a claim, in the units of the effect, for readers."""
 
     claim: str
+    unit: str
     documents: int
     """On each side, of all tasks that the paper averages."""
     draws: str
@@ -85,6 +87,7 @@ def _row(
     seeds, tasks = len(study.seeds), paper.tasks(claim)
     row = Decidable(
         claim=claim.id,
+        unit=unit_of(claim, declare(study)),
         documents=sum(documents(measure, tasks)),
         draws=f"{seeds}" + (f" with {resamples} resamples" if resamples else ""),
         half_width=np.nan,

@@ -105,7 +105,8 @@ def write_csv(rows: pd.DataFrame, path: Path, digits: int | None = None) -> None
 
 def unreadable(path: Path, error: Exception) -> HfpruneError:
     """Return the error of a file that `collect` should have written."""
-    return HfpruneError(f"{path}: cannot read it ({brief(error)}); run `hfprune collect` first")
+    reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot read it ({brief(error)})"
+    return HfpruneError(f"{path}: {reason}; run `hfprune collect` first")
 
 
 def brief(error: Exception) -> str:

@@ -17,6 +17,7 @@ from hfprune.analysis.condition import (
     needs,
     verdict,
 )
+from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.evidence import Evidence, Measured, NotApplicableError
 from hfprune.analysis.outcomes import Draw, NotComparableError, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.ratios import Number, ratio
@@ -143,7 +144,7 @@ def _evaluate(
         kind=PAPERS_MODEL if printed_name in set(paper.of(claim)["model"]) else OTHER_MODEL,
         ratio=at,
         metric=metric,
-        unit=_unit(claim, evidence),
+        unit=unit_of(claim, evidence.declared),
         relation=claim.relation,
         threshold=np.nan if threshold is None else threshold,
         margin=np.nan if claim.margin is None else claim.margin,
@@ -214,10 +215,11 @@ def _by_items(claim: Claim, evidence: Evidence) -> bool:
     return claim.effect == "difference" or (metric.effect == "ratio" and bool(metric.items))
 
 
-def _unit(claim: Claim, evidence: Evidence) -> str:
+def unit_of(claim: Claim, declared: Declarations) -> str:
+    """Return the unit of a claim's effect, threshold and margin, for readers."""
     if claim.effect == "ratio":
         return "ratio"
-    metric = evidence.declared.find(claim.measure, claim.metric).metric
+    metric = declared.find(claim.measure, claim.metric).metric
     if metric.unit == "%":
         return "points"
     return f"{metric.label}, logarithms" if metric.effect == "ratio" else metric.label

@@ -168,7 +168,7 @@ class Recipe:
             return "Not recorded." if not self._given("adapter") else "No unit was removed."
         settings = recorded(folder / PLAN).get("settings", {})
         known = settings.pop("scoring", {}) | settings
-        words = {"ratio": "ratio (fraction of all parameters to remove)", "blocks": "calibration sequences"}
+        words = {"ratio": "ratio (fraction of all parameters to remove)", "blocks": "sequences scored on"}
         table = [
             f"| {words.get(key, key)} | `{_plain(value)}` |"
             for key, value in known.items()
@@ -209,15 +209,19 @@ class Recipe:
     def _reproduce(self) -> str:
         hashes = "; `provenance.json` has the hashes of all inputs" if "inputs" in self.made else ""
         made = f"Exported by hfprune {hfprune.__version__}{hashes}."
+        flags = self.made.get("settings", {})
         if not self.plan or self._given("linear") or self._given("adapter"):
-            return made
+            return _console(made, flags["command"]) if "command" in flags else made
         model = self._name() if self._fetch().get("provider", "local") != "local" else "BASE"
         export = f"hfprune export --model {model} --plan {PLAN} --out pruned"
-        flags = self.made.get("settings", {})
         for flag in ("format", "quantize", "align", "dtype"):
             if flags.get(flag) not in (None, 1, "safetensors"):
                 export += f" --{flag} {flags[flag]}"
-        return "\n".join([made, "", "```console", f"$ {export}", "```"])
+        return _console(made, export)
+
+
+def _console(said: str, command: str) -> str:
+    return "\n".join([said, "", "```console", f"$ {command}", "```"])
 
 
 def _results(folder: Path, inputs: dict[str, str] | None) -> dict[Path, dict[str, Any]]:

@@ -152,14 +152,12 @@ class Comparing:
         size = load_skeleton(self.making.model).config.vocab_size
         said = verdict(rows, size, self.making.recipe.linear or bool(self.config.recover))
         source = self.making.model / "asset.json"
-        if (
-            source.is_file()
-            and read_json(source)["entry"].get("format") == "gguf"
-            and not self.config.quantize
-        ):
+        came = read_json(source).get("gguf") if source.is_file() else None
+        if came and not self.config.quantize:
             said.append(
-                "The dense model came as a GGUF file, perhaps quantised; this export holds each weight in full. "
-                "--format gguf --quantize Q8_0 takes about 1.1 bytes a parameter."
+                f"The dense model came as a GGUF file of {came['bytes'] / 1e6:,.0f} MB, most of it "
+                f"{came['type']}; this export holds each weight in full. --format gguf --quantize Q8_0 takes "
+                "about 1.1 bytes a parameter."
             )
         return said
 

@@ -1,5 +1,7 @@
 """Flags of `hfprune prune`."""
 
+import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -90,3 +92,17 @@ class Config(Strict):
         if self.quantize and self.format != "gguf":
             raise ValueError("--quantize belongs to --format gguf")
         return self
+
+    def again(self) -> str:
+        """Return the command that makes the same model elsewhere: files and folders by their names alone."""
+        elsewhere = {"out", "compare", "quick", "resources", "catalogue"}
+        words = ["hfprune", "prune"]
+        for name, value in self.model_dump(mode="json", exclude=elsewhere, exclude_defaults=True).items():
+            flag = name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            else:
+                local = name in ("model", "text", "recover") and Path(value).exists()
+                text = Path(value).resolve().name if local else value
+                words += [f"--{flag}", text if isinstance(text, str) else json.dumps(text)]
+        return shlex.join([*words, "--out", "pruned"])

@@ -241,6 +241,7 @@ class Making:
             dtype=None if self.config.dtype == "auto" else self.config.dtype,
             # A quantised row is whole blocks of 32.
             align=self.config.align or (32 if (self.config.quantize or "").startswith("Q") else 1),
+            command=self.config.again(),
             **self.config.model_dump(include={"format", "quantize"}),
             **self.changes(),
         )
@@ -254,7 +255,13 @@ class Making:
         found["gained"] = self.recipe.gained or None
         blocks = self.work / "blocks.safetensors"
         # A short text fills fewer than were asked for.
-        return found | {"sequences": len(load_blocks(blocks)) if self.reads_text else 0}
+        read = len(load_blocks(blocks)) if self.reads_text else 0
+        scored = min(read, self.scored() or read) if self.criterion.needs != "weights" else 0
+        del found["sequences"]
+        return found | {
+            "sequences scored on": scored,
+            "sequences solved to": read if self.recipe.linear else 0,
+        }
 
 
 def command(module: ModuleType, flags: Any, inputs: dict[str, Path] | None = None, **settings: Any) -> Task:

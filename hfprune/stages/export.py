@@ -35,6 +35,10 @@ class Config(Pruned):
     results: Path | None = Field(
         default=None, description="folder of results of this model, for the model card (none)"
     )
+    command: str | None = Field(
+        default=None,
+        description="for the card of a repaired model: the command that makes it again (none)",
+    )
     out: Path = Field(description="folder to write: the model, its card, its provenance and the plan")
 
     @model_validator(mode="after")
@@ -56,7 +60,8 @@ def run(config: Config) -> None:
     model = config.load()
     inputs = {"model": config.model} | config.change_inputs()
     chosen = config.model_dump(include={"dtype", "format", "quantize", "align"})
-    made = stable(provenance(watch, inputs, **chosen))
+    command = {"command": config.command} if config.command else {}
+    made = stable(provenance(watch, inputs, **chosen, **command))
     about: dict[str, Any] = {"align": config.align, "plan": config.plan, "results": config.results}
     left, text = count_parameters(model), ""
     if config.format == "gguf":

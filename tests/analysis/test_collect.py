@@ -194,7 +194,7 @@ def test_half_a_safetensors_file_is_named(tmp_path: Path) -> None:
 
 
 def test_reading_before_collecting_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(HfpruneError, match=r"results\.parquet: cannot read it .*hfprune collect"):
+    with pytest.raises(HfpruneError, match=r"results\.parquet: is not there; .*hfprune collect"):
         read_collected(tmp_path / "results.parquet")
 
 

@@ -48,6 +48,7 @@ def test_a_study_as_large_has_the_same_interval(paper: Paper, tmp_path: Path) ->
     half = max(found["high"] - found["effect"], found["effect"] - found["low"])
     assert row.half_width == pytest.approx(half)
     assert row.minimum_detectable_effect == pytest.approx(found["minimum_detectable_effect"])
+    assert row.unit == "points"
     assert (row.documents, row.draws, row.published) == (20, "3", "0.5")
     assert row.decides == "larger effects only"
 

@@ -227,7 +227,7 @@ def test_options_reach_the_commands(call, project: Path, tmp_path: Path, capsys)
     assert {len(kept) % 8 for kept in plan.values()} == {0}
 
 
-def test_solved_again_and_not_compared(call, pruned: Path, tmp_path: Path, capsys) -> None:
+def test_solved_again_and_not_compared(call, project: Path, pruned: Path, tmp_path: Path, capsys) -> None:
     few = failure(*call, "--linear", "--sequences", 1, "--out", tmp_path / "b")
     assert "--linear: give --sequences 2 or more" in few
     assert taken(capsys.readouterr().err) == ["fetch"], "before anything is scored"
@@ -244,7 +244,16 @@ def test_solved_again_and_not_compared(call, pruned: Path, tmp_path: Path, capsy
     assert "perplexity" not in printed.out
     made = read_json(tmp_path / "a/model/provenance.json")
     assert made["inputs"].keys() == {"model", "plan", "linear"}
-    assert "solved again" in (tmp_path / "a/model/README.md").read_text()
+    card = (tmp_path / "a/model/README.md").read_text()
+    assert "solved again" in card
+    (again,) = re.findall(r"^\$ hfprune (prune .*) --out pruned$", card, re.MULTILINE)
+    assert "--linear" in again and "--model mine" in again, "no path of this machine"
+    here = again.replace("--model mine", f"--model {project / 'models/mine'}").split()
+    run(*here, *call[call.index("--catalogue") :], "--no-compare", "--out", tmp_path / "d")
+    first, second = (reload(tmp_path / name / "model").state_dict() for name in "ad")
+    assert all(torch.equal(weight, second[key]) for key, weight in first.items())
+    page = (tmp_path / "a/report.html").read_text()
+    assert re.search(r"<dt>sequences scored on</dt><dd><code>4</code>", page)
     ours, plain = (reload(out / "model").state_dict() for out in (tmp_path / "a", pruned))
     changed = {key for key, weight in ours.items() if not torch.equal(weight, plain[key])}
     assert changed == {key for key in ours if key.endswith("down_proj.weight")}
