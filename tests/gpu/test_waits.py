@@ -22,6 +22,7 @@ TRAIN = json.dumps(FEW | {"held_out": 0, "max_steps": "N"}).replace('"N"', "N")
 LOOPS = {
     # Between the marks 8 and 12. Transformers waits once a forward pass, where it looks for packed sequences.
     "score entropy": (f"{SCORE} entropy", (9, 11), 1),
+    # Two passes over the blocks: one that chooses the student's neurons, and one of teacher and student.
     "score distillation": (f"{SCORE} distillation", (9, 11), 3),
     "score taylor": (f"{SCORE} taylor", (9, 11), 1),
     "score flap": (f"{SCORE} flap", (9, 11), 1),
