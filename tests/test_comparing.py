@@ -142,4 +142,5 @@ def test_the_verdict(factor: float, dense: float, said: str, tmp_path: Path) -> 
     )
     assert said in " ".join(sentences)
     assert ("Warning" in " ".join(sentences)) == (dense > 20)
+    assert "Warning" not in sentences[0] or "used" not in " ".join(sentences), "it says nothing of pruning"
     assert verdict(compare({}, (10, 8), (40, 32)), 400, repaired=False) == []

@@ -190,15 +190,14 @@ def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool) -> list[str]:
     row = next((row for row in rows if row.name.startswith("perplexity") and row.before is not None), None)
     if row is None or row.before is None or row.change is None:
         return []
-    said = []
+    changed = f"Perplexity changes by {row.said()} against the dense model's"
     if row.before > min(BROKEN, vocabulary / 4):
-        said.append(
+        return [
             f"Warning: the dense model itself is broken or cannot read this text (perplexity {row.before:,.0f}): "
-            "the comparison says nothing of pruning. Look at its weights, tokenizer and dtype."
-        )
+            "the comparison says nothing of pruning. Look at its weights, tokenizer and dtype.",
+            f"{changed}.",
+        ]
     low, high = (1 + (row.change if end is None else end) for end in (row.low, row.high))
-    factor = f"Perplexity is {1 + row.change:,.2f} times the dense model's"
-    factor += f" (95 % interval {low:,.2f} to {high:,.2f})" if row.low is not None else ""
     if high < USABLE:
         use = "little was lost, and the model can be used as it is"
     elif low > LOST:
@@ -208,8 +207,9 @@ def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool) -> list[str]:
             "so few documents do not tell how much was lost; try the model on your own task, or measure more"
         )
     else:
-        use = "something was lost; try the model on your own task" + ("" if repaired else ", or recover it")
-    said.append(f"{factor}: {use}.")
+        use = "something was lost; use the model only where your own task shows no loss"
+        use += "" if repaired else ", or recover it (--linear, --recover)"
+    said = [f"{changed}: {use}."]
     groups = [row for row in rows if row.group == CAPABILITY]
     surely = sorted((row for row in groups if (row.low or 0) > 0), key=lambda row: -(row.change or 0))
     if groups:

@@ -31,11 +31,11 @@ NO_INTERVAL, REFERENCE = "no interval", "reference"
 def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
     """Yield what the template shows of each model; nothing if no pruned model was measured.
 
-    `best`, `reference` (None if there is none), `paper` (cross-entropy beside entropy, the paper's main
-    comparison, or None) and `others` (the best at every other ratio) are rows of `StudyResults.values` with
-    the `label` of the method and None for missing numbers. `words` are of `WORDS`, `counts` the numbers of
-    methods by their standing beside the reference, `sure` that of the better ones after Holm's correction. `more`
-    is the number of methods if the chart does not show all, or 0.
+    `best`, `rival` (see `_rival`), `reference` (None if there is none), `paper` (cross-entropy beside entropy,
+    the paper's main comparison, or None) and `others` (the best at every other ratio) are rows of
+    `StudyResults.values` with the `label` of the method and None for missing numbers. `words` are of `WORDS`,
+    `counts` the numbers of methods by their standing beside the reference, `sure` that of the better ones
+    after Holm's correction. `more` is the number of methods if the chart does not show all, or 0.
     """
     headline = study.headline
     if headline is None:
@@ -68,6 +68,7 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
             "removed": _percent(focus(rows)),
             "measure": meaning.name,
             "best": lines[0],
+            "rival": _rival(lines),
             "reference": reference,
             "words": words,
             "counts": {name: sum(line["standing"] == name for line in beside) for name in STANDINGS},
@@ -81,11 +82,16 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
             "drawn": len(shown),
             "more": len(lines) * (len(lines) > len(shown)),
             "others": [
-                {"removed": _percent(ratio), **found[0]}
+                {"removed": _percent(ratio), **found[0], "rival": _rival(found)}
                 for ratio, found in by_ratio.items()
                 if found is not lines
             ],
         }
+
+
+def _rival(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the next best method of those that are compared with the best, if it is a reference."""
+    return next((line for line in lines if line["reference"] == lines[0]["method"]), None)
 
 
 def _percent(ratio: float) -> str:

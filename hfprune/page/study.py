@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,9 +120,10 @@ def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
     """Read the results of a study for a page in the folder `base`; only the tidy table must be there.
 
     Raises:
-        HfpruneError: the tidy table is missing, or a table cannot be read.
+        HfpruneError: the tidy table is missing or has a header alone, or a table cannot be read.
     """
     data = Collected(folder, paper)
+    data.check_results()
     provenance, names = folder / PROVENANCE, data.tidy["study"]
     link = Path(os.path.relpath(folder.resolve(), base.resolve())).as_posix()
     values, meanings = _values(data)
@@ -197,7 +198,7 @@ def _with_effects(
     effects = pd.concat([part for part in parts if len(part)] or parts)
     effects = effects.astype({"ratio": float} | dict.fromkeys(columns.values(), float))
     found = values.merge(effects, "left", on=[*cells, *place])
-    return found.fillna(dict.fromkeys(added, ""))
+    return found.fillna({"reference": "", "differs": "", "resamples": 0})
 
 
 def _with_texts(
@@ -234,9 +235,10 @@ def shown_with_interval(form: str, value: float, low: float, high: float, **abou
 
     `about` is that of `hfprune.rounding.rounded_interval`.
     """
-    numbers = (nan if pd.isna(x) else x for x in (value, low, high))
+    numbers = [nan if pd.isna(x) else x for x in (value, low, high)]
+    known = not any(map(isnan, numbers))
     text, *ends = (x.replace("-", "−") for x in rounded_interval(form, *numbers, **about))
-    return "" if pd.isna(value) else text, "" if "nan" in ends else " to ".join(ends)
+    return "" if isnan(numbers[0]) else text, " to ".join(ends) if known else ""
 
 
 def number(value: float, shown: str) -> str:

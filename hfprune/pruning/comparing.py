@@ -152,12 +152,17 @@ class Comparing:
         size = load_skeleton(self.making.model).config.vocab_size
         said = verdict(rows, size, self.making.recipe.linear or bool(self.config.recover))
         source = self.making.model / "asset.json"
-        came = read_json(source).get("gguf") if source.is_file() else None
-        if came and not self.config.quantize:
+        about = read_json(source) if source.is_file() else {}
+        if about.get("entry", {}).get("format") == "gguf":
+            came, written = about.get("gguf"), weight_bytes(self.config.out / MODEL) / 1e6
+            size = f" of {came['bytes'] / 1e6:,.0f} MB, most of it {came['type']}" if came else ""
+            full = (
+                ""
+                if self.config.quantize
+                else " (--format gguf --quantize Q8_0: about 1.1 bytes a parameter)"
+            )
             said.append(
-                f"The dense model came as a GGUF file of {came['bytes'] / 1e6:,.0f} MB, most of it "
-                f"{came['type']}; this export holds each weight in full. --format gguf --quantize Q8_0 takes "
-                "about 1.1 bytes a parameter."
+                f"The dense model came as a GGUF file{size}; this export has {written:,.0f} MB{full}."
             )
         return said
 

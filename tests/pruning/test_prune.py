@@ -112,7 +112,7 @@ def test_checkpoint_card_page_and_table(call, project: Path, tmp_path: Path, cap
     # It has learnt nothing, so its perplexity is that of a blind guess.
     for text in (printed.out, page):
         assert "Warning: the dense model itself is broken" in text
-        assert "Perplexity is" in text
+        assert "Perplexity changes by" in text and "can be used" not in text
         assert "The capital of France is" in text
     assert re.search(r"about 0\.\d minutes to the model, then about 0\.\d for the comparison", printed.err)
     assert "| length | `32` |" in card

@@ -108,6 +108,16 @@ def test_the_answer_names_the_nearest_method_and_how_sure(both: Elements) -> Non
     assert f"is {value} (95 % interval {low} to {high})" in card
 
 
+def test_a_missing_interval_is_left_out_and_the_best_stands_beside_the_next(tmp_path: Path) -> None:
+    run("page", "--results", ROOT / "results/demo", "--paper", PAPER, "--out", tmp_path / "report.html")
+    page = Elements(tmp_path / "report.html")
+    text = page.words + " ".join(value for name, value in page.raw.items() if name not in ("script", "style"))
+    assert not re.search(r"[+−\W]nan\b", text)
+    assert re.search(
+        r"The next, Cross-entropy, differs from entropy on the same documents by [+−]\d", page.words
+    )
+
+
 def test_intervals_of_perplexities_are_those_of_their_logarithms(both: Elements) -> None:
     found = (
         rows(both).query("study == 'methods' and measure.str.startswith('perplexity')").dropna(subset="low")
@@ -204,6 +214,14 @@ def test_only_so_many_groups_have_colours_as_can_be_told_apart() -> None:
     spec = vega_lite(Chart(rows, looks, Axis("y"), Axis("x", log=2)), {})
     assert [row["name"] for row in spec["data"]["values"] if row["own"]] == [f"{i}" for i in range(MOST)]
     assert sum(row["other"] for row in spec["data"]["values"]) == 12 - MOST
+
+
+def test_a_header_alone_is_no_study(tmp_path: Path) -> None:
+    for name in ("results.csv", "metrics.csv", "labels.csv"):
+        lines = (METHODS / name).read_text().splitlines(keepends=True)
+        (tmp_path / name).write_text("".join(lines[:1] if name == "results.csv" else lines))
+    said = failure("page", "--results", tmp_path, "--paper", PAPER, "--out", tmp_path / "report.html")
+    assert "results.csv holds no result; run `hfprune collect` first" in said
 
 
 def test_mistakes_end_with_one_line(tmp_path: Path) -> None:
