@@ -17,7 +17,7 @@ from synthetic import PAPER, Study
 
 from hfprune.analysis.averages import with_averages
 from hfprune.analysis.collect import collect
-from hfprune.analysis.tidy import read_collected
+from hfprune.analysis.tidy import read_collected, read_labels
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import read_tables
 from hfprune.report import charts
@@ -29,6 +29,9 @@ from hfprune.report.publication import publication_names
 from hfprune.report.style import Look, recovery_label
 from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
+from hfprune.settings import load
+from hfprune.study.labels import labels
+from hfprune.study.study import Study as StudyConfig
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ("pdf", "svg", "png")
@@ -91,8 +94,11 @@ COMMITTED = [
 def test_tables_in_git_are_what_the_code_makes(study: str, tmp_path: Path) -> None:
     folder = ROOT / "results" / study
     write_tables(folder, PAPER, tmp_path)
-    kept = [path for path in sorted((folder / "tables").iterdir()) if (tmp_path / path.name).exists()]
+    kept = sorted((folder / "tables").iterdir())
     assert len(kept) > 10
+    assert [path.name for path in kept if not (tmp_path / path.name).exists()] == [], "nobody writes them"
+    written = labels(load(StudyConfig, ROOT / f"config/studies/{study}.yaml"))
+    assert read_labels(folder) == written, "of the study as it is"
     for path in kept:
         assert alike(path.read_text(), (tmp_path / path.name).read_text()), path
 
