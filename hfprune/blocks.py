@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, explained
 from hfprune.files import atomic_file
 from hfprune.seeds import derive_seed
 
@@ -121,11 +121,9 @@ def load_blocks(path: Path) -> Tensor:
     Raises:
         HfpruneError: the file holds no calibration blocks.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            return file.get_tensor("tokens")
-    except Exception as error:
-        raise HfpruneError(f"{path}: not calibration blocks; make them with `hfprune calibrate`") from error
+    text = f"{path}: not calibration blocks; make them with `hfprune calibrate`"
+    with explained(text, Exception), safe_open(path, "pt") as file:
+        return file.get_tensor("tokens")
 
 
 def block_documents(path: Path) -> list[int] | None:

@@ -1,5 +1,11 @@
 """The one exception whose message is meant for the user."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Stand in a text for the class of an error and for what it says; no path and no name holds them.
+KIND, REASON = "\0kind", "\0reason"
+
 
 class HfpruneError(Exception):
     """States the problem, its place and the remedy in one line; the CLI prints it without a traceback."""
@@ -7,3 +13,29 @@ class HfpruneError(Exception):
 
 class UnavailableError(HfpruneError):
     """A source is not available here and now; another source may be."""
+
+
+@contextmanager
+def explained(text: str, *kinds: type[BaseException], most: int | None = None) -> Iterator[None]:
+    """Let an error of these kinds become an `HfpruneError` that says `text`.
+
+    Args:
+        text: `KIND` in it becomes the name of the error's class, and `REASON` what the error says, in one line.
+        kinds: classes of errors.
+        most: characters of the reason; some libraries say a lot.
+    """
+    try:
+        yield
+    except kinds as error:
+        reason = brief(error)[:most]
+        raise HfpruneError(text.replace(KIND, type(error).__name__).replace(REASON, reason)) from error
+
+
+def brief(error: BaseException) -> str:
+    """Return the gist of an error in one line; pydantic's own message takes several."""
+    from pydantic import ValidationError  # which `hfprune --help` need not wait for
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join(str(error).split())

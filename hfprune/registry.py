@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import KIND, REASON, HfpruneError, explained
 from hfprune.outline import Outline, outline
 from hfprune.settings import Strict, nearest, validate
 
@@ -67,11 +67,9 @@ class Registry(Generic[Kind]):
         """
         found = {}
         for name, (source, *_) in self.sources().items():
-            try:
+            with explained(f"{origin(source)}: cannot read it: {REASON}", ImportError, OSError, SyntaxError):
                 spec = find_spec(source.module)
                 found[name] = outline(Path(str(spec and spec.origin)))
-            except (ImportError, OSError, SyntaxError) as error:
-                raise HfpruneError(f"{origin(source)}: cannot read it: {error}") from error
         return found
 
     def _load(self, name: str) -> type[Kind]:
@@ -89,13 +87,9 @@ class Registry(Generic[Kind]):
             raise HfpruneError(
                 f"{self.word} {name!r} is defined by {' and by '.join(map(origin, known[name]))}; rename one"
             )
-        try:
+        text = f"{origin(source)}: does not import ({KIND}: {REASON})"
+        with explained(text, Exception, SystemExit):  # whatever a user's file raises
             loaded = source.load()
-        except (Exception, SystemExit) as error:  # whatever a user's file raises
-            reason = " ".join(str(error).split())
-            raise HfpruneError(
-                f"{origin(source)}: does not import ({type(error).__name__}: {reason})"
-            ) from error
         return self._checked(loaded, origin(source))
 
     def _checked(self, loaded: Any, where: str) -> type[Kind]:
@@ -123,10 +117,8 @@ class Registry(Generic[Kind]):
         Raises:
             HfpruneError: as `load`, or the class does not take these options; the line starts with `where`.
         """
-        try:
+        with explained(f"{where}: {REASON}", HfpruneError):
             kind = self.load(name)
-        except HfpruneError as error:
-            raise HfpruneError(f"{where}: {error}") from error
         return validate(kind, options, where)
 
     def all(self) -> dict[str, type[Kind]]:

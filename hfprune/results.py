@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, explained
 from hfprune.files import atomic_file, read_json, write_json
 
 if TYPE_CHECKING:
@@ -125,11 +125,9 @@ def parse_cell(text: str) -> Cell:
     Raises:
         HfpruneError: the text has another form.
     """
-    try:
+    with explained(f"{text!r} is not a cell: give study/model/method/ratio/seed/recovery", ValueError):
         study, model, method, ratio, seed, recovery = text.split("/")
         return Cell(study, model, method, float(ratio) if ratio else None, int(seed), recovery)
-    except ValueError as error:
-        raise HfpruneError(f"{text!r} is not a cell: give study/model/method/ratio/seed/recovery") from error
 
 
 def spell_cell(cell: Cell) -> str:

@@ -37,10 +37,9 @@ from hfprune.analysis.tidy import (
     RESULTS,
     RESULTS_CSV,
     TOKEN_DISTRIBUTIONS,
-    brief,
     write_csv,
 )
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import atomic_file, write_json
 from hfprune.results import Cell, Value, read_result
 from hfprune.study import layout
@@ -138,13 +137,10 @@ def label_table(labels: Mapping[str, Label]) -> pd.DataFrame:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
+    text = f"{path}: not a complete result ({REASON}); delete it and measure again"
+    with explained(text, OSError, ValueError):
         result = read_result(path)
         _RESULT.validate_python(result)
-    except (OSError, ValueError) as error:
-        raise HfpruneError(
-            f"{path}: not a complete result ({brief(error)}); delete it and measure again"
-        ) from error
     return result
 
 
@@ -239,10 +235,8 @@ def _distributions(results: Mapping[Path, dict[str, Any]], measure: str) -> pd.D
 
 
 def _read_items(path: Path) -> pd.DataFrame:
-    try:
+    with explained(f"{path}: cannot read it ({REASON}); delete it and measure again", OSError, ValueError):
         return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise HfpruneError(f"{path}: cannot read it ({brief(error)}); delete it and measure again") from error
 
 
 def _write_parquet(table: pd.DataFrame, path: Path) -> None:

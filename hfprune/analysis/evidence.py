@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from hfprune.analysis.declarations import Declaration, declare
 from hfprune.analysis.outcomes import Contrast, Draw, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.ratios import Number
-from hfprune.analysis.tidy import RESULTS, brief, cells_not_applicable, read_results
-from hfprune.errors import HfpruneError
+from hfprune.analysis.tidy import RESULTS, cells_not_applicable, read_results
+from hfprune.errors import REASON, explained
 from hfprune.files import read_json
 from hfprune.paper.claims import Side
 from hfprune.results import DENSE, Cell
@@ -211,7 +211,8 @@ def _read_items(path: Path, columns: tuple[str, ...]) -> dict[int, pd.Series]:
 
     It is indexed by item, or by document and item if items have documents.
     """
-    try:
+    text = f"{path}: cannot read it ({REASON}); delete it and measure again"
+    with explained(text, OSError, ValueError, pa.ArrowException):
         there = pq.read_schema(path).names
         chosen = next((column for column in columns if column in there), None)
         if chosen is None:
@@ -223,5 +224,3 @@ def _read_items(path: Path, columns: tuple[str, ...]) -> dict[int, pd.Series]:
             raise ValueError(f"{chosen} is not finite")
         groups = items.groupby("resample") if number else [(0, items)]
         return {int(n): rows.set_index(index)[chosen].sort_index() for n, rows in groups}
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise HfpruneError(f"{path}: cannot read it ({brief(error)}); delete it and measure again") from error

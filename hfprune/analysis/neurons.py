@@ -18,10 +18,9 @@ from hfprune.analysis.tidy import (
     OVERLAP,
     QUANTILES,
     RANKS,
-    brief,
     read_companion,
 )
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, explained
 from hfprune.results import Cell
 from hfprune.study import layout
 
@@ -36,17 +35,14 @@ PlansByLayer = dict[tuple[str, float, int], dict[str, ByLayer]]  # (model, ratio
 
 def read_layers(path: Path) -> ByLayer:
     """Return the neurons' tensors by layer; other units are too few for an overlap or a distribution."""
-    try:
+    text = f"{path}: not a safetensors file of mlp.<layer> tensors ({REASON}); delete it and make it again"
+    with explained(text, OSError, ValueError, SafetensorError):
         tensors = load_file(path)
         return {
             int(name.removeprefix("mlp.")): tensor
             for name, tensor in tensors.items()
             if name.startswith("mlp.")
         }
-    except (OSError, ValueError, SafetensorError) as error:
-        raise HfpruneError(
-            f"{path}: not a safetensors file of mlp.<layer> tensors ({brief(error)}); delete it and make it again"
-        ) from error
 
 
 def overlaps(plans: PlansByLayer, scored: ScoresByLayer) -> pd.DataFrame:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, brief
 from hfprune.files import atomic_file
 from hfprune.study import layout
 from hfprune.study.labels import Label
@@ -107,14 +106,6 @@ def unreadable(path: Path, error: Exception) -> HfpruneError:
     """Return the error of a file that `collect` should have written."""
     reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot read it ({brief(error)})"
     return HfpruneError(f"{path}: {reason}; run `hfprune collect` first")
-
-
-def brief(error: Exception) -> str:
-    """Return the gist of an error in one line; pydantic's own message takes several."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return " ".join(str(error).split())
 
 
 def cells_not_applicable(results: pd.DataFrame) -> set[tuple[str, str, float]]:

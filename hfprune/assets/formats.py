@@ -21,7 +21,7 @@ from hfprune.assets.catalogue import (
     alternatives,
 )
 from hfprune.assets.spelling import FORMS
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json, sha256, write_json
 
 Asset = ModelAsset | CorpusAsset | TaskAsset | InstructionsAsset | RequestsAsset
@@ -89,11 +89,10 @@ def at_commit(asset: AnyAsset, commit: str) -> AnyAsset:
 
 def read_text(path: Path) -> str:
     """Read a UTF-8 file; it is unpacked if its name ends in `.gz`."""
-    try:
+    text = f"{path}: cannot be read as text: {REASON}; is it damaged?"
+    with explained(text, OSError, EOFError, UnicodeDecodeError, zlib.error):
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise HfpruneError(f"{path}: cannot be read as text: {error}; is it damaged?") from error
 
 
 def read_lines(path: Path) -> list[str]:
@@ -120,10 +119,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 def read_table(path: Path) -> pa.Table:
     """Read a `.parquet` file, or an `.arrow` file in either of its two layouts, without schema metadata."""
-    try:
+    with explained(f"{path}: not a valid {path.suffix} file; fetch or copy it again", pa.ArrowInvalid):
         table = parquet.read_table(path) if path.suffix == ".parquet" else _read_arrow(path)
-    except pa.ArrowInvalid as error:
-        raise HfpruneError(f"{path}: not a valid {path.suffix} file; fetch or copy it again") from error
     # The metadata is for the version of `datasets` that wrote it; other versions may fail to read it.
     return table.replace_schema_metadata(None)
 

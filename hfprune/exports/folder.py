@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import atomic_directory, read_json, share, write_json
 
 PROVENANCE = "provenance.json"
@@ -25,16 +25,12 @@ def export_folder(out: Path, source: Path) -> Iterator[tuple[Path, dict[str, Any
     """
     require_replaceable(out, source)
     about: dict[str, Any] = {}
-    try:
-        with atomic_directory(out) as folder:
-            yield folder, about
-            write_json(folder / PROVENANCE, about | {"files": _sizes(folder)})
-            share(folder)
-    except (SafetensorError, OSError) as error:  # numpy's names neither a file nor a reason
-        reason = " ".join(str(error).split())
-        raise HfpruneError(
-            f"{out}: writing failed ({reason}); is there room on the disk? Nothing was changed"
-        ) from error
+    # numpy's error names neither a file nor a reason.
+    text = f"{out}: writing failed ({REASON}); is there room on the disk? Nothing was changed"
+    with explained(text, SafetensorError, OSError), atomic_directory(out) as folder:
+        yield folder, about
+        write_json(folder / PROVENANCE, about | {"files": _sizes(folder)})
+        share(folder)
 
 
 def require_replaceable(out: Path, source: Path) -> None:
@@ -68,12 +64,9 @@ def files_of(folder: Path) -> dict[str, int]:
 
 
 def _listed(folder: Path) -> dict[str, int]:
-    try:
+    text = f"{folder}: not an export (no {PROVENANCE} that lists its files); make one with `hfprune export`"
+    with explained(text, OSError, ValueError, KeyError, TypeError):
         return dict(read_json(folder / PROVENANCE)["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HfpruneError(
-            f"{folder}: not an export (no {PROVENANCE} that lists its files); make one with `hfprune export`"
-        ) from error
 
 
 def _difference(folder: Path) -> str:

@@ -9,7 +9,7 @@ import torch
 from hfprune.devices.batches import batch_tokens, training_tokens
 from hfprune.devices.lease import default_device, lease_all
 from hfprune.devices.visible import visible_gpus
-from hfprune.errors import HfpruneError
+from hfprune.errors import KIND, REASON, HfpruneError, explained
 from hfprune.models.fused import separate
 from hfprune.models.head import hidden_states, logits
 from hfprune.models.meter import meter
@@ -59,7 +59,8 @@ def load_model(
     if device_map:
         _require_gpus(max_memory or {})
         lease_all()
-    try:
+    # Whatever a foreign folder makes transformers or safetensors raise.
+    with explained(f"{path}: cannot load the model ({KIND}: {REASON})", Exception, most=300):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             dtype="auto" if dtype is None else getattr(torch, dtype),
@@ -70,9 +71,6 @@ def load_model(
             local_files_only=True,
             output_loading_info=True,
         )
-    except Exception as error:  # whatever a foreign folder makes transformers or safetensors raise
-        reason = " ".join(str(error).split())[:300]
-        raise HfpruneError(f"{path}: cannot load the model ({type(error).__name__}: {reason})") from error
     model, loading = loaded
     if lacking := sorted(loading["missing_keys"]):
         # transformers would fill them with random numbers and a warning.
@@ -141,13 +139,12 @@ def load_skeleton(path: Path) -> "PreTrainedModel":
     from transformers import AutoConfig, AutoModelForCausalLM
 
     _require_model(path)
-    try:
+    # Whatever a foreign config.json makes transformers raise.
+    text = f"{path}: config.json is not of a language model that loads ({REASON})"
+    with explained(text, Exception, most=300):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-    except Exception as error:  # whatever a foreign config.json makes transformers raise
-        reason = " ".join(str(error).split())[:300]
-        raise HfpruneError(f"{path}: config.json is not of a language model that loads ({reason})") from error
     separate(model)
     gated_mlps(model)
     return model
@@ -191,8 +188,5 @@ def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
         raise HfpruneError(
             f"{path}: cannot load the tokenizer: there is no tokenizer.json; copy the model's there"
         )
-    try:
+    with explained(f"{path}: cannot load the tokenizer ({REASON})", Exception, most=300):
         return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise HfpruneError(f"{path}: cannot load the tokenizer ({reason})") from error

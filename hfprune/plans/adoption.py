@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.models.load import load_checkpoint, load_skeleton
 from hfprune.models.units import Layers, count_parameters
 from hfprune.plans.plan import apply_plan, load_plan
@@ -39,10 +39,8 @@ def adopt(dense: Path, pruned: Path, ratio: float) -> tuple[int, int]:
         _check_finite(model, pruned)
     else:
         model, plan = skeleton, load_plan(pruned)
-        try:
+        with explained(f"{pruned}: {REASON}", HfpruneError):
             apply_plan(model, plan)
-        except HfpruneError as error:
-            raise HfpruneError(f"{pruned}: {error}") from error
     left = count_parameters(model)
     removed = 1 - left / total
     if removed <= 0 or abs(removed - ratio) > tolerance + 1e-9:

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, explained
 from hfprune.files import atomic_file
 from hfprune.models.kinds import UnitShares, kind_of, layer_of
 from hfprune.models.units import KeyValueGroups, Kind, Neurons, count_parameters, units_of
@@ -137,11 +137,9 @@ def _opened(path: Path) -> Iterator[Any]:
     """Open a file of a plan; whatever fails while it is read says that it is none."""
     if not path.exists():
         raise HfpruneError(f"{path}: no such file")
-    try:
-        with safe_open(path, "pt") as file:
-            yield file
-    except Exception as error:
-        raise HfpruneError(f"{path}: not a plan; make one with `hfprune plan`") from error
+    text = f"{path}: not a plan; make one with `hfprune plan`"
+    with explained(text, Exception), safe_open(path, "pt") as file:
+        yield file
 
 
 def _order(name: str) -> tuple[Kind, int]:

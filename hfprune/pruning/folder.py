@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import hfprune
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, explained
 from hfprune.files import atomic_directory, write_json
 
 # The checkpoint, the page, and all that they were made from.
@@ -46,12 +46,8 @@ def claimed(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
         with atomic_directory(work) as folder:
             write_json(folder / SETTINGS, about)
     lock = FileLock(work / ".lock", timeout=0)
-    try:
+    with explained(f"{out}: another `hfprune prune` is at work in it; wait, or choose another", Timeout):
         lock.acquire()
-    except Timeout as error:
-        raise HfpruneError(
-            f"{out}: another `hfprune prune` is at work in it; wait, or choose another"
-        ) from error
     try:
         left = [path for path in out.iterdir() if _OURS.fullmatch(path.name)]
         left += [path for path in work.rglob("*") if _UNFINISHED.fullmatch(path.name)]

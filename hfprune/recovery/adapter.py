@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 from peft import LoraConfig, PeftModel
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json
 from hfprune.provenance import check_origin
 from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED
@@ -50,9 +50,7 @@ def merge_adapter(model: "PreTrainedModel", folder: Path, inputs: dict[str, Path
     if (folder / RECOVERED).is_file():  # else made by another tool, which keeps no such record
         made = read_json(folder / RECOVERED)["provenance"]["inputs"]
         check_origin(folder, made, ("model", "plan", "checkpoint", "linear"), inputs)
-    try:
+    # Whatever a foreign or damaged adapter makes peft raise.
+    with explained(f"{folder}: the adapter does not fit the model ({REASON})", Exception, most=300):
         merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload(safe_merge=True)
-    except Exception as error:  # whatever a foreign or damaged adapter makes peft raise
-        reason = " ".join(str(error).split())[:300]
-        raise HfpruneError(f"{folder}: the adapter does not fit the model ({reason})") from error
     return merged.eval().requires_grad_(False)

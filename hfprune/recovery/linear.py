@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.models.kinds import kind_of, layer_of
 from hfprune.models.spread import onloaded
 from hfprune.models.units import Units, units_of
@@ -84,11 +84,8 @@ def solve_plans(
         if units.name not in found[name]:
             kept = inputs_of(units, plans[name][units.name])
             moments = sums(kept)
-            try:
-                with onloaded([reader(units)]):
-                    solved = {units.name: solve(reader(units), kept, moments, ridges, bias)}
-            except HfpruneError as error:
-                raise HfpruneError(f"{units.name}: {error}") from error
+            with explained(f"{units.name}: {REASON}", HfpruneError), onloaded([reader(units)]):
+                solved = {units.name: solve(reader(units), kept, moments, ridges, bias)}
             save_solved(state / name / f"{units.name}.safetensors", solved, identity=identity)
             found[name] |= solved
         return found[name][units.name]

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, explained
 from hfprune.files import atomic_file
 from hfprune.recovery.settings import Packing
 from hfprune.seeds import derive_seed
@@ -151,16 +151,15 @@ def load_packed(path: Path) -> tuple[Packed, Packed, dict[str, Any]]:
     Raises:
         HfpruneError: the file is not one that `save_packed` wrote.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            provenance = json.loads(file.metadata()["provenance"])
-            packed, held_out = (
-                Packed(*(file.get_tensor(prefix + field.name) for field in fields(Packed)))
-                for prefix in ("", _HELD_OUT)
-            )
-            return packed, held_out, provenance
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise HfpruneError(f"{path}: not packed pairs; make them with `hfprune pack`") from error
+    text = f"{path}: not packed pairs; make them with `hfprune pack`"
+    kinds = (SafetensorError, KeyError, TypeError, ValueError)
+    with explained(text, *kinds), safe_open(path, "pt") as file:
+        provenance = json.loads(file.metadata()["provenance"])
+        packed, held_out = (
+            Packed(*(file.get_tensor(prefix + field.name) for field in fields(Packed)))
+            for prefix in ("", _HELD_OUT)
+        )
+        return packed, held_out, provenance
 
 
 def _filled(pairs: Iterable[Pair], settings: Packing) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear as product
 from torch.utils.hooks import RemovableHandle
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, explained
 from hfprune.files import atomic_file
 from hfprune.models.kinds import kind_of, layer_of
 from hfprune.models.mapped import forget
@@ -65,7 +65,7 @@ def load_solved(path: Path) -> dict[str, Solved]:
     """
     if not path.exists():
         raise HfpruneError(f"{path}: no such file")
-    try:
+    with explained(f"{path}: no linear recovery, or a damaged one", Exception):
         tensors = load_file(path)
         with safe_open(path, "pt") as file:
             fits = json.loads(file.metadata()["linear"])
@@ -73,8 +73,6 @@ def load_solved(path: Path) -> dict[str, Solved]:
             place: Solved(tensors[f"{place}.weight"], tensors.get(f"{place}.bias"), **fit)
             for place, fit in fits.items()
         }
-    except Exception as error:
-        raise HfpruneError(f"{path}: no linear recovery, or a damaged one") from error
 
 
 def resumed(path: Path, identity: str) -> dict[str, Solved]:

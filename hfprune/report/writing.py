@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, explained
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TABLES, absent, caption, publication_names
 from hfprune.report.typeset import Table, without_rows, write_table
@@ -41,12 +41,11 @@ def made_table(name: str, data: Collected) -> Table:
             task has no metric that the paper's rule knows.
     """
     publication = TABLES.load(name)()
-    try:
+    text = (
+        f"{data.folder}: the table {name} finds no {REASON} there; run `hfprune collect` and `compare` again"
+    )
+    with explained(text, KeyError):  # a method, metric or column that another file has
         table = publication.make(data)
-    except KeyError as error:  # a method, metric or column that another file has
-        raise HfpruneError(
-            f"{data.folder}: the table {name} finds no {error} there; run `hfprune collect` and `compare` again"
-        ) from error
     if table.numbers.empty:
         table = without_rows(table.numbers, publication.empty)
     return replace(table, caption=caption("tables", name))

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, explained
 from hfprune.files import atomic_file
 from hfprune.models.kinds import kind_of
 
@@ -58,16 +58,15 @@ def load_resampled(path: Path) -> list[dict[str, Tensor]]:
         HfpruneError: the file is not one that `save_resampled` wrote.
     """
     found: dict[int, dict[str, Tensor]] = {}
-    try:
+    text = (
+        f"{path}: not resampled scores or plans; make them with `hfprune score --resamples` and "
+        "`hfprune plan --resampled`"
+    )
+    with explained(text, Exception):  # whatever a foreign file makes safetensors raise
         for name, tensor in load_file(path).items():
             number, _, place = name.partition("/")
             found.setdefault(int(number), {})[place] = tensor if tensor.is_floating_point() else tensor.long()
         return [found[number] for number in sorted(found)]
-    except Exception as error:  # whatever a foreign file makes safetensors raise
-        raise HfpruneError(
-            f"{path}: not resampled scores or plans; make them with `hfprune score --resamples` and "
-            "`hfprune plan --resampled`"
-        ) from error
 
 
 def load_scores(path: Path, kinds: Sequence[str] = ("neurons",)) -> Scores:
@@ -76,11 +75,10 @@ def load_scores(path: Path, kinds: Sequence[str] = ("neurons",)) -> Scores:
     Raises:
         HfpruneError: the file holds no scores, or none of one of the kinds.
     """
-    try:
+    # Whatever a foreign file makes safetensors raise.
+    with explained(f"{path}: not scores; make them with `hfprune score`", Exception):
         tensors = load_file(path)
         by_kind = {kind: [place for place in tensors if kind_of(place) == kind] for kind in kinds}
-    except Exception as error:  # whatever a foreign file makes safetensors raise
-        raise HfpruneError(f"{path}: not scores; make them with `hfprune score`") from error
     for kind, places in by_kind.items():
         if not places:
             made = f"make them with `hfprune score --units {' '.join(kinds)}`"

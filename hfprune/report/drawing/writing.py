@@ -9,8 +9,7 @@ import matplotlib
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from hfprune.analysis.tidy import brief
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, brief, explained
 from hfprune.files import atomic_file
 from hfprune.report.charts import Chart
 from hfprune.report.collected import Collected
@@ -110,10 +109,8 @@ def read_style(path: Path) -> dict[str, Any]:
         if key and key not in known:
             near = [f"; did you mean {word!r}?" for word in difflib.get_close_matches(key, known, n=1)]
             raise HfpruneError(f"{path}, line {number}: matplotlib has no setting {key!r}{''.join(near)}")
-    try:
+    with explained(f"{path}: {REASON}", ValueError):
         style_file = matplotlib.rc_params_from_file(path, fail_on_error=True, use_default_template=False)
-    except ValueError as error:
-        raise HfpruneError(f"{path}: {brief(error)}") from error
     found: dict[str, Any] = {str(key): value for key, value in style_file.items()}
     if found.get("text.usetex"):
         raise HfpruneError(
