@@ -22,7 +22,7 @@ from hfprune.criteria.magnitude import Magnitude
 from hfprune.models.load import load_model
 from hfprune.models.units import units_of
 from hfprune.plans.plan import make_plan
-from hfprune.recovery.grams import Moments, batches_of, grams, reader
+from hfprune.recovery.grams import Moments, batches_of, grams
 from hfprune.recovery.least_squares import change, lost
 from hfprune.scoring.score import score
 from hfprune.stages.target import draw_blocks
@@ -64,7 +64,7 @@ def compare(theirs: Function, model: Any, blocks: Tensor) -> pd.DataFrame:
         for place, *both in grams(model, batches_of(blocks, None, 512), [*units.values()])
     }
     wide = {at: Moments(x.tokens, x.gram.double(), x.total.double()) for at, x in sums.items()}
-    layers = [(reader(units[at]).weight.double(), moments, plan[at]) for at, moments in wide.items()]
+    layers = [(units[at].linears[-1].weight.double(), moments, plan[at]) for at, moments in wide.items()]
     return pd.DataFrame((row for ridge in RIDGES for row in _rows(theirs, layers, ridge)), columns=COLUMNS)
 
 

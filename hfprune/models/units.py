@@ -58,8 +58,13 @@ class Units(ABC):
 
     @property
     def linears(self) -> tuple[nn.Linear, ...]:
-        """The layers whose weights a criterion may read."""
+        """The layers whose weights a criterion may read; the last one reads the units' activations."""
         return ()
+
+    @property
+    def channels(self) -> int:
+        """Channels of one unit's activations at the input of the last of `linears`."""
+        return 1
 
     @property
     def device(self) -> torch.device:
@@ -70,9 +75,9 @@ class Units(ABC):
     def keep(self, kept: Tensor) -> None:
         """Slice the model in place to the units `kept`, sorted int64 indices on any device."""
 
-    @abstractmethod
     def mask(self, kept: Tensor, on: Callable[[], bool]) -> list[RemovableHandle]:
         """Let the model, while `on()`, give the outputs that it would have with only the units `kept`."""
+        return [zeroed(self.linears[-1], kept, self.channels, on)]
 
 
 @dataclass(frozen=True)
@@ -112,10 +117,6 @@ class Neurons(Units):
         cut(self.gate, kept, 0)
         cut(self.up, kept, 0)
         cut(self.down, kept, 1)
-
-    def mask(self, kept: Tensor, on: Callable[[], bool]) -> list[RemovableHandle]:
-        """Zero the other neurons' activations."""
-        return [zeroed(self.down, kept, 1, on)]
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,6 @@ class KeyValueGroups(Units):
             own: Any = copy(self.module.config)  # layers may differ
             own.num_attention_heads = len(queries) // self.head_dim
             self.module.config, self.module.num_key_value_heads = own, len(kept)  # type: ignore[assignment]
-
-    def mask(self, kept: Tensor, on: Callable[[], bool]) -> list[RemovableHandle]:
-        """Zero the other groups' activations."""
-        return [zeroed(self.o, kept, self.channels, on)]
 
 
 @dataclass(frozen=True)

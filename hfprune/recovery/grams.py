@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hfprune.errors import HfpruneError
 from hfprune.models.head import hidden_states
 from hfprune.models.kinds import layer_of
-from hfprune.models.units import KeyValueGroups, Neurons, Units
+from hfprune.models.units import Units
 from hfprune.scoring.folds import folds_of
 from hfprune.scoring.sweep import check_blocks
 
@@ -22,18 +22,9 @@ if TYPE_CHECKING:
 STRIPES = 8
 
 
-def reader(units: Units) -> nn.Linear:
-    """Return the linear layer that reads neurons or key-value groups."""
-    if isinstance(units, Neurons):
-        return units.down
-    assert isinstance(units, KeyValueGroups)
-    return units.o
-
-
 def inputs_of(units: Units, kept: Tensor) -> Tensor:
-    """Return the inputs of `reader` that belong to the units `kept`, on their device and in their order."""
-    size = units.channels if isinstance(units, KeyValueGroups) else 1
-    return (kept.unsqueeze(1) * size + torch.arange(size)).flatten().to(units.device)
+    """Return the inputs of the last linear layer that belong to the units `kept`, on their device, in order."""
+    return (kept.unsqueeze(1) * units.channels + torch.arange(units.channels)).flatten().to(units.device)
 
 
 @dataclass
@@ -49,7 +40,7 @@ class Moments:
     @classmethod
     def none(cls, width: int, units: Units) -> Self:
         """Return the sums over no tokens, where these units are computed."""
-        dtype = torch.promote_types(reader(units).weight.dtype, torch.float32)
+        dtype = torch.promote_types(units.linears[-1].weight.dtype, torch.float32)
         zeros = torch.zeros(width + 1, width, dtype=dtype, device=units.device)
         return cls(0, zeros[1:], zeros[0])
 
@@ -160,7 +151,7 @@ def memory(units: Sequence[Units], tokens: int) -> int:
     """
     sizes: dict[int, tuple[int, int]] = {}
     for each in units:
-        linear, item = reader(each), Moments.none(0, each).gram.itemsize
+        linear, item = each.linears[-1], Moments.none(0, each).gram.itemsize
         inputs, both = linear.in_features, linear.in_features + linear.out_features
         held, work = sizes.get(layer_of(each.name), (tokens * linear.out_features * item, 0))
         held, work = held + 2 * inputs**2 * item, max(work, 3 * both**2 * item + 32 * inputs**2)
@@ -171,7 +162,7 @@ def memory(units: Sequence[Units], tokens: int) -> int:
 def grams(
     model: "PreTrainedModel", batches: Sequence[Batch], units: Sequence[Units]
 ) -> Iterator[tuple[str, Moments, Moments]]:
-    """Yield place by place, by layer, the moments of the dense inputs that `reader` has: fitted, and held out.
+    """Yield place by place, by layer, the moments of the dense inputs of their last linear layer: fitted, held out.
 
     Each layer reads the calibration once, and the last is that of the last place.
 
@@ -181,10 +172,10 @@ def grams(
     walk = Walk(model, batches)
     for layer in sorted({layer_of(each.name) for each in units}):
         here = [each for each in units if layer_of(each.name) == layer]
-        sums = {x.name: [Moments.none(reader(x).in_features, x) for _ in range(2)] for x in here}
+        sums = {x.name: [Moments.none(x.linears[-1].in_features, x) for _ in range(2)] for x in here}
         walk.go(layer)
         for number, batch in enumerate(batches):
-            *seen, (_, walk.states[number]) = walk.read(number, layer + 1, *map(reader, here))
+            *seen, (_, walk.states[number]) = walk.read(number, layer + 1, *(x.linears[-1] for x in here))
             for both, (inputs, _) in zip(sums.values(), seen, strict=True):
                 both[batch.held_out].add(inputs)
         walk.behind = layer + 1

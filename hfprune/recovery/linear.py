@@ -14,7 +14,7 @@ from hfprune.models.spread import onloaded
 from hfprune.models.units import Units, units_of
 from hfprune.plans.mask import Mask, lay
 from hfprune.plans.plan import Plan, check_plan
-from hfprune.recovery.grams import Batch, Moments, Walk, batches_of, grams, inputs_of, memory, reader
+from hfprune.recovery.grams import Batch, Moments, Walk, batches_of, grams, inputs_of, memory
 from hfprune.recovery.least_squares import lost, solve
 from hfprune.recovery.settings import Linear
 from hfprune.recovery.solved import Solved, lay_solved, resumed, save_solved
@@ -84,8 +84,8 @@ def solve_plans(
         if units.name not in found[name]:
             kept = inputs_of(units, plans[name][units.name])
             moments = sums(kept)
-            with explained(f"{units.name}: {REASON}", HfpruneError), onloaded([reader(units)]):
-                solved = {units.name: solve(reader(units), kept, moments, ridges, bias)}
+            with explained(f"{units.name}: {REASON}", HfpruneError), onloaded([units.linears[-1]]):
+                solved = {units.name: solve(units.linears[-1], kept, moments, ridges, bias)}
             save_solved(state / name / f"{units.name}.safetensors", solved, identity=identity)
             found[name] |= solved
         return found[name][units.name]
@@ -98,7 +98,7 @@ def solve_plans(
     for place, *moments in grams(model, batches, [*missing.values()]):
         for name in plans:
             if place in cut[name]:
-                settle(name, cut[name][place], partial(_from_dense, reader(cut[name][place]), moments))
+                settle(name, cut[name][place], partial(_from_dense, cut[name][place].linears[-1], moments))
     return found
 
 
@@ -130,7 +130,7 @@ def _from_pruned(
     dense, pruned = Walk(model, batches), Walk(model, batches)
 
     def sums(units: Units, kept: Tensor) -> list[Moments]:
-        linear, stop = reader(units), layer_of(units.name) + 1
+        linear, stop = units.linears[-1], layer_of(units.name) + 1
         both = [Moments.none(len(kept) + linear.out_features, units) for _ in range(2)]
         for number, batch in enumerate(batches):
             with mask.off():

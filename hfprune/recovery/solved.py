@@ -20,7 +20,7 @@ from hfprune.models.units import Units, units_of
 from hfprune.plans.mask import Mask
 from hfprune.plans.plan import Plan
 from hfprune.provenance import check_origin, recorded
-from hfprune.recovery.grams import inputs_of, reader
+from hfprune.recovery.grams import inputs_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -111,7 +111,7 @@ def apply_linear(model: "PreTrainedModel", plan: Plan, path: Path, inputs: dict[
             lay_solved(units[place], plan[place], each, Mask())
             continue
         name = f"{place.partition('.')[0]}.{numbers.index(layer_of(place))}"
-        linear = reader(units[name])
+        linear = units[name].linears[-1]
         if linear.weight.shape != each.weight.shape:
             raise HfpruneError(f"{path}: {place} does not fit the model: it was solved for another plan")
         forget(linear.weight)
@@ -146,4 +146,4 @@ def lay_solved(units: Units, kept: Tensor, solved: Solved, mask: Mask) -> Remova
         bias = None if solved.bias is None else solved.bias.to(output)
         return product(x[0][..., inputs], solved.weight.to(output), bias)
 
-    return reader(units).register_forward_hook(compute)
+    return units.linears[-1].register_forward_hook(compute)

@@ -26,7 +26,7 @@ from hfprune.plans.mask import Mask, lay, masked
 from hfprune.plans.plan import Plan, apply_plan, make_plan, save_plan
 from hfprune.provenance import identity
 from hfprune.recovery import linear
-from hfprune.recovery.grams import inputs_of, memory, reader
+from hfprune.recovery.grams import inputs_of, memory
 from hfprune.recovery.linear import solve_plans
 from hfprune.recovery.solved import Solved, apply_linear, load_solved, save_solved
 from hfprune.study.method import Allocation
@@ -96,7 +96,7 @@ def test_equals_lstsq(family: str, kind: str, tmp_path: Path) -> None:
         for place, units in units_of(model, ["neurons", "key_value_groups"]).items():
             if place not in solved:
                 continue
-            layer, kept = reader(units), inputs_of(units, plan[place])
+            layer, kept = units.linears[-1], inputs_of(units, plan[place])
             x, y = watched(model, layer)
             lost = y - (layer.bias if layer.bias is not None else 0) - x[:, kept] @ layer.weight[:, kept].T
             change, offset = naive(x[:, kept], lost, 1e-3, "bias" in settings)
@@ -117,11 +117,11 @@ def test_with_the_inputs_of_the_pruned_model_equals_lstsq_place_by_place(tmp_pat
     pruned = copy.deepcopy(dense)
     for place in sorted(plan, key=lambda place: (place[-1], place)):
         # The places before are solved, in a copy of the dense model on which the plan lies as a mask.
-        layer = reader(units_of(pruned, ["neurons", "key_value_groups"])[place])
+        layer = units_of(pruned, ["neurons", "key_value_groups"])[place].linears[-1]
         kept = inputs_of(units[place], plan[place])
         with masked(pruned, plan):
             x, y = watched(pruned, layer)
-        lost = watched(dense, reader(units[place]))[1] - y
+        lost = watched(dense, units[place].linears[-1])[1] - y
         change, _ = naive(x[:, kept], lost, 1e-3)
         assert is_near(solved[place].weight, layer.weight[:, kept] + change), place
         layer.weight[:, kept] = solved[place].weight
@@ -135,7 +135,7 @@ def test_an_infinite_ridge_is_the_plain_plan_and_a_whole_plan_the_dense_model(tm
     model = MODELS["qwen2"]()
     plan = plan_of(model, "unequal widths")
     for place, solved in solve(model, plan, tmp_path / "far", ridges=[1e12]).items():
-        plain = reader(units_of(model, ["neurons"])[place]).weight[:, plan[place]]
+        plain = units_of(model, ["neurons"])[place].linears[-1].weight[:, plan[place]]
         torch.testing.assert_close(solved.weight, plain, rtol=1e-6, atol=1e-9)
         assert solved.left == pytest.approx(1)
     whole = {place: torch.arange(units.count) for place, units in units_of(model, ["neurons"]).items()}
@@ -159,7 +159,7 @@ def test_lambda_is_chosen_by_documents_that_are_held_out(tmp_path: Path) -> None
         assert solved.ridge == min(ridges, key=lambda ridge: alone[ridge][place])
         assert solved.left == alone[solved.ridge][place]
         # By hand: fitted to three sequences, measured on the fourth.
-        layer, kept = reader(units_of(model, ["neurons"])[place]), plan[place]
+        layer, kept = units_of(model, ["neurons"])[place].linears[-1], plan[place]
         x, y = (part.unflatten(0, (24, 17))[:4] for part in watched(model, layer))
         d = y - x[..., kept] @ layer.weight[:, kept].double().T
         change, _ = naive(x[:3, :, kept].flatten(0, 1), d[:3].flatten(0, 1), solved.ridge)
@@ -228,7 +228,7 @@ def test_put_into_the_sliced_model_and_over_the_mask(
     expected = copy.deepcopy(dense)
     for place, solved in load_solved(path).items():  # in the dense model: the other inputs are masked
         units = units_of(expected, ["neurons", "key_value_groups"])[place]
-        reader(units).weight[:, inputs_of(units, plan[place])] = solved.weight
+        units.linears[-1].weight[:, inputs_of(units, plan[place])] = solved.weight
     sliced = copy.deepcopy(dense)
     apply_plan(sliced, plan)
     with torch.no_grad():
@@ -270,7 +270,7 @@ def test_a_bias_goes_where_the_configuration_has_room_for_it(tmp_path: Path) -> 
     with torch.no_grad():
         assert torch.equal(again(BLOCKS).logits, dense(BLOCKS).logits)
     for place, solved in load_solved(path).items():
-        assert torch.equal(reader(units_of(again, ["neurons"])[place]).bias, solved.bias)
+        assert torch.equal(units_of(again, ["neurons"])[place].linears[-1].bias, solved.bias)
         assert solved.bias.abs().max() > 1e-3
 
 
@@ -284,13 +284,13 @@ def test_an_infinite_ridge_and_a_bias_are_flaps_compensation(
     path, source = saved(dense, "groups", tmp_path, bias=True, ridges=[math.inf])
     expected, units = copy.deepcopy(dense), units_of(dense, ["neurons", "key_value_groups"])
     for place, solved in load_solved(path).items():
-        layer, kept = reader(units[place]), inputs_of(units[place], plan[place])
+        layer, kept = units[place].linears[-1], inputs_of(units[place], plan[place])
         mask = torch.zeros(layer.in_features, dtype=torch.bool)
         mask[kept] = True
         flap = (watched(dense, layer)[0].mean(0) * ~mask) @ layer.weight.T
         torch.testing.assert_close(solved.bias, flap, rtol=1e-9, atol=1e-12)
         assert torch.equal(solved.weight, layer.weight[:, kept])
-        reader(units_of(expected, [units[place].kind])[place]).bias = torch.nn.Parameter(flap)
+        units_of(expected, [units[place].kind])[place].linears[-1].bias = torch.nn.Parameter(flap)
     few = solve_plans(dense, BLOCKS[:2], {"it": plan}, tmp_path / "few", bias=True, ridges=[math.inf])
     assert few["it"].keys() == load_solved(path).keys()
     apply_plan(cut := copy.deepcopy(dense), plan)
