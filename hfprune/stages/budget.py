@@ -2,7 +2,7 @@
 
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, NonNegativeInt
 
@@ -11,9 +11,6 @@ from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
 from hfprune.settings import Strict
 from hfprune.stages.fields import DenseModel
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 EXAMPLE = (
     "hfprune budget --model resources/models/smollm2-135m-instruct-q4 --ratios 0.2 0.3 --units neurons layers"
@@ -36,54 +33,32 @@ class Config(Strict):
         default=None, description="floor of a global allocation; must be reachable too"
     )
     out: Path | None = Field(default=None, description="JSON file of the budgets (none: print only)")
+    """`parameters`; `neurons` of a layer; `kept`, the units by the kinds removed, ratio and kind; and
+    `neurons_removed`, by ratio the share of neurons removed if only neurons are, for tools that need it."""
 
 
 def run(config: Config) -> None:
-    """Print the budgets, and write them to `out` if it is given."""
-    from hfprune.models.load import load_skeleton
-
-    found = budgets(load_skeleton(config.model), config.ratios, config.units, config.spare, config.floor)
-    if config.out:
-        write_json(config.out, found)
-
-
-def budgets(
-    model: "PreTrainedModel",
-    ratios: list[float],
-    wanted: list[UnitShares],
-    spare: list[int] | None = None,
-    floor: float | None = None,
-) -> dict[str, Any]:
-    """Return, and print, the units that each ratio leaves.
-
-    Args:
-        model: the dense model; may be on the meta device.
-        ratios: fractions of all parameters.
-        wanted: kinds of unit to remove, with or without shares; each gets its own budget.
-        spare: number of layers that each of them spares.
-        floor: fraction of a layer's neurons that every layer keeps.
-
-    Returns:
-        `parameters`; `neurons` of a layer; `kept`, the units by the kinds removed, ratio and kind; and
-        `neurons_removed`, by ratio the share of neurons removed if only neurons are, for tools that need it.
+    """Print the units that each ratio leaves, and write them to `out` if it is given.
 
     Raises:
         HfpruneError: a ratio or the floor cannot be reached.
     """
+    from hfprune.models.load import load_skeleton
     from hfprune.models.units import count_parameters, gated_mlps
     from hfprune.plans.allocation import check_floor, floor_width
     from hfprune.plans.budget import kept_units, not_applicable, unit_sizes
 
+    model = load_skeleton(config.model)
     total, width = count_parameters(model), gated_mlps(model)[0].count
     kept: dict[str, Any] = {}
-    for units, spared in zip_longest(wanted, spare or [], fillvalue=0):
+    for units, spared in zip_longest(config.units, config.spare, fillvalue=0):
         assert isinstance(units, dict) and isinstance(spared, int)
         sizes, label = (
             unit_sizes(model, units),
             " and ".join(units) + f", {spared} layers spared" * bool(spared),
         )
         kept[label] = {}
-        for ratio in ratios:
+        for ratio in config.ratios:
             counts = kept[label][f"{ratio:g}"] = kept_units(model, ratio, units, spared=spared)
             text = ", ".join(f"{count:,} of {sizes[kind].units:,} {kind}" for kind, count in counts.items())
             note = (
@@ -92,10 +67,12 @@ def budgets(
                 else ""
             )
             print(f"ratio {ratio:g} of {total:,} parameters: keep {text}{note}")
-            if floor and "neurons" in counts:
-                check_floor(counts["neurons"], floor_width(width, floor), floor)
-    removed = {f"{ratio:g}": 1 - kept_units(model, ratio)["neurons"] / width for ratio in ratios}
-    return {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
+            if config.floor and "neurons" in counts:
+                check_floor(counts["neurons"], floor_width(width, config.floor), config.floor)
+    removed = {f"{ratio:g}": 1 - kept_units(model, ratio)["neurons"] / width for ratio in config.ratios}
+    found = {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
+    if config.out:
+        write_json(config.out, found)
 
 
 def neurons_removed(budget: Path, ratio: str, more: float = 0) -> float:
