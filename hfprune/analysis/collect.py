@@ -73,20 +73,6 @@ def collect(
 
     Any part of a study's files is enough, so that a running study can be inspected.
 
-    `results.parquet` and `results.csv` have one row per number. `metrics.csv` has the meaning of every metric: one
-    row per metric and measure, by the measure's name in the study. `overlap.csv` has the Jaccard index of the
-    neurons that two methods keep in a layer and, if scores tell the layer's width, the index that two random
-    choices of the same sizes would have. `rank_correlation.csv` has Spearman's correlation of the scores of two
-    methods in a layer, and of each method's scores with the effect of ablating a neuron (method `ablation`), over
-    the ablated neurons. `score_quantiles.csv` has quantiles of a layer's scores, divided by their mean.
-    `neurons.parquet` has all scores of each model's middle layer, under the first seed, divided by their mean.
-    `distributions.parquet` has the items of the first measure `distributions`, with their `model`.
-    `calibration.csv` has the agreement of two halves of the sequences that a criterion has read (`Tally.mark`), by
-    their number.
-    `learning.csv` has the learning curve of every recovery (`hfprune.analysis.learning`).
-    `labels.csv` has the label and colour of every method of the study.
-    `provenance.json` has every commit, set of package versions and machine behind the results.
-
     Args:
         results: JSON files of `hfprune.results.write_result`.
         scores: files at `hfprune.study.layout.SCORES`, with one score per neuron as `mlp.<layer>`.
@@ -119,7 +105,9 @@ def collect(
         TOKEN_DISTRIBUTIONS: _distributions(read, declared.first(DISTRIBUTIONS)),
         CALIBRATION: _marks([*read.values()]),
         LEARNING: learning_curves(read.values()),
-        LABELS: label_table(labels or {}),
+        LABELS: pd.DataFrame(
+            [(method, *label) for method, label in (labels or {}).items()], columns=["method", *Label._fields]
+        ),
     }
     # Nothing is written before everything is read.
     for name, rows in tables.items():
@@ -128,12 +116,6 @@ def collect(
         else:
             _write_parquet(rows, out / name)
     write_json(out / PROVENANCE, _provenance([result["provenance"] for result in read.values()]))
-
-
-def label_table(labels: Mapping[str, Label]) -> pd.DataFrame:
-    """Return the rows of `labels.csv`."""
-    rows = [(method, *label) for method, label in labels.items()]
-    return pd.DataFrame(rows, columns=["method", *Label._fields])
 
 
 def _read(path: Path) -> dict[str, Any]:
