@@ -17,7 +17,7 @@ from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
 from hfprune.results import Cell, Value, write_result
 from hfprune.settings import validate
 from hfprune.stages.fields import AssetFlag, BatchTokens, CellName, ComputeDtype, ExistingPath, Seed
-from hfprune.stages.target import Cut, cell_of, load_subject
+from hfprune.stages.target import Cut, cell_of
 
 if TYPE_CHECKING:
     from hfprune.recovery.packing import Packed
@@ -100,7 +100,7 @@ def run(config: Config) -> None:
     # Each set of inputs and settings has its own folder, so a run never resumes another run's checkpoints.
     states = config.out.with_name(config.out.name + ".state")
     adapted, course = train_adapter(
-        load_subject(config, config.dtype),
+        config.load(config.dtype),
         found,
         lora,
         seed=seed,

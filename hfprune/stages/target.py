@@ -55,6 +55,49 @@ class Cut(Strict):
         """Return the name of the method in a cell without `--cell`."""
         return "pruned" if self.is_cut else DENSE
 
+    def load(self, dtype: Dtype | None = None, **placement: Any) -> "PreTrainedModel":
+        """Load the checkpoint, or the dense model with the plan applied, and merge the adapter, where given.
+
+        `placement` says where, as `load_model` takes it.
+
+        Raises:
+            HfpruneError: a file does not load, or does not fit the others.
+        """
+        from hfprune.models.load import load_checkpoint, load_model
+        from hfprune.plans.plan import load_plan
+
+        if self.checkpoint:
+            return self._adapted(load_checkpoint(self.checkpoint, self.model, dtype, **placement))
+        if self.plan:
+            load_plan(self.plan)  # a damaged file fails before the model loads
+        return self.change(load_model(self.model, dtype, **placement))
+
+    def change(self, model: "PreTrainedModel") -> "PreTrainedModel":
+        """Apply the plan to the dense model, in place, then the solved weights and the adapter, where given.
+
+        Weights that are offloaded cannot be cut: there the plan is a mask, for good.
+
+        Raises:
+            HfpruneError: a file does not load, or does not fit the model.
+        """
+        from hfprune.models.spread import is_offloaded
+        from hfprune.plans.mask import Mask, lay
+        from hfprune.plans.plan import apply_plan, load_plan
+
+        if self.plan and is_offloaded(model):
+            lay(model, load_plan(self.plan), Mask())
+        elif self.plan:
+            apply_plan(model, load_plan(self.plan))
+        if self.plan and self.linear:
+            from hfprune.recovery.solved import apply_linear
+
+            inputs = {"model": self.model, "plan": self.plan}
+            apply_linear(model, load_plan(self.plan), self.linear / SOLVED, inputs)
+        return self._adapted(model)
+
+    def _adapted(self, model: "PreTrainedModel") -> "PreTrainedModel":
+        return model
+
 
 class Pruned(Cut):
     """Flags of a command that takes a dense, a pruned or a recovered model."""
@@ -85,64 +128,15 @@ class Pruned(Cut):
         return cell_of(text, self.model, self.method(), recovery="+".join(recoveries) or "none")
 
     def load(self, dtype: Dtype | None = None, **placement: Any) -> "PreTrainedModel":
-        """Load the model, by default in the dtype of the flag; see `load_subject`."""
-        return load_subject(self, dtype or self.dtype, self.adapter, **placement)
+        """Load the model as `Cut.load`, by default in the dtype of the flag."""
+        return super().load(dtype or self.dtype, **placement)
 
-    def change(self, dense: "PreTrainedModel") -> "PreTrainedModel":
-        """Change the dense model in place into this one; see `change_model`."""
-        return change_model(dense, self, self.adapter)
+    def _adapted(self, model: "PreTrainedModel") -> "PreTrainedModel":
+        if not self.adapter:
+            return model
+        from hfprune.recovery.adapter import merge_adapter
 
-
-def load_subject(
-    cut: Cut, dtype: Dtype | None = None, adapter: Path | None = None, **placement: Any
-) -> "PreTrainedModel":
-    """Load the checkpoint, or the dense model with the plan applied, and merge the adapter, where given.
-
-    `placement` says where, as `load_model` takes it.
-
-    Raises:
-        HfpruneError: a file does not load, or does not fit the others.
-    """
-    from hfprune.models.load import load_checkpoint, load_model
-    from hfprune.plans.plan import load_plan
-
-    if cut.checkpoint:
-        return _adapted(load_checkpoint(cut.checkpoint, cut.model, dtype, **placement), cut, adapter)
-    if cut.plan:
-        load_plan(cut.plan)  # a damaged file fails before the model loads
-    return change_model(load_model(cut.model, dtype, **placement), cut, adapter)
-
-
-def change_model(model: "PreTrainedModel", cut: Cut, adapter: Path | None = None) -> "PreTrainedModel":
-    """Apply the plan to the dense model, in place, then the solved weights and the adapter, where given.
-
-    Weights that are offloaded cannot be cut: there the plan is a mask, for good.
-
-    Raises:
-        HfpruneError: a file does not load, or does not fit the model.
-    """
-    from hfprune.models.spread import is_offloaded
-    from hfprune.plans.mask import Mask, lay
-    from hfprune.plans.plan import apply_plan, load_plan
-
-    if cut.plan and is_offloaded(model):
-        lay(model, load_plan(cut.plan), Mask())
-    elif cut.plan:
-        apply_plan(model, load_plan(cut.plan))
-    if cut.plan and cut.linear:
-        from hfprune.recovery.solved import apply_linear
-
-        files = cut.cut_inputs()
-        apply_linear(model, load_plan(cut.plan), files["linear"], {"model": cut.model, "plan": cut.plan})
-    return _adapted(model, cut, adapter)
-
-
-def _adapted(model: "PreTrainedModel", cut: Cut, adapter: Path | None) -> "PreTrainedModel":
-    if not adapter:
-        return model
-    from hfprune.recovery.adapter import merge_adapter
-
-    return merge_adapter(model, adapter, {"model": cut.model} | cut.cut_inputs())
+        return merge_adapter(model, self.adapter, {"model": self.model} | self.cut_inputs())
 
 
 def cell_of(
