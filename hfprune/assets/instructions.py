@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hfprune.assets.catalogue import InstructionsAsset
-from hfprune.assets.formats import read_fetched, read_jsonl, read_table, write_arrow
+from hfprune.assets.formats import read_jsonl, read_table, write_arrow
 from hfprune.errors import REASON, HfpruneError, explained
 
 SCHEMA = pa.schema({"instruction": pa.string(), "input": pa.string(), "output": pa.string()})
@@ -29,11 +29,6 @@ def write_instructions(
         raise HfpruneError(f"instructions {name!r}: no pair has an output; correct it in config/assets.yaml")
     write_arrow(folder / "instructions.arrow", pairs)
     return {"pairs": pairs.num_rows}
-
-
-def read_instructions(folder: Path) -> pa.Table:
-    """Return fetched instruction pairs, in order, as `instruction`, `input`, `output`; see `read_fetched`."""
-    return read_fetched("instructions", folder)
 
 
 def _read(name: str, format: str, file: Path) -> pa.Table:

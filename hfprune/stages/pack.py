@@ -42,12 +42,12 @@ def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) ->
     Returns:
         Sequences to train on, and held-out ones.
     """
-    from hfprune.assets.instructions import read_instructions
+    from hfprune.assets.formats import read_fetched
     from hfprune.models.load import load_tokenizer
     from hfprune.recovery.packing import hold_out, pack, recovery_seed
 
     seed, tokenizer = recovery_seed(seed, instructions.name), load_tokenizer(model)
-    held_out, rest = hold_out(read_instructions(instructions), tokenizer, settings)
+    held_out, rest = hold_out(read_fetched("instructions", instructions), tokenizer, settings)
     return pack(rest, tokenizer, settings, seed=seed), held_out
 
 

