@@ -13,7 +13,7 @@ from hfprune.devices.table import Device, nominal_cpu, slowest_gpu, table_device
 from hfprune.errors import HfpruneError
 from hfprune.jobs.files import Files, load_files
 from hfprune.settings import load, nearest, validate
-from hfprune.study.layout import study_file, study_name
+from hfprune.study.layout import study_file
 from hfprune.study.references import downloads, load_study
 from hfprune.study.study import Config, Study
 from hfprune.study.sweeps import criteria_of
@@ -78,7 +78,7 @@ def choose(settings: dict[str, Any], baselines: list[str], *, cluster: bool, gpu
                 f"{path}: methods.{name}: no baseline {method.baseline!r} in workflow/rules/baselines"
                 f"{nearest(method.baseline, baselines)}"
             )
-    return Chosen(config, study_name(path), path, why, study, catalogue, device)
+    return Chosen(config, path.stem, path, why, study, catalogue, device)
 
 
 def costs(files: Files, device: Device) -> Costs:

@@ -104,7 +104,7 @@ def load_files(path: Path, catalogue: Catalogue) -> Files:
     """Return the study of a file, as if every baseline wrote a plan: only the workflow's rules know better."""
     study, catalogue = load_study(path, catalogue)
     baselines = [method.baseline for method in study.methods.values() if method.baseline]
-    return Files(layout.study_name(path), study, catalogue, dict.fromkeys(baselines, "plan"))
+    return Files(path.stem, study, catalogue, dict.fromkeys(baselines, "plan"))
 
 
 def folder(kind: str, name: str) -> str:

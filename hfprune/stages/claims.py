@@ -35,7 +35,7 @@ def run(config: Config) -> None:
     from hfprune.study import layout
 
     study, out = load(Study, config.study), config.out or config.results
-    evidence = Evidence(study, layout.study_name(config.study), config.results, out)
+    evidence = Evidence(study, config.study.stem, config.results, out)
     table, by_task = evaluate(Paper.read(config.claims), evidence)
     write_csv(by_task, out / layout.CLAIMS_BY_TASK, DIGITS)
     write_csv(table, out / layout.CLAIMS, DIGITS)

@@ -25,7 +25,7 @@ def run(config: Config) -> None:
     from hfprune.study import layout
 
     out = config.out or config.results
-    evidence = Evidence(load(Study, config.study), layout.study_name(config.study), config.results, out)
+    evidence = Evidence(load(Study, config.study), config.study.stem, config.results, out)
     write_csv(compare(evidence), out / layout.COMPARISON, DIGITS)
     write_csv(spreads(evidence), out / layout.DRAWS, DIGITS)
     write_csv(lost(evidence), out / layout.LOST, DIGITS)

@@ -9,7 +9,7 @@ from hfprune.results import Value, read_result, values_table, write_result
 from hfprune.settings import Strict
 from hfprune.stages.fields import CellName, DenseModel, ExistingPath, Safetensors
 from hfprune.stages.target import UNITS, cell_of, size_values
-from hfprune.study.layout import resampled_path
+from hfprune.study.layout import RESAMPLED
 
 EXAMPLE = (
     "hfprune plan --model resources/models/smollm2-135m-instruct-q4 --scores scores.safetensors --ratio 0.2 "
@@ -72,7 +72,7 @@ def run(config: Config) -> None:
     made = provenance(watch, inputs, **settings, scoring=scoring)
     save_plan(config.out, plan, stable(made), note)
     if config.resampled:
-        save_resampled(resampled_path(config.out), others, stable(made))
+        save_resampled(config.out.with_suffix(RESAMPLED), others, stable(made))
     values = size_values(count_parameters(model), total)
     if note:
         values.append(Value("not_applicable", 1.0))

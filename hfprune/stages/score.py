@@ -26,7 +26,7 @@ from hfprune.stages.fields import (
 )
 from hfprune.stages.scoring import Scoring
 from hfprune.stages.target import cell_of
-from hfprune.study.layout import resampled_path
+from hfprune.study.layout import RESAMPLED
 from hfprune.study.study import Agreement, Calibration, Resamples
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Config(Scoring, Placement):
     def files(self, method: str) -> list[Path]:
         """Return the files of the scores by one method: its own and, if asked for, the resampled ones."""
         place = self.place(method)
-        return [place, resampled_path(place)] if self.resamples else [place]
+        return [place, place.with_suffix(RESAMPLED)] if self.resamples else [place]
 
 
 def run(config: Config) -> None:

@@ -24,7 +24,7 @@ STEP_PLAN = "steps/{model}/{method}/{ratio}/seed{seed}/plan{step}"
 RECOVERY = "recoveries/{model}/{method}/{ratio}/seed{seed}/{recovery}"
 # Instruction pairs as sequences, for all recoveries of a model.
 PAIRS = "pairs/{model}/seed{seed}"
-# Beside scores and plans: those of resampled calibrations, as `resampled_path`.
+# Beside scores and plans: those of resampled calibrations.
 RESAMPLED = ".resampled.safetensors"
 # The output folder of an external baseline that writes no plan.
 CHECKPOINT = "checkpoints/{model}/{method}/{ratio}/seed{seed}"
@@ -48,11 +48,6 @@ TIDY = (
 # The files that `claims` and `compare` add to those of `collect`.
 CLAIMS, CLAIMS_BY_TASK, COMPARISON = "claims.csv", "claims_by_task.csv", "comparison.csv"
 DRAWS, LOST = "draws.csv", "lost.csv"
-
-
-def resampled_path(path: Path) -> Path:
-    """Return the file of resampled calibrations beside a file of scores or a plan."""
-    return path.with_suffix(RESAMPLED)
 
 
 def fill(pattern: str, cell: Cell, **more: Any) -> str:
@@ -219,11 +214,6 @@ def _of_pruned_cells(name: str, study: Study, pattern: str, baselines: bool | No
         if cell.method != DENSE and baselines in (None, study.methods[cell.method].baseline is not None)
     )
     return list(dict.fromkeys(fill(pattern, cell) for cell in pruned))  # cells share scores and plans
-
-
-def study_name(path: Path) -> str:
-    """Return a study's name, which is the name of its file."""
-    return path.stem
 
 
 def study_file(named: str) -> Path:
