@@ -101,11 +101,8 @@ def values_table(results: list[dict[str, Any]]) -> str:
     # Only columns that say something.
     used = [i for i in range(len(headers)) if any(row[i] for row in rows)]
     table = [[row[i] for i in used] for row in rows]
-    return tabulate(table, [headers[i] for i in used], disable_numparse=True, colalign=_alignment(used))
-
-
-def _alignment(columns: list[int]) -> list[str]:
-    return ["left" if i < 2 else "right" for i in columns]
+    sides = ["left" if i < 2 else "right" for i in used]
+    return tabulate(table, [headers[i] for i in used], disable_numparse=True, colalign=sides)
 
 
 def _shown(number: float | None) -> str:

@@ -26,13 +26,10 @@ def run(config: Config) -> None:
 
 def registry_table(registry: "Registry[Any]", fields: str) -> str:
     """Return an aligned table of criteria or of measures; a broken one shows its error."""
-    rows = [_row(registry, name) for name in sorted(registry.sources())]
-    return _aligned(rows, [registry.word, "needs", "source", fields, "what it is"])
-
-
-def _aligned(rows: list[list[str]], headers: list[str]) -> str:
     from tabulate import tabulate
 
+    rows = [_row(registry, name) for name in sorted(registry.sources())]
+    headers = [registry.word, "needs", "source", fields, "what it is"]
     return tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
 
 

@@ -31,12 +31,7 @@ def prune(
             that holds something else, or a full disk.
     """
     given = {"model": os.fspath(model), "ratio": ratio, "out": os.fspath(out)} | options
-    return prune_as_configured(validate(Config, given, "prune"))
-
-
-def prune_as_configured(config: Config) -> "list[Row]":
-    """Prune, with the settings of the command; see `prune`."""
-    return compared(config).rows
+    return compared(validate(Config, given, "prune")).rows
 
 
 def compared(config: Config) -> "Outcome":

@@ -7,7 +7,7 @@ from pydantic import Field
 from hfprune.errors import HfpruneError
 from hfprune.settings import Strict, load
 from hfprune.stages.fields import ResultsFolder, StudyFile
-from hfprune.study.layout import baseline_plan_files, plan_files, result_files, score_files, study_name
+from hfprune.study.layout import baseline_plan_files, plan_files, result_files, score_files
 from hfprune.study.study import Study
 
 EXAMPLE = "hfprune collect --study config/studies/demo.yaml --results results/demo"
@@ -25,15 +25,7 @@ class Config(Strict):
 
 
 def run(config: Config) -> None:
-    """Collect one study."""
-    study = load(Study, config.study)
-    collect_study(
-        study, study_name(config.study), config.results, config.out or config.results, config.partial
-    )
-
-
-def collect_study(study: "Study", name: str, folder: Path, out: Path, partial: bool = False) -> None:
-    """Gather the results of a study below `folder` into tidy tables in `out`.
+    """Gather the results of one study into tidy tables.
 
     Raises:
         HfpruneError: results are missing, and `partial` is false.
@@ -42,10 +34,12 @@ def collect_study(study: "Study", name: str, folder: Path, out: Path, partial: b
     from hfprune.analysis.declarations import declare
     from hfprune.study.labels import labels
 
+    study, name = load(Study, config.study), config.study.stem
+
     def present(files: list[str]) -> list[Path]:
-        paths = [folder / file for file in files]
+        paths = [config.results / file for file in files]
         missing = [path for path in paths if not path.exists()]
-        if missing and not partial:
+        if missing and not config.partial:
             raise HfpruneError(
                 f"{len(missing)} results are missing, the first is {missing[0]}; or use --partial"
             )
@@ -54,6 +48,6 @@ def collect_study(study: "Study", name: str, folder: Path, out: Path, partial: b
     results, scores, plans = (
         present(files(name, study)) for files in (result_files, score_files, plan_files)
     )
-    external = [folder / file for file in baseline_plan_files(name, study)]
+    external = [config.results / file for file in baseline_plan_files(name, study)]
     plans += [path for path in external if path.exists()]
-    collect(results, scores, plans, out, declare(study), labels(study))
+    collect(results, scores, plans, config.out or config.results, declare(study), labels(study))

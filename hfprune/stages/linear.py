@@ -3,9 +3,10 @@
 No training: least squares on the calibration, one pass over it for all plans of a model (docs/recovery.md).
 """
 
+import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
@@ -63,6 +64,7 @@ def run(config: Config) -> None:
     from hfprune.models.load import default_batch_tokens, load_model
     from hfprune.plans.plan import load_plan, plan_note
     from hfprune.recovery.linear import solve_plans
+    from hfprune.recovery.solved import save_solved
 
     batch_tokens = config.batch_tokens or default_batch_tokens()
     chosen = config.model_dump(mode="json", include={*Linear.model_fields})
@@ -100,20 +102,12 @@ def run(config: Config) -> None:
     for name, cell in todo.items():
         note, solved = notes[cell.out], found.get(name, {})
         made = provenance(watch, shared | {"plan": cell.plan}, **settings) | config.placement()
-        _write(cell.out, solved, made)
+        cell.out.mkdir(parents=True, exist_ok=True)
+        save_solved(cell.out / SOLVED, solved, provenance=json.dumps(stable(made)))
         named = cell_of(cell.cell, config.model, "pruned", recovery="linear")
         values = [] if note else _values(solved, watch)
         write_result(cell.out / RECOVERED, named, "recovery", "", values, made, not_applicable=note)
     shutil.rmtree(state, ignore_errors=True)
-
-
-def _write(out: Path, solved: "dict[str, Solved]", made: dict[str, Any]) -> None:
-    import json
-
-    from hfprune.recovery.solved import save_solved
-
-    out.mkdir(parents=True, exist_ok=True)
-    save_solved(out / SOLVED, solved, provenance=json.dumps(stable(made)))
 
 
 def _values(solved: "dict[str, Solved]", watch: "Stopwatch") -> "list[Value]":
