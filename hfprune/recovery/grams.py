@@ -162,7 +162,7 @@ def memory(units: Sequence[Units], tokens: int) -> int:
 def grams(
     model: "PreTrainedModel", batches: Sequence[Batch], units: Sequence[Units]
 ) -> Iterator[tuple[str, Moments, Moments]]:
-    """Yield, by layer, each place and the moments of what its last linear layer reads in the dense model: fitted, held out.
+    """Yield, by layer, each place and the moments of what its units give in the dense model: fitted, and held out.
 
     Each layer reads the calibration once, and the last is that of the last place.
 
