@@ -1,6 +1,5 @@
 """Blocks of tokens, sampled from a corpus with a seed."""
 
-import json
 import random
 import re
 from pathlib import Path
@@ -8,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from hfprune.errors import HfpruneError, explained
-from hfprune.files import atomic_file
+from hfprune.provenance import save_tensors
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -111,8 +109,7 @@ def _pack(documents, tokenizer, sequences, length, _generator) -> _Drawn:
 def save_blocks(path: Path, blocks: Tensor, provenance: dict[str, Any], documents: list[int]) -> None:
     """Write calibration blocks atomically as safetensors: `tokens` [blocks, length] and `documents` [blocks]."""
     tensors = {"tokens": blocks, "documents": torch.tensor(documents, dtype=torch.int32)}
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, {"provenance": json.dumps(provenance)})
+    save_tensors(path, tensors, provenance)
 
 
 def load_blocks(path: Path) -> Tensor:

@@ -18,7 +18,7 @@ from typing import Any
 import hfprune
 from hfprune.devices.operations import DONE
 from hfprune.errors import HfpruneError
-from hfprune.files import read_json, sha256
+from hfprune.files import atomic_file, read_json, sha256
 
 PACKAGES = ("torch", "transformers", "lm_eval", "datasets", "safetensors", "numpy", "peft")
 
@@ -128,6 +128,14 @@ def origin(inputs: dict[str, Path], settings: dict[str, Any]) -> dict[str, Any]:
 def stable(made: dict[str, Any]) -> dict[str, Any]:
     """Return the part that depends on inputs, settings and version alone, for files known by their hash."""
     return {key: made[key] for key in ("hfprune", "inputs", "settings")}
+
+
+def save_tensors(path: Path, tensors: dict[str, Any], made: dict[str, Any], **more: str) -> None:
+    """Write tensors atomically as safetensors; their provenance, for `recorded`, and more go to its metadata."""
+    from safetensors.torch import save_file
+
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, {"provenance": json.dumps(made)} | more)
 
 
 def recorded(path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Plans: the kept units by name, which describe a pruned model; make, save, load, check and apply."""
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from hfprune.errors import HfpruneError, explained
-from hfprune.files import atomic_file
 from hfprune.models.kinds import UnitShares, kind_of, layer_of
 from hfprune.models.units import KeyValueGroups, Kind, Neurons, count_parameters, units_of
 from hfprune.plans.allocation import keep_globally, keep_highest, keep_ranked, keep_uniformly
 from hfprune.plans.budget import kept_units
 from hfprune.plans.rules import Allocation
+from hfprune.provenance import save_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -104,9 +102,7 @@ def save_plan(path: Path, plan: Plan, provenance: dict[str, Any], note: str = ""
         note: why a requested kind of unit is not cut (`budget.not_applicable`), or "".
     """
     tensors = {name: kept.to("cpu", torch.int32).contiguous() for name, kept in plan.items()}
-    about = {"provenance": json.dumps(provenance)} | ({"not_applicable": note} if note else {})
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, about)
+    save_tensors(path, tensors, provenance, **({"not_applicable": note} if note else {}))
 
 
 def load_plan(path: Path) -> Plan:

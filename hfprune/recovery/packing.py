@@ -14,12 +14,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from hfprune.errors import HfpruneError, explained
-from hfprune.files import atomic_file
+from hfprune.provenance import save_tensors
 from hfprune.recovery.settings import Packing
 from hfprune.seeds import derive_seed
 
@@ -141,8 +140,7 @@ def hold_out(
 def save_packed(path: Path, packed: Packed, held_out: Packed, provenance: dict[str, Any]) -> None:
     """Write sequences to train on and held-out ones atomically as safetensors, with provenance in the metadata."""
     tensors = vars(packed) | {f"{_HELD_OUT}{name}": tensor for name, tensor in vars(held_out).items()}
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, {"provenance": json.dumps(provenance)})
+    save_tensors(path, tensors, provenance)
 
 
 def load_packed(path: Path) -> tuple[Packed, Packed, dict[str, Any]]:

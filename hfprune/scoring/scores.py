@@ -1,17 +1,16 @@
 """Files of scores."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hfprune.errors import HfpruneError, explained
-from hfprune.files import atomic_file
 from hfprune.models.kinds import kind_of
+from hfprune.provenance import save_tensors
 
 # One float64 vector [units] for each place: `mlp.<layer>`, `attention.<layer>` or `layers`.
 Scores = dict[str, Tensor]
@@ -33,8 +32,7 @@ def save_scores(path: Path, scores: Scores, provenance: dict[str, Any], *, remov
         if not (values.isfinite() | (values.isneginf() & removed)).all():
             raise HfpruneError(f"scores {place} are not finite; nothing was written to {path}")
     tensors = {place: values.to("cpu", torch.float64).contiguous() for place, values in scores.items()}
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, {"provenance": json.dumps(provenance)})
+    save_tensors(path, tensors, provenance)
 
 
 def save_resampled(path: Path, resampled: Sequence[Mapping[str, Tensor]], provenance: dict[str, Any]) -> None:
@@ -47,8 +45,7 @@ def save_resampled(path: Path, resampled: Sequence[Mapping[str, Tensor]], proven
         for number, one in enumerate(resampled, 1)
         for place, x in one.items()
     }
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, {"provenance": json.dumps(provenance)})
+    save_tensors(path, tensors, provenance)
 
 
 def load_resampled(path: Path) -> list[dict[str, Tensor]]:
