@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from hfprune.settings import Strict, load
 from hfprune.shipped import shipped
-from hfprune.stages.fields import Shipped
+from hfprune.stages.fields import CatalogueFile, Resources, Shipped
 from hfprune.study.study import Study
 
 EXAMPLE = "hfprune cost --study config/studies/paper.yaml --device a100-80"
@@ -34,10 +34,8 @@ class Config(Strict):
         default=None,
         description="a device of the table, or `here` to measure this machine's (the visible GPU, else `here`)",
     )
-    catalogue: Shipped = Field(
-        default=Path("config/assets.yaml"), description="the catalogue of assets", validate_default=True
-    )
-    resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
+    catalogue: CatalogueFile = Path("config/assets.yaml")
+    resources: Resources = Path("resources")
 
     @model_validator(mode="after")
     def _something_to_count(self) -> "Config":

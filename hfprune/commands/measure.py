@@ -14,7 +14,7 @@ from hfprune.commands.flags import read as read_fields
 from hfprune.measures import MEASURES
 from hfprune.models.placement import Placement
 from hfprune.stages import measure
-from hfprune.stages.fields import ComputeDtype, DenseModel
+from hfprune.stages.fields import ComputeDtype, DenseModel, Resources
 from hfprune.stages.measure import CellFiles, Config, Scored, ToMeasure
 from hfprune.study.entries import StudyMeasure
 
@@ -29,7 +29,7 @@ class One(Placement):
 
     model: DenseModel
     dtype: ComputeDtype = None
-    resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
+    resources: Resources = Path("resources")
     name: str | None = Field(default=None, description="name of the measure in its results (MEASURE)")
 
 

@@ -12,7 +12,7 @@ from hfprune.exports import Quantization
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
 from hfprune.settings import Dtype, Strict
-from hfprune.stages.fields import Alone, Seed, Shipped
+from hfprune.stages.fields import Alone, CatalogueFile, Resources, Seed
 from hfprune.stages.target import UNITS
 
 RecipeName = Literal["best", "paper"]
@@ -80,12 +80,8 @@ class Config(Strict):
     quantize: Quantization | None = Field(
         default=None, description="with --format gguf: type of the matrices (the dtype of the model)"
     )
-    resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
-    catalogue: Shipped = Field(
-        default=Path("config/assets.yaml"),
-        description="the catalogue of assets and their sources",
-        validate_default=True,
-    )
+    resources: Resources = Path("resources")
+    catalogue: CatalogueFile = Path("config/assets.yaml")
 
     @model_validator(mode="after")
     def _quantize_gguf(self) -> "Config":

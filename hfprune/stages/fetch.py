@@ -7,7 +7,7 @@ from pydantic import Field
 
 from hfprune.errors import HfpruneError
 from hfprune.settings import Name, Strict, load, nearest
-from hfprune.stages.fields import Positional, Shipped
+from hfprune.stages.fields import CatalogueFile, Positional, Resources, Shipped
 
 if TYPE_CHECKING:
     from hfprune.assets.catalogue import Catalogue
@@ -28,12 +28,8 @@ class Config(Strict):
         description="models that the catalogue lacks: a folder, a file or a place on the hub by name",
     )
     study: Shipped | None = Field(default=None, description="fetch everything that this study needs")
-    catalogue: Shipped = Field(
-        default=Path("config/assets.yaml"),
-        description="the catalogue of assets and their sources",
-        validate_default=True,
-    )
-    resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
+    catalogue: CatalogueFile = Path("config/assets.yaml")
+    resources: Resources = Path("resources")
 
 
 def run(config: Config) -> None:

@@ -86,6 +86,10 @@ CellName = Annotated[
 # Paths that the package has where the working folder has none; a default needs `validate_default`.
 Shipped = Annotated[Path, AfterValidator(shipped)]
 PaperFolder = Annotated[Shipped, Field(description="published tables", validate_default=True)]
+CatalogueFile = Annotated[
+    Shipped, Field(description="the catalogue of assets and their sources", validate_default=True)
+]
+Resources = Annotated[Path, Field(description="folder of the fetched assets")]
 StudyFile = Annotated[Shipped, Field(description="the study")]
 ResultsFolder = Annotated[Path, Field(description="the study's results folder")]
 CollectedFolder = Annotated[

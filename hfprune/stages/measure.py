@@ -15,7 +15,7 @@ from hfprune.measures import Measure, stems
 from hfprune.models.placement import Placement
 from hfprune.results import read_result, values_table
 from hfprune.settings import Name, Strict
-from hfprune.stages.fields import CellName, ComputeDtype, DenseModel, ExistingPath
+from hfprune.stages.fields import CellName, ComputeDtype, DenseModel, ExistingPath, Resources
 from hfprune.stages.scoring import Scoring
 from hfprune.stages.target import Pruned, cell_of
 from hfprune.study.entries import StudyMeasure
@@ -58,7 +58,7 @@ class Config(Placement):
 
     model: DenseModel
     dtype: ComputeDtype = None
-    resources: Path = Field(default=Path("resources"), description="folder of the fetched assets")
+    resources: Resources = Path("resources")
     measures: dict[Name, StudyMeasure] = Field(
         min_length=1, description="with the keys of the section `measures` of a study"
     )
