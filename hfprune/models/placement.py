@@ -10,16 +10,6 @@ from hfprune.settings import Strict
 # A number of bytes, or one of accelerate's units.
 _SIZE = re.compile(r"\d+|\d+(\.\d+)?[KMG]i?B")
 
-_UNITS = {"K": 1, "M": 2, "G": 3}
-
-
-def size_in_bytes(size: int | str) -> int:
-    """Return the bytes of a size, as accelerate reads it: 30GB has 10^9 bytes each, 30GiB 2^30."""
-    if isinstance(size, int):
-        return size
-    number, power = size.rstrip("KMGiB"), _UNITS[size.lstrip("0123456789.")[0]]
-    return int(float(number) * (1024 if "i" in size else 1000) ** power)
-
 
 def _limits(given: Any) -> Any:
     """Read `{0: 10GB, cpu: 30GB}`, on the command line also `0=10GB,cpu=30GB`."""

@@ -14,7 +14,6 @@ from pydantic import (
 )
 
 from hfprune.errors import HfpruneError
-from hfprune.models.placement import size_in_bytes
 from hfprune.settings import Name, Strict
 
 # In the folder of a recovery: the two files of peft, and the results of the training.
@@ -113,8 +112,10 @@ class Linear(Strict):
         return ["inf" if ridge == inf else ridge for ridge in ridges]
 
     def budget_bytes(self) -> int:
-        """Return the budget in bytes."""
-        return size_in_bytes(self.budget)
+        """Return the budget in bytes: 30GB has 10^9 each, 30GiB 2^30."""
+        from accelerate.utils import convert_file_size_to_int
+
+        return convert_file_size_to_int(self.budget)
 
 
 def measured_steps(last: int) -> list[int]:

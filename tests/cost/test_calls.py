@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook
-from accelerate.utils import convert_file_size_to_int
 from conftest import build_tiny
 from transformers import PreTrainedModel
 
@@ -16,10 +15,10 @@ from hfprune.evaluation.measured_model import Blocks, Subject
 from hfprune.evaluation.work import Case
 from hfprune.measures.fidelity import Fidelity
 from hfprune.models.load import load_model
-from hfprune.models.placement import size_in_bytes
 from hfprune.models.shape import Shape
 from hfprune.plans.mask import Mask, lay
 from hfprune.plans.plan import make_plan
+from hfprune.recovery.settings import Linear
 from hfprune.scoring.score import score
 
 SEQUENCES, LENGTH, BATCH = 6, 17, 34
@@ -90,6 +89,9 @@ def test_fidelity_reads_a_layer_as_often_as_counted(folder: Path, tokens, monkey
     assert len(reads) == measure.work(case(folder, resamples=1)).calls
 
 
-@pytest.mark.parametrize("size", [7, "30GB", "1.5GB", "500MiB", "2GiB", "120KB", "3KiB"])
-def test_sizes_are_those_of_accelerate(size: int | str) -> None:
-    assert size_in_bytes(size) == convert_file_size_to_int(size)
+@pytest.mark.parametrize(
+    ("size", "bytes"),
+    [("30GB", 30e9), ("1.5GB", 15e8), ("500MiB", 500 * 2**20), ("120KB", 12e4), ("3KiB", 3072)],
+)
+def test_sizes_of_a_budget_have_units(size: str, bytes: float) -> None:
+    assert Linear(budget=size).budget_bytes() == bytes
