@@ -121,14 +121,6 @@ class Registry(Generic[Kind]):
             kind = self.load(name)
         return validate(kind, options, where)
 
-    def all(self) -> dict[str, type[Kind]]:
-        """Return every class by name.
-
-        Raises:
-            HfpruneError: a class does not load.
-        """
-        return {name: self.load(name) for name in self.sources()}
-
 
 def origin(source: EntryPoint) -> str:
     """Return where a reader finds a class: its file, or its package and object."""

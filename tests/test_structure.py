@@ -77,7 +77,9 @@ from hfprune.settings import load
 from hfprune.study import layout
 from hfprune.assets.catalogue import Catalogue
 from hfprune.study.references import load_study
-CRITERIA.all(), MEASURES.all()
+for registry in (CRITERIA, MEASURES):
+    for name in registry.sources():
+        registry.load(name)
 for path in sorted(Path("config/studies").glob("*.yaml")):
     study, _ = load_study(path, load(Catalogue, Path("config/assets.yaml")))
     layout.result_files(path.stem, study)

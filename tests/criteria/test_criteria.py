@@ -28,9 +28,9 @@ from hfprune.scoring.score import score
 from hfprune.scoring.weight_forms import WEIGHT_FORMS
 from hfprune.seeds import derive_seed
 
-EVERY = sorted(CRITERIA.all())
-ACTIVATION = [name for name in EVERY if CRITERIA.all()[name].needs == "activations"]
-GRADIENT = [name for name in EVERY if issubclass(CRITERIA.all()[name], GradientCriterion)]
+EVERY = sorted(CRITERIA.sources())
+ACTIVATION = [name for name in EVERY if CRITERIA.load(name).needs == "activations"]
+GRADIENT = [name for name in EVERY if issubclass(CRITERIA.load(name), GradientCriterion)]
 
 
 def scores_by(
@@ -111,7 +111,7 @@ def naive_loss(criterion: GradientCriterion, seed: int = 0):
     return loss
 
 
-@pytest.mark.parametrize(("name", "options"), [v for v in VARIANTS if not CRITERIA.all()[v[0]].needs_teacher])
+@pytest.mark.parametrize(("name", "options"), [v for v in VARIANTS if not CRITERIA.load(v[0]).needs_teacher])
 def test_agrees_with_naive_autograd(tiny, tokens, name: str, options: dict) -> None:
     criterion = make_criterion(name, options | {"aggregation": "sum_abs"})
     ours = neurons_by(criterion, tiny, tokens)

@@ -92,10 +92,10 @@ def waits(name: str, units, layers: int, sequences: int) -> int:
     return sum(watch.calls[name] for name in WAITS)
 
 
-@pytest.mark.parametrize("name", sorted(CRITERIA.all()))
+@pytest.mark.parametrize("name", sorted(CRITERIA.sources()))
 def test_no_layer_waits_for_the_device(name: str) -> None:
     """A forward pass of a batch waits twice at most, however many layers the model has."""
-    if CRITERIA.all()[name].needs == "weights":
+    if CRITERIA.load(name).needs == "weights":
         pytest.skip("reads no batches")
     units = make_criterion(name, {}, units=()).scorable()
     few, many = (waits(name, units, 2, sequences) for sequences in (9, 11))  # between the marks 8 and 12
