@@ -85,7 +85,8 @@ class Statistics:
         return found
 
     def _combined(self, parts: list[Tensor]) -> Tensor:
-        return (self.combine or _sum)(torch.stack(parts))
+        stacked = torch.stack(parts)
+        return self.combine(stacked) if self.combine else stacked.sum(0)
 
     def mark(self) -> dict[str, Any]:
         """Measure how well the plan is determined so far, and store the scores for the next mark.
@@ -102,7 +103,7 @@ class Statistics:
             for scores in (self._finished(self.folds[0::2]), self._finished(self.folds[1::2]), self.previous)
         )
         pairs = [(even[key], odd[key]) for key in now] + [(now[key], previous[key]) for key in now]
-        shares = _overlaps(pairs)
+        shares = overlaps(pairs)
         of_halves, of_marks = shares[: len(now)], shares[len(now) :]
         self.previous = now
         # Weighted by units: a layer's few key-value groups must not count as much as its many neurons.
@@ -129,17 +130,11 @@ class Statistics:
         return parts | {"official": self.official, "previous": self.previous}
 
 
-def _sum(parts: Tensor) -> Tensor:
-    return parts.sum(0)
+def overlaps(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
+    """Return, for pairs of scores each cut to `KEPT_FRACTION`, the share of the one's units that the other keeps.
 
-
-def overlap(a: Tensor, b: Tensor) -> float:
-    """Return the share of the units kept by scores `a` that `b` keeps, too, each cut to `KEPT_FRACTION`."""
-    return _overlaps([(a, b)])[0]
-
-
-def _overlaps(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
-    """Return the overlap of each pair, with a single transfer from the device."""
+    All come with a single transfer from the device.
+    """
     counts = [max(1, round(KEPT_FRACTION * len(a))) for a, _ in pairs]
     both = []
     for count, pair in zip(counts, pairs, strict=True):

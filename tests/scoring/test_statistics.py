@@ -14,7 +14,7 @@ from hfprune.criteria.taylor import Taylor
 from hfprune.scoring.folds import FOLDS
 from hfprune.scoring.score import Scored, score
 from hfprune.scoring.scorer import Scorer
-from hfprune.scoring.statistics import Statistics, marks, overlap
+from hfprune.scoring.statistics import Statistics, marks, overlaps
 
 
 def score_by(criterion: Criterion, model, blocks: torch.Tensor, **settings) -> Scored:
@@ -55,13 +55,12 @@ def test_halves_do_not_depend_on_the_number_of_folds(folds: int) -> None:
         statistics.add("x", rows[start:stop], start)
     assert len(statistics.folds) == folds
     torch.testing.assert_close(statistics.scores()["x"], rows.sum(0))
-    assert statistics.mark()["agreement"] == overlap(rows[0::2].sum(0), rows[1::2].sum(0))
+    assert [statistics.mark()["agreement"]] == overlaps([(rows[0::2].sum(0), rows[1::2].sum(0))])
 
 
 def test_overlap_by_hand() -> None:
-    assert overlap(torch.tensor([4.0, 3, 2, 1]), torch.tensor([4.0, 3, 2, 1])) == 1
-    assert overlap(torch.tensor([4.0, 3, 2, 1]), torch.tensor([4.0, 1, 2, 3])) == 0.5
-    assert overlap(torch.tensor([4.0, 3, 2, 1]), torch.tensor([1.0, 2, 3, 4])) == 0
+    falling, mixed, rising = (torch.tensor(x) for x in ([4.0, 3, 2, 1], [4.0, 1, 2, 3], [1.0, 2, 3, 4]))
+    assert overlaps([(falling, falling), (falling, mixed), (falling, rising)]) == [1, 0.5, 0]
 
 
 def test_mark_compares_halves_and_remembers_the_last() -> None:
@@ -148,7 +147,9 @@ def test_a_criterion_may_keep_a_maximum_or_a_covariance(blocks, batch_tokens: in
         spread = h.T.cov(correction=0).abs().sum(0)
         torch.testing.assert_close(found["spread"].scores[place], spread, rtol=1e-4, atol=1e-5)
     even, odd = (h.reshape(30, 9, -1)[start::2].abs().amax((0, 1)) for start in (0, 1))
-    assert found["largest"].curve[-1]["places"][place] == overlap(even, odd), "of the halves' own maxima"
+    assert [found["largest"].curve[-1]["places"][place]] == overlaps([(even, odd)]), (
+        "of the halves' own maxima"
+    )
 
 
 @pytest.mark.parametrize(
