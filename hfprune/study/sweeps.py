@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from hfprune.criteria import Criterion, make_criterion
 from hfprune.errors import HfpruneError
@@ -28,15 +27,11 @@ def criteria_of(study: Study) -> dict[str, Criterion]:
     return found
 
 
-class Sweep(NamedTuple):
-    """Methods that are scored together, since they read the same blocks in the same way, and their models."""
+def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[tuple[list[str], list[str]]]:
+    """Return methods that are scored together, since they read the same blocks in the same way, with their models.
 
-    methods: list[str]
-    models: list[str]
-
-
-def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[Sweep]:
-    """Return the sweeps of a study; a model is in those of its own methods."""
+    A model is among those of its own methods.
+    """
     found: dict[tuple[str, ...], list[str]] = {}
     for model in study.models:
         groups: dict[tuple, list[str]] = {}
@@ -48,4 +43,4 @@ def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[Sweep]:
             groups.setdefault((needs, read, json.dumps([*method.units])), []).append(name)
         for methods in groups.values():
             found.setdefault(tuple(methods), []).append(model)
-    return [Sweep([*methods], models) for methods, models in found.items()]
+    return [([*methods], models) for methods, models in found.items()]
