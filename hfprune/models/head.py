@@ -97,7 +97,7 @@ def head_chunk(model: "PreTrainedModel | Head") -> int:
 
 
 def chunks(
-    model: "PreTrainedModel | Head", hidden: Tensor, dtype: torch.dtype | None = torch.float32, size: int = 0
+    model: "PreTrainedModel | Head", hidden: Tensor, dtype: torch.dtype | None = torch.float32
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield the logits of hidden states [n, width] chunk by chunk, each with its slice of positions.
 
@@ -105,9 +105,8 @@ def chunks(
         model: the model with the head.
         hidden: last hidden states.
         dtype: dtype of the logits; `None` keeps the model's.
-        size: positions per chunk; 0 chooses by vocabulary size.
     """
-    step = size or head_chunk(model)
+    step = head_chunk(model)
     for start in range(0, len(hidden), step):
         part = slice(start, min(start + step, len(hidden)))
         found = logits(model, hidden[part])

@@ -45,7 +45,6 @@ def score(
     *,
     seed: int = 0,
     batch_tokens: int = 512,
-    chunk: int = 0,
     until_agreement: float | None = None,
     state: Path | None = None,
     identity: str = "",
@@ -65,7 +64,6 @@ def score(
         units: the kinds of unit to score.
         seed: seed of random scores and drawn labels.
         batch_tokens: tokens of one forward pass; it changes scores by rounding only.
-        chunk: positions whose logits are held at a time; 0 chooses by vocabulary size.
         until_agreement: a criterion stops at the first mark where two disjoint halves of its sequences agree
             on this share of the kept units.
         state: folder where unfinished passes are saved regularly, and from which they resume.
@@ -95,7 +93,7 @@ def score(
             found[name] = Scored(first, [], others)
     if blocks is not None:
         fold_of = folds_of(len(blocks), documents)
-        sweep = Sweep(model, blocks, fold_of, seed, batch_tokens, chunk, until_agreement, state, identity)
+        sweep = Sweep(model, blocks, fold_of, seed, batch_tokens, until_agreement, state, identity)
         finish = partial(_scored, seed=seed, resamples=resamples)
         scorers = {
             name: Scorer(criterion, units_of(model, units), fold_of)

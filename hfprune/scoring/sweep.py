@@ -34,8 +34,8 @@ SAVE_SECONDS = 60
 class Sweep:
     """A frozen model, the calibration blocks it reads, and the settings of a pass.
 
-    Scores do not depend on `batch_tokens` or `chunk`: each sequence has its own statistic, and an objective
-    is the mean over the positions of one sequence. Nor do they depend on the criteria that share a pass.
+    Scores do not depend on `batch_tokens` or the head's chunks: each sequence has its own statistic, and an
+    objective is the mean over the positions of one sequence. Nor do they depend on the criteria that share a pass.
     """
 
     model: "PreTrainedModel"
@@ -45,8 +45,6 @@ class Sweep:
     """The fold of each sequence (`hfprune.scoring.folds`)."""
     seed: int = 0
     batch_tokens: int = 512
-    chunk: int = 0
-    """Positions whose logits are held at a time; 0 chooses by vocabulary size."""
     until_agreement: float | None = None
     """A criterion stops at the first mark where two halves of its sequences agree on this share of kept units."""
     state: Path | None = None
@@ -173,7 +171,7 @@ class Sweep:
         drawn = any(criterion.needs_uniform for criterion in criteria)
         uniform = self._uniform(first, *tokens.shape).to(hidden.device) if drawn else None
         results = [torch.empty_like(hidden) for _ in criteria]
-        for part, found in chunks(self.model, hidden.flatten(0, 1), None, self.chunk):
+        for part, found in chunks(self.model, hidden.flatten(0, 1), None):
             dense = logits(self.model, teacher.flatten(0, 1)[part]) if teacher is not None else None
             given = targets[part], dense, uniform[part] if uniform is not None else None
             for criterion, result in zip(criteria, results, strict=True):

@@ -35,6 +35,7 @@ from transformers import (
 
 from hfprune.errors import HfpruneError
 from hfprune.exports.checkpoint import export
+from hfprune.models import head
 from hfprune.models.fused import separate
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits
 from hfprune.models.kinds import kind_of
@@ -130,7 +131,7 @@ def test_damaged_or_missing_model_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_logits_of_hidden_states_are_the_models_own(model, tokens, dtype) -> None:
+def test_logits_of_hidden_states_are_the_models_own(model, tokens, dtype, monkeypatch) -> None:
     model.to(dtype)
     check_model(model)
     expected = model(tokens).logits
@@ -140,7 +141,8 @@ def test_logits_of_hidden_states_are_the_models_own(model, tokens, dtype) -> Non
         plain = model.lm_head(hidden)
         assert (plain - expected).abs().max() > 0.1 * expected.abs().max(), "the head does more than multiply"
     flat, wanted = hidden.flatten(0, 1), expected.flatten(0, 1)
-    parts = [*chunks(model, flat, size=40)]
+    monkeypatch.setattr(head, "head_chunk", lambda model: 40)
+    parts = [*chunks(model, flat)]
     assert [(part.start, part.stop) for part, _ in parts] == [(0, 40), (40, 80), (80, 102)]
     for part, found in parts:
         assert found.dtype == torch.float32
