@@ -1,11 +1,13 @@
 """The tidy table and its companions: names, columns, and how they are read and written."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hfprune.errors import HfpruneError, brief
+from hfprune.errors import REASON, explained
 from hfprune.files import atomic_file
 from hfprune.study import layout
 from hfprune.study.labels import Label
@@ -49,11 +51,9 @@ def read_results(path: Path) -> pd.DataFrame:
     if path.exists() or not csv.exists():
         return read_collected(path)
     text = read_collected(csv, text=True)
-    try:
+    with readable(csv, ValueError, KeyError):
         numbers = [column for column, dtype in DTYPES.items() if dtype != "str"]
         return text.replace(dict.fromkeys(numbers, ""), np.nan).astype(DTYPES)
-    except (ValueError, KeyError) as error:
-        raise unreadable(csv, error) from error
 
 
 def read_companion(folder: Path, name: str) -> pd.DataFrame:
@@ -73,13 +73,11 @@ def read_labels(folder: Path) -> dict[str, Label]:
         HfpruneError: the file cannot be read.
     """
     rows = read_collected(folder / LABELS, text=True)
-    try:
+    with readable(folder / LABELS, AttributeError, ValueError):
         return {
             row.method: Label(row.label, row.colour and hexadecimal(row.colour))
             for row in rows.itertuples(index=False)
         }
-    except (AttributeError, ValueError) as error:
-        raise unreadable(folder / LABELS, error) from error
 
 
 def read_collected(path: Path, text: bool = False) -> pd.DataFrame:
@@ -88,12 +86,10 @@ def read_collected(path: Path, text: bool = False) -> pd.DataFrame:
     Raises:
         HfpruneError: it does not exist or cannot be read.
     """
-    try:
+    with readable(path, OSError, ValueError):
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path, dtype="str", keep_default_na=False) if text else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
 
 
 def write_csv(rows: pd.DataFrame, path: Path, digits: int | None = None) -> None:
@@ -102,10 +98,13 @@ def write_csv(rows: pd.DataFrame, path: Path, digits: int | None = None) -> None
         rows.to_csv(temporary, index=False, float_format=digits and f"%.{digits}g", lineterminator="\n")
 
 
-def unreadable(path: Path, error: Exception) -> HfpruneError:
-    """Return the error of a file that `collect` should have written."""
-    reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot read it ({brief(error)})"
-    return HfpruneError(f"{path}: {reason}; run `hfprune collect` first")
+@contextmanager
+def readable(path: Path, *kinds: type[Exception]) -> Iterator[None]:
+    """Explain errors of these kinds about a file that `collect` should have written."""
+    remedy = "run `hfprune collect` first"
+    missing = explained(f"{path}: is not there; {remedy}", FileNotFoundError)
+    with explained(f"{path}: cannot read it ({REASON}); {remedy}", *kinds), missing:
+        yield
 
 
 def cells_not_applicable(results: pd.DataFrame) -> set[tuple[str, str, float]]:

@@ -13,7 +13,7 @@ import pandas as pd
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, ends, half_width, over_seeds
 from hfprune.analysis.comparison import ENDS, P_VALUES
 from hfprune.analysis.statistics import LEVEL
-from hfprune.analysis.tidy import PROVENANCE, unreadable
+from hfprune.analysis.tidy import PROVENANCE, readable
 from hfprune.criteria import CRITERIA
 from hfprune.files import read_json
 from hfprune.recovery.settings import RECOVERED
@@ -142,13 +142,11 @@ def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
 
 
 def _read_provenance(path: Path) -> dict[str, Any]:
-    try:
+    with readable(path, ValueError):
         found = read_json(path)
-    except ValueError as error:
-        raise unreadable(path, error) from error
-    if not isinstance(found, dict):
-        raise unreadable(path, ValueError("not a JSON object"))
-    return found
+        if not isinstance(found, dict):
+            raise ValueError("not a JSON object")
+        return found
 
 
 def _values(data: Collected) -> tuple[pd.DataFrame, dict[Measured, Meaning]]:
