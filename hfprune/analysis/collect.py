@@ -113,8 +113,10 @@ def collect(
     for name, rows in tables.items():
         if name.endswith(".csv"):
             write_csv(rows, out / name)
-        else:
-            _write_parquet(rows, out / name)
+            continue
+        rows.attrs = {}  # pandas copies these from the first of the tables
+        with atomic_file(out / name) as temporary:
+            rows.to_parquet(temporary, index=False)
     write_json(out / PROVENANCE, _provenance([result["provenance"] for result in read.values()]))
 
 
@@ -219,9 +221,3 @@ def _distributions(results: Mapping[Path, dict[str, Any]], measure: str) -> pd.D
 def _read_items(path: Path) -> pd.DataFrame:
     with explained(f"{path}: cannot read it ({REASON}); delete it and measure again", OSError, ValueError):
         return pd.read_parquet(path)
-
-
-def _write_parquet(table: pd.DataFrame, path: Path) -> None:
-    table.attrs = {}  # pandas copies these from the first of the tables
-    with atomic_file(path) as temporary:
-        table.to_parquet(temporary, index=False)

@@ -139,7 +139,8 @@ class Case:
         batch_tokens: int | None = None,
     ) -> Work:
         """Return the work of scoring by several criteria that share passes (`hfprune.scoring.score`)."""
-        total = Work(moved=2 * self.shape.weights(4)) if _by_weights(criteria) else Work()
+        by_weights = any(criterion.needs == "weights" for criterion in criteria.values())
+        total = Work(moved=2 * self.shape.weights(4)) if by_weights else Work()
         if readers := [item for item in criteria.values() if item.needs == "activations"]:
             total += self.read(sequences, length, 0, batch_tokens=batch_tokens)
             # Each takes some ten passes in float32 over every activation.
@@ -293,7 +294,3 @@ def trained(shape: Shape, width: int, dropout: float) -> float:
 def form_of(criterion: Criterion) -> bool:
     """Tell whether a criterion is in weight form, which takes the gradients of weights."""
     return isinstance(criterion, GradientCriterion) and criterion.scorable() != criterion.kinds
-
-
-def _by_weights(criteria: Mapping[str, Criterion]) -> bool:
-    return any(criterion.needs == "weights" for criterion in criteria.values())
