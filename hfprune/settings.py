@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hfprune.errors import HfpruneError
 
@@ -25,6 +25,14 @@ def distinct(values: list) -> list:
     if len(set(values)) < len(values):
         raise ValueError(f"repeats a value: {values}")
     return values
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | int | float) else value
+
+
+# Marks a list that may be written as its one value.
+Listed = BeforeValidator(_listed)
 
 
 class Strict(BaseModel):

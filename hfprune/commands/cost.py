@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from hfprune.settings import Strict, load
 from hfprune.shipped import shipped
-from hfprune.stages.fields import CatalogueFile, Resources, Shipped
+from hfprune.stages.fields import CatalogueFile, Resources, StudyPath
 from hfprune.study.study import Study
 
 EXAMPLE = "hfprune cost --study config/studies/paper.yaml --device a100-80"
@@ -19,7 +19,7 @@ EXAMPLE = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 class Config(Strict):
     """Flags of `hfprune cost`."""
 
-    study: Shipped | None = Field(
+    study: StudyPath | None = Field(
         default=None, description="the study (with --results: that of the folder's name)"
     )
     results: Path | None = Field(

@@ -26,7 +26,7 @@ def span(
     found = rows[["value", "low", "high"]].astype(float).dropna(subset="value")
     found = (found.transform(change) - change(than)).sort_values("value", key=abs)
     distance, reach = found["value"].abs(), found.abs().max(axis=1)
-    # Beyond all intervals that are nearer, and with its own two and a half times as far out; and not only beside some that
+    # Beyond all intervals that are nearer, and with its own 2.5 times as far out; and not only beside some that
     # hardly differ.
     known = reach.cummax().shift(fill_value=np.inf)
     far = ((distance > known) & (reach > 2.5 * known) & (distance > 4 * distance.median())).cummax()

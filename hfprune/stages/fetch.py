@@ -7,7 +7,7 @@ from pydantic import Field
 
 from hfprune.errors import HfpruneError
 from hfprune.settings import Name, Strict, load, nearest
-from hfprune.stages.fields import CatalogueFile, Positional, Resources, Shipped
+from hfprune.stages.fields import CatalogueFile, Positional, Resources, StudyPath
 
 if TYPE_CHECKING:
     from hfprune.assets.catalogue import Catalogue
@@ -27,7 +27,7 @@ class Config(Strict):
         default={},
         description="models that the catalogue lacks: a folder, a file or a place on the hub by name",
     )
-    study: Shipped | None = Field(default=None, description="fetch everything that this study needs")
+    study: StudyPath | None = Field(default=None, description="fetch everything that this study needs")
     catalogue: CatalogueFile = Path("config/assets.yaml")
     resources: Resources = Path("resources")
 

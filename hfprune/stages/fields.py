@@ -13,6 +13,7 @@ from hfprune.errors import HfpruneError
 from hfprune.results import parse_cell
 from hfprune.settings import Dtype
 from hfprune.shipped import shipped
+from hfprune.study.layout import study_file
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,15 @@ def _file(path: Path, suffix: str) -> Path:
     if path.suffix != suffix or path.is_dir():
         raise ValueError(f"must be a file ending in {suffix}, not {os.fspath(path)!r}")
     return path
+
+
+def _study(path: Path) -> Path:
+    if path.suffix in (".yaml", ".yml"):
+        return shipped(path)
+    try:
+        return study_file(str(path))
+    except HfpruneError as error:
+        raise ValueError(str(error)) from error
 
 
 def _cell(text: str) -> str:
@@ -90,7 +100,8 @@ CatalogueFile = Annotated[
     Shipped, Field(description="the catalogue of assets and their sources", validate_default=True)
 ]
 Resources = Annotated[Path, Field(description="folder of the fetched assets")]
-StudyFile = Annotated[Shipped, Field(description="the study")]
+StudyPath = Annotated[Path, AfterValidator(_study)]
+StudyFile = Annotated[StudyPath, Field(description="the study: its file, or its name in config/studies")]
 ResultsFolder = Annotated[Path, Field(description="the study's results folder")]
 CollectedFolder = Annotated[
     Path | None, Field(description="folder that `collect` wrote to (the results folder)")

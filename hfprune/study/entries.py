@@ -6,19 +6,19 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hfprune.measures import MEASURES, Measure
 from hfprune.results import DENSE
-from hfprune.settings import Name, Strict, distinct
+from hfprune.settings import Listed, Name, Strict, distinct
 
-Ratios = list[Annotated[float, Field(ge=0.001, lt=1)]]
+Ratios = Annotated[list[Annotated[float, Field(ge=0.001, lt=1)]], Listed]
 
 
 class StudyMeasure(Strict):
     """A measure of a study under one name: its settings, and the methods and ratios that it covers."""
 
     measure: Name | None = Field(default=None, description="defaults to the name in the study")
-    methods: list[Name] | None = Field(
+    methods: Annotated[list[Name] | None, Listed] = Field(
         default=None, description="the methods that are measured; null: all. The dense model always is"
     )
-    ratios: list[float] | None = Field(
+    ratios: Annotated[list[float] | None, Listed] = Field(
         default=None, description="the ratios that are measured; null: all. The dense model always is"
     )
     settings: dict[str, Any] = Field(default={}, description="every other key: settings of the measure")
@@ -65,11 +65,11 @@ class StudyModel(Strict):
         description="a folder, a file or a place on the hub, if the catalogue lacks the model",
     )
     ratios: Ratios | None = Field(default=None, min_length=1, description="replaces the study's ratios")
-    methods: list[Name] | None = Field(
+    methods: Annotated[list[Name] | None, Listed] = Field(
         default=None, min_length=1, description="the methods that prune it; null: all of the study's"
     )
 
-    recoveries: list[RecoveryKind] | None = Field(
+    recoveries: Annotated[list[RecoveryKind] | None, Listed] = Field(
         default=None, min_length=1, description="replaces the study's recoveries"
     )
 

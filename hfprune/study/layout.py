@@ -9,6 +9,7 @@ from hfprune.errors import HfpruneError
 from hfprune.measures import Measure, stems
 from hfprune.recovery.settings import RECOVERED
 from hfprune.results import DENSE, Cell
+from hfprune.shipped import shipped
 from hfprune.study.study import Study
 
 # Below results/<study>. Snakemake fills the wildcards in rules; `fill` fills them here.
@@ -222,8 +223,8 @@ def study_file(named: str) -> Path:
     Raises:
         HfpruneError: there is no such study; names those that there are.
     """
-    path = Path(named) if named.endswith((".yaml", ".yml")) else Path(f"config/studies/{named}.yaml")
+    path = shipped(Path(named) if named.endswith((".yaml", ".yml")) else Path(f"config/studies/{named}.yaml"))
     if not path.exists():
-        known = ", ".join(sorted(study.stem for study in Path("config/studies").glob("*.yaml")))
+        known = ", ".join(sorted(study.stem for study in shipped(Path("config/studies")).glob("*.yaml")))
         raise HfpruneError(f"no study {path.stem!r} in {path.parent} (there are: {known})")
     return path

@@ -18,7 +18,7 @@ from hfprune.models.placement import Placement
 from hfprune.recovery.settings import Linear, Recovery
 from hfprune.results import DENSE
 from hfprune.scoring.folds import FOLDS
-from hfprune.settings import Dtype, Name, Strict, distinct, nearest
+from hfprune.settings import Dtype, Listed, Name, Strict, distinct, nearest
 from hfprune.study.entries import Ratios, RecoveryKind, StudyMeasure, StudyModel
 from hfprune.study.method import Method
 
@@ -55,8 +55,8 @@ class Study(Placement):
     models: dict[Name, StudyModel] = Field(min_length=1, description="also a plain list of names")
     methods: dict[Name, Method] = Field(min_length=1)
     ratios: Ratios = Field(min_length=1, description="fractions of all parameters removed")
-    seeds: list[NonNegativeInt] = Field(default=[0], min_length=1)
-    recoveries: list[RecoveryKind] = Field(default=["none"], min_length=1)
+    seeds: Annotated[list[NonNegativeInt], Listed] = Field(default=[0], min_length=1)
+    recoveries: Annotated[list[RecoveryKind], Listed] = Field(default=["none"], min_length=1)
     recovery: Recovery | None = Field(
         default=None, description="how lora recovers; needed if `recoveries` lists lora"
     )

@@ -7,6 +7,7 @@ from hfprune.assets.catalogue import Catalogue, LocalSource
 from hfprune.errors import HfpruneError
 from hfprune.results import Cell
 from hfprune.settings import load, validate
+from hfprune.stages import fetch
 from hfprune.study.layout import cells, measurements, recovery_files, result_files
 from hfprune.study.references import check_references, load_study, study_assets
 from hfprune.study.study import Config, Study
@@ -109,6 +110,19 @@ def test_mistakes_in_a_study_name_the_key(change: dict, message: str) -> None:
     with pytest.raises(HfpruneError, match=f"^study.yaml: .*{message}") as failure:
         validate(Study, demo() | change, "study.yaml")
     assert "\n" not in str(failure.value)
+
+
+def test_one_value_stands_for_a_list_of_it() -> None:
+    one = {"ratios": 0.1, "seeds": 3, "recoveries": "none", "methods": {"entropy": {"ratios": 0.1}}}
+    study = validate(Study, demo() | UNTUNED | {"measures": {"perplexity": TEXT}} | one, "s")
+    assert (study.ratios, study.seeds, study.recoveries) == ([0.1], [3], ["none"])
+    assert study.methods["entropy"].ratios == [0.1]
+
+
+def test_commands_take_a_study_by_its_name() -> None:
+    assert fetch.Config(study="demo").study.name == "demo.yaml"
+    with pytest.raises(HfpruneError, match=r"no study 'demoo' in config/studies \(there are: .*demo,"):
+        validate(fetch.Config, {"study": "demoo"}, "fetch")
 
 
 def test_a_device_map_goes_with_measures_that_do_not_need_one_device() -> None:
