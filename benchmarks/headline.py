@@ -6,6 +6,7 @@ Spearman's correlation of each outcome with accuracy over all pruned cells. Inte
 those of `ranks` another choice of plans, too.
 
     python benchmarks/headline.py effects recovery
+    python benchmarks/headline.py effects headline recovery    # with the draws of both
     python benchmarks/headline.py ranks recovery
 """
 
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 from recipe import PAPER, loss_ratio
 from scipy.stats import rankdata
-from study_tables import measured, write_table
+from study_tables import measured, pool, write_table
 
 from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.evidence import Evidence
@@ -55,8 +56,10 @@ def questions(
         yield "against_dense", method, recovery, [here, (-1.0, DENSE, recovery)]
 
 
-def effects(evidence: Evidence) -> pd.DataFrame:
+def effects(evidence: Evidence, *more: Evidence) -> pd.DataFrame:
     """Return a row a question of `questions`, with its `value` in the units shown, its ends, and `holm`.
+
+    The draws of `more` studies are joined to those of the first.
 
     `holm` corrects for all rows of one outcome with the same question. `linear_per_lora` is `linear_share`.
     Questions about cells that were not measured have no row.
@@ -64,7 +67,8 @@ def effects(evidence: Evidence) -> pd.DataFrame:
     rows = []
     for model, (effect, declared) in product(evidence.models, evidence.effects.items()):
         for ratio in evidence.study.ratios_of(model):
-            cells = measured(evidence, declared.measure, declared.metric.name, model, ratio)
+            of = declared.measure, declared.metric.name, model, ratio
+            cells = pool([measured(one, *of) for one in (evidence, *more)])
             methods, recoveries = evidence.study.methods_of(model), evidence.study.recoveries_of(model)
             for question, method, recovery, terms in questions(methods, recoveries):
                 if all(term[1:] in cells for term in terms):
@@ -197,4 +201,4 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    write_table(__doc__, {"effects": effects, "ranks": ranks})
+    write_table(__doc__, {"effects": effects, "ranks": ranks}, pooled="effects")

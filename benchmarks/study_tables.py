@@ -1,7 +1,8 @@
 """What scripts share that make tables from a study's items: their command line, and the outcomes of all cells."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from itertools import product
 from pathlib import Path
 
@@ -16,19 +17,32 @@ from hfprune.study.layout import study_file
 from hfprune.study.study import Study
 
 
-def write_table(doc: str | None, tables: Mapping[str, Callable[[Evidence], pd.DataFrame]]) -> None:
-    """Write the table that the command line names beside its study's results, as NAME.csv, and print it."""
+def write_table(doc: str | None, tables: Mapping[str, Callable[..., pd.DataFrame]], pooled: str = "") -> None:
+    """Write the table that the command line names beside its study's results, as NAME.csv, and print it.
+
+    The table `pooled` takes more studies, whose draws are joined to those of the first: `pool`.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=[*tables])
     parser.add_argument("study", help="its name, or its file")
+    if pooled:
+        parser.add_argument(
+            "more", nargs="*", help=f"with {pooled}: studies whose draws are joined to its own"
+        )
     given = parser.parse_args()
+    more = given.more if pooled else []
+    if more and given.table != pooled:
+        parser.error(f"{given.table} takes one study")
     try:
-        path = study_file(given.study)
-        folder = Path("results") / path.stem
-        table = tables[given.table](Evidence(load(Study, path), path.stem, folder, folder))
+        paths = [study_file(name) for name in (given.study, *more)]
+        folders = [Path("results") / path.stem for path in paths]
+        read = [
+            Evidence(load(Study, path), path.stem, at, at) for path, at in zip(paths, folders, strict=True)
+        ]
+        table = tables[given.table](*read)
     except HfpruneError as error:
         parser.error(str(error))
-    out = folder / f"{given.table}.csv"
+    out = folders[0] / f"{'_'.join([given.table, *(path.stem for path in paths[1:])])}.csv"
     table.to_csv(out, index=False, float_format="%.5g", lineterminator="\n")
     print(table.to_markdown(index=False, floatfmt=".3g"))
     print(out)
@@ -47,4 +61,26 @@ def measured(
             found[method, recovery] = evidence.outcomes(cells, measure, metric)
         except NotMeasuredError:
             continue
+    return found
+
+
+def pool(studies: Sequence[Mapping[tuple[str, str], Outcomes]]) -> dict[tuple[str, str], Outcomes]:
+    """Join the draws of studies that differ in seeds alone, in the cells that all have and on common items.
+
+    Raises:
+        HfpruneError: two studies have the same seed.
+    """
+    found: dict[tuple[str, str], Outcomes] = {}
+    for cell in [cell for cell in studies[0] if all(cell in study for study in studies)]:
+        draws = [(draw, tasks) for study in studies for draw, tasks in study[cell].items()]
+        seeds = [draw for draw, _ in draws if draw is not None]
+        if len({*seeds}) < len(seeds):
+            raise HfpruneError("the studies share a seed, so their draws are not others")
+        common = {
+            task: reduce(pd.Index.intersection, (tasks[task].index for _, tasks in draws))
+            for task in draws[0][1]
+        }
+        found[cell] = {
+            draw: {task: tasks[task].loc[items] for task, items in common.items()} for draw, tasks in draws
+        }
     return found

@@ -13,10 +13,12 @@ import torch
 from conftest import build_tiny
 from scipy.stats import spearmanr
 from smoke import build_tokenizer
+from study_tables import pool
 
 from hfprune.analysis.outcomes import Draw, contrast
 from hfprune.analysis.statistics import estimate
 from hfprune.assets.text import Text
+from hfprune.errors import HfpruneError
 from hfprune.plans.plan import make_plan
 
 
@@ -121,6 +123,32 @@ def test_share_of_a_gain_whichever_way_is_better() -> None:
     assert low < 1 / 4 < high < low + 0.1
     lowered = headline.linear_share(*map(_outcomes, (-without, -solved, -trained)), higher=False)
     assert lowered == pytest.approx((value, low, high))
+
+
+def test_draws_of_two_studies_are_one_sample_on_their_common_items() -> None:
+    """Six questions in one study, four of them in the other."""
+    items = pd.RangeIndex(6, name="document")
+
+    def study(*seeds: int, count: int) -> dict:
+        rng = np.random.default_rng(seeds)
+        outcome = {seed: pd.Series(rng.random(count), items[:count]) for seed in seeds}
+        dense = {None: {"piqa": pd.Series(0.5, items[:count])}}
+        return {
+            ("entropy", "lora"): {Draw(seed): {"piqa": found} for seed, found in outcome.items()},
+            ("dense", "none"): dense,
+        }
+
+    first, second = study(4, 5, count=6), study(0, count=4)
+    cells = pool([first, second | {("taylor", "lora"): {}}])
+    assert cells.keys() == first.keys()
+    joined = contrast([(1.0, cells["entropy", "lora"]), (-1.0, cells["dense", "none"])]).tasks["piqa"]
+    by_hand = [
+        study["entropy", "lora"][Draw(seed)]["piqa"].to_numpy()[:4] - 0.5
+        for seed, study in ((0, second), (4, first), (5, first))
+    ]
+    assert np.allclose(joined, by_hand, atol=0)
+    with pytest.raises(HfpruneError, match="share a seed"):
+        pool([first, first])
 
 
 def test_ranks_of_outcomes_are_spearmans_and_fewer_documents_or_plans_make_them_wider() -> None:

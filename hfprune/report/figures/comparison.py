@@ -99,7 +99,8 @@ class Comparison(FigurePublication):
         if any(beside[f"{column}_low"].notna().any() for column in panels if f"{column}_low" in beside):
             handles.append(Line2D([], [], color=BLACK, linewidth=0.7, label="95 % interval"))
         handles.append(Patch(color=SHADE, linewidth=0, label="Better side"))
-        if (rows["seed"].notna() & rows["overlap"].notna()).any():
+        agree = [column for column, effect in panels.items() if effect.than is None]
+        if rows.loc[rows["seed"].notna(), agree].notna().any(axis=None):
             handles.append(Patch(color=DRAWS, linewidth=0, label="Other draws of the reference"))
         legend(figure, handles, "Right: the settings that differ from the reference's" if full() > 5 else "")
         return figure

@@ -61,5 +61,7 @@ class Tasks(FigurePublication):
             Line2D([], [], color=BLACK, marker="|", linestyle="", markersize=9, label="Dense"),
             Line2D([], [], color=GREY, linestyle=":", label="Chance"),
         ]
-        legend(figure, [*marks, *handles(methods, data.looks)], charts.meaning(values))
+        legend(
+            figure, [*marks, *handles(methods, data.looks)], charts.meaning(values[values["method"] != DENSE])
+        )
         return figure
