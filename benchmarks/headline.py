@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from recipe import PAPER, loss_ratio
 from scipy.stats import rankdata
-from study_tables import measured, pool, write_table
+from study_tables import measured, pool, require_alike, write_table
 
 from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.evidence import Evidence
@@ -64,11 +64,14 @@ def effects(evidence: Evidence, *more: Evidence) -> pd.DataFrame:
     `holm` corrects for all rows of one outcome with the same question. `linear_per_lora` is `linear_share`.
     Questions about cells that were not measured have no row.
     """
+    for other in more:
+        require_alike(evidence.study, other.study)
     rows = []
     for model, (effect, declared) in product(evidence.models, evidence.effects.items()):
         for ratio in evidence.study.ratios_of(model):
             of = declared.measure, declared.metric.name, model, ratio
-            cells = pool([measured(one, *of) for one in (evidence, *more)])
+            parts = [measured(one, *of) for one in (evidence, *more)]
+            cells = pool(parts) if more else parts[0]
             methods, recoveries = evidence.study.methods_of(model), evidence.study.recoveries_of(model)
             for question, method, recovery, terms in questions(methods, recoveries):
                 if all(term[1:] in cells for term in terms):

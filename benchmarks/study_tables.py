@@ -18,9 +18,10 @@ from hfprune.study.study import Study
 
 
 def write_table(doc: str | None, tables: Mapping[str, Callable[..., pd.DataFrame]], pooled: str = "") -> None:
-    """Write the table that the command line names beside its study's results, as NAME.csv, and print it.
+    """Write the table that the command line names beside its study's results, as TABLE.csv, and print it.
 
-    The table `pooled` takes more studies, whose draws are joined to those of the first: `pool`.
+    The table `pooled` takes more studies, whose draws are joined to those of the first (`pool`) and whose names
+    follow in that of the file.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=[*tables])
@@ -64,11 +65,27 @@ def measured(
     return found
 
 
-def pool(studies: Sequence[Mapping[tuple[str, str], Outcomes]]) -> dict[tuple[str, str], Outcomes]:
-    """Join the draws of studies that differ in seeds alone, in the cells that all have and on common items.
+def require_alike(first: Study, other: Study) -> None:
+    """Check that two studies draw, prune and train alike, whatever their seeds, ratios and measures.
 
     Raises:
-        HfpruneError: two studies have the same seed.
+        HfpruneError: they do not; names the first setting that differs.
+    """
+    both = first.methods.keys() & other.methods.keys()
+    settings = [
+        {name: getattr(study, name) for name in ("calibration", "recovery", "linear", "dtype")}
+        | {name: study.methods[name].model_copy(update={"label": None, "ratios": None}) for name in both}
+        for study in (first, other)
+    ]
+    if differ := [name for name, value in settings[0].items() if settings[1][name] != value]:
+        raise HfpruneError(f"the studies differ in {differ[0]}, so their draws are no sample of one thing")
+
+
+def pool(studies: Sequence[Mapping[tuple[str, str], Outcomes]]) -> dict[tuple[str, str], Outcomes]:
+    """Join the draws of several studies, in the cells that all have and on common items.
+
+    Raises:
+        HfpruneError: two studies have the same seed, other tasks, or no common items.
     """
     found: dict[tuple[str, str], Outcomes] = {}
     for cell in [cell for cell in studies[0] if all(cell in study for study in studies)]:
@@ -76,10 +93,14 @@ def pool(studies: Sequence[Mapping[tuple[str, str], Outcomes]]) -> dict[tuple[st
         seeds = [draw for draw, _ in draws if draw is not None]
         if len({*seeds}) < len(seeds):
             raise HfpruneError("the studies share a seed, so their draws are not others")
+        if any(tasks.keys() != draws[0][1].keys() for _, tasks in draws):
+            raise HfpruneError("the studies measured other tasks")
         common = {
             task: reduce(pd.Index.intersection, (tasks[task].index for _, tasks in draws))
             for task in draws[0][1]
         }
+        if lacking := [task for task, items in common.items() if items.empty]:
+            raise HfpruneError(f"the studies have no common item of {lacking[0]}")
         found[cell] = {
             draw: {task: tasks[task].loc[items] for task, items in common.items()} for draw, tasks in draws
         }

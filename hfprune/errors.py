@@ -1,4 +1,4 @@
-"""The one exception whose message is meant for the user."""
+"""Exceptions whose messages are meant for the user, and what turns others into them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

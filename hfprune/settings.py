@@ -28,7 +28,7 @@ def distinct(values: list) -> list:
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str | int | float) else value
+    return [value] if isinstance(value, str | int | float) and not isinstance(value, bool) else value
 
 
 # Marks a list that may be written as its one value.

@@ -12,14 +12,16 @@ import recipe
 import torch
 from conftest import build_tiny
 from scipy.stats import spearmanr
-from smoke import build_tokenizer
-from study_tables import pool
+from smoke import ROOT, build_tokenizer
+from study_tables import pool, require_alike
 
 from hfprune.analysis.outcomes import Draw, contrast
 from hfprune.analysis.statistics import estimate
 from hfprune.assets.text import Text
 from hfprune.errors import HfpruneError
 from hfprune.plans.plan import make_plan
+from hfprune.settings import load
+from hfprune.study.study import Study
 
 
 def test_a_cell_measured_by_one_subject_and_in_the_plain_way(tmp_path: Path) -> None:
@@ -149,6 +151,21 @@ def test_draws_of_two_studies_are_one_sample_on_their_common_items() -> None:
     assert np.allclose(joined, by_hand, atol=0)
     with pytest.raises(HfpruneError, match="share a seed"):
         pool([first, first])
+    with pytest.raises(HfpruneError, match="no common item of piqa"):
+        pool([first, {cell: _elsewhere(outcomes) for cell, outcomes in second.items()}])
+    studies = [
+        load(Study, ROOT / f"config/studies/{name}.yaml") for name in ("headline", "recovery", "untuned")
+    ]
+    require_alike(*studies[:2])
+    with pytest.raises(HfpruneError, match="the studies differ in recovery"):
+        require_alike(studies[0], studies[2])
+
+
+def _elsewhere(outcomes: dict) -> dict:
+    return {
+        draw: {task: found.set_axis(found.index + 100) for task, found in tasks.items()}
+        for draw, tasks in outcomes.items()
+    }
 
 
 def test_ranks_of_outcomes_are_spearmans_and_fewer_documents_or_plans_make_them_wider() -> None:

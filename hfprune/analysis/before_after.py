@@ -190,7 +190,8 @@ def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool) -> list[str]:
     row = next((row for row in rows if row.name.startswith("perplexity") and row.before is not None), None)
     if row is None or row.before is None or row.change is None:
         return []
-    changed = f"Perplexity changes by {row.said()} against the dense model's"
+    interval = "" if row.low is None else " (95 % interval)"
+    changed = f"Perplexity changes by {row.said()}{interval} against the dense model's"
     if row.before > min(BROKEN, vocabulary / 4):
         return [
             f"Warning: the dense model itself is broken or cannot read this text (perplexity {row.before:,.0f}): "

@@ -3,7 +3,6 @@
 import os
 import shutil
 import struct
-from collections import Counter
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -70,8 +69,8 @@ def _place(file: Path, target: Path, source: Source) -> None:
     shutil.copyfile(file, target)
 
 
-def _dequantise(name: str, files: list[Path], folder: Path) -> dict[str, Any]:
-    """Write model and tokenizer of a GGUF file to a folder; return the file's size, type and stated licence."""
+def _dequantise(name: str, files: list[Path], folder: Path) -> dict[str, str]:
+    """Write model and tokenizer of a GGUF file to a folder; return the licence, if the file states one."""
     if len(files) != 1:
         raise HfpruneError(f"model {name!r}: needs exactly one .gguf file, its source holds {len(files)}")
     import torch
@@ -100,13 +99,8 @@ def _dequantise(name: str, files: list[Path], folder: Path) -> dict[str, Any]:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     share(folder)  # transformers leaves the weights readable to their owner only
-    read = GGUFReader(files[0])
-    types: Counter[str] = Counter()
-    for tensor in read.tensors:
-        types[tensor.tensor_type.name] += int(tensor.n_elements)
-    facts: dict[str, Any] = {"gguf": {"bytes": files[0].stat().st_size, "type": types.most_common(1)[0][0]}}
-    licence = read.get_field("general.license")
-    return facts | ({"license": licence.contents()} if licence else {})
+    licence = GGUFReader(files[0]).get_field("general.license")
+    return {"license": licence.contents()} if licence else {}
 
 
 def _tie_again(model: "PreTrainedModel") -> None:

@@ -40,9 +40,9 @@ class Config(Strict):
     @model_validator(mode="after")
     def _something_to_count(self) -> "Config":
         if not (self.study or self.results):
-            raise ValueError("give --study FILE, or --results DIR")
+            raise ValueError("give --study STUDY, or --results DIR")
         if self.like and not self.study:
-            raise ValueError("--like needs --study FILE")
+            raise ValueError("--like needs --study STUDY")
         return self
 
 

@@ -211,7 +211,11 @@ class Recipe:
         made = f"Exported by hfprune {hfprune.__version__}{hashes}."
         flags = self.made.get("settings", {})
         if not self.plan or self._given("linear") or self._given("adapter"):
-            return _console(made, flags["command"]) if "command" in flags else made
+            if "command" not in flags:
+                return made
+            return _console(
+                f"{made} Up to rounding, and to the dtype that is faster there:", flags["command"]
+            )
         model = self._name() if self._fetch().get("provider", "local") != "local" else "BASE"
         export = f"hfprune export --model {model} --plan {PLAN} --out pruned"
         for flag in ("format", "quantize", "align", "dtype"):

@@ -153,16 +153,11 @@ class Comparing:
         said = verdict(rows, size, self.making.recipe.linear or bool(self.config.recover))
         source = self.making.model / "asset.json"
         about = read_json(source) if source.is_file() else {}
-        if about.get("entry", {}).get("format") == "gguf":
-            came, written = about.get("gguf"), weight_bytes(self.config.out / MODEL) / 1e6
-            size = f" of {came['bytes'] / 1e6:,.0f} MB, most of it {came['type']}" if came else ""
-            full = (
-                ""
-                if self.config.quantize
-                else " (--format gguf --quantize Q8_0: about 1.1 bytes a parameter)"
-            )
+        if about.get("entry", {}).get("format") == "gguf" and not self.config.quantize:
+            written = weight_bytes(self.config.out / MODEL) / 1e6
             said.append(
-                f"The dense model came as a GGUF file{size}; this export has {written:,.0f} MB{full}."
+                f"The dense model came as a GGUF file, perhaps quantised; this export has {written:,.0f} MB, each "
+                "weight in full. --format gguf --quantize Q8_0 takes about 1.1 bytes a parameter."
             )
         return said
 

@@ -90,7 +90,7 @@ class Config(Strict):
         return self
 
     def again(self) -> str:
-        """Return the command that makes the same model elsewhere: files and folders by their names alone."""
+        """Return the command that makes the model again elsewhere: files and folders by their names alone."""
         elsewhere = {"out", "compare", "quick", "resources", "catalogue"}
         words = ["hfprune", "prune"]
         for name, value in self.model_dump(mode="json", exclude=elsewhere, exclude_defaults=True).items():
@@ -98,7 +98,7 @@ class Config(Strict):
             if isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")
             else:
-                local = name in ("model", "text", "recover") and Path(value).exists()
+                local = name in ("model", "text", "recover") and Path(value).expanduser().exists()
                 text = Path(value).resolve().name if local else value
                 words += [f"--{flag}", text if isinstance(text, str) else json.dumps(text)]
         return shlex.join([*words, "--out", "pruned"])

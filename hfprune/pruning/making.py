@@ -256,12 +256,10 @@ class Making:
         blocks = self.work / "blocks.safetensors"
         # A short text fills fewer than were asked for.
         read = len(load_blocks(blocks)) if self.reads_text else 0
-        scored = min(read, self.scored() or read) if self.criterion.needs != "weights" else 0
+        scored = min(read, self.scored() or read) if self.criterion.needs != "weights" else None
+        solved = read if self.recipe.linear else None
         del found["sequences"]
-        return found | {
-            "sequences scored on": scored,
-            "sequences solved to": read if self.recipe.linear else 0,
-        }
+        return found | {"sequences scored on": scored, "sequences used to solve weights": solved}
 
 
 def command(module: ModuleType, flags: Any, inputs: dict[str, Path] | None = None, **settings: Any) -> Task:

@@ -26,10 +26,10 @@ def span(
     found = rows[["value", "low", "high"]].astype(float).dropna(subset="value")
     found = (found.transform(change) - change(than)).sort_values("value", key=abs)
     distance, reach = found["value"].abs(), found.abs().max(axis=1)
-    # Beyond all intervals that are nearer, and with its own 2.5 times as far out; and not only beside some that
-    # hardly differ.
+    # Such a value lies beyond all intervals that are nearer and a margin, and its own interval reaches 2.5 times
+    # as far; and it is far not only beside some that hardly differ.
     known = reach.cummax().shift(fill_value=np.inf)
-    far = ((distance > known) & (reach > 2.5 * known) & (distance > 4 * distance.median())).cummax()
+    far = ((distance > 1.2 * known) & (reach > 2.5 * known) & (distance > 4 * distance.median())).cummax()
     kept = found[~far] if near else found
     low, high = min(kept.min(axis=None), 0), max(kept.max(axis=None), 0)
     margin = 0.06 * (high - low) or 0.1

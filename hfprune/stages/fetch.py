@@ -43,7 +43,7 @@ def run(config: Config) -> None:
         study, catalogue = load_study(config.study, catalogue)
         wanted += study_assets(study)
     if not wanted:
-        raise HfpruneError("name the assets to fetch: KIND/NAME, or --study FILE")
+        raise HfpruneError("name the assets to fetch: KIND/NAME, or --study STUDY")
     fetch(list(dict.fromkeys(wanted)), catalogue, config.catalogue, config.resources)
 
 

@@ -49,7 +49,7 @@ def _file(path: Path, suffix: str) -> Path:
 
 
 def _study(path: Path) -> Path:
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or path.is_file():
         return shipped(path)
     try:
         return study_file(str(path))

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -248,7 +249,7 @@ def test_solved_again_and_not_compared(call, project: Path, pruned: Path, tmp_pa
     assert "solved again" in card
     (again,) = re.findall(r"^\$ hfprune (prune .*) --out pruned$", card, re.MULTILINE)
     assert "--linear" in again and "--model mine" in again, "no path of this machine"
-    here = again.replace("--model mine", f"--model {project / 'models/mine'}").split()
+    here = shlex.split(again.replace("--model mine", f"--model {project / 'models/mine'}"))
     run(*here, *call[call.index("--catalogue") :], "--no-compare", "--out", tmp_path / "d")
     first, second = (reload(tmp_path / name / "model").state_dict() for name in "ad")
     assert all(torch.equal(weight, second[key]) for key, weight in first.items())

@@ -100,7 +100,7 @@ class Comparison(FigurePublication):
             handles.append(Line2D([], [], color=BLACK, linewidth=0.7, label="95 % interval"))
         handles.append(Patch(color=SHADE, linewidth=0, label="Better side"))
         agree = [column for column, effect in panels.items() if effect.than is None]
-        if rows.loc[rows["seed"].notna(), agree].notna().any(axis=None):
+        if any(_draws(rows, block)[agree].notna().any(axis=None) for block in blocks):
             handles.append(Patch(color=DRAWS, linewidth=0, label="Other draws of the reference"))
         legend(figure, handles, "Right: the settings that differ from the reference's" if full() > 5 else "")
         return figure
