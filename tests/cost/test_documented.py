@@ -63,13 +63,15 @@ def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture,
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", words.split())
     main()
-    rows = re.findall(r"(?m)^\| (\S+) +\| +(\d+) \| +(\d) \| +([\d.]+) \|", capsys.readouterr().out)
+    rows = re.findall(
+        r"(?m)^\| (\S+) +\| points +\| +(\d+) \| +(\d) \| +([\d.]+) \|", capsys.readouterr().out
+    )
     assert {"above-sdmprune", "above-llm-pruner", "above-tuned-dense"} <= {row[0] for row in rows}
     assert {row[2] for row in rows} == {"3"} and all(0 < float(row[3]) < 10 for row in rows)
     monkeypatch.setattr(
         sys, "argv", ["hfprune", "cost", "--results", "results/demo", "--like", "results/recovery"]
     )
-    with pytest.raises(SystemExit, match="--like needs --study FILE"):
+    with pytest.raises(SystemExit, match="--like needs --study STUDY"):
         main()
 
 
