@@ -213,9 +213,8 @@ class Recipe:
         if not self.plan or self._given("linear") or self._given("adapter"):
             if "command" not in flags:
                 return made
-            return _console(
-                f"{made} Up to rounding, and to the dtype that is faster there:", flags["command"]
-            )
+            again = "This command makes it again; where another dtype is faster, a few other units may stay:"
+            return _console(f"{made} {again}", flags["command"])
         model = self._name() if self._fetch().get("provider", "local") != "local" else "BASE"
         export = f"hfprune export --model {model} --plan {PLAN} --out pruned"
         for flag in ("format", "quantize", "align", "dtype"):
