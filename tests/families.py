@@ -1,9 +1,12 @@
 """Tiny models of six families, to be cut to equal and to unequal widths, and tokenizers that split as theirs."""
 
+import json
+
 import torch
 from conftest import SHAPE, peaked
+from smoke import TEXT as SENTENCES
 from smoke import build_tokenizer
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
@@ -55,7 +58,13 @@ FAMILIES = {
     "gemma3": (
         Gemma3ForCausalLM,
         Gemma3TextConfig,
-        {"head_dim": 16, "layer_types": KINDS, "sliding_window": 8, "rope_parameters": BY_LAYER},
+        {
+            "head_dim": 16,
+            "query_pre_attn_scalar": 16,
+            "layer_types": KINDS,
+            "sliding_window": 8,
+            "rope_parameters": BY_LAYER,
+        },
     ),
 }
 
@@ -80,6 +89,8 @@ def cut(model: PreTrainedModel, widths: list[int]) -> PreTrainedModel:
 
 def split_as(family: str) -> PreTrainedTokenizerFast:
     """Return the tests' tokenizer, splitting text as the family's own does, and marking special tokens."""
+    if family == "gemma3":
+        return build_sentencepiece()
     tokenizer = build_tokenizer()
     backend = tokenizer.backend_tokenizer
     pattern = {
@@ -99,3 +110,28 @@ def split_as(family: str) -> PreTrainedTokenizerFast:
     backend.model.ignore_merges = family == "llama3"
     tokenizer.add_special_tokens({"additional_special_tokens": ["<s>"]})
     return tokenizer
+
+
+def build_sentencepiece() -> PreTrainedTokenizerFast:
+    """Train a tokenizer like Gemma's: spaces are letters, and what it has not seen are bytes."""
+    trained = Tokenizer(models.BPE(unk_token="<unk>"))
+    trained.normalizer = normalizers.Replace(" ", "\u2581")
+    trainer = trainers.BpeTrainer(
+        vocab_size=140, special_tokens=["<s>", "</s>", "<unk>"], max_token_length=8, show_progress=False
+    )
+    trained.train_from_iterator(SENTENCES, trainer)
+    known = json.loads(trained.to_str())["model"]
+    vocabulary = known["vocab"] | {f"<0x{byte:02X}>": len(known["vocab"]) + byte for byte in range(256)}
+    # As transformers converts SentencePiece: each way to split a piece, one piece after the other.
+    pieces = ["".join(pair) for pair in known["merges"]]
+    splits = [(piece[:end], piece[end:]) for piece in pieces for end in range(1, len(piece))]
+    merges = [pair for pair in splits if all(part in vocabulary for part in pair)]
+    backend = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    backend.normalizer = trained.normalizer
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)

@@ -39,9 +39,11 @@ ARCHITECTURES = {
     "mistral": MODEL_ARCH.LLAMA,
     "qwen2": MODEL_ARCH.QWEN2,
     "qwen3": MODEL_ARCH.QWEN3,
+    "gemma3_text": MODEL_ARCH.GEMMA3,
 }
 # These rotate neighbouring channels of a head together, transformers those that lie half a head apart.
 _NEIGHBOURS = (MODEL_ARCH.LLAMA, MODEL_ARCH.DECI)
+_WITHOUT_BIAS = {MODEL_ARCH.QWEN3: "Qwen3", MODEL_ARCH.GEMMA3: "Gemma 3"}
 _ATTENTION = re.compile(r"(model\.layers\.(\d+)\.self_attn)\.([qkv])_proj\.(weight|bias)")
 _OF_DTYPE = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
@@ -115,7 +117,8 @@ def layout(model: "PreTrainedModel", align: int) -> tuple[MODEL_ARCH, list[int]]
 
     llama.cpp reads a width per layer only in some architectures. Unequal LLaMA, Mistral and Qwen2, and a Qwen2
     with biases that were solved for its plan, are written as `deci`, and unequal Qwen3 with tied embeddings and
-    plain rope as `openelm`, which compute the same functions. Any other Qwen3 is padded to its widest layer.
+    plain rope as `openelm`, which compute the same functions. Other Qwen3, and Gemma 3, are padded to the widest
+    layer.
 
     Raises:
         HfpruneError: the architecture is not supported.
@@ -127,20 +130,27 @@ def layout(model: "PreTrainedModel", align: int) -> tuple[MODEL_ARCH, list[int]]
             f"GGUF export supports {', '.join(ARCHITECTURES)}, not {config.model_type}; "
             "export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
         )
-    if config.hidden_act != "silu":
-        raise HfpruneError(f"GGUF export supports the activation silu, not {config.hidden_act}")
+    gemma = architecture is MODEL_ARCH.GEMMA3
+    known = "gelu_pytorch_tanh" if gemma else "silu"
+    if (used := config.hidden_activation if gemma else config.hidden_act) != known:
+        raise HfpruneError(f"GGUF export of {config.model_type} supports the activation {known}, not {used}")
+    if gemma and config.query_pre_attn_scalar != config.head_dim:
+        raise HfpruneError(
+            "GGUF export of gemma3_text supports attention that is scaled by the size of a head "
+            f"({config.head_dim}), not by {config.query_pre_attn_scalar}; export safetensors"
+        )
     widths = aligned_widths(model, align, equal=False)
     biased = any(name.endswith(("down_proj.bias", "o_proj.bias")) for name, _ in model.named_parameters())
-    if biased and architecture is MODEL_ARCH.QWEN3:
+    if biased and architecture in _WITHOUT_BIAS:
         raise HfpruneError(
-            "GGUF export: llama.cpp's Qwen3 has no bias at down_proj or o_proj, as it was solved for the plan; "
-            "measure with --plan and --linear, or solve without the bias"
+            f"GGUF export: llama.cpp's {_WITHOUT_BIAS[architecture]} has no bias at down_proj or o_proj, as it "
+            "was solved for the plan; measure with --plan and --linear, or solve without the bias"
         )
     if len(set(widths)) == 1 and not (biased and architecture is MODEL_ARCH.QWEN2):
         return architecture, widths
-    if architecture is not MODEL_ARCH.QWEN3:
+    if architecture not in _WITHOUT_BIAS:
         return MODEL_ARCH.DECI, widths
-    if config.tie_word_embeddings and config.rope_parameters["rope_type"] == "default":
+    if not gemma and config.tie_word_embeddings and config.rope_parameters["rope_type"] == "default":
         return MODEL_ARCH.OPENELM, widths
     return architecture, aligned_widths(model, align, equal=True)
 
@@ -148,9 +158,14 @@ def layout(model: "PreTrainedModel", align: int) -> tuple[MODEL_ARCH, list[int]]
 def _add_shape(writer: GGUFWriter, model: "PreTrainedModel", widths: list[int]) -> None:
     config = model.config
     head = model.model.layers[0].self_attn.head_dim
-    window = getattr(config, "sliding_window", None)  # llama.cpp reads these architectures without one
     writer.add_vocab_size(config.vocab_size)
-    writer.add_context_length(min(filter(None, (config.max_position_embeddings, window))))
+    if config.model_type == "gemma3_text":
+        writer.add_context_length(config.max_position_embeddings)
+        writer.add_sliding_window(config.sliding_window)
+        writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
+    else:  # llama.cpp reads these architectures without a window
+        window = getattr(config, "sliding_window", None)
+        writer.add_context_length(min(filter(None, (config.max_position_embeddings, window))))
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(len(widths))
     writer.add_feed_forward_length(widths if len(set(widths)) > 1 else widths[0])
@@ -164,6 +179,9 @@ def _add_shape(writer: GGUFWriter, model: "PreTrainedModel", widths: list[int]) 
 
 def _add_rope(writer: GGUFWriter, model: "PreTrainedModel", architecture: MODEL_ARCH) -> None:
     rope = model.config.rope_parameters
+    if "full_attention" in rope:
+        writer.add_rope_freq_base_swa(rope["sliding_attention"]["rope_theta"])
+        rope = rope["full_attention"]
     writer.add_rope_freq_base(rope["rope_theta"])
     match rope["rope_type"]:
         case "default":
@@ -187,11 +205,13 @@ def _tensors(
     parameters: dict[str, Tensor] = dict(model.named_parameters())
     names = get_tensor_name_map(ARCHITECTURES[config.model_type], len(sizes))
     head = model.model.layers[0].self_attn.head_dim
-    if config.rope_parameters["rope_type"] == "llama3":
+    if config.rope_parameters.get("rope_type") == "llama3":
         plain = config.rope_parameters["rope_theta"] ** -(torch.arange(0, head, 2) / head)
         yield "rope_freqs.weight", plain / model.model.rotary_emb.inv_freq.cpu()
     for name, tensor in parameters.items():
         tensor = padded(name, tensor.detach(), sizes)
+        if config.model_type == "gemma3_text" and name.endswith("norm.weight"):
+            tensor = tensor + 1  # as Gemma's norms multiply
         module, layer, part, kind = found.groups() if (found := _ATTENTION.fullmatch(name)) else [""] * 4
         if part and architecture is MODEL_ARCH.OPENELM:  # one matrix for all three
             if part == "q":

@@ -1,6 +1,8 @@
-"""Byte-level BPE vocabularies, as LLaMA 3, Qwen and SmolLM2 have them, in the metadata of a GGUF file."""
+"""Vocabularies of a GGUF file: byte-level BPE, as LLaMA 3, Qwen and SmolLM2 have it, and Gemma's SentencePiece."""
 
+import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ SPLITS = {
     (("Digits", _GPT_2), False): "smollm",  # SmolLM, SmolLM2
     ((_GPT_2,), False): "gpt-2",
 }
+SENTENCEPIECE = "default"
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+_SPACES = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
 
 
 def add_vocabulary(writer: GGUFWriter, source: Path, size: int) -> None:
@@ -34,8 +39,8 @@ def add_vocabulary(writer: GGUFWriter, source: Path, size: int) -> None:
         size: rows of the embedding; rows without a token are padding.
 
     Raises:
-        HfpruneError: the vocabulary is no byte-level BPE, llama.cpp has no name for the way it splits text, or it
-            has more tokens than rows.
+        HfpruneError: the vocabulary is neither byte-level BPE nor SentencePiece as Gemma has it, llama.cpp has no
+            name for the way it splits text, or it has more tokens than rows.
     """
     tokenizer: Any = load_tokenizer(source)
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -50,18 +55,42 @@ def add_vocabulary(writer: GGUFWriter, source: Path, size: int) -> None:
         token["id"]: TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
         for token in known["added_tokens"]
     }
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(name)
+    types = [
+        added.get(number, TokenType.NORMAL) if number in tokens else TokenType.UNUSED
+        for number in range(size)
+    ]
+    merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in known["model"]["merges"]]
     writer.add_token_list([tokens.get(number, f"[PAD{number}]") for number in range(size)])
-    writer.add_token_types(
-        [
-            added.get(number, TokenType.NORMAL) if number in tokens else TokenType.UNUSED
-            for number in range(size)
+    if name == SENTENCEPIECE:
+        types = [
+            TokenType.BYTE if _BYTE.fullmatch(tokens.get(number, "")) else kind
+            for number, kind in enumerate(types)
         ]
-    )
-    merges = known["model"]["merges"]
-    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in merges])
+        scores = _scores(source, merges)
+        writer.add_tokenizer_model("llama")
+        writer.add_token_scores([scores.get(tokens.get(number, ""), 0.0) for number in range(size)])
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_token_merges([" ".join(pair) for pair in merges])
+    writer.add_tokenizer_pre(name)
+    writer.add_token_types(types)
     _add_special(writer, tokenizer)
+
+
+def _scores(source: Path, merges: list[list[str]]) -> dict[str, float]:
+    """Return the score of each piece: SentencePiece merges those of the highest first, BPE the first in its list.
+
+    Raises:
+        HfpruneError: the list returns to a piece, so that no score of the piece says when to merge.
+    """
+    pieces = [piece for piece, _ in itertools.groupby("".join(pair) for pair in merges)]
+    scores = {piece: -float(rank) for rank, piece in enumerate(pieces)}
+    if len(scores) < len(pieces):
+        raise HfpruneError(
+            f"{source}: GGUF export: the merges of the tokenizer are not in the order of SentencePiece; "
+            "export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
+        )
+    return scores
 
 
 def _add_special(writer: GGUFWriter, tokenizer: Any) -> None:
@@ -84,11 +113,13 @@ def _add_special(writer: GGUFWriter, tokenizer: Any) -> None:
 def _split_name(source: Path, known: dict[str, Any]) -> str:
     """Return llama.cpp's name for the way in which `tokenizer.json` splits text."""
     model = known["model"]
+    if model.get("byte_fallback") and known["normalizer"] == _SPACES:
+        return SENTENCEPIECE
     if model["type"] != "BPE" or model.get("byte_fallback"):
-        kind = "SentencePiece" if model.get("byte_fallback") else model["type"]
+        kind = "SentencePiece with a space before text" if model.get("byte_fallback") else model["type"]
         raise HfpruneError(
-            f"{source}: GGUF export supports byte-level BPE vocabularies (LLaMA 3, Qwen, SmolLM2), not {kind}; "
-            "export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
+            f"{source}: GGUF export supports byte-level BPE vocabularies (LLaMA 3, Qwen, SmolLM2) and Gemma's, "
+            f"not {kind}; export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
         )
     steps = _steps(known["pre_tokenizer"])
     name = SPLITS.get((steps, bool(model.get("ignore_merges"))))

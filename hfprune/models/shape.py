@@ -37,7 +37,9 @@ class Shape:
     """Outputs with a bias in a layer's attention, MLP excluded."""
     mlp_biases: bool = False
     head_norms: bool = False
-    """Whether queries and keys are normed, as in Qwen3."""
+    """Whether queries and keys are normed, as in Qwen3 and Gemma 3."""
+    norms: int = 2
+    """Norms of a layer's hidden state; Gemma 2 and 3 norm what attention and MLP give, too."""
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any], where: str = "config.json") -> "Shape":
@@ -65,7 +67,8 @@ class Shape:
                 tied=config.get("tie_word_embeddings", kind.startswith("gemma")),
                 biases=biases,
                 mlp_biases=bool(config.get("mlp_bias")),
-                head_norms=kind == "qwen3",
+                head_norms=kind.startswith(("qwen3", "gemma3")),
+                norms=4 if kind.startswith(("gemma2", "gemma3")) else 2,
             )
         except KeyError as error:
             raise HfpruneError(f"{where}: lacks {error.args[0]!r}, which the count needs") from error
@@ -91,7 +94,7 @@ class Shape:
     def parameters(self) -> float:
         """All parameters; tied weights count once."""
         biases = self.biases + self.mlp_biases * (2 * self.neurons + self.hidden)
-        norms = 2 * self.hidden + self.head_norms * 2 * self.head_dim
+        norms = self.norms * self.hidden + self.head_norms * 2 * self.head_dim
         layer = self.attention_weights + self.mlp_weights + biases + norms
         return self.layers * layer + self.head_weights * (1 if self.tied else 2) + self.hidden
 

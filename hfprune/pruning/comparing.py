@@ -86,7 +86,7 @@ class Comparing:
     def _foretell(self) -> None:
         """Say how long it will take."""
         making, asked = self.making, self.config
-        read = making.criterion, making.scored() or making.blocks(), asked.length, [*asked.units]
+        read = making.criterion, making.scored(), asked.length, [*asked.units]
         blocks = making.blocks() if making.recipe.linear else None
         measured = [(it, it.needs == "model") for it in self.measures.values()] if self.config.compare else []
         model, comparison = minutes(

@@ -64,8 +64,8 @@ class Config(Strict):
     )
     sequences: PositiveInt | None = Field(
         default=None,
-        description="blocks of the text to calibrate on; null: 32 to score, and to solve weights 64, or more if "
-        "they need more",
+        description="blocks of the text to score on, and to solve weights, which takes more where it needs more; "
+        "null: 32 to score, and 64 to solve",
     )
     length: int = Field(default=256, gt=1, description="tokens per block")
     dtype: Dtype | Literal["auto"] = Field(

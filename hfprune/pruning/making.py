@@ -139,11 +139,6 @@ class Making:
                     f"ratio {ratio:g}: the method {note}; choose another ratio or other --units"
                 )
             task.run()
-            least = self._fewest()
-            if self.recipe.linear and (self.config.sequences or least) < least:
-                raise HfpruneError(
-                    f"--linear: give --sequences {least} or more at this ratio and length, or --no-linear"
-                )
             self.foretell()
 
         return task._replace(run=run)
@@ -155,11 +150,12 @@ class Making:
 
     def blocks(self) -> int:
         """Return how many blocks are drawn, once the budget is known."""
-        return self.config.sequences or (max(SOLVED, self._fewest()) if self.recipe.linear else SCORED)
+        wanted = self.config.sequences or (SOLVED if self.recipe.linear else SCORED)
+        return max(wanted, self._fewest()) if self.recipe.linear else wanted
 
-    def scored(self) -> int | None:
-        """Return how many of the blocks are scored on; None: all."""
-        return None if self.config.sequences else SCORED
+    def scored(self) -> int:
+        """Return how many of the blocks, at most, are scored on."""
+        return self.config.sequences or SCORED
 
     def calibrate(self) -> Task:
         """Draw the blocks that are scored on, and to which weights are solved."""
@@ -256,7 +252,7 @@ class Making:
         blocks = self.work / "blocks.safetensors"
         # A short text fills fewer than were asked for.
         read = len(load_blocks(blocks)) if self.reads_text else 0
-        scored = min(read, self.scored() or read) if self.criterion.needs != "weights" else None
+        scored = min(read, self.scored()) if self.criterion.needs != "weights" else None
         solved = read if self.recipe.linear else None
         del found["sequences"]
         return found | {"sequences scored on": scored, "sequences used to solve weights": solved}

@@ -73,6 +73,7 @@ def test_parameters_of_the_papers_models() -> None:
         "qwen3-1.7b": 1_720_574_976,
         "qwen2.5-0.5b": 494_032_768,
         "smollm2-135m": 134_515_008,
+        "gemma-3-270m-q4": 268_098_176,
     }
     assert {name: known_shapes()[name].parameters for name in published} == published
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 import xllamacpp
 from conftest import build_tiny
-from families import TEXT, WIDTHS, build, cut, split_as
+from families import TEXT, WIDTHS, build, build_sentencepiece, cut, split_as
 from gguf import GGMLQuantizationType, GGUFReader, dequantize, quantize
-from tokenizers import pre_tokenizers
-from torch.nn.functional import pad
-from transformers import AutoTokenizer, PreTrainedModel
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from torch.nn.functional import gelu, pad
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from hfprune.errors import HfpruneError
 from hfprune.exports import Quantization
@@ -103,6 +103,25 @@ def test_an_unequal_qwen3_that_no_architecture_has_is_padded(dense, tmp_path: Pa
     written = export_gguf(model, dense("qwen3"), tmp_path / "out")
     assert written.parameters == count_parameters(model) + (3 * 40 - sum(WIDTHS["unequal"])) * 3 * 32
     assert_same(model, dense("qwen3"), written.file, rtol=0, atol=1e-4)
+
+
+class LlamaCppGELU(torch.nn.Module):
+    """GELU as llama.cpp has it: a table of numbers of 16 bits."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return gelu(x.half().float(), approximate="tanh").half().float()
+
+
+@pytest.mark.parametrize("shape", ["equal", "unequal"])
+def test_gemma_has_its_norms_windows_ropes_and_sentencepiece(dense, tmp_path: Path, shape: str) -> None:
+    model = cut(build("gemma3"), WIDTHS[shape])
+    written = export_gguf(model, dense("gemma3"), tmp_path / "out")
+    assert (
+        written.parameters == count_parameters(model) + (3 * max(WIDTHS[shape]) - sum(WIDTHS[shape])) * 3 * 32
+    )
+    for layer in model.model.layers:
+        layer.mlp.act_fn = LlamaCppGELU()
+    assert_same(model, dense("gemma3"), written.file, rtol=0, atol=1e-4)
 
 
 def test_biases_linear_rope_and_three_heads(dense, tmp_path: Path) -> None:
@@ -196,9 +215,12 @@ def test_what_gguf_cannot_hold_is_refused_by_name(dense, tmp_path: Path) -> None
         return str(error.value)
 
     (tmp_path / "split").mkdir()
-    assert "supports llama, mistral, qwen2, qwen3, not gemma3_text" in refusal(
-        build("gemma3"), dense("gemma3")
+    assert "supports llama, mistral, qwen2, qwen3, gemma3_text, not phi3" in refusal(
+        build("phi3"), dense("llama3")
     )
+    scaled = build("gemma3")
+    scaled.config.query_pre_attn_scalar = 32
+    assert "scaled by the size of a head (16), not by 32" in refusal(scaled, dense("gemma3"))
     yarn = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
     assert "no rope scaling yarn" in refusal(build_tiny("qwen2", rope_parameters=yarn), dense("qwen2"))
     assert "the tokenizer has token 400, the model 97 embeddings" in refusal(
@@ -210,6 +232,16 @@ def test_what_gguf_cannot_hold_is_refused_by_name(dense, tmp_path: Path) -> None
     assert "(unknown WhitespaceSplit) that is none of llama-bpe" in refusal(
         build("qwen2"), tmp_path / "split"
     )
+    known = json.loads(build_sentencepiece().backend_tokenizer.to_str())
+    known["model"]["merges"] = known["model"]["merges"][::2] + known["model"]["merges"][1::2]
+    shuffled = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(known)))
+    shuffled.save_pretrained(tmp_path / "split")
+    assert "not in the order of SentencePiece" in refusal(build("gemma3"), tmp_path / "split")
+    tokenizer = build_sentencepiece()
+    spaces = tokenizer.backend_tokenizer.normalizer
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), spaces])
+    tokenizer.save_pretrained(tmp_path / "split")
+    assert "not SentencePiece with a space before text" in refusal(build("gemma3"), tmp_path / "split")
 
 
 @pytest.mark.parametrize("family", ["llama3", "qwen2", "qwen3"])
