@@ -211,7 +211,7 @@ def _tensors(
     for name, tensor in parameters.items():
         tensor = padded(name, tensor.detach(), sizes)
         if config.model_type == "gemma3_text" and name.endswith("norm.weight"):
-            tensor = tensor + 1  # as Gemma's norms multiply
+            tensor = tensor.float() + 1  # as the norms multiply; no 16 bits hold it
         module, layer, part, kind = found.groups() if (found := _ATTENTION.fullmatch(name)) else [""] * 4
         if part and architecture is MODEL_ARCH.OPENELM:  # one matrix for all three
             if part == "q":

@@ -122,6 +122,9 @@ def test_gemma_has_its_norms_windows_ropes_and_sentencepiece(dense, tmp_path: Pa
     for layer in model.model.layers:
         layer.mlp.act_fn = LlamaCppGELU()
     assert_same(model, dense("gemma3"), written.file, rtol=0, atol=1e-4)
+    low = export_gguf(model.to(torch.bfloat16), dense("gemma3"), tmp_path / "low")
+    (norm,) = [it.data for it in GGUFReader(low.file).tensors if it.name == "output_norm.weight"]
+    assert (norm == model.model.norm.weight.float().numpy() + 1).all(), "no rounding of the sum"
 
 
 def test_biases_linear_rope_and_three_heads(dense, tmp_path: Path) -> None:
