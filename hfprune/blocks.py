@@ -2,6 +2,7 @@
 
 import random
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ def sample_blocks(
 
     Args:
         documents: texts.
-        tokenizer: its special tokens (BOS) are added where it adds them by default, as the official code does.
+        tokenizer: its special tokens (BOS) are added where it adds them by default, as the official code does. A
+            Gemma reads text badly that does not begin with BOS, so there each block does.
         sequences: at most this many blocks; a small corpus gives fewer.
         length: tokens per block.
         sampling: `crop`, one random crop of every document longer than `length` tokens, as the official code
@@ -53,8 +55,11 @@ def sample_blocks(
     generator = random.Random(derive_seed(seed, place, corpus))
     order = generator.sample(range(len(documents)), len(documents))
     take = _crop if sampling == "crop" else _pack
-    visited = ((number, documents[number]) for number in order)
-    blocks, homes, longest = take(visited, tokenizer, sequences, length, generator)
+    first = [tokenizer.bos_token_id] if type(tokenizer).__name__.startswith("Gemma") else []
+    encode: Any = partial(tokenizer.__call__, verbose=False, **{"add_special_tokens": False} if first else {})
+    texts = ((number, encode(documents[number])["input_ids"]) for number in order)
+    blocks, homes, longest = take(texts, tokenizer.eos_token_id, sequences, length - len(first), generator)
+    blocks = [first + block for block in blocks]
     if not blocks:
         text = re.sub(r"-[0-9a-f]{12}$", "", corpus)  # a file of the user's is kept under its hash, too
         raise HfpruneError(
@@ -70,15 +75,14 @@ def sample_blocks(
 _Drawn = tuple[list[list[int]], list[int], int]
 
 
-def _crop(documents, tokenizer, sequences, length, generator) -> _Drawn:
+def _crop(texts, _separator, sequences, length, generator) -> _Drawn:
     blocks: list[list[int]] = []
     homes: list[int] = []
     longest = 0
     with tqdm(total=sequences, desc="calibrate", unit="sequence") as bar:
-        for number, document in documents:
+        for number, tokens in texts:
             if len(blocks) == sequences:
                 break
-            tokens = tokenizer(document, verbose=False)["input_ids"]
             longest = max(longest, len(tokens))
             if len(tokens) > length:
                 start = generator.randint(0, len(tokens) - length)
@@ -88,13 +92,11 @@ def _crop(documents, tokenizer, sequences, length, generator) -> _Drawn:
     return blocks, homes, longest
 
 
-def _pack(documents, tokenizer, sequences, length, _generator) -> _Drawn:
+def _pack(texts, separator, sequences, length, _generator) -> _Drawn:
     tokens: list[int] = []
     owners: list[int] = []
-    for number, document in documents:
-        tokens += tokenizer(document, verbose=False)["input_ids"]
-        if tokenizer.eos_token_id is not None:
-            tokens.append(tokenizer.eos_token_id)
+    for number, text in texts:
+        tokens += text if separator is None else [*text, separator]
         owners += [number] * (len(tokens) - len(owners))
         if len(tokens) >= sequences * length:
             break

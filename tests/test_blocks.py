@@ -19,6 +19,17 @@ class Letters:
         return {"input_ids": [ord(character) for character in text]}
 
 
+class GemmaLetters(Letters):
+    """A tokenizer that puts BOS first, unless it is told not to."""
+
+    bos_token_id = 1
+
+    def __call__(
+        self, text: str, verbose: bool = True, add_special_tokens: bool = True
+    ) -> dict[str, list[int]]:
+        return {"input_ids": [self.bos_token_id] * add_special_tokens + super().__call__(text)["input_ids"]}
+
+
 def draw_with_homes(**changes) -> tuple[torch.Tensor, list[int]]:
     settings = {"sequences": 4, "length": 50, "sampling": "crop", "seed": 1} | changes
     return sample_blocks(DOCUMENTS, Letters(), **settings)
@@ -46,6 +57,16 @@ def test_pack_joins_whole_documents_with_eos() -> None:
     total = sum(len(document) + 1 for document in DOCUMENTS)
     assert len(joined) == total // 50 * 50
     assert all(part in DOCUMENTS for part in joined.split("\0")[:-1])
+
+
+@pytest.mark.parametrize("sampling", ["crop", "pack"])
+def test_each_block_of_a_gemma_begins_with_bos_and_has_no_other(sampling: str) -> None:
+    wanted = {"sequences": 4, "seed": 1, "sampling": sampling}
+    blocks, homes = sample_blocks(DOCUMENTS, GemmaLetters(), length=51, **wanted)
+    plain, same = sample_blocks(DOCUMENTS, Letters(), length=50, **wanted)
+    assert homes == same
+    assert blocks[:, 0].tolist() == [1] * 4
+    assert torch.equal(blocks[:, 1:], plain)
 
 
 @pytest.mark.parametrize("sampling", ["crop", "pack"])
