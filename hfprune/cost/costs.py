@@ -246,7 +246,7 @@ class Costs:
             share=gpus if device.on_gpu else threads / device.cores,
             loading=loading(work),
             gpu_memory=held if device.on_gpu else 0,
-            flops=gpus * work.flops,
+            flops=gpus * (work.flops + work.single),
             threads=threads,
             gpus=gpus,
         )

@@ -24,7 +24,9 @@ class Work:
     """What a job does on its device. Jobs add up, except their memory, of which the larger counts."""
 
     flops: float = 0
-    """Operations of matrix products."""
+    """Operations of matrix products in the dtype of the model."""
+    single: float = 0
+    """Operations of matrix products that are in float32 in any case."""
     moved: float = 0
     """Bytes that all else reads and writes: element-wise passes, softmaxes, the weights at each decoding step."""
     calls: float = 0
@@ -254,7 +256,7 @@ def solved(case: Case, settings: "Linear", sequences: float, length: int, plans:
     once = model.layers * (2 * (inputs**3 / 3 + product) + product)
     read = case.read(sequences, length, 0) * passes
     return read + Work(
-        flops=passes * 2 * tokens * model.layers * inputs**2 + plans * (len(settings.ridges) + 1) * once,
+        single=passes * 2 * tokens * model.layers * inputs**2 + plans * (len(settings.ridges) + 1) * once,
         memory=model.weights(case.width)
         + 4 * (tokens * model.hidden + 2 * inputs**2 + 3 * both**2)
         + 32 * inputs**2,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import ModelCard, ModelCardData
 
 import hfprune
-from hfprune.analysis.before_after import HEADERS, SPEED, compare, weight_bytes
+from hfprune.analysis.before_after import HEADERS, SPEED, compare, verdict, weight_bytes
 from hfprune.assets.models import LICENCES
 from hfprune.errors import HfpruneError
 from hfprune.exports.folder import CARD
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Not among the weights, since some programs load every safetensors file that lies beside `config.json`.
 PLAN = "recipe/plan.safetensors"
+SAMPLE = "sample.json"
 _ROLES = ("model", "plan", "checkpoint", "linear", "adapter")
 _LOADING = {
     "gguf": """With llama.cpp:
@@ -51,6 +52,8 @@ class Recipe:
     plan: Path | Plan | None
     results: dict[Path, dict[str, Any]]
     """By file."""
+    sample: dict[str, str]
+    """A `prompt`, and what the models say `before` and `after`; empty if they were not asked."""
 
     @classmethod
     def of(
@@ -68,7 +71,10 @@ class Recipe:
         """
         made = made or {}
         plan = plan or vars(model).get("kept_units")
-        return cls(source, made, plan, _results(results, made.get("inputs")) if results else {})
+        if not results:
+            return cls(source, made, plan, {}, {})
+        sample = read_json(results / SAMPLE) if (results / SAMPLE).is_file() else {}
+        return cls(source, made, plan, _results(results, made.get("inputs")), sample)
 
     @property
     def asset(self) -> dict[str, Any]:
@@ -143,7 +149,7 @@ class Recipe:
 
     def _about(self, sizes: dict[str, int]) -> str:
         left, written = sizes["parameters"], sizes["parameters_on_disk"]
-        total = _dense_size(self.source)
+        total, _ = _dense_sizes(self.source)
         of = f" of {total:,}, {1 - left / total:.1%} fewer" if total else ""
         padding = f" The files hold {written:,}: the rest are zeros that pad MLPs." if written > left else ""
         linear = " Weights that read the kept units were solved again." if self._given("linear") else ""
@@ -195,7 +201,8 @@ class Recipe:
     def _compared(self, folder: Path, sizes: dict[str, int]) -> list[str]:
         """Return a table of the dense and the pruned model; times depend on the machine, which is named."""
         weights = weight_bytes(self.source), weight_bytes(folder)
-        rows = compare(self.results, (_dense_size(self.source), sizes["parameters"]), weights)
+        total, vocabulary = _dense_sizes(self.source)
+        rows = compare(self.results, (total, sizes["parameters"]), weights)
         # Of equal width, so that a card with other times has as many bytes.
         table = [" | ".join(f"{word:>12}" for word in row.words()) for row in rows]
         used = [result["provenance"]["hardware"] for result in self.results.values()]
@@ -204,7 +211,15 @@ class Recipe:
         where = f"Times were taken on {', '.join(sorted(devices or on))}."
         head = [f"| {' | '.join(HEADERS)} |", "|---|---|---|---|"]
         timed = any(row.group == SPEED for row in rows)
-        return [*head, *(f"| {row} |" for row in table), *(["", where] if timed else [])]
+        repaired = bool(self._given("linear") or self._given("adapter"))
+        said = verdict(rows, vocabulary, repaired) if vocabulary else []
+        said += [
+            f"The {model} model continues {self.sample['prompt']!r}: {self.sample[side]!r}"
+            for model, side in (("dense", "before"), ("pruned", "after"))
+            if self.sample
+        ]
+        paragraphs = [line for text in [*([where] if timed else []), *said] for line in ("", text)]
+        return [*head, *(f"| {row} |" for row in table), *paragraphs]
 
     def _reproduce(self) -> str:
         hashes = "; `provenance.json` has the hashes of all inputs" if "inputs" in self.made else ""
@@ -247,12 +262,15 @@ def _is_dense(result: dict[str, Any]) -> bool:
     return not {*_ROLES[1:]} & result["provenance"].get("inputs", {}).keys()
 
 
-def _dense_size(source: Path) -> int:
-    """Return the number of parameters of the dense model, or 0 where `source` has no config."""
+def _dense_sizes(source: Path) -> tuple[int, int]:
+    """Return the numbers of parameters and of tokens of the dense model, or zeros where `source` has no config."""
     from hfprune.models.load import load_skeleton
     from hfprune.models.units import count_parameters
 
-    return count_parameters(load_skeleton(source)) if (source / "config.json").is_file() else 0
+    if not (source / "config.json").is_file():
+        return 0, 0
+    dense = load_skeleton(source)
+    return count_parameters(dense), dense.config.vocab_size
 
 
 def _plain(value: Any) -> str:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hfprune.analysis.before_after import Row, compare, verdict, weight_bytes
+from hfprune.exports.card import SAMPLE
 from hfprune.extras import missing
 from hfprune.files import read_json
 from hfprune.measures import MEASURES, Measure
@@ -126,18 +127,20 @@ class Comparing:
         flags = sample.Config(
             model=self.making.model,
             dtype=self.making.dtype,
-            out=self.work / "sample.json",
+            out=self.results / SAMPLE,
             **self.making.changes(),
         )
         return command(sample, flags)
 
     def card(self) -> Task:
         """Write the model again, with the results in its card; an export that is made again needs them again."""
-        return self.making.export(self.results, [*self.result_files(), self.work / "steps/export.json"])
+        files = [*self.result_files(), self.results / SAMPLE, self.work / "steps/export.json"]
+        return self.making.export(self.results, files)
 
     def result_files(self) -> list[Path]:
         """Return the results of the comparison, if it is asked for."""
-        return [] if not self.config.compare else sorted(self.results.rglob("*.json"))
+        found = self.results.rglob("*.json") if self.config.compare else ()
+        return sorted(path for path in found if path.name != SAMPLE)
 
     def rows(self) -> list[Row]:
         """Return the comparison."""
@@ -163,4 +166,4 @@ class Comparing:
 
     def sample(self) -> dict[str, str]:
         """Return how both models continue a sentence, if they are compared."""
-        return read_json(self.work / "sample.json") if self.config.compare else {}
+        return read_json(self.results / SAMPLE) if self.config.compare else {}
