@@ -112,8 +112,11 @@ def split_as(family: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def build_sentencepiece() -> PreTrainedTokenizerFast:
-    """Train a tokenizer like Gemma's: spaces are letters, and what it has not seen are bytes."""
+def build_sentencepiece(like: str = "gemma") -> PreTrainedTokenizerFast:
+    """Train a tokenizer whose spaces are letters, and to which what it has not seen are bytes.
+
+    `llama-4` and `llama-5` put a space before the text, in the ways of two versions of transformers.
+    """
     trained = Tokenizer(models.BPE(unk_token="<unk>"))
     trained.normalizer = normalizers.Replace(" ", "\u2581")
     trainer = trainers.BpeTrainer(
@@ -127,8 +130,15 @@ def build_sentencepiece() -> PreTrainedTokenizerFast:
     splits = [(piece[:end], piece[end:]) for piece in pieces for end in range(1, len(piece))]
     merges = [pair for pair in splits if all(part in vocabulary for part in pair)]
     backend = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    backend.normalizer = trained.normalizer
-    backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    match like:
+        case "gemma":
+            backend.normalizer = trained.normalizer
+            backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+        case "llama-4":
+            before = normalizers.Prepend("\u2581")
+            backend.normalizer = normalizers.Sequence([before, trained.normalizer])
+        case "llama-5":
+            backend.pre_tokenizer = pre_tokenizers.Metaspace("\u2581", "first", split=False)
     backend.decoder = decoders.Sequence(
         [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
     )

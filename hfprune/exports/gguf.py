@@ -26,7 +26,7 @@ from hfprune.errors import HfpruneError
 from hfprune.exports import Quantization
 from hfprune.exports.card import Recipe
 from hfprune.exports.folder import export_folder
-from hfprune.exports.vocabulary import add_vocabulary
+from hfprune.exports.vocabulary import Vocabulary
 from hfprune.exports.widths import Sizes, aligned_widths, padded, sizes_on_disk
 from hfprune.models.units import count_parameters
 from hfprune.plans.plan import Plan
@@ -89,6 +89,7 @@ def export_gguf(
     """
     recipe = Recipe.of(model, source, made, plan, results)
     architecture, widths = layout(model, align)
+    vocabulary = Vocabulary(source)
     kind = GGMLQuantizationType[quantize or _OF_DTYPE[model.dtype]]
     padding = sizes_on_disk(model, widths)
     meta = {name: parameter.to("meta") for name, parameter in model.named_parameters()}
@@ -105,11 +106,25 @@ def export_gguf(
             writer.add_license(licence)
         _add_shape(writer, model, widths)
         _add_rope(writer, model, architecture)
-        add_vocabulary(writer, source, model.config.vocab_size)
+        vocabulary.add(writer, model.config.vocab_size)
         wide = _write(writer, kind, lambda: _tensors(model, architecture, padding))
         about |= recipe.made | sizes
         recipe.write(folder, "gguf", sizes, name, _notes(architecture, widths, wide))
     return Written(out / name, left + extra, wide)
+
+
+def require_gguf(model: "PreTrainedModel", source: Path) -> None:
+    """Fail where `export_gguf` would, before a model is pruned.
+
+    Args:
+        model: the dense model, without weights if you like.
+        source: its folder.
+
+    Raises:
+        HfpruneError: the architecture or the vocabulary is not supported.
+    """
+    layout(model, 1)
+    Vocabulary(source)
 
 
 def layout(model: "PreTrainedModel", align: int) -> tuple[MODEL_ARCH, list[int]]:

@@ -1,4 +1,4 @@
-"""Vocabularies of a GGUF file: byte-level BPE, as LLaMA 3, Qwen and SmolLM2 have it, and Gemma's SentencePiece."""
+"""Vocabularies of a GGUF file: byte-level BPE (LLaMA 3, Qwen, SmolLM2) and SentencePiece (LLaMA 2, Gemma)."""
 
 import itertools
 import json
@@ -25,56 +25,104 @@ SPLITS = {
     (("Digits", _GPT_2), False): "smollm",  # SmolLM, SmolLM2
     ((_GPT_2,), False): "gpt-2",
 }
-SENTENCEPIECE = "default"
+# The ways in which SentencePiece makes spaces letters, and whether it puts one before the text.
+_SPACE = "\u2581"
+_SPACES = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
+_BEFORE = {"type": "Prepend", "prepend": _SPACE}
+_SENTENCEPIECE: list[tuple[dict[str, Any], bool]] = [
+    ({"normalizer": _SPACES}, False),  # Gemma
+    ({"normalizer": {"type": "Sequence", "normalizers": [_BEFORE, _SPACES]}, "pre_tokenizer": None}, True),
+    *(
+        (
+            {
+                "normalizer": None,
+                "pre_tokenizer": {"type": "Metaspace", "replacement": _SPACE, "split": False}
+                | {"prepend_scheme": scheme},
+            },
+            scheme != "never",
+        )
+        for scheme in ("first", "always", "never")
+    ),  # LLaMA 2 and Mistral 7B, as transformers 4 and 5 have them
+]
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
-_SPACES = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+_ELSE = "export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
 
 
-def add_vocabulary(writer: GGUFWriter, source: Path, size: int) -> None:
-    """Add the tokenizer of a model folder to the metadata.
+class Vocabulary:
+    """The tokenizer of a model folder, as far as llama.cpp can have the same."""
 
-    Args:
-        writer: of the file.
-        source: folder of the tokenizer.
-        size: rows of the embedding; rows without a token are padding.
+    def __init__(self, source: Path) -> None:
+        """Read it.
 
-    Raises:
-        HfpruneError: the vocabulary is neither byte-level BPE nor SentencePiece as Gemma has it, llama.cpp has no
-            name for the way it splits text, or it has more tokens than rows.
-    """
-    tokenizer: Any = load_tokenizer(source)
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    known: dict[str, Any] = (
-        json.loads(backend.to_str()) if backend else {"model": {"type": "no tokenizer.json"}}
-    )
-    name = _split_name(source, known)
-    tokens = {number: token for token, number in tokenizer.get_vocab().items()}
-    if max(tokens) >= size:
-        raise HfpruneError(f"{source}: the tokenizer has token {max(tokens)}, the model {size} embeddings")
-    added = {
-        token["id"]: TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
-        for token in known["added_tokens"]
-    }
-    types = [
-        added.get(number, TokenType.NORMAL) if number in tokens else TokenType.UNUSED
-        for number in range(size)
-    ]
-    merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in known["model"]["merges"]]
-    writer.add_token_list([tokens.get(number, f"[PAD{number}]") for number in range(size)])
-    if name == SENTENCEPIECE:
-        types = [
-            TokenType.BYTE if _BYTE.fullmatch(tokens.get(number, "")) else kind
-            for number, kind in enumerate(types)
-        ]
-        scores = _scores(source, merges)
-        writer.add_tokenizer_model("llama")
-        writer.add_token_scores([scores.get(tokens.get(number, ""), 0.0) for number in range(size)])
-    else:
-        writer.add_tokenizer_model("gpt2")
-        writer.add_token_merges([" ".join(pair) for pair in merges])
-    writer.add_tokenizer_pre(name)
-    writer.add_token_types(types)
-    _add_special(writer, tokenizer)
+        Raises:
+            HfpruneError: the vocabulary is neither byte-level BPE nor SentencePiece's, or llama.cpp has no name
+                for the way it splits text.
+        """
+        self.source = source
+        self.tokenizer: Any = load_tokenizer(source)
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        known = json.loads(backend.to_str()) if backend else {"model": {"type": "no tokenizer.json"}}
+        self.known: dict[str, Any] = known
+        fallback = known["model"].get("byte_fallback")
+        prefixes = (
+            [before for form, before in _SENTENCEPIECE if form.items() <= known.items()] if fallback else []
+        )
+        self.space_before = next(iter(prefixes), None)
+        """Whether SentencePiece puts a space before the text; None: it is byte-level BPE."""
+        self.pre = "default" if prefixes else _split_name(source, known)
+        pairs = known["model"]["merges"]
+        self.merges: list[list[str]] = [pair.split(" ") if isinstance(pair, str) else pair for pair in pairs]
+        if prefixes:
+            self.scores = _scores(source, self.merges)
+
+    def add(self, writer: GGUFWriter, size: int) -> None:
+        """Add it to the metadata of a file.
+
+        Args:
+            writer: of the file.
+            size: rows of the embedding; rows without a token are padding.
+
+        Raises:
+            HfpruneError: it has more tokens than rows.
+        """
+        tokens = {number: token for token, number in self.tokenizer.get_vocab().items()}
+        if max(tokens) >= size:
+            raise HfpruneError(
+                f"{self.source}: the tokenizer has token {max(tokens)}, the model {size} embeddings"
+            )
+        kinds = dict.fromkeys(tokens, TokenType.NORMAL)
+        if self.space_before is None:
+            writer.add_tokenizer_model("gpt2")
+            writer.add_token_merges([" ".join(pair) for pair in self.merges])
+        else:
+            kinds |= {number: TokenType.BYTE for number, token in tokens.items() if _BYTE.fullmatch(token)}
+            writer.add_tokenizer_model("llama")
+            writer.add_token_scores([self.scores.get(tokens.get(number, ""), 0.0) for number in range(size)])
+        kinds |= {
+            token["id"]: TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
+            for token in self.known["added_tokens"]
+        }
+        writer.add_tokenizer_pre(self.pre)
+        writer.add_token_list([tokens.get(number, f"[PAD{number}]") for number in range(size)])
+        writer.add_token_types([kinds.get(number, TokenType.UNUSED) for number in range(size)])
+        self._add_special(writer)
+
+    def _add_special(self, writer: GGUFWriter) -> None:
+        tokenizer = self.tokenizer
+        for number, add in (
+            (tokenizer.bos_token_id, writer.add_bos_token_id),
+            (tokenizer.eos_token_id, writer.add_eos_token_id),
+            (tokenizer.unk_token_id, writer.add_unk_token_id),
+            (tokenizer.pad_token_id, writer.add_pad_token_id),
+        ):
+            if number is not None:
+                add(number)
+        encoded = tokenizer("a").input_ids
+        writer.add_add_bos_token(encoded[0] == tokenizer.bos_token_id)
+        writer.add_add_eos_token(encoded[-1] == tokenizer.eos_token_id)
+        writer.add_add_space_prefix(bool(self.space_before))
+        if isinstance(tokenizer.chat_template, str):
+            writer.add_chat_template(tokenizer.chat_template)
 
 
 def _scores(source: Path, merges: list[list[str]]) -> dict[str, float]:
@@ -87,47 +135,26 @@ def _scores(source: Path, merges: list[list[str]]) -> dict[str, float]:
     scores = {piece: -float(rank) for rank, piece in enumerate(pieces)}
     if len(scores) < len(pieces):
         raise HfpruneError(
-            f"{source}: GGUF export: the merges of the tokenizer are not in the order of SentencePiece; "
-            "export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
+            f"{source}: GGUF export: the merges of the tokenizer are not in the order of SentencePiece; {_ELSE}"
         )
     return scores
-
-
-def _add_special(writer: GGUFWriter, tokenizer: Any) -> None:
-    for number, add in (
-        (tokenizer.bos_token_id, writer.add_bos_token_id),
-        (tokenizer.eos_token_id, writer.add_eos_token_id),
-        (tokenizer.unk_token_id, writer.add_unk_token_id),
-        (tokenizer.pad_token_id, writer.add_pad_token_id),
-    ):
-        if number is not None:
-            add(number)
-    encoded = tokenizer("a").input_ids
-    writer.add_add_bos_token(encoded[0] == tokenizer.bos_token_id)
-    writer.add_add_eos_token(encoded[-1] == tokenizer.eos_token_id)
-    writer.add_add_space_prefix(False)
-    if isinstance(tokenizer.chat_template, str):
-        writer.add_chat_template(tokenizer.chat_template)
 
 
 def _split_name(source: Path, known: dict[str, Any]) -> str:
     """Return llama.cpp's name for the way in which `tokenizer.json` splits text."""
     model = known["model"]
-    if model.get("byte_fallback") and known["normalizer"] == _SPACES:
-        return SENTENCEPIECE
     if model["type"] != "BPE" or model.get("byte_fallback"):
-        kind = "SentencePiece with a space before text" if model.get("byte_fallback") else model["type"]
+        kind = "this SentencePiece" if model.get("byte_fallback") else model["type"]
         raise HfpruneError(
-            f"{source}: GGUF export supports byte-level BPE vocabularies (LLaMA 3, Qwen, SmolLM2) and Gemma's, "
-            f"not {kind}; export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
+            f"{source}: GGUF export supports vocabularies of byte-level BPE (LLaMA 3, Qwen, SmolLM2) and "
+            f"SentencePiece (LLaMA 2, Mistral 7B, Gemma), not {kind}; {_ELSE}"
         )
     steps = _steps(known["pre_tokenizer"])
     name = SPLITS.get((steps, bool(model.get("ignore_merges"))))
     if name is None:
         raise HfpruneError(
             f"{source}: the tokenizer splits text in a way ({' + '.join(steps) or 'none'}) that is none of "
-            f"{', '.join(SPLITS.values())}; "
-            "export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
+            f"{', '.join(SPLITS.values())}; {_ELSE}"
         )
     return name
 

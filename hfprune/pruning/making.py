@@ -12,6 +12,7 @@ from hfprune.assets.resolving import resolve
 from hfprune.blocks import load_blocks
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
+from hfprune.exports.gguf import require_gguf
 from hfprune.extras import missing
 from hfprune.files import read_json
 from hfprune.models.load import load_skeleton
@@ -134,7 +135,10 @@ class Making:
         task = command(budget, flags, allocation=self.allocation.model_dump())
 
         def run() -> None:
-            if note := not_applicable(load_skeleton(self.model), ratio, units, self.allocation):
+            dense = load_skeleton(self.model)
+            if self.config.format == "gguf":
+                require_gguf(dense, self.model)
+            if note := not_applicable(dense, ratio, units, self.allocation):
                 raise HfpruneError(
                     f"ratio {ratio:g}: the method {note}; choose another ratio or other --units"
                 )

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from hfprune.errors import HfpruneError
 from hfprune.exports import Quantization
-from hfprune.exports.gguf import export_gguf
+from hfprune.exports.gguf import export_gguf, require_gguf
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.plans.plan import apply_plan, make_plan
@@ -127,6 +127,15 @@ def test_gemma_has_its_norms_windows_ropes_and_sentencepiece(dense, tmp_path: Pa
     assert (norm == model.model.norm.weight.float().numpy() + 1).all(), "no rounding of the sum"
 
 
+@pytest.mark.parametrize("like", ["llama-4", "llama-5"])
+def test_sentencepiece_with_a_space_before_the_text(tmp_path: Path, like: str) -> None:
+    (tmp_path / "source").mkdir()
+    build_sentencepiece(like).save_pretrained(tmp_path / "source")
+    model = cut(build("mistral"), WIDTHS["unequal"])
+    written = export_gguf(model, tmp_path / "source", tmp_path / "out")
+    assert_same(model, tmp_path / "source", written.file, rtol=0, atol=1e-4)
+
+
 def test_biases_linear_rope_and_three_heads(dense, tmp_path: Path) -> None:
     """transformers has no config for such a LLaMA."""
     rope = {"rope_type": "linear", "rope_theta": 700.0, "factor": 4.0}
@@ -218,6 +227,8 @@ def test_what_gguf_cannot_hold_is_refused_by_name(dense, tmp_path: Path) -> None
         return str(error.value)
 
     (tmp_path / "split").mkdir()
+    with pytest.raises(HfpruneError, match="not phi3"):
+        require_gguf(build("phi3"), dense("llama3"))
     assert "supports llama, mistral, qwen2, qwen3, gemma3_text, not phi3" in refusal(
         build("phi3"), dense("llama3")
     )
@@ -241,10 +252,11 @@ def test_what_gguf_cannot_hold_is_refused_by_name(dense, tmp_path: Path) -> None
     shuffled.save_pretrained(tmp_path / "split")
     assert "not in the order of SentencePiece" in refusal(build("gemma3"), tmp_path / "split")
     tokenizer = build_sentencepiece()
-    spaces = tokenizer.backend_tokenizer.normalizer
-    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), spaces])
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.save_pretrained(tmp_path / "split")
-    assert "not SentencePiece with a space before text" in refusal(build("gemma3"), tmp_path / "split")
+    assert "not this SentencePiece" in refusal(build("gemma3"), tmp_path / "split")
+    with pytest.raises(HfpruneError, match="not this SentencePiece"):
+        require_gguf(build("gemma3"), tmp_path / "split")
 
 
 @pytest.mark.parametrize("family", ["llama3", "qwen2", "qwen3"])

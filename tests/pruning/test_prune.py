@@ -350,6 +350,11 @@ def test_bad_input_is_one_line_and_leaves_nothing(call, project: Path, tmp_path:
     assert "allocation per_parameter ranks" in refused(*attention, "--allocation", "per_parameter")
     assert "did you mean 'entropy'" in refused("--criterion", "entrop")
     assert "calibrate on another text" in refused("--text", "c4-sample-heldout")
+    shutil.copytree(project / "models/mine", model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"hidden_act": "gelu"}))
+    assert "supports the activation silu, not gelu" in refused("--model", model, "--format", "gguf")
+    shutil.rmtree(model)
     (tmp_path / "short.txt").write_text("Hello.")
     assert re.match(
         r"text 'short' cannot fill one block of 32 tokens .*--length",
