@@ -2,7 +2,6 @@
 
 import random
 import re
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +33,8 @@ def sample_blocks(
 
     Args:
         documents: texts.
-        tokenizer: its special tokens (BOS) are added where it adds them by default, as the official code does. A
-            Gemma reads text badly that does not begin with BOS, so there each block does.
+        tokenizer: its special tokens (BOS) are added where it adds them by default, as the official code does.
+            With that of a Gemma, each block begins with BOS, and there is no other.
         sequences: at most this many blocks; a small corpus gives fewer.
         length: tokens per block.
         sampling: `crop`, one random crop of every document longer than `length` tokens, as the official code
@@ -55,9 +54,8 @@ def sample_blocks(
     generator = random.Random(derive_seed(seed, place, corpus))
     order = generator.sample(range(len(documents)), len(documents))
     take = _crop if sampling == "crop" else _pack
-    first = [tokenizer.bos_token_id] if type(tokenizer).__name__.startswith("Gemma") else []
-    encode: Any = partial(tokenizer.__call__, verbose=False, **{"add_special_tokens": False} if first else {})
-    texts = ((number, encode(documents[number])["input_ids"]) for number in order)
+    first = first_tokens(tokenizer)
+    texts = ((number, tokens_of(documents[number], tokenizer, first)) for number in order)
     blocks, homes, longest = take(texts, tokenizer.eos_token_id, sequences, length - len(first), generator)
     blocks = [first + block for block in blocks]
     if not blocks:
@@ -69,6 +67,18 @@ def sample_blocks(
             + " (--length), or a longer text"
         )
     return torch.tensor(blocks, dtype=torch.int32), homes
+
+
+def first_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Return BOS where each sequence must begin with it: a Gemma, also in lm-eval, reads text badly without."""
+    gemma = type(tokenizer).__name__.startswith("Gemma") and tokenizer.bos_token_id is not None
+    return [tokenizer.bos_token_id] if gemma else []
+
+
+def tokens_of(text: str, tokenizer: "PreTrainedTokenizerBase", first: list[int]) -> list[int]:
+    """Return the tokens of a text, without its special ones where sequences cut from it begin with `first`."""
+    found: list[int] = tokenizer(text, verbose=False, add_special_tokens=not first)["input_ids"]
+    return found
 
 
 # Blocks, the number of the document in which each starts, and the most tokens that a block could have.

@@ -69,10 +69,15 @@ FAMILIES = {
 }
 
 
-def build(family: str) -> PreTrainedModel:
-    """Build a tiny model of a family; biases and norms are random too, so that each of them matters."""
+def build(family: str, **changes: object) -> PreTrainedModel:
+    """Build a tiny model of a family; biases and norms are random too, so that each of them matters.
+
+    `changes` are of its config.
+    """
     kind, config, extra = FAMILIES[family]
-    model = peaked(kind, config(**SHAPE | {"vocab_size": 410, "bos_token_id": 0, "eos_token_id": 1} | extra))
+    model = peaked(
+        kind, config(**SHAPE | {"vocab_size": 410, "bos_token_id": 0, "eos_token_id": 1} | extra | changes)
+    )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:

@@ -15,7 +15,9 @@ class Letters:
 
     eos_token_id = 0
 
-    def __call__(self, text: str, verbose: bool = True) -> dict[str, list[int]]:
+    def __call__(
+        self, text: str, verbose: bool = True, add_special_tokens: bool = True
+    ) -> dict[str, list[int]]:
         return {"input_ids": [ord(character) for character in text]}
 
 

@@ -278,7 +278,7 @@ def kept(shape: Shape, width: int) -> float:
     The inputs of all norms in float32, q, k, v and the output of attention, gate and up.
     """
     attention = (shape.heads + shape.kv_heads) * shape.head_dim
-    norms = 2 * shape.hidden + shape.head_norms * attention
+    norms = shape.norms * shape.hidden + shape.head_norms * attention
     return 4 * norms + width * (2 * attention + 2 * shape.neurons)
 
 

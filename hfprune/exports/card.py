@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,9 +148,20 @@ class Recipe:
                 return f"`{self._name()}`, the file `{file}` with SHA-256 `{digest}`"
         return f"`{self._name()}`"
 
+    @cached_property
+    def _dense_sizes(self) -> tuple[int, int]:
+        """The numbers of parameters and of tokens of the dense model, or zeros where `source` has no config."""
+        from hfprune.models.load import load_skeleton
+        from hfprune.models.units import count_parameters
+
+        if not (self.source / "config.json").is_file():
+            return 0, 0
+        dense = load_skeleton(self.source)
+        return count_parameters(dense), dense.config.vocab_size
+
     def _about(self, sizes: dict[str, int]) -> str:
         left, written = sizes["parameters"], sizes["parameters_on_disk"]
-        total, _ = _dense_sizes(self.source)
+        total, _ = self._dense_sizes
         of = f" of {total:,}, {1 - left / total:.1%} fewer" if total else ""
         padding = f" The files hold {written:,}: the rest are zeros that pad MLPs." if written > left else ""
         linear = " Weights that read the kept units were solved again." if self._given("linear") else ""
@@ -201,7 +213,7 @@ class Recipe:
     def _compared(self, folder: Path, sizes: dict[str, int]) -> list[str]:
         """Return a table of the dense and the pruned model; times depend on the machine, which is named."""
         weights = weight_bytes(self.source), weight_bytes(folder)
-        total, vocabulary = _dense_sizes(self.source)
+        total, vocabulary = self._dense_sizes
         rows = compare(self.results, (total, sizes["parameters"]), weights)
         # Of equal width, so that a card with other times has as many bytes.
         table = [" | ".join(f"{word:>12}" for word in row.words()) for row in rows]
@@ -213,11 +225,11 @@ class Recipe:
         timed = any(row.group == SPEED for row in rows)
         repaired = bool(self._given("linear") or self._given("adapter"))
         said = verdict(rows, vocabulary, repaired) if vocabulary else []
-        said += [
-            f"The {model} model continues {self.sample['prompt']!r}: {self.sample[side]!r}"
-            for model, side in (("dense", "before"), ("pruned", "after"))
-            if self.sample
-        ]
+        if self.sample:
+            prompt = self.sample["prompt"]
+            said.append(f"The sentence {prompt!r}, as the dense and the pruned model go on:")
+            # Verbatim, since a broken model may write Markdown.
+            said.append("\n".join(["```text", *(f"{self.sample[x]!r}" for x in ("before", "after")), "```"]))
         paragraphs = [line for text in [*([where] if timed else []), *said] for line in ("", text)]
         return [*head, *(f"| {row} |" for row in table), *paragraphs]
 
@@ -260,17 +272,6 @@ def _results(folder: Path, inputs: dict[str, str] | None) -> dict[Path, dict[str
 def _is_dense(result: dict[str, Any]) -> bool:
     """Tell whether a result is of the dense model itself, with which the pruned one is compared."""
     return not {*_ROLES[1:]} & result["provenance"].get("inputs", {}).keys()
-
-
-def _dense_sizes(source: Path) -> tuple[int, int]:
-    """Return the numbers of parameters and of tokens of the dense model, or zeros where `source` has no config."""
-    from hfprune.models.load import load_skeleton
-    from hfprune.models.units import count_parameters
-
-    if not (source / "config.json").is_file():
-        return 0, 0
-    dense = load_skeleton(source)
-    return count_parameters(dense), dense.config.vocab_size
 
 
 def _plain(value: Any) -> str:

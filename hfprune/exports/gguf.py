@@ -24,26 +24,17 @@ from torch import Tensor
 
 from hfprune.errors import HfpruneError
 from hfprune.exports import Quantization
+from hfprune.exports.architecture import ARCHITECTURES, NEIGHBOURS, layout, ropes
 from hfprune.exports.card import Recipe
 from hfprune.exports.folder import export_folder
 from hfprune.exports.vocabulary import Vocabulary
-from hfprune.exports.widths import Sizes, aligned_widths, padded, sizes_on_disk
+from hfprune.exports.widths import Sizes, padded, sizes_on_disk
 from hfprune.models.units import count_parameters
 from hfprune.plans.plan import Plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-ARCHITECTURES = {
-    "llama": MODEL_ARCH.LLAMA,
-    "mistral": MODEL_ARCH.LLAMA,
-    "qwen2": MODEL_ARCH.QWEN2,
-    "qwen3": MODEL_ARCH.QWEN3,
-    "gemma3_text": MODEL_ARCH.GEMMA3,
-}
-# These rotate neighbouring channels of a head together, transformers those that lie half a head apart.
-_NEIGHBOURS = (MODEL_ARCH.LLAMA, MODEL_ARCH.DECI)
-_WITHOUT_BIAS = {MODEL_ARCH.QWEN3: "Qwen3", MODEL_ARCH.GEMMA3: "Gemma 3"}
 _ATTENTION = re.compile(r"(model\.layers\.(\d+)\.self_attn)\.([qkv])_proj\.(weight|bias)")
 _OF_DTYPE = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
@@ -89,7 +80,7 @@ def export_gguf(
     """
     recipe = Recipe.of(model, source, made, plan, results)
     architecture, widths = layout(model, align)
-    vocabulary = Vocabulary(source)
+    vocabulary = Vocabulary(source, model.config.vocab_size)
     kind = GGMLQuantizationType[quantize or _OF_DTYPE[model.dtype]]
     padding = sizes_on_disk(model, widths)
     meta = {name: parameter.to("meta") for name, parameter in model.named_parameters()}
@@ -105,8 +96,8 @@ def export_gguf(
         if licence := recipe.licence.get("license"):
             writer.add_license(licence)
         _add_shape(writer, model, widths)
-        _add_rope(writer, model, architecture)
-        vocabulary.add(writer, model.config.vocab_size)
+        _add_rope(writer, model)
+        vocabulary.add(writer)
         wide = _write(writer, kind, lambda: _tensors(model, architecture, padding))
         about |= recipe.made | sizes
         recipe.write(folder, "gguf", sizes, name, _notes(architecture, widths, wide))
@@ -121,53 +112,10 @@ def require_gguf(model: "PreTrainedModel", source: Path) -> None:
         source: its folder.
 
     Raises:
-        HfpruneError: the architecture or the vocabulary is not supported.
+        HfpruneError: the architecture, its rope scaling or the vocabulary is not supported.
     """
     layout(model, 1)
-    Vocabulary(source)
-
-
-def layout(model: "PreTrainedModel", align: int) -> tuple[MODEL_ARCH, list[int]]:
-    """Return the architecture under which llama.cpp is to read the model, and the width of each layer.
-
-    llama.cpp reads a width per layer only in some architectures. Unequal LLaMA, Mistral and Qwen2, and a Qwen2
-    with biases that were solved for its plan, are written as `deci`, and unequal Qwen3 with tied embeddings and
-    plain rope as `openelm`, which compute the same functions. Other Qwen3, and Gemma 3, are padded to the widest
-    layer.
-
-    Raises:
-        HfpruneError: the architecture is not supported.
-    """
-    config = model.config
-    architecture = ARCHITECTURES.get(config.model_type)
-    if architecture is None:
-        raise HfpruneError(
-            f"GGUF export supports {', '.join(ARCHITECTURES)}, not {config.model_type}; "
-            "export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
-        )
-    gemma = architecture is MODEL_ARCH.GEMMA3
-    known = "gelu_pytorch_tanh" if gemma else "silu"
-    if (used := config.hidden_activation if gemma else config.hidden_act) != known:
-        raise HfpruneError(f"GGUF export of {config.model_type} supports the activation {known}, not {used}")
-    if gemma and config.query_pre_attn_scalar != config.head_dim:
-        raise HfpruneError(
-            "GGUF export of gemma3_text supports attention that is scaled by the size of a head "
-            f"({config.head_dim}), not by {config.query_pre_attn_scalar}; export safetensors"
-        )
-    widths = aligned_widths(model, align, equal=False)
-    biased = any(name.endswith(("down_proj.bias", "o_proj.bias")) for name, _ in model.named_parameters())
-    if biased and architecture in _WITHOUT_BIAS:
-        raise HfpruneError(
-            f"GGUF export: llama.cpp's {_WITHOUT_BIAS[architecture]} has no bias at down_proj or o_proj, as it "
-            "was solved for the plan; measure with --plan and --linear, or solve without the bias"
-        )
-    if len(set(widths)) == 1 and not (biased and architecture is MODEL_ARCH.QWEN2):
-        return architecture, widths
-    if architecture not in _WITHOUT_BIAS:
-        return MODEL_ARCH.DECI, widths
-    if not gemma and config.tie_word_embeddings and config.rope_parameters["rope_type"] == "default":
-        return MODEL_ARCH.OPENELM, widths
-    return architecture, aligned_widths(model, align, equal=True)
+    Vocabulary(source, model.config.vocab_size)
 
 
 def _add_shape(writer: GGUFWriter, model: "PreTrainedModel", widths: list[int]) -> None:
@@ -176,8 +124,11 @@ def _add_shape(writer: GGUFWriter, model: "PreTrainedModel", widths: list[int]) 
     writer.add_vocab_size(config.vocab_size)
     if config.model_type == "gemma3_text":
         writer.add_context_length(config.max_position_embeddings)
-        writer.add_sliding_window(config.sliding_window)
-        writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
+        if any(slides := [kind == "sliding_attention" for kind in config.layer_types]):
+            writer.add_sliding_window(config.sliding_window)
+            writer.add_sliding_window_pattern(slides)
+        if cap := config.final_logit_softcapping:
+            writer.add_final_logit_softcapping(cap)
     else:  # llama.cpp reads these architectures without a window
         window = getattr(config, "sliding_window", None)
         writer.add_context_length(min(filter(None, (config.max_position_embeddings, window))))
@@ -192,24 +143,14 @@ def _add_shape(writer: GGUFWriter, model: "PreTrainedModel", widths: list[int]) 
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
 
 
-def _add_rope(writer: GGUFWriter, model: "PreTrainedModel", architecture: MODEL_ARCH) -> None:
-    rope = model.config.rope_parameters
-    if "full_attention" in rope:
-        writer.add_rope_freq_base_swa(rope["sliding_attention"]["rope_theta"])
-        rope = rope["full_attention"]
+def _add_rope(writer: GGUFWriter, model: "PreTrainedModel") -> None:
+    rope, sliding = ropes(model)
     writer.add_rope_freq_base(rope["rope_theta"])
-    match rope["rope_type"]:
-        case "default":
-            pass
-        case "llama3" if architecture in _NEIGHBOURS:
-            pass  # a tensor of factors, see `_tensors`
-        case "linear":
-            writer.add_rope_scaling_type(RopeScalingType.LINEAR)
-            writer.add_rope_scaling_factor(rope["factor"])
-        case other:
-            raise HfpruneError(
-                f"GGUF export of {model.config.model_type} supports no rope scaling {other}; export safetensors"
-            )
+    if sliding:
+        writer.add_rope_freq_base_swa(sliding["rope_theta"])
+    if rope["rope_type"] == "linear":  # that of LLaMA 3 is a tensor of factors, see `_tensors`
+        writer.add_rope_scaling_type(RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(rope["factor"])
 
 
 def _tensors(
@@ -234,7 +175,7 @@ def _tensors(
                 parts = [padded(each, parameters[each].detach(), sizes) for each in three]
                 yield f"blk.{layer}.attn_qkv.{kind}", torch.cat(parts)
             continue
-        if part in ("q", "k") and architecture in _NEIGHBOURS:
+        if part in ("q", "k") and architecture in NEIGHBOURS:
             tensor = tensor.unflatten(0, (-1, 2, head // 2)).transpose(1, 2).flatten(0, 2)
         if not (short := names.get_name(name, (".weight", ".bias"))):
             raise HfpruneError(

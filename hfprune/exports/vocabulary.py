@@ -25,86 +25,94 @@ SPLITS = {
     (("Digits", _GPT_2), False): "smollm",  # SmolLM, SmolLM2
     ((_GPT_2,), False): "gpt-2",
 }
-# The ways in which SentencePiece makes spaces letters, and whether it puts one before the text.
-_SPACE = "\u2581"
-_SPACES = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
-_BEFORE = {"type": "Prepend", "prepend": _SPACE}
-_SENTENCEPIECE: list[tuple[dict[str, Any], bool]] = [
-    ({"normalizer": _SPACES}, False),  # Gemma
-    ({"normalizer": {"type": "Sequence", "normalizers": [_BEFORE, _SPACES]}, "pre_tokenizer": None}, True),
-    *(
-        (
-            {
-                "normalizer": None,
-                "pre_tokenizer": {"type": "Metaspace", "replacement": _SPACE, "split": False}
-                | {"prepend_scheme": scheme},
-            },
-            scheme != "never",
-        )
-        for scheme in ("first", "always", "never")
-    ),  # LLaMA 2 and Mistral 7B, as transformers 4 and 5 have them
-]
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
+_SPACE = "\u2581"
 _ELSE = "export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
 
 
 class Vocabulary:
     """The tokenizer of a model folder, as far as llama.cpp can have the same."""
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, size: int) -> None:
         """Read it.
 
+        Args:
+            source: folder of the tokenizer.
+            size: rows of the model's embedding. Rows without a token are padding. Added tokens without a row are
+                left out, since the model does not know them.
+
         Raises:
-            HfpruneError: the vocabulary is neither byte-level BPE nor SentencePiece's, or llama.cpp has no name
-                for the way it splits text.
+            HfpruneError: the vocabulary is neither byte-level BPE nor SentencePiece's, llama.cpp has no name for
+                the way it splits text or would merge other pieces, or there are more tokens than rows.
         """
-        self.source = source
         self.tokenizer: Any = load_tokenizer(source)
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        known = json.loads(backend.to_str()) if backend else {"model": {"type": "no tokenizer.json"}}
-        self.known: dict[str, Any] = known
-        fallback = known["model"].get("byte_fallback")
-        prefixes = (
-            [before for form, before in _SENTENCEPIECE if form.items() <= known.items()] if fallback else []
+        known: dict[str, Any] = (
+            json.loads(backend.to_str()) if backend else {"model": {"type": "no tokenizer.json"}}
         )
-        self.space_before = next(iter(prefixes), None)
-        """Whether SentencePiece puts a space before the text; None: it is byte-level BPE."""
-        self.pre = "default" if prefixes else _split_name(source, known)
-        pairs = known["model"]["merges"]
-        self.merges: list[list[str]] = [pair.split(" ") if isinstance(pair, str) else pair for pair in pairs]
-        if prefixes:
-            self.scores = _scores(source, self.merges)
+        self.space_before = _space_before(known)
+        self.pre = _split_name(source, known) if self.space_before is None else "default"
+        added = {token["id"]: token for token in known["added_tokens"]}
+        every = {number: token for token, number in self.tokenizer.get_vocab().items()}
+        if (most := max(number for number in every if number < size or number not in added)) >= size:
+            raise HfpruneError(f"{source}: the tokenizer has token {most}, the model {size} embeddings")
+        self.size = size
+        self.tokens = {number: token for number, token in every.items() if number < size}
+        self.added = {number: token for number, token in added.items() if number < size}
+        merges = known["model"]["merges"]
+        self.merges: list[list[str]] = [pair.split(" ") if isinstance(pair, str) else pair for pair in merges]
+        self.scores: list[float] = [] if self.space_before is None else self._scores(source)
 
-    def add(self, writer: GGUFWriter, size: int) -> None:
-        """Add it to the metadata of a file.
-
-        Args:
-            writer: of the file.
-            size: rows of the embedding; rows without a token are padding.
+    def _scores(self, source: Path) -> list[float]:
+        """Return the scores of all rows. SentencePiece merges to the piece with the highest, BPE by its list.
 
         Raises:
-            HfpruneError: it has more tokens than rows.
+            HfpruneError: no scores make the same merges.
         """
-        tokens = {number: token for token, number in self.tokenizer.get_vocab().items()}
-        if max(tokens) >= size:
+        # llama.cpp splits added tokens off before it merges.
+        whole = {token["content"] for token in self.added.values()}
+        pieces = [
+            piece
+            for piece, _ in itertools.groupby("".join(pair) for pair in self.merges)
+            if piece not in whole
+        ]
+        rank = {piece: place for place, piece in enumerate(pieces)}
+        pairs, known = {tuple(pair) for pair in self.merges}, {*self.tokens.values()}
+        splits = (
+            (piece[:end], piece[end:])
+            for piece in known - whole
+            if not _BYTE.fullmatch(piece)
+            for end in range(1, len(piece))
+        )
+        if len(rank) < len(pieces) or any({*split} <= known and split not in pairs for split in splits):
             raise HfpruneError(
-                f"{self.source}: the tokenizer has token {max(tokens)}, the model {size} embeddings"
+                f"{source}: GGUF export: the tokenizer does not merge as SentencePiece; {_ELSE}"
             )
-        kinds = dict.fromkeys(tokens, TokenType.NORMAL)
+        return [-float(rank.get(self.tokens.get(number, ""), len(rank))) for number in range(self.size)]
+
+    def add(self, writer: GGUFWriter) -> None:
+        """Add it to the metadata of a file."""
+        kinds = dict.fromkeys(self.tokens, TokenType.NORMAL)
+        kinds |= {
+            number: TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
+            for number, token in self.added.items()
+        }
+        tokens = [self.tokens.get(number, f"[PAD{number}]") for number in range(self.size)]
         if self.space_before is None:
             writer.add_tokenizer_model("gpt2")
             writer.add_token_merges([" ".join(pair) for pair in self.merges])
         else:
-            kinds |= {number: TokenType.BYTE for number, token in tokens.items() if _BYTE.fullmatch(token)}
+            kinds |= {
+                number: TokenType.BYTE for number, token in self.tokens.items() if _BYTE.fullmatch(token)
+            }
+            for number, kind in kinds.items():  # llama.cpp looks for them before spaces are letters
+                if kind is TokenType.USER_DEFINED:
+                    tokens[number] = tokens[number].replace(_SPACE, " ")
             writer.add_tokenizer_model("llama")
-            writer.add_token_scores([self.scores.get(tokens.get(number, ""), 0.0) for number in range(size)])
-        kinds |= {
-            token["id"]: TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
-            for token in self.known["added_tokens"]
-        }
+            writer.add_token_scores(self.scores)
         writer.add_tokenizer_pre(self.pre)
-        writer.add_token_list([tokens.get(number, f"[PAD{number}]") for number in range(size)])
-        writer.add_token_types([kinds.get(number, TokenType.UNUSED) for number in range(size)])
+        writer.add_token_list(tokens)
+        writer.add_token_types([kinds.get(number, TokenType.UNUSED) for number in range(self.size)])
         self._add_special(writer)
 
     def _add_special(self, writer: GGUFWriter) -> None:
@@ -125,19 +133,21 @@ class Vocabulary:
             writer.add_chat_template(tokenizer.chat_template)
 
 
-def _scores(source: Path, merges: list[list[str]]) -> dict[str, float]:
-    """Return the score of each piece: SentencePiece merges those of the highest first, BPE the first in its list.
-
-    Raises:
-        HfpruneError: the list returns to a piece, so that no score of the piece says when to merge.
-    """
-    pieces = [piece for piece, _ in itertools.groupby("".join(pair) for pair in merges)]
-    scores = {piece: -float(rank) for rank, piece in enumerate(pieces)}
-    if len(scores) < len(pieces):
-        raise HfpruneError(
-            f"{source}: GGUF export: the merges of the tokenizer are not in the order of SentencePiece; {_ELSE}"
-        )
-    return scores
+def _space_before(known: dict[str, Any]) -> bool | None:
+    """Tell whether a SentencePiece tokenizer puts a space before the text; None: it is none that llama.cpp has."""
+    if known["model"]["type"] != "BPE" or not known["model"].get("byte_fallback"):
+        return None
+    letters = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
+    match known["normalizer"], known["pre_tokenizer"]:
+        # Gemma; no space is left to split at.
+        case found, None | {"type": "Split", "pattern": {"String": " "}} if found == letters:
+            return False
+        # LLaMA 2 and Mistral 7B, as transformers 4 and 5 have them.
+        case {"normalizers": [{"type": "Prepend", "prepend": "\u2581"}, found]}, None if found == letters:
+            return True
+        case None, {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": False}:
+            return bool(scheme != "never")
+    return None
 
 
 def _split_name(source: Path, known: dict[str, Any]) -> str:

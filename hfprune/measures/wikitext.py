@@ -24,7 +24,8 @@ class Wikitext(CorpusMeasure):
     The protocol is that of GPTQ, SparseGPT and Wanda (Wanda's `lib/eval.py`). The texts are joined by
     `separator` and tokenized once, with BOS at the very start if the tokenizer adds one. The stream is cut
     into windows of `length` tokens, and the rest is dropped. In each window, every token except the first is
-    predicted. Windows are equally long, so the mean over windows is the mean over all predicted tokens.
+    predicted. Windows are equally long, so the mean over windows is the mean over all predicted tokens. With a
+    Gemma, which needs it, each window begins with BOS, and there is no other.
     WikiText's pages are split into the hub's lines again, since the literature joins those lines. For C4, the
     literature joins the first 1,100 documents of a validation file by a space and reads 256 windows: use a
     corpus with `documents: [0, 1100]`, `separator: " "` and `max_windows: 256`.
@@ -60,18 +61,23 @@ class Wikitext(CorpusMeasure):
         import pandas as pd
         import torch
 
+        from hfprune.blocks import first_tokens, tokens_of
+
         model = subject.model
         context = getattr(model.config, "max_position_embeddings", self.length)
         if self.length > context:
             raise HfpruneError(f"length {self.length} is beyond the model's context of {context} tokens")
         text = self.separator.join(_texts(subject.asset("corpora", self.corpus)))
-        stream = torch.tensor(subject.tokenizer(text, verbose=False)["input_ids"])
-        count = len(stream) // self.length
+        first = first_tokens(subject.tokenizer)
+        stream = torch.tensor(tokens_of(text, subject.tokenizer, first))
+        size = self.length - len(first)
+        count = len(stream) // size
         if not count:
             raise HfpruneError(
                 f"corpus {self.corpus!r} has {len(stream)} tokens, no window of {self.length}; lower length"
             )
-        windows = stream[: count * self.length].view(count, -1)[: self.max_windows]
+        windows = stream[: count * size].view(count, -1)[: self.max_windows]
+        windows = torch.cat([torch.tensor(first, dtype=windows.dtype).expand(len(windows), -1), windows], 1)
         losses = block_losses(model, windows, self.batch_tokens)
         items = pd.DataFrame({"item": range(len(losses)), "nll": losses})
         return Outcome([exponential(mean_value("perplexity", items, "nll"))], items)

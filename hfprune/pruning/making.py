@@ -132,7 +132,7 @@ class Making:
         floor = None if self.allocation.rule == "uniform" else self.allocation.floor
         out = self.work / "budget.json"
         flags = budget.Config(model=self.model, ratios=[ratio], units=[units], floor=floor, out=out)
-        task = command(budget, flags, allocation=self.allocation.model_dump())
+        task = command(budget, flags, allocation=self.allocation.model_dump(), format=self.config.format)
 
         def run() -> None:
             dense = load_skeleton(self.model)
