@@ -54,6 +54,23 @@ def test_wikitext_is_what_the_literature_computes_from_the_hubs_lines(subject: S
     assert value.stderr == pytest.approx(error)
 
 
+def test_each_window_of_a_gemma_begins_with_bos(subject: Subject) -> None:
+    class GemmaTokenizer(type(subject.tokenizer)):
+        pass
+
+    tokenizer = subject.tokenizer
+    gemma = GemmaTokenizer(tokenizer_object=tokenizer.backend_tokenizer, bos_token="<s>", eos_token="</s>")
+    other = Subject(subject.model, tokenizer=gemma, resources=subject.resources)
+    (value,), _ = Wikitext(corpus="c4", length=16, separator=" ", max_windows=4).run(other)
+    text = " ".join(dict.fromkeys(TEXT))
+    stream = tokenizer(text, add_special_tokens=False).input_ids
+    losses = []
+    for start in range(0, 4 * 15, 15):
+        window = torch.tensor([[tokenizer.bos_token_id, *stream[start : start + 15]]])
+        losses.append(cross_entropy(subject.model(window).logits[0, :-1], window[0, 1:]))
+    assert value.value == pytest.approx(float(torch.stack(losses).mean().exp()), rel=1e-5)
+
+
 def test_c4_with_its_separator_and_number_of_windows(subject: Subject) -> None:
     documents = list(dict.fromkeys(TEXT))
     measure = Wikitext(corpus="c4", length=32, separator=" ", max_windows=5)
