@@ -86,7 +86,16 @@ KINDS = ["none", "linear", "lora", "linear+lora"]
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 COMMITTED = [
     *("demo", "methods", "sensitivity", "draws", "families"),
-    *("recipe", "recipe-confirm", "recovery", "recovery-short", "recovery-30", "headline", "untuned"),
+    *(
+        "recipe",
+        "recipe-confirm",
+        "recovery",
+        "recovery-short",
+        "recovery-30",
+        "headline",
+        "untuned",
+        "recovery-attention",
+    ),
 ]
 
 
