@@ -70,7 +70,7 @@ def sample_blocks(
 
 
 def first_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Return BOS where each sequence must begin with it: a Gemma, also in lm-eval, reads text badly without."""
+    """Return BOS where each sequence must begin with it, since a Gemma reads text badly without; else nothing."""
     gemma = type(tokenizer).__name__.startswith("Gemma") and tokenizer.bos_token_id is not None
     return [tokenizer.bos_token_id] if gemma else []
 
