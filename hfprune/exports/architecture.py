@@ -19,6 +19,7 @@ ARCHITECTURES = {
 }
 # These rotate neighbouring channels of a head together, transformers those that lie half a head apart.
 NEIGHBOURS = (MODEL_ARCH.LLAMA, MODEL_ARCH.DECI)
+ELSEWHERE = "export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
 _WITHOUT_BIAS = {MODEL_ARCH.QWEN3: "Qwen3", MODEL_ARCH.GEMMA3: "Gemma 3"}
 
 
@@ -37,8 +38,7 @@ def layout(model: "PreTrainedModel", align: int) -> tuple[MODEL_ARCH, list[int]]
     architecture = ARCHITECTURES.get(config.model_type)
     if architecture is None:
         raise HfpruneError(
-            f"GGUF export supports {', '.join(ARCHITECTURES)}, not {config.model_type}; "
-            "export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
+            f"GGUF export supports {', '.join(ARCHITECTURES)}, not {config.model_type}; {ELSEWHERE}"
         )
     _require(model, architecture)
     widths = aligned_widths(model, align, equal=False)

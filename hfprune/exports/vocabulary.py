@@ -9,6 +9,7 @@ from typing import Any
 from gguf import GGUFWriter, TokenType
 
 from hfprune.errors import HfpruneError
+from hfprune.exports.architecture import ELSEWHERE
 from hfprune.models.load import load_tokenizer
 
 # llama.cpp knows the ways to split text into words by name. Each is known here by the steps that `tokenizer.json`
@@ -27,7 +28,6 @@ SPLITS = {
 }
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 _SPACE = "\u2581"
-_ELSE = "export safetensors and convert them with llama.cpp's convert_hf_to_gguf.py"
 
 
 class Vocabulary:
@@ -86,7 +86,7 @@ class Vocabulary:
         )
         if len(rank) < len(pieces) or any({*split} <= known and split not in pairs for split in splits):
             raise HfpruneError(
-                f"{source}: GGUF export: the tokenizer does not merge as SentencePiece; {_ELSE}"
+                f"{source}: GGUF export: the tokenizer does not merge as SentencePiece; {ELSEWHERE}"
             )
         return [-float(rank.get(self.tokens.get(number, ""), len(rank))) for number in range(self.size)]
 
@@ -157,14 +157,14 @@ def _split_name(source: Path, known: dict[str, Any]) -> str:
         kind = "this SentencePiece" if model.get("byte_fallback") else model["type"]
         raise HfpruneError(
             f"{source}: GGUF export supports vocabularies of byte-level BPE (LLaMA 3, Qwen, SmolLM2) and "
-            f"SentencePiece (LLaMA 2, Mistral 7B, Gemma), not {kind}; {_ELSE}"
+            f"SentencePiece (LLaMA 2, Mistral 7B, Gemma), not {kind}; {ELSEWHERE}"
         )
     steps = _steps(known["pre_tokenizer"])
     name = SPLITS.get((steps, bool(model.get("ignore_merges"))))
     if name is None:
         raise HfpruneError(
             f"{source}: the tokenizer splits text in a way ({' + '.join(steps) or 'none'}) that is none of "
-            f"{', '.join(SPLITS.values())}; {_ELSE}"
+            f"{', '.join(SPLITS.values())}; {ELSEWHERE}"
         )
     return name
 
