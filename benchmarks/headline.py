@@ -29,6 +29,7 @@ from hfprune.results import DENSE
 
 ACCURACY = "points"
 RESAMPLES = 2000
+FEWEST = 8  # plans whose ranks are compared
 SHARED = "none", "linear", "lora"
 Term = tuple[float, str, str]  # weight, method, recovery
 
@@ -103,12 +104,13 @@ def linear_share(
 
 
 def ranks(evidence: Evidence) -> pd.DataFrame:
-    """Return a row an outcome: over how many pruned cells, and its `correlation` with accuracy with its ends.
+    """Return a row an outcome and choice of plans: its `correlation` with accuracy over the pruned cells.
 
-    Both are signed so that better goes with better. The ends are percentiles of a bootstrap over plans, with all
-    recoveries of each, over draws, the same for all cells and outcomes, and over documents. The row of accuracy
-    itself says how well it repeats its own ranking: one half of the documents against the other, the mean of
-    random halves, by Spearman and Brown's formula for as many documents.
+    Outcomes are signed so that better goes with better. The ends are percentiles of a bootstrap over plans,
+    with all recoveries of each, over draws, the same for all cells and outcomes, and over documents. The row of
+    accuracy itself says how well it repeats its own ranking: one half of the documents against the other, the
+    mean of random halves, by Spearman and Brown's formula for as many documents. The plans are all, those of
+    one ratio, and those of one ratio without magnitude and random choice, where there are `FEWEST`.
 
     Raises:
         HfpruneError: the study does not measure accuracy.
@@ -119,17 +121,32 @@ def ranks(evidence: Evidence) -> pd.DataFrame:
     for model in evidence.models:
         found = {effect: _pruned(evidence, declared, model) for effect, declared in evidence.effects.items()}
         for effect, cells in found.items():
-            common = [cell for cell in cells if cell in found[ACCURACY]]
-            accuracy = [found[ACCURACY][cell] for cell in common]
-            if effect == ACCURACY:
-                rows.append((model, effect, len(common), halves(accuracy), np.nan, np.nan))
-                continue
-            sign = 1 if evidence.effects[effect].metric.better == "higher" else -1
-            cheap = [{task: sign * outcomes for task, outcomes in cells[cell].items()} for cell in common]
-            plans = [(ratio, method) for ratio, method, _ in common]
-            rows.append((model, effect, len(common), *correlation(cheap, accuracy, plans)))
-    columns = ["model", "outcome", "cells", "correlation", "correlation_low", "correlation_high"]
+            for plans, common in _choices([cell for cell in cells if cell in found[ACCURACY]]).items():
+                accuracy = [found[ACCURACY][cell] for cell in common]
+                if effect == ACCURACY:
+                    rows.append((model, effect, plans, len(common), halves(accuracy), np.nan, np.nan))
+                    continue
+                sign = 1 if evidence.effects[effect].metric.better == "higher" else -1
+                cheap = [{task: sign * items for task, items in cells[cell].items()} for cell in common]
+                of_plan = [(ratio, method) for ratio, method, _ in common]
+                rows.append((model, effect, plans, len(common), *correlation(cheap, accuracy, of_plan)))
+    columns = ["model", "outcome", "plans", "cells", "correlation", "correlation_low", "correlation_high"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _choices(cells: Sequence[tuple]) -> dict[str, list[tuple]]:
+    """Return all cells, and those of a part of the plans that is smaller and large enough, by name."""
+    found = {"all": [*cells]}
+    for ratio in sorted({ratio for ratio, _, _ in cells}):
+        here = [cell for cell in cells if cell[0] == ratio]
+        found |= {
+            f"{ratio:.0%}": here,
+            f"{ratio:.0%} without magnitude and random": [
+                c for c in here if c[1] not in ("magnitude", "random")
+            ],
+        }
+    large = {name: part for name, part in found.items() if len({cell[:2] for cell in part}) >= FEWEST}
+    return {"all": [*cells]} | {name: part for name, part in large.items() if len(part) < len(cells)}
 
 
 def _pruned(evidence: Evidence, declared: Declaration, model: str) -> dict[tuple, Mapping[str, np.ndarray]]:

@@ -1,0 +1,205 @@
+"""Effects in the tables of the studies in results/, each with its 95 % interval and the word for its side."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from hfprune.analysis.statistics import LEVEL
+from hfprune.rounding import rounded_interval
+from hfprune.settings import load
+from hfprune.study.layout import study_file
+from hfprune.study.study import Study
+
+ROOT = Path(__file__).parents[1]
+MODELS = {"smollm2-135m-instruct-q4": "SmolLM2", "qwen2.5-coder-0.5b-instruct-q4": "Qwen"}
+RECOVERED = {"none": "as it is", "linear": "solved again", "lora": "after LoRA"}
+FACTORS = {"-": " − ", "*": ", ", "@": " with ", "zscored": "z-scores", "solved": "solved again"}
+FACTORS |= {"none": "as it is", "cross_entropy": "cross-entropy", "flap": "FLAP's score", "wanda": "Wanda-sp"}
+SHARE = "linear_per_lora"
+TINY = 0.1  # a ratio with more decimals
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an outcome is named, which value is no effect, how finely it is shown, and the words for either side."""
+
+    name: str
+    nothing: float
+    form: str
+    below: str
+    above: str
+    unshown: str = "no difference is shown"
+
+
+OUTCOMES = {
+    "points": Outcome("accuracy, points", 0, "{:+.1f}", "less accurate", "more accurate"),
+    "bpb": Outcome("bits per byte of right answers", 0, "{:+.3f}", "fewer bits", "more bits"),
+    "js_distance": Outcome("JS distance to the dense model", 0, "{:+.4f}", "nearer", "farther"),
+    "perplexity_ratio": Outcome("perplexity, ratio", 1, "{:,.2f}", "lower", "higher"),
+    "perplexity_c4.perplexity_ratio": Outcome("perplexity on C4, ratio", 1, "{:.2f}", "lower", "higher"),
+    "loss_ratio": Outcome("loss, ratio", 1, "{:.2f}", "a lower loss", "a higher loss"),
+    "difference": Outcome("log perplexity, difference", 0, "{:+.2f}", "lower", "higher"),
+    "correlation": Outcome("correlation with accuracy", 0, "{:.2f}", "negative", "positive", "none is shown"),
+}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One number of a study's file with its 95 % interval, and where it belongs."""
+
+    file: str
+    outcome: Outcome
+    value: float
+    low: float
+    high: float
+    holm: float
+    about: dict[str, str]  # method, model, ratio, recovery and so on, as shown
+
+    @property
+    def verdict(self) -> str:
+        """The outcome's word for the side that its interval is on, or that none is shown."""
+        if math.isnan(self.low):
+            return "no interval"
+        if self.low > self.outcome.nothing:
+            return self.outcome.above
+        return self.outcome.below if self.high < self.outcome.nothing else self.outcome.unshown
+
+    @property
+    def star(self) -> str:
+        """A star where the effect holds by Holm's method."""
+        return "*" if self.holm < 1 - LEVEL else ""
+
+    @property
+    def number(self) -> str:
+        """The value, its interval and its star."""
+        form, nothing = self.outcome.form, self.outcome.nothing
+        if nothing == 1 and self.value < TINY:
+            form = "{:.4f}"
+        if math.isnan(self.low):
+            return form.format(self.value).replace("-", "−")
+        value, *ends = rounded_interval(
+            form, self.value, self.low, self.high, neutral=nothing, ratio=nothing == 1
+        )
+        return f"{value} ({' to '.join(ends)}){self.star}".replace("-", "−")
+
+
+def read(study: str, file: str) -> pd.DataFrame:
+    """Return a table of a study, with models, ratios, methods and recoveries as they are shown."""
+    table = pd.read_csv(ROOT / "results" / study / file, keep_default_na=False, na_values=[""])
+    labels = read_labels(study)
+    shown: dict[str, Callable[[object], str]] = {
+        "model": lambda name: MODELS.get(str(name), str(name)),
+        "method": lambda name: labels.get(str(name), str(name)),
+        "ratio": lambda ratio: f"{ratio:.0%}".replace("%", " %"),
+        "recovery": lambda kind: RECOVERED[str(kind)],
+    }
+    orders = {"method": [*labels], "recovery": [*RECOVERED], "model": [*MODELS]}
+    for name in (name for name in ("ratio", "model", "recovery", "method") if name in table):
+        order = {value: place for place, value in enumerate(orders.get(name, sorted(table[name].unique())))}
+        table = table.sort_values(name, key=lambda column: column.map(order), kind="stable")
+    return table.assign(**{name: table[name].map(form) for name, form in shown.items() if name in table})
+
+
+def read_labels(study: str) -> dict[str, str]:
+    """Return the names of a study's methods in a sentence."""
+    table = pd.read_csv(ROOT / "results" / study / "labels.csv")
+    criteria = {name.lower() for name in ("Entropy", "Cross-entropy", "Distillation", "Magnitude", "Random")}
+    return {
+        method: label[0].lower() + label[1:] if label.split(",")[0].lower() in criteria else label
+        for method, label in zip(table["method"], table["label"], strict=True)
+    }
+
+
+def effects(
+    study: str,
+    question: str = "against_entropy",
+    *,
+    file: str = "effects.csv",
+    outcomes: Sequence[str] = (),
+    **only: Sequence[str],
+) -> list[Effect]:
+    """Return what `headline.py effects` found, of all models and ratios.
+
+    Args:
+        study: its name.
+        question: as `headline.questions` has them.
+        file: of the study.
+        outcomes: keys of `OUTCOMES`; by default all.
+        **only: by `method` or `recovery`, the names to keep, as shown.
+    """
+    table = read(study, file)
+    table = table[(table["question"] == question) & table["outcome"].isin([*(outcomes or OUTCOMES)])]
+    keys = ("method", "model", "ratio", "recovery")
+    found = [effect_of(f"{study}/{file}", row["outcome"], row, "value", keys) for row in kept(table, only)]
+    if question != SHARE:
+        return found
+    return [replace(effect, outcome=replace(effect.outcome, nothing=0, form="{:.2f}")) for effect in found]
+
+
+def compared(study: str, *, outcomes: Sequence[str] = (), **only: Sequence[str]) -> list[Effect]:
+    """Return a study's comparisons of all draws, of all models and ratios; arguments as for `effects`."""
+    table = read(study, "comparison.csv")
+    table["reference"] = table["reference"].map(read_labels(study))
+    if table["reference"].nunique() > 1:
+        table["method"] += " − " + table["reference"]
+    rows = kept(table[table["seed"].isna()], only)
+    about = ("method", "model", "ratio")
+    return [
+        effect_of(f"{study}/comparison.csv", outcome, row, outcome, about)
+        for row in rows
+        for outcome in outcomes or OUTCOMES
+        if outcome in table and pd.notna(row[outcome])
+    ]
+
+
+def losses(study: str, **only: Sequence[str]) -> list[Effect]:
+    """Return losses as ratios to that of the paper's plan, which `recipe.py losses` found."""
+    table = read(study, "losses.csv")
+    corpora = load(Study, study_file(study)).measures
+    table["text"] = [
+        corpora[name].settings["corpus"].partition("-")[0].capitalize() for name in table["measure"]
+    ]
+    table = table[table["loss_ratio_low"] < table["loss_ratio_high"]]  # not the paper's plan itself
+    rows = kept(table, only)
+    about = ("method", "recovery", "model", "text", "ratio")
+    return [effect_of(f"{study}/losses.csv", "loss_ratio", row, "loss_ratio", about) for row in rows]
+
+
+def factors(study: str, **only: Sequence[str]) -> list[Effect]:
+    """Return the effects of a study's factors, which `recipe.py factors` found."""
+    table = read(study, "factors.csv")
+    for sign, words in FACTORS.items():
+        table["effect"] = table["effect"].str.replace(sign, words, regex=False)
+    rows = kept(table, only)
+    return [effect_of(f"{study}/factors.csv", "difference", row, "difference", ("effect",)) for row in rows]
+
+
+def ranks(study: str, **only: Sequence[str]) -> list[Effect]:
+    """Return the correlations of outcomes with accuracy, which `headline.py ranks` found."""
+    table = read(study, "ranks.csv")
+    table = table[table["correlation_low"].notna()]
+    table["outcome"] = [OUTCOMES[name].name.partition(",")[0] for name in table["outcome"]]
+    about = ("outcome", "model", "plans")
+    return [
+        effect_of(f"{study}/ranks.csv", "correlation", row, "correlation", about) for row in kept(table, only)
+    ]
+
+
+def kept(table: pd.DataFrame, only: dict[str, Sequence[str]]) -> list[pd.Series]:
+    """Return the rows whose columns have one of the names given for them, each of which is there."""
+    for column, names in only.items():
+        if lacking := {*names} - {*table[column]}:
+            raise ValueError(f"no {column} {sorted(lacking)} among {sorted({*table[column]})}")
+        table = table[table[column].isin([*names])]
+    return [row for _, row in table.iterrows()]
+
+
+def effect_of(file: str, outcome: str, row: pd.Series, column: str, about: Sequence[str]) -> Effect:
+    """Return the effect in a column of a row, with its ends in `…_low` and `…_high`, and what `about` names."""
+    ends = (float(row[f"{column}_{end}"]) for end in ("low", "high"))
+    holm = float(row.get(f"{column}_holm", row.get("holm", math.nan)))
+    named = {name: str(row[name]) for name in about if name in row}
+    return Effect(file, OUTCOMES[outcome], float(row[column]), *ends, holm, named)
