@@ -8,6 +8,12 @@ PAPER = sorted(map(str, Path("paper").glob("**/*.*")))
 CAPTIONS = write_captions(Path(".snakemake/captions").absolute())
 
 
+def reported(kind, stems, form):
+    """Return the files of these publications, marked for Snakemake's report with their captions."""
+    about = {one: {"labels": {kind[:-1]: one}, "caption": str(CAPTIONS[kind, one])} for one in stems}
+    return [report(f"{stem}.{form}", category=kind.capitalize(), **about[one]) for one, stem in stems.items()]
+
+
 rule collect:
     input:
         study=CHOSEN.path,
@@ -72,15 +78,7 @@ rule tables:
         PUBLISHED.compared,
         PAPER,
     output:
-        [
-            report(
-                f"{stem}.csv",
-                category="Tables",
-                labels={"table": one},
-                caption=str(CAPTIONS["tables", one]),
-            )
-            for one, stem in PUBLISHED.tables.items()
-        ],
+        reported("tables", PUBLISHED.tables, "csv"),
         expand("{stem}.{form}", stem=PUBLISHED.tables.values(), form=["md", "tex"]),
     log:
         f"{LOGS}/tables.log",
@@ -100,15 +98,7 @@ rule figures:
         PUBLISHED.compared,
         PAPER,
     output:
-        [
-            report(
-                f"{stem}.svg",
-                category="Figures",
-                labels={"figure": one},
-                caption=str(CAPTIONS["figures", one]),
-            )
-            for one, stem in PUBLISHED.figures.items()
-        ],
+        reported("figures", PUBLISHED.figures, "svg"),
         expand("{stem}.{form}", stem=PUBLISHED.figures.values(), form=["pdf", "png"]),
     log:
         f"{LOGS}/figures.log",

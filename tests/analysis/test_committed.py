@@ -1,0 +1,55 @@
+"""Every interval of a study whose items are in git follows from them, without the weights, scores and plans."""
+
+from pathlib import Path
+
+import headline
+import pandas as pd
+import pytest
+from command_line import run
+from smoke import ROOT
+
+from hfprune.analysis.evidence import Evidence
+from hfprune.settings import load
+from hfprune.study.layout import study_file
+from hfprune.study.study import Study
+
+WITH_ITEMS = [
+    "recipe",
+    "recipe-confirm",
+    "recovery",
+    "recovery-short",
+    "recovery-30",
+    "recovery-attention",
+    "headline",
+    "untuned",
+]
+OF_PLANS_AND_SCORES = ["overlap", "rank_correlation", "near_cut"]
+
+
+@pytest.mark.parametrize("study", WITH_ITEMS)
+def test_comparisons_verdicts_and_losses_follow_from_the_items(study: str, tmp_path: Path) -> None:
+    folder = ROOT / "results" / study
+    where = ["--study", str(study_file(study)), "--results", str(folder), "--out", str(tmp_path)]
+    run("collect", *where, "--partial")
+    run("compare", *where)
+    tables = ["comparison", "lost", "draws"]
+    if (folder / "claims.csv").exists():
+        run("claims", *where)
+        tables.append("claims")
+    for name in tables:
+        kept, made = (pd.read_csv(at / f"{name}.csv") for at in (folder, tmp_path))
+        if name == "claims":
+            kept, made = (table[table["basis"] == "measured"] for table in (kept, made))
+        kept, made = (table.drop(columns=OF_PLANS_AND_SCORES, errors="ignore") for table in (kept, made))
+        pd.testing.assert_frame_equal(made, kept, rtol=1e-6)
+
+
+@pytest.mark.parametrize("study", sorted({*WITH_ITEMS} - {"recipe"}))
+def test_effects_follow_from_the_items(study: str, tmp_path: Path) -> None:
+    folder = ROOT / "results" / study
+    evidence = Evidence(load(Study, study_file(study)), study, folder, folder)
+    headline.effects(evidence).to_csv(
+        tmp_path / "effects.csv", index=False, float_format="%.5g", lineterminator="\n"
+    )
+    kept, made = (pd.read_csv(at / "effects.csv") for at in (folder, tmp_path))
+    pd.testing.assert_frame_equal(made, kept, rtol=2e-4)
