@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
+from hfprune.blocks import first_tokens
 from hfprune.errors import HfpruneError, explained
 from hfprune.provenance import save_tensors
 from hfprune.recovery.settings import Packing
@@ -88,7 +89,8 @@ def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packin
     derives the same isolation.
 
     `packing: plain` joins the pairs end to end and cuts the result: a pair may continue in the next sequence,
-    and attends to earlier pairs in its sequence. The rest at the end is dropped.
+    and attends to earlier pairs in its sequence. The rest at the end is dropped. Each sequence of a Gemma begins
+    with BOS, without a label.
 
     Args:
         pairs: columns `instruction`, `input`, `output`.
@@ -104,7 +106,7 @@ def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packin
     patience = 0.1 if sys.stderr.isatty() else 30
     tokenized = _tokenized(pairs, order, tokenizer)
     shown = tqdm(tokenized, desc="tokenize", unit="pair", total=len(order), mininterval=patience)
-    packed = _stacked(_filled(shown, settings), settings.length)
+    packed = _stacked(_filled(shown, settings, first_tokens(tokenizer)), settings.length)
     if not len(packed.tokens):
         longer = settings.packing == "isolated"
         raise HfpruneError(
@@ -133,7 +135,8 @@ def hold_out(
             rest[row] = False
             yield pair
 
-    held_out = _stacked(islice(_filled(drawn(), settings), settings.held_out), settings.length)
+    filled = _filled(drawn(), settings, first_tokens(tokenizer))
+    held_out = _stacked(islice(filled, settings.held_out), settings.length)
     return held_out, pairs.filter(pa.array(rest))
 
 
@@ -160,10 +163,11 @@ def load_packed(path: Path) -> tuple[Packed, Packed, dict[str, Any]]:
         return packed, held_out, provenance
 
 
-def _filled(pairs: Iterable[Pair], settings: Packing) -> Iterator[Row]:
-    """Yield the sequences that hold a response."""
-    fill = _fill_isolated if settings.packing == "isolated" else _fill_plain
-    for sequence in fill(pairs, settings.length):
+def _filled(pairs: Iterable[Pair], settings: Packing, first: list[int]) -> Iterator[Row]:
+    """Yield the sequences that hold a response; plain ones begin with `first`."""
+    isolated = settings.packing == "isolated"
+    length = settings.length
+    for sequence in _fill_isolated(pairs, length) if isolated else _fill_plain(pairs, length, first):
         if any(label != IGNORED for label in sequence[1][1:]):  # a sequence's first token is never predicted
             yield sequence
 
@@ -198,15 +202,19 @@ def _pad(sequence: Row, length: int) -> Row:
     return tokens + [PADDING] * rest, labels + [IGNORED] * rest, positions + [0] * rest
 
 
-def _fill_plain(pairs: Iterable[Pair], length: int) -> Iterator[Row]:
-    """Yield sequences cut from the joined pairs; the last tokens, which do not fill one, are dropped."""
+def _fill_plain(pairs: Iterable[Pair], length: int, first: list[int]) -> Iterator[Row]:
+    """Yield sequences cut from the joined pairs, which begin with `first`; the rest at the end is dropped."""
     joined: Pair = [], []
     for pair in pairs:
         for column, part in zip(joined, pair, strict=True):
             column.extend(part)
-        while len(joined[0]) >= length:
-            yield joined[0][:length], joined[1][:length], [*range(length)]
-            joined = joined[0][length:], joined[1][length:]
+        while True:
+            lead = [] if joined[0][: len(first)] == first else first
+            end = length - len(lead)
+            if len(joined[0]) < end:
+                break
+            yield lead + joined[0][:end], [IGNORED] * len(lead) + joined[1][:end], [*range(length)]
+            joined = joined[0][end:], joined[1][end:]
 
 
 def _tokenized(pairs: pa.Table, order: list[int], tokenizer: "PreTrainedTokenizerBase") -> Iterator[Pair]:

@@ -129,6 +129,24 @@ def test_pairs_longer_than_a_sequence_are_cut_to_its_length() -> None:
     assert len(reference(long)[0]) > 500
 
 
+def test_plain_sequences_of_a_gemma_begin_with_bos() -> None:
+    """Without it such a model reads text badly; BOS takes the place of one token of the joined pairs."""
+
+    class GemmaTokenizer(PreTrainedTokenizerFast):
+        pass
+
+    gemma = GemmaTokenizer(tokenizer_object=TOKENIZER.backend_tokenizer, bos_token="<s>", eos_token="</s>")
+    pair = pa.Table.from_pylist([{"instruction": "Who?", "input": "", "output": "The fort. " * 30}])
+    of_gemma = pack(pair, gemma, Lora(packing="plain", length=64), seed=0)
+    tokens, labels = reference({"instruction": "Who?", "input": "", "output": "The fort. " * 30})
+    starts = range(1, len(tokens) - 62, 63)  # behind the pair's own BOS
+    cut = [[gemma.bos_token_id, *tokens[start : start + 63]] for start in starts]
+    learnt = [[IGNORED, *labels[start : start + 63]] for start in starts]
+    kept = [row for row, part in enumerate(learnt) if any(label != IGNORED for label in part[1:])]
+    assert of_gemma.tokens.tolist() == [cut[row] for row in kept] and len(kept) > 2
+    assert of_gemma.labels.tolist() == [learnt[row] for row in kept]
+
+
 @pytest.mark.parametrize("settings", [PLAIN, Lora(length=450)], ids=["plain", "isolated"])
 def test_held_out_pairs_are_not_trained_on_and_no_budget_or_seed_changes_them(settings: Lora) -> None:
     few = settings.model_copy(update={"held_out": 2, "examples": None})
