@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from statements import (
     MODELS,
     OUTCOMES,
+    RECOVERED,
     ROOT,
     Effect,
     Outcome,
@@ -25,64 +26,68 @@ from statements import (
     factors,
     kept,
     losses,
+    lost,
     ranks,
     read,
 )
 
 from hfprune.analysis.statistics import LEVEL
+from hfprune.recovery.settings import Recovery
 from hfprune.settings import load
 from hfprune.study.layout import study_file
 from hfprune.study.study import Study
 
 PAGE = ROOT / "docs/findings.md"
 TEMPLATE = ROOT / "benchmarks/findings.md.jinja"
-UNITS = {"points": "points", "JS distance": "js_distance", "Top-15 Jaccard": "js_distance"}  # of claims
+# Those with claims of the paper, without `methods`, whose only such run is that of `sensitivity`.
+STUDIES = ["recovery", "headline", "recovery-short", "recovery-30", "recovery-attention"]
+STUDIES += ["untuned", "families", "draws", "sensitivity"]
+UNITS = {"points": "points", "JS distance": "js_distance", "Top-15 Jaccard": "top15_jaccard"}  # of claims
+VERDICT = 6  # its place in a row of claims
+TWO_FIGURES = "two figures"
 BEFORE = {"model": "on ", "text": "on ", "ratio": "at "}  # the words before them in a sentence
 HEADS = {"ratio": "removed"}
 WIDTH = 127
 GLUE = "\N{NO-BREAK SPACE}"
 
 
-def say(found: Sequence[Effect], *, numbers: bool = True) -> str:
+def say(found: Sequence[Effect]) -> str:
     """Return a bullet an outcome: which effects are on which side, or on none, with their numbers."""
     lines = []
     for outcome in _outcomes(found):
         here = [effect for effect in found if effect.outcome == outcome]
         verdicts = (outcome.below, outcome.above, outcome.unshown, "no interval")
         said = [
-            f"{verdict[0].upper()}{verdict[1:]}: {listed}."
-            for verdict in dict.fromkeys(verdicts)
-            if (listed := _listed([effect for effect in here if effect.verdict == verdict], found, numbers))
+            f"{verdict[0].upper()}{verdict[1:]}: {_listed(side, found)}."
+            for verdict in verdicts
+            if (side := [effect for effect in here if effect.verdict == verdict])
         ]
         name = f"{outcome.name[0].upper()}{outcome.name[1:]}"
-        lines.append(f"- **{name}.** {' '.join(said)}")
-    wrapped = (
-        fill(
-            line.replace(" %", f"{GLUE}%"),
-            WIDTH,
-            subsequent_indent="  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for line in lines
-    )
-    return "\n".join(wrapped).replace(GLUE, " ") + (_source(found[0].file) if numbers else "")
+        lines.append(_wrapped(f"- **{name}.** {' '.join(said)}"))
+    return "\n".join(lines) + _source(found[0])
 
 
-def _listed(side: Sequence[Effect], found: Sequence[Effect], numbers: bool) -> str:
+def _listed(side: Sequence[Effect], found: Sequence[Effect]) -> str:
     """Return the names of effects, with what else differs among all that are spoken of, and their numbers."""
-    lead, *rest = found[0].about
-    differ = [key for key in rest if len({effect.about[key] for effect in found}) > 1]
+    lead, *differ = _keys(found)
     names: dict[str, list[str]] = {}
     for effect in side:
         which = " ".join(f"{BEFORE.get(key, '')}{effect.about[key]}" for key in differ)
-        parts = [which, effect.number] if numbers else [f"{which}{effect.star}"]
-        names.setdefault(effect.about[lead], []).append(" ".join(filter(None, parts)))
-    if numbers:
-        return "; ".join(f"{name} {', '.join(each)}" for name, each in names.items())
-    return "; ".join(
-        f"{name} ({', '.join(each)})" if differ else name + each[0] for name, each in names.items()
-    )
+        names.setdefault(effect.about[lead], []).append(f"{which} {effect.number}".strip())
+    return "; ".join(f"{name} {', '.join(each)}" for name, each in names.items())
+
+
+def _wrapped(line: str) -> str:
+    """Return a bullet in lines of `WIDTH`, with no number at the end of one and its % on the next."""
+    glued = line.replace(" %", f"{GLUE}%")
+    lines = fill(glued, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return lines.replace(GLUE, " ")
+
+
+def _keys(found: Sequence[Effect]) -> list[str]:
+    """Return what names an effect, and what else differs among effects."""
+    lead, *rest = found[0].about
+    return [lead, *(key for key in rest if len({effect.about[key] for effect in found}) > 1)]
 
 
 def _outcomes(found: Sequence[Effect]) -> list[Outcome]:
@@ -92,9 +97,11 @@ def _outcomes(found: Sequence[Effect]) -> list[Outcome]:
 
 
 def table(found: Sequence[Effect], *columns: str) -> str:
-    """Return effects as a table: a column an outcome and each of these keys, a row what else differs."""
-    keys = [key for key in found[0].about if len({effect.about[key] for effect in found}) > 1]
-    left = [key for key in keys if key not in columns]
+    """Return effects as a table: a column an outcome and each of these keys, a row what else differs.
+
+    A number is bold where its interval leaves out no effect.
+    """
+    left = [key for key in _keys(found) if key not in columns]
     outcomes = _outcomes(found)
     rows: dict[tuple, dict[str, str]] = {}
 
@@ -104,41 +111,30 @@ def table(found: Sequence[Effect], *columns: str) -> str:
 
     for effect in found:
         row = rows.setdefault(tuple(effect.about[key] for key in left), {})
-        head = head_of(effect)
-        if head in row:
+        if (head := head_of(effect)) in row:
             raise ValueError(f"two numbers for {head} of {effect.about}")
-        row[head] = effect.number
+        shown = effect.verdict in (effect.outcome.below, effect.outcome.above)
+        row[head] = f"**{effect.number}**" if shown else effect.number
     by_outcome = sorted(found, key=lambda effect: outcomes.index(effect.outcome))
     heads = dict.fromkeys(head_of(effect) for effect in by_outcome)
     body = [[*row, *(cells.get(head, "–") for head in heads)] for row, cells in rows.items()]
-    return _markdown([HEADS.get(key, key) for key in left] + [*heads], body) + _source(found[0].file)
+    return _markdown([HEADS.get(key, key) for key in left] + [*heads], body) + _source(found[0])
 
 
 def numbers(study: str, file: str, columns: dict[str, tuple[str, str]], **only: Sequence[str]) -> str:
-    """Return columns of a study's file as they are: each with its heading and its format."""
+    """Return columns of a study's file as they are, no row twice: each with its heading and its format."""
     rows = kept(read(study, file), only)
-    lines = dict.fromkeys(
-        tuple(_plain(row[name], form) for name, (_, form) in columns.items()) for row in rows
-    )
-    return _markdown([head for head, _ in columns.values()], lines) + _source(f"{study}/{file}")
+    body = [tuple(_plain(row[name], form) for name, (_, form) in columns.items()) for row in rows]
+    heads = [head for head, _ in columns.values()]
+    return f"{_markdown(heads, dict.fromkeys(body))}\n\n*From [{study}/{file}](../results/{study}/{file}).*"
 
 
 def _plain(value: object, form: str) -> str:
-    return "–" if pd.isna(value) else form.format(value).replace("-", "−" if form != "{}" else "-")
-
-
-def capabilities(study: str, method: str) -> str:
-    """Return the bits per byte of the dense model by capability, and what pruning by a method adds."""
-    rows = read(study, "lost.csv")
-    rows = rows[(rows["measure"] == "gold_bpb") & (rows["method"] == method)]
-    body: dict[str, list[str]] = {}
-    for _, row in rows.iterrows():
-        ends = {"change_low": row["low"], "change_high": row["high"]}
-        change = effect_of("", "bpb", pd.Series({**row, **ends}), "change", ()).number
-        body.setdefault(row["task"].replace("_", " "), []).extend([f"{row['dense']:.2f}", change])
-    models = dict.fromkeys(rows["model"])
-    heads = ["capability", *(head for model in models for head in (f"{model}: dense", "change"))]
-    return _markdown(heads, [[task, *cells] for task, cells in body.items()]) + _source(f"{study}/lost.csv")
+    if pd.isna(value):
+        return "–"
+    if form == TWO_FIGURES:
+        return f"{float(f'{value:.2g}'):,.0f}"
+    return form.format(value) if isinstance(value, str) else form.format(value).replace("-", "−")
 
 
 def covered(study: str, file: str, value: float) -> str:
@@ -153,24 +149,61 @@ def level() -> str:
     return f"{LEVEL:.0%}".replace("%", " %")
 
 
+def bar(study: str, method: str, ratio: str, most: float, end: float) -> str:
+    """Say where a plan, solved again, leaves at most `most` of the loss, and its interval ends below `end`."""
+    found = losses(study, method=[method], recovery=[RECOVERED["linear"]], ratio=[ratio])
+    said = [
+        f"{'met' if effect.value <= most and effect.high < end else 'not met'} on {effect.about['model']} with "
+        f"{effect.about['text']}, {effect.number}"
+        for effect in found
+    ]
+    return _wrapped(f"The bar is {'; '.join(said)}.").replace("\n  ", "\n")
+
+
 def claims(*studies: str) -> str:
-    """Return the verdicts on the paper's claims that studies measured, claim by claim, with their effects."""
-    found: dict[str, list[list[str]]] = {}
+    """Return the verdicts on the paper's claims that studies measured, claim by claim, with their effects.
+
+    A row that an earlier study has to the last digit is of the same cells, and left out.
+    """
+    found: dict[str, dict[tuple, list[str]]] = {}
     for study in studies:
         table = read(study, "claims.csv").rename(columns={"low": "effect_low", "high": "effect_high"})
+        published = table[table["kind"] == "paper's model"]
         measured = (table["verdict"] != "not run") & table["unit"].isin(UNITS)
         for _, row in table[measured].iterrows():
             outcome = UNITS[row["unit"]]
-            effect = effect_of("", outcome, row, "effect", ()).number
+            effect = effect_of("", outcome, row, "effect", ())
             least = _plain(row["minimum_detectable_effect"], OUTCOMES[outcome].form.replace("+", ""))
-            claim = f"{row['sentence'].rstrip('.')} ({row['where']})"
-            about = [f"[{study}](../results/{study}/claims.csv)", row["model"], row["ratio"]]
-            unit = "points" if outcome == "points" else row["unit"]
-            found.setdefault(claim, []).append([*about, f"{effect} {unit}", least, row["verdict"]])
-    heads = ["claim", "study", "model", "removed", "effect", "minimum detectable effect", "verdict"]
-    return _markdown(
-        heads, [[claim * (not i), *line] for claim in found for i, line in enumerate(found[claim])]
-    )
+            same = published[(published["claim"] == row["claim"]) & (published["ratio"] == row["ratio"])]
+            where = [f"[{study}](../results/{study}/claims.csv)", row["model"], row["ratio"]]
+            line = [
+                *where,
+                f"{row['draws']} × {row['n']}",
+                effect.number,
+                least,
+                row["verdict"],
+                _range(same),
+            ]
+            claim = f"**{row['sentence'].rstrip('.')}** ({row['where']}), in {row['unit']}"
+            key = row["model"], row["ratio"], effect.value, effect.low
+            found.setdefault(claim, {}).setdefault(key, line)
+    heads = ["study", "model", "removed", "draws × documents", "effect", "detectable", "verdict", "published"]
+    return "\n\n".join(f"{claim}:\n\n{_markdown(heads, rows.values())}" for claim, rows in found.items())
+
+
+def _range(published: pd.DataFrame) -> str:
+    """Return the least and the largest effect that the paper printed, over its models."""
+    printed = sorted(published["published"].dropna().astype(float))
+    ends = dict.fromkeys([printed[0], printed[-1]]) if printed else {}
+    return " to ".join(f"{end:+g}" for end in ends).replace("-", "−") or "–"
+
+
+def verdicts(*studies: str) -> str:
+    """Count the verdicts of `claims`."""
+    rows = [line.split(" | ") for line in claims(*studies).splitlines() if line.startswith("| [")]
+    counts = Counter(row[VERDICT] for row in rows)
+    kinds = ("reproduced", "contradicted", "equivalent", "inconclusive", "one draw")
+    return f"of {len(rows)} verdicts {', '.join(f'{counts[kind]} *{kind}*' for kind in kinds)}."
 
 
 def _markdown(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
@@ -178,42 +211,62 @@ def _markdown(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _source(file: str) -> str:
-    return f"\n\n*From [{file}](../results/{file}).*"
+def _source(effect: Effect) -> str:
+    asks = f"{effect.asks[0].upper()}{effect.asks[1:]}; from" if effect.asks else "From"
+    return f"\n\n*{asks} [{effect.file}](../results/{effect.file}).*"
 
 
 def about(name: str) -> str:
-    """Return what a study's file says: models, ratios, draws, calibration and measures."""
+    """Return what a study's file says: models, ratios, methods, draws, calibration, recovery and measures."""
     study = load(Study, study_file(name))
-    each = [
-        f"{MODELS[model]} at {_series([f'{r:.0%}'[:-1] for r in study.ratios_of(model)])} %"
+    models = [
+        f"{MODELS[model]} at {_series([f'{r:.0%}'[:-1] for r in study.ratios_of(model)])} %, "
+        f"{len(study.methods_of(model))} methods"
         for model in study.models
     ]
     calibration = study.calibration
-    corpora = Counter(study.corpus_of(method) for method in study.methods)
+    corpora = dict.fromkeys(study.corpus_of(method) for method in study.methods)
     draws = f"{len(study.seeds)} draw{'s' * (len(study.seeds) > 1)}"
     if calibration.resamples:
         draws += f" and {calibration.resamples} resamples"
     part = {method.sequences for method in study.methods.values()} - {None}
     read_by = f", of which criteria read {part.pop()}" if len(part) == 1 else ""
     texts = _series([f"`{corpus}`" for corpus in corpora])
-    measures = _series(
-        [f"`{kind}` {_size(measure.settings)}".strip() for kind, measure in study.measures.items()]
+    parts = [
+        *models,
+        f"{draws} of {calibration.sequences} sequences of {calibration.length} tokens of {texts}{read_by}",
+        *([_trained(study.recovery)] if study.recovery and "lora" in study.recoveries else []),
+        *(f"`{kind}` {_size(measure.settings)}".strip() for kind, measure in study.measures.items()),
+    ]
+    old = " Its intervals are of before skewness was corrected for, and so too short where documents are few."
+    said = (
+        f"*[`{name}`](../config/studies/{name}.yaml): {'; '.join(parts)}.{old if _symmetric(name) else ''}*"
     )
-    return (
-        f"*[`{name}`](../config/studies/{name}.yaml): {_series(each)}; {len(study.methods)} methods; {draws} of "
-        f"{calibration.sequences} sequences of {calibration.length} tokens of {texts}{read_by}; {measures}.*"
-    )
+    return _wrapped(said).replace("\n  ", "\n")
 
 
-def _size(options: dict) -> str:
+def _trained(recovery: Recovery) -> str:
+    """Return how much LoRA reads."""
+    tokens = (recovery.max_steps or 0) * recovery.batch * recovery.length
+    return f"LoRA on {tokens:,} tokens of `{recovery.instructions}` in {recovery.max_steps} steps"
+
+
+def _symmetric(study: str) -> bool:
+    """Tell whether a study's intervals have the value in their middle, as those without Hall's correction have."""
+    found = [e for e in compared(study) if e.outcome.nothing == 0 and e.high > e.low]
+    return bool(found) and all(abs(e.high + e.low - 2 * e.value) < 1e-6 for e in found)
+
+
+def _size(settings: dict) -> str:
     """Return how much a measure reads."""
-    tasks = options.get("tasks") or [task for group in options.get("groups", {}).values() for task in group]
-    if tasks:
-        each = options.get("documents")
-        return f"({len(tasks)} tasks, {f'up to {each} documents each' if each else 'all documents'})"
-    if "corpus" in options:
-        return f"({options['sequences']} crops of {options['length']} tokens of `{options['corpus']}`)"
+    each = settings.get("documents")
+    many = f"up to {each} questions each" if each else "all questions"
+    if tasks := settings.get("tasks"):
+        return f"({', '.join(tasks)}; {many})"
+    if groups := settings.get("groups"):
+        return f"({sum(map(len, groups.values()))} tasks, {many})"
+    if "corpus" in settings:
+        return f"({settings['sequences']} crops of {settings['length']} tokens of `{settings['corpus']}`)"
     return ""
 
 
@@ -222,8 +275,8 @@ def _series(parts: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-SPEAKERS = (effects, compared, losses, factors, ranks, say, table)
-SPEAKERS += (numbers, capabilities, covered, level, claims, about)
+SPEAKERS = (effects, compared, lost, losses, factors, ranks, say, table)
+SPEAKERS += (numbers, covered, level, bar, claims, verdicts, about)
 
 
 def page() -> str:
@@ -235,7 +288,7 @@ def page() -> str:
         trim_blocks=True,
     )
     jinja.filters["indented"] = lambda text: indent(text, "  ")
-    jinja.globals |= {function.__name__: function for function in SPEAKERS}
+    jinja.globals |= {"STUDIES": STUDIES} | {function.__name__: function for function in SPEAKERS}
     return jinja.get_template(TEMPLATE.name).render()
 
 

@@ -16,9 +16,10 @@ from hfprune.study.study import Study
 ROOT = Path(__file__).parents[1]
 MODELS = {"smollm2-135m-instruct-q4": "SmolLM2", "qwen2.5-coder-0.5b-instruct-q4": "Qwen"}
 RECOVERED = {"none": "as it is", "linear": "solved again", "lora": "after LoRA"}
-FACTORS = {"-": " − ", "*": ", ", "@": " with ", "zscored": "z-scores", "solved": "solved again"}
-FACTORS |= {"none": "as it is", "cross_entropy": "cross-entropy", "flap": "FLAP's score", "wanda": "Wanda-sp"}
-SHARE = "linear_per_lora"
+# As the effects of factors are spelt: the difference between two levels, its change by another factor.
+FACTORS = {"-": " − ", "*": " × ", "@": " with ", "zscored": "z-scored ranking", "solved": "solved again"}
+FACTORS |= {"none": "as it is", "global": "raw ranking", "uniform": "layer by layer"}
+FACTORS |= {"cross_entropy": "cross-entropy", "flap": "FLAP's score", "wanda": "Wanda-sp"}
 TINY = 0.1  # a ratio with more decimals
 
 
@@ -38,11 +39,29 @@ OUTCOMES = {
     "points": Outcome("accuracy, points", 0, "{:+.1f}", "less accurate", "more accurate"),
     "bpb": Outcome("bits per byte of right answers", 0, "{:+.3f}", "fewer bits", "more bits"),
     "js_distance": Outcome("JS distance to the dense model", 0, "{:+.4f}", "nearer", "farther"),
+    "top15_jaccard": Outcome("Jaccard index of the likeliest tokens", 0, "{:+.4f}", "lower", "higher"),
     "perplexity_ratio": Outcome("perplexity, ratio", 1, "{:,.2f}", "lower", "higher"),
     "perplexity_c4.perplexity_ratio": Outcome("perplexity on C4, ratio", 1, "{:.2f}", "lower", "higher"),
     "loss_ratio": Outcome("loss, ratio", 1, "{:.2f}", "a lower loss", "a higher loss"),
     "difference": Outcome("log perplexity, difference", 0, "{:+.2f}", "lower", "higher"),
     "correlation": Outcome("correlation with accuracy", 0, "{:.2f}", "negative", "positive", "none is shown"),
+}
+# What a question of `headline.py` asks, and the words for its answer where those of the outcome would mislead.
+QUESTIONS = {
+    "against_entropy": "the method minus entropy, with the same recovery",
+    "against_dense": "the method minus the dense model, with the same recovery",
+    "against_paper": "the method minus entropy as it is",
+    "gain": "the method after recovery, minus as it is",
+    "change": "the difference from entropy after recovery, minus that without",
+    "linear_per_lora": "what the solve brings, as a share of what LoRA brings",
+}
+CHANGES = {"below": "falls", "above": "rises", "unshown": "no change is shown"}
+SHARES = {
+    "nothing": 0,
+    "form": "{:.2f}",
+    "below": "below zero",
+    "above": "above zero",
+    "unshown": "zero is inside",
 }
 
 
@@ -57,6 +76,7 @@ class Effect:
     high: float
     holm: float
     about: dict[str, str]  # method, model, ratio, recovery and so on, as shown
+    asks: str = ""  # of which two the number is the difference or the ratio
 
     @property
     def verdict(self) -> str:
@@ -134,57 +154,85 @@ def effects(
     table = table[(table["question"] == question) & table["outcome"].isin([*(outcomes or OUTCOMES)])]
     keys = ("method", "model", "ratio", "recovery")
     found = [effect_of(f"{study}/{file}", row["outcome"], row, "value", keys) for row in kept(table, only)]
-    if question != SHARE:
-        return found
-    return [replace(effect, outcome=replace(effect.outcome, nothing=0, form="{:.2f}")) for effect in found]
+    words = {"change": CHANGES, "linear_per_lora": SHARES}.get(question, {})
+    found = [effect for effect in found if question != "linear_per_lora" or not math.isnan(effect.low)]
+    return [
+        replace(effect, outcome=replace(effect.outcome, **words), asks=QUESTIONS[question])
+        for effect in found
+    ]
 
 
 def compared(study: str, *, outcomes: Sequence[str] = (), **only: Sequence[str]) -> list[Effect]:
     """Return a study's comparisons of all draws, of all models and ratios; arguments as for `effects`."""
     table = read(study, "comparison.csv")
-    table["reference"] = table["reference"].map(read_labels(study))
-    if table["reference"].nunique() > 1:
-        table["method"] += " − " + table["reference"]
+    table["against"] = table["reference"].map(read_labels(study))
     rows = kept(table[table["seed"].isna()], only)
-    about = ("method", "model", "ratio")
+    about = ("method", "against", "model", "ratio")
+    asks = (
+        "the method minus entropy"
+        if table["against"].nunique() == 1
+        else "the method minus what it is against"
+    )
     return [
-        effect_of(f"{study}/comparison.csv", outcome, row, outcome, about)
+        replace(effect_of(f"{study}/comparison.csv", outcome, row, outcome, about), asks=asks)
         for row in rows
         for outcome in outcomes or OUTCOMES
         if outcome in table and pd.notna(row[outcome])
     ]
 
 
+def lost(study: str, measure: str, **only: Sequence[str]) -> list[Effect]:
+    """Return what pruning changes in each task or capability of a measure, from the dense model."""
+    table = read(study, "lost.csv")
+    table = table[table["measure"] == measure].rename(columns={"low": "change_low", "high": "change_high"})
+    table["task"] = table["task"].str.replace("_", " ")
+    outcome = "bpb" if measure == "gold_bpb" else "points"
+    about = ("task", "method", "model", "ratio")
+    asks = "the pruned model minus the dense one, over documents of one plan"
+    return [
+        replace(effect_of(f"{study}/lost.csv", outcome, row, "change", about), asks=asks)
+        for row in kept(table, only)
+    ]
+
+
 def losses(study: str, **only: Sequence[str]) -> list[Effect]:
     """Return losses as ratios to that of the paper's plan, which `recipe.py losses` found."""
     table = read(study, "losses.csv")
-    corpora = load(Study, study_file(study)).measures
-    table["text"] = [
-        corpora[name].settings["corpus"].partition("-")[0].capitalize() for name in table["measure"]
-    ]
-    table = table[table["loss_ratio_low"] < table["loss_ratio_high"]]  # not the paper's plan itself
-    rows = kept(table, only)
+    measures = load(Study, study_file(study)).measures
+    corpora = {name: measures[name].settings["corpus"] for name in table["measure"].unique()}
+    table["text"] = [corpora[name].partition("-")[0].capitalize() for name in table["measure"]]
+    table = table[(table["method"] != "entropy") | (table["recovery"] != RECOVERED["none"])]
     about = ("method", "recovery", "model", "text", "ratio")
-    return [effect_of(f"{study}/losses.csv", "loss_ratio", row, "loss_ratio", about) for row in rows]
+    asks = "the plan's loss over that of entropy's as it is"
+    return [
+        replace(effect_of(f"{study}/losses.csv", "loss_ratio", row, "loss_ratio", about), asks=asks)
+        for row in kept(table, only)
+    ]
 
 
-def factors(study: str, **only: Sequence[str]) -> list[Effect]:
+def factors(study: str) -> list[Effect]:
     """Return the effects of a study's factors, which `recipe.py factors` found."""
     table = read(study, "factors.csv")
-    for sign, words in FACTORS.items():
-        table["effect"] = table["effect"].str.replace(sign, words, regex=False)
-    rows = kept(table, only)
-    return [effect_of(f"{study}/factors.csv", "difference", row, "difference", ("effect",)) for row in rows]
+    found = []
+    for _, row in table.iterrows():
+        spelt = row["effect"]
+        for sign, words in FACTORS.items():
+            spelt = spelt.replace(sign, words)
+        effect = effect_of(f"{study}/factors.csv", "difference", row, "difference", ())
+        words = CHANGES if "*" in row["effect"] else {}
+        found.append(replace(effect, outcome=replace(effect.outcome, **words), about={"effect": spelt}))
+    return found
 
 
-def ranks(study: str, **only: Sequence[str]) -> list[Effect]:
+def ranks(study: str) -> list[Effect]:
     """Return the correlations of outcomes with accuracy, which `headline.py ranks` found."""
     table = read(study, "ranks.csv")
-    table = table[table["correlation_low"].notna()]
     table["outcome"] = [OUTCOMES[name].name.partition(",")[0] for name in table["outcome"]]
-    about = ("outcome", "model", "plans")
+    table["plans"] = table["plans"].str.replace("%", " %")
+    about = ("outcome", "model", "plans", "cells")
     return [
-        effect_of(f"{study}/ranks.csv", "correlation", row, "correlation", about) for row in kept(table, only)
+        effect_of(f"{study}/ranks.csv", "correlation", row, "correlation", about)
+        for _, row in table.iterrows()
     ]
 
 

@@ -1,9 +1,11 @@
 """docs/findings.md is what its template makes of the results, and the template's own words claim nothing."""
 
 import csv
+import math
 import re
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from itertools import product
+from pathlib import Path
 
 import findings
 import pandas as pd
@@ -11,36 +13,48 @@ import pytest
 import statements
 from findings import PAGE, TEMPLATE, say, table
 from smoke import ROOT
-from statements import OUTCOMES, Effect, compared, effects, factors, kept, losses
+from statements import OUTCOMES, Effect, compared, effects, factors, kept, losses, lost
 
+TEXT = PAGE.read_text(encoding="utf-8")
 TEMPLATE_TEXT = TEMPLATE.read_text(encoding="utf-8")
-# What free text does not say. A column of a table, a name of a study and the paper's tables are no claims.
-COMPARES = re.compile(
-    r"\b(nearer|farther|closer|lower|higher|better|worse|best|worst|ahead|behind|beats?|wins?|superior|inferior"
-    r"|outperforms?|faster|slower|more|less|fewer|larger|smaller|improves?d?|helps?|hurts?|harms?|loses?|gains"
-    r"|matters?|equal|equivalent|as (?:good|well|bad) as|reproduced|contradicted|confirmed)\b",
+# Words with which a sentence compares, or claims something of results, and numbers.
+CLAIMS = re.compile(
+    r"\b(near(?:er|est)?|far|farther|farthest|clos\w*|low\w*|high\w*|better|worse|best|worst|ahead|behind|beat\w*"
+    r"|wins?|won|superior|inferior|outperform\w*|fast\w*|slow\w*|more|most|less|least|few\w*|large\w*|small\w*"
+    r"|great\w*|improv\w*|help\w*|hurt\w*|harm\w*|lose[sr]?|losing|lost|gain\w*|matter\w*|equal\w*|match\w*|same"
+    r"|reproduc\w*|contradict\w*|confirm\w*|refut\w*|half|halv\w*|doubl\w*|twice|thirds?|quarter|fifth|tenth"
+    r"|lag\w*|leads?|led|differ\w*|gaps?|agree\w*|disagree\w*|true|false|prov\w*|show\w*|fail\w*|works?|met"
+    r"|accurate|good|bad|alike|as well as|makes up|close|narrow\w*|wide\w*|\d[\d.,]*)\b",
     re.IGNORECASE,
 )
-DIGITS = re.compile(r"\b\d")  # but not those of C4
-NUMBER = re.compile(r"[−+]?\d[\d,]*(?:\.\d+)?")
+# The sentences of the template with such a word, each of which was read: a question, a definition or a setting.
+READ = Path(__file__).with_name("findings_read.txt").read_text(encoding="utf-8").splitlines()
 # The words for an interval below no effect, across it and above it: whether better is lower or higher.
 WORDS = {
     "points": ("less accurate", "no difference is shown", "more accurate"),
     "bpb": ("fewer bits", "no difference is shown", "more bits"),
     "js_distance": ("nearer", "no difference is shown", "farther"),
+    "top15_jaccard": ("lower", "no difference is shown", "higher"),
     "perplexity_ratio": ("lower", "no difference is shown", "higher"),
+    "perplexity_c4.perplexity_ratio": ("lower", "no difference is shown", "higher"),
+    "loss_ratio": ("a lower loss", "no difference is shown", "a higher loss"),
+    "difference": ("lower", "no difference is shown", "higher"),
+    "correlation": ("negative", "none is shown", "positive"),
 }
+NUMBER = re.compile(r"[−+]?\d[\d,]*(?:\.\d+)?")
+TRIPLE = re.compile(r"([−+]?\d[\d,.]*) \(([−+]?\d[\d,.]*) to ([−+]?\d[\d,.]*)\)(\*(?!\*)|\*(?=\*\*))?")
 
 
-def own_words(template: str) -> str:
-    """Return the text of a template without what is filled in, code, and the targets of links."""
-    return re.sub(r"\{\{.*?\}\}|```.*?```|`[^`]*`|\]\([^)]*\)", " ", template, flags=re.DOTALL)
+def sentences(template: str) -> list[str]:
+    """Return the template's own sentences: without what is filled in, code, and the targets of links."""
+    own = re.sub(r"\{\{.*?\}\}|```.*?```|`[^`]*`|\]\([^)]*\)|\[|\*", " ", template, flags=re.DOTALL)
+    parts = re.split(r"(?<=[.:?!])\s+|\n\n|\n- ", own)
+    return [" ".join(part.split()).lstrip("-# ") for part in parts if part.strip()]
 
 
-def boldness(template: str) -> list[str]:
-    """Return what a template says of its own: numbers, and words that compare."""
-    text = own_words(template)
-    return [match[0] for pattern in (COMPARES, DIGITS) for match in pattern.finditer(text)]
+def claims_of(template: str) -> list[str]:
+    """Return the sentences of a template that say something which nobody has read, or that no file fills in."""
+    return [sentence for sentence in sentences(template) if CLAIMS.search(sentence) and sentence not in READ]
 
 
 def effect(outcome: str, value: float, low: float, high: float, holm: float = 1.0, **about: str) -> Effect:
@@ -55,41 +69,71 @@ def rows_of(study: str, file: str) -> list[dict[str, str]]:
         return [*csv.DictReader(lines)]
 
 
+def near(shown: str, exact: float) -> bool:
+    """Tell whether a number is that of a file, within half of its last decimal or of its second figure."""
+    given = float(shown.replace("−", "-").replace(",", ""))
+    return given == pytest.approx(exact, rel=0.06, abs=0.51 * 10 ** -len(shown.partition(".")[2]))
+
+
 def test_the_page_is_what_the_template_makes_of_the_results() -> None:
     """So that a number or a word changed by hand is found; `python benchmarks/findings.py` makes it again."""
     assert PAGE.read_text(encoding="utf-8") == findings.page()
 
 
-def test_the_templates_own_words_have_no_number_and_compare_nothing() -> None:
-    assert boldness(TEMPLATE_TEXT) == []
+def test_the_templates_own_sentences_claim_nothing() -> None:
+    assert claims_of(TEMPLATE_TEXT) == []
+    assert {*READ} <= {*sentences(TEMPLATE_TEXT)}, "those that were read are still there"
 
 
 @pytest.mark.parametrize(
     "sentence",
     [
         "Entropy is nearer to the dense model.",
-        "LoRA closes half of it, 0.5.",
+        "LoRA closes a part of it, 0.5.",
         "It wins everywhere.",
         "Cross-entropy is as good as entropy.",
         "Table 7 is reproduced.",
         "Code loses most.",
         "The choice matters after repair.",
         "Entropy improved all three tasks.",
+        "Entropy is the most accurate criterion after recovery.",
+        "LoRA halves the loss.",
+        "Cross-entropy matches entropy.",
+        "Criteria do not differ after recovery.",
+        "The paper's headline is refuted.",
+        "The bar is met on both models.",
+        "ShortGPT decodes fastest.",
+        "Entropy outperformed every other.",
+        "LLM-Pruner's score lags.",
+        "Random choice lost everywhere.",
+        "Distillation leads.",
     ],
 )
 def test_a_sentence_that_claims_something_by_itself_is_found(sentence: str) -> None:
-    """Added after every paragraph of the template."""
+    """Wherever it is added."""
     paragraphs = TEMPLATE_TEXT.split("\n\n")
     for at in range(1, len(paragraphs)):
-        assert boldness("\n\n".join([*paragraphs[:at], sentence, *paragraphs[at:]]))
+        assert claims_of("\n\n".join([*paragraphs[:at], sentence, *paragraphs[at:]])) == [sentence]
 
 
 @pytest.mark.parametrize(("outcome", "side"), [*product(WORDS, range(3))])
 def test_the_word_is_that_of_the_interval(outcome: str, side: int) -> None:
     nothing = OUTCOMES[outcome].nothing
     low, high = [(-0.4, -0.2), (-0.4, 0.2), (0.2, 0.4)][side]
-    text = say([effect(outcome, nothing + (low + high) / 2, nothing + low, nothing + high)])
-    assert [word for word in WORDS[outcome] if word in text.lower()] == [WORDS[outcome][side]]
+    text = say([effect(outcome, nothing + (low + high) / 2, nothing + low, nothing + high)]).lower()
+    assert [word for word in WORDS[outcome] if f"{word}:" in text] == [WORDS[outcome][side]]
+
+
+def test_a_change_of_a_difference_falls_or_rises() -> None:
+    """Not "fewer bits", of a method that has more."""
+    (magnitude,) = (
+        found
+        for found in effects("recovery", "change", outcomes=["bpb"], recovery=["after LoRA"])
+        if found.about["method"] == "magnitude"
+    )
+    assert magnitude.high < 0
+    assert "**Bits per byte of right answers.** Falls: magnitude" in say([magnitude])
+    assert "the difference from entropy after recovery" in say([magnitude]).lower()
 
 
 def test_what_is_contrary_stands_beside_what_is_not() -> None:
@@ -97,18 +141,19 @@ def test_what_is_contrary_stands_beside_what_is_not() -> None:
         effect("js_distance", -0.02, -0.03, -0.01, 0.01, model="A"),
         effect("js_distance", 0.02, 0.0101, 0.0299, model="B"),
         effect("js_distance", 0.002, -0.01, 0.014, model="C"),
-        replace(effect("js_distance", 0.002, 0, 0, model="D"), low=float("nan"), high=float("nan")),
+        effect("js_distance", 0.002, math.nan, math.nan, model="D"),
     ]
     assert " ".join(say(found).split("\n\n")[0].split()) == (
         "- **JS distance to the dense model.** Nearer: wanda on A −0.020 (−0.030 to −0.010)*. "
         "Farther: wanda on B +0.0200 (+0.0101 to +0.0299). "
         "No difference is shown: wanda on C +0.002 (−0.010 to +0.014). No interval: wanda on D +0.0020."
     )
-    assert " ".join(say(found, numbers=False).split()) == (
-        "- **JS distance to the dense model.** Nearer: wanda (on A*). Farther: wanda (on B). "
-        "No difference is shown: wanda (on C). No interval: wanda (on D)."
-    )
-    assert table(found).splitlines()[2] == "| A | −0.020 (−0.030 to −0.010)* |"
+    assert table(found).splitlines()[2:6] == [
+        "| wanda | A | **−0.020 (−0.030 to −0.010)*** |",
+        "| wanda | B | **+0.0200 (+0.0101 to +0.0299)** |",
+        "| wanda | C | +0.002 (−0.010 to +0.014) |",
+        "| wanda | D | +0.0020 |",
+    ]
 
 
 def test_an_end_is_never_rounded_to_no_effect() -> None:
@@ -117,50 +162,99 @@ def test_an_end_is_never_rounded_to_no_effect() -> None:
 
 
 def test_all_models_and_ratios_are_spoken_of() -> None:
-    for study in ("families", "recipe-confirm", "untuned"):
-        found = losses(study) if study == "recipe-confirm" else compared(study)
-        file = "losses.csv" if study == "recipe-confirm" else "comparison.csv"
+    for study, file, found in (
+        ("families", "comparison.csv", compared("families")),
+        ("recipe-confirm", "losses.csv", losses("recipe-confirm")),
+        ("untuned", "comparison.csv", effects("untuned")),
+    ):
         cells = {(row["model"], row["ratio"]) for row in rows_of(study, file)}
         assert len({(effect.about["model"], effect.about["ratio"]) for effect in found}) == len(cells)
 
 
-def test_numbers_of_tables_are_those_of_the_file() -> None:
-    """Each within half of its last decimal, or of its last figure where that is finer than it was rounded."""
+def test_every_number_of_a_list_or_table_is_in_the_file_under_it() -> None:
+    """Value, both ends and star are those of one row and column of it."""
+    blocks = re.split(r"^ *\*[^*\n]*rom \[([\w./-]+\.csv)\]\([^)]*\)\.\*$", TEXT, flags=re.MULTILINE)
+    checked = 0
+    for block, source in zip(blocks[0::2], blocks[1::2], strict=False):
+        study, _, file = source.partition("/")
+        triples = {}
+        for row in rows_of(study, file):
+            for name in row:
+                ends = [(f"{name}_low", f"{name}_high"), ("low", "high")]
+                low, high = next(((a, b) for a, b in ends if a in row), ("", ""))
+                if low and row[low] and name not in (low, high) and re.fullmatch(r"-?[\d.e+-]+", row[name]):
+                    holm = row.get(f"{name}_holm") or row.get("holm") or "nan"
+                    triples[float(row[name]), float(row[low]), float(row[high])] = float(holm) < 0.05
+        for *shown, star in TRIPLE.findall(block[max(block.rfind("\n#"), 0) :]):
+            found = [
+                holds
+                for exact, holds in triples.items()
+                if all(near(text, number) for text, number in zip(shown, exact, strict=True))
+            ]
+            assert bool(star) in found, (source, shown, star)
+            checked += 1
+    assert checked > 400
+
+
+def test_rows_and_columns_of_a_table_are_those_of_the_file() -> None:
     rows = [row for row in rows_of("recovery", "effects.csv") if row["question"] == "against_entropy"]
-    shown = table(effects("recovery"))
     order = ["cross_entropy", "sdmprune", "taylor", "magnitude", "random"]
-    recoveries = ["none", "linear", "lora"]
-    lines_of = dict(zip(product(order, recoveries), shown.splitlines()[2:], strict=False))
+    places = product(order, ["none", "linear", "lora"])
+    lines_of = dict(zip(places, table(effects("recovery")).splitlines()[2:], strict=False))
     outcomes = ["points", "bpb", "js_distance", "perplexity_ratio"]
     for row in rows:
         cell = lines_of[row["method"], row["recovery"]].split(" | ")[2 + outcomes.index(row["outcome"])]
         exact = [float(row[name]) for name in ("value", "value_low", "value_high")]
-        for text, number in zip(NUMBER.findall(cell), exact, strict=True):
-            given = float(text.replace("−", "-").replace(",", ""))
-            assert given == pytest.approx(number, rel=0.06, abs=0.51 * 10 ** -len(text.partition(".")[2]))
-        assert ("*" in cell) == (float(row["holm"]) < 0.05)
+        assert all(near(text, number) for text, number in zip(NUMBER.findall(cell), exact, strict=True))
+
+
+def test_verdicts_are_those_of_the_files() -> None:
+    """Each row of claims, and none but repeated ones and those of size and speed left out."""
+    shown = findings.claims("untuned", "draws").splitlines()
+    rows = [line.strip("| ").split(" | ") for line in shown if line.startswith("| [")]
+    expected = [
+        (row["verdict"], f"{float(row['ratio']):.0%}".replace("%", " %"), float(row["effect"]))
+        for study in ("untuned", "draws")
+        for row in rows_of(study, "claims.csv")
+        if row["verdict"] != "not run" and row["unit"] != "ratio"
+    ]
+    assert len(rows) == len(expected)
+    for row in rows:
+        assert any(
+            (row[6], row[2]) == known[:2] and near(row[4].split()[0], known[2]) for known in expected
+        ), row
+    counted = findings.verdicts("untuned", "draws")
+    assert f"of {len(expected)} verdicts" in counted
+    assert f"{sum(verdict == 'reproduced' for verdict, *_ in expected)} *reproduced*" in counted
 
 
 @pytest.mark.parametrize(
-    "speak", [lambda: effects("recovery"), lambda: compared("families"), lambda: factors("recipe")]
+    "speak",
+    [
+        lambda: effects("recovery"),
+        lambda: compared("families"),
+        lambda: factors("recipe"),
+        lambda: losses("recipe-confirm"),
+        lambda: lost("families", "gold_bpb"),
+    ],
 )
-def test_a_sentence_follows_its_file(speak, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the signs of all differences turned, each effect is on the other side, and none that covers zero is."""
-    before = [effect for effect in speak() if effect.outcome.nothing == 0]
+def test_a_sentence_follows_its_file(
+    speak: Callable[[], list[Effect]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all differences and the logarithms of all ratios turned, each effect is on the other side."""
+    before = speak()
     original = statements.effect_of
 
-    def turned(file: str, outcome: str, row: pd.Series, column: str, about) -> Effect:
-        ends = {f"{column}_low": -row[f"{column}_high"], f"{column}_high": -row[f"{column}_low"]}
-        return original(file, outcome, pd.Series({**row, column: -row[column], **ends}), column, about)
+    def turned(file: str, outcome: str, row: pd.Series, column: str, about: Sequence[str]) -> Effect:
+        turn = (lambda x: -x) if OUTCOMES[outcome].nothing == 0 else (lambda x: 1 / x)
+        ends = {f"{column}_low": turn(row[f"{column}_high"]), f"{column}_high": turn(row[f"{column}_low"])}
+        return original(file, outcome, pd.Series({**row, column: turn(row[column]), **ends}), column, about)
 
     monkeypatch.setattr(statements, "effect_of", turned)
-    after = [effect for effect in speak() if effect.outcome.nothing == 0]
-    other = {outcome.below: outcome.above for outcome in OUTCOMES.values()}
-    other |= {above: below for below, above in other.items()}
-    assert [other.get(effect.verdict, effect.verdict) for effect in before] == [
-        effect.verdict for effect in after
-    ]
-    assert len({effect.verdict for effect in before}) > 2
+    for one, other in zip(before, speak(), strict=True):
+        sides = {one.outcome.below: one.outcome.above, one.outcome.above: one.outcome.below}
+        assert other.verdict == sides.get(one.verdict, one.verdict)
+    assert len({effect.verdict for effect in before}) > 1
 
 
 def test_a_name_that_the_file_lacks_is_refused() -> None:
@@ -169,7 +263,5 @@ def test_a_name_that_the_file_lacks_is_refused() -> None:
 
 
 def test_lines_can_be_read() -> None:
-    prose = [
-        line for line in PAGE.read_text(encoding="utf-8").splitlines() if not line.startswith(("|", "*"))
-    ]
+    prose = [line for line in TEXT.splitlines() if not line.lstrip().startswith(("|", "*", "**"))]
     assert max(map(len, prose)) <= 130

@@ -1,10 +1,12 @@
 """Every interval of a study whose items are in git follows from them, without the weights, scores and plans."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import headline
 import pandas as pd
 import pytest
+import recipe
 from command_line import run
 from smoke import ROOT
 
@@ -44,12 +46,26 @@ def test_comparisons_verdicts_and_losses_follow_from_the_items(study: str, tmp_p
         pd.testing.assert_frame_equal(made, kept, rtol=1e-6)
 
 
-@pytest.mark.parametrize("study", sorted({*WITH_ITEMS} - {"recipe"}))
-def test_effects_follow_from_the_items(study: str, tmp_path: Path) -> None:
-    folder = ROOT / "results" / study
-    evidence = Evidence(load(Study, study_file(study)), study, folder, folder)
-    headline.effects(evidence).to_csv(
-        tmp_path / "effects.csv", index=False, float_format="%.5g", lineterminator="\n"
-    )
-    kept, made = (pd.read_csv(at / "effects.csv") for at in (folder, tmp_path))
-    pd.testing.assert_frame_equal(made, kept, rtol=2e-4)
+# Tables of benchmarks/ that rest on items, and what makes each; the studies after the first lend their draws.
+MADE = [
+    *((headline.effects, "effects", [study]) for study in WITH_ITEMS if study != "recipe"),
+    *((headline.ranks, "ranks", [study]) for study in ("recovery", "recovery-30", "recovery-short")),
+    *((recipe.losses, "losses", [study]) for study in ("recipe", "recipe-confirm")),
+    (headline.effects, "effects_recovery", ["headline", "recovery"]),
+    (recipe.factors, "factors", ["recipe"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "studies"), MADE, ids=[f"{name}-{studies[0]}" for _, name, studies in MADE]
+)
+def test_tables_of_the_findings_follow_from_the_items(
+    make: Callable[..., pd.DataFrame], name: str, studies: list[str], tmp_path: Path
+) -> None:
+    read = [
+        Evidence(load(Study, study_file(study)), study, ROOT / "results" / study, ROOT / "results" / study)
+        for study in studies
+    ]
+    make(*read).to_csv(tmp_path / "made.csv", index=False, float_format="%.5g", lineterminator="\n")
+    kept, made = ROOT / "results" / studies[0] / f"{name}.csv", tmp_path / "made.csv"
+    pd.testing.assert_frame_equal(pd.read_csv(made), pd.read_csv(kept), rtol=2e-4)
