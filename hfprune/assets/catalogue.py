@@ -127,6 +127,11 @@ class CorpusAsset(Strict):
     documents: tuple[int, int] | None = Field(
         default=None, description="[start, stop) of the documents used, to keep corpora disjoint"
     )
+    locked: str | None = Field(
+        default=None,
+        exclude=True,  # a word on the documents, not another text to fetch
+        description="what these documents were kept for, so that a study that reads them says it",
+    )
 
 
 class TaskAsset(Strict):

@@ -13,6 +13,7 @@ from hfprune.shipped import shipped
 from hfprune.stages.fields import CatalogueFile, Resources, StudyPath
 from hfprune.study.study import Study
 
+EARLIER = Path("results/recovery")
 EXAMPLE = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 
 
@@ -27,8 +28,8 @@ class Config(Strict):
     )
     like: Path | None = Field(
         default=None,
-        description="the results folder of an earlier study with the outcomes of its items, such as "
-        "results/recovery: say also which claims this one can decide",
+        description="an earlier study with the outcomes of its items, by name or results folder: from its spread "
+        f"is said which claims this one can decide (default: {EARLIER}, where it is there)",
     )
     device: str | None = Field(
         default=None,
@@ -59,8 +60,9 @@ def run(config: Config) -> None:
     device = find_device(config.device)
     costs = Costs(load_files(path, load(Catalogue, config.catalogue)), device, config.resources)
     print(comparison(costs, config.results) if config.results else table(costs))
-    if config.like:
-        print(f"\n{_claims(costs.study, config.like)}")
+    like = config.like or (EARLIER if config.study and (EARLIER / "cells").is_dir() else None)
+    if like:
+        print(f"\n{_claims(costs.study, like if like.is_dir() else Path('results') / like)}")
 
 
 def _study_of(results: Path) -> Path:

@@ -14,7 +14,7 @@ from hfprune.errors import HfpruneError
 from hfprune.jobs.files import Files, load_files
 from hfprune.settings import load, nearest, validate
 from hfprune.study.layout import study_file
-from hfprune.study.references import downloads, load_study
+from hfprune.study.references import downloads, load_study, locked
 from hfprune.study.study import Config, Study
 from hfprune.study.sweeps import criteria_of
 
@@ -138,6 +138,8 @@ def announcement(costs: Costs, catalogue: Catalogue, studies: Path, devices: int
         )
     if said := unfit(costs):
         lines.append(f"cost: too large: {said}")
+    if said := locked(costs.study, catalogue):
+        lines.append(f"study: {said}")
     with suppress(HfpruneError):  # a mistake in another study's file
         lines += _about_larger(costs, catalogue, studies, devices)
     return "\n".join(lines)

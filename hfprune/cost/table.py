@@ -1,7 +1,7 @@
 """The cost of a study as a table by rule, with what there is to download and to keep."""
 
 from hfprune.cost.costs import Costs
-from hfprune.study.references import downloads
+from hfprune.study.references import downloads, locked
 
 # Bytes of a job's file, and of a study's tables and figures.
 PER_FILE, PUBLISHED = 20e3, 30e6
@@ -72,6 +72,8 @@ def table(costs: Costs) -> str:
     ]
     if said := unfit(costs):
         text.append(f"does not fit: {said}")
+    if said := locked(costs.study, costs.files.catalogue):
+        text.append(said)
     return "\n".join(text)
 
 

@@ -35,6 +35,13 @@ def study_assets(study: Study) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
+def locked(study: Study, catalogue: Catalogue) -> str:
+    """Return a sentence on the locked documents that a study reads, or "" for none."""
+    names = [asset.removeprefix("corpora/") for asset in study_assets(study) if asset.startswith("corpora/")]
+    read = [f"{name} ({kept})" for name in names if (kept := catalogue.corpora[name].locked)]
+    return f"reads locked documents: {', '.join(read)}" if read else ""
+
+
 def downloads(study: Study, catalogue: Catalogue, resources: Path) -> tuple[float, int]:
     """Return the bytes of a study's downloads, and the number of assets whose size nobody has written down.
 

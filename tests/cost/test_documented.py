@@ -14,7 +14,7 @@ from hfprune.assets.catalogue import Catalogue
 from hfprune.commands import main
 from hfprune.cost.choice import announcement, largest_tier, over_limits
 from hfprune.cost.costs import Cost, Costs
-from hfprune.cost.table import unfit
+from hfprune.cost.table import table, unfit
 from hfprune.devices.table import Device, known_devices, named_device
 from hfprune.jobs.files import load_files
 from hfprune.settings import load
@@ -63,9 +63,11 @@ def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture,
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", words.split())
     main()
-    rows = re.findall(
-        r"(?m)^\| (\S+) +\| points +\| +(\d+) \| +(\d) \| +([\d.]+) \|", capsys.readouterr().out
-    )
+    printed = capsys.readouterr().out
+    rows = re.findall(r"(?m)^\| (\S+) +\| points +\| +(\d+) \| +(\d) \| +([\d.]+) \|", printed)
+    monkeypatch.setattr(sys, "argv", words.partition(" --like")[0].split())
+    main()
+    assert capsys.readouterr().out == printed, "in a clone, without the flag"
     assert {"above-sdmprune", "above-llm-pruner", "above-tuned-dense"} <= {row[0] for row in rows}
     assert {row[2] for row in rows} == {"3"} and all(0 < float(row[3]) < 10 for row in rows)
     monkeypatch.setattr(
@@ -73,6 +75,20 @@ def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture,
     )
     with pytest.raises(SystemExit, match="--like needs --study STUDY"):
         main()
+
+
+def test_a_study_that_reads_locked_documents_says_so(catalogue: Catalogue, tmp_path: Path) -> None:
+    device = known_devices()["cpu"]
+    for name, said in (
+        ("recovery", "reads locked documents: wikipedia-recipe (they choose a recipe or an outcome)"),
+        ("recipe-confirm", "reads locked documents: wikipedia-recipe-confirm (they confirm a recipe)"),
+        ("demo", ""),
+    ):
+        found = costs(name, device, catalogue)
+        for text in (table(found), announcement(found, catalogue, tmp_path)):
+            assert said in text and ("locked" in text) == bool(said)
+    # The mark is none of what is fetched, so that marking a text fetches nothing again.
+    assert "locked" not in catalogue.corpora["wikipedia-recipe"].model_dump()
 
 
 def test_every_study_of_the_paper_is_on_the_page() -> None:
