@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import recipe
 from command_line import run
+from committed import WITH_ITEMS
 from smoke import ROOT
 
 from hfprune.analysis.evidence import Evidence
@@ -15,16 +16,6 @@ from hfprune.settings import load
 from hfprune.study.layout import study_file
 from hfprune.study.study import Study
 
-WITH_ITEMS = [
-    "recipe",
-    "recipe-confirm",
-    "recovery",
-    "recovery-short",
-    "recovery-30",
-    "recovery-attention",
-    "headline",
-    "untuned",
-]
 OF_PLANS_AND_SCORES = ["overlap", "rank_correlation", "near_cut"]
 
 

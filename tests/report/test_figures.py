@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from committed import COMMITTED
 from drawings import figure_of
 from matplotlib import style
 from matplotlib.collections import PolyCollection
@@ -84,19 +85,6 @@ def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: P
 
 KINDS = ["none", "linear", "lora", "linear+lora"]
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-COMMITTED = [
-    *("demo", "methods", "sensitivity", "draws", "families"),
-    *(
-        "recipe",
-        "recipe-confirm",
-        "recovery",
-        "recovery-short",
-        "recovery-30",
-        "headline",
-        "untuned",
-        "recovery-attention",
-    ),
-]
 
 
 @pytest.mark.parametrize("study", COMMITTED)

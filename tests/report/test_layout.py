@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from committed import COMMITTED
 from drawings import check, misplaced
 from matplotlib import style
 from matplotlib.figure import Figure
@@ -17,12 +18,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("width", [3.3, 6.9], ids=["column", "page"])
-@pytest.mark.parametrize(
-    "study", ["demo", "methods", "sensitivity", "draws", "families", "recipe", "recipe-confirm", "recovery"]
-)
+@pytest.mark.parametrize("study", COMMITTED)
 def test_the_figures_of_finished_studies(study: str, width: float, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of what git holds, and all of them where the study ran in this folder.
-    assert {"fidelity", "comparison"} <= check(ROOT / "results" / study, monkeypatch, width)
+    assert {"fidelity", "comparison", "accuracy", "learning"} & check(
+        ROOT / "results" / study, monkeypatch, width
+    )
 
 
 def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

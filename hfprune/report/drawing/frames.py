@@ -142,9 +142,12 @@ def sheet(
         if isinstance(cell, str):
             return fit(cell, room, rcParams["font.size"])
         # Values stand along the height of a chart that has no names, less its ticks and their label.
-        along = room if cell.names else max(tall - 0.3, 0.8)
-        title = fit(cell.value.title, along, rcParams["axes.labelsize"])
-        return replace(cell, value=replace(cell.value, title=title))
+        size = rcParams["axes.labelsize"]
+        title = fit(cell.value.title, room if cell.names else max(tall - 0.3, 0.8), size)
+        # Below such a chart, less the values' ticks and label.
+        below = cell.place.title if cell.names else fit(cell.place.title, room - 0.5, size)
+        value, place = replace(cell.value, title=title), replace(cell.place, title=below)
+        return replace(cell, value=value, place=place)
 
     def lines_of(row: Sequence[Chart | str]) -> int:
         return max((cell.value.title.count("\n") for cell in row if isinstance(cell, Chart)), default=0)

@@ -19,6 +19,8 @@ from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look, Marker
 from hfprune.results import DENSE
 
+ROOM = 0.08  # of an axis, for a line of small letters
+
 
 class Learning(FigurePublication):
     """One panel per model, one line per method, ratio and seed.
@@ -48,7 +50,7 @@ class Learning(FigurePublication):
 
 def _panel(ax: Axes, curves: pd.DataFrame, looks: dict[str, Look]) -> None:
     several = len(charts.ratios(curves)) > 1
-    for (method, ratio, _), curve in curves.groupby(["method", "ratio", "seed"]):
+    for (method, _, _), curve in curves.groupby(["method", "ratio", "seed"]):
         look, curve = looks[method], curve.sort_values("step")
         start, trained = curve[curve["step"] == 0], curve[curve["step"] > 0]
         tokens, loss = trained["tokens"], trained["loss"]
@@ -56,13 +58,24 @@ def _panel(ax: Axes, curves: pd.DataFrame, looks: dict[str, Look]) -> None:
         ax.plot(tokens, loss, color=look.colour, linestyle=look.line, marker=look.marker)
         ax.plot([place, tokens.iloc[0]], [before, loss.iloc[0]], color=look.colour, linestyle=":", zorder=0)
         ax.plot(place, before, linestyle="", **_hollow(look.colour, look.marker))
-        if several and method != DENSE:
-            where: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": small()}
-            ax.annotate(f"{100 * ratio:.3g}%", (tokens.iloc[-1], loss.iloc[-1]), (4, 0), **where)
     log(ax, "x")
     if charts.spans_a_decade(curves["loss"]):
         log(ax, "y")
+    if several:
+        _name_ratios(ax, curves[curves["method"] != DENSE])
     ax.set(xlabel="Trained tokens", ylabel="Held-out loss (nats/token)")
+
+
+def _name_ratios(ax: Axes, curves: pd.DataFrame) -> None:
+    """Write the ratio at the end of its curves, once for those whose ends are near each other."""
+    last = curves[curves["tokens"] == curves["tokens"].max()].sort_values("loss")
+    where: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": small()}
+    ax.autoscale_view()
+    for ratio, ends in last.groupby("ratio"):
+        heights = (ends["loss"] - ax.get_ylim()[0]) / (ax.get_ylim()[1] - ax.get_ylim()[0])
+        for _, near in ends.groupby((heights.diff() > ROOM).cumsum()):
+            place = near["tokens"].iloc[0], near["loss"].mean()
+            ax.annotate(f"{100 * ratio:.3g}%", place, (4, 0), **where)
 
 
 def _hollow(colour: str, marker: Marker) -> dict[str, Any]:

@@ -1,0 +1,13 @@
+"""The studies whose tables and figures git holds, and those whose outcomes of items it holds, too."""
+
+WITH_ITEMS = [
+    "recipe",
+    "recipe-confirm",
+    "recovery",
+    "recovery-short",
+    "recovery-30",
+    "recovery-attention",
+    "headline",
+    "untuned",
+]
+COMMITTED = ["demo", "methods", "sensitivity", "draws", "families", *WITH_ITEMS]
