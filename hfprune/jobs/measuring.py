@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Any, cast
@@ -112,15 +113,10 @@ def _recover(files: Files, cell: Cell) -> Job:
 
 def measurements(files: Files) -> Iterator[Job]:
     """Yield the jobs that measure cells: all that is measured of a cell, or of several cells of a model."""
-    for number, (names, cells) in enumerate(batches(files)):
-        yield _measure(files, names, cells, number)
-
-
-def batches(files: Files) -> Iterator[tuple[tuple[str, ...], list[Cell]]]:
-    """Yield the measures and the cells of each job."""
+    number = count()
     for names, cells in layout.together(files.name, files.study, files.measures).items():
         for batch in layout.batches(cells, files.study, files.cells_per_job):
-            yield names, batch
+            yield _measure(files, names, batch, next(number))
 
 
 def _measure(files: Files, names: tuple[str, ...], cells: list[Cell], number: int) -> Job:

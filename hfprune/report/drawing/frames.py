@@ -89,7 +89,6 @@ def wrap(names: Sequence[str], width: float, height: float, most: int = 3) -> tu
 def panels(
     charts: Mapping[str, Chart],
     width: float | None = None,
-    height: float = 2.0,
     entries: Sequence[Artist] = (),
     title: str = "",
 ) -> Figure:
@@ -98,12 +97,11 @@ def panels(
     Args:
         charts: one or several; a single one has no name.
         width: in inches, of a single chart; by default a column's.
-        height: in inches, of a chart without lines by name.
         entries: of the legend, beside the groups of the charts.
         title: of the legend.
     """
     most = max(len(chart.names) for chart in charts.values())
-    tall, beside = lines_height(most) if most else height, 1 + across(2.5) // 2 if most else 3
+    tall, beside = lines_height(most) if most else 2.0, 1 + across(2.5) // 2 if most else 3
     figure, axes = wrap([*charts], width or column(), tall, beside)
     for ax, chart in zip(axes, charts.values(), strict=True):
         draw(ax, chart)
