@@ -49,6 +49,11 @@ class Declaration:
     per_task: bool
     metric: Metric
 
+    @property
+    def label(self) -> str:
+        """The metric's label, with the measure's name where a study gives it another than its class has."""
+        return self.metric.label + f", {self.measure}" * (self.measure != self.kind)
+
     def shown(self, effect: float) -> float:
         """Return an effect of outcomes per item as readers see it: a ratio, or a difference in the unit shown."""
         return float(np.exp(effect)) if self.metric.effect == "ratio" else self.metric.scale * effect

@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from hfprune.page.study import Measured, StudyResults
-from hfprune.page.vega import MOST, shape, template, vega_lite
+from hfprune.page.vega import MOST, blank_chart, shape, vega_lite
 from hfprune.report.charts import agreement_of_halves, focus
 from hfprune.report.effects import effects_shown
+from hfprune.report.measures import dotted
 from hfprune.report.style import looks, recovery_label
 
 COLUMNS = (
@@ -27,7 +28,7 @@ def data(studies: Sequence[StudyResults]) -> dict[str, Any]:
         effects = effects_shown(study.data.declared)
         for place, meaning in study.meanings.items():
             known = meaning._asdict() | {"effect": getattr(effects.get(meaning.effect), "heading", "")}
-            names.setdefault(_key(place), known | {"first": place == study.headline})
+            names.setdefault(dotted(place), known | {"first": place == study.headline})
         rows += _rows(study)
     own = {method: label for study in reversed(studies) for method, label in study.data.labels.items()}
     order = looks({method for study in studies for method in study.data.tidy["method"]}, own)
@@ -41,7 +42,7 @@ def data(studies: Sequence[StudyResults]) -> dict[str, Any]:
             for method, look in order.items()
         },
         "focus": min(at, default=None),
-        "chart": template(TOOLTIP),
+        "chart": blank_chart(TOOLTIP),
         "most": MOST,
     }
 
@@ -53,14 +54,10 @@ def _rows(study: StudyResults) -> list[list[Any]]:
         study=study.name,
         family=values["method"].map(study.families),
         recovery=values["recovery"].map(recovery_label),
-        measure=[_key(Measured(*key)) for key in keys],
+        measure=[*map(dotted, keys)],
     )
     table = table[[*COLUMNS]].astype(object)
     return table.where(table.notna(), None).to_numpy().tolist()
-
-
-def _key(place: Measured) -> str:
-    return ".".join(filter(None, place))
 
 
 def curves(study: StudyResults) -> Iterator[dict[str, Any]]:

@@ -62,7 +62,7 @@ def vega_lite(chart: Chart, tooltip: Mapping[str, str]) -> dict[str, Any]:
     return _figure(values, _axis(chart.value), place, (names, colours, shapes), tooltip, bool(chart.names))
 
 
-def template(tooltip: Mapping[str, str]) -> dict[str, Any]:
+def blank_chart(tooltip: Mapping[str, str]) -> dict[str, Any]:
     """Return a chart of values against the ratio with holes, for rows that the reader chooses.
 
     `page.js` fills them: `@rows`, `@title`, `@scale`, `@ticks`, `@ends`, and the `@names`,

@@ -80,6 +80,11 @@ def _unit(row: Declaration) -> str:
     return f" ({row.metric.unit})" if row.metric.unit else ""
 
 
+def dotted(place: Iterable[str]) -> str:
+    """Return a measure, a metric and a task, if there is one, as one name for programs."""
+    return ".".join(filter(None, place))
+
+
 def scaled(values: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     """Return values in the units shown to readers."""
     pairs = zip(values["measure"], values["metric"], strict=True)

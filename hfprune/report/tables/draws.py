@@ -1,6 +1,5 @@
 """Variation between calibration samples."""
 
-from hfprune.analysis.declarations import Declaration
 from hfprune.report.cells import counts, present, ratio_column, texts, together, with_intervals
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
@@ -22,10 +21,12 @@ class Draws(TablePublication):
             looks[method].label + (f" − {looks[against].label}" if against else "")
             for method, against in zip(rows["method"], rows["against"], strict=True)
         ]
+        measured = [effects[effect] for effect in rows["effect"]]
+        outcomes = [row.label + " (logarithm)" * (row.metric.effect == "ratio") for row in measured]
         columns = [
             ratio_column(rows),
             Column("Method", methods, words=True),
-            Column("Outcome", [_outcome(effects[effect]) for effect in rows["effect"]], words=True),
+            Column("Outcome", outcomes, words=True),
             Column("Draws", texts(rows["seeds"], "{:,.0f}")),
             Column("SD over draws", texts(rows["seeds_sd"], "{:.4f}")),
             Column("Resamples", counts(rows["resamples"])),
@@ -45,8 +46,3 @@ class Draws(TablePublication):
             "calibration samples has 1 inside. A minus: paired differences."
         ]
         return Table(rows, present(columns), notes)
-
-
-def _outcome(row: Declaration) -> str:
-    of = f", {row.measure}" if row.measure != row.kind else ""
-    return row.metric.label + of + " (logarithm)" * (row.metric.effect == "ratio")

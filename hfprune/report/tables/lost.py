@@ -20,7 +20,7 @@ class Lost(TablePublication):
         found = [data.declared.find(row.measure, row.metric) for row in rows.itertuples()]
         ratios = [row.metric.effect == "ratio" for row in found]
         forms = ["× {:,.2f}" if ratio else "{:+.2f}" for ratio in ratios]
-        outcomes = [row.metric.label + f", {row.measure}" * (row.measure != row.kind) for row in found]
+        outcomes = [row.label for row in found]
         tasks = [task.replace("_", " ") or MISSING for task in words(rows["task"])]
         changes, intervals = with_intervals(
             rows["change"], rows["low"], rows["high"], forms, [*map(float, ratios)], ratios

@@ -6,7 +6,7 @@ from hfprune.analysis.averages import over_seeds
 from hfprune.analysis.tidy import blank_cells
 from hfprune.report.cells import OURS, head_columns, in_order, present
 from hfprune.report.collected import Collected
-from hfprune.report.measures import MEAN, headings, other_values, scaled
+from hfprune.report.measures import MEAN, dotted, headings, other_values, scaled
 from hfprune.report.notes import mark_notes
 from hfprune.report.publication import TablePublication
 from hfprune.report.rows import ORDER, ROW, Form, lay_out, with_blanks
@@ -29,17 +29,16 @@ class Measures(TablePublication):
         for (measure, metric, task), heading in names.items():
             shown = data.declared.find(measure, metric).metric
             several = len([place for place in names if place[:2] == (measure, metric)]) > 1
-            forms[".".join(filter(None, (measure, metric, task)))] = Form(
+            forms[dotted((measure, metric, task))] = Form(
                 heading,
                 shown.shown,
                 shown.better,
                 with_spread=not several or task == MEAN,
                 logarithmic=shown.effect == "ratio",
             )
-        places = zip(cells["measure"], cells["metric"], cells["task"], strict=True)
-        keys = [".".join(filter(None, place)) for place in places]
+        keys = map(dotted, zip(cells["measure"], cells["metric"], cells["task"], strict=True))
         cells = with_blanks(
-            cells.assign(source=OURS, key=keys, printed=pd.NA, confidence=pd.NA), blank_cells(data.tidy)
+            cells.assign(source=OURS, key=[*keys], printed=pd.NA, confidence=pd.NA), blank_cells(data.tidy)
         )
         cells = in_order(cells, ORDER, data.looks, [*data.printed.models.values()])
         numbers, laid = lay_out(cells, forms, {})
