@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 # Stand in a text for the class of an error and for what it says; no path and no name holds them.
 KIND, REASON = "\0kind", "\0reason"
@@ -29,6 +30,15 @@ def explained(text: str, *kinds: type[BaseException], most: int | None = None) -
     except kinds as error:
         reason = brief(error)[:most]
         raise HfpruneError(text.replace(KIND, type(error).__name__).replace(REASON, reason)) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Let a file that cannot be read become an `HfpruneError`, which says why."""
+    try:
+        yield
+    except OSError as error:
+        raise HfpruneError(f"{path}: cannot read it: {error.strerror}") from error
 
 
 def brief(error: BaseException) -> str:

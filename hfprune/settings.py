@@ -1,23 +1,31 @@
 """Strict, typed settings: an unknown key fails with one line that gives its place and the nearest key."""
 
 import difflib
+import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained, reading
 
 # Names become folder names and Snakemake wildcards, so they hold no slash, blank or leading dot.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """Return `"; did you mean 'x'?"` or, with no near match, the list of known words."""
-    match = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {match[0]!r}?" if match else f"; known: {', '.join(known) or 'none'}"
+def nearest(word: str, known: Collection[str], otherwise: str | None = None) -> str:
+    """Return `"; did you mean 'x'?"` or, with no near match, `otherwise`: by default the list of known words."""
+    if match := difflib.get_close_matches(word, known, n=1):
+        return f"; did you mean {match[0]!r}?"
+    return f"; known: {', '.join(known) or 'none'}" if otherwise is None else otherwise
+
+
+def plain(value: Any) -> str:
+    """Return a value of a setting as one writes it: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def distinct(values: list) -> list:
@@ -59,12 +67,8 @@ def load(kind: type[Model], path: Path) -> Model:
     Raises:
         HfpruneError: the file is missing, is not YAML or does not fit `kind`; names the file and the key.
     """
-    try:
+    with reading(path), explained(f"{path}: not valid YAML: {REASON}", yaml.YAMLError):
         data = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise HfpruneError(f"{path}: cannot read it: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise HfpruneError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     return validate(kind, {} if data is None else data, str(path))
 
 

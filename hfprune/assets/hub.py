@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from hfprune.assets.catalogue import HubSource, ModelAsset
-from hfprune.errors import HfpruneError, UnavailableError
+from hfprune.errors import HfpruneError, UnavailableError, brief
 from hfprune.files import sha256
 from hfprune.settings import Strict
 
@@ -170,7 +170,7 @@ def _explain(error: BaseException, source: HubSource, repo_type: RepoType) -> st
     # The client's HTTP library differs by its version.
     if any(kind.__name__ == "TransportError" for kind in type(error).__mro__):
         return (
-            f"{repo}: the hub cannot be reached ({' '.join(str(error).split())}); connect to a network, or "
-            "copy it here and name its folder or file"
+            f"{repo}: the hub cannot be reached ({brief(error)}); connect to a network, or copy it here and name "
+            "its folder or file"
         )
-    return f"{repo}: download failed: {type(error).__name__}: {' '.join(str(error).split())}; try again"
+    return f"{repo}: download failed: {type(error).__name__}: {brief(error)}; try again"

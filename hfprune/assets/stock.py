@@ -1,12 +1,12 @@
 """lm-eval's own definition of a task, found without its scan of all tasks (about ten seconds)."""
 
-import difflib
 import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from hfprune.errors import HfpruneError
+from hfprune.settings import nearest
 
 
 def stock_yaml(task: str) -> Path:
@@ -17,9 +17,8 @@ def stock_yaml(task: str) -> Path:
     """
     known = _yamls()
     if task not in known:
-        near = difflib.get_close_matches(task, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "`lm-eval ls tasks` lists them"
-        raise HfpruneError(f"task {task!r}: lm-eval has no task of that name; {hint}")
+        hint = nearest(task, known, otherwise="; `lm-eval ls tasks` lists them")
+        raise HfpruneError(f"task {task!r}: lm-eval has no task of that name{hint}")
     return known[task]
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import hfprune
 from hfprune import network
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, brief
 from hfprune.extras import missing
 from hfprune.outline import outline
 
@@ -49,7 +49,7 @@ def main() -> None:
         sys.exit(f"{command.prog}: error: {missing(error)}")
     except OSError as error:  # a full disk, a path without permission, a folder where a file should be
         known = error.filename and error.strerror
-        reason = f"{error.filename}: {error.strerror}" if known else " ".join(str(error).split())
+        reason = f"{error.filename}: {error.strerror}" if known else brief(error)
         sys.exit(f"{command.prog}: error: {reason}")
     except RuntimeError as error:
         # `torch.OutOfMemoryError`, without importing torch for it.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hfprune.errors import REASON, HfpruneError, explained
+from hfprune.errors import REASON, HfpruneError, brief, explained
 from hfprune.settings import Strict
 from hfprune.stages.fields import Positional
 
@@ -52,9 +52,8 @@ def run(config: Config) -> None:
         raise HfpruneError("no token for the hub; log in with `hf auth login`, or set HF_TOKEN") from error
     # The client's errors have no common base class, and it lets errors of its HTTP library through.
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
         raise HfpruneError(
-            f"{repo}: the upload failed ({type(error).__name__}: {reason}); no file there was changed"
+            f"{repo}: the upload failed ({type(error).__name__}: {brief(error)[:300]}); no file there was changed"
         ) from error
     for name, size in files.items():
         print(f"{size:>15,}  {name}")

@@ -8,7 +8,7 @@ code.
 import logging
 import sys
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, brief
 from hfprune.extras import missing
 
 
@@ -27,4 +27,4 @@ def main() -> None:
         cli_evaluate()
     # What lm-eval and transformers raise about unknown models, tasks, files and arguments.
     except (HfpruneError, OSError, ValueError, TypeError, KeyError) as error:
-        sys.exit(f"hfprune-lm-eval: error: {' '.join(str(error).split())}")
+        sys.exit(f"hfprune-lm-eval: error: {brief(error)}")

@@ -1,6 +1,5 @@
 """The model card of an export, from what is known: the asset, the plan's provenance, the results; nothing else."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -19,6 +18,7 @@ from hfprune.files import read_json
 from hfprune.plans.plan import Plan, save_plan
 from hfprune.provenance import recorded
 from hfprune.results import read_result
+from hfprune.settings import plain
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -188,7 +188,7 @@ class Recipe:
         known = settings.pop("scoring", {}) | settings
         words = {"ratio": "ratio (fraction of all parameters to remove)", "blocks": "sequences scored on"}
         table = [
-            f"| {words.get(key, key)} | `{_plain(value)}` |"
+            f"| {words.get(key, key)} | `{plain(value)}` |"
             for key, value in known.items()
             if value not in ({}, None, "")
         ]
@@ -272,10 +272,6 @@ def _results(folder: Path, inputs: dict[str, str] | None) -> dict[Path, dict[str
 def _is_dense(result: dict[str, Any]) -> bool:
     """Tell whether a result is of the dense model itself, with which the pruned one is compared."""
     return not {*_ROLES[1:]} & result["provenance"].get("inputs", {}).keys()
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,5 @@
 """The page of one pruned model beside its dense model: one HTML file that needs no network."""
 
-import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +10,7 @@ from hfprune.analysis.before_after import CAPABILITY, HEADERS, SPEED, Row
 from hfprune.files import atomic_file
 from hfprune.page.html import template, text
 from hfprune.provenance import hardware
+from hfprune.settings import plain
 
 
 class Outcome(NamedTuple):
@@ -60,7 +60,7 @@ def write_pruned_page(
         parameters=named["parameters"],
         verdict=outcome.verdict,
         sample=outcome.sample,
-        settings={key: _plain(value) for key, value in settings.items() if value is not None},
+        settings={key: plain(value) for key, value in settings.items() if value is not None},
         seconds=seconds,
         hardware=hardware(),
         version=hfprune.__version__,
@@ -75,7 +75,3 @@ def write_pruned_page(
 def _bars(rows: Sequence[Row]) -> list[Bar]:
     longest = max((max(row.before or 0, row.after) for row in rows), default=1) or 1
     return [Bar(row.words(), (row.before or 0) / longest, row.after / longest) for row in rows]
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained, reading
 
 TABLE_FILES = [f"table{number}.csv" for number in range(1, 9)]
 
@@ -82,12 +82,8 @@ def read_rows(path: Path, columns: list[str]) -> pd.DataFrame:
     Raises:
         HfpruneError: the file or a column is missing.
     """
-    try:
+    with reading(path), explained(f"{path}: not valid CSV: {REASON}", ValueError):
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except OSError as error:
-        raise HfpruneError(f"{path}: cannot read it: {error.strerror}") from error
-    except ValueError as error:
-        raise HfpruneError(f"{path}: not valid CSV: {' '.join(str(error).split())}") from error
     missing = [column for column in columns if column not in rows]
     if missing:
         raise HfpruneError(f"{path}: lacks the column {missing[0]}; it needs {', '.join(columns)}")

@@ -1,6 +1,5 @@
 """Flags of `hfprune prune`."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from hfprune.assets.spelling import FORMS
-from hfprune.exports import Quantization
+from hfprune.exports import Quantization, quantized_only_gguf
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
-from hfprune.settings import Dtype, Strict
+from hfprune.settings import Dtype, Strict, plain
 from hfprune.stages.fields import Alone, CatalogueFile, Resources, Seed
 from hfprune.stages.target import UNITS
 
@@ -83,11 +82,7 @@ class Config(Strict):
     resources: Resources = Path("resources")
     catalogue: CatalogueFile = Path("config/assets.yaml")
 
-    @model_validator(mode="after")
-    def _quantize_gguf(self) -> "Config":
-        if self.quantize and self.format != "gguf":
-            raise ValueError("--quantize belongs to --format gguf")
-        return self
+    _only_gguf = model_validator(mode="after")(quantized_only_gguf)
 
     def again(self) -> str:
         """Return the command that makes the model again elsewhere: files and folders by their names alone."""
@@ -100,5 +95,5 @@ class Config(Strict):
             else:
                 local = name in ("model", "text", "recover") and Path(value).expanduser().exists()
                 text = Path(value).resolve().name if local else value
-                words += [f"--{flag}", text if isinstance(text, str) else json.dumps(text)]
+                words += [f"--{flag}", plain(text)]
         return shlex.join([*words, "--out", "pruned"])

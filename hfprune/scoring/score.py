@@ -15,6 +15,7 @@ from hfprune.errors import HfpruneError
 from hfprune.models.kinds import layer_of
 from hfprune.models.spread import onloaded
 from hfprune.models.units import Neurons, Units, gated_mlps, units_of
+from hfprune.plans.allocation import keep_highest, kept_mask
 from hfprune.scoring.folds import folds_of
 from hfprune.scoring.passes import GradientPass, gradient_passes, layer_parts
 from hfprune.scoring.scorer import Scorer
@@ -185,6 +186,4 @@ def _on_one_device(scored: Scored, device: torch.device) -> Scored:
 def _all_but_lowest(scores: Tensor, fraction: float) -> Tensor:
     """Return a mask [neurons] that is false for the `fraction` with the lowest scores, at least for one."""
     lost = max(1, round(fraction * len(scores)))
-    kept = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
-    kept[scores.argsort(descending=True, stable=True)[len(scores) - lost :]] = False
-    return kept
+    return kept_mask(keep_highest(scores, len(scores) - lost), len(scores))

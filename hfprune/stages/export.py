@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from hfprune.exports import Quantization
+from hfprune.exports import Quantization, quantized_only_gguf
 from hfprune.provenance import Stopwatch, provenance, stable
 from hfprune.stages.target import Pruned
 
@@ -41,11 +41,7 @@ class Config(Pruned):
     )
     out: Path = Field(description="folder to write: the model, its card, its provenance and the plan")
 
-    @model_validator(mode="after")
-    def _quantize_gguf(self) -> "Config":
-        if self.quantize and self.format != "gguf":
-            raise ValueError("--quantize belongs to --format gguf")
-        return self
+    _only_gguf = model_validator(mode="after")(quantized_only_gguf)
 
 
 def run(config: Config) -> None:

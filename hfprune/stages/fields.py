@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
@@ -67,9 +67,9 @@ def _cell(text: str) -> str:
 
 Safetensors = Annotated[Path, AfterValidator(partial(_file, suffix=".safetensors"))]
 Json = Annotated[Path, AfterValidator(partial(_file, suffix=".json"))]
-Parquet = Annotated[Path, AfterValidator(partial(_file, suffix=".parquet"))]
 
 ExistingPath = Annotated[Path, Existing()]
+Given = TypeVar("Given", Path, Path | None)
 
 DenseModel = Annotated[
     Path,
@@ -82,7 +82,7 @@ Corpus = Annotated[
     Field(description=f"text: a name in config/assets.yaml, {FORMS['corpora'].ways()}"),
 ]
 Instructions = Annotated[
-    Path,
+    Given,
     AssetFlag("instructions"),
     Field(description=f"instruction pairs: a name in config/assets.yaml, {FORMS['instructions'].ways()}"),
 ]

@@ -20,7 +20,7 @@ class Config(Packing):
     """Flags of `hfprune pack`."""
 
     model: DenseModel
-    instructions: Instructions
+    instructions: Instructions[Path]
     seed: Seed = 0
     out: Safetensors
 

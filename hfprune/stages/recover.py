@@ -5,18 +5,17 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt, model_validator
 
-from hfprune.assets.spelling import FORMS
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory, write_json
 from hfprune.provenance import Stopwatch, fingerprint, identity, is_current, provenance
 from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
 from hfprune.results import Cell, Value, write_result
 from hfprune.settings import validate
-from hfprune.stages.fields import AssetFlag, BatchTokens, CellName, ComputeDtype, ExistingPath, Seed
+from hfprune.stages.fields import BatchTokens, CellName, ComputeDtype, ExistingPath, Instructions, Seed
 from hfprune.stages.target import Cut, cell_of
 
 if TYPE_CHECKING:
@@ -31,10 +30,7 @@ EXAMPLE = (
 class Config(Cut):
     """Flags of `hfprune recover`."""
 
-    instructions: Annotated[Path | None, AssetFlag("instructions")] = Field(
-        default=None,
-        description=f"instruction pairs: a name in config/assets.yaml, {FORMS['instructions'].ways()}",
-    )
+    instructions: Instructions[Path | None] = None
     packed: ExistingPath | None = Field(
         default=None, description="pairs that `hfprune pack` has tokenized, in place of --instructions"
     )

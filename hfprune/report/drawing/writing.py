@@ -1,6 +1,5 @@
 """Figures as PDF, SVG and PNG, in one theme or over it in a user's style."""
 
-import difflib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,13 @@ import matplotlib
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from hfprune.errors import REASON, HfpruneError, brief, explained
+from hfprune.errors import REASON, HfpruneError, explained, reading
 from hfprune.files import atomic_file
 from hfprune.report.charts import Chart
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.frames import panels, sentence
 from hfprune.report.publication import FIGURES, absent, publication_names
+from hfprune.settings import nearest
 
 THEME = Path(__file__).with_name("theme.mplstyle")
 # No dates, so the same input gives the same bytes.
@@ -97,18 +97,14 @@ def read_style(path: Path) -> dict[str, Any]:
     Raises:
         HfpruneError: the file cannot be read, or has an unknown key or a value that does not fit.
     """
-    try:
+    with reading(path), explained(f"{path}: not a style file of matplotlib: {REASON}", UnicodeDecodeError):
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise HfpruneError(f"{path}: cannot read it: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise HfpruneError(f"{path}: not a style file of matplotlib: {brief(error)}") from error
     known = [*map(str, matplotlib.rcParams)]
     for number, line in enumerate(lines, 1):
         key = line.partition("#")[0].partition(":")[0].strip()
         if key and key not in known:
-            near = [f"; did you mean {word!r}?" for word in difflib.get_close_matches(key, known, n=1)]
-            raise HfpruneError(f"{path}, line {number}: matplotlib has no setting {key!r}{''.join(near)}")
+            near = nearest(key, known, otherwise="")
+            raise HfpruneError(f"{path}, line {number}: matplotlib has no setting {key!r}{near}")
     with explained(f"{path}: {REASON}", ValueError):
         style_file = matplotlib.rc_params_from_file(path, fail_on_error=True, use_default_template=False)
     found: dict[str, Any] = {str(key): value for key, value in style_file.items()}
