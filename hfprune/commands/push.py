@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from hfprune.errors import REASON, HfpruneError, brief, explained
+from hfprune.exports.folder import files_of
 from hfprune.settings import Strict
 from hfprune.stages.fields import Positional
 
@@ -30,8 +31,6 @@ def run(config: Config) -> None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
     from huggingface_hub.utils import validate_repo_id
-
-    from hfprune.exports.folder import files_of
 
     files, repo = files_of(config.folder), config.repo
     with explained(f"{repo!r} is no repository ({REASON}); give owner/name", HFValidationError):

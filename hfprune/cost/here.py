@@ -7,7 +7,10 @@ from functools import cache
 from typing import Any
 
 from hfprune.cost.speed import CALL
+from hfprune.criteria.entropy import Entropy
 from hfprune.devices.table import Device, nominal_cpu, table_device, visible_device
+from hfprune.evaluation.work import Case
+from hfprune.models.shape import Shape
 
 HERE = "here"
 # Layers of SmolLM2's size, and a small vocabulary.
@@ -71,10 +74,7 @@ def passes_rate(device: Device, dtype: str) -> float:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from hfprune.criteria.entropy import Entropy
     from hfprune.devices.rates import best_seconds
-    from hfprune.evaluation.work import Case
-    from hfprune.models.shape import Shape
     from hfprune.scoring.score import score
 
     model = LlamaForCausalLM(LlamaConfig(**CONFIG)).to(getattr(torch, dtype)).eval().requires_grad_(False)

@@ -15,6 +15,8 @@ from hfprune.assets.models import LICENCES
 from hfprune.errors import HfpruneError
 from hfprune.exports.folder import CARD
 from hfprune.files import read_json
+from hfprune.models.load import load_skeleton
+from hfprune.models.units import count_parameters
 from hfprune.plans.plan import Plan, save_plan
 from hfprune.provenance import recorded
 from hfprune.results import read_result
@@ -151,9 +153,6 @@ class Recipe:
     @cached_property
     def _dense_sizes(self) -> tuple[int, int]:
         """The numbers of parameters and of tokens of the dense model, or zeros where `source` has no config."""
-        from hfprune.models.load import load_skeleton
-        from hfprune.models.units import count_parameters
-
         if not (self.source / "config.json").is_file():
             return 0, 0
         dense = load_skeleton(self.source)

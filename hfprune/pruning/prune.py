@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from hfprune.pruning.config import Config
+from hfprune.pruning.steps import take_all
 from hfprune.settings import validate
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ def compared(config: Config) -> "Outcome":
     from hfprune.page.pruned import Outcome, write_pruned_page
     from hfprune.pruning.comparing import Comparing
     from hfprune.pruning.folder import MODEL, REPORT, claimed
-    from hfprune.pruning.steps import take_all
 
     comparing = Comparing(config)
     with claimed(config.out, config.model_dump(mode="json")) as work:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from hfprune.settings import Strict, load
 from hfprune.stages.fields import CollectedFolder, ResultsFolder, Shipped, StudyFile
+from hfprune.study import layout
 from hfprune.study.study import Study
 
 EXAMPLE = "hfprune claims --study config/studies/demo.yaml --results results/demo"
@@ -32,7 +33,6 @@ def run(config: Config) -> None:
     from hfprune.analysis.tidy import DIGITS, write_csv
     from hfprune.analysis.verdicts import evaluate
     from hfprune.paper.claims import Paper
-    from hfprune.study import layout
 
     study, out = load(Study, config.study), config.out or config.results
     evidence = Evidence(study, config.study.stem, config.results, out)

@@ -7,6 +7,7 @@ from pydantic import Field
 from hfprune.errors import HfpruneError
 from hfprune.settings import Strict, load
 from hfprune.stages.fields import ResultsFolder, StudyFile
+from hfprune.study.labels import labels
 from hfprune.study.layout import baseline_plan_files, plan_files, result_files, score_files
 from hfprune.study.study import Study
 
@@ -32,7 +33,6 @@ def run(config: Config) -> None:
     """
     from hfprune.analysis.collect import collect
     from hfprune.analysis.declarations import declare
-    from hfprune.study.labels import labels
 
     study, name = load(Study, config.study), config.study.stem
 

@@ -2,6 +2,7 @@
 
 from hfprune.settings import Strict, load
 from hfprune.stages.fields import CollectedFolder, ResultsFolder, StudyFile
+from hfprune.study import layout
 from hfprune.study.study import Study
 
 EXAMPLE = "hfprune compare --study config/studies/demo.yaml --results results/demo"
@@ -22,7 +23,6 @@ def run(config: Config) -> None:
     from hfprune.analysis.evidence import Evidence
     from hfprune.analysis.lost import lost
     from hfprune.analysis.tidy import DIGITS, write_csv
-    from hfprune.study import layout
 
     out = config.out or config.results
     evidence = Evidence(load(Study, config.study), config.study.stem, config.results, out)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from hfprune.exports import Quantization, quantized_only_gguf
+from hfprune.exports.folder import require_replaceable
 from hfprune.provenance import Stopwatch, provenance, stable
 from hfprune.stages.target import Pruned
 
@@ -48,7 +49,6 @@ def run(config: Config) -> None:
     """Load and export the model, and print its size."""
     config.require_change()
 
-    from hfprune.exports.folder import require_replaceable
     from hfprune.models.units import count_parameters
 
     require_replaceable(config.out, config.model)

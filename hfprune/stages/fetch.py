@@ -1,16 +1,15 @@
 """Download, check and convert models, corpora, tasks and other assets into the resources folder."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
+from hfprune.assets.catalogue import Catalogue
 from hfprune.errors import HfpruneError
 from hfprune.settings import Name, Strict, load, nearest
 from hfprune.stages.fields import CatalogueFile, Positional, Resources, StudyPath
-
-if TYPE_CHECKING:
-    from hfprune.assets.catalogue import Catalogue
+from hfprune.study.references import load_study, study_assets, with_models
 
 EXAMPLE = "hfprune fetch --study config/studies/demo.yaml"
 
@@ -34,9 +33,6 @@ class Config(Strict):
 
 def run(config: Config) -> None:
     """Fetch the named assets, and those that the study needs."""
-    from hfprune.assets.catalogue import Catalogue
-    from hfprune.study.references import load_study, study_assets, with_models
-
     catalogue = with_models(load(Catalogue, config.catalogue), config.models, "--models")
     wanted = list(config.assets)
     if config.study:
@@ -47,7 +43,7 @@ def run(config: Config) -> None:
     fetch(list(dict.fromkeys(wanted)), catalogue, config.catalogue, config.resources)
 
 
-def fetch(wanted: list[str], catalogue: "Catalogue", where: Path, resources: Path) -> None:
+def fetch(wanted: list[str], catalogue: Catalogue, where: Path, resources: Path) -> None:
     """Fetch assets into `resources`; assets that are already there are not fetched again.
 
     Args:

@@ -5,7 +5,9 @@ No training: least squares on the calibration, one pass over it for all plans of
 
 import json
 import shutil
+from math import inf
 from pathlib import Path
+from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
@@ -112,9 +114,6 @@ def run(config: Config) -> None:
 
 def _values(solved: "dict[str, Solved]", watch: "Stopwatch") -> "list[Value]":
     """Return the mean share of the lost output that is left, the median λ, and the cost of all plans together."""
-    from math import inf
-    from statistics import fmean, median
-
     cost = watch.cost()
     return [
         Value("lost_output_left", fmean(each.left for each in solved.values()), n=len(solved)),

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.measured_model import Subject, ToScore
 from hfprune.measures import Measure, stems
 from hfprune.models.placement import Placement
 from hfprune.results import read_result, values_table
@@ -21,7 +22,6 @@ from hfprune.stages.target import Pruned, cell_of
 from hfprune.study.entries import StudyMeasure
 
 if TYPE_CHECKING:
-    from hfprune.evaluation.measured_model import Subject
     from hfprune.measuring import CellToMeasure
 
 
@@ -128,9 +128,8 @@ def run(config: Config) -> None:
         print(values_table([read_result(target.out / file) for file in files]))
 
 
-def _target(config: Config, cell: ToMeasure, beside: "Subject | None") -> "CellToMeasure":
+def _target(config: Config, cell: ToMeasure, beside: Subject | None) -> "CellToMeasure":
     """Return the subject, which loads its models when needed, and where its results go."""
-    from hfprune.evaluation.measured_model import Subject, ToScore
     from hfprune.measuring import CellToMeasure
     from hfprune.models.load import load_model, load_skeleton, load_tokenizer
     from hfprune.plans.plan import check_plan, load_plan, plan_note

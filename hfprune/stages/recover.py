@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, NonNegativeInt, model_validator
 
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.item_outcomes import mean_value, token_items
 from hfprune.files import atomic_directory, write_json
 from hfprune.provenance import Stopwatch, fingerprint, identity, is_current, provenance
 from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
@@ -167,8 +168,6 @@ def curve_point(step: int, trained: int, losses: list[float], tokens: list[int])
         losses: mean loss of each held-out sequence, in nats per response token.
         tokens: response tokens of each.
     """
-    from hfprune.evaluation.item_outcomes import mean_value, token_items
-
     loss = mean_value("loss", token_items(losses, tokens))
     return {"step": step, "tokens": trained, "loss": loss.value, "stderr": loss.stderr, "losses": losses}
 

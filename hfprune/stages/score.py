@@ -12,10 +12,13 @@ from pydantic import Field, PositiveInt, model_validator
 
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
+from hfprune.evaluation.work import Case
 from hfprune.files import require_writable
 from hfprune.models.placement import Placement
+from hfprune.models.shape import Shape
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, recorded, stable
 from hfprune.results import Cell, Value, write_result
+from hfprune.scoring.passes import SUMS_SHARE
 from hfprune.stages.fields import (
     BatchTokens,
     CellName,
@@ -237,9 +240,6 @@ def score_as_fits(
     import torch
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-    from hfprune.evaluation.work import Case
-    from hfprune.models.shape import Shape
-    from hfprune.scoring.passes import SUMS_SHARE
     from hfprune.scoring.score import score
 
     length = 1 if blocks is None else blocks.shape[1]
