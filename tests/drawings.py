@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 from synthetic import PAPER
 
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.writing import THEME, made_figure, settle
+from hfprune.report.drawing.writing import THEME, fix_layout, made_figure
 from hfprune.report.publication import absent, publication_names
 
 
@@ -38,7 +38,7 @@ def letters(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, 
             drawn.append((text.get_text(), text.get_window_extent(renderer)))
         draw(text, renderer)
 
-    settle(figure)
+    fix_layout(figure)
     with monkeypatch.context() as patch:
         patch.setattr(Text, "draw", recorded)
         FigureCanvasAgg(figure).draw()

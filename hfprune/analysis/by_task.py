@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfprune.analysis.evidence import Measured
+from hfprune.analysis.evidence import MeasuredSide
 from hfprune.analysis.outcomes import paired
 from hfprune.analysis.significance import mcnemar
 
@@ -28,7 +28,7 @@ class TaskRow(NamedTuple):
 
 
 def by_task(
-    claim: str, model: str, ratio: float | None, left: Measured, right: Measured
+    claim: str, model: str, ratio: float | None, left: MeasuredSide, right: MeasuredSide
 ) -> Iterator[TaskRow]:
     """Yield the comparison of each task and seed; with McNemar's test if outcomes are right or wrong."""
     for draw, (ours, theirs) in paired([left.data, right.data]).items():

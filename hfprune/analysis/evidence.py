@@ -26,7 +26,7 @@ class NotApplicableError(NotMeasuredError):
     """Says which method could not cut the units that it names."""
 
 
-class Measured(NamedTuple):
+class MeasuredSide(NamedTuple):
     """The cell that represents a side: its method, its name for readers, and its measured data."""
 
     method: str
@@ -97,7 +97,7 @@ class Evidence:
 
     def of_side(
         self, side: Side, model: str, ratio: float | None, read: Callable[[list[Cell]], Any]
-    ) -> Measured:
+    ) -> MeasuredSide:
         """Return the first alternative of a side that `read`, given its cells of all seeds, finds measured.
 
         Raises:
@@ -116,7 +116,7 @@ class Evidence:
                 reasons.append(f"{name} is not applicable{self._why_not(cells[0])}")
             else:
                 try:
-                    return Measured(method, name, read(cells))
+                    return MeasuredSide(method, name, read(cells))
                 except NotMeasuredError as reason:
                     reasons.append(f"{name}: {reason}")
         raise kind("; ".join(dict.fromkeys(reasons)))

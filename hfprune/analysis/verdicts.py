@@ -18,7 +18,7 @@ from hfprune.analysis.condition import (
     verdict,
 )
 from hfprune.analysis.declarations import Declarations
-from hfprune.analysis.evidence import Evidence, Measured, NotApplicableError
+from hfprune.analysis.evidence import Evidence, MeasuredSide, NotApplicableError
 from hfprune.analysis.outcomes import Draw, NotComparableError, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.ratios import Number, ratio
 from hfprune.analysis.statistics import MIN_DRAWS, Estimate, estimate
@@ -77,8 +77,8 @@ class ClaimRow(NamedTuple):
 class Compared(NamedTuple):
     """The two sides of a claim that were measured, the effect, and notes for readers."""
 
-    left: Measured
-    right: Measured
+    left: MeasuredSide
+    right: MeasuredSide
     effect: Estimate
     notes: list[str]
 

@@ -111,12 +111,12 @@ def _forest(
     Colour and shape carry the same, so that either is enough.
     """
     tooltip = {"label": "Method", "shown": measure, "interval": "95 % interval"}
-    title, than = measure, None
+    title, neutral = measure, None
     if effect is not None and reference is not None:
-        than = effect.than or 0.0
-        lines = [_beside(line, reference, effect, than) for line in lines]
+        neutral = effect.neutral or 0.0
+        lines = [_beside(line, reference, effect, neutral) for line in lines]
         left, right = words[1:] if effect.better < 0 else words[:0:-1]
-        of = "times" if than else "difference from"
+        of = "times" if neutral else "difference from"
         title = f"{measure}, {of} {reference['label'].lower()}'s\n← {left}  |  {right} →"
         tooltip |= {"effect": "Against the reference", "effect_interval": "Its 95 % interval"}
     rows = pd.DataFrame(lines).assign(place=np.arange(len(lines), dtype=float))
@@ -134,17 +134,19 @@ def _forest(
         NO_INTERVAL: Look(NO_INTERVAL, GREY, "P"),
         "": Look("", "#0072B2", "o"),
     }
-    ends = None if than is None else span(rows, than)
+    ends = None if neutral is None else span(rows, neutral)
     names = [f"{line['label']}  {line['shown']}" for line in lines]
-    chart = Chart(rows, looks, Axis(title, ends=ends), names=names, than=than)
+    chart = Chart(rows, looks, Axis(title, ends=ends), names=names, neutral=neutral)
     return vega_lite(chart, tooltip | {"n": "n", "draws": "Draws", "open": "Click"})
 
 
-def _beside(line: dict[str, Any], reference: dict[str, Any], effect: Effect, than: float) -> dict[str, Any]:
+def _beside(
+    line: dict[str, Any], reference: dict[str, Any], effect: Effect, neutral: float
+) -> dict[str, Any]:
     """Return a line whose value is its effect beside the reference."""
     if line is reference:
         own = {
-            "value": than,
+            "value": neutral,
             "low": None,
             "high": None,
             "effect": "–",
@@ -157,7 +159,7 @@ def _beside(line: dict[str, Any], reference: dict[str, Any], effect: Effect, tha
         own |= {"group": line["standing"] or NO_INTERVAL}
     else:  # compared with another reference, so that there is no interval against this one
         ours, theirs = line["value"], reference["value"]
-        value = ours / theirs if than else ours - theirs
+        value = ours / theirs if neutral else ours - theirs
         own = {"value": value, "low": None, "high": None, "effect": number(value, effect.shown)}
         own |= {"effect_interval": "not compared", "group": NO_INTERVAL}
     return line | own

@@ -130,7 +130,7 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         "metric_name": metric_label(text["metric"]),
         "sides": f"{text['left']} against {text['right']}" if text["left"] else "",
         "holds": f"{'above' if text['relation'] == 'higher' else 'below'} {row['threshold']:g}",
-        "than": float(row["threshold"]),
+        "threshold": float(row["threshold"]),
         "effect": effect,
         "interval": interval,
         "n": _count(row["n"]),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hfprune.page.study import Measured, StudyResults
+from hfprune.page.study import Quantity, StudyResults
 from hfprune.page.vega import MOST, blank_chart, shape, vega_lite
 from hfprune.report.charts import agreement_of_halves, focus
 from hfprune.report.effects import effects_shown
@@ -49,7 +49,7 @@ def data(studies: Sequence[StudyResults]) -> dict[str, Any]:
 
 def _rows(study: StudyResults) -> list[list[Any]]:
     values = study.values.sort_values("recovery", key=lambda names: names != "none", kind="stable")
-    keys = values[[*Measured._fields]].itertuples(index=False, name=None)
+    keys = values[[*Quantity._fields]].itertuples(index=False, name=None)
     table = values.assign(
         study=study.name,
         family=values["method"].map(study.families),

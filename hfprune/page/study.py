@@ -57,7 +57,7 @@ STANDINGS = BETTER, ALIKE, WORSE = "better", "not told apart", "worse"
 FAMILIES = {"gradient": "gradients", "activations": "activations", "weights": "weights"}
 
 
-class Measured(NamedTuple):
+class Quantity(NamedTuple):
     """A number that the page can show: a metric of a measure on a task."""
 
     measure: str
@@ -66,7 +66,7 @@ class Measured(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """The presentation of a `Measured`."""
+    """The presentation of a `Quantity`."""
 
     name: str
     capability: str
@@ -86,12 +86,12 @@ class StudyResults:
     """From the page's folder to the results."""
     data: Collected
     values: pd.DataFrame
-    """One row per cell over draws and `Measured`: `value`, `low`, `high` (in the units shown), `stderr`, `n`,
+    """One row per cell over draws and `Quantity`: `value`, `low`, `high` (in the units shown), `stderr`, `n`,
     `draws`, `source` (a link to the first draw's result, or "") and, beside a reference, `effect`,
     `effect_low`, `effect_high`, `reference` and `differs`. For readers: `shown`, `interval`, `effect_shown`,
     `effect_interval`, and `standing` by that interval, one of `STANDINGS`, or "" if there is none; `sure` says
     whether it holds for all models, methods and ratios of the study together, by Holm's correction."""
-    meanings: dict[Measured, Meaning]
+    meanings: dict[Quantity, Meaning]
     families: dict[str, str]
     """What each method's criterion reads: gradients, activations or weights; or else `other`."""
     provenance: dict[str, Any]
@@ -102,13 +102,13 @@ class StudyResults:
         return [commit for commit in self.provenance.get("git", []) if commit]
 
     @property
-    def headline(self) -> Measured | None:
+    def headline(self) -> Quantity | None:
         """The number by which the methods are ranked first: distance to the dense model, if measured."""
         pruned = self.values[(self.values["method"] != DENSE) & self.values["ratio"].notna()]
-        there = {*map(Measured, pruned["measure"], pruned["metric"], pruned["task"])}
+        there = {*map(Quantity, pruned["measure"], pruned["metric"], pruned["task"])}
         kinds = ["fidelity", "perplexity", "zeroshot"]
 
-        def rank(place: Measured) -> tuple[int, bool]:
+        def rank(place: Quantity) -> tuple[int, bool]:
             kind = self.data.declared.kind(place.measure)
             return kinds.index(kind) if kind in kinds else len(kinds), place.task != MEAN
 
@@ -149,18 +149,18 @@ def _read_provenance(path: Path) -> dict[str, Any]:
         return found
 
 
-def _values(data: Collected) -> tuple[pd.DataFrame, dict[Measured, Meaning]]:
+def _values(data: Collected) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
     """Return the values over draws with their intervals, and the meanings of all of them in order."""
     tidy, declared = data.results, data.declared
     measured = all_values(tidy, declared, measures_in_order(tidy, declared))
     measured = scaled(measured[measured["metric"] != "not_applicable"], declared)
-    names = {Measured(*place): name for place, name in headings(measured, declared).items()}
+    names = {Quantity(*place): name for place, name in headings(measured, declared).items()}
     effects = {(row.measure, row.metric.name): column for column, row in declared.effects().items()}
     meanings = {}
     for place, name in names.items():
         metric, kind = declared.find(place.measure, place.metric).metric, declared.kind(place.measure)
         # The effect of a measure with several tasks is that of their mean.
-        whole = place.task == MEAN or Measured(*place[:2], MEAN) not in names
+        whole = place.task == MEAN or Quantity(*place[:2], MEAN) not in names
         capability = TASK_CAPABILITIES.get(place.task) if kind == "zeroshot" else CAPABILITIES.get(kind)
         meanings[place] = Meaning(
             name=name[:1].upper() + name[1:],
@@ -173,19 +173,19 @@ def _values(data: Collected) -> tuple[pd.DataFrame, dict[Measured, Meaning]]:
     parts = []
     summary = over_seeds(measured)
     for place, rows in summary.groupby(["measure", "metric", "task"], sort=False):
-        low, high = ends(rows["value"], half_width(rows), meanings[Measured(*place)].logarithmic)
+        low, high = ends(rows["value"], half_width(rows), meanings[Quantity(*place)].logarithmic)
         parts.append(rows.assign(low=low, high=high))
     values = pd.concat(parts or [summary.assign(low=np.nan, high=np.nan)], ignore_index=True)
     return values.rename(columns={"seeds": "draws"}), meanings
 
 
 def _with_effects(
-    values: pd.DataFrame, meanings: dict[Measured, Meaning], comparison: pd.DataFrame
+    values: pd.DataFrame, meanings: dict[Quantity, Meaning], comparison: pd.DataFrame
 ) -> pd.DataFrame:
     """Add the effects of the comparison to the values that they compare."""
     cells, added = ["model", "ratio", "method"], ["reference", "differs", "resamples"]
     columns = {end: f"effect{end}" for end in (*ENDS, P_VALUES[1])}
-    place = ["recovery", *Measured._fields]
+    place = ["recovery", *Quantity._fields]
     parts = [pd.DataFrame(columns=[*cells, *added, *columns.values(), *place])]
     for measured, meaning in meanings.items():
         if meaning.effect in comparison:
@@ -200,19 +200,19 @@ def _with_effects(
 
 
 def _with_texts(
-    values: pd.DataFrame, meanings: dict[Measured, Meaning], effects: dict[str, Effect]
+    values: pd.DataFrame, meanings: dict[Quantity, Meaning], effects: dict[str, Effect]
 ) -> pd.DataFrame:
     """Add the numbers as readers see them, and each method's standing beside its reference."""
     texts = []
     for row in values.itertuples(index=False):
-        meaning = meanings[Measured(row.measure, row.metric, row.task)]
+        meaning = meanings[Quantity(row.measure, row.metric, row.task)]
         effect = effects.get(meaning.effect)
-        form, than = (effect.shown, effect.than or 0) if effect else (meaning.shown, nan)
+        form, neutral = (effect.shown, effect.neutral or 0) if effect else (meaning.shown, nan)
         shown, interval = shown_with_interval(
             meaning.shown, row.value, row.low, row.high, ratio=meaning.logarithmic
         )
         beside = shown_with_interval(
-            form, row.effect, row.effect_low, row.effect_high, neutral=than, ratio=than == 1
+            form, row.effect, row.effect_low, row.effect_high, neutral=neutral, ratio=neutral == 1
         )
         texts.append(
             {
@@ -248,7 +248,7 @@ def _standing(row: Any, effect: Effect | None) -> str:
     """Return the standing by the interval, as claims have their verdicts."""
     if effect is None or not effect.better or pd.isna(row.effect_low) or pd.isna(row.effect_high):
         return ""
-    ends = [effect.better * (end - (effect.than or 0)) for end in (row.effect_low, row.effect_high)]
+    ends = [effect.better * (end - (effect.neutral or 0)) for end in (row.effect_low, row.effect_high)]
     return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else ALIKE
 
 

@@ -52,8 +52,8 @@ def vega_lite(chart: Chart, tooltip: Mapping[str, str]) -> dict[str, Any]:
     if chart.value.ends:
         rows = _within(rows, *chart.value.ends)
     values = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    if chart.than is not None:
-        values.append({"level": True, "value": chart.than})
+    if chart.neutral is not None:
+        values.append({"level": True, "value": chart.neutral})
     names, colours, shapes = (
         [look.label for look in coloured.values()],
         [look.colour for look in coloured.values()],

@@ -1,6 +1,6 @@
 """Plans: the kept units by name, which describe a pruned model; make, save, load, check and apply."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ def make_plan(
     Args:
         model: the dense model; may be on the meta device.
         scores: one vector [units] by name; names of kinds that are not in `units` are ignored. Units that a
-            step before has removed have -inf (`hfprune.plans.steps`).
+            step before has removed have -inf (`scores_of_dense`).
         ratio: fraction of all parameters.
         units: the kinds to prune, with their shares of the removed parameters or `None`; by default all kinds
             with scores, and the same fraction of each.
@@ -90,6 +90,25 @@ def make_plan(
                 "the scores are of a later part, of a higher ratio or of other units"
             )
     return plan
+
+
+def scores_of_dense(left: Mapping[str, Tensor], plan: Plan, counts: Mapping[str, int]) -> dict[str, Tensor]:
+    """Return the scores of a pruned model's units under their names in the dense model; a removed unit has -inf.
+
+    A plan that is cut from them is the next plan of the pruned model, composed with `plan` into one of the dense
+    model: it keeps none of the removed units, and names the others as the dense model does.
+
+    Args:
+        left: scores [units that are left] by name, with the pruned model's numbers of layers.
+        plan: the plan that made the pruned model.
+        counts: number of units of the dense model by name, for the kinds that were scored.
+    """
+    found = {name: torch.full((count,), -torch.inf, dtype=torch.float64) for name, count in counts.items()}
+    for name, scores in left.items():
+        if "layers" in plan and name != "layers":
+            name = f"{name.partition('.')[0]}.{plan['layers'][layer_of(name)]}"
+        found[name][plan.get(name, torch.arange(counts[name]))] = scores.to("cpu", torch.float64)
+    return found
 
 
 def save_plan(path: Path, plan: Plan, provenance: dict[str, Any], note: str = "") -> None:

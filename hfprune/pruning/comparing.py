@@ -17,8 +17,8 @@ from hfprune.pruning.compared import CAPABILITIES, HELDOUT, MEASURED, QUICK, fit
 from hfprune.pruning.config import Config
 from hfprune.pruning.estimate import minutes
 from hfprune.pruning.folder import MODEL
-from hfprune.pruning.making import Making, command
-from hfprune.pruning.steps import Step, Task
+from hfprune.pruning.pipeline import Pipeline, command
+from hfprune.pruning.runner import Step, Task
 from hfprune.results import read_result
 from hfprune.stages import measure
 from hfprune.study.entries import StudyMeasure
@@ -31,7 +31,7 @@ class Comparing:
         """Take the flags.
 
         Raises:
-            HfpruneError: as `Making`.
+            HfpruneError: as `Pipeline`.
         """
         self.config = config
         # Right answers need lm-eval; all else is worth having without.
@@ -39,17 +39,17 @@ class Comparing:
         read = [f"corpora/{HELDOUT['corpus']}"] if config.compare else []
         if self.answers:
             read += [f"requests/{name}" for group in CAPABILITIES["groups"].values() for name in group]
-        self.making = Making(config, read, self._foretell)
+        self.pipeline = Pipeline(config, read, self._foretell)
         self.work, self.results = (
-            self.making.work,
-            self.making.work / ("quick" if config.quick else "results"),
+            self.pipeline.work,
+            self.pipeline.work / ("quick" if config.quick else "results"),
         )
 
     def steps(self) -> list[Step]:
         """Return the steps in order: the model first, then what it lost, which goes into its card."""
-        asked, making = self.config, self.making.steps()
+        asked, before = self.config, self.pipeline.steps()
         if not asked.compare:
-            return making
+            return before
         answers = [
             Step("right answers by the dense model", lambda: self.measure("gold_bpb", dense=True)),
             Step("right answers by the pruned model", lambda: self.measure("gold_bpb")),
@@ -59,7 +59,7 @@ class Comparing:
             line = missing(ModuleNotFoundError(name="lm_eval"))
             print(f"right answers are left out of the comparison: {line}", file=sys.stderr)
         return [
-            *making,
+            *before,
             Step("perplexity of the dense model", lambda: self.measure("perplexity", dense=True)),
             Step("perplexity of the pruned model", lambda: self.measure("perplexity")),
             Step("distance to the dense model", lambda: self.measure("fidelity")),
@@ -74,9 +74,9 @@ class Comparing:
         """The measures of the comparison."""
         settings = QUICK if self.config.quick else {**MEASURED}
         if self.answers:
-            tokenizer = load_tokenizer(self.making.model)
+            tokenizer = load_tokenizer(self.pipeline.model)
             first = (tokenizer("a")["input_ids"] or [None])[0]
-            groups = fitting(self.config.resources, self.making.model, tokenizer)
+            groups = fitting(self.config.resources, self.pipeline.model, tokenizer)
             # As the model was trained: BOS where its tokenizer adds it.
             bos = first == tokenizer.bos_token_id is not None
             settings["gold_bpb"] = CAPABILITIES | {"groups": groups, "add_bos": bos}
@@ -86,32 +86,32 @@ class Comparing:
 
     def _foretell(self) -> None:
         """Say how long it will take."""
-        making, asked = self.making, self.config
-        read = making.criterion, making.scored(), asked.length, [*asked.units]
-        blocks = making.blocks() if making.recipe.linear else None
+        pipeline, asked = self.pipeline, self.config
+        read = pipeline.criterion, pipeline.scored(), asked.length, [*asked.units]
+        blocks = pipeline.blocks() if pipeline.recipe.linear else None
         measured = [(it, it.needs == "model") for it in self.measures.values()] if self.config.compare else []
         model, comparison = minutes(
-            making.model, making.dtype, asked.ratio, (making.recipe.criterion, *read), blocks, measured
+            pipeline.model, pipeline.dtype, asked.ratio, (pipeline.recipe.criterion, *read), blocks, measured
         )
         then = f", then about {comparison:.1f} for the comparison" if self.config.compare else ""
-        print(f"about {model:.1f} minutes to the model{then} ({self.making.dtype})", file=sys.stderr)
+        print(f"about {model:.1f} minutes to the model{then} ({self.pipeline.dtype})", file=sys.stderr)
 
     def measure(self, name: str, dense: bool = False) -> Task:
         """Measure the pruned model, or the dense one; nothing where no document fits the model."""
         if name not in self.measures:
             return Task(lambda: None, None, {}, {})
-        it, changes = self.measures[name], {} if dense else self.making.changes()
+        it, changes = self.measures[name], {} if dense else self.pipeline.changes()
         out = self.results / ("dense" if dense else "pruned")
         files = measure.ToMeasure(out=out, **changes)
         asked = measure.Config(
-            model=self.making.model,
+            model=self.pipeline.model,
             resources=self.config.resources,
-            dtype=self.making.dtype,
+            dtype=self.pipeline.dtype,
             measures={name: StudyMeasure(settings=it.model_dump())},
             cells=[files],
         )
         assets = {asset: self.config.resources / asset for asset in it.assets()}
-        settings = it.model_dump(mode="json") | {"version": it.version, "dtype": self.making.dtype}
+        settings = it.model_dump(mode="json") | {"version": it.version, "dtype": self.pipeline.dtype}
         done = out / (name if it.per_task else f"{name}.json")
 
         def run() -> None:
@@ -120,22 +120,22 @@ class Comparing:
                     old.unlink()
             measure.run(asked)
 
-        return Task(run, done, {"model": self.making.model} | changes | assets, settings)
+        return Task(run, done, {"model": self.pipeline.model} | changes | assets, settings)
 
     def say(self) -> Task:
         """Let both models continue a sentence."""
         flags = sample.Config(
-            model=self.making.model,
-            dtype=self.making.dtype,
+            model=self.pipeline.model,
+            dtype=self.pipeline.dtype,
             out=self.results / SAMPLE,
-            **self.making.changes(),
+            **self.pipeline.changes(),
         )
         return command(sample, flags)
 
     def card(self) -> Task:
         """Write the model again, with the results in its card; an export that is made again needs them again."""
         files = [*self.result_files(), self.results / SAMPLE, self.work / "steps/export.json"]
-        return self.making.export(self.results, files)
+        return self.pipeline.export(self.results, files)
 
     def result_files(self) -> list[Path]:
         """Return the results of the comparison, if it is asked for."""
@@ -147,14 +147,14 @@ class Comparing:
         results = {path: read_result(path) for path in self.result_files()}
         total = read_json(self.work / "budget.json")["parameters"]
         left = read_json(self.config.out / MODEL / "provenance.json")["parameters"]
-        weights = weight_bytes(self.making.model), weight_bytes(self.config.out / MODEL)
+        weights = weight_bytes(self.pipeline.model), weight_bytes(self.config.out / MODEL)
         return compare(results, (total, left), weights)
 
     def verdict(self, rows: list[Row]) -> list[str]:
         """Return in sentences what was lost, from the comparison."""
-        size = load_skeleton(self.making.model).config.vocab_size
-        said = verdict(rows, size, self.making.recipe.linear or bool(self.config.recover))
-        source = self.making.model / "asset.json"
+        size = load_skeleton(self.pipeline.model).config.vocab_size
+        said = verdict(rows, size, self.pipeline.recipe.linear or bool(self.config.recover))
+        source = self.pipeline.model / "asset.json"
         about = read_json(source) if source.is_file() else {}
         if about.get("entry", {}).get("format") == "gguf" and not self.config.quantize:
             written = weight_bytes(self.config.out / MODEL) / 1e6

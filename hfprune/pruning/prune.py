@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from hfprune.pruning.config import Config
-from hfprune.pruning.steps import take_all
+from hfprune.pruning.runner import take_all
 from hfprune.settings import validate
 
 if TYPE_CHECKING:
@@ -47,6 +47,6 @@ def compared(config: Config) -> "Outcome":
         rows = comparing.rows()
         outcome = Outcome(rows, comparing.verdict(rows), comparing.sample())
         write_pruned_page(
-            config.out / REPORT, config.out / MODEL, outcome, comparing.making.settings(), seconds
+            config.out / REPORT, config.out / MODEL, outcome, comparing.pipeline.settings(), seconds
         )
     return outcome

@@ -80,7 +80,7 @@ def solve_plans(
         for place in units:
             found[name] |= resumed(state / name / f"{place}.safetensors", identity)
 
-    def settle(name: str, units: Units, sums: Callable[[Tensor], Sequence[Moments]]) -> Solved:
+    def solve_at(name: str, units: Units, sums: Callable[[Tensor], Sequence[Moments]]) -> Solved:
         if units.name not in found[name]:
             kept = inputs_of(units, plans[name][units.name])
             moments = sums(kept)
@@ -92,13 +92,13 @@ def solve_plans(
 
     if inputs == "pruned":
         for name, plan in plans.items():
-            _from_pruned(model, batches, plan, cut[name], partial(settle, name))
+            _from_pruned(model, batches, plan, cut[name], partial(solve_at, name))
         return found
     missing = {x.name: x for name in plans for x in cut[name].values() if x.name not in found[name]}
     for place, *moments in grams(model, batches, [*missing.values()]):
         for name in plans:
             if place in cut[name]:
-                settle(name, cut[name][place], partial(_from_dense, cut[name][place].linears[-1], moments))
+                solve_at(name, cut[name][place], partial(_from_dense, cut[name][place].linears[-1], moments))
     return found
 
 
@@ -122,7 +122,7 @@ def _from_pruned(
     batches: Sequence[Batch],
     plan: Plan,
     cut: Mapping[str, Units],
-    settle: Callable[[Units, Callable[[Tensor], Sequence[Moments]]], Solved],
+    solve_at: Callable[[Units, Callable[[Tensor], Sequence[Moments]]], Solved],
 ) -> None:
     """Solve the places of a plan one after the other, each with the inputs that those before it give."""
     mask = Mask()
@@ -145,7 +145,7 @@ def _from_pruned(
             with mask.off():
                 dense.go(layer_of(place))
             pruned.go(layer_of(place))
-            solved = settle(units, partial(sums, units))
+            solved = solve_at(units, partial(sums, units))
             handles.append(lay_solved(units, plan[place], solved, mask))
     finally:
         for handle in handles:

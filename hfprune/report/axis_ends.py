@@ -10,21 +10,21 @@ POWERS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def span(
-    rows: pd.DataFrame, than: float, logarithmic: bool | None = None, near: bool = True
+    rows: pd.DataFrame, neutral: float, logarithmic: bool | None = None, near: bool = True
 ) -> tuple[float, float]:
     """Return the ends of an axis for all intervals but those of values so far that they would hide the rest.
 
     Args:
         rows: `value`, `low` and `high`.
-        than: the value in the middle; of effects that between better and worse.
+        neutral: the value in the middle; of effects that between better and worse.
         logarithmic: whether the axis is; by default that of ratios, whose middle is 1.
         near: whether values may be left out.
     """
-    by_logarithms = than == 1 if logarithmic is None else logarithmic
+    by_logarithms = neutral == 1 if logarithmic is None else logarithmic
     change: Any = np.log if by_logarithms else np.asarray
     back: Any = np.exp if by_logarithms else np.asarray
     found = rows[["value", "low", "high"]].astype(float).dropna(subset="value")
-    found = (found.transform(change) - change(than)).sort_values("value", key=abs)
+    found = (found.transform(change) - change(neutral)).sort_values("value", key=abs)
     distance, reach = found["value"].abs(), found.abs().max(axis=1)
     # Such a value lies beyond all intervals that are nearer and a margin, and its own interval reaches 2.5 times
     # as far; and it is far not only beside some that hardly differ.
@@ -33,7 +33,7 @@ def span(
     kept = found[~far] if near else found
     low, high = min(kept.min(axis=None), 0), max(kept.max(axis=None), 0)
     margin = 0.06 * (high - low) or 0.1
-    low, high = (float(back(change(than) + end)) for end in (low - margin, high + margin))
+    low, high = (float(back(change(neutral) + end)) for end in (low - margin, high + margin))
     return low, high
 
 

@@ -46,10 +46,10 @@ class Chart:
     value: Axis
     place: Axis = field(default_factory=Axis)
     names: Sequence[str] = ()
-    than: float | None = None
+    neutral: float | None = None
     """The value between better and worse, if the values are effects."""
     better: int = 0
-    """1 if values above `than` are better, -1 if those below are."""
+    """1 if values above `neutral` are better, -1 if those below are."""
 
 
 _Panel = TypeVar("_Panel", bound=Chart | str)

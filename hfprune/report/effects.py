@@ -10,7 +10,7 @@ class Effect(NamedTuple):
 
     heading: str
     shown: str
-    than: float | None
+    neutral: float | None
     better: int
     """1 if higher values are better, -1 if lower ones are, 0 if neither."""
 

@@ -179,8 +179,7 @@ def _load(config: Config, plan: "Plan") -> "tuple[PreTrainedModel, Callable[[Sco
     """Return what a plan has left of the model, and a function that makes its scores those of the dense model."""
     from hfprune.models.load import load_model
     from hfprune.models.units import units_of
-    from hfprune.plans.plan import apply_plan
-    from hfprune.plans.steps import scores_of_dense
+    from hfprune.plans.plan import apply_plan, scores_of_dense
 
     model = load_model(config.model, config.dtype, **config.placement())
     counts = {place: units.count for place, units in units_of(model, config.units).items()}

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from hfprune.criteria import make_criterion
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, units_of
-from hfprune.plans.plan import Plan, apply_plan, make_plan
+from hfprune.plans.plan import Plan, apply_plan, make_plan, scores_of_dense
 from hfprune.plans.rules import Allocation
-from hfprune.plans.steps import scores_of_dense
 from hfprune.scoring.score import score
 
 LAYERS, WIDTH, STEPS = 3, 48, 4

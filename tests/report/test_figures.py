@@ -155,7 +155,7 @@ def test_better_is_shaded_behind_known_intervals_only() -> None:
     rows = pd.DataFrame({"group": ["a", "b"], "place": [0.0, 1.0], "value": [-1.0, -1.0]})
     rows = rows.assign(low=[-2.0, np.nan], high=[-0.5, np.nan])
     looks = {name: Look(name, "#000000", "o") for name in "ab"}
-    chart = Chart(rows, looks, Axis("Δ", ends=(-3, 3)), names=["a", "b"], than=0, better=-1)
+    chart = Chart(rows, looks, Axis("Δ", ends=(-3, 3)), names=["a", "b"], neutral=0, better=-1)
     ax = Figure().subplots()
     draw(ax, chart)
     (shade,) = [part for part in ax.collections if isinstance(part, PolyCollection)]

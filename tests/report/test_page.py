@@ -213,7 +213,7 @@ def test_values_far_from_the_rest_are_numbers_at_the_edge() -> None:
     rows = pd.DataFrame({"group": names, "place": [0.0, 1.0, 2.0], **values})
     ends = span(rows, 0.0)
     assert ends[0] < 0 and 0.2 < ends[1] < 1
-    spec = vega_lite(Chart(rows, looks, Axis("x", ends=ends), names=names, than=0.0), {})
+    spec = vega_lite(Chart(rows, looks, Axis("x", ends=ends), names=names, neutral=0.0), {})
     near, _, far, level = spec["data"]["values"]
     assert near["value"] == 0.1 and near["edge_high"] is None
     assert far["value"] == ends[1] and far["edge_high"] == "50 →" and level == {"level": True, "value": 0.0}

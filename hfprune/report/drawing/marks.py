@@ -40,7 +40,7 @@ def draw(ax: Axes, chart: Chart, room: float | None = None) -> None:
         rows = rows.assign(published=False)
     level = rows["place"].isna()
     _levels(ax, rows[level], across)
-    if chart.than is not None:
+    if chart.neutral is not None:
         _sides(ax, chart, rows[rows["low"].notna()])
     low, high = chart.value.ends or (-np.inf, np.inf)
     inside = rows[~level & ~((rows["value"] < low) | (rows["value"] > high))]
@@ -65,8 +65,8 @@ def draw(ax: Axes, chart: Chart, room: float | None = None) -> None:
         ax.tick_params(axis="x", labelsize=small())
     if across:
         lines(ax, chart.names)
-        ax.grid(chart.than is None, axis="x")
-    if chart.than is not None and not chart.value.log:
+        ax.grid(chart.neutral is None, axis="x")
+    if chart.neutral is not None and not chart.value.log:
         _plain_ticks(ax.xaxis, few(room))
     elif across and not chart.value.log:
         ax.locator_params(axis="x", nbins=few(room, 1), steps=[1, 2, 5, 10])  # 2.5 takes a digit more
@@ -94,12 +94,12 @@ def _levels(ax: Axes, rows: pd.DataFrame, across: bool) -> None:
 
 def _sides(ax: Axes, chart: Chart, known: pd.DataFrame) -> None:
     """Draw the value between better and worse, and shade the better side of lines with an interval."""
-    assert chart.than is not None and chart.value.ends is not None
+    assert chart.neutral is not None and chart.value.ends is not None
     low, high = chart.value.ends
-    side = (low, chart.than) if chart.better < 0 else (chart.than, high)
+    side = (low, chart.neutral) if chart.better < 0 else (chart.neutral, high)
     for place in known["place"] if chart.better else ():
         ax.fill_betweenx((place - 0.5, place + 0.5), *side, color=SHADE, zorder=0, linewidth=0)
-    ax.axvline(chart.than, color=GREY, linewidth=0.8, zorder=1)
+    ax.axvline(chart.neutral, color=GREY, linewidth=0.8, zorder=1)
 
 
 def label(ax: Axes, which: Literal["x", "y"], axis: Axis, room: float | None = None) -> None:

@@ -69,7 +69,7 @@ def write_figures(
                 if not complete:
                     continue
                 made = sentence(made)
-            settle(made)
+            fix_layout(made)
             for suffix in formats:
                 with atomic_file(out / f"{name}.{suffix}") as temporary:
                     made.savefig(temporary, format=suffix, metadata=_METADATA[suffix])
@@ -115,7 +115,7 @@ def read_style(path: Path) -> dict[str, Any]:
     return found
 
 
-def settle(figure: Figure) -> None:
+def fix_layout(figure: Figure) -> None:
     """Lay a figure out once, to a millionth of its size.
 
     The solver of the layout adds up in an order that differs between runs, and SVG's names of clip paths

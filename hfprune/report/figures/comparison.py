@@ -54,7 +54,7 @@ class Comparison(FigurePublication):
         names_width = max(inches(look.label, size) for look in data.looks.values())
         most = across(NAMED, names_width)
         if full() < 5:  # the primary outcome, or else the first that is better or worse
-            first = [name for name in panels if panels[name].than is not None] or [*panels]
+            first = [name for name in panels if panels[name].neutral is not None] or [*panels]
             primary = [name for name in first if name in set(beside["primary"])]
             panels = {name: panels[name] for name in [*dict.fromkeys([*primary, *first])][:most]}
         if len(beside) > MOST_LINES:
@@ -71,19 +71,19 @@ class Comparison(FigurePublication):
         figure, axes = grid([""] * len(blocks), [""] * len(panels), full(), heights)
         for axes_of_column, (column, effect) in zip(axes.T, panels.items(), strict=True):
             named = column == next(iter(panels))
-            reach = None if effect.than is None else span(charts.effects(beside, column), effect.than)
-            value = charts.Axis(headings[column], log=10 * (effect.than == 1), ends=reach)
+            reach = None if effect.neutral is None else span(charts.effects(beside, column), effect.neutral)
+            value = charts.Axis(headings[column], log=10 * (effect.neutral == 1), ends=reach)
             for ax, block in zip(axes_of_column, blocks, strict=True):
                 names = [data.looks[method].label if named else "" for method in block["method"]]
                 shown = charts.effects(block, column)
                 draw(
                     ax,
                     charts.Chart(
-                        shown, data.looks, value, names=names, than=effect.than, better=effect.better
+                        shown, data.looks, value, names=names, neutral=effect.neutral, better=effect.better
                     ),
                     room,
                 )
-                if effect.than is None:
+                if effect.neutral is None:
                     _agreement(ax, block[column], _draws(rows, block)[column])
         for row, block in zip(axes, blocks, strict=True):
             title = fit(_title(block, data.looks), full() - 0.4)
@@ -99,7 +99,7 @@ class Comparison(FigurePublication):
         if any(beside[f"{column}_low"].notna().any() for column in panels if f"{column}_low" in beside):
             handles.append(Line2D([], [], color=BLACK, linewidth=0.7, label="95 % interval"))
         handles.append(Patch(color=SHADE, linewidth=0, label="Better side"))
-        agree = [column for column, effect in panels.items() if effect.than is None]
+        agree = [column for column, effect in panels.items() if effect.neutral is None]
         if any(_draws(rows, block)[agree].notna().any(axis=None) for block in blocks):
             handles.append(Patch(color=DRAWS, linewidth=0, label="Other draws of the reference"))
         legend(figure, handles, "Right: the settings that differ from the reference's" if full() > 5 else "")

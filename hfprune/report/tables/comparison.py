@@ -48,9 +48,11 @@ class Comparison(TablePublication):
 def _effect(rows: pd.DataFrame, name: str, effect: Effect) -> list[str]:
     """Return the texts of an effect, bold where it is better even by Holm's correction."""
     value, low, high = (rows[name + end] for end in ENDS)
-    cells = together(*with_intervals(value, low, high, effect.shown, effect.than or 0, effect.than == 1))
+    cells = together(
+        *with_intervals(value, low, high, effect.shown, effect.neutral or 0, effect.neutral == 1)
+    )
     holm = rows.get(name + P_VALUES[1], pd.Series(np.nan, rows.index))
-    sure = (effect.better * (value - (effect.than or 0)) > 0) & low.notna() & (holm < 1 - LEVEL)
+    sure = (effect.better * (value - (effect.neutral or 0)) > 0) & low.notna() & (holm < 1 - LEVEL)
     return [f"**{cell}**" if bold else cell for cell, bold in zip(cells, sure, strict=True)]
 
 

@@ -21,7 +21,7 @@ from hfprune.plans.rules import Allocation
 from hfprune.pruning.config import Config
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import chosen
-from hfprune.pruning.steps import Step, Task
+from hfprune.pruning.runner import Step, Task
 from hfprune.recovery.settings import fewest_sequences
 from hfprune.settings import load, validate
 from hfprune.stages import budget, calibrate, dtype, export, linear, plan, recover, score
@@ -34,7 +34,7 @@ SCORED, SOLVED = 32, 64
 LORA = {"packing": "plain", "batch": 8, "length": 256, "max_steps": 40, "held_out": 0}
 
 
-class Making:
+class Pipeline:
     """The steps from a model to its pruned checkpoint; each is a command of this suite, called in this process."""
 
     def __init__(self, config: Config, read_later: Sequence[str], foretell: Callable[[], None]) -> None:
