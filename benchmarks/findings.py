@@ -45,7 +45,12 @@ STUDIES += ["untuned", "families", "draws", "sensitivity"]
 UNITS = {"points": "points", "JS distance": "js_distance", "Top-15 Jaccard": "top15_jaccard"}  # of claims
 VERDICT = 6  # its place in a row of claims
 TWO_FIGURES = "two figures"
-BEFORE = {"model": "on ", "text": "on ", "ratio": "at "}  # the words before them in a sentence
+BEFORE = {
+    "model": "on ",
+    "text": "on ",
+    "ratio": "at ",
+    "plans": "over ",
+}  # the words before them in a sentence
 HEADS = {"ratio": "removed"}
 WIDTH = 127
 GLUE = "\N{NO-BREAK SPACE}"

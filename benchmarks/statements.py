@@ -228,8 +228,12 @@ def ranks(study: str) -> list[Effect]:
     """Return the correlations of outcomes with accuracy, which `headline.py ranks` found."""
     table = read(study, "ranks.csv")
     table["outcome"] = [OUTCOMES[name].name.partition(",")[0] for name in table["outcome"]]
-    table["plans"] = table["plans"].str.replace("%", " %")
-    about = ("outcome", "model", "plans", "cells")
+    choices = table["plans"].str.replace("%", " %").replace("all", "")
+    table["plans"] = [
+        f"{cells} models{f', {choice}' if choice else ''}"
+        for cells, choice in zip(table["cells"], choices, strict=True)
+    ]
+    about = ("outcome", "model", "plans")
     return [
         effect_of(f"{study}/ranks.csv", "correlation", row, "correlation", about)
         for _, row in table.iterrows()

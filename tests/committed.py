@@ -9,5 +9,6 @@ WITH_ITEMS = [
     "recovery-attention",
     "headline",
     "untuned",
+    "outcomes",
 ]
 COMMITTED = ["demo", "methods", "sensitivity", "draws", "families", *WITH_ITEMS]

@@ -39,8 +39,11 @@ def test_comparisons_verdicts_and_losses_follow_from_the_items(study: str, tmp_p
 
 # Tables of benchmarks/ that rest on items, and what makes each; the studies after the first lend their draws.
 MADE = [
-    *((headline.effects, "effects", [study]) for study in WITH_ITEMS if study != "recipe"),
-    *((headline.ranks, "ranks", [study]) for study in ("recovery", "recovery-30", "recovery-short")),
+    *((headline.effects, "effects", [study]) for study in WITH_ITEMS if study not in ("recipe", "outcomes")),
+    *(
+        (headline.ranks, "ranks", [study])
+        for study in ("recovery", "recovery-30", "recovery-short", "outcomes")
+    ),
     *((recipe.losses, "losses", [study]) for study in ("recipe", "recipe-confirm")),
     (headline.effects, "effects_recovery", ["headline", "recovery"]),
     (recipe.factors, "factors", ["recipe"]),
