@@ -9,12 +9,12 @@ what is contrary stands beside what is not. `tests/test_findings.py` holds both 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from textwrap import fill, indent
+from textwrap import indent
 
 import pandas as pd
+from described import about, accuracy, series, symmetric, wrapped
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from statements import (
-    MODELS,
     OUTCOMES,
     RECOVERED,
     ROOT,
@@ -32,18 +32,15 @@ from statements import (
 )
 
 from hfprune.analysis.statistics import LEVEL
-from hfprune.recovery.settings import Recovery
-from hfprune.settings import load
-from hfprune.study.layout import study_file
-from hfprune.study.study import Study
 
 PAGE = ROOT / "docs/findings.md"
 TEMPLATE = ROOT / "benchmarks/findings.md.jinja"
-# Those with claims of the paper, without `methods`, whose only such run is that of `sensitivity`.
+# Those with claims of the paper, without `methods`, whose only such run is that of `sensitivity`, without `demo`,
+# which each machine runs anew, and without `outcomes`, of one draw.
 STUDIES = ["recovery", "headline", "recovery-short", "recovery-30", "recovery-attention"]
 STUDIES += ["untuned", "families", "draws", "sensitivity"]
 UNITS = {"points": "points", "JS distance": "js_distance", "Top-15 Jaccard": "top15_jaccard"}  # of claims
-VERDICT = 6  # its place in a row of claims
+KINDS = ("reproduced", "contradicted", "equivalent", "inconclusive", "one draw")  # of verdicts
 TWO_FIGURES = "two figures"
 BEFORE = {
     "model": "on ",
@@ -52,8 +49,6 @@ BEFORE = {
     "plans": "over ",
 }  # the words before them in a sentence
 HEADS = {"ratio": "removed"}
-WIDTH = 127
-GLUE = "\N{NO-BREAK SPACE}"
 
 
 def say(found: Sequence[Effect]) -> str:
@@ -68,7 +63,7 @@ def say(found: Sequence[Effect]) -> str:
             if (side := [effect for effect in here if effect.verdict == verdict])
         ]
         name = f"{outcome.name[0].upper()}{outcome.name[1:]}"
-        lines.append(_wrapped(f"- **{name}.** {' '.join(said)}"))
+        lines.append(wrapped(f"- **{name}.** {' '.join(said)}"))
     return "\n".join(lines) + _source(found[0])
 
 
@@ -82,13 +77,6 @@ def _listed(side: Sequence[Effect], found: Sequence[Effect]) -> str:
     return "; ".join(f"{name} {', '.join(each)}" for name, each in names.items())
 
 
-def _wrapped(line: str) -> str:
-    """Return a bullet in lines of `WIDTH`, with no number at the end of one and its % on the next."""
-    glued = line.replace(" %", f"{GLUE}%")
-    lines = fill(glued, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return lines.replace(GLUE, " ")
-
-
 def _keys(found: Sequence[Effect]) -> list[str]:
     """Return what names an effect, and what else differs among effects."""
     lead, *rest = found[0].about
@@ -98,7 +86,10 @@ def _keys(found: Sequence[Effect]) -> list[str]:
 def _outcomes(found: Sequence[Effect]) -> list[Outcome]:
     """Return the outcomes of effects, in the order of `OUTCOMES`."""
     names = [outcome.name for outcome in OUTCOMES.values()]
-    return sorted({effect.outcome for effect in found}, key=lambda outcome: names.index(outcome.name))
+    return sorted(
+        {effect.outcome for effect in found},
+        key=lambda outcome: next(i for i, name in enumerate(names) if outcome.name.startswith(name)),
+    )
 
 
 def table(found: Sequence[Effect], *columns: str) -> str:
@@ -162,38 +153,39 @@ def bar(study: str, method: str, ratio: str, most: float, end: float) -> str:
         f"{effect.about['text']}, {effect.number}"
         for effect in found
     ]
-    return _wrapped(f"The bar is {'; '.join(said)}.").replace("\n  ", "\n")
+    return wrapped(f"The bar is {'; '.join(said)}.").replace("\n  ", "\n")
 
 
-def claims(*studies: str) -> str:
-    """Return the verdicts on the paper's claims that studies measured, claim by claim, with their effects.
+def _claims(studies: Sequence[str]) -> dict[str, dict[tuple, tuple[str, pd.Series, list[str]]]]:
+    """Return by claim the unit, the row and the cells shown of each verdict that studies measured.
 
     A row that an earlier study has to the last digit is of the same cells, and left out.
     """
-    found: dict[str, dict[tuple, list[str]]] = {}
+    found: dict[str, dict[tuple, tuple[str, pd.Series, list[str]]]] = {}
     for study in studies:
         table = read(study, "claims.csv").rename(columns={"low": "effect_low", "high": "effect_high"})
         published = table[table["kind"] == "paper's model"]
-        measured = (table["verdict"] != "not run") & table["unit"].isin(UNITS)
-        for _, row in table[measured].iterrows():
+        mark = " †" if symmetric(study) else ""
+        for _, row in table[(table["verdict"] != "not run") & table["unit"].isin(UNITS)].iterrows():
             outcome = UNITS[row["unit"]]
             effect = effect_of("", outcome, row, "effect", ())
             least = _plain(row["minimum_detectable_effect"], OUTCOMES[outcome].form.replace("+", ""))
             same = published[(published["claim"] == row["claim"]) & (published["ratio"] == row["ratio"])]
-            where = [f"[{study}](../results/{study}/claims.csv)", row["model"], row["ratio"]]
-            line = [
-                *where,
-                f"{row['draws']} × {row['n']}",
-                effect.number,
-                least,
-                row["verdict"],
-                _range(same),
-            ]
+            line = [f"[{study}](../results/{study}/claims.csv){mark}", row["model"], row["ratio"]]
+            line += [f"{row['draws']} × {row['n']}", effect.number, least, row["verdict"], _range(same)]
             claim = f"**{row['sentence'].rstrip('.')}** ({row['where']}), in {row['unit']}"
-            key = row["model"], row["ratio"], effect.value, effect.low
-            found.setdefault(claim, {}).setdefault(key, line)
+            key = row["model"], row["ratio"], effect.value, str(effect.low)
+            found.setdefault(claim, {}).setdefault(key, (row["unit"], row, line))
+    return found
+
+
+def claims(*studies: str) -> str:
+    """Return the verdicts on the paper's claims that studies measured, claim by claim, with their effects."""
     heads = ["study", "model", "removed", "draws × documents", "effect", "detectable", "verdict", "published"]
-    return "\n\n".join(f"{claim}:\n\n{_markdown(heads, rows.values())}" for claim, rows in found.items())
+    return "\n\n".join(
+        f"{claim}:\n\n{_markdown(heads, [line for _, _, line in rows.values()])}"
+        for claim, rows in _claims(studies).items()
+    )
 
 
 def _range(published: pd.DataFrame) -> str:
@@ -204,11 +196,31 @@ def _range(published: pd.DataFrame) -> str:
 
 
 def verdicts(*studies: str) -> str:
-    """Count the verdicts of `claims`."""
-    rows = [line.split(" | ") for line in claims(*studies).splitlines() if line.startswith("| [")]
-    counts = Counter(row[VERDICT] for row in rows)
-    kinds = ("reproduced", "contradicted", "equivalent", "inconclusive", "one draw")
-    return f"of {len(rows)} verdicts {', '.join(f'{counts[kind]} *{kind}*' for kind in kinds)}."
+    """Count the verdicts of `claims` by what they are about."""
+    rows = [(unit, row["verdict"]) for found in _claims(studies).values() for unit, row, _ in found.values()]
+    counts = Counter(rows)
+    said = []
+    for unit in dict.fromkeys(unit for unit, _ in rows):
+        kinds = [f"{counts[unit, kind]} *{kind}*" for kind in KINDS if counts[unit, kind]]
+        name = "accuracy" if unit == "points" else unit
+        said.append(f"{sum(of == unit for of, _ in rows)} on {name}, {series(kinds)}")
+    return wrapped(f"- **The paper's claims.** Of {len(rows)} verdicts {'; '.join(said)}.")
+
+
+def sequences(study: str) -> str:
+    """Return how settled each criterion's plan is, one row a criterion."""
+    table = read(study, "tables/calibration.csv").drop_duplicates(["model", "criterion", "units"])
+    body = [
+        [
+            *(row[name] for name in ("model", "method", "units")),
+            *(_plain(row[name], form) for name, form in (("sequences", "{}"), ("settled", "{:.2f}"))),
+            *(_plain(row[f"sequences_{share}"], TWO_FIGURES) for share in (95, 99)),
+        ]
+        for _, row in table.iterrows()
+    ]
+    heads = ["model", "criterion", "units", "read", "settled", "sequences for 95 %", "for 99 %"]
+    file = f"{study}/tables/calibration.csv"
+    return f"{_markdown(heads, body)}\n\n*From [{file}](../results/{file}).*"
 
 
 def _markdown(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
@@ -221,67 +233,8 @@ def _source(effect: Effect) -> str:
     return f"\n\n*{asks} [{effect.file}](../results/{effect.file}).*"
 
 
-def about(name: str) -> str:
-    """Return what a study's file says: models, ratios, methods, draws, calibration, recovery and measures."""
-    study = load(Study, study_file(name))
-    models = [
-        f"{MODELS[model]} at {_series([f'{r:.0%}'[:-1] for r in study.ratios_of(model)])} %, "
-        f"{len(study.methods_of(model))} methods"
-        for model in study.models
-    ]
-    calibration = study.calibration
-    corpora = dict.fromkeys(study.corpus_of(method) for method in study.methods)
-    draws = f"{len(study.seeds)} draw{'s' * (len(study.seeds) > 1)}"
-    if calibration.resamples:
-        draws += f" and {calibration.resamples} resamples"
-    part = {method.sequences for method in study.methods.values()} - {None}
-    read_by = f", of which criteria read {part.pop()}" if len(part) == 1 else ""
-    texts = _series([f"`{corpus}`" for corpus in corpora])
-    parts = [
-        *models,
-        f"{draws} of {calibration.sequences} sequences of {calibration.length} tokens of {texts}{read_by}",
-        *([_trained(study.recovery)] if study.recovery and "lora" in study.recoveries else []),
-        *(f"`{kind}` {_size(measure.settings)}".strip() for kind, measure in study.measures.items()),
-    ]
-    old = " Its intervals are of before skewness was corrected for, and so too short where documents are few."
-    said = (
-        f"*[`{name}`](../config/studies/{name}.yaml): {'; '.join(parts)}.{old if _symmetric(name) else ''}*"
-    )
-    return _wrapped(said).replace("\n  ", "\n")
-
-
-def _trained(recovery: Recovery) -> str:
-    """Return how much LoRA reads."""
-    tokens = (recovery.max_steps or 0) * recovery.batch * recovery.length
-    return f"LoRA on {tokens:,} tokens of `{recovery.instructions}` in {recovery.max_steps} steps"
-
-
-def _symmetric(study: str) -> bool:
-    """Tell whether a study's intervals have the value in their middle, as those without Hall's correction have."""
-    found = [e for e in compared(study) if e.outcome.nothing == 0 and e.high > e.low]
-    return bool(found) and all(abs(e.high + e.low - 2 * e.value) < 1e-6 for e in found)
-
-
-def _size(settings: dict) -> str:
-    """Return how much a measure reads."""
-    each = settings.get("documents")
-    many = f"up to {each} questions each" if each else "all questions"
-    if tasks := settings.get("tasks"):
-        return f"({', '.join(tasks)}; {many})"
-    if groups := settings.get("groups"):
-        return f"({sum(map(len, groups.values()))} tasks, {many})"
-    if "corpus" in settings:
-        return f"({settings['sequences']} crops of {settings['length']} tokens of `{settings['corpus']}`)"
-    return ""
-
-
-def _series(parts: Sequence[str]) -> str:
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last
-
-
 SPEAKERS = (effects, compared, lost, losses, factors, ranks, say, table)
-SPEAKERS += (numbers, covered, level, bar, claims, verdicts, about)
+SPEAKERS += (numbers, covered, level, bar, claims, verdicts, accuracy, sequences, about)
 
 
 def page() -> str:

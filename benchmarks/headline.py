@@ -2,8 +2,8 @@
 
 `effects` compares every method with the paper's, `entropy`, with each recovery and without; it says how recovery
 changes that, how much it gains, and how far the dense model is that was tuned in the same way. `ranks` gives
-Spearman's correlation of each outcome with accuracy over all pruned cells. Intervals cover draws and documents;
-those of `ranks` another choice of plans, too.
+Spearman's correlation of each outcome with accuracy over pruned cells, all and those of one ratio. Intervals
+cover draws and documents; those of `ranks` another choice of plans, too.
 
     python benchmarks/headline.py effects recovery
     python benchmarks/headline.py effects headline recovery    # with the draws of both
@@ -28,7 +28,7 @@ from hfprune.errors import HfpruneError
 from hfprune.results import DENSE
 
 ACCURACY = "points"
-RESAMPLES = 2000
+RESAMPLES = 20_000  # fewer leave the second digit of an end to chance
 FEWEST = 8  # plans whose ranks are compared
 SHARED = "none", "linear", "lora"
 Term = tuple[float, str, str]  # weight, method, recovery
@@ -135,18 +135,16 @@ def ranks(evidence: Evidence) -> pd.DataFrame:
 
 
 def _choices(cells: Sequence[tuple]) -> dict[str, list[tuple]]:
-    """Return all cells, and those of a part of the plans that is smaller and large enough, by name."""
+    """Return all cells, and those of each smaller choice of plans that is large enough, by name."""
     found = {"all": [*cells]}
     for ratio in sorted({ratio for ratio, _, _ in cells}):
         here = [cell for cell in cells if cell[0] == ratio]
-        found |= {
-            f"{ratio:.0%}": here,
-            f"{ratio:.0%} without magnitude and random": [
-                c for c in here if c[1] not in ("magnitude", "random")
-            ],
-        }
-    large = {name: part for name, part in found.items() if len({cell[:2] for cell in part}) >= FEWEST}
-    return {"all": [*cells]} | {name: part for name, part in large.items() if len(part) < len(cells)}
+        chosen = [cell for cell in here if cell[1] not in ("magnitude", "random")]
+        parts = {f"{ratio:.0%}": here, f"{ratio:.0%} without magnitude and random": chosen}
+        for name, part in parts.items():
+            if len({cell[:2] for cell in part}) >= FEWEST and part not in found.values():
+                found[name] = part
+    return found
 
 
 def _pruned(evidence: Evidence, declared: Declaration, model: str) -> dict[tuple, Mapping[str, np.ndarray]]:

@@ -1,6 +1,7 @@
 """Effects in the tables of the studies in results/, each with its 95 % interval and the word for its side."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,11 @@ ROOT = Path(__file__).parents[1]
 MODELS = {"smollm2-135m-instruct-q4": "SmolLM2", "qwen2.5-coder-0.5b-instruct-q4": "Qwen"}
 RECOVERED = {"none": "as it is", "linear": "solved again", "lora": "after LoRA"}
 # As the effects of factors are spelt: the difference between two levels, its change by another factor.
-FACTORS = {"-": " − ", "*": " × ", "@": " with ", "zscored": "z-scored ranking", "solved": "solved again"}
+FACTORS = {"-": " − ", "@": " with ", "zscored": "z-scored ranking", "solved": "solved again"}
 FACTORS |= {"none": "as it is", "global": "raw ranking", "uniform": "layer by layer"}
 FACTORS |= {"cross_entropy": "cross-entropy", "flap": "FLAP's score", "wanda": "Wanda-sp"}
 TINY = 0.1  # a ratio with more decimals
+FIGURES = 3  # of a number without an interval
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ OUTCOMES = {
 }
 # What a question of `headline.py` asks, and the words for its answer where those of the outcome would mislead.
 QUESTIONS = {
-    "against_entropy": "the method minus entropy, with the same recovery",
-    "against_dense": "the method minus the dense model, with the same recovery",
-    "against_paper": "the method minus entropy as it is",
-    "gain": "the method after recovery, minus as it is",
+    "against_entropy": "the method minus entropy, or over it in perplexity, with the same recovery",
+    "against_dense": "the method minus the dense model, or over it in perplexity, with the same recovery",
+    "against_paper": "the method minus entropy as it is, or over it in perplexity",
+    "gain": "the method after recovery, minus as it is, or over it in perplexity",
     "change": "the difference from entropy after recovery, minus that without",
     "linear_per_lora": "what the solve brings, as a share of what LoRA brings",
 }
@@ -99,7 +101,9 @@ class Effect:
         if nothing == 1 and self.value < TINY:
             form = "{:.4f}"
         if math.isnan(self.low):
-            return form.format(self.value).replace("-", "−")
+            digits = max(0, FIGURES - 1 - math.floor(math.log10(abs(self.value) or 1)))
+            form = re.sub(r"\.(\d)f", lambda most: f".{min(int(most[1]), digits)}f", form)
+            return form.format(float(f"{self.value:.{FIGURES}g}")).replace("-", "−")
         value, *ends = rounded_interval(
             form, self.value, self.low, self.high, neutral=nothing, ratio=nothing == 1
         )
@@ -113,6 +117,9 @@ def read(study: str, file: str) -> pd.DataFrame:
     shown: dict[str, Callable[[object], str]] = {
         "model": lambda name: MODELS.get(str(name), str(name)),
         "method": lambda name: labels.get(str(name), str(name)),
+        "reference": lambda name: labels.get(str(name), str(name)),
+        "against": lambda name: labels.get(str(name), name),
+        "effect": lambda name: OUTCOMES[name].name.partition(",")[0] if name in OUTCOMES else name,
         "ratio": lambda ratio: f"{ratio:.0%}".replace("%", " %"),
         "recovery": lambda kind: RECOVERED[str(kind)],
     }
@@ -165,7 +172,7 @@ def effects(
 def compared(study: str, *, outcomes: Sequence[str] = (), **only: Sequence[str]) -> list[Effect]:
     """Return a study's comparisons of all draws, of all models and ratios; arguments as for `effects`."""
     table = read(study, "comparison.csv")
-    table["against"] = table["reference"].map(read_labels(study))
+    table["against"] = table["reference"]
     rows = kept(table[table["seed"].isna()], only)
     about = ("method", "against", "model", "ratio")
     asks = (
@@ -212,14 +219,14 @@ def losses(study: str, **only: Sequence[str]) -> list[Effect]:
 
 def factors(study: str) -> list[Effect]:
     """Return the effects of a study's factors, which `recipe.py factors` found."""
-    table = read(study, "factors.csv")
     found = []
-    for _, row in table.iterrows():
-        spelt = row["effect"]
+    for _, row in read(study, "factors.csv").iterrows():
+        parts = row["effect"].split("*")
+        spelt = " × ".join(f"({part})" if len(parts) > 1 else part for part in parts)
         for sign, words in FACTORS.items():
             spelt = spelt.replace(sign, words)
         effect = effect_of(f"{study}/factors.csv", "difference", row, "difference", ())
-        words = CHANGES if "*" in row["effect"] else {}
+        words = CHANGES if len(parts) > 1 else {}
         found.append(replace(effect, outcome=replace(effect.outcome, **words), about={"effect": spelt}))
     return found
 
@@ -227,17 +234,22 @@ def factors(study: str) -> list[Effect]:
 def ranks(study: str) -> list[Effect]:
     """Return the correlations of outcomes with accuracy, which `headline.py ranks` found."""
     table = read(study, "ranks.csv")
-    table["outcome"] = [OUTCOMES[name].name.partition(",")[0] for name in table["outcome"]]
+    itself = "accuracy itself, on other questions"
+    names = {name: outcome.name.partition(",")[0] for name, outcome in OUTCOMES.items()} | {"points": itself}
     choices = table["plans"].str.replace("%", " %").replace("all", "")
     table["plans"] = [
         f"{cells} models{f', {choice}' if choice else ''}"
         for cells, choice in zip(table["cells"], choices, strict=True)
     ]
-    about = ("outcome", "model", "plans")
-    return [
-        effect_of(f"{study}/ranks.csv", "correlation", row, "correlation", about)
+    table["outcome"] = table["outcome"].map(names)
+    found = [
+        effect_of(f"{study}/ranks.csv", "correlation", row, "correlation", ("outcome", "model", "plans"))
         for _, row in table.iterrows()
     ]
+    if table["plans"].nunique() > 1:
+        return found
+    name = f"{OUTCOMES['correlation'].name}, {table['plans'][0]}"
+    return [replace(effect, outcome=replace(effect.outcome, name=name)) for effect in found]
 
 
 def kept(table: pd.DataFrame, only: dict[str, Sequence[str]]) -> list[pd.Series]:

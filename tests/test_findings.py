@@ -13,7 +13,7 @@ import pytest
 import statements
 from findings import PAGE, TEMPLATE, say, table
 from smoke import ROOT
-from statements import OUTCOMES, Effect, compared, effects, factors, kept, losses, lost
+from statements import OUTCOMES, Effect, compared, effects, factors, kept, losses, lost, ranks
 
 TEXT = PAGE.read_text(encoding="utf-8")
 TEMPLATE_TEXT = TEMPLATE.read_text(encoding="utf-8")
@@ -223,9 +223,34 @@ def test_verdicts_are_those_of_the_files() -> None:
         assert any(
             (row[6], row[2]) == known[:2] and near(row[4].split()[0], known[2]) for known in expected
         ), row
-    counted = findings.verdicts("untuned", "draws")
-    assert f"of {len(expected)} verdicts" in counted
-    assert f"{sum(verdict == 'reproduced' for verdict, *_ in expected)} *reproduced*" in counted
+    counted = " ".join(findings.verdicts("untuned", "draws").split())
+    assert f"Of {len(expected)} verdicts" in counted
+    on_accuracy = [row for row in rows_of("untuned", "claims.csv") if row["unit"] == "points"]
+    inconclusive = sum(row["verdict"] == "inconclusive" for row in on_accuracy)
+    assert f"on accuracy, 1 *contradicted* and {inconclusive} *inconclusive*" in counted
+    assert [" †" in row[0] for row in rows] == ["draws" in row[0] for row in rows], "of old intervals"
+
+
+def test_the_recipe_is_the_plan_with_the_least_loss() -> None:
+    """As the page says in its own words."""
+    least = min(losses("recipe"), key=lambda effect: effect.value)
+    assert (least.about["method"], least.about["recovery"]) == ("Fisher, raw global", "solved again")
+
+
+def test_how_often_the_dense_model_is_right() -> None:
+    """The mean over tasks of the normalised accuracy, or else the accuracy, of the rows themselves."""
+    right = {"none": {}, "lora": {}}
+    for row in rows_of("recovery", "results.csv"):
+        if row["method"] == "dense" and row["measure"] == "zeroshot" and row["metric"] in ("acc", "acc_norm"):
+            kept = right[row["recovery"]].setdefault(row["task"], {})
+            kept.setdefault(row["metric"], []).append(float(row["value"]))
+    means = [
+        100 * sum(sum(x := kinds.get("acc_norm", kinds.get("acc"))) / len(x) for kinds in tasks.values()) / 7
+        for tasks in right.values()
+    ]
+    said = findings.accuracy("recovery")
+    assert f"{means[0]:.1f} % on SmolLM2 as it is, {means[1]:.1f} % on SmolLM2 after LoRA" in said
+    assert f"{100 * (0.75 + 1 / 3 + 1.5) / 7:.1f} %" in said, "a quarter thrice, a third, and a half thrice"
 
 
 @pytest.mark.parametrize(
@@ -236,6 +261,7 @@ def test_verdicts_are_those_of_the_files() -> None:
         lambda: factors("recipe"),
         lambda: losses("recipe-confirm"),
         lambda: lost("families", "gold_bpb"),
+        lambda: ranks("outcomes"),
     ],
 )
 def test_a_sentence_follows_its_file(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from hfprune.errors import HfpruneError
 from hfprune.settings import Strict, load
 from hfprune.shipped import shipped
 from hfprune.stages.fields import CatalogueFile, Resources, StudyPath
@@ -28,8 +29,8 @@ class Config(Strict):
     )
     like: Path | None = Field(
         default=None,
-        description="an earlier study with the outcomes of its items, by name or results folder: from its spread "
-        f"is said which claims this one can decide (default: {EARLIER}, where it is there)",
+        description="an earlier study with the outcomes of its items, by name or results folder: judge by its "
+        f"spread which claims this study can decide (default: {EARLIER}, where it is there)",
     )
     device: str | None = Field(
         default=None,
@@ -56,13 +57,29 @@ def run(config: Config) -> None:
     from hfprune.cost.table import table
     from hfprune.jobs.files import load_files
 
+    like = _earlier(config.like) if config.like or config.study else None
     path = config.study or _study_of(config.results or Path())
     device = find_device(config.device)
     costs = Costs(load_files(path, load(Catalogue, config.catalogue)), device, config.resources)
     print(comparison(costs, config.results) if config.results else table(costs))
-    like = config.like or (EARLIER if config.study and (EARLIER / "cells").is_dir() else None)
     if like:
-        print(f"\n{_claims(costs.study, like if like.is_dir() else Path('results') / like)}")
+        print(f"\n{_claims(costs.study, like)}")
+
+
+def _earlier(like: Path | None) -> Path | None:
+    """Return the results folder of the earlier study, or None if there is none by default.
+
+    Raises:
+        HfpruneError: the study that was named has no outcomes of items here.
+    """
+    folder = like or EARLIER
+    found = next((at for at in (EARLIER.parent / folder, folder) if (at / "cells").is_dir()), None)
+    if like and not found:
+        there = sorted(at.parent.name for at in EARLIER.parent.glob("*/cells"))
+        raise HfpruneError(
+            f"--like {like}: no outcomes of items in {EARLIER.parent / like.name} (there are: {', '.join(there)})"
+        )
+    return found
 
 
 def _study_of(results: Path) -> Path:

@@ -74,6 +74,7 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
             "counts": {name: sum(line["standing"] == name for line in beside) for name in STANDINGS},
             "sure": sum(line["standing"] == BETTER and line["sure"] for line in beside),
             "extreme": EXTREMES[meaning.better],
+            "ratio": bool(effect and effect.neutral),
             "resamples": int(max((line["resamples"] or 0 for line in beside), default=0)),
             "paper": next((line for line in beside if line["method"] == "cross_entropy"), None),
             "unit": "items" if kind == "zeroshot" else "blocks of text",

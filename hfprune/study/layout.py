@@ -9,6 +9,7 @@ from hfprune.errors import HfpruneError
 from hfprune.measures import Measure, stems
 from hfprune.recovery.settings import RECOVERED
 from hfprune.results import DENSE, Cell
+from hfprune.settings import nearest
 from hfprune.shipped import shipped
 from hfprune.study.study import Study
 
@@ -225,6 +226,7 @@ def study_file(named: str) -> Path:
     """
     path = shipped(Path(named) if named.endswith((".yaml", ".yml")) else Path(f"config/studies/{named}.yaml"))
     if not path.exists():
-        known = ", ".join(sorted(study.stem for study in shipped(Path("config/studies")).glob("*.yaml")))
-        raise HfpruneError(f"no study {path.stem!r} in {path.parent} (there are: {known})")
+        known = sorted(study.stem for study in shipped(Path("config/studies")).glob("*.yaml"))
+        hint = nearest(path.stem, known, otherwise=f" (config/studies has: {', '.join(known)})")
+        raise HfpruneError(f"no study {path.stem!r} in {path.parent}{hint}")
     return path

@@ -79,16 +79,29 @@ def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture,
 
 def test_a_study_that_reads_locked_documents_says_so(catalogue: Catalogue, tmp_path: Path) -> None:
     device = known_devices()["cpu"]
-    for name, said in (
-        ("recovery", "reads locked documents: wikipedia-recipe (they choose a recipe or an outcome)"),
-        ("recipe-confirm", "reads locked documents: wikipedia-recipe-confirm (they confirm a recipe)"),
-        ("demo", ""),
-    ):
+    kept = {
+        "recovery": "wikipedia-recipe (they chose a recipe and an outcome, so they confirm neither)",
+        "recipe-confirm": "wikipedia-recipe-confirm (kept to confirm a recipe)",
+        "demo": "",
+    }
+    for name, documents in kept.items():
+        said = f"reads locked documents: {documents}" if documents else ""
         found = costs(name, device, catalogue)
         for text in (table(found), announcement(found, catalogue, tmp_path)):
             assert said in text and ("locked" in text) == bool(said)
     # The mark is none of what is fetched, so that marking a text fetches nothing again.
     assert "locked" not in catalogue.corpora["wikipedia-recipe"].model_dump()
+
+
+@pytest.mark.parametrize("named", ["recovry", "paper", "methods"])
+def test_an_earlier_study_without_items_is_refused_before_anything_is_counted(
+    named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["hfprune", "cost", "--study", "demo", "--like", named])
+    with pytest.raises(SystemExit, match=rf"--like {named}: no outcomes of items .*recovery, recovery-30"):
+        main()
+    assert capsys.readouterr().out == ""
 
 
 def test_every_study_of_the_paper_is_on_the_page() -> None:

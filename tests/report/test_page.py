@@ -123,6 +123,22 @@ def test_the_best_stands_beside_the_next_and_no_winner_is_named_that_cannot_be_t
     assert re.search(r"Entropy and Cross-entropy\s+cannot be told apart", words)
 
 
+def test_the_difference_from_another_reference_is_not_said_of_the_papers_method(tmp_path: Path) -> None:
+    """Entropy on Wikipedia, ranked over all layers, is compared with entropy on Wikipedia."""
+    folder = tmp_path / "sensitivity"
+    shutil.copytree(SENSITIVITY, folder)
+    text = (folder / "results.csv").read_text()
+    best, times = re.subn(r"(,entropy_global_wikipedia,.*,js_distance),[^,]+,", r"\1,0.1,", text)
+    (folder / "results.csv").write_text(best)
+    assert times == 3
+    run("page", "--results", folder, "--paper", PAPER, "--out", tmp_path / "report.html")
+    words = " ".join(Elements(tmp_path / "report.html").words.split())
+    assert "Entropy, global, Wikipedia has the lowest JS distance" in words
+    assert (
+        "from entropy wikipedia on the same documents is" in words and "cannot be told apart by" not in words
+    )
+
+
 def test_a_missing_interval_is_left_out(tmp_path: Path) -> None:
     page = page_of("demo", tmp_path / "demo.html")
     text = page.words + " ".join(value for name, value in page.raw.items() if name not in ("script", "style"))

@@ -332,7 +332,7 @@ def test_bad_study_ends_before_the_first_job(project: Path, changes: dict, messa
 
 def test_unknown_study_names_those_there_are(project: Path) -> None:
     output = snakemake(project, "--config", "study=smokey", check=False)
-    assert "no study 'smokey' in config/studies (there are: smoke)" in output
+    assert "no study 'smokey' in config/studies; did you mean 'smoke'?" in output
 
 
 def test_unreachable_ratio_fails_early_and_costs_nothing(project: Path) -> None:

@@ -68,14 +68,14 @@ def _panel(ax: Axes, curves: pd.DataFrame, looks: dict[str, Look]) -> None:
 
 def _name_ratios(ax: Axes, curves: pd.DataFrame) -> None:
     """Write the ratio at the end of its curves, once for those whose ends are near each other."""
-    last = curves[curves["tokens"] == curves["tokens"].max()].sort_values("loss")
-    where: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": small()}
+    last = curves.sort_values("step").groupby(["method", "ratio", "seed"]).tail(1).sort_values("loss")
     ax.autoscale_view()
-    for ratio, ends in last.groupby("ratio"):
-        heights = (ends["loss"] - ax.get_ylim()[0]) / (ax.get_ylim()[1] - ax.get_ylim()[0])
-        for _, near in ends.groupby((heights.diff() > ROOM).cumsum()):
-            place = near["tokens"].iloc[0], near["loss"].mean()
-            ax.annotate(f"{100 * ratio:.3g}%", place, (4, 0), **where)
+    place = (ax.transScale + ax.transLimits).transform(last[["tokens", "loss"]].to_numpy())
+    last = last.assign(across=place[:, 0].round(2), height=place[:, 1])
+    where: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": small()}
+    for (ratio, _), ends in last.groupby(["ratio", "across"]):
+        for _, near in ends.groupby((ends["height"].diff() > ROOM).cumsum()):
+            ax.annotate(f"{100 * ratio:.3g}%", tuple(near[["tokens", "loss"]].mean()), (4, 0), **where)
 
 
 def _hollow(colour: str, marker: Marker) -> dict[str, Any]:
