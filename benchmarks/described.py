@@ -40,9 +40,13 @@ def about(name: str) -> str:
         *([_trained(study.recovery)] if study.recovery and "lora" in study.recoveries else []),
         *(f"`{kind}` {_size(measure.settings)}".strip() for kind, measure in study.measures.items()),
     ]
-    old = " Its intervals are of before skewness was corrected for, and so too short where documents are few."
-    said = f"*[`{name}`](../config/studies/{name}.yaml): {'; '.join(parts)}.{old if symmetric(name) else ''}*"
-    return wrapped(said).replace("\n  ", "\n")
+    told = [f"[`{name}`](../config/studies/{name}.yaml): {'; '.join(parts)}."]
+    told += [accuracy(name)] if "zeroshot" in study.measures else []
+    if symmetric(name):
+        told.append(
+            "† Intervals are of before skewness was corrected for, too short where documents are few."
+        )
+    return wrapped(f"*{' '.join(told)}*").replace("\n  ", "\n")
 
 
 def _plans(study: Study, model: str) -> int:
