@@ -29,7 +29,7 @@ def run(config: Config) -> None:
     """Gather the results of one study into tidy tables.
 
     Raises:
-        HfpruneError: results are missing, and `partial` is false.
+        HfpruneError: results are missing, and `partial` is false; or there is none at all.
     """
     from hfprune.analysis.collect import collect
     from hfprune.analysis.declarations import declare
@@ -48,6 +48,8 @@ def run(config: Config) -> None:
     results, scores, plans = (
         present(files(name, study)) for files in (result_files, score_files, plan_files)
     )
+    if not results:
+        raise HfpruneError(f"{config.results}: no result of {name} is there, in {config.results}/cells")
     external = [config.results / file for file in baseline_plan_files(name, study)]
     plans += [path for path in external if path.exists()]
     collect(results, scores, plans, config.out or config.results, declare(study), labels(study))

@@ -7,7 +7,7 @@ import headline
 import pandas as pd
 import pytest
 import recipe
-from command_line import run
+from command_line import failure, run
 from committed import WITH_ITEMS
 from smoke import ROOT
 
@@ -35,6 +35,12 @@ def test_comparisons_verdicts_and_losses_follow_from_the_items(study: str, tmp_p
             kept, made = (table[table["basis"] == "measured"] for table in (kept, made))
         kept, made = (table.drop(columns=OF_PLANS_AND_SCORES, errors="ignore") for table in (kept, made))
         pd.testing.assert_frame_equal(made, kept, rtol=1e-6)
+
+
+def test_a_study_without_items_is_no_empty_table(tmp_path: Path) -> None:
+    where = ["--study", "methods", "--results", str(ROOT / "results/methods"), "--out", str(tmp_path)]
+    assert "no result of methods is there" in failure("collect", *where, "--partial")
+    assert not [*tmp_path.iterdir()]
 
 
 # Tables of benchmarks/ that rest on items, and what makes each; the studies after the first lend their draws.
