@@ -8,12 +8,6 @@ PAPER = sorted(map(str, Path("paper").glob("**/*.*")))
 CAPTIONS = write_captions(Path(".snakemake/captions").absolute())
 
 
-def reported(kind, stems, form):
-    """Return the files of these publications, marked for Snakemake's report with their captions."""
-    about = {one: {"labels": {kind[:-1]: one}, "caption": str(CAPTIONS[kind, one])} for one in stems}
-    return [report(f"{stem}.{form}", category=kind.capitalize(), **about[one]) for one, stem in stems.items()]
-
-
 rule collect:
     input:
         study=CHOSEN.path,
@@ -78,7 +72,7 @@ rule tables:
         PUBLISHED.compared,
         PAPER,
     output:
-        reported("tables", PUBLISHED.tables, "csv"),
+        reported("tables", PUBLISHED.tables, "csv", CAPTIONS),
         expand("{stem}.{form}", stem=PUBLISHED.tables.values(), form=["md", "tex"]),
     log:
         f"{LOGS}/tables.log",
@@ -98,7 +92,7 @@ rule figures:
         PUBLISHED.compared,
         PAPER,
     output:
-        reported("figures", PUBLISHED.figures, "svg"),
+        reported("figures", PUBLISHED.figures, "svg", CAPTIONS),
         expand("{stem}.{form}", stem=PUBLISHED.figures.values(), form=["pdf", "png"]),
     log:
         f"{LOGS}/figures.log",
