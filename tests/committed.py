@@ -10,5 +10,6 @@ WITH_ITEMS = [
     "headline",
     "untuned",
     "outcomes",
+    "outcomes-qwen",
 ]
 COMMITTED = ["demo", "methods", "sensitivity", "draws", "families", *WITH_ITEMS]

@@ -43,13 +43,12 @@ def test_a_study_without_items_is_no_empty_table(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
+NO_EFFECTS = {"recipe", "outcomes", "outcomes-qwen"}
+RANKED = ["recovery", "recovery-30", "recovery-short", "outcomes", "outcomes-qwen"]
 # Tables of benchmarks/ that rest on items, and what makes each; the studies after the first lend their draws.
 MADE = [
-    *((headline.effects, "effects", [study]) for study in WITH_ITEMS if study not in ("recipe", "outcomes")),
-    *(
-        (headline.ranks, "ranks", [study])
-        for study in ("recovery", "recovery-30", "recovery-short", "outcomes")
-    ),
+    *((headline.effects, "effects", [study]) for study in WITH_ITEMS if study not in NO_EFFECTS),
+    *((headline.ranks, "ranks", [study]) for study in RANKED),
     *((recipe.losses, "losses", [study]) for study in ("recipe", "recipe-confirm")),
     (headline.effects, "effects_recovery", ["headline", "recovery"]),
     (recipe.factors, "factors", ["recipe"]),
