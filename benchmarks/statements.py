@@ -103,7 +103,8 @@ class Effect:
         if math.isnan(self.low):
             digits = max(0, FIGURES - 1 - math.floor(math.log10(abs(self.value) or 1)))
             form = re.sub(r"\.(\d)f", lambda most: f".{min(int(most[1]), digits)}f", form)
-            return form.format(float(f"{self.value:.{FIGURES}g}")).replace("-", "−")
+            shown = form.format(float(f"{self.value:.{FIGURES}g}"))
+            return (shown if float(shown.replace(",", "")) else form.format(0.0)).replace("-", "−")
         value, *ends = rounded_interval(
             form, self.value, self.low, self.high, neutral=nothing, ratio=nothing == 1
         )

@@ -98,7 +98,7 @@ class Comparison(FigurePublication):
         handles: list[Artist] = []
         if any(beside[f"{column}_low"].notna().any() for column in panels if f"{column}_low" in beside):
             handles.append(Line2D([], [], color=BLACK, linewidth=0.7, label="95 % interval"))
-        handles.append(Patch(color=SHADE, linewidth=0, label="Better side"))
+            handles.append(Patch(color=SHADE, linewidth=0, label="Better side"))
         agree = [column for column, effect in panels.items() if effect.neutral is None]
         if any(_draws(rows, block)[agree].notna().any(axis=None) for block in blocks):
             handles.append(Patch(color=DRAWS, linewidth=0, label="Other draws of the reference"))
