@@ -166,15 +166,19 @@ def correlation(cheap: Items, accuracy: Items, plans: Sequence[tuple]) -> tuple[
     `plans` tells which cells are of one plan.
     """
     rng = np.random.default_rng(0)
-    value = _spearman(_mean(cheap), _mean(accuracy))
+    value = float(_spearman(_mean(cheap), _mean(accuracy)))
     draws = next(iter(accuracy[0].values())).shape[0]
     weights = rng.multinomial(draws, [1 / draws] * draws, RESAMPLES) / draws
     sides = [_resampled(side, weights, rng) for side in (cheap, accuracy)]
     of_plan = [np.flatnonzero([one == plan for one in plans]) for plan in dict.fromkeys(plans)]
-    found = []
-    for one, other in zip(*sides, strict=True):
-        chosen = np.concatenate([of_plan[i] for i in rng.integers(len(of_plan), size=len(of_plan))])
-        found.append(_spearman(one[chosen], other[chosen]))
+    chosen = rng.integers(len(of_plan), size=(RESAMPLES, len(of_plan)))
+    cells = [np.concatenate([of_plan[i] for i in plans_of]) for plans_of in chosen]
+    sizes = np.array([len(of) for of in cells])
+    found = np.empty(RESAMPLES)
+    for size in np.unique(sizes):  # plans may have several cells
+        rows = np.flatnonzero(sizes == size)[:, None]
+        which = np.stack([cells[row] for row in rows[:, 0]])
+        found[rows[:, 0]] = _spearman(*(side[rows, which] for side in sides))
     low, high = np.nanpercentile(found, (2.5, 97.5))
     return value, float(low), float(high)
 
@@ -211,11 +215,12 @@ def _resampled(items: Items, weights: np.ndarray, rng: np.random.Generator) -> n
     return np.mean(found, axis=0)
 
 
-def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Return Spearman's correlation; NaN where one side has a single rank."""
-    a, b = (rankdata(side) - (len(side) + 1) / 2 for side in (first, second))
-    size = np.sqrt((a**2).sum() * (b**2).sum())
-    return float((a * b).sum() / size) if size else np.nan
+def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return Spearman's correlations along the last axis; NaN where one side has a single rank."""
+    a, b = (rankdata(side, axis=-1) - (side.shape[-1] + 1) / 2 for side in (first, second))
+    size = np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(-1) / size
 
 
 if __name__ == "__main__":
