@@ -90,18 +90,13 @@ def accuracy(study: str) -> str:
     """Say how often the dense model is right, as it is and after recovery, and how often a guess is."""
     table = read(study, "results.csv")
     table = table[(table["method"] == DENSE) & (table["measure"] == "zeroshot")]
-    table = table[table["metric"].isin(["acc", "acc_norm"])].sort_values(
-        "metric"
-    )  # normalised where there is one
+    # The last is the normalised one, where there is one.
+    table = table[table["metric"].isin(["acc", "acc_norm"])].sort_values("metric")
     best = table.groupby(["model", "recovery", "seed", "task"], sort=False)["value"].last()
     means = best.groupby(["model", "recovery"], sort=False).mean()
     guess = 100 * sum(CHANCE[task] for task in table["task"].unique()) / table["task"].nunique()
-    said = [f"{_percent(value)} on {model} {recovery}" for (model, recovery), value in means.items()]
+    said = [f"{100 * value:.1f} % on {model} {recovery}" for (model, recovery), value in means.items()]
     return f"Right answers of the dense model: {', '.join(said)}; of a guess: {guess:.1f} %."
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value if value < 1 else value:.1f} %"
 
 
 def wrapped(line: str) -> str:

@@ -1,8 +1,9 @@
 """Make docs/findings.md from findings.md.jinja and the tables of the studies in results/.
 
-The template says in words what was asked and done, and which numbers to show. It has no number of its own and no
-word that compares: those come from the functions below, which speak of every model and ratio of a study, so that
-what is contrary stands beside what is not. `tests/test_findings.py` holds both to it.
+The template says in words what was asked and done, and which numbers to show. Numbers in digits, and words that
+compare outcomes, come from the functions below, which speak of every model and ratio of a study, so that what is
+contrary stands beside what is not. `tests/test_findings.py` holds the template to it: its sentences that come near
+to a claim are those of `tests/findings_read.txt`, each of which somebody has read.
 
     python benchmarks/findings.py
 """
@@ -42,12 +43,8 @@ STUDIES += ["untuned", "families", "draws", "sensitivity"]
 UNITS = {"points": "points", "JS distance": "js_distance", "Top-15 Jaccard": "top15_jaccard"}  # of claims
 KINDS = ("reproduced", "contradicted", "equivalent", "inconclusive", "one draw")  # of verdicts
 TWO_FIGURES = "two figures"
-BEFORE = {
-    "model": "on ",
-    "text": "on ",
-    "ratio": "at ",
-    "plans": "over ",
-}  # the words before them in a sentence
+# The words before them in a sentence.
+BEFORE = {"model": "on ", "text": "on ", "ratio": "at ", "plans": "over "}
 HEADS = {"ratio": "removed"}
 
 

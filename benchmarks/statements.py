@@ -176,11 +176,8 @@ def compared(study: str, *, outcomes: Sequence[str] = (), **only: Sequence[str])
     table["against"] = table["reference"]
     rows = kept(table[table["seed"].isna()], only)
     about = ("method", "against", "model", "ratio")
-    asks = (
-        "the method minus entropy"
-        if table["against"].nunique() == 1
-        else "the method minus what it is against"
-    )
+    other = "entropy" if table["against"].nunique() == 1 else "what it is against"
+    asks = f"the method minus {other}, or over it in perplexity"
     return [
         replace(effect_of(f"{study}/comparison.csv", outcome, row, outcome, about), asks=asks)
         for row in rows

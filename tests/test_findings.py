@@ -1,6 +1,7 @@
 """docs/findings.md is what its template makes of the results, and the template's own words claim nothing."""
 
 import csv
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -235,6 +236,18 @@ def test_the_recipe_is_the_plan_with_the_least_loss() -> None:
     """As the page says in its own words."""
     least = min(losses("recipe"), key=lambda effect: effect.value)
     assert (least.about["method"], least.about["recovery"]) == ("Fisher, raw global", "solved again")
+
+
+def test_two_of_three_draws_at_thirty_per_cent_have_the_very_same_plans() -> None:
+    """As the page says of `recovery-30` and `untuned`."""
+
+    def plan(study: str, method: str, seed: int) -> str:
+        cell = f"cells/smollm2-135m-instruct-q4/{method}/0.3/seed{seed}/none/fidelity.json"
+        return json.loads((ROOT / "results" / study / cell).read_text())["provenance"]["inputs"]["plan"]
+
+    for method in ("entropy", "cross_entropy"):
+        same = [plan("recovery-30", method, seed) == plan("untuned", method, seed) for seed in range(3)]
+        assert same == [True, True, False]
 
 
 def test_how_often_the_dense_model_is_right() -> None:

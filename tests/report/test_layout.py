@@ -21,8 +21,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("study", COMMITTED)
 def test_the_figures_of_finished_studies(study: str, width: float, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of what git holds, and all of them where the study ran in this folder.
-    assert {"fidelity", "comparison", "accuracy", "learning"} & check(
-        ROOT / "results" / study, monkeypatch, width
+    checked = check(ROOT / "results" / study, monkeypatch, width)
+    # Two measured nothing but accuracy and right answers, after LoRA alone.
+    assert (
+        {"learning"} <= checked
+        if study in ("headline", "recovery-short")
+        else {"fidelity", "comparison"} <= checked
     )
 
 
