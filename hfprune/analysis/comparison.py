@@ -16,7 +16,7 @@ from hfprune.analysis.statistics import Estimate, estimate
 from hfprune.results import Cell
 
 ENDS = ("", "_low", "_high")  # suffixes of an effect's columns: its value and the ends of its interval
-P_VALUES = ("_p", "_holm")  # its p-value, and that by Holm's method for the whole study
+P_VALUES = ("_p", "_holm")  # its p-value, and that by Holm's method for its family
 ABLATED = "ablation_difference"
 
 
@@ -59,8 +59,9 @@ def compare(evidence: Evidence) -> pd.DataFrame:
         value and the ends of its 95 % interval over draws and items together, as `<effect>`, `<effect>_low` and
         `<effect>_high`: differences in the units shown to readers (points for accuracy), or ratios. `<effect>_p`
         is the p-value of no effect, and `<effect>_holm` that p-value corrected by Holm's method for all models,
-        methods and ratios of the study. The best method comes first, by the primary outcome or else the first
-        measured one; then come rows without it, as of other seeds. Numbers of missing results are left out.
+        methods and ratios of the study, and for the outcomes that it corrects together. The best method comes
+        first, by the primary outcome or else the first measured one; then come rows without it, as of other seeds.
+        Numbers of missing results are left out.
 
     Raises:
         HfpruneError: an existing result cannot be read.
@@ -69,8 +70,9 @@ def compare(evidence: Evidence) -> pd.DataFrame:
     rows = [row for methods in evidence.by_method() for row in _compare_at(evidence, neurons, methods)]
     effects = [effect + end for effect in evidence.effects for end in (*ENDS, *P_VALUES)]
     table = pd.DataFrame(rows, columns=[*MethodRow._fields, *effects]).astype(dict.fromkeys(effects, float))
-    for effect in evidence.effects:
-        table[f"{effect}_holm"] = holm(table[f"{effect}_p"])
+    for family in evidence.families():
+        p_values = table[[f"{effect}_p" for effect in family]].to_numpy()
+        table[[f"{effect}_holm" for effect in family]] = np.reshape(holm(p_values.ravel()), p_values.shape)
     return _best_first(table, evidence)
 
 

@@ -63,6 +63,18 @@ class Evidence:
         """The models of the study."""
         return [*dict.fromkeys(cell.model for cell in self.cells)]
 
+    def families(self) -> list[list[str]]:
+        """Return the effects by family, those that Holm's method corrects together."""
+        together = {
+            measure: number
+            for number, family in enumerate(self.study.corrected_together)
+            for measure in family
+        }
+        found: dict[int | str, list[str]] = {}
+        for effect, declared in self.effects.items():
+            found.setdefault(together.get(declared.measure, effect), []).append(effect)
+        return [*found.values()]
+
     def cells_of(self, model: str, method: str, ratio: float | None, recovery: str = "none") -> list[Cell]:
         """Return the cells of a method with every seed; without a ratio, those of all ratios and recoveries."""
         return [

@@ -75,6 +75,11 @@ class Study(Placement):
         description="the measure whose first metric is the primary outcome, chosen before results are seen; every "
         "other outcome is secondary",
     )
+    corrected_together: list[Annotated[list[Name], Field(min_length=2)]] = Field(
+        default=[],
+        description="lists of measures whose first metrics are one family for Holm's correction, as a sentence "
+        "needs that speaks of several outcomes; each other outcome is a family of its own",
+    )
 
     @field_validator("models", "methods", mode="before")
     @classmethod
@@ -132,6 +137,16 @@ class Study(Placement):
     def _primary_is_measured(self) -> "Study":
         if self.primary is not None and self.primary not in self.measures:
             raise ValueError(f"primary: unknown {self.primary!r}{nearest(self.primary, [*self.measures])}")
+        return self
+
+    @model_validator(mode="after")
+    def _measures_of_one_family(self) -> "Study":
+        named = [name for family in self.corrected_together for name in family]
+        for name in named:
+            if name not in self.measures:
+                raise ValueError(f"corrected_together: unknown {name!r}{nearest(name, [*self.measures])}")
+            if named.count(name) > 1:
+                raise ValueError(f"corrected_together: {name!r} stands twice; an outcome has one family")
         return self
 
     @model_validator(mode="after")

@@ -138,6 +138,18 @@ def test_all_models_of_a_study_are_one_family(tmp_path: Path) -> None:
     assert corrected == pytest.approx([2 * smaller, max(2 * smaller, larger)])
 
 
+def test_outcomes_that_a_study_corrects_together_are_one_family(measured: tuple[Study, Config, Path]) -> None:
+    _, settings, folder = measured
+    together = settings.model_copy(update={"corrected_together": [["zeroshot", "fidelity"]]})
+    alone, family = (compare(Evidence(one, "test", folder, folder)).iloc[0] for one in (settings, together))
+    smaller, larger = family["js_distance_p"], family["points_p"]
+    assert 0 < smaller < larger < 1
+    assert family["js_distance_holm"] == pytest.approx(2 * smaller)
+    assert family["points_holm"] == pytest.approx(max(2 * smaller, larger))
+    assert alone["js_distance_holm"] == smaller, "each by itself unless the study says so"
+    assert family["perplexity_ratio_holm"] == alone["perplexity_ratio_holm"]
+
+
 def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[Study, Config, Path]) -> None:
     study, settings, folder = measured
 

@@ -67,6 +67,11 @@ def test_demo_is_the_study_of_the_readme() -> None:
             "floor belongs to the rules 'global'",
         ),
         ({"methods": {"entropy": {"units": "layer"}}}, "unknown kind of unit 'layer'; did you mean 'layers'"),
+        (
+            {"corrected_together": [["fidelity", "perplexty"]]},
+            "corrected_together: unknown 'perplexty'; did you mean 'perplexity'",
+        ),
+        ({"corrected_together": [["fidelity", "fidelity"]]}, "'fidelity' stands twice"),
         ({"seeds": []}, "seeds"),
         ({"seeds": [-1]}, "seeds"),
         ({"ratios": [1e-5]}, "ratios"),

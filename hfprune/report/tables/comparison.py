@@ -70,7 +70,7 @@ def _notes(
         "In brackets: 95 % interval over draws of the calibration and items together, Student's t of a two-way "
         "variance; none for a single draw without resampled calibrations. Intervals stand for themselves: of a "
         "hundred without an effect, five would show one. Bold: better even by Holm's correction for all models, "
-        f"methods and ratios of the study (p < {1 - LEVEL:.2g}).",
+        f"methods and ratios of the study, and outcomes that it corrects together (p < {1 - LEVEL:.2g}).",
     ]
     notes += [
         f"Primary outcome, chosen before the study was run: {heading}. The others are secondary."
