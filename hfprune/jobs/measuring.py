@@ -133,11 +133,7 @@ def _measure(files: Files, names: tuple[str, ...], cells: list[Cell], number: in
         layout.measuring(names) + (f"_{number}" if several else ""),
         config,
         files.dense(model) | _read(files, measures.values()) | {"cells": waits},
-        {
-            "results": [
-                file for cell in cells for file in files.result_files(names, layout.fill(layout.CELL, cell))
-            ]
-        },
+        {"results": [file for cell in cells for file in files.result_files(names, layout.place(cell))]},
         {} if several else wildcards(cells[0], recovery=cells[0].recovery),
         model,
         tuple(cells),
@@ -148,21 +144,17 @@ def _measure(files: Files, names: tuple[str, ...], cells: list[Cell], number: in
 
 def measurements_of_scoring(files: Files) -> Iterator[Job]:
     """Yield the jobs that measure the scoring by each method itself, under the first seed."""
-    for name, one in files.measures.items():
-        if one.needs == "criterion":
-            for model in files.study.models:
-                for method in files.study.methods_of(model):
-                    if method in files.criteria and files.study.measures[name].covers(method):
-                        yield _measure_scoring(files, name, model, method)
+    for cell in layout.scorings(files.name, files.study):
+        for name in layout.measures_of(files.study, files.measures, cell):
+            yield _measure_scoring(files, name, cell)
 
 
-def _measure_scoring(files: Files, name: str, model: str, method: str) -> Job:
-    one, seed = files.measures[name], files.study.seeds[0]
-    cell, blocks = Cell(files.name, model, method, None, seed, "none"), files.blocks(model, method, seed)
-    place, about = layout.fill(layout.SCORING, cell), scored(files, method)
+def _measure_scoring(files: Files, name: str, cell: Cell) -> Job:
+    one, model, method, seed = files.measures[name], cell.model, cell.method, cell.seed
+    blocks, about = files.blocks(model, method, seed), scored(files, method)
     to_measure = measure.ToMeasure(
         cell=spell_cell(cell),
-        out=Path(f"{files.results}/{place}"),
+        out=Path(f"{files.results}/{layout.place(cell)}"),
         scored=measure.Scored(
             blocks=Path(blocks[0]) if blocks else None,
             units=dict.fromkeys(files.study.methods[method].units),
@@ -181,7 +173,7 @@ def _measure_scoring(files: Files, name: str, model: str, method: str) -> Job:
         layout.measuring([name]),
         config,
         files.dense(model) | _read(files, [one]) | {"blocks": blocks},
-        {"results": files.result_files([name], place)},
+        {"results": files.result_files([name], layout.place(cell))},
         {"model": model, "method": method, "seed": f"{seed}"},
         model,
         (cell,),
@@ -213,8 +205,7 @@ def measured(files: Files, job: Job) -> list[str]:
 def matching(jobs: Iterable[Job]) -> str:
     """Return a constraint of the first wildcard of the results: the folders of these jobs' cells only."""
     cells = [cell for job in jobs for cell in job.cells]
-    folders = [layout.fill(layout.SCORING if cell.ratio is None else layout.CELL, cell) for cell in cells]
-    known = "|".join(re.escape(folder.removeprefix("cells/")) for folder in folders)
+    known = "|".join(re.escape(layout.place(cell).removeprefix("cells/")) for cell in cells)
     return f"(?=(?:{known})/)[^/]+"
 
 

@@ -8,7 +8,7 @@ from hfprune.errors import HfpruneError
 from hfprune.settings import Strict, load
 from hfprune.stages.fields import ResultsFolder, StudyFile
 from hfprune.study.labels import labels
-from hfprune.study.layout import baseline_plan_files, plan_files, result_files, score_files
+from hfprune.study.layout import plan_files, result_files, score_files
 from hfprune.study.study import Study
 
 EXAMPLE = "hfprune collect --study config/studies/demo.yaml --results results/demo"
@@ -50,6 +50,6 @@ def run(config: Config) -> None:
     )
     if not results:
         raise HfpruneError(f"{config.results}: no result of {name} is there, in {config.results}/cells")
-    external = [config.results / file for file in baseline_plan_files(name, study)]
+    external = [config.results / file for file in plan_files(name, study, baselines=True)]
     plans += [path for path in external if path.exists()]
     collect(results, scores, plans, config.out or config.results, declare(study), labels(study))

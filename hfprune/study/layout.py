@@ -81,6 +81,19 @@ def cells(name: str, study: Study) -> Iterator[Cell]:
                 yield Cell(name, model, method, ratio, seed, recovery)
 
 
+def scorings(name: str, study: Study) -> Iterator[Cell]:
+    """Yield a cell without a ratio for the scoring of each model by each criterion, under the first seed."""
+    for model in study.models:
+        for method in study.methods_of(model):
+            if study.methods[method].baseline is None:
+                yield Cell(name, model, method, None, study.seeds[0], "none")
+
+
+def place(cell: Cell) -> str:
+    """Return the folder of what is measured of a cell, or of a scoring, below results/<study>."""
+    return fill(SCORING if cell.ratio is None else CELL, cell)
+
+
 def solves(study: Study, cell: Cell) -> str:
     """Return the solution that a cell's model takes after its plan: `linear`, `bias`, or "" for none.
 
@@ -97,16 +110,17 @@ def measures_of(study: Study, measures: dict[str, Measure], cell: Cell) -> list[
     Args:
         study: the study.
         measures: its measures, from `Study.make_measures`.
-        cell: one that `cells` yields.
+        cell: one that `cells` or `scorings` yields.
     """
     changed = cell.method != DENSE or cell.recovery != "none"
     return [
         name
         for name, measure in measures.items()
-        if study.measures[name].covers(cell.method, cell.ratio)
+        if (measure.needs == "criterion") == (cell.ratio is None)
+        and study.measures[name].covers(cell.method, cell.ratio)
         and (measure.recovered or cell.recovery == "none")
         # The dense model's distance to itself is always 0.
-        and {"beside": changed, "dense": not changed, "criterion": False}.get(measure.needs, True)
+        and {"beside": changed, "dense": not changed}.get(measure.needs, True)
     ]
 
 
@@ -149,21 +163,8 @@ def measuring(names: Iterable[str]) -> str:
 
 def measurements(study: Study, measures: dict[str, Measure], cell: Cell) -> list[str]:
     """Return the result files, below results/<study>, of the measures of one cell; see `measures_of`."""
-    folder, names = fill(CELL, cell), measures_of(study, measures, cell)
-    return [f"{folder}/{stem}.json" for name in names for stem in stems(name, measures[name])]
-
-
-def scoring_files(study: Study, measures: dict[str, Measure]) -> list[str]:
-    """Return the result files, below results/<study>, of measures of scoring, under the first seed."""
-    return [
-        f"{SCORING.format(model=model, method=method, seed=study.seeds[0])}/{stem}.json"
-        for name, measure in measures.items()
-        if measure.needs == "criterion"
-        for model in study.models
-        for method in study.methods_of(model)
-        if study.methods[method].baseline is None and study.measures[name].covers(method)
-        for stem in stems(name, measure)
-    ]
+    names = measures_of(study, measures, cell)
+    return [f"{place(cell)}/{stem}.json" for name in names for stem in stems(name, measures[name])]
 
 
 def score_files(name: str, study: Study) -> list[str]:
@@ -171,14 +172,12 @@ def score_files(name: str, study: Study) -> list[str]:
     return _of_pruned_cells(name, study, SCORES + ".safetensors", baselines=False)
 
 
-def plan_files(name: str, study: Study) -> list[str]:
-    """Return the plans of a study's criteria, below results/<study>."""
-    return _of_pruned_cells(name, study, PLAN + ".safetensors", baselines=False)
+def plan_files(name: str, study: Study, baselines: bool = False) -> list[str]:
+    """Return the plans of a study's criteria, below results/<study>.
 
-
-def baseline_plan_files(name: str, study: Study) -> list[str]:
-    """Return the plans that baselines may write, below results/<study>; some write checkpoints instead."""
-    return _of_pruned_cells(name, study, PLAN + ".safetensors", baselines=True)
+    With `baselines`, those that its baselines may write instead; some write checkpoints.
+    """
+    return _of_pruned_cells(name, study, PLAN + ".safetensors", baselines)
 
 
 def recovery_files(name: str, study: Study) -> list[str]:
@@ -204,8 +203,8 @@ def item_files(name: str, study: Study) -> list[str]:
 
 def _measured(name: str, study: Study) -> list[str]:
     measures = study.make_measures()
-    found = [file for cell in cells(name, study) for file in measurements(study, measures, cell)]
-    return found + scoring_files(study, measures)
+    every = [*cells(name, study), *scorings(name, study)]
+    return [file for cell in every for file in measurements(study, measures, cell)]
 
 
 def _of_pruned_cells(name: str, study: Study, pattern: str, baselines: bool | None = None) -> list[str]:
