@@ -2,13 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hfprune.measures import MEASURES, Measure
 from hfprune.results import DENSE
 from hfprune.settings import Listed, Name, Strict, distinct
 
-Ratios = Annotated[list[Annotated[float, Field(ge=0.001, lt=1)]], Listed]
+# Marks a list that may not repeat a value.
+Distinct = AfterValidator(distinct)
+Ratios = Annotated[list[Annotated[float, Field(ge=0.001, lt=1)]], Listed, Distinct]
 
 
 class StudyMeasure(Strict):
@@ -55,6 +57,7 @@ def _joined(given: Any) -> Any:
 
 
 RecoveryKind = Annotated[Literal["none", "linear", "lora", "linear+lora"], BeforeValidator(_joined)]
+Recoveries = Annotated[list[RecoveryKind], Listed, Distinct]
 
 
 class StudyModel(Strict):
@@ -65,15 +68,10 @@ class StudyModel(Strict):
         description="a folder, a file or a place on the hub, if the catalogue lacks the model",
     )
     ratios: Ratios | None = Field(default=None, min_length=1, description="replaces the study's ratios")
-    methods: Annotated[list[Name] | None, Listed] = Field(
+    methods: Annotated[list[Name], Listed, Distinct] | None = Field(
         default=None, min_length=1, description="the methods that prune it; null: all of the study's"
     )
 
-    recoveries: Annotated[list[RecoveryKind] | None, Listed] = Field(
+    recoveries: Recoveries | None = Field(
         default=None, min_length=1, description="replaces the study's recoveries"
     )
-
-    @field_validator("ratios", "methods", "recoveries")
-    @classmethod
-    def _no_repeats(cls, values: list | None) -> list | None:
-        return values and distinct(values)

@@ -19,7 +19,7 @@ from hfprune.recovery.settings import Linear, Recovery
 from hfprune.results import DENSE
 from hfprune.scoring.folds import FOLDS
 from hfprune.settings import Dtype, Listed, Name, Strict, distinct, nearest
-from hfprune.study.entries import Ratios, RecoveryKind, StudyMeasure, StudyModel
+from hfprune.study.entries import Distinct, Ratios, Recoveries, RecoveryKind, StudyMeasure, StudyModel
 from hfprune.study.method import Method
 
 Agreement = Annotated[float, Field(gt=0, le=1)]
@@ -55,8 +55,8 @@ class Study(Placement):
     models: dict[Name, StudyModel] = Field(min_length=1, description="also a plain list of names")
     methods: dict[Name, Method] = Field(min_length=1)
     ratios: Ratios = Field(min_length=1, description="fractions of all parameters removed")
-    seeds: Annotated[list[NonNegativeInt], Listed] = Field(default=[0], min_length=1)
-    recoveries: Annotated[list[RecoveryKind], Listed] = Field(default=["none"], min_length=1)
+    seeds: Annotated[list[NonNegativeInt], Listed, Distinct] = Field(default=[0], min_length=1)
+    recoveries: Recoveries = Field(default=["none"], min_length=1)
     recovery: Recovery | None = Field(
         default=None, description="how lora recovers; needed if `recoveries` lists lora"
     )
@@ -95,11 +95,6 @@ class Study(Placement):
             named = {name: {"source": one} if isinstance(one, str) else one for name, one in named.items()}
         return {name: {} if value is None else value for name, value in named.items()}
 
-    @field_validator("ratios", "seeds", "recoveries")
-    @classmethod
-    def _no_repeats(cls, values: list) -> list:
-        return distinct(values)
-
     @model_validator(mode="after")
     def _reserved_names(self) -> "Study":
         reserved = {DENSE: "is the unpruned model", "ablation": "stands for the effect of removing a neuron"}
@@ -113,16 +108,22 @@ class Study(Placement):
         return self
 
     @model_validator(mode="after")
-    def _named_methods_exist(self) -> "Study":
-        chosen = {"recovery": self.recovery and self.recovery.methods}
-        chosen |= {f"measures.{name}": entry.methods for name, entry in self.measures.items()}
-        chosen |= {f"models.{name}": model.methods for name, model in self.models.items()}
-        for section, methods in chosen.items():
-            for method in methods or []:
+    def _chosen_methods_and_ratios_exist(self) -> "Study":
+        choosers: dict[str, Any] = {"recovery": self.recovery} if self.recovery else {}
+        choosers |= {f"measures.{name}": entry for name, entry in self.measures.items()}
+        models = {f"models.{name}": model for name, model in self.models.items()}
+        for section, chooser in (choosers | models).items():
+            for method in chooser.methods or []:
                 if method not in self.methods:
                     raise ValueError(
                         f"{section}.methods: unknown {method!r}{nearest(method, [*self.methods])}"
                     )
+        known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
+        methods = {f"methods.{name}": method for name, method in self.methods.items()}
+        for section, chooser in (choosers | methods).items():
+            for ratio in chooser.ratios or []:
+                if ratio not in known:
+                    raise ValueError(f"{section}.ratios: {ratio:g} is not among the study's ratios {known}")
         return self
 
     @model_validator(mode="after")
@@ -150,17 +151,13 @@ class Study(Placement):
         return self
 
     @model_validator(mode="after")
-    def _sequences_are_there(self) -> "Study":
+    def _sequences_suffice(self) -> "Study":
         for name, method in self.methods.items():
             if (method.sequences or 0) > self.calibration.sequences:
                 raise ValueError(
                     f"methods.{name}.sequences: {method.sequences} is more than the {self.calibration.sequences} "
                     "of calibration.sequences; lower the one, or raise the other"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _folds_are_filled(self) -> "Study":
         if self.calibration.resamples and self.calibration.sequences < FOLDS:
             raise ValueError(
                 f"calibration.resamples needs at least {FOLDS} sequences, one a fold, not "
@@ -185,18 +182,6 @@ class Study(Placement):
                 raise ValueError(
                     f"methods.{name}.steps: a cut model is scored on one device; give 1, or no device_map"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _ratios_are_there(self) -> "Study":
-        known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
-        chosen = {"recovery": self.recovery and self.recovery.ratios}
-        chosen |= {f"measures.{name}": entry.ratios for name, entry in self.measures.items()}
-        chosen |= {f"methods.{name}": method.ratios for name, method in self.methods.items()}
-        for section, ratios in chosen.items():
-            for ratio in ratios or []:
-                if ratio not in known:
-                    raise ValueError(f"{section}.ratios: {ratio:g} is not among the study's ratios {known}")
         return self
 
     def ratios_of(self, model: str) -> list[float]:
