@@ -59,7 +59,7 @@ def decidable(paper: Paper, study: Study, earlier: Evidence) -> Iterator[Decidab
 def _ratios(claim: Claim, study: Study) -> list[float | None]:
     """Return the ratios of a claim at which all that it compares is in the study."""
     there = {ratio for model in study.models for ratio in study.ratios_of(model)}
-    return [at for at in claim.ratios if {ratio for _, ratio in claim.ratios_of(at)} <= there]
+    return [at for at in claim.ratios if {ratio for *_, ratio in claim.terms(at)} <= there]
 
 
 def _in_study(claim: Claim, study: Study) -> bool:

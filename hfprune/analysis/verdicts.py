@@ -246,13 +246,10 @@ def compare_items(
     def read(cells: list[Cell]) -> Outcomes:
         return evidence.outcomes(cells, claim.measure, claim.metric, tasks)
 
-    sides = [
-        (sign * weight, evidence.of_side(side, model, ratio_, read))
-        for sign, ratio_ in claim.ratios_of(at)
-        for weight, side in ((1, claim.left), (-1, claim.right))
-    ]
+    terms = claim.terms(at)
+    sides = [(sign, evidence.of_side(side, model, its_ratio, read)) for sign, side, its_ratio in terms]
     scale = 1.0 if claim.effect == "ratio" else declared.metric.scale
-    differences = contrast([(scale * weight, side.data) for weight, side in sides])
+    differences = contrast([(scale * sign, side.data) for sign, side in sides])
     return Compared(sides[0][1], sides[1][1], estimate(differences), notes)
 
 

@@ -133,9 +133,11 @@ class Claim(Strict):
         within = f"; within {margin} of it, the sides are equivalent" if margin else ""
         return f"the claim holds {side} {than}{within}"
 
-    def ratios_of(self, ratio: float | None) -> list[tuple[int, float | None]]:
-        """Return the ratios that enter the effect at `ratio`, each with its sign."""
-        return [(1, ratio)] if self.beyond is None else [(1, ratio), (-1, self.beyond)]
+    def terms(self, ratio: float | None) -> list[tuple[int, Side, float | None]]:
+        """Return the sides whose sum is the effect at `ratio`, each with its sign and its ratio."""
+        ratios = [(1, ratio)] if self.beyond is None else [(1, ratio), (-1, self.beyond)]
+        sides = ((1, self.left), (-1, self.right))
+        return [(sign * weight, side, at) for sign, at in ratios for weight, side in sides]
 
 
 class Claims(Strict):
@@ -221,18 +223,15 @@ class Paper:
 
     def effect(self, claim: Claim, model: str, ratio: float | None, metric: str) -> PublishedEffect | None:
         """Return the published effect for one of the paper's models, or `None` if a side is not published."""
+        terms = claim.terms(ratio)
         sides = [
-            self._number(claim, side.in_print().alternatives(at), model, metric)
-            for _, at in claim.ratios_of(ratio)
-            for side in (claim.left, claim.right)
+            self._number(claim, side.in_print().alternatives(at), model, metric) for _, side, at in terms
         ]
         if any(side.empty for side in sides):
             return None
         numbers = [side["value"].mean() for side in sides]
         if claim.effect == "difference":
-            differences = (left - right for left, right in zip(numbers[::2], numbers[1::2], strict=True))
-            signs = (sign for sign, _ in claim.ratios_of(ratio))
-            effect = sum(sign * difference for sign, difference in zip(signs, differences, strict=True))
+            effect = sum(sign * number for (sign, *_), number in zip(terms, numbers, strict=True))
         else:
             effect = numbers[0] / numbers[1]
         marks = pd.concat(sides)["confidence"].str.partition(": ")
