@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.outcomes import Contrast
+from hfprune.analysis.outcomes import NotComparableError, Outcomes, contrast
 from hfprune.analysis.statistics import estimate
 from hfprune.results import DENSE
 from hfprune.rounding import rounded_interval
@@ -140,24 +140,22 @@ def _with_interval(row: Row, after: pd.DataFrame, before: pd.DataFrame | None, c
     """Add the interval over documents of the change, where the documents are the same and enough."""
     if row.change is None or column not in after or (before is not None and column not in before):
         return row
-    index = [name for name in ("source", "document", "item") if name in after]
-    changes = after.set_index(index)[column]
-    if before is not None:
-        changes = (changes - before.set_index(index)[column]).dropna()
-    strata = changes.index.get_level_values("source") if "source" in index else np.zeros(len(changes))
-    tasks = {str(source): part for source, part in changes.groupby(strata)}
-    documents = {
-        source: part.index.get_level_values("document").to_numpy()
-        for source, part in tasks.items()
-        if "document" in index
-    }
-    found = estimate(
-        Contrast({source: part.to_numpy()[None] for source, part in tasks.items()}, {}, documents, True)
-    )
+    sides = [_outcomes(items, column) for items in (after, before) if items is not None]
+    try:
+        found = estimate(contrast([*zip((1.0, -1.0), sides, strict=False)]))
+    except NotComparableError:
+        return row
     if not found.known:
         return row
     low, high = (found.low, found.high) if row.absolute else np.expm1([found.low, found.high])
     return replace(row, low=float(low), high=float(high))
+
+
+def _outcomes(items: pd.DataFrame, column: str) -> Outcomes:
+    """Return outcomes by task, which no draw changes."""
+    tasks = items["source"] if "source" in items else np.zeros(len(items))
+    index = [name for name in ("document", "item") if name in items]
+    return {None: {str(task): rows.set_index(index)[column] for task, rows in items.groupby(tasks)}}
 
 
 def _speeds(side: _Side) -> Iterator[Row]:
