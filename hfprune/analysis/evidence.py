@@ -192,17 +192,13 @@ class Evidence:
         Raises:
             NotMeasuredError: it was not measured.
         """
-        first = cells[0]
-        wanted: dict[str, Any] = {
-            "measure": measure,
-            "metric": metric,
-            "model": first.model,
-            "method": first.method,
-        }
-        if ratio is not None:
-            wanted |= {"ratio": first.ratio, "recovery": first.recovery}
-        rows = self.tidy[np.logical_and.reduce([self.tidy[key] == value for key, value in wanted.items()])]
-        rows = rows[rows["ratio"].isna()] if ratio is None else rows
+        first, rows = cells[0], self.tidy
+        rows = rows[(rows["measure"] == measure) & (rows["metric"] == metric)]
+        rows = rows[(rows["model"] == first.model) & (rows["method"] == first.method)]
+        if ratio is None:
+            rows = rows[rows["ratio"].isna()]
+        else:
+            rows = rows[(rows["ratio"] == first.ratio) & (rows["recovery"] == first.recovery)]
         if rows.empty:
             raise NotMeasuredError(f"{measure}, {metric} not measured")
         return {

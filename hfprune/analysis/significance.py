@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for their number by Holm's method (1979); a missing one stays missing."""
-    values = np.array(p_values, float)
-    known = np.flatnonzero(~np.isnan(values))
-    order = known[np.argsort(values[known], kind="stable")]
-    factors = len(order) - np.arange(len(order))
-    adjusted = np.full(len(values), np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(factors * values[order]), 1)
-    return adjusted.tolist()
+    values = pd.Series(np.asarray(p_values, float))
+    known = values.sort_values(kind="stable").dropna()
+    adjusted = (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1)
+    return adjusted.reindex(values.index).tolist()
 
 
 def mcnemar(left: np.ndarray, right: np.ndarray) -> tuple[int, int, float]:
