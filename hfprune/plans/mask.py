@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from torch.utils.hooks import RemovableHandle
 
-from hfprune.models.kinds import kind_of
-from hfprune.models.units import units_of
 from hfprune.plans.plan import Plan, check_plan
 
 if TYPE_CHECKING:
@@ -54,6 +52,5 @@ def lay(model: "PreTrainedModel", plan: Plan, mask: Mask) -> list[RemovableHandl
     Raises:
         HfpruneError: the plan does not fit the model.
     """
-    check_plan(model, plan)
-    units = units_of(model, dict.fromkeys(map(kind_of, plan)))
+    units = check_plan(model, plan)
     return [handle for name, kept in plan.items() for handle in units[name].mask(kept, lambda: mask.on)]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hfprune.errors import HfpruneError, explained
 from hfprune.models.kinds import UnitShares, kind_of, layer_of
-from hfprune.models.units import KeyValueGroups, Kind, Neurons, count_parameters, units_of
+from hfprune.models.units import KeyValueGroups, Kind, Neurons, Units, count_parameters, units_of
 from hfprune.plans.allocation import keep_globally, keep_highest, keep_ranked, keep_uniformly
 from hfprune.plans.budget import kept_units
 from hfprune.plans.rules import Allocation
@@ -167,8 +167,8 @@ def same_plan(a: Plan, b: Plan) -> bool:
     return a.keys() == b.keys() and all(torch.equal(kept, b[name]) for name, kept in a.items())
 
 
-def check_plan(model: "PreTrainedModel", plan: Plan) -> None:
-    """Check that a plan fits a dense model.
+def check_plan(model: "PreTrainedModel", plan: Plan) -> dict[str, Units]:
+    """Check that a plan fits a dense model, and return the model's units of the plan's kinds, by name.
 
     Raises:
         HfpruneError: a name is missing or not one of the model, or a kept unit does not exist.
@@ -187,6 +187,7 @@ def check_plan(model: "PreTrainedModel", plan: Plan) -> None:
         raise HfpruneError(f"the plan lacks {lacking[0]}, but {_said(model, plan)}")
     for name, kept in plan.items():
         _check_kept(name, kept, found[name].count)
+    return found
 
 
 def _check_kept(name: str, kept: Tensor, count: int) -> None:
@@ -217,9 +218,8 @@ def apply_plan(model: "PreTrainedModel", plan: Plan) -> None:
     Raises:
         HfpruneError: the plan does not fit the model; the model is then unchanged.
     """
-    check_plan(model, plan)
+    found = check_plan(model, plan)
     model.__dict__.setdefault("kept_units", plan)
-    found = units_of(model, dict.fromkeys(kind_of(name) for name in plan))
     # Layers last: until then, layers have their numbers in the dense model.
     for name in sorted(plan, key=lambda name: name == "layers"):
         found[name].keep(plan[name])

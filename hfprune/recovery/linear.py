@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from hfprune.errors import REASON, HfpruneError, explained
-from hfprune.models.kinds import kind_of, layer_of
+from hfprune.models.kinds import layer_of
 from hfprune.models.spread import onloaded
-from hfprune.models.units import Units, units_of
+from hfprune.models.units import Units
 from hfprune.plans.mask import Mask, lay
 from hfprune.plans.plan import Plan, check_plan
 from hfprune.recovery.grams import Batch, Moments, Walk, batches_of, grams, inputs_of, memory
@@ -109,11 +109,10 @@ def _from_dense(linear: nn.Linear, dense: Sequence[Moments], kept: Tensor) -> li
 
 def _cut_places(model: "PreTrainedModel", plan: Plan) -> dict[str, Units]:
     """Return the units at the places that a plan cuts, in the order of a forward pass."""
-    check_plan(model, plan)
+    units = check_plan(model, plan)
     places = sorted((x for x in plan if x != "layers"), key=lambda x: (layer_of(x), x))
     if not places:
         raise HfpruneError("the plan cuts whole layers only: a linear recovery has nothing to solve")
-    units = units_of(model, dict.fromkeys(map(kind_of, places)))
     return {place: units[place] for place in places if len(plan[place]) < units[place].count}
 
 
