@@ -11,7 +11,7 @@ from hfprune.cost.costs import Cost, Costs
 from hfprune.cost.table import unfit
 from hfprune.devices.table import Device, nominal_cpu, slowest_gpu, table_device, visible_device
 from hfprune.errors import HfpruneError
-from hfprune.jobs.files import Files, load_files
+from hfprune.jobs.files import load_files
 from hfprune.settings import load, nearest, validate
 from hfprune.study.layout import study_file
 from hfprune.study.references import downloads, load_study, locked
@@ -79,11 +79,6 @@ def choose(settings: dict[str, Any], baselines: list[str], *, cluster: bool, gpu
                 f"{nearest(method.baseline, baselines)}"
             )
     return Chosen(config, path.stem, path, why, study, catalogue, device)
-
-
-def costs(files: Files, device: Device) -> Costs:
-    """Return the cost model of a study."""
-    return Costs(files, device, guess=True)
 
 
 def chosen_device(name: str, *, cluster: bool) -> Device:
@@ -196,7 +191,7 @@ def minutes(cost: Cost, attempt: int = 1) -> int:
 
 
 def _costs(path: Path, catalogue: Catalogue, device: Device) -> Costs:
-    return costs(load_files(path, catalogue), device)
+    return Costs(load_files(path, catalogue), device, guess=True)
 
 
 def _named(device: Device, devices: int) -> str:

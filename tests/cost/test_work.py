@@ -11,7 +11,7 @@ from conftest import build_tiny
 from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.choice import costs
+from hfprune.cost.costs import Costs
 from hfprune.cost.speed import seconds
 from hfprune.cost.table import unfit
 from hfprune.criteria import make_criterion
@@ -86,7 +86,7 @@ def test_with_a_device_map_no_model_is_too_large() -> None:
         replace(known_devices()["rtx-4090"], memory=8e9),
     )
     whole, spread = (
-        costs(Files("s", validate(Study, settings | more, "s"), catalogue, {}), small)
+        Costs(Files("s", validate(Study, settings | more, "s"), catalogue, {}), small)
         for more in ({}, {"device_map": "auto"})
     )
     assert "score_0 of qwen2.5-7b, " in unfit(whole) and "needs about" in unfit(whole)
@@ -104,7 +104,7 @@ def test_a_device_map_counts_a_plan_as_a_mask_on_the_dense_model() -> None:
     cut, masked = (
         next(
             cost.flops
-            for cost in costs(files, known_devices()["rtx-3090"]).each
+            for cost in Costs(files, known_devices()["rtx-3090"]).each
             if cost.rule == "measure_fidelity"
         )
         for files in (

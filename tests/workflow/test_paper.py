@@ -10,7 +10,7 @@ import yaml
 from smoke import ROOT, jobs, snakemake
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.choice import costs
+from hfprune.cost.costs import Costs
 from hfprune.devices.table import known_devices
 from hfprune.jobs.files import load_files
 from hfprune.results import DENSE
@@ -35,7 +35,7 @@ def test_dry_run_is_complete_and_as_counted(clone: Path) -> None:
         assert f"results/paper/{file}" in output
     # The cost model counts the same jobs.
     catalogue = load(Catalogue, ROOT / "config/assets.yaml")
-    counted = costs(load_files(ROOT / "config/studies/paper.yaml", catalogue), known_devices()["h100"])
+    counted = Costs(load_files(ROOT / "config/studies/paper.yaml", catalogue), known_devices()["h100"])
     assert {**Counter(cost.rule for cost in counted.each), "all": 1} == jobs(output)
 
 

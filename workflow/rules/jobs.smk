@@ -1,6 +1,7 @@
 # Functions that look up the job of a rule's wildcards, in the package's list of jobs.
 from functools import cache
 
+from hfprune.cost.costs import Costs
 from hfprune.files import read_json
 from hfprune.jobs.files import Files
 from hfprune.jobs.listing import list_jobs
@@ -22,7 +23,7 @@ def files():
 @cache
 def costs():
     """Return the cost model of the study."""
-    return choice.costs(files(), CHOSEN.device)
+    return Costs(files(), CHOSEN.device, guess=True)
 
 
 @cache
