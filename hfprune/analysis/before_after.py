@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.outcomes import NotComparableError, Outcomes, contrast
 from hfprune.analysis.statistics import estimate
 from hfprune.results import DENSE
@@ -110,30 +111,24 @@ def compare(
 
 def _qualities(dense: _Results, pruned: _Results) -> Iterator[Row]:
     """Yield what was lost: relative to the dense model where outcomes are logarithms, else as a difference."""
-    for measure, metric, column, group, name, shown in (
-        ("perplexity", "perplexity", "nll", _QUALITY, "perplexity on {}", "{:,.2f}"),
-        (
-            "fidelity",
-            "js_distance",
-            "js_distance",
-            _QUALITY,
-            "JS distance to the dense model on {}",
-            "{:.3f}",
-        ),
-        ("gold_bpb", "bpb", "bpb", CAPABILITY, "bits per byte, {}", "{:.3f}"),
+    for measure, metric, group, name in (
+        ("perplexity", "perplexity", _QUALITY, "perplexity on {}"),
+        ("fidelity", "js_distance", _QUALITY, "JS distance to the dense model on {}"),
+        ("gold_bpb", "bpb", CAPABILITY, "bits per byte, {}"),
     ):
+        declared = Declarations(()).find(measure, metric).metric
         for (of, task), after in pruned.items():
             if of != measure or metric not in after.values:
                 continue
             before = dense.get((of, task))
             was, now = before.values[metric] if before else None, after.values[metric]
-            row = Row(group, name.format(task.replace("_", " ")), was, now, shown, "lower", n=after.n)
-            row = replace(row, absolute=measure != "perplexity")
+            row = Row(group, name.format(task.replace("_", " ")), was, now, declared.shown, declared.better)
+            row = replace(row, absolute=declared.effect == "difference", n=after.n)
             if was is not None:
                 row = replace(row, change=now - was if row.absolute else now / was - 1)
             elif measure == "fidelity":  # the dense model has no distance to itself
                 row = replace(row, change=now)
-            yield _with_interval(row, after.items, before and before.items, column)
+            yield _with_interval(row, after.items, before and before.items, declared.items[0])
 
 
 def _with_interval(row: Row, after: pd.DataFrame, before: pd.DataFrame | None, column: str) -> Row:

@@ -1,15 +1,11 @@
 """Checks of an external baseline's plan or checkpoint, before it is measured."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.models.load import load_checkpoint, load_skeleton
 from hfprune.models.units import Layers, count_parameters
 from hfprune.plans.plan import apply_plan, load_plan
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 def adopt(dense: Path, pruned: Path, ratio: float) -> tuple[int, int]:
@@ -36,7 +32,8 @@ def adopt(dense: Path, pruned: Path, ratio: float) -> tuple[int, int]:
     tolerance = Layers("layers", skeleton).parameters / total / 2
     if pruned.is_dir():
         model = load_checkpoint(pruned, dense)
-        _check_finite(model, pruned)
+        if wrong := [name for name, each in model.named_parameters() if not each.isfinite().all()]:
+            raise HfpruneError(f"{pruned}: {wrong[0]} holds numbers that are not finite")
     else:
         model, plan = skeleton, load_plan(pruned)
         with explained(f"{pruned}: {REASON}", HfpruneError):
@@ -49,9 +46,3 @@ def adopt(dense: Path, pruned: Path, ratio: float) -> tuple[int, int]:
             f"at most half a decoder layer ({tolerance:.2%}) more or less is accepted"
         )
     return left, total
-
-
-def _check_finite(model: "PreTrainedModel", path: Path) -> None:
-    for name, parameter in model.named_parameters():
-        if not parameter.isfinite().all():
-            raise HfpruneError(f"{path}: {name} holds numbers that are not finite")
