@@ -1,6 +1,5 @@
 """The page of one pruned model beside its dense model: one HTML file that needs no network."""
 
-from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,14 +27,6 @@ class Outcome(NamedTuple):
         return [f"{side:>6}: {prompt}{self.sample[side]!r}" for side in ("before", "after") if prompt]
 
 
-class Bar(NamedTuple):
-    """A row drawn as two lengths, as fractions of the longest of its group."""
-
-    words: list[str]
-    before: float
-    after: float
-
-
 def write_pruned_page(
     path: Path, model: Path, outcome: Outcome, settings: dict[str, Any], seconds: dict[str, float]
 ) -> None:
@@ -50,12 +41,14 @@ def write_pruned_page(
     """
     groups = [(group, [*members]) for group, members in groupby(outcome.rows, key=lambda row: row.group)]
     named = {row.name: row for row in outcome.rows}
+    bars = dict(groups).get(CAPABILITY, [])
     page = template("pruned.html.j2").render(
         name=settings["model"],
         ratio=settings["ratio"],
         headers=HEADERS[1:],
         groups=groups,
-        bars=_bars(dict(groups).get(CAPABILITY, [])),
+        bars=bars,
+        longest=max((max(row.before or 0, row.after) for row in bars), default=1) or 1,
         timed=SPEED in dict(groups),
         parameters=named["parameters"],
         verdict=outcome.verdict,
@@ -70,8 +63,3 @@ def write_pruned_page(
     )
     with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
-
-
-def _bars(rows: Sequence[Row]) -> list[Bar]:
-    longest = max((max(row.before or 0, row.after) for row in rows), default=1) or 1
-    return [Bar(row.words(), (row.before or 0) / longest, row.after / longest) for row in rows]
