@@ -2,12 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hfprune.assets.requests import read_requests
 from hfprune.files import read_json
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from hfprune.models.load import load_tokenizer
 
 # What the comparison reads: enough for intervals, in minutes on two cores.
 HELDOUT = {"corpus": "c4-sample-heldout", "sequences": 16, "length": 256}
@@ -25,26 +24,21 @@ CAPABILITIES: dict[str, Any] = {
     "max_tokens": 2048,
 }
 TURNS = {"prompt_tokens": 128, "batch": 1, "new_tokens": 16, "repeats": 5}
-MEASURED: dict[str, dict[str, Any]] = {
-    "perplexity": HELDOUT,
-    "fidelity": HELDOUT,
-    "gold_bpb": CAPABILITIES,
-    "latency": TURNS,
-}
+MEASURED: dict[str, dict[str, Any]] = {"perplexity": HELDOUT, "fidelity": HELDOUT, "latency": TURNS}
 # A quick comparison: the fewest documents that give an interval, and neither capabilities nor speed.
 QUICK = {name: HELDOUT | {"sequences": 24, "length": 128} for name in ("perplexity", "fidelity")}
 
 
-def fitting(resources: Path, model: Path, tokenizer: "PreTrainedTokenizerBase") -> dict[str, list[str]]:
-    """Return the capabilities whose tasks have documents that fit the model's context; others are named.
+def fitting(resources: Path, model: Path) -> dict[str, dict[str, Any]]:
+    """Return the measure of the capabilities whose tasks have documents that fit the model's context, if any do.
+
+    Those that are left out are named.
 
     Args:
         resources: folder of the fetched assets.
         model: folder of the dense model.
-        tokenizer: its tokenizer.
     """
-    from hfprune.assets.requests import read_requests
-
+    tokenizer = load_tokenizer(model)
     context = read_json(model / "config.json").get("max_position_embeddings") or CAPABILITIES["max_tokens"]
     limit = min(context, CAPABILITIES["max_tokens"])
 
@@ -61,4 +55,6 @@ def fitting(resources: Path, model: Path, tokenizer: "PreTrainedTokenizerBase") 
             print(f"{group} is left out: {long[0]} has no document within {limit} tokens", file=sys.stderr)
         else:
             found[group] = sources
-    return found
+    # As the model was trained: BOS where its tokenizer adds it.
+    bos = (tokenizer("a")["input_ids"] or [None])[0] == tokenizer.bos_token_id is not None
+    return {"gold_bpb": CAPABILITIES | {"groups": found, "add_bos": bos}} if found else {}

@@ -9,16 +9,16 @@ from hfprune.analysis.before_after import Row, compare, verdict, weight_bytes
 from hfprune.exports.card import SAMPLE
 from hfprune.extras import missing
 from hfprune.files import read_json
-from hfprune.measures import MEASURES, Measure
+from hfprune.measures import MEASURES, Measure, stems
 from hfprune.measuring import with_batch_size
-from hfprune.models.load import load_skeleton, load_tokenizer
+from hfprune.models.load import load_skeleton
 from hfprune.pruning import sample
 from hfprune.pruning.compared import CAPABILITIES, HELDOUT, MEASURED, QUICK, fitting
 from hfprune.pruning.config import Config
-from hfprune.pruning.estimate import minutes
+from hfprune.pruning.estimate import foretell
 from hfprune.pruning.folder import MODEL
 from hfprune.pruning.pipeline import Pipeline, command
-from hfprune.pruning.runner import Step, Task
+from hfprune.pruning.runner import Steps, Task
 from hfprune.results import read_result
 from hfprune.stages import measure
 from hfprune.study.entries import StudyMeasure
@@ -39,88 +39,56 @@ class Comparing:
         read = [f"corpora/{HELDOUT['corpus']}"] if config.compare else []
         if self.answers:
             read += [f"requests/{name}" for group in CAPABILITIES["groups"].values() for name in group]
-        self.pipeline = Pipeline(config, read, self._foretell)
-        self.work, self.results = (
-            self.pipeline.work,
-            self.pipeline.work / ("quick" if config.quick else "results"),
-        )
+        self.pipeline = Pipeline(config, read, lambda: foretell(self.pipeline, self.measures.values()))
+        self.work = self.pipeline.work
+        self.results = self.work / ("quick" if config.quick else "results")
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> Steps:
         """Return the steps in order: the model first, then what it lost, which goes into its card."""
-        asked, before = self.config, self.pipeline.steps()
-        if not asked.compare:
-            return before
-        answers = [
-            Step("right answers by the dense model", lambda: self.measure("gold_bpb", dense=True)),
-            Step("right answers by the pruned model", lambda: self.measure("gold_bpb")),
-        ]
-        speed = Step("speed of both in turns", lambda: self.measure("latency"))
-        if not self.answers and not asked.quick:
+        if not self.config.compare:
+            return self.pipeline.steps()
+        if not self.answers and not self.config.quick:
             line = missing(ModuleNotFoundError(name="lm_eval"))
             print(f"right answers are left out of the comparison: {line}", file=sys.stderr)
-        return [
-            *before,
-            Step("perplexity of the dense model", lambda: self.measure("perplexity", dense=True)),
-            Step("perplexity of the pruned model", lambda: self.measure("perplexity")),
-            Step("distance to the dense model", lambda: self.measure("fidelity")),
-            *(answers if self.answers else []),
-            *([] if asked.quick else [speed]),
-            Step("sample of both", self.say),
-            Step("card", self.card),
-        ]
+        return self.pipeline.steps() | {
+            "measures of the dense model": lambda: self.measure(dense=True),
+            "measures of the pruned model": self.measure,
+            "sample of both": self.say,
+            "card": self.card,
+        }
 
     @cached_property
     def measures(self) -> dict[str, Measure]:
-        """The measures of the comparison."""
-        settings = QUICK if self.config.quick else {**MEASURED}
+        """The measures of the comparison, if it is asked for."""
+        settings = {} if not self.config.compare else QUICK if self.config.quick else MEASURED
         if self.answers:
-            tokenizer = load_tokenizer(self.pipeline.model)
-            first = (tokenizer("a")["input_ids"] or [None])[0]
-            groups = fitting(self.config.resources, self.pipeline.model, tokenizer)
-            # As the model was trained: BOS where its tokenizer adds it.
-            bos = first == tokenizer.bos_token_id is not None
-            settings["gold_bpb"] = CAPABILITIES | {"groups": groups, "add_bos": bos}
-        if not settings.get("gold_bpb", {}).get("groups") or not self.answers:
-            settings = {name: about for name, about in settings.items() if name != "gold_bpb"}
+            # Before the speed, which keeps both models.
+            settings = fitting(self.config.resources, self.pipeline.model) | settings
         return {name: with_batch_size(MEASURES.make(name, about, name)) for name, about in settings.items()}
 
-    def _foretell(self) -> None:
-        """Say how long it will take."""
-        pipeline, asked = self.pipeline, self.config
-        read = pipeline.criterion, pipeline.scored(), asked.length, [*asked.units]
-        blocks = pipeline.blocks() if pipeline.recipe.linear else None
-        measured = [(it, it.needs == "model") for it in self.measures.values()] if self.config.compare else []
-        model, comparison = minutes(
-            pipeline.model, pipeline.dtype, asked.ratio, (pipeline.recipe.criterion, *read), blocks, measured
-        )
-        then = f", then about {comparison:.1f} for the comparison" if self.config.compare else ""
-        print(f"about {model:.1f} minutes to the model{then} ({self.pipeline.dtype})", file=sys.stderr)
-
-    def measure(self, name: str, dense: bool = False) -> Task:
-        """Measure the pruned model, or the dense one; nothing where no document fits the model."""
-        if name not in self.measures:
-            return Task(lambda: None, None, {}, {})
-        it, changes = self.measures[name], {} if dense else self.pipeline.changes()
+    def measure(self, dense: bool = False) -> Task:
+        """Take the measures of the pruned model, or of the dense one; a killed run keeps those that it has."""
+        taken = {name: it for name, it in self.measures.items() if it.needs == "model" or not dense}
+        changes = {} if dense else self.pipeline.changes()
         out = self.results / ("dense" if dense else "pruned")
-        files = measure.ToMeasure(out=out, **changes)
         asked = measure.Config(
             model=self.pipeline.model,
             resources=self.config.resources,
             dtype=self.pipeline.dtype,
-            measures={name: StudyMeasure(settings=it.model_dump())},
-            cells=[files],
+            measures={name: StudyMeasure(settings=it.model_dump()) for name, it in taken.items()},
+            cells=[measure.ToMeasure(out=out, **changes)],
         )
-        assets = {asset: self.config.resources / asset for asset in it.assets()}
-        settings = it.model_dump(mode="json") | {"version": it.version, "dtype": self.pipeline.dtype}
-        done = out / (name if it.per_task else f"{name}.json")
+        assets = {asset: self.config.resources / asset for it in taken.values() for asset in it.assets()}
+        settings = asked.model_dump(mode="json", include={"measures", "dtype"})
+        settings["versions"] = {name: it.version for name, it in taken.items()}
+        made = [out / f"{stem}.json" for name, it in taken.items() for stem in stems(name, it)]
 
         def run() -> None:
-            for old in done.glob("*.*") if it.per_task else ():
-                if old.stem not in it.by_task():  # of another model, which more of the tasks fitted
-                    old.unlink()
+            for old in {*out.glob("gold_bpb/*.json")} - {*made}:  # of another model, which more tasks fitted
+                old.unlink()
             measure.run(asked)
 
-        return Task(run, done, {"model": self.pipeline.model} | changes | assets, settings)
+        return Task(run, made, {"model": self.pipeline.model} | changes | assets, settings)
 
     def say(self) -> Task:
         """Let both models continue a sentence."""

@@ -21,7 +21,7 @@ from hfprune.plans.rules import Allocation
 from hfprune.pruning.config import Config
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import chosen
-from hfprune.pruning.runner import Step, Task
+from hfprune.pruning.runner import Steps, Task
 from hfprune.recovery.settings import fewest_sequences
 from hfprune.settings import load, validate
 from hfprune.stages import budget, calibrate, dtype, export, linear, plan, recover, score
@@ -50,7 +50,6 @@ class Pipeline:
         """
         self.config, self.work = config, config.out / WORK
         self.read_later, self.foretell = read_later, foretell
-        self.places = {"resources": config.resources, "catalogue": config.catalogue}
         self.recipe = chosen(config)
         allocation = {"align": config.align} if config.align else {}
         self.allocation = validate(Allocation, self.recipe.allocation.model_dump() | allocation, "--align")
@@ -62,20 +61,21 @@ class Pipeline:
         self.criterion = make_criterion(*about, "--criterion", [*config.units])
         self.reads_text = self.criterion.needs != "weights" or self.recipe.linear
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> Steps:
         """Return the steps in order."""
         config = self.config
-        return [
-            Step("fetch", self.fetch),
-            *([Step("dtype", self.choose_dtype)] if config.dtype == "auto" else []),
-            Step("budget", self.budget),
-            *([Step("calibrate", self.calibrate)] if self.reads_text else []),
-            Step("score", self.score),
-            Step("plan", self.plan),
-            *([Step("solve again", self.solve)] if self.recipe.linear else []),
-            *([Step("recover", self.recover)] if config.recover else []),
-            Step("export", self.export),
-        ]
+        steps = {
+            "fetch": self.fetch,
+            "dtype": self.choose_dtype if config.dtype == "auto" else None,
+            "budget": self.budget,
+            "calibrate": self.calibrate if self.reads_text else None,
+            "score": self.score,
+            "plan": self.plan,
+            "solve again": self.solve if self.recipe.linear else None,
+            "recover": self.recover if config.recover else None,
+            "export": self.export,
+        }
+        return {title: step for title, step in steps.items() if step}
 
     # --- inputs ---------------------------------------------------------------------------------------------
 
@@ -86,7 +86,7 @@ class Pipeline:
 
     def asset(self, kind: str, spelling: str) -> Path:
         """Return the folder of an asset, which is fetched first unless it is there."""
-        return resolve(kind, spelling, **self.places)
+        return resolve(kind, spelling, self.config.resources, self.config.catalogue)
 
     @property
     def dtype(self) -> Any:
@@ -115,11 +115,11 @@ class Pipeline:
                 raise HfpruneError(f"--text: the comparison reads {text}; calibrate on another text")
             if self.config.recover:
                 self.asset("instructions", self.config.recover)
-            places = self.config.resources, self.config.catalogue
-            absent = [asset for asset in self.read_later if not (places[0] / asset / "asset.json").is_file()]
-            fetch(absent, load(Catalogue, places[1]), places[1], places[0])
+            resources, catalogue = self.config.resources, self.config.catalogue
+            absent = [asset for asset in self.read_later if not (resources / asset / "asset.json").is_file()]
+            fetch(absent, load(Catalogue, catalogue), catalogue, resources)
 
-        return Task(run, None, {}, {})
+        return Task(run, [], {}, {})
 
     def choose_dtype(self) -> Task:
         """Choose the faster dtype, once for this folder."""
@@ -268,4 +268,4 @@ def command(module: ModuleType, flags: Any, inputs: dict[str, Path] | None = Non
         name: value for name, value in flags if isinstance(value, Path) and name not in ("out", "results")
     }
     used = flags.model_dump(mode="json", exclude={*paths, "out", "results"}) | settings
-    return Task(lambda: module.run(flags), flags.out, paths | (inputs or {}), used)
+    return Task(lambda: module.run(flags), [flags.out], paths | (inputs or {}), used)

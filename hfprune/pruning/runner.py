@@ -15,45 +15,41 @@ class Task(NamedTuple):
     """What a step does, and what its result depends on."""
 
     run: Callable[[], object]
-    out: Path | None
-    """File or folder that `run` writes, atomically: if it is there, it is complete. None: always take the step."""
+    made: Sequence[Path]
+    """Files or folders that `run` writes, each atomically: if it is there, it is complete. Empty: always run."""
     inputs: dict[str, Path]
     """Role → file or folder that is read; known by its contents."""
     settings: dict[str, Any]
 
 
-class Step(NamedTuple):
-    """A step of a longer work."""
-
-    title: str
-    task: Callable[[], Task]
-    """Called when it is the step's turn, since its inputs are the outputs of earlier steps."""
+# By title; called when it is the step's turn, since its inputs are the outputs of earlier steps.
+Steps = dict[str, Callable[[], Task]]
 
 
-def take_all(steps: Sequence[Step], records: Path, log: Path) -> dict[str, float]:
+def take_all(steps: Steps, records: Path, log: Path) -> dict[str, float]:
     """Take the steps in order, and return the seconds of each by its title.
 
     A step whose inputs, settings and version are those of its record is skipped, and its record has its seconds.
 
     Args:
-        steps: titles are distinct.
+        steps: what to do, by title.
         records: folder of the records; a step is recorded when it has succeeded.
         log: file to which everything is added that steps print on standard output.
     """
     seconds: dict[str, float] = {}
-    for number, step in enumerate(steps, start=1):
-        head = f"[{number}/{len(steps)}] {step.title}"
-        task, record = step.task(), records / f"{step.title.replace(' ', '-').lower()}.json"
+    for number, (title, step) in enumerate(steps.items(), start=1):
+        head = f"[{number}/{len(steps)}] {title}"
+        task, record = step(), records / f"{title.replace(' ', '-').lower()}.json"
         depends = task.inputs, task.settings
-        if task.out is not None and is_current(record, [task.out], *depends):
-            seconds[step.title] = read_json(record)["seconds"]
-            print(f"{head}: is there (took {seconds[step.title]:.0f} s)", file=sys.stderr)
+        if task.made and is_current(record, task.made, *depends):
+            seconds[title] = read_json(record)["seconds"]
+            print(f"{head}: is there (took {seconds[title]:.0f} s)", file=sys.stderr)
             continue
         print(f"{head} …", file=sys.stderr)
         start = time.perf_counter()
         with log.open("a") as file, redirect_stdout(file):
             task.run()
-        seconds[step.title] = time.perf_counter() - start
-        write_json(record, {"provenance": origin(*depends), "seconds": seconds[step.title]})
-        print(f"{head}: {seconds[step.title]:.0f} s", file=sys.stderr)
+        seconds[title] = time.perf_counter() - start
+        write_json(record, {"provenance": origin(*depends), "seconds": seconds[title]})
+        print(f"{head}: {seconds[title]:.0f} s", file=sys.stderr)
     return seconds
