@@ -45,6 +45,8 @@ def take_all(steps: Steps, records: Path, log: Path) -> dict[str, float]:
             seconds[title] = read_json(record)["seconds"]
             print(f"{head}: is there (took {seconds[title]:.0f} s)", file=sys.stderr)
             continue
+        # A run that is killed in between may have replaced a part of what the record is about.
+        record.unlink(missing_ok=True)
         print(f"{head} …", file=sys.stderr)
         start = time.perf_counter()
         with log.open("a") as file, redirect_stdout(file):

@@ -31,6 +31,7 @@ from hfprune.models.load import load_model
 from hfprune.plans.plan import apply_plan, count_parameters, load_plan
 from hfprune.pruning.folder import claimed
 from hfprune.pruning.recipe import RECIPES
+from hfprune.pruning.runner import Task, take_all
 
 TITLES = [
     *("fetch", "budget", "calibrate", "score", "plan", "export"),
@@ -421,6 +422,25 @@ def test_a_full_disk_is_one_line_and_the_next_call_goes_on(
     run(*call, "--out", out)
     assert taken(capsys.readouterr().err) == ["fetch", *TITLES[TITLES.index("export") :]]
     assert export(out) == export(pruned)
+
+
+def test_what_a_killed_step_wrote_is_not_taken_for_what_the_record_says(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def take(number: int, killed: bool = False) -> None:
+        def write() -> None:
+            out.write_text(f"{number}")
+            if killed:
+                raise KeyboardInterrupt
+
+        step = Task(write, [out], {}, {"number": number})
+        take_all({"write": lambda: step}, tmp_path / "steps", tmp_path / "log.txt")
+
+    take(1)
+    with pytest.raises(KeyboardInterrupt):
+        take(2, killed=True)
+    take(1)
+    assert out.read_text() == "1"
 
 
 def test_two_calls_do_not_work_in_one_folder(call, pruned: Path, tmp_path: Path) -> None:
