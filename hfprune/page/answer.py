@@ -112,17 +112,16 @@ def _forest(
     Colour and shape carry the same, so that either is enough.
     """
     tooltip = {"label": "Method", "shown": measure, "interval": "95 % interval"}
-    title, neutral = measure, None
+    rows, title, neutral = pd.DataFrame(lines).assign(group=""), measure, None
     if effect is not None and reference is not None:
         neutral = effect.neutral or 0.0
-        lines = [_beside(line, reference, effect, neutral) for line in lines]
+        rows = _beside(rows, reference, effect, neutral)
         left, right = words[1:] if effect.better < 0 else words[:0:-1]
         of = "times" if neutral else "difference from"
         title = f"{measure}, {of} {reference['label'].lower()}'s\n← {left}  |  {right} →"
         tooltip |= {"effect": "Against the reference", "effect_interval": "Its 95 % interval"}
-    rows = pd.DataFrame(lines).assign(place=np.arange(len(lines), dtype=float))
     rows = rows.assign(
-        group=rows.get("group", ""),
+        place=np.arange(len(rows), dtype=float),
         interval=rows["interval"].replace("", "not known"),
         href=rows["source"].replace("", "#ran"),
         open=rows["source"].map(lambda link: OPENS if link else "goes to what ran"),
@@ -141,26 +140,20 @@ def _forest(
     return vega_lite(chart, tooltip | {"n": "n", "draws": "Draws", "open": "Click"})
 
 
-def _beside(
-    line: dict[str, Any], reference: dict[str, Any], effect: Effect, neutral: float
-) -> dict[str, Any]:
-    """Return a line whose value is its effect beside the reference."""
-    if line is reference:
-        own = {
-            "value": neutral,
-            "low": None,
-            "high": None,
-            "effect": "–",
-            "effect_interval": "–",
-            "group": REFERENCE,
-        }
-    elif line["reference"] == reference["method"]:
-        own = {"value": line["effect"], "low": line["effect_low"], "high": line["effect_high"]}
-        own |= {"effect": line["effect_shown"], "effect_interval": line["effect_interval"] or "not known"}
-        own |= {"group": line["standing"] or NO_INTERVAL}
-    else:  # compared with another reference, so that there is no interval against this one
-        ours, theirs = line["value"], reference["value"]
-        value = ours / theirs if neutral else ours - theirs
-        own = {"value": value, "low": None, "high": None, "effect": number(value, effect.shown)}
-        own |= {"effect_interval": "not compared", "group": NO_INTERVAL}
-    return line | own
+def _beside(rows: pd.DataFrame, reference: dict[str, Any], effect: Effect, neutral: float) -> pd.DataFrame:
+    """Return rows whose values are their effects beside the reference.
+
+    A method that is compared with another reference has no interval against this one.
+    """
+    own, compared = (rows[name] == reference["method"] for name in ("method", "reference"))
+    change = rows["value"] / reference["value"] if neutral else rows["value"] - reference["value"]
+    texts = pd.Series([number(value, effect.shown) for value in change])
+    intervals, groups = rows["effect_interval"].replace("", "not known"), rows["standing"]
+    return rows.assign(
+        value=rows["effect"].where(compared, change),
+        low=rows["effect_low"].where(compared),
+        high=rows["effect_high"].where(compared),
+        effect=rows["effect_shown"].where(compared, texts).mask(own, "–"),
+        effect_interval=intervals.where(compared, "not compared").mask(own, "–"),
+        group=groups.where(compared, "").replace("", NO_INTERVAL).mask(own, REFERENCE),
+    )
