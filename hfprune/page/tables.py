@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from hfprune.page.study import StudyResults
-from hfprune.report.publication import TABLES, absent, caption, publication_names
+from hfprune.report.publication import absent, publication_names
+from hfprune.report.writing import made_table
 
 OWN_PART = ("claims",)  # tables with a part of the page to themselves
 
@@ -17,8 +18,7 @@ def read_all(study: StudyResults) -> Iterator[dict[str, Any]]:
     """
     without = {*absent("tables", study.data.folder), *OWN_PART}
     for name in [name for name in publication_names("tables") if name not in without]:
-        publication = TABLES.load(name)()
-        table = publication.make(study.data)
+        table = made_table(name, study.data)
         columns = {
             column.heading: [cell.replace("**", "") for cell in column.cells] for column in table.columns
         }
@@ -26,9 +26,9 @@ def read_all(study: StudyResults) -> Iterator[dict[str, Any]]:
             columns = {table.section.capitalize(): table.numbers[table.section].tolist()} | columns
         rows = [*zip(*columns.values(), strict=True)]
         yield {
-            "title": caption("tables", name),
+            "title": table.caption,
             "headings": [*columns],
             "rows": rows,
             "ours": [source == "ours" for source in columns.get("Source", ["ours"] * len(rows))],
-            "notes": table.notes if rows else [publication.empty],
+            "notes": table.notes,
         }
