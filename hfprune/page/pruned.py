@@ -39,17 +39,17 @@ def write_pruned_page(
         settings: what was asked for, by name; among them `model` and `ratio`.
         seconds: of each step.
     """
-    groups = [(group, [*members]) for group, members in groupby(outcome.rows, key=lambda row: row.group)]
+    groups = {group: [*members] for group, members in groupby(outcome.rows, key=lambda row: row.group)}
+    bars = groups.get(CAPABILITY, [])
     named = {row.name: row for row in outcome.rows}
-    bars = dict(groups).get(CAPABILITY, [])
     page = template("pruned.html.j2").render(
         name=settings["model"],
         ratio=settings["ratio"],
         headers=HEADERS[1:],
         groups=groups,
         bars=bars,
-        longest=max((max(row.before or 0, row.after) for row in bars), default=1) or 1,
-        timed=SPEED in dict(groups),
+        longest=max((length for row in bars for length in (row.before or 0, row.after)), default=0) or 1,
+        timed=SPEED in groups,
         parameters=named["parameters"],
         verdict=outcome.verdict,
         sample=outcome.sample,
