@@ -214,7 +214,7 @@ def row_of(
     """
     order: dict[str, None] = {}
     for place in (place for place in labels if place in parts):
-        order |= dict.fromkeys(name for name in best_first(parts[place], better[place]) if name not in order)
+        order |= dict.fromkeys(best_first(parts[place], better[place]))
     names = [*order] if single else None
     return [
         against_ratio(parts[place], looks, label, order=names, logarithmic=place in wide)

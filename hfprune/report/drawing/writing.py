@@ -56,7 +56,8 @@ def write_figures(
     """
     over = read_style(own_style) if own_style else {}
     if width:
-        over["figure.figsize"] = [width, over.get("figure.figsize", _page())[1]]
+        theme = matplotlib.rc_params_from_file(THEME, use_default_template=False)
+        over["figure.figsize"] = [width, (theme | over)["figure.figsize"][1]]
     data = Collected(folder, paper, parts)
     lacking = absent("figures", folder, only)
     why = {name: f"{folder} has no {' and no '.join(files)}" for name, files in lacking.items()}
@@ -74,11 +75,6 @@ def write_figures(
                 with atomic_file(out / f"{name}.{suffix}") as temporary:
                     made.savefig(temporary, format=suffix, metadata=_METADATA[suffix])
     return why
-
-
-def _page() -> list[float]:
-    """Return the width and the height of a page in inches, as the theme has them."""
-    return matplotlib.rc_params_from_file(THEME, use_default_template=False)["figure.figsize"]
 
 
 def made_figure(name: str, data: Collected) -> Figure | str:

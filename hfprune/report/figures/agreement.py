@@ -52,11 +52,9 @@ def _matrix(ax: Axes, pairs: pd.DataFrame, column: str, names: dict[str, str]) -
         return
     present = {*pairs["method_a"], *pairs["method_b"]}
     order = [method for method in names if method in present]
-    values = np.full((len(order), len(order)), np.nan)
-    for (a, b), value in pairs.groupby(["method_a", "method_b"])[column].mean().items():
-        i, j = sorted((order.index(a), order.index(b)))
-        values[j, i] = value
-    labels, below = [names[method] for method in order], values[1:, :-1]
+    means = pairs.pivot_table(column, "method_a", "method_b").reindex(index=order, columns=order)
+    below = means.fillna(means.T).where(np.tri(len(order), k=-1, dtype=bool)).to_numpy()[1:, :-1]
+    labels = [names[method] for method in order]
     texts = np.array([[f"{value:.2f}".replace("0.", ".", 1) for value in row] for row in below])
     seaborn.heatmap(
         below,

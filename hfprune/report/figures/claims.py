@@ -15,9 +15,9 @@ from matplotlib.ticker import MaxNLocator
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import framed, full, headline, legend
+from hfprune.report.drawing.frames import framed, full, handles, headline, legend
 from hfprune.report.drawing.lettering import fit, inches, points_of
-from hfprune.report.drawing.marks import BLACK, EDGE, GREY, SHADE, few, lines, points
+from hfprune.report.drawing.marks import BLACK, GREY, SHADE, few, lines, points
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import VERDICT_LOOKS
 
@@ -63,11 +63,7 @@ class Claims(FigurePublication):
                 sentence = fit(panel["sentence"].iloc[0], full() / len(columns) - 0.3, size)
                 # From the left edge of the column, since the axes leave room for names there.
                 headline(ax, sentence, size, part.transSubfigure)
-        marks = [
-            Line2D([], [], color=look.colour, marker=look.marker, label=look.label, **EDGE)
-            for verdict, look in VERDICT_LOOKS.items()
-            if verdict in set(rows["verdict"])
-        ]
+        marks = handles(rows["verdict"], VERDICT_LOOKS)
         marks += [
             Line2D([], [], label=label, **shape)
             for confidence, (label, shape) in PUBLISHED.items()

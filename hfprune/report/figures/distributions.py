@@ -23,6 +23,7 @@ from hfprune.report.style import METHODS
 
 BARS = "#D9D9D9"
 NAMES = 0.8  # inches of the tokens' names beside a panel
+LETTERS = 12  # of a name
 DRAWN = {method: METHODS[method] for method in ("cross_entropy", "entropy")}
 
 
@@ -97,16 +98,9 @@ def _small() -> Any:
 
 def _token(text: str) -> str:
     """Return a token for display: blanks and line ends are visible, and a long one is cut."""
-    return _cut(text.replace(" ", "␣"), 12)
-
-
-def _cut(text: str, most: int) -> str:
-    """Return text as it is drawn, cut where that would take more than so many letters."""
-    for end in range(len(text), 0, -1):
-        drawn = _literal(text[:end]) + "…" * (end < len(text))
-        if len(drawn) <= most:
-            return drawn
-    return "…"
+    text = text.replace(" ", "␣")
+    cuts = (_literal(text[:end]) + "…" * (end < len(text)) for end in range(len(text), 0, -1))
+    return next((drawn for drawn in cuts if len(drawn) <= LETTERS), "…")
 
 
 def _literal(text: str) -> str:
