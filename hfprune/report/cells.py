@@ -23,12 +23,11 @@ def texts(values: Iterable[float], form: Forms, scale: float = 1) -> list[str]:
 
 def with_errors(values: pd.Series, errors: pd.Series, form: str) -> list[str]:
     """Return each value as text, with `±` and its error where it has one; both rounded to that."""
-    known = [None if pd.isna(error) else error for error in errors]
     return [
         MISSING
         if pd.isna(value)
-        else " ± ".join(rounded(form, x, error) for x in (value, error) if x is not None)
-        for value, error in zip(values, known, strict=True)
+        else " ± ".join(rounded(form, x, error) for x in (value, error) if not pd.isna(x))
+        for value, error in zip(values, errors, strict=True)
     ]
 
 

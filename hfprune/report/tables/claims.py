@@ -1,5 +1,7 @@
 """The paper's claims: number of comparisons by verdict."""
 
+from operator import add
+
 import pandas as pd
 
 from hfprune.analysis.condition import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
@@ -62,9 +64,9 @@ def _comparisons(rows: pd.DataFrame) -> Table:
         *([Column("Metric", rows["metric"].tolist(), words=True)] if rows["metric"].nunique() > 1 else []),
         Column("Effect", effects),
         Column("95 % interval", intervals),
-        Column("Published", _joined(texts(rows["published"], form), doubts)),
+        Column("Published", [*map(add, texts(rows["published"], form), doubts)]),
         Column("Items", counts(rows["n"])),
-        Column("Draws", _joined(counts(rows["draws"]), resamples)),
+        Column("Draws", [*map(add, counts(rows["draws"]), resamples)]),
         Column("Minimum detectable effect", texts(rows["minimum_detectable_effect"], form)),
         Column("Verdict", rows["verdict"].tolist(), words=True),
         *([Column("It would take", needs, words=True, prose=True)] if any(needs) else []),
@@ -72,10 +74,6 @@ def _comparisons(rows: pd.DataFrame) -> Table:
     ]
     caption = f"{rows['sentence'].iloc[0]} ({rows['where'].iloc[0]})"
     return Table(rows, columns, _notes(rows), (), "", caption)
-
-
-def _joined(*parts: "list[str] | pd.Series") -> list[str]:
-    return ["".join(texts) for texts in zip(*parts, strict=True)]
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
