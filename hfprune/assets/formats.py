@@ -9,33 +9,17 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pyarrow import parquet
 
-from hfprune.assets.catalogue import (
-    CorpusAsset,
-    HubSource,
-    InstructionsAsset,
-    LocalSource,
-    ModelAsset,
-    OneSource,
-    RequestsAsset,
-    TaskAsset,
-    alternatives,
-)
+from hfprune.assets.catalogue import Asset, HubSource, LocalSource, alternatives
 from hfprune.assets.spelling import FORMS
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json, sha256, write_json
 
-Asset = ModelAsset | CorpusAsset | TaskAsset | InstructionsAsset | RequestsAsset
 AnyAsset = TypeVar("AnyAsset", bound=Asset)
 
 
 def options(asset: AnyAsset) -> list[AnyAsset]:
     """Return one copy of `asset` for each of its sources, in the order in which they are tried."""
-    return [_with_source(asset, source) for source in alternatives(asset.source)]
-
-
-def _with_source(asset: AnyAsset, source: OneSource) -> AnyAsset:
-    copy: Any = asset.model_copy(update={"source": source})
-    return copy
+    return [asset.model_copy(update={"source": source}) for source in alternatives(asset.source)]
 
 
 def describe(folder: Path, kind: str, name: str, asset: Asset, **facts: Any) -> None:
@@ -52,12 +36,8 @@ def is_fetched(folder: Path, asset: Asset) -> bool:
     again.
     """
     pinned = [option for option in options(asset) if not isinstance(option.source, LocalSource)]
-    try:
-        known = read_json(folder / "asset.json")
-        entries = [as_fetched(option, folder).model_dump(mode="json") for option in pinned]
-        return is_whole(folder) and known["entry"] in entries
-    except (OSError, ValueError, KeyError):
-        return False
+    entries = [as_fetched(option, folder).model_dump(mode="json") for option in pinned]
+    return is_whole(folder) and read_json(folder / "asset.json").get("entry") in entries
 
 
 def is_whole(folder: Path) -> bool:
@@ -84,7 +64,7 @@ def as_fetched(asset: AnyAsset, folder: Path) -> AnyAsset:
 def at_commit(asset: AnyAsset, commit: str) -> AnyAsset:
     """Return `asset`, whose one source is a hub repository, with `commit` as its revision."""
     assert isinstance(asset.source, HubSource)
-    return _with_source(asset, asset.source.model_copy(update={"revision": commit}))
+    return asset.model_copy(update={"source": asset.source.model_copy(update={"revision": commit})})
 
 
 def read_text(path: Path) -> str:

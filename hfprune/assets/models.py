@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from hfprune.assets.catalogue import HubSource, ModelAsset, Source
-from hfprune.assets.formats import Asset
+from hfprune.assets.catalogue import Asset, HubSource, ModelAsset, Source
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json, share
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hfprune.assets import hub, pypi
-from hfprune.assets.catalogue import HubSource, JoinedSource, LocalSource, PypiSource
-from hfprune.assets.formats import Asset, as_fetched, at_commit, options
+from hfprune.assets.catalogue import Asset, HubSource, JoinedSource, LocalSource, PypiSource
+from hfprune.assets.formats import as_fetched, at_commit, options
 from hfprune.assets.models import wanted_files
 from hfprune.errors import HfpruneError, UnavailableError
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from hfprune import network
-from hfprune.assets.catalogue import Catalogue, HubSource, LocalSource
+from hfprune.assets.catalogue import Asset, Catalogue, HubSource, LocalSource
 from hfprune.assets.fetching import fetch_asset
-from hfprune.assets.formats import Asset, is_fetched, is_whole
+from hfprune.assets.formats import is_fetched, is_whole
 from hfprune.assets.prefetch import announce, pinned
 from hfprune.assets.spelling import FORMS, entry
 from hfprune.errors import HfpruneError

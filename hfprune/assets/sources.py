@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hfprune.assets import hub, pypi
-from hfprune.assets.catalogue import HubSource, JoinedSource, LocalSource, PypiSource
-from hfprune.assets.formats import Asset
+from hfprune.assets.catalogue import Asset, HubSource, JoinedSource, LocalSource, PypiSource
 from hfprune.assets.models import wanted_files
 from hfprune.errors import UnavailableError
 
