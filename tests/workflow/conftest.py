@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from browser import ARGUMENTS, PATIENCE, find_chromium
+from conftest import made_once
 from playwright.sync_api import Browser, sync_playwright
 from smoke import make_project, snakemake
 
@@ -12,9 +13,13 @@ from smoke import make_project, snakemake
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A project whose smoke study has run, and what the run printed."""
-    folder = tmp_path_factory.mktemp("project")
-    make_project(folder)
-    return folder, snakemake(folder)
+
+    def run(folder: Path) -> str:
+        folder.mkdir()
+        make_project(folder)
+        return snakemake(folder)
+
+    return made_once(tmp_path_factory, "smoke", run)
 
 
 @pytest.fixture(scope="session")
