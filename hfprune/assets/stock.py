@@ -2,7 +2,6 @@
 
 import re
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from hfprune.errors import HfpruneError
@@ -41,12 +40,11 @@ def scored_split(task: str) -> str:
 @cache
 def _yamls() -> dict[str, Path]:
     """Map every task that lm-eval defines in YAML to its file; the first in path order wins, as in lm-eval."""
-    spec = find_spec("lm_eval")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("No module named 'lm_eval'", name="lm_eval")
+    import lm_eval
+
     name = re.compile(rb"""^"?task"?:[ \t]*["']?([^\s"'\[#]+)""", re.MULTILINE)
     found: dict[str, Path] = {}
-    for path in sorted((Path(spec.origin).parent / "tasks").rglob("*.yaml"), key=Path.as_posix):
+    for path in sorted((Path(lm_eval.__file__).parent / "tasks").rglob("*.yaml"), key=Path.as_posix):
         if match := name.search(path.read_bytes()):
             found.setdefault(match[1].decode(), path)
     return found

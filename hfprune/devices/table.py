@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import psutil
 import yaml
 
 from hfprune.devices.visible import visible_devices
@@ -119,17 +120,11 @@ def nominal_cpu() -> Device:
     fitting = [
         name for name, entry in _table().items() if "flags" in entry and here.issuperset(entry["flags"])
     ]
-    return replace(known_devices()[fitting[-1]], memory=main_memory(), cores=core_count())
+    return replace(
+        known_devices()[fitting[-1]], memory=float(psutil.virtual_memory().total), cores=core_count()
+    )
 
 
 def core_count() -> int:
     """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def main_memory() -> float:
-    """Return the bytes of this machine's memory, or 16 GB where the system does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (ValueError, OSError, AttributeError):
-        return 16e9

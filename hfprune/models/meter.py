@@ -31,7 +31,7 @@ def meter(model: "PreTrainedModel") -> None:
         # The sizes are summed again only when a plan or adapters have changed the layers.
         key = (
             decoder.training,
-            *((id(layer), _neurons(layer), _channels(layer)) for layer in decoder.layers),
+            *((id(layer), _inputs(layer.mlp.down_proj), _channels(layer)) for layer in decoder.layers),
         )
         if key not in sizes:
             sizes[key] = _sizes(decoder, decoder.training)
@@ -95,11 +95,6 @@ def _sizes(decoder: "nn.Module", training: bool) -> tuple[float, float]:
 def _channels(layer: Any) -> int:
     """Return the width of a layer's attention, over all query heads; 0 if its parts have other names."""
     return _inputs(getattr(getattr(layer, "self_attn", None), "o_proj", None))
-
-
-def _neurons(layer: Any) -> int:
-    """Return the width of a layer's MLP."""
-    return _inputs(layer.mlp.down_proj)
 
 
 def _inputs(linear: Any) -> int:
