@@ -87,10 +87,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
-        try:
+        with explained(f"{path}: line {number} is not JSON: {REASON}", json.JSONDecodeError):
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise HfpruneError(f"{path}: line {number} is not JSON: {error}") from error
         if not isinstance(record, dict):
             raise HfpruneError(f"{path}: line {number} is not a JSON object")
         records.append(record)

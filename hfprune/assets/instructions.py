@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from hfprune.assets.catalogue import InstructionsAsset
 from hfprune.assets.formats import read_jsonl, read_table, write_arrow
-from hfprune.errors import REASON, HfpruneError, explained
+from hfprune.errors import KIND, REASON, HfpruneError, explained
 
 SCHEMA = pa.schema({"instruction": pa.string(), "input": pa.string(), "output": pa.string()})
 COQA_INSTRUCTION = "Read the passage. Ask questions about it and answer them."
@@ -57,15 +57,14 @@ def _coqa_pairs(name: str, records: list[dict[str, Any]]) -> list[dict[str, str]
     """
     passages: dict[str, str] = {}
     turns: dict[str, list[str]] = {}
-    try:
+    text = f"instructions {name!r}: the source is no dump of CoQA: {KIND}({REASON})"
+    with explained(text, KeyError, IndexError, TypeError, AttributeError):
         for record in records:
             document = record["doc"]
             conversation = document["id"].rpartition("_turn")[0]
             passages[conversation] = document["story"]
             turn = f"Question: {document['question']}\nAnswer: {document['choices'][0]}"
             turns.setdefault(conversation, []).append(turn)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise HfpruneError(f"instructions {name!r}: the source is no dump of CoQA: {error!r}") from error
     return [
         {"instruction": COQA_INSTRUCTION, "input": passages[key], "output": "\n\n".join(questions)}
         for key, questions in turns.items()

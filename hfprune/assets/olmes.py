@@ -9,7 +9,7 @@ import string
 from collections.abc import Callable
 from typing import Any
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import KIND, REASON, HfpruneError, explained
 
 Record = dict[str, Any]
 
@@ -26,14 +26,13 @@ def hub_rows(task: str, records: list[Record]) -> list[Record]:
     """
     if task not in RULES:
         raise HfpruneError(f"task {task!r}: format olmes is known for {', '.join(RULES)} only")
-    try:
+    text = f"task {task!r}: the source is no olmes dump of this task: {KIND}({REASON})"
+    with explained(text, KeyError, IndexError, TypeError, ValueError):
         # Not `doc_id`, which is different when a record appears again.
         documents: dict[str | int, Record] = {}
         for record in records:
             documents.setdefault(record["native_id"], record["doc"])
         return [RULES[task](document) for document in documents.values()]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise HfpruneError(f"task {task!r}: the source is no olmes dump of this task: {error!r}") from error
 
 
 def _choice_row(question_column: str) -> Callable[[Record], Record]:

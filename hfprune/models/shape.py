@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -48,7 +48,7 @@ class Shape:
         Raises:
             HfpruneError: a field is missing; names it.
         """
-        try:
+        with explained(f"{where}: lacks {REASON}, which the count needs", KeyError):
             hidden, heads = config["hidden_size"], config["num_attention_heads"]
             kv_heads = config.get("num_key_value_heads") or heads
             head_dim = config.get("head_dim") or hidden // heads
@@ -70,8 +70,6 @@ class Shape:
                 head_norms=kind.startswith(("qwen3", "gemma3")),
                 norms=4 if kind.startswith(("gemma2", "gemma3")) else 2,
             )
-        except KeyError as error:
-            raise HfpruneError(f"{where}: lacks {error.args[0]!r}, which the count needs") from error
 
     # --- parameters ---------------------------------------------------------------------------------------
 
