@@ -20,19 +20,18 @@ if TYPE_CHECKING:
 WEIGHTS = "model*.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+TOKENIZER_FILES = (
+    *(*TOKENIZERS, "merges.txt", "added_tokens.json", "tokenizer_config.json"),
+    *("special_tokens_map.json", "chat_template.jinja", "chat_template.json"),
+)
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 # No pickled weights, no code, and no second copy of the weights in another format.
 TRANSFORMERS_FILES = (
     WEIGHTS,
     INDEX,
-    *TOKENIZERS,
+    *TOKENIZER_FILES,
     "config.json",
     "generation_config.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "merges.txt",
-    "chat_template.jinja",
     "README.md",  # states the licence
     *LICENCES,
 )

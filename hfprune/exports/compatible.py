@@ -4,14 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from hfprune.assets.models import TOKENIZER_FILES
 from hfprune.files import read_json, write_json
 from hfprune.models.load import load_tokenizer
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
-TOKENIZER_FILES = (
-    *("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json"),
-    *(TOKENIZER_CONFIG, "special_tokens_map.json", "chat_template.jinja", "chat_template.json"),
-)
 # Written by transformers 5 alone; 4 would take them for arguments of the tokenizer.
 _ONLY_5 = ("backend", "is_local", "local_files_only")
 
