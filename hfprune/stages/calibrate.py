@@ -5,7 +5,7 @@ import sys
 from pydantic import Field, PositiveInt
 
 from hfprune.assets.text import Sampling, Text
-from hfprune.provenance import Stopwatch, provenance, stable
+from hfprune.provenance import origin, stable
 from hfprune.settings import Strict
 from hfprune.stages.fields import Corpus, DenseModel, Safetensors, Seed
 from hfprune.stages.target import draw_blocks
@@ -32,7 +32,6 @@ def run(config: Config) -> None:
     """Draw the blocks and write them with their provenance."""
     from hfprune.blocks import save_blocks
 
-    watch = Stopwatch()
     settings = config.model_dump(include={"sequences", "length", "sampling", "seed"})
     blocks, documents = draw_blocks(config.model, config.corpus, place="calibration", **settings)
     if len(blocks) < config.sequences:
@@ -42,4 +41,4 @@ def run(config: Config) -> None:
         )
     inputs = {"model": config.model, "corpus": config.corpus}
     settings |= {"corpus": config.corpus.name}
-    save_blocks(config.out, blocks, stable(provenance(watch, inputs, **settings)), documents)
+    save_blocks(config.out, blocks, stable(origin(inputs, settings)), documents)

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from hfprune.exports import Quantization, quantized_only_gguf
 from hfprune.exports.folder import require_replaceable
-from hfprune.provenance import Stopwatch, provenance, stable
+from hfprune.provenance import origin, stable
 from hfprune.stages.target import Pruned
 
 EXAMPLE = (
@@ -52,12 +52,11 @@ def run(config: Config) -> None:
     from hfprune.models.units import count_parameters
 
     require_replaceable(config.out, config.model)
-    watch = Stopwatch()
     model = config.load()
     inputs = {"model": config.model} | config.change_inputs()
     chosen = config.model_dump(include={"dtype", "format", "quantize", "align"})
     command = {"command": config.command} if config.command else {}
-    made = stable(provenance(watch, inputs, **chosen, **command))
+    made = stable(origin(inputs, chosen | command))
     about: dict[str, Any] = {"align": config.align, "plan": config.plan, "results": config.results}
     left, text = count_parameters(model), ""
     if config.format == "gguf":

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfprune.provenance import Stopwatch, provenance, stable
+from hfprune.provenance import origin, stable
 from hfprune.recovery.settings import Packing
 from hfprune.stages.fields import DenseModel, Instructions, Safetensors, Seed
 
@@ -29,11 +29,10 @@ def run(config: Config) -> None:
     """Pack the pairs and write the sequences, those to train on and the held-out ones, with their provenance."""
     from hfprune.recovery.packing import save_packed
 
-    watch = Stopwatch()
     packed, held_out = pack_pairs(config.model, config.instructions, config, config.seed)
     inputs = {"model": config.model, "instructions": config.instructions}
     settings = settings_of(config, config.seed, config.instructions.name)
-    save_packed(config.out, packed, held_out, stable(provenance(watch, inputs, **settings)))
+    save_packed(config.out, packed, held_out, stable(origin(inputs, settings)))
 
 
 def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) -> "tuple[Packed, Packed]":
