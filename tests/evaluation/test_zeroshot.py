@@ -191,14 +191,6 @@ def test_a_bad_call_of_lm_eval_itself_ends_in_one_line(
     assert end.value.code == f"hfprune-lm-eval: error: {message}"
 
 
-def test_bos_is_added_as_stock_adds_it(data) -> None:
-    tokenizer = build_tokenizer()
-    model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=2048)
-    assert tokenizer.bos_token_id in tokenizer("a")["input_ids"]
-    compare(model, tokenizer, {"piqa": data["piqa"]}, tolerance=2e-3, add_bos=True)
-    compare(model, tokenizer, {"piqa": data["piqa"]}, tolerance=2e-3, add_bos=False)
-
-
 def test_sequences_beyond_the_models_context_are_cut_as_stock_cuts_them(data) -> None:
     tokenizer = build_tokenizer()
     model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=64)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ARCHITECTURES, build_tiny, generates_the_same_without_cache, reload
-from transformers import AutoModelForCausalLM, LlamaConfig, Olmo2Config, Olmo2ForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.lm import PrefixTreeLM
@@ -150,30 +150,6 @@ def test_llama_of_fitting_heads_stays_a_llama(tokens, tmp_path: Path, tokenizer:
         loaded = reload(tmp_path / kind)
         assert loaded.config.model_type == kind
         assert torch.equal(loaded(tokens).logits, model(tokens).logits)
-
-
-@pytest.mark.parametrize(
-    ("groups", "message"),
-    [
-        ([[0, 4]] * 3, r"attention\.0 of the plan must hold .* below 4"),
-        ([[0], [0], []], r"attention\.2 of the plan"),
-    ],
-)
-def test_wrong_plan_is_refused_and_the_model_left_alone(groups, message, tokens) -> None:
-    model = build_tiny("llama", **HEADS["gqa"])
-    before = model(tokens).logits
-    with pytest.raises(HfpruneError, match=message):
-        apply_plan(
-            model, {f"attention.{i}": torch.tensor(g, dtype=torch.int64) for i, g in enumerate(groups)}
-        )
-    assert torch.equal(model(tokens).logits, before)
-
-
-def test_attention_with_norms_over_all_heads_is_refused() -> None:
-    shape = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
-    olmo = Olmo2ForCausalLM(Olmo2Config(**shape, **HEADS["mha"], pad_token_id=0))
-    with pytest.raises(HfpruneError, match=r"Olmo2ForCausalLM: layer 0 has q_norm\.weight over all heads"):
-        attentions(olmo)
 
 
 def test_evaluation_reads_the_pruned_model(model, tokens) -> None:

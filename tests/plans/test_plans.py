@@ -68,6 +68,12 @@ def plan_of(*kept: torch.Tensor) -> dict[str, torch.Tensor]:
     return {f"mlp.{layer}": neurons for layer, neurons in enumerate(kept)}
 
 
+def groups_of(*kept: list[int]) -> dict[str, torch.Tensor]:
+    return {
+        f"attention.{layer}": torch.tensor(groups, dtype=torch.int64) for layer, groups in enumerate(kept)
+    }
+
+
 @pytest.mark.parametrize("name", PAPER)
 def test_widths_of_the_papers_models(name: str) -> None:
     model = skeleton(name)
@@ -263,16 +269,6 @@ def test_removing_a_layer_equals_zeroing_what_it_adds(tiny, tokens) -> None:
     torch.testing.assert_close(tiny(tokens).logits, masked(tokens).logits)
 
 
-def test_export_loads_plainly_with_the_same_logits(tiny, tokens, tmp_path: Path, tokenizer: Path) -> None:
-    apply_plan(tiny, make_plan(tiny, random_scores(), 0.2, {"neurons": None}))
-    export(tiny, tokenizer, tmp_path / "out")
-    loaded = reload(tmp_path / "out")
-    assert loaded.config.intermediate_size == tiny.config.intermediate_size < WIDTH
-    assert torch.equal(loaded(tokens).logits, tiny(tokens).logits)
-    assert (tmp_path / "out" / "tokenizer.json").exists()
-    assert not list((tmp_path / "out").glob("*.bin"))
-
-
 KINDS = ["full_attention", "sliding_attention", "full_attention", "sliding_attention"]
 
 
@@ -369,6 +365,8 @@ FIVE, NONE = torch.arange(5), torch.tensor([], dtype=torch.int64)
         ),
         ({"layers": torch.tensor([0, 2])} | plan_of(FIVE), r"lacks mlp\.2, but keeps 2 of 3 layers"),
         (plan_of(FIVE, FIVE, FIVE) | {"heads.0": FIVE}, "'heads.0' names no units"),
+        (groups_of([0, 2], [0, 1], [0, 1]), r"attention\.0 of the plan must hold .* below 2"),
+        (groups_of([0], [0], []), r"attention\.2 of the plan .* at least one"),
     ],
 )
 def test_wrong_plan_is_refused_and_the_model_left_alone(plan, message: str, tokens) -> None:

@@ -9,7 +9,6 @@ import torch
 from conftest import build_tiny
 from smoke import PAIRS, build_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hfprune.errors import HfpruneError
@@ -262,23 +261,3 @@ def test_running_positions_and_a_numbered_mask_give_the_same_logits(architecture
     official = read(model, packed, torch.arange(500).expand(len(number), -1), same[:, None])
     pairs = number > 0
     torch.testing.assert_close(read(model, packed)[pairs], official[pairs], rtol=0, atol=1e-5)
-
-
-@ARCHITECTURES
-def test_loss_of_a_sequence_is_the_mean_over_the_response_tokens_of_its_pairs_alone(
-    architecture: str,
-) -> None:
-    model, packed = packed_model(architecture)
-    row = max(range(len(packed.tokens)), key=lambda row: len(pairs_of(packed)[row]))
-    total, count = 0.0, 0
-    for tokens, labels in pairs_of(packed)[row]:
-        with torch.no_grad():
-            logits = model(torch.tensor([tokens])).logits[0, :-1]
-        total += cross_entropy(logits, torch.tensor(labels[1:]), ignore_index=IGNORED, reduction="sum").item()
-        count += sum(label != IGNORED for label in labels)
-    one = Packed(*(part[row : row + 1] for part in (packed.tokens, packed.labels, packed.positions)))
-    with torch.no_grad():
-        loss = model(
-            one.tokens.long(), position_ids=one.positions.long(), labels=one.labels.long(), use_cache=False
-        ).loss
-    assert loss.item() == pytest.approx(total / count, rel=1e-5)

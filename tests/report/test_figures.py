@@ -542,8 +542,3 @@ def test_models_may_have_ratios_of_their_own(name: str, tmp_path: Path) -> None:
     folder = Study(tmp_path, models=["b"], ratios=[0.2, 0.4], tasks={"piqa": 0.7}).write().collect()
     axes = figure_of(name, Collected(folder, PAPER)).axes
     assert [any(map(len, points(ax).values())) for ax in axes] == [True, False, True, True]
-
-
-def test_figures_before_collecting_say_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(HfpruneError, match="run `hfprune collect` first"):
-        write_figures(tmp_path, PAPER, tmp_path / "figures")

@@ -17,7 +17,6 @@ from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.verdicts import evaluate
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report.collected import Collected
-from hfprune.report.publication import publication_names
 from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
 
@@ -154,22 +153,6 @@ def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp
     assert rows_of(folder / "tables/measures.md")[-1] == ["20%", "Cross-entropy", *"––––"]
     axes = figure_of("measures", Collected(folder, PAPER)).axes
     assert [len([line for line in ax.lines if line.get_marker() != "None"]) for ax in axes] == [1, 1, 1]
-
-
-@pytest.mark.parametrize("study", ["methods", "sensitivity"])
-def test_committed_results_can_be_laid_out(study: str, tmp_path: Path) -> None:
-    results = ROOT / "results" / study
-    lacking = write_tables(results, PAPER, tmp_path / "tables")
-    assert {*lacking} <= {"learning", "lost"}
-    for name in {*publication_names("tables")} - {*lacking}:
-        assert (tmp_path / f"tables/{name}.csv").stat().st_size > 0, name
-    table = pd.read_csv(tmp_path / "tables/table7.csv")
-    before = pd.read_csv(results / "tables/table7.csv")
-    columns = ["model", "method", "ratio", "js_distance", "perplexity"]
-    pd.testing.assert_frame_equal(table[columns], before[columns])
-    axes = figure_of("comparison", Collected(results, PAPER)).axes
-    panels = {ax.get_xlabel().replace("\n", " ") for ax in axes}
-    assert panels >= {"Overlap", "Δ JS distance", "Perplexity ratio"}
 
 
 def test_a_measure_of_the_dense_model_alone_is_in_the_table_and_compared_nowhere(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from hfprune.criteria.random import Random
 from hfprune.criteria.sdmprune import SDMPrune
 from hfprune.criteria.wanda import Wanda
 from hfprune.errors import HfpruneError
-from hfprune.models import head
 from hfprune.scoring.score import Scored, score
 from hfprune.scoring.scores import load_scores, save_scores
 
@@ -63,15 +62,6 @@ def test_agrees_with_the_official_recipe_on_smollm2(smollm2: Path) -> None:
     ):
         ours = [*found[kind.__name__].scores.values()]
         assert_same(ours, official_scores(model, blocks, loss), relative)
-
-
-@pytest.mark.parametrize("criterion", [Entropy, CrossEntropy, Distillation])
-def test_scores_depend_on_neither_batch_nor_chunk_size(tiny, tokens, criterion, monkeypatch) -> None:
-    monkeypatch.setattr(head, "head_chunk", lambda model: 5)
-    one = scores_by(criterion(), tiny, tokens, batch_tokens=1)
-    monkeypatch.setattr(head, "head_chunk", lambda model: 10**6)
-    all_at_once = scores_by(criterion(), tiny, tokens, batch_tokens=10**6)
-    assert_same(one, all_at_once)
 
 
 def alone(criteria: dict[str, Criterion], model, blocks, units, **settings) -> dict[str, Scored]:
