@@ -1,4 +1,4 @@
-"""Tiny models of six families, to be cut to equal and to unequal widths, and tokenizers that split as theirs."""
+"""Tiny models of all families, to be cut to any widths, and tokenizers that split as those of six of them."""
 
 import json
 
@@ -8,8 +8,16 @@ from smoke import TEXT as SENTENCES
 from smoke import build_tokenizer
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    Glm4Config,
+    Glm4ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -22,6 +30,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 from transformers.convert_slow_tokenizer import TikTokenConverter
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
@@ -67,6 +77,15 @@ FAMILIES = {
         },
     ),
 }
+# With the others that are supported; caps and scales change the logits visibly.
+EVERY = FAMILIES | {
+    "gemma2": (Gemma2ForCausalLM, Gemma2Config, {"head_dim": 8, "final_logit_softcapping": 1.5}),
+    "granite": (GraniteForCausalLM, GraniteConfig, {"logits_scaling": 3.0, "residual_multiplier": 0.5}),
+    # Which layers have rotary positions is a list in the config too.
+    "smollm3": (SmolLM3ForCausalLM, SmolLM3Config, {"no_rope_layers": [1, 0, 0], "pad_token_id": 0}),
+    "glm4": (Glm4ForCausalLM, Glm4Config, {"head_dim": 8, "attention_bias": True, "pad_token_id": 0}),
+    "cohere": (CohereForCausalLM, CohereConfig, {"logit_scale": 0.25}),
+}
 
 
 def build(family: str, **changes: object) -> PreTrainedModel:
@@ -74,7 +93,7 @@ def build(family: str, **changes: object) -> PreTrainedModel:
 
     `changes` are of its config.
     """
-    kind, config, extra = FAMILIES[family]
+    kind, config, extra = EVERY[family]
     model = peaked(
         kind, config(**SHAPE | {"vocab_size": 410, "bos_token_id": 0, "eos_token_id": 1} | extra | changes)
     )

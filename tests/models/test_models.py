@@ -5,72 +5,33 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SHAPE, build_tiny, peaked, reload
+from families import EVERY, build
 from transformers import (
-    CohereConfig,
-    CohereForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    Glm4Config,
-    Glm4ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
-    GraniteConfig,
-    GraniteForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
     PreTrainedModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    SmolLM3Config,
-    SmolLM3ForCausalLM,
 )
 
 from hfprune.errors import HfpruneError
 from hfprune.exports.checkpoint import export
 from hfprune.models import head
-from hfprune.models.fused import separate
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits
 from hfprune.models.kinds import kind_of
 from hfprune.models.load import check_model, load_model, load_skeleton
 from hfprune.models.units import Layers, attentions, count_parameters, gated_mlps, units_of
 from hfprune.plans.plan import apply_plan
 
-HEADS = SHAPE | {"num_attention_heads": 8, "num_key_value_heads": 4}
-# Caps and scales that change the logits of these models visibly.
-FAMILIES = {
-    "llama": (LlamaForCausalLM, LlamaConfig, {}),
-    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {}),
-    "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"head_dim": 16}),
-    "gemma2": (Gemma2ForCausalLM, Gemma2Config, {"head_dim": 8, "final_logit_softcapping": 1.5}),
-    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig, {"head_dim": 8, "final_logit_softcapping": 2.5}),
-    "granite": (GraniteForCausalLM, GraniteConfig, {"logits_scaling": 3.0, "residual_multiplier": 0.5}),
-    # Which layers have rotary positions is a list in the config too.
-    "smollm3": (SmolLM3ForCausalLM, SmolLM3Config, {"no_rope_layers": [1, 0, 0]}),
-    "phi3": (Phi3ForCausalLM, Phi3Config, {}),
-    "glm4": (Glm4ForCausalLM, Glm4Config, {"head_dim": 8, "attention_bias": True}),
-    "cohere": (CohereForCausalLM, CohereConfig, {"logit_scale": 0.25}),
-}
+HEADS = {"num_attention_heads": 8, "num_key_value_heads": 4}
 
 
-def build(family: str, **changes) -> PreTrainedModel:
-    kind, config, extra = FAMILIES[family]
-    special = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
-    model = peaked(kind, config(**HEADS | extra | changes, **special), seed=5)
-    separate(model)
-    return model
-
-
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=EVERY)
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
-    return build(request.param)
+    cap = {"final_logit_softcapping": 2.5} if request.param == "gemma3" else {}
+    return build(request.param, **HEADS, **cap)
 
 
 REFUSED = {
@@ -102,7 +63,7 @@ def test_other_architectures_are_refused_by_name(tmp_path: Path, message: str) -
 
 def test_a_fused_model_says_how_to_load_it(tmp_path: Path, tokens) -> None:
     """What transformers loads has one matrix for gate and up; what is loaded here computes the same."""
-    plain = peaked(Phi3ForCausalLM, Phi3Config(**HEADS, pad_token_id=0))
+    plain = peaked(Phi3ForCausalLM, Phi3Config(**SHAPE | HEADS, pad_token_id=0))
     with pytest.raises(
         HfpruneError, match=r"fuses gate and up projection; load it with `hfprune\.load_model`"
     ):
@@ -159,7 +120,7 @@ def test_gradient_to_hidden_states_is_that_of_autograd(model, tokens) -> None:
 
 
 def test_a_head_that_is_not_known_is_refused() -> None:
-    model = build("llama")
+    model = build("llama3")
     model.register_forward_hook(lambda _module, _inputs, output: setattr(output, "logits", output.logits + 1))
     with pytest.raises(HfpruneError, match=r"LlamaForCausalLM transforms its logits .*; supported: LLaMA"):
         check_model(model)
@@ -188,7 +149,7 @@ def test_a_name_that_no_unit_has_is_refused(name: str) -> None:
 
 def test_an_unknown_kind_of_unit_names_the_nearest() -> None:
     with pytest.raises(HfpruneError, match="unknown kind of unit 'neuron'; did you mean 'neurons'"):
-        units_of(build("llama"), ["neuron"])
+        units_of(build("llama3"), ["neuron"])
 
 
 def test_every_family_is_cut_exported_and_reloaded(model, tokens, tmp_path: Path, tokenizer: Path) -> None:
@@ -218,6 +179,6 @@ def test_layers_take_their_kind_of_attention_with_them(tokens) -> None:
 
 def test_norms_over_all_heads_are_refused_though_heads_be_as_wide_as_many() -> None:
     """Cohere's norms are [heads, head_dim], here square."""
-    model = build("cohere", use_qk_norm=True, hidden_size=64)
+    model = build("cohere", **HEADS, use_qk_norm=True, hidden_size=64)
     with pytest.raises(HfpruneError, match=r"CohereForCausalLM: layer 0 has q_norm\.weight over all heads"):
         attentions(model)
