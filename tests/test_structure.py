@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from smoke import ROOT
 
 FILES = sorted((ROOT / "hfprune").rglob("*.py"))
@@ -67,9 +68,16 @@ def _words(file: Path) -> Iterator[str]:
             yield str(node.module).split(".")[0]
 
 
-def test_a_study_is_checked_without_torch() -> None:
-    code = """
-import sys
+# What a part of the package does, and what it must do without: imports take seconds.
+LIGHT = {
+    "import hfprune.analysis.collect, hfprune.report.tables": {"matplotlib", "scipy", "torch"},
+    "import hfprune.page.pruned, hfprune.page.writing": {"matplotlib", "seaborn", "torch", "vl_convert"},
+    """
+from hfprune.report.publication import caption, publication_names
+for name in publication_names("tables"):
+    assert caption("tables", name)
+""": {"pandas", "matplotlib", "torch"},
+    """
 from pathlib import Path
 from hfprune.criteria import CRITERIA
 from hfprune.measures import MEASURES
@@ -77,14 +85,22 @@ from hfprune.settings import load
 from hfprune.study import layout
 from hfprune.assets.catalogue import Catalogue
 from hfprune.study.references import load_study
-for registry in (CRITERIA, MEASURES):
-    for name in registry.sources():
-        registry.load(name)
+for name in CRITERIA.sources():
+    CRITERIA.make(name, {}, "here")
+for name in MEASURES.sources():
+    MEASURES.load(name)
 for path in sorted(Path("config/studies").glob("*.yaml")):
     study, _ = load_study(path, load(Catalogue, Path("config/assets.yaml")))
     layout.result_files(path.stem, study)
-print(*{name.split(".")[0] for name in sys.modules})
-"""
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+""": {"torch", "transformers", "pandas", "lm_eval", "datasets"},
+}
+
+
+@pytest.mark.parametrize(
+    "code", LIGHT, ids=["collecting and tables", "pages", "captions", "checking a study"]
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
+    command = [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert not {"torch", "transformers", "pandas", "lm_eval", "datasets"} & {*run.stdout.split()}
+    assert not LIGHT[code] & {*run.stdout.split()}

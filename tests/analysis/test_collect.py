@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -196,15 +194,6 @@ def test_half_a_safetensors_file_is_named(tmp_path: Path) -> None:
 def test_reading_before_collecting_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(HfpruneError, match=r"results\.parquet: is not there; .*hfprune collect"):
         read_collected(tmp_path / "results.parquet")
-
-
-def test_collecting_and_tables_load_neither_matplotlib_nor_scipy_nor_torch() -> None:
-    code = (
-        "import sys, hfprune.analysis.collect, hfprune.report.tables; "
-        "print([m for m in ('matplotlib', 'scipy', 'torch') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_unreadable_distributions_are_named(tmp_path: Path) -> None:

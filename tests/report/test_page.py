@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -206,15 +204,6 @@ def test_the_tidy_table_and_its_names_are_enough(tmp_path: Path) -> None:
     assert "stays nearest the dense model" in words
     assert "claims were not tested yet" in words
     assert "The paper's Table 7 beside ours" in words and "Every method beside the reference" not in words
-
-
-def test_pages_start_without_what_draws_for_print() -> None:
-    code = "import sys, hfprune.page.pruned, hfprune.page.writing; print(*sys.modules)"
-    started = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "pandas" in started.stdout
-    assert not {"matplotlib", "seaborn", "torch", "vl_convert"} & {*started.stdout.split()}
 
 
 def test_the_script_fills_every_hole_of_the_chart_and_no_other(both: Elements) -> None:
