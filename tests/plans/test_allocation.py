@@ -132,23 +132,6 @@ def test_global_plan_has_the_parameters_of_the_uniform_one(
     }
 
 
-def test_padded_weights_are_zeros_behind_the_kept(tmp_path: Path, tokenizer: Path) -> None:
-    model = build_tiny("llama-bias")
-    apply_plan(model, by_place([torch.arange(10), torch.arange(20), torch.arange(30)]))
-    export(model, tokenizer, tmp_path / "out")
-    for mlp, ours in zip(
-        (x.mlp for x in reload(tmp_path / "out").model.layers), model.model.layers, strict=True
-    ):
-        kept = ours.mlp.down_proj.in_features
-        assert torch.equal(mlp.up_proj.weight[:kept], ours.mlp.up_proj.weight)
-        for padding in (
-            mlp.gate_proj.weight[kept:],
-            mlp.gate_proj.bias[kept:],
-            mlp.down_proj.weight[:, kept:],
-        ):
-            assert padding.numel() == 0 or not padding.any()
-
-
 # --- aligned widths --------------------------------------------------------------------------------------
 
 # Three layers of seven neurons; the pairs, from the highest: 13 9 5, 17 8 3 and 10 5.5 2, and one neuron is over.

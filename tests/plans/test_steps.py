@@ -1,7 +1,6 @@
 """Pruning in steps: score what is left, cut a part, and so on; every plan is one of the dense model."""
 
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from official import entropy_loss, official_scores
 from torch import Tensor, nn
 
 from hfprune.criteria import make_criterion
-from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, units_of
 from hfprune.plans.plan import Plan, apply_plan, make_plan, scores_of_dense
 from hfprune.plans.rules import Allocation
@@ -103,21 +101,3 @@ def test_a_composed_plan_prunes_as_pruning_twice(units: dict, allocation: Alloca
     ):  # then each place keeps the highest of what is left, counted without the rest
         for place, kept in after(first, composed).items():
             assert left[place].argsort(descending=True)[: len(kept)].sort().values.tolist() == kept.tolist()
-
-
-def test_two_steps_on_smollm2_come_to_the_ratio_by_another_way(smollm2: Path) -> None:
-    dense = load_model(smollm2, "float32", torch.device("cpu"))
-    blocks = torch.randint(0, 49152, (2, 32), generator=torch.Generator().manual_seed(0))
-    _, scores = left_scores(dense, blocks, ["neurons"], {})
-    once, first = make_plan(dense, scores, 0.3), make_plan(dense, scores, 0.3, part=0.5)
-    left, scores = left_scores(dense, blocks, ["neurons"], first)
-    second = make_plan(dense, scores, 0.3)
-    for place, kept in second.items():
-        assert {*kept.tolist()} < {*first[place].tolist()} and len(kept) == len(once[place])
-        highest = left[place].argsort(descending=True)[: len(kept)].sort().values
-        assert torch.equal(first[place][highest], kept)
-    shared = sum(len({*kept.tolist()} & {*once[place].tolist()}) for place, kept in second.items())
-    assert 0.5 < shared / sum(map(len, once.values())) < 1, "most units are the same, not all"
-    total = count_parameters(dense)
-    apply_plan(dense, second)
-    assert 1 - count_parameters(dense) / total == pytest.approx(0.3, abs=1e-3)

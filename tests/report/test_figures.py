@@ -288,13 +288,6 @@ def test_intervals_on_a_logarithmic_axis_are_of_the_logarithm(collected: Path) -
     assert [low, high] == pytest.approx([10_000 * np.exp(-half), 10_000 * np.exp(half)])
 
 
-def test_facets_have_names_for_people(collected: Path) -> None:
-    data = Collected(collected, PAPER)
-    everything = pd.concat([data.results.assign(recovery=name) for name in ("none", "lora")])
-    axes = figure_of("accuracy", data, results=everything).axes
-    assert [ax.get_title("left") for ax in axes] == ["tiny-llama, no recovery", "tiny-llama, LoRA"]
-
-
 def test_recoveries_of_a_model_have_one_axis_and_other_models_their_own(collected: Path) -> None:
     data = Collected(collected, PAPER)
     parts = []
