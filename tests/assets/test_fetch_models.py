@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from assets.local import fetch_local, shipped_catalogue
 from gguf import GGUFReader, dequantize
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -16,14 +17,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from hfprune.assets.catalogue import Catalogue, ModelAsset
-from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.sources import raw_files
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
-from hfprune.settings import load
-
-CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +50,7 @@ def broken(saved: Path, tmp_path: Path) -> Path:
 
 
 def fetch(path: Path, out: Path, format: str = "transformers") -> None:
-    asset = ModelAsset.model_validate({"source": {"provider": "local", "path": path}, "format": format})
-    fetch_asset("models", "tiny", asset, out, out.parent / "downloads")
+    fetch_local("models", "tiny", path, out, format=format)
 
 
 def test_copies_what_from_pretrained_needs_and_nothing_else(saved: Path, tmp_path: Path) -> None:
@@ -137,7 +132,7 @@ def test_the_real_gguf_becomes_a_plain_float32_model(smollm2: Path, downloads: P
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert type(model.model.layers[0].mlp.up_proj) is torch.nn.Linear
 
-    asset = load(Catalogue, CATALOGUE).models["smollm2-135m-instruct-q4"]
+    asset = shipped_catalogue().models["smollm2-135m-instruct-q4"]
     with raw_files(asset, downloads) as (file,):
         tensor = next(t for t in GGUFReader(file).tensors if t.name == "blk.3.ffn_up.weight")
         expected = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type))

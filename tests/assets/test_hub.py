@@ -6,13 +6,12 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from assets.hub_server import COMMIT, HubServer
+from assets.hub_server import COMMIT, HubServer, be_the_hub, serving
 from conftest import build_tiny
 from huggingface_hub import constants
 from pyarrow import parquet
@@ -42,23 +41,14 @@ FILES = {
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:
-    server = HubServer(dict(FILES))
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(dict(FILES)) as server:
+        yield server
 
 
 @pytest.fixture
 def hub(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubServer:
     """The server, as the hub of this process."""
-    # What HF_ENDPOINT and HF_HOME would set, had the client not been imported yet.
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+    be_the_hub(server, tmp_path / "cache", monkeypatch)
     return server
 
 

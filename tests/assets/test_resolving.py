@@ -2,13 +2,12 @@
 
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from assets.hub_server import COMMIT, HubServer
+from assets.hub_server import COMMIT, HubServer, be_the_hub, serving
 from command_line import failure, run
 from huggingface_hub import constants
 from pyarrow import parquet
@@ -37,19 +36,12 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hub(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     """A hub whose every repository is that model and a text."""
     files = {path.name: path.read_bytes() for path in mine.iterdir()}
-    server = HubServer(files | {"data/text.jsonl": json.dumps({"text": TEXT[0]}).encode()})
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(network, "_users", {})
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(files | {"data/text.jsonl": json.dumps({"text": TEXT[0]}).encode()}) as server:
+        be_the_hub(server, tmp_path / "cache", monkeypatch)
+        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(network, "_users", {})
+        yield server
 
 
 @pytest.mark.parametrize("end", [".txt", ".txt.gz", ".jsonl", ".parquet"])
@@ -92,7 +84,6 @@ def test_a_model_is_a_gguf_file(mine: Path, tmp_path: Path) -> None:
 def test_a_model_on_the_hub_is_fetched_once_and_stays_at_its_commit(hub: HubServer, tmp_path: Path) -> None:
     network.close()
     assert constants.HF_HUB_OFFLINE
-    model, places = ("--model", "some/model"), ("--out", tmp_path / "budget.json")
     folder = resolve("models", "some/model", tmp_path / "resources")
     assert constants.HF_HUB_OFFLINE, "offline again"
     made = read_json(folder / "asset.json")
@@ -105,8 +96,7 @@ def test_a_model_on_the_hub_is_fetched_once_and_stays_at_its_commit(hub: HubServ
     assert resolve("models", f"some/model@{COMMIT}", tmp_path / "resources").name == f"some--model--{COMMIT}"
     text = resolve("corpora", "some/text/data/text.jsonl", tmp_path / "resources")
     assert read_corpus(text) == [TEXT[0]]
-    run("budget", "--model", folder, "--ratios", 0.2, *places)
-    assert model
+    run("budget", "--model", folder, "--ratios", 0.2, "--out", tmp_path / "budget.json")
 
 
 def test_what_a_user_who_is_offline_set_stays(hub: HubServer, tmp_path: Path, monkeypatch) -> None:

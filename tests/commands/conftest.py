@@ -1,11 +1,10 @@
 """A model folder of the user's with blocks, scores, a plan and an adapter, made once."""
 
-import json
 from pathlib import Path
 
 import pytest
 from command_line import recover, run, score
-from smoke import PAIRS, TASKS, TEXT, local, save_model, write
+from smoke import save_model, write, write_sources
 
 
 @pytest.fixture(scope="session")
@@ -13,21 +12,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with fetched assets: a tiny Qwen3 of the user's, a corpus and a task."""
     folder = tmp_path_factory.mktemp("work")
     save_model("qwen3", folder / "mine")
-    (folder / "text.txt").write_text("\n".join(TEXT))
-    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, PAIRS)))
-    for task in ("piqa", "arc_easy"):
-        (folder / f"{task}.jsonl").write_text("\n".join(map(json.dumps, TASKS[task])))
-    write(
-        folder / "assets.yaml",
-        {
-            "corpora": {"text": {"source": local(folder / "text.txt"), "format": "lines"}},
-            "instructions": {"pairs": {"source": local(folder / "pairs.jsonl"), "format": "jsonl"}},
-            "tasks": {
-                task: {"source": local(folder / f"{task}.jsonl"), "format": "jsonl", "rows": len(TASKS[task])}
-                for task in ("piqa", "arc_easy")
-            },
-        },
-    )
+    write(folder / "assets.yaml", write_sources(folder))
     catalogue = ("--catalogue", folder / "assets.yaml", "--resources", folder)
     run("fetch", "corpora/text", "tasks/piqa", "tasks/arc_easy", "instructions/pairs", *catalogue)
     text = ("--corpus", folder / "corpora/text", "--sequences", 4, "--length", 24)

@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 import torch
 from command_line import failure, run
+from smoke import write_requests
 
-from hfprune.assets.formats import write_arrow
 from hfprune.models import load
 from hfprune.models.spread import is_offloaded
 from hfprune.scoring.scores import load_scores
@@ -52,13 +51,8 @@ def test_scores_are_the_same_and_record_the_place(work: Path, tmp_path: Path, lo
 def test_measures_of_a_plan_are_those_of_the_sliced_model(
     work: Path, tmp_path: Path, loaded: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests = tmp_path / "requests/facts"
-    requests.mkdir(parents=True)
-    texts = [f"The harbour had {n} houses and" for n in range(4)], [f" {n} wells" for n in range(4)]
-    write_arrow(
-        requests / "requests.arrow",
-        pa.table({"document": [*range(4)], "context": texts[0], "continuation": texts[1]}),
-    )
+    facts = ((f"The harbour had {n} houses and", f" {n} wells") for n in range(4))
+    write_requests(tmp_path / "requests/facts", facts)
     text = ("--corpus", work / "corpora/text", "--sequences", 3, "--length", 24)
     measures = {
         "fidelity": text,

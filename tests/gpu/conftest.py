@@ -3,13 +3,9 @@
 import json
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-import yaml
 from gpu.simulator import CannotSimulateError, Machine, build
-from smoke import PAIRS, STUDY, TASKS, TEXT, local, save_model, write
-
-from hfprune.assets.formats import write_arrow
+from smoke import STUDY, TEXT, save_model, write, write_generation, write_requests, write_sources
 
 UNITS = json.dumps({"neurons": None, "key_value_groups": None, "layers": None})
 
@@ -41,24 +37,18 @@ def project(cpu: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     for name in STUDY["models"]:
         save_model(name, folder / name)
-    (folder / "text.txt").write_text("\n".join(TEXT))
-    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, PAIRS)))
-    for task, documents in TASKS.items():
-        (folder / f"{task}.jsonl").write_text("\n".join(map(json.dumps, documents)))
-    lines = {"source": local(folder / "text.txt"), "format": "lines"}
-    corpora = {"text": lines | {"documents": [0, 36]}, "heldout": lines | {"documents": [36, len(TEXT)]}}
-    tasks = {
-        task: {"source": local(folder / f"{task}.jsonl"), "format": "jsonl", "rows": len(documents)}
-        for task, documents in TASKS.items()
-    }
-    pairs = {"source": local(folder / "pairs.jsonl"), "format": "jsonl"}
+    catalogue = write_sources(folder)
+    lines = catalogue["corpora"]["text"]
+    for name, documents in (("text", [0, 36]), ("heldout", [36, len(TEXT)])):
+        catalogue["corpora"][name] = lines | {"documents": documents}
     (folder / "config").mkdir()
-    write(
-        folder / "config/assets.yaml", {"corpora": corpora, "tasks": tasks, "instructions": {"pairs": pairs}}
+    write(folder / "config/assets.yaml", catalogue)
+    cpu.call(
+        "fetch", *(f"{kind}/{name}" for kind, entries in catalogue.items() for name in entries), here=folder
     )
-    cpu.call("fetch", *(f"corpora/{name}" for name in corpora), *(f"tasks/{task}" for task in tasks),
-             "instructions/pairs", here=folder)  # fmt: skip
-    _requests(folder / "resources/requests/facts")
+    facts = ((f"The harbour had {n} houses and", f" {n} wells") for n in range(6))
+    write_requests(folder / "resources/requests/facts", facts)
+    (folder / "resources/requests/facts/asset.json").write_text("{}")
     _generation(folder / "generation")
     model = ("--model", "llama")
     blocks = ("--blocks", "blocks.safetensors")
@@ -87,25 +77,9 @@ def project(cpu: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 FEW = {"rank": 4, "batch": 4, "length": 320, "max_steps": 4, "held_out": 3, "dropout": 0}
 
 
-def _requests(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    texts = [f"The harbour had {n} houses and" for n in range(6)], [f" {n} wells" for n in range(6)]
-    columns = {"document": [*range(6)], "context": texts[0], "continuation": texts[1]}
-    write_arrow(folder / "requests.arrow", pa.table(columns))
-    (folder / "asset.json").write_text("{}")
-
-
 def _generation(folder: Path) -> None:
     folder.mkdir()
     for split in ("train", "test"):
         rows = [{"question": text[:40], "answer": "no"} for text in TEXT[:6]]
         (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    about = {
-        "task": "local_qa", "dataset_path": "json", "output_type": "generate_until", "test_split": "test",
-        "dataset_kwargs": {"data_files": {s: str(folder / f"{s}.jsonl") for s in ("train", "test")}},
-        "training_split": "train", "fewshot_split": "train", "doc_to_text": "{{question}}\nAnswer:",
-        "doc_to_target": "{{answer}}",
-        "generation_kwargs": {"until": ["\n"], "do_sample": False, "max_gen_toks": 6},
-        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
-    }  # fmt: skip
-    (folder / "local_qa.yaml").write_text(yaml.safe_dump(about))
+    write_generation(folder, "local_qa")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import datasets
 import pytest
-import yaml
+from assets.local import fetch_local
 from conftest import build_tiny
 from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from smoke import TEXT, build_tokenizer
+from smoke import TEXT, build_tokenizer, write_generation
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
@@ -18,24 +18,6 @@ from hfprune.measures import MEASURES
 from hfprune.measures.generation import Generation
 
 datasets.disable_progress_bars()
-
-
-def task(name: str, folder: Path, **changes) -> None:
-    files = {split: str(folder / f"{split}.jsonl") for split in ("train", "test")}
-    config = {
-        "task": name,
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": files},
-        "output_type": "generate_until",
-        "training_split": "train",
-        "fewshot_split": "train",
-        "test_split": "test",
-        "doc_to_text": "{{question}}\nAnswer:",
-        "doc_to_target": "{{answer}}",
-        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
-        "generation_kwargs": {"until": ["\n"], "do_sample": False, "max_gen_toks": 6},
-    }
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(config | changes))
 
 
 @pytest.fixture
@@ -56,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
             for n, (question, answer) in enumerate(zip(questions, said, strict=True))
         ]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows[start:] + rows[:start])))
-    task("local_qa", tmp_path)
+    write_generation(tmp_path, "local_qa")
     filters = [
         {
             "name": name,
@@ -64,9 +46,9 @@ def folder(tmp_path: Path) -> Path:
         }
         for name, pattern in (("strict-match", "^(.*)$"), ("first-letter", "(.)"))
     ]
-    task("filtered_qa", tmp_path, filter_list=filters)
-    task("choices", tmp_path, output_type="multiple_choice", doc_to_choice=["yes", "no"], doc_to_target=1,
-         metric_list=[{"metric": "acc"}], generation_kwargs=None)  # fmt: skip
+    write_generation(tmp_path, "filtered_qa", filter_list=filters)
+    chosen = {"output_type": "multiple_choice", "doc_to_choice": ["yes", "no"], "doc_to_target": 1}
+    write_generation(tmp_path, "choices", **chosen, metric_list=[{"metric": "acc"}], generation_kwargs=None)
     return tmp_path
 
 
@@ -118,17 +100,12 @@ def test_filters_sample_and_length_of_answers(subject: Subject, folder: Path) ->
 
 
 def test_a_task_of_the_catalogue(subject: Subject, tmp_path: Path) -> None:
-    from hfprune.assets.catalogue import TaskAsset
-    from hfprune.assets.fetching import fetch_asset
-
     rows = [
         {"question": f"Ann has {n} eggs and buys 2.", "answer": f"Now {n + 2}.\n#### {n + 2}"}
         for n in range(3)
     ]
     (tmp_path / "gsm8k.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    source = {"provider": "local", "path": tmp_path / "gsm8k.jsonl"}
-    asset = TaskAsset.model_validate({"source": source, "format": "jsonl", "rows": 3})
-    fetch_asset("tasks", "gsm8k", asset, tmp_path / "tasks/gsm8k", tmp_path)
+    fetch_local("tasks", "gsm8k", tmp_path / "gsm8k.jsonl", tmp_path / "tasks/gsm8k", format="jsonl", rows=3)
     measure = Generation(tasks=["gsm8k"], max_new_tokens=3)
     assert measure.assets() == ["tasks/gsm8k"]
     here = Subject(subject.model, tokenizer=subject.tokenizer, resources=tmp_path)
@@ -159,11 +136,7 @@ def test_tasks_that_cannot_be_say_so_in_one_line(
 def test_data_that_is_not_here_says_how_to_get_it(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "gone.yaml").write_text(
-        yaml.safe_dump(
-            {"task": "gone", "dataset_path": str(tmp_path / "nothing"), "output_type": "generate_until",
-             "test_split": "test", "doc_to_text": "a", "doc_to_target": "b"})
-    )  # fmt: skip
+    write_generation(tmp_path, "gone", dataset_path=str(tmp_path / "nothing"), dataset_kwargs=None)
     with pytest.raises(HfpruneError, match="lm_eval --model dummy --tasks gone --limit 1"):
         Generation(tasks=["gone"], data=str(tmp_path)).run(subject)
     with pytest.raises(

@@ -4,22 +4,18 @@ from math import log
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 import torch
+from assets.local import shipped_catalogue
 from conftest import build_tiny
-from smoke import TEXT, build_tokenizer
+from smoke import TEXT, build_tokenizer, write_requests
 
-from hfprune.assets.catalogue import Catalogue
-from hfprune.assets.formats import write_arrow
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measures import MEASURES
 from hfprune.measures.gold_bpb import GROUPS, GoldBpb
 from hfprune.models.load import load_model, load_tokenizer
-from hfprune.settings import load
 
-CATALOGUE = Path(__file__).parents[2] / "config" / "assets.yaml"
 SHOT = "Question: where is the mill?\nAnswer: in the valley\n\n"
 REQUESTS = {
     "facts": [
@@ -35,10 +31,7 @@ REQUESTS = {
 def resources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("resources")
     for name, requests in REQUESTS.items():
-        contexts, continuations = zip(*requests, strict=True)
-        (folder / "requests" / name).mkdir(parents=True)
-        columns = {"document": [*range(len(requests))], "context": contexts, "continuation": continuations}
-        write_arrow(folder / "requests" / name / "requests.arrow", pa.table(columns))
+        write_requests(folder / "requests" / name, requests)
     return folder
 
 
@@ -148,8 +141,8 @@ def test_smollm2_equals_a_plain_forward_pass(smollm2: Path, resources: Path) -> 
 
 
 def test_default_groups_are_in_the_catalogue() -> None:
-    catalogue = load(Catalogue, CATALOGUE)
-    assert {name for group in GROUPS.values() for name in group} == catalogue.requests.keys()
+    known = shipped_catalogue().requests.keys()
+    assert {name for group in GROUPS.values() for name in group} == known
     assert MEASURES.load("gold_bpb") is GoldBpb
     with pytest.raises(HfpruneError, match=r"measures.x: unknown key 'document'; did you mean 'documents'"):
         MEASURES.make("gold_bpb", {"document": 3}, "measures.x")

@@ -5,13 +5,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
+from assets.local import fetch_local
 from conftest import build_tiny
 from pyarrow import parquet
 from smoke import TEXT, build_tokenizer
 from torch.nn.functional import cross_entropy
 
-from hfprune.assets.catalogue import CorpusAsset
-from hfprune.assets.fetching import fetch_asset
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measures.wikitext import Wikitext
@@ -25,8 +24,7 @@ def subject(tmp_path: Path) -> Subject:
     (tmp_path / "text.txt").write_text("\n".join(TEXT))
     parquet.write_table(pa.table({"text": LINES}), tmp_path / "wiki.parquet")
     for name, file, form in (("c4", "text.txt", "lines"), ("wikitext-2", "wiki.parquet", "wikitext")):
-        asset = {"source": {"provider": "local", "path": tmp_path / file}, "format": form}
-        fetch_asset("corpora", name, CorpusAsset.model_validate(asset), tmp_path / "corpora" / name, tmp_path)
+        fetch_local("corpora", name, tmp_path / file, tmp_path / "corpora" / name, format=form)
     tokenizer = build_tokenizer()
     model = build_tiny("llama", vocab_size=len(tokenizer))
     return Subject(model, tokenizer=tokenizer, resources=tmp_path)
