@@ -1,7 +1,6 @@
 """Claims: what the paper publishes, what a study says to it, and what users get wrong."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from command_line import run
 from drawings import figure_of
-from synthetic import Study, analysed
+from synthetic import PAPER, Study, analysed
 
 from hfprune.analysis.collect import collect
 from hfprune.analysis.condition import (
@@ -25,7 +25,6 @@ from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.statistics import Estimate
 from hfprune.analysis.verdicts import evaluate
-from hfprune.commands import main
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Claim, Paper
@@ -36,7 +35,6 @@ from hfprune.settings import load
 from hfprune.study.layout import cells
 from hfprune.study.study import Study as StudyFile
 
-PAPER = Path(__file__).parents[2] / "paper"
 TASKS = {"boolq": 0.6, "piqa": 0.6}
 CLAIM = {
     "id": "a-claim",
@@ -563,15 +561,13 @@ def test_forest_plot_draws_ours_and_the_published(paper: Paper, study: Study) ->
     assert set(style.VERDICT_LOOKS) == set(VERDICTS) - {NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE}
 
 
-def test_command_line(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_command_line(study: Study, tmp_path: Path, capsys) -> None:
     answer(study, "entropy", 70, 70)
     answer(study, "cross_entropy", 50, 60)
     study.collect()
     file = tmp_path / "test.yaml"
     file.write_text(yaml.safe_dump(study.config().model_dump(mode="json")))
-    flags = ["--study", str(file), "--results", str(study.folder), "--claims", str(PAPER / "claims.yaml")]
-    monkeypatch.setattr(sys, "argv", ["hfprune", "claims", *flags])
-    main()
+    run("claims", "--study", file, "--results", study.folder, "--claims", PAPER / "claims.yaml")
     assert (
         "claims: 1 reproduced, 0 contradicted, 0 equivalent, 0 inconclusive, 0 one draw, "
         in capsys.readouterr().err

@@ -1,17 +1,15 @@
 """The commands of docs/hardware.md that print a cost, and what the studies of the paper promise."""
 
 import re
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_line import failure, run
 from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.commands import main
 from hfprune.cost.choice import announcement, largest_tier, over_limits
 from hfprune.cost.costs import Cost, Costs
 from hfprune.cost.table import table, unfit
@@ -41,11 +39,13 @@ def recoveries(found: Costs) -> list[Cost]:
 
 
 @pytest.mark.parametrize(("study", "device"), DOCUMENTED, ids=[study for study, _ in DOCUMENTED])
-def test_the_command_prints_every_rule(study: str, device: str, catalogue: Catalogue, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hfprune", "cost", "--study", f"config/studies/{study}.yaml"]
-    command += ["--device", device]
+def test_the_command_prints_every_rule(
+    study: str, device: str, catalogue: Catalogue, tmp_path: Path, monkeypatch, capsys
+) -> None:
     # A folder without studies and without anything fetched.
-    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    monkeypatch.chdir(tmp_path)
+    run("cost", "--study", f"config/studies/{study}.yaml", "--device", device)
+    printed = capsys.readouterr().out
     rules = {
         rule: int(count) for rule, count in re.findall(r"^\| `?([\w ]+?)`? +\| +(\d+) \|", printed, re.M)
     }
@@ -61,20 +61,15 @@ def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture,
         r"(?m)^\$ (hfprune cost .* --like \S+)$", (ROOT / "docs/paper-study.md").read_text()
     )
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", words.split())
-    main()
+    run(*words.split()[1:])
     printed = capsys.readouterr().out
     rows = re.findall(r"(?m)^\| (\S+) +\| points +\| +(\d+) \| +(\d) \| +([\d.]+) \|", printed)
-    monkeypatch.setattr(sys, "argv", words.partition(" --like")[0].split())
-    main()
+    run(*words.partition(" --like")[0].split()[1:])
     assert capsys.readouterr().out == printed, "in a clone, without the flag"
     assert {"above-sdmprune", "above-llm-pruner", "above-tuned-dense"} <= {row[0] for row in rows}
     assert {row[2] for row in rows} == {"3"} and all(0 < float(row[3]) < 10 for row in rows)
-    monkeypatch.setattr(
-        sys, "argv", ["hfprune", "cost", "--results", "results/demo", "--like", "results/recovery"]
-    )
-    with pytest.raises(SystemExit, match="--like needs --study STUDY"):
-        main()
+    alone = failure("cost", "--results", "results/demo", "--like", "results/recovery")
+    assert "--like needs --study STUDY" in alone
 
 
 def test_a_study_that_reads_locked_documents_says_so(catalogue: Catalogue, tmp_path: Path) -> None:
@@ -98,9 +93,8 @@ def test_an_earlier_study_without_items_is_refused_before_anything_is_counted(
     named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", ["hfprune", "cost", "--study", "demo", "--like", named])
-    with pytest.raises(SystemExit, match=rf"--like {named}: no outcomes of items .*recovery, recovery-30"):
-        main()
+    said = failure("cost", "--study", "demo", "--like", named)
+    assert re.search(rf"--like {named}: no outcomes of items .*recovery, recovery-30", said)
     assert capsys.readouterr().out == ""
 
 
@@ -200,16 +194,5 @@ def test_a_job_that_no_node_may_take_is_named(catalogue: Catalogue) -> None:
 
 
 def test_an_unknown_device_is_one_line_with_the_known_names() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "hfprune",
-        "cost",
-        "--study",
-        "config/studies/demo.yaml",
-        "--device",
-        "h1000",
-    ]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == 1 and run.stderr.count("\n") == 1
-    assert "'h1000'" in run.stderr and "a100-80, h100" in run.stderr and "--device here" in run.stderr
+    said = failure("cost", "--study", ROOT / "config/studies/demo.yaml", "--device", "h1000")
+    assert "'h1000'" in said and "a100-80, h100" in said and "--device here" in said
