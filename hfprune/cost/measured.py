@@ -47,7 +47,7 @@ def _recorded(costs: Costs) -> Iterator[tuple[Job, list[str]]]:
         elif job.stage == "measure":
             for cell, name in ((cell, name) for cell in job.cells for name in config.measures):
                 own = config.model_copy(update={"measures": {name: config.measures[name]}})
-                files = costs.files.result_files([name], layout.place(cell))
+                files = costs.files.result_files([name], layout.results_of(cell))
                 yield (
                     replace(job, rule=layout.measuring([name]), config=own, cells=(cell,)),
                     [file for file in files if file.endswith(".json")],

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from math import inf
@@ -12,7 +12,6 @@ from typing import Any, cast
 from hfprune.jobs.files import Files, folder
 from hfprune.jobs.job import Job, wildcards
 from hfprune.jobs.scoring import scored
-from hfprune.measures import Measure
 from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, SOLVED, Linear
 from hfprune.results import Cell, spell_cell
 from hfprune.stages import linear, measure, pack, recover
@@ -82,7 +81,7 @@ def _pack(files: Files, model: str, seed: int) -> Job:
 def _recover(files: Files, cell: Cell) -> Job:
     settings, out = files.study.recovery, files.file(layout.RECOVERY, cell)
     assert settings is not None
-    packed = files.file(layout.PAIRS, cell, ".safetensors")
+    packed, solved = files.file(layout.PAIRS, cell, ".safetensors"), _solved_folder(files, cell)
     config = recover.Config(
         model=Path(folder("models", cell.model)),
         packed=Path(packed),
@@ -91,12 +90,12 @@ def _recover(files: Files, cell: Cell) -> Job:
         seed=cell.seed,
         cell=spell_cell(cell),
         out=Path(out),
-        linear=_solved_folder(files, cell),
+        linear=solved,
         **files.changed(cell),
         **files.compute,
     )
     inputs = files.dense(cell.model) | files.dtype_file | {"plan": files.plan_files(cell), "packed": [packed]}
-    inputs |= {"solved": _solved(files, cell)}
+    inputs |= {"solved": [f"{solved}/{SOLVED}"] if solved else []}
     outputs = {"adapter": [f"{out}/{name}" for name in (ADAPTER, ADAPTER_CONFIG, RECOVERED)]}
     return Job(
         "recover",
@@ -120,25 +119,53 @@ def measurements(files: Files) -> Iterator[Job]:
 
 
 def _measure(files: Files, names: tuple[str, ...], cells: list[Cell], number: int) -> Job:
-    measures, model = {name: files.measures[name] for name in names}, cells[0].model
+    to_measure = {cell: _to_measure(files, names, cell) for cell in cells}
+    waits = [file for cell, one in to_measure.items() for file in _measured_files(files, cell, one)]
+    if files.cells_per_job > 1:
+        rule, at = f"{layout.measuring(names)}_{number}", {}
+    else:
+        rule, at = layout.measuring(names), wildcards(cells[0], recovery=cells[0].recovery)
+    return _job(files, names, to_measure, {"cells": waits}, rule, at)
+
+
+def _job(
+    files: Files,
+    names: Iterable[str],
+    cells: Mapping[Cell, measure.ToMeasure],
+    inputs: dict[str, list[str]],
+    rule: str,
+    at: dict[str, str],
+) -> Job:
+    """Return the job that takes these measures of cells of one model, and reads `inputs` besides the model."""
+    taken, model = [files.measures[name] for name in names], next(iter(cells)).model
+    entries = {name: files.study.measures[name] for name in names}
+    own = next((one.dtype for one in taken if one.dtype), None)
     config = measure.Config(
         model=Path(folder("models", model)),
-        measures={name: _asked(files, name) for name in names},
-        cells=[_to_measure(files, names, cell) for cell in cells],
-        **_compute_of(files, measures.values()),
+        measures={
+            name: StudyMeasure(measure=entry.measure or name, settings=entry.settings)
+            for name, entry in entries.items()
+        },
+        cells=[*cells.values()],
+        **files.compute | ({"dtype": own} if own else {}),
     )
-    waits = [file for cell in cells for file in _measured_files(files, names, cell)]
-    several = files.cells_per_job > 1
+    assets = sorted({asset for one in taken for asset in one.assets()})
+    inputs = files.dense(model) | ({} if own else files.dtype_file) | inputs
+    inputs |= {
+        "assets": [f"resources/{asset}/asset.json" for asset in assets],
+        "files": sorted({str(path) for one in taken for path in one.files()}),
+    }
+    results = [file for cell in cells for file in files.result_files(names, layout.results_of(cell))]
     return Job(
-        layout.measuring(names) + (f"_{number}" if several else ""),
+        rule,
         config,
-        files.dense(model) | _read(files, measures.values()) | {"cells": waits},
-        {"results": [file for cell in cells for file in files.result_files(names, layout.place(cell))]},
-        {} if several else wildcards(cells[0], recovery=cells[0].recovery),
+        inputs,
+        {"results": results},
+        at,
         model,
         tuple(cells),
-        "machine" if any(one.exclusive for one in measures.values()) else "device",
-        trigger=[one.version for one in measures.values()],
+        "machine" if any(one.exclusive for one in taken) else "device",
+        trigger=[one.version for one in taken],
     )
 
 
@@ -150,36 +177,21 @@ def measurements_of_scoring(files: Files) -> Iterator[Job]:
 
 
 def _measure_scoring(files: Files, name: str, cell: Cell) -> Job:
-    one, model, method, seed = files.measures[name], cell.model, cell.method, cell.seed
-    blocks, about = files.blocks(model, method, seed), scored(files, method)
+    about, blocks = scored(files, cell.method), files.blocks(cell.model, cell.method, cell.seed)
     to_measure = measure.ToMeasure(
         cell=spell_cell(cell),
-        out=Path(f"{files.results}/{layout.place(cell)}"),
+        out=Path(files.results, layout.results_of(cell)),
         scored=measure.Scored(
             blocks=Path(blocks[0]) if blocks else None,
-            units=dict.fromkeys(files.study.methods[method].units),
-            seed=seed,
+            units=dict.fromkeys(files.study.methods[cell.method].units),
+            seed=cell.seed,
             criterion=about["criterion"],
             options=about["options"],
         ),
     )
-    config = measure.Config(
-        model=Path(folder("models", model)),
-        measures={name: _asked(files, name)},
-        cells=[to_measure],
-        **_compute_of(files, [one]),
-    )
-    return Job(
-        layout.measuring([name]),
-        config,
-        files.dense(model) | _read(files, [one]) | {"blocks": blocks},
-        {"results": files.result_files([name], layout.place(cell))},
-        {"model": model, "method": method, "seed": f"{seed}"},
-        model,
-        (cell,),
-        "machine" if one.exclusive else "device",
-        trigger=[one.version, about["version"]],
-    )
+    at = {"model": cell.model, "method": cell.method, "seed": f"{cell.seed}"}
+    job = _job(files, [name], {cell: to_measure}, {"blocks": blocks}, layout.measuring([name]), at)
+    return replace(job, trigger=[*job.trigger, about["version"]])
 
 
 def most_turns(jobs: Iterable[Job]) -> int:
@@ -205,29 +217,24 @@ def measured(files: Files, job: Job) -> list[str]:
 def matching(jobs: Iterable[Job]) -> str:
     """Return a constraint of the first wildcard of the results: the folders of these jobs' cells only."""
     cells = [cell for job in jobs for cell in job.cells]
-    known = "|".join(re.escape(layout.place(cell).removeprefix("cells/")) for cell in cells)
+    known = "|".join(re.escape(layout.results_of(cell).removeprefix("cells/")) for cell in cells)
     return f"(?=(?:{known})/)[^/]+"
 
 
-def _asked(files: Files, name: str) -> StudyMeasure:
-    entry = files.study.measures[name]
-    return StudyMeasure(measure=entry.measure or name, settings=entry.settings)
-
-
 def _to_measure(files: Files, names: tuple[str, ...], cell: Cell) -> measure.ToMeasure:
-    made: dict[str, Any] = dict(files.changed(cell))
-    made["linear"] = _solved_folder(files, cell)
-    if "lora" in cell.recovery:
-        made["adapter"] = files.file(layout.RECOVERY, cell)
-    if resampled := _resampled(files, names, cell):
-        made["resampled"] = resampled[0]
-    out = f"{files.results}/{layout.fill(layout.CELL, cell)}"
-    return measure.ToMeasure(cell=spell_cell(cell), out=Path(out), **made)
+    return measure.ToMeasure(
+        cell=spell_cell(cell),
+        out=Path(files.results, layout.results_of(cell)),
+        linear=_solved_folder(files, cell),
+        adapter=Path(files.file(layout.RECOVERY, cell)) if "lora" in cell.recovery else None,
+        resampled=_resampled(files, names, cell),
+        **files.changed(cell),
+    )
 
 
-def _measured_files(files: Files, names: tuple[str, ...], cell: Cell) -> list[str]:
-    adapter = [f"{files.file(layout.RECOVERY, cell)}/{ADAPTER}"] * ("lora" in cell.recovery)
-    return [*files.plan_files(cell), *_solved(files, cell), *adapter, *_resampled(files, names, cell)]
+def _measured_files(files: Files, cell: Cell, one: measure.ToMeasure) -> list[str]:
+    known = one.linear and one.linear / SOLVED, one.adapter and one.adapter / ADAPTER, one.resampled
+    return [*files.plan_files(cell), *(str(file) for file in known if file)]
 
 
 def _solved_folder(files: Files, cell: Cell) -> Path | None:
@@ -236,32 +243,11 @@ def _solved_folder(files: Files, cell: Cell) -> Path | None:
     return Path(files.file(layout.RECOVERY, replace(cell, recovery=kind))) if kind else None
 
 
-def _solved(files: Files, cell: Cell) -> list[str]:
-    found = _solved_folder(files, cell)
-    return [f"{found}/{SOLVED}"] if found else []
-
-
-def _resampled(files: Files, names: tuple[str, ...], cell: Cell) -> list[str]:
+def _resampled(files: Files, names: tuple[str, ...], cell: Cell) -> Path | None:
     """Return the plans of resampled calibrations, if a measure is taken on them."""
     taken = any(files.measures[name].resampled for name in names) and files.study.calibration.resamples
     if not taken or cell.recovery != "none" or cell.method not in files.criteria:
-        return []
+        return None
     if files.study.methods[cell.method].bias:  # which is solved for the method's own plan
-        return []
-    return [files.file(layout.PLAN, cell, layout.RESAMPLED)]
-
-
-def _compute_of(files: Files, measures: Iterable[Measure]) -> dict[str, Any]:
-    own = next((one.dtype for one in measures if one.dtype), None)
-    return files.compute | ({"dtype": own} if own else {})
-
-
-def _read(files: Files, measures: Iterable[Measure]) -> dict[str, list[str]]:
-    """Return what measures read, and the file of the dtype unless one has its own."""
-    taken = [*measures]
-    assets = sorted({asset for one in taken for asset in one.assets()})
-    found = {
-        "assets": [f"resources/{asset}/asset.json" for asset in assets],
-        "files": sorted({str(path) for one in taken for path in one.files()}),
-    }
-    return found if any(one.dtype for one in taken) else found | files.dtype_file
+        return None
+    return Path(files.file(layout.PLAN, cell, layout.RESAMPLED))

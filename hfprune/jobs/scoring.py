@@ -111,82 +111,66 @@ def scores(files: Files) -> Iterator[Job]:
 
 
 def _sweep(files: Files, number: int, methods: list[str], model: str, seed: int) -> Job:
-    out = files.file(layout.SCORES, suffix=".safetensors", model=model, method="{method}", seed=seed)
-    config = _score_config(files, methods, model, seed, out, f"{files.name}/{model}/{{method}}//{seed}/none")
+    several = Cell(files.name, model, "{method}", None, seed, "none")
     # A ratio that cannot be reached fails before hours of scoring. With a new ratio, the job finds its scores.
-    inputs = files.dense(model) | files.dtype_file
-    inputs |= {
+    inputs = {
         "budget": [
             files.file(layout.BUDGET, suffix=".json", model=model, ratio=f"{ratio:g}")
             for ratio in files.study.ratios_of(model)
         ],
-        "blocks": files.blocks(model, methods[0], seed),
         "methods": [files.file(layout.METHOD, suffix=".json", method=method) for method in methods],
     }
-    stem = out.removesuffix(".safetensors")
-    return Job(
-        f"score_{number}",
-        config,
-        inputs,
-        _scored_files(files, [stem.format(method=method) for method in methods]),
-        {"model": model, "seed": f"{seed}"},
-        model,
-        tuple(Cell(files.name, model, method, None, seed, "none") for method in methods),
-        takes="machine",
-    )
-
-
-def _scored_files(files: Files, stems: list[str]) -> dict[str, list[str]]:
-    resampled = [f"{stem}{layout.RESAMPLED}" for stem in stems] if files.study.calibration.resamples else []
-    return {
-        "scores": [f"{stem}.safetensors" for stem in stems],
-        "about": [f"{stem}.json" for stem in stems],
-        "resampled": resampled,
-    }
-
-
-def _score_config(
-    files: Files, methods: list[str], model: str, seed: int, out: str, cell: str
-) -> score.Config:
-    chosen, blocks = files.study.methods[methods[0]], files.blocks(model, methods[0], seed)
-    return score.Config(
-        model=Path(folder("models", model)),
-        blocks=Path(blocks[0]) if blocks else None,
-        methods={method: scored(files, method) for method in methods},
-        units=dict.fromkeys(chosen.units),
-        sequences=chosen.sequences,
-        seed=seed,
-        cell=cell,
-        out=Path(out),
-        **_scoring(files),
-        **files.compute,
-    )
+    at = {"model": model, "seed": f"{seed}"}
+    return _score(files, f"score_{number}", several, methods, files.file(layout.SCORES, several), inputs, at)
 
 
 def _score_step(files: Files, cell: Cell, step: int) -> Job:
     """Return the job that scores what the plan of the step before has left."""
     out = files.file(layout.STEP_SCORES, cell, step=step)
     before = files.file(layout.STEP_PLAN, cell, ".safetensors", step=step - 1)
-    whole = replace(cell, recovery="none")
-    config = _score_config(
-        files, [cell.method], cell.model, cell.seed, f"{out}.safetensors", spell_cell(whole)
-    )
-    inputs = files.dense(cell.model) | files.dtype_file | _of_method(files, cell) | {"plan": [before]}
-    return Job(
-        "score_step",
-        config.model_copy(update={"plan": Path(before)}),
-        inputs,
-        _scored_files(files, [out]),
-        wildcards(cell, step=f"{step}"),
-        cell.model,
-        (cell,),
-        takes="machine",
-    )
+    inputs = {"method": [files.file(layout.METHOD, suffix=".json", method=cell.method)], "plan": [before]}
+    at = wildcards(cell, step=f"{step}")
+    return _score(files, "score_step", cell, [cell.method], out, inputs, at, Path(before))
 
 
-def _of_method(files: Files, cell: Cell) -> dict[str, list[str]]:
-    method = [files.file(layout.METHOD, suffix=".json", method=cell.method)]
-    return {"method": method, "blocks": files.blocks(cell.model, cell.method, cell.seed)}
+def _score(
+    files: Files,
+    rule: str,
+    cell: Cell,
+    methods: list[str],
+    out: str,
+    inputs: dict[str, list[str]],
+    at: dict[str, str],
+    before: Path | None = None,
+) -> Job:
+    """Return the job that scores by these methods, with {method} in `cell` and in the stem `out` if it is a sweep.
+
+    `inputs` are those besides model and blocks, and `before` is the plan of the step before, if there is one.
+    """
+    chosen, blocks = files.study.methods[methods[0]], files.blocks(cell.model, methods[0], cell.seed)
+    config = score.Config(
+        model=Path(folder("models", cell.model)),
+        blocks=Path(blocks[0]) if blocks else None,
+        plan=before,
+        methods={method: scored(files, method) for method in methods},
+        units=dict.fromkeys(chosen.units),
+        sequences=chosen.sequences,
+        seed=cell.seed,
+        cell=spell_cell(cell),
+        out=Path(f"{out}.safetensors"),
+        **_scoring(files),
+        **files.compute,
+    )
+    stems = [out.format(method=method) for method in methods]
+    outputs = {
+        "scores": [f"{stem}.safetensors" for stem in stems],
+        "about": [f"{stem}.json" for stem in stems],
+        "resampled": [f"{stem}{layout.RESAMPLED}" for stem in stems]
+        * bool(files.study.calibration.resamples),
+    }
+    inputs = files.dense(cell.model) | files.dtype_file | inputs | {"blocks": blocks}
+    cells = tuple(replace(cell, method=method) for method in methods)
+    return Job(rule, config, inputs, outputs, at, cell.model, cells, takes="machine")
 
 
 def pruned(files: Files) -> list[Cell]:
@@ -221,8 +205,13 @@ def _plan(files: Files, cell: Cell, step: int, steps: int) -> Job:
         cell=spell_cell(cell),
         out=Path(f"{out}.safetensors"),
     )
-    inputs = files.dense(cell.model) | files.dtype_file | _of_method(files, cell)
-    inputs |= {"scores": [f"{scores}.safetensors"], "resampled": resampled}
+    inputs = files.dense(cell.model) | files.dtype_file
+    inputs |= {
+        "method": [files.file(layout.METHOD, suffix=".json", method=cell.method)],
+        "blocks": files.blocks(cell.model, cell.method, cell.seed),
+        "scores": [f"{scores}.safetensors"],
+        "resampled": resampled,
+    }
     outputs = {"plan": [f"{out}.safetensors"], "size": [f"{out}.json"]}
     outputs |= {"resampled": [f"{out}{layout.RESAMPLED}"]} if resampled else {}
     rule, at = ("plan", wildcards(cell)) if last else ("plan_step", wildcards(cell, step=f"{step}"))

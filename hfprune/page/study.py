@@ -264,7 +264,7 @@ def _sources(values: pd.DataFrame, data: Collected, link: str) -> Iterator[str]:
 
 def _places(cell: Cell, measure: str, task: str) -> Iterator[str]:
     """Yield where the result of a measure on a cell may lie, below the study's results."""
-    folder = layout.place(cell)
+    folder = layout.results_of(cell)
     yield from (f"{folder}/{measure}/{task}.json", f"{folder}/{measure}.json", f"{folder}/{measure}")
     own = {"cost": layout.SCORES, "size": layout.PLAN}
     if measure in own:

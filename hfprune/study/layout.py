@@ -60,6 +60,11 @@ def fill(pattern: str, cell: Cell, **more: Any) -> str:
     )
 
 
+def results_of(cell: Cell) -> str:
+    """Return the folder of a cell's results, below results/<study>; one without a ratio has those of scoring."""
+    return fill(SCORING if cell.ratio is None else CELL, cell)
+
+
 def cells(name: str, study: Study) -> Iterator[Cell]:
     """Yield every cell of a study.
 
@@ -87,11 +92,6 @@ def scorings(name: str, study: Study) -> Iterator[Cell]:
         for method in study.methods_of(model):
             if study.methods[method].baseline is None:
                 yield Cell(name, model, method, None, study.seeds[0], "none")
-
-
-def place(cell: Cell) -> str:
-    """Return the folder of what is measured of a cell, or of a scoring, below results/<study>."""
-    return fill(SCORING if cell.ratio is None else CELL, cell)
 
 
 def solves(study: Study, cell: Cell) -> str:
@@ -164,7 +164,7 @@ def measuring(names: Iterable[str]) -> str:
 def measurements(study: Study, measures: dict[str, Measure], cell: Cell) -> list[str]:
     """Return the result files, below results/<study>, of the measures of one cell; see `measures_of`."""
     names = measures_of(study, measures, cell)
-    return [f"{place(cell)}/{stem}.json" for name in names for stem in stems(name, measures[name])]
+    return [f"{results_of(cell)}/{stem}.json" for name in names for stem in stems(name, measures[name])]
 
 
 def score_files(name: str, study: Study) -> list[str]:
