@@ -131,20 +131,33 @@ def stable(made: dict[str, Any]) -> dict[str, Any]:
     return {key: made[key] for key in ("hfprune", "inputs", "settings")}
 
 
-def save_tensors(path: Path, tensors: dict[str, Any], made: dict[str, Any], **more: str) -> None:
+def save_tensors(
+    path: Path, tensors: dict[str, Any], made: dict[str, Any] | None = None, **more: str
+) -> None:
     """Write tensors atomically as safetensors; their provenance, for `recorded`, and more go to its metadata."""
     from safetensors.torch import save_file
 
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, {"provenance": json.dumps(made)} | more)
+        save_file(tensors, temporary, ({} if made is None else {"provenance": json.dumps(made)}) | more)
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file."""
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        return file.metadata() or {}
 
 
 def recorded(path: Path) -> dict[str, Any]:
     """Return the provenance inside a safetensors file: blocks, scores or a plan; empty where it has none."""
-    from safetensors import safe_open
+    return json.loads(metadata(path).get("provenance", "{}"))
 
-    with safe_open(path, "np") as file:
-        return json.loads((file.metadata() or {}).get("provenance", "{}"))
+
+def unfinished(path: Path | None, identity: str) -> dict[str, str]:
+    """Return the metadata of a safetensors file that a killed run of this identity has saved; empty without."""
+    about = metadata(path) if path and path.exists() else {}
+    return about if about.get("identity") == identity else {}
 
 
 def fingerprint(inputs: dict[str, Path], settings: dict[str, Any]) -> str:

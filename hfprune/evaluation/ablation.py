@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hfprune.files import atomic_file
 from hfprune.models.head import head_chunk, hidden_states, logits
 from hfprune.models.units import Neurons, gated_mlps
+from hfprune.provenance import save_tensors, unfinished
 from hfprune.scoring.sweep import check_blocks
 from hfprune.seeds import derive_seed
 
@@ -59,7 +58,8 @@ def ablate(
     check_blocks(model, blocks)
     size = max(1, batch_tokens // blocks.shape[1])
     pairs = [(layer, int(neuron)) for layer, chosen in enumerate(neurons) for neuron in chosen]
-    done, sums = _load(state, identity) or (0, torch.zeros(len(pairs), dtype=torch.float64))
+    done = int(unfinished(state, identity).get("done", 0))
+    sums = load_file(state)["sums"] if state and done else torch.zeros(len(pairs), dtype=torch.float64)
     bar = tqdm(total=len(pairs) * len(blocks), initial=len(pairs) * done, desc="ablate", unit="pass")
     for number in range(done, len(blocks)):
         tokens = blocks[number : number + 1].to(model.device, torch.int64)
@@ -70,19 +70,9 @@ def ablate(
                 bar.update(len(part))
         sums += torch.cat(parts).cpu()
         if state:
-            with atomic_file(state) as temporary:
-                save_file({"sums": sums}, temporary, {"identity": identity, "done": str(number + 1)})
+            save_tensors(state, {"sums": sums}, identity=identity, done=str(number + 1))
     bar.close()
     return pd.DataFrame(pairs, columns=["layer", "neuron"]).assign(damage=(sums / len(blocks)).numpy())
-
-
-def _load(state: Path | None, identity: str) -> tuple[int, Tensor] | None:
-    """Return the number of sequences that a killed run with the same identity has read, and their sums."""
-    if state is None or not state.exists():
-        return None
-    with safe_open(state, "pt") as file:
-        about = file.metadata()
-        return (int(about["done"]), file.get_tensor("sums")) if about["identity"] == identity else None
 
 
 def _ablated(model: "PreTrainedModel", tokens: Tensor, mlp: Neurons, neurons: Tensor) -> Tensor:

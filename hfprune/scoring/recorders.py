@@ -157,10 +157,7 @@ class GradientRecorder:
         self, mlp: Neurons, inputs: dict[str, Tensor], h: Tensor, gradient: Tensor, gate: Tensor, up: Tensor
     ) -> None:
         output = inputs.pop("output", None)
-        for scorer in self._scoring(mlp.name):
-            if scorer.form is None:
-                products = _products(scorer, h, gradient)
-                scorer.add(mlp.name, _aggregated(scorer, products), self.first)
+        self._record_products(mlp, h, gradient)
         if output is not None:
             self._record_weights(mlp, inputs["x"], [gate, up], h, output)
 
@@ -188,15 +185,16 @@ class GradientRecorder:
             if layer == self.lowest and not self.by_weights:
                 h = h.detach().requires_grad_()  # the graph begins here, before the first MLP
             # detach: a tensor referenced by its own hook would be a cycle that outlives the batch.
-            h.register_hook(partial(self._record_groups, units, h.detach()))
+            h.register_hook(partial(self._record_products, units, h.detach()))
         return (h,)
 
-    def _record_groups(self, units: KeyValueGroups, h: Tensor, gradient: Tensor) -> None:
+    def _record_products(self, units: Units, h: Tensor, gradient: Tensor) -> None:
         for scorer in self._scoring(units.name):
-            if scorer.form is not None:
-                continue
-            products = _products(scorer, h, gradient).unflatten(-1, (units.count, units.channels)).sum(-1)
-            scorer.add(units.name, _aggregated(scorer, products), self.first)
+            if scorer.form is None:
+                products = _products(scorer, h, gradient)
+                if units.channels > 1:
+                    products = products.unflatten(-1, (units.count, units.channels)).sum(-1)
+                scorer.add(units.name, _aggregated(scorer, products), self.first)
 
     def _watch_weights(self, units: KeyValueGroups) -> list[RemovableHandle]:
         """Hook a layer's projections for what the gradients of their weights need."""

@@ -22,7 +22,7 @@ class Config(Cut):
 
     @model_validator(mode="after")
     def _pruned(self) -> "Config":
-        if not self.is_cut:
+        if not self.cut_inputs():
             raise ValueError("give the other tool's --plan or --checkpoint")
         return self
 

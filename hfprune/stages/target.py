@@ -40,11 +40,6 @@ class Cut(Strict):
             raise ValueError("--linear needs the --plan that it was solved for")
         return self
 
-    @property
-    def is_cut(self) -> bool:
-        """Tell whether there is a plan or a checkpoint."""
-        return bool(self.plan or self.checkpoint)
-
     def cut_inputs(self) -> dict[str, Path]:
         """Return the plan or checkpoint, and the solved weights, by role, for provenance."""
         found = {"plan": self.plan, "checkpoint": self.checkpoint}
@@ -53,7 +48,7 @@ class Cut(Strict):
 
     def method(self) -> str:
         """Return the name of the method in a cell without `--cell`."""
-        return "pruned" if self.is_cut else DENSE
+        return "pruned" if self.cut_inputs() else DENSE
 
     def load(self, dtype: Dtype | None = None, **placement: Any) -> "PreTrainedModel":
         """Load the checkpoint, or the dense model with the plan applied, and merge the adapter, where given.
