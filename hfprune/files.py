@@ -5,12 +5,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+
+from hfprune.errors import HfpruneError
 
 
 @contextmanager
@@ -68,6 +70,19 @@ def require_writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}."):
             pass
+
+
+def require_only(folder: Path, names: Collection[str]) -> None:
+    """Fail before any work if a folder holds something besides files of these names, or is a file.
+
+    Raises:
+        HfpruneError: it does.
+    """
+    held = [path.name for path in folder.iterdir()] if folder.is_dir() else [folder.name] * folder.exists()
+    if strange := sorted({*held} - {*names}):
+        raise HfpruneError(
+            f"{folder}: holds something else ({strange[0]}); choose another folder (nothing was touched)"
+        )
 
 
 @contextmanager

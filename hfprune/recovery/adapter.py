@@ -14,17 +14,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def is_replaceable(folder: Path) -> bool:
-    """Tell whether `folder` is missing or holds nothing except an earlier adapter, so it may be replaced."""
-    if not folder.exists():
-        return True
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {
-        ADAPTER,
-        ADAPTER_CONFIG,
-        RECOVERED,
-    }
-
-
 def save_adapter(adapted: PeftModel, folder: Path) -> None:
     """Write an adapter into an existing folder, in peft's format."""
     config = cast(LoraConfig, adapted.peft_config["default"])

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, model_validator
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.item_outcomes import mean_value, token_items
-from hfprune.files import atomic_directory, write_json
+from hfprune.files import atomic_directory, require_only, write_json
 from hfprune.provenance import Stopwatch, fingerprint, identity, is_current, provenance
 from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
 from hfprune.results import Cell, Value, write_result
@@ -64,13 +64,12 @@ def run(config: Config) -> None:
     from hfprune.devices.lease import is_main, launch, launched
     from hfprune.models.load import default_training_tokens
     from hfprune.plans.plan import plan_note
-    from hfprune.recovery.adapter import is_replaceable, save_adapter
+    from hfprune.recovery.adapter import save_adapter
     from hfprune.recovery.learning import response_tokens
     from hfprune.recovery.lora import train_adapter
     from hfprune.recovery.packing import recovery_seed
 
-    if not is_replaceable(config.out):
-        raise HfpruneError(f"{config.out}: exists and is no earlier adapter; choose another folder")
+    require_only(config.out, {ADAPTER, ADAPTER_CONFIG, RECOVERED})
     if config.processes > 1 and not launched():
         lora.share(config.processes)
         sys.exit(launch(config.processes))

@@ -90,7 +90,7 @@ def test_recovery_again_gives_the_same_adapter_and_replaces_only_an_adapter(
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         assert (tmp_path / "again" / name).read_bytes() == (adapter / name).read_bytes()
     (tmp_path / "thesis.txt").write_text("mine")
-    assert "exists and is no earlier adapter" in failure(*recover(work), "--out", tmp_path)
+    assert "holds something else" in failure(*recover(work), "--out", tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
