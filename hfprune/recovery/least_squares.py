@@ -55,10 +55,8 @@ def change(sums: Moments, inputs: int, ridge: float, bias: bool = False) -> tupl
         bias: whether the layer's bias changes too.
 
     Raises:
-        HfpruneError: λ is negative, there are fewer tokens than inputs, or these are linearly dependent.
+        HfpruneError: there are fewer tokens than inputs, or these are linearly dependent.
     """
-    if not ridge >= 0:
-        raise HfpruneError(f"λ must be 0 or more, not {ridge:g}")
     mean = sums.total.double() / sums.tokens
     x, d = mean.split([inputs, len(mean) - inputs])
     if ridge == inf:

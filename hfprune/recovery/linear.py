@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +14,14 @@ from hfprune.models.spread import onloaded
 from hfprune.models.units import Units
 from hfprune.plans.mask import Mask, lay
 from hfprune.plans.plan import Plan, check_plan
+from hfprune.provenance import unfinished
 from hfprune.recovery.grams import Batch, Moments, Walk, batches_of, grams, inputs_of, memory
 from hfprune.recovery.least_squares import lost, solve
 from hfprune.recovery.settings import Linear
-from hfprune.recovery.solved import Solved, lay_solved, resumed, save_solved
+from hfprune.recovery.solved import Solved, lay_solved, load_solved, save_solved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-# Of `Linear`. On SmolLM2, 6,144 tokens choose λ = 1 at most places. There, 1e-3 is worse than the plain plan (it
-# overfits), and 10 is worse than 1.
-DEFAULT = Linear()
 
 
 @torch.no_grad()
@@ -33,12 +30,9 @@ def solve_plans(
     blocks: Tensor,
     plans: Mapping[str, Plan],
     state: Path,
+    settings: Linear = Linear(),  # noqa: B008 (frozen)
     *,
     documents: Sequence[int] | None = None,
-    ridges: Sequence[float] = DEFAULT.ridges,
-    bias: bool = False,
-    inputs: Literal["dense", "pruned"] = "dense",
-    budget: int = DEFAULT.budget_bytes(),
     batch_tokens: int = 512,
     identity: str = "",
 ) -> dict[str, dict[str, Solved]]:
@@ -51,12 +45,8 @@ def solve_plans(
         blocks: calibration tokens [sequences, length].
         plans: plans of this model, by names that are valid for folders.
         state: folder where each place is saved when it is solved, and from which an interrupted run resumes.
+        settings: what is solved, and how; with the pruned model's inputs, places are solved one after the other.
         documents: the document of each sequence, if known; an eighth of the documents is held out.
-        ridges: candidates for λ, from which the error on what is held out chooses at each place; ∞ leaves the
-            weights as they are.
-        bias: also solve the bias.
-        inputs: `pruned` for those of the pruned model, whose places are then solved one after the other.
-        budget: bytes that may be taken above the weights; see `hfprune.recovery.grams.memory`.
         batch_tokens: tokens of one forward pass; it changes weights by rounding only.
         identity: identifies model, blocks and settings; what was saved of another identity is not used.
 
@@ -70,7 +60,7 @@ def solve_plans(
     cut = {name: _cut_places(model, plan) for name, plan in plans.items()}
     batches = batches_of(blocks, documents, batch_tokens)
     wanted = memory([unit for units in cut.values() for unit in units.values()], blocks.numel())
-    if wanted > budget:
+    if wanted > (budget := settings.budget_bytes()):
         raise HfpruneError(
             f"a linear recovery takes up to {wanted / 2**30:.2g} GiB above the weights, but the budget is "
             f"{budget / 2**30:.2g} GiB; raise it, or calibrate on fewer tokens"
@@ -78,19 +68,20 @@ def solve_plans(
     found: dict[str, dict[str, Solved]] = {name: {} for name in plans}
     for name, units in cut.items():
         for place in units:
-            found[name] |= resumed(state / name / f"{place}.safetensors", identity)
+            if unfinished(saved := state / name / f"{place}.safetensors", identity):
+                found[name] |= load_solved(saved)
 
     def solve_at(name: str, units: Units, sums: Callable[[Tensor], Sequence[Moments]]) -> Solved:
         if units.name not in found[name]:
             kept = inputs_of(units, plans[name][units.name])
             moments = sums(kept)
             with explained(f"{units.name}: {REASON}", HfpruneError), onloaded([units.linears[-1]]):
-                solved = {units.name: solve(units.linears[-1], kept, moments, ridges, bias)}
+                solved = {units.name: solve(units.linears[-1], kept, moments, settings.ridges, settings.bias)}
             save_solved(state / name / f"{units.name}.safetensors", solved, identity=identity)
             found[name] |= solved
         return found[name][units.name]
 
-    if inputs == "pruned":
+    if settings.inputs == "pruned":
         for name, plan in plans.items():
             _from_pruned(model, batches, plan, cut[name], partial(solve_at, name))
         return found

@@ -2,24 +2,22 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import linear as product
 from torch.utils.hooks import RemovableHandle
 
 from hfprune.errors import HfpruneError, explained
-from hfprune.files import atomic_file
 from hfprune.models.kinds import kind_of, layer_of
 from hfprune.models.mapped import forget
 from hfprune.models.spread import is_offloaded
 from hfprune.models.units import Units, units_of
 from hfprune.plans.mask import Mask
 from hfprune.plans.plan import Plan
-from hfprune.provenance import check_origin, recorded
+from hfprune.provenance import check_origin, metadata, recorded, save_tensors
 from hfprune.recovery.grams import inputs_of
 
 if TYPE_CHECKING:
@@ -42,19 +40,21 @@ class Solved(NamedTuple):
     """The share of the squared lost output, over the held-out tokens, that the fit at this λ leaves."""
 
 
-def save_solved(path: Path, solved: dict[str, Solved], **about: str) -> None:
+def save_solved(
+    path: Path, solved: dict[str, Solved], made: dict[str, Any] | None = None, **about: str
+) -> None:
     """Write solved layers atomically as safetensors: `<place>.weight` and `<place>.bias`; λ in the metadata.
 
     Args:
         path: the file to write.
         solved: by place, with the layers' numbers in the dense model.
-        about: more metadata: `provenance` as JSON, from `hfprune.provenance.provenance`.
+        made: from `hfprune.provenance.provenance`.
+        about: more metadata.
     """
     tensors = {f"{place}.weight": each.weight.contiguous() for place, each in solved.items()}
     tensors |= {f"{place}.bias": each.bias for place, each in solved.items() if each.bias is not None}
     fits = {place: {"ridge": each.ridge, "left": each.left} for place, each in solved.items()}
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, about | {"linear": json.dumps(fits)})
+    save_tensors(path, tensors, made, **about, linear=json.dumps(fits))
 
 
 def load_solved(path: Path) -> dict[str, Solved]:
@@ -66,22 +66,11 @@ def load_solved(path: Path) -> dict[str, Solved]:
     if not path.exists():
         raise HfpruneError(f"{path}: no such file")
     with explained(f"{path}: no linear recovery, or a damaged one", Exception):
-        tensors = load_file(path)
-        with safe_open(path, "pt") as file:
-            fits = json.loads(file.metadata()["linear"])
+        tensors, fits = load_file(path), json.loads(metadata(path)["linear"])
         return {
             place: Solved(tensors[f"{place}.weight"], tensors.get(f"{place}.bias"), **fit)
             for place, fit in fits.items()
         }
-
-
-def resumed(path: Path, identity: str) -> dict[str, Solved]:
-    """Return what an interrupted run of this identity has saved there, if anything."""
-    if not path.exists():
-        return {}
-    with safe_open(path, "pt") as file:
-        same = (file.metadata() or {}).get("identity") == identity
-    return load_solved(path) if same else {}
 
 
 @torch.no_grad()

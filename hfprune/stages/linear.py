@@ -3,7 +3,6 @@
 No training: least squares on the calibration, one pass over it for all plans of a model (docs/recovery.md).
 """
 
-import json
 import shutil
 from math import inf
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
-from hfprune.errors import HfpruneError
+from hfprune.files import require_only
 from hfprune.models.placement import Placement
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, stable
 from hfprune.recovery.settings import RECOVERED, SOLVED, Linear
@@ -72,9 +71,8 @@ def run(config: Config) -> None:
     chosen = config.model_dump(mode="json", include={*Linear.model_fields})
     settings = {"linear": chosen, "dtype": config.dtype, "batch_tokens": batch_tokens}
     shared = {"model": config.model, "blocks": config.blocks}
-    for out in (cell.out for cell in config.each() if cell.out.is_dir()):
-        if strange := sorted({path.name for path in out.iterdir()} - {SOLVED, RECOVERED}):
-            raise HfpruneError(f"{out}: holds something else ({strange[0]}); choose another folder")
+    for cell in config.each():
+        require_only(cell.out, {SOLVED, RECOVERED})
     watch, notes = Stopwatch(), {cell.out: plan_note(cell.plan) for cell in config.each()}
     for cell in config.cells:  # of which one must not cost the others their solutions
         if {*load_plan(cell.plan)} == {"layers"}:
@@ -93,11 +91,8 @@ def run(config: Config) -> None:
             load_blocks(config.blocks),
             plans,
             state,
+            config,
             documents=block_documents(config.blocks),
-            ridges=config.ridges,
-            bias=config.bias,
-            inputs=config.inputs,
-            budget=config.budget_bytes(),
             batch_tokens=batch_tokens,
             identity=fingerprint(shared | {name: todo[name].plan for name in plans}, settings),
         )
@@ -105,7 +100,7 @@ def run(config: Config) -> None:
         note, solved = notes[cell.out], found.get(name, {})
         made = provenance(watch, shared | {"plan": cell.plan}, **settings) | config.placement()
         cell.out.mkdir(parents=True, exist_ok=True)
-        save_solved(cell.out / SOLVED, solved, provenance=json.dumps(stable(made)))
+        save_solved(cell.out / SOLVED, solved, stable(made))
         named = cell_of(cell.cell, config.model, "pruned", recovery="linear")
         values = [] if note else _values(solved, watch)
         write_result(cell.out / RECOVERED, named, "recovery", "", values, made, not_applicable=note)

@@ -1,7 +1,6 @@
 """Linear recovery: equal to a naive least-squares solve, whatever the family, the plan, and interruptions."""
 
 import copy
-import json
 import math
 import os
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 import torch
 from conftest import build_tiny
 from families import build
+from pydantic import ValidationError
 from smoke import ROOT
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedModel
@@ -28,6 +28,7 @@ from hfprune.provenance import identity
 from hfprune.recovery import linear
 from hfprune.recovery.grams import inputs_of, memory
 from hfprune.recovery.linear import solve_plans
+from hfprune.recovery.settings import Linear
 from hfprune.recovery.solved import Solved, apply_linear, load_solved, save_solved
 from hfprune.study.method import Allocation
 
@@ -57,7 +58,15 @@ def plan_of(model: PreTrainedModel, kind: str) -> Plan:
 
 
 def solve(model: PreTrainedModel, plan: Plan, state: Path, **settings) -> dict[str, Solved]:
-    return solve_plans(model, BLOCKS, {"it": plan}, state, **settings)["it"]
+    return solve_all(model, {"it": plan}, state, **settings)["it"]
+
+
+def solve_all(
+    model: PreTrainedModel, plans: dict[str, Plan], state: Path, blocks: Tensor = BLOCKS, **settings
+) -> dict[str, dict[str, Solved]]:
+    """Solve plans; what is no setting of `Linear` goes to `solve_plans` itself."""
+    own = {name: settings.pop(name) for name in Linear.model_fields if name in settings}
+    return solve_plans(model, blocks, plans, state, Linear(**own), **settings)
 
 
 def watched(model: PreTrainedModel, module: torch.nn.Module) -> tuple[Tensor, Tensor]:
@@ -150,11 +159,11 @@ def test_lambda_is_chosen_by_documents_that_are_held_out(tmp_path: Path) -> None
     ridges = [1e-6, 1e-3, 1e-1, 1e1, 1e3]
 
     def left(ridge: float) -> dict[str, float]:
-        found = solve_plans(model, few, {"it": plan}, tmp_path / str(ridge), ridges=[ridge])["it"]
+        found = solve(model, plan, tmp_path / str(ridge), blocks=few, ridges=[ridge])
         return {place: solved.left for place, solved in found.items()}
 
     alone = {ridge: left(ridge) for ridge in ridges}
-    chosen = solve_plans(model, few, {"it": plan}, tmp_path / "all", ridges=ridges)["it"]
+    chosen = solve(model, plan, tmp_path / "all", blocks=few, ridges=ridges)
     for place, solved in chosen.items():
         assert solved.ridge == min(ridges, key=lambda ridge: alone[ridge][place])
         assert solved.left == alone[solved.ridge][place]
@@ -177,7 +186,7 @@ def test_one_pass_serves_all_plans_and_neither_a_kill_nor_the_batch_size_shows(
     read: list[int] = []
     for number, layer in enumerate(model.model.layers):
         layer.mlp.register_forward_pre_hook(lambda *_, number=number: read.append(number))
-    whole = solve_plans(model, BLOCKS, plans, tmp_path / "whole", batch_tokens=17 * 30)
+    whole = solve_all(model, plans, tmp_path / "whole", batch_tokens=17 * 30)
     assert sorted(read) == [0, 0, 1, 1, 2, 2], "each layer reads both parts of the calibration once"
     alone = solve(model, plans["b"], tmp_path / "alone", batch_tokens=17)
     for place, solved in alone.items():
@@ -186,7 +195,7 @@ def test_one_pass_serves_all_plans_and_neither_a_kill_nor_the_batch_size_shows(
     assert len(files) == 9
     for inputs in ("dense", "pruned"):
         settings = {"batch_tokens": 17 * 30, "inputs": inputs}
-        expected = solve_plans(model, BLOCKS, plans, tmp_path / f"expected {inputs}", **settings)
+        expected = solve_all(model, plans, tmp_path / f"expected {inputs}", **settings)
 
         def killed(path: Path, *args, **more) -> None:
             if path.name == "mlp.1.safetensors":
@@ -196,12 +205,12 @@ def test_one_pass_serves_all_plans_and_neither_a_kill_nor_the_batch_size_shows(
         state = tmp_path / f"killed {inputs}"
         monkeypatch.setattr(linear, "save_solved", killed)
         with pytest.raises(KeyboardInterrupt):
-            solve_plans(model, BLOCKS, plans, state, **settings)
+            solve_all(model, plans, state, **settings)
         before = {path: path.stat().st_mtime_ns for path in state.glob("*/*")}
         assert before
         assert not any(module._forward_hooks for module in model.modules()), "no hook is left"
         monkeypatch.setattr(linear, "save_solved", save_solved)
-        again = solve_plans(model, BLOCKS, plans, state, **settings)
+        again = solve_all(model, plans, state, **settings)
         assert all(path.stat().st_mtime_ns == time for path, time in before.items())
         for name in plans:
             assert again[name].keys() == expected[name].keys()
@@ -210,9 +219,7 @@ def test_one_pass_serves_all_plans_and_neither_a_kill_nor_the_batch_size_shows(
                 for place, solved in expected[name].items()
             )
     # Of other settings, nothing is taken over.
-    solve_plans(
-        model, BLOCKS, plans, tmp_path / "whole", ridges=[1.0], identity="other", batch_tokens=17 * 30
-    )
+    solve_all(model, plans, tmp_path / "whole", ridges=[1.0], identity="other", batch_tokens=17 * 30)
     assert {
         path.relative_to(tmp_path / "whole"): sha256(path) for path in tmp_path.glob("whole/*/*")
     } != files
@@ -255,7 +262,7 @@ def saved(dense: PreTrainedModel, kind: str, folder: Path, **settings) -> tuple[
     save_plan(inputs["plan"], plan, {})
     solved = solve(dense, plan, folder / "state", **settings)
     made = {"inputs": {role: identity(path) for role, path in inputs.items()}}
-    save_solved(folder / "linear.safetensors", solved, provenance=json.dumps(made))
+    save_solved(folder / "linear.safetensors", solved, made)
     return folder / "linear.safetensors", inputs
 
 
@@ -291,8 +298,8 @@ def test_an_infinite_ridge_and_a_bias_are_flaps_compensation(
         torch.testing.assert_close(solved.bias, flap, rtol=1e-9, atol=1e-12)
         assert torch.equal(solved.weight, layer.weight[:, kept])
         units_of(expected, [units[place].kind])[place].linears[-1].bias = torch.nn.Parameter(flap)
-    few = solve_plans(dense, BLOCKS[:2], {"it": plan}, tmp_path / "few", bias=True, ridges=[math.inf])
-    assert few["it"].keys() == load_solved(path).keys()
+    few = solve(dense, plan, tmp_path / "few", blocks=BLOCKS[:2], bias=True, ridges=[math.inf])
+    assert few.keys() == load_solved(path).keys()
     apply_plan(cut := copy.deepcopy(dense), plan)
     apply_linear(cut, plan, path, source)
     with torch.no_grad(), masked(expected, plan):
@@ -330,18 +337,19 @@ def test_what_cannot_be_solved_is_one_line(tmp_path: Path) -> None:
 
     def message(of: PreTrainedModel = model, blocks: Tensor = BLOCKS, cut: Plan = plan, **settings) -> str:
         with pytest.raises(HfpruneError) as error:
-            solve_plans(of, blocks, {"it": cut}, tmp_path, **settings)
+            solve(of, cut, tmp_path, blocks=blocks, **settings)
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    assert message(ridges=[-1.0]) == "mlp.0: λ must be 0 or more, not -1"
-    assert message(ridges=[float("nan")]) == "mlp.0: λ must be 0 or more, not nan"
+    for ridge in (-1.0, math.nan):
+        with pytest.raises(ValidationError, match="greater than or equal to 0"):
+            Linear(ridges=[ridge])
     assert message(blocks=BLOCKS[:2]).startswith(
         "mlp.0: 17 calibration tokens, besides those held out, do not determine the weights of"
     )
     assert "two calibration sequences or more" in message(blocks=BLOCKS[:1])
     assert "tokens that the model does not have" in message(blocks=BLOCKS + 97)
-    assert "but the budget is 9.3e-07 GiB" in message(budget=1000)
+    assert "but the budget is 9.3e-07 GiB" in message(budget="1KB")
     assert "the plan lacks mlp.2" in message(cut={place: plan[place] for place in ("mlp.0", "mlp.1")})
     assert "must hold sorted, distinct numbers" in message(cut=plan | {"mlp.0": torch.tensor([99])})
     assert "cuts whole layers only" in message(cut={"layers": torch.tensor([0, 2])})
@@ -391,11 +399,13 @@ import torch
 from conftest import build_tiny
 from sides import held, peak
 from hfprune.recovery.linear import solve_plans
+from hfprune.recovery.settings import Linear
 blocks = torch.randint(0, 97, (200, 17), generator=torch.Generator().manual_seed(0))
 def solved(width, kept):
     model = build_tiny("llama", intermediate_size=width, num_hidden_layers=2).double()
     plan = {f"mlp.{layer}": torch.arange(kept) for layer in range(2)}
-    return lambda: solve_plans(model, blocks, {"it": plan}, Path(sys.argv[1]) / str(width), ridges=[1e-3])
+    at = Path(sys.argv[1]) / str(width)
+    return lambda: solve_plans(model, blocks, {"it": plan}, at, Linear(ridges=[1e-3]))
 solved(48, 40)()  # loads what all solutions share
 work = solved(2304, 2250)
 before = held()
@@ -419,4 +429,4 @@ def test_memory_bounds_the_peak(tmp_path: Path) -> None:
     assert bound / 2 < used < bound
     assert memory(units[:1], blocks.numel()) == bound, "one layer at a time"
     with pytest.raises(HfpruneError, match="takes up to"):
-        solve_plans(model, blocks, {"it": plan}, tmp_path, budget=bound - 1)
+        solve(model, plan, tmp_path, blocks=blocks, budget=f"{(bound - 1) / 2**10}KiB")
