@@ -64,12 +64,11 @@ def coverage(rng: np.random.Generator, kind: str, n: int, design: str, spread: f
     found = [estimate(effect) for effect in effects]
     value = np.array([each.value for each in found])
     parts = [each.spread for each in found if each.spread]
-    variance, freedom, skewness, third = (
-        np.array([getattr(part, name) for part in parts])
-        for name in ("variance", "freedom", "skewness", "third")
+    variance, dof, skewness, third = (
+        np.array([getattr(part, name) for part in parts]) for name in ("variance", "dof", "skewness", "third")
     )
-    low, high = interval(value, variance, freedom, skewness)
-    stderr, quantile = np.sqrt(variance), t.ppf(0.975, freedom)
+    low, high = interval(value, variance, dof, skewness)
+    stderr, quantile = np.sqrt(variance), t.ppf(0.975, dof)
     x, a = value / stderr, third / stderr**3
     candidates = {
         "shown": (low <= 0) & (high >= 0),

@@ -104,9 +104,9 @@ def half_width(summary: pd.DataFrame) -> pd.Series:
     the interval says nothing of draws. Two seeds have none, nor have fewer than `MIN_DOCUMENTS` documents.
     """
     items, draws = summary["stderr"].astype(float) ** 2, summary["sd"] ** 2 / summary["seeds"]
-    freedoms = (summary["seeds"] - 1).clip(lower=1), summary["n"].astype(float) - 1
-    freedom = draws_and_items(draws.fillna(0), items.fillna(0), *freedoms)
-    _, half = interval(0.0, draws.fillna(0) + items.fillna(0), freedom)
+    dofs = (summary["seeds"] - 1).clip(lower=1), summary["n"].astype(float) - 1
+    dof = draws_and_items(draws.fillna(0), items.fillna(0), *dofs)
+    _, half = interval(0.0, draws.fillna(0) + items.fillna(0), dof)
     enough = (items.notna() & (summary["n"].astype(float) >= MIN_DOCUMENTS)) | (items.isna() & draws.notna())
     enough &= ~summary["seeds"].between(2, MIN_DRAWS - 1)
     return pd.Series(half, summary.index).where(enough)

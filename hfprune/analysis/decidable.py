@@ -9,7 +9,7 @@ import numpy as np
 from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import NotComparableError, NotMeasuredError
-from hfprune.analysis.statistics import MIN_DRAWS, POWER, Estimate, resampling_freedom
+from hfprune.analysis.statistics import MIN_DRAWS, POWER, Estimate, resampling_dof
 from hfprune.analysis.verdicts import compare_items, unit_of
 from hfprune.assets.text_sizes import reading
 from hfprune.measures import Measure, TaskMeasure, TextMeasure
@@ -98,11 +98,11 @@ def _row(
     )
     if not resamples and seeds < MIN_DRAWS:
         return row._replace(decides=f"nothing: fewer than {MIN_DRAWS} draws have no interval")
-    freedom = seeds - 1 + (resampling_freedom(seeds, resamples) if resamples else 0)
+    dof = seeds - 1 + (resampling_dof(seeds, resamples) if resamples else 0)
     before = earlier.study.make_measures().get(claim.measure, measure)
     items = _balanced(documents(measure, tasks)) / _balanced(documents(before, tasks))
     known = [
-        effect.about(spread.with_more(seeds / max(effect.draws, 1), items)._replace(draws_freedom=freedom))
+        effect.about(spread.with_more(seeds / max(effect.draws, 1), items)._replace(draws_dof=dof))
         for effect in _effects(paper, claim, earlier)
         if (spread := effect.spread)
     ]
@@ -122,7 +122,7 @@ def _decides(expected: Estimate, half: float, margin: float, published: list[flo
     from scipy.stats import t
 
     shown = expected.minimum()
-    equal = half + t.ppf((1 + POWER) / 2, expected.freedom) * expected.stderr
+    equal = half + t.ppf((1 + POWER) / 2, expected.dof) * expected.stderr
     able = {
         "the published effects": bool(published) and shown <= published[0],
         "the largest published effect": bool(published) and published[0] < shown <= published[-1],

@@ -8,7 +8,7 @@ import pandas as pd
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import Contrast, NotComparableError
 from hfprune.analysis.reference import reference_of
-from hfprune.analysis.statistics import LEVEL, RESAMPLING, resampling_freedom
+from hfprune.analysis.statistics import LEVEL, RESAMPLING, resampling_dof
 
 
 class DrawsRow(NamedTuple):
@@ -80,9 +80,7 @@ def _spread(found: Contrast) -> dict[str, Any]:
         return {}
     quotient = real / resampled if resampled else np.nan
     levels = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    ends = (
-        np.sqrt(f.ppf(levels, seeds - 1, resampling_freedom(seeds, resamples))) if seeds > 1 else [np.nan] * 2
-    )
+    ends = np.sqrt(f.ppf(levels, seeds - 1, resampling_dof(seeds, resamples))) if seeds > 1 else [np.nan] * 2
     return {
         "seeds": seeds,
         "resamples": resamples,

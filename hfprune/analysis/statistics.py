@@ -24,7 +24,7 @@ NO_SKEWNESS = 1e-8
 
 
 def interval(
-    value: ArrayLike, variance: ArrayLike, freedom: ArrayLike, skewness: ArrayLike = 0.0
+    value: ArrayLike, variance: ArrayLike, dof: ArrayLike, skewness: ArrayLike = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of the 95 % interval, elementwise: every interval of an effect is this one.
 
@@ -36,25 +36,25 @@ def interval(
     """
     from scipy.stats import t
 
-    stderr, quantile = np.sqrt(variance), t.ppf((1 + LEVEL) / 2, freedom)
+    stderr, quantile = np.sqrt(variance), t.ppf((1 + LEVEL) / 2, dof)
     # Without any skewness the transformation is the identity, in the limit.
     a = np.where(np.abs(skewness) < NO_SKEWNESS, NO_SKEWNESS, skewness)
     down, up = (3 / a * (np.cbrt(1 + a * (x - a / 6)) - 1) for x in (quantile, -quantile))
     return value - stderr * np.maximum(down, quantile), value - stderr * np.minimum(up, -quantile)
 
 
-def satterthwaite(variances: ArrayLike, freedoms: ArrayLike) -> np.ndarray:
+def satterthwaite(variances: ArrayLike, dofs: ArrayLike) -> np.ndarray:
     """Return Satterthwaite's degrees of freedom of sums of variances [parts, …]; infinite if all are 0.
 
     Source: "An Approximate Distribution of Estimates of Variance Components", 1946.
     """
-    variances, freedoms = np.broadcast_arrays(np.asarray(variances, float), np.asarray(freedoms, float))
-    parts = np.divide(variances**2, freedoms, out=np.zeros(variances.shape), where=variances != 0).sum(0)
+    variances, dofs = np.broadcast_arrays(np.asarray(variances, float), np.asarray(dofs, float))
+    parts = np.divide(variances**2, dofs, out=np.zeros(variances.shape), where=variances != 0).sum(0)
     return np.divide(variances.sum(0) ** 2, parts, out=np.full(parts.shape, np.inf), where=parts != 0)
 
 
 def draws_and_items(
-    draws: ArrayLike, items: ArrayLike, draws_freedom: ArrayLike, items_freedom: ArrayLike
+    draws: ArrayLike, items: ArrayLike, draws_dof: ArrayLike, items_dof: ArrayLike
 ) -> np.ndarray:
     """Return Satterthwaite's degrees of freedom of a variance over draws and one over items, elementwise.
 
@@ -63,8 +63,8 @@ def draws_and_items(
     without that, simulated intervals of three draws cover too little where draws dominate
     (`tests/analysis/test_statistics.py`).
     """
-    enlarged = np.multiply(draws, 1 + 4 / np.asarray(draws_freedom, float))
-    return satterthwaite(np.array([enlarged, items]), np.array([draws_freedom, items_freedom]))
+    enlarged = np.multiply(draws, 1 + 4 / np.asarray(draws_dof, float))
+    return satterthwaite(np.array([enlarged, items]), np.array([draws_dof, items_dof]))
 
 
 class Spread(NamedTuple):
@@ -78,8 +78,8 @@ class Spread(NamedTuple):
     """The rest, which more draws and more items reduce; it is contained in neither of the others."""
     third: float
     """The third central moment of the mean over items."""
-    draws_freedom: float
-    items_freedom: float
+    draws_dof: float
+    items_dof: float
 
     @property
     def variance(self) -> float:
@@ -87,10 +87,10 @@ class Spread(NamedTuple):
         return self.draws + self.items + self.both
 
     @property
-    def freedom(self) -> float:
+    def dof(self) -> float:
         """The degrees of freedom of the variance."""
         items = self.items + self.both
-        return float(draws_and_items(self.draws, items, self.draws_freedom, self.items_freedom))
+        return float(draws_and_items(self.draws, items, self.draws_dof, self.items_dof))
 
     @property
     def skewness(self) -> float:
@@ -98,7 +98,7 @@ class Spread(NamedTuple):
 
         Found in few documents, that of a long tail is too small (`benchmarks/interval_coverage.md`).
         """
-        return self.third / self.variance**1.5 * (1 + 6 / self.items_freedom) if self.variance else 0.0
+        return self.third / self.variance**1.5 * (1 + 6 / self.items_dof) if self.variance else 0.0
 
     def with_more(self, draws: float = 1, items: float = 1) -> "Spread":
         """Return the spread to expect with so many times the draws and the items."""
@@ -107,8 +107,8 @@ class Spread(NamedTuple):
             items=self.items / items,
             both=self.both / (draws * items),
             third=self.third / items**2,
-            draws_freedom=(self.draws_freedom + 1) * draws - 1,
-            items_freedom=(self.items_freedom + 1) * items - 1,
+            draws_dof=(self.draws_dof + 1) * draws - 1,
+            items_dof=(self.items_dof + 1) * items - 1,
         )
 
 
@@ -129,7 +129,7 @@ class Estimate:
     resamples: int = 0
     """Resampled calibrations a seed that the spread over draws is from; 0 if it is from the seeds themselves."""
     stderr: float = np.nan
-    freedom: float = np.nan
+    dof: float = np.nan
     skewness: float = 0.0
     spread: Spread | None = None
 
@@ -138,18 +138,18 @@ class Estimate:
         """Whether the interval is known."""
         return not np.isnan(self.low)
 
-    def within(self, variance: float, freedom: float, skewness: float = 0.0) -> "Estimate":
+    def within(self, variance: float, dof: float, skewness: float = 0.0) -> "Estimate":
         """Return the estimate with the interval by this variance; NaN leaves it unknown."""
-        low, high = map(float, interval(self.value, variance, freedom, skewness))
+        low, high = map(float, interval(self.value, variance, dof, skewness))
         stderr = float(np.sqrt(variance))
-        return replace(self, low=low, high=high, stderr=stderr, freedom=freedom, skewness=skewness)
+        return replace(self, low=low, high=high, stderr=stderr, dof=dof, skewness=skewness)
 
     def about(self, spread: Spread) -> "Estimate":
         """Return the estimate with the interval by this spread; with few documents, it stays unknown."""
         found = replace(self, spread=spread)
-        if spread.items_freedom < MIN_DOCUMENTS - 1:
+        if spread.items_dof < MIN_DOCUMENTS - 1:
             return found
-        return found.within(spread.variance, spread.freedom, spread.skewness)
+        return found.within(spread.variance, spread.dof, spread.skewness)
 
     def p_value(self, threshold: float = 0.0) -> float:
         """Return the two-sided p-value of the effect being the threshold; NaN without an interval.
@@ -163,7 +163,7 @@ class Estimate:
             return np.nan if not self.known else float(distance == 0)
         x, a = distance / self.stderr, self.skewness
         transformed = x + a * x**2 / 3 + a**2 * x**3 / 27 + a / 6
-        return min(1.0, float(2 * t.sf(np.sign(x) * np.array([x, transformed]), self.freedom).max()))
+        return min(1.0, float(2 * t.sf(np.sign(x) * np.array([x, transformed]), self.dof).max()))
 
     def minimum(self) -> float:
         """Return the smallest distance from a threshold that would have been shown in `POWER` of repetitions."""
@@ -172,7 +172,7 @@ class Estimate:
         if not self.known or not self.stderr:
             return np.nan if not self.known else 0.0
         longer = max(self.high - self.value, self.value - self.low)
-        return float(longer + t.ppf(POWER, self.freedom) * self.stderr)
+        return float(longer + t.ppf(POWER, self.dof) * self.stderr)
 
 
 def estimate(effect: Contrast) -> Estimate:
@@ -218,14 +218,14 @@ def _spread(effect: Contrast, tasks: Mapping[str, np.ndarray], seeds: int) -> Sp
     items = scales * [(rows.mean(0) ** 2).sum() for rows in by_task] / len(by_task) ** 2
     # Two documents have no skewness.
     thirds = scales * counts / np.maximum(counts - 2, 1) * [(rows.mean(0) ** 3).sum() for rows in by_task]
-    freedom = float(satterthwaite(items, counts - 1) if items.any() else (counts - 1).sum())
+    dof = float(satterthwaite(items, counts - 1) if items.any() else (counts - 1).sum())
     alone = Spread(
         draws=0.0,
         items=float(items.sum()),
         both=0.0,
         third=float(thirds.sum() / len(by_task) ** 3),
-        draws_freedom=np.inf,
-        items_freedom=freedom,
+        draws_dof=np.inf,
+        items_dof=dof,
     )
     if seeds == 1:
         return alone
@@ -233,7 +233,7 @@ def _spread(effect: Contrast, tasks: Mapping[str, np.ndarray], seeds: int) -> Sp
     both = float(both) / (seeds * (seeds - 1) * len(by_task) ** 2)
     means = np.mean([array.mean(1) for array in tasks.values()], axis=0)
     draws = max(float(means.var(ddof=1)) / seeds - both, 0.0)
-    return alone._replace(draws=draws, items=max(alone.items - both, 0.0), both=both, draws_freedom=seeds - 1)
+    return alone._replace(draws=draws, items=max(alone.items - both, 0.0), both=both, draws_dof=seeds - 1)
 
 
 def _resampled_spread(effect: Contrast, seeds: int, resamples: int) -> Spread | None:
@@ -251,14 +251,14 @@ def _resampled_spread(effect: Contrast, seeds: int, resamples: int) -> Spread | 
     # Each is the spread of the mean over resamples.
     draws = float(np.mean([resamples * found.draws for found in each])) * RESAMPLING / seeds
     both = float(np.mean([resamples * found.both for found in each])) / seeds
-    freedom = resampling_freedom(seeds, resamples)
+    dof = resampling_dof(seeds, resamples)
     if seeds > 1 and (real := _spread(effect, effect.tasks, seeds)):
-        draws = (freedom * draws + real.draws_freedom * real.draws) / (freedom + real.draws_freedom)
-        freedom += real.draws_freedom
-    return alone._replace(draws=draws, items=max(alone.items - both, 0.0), both=both, draws_freedom=freedom)
+        draws = (dof * draws + real.draws_dof * real.draws) / (dof + real.draws_dof)
+        dof += real.draws_dof
+    return alone._replace(draws=draws, items=max(alone.items - both, 0.0), both=both, draws_dof=dof)
 
 
-def resampling_freedom(seeds: int, resamples: int) -> float:
+def resampling_dof(seeds: int, resamples: int) -> float:
     """Return the degrees of freedom of a variance over resamples, which both folds and resamples limit."""
     return seeds / (1 / (FOLDS - 1) + 1 / max(resamples - 1, 1))
 

@@ -200,7 +200,7 @@ def most_turns(jobs: Iterable[Job]) -> int:
     return max(cells.values(), default=1)
 
 
-def place(job: Job) -> str:
+def results_folder(job: Job) -> str:
     """Return the folder of a measurement's results, with the wildcards of its rule; a batch has several."""
     if not job.at:
         return "batches"
@@ -211,7 +211,7 @@ def measured(files: Files, job: Job) -> list[str]:
     """Return the outputs of the rule of a measurement, with its wildcards."""
     if not job.at:
         return job.outputs["results"]
-    return files.result_files(cast(measure.Config, job.config).measures, place(job))
+    return files.result_files(cast(measure.Config, job.config).measures, results_folder(job))
 
 
 def matching(jobs: Iterable[Job]) -> str:

@@ -26,9 +26,9 @@ def data(studies: Sequence[StudyResults]) -> dict[str, Any]:
     rows: list[list[Any]] = []
     for study in studies:
         effects = effects_shown(study.data.declared)
-        for place, meaning in study.meanings.items():
+        for quantity, meaning in study.meanings.items():
             known = meaning._asdict() | {"effect": getattr(effects.get(meaning.effect), "heading", "")}
-            names.setdefault(dotted(place), known | {"first": place == study.headline})
+            names.setdefault(dotted(quantity), known | {"first": quantity == study.headline})
         rows += _rows(study)
     own = {method: label for study in reversed(studies) for method, label in study.data.labels.items()}
     order = looks({method for study in studies for method in study.data.tidy["method"]}, own)

@@ -108,11 +108,13 @@ class StudyResults:
         there = {*map(Quantity, pruned["measure"], pruned["metric"], pruned["task"])}
         kinds = ["fidelity", "perplexity", "zeroshot"]
 
-        def rank(place: Quantity) -> tuple[int, bool]:
-            kind = self.data.declared.kind(place.measure)
-            return kinds.index(kind) if kind in kinds else len(kinds), place.task != MEAN
+        def rank(quantity: Quantity) -> tuple[int, bool]:
+            kind = self.data.declared.kind(quantity.measure)
+            return kinds.index(kind) if kind in kinds else len(kinds), quantity.task != MEAN
 
-        found = [place for place, meaning in self.meanings.items() if meaning.better and place in there]
+        found = [
+            quantity for quantity, meaning in self.meanings.items() if meaning.better and quantity in there
+        ]
         return min(found, key=rank, default=None)
 
 
@@ -154,26 +156,29 @@ def _values(data: Collected) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
     tidy, declared = data.results, data.declared
     measured = all_values(tidy, declared, measures_in_order(tidy, declared))
     measured = scaled(measured[measured["metric"] != "not_applicable"], declared)
-    names = {Quantity(*place): name for place, name in headings(measured, declared).items()}
+    names = {Quantity(*quantity): name for quantity, name in headings(measured, declared).items()}
     effects = {(row.measure, row.metric.name): column for column, row in declared.effects().items()}
     meanings = {}
-    for place, name in names.items():
-        metric, kind = declared.find(place.measure, place.metric).metric, declared.kind(place.measure)
+    for quantity, name in names.items():
+        metric, kind = (
+            declared.find(quantity.measure, quantity.metric).metric,
+            declared.kind(quantity.measure),
+        )
         # The effect of a measure with several tasks is that of their mean.
-        whole = place.task == MEAN or Quantity(*place[:2], MEAN) not in names
-        capability = TASK_CAPABILITIES.get(place.task) if kind == "zeroshot" else CAPABILITIES.get(kind)
-        meanings[place] = Meaning(
+        whole = quantity.task == MEAN or Quantity(*quantity[:2], MEAN) not in names
+        capability = TASK_CAPABILITIES.get(quantity.task) if kind == "zeroshot" else CAPABILITIES.get(kind)
+        meanings[quantity] = Meaning(
             name=name[:1].upper() + name[1:],
             capability=capability or "Other",
             better=metric.better,
             shown=metric.shown,
             logarithmic=metric.effect == "ratio",
-            effect=effects.get(place[:2], "") if whole else "",
+            effect=effects.get(quantity[:2], "") if whole else "",
         )
     parts = []
     summary = over_seeds(measured)
-    for place, rows in summary.groupby(["measure", "metric", "task"], sort=False):
-        low, high = ends(rows["value"], half_width(rows), meanings[Quantity(*place)].logarithmic)
+    for quantity, rows in summary.groupby(["measure", "metric", "task"], sort=False):
+        low, high = ends(rows["value"], half_width(rows), meanings[Quantity(*quantity)].logarithmic)
         parts.append(rows.assign(low=low, high=high))
     values = pd.concat(parts or [summary.assign(low=np.nan, high=np.nan)], ignore_index=True)
     return values.rename(columns={"seeds": "draws"}), meanings
@@ -185,17 +190,17 @@ def _with_effects(
     """Add the effects of the comparison to the values that they compare."""
     cells, added = ["model", "ratio", "method"], ["reference", "differs", "resamples"]
     columns = {end: f"effect{end}" for end in (*ENDS, P_VALUES[1])}
-    place = ["recovery", *Quantity._fields]
-    parts = [pd.DataFrame(columns=[*cells, *added, *columns.values(), *place])]
+    keys = ["recovery", *Quantity._fields]
+    parts = [pd.DataFrame(columns=[*cells, *added, *columns.values(), *keys])]
     for measured, meaning in meanings.items():
         if meaning.effect in comparison:
             own = {meaning.effect + end: name for end, name in columns.items()}
             rows = comparison.loc[comparison["seed"].isna(), [*cells, *added, *own]]
             rows = rows.rename(columns=own).dropna(subset="effect")
-            parts.append(rows.assign(**dict(zip(place, ("none", *measured), strict=True))))
+            parts.append(rows.assign(**dict(zip(keys, ("none", *measured), strict=True))))
     effects = pd.concat([part for part in parts if len(part)] or parts)
     effects = effects.astype({"ratio": float} | dict.fromkeys(columns.values(), float))
-    found = values.merge(effects, "left", on=[*cells, *place])
+    found = values.merge(effects, "left", on=[*cells, *keys])
     return found.fillna({"reference": "", "differs": "", "resamples": 0})
 
 

@@ -84,14 +84,14 @@ class Config(Scoring, Placement):
             raise ValueError("--plan scores a cut model, which must lie on one device: remove --device-map")
         return self
 
-    def place(self, method: str) -> Path:
+    def file_of(self, method: str) -> Path:
         """Return the file of the scores by one method."""
         return Path(str(self.out).replace("{method}", method))
 
     def files(self, method: str) -> list[Path]:
         """Return the files of the scores by one method: its own and, if asked for, the resampled ones."""
-        place = self.place(method)
-        return [place, place.with_suffix(RESAMPLED)] if self.resamples else [place]
+        file = self.file_of(method)
+        return [file, file.with_suffix(RESAMPLED)] if self.resamples else [file]
 
 
 def run(config: Config) -> None:
@@ -124,16 +124,16 @@ def run(config: Config) -> None:
     todo = [
         name
         for name, about in origins.items()
-        if not is_current(config.place(name).with_suffix(".json"), config.files(name), *about)
+        if not is_current(config.file_of(name).with_suffix(".json"), config.files(name), *about)
     ]
     for name in origins.keys() - todo:
-        print(f"score: {config.place(name)} is already there", file=sys.stderr)
+        print(f"score: {config.file_of(name)} is already there", file=sys.stderr)
     if not todo:
         return
     for name in todo:
-        require_writable(config.place(name))  # before the sweep, which may take hours
+        require_writable(config.file_of(name))  # before the sweep, which may take hours
     # A killed run leaves its sums here, and the same call resumes from them.
-    state = config.place(sweep_name(methods)).with_suffix(".state")
+    state = config.file_of(sweep_name(methods)).with_suffix(".state")
     model, whole = _load(config, plan)
     tokens, watch, found = score_as_fits(
         {name: methods[name][1] for name in todo},
@@ -182,7 +182,7 @@ def _load(config: Config, plan: "Plan") -> "tuple[PreTrainedModel, Callable[[Sco
     from hfprune.plans.plan import apply_plan, scores_of_dense
 
     model = load_model(config.model, config.dtype, **config.placement())
-    counts = {place: units.count for place, units in units_of(model, config.units).items()}
+    counts = {name: units.count for name, units in units_of(model, config.units).items()}
     if plan:
         apply_plan(model, plan)
     return model, lambda scores: scores_of_dense(scores, plan, counts) if plan else scores

@@ -117,8 +117,8 @@ def test_several_seeds_give_mean_and_deviation(study: Study) -> None:
     assert spread(rows) == "sd"
     # The variances add; that over draws, of two degrees of freedom, counts 1 + 4/2 times in those of the sum.
     draws, items = 2.0**2 / 3, 0.5**2
-    freedom = (3 * draws + items) ** 2 / ((3 * draws) ** 2 / 2 + items**2 / 23)
-    assert half_width(rows).tolist() == pytest.approx([t.ppf(0.975, freedom) * np.sqrt(draws + items)])
+    dof = (3 * draws + items) ** 2 / ((3 * draws) ** 2 / 2 + items**2 / 23)
+    assert half_width(rows).tolist() == pytest.approx([t.ppf(0.975, dof) * np.sqrt(draws + items)])
 
 
 def test_cost_without_a_ratio_survives_the_summary(study: Study) -> None:

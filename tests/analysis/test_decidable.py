@@ -89,9 +89,7 @@ def test_more_draws_have_their_own_freedom(paper: Paper, tmp_path: Path) -> None
                       for claim in paper.claims]  # fmt: skip
     assert effect.spread
     # Half the variance over draws, with five degrees of freedom where there were two.
-    spread = effect.spread._replace(
-        draws=effect.spread.draws / 2, both=effect.spread.both / 2, draws_freedom=5
-    )
+    spread = effect.spread._replace(draws=effect.spread.draws / 2, both=effect.spread.both / 2, draws_dof=5)
     expected = effect.about(spread)
     assert row.half_width == pytest.approx(max(expected.high - expected.value, expected.value - expected.low))
 

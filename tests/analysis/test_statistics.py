@@ -169,7 +169,7 @@ def test_resamples_stand_for_draws() -> None:
     assert found.spread.items == pytest.approx(items.var(ddof=1) / 40)
     assert found.spread.both == pytest.approx(0)
     # Seven degrees of freedom from eight folds, and seven from eight resamples.
-    assert found.spread.draws_freedom == pytest.approx(3.5)
+    assert found.spread.draws_dof == pytest.approx(3.5)
 
 
 def test_resamples_and_several_seeds_are_pooled_by_their_freedom() -> None:
@@ -179,7 +179,7 @@ def test_resamples_and_several_seeds_are_pooled_by_their_freedom() -> None:
     by_seeds, by_resamples = luck.var(ddof=1) / 3, again.var(axis=1, ddof=1).mean() * FOLDS / (FOLDS - 1) / 3
     assert found.spread is not None
     assert found.spread.draws == pytest.approx((2 * by_seeds + 10.5 * by_resamples) / 12.5)
-    assert found.spread.draws_freedom == pytest.approx(2 + 3 * 3.5)
+    assert found.spread.draws_dof == pytest.approx(2 + 3 * 3.5)
 
 
 def test_a_resample_that_one_seed_lacks_is_left_out() -> None:
@@ -252,7 +252,7 @@ def test_plain_degrees_of_freedom_cover_too_little() -> None:
         spread = found.spread
         assert spread is not None
         parts = np.array([spread.items + spread.both, spread.draws])
-        plain = satterthwaite(parts, [spread.items_freedom, spread.draws_freedom])
+        plain = satterthwaite(parts, [spread.items_dof, spread.draws_dof])
         hits.append(abs(found.value) <= t.ppf(0.975, plain) * found.stderr)
     assert np.mean(hits) < 0.93
 
