@@ -62,7 +62,7 @@ def effects(evidence: Evidence, *more: Evidence) -> pd.DataFrame:
 
     The draws of `more` studies are joined to those of the first.
 
-    `holm` corrects for all rows with the same question of one outcome, or of those that the study corrects
+    `holm` corrects for all rows with the same question of one outcome, or of those that the first study corrects
     together. `linear_per_lora` is `linear_share`.
     Questions about cells that were not measured have no row.
     """
@@ -87,7 +87,7 @@ def effects(evidence: Evidence, *more: Evidence) -> pd.DataFrame:
                     rows.append((model, ratio, effect, "linear_per_lora", method, "linear", *share, np.nan))
     keys = ["model", "ratio", "outcome", "question", "method", "recovery"]
     table = pd.DataFrame(rows, columns=[*keys, "value", "value_low", "value_high", "p"])
-    family = {effect: number for number, some in enumerate(evidence.families()) for effect in some}
+    family = {effect: number for number, some in enumerate(evidence.hypothesis_families()) for effect in some}
     table["holm"] = table.groupby([table["outcome"].map(family), "question"], sort=False)["p"].transform(holm)
     # What is zero but for rounding differs between machines.
     ends = ["value", "value_low", "value_high"]

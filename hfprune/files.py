@@ -73,13 +73,16 @@ def require_writable(path: Path) -> None:
 
 
 def require_only(folder: Path, names: Collection[str]) -> None:
-    """Fail before any work if a folder holds something besides files of these names, or is a file.
+    """Fail before any work if a folder holds something besides files of these names, or is no folder.
 
     Raises:
         HfpruneError: it does.
     """
-    held = [path.name for path in folder.iterdir()] if folder.is_dir() else [folder.name] * folder.exists()
-    if strange := sorted({*held} - {*names}):
+    if folder.exists() and not folder.is_dir():
+        strange = [folder.name]
+    else:
+        strange = sorted({path.name for path in folder.glob("*")} - {*names})
+    if strange:
         raise HfpruneError(
             f"{folder}: holds something else ({strange[0]}); choose another folder (nothing was touched)"
         )

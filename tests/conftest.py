@@ -114,7 +114,9 @@ def made_once(
     with FileLock(shared / f"{name}.lock"):
         if not said.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            said.write_text(make(folder) or "")
+            written = Path(f"{folder}.made")
+            written.write_text(make(folder) or "")
+            written.replace(said)
     return folder, said.read_text()
 
 

@@ -85,6 +85,26 @@ def test_the_change_has_its_interval_in_pairs(tmp_path: Path) -> None:
     assert row.high - row.low < 0.2 * 2 * t.ppf(0.975, 15) * before.std(ddof=1) / 4
 
 
+@pytest.mark.parametrize("change", ["order", "missing"])
+def test_documents_are_paired_by_name_and_one_without_a_number_leaves_no_interval(
+    change: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(4)
+    before = 3 + rng.normal(size=12)
+    found = perplexities(tmp_path, before, before + 0.4 + 0.05 * rng.normal(size=12))
+    (paired, *_) = compare(found, (10, 8), (40, 32))
+    path = next(path for path in found if path.name.startswith("dense")).with_suffix(".parquet")
+    items = pd.read_parquet(path)
+    if change == "order":
+        items = items[::-1]
+    else:
+        items.loc[0, "nll"] = np.nan
+    items.to_parquet(path)
+    (row, *_) = compare(found, (10, 8), (40, 32))
+    assert row.change == paired.change
+    assert (row.low, row.high) == ((paired.low, paired.high) if change == "order" else (None, None))
+
+
 def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     found: dict[Path, dict] = {}

@@ -91,6 +91,11 @@ def test_commands_name_what_is_there(command: list[str]) -> None:
         assert re.search(rf"^{command[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+def test_every_study_is_in_the_list() -> None:
+    listed = (ROOT / "docs/studies.md").read_text()
+    assert not [file.stem for file in (ROOT / "config/studies").iterdir() if f"`{file.stem}`" not in listed]
+
+
 def test_readme_names_every_supported_family() -> None:
     text = " ".join((ROOT / "README.md").read_text().split())
     assert f"Supported models: {SUPPORTED.partition(' and others')[0]}, and others" in text

@@ -147,10 +147,15 @@ def _with_interval(row: Row, after: pd.DataFrame, before: pd.DataFrame | None, c
 
 
 def _outcomes(items: pd.DataFrame, column: str) -> Outcomes:
-    """Return outcomes by task, which no draw changes."""
+    """Return outcomes by task, which no draw changes, without those that are no numbers."""
     tasks = items["source"] if "source" in items else np.zeros(len(items))
     index = [name for name in ("document", "item") if name in items]
-    return {None: {str(task): rows.set_index(index)[column] for task, rows in items.groupby(tasks)}}
+    return {
+        None: {
+            str(task): rows.set_index(index)[column].dropna().sort_index()
+            for task, rows in items.groupby(tasks)
+        }
+    }
 
 
 def _speeds(side: _Side) -> Iterator[Row]:

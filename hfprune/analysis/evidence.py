@@ -63,7 +63,7 @@ class Evidence:
         """The models of the study."""
         return [*dict.fromkeys(cell.model for cell in self.cells)]
 
-    def families(self) -> list[list[str]]:
+    def hypothesis_families(self) -> list[list[str]]:
         """Return the effects by family, those that Holm's method corrects together."""
         together = {
             measure: number

@@ -90,7 +90,8 @@ class StudyResults:
     `draws`, `source` (a link to the first draw's result, or "") and, beside a reference, `effect`,
     `effect_low`, `effect_high`, `reference` and `differs`. For readers: `shown`, `interval`, `effect_shown`,
     `effect_interval`, and `standing` by that interval, one of `STANDINGS`, or "" if there is none; `sure` says
-    whether it holds for all models, methods and ratios of the study together, by Holm's correction."""
+    whether it holds by Holm's correction for all models, methods and ratios of the study together, and for the
+    outcomes that it corrects together."""
     meanings: dict[Quantity, Meaning]
     families: dict[str, str]
     """What each method's criterion reads: gradients, activations or weights; or else `other`."""

@@ -86,6 +86,7 @@ class Comparing:
         def run() -> None:
             for old in {*out.glob("gold_bpb/*.json")} - {*made}:  # of another model, which more tasks fitted
                 old.unlink()
+                old.with_suffix(".parquet").unlink(missing_ok=True)
             measure.run(asked)
 
         return Task(run, made, {"model": self.pipeline.model} | changes | assets, settings)

@@ -96,10 +96,12 @@ def with_models(catalogue: Catalogue, spelt: dict[str, str], where: str) -> Cata
 
 
 def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
-    """Fail if the study names an asset that the catalogue lacks, or measures on its calibration documents.
+    """Fail if the study names an asset that the catalogue lacks, or a measure that cannot do what it asks.
+
+    A measure cannot read the documents of the calibration, nor be corrected together without outcomes of items.
 
     Raises:
-        HfpruneError: names the missing asset and the nearest known one, or the measure and its corpus.
+        HfpruneError: names the missing asset and the nearest known one, or the measure.
     """
     measures = study.make_measures(where)
     for asset in study_assets(study):
@@ -110,6 +112,12 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
             remedy = f"name it there, as `{kind}: {{mine: {name}}}`" if spelt else "see there"
             raise HfpruneError(
                 f"{where}: unknown {kind} {name!r}{nearest(name, [*known])} (config/assets.yaml; {remedy})"
+            )
+    for name in (name for family in study.corrected_together for name in family):
+        if not measures[name].metrics()[0].items:
+            raise HfpruneError(
+                f"{where}: corrected_together: {name!r} has no outcomes of items, so it has no p-value; "
+                "leave it out"
             )
     calibrated = {study.calibration.corpus, *map(study.corpus_of, study.methods)}
     read = [

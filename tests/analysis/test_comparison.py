@@ -147,6 +147,7 @@ def test_outcomes_that_a_study_corrects_together_are_one_family(measured: tuple[
     assert family["js_distance_holm"] == pytest.approx(2 * smaller)
     assert family["points_holm"] == pytest.approx(max(2 * smaller, larger))
     assert alone["js_distance_holm"] == smaller, "each by itself unless the study says so"
+    assert family["corrected_together"] == "points+js_distance" and "corrected_together" not in alone
     assert family["perplexity_ratio_holm"] == alone["perplexity_ratio_holm"]
 
 

@@ -91,6 +91,8 @@ def test_recovery_again_gives_the_same_adapter_and_replaces_only_an_adapter(
         assert (tmp_path / "again" / name).read_bytes() == (adapter / name).read_bytes()
     (tmp_path / "thesis.txt").write_text("mine")
     assert "holds something else" in failure(*recover(work), "--out", tmp_path)
+    inside = tmp_path / "again" / "adapter_model.safetensors"
+    assert "holds something else" in failure(*recover(work), "--out", inside)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 

@@ -71,9 +71,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]
     return found
 
 
-def compare(model, tokenizer, data, tolerance: float, add_bos: bool = False) -> None:
-    ours = PrefixTreeLM(model, tokenizer=tokenizer, batch_tokens=300, add_bos_token=add_bos)
-    stock = HFLM(model, tokenizer=tokenizer, backend="causal", batch_size=3, add_bos_token=add_bos)
+def compare(model, tokenizer, data, tolerance: float) -> None:
+    ours = PrefixTreeLM(model, tokenizer=tokenizer, batch_tokens=300, add_bos_token=False)
+    stock = HFLM(model, tokenizer=tokenizer, backend="causal", batch_size=3, add_bos_token=False)
     with offline_tasks(data) as manager:
         for name in data:
             values, items = evaluate_task(ours, manager, name, None)

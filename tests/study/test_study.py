@@ -184,6 +184,10 @@ def test_models_are_names_or_names_with_ratios_of_their_own() -> None:
             "unknown tasks 'arc_esay'; did you mean 'arc_easy'",
         ),
         (
+            {"corrected_together": [["fidelity", "latency"]]},
+            "s: corrected_together: 'latency' has no outcomes of items, so it has no p-value; leave it out",
+        ),
+        (
             {"measures": {"fidelity": {"corpus": "a/b", "sequences": 4, "length": 32}}},
             "unknown corpora 'a/b'",
         ),

@@ -39,9 +39,17 @@ class Comparison(TablePublication):
             *(Column(effect.heading, _effect(rows, name, effect)) for name, effect in effects.items()),
         ]
         primary = [effects[name].heading for name in {*words(rows["primary"])} if name]
+        joined = words(rows.get("corrected_together", pd.Series("", rows.index)))
+        families = [family.split("+") for text in {*joined} for family in text.split(";") if family]
         columns = present(columns)
         return Table(
-            rows, columns, _notes(references, primary, [column.heading for column in columns], effects)
+            rows,
+            columns,
+            _notes(references, primary, [column.heading for column in columns], effects)
+            + [
+                f"Corrected together: {', '.join(effects[name].heading for name in family)}."
+                for family in families
+            ],
         )
 
 
@@ -70,7 +78,7 @@ def _notes(
         "In brackets: 95 % interval over draws of the calibration and items together, Student's t of a two-way "
         "variance; none for a single draw without resampled calibrations. Intervals stand for themselves: of a "
         "hundred without an effect, five would show one. Bold: better even by Holm's correction for all models, "
-        f"methods and ratios of the study, and outcomes that it corrects together (p < {1 - LEVEL:.2g}).",
+        f"methods and ratios of the study (p < {1 - LEVEL:.2g}).",
     ]
     notes += [
         f"Primary outcome, chosen before the study was run: {heading}. The others are secondary."
