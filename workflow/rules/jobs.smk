@@ -16,8 +16,7 @@ BESIDE_GPU = 8
 @cache
 def files():
     """Return the study with its files, which needs the outputs of the baselines' rules."""
-    made = {name: made_by(name) for name in BASELINES}
-    return Files(NAME, STUDY, CHOSEN.catalogue, made, CELLS_PER_JOB)
+    return Files(NAME, STUDY, CHOSEN.catalogue, {name: made_by(name) for name in BASELINES}, CELLS_PER_JOB)
 
 
 @cache
