@@ -1,5 +1,5 @@
 # Measurements of cells (the dense model with the plan and adapter applied in memory) and of scoring itself.
-from hfprune.jobs.measuring import matching, measured, place
+from hfprune.jobs.measuring import matching, measured, results_folder
 
 # What is measured of a cell is one job, or what is measured of several cells of a model (`cells_per_job`). A measure of
 # time is a job of its own.
@@ -14,7 +14,7 @@ for name, jobs in jobs_of("measure").items():
             # Finished results stay when another is asked for; the command measures what is missing or has changed.
             update(measured(files(), jobs[0])),
         log:
-            f"{LOGS}/{place(jobs[0])}/{name}.log",
+            f"{LOGS}/{results_folder(jobs[0])}/{name}.log",
         wildcard_constraints:
             model=matching(jobs),
         # On a cluster, all measurements of a cell are one job, with one GPU.
