@@ -7,6 +7,7 @@ WITH_ITEMS = [
     "recovery-short",
     "recovery-30",
     "recovery-attention",
+    "recovery-qwen",
     "headline",
     "untuned",
     "outcomes",
