@@ -18,10 +18,9 @@ reproduce: setup
 	    echo "If no other run is under way here, as after a kill: $(BIN)/snakemake --unlock, then make reproduce again" >&2; \
 	  exit 1; }
 
-# Two processes, and each file in one of them, since tests of a file share what is slow to make; in the order of
-# tests/conftest.py.
+# Two processes, and each file in one of them, since tests of a file share what is slow to make.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Every command on GPUs that are simulated, which takes a C++ compiler; a part of `make test`.
 test-gpu: setup

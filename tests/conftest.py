@@ -96,11 +96,6 @@ def tokens() -> torch.Tensor:
     return torch.randint(0, SHAPE["vocab_size"], (6, 17), generator=torch.Generator().manual_seed(3))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that at the end no process waits for another."""
-    items.sort(key=lambda item: item.path.parent.name not in ("workflow", "gpu"))
-
-
 def made_once(
     factory: pytest.TempPathFactory, name: str, make: Callable[[Path], str | None]
 ) -> tuple[Path, str]:

@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +20,13 @@ CONTEXT = multiprocessing.get_context("fork")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_leased(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_is_leased(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(device.LEASED, "")
+    yield
+    # A fork that stays holds all pipes of this process, so that a browser which it has started never ends.
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
 
 
 def work(folder: Path, pipe: Connection) -> None:
