@@ -18,7 +18,7 @@ from hfprune.pruning.config import Config
 from hfprune.pruning.estimate import foretell
 from hfprune.pruning.folder import MODEL
 from hfprune.pruning.pipeline import Pipeline, command
-from hfprune.pruning.runner import Steps, Task
+from hfprune.pruning.runner import Step, Steps
 from hfprune.results import read_result
 from hfprune.stages import measure
 from hfprune.study.entries import StudyMeasure
@@ -66,7 +66,7 @@ class Comparing:
             settings = fitting(self.config.resources, self.pipeline.model) | settings
         return {name: with_batch_size(MEASURES.make(name, about, name)) for name, about in settings.items()}
 
-    def measure(self, dense: bool = False) -> Task:
+    def measure(self, dense: bool = False) -> Step:
         """Take the measures of the pruned model, or of the dense one; a killed run keeps those that it has."""
         taken = {name: it for name, it in self.measures.items() if it.needs == "model" or not dense}
         changes = {} if dense else self.pipeline.changes()
@@ -89,9 +89,9 @@ class Comparing:
                 old.with_suffix(".parquet").unlink(missing_ok=True)
             measure.run(asked)
 
-        return Task(run, made, {"model": self.pipeline.model} | changes | assets, settings)
+        return Step(run, made, {"model": self.pipeline.model} | changes | assets, settings)
 
-    def say(self) -> Task:
+    def say(self) -> Step:
         """Let both models continue a sentence."""
         flags = sample.Config(
             model=self.pipeline.model,
@@ -101,7 +101,7 @@ class Comparing:
         )
         return command(sample, flags)
 
-    def card(self) -> Task:
+    def card(self) -> Step:
         """Write the model again, with the results in its card; an export that is made again needs them again."""
         files = [*self.result_files(), self.results / SAMPLE, self.work / "steps/export.json"]
         return self.pipeline.export(self.results, files)

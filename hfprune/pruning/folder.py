@@ -10,8 +10,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import hfprune
-from hfprune.errors import HfpruneError, explained
-from hfprune.files import atomic_directory, write_json
+from hfprune.errors import explained
+from hfprune.files import atomic_directory, require_only, write_json
 
 # The checkpoint, the page, and all that they were made from.
 MODEL, REPORT, WORK = "model", "report.html", "work"
@@ -38,11 +38,7 @@ def claimed(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
     about = {"settings": settings, "hfprune": hfprune.__version__}
     new = not out.exists()
     if not (work / SETTINGS).is_file():
-        held = [path.name for path in out.iterdir()] if out.is_dir() else [out.name] if out.exists() else []
-        if strange := [name for name in held if not _OURS.fullmatch(name)]:
-            raise HfpruneError(
-                f"{out}: holds something else ({min(strange)}); choose another folder (nothing was touched)"
-            )
+        require_only(out, [path.name for path in out.glob("*") if _OURS.fullmatch(path.name)])
         with atomic_directory(work) as folder:
             write_json(folder / SETTINGS, about)
     lock = FileLock(work / ".lock", timeout=0)

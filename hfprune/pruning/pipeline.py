@@ -21,7 +21,7 @@ from hfprune.plans.rules import Allocation
 from hfprune.pruning.config import Config
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import chosen
-from hfprune.pruning.runner import Steps, Task
+from hfprune.pruning.runner import Step, Steps
 from hfprune.recovery.settings import fewest_sequences
 from hfprune.settings import load, validate
 from hfprune.stages import budget, calibrate, dtype, export, linear, plan, recover, score
@@ -105,7 +105,7 @@ class Pipeline:
 
     # --- steps ----------------------------------------------------------------------------------------------
 
-    def fetch(self) -> Task:
+    def fetch(self) -> Step:
         """Get the model and all texts, before anything is computed."""
 
         def run() -> None:
@@ -119,14 +119,14 @@ class Pipeline:
             absent = [asset for asset in self.read_later if not (resources / asset / "asset.json").is_file()]
             fetch(absent, load(Catalogue, catalogue), catalogue, resources)
 
-        return Task(run, [], {}, {})
+        return Step(run, [], {}, {})
 
-    def choose_dtype(self) -> Task:
+    def choose_dtype(self) -> Step:
         """Choose the faster dtype, once for this folder."""
         flags = dtype.Config(out=self.work / "dtype.json")
         return command(dtype, flags)
 
-    def budget(self) -> Task:
+    def budget(self) -> Step:
         """Check that the model can be pruned, and to this ratio."""
         ratio, units = self.config.ratio, self.config.units
         floor = None if self.allocation.rule == "uniform" else self.allocation.floor
@@ -161,7 +161,7 @@ class Pipeline:
         """Return how many of the blocks, at most, are scored on."""
         return self.config.sequences or SCORED
 
-    def calibrate(self) -> Task:
+    def calibrate(self) -> Step:
         """Draw the blocks that are scored on, and to which weights are solved."""
         flags = calibrate.Config(
             model=self.model,
@@ -173,7 +173,7 @@ class Pipeline:
         )
         return command(calibrate, flags)
 
-    def score(self) -> Task:
+    def score(self) -> Step:
         """Score every unit; a killed run resumes. A text too short for linear recovery fails before."""
         if self.recipe.linear:
             found, least = len(load_blocks(self.work / "blocks.safetensors")), self._fewest()
@@ -195,7 +195,7 @@ class Pipeline:
         )
         return command(score, flags, version=self.criterion.version)
 
-    def plan(self) -> Task:
+    def plan(self) -> Step:
         """Choose the units to keep."""
         flags = plan.Config(
             model=self.model,
@@ -206,7 +206,7 @@ class Pipeline:
         )
         return command(plan, flags)
 
-    def solve(self) -> Task:
+    def solve(self) -> Step:
         """Solve the weights again; a killed run resumes."""
         flags = linear.Config(
             model=self.model,
@@ -217,7 +217,7 @@ class Pipeline:
         )
         return command(linear, flags)
 
-    def recover(self) -> Task:
+    def recover(self) -> Step:
         """Train an adapter; a killed run resumes."""
         flags = recover.Config(
             model=self.model,
@@ -231,7 +231,7 @@ class Pipeline:
         )
         return command(recover, flags)
 
-    def export(self, results: Path | None = None, files: Sequence[Path] = ()) -> Task:
+    def export(self, results: Path | None = None, files: Sequence[Path] = ()) -> Step:
         """Write the checkpoint with its card, which shows the results of a folder."""
         flags = export.Config(
             model=self.model,
@@ -262,10 +262,10 @@ class Pipeline:
         return found | {"sequences scored on": scored, "sequences used to solve weights": solved}
 
 
-def command(module: ModuleType, flags: Any, inputs: dict[str, Path] | None = None, **settings: Any) -> Task:
+def command(module: ModuleType, flags: Any, inputs: dict[str, Path] | None = None, **settings: Any) -> Step:
     """Return a command with its flags: paths are what it reads, all else but `out` its settings."""
     paths = {
         name: value for name, value in flags if isinstance(value, Path) and name not in ("out", "results")
     }
     used = flags.model_dump(mode="json", exclude={*paths, "out", "results"}) | settings
-    return Task(lambda: module.run(flags), [flags.out], paths | (inputs or {}), used)
+    return Step(lambda: module.run(flags), [flags.out], paths | (inputs or {}), used)

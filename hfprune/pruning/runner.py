@@ -11,11 +11,11 @@ from hfprune.files import read_json, write_json
 from hfprune.provenance import is_current, origin
 
 
-class Task(NamedTuple):
+class Step(NamedTuple):
     """What a step does, and what its result depends on."""
 
     run: Callable[[], object]
-    made: Sequence[Path]
+    outputs: Sequence[Path]
     """Files or folders that `run` writes, each atomically: if it is there, it is complete. Empty: always run."""
     inputs: dict[str, Path]
     """Role → file or folder that is read; known by its contents."""
@@ -23,7 +23,7 @@ class Task(NamedTuple):
 
 
 # By title; called when it is the step's turn, since its inputs are the outputs of earlier steps.
-Steps = dict[str, Callable[[], Task]]
+Steps = dict[str, Callable[[], Step]]
 
 
 def take_all(steps: Steps, records: Path, log: Path) -> dict[str, float]:
@@ -37,11 +37,11 @@ def take_all(steps: Steps, records: Path, log: Path) -> dict[str, float]:
         log: file to which everything is added that steps print on standard output.
     """
     seconds: dict[str, float] = {}
-    for number, (title, step) in enumerate(steps.items(), start=1):
+    for number, (title, make) in enumerate(steps.items(), start=1):
         head = f"[{number}/{len(steps)}] {title}"
-        task, record = step(), records / f"{title.replace(' ', '-').lower()}.json"
-        depends = task.inputs, task.settings
-        if task.made and is_current(record, task.made, *depends):
+        step, record = make(), records / f"{title.replace(' ', '-').lower()}.json"
+        depends = step.inputs, step.settings
+        if step.outputs and is_current(record, step.outputs, *depends):
             seconds[title] = read_json(record)["seconds"]
             print(f"{head}: is there (took {seconds[title]:.0f} s)", file=sys.stderr)
             continue
@@ -50,7 +50,7 @@ def take_all(steps: Steps, records: Path, log: Path) -> dict[str, float]:
         print(f"{head} …", file=sys.stderr)
         start = time.perf_counter()
         with log.open("a") as file, redirect_stdout(file):
-            task.run()
+            step.run()
         seconds[title] = time.perf_counter() - start
         write_json(record, {"provenance": origin(*depends), "seconds": seconds[title]})
         print(f"{head}: {seconds[title]:.0f} s", file=sys.stderr)

@@ -70,7 +70,7 @@ class Config(Placement):
             raise ValueError("two cells have the same `out`, so that one would replace the other")
         return self
 
-    def made(self) -> dict[str, Measure]:
+    def make_measures(self) -> dict[str, Measure]:
         """Return the measures by name.
 
         Raises:
@@ -112,7 +112,7 @@ class Config(Placement):
 
 def run(config: Config) -> None:
     """Take the measures of every cell, write their results, and print them."""
-    measures = config.made()
+    measures = config.make_measures()
 
     from hfprune.measuring import measure_cells, with_batch_size
 

@@ -31,7 +31,7 @@ from hfprune.models.load import load_model
 from hfprune.plans.plan import apply_plan, count_parameters, load_plan
 from hfprune.pruning.folder import claimed
 from hfprune.pruning.recipe import RECIPES
-from hfprune.pruning.runner import Task, take_all
+from hfprune.pruning.runner import Step, take_all
 
 TITLES = [
     *("fetch", "budget", "calibrate", "score", "plan", "export"),
@@ -433,7 +433,7 @@ def test_what_a_killed_step_wrote_is_not_taken_for_what_the_record_says(tmp_path
             if killed:
                 raise KeyboardInterrupt
 
-        step = Task(write, [out], {}, {"number": number})
+        step = Step(write, [out], {}, {"number": number})
         take_all({"write": lambda: step}, tmp_path / "steps", tmp_path / "log.txt")
 
     take(1)
