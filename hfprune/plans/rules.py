@@ -23,7 +23,7 @@ class Allocation(Strict):
         description="global: rank z-scores within the layer, as FLAP does, instead of plain scores",
     )
     floor: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.1, description="global: fraction of a layer's neurons that is always kept"
+        default=0.1, description="global, per_parameter: fraction of a layer's neurons that is always kept"
     )
     align: PositiveInt = Field(
         default=1,

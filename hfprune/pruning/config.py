@@ -35,7 +35,8 @@ class Config(Strict):
     units: UnitShares = UNITS
     allocation: Allocation | None = Field(
         default=None,
-        description="uniform, global or per_parameter; or JSON, with standardize, floor and align (the recipe's)",
+        description="uniform, global, per_parameter or joint; or JSON, with standardize, floor, align and spare "
+        "(the recipe's)",
     )
     align: PositiveInt | None = Field(
         default=None, description="widths are multiples of this, at the same size, e.g. 32 for quantisers"

@@ -22,6 +22,8 @@ class Config(Cut):
 
     @model_validator(mode="after")
     def _pruned(self) -> "Config":
+        if self.linear:
+            raise ValueError("--linear solves weights here; another tool's plan has none")
         if not self.cut_inputs():
             raise ValueError("give the other tool's --plan or --checkpoint")
         return self

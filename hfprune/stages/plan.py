@@ -38,7 +38,7 @@ class Config(Strict):
     units: UnitShares = UNITS
     allocation: Allocation = Field(
         default=Allocation(),
-        description="uniform, global or per_parameter; or JSON, with standardize, floor and align",
+        description="uniform, global, per_parameter or joint; or JSON, with standardize, floor, align and spare",
     )
     cell: CellName = None
     out: Safetensors = Field(description="plan; its size goes to .json beside it")

@@ -178,6 +178,10 @@ PLAN = ("--model", "m", "--scores", __file__, "--ratio", "0.2")
             ("adopt", "--model", "m", "--ratio", "0.2", "--out", "x.json"),
             "hfprune adopt: error: give the other tool's --plan or --checkpoint",
         ),
+        (
+            ("adopt", "--model", ".", "--plan", ".", "--linear", ".", "--ratio", "0.2", "--out", "x.json"),
+            "hfprune adopt: error: --linear solves weights here; another tool's plan has none",
+        ),
     ],
 )
 def test_impossible_flags_are_refused_at_once(arguments, message) -> None:
