@@ -13,8 +13,12 @@ from hfprune.analysis.outcomes import NotMeasuredError, Outcomes
 from hfprune.errors import HfpruneError
 from hfprune.results import DENSE
 from hfprune.settings import load
+from hfprune.study.entries import StudyMeasure
 from hfprune.study.layout import study_file
 from hfprune.study.study import Study
+
+# Keys of a measure that say how many items it reads, and not how.
+HOW_MANY = {"tasks", "groups", "documents", "sequences"}
 
 
 def write_table(doc: str | None, tables: Mapping[str, Callable[..., pd.DataFrame]], pooled: str = "") -> None:
@@ -66,19 +70,29 @@ def measured(
 
 
 def require_alike(first: Study, other: Study) -> None:
-    """Check that two studies draw, prune and train alike, whatever their seeds, ratios and measures.
+    """Check that two studies draw, prune and train alike, whatever their seeds and ratios, and read items alike.
 
     Raises:
         HfpruneError: they do not; names the first setting that differs.
     """
-    both = first.methods.keys() & other.methods.keys()
+    methods, measures = (
+        first.methods.keys() & other.methods.keys(),
+        first.measures.keys() & other.measures.keys(),
+    )
     settings = [
         {name: getattr(study, name) for name in ("calibration", "recovery", "linear", "dtype")}
-        | {name: study.methods[name].model_copy(update={"label": None, "ratios": None}) for name in both}
+        | {name: study.methods[name].model_copy(update={"label": None, "ratios": None}) for name in methods}
+        | {f"measures.{name}": _reading(study.measures[name]) for name in measures}
         for study in (first, other)
     ]
     if differ := [name for name, value in settings[0].items() if settings[1][name] != value]:
         raise HfpruneError(f"the studies differ in {differ[0]}, so their draws are no sample of one thing")
+
+
+def _reading(entry: StudyMeasure) -> StudyMeasure:
+    """Return a measure without the keys that say how many items are read, and of which cells."""
+    settings = {key: value for key, value in entry.settings.items() if key not in HOW_MANY}
+    return StudyMeasure(measure=entry.measure, settings=settings)
 
 
 def pool(studies: Sequence[Mapping[tuple[str, str], Outcomes]]) -> dict[tuple[str, str], Outcomes]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -13,6 +14,9 @@ from typing import Any
 from safetensors import SafetensorError
 
 from hfprune.errors import HfpruneError
+
+# The names of temporary files and folders, which a killed run leaves.
+UNFINISHED = re.compile(r"\.[\w.-]+\.[a-z0-9_]{8}(\.\w+)?")
 
 
 @contextmanager
@@ -75,13 +79,18 @@ def require_writable(path: Path) -> None:
 def require_only(folder: Path, names: Collection[str]) -> None:
     """Fail before any work if a folder holds something besides files of these names, or is no folder.
 
+    What a killed run has left of such a file is none of that.
+
     Raises:
-        HfpruneError: it does.
+        HfpruneError: it does, or it is the current folder.
     """
+    if not folder.name:
+        raise HfpruneError(f"{folder}: give a folder of its own, by its name")
     if folder.exists() and not folder.is_dir():
         strange = [folder.name]
     else:
-        strange = sorted({path.name for path in folder.glob("*")} - {*names})
+        held = {path.name for path in folder.glob("*")} - {*names}
+        strange = sorted(name for name in held if not UNFINISHED.fullmatch(name))
     if strange:
         raise HfpruneError(
             f"{folder}: holds something else ({strange[0]}); choose another folder (nothing was touched)"

@@ -110,7 +110,9 @@ def measure_cells(
         # Only current results: a killed run with other settings may have left some, too.
         if each.is_finished(each.waiting):
             each.out.parent.mkdir(parents=True, exist_ok=True)
-            for suffix in ("parquet", "json"):  # the JSON marks a result as finished, so it moves last
+            # The JSON marks a result as finished, so the old one goes first, and the new one comes last.
+            Path(f"{each.out}.json").unlink(missing_ok=True)
+            for suffix in ("parquet", "json"):
                 Path(f"{each.waiting}.{suffix}").replace(f"{each.out}.{suffix}")
     for each in found:
         shutil.rmtree(each.state, ignore_errors=True)

@@ -72,6 +72,7 @@ def write_result(
                 f"{path}: {value.metric} is {value.value}; nothing was written, try another dtype"
             )
     if items is not None:
+        path.unlink(missing_ok=True)  # it is of the items that are replaced now
         with atomic_file(path.with_suffix(".parquet")) as temporary:
             items.to_parquet(temporary, index=False)
     # The JSON comes last, since it marks the result as finished.

@@ -67,8 +67,8 @@ def load(kind: type[Model], path: Path) -> Model:
     Raises:
         HfpruneError: the file is missing, is not YAML or does not fit `kind`; names the file and the key.
     """
-    with reading(path), explained(f"{path}: not valid YAML: {REASON}", yaml.YAMLError):
-        data = yaml.safe_load(path.read_text())
+    with reading(path), explained(f"{path}: not valid YAML: {REASON}", yaml.YAMLError, UnicodeDecodeError):
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     return validate(kind, {} if data is None else data, str(path))
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import calibration_draws
 import cells
 import headline
 import numpy as np
@@ -159,6 +160,10 @@ def test_draws_of_two_studies_are_one_sample_on_their_common_items() -> None:
     require_alike(*studies[:2])
     with pytest.raises(HfpruneError, match="the studies differ in recovery"):
         require_alike(studies[0], studies[2])
+    shorter = studies[1].model_dump(exclude_unset=True)
+    shorter["measures"]["zeroshot"]["settings"]["add_bos"] = True
+    with pytest.raises(HfpruneError, match=r"the studies differ in measures\.zeroshot"):
+        require_alike(studies[0], Study.model_validate(shorter))
 
 
 def _elsewhere(outcomes: dict) -> dict:
@@ -191,3 +196,29 @@ def test_ranks_of_outcomes_are_spearmans_and_fewer_documents_or_plans_make_them_
         headline.correlation(*noisy, plans) for plans in (each, [(i // 3,) for i in range(12)])
     )
     assert alone[0] == together[0] and together[2] - together[1] > alone[2] - alone[1]
+
+
+def test_spread_by_folds_of_an_outcome_that_is_a_mean_over_them() -> None:
+    rng, rows = np.random.default_rng(0), []
+    values = rng.normal(size=(2, 2, calibration_draws.DRAWS, 8))
+    for i, size in enumerate(calibration_draws.SIZES):
+        for j, method in enumerate(calibration_draws.CRITERIA):
+            for draw, folds in enumerate(values[i, j]):
+                for kind, number, taken in calibration_draws.calibrations(size, draw):
+                    rows.append((size, draw, method, kind, number, folds[taken].mean()))
+    table = calibration_draws.spreads(pd.DataFrame(rows, columns=calibration_draws.COLUMNS))
+    found = table.set_index(["sequences", "outcome", "folds"]).loc[128]
+    entropy, cross_entropy = values[1]
+    for name, of in {"entropy": entropy, "difference": cross_entropy - entropy}.items():
+        real = of.mean(1).std(ddof=1)
+        jackknife = (of[: calibration_draws.RESAMPLED].var(1, ddof=1).mean() / 8) ** 0.5
+        bootstrap = found.loc[name, "bootstrap"]
+        np.testing.assert_allclose(
+            found.loc[name, "jackknife"][["SD over draws", "SD by folds", "ratio of SDs"]].astype(float),
+            [real, jackknife, real / jackknife],
+        )
+        # Eight resamples of each of eight draws: within a third of what they estimate.
+        assert bootstrap["SD by folds"] == pytest.approx(jackknife, rel=1 / 3)
+        assert bootstrap["from"] < bootstrap["ratio of SDs"] < bootstrap["to"]
+    # A jackknife's mean is the whole's, if the outcome is a mean.
+    assert found.xs("jackknife", level="folds")["excess"].to_numpy() == pytest.approx(0, abs=1e-12)

@@ -1,9 +1,13 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from hfprune.files import write_json
+import hfprune.results
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file, require_only, write_json
+from hfprune.results import Cell, Value, write_result
 
 
 def test_keys_of_two_types_are_sorted_as_json_spells_them(tmp_path: Path) -> None:
@@ -13,3 +17,36 @@ def test_keys_of_two_types_are_sorted_as_json_spells_them(tmp_path: Path) -> Non
     assert [*found["max_memory"].items()] == [("0", 1.5), ("1", "8GB"), ("cpu", 2)]
     with pytest.raises(ValueError, match="Out of range"):
         write_json(tmp_path / "it.json", {"mean": float("nan")})
+
+
+def test_what_a_killed_run_has_left_is_nothing_else(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "linear.safetensors") as temporary:
+        require_only(tmp_path, {"linear.safetensors"})
+        assert temporary.exists()
+        with pytest.raises(HfpruneError, match=r"holds something else \(.hidden\)"):
+            (tmp_path / ".hidden").write_text("mine")
+            require_only(tmp_path, {"linear.safetensors"})
+    with pytest.raises(HfpruneError, match="a folder of its own"):
+        require_only(Path(), {"linear.safetensors"})
+
+
+def test_items_of_a_killed_run_are_not_taken_for_those_of_the_result_before(
+    tmp_path: Path, monkeypatch
+) -> None:
+    path = tmp_path / "it.json"
+
+    def write(number: float) -> None:
+        items = pd.DataFrame({"item": [0], "number": [number]})
+        write_result(
+            path, Cell("s", "m", "a", 0.2, 0, "none"), "it", "", [Value("number", number)], {}, items
+        )
+
+    def killed(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    write(1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(hfprune.results, "write_json", killed)
+        write(2)
+    assert pd.read_parquet(path.with_suffix(".parquet"))["number"].item() == 2
+    assert not path.exists(), "the record of other items"

@@ -101,11 +101,12 @@ def rank_correlations(scored: ScoresByLayer, damages: dict[tuple[str, int], pd.S
 
 
 def quantiles(scored: ScoresByLayer) -> pd.DataFrame:
-    """Return quantiles of each layer's scores over the layer's mean."""
+    """Return quantiles of each layer's scores over the layer's mean; z-scores, whose mean is zero, have none."""
     rows = [
         (model, seed, method, layer, level, score)
         for (model, method, seed), layers in sorted(scored.items())
         for layer, scores in sorted(layers.items())
+        if scores.min() >= 0
         for level, score in zip(
             QUANTILE_LEVELS, np.quantile(scores / scores.mean(), QUANTILE_LEVELS), strict=True
         )
@@ -114,7 +115,7 @@ def quantiles(scored: ScoresByLayer) -> pd.DataFrame:
 
 
 def middle_layers(scored: ScoresByLayer) -> pd.DataFrame:
-    """Return the scores of each model's middle layer, for one seed, since neurons are compared one by one."""
+    """Return the scores of each model's middle layer over their mean, for one seed; z-scores have none."""
     parts = [pd.DataFrame(columns=COMPANION_COLUMNS[NEURON_SCORES])]
     first = {(model, method): seed for model, method, seed in sorted(scored, reverse=True)}
     for (model, method), seed in sorted(first.items()):
@@ -122,6 +123,8 @@ def middle_layers(scored: ScoresByLayer) -> pd.DataFrame:
         if not layers:  # the method scores whole layers only
             continue
         layer = sorted(layers)[len(layers) // 2]
+        if layers[layer].min() < 0:
+            continue
         scores = layers[layer] / layers[layer].mean()
         labels = {"model": model, "method": method, "layer": layer}
         parts.append(pd.DataFrame({**labels, "neuron": np.arange(len(scores)), "score": scores}))

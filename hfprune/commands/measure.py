@@ -13,6 +13,7 @@ from hfprune.commands.flags import add_fields
 from hfprune.commands.flags import read as read_fields
 from hfprune.measures import MEASURES
 from hfprune.models.placement import Placement
+from hfprune.settings import Name
 from hfprune.stages import measure
 from hfprune.stages.fields import ComputeDtype, DenseModel, Resources
 from hfprune.stages.measure import CellFiles, Config, Scored, ToMeasure
@@ -30,7 +31,7 @@ class One(Placement):
     model: DenseModel
     dtype: ComputeDtype = None
     resources: Resources = Path("resources")
-    name: str | None = Field(default=None, description="name of the measure in its results (MEASURE)")
+    name: Name | None = Field(default=None, description="name of the measure in its results (MEASURE)")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

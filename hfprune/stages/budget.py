@@ -1,11 +1,13 @@
 """Print how many units each ratio leaves; fail if a ratio cannot be reached."""
 
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, model_validator
 
+from hfprune.errors import HfpruneError
 from hfprune.files import read_json, write_json
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
@@ -34,7 +36,14 @@ class Config(Strict):
     )
     out: Path | None = Field(default=None, description="JSON file of the budgets (none: print only)")
     """`parameters`; `neurons` of a layer; `kept`, the units by the kinds removed, ratio and kind; and
-    `neurons_removed`, by ratio the share of neurons removed if only neurons are, for tools that need it."""
+    `neurons_removed`, by ratio the share of neurons removed if only neurons are and can be, for tools that need
+    it."""
+
+    @model_validator(mode="after")
+    def _spared_by_units(self) -> "Config":
+        if len(self.spare) > len(self.units):
+            raise ValueError("--spare has more numbers than --units has kinds: give one for each of --units")
+        return self
 
 
 def run(config: Config) -> None:
@@ -69,7 +78,10 @@ def run(config: Config) -> None:
             print(f"ratio {ratio:g} of {total:,} parameters: keep {text}{note}")
             if config.floor and "neurons" in counts:
                 check_floor(counts["neurons"], floor_width(width, config.floor), config.floor)
-    removed = {f"{ratio:g}": 1 - kept_units(model, ratio)["neurons"] / width for ratio in config.ratios}
+    removed = {}
+    for ratio in config.ratios:
+        with suppress(HfpruneError):  # what layers can reach, neurons alone may not
+            removed[f"{ratio:g}"] = 1 - kept_units(model, ratio)["neurons"] / width
     found = {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
     if config.out:
         write_json(config.out, found)
@@ -79,6 +91,13 @@ def neurons_removed(budget: Path, ratio: str, more: float = 0) -> float:
     """Return the share of MLP neurons that a ratio removes and `more` neurons a layer, by a file of this stage.
 
     For baselines, which take a share of the neurons.
+
+    Raises:
+        HfpruneError: neurons alone cannot reach the ratio.
     """
     found = read_json(budget)
+    if ratio not in found["neurons_removed"]:
+        raise HfpruneError(
+            f"{budget}: neurons alone cannot reach the ratio {ratio}; leave the baseline out there"
+        )
     return found["neurons_removed"][ratio] + more / found["neurons"]

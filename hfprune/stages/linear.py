@@ -100,6 +100,7 @@ def run(config: Config) -> None:
         note, solved = notes[cell.out], found.get(name, {})
         made = provenance(watch, shared | {"plan": cell.plan}, **settings) | config.placement()
         cell.out.mkdir(parents=True, exist_ok=True)
+        (cell.out / RECOVERED).unlink(missing_ok=True)  # it is of what is replaced now
         save_solved(cell.out / SOLVED, solved, stable(made))
         named = cell_of(cell.cell, config.model, "pruned", recovery="linear")
         values = [] if note else _values(solved, watch)

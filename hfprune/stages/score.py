@@ -279,6 +279,7 @@ def write_scores(
     from hfprune.scoring.scores import save_resampled, save_scores
 
     out, *resampled = files
+    out.with_suffix(".json").unlink(missing_ok=True)  # it is of what is replaced now
     for path in resampled:
         save_resampled(path, scored.resampled, stable(made))
     about = stable(made) | {"curve": scored.curve, "drawn": made["drawn"]}

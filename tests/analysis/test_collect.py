@@ -133,6 +133,18 @@ def test_score_quantiles_are_relative_to_the_layer_mean(tmp_path: Path) -> None:
     assert quantiles["score"].tolist() == pytest.approx([0.1 * i for i in range(21)])
 
 
+def test_z_scores_have_no_mean_to_be_relative_to(tmp_path: Path) -> None:
+    scores = np.arange(21.0)
+    paths = [
+        save(tmp_path / "scores/m/a/seed0.safetensors", scores),
+        save(tmp_path / "scores/m/b/seed0.safetensors", scores - scores.mean()),
+    ]
+    collect([], paths, [], tmp_path)
+    assert set(read_collected(tmp_path / "score_quantiles.csv")["method"]) == {"a"}
+    assert set(pd.read_parquet(tmp_path / "neurons.parquet")["method"]) == {"a"}
+    assert len(read_collected(tmp_path / "rank_correlation.csv")) == 1, "ranks have no unit"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

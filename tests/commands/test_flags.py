@@ -182,6 +182,15 @@ PLAN = ("--model", "m", "--scores", __file__, "--ratio", "0.2")
             ("adopt", "--model", ".", "--plan", ".", "--linear", ".", "--ratio", "0.2", "--out", "x.json"),
             "hfprune adopt: error: --linear solves weights here; another tool's plan has none",
         ),
+        (
+            ("budget", "--model", "m", "--ratios", "0.2", "--spare", "1", "2"),
+            "hfprune budget: error: --spare has more numbers than --units has kinds: give one for each of --units",
+        ),
+        (
+            ("measure", "perplexity", *TEXT, "--length", "8", "--name", "c4 test", "--out", "o"),
+            "hfprune measure: error: --name: String should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$', "
+            "not 'c4 test'",
+        ),
     ],
 )
 def test_impossible_flags_are_refused_at_once(arguments, message) -> None:

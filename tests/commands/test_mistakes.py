@@ -7,8 +7,10 @@ import pytest
 import torch
 from command_line import failure, recover, run
 
+from hfprune.errors import HfpruneError
 from hfprune.exports import checkpoint as exporting
 from hfprune.recovery import lora
+from hfprune.stages.budget import neurons_removed
 
 
 def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
@@ -22,6 +24,11 @@ def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
     scores = ("--scores", work / "scores.safetensors")
     assert "at most 0." in failure("plan", *model, *scores, "--ratio", 0.99, *out)
     assert "at most 0." in failure("budget", *model, "--ratios", 0.1, 0.99)
+    # What layers can reach, neurons alone may not.
+    run("budget", *model, "--ratios", 0.478, "--units", "layers", "--out", tmp_path / "budget.json")
+    with pytest.raises(HfpruneError, match="neurons alone cannot reach the ratio"):
+        neurons_removed(tmp_path / "budget.json", "0.478")
+    (tmp_path / "budget.json").unlink()
     assert f"--model: no model '{tmp_path}': not a folder with config.json, a .gguf file or" in failure(
         "plan", "--model", tmp_path, *scores, "--ratio", 0.1, *out
     )

@@ -317,6 +317,7 @@ def test_recovery_defaults_are_the_official_ones() -> None:
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(HfpruneError, match=r"gone\.yaml: cannot read it"):
         load(Study, tmp_path / "gone.yaml")
-    (tmp_path / "bad.yaml").write_text("a: [1")
-    with pytest.raises(HfpruneError, match=r"bad\.yaml: not valid YAML"):
-        load(Study, tmp_path / "bad.yaml")
+    for content in (b"a: [1", "description: Größe".encode("latin-1")):
+        (tmp_path / "bad.yaml").write_bytes(content)
+        with pytest.raises(HfpruneError, match=r"bad\.yaml: not valid YAML"):
+            load(Study, tmp_path / "bad.yaml")
