@@ -8,6 +8,7 @@ from statements import MODELS, compared, read
 from hfprune.recovery.settings import Recovery
 from hfprune.results import DENSE
 from hfprune.settings import load
+from hfprune.study.labels import labels
 from hfprune.study.layout import study_file
 from hfprune.study.study import Study
 
@@ -31,8 +32,16 @@ def about(name: str) -> str:
     draws = f"{len(study.seeds)} draw{'s' * (len(study.seeds) > 1)}"
     if calibration.resamples:
         draws += f" and {calibration.resamples} resamples"
-    part = {method.sequences for method in study.methods.values()} - {None}
-    read_by = f", of which criteria read {part.pop()}" if len(part) == 1 else ""
+    part = {name: method.sequences for name, method in study.methods.items() if method.sequences}
+    read_by = ""
+    if part:
+        names = [labels(study)[name].label for name in part]
+        who = (
+            "criteria read"
+            if len(part) == len(study.methods)
+            else f"{series(names)} read{'s' * (len(part) == 1)}"
+        )
+        read_by = f", of which {who} {series([f'{count}' for count in dict.fromkeys(part.values())])}"
     texts = series([f"`{corpus}`" for corpus in corpora])
     parts = [
         *models,

@@ -39,7 +39,7 @@ TEMPLATE = ROOT / "benchmarks/findings.md.jinja"
 # Those with claims of the paper, without `methods`, whose only such run is that of `sensitivity`, without `demo`,
 # which each machine runs anew, and without `outcomes`, of one draw.
 STUDIES = ["recovery", "headline", "recovery-short", "recovery-30", "recovery-attention", "recovery-qwen"]
-STUDIES += ["untuned", "families", "draws", "sensitivity"]
+STUDIES += ["recovery-others", "untuned", "families", "draws", "sensitivity"]
 UNITS = {"points": "points", "JS distance": "js_distance", "Top-15 Jaccard": "top15_jaccard"}  # of claims
 KINDS = ("reproduced", "contradicted", "equivalent", "inconclusive", "one draw")  # of verdicts
 TWO_FIGURES = "two figures"

@@ -165,7 +165,8 @@ Items = Sequence[Mapping[str, np.ndarray]]  # cells, each task → float64 [draw
 def correlation(cheap: Items, accuracy: Items, plans: Sequence[tuple]) -> tuple[float, float, float]:
     """Return Spearman's correlation of two outcomes over cells, with the ends of its 95 % interval.
 
-    `plans` tells which cells are of one plan.
+    `plans` tells which cells are of one plan. Plans, draws and documents are drawn again together, so the noise
+    that a plan's outcome has of its documents counts twice: the interval covers more than it says.
     """
     rng = np.random.default_rng(0)
     value = float(_spearman(_mean(cheap), _mean(accuracy)))

@@ -8,6 +8,7 @@ WITH_ITEMS = [
     "recovery-30",
     "recovery-attention",
     "recovery-qwen",
+    "recovery-others",
     "headline",
     "untuned",
     "outcomes",
