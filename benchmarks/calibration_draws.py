@@ -199,6 +199,12 @@ size share draws.
 """
 
 
+def page(plans: pd.DataFrame) -> str:
+    """Return the table of `spreads` with what it is of."""
+    digits = ["", "", "", ".4f", ".4f", ".2f", ".2f", ".2f", ".4f", ".4f"]
+    return f"{NOTE}\n{spreads(plans).to_markdown(index=False, floatfmt=digits)}\n"
+
+
 def main() -> None:
     """Run the sizes asked for, and write both files where all are done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -217,10 +223,7 @@ def main() -> None:
     plans = run([chosen.size] if chosen.size else SIZES, chosen.resources, work)
     if not chosen.size:
         plans.to_csv(HERE / "calibration_draws.csv", index=False, float_format="%.6g")
-        table = spreads(plans).to_markdown(
-            index=False, floatfmt=["", "", "", ".4f", ".4f", ".2f", ".2f", ".2f", ".4f", ".4f"]
-        )
-        (HERE / "calibration_draws.md").write_text(f"{NOTE}\n{table}\n")
+        (HERE / "calibration_draws.md").write_text(page(plans))
 
 
 if __name__ == "__main__":

@@ -220,5 +220,7 @@ def test_spread_by_folds_of_an_outcome_that_is_a_mean_over_them() -> None:
         # Eight resamples of each of eight draws: within a third of what they estimate.
         assert bootstrap["SD by folds"] == pytest.approx(jackknife, rel=1 / 3)
         assert bootstrap["from"] < bootstrap["ratio of SDs"] < bootstrap["to"]
+    committed = calibration_draws.HERE / "calibration_draws.csv"
+    assert calibration_draws.page(pd.read_csv(committed)) == committed.with_suffix(".md").read_text()
     # A jackknife's mean is the whole's, if the outcome is a mean.
     assert found.xs("jackknife", level="folds")["excess"].to_numpy() == pytest.approx(0, abs=1e-12)
