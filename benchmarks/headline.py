@@ -166,7 +166,8 @@ def correlation(cheap: Items, accuracy: Items, plans: Sequence[tuple]) -> tuple[
     """Return Spearman's correlation of two outcomes over cells, with the ends of its 95 % interval.
 
     `plans` tells which cells are of one plan. Plans, draws and documents are drawn again together, so the noise
-    that a plan's outcome has of its documents counts twice: the interval covers more than it says.
+    that a plan's outcome has of its documents counts twice: the interval covers the correlation on so many
+    documents more often than it says. That of outcomes without noise is farther from zero, and may lie outside.
     """
     rng = np.random.default_rng(0)
     value = float(_spearman(_mean(cheap), _mean(accuracy)))

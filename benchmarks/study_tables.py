@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,7 +14,6 @@ from hfprune.analysis.outcomes import NotMeasuredError, Outcomes
 from hfprune.errors import HfpruneError
 from hfprune.results import DENSE
 from hfprune.settings import load
-from hfprune.study.entries import StudyMeasure
 from hfprune.study.layout import study_file
 from hfprune.study.study import Study
 
@@ -82,17 +82,17 @@ def require_alike(first: Study, other: Study) -> None:
     settings = [
         {name: getattr(study, name) for name in ("calibration", "recovery", "linear", "dtype")}
         | {name: study.methods[name].model_copy(update={"label": None, "ratios": None}) for name in methods}
-        | {f"measures.{name}": _reading(study.measures[name]) for name in measures}
+        | {f"measures.{name}": _reading(study, name) for name in measures}
         for study in (first, other)
     ]
     if differ := [name for name, value in settings[0].items() if settings[1][name] != value]:
         raise HfpruneError(f"the studies differ in {differ[0]}, so their draws are no sample of one thing")
 
 
-def _reading(entry: StudyMeasure) -> StudyMeasure:
-    """Return a measure without the keys that say how many items are read, and of which cells."""
-    settings = {key: value for key, value in entry.settings.items() if key not in HOW_MANY}
-    return StudyMeasure(measure=entry.measure, settings=settings)
+def _reading(study: Study, name: str) -> tuple[str, dict[str, Any]]:
+    """Return a measure's kind and settings, without those that say how many items are read."""
+    measure = study.measures[name].make(name, f"measures.{name}")
+    return type(measure).__name__, measure.model_dump(exclude=HOW_MANY)
 
 
 def pool(studies: Sequence[Mapping[tuple[str, str], Outcomes]]) -> dict[tuple[str, str], Outcomes]:

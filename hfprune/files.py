@@ -15,9 +15,6 @@ from safetensors import SafetensorError
 
 from hfprune.errors import HfpruneError
 
-# The names of temporary files and folders, which a killed run leaves.
-UNFINISHED = re.compile(r"\.[\w.-]+\.[a-z0-9_]{8}(\.\w+)?")
-
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
@@ -79,22 +76,28 @@ def require_writable(path: Path) -> None:
 def require_only(folder: Path, names: Collection[str]) -> None:
     """Fail before any work if a folder holds something besides files of these names, or is no folder.
 
-    What a killed run has left of such a file is none of that.
-
     Raises:
-        HfpruneError: it does, or it is the current folder.
+        HfpruneError: it does, or it is the current folder, which cannot be replaced.
     """
     if not folder.name:
         raise HfpruneError(f"{folder}: give a folder of its own, by its name")
     if folder.exists() and not folder.is_dir():
         strange = [folder.name]
     else:
-        held = {path.name for path in folder.glob("*")} - {*names}
-        strange = sorted(name for name in held if not UNFINISHED.fullmatch(name))
+        strange = sorted({path.name for path in folder.glob("*")} - {*names})
     if strange:
         raise HfpruneError(
             f"{folder}: holds something else ({strange[0]}); choose another folder (nothing was touched)"
         )
+
+
+def remove_unfinished(folder: Path, names: Collection[str]) -> None:
+    """Remove what killed runs have left of files of these names (`atomic_file`)."""
+    for name in map(Path, names):
+        ours = re.compile(rf"\.{re.escape(name.stem)}\.[a-z0-9_]{{8}}{re.escape(name.suffix)}")
+        for path in folder.glob(f".{name.stem}.*"):
+            if ours.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

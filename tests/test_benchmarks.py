@@ -160,10 +160,12 @@ def test_draws_of_two_studies_are_one_sample_on_their_common_items() -> None:
     require_alike(*studies[:2])
     with pytest.raises(HfpruneError, match="the studies differ in recovery"):
         require_alike(studies[0], studies[2])
-    shorter = studies[1].model_dump(exclude_unset=True)
-    shorter["measures"]["zeroshot"]["settings"]["add_bos"] = True
+    other = studies[1].model_dump(exclude_unset=True)
+    other["measures"]["fidelity"]["settings"] |= {"batch_tokens": None, "sequences": 8}
+    require_alike(studies[1], Study.model_validate(other))
+    other["measures"]["zeroshot"]["settings"]["add_bos"] = True
     with pytest.raises(HfpruneError, match=r"the studies differ in measures\.zeroshot"):
-        require_alike(studies[0], Study.model_validate(shorter))
+        require_alike(studies[0], Study.model_validate(other))
 
 
 def _elsewhere(outcomes: dict) -> dict:

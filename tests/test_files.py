@@ -6,7 +6,7 @@ import pytest
 
 import hfprune.results
 from hfprune.errors import HfpruneError
-from hfprune.files import atomic_file, require_only, write_json
+from hfprune.files import atomic_file, remove_unfinished, require_only, write_json
 from hfprune.results import Cell, Value, write_result
 
 
@@ -19,13 +19,19 @@ def test_keys_of_two_types_are_sorted_as_json_spells_them(tmp_path: Path) -> Non
         write_json(tmp_path / "it.json", {"mean": float("nan")})
 
 
-def test_what_a_killed_run_has_left_is_nothing_else(tmp_path: Path) -> None:
+def test_only_what_a_killed_run_has_left_of_the_same_file_is_removed(tmp_path: Path) -> None:
+    names = {"linear.safetensors", "recovery.json"}
+    others = [".notes.markdown", ".linear.old", ".linear.yesterday.safetensors"]
+    for name in others:
+        (tmp_path / name).write_text("mine")
     with atomic_file(tmp_path / "linear.safetensors") as temporary:
-        require_only(tmp_path, {"linear.safetensors"})
-        assert temporary.exists()
-        with pytest.raises(HfpruneError, match=r"holds something else \(.hidden\)"):
-            (tmp_path / ".hidden").write_text("mine")
-            require_only(tmp_path, {"linear.safetensors"})
+        with pytest.raises(HfpruneError, match="holds something else"):
+            require_only(tmp_path, {*names, *others})
+        remove_unfinished(tmp_path, names)
+        assert not temporary.exists()
+        assert {path.name for path in tmp_path.iterdir()} == {*others}
+        require_only(tmp_path, {*names, *others})
+        temporary.touch()
     with pytest.raises(HfpruneError, match="a folder of its own"):
         require_only(Path(), {"linear.safetensors"})
 

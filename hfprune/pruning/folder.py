@@ -11,12 +11,13 @@ from filelock import FileLock, Timeout
 
 import hfprune
 from hfprune.errors import explained
-from hfprune.files import UNFINISHED, atomic_directory, require_only, write_json
+from hfprune.files import atomic_directory, require_only, write_json
 
 # The checkpoint, the page, and all that they were made from.
 MODEL, REPORT, WORK = "model", "report.html", "work"
 SETTINGS = "settings.json"
-# What a killed run may leave beside `work`.
+# What a killed run may leave in `work`, and beside it: see `hfprune.files`.
+_UNFINISHED = re.compile(r"\.[\w.-]+\.[a-z0-9_]{8}(\.\w+)?")
 _OURS = re.compile(r"\.(model|report|work)\.[a-z0-9_]{8}(\.\w+)?")
 
 
@@ -37,7 +38,7 @@ def claimed(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
     about = {"settings": settings, "hfprune": hfprune.__version__}
     new = not out.exists()
     if not (work / SETTINGS).is_file():
-        require_only(out, [path.name for path in out.glob("*") if _OURS.fullmatch(path.name)])
+        require_only(out.resolve(), [path.name for path in out.glob("*") if _OURS.fullmatch(path.name)])
         with atomic_directory(work) as folder:
             write_json(folder / SETTINGS, about)
     lock = FileLock(work / ".lock", timeout=0)
@@ -45,7 +46,7 @@ def claimed(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
         lock.acquire()
     try:
         left = [path for path in out.iterdir() if _OURS.fullmatch(path.name)]
-        left += [path for path in work.rglob("*") if UNFINISHED.fullmatch(path.name)]
+        left += [path for path in work.rglob("*") if _UNFINISHED.fullmatch(path.name)]
         for path in left:
             # A folder may have taken others with it.
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
-from hfprune.files import require_only
+from hfprune.files import remove_unfinished, require_only
 from hfprune.models.placement import Placement
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, stable
 from hfprune.recovery.settings import RECOVERED, SOLVED, Linear
@@ -72,6 +72,7 @@ def run(config: Config) -> None:
     settings = {"linear": chosen, "dtype": config.dtype, "batch_tokens": batch_tokens}
     shared = {"model": config.model, "blocks": config.blocks}
     for cell in config.each():
+        remove_unfinished(cell.out, {SOLVED, RECOVERED})
         require_only(cell.out, {SOLVED, RECOVERED})
     watch, notes = Stopwatch(), {cell.out: plan_note(cell.plan) for cell in config.each()}
     for cell in config.cells:  # of which one must not cost the others their solutions

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import failure, recover, run
+from command_line import failure, recover, run, score
 
 from hfprune.errors import HfpruneError
 from hfprune.exports import checkpoint as exporting
@@ -92,3 +92,44 @@ def test_an_interrupt_ends_quietly(work: Path, tmp_path: Path, monkeypatch) -> N
     with pytest.raises(SystemExit) as end:
         run("export", "--model", work / "mine", "--plan", work / "plan.safetensors", "--out", tmp_path / "e")
     assert end.value.code == 130
+
+
+@pytest.mark.parametrize("stage", ["score", "linear", "measure"])
+def test_a_record_is_never_beside_files_that_it_is_not_about(
+    stage: str, work: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """A kill between the two must not let older settings take the newer files for their own."""
+    text = ("--corpus", work / "corpora/text", "--length", 16, "--out", tmp_path)
+    blocks, plan = ("--blocks", work / "blocks.safetensors"), ("--plan", work / "plan.safetensors")
+    solve = ("linear", "--model", work / "mine", *blocks, *plan, "--out", tmp_path / "it")
+    call, other, record, writes = {
+        "score": (
+            (*score(work), "--out", tmp_path / "it.safetensors"),
+            ("--sequences", 2),
+            "it.json",
+            "scoring.scores.save_scores",
+        ),
+        "linear": (solve, ("--ridges", 0.5), "it/recovery.json", "recovery.solved.save_solved"),
+        "measure": (
+            ("measure", "perplexity", "--model", work / "mine", *text, "--sequences", 3),
+            ("--sequences", 2),
+            "perplexity.json",
+            "",
+        ),
+    }[stage]
+    run(*call)
+    assert (tmp_path / record).exists()
+
+    def killed(*_arguments: object, **_settings: object) -> None:
+        raise KeyboardInterrupt
+
+    move = Path.replace
+    if writes:
+        monkeypatch.setattr(f"hfprune.{writes}", killed)
+    else:  # while it moves what was measured to its place
+        monkeypatch.setattr(
+            Path, "replace", lambda a, b: killed() if Path(b).parent == tmp_path else move(a, b)
+        )
+    with pytest.raises(SystemExit):
+        run(*call, *other)
+    assert not (tmp_path / record).exists()
