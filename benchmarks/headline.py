@@ -167,7 +167,8 @@ def correlation(cheap: Items, accuracy: Items, plans: Sequence[tuple]) -> tuple[
 
     `plans` tells which cells are of one plan. Plans, draws and documents are drawn again together, so the noise
     that a plan's outcome has of its documents counts twice: the interval covers the correlation on so many
-    documents more often than it says. That of outcomes without noise is farther from zero, and may lie outside.
+    documents more often than it says. Noise draws correlations
+    towards zero, so that of outcomes without noise may lie outside.
     """
     rng = np.random.default_rng(0)
     value = float(_spearman(_mean(cheap), _mean(accuracy)))
