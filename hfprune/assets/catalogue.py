@@ -123,8 +123,9 @@ class ModelAsset(Asset):
 class CorpusAsset(Asset):
     """Text documents for calibration, fidelity or perplexity; arrives as Arrow with one column `text`."""
 
-    format: Literal["lines", "snippets", "wiki", "jsonl", "parquet", "wikitext"] = Field(
+    format: Literal["lines", "snippets", "plain", "wiki", "jsonl", "parquet", "wikitext"] = Field(
         description="lines: one document per line; snippets: documents two blank lines apart; "
+        "plain: each file is a document, or several with <|endoftext|> between them; "
         "wiki: <doc …>…</doc> pages; jsonl: a `text` field, also gzipped; parquet: a column `text`; "
         "wikitext: the hub's parquet of WikiText, one line per row, joined into pages"
     )

@@ -23,6 +23,7 @@ def write_corpus(name: str, asset: CorpusAsset, files: list[Path], folder: Path)
     read = {
         "lines": read_lines,
         "snippets": _snippets,
+        "plain": _plain_texts,
         "wiki": _wiki_pages,
         "jsonl": _jsonl_texts,
         "parquet": _parquet_texts,
@@ -47,6 +48,11 @@ def read_corpus(folder: Path) -> list[str]:
 def _snippets(path: Path) -> list[str]:
     """Return the texts between runs of two or more blank lines."""
     return [snippet.strip("\n") for snippet in re.split(r"\n(?:[ \t]*\n){2,}", read_text(path))]
+
+
+def _plain_texts(path: Path) -> list[str]:
+    """Return the whole text, or the texts between the marks `<|endoftext|>`."""
+    return [text.strip("\n") for text in read_text(path).split("<|endoftext|>")]
 
 
 def _wiki_pages(path: Path) -> list[str]:

@@ -99,6 +99,18 @@ def test_snippets_are_two_blank_lines_apart(tmp_path: Path) -> None:
     assert found == ["  def f():\n\n    return 1", "def g():\n    pass"]
 
 
+def test_a_plain_file_is_one_document_or_several_between_marks(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.py").write_text("\ndef f():\n\n\n    return 1\n")
+    (folder / "b.txt").write_text(
+        "One day, a fish swam.\n<|endoftext|>\n  Once upon a time.\n<|endoftext|>\n"
+    )
+    assert fetch(folder, "plain") == [
+        "def f():\n\n\n    return 1", "One day, a fish swam.", "  Once upon a time.",
+    ]  # fmt: skip
+
+
 def test_the_real_corpora(tmp_path: Path, downloads: Path) -> None:
     texts = {}
     for name, asset in shipped_catalogue().corpora.items():
@@ -117,6 +129,10 @@ def test_the_real_corpora(tmp_path: Path, downloads: Path) -> None:
     assert len(wiki + texts["wikipedia-calibration"]) == 1084
     assert not set(wiki) & set(texts["wikipedia-calibration"])
     assert "NotReached:" in texts["code-sample"][0] and len(texts["code-sample"]) > 90
+    # 91 modules of JAX, one of them only types; 317 stories.
+    assert len(texts["code-heldout"]) == 91 and len(texts["stories"]) == 317
+    assert any("def grad(" in module for module in texts["code-heldout"])
+    assert not any("<|" in story for story in texts["stories"])
     assert wiki[0].startswith("2007 European Parliament election in Romania\n\nRomania elected its members")
     assert wiki[0].endswith("the observers served as full MEPs.")
     assert not any("<doc " in page or "</doc>" in page for page in wiki)

@@ -74,9 +74,11 @@ def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture,
 
 def test_a_study_that_reads_locked_documents_says_so(catalogue: Catalogue, tmp_path: Path) -> None:
     device = known_devices()["cpu"]
+    kinds = "kept to confirm what was found on other kinds of text"
     kept = {
         "recovery": "wikipedia-recipe (they chose a recipe and an outcome, so they confirm neither)",
         "recipe-confirm": "wikipedia-recipe-confirm (kept to confirm a recipe)",
+        "domains": f"stories ({kinds}), code-heldout ({kinds})",
         "demo": "",
     }
     for name, documents in kept.items():
