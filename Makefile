@@ -9,7 +9,8 @@ setup: $(VENV)/.done
 
 $(VENV)/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --editable '.[dev]'
+	# Modules are compiled when first imported: all of them take a minute, and most are never imported.
+	$(BIN)/pip install --no-compile --editable '.[dev]'
 	touch $@
 
 reproduce: setup
