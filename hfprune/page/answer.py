@@ -1,4 +1,4 @@
-"""The answer of a study: the methods nearest the dense model, by how much and how sure."""
+"""The answer of a study: the methods that are best by its primary outcome, by how much and how sure."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,13 +15,17 @@ from hfprune.report.style import Look
 from hfprune.results import DENSE
 
 # The words for the best, a better and a worse method, by the measure that ranks them.
-WORDS = {"fidelity": ("stays nearest the dense model", "nearer", "farther")}
+WORDS = {
+    "fidelity": ("stays nearest the dense model", "nearer", "farther"),
+    "gold_bpb": ("needs the fewest bits for right answers", "better", "worse"),
+}
 EXTREMES = {"lower": "lowest", "higher": "highest"}
 OTHER_WORDS = ("does best", "better", "worse")
 SHOWN = 12  # methods in the figure; all of them are in the table of methods
 EXPLAINED = {
     "js_distance": "JS distance compares the next-token distributions of the pruned and the dense model; "
     "0 means that they are the same.",
+    "bpb": "Bits per byte: how many bits it takes to predict the right answers; lower is better.",
     "perplexity": "Perplexity: how surprised the model is by text that it has not seen; lower is better.",
 }
 OPENS = "opens the result with its provenance"
@@ -77,7 +81,7 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
             "ratio": bool(effect and effect.neutral),
             "resamples": int(max((line["resamples"] or 0 for line in beside), default=0)),
             "paper": next((line for line in beside if line["method"] == "cross_entropy"), None),
-            "unit": "items" if kind == "zeroshot" else "blocks of text",
+            "unit": "blocks of text" if kind in ("fidelity", "perplexity") else "items",
             "explained": EXPLAINED.get(headline.metric, ""),
             "chart": _forest(shown, meaning.name, effect, reference, words),
             "drawn": len(shown),

@@ -104,14 +104,16 @@ class StudyResults:
 
     @property
     def headline(self) -> Quantity | None:
-        """The number by which the methods are ranked first: distance to the dense model, if measured."""
+        """The number by which the methods are ranked first: the study's primary outcome, else distance to the dense model."""
         pruned = self.values[(self.values["method"] != DENSE) & self.values["ratio"].notna()]
         there = {*map(Quantity, pruned["measure"], pruned["metric"], pruned["task"])}
         kinds = ["fidelity", "perplexity", "zeroshot"]
+        primary = {*self.data.comparison.get("primary", [])}
 
-        def rank(quantity: Quantity) -> tuple[int, bool]:
+        def rank(quantity: Quantity) -> tuple[bool, int, bool]:
             kind = self.data.declared.kind(quantity.measure)
-            return kinds.index(kind) if kind in kinds else len(kinds), quantity.task != MEAN
+            order = kinds.index(kind) if kind in kinds else len(kinds)
+            return self.meanings[quantity].effect not in primary, order, quantity.task != MEAN
 
         found = [
             quantity for quantity, meaning in self.meanings.items() if meaning.better and quantity in there

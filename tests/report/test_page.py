@@ -106,6 +106,14 @@ def test_the_answer_names_the_nearest_method_and_how_sure(both: Elements) -> Non
     assert f"is {value} (95 % interval {low} to {high})" in card
 
 
+def test_the_answer_is_by_the_primary_outcome_of_the_study(tmp_path: Path) -> None:
+    page = page_of("untuned", tmp_path / "report.html")
+    assert "Which pruned model needs the fewest bits for right answers?" in page.words
+    effect = pd.read_csv(ROOT / "results/untuned/comparison.csv").query("method == 'cross_entropy'").iloc[0]
+    assert effect["primary"] == "bpb"
+    assert re.search(rf"told apart by Bits per byte.*a difference of \+{effect['bpb']:.3f}", page.words)
+
+
 def page_of(study: str, out: Path) -> Elements:
     run("page", "--results", ROOT / "results" / study, "--paper", PAPER, "--out", out)
     return Elements(out)
