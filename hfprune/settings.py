@@ -7,12 +7,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from hfprune.errors import REASON, HfpruneError, explained, reading
 
 # Names become folder names and Snakemake wildcards, so they hold no slash, blank or leading dot.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
+# Rounded as results and the names of files spell it.
+Ratio = Annotated[float, AfterValidator(lambda ratio: float(f"{ratio:g}"))]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -61,6 +72,21 @@ class Strict(BaseModel):
 Model = TypeVar("Model", bound=Strict)
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice, of which YAML would keep the last without a word."""
+
+    def compose_mapping_node(self, anchor: dict[str, Any]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value!r} is there twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
+        return node
+
+
 def load(kind: type[Model], path: Path) -> Model:
     """Read `path` as YAML and validate it as `kind`.
 
@@ -68,7 +94,7 @@ def load(kind: type[Model], path: Path) -> Model:
         HfpruneError: the file is missing, is not YAML or does not fit `kind`; names the file and the key.
     """
     with reading(path), explained(f"{path}: not valid YAML: {REASON}", yaml.YAMLError, UnicodeDecodeError):
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader)
     return validate(kind, {} if data is None else data, str(path))
 
 

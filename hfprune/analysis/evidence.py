@@ -14,7 +14,7 @@ from hfprune.analysis.declarations import Declaration, declare
 from hfprune.analysis.outcomes import Contrast, Draw, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.ratios import Number
 from hfprune.analysis.tidy import RESULTS, cells_not_applicable, read_results
-from hfprune.errors import REASON, explained
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json
 from hfprune.paper.claims import Side
 from hfprune.results import DENSE, Cell
@@ -212,6 +212,16 @@ def _draw(cell: Cell, resample: int = 0, seed: int | None = None) -> Draw | None
     if (cell.method, cell.recovery) == (DENSE, "none"):
         return None
     return Draw(cell.seed if seed is None else seed, resample)
+
+
+def require_measured(folder: Path, name: str) -> None:
+    """Fail before finished tables are replaced by empty ones.
+
+    Raises:
+        HfpruneError: the folder of a study's results has none of its cells.
+    """
+    if not (folder / "cells").is_dir():
+        raise HfpruneError(f"{folder}: no result of {name} is there, in {folder}/cells (nothing was changed)")
 
 
 def _read_items(path: Path, columns: tuple[str, ...]) -> dict[int, pd.Series]:

@@ -52,6 +52,7 @@ def _settings(study: Study, name: str) -> dict[str, Any]:
         "allocation": method.allocation,
         "steps": method.steps,
         "units": method.units,
+        "bias": method.bias,
         "corpus": study.corpus_of(name),
         "sequences": method.sequences or study.calibration.sequences,
     }

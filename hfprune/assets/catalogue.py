@@ -65,7 +65,7 @@ class LocalSource(Strict):
     """A file or folder on this machine."""
 
     provider: Literal["local"]
-    path: Path
+    path: Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 OneSource = PypiSource | JoinedSource | HubSource | LocalSource

@@ -82,6 +82,9 @@ def _jsonl_texts(path: Path) -> list[str]:
 
 def _parquet_texts(path: Path) -> list[str]:
     table = read_table(path)
-    if "text" not in table.column_names or not pa.types.is_string(table.schema.field("text").type):
-        raise HfpruneError(f"{path}: has no column 'text' of strings, only {', '.join(table.column_names)}")
-    return [text for text in table["text"].to_pylist() if text is not None]
+    if "text" not in table.column_names:
+        raise HfpruneError(f"{path}: has no column 'text', only {', '.join(table.column_names)}")
+    texts = table["text"].to_pylist()
+    if strange := [text for text in texts if not isinstance(text, str | None)]:
+        raise HfpruneError(f"{path}: the column 'text' holds {strange[0]!r}, which is no text")
+    return [text for text in texts if text is not None]

@@ -34,7 +34,11 @@ def write_instructions(
 def _read(name: str, format: str, file: Path) -> pa.Table:
     if format == "coqa":
         return pa.Table.from_pylist(_coqa_pairs(name, read_jsonl(file)), SCHEMA)
-    table = read_table(file) if format == "parquet" else pa.Table.from_pylist(read_jsonl(file))
+    text = f"instructions {name!r}: {file}: a column is not text: {REASON}"
+    kinds = pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError
+    with explained(text, *kinds):
+        # Not `from_pylist`, which takes its columns from the first record alone.
+        table = read_table(file) if format == "parquet" else _table(read_jsonl(file))
     output = "output" if "output" in table.column_names else "response"
     lacks = [column for column in ("instruction", output) if column not in table.column_names]
     if lacks:
@@ -44,9 +48,12 @@ def _read(name: str, format: str, file: Path) -> pa.Table:
     nothing = pa.nulls(table.num_rows, pa.string())
     extra = table["input"] if "input" in table.column_names else nothing
     columns = [table["instruction"], extra, table[output]]
-    text = f"instructions {name!r}: {file}: a column is not text: {REASON}"
-    with explained(text, pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    with explained(text, *kinds):
         return pa.table([pc.fill_null(column.cast(pa.string()), "") for column in columns], schema=SCHEMA)
+
+
+def _table(records: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_struct_array(pa.array(records)) if records else SCHEMA.empty_table()
 
 
 def _coqa_pairs(name: str, records: list[dict[str, Any]]) -> list[dict[str, str]]:

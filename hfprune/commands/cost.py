@@ -67,13 +67,18 @@ def run(config: Config) -> None:
 
 
 def _earlier(like: Path | None) -> Path | None:
-    """Return the results folder of the earlier study, or None if there is none by default.
+    """Return the results folder of the earlier study, or None if there is none that is finished by default.
 
     Raises:
         HfpruneError: the study that was named has no outcomes of items here.
     """
     folder = like or EARLIER
-    found = next((at for at in (EARLIER.parent / folder, folder) if (at / "cells").is_dir()), None)
+    from hfprune.analysis.tidy import RESULTS_CSV
+
+    # By default only a study that is finished; one that was named says itself what it lacks.
+    needs = ["cells"] if like else ["cells", RESULTS_CSV]
+    places = EARLIER.parent / folder, folder
+    found = next((at for at in places if all((at / name).exists() for name in needs)), None)
     if like and not found:
         there = sorted(at.parent.name for at in EARLIER.parent.glob("*/cells"))
         raise HfpruneError(

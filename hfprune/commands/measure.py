@@ -36,6 +36,7 @@ class One(Placement):
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of every measure, and the settings of the one that the command line names."""
+    parser.usage = "hfprune measure MEASURE [flags]"  # its settings are known once the measure is
     parser.add_argument("measure", metavar="MEASURE", help=", ".join(sorted(MEASURES.sources())))
     add_fields(parser, One)
     add_fields(parser, CellFiles)

@@ -1,5 +1,6 @@
 """Upload an export to the Hugging Face hub."""
 
+from glob import escape
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,7 @@ def run(config: Config) -> None:
             api.upload_folder(
                 repo_id=repo,
                 folder_path=config.folder,
-                allow_patterns=[*files],
+                allow_patterns=[*map(escape, files)],
                 commit_message="Pruned by hfprune",
             )
     except LocalTokenNotFoundError as error:

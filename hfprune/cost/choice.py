@@ -1,5 +1,6 @@
 """Which study a device can run, what is said before it starts, and the limits of its jobs."""
 
+import shlex
 from contextlib import suppress
 from itertools import pairwise
 from math import ceil
@@ -118,14 +119,14 @@ def largest_tier(studies: Path, catalogue: Catalogue, device: Device, devices: i
     return smallest, f"{_named(device, devices)} cannot hold the paper's models, or not for a day"
 
 
-def announcement(costs: Costs, catalogue: Catalogue, studies: Path, devices: int = 1) -> str:
-    """Return lines about what a study will fetch and spend, what does not fit, and the next larger study."""
+def announcement(costs: Costs, path: Path, catalogue: Catalogue, studies: Path, devices: int = 1) -> str:
+    """Return lines about what the study in `path` will fetch and spend, what does not fit, and the next larger."""
     device, (size, unknown) = costs.device, downloads(costs.study, catalogue, costs.resources)
     more = f" and {unknown} assets of unknown size" if unknown else ""
     lines = [
         f"cost: {size / 1e9:.2f} GB to fetch{more}; about {_hours(costs.hours(devices))} on "
         f"{_named(device, devices)} by the cost model, {_hours(costs.longest.seconds / 3600)} for the longest job "
-        f"(`hfprune cost --study config/studies/{costs.files.name}.yaml --device here` measures this machine)"
+        f"(`hfprune cost --study {shlex.quote(str(path))} --device here` measures this machine)"
     ]
     if costs.guessed:
         lines.append(

@@ -37,8 +37,10 @@ def require_replaceable(out: Path, source: Path) -> None:
     """Check that `out` is missing, empty, or an earlier export just as it was written.
 
     Raises:
-        HfpruneError: it is none of these, or it is the folder of the dense model.
+        HfpruneError: it is none of these, or it is the current folder or that of the dense model.
     """
+    if not out.name:
+        raise HfpruneError(f"{out}: give a folder of its own, by its name")
     if not out.exists() or (out.is_dir() and not any(out.iterdir()) and out.resolve() != source.resolve()):
         return
     reason = "is the dense model" if out.resolve() == source.resolve() else _difference(out)

@@ -25,9 +25,11 @@ class Job:
     """Name of the model that it reads; empty if it reads none."""
     cells: tuple[Cell, ...] = ()
     takes: Literal["core", "device", "machine"] = "core"
-    """`core`: one core, and no pass of a model. `device`: a GPU, or a core. `machine`: nothing runs beside it."""
+    """`core`: one core, and no pass of a model. `device`: a GPU, or a core. `machine`: all cores, or a GPU."""
     gpus: int = 1
     """GPUs that it takes where there are as many."""
+    timed: bool = False
+    """Whether it measures times, so that nothing may run beside it."""
     ancient: tuple[str, ...] = ()
     """Roles of inputs whose age does not matter: the others say whether they have changed."""
     trigger: Any = None

@@ -165,6 +165,7 @@ def _job(
         model,
         tuple(cells),
         "machine" if any(one.exclusive for one in taken) else "device",
+        timed=any(one.exclusive for one in taken),
         trigger=[one.version for one in taken],
     )
 

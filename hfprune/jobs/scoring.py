@@ -35,7 +35,7 @@ def fetch_job(files: Files, asset: str) -> Job:
 def dtype_job(files: Files) -> Job:
     """Return the job that finds the faster dtype."""
     out = f"{files.results}/{layout.DTYPE}"
-    return Job("dtype", dtype.Config(out=Path(out)), {}, {"dtype": [out]}, takes="machine")
+    return Job("dtype", dtype.Config(out=Path(out)), {}, {"dtype": [out]}, takes="machine", timed=True)
 
 
 def budget_job(files: Files, model: str, ratio: float) -> Job:

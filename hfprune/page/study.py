@@ -104,7 +104,7 @@ class StudyResults:
 
     @property
     def headline(self) -> Quantity | None:
-        """The number by which the methods are ranked first: the study's primary outcome, else distance to the dense model."""
+        """The number that ranks methods first: the study's primary outcome, else distance to the dense model."""
         pruned = self.values[(self.values["method"] != DENSE) & self.values["ratio"].notna()]
         there = {*map(Quantity, pruned["measure"], pruned["metric"], pruned["task"])}
         kinds = ["fidelity", "perplexity", "zeroshot"]

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from hfprune.errors import HfpruneError
-from hfprune.settings import Name, Strict
+from hfprune.settings import Name, Ratio, Strict
 
 # In the folder of a recovery: the two files of peft, and the results of the training.
 ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
@@ -139,7 +139,7 @@ class Recovery(Lora):
 
     instructions: Name
     methods: list[Name] | None = Field(default=None, description="methods to recover; null: all")
-    ratios: list[float] | None = Field(default=None, description="ratios to recover; null: all")
+    ratios: list[Ratio] | None = Field(default=None, description="ratios to recover; null: all")
     batch_tokens: PositiveInt | None = Field(
         default=None, description="token budget of one forward pass; null: by device"
     )

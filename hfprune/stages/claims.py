@@ -27,14 +27,19 @@ class Config(Strict):
 
 
 def run(config: Config) -> None:
-    """Judge the claims on one study, and count the verdicts."""
+    """Judge the claims on one study, and count the verdicts.
+
+    Raises:
+        HfpruneError: nothing of the study was measured.
+    """
     from hfprune.analysis.condition import VERDICTS
-    from hfprune.analysis.evidence import Evidence
+    from hfprune.analysis.evidence import Evidence, require_measured
     from hfprune.analysis.tidy import DIGITS, write_csv
     from hfprune.analysis.verdicts import evaluate
     from hfprune.paper.claims import Paper
 
     study, out = load(Study, config.study), config.out or config.results
+    require_measured(config.results, config.study.stem)
     evidence = Evidence(study, config.study.stem, config.results, out)
     table, by_task = evaluate(Paper.read(config.claims), evidence)
     write_csv(by_task, out / layout.CLAIMS_BY_TASK, DIGITS)

@@ -17,14 +17,19 @@ class Config(Strict):
 
 
 def run(config: Config) -> None:
-    """Write the comparison of one study, the spread over draws, and what was lost against the dense model."""
+    """Write the comparison of one study, the spread over draws, and what was lost against the dense model.
+
+    Raises:
+        HfpruneError: nothing of the study was measured.
+    """
     from hfprune.analysis.comparison import compare
     from hfprune.analysis.draws import spreads
-    from hfprune.analysis.evidence import Evidence
+    from hfprune.analysis.evidence import Evidence, require_measured
     from hfprune.analysis.lost import lost
     from hfprune.analysis.tidy import DIGITS, write_csv
 
     out = config.out or config.results
+    require_measured(config.results, config.study.stem)
     evidence = Evidence(load(Study, config.study), config.study.stem, config.results, out)
     write_csv(compare(evidence), out / layout.COMPARISON, DIGITS)
     write_csv(spreads(evidence), out / layout.DRAWS, DIGITS)

@@ -6,11 +6,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hfprune.measures import MEASURES, Measure
 from hfprune.results import DENSE
-from hfprune.settings import Listed, Name, Strict, distinct
+from hfprune.settings import Listed, Name, Ratio, Strict, distinct
 
 # Marks a list that may not repeat a value.
 Distinct = AfterValidator(distinct)
-Ratios = Annotated[list[Annotated[float, Field(ge=0.001, lt=1)]], Listed, Distinct]
+Ratios = Annotated[list[Annotated[Ratio, Field(ge=0.001, lt=1)]], Listed, Distinct]
 
 
 class StudyMeasure(Strict):
@@ -20,7 +20,7 @@ class StudyMeasure(Strict):
     methods: Annotated[list[Name] | None, Listed] = Field(
         default=None, description="the methods that are measured; null: all. The dense model always is"
     )
-    ratios: Annotated[list[float] | None, Listed] = Field(
+    ratios: Annotated[list[Ratio] | None, Listed] = Field(
         default=None, description="the ratios that are measured; null: all. The dense model always is"
     )
     settings: dict[str, Any] = Field(default={}, description="every other key: settings of the measure")

@@ -1,5 +1,6 @@
 """The paths of a study's files, in one place for the workflow and the commands."""
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
@@ -9,7 +10,7 @@ from hfprune.errors import HfpruneError
 from hfprune.measures import Measure, stems
 from hfprune.recovery.settings import RECOVERED
 from hfprune.results import DENSE, Cell
-from hfprune.settings import nearest
+from hfprune.settings import NAME, nearest
 from hfprune.shipped import shipped
 from hfprune.study.study import Study
 
@@ -221,9 +222,13 @@ def study_file(named: str) -> Path:
     """Return the file of a study, which is named by itself or by its place in `config/studies`.
 
     Raises:
-        HfpruneError: there is no such study; names those that there are.
+        HfpruneError: there is no such study, or its name has characters besides letters, digits, . _ and -.
     """
     path = shipped(Path(named) if named.endswith((".yaml", ".yml")) else Path(f"config/studies/{named}.yaml"))
+    if not re.fullmatch(NAME, path.stem):
+        raise HfpruneError(
+            f"{path}: {path.stem!r} cannot be the name of a folder of results; rename the file"
+        )
     if not path.exists():
         known = sorted(study.stem for study in shipped(Path("config/studies")).glob("*.yaml"))
         hint = nearest(path.stem, known, otherwise=f" (config/studies has: {', '.join(known)})")

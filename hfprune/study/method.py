@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
-from hfprune.settings import Listed, Name, Strict
+from hfprune.settings import Listed, Name, Ratio, Strict
 
 
 def _fit_for_print(label: str) -> str:
@@ -49,7 +49,7 @@ class Method(Strict):
         default=1,
         description="prune in so many equal parts, and score what is left before each of them; 1: at once",
     )
-    ratios: Annotated[list[float] | None, Listed] = Field(
+    ratios: Annotated[list[Ratio] | None, Listed] = Field(
         default=None, min_length=1, description="the ratios that it is for; null: all of the study's"
     )
     baseline: Name | None = Field(

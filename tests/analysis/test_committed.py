@@ -1,5 +1,6 @@
 """Every interval of a study whose items are in git follows from them, without the weights, scores and plans."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def test_a_study_without_items_is_no_empty_table(tmp_path: Path) -> None:
     where = ["--study", "methods", "--results", str(ROOT / "results/methods"), "--out", str(tmp_path)]
     assert "no result of methods is there" in failure("collect", *where, "--partial")
     assert not [*tmp_path.iterdir()]
+    for command in ("compare", "claims"):
+        where = [
+            "--study",
+            "demo",
+            "--results",
+            str(shutil.copytree(ROOT / "results/demo", tmp_path / command)),
+        ]
+        before = {path.name: path.read_bytes() for path in (tmp_path / command).glob("*.csv")}
+        assert "no result of demo is there" in failure(command, *where)
+        assert before == {path.name: path.read_bytes() for path in (tmp_path / command).glob("*.csv")}
 
 
 NO_EFFECTS = {"recipe", "outcomes", "outcomes-qwen"}

@@ -42,6 +42,7 @@ def config(methods: dict, **changes) -> Config:
         (BASE | {"options": {"aggregation": "sum_squares"}}, "aggregation"),
         (BASE | {"allocation": "global"}, "allocation"),
         (BASE | {"steps": 4}, "steps"),
+        (BASE | {"bias": True}, "bias"),
         (BASE | {"corpus": "wiki"}, "corpus"),
         (BASE | {"corpus": "c4", "sequences": 4}, ""),
         (BASE | {"sequences": 2, "units": ["neurons", "key_value_groups"]}, "units, sequences"),

@@ -81,6 +81,15 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
         fetch(tmp_path / "nowhere", "lines")
 
 
+def test_text_of_parquet_in_any_type_of_string(tmp_path: Path) -> None:
+    for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        parquet.write_table(pa.table({"text": pa.array(["One.", None]).cast(kind)}), tmp_path / "t.parquet")
+        assert fetch(tmp_path / "t.parquet", "parquet") == ["One."]
+    parquet.write_table(pa.table({"text": [1]}), tmp_path / "t.parquet")
+    with pytest.raises(HfpruneError, match="the column 'text' holds 1, which is no text"):
+        fetch(tmp_path / "t.parquet", "parquet")
+
+
 def test_pages_of_wikitext(tmp_path: Path) -> None:
     lines = [
         "", " = Robert Boulter = \n", "", " An English actor . \n", " = = Career = = \n", "", " 2000 – 2005 \n",

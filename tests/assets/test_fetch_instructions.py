@@ -40,6 +40,16 @@ def test_columns_as_alpaca_has_them(tmp_path: Path) -> None:
     ]
 
 
+def test_a_column_that_the_first_record_lacks_is_kept(tmp_path: Path) -> None:
+    hello = {"instruction": "Say hi.", "output": "hi"}
+    file = jsonl(
+        tmp_path / "p.jsonl", hello, {"instruction": "Translate.", "input": "a dog", "output": "un chien"}
+    )
+    assert [pair["input"] for pair in fetch(file, "jsonl")] == ["", "a dog"]
+    with pytest.raises(HfpruneError, match=r"p.jsonl: a column is not text"):
+        fetch(jsonl(tmp_path / "p.jsonl", hello, hello | {"output": 3}), "jsonl")
+
+
 def test_columns_as_lamini_has_them(tmp_path: Path) -> None:
     rows = [{"instruction": "Add.", "response": "3"}, {"instruction": "Subtract.", "response": None}]
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")

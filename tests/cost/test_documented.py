@@ -16,6 +16,7 @@ from hfprune.cost.table import table, unfit
 from hfprune.devices.table import Device, known_devices, named_device
 from hfprune.jobs.files import load_files
 from hfprune.settings import load
+from hfprune.study.layout import study_file
 
 PAGE = ROOT / "docs/hardware.md"
 STUDIES = ROOT / "config/studies"
@@ -84,7 +85,7 @@ def test_a_study_that_reads_locked_documents_says_so(catalogue: Catalogue, tmp_p
     for name, documents in kept.items():
         said = f"reads locked documents: {documents}" if documents else ""
         found = costs(name, device, catalogue)
-        for text in (table(found), announcement(found, catalogue, tmp_path)):
+        for text in (table(found), announcement(found, study_file(name), catalogue, tmp_path)):
             assert said in text and ("locked" in text) == bool(said)
     # The mark is none of what is fetched, so that marking a text fetches nothing again.
     assert "locked" not in catalogue.corpora["wikipedia-recipe"].model_dump()
@@ -162,7 +163,9 @@ def test_the_next_larger_study_does_not_stop_this_one(models: str, tmp_path: Pat
     larger = (STUDIES / "paper-small.yaml").read_text()
     (tmp_path / "paper-small.yaml").write_text(re.sub(r"(?m)^models: .*$", f"models: {models}", larger))
     catalogue = load(Catalogue, tmp_path / "assets.yaml")
-    said = announcement(costs("demo", known_devices()["cpu"], catalogue), catalogue, tmp_path)
+    said = announcement(
+        costs("demo", known_devices()["cpu"], catalogue), study_file("demo"), catalogue, tmp_path
+    )
     assert said.startswith("cost: ") and ("study=paper-small" in said) == (models == "[mine]")
 
 

@@ -70,6 +70,14 @@ def test_the_figure_has_a_line_per_method_and_ratio_with_the_dense_model(tmp_pat
     assert "half the budget may end elsewhere" in figure.legends[0].get_title().get_text().replace("\n", " ")
 
 
+def test_curves_of_several_recoveries_are_lines_of_their_own(tmp_path: Path) -> None:
+    """As of `recoveries: [lora, [linear, lora]]`."""
+    curves = pd.read_csv(recovered(tmp_path) / LEARNING)
+    pd.concat([curves, curves.assign(recovery="linear+lora")]).to_csv(tmp_path / LEARNING, index=False)
+    (ax,) = figure_of("learning", Collected(tmp_path, PAPER)).axes
+    assert len([line for line in ax.lines if len(line.get_xdata()) == 3]) == 2 * len(ENDS)
+
+
 def test_a_study_without_recovery_says_so_and_one_from_before_is_not_drawn(
     collected: Path, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from hfprune.errors import HfpruneError
 from hfprune.results import Cell
 from hfprune.settings import load, validate
 from hfprune.stages import fetch
-from hfprune.study.layout import cells, measurements, recovery_files, result_files
+from hfprune.study.layout import cells, measurements, recovery_files, result_files, study_file
 from hfprune.study.references import check_references, load_study, study_assets
 from hfprune.study.study import Config, Study
 
@@ -128,6 +128,8 @@ def test_commands_take_a_study_by_its_name() -> None:
     assert fetch.Config(study="demo").study.name == "demo.yaml"
     with pytest.raises(HfpruneError, match=r"no study 'demoo' in config/studies; did you mean 'demo'\?"):
         validate(fetch.Config, {"study": "demoo"}, "fetch")
+    with pytest.raises(HfpruneError, match=r"'my study' cannot be the name of a folder"):
+        study_file("my study.yaml")
 
 
 def test_a_device_map_goes_with_measures_that_do_not_need_one_device() -> None:
@@ -321,3 +323,17 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
         (tmp_path / "bad.yaml").write_bytes(content)
         with pytest.raises(HfpruneError, match=r"bad\.yaml: not valid YAML"):
             load(Study, tmp_path / "bad.yaml")
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "twice.yaml").write_text("measures:\n  perplexity: {corpus: a}\n  perplexity: {corpus: b}\n")
+    with pytest.raises(
+        HfpruneError, match=r"twice\.yaml: not valid YAML: 'perplexity' is there twice.*line 3"
+    ):
+        load(Study, tmp_path / "twice.yaml")
+
+
+def test_a_ratio_is_rounded_as_files_spell_it() -> None:
+    long = {"ratios": [0.1234567, 0.3], "methods": {"entropy": {"ratios": 0.1234567}}}
+    study = validate(Study, demo() | UNTUNED | {"measures": {"perplexity": TEXT}} | long, "s")
+    assert study.ratios == [0.123457, 0.3] and study.methods["entropy"].ratios == [0.123457]

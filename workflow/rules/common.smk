@@ -57,7 +57,7 @@ def announce():
     """Say which study runs, what it will fetch and spend, and which job fits no node."""
     print(f"study: {NAME} ({CHOSEN.why}; another: --config study=NAME)", file=sys.stderr, flush=True)
     for line in choice.announcement(
-        costs(), CHOSEN.catalogue, Path("config/studies"), max(1, GPUS)
+        costs(), CHOSEN.path, CHOSEN.catalogue, Path("config/studies"), max(1, GPUS)
     ).splitlines():
         print(line, file=sys.stderr, flush=True)
     if SUBMITS:

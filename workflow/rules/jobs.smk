@@ -122,6 +122,6 @@ def cores(rule):
         job = job_of(rule, wildcards)
         if job.takes == "core" or (job.takes == "device" and not CLUSTER):
             return 1
-        return BESIDE_GPU if CLUSTER else 2 if GPUS else workflow.cores
+        return BESIDE_GPU if CLUSTER else 2 if GPUS and not job.timed else workflow.cores
 
     return of

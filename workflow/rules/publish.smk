@@ -24,7 +24,7 @@ rule collect:
     message:
         f"collect {RESULTS}"
     shell:
-        f"hfprune collect --study {{input.study}} --results {RESULTS} > {{log}} 2>&1"
+        f"hfprune collect --study {{input.study:q}} --results {RESULTS} > {{log}} 2>&1"
 
 
 rule claims:
@@ -44,7 +44,7 @@ rule claims:
     message:
         f"claims on {RESULTS}"
     shell:
-        f"hfprune claims --study {{input.study}} --results {RESULTS} --claims {{input.claims}} > {{log}} 2>&1"
+        f"hfprune claims --study {{input.study:q}} --results {RESULTS} --claims {{input.claims}} > {{log}} 2>&1"
 
 
 rule compare:
@@ -62,7 +62,7 @@ rule compare:
     message:
         f"comparison of the methods of {RESULTS}"
     shell:
-        f"hfprune compare --study {{input.study}} --results {RESULTS} > {{log}} 2>&1"
+        f"hfprune compare --study {{input.study:q}} --results {RESULTS} > {{log}} 2>&1"
 
 
 rule tables:
@@ -121,9 +121,9 @@ rule partial:
     message:
         "tables, claims, comparison, figures and page of the finished results, to {params.out}"
     shell:
-        f"(hfprune collect --study {{input.study}} --results {RESULTS} --partial --out {{params.out}}"
-        f" && hfprune claims --study {{input.study}} --results {RESULTS} --out {{params.out}}"
-        f" && hfprune compare --study {{input.study}} --results {RESULTS} --out {{params.out}}"
+        f"(hfprune collect --study {{input.study:q}} --results {RESULTS} --partial --out {{params.out}}"
+        f" && hfprune claims --study {{input.study:q}} --results {RESULTS} --out {{params.out}}"
+        f" && hfprune compare --study {{input.study:q}} --results {RESULTS} --out {{params.out}}"
         " && hfprune tables --results {params.out}"
         " && hfprune page --results {params.out} --out {params.out}/report.html"
         " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
@@ -148,7 +148,7 @@ rule report:
         f"report of the workflow on {NAME}"
     shell:
         # Snakemake's own report of the run; --nolock, because it runs inside this workflow.
-        f"snakemake publication --report {{output}} --nolock --cores 1 --config study={CHOSEN.path} > {{log}} 2>&1"
+        f"snakemake publication --report {{output}} --nolock --cores 1 --config study={str(CHOSEN.path)!r} > {{log}} 2>&1"
 
 
 rule page:

@@ -50,7 +50,7 @@ class Learning(FigurePublication):
 
 def _panel(ax: Axes, curves: pd.DataFrame, looks: dict[str, Look]) -> None:
     several = len(charts.ratios(curves)) > 1
-    for (method, _, _), curve in curves.groupby(["method", "ratio", "seed"]):
+    for (method, *_), curve in curves.groupby(["method", "ratio", "seed", "recovery"]):
         look, curve = looks[method], curve.sort_values("step")
         start, trained = curve[curve["step"] == 0], curve[curve["step"] > 0]
         tokens, loss = trained["tokens"], trained["loss"]
@@ -68,7 +68,12 @@ def _panel(ax: Axes, curves: pd.DataFrame, looks: dict[str, Look]) -> None:
 
 def _name_ratios(ax: Axes, curves: pd.DataFrame) -> None:
     """Write the ratio at the end of its curves, once for those whose ends are near each other."""
-    last = curves.sort_values("step").groupby(["method", "ratio", "seed"]).tail(1).sort_values("loss")
+    last = (
+        curves.sort_values("step")
+        .groupby(["method", "ratio", "seed", "recovery"])
+        .tail(1)
+        .sort_values("loss")
+    )
     ax.autoscale_view()
     place = (ax.transScale + ax.transLimits).transform(last[["tokens", "loss"]].to_numpy())
     last = last.assign(across=place[:, 0].round(2), height=place[:, 1])

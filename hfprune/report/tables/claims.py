@@ -82,7 +82,8 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     run = rows[~rows["verdict"].isin([NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE])]
     if (run["n"] > 0).any():
         notes.append(
-            "Interval: Student's t of a two-way variance over draws of the calibration and items, paired; the "
+            "Interval: Student's t of a two-way variance over draws of the calibration and items, paired, "
+            "lengthened by Hall's transformation on the side of a long tail of items; the "
             f"variance over draws is that over seeds, from {MIN_DRAWS} of them, pooled with that over resampled "
             "calibrations where there are any. Minimum detectable effect: the smallest distance from the "
             "threshold that this study would have shown in 80 % of repetitions"

@@ -76,8 +76,9 @@ def _notes(
         + "Ablation corr.: Spearman's of the method's scores with the KL divergence that ablating single neurons "
         "causes. " * ("Ablation corr." in headings) + "All are means over layers.",
         "In brackets: 95 % interval over draws of the calibration and items together, Student's t of a two-way "
-        "variance; none for a single draw without resampled calibrations. Intervals stand for themselves: of a "
-        "hundred without an effect, five would show one. Bold: better even by Holm's correction for all models, "
+        "variance, lengthened by Hall's transformation on the side of a long tail of items; none for a single "
+        "draw without resampled calibrations. Intervals stand for themselves: of a hundred without an effect, "
+        "five would show one. Bold: better even by Holm's correction for all models, "
         f"methods and ratios of the study (p < {1 - LEVEL:.2g}).",
     ]
     notes += [
