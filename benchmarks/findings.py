@@ -2,8 +2,8 @@
 
 The template says in words what was asked and done, and which numbers to show. Numbers in digits, and words that
 compare outcomes, come from the functions below, which speak of every model and ratio of a study, so that what is
-contrary stands beside what is not. `tests/test_findings.py` holds the template to it: its sentences that come near
-to a claim are those of `tests/findings_read.txt`, each of which somebody has read.
+contrary stands beside what is not. `tests/test_findings.py` holds the template to it: its sentences are those of
+`tests/findings_read.txt`, each of which somebody has read.
 
     python benchmarks/findings.py
 """
@@ -21,6 +21,7 @@ from statements import (
     ROOT,
     Effect,
     Outcome,
+    across,
     compared,
     effect_of,
     effects,
@@ -36,10 +37,10 @@ from hfprune.analysis.statistics import LEVEL
 
 PAGE = ROOT / "docs/findings.md"
 TEMPLATE = ROOT / "benchmarks/findings.md.jinja"
-# Those with claims of the paper, without `methods`, whose only such run is that of `sensitivity`, without `demo`,
-# which each machine runs anew, and without `outcomes`, of one draw.
+# Those with claims of the paper, without `methods`, whose only such run is that of `sensitivity`, and without `demo`,
+# which each machine runs anew.
 STUDIES = ["recovery", "headline", "recovery-short", "recovery-30", "recovery-attention", "recovery-qwen"]
-STUDIES += ["recovery-others", "untuned", "families", "draws", "sensitivity"]
+STUDIES += ["recovery-others", "untuned", "outcomes", "outcomes-qwen", "families", "draws", "sensitivity"]
 UNITS = {"points": "points", "JS distance": "js_distance", "Top-15 Jaccard": "top15_jaccard"}  # of claims
 KINDS = ("reproduced", "contradicted", "equivalent", "inconclusive", "one draw")  # of verdicts
 TWO_FIGURES = "two figures"
@@ -61,7 +62,7 @@ def say(found: Sequence[Effect]) -> str:
         ]
         name = f"{outcome.name[0].upper()}{outcome.name[1:]}"
         lines.append(wrapped(f"- **{name}.** {' '.join(said)}"))
-    return "\n".join(lines) + _source(found[0])
+    return "\n".join(lines) + _source(found)
 
 
 def _listed(side: Sequence[Effect], found: Sequence[Effect]) -> str:
@@ -111,7 +112,7 @@ def table(found: Sequence[Effect], *columns: str) -> str:
     by_outcome = sorted(found, key=lambda effect: outcomes.index(effect.outcome))
     heads = dict.fromkeys(head_of(effect) for effect in by_outcome)
     body = [[*row, *(cells.get(head, "–") for head in heads)] for row, cells in rows.items()]
-    return _markdown([HEADS.get(key, key) for key in left] + [*heads], body) + _source(found[0])
+    return _markdown([HEADS.get(key, key) for key in left] + [*heads], body) + _source(found)
 
 
 def numbers(study: str, file: str, columns: dict[str, tuple[str, str]], **only: Sequence[str]) -> str:
@@ -225,12 +226,13 @@ def _markdown(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _source(effect: Effect) -> str:
-    asks = f"{effect.asks[0].upper()}{effect.asks[1:]}; from" if effect.asks else "From"
-    return f"\n\n*{asks} [{effect.file}](../results/{effect.file}).*"
+def _source(found: Sequence[Effect]) -> str:
+    asks = "; ".join(dict.fromkeys(effect.asks for effect in found if effect.asks))
+    files = series([f"[{file}](../results/{file})" for file in dict.fromkeys(effect.file for effect in found)])
+    return f"\n\n*{asks[0].upper()}{asks[1:]}; from {files}.*" if asks else f"\n\n*From {files}.*"
 
 
-SPEAKERS = (effects, compared, lost, losses, factors, ranks, say, table)
+SPEAKERS = (effects, compared, across, lost, losses, factors, ranks, say, table)
 SPEAKERS += (numbers, covered, level, bar, claims, verdicts, accuracy, sequences, about)
 
 

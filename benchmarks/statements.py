@@ -176,13 +176,30 @@ def compared(study: str, *, outcomes: Sequence[str] = (), **only: Sequence[str])
     table["against"] = table["reference"]
     rows = kept(table[table["seed"].isna()], only)
     about = ("method", "against", "model", "ratio")
-    other = "entropy" if table["against"].nunique() == 1 else "what it is against"
-    asks = f"the method minus {other}, or over it in perplexity"
+    asks = QUESTIONS["against_entropy"]
+    if table["against"].nunique() > 1:
+        asks = asks.replace("entropy", "what it is against")
     return [
         replace(effect_of(f"{study}/comparison.csv", outcome, row, outcome, about), asks=asks)
         for row in rows
         for outcome in outcomes or OUTCOMES
         if outcome in table and pd.notna(row[outcome])
+    ]
+
+
+def across(*found: Sequence[Effect]) -> list[Effect]:
+    """Return effects of several studies, each with the name of its study, or of those whose draws were joined."""
+
+    def name(file: str) -> str:
+        study, _, rest = file.partition("/")
+        joined = rest.removesuffix(".csv").partition("_")[2]
+        return f"{study}, {joined}" if joined else study
+
+    keys = "method", "model", "ratio"
+    return [
+        replace(effect, about={"study": name(effect.file)} | {key: effect.about[key] for key in keys})
+        for one in found
+        for effect in one
     ]
 
 
@@ -215,10 +232,10 @@ def losses(study: str, **only: Sequence[str]) -> list[Effect]:
     ]
 
 
-def factors(study: str) -> list[Effect]:
-    """Return the effects of a study's factors, which `recipe.py factors` found."""
+def factors(study: str, *only: str) -> list[Effect]:
+    """Return the effects of a study's factors, as its file names them, which `recipe.py factors` found."""
     found = []
-    for _, row in read(study, "factors.csv").iterrows():
+    for row in kept(read(study, "factors.csv"), {"effect": only} if only else {}):
         parts = row["effect"].split("*")
         spelt = " × ".join(f"({part})" if len(parts) > 1 else part for part in parts)
         for sign, words in FACTORS.items():
