@@ -37,8 +37,8 @@ from hfprune.analysis.statistics import LEVEL
 
 PAGE = ROOT / "docs/findings.md"
 TEMPLATE = ROOT / "benchmarks/findings.md.jinja"
-# Those with claims of the paper, without `methods`, whose only such run is that of `sensitivity`, and without `demo`,
-# which each machine runs anew.
+# Those with claims of the paper, without `methods`, whose only such run is that of `sensitivity`, and without
+# `demo`, which each machine runs anew.
 STUDIES = ["recovery", "headline", "recovery-short", "recovery-30", "recovery-attention", "recovery-qwen"]
 STUDIES += ["recovery-others", "untuned", "outcomes", "outcomes-qwen", "families", "draws", "sensitivity"]
 UNITS = {"points": "points", "JS distance": "js_distance", "Top-15 Jaccard": "top15_jaccard"}  # of claims
@@ -228,7 +228,9 @@ def _markdown(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 
 def _source(found: Sequence[Effect]) -> str:
     asks = "; ".join(dict.fromkeys(effect.asks for effect in found if effect.asks))
-    files = series([f"[{file}](../results/{file})" for file in dict.fromkeys(effect.file for effect in found)])
+    files = series(
+        [f"[{file}](../results/{file})" for file in dict.fromkeys(effect.file for effect in found)]
+    )
     return f"\n\n*{asks[0].upper()}{asks[1:]}; from {files}.*" if asks else f"\n\n*From {files}.*"
 
 

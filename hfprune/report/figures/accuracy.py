@@ -49,5 +49,8 @@ class Accuracy(FigurePublication):
         if DENSE in set(printed["method"]):
             dotted = Line2D([], [], color=BLACK, linestyle=":", linewidth=0.8, label="Dense, published")
             entries.append(dotted)
-        meaning = charts.with_ratio(values, charts.meaning(values))
+        bars = charts.meaning(values)
+        if bars and charts.spread(values) != "sd":
+            bars += ", which tells no two methods apart"
+        meaning = charts.with_ratio(values, bars)
         return panels(found, full() if crowded else column(), entries=entries, title=meaning)
