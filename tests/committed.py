@@ -1,6 +1,7 @@
 """The studies whose tables and figures git holds, and those whose outcomes of items it holds, too."""
 
 WITH_ITEMS = [
+    "draws",
     "recipe",
     "recipe-confirm",
     "recovery",
@@ -14,4 +15,4 @@ WITH_ITEMS = [
     "outcomes",
     "outcomes-qwen",
 ]
-COMMITTED = ["demo", "methods", "sensitivity", "draws", "families", *WITH_ITEMS]
+COMMITTED = ["demo", "methods", "sensitivity", "families", *WITH_ITEMS]

@@ -225,7 +225,6 @@ def test_verdicts_are_those_of_the_files() -> None:
     on_accuracy = [row for row in rows_of("untuned", "claims.csv") if row["unit"] == "points"]
     inconclusive = sum(row["verdict"] == "inconclusive" for row in on_accuracy)
     assert f"on accuracy, 1 *contradicted* and {inconclusive} *inconclusive*" in counted
-    assert [" †" in row[0] for row in rows] == ["draws" in row[0] for row in rows], "of old intervals"
 
 
 def test_the_recipe_is_the_plan_with_the_least_loss() -> None:
