@@ -1,6 +1,7 @@
 """The studies whose tables and figures git holds, and those whose outcomes of items it holds, too."""
 
 WITH_ITEMS = [
+    "methods",
     "draws",
     "recipe",
     "recipe-confirm",
@@ -15,4 +16,4 @@ WITH_ITEMS = [
     "outcomes",
     "outcomes-qwen",
 ]
-COMMITTED = ["demo", "methods", "sensitivity", "families", *WITH_ITEMS]
+COMMITTED = ["demo", "sensitivity", "families", *WITH_ITEMS]

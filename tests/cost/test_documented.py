@@ -91,7 +91,7 @@ def test_a_study_that_reads_locked_documents_says_so(catalogue: Catalogue, tmp_p
     assert "locked" not in catalogue.corpora["wikipedia-recipe"].model_dump()
 
 
-@pytest.mark.parametrize("named", ["recovry", "paper", "methods"])
+@pytest.mark.parametrize("named", ["recovry", "paper", "demo"])
 def test_an_earlier_study_without_items_is_refused_before_anything_is_counted(
     named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
