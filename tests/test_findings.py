@@ -76,38 +76,9 @@ def test_the_templates_own_sentences_were_read() -> None:
     assert {*READ} <= {*sentences(TEMPLATE_TEXT)}, "those that were read are still there"
 
 
-@pytest.mark.parametrize(
-    "sentence",
-    [
-        "Entropy is nearer to the dense model.",
-        "LoRA closes a part of it, 0.5.",
-        "It wins everywhere.",
-        "Cross-entropy is as good as entropy.",
-        "Table 7 is reproduced.",
-        "Code loses most.",
-        "The choice matters after repair.",
-        "Entropy improved all three tasks.",
-        "Entropy is the most accurate criterion after recovery.",
-        "LoRA halves the loss.",
-        "Cross-entropy matches entropy.",
-        "Criteria do not differ after recovery.",
-        "The paper's headline is refuted.",
-        "The bar is met on both models.",
-        "ShortGPT decodes fastest.",
-        "Entropy outperformed every other.",
-        "LLM-Pruner's score lags.",
-        "Random choice lost everywhere.",
-        "Distillation leads.",
-        "Nothing separates entropy from cross-entropy.",
-        "Distillation surpasses entropy.",
-        "Perplexity predicts right answers.",
-        "The paper's headline holds.",
-        "Magnitude ruins both models.",
-        "SDMPrune trails entropy.",
-    ],
-)
-def test_a_sentence_that_claims_something_by_itself_is_found(sentence: str) -> None:
-    """Wherever it is added."""
+@pytest.mark.parametrize("sentence", ["Nothing separates entropy from cross-entropy.", "It ruins both, 0.5."])
+def test_a_sentence_that_nobody_has_read_is_found(sentence: str) -> None:
+    """Wherever it is added, whatever it says."""
     paragraphs = TEMPLATE_TEXT.split("\n\n")
     for at in range(1, len(paragraphs)):
         assert unread("\n\n".join([*paragraphs[:at], sentence, *paragraphs[at:]])) == [sentence]
@@ -220,6 +191,14 @@ def test_verdicts_are_those_of_the_files() -> None:
         assert any(
             (row[6], row[2]) == known[:2] and near(row[4].split()[0], known[2]) for known in expected
         ), row
+    old = [
+        " †" in line.split("|")[1]
+        for line in findings.claims("draws", "families").splitlines()
+        if "| [" in line
+    ]
+    assert old == [
+        "families" in line for line in findings.claims("draws", "families").splitlines() if "| [" in line
+    ]
     counted = " ".join(findings.verdicts("untuned", "draws").split())
     assert f"Of {len(expected)} verdicts" in counted
     on_accuracy = [row for row in rows_of("untuned", "claims.csv") if row["unit"] == "points"]

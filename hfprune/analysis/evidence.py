@@ -220,7 +220,7 @@ def require_measured(folder: Path, name: str) -> None:
     Raises:
         HfpruneError: the folder of a study's results has none of its cells.
     """
-    if not (folder / "cells").is_dir():
+    if not any((folder / "cells").rglob("*.json")):
         raise HfpruneError(f"{folder}: no result of {name} is there, in {folder}/cells (nothing was changed)")
 
 

@@ -147,7 +147,8 @@ class Estimate:
     def about(self, spread: Spread) -> "Estimate":
         """Return the estimate with the interval by this spread; with few documents, it stays unknown."""
         found = replace(self, spread=spread)
-        if spread.items_dof < MIN_DOCUMENTS - 1:
+        # Rounded, since a quotient of one task's variances may be 6.999999999999999 where it is seven.
+        if round(spread.items_dof, 6) < MIN_DOCUMENTS - 1:
             return found
         return found.within(spread.variance, spread.dof, spread.skewness)
 

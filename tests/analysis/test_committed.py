@@ -49,6 +49,7 @@ def test_a_study_without_items_is_no_empty_table(tmp_path: Path) -> None:
             "--results",
             str(shutil.copytree(ROOT / "results/demo", tmp_path / command)),
         ]
+        (tmp_path / command / "cells").mkdir()
         before = {path.name: path.read_bytes() for path in (tmp_path / command).glob("*.csv")}
         assert "no result of demo is there" in failure(command, *where)
         assert before == {path.name: path.read_bytes() for path in (tmp_path / command).glob("*.csv")}

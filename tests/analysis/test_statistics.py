@@ -145,6 +145,12 @@ def test_fewer_than_eight_documents_have_no_interval_and_more_would_give_one() -
     assert not estimate(made({"a": np.random.default_rng(0).normal(size=(3, 28))}, {"a": documents})).known
 
 
+def test_eight_documents_have_an_interval() -> None:
+    """Whatever their variance, since degrees of freedom may fall short of seven by rounding."""
+    random = np.random.default_rng(0)
+    assert all(estimate(made({"a": random.normal(size=(3, 8))})).known for _ in range(200))
+
+
 def test_with_exact_items_it_is_students_t_over_draws() -> None:
     """Items that differ in nothing but the draw: all the uncertainty is that of three draws."""
     draws = np.array([0.3, 0.1, 0.6])

@@ -1,4 +1,6 @@
 # From results to publication: tidy tables, verdicts, the paper's tables, figures and the page.
+from shlex import quote
+
 from hfprune.jobs.publishing import published
 from hfprune.report.publication import write_captions
 
@@ -148,7 +150,7 @@ rule report:
         f"report of the workflow on {NAME}"
     shell:
         # Snakemake's own report of the run; --nolock, because it runs inside this workflow.
-        f"snakemake publication --report {{output}} --nolock --cores 1 --config study={str(CHOSEN.path)!r} > {{log}} 2>&1"
+        f"snakemake publication --report {{output}} --nolock --cores 1 --config study={quote(str(CHOSEN.path))} > {{log}} 2>&1"
 
 
 rule page:
