@@ -39,8 +39,8 @@ def run(config: Config) -> None:
     from hfprune.paper.claims import Paper
 
     study, out = load(Study, config.study), config.out or config.results
-    require_measured(config.results, config.study.stem)
     evidence = Evidence(study, config.study.stem, config.results, out)
+    require_measured(config.results, config.study.stem)
     table, by_task = evaluate(Paper.read(config.claims), evidence)
     write_csv(by_task, out / layout.CLAIMS_BY_TASK, DIGITS)
     write_csv(table, out / layout.CLAIMS, DIGITS)

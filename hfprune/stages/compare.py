@@ -29,8 +29,8 @@ def run(config: Config) -> None:
     from hfprune.analysis.tidy import DIGITS, write_csv
 
     out = config.out or config.results
-    require_measured(config.results, config.study.stem)
     evidence = Evidence(load(Study, config.study), config.study.stem, config.results, out)
+    require_measured(config.results, config.study.stem)
     write_csv(compare(evidence), out / layout.COMPARISON, DIGITS)
     write_csv(spreads(evidence), out / layout.DRAWS, DIGITS)
     write_csv(lost(evidence), out / layout.LOST, DIGITS)
