@@ -14,7 +14,7 @@ from hfprune.assets.catalogue import Catalogue
 from hfprune.jobs.files import Files
 from hfprune.jobs.job import Job
 from hfprune.jobs.listing import list_jobs
-from hfprune.jobs.scoring import method_settings
+from hfprune.jobs.scoring import fetch_job, method_settings
 from hfprune.settings import load, validate
 from hfprune.study import layout
 from hfprune.study.references import load_study
@@ -80,6 +80,25 @@ def small() -> dict:
         "dtype": "auto",
         "measures": {"perplexity": {"corpus": "c4-sample-heldout", "sequences": 2, "length": 16}},
     }
+
+
+def test_what_measures_time_is_timed_and_nothing_else(catalogue: Catalogue) -> None:
+    """So that nothing runs beside it, whatever a machine's GPUs."""
+    study, catalogue = load_study(ROOT / "config/studies/families.yaml", catalogue)
+    jobs = [*list_jobs(files_of(study, "families", catalogue))]
+    assert {job.rule for job in jobs if job.timed} == {"measure_latency"}
+
+
+def test_a_local_file_in_the_home_folder_is_an_input(
+    catalogue: Catalogue, monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my.jsonl").write_text("{}")
+    local = {"source": {"provider": "local", "path": "~/my.jsonl"}, "format": "jsonl"}
+    mine = validate(Catalogue, {"corpora": {"mine": local}}, "config/assets.yaml")
+    study, _ = load_study(ROOT / "config/studies/draws.yaml", catalogue)
+    job = fetch_job(files_of(study, "draws", mine), "corpora/mine")
+    assert job.inputs["local"] == [str(tmp_path / "my.jsonl")]
 
 
 def test_a_method_in_steps_scores_what_the_plan_before_has_left(catalogue: Catalogue) -> None:
