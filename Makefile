@@ -9,8 +9,9 @@ setup: $(VENV)/.done
 
 $(VENV)/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	# Modules are compiled when first imported: all of them take a minute, and most are never imported.
-	$(BIN)/pip install --no-compile --editable '.[dev]'
+	$(BIN)/pip install --editable '.[dev]'
+	# pip compiles all but this package; where PYTHONDONTWRITEBYTECODE is set, every process would compile it again.
+	$(BIN)/python -m compileall -q hfprune
 	touch $@
 
 reproduce: setup
