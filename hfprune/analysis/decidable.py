@@ -1,6 +1,6 @@
-"""Which claims a study can decide, before it is run: the intervals to expect from the spread in an earlier one."""
+"""Which claims a study can decide, before it is run: the intervals to expect from the spread in earlier ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,16 +38,17 @@ class Decidable(NamedTuple):
     decides: str
 
 
-def decidable(paper: Paper, study: Study, earlier: Evidence) -> Iterator[Decidable]:
+def decidable(paper: Paper, study: Study, earlier: Sequence[Evidence]) -> Iterator[Decidable]:
     """Yield a row for each claim on differences by item whose two sides are in the study, at one of its ratios.
 
-    The variances over draws and over items are those of the earlier study's widest comparison for the claim,
-    divided by how many times more draws and items there will be. Tasks count alike, whatever their documents.
+    The variances over draws and over items are those of the widest comparison for the claim, in the first of the
+    earlier studies that has one, divided by how many times more draws and items there will be. Tasks count alike,
+    whatever their documents.
 
     Args:
         paper: the claims, and the published effects.
         study: the one to be run.
-        earlier: one that was run, with the outcomes of its items.
+        earlier: those that were run, with the outcomes of their items.
     """
     measures = study.make_measures()
     for claim in paper.claims:
@@ -80,7 +81,12 @@ def _published(paper: Paper, claim: Claim, study: Study, ratios: list[float | No
 
 
 def _row(
-    paper: Paper, claim: Claim, study: Study, measure: Measure, earlier: Evidence, published: list[float]
+    paper: Paper,
+    claim: Claim,
+    study: Study,
+    measure: Measure,
+    earlier: Sequence[Evidence],
+    published: list[float],
 ) -> Decidable:
     tuned = "lora" in (*claim.left.recoveries, *claim.right.recoveries)
     resamples = study.calibration.resamples if measure.resampled and not tuned else 0
@@ -99,15 +105,19 @@ def _row(
     if not resamples and seeds < MIN_DRAWS:
         return row._replace(decides=f"nothing: fewer than {MIN_DRAWS} draws have no interval")
     dof = seeds - 1 + (resampling_dof(seeds, resamples) if resamples else 0)
-    before = earlier.study.make_measures().get(claim.measure, measure)
-    items = _balanced(documents(measure, tasks)) / _balanced(documents(before, tasks))
-    known = [
-        effect.about(spread.with_more(seeds / max(effect.draws, 1), items)._replace(draws_dof=dof))
-        for effect in _effects(paper, claim, earlier)
-        if (spread := effect.spread)
-    ]
+
+    def expected(before: Evidence) -> list[Estimate]:
+        sizes = documents(before.study.make_measures().get(claim.measure, measure), tasks)
+        items = _balanced(documents(measure, tasks)) / _balanced(sizes)
+        return [
+            effect.about(spread.with_more(seeds / max(effect.draws, 1), items)._replace(draws_dof=dof))
+            for effect in _effects(paper, claim, before)
+            if (spread := effect.spread)
+        ]
+
+    known = next(filter(None, map(expected, earlier)), [])
     if not known:
-        return row._replace(decides="unknown: the earlier study has no interval for it")
+        return row._replace(decides="unknown: no earlier study has an interval for it")
     widest = max(known, key=lambda expected: expected.high - expected.low)
     half = max(widest.high - widest.value, widest.value - widest.low)
     return row._replace(

@@ -14,7 +14,9 @@ from hfprune.shipped import shipped
 from hfprune.stages.fields import CatalogueFile, Resources, StudyPath
 from hfprune.study.study import Study
 
-EARLIER = Path("results/recovery")
+EARLIER = Path("results")
+# The second has what the first lacks: attention pruned too, as in Table 8.
+LIKE = ("recovery", "recovery-attention")
 EXAMPLE = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 
 
@@ -27,10 +29,11 @@ class Config(Strict):
     results: Path | None = Field(
         default=None, description="a study's results folder: set the prediction beside what was measured"
     )
-    like: Path | None = Field(
+    like: list[Path] | None = Field(
         default=None,
-        description="an earlier study with the outcomes of its items, by name or results folder: judge by its "
-        f"spread which claims this study can decide (default: {EARLIER}, where it is there)",
+        description="earlier studies with the outcomes of their items, by name or results folder: judge by the "
+        "spread in the first that has a claim's effect whether this study can decide it (default: "
+        f"{' '.join(LIKE)}, where they are there)",
     )
     device: str | None = Field(
         default=None,
@@ -57,7 +60,7 @@ def run(config: Config) -> None:
     from hfprune.cost.table import table
     from hfprune.jobs.files import load_files
 
-    like = _earlier(config.like) if config.like or config.study else None
+    like = _earlier(config.like) if config.study else []
     path = config.study or _study_of(config.results or Path())
     device = find_device(config.device)
     costs = Costs(load_files(path, load(Catalogue, config.catalogue)), device, config.resources)
@@ -66,24 +69,27 @@ def run(config: Config) -> None:
         print(f"\n{_claims(costs.study, like)}")
 
 
-def _earlier(like: Path | None) -> Path | None:
-    """Return the results folder of the earlier study, or None if there is none that is finished by default.
+def _earlier(like: list[Path] | None) -> list[Path]:
+    """Return the results folders of earlier studies, by default of those that are finished.
 
     Raises:
-        HfpruneError: the study that was named has no outcomes of items here.
+        HfpruneError: a study that was named has no outcomes of items here.
     """
-    folder = like or EARLIER
     from hfprune.analysis.tidy import RESULTS_CSV
 
-    # By default only a study that is finished; one that was named says itself what it lacks.
+    # By default only studies that are finished; one that was named says itself what it lacks.
     needs = ["cells"] if like else ["cells", RESULTS_CSV]
-    places = EARLIER.parent / folder, folder
-    found = next((at for at in places if all((at / name).exists() for name in needs)), None)
-    if like and not found:
-        there = sorted(at.parent.name for at in EARLIER.parent.glob("*/cells"))
-        raise HfpruneError(
-            f"--like {like}: no outcomes of items in {EARLIER.parent / like.name} (there are: {', '.join(there)})"
-        )
+    found = []
+    for named in like or map(Path, LIKE):
+        places = EARLIER / named, named
+        folder = next((at for at in places if all((at / name).exists() for name in needs)), None)
+        if folder:
+            found.append(folder)
+        elif like:
+            there = sorted(at.parent.name for at in EARLIER.glob("*/cells"))
+            raise HfpruneError(
+                f"--like {named}: no outcomes of items in {EARLIER / named.name} (there are: {', '.join(there)})"
+            )
     return found
 
 
@@ -92,7 +98,7 @@ def _study_of(results: Path) -> Path:
     return shipped(Path("config/studies") / f"{results.name}.yaml")
 
 
-def _claims(study: "Study", like: Path) -> str:
+def _claims(study: "Study", like: list[Path]) -> str:
     """Return a table of the claims that a study can decide."""
     from tabulate import tabulate
 
@@ -100,14 +106,14 @@ def _claims(study: "Study", like: Path) -> str:
     from hfprune.analysis.evidence import Evidence
     from hfprune.paper.claims import Paper
 
-    earlier = Evidence(load(Study, _study_of(like)), like.name, like, like)
+    earlier = [Evidence(load(Study, _study_of(folder)), folder.name, folder, folder) for folder in like]
     found = [*decidable(Paper.read(shipped(Path("paper/claims.yaml"))), study, earlier)]
     if not found:
         return "claims: the study measures none by its items"
     rows = [["" if value != value else value for value in row] for row in found]
     headers = [name.replace("_", " ") for name in Decidable._fields]
     about = (
-        f"what it can decide, if effects vary as in {like}: half widths are of 95 % intervals, and 80 % of "
-        "repetitions would show the minimum detectable effect"
+        f"what it can decide, if effects vary as in {', '.join(map(str, like))}: half widths are of 95 % "
+        "intervals, and 80 % of repetitions would show the minimum detectable effect"
     )
     return f"{about}\n\n{tabulate(rows, headers, tablefmt='github', floatfmt='.2g')}"

@@ -43,7 +43,7 @@ def earlier(folder: Path, outcomes: dict[str, list[int]] = RIGHT, *, vary: bool)
 
 def test_a_study_as_large_has_the_same_interval(paper: Paper, tmp_path: Path) -> None:
     study, evidence = earlier(tmp_path, vary=True)
-    (row,) = decidable(paper, study.config(), evidence)
+    (row,) = decidable(paper, study.config(), [evidence])
     found = evaluate(paper, evidence)[0].iloc[0]
     half = max(found["high"] - found["effect"], found["effect"] - found["low"])
     assert row.half_width == pytest.approx(half)
@@ -69,7 +69,7 @@ def test_all_documents_by_hand(
     right["cross_entropy"][:differ], right["entropy"][-1] = [0] * differ, 0
     study, evidence = earlier(tmp_path, right, vary=False)
     study.more = {"zeroshot": {"tasks": [*TASKS]}}
-    (row,) = decidable(paper, study.config(), evidence)
+    (row,) = decidable(paper, study.config(), [evidence])
     sizes = [reading("tasks", task).documents for task in TASKS]
     assert row.documents == sum(sizes)
     # Draws that are alike leave the variance over documents: in points, of the mean over two equal tasks.
@@ -84,7 +84,7 @@ def test_all_documents_by_hand(
 def test_more_draws_have_their_own_freedom(paper: Paper, tmp_path: Path) -> None:
     study, evidence = earlier(tmp_path, vary=True)
     study.seeds = [*range(6)]
-    (row,) = decidable(paper, study.config(), evidence)
+    (row,) = decidable(paper, study.config(), [evidence])
     ((_, effect),) = [(claim, compare_items(paper, claim, evidence, "tiny-llama", 0.2, claim.metric).effect)
                       for claim in paper.claims]  # fmt: skip
     assert effect.spread
@@ -97,11 +97,11 @@ def test_more_draws_have_their_own_freedom(paper: Paper, tmp_path: Path) -> None
 def test_one_draw_and_what_is_not_in_the_study(paper: Paper, tmp_path: Path) -> None:
     study, evidence = earlier(tmp_path, vary=True)
     study.seeds = [0]
-    (row,) = decidable(paper, study.config(), evidence)
+    (row,) = decidable(paper, study.config(), [evidence])
     assert np.isnan(row.half_width) and row.decides == "nothing: fewer than 3 draws have no interval"
     study.seeds, study.ratios = [0, 1, 2], [0.3]
-    (row,) = decidable(paper, study.config(), Evidence(study.config(), "test", tmp_path, tmp_path))
-    assert row.decides == "unknown: the earlier study has no interval for it"
+    (row,) = decidable(paper, study.config(), [Evidence(study.config(), "test", tmp_path, tmp_path)])
+    assert row.decides == "unknown: no earlier study has an interval for it"
     for change in ({"ratios": [0.1]}, {"methods": ["entropy"]}):
         other = replace(study, **change)
-        assert [*decidable(paper, other.config(), evidence)] == []
+        assert [*decidable(paper, other.config(), [evidence])] == []

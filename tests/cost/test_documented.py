@@ -58,16 +58,17 @@ def test_the_command_prints_every_rule(
 
 
 def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture, monkeypatch) -> None:
-    (words,) = re.findall(
-        r"(?m)^\$ (hfprune cost .* --like \S+)$", (ROOT / "docs/paper-study.md").read_text()
-    )
+    (words,) = re.findall(r"(?m)^\$ (hfprune cost .* --like .+)$", (ROOT / "docs/paper-study.md").read_text())
     monkeypatch.chdir(ROOT)
     run(*words.split()[1:])
     printed = capsys.readouterr().out
-    rows = re.findall(r"(?m)^\| (\S+) +\| points +\| +(\d+) \| +(\d) \| +([\d.]+) \|", printed)
+    rows = re.findall(r"(?m)^\| (\S+) +\| points +\| +(\d+) +\| +(\d) +\| +([\d.]+) +\|", printed)
     run(*words.partition(" --like")[0].split()[1:])
     assert capsys.readouterr().out == printed, "in a clone, without the flag"
     assert {"above-sdmprune", "above-llm-pruner", "above-tuned-dense"} <= {row[0] for row in rows}
+    assert "unknown:" not in printed
+    run(*words.replace(" recovery-attention", "").split()[1:])
+    assert "unknown: no earlier study" in capsys.readouterr().out, "Table 8, without attention pruned"
     assert {row[2] for row in rows} == {"3"} and all(0 < float(row[3]) < 10 for row in rows)
     alone = failure("cost", "--results", "results/demo", "--like", "results/recovery")
     assert "--like needs --study STUDY" in alone
