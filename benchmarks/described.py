@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from textwrap import fill
 
-from statements import MODELS, compared, read
+from statements import MODELS, read
 
 from hfprune.recovery.settings import Recovery
 from hfprune.results import DENSE
@@ -51,10 +51,6 @@ def about(name: str) -> str:
     ]
     told = [f"[`{name}`](../config/studies/{name}.yaml): {'; '.join(parts)}."]
     told += [accuracy(name)] if "zeroshot" in study.measures else []
-    if symmetric(name):
-        told.append(
-            "† Intervals are of before skewness was corrected for, too short where documents are few."
-        )
     return wrapped(f"*{' '.join(told)}*").replace("\n  ", "\n")
 
 
@@ -68,12 +64,6 @@ def _trained(recovery: Recovery) -> str:
     """Return how much LoRA reads."""
     tokens = (recovery.max_steps or 0) * recovery.batch * recovery.length
     return f"LoRA on {tokens:,} tokens of `{recovery.instructions}` in {recovery.max_steps} steps"
-
-
-def symmetric(study: str) -> bool:
-    """Tell whether a study's intervals have the value in their middle, as those without Hall's correction have."""
-    found = [e for e in compared(study) if e.outcome.nothing == 0 and e.high > e.low]
-    return bool(found) and all(abs(e.high + e.low - 2 * e.value) < 1e-6 for e in found)
 
 
 def _size(settings: dict) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import indent
 
 import pandas as pd
-from described import about, accuracy, series, symmetric, wrapped
+from described import about, accuracy, series, wrapped
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from statements import (
     OUTCOMES,
@@ -163,13 +163,12 @@ def _claims(studies: Sequence[str]) -> dict[str, dict[tuple, tuple[str, pd.Serie
     for study in studies:
         table = read(study, "claims.csv").rename(columns={"low": "effect_low", "high": "effect_high"})
         published = table[table["kind"] == "paper's model"]
-        mark = " †" if symmetric(study) else ""
         for _, row in table[(table["verdict"] != "not run") & table["unit"].isin(UNITS)].iterrows():
             outcome = UNITS[row["unit"]]
             effect = effect_of("", outcome, row, "effect", ())
             least = _plain(row["minimum_detectable_effect"], OUTCOMES[outcome].form.replace("+", ""))
             same = published[(published["claim"] == row["claim"]) & (published["ratio"] == row["ratio"])]
-            line = [f"[{study}](../results/{study}/claims.csv){mark}", row["model"], row["ratio"]]
+            line = [f"[{study}](../results/{study}/claims.csv)", row["model"], row["ratio"]]
             line += [f"{row['draws']} × {row['n']}", effect.number, least, row["verdict"], _range(same)]
             claim = f"**{row['sentence'].rstrip('.')}** ({row['where']}), in {row['unit']}"
             key = row["model"], row["ratio"], effect.value, str(effect.low)

@@ -4,6 +4,7 @@ WITH_ITEMS = [
     "sensitivity",
     "methods",
     "draws",
+    "families",
     "recipe",
     "recipe-confirm",
     "recovery",
@@ -17,4 +18,4 @@ WITH_ITEMS = [
     "outcomes",
     "outcomes-qwen",
 ]
-COMMITTED = ["demo", "families", *WITH_ITEMS]
+COMMITTED = ["demo", *WITH_ITEMS]

@@ -191,14 +191,6 @@ def test_verdicts_are_those_of_the_files() -> None:
         assert any(
             (row[6], row[2]) == known[:2] and near(row[4].split()[0], known[2]) for known in expected
         ), row
-    old = [
-        " †" in line.split("|")[1]
-        for line in findings.claims("draws", "families").splitlines()
-        if "| [" in line
-    ]
-    assert old == [
-        "families" in line for line in findings.claims("draws", "families").splitlines() if "| [" in line
-    ]
     counted = " ".join(findings.verdicts("untuned", "draws").split())
     assert f"Of {len(expected)} verdicts" in counted
     on_accuracy = [row for row in rows_of("untuned", "claims.csv") if row["unit"] == "points"]
