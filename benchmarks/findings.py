@@ -41,6 +41,7 @@ TEMPLATE = ROOT / "benchmarks/findings.md.jinja"
 # `demo`, which each machine runs anew.
 STUDIES = ["recovery", "headline", "recovery-short", "recovery-30", "recovery-attention", "recovery-qwen"]
 STUDIES += ["recovery-others", "untuned", "outcomes", "outcomes-qwen", "families", "draws", "sensitivity"]
+STUDIES += ["domains"]
 UNITS = {"points": "points", "JS distance": "js_distance", "Top-15 Jaccard": "top15_jaccard"}  # of claims
 KINDS = ("reproduced", "contradicted", "equivalent", "inconclusive", "one draw")  # of verdicts
 TWO_FIGURES = "two figures"

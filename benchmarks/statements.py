@@ -44,6 +44,8 @@ OUTCOMES = {
     "top15_jaccard": Outcome("Jaccard index of the likeliest tokens", 0, "{:+.4f}", "lower", "higher"),
     "perplexity_ratio": Outcome("perplexity, ratio", 1, "{:,.2f}", "lower", "higher"),
     "perplexity_c4.perplexity_ratio": Outcome("perplexity on C4, ratio", 1, "{:.2f}", "lower", "higher"),
+    "fidelity_code.js_distance": Outcome("JS distance on code", 0, "{:+.4f}", "nearer", "farther"),
+    "perplexity_code.perplexity_ratio": Outcome("perplexity on code, ratio", 1, "{:,.2f}", "lower", "higher"),
     "loss_ratio": Outcome("loss, ratio", 1, "{:.2f}", "a lower loss", "a higher loss"),
     "difference": Outcome("log perplexity, difference", 0, "{:+.2f}", "lower", "higher"),
     "correlation": Outcome("correlation with accuracy", 0, "{:.2f}", "negative", "positive", "none is shown"),

@@ -4,6 +4,7 @@ WITH_ITEMS = [
     "sensitivity",
     "methods",
     "draws",
+    "domains",
     "families",
     "recipe",
     "recipe-confirm",

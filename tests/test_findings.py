@@ -28,6 +28,8 @@ WORDS = {
     "top15_jaccard": ("lower", "no difference is shown", "higher"),
     "perplexity_ratio": ("lower", "no difference is shown", "higher"),
     "perplexity_c4.perplexity_ratio": ("lower", "no difference is shown", "higher"),
+    "fidelity_code.js_distance": ("nearer", "no difference is shown", "farther"),
+    "perplexity_code.perplexity_ratio": ("lower", "no difference is shown", "higher"),
     "loss_ratio": ("a lower loss", "no difference is shown", "a higher loss"),
     "difference": ("lower", "no difference is shown", "higher"),
     "correlation": ("negative", "none is shown", "positive"),

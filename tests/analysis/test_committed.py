@@ -55,7 +55,7 @@ def test_a_study_without_items_is_no_empty_table(tmp_path: Path) -> None:
         assert before == {path.name: path.read_bytes() for path in (tmp_path / command).glob("*.csv")}
 
 
-NO_EFFECTS = {"recipe", "outcomes", "outcomes-qwen", "draws", "methods", "sensitivity", "families"}
+NO_EFFECTS = {"recipe", "outcomes", "outcomes-qwen", "draws", "methods", "sensitivity", "families", "domains"}
 RANKED = ["recovery", "recovery-30", "recovery-short", "outcomes", "outcomes-qwen"]
 # Tables of benchmarks/ that rest on items, and what makes each; the studies after the first lend their draws.
 MADE = [
