@@ -132,6 +132,12 @@ def _plain(value: object, form: str) -> str:
     return form.format(value) if isinstance(value, str) else form.format(value).replace("-", "−")
 
 
+def starred(found: Sequence[Effect]) -> str:
+    """Say how many effects hold by Holm's method."""
+    held = [effect for effect in found if effect.star]
+    return f"Of the {len(found)} rows, {len(held)} have a star there."
+
+
 def covered(study: str, file: str, value: float) -> str:
     """Say in how many rows of a table the interval covers a value."""
     rows = read(study, file)
@@ -235,7 +241,7 @@ def _source(found: Sequence[Effect]) -> str:
 
 
 SPEAKERS = (effects, compared, across, lost, losses, factors, ranks, say, table)
-SPEAKERS += (numbers, covered, level, bar, claims, verdicts, accuracy, sequences, about)
+SPEAKERS += (numbers, covered, starred, level, bar, claims, verdicts, accuracy, sequences, about)
 
 
 def page() -> str:

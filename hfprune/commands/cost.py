@@ -31,9 +31,10 @@ class Config(Strict):
     )
     like: list[Path] | None = Field(
         default=None,
-        description="earlier studies with the outcomes of their items, by name or results folder: judge by the "
-        "spread in the first that has a claim's effect whether this study can decide it (default: "
-        f"{' '.join(LIKE)}, where they are there)",
+        min_length=1,
+        description="say which claims this study can decide, by the spread in earlier studies that have the "
+        "outcomes of their items: names or results folders, of which the first that has a claim's effect is asked "
+        f"(default: {' '.join(LIKE)}, where they are there)",
     )
     device: str | None = Field(
         default=None,
@@ -90,7 +91,7 @@ def _earlier(like: list[Path] | None) -> list[Path]:
             raise HfpruneError(
                 f"--like {named}: no outcomes of items in {EARLIER / named.name} (there are: {', '.join(there)})"
             )
-    return found
+    return [*dict.fromkeys(found)]
 
 
 def _study_of(results: Path) -> Path:
@@ -113,7 +114,7 @@ def _claims(study: "Study", like: list[Path]) -> str:
     rows = [["" if value != value else value for value in row] for row in found]
     headers = [name.replace("_", " ") for name in Decidable._fields]
     about = (
-        f"what it can decide, if effects vary as in {', '.join(map(str, like))}: half widths are of 95 % "
-        "intervals, and 80 % of repetitions would show the minimum detectable effect"
+        f"what it can decide, if effects vary as in the first of {', '.join(map(str, like))} that has the "
+        "claim's: half widths are of 95 % intervals, and 80 % of repetitions would show the minimum detectable effect"
     )
     return f"{about}\n\n{tabulate(rows, headers, tablefmt='github', floatfmt='.2g')}"

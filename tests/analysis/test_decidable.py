@@ -94,6 +94,20 @@ def test_more_draws_have_their_own_freedom(paper: Paper, tmp_path: Path) -> None
     assert row.half_width == pytest.approx(max(expected.high - expected.value, expected.value - expected.low))
 
 
+def test_the_first_study_that_has_the_effect_is_asked(paper: Paper, tmp_path: Path) -> None:
+    study, varied = earlier(tmp_path / "varied", vary=True)
+    _, alike = earlier(tmp_path / "alike", vary=False)
+    nothing = Evidence(replace(study, ratios=[0.3]).config(), "test", study.folder, study.folder)
+    halves = [
+        next(decidable(paper, study.config(), them)).half_width
+        for them in ([varied], [alike], [varied, alike], [alike, varied], [nothing, varied], [nothing])
+    ]
+    assert halves[0] > 0 < halves[1] != halves[0]
+    assert halves[2:5] == [halves[0], halves[1], halves[0]] and np.isnan(halves[5])
+    (row,) = decidable(paper, study.config(), [])
+    assert row.decides == "unknown: no earlier study has an interval for it"
+
+
 def test_one_draw_and_what_is_not_in_the_study(paper: Paper, tmp_path: Path) -> None:
     study, evidence = earlier(tmp_path, vary=True)
     study.seeds = [0]

@@ -97,7 +97,7 @@ def test_an_earlier_study_without_items_is_refused_before_anything_is_counted(
     named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(ROOT)
-    said = failure("cost", "--study", "demo", "--like", named)
+    said = failure("cost", "--study", "demo", "--like", "recovery", named)
     assert re.search(rf"--like {named}: no outcomes of items .*recovery, recovery-30", said)
     assert capsys.readouterr().out == ""
 
