@@ -115,6 +115,7 @@ def _claims(study: "Study", like: list[Path]) -> str:
     headers = [name.replace("_", " ") for name in Decidable._fields]
     about = (
         f"what it can decide, if effects vary as in the first of {', '.join(map(str, like))} that has the "
-        "claim's: half widths are of 95 % intervals, and 80 % of repetitions would show the minimum detectable effect"
+        "claim's: half widths are of 95 % intervals, and 80 % of repetitions would show the minimum detectable "
+        "effect"
     )
     return f"{about}\n\n{tabulate(rows, headers, tablefmt='github', floatfmt='.2g')}"
