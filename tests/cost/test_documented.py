@@ -94,9 +94,13 @@ def test_a_study_that_reads_locked_documents_says_so(catalogue: Catalogue, tmp_p
 
 @pytest.mark.parametrize("named", ["recovry", "paper", "demo"])
 def test_an_earlier_study_without_items_is_refused_before_anything_is_counted(
-    named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.chdir(ROOT)
+    # As in a clone where the demo has not been run.
+    (tmp_path / "results/demo").mkdir(parents=True)
+    for study in ("recovery", "recovery-30"):
+        (tmp_path / "results" / study).symlink_to(ROOT / "results" / study)
+    monkeypatch.chdir(tmp_path)
     said = failure("cost", "--study", "demo", "--like", "recovery", named)
     assert re.search(rf"--like {named}: no outcomes of items .*recovery, recovery-30", said)
     assert capsys.readouterr().out == ""
