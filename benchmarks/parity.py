@@ -243,7 +243,7 @@ The differences are those of float32, and largest where a score is the absolute 
 ## Different by design
 
 Published code that is no package, from its formulas. FLAP's scores are scaled to the mean of ours in each layer; a neuron
-that is active in the first sequence alone is the farthest off. [criteria.md](criteria.md#different-by-design) says what
+that is active in the first sequence alone is the farthest off. [criteria.md](criteria.md#flap-and-llm-pruner-whole) says what
 differs.
 
 {other}
