@@ -44,7 +44,6 @@ STUDIES += ["recovery-others", "untuned", "outcomes", "outcomes-qwen", "families
 STUDIES += ["domains"]
 UNITS = {"points": "points", "JS distance": "js_distance", "Top-15 Jaccard": "top15_jaccard"}  # of claims
 KINDS = ("reproduced", "contradicted", "equivalent", "inconclusive", "one draw")  # of verdicts
-TWO_FIGURES = "two figures"
 # The words before them in a sentence.
 BEFORE = {"model": "on ", "text": "on ", "ratio": "at ", "plans": "over "}
 HEADS = {"ratio": "removed"}
@@ -127,8 +126,6 @@ def numbers(study: str, file: str, columns: dict[str, tuple[str, str]], **only: 
 def _plain(value: object, form: str) -> str:
     if pd.isna(value):
         return "–"
-    if form == TWO_FIGURES:
-        return f"{float(f'{value:.2g}'):,.0f}"
     return form.format(value) if isinstance(value, str) else form.format(value).replace("-", "−")
 
 
@@ -211,22 +208,6 @@ def verdicts(*studies: str) -> str:
     return wrapped(f"- **The paper's claims.** Of {len(rows)} verdicts {'; '.join(said)}.")
 
 
-def sequences(study: str) -> str:
-    """Return how settled each criterion's plan is, one row a criterion."""
-    table = read(study, "tables/calibration.csv").drop_duplicates(["model", "criterion", "units"])
-    body = [
-        [
-            *(row[name] for name in ("model", "method", "units")),
-            *(_plain(row[name], form) for name, form in (("sequences", "{}"), ("settled", "{:.2f}"))),
-            *(_plain(row[f"sequences_{share}"], TWO_FIGURES) for share in (95, 99)),
-        ]
-        for _, row in table.iterrows()
-    ]
-    heads = ["model", "criterion", "units", "read", "settled", "sequences for 95 %", "for 99 %"]
-    file = f"{study}/tables/calibration.csv"
-    return f"{_markdown(heads, body)}\n\n*From [{file}](../results/{file}).*"
-
-
 def _markdown(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -241,7 +222,7 @@ def _source(found: Sequence[Effect]) -> str:
 
 
 SPEAKERS = (effects, compared, across, lost, losses, factors, ranks, say, table)
-SPEAKERS += (numbers, covered, starred, level, bar, claims, verdicts, accuracy, sequences, about)
+SPEAKERS += (numbers, covered, starred, level, bar, claims, verdicts, accuracy, about)
 
 
 def page() -> str:

@@ -152,7 +152,7 @@ class Costs:
     # --- work by stage ------------------------------------------------------------------------------------
 
     def _scoring(self, job: Job) -> Work:
-        """Return the work of one sweep; with `until_agreement` it may be less."""
+        """Return the work of one sweep."""
         config: Any = job.config
         criteria = {method: self.files.criteria[method] for method in config.methods}
         sequences = config.sequences or self.study.calibration.sequences

@@ -90,13 +90,10 @@ def method_settings(files: Files, method: str) -> str:
     The workflow keeps it in a file: behind an ancient input, Snakemake notices changed files only.
     """
     chosen = files.study.methods[method]
-    about = {"units": [*chosen.units], "sequences": chosen.sequences, **_scoring(files), **files.compute}
+    about = {"units": [*chosen.units], "sequences": chosen.sequences, **files.compute}
+    about["resamples"] = files.study.calibration.resamples
     about = json.loads(json.dumps(about))  # with keys of one type, which can be sorted
     return json.dumps(scored(files, method) | about, sort_keys=True)
-
-
-def _scoring(files: Files) -> dict[str, Any]:
-    return files.study.calibration.model_dump(include={"until_agreement", "resamples"})
 
 
 def scores(files: Files) -> Iterator[Job]:
@@ -158,7 +155,7 @@ def _score(
         seed=cell.seed,
         cell=spell_cell(cell),
         out=Path(f"{out}.safetensors"),
-        **_scoring(files),
+        resamples=files.study.calibration.resamples,
         **files.compute,
     )
     stems = [out.format(method=method) for method in methods]

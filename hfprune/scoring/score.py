@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,7 +45,6 @@ def score(
     *,
     seed: int = 0,
     batch_tokens: int = 512,
-    until_agreement: float | None = None,
     state: Path | None = None,
     identity: str = "",
     documents: Sequence[int] | None = None,
@@ -65,13 +63,11 @@ def score(
         units: the kinds of unit to score.
         seed: seed of random scores and drawn labels.
         batch_tokens: tokens of one forward pass; it changes scores by rounding only.
-        until_agreement: a criterion stops at the first mark where two disjoint halves of its sequences agree
-            on this share of the kept units.
         state: folder where unfinished passes are saved regularly, and from which they resume.
         identity: identifies model, blocks and settings; a saved pass of another identity is not used.
         documents: the document of each sequence, if known; the sequences of one stay in one fold.
         sums_room: bytes that a criterion's sums may take where they are as large as weights; with less, its layers
-            are read in several passes. `until_agreement` then stops where the first of them agrees.
+            are read in several passes.
         resamples: number of resampled calibrations (`hfprune.scoring.folds`) to score as well; it costs no
             further pass. A weight criterion is scored with other random numbers instead.
 
@@ -94,7 +90,7 @@ def score(
             found[name] = Scored(first, [], others)
     if blocks is not None:
         fold_of = folds_of(len(blocks), documents)
-        sweep = Sweep(model, blocks, fold_of, seed, batch_tokens, until_agreement, state, identity)
+        sweep = Sweep(model, blocks, fold_of, seed, batch_tokens, state, identity)
         finish = partial(_scored, seed=seed, resamples=resamples)
         scorers = {
             name: Scorer(criterion, units_of(model, units), fold_of)
@@ -146,9 +142,6 @@ def _run(
         whole = len(layers) == len(mlps)
         sweep.gradients([*scorers.values()], one.name if whole else f"{one.name}-{layers.start}", kept)
         parts.append({name: finish(scorer) for name, scorer in scorers.items()})
-        if not whole:  # all parts read as many sequences as the first
-            read = scorers[name].curve[-1]["sequences"]
-            sweep = replace(sweep, blocks=sweep.blocks[:read], until_agreement=None)
         del scorers  # and its sums, before the next part has its own
     return {name: _joined([part[name] for part in parts]) for name in one.criteria}
 

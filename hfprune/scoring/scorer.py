@@ -82,10 +82,6 @@ class Scorer:
         """Add to the curve how well so many sequences determine the plan."""
         self.curve.append({"sequences": sequences} | self.statistics.mark())
 
-    def agrees(self, least: float | None) -> bool:
-        """Tell whether both halves agreed on at least this share of the kept units at the last mark."""
-        return least is not None and bool(self.curve) and self.curve[-1]["agreement"] >= least
-
 
 def _finished(
     criterion: SweepCriterion,

@@ -45,8 +45,6 @@ class Sweep:
     """The fold of each sequence (`hfprune.scoring.folds`)."""
     seed: int = 0
     batch_tokens: int = 512
-    until_agreement: float | None = None
-    """A criterion stops at the first mark where two halves of its sequences agree on this share of kept units."""
     state: Path | None = None
     """Folder where unfinished passes are saved regularly, and from which they resume."""
     identity: str = ""
@@ -99,25 +97,24 @@ class Sweep:
         blocks = self.blocks.to(self.model.device)
         saved = time.monotonic()
         with recorder.recording(), tqdm(total=total, initial=done, desc=name, unit="sequence") as bar:
-            while done < total and (reading := [x for x in scorers if not x.agrees(self.until_agreement)]):
-                recorder.scorers, recorder.first = reading, done
+            while done < total:
+                recorder.first = done
                 mark = next(mark for mark in marks(total) if mark > done)
-                # Up to the mark: where a criterion stops must not depend on the batch size.
+                # Up to the mark: the curve must not depend on the batch size.
                 batch = blocks[done : min(done + max(1, self.batch_tokens // blocks.shape[1]), mark)]
                 read(batch.to(torch.int64))
-                for scorer in reading:
+                for scorer in scorers:
                     scorer.flush(done)
                 done += len(batch)
                 bar.update(len(batch))
                 due = path is not None and time.monotonic() - saved > SAVE_SECONDS
                 if done == mark or due:
-                    for scorer in reading:
+                    for scorer in scorers:
                         scorer.check_finite()
                 if done == mark:
-                    for scorer in reading:
+                    for scorer in scorers:
                         scorer.mark(done)
-                over = done == total or all(scorer.agrees(self.until_agreement) for scorer in scorers)
-                if path and (over or due):
+                if path and (done == total or due):
                     save_state(path, identity, done, scorers)
                     saved = time.monotonic()
 

@@ -30,7 +30,7 @@ from hfprune.stages.fields import (
 from hfprune.stages.scoring import Scoring
 from hfprune.stages.target import cell_of
 from hfprune.study.layout import RESAMPLED
-from hfprune.study.study import Agreement, Calibration, Resamples
+from hfprune.study.study import Calibration, Resamples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +68,6 @@ class Config(Scoring, Placement):
     sequences: PositiveInt | None = Field(
         default=None, description="number of blocks to read, from the first (all)"
     )
-    until_agreement: Agreement | None = Calibration.model_fields["until_agreement"]  # type: ignore[assignment]
     resamples: Resamples = Calibration.model_fields["resamples"]  # type: ignore[assignment]
     batch_tokens: BatchTokens = None
     dtype: ComputeDtype = None
@@ -104,8 +103,11 @@ def run(config: Config) -> None:
     # Fixed before it is recorded, since results depend on it in low precision.
     batch_tokens = config.batch_tokens or default_batch_tokens()
     blocks = config.tokens(config.sequences)
-    used = config.model_dump(include={"dtype", "until_agreement"}) | {"batch_tokens": batch_tokens}
-    used |= {"blocks": 0 if blocks is None else len(blocks)}
+    used = {
+        "dtype": config.dtype,
+        "batch_tokens": batch_tokens,
+        "blocks": 0 if blocks is None else len(blocks),
+    }
     plan = load_plan(config.plan) if config.plan else {}
     before = {"plan": config.plan} if config.plan else {}
     used |= {"steps": _steps(config.plan)} if config.plan else {}
@@ -142,7 +144,6 @@ def run(config: Config) -> None:
         [*config.units],
         batch_tokens,
         seed=config.seed,
-        until_agreement=config.until_agreement,
         documents=config.documents(config.sequences),
         resamples=resamples,
         state=state,

@@ -22,8 +22,6 @@ from hfprune.settings import Dtype, Listed, Name, Strict, distinct, nearest
 from hfprune.study.entries import Distinct, Ratios, Recoveries, RecoveryKind, StudyMeasure, StudyModel
 from hfprune.study.method import Method
 
-Agreement = Annotated[float, Field(gt=0, le=1)]
-
 
 def _enough_for_a_spread(resamples: int) -> int:
     if resamples == 1:
@@ -35,12 +33,8 @@ Resamples = Annotated[NonNegativeInt, AfterValidator(_enough_for_a_spread)]
 
 
 class Calibration(Text):
-    """How calibration blocks are drawn from a corpus, and when scoring stops."""
+    """How calibration blocks are drawn from a corpus, and how often scores are resampled from them."""
 
-    until_agreement: Agreement | None = Field(
-        default=None,
-        description="stop scoring once disjoint halves of the calibration agree on this share of kept units",
-    )
     resamples: Resamples = Field(
         default=0,
         description="number of plans, beside the method's own, that another draw of the calibration might have "

@@ -167,10 +167,6 @@ PLAN = ("--model", "m", "--scores", __file__, "--ratio", "0.2")
             "hfprune calibrate: error: --seed: must be greater than or equal to 0, not '-1'",
         ),
         (
-            ("score", "--model", "m", "--until-agreement", "1.5", "--out", "x.safetensors"),
-            "hfprune score: error: --until-agreement: must be less than or equal to 1, not '1.5'",
-        ),
-        (
             ("export", "--model", "m", "--plan", "my.safetensors", "--out", "x"),
             "hfprune export: error: --plan: my.safetensors: no such file or folder",
         ),

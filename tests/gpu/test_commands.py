@@ -59,7 +59,6 @@ CALLS: dict[str, tuple[str, dict[str, str]]] = {
     "score forms": (f"{SCORE} --methods '{json.dumps(METHODS)}' --out OUT/{{method}}.safetensors", {}),
     "score bfloat16": (
         f"{SCORE} --criterion entropy distillation --dtype bfloat16 --out OUT/{{method}}.safetensors", {}),
-    "score until": (f"{SCORE} --criterion entropy --until-agreement 0.5 --out OUT/s.safetensors", {}),
     "score step": (f"{SCORE} --plan part.safetensors --criterion entropy --out OUT/s.safetensors", {}),
     "score map": (
         f"{SCORE} --criterion entropy distillation taylor magnitude --out OUT/{{method}}.safetensors"

@@ -141,7 +141,6 @@ def test_a_measured_dtype_is_filled_in_where_models_are_read(catalogue: Catalogu
 def test_what_decides_about_scores_is_in_the_file_of_the_method(catalogue: Catalogue) -> None:
     plain = method_settings(files_of(changed(small()), "s", catalogue), "entropy")
     for change in (
-        {"calibration": small()["calibration"] | {"until_agreement": 0.9}},
         {"calibration": small()["calibration"] | {"resamples": 3}},
         {"dtype": "float32"},
         {"methods": STEPS | {"entropy": {"options": {"aggregation": "sum_squares"}, "steps": 3}}},

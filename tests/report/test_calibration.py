@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 from drawings import figure_of
 
-from hfprune.analysis import sequences_needed
+from hfprune.analysis.by_sequences import by_sequences
 from hfprune.analysis.collect import collect
 from hfprune.analysis.declarations import Declarations
-from hfprune.analysis.sequences_needed import by_sequences, sequences_for, share_kept
 from hfprune.analysis.tidy import read_collected
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import made_figure
@@ -76,40 +73,8 @@ def test_methods_that_differ_in_sequences_are_one_criterion(folder: Path) -> Non
     assert rows[columns].to_numpy().tolist() == expected
 
 
-def test_halves_tell_how_much_is_settled() -> None:
-    """Scores of known sequences: their halves tell what more of them would keep of the settled plan."""
-    generator = np.random.default_rng(0)
-    signal = generator.normal(size=40_000)
-
-    def kept(sequences: float) -> np.ndarray:
-        scores = np.exp(signal + generator.normal(size=len(signal)) * np.sqrt(30 / sequences))
-        return scores > np.median(scores)
-
-    agreement = 2 * (kept(20) & kept(20)).mean()
-    settled = signal > np.median(signal)
-    assert share_kept(agreement, 40) == pytest.approx(2 * (kept(40) & settled).mean(), abs=0.01)
-    enough = sequences_for(0.95, agreement, 40)
-    assert enough > 400
-    assert 2 * (kept(enough) & settled).mean() == pytest.approx(0.95, abs=0.005)
-    assert (share_kept(1, 40), share_kept(0.5, 40), sequences_for(0.95, 0.5, 40)) == (1, 0.5, np.inf)
-
-
-@pytest.mark.parametrize("method", ["entropy", "cross_entropy"])
-def test_halves_of_real_calibrations_agree_as_the_last_mark_implies(method: str) -> None:
-    """Eight draws of Wikipedia: the noise at 32 sequences tells how halves agreed at fewer."""
-    marks = pd.read_csv(ROOT / "results/draws/calibration.csv").query("method == @method")
-    agreement = marks.groupby("sequences")["agreement"].mean()
-    noise = sequences_needed._noise(agreement[32], 32)
-    for sequences in (12, 18, 27):
-        half = sequences / 2
-        assert sequences_needed._shared(half / (half + noise)) == pytest.approx(
-            agreement[sequences], abs=0.01
-        )
-
-
 def test_table_and_figure_show_them(folder: Path) -> None:
     text = markdown(made_table("calibration", Collected(folder, PAPER)))
-    assert "Sequences for 95%" in text
     assert "0.400 ± 0.010" in text
     assert "50.0 ± 2.0" in text
     agreement, js, perplexity = figure_of("calibration", Collected(folder, PAPER)).axes

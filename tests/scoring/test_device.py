@@ -119,9 +119,6 @@ def test_large_sums_are_made_layer_by_layer_where_there_is_less_room(criterion, 
             assert ours == theirs | {
                 name: pytest.approx(theirs[name]) for name in ("agreement", "successive")
             }
-    early = score({"it": criterion}, model, blocks, sums_room=1, until_agreement=0.01)["it"]
-    assert [mark["sequences"] for mark in early.curve] == [8]
-    assert [*early.scores] == [*whole.scores]
 
 
 def test_bytes_of_sums_are_those_of_the_statistics(blocks, monkeypatch) -> None:
