@@ -83,7 +83,6 @@ def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Pa
         tmp_path,
         "--help",
         "methods",
-        "audit",
         "fetch corpora/c4-sample corpora/c4-sample-heldout",
         "fetch --study config/studies/demoo.yaml",
         f"calibrate {model} --corpus resources/corpora/c4-sample --sequences 4 --length 24 --sampling pack"
@@ -100,7 +99,7 @@ def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Pa
         "figures --results results --out figures",
     )
     text = "\n".join(printed)
-    assert "--help: 0" in printed and "cross_entropy" in text and "A15" in text
+    assert "--help: 0" in printed and "cross_entropy" in text
     ends = [line.partition(": error: ")[2] for line in printed if ": error: " in line]
     assert ends == [
         "config/studies/demoo.yaml: cannot read it: No such file or directory",
@@ -109,6 +108,7 @@ def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Pa
         "this needs the package peft: pip install 'hfprune[recovery]'",
         "this needs the package matplotlib: pip install 'hfprune[study]'",
     ]
+    assert (site / "hfprune/shipped/paper/anomalies.csv").is_file()
     assert (tmp_path / "pruned/model.safetensors").is_file()
     assert (tmp_path / "by-hand/fidelity.json").is_file()
     assert "perplexity on c4-sample-heldout" in text and "bits per byte" not in text

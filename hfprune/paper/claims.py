@@ -12,8 +12,15 @@ import pandas as pd
 from pydantic import Field, PositiveFloat, model_validator
 
 from hfprune.errors import HfpruneError
-from hfprune.paper.audit import ANOMALIES, read_anomalies
-from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CONFIDENT, CROWS, NOT_AVERAGED, read_tables
+from hfprune.paper.tables import (
+    AVERAGE,
+    AVERAGE_WITHOUT_CROWS,
+    CONFIDENT,
+    CROWS,
+    NOT_AVERAGED,
+    read_rows,
+    read_tables,
+)
 from hfprune.results import DENSE
 from hfprune.settings import Name, Strict, load, nearest
 
@@ -183,7 +190,7 @@ class Paper:
             raise HfpruneError(
                 f"{path.parent}/tables/table{unmarked.iloc[0]}.csv: lacks the column confidence"
             )
-        anomalies = read_anomalies(path.parent / ANOMALIES)
+        anomalies = read_rows(path.parent / "anomalies.csv", ["id", "table", "claim"])
         _check(claims, str(path), sorted(set(numbers["model"])), [*anomalies["id"]])
         return cls(claims.models, claims.claims, numbers, anomalies)
 

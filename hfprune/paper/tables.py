@@ -9,8 +9,7 @@ from hfprune.errors import REASON, HfpruneError, explained, reading
 
 TABLE_FILES = [f"table{number}.csv" for number in range(1, 9)]
 
-SETTING = ["model", "ratio", "method", "recovery"]
-LINE = ["table", *SETTING]  # identifies a row as printed
+LINE = ["table", "model", "ratio", "method", "recovery"]  # identifies a row as printed
 PRINTED = [*LINE, "column"]  # identifies a number as printed
 
 AVERAGE = "average"  # the task of a mean over the tasks of a row
@@ -42,14 +41,10 @@ def percent(ratio: float) -> str:
     return f"{100 * ratio:.3g}%"
 
 
-def line_name(model: str, ratio: float, method: str, recovery: str) -> str:
-    """Return the name of a printed row, for readers."""
-    return " ".join([model, *([] if pd.isna(ratio) else [percent(ratio)]), f"{method}, {recovery}"])
-
-
 def line_name_of(row: Any) -> str:
-    """Return `line_name` of a row of `read_tables`."""
-    return line_name(row.model, row.ratio, row.method, row.recovery)
+    """Return the name, for readers, of the printed row to which a row of `read_tables` belongs."""
+    ratio = [] if pd.isna(row.ratio) else [percent(row.ratio)]
+    return " ".join([row.model, *ratio, f"{row.method}, {row.recovery}"])
 
 
 def _read_table(path: Path) -> pd.DataFrame:

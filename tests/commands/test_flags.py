@@ -16,7 +16,7 @@ from hfprune.settings import Strict
 from hfprune.stages.fields import Positional
 
 COMMANDS = (
-    *("adopt", "audit", "budget", "calibrate", "claims", "collect", "compare", "cost"),
+    *("adopt", "budget", "calibrate", "claims", "collect", "compare", "cost"),
     *("dtype", "export", "fetch", "figures", "linear", "measure", "methods", "pack"),
     *("page", "plan", "prune", "push", "recover", "score", "tables"),
 )
