@@ -60,7 +60,7 @@ def test_a_study_without_items_is_no_empty_table(tmp_path: Path) -> None:
 
 NO_EFFECTS = {"recipe", "outcomes", "outcomes-qwen", "draws", "methods", "sensitivity", "families", "domains"}
 RANKED = ["recovery", "recovery-30", "recovery-short", "outcomes", "outcomes-qwen"]
-# Tables of benchmarks/ that rest on items, and what makes each; the studies after the first lend their draws.
+# Tables of findings/ that rest on items, and what makes each; the studies after the first lend their draws.
 MADE = [
     *((headline.effects, "effects", [study]) for study in WITH_ITEMS if study not in NO_EFFECTS),
     *((headline.ranks, "ranks", [study]) for study in RANKED),

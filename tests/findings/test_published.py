@@ -18,7 +18,6 @@ def test_the_published_tables() -> None:
     assert len(FOUND) == 18
     assert {(at, defect.printed, defect.expected) for at, defect in zip(matched, FOUND, strict=True)} >= {
         ("A06", "", "about 39.2"),
-        ("A07", "56.7", "58.73"),
         ("A07", "65.9", "about 45.6"),
         ("A12", "0.241 → 0.353, 0.445 → 0.595", "similarity below 0.445"),
     }

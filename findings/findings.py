@@ -2,10 +2,10 @@
 
 The template says in words what was asked and done, and which numbers to show. Numbers in digits, and words that
 compare outcomes, come from the functions below, which speak of every model and ratio of a study, so that what is
-contrary stands beside what is not. `tests/test_findings.py` holds the template to it: its sentences are those of
-`tests/findings_read.txt`, each of which somebody has read.
+contrary stands beside what is not. `tests/findings/test_findings.py` holds the template to it: its sentences are
+those of `tests/findings/findings_read.txt`, each of which somebody has read.
 
-    python benchmarks/findings.py
+    python findings/findings.py
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ from statements import (
 from hfprune.analysis.statistics import LEVEL
 
 PAGE = ROOT / "docs/findings.md"
-TEMPLATE = ROOT / "benchmarks/findings.md.jinja"
+TEMPLATE = ROOT / "findings/findings.md.jinja"
 # Those with claims of the paper, without `methods`, whose only such run is that of `sensitivity`, and without
 # `demo`, which each machine runs anew.
 STUDIES = ["recovery", "headline", "recovery-short", "recovery-30", "recovery-attention", "recovery-qwen"]

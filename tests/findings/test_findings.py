@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
-import findings
 import pandas as pd
 import pytest
 import statements
-from findings import PAGE, TEMPLATE, say, table
 from smoke import ROOT
 from statements import OUTCOMES, Effect, compared, effects, factors, kept, losses, lost, ranks
+
+import findings
+from findings import PAGE, TEMPLATE, say, table
 
 TEXT = PAGE.read_text(encoding="utf-8")
 TEMPLATE_TEXT = TEMPLATE.read_text(encoding="utf-8")
@@ -69,7 +70,7 @@ def near(shown: str, exact: float) -> bool:
 
 
 def test_the_page_is_what_the_template_makes_of_the_results() -> None:
-    """So that a number or a word changed by hand is found; `python benchmarks/findings.py` makes it again."""
+    """So that a number or a word changed by hand is found; `python findings/findings.py` makes it again."""
     assert PAGE.read_text(encoding="utf-8") == findings.page()
 
 

@@ -5,9 +5,9 @@ changes that, how much it gains, and how far the dense model is that was tuned i
 Spearman's correlation of each outcome with accuracy over pruned cells, all and those of one ratio. Intervals
 cover draws and documents; those of `ranks` another choice of plans, too.
 
-    python benchmarks/headline.py effects recovery
-    python benchmarks/headline.py effects headline recovery    # with the draws of both
-    python benchmarks/headline.py ranks recovery
+    python findings/headline.py effects recovery
+    python findings/headline.py effects headline recovery    # with the draws of both
+    python findings/headline.py ranks recovery
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,8 +5,8 @@ log perplexity over the other factors. `losses`: each cell's log perplexity less
 as a ratio to the same difference of the paper's plan. Intervals cover draws and documents
 (`hfprune.analysis.statistics`); p-values are corrected by Holm's method for all rows of the table.
 
-    python benchmarks/recipe.py factors recipe
-    python benchmarks/recipe.py losses recipe-confirm
+    python findings/recipe.py factors recipe
+    python findings/recipe.py losses recipe-confirm
 """
 
 from collections.abc import Callable, Iterator, Mapping
