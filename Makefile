@@ -69,11 +69,8 @@ gpu-acceptance: setup
 kills: setup
 	HFPRUNE_KILLS=20 $(BIN)/python -m pytest tests/workflow/test_kills.py
 
-# The paper's sizes with random weights, as large as this machine holds: the memory that every command takes. And,
-# without numbers, what a card of 80 GB holds of them, which takes a C++ compiler.
+# What a card holds of the paper's sizes, without numbers, which takes a C++ compiler.
 check-sizes: setup
-	$(BIN)/hfprune fetch corpora/c4-sample-heldout
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/sizes.py
 	$(BIN)/python benchmarks/peaks.py
 
 # Removes what a run wrote, but not the downloads in resources/, nor the results that git holds.

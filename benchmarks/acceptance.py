@@ -21,8 +21,8 @@ import pandas as pd
 import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
-from sizes import byte_tokenizer
-from transformers import AutoConfig, AutoModelForCausalLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from hfprune.cost.speed import seconds
 from hfprune.criteria import make_criterion
@@ -126,6 +126,15 @@ def make(folder: Path, fields: dict[str, Any], dtype: str) -> Shape:
     blocks = torch.randint(0, 256, (SEQUENCES, LENGTH), dtype=torch.int32)
     save_file({"tokens": blocks}, folder / "blocks.safetensors")
     return Shape.of_config(model.config.to_dict())
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer with one token for each byte, for which every vocabulary has room."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: number for number, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=letters[0])
 
 
 def steps(shape: Shape, device: Device) -> Iterator[Step]:

@@ -18,7 +18,7 @@ MULTIPLES = range(2, 101)
 RESAMPLING = FOLDS / (FOLDS - 1)
 # With fewer, the spread over draws is as good as unknown: Student's t of two draws is 12.7.
 MIN_DRAWS = 3
-# With fewer, no interval covers what it says where items are skewed (`benchmarks/interval_coverage.md`).
+# With fewer, no interval covers what it says where items are skewed (docs/inference.md).
 MIN_DOCUMENTS = 8
 NO_SKEWNESS = 1e-8
 
@@ -96,7 +96,7 @@ class Spread(NamedTuple):
     def skewness(self) -> float:
         """The skewness of the mean, enlarged by 1 + 6/ν for ν degrees of freedom of items.
 
-        Found in few documents, that of a long tail is too small (`benchmarks/interval_coverage.md`).
+        Found in few documents, that of a long tail is too small (docs/inference.md).
         """
         return self.third / self.variance**1.5 * (1 + 6 / self.items_dof) if self.variance else 0.0
 
