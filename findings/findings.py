@@ -2,8 +2,7 @@
 
 The template says in words what was asked and done, and which numbers to show. Numbers in digits, and words that
 compare outcomes, come from the functions below, which speak of every model and ratio of a study, so that what is
-contrary stands beside what is not. `tests/findings/test_findings.py` holds the template to it: its sentences are
-those of `tests/findings/findings_read.txt`, each of which somebody has read.
+contrary stands beside what is not.
 
     python findings/findings.py
 """

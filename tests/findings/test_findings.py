@@ -1,4 +1,4 @@
-"""docs/findings.md is what its template makes of the results, and the template's own words claim nothing."""
+"""docs/findings.md is what its template makes of the results."""
 
 import csv
 import json
@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from itertools import product
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,12 +14,9 @@ from smoke import ROOT
 from statements import OUTCOMES, Effect, compared, effects, factors, kept, losses, lost, ranks
 
 import findings
-from findings import PAGE, TEMPLATE, say, table
+from findings import PAGE, say, table
 
 TEXT = PAGE.read_text(encoding="utf-8")
-TEMPLATE_TEXT = TEMPLATE.read_text(encoding="utf-8")
-# The sentences of the template, each of which was read: a question, a definition, a setting or how it was done.
-READ = Path(__file__).with_name("findings_read.txt").read_text(encoding="utf-8").splitlines()
 # The words for an interval below no effect, across it and above it: whether better is lower or higher.
 WORDS = {
     "points": ("less accurate", "no difference is shown", "more accurate"),
@@ -37,18 +33,6 @@ WORDS = {
 }
 NUMBER = re.compile(r"[−+]?\d[\d,]*(?:\.\d+)?")
 TRIPLE = re.compile(r"([−+]?\d[\d,.]*) \(([−+]?\d[\d,.]*) to ([−+]?\d[\d,.]*)\)(\*(?!\*)|\*(?=\*\*))?")
-
-
-def sentences(template: str) -> list[str]:
-    """Return the template's own sentences: without what is filled in, code, and the targets of links."""
-    own = re.sub(r"\{\{.*?\}\}|```.*?```|`[^`]*`|\]\([^)]*\)|\[|\*", " ", template, flags=re.DOTALL)
-    parts = re.split(r"(?<=[.:?!])\s+|\n\n|\n- ", own)
-    return [" ".join(part.split()).lstrip("-# ") for part in parts if part.strip()]
-
-
-def unread(template: str) -> list[str]:
-    """Return the sentences of a template that nobody has read, and that no file fills in."""
-    return [sentence for sentence in sentences(template) if sentence not in READ]
 
 
 def effect(outcome: str, value: float, low: float, high: float, holm: float = 1.0, **about: str) -> Effect:
@@ -72,19 +56,6 @@ def near(shown: str, exact: float) -> bool:
 def test_the_page_is_what_the_template_makes_of_the_results() -> None:
     """So that a number or a word changed by hand is found; `python findings/findings.py` makes it again."""
     assert PAGE.read_text(encoding="utf-8") == findings.page()
-
-
-def test_the_templates_own_sentences_were_read() -> None:
-    assert unread(TEMPLATE_TEXT) == []
-    assert {*READ} <= {*sentences(TEMPLATE_TEXT)}, "those that were read are still there"
-
-
-@pytest.mark.parametrize("sentence", ["Nothing separates entropy from cross-entropy.", "It ruins both, 0.5."])
-def test_a_sentence_that_nobody_has_read_is_found(sentence: str) -> None:
-    """Wherever it is added, whatever it says."""
-    paragraphs = TEMPLATE_TEXT.split("\n\n")
-    for at in range(1, len(paragraphs)):
-        assert unread("\n\n".join([*paragraphs[:at], sentence, *paragraphs[at:]])) == [sentence]
 
 
 @pytest.mark.parametrize(("outcome", "side"), [*product(WORDS, range(3))])
