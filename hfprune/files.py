@@ -135,8 +135,7 @@ def _umask() -> int:
 
 def write_json(path: Path, data: Any) -> None:
     """Write `data` atomically as indented JSON; NaN and infinity are refused with `ValueError`."""
-    plain = json.loads(json.dumps(data, allow_nan=False))  # with keys of one type, which can be sorted
-    text = json.dumps(plain, indent=2, sort_keys=True)
+    text = json.dumps(data, indent=2, sort_keys=True, allow_nan=False)
     with atomic_file(path) as temporary:
         temporary.write_text(text + "\n")
 

@@ -71,7 +71,6 @@ class _Measurement:
 def measure_cells(
     measures: dict[str, Measure],
     cells: Sequence[CellToMeasure],
-    placement: dict[str, Any] | None = None,
     **settings: Any,
 ) -> None:
     """Run measures and write their results: `<out>/<name>.json`, or a file per task in `<out>/<name>/`.
@@ -83,7 +82,6 @@ def measure_cells(
         measures: the measures with their settings, by name in results; `with_batch_size` should have fixed those
             that are null by default.
         cells: each gives up its models before the next one loads its own.
-        placement: where the weights lie, for provenance; elsewhere, results are the same within rounding.
         settings: all other settings of the measurement, for provenance.
 
     Raises:
@@ -96,7 +94,7 @@ def measure_cells(
         own = [each for name in measures for each in _measurements(name, measures[name], cell, settings)]
         found += own
         try:
-            _measure([each for each in own if not _is_kept(each, several)], cell, placement or {})
+            _measure([each for each in own if not _is_kept(each, several)], cell)
         except Exception as error:
             if len(cells) == 1:
                 raise
@@ -153,7 +151,7 @@ def _is_kept(each: _Measurement, several: bool) -> bool:
     return True
 
 
-def _measure(todo: list[_Measurement], cell: CellToMeasure, placement: dict[str, Any]) -> None:
+def _measure(todo: list[_Measurement], cell: CellToMeasure) -> None:
     """Measure a cell, and write each result to where it waits.
 
     The resampled plans come first, for all measures, so that the dense model is loaded once.
@@ -168,7 +166,7 @@ def _measure(todo: list[_Measurement], cell: CellToMeasure, placement: dict[str,
     for each in todo:
         values, items = ([], pd.DataFrame()) if skip else _joined(each.run(cell.subject), each.of_plans)
         inputs, settings = each.depends
-        made = provenance(each.watch, inputs, **settings) | placement
+        made = provenance(each.watch, inputs, **settings)
         path = Path(f"{each.waiting}.json")
         write_result(path, cell.cell, each.name, each.task, values, made, items, skip)
 

@@ -203,9 +203,7 @@ class Costs:
             return replace(plain, criterion=criterion, length=study.calibration.length, units=units)
         resampled = measure is not None and measure.resampled and criterion and cell.recovery == "none"
         resampled = resampled and not (method and method.bias)
-        # Weights that are not on the device cannot be cut: a plan is a mask, and takes the dense model's time.
-        whole = not cell.ratio or study.device_map
-        shape = dense if whole else dense.pruned(cell.ratio, method.units if method else None)
+        shape = dense.pruned(cell.ratio, method.units if method else None) if cell.ratio else dense
         resamples = study.calibration.resamples if resampled else 0
         if criterion and criterion.needs == "weights" and not isinstance(criterion, Random):
             resamples = min(1, resamples)  # the same plan again and again is measured once
@@ -232,7 +230,7 @@ class Costs:
     def _cost(self, job: Job, case: Case, work: Work) -> Cost:
         device, gpus = self.device, job.gpus if self.device.on_gpu else 1
         threads = max(1, device.cores) if job.takes == "machine" else 1
-        # With a device map, what the device does not hold lies elsewhere.
+        # With a device map, what the device does not hold lies on others.
         held = min(work.memory, device.memory) if self.study.device_map else work.memory
         # On a GPU a model passes through main memory while it loads; CUDA's libraries are as large as the others.
         passing = PROCESS + (case.dense or case.shape).weights(case.width)

@@ -90,7 +90,7 @@ class Files:
     def compute(self) -> dict[str, Any]:
         """The settings of every stage with passes of a model."""
         chosen = {} if self.study.dtype == "auto" else {"dtype": self.study.dtype}
-        return chosen | self.study.placement()
+        return chosen | ({"device_map": "auto"} if self.study.device_map else {})
 
     def result_files(self, names: Iterable[str], folder: str) -> list[str]:
         """Return the results of measures in the folder of a cell."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import Field, PositiveInt
 
 from hfprune.assets.text import Text
-from hfprune.errors import HfpruneError
 from hfprune.evaluation.work import Case, Work
 from hfprune.registry import Registry
 from hfprune.settings import Dtype, Strict
@@ -60,7 +59,7 @@ class Outcome(NamedTuple):
 RESERVED = {
     *("name", "resources", "cell", "out", "model", "plan", "checkpoint", "adapter", "dtype", "resampled"),
     *("linear",),
-    *("device_map", "max_memory"),
+    "device_map",
     *("measure", "methods", "ratios", "settings", "criterion", "options", "blocks", "units", "seed"),
 }
 
@@ -88,8 +87,6 @@ class Measure(Strict, ABC):
     resampled: ClassVar[bool] = False
     """Whether plans of resampled calibrations are measured, too, so that intervals cover the draw: for a measure
     that takes a fraction of the time of scoring."""
-    one_device: ClassVar[bool] = False
-    """Whether the model must lie on one device, as for a measure of its speed; not with `device_map`."""
     per_task: ClassVar[bool] = False
     """Whether the results are a folder with one file per task, so that a new task is measured alone."""
 
@@ -97,16 +94,6 @@ class Measure(Strict, ABC):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         if taken := RESERVED & cls.model_fields.keys():
             raise TypeError(f"{cls.__name__}: a setting cannot be called {min(taken)!r}; rename it")
-
-    @classmethod
-    def require_spread(cls, where: str) -> None:
-        """Fail if a model with `device_map` cannot be measured; the message begins with `where`.
-
-        Raises:
-            HfpruneError: it must lie on one device.
-        """
-        if cls.one_device:
-            raise HfpruneError(f"{where} takes a model on one device: leave it out, or device_map")
 
     @abstractmethod
     def metrics(self) -> list[Metric]:

@@ -20,7 +20,6 @@ class Ablation(TextMeasure):
     """
 
     needs = "dense"
-    one_device = True  # a pass for every few neurons
     dtype = "float32"  # one neuron moves logits by less than bfloat16 resolves
 
     neurons_per_layer: PositiveInt = Field(description="drawn at random; all if a layer has fewer")

@@ -18,14 +18,11 @@ PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "qkv_proj": ("q_proj", "k_pro
 
 
 def separate(model: "PreTrainedModel") -> None:
-    """Replace each fused layer by its parts, which share its memory; the model computes what it did.
-
-    Layers that a `device_map` has spread stay fused: their hooks would not know the parts.
-    """
+    """Replace each fused layer by its parts, which share its memory; the model computes what it did."""
     for module in [*model.modules()]:
         for name, parts in PARTS.items():
             fused = getattr(module, name, None)
-            if not isinstance(fused, nn.Linear) or hasattr(fused, "_hf_hook"):
+            if not isinstance(fused, nn.Linear):
                 continue
             rest = model.config.num_key_value_heads * module.head_dim if name == "qkv_proj" else None
             rows = [fused.out_features - 2 * rest, rest, rest] if rest else [fused.out_features // 2] * 2

@@ -1,6 +1,5 @@
 """Loading of models and tokenizers from folders, and default batch sizes."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +12,6 @@ from hfprune.errors import KIND, REASON, HfpruneError, explained
 from hfprune.models.fused import separate
 from hfprune.models.head import hidden_states, logits
 from hfprune.models.meter import meter
-from hfprune.models.spread import hold_ends
 from hfprune.models.units import SUPPORTED, gated_mlps
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ def load_model(
     device: torch.device | None = None,
     *,
     device_map: Literal["auto"] | None = None,
-    max_memory: Mapping[int | str, int | str] | None = None,
 ) -> "PreTrainedModel":
     """Load a dense model from a folder for inference: frozen weights, `eval` mode.
 
@@ -44,20 +41,17 @@ def load_model(
         path: folder with `config.json` and safetensors, as `hfprune fetch` or `save_pretrained` writes it.
         dtype: `float32`, `bfloat16` or `float16`; by default the checkpoint's.
         device: by default `default_device()`.
-        device_map: `auto` instead of one device: all GPUs, which this process then leases, main memory, and the
-            files themselves, as accelerate spreads the layers; see `hfprune.models.spread`.
-        max_memory: the most that weights take, by number of a GPU or `cpu`; by default what is free.
+        device_map: `auto` instead of one device: all GPUs, which this process then leases.
 
     Raises:
         HfpruneError: there is no such model, its weights are damaged, its architecture or head is not
-            supported, or `max_memory` names a GPU that is not there.
+            supported, or it does not fit the GPUs of a `device_map`.
     """
     from transformers import AutoModelForCausalLM
 
     _require_model(path)
     sum_exactly()
     if device_map:
-        _require_gpus(max_memory or {})
         lease_all()
     # Whatever a foreign folder makes transformers or safetensors raise.
     with explained(f"{path}: cannot load the model ({KIND}: {REASON})", Exception, most=300):
@@ -65,7 +59,6 @@ def load_model(
             path,
             dtype="auto" if dtype is None else getattr(torch, dtype),
             device_map=device_map or {"": device or default_device()},
-            max_memory=dict(max_memory) if max_memory else None,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -75,10 +68,10 @@ def load_model(
     if lacking := sorted(loading["missing_keys"]):
         # transformers would fill them with random numbers and a warning.
         raise HfpruneError(f"{path}: its safetensors lack {len(lacking)} weights, the first is {lacking[0]}")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise HfpruneError(f"{path}: the model does not fit the {visible_gpus()} visible GPUs")
     model.eval().requires_grad_(False)
     separate(model)
-    if device_map:
-        hold_ends(model)
     check_model(model)
     meter(model)
     return model
@@ -97,14 +90,16 @@ def sum_exactly() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def load_checkpoint(path: Path, dense: Path, dtype: str | None = None, **placement: Any) -> "PreTrainedModel":
+def load_checkpoint(
+    path: Path, dense: Path, dtype: str | None = None, device_map: Literal["auto"] | None = None
+) -> "PreTrainedModel":
     """Load a checkpoint that an external baseline made from a dense model; see `load_model`.
 
     Raises:
         HfpruneError: as `load_model`, or architecture or vocabulary size differ from the dense model's.
     """
     expected = load_skeleton(dense)
-    model = load_model(path, dtype, **placement)
+    model = load_model(path, dtype, device_map=device_map)
     for what, found, wanted in (
         ("architecture", type(model).__name__, type(expected).__name__),
         ("vocabulary size", model.config.vocab_size, expected.config.vocab_size),
@@ -119,14 +114,6 @@ def _require_model(path: Path) -> None:
         raise HfpruneError(
             f"{path}: not a model folder (no config.json); "
             f"a model of the catalogue is fetched with `hfprune fetch models/{path.name}`"
-        )
-
-
-def _require_gpus(max_memory: Mapping[int | str, int | str]) -> None:
-    count = visible_gpus()
-    if lacking := [device for device in max_memory if device != "cpu" and int(device) >= count]:
-        raise HfpruneError(
-            f"max_memory: there is no GPU {lacking[0]}, {count} are visible (numbers start at 0)"
         )
 
 
@@ -161,8 +148,7 @@ def check_model(model: "PreTrainedModel") -> None:
     gated_mlps(model)
     tokens = torch.arange(4, device=model.device).unsqueeze(0)
     layers = model.model.layers
-    # The head does not depend on the layers, which may take minutes to read from disk.
-    model.model.layers = torch.nn.ModuleList()
+    model.model.layers = torch.nn.ModuleList()  # the head does not depend on them
     try:
         expected = model(input_ids=tokens).logits
         ours = logits(model, hidden_states(model, tokens)).to(expected.device)

@@ -18,7 +18,6 @@ from torch.utils.hooks import RemovableHandle
 from hfprune.errors import HfpruneError
 from hfprune.models.cutting import cut, zeroed
 from hfprune.models.kinds import UnitKind as Kind
-from hfprune.models.spread import device_of
 from hfprune.settings import nearest
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class Units(ABC):
     @property
     def device(self) -> torch.device:
         """Device on which they compute."""
-        return device_of(self.linears[-1])
+        return self.linears[-1].weight.device
 
     @abstractmethod
     def keep(self, kept: Tensor) -> None:
@@ -196,7 +195,7 @@ class Layers(Units):
     @property
     def device(self) -> torch.device:
         """Device of the last layer."""
-        return device_of(self.model.model.layers[-1].mlp.down_proj)
+        return self.model.model.layers[-1].mlp.down_proj.weight.device
 
     def keep(self, kept: Tensor) -> None:
         """Remove the other layers, so that the model saves as an ordinary shallower one."""
@@ -264,7 +263,7 @@ def _neurons(name: str, index: int, layer: nn.Module) -> Neurons:
     if hasattr(mlp, "experts"):
         reason = "is a mixture of experts"
     elif hasattr(mlp, "gate_up_proj"):
-        reason = "fuses gate and up projection; load it with `hfprune.load_model`, on one device"
+        reason = "fuses gate and up projection; load it with `hfprune.load_model`"
     else:
         reason = "has no gated MLP of three linear layers"
     raise HfpruneError(f"{name}: layer {index} {reason}; supported: {SUPPORTED}")

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from torch.utils.hooks import RemovableHandle
-
 from hfprune.plans.plan import Plan, check_plan
 
 if TYPE_CHECKING:
@@ -37,20 +35,10 @@ def masked(model: "PreTrainedModel", plan: Plan) -> Iterator[Mask]:
     Raises:
         HfpruneError: the plan does not fit the model.
     """
-    mask = Mask()
-    handles = lay(model, plan, mask)
+    mask, units = Mask(), check_plan(model, plan)
+    handles = [handle for name, kept in plan.items() for handle in units[name].mask(kept, lambda: mask.on)]
     try:
         yield mask
     finally:
         for handle in handles:
             handle.remove()
-
-
-def lay(model: "PreTrainedModel", plan: Plan, mask: Mask) -> list[RemovableHandle]:
-    """Hook a dense model as `masked` does, until the handles are removed.
-
-    Raises:
-        HfpruneError: the plan does not fit the model.
-    """
-    units = check_plan(model, plan)
-    return [handle for name, kept in plan.items() for handle in units[name].mask(kept, lambda: mask.on)]

@@ -1,6 +1,7 @@
 """Linear recovery: the weights that read the kept units are solved again, without training."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,8 @@ from torch import Tensor, nn
 
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.models.kinds import layer_of
-from hfprune.models.spread import onloaded
 from hfprune.models.units import Units
-from hfprune.plans.mask import Mask, lay
+from hfprune.plans.mask import masked
 from hfprune.plans.plan import Plan, check_plan
 from hfprune.provenance import unfinished
 from hfprune.recovery.grams import Batch, Moments, Walk, batches_of, grams, inputs_of, memory
@@ -41,7 +41,7 @@ def solve_plans(
     The calibration is read once for all plans; with the pruned model's inputs, four times for each.
 
     Args:
-        model: the dense model, frozen; its layers may lie on several devices, in main memory or on disk.
+        model: the dense model, frozen; its layers may lie on several devices.
         blocks: calibration tokens [sequences, length].
         plans: plans of this model, by names that are valid for folders.
         state: folder where each place is saved when it is solved, and from which an interrupted run resumes.
@@ -75,7 +75,7 @@ def solve_plans(
         if units.name not in found[name]:
             kept = inputs_of(units, plans[name][units.name])
             moments = sums(kept)
-            with explained(f"{units.name}: {REASON}", HfpruneError), onloaded([units.linears[-1]]):
+            with explained(f"{units.name}: {REASON}", HfpruneError):
                 solved = {units.name: solve(units.linears[-1], kept, moments, settings.ridges, settings.bias)}
             save_solved(state / name / f"{units.name}.safetensors", solved, identity=identity)
             found[name] |= solved
@@ -94,8 +94,7 @@ def solve_plans(
 
 
 def _from_dense(linear: nn.Linear, dense: Sequence[Moments], kept: Tensor) -> list[Moments]:
-    with onloaded([linear]):
-        return [lost(linear.weight, moments, kept) for moments in dense]
+    return [lost(linear.weight, moments, kept) for moments in dense]
 
 
 def _cut_places(model: "PreTrainedModel", plan: Plan) -> dict[str, Units]:
@@ -115,8 +114,6 @@ def _from_pruned(
     solve_at: Callable[[Units, Callable[[Tensor], Sequence[Moments]]], Solved],
 ) -> None:
     """Solve the places of a plan one after the other, each with the inputs that those before it give."""
-    mask = Mask()
-    handles = lay(model, plan, mask)
     dense, pruned = Walk(model, batches), Walk(model, batches)
 
     def sums(units: Units, kept: Tensor) -> list[Moments]:
@@ -130,13 +127,10 @@ def _from_pruned(
             both[batch.held_out].add(torch.cat([x, wanted - output], -1))
         return [x.whole(units.name) for x in both]
 
-    try:
+    with masked(model, plan) as mask, ExitStack() as solved_layers:
         for place, units in cut.items():
             with mask.off():
                 dense.go(layer_of(place))
             pruned.go(layer_of(place))
             solved = solve_at(units, partial(sums, units))
-            handles.append(lay_solved(units, plan[place], solved, mask))
-    finally:
-        for handle in handles:
-            handle.remove()
+            solved_layers.callback(lay_solved(units, plan[place], solved, mask).remove)

@@ -12,8 +12,6 @@ from torch.utils.hooks import RemovableHandle
 
 from hfprune.errors import HfpruneError, explained
 from hfprune.models.kinds import kind_of, layer_of
-from hfprune.models.mapped import forget
-from hfprune.models.spread import is_offloaded
 from hfprune.models.units import Units, units_of
 from hfprune.plans.mask import Mask
 from hfprune.plans.plan import Plan
@@ -79,11 +77,10 @@ def apply_linear(model: "PreTrainedModel", plan: Plan, path: Path, inputs: dict[
 
     A sliced model gets the weights, and the biases if they were solved. Where its configuration has a setting for
     them, all layers have biases then, of zero where none was solved; any other model has them in memory only, and
-    cannot be exported. Offloaded weights cannot be changed: there, over the mask of the plan, hooks compute the
-    layers from weights that stay in main memory for good.
+    cannot be exported.
 
     Args:
-        model: the model with the plan applied, or masked by it if its weights are offloaded.
+        model: the model with the plan applied.
         plan: the plan.
         path: written by `save_solved`.
         inputs: the files that `model` comes from: `model` and `plan`.
@@ -96,14 +93,10 @@ def apply_linear(model: "PreTrainedModel", plan: Plan, path: Path, inputs: dict[
     units = units_of(model, dict.fromkeys(map(kind_of, solved)))
     numbers = plan["layers"].tolist() if "layers" in plan else [*range(len(model.model.layers))]
     for place, each in solved.items():
-        if is_offloaded(model):
-            lay_solved(units[place], plan[place], each, Mask())
-            continue
         name = f"{place.partition('.')[0]}.{numbers.index(layer_of(place))}"
         linear = units[name].linears[-1]
         if linear.weight.shape != each.weight.shape:
             raise HfpruneError(f"{path}: {place} does not fit the model: it was solved for another plan")
-        forget(linear.weight)
         linear.weight = _frozen(each.weight, linear.weight)
         if each.bias is not None:
             _give_biases(model, kind_of(place))

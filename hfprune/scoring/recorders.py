@@ -11,7 +11,6 @@ from torch.utils.hooks import RemovableHandle
 
 from hfprune.criteria import ActivationCriterion, GradientCriterion, LayerCriterion
 from hfprune.models.kinds import layer_of
-from hfprune.models.spread import onloaded
 from hfprune.models.units import KeyValueGroups, Neurons, Units, attentions, gated_mlps, units_of
 from hfprune.scoring.scorer import Scorer
 from hfprune.scoring.weight_forms import stacked_weights, weight_gradients
@@ -168,8 +167,7 @@ class GradientRecorder:
         for scorer in self._scoring(units.name):
             if scorer.form is None:
                 continue
-            with onloaded(units.linears):
-                weights = stacked_weights(units)
+            weights = stacked_weights(units)
             for sequence, g in enumerate(weight_gradients(x, outputs, h, output, units.count), self.first):
                 share = scorer.form.share(weights, g.div_(_positions(scorer, h.shape[1])))
                 scorer.add(units.name, share.unsqueeze(0), sequence)

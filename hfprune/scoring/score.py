@@ -12,7 +12,6 @@ from torch import Tensor
 from hfprune.criteria import Criterion, SweepCriterion, WeightCriterion
 from hfprune.errors import HfpruneError
 from hfprune.models.kinds import layer_of
-from hfprune.models.spread import onloaded
 from hfprune.models.units import Neurons, Units, gated_mlps, units_of
 from hfprune.plans.allocation import keep_highest, kept_mask
 from hfprune.scoring.folds import folds_of
@@ -112,8 +111,7 @@ def _weight_scores(criterion: WeightCriterion, units: Mapping[str, Units], seed:
         # The label of neurons is the number of their layer; it must not change, or a seed gives other scores.
         label = int(key.partition(".")[2]) if isinstance(item, Neurons) else key
         generator = torch.Generator().manual_seed(derive_seed(seed, "criterion", label))
-        with onloaded(item.linears):
-            found[key] = criterion.layer_scores(item, generator).double()
+        found[key] = criterion.layer_scores(item, generator).double()
     return found
 
 

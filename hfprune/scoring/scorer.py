@@ -9,7 +9,6 @@ from torch import Tensor
 
 from hfprune.criteria import SweepCriterion
 from hfprune.errors import HfpruneError
-from hfprune.models.spread import onloaded
 from hfprune.models.units import Units
 from hfprune.scoring.passes import sums_bytes
 from hfprune.scoring.statistics import Curve, Statistics
@@ -90,7 +89,6 @@ def _finished(
     key: str,
     statistic: Tensor,
 ) -> Tensor:
-    with onloaded(units[key].linears):
-        if form:
-            statistic = form.finish(stacked_weights(units[key]), statistic)
-        return criterion.finish(units[key], statistic)
+    if form:
+        statistic = form.finish(stacked_weights(units[key]), statistic)
+    return criterion.finish(units[key], statistic)

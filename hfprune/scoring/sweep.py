@@ -16,7 +16,6 @@ from hfprune.criteria import GradientCriterion, Positions, by_gradient
 from hfprune.errors import HfpruneError
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits, pieces
 from hfprune.models.meter import count_backward
-from hfprune.models.spread import recomputed
 from hfprune.scoring.recorders import ActivationRecorder, GradientRecorder
 from hfprune.scoring.saved_state import restore_state, save_state
 from hfprune.scoring.scorer import Scorer
@@ -80,8 +79,7 @@ class Sweep:
             HfpruneError: as `activations`, or blocks have one token where a criterion needs the next token.
         """
         recorder = GradientRecorder(self.model, scorers, kept)
-        with recomputed(self.model):
-            self._read_blocks(recorder, partial(self._one_batch, recorder), name)
+        self._read_blocks(recorder, partial(self._one_batch, recorder), name)
 
     def _read_blocks(
         self, recorder: ActivationRecorder | GradientRecorder, read: Callable[[Tensor], object], name: str

@@ -88,7 +88,7 @@ def run(config: Config) -> None:
     state, found = first.with_name(f"{first.name}.state"), {}
     if plans:
         found = solve_plans(
-            load_model(config.model, config.dtype, **config.placement()),
+            load_model(config.model, config.dtype, device_map=config.device_map),
             load_blocks(config.blocks),
             plans,
             state,
@@ -99,7 +99,7 @@ def run(config: Config) -> None:
         )
     for name, cell in todo.items():
         note, solved = notes[cell.out], found.get(name, {})
-        made = provenance(watch, shared | {"plan": cell.plan}, **settings) | config.placement()
+        made = provenance(watch, shared | {"plan": cell.plan}, **settings)
         cell.out.mkdir(parents=True, exist_ok=True)
         (cell.out / RECOVERED).unlink(missing_ok=True)  # it is of what is replaced now
         save_solved(cell.out / SOLVED, solved, stable(made))

@@ -96,10 +96,6 @@ class Config(Placement):
         pruned = self.pruned(cell)
         if measure.needs == "beside":
             pruned.require_change()
-        if self.device_map:
-            measure.require_spread(name)
-            if cell.adapter:
-                raise HfpruneError("--adapter is merged into weights on one device: remove --device-map")
         if cell.resampled and (cell.adapter or cell.linear or not cell.plan):
             raise HfpruneError("--resampled needs --plan, and no --linear or --adapter")
         if measure.needs in ("dense", "criterion") and pruned.change_inputs():
@@ -122,7 +118,7 @@ def run(config: Config) -> None:
     targets: list[CellToMeasure] = []
     for cell in config.cells:
         targets.append(_target(config, cell, targets[0].subject if targets else None))
-    measure_cells(measures, targets, config.placement(), dtype=dtype, **_scoring_settings(config))
+    measure_cells(measures, targets, dtype=dtype, **_scoring_settings(config))
     for target in targets:
         files = [f"{stem}.json" for name, measure in measures.items() for stem in stems(name, measure)]
         print(values_table([read_result(target.out / file) for file in files]))
@@ -136,15 +132,15 @@ def _target(config: Config, cell: ToMeasure, beside: Subject | None) -> "CellToM
     from hfprune.scoring.scores import load_resampled
 
     pruned = config.pruned(cell)
-    changed, placement = pruned.change_inputs(), config.placement()
+    changed, device_map = pruned.change_inputs(), config.device_map
     if cell.plan:  # before the dense model's part of the work
         check_plan(load_skeleton(config.model), load_plan(cell.plan))
     inputs = {"model": config.model} | changed
     inputs |= {"resampled": cell.resampled} if cell.resampled else {}
     change = pruned.change if changed and not cell.checkpoint else None
     subject = Subject(
-        None if change else lambda: pruned.load(**placement),
-        (lambda: load_model(config.model, config.dtype, **placement)) if changed else None,
+        None if change else lambda: pruned.load(device_map=device_map),
+        (lambda: load_model(config.model, config.dtype, device_map=device_map)) if changed else None,
         change=change,
         tokenizer=lambda: load_tokenizer(config.model),
         resources=config.resources,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
@@ -76,12 +76,6 @@ class Config(Scoring, Placement):
         description="scores; agreement and cost go to .json beside them, those of resampled calibrations to "
         ".resampled.safetensors; for several, with {method} in the name"
     )
-
-    @model_validator(mode="after")
-    def _dense_where_spread(self) -> "Config":
-        if self.plan and self.device_map:
-            raise ValueError("--plan scores a cut model, which must lie on one device: remove --device-map")
-        return self
 
     def file_of(self, method: str) -> Path:
         """Return the file of the scores by one method."""
@@ -163,7 +157,6 @@ def run(config: Config) -> None:
             "batch_tokens_that_fitted": tokens,
             "drawn": config.drawn(),
         }
-        made |= config.placement()
         cell = (config.cell or "").replace("{method}", name) or None
         scored = scored._replace(scores=whole(scored.scores))
         found_for = cell_of(cell, config.model, name, seed=config.seed)
@@ -182,7 +175,7 @@ def _load(config: Config, plan: "Plan") -> "tuple[PreTrainedModel, Callable[[Sco
     from hfprune.models.units import units_of
     from hfprune.plans.plan import apply_plan, scores_of_dense
 
-    model = load_model(config.model, config.dtype, **config.placement())
+    model = load_model(config.model, config.dtype, device_map=config.device_map)
     counts = {name: units.count for name, units in units_of(model, config.units).items()}
     if plan:
         apply_plan(model, plan)

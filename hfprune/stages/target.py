@@ -1,7 +1,7 @@
 """The model that a command works on: a dense one, and the plan, checkpoint or adapter that changes it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -50,10 +50,10 @@ class Cut(Strict):
         """Return the name of the method in a cell without `--cell`."""
         return "pruned" if self.cut_inputs() else DENSE
 
-    def load(self, dtype: Dtype | None = None, **placement: Any) -> "PreTrainedModel":
+    def load(
+        self, dtype: Dtype | None = None, device_map: Literal["auto"] | None = None
+    ) -> "PreTrainedModel":
         """Load the checkpoint, or the dense model with the plan applied, and merge the adapter, where given.
-
-        `placement` says where, as `load_model` takes it.
 
         Raises:
             HfpruneError: a file does not load, or does not fit the others.
@@ -62,26 +62,20 @@ class Cut(Strict):
         from hfprune.plans.plan import load_plan
 
         if self.checkpoint:
-            return self._adapted(load_checkpoint(self.checkpoint, self.model, dtype, **placement))
+            return self._adapted(load_checkpoint(self.checkpoint, self.model, dtype, device_map))
         if self.plan:
             load_plan(self.plan)  # a damaged file fails before the model loads
-        return self.change(load_model(self.model, dtype, **placement))
+        return self.change(load_model(self.model, dtype, device_map=device_map))
 
     def change(self, model: "PreTrainedModel") -> "PreTrainedModel":
         """Apply the plan to the dense model, in place, then the solved weights and the adapter, where given.
 
-        Weights that are offloaded cannot be cut: there the plan is a mask, for good.
-
         Raises:
             HfpruneError: a file does not load, or does not fit the model.
         """
-        from hfprune.models.spread import is_offloaded
-        from hfprune.plans.mask import Mask, lay
         from hfprune.plans.plan import apply_plan, load_plan
 
-        if self.plan and is_offloaded(model):
-            lay(model, load_plan(self.plan), Mask())
-        elif self.plan:
+        if self.plan:
             apply_plan(model, load_plan(self.plan))
         if self.plan and self.linear:
             from hfprune.recovery.solved import apply_linear
@@ -122,9 +116,11 @@ class Pruned(Cut):
         recoveries = ["linear"] * bool(self.linear) + ["lora"] * bool(self.adapter)
         return cell_of(text, self.model, self.method(), recovery="+".join(recoveries) or "none")
 
-    def load(self, dtype: Dtype | None = None, **placement: Any) -> "PreTrainedModel":
+    def load(
+        self, dtype: Dtype | None = None, device_map: Literal["auto"] | None = None
+    ) -> "PreTrainedModel":
         """Load the model as `Cut.load`, by default in the dtype of the flag."""
-        return super().load(dtype or self.dtype, **placement)
+        return super().load(dtype or self.dtype, device_map)
 
     def _adapted(self, model: "PreTrainedModel") -> "PreTrainedModel":
         if not self.adapter:

@@ -171,11 +171,6 @@ class Study(Placement):
             raise ValueError(
                 "device_map: lora trains on one device; remove it from recoveries, or device_map"
             )
-        for name, method in self.methods.items():
-            if self.device_map and method.steps > 1:
-                raise ValueError(
-                    f"methods.{name}.steps: a cut model is scored on one device; give 1, or no device_map"
-                )
         return self
 
     def ratios_of(self, model: str) -> list[float]:
@@ -199,14 +194,9 @@ class Study(Placement):
         """Return every measure of the study, with its settings, by its name in the study.
 
         Raises:
-            HfpruneError: an unknown measure or setting, with the nearest valid one, or a measure that does not go
-                with device_map; names `where` and the key.
+            HfpruneError: an unknown measure or setting, with the nearest valid one; names `where` and the key.
         """
-        made = {name: entry.make(name, f"{where}: measures.{name}") for name, entry in self.measures.items()}
-        for name, measure in made.items():
-            if self.device_map:
-                measure.require_spread(f"{where}: measures.{name}")
-        return made
+        return {name: entry.make(name, f"{where}: measures.{name}") for name, entry in self.measures.items()}
 
     def corpus_of(self, method: str) -> str:
         """Return the corpus that a method of the study is calibrated on."""

@@ -95,28 +95,6 @@ def test_with_a_device_map_no_model_is_too_large() -> None:
     assert max(cost.main_memory for cost in spread.each) > 15e9, "weights that are not on the GPU"
 
 
-def test_a_device_map_counts_a_plan_as_a_mask_on_the_dense_model() -> None:
-    settings = yaml.safe_load((ROOT / "config/studies/paper-small.yaml").read_text())
-    settings |= {"models": ["llama-3.2-1b"], "methods": {"entropy": {}}, "dtype": "bfloat16"}
-    settings["measures"] = {"fidelity": settings["measures"]["fidelity"]}
-    del settings["primary"]
-    catalogue = load(Catalogue, ROOT / "config/assets.yaml")
-    cut, masked = (
-        next(
-            cost.flops
-            for cost in Costs(files, known_devices()["rtx-3090"]).each
-            if cost.rule == "measure_fidelity"
-        )
-        for files in (
-            Files("s", validate(Study, settings | more, "s"), catalogue, {})
-            for more in ({}, {"device_map": "auto"})
-        )
-    )
-    tokens = 400 * 256
-    dense = known_shapes()["llama-3.2-1b"].forward(tokens, tokens * 256, tokens)
-    assert cut < masked == pytest.approx(2 * dense)
-
-
 def test_sums_of_weight_forms_are_in_memory() -> None:
     """Both halves of the calibration, each as large as the MLPs' weights: 45.6 GB by Taylor on Qwen2.5-7B."""
     case = Case(known_shapes()["qwen2.5-7b"], "float32", on_gpu=False, room=200e9)

@@ -43,8 +43,7 @@ CELLS = {
 }
 LORA = f"--instructions resources/instructions/pairs --options '{json.dumps(FEW)}'"
 TWO = {"SIMCUDA_DEVICES": "2"}
-# A quarter of the model's 200 kB on the first GPU.
-MAP = "--device-map auto --max-memory 0=90KB"
+MAP = "--device-map auto"
 # Commands; what stands behind the bar is for GPUs alone.
 CALLS: dict[str, tuple[str, dict[str, str]]] = {
     "score all": (f"{SCORE} --criterion {EVERY} --resamples 3 --out OUT/{{method}}.safetensors", {}),
@@ -61,27 +60,29 @@ CALLS: dict[str, tuple[str, dict[str, str]]] = {
         f"{SCORE} --criterion entropy distillation --dtype bfloat16 --out OUT/{{method}}.safetensors", {}),
     "score step": (f"{SCORE} --plan part.safetensors --criterion entropy --out OUT/s.safetensors", {}),
     "score map": (
-        f"{SCORE} --criterion entropy distillation taylor magnitude --out OUT/{{method}}.safetensors"
-        f" | {MAP},cpu=40KB", {}),
-    "score map of two": (
-        f"{SCORE} --criterion entropy distillation magnitude fisher wanda --out OUT/{{method}}.safetensors"
-        f" | {MAP},1=1GB", TWO),
+        f"{SCORE} --criterion entropy distillation taylor magnitude wanda --out OUT/{{method}}.safetensors"
+        f" | {MAP}", TWO),
     "score map of units": (
-        f"{SCORE} --criterion entropy random --units '{UNITS}' --out OUT/{{method}}.safetensors"
-        f" | {MAP},1=60KB,cpu=1GB", TWO),
+        f"{SCORE} --criterion entropy random --units '{UNITS}' --out OUT/{{method}}.safetensors | {MAP}", TWO),
+    "score map of a step": (
+        f"{SCORE} --plan part.safetensors --criterion entropy --out OUT/s.safetensors | {MAP}", TWO),
     "linear": (f"linear {PLAN} {BLOCKS} --out OUT/solved", {}),
     "linear of inputs": (f"linear {PLAN} {BLOCKS} --inputs pruned --out OUT/solved", {}),
-    "linear map": (f"linear {PLAN} {BLOCKS} --out OUT/solved | {MAP},1=1GB", TWO),
+    "linear map": (f"linear {PLAN} {BLOCKS} --out OUT/solved | {MAP}", TWO),
     "fidelity": (
         f"measure fidelity {PLAN} --resampled plan.resampled.safetensors {TEXT} --out OUT", {}),
     "fidelity of units": (f"measure fidelity {MODEL} --plan units.safetensors {TEXT} --out OUT", {}),
-    "fidelity map": (f"measure fidelity {PLAN} {TEXT} --out OUT | {MAP},cpu=1GB", {}),
+    "fidelity map": (
+        f"measure fidelity {PLAN} --resampled plan.resampled.safetensors {TEXT} --out OUT | {MAP}", TWO),
     "perplexity": (f"measure perplexity {PLAN} --linear solved {TEXT} --out OUT", {}),
     "perplexity recovered": (f"measure perplexity {PLAN} --adapter adapter {TEXT} --out OUT", {}),
-    "perplexity map": (f"measure perplexity {PLAN} {TEXT} --out OUT | {MAP},1=1GB", TWO),
+    "perplexity map": (f"measure perplexity {PLAN} --linear solved {TEXT} --out OUT | {MAP}", TWO),
+    "recovered map": (f"measure perplexity {PLAN} --adapter adapter {TEXT} --out OUT | {MAP}", TWO),
     "wikitext": (f"measure wikitext {PLAN} --corpus heldout --length 32 --out OUT", {}),
     "zeroshot": (f"measure zeroshot {PLAN} --tasks piqa arc_easy crows_pairs_english --out OUT", {}),
-    "zeroshot map": (f"measure zeroshot {PLAN} --tasks piqa --out OUT | {MAP},1=1GB", TWO),
+    "zeroshot map": (f"measure zeroshot {PLAN} --tasks piqa --out OUT | {MAP}", TWO),
+    "latency map": (
+        f"measure latency {PLAN} --prompt-tokens 16 --batch 2 --new-tokens 4 --repeats 3 --out OUT | {MAP}", TWO),
     "generation": (
         f"measure generation {PLAN} --tasks local_qa --data generation --batch-size 3 --out OUT", {}),
     "gold_bpb": (f"""measure gold_bpb {PLAN} --groups '{{"facts":["facts"]}}' --out OUT""", {}),

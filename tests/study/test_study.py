@@ -16,7 +16,6 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "config/studies/demo.yaml"
 COQA = {"instructions": "coqa"}
 TEXT = {"corpus": "c4-sample-heldout", "sequences": 2, "length": 16}
-SPREAD = {"device_map": "auto", "max_memory": {0: "10GiB", "cpu": 10**9}}
 UNTUNED = {"recoveries": ["none"], "recovery": None}
 
 
@@ -99,14 +98,7 @@ def test_demo_is_the_study_of_the_readme() -> None:
         ),
         ({"recovery": COQA | {"methods": ["entropi"]}}, "unknown 'entropi'; did you mean 'entropy'"),
         ({"device_map": "automatic"}, "device_map: Input should be 'auto'"),
-        ({"device_map": "auto", "max_memory": {"gpu": "1GB"}}, "max_memory: 'gpu' is no device"),
-        ({"device_map": "auto", "max_memory": {0: "much"}}, "max_memory: 'much', the size of 0, is none"),
-        ({"max_memory": {"cpu": "1GB"}}, "max_memory limits a device_map"),
         ({"device_map": "auto"}, "device_map: lora trains on one device"),
-        (
-            UNTUNED | {"device_map": "auto", "methods": {"entropy": {"steps": 2}}, "measures": {}},
-            "methods.entropy.steps: a cut model",
-        ),
         ({"measures": {"cost": {"ratios": [0.25]}}}, "measures.cost.ratios: 0.25 is not among the study's"),
         ({"recovery": COQA | {"ratios": [0.25]}}, "recovery.ratios: 0.25 is not among the study's ratios"),
     ],
@@ -130,16 +122,6 @@ def test_commands_take_a_study_by_its_name() -> None:
         validate(fetch.Config, {"study": "demoo"}, "fetch")
     with pytest.raises(HfpruneError, match=r"'my study' cannot be the name of a folder"):
         study_file("my study.yaml")
-
-
-def test_a_device_map_goes_with_measures_that_do_not_need_one_device() -> None:
-    change = SPREAD | UNTUNED
-    study = validate(Study, demo() | change | {"measures": {"perplexity": TEXT}}, "s")
-    assert study.placement() == SPREAD and study.make_measures()
-    assert validate(Study, demo(), "s").placement() == {}, "nothing is recorded by default"
-    timed = validate(Study, demo() | change | {"measures": {"speed": {"measure": "latency"}}}, "s")
-    with pytest.raises(HfpruneError, match=r"^s: measures.speed takes a model on one device"):
-        timed.make_measures("s")
 
 
 def test_a_model_may_be_pruned_by_some_of_the_methods() -> None:

@@ -110,7 +110,7 @@ def test_a_device_that_is_too_small_is_said_before_the_first_job(clone: Path) ->
 
 def test_with_a_device_map_a_job_takes_all_gpus_and_none_is_too_large(clone: Path) -> None:
     settings = yaml.safe_load((clone / "config/studies/paper-small.yaml").read_text())
-    settings |= {"models": ["qwen2.5-7b"], "device_map": "auto", "max_memory": {0: "9GB", "cpu": "40GB"}}
+    settings |= {"models": ["qwen2.5-7b"], "device_map": "auto"}
     (clone / "config/studies/spread.yaml").write_text(yaml.safe_dump(settings | {"seeds": [0]}))
     file, probe = (
         clone / "workflow/rules/score.smk",
@@ -124,10 +124,9 @@ def test_with_a_device_map_a_job_takes_all_gpus_and_none_is_too_large(clone: Pat
     assert (clone / "probe").read_text().strip() == "4"
     output = snakemake(clone, "--dry-run", "--printshellcmds", *chosen)
     assert "too large" not in output
-    placed = ('"dtype": "bfloat16"', '"device_map": "auto"', '"max_memory": {"0": "9GB", "cpu": "40GB"}')
     for command in ("score", "measure"):
         lines = re.findall(rf"hfprune {command} .*", output)
-        assert lines and all(part in line for line in lines for part in placed)
+        assert lines and all('"device_map": "auto"' in line for line in lines)
 
 
 def test_an_unknown_device_ends_with_the_known_names(clone: Path) -> None:
