@@ -47,7 +47,7 @@ def budget_job(files: Files, model: str, ratio: float) -> Job:
         if ratio in (method.ratios or [ratio])
     ]
     units = sorted({(json.dumps(method.units), sum(method.allocation.spare)) for method in methods})
-    ruled = [method.allocation for method in methods if method.allocation.rule in ("global", "per_parameter")]
+    ruled = [method.allocation for method in methods if method.allocation.rule == "global"]
     out = files.file(layout.BUDGET, suffix=".json", model=model, ratio=f"{ratio:g}")
     config = budget.Config(
         model=Path(folder("models", model)),

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from hfprune.errors import HfpruneError
-from hfprune.models.kinds import layer_of
 from hfprune.models.units import Units
 from hfprune.plans.rules import Allocation
 
@@ -69,7 +68,8 @@ def keep_globally(scores: Sequence[Tensor], count: int, allocation: Allocation) 
     Raises:
         HfpruneError: the floors alone keep more than `count`, or whole chunks cannot hold so many neurons.
     """
-    align, least = allocation.align, floor_chunks(len(scores[0]), allocation)
+    align = allocation.align
+    least = -(-floor_width(len(scores[0]), allocation.floor) // align)  # chunks that hold the floor
     check_floor(count, sum(floor_width(len(layer), allocation.floor) for layer in scores), allocation.floor)
     ranks, sums = [], []
     for layer in scores:
@@ -86,65 +86,46 @@ def keep_globally(scores: Sequence[Tensor], count: int, allocation: Allocation) 
     return [keep_highest(layer, number * align) for layer, number in zip(ranks, chunks, strict=True)]
 
 
-def keep_ranked(
-    units: dict[str, Units], scores: dict[str, Tensor], goal: float, allocation: Allocation
+def keep_jointly(
+    units: dict[str, Units], scores: dict[str, Tensor], goal: float, align: int = 1
 ) -> dict[str, Tensor]:
-    """Rank units of several kinds and of all layers together, and return the kept ones by name.
+    """Rank the neurons and the key-value groups of all layers together, as FLAP does, and return the kept ones.
 
-    The rule `per_parameter` ranks by score per parameter, `joint` by score, as FLAP does. Neurons (with `align` =
-    N, chunks of N in the order of a layer's scores), groups and layers are removed one by one, the lowest first,
-    until the removed parameters are as close to `goal` as one neuron (chunk) allows. A removed layer counts with
-    the units that it still has. A group or layer that would exceed the goal stays; so do one last layer, a
-    layer's last group and, of its neurons, the floor, or one under `joint`. Among equal scores, the first units
-    stay.
+    Neurons (with `align` = N, chunks of N in the order of a layer's scores) and groups are removed one by one,
+    the lowest score first, until the removed parameters are as close to `goal` as one neuron (chunk) allows. A
+    group that would exceed the goal stays; so do a layer's last group and its last chunk. Among equal scores,
+    the first units stay.
 
     Args:
-        units: the neurons of every layer and, if they may be removed, its groups, or `layers`.
+        units: the neurons and the groups of every layer, by name.
         scores: scores of the same units.
         goal: number of parameters to remove.
-        allocation: gives the rule, the floor and the alignment.
+        align: widths are multiples of it.
 
     Raises:
-        HfpruneError: floor or alignment leave too little to remove.
+        HfpruneError: the ratio or the alignment leave too little to remove.
     """
-    names = sorted(units, key=lambda name: name != "layers")
     neurons = [unit for unit in units.values() if unit.kind == "neurons"]
-    width, depth, step = neurons[0].count, len(neurons), allocation.align
-    sizes = {name: step if units[name].kind == "neurons" else 1 for name in names}
-    weights = {name: sizes[name] * units[name].parameters for name in names}
-    sums = {
-        name: scores[name] if name == "layers" else chunk_sums(scores[name], sizes[name]) for name in names
-    }
-    _check_aligned([width // step] * depth, depth * (width // step) * step, step, width)
-    values, least = [*sums.values()], dict.fromkeys(names, 1)
-    if allocation.rule == "per_parameter":
-        values = [sums[name] / weights[name] for name in names]
-        least |= {unit.name: floor_chunks(width, allocation) for unit in neurons}
-    left = {name: len(sums[name]) for name in names}
-    of_layer = [neurons[0].parameters * (width % step)] * depth
-    removed, gone, tolerance = sum(of_layer), set[int](), neurons[0].parameters * step / 2
-    owners = [(name, index) for name in names for index in range(len(sums[name]))]
-    # Flipped, so that among equal scores the last unit is removed first, and neurons before layers.
-    for number in torch.cat(values).argsort(descending=True, stable=True).flip(0).tolist():
-        name, index = owners[number]
-        layer = index if name == "layers" else layer_of(name)
-        weight = weights[name] - (of_layer[layer] if name == "layers" else 0)
-        if layer in gone or left[name] <= least[name] or removed + weight > goal + tolerance:
-            continue
-        left[name] -= 1
-        removed += weight
-        of_layer[layer] += weight
-        if name == "layers":
-            gone.add(layer)
+    width, depth, parameters = neurons[0].count, len(neurons), neurons[0].parameters
+    sizes = {name: align if unit.kind == "neurons" else 1 for name, unit in units.items()}
+    sums = {name: chunk_sums(scores[name], size) for name, size in sizes.items()}
+    _check_aligned([width // align] * depth, depth * (width // align) * align, align, width)
+    left = {name: len(values) for name, values in sums.items()}
+    owners = [name for name, values in sums.items() for _ in values]
+    removed, tolerance = depth * parameters * (width % align), parameters * align / 2
+    # Flipped, so that among equal scores the last unit is removed first.
+    for number in torch.cat([*sums.values()]).argsort(descending=True, stable=True).flip(0).tolist():
+        name = owners[number]
+        weight = sizes[name] * units[name].parameters
+        if left[name] > 1 and removed + weight <= goal + tolerance:
+            left[name] -= 1
+            removed += weight
     if abs(goal - removed) > tolerance:
         raise HfpruneError(
-            f"{allocation.rule} removes {removed:,} parameters where the ratio asks for {goal:,.0f}: "
-            "lower the floor, the alignment or the ratio"
+            f"joint removes {removed:,} parameters where the ratio asks for {goal:,.0f}: "
+            "lower the alignment or the ratio"
         )
-    stay = [layer for layer in range(depth) if layer not in gone]
-    plan = {"layers": torch.tensor(stay)} if "layers" in units else {}
-    inside = [name for name in names if name != "layers" and layer_of(name) not in gone]
-    return plan | {name: keep_highest(scores[name], left[name] * sizes[name]) for name in inside}
+    return {name: keep_highest(scores[name], left[name] * sizes[name]) for name in units}
 
 
 def chunk_sums(scores: Tensor, align: int) -> Tensor:
@@ -152,11 +133,6 @@ def chunk_sums(scores: Tensor, align: int) -> Tensor:
     ranked = scores.sort(descending=True).values
     chunks = len(scores) // align
     return ranked[: chunks * align].view(chunks, align).sum(1)
-
-
-def floor_chunks(width: int, allocation: Allocation) -> int:
-    """Return the number of chunks of `align` neurons that a layer always keeps: enough for its floor."""
-    return -(-floor_width(width, allocation.floor) // allocation.align)
 
 
 def _check_aligned(chunks: Sequence[int], count: int, align: int, width: int, least: int = 1) -> None:

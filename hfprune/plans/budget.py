@@ -177,9 +177,9 @@ def not_applicable(
 ) -> str:
     """Return why a kind cannot be pruned at `ratio`, or "" if each kind loses some units.
 
-    Always "" under `per_parameter` and `joint`, where scores decide which kinds lose units.
+    Always "" under `joint`, where scores decide which kinds lose units.
     """
-    if allocation.rule in ("per_parameter", "joint"):
+    if allocation.rule == "joint":
         return ""
     spared = len(allocation.spared(len(model.model.layers)))
     sizes, kept = unit_sizes(model, units), kept_units(model, ratio, units, spared=spared)

@@ -12,7 +12,7 @@ from torch import Tensor
 from hfprune.errors import HfpruneError, explained
 from hfprune.models.kinds import UnitShares, kind_of, layer_of
 from hfprune.models.units import KeyValueGroups, Kind, Neurons, Units, count_parameters, units_of
-from hfprune.plans.allocation import keep_globally, keep_highest, keep_ranked, keep_uniformly
+from hfprune.plans.allocation import keep_globally, keep_highest, keep_jointly, keep_uniformly
 from hfprune.plans.budget import kept_units
 from hfprune.plans.rules import Allocation
 from hfprune.provenance import save_tensors
@@ -36,7 +36,7 @@ def make_plan(
     """Make a plan that removes `ratio` of all parameters, from the scores of a dense model.
 
     `uniform` and `global` keep the same total of neurons, and the same number of groups in every layer but those
-    that are spared. `per_parameter` and `joint` meet the ratio to half a neuron; scores decide what is removed.
+    that are spared. `joint` meets the ratio to half a neuron; scores decide what is removed.
 
     Args:
         model: the dense model; may be on the meta device.
@@ -65,8 +65,8 @@ def make_plan(
             )
     spared = allocation.spared(len(model.model.layers))
     counts = kept_units(model, ratio, units, part, len(spared))
-    if allocation.rule in ("per_parameter", "joint"):
-        plan = keep_ranked(found, scores, part * ratio * count_parameters(model), allocation)
+    if allocation.rule == "joint":
+        plan = keep_jointly(found, scores, part * ratio * count_parameters(model), allocation.align)
     else:
         plan = {"layers": keep_highest(scores["layers"], counts["layers"])} if "layers" in counts else {}
         staying = [name for name in found if name != "layers" and layer_of(name) in _layers(plan, model)]

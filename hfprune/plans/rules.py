@@ -11,11 +11,10 @@ from hfprune.settings import Strict
 class Allocation(Strict):
     """How the kept neurons are divided among layers, at the same total; a bare word is the rule."""
 
-    rule: Literal["uniform", "global", "per_parameter", "joint"] = Field(
+    rule: Literal["uniform", "global", "joint"] = Field(
         default="uniform",
         description="uniform: the same number in every layer, as in the paper; "
         "global: the highest scores of all layers; "
-        "per_parameter: neurons and layers in one ranking, by score per parameter; "
         "joint: neurons and key-value groups of all layers in one ranking, as FLAP's",
     )
     standardize: bool = Field(
@@ -23,7 +22,7 @@ class Allocation(Strict):
         description="global: rank z-scores within the layer, as FLAP does, instead of plain scores",
     )
     floor: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.1, description="global, per_parameter: fraction of a layer's neurons that is always kept"
+        default=0.1, description="global: fraction of a layer's neurons that is always kept"
     )
     align: PositiveInt = Field(
         default=1,
@@ -43,11 +42,9 @@ class Allocation(Strict):
     @model_validator(mode="after")
     def _options_of_global(self) -> "Allocation":
         if self.standardize and self.rule != "global":
-            raise ValueError(
-                "standardize belongs to the rule 'global'; z-scores are not scores per parameter"
-            )
-        if self.rule in ("uniform", "joint") and self.floor != 0.1:
-            raise ValueError("floor belongs to the rules 'global' and 'per_parameter'")
+            raise ValueError("standardize belongs to the rule 'global'")
+        if self.rule != "global" and self.floor != 0.1:
+            raise ValueError("floor belongs to the rule 'global'")
         if self.rule != "uniform" and any(self.spare):
             raise ValueError("spare belongs to the rule 'uniform'")
         return self
@@ -59,13 +56,6 @@ class Allocation(Strict):
 
     def unfit(self, units: UnitShares) -> str:
         """Return why these units do not fit this allocation, or "" if they do."""
-        if self.rule == "per_parameter":
-            if "neurons" not in units or "key_value_groups" in units:
-                return (
-                    f"allocation per_parameter ranks neurons, or neurons and layers, not {', '.join(units)}"
-                )
-            if any(share is not None for share in units.values()):
-                return "allocation per_parameter decides by scores alone: give units without shares"
         if self.rule == "joint" and (units.keys() != {"neurons", "key_value_groups"} or any(units.values())):
             return "allocation joint ranks neurons and key_value_groups: give both as units, without shares"
         if any(self.spare) and "layers" in units:

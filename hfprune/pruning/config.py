@@ -35,7 +35,7 @@ class Config(Strict):
     units: UnitShares = UNITS
     allocation: Allocation | None = Field(
         default=None,
-        description="uniform, global, per_parameter or joint; or JSON, with standardize, floor, align and spare "
+        description="uniform, global or joint; or JSON, with standardize, floor, align and spare "
         "(the recipe's)",
     )
     align: PositiveInt | None = Field(

@@ -161,8 +161,7 @@ def _joined(parts: Sequence[Scored]) -> Scored:
             name: sum(count * mark[name] for count, mark in zip(counts, marks, strict=True)) / sum(counts)
             for name in ("agreement", "successive")
         }
-        places = {key: share for mark in marks for key, share in mark["places"].items()}
-        curve.append(marks[0] | mean | {"places": places})
+        curve.append(marks[0] | mean)
     return Scored({key: x for part in parts for key, x in part.scores.items()}, curve, [])
 
 

@@ -93,8 +93,8 @@ class Statistics:
 
         Returns:
             `agreement`: the share of the units kept by one half that the other half keeps, too, with each
-            key cut to `KEPT_FRACTION`; `places`: the same by key; `successive`: the share of the kept units
-            that the scores at the last mark keep, too.
+            key cut to `KEPT_FRACTION`; `successive`: the share of the kept units that the scores at the last
+            mark keep, too.
         """
         now = self.scores()
         # A half without sequences scores zero; so do the units before the first mark.
@@ -109,11 +109,7 @@ class Statistics:
         # Weighted by units: a layer's few key-value groups must not count as much as its many neurons.
         weights = [*map(len, now.values())]
         agreement, successive = (float(np.average(x, weights=weights)) for x in (of_halves, of_marks))
-        return {
-            "agreement": agreement,
-            "places": dict(zip(now, of_halves, strict=True)),
-            "successive": successive,
-        }
+        return {"agreement": agreement, "successive": successive}
 
     def state(self) -> dict[str, Tensor]:
         """Return all statistics by name, for `restore`."""

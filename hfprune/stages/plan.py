@@ -38,7 +38,7 @@ class Config(Strict):
     units: UnitShares = UNITS
     allocation: Allocation = Field(
         default=Allocation(),
-        description="uniform, global, per_parameter or joint; or JSON, with standardize, floor, align and spare",
+        description="uniform, global or joint; or JSON, with standardize, floor, align and spare",
     )
     cell: CellName = None
     out: Safetensors = Field(description="plan; its size goes to .json beside it")

@@ -69,10 +69,8 @@ def test_fidelity_by_hand(tiny, tokens) -> None:
     assert [value.metric for value in values] == ["js_distance", "top5_jaccard", "kl_divergence"]
 
 
-@pytest.mark.parametrize("in_memory", [2**30, 0])  # and in a temporary file
-def test_fidelity_needs_one_model_at_a_time(tokens, monkeypatch, in_memory: int) -> None:
+def test_fidelity_needs_one_model_at_a_time(tokens) -> None:
     """The dense model, its resampled plans and the pruned model, from the same weights, as from three models."""
-    monkeypatch.setattr("hfprune.models.output.IN_MEMORY", in_memory)
     plan, other = (
         make_plan(build_tiny("llama"), {f"mlp.{layer}": torch.rand(48) for layer in range(3)}, 0.2)
         for _ in range(2)

@@ -13,7 +13,7 @@ from hfprune.models.units import count_parameters, units_of
 from hfprune.plans.allocation import (
     floor_width,
     keep_globally,
-    keep_ranked,
+    keep_jointly,
     keep_uniformly,
 )
 from hfprune.plans.budget import kept_units
@@ -210,71 +210,22 @@ def test_an_alignment_that_cannot_be_is_one_line(tiny) -> None:
     assert {len(kept) % 8 for kept in plan.values()} == {0}
 
 
-# --- one ranking of neurons and layers -------------------------------------------------------------------
+# --- one ranking of neurons and groups -------------------------------------------------------------------
 
-# Hidden size 2, one head of 2, no biases: a neuron has 6 parameters; a layer has 4 · 4 in attention,
-# 2 · 2 in norms and 18 in its three neurons, 38 in all.
-SMALL = {"hidden_size": 2, "intermediate_size": 3, "num_attention_heads": 1, "num_key_value_heads": 1}
+# Hidden size 2, two heads of 2, no biases: a neuron has 6 parameters, a group 16.
+SMALL = {"hidden_size": 2, "intermediate_size": 3, "num_attention_heads": 2, "num_key_value_heads": 2}
 
 
 def small(
-    scores: list[list[float]], layers: list[float] | None, goal: float, **settings
+    mlps: list[list[float]], groups: list[list[float]], goal: float, **settings
 ) -> dict[str, list[int]]:
-    """Cut three layers by scores per parameter."""
-    model = build_tiny("llama", **SMALL)
-    kinds = ["neurons", "layers"] if layers else ["neurons"]
-    units = units_of(model, kinds)
-    assert units["mlp.0"].parameters == 6
-    assert not layers or units["layers"].parameters == 38
-    # Given per parameter, so that the ranking can be read off.
-    given = by_place([6 * torch.tensor(s) for s in scores])
-    if layers:
-        given["layers"] = 38 * torch.tensor(layers)
-    kept = keep_ranked(units, given, goal, Allocation(rule="per_parameter", **settings))
-    return {name: x.tolist() for name, x in kept.items()}
-
-
-NEURONS = [[1.0, 5.0, 9.0], [2.0, 6.0, 9.0], [3.0, 7.0, 9.0]]
-ALL = [0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("layers", "goal", "kept"),
-    [
-        # Neurons alone, in the order 1 2 3 5: four of them.
-        (None, 24, {"mlp.0": [2], "mlp.1": [1, 2], "mlp.2": [1, 2]}),
-        # Within half a neuron: 26 is nearest to four, 28 to five.
-        (None, 26, {"mlp.0": [2], "mlp.1": [1, 2], "mlp.2": [1, 2]}),
-        (None, 28, {"mlp.0": [2], "mlp.1": [2], "mlp.2": [1, 2]}),
-        # Layers in their turn 1 2 (4: layer 1, of which 32 are left): 6 + 6 + 32 = 44, then neuron 3, then 5.
-        ([8.0, 2.5, 8.0], 44, {"layers": [0, 2], "mlp.0": [1, 2], "mlp.2": [0, 1, 2]}),
-        ([8.0, 2.5, 8.0], 56, {"layers": [0, 2], "mlp.0": [2], "mlp.2": [1, 2]}),
-        # A layer that would exceed the goal stays, and neurons go on.
-        ([8.0, 2.5, 8.0], 18, {"layers": ALL, "mlp.0": [1, 2], "mlp.1": [1, 2], "mlp.2": [1, 2]}),
-        # All layers come first, but one must stay.
-        ([0.1, 0.2, 0.3], 82, {"layers": [2], "mlp.2": [1, 2]}),
-    ],
-)
-def test_ranking_per_parameter_by_hand(layers, goal: float, kept: dict) -> None:
-    assert small(NEURONS, layers, goal) == kept
-
-
-def test_ranking_per_parameter_keeps_the_first_of_equals_and_floors() -> None:
-    equal = [[1.0, 1.0, 1.0]] * 3
-    assert small(equal, None, 18) == {"mlp.0": ALL, "mlp.1": [0, 1], "mlp.2": [0]}
-    # All neurons but one a layer go first, then what is left of the last layer: 36 and 26.
-    assert small(equal, [1.0] * 3, 62) == {"layers": [0, 1], "mlp.0": [0], "mlp.1": [0]}
-    assert small(NEURONS, None, 18, floor=0.6) == {"mlp.0": [1, 2], "mlp.1": [1, 2], "mlp.2": [1, 2]}
-    with pytest.raises(HfpruneError, match="per_parameter removes 18 parameters where the ratio asks for 24"):
-        small(NEURONS, None, 24, floor=0.6)
-
-
-def test_ranking_per_parameter_in_chunks() -> None:
-    """Pairs: the third neuron of each layer cannot stay (18 parameters); then whole pairs, or a layer, go."""
-    kept = small(NEURONS, [8.0, 2.5, 8.0], 18 + 32, align=2)
-    assert kept == {"layers": [0, 2], "mlp.0": [1, 2], "mlp.2": [1, 2]}
-    with pytest.raises(HfpruneError, match="align 4: 3 layers of 3 neurons"):
-        small(NEURONS, None, 18, align=4)
+    """Cut two layers by scores of their neurons and groups."""
+    model = build_tiny("llama", **SMALL, head_dim=2, num_hidden_layers=2)
+    units = units_of(model, ["neurons", "key_value_groups"])
+    assert {unit.parameters for unit in units.values()} == {6, 16}
+    scores = by_place([torch.tensor(row) for row in mlps])
+    scores |= {f"attention.{layer}": torch.tensor(row) for layer, row in enumerate(groups)}
+    return {name: x.tolist() for name, x in keep_jointly(units, scores, goal, **settings).items()}
 
 
 @pytest.mark.parametrize(
@@ -290,39 +241,32 @@ def test_ranking_per_parameter_in_chunks() -> None:
     ],
 )
 def test_one_ranking_of_neurons_and_groups_by_hand(goal: float, kept: dict) -> None:
-    model = build_tiny("llama", **SMALL | {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 2},
-                       num_hidden_layers=2)  # fmt: skip
-    units = units_of(model, ["neurons", "key_value_groups"])
-    assert {unit.parameters for unit in units.values()} == {6, 16}
-    scores = by_place([torch.tensor([1.0, 3.0, 3.5]), torch.tensor([2.0, 4.0, 0.5 + 4])])
-    scores |= {"attention.0": torch.tensor([5.0, 6.0]), "attention.1": torch.tensor([2.5, 2.75])}
-    found = keep_ranked(units, scores, goal, Allocation(rule="joint"))
-    assert {name: x.tolist() for name, x in found.items()} == kept
+    assert small([[1.0, 3.0, 3.5], [2.0, 4.0, 4.5]], [[5.0, 6.0], [2.5, 2.75]], goal) == kept
 
 
-@pytest.mark.parametrize("ratio", [0.15, 0.3, 0.5])
-def test_depth_and_width_by_score_meet_the_budget(tiny, ratio: float) -> None:
-    total = count_parameters(tiny)
-    scores = by_place(scores_of_unequal_layers())
-    layer = units_of(tiny, ["layers"])["layers"].parameters
-    neuron = units_of(tiny, ["neurons"])["mlp.0"].parameters
-    # The lowest score of all is that of layer 1, the highest those of the others.
-    scores["layers"] = layer * torch.tensor([5.0, -1.0, 5.0], dtype=torch.float64)
-    plan = make_plan(tiny, scores, ratio, {"neurons": None, "layers": None}, Allocation(rule="per_parameter"))
-    apply_plan(tiny, plan)
-    assert abs(total - count_parameters(tiny) - ratio * total) <= neuron / 2
-    assert plan["layers"].tolist() == ([0, 2] if layer <= ratio * total else [0, 1, 2])
+def test_one_ranking_keeps_the_first_of_equals_and_whole_chunks() -> None:
+    equal, high = [[1.0, 1.0, 1.0]] * 2, [[9.0, 9.0]] * 2
+    whole = {"attention.0": [0, 1], "attention.1": [0, 1]}
+    assert small(equal, high, 18) == whole | {"mlp.0": [0, 1], "mlp.1": [0]}
+    # Pairs: the third neuron of each layer cannot stay (12 parameters), and the last pair of a layer does.
+    assert small(equal, high, 12, align=2) == whole | {"mlp.0": [0, 1], "mlp.1": [0, 1]}
+    with pytest.raises(HfpruneError, match="joint removes 44 parameters where the ratio asks for 56"):
+        small(equal, high, 56, align=2)
+    with pytest.raises(HfpruneError, match="align 4: 2 layers of 3 neurons"):
+        small(equal, high, 18, align=4)
 
 
-def test_what_cannot_be_ranked_per_parameter_is_refused(tiny) -> None:
-    scores = by_place(scores_of_unequal_layers()) | {f"attention.{i}": torch.rand(2) for i in range(LAYERS)}
-    rule = Allocation(rule="per_parameter")
-    message = "per_parameter ranks neurons, or neurons and layers, not neurons, key_value_groups"
-    with pytest.raises(HfpruneError, match=message):
-        make_plan(tiny, scores, 0.2, allocation=rule)
-    with pytest.raises(HfpruneError, match=f"m: .*{message}"):
-        validate(Method, {"units": ["neurons", "key_value_groups"], "allocation": "per_parameter"}, "m")
-    with pytest.raises(HfpruneError, match="give units without shares"):
-        validate(Method, {"units": {"neurons": 0.5, "layers": 0.5}, "allocation": "per_parameter"}, "m")
-    with pytest.raises(HfpruneError, match="standardize belongs to the rule 'global'"):
-        validate(Allocation, {"rule": "per_parameter", "standardize": True}, "m")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"allocation": "joint"}, "allocation joint ranks neurons and key_value_groups: give both"),
+        ({"units": {"neurons": 0.5, "key_value_groups": 0.5}, "allocation": "joint"}, "without shares"),
+        ({"allocation": {"rule": "joint", "standardize": True}}, "standardize belongs to the rule 'global'"),
+        ({"allocation": {"rule": "joint", "floor": 0.2}}, "floor belongs to the rule 'global'"),
+        ({"allocation": {"rule": "global", "spare": [1, 0]}}, "spare belongs to the rule 'uniform'"),
+        ({"units": "layers", "allocation": {"spare": [1, 0]}}, "do not give layers as units"),
+    ],
+)
+def test_an_allocation_that_cannot_be_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(HfpruneError, match=f"^m: .*{message}"):
+        validate(Method, settings, "m")

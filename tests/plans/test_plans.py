@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import build_tiny, generates_the_same_without_cache, reload
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 from hfprune.errors import HfpruneError
@@ -15,7 +15,6 @@ from hfprune.models.units import count_parameters
 from hfprune.plans.allocation import keep_highest
 from hfprune.plans.budget import kept_units, not_applicable, unit_sizes
 from hfprune.plans.plan import apply_plan, load_plan, make_plan, plan_note, save_plan
-from hfprune.plans.rules import Allocation
 
 # Shapes of the paper's models: (config class, vocabulary, hidden, intermediate, layers, heads, kv heads, tied).
 PAPER = {
@@ -272,10 +271,9 @@ def test_removing_a_layer_equals_zeroing_what_it_adds(tiny, tokens) -> None:
 KINDS = ["full_attention", "sliding_attention", "full_attention", "sliding_attention"]
 
 
-@pytest.mark.parametrize("rule", ["uniform", "per_parameter"])
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
 def test_depth_and_width_cut_together_load_plainly(
-    architecture: str, rule: str, tokens, tmp_path: Path, tokenizer: Path
+    architecture: str, tokens, tmp_path: Path, tokenizer: Path
 ) -> None:
     """A model of two kinds of layers loses one layer, and neurons of the others; `from_pretrained` loads it."""
     window = {} if architecture == "llama" else {"layer_types": KINDS, "use_sliding_window": True}
@@ -284,11 +282,10 @@ def test_depth_and_width_cut_together_load_plainly(
     model = build_tiny(architecture, num_hidden_layers=4, **window)
     scores = random_scores(4)
     scores["layers"] = torch.tensor([9.0, 0.0, 8.0, 7.0])
-    plan = make_plan(model, scores, 0.3, {"neurons": None, "layers": None}, Allocation(rule=rule))
+    plan = make_plan(model, scores, 0.3, {"neurons": None, "layers": None})
     assert plan["layers"].tolist() == [0, 2, 3]
     assert [*plan] == ["layers", "mlp.0", "mlp.2", "mlp.3"]
-    if rule == "uniform":
-        assert len(plan["mlp.0"]) == len(plan["mlp.3"]) < WIDTH
+    assert len(plan["mlp.0"]) == len(plan["mlp.3"]) < WIDTH
     save_plan(tmp_path / "plan.safetensors", plan, {})
     pruned = deepcopy(model).double()
     apply_plan(pruned, load_plan(tmp_path / "plan.safetensors"))
@@ -300,10 +297,7 @@ def test_depth_and_width_cut_together_load_plainly(
     assert loaded.config.num_hidden_layers == 3
     if window:
         assert loaded.config.layer_types == [KINDS[0], KINDS[2], KINDS[3]]
-    if rule == "uniform":
-        assert torch.equal(loaded(tokens).logits, pruned(tokens).logits)
-    else:  # padded to the widest layer, which rounds otherwise
-        torch.testing.assert_close(loaded(tokens).logits, pruned(tokens).logits, rtol=1e-10, atol=1e-10)
+    assert torch.equal(loaded(tokens).logits, pruned(tokens).logits)
     # With the cache, which knows layers by their number.
     assert generates_the_same_without_cache(loaded, pruned, tokens)
 
@@ -318,30 +312,6 @@ def test_plan_survives_the_file(tmp_path: Path) -> None:
     assert loaded.keys() == plan.keys()
     assert all(torch.equal(loaded[name], kept) for name, kept in plan.items())
     assert {kept.dtype for kept in load_file(path).values()} == {torch.int32}
-
-
-@pytest.mark.parametrize("groups", [0, 2])
-def test_a_plan_file_of_the_former_version_loads(groups: int, tokens, tmp_path: Path) -> None:
-    """Twelve layers, so that names in the order of letters are not in that of layers."""
-    neurons = [torch.arange(layer, layer + 30, dtype=torch.int32) for layer in range(12)]
-    tensors = {f"mlp.{layer}": kept for layer, kept in enumerate(neurons)}
-    if groups:
-        tensors |= {f"attention.{layer}": torch.tensor([layer % 4], dtype=torch.int32) for layer in range(12)}
-    path = tmp_path / "plan.safetensors"
-    save_file(tensors, path, {"provenance": '{"ratio": 0.2}'})
-    plan = load_plan(path)
-    assert {name: kept.tolist() for name, kept in plan.items()} == {
-        name: kept.tolist() for name, kept in tensors.items()
-    }
-    assert [name for name in plan if name.startswith("mlp")] == [f"mlp.{layer}" for layer in range(12)]
-    assert {kept.dtype for kept in plan.values()} == {torch.int64}
-    assert plan_note(path) == ""
-    model = build_tiny("llama", num_hidden_layers=12, num_key_value_heads=4)
-    down = model.model.layers[11].mlp.down_proj.weight.clone()
-    apply_plan(model, plan)
-    assert torch.equal(model.model.layers[11].mlp.down_proj.weight, down[:, 11:41])
-    assert model.config.num_key_value_heads == (1 if groups else 4)
-    assert model(tokens).logits.isfinite().all()
 
 
 FIVE, NONE = torch.arange(5), torch.tensor([], dtype=torch.int64)

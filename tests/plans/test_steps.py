@@ -74,7 +74,7 @@ def after(before: Plan, plan: Plan) -> Plan:
         ({"neurons": None}, Allocation()),
         ({"neurons": None}, Allocation(align=4)),
         ({"neurons": None}, Allocation(rule="global", standardize=True, align=2)),
-        ({"neurons": None, "layers": None}, Allocation(rule="per_parameter")),
+        ({"neurons": None, "key_value_groups": None}, Allocation(rule="joint")),
         ({"neurons": None, "key_value_groups": None}, Allocation()),
         ({"neurons": 0.5, "layers": 0.5}, Allocation()),
     ],

@@ -347,7 +347,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(call, project: Path, tmp_path:
     assert "at most 0." in refused("--ratio", 0.97)
     attention = ("--units", '["neurons", "key_value_groups"]')
     assert "choose another ratio or other --units" in refused(*attention, "--ratio", 0.02)
-    assert "allocation per_parameter ranks" in refused(*attention, "--allocation", "per_parameter")
+    assert "allocation joint ranks" in refused("--allocation", "joint")
     assert "did you mean 'entropy'" in refused("--criterion", "entrop")
     assert "calibrate on another text" in refused("--text", "c4-sample-heldout")
     shutil.copytree(project / "models/mine", model)

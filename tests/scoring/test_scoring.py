@@ -5,7 +5,6 @@ import pytest
 import torch
 from conftest import build_tiny
 from official import cross_entropy_loss, entropy_loss, official_scores
-from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
@@ -288,17 +287,6 @@ def test_scores_survive_the_file(tmp_path: Path) -> None:
     save_scores(path, {place: scores[place] for place in [*scores][:12]}, {})
     with pytest.raises(HfpruneError, match=r"no scores of layers; .*`hfprune score --units neurons layers`"):
         load_scores(path, ["neurons", "layers"])
-
-
-def test_files_of_before_load(tmp_path: Path) -> None:
-    """Written as they were when scores were a list: MLPs, then attention, by layer."""
-    old = [torch.rand(4, dtype=torch.float64) for _ in range(24)]
-    names = [f"{part}.{layer}" for part in ("mlp", "attention") for layer in range(12)]
-    about = {"provenance": '{"settings": {"parts": "mlp+attention"}}'}
-    save_file(dict(zip(names, old, strict=True)), tmp_path / "old.safetensors", about)
-    found = load_scores(tmp_path / "old.safetensors", ["neurons", "key_value_groups"])
-    assert [*found] == names
-    assert all(torch.equal(found[name], x) for name, x in zip(names, old, strict=True))
 
 
 def test_something_else_than_scores_is_named(tmp_path: Path) -> None:
