@@ -45,7 +45,7 @@ def load_model(
 
     Raises:
         HfpruneError: there is no such model, its weights are damaged, its architecture or head is not
-            supported, or it does not fit the GPUs of a `device_map`.
+            supported, or it does not fit the devices of a `device_map`.
     """
     from transformers import AutoModelForCausalLM
 
@@ -69,7 +69,7 @@ def load_model(
         # transformers would fill them with random numbers and a warning.
         raise HfpruneError(f"{path}: its safetensors lack {len(lacking)} weights, the first is {lacking[0]}")
     if any(parameter.is_meta for parameter in model.parameters()):
-        raise HfpruneError(f"{path}: the model does not fit the {visible_gpus()} visible GPUs")
+        raise HfpruneError(f"{path}: the model is larger than the memory of all visible devices together")
     model.eval().requires_grad_(False)
     separate(model)
     check_model(model)

@@ -1,5 +1,6 @@
 """Loading, units and the head, on tiny models of every family that is supported."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from hfprune.models.units import Layers, attentions, count_parameters, gated_mlp
 from hfprune.plans.plan import apply_plan
 
 HEADS = {"num_attention_heads": 8, "num_key_value_heads": 4}
+PHI = Phi3Config(**SHAPE | HEADS, pad_token_id=0)
 
 
 @pytest.fixture(params=EVERY)
@@ -34,14 +36,45 @@ def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     return build(request.param, **HEADS, **cap)
 
 
+def saved(model: PreTrainedModel, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    return folder
+
+
+def damaged(folder: Path) -> Path:
+    weights = saved(build_tiny("llama"), folder) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    return folder
+
+
+def with_other_logits() -> PreTrainedModel:
+    model = build("llama3")
+    model.register_forward_hook(lambda _module, _inputs, output: setattr(output, "logits", output.logits + 1))
+    return model
+
+
+# What is refused, by what it says.
 REFUSED = {
-    "MixtralForCausalLM.*mixture of experts": lambda: MixtralForCausalLM(
-        MixtralConfig(**SHAPE, num_local_experts=2)
+    "MixtralForCausalLM.*mixture of experts.*supported: LLaMA, Qwen2": lambda folder: load_model(
+        saved(MixtralForCausalLM(MixtralConfig(**SHAPE, num_local_experts=2)), folder)
     ),
-    "GPT2LMHeadModel.*not a decoder": lambda: GPT2LMHeadModel(
-        GPT2Config(vocab_size=97, n_embd=32, n_layer=1, n_head=4)
+    "GPT2LMHeadModel.*not a decoder.*supported: LLaMA, Qwen2": lambda folder: load_model(
+        saved(GPT2LMHeadModel(GPT2Config(vocab_size=97, n_embd=32, n_layer=1, n_head=4)), folder)
     ),
-}
+    r"fuses gate and up projection; load it with `hfprune\.load_model`": lambda _: gated_mlps(
+        Phi3ForCausalLM(PHI)
+    ),
+    "not a model folder": load_model,
+    "cannot load the model": lambda folder: load_model(damaged(folder)),
+    "LlamaForCausalLM transforms its logits .*; supported: LLaMA": lambda _: check_model(with_other_logits()),
+    "unknown kind of unit 'neuron'; did you mean 'neurons'": lambda _: units_of(build("llama3"), ["neuron"]),
+    # Cohere's norms are [heads, head_dim], here square.
+    r"CohereForCausalLM: layer 0 has q_norm\.weight over all heads": lambda _: attentions(
+        build("cohere", **HEADS, use_qk_norm=True, hidden_size=64)
+    ),
+    **{f"'{name}' names no units": partial(lambda name, _: kind_of(name), name)
+       for name in ("attn.0", "layers.0", "mlp", "mlp.x")},
+}  # fmt: skip
 
 
 def test_view_names_the_parts(tiny) -> None:
@@ -55,19 +88,15 @@ def test_view_names_the_parts(tiny) -> None:
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_other_architectures_are_refused_by_name(tmp_path: Path, message: str) -> None:
-    REFUSED[message]().save_pretrained(tmp_path)
-    with pytest.raises(HfpruneError, match=f"{message}.*supported: LLaMA, Qwen2"):
-        load_model(tmp_path)
+def test_what_cannot_be_is_one_line(tmp_path: Path, message: str) -> None:
+    with pytest.raises(HfpruneError, match=message) as failure:
+        REFUSED[message](tmp_path)
+    assert "\n" not in str(failure.value)
 
 
-def test_a_fused_model_says_how_to_load_it(tmp_path: Path, tokens) -> None:
-    """What transformers loads has one matrix for gate and up; what is loaded here computes the same."""
-    plain = peaked(Phi3ForCausalLM, Phi3Config(**SHAPE | HEADS, pad_token_id=0))
-    with pytest.raises(
-        HfpruneError, match=r"fuses gate and up projection; load it with `hfprune\.load_model`"
-    ):
-        gated_mlps(plain)
+def test_a_fused_model_computes_the_same(tmp_path: Path, tokens) -> None:
+    """What transformers loads has one matrix for gate and up."""
+    plain = peaked(Phi3ForCausalLM, PHI)
     plain.save_pretrained(tmp_path)
     assert torch.equal(load_model(tmp_path)(tokens).logits, plain(tokens).logits)
 
@@ -80,15 +109,14 @@ def test_loads_frozen_in_the_dtype_asked_for(tmp_path: Path) -> None:
     assert not any(p.requires_grad for p in model.parameters())
 
 
-def test_damaged_or_missing_model_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(HfpruneError, match="not a model folder"):
-        load_model(tmp_path)
-    build_tiny("llama").save_pretrained(tmp_path)
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(HfpruneError, match="cannot load the model") as failure:
-        load_model(tmp_path)
-    assert "\n" not in str(failure.value)
+def test_a_device_map_without_room_for_all_layers_is_refused(tmp_path: Path, tokens, monkeypatch) -> None:
+    """On a machine without GPUs, `auto` is the processor; nothing may stay on disk."""
+    build_tiny("llama").save_pretrained(tmp_path, max_shard_size="60KB")
+    whole, plain = load_model(tmp_path, device_map="auto"), load_model(tmp_path)
+    assert torch.equal(whole(tokens).logits, plain(tokens).logits)
+    monkeypatch.setattr("transformers.integrations.accelerate.get_max_memory", lambda _: {"cpu": 100_000})
+    with pytest.raises(HfpruneError, match="larger than the memory of all visible devices"):
+        load_model(tmp_path, device_map="auto")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -119,13 +147,6 @@ def test_gradient_to_hidden_states_is_that_of_autograd(model, tokens) -> None:
     torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
 
 
-def test_a_head_that_is_not_known_is_refused() -> None:
-    model = build("llama3")
-    model.register_forward_hook(lambda _module, _inputs, output: setattr(output, "logits", output.logits + 1))
-    with pytest.raises(HfpruneError, match=r"LlamaForCausalLM transforms its logits .*; supported: LLaMA"):
-        check_model(model)
-
-
 def test_units_of_every_family_by_name(model) -> None:
     found = units_of(model, ["neurons", "key_value_groups", "layers"])
     names = [f"{part}.{layer}" for part in ("mlp", "attention") for layer in range(3)] + ["layers"]
@@ -139,17 +160,6 @@ def test_units_of_every_family_by_name(model) -> None:
         weight = unit.parameters
         unit.keep(torch.arange(1, unit.count))
         assert total - count_parameters(model) == weight, name
-
-
-@pytest.mark.parametrize("name", ["attn.0", "layers.0", "mlp", "mlp.x"])
-def test_a_name_that_no_unit_has_is_refused(name: str) -> None:
-    with pytest.raises(HfpruneError, match=f"'{name}' names no units"):
-        kind_of(name)
-
-
-def test_an_unknown_kind_of_unit_names_the_nearest() -> None:
-    with pytest.raises(HfpruneError, match="unknown kind of unit 'neuron'; did you mean 'neurons'"):
-        units_of(build("llama3"), ["neuron"])
 
 
 def test_every_family_is_cut_exported_and_reloaded(model, tokens, tmp_path: Path, tokenizer: Path) -> None:
@@ -175,10 +185,3 @@ def test_layers_take_their_kind_of_attention_with_them(tokens) -> None:
     assert model.config.layer_types == kinds[1:]
     assert model(tokens).logits.isfinite().all()
     assert [layer.self_attn.layer_idx for layer in model.model.layers] == [0, 1]
-
-
-def test_norms_over_all_heads_are_refused_though_heads_be_as_wide_as_many() -> None:
-    """Cohere's norms are [heads, head_dim], here square."""
-    model = build("cohere", **HEADS, use_qk_norm=True, hidden_size=64)
-    with pytest.raises(HfpruneError, match=r"CohereForCausalLM: layer 0 has q_norm\.weight over all heads"):
-        attentions(model)
