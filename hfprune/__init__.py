@@ -15,7 +15,6 @@ _HOMES = {
     "prune": "hfprune.pruning.prune",
     "HfpruneError": "hfprune.errors",
     "export": "hfprune.exports.checkpoint",
-    "export_gguf": "hfprune.exports.gguf",
 }
 
 __all__ = ["__version__", *_HOMES]

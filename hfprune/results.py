@@ -89,8 +89,8 @@ def write_result(
     )
 
 
-def values_table(results: list[dict[str, Any]]) -> str:
-    """Return the numbers of results, as `read_result` gives them, as a table to print: one row per value."""
+def values_table(results: list[dict[str, Any]], form: str = "simple") -> str:
+    """Return the numbers of results, as `read_result` gives them, as tabulate's table: one row per value."""
     from tabulate import tabulate
 
     rows = [
@@ -103,7 +103,7 @@ def values_table(results: list[dict[str, Any]]) -> str:
     used = [i for i in range(len(headers)) if any(row[i] for row in rows)]
     table = [[row[i] for i in used] for row in rows]
     sides = ["left" if i < 2 else "right" for i in used]
-    return tabulate(table, [headers[i] for i in used], disable_numparse=True, colalign=sides)
+    return tabulate(table, [headers[i] for i in used], form, disable_numparse=True, colalign=sides)
 
 
 def _shown(number: float | None) -> str:

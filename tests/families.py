@@ -1,12 +1,7 @@
-"""Tiny models of all families, to be cut to any widths, and tokenizers that split as those of six of them."""
-
-import json
+"""Tiny models of all families, to be cut to any widths."""
 
 import torch
 from conftest import SHAPE, peaked
-from smoke import TEXT as SENTENCES
-from smoke import build_tokenizer
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
@@ -25,7 +20,6 @@ from transformers import (
     Phi3Config,
     Phi3ForCausalLM,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -33,8 +27,6 @@ from transformers import (
     SmolLM3Config,
     SmolLM3ForCausalLM,
 )
-from transformers.convert_slow_tokenizer import TikTokenConverter
-from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from hfprune.models.fused import separate
 from hfprune.plans.plan import apply_plan
@@ -109,63 +101,3 @@ def cut(model: PreTrainedModel, widths: list[int]) -> PreTrainedModel:
     """Keep the first `widths` neurons of each layer."""
     apply_plan(model, {f"mlp.{layer}": torch.arange(width) for layer, width in enumerate(widths)})
     return model
-
-
-def split_as(family: str) -> PreTrainedTokenizerFast:
-    """Return the tests' tokenizer, splitting text as the family's own does, and marking special tokens."""
-    if family == "gemma3":
-        return build_sentencepiece()
-    tokenizer = build_tokenizer()
-    backend = tokenizer.backend_tokenizer
-    pattern = {
-        "llama3": TikTokenConverter().pattern,
-        "qwen2": PRETOKENIZE_REGEX,
-        "qwen3": PRETOKENIZE_REGEX,
-    }.get(family)
-    if pattern:
-        parts = [
-            pre_tokenizers.Split(Regex(pattern), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-        backend.pre_tokenizer = pre_tokenizers.Sequence(parts)
-    if family == "mistral":  # none of its own is byte-level; this is SmolLM2's
-        digits = pre_tokenizers.Digits(individual_digits=True)
-        backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])
-    backend.model.ignore_merges = family == "llama3"
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<s>"]})
-    return tokenizer
-
-
-def build_sentencepiece(like: str = "gemma") -> PreTrainedTokenizerFast:
-    """Train a tokenizer whose spaces are letters, and to which what it has not seen are bytes.
-
-    `llama-4` and `llama-5` put a space before the text, in the ways of two versions of transformers.
-    """
-    trained = Tokenizer(models.BPE(unk_token="<unk>"))
-    trained.normalizer = normalizers.Replace(" ", "\u2581")
-    trainer = trainers.BpeTrainer(
-        vocab_size=140, special_tokens=["<s>", "</s>", "<unk>"], max_token_length=8, show_progress=False
-    )
-    trained.train_from_iterator(SENTENCES, trainer)
-    known = json.loads(trained.to_str())["model"]
-    vocabulary = known["vocab"] | {f"<0x{byte:02X}>": len(known["vocab"]) + byte for byte in range(256)}
-    # As transformers converts SentencePiece: each way to split a piece, one piece after the other.
-    pieces = ["".join(pair) for pair in known["merges"]]
-    splits = [(piece[:end], piece[end:]) for piece in pieces for end in range(1, len(piece))]
-    merges = [pair for pair in splits if all(part in vocabulary for part in pair)]
-    backend = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    match like:
-        case "gemma":
-            backend.normalizer = trained.normalizer
-            backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-        case "llama-4":
-            before = normalizers.Prepend("\u2581")
-            backend.normalizer = normalizers.Sequence([before, trained.normalizer])
-        case "llama-5":
-            backend.pre_tokenizer = pre_tokenizers.Metaspace("\u2581", "first", split=False)
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
-    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)

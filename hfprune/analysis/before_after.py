@@ -221,5 +221,4 @@ def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool) -> list[str]:
 
 def weight_bytes(folder: Path) -> int:
     """Return the bytes of the files of weights in a folder."""
-    files = [*folder.glob("*.safetensors"), *folder.glob("*.gguf")]
-    return sum(file.stat().st_size for file in files)
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

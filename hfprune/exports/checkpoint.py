@@ -1,19 +1,23 @@
 """A pruned model as a checkpoint that plain `from_pretrained` of transformers 4 and 5 loads."""
 
+import math
+import shutil
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
 from hfprune.errors import HfpruneError
-from hfprune.exports.card import Recipe
-from hfprune.exports.compatible import copy_tokenizer, spell_twice
+from hfprune.exports.card import PLAN, Card
+from hfprune.exports.compatible import copy_files, spell_twice
 from hfprune.exports.folder import export_folder
-from hfprune.exports.widths import aligned_widths, padded, sizes_on_disk
-from hfprune.models.fused import joined
-from hfprune.models.units import count_parameters
-from hfprune.plans.plan import Plan
+from hfprune.models.fused import joined, separate
+from hfprune.models.units import count_parameters, gated_mlps
+from hfprune.plans.plan import save_plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,7 +30,7 @@ def export(
     made: dict[str, Any] | None = None,
     *,
     align: int = 1,
-    plan: Path | Plan | None = None,
+    plan: Path | None = None,
     results: Path | None = None,
 ) -> int:
     """Write a pruned model and the tokenizer of `source` as a checkpoint that plain `from_pretrained` loads.
@@ -41,7 +45,7 @@ def export(
         out: folder to write.
         made: from `hfprune.provenance.provenance`; the card of a model that was pruned in memory takes `settings`.
         align: e.g. 256, for quantisers that need whole blocks in a row.
-        plan: the plan that made the model, or its file, to be kept beside it; by default the one that was applied.
+        plan: file of the plan that made the model, to be kept beside it; by default the plan that was applied.
         results: folder of the model's results, for the card.
 
     Returns:
@@ -51,46 +55,62 @@ def export(
         HfpruneError: no config can describe the model, `out` holds something other than an earlier export, or the
             results are of another model.
     """
-    recipe = Recipe.of(model, source, made, plan, results)
+    made = made or {}
+    card = Card(source, made, results)
     with export_folder(out, source) as (folder, about):
-        written = loadable(model, align)
-        sizes = {"parameters": count_parameters(model), "parameters_on_disk": count_parameters(written)}
-        about |= recipe.made | sizes
-        written.save_pretrained(folder)
+        twin = loadable(model, align)
+        left, written = count_parameters(model), count_parameters(twin)
+        about |= made | {"parameters": left, "parameters_on_disk": written}
+        twin.save_pretrained(folder)
         spell_twice(folder / "config.json")
-        copy_tokenizer(source, folder)
-        recipe.write(folder, "safetensors", sizes)
-    return sizes["parameters_on_disk"]
+        copy_files(source, folder)
+        applied = vars(model).get("kept_units")
+        if plan or applied:
+            (folder / PLAN).parent.mkdir()
+        if plan:
+            shutil.copyfile(plan, folder / PLAN)
+        elif applied:
+            save_plan(folder / PLAN, applied, made)
+        card.save(folder, left, written)
+    return written
 
 
 def loadable(model: "PreTrainedModel", align: int = 1) -> "PreTrainedModel":
     """Return the model, or an equivalent one whose checkpoint `from_pretrained` loads.
 
-    A config has one MLP width and one number of heads, so smaller layers get zero weights. transformers refuses
-    a LLaMA config whose number of heads does not divide the hidden size, whatever its `head_dim`; such a model
-    becomes a Mistral without sliding window, which computes the same. Weights are shared where possible; buffers
-    that no checkpoint holds stay on the meta device.
+    A config has one MLP width and one number of heads, so smaller layers get neurons and heads of zero weight,
+    which change no output. transformers refuses a LLaMA config whose number of heads does not divide the hidden
+    size, whatever its `head_dim`; such a model becomes a Mistral without sliding window, which computes the same.
+    Weights are shared where possible; buffers that no checkpoint holds stay on the meta device.
 
     Raises:
         HfpruneError: no config of transformers describes the model.
     """
-    widths = aligned_widths(model, align, equal=True)
     odd = model.config.model_type == "llama" and model.config.hidden_size % model.config.num_attention_heads
     kind, config = _mistral(model.config) if odd else (type(model), deepcopy(model.config))
-    config.intermediate_size = widths[0]
+    config.intermediate_size = math.ceil(max(mlp.count for mlp in gated_mlps(model)) / align) * align
     with torch.device("meta"):
-        twin = kind(config)
-    sizes = sizes_on_disk(model, widths)
-    state = {name: padded(name, tensor, sizes) for name, tensor in model.state_dict().items()}
-    if extra := [name for name in state if name.endswith(".bias") and name not in twin.state_dict()]:
+        twin, parts = kind(config), kind(config)
+    separate(parts)
+    shapes = {name: tensor.shape for name, tensor in parts.state_dict().items()}
+    state = model.state_dict()
+    if extra := [name for name in state if name not in shapes]:
         raise HfpruneError(
             f"cannot export: transformers' {type(twin).__name__} has no {extra[0]}, solved for the plan; "
             "measure with --plan and --linear, or solve without the bias"
         )
+    state = {name: _padded(tensor, shapes[name]) for name, tensor in state.items()}
     twin.load_state_dict(joined(state, twin.state_dict()), assign=True)
     twin.tie_weights()
     twin.generation_config = model.generation_config
     return twin
+
+
+def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a weight filled up with zeros to a shape: act(0) · 0 = 0, and zero heads give 0."""
+    missing = [wanted - found for wanted, found in zip(shape, tensor.shape, strict=True)]
+    # The last dimension comes first.
+    return pad(tensor, [end for more in reversed(missing) for end in (0, more)]) if any(missing) else tensor
 
 
 def _mistral(llama: Any) -> tuple[type["PreTrainedModel"], Any]:

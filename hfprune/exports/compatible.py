@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hfprune.assets.models import TOKENIZER_FILES
+from hfprune.assets.models import LICENCES, TOKENIZER_FILES
 from hfprune.files import read_json, write_json
 from hfprune.models.load import load_tokenizer
 
@@ -35,16 +35,16 @@ def _rope_of_4(rope: dict[str, Any]) -> dict[str, Any]:
     return alone | ({"rope_scaling": scaling} if scaling.get("rope_type", "default") != "default" else {})
 
 
-def copy_tokenizer(source: Path, folder: Path) -> None:
-    """Copy the tokenizer files of a model folder as they are, but let transformers 4 read those that 5 wrote.
+def copy_files(source: Path, folder: Path) -> None:
+    """Copy the tokenizer and the licence of a model folder as they are, but let transformers 4 read what 5 wrote.
 
     Raises:
         HfpruneError: the tokenizer of `source` does not load.
     """
     load_tokenizer(source)
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+    for pattern in (*TOKENIZER_FILES, *LICENCES):
+        for path in source.glob(pattern):
+            shutil.copyfile(path, folder / path.name)
     path = folder / TOKENIZER_CONFIG
     if not path.is_file():
         return

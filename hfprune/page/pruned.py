@@ -58,7 +58,6 @@ def write_pruned_page(
         hardware=hardware(),
         version=hfprune.__version__,
         folder=model.name,
-        file=next((file.name for file in sorted(model.glob("*.gguf"))), ""),
         style=text("page.css"),
     )
     with atomic_file(path) as temporary:

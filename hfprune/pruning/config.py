@@ -4,10 +4,9 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
 from hfprune.assets.spelling import FORMS
-from hfprune.exports import Quantization, quantized_only_gguf
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
 from hfprune.settings import Dtype, Strict, plain
@@ -74,16 +73,8 @@ class Config(Strict):
         "precision of the dense model",
     )
     seed: Seed = 0
-    format: Literal["safetensors", "gguf"] = Field(
-        default="safetensors", description="safetensors for transformers, or gguf for llama.cpp"
-    )
-    quantize: Quantization | None = Field(
-        default=None, description="with --format gguf: type of the matrices (the dtype of the model)"
-    )
     resources: Resources = Path("resources")
     catalogue: CatalogueFile = Path("config/assets.yaml")
-
-    _only_gguf = model_validator(mode="after")(quantized_only_gguf)
 
     def again(self) -> str:
         """Return the command that makes the model again elsewhere: files and folders by their names alone."""

@@ -12,7 +12,6 @@ from hfprune.assets.resolving import resolve
 from hfprune.blocks import load_blocks
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
-from hfprune.exports.gguf import require_gguf
 from hfprune.extras import missing
 from hfprune.files import read_json
 from hfprune.models.load import load_skeleton
@@ -132,12 +131,10 @@ class Pipeline:
         floor = None if self.allocation.rule == "uniform" else self.allocation.floor
         out = self.work / "budget.json"
         flags = budget.Config(model=self.model, ratios=[ratio], units=[units], floor=floor, out=out)
-        task = command(budget, flags, allocation=self.allocation.model_dump(), format=self.config.format)
+        task = command(budget, flags, allocation=self.allocation.model_dump())
 
         def run() -> None:
             dense = load_skeleton(self.model)
-            if self.config.format == "gguf":
-                require_gguf(dense, self.model)
             if note := not_applicable(dense, ratio, units, self.allocation):
                 raise HfpruneError(
                     f"ratio {ratio:g}: the method {note}; choose another ratio or other --units"
@@ -239,10 +236,8 @@ class Pipeline:
             out=self.config.out / MODEL,
             # Weights stay as they were saved, unless a precision is asked for.
             dtype=None if self.config.dtype == "auto" else self.config.dtype,
-            # A quantised row is whole blocks of 32.
-            align=self.config.align or (32 if (self.config.quantize or "").startswith("Q") else 1),
+            align=self.config.align or 1,
             command=self.config.again(),
-            **self.config.model_dump(include={"format", "quantize"}),
             **self.changes(),
         )
         found = {path.relative_to(self.work).as_posix(): path for path in files}

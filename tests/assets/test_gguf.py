@@ -6,10 +6,11 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
-from assets.local import fetch_local
 from conftest import SHAPE, build_tiny, reload
 from smoke import build_tokenizer
 from transformers import AutoTokenizer, PreTrainedModel
+
+from hfprune.assets.resolving import resolve
 
 NAMES = {
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
@@ -56,10 +57,6 @@ def write_gguf(model: PreTrainedModel, path: Path, head: torch.Tensor | None) ->
     writer.close()
 
 
-def fetch(file: Path, out: Path) -> PreTrainedModel:
-    return reload(fetch_local("models", "tiny", file, out, format="gguf"))
-
-
 def rounded(matrix: torch.Tensor) -> torch.Tensor:
     """Return a matrix as the coarsest type that llama.cpp gives embeddings of a small model would hold it."""
     kind = gguf.GGMLQuantizationType.Q4_0
@@ -76,7 +73,7 @@ def test_head_and_embeddings_are_one_matrix_exactly_where_they_were(tmp_path: Pa
         written.model.embed_tokens.weight.data = rounded(model.model.embed_tokens.weight)
         assert not torch.equal(written.model.embed_tokens.weight, heads["finer"])
     write_gguf(written, tmp_path / "tiny.gguf", heads[head])
-    found = fetch(tmp_path / "tiny.gguf", tmp_path / "out")
+    found = reload(resolve("models", tmp_path / "tiny.gguf", tmp_path))
     assert sum(parameter.numel() for parameter in found.parameters()) == whole
     assert found.config.tie_word_embeddings == (head != "own")
     tokens = torch.arange(24).unsqueeze(0)
@@ -86,8 +83,7 @@ def test_head_and_embeddings_are_one_matrix_exactly_where_they_were(tmp_path: Pa
 
 def test_the_tokenizer_of_a_qwen_has_no_bos_and_normalises(tmp_path: Path) -> None:
     write_gguf(build_tiny("qwen2", vocab_size=400), tmp_path / "tiny.gguf", None)
-    fetch(tmp_path / "tiny.gguf", tmp_path / "out")
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(resolve("models", tmp_path / "tiny.gguf", tmp_path))
     assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == (None, "</s>", "<s>")
     text = "A calf's cafe\u0301 of 2024\n"
     tokens = tokenizer(text).input_ids

@@ -18,9 +18,8 @@ from hfprune.assets.catalogue import Catalogue
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.resolving import resolve
 from hfprune.errors import HfpruneError
-from hfprune.exports.gguf import export_gguf
 from hfprune.files import read_json
-from hfprune.models.load import load_model, load_tokenizer
+from hfprune.models.load import load_tokenizer
 from hfprune.settings import load
 
 
@@ -68,17 +67,6 @@ def test_a_text_is_a_file(tmp_path: Path, end: str) -> None:
     if end == ".txt":
         path.write_text("Another text.")
         assert read_corpus(resolve("corpora", path, tmp_path / "resources")) == ["Another text."]
-
-
-def test_a_model_is_a_gguf_file(mine: Path, tmp_path: Path) -> None:
-    import torch
-
-    dense = load_model(mine, device=torch.device("cpu"))
-    file = export_gguf(dense, mine, tmp_path / "packed").file
-    folder = resolve("models", file, tmp_path / "resources")
-    tokens = torch.arange(9).unsqueeze(0)
-    assert torch.equal(load_model(folder, device=torch.device("cpu"))(tokens).logits, dense(tokens).logits)
-    assert load_tokenizer(folder)(TEXT[0])["input_ids"] == load_tokenizer(mine)(TEXT[0])["input_ids"]
 
 
 def test_a_model_on_the_hub_is_fetched_once_and_stays_at_its_commit(hub: HubServer, tmp_path: Path) -> None:

@@ -100,9 +100,6 @@ CALLS: dict[str, tuple[str, dict[str, str]]] = {
     "recover on two": (
         f"recover {PLAN} {LORA} --batch-tokens 640 --out OUT/adapter | --processes 2", TWO),
     "export": (f"export {PLAN} --adapter adapter --out OUT/model", {}),
-    "export gguf": (
-        f"export {MODEL} --plan global.safetensors --format gguf --quantize Q8_0 --align 32 --out OUT/model",
-        {}),
     "prune": (
         f"prune {MODEL} --ratio 0.15 --text text --sequences 8 --length 32 --linear --no-compare --dtype float32"
         " --out OUT/pruned", {}),
@@ -140,7 +137,7 @@ def different(cpu: Path, gpu: Path, loose: float) -> list[str]:
     """Return how the numbers in the files of two folders differ."""
     found, seen = [], 0
     for path in sorted(cpu.rglob("*")):
-        if path.suffix not in (".safetensors", ".parquet", ".json", ".gguf"):
+        if path.suffix not in (".safetensors", ".parquet", ".json"):
             continue
         name = path.relative_to(cpu)
         ours, theirs = numbers(gpu / name), numbers(path)
@@ -159,8 +156,6 @@ def numbers(path: Path) -> dict[str, np.ndarray]:
     """Return the numbers in a file by name, but those that are the machine's own."""
     if path.suffix == ".safetensors":
         return {key: x.astype(np.float64) for key, x in load_file(path).items()}
-    if path.suffix == ".gguf":
-        return {"bytes": np.frombuffer(path.read_bytes(), np.uint8).astype(float)}
     if path.suffix == ".parquet":
         table = pd.read_parquet(path).select_dtypes(["number", "bool"])
         return {key: table[key].to_numpy(float) for key in table if not any(word in key for word in OWN)}

@@ -209,11 +209,10 @@ def test_options_reach_the_commands(call, project: Path, tmp_path: Path, capsys)
         "--ratio",
         0.25,
     )
-    run(*call, *own, *attention, "--format", "gguf", "--recover", "--out", tmp_path / "a")
+    run(*call, *own, *attention, "--recover", "--out", tmp_path / "a")
     assert "recover" in taken(capsys.readouterr().err)
     made = read_json(tmp_path / "a/model/provenance.json")
     assert made["inputs"].keys() == {"model", "plan", "adapter"}
-    assert [path.name for path in (tmp_path / "a/model").glob("*.gguf")] == ["model-F32.gguf"]
     card = (tmp_path / "a/model/README.md").read_text()
     assert "| criterion | `cross_entropy` |" in card
     assert "| seed | `3` |" in card
@@ -296,20 +295,16 @@ def test_what_the_best_recipe_gained_is_what_was_measured() -> None:
     ]
 
 
-def test_quick_and_quantised_in_the_faster_precision(call, tmp_path: Path, capsys) -> None:
-    said = failure(*call, "--quantize", "Q8_0", "--out", tmp_path / "b")
-    assert "--quantize belongs to --format gguf" in said
+def test_quick_and_in_the_faster_precision(call, tmp_path: Path, capsys) -> None:
     arguments = [each for each in call if each not in ("--dtype", "float32")]
-    run(*arguments, "--quick", "--format", "gguf", "--quantize", "Q8_0", "--out", tmp_path / "a")
+    run(*arguments, "--quick", "--out", tmp_path / "a")
     printed = capsys.readouterr()
     assert taken(printed.err) == ["fetch", "dtype", *TITLES[1:]]
     assert {path.stem for path in (tmp_path / "a/work/quick").rglob("*.parquet")} == {
         "perplexity",
         "fidelity",
     }
-    assert [path.name for path in (tmp_path / "a/model").glob("*.gguf")] == ["model-Q8_0.gguf"]
     made = read_json(tmp_path / "a/model/provenance.json")["settings"]
-    assert made["align"] == 32, "whole blocks, so that no matrix stays wide"
     settings = read_json(tmp_path / "a/work/quick/dense/perplexity.json")["provenance"]["settings"]
     assert settings["dtype"] == read_json(tmp_path / "a/work/dtype.json")["dtype"]
     assert made["dtype"] is None, "as it was saved"
@@ -350,11 +345,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(call, project: Path, tmp_path:
     assert "allocation joint ranks" in refused("--allocation", "joint")
     assert "did you mean 'entropy'" in refused("--criterion", "entrop")
     assert "calibrate on another text" in refused("--text", "c4-sample-heldout")
-    shutil.copytree(project / "models/mine", model)
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps(config | {"hidden_act": "gelu"}))
-    assert "supports the activation silu, not gelu" in refused("--model", model, "--format", "gguf")
-    shutil.rmtree(model)
     (tmp_path / "short.txt").write_text("Hello.")
     assert re.match(
         r"text 'short' cannot fill one block of 32 tokens .*--length",
