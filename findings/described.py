@@ -87,7 +87,7 @@ def series(parts: Sequence[str]) -> str:
 
 def accuracy(study: str) -> str:
     """Say how often the dense model is right, as it is and after recovery, and how often a guess is."""
-    table = read(study, "results.csv")
+    table = read(study, "results.csv").dropna(subset="seed")
     table = table[(table["method"] == DENSE) & (table["measure"] == "zeroshot")]
     # The last is the normalised one, where there is one.
     table = table[table["metric"].isin(["acc", "acc_norm"])].sort_values("metric")

@@ -11,6 +11,7 @@ import pandas as pd
 from hfprune.analysis.statistics import LEVEL
 from hfprune.rounding import rounded_interval
 from hfprune.settings import load
+from hfprune.study.labels import labels
 from hfprune.study.layout import study_file
 from hfprune.study.study import Study
 
@@ -135,11 +136,11 @@ def read(study: str, file: str) -> pd.DataFrame:
 
 def read_labels(study: str) -> dict[str, str]:
     """Return the names of a study's methods in a sentence."""
-    table = pd.read_csv(ROOT / "results" / study / "labels.csv")
+    of_study = labels(load(Study, ROOT / "results" / study / "study.yaml"))
     criteria = {name.lower() for name in ("Entropy", "Cross-entropy", "Distillation", "Magnitude", "Random")}
     return {
         method: label[0].lower() + label[1:] if label.split(",")[0].lower() in criteria else label
-        for method, label in zip(table["method"], table["label"], strict=True)
+        for method, (label, _) in of_study.items()
     }
 
 

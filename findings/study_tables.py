@@ -13,8 +13,6 @@ from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import NotMeasuredError, Outcomes
 from hfprune.errors import HfpruneError
 from hfprune.results import DENSE
-from hfprune.settings import load
-from hfprune.study.layout import study_file
 from hfprune.study.study import Study
 
 # Keys of a measure that say how many items it reads, and not how.
@@ -29,7 +27,7 @@ def write_table(doc: str | None, tables: Mapping[str, Callable[..., pd.DataFrame
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=[*tables])
-    parser.add_argument("study", help="its name, or its file")
+    parser.add_argument("study", help="its name")
     if pooled:
         parser.add_argument(
             "more", nargs="*", help=f"with {pooled}: studies whose draws are joined to its own"
@@ -39,15 +37,11 @@ def write_table(doc: str | None, tables: Mapping[str, Callable[..., pd.DataFrame
     if more and given.table != pooled:
         parser.error(f"{given.table} takes one study")
     try:
-        paths = [study_file(name) for name in (given.study, *more)]
-        folders = [Path("results") / path.stem for path in paths]
-        read = [
-            Evidence(load(Study, path), path.stem, at, at) for path, at in zip(paths, folders, strict=True)
-        ]
-        table = tables[given.table](*read)
+        folders = [Path("results") / name for name in (given.study, *more)]
+        table = tables[given.table](*map(Evidence, folders))
     except HfpruneError as error:
         parser.error(str(error))
-    out = folders[0] / f"{'_'.join([given.table, *(path.stem for path in paths[1:])])}.csv"
+    out = folders[0] / f"{'_'.join([given.table, *more])}.csv"
     table.to_csv(out, index=False, float_format="%.5g", lineterminator="\n")
     print(table.to_markdown(index=False, floatfmt=".3g"))
     print(out)

@@ -1,4 +1,15 @@
-"""The studies whose tables and figures git holds, and those whose outcomes of items it holds, too."""
+"""What git holds of the studies, whatever a run has written into their folders since."""
+
+import atexit
+import io
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from smoke import ROOT
 
 WITH_ITEMS = [
     "sensitivity",
@@ -20,3 +31,20 @@ WITH_ITEMS = [
     "outcomes-qwen",
 ]
 COMMITTED = ["demo", *WITH_ITEMS]
+
+
+@cache
+def committed() -> Path:
+    """Return a folder with `results/` and `figures/` as the last commit has them; change nothing in it."""
+    command = ["git", "archive", "HEAD", "results", "figures"]
+    archive = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    folder = Path(tempfile.mkdtemp(prefix="committed-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")
+    return folder
+
+
+def results_of(study: str) -> Path:
+    """Return the folder of a study's results in `committed`."""
+    return committed() / "results" / study

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from safetensors.numpy import save_file
 
 from hfprune.analysis.collect import collect
 from hfprune.analysis.comparison import compare
-from hfprune.analysis.declarations import declare
 from hfprune.analysis.draws import spreads
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.lost import lost
@@ -24,7 +25,6 @@ from hfprune.paper.claims import Paper
 from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
 from hfprune.study import layout
-from hfprune.study.labels import labels
 from hfprune.study.layout import CELL, fill
 from hfprune.study.study import Study as Config
 
@@ -42,9 +42,23 @@ TASKS = {
 }
 
 
-def analysed(config: Config, folder: Path, out: Path) -> Path:
-    """Write what `claims` and `compare` write of the results in `folder`; return the folder of their tables."""
-    evidence = Evidence(config, "test", folder, out)
+def gather(config: Config, folder: Path, out: Path | None = None, results: Sequence[Path] | None = None) -> Path:
+    """Collect all results in a folder, or some, as those of the study `test`; return the folder of the tables."""
+    file = folder / "test.yaml"
+    folder.mkdir(exist_ok=True, parents=True)
+    file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True), sort_keys=False))
+    collect(file, sorted(folder.glob("cells/**/*.json")) if results is None else results, folder, out or folder)
+    return out or folder
+
+
+def evidence(config: Config, folder: Path) -> Evidence:
+    """Collect what is in a folder, beside it, and return it as claims and comparisons read it."""
+    return Evidence(gather(config, folder, Path(tempfile.mkdtemp(dir=folder))))
+
+
+def analysed(out: Path) -> Path:
+    """Write what `claims` and `compare` write of a collected study; return the folder of their tables."""
+    evidence = Evidence(out)
     claims, by_task = evaluate(Paper.read(PAPER / "claims.yaml"), evidence)
     found = {
         layout.CLAIMS: claims,
@@ -78,14 +92,6 @@ class Study:
     def results(self) -> list[Path]:
         return sorted(self.folder.glob("cells/**/*.json"))
 
-    @property
-    def scores(self) -> list[Path]:
-        return sorted(self.folder.glob("scores/**/*.safetensors"))
-
-    @property
-    def plans(self) -> list[Path]:
-        return sorted(self.folder.glob("plans/**/*.safetensors"))
-
     def repeat(self, folder: Path, *seeds: int) -> "Study":
         """Return a copy where other draws of the calibration gave the same as that of seed 0."""
         shutil.copytree(self.folder, folder)
@@ -103,10 +109,7 @@ class Study:
 
     def collect(self) -> Path:
         """Collect everything; return the folder with the tables."""
-        study = self.config()
-        files = self.results, self.scores, self.plans
-        collect(*files, self.folder, declarations=declare(study), labels=labels(study))
-        return self.folder
+        return gather(self.config(), self.folder)
 
     def result(
         self,

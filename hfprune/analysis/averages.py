@@ -1,14 +1,19 @@
-"""Zero-shot scores by the paper's metric rule, their averages over tasks, and summaries over seeds."""
+"""Levels: the means over seeds of all values and of their averages over tasks, with intervals."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import pandas as pd
 
+from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.statistics import MIN_DOCUMENTS, MIN_DRAWS, draws_and_items, interval
 from hfprune.analysis.tidy import CELL_COLUMNS
 from hfprune.errors import HfpruneError
-from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
+from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NOT_AVERAGED
+
+MEAN = "mean"  # the task of a mean over the tasks of a measure that is not zero-shot
+# Kinds of measure whose repeats are of one process and give no interval: another process may find another time.
+TIMED = ("latency", "cost")
 
 
 def primary_metric(metrics: Collection[str], task: str = "") -> str:
@@ -28,15 +33,20 @@ def primary_metric(metrics: Collection[str], task: str = "") -> str:
     )
 
 
-def primary_values(results: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
-    """Return the rows of the tidy table with the primary metric of each task of a zero-shot measure.
+def primary_values(rows: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
+    """Return the rows of values with the primary metric of each task of a zero-shot measure.
 
     Raises:
         HfpruneError: a task has no metric that the paper's rule knows.
     """
-    zeroshot = results[results["measure"] == measure]
+    zeroshot = rows[(rows["measure"] == measure) & (rows["metric"] != AVERAGE)]
     chosen = {task: primary_metric(set(found), task) for task, found in zeroshot.groupby("task")["metric"]}
     return zeroshot[zeroshot["metric"] == zeroshot["task"].map(chosen)]
+
+
+def paper_average(levels: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return the levels of the paper's average of a zero-shot measure."""
+    return levels[(levels["measure"] == measure) & (levels["task"] == AVERAGE)]
 
 
 def with_averages(results: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
@@ -69,6 +79,52 @@ def mean_over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
     mean["stderr"] = np.sqrt(cells["variance"].sum(min_count=tasks)) / tasks
     mean = mean[cells.size() == tasks].reset_index()
     return mean.assign(task="", metric="")[rows.columns]
+
+
+def without_tasks(average: str, tasks: Collection[str]) -> str:
+    """Return the name of an average that leaves out more tasks."""
+    return average + "".join(f" without {task}" for task in tasks)
+
+
+def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+    """Return the level of every value over all seeds, and of averages over tasks.
+
+    The averages of a zero-shot measure are those of `with_averages`, also under the tasks that a table of the
+    paper leaves out (`without_tasks`), if they were measured. Any other measure with several tasks has their mean
+    under the task `mean`.
+
+    Args:
+        results: values of single seeds.
+        declared: the metrics.
+
+    Returns:
+        The columns of `over_seeds`, and `low` and `high`, the ends of the 95 % interval of `half_width`, symmetric
+        in the logarithm where the metric is compared by ratios.
+    """
+    averages = [rows for rows in _averages(results, declared) if len(rows)]
+    found = over_seeds(pd.concat([results, *averages]))
+    pairs = [*zip(found["measure"], found["metric"], strict=True)]
+    timed = [declared.kind(measure) in TIMED for measure, _ in pairs]
+    half = half_width(found.assign(stderr=found["stderr"].mask(pd.Series(timed, found.index, dtype=bool))))
+    metrics = {pair: declared.find(*pair).metric for pair in {*pairs}}
+    ratios = pd.Series([metrics[pair].effect == "ratio" for pair in pairs], found.index, dtype=bool)
+    plain, logs = (_ends(found["value"], half, logarithmic) for logarithmic in (False, True))
+    return found.assign(**{end: plain[end].mask(ratios, logs[end]) for end in plain})
+
+
+def _averages(results: pd.DataFrame, declared: Declarations) -> Iterator[pd.DataFrame]:
+    for measure, rows in results.groupby("measure"):
+        if declared.kind(measure) == "zeroshot":
+            with_crows = CROWS in {*rows["metric"]}
+            some = [tasks for tasks in NOT_AVERAGED.values() if {*tasks} & {*rows["task"]}]
+            for left_out in [(), *some]:
+                means = with_averages(rows[~rows["task"].isin(left_out)], measure)
+                means = means[means["metric"] == AVERAGE]
+                means = means[with_crows | (means["task"] != AVERAGE_WITHOUT_CROWS)]
+                yield means.assign(task=[without_tasks(task, left_out) for task in means["task"]])
+        elif rows["task"].nunique() > 1:
+            for metric, group in rows.groupby("metric"):
+                yield mean_over_tasks(group).assign(metric=metric, task=MEAN)
 
 
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
@@ -112,13 +168,13 @@ def half_width(summary: pd.DataFrame) -> pd.Series:
     return pd.Series(half, summary.index).where(enough)
 
 
-def ends(value: pd.Series, half: pd.Series, logarithmic: bool) -> tuple[pd.Series, pd.Series]:
+def _ends(value: pd.Series, half: pd.Series, logarithmic: bool) -> dict[str, pd.Series]:
     """Return the ends of intervals of a half width.
 
     `logarithmic` is for positive values whose errors multiply, such as perplexities: the interval is symmetric in
     the logarithm (delta method: the logarithm's standard error is stderr / value), so that it never reaches zero.
     """
     if not logarithmic:
-        return value - half, value + half
+        return {"low": value - half, "high": value + half}
     factor = np.exp(half / value)
-    return value / factor, value * factor
+    return {"low": value / factor, "high": value * factor}

@@ -1,7 +1,7 @@
-"""Result files → one tidy table; scores and plans → the tables behind the neuron figures."""
+"""A study's files → its tables: the one place that reads them, for all that comes after."""
 
-import re
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,44 +9,34 @@ from typing import Any
 import pandas as pd
 from pydantic import TypeAdapter
 
-from hfprune.analysis.declarations import Declarations
-from hfprune.analysis.learning import learning_curves
-from hfprune.analysis.neurons import (
-    ABLATION,
-    PlansByLayer,
-    ScoresByLayer,
-    middle_layers,
-    overlaps,
-    quantiles,
-    rank_correlations,
-    read_layers,
-)
+from hfprune.analysis.averages import levels
+from hfprune.analysis.curves import curve
+from hfprune.analysis.declarations import Declarations, declare
+from hfprune.analysis.neurons import ABLATION, Neurons
 from hfprune.analysis.tidy import (
-    CALIBRATION,
-    COMPANION_COLUMNS,
+    CELL_COLUMNS,
     DTYPES,
+    ITEMS,
     KEY,
-    LABELS,
-    LEARNING,
-    METRICS_CSV,
-    NEURON_SCORES,
-    OVERLAP,
-    PROVENANCE,
-    QUANTILES,
-    RANKS,
+    LAYERS,
+    NEURONS,
+    RECORDS,
+    RESULT,
     RESULTS,
-    RESULTS_CSV,
-    TOKEN_DISTRIBUTIONS,
+    STUDY,
     write_csv,
+    write_union,
 )
 from hfprune.errors import REASON, HfpruneError, explained
-from hfprune.files import atomic_file, write_json
+from hfprune.files import atomic_file
 from hfprune.results import Cell, Value, read_result
-from hfprune.study import layout
-from hfprune.study.labels import Label
+from hfprune.settings import load
+from hfprune.study.labels import labels, readable
+from hfprune.study.study import Study
 
-DISTRIBUTIONS = "distributions"  # the measure whose items a figure shows
-_NUMBERS = {"ratio": r"(\d*\.?\d+)", "seed": r"(-?\d+)"}
+# Parts of the provenance that have a column of their own in records.parquet; the rest is its column `more`.
+PARTS = ("settings", "inputs", "packages", "hardware", "cost")
+WORDS = {"git": "commit", "hfprune": "version", "started": "started"}
 
 
 @dataclass(frozen=True)
@@ -61,63 +51,51 @@ class _Result:
 _RESULT = TypeAdapter(_Result)
 
 
-def collect(
-    results: list[Path],
-    scores: list[Path],
-    plans: list[Path],
-    out: Path,
-    declarations: Declarations | None = None,
-    labels: Mapping[str, Label] | None = None,
-) -> None:
-    """Write the tidy table of a study, and the companions of the neuron figures, into the folder `out`.
+def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) -> None:
+    """Write all that a study measured into the folder `out`, with a copy of the study's file.
 
     Any part of a study's files is enough, so that a running study can be inspected.
 
     Args:
-        results: JSON files of `hfprune.results.write_result`.
-        scores: files at `hfprune.study.layout.SCORES`, with one score per neuron as `mlp.<layer>`.
-        plans: files at `hfprune.study.layout.PLAN`, with the kept indices as `mlp.<layer>`.
+        study_file: the study, whose name is the file's.
+        results: JSON files of `hfprune.results.write_result`, whose items lie beside them.
+        folder: with the study's scores and plans, where `hfprune.study.layout` has them.
         out: folder, created if missing.
-        declarations: those of the study's measures.
-        labels: `hfprune.study.labels.labels` of the study.
 
     Raises:
-        HfpruneError: a file is incomplete or misplaced, or two results give the same number.
+        HfpruneError: a file is incomplete, or two results give the same number.
     """
+    study, declared = load(Study, study_file), declare(load(Study, study_file))
     read = {path: _read(path) for path in sorted(results)}
-    table, declared = _tidy(read), declarations or Declarations(())
-    scored: ScoresByLayer = {}
-    for path in sorted(scores):
-        model, method, seed = _identity(path, layout.SCORES)
-        scored[model, method, int(seed)] = read_layers(path)
-    kept: PlansByLayer = {}
-    for path in sorted(plans):
-        model, method, ratio, seed = _identity(path, layout.PLAN)
-        kept.setdefault((model, float(ratio), int(seed)), {})[method] = read_layers(path)
-    tables = {
-        RESULTS: table,
-        RESULTS_CSV: table,
-        METRICS_CSV: declared.table(),
-        OVERLAP: overlaps(kept, scored),
-        RANKS: rank_correlations(scored, _damages(read, declared.of_kind(ABLATION))),
-        QUANTILES: quantiles(scored),
-        NEURON_SCORES: middle_layers(scored),
-        TOKEN_DISTRIBUTIONS: _distributions(read, declared.first(DISTRIBUTIONS)),
-        CALIBRATION: _marks([*read.values()]),
-        LEARNING: learning_curves(read.values()),
-        LABELS: pd.DataFrame(
-            [(method, *label) for method, label in (labels or {}).items()], columns=["method", *Label._fields]
-        ),
-    }
+    values = values_table(_values(read), study, declared)
+    items = {path: _items(path, result) for path, result in read.items()}
+    items = {path: rows for path, rows in items.items() if len(rows)}
+    ablated = [rows for rows in items.values() if rows["measure"].iloc[0] in declared.of_kind(ABLATION)]
+    neurons = Neurons(study, study_file.stem, folder, ablated)
     # Nothing is written before everything is read.
-    for name, rows in tables.items():
-        if name.endswith(".csv"):
-            write_csv(rows, out / name)
-            continue
-        rows.attrs = {}  # pandas copies these from the first of the tables
-        with atomic_file(out / name) as temporary:
-            rows.to_parquet(temporary, index=False)
-    write_json(out / PROVENANCE, _provenance([result["provenance"] for result in read.values()]))
+    write_tables(out, values, items, [*map(record, read.values())])
+    write_csv(neurons.with_reference(), out / NEURONS)
+    write_union(neurons.by_layer(), out / LAYERS)
+    text = study_file.read_bytes()
+    with atomic_file(out / STUDY) as temporary:
+        temporary.write_bytes(text)
+
+
+def write_tables(
+    out: Path, values: pd.DataFrame, items: Mapping[Any, pd.DataFrame], records: list[dict[str, Any]]
+) -> None:
+    """Write values, items and records, in the order of their keys."""
+    key = ["measure", "task", "model", "method", "ratio", "recovery", "seed"]
+    ordered = sorted(items.values(), key=lambda rows: [*map(str, rows[key].iloc[0])])
+    none = pd.DataFrame(columns=[*RESULT, "resample"]).astype(
+        {name: DTYPES[name] for name in RESULT} | {"seed": "int64", "resample": "int64"}
+    )
+    write_csv(values, out / RESULTS)
+    write_union({-1: none} | dict(enumerate(ordered)), out / ITEMS)
+    columns = ["study", *RESULT, "not_applicable", *WORDS.values(), *PARTS, "curve", "more"]
+    rows = pd.DataFrame(records, columns=columns)
+    rows = rows.astype(dict.fromkeys(columns, "str") | {"ratio": "float64", "seed": "int64"})
+    write_union({"": rows.sort_values(key, ignore_index=True)}, out / RECORDS)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -128,7 +106,7 @@ def _read(path: Path) -> dict[str, Any]:
     return result
 
 
-def _tidy(read: Mapping[Path, dict[str, Any]]) -> pd.DataFrame:
+def _values(read: Mapping[Path, dict[str, Any]]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     origins: dict[tuple, Path] = {}
     for path, result in read.items():
@@ -141,83 +119,60 @@ def _tidy(read: Mapping[Path, dict[str, Any]]) -> pd.DataFrame:
                     "delete one of the two"
                 )
             rows.append(row)
-    return pd.DataFrame(rows, columns=[*DTYPES]).astype(DTYPES).sort_values(KEY, ignore_index=True)
+    columns = [*KEY, "value", "stderr", "n"]
+    return pd.DataFrame(rows, columns=columns).astype({name: DTYPES[name] for name in columns})
 
 
-def _identity(path: Path, pattern: str) -> tuple[str, ...]:
-    """Return the values of the placeholders of a pattern of the layout at the end of `path`."""
-    shape = f"{pattern}.safetensors"
-    expected = re.sub(r"{(\w+)}", lambda part: _NUMBERS.get(part[1], "([^/]+)"), shape)
-    match = re.search(rf"(?:^|/){expected}$", path.as_posix())
-    if match is None:
-        raise HfpruneError(f"{path}: the path does not say whose file this is; put it at …/{shape}")
-    return match.groups()
+def values_table(values: pd.DataFrame, study: Study, declared: Declarations) -> pd.DataFrame:
+    """Return the rows of results.csv: values of single seeds, their levels, and what they are called.
 
-
-def _damages(read: Mapping[Path, dict[str, Any]], measures: list[str]) -> dict[tuple[str, int], pd.Series]:
-    """Return (model, layer) → the effect of ablating each neuron that the result files have."""
-    return {
-        (result["cell"]["model"], layer): group["damage"]
-        for path, result in read.items()
-        if result["measure"] in measures
-        for layer, group in _read_items(path.with_suffix(".parquet")).set_index("neuron").groupby("layer")
-    }
-
-
-def _marks(results: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return one row per mark of every scoring, from the result files of costs.
-
-    `criterion` names the criterion, the options that differ among the scorings, and the steps where the method has
-    several (the marks are of the first), `allocation` the rule of the method's plans.
+    A value times `scale` is in `unit`.
     """
-    cut = {
-        (result["cell"]["model"], result["cell"]["method"]): result["provenance"].get("settings", {})
-        for result in results
-        if result["measure"] == "size"
+    rows = pd.concat([values, levels(values, declared)]).sort_values(KEY, ignore_index=True)
+    pairs = [*zip(rows["measure"], rows["metric"], strict=True)]
+    found = {pair: declared.find(*pair) for pair in {*pairs}}
+    named = {name: label.label for name, label in labels(study).items()}
+    criteria = {
+        name: method.criterion or name for name, method in study.methods.items() if not method.baseline
     }
-    scorings = [x for x in results if x["measure"] == "cost" and x["provenance"].get("curve")]
-    options = [x["provenance"]["settings"].get("options", {}) for x in scorings]
-    counts = pd.DataFrame([{key: str(value) for key, value in own.items()} for own in options]).nunique()
-    rows = []
-    for scoring, own in zip(scorings, options, strict=True):
-        of = {key: scoring["cell"][key] for key in ("model", "method", "seed")}
-        settings, plan = scoring["provenance"]["settings"], cut.get((of["model"], of["method"]), {})
-        differing = [f"{key} {own[key]}" for key in sorted(own) if counts[key] > 1]
-        steps = plan.get("scoring", {}).get("steps")
-        of |= {
-            "criterion": ", ".join(
-                [settings["criterion"], *differing, *([f"{steps} steps"] if steps else [])]
-            ),
-            "units": ", ".join(settings["units"]),
-            "corpus": settings["corpus"],
-            "allocation": plan.get("allocation", {}).get("rule", "unknown"),  # baselines have none
-        }
-        for mark in scoring["provenance"]["curve"]:
-            rows.append({**of, **{key: mark[key] for key in ("sequences", "agreement", "successive")}})
-    return pd.DataFrame(rows, columns=COMPANION_COLUMNS[CALIBRATION])
+    rows["label"] = [named.get(method, readable(method)) for method in rows["method"]]
+    rows["criterion"] = [criteria.get(method, "") for method in rows["method"]]
+    rows["metric_label"] = [found[pair].label for pair in pairs]
+    rows["unit"] = [found[pair].metric.unit for pair in pairs]
+    rows["scale"] = [found[pair].metric.scale for pair in pairs]
+    return rows[[*DTYPES]].astype(DTYPES)
 
 
-def _provenance(made: list[dict[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key in ("hfprune", "git", "packages", "hardware"):
-        values = [one[key] for one in made if key in one]
-        found[key] = [value for i, value in enumerate(values) if value not in values[:i]]
-    started = sorted(one["started"] for one in made if "started" in one)
-    return found | {"first_started": started[:1], "last_started": started[-1:]}
-
-
-def _distributions(results: Mapping[Path, dict[str, Any]], measure: str) -> pd.DataFrame:
-    """Return the items of a measure of next-token distributions, with their model."""
-    tables = [
-        _read_items(path.with_suffix(".parquet")).assign(model=result["cell"]["model"])
-        for path, result in results.items()
-        if result["measure"] == measure
-    ]
-    return pd.concat(
-        tables or [pd.DataFrame(columns=COMPANION_COLUMNS[TOKEN_DISTRIBUTIONS])], ignore_index=True
-    )
-
-
-def _read_items(path: Path) -> pd.DataFrame:
+def _items(path: Path, result: dict[str, Any]) -> pd.DataFrame:
+    """Return the items of a result, sorted, with its key and the number of the resample (0: the draw itself)."""
+    path = path.with_suffix(".parquet")
+    if not path.exists():
+        return pd.DataFrame()
     with explained(f"{path}: cannot read it ({REASON}); delete it and measure again", OSError, ValueError):
-        return pd.read_parquet(path)
+        rows = pd.read_parquet(path)
+    if "resample" not in rows:
+        rows = rows.assign(resample=0)
+    order = [name for name in ("resample", "document", "item") if name in rows]
+    rows = rows.sort_values(order, kind="stable", ignore_index=True)
+    if "document" in rows:
+        rows["document"] = rows["document"].astype("str")
+    of = {name: result["cell"][name] for name in CELL_COLUMNS[1:]}
+    of |= {"measure": result["measure"], "task": result["task"]}
+    first = pd.DataFrame(of, index=rows.index).astype({"ratio": "float64"})
+    return pd.concat([first, rows[["resample", *rows.columns.drop("resample")]]], axis="columns")
+
+
+def record(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of records.parquet of a result: its key, and its provenance, of which parts are JSON."""
+    made = result["provenance"]
+    rest = {key: value for key, value in made.items() if key not in (*PARTS, *WORDS, "curve")}
+    return {
+        **result["cell"],
+        "measure": result["measure"],
+        "task": result["task"],
+        "not_applicable": result.get("not_applicable", ""),
+        **{name: made.get(key) or "" for key, name in WORDS.items()},
+        **{key: json.dumps(made.get(key, {}), sort_keys=True) for key in PARTS},
+        "curve": json.dumps(curve(result["measure"], made)),
+        "more": json.dumps(rest, sort_keys=True),
+    }

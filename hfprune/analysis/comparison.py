@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.declarations import Declaration
-from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.neurons import Neurons
+from hfprune.analysis.evidence import ALL_SEEDS, Evidence
 from hfprune.analysis.outcomes import NotComparableError
 from hfprune.analysis.reference import differing, reference_of
 from hfprune.analysis.significance import holm
@@ -17,7 +16,6 @@ from hfprune.results import Cell
 
 ENDS = ("", "_low", "_high")  # suffixes of an effect's columns: its value and the ends of its interval
 P_VALUES = ("_p", "_holm")  # its p-value, and that by Holm's method for its family
-ABLATED = "ablation_difference"
 
 
 class MethodRow(NamedTuple):
@@ -66,8 +64,7 @@ def compare(evidence: Evidence) -> pd.DataFrame:
     Raises:
         HfpruneError: an existing result cannot be read.
     """
-    neurons = Neurons(evidence.folder, evidence.tidy_folder)
-    rows = [row for methods in evidence.by_method() for row in _compare_at(evidence, neurons, methods)]
+    rows = [row for methods in evidence.by_method() for row in _compare_at(evidence, methods)]
     effects = [effect + end for effect in evidence.effects for end in (*ENDS, *P_VALUES)]
     table = pd.DataFrame(rows, columns=[*MethodRow._fields, *effects]).astype(dict.fromkeys(effects, float))
     families = evidence.hypothesis_families()
@@ -79,28 +76,24 @@ def compare(evidence: Evidence) -> pd.DataFrame:
     return _best_first(table, evidence)
 
 
-def _compare_at(
-    evidence: Evidence, neurons: Neurons, methods: dict[str, list[Cell]]
-) -> Iterator[dict[str, Any]]:
+def _compare_at(evidence: Evidence, methods: dict[str, list[Cell]]) -> Iterator[dict[str, Any]]:
     for method, ours in methods.items():
         reference = reference_of(evidence.study, method)
         if reference not in methods:  # recovered, or not applicable
             continue
-        theirs = methods[reference]
         row = MethodRow(ours[0].model, ours[0].ratio or 0.0, method, reference, _primary(evidence))._asdict()
-        row |= {"draws": len(ours), "ablation_correlation": neurons.ablation_correlation(ours)}
+        row["draws"] = len(ours)
+        at = row["model"], row["ratio"], method
+        row |= evidence.neurons.get((*at, ALL_SEEDS), {})
         if reference != method:
             differs = {"differs": ", ".join(differing(evidence.study, method, reference))}
-            similar = neurons.agreement([(a, b) for a in ours for b in theirs if a.seed == b.seed])
-            ablated = _columns(ABLATED, neurons.ablation_difference(method, theirs[0]))
-            yield row | differs | similar | ablated | _effects(evidence, ours, theirs)
+            yield row | differs | _effects(evidence, ours, methods[reference])
             continue
         if not np.isnan(row["ablation_correlation"]):
             yield row
         for cell in ours[1:]:  # the reference calibrated on another draw
-            again = {"seed": cell.seed, "differs": "seed", "draws": 1}
-            correlation = {"ablation_correlation": neurons.ablation_correlation([cell])}
-            yield row | again | neurons.agreement([(cell, ours[0])]) | correlation
+            again = {"seed": cell.seed, "differs": "seed", "draws": 1, "ablation_correlation": np.nan}
+            yield row | again | evidence.neurons.get((*at, cell.seed), {})
 
 
 def _effects(evidence: Evidence, ours: list[Cell], theirs: list[Cell]) -> dict[str, Any]:
@@ -116,10 +109,10 @@ def _effects(evidence: Evidence, ours: list[Cell], theirs: list[Cell]) -> dict[s
     return columns
 
 
-def _columns(name: str, found: Estimate, declared: Declaration | None = None) -> dict[str, float]:
+def _columns(name: str, found: Estimate, declared: Declaration) -> dict[str, float]:
     """Return an effect and the ends of its interval, in the units shown to readers."""
     values = found.value, found.low, found.high
-    return {name + end: declared.shown(x) if declared else x for end, x in zip(ENDS, values, strict=True)}
+    return {name + end: declared.shown(x) for end, x in zip(ENDS, values, strict=True)}
 
 
 def _primary(evidence: Evidence) -> str:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from hfprune.analysis.tidy import METRICS_CSV, read_collected
 from hfprune.errors import HfpruneError
 from hfprune.measures import MEASURES, Measure, Metric
 from hfprune.study.study import Study
@@ -118,17 +115,6 @@ class Declarations:
             for row in rows
         }
 
-    def table(self) -> pd.DataFrame:
-        """Return the rows of `metrics.csv`."""
-        names = [field.name for field in fields(Metric) if field.name != "name"]
-        rows = [
-            {"measure": row.measure, "kind": row.kind, "metric": row.metric.name}
-            | {name: value for name, value in asdict(row.metric).items() if name in names}
-            | {"items": ";".join(row.metric.items), "per_task": row.per_task}
-            for row in self.rows
-        ]
-        return pd.DataFrame(rows, columns=["measure", "kind", "metric", *names, "per_task"])
-
 
 def _effect(row: Declaration) -> str:
     if row.kind == "zeroshot" and row.metric.unit == "%":
@@ -145,24 +131,6 @@ def declare(study: Study) -> Declarations:
     kinds = {name: entry.measure or name for name, entry in study.measures.items()}
     own = [row for name, made in study.make_measures().items() for row in _declared(name, kinds[name], made)]
     return Declarations(_with_suite(own))
-
-
-def read_declarations(folder: Path) -> Declarations:
-    """Read `metrics.csv`.
-
-    Raises:
-        HfpruneError: the file cannot be read.
-    """
-    return Declarations(
-        Declaration(
-            *(row.measure, row.kind, row.per_task == "True"),
-            Metric(
-                *(row.metric, row.label, row.unit, row.better, row.shown),
-                *(tuple(filter(None, row.items.split(";"))), row.effect, float(row.scale)),
-            ),
-        )
-        for row in read_collected(folder / METRICS_CSV, text=True).itertuples(index=False)
-    )
 
 
 def _declared(name: str, kind: str, made: Measure) -> list[Declaration]:

@@ -1,25 +1,23 @@
 """Outcomes per item, and bare numbers, of the cells of a study."""
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from hfprune.analysis.declarations import Declaration, declare
+from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.outcomes import Contrast, Draw, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.ratios import Number
-from hfprune.analysis.tidy import RESULTS, cells_not_applicable, read_results
-from hfprune.errors import REASON, HfpruneError, explained
-from hfprune.files import read_json
+from hfprune.analysis.tidy import ITEMS, NEURONS, RESULT, Tidy, read_csv
+from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Side
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
-from hfprune.study.study import Study
+
+ALL_SEEDS = -1
 
 
 class NotApplicableError(NotMeasuredError):
@@ -34,29 +32,34 @@ class MeasuredSide(NamedTuple):
     data: Any
 
 
-class Evidence:
-    """The measurements of a study, each file read once: all that claims and comparisons are judged by."""
+class Evidence(Tidy):
+    """The measurements of a study: all that claims and comparisons are judged by."""
 
-    def __init__(self, study: Study, name: str, folder: Path, tidy: Path) -> None:
-        """Read the tidy table.
+    def __init__(self, folder: Path) -> None:
+        """Read the study.
 
         Args:
-            study: which cells there should be.
-            name: of the study.
-            folder: its results, with the cells, scores and plans.
-            tidy: folder that `hfprune.analysis.collect.collect` wrote to.
+            folder: of the files of `hfprune.analysis.collect.collect`.
 
         Raises:
-            HfpruneError: the tidy table cannot be read.
+            HfpruneError: one of them is not there, or cannot be read.
         """
-        self.study, self.folder, self.tidy_folder = study, folder, tidy
-        self.cells = [*layout.cells(name, study)]
-        self.tidy = read_results(tidy / RESULTS)
-        self.declared = declare(study)
+        super().__init__(folder)
+        if not (folder / ITEMS).exists():
+            raise HfpruneError(f"{folder}: no outcomes of items, {ITEMS}; run `hfprune collect` first")
+        name = next(iter(self.whole["study"]), folder.name)
+        self.cells = [*layout.cells(name, self.study)]
         self.effects = self.declared.effects()
-        self.not_applicable = cells_not_applicable(self.tidy)
-        self._measures = study.make_measures()
-        self._read_items = functools.cache(_read_items)
+        self._measures = self.study.make_measures()
+        self._rows = cache(self._rows_of)
+        self._by_item = cache(self._by_item_of)
+
+    @cached_property
+    def neurons(self) -> dict[tuple[Hashable, ...], dict[str, float]]:
+        """Columns of neurons.csv by model, ratio, method and seed, or `ALL_SEEDS`."""
+        rows = read_csv(self.folder / NEURONS).drop(columns="reference")
+        rows = rows.fillna({"seed": ALL_SEEDS}).set_index(["model", "ratio", "method", "seed"])
+        return rows.to_dict("index")
 
     @property
     def models(self) -> list[str]:
@@ -135,8 +138,9 @@ class Evidence:
 
     def _why_not(self, cell: Cell) -> str:
         """Return the reason that `hfprune plan` gave, if any."""
-        path = self.folder / f"{layout.fill(layout.PLAN, cell)}.json"
-        reason = read_json(path).get("not_applicable", "") if path.exists() else ""
+        rows = self.records[self.records["measure"] == "size"]
+        same = [rows[name] == getattr(cell, name) for name in ("model", "method", "ratio", "seed")]
+        reason = next(iter(rows.loc[np.logical_and.reduce(same), "not_applicable"]), "")
         return f": {reason}" if reason else ""
 
     def tasks(self, measure: str) -> list[str]:
@@ -164,25 +168,43 @@ class Evidence:
             raise NotMeasuredError(f"the study does not measure {measure}")
         if not declared.metric.items:
             raise NotMeasuredError(f"{measure}, {metric} has no outcomes per item")
+        per_task = self._measures[measure].per_task
+        wanted = (self.tasks(measure) if tasks is None else tasks) if per_task else [measure]
         found: dict[Draw | None, dict[str, pd.Series]] = {}
         missing = [measure]
         for cell in cells:
-            files = self._files(cell, measure, self.tasks(measure) if tasks is None else tasks)
-            # The JSON file shows that the result is complete.
-            missing = [key for key, file in files.items() if not file.with_suffix(".json").exists()]
-            for key, file in files.items() if not missing else ():
-                for resample, items in self._read_items(file, declared.metric.items).items():
-                    found.setdefault(_draw(cell, resample), {})[key] = items
+            of = cell.model, cell.method, cell.ratio, cell.seed, cell.recovery
+            missing = [task for task in wanted if (*of, task) not in self._rows(measure)]
+            for task in wanted if not missing else ():
+                by_item = self._by_item(measure, (*of, task), declared.metric.items)
+                for resample, items in by_item.items():
+                    found.setdefault(_draw(cell, resample), {})[task] = items
         if not found:
             raise NotMeasuredError(f"{', '.join(missing)} not measured")
         return found
 
-    def _files(self, cell: Cell, measure: str, tasks: list[str]) -> dict[str, Path]:
-        """Return the files of the per-item outcomes by task, or by measure if it has only one file."""
-        folder = self.folder / layout.fill(layout.CELL, cell)
-        if self._measures[measure].per_task:
-            return {task: folder / measure / f"{task}.parquet" for task in tasks}
-        return {measure: folder / f"{measure}.parquet"}
+    def _rows_of(self, measure: str) -> dict[tuple[Hashable, ...], pd.DataFrame]:
+        """Return the items of a measure by cell and task, or by cell and measure if it has only one task."""
+        rows = self.items(measure)
+        if len(rows) and not self._measures[measure].per_task:
+            rows = rows.assign(task=measure)
+        return dict([*rows.groupby([name for name in RESULT if name != "measure"])]) if len(rows) else {}
+
+    def _by_item_of(
+        self, measure: str, key: tuple[Hashable, ...], columns: tuple[str, ...]
+    ) -> dict[int, pd.Series]:
+        """Return the first existing one of these columns by resample, 0 where there are none.
+
+        It is indexed by item, or by document and item if items have documents.
+        """
+        rows = self._rows(measure)[key]
+        chosen = next((column for column in columns if column in rows and rows[column].notna().any()), None)
+        if chosen is None:
+            raise NotMeasuredError(f"has no {' or '.join(columns)}")
+        if not np.isfinite(rows[chosen].astype(float)).all():
+            raise HfpruneError(f"{self.folder / ITEMS}: {chosen} of {measure} is not finite; measure again")
+        index = [name for name in ("document", "item") if name in rows and rows[name].notna().all()]
+        return {int(n): part.set_index(index)[chosen] for n, part in rows.groupby("resample")}
 
     def numbers(
         self, cells: list[Cell], ratio: float | None, measure: str, metric: str
@@ -212,33 +234,3 @@ def _draw(cell: Cell, resample: int = 0, seed: int | None = None) -> Draw | None
     if (cell.method, cell.recovery) == (DENSE, "none"):
         return None
     return Draw(cell.seed if seed is None else seed, resample)
-
-
-def require_measured(folder: Path, name: str) -> None:
-    """Fail before finished tables are replaced by empty ones.
-
-    Raises:
-        HfpruneError: the folder of a study's results has none of its cells.
-    """
-    if not any((folder / "cells").rglob("*.json")):
-        raise HfpruneError(f"{folder}: no result of {name} is there, in {folder}/cells (nothing was changed)")
-
-
-def _read_items(path: Path, columns: tuple[str, ...]) -> dict[int, pd.Series]:
-    """Return the first existing one of these columns by resample, 0 where there are none.
-
-    It is indexed by item, or by document and item if items have documents.
-    """
-    text = f"{path}: cannot read it ({REASON}); delete it and measure again"
-    with explained(text, OSError, ValueError, pa.ArrowException):
-        there = pq.read_schema(path).names
-        chosen = next((column for column in columns if column in there), None)
-        if chosen is None:
-            raise NotMeasuredError(f"has no {' or '.join(columns)}")
-        index = [name for name in ("document", "item") if name in there]
-        number = ["resample"] if "resample" in there else []
-        items = pd.read_parquet(path, columns=[*number, *index, chosen])
-        if not np.isfinite(items[chosen]).all():
-            raise ValueError(f"{chosen} is not finite")
-        groups = items.groupby("resample") if number else [(0, items)]
-        return {int(n): rows.set_index(index)[chosen].sort_index() for n, rows in groups}

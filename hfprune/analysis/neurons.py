@@ -1,9 +1,9 @@
 """Agreement of methods on the neurons to keep, and the distribution of a layer's scores."""
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,22 +11,29 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from hfprune.analysis.outcomes import Contrast
+from hfprune.analysis.reference import reference_of
 from hfprune.analysis.statistics import Estimate, estimate
-from hfprune.analysis.tidy import (
-    COMPANION_COLUMNS,
-    NEURON_SCORES,
-    OVERLAP,
-    QUANTILES,
-    RANKS,
-    read_companion,
-)
 from hfprune.errors import REASON, explained
-from hfprune.results import Cell
+from hfprune.results import DENSE, Cell
 from hfprune.study import layout
+from hfprune.study.study import Study
 
 ABLATION = "ablation"  # the measure, and the name of its effect among the methods of rank correlations
 QUANTILE_LEVELS = np.linspace(0, 1, 21).round(2)
 NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
+# The tables of layers.parquet, with their columns.
+OVERLAP, RANKS, QUANTILES, SCORES = "overlap", "rank_correlation", "quantiles", "scores"
+LAYER_TABLES = {
+    OVERLAP: ["model", "seed", "ratio", "layer", "method_a", "method_b", "jaccard", "expected"],
+    RANKS: ["model", "seed", "layer", "method_a", "method_b", "spearman", "neurons"],
+    QUANTILES: ["model", "seed", "method", "layer", "quantile", "score"],
+    SCORES: ["model", "method", "layer", "neuron", "score"],
+}
+# The columns of neurons.csv.
+OF_PAIR = ["model", "ratio", "method", "reference", "seed"]
+AGREEMENT = ["overlap", "rank_correlation", "near_cut"]
+ABLATED = ["ablation_difference", "ablation_difference_low", "ablation_difference_high"]
+WITH_REFERENCE = [*OF_PAIR, *AGREEMENT, "ablation_correlation", *ABLATED]
 
 ByLayer = dict[int, np.ndarray]
 ScoresByLayer = dict[tuple[str, str, int], ByLayer]  # (model, method, seed)
@@ -59,7 +66,7 @@ def overlaps(plans: PlansByLayer, scored: ScoresByLayer) -> pd.DataFrame:
                 kept = methods[a][layer], methods[b][layer]
                 chance = _by_chance(len(kept[0]), len(kept[1]), widths.get((model, layer)))
                 rows.append((model, seed, ratio, layer, a, b, jaccard(*kept), chance))
-    return pd.DataFrame(rows, columns=COMPANION_COLUMNS[OVERLAP])
+    return pd.DataFrame(rows, columns=LAYER_TABLES[OVERLAP])
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:
@@ -97,7 +104,7 @@ def rank_correlations(scored: ScoresByLayer, damages: dict[tuple[str, int], pd.S
             ablated = damages[model, layer]
             for method, value in scores.loc[ablated.index].corrwith(ablated, method="spearman").items():
                 rows.append((*key, method, ABLATION, value, len(ablated)))
-    return pd.DataFrame(rows, columns=COMPANION_COLUMNS[RANKS])
+    return pd.DataFrame(rows, columns=LAYER_TABLES[RANKS])
 
 
 def quantiles(scored: ScoresByLayer) -> pd.DataFrame:
@@ -111,12 +118,12 @@ def quantiles(scored: ScoresByLayer) -> pd.DataFrame:
             QUANTILE_LEVELS, np.quantile(scores / scores.mean(), QUANTILE_LEVELS), strict=True
         )
     ]
-    return pd.DataFrame(rows, columns=COMPANION_COLUMNS[QUANTILES])
+    return pd.DataFrame(rows, columns=LAYER_TABLES[QUANTILES])
 
 
 def middle_layers(scored: ScoresByLayer) -> pd.DataFrame:
     """Return the scores of each model's middle layer over their mean, for one seed; z-scores have none."""
-    parts = [pd.DataFrame(columns=COMPANION_COLUMNS[NEURON_SCORES])]
+    parts = [pd.DataFrame(columns=LAYER_TABLES[SCORES])]
     first = {(model, method): seed for model, method, seed in sorted(scored, reverse=True)}
     for (model, method), seed in sorted(first.items()):
         layers = scored[model, method, seed]
@@ -132,42 +139,104 @@ def middle_layers(scored: ScoresByLayer) -> pd.DataFrame:
 
 
 class Neurons:
-    """Agreement of a study's cells on the neurons, from their plans and scores; each file is read once."""
+    """The scores and plans of a study, each file read once, and what methods agree on."""
 
-    def __init__(self, folder: Path, tidy: Path) -> None:
-        """Read the correlations with ablation.
+    def __init__(self, study: Study, name: str, folder: Path, ablated: Sequence[pd.DataFrame]) -> None:
+        """Read the files that are there.
 
         Args:
-            folder: the study's results, with its scores and plans.
-            tidy: folder that `hfprune.analysis.collect.collect` wrote to.
+            study: its methods are compared.
+            name: of the study.
+            folder: its results, with scores and plans where `hfprune.study.layout` has them.
+            ablated: the items of ablations, with `model`, `layer`, `neuron` and `damage`.
 
         Raises:
-            HfpruneError: they cannot be read.
+            HfpruneError: a file cannot be read.
         """
-        self._folder = folder
-        self._read = cache(lambda path: read_layers(path) if path.exists() else {})
-        ranks = read_companion(tidy, RANKS)
-        self._ablation = ranks[ranks["method_b"] == ABLATION].rename(columns={"method_a": "method"})
-
-    def agreement(self, pairs: list[tuple[Cell, Cell]]) -> dict[str, float]:
-        """Return the columns of `hfprune.analysis.comparison.MethodRow` on two cells, means over layers and pairs.
-
-        Raises:
-            HfpruneError: an existing file cannot be read.
-        """
-        columns: dict[str, Callable[[Cell, Cell], Iterable[float]]] = {
-            "overlap": self._overlaps,
-            "rank_correlation": self._ranks,
-            "near_cut": self._near_cut,
+        self._study = study
+        self._cells = [
+            cell for cell in layout.cells(name, study) if cell.method != DENSE and cell.recovery == "none"
+        ]
+        self._scores: ScoresByLayer = {}
+        self._plans: PlansByLayer = {}
+        for cell in self._cells:
+            scores, plan = (
+                folder / f"{layout.fill(pattern, cell)}.safetensors"
+                for pattern in (layout.SCORES, layout.PLAN)
+            )
+            if scores.exists() and (cell.model, cell.method, cell.seed) not in self._scores:
+                self._scores[cell.model, cell.method, cell.seed] = read_layers(scores)
+            if plan.exists():
+                at = self._plans.setdefault((cell.model, cell.ratio or 0.0, cell.seed), {})
+                at[cell.method] = read_layers(plan)
+        damages = {
+            (model, layer): rows.set_index("neuron")["damage"]
+            for items in ablated
+            for (model, layer), rows in items.groupby(["model", "layer"])
         }
-        return {name: nanmean(nanmean(of(*pair)) for pair in pairs) for name, of in columns.items()}
+        self._ranks = rank_correlations(self._scores, damages)
+        self._ablation = self._ranks[self._ranks["method_b"] == ABLATION].rename(
+            columns={"method_a": "method"}
+        )
 
-    def ablation_correlation(self, cells: list[Cell]) -> float:
+    def by_layer(self) -> dict[str, pd.DataFrame]:
+        """Return the tables of `LAYER_TABLES`, each with its name in the column `table`."""
+        found = {
+            OVERLAP: overlaps(self._plans, self._scores),
+            RANKS: self._ranks,
+            QUANTILES: quantiles(self._scores),
+            SCORES: middle_layers(self._scores),
+        }
+        return {name: rows.assign(table=name).astype({"table": "str"}) for name, rows in found.items()}
+
+    def with_reference(self) -> pd.DataFrame:
+        """Return the columns `WITH_REFERENCE` of every method without recovery beside its reference.
+
+        A row without a seed is the mean over seeds; one of the reference with a seed compares it with the first
+        seed's. For their meaning see `hfprune.analysis.comparison.MethodRow`. Rows without a number are left out.
+        """
+        groups: dict[tuple[str, float], dict[str, list[Cell]]] = {}
+        for cell in self._cells:
+            groups.setdefault((cell.model, cell.ratio or 0.0), {}).setdefault(cell.method, []).append(cell)
+        rows = [
+            {"model": model, "ratio": ratio, "method": method} | row
+            for (model, ratio), methods in groups.items()
+            for method in methods
+            for row in self._rows(method, methods)
+        ]
+        numbers = WITH_REFERENCE[len(OF_PAIR) :]
+        found = pd.DataFrame(rows, columns=WITH_REFERENCE).astype(dict.fromkeys(numbers, float))
+        return found.astype({"seed": "Int64"}).dropna(subset=numbers, how="all")
+
+    def _rows(self, method: str, methods: dict[str, list[Cell]]) -> Iterator[dict[str, Any]]:
+        reference, ours = reference_of(self._study, method), methods[method]
+        own = {"reference": reference, "ablation_correlation": self._ablation_correlation(ours)}
+        if reference == method:
+            yield own
+            for cell in ours[1:]:  # the reference calibrated on another draw
+                correlation = {"ablation_correlation": self._ablation_correlation([cell])}
+                yield own | {"seed": cell.seed} | self._agreement([(cell, ours[0])]) | correlation
+        elif reference in methods:
+            theirs = methods[reference]
+            found = self._ablation_difference(method, theirs[0])
+            ends = dict(zip(ABLATED, (found.value, found.low, found.high), strict=True))
+            yield own | self._agreement([(a, b) for a in ours for b in theirs if a.seed == b.seed]) | ends
+
+    def _agreement(self, pairs: list[tuple[Cell, Cell]]) -> dict[str, float]:
+        """Return the columns of `AGREEMENT` on pairs of cells, means over layers and pairs."""
+        columns: tuple[Callable[[Cell, Cell], Iterable[float]], ...]
+        columns = self._overlaps, self._rank_correlations, self._near_cut
+        return {
+            name: nanmean(nanmean(of(*pair)) for pair in pairs)
+            for name, of in zip(AGREEMENT, columns, strict=True)
+        }
+
+    def _ablation_correlation(self, cells: list[Cell]) -> float:
         """Return Spearman's correlation of the scores with the effect of ablating a neuron."""
         found = self._ablation.groupby(["model", "method", "seed"])["spearman"].mean()
         return nanmean(found.get((cell.model, cell.method, cell.seed), np.nan) for cell in cells)
 
-    def ablation_difference(self, method: str, reference: Cell) -> Estimate:
+    def _ablation_difference(self, method: str, reference: Cell) -> Estimate:
         """Return how much better a method predicts the effect of ablation than the reference, in pairs of layers.
 
         Both are correlations by layer, means over seeds.
@@ -181,27 +250,33 @@ class Neurons:
             return Estimate(np.nan)
         return estimate(Contrast({"": (ours - theirs)[None]}, {}, {}, fixed=True))
 
-    def _layers(self, pattern: str, *cells: Cell) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yield the tensors of all cells for every layer that all cells have."""
-        files = [self._read(self._folder / f"{layout.fill(pattern, cell)}.safetensors") for cell in cells]
-        for layer in files[0]:
-            if all(layer in file for file in files):
-                yield tuple(file[layer] for file in files)
+    def _kept(self, *cells: Cell) -> Iterator[tuple[np.ndarray, ...]]:
+        plans = (self._plans.get((cell.model, cell.ratio or 0.0, cell.seed), {}) for cell in cells)
+        return _common(*(plan.get(cell.method, {}) for plan, cell in zip(plans, cells, strict=True)))
+
+    def _scored(self, *cells: Cell) -> Iterator[tuple[np.ndarray, ...]]:
+        return _common(*(self._scores.get((cell.model, cell.method, cell.seed), {}) for cell in cells))
 
     def _overlaps(self, a: Cell, b: Cell) -> Iterator[float]:
-        return (jaccard(*kept) for kept in self._layers(layout.PLAN, a, b))
+        return (jaccard(*kept) for kept in self._kept(a, b))
 
-    def _ranks(self, a: Cell, b: Cell) -> Iterator[float]:
-        return (pd.Series(x).corr(pd.Series(y), "spearman") for x, y in self._layers(layout.SCORES, a, b))
+    def _rank_correlations(self, a: Cell, b: Cell) -> Iterator[float]:
+        return (pd.Series(x).corr(pd.Series(y), "spearman") for x, y in self._scored(a, b))
 
     def _near_cut(self, a: Cell, b: Cell) -> Iterator[float]:
         """Yield 1 (near both cuts) or 0 for each neuron that only one of the two keeps."""
         from scipy.stats import rankdata
 
-        layers = zip(self._layers(layout.PLAN, a, b), self._layers(layout.SCORES, a, b), strict=False)
-        for kept, scores in layers:
+        for kept, scores in zip(self._kept(a, b), self._scored(a, b), strict=False):
             distances = [np.abs(rankdata(-s) - len(k)) / len(s) for k, s in zip(kept, scores, strict=True)]
             yield from (np.maximum(*distances)[np.setxor1d(kept[0], kept[1])] < NEAR).astype(float).tolist()
+
+
+def _common(*parts: ByLayer) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the tensors of all cells for every layer that all cells have."""
+    for layer in parts[0]:
+        if all(layer in part for part in parts):
+            yield tuple(part[layer] for part in parts)
 
 
 def nanmean(values: Iterable[float]) -> float:

@@ -1,95 +1,153 @@
-"""The tidy table and its companions: names, columns, and how they are read and written."""
+"""The files of `collect`: their names and columns, and how they are written and read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from hfprune.errors import REASON, explained
+from hfprune.analysis.declarations import Declarations, declare
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import atomic_file
+from hfprune.settings import load
 from hfprune.study import layout
-from hfprune.study.labels import Label
-from hfprune.study.method import hexadecimal
+from hfprune.study.labels import Label, labels
+from hfprune.study.study import Study
 
-RESULTS, RESULTS_CSV, METRICS_CSV, OVERLAP, RANKS, *_OTHERS = layout.TIDY
-QUANTILES, NEURON_SCORES, TOKEN_DISTRIBUTIONS, CALIBRATION, LEARNING, LABELS, PROVENANCE = _OTHERS
+RESULTS, ITEMS, RECORDS, STUDY, NEURONS, LAYERS = layout.TIDY
 
 CELL_COLUMNS = ["study", "model", "method", "ratio", "seed", "recovery"]
 KEY = [*CELL_COLUMNS, "measure", "task", "metric"]
+# Those of results.csv; the number of seeds, the spread over them and the interval are those of a level.
 DTYPES = {
     **dict.fromkeys(KEY, "str"),
-    **{"ratio": "float64", "seed": "int64", "value": "float64", "stderr": "float64", "n": "Int64"},
+    **{"ratio": "float64", "seed": "Int64", "value": "float64", "stderr": "float64", "n": "Int64"},
+    **{"seeds": "Int64", "sd": "float64", "low": "float64", "high": "float64"},
+    **dict.fromkeys(("label", "criterion", "metric_label", "unit"), "str"),
+    "scale": "float64",
 }
+# The columns of the results of a cell in items.parquet and records.parquet.
+RESULT = [*CELL_COLUMNS[1:], "measure", "task"]
 DIGITS = 8  # significant ones of the numbers that claims and comparisons keep
-# The columns of the companions, as far as they are the same for every study.
-COMPANION_COLUMNS = {
-    OVERLAP: ["model", "seed", "ratio", "layer", "method_a", "method_b", "jaccard", "expected"],
-    RANKS: ["model", "seed", "layer", "method_a", "method_b", "spearman", "neurons"],
-    QUANTILES: ["model", "seed", "method", "layer", "quantile", "score"],
-    NEURON_SCORES: ["model", "method", "layer", "neuron", "score"],
-    TOKEN_DISTRIBUTIONS: ["model", "level"],
-    CALIBRATION: [
-        *("model", "method", "seed", "criterion", "units", "corpus", "allocation"),
-        *("sequences", "agreement", "successive"),
-    ],
-    LEARNING: [
-        *("model", "method", "ratio", "seed", "recovery", "step", "tokens", "loss", "stderr", "n"),
-        *("doubling", "doubling_low", "doubling_high"),
-    ],
-}
 
 
-def read_results(path: Path) -> pd.DataFrame:
-    """Read the tidy table: `path`, or the CSV beside it if only that was kept.
+class Tidy:
+    """A study as `collect` wrote it; each file is read once, when it is first asked for.
 
-    Raises:
-        HfpruneError: neither exists, or it cannot be read.
+    Whatever is asked for raises an `HfpruneError` if its file is not there or cannot be read.
     """
-    csv = path.with_name(RESULTS_CSV)
-    if path.exists() or not csv.exists():
-        return read_collected(path)
-    text = read_collected(csv, text=True)
-    with readable(csv, ValueError, KeyError):
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def study(self) -> Study:
+        """The study as it ran."""
+        with readable(self.folder / STUDY):
+            return load(Study, self.folder / STUDY)
+
+    @cached_property
+    def declared(self) -> Declarations:
+        """The declarations of all metrics."""
+        return declare(self.study)
+
+    @cached_property
+    def labels(self) -> dict[str, Label]:
+        """The study's labels and colours of methods."""
+        return labels(self.study)
+
+    @cached_property
+    def whole(self) -> pd.DataFrame:
+        """All rows of results.csv."""
+        path = self.folder / RESULTS
         numbers = [column for column, dtype in DTYPES.items() if dtype != "str"]
-        return text.replace(dict.fromkeys(numbers, ""), np.nan).astype(DTYPES)
+        with readable(path, OSError, ValueError, KeyError):
+            rows = pd.read_csv(
+                path,
+                dtype=DTYPES,
+                keep_default_na=False,
+                na_values={column: [""] for column in numbers},
+            )
+            return rows[[*DTYPES]]
+
+    def check_results(self) -> None:
+        """Refuse a folder whose results.csv has a header alone.
+
+        Raises:
+            HfpruneError: it has.
+        """
+        if self.whole.empty:
+            raise HfpruneError(f"{self.folder}: {RESULTS} holds no result; run `hfprune collect` first")
+
+    def kept(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a table that are asked for; all."""
+        return rows
+
+    @cached_property
+    def tidy(self) -> pd.DataFrame:
+        """The rows of single seeds."""
+        rows = self.kept(self.whole)
+        return rows[rows["seed"].notna()].astype({"seed": "int64"}).reset_index(drop=True)
+
+    @cached_property
+    def not_applicable(self) -> set[tuple[str, str, float]]:
+        """Model, method and ratio of the cells whose method could not cut the units that it names.
+
+        `hfprune plan` reports such a cell as the metric `not_applicable` of the measure `size`.
+        """
+        said = self.tidy[(self.tidy["measure"] == "size") & (self.tidy["metric"] == "not_applicable")]
+        said = said[said["value"] == 1]
+        return {*zip(said["model"], said["method"], said["ratio"], strict=True)}
+
+    def _applicable(self, rows: pd.DataFrame) -> pd.DataFrame:
+        cells = zip(rows["model"], rows["method"], rows["ratio"], strict=True)
+        return rows[[cell not in self.not_applicable for cell in cells]] if self.not_applicable else rows
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """The rows of single seeds without the cells that are not applicable."""
+        return self._applicable(self.tidy)
+
+    @cached_property
+    def levels(self) -> pd.DataFrame:
+        """The rows over all seeds, those of averages among them, without the cells that are not applicable."""
+        rows = self.kept(self.whole)
+        return self._applicable(rows[rows["seed"].isna()].drop(columns="seed").reset_index(drop=True))
+
+    @cached_property
+    def blanks(self) -> pd.DataFrame:
+        """Model, method, ratio and recovery of the cells that are not applicable."""
+        rows = self.tidy.drop(self.results.index)
+        return rows[["model", "method", "ratio", "recovery"]].drop_duplicates()
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """The provenance of every result, a row each."""
+        return read_union(self.folder / RECORDS)
+
+    def items(self, measure: str) -> pd.DataFrame:
+        """Return the outcomes of a measure's items, with `RESULT` and `resample`, and without empty columns."""
+        rows = read_union(self.folder / ITEMS, measure=measure)
+        return rows.dropna(axis="columns", how="all") if len(rows) else rows
+
+    def kept_table(self, name: str) -> pd.DataFrame:
+        """Return the rows of a CSV beside these files, such as `claims.csv`; one that was not kept is empty."""
+        path = self.folder / name
+        return self.kept(read_csv(path)) if path.exists() else pd.DataFrame()
 
 
-def read_companion(folder: Path, name: str) -> pd.DataFrame:
-    """Read a companion of the tidy table; one that was not kept is empty.
-
-    Raises:
-        HfpruneError: it cannot be read.
-    """
-    path = folder / name
-    return read_collected(path) if path.exists() else pd.DataFrame(columns=COMPANION_COLUMNS.get(name))
-
-
-def read_labels(folder: Path) -> dict[str, Label]:
-    """Read the labels and colours of the study's methods.
-
-    Raises:
-        HfpruneError: the file cannot be read.
-    """
-    rows = read_collected(folder / LABELS, text=True)
-    with readable(folder / LABELS, AttributeError, ValueError):
-        return {
-            row.method: Label(row.label, row.colour and hexadecimal(row.colour))
-            for row in rows.itertuples(index=False)
-        }
-
-
-def read_collected(path: Path, text: bool = False) -> pd.DataFrame:
-    """Read one of the tables that `hfprune.analysis.collect.collect` wrote; a CSV also with every cell as text.
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read one of the CSV tables of a study.
 
     Raises:
         HfpruneError: it does not exist or cannot be read.
     """
     with readable(path, OSError, ValueError):
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype="str", keep_default_na=False) if text else pd.read_csv(path)
+        return pd.read_csv(path)
 
 
 def write_csv(rows: pd.DataFrame, path: Path, digits: int | None = None) -> None:
@@ -98,33 +156,35 @@ def write_csv(rows: pd.DataFrame, path: Path, digits: int | None = None) -> None
         rows.to_csv(temporary, index=False, float_format=digits and f"%.{digits}g", lineterminator="\n")
 
 
+def write_union(parts: Mapping[Any, pd.DataFrame], path: Path) -> None:
+    """Write tables below each other to a Parquet file, atomically; a column is empty where a table lacks it.
+
+    Raises:
+        HfpruneError: two tables have a column of the same name and of different types.
+    """
+    tables = [pa.Table.from_pandas(rows, preserve_index=False) for rows in parts.values()]
+    with explained(f"{path}: two measures have different columns of one name ({REASON})", pa.ArrowException):
+        whole = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata()
+    with atomic_file(path) as temporary:
+        pq.write_table(whole, temporary, compression="zstd", compression_level=19, write_page_index=False)
+
+
+def read_union(path: Path, **equal: str) -> pd.DataFrame:
+    """Read a file of `write_union`, or its rows with these values.
+
+    Raises:
+        HfpruneError: it does not exist or cannot be read.
+    """
+    filters = [(column, "=", value) for column, value in equal.items()] or None
+    with readable(path, OSError, ValueError, pa.ArrowException):
+        return pq.read_table(path, filters=filters).to_pandas()
+
+
 @contextmanager
 def readable(path: Path, *kinds: type[Exception]) -> Iterator[None]:
     """Explain errors of these kinds about a file that `collect` should have written."""
     remedy = "run `hfprune collect` first"
-    missing = explained(f"{path}: is not there; {remedy}", FileNotFoundError)
-    with explained(f"{path}: cannot read it ({REASON}); {remedy}", *kinds), missing:
+    if not path.exists():
+        raise HfpruneError(f"{path}: is not there; {remedy}")
+    with explained(f"{path}: cannot read it ({REASON}); {remedy}", *kinds):
         yield
-
-
-def cells_not_applicable(results: pd.DataFrame) -> set[tuple[str, str, float]]:
-    """Return model, method and ratio of the cells whose method could not cut the units that it names.
-
-    `hfprune plan` reports such a cell as the metric `not_applicable` of the measure `size`.
-    """
-    said = results[(results["measure"] == "size") & (results["metric"] == "not_applicable")]
-    said = said[said["value"] == 1]
-    return {*zip(said["model"], said["method"], said["ratio"], strict=True)}
-
-
-def applicable(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the tidy table without the cells of `cells_not_applicable`."""
-    left_out = cells_not_applicable(results)
-    cells = zip(results["model"], results["method"], results["ratio"], strict=True)
-    return results[[cell not in left_out for cell in cells]] if left_out else results
-
-
-def blank_cells(results: pd.DataFrame) -> pd.DataFrame:
-    """Return model, method, ratio and recovery of the cells of `cells_not_applicable`."""
-    rows = results.drop(applicable(results).index)
-    return rows[["model", "method", "ratio", "recovery"]].drop_duplicates()

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import ends, half_width, mean_over_tasks, over_seeds
+from hfprune.analysis.averages import MEAN
 from hfprune.analysis.declarations import Declarations
 from hfprune.results import DENSE
 
@@ -27,12 +27,12 @@ def front_name(quality: str, gain: str) -> str:
     return f"front_{quality}_{gain}"
 
 
-def tradeoff(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     """Return one row per model, method and ratio whose latency was measured, and their dense models, over seeds.
 
     Args:
-        results: the tidy table, without cells that are not applicable; recovered models are left out, since an
-            adapter changes no shape.
+        levels: of `hfprune.analysis.averages.levels`, without cells that are not applicable; recovered models are
+            left out, since an adapter changes no shape.
         declared: decides which measure represents each kind; of `gold_bpb` it is the mean over its groups.
 
     Returns:
@@ -44,15 +44,13 @@ def tradeoff(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
         `front_name` says whether no other cell of the model, the dense one included, is at least as good in both
         and better in one.
     """
-    plain = results[(results["recovery"] == "none") & results["ratio"].notna()]
-    latency = declared.first("latency")
-    # Repeats in one process are no interval of a speed-up.
-    wide = _wide(plain[plain["measure"] == latency].assign(stderr=np.nan), [*THEORY, *BARE])
+    plain = levels[(levels["recovery"] == "none") & levels["ratio"].notna()]
+    wide = _wide(plain[plain["measure"] == declared.first("latency")], [*THEORY, *BARE])
     columns = [*QUALITIES, *THEORY, *BARE]
     for metric, kind in QUALITIES.items():
         rows = plain[(plain["measure"] == declared.first(kind)) & (plain["metric"] == metric)]
         if rows["task"].nunique() > 1:
-            rows = mean_over_tasks(rows).assign(metric=metric)
+            rows = rows[rows["task"] == MEAN]
         wide = wide.join(_wide(rows, [metric]))
     bounds = [f"{name}_{end}" for name in (*QUALITIES, *THEORY) for end in ("low", "high")]
     wide = wide.reindex(columns=[*columns, *bounds]).astype(float)
@@ -67,14 +65,10 @@ def tradeoff(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
 
 
 def _wide(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """Return the means over seeds of some metrics, and the ends of their intervals, by cell."""
-    means = over_seeds(rows[rows["metric"].isin(metrics)].drop(columns=["task"]))
-    half, ratios = half_width(means), means["metric"].isin(THEORY)
-    plain, logs = (ends(means["value"], half, logarithmic) for logarithmic in (False, True))
-    for i, name in enumerate(("low", "high")):
-        means[name] = plain[i].mask(ratios, logs[i])
+    """Return the levels of some metrics, and the ends of their intervals, by cell."""
+    rows = rows[rows["metric"].isin(metrics)]
     parts = [
-        means.pivot_table(values, CELL, "metric", dropna=False).dropna(how="all").add_suffix(suffix)
+        rows.pivot_table(values, CELL, "metric", dropna=False).dropna(how="all").add_suffix(suffix)
         for values, suffix in (("value", ""), ("low", "_low"), ("high", "_high"))
     ]
     return parts[0].join(parts[1:])

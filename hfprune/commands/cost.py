@@ -76,18 +76,16 @@ def _earlier(like: list[Path] | None) -> list[Path]:
     Raises:
         HfpruneError: a study that was named has no outcomes of items here.
     """
-    from hfprune.analysis.tidy import RESULTS_CSV
+    from hfprune.analysis.tidy import ITEMS
 
-    # By default only studies that are finished; one that was named says itself what it lacks.
-    needs = ["cells"] if like else ["cells", RESULTS_CSV]
     found = []
     for named in like or map(Path, LIKE):
         places = EARLIER / named, named
-        folder = next((at for at in places if all((at / name).exists() for name in needs)), None)
+        folder = next((at for at in places if (at / ITEMS).exists()), None)
         if folder:
             found.append(folder)
         elif like:
-            there = sorted(at.parent.name for at in EARLIER.glob("*/cells"))
+            there = sorted(at.parent.name for at in EARLIER.glob(f"*/{ITEMS}"))
             raise HfpruneError(
                 f"--like {named}: no outcomes of items in {EARLIER / named.name} (there are: {', '.join(there)})"
             )
@@ -107,7 +105,7 @@ def _claims(study: "Study", like: list[Path]) -> str:
     from hfprune.analysis.evidence import Evidence
     from hfprune.paper.claims import Paper
 
-    earlier = [Evidence(load(Study, _study_of(folder)), folder.name, folder, folder) for folder in like]
+    earlier = [Evidence(folder) for folder in like]
     found = [*decidable(Paper.read(shipped(Path("paper/claims.yaml"))), study, earlier)]
     if not found:
         return "claims: the study measures none by its items"

@@ -10,9 +10,8 @@ from hfprune.study.study import Study
 class Published(NamedTuple):
     """Files of a study, from its results to its tables and figures."""
 
-    results: list[str]
-    items: list[str]
-    """Outcomes of single items, beside the results."""
+    measured: list[str]
+    """Results, and the outcomes of single items beside them."""
     cuts: list[str]
     """Scores and plans."""
     tidy: list[str]
@@ -30,7 +29,7 @@ class Published(NamedTuple):
 
     def all(self) -> list[str]:
         """Return everything by name: a deleted result is made again only if somebody asks for it."""
-        made = [*self.results, *self.items, *self.tidy, *self.verdicts, *self.compared]
+        made = [*self.measured, *self.tidy, *self.verdicts, *self.compared]
         return [*made, *self.forms("tables"), *self.forms("figures")]
 
 
@@ -48,8 +47,7 @@ def published(name: str, study: Study) -> Published:
     kinds |= {part for recovery in recoveries for part in recovery.split("+")}
 
     return Published(
-        results=here(layout.result_files(name, study)),
-        items=here(layout.item_files(name, study)),
+        measured=here([*layout.result_files(name, study), *layout.item_files(name, study)]),
         cuts=here([*layout.score_files(name, study), *layout.plan_files(name, study)]),
         tidy=here(layout.TIDY),
         verdicts=here([layout.CLAIMS, layout.CLAIMS_BY_TASK]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pydantic import Field, PositiveInt
 
@@ -42,9 +43,10 @@ class Latency(Measure):
 
     def metrics(self) -> list[Metric]:
         """Return speed-ups, speeds, FLOPs and parameters."""
+        speedup: dict[str, Any] = {"better": "higher", "shown": "{:.2f}", "effect": "ratio"}
         return [
-            Metric("prefill_speedup", "Prefill speed-up", better="higher", shown="{:.2f}"),
-            Metric("decode_speedup", "Decode speed-up", better="higher", shown="{:.2f}"),
+            Metric("prefill_speedup", "Prefill speed-up", **speedup),
+            Metric("decode_speedup", "Decode speed-up", **speedup),
             Metric("prefill_seconds", "Prefill", "ms", better="lower", shown="{:.1f}", scale=1000),
             Metric("decode_tokens_per_second", "Decode", "tokens/s", better="higher", shown="{:.1f}"),
             Metric("flops", "Prefill FLOPs", "TFLOPs", better="lower", shown="{:.3g}", scale=1e-12),

@@ -14,7 +14,7 @@ from hfprune.report.style import looks, recovery_label
 COLUMNS = (
     *("study", "model", "method", "family", "ratio", "recovery", "measure", "value", "low", "high"),
     *("shown", "interval", "n", "draws", "effect", "effect_shown", "effect_interval", "standing"),
-    *("reference", "differs", "source"),
+    *("reference", "differs"),
 )
 TOOLTIP = {"name": "Method", "removed": "Removed", "shown": "@title", "interval": "95 % interval"}
 TOOLTIP |= {"against": "Against its reference", "n": "n", "draws": "Draws", "open": "Click"}

@@ -35,7 +35,6 @@ const COLUMNS = [
   { name: "Family", value: (row) => row.family },
   { name: "n", value: (row) => row.n, number: true },
   { name: "Draws", value: (row) => row.draws, number: true },
-  { name: "Result", value: (row) => row.source, cell: source, if: ROWS.some((row) => row.source) },
 ].filter((column) => column.if !== false);
 // The best first.
 let sorting = { column: COLUMNS.find((column) => column.name === "Value"), up: data.measures[first]?.better !== "higher" };
@@ -55,13 +54,6 @@ function beside(row) {
   const of = row.effect_interval ? `${row.effect_shown} (${row.effect_interval})` : row.effect_shown;
   const words = [SIGNS[row.standing] ?? "", row.standing, `(${label(row.reference)})`].filter(Boolean).join(" ");
   return [`${of} `, make("span", { className: "standing", textContent: words })];
-}
-
-function source(row) {
-  if (!row.source) return [""];
-  const link = make("a", { href: row.source, textContent: "provenance" });
-  link.setAttribute("aria-label", `Result and provenance of ${label(row.method)}, ${percent(row.ratio)} removed`);
-  return [link];
 }
 
 function matches(row, without = []) {
@@ -197,8 +189,8 @@ function againstRatio(group, coloured, meaning) {
     removed: percent(row.ratio),
     interval: row.interval || "not known",
     against: row.effect === null ? "–" : beside(row).map((part) => part.textContent ?? part).join(""),
-    href: row.source || "#ran",
-    open: row.source ? "opens the result with its provenance" : "goes to what ran",
+    href: "#ran",
+    open: "goes to what ran",
   }));
   const reach = values.map((row) => row.value);
   const log = meaning.logarithmic && Math.min(...reach) > 0 && Math.max(...reach) > 10 * Math.min(...reach);

@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.analysis.tidy import blank_cells
 from hfprune.page.study import StudyResults
 from hfprune.results import DENSE
 
@@ -17,7 +16,7 @@ def facts(study: StudyResults) -> dict[str, Any]:
     data, made = study.data, study.provenance
     tidy = data.results
     pruned = tidy[tidy["method"] != DENSE]
-    blanks = len(blank_cells(data.tidy))
+    blanks = len(data.blanks)
     ratios = sorted(pruned["ratio"].dropna().unique())
     found: dict[str, list[str]] = {
         "Models": sorted(tidy["model"].unique()),
@@ -35,7 +34,7 @@ def facts(study: StudyResults) -> dict[str, Any]:
             *(f"{name} {version}" for one in made.get("packages", []) for name, version in one.items()),
         ],
     }
-    files = ("results.csv", "claims.csv", "comparison.csv", "provenance.json", WORKFLOW)
+    files = ("results.csv", "claims.csv", "comparison.csv", "items.parquet", "records.parquet", WORKFLOW)
     return {
         "facts": {heading: ", ".join(dict.fromkeys(words)) for heading, words in found.items() if words},
         "files": [(name, f"{study.link}/{name}") for name in files if (data.folder / name).exists()],

@@ -1,28 +1,23 @@
 """The results of a study, as the page shows them: one row per cell and number, over draws."""
 
+import json
 import os
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, ends, half_width, over_seeds
+from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, MEAN
 from hfprune.analysis.comparison import ENDS, P_VALUES
 from hfprune.analysis.statistics import LEVEL
-from hfprune.analysis.tidy import PROVENANCE, readable
 from hfprune.criteria import CRITERIA
-from hfprune.files import read_json
-from hfprune.recovery.settings import RECOVERED
 from hfprune.report.collected import Collected
 from hfprune.report.effects import Effect, effects_shown
-from hfprune.report.measures import MEAN, all_values, headings, measures_in_order, scaled
-from hfprune.results import DENSE, Cell
+from hfprune.report.measures import all_values, headings, measures_in_order, scaled
+from hfprune.results import DENSE
 from hfprune.rounding import rounded_interval
-from hfprune.study import layout
 
 # Kind of measure, or of a zero-shot task → what it tells about a model.
 CAPABILITIES = {
@@ -87,8 +82,8 @@ class StudyResults:
     data: Collected
     values: pd.DataFrame
     """One row per cell over draws and `Quantity`: `value`, `low`, `high` (in the units shown), `stderr`, `n`,
-    `draws`, `source` (a link to the first draw's result, or "") and, beside a reference, `effect`,
-    `effect_low`, `effect_high`, `reference` and `differs`. For readers: `shown`, `interval`, `effect_shown`,
+    `draws` and, beside a reference, `effect`, `effect_low`, `effect_high`, `reference` and `differs`. For
+    readers: `shown`, `interval`, `effect_shown`,
     `effect_interval`, and `standing` by that interval, one of `STANDINGS`, or "" if there is none; `sure` says
     whether it holds by Holm's correction for all models, methods and ratios of the study together, and for the
     outcomes that it corrects together."""
@@ -122,43 +117,47 @@ class StudyResults:
 
 
 def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
-    """Read the results of a study for a page in the folder `base`; only the tidy table must be there.
+    """Read the results of a study for a page in the folder `base`.
 
     Raises:
-        HfpruneError: the tidy table is missing or has a header alone, or a table cannot be read.
+        HfpruneError: what `collect` wrote is missing, has no result, or cannot be read.
     """
     data = Collected(folder, paper)
     data.check_results()
-    provenance, names = folder / PROVENANCE, data.tidy["study"]
     link = Path(os.path.relpath(folder.resolve(), base.resolve())).as_posix()
     values, meanings = _values(data)
     values = _with_texts(
         _with_effects(values, meanings, data.comparison), meanings, effects_shown(data.declared)
     )
     return StudyResults(
-        name=str(names.iloc[0]) if len(names) else folder.name,
+        name=str(data.tidy["study"].iloc[0]),
         link=link,
         data=data,
-        values=values.assign(source=[*_sources(values, data, link)]),
+        values=values,
         meanings=meanings,
-        families=_families(data.tidy["method"].unique(), data.marks),
-        provenance=_read_provenance(provenance) if provenance.exists() else {},
+        families=_families(data.tidy),
+        provenance=_provenance(data.records),
     )
 
 
-def _read_provenance(path: Path) -> dict[str, Any]:
-    with readable(path, ValueError):
-        found = read_json(path)
-        if not isinstance(found, dict):
-            raise ValueError("not a JSON object")
-        return found
+def _provenance(records: pd.DataFrame) -> dict[str, Any]:
+    """Return versions, commits, packages and machines, each once, and the first and the last start."""
+    said = {"hfprune": "version", "git": "commit", "packages": "packages", "hardware": "hardware"}
+    found = {
+        key: [*dict.fromkeys(text for text in records[column] if text not in ("", "{}"))]
+        for key, column in said.items()
+    }
+    for key in ("packages", "hardware"):
+        found[key] = [json.loads(text) for text in found[key]]
+    started = sorted(text for text in records["started"] if text)
+    return found | {"first_started": started[:1], "last_started": started[-1:]}
 
 
 def _values(data: Collected) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
     """Return the values over draws with their intervals, and the meanings of all of them in order."""
-    tidy, declared = data.results, data.declared
-    measured = all_values(tidy, declared, measures_in_order(tidy, declared))
-    measured = scaled(measured[measured["metric"] != "not_applicable"], declared)
+    levels, declared = data.levels, data.declared
+    measured = all_values(levels, declared, measures_in_order(levels, declared))
+    measured = scaled(measured[measured["metric"] != "not_applicable"])
     names = {Quantity(*quantity): name for quantity, name in headings(measured, declared).items()}
     effects = {(row.measure, row.metric.name): column for column, row in declared.effects().items()}
     meanings = {}
@@ -178,13 +177,7 @@ def _values(data: Collected) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
             logarithmic=metric.effect == "ratio",
             effect=effects.get(quantity[:2], "") if whole else "",
         )
-    parts = []
-    summary = over_seeds(measured)
-    for quantity, rows in summary.groupby(["measure", "metric", "task"], sort=False):
-        low, high = ends(rows["value"], half_width(rows), meanings[Quantity(*quantity)].logarithmic)
-        parts.append(rows.assign(low=low, high=high))
-    values = pd.concat(parts or [summary.assign(low=np.nan, high=np.nan)], ignore_index=True)
-    return values.rename(columns={"seeds": "draws"}), meanings
+    return measured.rename(columns={"seeds": "draws"}), meanings
 
 
 def _with_effects(
@@ -260,34 +253,12 @@ def _standing(row: Any, effect: Effect | None) -> str:
     return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else ALIKE
 
 
-def _sources(values: pd.DataFrame, data: Collected, link: str) -> Iterator[str]:
-    """Yield a link to the result of the first draw, whose JSON has its provenance, where it was kept, or ""."""
-    first = data.results.groupby(["model", "method"])["seed"].min()
-    for row in values.itertuples(index=False):
-        ratio = None if pd.isna(row.ratio) else row.ratio
-        cell = Cell("", row.model, row.method, ratio, int(first[row.model, row.method]), row.recovery)
-        places = _places(cell, row.measure, row.task)
-        yield next((f"{link}/{path}" for path in places if (data.folder / path).exists()), "")
-
-
-def _places(cell: Cell, measure: str, task: str) -> Iterator[str]:
-    """Yield where the result of a measure on a cell may lie, below the study's results."""
-    folder = layout.results_of(cell)
-    yield from (f"{folder}/{measure}/{task}.json", f"{folder}/{measure}.json", f"{folder}/{measure}")
-    own = {"cost": layout.SCORES, "size": layout.PLAN}
-    if measure in own:
-        yield f"{layout.fill(own[measure], cell)}.json"
-    if measure == "recovery":
-        yield f"{layout.fill(layout.RECOVERY, cell)}/{RECOVERED}"
-
-
-def _families(methods: Iterable[str], marks: pd.DataFrame) -> dict[str, str]:
+def _families(tidy: pd.DataFrame) -> dict[str, str]:
     """Return `StudyResults.families`."""
-    criteria = dict(zip(marks["method"], marks["criterion"].astype(str).str.split(",").str[0], strict=True))
-    known = sorted(CRITERIA.sources(), key=len, reverse=True)
-    found = {}
-    for method in methods:
-        # A method that reads no text has no marks; its name begins with its criterion's, as a rule.
-        own = criteria.get(method) or next((name for name in known if method.startswith(name)), "")
-        found[method] = FAMILIES.get(CRITERIA.load(own).needs, "other") if own in known else "other"
+    criteria = dict(zip(tidy["method"], tidy["criterion"], strict=True))
+    known = {*CRITERIA.sources()}
+    found = {
+        method: FAMILIES.get(CRITERIA.load(own).needs, "other") if own in known else "other"
+        for method, own in criteria.items()
+    }
     return found | {DENSE: "dense"}

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import ends, half_width, over_seeds, spread
+from hfprune.analysis.averages import spread
 from hfprune.analysis.comparison import ENDS
 from hfprune.report.axis_ends import ends_if_far, span
 from hfprune.report.style import Look, recovery_label
@@ -53,14 +53,6 @@ class Chart:
 
 
 _Panel = TypeVar("_Panel", bound=Chart | str)
-
-
-def summary(rows: pd.DataFrame, scale: float = 1) -> pd.DataFrame:
-    """Return `over_seeds` of tidy rows, scaled, with `half`, half the 95 % interval."""
-    values = over_seeds(rows)
-    values[["value", "sd", "stderr"]] *= scale
-    values["half"] = half_width(values)
-    return values
 
 
 def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -130,7 +122,7 @@ def wide(values: pd.DataFrame, keys: Sequence[str]) -> dict[str, set[tuple]]:
 def meaning(values: pd.DataFrame, units: str = "items") -> str:
     """Explain the error bars, if there are any."""
     over = f"draws and {units}" if spread(values) == "sd" else f"{units} of one draw"
-    known = values["half"].notna()
+    known = values["low"].notna()
     band = ", and the dense model's band" if (known & (values["method"] == DENSE)).any() else ""
     return f"Bars{band}: 95 % intervals over {over}" if known.any() else ""
 
@@ -160,15 +152,14 @@ def against_ratio(
     """Describe values against the ratio, with the dense model as a level.
 
     Args:
-        values: `method`, `ratio`, `value`, and `half`, half the interval.
+        values: `method`, `ratio`, `value`, and `low` and `high`, the ends of its interval.
         looks: the look of every method.
         title: of the values' axis.
         order: methods at a single ratio, a line each, the first on top; else they are spread at each ratio.
         printed: published values at these ratios.
-        logarithmic: whether the axis and the intervals are.
+        logarithmic: whether the axis is.
     """
-    low, high = ends(values["value"], values["half"], logarithmic)
-    rows = values[["method", "ratio", "value"]].assign(low=low, high=high, published=False)
+    rows = values[["method", "ratio", "value", "low", "high"]].assign(published=False)
     if printed is not None and len(printed):
         rows = pd.concat(
             [rows, printed[["method", "ratio", "value"]].assign(published=True)], ignore_index=True

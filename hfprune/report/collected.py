@@ -7,40 +7,38 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.analysis.declarations import Declarations, read_declarations
-from hfprune.analysis.tidy import (
-    CALIBRATION,
-    LEARNING,
-    NEURON_SCORES,
-    OVERLAP,
-    QUANTILES,
-    RANKS,
-    RESULTS,
-    RESULTS_CSV,
-    TOKEN_DISTRIBUTIONS,
-    applicable,
-    read_companion,
-    read_labels,
-    read_results,
-)
+from hfprune.analysis.curves import learning_curves, marks
+from hfprune.analysis.neurons import LAYER_TABLES, OVERLAP, QUANTILES, RANKS, SCORES
+from hfprune.analysis.tidy import LAYERS, Tidy, read_union
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Paper
 from hfprune.report.style import Look, looks
 from hfprune.results import DENSE
 from hfprune.study import layout
-from hfprune.study.labels import Label
+
+DISTRIBUTIONS = "distributions"  # the measure whose items a figure shows
 
 
-def _companion(name: str) -> "cached_property[pd.DataFrame]":
-    """Return the property of a table beside the tidy one; one that was not kept, or not yet written, is empty."""
-    return cached_property(lambda data: data.kept(read_companion(data.folder, name)))
+def _by_layer(name: str) -> "cached_property[pd.DataFrame]":
+    """Return the property of a table of layers.parquet, which is empty if the file was not kept."""
+
+    def read(data: "Collected") -> pd.DataFrame:
+        path, columns = data.folder / LAYERS, LAYER_TABLES[name]
+        rows = read_union(path, table=name) if path.exists() else pd.DataFrame(columns=columns)
+        return data.kept(rows[columns])
+
+    return cached_property(read)
 
 
-class Collected:
-    """The tables that `collect`, `claims` and `compare` wrote, each read when it is first asked for.
+def _kept(name: str) -> "cached_property[pd.DataFrame]":
+    return cached_property(lambda data: data.kept_table(name))
 
-    Any of them raises an `HfpruneError` if its file cannot be read; of the tidy table in two forms, the CSV is
-    enough.
+
+class Collected(Tidy):
+    """What `collect`, `claims` and `compare` wrote, each file read when it is first asked for.
+
+    Any of them raises an `HfpruneError` if its file cannot be read; those that are not among the first that
+    `collect` writes are empty if they were not kept.
     """
 
     def __init__(self, folder: Path, paper: Path, only: Mapping[str, Collection[Any]] | None = None) -> None:
@@ -54,7 +52,7 @@ class Collected:
         Raises:
             HfpruneError: the study has not all of `only`.
         """
-        self.folder = folder
+        super().__init__(folder)
         self.paper = paper
         self._out: dict[str, set[Any]] = {}
         for column, wanted in (only or {}).items():
@@ -71,48 +69,29 @@ class Collected:
                 rows = rows[~rows[name].isin(out)] if name in rows else rows
         return rows
 
-    overlap = _companion(OVERLAP)
-    ranks = _companion(RANKS)
-    quantiles = _companion(QUANTILES)
-    neurons = _companion(NEURON_SCORES)
-    distributions = _companion(TOKEN_DISTRIBUTIONS)
-    marks = _companion(CALIBRATION)
-    """The agreement of halves during calibration."""
-    curves = _companion(LEARNING)
-    """The loss on held-out sequences during recovery."""
-    claims = _companion(layout.CLAIMS)
-    comparison = _companion(layout.COMPARISON)
-    draws = _companion(layout.DRAWS)
-    lost = _companion(layout.LOST)
+    overlap = _by_layer(OVERLAP)
+    ranks = _by_layer(RANKS)
+    quantiles = _by_layer(QUANTILES)
+    neurons = _by_layer(SCORES)
+    claims = _kept(layout.CLAIMS)
+    comparison = _kept(layout.COMPARISON)
+    draws = _kept(layout.DRAWS)
+    lost = _kept(layout.LOST)
 
     @cached_property
-    def whole(self) -> pd.DataFrame:
-        """The tidy table with all that was measured."""
-        return read_results(self.folder / RESULTS)
-
-    def check_results(self) -> None:
-        """Refuse a folder whose tidy table has a header alone.
-
-        Raises:
-            HfpruneError: it has.
-        """
-        if (self.folder / RESULTS_CSV).exists() and self.whole.empty:
-            raise HfpruneError(f"{self.folder}: {RESULTS_CSV} holds no result; run `hfprune collect` first")
+    def distributions(self) -> pd.DataFrame:
+        """The items of the measure of next-token distributions."""
+        return self.kept(self.items(self.declared.first(DISTRIBUTIONS)))
 
     @cached_property
-    def tidy(self) -> pd.DataFrame:
-        """The tidy table."""
-        return self.kept(self.whole)
+    def marks(self) -> pd.DataFrame:
+        """The agreement of halves during calibration."""
+        return self.kept(marks(self.records, self.study))
 
     @cached_property
-    def results(self) -> pd.DataFrame:
-        """The tidy table without the cells that are not applicable."""
-        return applicable(self.tidy)
-
-    @cached_property
-    def declared(self) -> Declarations:
-        """The declarations of all metrics."""
-        return read_declarations(self.folder)
+    def curves(self) -> pd.DataFrame:
+        """The loss on held-out sequences during recovery."""
+        return self.kept(learning_curves(self.records))
 
     @cached_property
     def printed(self) -> Paper:
@@ -124,11 +103,6 @@ class Collected:
         """`hfprune.paper.claims.Paper.scores` of the study's models, in percent."""
         scores = self.printed.scores()
         return scores[scores["model"].isin(self.results["model"])]
-
-    @cached_property
-    def labels(self) -> dict[str, Label]:
-        """The study's own labels and colours of methods."""
-        return read_labels(self.folder)
 
     @cached_property
     def looks(self) -> dict[str, Look]:

@@ -4,48 +4,38 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from hfprune.analysis.averages import (
-    AVERAGE,
-    AVERAGE_WITHOUT_CROWS,
-    mean_over_tasks,
-    with_averages,
-)
+from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MEAN, primary_values
 from hfprune.analysis.declarations import Declaration, Declarations
 
-MEAN = "mean"  # takes the place of a task if there are several
 
+def all_values(levels: pd.DataFrame, declared: Declarations, measures: Iterable[str]) -> pd.DataFrame:
+    """Return the levels of some measures.
 
-def all_values(tidy: pd.DataFrame, declared: Declarations, measures: Iterable[str]) -> pd.DataFrame:
-    """Return the rows of the tidy table of some measures, and their means over tasks.
-
-    A zero-shot task has only its primary metric, under the name of the measure's declared primary metric.
+    A zero-shot task has only its primary metric, under the name of the measure's declared primary metric, and of
+    averages there are the paper's, under the task `mean`, and that without CrowS-Pairs.
     """
-    parts = [tidy[:0]]
+    parts = [levels[:0]]
     for measure in measures:
-        rows = tidy[tidy["measure"] == measure]
-        if rows.empty:
-            continue
-        parts += [rows] if declared.kind(measure) != "zeroshot" else []
-        if declared.kind(measure) == "zeroshot":
+        rows = levels[levels["measure"] == measure]
+        if declared.kind(measure) == "zeroshot" and len(rows):
             primary = next(row.metric.name for row in declared.primary() if row.measure == measure)
-            scores = with_averages(rows, measure)
-            parts.append(scores.assign(metric=primary, task=scores["task"].replace(AVERAGE, MEAN)))
-        elif rows["task"].nunique() > 1:
-            means = ((name, mean_over_tasks(group)) for name, group in rows.groupby("metric"))
-            parts += [mean.assign(metric=name, task=MEAN) for name, mean in means]
+            averages = rows[rows["task"].isin([AVERAGE, AVERAGE_WITHOUT_CROWS])]
+            scores = pd.concat([primary_values(rows, measure), averages])
+            rows = scores.assign(metric=primary, task=scores["task"].replace(AVERAGE, MEAN))
+        parts.append(rows)
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
 
 
-def measures_in_order(tidy: pd.DataFrame, declared: Declarations) -> list[str]:
-    """Return the measures of the tidy table: the declared ones first, then the others by name."""
-    return [*dict.fromkeys([*declared.kinds, *sorted(set(tidy["measure"]))])]
+def measures_in_order(levels: pd.DataFrame, declared: Declarations) -> list[str]:
+    """Return the measures that have levels: the declared ones first, then the others by name."""
+    return [*dict.fromkeys([*declared.kinds, *sorted(set(levels["measure"]))])]
 
 
-def other_values(tidy: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+def other_values(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     """Return `all_values` of the measures that no table of the paper shows."""
     shown = declared.of_paper()
-    others = [measure for measure in measures_in_order(tidy, declared) if measure not in shown]
-    values = all_values(tidy, declared, others)
+    others = [measure for measure in measures_in_order(levels, declared) if measure not in shown]
+    values = all_values(levels, declared, others)
     return values[values["task"] != AVERAGE_WITHOUT_CROWS].reset_index(drop=True)
 
 
@@ -85,8 +75,7 @@ def dotted(place: Iterable[str]) -> str:
     return ".".join(filter(None, place))
 
 
-def scaled(values: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
-    """Return values in the units shown to readers."""
-    pairs = zip(values["measure"], values["metric"], strict=True)
-    scale = pd.Series([declared.find(*pair).metric.scale for pair in pairs], values.index, dtype=float)
-    return values.assign(value=values["value"] * scale, stderr=values["stderr"] * scale)
+def scaled(levels: pd.DataFrame) -> pd.DataFrame:
+    """Return levels in the units shown to readers."""
+    numbers = ["value", "stderr", "sd", "low", "high"]
+    return levels.assign(**{name: levels[name] * levels["scale"] for name in numbers})

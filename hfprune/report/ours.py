@@ -1,13 +1,13 @@
 """Our numbers in the paper's units, each with the key of its column in the paper's tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import with_averages
+from hfprune.analysis.averages import AVERAGE, primary_values, without_tasks
 from hfprune.analysis.declarations import ALL_SHOWN, Declarations
-from hfprune.analysis.tidy import CELL_COLUMNS
-from hfprune.paper.tables import AVERAGE_WITHOUT_CROWS, CROWS
+from hfprune.paper.tables import AVERAGE_WITHOUT_CROWS
 from hfprune.report.cells import OURS, PAPER
 from hfprune.report.rows import ROW
 from hfprune.results import DENSE
@@ -33,17 +33,28 @@ FOLLOWING: dict[str, tuple[str, str, Callable[[pd.Series, pd.Series], pd.Series]
 }
 
 
-def in_papers_units(tidy: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
-    """Return tidy rows in the paper's units, with averages over tasks, each with the `key` of its column."""
-    accuracy = with_averages(tidy, declared.first("zeroshot"))
-    if CROWS not in set(accuracy["metric"]):
-        accuracy = accuracy[accuracy["task"] != AVERAGE_WITHOUT_CROWS]
+def in_papers_units(levels: pd.DataFrame, declared: Declarations, without: Collection[str]) -> pd.DataFrame:
+    """Return levels in the paper's units, with averages over tasks, each with the `key` of its column.
+
+    Args:
+        levels: of a study.
+        declared: its metrics.
+        without: tasks that neither appear nor count in the averages.
+    """
+    measure = declared.first("zeroshot")
+    of_tasks = primary_values(levels, measure)
+    left_out = [task for task in without if task in {*of_tasks["task"]}]
+    averages = {without_tasks(name, left_out): name for name in (AVERAGE, AVERAGE_WITHOUT_CROWS)}
+    means = levels[(levels["measure"] == measure) & levels["task"].isin(averages)]
+    accuracy = pd.concat([of_tasks[~of_tasks["task"].isin(left_out)], means])
+    accuracy = accuracy.assign(task=accuracy["task"].replace(averages))
     accuracy = accuracy.assign(key=accuracy["task"], scale=100.0, shift=0.0)
 
-    outputs = tidy[tidy["measure"].isin(declared.of_kind(*ALL_SHOWN))]
+    outputs = levels[levels["measure"].isin(declared.of_kind(*ALL_SHOWN))]
     outputs = outputs.assign(key=outputs["metric"] + _suffix(outputs), scale=1.0, shift=0.0)
 
-    others = pd.concat([tidy[tidy["measure"].isin(map(declared.first, ("latency", "cost")))], _sizes(tidy)])
+    others = levels[levels["measure"].isin(map(declared.first, ("latency", "cost")))]
+    others = pd.concat([others, _sizes(levels)])
     pairs = zip(others["measure"].map(declared.kind), others["metric"], strict=True)
     units = [PAPERS_UNITS.get(pair, (None, 1, 0)) for pair in pairs]
     others[["key", "scale", "shift"]] = pd.DataFrame(units, others.index, ["key", "scale", "shift"])
@@ -51,9 +62,9 @@ def in_papers_units(tidy: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     parts = [part for part in (accuracy, outputs, others.dropna(subset="key")) if len(part)]
     rows = pd.concat(parts or [others], ignore_index=True)
     scale, shift = rows.pop("scale").astype(float), rows.pop("shift").astype(float)
-    rows["value"] = rows["value"] * scale + shift
-    rows["stderr"] *= scale
-    return rows
+    for name in ("value", "low", "high"):
+        rows[name] = rows[name] * scale + shift
+    return rows.assign(stderr=rows["stderr"] * scale, sd=rows["sd"] * scale)
 
 
 def _suffix(outputs: pd.DataFrame) -> pd.Series:
@@ -67,19 +78,21 @@ def _suffix(outputs: pd.DataFrame) -> pd.Series:
     return (" " + names).where(several, "")
 
 
-def _sizes(tidy: pd.DataFrame) -> pd.DataFrame:
+def _sizes(levels: pd.DataFrame) -> pd.DataFrame:
     """Return the number of parameters of every cell.
 
     A plan gives the number for its cells, with any recovery, and for the dense model.
     """
-    by = [part for part in CELL_COLUMNS if part != "recovery"]
-    plans = tidy[tidy["measure"] == "size"].pivot_table("value", by, "metric")
+    by = ["study", "model", "method", "ratio"]
+    plans = levels[levels["measure"] == "size"].pivot_table("value", by, "metric")
     plans = plans.reindex(columns=["parameters", "parameter_ratio"])
     whole = (plans["parameters"] / (1 - plans["parameter_ratio"])).round().groupby("model").first()
-    cells = tidy.loc[tidy["ratio"].notna(), CELL_COLUMNS].drop_duplicates()
+    cells = levels[levels["ratio"].notna()].groupby([*by, "recovery"], as_index=False)["seeds"].max()
     pruned = cells.merge(plans.reset_index(), "left", by)["parameters"].set_axis(cells.index)
     value = pruned.where(cells["method"] != DENSE, cells["model"].map(whole))
-    return cells.assign(measure="size", task="", metric="parameters", value=value).dropna(subset="value")
+    none = dict.fromkeys(("stderr", "sd", "low", "high"), np.nan)
+    found = cells.assign(measure="size", task="", metric="parameters", value=value, **none)
+    return found.dropna(subset="value")
 
 
 def with_following(cells: pd.DataFrame) -> pd.DataFrame:

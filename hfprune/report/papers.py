@@ -5,9 +5,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from hfprune.analysis.averages import over_seeds
 from hfprune.analysis.declarations import ALL_SHOWN, Declarations
-from hfprune.analysis.tidy import blank_cells
 from hfprune.paper.claims import Paper
 from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
 from hfprune.report import notes
@@ -42,7 +40,7 @@ OUTPUT_FORMS = {
     "js_distance": Form("", "{:.3f}", "lower"),
     "jaccard": Form("", "{:.3f}", "higher"),
     "kl_divergence": Form("", "{:.3f}", "lower"),
-    "perplexity": Form("", "{:,.2f}", "lower", logarithmic=True),
+    "perplexity": Form("", "{:,.2f}", "lower"),
 }
 # Stand for a column per task, and per metric and corpus of the outputs.
 PER_TASK, OUTPUTS = "tasks", "outputs"
@@ -76,6 +74,8 @@ class PaperTable(TablePublication):
         theirs = theirs.assign(key=theirs["column"], source=PAPER).drop(columns="label")
         ours = self._ours(data, set(theirs["model"]))
         forms = self._forms(ours, theirs, declared)
+        blanks = data.blanks[: 0 if self.of_scoring else None]
+        ours = with_blanks(ours, self._chosen(blanks, published, {*theirs["model"]}), forms)
         cells = with_following(pd.concat([theirs, ours], ignore_index=True))
         cells = cells[cells["key"].isin(forms)]
         named = looks(cells["method"], data.labels)
@@ -98,11 +98,8 @@ class PaperTable(TablePublication):
 
     def _ours(self, data: Collected, in_table: set[str]) -> pd.DataFrame:
         """Return our numbers for the table over seeds, one per row, with the `key` of their column."""
-        kept = data.results[~data.results["task"].isin(self.without)]
-        values = over_seeds(in_papers_units(kept, data.declared))
-        blanks = blank_cells(data.tidy)[: 0 if self.of_scoring else None]
-        values, blanks = (self._chosen(rows, data.printed, in_table) for rows in (values, blanks))
-        return with_blanks(values.assign(source=OURS), blanks)
+        values = in_papers_units(data.levels, data.declared, self.without)
+        return self._chosen(values, data.printed, in_table).assign(source=OURS)
 
     def _chosen(self, rows: pd.DataFrame, published: Paper, in_table: set[str]) -> pd.DataFrame:
         """Return the rows of the table, with the paper's names of models."""

@@ -1,12 +1,12 @@
 """Numbers with the key of their column, laid out in the rows of a table."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 
-from hfprune.analysis.averages import ends, half_width, spread
+from hfprune.analysis.averages import spread
 from hfprune.paper.tables import CONFIDENT
 from hfprune.report.cells import OURS, PAPER
 from hfprune.report.typeset import MISSING, Column, mark
@@ -24,15 +24,13 @@ SPREADS = {"stderr": {"stderr": " ± {}"}, "sd": {"sd": " ± {}", "stderr": " ({
 class Form:
     """How the numbers of a key are shown: their heading and format, and which is the best of a group.
 
-    `half` stands for percentages that are best at 50; of numbers without a direction none is the best. Errors of a
-    `logarithmic` number multiply.
+    `half` stands for percentages that are best at 50; of numbers without a direction none is the best.
     """
 
     heading: str
     shown: str = "{:.1f}"
     better: Literal["lower", "higher", "half", ""] = ""
     with_spread: bool = True
-    logarithmic: bool = False
 
 
 def lay_out(
@@ -41,15 +39,16 @@ def lay_out(
     """Return the numbers of a table, and the columns of its keys.
 
     Args:
-        cells: rows of `hfprune.analysis.averages.over_seeds` in order, with the columns `source`, `key`, `printed`
+        cells: rows of `hfprune.analysis.averages.levels` in order, with the columns `source`, `key`, `printed`
             (a published number as printed) and `confidence`.
         forms: of each key, in the order of the columns.
         footnotes: the sign after numbers of a confidence.
     """
     row = cells.groupby(ROW, dropna=False, sort=False).ngroup()
-    spreads, cells = SPREADS[spread(cells)], cells.assign(row=row, half=half_width(cells))
+    spreads, cells = SPREADS[spread(cells)], cells.assign(row=row)
     rows = cells.drop_duplicates("row").set_index("row")[ROW]
-    parts = cells.set_index(["row", "key"])[["value", "half", "printed", "confidence", *spreads]].unstack()
+    shown = ["value", "low", "high", "printed", "confidence", *spreads]
+    parts = cells.set_index(["row", "key"])[shown].unstack()
     numbers, columns = rows.copy(), []
     for key, form in forms.items():
         cell = parts.xs(key, axis=1, level="key")
@@ -85,9 +84,9 @@ def _best(cell: pd.DataFrame, form: Form, rows: pd.DataFrame) -> pd.Series:
 def _penalties(cell: pd.DataFrame, form: Form) -> tuple[pd.Series, pd.Series]:
     """Return the ends of the intervals of a penalty, which the best number has the least of."""
     if form.better == "half":
-        distance = (cell["value"] - 50).abs()
-        return distance - cell["half"], distance + cell["half"]
-    low, high = ends(cell["value"], cell["half"], form.logarithmic)
+        distance, half = (cell["value"] - 50).abs(), (cell["high"] - cell["low"]) / 2
+        return distance - half, distance + half
+    low, high = cell["low"], cell["high"]
     return (-high, -low) if form.better == "higher" else (low, high)
 
 
@@ -111,9 +110,9 @@ def footnotes_of(cells: pd.DataFrame) -> dict[str, str]:
     return {confidence: mark(i) for i, confidence in enumerate(doubts)}
 
 
-def with_blanks(ours: pd.DataFrame, blanks: pd.DataFrame) -> pd.DataFrame:
-    """Add a row without numbers for every model, method, ratio and recovery of `blanks`."""
-    if ours.empty or blanks.empty:
+def with_blanks(ours: pd.DataFrame, blanks: pd.DataFrame, keys: Collection[str]) -> pd.DataFrame:
+    """Add a row without numbers for every model, method, ratio and recovery of `blanks`, if any has these keys."""
+    shown = [key for key in keys if key in {*ours["key"]}]
+    if not shown or blanks.empty:
         return ours
-    added = blanks.assign(source=OURS, key=ours["key"].iloc[0])
-    return pd.concat([ours, added], ignore_index=True)
+    return pd.concat([ours, blanks.assign(source=OURS, key=shown[0])], ignore_index=True)

@@ -5,25 +5,23 @@ from pathlib import Path
 
 from pydantic import Field
 
-from hfprune.settings import Strict, load
-from hfprune.stages.fields import CollectedFolder, ResultsFolder, Shipped, StudyFile
+from hfprune.settings import Strict
+from hfprune.stages.fields import CollectedFolder, OutFolder, Shipped
 from hfprune.study import layout
-from hfprune.study.study import Study
 
-EXAMPLE = "hfprune claims --study config/studies/demo.yaml --results results/demo"
+EXAMPLE = "hfprune claims --results results/demo"
 
 
 class Config(Strict):
     """Flags of `hfprune claims`."""
 
-    study: StudyFile
-    results: ResultsFolder
+    results: CollectedFolder
     claims: Shipped = Field(
         default=Path("paper/claims.yaml"),
         description="file of the claims, beside the published tables",
         validate_default=True,
     )
-    out: CollectedFolder = None
+    out: OutFolder = None
 
 
 def run(config: Config) -> None:
@@ -33,15 +31,13 @@ def run(config: Config) -> None:
         HfpruneError: nothing of the study was measured.
     """
     from hfprune.analysis.condition import VERDICTS
-    from hfprune.analysis.evidence import Evidence, require_measured
+    from hfprune.analysis.evidence import Evidence
     from hfprune.analysis.tidy import DIGITS, write_csv
     from hfprune.analysis.verdicts import evaluate
     from hfprune.paper.claims import Paper
 
-    study, out = load(Study, config.study), config.out or config.results
-    evidence = Evidence(study, config.study.stem, config.results, out)
-    require_measured(config.results, config.study.stem)
-    table, by_task = evaluate(Paper.read(config.claims), evidence)
+    out = config.out or config.results
+    table, by_task = evaluate(Paper.read(config.claims), Evidence(config.results))
     write_csv(by_task, out / layout.CLAIMS_BY_TASK, DIGITS)
     write_csv(table, out / layout.CLAIMS, DIGITS)
     arithmetic = table["basis"] == "arithmetic"

@@ -1,19 +1,17 @@
 """Compare every method with entropy, with the dense model and, draw by draw, with itself."""
 
-from hfprune.settings import Strict, load
-from hfprune.stages.fields import CollectedFolder, ResultsFolder, StudyFile
+from hfprune.settings import Strict
+from hfprune.stages.fields import CollectedFolder, OutFolder
 from hfprune.study import layout
-from hfprune.study.study import Study
 
-EXAMPLE = "hfprune compare --study config/studies/demo.yaml --results results/demo"
+EXAMPLE = "hfprune compare --results results/demo"
 
 
 class Config(Strict):
     """Flags of `hfprune compare`."""
 
-    study: StudyFile
-    results: ResultsFolder
-    out: CollectedFolder = None
+    results: CollectedFolder
+    out: OutFolder = None
 
 
 def run(config: Config) -> None:
@@ -24,13 +22,11 @@ def run(config: Config) -> None:
     """
     from hfprune.analysis.comparison import compare
     from hfprune.analysis.draws import spreads
-    from hfprune.analysis.evidence import Evidence, require_measured
+    from hfprune.analysis.evidence import Evidence
     from hfprune.analysis.lost import lost
     from hfprune.analysis.tidy import DIGITS, write_csv
 
-    out = config.out or config.results
-    evidence = Evidence(load(Study, config.study), config.study.stem, config.results, out)
-    require_measured(config.results, config.study.stem)
+    out, evidence = config.out or config.results, Evidence(config.results)
     write_csv(compare(evidence), out / layout.COMPARISON, DIGITS)
     write_csv(spreads(evidence), out / layout.DRAWS, DIGITS)
     write_csv(lost(evidence), out / layout.LOST, DIGITS)

@@ -103,6 +103,5 @@ Resources = Annotated[Path, Field(description="folder of the fetched assets")]
 StudyPath = Annotated[Path, AfterValidator(_study)]
 StudyFile = Annotated[StudyPath, Field(description="the study: its file, or its name in config/studies")]
 ResultsFolder = Annotated[Path, Field(description="the study's results folder")]
-CollectedFolder = Annotated[
-    Path | None, Field(description="folder that `collect` wrote to (the results folder)")
-]
+CollectedFolder = Annotated[Path, Field(description="folder that `collect` wrote to")]
+OutFolder = Annotated[Path | None, Field(description="folder of the tables (that of `collect`)")]

@@ -1,4 +1,4 @@
-"""Draw the figures from the tidy tables, all or some, as PDF, SVG and PNG."""
+"""Draw the figures from the tables of `collect`, all or some, as PDF, SVG and PNG."""
 
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from hfprune.report.publication import known, publication_names
 from hfprune.settings import Strict
-from hfprune.stages.fields import PaperFolder
+from hfprune.stages.fields import CollectedFolder, PaperFolder
 
 EXAMPLE = "hfprune figures --results results/methods --only fidelity --style mine.mplstyle --format pdf"
 
@@ -16,7 +16,7 @@ EXAMPLE = "hfprune figures --results results/methods --only fidelity --style min
 class Config(Strict):
     """Flags of `hfprune figures`."""
 
-    results: Path = Field(description="folder with the tidy tables; CSV is enough")
+    results: CollectedFolder
     paper: PaperFolder = Path("paper")
     out: Path | None = Field(
         default=None, description="folder of the figures (`figures` in the results folder)"

@@ -13,10 +13,7 @@ EXAMPLE = "hfprune page --results results/methods results/sensitivity --out repo
 class Config(Strict):
     """Flags of `hfprune page`."""
 
-    results: list[Path] = Field(
-        min_length=1,
-        description="the studies' results folders; the tidy table (CSV is enough), metrics.csv and labels.csv",
-    )
+    results: list[Path] = Field(min_length=1, description="folders that `collect` wrote to, one a study")
     paper: PaperFolder = Path("paper")
     out: Path = Field(description="file of the page")
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from hfprune.report.publication import known, publication_names
 from hfprune.settings import Strict
-from hfprune.stages.fields import PaperFolder
+from hfprune.stages.fields import CollectedFolder, PaperFolder
 
 EXAMPLE = "hfprune tables --results results/demo --only table7 measures"
 
@@ -16,7 +16,7 @@ EXAMPLE = "hfprune tables --results results/demo --only table7 measures"
 class Config(Strict):
     """Flags of `hfprune tables`."""
 
-    results: Path = Field(description="folder with the tidy tables; CSV is enough")
+    results: CollectedFolder
     paper: PaperFolder = Path("paper")
     out: Path | None = Field(
         default=None, description="folder of the tables (`tables` in the results folder)"

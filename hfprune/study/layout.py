@@ -37,16 +37,8 @@ SCORING = "cells/{model}/{method}/scoring/seed{seed}"
 
 # The files of `collect`, in this order.
 TIDY = (
-    *("results.parquet", "results.csv", "metrics.csv", "overlap.csv", "rank_correlation.csv"),
-    *(
-        "score_quantiles.csv",
-        "neurons.parquet",
-        "distributions.parquet",
-        "calibration.csv",
-        "learning.csv",
-        "labels.csv",
-        "provenance.json",
-    ),
+    *("results.csv", "items.parquet", "records.parquet", "study.yaml"),
+    *("neurons.csv", "layers.parquet"),
 )
 # The files that `claims` and `compare` add to those of `collect`.
 CLAIMS, CLAIMS_BY_TASK, COMPARISON = "claims.csv", "claims_by_task.csv", "comparison.csv"

@@ -12,11 +12,10 @@ from hfprune.analysis.averages import (
     half_width,
     over_seeds,
     primary_metric,
-    primary_values,
     spread,
     with_averages,
 )
-from hfprune.analysis.tidy import read_collected
+from hfprune.analysis.tidy import CELL_COLUMNS, Tidy
 from hfprune.errors import HfpruneError
 from hfprune.results import Value
 
@@ -37,11 +36,14 @@ def test_primary_metric(metrics: list[str], chosen: str) -> None:
 def test_a_task_without_a_primary_metric_is_named(study: Study) -> None:
     study.result("entropy", 0.2, "zeroshot", "gsm8k", Value("exact_match", 0.1))
     with pytest.raises(HfpruneError, match=r"zero-shot task gsm8k: .*exact_match"):
-        primary_values(table(study))
+        study.collect()
+
+
+COLUMNS = [*CELL_COLUMNS, "measure", "task", "metric", "value", "stderr", "n"]
 
 
 def table(study: Study) -> pd.DataFrame:
-    return read_collected(study.collect() / "results.parquet")
+    return Tidy(study.collect()).tidy[COLUMNS]
 
 
 def by_task(rows: pd.DataFrame, column: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Every interval of a study whose items are in git follows from them, without the weights, scores and plans."""
+"""Every comparison, verdict and table of the findings follows from what git holds, the packed items among it."""
 
 import shutil
 from collections.abc import Callable
@@ -9,53 +9,70 @@ import pandas as pd
 import pytest
 import recipe
 from command_line import failure, run
-from committed import WITH_ITEMS
-from smoke import ROOT
+from committed import COMMITTED, WITH_ITEMS, results_of
 
+from hfprune.analysis.averages import levels
 from hfprune.analysis.evidence import Evidence
-from hfprune.settings import load
-from hfprune.study.layout import study_file
-from hfprune.study.study import Study
-
-OF_PLANS_AND_SCORES = ["overlap", "rank_correlation", "near_cut"]
+from hfprune.analysis.tidy import ITEMS, KEY, Tidy
 
 
 @pytest.mark.parametrize("study", WITH_ITEMS)
 def test_comparisons_verdicts_and_losses_follow_from_the_items(study: str, tmp_path: Path) -> None:
-    folder = ROOT / "results" / study
-    where = ["--study", str(study_file(study)), "--results", str(folder), "--out", str(tmp_path)]
-    run("collect", *where, "--partial")
-    run("compare", *where)
+    folder = results_of(study)
+    run("compare", "--results", folder, "--out", tmp_path)
     tables = ["comparison", "lost", "draws"]
     if (folder / "claims.csv").exists():
-        run("claims", *where)
+        run("claims", "--results", folder, "--out", tmp_path)
         tables.append("claims")
     for name in tables:
         kept, made = (pd.read_csv(at / f"{name}.csv") for at in (folder, tmp_path))
-        if name == "claims":
-            kept, made = (table[table["basis"] == "measured"] for table in (kept, made))
-        kept, made = (table.drop(columns=OF_PLANS_AND_SCORES, errors="ignore") for table in (kept, made))
         pd.testing.assert_frame_equal(made, kept, rtol=1e-6)
 
 
+@pytest.mark.parametrize("study", COMMITTED)
+def test_levels_are_those_of_the_values(study: str) -> None:
+    data = Tidy(results_of(study))
+    columns = ["value", "stderr", "n", "seeds", "sd", "low", "high"]
+    by = [name for name in KEY if name != "seed"]
+    kept = data.whole[data.whole["seed"].isna()].set_index(by)[columns]
+    made = levels(data.tidy[[*KEY, "value", "stderr", "n"]], data.declared).set_index(by)[columns]
+    pd.testing.assert_frame_equal(made.sort_index(), kept.sort_index(), rtol=1e-6, check_dtype=False)
+
+
+@pytest.mark.parametrize("study", WITH_ITEMS)
+def test_values_are_the_means_of_their_items(study: str) -> None:
+    """Of the measures whose items are in the unit of the value."""
+    data = Evidence(results_of(study))
+    checked = 0
+    for declared in data.declared:
+        metric = declared.metric
+        if metric.effect == "ratio" or metric.name not in metric.items:
+            continue
+        items = data.items(declared.measure)
+        rows = data.tidy[(data.tidy["measure"] == declared.measure) & (data.tidy["metric"] == metric.name)]
+        if rows.empty:
+            continue
+        by = ["model", "method", "ratio", "seed", "recovery", "task"]
+        means = items[items["resample"] == 0].groupby(by)[metric.name].mean().dropna()
+        found = rows.set_index(by)["value"]
+        pd.testing.assert_series_equal(
+            means.reindex(found.index), found, rtol=1e-6, check_names=False, obj=f"{study}, {metric.name}"
+        )
+        checked += len(found)
+    assert checked or study in ("recipe", "recipe-confirm")
+
+
 def test_a_study_without_items_is_no_empty_table(tmp_path: Path) -> None:
-    # As in a clone where the demo has not been run.
-    only_tables = shutil.ignore_patterns("cells")
-    demo = shutil.copytree(ROOT / "results/demo", tmp_path / "demo", ignore=only_tables)
-    where = ["--study", "demo", "--results", str(demo), "--out", str(tmp_path / "out")]
+    # As the demo in a clone where it has not been run.
+    demo = Path(shutil.copytree(results_of("methods"), tmp_path / "demo"))
+    (demo / ITEMS).unlink()
+    where = ["--study", "demo", "--results", demo, "--out", tmp_path / "out"]
     assert "no result of demo is there" in failure("collect", *where, "--partial")
     assert not (tmp_path / "out").exists()
+    before = {path.name: path.read_bytes() for path in demo.glob("*.csv")}
     for command in ("compare", "claims"):
-        where = [
-            "--study",
-            "demo",
-            "--results",
-            str(shutil.copytree(demo, tmp_path / command)),
-        ]
-        (tmp_path / command / "cells").mkdir()
-        before = {path.name: path.read_bytes() for path in (tmp_path / command).glob("*.csv")}
-        assert "no result of demo is there" in failure(command, *where)
-        assert before == {path.name: path.read_bytes() for path in (tmp_path / command).glob("*.csv")}
+        assert "no outcomes of items" in failure(command, "--results", demo)
+    assert before == {path.name: path.read_bytes() for path in demo.glob("*.csv")}
 
 
 NO_EFFECTS = {"recipe", "outcomes", "outcomes-qwen", "draws", "methods", "sensitivity", "families", "domains"}
@@ -76,10 +93,8 @@ MADE = [
 def test_tables_of_the_findings_follow_from_the_items(
     make: Callable[..., pd.DataFrame], name: str, studies: list[str], tmp_path: Path
 ) -> None:
-    read = [
-        Evidence(load(Study, study_file(study)), study, ROOT / "results" / study, ROOT / "results" / study)
-        for study in studies
-    ]
-    make(*read).to_csv(tmp_path / "made.csv", index=False, float_format="%.5g", lineterminator="\n")
-    kept, made = ROOT / "results" / studies[0] / f"{name}.csv", tmp_path / "made.csv"
+    made = tmp_path / "made.csv"
+    found = make(*(Evidence(results_of(study)) for study in studies))
+    found.to_csv(made, index=False, float_format="%.5g", lineterminator="\n")
+    kept = results_of(studies[0]) / f"{name}.csv"
     pd.testing.assert_frame_equal(pd.read_csv(made), pd.read_csv(kept), rtol=2e-4)

@@ -9,12 +9,11 @@ import pytest
 from drawings import figure_of
 from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr, t, ttest_rel
-from synthetic import PAPER, Study, analysed
+from synthetic import PAPER, Study, analysed, evidence, gather
 
 from hfprune.analysis.comparison import compare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.reference import differing, reference_of
-from hfprune.analysis.tidy import read_collected
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import made_figure
 from hfprune.report.typeset import markdown
@@ -100,7 +99,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, P
 
 def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
-    rows = compare(Evidence(settings, "test", folder, folder))
+    rows = compare(evidence(settings, folder))
     assert rows[["method", "differs"]].to_numpy().tolist() == [
         ["magnitude", "criterion"],
         ["entropy", "seed"],
@@ -132,7 +131,7 @@ def test_all_models_of_a_study_are_one_family(tmp_path: Path) -> None:
         values = 0.4 + (0.03 + 0.03 * i) * (method == "magnitude") + 0.05 * rng.normal(size=16)
         study.outcomes(method, 0.2, "fidelity", values, metric="js_distance", model=model, seed=seed)
     study.collect()
-    rows = compare(Evidence(study.config(), "test", tmp_path, tmp_path)).dropna(subset="js_distance_p")
+    rows = compare(Evidence(tmp_path)).dropna(subset="js_distance_p")
     smaller, larger = sorted(rows["js_distance_p"])
     corrected = sorted(rows["js_distance_holm"])
     assert 0 < smaller < larger < 1
@@ -142,7 +141,7 @@ def test_all_models_of_a_study_are_one_family(tmp_path: Path) -> None:
 def test_outcomes_that_a_study_corrects_together_are_one_family(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
     together = settings.model_copy(update={"corrected_together": [["zeroshot", "fidelity"]]})
-    alone, family = (compare(Evidence(one, "test", folder, folder)).iloc[0] for one in (settings, together))
+    alone, family = (compare(evidence(one, folder)).iloc[0] for one in (settings, together))
     smaller, larger = family["js_distance_p"], family["points_p"]
     assert 0 < smaller < larger < 1
     assert family["js_distance_holm"] == pytest.approx(2 * smaller)
@@ -166,7 +165,7 @@ def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[
     def ranks(a: dict, b: dict) -> float:
         return np.mean([spearmanr(a[name], b[name]).statistic for name in a])
 
-    row, other_seed, *_ = (line for _, line in compare(Evidence(settings, "test", folder, folder)).iterrows())
+    row, other_seed, *_ = (line for _, line in compare(evidence(settings, folder)).iterrows())
     kept = [(load("plans", "magnitude", k), load("plans", "entropy", k)) for k in study.seeds]
     scored = [(load("scores", "magnitude", k), load("scores", "entropy", k)) for k in study.seeds]
     assert row["overlap"] == pytest.approx(np.mean([overlap(*pair) for pair in kept]))
@@ -188,13 +187,13 @@ def test_disputed_neurons_are_near_the_cut_or_not(tmp_path: Path) -> None:
             folder.mkdir(parents=True)
             save_file({"mlp.0": tensor}, folder / "seed0.safetensors")
     study.collect()
-    (row,) = compare(Evidence(study.config(), "test", tmp_path, tmp_path)).itertuples()
+    (row,) = compare(Evidence(tmp_path)).itertuples()
     assert (row.overlap, row.near_cut) == (pytest.approx(8 / 12), 0.5)
 
 
 def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
-    table = read_collected(folder / "rank_correlation.csv")
+    table = Collected(folder, PAPER).ranks
     ablated = table[table["method_b"] == "ablation"].set_index(["method_a", "seed"])
     assert {*ablated["layer"]} == {1} and {*ablated["neurons"]} == {len(ABLATED)}
     assert ablated.loc[("entropy", 0), "spearman"] == pytest.approx(1), "damage rises with this score"
@@ -202,7 +201,7 @@ def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[S
     damage = pd.read_parquet(folder / "cells/ablation.parquet")["damage"]
     assert ablated.loc[("magnitude", 0), "spearman"] == pytest.approx(spearmanr(scores, damage).statistic)
     row, other_seed, _, reference = (
-        line for _, line in compare(Evidence(settings, "test", folder, folder)).iterrows()
+        line for _, line in compare(evidence(settings, folder)).iterrows()
     )
     assert row["ablation_correlation"] == pytest.approx(ablated.loc["magnitude", "spearman"].mean())
     assert reference["ablation_correlation"] == pytest.approx(ablated.loc["entropy", "spearman"].mean())
@@ -219,7 +218,7 @@ def test_ablation_correlations_are_compared_layer_by_layer(tmp_path: Path) -> No
     cell = Cell("test", "tiny-llama", "dense", 0.0, 0, "none")
     write_result(tmp_path / "cells/a.json", cell, "ablation", "c4", [Value("damage", 1.0)], {}, items)
     study.collect()
-    row = compare(Evidence(study.config(), "test", tmp_path, tmp_path)).iloc[-1]
+    row = compare(Evidence(tmp_path)).iloc[-1]
     scores = {method: load_file(path) for method, path in zip(study.methods, study.scores, strict=True)}
     by_layer = [
         [spearmanr(scores[method][f"mlp.{layer}"][ABLATED], damage).statistic for method in study.methods]
@@ -235,9 +234,7 @@ def test_ablation_correlations_are_compared_layer_by_layer(tmp_path: Path) -> No
 
 def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_path: Path) -> None:
     _, settings, folder = measured
-    for file in [*folder.glob("*.csv"), *folder.glob("*.parquet")]:
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    tables, rows = analysed(settings, folder, tmp_path), compare(Evidence(settings, "test", folder, tmp_path))
+    tables, rows = analysed(gather(settings, folder, tmp_path)), compare(Evidence(tmp_path))
     assert {path.suffix for path in tables.glob("comparison.*")} == {".csv", ".md", ".tex"}
     text = (tables / "comparison.md").read_text()
     assert "2.00 [2.00, 2.00]" in text and "**2.00" not in text, "worse, and so not bold"
@@ -248,7 +245,7 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
         assert shown in markdown(table), "bold by the corrected p-value, not by the raw interval"
 
     first = settings.model_copy(update={"primary": "perplexity"})
-    text = (analysed(first, folder, tmp_path) / "comparison.md").read_text()
+    text = (analysed(gather(first, folder, tmp_path)) / "comparison.md").read_text()
     assert "Primary outcome, chosen before the study was run: Perplexity ratio." in " ".join(text.split())
 
     data = Collected(tmp_path, PAPER)
@@ -271,8 +268,8 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
     for method in study.methods:
         study._neurons(method, 0, 0.5, model="tiny-llama", seed=0)
     study.collect()
-    analysed(study.config(), tmp_path, tmp_path)
-    rows = compare(Evidence(study.config(), "test", tmp_path, tmp_path))
+    analysed(tmp_path)
+    rows = compare(Evidence(tmp_path))
     assert rows[["method", "reference"]].to_numpy().tolist() == [["random", "magnitude"]]
     assert rows[["js_distance", "perplexity_ratio", "points", "ablation_correlation"]].isna().all(axis=None)
     assert len(figure_of("comparison", Collected(tmp_path, PAPER)).axes) == 1, "only the overlap"
@@ -281,19 +278,17 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
 def test_a_study_without_unrecovered_cells_compares_nothing(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
     only = settings.model_copy(update={"recoveries": ["lora"]})
-    assert compare(Evidence(only, "test", folder, folder)).empty
+    assert compare(evidence(only, folder)).empty
 
 
 def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy"], ratios=[0.2])
     study._neurons("entropy", 0, 0.5, model="tiny-llama", seed=0)
     study.collect()
-    text = (analysed(study.config(), tmp_path, tmp_path) / "comparison.md").read_text()
+    text = (analysed(tmp_path) / "comparison.md").read_text()
     assert "No two methods were measured at the same ratio." in text
     # Ablation correlates with the one method's scores, but there are no two plans to compare.
-    ranks = read_collected(tmp_path / "rank_correlation.csv")
-    ranks.loc[0] = ["tiny-llama", 0, 0, "entropy", "ablation", 0.5, 8]
     data = Collected(tmp_path, PAPER)
-    data.ranks = ranks
+    data.ranks.loc[0] = ["tiny-llama", 0, 0, "entropy", "ablation", 0.5, 8]
     for name in ("agreement", "comparison"):
         assert "not measured" in made_figure(name, data)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import t
-from synthetic import PAPER, Study
+from synthetic import PAPER, Study, evidence
 
 from hfprune.analysis.decidable import decidable
 from hfprune.analysis.evidence import Evidence
@@ -38,7 +38,7 @@ def earlier(folder: Path, outcomes: dict[str, list[int]] = RIGHT, *, vary: bool)
                 moved = np.roll(right, seed * vary * (method == "entropy"))
                 study.outcomes(method, 0.2, f"zeroshot/{task}", [*moved], seed=seed)
     study.collect()
-    return study, Evidence(study.config(), "test", folder, folder)
+    return study, Evidence(folder)
 
 
 def test_a_study_as_large_has_the_same_interval(paper: Paper, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_more_draws_have_their_own_freedom(paper: Paper, tmp_path: Path) -> None
 def test_the_first_study_that_has_the_effect_is_asked(paper: Paper, tmp_path: Path) -> None:
     study, varied = earlier(tmp_path / "varied", vary=True)
     _, alike = earlier(tmp_path / "alike", vary=False)
-    nothing = Evidence(replace(study, ratios=[0.3]).config(), "test", study.folder, study.folder)
+    nothing = evidence(replace(study, ratios=[0.3]).config(), study.folder)
     halves = [
         next(decidable(paper, study.config(), them)).half_width
         for them in ([varied], [alike], [varied, alike], [alike, varied], [nothing, varied], [nothing])
@@ -114,7 +114,7 @@ def test_one_draw_and_what_is_not_in_the_study(paper: Paper, tmp_path: Path) -> 
     (row,) = decidable(paper, study.config(), [evidence])
     assert np.isnan(row.half_width) and row.decides == "nothing: fewer than 3 draws have no interval"
     study.seeds, study.ratios = [0, 1, 2], [0.3]
-    (row,) = decidable(paper, study.config(), [Evidence(study.config(), "test", tmp_path, tmp_path)])
+    (row,) = decidable(paper, study.config(), [Evidence(tmp_path)])
     assert row.decides == "unknown: no earlier study has an interval for it"
     for change in ({"ratios": [0.1]}, {"methods": ["entropy"]}):
         other = replace(study, **change)

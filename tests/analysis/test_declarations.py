@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import pytest
 from synthetic import Study
 
-from hfprune.analysis.declarations import Declarations, declare, read_declarations
-from hfprune.errors import HfpruneError
+from hfprune.analysis.declarations import Declarations, declare
+from hfprune.analysis.tidy import Tidy
 
 CORPUS = {"corpus": "c4", "sequences": 4, "length": 8}
 
@@ -28,9 +27,9 @@ def test_the_papers_measures_keep_the_plain_names_of_effects(tmp_path: Path) -> 
     ]
 
 
-def test_metrics_csv_holds_every_declaration(tmp_path: Path) -> None:
+def test_the_study_that_is_kept_declares_the_same(tmp_path: Path) -> None:
     study = Study(tmp_path, more={"twice": {"measure": "fidelity", **CORPUS, "top_k": 3}})
-    declared = read_declarations(study.collect())
+    declared = Tidy(study.collect()).declared
     assert declared.rows == declare(study.config()).rows
     top = declared.find("twice", "top3_jaccard")
     assert (top.kind, top.metric.label, top.metric.better) == ("fidelity", "Top-3 Jaccard", "higher")
@@ -43,9 +42,3 @@ def test_what_nothing_declares_has_its_bare_name() -> None:
     declared = Declarations(())
     assert declared.find("perplexity", "perplexity").metric.effect == "ratio", "as its class declares"
     assert declared.find("nobodys", "a_number").metric.label == "a number"
-
-
-def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_bytes(b"")
-    with pytest.raises(HfpruneError, match=r"metrics\.csv: cannot read it .*hfprune collect"):
-        read_declarations(tmp_path)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import f
-from synthetic import Study, analysed
+from synthetic import Study, analysed, evidence
 
 from hfprune.analysis.draws import spreads
 from hfprune.analysis.evidence import Evidence
@@ -31,7 +31,7 @@ def test_spread_over_seeds_beside_that_over_resamples(tmp_path: Path) -> None:
         for seed in study.seeds:
             luck(study, method, seed, [*own[seed]])
     study.collect()
-    rows = spreads(Evidence(study.config(), "test", tmp_path, tmp_path))
+    rows = spreads(Evidence(tmp_path))
     assert rows[["method", "against", "effect"]].to_numpy().tolist() == [
         ["entropy", "", "js_distance"],
         ["cross_entropy", "", "js_distance"],
@@ -46,7 +46,7 @@ def test_spread_over_seeds_beside_that_over_resamples(tmp_path: Path) -> None:
         # Two degrees of freedom over three draws; each seed's resamples have 1 / (1/7 + 1/3).
         inside = f.cdf((row.quotient / np.array([row.high, row.low])) ** 2, 2, 3 / (1 / 7 + 1 / 3))
         assert inside == pytest.approx([0.025, 0.975])
-    text = (analysed(study.config(), tmp_path, tmp_path) / "draws.md").read_text()
+    text = (analysed(tmp_path) / "draws.md").read_text()
     assert "Cross-entropy − Entropy" in text and f"{rows['quotient'][2]:.2f} [" in text
     pd.testing.assert_frame_equal(
         pd.read_csv(tmp_path / "draws.csv", keep_default_na=False)[rows.columns],
@@ -60,7 +60,7 @@ def test_one_draw_alone_has_no_spread(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy"], ratios=[0.2])
     luck(study, "entropy", 0, [0.0])
     study.collect()
-    text = (analysed(study.config(), tmp_path, tmp_path) / "draws.md").read_text()
+    text = (analysed(tmp_path) / "draws.md").read_text()
     assert "No method was calibrated twice" in text
     assert (tmp_path / "draws.csv").read_text().startswith("model,ratio,method,against,effect")
 
@@ -72,7 +72,7 @@ def test_no_difference_from_a_reference_that_is_not_there(tmp_path: Path) -> Non
     study.collect()
     settings = study.config()
     settings.methods["entropy"] = settings.methods["entropy"].model_copy(update={"ratios": [0.3]})
-    rows = spreads(Evidence(settings, "test", tmp_path, tmp_path))
+    rows = spreads(evidence(settings, tmp_path))
     assert rows[["method", "against"]].to_numpy().tolist() == [["cross_entropy", ""]]
 
 
@@ -81,7 +81,7 @@ def test_seeds_without_resamples_have_their_spread_alone(tmp_path: Path) -> None
     for seed in study.seeds:
         luck(study, "entropy", seed, [0.1 * seed])
     study.collect()
-    (row,) = spreads(Evidence(study.config(), "test", tmp_path, tmp_path)).itertuples()
+    (row,) = spreads(Evidence(tmp_path)).itertuples()
     assert (
         row.seeds_sd == pytest.approx(0.1 / np.sqrt(2)) and np.isnan([row.resamples_sd, row.quotient]).all()
     )

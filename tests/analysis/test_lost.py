@@ -20,7 +20,7 @@ def test_changes_are_paired_by_item_and_say_what_they_cover(tmp_path: Path) -> N
     for method, ratio, items in (("dense", 0.0, ITEMS), ("entropy", 0.2, ITEMS + shifts)):
         study.outcomes(method, ratio, "perplexity", items, metric="nll")
     study.collect()
-    (row,) = lost(Evidence(study.config(), "test", tmp_path, tmp_path)).itertuples(index=False)
+    (row,) = lost(Evidence(tmp_path)).itertuples(index=False)
     half = t.ppf(0.975, 7) * shifts.std(ddof=1) / np.sqrt(8)
     assert (row.method, row.measure, row.covers, row.n) == ("entropy", "perplexity", "items", 8)
     assert row.dense == pytest.approx(np.exp(ITEMS.mean()))
@@ -37,7 +37,7 @@ def test_several_draws_are_covered(tmp_path: Path) -> None:
     for seed in study.seeds:
         study.outcomes("entropy", 0.2, "perplexity", ITEMS + 0.1 * seed, metric="nll", seed=seed)
     study.collect()
-    (row,) = lost(Evidence(study.config(), "test", tmp_path, tmp_path)).itertuples(index=False)
+    (row,) = lost(Evidence(tmp_path)).itertuples(index=False)
     assert row.covers == "draws and items"
     assert np.log(row.change) == pytest.approx(0.1)
     half = t.ppf(0.975, 2) * 0.1 / np.sqrt(3)

@@ -8,8 +8,6 @@ import pytest
 from drawings import figure_of
 from synthetic import PAPER, Study
 
-from hfprune.analysis.declarations import read_declarations
-from hfprune.analysis.tidy import read_results
 from hfprune.analysis.tradeoff import GAINS, front_name, pareto_front, tradeoff
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import made_figure
@@ -80,8 +78,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(folder: Path) -> pd.DataFrame:
-    results = read_results(folder / "results.parquet")
-    return tradeoff(results, read_declarations(folder)).set_index("method")
+    data = Collected(folder, PAPER)
+    return tradeoff(data.levels, data.declared).set_index("method")
 
 
 def test_numbers_by_hand(measured: Path) -> None:

@@ -69,7 +69,7 @@ def judge(paper: Paper, study: Study, **changes) -> pd.DataFrame:
     claim = Claim.model_validate(CLAIM | changes)
     rows, _ = evaluate(
         Paper(paper.models, [claim], paper.numbers),
-        Evidence(study.config(), "test", study.folder, study.collect()),
+        Evidence(study.collect()),
     )
     return rows[rows["model"].isin(study.models)]
 
@@ -465,7 +465,7 @@ def test_the_first_alternative_that_was_measured_stands_and_says_so(paper: Paper
 
 
 def test_the_papers_models_that_were_not_run_stand_as_published(paper: Paper, study: Study) -> None:
-    rows, _ = evaluate(paper, Evidence(study.config(), "test", study.folder, study.collect()))
+    rows, _ = evaluate(paper, Evidence(study.collect()))
     absent = rows[rows["model"] == "Qwen3-1.7B"]
     assert absent[["claim", "ratio", "published", "confidence", "verdict"]].to_numpy().tolist() == [
         ["above-sdmprune", 0.2, 4.0, "tentative", NOT_RUN],

@@ -1,6 +1,7 @@
 """Table and figure of learning curves, by hand."""
 
-import shutil
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from drawings import figure_of
 from synthetic import PAPER, Study
 
-from hfprune.analysis.tidy import COMPANION_COLUMNS, LEARNING
+from hfprune.analysis.tidy import RECORDS, read_union, write_union
 from hfprune.errors import HfpruneError
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import write_figures
@@ -25,14 +26,26 @@ def recovered(folder: Path) -> Path:
     for method, ratio in ENDS:
         study.outcomes(method, ratio, "perplexity", np.linspace(1.0, 2.0, 8), metric="nll")
     study.collect()
-    rows = [
-        ("tiny-llama", method, ratio, 0, "lora", step, tokens, end + 0.3 - 0.1 * place, 0.05, 8)
-        + ((-0.1, -0.125, -0.075) if step > 1 else (None, None, None))
-        for (method, ratio), end in ENDS.items()
-        for place, (step, tokens) in enumerate(zip(STEPS, TOKENS, strict=True))
-    ]
-    pd.DataFrame(rows, columns=COMPANION_COLUMNS[LEARNING]).to_csv(folder / LEARNING, index=False)
+    add_curves(folder, "lora")
     return folder
+
+
+def add_curves(folder: Path, recovery: str) -> None:
+    """Add records of recoveries."""
+    rows = [
+        {"model": "tiny-llama", "method": method, "ratio": ratio, "seed": 0, "recovery": recovery}
+        | {"measure": "recovery", "task": "pairs", "curve": json.dumps([*points(end)])}
+        for (method, ratio), end in ENDS.items()
+    ]
+    records = pd.concat([read_union(folder / RECORDS), pd.DataFrame(rows)], ignore_index=True)
+    write_union({"": records}, folder / RECORDS)
+
+
+def points(end: float) -> Iterator[dict]:
+    for place, (step, tokens) in enumerate(zip(STEPS, TOKENS, strict=True)):
+        point = {"step": step, "tokens": tokens, "loss": end + 0.3 - 0.1 * place, "stderr": 0.05, "n": 8}
+        doubling = {"doubling": -0.1, "doubling_low": -0.125, "doubling_high": -0.075}
+        yield point | (doubling if step > 1 else {})
 
 
 def test_the_table_has_the_end_of_every_curve_and_its_last_doubling(tmp_path: Path) -> None:
@@ -72,29 +85,20 @@ def test_the_figure_has_a_line_per_method_and_ratio_with_the_dense_model(tmp_pat
 
 def test_curves_of_several_recoveries_are_lines_of_their_own(tmp_path: Path) -> None:
     """As of `recoveries: [lora, [linear, lora]]`."""
-    curves = pd.read_csv(recovered(tmp_path) / LEARNING)
-    pd.concat([curves, curves.assign(recovery="linear+lora")]).to_csv(tmp_path / LEARNING, index=False)
+    add_curves(recovered(tmp_path), "linear+lora")
     (ax,) = figure_of("learning", Collected(tmp_path, PAPER)).axes
     assert len([line for line in ax.lines if len(line.get_xdata()) == 3]) == 2 * len(ENDS)
 
 
-def test_a_study_without_recovery_says_so_and_one_from_before_is_not_drawn(
-    collected: Path, tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(collected, tmp_path / "study"))
-    said = write_figures(folder, PAPER, tmp_path, formats=["svg"])
+def test_a_study_without_recovery_says_so(collected: Path, tmp_path: Path) -> None:
+    said = write_figures(collected, PAPER, tmp_path, formats=["svg"])
     assert said["learning"] == "Learning curves of recovery: not measured"
-    write_tables(folder, PAPER, tmp_path, ["learning"])
+    write_tables(collected, PAPER, tmp_path, ["learning"])
     assert "No recovery was measured" in (tmp_path / "learning.md").read_text()
-    (folder / LEARNING).unlink()
-    said = write_figures(folder, PAPER, tmp_path, formats=["svg"])
-    assert said["learning"] == f"{folder} has no learning.csv"
-    assert write_tables(folder, PAPER, tmp_path)["learning"] == ["learning.csv"]
 
 
 def test_files_that_do_not_belong_together_end_in_one_line(tmp_path: Path) -> None:
     folder = recovered(tmp_path)
-    (folder / "results.parquet").unlink()
     heading = (folder / "results.csv").read_text().splitlines()[0]
     (folder / "results.csv").write_text(heading + "\n")
     with pytest.raises(

@@ -7,12 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawings import figure_of
-from synthetic import PAPER, Study, analysed
+from synthetic import PAPER, Study, analysed, gather
 
-from hfprune.analysis.collect import collect
 from hfprune.analysis.comparison import compare
 from hfprune.analysis.condition import NOT_APPLICABLE
-from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.verdicts import evaluate
 from hfprune.paper.claims import Claim, Paper
@@ -93,13 +91,12 @@ def drawn(measured: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def test_comparison_has_its_primary_metric(drawn: Study, tmp_path: Path) -> None:
-    rows = compare(Evidence(drawn.config(), "test", drawn.folder, drawn.folder))
+    rows = compare(Evidence(drawn.folder))
     row = rows[rows["method"] == "cross_entropy"].iloc[0]
     assert row[["bpb", "bpb_low", "bpb_high"]].tolist() == pytest.approx([0.5] * 3), "the same on every item"
     assert row["my_stream.perplexity_ratio"] == pytest.approx(2)
-    for file in (*drawn.folder.glob("*.csv"), *drawn.folder.glob("*.parquet")):
-        shutil.copy(file, tmp_path / file.name)
-    head = rows_of(analysed(drawn.config(), drawn.folder, tmp_path) / "comparison.md")[0]
+    gather(drawn.config(), drawn.folder, tmp_path)
+    head = rows_of(analysed(tmp_path) / "comparison.md")[0]
     assert head[-2:] == ["Δ bits per byte (bits/byte)", "Perplexity ratio, my_stream"]
     panels = [ax.get_xlabel() for ax in figure_of("comparison", Collected(tmp_path, PAPER)).axes]
     assert panels[-2:] == head[-2:]
@@ -114,7 +111,7 @@ def judge(study: Study, **changes) -> pd.Series:
     )
     rows, _ = evaluate(
         Paper(paper.models, [claim], paper.numbers),
-        Evidence(study.config(), "test", study.folder, study.folder),
+        Evidence(study.folder),
     )
     return rows[rows["model"] == "tiny-llama"].iloc[0]
 
@@ -142,13 +139,12 @@ def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp
     values = [Value("not_applicable", 1), Value("parameters", 1e8)]
     cell = Cell("test", "tiny-llama", "cross_entropy", 0.2, 0, "none")
     write_result(plan, cell, "size", "", values, {}, not_applicable="keeps 2 of 2 groups at 20 %")
-    results = [*sorted(folder.glob("cells/**/*.json")), plan]
-    collect(results, [], [], folder, declarations=declare(study.config()))
+    gather(study.config(), folder, results=[*study.results, plan])
     row = judge(study, measure="gold_bpb", metric="bpb")
     reason = "cross_entropy 20%, none is not applicable: keeps 2 of 2 groups at 20 %"
     assert (row["verdict"], row["note"]) == (NOT_APPLICABLE, reason)
     assert np.isnan(row["effect"])
-    assert "cross_entropy" not in set(compare(Evidence(study.config(), "test", folder, folder))["method"])
+    assert "cross_entropy" not in set(compare(Evidence(folder))["method"])
     write_tables(folder, PAPER, folder / "tables")
     assert rows_of(folder / "tables/measures.md")[-1] == ["20%", "Cross-entropy", *"––––"]
     axes = figure_of("measures", Collected(folder, PAPER)).axes
@@ -167,7 +163,7 @@ def test_a_measure_of_the_dense_model_alone_is_in_the_table_and_compared_nowhere
         next(study.folder.glob(f"cells/**/{DENSE}/**/distributions-c4.json")).with_suffix(".parquet")
     )
     study.collect()
-    shown = pd.read_parquet(study.folder / "distributions.parquet")
+    shown = Collected(study.folder, PAPER).distributions
     assert shown[["model", "token"]].to_numpy().tolist() == [["tiny-llama", "a"]]
     write_tables(study.folder, PAPER, study.folder / "tables")
     head, *body = rows_of(study.folder / "tables/measures.md")
@@ -175,5 +171,5 @@ def test_a_measure_of_the_dense_model_alone_is_in_the_table_and_compared_nowhere
     assert [row[column] for row in body] == ["2.50 ± 0.25", "–", "–"]
     data = Collected(study.folder, PAPER)
     assert len(figure_of("measures", data).axes) == 1
-    table = compare(Evidence(study.config(), "test", study.folder, study.folder))
+    table = compare(Evidence(study.folder))
     assert {*table["method"]} == {"cross_entropy"} and not any("entropy_low" in name for name in table)

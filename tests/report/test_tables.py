@@ -10,7 +10,7 @@ import pytest
 from synthetic import PAPER, TASKS, Study
 
 from hfprune.analysis.averages import with_averages
-from hfprune.analysis.tidy import read_collected
+from hfprune.analysis.tidy import Tidy
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import read_tables
 from hfprune.report.publication import caption, publication_names
@@ -302,7 +302,7 @@ def test_latex_is_complete_and_escaped(whole: Path, name: str) -> None:
 
 
 def test_average_in_the_table_is_that_of_the_tidy_rows(collected: Path, whole: Path) -> None:
-    expected = with_averages(read_collected(collected / "results.parquet"))
+    expected = with_averages(Tidy(collected).tidy)
     expected = expected[(expected["task"] == "average") & (expected["method"] == "magnitude")]
     found = csv(whole, 6).query("method == 'magnitude'")
     assert found["average"].tolist() == pytest.approx((100 * expected["value"]).tolist())

@@ -1,4 +1,4 @@
-# From results to publication: tidy tables, verdicts, the paper's tables, figures and the page.
+# From results to publication: tables of values and items, verdicts, the paper's tables, figures and the page.
 from shlex import quote
 
 from hfprune.jobs.publishing import published
@@ -13,9 +13,8 @@ CAPTIONS = write_captions(Path(".snakemake/captions").absolute())
 rule collect:
     input:
         study=CHOSEN.path,
-        results=PUBLISHED.results,
+        measured=PUBLISHED.measured,
         cuts=PUBLISHED.cuts,
-        per_item=PUBLISHED.items,
     output:
         PUBLISHED.tidy,
     log:
@@ -31,9 +30,7 @@ rule collect:
 
 rule claims:
     input:
-        study=CHOSEN.path,
         tidy=PUBLISHED.tidy,
-        per_item=PUBLISHED.items,
         claims="paper/claims.yaml",
         paper=PAPER,
     output:
@@ -46,14 +43,12 @@ rule claims:
     message:
         f"claims on {RESULTS}"
     shell:
-        f"hfprune claims --study {{input.study:q}} --results {RESULTS} --claims {{input.claims}} > {{log}} 2>&1"
+        f"hfprune claims --results {RESULTS} --claims {{input.claims}} > {{log}} 2>&1"
 
 
 rule compare:
     input:
-        study=CHOSEN.path,
-        tidy=PUBLISHED.tidy,
-        per_item=PUBLISHED.items,
+        PUBLISHED.tidy,
     output:
         PUBLISHED.compared,
     log:
@@ -64,7 +59,7 @@ rule compare:
     message:
         f"comparison of the methods of {RESULTS}"
     shell:
-        f"hfprune compare --study {{input.study:q}} --results {RESULTS} > {{log}} 2>&1"
+        f"hfprune compare --results {RESULTS} > {{log}} 2>&1"
 
 
 rule tables:
@@ -124,8 +119,8 @@ rule partial:
         "tables, claims, comparison, figures and page of the finished results, to {params.out}"
     shell:
         f"(hfprune collect --study {{input.study:q}} --results {RESULTS} --partial --out {{params.out}}"
-        f" && hfprune claims --study {{input.study:q}} --results {RESULTS} --out {{params.out}}"
-        f" && hfprune compare --study {{input.study:q}} --results {RESULTS} --out {{params.out}}"
+        " && hfprune claims --results {params.out}"
+        " && hfprune compare --results {params.out}"
         " && hfprune tables --results {params.out}"
         " && hfprune page --results {params.out} --out {params.out}/report.html"
         " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"

@@ -6,11 +6,12 @@ too.
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hfprune.analysis.averages import AVERAGE, with_averages
+from hfprune.analysis.averages import AVERAGE, paper_average, primary_values
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.frames import at_one_ratio, column, full, panels
 from hfprune.report.drawing.marks import BLACK, GREY, HOLLOW
+from hfprune.report.measures import scaled
 from hfprune.report.publication import FigurePublication
 from hfprune.results import DENSE
 
@@ -23,12 +24,12 @@ class Accuracy(FigurePublication):
 
     def make(self, data: Collected) -> Figure | str:
         """Draw the paper's average over the study's tasks."""
-        rows = with_averages(data.results, data.declared.first("zeroshot"))
-        values = charts.summary(rows[rows["task"] == AVERAGE], 100)
+        measure = data.declared.first("zeroshot")
+        values = scaled(paper_average(data.levels, measure))
         if values.empty:
             return "Zero-shot accuracy: not measured"
         values = at_one_ratio(values)
-        count = rows.loc[rows["metric"] != AVERAGE, "task"].nunique()
+        count = primary_values(data.levels, measure)["task"].nunique()
         title = f"Average of {count} task{'s' * (count > 1)} (%)"
         measured = values[["model", "recovery", "ratio"]].drop_duplicates()
         printed = data.published[data.published["task"] == AVERAGE].merge(measured)

@@ -19,7 +19,7 @@ class Agreement(FigurePublication):
     """One row of two matrices per model, below the diagonal only; kept neurons at the ratio nearest to `FOCUS`."""
 
     order = 7
-    reads = ("rank_correlation.csv", "overlap.csv")
+    reads = ("layers.parquet",)
 
     def make(self, data: Collected) -> Figure | str:
         """Draw means over layers and seeds."""

@@ -21,7 +21,6 @@ class Calibration(FigurePublication):
     """
 
     order = 11
-    reads = ("calibration.csv",)
 
     def make(self, data: Collected) -> Figure | str:
         """Draw the agreement, and the outcomes that there are."""

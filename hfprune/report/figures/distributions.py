@@ -32,7 +32,7 @@ class Distributions(FigurePublication):
 
     order = 10
     shows = "distributions"
-    reads = ("distributions.parquet",)
+    reads = ("items.parquet",)
 
     def make(self, data: Collected) -> Figure | str:
         """Draw the likeliest tokens with their probabilities, and the derivatives with respect to their logits."""

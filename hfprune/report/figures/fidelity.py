@@ -30,8 +30,7 @@ class Fidelity(FigurePublication):
 
     def make(self, data: Collected) -> Figure | str:
         """Draw JS distance, top-k Jaccard and perplexity."""
-        shown = data.results["measure"].isin(data.declared.of_kind(*ALL_SHOWN))
-        values = charts.summary(data.results[shown])
+        values = data.levels[data.levels["measure"].isin(data.declared.of_kind(*ALL_SHOWN))]
         if values.empty:
             return "Fidelity: not measured"
         values = at_one_ratio(values)

@@ -30,7 +30,6 @@ class Learning(FigurePublication):
 
     order = 12
     shows = "lora"
-    reads = ("learning.csv",)
 
     def make(self, data: Collected) -> Figure | str:
         """Draw the loss in nats per token."""

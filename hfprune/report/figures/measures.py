@@ -5,10 +5,11 @@ where all have one share, with 95 % intervals.
 import pandas as pd
 from matplotlib.figure import Figure
 
+from hfprune.analysis.averages import MEAN
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.frames import at_one_ratio, full, lines_height, sheet
-from hfprune.report.measures import MEAN, headings, other_values, scaled
+from hfprune.report.measures import headings, other_values, scaled
 from hfprune.report.publication import FigurePublication
 from hfprune.results import DENSE
 
@@ -22,7 +23,7 @@ class Measures(FigurePublication):
 
     def make(self, data: Collected) -> Figure | str:
         """Draw the first metric of every measure that no table of the paper has."""
-        values = other_values(data.results, data.declared)
+        values = other_values(data.levels, data.declared)
         places = {*zip(values["measure"], values["metric"], strict=True)}
         # The first declared metric that was measured: tasks differ in those that they have.
         first: dict[str, str] = {}
@@ -30,10 +31,10 @@ class Measures(FigurePublication):
             if (row.measure, row.metric.name) in places:
                 first.setdefault(row.measure, row.metric.name)
         values = values[values["metric"] == values["measure"].map(first)].dropna(subset="ratio")
-        values = scaled(values[_drawn(values)], data.declared)
+        values = scaled(values[_drawn(values)])
         if not (values["method"] != DENSE).any():
             return "Other measures: not measured"
-        values = at_one_ratio(charts.summary(values))
+        values = at_one_ratio(values)
         names, facets = headings(values, data.declared), charts.facets(values)
         keys = ["measure", "metric", "task"]
         compared = {*values[values["method"] != DENSE].groupby(keys).groups}

@@ -26,7 +26,7 @@ class Neurons(FigurePublication):
     """
 
     order = 9
-    reads = ("neurons.parquet",)
+    reads = ("layers.parquet",)
 
     def make(self, data: Collected) -> Figure | str:
         """Draw the criteria that the paper compares, or the first three of a study without them."""

@@ -21,7 +21,7 @@ class Overlap(FigurePublication):
     """One row of panels per model, one column per ratio."""
 
     order = 6
-    reads = ("overlap.csv",)
+    reads = ("layers.parquet",)
 
     def make(self, data: Collected) -> Figure | str:
         """Draw Jaccard indices; if entropy is not in the study, the first method takes its place."""

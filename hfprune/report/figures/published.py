@@ -4,11 +4,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hfprune.analysis.averages import AVERAGE, with_averages
+from hfprune.analysis.averages import AVERAGE, paper_average, primary_values
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.frames import column, handles, legend, wrap
 from hfprune.report.drawing.marks import GREY, points
+from hfprune.report.measures import scaled
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import TASKS
 from hfprune.results import DENSE
@@ -33,7 +34,8 @@ class Published(FigurePublication):
         for ax, model in zip(axes, models, strict=True):
             ax.plot([both.min(), both.max()], [both.min(), both.max()], color=GREY, linewidth=0.8, zorder=0)
             for (method, average), shown in pairs[pairs["model"] == model].groupby(["method", "average"]):
-                options = {"yerr": shown["half"], "linestyle": "", "markersize": 5.5 if average else 2.5}
+                reach = [shown["value"] - shown["low"], shown["high"] - shown["value"]]
+                options = {"yerr": reach, "linestyle": "", "markersize": 5.5 if average else 2.5}
                 points(ax, data.looks[method], shown["value_published"], shown["value"], **options)
             ax.set(xlabel="Published (%)", ylabel="Reproduced (%)")
         identity = Line2D([], [], color=GREY, linewidth=0.8, label="Equal")
@@ -44,11 +46,10 @@ class Published(FigurePublication):
 
 def _pairs(data: Collected) -> pd.DataFrame:
     """Return our scores in percent beside the published ones of the same setting (`value_published`)."""
-    rows = with_averages(data.results, data.declared.first("zeroshot"))
-    if {*rows.loc[rows["metric"] != AVERAGE, "task"]} != {*TASKS}:
-        rows = rows[rows["task"] != AVERAGE]  # the published averages are over other tasks
+    measure = data.declared.first("zeroshot")
+    rows = primary_values(data.levels, measure)
+    if {*rows["task"]} == {*TASKS}:  # else the published averages are over other tasks
+        rows = pd.concat([rows, paper_average(data.levels, measure)])
     by = ["model", "method", "ratio", "recovery", "task"]
-    pairs = charts.summary(rows, 100).merge(
-        data.published[[*by, "value"]], on=by, suffixes=("", "_published")
-    )
+    pairs = scaled(rows).merge(data.published[[*by, "value"]], on=by, suffixes=("", "_published"))
     return pairs.assign(average=pairs["task"] == AVERAGE)

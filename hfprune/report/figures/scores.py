@@ -23,7 +23,7 @@ class Scores(FigurePublication):
     """One panel per method, and a block of panels per model."""
 
     order = 8
-    reads = ("score_quantiles.csv",)
+    reads = ("layers.parquet",)
 
     def make(self, data: Collected) -> Figure | str:
         """Draw quantiles of scores divided by their layer's mean."""

@@ -9,6 +9,7 @@ from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.frames import at_one_ratio, grid, handles, legend, width, xlabel
 from hfprune.report.drawing.marks import BLACK, GREY, lines, points
+from hfprune.report.measures import scaled
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import tasks_in_order
 from hfprune.results import DENSE
@@ -22,13 +23,13 @@ class Tasks(FigurePublication):
 
     def make(self, data: Collected) -> Figure | str:
         """Draw the metric of each task that the paper's rule chooses."""
-        values = charts.summary(primary_values(data.results, data.declared.first("zeroshot")), 100)
+        values = scaled(primary_values(data.levels, data.declared.first("zeroshot")))
         if values.empty:
             return "Zero-shot accuracy: not measured"
         values = at_one_ratio(values)
         methods, ratios = charts.pruned(values, data.looks), charts.ratios(values)
         # With more methods, the bars are so close that they hide the points.
-        values["half"] = values["half"] if len(methods) <= 6 else np.nan
+        values[["low", "high"]] = values[["low", "high"]] if len(methods) <= 6 else np.nan
         facets, tasks = charts.facets(values), tasks_in_order(values["task"])
         places = {task: float(i) for i, task in enumerate(tasks)}
         line = min(max(0.22, 0.06 * len(methods)), 0.4)  # inches a task, so that two models fit a page
@@ -51,7 +52,8 @@ class Tasks(FigurePublication):
                 for method, offset in zip(methods, offsets, strict=True):
                     shown = facet[(facet["method"] == method) & (facet["ratio"] == ratio)]
                     y = shown["task"].map(places).astype(float) + offset
-                    options = {"linestyle": "", "markersize": 3.5, "xerr": shown["half"]}
+                    reach = [shown["value"] - shown["low"], shown["high"] - shown["value"]]
+                    options = {"linestyle": "", "markersize": 3.5, "xerr": reach}
                     points(ax, data.looks[method], shown["value"], y, **options)
                 lines(ax, [task.short for task in tasks.values()])
         low, high = axes[0, 0].get_xlim()

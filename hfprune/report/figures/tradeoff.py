@@ -27,7 +27,7 @@ class Tradeoff(FigurePublication):
 
     def make(self, data: Collected) -> Figure | str:
         """Draw what each pruned model costs in quality against what it gains."""
-        cells = tradeoff(data.results, data.declared)
+        cells = tradeoff(data.levels, data.declared)
         pruned = cells[cells["method"] != DENSE]
         gains = [gain for gain in GAINS if pruned[gain].notna().any()]
         most_rows = len(QUALITY_LABELS) if full() > 5 else 1  # a column has no room for all

@@ -1,7 +1,6 @@
 """The gain from more calibration, by the number of sequences that a criterion read."""
 
 from hfprune.analysis.by_sequences import SCORED, by_sequences
-from hfprune.analysis.tidy import CALIBRATION
 from hfprune.report.cells import ratio_column, texts, with_errors
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
@@ -15,7 +14,6 @@ class Calibration(TablePublication):
     """The table of agreement and outcomes by the sequences that criteria read."""
 
     order = 10
-    reads = (CALIBRATION,)
     empty = "No calibration was measured as it went on."
 
     def make(self, data: Collected) -> Table:

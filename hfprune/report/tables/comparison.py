@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.comparison import ABLATED, ENDS, P_VALUES
+from hfprune.analysis.comparison import ENDS, P_VALUES
 from hfprune.analysis.statistics import LEVEL
 from hfprune.report.cells import present, ratio_column, texts, together, with_intervals, words
 from hfprune.report.collected import Collected
@@ -35,7 +35,7 @@ class Comparison(TablePublication):
             Column("Rank corr.", texts(rows["rank_correlation"], "{:z.2f}")),
             Column("Near the cut", texts(rows["near_cut"], "{:.0%}")),
             Column("Ablation corr.", texts(rows["ablation_correlation"], "{:.2f}")),
-            Column("Δ ablation corr.", _effect(rows, ABLATED, Effect("", "{:+.2f}", 0, 1))),
+            Column("Δ ablation corr.", _effect(rows, "ablation_difference", Effect("", "{:+.2f}", 0, 1))),
             *(Column(effect.heading, _effect(rows, name, effect)) for name, effect in effects.items()),
         ]
         primary = [effects[name].heading for name in {*words(rows["primary"])} if name]

@@ -1,6 +1,5 @@
 """Learning curves of recovery: the loss on held-out pairs, and what the last doubling of the data brought."""
 
-from hfprune.analysis.tidy import LEARNING
 from hfprune.report.cells import head_columns, in_order, texts, with_errors, with_intervals
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
@@ -13,7 +12,6 @@ class Learning(TablePublication):
     """The table of learning curves."""
 
     order = 11
-    reads = (LEARNING,)
     empty = "No recovery was measured as it trained."
 
     def make(self, data: Collected) -> Table:

@@ -22,7 +22,7 @@ class Tradeoff(TablePublication):
 
     def make(self, data: Collected) -> Table:
         """Give each pruned model a row."""
-        rows = in_order(tradeoff(data.results, data.declared), ("model", "ratio", "method"), data.looks)
+        rows = in_order(tradeoff(data.levels, data.declared), ("model", "ratio", "method"), data.looks)
         removed = data.marks.drop_duplicates(["model", "method"])[["model", "method", "units"]]
         rows.insert(3, "units", words(rows[["model", "method"]].merge(removed, "left")["units"]))
         columns = [

@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from hfprune.analysis.learning import learning_curves
-from hfprune.analysis.tidy import COMPANION_COLUMNS, LEARNING
+from hfprune.analysis.collect import record
+from hfprune.analysis.curves import POINT, learning_curves
 
 CELL = {"study": "s", "model": "m", "method": "entropy", "ratio": 0.2, "seed": 1, "recovery": "lora"}
 TOKENS = [3, 10, 7, 20, 1, 4, 6, 9, 12, 5]
 LOSSES = 3 + np.random.default_rng(0).normal(size=(4, 10))
 STEPS = [0, 1, 2, 3]
+COLUMNS = ["model", "method", "ratio", "seed", "recovery", *POINT]
 
 
 def result(**made) -> dict:
@@ -27,9 +28,15 @@ def recovered() -> dict:
     return result(curve=points, held_out_tokens=TOKENS)
 
 
+def curves_of(results: list[dict]) -> pd.DataFrame:
+    """Return the curves that are in the records of results."""
+    columns = [*record(result())]
+    return learning_curves(pd.DataFrame([*map(record, results)], columns=columns))
+
+
 def test_a_doubling_is_the_paired_change_of_the_loss_per_token_over_sequences() -> None:
-    curves = learning_curves([recovered()])
-    assert [*curves] == COMPANION_COLUMNS[LEARNING]
+    curves = curves_of([recovered()])
+    assert [*curves] == COLUMNS
     assert curves[["model", "method", "ratio", "seed", "recovery"]].drop_duplicates().to_numpy().tolist() == [
         ["m", "entropy", 0.2, 1, "lora"]
     ]
@@ -53,13 +60,14 @@ def test_one_sequence_has_no_interval() -> None:
     alone["provenance"]["held_out_tokens"] = TOKENS[:1]
     for point in alone["provenance"]["curve"]:
         point["losses"] = point["losses"][:1]
-    last = learning_curves([alone]).iloc[-1]
+    last = curves_of([alone]).iloc[-1]
     assert last["doubling"] == pytest.approx(LOSSES[3, 0] - LOSSES[2, 0]) and np.isnan(last["doubling_low"])
 
 
 def test_a_recovery_from_before_there_were_curves_and_other_results_have_none() -> None:
-    other = result(curve=[{"sequences": 3}]) | {"measure": "cost"}
+    mark = {"sequences": 3, "agreement": 0.5, "successive": 0.5}
+    other = result(curve=[mark]) | {"measure": "cost"}
     for results in ([result(losses=[1.0])], [other], [result(curve=[], held_out_tokens=[])], []):
-        curves = learning_curves(results)
-        pd.testing.assert_index_equal(curves.columns, pd.Index(COMPANION_COLUMNS[LEARNING]))
+        curves = curves_of(results)
+        pd.testing.assert_index_equal(curves.columns, pd.Index(COLUMNS))
         assert curves.empty

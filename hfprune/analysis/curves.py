@@ -1,0 +1,93 @@
+"""The curves of scorings and recoveries, by what they have read: as records have them, and as tables of points."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from hfprune.analysis.outcomes import Outcomes, contrast
+from hfprune.analysis.statistics import estimate
+from hfprune.criteria import CRITERIA
+from hfprune.evaluation.item_outcomes import token_items
+from hfprune.recovery.settings import half
+from hfprune.study.study import Study
+
+MARK = ["sequences", "agreement", "successive"]
+POINT = ["step", "tokens", "loss", "stderr", "n", "doubling", "doubling_low", "doubling_high"]
+
+
+def curve(measure: str, made: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the points of the curve of a scoring (measure `cost`) or a recovery, from its provenance.
+
+    Returns:
+        Of a scoring `sequences`, `agreement` of two halves of them on the neurons to keep, and `successive`, that
+        with the mark before. Of a recovery `step`, the optimizer steps before the point, 0 before the training;
+        `tokens`, those of the sequences that these have read, prompts and padding included; `loss` in nats per
+        response token, with its `stderr` over `n` held-out sequences. `doubling` is the loss minus that after half
+        of the steps, if it was measured, in pairs on the same sequences; `doubling_low` and `doubling_high` are
+        the ends of its 95 % interval over held-out sequences, for this one training.
+    """
+    points = made.get("curve", [])
+    if measure == "cost":
+        return [{key: mark[key] for key in MARK} for mark in points]
+    return [*_points({point["step"]: point for point in points}, made)]
+
+
+def _points(points: dict[int, dict[str, Any]], made: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for step, point in points.items():
+        row = {key: point[key] for key in POINT[:4]} | {"n": len(point["losses"])}
+        if step > 1 and half(step) in points:
+            sides = (_outcomes(x["losses"], made["held_out_tokens"]) for x in (point, points[half(step)]))
+            found = estimate(contrast([*zip((1.0, -1.0), sides, strict=True)]))
+            row |= dict(zip(POINT[5:], (found.value, found.low, found.high), strict=True))
+        yield row
+
+
+def _outcomes(losses: list[float], tokens: list[int]) -> Outcomes:
+    """Return the losses of tokens, whose sequences are clusters; no draw changes one training."""
+    return {None: {"": token_items(losses, tokens).set_index(["item", "document"])["loss"]}}
+
+
+def learning_curves(records: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per recovery and point of its curve; one from before there were curves has none."""
+    return _exploded(records, "recovery", ["model", "method", "ratio", "seed", "recovery"], POINT)
+
+
+def marks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Return one row per mark of every scoring.
+
+    `criterion` names the criterion, the options that differ among the scorings, and the steps where the method has
+    several (the marks are of the first); `units`, `corpus` and `allocation` (the rule) are the method's.
+    """
+    rows = _exploded(records, "cost", ["model", "method", "seed"], MARK)
+    scored = [name for name in study.methods if name in {*rows["method"]}]
+    made = {name: (study.methods[name].criterion or name, study.methods[name].options) for name in scored}
+    options = {name: CRITERIA.make(*of, name).model_dump() for name, of in made.items()}
+    counts = pd.DataFrame(
+        [{key: str(value) for key, value in own.items()} for own in options.values()]
+    ).nunique()
+    about = {}
+    for name, own in options.items():
+        method = study.methods[name]
+        differing = [f"{key} {own[key]}" for key in sorted(own) if counts[key] > 1]
+        steps = [f"{method.steps} steps"] if method.steps > 1 else []
+        about[name] = (
+            ", ".join([made[name][0], *differing, *steps]),
+            ", ".join(sorted(method.units)),
+            study.corpus_of(name),
+            method.allocation.rule,
+        )
+    for place, column in enumerate(("criterion", "units", "corpus", "allocation")):
+        rows.insert(3 + place, column, [about[name][place] for name in rows["method"]])
+    return rows
+
+
+def _exploded(records: pd.DataFrame, measure: str, of: list[str], points: list[str]) -> pd.DataFrame:
+    """Return one row per point of the curves of a measure's records."""
+    rows = [
+        {key: getattr(record, key) for key in of} | point
+        for record in records[records["measure"] == measure].itertuples()
+        for point in json.loads(record.curve)
+    ]
+    return pd.DataFrame(rows, columns=[*of, *points])
