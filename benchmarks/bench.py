@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import cells
 import pandas as pd
-import recovery
 import torch
 from official import cross_entropy_loss, entropy_loss, official_scores
 from sides import COLUMNS, MEMORY, SIDES, Row, against, held, memory, peak, seconds
@@ -230,7 +229,6 @@ def main() -> None:
     rows += cells.rows(
         arguments.model, arguments.resources, arguments.sequences, arguments.length // 4, arguments.repeats
     )
-    rows += recovery.rows(model, arguments.repeats)
     rows += linear_recovery(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
     rows += growth(arguments.repeats)
     rows += choices(model, load_tokenizer(arguments.model), arguments.repeats)

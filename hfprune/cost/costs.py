@@ -52,11 +52,10 @@ class Cost:
     loading: float = 0
     """Seconds of that time in which models are loaded, by one thread."""
     gpu_memory: float = 0
-    """Bytes of memory on each of its GPUs; 0 if it takes none."""
+    """Bytes of memory on its GPU; 0 if it takes none."""
     flops: float = 0
-    """Operations on all its GPUs."""
+    """Operations."""
     threads: int = 1
-    gpus: int = 1
 
     @property
     def taken(self) -> float:
@@ -122,7 +121,7 @@ class Costs:
                 settings: Any = job.config
                 work = solved(plain, settings, read.sequences, read.length, plans)
             case "recover":
-                work = self._training(case, job.gpus)
+                work = self._training(case)
             case "measure":
                 return self._cost(job, *self._measuring(job))
         return self._cost(job, case, case.load() + work)
@@ -161,8 +160,8 @@ class Costs:
             criteria, sequences, self.study.calibration.length, [*config.units]
         )
 
-    def _training(self, case: Case, gpus: int) -> Work:
-        """Return the work of each GPU, in which the held-out pairs are measured on the way."""
+    def _training(self, case: Case) -> Work:
+        """Return the work of a recovery, in which the held-out pairs are measured on the way."""
         settings = self.study.recovery
         assert settings is not None
         pairs, tokens = pairs_to_learn(settings.instructions)
@@ -170,12 +169,9 @@ class Costs:
         if steps is None:
             sequences = min(settings.examples or pairs, pairs) * tokens / settings.length
             steps = max(1, round(settings.epochs * sequences / settings.batch))
-        gpus = gpus if self.device.on_gpu else 1
         held_out = min(settings.held_out, pairs / 10 * tokens / settings.length)
         measured = len(measured_steps(steps)) * held_out
-        return case.train(
-            settings.lora(), steps * settings.batch / gpus, settings.batch_tokens, measured / gpus
-        )
+        return case.train(settings, steps * settings.batch, settings.batch_tokens, measured)
 
     def _measuring(self, job: Job) -> tuple[Case, Work]:
         """Return the first case and the work of all cells and measures."""
@@ -228,7 +224,7 @@ class Costs:
         )
 
     def _cost(self, job: Job, case: Case, work: Work) -> Cost:
-        device, gpus = self.device, job.gpus if self.device.on_gpu else 1
+        device = self.device
         threads = max(1, device.cores) if job.takes == "machine" else 1
         # With a device map, what the device does not hold lies on others.
         held = min(work.memory, device.memory) if self.study.device_map else work.memory
@@ -239,12 +235,11 @@ class Costs:
             job.rule,
             job.about,
             seconds=device.start + seconds(device, work, case.dtype, threads),
-            main_memory=gpus * main,
+            main_memory=main,
             memory=held if device.on_gpu else main,
-            share=gpus if device.on_gpu else threads / device.cores,
+            share=1 if device.on_gpu else threads / device.cores,
             loading=loading(work),
             gpu_memory=held if device.on_gpu else 0,
-            flops=gpus * (work.flops + work.single),
+            flops=work.flops + work.single,
             threads=threads,
-            gpus=gpus,
         )

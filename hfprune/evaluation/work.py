@@ -229,7 +229,8 @@ class Case:
         tokens = sequences * length
         fitting = (batch_tokens or training_tokens(on_gpu=self.on_gpu)) // length
         batch = next(n for n in range(max(1, min(fitting, settings.batch)), 0, -1) if settings.batch % n == 0)
-        a_token = model.layers * trained(model, self.width, settings.dropout)
+        mask = (1 if self.on_gpu else 4) * bool(settings.dropout)
+        a_token = model.layers * trained(model, self.width, mask)
         read = length - 1  # the last token predicts nothing
         curve = self.read(measured, read, read, batch_tokens=batch * read) if measured else Work()
         curve += Work(flops=2 * measured * read * model.adapters(settings.rank))
@@ -282,15 +283,14 @@ def kept(shape: Shape, width: int) -> float:
     return 4 * norms + width * (2 * attention + 2 * shape.neurons)
 
 
-def trained(shape: Shape, width: int, dropout: float) -> float:
+def trained(shape: Shape, width: int, mask: int) -> float:
     """Return the bytes that a token of one layer keeps for the backward pass of training.
 
-    As `kept`, with the activated gate and the adapters' inputs (`hfprune.recovery.layer`): q, k and v share one,
-    gate and up another, down has its own, and o reads what attention keeps. For each number that dropout drops,
-    an index of 8 bytes.
+    As `kept`, with the activated gate and what peft keeps for each of the seven adapters: its input, and for each
+    number of it `mask` bytes of dropout's mask.
     """
     read = 5 * shape.hidden + shape.heads * shape.head_dim + shape.neurons
-    return kept(shape, width) + width * 2 * (shape.neurons + shape.hidden) + 8 * dropout * read
+    return kept(shape, width) + width * shape.neurons + read * (width + mask)
 
 
 def form_of(criterion: Criterion) -> bool:

@@ -26,8 +26,6 @@ class Job:
     cells: tuple[Cell, ...] = ()
     takes: Literal["core", "device", "machine"] = "core"
     """`core`: one core, and no pass of a model. `device`: a GPU, or a core. `machine`: all cores, or a GPU."""
-    gpus: int = 1
-    """GPUs that it takes where there are as many."""
     timed: bool = False
     """Whether it measures times, so that nothing may run beside it."""
     ancient: tuple[str, ...] = ()

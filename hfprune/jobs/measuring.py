@@ -12,7 +12,7 @@ from typing import Any, cast
 from hfprune.jobs.files import Files, folder
 from hfprune.jobs.job import Job, wildcards
 from hfprune.jobs.scoring import scored
-from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, SOLVED, Linear
+from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, SOLVED, Linear, Lora, Packing
 from hfprune.results import Cell, spell_cell
 from hfprune.stages import linear, measure, pack, recover
 from hfprune.study import layout
@@ -72,7 +72,7 @@ def _pack(files: Files, model: str, seed: int) -> Job:
         instructions=Path(read),
         seed=seed,
         out=Path(out),
-        **settings.pairs().model_dump(),
+        **settings.model_dump(include={*Packing.model_fields}),
     )
     inputs = files.dense(model) | {"instructions": [f"{read}/asset.json"]}
     return Job("pack", config, inputs, {"pairs": [out]}, at, model)
@@ -85,7 +85,7 @@ def _recover(files: Files, cell: Cell) -> Job:
     config = recover.Config(
         model=Path(folder("models", cell.model)),
         packed=Path(packed),
-        options=settings.lora().model_dump(mode="json"),
+        options=settings.model_dump(mode="json", include={*Lora.model_fields}),
         batch_tokens=settings.batch_tokens,
         seed=cell.seed,
         cell=spell_cell(cell),
@@ -106,7 +106,6 @@ def _recover(files: Files, cell: Cell) -> Job:
         cell.model,
         (cell,),
         "device",
-        settings.gpus,
     )
 
 

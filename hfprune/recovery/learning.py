@@ -4,8 +4,6 @@ import math
 from typing import Any
 
 import torch
-from accelerate import PartialState
-from accelerate.utils.operations import reduce
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
@@ -30,8 +28,6 @@ def needed(tokens: Tensor, labels: Tensor, positions: Tensor) -> tuple[dict[str,
     """
     targets = labels[:, 1:]
     kept = (targets != IGNORED).any(0).nonzero().squeeze(1)
-    if not len(kept):  # the sequence without a response, which still has logits
-        kept = torch.zeros(1, dtype=torch.int64, device=tokens.device)
     read = slice(int(kept[-1]) + 1)
     inputs = {"input_ids": tokens[:, read], "position_ids": positions[:, read], "logits_to_keep": kept}
     return inputs, targets[:, kept]
@@ -41,26 +37,20 @@ def needed(tokens: Tensor, labels: Tensor, positions: Tensor) -> tuple[dict[str,
 def sequence_losses(model: nn.Module, packed: Packed, size: int) -> list[float]:
     """Return the mean loss of each sequence in nats per response token, in float32 and without dropout.
 
-    Several processes share the sequences, and each returns all losses.
-
     Args:
         model: on its device; it stays in evaluation mode, which the Trainer ends at its next step.
         packed: the sequences, each of which has a response.
         size: sequences in one forward pass.
     """
     model.eval()
-    device, group = next(model.parameters()).device, PartialState()
-    found = torch.zeros(len(packed.tokens), dtype=torch.float64, device=device)
-    own = range(group.process_index, len(found), group.num_processes)
-    for start in range(0, len(own), size):
-        rows = [*own[start : start + size]]
-        parts = (packed.tokens, packed.labels, packed.positions)
-        inputs, targets = needed(*(part[rows].long().to(device) for part in parts))
+    device = next(model.parameters()).device
+    found = []
+    for parts in zip(*(part.split(size) for part in vars(packed).values()), strict=True):
+        inputs, targets = needed(*(part.long().to(device) for part in parts))
         logits = model(**inputs, use_cache=False).logits.float()
         losses = cross_entropy(logits.mT, targets, ignore_index=IGNORED, reduction="none")
-        found[rows] = losses.double().sum(1) / (targets != IGNORED).sum(1)
-    shared: Any = reduce(found, "sum")
-    return shared.tolist()
+        found.append(losses.double().sum(1) / (targets != IGNORED).sum(1))
+    return torch.cat(found).tolist()
 
 
 def check_finite(loss: float, step: int) -> None:

@@ -6,26 +6,21 @@ docs/recovery.md lists the differences.
 
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from accelerate import PartialState
-from accelerate.data_loader import SeedableRandomSampler
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from accelerate.utils.operations import broadcast
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, StackDataset
+from torch import Tensor
+from torch.utils.data import StackDataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from hfprune.devices.lease import default_device
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.recovery.layer import Adapted
 from hfprune.recovery.learning import KEY, Curve, check_finite, needed
-from hfprune.recovery.packing import IGNORED, Packed
+from hfprune.recovery.packing import Packed
 from hfprune.recovery.settings import Lora
 
 if TYPE_CHECKING:
@@ -61,9 +56,6 @@ def train_adapter(
     and gives the same adapter. When memory runs out, half as many sequences go through the model at a time, and
     a step still has as many.
 
-    Several processes that `accelerate launch` has started share every step: the same sequences in the same
-    order as in one process, and without dropout the same losses and adapter, up to rounding.
-
     Args:
         model: from `load_model`, pruned or dense. The computation has its dtype; adapters are float32.
         packed: sequences to train on.
@@ -79,30 +71,22 @@ def train_adapter(
 
     Raises:
         HfpruneError: the loss is not finite, not even one sequence fits into memory, or the model is float16 on
-            a CPU; of several processes, one has too little memory, or they cannot share a step evenly.
+            a CPU.
     """
     if model.dtype == torch.float16 and model.device.type == "cpu":
         raise HfpruneError("float16 trains on a GPU only; choose bfloat16 or float32")
-    processes = PartialState(cpu=model.device.type == "cpu").num_processes
-    share = settings.share(processes)
     adapted = with_adapters(model, settings, seed)
     first = {name: p.detach().cpu().clone() for name, p in adapted.named_parameters() if p.requires_grad}
     length = packed.tokens.shape[1]
-    fitting = min(share, max(1, batch_tokens // length))
+    fitting = min(settings.batch, max(1, batch_tokens // length))
     while fitting:
-        # A divisor of the share, so that every forward pass of a step has the same number of sequences.
-        size = next(n for n in range(fitting, 0, -1) if share % n == 0)
+        # A divisor, so that every forward pass of a step has the same number of sequences.
+        size = next(n for n in range(fitting, 0, -1) if settings.batch % n == 0)
         curve = [Curve(held_out, size)] if held_out and len(held_out.tokens) else []
         course = _train(adapted, packed, _arguments(model, settings, seed, size, state), curve)
         if course is not None:
             return adapted, course
         fitting = size // 2
-        if fitting and processes > 1:
-            # The others wait for this one's gradients, so it cannot go back alone.
-            raise HfpruneError(
-                f"memory ran out with {size * length} tokens at a time in one of {processes} processes; "
-                f"give --batch-tokens {fitting * length} (in a study: batch_tokens of the recovery)"
-            )
         adapted.load_state_dict(first, strict=False)
         adapted.zero_grad()
         clear_device_cache(garbage_collection=True)
@@ -123,7 +107,6 @@ def with_adapters(model: "PreTrainedModel", settings: Lora, seed: int) -> PeftMo
         target_modules=list(settings.targets),
         task_type="CAUSAL_LM",
     )
-    config._register_custom_module({nn.Linear: Adapted})
     return get_peft_model(model, config)
 
 
@@ -131,14 +114,10 @@ def _train(
     adapted: PeftModel, packed: Packed, arguments: TrainingArguments, curve: list[Curve]
 ) -> Course | None:
     """Train from the last checkpoint to the end; return the losses, or None if memory runs out."""
-    columns = {"tokens": packed.tokens, "labels": packed.labels, "positions": packed.positions}
-    if arguments.world_size > 1:  # one more, without a response, fills up the last step
-        columns = {name: torch.cat([column, column[:1]]) for name, column in columns.items()}
-        columns["labels"][-1] = IGNORED
-    trainer = _Trainer(
+    trainer = Trainer(
         model=adapted,
         args=arguments,
-        train_dataset=StackDataset(**columns),  # type: ignore[arg-type]
+        train_dataset=StackDataset(**vars(packed)),  # type: ignore[arg-type]
         data_collator=_collate,
         callbacks=[*curve, _Watch()],
     )
@@ -169,12 +148,11 @@ def _collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 def _arguments(
     model: "PreTrainedModel", settings: Lora, seed: int, size: int, state: Path
 ) -> TrainingArguments:
-    """Translate the settings; a forward pass has `size` sequences, a divisor of this process's share."""
-    group = PartialState()
+    """Translate the settings; a forward pass has `size` sequences, a divisor of a step's."""
     return _Arguments(
         output_dir=str(state),
         per_device_train_batch_size=size,
-        gradient_accumulation_steps=settings.batch // size // group.num_processes,
+        gradient_accumulation_steps=settings.batch // size,
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
         learning_rate=settings.learning_rate,
@@ -184,10 +162,8 @@ def _arguments(
         bf16=model.dtype == torch.bfloat16,
         fp16=model.dtype == torch.float16,
         use_cpu=model.device.type == "cpu",
-        seed=(seed + group.process_index) % 2**32,  # of dropout, which each process draws itself
+        seed=seed,
         data_seed=seed,
-        average_tokens_across_devices=True,
-        ddp_find_unused_parameters=False,
         remove_unused_columns=False,  # else it would drop all: PeftModel.forward names no columns
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -215,38 +191,6 @@ class _Arguments(TrainingArguments):
         return min(1, super().n_gpu)
 
 
-class _Trainer(Trainer):
-    """Gives several processes the sequences of one, and all of them whole checkpoints."""
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Return batches in the order of one process; by default, the last ones would repeat the first."""
-        loader: Any = super().get_train_dataloader()
-        if self.args.world_size > 1:
-            rows: Any = self.train_dataset
-            together = self.args.per_device_train_batch_size * self.args.world_size
-            loader.set_sampler(_Shared(len(rows) - 1, together, self.args.data_seed))
-        return loader
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)
-        self.accelerator.wait_for_everyone()  # before the file that says that the checkpoint is complete
-
-
-class _Shared:
-    """The order of sequences in one process, then the empty one until their number is a multiple of `multiple`."""
-
-    def __init__(self, count: int, multiple: int, seed: int | None) -> None:
-        self.order, self.rest = SeedableRandomSampler(range(count), data_seed=seed), -count % multiple  # type: ignore[arg-type]
-        self.set_epoch = self.order.set_epoch
-
-    def __iter__(self) -> Iterator[int]:
-        yield from self.order
-        yield from [len(self.order)] * self.rest
-
-    def __len__(self) -> int:
-        return len(self.order) + self.rest
-
-
 class _Watch(TrainerCallback):
     """Saves once a minute, prints each hundredth of the way, and stops at a loss that is not finite."""
 
@@ -254,10 +198,7 @@ class _Watch(TrainerCallback):
         self.saved = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        due: Any = time.monotonic() - self.saved >= SAVE_SECONDS
-        if args.world_size > 1:  # the first process's clock decides for all
-            due = broadcast(torch.tensor(due, device=args.device))
-        if due:
+        if time.monotonic() - self.saved >= SAVE_SECONDS:
             control.should_save = True
             self.saved = time.monotonic()
 
@@ -265,7 +206,7 @@ class _Watch(TrainerCallback):
         if "loss" not in kwargs["logs"]:
             return  # the summary of the whole training
         step, loss = state.global_step, kwargs["logs"]["loss"]
-        if state.is_world_process_zero and step % max(1, state.max_steps // 100) == 0:
+        if step % max(1, state.max_steps // 100) == 0:
             print(f"step {step} of {state.max_steps}: loss {loss:.4f}", file=sys.stderr, flush=True)
         check_finite(loss, step)
 

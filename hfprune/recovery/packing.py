@@ -34,8 +34,6 @@ PROMPT = (
     "request.\n\n### Instruction:\n{instruction}\n\n{input}### Response:\n"
 )
 MORE = ", paired with an input that provides further context"
-# Any token will do: nothing attends to padding, and it has no loss.
-PADDING = 0
 # Before the names of the tensors of held-out sequences in a file.
 _HELD_OUT = "held_out_"
 
@@ -173,33 +171,26 @@ def _filled(pairs: Iterable[Pair], settings: Packing, first: list[int]) -> Itera
 
 
 def _stacked(sequences: Iterable[Row], length: int) -> Packed:
+    """Pad sequences to `length`, by any token, since nothing attends to padding and it has no loss."""
     columns = array("i"), array("i"), array("i")
     for sequence in sequences:
-        for column, part in zip(columns, sequence, strict=True):
+        for column, part, padding in zip(columns, sequence, (0, IGNORED, 0), strict=True):
             column.extend(part)
-    if not columns[0]:  # PyTorch wraps no empty buffer
-        return Packed(*torch.empty(3, 0, length, dtype=torch.int32))
-    return Packed(*(torch.frombuffer(column, dtype=torch.int32).view(-1, length) for column in columns))
+            column.extend([padding] * (length - len(part)))
+    return Packed(*(torch.from_numpy(np.asarray(column)).view(-1, length) for column in columns))
 
 
 def _fill_isolated(pairs: Iterable[Pair], length: int) -> Iterator[Row]:
-    """Yield padded sequences of whole pairs; a pair that does not fit starts the next sequence."""
+    """Yield sequences of whole pairs; a pair that does not fit starts the next sequence."""
     sequence: Row = [], [], []
-    for pair in pairs:
-        tokens, labels = pair[0][:length], pair[1][:length]
-        if len(sequence[0]) + len(tokens) > length:
-            yield _pad(sequence, length)
+    for tokens, labels in pairs:
+        pair = tokens[:length], labels[:length], range(min(len(tokens), length))
+        if len(sequence[0]) + len(pair[0]) > length:
+            yield sequence
             sequence = [], [], []
-        for column, part in zip(sequence, (tokens, labels, range(len(tokens))), strict=True):
+        for column, part in zip(sequence, pair, strict=True):
             column.extend(part)
-    if sequence[0]:
-        yield _pad(sequence, length)
-
-
-def _pad(sequence: Row, length: int) -> Row:
-    tokens, labels, positions = sequence
-    rest = length - len(tokens)
-    return tokens + [PADDING] * rest, labels + [IGNORED] * rest, positions + [0] * rest
+    yield sequence
 
 
 def _fill_plain(pairs: Iterable[Pair], length: int, first: list[int]) -> Iterator[Row]:

@@ -3,17 +3,8 @@
 from math import ceil, inf
 from typing import Annotated, Literal, get_args
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_serializer,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_serializer
 
-from hfprune.errors import HfpruneError
 from hfprune.settings import Name, Ratio, Strict
 
 # In the folder of a recovery: the two files of peft, and the results of the training.
@@ -56,19 +47,6 @@ class Lora(Packing):
     batch: PositiveInt = Field(default=128, description="sequences of one optimizer step")
     epochs: PositiveFloat = 2
     max_steps: PositiveInt | None = Field(default=None, description="optimizer steps; overrides epochs")
-
-    def share(self, processes: int) -> int:
-        """Return how many sequences of a step each of several processes has.
-
-        Raises:
-            HfpruneError: not all can have as many.
-        """
-        if self.batch % processes:
-            raise HfpruneError(
-                f"{processes} processes cannot share a batch of {self.batch} sequences evenly; choose a number "
-                f"that divides {self.batch}, or another batch"
-            )
-        return self.batch // processes
 
     def trained_tokens(self, step: int, sequences: int) -> int:
         """Return the tokens of all sequences in the first steps of a training, prompts and padding included.
@@ -143,25 +121,6 @@ class Recovery(Lora):
     batch_tokens: PositiveInt | None = Field(
         default=None, description="token budget of one forward pass; null: by device"
     )
-    gpus: PositiveInt = Field(
-        default=1, description="GPUs that train one adapter together; fewer where the machine has fewer"
-    )
-
-    @model_validator(mode="after")
-    def _gpus_share_a_step(self) -> "Recovery":
-        try:
-            self.share(self.gpus)
-        except HfpruneError as error:
-            raise ValueError(str(error)) from error
-        return self
-
-    def lora(self) -> Lora:
-        """Return the settings of the training, without the choice of cells."""
-        return Lora.model_validate(self.model_dump(include=set(Lora.model_fields)))
-
-    def pairs(self) -> Packing:
-        """Return how the pairs become sequences, which no other setting changes."""
-        return Packing.model_validate(self.model_dump(include=set(Packing.model_fields)))
 
     def covers(self, method: str, ratio: float) -> bool:
         """Tell whether the cells of a method at a ratio are recovered."""

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, model_validator
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.item_outcomes import mean_value, token_items
@@ -39,10 +39,6 @@ class Config(Cut):
         default={}, description="settings of a study's recovery section, as JSON (the official script's)"
     )
     batch_tokens: BatchTokens = None
-    processes: NonNegativeInt = Field(
-        default=1,
-        description="processes that share every step, each on a GPU of its own; 0 and 1: this one alone",
-    )
     seed: Seed = 0
     dtype: ComputeDtype = None
     cell: CellName = None
@@ -59,9 +55,6 @@ def run(config: Config) -> None:
     """Load model and pairs, train, and write the adapter with its losses and cost."""
     lora = validate(Lora, config.options, "--options")
 
-    from accelerate import PartialState
-
-    from hfprune.devices.lease import is_main, launch, launched
     from hfprune.models.load import default_training_tokens
     from hfprune.plans.plan import plan_note
     from hfprune.recovery.adapter import save_adapter
@@ -70,9 +63,6 @@ def run(config: Config) -> None:
     from hfprune.recovery.packing import recovery_seed
 
     require_only(config.out, {ADAPTER, ADAPTER_CONFIG, RECOVERED})
-    if config.processes > 1 and not launched():
-        lora.share(config.processes)
-        sys.exit(launch(config.processes))
     batch_tokens = config.batch_tokens or default_training_tokens()
     watch = Stopwatch()
     task, source, packed = packed_pairs(config, lora)
@@ -87,8 +77,6 @@ def run(config: Config) -> None:
     recovery = "linear+lora" if config.linear else "lora"
     cell = cell_of(config.cell, config.model, config.method(), seed=config.seed, recovery=recovery)
     if config.plan and (note := plan_note(config.plan)):
-        if not is_main():
-            return
         write_nothing(config.out, cell, task, provenance(watch, inputs, **settings), note)
         return
     seed = recovery_seed(config.seed, task)
@@ -104,17 +92,12 @@ def run(config: Config) -> None:
         state=states / fingerprint(inputs, settings)[:16],
         held_out=held_out,
     )
-    if not is_main():
-        return
     sequences, tokens = len(found.tokens), response_tokens(held_out)
     made = provenance(watch, inputs, **settings) | {"losses": course.losses, "held_out_tokens": tokens}
     made["curve"] = [
         curve_point(step, lora.trained_tokens(step, sequences), losses, tokens)
         for step, losses in course.curve.items()
     ]
-    if launched():
-        made["processes"] = PartialState().num_processes
-        made["cost"]["flops"] *= made["processes"]  # each counts its own, and all have as many sequences
     with atomic_directory(config.out) as folder:
         save_adapter(adapted, folder)
         values = training_values(course.losses, sequences, made["cost"])

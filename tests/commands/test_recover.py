@@ -1,14 +1,12 @@
 """Recovery by hand, and whose adapter is whose."""
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import failure, recover, run
 from conftest import reload
-from safetensors.torch import load_file
 from smoke import save_model
 
 from hfprune.results import Cell
@@ -94,28 +92,6 @@ def test_recovery_again_gives_the_same_adapter_and_replaces_only_an_adapter(
     inside = tmp_path / "again" / "adapter_model.safetensors"
     assert "holds something else" in failure(*recover(work), "--out", inside)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
-
-
-def test_two_processes_write_the_adapter_of_one_once(work: Path, tmp_path: Path) -> None:
-    for count in (1, 2):
-        call = (*recover(work, dropout=0), "--processes", count, "--batch-tokens", 320)
-        with pytest.raises(SystemExit) if count > 1 else nullcontext() as end:
-            run(*call, "--out", tmp_path / f"adapter{count}")
-    assert end.value.code == 0
-    folders = [tmp_path / f"adapter{count}" for count in (1, 2)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter1", "adapter2"]
-    one, two = (json.loads((folder / "recovery.json").read_text())["provenance"] for folder in folders)
-    assert two["losses"] == pytest.approx(one["losses"], rel=1e-5)
-    for point, other in zip(one["curve"], two["curve"], strict=True):
-        assert other["losses"] == pytest.approx(point["losses"], rel=1e-5)
-    assert two.pop("processes") == 2 and two.keys() == one.keys()
-    assert (two["settings"], two["inputs"]) == (one["settings"], one["inputs"])
-    assert two["cost"]["flops"] == pytest.approx(one["cost"]["flops"], rel=0.1)
-    expected, found = (load_file(folder / "adapter_model.safetensors") for folder in folders)
-    for name, weight in expected.items():
-        torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=1e-5)
-    said = failure(*recover(work), "--processes", 3, "--out", tmp_path / "none")
-    assert "3 processes cannot share a batch of 2 sequences evenly; choose a number that divides 2" in said
 
 
 def test_an_adapter_belongs_to_its_plan(work: Path, adapter: Path, tmp_path: Path) -> None:

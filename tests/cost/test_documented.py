@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,21 +122,6 @@ def test_studies_keep_their_promise(study: str, device: str, hours: float, catal
     found = costs(study, known_devices()[device], catalogue)
     assert unfit(found) == ""
     assert found.hours() < hours
-
-
-def test_a_recovery_on_four_gpus_takes_a_quarter_of_the_time_of_each(catalogue: Catalogue) -> None:
-    device = known_devices()["h100"]
-    alone = costs("paper-recovery", device, catalogue)
-    recovery = alone.study.recovery and alone.study.recovery.model_copy(update={"gpus": 4})
-    study = alone.study.model_copy(update={"recovery": recovery})
-    shared = Costs(replace(alone.files, study=study), device, Path("nothing-fetched"))
-    one, four = (recoveries(found)[0] for found in (alone, shared))
-    fixed = device.start + one.loading
-    assert four.seconds - fixed == pytest.approx((one.seconds - fixed) / 4)
-    assert (four.gpus, four.flops, four.gpu_memory) == (4, pytest.approx(one.flops), one.gpu_memory)
-    # The hours of GPUs are the same, but for the starts.
-    hours = [sum(cost.taken for cost in recoveries(found)) / 3600 for found in (alone, shared)]
-    assert hours[1] - hours[0] == pytest.approx(3 * 62 * 3 * fixed / 3600, rel=0.5)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from hfprune.devices import lease as device
-from hfprune.devices.lease import default_device, launch, lease, lease_all
+from hfprune.devices.lease import default_device, lease, lease_all
 from hfprune.devices.visible import Gpu
-from hfprune.errors import HfpruneError
 
 NAMES = ["GPU-a", "GPU-b"]
 CONTEXT = multiprocessing.get_context("fork")
@@ -32,7 +31,7 @@ def _nothing_is_leased(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def work(folder: Path, pipe: Connection) -> None:
     """Lease one of two devices, tell which, and hold it until the other end says something."""
     device.POLL_SECONDS = 0.02
-    pipe.send(lease(NAMES, folder)[0])
+    pipe.send(lease(NAMES, folder))
     pipe.recv()
 
 
@@ -54,22 +53,6 @@ def test_processes_get_a_device_each_and_the_next_waits_for_one_to_end(tmp_path:
     os.kill(process.pid, signal.SIGKILL)
     assert waiting.poll(20), "a killed process gives its device back"
     assert waiting.recv() == taken[1]
-
-
-def test_several_devices_are_leased_together_or_not_at_all(tmp_path: Path, monkeypatch, capsys) -> None:
-    """Else two jobs that need two devices each could hold one each, and wait for ever."""
-    process, pipe = start(tmp_path)
-    assert pipe.recv() == 0
-
-    def wait(seconds: float) -> None:
-        assert lease(["GPU-b"], tmp_path) == [0], "nobody holds it meanwhile"
-        device._held.pop().release()
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-
-    monkeypatch.setattr(device.time, "sleep", wait)
-    assert lease(NAMES, tmp_path, 2) == [0, 1]
-    assert capsys.readouterr().err.startswith("1 of 2 GPUs are taken")
 
 
 @pytest.fixture
@@ -94,7 +77,7 @@ def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def elsewhere(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str) -> None:
     """Let another process hold these devices: this one has their locks, but does not know."""
     for name in names:
-        assert lease([name], folder) == [0]
+        assert lease([name], folder) == 0
     monkeypatch.setenv(device.LEASED, "")
 
 
@@ -126,41 +109,6 @@ def test_a_process_computes_on_the_device_of_the_one_that_started_it(
     monkeypatch.setenv(device.LEASED, "u2")
     assert default_device.__wrapped__() == torch.device("cuda", 0)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "u2"
-
-
-def test_a_launched_process_leases_the_device_that_accelerate_gives_it(
-    three: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in {"LOCAL_RANK": "1", "RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
-    assert default_device.__wrapped__() == torch.device("cuda", 1)
-    assert lease(["u1", "u0"], three) == [1]
-    with pytest.raises(HfpruneError, match="GPU 1 is taken by another job; name free ones"):
-        default_device.__wrapped__()
-    monkeypatch.setenv(device.LEASED, "u0,u1")
-    assert default_device.__wrapped__() == torch.device("cuda", 1)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    with pytest.raises(HfpruneError, match="4 processes need as many GPUs, but 3 are visible"):
-        default_device.__wrapped__()
-
-
-def test_launched_processes_see_the_free_devices_only(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def start(command: list[str], env: dict[str, str]) -> SimpleNamespace:
-        calls.append((command, env))
-        return SimpleNamespace(wait=lambda: 7)
-
-    monkeypatch.setattr(device.subprocess, "Popen", start)
-    monkeypatch.setattr(device.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(device.sys, "argv", ["hfprune", "recover", "--processes", "2"])
-    assert lease(["u1"], three) == [0]
-    assert launch(2) == 7
-    command, environment = calls[0]
-    assert environment["CUDA_VISIBLE_DEVICES"] == environment[device.LEASED] == "u0,u2"
-    assert command[-5:] == ["-m", "hfprune", "recover", "--processes", "2"]
-    with pytest.raises(HfpruneError, match="4 processes need as many GPUs, but 3 are visible"):
-        launch(4)
 
 
 def test_a_device_map_leases_all_devices_and_waits_for_those_of_others(

@@ -62,7 +62,7 @@ def _compile(folder: Path) -> None:
     # The same under another name has a memory of its own.
     subprocess.run([*driver, folder / "libcount.so"], check=True)
     library = ["-O1", "-std=c++20", "-shared", "-fPIC", "-w", "-DTORCH_EXTENSION_NAME=simcuda_c"]
-    library += ["-DTORCH_API_INCLUDE_EXTENSION_H", "-DUSE_C10D_GLOO"]
+    library += ["-DTORCH_API_INCLUDE_EXTENSION_H"]
     places = [TORCH / "include", TORCH / "include/torch/csrc/api/include", sysconfig.get_path("include")]
     library += [f"-I{place}" for place in places]
     linked = [f"-L{folder}", "-l:libcuda.so.1", f"-L{TORCH / 'lib'}", "-lc10", "-ltorch_cpu", "-ltorch"]

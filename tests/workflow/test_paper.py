@@ -114,7 +114,7 @@ def test_with_a_device_map_a_job_takes_all_gpus_and_none_is_too_large(clone: Pat
     (clone / "config/studies/spread.yaml").write_text(yaml.safe_dump(settings | {"seeds": [0]}))
     file, probe = (
         clone / "workflow/rules/score.smk",
-        'rule probe:\n    output: "probe"\n    resources: gpu=lambda _: gpus(jobs_of("score")["score_0"][0])\n',
+        'rule probe:\n    output: "probe"\n    resources: gpu=lambda _: gpus()\n',
     )
     text = file.read_text()
     file.write_text(f'{text}\n{probe}    shell: "echo {{resources.gpu}} > {{output}}"\n')

@@ -35,11 +35,10 @@ ENVIRONMENT = str(ROOT / "workflow/envs/hfprune.yml")
 # One job of a cluster for all measurements of a cell; the profile says how many of them it joins.
 CELL_GROUP = "cell-{model}-{method}-{ratio}-{seed}-{recovery}" if CLUSTER and CELLS_PER_JOB == 1 else None
 
-# One job per GPU at a time, each with a leased GPU. A cluster counts its own GPUs, and gives one to each of its jobs,
-# but more to a recovery that asks for them.
+# One job per GPU at a time, each with a leased GPU. A cluster counts its own GPUs, and gives one to each of its jobs.
 if (GPUS or workflow.remote_exec) and workflow.nodes is None and "gpu" not in workflow.global_resources:
-    given = GPUS if STUDY.device_map else min(GPUS, STUDY.recovery.gpus if STUDY.recovery else 1)
-    workflow.register_resource("gpu", max(1, given if workflow.remote_exec else GPUS))
+    given = GPUS if STUDY.device_map or not workflow.remote_exec else 1
+    workflow.register_resource("gpu", max(1, given))
 
 
 def any_of(names):

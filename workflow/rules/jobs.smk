@@ -100,18 +100,18 @@ def limits(rule):
 def needs(rule):
     """Return the limits of a rule with passes of a model, and its GPUs."""
     return limits(rule) | {
-        "gpu": lambda wildcards: gpus(job_of(rule, wildcards)),
+        "gpu": lambda wildcards: gpus(),
         "gpu_mem_mb": predicted(rule, choice.gpu_memory_mb),
     }
 
 
-def gpus(job):
-    """Return the number of GPUs of a job, which Snakemake lowers to those that there are.
+def gpus():
+    """Return the number of GPUs of a job.
 
     With a device map, a job takes all of this machine's, and on a cluster as many as the profile allows.
     """
     most = workflow.global_resources.get("gpu").value if STUDY.device_map else None
-    return most or job.gpus * int(GPUS > 0 or CLUSTER)
+    return most or int(GPUS > 0 or CLUSTER)
 
 
 def cores(rule):

@@ -78,4 +78,4 @@ rule recover:
     message:
         "recover {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
-        "hfprune recover --settings {params.settings:q} {params.dtype} --processes {resources.gpu} > {log} 2>&1"
+        "hfprune recover --settings {params.settings:q} {params.dtype} > {log} 2>&1"

@@ -10,8 +10,6 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
-#include <torch/csrc/distributed/c10d/Backend.hpp>
-#include <torch/csrc/distributed/c10d/reducer_timer.hpp>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -360,39 +358,7 @@ TORCH_LIBRARY_IMPL(aten, CUDA, m) {
 }
 TORCH_LIBRARY_IMPL(aten, AutogradCUDA, m) { m.impl("scaled_dot_product_attention", attention); }
 
-// --- NCCL: gloo on the same memory -----------------------------------------------------------------------------------------
-struct NCCL final : c10d::Backend {
-  c10::intrusive_ptr<c10d::Backend> gloo;
-  Call call;
-  NCCL(c10::intrusive_ptr<c10d::Backend> gloo) : Backend(gloo->getRank(), gloo->getSize()), gloo(gloo) {}
-  const string getBackendName() const override { return "nccl"; }
-  void setSequenceNumberForGroup() override {}
-  uint64_t getSequenceNumberForGroup() override { return 0; }
-  vector<Tensor> of(vector<Tensor>& xs) {
-    vector<Tensor> found;
-    for (auto& x : xs) { TORCH_CHECK(x.is_cuda(), "No backend type associated with device type cpu"); found.push_back(Call().stand_in(x)); }
-    return found;
-  }
-  c10::intrusive_ptr<c10d::Work> broadcast(vector<Tensor>& x, const c10d::BroadcastOptions& o) override { auto y = of(x); return gloo->broadcast(y, o); }
-  c10::intrusive_ptr<c10d::Work> allreduce(vector<Tensor>& x, const c10d::AllreduceOptions& o) override { auto y = of(x); return gloo->allreduce(y, o); }
-  c10::intrusive_ptr<c10d::Work> allgather(vector<vector<Tensor>>& out, vector<Tensor>& x, const c10d::AllgatherOptions& o) override {
-    vector<vector<Tensor>> outs; for (auto& each : out) outs.push_back(of(each));
-    auto y = of(x); return gloo->allgather(outs, y, o);
-  }
-  c10::intrusive_ptr<c10d::Work> _allgather_base(Tensor& out, Tensor& x, const c10d::AllgatherOptions& o) override {
-    Call c; auto a = c.stand_in(out), b = c.stand_in(x); return gloo->_allgather_base(a, b, o);
-  }
-  c10::intrusive_ptr<c10d::Work> barrier(const c10d::BarrierOptions&) override { return gloo->barrier({}); }
-};
 }  // namespace sim
-
-namespace c10d {
-struct SimTimer final : Timer {  // of DistributedDataParallel
-  explicit SimTimer(c10::Device) {}
-  std::optional<int64_t> measureDifference(Event a, Event b) override { return getTimeRef(b) - getTimeRef(a); }
-};
-C10_REGISTER_TYPED_CLASS(TimerRegistry, c10::kCUDA, SimTimer)
-}  // namespace c10d
 
 namespace at {
 struct CUDAHooks final : CUDAHooksInterface {
@@ -439,6 +405,4 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("memory", [](int i) { sim::devices(); auto& x = sim::memory[i]; return std::map<string, int64_t>{{"now", x.now}, {"peak", x.peak}, {"total", x.total}, {"limit", x.limit}, {"ooms", x.ooms}}; });
   m.def("reset_peak", [](int i) { sim::memory[i].peak = sim::memory[i].now; });
   m.def("set_limit", [](int i, int64_t bytes) { sim::memory[i].limit = bytes; });
-  auto backend = py::module::import("torch._C._distributed_c10d").attr("Backend");
-  py::class_<sim::NCCL, c10::intrusive_ptr<sim::NCCL>>(m, "NCCL", backend).def(py::init<c10::intrusive_ptr<c10d::Backend>>());
 }

@@ -126,7 +126,6 @@ def install() -> None:
     cuda._device_count_nvml = _count  # which, unlike CUDA, reads the environment again
     torch.version.cuda = "13.0"
     _storages(torch)
-    _nccl(torch)
     atexit.register(report)
 
 
@@ -154,25 +153,6 @@ def _storages(torch: ModuleType) -> None:
     torch.UntypedStorage.clone = lambda self: (
         storage_to(self, self.device) if self.device.type == "cuda" else clone(self)
     )
-
-
-def _nccl(torch: ModuleType) -> None:
-    """Let torch.distributed have NCCL, which is gloo on the same memory."""
-    from torch.distributed import distributed_c10d as d
-
-    class Kind(type):
-        def __instancecheck__(cls, found: Any) -> bool:
-            return isinstance(found, c.NCCL)
-
-    class NCCL(metaclass=Kind):
-        class Options(torch._C._distributed_c10d.Backend.Options):
-            def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-                super().__init__("nccl")
-
-        def __new__(cls, store: Any, rank: int, size: int, options: Any = None) -> Any:
-            return c.NCCL(d.ProcessGroupGloo(store, rank, size, timeout=d.default_pg_timeout))
-
-    d._NCCL_AVAILABLE, d.ProcessGroupNCCL = True, NCCL
 
 
 class Finder:
