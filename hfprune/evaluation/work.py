@@ -249,15 +249,13 @@ class Case:
 def solved(case: Case, settings: "Linear", sequences: float, length: int, plans: int) -> Work:
     """Return the work of solving the neurons' readers again for so many plans (`hfprune.recovery.linear`)."""
     model, tokens = case.shape, sequences * length
-    passes = 4 * plans if settings.inputs == "pruned" else 1
     inputs, both = model.neurons, model.neurons + model.hidden
     # For each λ and for the weights at last, a Cholesky and its solve, where a float64 product counts as two, and
     # the product that tells what is left, or what the plan has lost.
     product = 2 * inputs**2 * model.hidden
     once = model.layers * (2 * (inputs**3 / 3 + product) + product)
-    read = case.read(sequences, length, 0) * passes
-    return read + Work(
-        single=passes * 2 * tokens * model.layers * inputs**2 + plans * (len(settings.ridges) + 1) * once,
+    return case.read(sequences, length, 0) + Work(
+        single=2 * tokens * model.layers * inputs**2 + plans * (len(settings.ridges) + 1) * once,
         memory=model.weights(case.width)
         + 4 * (tokens * model.hidden + 2 * inputs**2 + 3 * both**2)
         + 32 * inputs**2,

@@ -45,7 +45,7 @@ def _linear(files: Files) -> Iterator[Job]:
         folders = [files.file(layout.RECOVERY, cell) for cell in cells]
         settings = files.study.linear
         if kind == "bias":
-            settings = Linear(ridges=[inf], bias=True, budget=settings.budget)
+            settings = Linear(ridges=[inf], bias=True)
         config = linear.Config(
             model=Path(folder("models", model)),
             blocks=Path(blocks),

@@ -38,8 +38,9 @@ class Moments:
     """Σ x [width]."""
 
     @classmethod
-    def none(cls, width: int, units: Units) -> Self:
-        """Return the sums over no tokens, where these units are computed."""
+    def none(cls, units: Units) -> Self:
+        """Return the sums over no tokens of what these units give, where they are computed."""
+        width = units.linears[-1].in_features
         dtype = torch.promote_types(units.linears[-1].weight.dtype, torch.float32)
         zeros = torch.zeros(width + 1, width, dtype=dtype, device=units.device)
         return cls(0, zeros[1:], zeros[0])
@@ -96,67 +97,39 @@ def batches_of(blocks: Tensor, documents: Sequence[int] | None, batch_tokens: in
     return [Batch(part, held) for held in (False, True) for part in blocks[away == held].split(size)]
 
 
-class Walk:
-    """The hidden states of the calibration on their way through the layers of a frozen model.
+@torch.no_grad()
+def _read(
+    model: "PreTrainedModel",
+    tokens: Tensor,
+    layers: range,
+    state: Tensor | None,
+    watched: Sequence[nn.Module],
+) -> tuple[list[Tensor], Tensor]:
+    """Let some layers read tokens, of which `state` is what the layers before them gave.
 
-    The model's own forward pass makes positions and masks, so every family is right. It skips the layers behind.
+    The model's own forward pass makes positions and masks, so every family is right.
+
+    Returns:
+        The input of each watched module, and the output of the last of these layers.
     """
-
-    def __init__(self, model: "PreTrainedModel", batches: Sequence[Batch]) -> None:
-        check_blocks(model, torch.cat([batch.tokens for batch in batches]))
-        self.model, self.batches = model, batches
-        self.behind = 0
-        self.states: list[Tensor | None] = [None] * len(batches)
-
-    @torch.no_grad()
-    def read(self, batch: int, stop: int, *watched: nn.Module) -> list[tuple[Tensor, Tensor]]:
-        """Let the next layers, those before number `stop`, read a batch.
-
-        Returns:
-            The input and output of each watched module, and at last of the last of these layers.
-        """
-        decoder, layers, seen = self.model.model, self.model.model.layers, {}
-        passed, watched = layers[: self.behind], (*watched, layers[stop - 1])
-        forwards = [layer.forward for layer in passed]
-        for layer in passed:
-            layer.forward = lambda *_, **__: self.states[batch]
-        handles = [
-            module.register_forward_hook(lambda module, x, output: seen.update({module: (x[0], output)}))
-            for module in watched
-        ]
-        decoder.layers = layers[:stop]
-        try:
-            hidden_states(self.model, self.batches[batch].tokens.to(self.model.device, torch.int64))
-        finally:
-            decoder.layers = layers
-            for handle in handles:
-                handle.remove()
-            for layer, forward in zip(passed, forwards, strict=True):
-                layer.forward = forward
-        return [seen[module] for module in watched]
-
-    def go(self, stop: int) -> None:
-        """Let the next layers, those before number `stop`, read all batches, and keep the states after them."""
-        for number in range(len(self.batches) * (stop > self.behind)):
-            ((_, self.states[number]),) = self.read(number, stop)
-        self.behind = stop
-
-
-def memory(units: Sequence[Units], tokens: int) -> int:
-    """Return the most bytes above the weights that solving these places takes, for so many tokens.
-
-    They hold the states, two Gram matrices of each place of a layer, and for the place that is solved, three
-    matrices as large as its inputs and outputs together and four of its inputs in float64. However few a machine
-    has, the calibration is read once. A layer of Qwen2.5-7B takes 19 GiB on a GPU.
-    """
-    sizes: dict[int, tuple[int, int]] = {}
-    for each in units:
-        linear, item = each.linears[-1], Moments.none(0, each).gram.itemsize
-        inputs, both = linear.in_features, linear.in_features + linear.out_features
-        held, work = sizes.get(layer_of(each.name), (tokens * linear.out_features * item, 0))
-        held, work = held + 2 * inputs**2 * item, max(work, 3 * both**2 * item + 32 * inputs**2)
-        sizes[layer_of(each.name)] = held, work
-    return max(map(sum, sizes.values()), default=0)
+    decoder, whole, seen = model.model, model.model.layers, {}
+    forwards = [layer.forward for layer in whole[: layers.start]]
+    for layer in whole[: layers.start]:
+        layer.forward = lambda *_, **__: state
+    handles = [
+        module.register_forward_hook(lambda module, x, output: seen.update({module: (x[0], output)}))
+        for module in (*watched, whole[layers.stop - 1])
+    ]
+    decoder.layers = whole[: layers.stop]
+    try:
+        hidden_states(model, tokens.to(model.device, torch.int64))
+    finally:
+        decoder.layers = whole
+        for handle in handles:
+            handle.remove()
+        for layer, forward in zip(whole[: layers.start], forwards, strict=True):
+            layer.forward = forward
+    return [seen[module][0] for module in watched], seen[whole[layers.stop - 1]][1]
 
 
 def grams(
@@ -164,21 +137,29 @@ def grams(
 ) -> Iterator[tuple[str, Moments, Moments]]:
     """Yield, by layer, each place and the moments of what its units give in the dense model: fitted, and held out.
 
-    Each layer reads the calibration once, and the last is that of the last place.
+    Each layer reads the calibration once, and the last is that of the last place. In memory are the states between
+    layers, and two Gram matrices for each place of a layer.
 
     Raises:
         HfpruneError: activations are not finite.
     """
-    walk = Walk(model, batches)
+    check_blocks(model, torch.cat([batch.tokens for batch in batches]))
+    states: list[Tensor | None] = [None] * len(batches)
+    behind = 0
     for layer in sorted({layer_of(each.name) for each in units}):
         here = [each for each in units if layer_of(each.name) == layer]
-        sums = {x.name: [Moments.none(x.linears[-1].in_features, x) for _ in range(2)] for x in here}
-        walk.go(layer)
+        sums = {x.name: [Moments.none(x) for _ in range(2)] for x in here}
         for number, batch in enumerate(batches):
-            *seen, (_, walk.states[number]) = walk.read(number, layer + 1, *(x.linears[-1] for x in here))
-            for both, (inputs, _) in zip(sums.values(), seen, strict=True):
-                both[batch.held_out].add(inputs)
-        walk.behind = layer + 1
+            inputs, states[number] = _read(
+                model,
+                batch.tokens,
+                range(behind, layer + 1),
+                states[number],
+                [each.linears[-1] for each in here],
+            )
+            for both, x in zip(sums.values(), inputs, strict=True):
+                both[batch.held_out].add(x)
+        behind = layer + 1
         for place in [*sums]:
             fitted, held = (moments.whole(place) for moments in sums.pop(place))
             yield place, fitted, held

@@ -7,8 +7,7 @@ d = W·x_dense - W[:,S]·x. We add to W[:,S] the Δ that minimises Σ‖d - Δ·
 
 With dense inputs, d = W[:,P]·x_P: Σ d·xᵀ = W[:,P]·G[P,S] and Σ x·xᵀ = G[S,S] are parts of one Gram matrix G,
 whatever the plan, and W[:,S] + Δ is W·G[:,S]·G[S,S]⁻¹ at λ = 0. The ridge is on the change: λ → ∞ gives the plain
-plan. With the inputs x_p of the pruned model, Σ d·xᵀ = W·G_dp - W[:,S]·G_pp with the cross-moments
-G_dp = Σ x_d·x_pᵀ: the target stays what the dense layer gives for its dense inputs x_d.
+plan.
 
 Sources: GRAIL (github.com/TWWinde/GRAIL_Compensation), whose ridge draws W[:,S] to zero; for the bias, FLAP
 (2312.11983).

@@ -9,7 +9,7 @@ from hfprune.settings import Name, Ratio, Strict
 
 # In the folder of a recovery: the two files of peft, and the results of the training.
 ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
-# In the folder of a linear recovery: the weights that were solved again.
+# In the folder of a linear recovery: the reconstructed weights.
 SOLVED = "linear.safetensors"
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -65,7 +65,7 @@ def fewest_sequences(inputs: int, length: int) -> int:
 
 
 class Linear(Strict):
-    """How weights are solved again after pruning, without training (`hfprune.recovery.linear`)."""
+    """Least-squares reconstruction (GRAIL) after pruning, without training (`hfprune.recovery.linear`)."""
 
     # On SmolLM2, 6,144 tokens choose λ = 1 at most places. There, 1e-3 is worse than the plain plan (it overfits),
     # and 10 is worse than 1.
@@ -78,24 +78,10 @@ class Linear(Strict):
     bias: bool = Field(
         default=False, description="solve the bias too; with `ridges: [.inf]` it alone changes, as in FLAP"
     )
-    inputs: Literal["dense", "pruned"] = Field(
-        default="dense",
-        description="dense: one pass over the calibration for all plans; pruned: the pruned model's own inputs, "
-        "layer by layer, for each plan",
-    )
-    budget: Annotated[str, Field(pattern=r"^\d+(\.\d+)?[KMG]i?B$")] = Field(
-        default="32GiB", description="memory above the weights that it may take"
-    )
 
     @field_serializer("ridges", when_used="json")
     def _json_has_no_infinity(self, ridges: list[float]) -> list[float | str]:
         return ["inf" if ridge == inf else ridge for ridge in ridges]
-
-    def budget_bytes(self) -> int:
-        """Return the budget in bytes: 30GB has 10^9 each, 30GiB 2^30."""
-        from accelerate.utils import convert_file_size_to_int
-
-        return convert_file_size_to_int(self.budget)
 
 
 def measured_steps(last: int) -> list[int]:

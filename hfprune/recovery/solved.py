@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import linear as product
-from torch.utils.hooks import RemovableHandle
 
 from hfprune.errors import HfpruneError, explained
 from hfprune.models.kinds import kind_of, layer_of
-from hfprune.models.units import Units, units_of
-from hfprune.plans.mask import Mask
+from hfprune.models.units import units_of
 from hfprune.plans.plan import Plan
 from hfprune.provenance import check_origin, metadata, recorded, save_tensors
-from hfprune.recovery.grams import inputs_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -116,16 +112,3 @@ def _give_biases(model: "PreTrainedModel", kind: str) -> None:
             if linear.bias is None:
                 setattr(model.config, BIASES[kind], True)
                 linear.bias = _frozen(linear.weight.new_zeros(linear.out_features), linear.weight)
-
-
-def lay_solved(units: Units, kept: Tensor, solved: Solved, mask: Mask) -> RemovableHandle:
-    """Hook the layer that reads these units so that, while the mask is on, it computes as it was solved."""
-    inputs = inputs_of(units, kept)
-
-    def compute(_module: nn.Module, x: tuple[Tensor], output: Tensor) -> Tensor:
-        if not mask.on:
-            return output
-        bias = None if solved.bias is None else solved.bias.to(output)
-        return product(x[0][..., inputs], solved.weight.to(output), bias)
-
-    return units.linears[-1].register_forward_hook(compute)
