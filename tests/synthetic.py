@@ -42,12 +42,16 @@ TASKS = {
 }
 
 
-def gather(config: Config, folder: Path, out: Path | None = None, results: Sequence[Path] | None = None) -> Path:
+def gather(
+    config: Config, folder: Path, out: Path | None = None, results: Sequence[Path] | None = None
+) -> Path:
     """Collect all results in a folder, or some, as those of the study `test`; return the folder of the tables."""
     file = folder / "test.yaml"
     folder.mkdir(exist_ok=True, parents=True)
     file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True), sort_keys=False))
-    collect(file, sorted(folder.glob("cells/**/*.json")) if results is None else results, folder, out or folder)
+    collect(
+        file, sorted(folder.glob("cells/**/*.json")) if results is None else results, folder, out or folder
+    )
     return out or folder
 
 

@@ -200,9 +200,7 @@ def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[S
     scores = load_file(folder / "scores/tiny-llama/magnitude/seed0.safetensors")["mlp.1"][ABLATED]
     damage = pd.read_parquet(folder / "cells/ablation.parquet")["damage"]
     assert ablated.loc[("magnitude", 0), "spearman"] == pytest.approx(spearmanr(scores, damage).statistic)
-    row, other_seed, _, reference = (
-        line for _, line in compare(evidence(settings, folder)).iterrows()
-    )
+    row, other_seed, _, reference = (line for _, line in compare(evidence(settings, folder)).iterrows())
     assert row["ablation_correlation"] == pytest.approx(ablated.loc["magnitude", "spearman"].mean())
     assert reference["ablation_correlation"] == pytest.approx(ablated.loc["entropy", "spearman"].mean())
     assert other_seed["ablation_correlation"] == pytest.approx(ablated.loc[("entropy", 1), "spearman"])

@@ -272,8 +272,6 @@ def test_an_infinite_ridge_and_a_bias_are_flaps_compensation(
         export(cut, tokenizer, tmp_path / "out")
 
 
-
-
 def test_what_cannot_be_solved_is_one_line(tmp_path: Path) -> None:
     model = MODELS["llama"]()
     plan = plan_of(model, "equal widths")

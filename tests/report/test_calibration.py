@@ -23,9 +23,7 @@ FIDELITY = {"fidelity": {"corpus": "c4", "sequences": 4, "length": 8}}
 
 def gathered(folder: Path, methods: dict[str, dict], results: list[Path]) -> Path:
     """Collect results of a study of these methods."""
-    study = Study(
-        models=["m"], methods=methods, ratios=[0.2], calibration=CALIBRATION, measures=FIDELITY
-    )
+    study = Study(models=["m"], methods=methods, ratios=[0.2], calibration=CALIBRATION, measures=FIDELITY)
     return gather(study, folder, results=results)
 
 
