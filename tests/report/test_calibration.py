@@ -39,11 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("calibration")
     paths = [write(folder, "magnitude", None, "cost", [Value("seconds", 1.0)], curve=[])]
     for method, last, js in (("entropy_8", 8, 0.5), ("entropy", 12, 0.4)):
-        curve = [
-            {"sequences": n, "agreement": n / 16, "places": {"mlp.0": n / 16}, "successive": 0.5}
-            for n in (8, 12)
-            if n <= last
-        ]
+        curve = [{"sequences": n, "agreement": n / 16, "successive": 0.5} for n in (8, 12) if n <= last]
         paths.append(write(folder, method, None, "cost", [Value("seconds", 1.0)], curve=curve))
         paths.append(write(folder, method, 0.2, "fidelity", [Value("js_distance", js, 0.01, 4)]))
         paths.append(write(folder, method, 0.2, "perplexity", [Value("perplexity", 100 * js, 2.0, 4)]))
