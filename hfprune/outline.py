@@ -12,8 +12,6 @@ class Outline:
 
     doc: str
     """Its docstring."""
-    functions: frozenset[str]
-    """The names of its functions."""
     constants: dict[str, Any]
     """The class variables with a literal value."""
 
@@ -26,11 +24,10 @@ def outline(path: Path) -> Outline:
         SyntaxError: it is no Python.
     """
     tree = ast.parse(path.read_bytes(), str(path))
-    functions = frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
     inside = [node for kind in tree.body if isinstance(kind, ast.ClassDef) for node in kind.body]
     constants = {}
     for node in inside:
         if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Constant):
             target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
             constants[ast.unparse(target)] = node.value.value
-    return Outline(ast.get_docstring(tree) or "", functions, constants)
+    return Outline(ast.get_docstring(tree) or "", constants)

@@ -10,17 +10,22 @@ from hfprune.settings import Strict
 Sampling = Literal["crop", "pack"]
 
 
-class Text(Strict):
+class Blocks(Strict):
+    """How many blocks of tokens, how long, and how they are drawn."""
+
+    sequences: PositiveInt = Field(description="number of blocks; fewer if the corpus is smaller")
+    length: int = Field(gt=1, description="tokens per block; the first has nothing to be predicted from")
+    sampling: Sampling = Field(
+        default="crop",
+        description="crop: one random crop of each document that is long enough, as in the official code; "
+        "pack: shuffled documents end to end",
+    )
+
+
+class Text(Blocks):
     """The blocks of a corpus to read."""
 
     corpus: str = Field(
         min_length=1,
         description=f"a name in config/assets.yaml; on the command line also {FORMS['corpora'].ways()}",
-    )
-    sequences: PositiveInt = Field(description="number of blocks; fewer if the corpus is smaller")
-    length: PositiveInt = Field(description="tokens per block")
-    sampling: Sampling = Field(
-        default="crop",
-        description="crop: one random crop of each document that is long enough, as in the official code; "
-        "pack: shuffled documents end to end",
     )

@@ -1,9 +1,9 @@
 """The `hfprune` command: one module a subcommand, each usable by hand.
 
-A module of this folder or of `hfprune.stages` that defines a function `run` is a command, named after the file.
-The first line of its docstring is its help, `EXAMPLE` a call, `Config` its flags, and `run(config)` does the work.
-A command whose flags depend on its arguments also defines `add_flags(parser)` and `read(namespace)`. Every command
-takes `--settings`, its whole `Config` as JSON.
+A file of this folder or of `hfprune.stages` with a class that has an `example` is a command, named after the file.
+The first line of its docstring is its help; the fields of the class are its flags, and `run` does the work. A
+command whose flags depend on its arguments also defines `add_flags(parser)` and `read(namespace)`. Every command
+takes `--settings`, all its fields as JSON.
 
 `hfprune --help` imports none of them, and a command imports only its own module.
 """
@@ -42,7 +42,7 @@ def main() -> None:
 
         read = _add_flags(command, module)
         config = located(read(parser.parse_args()))
-        module.run(config)
+        config.run()
     except HfpruneError as error:
         sys.exit(f"{command.prog}: error: {error}")
     except ModuleNotFoundError as error:
@@ -73,7 +73,7 @@ def _modules() -> dict[str, Path]:
 def commands() -> dict[str, str]:
     """Return the first docstring line of every command, by name, without importing it."""
     found = {name: outline(path) for name, path in _modules().items()}
-    return {name: text.doc.partition("\n")[0] for name, text in found.items() if "run" in text.functions}
+    return {name: text.doc.partition("\n")[0] for name, text in found.items() if "example" in text.constants}
 
 
 def _parsers(
@@ -97,13 +97,14 @@ def _add_flags(parser: argparse.ArgumentParser, module: ModuleType) -> Any:
     """Complete the parser of one command and return the function that reads its flags."""
     from hfprune.commands import flags
 
+    kind: Any = next(one for one in vars(module).values() if isinstance(one, type) and "example" in vars(one))
     parser.description = inspect.cleandoc(module.__doc__ or "")
-    parser.epilog = f"example:\n  {module.EXAMPLE}"
+    parser.epilog = f"example:\n  {kind.example}"
     flags.add_settings(parser)
     # As one word too, `--settings={…}`.
     given = any(word.partition("=")[0] == flags.SETTINGS for word in sys.argv)
-    if hasattr(module, "add_flags") and not given:
-        module.add_flags(parser)
-        return module.read
-    flags.add_fields(parser, module.Config, required=not given)
-    return partial(flags.read, module.Config)
+    if hasattr(kind, "add_flags") and not given:
+        kind.add_flags(parser)
+        return kind.read
+    flags.add_fields(parser, kind, required=not given)
+    return partial(flags.read, kind)

@@ -5,23 +5,26 @@ speed from a table or measured on the spot. Nothing need be fetched, except a mo
 """
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
 from hfprune.errors import HfpruneError
-from hfprune.settings import Strict, load
+from hfprune.settings import load
 from hfprune.shipped import shipped
+from hfprune.stages import Command
 from hfprune.stages.fields import CatalogueFile, Resources, StudyPath
 from hfprune.study.study import Study
 
 EARLIER = Path("results")
 # The second has what the first lacks: attention pruned too, as in Table 8.
 LIKE = ("recovery", "recovery-attention")
-EXAMPLE = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 
 
-class Config(Strict):
-    """Flags of `hfprune cost`."""
+class PrintCost(Command):
+    """What a study will cost, or has cost."""
+
+    example: ClassVar = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 
     study: StudyPath | None = Field(
         default=None, description="the study (with --results: that of the folder's name)"
@@ -44,30 +47,29 @@ class Config(Strict):
     resources: Resources = Path("resources")
 
     @model_validator(mode="after")
-    def _something_to_count(self) -> "Config":
+    def _something_to_count(self) -> "PrintCost":
         if not (self.study or self.results):
             raise ValueError("give --study STUDY, or --results DIR")
         if self.like and not self.study:
             raise ValueError("--like needs --study STUDY")
         return self
 
+    def run(self) -> None:
+        """Print the cost of the study, or prediction and measurement."""
+        from hfprune.assets.catalogue import Catalogue
+        from hfprune.cost.costs import Costs
+        from hfprune.cost.here import find_device
+        from hfprune.cost.measured import comparison
+        from hfprune.cost.table import table
+        from hfprune.study.places import load_files
 
-def run(config: Config) -> None:
-    """Print the cost of the study, or prediction and measurement."""
-    from hfprune.assets.catalogue import Catalogue
-    from hfprune.cost.costs import Costs
-    from hfprune.cost.here import find_device
-    from hfprune.cost.measured import comparison
-    from hfprune.cost.table import table
-    from hfprune.jobs.files import load_files
-
-    like = _earlier(config.like) if config.study else []
-    path = config.study or _study_of(config.results or Path())
-    device = find_device(config.device)
-    costs = Costs(load_files(path, load(Catalogue, config.catalogue)), device, config.resources)
-    print(comparison(costs, config.results) if config.results else table(costs))
-    if like:
-        print(f"\n{_claims(costs.study, like)}")
+        like = _earlier(self.like) if self.study else []
+        path = self.study or _study_of(self.results or Path())
+        device = find_device(self.device)
+        costs = Costs(load_files(path, load(Catalogue, self.catalogue)), device, self.resources)
+        print(comparison(costs, self.results) if self.results else table(costs))
+        if like:
+            print(f"\n{_claims(costs.study, like)}")
 
 
 def _earlier(like: list[Path] | None) -> list[Path]:

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from hfprune.errors import HfpruneError
 from hfprune.settings import Model, Strict
-from hfprune.stages.fields import Alone, AssetFlag, Existing, Positional
+from hfprune.stages import Alone, AssetFlag, Inline, Input, Positional, Unflagged, mark_of
 
 NULL = "null"  # on the command line, as in a study
 SETTINGS = "--settings"
@@ -34,8 +34,13 @@ def add_fields(parser: argparse.ArgumentParser, kind: type[Strict], required: bo
         required: whether the parser itself asks for the flags without a default.
     """
     for name, field in kind.model_fields.items():
+        if mark_of(field, Unflagged):
+            continue
+        if mark_of(field, Inline):
+            add_fields(parser, _bare(field.annotation), required and field.is_required())
+            continue
         options = _form(field.annotation) | {"help": _help(field), "default": argparse.SUPPRESS}
-        positional = _mark(field, Positional)
+        positional = mark_of(field, Positional)
         if positional:
             if not field.is_required():
                 options["nargs"] = "*" if "nargs" in options else "?"
@@ -43,7 +48,7 @@ def add_fields(parser: argparse.ArgumentParser, kind: type[Strict], required: bo
         else:
             if "nargs" in options:  # words after one flag and after several mean the same
                 options["action"] = "extend"
-            if alone := _mark(field, Alone):
+            if alone := mark_of(field, Alone):
                 options |= {"nargs": "?", "const": alone.value}
             parser.add_argument(flag(name), dest=name, required=required and field.is_required(), **options)
 
@@ -71,11 +76,20 @@ def read(kind: type[Model], namespace: argparse.Namespace) -> Model:
         HfpruneError: a value that `kind` refuses; the line starts with the flag.
     """
     flags = {name: None if value == NULL else value for name, value in vars(namespace).items()}
-    given = {name: value for name, value in flags.items() if name in kind.model_fields}
     try:
-        return kind.model_validate((flags.get("settings") or {}) | given)
+        return kind.model_validate(_given(kind, flags, flags.get("settings") or {}))
     except ValidationError as error:
         raise HfpruneError(_line(kind, error)) from error
+
+
+def _given(kind: type[Strict], flags: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what `--settings` and the flags say of the fields of a class, of which a flag wins."""
+    found = settings | {name: value for name, value in flags.items() if name in kind.model_fields}
+    for name, field in kind.model_fields.items():
+        if mark_of(field, Inline):
+            inner = _given(_bare(field.annotation), flags, settings.get(name, {}))
+            found |= {name: inner} if inner else {}
+    return found
 
 
 def located(config: Any) -> Any:
@@ -93,11 +107,11 @@ def located(config: Any) -> Any:
     given = {name: value for name, value in config if value is not None}
     fields = {name: type(config).model_fields[name] for name in given}
     for name, field in fields.items():  # before anything is fetched
-        if _mark(field, Existing) and not given[name].exists():
+        if mark_of(field, Input) and isinstance(given[name], Path) and not given[name].exists():
             raise HfpruneError(f"{flag(name)}: {given[name]}: no such file or folder")
     found = {name: located(value) for name, value in given.items() if isinstance(value, list | Strict)}
     for name, field in fields.items():
-        if asset := _mark(field, AssetFlag):
+        if asset := mark_of(field, AssetFlag):
             found[name] = _folder(asset.kind, given[name], name, config)
     return config.model_copy(update=found)
 
@@ -112,22 +126,6 @@ def _folder(kind: str, value: Path, name: str, config: Strict) -> Path:
         raise type(error)(f"{flag(name)}: {error}") from error
 
 
-def _mark(field: FieldInfo, kind: type) -> Any:
-    """Return the mark of this kind on a field, if it has one."""
-    marks = [*field.metadata, *_inner_marks(field.annotation)]
-    return next((item for item in marks if isinstance(item, kind)), None)
-
-
-def _inner_marks(annotation: Any) -> list[Any]:
-    """Return the marks within a type, as those of `Annotated[Path, …] | None`."""
-    if get_origin(annotation) is Annotated:
-        inner, *marks = get_args(annotation)
-        return [*marks, *_inner_marks(inner)]
-    if get_origin(annotation) in (Union, UnionType):
-        return [mark for part in get_args(annotation) for mark in _inner_marks(part)]
-    return []
-
-
 def _line(kind: type[Strict], error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ").replace("Input should ", "must ")
@@ -140,7 +138,10 @@ def _line(kind: type[Strict], error: ValidationError) -> str:
     if not first["loc"]:
         return message
     name, *inner = map(str, first["loc"])
-    positional = _mark(kind.model_fields[name], Positional) if name in kind.model_fields else None
+    field = kind.model_fields.get(name)
+    if inner and field and mark_of(field, Inline):
+        name, *inner = inner
+    positional = field and mark_of(field, Positional)
     shown = positional.metavar if positional else flag(name)
     inner = [part for part in inner if not part.isdigit()]  # the value itself is named
     return ": ".join([shown, *([".".join(inner)] if inner else []), message])

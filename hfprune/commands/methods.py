@@ -1,27 +1,27 @@
 """List every criterion and measure that a study may name; broken ones show their error."""
 
 import inspect
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic.fields import FieldInfo
 
 from hfprune.errors import HfpruneError
 from hfprune.registry import Registry, origin
 from hfprune.settings import Strict
-
-EXAMPLE = "hfprune methods"
-
-
-class Config(Strict):
-    """Flags of `hfprune methods`: none."""
+from hfprune.stages import Command
 
 
-def run(config: Config) -> None:
-    """Print the tables."""
-    from hfprune.criteria import CRITERIA
-    from hfprune.measures import MEASURES
+class ListMethods(Command):
+    """Criteria and measures."""
 
-    print(registry_table(CRITERIA, "options"), registry_table(MEASURES, "settings"), sep="\n\n")
+    example: ClassVar = "hfprune methods"
+
+    def run(self) -> None:
+        """Print the tables."""
+        from hfprune.criteria import CRITERIA
+        from hfprune.measures import MEASURES
+
+        print(registry_table(CRITERIA, "options"), registry_table(MEASURES, "settings"), sep="\n\n")
 
 
 def registry_table(registry: "Registry[Any]", fields: str) -> str:

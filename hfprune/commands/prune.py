@@ -4,22 +4,28 @@ DIR/model is the pruned model with its card, DIR/report.html the comparison with
 what they were made from. Called again, after a kill or with other settings, the command makes what is missing.
 """
 
-from hfprune.pruning.config import Config
+from typing import ClassVar
 
-EXAMPLE = "hfprune prune --model smollm2-135m-instruct-q4 --ratio 0.2 --out pruned"
+from hfprune.pruning.config import Pruning
+from hfprune.stages import Command
 
 
-def run(config: Config) -> None:
-    """Prune the model, and print the comparison."""
-    from tabulate import tabulate
+class Prune(Command, Pruning):
+    """A pruned model, and what it lost."""
 
-    from hfprune.analysis.before_after import HEADERS
-    from hfprune.pruning.folder import MODEL, REPORT
-    from hfprune.pruning.prune import compared
+    example: ClassVar = "hfprune prune --model smollm2-135m-instruct-q4 --ratio 0.2 --out pruned"
 
-    outcome = compared(config)
-    rows = [row.words() for row in outcome.rows]
-    align = ("left", "right", "right", "right")
-    print(tabulate(rows, HEADERS, disable_numparse=True, colalign=align))
-    print("", *outcome.verdict, *outcome.sampled(), sep="\n")
-    print(f"\n{config.out / MODEL}: the model and its card; {config.out / REPORT}: the comparison as a page")
+    def run(self) -> None:
+        """Prune the model, and print the comparison."""
+        from tabulate import tabulate
+
+        from hfprune.analysis.before_after import HEADERS
+        from hfprune.pruning.folder import MODEL, REPORT
+        from hfprune.pruning.prune import compared
+
+        outcome = compared(self)
+        rows = [row.words() for row in outcome.rows]
+        align = ("left", "right", "right", "right")
+        print(tabulate(rows, HEADERS, disable_numparse=True, colalign=align))
+        print("", *outcome.verdict, *outcome.sampled(), sep="\n")
+        print(f"\n{self.out / MODEL}: the model and its card; {self.out / REPORT}: the comparison as a page")

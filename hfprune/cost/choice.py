@@ -12,9 +12,9 @@ from hfprune.cost.costs import Cost, Costs
 from hfprune.cost.table import unfit
 from hfprune.devices.table import Device, nominal_cpu, slowest_gpu, table_device, visible_device
 from hfprune.errors import HfpruneError
-from hfprune.jobs.files import load_files
 from hfprune.settings import load, nearest, validate
 from hfprune.study.layout import study_file
+from hfprune.study.places import load_files
 from hfprune.study.references import downloads, load_study, locked
 from hfprune.study.study import Config, Study
 from hfprune.study.sweeps import criteria_of
@@ -165,12 +165,12 @@ def over_limits(costs: Costs, mem_mb: float | None, runtime: float | None) -> li
     large, long, said = max(costs.each, key=lambda cost: cost.main_memory), costs.longest, []
     if mem_mb and large.main_memory > mem_mb * 1e6:
         said.append(
-            f"too large: {large.rule} of {large.about} needs about {large.main_memory / 1e9:.1f} GB of main "
+            f"too large: {large.stage} of {large.about} needs about {large.main_memory / 1e9:.1f} GB of main "
             f"memory, but the profile's `mem_mb` allows {mem_mb / 1e3:g}"
         )
     if runtime and long.seconds > runtime * 60:
         said.append(
-            f"too long: {long.rule} of {long.about} takes about {long.seconds / 3600:.1f} hours, but the "
+            f"too long: {long.stage} of {long.about} takes about {long.seconds / 3600:.1f} hours, but the "
             f"profile's `runtime` allows {runtime / 60:g}; when it is tried again, it goes on where it was"
         )
     return said

@@ -12,13 +12,13 @@ from hfprune.criteria.random import Random
 from hfprune.devices.table import Device
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.work import Case, Work, solved
-from hfprune.jobs.files import Files
-from hfprune.jobs.job import Job
-from hfprune.jobs.listing import list_jobs
+from hfprune.jobs import list_jobs
 from hfprune.measures import Measure
 from hfprune.models.shape import Shape, known_shapes, shape_of
 from hfprune.recovery.settings import measured_steps
 from hfprune.results import DENSE, Cell
+from hfprune.stages import Stage
+from hfprune.study.places import Files
 
 # The rules that publish, each of which runs once.
 PUBLICATION = ("collect", "tables", "claims", "compare", "figures", "report", "page")
@@ -38,7 +38,7 @@ LARGEST = "qwen2.5-7b"
 class Cost:
     """The cost of one job."""
 
-    rule: str
+    stage: str
     about: str
     """The model, and the cell where there is one."""
     seconds: float
@@ -96,30 +96,30 @@ class Costs:
                 self.shapes[model] = known_shapes()[LARGEST]
 
     @cached_property
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[Stage]:
         """The study's jobs, but those of baselines and of the publication."""
         return [*list_jobs(self.files)]
 
     @cached_property
     def each(self) -> list[Cost]:
         """The cost of every job but those of baselines, in the order of the flow."""
-        methods = [self._small("method", "method", method) for method in self.files.criteria]
-        published = [self._small(rule, rule, self.files.name) for rule in PUBLICATION]
+        methods = [self._small("method", method) for method in self.files.criteria]
+        published = [self._small(stage, self.files.name) for stage in PUBLICATION]
         return [*map(self.of, self.jobs), *methods, *published]
 
-    def of(self, job: Job) -> Cost:
+    def of(self, job: Stage) -> Cost:
         """Return the cost of a job of the study's list."""
-        if job.takes == "core" or not job.model:
-            return self._small(job.rule, job.stage, job.about)
-        case, work = self._case(job.model, job.cells[0]), Work()
+        if job.takes == "core" or not job.model_name():
+            return self._small(job.stage, job.about())
+        case, work = self._case(job.model_name(), job.named_cells()[0]), Work()
         match job.stage:
             case "score":
                 work = self._scoring(job)
             case "linear":
                 read = self.study.calibration
-                plain, plans = self._case(job.model), len(job.cells)
-                settings: Any = job.config
-                work = solved(plain, settings, read.sequences, read.length, plans)
+                plain, plans = self._case(job.model_name()), len(job.named_cells())
+                settings: Any = job
+                work = solved(plain, settings.linear, read.sequences, read.length, plans)
             case "recover":
                 work = self._training(case)
             case "measure":
@@ -150,13 +150,13 @@ class Costs:
 
     # --- work by stage ------------------------------------------------------------------------------------
 
-    def _scoring(self, job: Job) -> Work:
+    def _scoring(self, job: Stage) -> Work:
         """Return the work of one sweep."""
-        config: Any = job.config
+        config: Any = job
         criteria = {method: self.files.criteria[method] for method in config.methods}
         sequences = config.sequences or self.study.calibration.sequences
         # What a step of a method has left counts as the dense model.
-        return self._case(job.model).score(
+        return self._case(job.model_name()).score(
             criteria, sequences, self.study.calibration.length, [*config.units]
         )
 
@@ -173,14 +173,14 @@ class Costs:
         measured = len(measured_steps(steps)) * held_out
         return case.train(settings, steps * settings.batch, settings.batch_tokens, measured)
 
-    def _measuring(self, job: Job) -> tuple[Case, Work]:
+    def _measuring(self, job: Stage) -> tuple[Case, Work]:
         """Return the first case and the work of all cells and measures."""
-        config: Any = job.config
+        config: Any = job
         cases, total = [], Work()
-        for cell in job.cells:
-            total += self._case(job.model, cell).load()
+        for cell in job.named_cells():
+            total += self._case(job.model_name(), cell).load()
             for measure in map(self.files.measures.__getitem__, config.measures):
-                cases.append(self._case(job.model, cell, measure))
+                cases.append(self._case(job.model_name(), cell, measure))
                 total += measure.work(cases[-1])
         return cases[0], total
 
@@ -207,7 +207,7 @@ class Costs:
 
     # --- costs --------------------------------------------------------------------------------------------
 
-    def _small(self, rule: str, stage: str, about: str) -> Cost:
+    def _small(self, stage: str, about: str) -> Cost:
         """Return the cost of a job that runs no model; that of `method` starts no process."""
         packed = self.packed if stage == "pack" else 0.0
         time = self.device.start / 2 + (READING if stage in ("calibrate", "pack") else SMALL)
@@ -215,7 +215,7 @@ class Costs:
         text = stage in ("fetch", "calibrate", "pack")
         memory, on_gpu = PROCESS + text * TEXT + packed, self.device.on_gpu
         return Cost(
-            rule,
+            stage,
             about,
             seconds=0.0 if stage == "method" else time,
             main_memory=memory,
@@ -223,7 +223,7 @@ class Costs:
             share=0.0 if on_gpu else 1 / self.device.cores,
         )
 
-    def _cost(self, job: Job, case: Case, work: Work) -> Cost:
+    def _cost(self, job: Stage, case: Case, work: Work) -> Cost:
         device = self.device
         threads = max(1, device.cores) if job.takes == "machine" else 1
         # With a device map, what the device does not hold lies on others.
@@ -232,8 +232,8 @@ class Costs:
         passing = PROCESS + (case.dense or case.shape).weights(case.width)
         main = PROCESS + (passing if device.on_gpu else held)
         return Cost(
-            job.rule,
-            job.about,
+            job.stage,
+            job.about(),
             seconds=device.start + seconds(device, work, case.dtype, threads),
             main_memory=main,
             memory=held if device.on_gpu else main,

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 from hfprune.cost.costs import Cost, Costs
 from hfprune.errors import HfpruneError
-from hfprune.jobs.job import Job
 from hfprune.recovery.settings import RECOVERED
 from hfprune.results import read_result
-from hfprune.study import layout
+from hfprune.stages import Stage
 
 
 class Pair(NamedTuple):
@@ -25,10 +24,10 @@ class Pair(NamedTuple):
 
 def pairs(costs: Costs, results: Path) -> Iterator[Pair]:
     """Yield the finished jobs of scoring, recovery and measures, one for each measure of a cell."""
-    for job, files in _recorded(costs):
-        found = [results / Path(file).relative_to(costs.files.results) for file in files]
+    for label, job, files in _recorded(costs):
+        found = [results / file.relative_to(costs.files.file("")) for file in files]
         if (cost := _cost(found)) is not None:
-            job_cost = costs.of(job)
+            job_cost = replace(costs.of(job), stage=label)
             # Scoring counts from a loaded model.
             before = 0.0 if job.stage == "score" else job_cost.loading
             shared = job_cost.seconds - costs.device.start - job_cost.loading
@@ -36,22 +35,19 @@ def pairs(costs: Costs, results: Path) -> Iterator[Pair]:
             yield Pair(job_cost, before + shared, cost)
 
 
-def _recorded(costs: Costs) -> Iterator[tuple[Job, list[str]]]:
+def _recorded(costs: Costs) -> Iterator[tuple[str, Stage, list[Path]]]:
     """Yield jobs with the results that say what they have cost; a measure of a cell is a job of its own."""
     for job in costs.jobs:
-        config: Any = job.config
+        config: Any = job
         if job.stage == "score":
-            yield job, job.outputs["about"][:1]
+            yield job.stage, job, [file for file in job.outputs() if file.suffix == ".json"][:1]
         elif job.stage == "recover":
-            yield job, [file for file in job.outputs["adapter"] if file.endswith(RECOVERED)]
+            yield job.stage, job, [file for file in job.outputs() if file.name == RECOVERED]
         elif job.stage == "measure":
-            for cell, name in ((cell, name) for cell in job.cells for name in config.measures):
-                own = config.model_copy(update={"measures": {name: config.measures[name]}})
-                files = costs.files.result_files([name], layout.results_of(cell))
-                yield (
-                    replace(job, rule=layout.measuring([name]), config=own, cells=(cell,)),
-                    [file for file in files if file.endswith(".json")],
-                )
+            for cell, name in ((cell, name) for cell in config.cells for name in config.measures):
+                own = {"measures": {name: config.measures[name]}, "cells": [cell]}
+                one = type(config)(**dict(config) | own)
+                yield f"measure {name}", one, [file for file in one.outputs() if file.suffix == ".json"]
 
 
 def _cost(files: list[Path]) -> dict[str, float] | None:
@@ -82,7 +78,7 @@ def comparison(costs: Costs, results: Path) -> str:
 
     found = pd.DataFrame(
         pair.cost
-        | {"rule": pair.job.rule, "predicted": pair.predicted, "jobs": 1}
+        | {"rule": pair.job.stage, "predicted": pair.predicted, "jobs": 1}
         | {"counted": pair.job.flops, "memory": pair.job.memory}
         for pair in pairs(costs, results)
     )

@@ -13,7 +13,7 @@ def unfit(costs: Costs, spare: float = 0) -> str:
     if job.memory + spare <= room:
         return ""
     return (
-        f"{job.rule} of {job.about} needs about {job.memory / 1e9:.0f} GB of memory, "
+        f"{job.stage} of {job.about} needs about {job.memory / 1e9:.0f} GB of memory, "
         f"but {costs.device.name} has {room / 1e9:.0f} GB"
     )
 
@@ -22,11 +22,11 @@ def disk(costs: Costs) -> float:
     """Return the bytes of a study's files, without the outcomes of single items."""
     found, study = PUBLISHED, costs.study
     for job in costs.jobs:
-        found += PER_FILE * sum(len(files) for files in job.outputs.values())
-        if job.model:
-            shape = costs.shapes[job.model]
+        found += PER_FILE * len(job.outputs())
+        if job.model_name():
+            shape = costs.shapes[job.model_name()]
             kept = shape.layers * shape.neurons * (1 + study.calibration.resamples)
-            sizes = {"score": 8 * kept * len(job.cells), "plan": 4 * kept}
+            sizes = {"score": 8 * kept * len(job.named_cells()), "plan": 4 * kept}
             if study.recovery:
                 sizes |= {"recover": 4 * shape.adapters(study.recovery.rank), "pack": costs.packed}
             found += sizes.get(job.stage, 0)
@@ -45,10 +45,10 @@ def table(costs: Costs) -> str:
     )
     jobs = pd.DataFrame(map(vars, costs.each)).assign(taken=[cost.taken for cost in costs.each], jobs=1)
     how = {"jobs": "sum", "taken": "sum", "seconds": "max", "memory": "max", "flops": "sum"}
-    rules = jobs.groupby("rule", sort=False).agg(how).rename(index="`{}`".format)
+    rules = jobs.groupby("stage", sort=False).agg(how).rename(index="`{}`".format)
     rows = pd.concat([rules, jobs.agg(how).to_frame("in all").T])
     where = "GPU" if device.on_gpu else "CPU"
-    headers = ["rule", "jobs", f"{where} hours", "longest job, min", f"{where} memory, GB", "PFLOPs"]
+    headers = ["stage", "jobs", f"{where} hours", "longest job, min", f"{where} memory, GB", "PFLOPs"]
     lines = [
         [
             rule,
@@ -66,7 +66,7 @@ def table(costs: Costs) -> str:
         "",
         tabulate(lines, headers, tablefmt="github", disable_numparse=True, colalign=["left", *["right"] * 5]),
         "",
-        f"longest job: {job.rule} of {job.about}, {_number(job.seconds / 60)} min",
+        f"longest job: {job.stage} of {job.about}, {_number(job.seconds / 60)} min",
         f"main memory of a job: up to {jobs['main_memory'].max() / 1e9:.0f} GB",
         f"to download: {size / 1e9:.2f} GB{more}; results on disk: {disk(costs) / 1e9:.2f} GB",
     ]

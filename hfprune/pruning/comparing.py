@@ -12,22 +12,22 @@ from hfprune.files import read_json
 from hfprune.measures import MEASURES, Measure, stems
 from hfprune.measuring import with_batch_size
 from hfprune.models.load import load_skeleton
-from hfprune.pruning import sample
 from hfprune.pruning.compared import CAPABILITIES, HELDOUT, MEASURED, QUICK, fitting
-from hfprune.pruning.config import Config
+from hfprune.pruning.config import Pruning
 from hfprune.pruning.estimate import foretell
 from hfprune.pruning.folder import MODEL
 from hfprune.pruning.pipeline import Pipeline, command
 from hfprune.pruning.runner import Step, Steps
+from hfprune.pruning.sample import Sample
 from hfprune.results import read_result
-from hfprune.stages import measure
-from hfprune.study.entries import StudyMeasure
+from hfprune.stages.measure import MeasureCells, ToMeasure
+from hfprune.study.entries import NamedMeasure
 
 
 class Comparing:
     """The steps that measure a pruned model beside its dense one, after those that make it."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Pruning) -> None:
         """Take the flags.
 
         Raises:
@@ -71,12 +71,12 @@ class Comparing:
         taken = {name: it for name, it in self.measures.items() if it.needs == "model" or not dense}
         changes = {} if dense else self.pipeline.changes()
         out = self.results / ("dense" if dense else "pruned")
-        asked = measure.Config(
+        asked = MeasureCells(
             model=self.pipeline.model,
             resources=self.config.resources,
             dtype=self.pipeline.dtype,
-            measures={name: StudyMeasure(settings=it.model_dump()) for name, it in taken.items()},
-            cells=[measure.ToMeasure(out=out, **changes)],
+            measures={name: NamedMeasure(settings=it.model_dump()) for name, it in taken.items()},
+            cells=[ToMeasure(out=out, **changes)],
         )
         assets = {asset: self.config.resources / asset for it in taken.values() for asset in it.assets()}
         settings = asked.model_dump(mode="json", include={"measures", "dtype"})
@@ -87,19 +87,19 @@ class Comparing:
             for old in {*out.glob("gold_bpb/*.json")} - {*made}:  # of another model, which more tasks fitted
                 old.unlink()
                 old.with_suffix(".parquet").unlink(missing_ok=True)
-            measure.run(asked)
+            asked.run()
 
         return Step(run, made, {"model": self.pipeline.model} | changes | assets, settings)
 
     def say(self) -> Step:
         """Let both models continue a sentence."""
-        flags = sample.Config(
+        flags = Sample(
             model=self.pipeline.model,
             dtype=self.pipeline.dtype,
             out=self.results / SAMPLE,
             **self.pipeline.changes(),
         )
-        return command(sample, flags)
+        return command(flags)
 
     def card(self) -> Step:
         """Write the model again, with the results in its card; an export that is made again needs them again."""

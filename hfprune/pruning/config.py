@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt
 
 from hfprune.assets.spelling import FORMS
-from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
 from hfprune.settings import Dtype, Strict, plain
-from hfprune.stages.fields import Alone, CatalogueFile, Resources, Seed
-from hfprune.stages.target import UNITS
+from hfprune.stages import Alone
+from hfprune.stages.fields import CatalogueFile, Resources, Seed
+from hfprune.study.method import Units
 
 RecipeName = Literal["best", "paper"]
 
 
-class Config(Strict):
-    """Flags of `hfprune prune`."""
+class Pruning(Strict):
+    """How a model is pruned: the flags of `hfprune prune`."""
 
     model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
     ratio: float = Field(gt=0, lt=1, description="fraction of all parameters to remove")
@@ -31,7 +31,7 @@ class Config(Strict):
     options: dict[str, Any] | None = Field(
         default=None, description="options of the criterion as JSON (the recipe's)"
     )
-    units: UnitShares = UNITS
+    units: Units = Field(default={"neurons": None})
     allocation: Allocation | None = Field(
         default=None,
         description="uniform, global or joint; or JSON, with standardize, floor, align and spare "

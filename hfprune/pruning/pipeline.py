@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.assets.resolving import resolve
+from hfprune.assets.text import Blocks
 from hfprune.blocks import load_blocks
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
@@ -17,26 +17,33 @@ from hfprune.files import read_json
 from hfprune.models.load import load_skeleton
 from hfprune.plans.budget import not_applicable
 from hfprune.plans.rules import Allocation
-from hfprune.pruning.config import Config
+from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import chosen
 from hfprune.pruning.runner import Step, Steps
-from hfprune.recovery.settings import fewest_sequences
+from hfprune.recovery.settings import Lora, fewest_sequences
 from hfprune.settings import load, validate
-from hfprune.stages import budget, calibrate, dtype, export, linear, plan, recover, score
+from hfprune.stages.budget import Budget
+from hfprune.stages.calibrate import Calibrate
+from hfprune.stages.dtype import ChooseDtype
+from hfprune.stages.export import Export
 from hfprune.stages.fetch import fetch
+from hfprune.stages.linear import SolveLinear
+from hfprune.stages.plan import MakePlan
+from hfprune.stages.recover import Recover
+from hfprune.stages.score import Score
 
 # Blocks of the calibration: a gradient costs more than a Gram matrix, and solved weights gain more from many.
 SCORED, SOLVED = 32, 64
 # Sequences of the pairs joined end to end, and few steps: minutes where the official script takes hours.
 # Nothing here shows a learning curve.
-LORA = {"packing": "plain", "batch": 8, "length": 256, "max_steps": 40, "held_out": 0}
+LORA: dict[str, Any] = {"packing": "plain", "batch": 8, "length": 256, "max_steps": 40, "held_out": 0}
 
 
 class Pipeline:
     """The steps from a model to its pruned checkpoint; each is a command of this suite, called in this process."""
 
-    def __init__(self, config: Config, read_later: Sequence[str], foretell: Callable[[], None]) -> None:
+    def __init__(self, config: Pruning, read_later: Sequence[str], foretell: Callable[[], None]) -> None:
         """Take the flags.
 
         Args:
@@ -122,16 +129,16 @@ class Pipeline:
 
     def choose_dtype(self) -> Step:
         """Choose the faster dtype, once for this folder."""
-        flags = dtype.Config(out=self.work / "dtype.json")
-        return command(dtype, flags)
+        flags = ChooseDtype(out=self.work / "dtype.json")
+        return command(flags)
 
     def budget(self) -> Step:
         """Check that the model can be pruned, and to this ratio."""
         ratio, units = self.config.ratio, self.config.units
         floor = None if self.allocation.rule == "uniform" else self.allocation.floor
         out = self.work / "budget.json"
-        flags = budget.Config(model=self.model, ratios=[ratio], units=[units], floor=floor, out=out)
-        task = command(budget, flags, allocation=self.allocation.model_dump())
+        flags = Budget(model=self.model, ratios=[ratio], units=[units], floor=floor, out=out)
+        task = command(flags, allocation=self.allocation.model_dump())
 
         def run() -> None:
             dense = load_skeleton(self.model)
@@ -160,15 +167,14 @@ class Pipeline:
 
     def calibrate(self) -> Step:
         """Draw the blocks that are scored on, and to which weights are solved."""
-        flags = calibrate.Config(
+        flags = Calibrate(
             model=self.model,
             corpus=self.asset("corpora", self.config.text),
-            sampling="pack",
+            blocks=Blocks(sequences=self.blocks(), length=self.config.length, sampling="pack"),
+            seed=self.config.seed,
             out=self.work / "blocks.safetensors",
-            sequences=self.blocks(),
-            **self.config.model_dump(include={"length", "seed"}),
         )
-        return command(calibrate, flags)
+        return command(flags)
 
     def score(self) -> Step:
         """Score every unit; a killed run resumes. A text too short for linear recovery fails before."""
@@ -180,7 +186,7 @@ class Pipeline:
                     "or more: give a longer text, or --no-linear"
                 )
         blocks = self.work / "blocks.safetensors" if self.criterion.needs != "weights" else None
-        flags = score.Config(
+        flags = Score(
             model=self.model,
             blocks=blocks,
             criterion=[self.recipe.criterion],
@@ -190,47 +196,47 @@ class Pipeline:
             dtype=self.dtype,
             **self.config.model_dump(include={"units", "seed"}),
         )
-        return command(score, flags, version=self.criterion.version)
+        return command(flags, version=self.criterion.version)
 
     def plan(self) -> Step:
         """Choose the units to keep."""
-        flags = plan.Config(
+        flags = MakePlan(
             model=self.model,
             scores=self.work / "scores.safetensors",
             allocation=self.allocation,
             out=self.work / "plan.safetensors",
             **self.config.model_dump(include={"ratio", "units"}),
         )
-        return command(plan, flags)
+        return command(flags)
 
     def solve(self) -> Step:
         """Solve the weights again; a killed run resumes."""
-        flags = linear.Config(
+        flags = SolveLinear(
             model=self.model,
             blocks=self.work / "blocks.safetensors",
             plan=self.work / "plan.safetensors",
             out=self.work / "linear",
             dtype=self.dtype,
         )
-        return command(linear, flags)
+        return command(flags)
 
     def recover(self) -> Step:
         """Train an adapter; a killed run resumes."""
-        flags = recover.Config(
+        flags = Recover(
             model=self.model,
             plan=self.work / "plan.safetensors",
             instructions=self.asset("instructions", self.config.recover or ""),
-            options=LORA,
+            options=Lora(**LORA),
             out=self.work / "adapter",
             **self.solved(),
             seed=self.config.seed,
             dtype=self.dtype,
         )
-        return command(recover, flags)
+        return command(flags)
 
     def export(self, results: Path | None = None, files: Sequence[Path] = ()) -> Step:
         """Write the checkpoint with its card, which shows the results of a folder."""
-        flags = export.Config(
+        flags = Export(
             model=self.model,
             results=results,
             out=self.config.out / MODEL,
@@ -241,7 +247,7 @@ class Pipeline:
             **self.changes(),
         )
         found = {path.relative_to(self.work).as_posix(): path for path in files}
-        return command(export, flags, found)
+        return command(flags, found)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings, to be shown."""
@@ -257,10 +263,10 @@ class Pipeline:
         return found | {"sequences scored on": scored, "sequences used to solve weights": solved}
 
 
-def command(module: ModuleType, flags: Any, inputs: dict[str, Path] | None = None, **settings: Any) -> Step:
+def command(flags: Any, inputs: dict[str, Path] | None = None, **settings: Any) -> Step:
     """Return a command with its flags: paths are what it reads, all else but `out` its settings."""
     paths = {
         name: value for name, value in flags if isinstance(value, Path) and name not in ("out", "results")
     }
     used = flags.model_dump(mode="json", exclude={*paths, "out", "results"}) | settings
-    return Step(lambda: module.run(flags), [flags.out], paths | (inputs or {}), used)
+    return Step(flags.run, [flags.out], paths | (inputs or {}), used)

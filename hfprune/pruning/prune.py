@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-from hfprune.pruning.config import Config
+from hfprune.pruning.config import Pruning
 from hfprune.pruning.runner import take_all
 from hfprune.settings import validate
 
@@ -32,10 +32,10 @@ def prune(
             that holds something else, or a full disk.
     """
     given = {"model": os.fspath(model), "ratio": ratio, "out": os.fspath(out)} | options
-    return compared(validate(Config, given, "prune")).rows
+    return compared(validate(Pruning, given, "prune")).rows
 
 
-def compared(config: Config) -> "Outcome":
+def compared(config: Pruning) -> "Outcome":
     """Prune, and return the comparison with its sentences."""
     from hfprune.page.pruned import Outcome, write_pruned_page
     from hfprune.pruning.comparing import Comparing

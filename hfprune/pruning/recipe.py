@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from hfprune.plans.rules import Allocation
-from hfprune.pruning.config import Config, RecipeName
+from hfprune.pruning.config import Pruning, RecipeName
 
 
 class Recipe(NamedTuple):
@@ -32,7 +32,7 @@ RECIPES: dict[RecipeName, Recipe] = {
 }
 
 
-def chosen(config: Config) -> Recipe:
+def chosen(config: Pruning) -> Recipe:
     """Return the recipe of a call, in which a flag that was given wins.
 
     Another criterion has none of the recipe's options. A ranking over all layers was tried for neurons alone, and

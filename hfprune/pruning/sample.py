@@ -10,26 +10,25 @@ from hfprune.stages.target import Pruned
 PROMPT, TOKENS = "The capital of France is", 24
 
 
-class Config(Pruned):
+class Sample(Pruned):
     """The pruned model, and where the words go."""
 
     out: Path = Field(description="JSON file")
 
+    def run(self) -> None:
+        """Let both models continue the prompt, each with its likeliest tokens."""
+        import torch
 
-def run(config: Config) -> None:
-    """Let both models continue the prompt, each with its likeliest tokens."""
-    import torch
+        from hfprune.evaluation.timing import decode, prefill
+        from hfprune.models.load import load_model, load_tokenizer
 
-    from hfprune.evaluation.timing import decode, prefill
-    from hfprune.models.load import load_model, load_tokenizer
-
-    tokenizer = load_tokenizer(config.model)
-    model = load_model(config.model, config.dtype)
-    tokens = torch.tensor([tokenizer(PROMPT)["input_ids"]])
-    said = {}
-    for side in ("before", "after"):
-        model = config.change(model) if side == "after" else model
-        first, cache = prefill(model, tokens.to(model.device))
-        words = torch.cat([first, decode(model, first, cache, TOKENS - 1)], 1)[0]
-        said[side] = tokenizer.decode(words, skip_special_tokens=True)
-    write_json(config.out, {"prompt": PROMPT} | said)
+        tokenizer = load_tokenizer(self.model)
+        model = load_model(self.model, self.dtype)
+        tokens = torch.tensor([tokenizer(PROMPT)["input_ids"]])
+        said = {}
+        for side in ("before", "after"):
+            model = self.change(model) if side == "after" else model
+            first, cache = prefill(model, tokens.to(model.device))
+            words = torch.cat([first, decode(model, first, cache, TOKENS - 1)], 1)[0]
+            said[side] = tokenizer.decode(words, skip_special_tokens=True)
+        write_json(self.out, {"prompt": PROMPT} | said)

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, model_validator
 
@@ -11,16 +11,22 @@ from hfprune.errors import HfpruneError
 from hfprune.files import read_json, write_json
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
-from hfprune.settings import Strict
+from hfprune.stages import Output, Stage
 from hfprune.stages.fields import DenseModel
 
-EXAMPLE = (
-    "hfprune budget --model resources/models/smollm2-135m-instruct-q4 --ratios 0.2 0.3 --units neurons layers"
-)
 
+class Budget(Stage):
+    """How many units of a model stay, at each ratio.
 
-class Config(Strict):
-    """Flags of `hfprune budget`."""
+    The file has `parameters`; `neurons` of a layer; `kept`, the units by the kinds removed, ratio and kind; and
+    `neurons_removed`, by ratio the share of neurons removed if only neurons are and can be, for tools that need
+    it.
+    """
+
+    example: ClassVar = (
+        "hfprune budget --model resources/models/smollm2-135m-instruct-q4 --ratios 0.2 0.3 "
+        "--units neurons layers"
+    )
 
     model: DenseModel
     ratios: list[float] = Field(description="fractions of all parameters")
@@ -34,57 +40,55 @@ class Config(Strict):
     floor: float | None = Field(
         default=None, description="floor of a global allocation; must be reachable too"
     )
-    out: Path | None = Field(default=None, description="JSON file of the budgets (none: print only)")
-    """`parameters`; `neurons` of a layer; `kept`, the units by the kinds removed, ratio and kind; and
-    `neurons_removed`, by ratio the share of neurons removed if only neurons are and can be, for tools that need
-    it."""
+    out: Annotated[Path | None, Output()] = Field(
+        default=None, description="JSON file of the budgets (none: print only)"
+    )
 
     @model_validator(mode="after")
-    def _spared_by_units(self) -> "Config":
+    def _spared_by_units(self) -> "Budget":
         if len(self.spare) > len(self.units):
             raise ValueError("--spare has more numbers than --units has kinds: give one for each of --units")
         return self
 
+    def run(self) -> None:
+        """Print the units that each ratio leaves, and write them to `out` if it is given.
 
-def run(config: Config) -> None:
-    """Print the units that each ratio leaves, and write them to `out` if it is given.
+        Raises:
+            HfpruneError: a ratio or the floor cannot be reached.
+        """
+        from hfprune.models.load import load_skeleton
+        from hfprune.models.units import count_parameters, gated_mlps
+        from hfprune.plans.allocation import check_floor, floor_width
+        from hfprune.plans.budget import kept_units, not_applicable, unit_sizes
 
-    Raises:
-        HfpruneError: a ratio or the floor cannot be reached.
-    """
-    from hfprune.models.load import load_skeleton
-    from hfprune.models.units import count_parameters, gated_mlps
-    from hfprune.plans.allocation import check_floor, floor_width
-    from hfprune.plans.budget import kept_units, not_applicable, unit_sizes
-
-    model = load_skeleton(config.model)
-    total, width = count_parameters(model), gated_mlps(model)[0].count
-    kept: dict[str, Any] = {}
-    for units, spared in zip_longest(config.units, config.spare, fillvalue=0):
-        assert isinstance(units, dict) and isinstance(spared, int)
-        sizes, label = (
-            unit_sizes(model, units),
-            " and ".join(units) + f", {spared} layers spared" * bool(spared),
-        )
-        kept[label] = {}
-        for ratio in config.ratios:
-            counts = kept[label][f"{ratio:g}"] = kept_units(model, ratio, units, spared=spared)
-            text = ", ".join(f"{count:,} of {sizes[kind].units:,} {kind}" for kind, count in counts.items())
-            note = (
-                "; not applicable: no units of a kind can go"
-                if not_applicable(model, ratio, units, Allocation(spare=(spared, 0)))
-                else ""
-            )
-            print(f"ratio {ratio:g} of {total:,} parameters: keep {text}{note}")
-            if config.floor and "neurons" in counts:
-                check_floor(counts["neurons"], floor_width(width, config.floor), config.floor)
-    removed = {}
-    for ratio in config.ratios:
-        with suppress(HfpruneError):  # what layers can reach, neurons alone may not
-            removed[f"{ratio:g}"] = 1 - kept_units(model, ratio)["neurons"] / width
-    found = {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
-    if config.out:
-        write_json(config.out, found)
+        model = load_skeleton(self.model)
+        total, width = count_parameters(model), gated_mlps(model)[0].count
+        kept: dict[str, Any] = {}
+        for units, spared in zip_longest(self.units, self.spare, fillvalue=0):
+            assert isinstance(units, dict) and isinstance(spared, int)
+            sizes = unit_sizes(model, units)
+            label = " and ".join(units) + f", {spared} layers spared" * bool(spared)
+            kept[label] = {}
+            for ratio in self.ratios:
+                counts = kept[label][f"{ratio:g}"] = kept_units(model, ratio, units, spared=spared)
+                said = ", ".join(
+                    f"{count:,} of {sizes[kind].units:,} {kind}" for kind, count in counts.items()
+                )
+                note = (
+                    "; not applicable: no units of a kind can go"
+                    if not_applicable(model, ratio, units, Allocation(spare=(spared, 0)))
+                    else ""
+                )
+                print(f"ratio {ratio:g} of {total:,} parameters: keep {said}{note}")
+                if self.floor and "neurons" in counts:
+                    check_floor(counts["neurons"], floor_width(width, self.floor), self.floor)
+        removed = {}
+        for ratio in self.ratios:
+            with suppress(HfpruneError):  # what layers can reach, neurons alone may not
+                removed[f"{ratio:g}"] = 1 - kept_units(model, ratio)["neurons"] / width
+        found = {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
+        if self.out:
+            write_json(self.out, found)
 
 
 def neurons_removed(budget: Path, ratio: str, more: float = 0) -> float:

@@ -1,44 +1,39 @@
 """Draw seeded blocks of tokens from a corpus."""
 
 import sys
+from typing import Annotated, ClassVar
 
-from pydantic import Field, PositiveInt
-
-from hfprune.assets.text import Sampling, Text
+from hfprune.assets.text import Blocks
 from hfprune.provenance import origin, stable
-from hfprune.settings import Strict
+from hfprune.stages import Inline, Output, Stage
 from hfprune.stages.fields import Corpus, DenseModel, Safetensors, Seed
 from hfprune.stages.target import draw_blocks
 
-EXAMPLE = (
-    "hfprune calibrate --model resources/models/smollm2-135m-instruct-q4 --corpus resources/corpora/c4-sample "
-    "--sequences 16 --length 256 --sampling pack --out blocks.safetensors"
-)
 
+class Calibrate(Stage):
+    """The blocks of a corpus, as the tokenizer of a model reads them."""
 
-class Config(Strict):
-    """Flags of `hfprune calibrate`."""
+    example: ClassVar = (
+        "hfprune calibrate --model resources/models/smollm2-135m-instruct-q4 --corpus resources/corpora/c4-sample "
+        "--sequences 16 --length 256 --sampling pack --out blocks.safetensors"
+    )
 
     model: DenseModel
     corpus: Corpus
-    sequences: PositiveInt = Field(description="number of blocks")
-    length: int = Field(gt=1, description="tokens per block; the first has nothing to be predicted from")
-    sampling: Sampling = Text.model_fields["sampling"]  # type: ignore[assignment]
+    blocks: Annotated[Blocks, Inline()]
     seed: Seed = 0
-    out: Safetensors
+    out: Annotated[Safetensors, Output()]
 
+    def run(self) -> None:
+        """Draw the blocks and write them with their provenance."""
+        from hfprune.blocks import save_blocks
 
-def run(config: Config) -> None:
-    """Draw the blocks and write them with their provenance."""
-    from hfprune.blocks import save_blocks
-
-    settings = config.model_dump(include={"sequences", "length", "sampling", "seed"})
-    blocks, documents = draw_blocks(config.model, config.corpus, place="calibration", **settings)
-    if len(blocks) < config.sequences:
-        print(
-            f"calibrate: {config.corpus.name} fills {len(blocks):,} of {config.sequences:,} blocks",
-            file=sys.stderr,
-        )
-    inputs = {"model": config.model, "corpus": config.corpus}
-    settings |= {"corpus": config.corpus.name}
-    save_blocks(config.out, blocks, stable(origin(inputs, settings)), documents)
+        settings = self.model_dump()["blocks"] | {"seed": self.seed}
+        blocks, documents = draw_blocks(self.model, self.corpus, place="calibration", **settings)
+        if len(blocks) < self.blocks.sequences:
+            print(
+                f"calibrate: {self.corpus.name} fills {len(blocks):,} of {self.blocks.sequences:,} blocks",
+                file=sys.stderr,
+            )
+        settings |= {"corpus": self.corpus.name}
+        save_blocks(self.out, blocks, stable(origin(self.sources(), settings)), documents)

@@ -2,18 +2,19 @@
 
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
-from hfprune.settings import Strict
+from hfprune.stages import Stage
 from hfprune.stages.fields import CollectedFolder, OutFolder, Shipped
 from hfprune.study import layout
 
-EXAMPLE = "hfprune claims --results results/demo"
 
+class JudgeClaims(Stage):
+    """Verdicts on the claims of the paper."""
 
-class Config(Strict):
-    """Flags of `hfprune claims`."""
+    example: ClassVar = "hfprune claims --results results/demo"
 
     results: CollectedFolder
     claims: Shipped = Field(
@@ -23,26 +24,25 @@ class Config(Strict):
     )
     out: OutFolder = None
 
+    def run(self) -> None:
+        """Judge the claims on one study, and count the verdicts.
 
-def run(config: Config) -> None:
-    """Judge the claims on one study, and count the verdicts.
+        Raises:
+            HfpruneError: nothing of the study was measured.
+        """
+        from hfprune.analysis.condition import VERDICTS
+        from hfprune.analysis.evidence import Evidence
+        from hfprune.analysis.tidy import DIGITS, write_csv
+        from hfprune.analysis.verdicts import evaluate
+        from hfprune.paper.claims import Paper
 
-    Raises:
-        HfpruneError: nothing of the study was measured.
-    """
-    from hfprune.analysis.condition import VERDICTS
-    from hfprune.analysis.evidence import Evidence
-    from hfprune.analysis.tidy import DIGITS, write_csv
-    from hfprune.analysis.verdicts import evaluate
-    from hfprune.paper.claims import Paper
-
-    out = config.out or config.results
-    table, by_task = evaluate(Paper.read(config.claims), Evidence(config.results))
-    write_csv(by_task, out / layout.CLAIMS_BY_TASK, DIGITS)
-    write_csv(table, out / layout.CLAIMS, DIGITS)
-    arithmetic = table["basis"] == "arithmetic"
-    found, sure = (table.loc[rows, "verdict"].value_counts() for rows in (~arithmetic, arithmetic))
-    counts = ", ".join(f"{found.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
-    known = ", ".join(f"{count} {verdict}" for verdict, count in sure.items())
-    apart = f" (and by arithmetic alone: {known})" if known else ""
-    print(f"claims: {counts}{apart}; see {out / layout.CLAIMS}", file=sys.stderr)
+        out = self.out or self.results
+        table, by_task = evaluate(Paper.read(self.claims), Evidence(self.results))
+        write_csv(by_task, out / layout.CLAIMS_BY_TASK, DIGITS)
+        write_csv(table, out / layout.CLAIMS, DIGITS)
+        arithmetic = table["basis"] == "arithmetic"
+        found, sure = (table.loc[rows, "verdict"].value_counts() for rows in (~arithmetic, arithmetic))
+        counts = ", ".join(f"{found.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
+        known = ", ".join(f"{count} {verdict}" for verdict, count in sure.items())
+        apart = f" (and by arithmetic alone: {known})" if known else ""
+        print(f"claims: {counts}{apart}; see {out / layout.CLAIMS}", file=sys.stderr)

@@ -1,32 +1,33 @@
 """Compare every method with entropy, with the dense model and, draw by draw, with itself."""
 
-from hfprune.settings import Strict
+from typing import ClassVar
+
+from hfprune.stages import Stage
 from hfprune.stages.fields import CollectedFolder, OutFolder
 from hfprune.study import layout
 
-EXAMPLE = "hfprune compare --results results/demo"
 
+class CompareMethods(Stage):
+    """The comparison of a study."""
 
-class Config(Strict):
-    """Flags of `hfprune compare`."""
+    example: ClassVar = "hfprune compare --results results/demo"
 
     results: CollectedFolder
     out: OutFolder = None
 
+    def run(self) -> None:
+        """Write the comparison of one study, the spread over draws, and what was lost against the dense model.
 
-def run(config: Config) -> None:
-    """Write the comparison of one study, the spread over draws, and what was lost against the dense model.
+        Raises:
+            HfpruneError: nothing of the study was measured.
+        """
+        from hfprune.analysis.comparison import compare
+        from hfprune.analysis.draws import spreads
+        from hfprune.analysis.evidence import Evidence
+        from hfprune.analysis.lost import lost
+        from hfprune.analysis.tidy import DIGITS, write_csv
 
-    Raises:
-        HfpruneError: nothing of the study was measured.
-    """
-    from hfprune.analysis.comparison import compare
-    from hfprune.analysis.draws import spreads
-    from hfprune.analysis.evidence import Evidence
-    from hfprune.analysis.lost import lost
-    from hfprune.analysis.tidy import DIGITS, write_csv
-
-    out, evidence = config.out or config.results, Evidence(config.results)
-    write_csv(compare(evidence), out / layout.COMPARISON, DIGITS)
-    write_csv(spreads(evidence), out / layout.DRAWS, DIGITS)
-    write_csv(lost(evidence), out / layout.LOST, DIGITS)
+        out, evidence = self.out or self.results, Evidence(self.results)
+        write_csv(compare(evidence), out / layout.COMPARISON, DIGITS)
+        write_csv(spreads(evidence), out / layout.DRAWS, DIGITS)
+        write_csv(lost(evidence), out / layout.LOST, DIGITS)

@@ -1,20 +1,23 @@
 """Write a pruned or recovered model as a checkpoint that plain `from_pretrained` loads."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
 from hfprune.exports.folder import require_replaceable
 from hfprune.provenance import origin, stable
+from hfprune.stages import Stage
 from hfprune.stages.target import Pruned
 
-EXAMPLE = (
-    "hfprune export --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors --out pruned"
-)
 
+class Export(Stage, Pruned):
+    """A model as a folder that other programs load."""
 
-class Config(Pruned):
-    """Flags of `hfprune export`."""
+    example: ClassVar = (
+        "hfprune export --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
+        "--out pruned"
+    )
 
     align: PositiveInt = Field(
         default=1,
@@ -30,28 +33,27 @@ class Config(Pruned):
     )
     out: Path = Field(description="folder to write: the model, its card, its provenance and the plan")
 
+    def run(self) -> None:
+        """Load and export the model, and print its size."""
+        self.require_change()
 
-def run(config: Config) -> None:
-    """Load and export the model, and print its size."""
-    config.require_change()
+        from hfprune.exports.checkpoint import export
+        from hfprune.models.units import count_parameters
 
-    from hfprune.exports.checkpoint import export
-    from hfprune.models.units import count_parameters
-
-    require_replaceable(config.out, config.model)
-    model = config.load()
-    inputs = {"model": config.model} | config.change_inputs()
-    chosen = config.model_dump(include={"dtype", "align"})
-    command = {"command": config.command} if config.command else {}
-    written = export(
-        model,
-        config.model,
-        config.out,
-        stable(origin(inputs, chosen | command)),
-        align=config.align,
-        plan=config.plan,
-        results=config.results,
-    )
-    left = count_parameters(model)
-    padding = f", {written - left:,} of them zeros that pad narrower layers" if written > left else ""
-    print(f"export: {config.out} has {written:,} parameters{padding}")
+        require_replaceable(self.out, self.model)
+        model = self.load()
+        inputs = {"model": self.model} | self.change_inputs()
+        chosen = {"dtype": self.precision(), "align": self.align}
+        command = {"command": self.command} if self.command else {}
+        written = export(
+            model,
+            self.model,
+            self.out,
+            stable(origin(inputs, chosen | command)),
+            align=self.align,
+            plan=self.plan,
+            results=self.results,
+        )
+        left = count_parameters(model)
+        padding = f", {written - left:,} of them zeros that pad narrower layers" if written > left else ""
+        print(f"export: {self.out} has {written:,} parameters{padding}")

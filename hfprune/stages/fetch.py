@@ -1,46 +1,70 @@
 """Download, check and convert models, corpora, tasks and other assets into the resources folder."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 
-from hfprune.assets.catalogue import Catalogue
+from hfprune.assets.catalogue import Asset, Catalogue, LocalSource, alternatives
 from hfprune.errors import HfpruneError
-from hfprune.settings import Name, Strict, load, nearest
-from hfprune.stages.fields import CatalogueFile, Positional, Resources, StudyPath
-from hfprune.study.references import load_study, study_assets, with_models
+from hfprune.settings import load, nearest
+from hfprune.stages import Positional, Stage, Unflagged
+from hfprune.stages.fields import CatalogueFile, Resources, StudyPath
+from hfprune.study.references import load_study, study_assets
 
-EXAMPLE = "hfprune fetch --study config/studies/demo.yaml"
 
+class Fetch(Stage):
+    """Assets, in the resources folder."""
 
-class Config(Strict):
-    """Flags of `hfprune fetch`."""
+    example: ClassVar = "hfprune fetch --study config/studies/demo.yaml"
 
     assets: Annotated[list[str], Positional("KIND/NAME")] = Field(
         default=[],
         description="e.g. models/smollm2-135m-instruct-q4, tasks/piqa; also a file or a place on the hub, as "
         "models/OWNER/NAME[@REVISION][/FILE.gguf], models/my/model.gguf, corpora/my/text.jsonl",
     )
-    models: dict[Name, str] = Field(
-        default={},
-        description="models that the catalogue lacks: a folder, a file or a place on the hub by name",
+    entries: Annotated[Catalogue, Unflagged()] = Field(
+        default=Catalogue(), description="in place of names: assets, with their entries in a catalogue"
     )
     study: StudyPath | None = Field(default=None, description="fetch everything that this study needs")
     catalogue: CatalogueFile = Path("config/assets.yaml")
     resources: Resources = Path("resources")
 
+    @field_serializer("entries")
+    def _entries_whole(self, entries: Catalogue) -> dict[str, Any]:
+        return {kind: named for kind, named in entries.model_dump(mode="json").items() if named}
 
-def run(config: Config) -> None:
-    """Fetch the named assets, and those that the study needs."""
-    catalogue = with_models(load(Catalogue, config.catalogue), config.models, "--models")
-    wanted = list(config.assets)
-    if config.study:
-        study, catalogue = load_study(config.study, catalogue)
-        wanted += study_assets(study)
-    if not wanted:
-        raise HfpruneError("name the assets to fetch: KIND/NAME, or --study STUDY")
-    fetch(list(dict.fromkeys(wanted)), catalogue, config.catalogue, config.resources)
+    def _entries(self) -> dict[str, Asset]:
+        """Return the assets that are given by their entries, by `kind/name`."""
+        return {f"{kind}/{name}": one for kind, named in self.entries for name, one in named.items()}
+
+    def inputs(self) -> list[Path]:
+        """Return the files of this machine that the entries name: one that is edited is read again."""
+        sources = [source for one in self._entries().values() for source in alternatives(one.source)]
+        paths = [source.path for source in sources if isinstance(source, LocalSource)]
+        return [file for path in paths for file in sorted(path.glob("*")) or [path] if file.exists()]
+
+    def outputs(self) -> list[Path]:
+        """Return the record of every asset that is given by its entry."""
+        return [self.resources / asset / "asset.json" for asset in self._entries()]
+
+    def about(self) -> str:
+        """Return the assets."""
+        return ", ".join(self._entries())
+
+    def run(self) -> None:
+        """Fetch the named assets, and those that the study needs."""
+        given = self._entries()
+        if given:
+            catalogue, wanted = self.entries, [*given]
+        else:
+            catalogue, wanted = load(Catalogue, self.catalogue), [*self.assets]
+        if self.study:
+            study, catalogue = load_study(self.study, catalogue)
+            wanted += study_assets(study)
+        if not wanted:
+            raise HfpruneError("name the assets to fetch: KIND/NAME, or --study STUDY")
+        fetch(list(dict.fromkeys(wanted)), catalogue, self.catalogue, self.resources)
 
 
 def fetch(wanted: list[str], catalogue: Catalogue, where: Path, resources: Path) -> None:

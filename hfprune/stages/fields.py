@@ -1,7 +1,6 @@
-"""Types of fields that the settings of several stages share, and marks that say how a person gives them."""
+"""Types of fields that the settings of several stages share."""
 
 import os
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -10,35 +9,12 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from hfprune.assets.spelling import FORMS
 from hfprune.errors import HfpruneError
+from hfprune.files import read_json
 from hfprune.results import parse_cell
-from hfprune.settings import Dtype
+from hfprune.settings import Dtype, Strict
 from hfprune.shipped import shipped
+from hfprune.stages import AssetFlag, Input
 from hfprune.study.layout import study_file
-
-
-@dataclass(frozen=True)
-class Positional:
-    """Marks a field, in `Annotated`, as a positional argument; the help shows it as `metavar`."""
-
-    metavar: str
-
-
-@dataclass(frozen=True)
-class AssetFlag:
-    """Marks a field, in `Annotated`, as an asset of a kind, which `located` finds by any spelling."""
-
-    kind: str
-
-
-@dataclass(frozen=True)
-class Alone:
-    """Marks a field, in `Annotated`, whose flag may stand without a value, and what it then means."""
-
-    value: str
-
-
-class Existing:
-    """Marks a field, in `Annotated`, as a file or folder that must be there when the stage runs."""
 
 
 def _file(path: Path, suffix: str) -> Path:
@@ -68,7 +44,9 @@ def _cell(text: str) -> str:
 Safetensors = Annotated[Path, AfterValidator(partial(_file, suffix=".safetensors"))]
 Json = Annotated[Path, AfterValidator(partial(_file, suffix=".json"))]
 
-ExistingPath = Annotated[Path, Existing()]
+ExistingPath = Annotated[Path, Input()]
+# A plan, with the size of the pruned model beside it.
+PlanFile = Annotated[Path, Input(("", ".json"))]
 Given = TypeVar("Given", Path, Path | None)
 
 DenseModel = Annotated[
@@ -105,3 +83,16 @@ StudyFile = Annotated[StudyPath, Field(description="the study: its file, or its 
 ResultsFolder = Annotated[Path, Field(description="the study's results folder")]
 CollectedFolder = Annotated[Path, Field(description="folder that `collect` wrote to")]
 OutFolder = Annotated[Path | None, Field(description="folder of the tables (that of `collect`)")]
+
+
+class Computing(Strict):
+    """Flags of every command with passes of a model: the precision."""
+
+    dtype: ComputeDtype = None
+    dtype_from: ExistingPath | None = Field(
+        default=None, description="file that `hfprune dtype` wrote, in place of --dtype"
+    )
+
+    def precision(self) -> Dtype | None:
+        """Return the precision to compute in; none: as the model was saved."""
+        return read_json(self.dtype_from)["dtype"] if self.dtype_from else self.dtype

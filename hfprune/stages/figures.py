@@ -2,19 +2,21 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from hfprune.report.publication import known, publication_names
-from hfprune.settings import Strict
+from hfprune.stages import Stage
 from hfprune.stages.fields import CollectedFolder, PaperFolder
 
-EXAMPLE = "hfprune figures --results results/methods --only fidelity --style mine.mplstyle --format pdf"
 
+class DrawFigures(Stage):
+    """Figures of a study."""
 
-class Config(Strict):
-    """Flags of `hfprune figures`."""
+    example: ClassVar = (
+        "hfprune figures --results results/methods --only fidelity --style mine.mplstyle --format pdf"
+    )
 
     results: CollectedFolder
     paper: PaperFolder = Path("paper")
@@ -48,23 +50,22 @@ class Config(Strict):
         "files before it runs",
     )
 
+    def run(self) -> None:
+        """Draw the figures, and say which have no data."""
+        from hfprune.report.collected import Collected
+        from hfprune.report.drawing.writing import write_figures
 
-def run(config: Config) -> None:
-    """Draw the figures, and say which have no data."""
-    from hfprune.report.collected import Collected
-    from hfprune.report.drawing.writing import write_figures
-
-    Collected(config.results, config.paper).check_results()
-    where = config.results, config.paper, config.out or config.results / "figures"
-    asked = {"model": config.models, "method": config.methods, "ratio": config.ratios}
-    absent = write_figures(
-        *where,
-        config.only,
-        config.format,
-        config.style,
-        config.complete,
-        {"column": 3.3, "page": 6.9}.get(config.width or ""),
-        {name: parts for name, parts in asked.items() if parts is not None},
-    )
-    for name, why in absent.items():
-        print(f"{name}: not drawn: {why}")
+        Collected(self.results, self.paper).check_results()
+        where = self.results, self.paper, self.out or self.results / "figures"
+        asked = {"model": self.models, "method": self.methods, "ratio": self.ratios}
+        absent = write_figures(
+            *where,
+            self.only,
+            self.format,
+            self.style,
+            self.complete,
+            {"column": 3.3, "page": 6.9}.get(self.width or ""),
+            {name: parts for name, parts in asked.items() if parts is not None},
+        )
+        for name, why in absent.items():
+            print(f"{name}: not drawn: {why}")

@@ -7,7 +7,7 @@ import shutil
 from math import inf
 from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,96 +17,112 @@ from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, s
 from hfprune.recovery.settings import RECOVERED, SOLVED, Linear
 from hfprune.results import Value, write_result
 from hfprune.settings import Strict
-from hfprune.stages.fields import BatchTokens, CellName, ComputeDtype, DenseModel, ExistingPath
+from hfprune.stages import Inline, Output, Stage
+from hfprune.stages.fields import (
+    BatchTokens,
+    CellName,
+    Computing,
+    DenseModel,
+    ExistingPath,
+    PlanFile,
+)
 from hfprune.stages.target import cell_of
 
 if TYPE_CHECKING:
     from hfprune.recovery.solved import Solved
 
-EXAMPLE = (
-    "hfprune linear --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
-    "--blocks blocks.safetensors --out solved"
-)
+SolvedOut = Annotated[Path, Output((SOLVED, RECOVERED))]
 
 
 class ToSolve(Strict):
     """A plan of the model, and the folder of its solved weights."""
 
-    plan: ExistingPath
+    plan: PlanFile
     cell: CellName = None
-    out: Path
+    out: SolvedOut
 
 
-class Config(Placement, Linear):
-    """Flags of `hfprune linear`."""
+class SolveLinear(Stage, Computing, Placement):
+    """The weights that read the kept units, by least squares."""
+
+    example: ClassVar = (
+        "hfprune linear --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
+        "--blocks blocks.safetensors --out solved"
+    )
 
     model: DenseModel
     blocks: ExistingPath = Field(description="calibration blocks")
-    plan: ExistingPath | None = Field(default=None, description="the plan")
-    out: Path | None = Field(default=None, description="folder of the solved weights and their errors")
+    plan: PlanFile | None = Field(default=None, description="the plan")
+    out: SolvedOut | None = Field(default=None, description="folder of the solved weights and their errors")
     cells: list[ToSolve] = Field(default=[], description="in place of --plan and --out: several, as JSON")
+    linear: Annotated[Linear, Inline()] = Linear()
     batch_tokens: BatchTokens = None
-    dtype: ComputeDtype = None
 
     @model_validator(mode="after")
-    def _one_or_several(self) -> "Config":
+    def _one_or_several(self) -> "SolveLinear":
         if bool(self.plan and self.out) == bool(self.cells) or bool(self.plan) != bool(self.out):
             raise ValueError("give --plan and --out, or --cells")
         return self
+
+    @property
+    def takes(self) -> Literal["machine"]:
+        """The large products take all cores."""
+        return "machine"
 
     def each(self) -> list[ToSolve]:
         """Return the plans with their folders."""
         return self.cells or [ToSolve(plan=self.plan, out=self.out)]  # type: ignore[arg-type]
 
+    def run(self) -> None:
+        """Solve all plans that are not solved yet, and write each with its errors and the cost of all."""
+        from hfprune.blocks import block_documents, load_blocks
+        from hfprune.models.load import default_batch_tokens, load_model
+        from hfprune.plans.plan import load_plan, plan_note
+        from hfprune.recovery.linear import solve_plans
+        from hfprune.recovery.solved import save_solved
 
-def run(config: Config) -> None:
-    """Solve all plans that are not solved yet, and write each with its errors and the cost of all."""
-    from hfprune.blocks import block_documents, load_blocks
-    from hfprune.models.load import default_batch_tokens, load_model
-    from hfprune.plans.plan import load_plan, plan_note
-    from hfprune.recovery.linear import solve_plans
-    from hfprune.recovery.solved import save_solved
-
-    batch_tokens = config.batch_tokens or default_batch_tokens()
-    chosen = config.model_dump(mode="json", include={*Linear.model_fields})
-    settings = {"linear": chosen, "dtype": config.dtype, "batch_tokens": batch_tokens}
-    shared = {"model": config.model, "blocks": config.blocks}
-    for cell in config.each():
-        remove_unfinished(cell.out, {SOLVED, RECOVERED})
-        require_only(cell.out, {SOLVED, RECOVERED})
-    watch, notes = Stopwatch(), {cell.out: plan_note(cell.plan) for cell in config.each()}
-    for cell in config.cells:  # of which one must not cost the others their solutions
-        if {*load_plan(cell.plan)} == {"layers"}:
-            notes[cell.out] = "cuts whole layers only"
-    todo = {
-        f"{number}": cell
-        for number, cell in enumerate(config.each())
-        if not is_current(cell.out / RECOVERED, [cell.out / SOLVED], shared | {"plan": cell.plan}, settings)
-    }
-    plans = {name: load_plan(cell.plan) for name, cell in todo.items() if not notes[cell.out]}
-    first = config.each()[0].out
-    state, found = first.with_name(f"{first.name}.state"), {}
-    if plans:
-        found = solve_plans(
-            load_model(config.model, config.dtype, device_map=config.device_map),
-            load_blocks(config.blocks),
-            plans,
-            state,
-            config,
-            documents=block_documents(config.blocks),
-            batch_tokens=batch_tokens,
-            identity=fingerprint(shared | {name: todo[name].plan for name in plans}, settings),
-        )
-    for name, cell in todo.items():
-        note, solved = notes[cell.out], found.get(name, {})
-        made = provenance(watch, shared | {"plan": cell.plan}, **settings)
-        cell.out.mkdir(parents=True, exist_ok=True)
-        (cell.out / RECOVERED).unlink(missing_ok=True)  # it is of what is replaced now
-        save_solved(cell.out / SOLVED, solved, stable(made))
-        named = cell_of(cell.cell, config.model, "pruned", recovery="linear")
-        values = [] if note else _values(solved, watch)
-        write_result(cell.out / RECOVERED, named, "recovery", "", values, made, not_applicable=note)
-    shutil.rmtree(state, ignore_errors=True)
+        batch_tokens = self.batch_tokens or default_batch_tokens()
+        chosen = self.model_dump(mode="json")["linear"]
+        settings = {"linear": chosen, "dtype": self.precision(), "batch_tokens": batch_tokens}
+        shared = {"model": self.model, "blocks": self.blocks}
+        for cell in self.each():
+            remove_unfinished(cell.out, {SOLVED, RECOVERED})
+            require_only(cell.out, {SOLVED, RECOVERED})
+        watch, notes = Stopwatch(), {cell.out: plan_note(cell.plan) for cell in self.each()}
+        for cell in self.cells:  # of which one must not cost the others their solutions
+            if {*load_plan(cell.plan)} == {"layers"}:
+                notes[cell.out] = "cuts whole layers only"
+        todo = {
+            f"{number}": cell
+            for number, cell in enumerate(self.each())
+            if not is_current(
+                cell.out / RECOVERED, [cell.out / SOLVED], shared | {"plan": cell.plan}, settings
+            )
+        }
+        plans = {name: load_plan(cell.plan) for name, cell in todo.items() if not notes[cell.out]}
+        first = self.each()[0].out
+        state, found = first.with_name(f"{first.name}.state"), {}
+        if plans:
+            found = solve_plans(
+                load_model(self.model, self.precision(), device_map=self.device_map),
+                load_blocks(self.blocks),
+                plans,
+                state,
+                self.linear,
+                documents=block_documents(self.blocks),
+                batch_tokens=batch_tokens,
+                identity=fingerprint(shared | {name: todo[name].plan for name in plans}, settings),
+            )
+        for name, cell in todo.items():
+            note, solved = notes[cell.out], found.get(name, {})
+            made = provenance(watch, shared | {"plan": cell.plan}, **settings)
+            cell.out.mkdir(parents=True, exist_ok=True)
+            (cell.out / RECOVERED).unlink(missing_ok=True)  # it is of what is replaced now
+            save_solved(cell.out / SOLVED, solved, stable(made))
+            named = cell_of(cell.cell, self.model, "pruned", recovery="linear")
+            values = [] if note else _values(solved, watch)
+            write_result(cell.out / RECOVERED, named, "recovery", "", values, made, not_applicable=note)
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def _values(solved: "dict[str, Solved]", watch: "Stopwatch") -> "list[Value]":

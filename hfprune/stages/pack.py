@@ -1,38 +1,38 @@
 """Tokenize instruction pairs for a model and pack them into sequences, once for all its recoveries."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from hfprune.provenance import origin, stable
 from hfprune.recovery.settings import Packing
+from hfprune.stages import Inline, Output, Stage
 from hfprune.stages.fields import DenseModel, Instructions, Safetensors, Seed
 
 if TYPE_CHECKING:
     from hfprune.recovery.packing import Packed
 
-EXAMPLE = (
-    "hfprune pack --model resources/models/smollm2-135m-instruct-q4 "
-    "--instructions resources/instructions/coqa --length 1024 --out pairs.safetensors"
-)
 
+class Pack(Stage):
+    """Instruction pairs as sequences."""
 
-class Config(Packing):
-    """Flags of `hfprune pack`."""
+    example: ClassVar = (
+        "hfprune pack --model resources/models/smollm2-135m-instruct-q4 "
+        "--instructions resources/instructions/coqa --length 1024 --out pairs.safetensors"
+    )
 
     model: DenseModel
     instructions: Instructions[Path]
+    packing: Annotated[Packing, Inline()] = Packing()
     seed: Seed = 0
-    out: Safetensors
+    out: Annotated[Safetensors, Output()]
 
+    def run(self) -> None:
+        """Pack the pairs, and write the sequences to train on and the held-out ones with their provenance."""
+        from hfprune.recovery.packing import save_packed
 
-def run(config: Config) -> None:
-    """Pack the pairs and write the sequences, those to train on and the held-out ones, with their provenance."""
-    from hfprune.recovery.packing import save_packed
-
-    packed, held_out = pack_pairs(config.model, config.instructions, config, config.seed)
-    inputs = {"model": config.model, "instructions": config.instructions}
-    settings = settings_of(config, config.seed, config.instructions.name)
-    save_packed(config.out, packed, held_out, stable(origin(inputs, settings)))
+        packed, held_out = pack_pairs(self.model, self.instructions, self.packing, self.seed)
+        settings = settings_of(self.packing, self.seed, self.instructions.name)
+        save_packed(self.out, packed, held_out, stable(origin(self.sources(), settings)))
 
 
 def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) -> "tuple[Packed, Packed]":

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,120 +15,121 @@ from hfprune.files import atomic_directory, require_only, write_json
 from hfprune.provenance import Stopwatch, fingerprint, identity, is_current, provenance
 from hfprune.recovery.settings import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
 from hfprune.results import Cell, Value, write_result
-from hfprune.settings import validate
-from hfprune.stages.fields import BatchTokens, CellName, ComputeDtype, ExistingPath, Instructions, Seed
+from hfprune.stages import Output, Stage
+from hfprune.stages.fields import BatchTokens, CellName, Computing, ExistingPath, Instructions, Seed
 from hfprune.stages.target import Cut, cell_of
 
 if TYPE_CHECKING:
     from hfprune.recovery.packing import Packed
 
-EXAMPLE = (
-    "hfprune recover --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
-    """--instructions resources/instructions/coqa --options '{"batch": 4, "length": 1024}' --out adapter"""
-)
 
+class Recover(Stage, Cut, Computing):
+    """An adapter that recovers the losses of pruning."""
 
-class Config(Cut):
-    """Flags of `hfprune recover`."""
+    example: ClassVar = (
+        "hfprune recover --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
+        """--instructions resources/instructions/coqa --options '{"batch": 4, "length": 1024}' --out adapter"""
+    )
 
     instructions: Instructions[Path | None] = None
     packed: ExistingPath | None = Field(
         default=None, description="pairs that `hfprune pack` has tokenized, in place of --instructions"
     )
-    options: dict[str, Any] = Field(
-        default={}, description="settings of a study's recovery section, as JSON (the official script's)"
+    options: Lora = Field(
+        default=Lora(), description="settings of a study's recovery section, as JSON (the official script's)"
     )
     batch_tokens: BatchTokens = None
     seed: Seed = 0
-    dtype: ComputeDtype = None
     cell: CellName = None
-    out: Path = Field(description="folder of the adapter and its losses")
+    out: Annotated[Path, Output((ADAPTER, ADAPTER_CONFIG, RECOVERED))] = Field(
+        description="folder of the adapter and its losses"
+    )
 
     @model_validator(mode="after")
-    def _instructions_or_packed(self) -> "Config":
+    def _instructions_or_packed(self) -> "Recover":
         if bool(self.instructions) == bool(self.packed):
             raise ValueError("give either --instructions or --packed")
         return self
 
+    @property
+    def takes(self) -> Literal["device"]:
+        """Training."""
+        return "device"
 
-def run(config: Config) -> None:
-    """Load model and pairs, train, and write the adapter with its losses and cost."""
-    lora = validate(Lora, config.options, "--options")
+    def run(self) -> None:
+        """Load model and pairs, train, and write the adapter with its losses and cost."""
+        from hfprune.models.load import default_training_tokens
+        from hfprune.plans.plan import plan_note
+        from hfprune.recovery.adapter import save_adapter
+        from hfprune.recovery.learning import response_tokens
+        from hfprune.recovery.lora import train_adapter
+        from hfprune.recovery.packing import recovery_seed
 
-    from hfprune.models.load import default_training_tokens
-    from hfprune.plans.plan import plan_note
-    from hfprune.recovery.adapter import save_adapter
-    from hfprune.recovery.learning import response_tokens
-    from hfprune.recovery.lora import train_adapter
-    from hfprune.recovery.packing import recovery_seed
+        lora, dtype = self.options, self.precision()
+        require_only(self.out, {ADAPTER, ADAPTER_CONFIG, RECOVERED})
+        batch_tokens = self.batch_tokens or default_training_tokens()
+        watch = Stopwatch()
+        task, source, packed = self._packed_pairs()
+        inputs = {"model": self.model} | source | self.cut_inputs()
+        settings = {"seed": self.seed, "dtype": dtype, "batch_tokens": batch_tokens}
+        settings |= self.model_dump()["options"]
+        if is_current(
+            self.out / RECOVERED, [self.out / x for x in (ADAPTER, ADAPTER_CONFIG)], inputs, settings
+        ):
+            print(f"{self.out}: holds this adapter already", file=sys.stderr)
+            return
+        recovery = "linear+lora" if self.linear else "lora"
+        cell = cell_of(self.cell, self.model, self.method(), seed=self.seed, recovery=recovery)
+        if self.plan and (note := plan_note(self.plan)):
+            write_nothing(self.out, cell, task, provenance(watch, inputs, **settings), note)
+            return
+        seed = recovery_seed(self.seed, task)
+        found, held_out = packed()
+        # Each set of inputs and settings has its own folder, so a run never resumes another run's checkpoints.
+        states = self.out.with_name(self.out.name + ".state")
+        adapted, course = train_adapter(
+            self.load(dtype),
+            found,
+            lora,
+            seed=seed,
+            batch_tokens=batch_tokens,
+            state=states / fingerprint(inputs, settings)[:16],
+            held_out=held_out,
+        )
+        sequences, tokens = len(found.tokens), response_tokens(held_out)
+        made = provenance(watch, inputs, **settings) | {"losses": course.losses, "held_out_tokens": tokens}
+        made["curve"] = [
+            curve_point(step, lora.trained_tokens(step, sequences), losses, tokens)
+            for step, losses in course.curve.items()
+        ]
+        with atomic_directory(self.out) as folder:
+            save_adapter(adapted, folder)
+            values = training_values(course.losses, sequences, made["cost"])
+            write_result(folder / RECOVERED, cell, "recovery", task, values, made)
+        shutil.rmtree(states, ignore_errors=True)
 
-    require_only(config.out, {ADAPTER, ADAPTER_CONFIG, RECOVERED})
-    batch_tokens = config.batch_tokens or default_training_tokens()
-    watch = Stopwatch()
-    task, source, packed = packed_pairs(config, lora)
-    inputs = {"model": config.model} | source | config.cut_inputs()
-    settings = config.model_dump(include={"seed", "dtype"}) | {"batch_tokens": batch_tokens}
-    settings |= lora.model_dump()
-    if is_current(
-        config.out / RECOVERED, [config.out / x for x in (ADAPTER, ADAPTER_CONFIG)], inputs, settings
-    ):
-        print(f"{config.out}: holds this adapter already", file=sys.stderr)
-        return
-    recovery = "linear+lora" if config.linear else "lora"
-    cell = cell_of(config.cell, config.model, config.method(), seed=config.seed, recovery=recovery)
-    if config.plan and (note := plan_note(config.plan)):
-        write_nothing(config.out, cell, task, provenance(watch, inputs, **settings), note)
-        return
-    seed = recovery_seed(config.seed, task)
-    found, held_out = packed()
-    # Each set of inputs and settings has its own folder, so a run never resumes another run's checkpoints.
-    states = config.out.with_name(config.out.name + ".state")
-    adapted, course = train_adapter(
-        config.load(config.dtype),
-        found,
-        lora,
-        seed=seed,
-        batch_tokens=batch_tokens,
-        state=states / fingerprint(inputs, settings)[:16],
-        held_out=held_out,
-    )
-    sequences, tokens = len(found.tokens), response_tokens(held_out)
-    made = provenance(watch, inputs, **settings) | {"losses": course.losses, "held_out_tokens": tokens}
-    made["curve"] = [
-        curve_point(step, lora.trained_tokens(step, sequences), losses, tokens)
-        for step, losses in course.curve.items()
-    ]
-    with atomic_directory(config.out) as folder:
-        save_adapter(adapted, folder)
-        values = training_values(course.losses, sequences, made["cost"])
-        write_result(folder / RECOVERED, cell, "recovery", task, values, made)
-    shutil.rmtree(states, ignore_errors=True)
+    def _packed_pairs(self) -> "tuple[str, dict[str, Path], Callable[[], tuple[Packed, Packed]]]":
+        """Return the name of the instructions, their file or folder by role, and a function that reads sequences.
 
+        Those are sequences to train on, and held-out ones.
 
-def packed_pairs(
-    config: Config, lora: Lora
-) -> "tuple[str, dict[str, Path], Callable[[], tuple[Packed, Packed]]]":
-    """Return the name of the instructions, their file or folder by role, and a function that reads the sequences.
+        Raises:
+            HfpruneError: the packed pairs are of another model, or of other settings.
+        """
+        from hfprune.recovery.packing import load_packed
+        from hfprune.stages.pack import pack_pairs, settings_of
 
-    Those are sequences to train on, and held-out ones.
-
-    Raises:
-        HfpruneError: the packed pairs are of another model, or of other settings.
-    """
-    from hfprune.recovery.packing import load_packed
-    from hfprune.stages.pack import pack_pairs, settings_of
-
-    if config.instructions:
-        name = config.instructions.name
-        read = partial(pack_pairs, config.model, config.instructions, lora, config.seed)
-        return name, {"instructions": config.instructions}, read
-    assert config.packed
-    packed, held_out, made = load_packed(config.packed)
-    wanted = settings_of(lora, config.seed, made["settings"]["instructions"])
-    if made["settings"] != wanted or made["inputs"]["model"] != identity(config.model):
-        differs = [key for key in wanted if made["settings"].get(key) != wanted[key]] or ["model"]
-        raise HfpruneError(f"{config.packed}: packed with another {differs[0]}; run `hfprune pack` again")
-    return wanted["instructions"], {"packed": config.packed}, lambda: (packed, held_out)
+        if self.instructions:
+            name = self.instructions.name
+            read = partial(pack_pairs, self.model, self.instructions, self.options, self.seed)
+            return name, {"instructions": self.instructions}, read
+        assert self.packed
+        packed, held_out, made = load_packed(self.packed)
+        wanted = settings_of(self.options, self.seed, made["settings"]["instructions"])
+        if made["settings"] != wanted or made["inputs"]["model"] != identity(self.model):
+            differs = [key for key in wanted if made["settings"].get(key) != wanted[key]] or ["model"]
+            raise HfpruneError(f"{self.packed}: packed with another {differs[0]}; run `hfprune pack` again")
+        return wanted["instructions"], {"packed": self.packed}, lambda: (packed, held_out)
 
 
 def write_nothing(out: Path, cell: "Cell", task: str, made: dict[str, Any], note: str) -> None:

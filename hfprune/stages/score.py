@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -19,18 +19,20 @@ from hfprune.models.shape import Shape
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, recorded, stable
 from hfprune.results import Cell, Value, write_result
 from hfprune.scoring.passes import SUMS_SHARE
+from hfprune.stages import Stage
 from hfprune.stages.fields import (
     BatchTokens,
     CellName,
-    ComputeDtype,
+    Computing,
     DenseModel,
-    ExistingPath,
+    PlanFile,
     Safetensors,
 )
 from hfprune.stages.scoring import Scoring
 from hfprune.stages.target import cell_of
 from hfprune.study.layout import RESAMPLED
-from hfprune.study.study import Calibration, Resamples
+from hfprune.study.method import ByCriterion
+from hfprune.study.study import Resamples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,17 +43,17 @@ if TYPE_CHECKING:
     from hfprune.scoring.score import Scored
     from hfprune.scoring.scores import Scores
 
-EXAMPLE = (
-    "hfprune score --model resources/models/smollm2-135m-instruct-q4 --blocks blocks.safetensors "
-    "--criterion entropy --out scores.safetensors"
-)
 
+class Score(Stage, Scoring, Computing, Placement):
+    """The scores of every unit of a model, by one criterion or by several that share passes."""
 
-class Config(Scoring, Placement):
-    """Flags of `hfprune score`."""
+    example: ClassVar = (
+        "hfprune score --model resources/models/smollm2-135m-instruct-q4 --blocks blocks.safetensors "
+        "--criterion entropy --out scores.safetensors"
+    )
 
     model: DenseModel
-    plan: ExistingPath | None = Field(
+    plan: PlanFile | None = Field(
         default=None,
         description="plan of the step before: scores what it has left, and what it has removed as -inf",
     )
@@ -62,20 +64,35 @@ class Config(Scoring, Placement):
     options: dict[str, Any] = Field(
         default={}, description="options of the criterion as JSON; for several criteria, by name"
     )
-    methods: dict[str, dict[str, Any]] = Field(
+    methods: dict[str, ByCriterion] = Field(
         default={}, description="instead of --criterion: {criterion, options} by method, as JSON"
     )
     sequences: PositiveInt | None = Field(
         default=None, description="number of blocks to read, from the first (all)"
     )
-    resamples: Resamples = Calibration.model_fields["resamples"]  # type: ignore[assignment]
+    resamples: Resamples = 0
     batch_tokens: BatchTokens = None
-    dtype: ComputeDtype = None
     cell: CellName = None
     out: Safetensors = Field(
         description="scores; agreement and cost go to .json beside them, those of resampled calibrations to "
         ".resampled.safetensors; for several, with {method} in the name"
     )
+
+    @property
+    def takes(self) -> Literal["machine"]:
+        """Passes of a model, on all cores."""
+        return "machine"
+
+    def outputs(self) -> list[Path]:
+        """Return the scores of every method, and what is known of each."""
+        names = [*self.methods] or self.criterion
+        return [
+            file for name in names for file in (*self.files(name), self.file_of(name).with_suffix(".json"))
+        ]
+
+    def named_cells(self) -> list[Cell]:
+        """Return a cell for every method."""
+        return [replace(cell, method=name) for cell in super().named_cells() for name in self.methods]
 
     def file_of(self, method: str) -> Path:
         """Return the file of the scores by one method."""
@@ -86,129 +103,124 @@ class Config(Scoring, Placement):
         file = self.file_of(method)
         return [file, file.with_suffix(RESAMPLED)] if self.resamples else [file]
 
+    def run(self) -> None:
+        """Score by all methods without current scores, and write the scores of each."""
+        methods = self._chosen()
 
-def run(config: Config) -> None:
-    """Score by all methods without current scores, and write the scores of each."""
-    methods = chosen(config)
+        from hfprune.models.load import default_batch_tokens
+        from hfprune.plans.plan import load_plan
 
-    from hfprune.models.load import default_batch_tokens
-    from hfprune.plans.plan import load_plan
-
-    # Fixed before it is recorded, since results depend on it in low precision.
-    batch_tokens = config.batch_tokens or default_batch_tokens()
-    blocks = config.tokens(config.sequences)
-    used = {
-        "dtype": config.dtype,
-        "batch_tokens": batch_tokens,
-        "blocks": 0 if blocks is None else len(blocks),
-    }
-    plan = load_plan(config.plan) if config.plan else {}
-    before = {"plan": config.plan} if config.plan else {}
-    used |= {"steps": _steps(config.plan)} if config.plan else {}
-    # What the plan before has removed depends on the draw too, so its resamples would have other plans before.
-    resamples = 0 if config.plan else config.resamples
-    origins = {
-        name: (
-            {"model": config.model} | before | config.inputs(criterion),
-            config.settings(criterion_name, criterion)
-            | used
-            # Other criteria have the same scores with and without.
-            | ({"resamples": resamples} if resamples and criterion.resampled else {}),
-        )
-        for name, (criterion_name, criterion) in methods.items()
-    }
-    todo = [
-        name
-        for name, about in origins.items()
-        if not is_current(config.file_of(name).with_suffix(".json"), config.files(name), *about)
-    ]
-    for name in origins.keys() - todo:
-        print(f"score: {config.file_of(name)} is already there", file=sys.stderr)
-    if not todo:
-        return
-    for name in todo:
-        require_writable(config.file_of(name))  # before the sweep, which may take hours
-    # A killed run leaves its sums here, and the same call resumes from them.
-    state = config.file_of(sweep_name(methods)).with_suffix(".state")
-    model, whole = _load(config, plan)
-    tokens, watch, found = score_as_fits(
-        {name: methods[name][1] for name in todo},
-        model,
-        blocks,
-        [*config.units],
-        batch_tokens,
-        seed=config.seed,
-        documents=config.documents(config.sequences),
-        resamples=resamples,
-        state=state,
-        identity="".join(fingerprint(*origins[name]) for name in todo),
-    )
-    for name, scored in found.items():
-        if config.resamples and methods[name][1].resampled and not scored.resampled:
-            reason = (
-                "another draw would have another plan before"
-                if config.plan
-                else "the sequences leave one of the folds empty"
-            )
-            print(f"{name}: no resamples, since {reason}", file=sys.stderr)
-        inputs, settings = origins[name]
-        made = provenance(watch, inputs, **settings) | {
-            "curve": scored.curve,
-            "batch_tokens_that_fitted": tokens,
-            "drawn": config.drawn(),
+        # Fixed before it is recorded, since results depend on it in low precision.
+        batch_tokens = self.batch_tokens or default_batch_tokens()
+        blocks = self.tokens(self.sequences)
+        used = {
+            "dtype": self.precision(),
+            "batch_tokens": batch_tokens,
+            "blocks": 0 if blocks is None else len(blocks),
         }
-        cell = (config.cell or "").replace("{method}", name) or None
-        scored = scored._replace(scores=whole(scored.scores))
-        found_for = cell_of(cell, config.model, name, seed=config.seed)
-        write_scores(config.files(name), scored, found_for, made, removed=bool(plan))
-    shutil.rmtree(state, ignore_errors=True)
+        plan = load_plan(self.plan) if self.plan else {}
+        before = {"plan": self.plan} if self.plan else {}
+        used |= {"steps": _steps(self.plan)} if self.plan else {}
+        # What the plan before has removed depends on the draw too, so its resamples would have other plans before.
+        resamples = 0 if self.plan else self.resamples
+        origins = {
+            name: (
+                {"model": self.model} | before | self.scoring_inputs(criterion),
+                self.scoring_settings(criterion_name, criterion)
+                | used
+                # Other criteria have the same scores with and without.
+                | ({"resamples": resamples} if resamples and criterion.resampled else {}),
+            )
+            for name, (criterion_name, criterion) in methods.items()
+        }
+        todo = [
+            name
+            for name, about in origins.items()
+            if not is_current(self.file_of(name).with_suffix(".json"), self.files(name), *about)
+        ]
+        for name in origins.keys() - todo:
+            print(f"score: {self.file_of(name)} is already there", file=sys.stderr)
+        if not todo:
+            return
+        for name in todo:
+            require_writable(self.file_of(name))  # before the sweep, which may take hours
+        # A killed run leaves its sums here, and the same call resumes from them.
+        state = self.file_of(sweep_name(methods)).with_suffix(".state")
+        model, whole = self._load(plan)
+        tokens, watch, found = score_as_fits(
+            {name: methods[name][1] for name in todo},
+            model,
+            blocks,
+            [*self.units],
+            batch_tokens,
+            seed=self.seed,
+            documents=self.documents(self.sequences),
+            resamples=resamples,
+            state=state,
+            identity="".join(fingerprint(*origins[name]) for name in todo),
+        )
+        for name, scored in found.items():
+            if self.resamples and methods[name][1].resampled and not scored.resampled:
+                reason = (
+                    "another draw would have another plan before"
+                    if self.plan
+                    else "the sequences leave one of the folds empty"
+                )
+                print(f"{name}: no resamples, since {reason}", file=sys.stderr)
+            inputs, settings = origins[name]
+            made = provenance(watch, inputs, **settings) | {
+                "curve": scored.curve,
+                "batch_tokens_that_fitted": tokens,
+                "drawn": self.drawn(),
+            }
+            cell = (self.cell or "").replace("{method}", name) or None
+            scored = scored._replace(scores=whole(scored.scores))
+            found_for = cell_of(cell, self.model, name, seed=self.seed)
+            write_scores(self.files(name), scored, found_for, made, removed=bool(plan))
+        shutil.rmtree(state, ignore_errors=True)
+
+    def _load(self, plan: "Plan") -> "tuple[PreTrainedModel, Callable[[Scores], Scores]]":
+        """Return what a plan has left of the model, and a function from its scores to those of the dense model."""
+        from hfprune.models.load import load_model
+        from hfprune.models.units import units_of
+        from hfprune.plans.plan import apply_plan, scores_of_dense
+
+        model = load_model(self.model, self.precision(), device_map=self.device_map)
+        counts = {name: units.count for name, units in units_of(model, self.units).items()}
+        if plan:
+            apply_plan(model, plan)
+        return model, lambda scores: scores_of_dense(scores, plan, counts) if plan else scores
+
+    def _chosen(self) -> "dict[str, tuple[str, Criterion]]":
+        """Return, by method, the name of its criterion and the criterion with its options.
+
+        Raises:
+            HfpruneError: an unknown criterion or option, or a criterion that needs blocks and gets none.
+        """
+        names = list(dict.fromkeys(self.criterion))
+        if bool(names) == bool(self.methods):
+            raise HfpruneError("give either --criterion or --methods")
+        several = len(names) > 1
+        if (several or len(self.methods) > 1) and "{method}" not in str(self.out):
+            raise HfpruneError("--out must contain {method} when several methods are scored")
+        if several and (unknown := set(self.options) - set(names)):
+            raise HfpruneError(
+                f"--options for several criteria are keyed by name; {min(unknown)!r} is not one of {names}"
+            )
+        options = self.options if several else dict.fromkeys(names, self.options)
+        methods = self.methods or {name: ByCriterion(options=options.get(name, {})) for name in names}
+        found = {}
+        for method, about in methods.items():
+            name = about.criterion or method
+            criterion = make_criterion(name, about.options, "--criterion/--options", [*self.units])
+            self.check_blocks(name, criterion)
+            found[method] = name, criterion
+        return found
 
 
 def _steps(plan: Path) -> int:
     """Return the number of the step that scores what `plan` has left; another tool's plan counts as one step."""
     return 1 + recorded(plan).get("settings", {}).get("scoring", {}).get("steps", 1)
-
-
-def _load(config: Config, plan: "Plan") -> "tuple[PreTrainedModel, Callable[[Scores], Scores]]":
-    """Return what a plan has left of the model, and a function that makes its scores those of the dense model."""
-    from hfprune.models.load import load_model
-    from hfprune.models.units import units_of
-    from hfprune.plans.plan import apply_plan, scores_of_dense
-
-    model = load_model(config.model, config.dtype, device_map=config.device_map)
-    counts = {name: units.count for name, units in units_of(model, config.units).items()}
-    if plan:
-        apply_plan(model, plan)
-    return model, lambda scores: scores_of_dense(scores, plan, counts) if plan else scores
-
-
-def chosen(config: Config) -> "dict[str, tuple[str, Criterion]]":
-    """Return, by method, the name of its criterion and the criterion with its options.
-
-    Raises:
-        HfpruneError: an unknown criterion or option, or a criterion that needs blocks and gets none.
-    """
-    names = list(dict.fromkeys(config.criterion))
-    if bool(names) == bool(config.methods):
-        raise HfpruneError("give either --criterion or --methods")
-    several = len(names) > 1
-    if (several or len(config.methods) > 1) and "{method}" not in str(config.out):
-        raise HfpruneError("--out must contain {method} when several methods are scored")
-    if several and (unknown := set(config.options) - set(names)):
-        raise HfpruneError(
-            f"--options for several criteria are keyed by name; {min(unknown)!r} is not one of {names}"
-        )
-    options = config.options if several else dict.fromkeys(names, config.options)
-    methods = config.methods or {
-        name: {"criterion": name, "options": options.get(name, {})} for name in names
-    }
-    found = {}
-    for method, about in methods.items():
-        name = about.get("criterion", method)
-        criterion = make_criterion(name, about.get("options", {}), "--criterion/--options", [*config.units])
-        config.check_blocks(name, criterion)
-        found[method] = name, criterion
-    return found
 
 
 def sweep_name(methods: Iterable[str]) -> str:
@@ -269,7 +281,7 @@ def score_as_fits(
 def write_scores(
     files: list[Path], scored: "Scored", cell: "Cell", made: dict[str, Any], *, removed: bool
 ) -> None:
-    """Write the scores by one method to `Config.files`, and the agreement and cost to `.json` beside them."""
+    """Write the scores by one method to `Score.files`, and the agreement and cost to `.json` beside them."""
     from hfprune.scoring.scores import save_resampled, save_scores
 
     out, *resampled = files

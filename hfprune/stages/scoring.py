@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from hfprune.errors import HfpruneError
-from hfprune.models.kinds import UnitShares
 from hfprune.provenance import recorded
 from hfprune.registry import source_file
 from hfprune.settings import Strict
 from hfprune.stages.fields import ExistingPath, Seed
-from hfprune.stages.target import UNITS
+from hfprune.study.method import Units
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +24,7 @@ class Scoring(Strict):
     blocks: ExistingPath | None = Field(
         default=None, description="calibration blocks; weight criteria need none"
     )
-    units: UnitShares = UNITS
+    units: Units = Field(default={"neurons": None})
     seed: Seed = 0
 
     def tokens(self, sequences: int | None = None) -> "Tensor | None":
@@ -46,7 +45,7 @@ class Scoring(Strict):
         if criterion.needs != "weights" and not self.blocks:
             raise HfpruneError(f"criterion {name!r} needs --blocks (see `hfprune calibrate`)")
 
-    def inputs(self, criterion: "Criterion") -> dict[str, Path]:
+    def scoring_inputs(self, criterion: "Criterion") -> dict[str, Path]:
         """Return, by role, the files that scores by a criterion depend on, besides the model."""
         found = {"criterion": source_file(criterion)}
         return found | ({"blocks": self.blocks} if self.blocks else {})
@@ -56,7 +55,7 @@ class Scoring(Strict):
         known = recorded(self.blocks).get("settings", {}) if self.blocks else {}
         return {key: known[key] for key in ("length", "sampling") if key in known}
 
-    def settings(self, name: str, criterion: "Criterion") -> dict[str, Any]:
+    def scoring_settings(self, name: str, criterion: "Criterion") -> dict[str, Any]:
         """Return the settings that scores by a criterion depend on."""
         corpus = recorded(self.blocks).get("settings", {}).get("corpus", "") if self.blocks else ""
         chosen = {

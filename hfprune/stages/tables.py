@@ -2,19 +2,19 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
 from hfprune.report.publication import known, publication_names
-from hfprune.settings import Strict
+from hfprune.stages import Stage
 from hfprune.stages.fields import CollectedFolder, PaperFolder
 
-EXAMPLE = "hfprune tables --results results/demo --only table7 measures"
 
+class WriteTables(Stage):
+    """Tables of a study."""
 
-class Config(Strict):
-    """Flags of `hfprune tables`."""
+    example: ClassVar = "hfprune tables --results results/demo --only table7 measures"
 
     results: CollectedFolder
     paper: PaperFolder = Path("paper")
@@ -25,13 +25,12 @@ class Config(Strict):
         default=None, description=f"the tables to write, of {', '.join(publication_names('tables'))} (all)"
     )
 
+    def run(self) -> None:
+        """Write the tables, and say which have no data."""
+        from hfprune.report.collected import Collected
+        from hfprune.report.writing import write_tables
 
-def run(config: Config) -> None:
-    """Write the tables, and say which have no data."""
-    from hfprune.report.collected import Collected
-    from hfprune.report.writing import write_tables
-
-    Collected(config.results, config.paper).check_results()
-    lacking = write_tables(config.results, config.paper, config.out or config.results / "tables", config.only)
-    for name, files in lacking.items():
-        print(f"{name}: not written, since {config.results} has no {' and no '.join(files)}")
+        Collected(self.results, self.paper).check_results()
+        lacking = write_tables(self.results, self.paper, self.out or self.results / "tables", self.only)
+        for name, files in lacking.items():
+            print(f"{name}: not written, since {self.results} has no {' and no '.join(files)}")

@@ -1,7 +1,7 @@
 """The model that a command works on: a dense one, and the plan, checkpoint or adapter that changes it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,28 +9,36 @@ from hfprune.errors import HfpruneError
 from hfprune.recovery.settings import ADAPTER, SOLVED
 from hfprune.results import DENSE, Cell, Value, parse_cell
 from hfprune.settings import Dtype, Strict
-from hfprune.stages.fields import ComputeDtype, DenseModel, ExistingPath
-from hfprune.study.method import Method
+from hfprune.stages import Input
+from hfprune.stages.fields import Computing, DenseModel
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-# The flag `--units` of every command that has one.
-UNITS: Any = Method.model_fields["units"]
+
+# A plan has the size of the pruned model beside it.
+PlanToApply = Annotated[
+    Path | None, Input(("", ".json")), Field(description="plan to apply (none: the dense model)")
+]
+Checkpoint = Annotated[Path | None, Input(), Field(description="folder of a model that another tool pruned")]
+SolvedFolder = Annotated[
+    Path | None,
+    Input((SOLVED,)),
+    Field(description="folder of `hfprune linear`: weights that were solved again for the plan"),
+]
+AdapterFolder = Annotated[
+    Path | None, Input((ADAPTER,)), Field(description="folder of `hfprune recover`, added to the weights")
+]
 
 
 class Cut(Strict):
     """Flags of a command that takes a dense model, or a pruned one as a plan or a checkpoint."""
 
     model: DenseModel
-    plan: ExistingPath | None = Field(default=None, description="plan to apply (none: the dense model)")
-    checkpoint: ExistingPath | None = Field(
-        default=None, description="folder of a model that another tool pruned"
-    )
-    linear: ExistingPath | None = Field(
-        default=None, description="folder of `hfprune linear`: weights that were solved again for the plan"
-    )
+    plan: PlanToApply = None
+    checkpoint: Checkpoint = None
+    linear: SolvedFolder = None
 
     @model_validator(mode="after")
     def _plan_or_checkpoint(self) -> "Cut":
@@ -88,13 +96,10 @@ class Cut(Strict):
         return model
 
 
-class Pruned(Cut):
+class Pruned(Cut, Computing):
     """Flags of a command that takes a dense, a pruned or a recovered model."""
 
-    adapter: ExistingPath | None = Field(
-        default=None, description="folder of `hfprune recover`, added to the weights"
-    )
-    dtype: ComputeDtype = None
+    adapter: AdapterFolder = None
 
     def change_inputs(self) -> dict[str, Path]:
         """Return, by role, the files that change the dense model, for provenance."""
@@ -120,7 +125,7 @@ class Pruned(Cut):
         self, dtype: Dtype | None = None, device_map: Literal["auto"] | None = None
     ) -> "PreTrainedModel":
         """Load the model as `Cut.load`, by default in the dtype of the flag."""
-        return super().load(dtype or self.dtype, device_map)
+        return super().load(dtype or self.precision(), device_map)
 
     def _adapted(self, model: "PreTrainedModel") -> "PreTrainedModel":
         if not self.adapter:

@@ -13,16 +13,10 @@ Distinct = AfterValidator(distinct)
 Ratios = Annotated[list[Annotated[Ratio, Field(ge=0.001, lt=1)]], Listed, Distinct]
 
 
-class StudyMeasure(Strict):
-    """A measure of a study under one name: its settings, and the methods and ratios that it covers."""
+class NamedMeasure(Strict):
+    """A measure under one name, with its settings."""
 
     measure: Name | None = Field(default=None, description="defaults to the name in the study")
-    methods: Annotated[list[Name] | None, Listed] = Field(
-        default=None, description="the methods that are measured; null: all. The dense model always is"
-    )
-    ratios: Annotated[list[Ratio] | None, Listed] = Field(
-        default=None, description="the ratios that are measured; null: all. The dense model always is"
-    )
     settings: dict[str, Any] = Field(default={}, description="every other key: settings of the measure")
 
     @model_validator(mode="before")
@@ -32,15 +26,8 @@ class StudyMeasure(Strict):
             return {}
         if not isinstance(data, dict) or "settings" in data:
             return data
-        own = {key: data[key] for key in ("measure", "methods", "ratios") if key in data}
+        own = {key: data[key] for key in cls.model_fields if key in data}
         return own | {"settings": {key: value for key, value in data.items() if key not in own}}
-
-    def covers(self, method: str, ratio: float | None = None) -> bool:
-        """Tell whether a method's cells at a ratio are measured; without a ratio, whether its scoring is."""
-        if method == DENSE:
-            return True
-        wanted = self.methods is None or method in self.methods
-        return wanted and (self.ratios is None or ratio is None or ratio in self.ratios)
 
     def make(self, name: str, where: str) -> Measure:
         """Return the measure, which has this name in the study.
@@ -49,6 +36,24 @@ class StudyMeasure(Strict):
             HfpruneError: an unknown measure or setting; names `where`, the key and the nearest valid one.
         """
         return MEASURES.make(self.measure or name, self.settings, where)
+
+
+class StudyMeasure(NamedMeasure):
+    """A measure of a study under one name: its settings, and the methods and ratios that it covers."""
+
+    methods: Annotated[list[Name] | None, Listed] = Field(
+        default=None, description="the methods that are measured; null: all. The dense model always is"
+    )
+    ratios: Annotated[list[Ratio] | None, Listed] = Field(
+        default=None, description="the ratios that are measured; null: all. The dense model always is"
+    )
+
+    def covers(self, method: str, ratio: float | None = None) -> bool:
+        """Tell whether a method's cells at a ratio are measured; without a ratio, whether its scoring is."""
+        if method == DENSE:
+            return True
+        wanted = self.methods is None or method in self.methods
+        return wanted and (self.ratios is None or ratio is None or ratio in self.ratios)
 
 
 def _joined(given: Any) -> Any:

@@ -24,22 +24,32 @@ def hexadecimal(colour: str) -> str:
     return colour
 
 
-class Method(Strict):
-    """A named, configured way to get a pruned model: a criterion with options, or an external baseline."""
+Units = Annotated[
+    UnitShares,
+    Field(
+        description="units to remove: a kind (neurons, key_value_groups, layers), a list of kinds, "
+        "or their shares of the removed parameters, as {neurons: 0.7, layers: 0.3}"
+    ),
+]
+
+
+class ByCriterion(Strict):
+    """What a method scores units by."""
 
     criterion: Name | None = Field(default=None, description="defaults to the method's own name")
     options: dict[str, Any] = Field(default={})
+
+
+class Method(ByCriterion):
+    """A named, configured way to get a pruned model: a criterion with options, or an external baseline."""
+
     sequences: PositiveInt | None = Field(
         default=None, description="number of calibration sequences that it reads, from the first; null: all"
     )
     corpus: Name | None = Field(
         default=None, description="the corpus for its calibration; null: the study's calibration corpus"
     )
-    units: UnitShares = Field(
-        default={"neurons": None},
-        description="units to remove: a kind (neurons, key_value_groups, layers), a list of kinds, "
-        "or their shares of the removed parameters, as {neurons: 0.7, layers: 0.3}",
-    )
+    units: Units = Field(default={"neurons": None})
     allocation: Allocation = Allocation()
     bias: bool = Field(
         default=False,

@@ -29,17 +29,20 @@ def _enough_for_a_spread(resamples: int) -> int:
     return resamples
 
 
-Resamples = Annotated[NonNegativeInt, AfterValidator(_enough_for_a_spread)]
+Resamples = Annotated[
+    NonNegativeInt,
+    AfterValidator(_enough_for_a_spread),
+    Field(
+        description="number of plans, beside the method's own, that another draw of the calibration might have "
+        "given; fidelity and perplexity are measured on each, so that intervals cover the draw"
+    ),
+]
 
 
 class Calibration(Text):
     """How calibration blocks are drawn from a corpus, and how often scores are resampled from them."""
 
-    resamples: Resamples = Field(
-        default=0,
-        description="number of plans, beside the method's own, that another draw of the calibration might have "
-        "given; fidelity and perplexity are measured on each, so that intervals cover the draw",
-    )
+    resamples: Resamples = 0
 
 
 class Study(Placement):

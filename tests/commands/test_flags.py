@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt
 from hfprune.commands import commands, flags
 from hfprune.errors import HfpruneError
 from hfprune.settings import Strict
-from hfprune.stages.fields import Positional
+from hfprune.stages import Positional
 
 COMMANDS = (
     *("adopt", "budget", "calibrate", "claims", "collect", "compare", "cost"),

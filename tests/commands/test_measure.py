@@ -16,7 +16,7 @@ from hfprune.measures import RESERVED, Measure
 from hfprune.models import load, output
 from hfprune.plans.plan import load_plan, save_plan
 from hfprune.scoring.scores import save_resampled
-from hfprune.stages.measure import CellFiles, Scored
+from hfprune.stages.measure import CellFiles, ScoredBy
 from hfprune.study.entries import StudyMeasure
 
 
@@ -318,7 +318,7 @@ def test_a_measure_that_is_not_there_names_the_nearest(work: Path, tmp_path: Pat
 
 
 def test_a_setting_cannot_have_the_name_of_a_flag_or_of_a_key_of_a_study() -> None:
-    flags = One.model_fields.keys() | CellFiles.model_fields.keys() | Scored.model_fields.keys()
+    flags = One.model_fields.keys() | CellFiles.model_fields.keys() | ScoredBy.model_fields.keys()
     assert flags | StudyMeasure.model_fields.keys() == RESERVED
     with pytest.raises(TypeError, match="Clash: a setting cannot be called 'seed'; rename it"):
         type("Clash", (Measure,), {"__module__": __name__, "__annotations__": {"seed": int}})

@@ -13,9 +13,9 @@ from hfprune.cost.choice import announcement, largest_tier, over_limits
 from hfprune.cost.costs import Cost, Costs
 from hfprune.cost.table import table, unfit
 from hfprune.devices.table import Device, known_devices, named_device
-from hfprune.jobs.files import load_files
 from hfprune.settings import load
 from hfprune.study.layout import study_file
+from hfprune.study.places import load_files
 
 PAGE = ROOT / "docs/hardware.md"
 STUDIES = ROOT / "config/studies"
@@ -35,7 +35,7 @@ def costs(name: str, device: Device, catalogue: Catalogue) -> Costs:
 
 
 def recoveries(found: Costs) -> list[Cost]:
-    return [cost for cost in found.each if cost.rule == "recover"]
+    return [cost for cost in found.each if cost.stage == "recover"]
 
 
 @pytest.mark.parametrize(("study", "device"), DOCUMENTED, ids=[study for study, _ in DOCUMENTED])
@@ -49,7 +49,7 @@ def test_the_command_prints_every_rule(
     rules = {
         rule: int(count) for rule, count in re.findall(r"^\| `?([\w ]+?)`? +\| +(\d+) \|", printed, re.M)
     }
-    jobs = Counter(job.rule for job in costs(study, known_devices()["h100"], catalogue).each)
+    jobs = Counter(job.stage for job in costs(study, known_devices()["h100"], catalogue).each)
     assert rules == {**jobs, "in all": jobs.total()}
     assert all(
         f"\n{line}" in printed for line in ("longest job: ", "main memory of a job: ", "to download: ")
@@ -171,7 +171,7 @@ def test_a_job_that_does_not_fit_is_named(catalogue: Catalogue) -> None:
     found = costs("paper-recovery", known_devices()["rtx-4090"], catalogue)
     assert found.largest.memory > found.device.memory
     assert (
-        found.largest.rule in unfit(found)
+        found.largest.stage in unfit(found)
         and "qwen2.5-7b" in unfit(found)
         and "rtx-4090 has 25 GB" in unfit(found)
     )
@@ -184,7 +184,7 @@ def test_a_job_that_no_node_may_take_is_named(catalogue: Catalogue) -> None:
     assert over_limits(found, memory + 1, 60 * hours + 1) == over_limits(found, None, None) == []
     large, long = over_limits(found, memory - 1, 60)
     assert re.search(rf"too large: .* of .*7b.* needs about {memory / 1e3:.1f} GB of main memory", large)
-    assert f"{found.longest.rule} of {found.longest.about} takes about {hours:.1f} hours" in long
+    assert f"{found.longest.stage} of {found.longest.about} takes about {hours:.1f} hours" in long
 
 
 def test_an_unknown_device_is_one_line_with_the_known_names() -> None:

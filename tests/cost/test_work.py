@@ -17,7 +17,6 @@ from hfprune.cost.table import unfit
 from hfprune.criteria import make_criterion
 from hfprune.devices.table import known_devices
 from hfprune.evaluation.work import Case, kept, trained
-from hfprune.jobs.files import Files
 from hfprune.models.head import hidden_states
 from hfprune.models.shape import Shape, known_shapes
 from hfprune.models.units import units_of
@@ -26,6 +25,7 @@ from hfprune.recovery.settings import Lora
 from hfprune.scoring.recorders import GradientRecorder
 from hfprune.scoring.scorer import Scorer
 from hfprune.settings import load, validate
+from hfprune.study.places import Files
 from hfprune.study.study import Study
 
 SIZES = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 8}

@@ -7,7 +7,7 @@ from hfprune.assets.catalogue import Catalogue, LocalSource
 from hfprune.errors import HfpruneError
 from hfprune.results import Cell
 from hfprune.settings import load, validate
-from hfprune.stages import fetch
+from hfprune.stages.fetch import Fetch
 from hfprune.study.layout import cells, measurements, recovery_files, result_files, study_file
 from hfprune.study.references import check_references, load_study, study_assets
 from hfprune.study.study import Config, Study
@@ -113,9 +113,9 @@ def test_one_value_stands_for_a_list_of_it() -> None:
 
 
 def test_commands_take_a_study_by_its_name() -> None:
-    assert fetch.Config(study="demo").study.name == "demo.yaml"
+    assert Fetch(study="demo").study.name == "demo.yaml"
     with pytest.raises(HfpruneError, match=r"no study 'demoo' in config/studies; did you mean 'demo'\?"):
-        validate(fetch.Config, {"study": "demoo"}, "fetch")
+        validate(Fetch, {"study": "demoo"}, "fetch")
     with pytest.raises(HfpruneError, match=r"'my study' cannot be the name of a folder"):
         study_file("my study.yaml")
 

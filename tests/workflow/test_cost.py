@@ -9,8 +9,8 @@ from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.costs import Costs
 from hfprune.cost.measured import comparison, pairs
 from hfprune.devices.table import known_devices
-from hfprune.jobs.files import load_files
 from hfprune.settings import load
+from hfprune.study.places import load_files
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +24,17 @@ def costs(finished: tuple[Path, str]) -> Costs:
 def test_operations_are_those_predicted(costs: Costs, finished: tuple[Path, str]) -> None:
     folder, _ = finished
     found = [*pairs(costs, folder / "results/smoke")]
-    scoring, cut = {"score_0", "score_1", "measure_cost"}, {"measure_fidelity", "measure_perplexity"}
-    assert scoring | cut | {"recover", "measure_zeroshot", "measure_latency", "measure_ablation"} <= {
-        pair.job.rule for pair in found
+    scoring, cut = {"score", "measure cost"}, {"measure fidelity", "measure perplexity"}
+    assert scoring | cut | {"recover", "measure zeroshot", "measure latency", "measure ablation"} <= {
+        pair.job.stage for pair in found
     }
     for pair in found:
-        if pair.job.rule in scoring:
+        if pair.job.stage in scoring:
             assert pair.cost["flops"] == pair.job.flops, pair.job
-        elif pair.job.rule in cut:
+        elif pair.job.stage in cut:
             # A plan rounds to whole units, of which these models have few.
             assert pair.cost["flops"] == pytest.approx(pair.job.flops, rel=0.03), pair.job
-        elif pair.job.rule == "recover":
+        elif pair.job.stage == "recover":
             # Padding that a batch shares is not read.
             assert 0.5 < pair.cost["flops"] / pair.job.flops <= 1
 
@@ -55,4 +55,4 @@ def test_results_have_operations_and_utilisation(finished: tuple[Path, str]) -> 
 def test_prediction_beside_measurement(costs: Costs, finished: tuple[Path, str]) -> None:
     folder, _ = finished
     table = comparison(costs, folder / "results/smoke")
-    assert "| measure_fidelity" in table and "processor, s" in table.splitlines()[0]
+    assert "| measure fidelity" in table and "processor, s" in table.splitlines()[0]

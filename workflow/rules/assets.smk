@@ -1,12 +1,13 @@
 # External assets: fetched once, pinned and checked.
+ASSETS = Jobs("resources/{kind}/{name}/asset.json")
 
 
+# An edited local file is read again; an edited entry of the catalogue fetches that asset again, and no other.
 rule fetch:
     input:
-        # An edited local file is read again.
-        inputs("fetch"),
+        ASSETS.inputs,
     output:
-        "resources/{kind}/{name}/asset.json",
+        ASSETS.pattern,
     log:
         "logs/fetch/{kind}/{name}.log",
     wildcard_constraints:
@@ -17,11 +18,9 @@ rule fetch:
     conda:
         ENVIRONMENT
     resources:
-        **limits("fetch"),
+        **ASSETS.limits,
     params:
-        settings=settings("fetch"),
-        # An edited catalogue entry fetches that asset again, and no other.
-        entry=trigger("fetch"),
+        settings=ASSETS.settings,
     message:
         "fetch {wildcards.kind}/{wildcards.name}"
     shell:

@@ -1,11 +1,11 @@
-# Functions that look up the job of a rule's wildcards, in the package's list of jobs.
+# The jobs of the study, and what a rule takes of them: a job is looked up by its first output.
+from collections import Counter
 from functools import cache
 
 from hfprune.cost.costs import Costs
 from hfprune.files import read_json
-from hfprune.jobs.files import Files
-from hfprune.jobs.listing import list_jobs
-from hfprune.jobs.measuring import most_turns
+from hfprune.jobs import list_jobs
+from hfprune.study.places import Files
 
 # A recovery that goes on in its fiftieth job does not ask for fifty times as much.
 MOST = 4
@@ -26,83 +26,92 @@ def costs():
 
 
 @cache
-def by_wildcards():
-    """Return every job by its rule and the wildcards of the rule."""
-    return {(job.rule, frozenset(job.at.items())): job for job in list_jobs(files())}
+def jobs():
+    """Return every job by its first output."""
+    return {str(job.outputs()[0]): job for job in list_jobs(files())}
 
 
 def jobs_of(stage):
-    """Return the jobs of a stage that several rules share, by rule."""
-    found = {}
-    for job in by_wildcards().values():
-        if job.stage == stage:
-            found.setdefault(job.rule, []).append(job)
-    return found
+    """Return the jobs of a stage, in the order of the flow."""
+    return [job for job in jobs().values() if job.stage == stage]
 
 
-def job_of(rule, wildcards):
-    """Return the job of a rule's wildcards."""
-    return by_wildcards()[rule, frozenset(wildcards.items())]
+def alike(found, key):
+    """Return jobs by what they have in common, each of which is a rule of its own."""
+    groups = {}
+    for job in found:
+        groups.setdefault(key(job), []).append(job)
+    return groups
 
 
-def inputs(rule):
-    """Return a function of wildcards: the job's input files by role."""
+class Jobs:
+    """The jobs of one rule, by the pattern of their first output: functions of wildcards, for the rule's directives."""
 
-    def of(wildcards):
-        job = job_of(rule, wildcards)
-        found = {role: files for role, files in job.inputs.items() if files}
-        return {role: ancient(files) if role in job.ancient else files for role, files in found.items()}
+    def __init__(self, pattern):
+        self.pattern = str(pattern)
 
-    return unpack(of)
+    def of(self, wildcards):
+        """Return the job."""
+        return jobs()[self.pattern.format(**dict(wildcards.items()))]
+
+    def inputs(self, wildcards):
+        """Return the files that it reads."""
+        job = self.of(wildcards)
+        old = {*job.ancient()}
+        return [ancient(str(file)) if file in old else str(file) for file in job.inputs()]
+
+    def settings(self, wildcards):
+        """Return its settings. A function that reads `input` as well would change unnoticed."""
+        return self.of(wildcards).to_json()
+
+    def versions(self, wildcards):
+        """Return the versions of the code that it runs: one that is raised runs it again."""
+        return str(self.of(wildcards).versions())
+
+    def about(self, wildcards):
+        """Return its model and cells in words."""
+        return self.of(wildcards).about()
+
+    def cores(self, wildcards):
+        """Return all cores for a job that needs the machine, few beside a GPU, else one."""
+        # Evaluated only when the job is created, since a machine that only submits jobs has no number of cores.
+        job = self.of(wildcards)
+        if job.takes == "core" or (job.takes == "device" and not CLUSTER):
+            return 1
+        return BESIDE_GPU if CLUSTER else 2 if GPUS and not job.timed else workflow.cores
+
+    @property
+    def limits(self):
+        """Its memory and time by the cost model, which grow with the attempt."""
+        return {"mem_mb": self._predicted(choice.main_memory_mb), "runtime": self._predicted(minutes)}
+
+    @property
+    def needs(self):
+        """Its limits and its GPUs, for jobs with passes of a model."""
+        more = {"gpu": lambda wildcards: gpus()}
+        return self.limits | more | {"gpu_mem_mb": self._predicted(choice.gpu_memory_mb)}
+
+    def _predicted(self, limit):
+        def of(wildcards, attempt):
+            return limit(costs().of(self.of(wildcards)), min(attempt, MOST))
+
+        return of
 
 
-def settings(rule):
-    """Return a function of wildcards: the job's settings. One that reads `input` as well would change unnoticed."""
-    return lambda wildcards: job_of(rule, wildcards).settings()
-
-
-def measured_dtype(wildcards, input):
-    """Return the flag of the dtype that a study with `dtype: auto` has measured; others have it in the settings."""
-    file = input.get("dtype")
-    return f"--dtype {read_json(Path(str(file)))['dtype']}" if file else ""
-
-
-def trigger(rule):
-    """Return a function of wildcards: what makes the job run again besides its settings and inputs."""
-    return lambda wildcards: str(job_of(rule, wildcards).trigger)
-
-
-def about(rule):
-    """Return a function of wildcards: the job's model and cells in words."""
-    return lambda wildcards: job_of(rule, wildcards).about
-
-
-def predicted(rule, limit):
-    """Return a function of wildcards and attempt: a limit by the cost model, which grows with the attempt."""
-    return lambda wildcards, attempt: limit(costs().of(job_of(rule, wildcards)), min(attempt, MOST))
-
-
-def limits(rule):
-    """Return the memory and time of a rule, by its own jobs.
+def minutes(cost, attempt):
+    """Return the minutes that a job may take.
 
     On a cluster, the measurements of a cell are made one after another, and fit together into the longest job.
     """
-    longest = workflow.global_resources.get("runtime").value
-    turns = most_turns(by_wildcards().values()) if longest and CELL_GROUP else 1
-
-    def minutes(cost, attempt):
-        found = choice.minutes(cost, attempt)
-        return min(found, longest // turns) if turns > 1 and rule in jobs_of("measure") else found
-
-    return {"mem_mb": predicted(rule, choice.main_memory_mb), "runtime": predicted(rule, minutes)}
+    found, longest = choice.minutes(cost, attempt), workflow.global_resources.get("runtime").value
+    turns = most_turns() if longest and CELL_GROUP and cost.stage == "measure" else 1
+    return min(found, longest // turns) if turns > 1 else found
 
 
-def needs(rule):
-    """Return the limits of a rule with passes of a model, and its GPUs."""
-    return limits(rule) | {
-        "gpu": lambda wildcards: gpus(),
-        "gpu_mem_mb": predicted(rule, choice.gpu_memory_mb),
-    }
+@cache
+def most_turns():
+    """Return the most jobs that measure one cell."""
+    return max(Counter(cell for job in jobs_of("measure") for cell in job.named_cells()).values(), default=1)
 
 
 def gpus():
@@ -112,16 +121,3 @@ def gpus():
     """
     most = workflow.global_resources.get("gpu").value if STUDY.device_map else None
     return most or int(GPUS > 0 or CLUSTER)
-
-
-def cores(rule):
-    """Return a function of wildcards: all cores for a job that needs the machine, few beside a GPU, else one."""
-
-    # Evaluated only when the job is created, since a machine that only submits jobs has no number of cores.
-    def of(wildcards):
-        job = job_of(rule, wildcards)
-        if job.takes == "core" or (job.takes == "device" and not CLUSTER):
-            return 1
-        return BESIDE_GPU if CLUSTER else 2 if GPUS and not job.timed else workflow.cores
-
-    return of

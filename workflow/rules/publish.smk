@@ -1,7 +1,7 @@
 # From results to publication: tables of values and items, verdicts, the paper's tables, figures and the page.
 from shlex import quote
 
-from hfprune.jobs.publishing import published
+from hfprune.report.published import published
 from hfprune.report.publication import write_captions
 
 PUBLISHED = published(NAME, STUDY)

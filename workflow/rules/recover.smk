@@ -2,65 +2,65 @@
 
 
 # Weights that are solved again without training, for all plans of a model that read the same blocks.
-for name, jobs in jobs_of("linear").items():
+for number, job in enumerate(jobs_of("linear")):
+    SOLVED = Jobs(job.outputs()[0])
 
     rule:
         name:
-            name
+            f"linear_{number}"
         input:
-            inputs(name),
+            SOLVED.inputs,
         output:
-            update(jobs[0].outputs["solved"]),
+            update([str(file) for file in job.outputs()]),
         log:
-            f"{LOGS}/{name}.log",
+            f"{LOGS}/linear_{number}.log",
         conda:
             ENVIRONMENT
-        threads: cores(name)
+        threads: SOLVED.cores
         resources:
-            **needs(name),
+            **SOLVED.needs,
         params:
-            settings=settings(name),
-            dtype=measured_dtype,
-            about=about(name),
+            settings=SOLVED.settings,
+            about=SOLVED.about,
         message:
             "linear recovery of {params.about}"
         shell:
-            "hfprune linear --settings {params.settings:q} {params.dtype} > {log} 2>&1"
+            "hfprune linear --settings {params.settings:q} > {log} 2>&1"
+
+
+# Kept: if it were made again for one more recovery, Snakemake would make all of them again.
+PAIRS = Jobs(f"{RESULTS}/{layout.PAIRS}.safetensors")
 
 
 # Once for all recoveries of a model: minutes of one core, during which no GPU waits.
 rule pack:
     input:
-        inputs("pack"),
+        PAIRS.inputs,
     output:
-        # Kept: if it were made again for one more recovery, Snakemake would make all of them again.
-        f"{RESULTS}/{layout.PAIRS}.safetensors",
+        PAIRS.pattern,
     log:
         f"{LOGS}/{layout.PAIRS}.log",
     conda:
         ENVIRONMENT
     resources:
-        **limits("pack"),
+        **PAIRS.limits,
     params:
-        settings=settings("pack"),
+        settings=PAIRS.settings,
     message:
         "pack pairs for {wildcards.model}, seed {wildcards.seed}"
     shell:
         "hfprune pack --settings {params.settings:q} > {log} 2>&1"
 
 
+ADAPTERS = Jobs(f"{RESULTS}/{layout.RECOVERY}/{ADAPTER}")
+
+
 rule recover:
     input:
-        inputs("recover"),
+        ADAPTERS.inputs,
     output:
         # Kept while the job looks whether they are current, as where a new plan joined those that are solved.
-        update(
-            expand(
-                f"{RESULTS}/{layout.RECOVERY}/{{file}}",
-                file=[ADAPTER, ADAPTER_CONFIG, RECOVERED],
-                allow_missing=True,
-            )
-        ),
+        update([f"{RESULTS}/{layout.RECOVERY}/{file}" for file in (ADAPTER, ADAPTER_CONFIG, RECOVERED)]),
     log:
         f"{LOGS}/{layout.RECOVERY}.log",
     wildcard_constraints:
@@ -69,13 +69,12 @@ rule recover:
     retries: 50 if SUBMITS else None
     conda:
         ENVIRONMENT
-    threads: cores("recover")
+    threads: ADAPTERS.cores
     resources:
-        **needs("recover"),
+        **ADAPTERS.needs,
     params:
-        settings=settings("recover"),
-        dtype=measured_dtype,
+        settings=ADAPTERS.settings,
     message:
         "recover {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
-        "hfprune recover --settings {params.settings:q} {params.dtype} > {log} 2>&1"
+        "hfprune recover --settings {params.settings:q} > {log} 2>&1"

@@ -1,20 +1,28 @@
 # From a corpus to blocks, from blocks to scores, from scores and a parameter budget to plans.
-from hfprune.jobs.scoring import method_settings
+from hfprune.jobs import method_settings
+
+SPEED = Jobs(f"{RESULTS}/{layout.DTYPE}")
+BUDGETS = Jobs(f"{RESULTS}/{layout.BUDGET}.json")
+BLOCKS = Jobs(f"{RESULTS}/{layout.BLOCKS}.safetensors")
+PLANS = Jobs(f"{RESULTS}/{layout.PLAN}.safetensors")
+STEP_PLANS = Jobs(f"{RESULTS}/{layout.STEP_PLAN}.safetensors")
+STEP_SCORES = Jobs(f"{RESULTS}/{layout.STEP_SCORES}.safetensors")
+ADOPTED = Jobs(f"{RESULTS}/{layout.PLAN}.json")
 
 
 # For a study with `dtype: auto`; alone on the machine, since it is a measurement of time.
 rule dtype:
     output:
-        f"{RESULTS}/{layout.DTYPE}",
+        SPEED.pattern,
     log:
         f"{LOGS}/dtype.log",
     conda:
         ENVIRONMENT
-    threads: cores("dtype")
+    threads: SPEED.cores
     resources:
-        **needs("dtype"),
+        **SPEED.needs,
     params:
-        settings=settings("dtype"),
+        settings=SPEED.settings,
     message:
         "the faster dtype"
     shell:
@@ -23,9 +31,9 @@ rule dtype:
 
 rule budget:
     input:
-        inputs("budget"),
+        BUDGETS.inputs,
     output:
-        f"{RESULTS}/{layout.BUDGET}.json",
+        BUDGETS.pattern,
     log:
         f"{LOGS}/{layout.BUDGET}.log",
     # Seconds of one core: not worth a place in a queue.
@@ -33,9 +41,9 @@ rule budget:
     conda:
         ENVIRONMENT
     resources:
-        **limits("budget"),
+        **BUDGETS.limits,
     params:
-        settings=settings("budget"),
+        settings=BUDGETS.settings,
     message:
         "budget of {wildcards.model} at {wildcards.ratio}"
     shell:
@@ -44,17 +52,17 @@ rule budget:
 
 rule calibrate:
     input:
-        inputs("calibrate"),
+        BLOCKS.inputs,
     output:
-        f"{RESULTS}/{layout.BLOCKS}.safetensors",
+        BLOCKS.pattern,
     log:
         f"{LOGS}/{layout.BLOCKS}.log",
     conda:
         ENVIRONMENT
     resources:
-        **limits("calibrate"),
+        **BLOCKS.limits,
     params:
-        settings=settings("calibrate"),
+        settings=BLOCKS.settings,
     message:
         "calibrate {wildcards.model} on {wildcards.corpus}, seed {wildcards.seed}"
     shell:
@@ -79,51 +87,50 @@ rule method:
         "echo {params.settings:q} > {output} 2> {log}"
 
 
-for sweep, jobs in jobs_of("score").items():
-    if sweep == "score_step":
-        continue
+sweeps = [job for job in jobs_of("score") if not job.plan]
+for number, (methods, found) in enumerate(alike(sweeps, lambda job: (*job.methods,)).items()):
+    SCORES = Jobs(f"{RESULTS}/{layout.SCORES}.safetensors".replace("{method}", methods[0]))
 
     # A checkpoint, since Snakemake decides about nothing behind a job before it runs: with an ancient input between,
     # a changed setting of a measure would wait for the next run. After a checkpoint it looks again.
     checkpoint:
         name:
-            sweep
+            f"score_{number}"
         input:
-            inputs(sweep),
+            SCORES.inputs,
         output:
             # Not removed before the job, which keeps finished scores: a new method is scored alone.
             update(
                 expand(
                     f"{RESULTS}/{layout.SCORES}{{suffix}}",
-                    method=jobs[0].config.methods,
+                    method=methods,
                     suffix=[".safetensors", ".json", *[layout.RESAMPLED] * bool(RESAMPLES)],
                     allow_missing=True,
                 )
             ),
         log:
-            f"{LOGS}/sweeps/{{model}}/{sweep}/seed{{seed}}.log",
+            f"{LOGS}/sweeps/{{model}}/score_{number}/seed{{seed}}.log",
         wildcard_constraints:
-            model=any_of(dict.fromkeys(job.model for job in jobs)),
+            model=any_of(dict.fromkeys(job.model_name() for job in found)),
         conda:
             ENVIRONMENT
-        threads: cores(sweep)
+        threads: SCORES.cores
         resources:
-            **needs(sweep),
+            **SCORES.needs,
         params:
-            settings=settings(sweep),
-            dtype=measured_dtype,
-            about=about(sweep),
+            settings=SCORES.settings,
+            about=SCORES.about,
         message:
             "score {params.about}"
         shell:
-            "hfprune score --settings {params.settings:q} {params.dtype} > {log} 2>&1"
+            "hfprune score --settings {params.settings:q} > {log} 2>&1"
 
 
 rule plan:
     input:
-        inputs("plan"),
+        PLANS.inputs,
     output:
-        plan=f"{RESULTS}/{layout.PLAN}.safetensors",
+        plan=PLANS.pattern,
         size=f"{RESULTS}/{layout.PLAN}.json",
         resampled=f"{RESULTS}/{layout.PLAN}{layout.RESAMPLED}" if RESAMPLES else [],
     log:
@@ -134,9 +141,9 @@ rule plan:
     conda:
         ENVIRONMENT
     resources:
-        **limits("plan"),
+        **PLANS.limits,
     params:
-        settings=settings("plan"),
+        settings=PLANS.settings,
     message:
         "plan {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
@@ -145,18 +152,18 @@ rule plan:
 
 use rule plan as plan_step with:
     input:
-        inputs("plan_step"),
+        STEP_PLANS.inputs,
     output:
-        plan=f"{RESULTS}/{layout.STEP_PLAN}.safetensors",
+        plan=STEP_PLANS.pattern,
         size=f"{RESULTS}/{layout.STEP_PLAN}.json",
     log:
         f"{LOGS}/{layout.STEP_PLAN}.log",
     wildcard_constraints:
         method=any_of(files().criteria),
     resources:
-        **limits("plan_step"),
+        **STEP_PLANS.limits,
     params:
-        settings=settings("plan_step"),
+        settings=STEP_PLANS.settings,
     message:
         "plan step {wildcards.step} of {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
 
@@ -164,43 +171,42 @@ use rule plan as plan_step with:
 # What the plan of the step before has left. The first step scores the dense model, with the other methods.
 rule score_step:
     input:
-        inputs("score_step"),
+        STEP_SCORES.inputs,
     output:
-        scores=f"{RESULTS}/{layout.STEP_SCORES}.safetensors",
+        scores=STEP_SCORES.pattern,
         about=f"{RESULTS}/{layout.STEP_SCORES}.json",
         resampled=f"{RESULTS}/{layout.STEP_SCORES}{layout.RESAMPLED}" if RESAMPLES else [],
     log:
         f"{LOGS}/{layout.STEP_SCORES}.log",
     conda:
         ENVIRONMENT
-    threads: cores("score_step")
+    threads: STEP_SCORES.cores
     resources:
-        **needs("score_step"),
+        **STEP_SCORES.needs,
     params:
-        settings=settings("score_step"),
-        dtype=measured_dtype,
+        settings=STEP_SCORES.settings,
     message:
         "score step {wildcards.step} of {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
-        "hfprune score --settings {params.settings:q} {params.dtype} > {log} 2>&1"
+        "hfprune score --settings {params.settings:q} > {log} 2>&1"
 
 
 rule adopt:
     input:
-        inputs("adopt"),
+        ADOPTED.inputs,
     output:
-        f"{RESULTS}/{layout.PLAN}.json",
+        ADOPTED.pattern,
     log:
         f"{LOGS}/{layout.PLAN}.adopt.log",
     wildcard_constraints:
         method=any_of(STUDY.methods.keys() - files().criteria.keys()),
     conda:
         ENVIRONMENT
-    threads: cores("adopt")
+    threads: ADOPTED.cores
     resources:
-        **needs("adopt"),
+        **ADOPTED.needs,
     params:
-        settings=settings("adopt"),
+        settings=ADOPTED.settings,
     message:
         "adopt {wildcards.model} pruned by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:

@@ -1,0 +1,269 @@
+"""From a study to its jobs: one list, from which the workflow, the cost model and `hfprune prune` read."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from hfprune.assets.catalogue import Catalogue
+from hfprune.recovery.settings import Linear
+from hfprune.results import Cell, spell_cell
+from hfprune.stages import Stage
+from hfprune.stages.adopt import Adopt
+from hfprune.stages.budget import Budget
+from hfprune.stages.calibrate import Calibrate
+from hfprune.stages.dtype import ChooseDtype
+from hfprune.stages.fetch import Fetch
+from hfprune.stages.linear import SolveLinear, ToSolve
+from hfprune.stages.measure import MeasureCells, ScoredBy, ToMeasure
+from hfprune.stages.pack import Pack
+from hfprune.stages.plan import MakePlan
+from hfprune.stages.recover import Recover
+from hfprune.stages.score import Score
+from hfprune.study import layout
+from hfprune.study.places import Files
+from hfprune.study.references import study_assets
+from hfprune.study.sweeps import sweeps
+
+
+def list_jobs(files: Files) -> Iterator[Stage]:
+    """Yield every job of a study in the order of the flow, but those of baselines and of the publication."""
+    study = files.study
+    yield from (_fetch(files, asset) for asset in study_assets(study))
+    yield from (ChooseDtype(out=file) for file in files.dtype_file)
+    for model in study.models:
+        yield from (_budget(files, model, ratio) for ratio in study.ratios_of(model))
+        for corpus in dict.fromkeys(map(study.corpus_of, study.methods_of(model))):
+            yield from (_calibrate(files, model, corpus, seed) for seed in study.seeds)
+    for methods, models in sweeps(study, files.criteria):
+        yield from (_sweep(files, methods, model, seed) for model in models for seed in study.seeds)
+    for cell in files.pruned():
+        yield from _plans(files, cell) if cell.method in files.criteria else [_adopt(files, cell)]
+    yield from _linear(files)
+    for model in filter(study.trains, study.models):
+        yield from (_pack(files, model, seed) for seed in study.seeds)
+    for cell in layout.cells(files.name, study):
+        if "lora" in cell.recovery:
+            yield _recover(files, cell)
+    yield from _measurements(files)
+
+
+def _fetch(files: Files, asset: str) -> Fetch:
+    kind, _, name = asset.partition("/")
+    entry = getattr(files.catalogue, kind)[name]
+    return Fetch(entries=Catalogue(**{kind: {name: entry}}), resources=files.resources)
+
+
+def _budget(files: Files, model: str, ratio: float) -> Budget:
+    """Return the job that checks whether all methods of a model reach a ratio."""
+    methods = [
+        method
+        for name, method in files.study.methods.items()
+        if name in files.study.methods_of(model) and name in files.criteria
+        if ratio in (method.ratios or [ratio])
+    ]
+    units = sorted({(json.dumps(method.units), sum(method.allocation.spare)) for method in methods})
+    ruled = [method.allocation for method in methods if method.allocation.rule == "global"]
+    return Budget(
+        model=files.asset("models", model),
+        ratios=[ratio],
+        units=[json.loads(kinds) for kinds, _ in units] or [{"neurons": None}],
+        spare=[spared for _, spared in units] if any(spared for _, spared in units) else [],
+        floor=max((allocation.floor for allocation in ruled), default=None),
+        out=files.record(layout.BUDGET, model=model, ratio=f"{ratio:g}"),
+    )
+
+
+def _calibrate(files: Files, model: str, corpus: str, seed: int) -> Calibrate:
+    return Calibrate(
+        model=files.asset("models", model),
+        corpus=files.asset("corpora", corpus),
+        blocks=files.study.calibration,
+        seed=seed,
+        out=files.tensors(layout.BLOCKS, model=model, corpus=corpus, seed=seed),
+    )
+
+
+def method_settings(files: Files, method: str) -> str:
+    """Return all that decides about a method's scores, as JSON.
+
+    The workflow keeps it in a file: behind an ancient input, Snakemake notices changed files only.
+    """
+    cell = Cell(files.name, next(iter(files.study.models)), method, None, 0, "none")
+    criterion = files.criteria[method]
+    about = json.loads(_score(files, cell, [method], Path("any.safetensors")).to_json())
+    for where in ("model", "blocks", "cell", "out", "seed", "methods"):
+        about.pop(where, None)
+    chosen = {"criterion": files.study.methods[method].criterion or method, "version": criterion.version}
+    return json.dumps(about | chosen | {"options": criterion.model_dump(mode="json")}, sort_keys=True)
+
+
+def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any) -> Score:
+    """Return the job that scores a cell's model by these methods, which read the same in the same way."""
+    chosen = files.study.methods[methods[0]]
+    return Score(
+        **files.reading(cell.model),
+        device_map=files.study.device_map,
+        blocks=files.blocks(replace(cell, method=methods[0])),
+        methods={method: files.study.methods[method] for method in methods},
+        units=dict.fromkeys(chosen.units),
+        sequences=chosen.sequences,
+        resamples=files.study.calibration.resamples,
+        seed=cell.seed,
+        cell=spell_cell(cell),
+        out=out,
+        **more,
+    )
+
+
+def _sweep(files: Files, methods: list[str], model: str, seed: int) -> Score:
+    # A ratio that cannot be reached fails before hours of scoring. With a new ratio, the job finds its scores.
+    ratios = files.study.ratios_of(model)
+    budgets = [files.record(layout.BUDGET, model=model, ratio=f"{ratio:g}") for ratio in ratios]
+    about = [files.record(layout.METHOD, method=method) for method in methods]
+    several = Cell(files.name, model, "{method}", None, seed, "none")
+    return _score(files, several, methods, files.tensors(layout.SCORES, several), after=[*budgets, *about])
+
+
+def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
+    """Yield the jobs that cut the plan of a cell; one in several steps scores before each what is left."""
+    method, about = files.study.methods[cell.method], [files.record(layout.METHOD, method=cell.method)]
+    blocks, resamples = files.blocks(cell), files.study.calibration.resamples
+    scores = files.tensors(layout.SCORES, cell)
+    before: list[Path] = []
+    for step in range(1, method.steps + 1):
+        last = step == method.steps
+        if before:
+            scores = files.tensors(layout.STEP_SCORES, cell, step=step)
+            yield _score(files, cell, [cell.method], scores, plan=before[0], after=about)
+        plan = MakePlan(
+            model=files.asset("models", cell.model),
+            scores=scores,
+            resampled=scores.with_suffix(layout.RESAMPLED) if last and resamples else None,
+            ratio=cell.ratio or 0,
+            part=float(f"{step / method.steps:.6g}"),
+            units=method.units,
+            allocation=method.allocation,
+            cell=spell_cell(cell),
+            out=files.tensors(layout.PLAN if last else layout.STEP_PLAN, cell, step=step),
+            after=[*about, *([blocks] if blocks else []), *files.dtype_file, *before],
+        )
+        yield plan
+        before = [plan.out]
+
+
+def _adopt(files: Files, cell: Cell) -> Adopt:
+    return Adopt(
+        model=files.asset("models", cell.model),
+        ratio=cell.ratio or 0,
+        cell=spell_cell(cell),
+        out=files.record(layout.PLAN, cell),
+        **files.changed(cell),
+    )
+
+
+def _linear(files: Files) -> Iterator[SolveLinear]:
+    """Yield the jobs that solve weights or biases: one pass over the calibration for all plans of a model."""
+    together: dict[tuple[str, str, Path], list[Cell]] = {}
+    for cell in layout.cells(files.name, files.study):
+        if kind := layout.solves(files.study, cell):
+            of_job = together.setdefault((cell.model, kind, files.drawn(cell)), [])
+            of_job += [one for one in [replace(cell, recovery=kind)] if one not in of_job]
+    bias = Linear(ridges=[inf], bias=True)
+    for (model, kind, blocks), cells in together.items():
+        yield SolveLinear(
+            **files.reading(model),
+            device_map=files.study.device_map,
+            blocks=blocks,
+            cells=[
+                ToSolve(
+                    plan=files.tensors(layout.PLAN, cell),
+                    cell=spell_cell(cell),
+                    out=files.file(layout.RECOVERY, cell),
+                )
+                for cell in cells
+            ],
+            linear=bias if kind == "bias" else files.study.linear,
+        )
+
+
+def _pack(files: Files, model: str, seed: int) -> Pack:
+    settings = files.study.recovery
+    assert settings is not None  # a study with `lora` has the section
+    return Pack(
+        model=files.asset("models", model),
+        instructions=files.asset("instructions", settings.instructions),
+        packing=settings,
+        seed=seed,
+        out=files.tensors(layout.PAIRS, model=model, seed=seed),
+    )
+
+
+def _recover(files: Files, cell: Cell) -> Recover:
+    settings = files.study.recovery
+    assert settings is not None
+    return Recover(
+        **files.reading(cell.model) | files.changed(cell),
+        linear=files.solved(cell),
+        packed=files.tensors(layout.PAIRS, cell),
+        options=settings,
+        batch_tokens=settings.batch_tokens,
+        seed=cell.seed,
+        cell=spell_cell(cell),
+        out=files.file(layout.RECOVERY, cell),
+        after=files.adopted([cell]),
+    )
+
+
+def _measurements(files: Files) -> Iterator[MeasureCells]:
+    """Yield the jobs that measure cells, and the scoring by each method itself under the first seed."""
+    study = files.study
+    for names, cells in layout.together(files.name, study, files.measures).items():
+        for batch in layout.batches(cells, study, files.cells_per_job):
+            yield _measure(files, names, {cell: _to_measure(files, names, cell) for cell in batch})
+    for cell in layout.scorings(files.name, study):
+        scored = ScoredBy(
+            criterion=study.methods[cell.method].criterion or cell.method,
+            options=files.criteria[cell.method].model_dump(mode="json"),
+            blocks=files.blocks(cell),
+            units=dict.fromkeys(study.methods[cell.method].units),
+            seed=cell.seed,
+        )
+        for name in layout.measures_of(study, files.measures, cell):
+            out = files.file(layout.results_of(cell))
+            yield _measure(files, [name], {cell: ToMeasure(cell=spell_cell(cell), out=out, scored=scored)})
+
+
+def _measure(files: Files, names: Iterable[str], cells: Mapping[Cell, ToMeasure]) -> MeasureCells:
+    """Return the job that takes these measures of cells of one model."""
+    return MeasureCells(
+        **files.reading(next(iter(cells)).model),
+        device_map=files.study.device_map,
+        resources=files.resources,
+        measures={name: files.study.measures[name] for name in names},
+        cells=[*cells.values()],
+        after=files.adopted(cells),
+    )
+
+
+def _to_measure(files: Files, names: Iterable[str], cell: Cell) -> ToMeasure:
+    """Return a cell to measure; on the plans of resampled calibrations, too, if a measure is taken on them."""
+    on_plans = files.study.calibration.resamples and any(files.measures[name].resampled for name in names)
+    # A bias is solved for the method's own plan.
+    plain = (
+        cell.recovery == "none"
+        and cell.method in files.criteria
+        and not files.study.methods[cell.method].bias
+    )
+    return ToMeasure(
+        cell=spell_cell(cell),
+        out=files.file(layout.results_of(cell)),
+        linear=files.solved(cell),
+        adapter=files.file(layout.RECOVERY, cell) if "lora" in cell.recovery else None,
+        resampled=files.tensors(layout.PLAN, cell).with_suffix(layout.RESAMPLED)
+        if on_plans and plain
+        else None,
+        **files.changed(cell),
+    )

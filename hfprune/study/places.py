@@ -1,0 +1,113 @@
+"""A study, and where its files lie."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from hfprune.assets.catalogue import Catalogue
+from hfprune.criteria import Criterion
+from hfprune.measures import Measure
+from hfprune.results import DENSE, Cell
+from hfprune.study import layout
+from hfprune.study.references import load_study
+from hfprune.study.study import Study
+from hfprune.study.sweeps import criteria_of
+
+Made = Literal["plan", "checkpoint"]
+
+
+@dataclass(frozen=True)
+class Files:
+    """A study, and where its files lie."""
+
+    name: str
+    study: Study
+    catalogue: Catalogue
+    baselines: Mapping[str, Made]
+    """What the rule of each baseline writes."""
+    cells_per_job: int = 1
+    """The most cells of a model that one job measures."""
+    results: Path = Path()
+    """Folder of the study's results; by default below `results`."""
+    resources: Path = Path("resources")
+    """Folder of the fetched assets."""
+
+    @cached_property
+    def criteria(self) -> dict[str, Criterion]:
+        """The criterion of every method that has one."""
+        return criteria_of(self.study)
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """The measures by their names in the study."""
+        return self.study.make_measures()
+
+    def file(self, pattern: str, cell: Cell | None = None, **at: Any) -> Path:
+        """Return a file of the study, by its pattern in `hfprune.study.layout`."""
+        filled = layout.fill(pattern, cell, **at) if cell else pattern.format(**at)
+        return (self.results if self.results.name else Path("results", self.name)) / filled
+
+    def tensors(self, pattern: str, cell: Cell | None = None, **at: Any) -> Path:
+        """Return a file of blocks, scores, pairs or a plan."""
+        return self.file(f"{pattern}.safetensors", cell, **at)
+
+    def record(self, pattern: str, cell: Cell | None = None, **at: Any) -> Path:
+        """Return a file of JSON."""
+        return self.file(f"{pattern}.json", cell, **at)
+
+    def asset(self, kind: str, name: str) -> Path:
+        """Return the folder of an asset."""
+        return self.resources / kind / name
+
+    @property
+    def dtype_file(self) -> list[Path]:
+        """The file that says the dtype, where the study has it measured."""
+        return [self.file(layout.DTYPE)] if self.study.dtype == "auto" else []
+
+    def reading(self, model: str) -> dict[str, Any]:
+        """Return the settings of a stage with passes of a model."""
+        dtype = {"dtype_from": self.dtype_file[0]} if self.dtype_file else {"dtype": self.study.dtype}
+        return {"model": self.asset("models", model)} | dtype
+
+    def blocks(self, cell: Cell) -> Path | None:
+        """Return the calibration blocks of a cell's method; criteria that read weights only have none."""
+        if self.criteria[cell.method].needs == "weights":
+            return None
+        return self.drawn(cell)
+
+    def drawn(self, cell: Cell) -> Path:
+        """Return the blocks of the corpus of a cell's method."""
+        return self.tensors(layout.BLOCKS, cell, corpus=self.study.corpus_of(cell.method))
+
+    def changed(self, cell: Cell) -> dict[str, Any]:
+        """Return what was made of the model before a recovery, by its name in the settings of a stage."""
+        if cell.method == DENSE:
+            return {}
+        method = self.study.methods[cell.method]
+        if method.baseline and self.baselines[method.baseline] == "checkpoint":
+            return {"checkpoint": self.file(layout.CHECKPOINT, cell)}
+        return {"plan": self.tensors(layout.PLAN, cell)}
+
+    def adopted(self, cells: Iterable[Cell]) -> list[Path]:
+        """Return the proofs that what baselines have made fits."""
+        baselines = [cell for cell in cells if cell.method not in (DENSE, *self.criteria)]
+        return [self.record(layout.PLAN, cell) for cell in baselines]
+
+    def solved(self, cell: Cell) -> Path | None:
+        """Return the folder of what was solved for a cell, if its method or recovery asks for it."""
+        kind = layout.solves(self.study, cell)
+        return self.file(layout.RECOVERY, replace(cell, recovery=kind)) if kind else None
+
+    def pruned(self) -> list[Cell]:
+        """Return the pruned cells, each once, without its recovery."""
+        found = layout.cells(self.name, self.study)
+        return [*dict.fromkeys(replace(cell, recovery="none") for cell in found if cell.method != DENSE)]
+
+
+def load_files(path: Path, catalogue: Catalogue) -> Files:
+    """Return the study of a file, as if every baseline wrote a plan: only the workflow's rules know better."""
+    study, catalogue = load_study(path, catalogue)
+    baselines = [method.baseline for method in study.methods.values() if method.baseline]
+    return Files(path.stem, study, catalogue, dict.fromkeys(baselines, "plan"))

@@ -1,0 +1,195 @@
+"""The jobs of a study: every file has one origin, and what the study collects is among the outputs."""
+
+import json
+import math
+import re
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+from smoke import ROOT
+
+from hfprune.assets.catalogue import Catalogue
+from hfprune.jobs import list_jobs, method_settings
+from hfprune.settings import load, validate
+from hfprune.stages import Stage
+from hfprune.stages.fetch import Fetch
+from hfprune.study import layout
+from hfprune.study.places import Files
+from hfprune.study.references import load_study
+from hfprune.study.study import Study
+
+STUDIES = sorted((ROOT / "config/studies").glob("*.yaml"))
+STEPS = {"entropy": {"steps": 3}, "magnitude": None, "outside": {"baseline": "outside"}}
+
+
+def files_of(study: Study, name: str, catalogue: Catalogue, cells_per_job: int = 1) -> Files:
+    made = {one.baseline: "checkpoint" for one in study.methods.values() if one.baseline}
+    return Files(name, study, catalogue, made, cells_per_job)
+
+
+def listed(study: Study, catalogue: Catalogue, stage: str = "", name: str = "s") -> list[Stage]:
+    jobs = list_jobs(files_of(study, name, catalogue))
+    return [job for job in jobs if stage in ("", job.stage)]
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    return load(Catalogue, ROOT / "config/assets.yaml")
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("cells_per_job", [1, 4])
+def test_every_file_has_one_job_and_every_job_its_inputs_before_it(
+    path: Path, cells_per_job: int, catalogue: Catalogue
+) -> None:
+    study, catalogue = load_study(path, catalogue)
+    files = files_of(study, path.stem, catalogue, cells_per_job)
+    written = {files.record(layout.METHOD, method=name) for name in study.methods}
+    for job in list_jobs(files):
+        assert {*job.ancient()} <= {*job.inputs()} <= written, job.about()
+        outputs = job.outputs()
+        assert outputs and not written & {*outputs}
+        written.update(outputs)
+    collected = [*layout.result_files(path.stem, study), *layout.item_files(path.stem, study)]
+    assert {files.file(file) for file in collected} <= written
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_job_is_what_its_json_says(path: Path, catalogue: Catalogue) -> None:
+    study, catalogue = load_study(path, catalogue)
+    for job in list_jobs(files_of(study, path.stem, catalogue)):
+        again = validate(type(job), json.loads(job.to_json()), job.stage)
+        assert again.to_json() == job.to_json()
+        assert ({*again.inputs()}, {*again.outputs()}) == ({*job.inputs()}, {*job.outputs()})
+
+
+def changed(study: dict, **changes: object) -> Study:
+    return validate(Study, study | changes, "s")
+
+
+def small() -> dict:
+    return {
+        "models": ["smollm2-135m-instruct-q4"],
+        "methods": STEPS,
+        "ratios": [0.2],
+        "calibration": {"corpus": "c4-sample", "sequences": 16, "length": 32, "resamples": 2},
+        "dtype": "auto",
+        "measures": {"perplexity": {"corpus": "c4-sample-heldout", "sequences": 2, "length": 16}},
+    }
+
+
+def test_what_measures_time_is_timed_and_nothing_else(catalogue: Catalogue) -> None:
+    """So that nothing runs beside it, whatever a machine's GPUs."""
+    study, catalogue = load_study(ROOT / "config/studies/families.yaml", catalogue)
+    timed = [job for job in listed(study, catalogue) if job.timed]
+    assert {(job.stage, *job.measures) for job in timed} == {("measure", "latency")}
+
+
+def test_a_local_file_in_the_home_folder_is_an_input(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my.jsonl").write_text("{}")
+    local = {"source": {"provider": "local", "path": "~/my.jsonl"}, "format": "jsonl"}
+    job = validate(Fetch, {"entries": {"corpora": {"mine": local}}}, "fetch")
+    assert job.inputs() == [tmp_path / "my.jsonl"]
+    assert job.outputs() == [Path("resources/corpora/mine/asset.json")]
+
+
+def test_a_method_in_steps_scores_what_the_plan_before_has_left(catalogue: Catalogue) -> None:
+    jobs = listed(changed(small()), catalogue)
+    steps = [job for job in jobs if job.stage == "score" and job.plan]
+    assert [job.out.stem for job in steps] == ["scores2", "scores3"]
+    cuts = [job for job in jobs if job.stage == "plan" and "entropy" in job.about()]
+    assert [job.part for job in cuts] == [0.333333, 0.666667, 1.0]
+    assert [job.plan for job in steps] == [job.out for job in cuts[:2]]
+    for before, job in pairwise(cuts):
+        assert before.out in {*job.inputs()} - {*job.ancient()}, "which says that the scores are new"
+    folder = "results/s/steps/smollm2-135m-instruct-q4/entropy/0.2/seed0"
+    assert cuts[-1].scores == Path(folder, "scores3.safetensors")
+    (plain,) = [job for job in jobs if job.stage == "plan" and "magnitude" in job.about()]
+    assert plain.ancient() == [plain.scores, plain.resampled]
+
+
+def test_a_baselines_checkpoint_is_adopted_before_it_is_measured(catalogue: Catalogue) -> None:
+    jobs = listed(changed(small()), catalogue)
+    folder = Path("results/s/checkpoints/smollm2-135m-instruct-q4/outside/0.2/seed0")
+    (adopted,) = [job for job in jobs if job.stage == "adopt"]
+    assert adopted.checkpoint == folder and folder in adopted.inputs()
+    (measured,) = [job for job in jobs if job.stage == "measure" and "outside" in job.about()]
+    assert {folder, *adopted.outputs()} <= {*measured.inputs()}
+
+
+def test_a_measured_dtype_is_filled_in_where_models_are_read(catalogue: Catalogue) -> None:
+    dtype = Path("results/s/dtype.json")
+    for job in listed(changed(small()), catalogue):
+        # Plans are cut anew with scores of another dtype.
+        assert (dtype in job.inputs()) == (job.stage in ("score", "plan", "recover", "measure")), job.stage
+        assert "dtype" not in json.loads(job.to_json())
+
+
+def test_what_decides_about_scores_is_in_the_file_of_the_method(catalogue: Catalogue) -> None:
+    plain = method_settings(files_of(changed(small()), "s", catalogue), "entropy")
+    for change in (
+        {"calibration": small()["calibration"] | {"resamples": 3}},
+        {"dtype": "float32"},
+        {"methods": STEPS | {"entropy": {"options": {"aggregation": "sum_squares"}, "steps": 3}}},
+        {"methods": STEPS | {"entropy": {"sequences": 8, "steps": 3}}},
+    ):
+        assert method_settings(files_of(changed(small(), **change), "s", catalogue), "entropy") != plain, (
+            change
+        )
+
+
+def test_what_a_study_says_beyond_a_stage_makes_no_job_stale(catalogue: Catalogue) -> None:
+    """Settings are passed whole, but a job has only what its stage declares."""
+    plain = {job.out: job.to_json() for job in listed(changed(small()), catalogue, "calibrate")}
+    other = small()["calibration"] | {"resamples": 3}
+    assert plain == {
+        job.out: job.to_json() for job in listed(changed(small(), calibration=other), catalogue, "calibrate")
+    }
+    measures = {"perplexity": small()["measures"]["perplexity"] | {"methods": ["entropy"]}}
+    before = {str(job.cells): job.to_json() for job in listed(changed(small()), catalogue, "measure")}
+    after = listed(changed(small(), measures=measures), catalogue, "measure")
+    assert len(after) == 2 and all(before[str(job.cells)] == job.to_json() for job in after)
+
+
+def test_a_bias_of_a_method_is_solved_beside_a_linear_recovery_and_taken_in_every_other(
+    catalogue: Catalogue,
+) -> None:
+    """The methods of `docs/criteria.md`, as they stand there, beside one without a bias."""
+    page = (ROOT / "docs/criteria.md").read_text()
+    (block,) = [x for x in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "flap_whole" in x]
+    methods = yaml.safe_load(block)["methods"]
+    calibration = {"corpus": "c4-sample", "sequences": 32, "length": 64, "resamples": 2}
+    given = {
+        "models": ["smollm2-135m-instruct-q4"],
+        "methods": {"entropy": None} | methods,
+        "ratios": [0.2],
+        "recoveries": ["none", "linear", "lora"],
+        "recovery": {"instructions": "coqa"},
+        "calibration": calibration,
+        "measures": {"fidelity": {"corpus": "c4-sample-heldout", "sequences": 2, "length": 64}},
+    }
+    study = validate(Study, given, "study")
+    assert study.methods["llm_pruner"].allocation.spare == (4, 2)
+    jobs = listed(study, catalogue, name="whole")
+    solving = {job.named_cells()[0].recovery: job for job in jobs if job.stage == "linear"}
+    assert {cell.method for cell in solving["linear"].named_cells()} == {*study.methods}
+    assert {cell.method for cell in solving["bias"].named_cells()} == {"flap_whole"}
+    settings = solving["bias"].linear
+    assert (settings.ridges, settings.bias) == ([math.inf], True)
+    assert json.loads(solving["bias"].to_json())["linear"]["ridges"] == ["inf"]
+    for job in (job for job in jobs if job.stage == "measure"):
+        (named,), (cell,) = job.named_cells(), job.cells
+        method, recovery = named.method, named.recovery
+        kind = "linear" if recovery == "linear" else "bias" if method == "flap_whole" else ""
+        assert (cell.linear.name if cell.linear else "") == kind, (method, recovery)
+        assert sum(f"/{kind}/linear.safetensors" in str(file) for file in job.inputs()) == bool(kind)
+        assert bool(cell.resampled) == (recovery == "none" and method in ("entropy", "llm_pruner"))
+    (trained,) = [job for job in jobs if job.stage == "recover" and "flap_whole" in job.about()]
+    assert trained.linear.name == "bias"
+    (budget,) = [job for job in jobs if job.stage == "budget"]
+    assert dict(zip(map(len, budget.units), budget.spare, strict=False)) == {1: 0, 2: 6}
+    assert Counter(job.stage for job in jobs)["pack"] == 1
