@@ -16,7 +16,7 @@ from hfprune.evaluation.measured_model import Subject
 from hfprune.measures import Measure, Outcome, stems
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
 from hfprune.registry import source_file
-from hfprune.results import Cell, spell_cell, write_result
+from hfprune.results import BY_HAND, Cell, spell_cell, write_result
 
 
 class CellToMeasure(NamedTuple):
@@ -72,7 +72,7 @@ def measure_cells(
     measures: dict[str, Measure],
     cells: Sequence[CellToMeasure],
     **settings: Any,
-) -> None:
+) -> bool:
     """Run measures and write their results: `<out>/<name>.json`, or a file per task in `<out>/<name>/`.
 
     Of several measures, tasks or cells, a current result is kept. A cell that fails does not stop the others,
@@ -84,17 +84,24 @@ def measure_cells(
         cells: each gives up its models before the next one loads its own.
         settings: all other settings of the measurement, for provenance.
 
+    Returns:
+        Whether anything was measured.
+
     Raises:
         Exception: the first that a measure raised.
     """
     found: list[_Measurement] = []
+    anew = False
     failed: list[Exception] = []
-    several = len(measures) > 1 or len(cells) > 1
+    # By hand, one alone is measured again.
+    several = len(measures) > 1 or len(cells) > 1 or cells[0].cell.study != BY_HAND
     for cell in cells:
         own = [each for name in measures for each in _measurements(name, measures[name], cell, settings)]
         found += own
         try:
-            _measure([each for each in own if not _is_kept(each, several)], cell)
+            todo = [each for each in own if not _is_kept(each, several)]
+            anew |= bool(todo)
+            _measure(todo, cell)
         except Exception as error:
             if len(cells) == 1:
                 raise
@@ -114,6 +121,7 @@ def measure_cells(
                 Path(f"{each.waiting}.{suffix}").replace(f"{each.out}.{suffix}")
     for each in found:
         shutil.rmtree(each.state, ignore_errors=True)
+    return anew
 
 
 def _without_frames(error: Exception) -> Exception:

@@ -188,6 +188,13 @@ def is_current(
         return False
 
 
+def is_recorded(path: Path, inputs: dict[str, Path], settings: dict[str, Any]) -> bool:
+    """Tell whether a safetensors file is there and was made from these, by this version."""
+    with suppress(Exception):  # it is something else
+        return recorded(path) == json.loads(json.dumps(stable(origin(inputs, settings))))
+    return False
+
+
 def _compared(made: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a provenance in which a current result agrees, as JSON has it."""
     inputs = {role: known for role, known in made["inputs"].items() if role not in CODE}

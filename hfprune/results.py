@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DENSE = "dense"
+# The study of a cell that no study has.
+BY_HAND = "by-hand"
 
 
 @dataclass(frozen=True)

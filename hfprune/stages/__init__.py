@@ -91,8 +91,8 @@ class Command(Strict):
     example: ClassVar[str]
     """A call, for the help."""
 
-    def run(self) -> None:
-        """Do the work."""
+    def run(self) -> bool | None:
+        """Do the work; return False if it was done before, so that nothing was made."""
         raise NotImplementedError
 
 

@@ -11,6 +11,7 @@ from hfprune.errors import HfpruneError
 from hfprune.files import read_json, write_json
 from hfprune.models.kinds import UnitShares
 from hfprune.plans.rules import Allocation
+from hfprune.provenance import is_current, origin
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import DenseModel
 
@@ -50,7 +51,7 @@ class Budget(Stage):
             raise ValueError("--spare has more numbers than --units has kinds: give one for each of --units")
         return self
 
-    def run(self) -> None:
+    def run(self) -> bool | None:
         """Print the units that each ratio leaves, and write them to `out` if it is given.
 
         Raises:
@@ -61,6 +62,9 @@ class Budget(Stage):
         from hfprune.plans.allocation import check_floor, floor_width
         from hfprune.plans.budget import kept_units, not_applicable, unit_sizes
 
+        inputs, settings = self.sources(), self.model_dump(include={"ratios", "units", "spare", "floor"})
+        if self.out and is_current(self.out, [], inputs, settings):
+            return False
         model = load_skeleton(self.model)
         total, width = count_parameters(model), gated_mlps(model)[0].count
         kept: dict[str, Any] = {}
@@ -88,7 +92,8 @@ class Budget(Stage):
                 removed[f"{ratio:g}"] = 1 - kept_units(model, ratio)["neurons"] / width
         found = {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
         if self.out:
-            write_json(self.out, found)
+            write_json(self.out, found | {"provenance": origin(inputs, settings)})
+        return True
 
 
 def neurons_removed(budget: Path, ratio: str, more: float = 0) -> float:

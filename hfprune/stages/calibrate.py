@@ -4,7 +4,7 @@ import sys
 from typing import Annotated, ClassVar
 
 from hfprune.assets.text import Blocks
-from hfprune.provenance import origin, stable
+from hfprune.provenance import is_recorded, origin, stable
 from hfprune.stages import Inline, Output, Stage
 from hfprune.stages.fields import Corpus, DenseModel, Safetensors, Seed
 from hfprune.stages.target import draw_blocks
@@ -24,16 +24,19 @@ class Calibrate(Stage):
     seed: Seed = 0
     out: Annotated[Safetensors, Output()]
 
-    def run(self) -> None:
+    def run(self) -> bool | None:
         """Draw the blocks and write them with their provenance."""
         from hfprune.blocks import save_blocks
 
         settings = self.model_dump()["blocks"] | {"seed": self.seed}
+        made = settings | {"corpus": self.corpus.name}
+        if is_recorded(self.out, self.sources(), made):
+            return False
         blocks, documents = draw_blocks(self.model, self.corpus, place="calibration", **settings)
         if len(blocks) < self.blocks.sequences:
             print(
                 f"calibrate: {self.corpus.name} fills {len(blocks):,} of {self.blocks.sequences:,} blocks",
                 file=sys.stderr,
             )
-        settings |= {"corpus": self.corpus.name}
-        save_blocks(self.out, blocks, stable(origin(self.sources(), settings)), documents)
+        save_blocks(self.out, blocks, stable(origin(self.sources(), made)), documents)
+        return True

@@ -28,8 +28,10 @@ class ChooseDtype(Stage):
         """It is a measurement of time."""
         return True
 
-    def run(self) -> None:
-        """Print the faster dtype, and write it to `out` if it is given."""
+    def run(self) -> bool | None:
+        """Print the faster dtype, and write it to `out` if it is given; a file that is there is kept."""
+        if self.out and self.out.exists():
+            return False
         from hfprune.devices.lease import default_device
         from hfprune.devices.rates import product_rate
 
@@ -39,3 +41,4 @@ class ChooseDtype(Stage):
         print(f"{dtype}: a product of matrices is {times:.1f} times as fast as in the other")
         if self.out:
             write_json(self.out, {"dtype": dtype, "operations_per_second": rates})
+        return True

@@ -73,7 +73,7 @@ class SolveLinear(Stage, Computing, Placement):
         """Return the plans with their folders."""
         return self.cells or [ToSolve(plan=self.plan, out=self.out)]  # type: ignore[arg-type]
 
-    def run(self) -> None:
+    def run(self) -> bool | None:
         """Solve all plans that are not solved yet, and write each with its errors and the cost of all."""
         from hfprune.blocks import block_documents, load_blocks
         from hfprune.models.load import default_batch_tokens, load_model
@@ -123,6 +123,7 @@ class SolveLinear(Stage, Computing, Placement):
             values = [] if note else _values(solved, watch)
             write_result(cell.out / RECOVERED, named, "recovery", "", values, made, not_applicable=note)
         shutil.rmtree(state, ignore_errors=True)
+        return bool(todo)
 
 
 def _values(solved: "dict[str, Solved]", watch: "Stopwatch") -> "list[Value]":

@@ -151,7 +151,7 @@ class MeasureCells(Stage, Computing, Placement):
         if (measure.needs == "criterion") != (cell.scored is not None):
             raise HfpruneError(f"{name}: a measure of scoring, and no other, takes --criterion")
 
-    def run(self) -> None:
+    def run(self) -> bool | None:
         """Take the measures of every cell, write their results, and print them."""
         self.check()
 
@@ -162,10 +162,11 @@ class MeasureCells(Stage, Computing, Placement):
         targets: list[CellToMeasure] = []
         for cell in self.cells:
             targets.append(self._target(cell, dtype, targets[0].subject if targets else None))
-        measure_cells(measures, targets, dtype=dtype, **self._scoring_settings())
+        anew = measure_cells(measures, targets, dtype=dtype, **self._scoring_settings())
         for target in targets:
             files = [f"{stem}.json" for name, measure in measures.items() for stem in stems(name, measure)]
             print(values_table([read_result(target.out / file) for file in files]))
+        return anew
 
     def _target(self, cell: ToMeasure, dtype: Dtype | None, beside: Subject | None) -> "CellToMeasure":
         """Return the subject, which loads its models when needed, and where its results go."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from hfprune.provenance import origin, stable
+from hfprune.provenance import is_recorded, origin, stable
 from hfprune.recovery.settings import Packing
 from hfprune.stages import Inline, Output, Stage
 from hfprune.stages.fields import DenseModel, Instructions, Safetensors, Seed
@@ -26,13 +26,16 @@ class Pack(Stage):
     seed: Seed = 0
     out: Annotated[Safetensors, Output()]
 
-    def run(self) -> None:
+    def run(self) -> bool | None:
         """Pack the pairs, and write the sequences to train on and the held-out ones with their provenance."""
         from hfprune.recovery.packing import save_packed
 
-        packed, held_out = pack_pairs(self.model, self.instructions, self.packing, self.seed)
         settings = settings_of(self.packing, self.seed, self.instructions.name)
+        if is_recorded(self.out, self.sources(), settings):
+            return False
+        packed, held_out = pack_pairs(self.model, self.instructions, self.packing, self.seed)
         save_packed(self.out, packed, held_out, stable(origin(self.sources(), settings)))
+        return True
 
 
 def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) -> "tuple[Packed, Packed]":

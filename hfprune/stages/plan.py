@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from hfprune.plans.rules import Allocation
-from hfprune.provenance import Stopwatch, provenance, recorded, stable
+from hfprune.provenance import Stopwatch, is_current, provenance, recorded, stable
 from hfprune.results import Value, read_result, values_table, write_result
 from hfprune.stages import Input, Output, Stage
 from hfprune.stages.fields import CellName, DenseModel, Safetensors
@@ -55,7 +55,7 @@ class MakePlan(Stage):
         """Return the plan, its size and, if asked for, the plans of resampled calibrations."""
         return super().outputs() + [self.out.with_suffix(RESAMPLED)] * bool(self.resampled)
 
-    def run(self) -> None:
+    def run(self) -> bool | None:
         """Make the plan, and write it with the size of the pruned model."""
         from hfprune.models.load import load_skeleton
         from hfprune.models.units import count_parameters
@@ -63,6 +63,12 @@ class MakePlan(Stage):
         from hfprune.plans.plan import Plan, apply_plan, make_plan, save_plan
         from hfprune.scoring.scores import Scores, load_resampled, load_scores, save_resampled
 
+        settings = self.model_dump(include={"ratio", "units", "allocation"})
+        settings |= {"part": self.part} if self.part < 1 else {}
+        known, path = recorded(self.scores), self.out.with_suffix(".json")
+        settings["scoring"] = known.get("settings", {}) | known.get("drawn", {})
+        if is_current(path, self.outputs(), self.sources(), settings):
+            return False
         watch = Stopwatch()
         model = load_skeleton(self.model)
         total = count_parameters(model)
@@ -74,11 +80,8 @@ class MakePlan(Stage):
         others = [cut(scores) for scores in load_resampled(self.resampled)] if self.resampled else []
         note = not_applicable(model, self.ratio, self.units, self.allocation)
         apply_plan(model, plan)
-        settings = self.model_dump(include={"ratio", "units", "allocation"})
-        settings |= {"part": self.part} if self.part < 1 else {}
-        known = recorded(self.scores)
-        scoring = known.get("settings", {}) | known.get("drawn", {})
-        made = provenance(watch, self.sources(), **settings, scoring=scoring)
+        made = provenance(watch, self.sources(), **settings)
+        path.unlink(missing_ok=True)  # it is of what is replaced now
         save_plan(self.out, plan, stable(made), note)
         if self.resampled:
             save_resampled(self.out.with_suffix(RESAMPLED), others, stable(made))
@@ -87,6 +90,6 @@ class MakePlan(Stage):
             values.append(Value("not_applicable", 1.0))
             print(f"not applicable: the method {note}; nothing is measured on this plan")
         cell = cell_of(self.cell, self.model, "pruned", self.ratio)
-        path = self.out.with_suffix(".json")
         write_result(path, cell, "size", "", values, made, not_applicable=note)
         print(values_table([read_result(path)]))
+        return True

@@ -56,7 +56,7 @@ class Recover(Stage, Cut, Computing):
         """Training."""
         return "device"
 
-    def run(self) -> None:
+    def run(self) -> bool | None:
         """Load model and pairs, train, and write the adapter with its losses and cost."""
         from hfprune.models.load import default_training_tokens
         from hfprune.plans.plan import plan_note
@@ -77,12 +77,12 @@ class Recover(Stage, Cut, Computing):
             self.out / RECOVERED, [self.out / x for x in (ADAPTER, ADAPTER_CONFIG)], inputs, settings
         ):
             print(f"{self.out}: holds this adapter already", file=sys.stderr)
-            return
+            return False
         recovery = "linear+lora" if self.linear else "lora"
         cell = cell_of(self.cell, self.model, self.method(), seed=self.seed, recovery=recovery)
         if self.plan and (note := plan_note(self.plan)):
             write_nothing(self.out, cell, task, provenance(watch, inputs, **settings), note)
-            return
+            return True
         seed = recovery_seed(self.seed, task)
         found, held_out = packed()
         # Each set of inputs and settings has its own folder, so a run never resumes another run's checkpoints.
@@ -107,6 +107,7 @@ class Recover(Stage, Cut, Computing):
             values = training_values(course.losses, sequences, made["cost"])
             write_result(folder / RECOVERED, cell, "recovery", task, values, made)
         shutil.rmtree(states, ignore_errors=True)
+        return True
 
     def _packed_pairs(self) -> "tuple[str, dict[str, Path], Callable[[], tuple[Packed, Packed]]]":
         """Return the name of the instructions, their file or folder by role, and a function that reads sequences.

@@ -103,7 +103,7 @@ class Score(Stage, Scoring, Computing, Placement):
         file = self.file_of(method)
         return [file, file.with_suffix(RESAMPLED)] if self.resamples else [file]
 
-    def run(self) -> None:
+    def run(self) -> bool | None:
         """Score by all methods without current scores, and write the scores of each."""
         methods = self._chosen()
 
@@ -141,7 +141,7 @@ class Score(Stage, Scoring, Computing, Placement):
         for name in origins.keys() - todo:
             print(f"score: {self.file_of(name)} is already there", file=sys.stderr)
         if not todo:
-            return
+            return False
         for name in todo:
             require_writable(self.file_of(name))  # before the sweep, which may take hours
         # A killed run leaves its sums here, and the same call resumes from them.
@@ -178,6 +178,7 @@ class Score(Stage, Scoring, Computing, Placement):
             found_for = cell_of(cell, self.model, name, seed=self.seed)
             write_scores(self.files(name), scored, found_for, made, removed=bool(plan))
         shutil.rmtree(state, ignore_errors=True)
+        return True
 
     def _load(self, plan: "Plan") -> "tuple[PreTrainedModel, Callable[[Scores], Scores]]":
         """Return what a plan has left of the model, and a function from its scores to those of the dense model."""

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from hfprune.errors import HfpruneError
 from hfprune.recovery.settings import ADAPTER, SOLVED
-from hfprune.results import DENSE, Cell, Value, parse_cell
+from hfprune.results import BY_HAND, DENSE, Cell, Value, parse_cell
 from hfprune.settings import Dtype, Strict
 from hfprune.stages import Input
 from hfprune.stages.fields import Computing, DenseModel
@@ -144,7 +144,7 @@ def cell_of(
     recovery: str = "none",
 ) -> "Cell":
     """Return the cell that `text` names (`study/model/method/ratio/seed/recovery`), or one of a run by hand."""
-    return parse_cell(text) if text else Cell("by-hand", model.name, method, ratio, seed, recovery)
+    return parse_cell(text) if text else Cell(BY_HAND, model.name, method, ratio, seed, recovery)
 
 
 def size_values(left: int, total: int) -> "list[Value]":
