@@ -31,7 +31,7 @@ from hfprune.study.sweeps import sweeps
 def list_jobs(files: Files) -> Iterator[Stage]:
     """Yield every job of a study in the order of the flow, but those of baselines and of the publication."""
     study = files.study
-    yield from (_fetch(files, asset) for asset in study_assets(study))
+    yield from (_fetch(files, asset) for asset in study_assets(study) if asset not in files.elsewhere)
     yield from (ChooseDtype(out=file) for file in files.dtype_file)
     for model in study.models:
         yield from (_budget(files, model, ratio) for ratio in study.ratios_of(model))
@@ -260,10 +260,8 @@ def _to_measure(files: Files, names: Iterable[str], cell: Cell) -> ToMeasure:
     return ToMeasure(
         cell=spell_cell(cell),
         out=files.file(layout.results_of(cell)),
-        linear=files.solved(cell),
-        adapter=files.file(layout.RECOVERY, cell) if "lora" in cell.recovery else None,
         resampled=files.tensors(layout.PLAN, cell).with_suffix(layout.RESAMPLED)
         if on_plans and plain
         else None,
-        **files.changed(cell),
+        **files.changes(cell),
     )

@@ -1,5 +1,6 @@
 """The model card of an export, from what is known: the asset, the plan's provenance, the results; nothing else."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from hfprune.settings import plain
 
 # Not among the weights, since some programs load every safetensors file that lies beside `config.json`.
 PLAN = "recipe/plan.safetensors"
-SAMPLE = "sample.json"
 _ROLES = ("model", "plan", "checkpoint", "linear", "adapter")
 _SOURCE = ("repo", "revision", "package", "version", "member", "file", "sha256")
 _LOAD = """```python
@@ -32,7 +32,13 @@ tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
 class Card:
     """What is known of a pruned model, to be written beside it."""
 
-    def __init__(self, source: Path, made: dict[str, Any], results: Path | None) -> None:
+    def __init__(
+        self,
+        source: Path,
+        made: dict[str, Any],
+        results: Iterable[Path] = (),
+        sample: dict[str, str] | None = None,
+    ) -> None:
         """Read the dense model's folder, and the results of both models; fail if they are of another model."""
         self.source, self.inputs, self.settings = source, made.get("inputs", {}), made.get("settings", {})
         self.repaired = "linear" in self.inputs or "adapter" in self.inputs
@@ -40,8 +46,8 @@ class Card:
         self.fetched = self.asset.get("entry", {}).get("source", {})
         self.name = self.asset.get("name", source.resolve().name)
         self.dense = load_skeleton(source) if (source / "config.json").is_file() else None
-        self.results = _results(results, self.inputs) if results else {}
-        self.sample = read_json(results / SAMPLE) if results and (results / SAMPLE).is_file() else {}
+        self.results = _results(results, self.inputs)
+        self.sample = sample or {}
 
     def save(self, folder: Path, left: int, written: int) -> None:
         """Write the card into an export that has all else: `left` parameters, `written` with padding."""
@@ -131,13 +137,21 @@ class Card:
         return f"{said}\n\n```console\n$ {command}\n```" if command else said
 
 
-def _results(folder: Path, inputs: dict[str, str]) -> dict[Path, dict[str, Any]]:
-    found = {path: read_result(path) for path in sorted(folder.rglob("*.json")) if path.name != SAMPLE}
-    found = {
-        path: result for path, result in found.items() if isinstance(result, dict) and "values" in result
-    }
-    if not found:
+def results_in(folder: Path) -> list[Path]:
+    """Return the results of a folder.
+
+    Raises:
+        HfpruneError: there is none.
+    """
+    found = {path: read_result(path) for path in sorted(folder.rglob("*.json"))}
+    files = [path for path, result in found.items() if isinstance(result, dict) and "values" in result]
+    if not files:
         raise HfpruneError(f"{folder}: holds no results; make them with `hfprune measure`")
+    return files
+
+
+def _results(files: Iterable[Path], inputs: dict[str, str]) -> dict[Path, dict[str, Any]]:
+    found = {path: read_result(path) for path in files}
     for path, result in found.items():
         of = result["provenance"].get("inputs", {})
         same = all(of.get(role) == inputs.get(role) for role in _ROLES)

@@ -1,8 +1,9 @@
 """A pruned model as a checkpoint that plain `from_pretrained` of transformers 4 and 5 loads."""
 
 import math
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from hfprune.errors import HfpruneError
-from hfprune.exports.card import PLAN, Card
+from hfprune.exports.card import PLAN, Card, results_in
 from hfprune.exports.compatible import copy_files, spell_twice
-from hfprune.exports.folder import export_folder
+from hfprune.exports.folder import CARD, PROVENANCE, export_folder
+from hfprune.files import read_json
 from hfprune.models.fused import joined, separate
 from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.plans.plan import save_plan
@@ -56,7 +58,7 @@ def export(
             results are of another model.
     """
     made = made or {}
-    card = Card(source, made, results)
+    card = Card(source, made, results_in(results) if results else ())
     with export_folder(out, source) as (folder, about):
         twin = loadable(model, align)
         left, written = count_parameters(model), count_parameters(twin)
@@ -73,6 +75,30 @@ def export(
             save_plan(folder / PLAN, applied, made)
         card.save(folder, left, written)
     return written
+
+
+def write_card(out: Path, source: Path, results: Iterable[Path], sample: dict[str, str]) -> None:
+    """Write the card of an export anew; all its other files stay.
+
+    Args:
+        out: the export, as it was written.
+        source: folder of the dense model.
+        results: of both models.
+        sample: a `prompt`, and what the models say `before` and `after`.
+    """
+    made = read_json(out / PROVENANCE)
+    with export_folder(out, source) as (folder, about):
+        replaced = shutil.ignore_patterns(PROVENANCE, CARD)
+        shutil.copytree(out, folder, ignore=replaced, copy_function=_link, dirs_exist_ok=True)
+        about |= {key: value for key, value in made.items() if key != "files"}
+        Card(source, made, results, sample).save(folder, made["parameters"], made["parameters_on_disk"])
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # where the disk has no links
+        shutil.copy2(source, target)
 
 
 def loadable(model: "PreTrainedModel", align: int = 1) -> "PreTrainedModel":

@@ -53,7 +53,7 @@ def claimed(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
         write_json(work / SETTINGS, about)
         yield work
     except BaseException:
-        if not [*work.glob("scores*")]:
+        if not [*work.glob("scores/*")]:
             shutil.rmtree(work, ignore_errors=True)
             if new:
                 shutil.rmtree(out, ignore_errors=True)

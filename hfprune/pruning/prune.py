@@ -1,15 +1,25 @@
 """Prune a model of one's own: everything from its weights to a checkpoint, and what was lost, in one call."""
 
 import os
+import sys
+import time
+from contextlib import redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hfprune.errors import HfpruneError
+from hfprune.extras import missing
+from hfprune.files import read_json, write_json
 from hfprune.pruning.config import Pruning
-from hfprune.pruning.runner import take_all
-from hfprune.settings import validate
+from hfprune.settings import load, validate
 
 if TYPE_CHECKING:
     from hfprune.analysis.before_after import Row
     from hfprune.page.pruned import Outcome
+    from hfprune.pruning.recipe import PruningRecipe
+    from hfprune.stages import Stage
+    from hfprune.study.places import Files
 
 
 def prune(
@@ -35,18 +45,113 @@ def prune(
     return compared(validate(Pruning, given, "prune")).rows
 
 
-def compared(config: Pruning) -> "Outcome":
+def compared(asked: Pruning) -> "Outcome":
     """Prune, and return the comparison with its sentences."""
-    from hfprune.page.pruned import Outcome, write_pruned_page
-    from hfprune.pruning.comparing import Comparing
+    from hfprune.page.pruned import write_pruned_page
+    from hfprune.pruning.compared import fitting, lacking, outcome
     from hfprune.pruning.folder import MODEL, REPORT, claimed
+    from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell
+    from hfprune.pruning.recipe import chosen
 
-    comparing = Comparing(config)
-    with claimed(config.out, config.model_dump(mode="json")) as work:
-        seconds = take_all(comparing.steps(), work / "steps", work / "log.txt")
-        rows = comparing.rows()
-        outcome = Outcome(rows, comparing.verdict(rows), comparing.sample())
+    recipe = chosen(asked)
+    if asked.recover and not find_spec("peft"):
+        raise HfpruneError(f"--recover: {missing(ModuleNotFoundError(name='peft'))}")
+    if asked.compare and not asked.quick and (line := lacking()):
+        print(f"right answers are left out of the comparison: {line}", file=sys.stderr)
+    with claimed(asked.out, asked.model_dump(mode="json")) as work:
+        folders = _fetched(asked)
+        least = fewest_blocks(asked, recipe, folders["models"])
+        files = one_cell(asked, recipe, folders, fitting(asked, folders["models"]), least)
+        jobs = jobs_of(files, asked)
+        _foretell(files, jobs)
+        seconds = _take_all(jobs, work, least, asked)
+        found = outcome(asked, recipe, folders["models"], jobs)
         write_pruned_page(
-            config.out / REPORT, config.out / MODEL, outcome, comparing.pipeline.settings(), seconds
+            asked.out / REPORT, asked.out / MODEL, found, _settings(asked, recipe, jobs), seconds
         )
-    return outcome
+    return found
+
+
+def _fetched(asked: Pruning) -> dict[str, Path]:
+    """Return the folders of the model, the text and the pairs by their kinds; all is fetched before any work."""
+    from hfprune.assets.catalogue import Catalogue
+    from hfprune.assets.resolving import resolve
+    from hfprune.pruning.compared import read_later
+    from hfprune.stages.fetch import fetch
+
+    start = time.perf_counter()
+    print("fetch …", file=sys.stderr)
+    spelt = {"models": asked.model, "corpora": asked.text, "instructions": asked.recover}
+    found = {
+        kind: resolve(kind, word, asked.resources, asked.catalogue) for kind, word in spelt.items() if word
+    }
+    later = read_later(asked)
+    if f"corpora/{found['corpora'].name}" in later:
+        raise HfpruneError(f"--text: the comparison reads {found['corpora'].name}; calibrate on another text")
+    absent = [asset for asset in later if not (asked.resources / asset / "asset.json").is_file()]
+    fetch(absent, load(Catalogue, asked.catalogue), asked.catalogue, asked.resources)
+    print(f"fetch: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    return found
+
+
+def _foretell(files: "Files", jobs: "dict[str, Stage]") -> None:
+    """Say the minutes to the exported model and those of the comparison, by the table of devices."""
+    from hfprune.cost.costs import Costs
+    from hfprune.devices.table import nominal_cpu, visible_device
+
+    costs = Costs(files, visible_device() or nominal_cpu(), files.resources)
+    taken = {"to the model": 0.0, "for the comparison": 0.0}
+    for job in jobs.values():
+        if job.model_name() and job.stage not in ("export", "sample"):
+            cost = costs.of(job)
+            part = "for the comparison" if job.stage == "measure" else "to the model"
+            taken[part] += (cost.seconds - costs.device.start) * cost.share / 60
+    model, then = taken.values()
+    comparison = f", then about {then:.1f} for the comparison" if then else ""
+    print(f"about {model:.1f} minutes to the model{comparison}", file=sys.stderr)
+
+
+def _take_all(jobs: "dict[str, Stage]", work: Path, least: int, asked: Pruning) -> dict[str, float]:
+    """Run the jobs in order, each announced by its number and timed, and return the seconds of each by its title.
+
+    A job whose result is there keeps the seconds that it took. What jobs print goes to `work/log.txt`.
+
+    Raises:
+        HfpruneError: of a job; or the text fills fewer blocks than linear recovery takes.
+    """
+    from hfprune.blocks import load_blocks
+
+    record, seconds = work / "seconds.json", {}
+    before = read_json(record) if record.exists() else {}
+    for number, (title, job) in enumerate(jobs.items(), start=1):
+        head, start = f"[{number}/{len(jobs)}] {title}", time.perf_counter()
+        print(f"{head} …", file=sys.stderr)
+        with (work / "log.txt").open("a") as log, redirect_stdout(log):
+            anew = job.run() is not False
+        seconds[title] = time.perf_counter() - start if anew else before.get(title, 0.0)
+        write_json(record, before | seconds)
+        said = "" if anew else "is there, took "
+        print(f"{head}: {said}{seconds[title]:.0f} s", file=sys.stderr)
+        for file in job.outputs() if job.stage == "calibrate" else ():
+            if (blocks := len(load_blocks(file))) < least:
+                raise HfpruneError(
+                    f"--text: {asked.text} fills {blocks} blocks, but weights are solved again from {least} or "
+                    "more: give a longer text, or --no-linear"
+                )
+    return seconds
+
+
+def _settings(asked: Pruning, recipe: "PruningRecipe", jobs: "dict[str, Any]") -> dict[str, Any]:
+    """Return what was asked for, to be shown."""
+    from hfprune.blocks import load_blocks
+
+    # A short text fills fewer blocks than were asked for.
+    drawn = len(load_blocks(jobs["calibrate"].out)) if "calibrate" in jobs else 0
+    scored = jobs["score"].sequences
+    shown = asked.model_dump(mode="json", exclude={"out", "resources", "catalogue", "sequences"})
+    shown |= recipe._asdict() | {"allocation": recipe.allocation.model_dump()}
+    return shown | {
+        "gained": recipe.gained or None,
+        "sequences scored on": scored and min(drawn, scored),
+        "sequences used to solve weights": drawn if recipe.linear else None,
+    }

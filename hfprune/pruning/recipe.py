@@ -2,11 +2,14 @@
 
 from typing import Any, NamedTuple
 
+from hfprune.criteria import make_criterion
+from hfprune.errors import HfpruneError
 from hfprune.plans.rules import Allocation
 from hfprune.pruning.config import Pruning, RecipeName
+from hfprune.settings import validate
 
 
-class Recipe(NamedTuple):
+class PruningRecipe(NamedTuple):
     """A criterion with its options, an allocation, and whether linear recovery follows."""
 
     criterion: str
@@ -17,10 +20,10 @@ class Recipe(NamedTuple):
     """What it left of the loss of the paper's plan where it was confirmed, for readers; empty for other parts."""
 
 
-RECIPES: dict[RecipeName, Recipe] = {
+RECIPES: dict[RecipeName, PruningRecipe] = {
     # By the studies `recipe` and `recipe-confirm`, where layers stay equally wide and nothing needs a gradient.
     # Fisher ranked over all layers loses less, but plain checkpoints store every layer as wide as the widest.
-    "best": Recipe(
+    "best": PruningRecipe(
         "wanda",
         {},
         Allocation(),
@@ -28,24 +31,33 @@ RECIPES: dict[RecipeName, Recipe] = {
         gained="of the log perplexity that the paper's plan loses at 20 %, 0.54 is lost on SmolLM2-135M "
         "and 0.58 on Qwen2.5-Coder-0.5B (study recipe-confirm)",
     ),
-    "paper": Recipe("entropy", {}, Allocation(), linear=False),
+    "paper": PruningRecipe("entropy", {}, Allocation(), linear=False),
 }
 
 
-def chosen(config: Pruning) -> Recipe:
+def chosen(asked: Pruning) -> PruningRecipe:
     """Return the recipe of a call, in which a flag that was given wins.
 
     Another criterion has none of the recipe's options. A ranking over all layers was tried for neurons alone, and
     where no neurons are removed, nothing is solved again.
+
+    Raises:
+        HfpruneError: the criterion or the allocation does not fit the units.
     """
-    named = RECIPES[config.recipe]
-    criterion = config.criterion or named.criterion
+    named = RECIPES[asked.recipe]
+    criterion = asked.criterion or named.criterion
     plain = named._replace(
         criterion=criterion,
         options=named.options if criterion == named.criterion else {},
-        allocation=named.allocation if [*config.units] == ["neurons"] else Allocation(),
-        linear=named.linear and "neurons" in config.units,
+        allocation=named.allocation if [*asked.units] == ["neurons"] else Allocation(),
+        linear=named.linear and "neurons" in asked.units,
     )
-    given = {name: getattr(config, name) for name in ("options", "allocation", "linear")}
+    given = {name: getattr(asked, name) for name in ("options", "allocation", "linear")}
     found = plain._replace(**{name: value for name, value in given.items() if value is not None})
-    return found if found == named else found._replace(gained="")
+    found = found if found == named else found._replace(gained="")
+    align = {"align": asked.align} if asked.align else {}
+    found = found._replace(allocation=validate(Allocation, found.allocation.model_dump() | align, "--align"))
+    if reason := found.allocation.unfit(asked.units):
+        raise HfpruneError(reason)
+    make_criterion(found.criterion, found.options, "--criterion", [*asked.units])
+    return found

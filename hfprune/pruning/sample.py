@@ -1,29 +1,35 @@
 """A few words by the dense and the pruned model, from the same beginning."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
 from hfprune.files import write_json
+from hfprune.provenance import is_current, origin
+from hfprune.stages import Output, Stage
 from hfprune.stages.target import Pruned
 
 PROMPT, TOKENS = "The capital of France is", 24
 
 
-class Sample(Pruned):
+class Sample(Stage, Pruned):
     """The pruned model, and where the words go."""
 
-    out: Path = Field(description="JSON file")
+    out: Annotated[Path, Output()] = Field(description="JSON file")
 
-    def run(self) -> None:
+    def run(self) -> bool | None:
         """Let both models continue the prompt, each with its likeliest tokens."""
         import torch
 
         from hfprune.evaluation.timing import decode, prefill
         from hfprune.models.load import load_model, load_tokenizer
 
+        inputs, settings = {"model": self.model} | self.change_inputs(), {"dtype": self.precision()}
+        if is_current(self.out, [], inputs, settings):
+            return False
         tokenizer = load_tokenizer(self.model)
-        model = load_model(self.model, self.dtype)
+        model = load_model(self.model, self.precision())
         tokens = torch.tensor([tokenizer(PROMPT)["input_ids"]])
         said = {}
         for side in ("before", "after"):
@@ -31,4 +37,5 @@ class Sample(Pruned):
             first, cache = prefill(model, tokens.to(model.device))
             words = torch.cat([first, decode(model, first, cache, TOKENS - 1)], 1)[0]
             said[side] = tokenizer.decode(words, skip_special_tokens=True)
-        write_json(self.out, {"prompt": PROMPT} | said)
+        write_json(self.out, {"prompt": PROMPT} | said | {"provenance": origin(inputs, settings)})
+        return True

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from hfprune.exports.folder import require_replaceable
+from hfprune.exports.folder import PROVENANCE, require_replaceable
+from hfprune.files import read_json
 from hfprune.provenance import origin, stable
 from hfprune.stages import Stage
 from hfprune.stages.target import Pruned
@@ -33,7 +34,7 @@ class Export(Stage, Pruned):
     )
     out: Path = Field(description="folder to write: the model, its card, its provenance and the plan")
 
-    def run(self) -> None:
+    def run(self) -> bool | None:
         """Load and export the model, and print its size."""
         self.require_change()
 
@@ -41,19 +42,17 @@ class Export(Stage, Pruned):
         from hfprune.models.units import count_parameters
 
         require_replaceable(self.out, self.model)
-        model = self.load()
         inputs = {"model": self.model} | self.change_inputs()
         chosen = {"dtype": self.precision(), "align": self.align}
-        command = {"command": self.command} if self.command else {}
+        made = stable(origin(inputs, chosen | ({"command": self.command} if self.command else {})))
+        record = self.out / PROVENANCE
+        if not self.results and record.is_file() and read_json(record) | made == read_json(record):
+            return False
+        model = self.load()
         written = export(
-            model,
-            self.model,
-            self.out,
-            stable(origin(inputs, chosen | command)),
-            align=self.align,
-            plan=self.plan,
-            results=self.results,
+            model, self.model, self.out, made, align=self.align, plan=self.plan, results=self.results
         )
         left = count_parameters(model)
         padding = f", {written - left:,} of them zeros that pad narrower layers" if written > left else ""
         print(f"export: {self.out} has {written:,} parameters{padding}")
+        return True

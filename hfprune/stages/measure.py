@@ -4,7 +4,6 @@ A job of the workflow names any number of measures and of cells; they share one 
 at a time. By hand, `hfprune measure MEASURE` takes one measure of one model.
 """
 
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,7 +78,7 @@ class MeasureCells(Stage, Computing, Placement):
             raise ValueError("two cells have the same `out`, so that one would replace the other")
         return self
 
-    @cached_property
+    @property
     def made(self) -> dict[str, Measure]:
         """The measures by name.
 

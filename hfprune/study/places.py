@@ -1,7 +1,7 @@
 """A study, and where its files lie."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,8 @@ class Files:
     """Folder of the study's results; by default below `results`."""
     resources: Path = Path("resources")
     """Folder of the fetched assets."""
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of assets that lie outside, by `kind/name`."""
 
     @cached_property
     def criteria(self) -> dict[str, Criterion]:
@@ -59,7 +61,7 @@ class Files:
 
     def asset(self, kind: str, name: str) -> Path:
         """Return the folder of an asset."""
-        return self.resources / kind / name
+        return self.elsewhere.get(f"{kind}/{name}", self.resources / kind / name)
 
     @property
     def dtype_file(self) -> list[Path]:
@@ -99,6 +101,11 @@ class Files:
         """Return the folder of what was solved for a cell, if its method or recovery asks for it."""
         kind = layout.solves(self.study, cell)
         return self.file(layout.RECOVERY, replace(cell, recovery=kind)) if kind else None
+
+    def changes(self, cell: Cell) -> dict[str, Any]:
+        """Return all that makes a cell's model of the dense one, by its name in the settings of a stage."""
+        adapter = self.file(layout.RECOVERY, cell) if "lora" in cell.recovery else None
+        return self.changed(cell) | {"linear": self.solved(cell), "adapter": adapter}
 
     def pruned(self) -> list[Cell]:
         """Return the pruned cells, each once, without its recovery."""

@@ -25,18 +25,13 @@ from playwright.sync_api import sync_playwright
 from smoke import ROOT, TEXT, build_tokenizer
 
 import hfprune
-from hfprune.exports.card import SAMPLE
 from hfprune.files import read_json
 from hfprune.models.load import load_model
 from hfprune.plans.plan import apply_plan, count_parameters, load_plan
 from hfprune.pruning.folder import claimed
 from hfprune.pruning.recipe import RECIPES
-from hfprune.pruning.runner import Step, take_all
 
-TITLES = [
-    *("fetch", "budget", "calibrate", "score", "plan", "export"),
-    *("measures of the dense model", "measures of the pruned model", "sample of both", "card"),
-]
+TITLES = ["budget", "calibrate", "score", "plan", "export", "measure dense", "measure pruned", "sample"]
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +51,24 @@ def export(out: Path) -> dict[str, bytes]:
 
 def numbers(out: Path) -> dict[str, float]:
     """Return the values of all results but times."""
-    files = sorted((out / "work/results").rglob("*.json"))
-    found = [read_json(path) for path in files if path.name != SAMPLE]
+    found = [read_json(path) for path in sorted((out / "work/cells").rglob("*.json"))]
     return {
         f"{result['cell']['method']} {result['measure']} {result['task']} {value['metric']}": value["value"]
         for result in found
         if result["measure"] != "latency"
         for value in result["values"]
     }
+
+
+def results_of(out: Path, method: str) -> Path:
+    """Return the folder of the results of the dense or the pruned model."""
+    (folder,) = (out / "work/cells").glob(f"*/{method}/*/*/*")
+    return folder
+
+
+def plan_of(out: Path) -> Path:
+    (file,) = (out / "work/plans").rglob("*.safetensors")
+    return file
 
 
 def taken(printed: str) -> list[str]:
@@ -76,23 +81,23 @@ def test_checkpoint_card_page_and_table(call, project: Path, tmp_path: Path, cap
     run(*call, "--out", out)
     printed = capsys.readouterr()
     assert taken(printed.err) == TITLES
-    assert "[1/10] fetch …" in printed.err
-    results = {path.name for path in (out / "work/results/pruned").iterdir()} - {"gold_bpb"}
+    assert "[1/8] budget …" in printed.err and printed.err.startswith("fetch …")
+    results = {path.name for path in results_of(out, "entropy").iterdir()} - {"gold_bpb"}
     assert results == {
         f"{name}.{end}" for name in ("perplexity", "fidelity", "latency") for end in ("json", "parquet")
     }
 
     dense = load_model(project / "models/mine", device=torch.device("cpu"))
     total = count_parameters(dense)
-    apply_plan(dense, load_plan(out / "work/plan.safetensors"))
+    apply_plan(dense, load_plan(plan_of(out)))
     tokens = torch.arange(20).unsqueeze(0)
     model = reload(out / "model")
     assert torch.equal(model(tokens).logits, dense(tokens).logits)
     assert 1 - count_parameters(model) / total == pytest.approx(0.15, abs=0.005)
 
     card, page = ModelCard.load(out / "model/README.md").text, (out / "report.html").read_text()
-    for side in ("dense", "pruned"):
-        (value,) = read_json(out / f"work/results/{side}/perplexity.json")["values"]
+    for side in ("dense", "entropy"):
+        (value,) = read_json(results_of(out, side) / "perplexity.json")["values"]
         for text in (printed.out, card, page):
             assert f"{value['value']:,.2f}" in text
     for what in (
@@ -157,23 +162,25 @@ def test_called_again_nothing_is_made_and_changes_are_made_alone(
     before = export(out)
     capsys.readouterr()
     run(*call, "--out", out)
-    assert taken(capsys.readouterr().err) == ["fetch"]
+    printed = capsys.readouterr().err
+    assert taken(printed) == [] and len(re.findall(": is there, took ", printed)) == len(TITLES)
     assert export(out) == before
     run(*call, "--ratio", 0.2, "--out", out)
-    same = {"calibrate", "score", "measures of the dense model"}
+    same = {"calibrate", "score", "measure dense"}
     assert taken(capsys.readouterr().err) == [title for title in TITLES if title not in same]
     assert export(out) != before
     run(*call, "--out", out)
-    assert export(out) == before, "back to the first settings"
+    assert taken(capsys.readouterr().err) == ["export", "sample"], "back to the first settings"
+    assert export(out) == before
 
 
 MOMENTS: dict[str, Callable[[Path], bool]] = {
     "claimed": lambda out: (out / "work/settings.json").exists(),
-    "calibrated": lambda out: (out / "work/blocks.safetensors").exists(),
-    "scored": lambda out: (out / "work/scores.safetensors").exists(),
+    "calibrated": lambda out: any((out / "work/calibration").rglob("*.safetensors")),
+    "scored": lambda out: any((out / "work/scores").rglob("*.safetensors")),
     "exporting": lambda out: any(out.glob(".model.*")),
     "exported": lambda out: (out / "model").exists(),
-    "measured": lambda out: (out / "work/results/dense/perplexity.json").exists(),
+    "measured": lambda out: any((out / "work/cells").glob("*/dense/0/seed0/none/perplexity.json")),
 }
 
 
@@ -223,7 +230,7 @@ def test_options_reach_the_commands(call, project: Path, tmp_path: Path, capsys)
     weights = ("--criterion", "magnitude", "--allocation", "global", "--align", 8)
     run(*call, *weights, "--out", tmp_path / "b")
     assert "calibrate" not in taken(capsys.readouterr().err)
-    plan = load_plan(tmp_path / "b/work/plan.safetensors")
+    plan = load_plan(plan_of(tmp_path / "b"))
     assert {len(kept) % 8 for kept in plan.values()} == {0}
 
 
@@ -241,7 +248,7 @@ def test_solved_again_and_not_compared(call, project: Path, pruned: Path, tmp_pa
     assert "score" not in taken(capsys.readouterr().err)
     run(*call, "--linear", "--no-compare", "--out", tmp_path / "a")
     printed = capsys.readouterr()
-    assert taken(printed.err) == ["fetch", "budget", "calibrate", "score", "plan", "solve again", "export"]
+    assert taken(printed.err) == ["budget", "calibrate", "score", "plan", "linear", "export"]
     assert "parameters" in printed.out
     assert "perplexity" not in printed.out
     made = read_json(tmp_path / "a/model/provenance.json")
@@ -277,7 +284,7 @@ def test_the_best_recipe_is_its_parts_each_of_which_a_flag_replaces(call, tmp_pa
     )
     capsys.readouterr()
     run(*best, "--no-linear", "--criterion", "magnitude", "--allocation", "uniform", *quick, tmp_path / "own")
-    assert taken(capsys.readouterr().err) == ["fetch", "budget", "score", "plan", "export"]
+    assert taken(capsys.readouterr().err) == ["budget", "score", "plan", "export"]
     run(*call, "--criterion", "magnitude", *quick, tmp_path / "plain")
     ours, plain = (reload(tmp_path / out / "model").state_dict() for out in ("own", "plain"))
     assert all(torch.equal(weight, plain[key]) for key, weight in ours.items())
@@ -299,13 +306,13 @@ def test_quick_and_in_the_faster_precision(call, tmp_path: Path, capsys) -> None
     arguments = [each for each in call if each not in ("--dtype", "float32")]
     run(*arguments, "--quick", "--out", tmp_path / "a")
     printed = capsys.readouterr()
-    assert taken(printed.err) == ["fetch", "dtype", *TITLES[1:]]
-    assert {path.stem for path in (tmp_path / "a/work/quick").rglob("*.parquet")} == {
+    assert taken(printed.err) == ["dtype", *TITLES]
+    assert {path.stem for path in (tmp_path / "a/work/cells").rglob("*.parquet")} == {
         "perplexity",
         "fidelity",
     }
     made = read_json(tmp_path / "a/model/provenance.json")["settings"]
-    settings = read_json(tmp_path / "a/work/quick/dense/perplexity.json")["provenance"]["settings"]
+    settings = read_json(results_of(tmp_path / "a", "dense") / "perplexity.json")["provenance"]["settings"]
     assert settings["dtype"] == read_json(tmp_path / "a/work/dtype.json")["dtype"]
     assert made["dtype"] is None, "as it was saved"
 
@@ -410,27 +417,28 @@ def test_a_full_disk_is_one_line_and_the_next_call_goes_on(
     assert not (out / "model").exists()
     capsys.readouterr()
     run(*call, "--out", out)
-    assert taken(capsys.readouterr().err) == ["fetch", *TITLES[TITLES.index("export") :]]
+    assert taken(capsys.readouterr().err) == TITLES[TITLES.index("export") :]
     assert export(out) == export(pruned)
 
 
-def test_what_a_killed_step_wrote_is_not_taken_for_what_the_record_says(tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_what_a_killed_plan_wrote_is_not_taken_for_what_the_record_says(
+    call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """The plan is written and its size is not: another call takes neither for what it was."""
+    first = (*call, "--no-compare", "--out", tmp_path / "out")
+    run(*first)
+    kept = export(tmp_path / "out")
 
-    def take(number: int, killed: bool = False) -> None:
-        def write() -> None:
-            out.write_text(f"{number}")
-            if killed:
-                raise KeyboardInterrupt
+    def killed(*_arguments: object, **_settings: object) -> None:
+        raise KeyboardInterrupt
 
-        step = Step(write, [out], {}, {"number": number})
-        take_all({"write": lambda: step}, tmp_path / "steps", tmp_path / "log.txt")
-
-    take(1)
-    with pytest.raises(KeyboardInterrupt):
-        take(2, killed=True)
-    take(1)
-    assert out.read_text() == "1"
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr("hfprune.stages.plan.write_result", killed)
+        run(*first, "--allocation", '{"rule": "uniform", "align": 4}')
+    capsys.readouterr()
+    run(*first)
+    assert taken(capsys.readouterr().err) == ["plan"]
+    assert export(tmp_path / "out") == kept
 
 
 def test_two_calls_do_not_work_in_one_folder(call, pruned: Path, tmp_path: Path) -> None:

@@ -1,0 +1,126 @@
+"""The study of one cell that `hfprune prune` makes, and its jobs."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hfprune.assets.catalogue import Catalogue, LocalSource, ModelAsset
+from hfprune.criteria import CRITERIA
+from hfprune.errors import HfpruneError
+from hfprune.jobs import list_jobs
+from hfprune.models.load import load_skeleton
+from hfprune.plans.budget import kept_units, not_applicable
+from hfprune.pruning.config import Pruning
+from hfprune.pruning.folder import MODEL, WORK
+from hfprune.pruning.recipe import PruningRecipe
+from hfprune.pruning.sample import Sample
+from hfprune.recovery.settings import fewest_sequences
+from hfprune.results import DENSE
+from hfprune.settings import NAME, load, validate
+from hfprune.stages import Stage
+from hfprune.stages.export import Export
+from hfprune.stages.measure import MeasureCells
+from hfprune.study import layout
+from hfprune.study.places import Files
+from hfprune.study.study import Study
+
+# Blocks of the calibration: a gradient costs more than a Gram matrix, and solved weights gain more from many.
+SCORED, SOLVED = 32, 64
+# Sequences of the pairs joined end to end, and few steps: minutes where the official script takes hours.
+# Nothing here shows a learning curve.
+LORA = {"packing": "plain", "batch": 8, "length": 256, "max_steps": 40, "held_out": 0}
+SAMPLE = "sample.json"
+
+
+def fewest_blocks(asked: Pruning, recipe: PruningRecipe, model: Path) -> int:
+    """Return the fewest blocks that linear recovery takes, or 0 without it.
+
+    Raises:
+        HfpruneError: the model cannot be pruned to this ratio, or not by what the recipe says.
+    """
+    dense = load_skeleton(model)
+    kept = kept_units(dense, asked.ratio, asked.units, spared=sum(recipe.allocation.spare))
+    if note := not_applicable(dense, asked.ratio, asked.units, recipe.allocation):
+        raise HfpruneError(f"ratio {asked.ratio:g}: the method {note}; choose another ratio or other --units")
+    return fewest_sequences(kept.get("neurons", 0), asked.length) if recipe.linear else 0
+
+
+def one_cell(
+    asked: Pruning, recipe: PruningRecipe, folders: dict[str, Path], measures: dict[str, Any], least: int
+) -> Files:
+    """Return the study of a call, with all its files in the folder `work`.
+
+    Args:
+        asked: the flags.
+        recipe: what they mean.
+        folders: of the assets, by their kind.
+        measures: what is measured of both models.
+        least: of the blocks.
+    """
+    names = {kind: re.sub(r"[^A-Za-z0-9._-]|^[._-]+", "_", at.resolve().name) for kind, at in folders.items()}
+    names = {kind: name if re.fullmatch(NAME, name) else f"my{name}" for kind, name in names.items()}
+    method: dict[str, Any] = {"criterion": recipe.criterion, "options": recipe.options, "units": asked.units}
+    if CRITERIA.load(recipe.criterion).needs != "weights":
+        method["sequences"] = asked.sequences or SCORED
+    recoveries = ["linear"] * recipe.linear + ["lora"] * bool(asked.recover)
+    study = {
+        "models": [names["models"]],
+        "methods": {recipe.criterion: method | {"allocation": recipe.allocation}},
+        "ratios": [asked.ratio],
+        "seeds": [asked.seed],
+        "recoveries": ["+".join(recoveries) or "none"],
+        "recovery": LORA | {"instructions": names["instructions"]} if asked.recover else None,
+        "dtype": asked.dtype,
+        "calibration": {
+            "corpus": names["corpora"],
+            "sequences": max(least, asked.sequences or (SOLVED if recipe.linear else SCORED)),
+            "length": asked.length,
+            "sampling": "pack",
+        },
+        "measures": measures,
+    }
+    local = ModelAsset(source=LocalSource(provider="local", path=folders["models"]))
+    return Files(
+        "prune",
+        validate(Study, study, "prune"),
+        load(Catalogue, asked.catalogue).model_copy(update={"models": {names["models"]: local}}),
+        baselines={},
+        results=asked.out / WORK,
+        resources=asked.resources,
+        elsewhere={f"{kind}/{names[kind]}": folder for kind, folder in folders.items()},
+    )
+
+
+def jobs_of(files: Files, asked: Pruning) -> dict[str, Stage]:
+    """Return the jobs by their titles, in order: the model and its export first, then what it lost."""
+    jobs = [*_listed(files)]
+    read = {file for job in jobs for file in job.inputs()}
+    found = {
+        job.stage: job
+        for job in jobs
+        if job.stage != "measure" and (job.stage != "calibrate" or job.out in read)
+    }
+    (cell,) = (cell for cell in layout.cells(files.name, files.study) if cell.method != DENSE)
+    pruned = files.reading(cell.model) | files.changes(cell)
+    # Weights stay as they were saved, unless a precision is asked for.
+    dtype = {"dtype": None if asked.dtype == "auto" else asked.dtype, "dtype_from": None}
+    more = {"align": asked.align or 1, "command": asked.again()}
+    found["export"] = Export(**pruned | dtype | more, out=asked.out / MODEL)
+    # All that is measured of a model at once, for nothing else runs; times last, which keep both models.
+    for job in sorted((job for job in jobs if isinstance(job, MeasureCells)), key=lambda job: job.timed):
+        title = "measure dense" if job.named_cells()[0].method == DENSE else "measure pruned"
+        first = found.setdefault(title, job)
+        found[title] = MeasureCells(**dict(first) | {"measures": first.measures | job.measures})
+        found["sample"] = Sample(**pruned, out=files.file(SAMPLE))
+    return {title: found[title] for title in sorted(found, key="sample".__eq__)}
+
+
+def _listed(files: Files) -> Iterator[Any]:
+    """Yield the study's jobs but those that fetch, and those that take the dense model as a control."""
+    for job in list_jobs(files):
+        dense = [cell for cell in job.named_cells() if cell.method == DENSE]
+        measures = job.made.values() if isinstance(job, MeasureCells) and dense else ()
+        control = any(cell.recovery != "none" for cell in dense) or any(x.needs != "model" for x in measures)
+        if job.stage != "fetch" and not control:
+            yield job
