@@ -1,6 +1,7 @@
 """From a study to its jobs: one list, from which the workflow, the cost model and `hfprune prune` read."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import inf
@@ -48,6 +49,12 @@ def list_jobs(files: Files) -> Iterator[Stage]:
         if "lora" in cell.recovery:
             yield _recover(files, cell)
     yield from _measurements(files)
+
+
+def most_turns(jobs: Iterable[Stage]) -> int:
+    """Return the most jobs that measure one cell."""
+    cells = Counter(cell for job in jobs if job.stage == "measure" for cell in job.named_cells())
+    return max(cells.values(), default=1)
 
 
 def _fetch(files: Files, asset: str) -> Fetch:

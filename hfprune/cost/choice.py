@@ -176,19 +176,18 @@ def over_limits(costs: Costs, mem_mb: float | None, runtime: float | None) -> li
     return said
 
 
-def main_memory_mb(cost: Cost, attempt: int = 1) -> int:
-    """Return the MB of main memory that a job may take."""
-    return ceil(MEMORY_MARGIN * cost.main_memory * attempt / 1e6)
+def limits(cost: Cost, attempt: int = 1, longest: int | None = None) -> dict[str, int]:
+    """Return the MB of main memory and of a GPU's memory, and the minutes, that a job may take.
 
-
-def gpu_memory_mb(cost: Cost, attempt: int = 1) -> int:
-    """Return the MB of GPU memory that a job may take; 0 if it takes no GPU."""
-    return ceil(MEMORY_MARGIN * cost.gpu_memory * attempt / 1e6)
-
-
-def minutes(cost: Cost, attempt: int = 1) -> int:
-    """Return the minutes that a job may take."""
-    return attempt * max(LEAST_MINUTES, ceil(TIME_MARGIN * cost.seconds / 60))
+    Args:
+        cost: what is predicted.
+        attempt: the first, second … try.
+        longest: minutes that no job may exceed; None: any.
+    """
+    sizes = {"mem_mb": cost.main_memory, "gpu_mem_mb": cost.gpu_memory}
+    found = {name: ceil(MEMORY_MARGIN * size * attempt / 1e6) for name, size in sizes.items()}
+    minutes = attempt * max(LEAST_MINUTES, ceil(TIME_MARGIN * cost.seconds / 60))
+    return found | {"runtime": min(minutes, longest or minutes)}
 
 
 def _costs(path: Path, catalogue: Catalogue, device: Device) -> Costs:

@@ -1,8 +1,8 @@
-# External assets: fetched once, pinned and checked.
+# External assets: fetched once, pinned and checked. An edited local file is read again; an edited entry of the catalogue
+# fetches that asset again, and no other.
 ASSETS = Jobs("resources/{kind}/{name}/asset.json")
 
 
-# An edited local file is read again; an edited entry of the catalogue fetches that asset again, and no other.
 rule fetch:
     input:
         ASSETS.inputs,
@@ -20,8 +20,8 @@ rule fetch:
     resources:
         **ASSETS.limits,
     params:
-        settings=ASSETS.settings,
+        **ASSETS.params,
     message:
-        "fetch {wildcards.kind}/{wildcards.name}"
+        "{rule} {params.about}"
     shell:
-        "hfprune fetch --settings {params.settings:q} > {log} 2>&1"
+        "hfprune {params.stage} --settings {params.settings:q} > {log} 2>&1"

@@ -1,16 +1,17 @@
-# The jobs of the study, and what a rule takes of them: a job is looked up by its first output.
-from collections import Counter
+# The jobs of the study, each looked up by its first output, and what the directives of rules take of them.
 from functools import cache
 
 from hfprune.cost.costs import Costs
 from hfprune.files import read_json
-from hfprune.jobs import list_jobs
+from hfprune.jobs import list_jobs, most_turns
 from hfprune.study.places import Files
 
 # A recovery that goes on in its fiftieth job does not ask for fifty times as much.
 MOST = 4
 # Cores of a GPU's job on a cluster; `max-threads` of the profile lowers the number.
 BESIDE_GPU = 8
+# The minutes of a cluster's longest job.
+LONGEST = workflow.global_resources.get("runtime").value if CELL_GROUP else None
 
 
 @cache
@@ -37,7 +38,7 @@ def jobs_of(stage):
 
 
 def alike(found, key):
-    """Return jobs by what they have in common, each of which is a rule of its own."""
+    """Return jobs by what they have in common, where each group is a rule of its own."""
     groups = {}
     for job in found:
         groups.setdefault(key(job), []).append(job)
@@ -45,32 +46,28 @@ def alike(found, key):
 
 
 class Jobs:
-    """The jobs of one rule, by the pattern of their first output: functions of wildcards, for the rule's directives."""
+    """The jobs whose first output has a pattern, as functions of its wildcards for the directives of a rule."""
 
     def __init__(self, pattern):
         self.pattern = str(pattern)
 
     def of(self, wildcards):
-        """Return the job."""
         return jobs()[self.pattern.format(**dict(wildcards.items()))]
 
     def inputs(self, wildcards):
-        """Return the files that it reads."""
         job = self.of(wildcards)
-        old = {*job.ancient()}
-        return [ancient(str(file)) if file in old else str(file) for file in job.inputs()]
+        return [ancient(str(file)) if file in job.ancient() else str(file) for file in job.inputs()]
 
-    def settings(self, wildcards):
-        """Return its settings. A function that reads `input` as well would change unnoticed."""
-        return self.of(wildcards).to_json()
-
-    def versions(self, wildcards):
-        """Return the versions of the code that it runs: one that is raised runs it again."""
-        return str(self.of(wildcards).versions())
-
-    def about(self, wildcards):
-        """Return its model and cells in words."""
-        return self.of(wildcards).about()
+    @property
+    def params(self):
+        """Its command with the settings, and the versions of the code, each of which runs it again if it changes."""
+        # A function that reads `input` as well would change unnoticed.
+        return {
+            "stage": lambda wildcards: self.of(wildcards).stage,
+            "settings": lambda wildcards: self.of(wildcards).to_json(),
+            "versions": lambda wildcards: str(self.of(wildcards).versions()),
+            "about": lambda wildcards: self.of(wildcards).about(),
+        }
 
     def cores(self, wildcards):
         """Return all cores for a job that needs the machine, few beside a GPU, else one."""
@@ -83,35 +80,22 @@ class Jobs:
     @property
     def limits(self):
         """Its memory and time by the cost model, which grow with the attempt."""
-        return {"mem_mb": self._predicted(choice.main_memory_mb), "runtime": self._predicted(minutes)}
+        return {name: self._limit(name) for name in ("mem_mb", "runtime")}
 
     @property
     def needs(self):
         """Its limits and its GPUs, for jobs with passes of a model."""
-        more = {"gpu": lambda wildcards: gpus()}
-        return self.limits | more | {"gpu_mem_mb": self._predicted(choice.gpu_memory_mb)}
+        return self.limits | {"gpu": lambda wildcards: gpus(), "gpu_mem_mb": self._limit("gpu_mem_mb")}
 
-    def _predicted(self, limit):
+    def _limit(self, name):
         def of(wildcards, attempt):
-            return limit(costs().of(self.of(wildcards)), min(attempt, MOST))
+            job = self.of(wildcards)
+            # On a cluster, the measurements of a cell are made one after another, and fit into the longest job.
+            turns = most_turns(jobs().values()) if LONGEST and job.stage == "measure" else 1
+            longest = LONGEST // turns if turns > 1 else None
+            return choice.limits(costs().of(job), min(attempt, MOST), longest)[name]
 
         return of
-
-
-def minutes(cost, attempt):
-    """Return the minutes that a job may take.
-
-    On a cluster, the measurements of a cell are made one after another, and fit together into the longest job.
-    """
-    found, longest = choice.minutes(cost, attempt), workflow.global_resources.get("runtime").value
-    turns = most_turns() if longest and CELL_GROUP and cost.stage == "measure" else 1
-    return min(found, longest // turns) if turns > 1 else found
-
-
-@cache
-def most_turns():
-    """Return the most jobs that measure one cell."""
-    return max(Counter(cell for job in jobs_of("measure") for cell in job.named_cells()).values(), default=1)
 
 
 def gpus():

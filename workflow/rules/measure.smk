@@ -48,9 +48,7 @@ for name, found in alike(jobs_of("measure"), measures_of).items():
         resources:
             **MEASURED.needs,
         params:
-            settings=MEASURED.settings,
-            versions=MEASURED.versions,
-            about=MEASURED.about,
+            **MEASURED.params,
         message:
             "{rule} of {params.about}"
         shell:

@@ -22,47 +22,38 @@ rule collect:
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        command=f"collect --study {quote(str(CHOSEN.path))}",
     message:
-        f"collect {RESULTS}"
+        f"{{rule}} of {RESULTS}"
     shell:
-        f"hfprune collect --study {{input.study:q}} --results {RESULTS} > {{log}} 2>&1"
+        f"hfprune {{params.command}} --results {RESULTS} > {{log}} 2>&1"
 
 
-rule claims:
+use rule collect as claims with:
     input:
-        tidy=PUBLISHED.tidy,
-        claims="paper/claims.yaml",
-        paper=PAPER,
+        PUBLISHED.tidy,
+        PAPER,
     output:
         PUBLISHED.verdicts,
     log:
         f"{LOGS}/claims.log",
-    localrule: True
-    conda:
-        ENVIRONMENT
-    message:
-        f"claims on {RESULTS}"
-    shell:
-        f"hfprune claims --results {RESULTS} --claims {{input.claims}} > {{log}} 2>&1"
+    params:
+        command="claims --claims paper/claims.yaml",
 
 
-rule compare:
+use rule collect as compare with:
     input:
         PUBLISHED.tidy,
     output:
         PUBLISHED.compared,
     log:
         f"{LOGS}/comparison.log",
-    localrule: True
-    conda:
-        ENVIRONMENT
-    message:
-        f"comparison of the methods of {RESULTS}"
-    shell:
-        f"hfprune compare --results {RESULTS} > {{log}} 2>&1"
+    params:
+        command="compare",
 
 
-rule tables:
+use rule collect as tables with:
     input:
         PUBLISHED.tidy,
         PUBLISHED.verdicts,
@@ -73,34 +64,18 @@ rule tables:
         expand("{stem}.{form}", stem=PUBLISHED.tables.values(), form=["md", "tex"]),
     log:
         f"{LOGS}/tables.log",
-    localrule: True
-    conda:
-        ENVIRONMENT
-    message:
-        f"tables of {RESULTS}"
-    shell:
-        f"hfprune tables --results {RESULTS} > {{log}} 2>&1"
+    params:
+        command="tables",
 
 
-rule figures:
-    input:
-        PUBLISHED.tidy,
-        PUBLISHED.verdicts,
-        PUBLISHED.compared,
-        PAPER,
+use rule tables as figures with:
     output:
         reported("figures", PUBLISHED.figures, "svg", CAPTIONS),
         expand("{stem}.{form}", stem=PUBLISHED.figures.values(), form=["pdf", "png"]),
     log:
         f"{LOGS}/figures.log",
-    localrule: True
-    conda:
-        ENVIRONMENT
-    message:
-        f"figures of {RESULTS}"
-    shell:
-        f"hfprune figures --results {RESULTS} --out {FIGURES} --only {' '.join(PUBLISHED.figures)} --complete"
-        " > {log} 2>&1"
+    params:
+        command=f"figures --out {FIGURES} --only {' '.join(PUBLISHED.figures)} --complete",
 
 
 # From the finished results, at any time. In its own folder, so that it never replaces the complete output.
@@ -148,20 +123,15 @@ rule report:
         f"snakemake publication --report {{output}} --nolock --cores 1 --config study={quote(str(CHOSEN.path))} > {{log}} 2>&1"
 
 
-rule page:
+use rule collect as page with:
     input:
         PUBLISHED.all(),
-        paper=PAPER,
+        PAPER,
         # The page links to it.
-        workflow=f"{RESULTS}/workflow.html",
+        f"{RESULTS}/workflow.html",
     output:
         f"{RESULTS}/report.html",
     log:
         f"{LOGS}/page.log",
-    localrule: True
-    conda:
-        ENVIRONMENT
-    message:
-        f"page of {RESULTS}"
-    shell:
-        f"hfprune page --results {RESULTS} --out {{output}} > {{log}} 2>&1"
+    params:
+        command=f"page --out {RESULTS}/report.html",

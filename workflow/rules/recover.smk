@@ -20,42 +20,33 @@ for number, job in enumerate(jobs_of("linear")):
         resources:
             **SOLVED.needs,
         params:
-            settings=SOLVED.settings,
-            about=SOLVED.about,
+            **SOLVED.params,
         message:
             "linear recovery of {params.about}"
         shell:
             "hfprune linear --settings {params.settings:q} > {log} 2>&1"
 
 
-# Kept: if it were made again for one more recovery, Snakemake would make all of them again.
 PAIRS = Jobs(f"{RESULTS}/{layout.PAIRS}.safetensors")
+ADAPTERS = Jobs(f"{RESULTS}/{layout.RECOVERY}/{ADAPTER}")
 
 
-# Once for all recoveries of a model: minutes of one core, during which no GPU waits.
-rule pack:
+# Once for all recoveries of a model: minutes of one core, during which no GPU waits. Kept: if the pairs were made again
+# for one more recovery, Snakemake would make all of them again.
+use rule calibrate as pack with:
     input:
         PAIRS.inputs,
     output:
         PAIRS.pattern,
     log:
         f"{LOGS}/{layout.PAIRS}.log",
-    conda:
-        ENVIRONMENT
     resources:
         **PAIRS.limits,
     params:
-        settings=PAIRS.settings,
-    message:
-        "pack pairs for {wildcards.model}, seed {wildcards.seed}"
-    shell:
-        "hfprune pack --settings {params.settings:q} > {log} 2>&1"
+        **PAIRS.params,
 
 
-ADAPTERS = Jobs(f"{RESULTS}/{layout.RECOVERY}/{ADAPTER}")
-
-
-rule recover:
+use rule calibrate as recover with:
     input:
         ADAPTERS.inputs,
     output:
@@ -67,14 +58,8 @@ rule recover:
         recovery=r"lora|linear\+lora",
     # It resumes: one that takes longer than any job may is made in several. The machine that submits counts.
     retries: 50 if SUBMITS else None
-    conda:
-        ENVIRONMENT
     threads: ADAPTERS.cores
     resources:
         **ADAPTERS.needs,
     params:
-        settings=ADAPTERS.settings,
-    message:
-        "recover {wildcards.model}, {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
-    shell:
-        "hfprune recover --settings {params.settings:q} > {log} 2>&1"
+        **ADAPTERS.params,

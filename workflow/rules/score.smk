@@ -10,46 +10,7 @@ STEP_SCORES = Jobs(f"{RESULTS}/{layout.STEP_SCORES}.safetensors")
 ADOPTED = Jobs(f"{RESULTS}/{layout.PLAN}.json")
 
 
-# For a study with `dtype: auto`; alone on the machine, since it is a measurement of time.
-rule dtype:
-    output:
-        SPEED.pattern,
-    log:
-        f"{LOGS}/dtype.log",
-    conda:
-        ENVIRONMENT
-    threads: SPEED.cores
-    resources:
-        **SPEED.needs,
-    params:
-        settings=SPEED.settings,
-    message:
-        "the faster dtype"
-    shell:
-        "hfprune dtype --settings {params.settings:q} > {log} 2>&1"
-
-
-rule budget:
-    input:
-        BUDGETS.inputs,
-    output:
-        BUDGETS.pattern,
-    log:
-        f"{LOGS}/{layout.BUDGET}.log",
-    # Seconds of one core: not worth a place in a queue.
-    localrule: True
-    conda:
-        ENVIRONMENT
-    resources:
-        **BUDGETS.limits,
-    params:
-        settings=BUDGETS.settings,
-    message:
-        "budget of {wildcards.model} at {wildcards.ratio}"
-    shell:
-        "hfprune budget --settings {params.settings:q} > {log} 2>&1"
-
-
+# A rule calls the command of its stage with the settings of its job; `use rule … as …` takes all that is not said.
 rule calibrate:
     input:
         BLOCKS.inputs,
@@ -62,11 +23,41 @@ rule calibrate:
     resources:
         **BLOCKS.limits,
     params:
-        settings=BLOCKS.settings,
+        **BLOCKS.params,
     message:
-        "calibrate {wildcards.model} on {wildcards.corpus}, seed {wildcards.seed}"
+        "{rule} of {params.about}"
     shell:
-        "hfprune calibrate --settings {params.settings:q} > {log} 2>&1"
+        "hfprune {params.stage} --settings {params.settings:q} > {log} 2>&1"
+
+
+# For a study with `dtype: auto`; alone on the machine, since it is a measurement of time.
+use rule calibrate as dtype with:
+    input:
+        [],
+    output:
+        SPEED.pattern,
+    log:
+        f"{LOGS}/dtype.log",
+    threads: SPEED.cores
+    resources:
+        **SPEED.needs,
+    params:
+        **SPEED.params,
+
+
+# Seconds of one core: not worth a place in a queue.
+use rule calibrate as budget with:
+    input:
+        BUDGETS.inputs,
+    output:
+        BUDGETS.pattern,
+    log:
+        f"{LOGS}/{layout.BUDGET}.log",
+    localrule: True
+    resources:
+        **BUDGETS.limits,
+    params:
+        **BUDGETS.params,
 
 
 # How a method scores, in a file of its own: behind an ancient input whose job runs, Snakemake ignores changed params,
@@ -102,10 +93,7 @@ for number, (methods, found) in enumerate(alike(sweeps, lambda job: (*job.method
             # Not removed before the job, which keeps finished scores: a new method is scored alone.
             update(
                 expand(
-                    f"{RESULTS}/{layout.SCORES}{{suffix}}",
-                    method=methods,
-                    suffix=[".safetensors", ".json", *[layout.RESAMPLED] * bool(RESAMPLES)],
-                    allow_missing=True,
+                    f"{RESULTS}/{layout.SCORES}{{suffix}}", method=methods, suffix=SCORED, allow_missing=True
                 )
             ),
         log:
@@ -118,15 +106,14 @@ for number, (methods, found) in enumerate(alike(sweeps, lambda job: (*job.method
         resources:
             **SCORES.needs,
         params:
-            settings=SCORES.settings,
-            about=SCORES.about,
+            **SCORES.params,
         message:
             "score {params.about}"
         shell:
             "hfprune score --settings {params.settings:q} > {log} 2>&1"
 
 
-rule plan:
+use rule budget as plan with:
     input:
         PLANS.inputs,
     output:
@@ -137,17 +124,10 @@ rule plan:
         f"{LOGS}/{layout.PLAN}.log",
     wildcard_constraints:
         method=any_of(files().criteria),
-    localrule: True
-    conda:
-        ENVIRONMENT
     resources:
         **PLANS.limits,
     params:
-        settings=PLANS.settings,
-    message:
-        "plan {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
-    shell:
-        "hfprune plan --settings {params.settings:q} > {log} 2>&1"
+        **PLANS.params,
 
 
 use rule plan as plan_step with:
@@ -158,40 +138,30 @@ use rule plan as plan_step with:
         size=f"{RESULTS}/{layout.STEP_PLAN}.json",
     log:
         f"{LOGS}/{layout.STEP_PLAN}.log",
-    wildcard_constraints:
-        method=any_of(files().criteria),
     resources:
         **STEP_PLANS.limits,
     params:
-        settings=STEP_PLANS.settings,
-    message:
-        "plan step {wildcards.step} of {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
+        **STEP_PLANS.params,
 
 
 # What the plan of the step before has left. The first step scores the dense model, with the other methods.
-rule score_step:
+use rule calibrate as score_step with:
     input:
         STEP_SCORES.inputs,
     output:
-        scores=STEP_SCORES.pattern,
-        about=f"{RESULTS}/{layout.STEP_SCORES}.json",
-        resampled=f"{RESULTS}/{layout.STEP_SCORES}{layout.RESAMPLED}" if RESAMPLES else [],
+        expand(f"{RESULTS}/{layout.STEP_SCORES}{{suffix}}", suffix=SCORED, allow_missing=True),
     log:
         f"{LOGS}/{layout.STEP_SCORES}.log",
-    conda:
-        ENVIRONMENT
     threads: STEP_SCORES.cores
     resources:
         **STEP_SCORES.needs,
     params:
-        settings=STEP_SCORES.settings,
+        **STEP_SCORES.params,
     message:
         "score step {wildcards.step} of {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
-    shell:
-        "hfprune score --settings {params.settings:q} > {log} 2>&1"
 
 
-rule adopt:
+use rule calibrate as adopt with:
     input:
         ADOPTED.inputs,
     output:
@@ -200,14 +170,8 @@ rule adopt:
         f"{LOGS}/{layout.PLAN}.adopt.log",
     wildcard_constraints:
         method=any_of(STUDY.methods.keys() - files().criteria.keys()),
-    conda:
-        ENVIRONMENT
     threads: ADOPTED.cores
     resources:
         **ADOPTED.needs,
     params:
-        settings=ADOPTED.settings,
-    message:
-        "adopt {wildcards.model} pruned by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
-    shell:
-        "hfprune adopt --settings {params.settings:q} > {log} 2>&1"
+        **ADOPTED.params,
