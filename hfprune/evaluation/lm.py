@@ -46,7 +46,7 @@ class PrefixTreeLM(HFLM):
         Args:
             pretrained: a loaded model, a folder or a hub name; the dense model if there is a plan.
             plan: file of a plan to apply to it.
-            linear: folder of `hfprune linear`, with weights that were solved again for the plan.
+            linear: folder of `hfprune linear`, with the weights that it reconstructed for the plan.
             batch_tokens: maximum of tokens in one forward pass; by default `default_batch_tokens()`.
             stock: other arguments of `HFLM`; its `batch_size` is used for generation.
 

@@ -85,7 +85,9 @@ class Card:
         if written > left:
             said.append(f"The files hold {written:,}: the rest are zeros that pad narrower layers.")
         if "linear" in self.inputs:
-            said.append("Weights that read the kept units were solved again.")
+            said.append(
+                "Weights that read the kept units were adjusted by least-squares reconstruction (GRAIL)."
+            )
         if "adapter" in self.inputs:
             said.append("A LoRA adapter, trained after pruning, is merged.")
         return " ".join(said)

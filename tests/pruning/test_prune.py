@@ -234,7 +234,7 @@ def test_options_reach_the_commands(call, project: Path, tmp_path: Path, capsys)
     assert {len(kept) % 8 for kept in plan.values()} == {0}
 
 
-def test_solved_again_and_not_compared(call, project: Path, pruned: Path, tmp_path: Path, capsys) -> None:
+def test_reconstructed_and_not_compared(call, project: Path, pruned: Path, tmp_path: Path, capsys) -> None:
     run(*call, "--linear", "--sequences", 1, "--no-compare", "--out", tmp_path / "b")
     few = (tmp_path / "b/report.html").read_text()
     assert re.search(r"<dt>sequences scored on</dt><dd><code>1</code>", few)
@@ -254,7 +254,7 @@ def test_solved_again_and_not_compared(call, project: Path, pruned: Path, tmp_pa
     made = read_json(tmp_path / "a/model/provenance.json")
     assert made["inputs"].keys() == {"model", "plan", "linear"}
     card = (tmp_path / "a/model/README.md").read_text()
-    assert "solved again" in card
+    assert "least-squares reconstruction" in card
     (again,) = re.findall(r"^\$ hfprune (prune .*) --out pruned$", card, re.MULTILINE)
     assert "--linear" in again and "--model mine" in again, "no path of this machine"
     here = shlex.split(again.replace("--model mine", f"--model {project / 'models/mine'}"))
