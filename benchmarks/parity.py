@@ -228,23 +228,21 @@ def page(model: Any, blocks: Tensor, where: str) -> str:
 
 PAGE = """# Parity
 
-`make parity` writes this page: our scores beside those of other code, on the same model and tokens
+`make parity` writes this page: our scores beside those of other code (`benchmarks/parity.py`), on the same model and tokens
 ({about}).
-Differences are relative, over all units. The overlap is the Jaccard index of the kept units, averaged over layers, where
-20 % of all parameters are removed. `benchmarks/parity.py` says how each is called.
+Differences are relative, over all units; overlap is the mean Jaccard index of the units kept at 20 %.
 
 ## The same scores
 
-Peers' own code as pip installs it ({packages}).
+Peers' own packages ({packages}).
 The differences are those of float32, and largest where a score is the absolute value of a sum that nearly cancels.
 
 {same}
 
 ## Different by design
 
-Published code that is no package, from its formulas. FLAP's scores are scaled to the mean of ours in each layer; a neuron
-that is active in the first sequence alone is the farthest off. [criteria.md](criteria.md#flap-and-llm-pruner-whole) says what
-differs.
+Published code that is no package, from its formulas; [criteria](criteria.md#flap-and-llm-pruner-whole) says what differs. FLAP's
+scores are scaled to the mean of ours in each layer.
 
 {other}
 """  # noqa: E501
