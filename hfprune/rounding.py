@@ -65,7 +65,8 @@ def _place(form: str, doubt: float | None) -> int:
     """Return the decimal to round to; negative ones are tens and hundreds."""
     if not doubt or not math.isfinite(doubt):
         return _finest(form)
-    return min(_finest(form), FIGURES - 1 - math.floor(math.log10(abs(doubt))))
+    # A power of ten that floating point has missed is one.
+    return min(_finest(form), FIGURES - 1 - math.floor(math.log10(abs(doubt)) + 1e-12))
 
 
 def _formatted(form: str, number: float, place: int) -> str:

@@ -21,10 +21,12 @@ from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.lost import lost
 from hfprune.analysis.tidy import DIGITS, write_csv
 from hfprune.analysis.verdicts import evaluate
+from hfprune.criteria import CRITERIA
 from hfprune.paper.claims import Paper
 from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
 from hfprune.study import layout
+from hfprune.study.labels import readable
 from hfprune.study.layout import CELL, fill
 from hfprune.study.study import Study as Config
 
@@ -96,6 +98,10 @@ class Study:
     def results(self) -> list[Path]:
         return sorted(self.folder.glob("cells/**/*.json"))
 
+    @property
+    def scores(self) -> list[Path]:
+        return sorted(self.folder.glob("scores/**/*.safetensors"))
+
     def repeat(self, folder: Path, *seeds: int) -> "Study":
         """Return a copy where other draws of the calibration gave the same as that of seed 0."""
         shutil.copytree(self.folder, folder)
@@ -142,7 +148,10 @@ class Study:
         }
         return Config(
             models=self.models,
-            methods=dict.fromkeys(self.methods),
+            methods={
+                name: None if name in CRITERIA.sources() else {"criterion": "random", "label": readable(name)}
+                for name in self.methods
+            },
             ratios=self.ratios,
             seeds=self.seeds,
             calibration={"corpus": "c4", "sequences": 4, "length": 8},

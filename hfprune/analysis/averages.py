@@ -7,7 +7,7 @@ import pandas as pd
 
 from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.statistics import MIN_DOCUMENTS, MIN_DRAWS, draws_and_items, interval
-from hfprune.analysis.tidy import CELL_COLUMNS
+from hfprune.analysis.tidy import CELL_COLUMNS, KEY
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NOT_AVERAGED
 
@@ -78,7 +78,7 @@ def mean_over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
     # min_count: one task without a standard error leaves the mean without one.
     mean["stderr"] = np.sqrt(cells["variance"].sum(min_count=tasks)) / tasks
     mean = mean[cells.size() == tasks].reset_index()
-    return mean.assign(task="", metric="")[rows.columns]
+    return mean.assign(task="", metric="")[[*KEY, "value", "stderr", "n"]]
 
 
 def without_tasks(average: str, tasks: Collection[str]) -> str:
@@ -90,7 +90,7 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     """Return the level of every value over all seeds, and of averages over tasks.
 
     The averages of a zero-shot measure are those of `with_averages`, also under the tasks that a table of the
-    paper leaves out (`without_tasks`), if they were measured. Any other measure with several tasks has their mean
+    paper leaves out (`without_tasks`), if they were measured. Any other measure of several tasks has their mean
     under the task `mean`.
 
     Args:
@@ -113,6 +113,7 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
 
 
 def _averages(results: pd.DataFrame, declared: Declarations) -> Iterator[pd.DataFrame]:
+    per_task = {row.measure for row in declared if row.per_task}
     for measure, rows in results.groupby("measure"):
         if declared.kind(measure) == "zeroshot":
             with_crows = CROWS in {*rows["metric"]}
@@ -122,7 +123,7 @@ def _averages(results: pd.DataFrame, declared: Declarations) -> Iterator[pd.Data
                 means = means[means["metric"] == AVERAGE]
                 means = means[with_crows | (means["task"] != AVERAGE_WITHOUT_CROWS)]
                 yield means.assign(task=[without_tasks(task, left_out) for task in means["task"]])
-        elif rows["task"].nunique() > 1:
+        elif rows["task"].nunique() > 1 and measure in per_task:
             for metric, group in rows.groupby("metric"):
                 yield mean_over_tasks(group).assign(metric=metric, task=MEAN)
 

@@ -1,24 +1,23 @@
-"""Collecting: the tidy table, the overlap of kept neurons, the quantiles of scores, and what users get wrong."""
+"""Collecting: values and levels, items, records, the neurons that methods keep, and what users get wrong."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import save_file
-from synthetic import Study
+from synthetic import PAPER, Study, gather
 
-from hfprune.analysis.collect import collect
-from hfprune.analysis.declarations import declare
-from hfprune.analysis.tidy import DTYPES, read_collected
+from hfprune.analysis.tidy import DTYPES, RESULT, Tidy, read_union
 from hfprune.errors import HfpruneError
-from hfprune.results import Cell, Value, write_result
+from hfprune.report.collected import Collected
+from hfprune.results import DENSE, Cell, Value, write_result
 from hfprune.study import layout
-from hfprune.study.labels import labels
+from hfprune.study.study import Study as Config
 
-HEADER = "study,model,method,ratio,seed,recovery,measure,task,metric,value,stderr,n"
+VALUES = ["study", "model", "method", "ratio", "seed", "recovery", "measure", "task", "metric", "value"]
+MODEL = "tiny-llama"
 
 
 def save(path: Path, *layers: list) -> Path:
@@ -27,74 +26,142 @@ def save(path: Path, *layers: list) -> Path:
     return path
 
 
-def test_one_sorted_row_per_number_with_stable_types(study: Study) -> None:
+def settings(methods: list[str], **changes) -> Config:
+    """A study of some criteria, each named by itself or by a letter."""
+    known = {"a": "entropy", "b": "magnitude", "c": "random"}
+    return Config(
+        **{"models": ["m"], "ratios": [0.2], "measures": {}} | changes,
+        methods={name: {"criterion": known.get(name, name)} for name in methods},
+        calibration={"corpus": "c4", "sequences": 4, "length": 8},
+    )
+
+
+def test_one_sorted_row_per_number_and_one_of_its_level_with_stable_types(study: Study) -> None:
     study.result(
         "random", 0.3, "zeroshot", "piqa", Value("acc", 0.5, 0.1, 64), Value("acc_norm", 0.6, 0.2, 64)
     )
     study.result("entropy", None, "cost", "", Value("seconds", 1.5))
-    table = read_collected(study.collect() / "results.parquet")
-
-    assert ",".join(table) == HEADER
-    assert table.dtypes.astype(str).to_dict() == DTYPES
-    assert table[["method", "metric", "value"]].to_numpy().tolist() == [
+    data = Tidy(study.collect())
+    assert [*data.whole][:10] == VALUES and data.whole.dtypes.astype(str).to_dict() == DTYPES
+    assert data.tidy[["method", "metric", "value"]].to_numpy().tolist() == [
         ["entropy", "seconds", 1.5],
         ["random", "acc", 0.5],
         ["random", "acc_norm", 0.6],
     ]
-    assert np.isnan(table.loc[0, "ratio"]) and np.isnan(table.loc[0, "stderr"]) and table.loc[0, "n"] is pd.NA
+    first = data.tidy.iloc[0]
+    assert np.isnan(first["ratio"]) and np.isnan(first["stderr"]) and first["n"] is pd.NA
+    assert data.tidy[["low", "high", "seeds"]].isna().all(axis=None), "those of levels"
+    levels = data.levels.set_index(["method", "task", "metric"])
+    assert levels.loc[("entropy", "", "seconds"), ["value", "seeds"]].tolist() == [1.5, 1]
+    assert levels.loc[("random", "average", "average"), "value"] == 0.6, "of the primary metric"
+    half = 1.998 * 0.2
+    ends = levels.loc[("random", "piqa", "acc_norm"), ["low", "high"]]
+    assert ends.tolist() == pytest.approx([0.6 - half, 0.6 + half], rel=1e-3), "Student's t of 63"
 
 
-def test_csv_holds_the_same_numbers_to_the_last_bit(collected: Path) -> None:
-    csv = pd.read_csv(collected / "results.csv", dtype=str, keep_default_na=False)
-    for column in ("ratio", "value", "stderr", "n"):
-        # Python's float, because pandas' own parser need not be exact.
-        csv[column] = [float(text) if text else None for text in csv[column]]
-    parquet = read_collected(collected / "results.parquet")
-    pd.testing.assert_frame_equal(csv.astype(DTYPES), parquet, check_exact=True)
+def test_rows_say_what_they_are_called(study: Study) -> None:
+    study.result("cross_entropy", 0.2, "zeroshot", "piqa", Value("acc_norm", 0.6, 0.2, 64))
+    study.result(DENSE, 0.0, "perplexity", "wiki", Value("perplexity", 12.0, 0.1, 24))
+    about = ["label", "criterion", "metric_label", "unit", "scale"]
+    rows = Tidy(study.collect()).tidy.set_index("method")[about]
+    assert rows.loc["cross_entropy"].tolist() == [
+        *("Cross-entropy", "cross_entropy", "Normalised accuracy", "%", 100)
+    ]
+    assert rows.loc[DENSE].tolist() == ["Dense", "", "Perplexity", "", 1]
+
+
+def test_levels_of_speeds_have_no_interval_of_repeats_in_one_process(tmp_path: Path) -> None:
+    study = Study(tmp_path, ["entropy"], [0.2], more={"latency": {}})
+    study.result("entropy", 0.2, "latency", "", Value("prefill_speedup", 1.2, 0.01, 10))
+    assert Tidy(study.collect()).levels["low"].isna().all()
+    for seed in (1, 2):
+        value = Value("prefill_speedup", 1.2 + 0.1 * seed, 0.01, 10)
+        study.result("entropy", 0.2, "latency", "", value, seed=seed)
+    (row,) = Tidy(study.collect()).levels.itertuples()
+    assert row.low * row.high == pytest.approx(row.value**2), "in logarithms, as of any ratio"
+
+
+def test_averages_leave_out_what_a_table_of_the_paper_leaves_out(study: Study) -> None:
+    for task, metric, value in (
+        *(("boolq", "acc", 0.6), ("truthfulqa_mc2", "acc", 0.3)),
+        ("crows_pairs_english", "pct_stereotype", 0.9),
+    ):
+        study.result("entropy", 0.2, "zeroshot", task, Value(metric, value, 0.1, 9))
+    levels = Tidy(study.collect()).levels.query("metric == 'average'").set_index("task")["value"]
+    assert levels.to_dict() == pytest.approx(
+        {
+            "average": 0.6,
+            "average without CrowS": 0.45,
+            "average without truthfulqa_mc2": 0.75,
+            "average without CrowS without truthfulqa_mc2": 0.6,
+        }
+    )
+
+
+def test_csv_holds_the_same_numbers_to_the_last_bit(study: Study) -> None:
+    numbers = np.random.default_rng(0).normal(size=(50, 2)) ** 3
+    for seed, (value, error) in enumerate(numbers):
+        study.result("entropy", 0.2, "fidelity", "c4", Value("js_distance", value, abs(error), 9), seed=seed)
+    rows = Tidy(study.collect()).tidy
+    assert rows[["value", "stderr"]].to_numpy().tolist() == [[a, abs(b)] for a, b in numbers.tolist()]
 
 
 def test_order_of_the_files_changes_no_byte(collected: Path, tmp_path: Path) -> None:
     whole = Study(collected)
-    about = {"declarations": declare(whole.config()), "labels": labels(whole.config())}
-    parts = whole.results[::-1], whole.scores[::-1], whole.plans[::-1]
-    collect(*parts, tmp_path, **about)
+    gather(whole.config(), collected, tmp_path, results=whole.results[::-1])
     for name in layout.TIDY:
         assert (tmp_path / name).read_bytes() == (collected / name).read_bytes(), name
 
 
-def test_provenance_has_every_commit_version_and_machine_once(tmp_path: Path) -> None:
-    made = {"hfprune": "1", "packages": {"torch": "2"}, "hardware": {"cores": 2}, "git": None}
-    paths = []
-    for i, (git, day) in enumerate((("b", "03"), ("a", "01"), ("a", "02"))):
-        paths.append(tmp_path / f"cells/{i}.json")
-        cell, run = Cell("s", "m", "random", 0.2, i, "none"), {"git": git, "started": f"2026-01-{day}"}
-        write_result(paths[-1], cell, "size", "", [Value("parameters", 1.0)], made | run)
-    collect(paths, [], [], tmp_path)
-    found = json.loads((tmp_path / "provenance.json").read_text())
-    assert found == {key: [value] for key, value in made.items()} | {
-        "git": ["b", "a"],
-        "first_started": ["2026-01-01"],
-        "last_started": ["2026-01-03"],
+def test_every_item_is_a_row_with_its_cell_and_resample(study: Study) -> None:
+    study.outcomes("entropy", 0.2, "zeroshot/boolq", [1, 0, 1])
+    path = study.outcomes(DENSE, 0.0, "perplexity", [2.0, 1.0], metric="nll")
+    items = pd.DataFrame({"item": [1, 0] * 2, "document": [10, 9] * 2, "nll": [3.0, 2.0, 5.0, 4.0]})
+    items.assign(resample=[0, 0, 1, 1]).to_parquet(path.with_suffix(".parquet"))
+    data = Tidy(study.collect())
+    boolq = data.items("zeroshot")
+    assert [*boolq] == [*RESULT, "resample", "item", "acc"], "no column of another measure"
+    assert boolq[["method", "ratio", "task", "resample", "acc"]].to_numpy().tolist() == [
+        ["entropy", 0.2, "boolq", 0, acc] for acc in (1.0, 0.0, 1.0)
+    ]
+    # In the order of documents, as numbers.
+    assert data.items("perplexity")[["document", "item", "resample", "nll"]].to_numpy().tolist() == [
+        *(["9", 0, 0, 2.0], ["10", 1, 0, 3.0], ["9", 0, 1, 4.0], ["10", 1, 1, 5.0])
+    ]
+    assert data.items("fidelity").empty
+
+
+def test_every_result_has_a_record_of_its_provenance(tmp_path: Path) -> None:
+    made = {"hfprune": "1", "packages": {"torch": "2"}, "hardware": {"cores": 2}, "git": None, "drawn": 3}
+    cell = Cell("s", "m", "random", 0.2, 1, "none")
+    path = tmp_path / "plan.json"
+    write_result(path, cell, "size", "", [Value("parameters", 1.0)], made, not_applicable="cuts nothing")
+    (record,) = Tidy(gather(settings(["random"]), tmp_path, results=[path])).records.to_dict("records")
+    assert {name: record[name] for name in RESULT} == {
+        **{"model": "m", "method": "random", "ratio": 0.2, "seed": 1, "recovery": "none"},
+        **{"measure": "size", "task": ""},
+    }
+    assert (record["version"], record["commit"], record["not_applicable"]) == ("1", "", "cuts nothing")
+    parts = {name: json.loads(record[name]) for name in ("packages", "hardware", "settings", "more")}
+    assert parts == {
+        **{"packages": {"torch": "2"}, "hardware": {"cores": 2}, "settings": {}, "more": {"drawn": 3}},
     }
 
 
 def test_nothing_measured_yet_gives_empty_tables(tmp_path: Path) -> None:
-    collect([], [], [], tmp_path)
-    assert (tmp_path / "results.csv").read_text() == HEADER + "\n"
-    assert read_collected(tmp_path / "results.parquet").dtypes.astype(str).to_dict() == DTYPES
-    assert read_collected(tmp_path / "overlap.csv").empty
-    assert read_collected(tmp_path / "score_quantiles.csv").empty
+    folder = gather(settings(["a"]), tmp_path)
+    assert (folder / "results.csv").read_text() == ",".join(DTYPES) + "\n"
+    data = Collected(folder, PAPER)
+    assert data.tidy.empty and data.levels.empty and data.records.empty and data.items("fidelity").empty
+    assert data.overlap.empty and data.quantiles.empty and data.marks.empty and data.curves.empty
 
 
 def test_overlap_is_jaccard_of_each_pair_once_beside_that_of_chance(tmp_path: Path) -> None:
-    plans = [
+    for method, kept in {"b": [0, 1, 2, 3], "a": [2, 3, 4, 5], "c": [6, 7, 8, 9]}.items():
         save(tmp_path / f"plans/m/{method}/0.2/seed0.safetensors", np.int32(kept), np.int32([0, 1]))
-        for method, kept in {"b": [0, 1, 2, 3], "a": [2, 3, 4, 5], "c": [6, 7, 8, 9]}.items()
-    ]
     # Layer 0 is known to be ten neurons wide; layer 1 has no scores.
-    scores = save(tmp_path / "scores/m/a/seed0.safetensors", np.arange(10.0))
-    collect([], [scores], plans, tmp_path)
-    overlap = read_collected(tmp_path / "overlap.csv")
+    save(tmp_path / "scores/m/a/seed0.safetensors", np.arange(10.0))
+    overlap = Collected(gather(settings(["a", "b", "c"]), tmp_path), PAPER).overlap
 
     first = overlap[overlap["layer"] == 0]
     assert first[["model", "seed", "ratio", "method_a", "method_b"]].to_numpy().tolist() == [
@@ -110,24 +177,22 @@ def test_overlap_is_jaccard_of_each_pair_once_beside_that_of_chance(tmp_path: Pa
 
 
 def test_plans_are_compared_only_at_the_same_model_ratio_and_seed(tmp_path: Path) -> None:
-    places = ["m/a/0.2/seed0", "m/b/0.2/seed1", "m/b/0.3/seed0", "n/b/0.2/seed0"]
-    plans = [save(tmp_path / f"plans/{place}.safetensors", np.int32([0, 1])) for place in places]
-    collect([], [], plans, tmp_path)
-    assert read_collected(tmp_path / "overlap.csv").empty
+    for place in ("m/a/0.2/seed0", "m/b/0.2/seed1", "m/b/0.3/seed0", "n/b/0.2/seed0"):
+        save(tmp_path / f"plans/{place}.safetensors", np.int32([0, 1]))
+    study = settings(["a", "b"], models=["m", "n"], ratios=[0.2, 0.3], seeds=[0, 1])
+    assert Collected(gather(study, tmp_path), PAPER).overlap.empty
 
 
 def test_layers_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    path = save(tmp_path / "scores/m/a/seed3.safetensors", *[[1.0, 1.0]] * 11)
-    collect([], [path], [], tmp_path)
-    quantiles = read_collected(tmp_path / "score_quantiles.csv")
+    save(tmp_path / "scores/m/a/seed3.safetensors", *[[1.0, 1.0]] * 11)
+    quantiles = Collected(gather(settings(["a"], seeds=[3]), tmp_path), PAPER).quantiles
     assert quantiles["layer"].drop_duplicates().tolist() == [*range(11)]
     assert set(quantiles["seed"]) == {3}
 
 
 def test_score_quantiles_are_relative_to_the_layer_mean(tmp_path: Path) -> None:
-    path = save(tmp_path / "scores/m/a/seed0.safetensors", np.arange(21.0)[::-1])
-    collect([], [path], [], tmp_path)
-    quantiles = read_collected(tmp_path / "score_quantiles.csv")
+    save(tmp_path / "scores/m/a/seed0.safetensors", np.arange(21.0)[::-1])
+    quantiles = Collected(gather(settings(["a"]), tmp_path), PAPER).quantiles
     # Scores 0, …, 20 with mean 10: the quantiles at steps of 1/20 are the scores themselves.
     assert quantiles["quantile"].tolist() == [round(0.05 * i, 2) for i in range(21)]
     assert quantiles["score"].tolist() == pytest.approx([0.1 * i for i in range(21)])
@@ -135,14 +200,11 @@ def test_score_quantiles_are_relative_to_the_layer_mean(tmp_path: Path) -> None:
 
 def test_z_scores_have_no_mean_to_be_relative_to(tmp_path: Path) -> None:
     scores = np.arange(21.0)
-    paths = [
-        save(tmp_path / "scores/m/a/seed0.safetensors", scores),
-        save(tmp_path / "scores/m/b/seed0.safetensors", scores - scores.mean()),
-    ]
-    collect([], paths, [], tmp_path)
-    assert set(read_collected(tmp_path / "score_quantiles.csv")["method"]) == {"a"}
-    assert set(pd.read_parquet(tmp_path / "neurons.parquet")["method"]) == {"a"}
-    assert len(read_collected(tmp_path / "rank_correlation.csv")) == 1, "ranks have no unit"
+    save(tmp_path / "scores/m/a/seed0.safetensors", scores)
+    save(tmp_path / "scores/m/b/seed0.safetensors", scores - scores.mean())
+    data = Collected(gather(settings(["a", "b"]), tmp_path), PAPER)
+    assert {*data.quantiles["method"]} == {*data.neurons["method"]} == {"a"}
+    assert len(data.ranks) == 1, "ranks have no unit"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +226,7 @@ def test_a_broken_result_is_named(study: Study, change, message: str) -> None:
 
 def test_a_missing_result_is_named(tmp_path: Path) -> None:
     with pytest.raises(HfpruneError, match=r"gone\.json: not a complete result"):
-        collect([tmp_path / "gone.json"], [], [], tmp_path)
+        gather(settings(["a"]), tmp_path, results=[tmp_path / "gone.json"])
 
 
 def test_two_results_for_one_number_are_both_named(study: Study) -> None:
@@ -174,45 +236,36 @@ def test_two_results_for_one_number_are_both_named(study: Study) -> None:
     with pytest.raises(HfpruneError, match="gives seconds of the same cell") as error:
         study.collect()
     assert str(first) in str(error.value) and str(second) in str(error.value)
-    assert not (study.folder / "results.parquet").exists()
-
-
-@pytest.mark.parametrize(
-    ("kind", "place", "shape"),
-    [
-        ("scores", "scores/m/seed0.safetensors", "scores/{model}/{method}/seed{seed}"),
-        ("scores", "scores/m/a/seedx.safetensors", "scores/{model}/{method}/seed{seed}"),
-        ("plans", "plans/m/a/seed0.safetensors", "plans/{model}/{method}/{ratio}/seed{seed}"),
-        ("plans", "plans/m/a/most/seed0.safetensors", "plans/{model}/{method}/{ratio}/seed{seed}"),
-    ],
-)
-def test_a_misplaced_file_is_named_with_its_proper_place(
-    tmp_path: Path, kind: str, place: str, shape: str
-) -> None:
-    path = save(tmp_path / place, [1.0])
-    with pytest.raises(HfpruneError, match=re.escape(shape)) as error:
-        collect(**{"results": [], "scores": [], "plans": [], "out": tmp_path, kind: [path]})
-    assert str(path) in str(error.value)
+    assert not (study.folder / "results.csv").exists()
 
 
 def test_half_a_safetensors_file_is_named(tmp_path: Path) -> None:
     path = save(tmp_path / "scores/m/a/seed0.safetensors", np.arange(100.0))
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(HfpruneError, match="not a safetensors file of mlp") as error:
-        collect([], [path], [], tmp_path)
+        gather(settings(["a"]), tmp_path)
     assert str(path) in str(error.value)
 
 
 def test_reading_before_collecting_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(HfpruneError, match=r"results\.parquet: is not there; .*hfprune collect"):
-        read_collected(tmp_path / "results.parquet")
+    with pytest.raises(HfpruneError, match=r"records\.parquet: is not there; .*hfprune collect"):
+        read_union(tmp_path / "records.parquet")
+    (tmp_path / "results.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(HfpruneError, match=r"results\.csv: cannot read it .*hfprune collect"):
+        _ = Tidy(tmp_path).whole
 
 
-def test_unreadable_distributions_are_named(tmp_path: Path) -> None:
-    more = {"distributions": {"corpus": "c4", "sequences": 4, "length": 8}}
-    study = Study(tmp_path / "own", methods=["entropy"], ratios=[0.2], more=more)
-    study.result("dense", 0.0, "distributions", "c4", Value("entropy", 2.5, 0.25, 4))
-    (file,) = study.folder.glob("cells/**/distributions-c4.json")
-    file.with_suffix(".parquet").write_text("cut off")
-    with pytest.raises(HfpruneError, match=r"c4\.parquet: cannot read it .* delete it and measure again"):
+def test_unreadable_items_are_named(tmp_path: Path) -> None:
+    path = Study(tmp_path / "own").outcomes("entropy", 0.2, "zeroshot/boolq", [1, 0])
+    path.with_suffix(".parquet").write_text("cut off")
+    with pytest.raises(HfpruneError, match=r"boolq\.parquet: cannot read it .* delete it and measure again"):
+        Study(tmp_path / "own").collect()
+
+
+def test_columns_of_one_name_and_two_types_are_named(tmp_path: Path) -> None:
+    study = Study(tmp_path / "own")
+    study.outcomes("entropy", 0.2, "zeroshot/boolq", [1, 0])
+    path = study.outcomes("entropy", 0.2, "fidelity", [1, 0], metric="js_distance")
+    pd.DataFrame({"item": [0], "acc": ["much"]}).to_parquet(path.with_suffix(".parquet"))
+    with pytest.raises(HfpruneError, match=r"items\.parquet: two measures have different columns .*acc"):
         study.collect()

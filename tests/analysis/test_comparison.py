@@ -275,7 +275,7 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
 
 def test_a_study_without_unrecovered_cells_compares_nothing(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
-    only = settings.model_copy(update={"recoveries": ["lora"]})
+    only = settings.model_copy(update={"recoveries": ["linear"]})
     assert compare(evidence(only, folder)).empty
 
 

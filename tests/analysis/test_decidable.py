@@ -109,13 +109,13 @@ def test_the_first_study_that_has_the_effect_is_asked(paper: Paper, tmp_path: Pa
 
 
 def test_one_draw_and_what_is_not_in_the_study(paper: Paper, tmp_path: Path) -> None:
-    study, evidence = earlier(tmp_path, vary=True)
+    study, before = earlier(tmp_path, vary=True)
     study.seeds = [0]
-    (row,) = decidable(paper, study.config(), [evidence])
+    (row,) = decidable(paper, study.config(), [before])
     assert np.isnan(row.half_width) and row.decides == "nothing: fewer than 3 draws have no interval"
     study.seeds, study.ratios = [0, 1, 2], [0.3]
-    (row,) = decidable(paper, study.config(), [Evidence(tmp_path)])
+    (row,) = decidable(paper, study.config(), [evidence(study.config(), tmp_path)])
     assert row.decides == "unknown: no earlier study has an interval for it"
     for change in ({"ratios": [0.1]}, {"methods": ["entropy"]}):
         other = replace(study, **change)
-        assert [*decidable(paper, other.config(), [evidence])] == []
+        assert [*decidable(paper, other.config(), [before])] == []

@@ -27,7 +27,7 @@ def test_changes_are_paired_by_item_and_say_what_they_cover(tmp_path: Path) -> N
     assert np.log([row.change, row.low, row.high]) == pytest.approx(
         shifts.mean() + half * np.array([0, -1, 1])
     )
-    assert f"× {row.change:.2f}" in (analysed(study.config(), tmp_path, tmp_path) / "lost.md").read_text()
+    assert f"× {row.change:.2f}" in (analysed(tmp_path) / "lost.md").read_text()
     assert pd.read_csv(tmp_path / "lost.csv")["change"].item() == pytest.approx(row.change, rel=1e-6)
 
 

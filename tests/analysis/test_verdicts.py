@@ -10,9 +10,8 @@ import pytest
 import yaml
 from command_line import run
 from drawings import figure_of
-from synthetic import PAPER, Study, analysed
+from synthetic import PAPER, Study, analysed, gather
 
-from hfprune.analysis.collect import collect
 from hfprune.analysis.condition import (
     NOT_APPLICABLE,
     NOT_COMPARABLE,
@@ -21,7 +20,6 @@ from hfprune.analysis.condition import (
     Condition,
     verdict,
 )
-from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.statistics import Estimate
 from hfprune.analysis.verdicts import evaluate
@@ -499,9 +497,7 @@ def test_dense_model_is_checked_first(paper: Paper, tmp_path: Path, right: int, 
 
 
 def written(study: Study, out: Path) -> dict[str, bytes]:
-    declarations = declare(study.config())
-    collect(study.results, study.scores, study.plans, out, declarations=declarations)
-    analysed(study.config(), study.folder, out)
+    analysed(gather(study.config(), study.folder, out))
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("claims*"))}
 
 
@@ -547,7 +543,7 @@ def test_a_broken_result_is_named_and_costs_nothing(study: Study, tmp_path: Path
 def test_forest_plot_draws_ours_and_the_published(paper: Paper, study: Study) -> None:
     answer(study, "entropy", 70, 70)
     answer(study, "cross_entropy", 50, 60)
-    analysed(study.config(), study.collect(), study.folder)
+    analysed(study.collect())
     figure = figure_of("claims", Collected(study.folder, PAPER))
     axes = {text.get_text().replace("\n", " "): ax for ax in figure.axes for text in ax.texts}
     assert len(axes) == 1, "only claims that were measured"
@@ -564,10 +560,7 @@ def test_forest_plot_draws_ours_and_the_published(paper: Paper, study: Study) ->
 def test_command_line(study: Study, tmp_path: Path, capsys) -> None:
     answer(study, "entropy", 70, 70)
     answer(study, "cross_entropy", 50, 60)
-    study.collect()
-    file = tmp_path / "test.yaml"
-    file.write_text(yaml.safe_dump(study.config().model_dump(mode="json")))
-    run("claims", "--study", file, "--results", study.folder, "--claims", PAPER / "claims.yaml")
+    run("claims", "--results", study.collect(), "--claims", PAPER / "claims.yaml")
     assert (
         "claims: 1 reproduced, 0 contradicted, 0 equivalent, 0 inconclusive, 0 one draw, "
         in capsys.readouterr().err

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import failure, run
+from committed import results_of
 from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
@@ -98,7 +99,7 @@ def test_an_earlier_study_without_items_is_refused_before_anything_is_counted(
     # As in a clone where the demo has not been run.
     (tmp_path / "results/demo").mkdir(parents=True)
     for study in ("recovery", "recovery-30"):
-        (tmp_path / "results" / study).symlink_to(ROOT / "results" / study)
+        (tmp_path / "results" / study).symlink_to(results_of(study))
     monkeypatch.chdir(tmp_path)
     said = failure("cost", "--study", "demo", "--like", "recovery", named)
     assert re.search(rf"--like {named}: no outcomes of items .*recovery, recovery-30", said)

@@ -10,7 +10,7 @@ from itertools import product
 import pandas as pd
 import pytest
 import statements
-from smoke import ROOT
+from committed import committed, results_of
 from statements import OUTCOMES, Effect, compared, effects, factors, kept, losses, lost, ranks
 
 import findings
@@ -35,6 +35,12 @@ NUMBER = re.compile(r"[−+]?\d[\d,]*(?:\.\d+)?")
 TRIPLE = re.compile(r"([−+]?\d[\d,.]*) \(([−+]?\d[\d,.]*) to ([−+]?\d[\d,.]*)\)(\*(?!\*)|\*(?=\*\*))?")
 
 
+@pytest.fixture(autouse=True)
+def of_the_last_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read the results that git holds."""
+    monkeypatch.setattr(statements, "ROOT", committed())
+
+
 def effect(outcome: str, value: float, low: float, high: float, holm: float = 1.0, **about: str) -> Effect:
     return Effect(
         "a-study/effects.csv", OUTCOMES[outcome], value, low, high, holm, {"method": "wanda"} | about
@@ -43,7 +49,7 @@ def effect(outcome: str, value: float, low: float, high: float, holm: float = 1.
 
 def rows_of(study: str, file: str) -> list[dict[str, str]]:
     """Return the rows of a study's table, read without any code of this suite."""
-    with (ROOT / "results" / study / file).open(encoding="utf-8") as lines:
+    with (results_of(study) / file).open(encoding="utf-8") as lines:
         return [*csv.DictReader(lines)]
 
 
@@ -182,8 +188,10 @@ def test_two_of_three_draws_at_thirty_per_cent_have_the_very_same_plans() -> Non
     """As the page says of `recovery-30` and `untuned`."""
 
     def plan(study: str, method: str, seed: int) -> str:
-        cell = f"cells/smollm2-135m-instruct-q4/{method}/0.3/seed{seed}/none/fidelity.json"
-        return json.loads((ROOT / "results" / study / cell).read_text())["provenance"]["inputs"]["plan"]
+        records = pd.read_parquet(results_of(study) / "records.parquet")
+        of = f"method == '{method}' and ratio == 0.3 and seed == {seed} and recovery == 'none'"
+        (inputs,) = records.query(f"measure == 'fidelity' and {of}")["inputs"]
+        return json.loads(inputs)["plan"]
 
     for method in ("entropy", "cross_entropy"):
         same = [plan("recovery-30", method, seed) == plan("untuned", method, seed) for seed in range(3)]
@@ -194,7 +202,8 @@ def test_how_often_the_dense_model_is_right() -> None:
     """The mean over tasks of the normalised accuracy, or else the accuracy, of the rows themselves."""
     right = {"none": {}, "lora": {}}
     for row in rows_of("recovery", "results.csv"):
-        if row["method"] == "dense" and row["measure"] == "zeroshot" and row["metric"] in ("acc", "acc_norm"):
+        accuracy = row["measure"] == "zeroshot" and row["metric"] in ("acc", "acc_norm")
+        if row["method"] == "dense" and accuracy and row["seed"]:
             kept = right[row["recovery"]].setdefault(row["task"], {})
             kept.setdefault(row["metric"], []).append(float(row["value"]))
     means = [

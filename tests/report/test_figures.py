@@ -7,18 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from committed import COMMITTED
+from committed import COMMITTED, committed, results_of
 from drawings import figure_of
 from matplotlib import style
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from scipy.stats import t
-from synthetic import PAPER, Study
+from synthetic import PAPER, Study, gather
 
 from hfprune.analysis.averages import with_averages
-from hfprune.analysis.collect import collect
-from hfprune.analysis.tidy import read_collected, read_labels
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import read_tables
 from hfprune.report import charts
@@ -30,9 +28,6 @@ from hfprune.report.publication import publication_names
 from hfprune.report.style import Look, recovery_label
 from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
-from hfprune.settings import load
-from hfprune.study.labels import labels
-from hfprune.study.study import Study as StudyConfig
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ("pdf", "svg", "png")
@@ -70,16 +65,16 @@ def test_every_figure_in_three_formats_with_the_same_bytes_each_time(
 def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "results", tmp_path / "figures"
     folder.mkdir()
-    for name in ("results.csv", "metrics.csv", "labels.csv", "calibration.csv"):
+    for name in ("results.csv", "records.parquet", "study.yaml"):
         shutil.copy(collected / name, folder)
     out.mkdir()
     (out / "agreement.svg").write_text("of a run with all tables")
     absent = write_figures(folder, PAPER, out, formats=["svg"])
-    assert absent["agreement"] == f"{folder} has no rank_correlation.csv and no overlap.csv"
+    assert absent["agreement"] == f"{folder} has no layers.parquet"
     assert absent["measures"] == "Other measures: not measured" and "fidelity" not in absent
     assert {path.stem for path in out.iterdir()} == {*NAMES} - absent.keys() | {"agreement"}
     assert (out / "agreement.svg").read_text() == "of a run with all tables"
-    with pytest.raises(HfpruneError, match=r"no overlap\.csv, which the figure overlap needs"):
+    with pytest.raises(HfpruneError, match=r"no layers\.parquet, which the figure overlap needs"):
         write_figures(folder, PAPER, out, only=["overlap"])
 
 
@@ -89,13 +84,13 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 @pytest.mark.parametrize("study", COMMITTED)
 def test_tables_in_git_are_what_the_code_makes(study: str, tmp_path: Path) -> None:
-    folder = ROOT / "results" / study
+    """The demo's, and those that the findings show; the others are only written."""
+    folder = results_of(study)
     write_tables(folder, PAPER, tmp_path)
-    kept = sorted((folder / "tables").iterdir())
-    assert len(kept) > 10
+    assert len([*tmp_path.iterdir()]) > 10
+    kept = sorted((folder / "tables").glob("*"))
+    assert (len(kept) > 10) == (study == "demo")
     assert [path.name for path in kept if not (tmp_path / path.name).exists()] == [], "nobody writes them"
-    written = labels(load(StudyConfig, ROOT / f"config/studies/{study}.yaml"))
-    assert read_labels(folder) == written, "of the study as it is"
     for path in kept:
         assert alike(path.read_text(), (tmp_path / path.name).read_text()), path
 
@@ -115,11 +110,11 @@ def test_texts_that_differ_in_a_last_digit_are_alike() -> None:
 
 @pytest.mark.parametrize("study", COMMITTED)
 def test_figures_in_git_are_those_of_the_tables_in_git(study: str, tmp_path: Path) -> None:
-    kept = sorted((ROOT / "figures" / study).glob("*.svg"))
+    kept = sorted((committed() / "figures" / study).glob("*.svg"))
     assert kept
     only = [path.stem for path in kept]
     # A run of the workflow writes a sentence in place of a figure that cannot be drawn.
-    write_figures(ROOT / "results" / study, PAPER, tmp_path, only=only, formats=["svg"], complete=True)
+    write_figures(results_of(study), PAPER, tmp_path, only=only, formats=["svg"], complete=True)
     for path in kept:
         # Not the bytes, since another matplotlib may round elsewhere.
         assert text_of(path) == text_of(tmp_path / path.name)
@@ -193,9 +188,7 @@ def test_mistakes_in_a_style_are_one_line(text: str | bytes | None, message: str
 
 
 def test_the_best_method_is_on_top_and_far_values_are_numbers_at_the_edge(tmp_path: Path) -> None:
-    for name in ("results.csv", "comparison.csv", "metrics.csv", "labels.csv"):
-        shutil.copy(ROOT / "results/methods" / name, tmp_path)
-    data = Collected(tmp_path, PAPER)
+    data = Collected(results_of("methods"), PAPER)
     axes = {ax.get_xlabel(): ax for ax in figure_of("comparison", data).axes}
     rows = data.comparison[data.comparison["seed"].isna()]
     assert rows["js_distance"].is_monotonic_increasing
@@ -213,7 +206,7 @@ def test_the_best_method_is_on_top_and_far_values_are_numbers_at_the_edge(tmp_pa
 
 
 def test_calibration_has_no_panel_of_a_single_number_of_sequences(collected: Path) -> None:
-    data = Collected(ROOT / "results/methods", PAPER)
+    data = Collected(results_of("methods"), PAPER)
     assert [ax.get_ylabel() for ax in figure_of("calibration", data).axes] == ["Agreement of halves"]
     # The halves of two methods that differ in their allocation agree alike: one line.
     drawn = points(figure_of("calibration", data).axes[0])
@@ -261,9 +254,9 @@ def test_accuracy_shows_the_averages_in_percent(collected: Path) -> None:
 
 def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Path) -> None:
     data = Collected(collected, PAPER)
-    recovered = data.results[data.results["ratio"].isin([0.0, 0.2])].assign(recovery="lora")
-    everything = pd.concat([data.results.assign(recovery="none"), recovered])
-    upper, _, _, lower, *_ = figure_of("fidelity", data, results=everything).axes
+    recovered = data.levels[data.levels["ratio"].isin([0.0, 0.2])].assign(recovery="lora")
+    everything = pd.concat([data.levels.assign(recovery="none"), recovered])
+    upper, _, _, lower, *_ = figure_of("fidelity", data, levels=everything).axes
     assert [label.get_text() for label in upper.get_xticklabels()] == ["20", "30"]
     assert upper.get_xlim()[1] > 30
     # At one ratio, no line leads anywhere: methods stand one below the other, the best on top.
@@ -278,27 +271,28 @@ def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Pat
     assert names == ["tiny-llama, no recovery", "tiny-llama, LoRA, 20% removed"]
 
 
-def test_intervals_on_a_logarithmic_axis_are_of_the_logarithm(collected: Path) -> None:
+def test_values_a_decade_apart_have_a_logarithmic_axis_and_the_intervals_of_the_table(
+    collected: Path,
+) -> None:
     data = Collected(collected, PAPER)
-    results = data.results.assign(recovery="none")
-    worse = (results["metric"] == "perplexity") & (results["method"] == "magnitude")
-    results.loc[worse, ["value", "stderr"]] = [10_000.0, 8_000.0]
-    ax = next(ax for ax in figure_of("fidelity", data, results=results).axes if ax.get_yscale() == "log")
+    levels = data.levels.assign(recovery="none")
+    worse = (levels["metric"] == "perplexity") & (levels["method"] == "magnitude")
+    levels.loc[worse, ["value", "low", "high"]] = [10_000.0, 4_000.0, 25_000.0]
+    ax = next(ax for ax in figure_of("fidelity", data, levels=levels).axes if ax.get_yscale() == "log")
     colour = data.looks["magnitude"].colour
     (bars,) = [bars for bars in ax.collections if to_hex(bars.get_color()[0]) == colour.lower()]
-    low, high = bars.get_segments()[0][:, 1]
-    half = t.ppf(0.975, results.loc[worse, "n"].iloc[0] - 1) * 0.8
-    assert [low, high] == pytest.approx([10_000 * np.exp(-half), 10_000 * np.exp(half)])
+    assert bars.get_segments()[0][:, 1].tolist() == pytest.approx([4_000, 25_000])
 
 
 def test_recoveries_of_a_model_have_one_axis_and_other_models_their_own(collected: Path) -> None:
     data = Collected(collected, PAPER)
     parts = []
     for model, recovery, off in (("a", "none", 0.0), ("a", "lora", 0.2), ("b", "none", 0.1)):
-        part = data.results.assign(model=model, recovery=recovery)
-        part["value"] += off * (part["measure"] == "zeroshot")
+        part = data.levels.assign(model=model, recovery=recovery)
+        for number in ("value", "low", "high"):
+            part[number] += off * (part["measure"] == "zeroshot")
         parts.append(part)
-    first, second, other = figure_of("accuracy", data, results=pd.concat(parts)).axes
+    first, second, other = figure_of("accuracy", data, levels=pd.concat(parts)).axes
     assert first.get_ylim() == second.get_ylim() != other.get_ylim()
     low, high = first.get_ylim()
     drawn = [y for ax in (first, second) for marks in points(ax).values() for _, y in marks]
@@ -310,7 +304,8 @@ def test_one_axis_shows_what_each_recovery_would_show_by_itself() -> None:
     looks = {name: Look(name, "#000000", "o") for name in "abcd"}
 
     def chart(values: list[float]) -> charts.Chart:
-        rows = pd.DataFrame({"method": [*"abcd"], "ratio": 0.2, "value": values, "half": 0.01})
+        rows = pd.DataFrame({"method": [*"abcd"], "ratio": 0.2, "value": values})
+        rows = rows.assign(low=rows["value"] - 0.01, high=rows["value"] + 0.01)
         return charts.against_ratio(rows, looks, "it", order=[*"abcd"])
 
     parts = chart([0.38, 0.39, 0.40, 0.80]), chart([0.32, 0.33, 0.34, 0.66])
@@ -322,9 +317,9 @@ def test_one_axis_shows_what_each_recovery_would_show_by_itself() -> None:
 
 def test_a_dense_model_alone_has_no_facet_and_a_single_recovery_is_named(collected: Path) -> None:
     data = Collected(collected, PAPER)
-    dense = data.results[data.results["method"] == DENSE].assign(recovery="none")
-    everything = pd.concat([dense, data.results.assign(recovery="lora")])
-    figure = figure_of("accuracy", data, results=everything)
+    dense = data.levels[data.levels["method"] == DENSE].assign(recovery="none")
+    everything = pd.concat([dense, data.levels.assign(recovery="lora")])
+    figure = figure_of("accuracy", data, levels=everything)
     assert len(figure.axes) == 1
     assert "after LoRA" in figure.legends[0].get_title().get_text()
 
@@ -435,7 +430,7 @@ def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> No
 def test_overlap_compares_with_entropy_and_with_chance(collected: Path) -> None:
     data = Collected(collected, PAPER)
     ax = figure_of("overlap", data).axes[0]
-    pairs = read_collected(collected / "overlap.csv").query("ratio == 0.2")
+    pairs = data.overlap.query("ratio == 0.2")
     with_magnitude = pairs.query("method_a == 'entropy' and method_b == 'magnitude'")
     assert ax.get_ylabel() == "Jaccard with Entropy"
     assert set(points(ax)) == {data.looks[method].colour for method in ("cross_entropy", "magnitude")}
@@ -454,8 +449,7 @@ def test_overlap_without_entropy_compares_with_the_first_method(tmp_path: Path) 
 
 def test_scores_has_a_facet_per_method_and_model(tmp_path: Path) -> None:
     methods = ["entropy", "magnitude", "random", "a", "b", "c", "d"]
-    study = Study(tmp_path, methods=methods, models=["m", "n"], layers=2, neurons=16).write()
-    collect([], study.scores, [], tmp_path)
+    Study(tmp_path, methods=methods, models=["m", "n"], layers=2, neurons=16).write().collect()
     figure = figure_of("scores", Collected(tmp_path, PAPER))
     titles = [ax.get_title(loc="left") for ax in figure.axes if ax.axison]
     assert titles == ["Entropy", "Magnitude", "Random", "A", "B", "C", "D"] * 2
@@ -493,9 +487,11 @@ def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) 
         **{"cross_entropy_gradient": [0.75, -0.75], "entropy_gradient": [-0.2, 0.2]},
     }
     dense = Cell("test", "mine", DENSE, 0, 0, "none")
+    more = {"distributions": {"corpus": "text", "sequences": 1, "length": 8}}
+    settings = Study(tmp_path, models=["mine"], more=more).config()
     result = tmp_path / "distributions.json"
     write_result(result, dense, "distributions", "text", [Value("entropy", 1.5)], {}, pd.DataFrame(seen))
-    collect([result], [], [], tmp_path)
+    gather(settings, tmp_path, results=[result])
     figure = figure_of("distributions", Collected(tmp_path, PAPER))
     (ax,) = figure.axes
     assert [bar.get_width() for bar in ax.patches] == [0.75, 0.25]
@@ -535,6 +531,8 @@ def test_one_ratio_several_seeds_and_unknown_tasks_can_be_drawn(tmp_path: Path) 
 @pytest.mark.parametrize("name", ["tasks", "overlap"])
 def test_models_may_have_ratios_of_their_own(name: str, tmp_path: Path) -> None:
     Study(tmp_path, models=["a"], ratios=[0.2], tasks={"piqa": 0.7}).write()
-    folder = Study(tmp_path, models=["b"], ratios=[0.2, 0.4], tasks={"piqa": 0.7}).write().collect()
+    study = Study(tmp_path, models=["b"], ratios=[0.2, 0.4], tasks={"piqa": 0.7}).write()
+    study.models = ["a", "b"]
+    folder = study.collect()
     axes = figure_of(name, Collected(folder, PAPER)).axes
     assert [any(map(len, points(ax).values())) for ax in axes] == [True, False, True, True]

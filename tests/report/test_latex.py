@@ -6,16 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import PAPER, Study, analysed
+from committed import committed
+from synthetic import PAPER, Study, analysed, gather
 
-from hfprune.analysis.collect import collect
-from hfprune.analysis.declarations import declare
 from hfprune.report.typeset import Column, Table, latex, tex
 from hfprune.report.writing import write_tables
-from hfprune.study.labels import labels
 from hfprune.study.method import Method
 
-ROOT = Path(__file__).parents[2]
 LABEL = "Größe α, 50 % & #1 → x_2 ~ ^ <3> “β”"
 DOCUMENT = r"""\documentclass{article}
 \usepackage{booktabs,adjustbox}
@@ -43,11 +40,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for method in study.methods:
         for seed in study.seeds:
             study.outcomes(method, 0.2, "perplexity", [3.0 + 0.1 * seed, 4.0], metric="nll", seed=seed)
-    files = study.results, study.scores, study.plans
-    collect(*files, folder, declarations=declare(settings), labels=labels(settings))
-    analysed(settings, folder, folder)
+    analysed(gather(settings, folder))
     write_tables(folder, PAPER, folder / "tables")
-    return [*sorted(folder.rglob("*.tex")), *sorted((ROOT / "results").glob("*/**/*.tex"))]
+    return [*sorted(folder.rglob("*.tex")), *sorted((committed() / "results").glob("*/**/*.tex"))]
 
 
 def test_no_character_is_unknown_to_pdflatex(written: list[Path]) -> None:

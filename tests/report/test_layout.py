@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from committed import COMMITTED
+from committed import COMMITTED, results_of
 from drawings import check, misplaced
 from matplotlib import style
 from matplotlib.figure import Figure
@@ -14,14 +14,11 @@ from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import THEME, made_figure, read_style
 from hfprune.results import DENSE, Value
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.mark.parametrize("width", [3.3, 6.9], ids=["column", "page"])
 @pytest.mark.parametrize("study", COMMITTED)
 def test_the_figures_of_finished_studies(study: str, width: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Of what git holds, and all of them where the study ran in this folder.
-    checked = check(ROOT / "results" / study, monkeypatch, width)
+    checked = check(results_of(study), monkeypatch, width)
     # Two measured nothing but accuracy and right answers, after LoRA alone.
     assert (
         {"learning"} <= checked
@@ -33,7 +30,7 @@ def test_the_figures_of_finished_studies(study: str, width: float, monkeypatch: 
 def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.mplstyle").write_text("font.size: 11\nfont.family: serif\n")
     over = read_style(tmp_path / "mine.mplstyle")
-    data = Collected(ROOT / "results/sensitivity", PAPER)
+    data = Collected(results_of("sensitivity"), PAPER)
     for name in ("fidelity", "comparison", "calibration", "claims"):
         with style.context(["default", THEME, over]):
             assert misplaced(made_figure(name, data), monkeypatch) == [], name

@@ -1,14 +1,10 @@
 """Methods have names for people, in tables and figures of results without their study too."""
 
-from pathlib import Path
-
 import pytest
 
-from hfprune.analysis.collect import collect
-from hfprune.analysis.tidy import read_labels
 from hfprune.errors import HfpruneError
 from hfprune.settings import validate
-from hfprune.study.labels import Label, labels, readable
+from hfprune.study.labels import labels, readable
 from hfprune.study.study import Study
 
 CALIBRATION = {"corpus": "c4", "sequences": 64, "length": 8}
@@ -95,15 +91,3 @@ def test_a_name_alone_is_readable_too(name: str, label: str) -> None:
 def test_what_cannot_be_shown_is_refused(key: str, value: str, message: str) -> None:
     with pytest.raises(HfpruneError, match=message):
         study({"x": {"criterion": "entropy", key: value}})
-
-
-def test_labels_travel_with_the_collected_tables(tmp_path: Path) -> None:
-    named = {"entropy": Label("None", "#123456"), "other": Label("Other, two")}
-    collect([], [], [], tmp_path, labels=named)
-    assert read_labels(tmp_path) == named, "no word is read as a missing value"
-    (tmp_path / "labels.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(HfpruneError, match=r"labels\.csv: cannot read it"):
-        read_labels(tmp_path)
-    (tmp_path / "labels.csv").unlink()
-    with pytest.raises(HfpruneError, match=r"labels\.csv: is not there; .*hfprune collect"):
-        read_labels(tmp_path)

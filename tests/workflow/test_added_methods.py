@@ -13,6 +13,8 @@ from command_line import run
 from packages import hfprune, install
 from smoke import ROOT, STUDY, jobs, make_project, snakemake, write
 
+from hfprune.analysis.tidy import Tidy, read_union
+
 BASELINES = sorted(file.stem for file in (ROOT / "workflow/rules/baselines").glob("*.smk"))
 MODELS = ["llama", "qwen2", "qwen3"]
 RATIO = STUDY["ratios"][0]
@@ -128,8 +130,7 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
     )
 
     results = project / "results/smoke"
-    for name in ("results.csv", "metrics.csv"):
-        assert {"guesses", "guesses_again"} <= {*pd.read_csv(results / name)["measure"]}
+    assert {"guesses", "guesses_again"} <= {*pd.read_csv(results / "results.csv")["measure"]}
     shown = [
         results / "tables/measures.md",
         results / "tables/measures.tex",
@@ -153,10 +154,10 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
         text = (results / f"{table}.md").read_text()
         assert all(f"| {name} " in text for name in expected), text
     assert "Gate norm" not in (results / "tables/table5.md").read_text()
-    tidy = pd.read_parquet(results / "results.parquet")
+    tidy = Tidy(results).tidy
     removed = tidy[tidy["metric"] == "parameter_ratio"].set_index("method")["value"]
     assert removed["first_neurons"] == pytest.approx(removed["peak"])
-    overlap = pd.read_csv(results / "overlap.csv")
+    overlap = read_union(results / "layers.parquet", table="overlap")
     assert {"peak", "gate_norm", "first_neurons"} == {*overlap["method_a"], *overlap["method_b"]}
 
 

@@ -4,12 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from command_line import run
 from smoke import STUDY, change, jobs, snakemake
 
+from hfprune.analysis.tidy import Tidy
 from hfprune.evaluation.lm import PrefixTreeLM
 from hfprune.models.load import load_model
 
@@ -35,7 +35,7 @@ def test_it_is_solved_once_for_all_plans_and_measured_beside_none(project: Path,
     # One pass for both plans; entropy's cell gets an adapter, and so does the dense model, as the control.
     assert done["linear_0"] == 1 and done["recover"] == 1
     results = project / "results/smoke"
-    tidy = pd.read_parquet(results / "results.parquet")
+    tidy = Tidy(results).tidy
     measured = tidy[tidy["measure"].isin(["fidelity", "perplexity"])]
     assert {*measured[["method", "recovery"]].itertuples(index=False, name=None)} == {
         *(("dense", recovery) for recovery in ("none", "lora")),

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from smoke import STUDY, change, contents, jobs, same_as_before, snakemake
 
+from hfprune.analysis.tidy import Tidy
 from hfprune.report.publication import publication_names
 
 CELLS = "results/smoke/cells"
@@ -34,7 +35,7 @@ def test_first_line_says_which_study_and_why(finished) -> None:
 def test_every_result_table_and_figure_is_there(finished) -> None:
     folder, _ = finished
     results, figures = folder / "results/smoke", folder / "figures/smoke"
-    tidy = pd.read_parquet(results / "results.parquet")
+    tidy = Tidy(results).tidy
     assert set(tidy["model"]) == {"llama", "qwen2", "qwen3"}
     assert set(tidy["method"]) == {"dense", *STUDY["methods"]}
     assert set(tidy["measure"]) == {*STUDY["measures"], "size", "recovery"}
@@ -181,7 +182,7 @@ def test_two_changes_at_once_are_both_made_in_one_run(project: Path) -> None:
     before = contents(project, "results/smoke/scores/**/*")
     snakemake(project, "compare")
     assert contents(project, "results/smoke/scores/**/*") == before
-    tidy = pd.read_parquet(project / "results/smoke/results.parquet").query("measure == 'fidelity'")
+    tidy = Tidy(project / "results/smoke").tidy.query("measure == 'fidelity'")
     assert {*zip(tidy["model"], tidy["method"], tidy["ratio"], strict=True)} == {
         (model, method, ratio)
         for model, method in (("llama", "entropy"), ("llama", "random"), ("qwen2", "random"))
