@@ -19,7 +19,7 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from browser import ARGUMENTS, PATIENCE, find_chromium
 from command_line import failure, run
-from committed import results_of
+import committed
 from conftest import build_tiny, reload
 from huggingface_hub import ModelCard
 from playwright.sync_api import sync_playwright
@@ -292,7 +292,7 @@ def test_the_best_recipe_is_its_parts_each_of_which_a_flag_replaces(call, tmp_pa
 
 
 def test_what_the_best_recipe_gained_is_what_was_measured() -> None:
-    losses = pd.read_csv(results_of("recipe-confirm") / "losses.csv")
+    losses = pd.read_csv(committed.results_of("recipe-confirm") / "losses.csv")
     losses = losses.query(
         "ratio == 0.2 and measure == 'perplexity' and method == 'wanda' and recovery == 'linear'"
     )
