@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import committed
 import pandas as pd
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from browser import ARGUMENTS, PATIENCE, find_chromium
 from command_line import failure, run
-import committed
 from conftest import build_tiny, reload
 from huggingface_hub import ModelCard
 from playwright.sync_api import sync_playwright
