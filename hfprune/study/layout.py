@@ -149,11 +149,6 @@ def batches(cells: Iterable[Cell], study: Study, size: int) -> Iterator[list[Cel
             yield found[start : start + size]
 
 
-def measuring(names: Iterable[str]) -> str:
-    """Return the name of the rule whose jobs take these measures."""
-    return "_".join(["measure", *names])
-
-
 def measurements(study: Study, measures: dict[str, Measure], cell: Cell) -> list[str]:
     """Return the result files, below results/<study>, of the measures of one cell; see `measures_of`."""
     names = measures_of(study, measures, cell)
