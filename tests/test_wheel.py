@@ -103,7 +103,7 @@ def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Pa
     ends = [line.partition(": error: ")[2] for line in printed if ": error: " in line]
     assert ends == [
         "config/studies/demoo.yaml: cannot read it: No such file or directory",
-        "results/results.parquet: is not there; run `hfprune collect` first",
+        "results/results.csv: is not there; run `hfprune collect` first",
         "this needs the package lm_eval: pip install 'hfprune[tasks]'",
         "this needs the package peft: pip install 'hfprune[recovery]'",
         "this needs the package matplotlib: pip install 'hfprune[study]'",

@@ -1,1 +1,1 @@
-"""From result files to the tidy table, and from that alone to averages, tables and figures."""
+"""From result files to the tables of a study, and from these alone to claims and comparisons."""

@@ -1,6 +1,6 @@
 """Agreement of methods on the neurons to keep, and the distribution of a layer's scores."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -224,12 +224,28 @@ class Neurons:
 
     def _agreement(self, pairs: list[tuple[Cell, Cell]]) -> dict[str, float]:
         """Return the columns of `AGREEMENT` on pairs of cells, means over layers and pairs."""
-        columns: tuple[Callable[[Cell, Cell], Iterable[float]], ...]
-        columns = self._overlaps, self._rank_correlations, self._near_cut
-        return {
-            name: nanmean(nanmean(of(*pair)) for pair in pairs)
-            for name, of in zip(AGREEMENT, columns, strict=True)
-        }
+        rows = [[nanmean(values) for values in self._of_pair(*pair)] for pair in pairs]
+        return pd.DataFrame(rows, columns=AGREEMENT, dtype=float).mean().to_dict()
+
+    def _of_pair(self, a: Cell, b: Cell) -> Iterator[list[float]]:
+        """Yield overlaps and rank correlations of layers, and for each disputed neuron 1 (near both cuts) or 0."""
+        from scipy.stats import rankdata
+
+        plans = _common(self._plan(a), self._plan(b))
+        scored = _common(self._scored(a), self._scored(b))
+        yield [jaccard(*kept) for kept in plans]
+        yield [pd.Series(x).corr(pd.Series(y), "spearman") for x, y in scored]
+        near: list[float] = []
+        for kept, scores in zip(plans, scored, strict=False):
+            distances = [np.abs(rankdata(-s) - len(k)) / len(s) for k, s in zip(kept, scores, strict=True)]
+            near += (np.maximum(*distances)[np.setxor1d(kept[0], kept[1])] < NEAR).astype(float).tolist()
+        yield near
+
+    def _plan(self, cell: Cell) -> ByLayer:
+        return self._plans.get((cell.model, cell.ratio or 0.0, cell.seed), {}).get(cell.method, {})
+
+    def _scored(self, cell: Cell) -> ByLayer:
+        return self._scores.get((cell.model, cell.method, cell.seed), {})
 
     def _ablation_correlation(self, cells: list[Cell]) -> float:
         """Return Spearman's correlation of the scores with the effect of ablating a neuron."""
@@ -250,33 +266,10 @@ class Neurons:
             return Estimate(np.nan)
         return estimate(Contrast({"": (ours - theirs)[None]}, {}, {}, fixed=True))
 
-    def _kept(self, *cells: Cell) -> Iterator[tuple[np.ndarray, ...]]:
-        plans = (self._plans.get((cell.model, cell.ratio or 0.0, cell.seed), {}) for cell in cells)
-        return _common(*(plan.get(cell.method, {}) for plan, cell in zip(plans, cells, strict=True)))
 
-    def _scored(self, *cells: Cell) -> Iterator[tuple[np.ndarray, ...]]:
-        return _common(*(self._scores.get((cell.model, cell.method, cell.seed), {}) for cell in cells))
-
-    def _overlaps(self, a: Cell, b: Cell) -> Iterator[float]:
-        return (jaccard(*kept) for kept in self._kept(a, b))
-
-    def _rank_correlations(self, a: Cell, b: Cell) -> Iterator[float]:
-        return (pd.Series(x).corr(pd.Series(y), "spearman") for x, y in self._scored(a, b))
-
-    def _near_cut(self, a: Cell, b: Cell) -> Iterator[float]:
-        """Yield 1 (near both cuts) or 0 for each neuron that only one of the two keeps."""
-        from scipy.stats import rankdata
-
-        for kept, scores in zip(self._kept(a, b), self._scored(a, b), strict=False):
-            distances = [np.abs(rankdata(-s) - len(k)) / len(s) for k, s in zip(kept, scores, strict=True)]
-            yield from (np.maximum(*distances)[np.setxor1d(kept[0], kept[1])] < NEAR).astype(float).tolist()
-
-
-def _common(*parts: ByLayer) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield the tensors of all cells for every layer that all cells have."""
-    for layer in parts[0]:
-        if all(layer in part for part in parts):
-            yield tuple(part[layer] for part in parts)
+def _common(a: ByLayer, b: ByLayer) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the tensors of two cells for every layer that both have."""
+    return [(a[layer], b[layer]) for layer in a if layer in b]
 
 
 def nanmean(values: Iterable[float]) -> float:
