@@ -1,242 +1,279 @@
-"""Make docs/findings.md from findings.md.jinja and the tables of the studies in results/.
+"""Make docs/findings.md and its figures from findings.md.jinja and the tables of the studies in results/.
 
-The template says in words what was asked and done, and which numbers to show. Numbers in digits, and words that
-compare outcomes, come from the functions below, which speak of every model and ratio of a study, so that what is
-contrary stands beside what is not.
+Numbers, and the words about significance, come from the functions below; the template has the rest.
 
     python findings/findings.py
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from textwrap import indent
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from described import about, accuracy, series, wrapped
+import yaml
+from forest import Panel, drawn
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from statements import (
-    OUTCOMES,
-    RECOVERED,
-    ROOT,
-    Effect,
-    Outcome,
-    across,
-    compared,
-    effect_of,
-    effects,
-    factors,
-    kept,
-    losses,
-    lost,
-    ranks,
-    read,
-)
 
 from hfprune.analysis.statistics import LEVEL
+from hfprune.report.style import TASKS
+from hfprune.rounding import rounded_interval
+from hfprune.settings import load
+from hfprune.study.labels import labels
+from hfprune.study.study import Study
 
-PAGE = ROOT / "docs/findings.md"
-TEMPLATE = ROOT / "findings/findings.md.jinja"
-# Those with claims of the paper, without `methods`, whose only such run is that of `sensitivity`, and without
-# `demo`, which each machine runs anew.
-STUDIES = ["recovery", "headline", "recovery-short", "recovery-30", "recovery-attention", "recovery-qwen"]
-STUDIES += ["recovery-others", "untuned", "outcomes", "outcomes-qwen", "families", "draws", "sensitivity"]
-STUDIES += ["domains"]
-UNITS = {"points": "points", "JS distance": "js_distance", "Top-15 Jaccard": "top15_jaccard"}  # of claims
-KINDS = ("reproduced", "contradicted", "equivalent", "inconclusive", "one draw")  # of verdicts
-# The words before them in a sentence.
-BEFORE = {"model": "on ", "text": "on ", "ratio": "at ", "plans": "over "}
-HEADS = {"ratio": "removed"}
-
-
-def say(found: Sequence[Effect]) -> str:
-    """Return a bullet an outcome: which effects are on which side, or on none, with their numbers."""
-    lines = []
-    for outcome in _outcomes(found):
-        here = [effect for effect in found if effect.outcome == outcome]
-        verdicts = (outcome.below, outcome.above, outcome.unshown, "no interval")
-        said = [
-            f"{verdict[0].upper()}{verdict[1:]}: {_listed(side, found)}."
-            for verdict in verdicts
-            if (side := [effect for effect in here if effect.verdict == verdict])
-        ]
-        name = f"{outcome.name[0].upper()}{outcome.name[1:]}"
-        lines.append(wrapped(f"- **{name}.** {' '.join(said)}"))
-    return "\n".join(lines) + _source(found)
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE, FIGURES = ROOT / "results", ROOT / "docs/findings.md", ROOT / "docs/findings"
+NAMES = {"smollm2-135m-instruct-q4": "SmolLM2", "qwen2.5-coder-0.5b-instruct-q4": "Qwen"}
+WORDS = {"Entropy", "Cross-entropy", "Distillation", "Magnitude", "Random"}  # labels that are no names
+# How outcomes are shown; those that are ratios have 1 for no effect.
+FORMS = dict.fromkeys(("points", "points_without_boolq"), "{:+.1f}") | {"bpb": "{:+.3f}"}
+FORMS |= dict.fromkeys(("js_distance", "fidelity_code.js_distance", "top15_jaccard"), "{:+.4f}")
+RATIOS = ("perplexity_ratio", "loss_ratio", "quotient")
+FORMS |= dict.fromkeys((*RATIOS, "correlation"), "{:.2f}")
+# The outcomes of claims, by their units.
+UNITS = {"points": "points", "JS distance": "js_distance", "Top-15 Jaccard": "top15_jaccard"}
+UNITS |= {"ratio": "quotient"}
+TEXTS = {"perplexity": "Wikipedia", "perplexity_c4": "C4"}  # of the study `recipe-confirm`
 
 
-def _listed(side: Sequence[Effect], found: Sequence[Effect]) -> str:
-    """Return the names of effects, with what else differs among all that are spoken of, and their numbers."""
-    lead, *differ = _keys(found)
-    names: dict[str, list[str]] = {}
-    for effect in side:
-        which = " ".join(f"{BEFORE.get(key, '')}{effect.about[key]}" for key in differ)
-        names.setdefault(effect.about[lead], []).append(f"{which} {effect.number}".strip())
-    return "; ".join(f"{name} {', '.join(each)}" for name, each in names.items())
+@dataclass(frozen=True)
+class Effect:
+    """A number of a study's table with its 95 % interval, and p by Holm's method where the table has it."""
+
+    outcome: str
+    value: float
+    low: float
+    high: float
+    holm: float = math.nan
+
+    nothing = property(lambda self: int(self.outcome in RATIOS))
+
+    @property
+    def side(self) -> int | None:
+        """-1 or 1 where the interval lies below or above no effect, 0 where it holds it; None without one."""
+        return None if math.isnan(self.low) else int(self.low > self.nothing) - int(self.high < self.nothing)
+
+    def __str__(self) -> str:
+        """Return the number with its interval, and a star where it holds by Holm's method."""
+        if self.side is None or self.low == self.high:
+            return FORMS[self.outcome].format(self.value).replace("-", "−")
+        numbers = self.value, self.low, self.high
+        value, *ends = rounded_interval(
+            FORMS[self.outcome], *numbers, neutral=self.nothing, ratio=self.nothing == 1
+        )
+        return f"{value} ({' to '.join(ends)}){'*' * (self.holm < 1 - LEVEL)}".replace("-", "−")
+
+    def turned(self) -> "Effect":
+        """Return the difference of the two sides in the other order."""
+        return Effect(self.outcome, -self.value, -self.high, -self.low, self.holm)
 
 
-def _keys(found: Sequence[Effect]) -> list[str]:
-    """Return what names an effect, and what else differs among effects."""
-    lead, *rest = found[0].about
-    return [lead, *(key for key in rest if len({effect.about[key] for effect in found}) > 1)]
+Named = Mapping[str, Effect]
 
 
-def _outcomes(found: Sequence[Effect]) -> list[Outcome]:
-    """Return the outcomes of effects, in the order of `OUTCOMES`."""
-    names = [outcome.name for outcome in OUTCOMES.values()]
-    return sorted(
-        {effect.outcome for effect in found},
-        key=lambda outcome: next(i for i, name in enumerate(names) if outcome.name.startswith(name)),
-    )
+@cache
+def read(study: str, file: str) -> pd.DataFrame:
+    """Return a table of a study, with short names of models."""
+    table = pd.read_csv(RESULTS / study / file, keep_default_na=False, na_values=[""])
+    return table.assign(model=table["model"].replace(NAMES)) if "model" in table else table
 
 
-def table(found: Sequence[Effect], *columns: str) -> str:
-    """Return effects as a table: a column an outcome and each of these keys, a row what else differs.
+@cache
+def label(study: str, method: str) -> str:
+    """Return the name of a method of a study in a sentence."""
+    name = labels(load(Study, RESULTS / study / "study.yaml"))[method].label
+    return name[0].lower() + name[1:] if name.partition(",")[0] in WORDS else name
 
-    A number is bold where its interval leaves out no effect.
+
+def percent(ratio: float) -> str:
+    """Return a share as the page writes it."""
+    return f"{ratio:.0%}".replace("%", " %")
+
+
+def rows(study: str, file: str, outcome: str, **only: object) -> dict[str, Effect]:
+    """Return the effects of an outcome in a study's table, by method and whatever else differs among them.
+
+    Raises:
+        ValueError: there is none, or a name has two.
     """
-    left = [key for key in _keys(found) if key not in columns]
-    outcomes = _outcomes(found)
-    rows: dict[tuple, dict[str, str]] = {}
-
-    def head_of(effect: Effect) -> str:
-        parts = [effect.about[key] for key in columns] + [effect.outcome.name] * (len(outcomes) > 1)
-        return ", ".join(parts) or effect.outcome.name
-
-    for effect in found:
-        row = rows.setdefault(tuple(effect.about[key] for key in left), {})
-        if (head := head_of(effect)) in row:
-            raise ValueError(f"two numbers for {head} of {effect.about}")
-        shown = effect.verdict in (effect.outcome.below, effect.outcome.above)
-        row[head] = f"**{effect.number}**" if shown else effect.number
-    by_outcome = sorted(found, key=lambda effect: outcomes.index(effect.outcome))
-    heads = dict.fromkeys(head_of(effect) for effect in by_outcome)
-    body = [[*row, *(cells.get(head, "–") for head in heads)] for row, cells in rows.items()]
-    return _markdown([HEADS.get(key, key) for key in left] + [*heads], body) + _source(found)
-
-
-def numbers(study: str, file: str, columns: dict[str, tuple[str, str]], **only: Sequence[str]) -> str:
-    """Return columns of a study's file as they are, no row twice: each with its heading and its format."""
-    rows = kept(read(study, file), only)
-    body = [tuple(_plain(row[name], form) for name, (_, form) in columns.items()) for row in rows]
-    heads = [head for head, _ in columns.values()]
-    return f"{_markdown(heads, dict.fromkeys(body))}\n\n*From [{study}/{file}](../results/{study}/{file}).*"
-
-
-def _plain(value: object, form: str) -> str:
-    if pd.isna(value):
-        return "–"
-    return form.format(value) if isinstance(value, str) else form.format(value).replace("-", "−")
-
-
-def starred(found: Sequence[Effect]) -> str:
-    """Say how many effects hold by Holm's method."""
-    held = [effect for effect in found if effect.star]
-    return f"Of the {len(found)} rows, {len(held)} have a star there."
-
-
-def covered(study: str, file: str, value: float) -> str:
-    """Say in how many rows of a table the interval covers a value."""
-    rows = read(study, file)
-    inside = ((rows["low"] <= value) & (value <= rows["high"])).sum()
-    return f"The interval covers {value:g} in {inside} of {len(rows)} rows."
-
-
-def level() -> str:
-    """Return the level of all intervals."""
-    return f"{LEVEL:.0%}".replace("%", " %")
-
-
-def bar(study: str, method: str, ratio: str, most: float, end: float) -> str:
-    """Say where a plan, solved again, leaves at most `most` of the loss, and its interval ends below `end`."""
-    found = losses(study, method=[method], recovery=[RECOVERED["linear"]], ratio=[ratio])
-    said = [
-        f"{'met' if effect.value <= most and effect.high < end else 'not met'} on {effect.about['model']} with "
-        f"{effect.about['text']}, {effect.number}"
-        for effect in found
-    ]
-    return wrapped(f"The bar is {'; '.join(said)}.").replace("\n  ", "\n")
-
-
-def _claims(studies: Sequence[str]) -> dict[str, dict[tuple, tuple[str, pd.Series, list[str]]]]:
-    """Return by claim the unit, the row and the cells shown of each verdict that studies measured.
-
-    A row that an earlier study has to the last digit is of the same cells, and left out.
-    """
-    found: dict[str, dict[tuple, tuple[str, pd.Series, list[str]]]] = {}
-    for study in studies:
-        table = read(study, "claims.csv").rename(columns={"low": "effect_low", "high": "effect_high"})
-        published = table[table["kind"] == "paper's model"]
-        for _, row in table[(table["verdict"] != "not run") & table["unit"].isin(UNITS)].iterrows():
-            outcome = UNITS[row["unit"]]
-            effect = effect_of("", outcome, row, "effect", ())
-            least = _plain(row["minimum_detectable_effect"], OUTCOMES[outcome].form.replace("+", ""))
-            same = published[(published["claim"] == row["claim"]) & (published["ratio"] == row["ratio"])]
-            line = [f"[{study}](../results/{study}/claims.csv)", row["model"], row["ratio"]]
-            line += [f"{row['draws']} × {row['n']}", effect.number, least, row["verdict"], _range(same)]
-            claim = f"**{row['sentence'].rstrip('.')}** ({row['where']}), in {row['unit']}"
-            key = row["model"], row["ratio"], effect.value, str(effect.low)
-            found.setdefault(claim, {}).setdefault(key, (row["unit"], row, line))
+    table = read(study, file)
+    only |= {"outcome": outcome} if "outcome" in table else {}
+    column = next((name for name in ("value", "correlation") if name in table), outcome)
+    table = table[table[column].notna()]
+    for name, wanted in only.items():
+        wanted = wanted if isinstance(wanted, list) else [wanted]
+        table = table[table[name].isna() if wanted == [None] else table[name].isin(wanted)]
+    low, high = ("low", "high") if "low" in table else (f"{column}_low", f"{column}_high")
+    holm = next((name for name in (f"{column}_holm", "holm") if name in table), None)
+    shown = {"ratio": percent, "method": lambda name: label(study, name), "measure": TEXTS.get}
+    keys = [name for name in ("method", "effect", "plans", "model", "measure", "ratio") if name in table]
+    differ = [name for name in keys if table[name].nunique() > 1] or keys[:1]
+    found: dict[str, Effect] = {}
+    for row in table.to_dict("records"):
+        name = ", ".join(str(shown.get(key, str)(row[key])) for key in differ)
+        numbers = (float(row[each]) for each in (column, low, high))
+        effect = Effect(column if column in FORMS else outcome, *numbers, row[holm] if holm else math.nan)
+        if found.setdefault(name, effect) != effect:
+            raise ValueError(f"{study}/{file}: two numbers of {name}")
+    if not found:
+        raise ValueError(f"{study}/{file}: no {outcome} of {only}")
     return found
 
 
-def claims(*studies: str) -> str:
-    """Return the verdicts on the paper's claims that studies measured, claim by claim, with their effects."""
-    heads = ["study", "model", "removed", "draws × documents", "effect", "detectable", "verdict", "published"]
-    return "\n\n".join(
-        f"{claim}:\n\n{_markdown(heads, [line for _, _, line in rows.values()])}"
-        for claim, rows in _claims(studies).items()
+def one(study: str, file: str, outcome: str, **only: object) -> Effect:
+    """Return the only effect that `rows` finds."""
+    (effect,) = rows(study, file, outcome, **only).values()
+    return effect
+
+
+def word(effect: Effect, below: str, above: str, none: str = "no significant difference") -> str:
+    """Return the word for the side of an effect."""
+    return {-1: f"significantly {below}", 1: f"significantly {above}", 0: none, None: "no interval"}[
+        effect.side
+    ]
+
+
+def count(named: Named, side: int) -> str:
+    """Say how many effects are on a side of no effect."""
+    return f"{sum(effect.side == side for effect in named.values())} of {len(named)}"
+
+
+def sides(named: Named, below: str, above: str) -> str:
+    """Say which effects are on which side of no effect, with their numbers."""
+    said: dict[str, list[str]] = {}
+    for name, effect in sorted(
+        named.items(), key=lambda item: (item[1].side is None, -abs(item[1].side or 0))
+    ):
+        said.setdefault(word(effect, below, above), []).append(f"{name} {effect}")
+    return "; ".join(f"{side}: {', '.join(each)}" for side, each in said.items())
+
+
+def turned(named: Named) -> dict[str, Effect]:
+    """Return differences in the other order."""
+    return {name: effect.turned() for name, effect in named.items()}
+
+
+def joined(several: Mapping[str, Named]) -> dict[str, Effect]:
+    """Return groups of effects as one, with the names that their keys make of each, such as `{} on code`."""
+    return {form.format(name): effect for form, named in several.items() for name, effect in named.items()}
+
+
+def ranked(study: str) -> dict[str, Effect]:
+    """Return the correlations of a study's cheap outcomes with accuracy."""
+    names = {"bits per byte": "bpb", "perplexity": "perplexity_ratio", "JS distance": "js_distance"}
+    return joined({f"{name}, {{}}": rows(study, "ranks.csv", outcome) for name, outcome in names.items()})
+
+
+def spreads(outcome: str) -> dict[str, Effect]:
+    """Return spreads over calibration samples per those over resamples: of criteria, and of their difference."""
+    of, less = (
+        rows("draws", "draws.csv", "quotient", effect=outcome, against=at) for at in (None, "entropy")
     )
+    return joined({"{}": of, "{} − entropy": less})
 
 
-def _range(published: pd.DataFrame) -> str:
-    """Return the least and the largest effect that the paper printed, over its models."""
-    printed = sorted(published["published"].dropna().astype(float))
-    ends = dict.fromkeys([printed[0], printed[-1]]) if printed else {}
-    return " to ".join(f"{end:+g}" for end in ends).replace("-", "−") or "–"
+def level(study: str, method: str, ratio: float, recovery: str, model: str = "SmolLM2") -> Effect:
+    """Return the mean accuracy of a cell over its tasks, less that of a guess, in points."""
+    table = read(study, "results.csv").query("measure == 'zeroshot' and seed.isna() and model == @model")
+    table = table.query("method == @method and ratio == @ratio and recovery == @recovery")
+    chances = [TASKS[task].chance or math.nan for task in table["task"].unique() if task in TASKS]
+    (row,) = table[table["task"] == "average"].to_dict("records")
+    return Effect("points", *(100 * (row[x] - sum(chances) / len(chances)) for x in ("value", "low", "high")))
 
 
-def verdicts(*studies: str) -> str:
-    """Count the verdicts of `claims` by what they are about."""
-    rows = [(unit, row["verdict"]) for found in _claims(studies).values() for unit, row, _ in found.values()]
-    counts = Counter(rows)
-    said = []
-    for unit in dict.fromkeys(unit for unit, _ in rows):
-        kinds = [f"{counts[unit, kind]} *{kind}*" for kind in KINDS if counts[unit, kind]]
-        name = "accuracy" if unit == "points" else unit
-        said.append(f"{sum(of == unit for of, _ in rows)} on {name}, {series(kinds)}")
-    return wrapped(f"- **The paper's claims.** Of {len(rows)} verdicts {'; '.join(said)}.")
+def share(study: str, method: str, ratio: float, recovery: str = "none", column: str = "yes") -> str:
+    """Return the share of BoolQ that a cell of SmolLM2 answers with yes, or another column of answers.csv."""
+    table = read(study, "answers.csv").set_index(["model", "ratio", "method", "recovery"])
+    return percent(table.loc[("SmolLM2", ratio, method, recovery), column])
 
 
-def _markdown(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def lines(claim: str, model: str, study: str) -> Iterable[dict[str, Any]]:
+    """Yield the rows of a claim that a study measured on a model, as the page shows them.
+
+    `unseen`: of an inconclusive one, whether the detectable effect is larger than the smallest published one.
+    `guess`: the accuracy of a side is not above that of a guess.
+    """
+    table = read(study, "claims.csv").query("claim == @claim and model == @model and verdict != 'not run'")
+    for row in table.to_dict("records"):
+        effect = Effect(UNITS[row["unit"]], row["effect"], row["low"], row["high"])
+        counted, least = row["basis"] == "arithmetic", row["minimum_detectable_effect"]
+        sample = f"{row['draws']}" + f" + {row['resamples']} resamples" * (
+            row["draws"] == 1 < row["resamples"]
+        )
+        guess = row["unit"] == "points" and any(
+            level(study, method, float(at) / 100, recovery, model).side != 1
+            for method, at, recovery in re.findall(
+                r"(\S+) ([\d.]+)%, (\S+)", row["left"] + " " + row["right"]
+            )
+        )
+        table = read("recovery", "claims.csv").query("claim == @claim and ratio == @row['ratio']")
+        known = table["published"].dropna().abs() if row["verdict"] == "inconclusive" else pd.Series()
+        yield {
+            "name": f"{model}, {percent(row['ratio'])}",
+            "study": study,
+            "effect": effect,
+            "size": "by arithmetic" if counted else f"{sample} × {row['n']}",
+            "detectable": "–" if counted or math.isnan(least) else f"{least:.2g}",
+            "unseen": least > known.min() if len(known) else None,
+            "judged": row["verdict"] + "†" * guess,
+            "link": f"[{study}](../results/{study}/claims.csv)",
+            "guess": guess,
+        }
 
 
-def _source(found: Sequence[Effect]) -> str:
-    asks = "; ".join(dict.fromkeys(effect.asks for effect in found if effect.asks))
-    files = series(
-        [f"[{file}](../results/{file})" for file in dict.fromkeys(effect.file for effect in found)]
-    )
-    return f"\n\n*{asks[0].upper()}{asks[1:]}; from {files}.*" if asks else f"\n\n*From {files}.*"
+@cache
+def declared() -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each claim of the paper in the studies that decide it."""
+    studies = yaml.safe_load((Path(__file__).parent / "declared.yaml").read_text(encoding="utf-8"))
+    every = read("recovery", "claims.csv")["claim"].unique()
+    return {name: [row for at in studies.get(name, {}).items() for row in lines(name, *at)] for name in every}
 
 
-SPEAKERS = (effects, compared, across, lost, losses, factors, ranks, say, table)
-SPEAKERS += (numbers, covered, starred, level, bar, claims, verdicts, accuracy, about)
+def printed(claim: str) -> str:
+    """Return a claim, where the paper says it, and its smallest and its largest published effect."""
+    table = read("recovery", "claims.csv").query("claim == @claim")
+    sentence, where = table[["sentence", "where"]].iloc[0]
+    ends = dict.fromkeys(f"{end:.3g}" for end in (table["published"].min(), table["published"].max()))
+    return f"{sentence.rstrip('.')} ({where}) | {' to '.join(ends).replace('-', '−').replace('nan', '–')}"
 
 
-def page() -> str:
-    """Return the page that the template makes of the results."""
+def of_claim(claim: str, *studies: str) -> dict[str, Effect]:
+    """Return the effects of a claim in several studies; ▸ marks those that decide."""
+    found = [row for study in studies for model in NAMES.values() for row in lines(claim, model, study)]
+    marks = {row["name"] + row["study"]: "▸ " for row in declared()[claim]}
+    return {
+        f"{marks.get(row['name'] + row['study'], '')}{row['name']}, {row['study']}": row["effect"]
+        for row in found
+    }
+
+
+def page() -> tuple[str, dict[str, str]]:
+    """Return the page that the template makes of the results, and its figures by name."""
+    figures = {}
+
+    def figure(name: str, words: str, panels: Sequence[Panel]) -> str:
+        figures[name] = drawn(panels)
+        return f"![{words}](findings/{name}.svg)"
+
+    said = [read, rows, one, word, count, sides, turned, joined, ranked, spreads, level, share, label]
+    said += [of_claim, declared, printed, figure]
     jinja = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
+        loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,
     )
-    jinja.filters["indented"] = lambda text: indent(text, "  ")
-    jinja.globals |= {"STUDIES": STUDIES} | {function.__name__: function for function in SPEAKERS}
-    return jinja.get_template(TEMPLATE.name).render()
+    jinja.globals |= {function.__name__: function for function in said}
+    return jinja.get_template("findings.md.jinja").render(), figures
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(PAGE)
+    text, figures = page()
+    PAGE.write_text(text, encoding="utf-8")
+    FIGURES.mkdir(exist_ok=True)
+    for name, drawing in figures.items():
+        (FIGURES / f"{name}.svg").write_text(drawing, encoding="utf-8")

@@ -12,7 +12,6 @@ from pathlib import Path
 from smoke import ROOT
 
 WITH_ITEMS = [
-    "sensitivity",
     "methods",
     "draws",
     "domains",
@@ -20,11 +19,6 @@ WITH_ITEMS = [
     "recipe",
     "recipe-confirm",
     "recovery",
-    "recovery-short",
-    "recovery-30",
-    "recovery-attention",
-    "recovery-qwen",
-    "recovery-others",
     "headline",
     "untuned",
     "outcomes",

@@ -17,8 +17,7 @@ from hfprune.stages.fields import CatalogueFile, Resources, StudyPath
 from hfprune.study.study import Study
 
 EARLIER = Path("results")
-# The second has what the first lacks: attention pruned too, as in Table 8.
-LIKE = ("recovery", "recovery-attention")
+LIKE = ("recovery",)
 
 
 class PrintCost(Command):

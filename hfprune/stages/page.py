@@ -12,7 +12,7 @@ from hfprune.stages.fields import PaperFolder
 class WritePage(Stage):
     """The page of a study, or of several."""
 
-    example: ClassVar = "hfprune page --results results/methods results/sensitivity --out report.html"
+    example: ClassVar = "hfprune page --results results/methods results/draws --out report.html"
 
     results: list[Path] = Field(min_length=1, description="folders that `collect` wrote to, one a study")
     paper: PaperFolder = Path("paper")

@@ -67,7 +67,7 @@ def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture,
     assert capsys.readouterr().out == printed, "in a clone, without the flag"
     assert {"above-sdmprune", "above-llm-pruner", "above-tuned-dense"} <= {row[0] for row in rows}
     assert "unknown:" not in printed
-    run(*words.replace(" recovery-attention", "").split()[1:])
+    run(*words.replace("--like recovery", "--like untuned").split()[1:])
     assert "unknown: no earlier study" in capsys.readouterr().out, "Table 8, without attention pruned"
     assert {row[2] for row in rows} == {"3"} and all(0 < float(row[3]) < 10 for row in rows)
     alone = failure("cost", "--results", "results/demo", "--like", "results/recovery")
@@ -98,11 +98,11 @@ def test_an_earlier_study_without_items_is_refused_before_anything_is_counted(
 ) -> None:
     # As in a clone where the demo has not been run.
     (tmp_path / "results/demo").mkdir(parents=True)
-    for study in ("recovery", "recovery-30"):
+    for study in ("recovery", "untuned"):
         (tmp_path / "results" / study).symlink_to(results_of(study))
     monkeypatch.chdir(tmp_path)
     said = failure("cost", "--study", "demo", "--like", "recovery", named)
-    assert re.search(rf"--like {named}: no outcomes of items .*recovery, recovery-30", said)
+    assert re.search(rf"--like {named}: no outcomes of items .*recovery, untuned", said)
     assert capsys.readouterr().out == ""
 
 
