@@ -4,10 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import headline
+import effects
 import pandas as pd
 import pytest
-import recipe
 from command_line import failure, run
 from committed import COMMITTED, WITH_ITEMS, results_of
 
@@ -75,26 +74,14 @@ def test_a_study_without_items_is_no_empty_table(tmp_path: Path) -> None:
     assert before == {path.name: path.read_bytes() for path in demo.glob("*.csv")}
 
 
-NO_EFFECTS = {"recipe", "outcomes", "outcomes-qwen", "draws", "methods", "sensitivity", "families", "domains"}
-RANKED = ["recovery", "recovery-30", "recovery-short", "outcomes", "outcomes-qwen"]
-# Tables of findings/ that rest on items, and what makes each; the studies after the first lend their draws.
-MADE = [
-    *((headline.effects, "effects", [study]) for study in WITH_ITEMS if study not in NO_EFFECTS),
-    *((headline.ranks, "ranks", [study]) for study in RANKED),
-    *((recipe.losses, "losses", [study]) for study in ("recipe", "recipe-confirm")),
-    (headline.effects, "effects_recovery", ["headline", "recovery"]),
-    (recipe.factors, "factors", ["recipe"]),
-]
+MADE = [(make, study) for make, studies in effects.TABLES.items() for study in studies]
 
 
-@pytest.mark.parametrize(
-    ("make", "name", "studies"), MADE, ids=[f"{name}-{studies[0]}" for _, name, studies in MADE]
-)
+@pytest.mark.parametrize(("make", "study"), MADE, ids=[f"{make.__name__}-{study}" for make, study in MADE])
 def test_tables_of_the_findings_follow_from_the_items(
-    make: Callable[..., pd.DataFrame], name: str, studies: list[str], tmp_path: Path
+    make: Callable[[Evidence], pd.DataFrame], study: str, tmp_path: Path
 ) -> None:
     made = tmp_path / "made.csv"
-    found = make(*(Evidence(results_of(study)) for study in studies))
-    found.to_csv(made, index=False, float_format="%.5g", lineterminator="\n")
-    kept = results_of(studies[0]) / f"{name}.csv"
+    make(Evidence(results_of(study))).to_csv(made, index=False, float_format="%.5g", lineterminator="\n")
+    kept = results_of(study) / f"{make.__name__}.csv"
     pd.testing.assert_frame_equal(pd.read_csv(made), pd.read_csv(kept), rtol=2e-4)

@@ -19,18 +19,14 @@ from hfprune.results import DENSE, Value
 @pytest.mark.parametrize("study", COMMITTED)
 def test_the_figures_of_finished_studies(study: str, width: float, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = check(results_of(study), monkeypatch, width)
-    # Two measured nothing but accuracy and right answers, after LoRA alone.
-    assert (
-        {"learning"} <= checked
-        if study in ("headline", "recovery-short")
-        else {"fidelity", "comparison"} <= checked
-    )
+    # One measured nothing but accuracy, after LoRA alone.
+    assert ({"learning"} if study == "headline" else {"fidelity", "comparison"}) <= checked
 
 
 def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.mplstyle").write_text("font.size: 11\nfont.family: serif\n")
     over = read_style(tmp_path / "mine.mplstyle")
-    data = Collected(results_of("sensitivity"), PAPER)
+    data = Collected(results_of("methods"), PAPER)
     for name in ("fidelity", "comparison", "calibration", "claims"):
         with style.context(["default", THEME, over]):
             assert misplaced(made_figure(name, data), monkeypatch) == [], name
