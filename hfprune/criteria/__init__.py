@@ -126,30 +126,18 @@ class Positions:
     A criterion gets only the data that its class asks for.
     """
 
-    def __init__(
-        self, targets: Tensor | None = None, teacher: Tensor | None = None, uniform: Tensor | None = None
-    ) -> None:
-        self._given = {"targets": targets, "teacher": teacher, "uniform": uniform}
+    targets: Tensor
+    """Next tokens [n]; with `needs_targets`, which excludes each sequence's last position."""
+    teacher: Tensor
+    """The dense model's logits [n, vocabulary] at the same positions, float32; with `needs_teacher`."""
+    uniform: Tensor
+    """A random number in [0, 1) for each position [n], seeded by sequence; with `needs_uniform`."""
 
-    def _get(self, name: str) -> Tensor:
-        if (found := self._given[name]) is None:
-            raise HfpruneError(f"a criterion reads positions.{name}: set needs_{name} = True in its class")
-        return found
+    def __init__(self, **given: Tensor) -> None:
+        vars(self).update(given)
 
-    @property
-    def targets(self) -> Tensor:
-        """Next tokens [n]; with `needs_targets`, which excludes each sequence's last position."""
-        return self._get("targets")
-
-    @property
-    def teacher(self) -> Tensor:
-        """The dense model's logits [n, vocabulary] at the same positions, float32; with `needs_teacher`."""
-        return self._get("teacher")
-
-    @property
-    def uniform(self) -> Tensor:
-        """A random number in [0, 1) for each position [n], seeded by sequence; with `needs_uniform`."""
-        return self._get("uniform")
+    def __getattr__(self, name: str) -> Any:
+        raise HfpruneError(f"a criterion reads positions.{name}: set needs_{name} = True in its class")
 
 
 class GradientCriterion(SweepCriterion):
@@ -183,11 +171,6 @@ class GradientCriterion(SweepCriterion):
             logits = logits.detach().requires_grad_()
             return torch.autograd.grad(self.objective(logits, positions).sum(), logits)[0]
 
-    def same_gradient(self, other: GradientCriterion) -> bool:
-        """Tell whether another criterion has the same gradient, and differs in how it is aggregated at most."""
-        how = {"aggregation", "accumulator"}
-        return type(self) is type(other) and self.model_dump(exclude=how) == other.model_dump(exclude=how)
-
     def scorable(self) -> tuple[str, ...]:
         """Return `kinds`; for a weight form those with weights of their own, and SDMPrune's is an MLP's."""
         if self.aggregation not in get_args(WeightForm):
@@ -218,16 +201,12 @@ CRITERIA = Registry("hfprune.criteria", Criterion, required=("needs",))
 
 
 def by_gradient(criteria: Sequence[GradientCriterion]) -> list[list[int]]:
-    """Return the indices in `criteria` of those that share a gradient, and so a backward pass."""
-    groups: list[list[int]] = []
+    """Return the indices of those that share a gradient: that differ in how they aggregate it at most."""
+    groups: dict[tuple[type, str], list[int]] = {}
     for index, criterion in enumerate(criteria):
-        for group in groups:
-            if criteria[group[0]].same_gradient(criterion):
-                group.append(index)
-                break
-        else:
-            groups.append([index])
-    return groups
+        options = criterion.model_dump_json(exclude={"aggregation", "accumulator"})
+        groups.setdefault((type(criterion), options), []).append(index)
+    return [*groups.values()]
 
 
 def make_criterion(
@@ -240,11 +219,17 @@ def make_criterion(
             these units; the line starts with `where`.
     """
     criterion = CRITERIA.make(name, options, where)
-    scorable = criterion.scorable()
-    for kind in units:
-        if kind not in scorable:
-            form = f" with aggregation {criterion.aggregation}" if scorable != criterion.kinds else ""  # type: ignore[attr-defined]
-            raise HfpruneError(
-                f"{where}: criterion {name!r}{form} cannot score {kind}, only {' and '.join(scorable)}"
-            )
+    check_scorable(criterion, units, f"{where}: criterion {name!r}")
     return criterion
+
+
+def check_scorable(criterion: Criterion, units: Sequence[str], what: str) -> None:
+    """Check that a criterion can score these kinds of unit.
+
+    Raises:
+        HfpruneError: it cannot; the line starts with `what`.
+    """
+    scorable = criterion.scorable()
+    if unknown := [kind for kind in units if kind not in scorable]:
+        form = f" with aggregation {criterion.aggregation}" if scorable != criterion.kinds else ""  # type: ignore[attr-defined]
+        raise HfpruneError(f"{what}{form} cannot score {unknown[0]}, only {' and '.join(scorable)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -19,7 +19,8 @@ class SDMPrune(StudentCriterion):
     scores in the same weight form; then the mixed loss gives the scores. The official code averages the
     divergence over all positions, sums in bfloat16, and draws other crops of the corpus in each stage; here
     both terms exclude each sequence's last position, sums are float64, and the stages share the crops.
-    `distillation` is the activation form.
+    Only the teacher's logits are divided by the temperature, as in the official code, so that the student is
+    pulled towards a sharper distribution than the dense model's. `distillation` is the activation form.
     """
 
     needs_targets = True
@@ -28,30 +29,22 @@ class SDMPrune(StudentCriterion):
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Share of the divergence; 0.4 at 20 %, 0.42 at 30 %, 0.1 at 40 % in the official settings."""
     temperature: Annotated[float, Field(gt=0)] = 0.2
-    """Divisor of the logits; 0.2 at 20 % and 40 %, 0.5 at 30 % in the official settings."""
-    tempered: Literal["teacher", "both"] = "teacher"
-    """Which logits are divided: only the teacher's, as in the official code, so that the student is pulled
-    towards a sharper distribution than the dense model's; or those of both models, as usual in
-    distillation."""
+    """Divisor of the teacher's logits; 0.2 at 20 % and 40 %, 0.5 at 30 % in the official settings."""
 
     def objective(self, logits: Tensor, positions: Positions) -> Tensor:
         """Return the mixed loss in nats [n]."""
         from torch.nn.functional import cross_entropy
 
+        student = logits.log_softmax(-1)
         teacher = (positions.teacher / self.temperature).log_softmax(-1)
-        student = (logits / self._student_temperature).log_softmax(-1)
         divergence = (teacher.exp() * (teacher - student)).sum(-1)
         loss = cross_entropy(logits, positions.targets, reduction="none")
         return (1 - self.alpha) * loss + self.alpha * divergence
 
     def gradient(self, logits: Tensor, positions: Positions) -> Tensor:
-        """Return ∂C/∂z = (1 - alpha) (p - onehot) + alpha (p_student - p_teacher) / t, both at their t."""
-        t = self._student_temperature
-        result = (logits / t).softmax(-1).sub_((positions.teacher / self.temperature).softmax(-1))
-        result.mul_(self.alpha / t).add_(logits.softmax(-1), alpha=1 - self.alpha)
+        """Return ∂C/∂z = (1 - alpha) (p - onehot) + alpha (p - p_teacher), the teacher's at the temperature."""
+        p = logits.softmax(-1)
+        result = p - (positions.teacher / self.temperature).softmax(-1)
+        result.mul_(self.alpha).add_(p, alpha=1 - self.alpha)
         hit = positions.targets.unsqueeze(-1)
         return result.scatter_add_(-1, hit, result.new_full(hit.shape, self.alpha - 1))
-
-    @property
-    def _student_temperature(self) -> float:
-        return self.temperature if self.tempered == "both" else 1

@@ -9,10 +9,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hfprune.models.head import head_chunk, hidden_states, logits
+from hfprune.models.head import check_blocks, head_chunk, hidden_states, logits
 from hfprune.models.units import Neurons, gated_mlps
 from hfprune.provenance import save_tensors, unfinished
-from hfprune.scoring.sweep import check_blocks
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 
 from hfprune.devices.batches import head_positions
+from hfprune.errors import HfpruneError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -111,3 +112,15 @@ def chunks(
         part = slice(start, min(start + step, len(hidden)))
         found = logits(model, hidden[part])
         yield part, found if dtype is None else found.to(dtype)
+
+
+def check_blocks(model: "PreTrainedModel", blocks: Tensor) -> None:
+    """Check the blocks' tokens against the model's vocabulary.
+
+    Raises:
+        HfpruneError: a token is not in the vocabulary.
+    """
+    if blocks.max() >= model.config.vocab_size:
+        raise HfpruneError(
+            "the calibration blocks hold tokens that the model does not have: are they of another model?"
+        )

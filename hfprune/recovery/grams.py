@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from hfprune.errors import HfpruneError
-from hfprune.models.head import hidden_states
+from hfprune.models.head import check_blocks, hidden_states
 from hfprune.models.kinds import layer_of
 from hfprune.models.units import Units
 from hfprune.scoring.folds import folds_of
-from hfprune.scoring.sweep import check_blocks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

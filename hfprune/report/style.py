@@ -75,7 +75,6 @@ METHODS = {
         ("entropy_global", "#56B4E9", ROOF),
         ("entropy_squares", "#882255", CUP),
         ("entropy_aligned", "#6A7FDB", TEE),
-        ("margin", "#B5651D", "*"),
     )
 }
 EXTRA_COLOURS = ["#E07B91", "#7BAFD4", "#B8A04A", "#5D3FA8", "#6B8E23", "#2F8F8B", "#8B5A2B", "#C45AB3"]

@@ -7,8 +7,6 @@ from hfprune.seeds import derive_seed
 
 # An even number: even folds are one half of the calibration, odd folds the other.
 FOLDS = 8
-# The fraction of units kept when halves are compared; the paper's ratios lie on both sides of it.
-KEPT_FRACTION = 0.5
 
 
 def folds_of(sequences: int, documents: Sequence[int] | None = None) -> list[int]:

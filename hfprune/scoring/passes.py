@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import ceil
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from hfprune.criteria import Criterion, GradientCriterion, StudentCriterion
-from hfprune.criteria.cross_entropy import CrossEntropy
+from hfprune.criteria import CRITERIA, Criterion, GradientCriterion, StudentCriterion
 
 # Float32 numbers that a weight form sums for every weight, since its absolute value comes after the sum over
 # sequences. The other forms sum a few numbers a neuron.
@@ -39,15 +38,16 @@ def gradient_passes(criteria: Mapping[str, Criterion], kinds: Sequence[str]) -> 
     alike: dict[tuple[str, float], dict[str, tuple[GradientCriterion, tuple[str, ...]]]] = {}
     for name, item in students.items():
         # Only neurons are masked: 2.5 % of a few groups or layers would be none, or one would be too much.
-        entry = CrossEntropy(aggregation=item.aggregation), ("neurons",)
+        found = CRITERIA.make("cross_entropy", {"aggregation": item.aggregation}, name)
+        entry = cast(GradientCriterion, found), ("neurons",)
         start = next((other for other, its in dense.items() if its == entry), f"start of {name}")
         dense.setdefault(start, entry)
         alike.setdefault((start, item.warm_start), {})[name] = item, tuple(kinds)
-    found = _own_first(GradientPass("gradients", dense))
+    passes = _own_first(GradientPass("gradients", dense))
     for (start, fraction), its in alike.items():
         aggregation = next(iter(its.values()))[0].aggregation
-        found += _own_first(GradientPass(f"student-{aggregation}-{fraction}", its, start, fraction))
-    return found
+        passes += _own_first(GradientPass(f"student-{aggregation}-{fraction}", its, start, fraction))
+    return passes
 
 
 def _own_first(whole: GradientPass) -> list[GradientPass]:

@@ -16,18 +16,18 @@ STATE_BYTES = 2**30
 def save_state(path: Path, identity: str, done: int, scorers: Sequence[Scorer]) -> None:
     """Save a pass that has read `done` sequences atomically, unless its statistics are larger than `STATE_BYTES`.
 
-    Args:
-        path: safetensors file.
-        identity: identifies model, blocks and settings; only the same pass may resume from here.
-        done: number of sequences read.
-        scorers: those of the pass.
+    Only a pass of the same `identity` may resume from here: of the same model, blocks and settings.
     """
-    states = [scorer.statistics.state() for scorer in scorers]
-    if sum(x.nbytes for state in states for x in state.values()) >= STATE_BYTES:
-        return
-    tensors = {f"{index}/{name}": x.cpu() for index, state in enumerate(states) for name, x in state.items()}
-    curves = json.dumps([scorer.curve for scorer in scorers])
-    save_tensors(path, tensors, identity=identity, done=str(done), curves=curves)
+    tensors = {
+        f"{index}/{name}/{key}": x
+        for index, scorer in enumerate(scorers)
+        for name, part in scorer.parts().items()
+        for key, x in part.items()
+    }
+    if sum(x.nbytes for x in tensors.values()) < STATE_BYTES:
+        curves = json.dumps([scorer.curve for scorer in scorers])
+        tensors = {name: x.cpu() for name, x in tensors.items()}
+        save_tensors(path, tensors, identity=identity, done=str(done), curves=curves)
 
 
 def restore_state(path: Path, identity: str, scorers: Sequence[Scorer]) -> int:
@@ -36,9 +36,9 @@ def restore_state(path: Path, identity: str, scorers: Sequence[Scorer]) -> int:
     if not about:
         return 0
     for name, tensor in load_file(path).items():
-        index, _, own = name.partition("/")
+        index, part, key = name.split("/")
         scorer = scorers[int(index)]
-        scorer.statistics.restore({own: tensor.to(scorer.units[own.partition("/")[2]].device)})
+        scorer.parts()[part][key] = tensor.to(scorer.units[key].device)
     for scorer, curve in zip(scorers, json.loads(about["curves"]), strict=True):
         scorer.curve = curve
     return int(about["done"])

@@ -1,24 +1,22 @@
 """Scoring by several criteria: their passes over the blocks, and the scores that come of them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from hfprune.criteria import Criterion, SweepCriterion, WeightCriterion
+from hfprune.criteria import Criterion, SweepCriterion, WeightCriterion, check_scorable
 from hfprune.errors import HfpruneError
 from hfprune.models.kinds import layer_of
-from hfprune.models.units import Neurons, Units, gated_mlps, units_of
+from hfprune.models.units import Units, gated_mlps, units_of
 from hfprune.plans.allocation import keep_highest, kept_mask
 from hfprune.scoring.folds import folds_of
 from hfprune.scoring.passes import GradientPass, gradient_passes, layer_parts
-from hfprune.scoring.scorer import Scorer
+from hfprune.scoring.scorer import Curve, Scorer
 from hfprune.scoring.scores import Scores
-from hfprune.scoring.statistics import Curve
 from hfprune.scoring.sweep import Sweep
 from hfprune.seeds import derive_seed
 
@@ -31,7 +29,7 @@ class Scored(NamedTuple):
 
     scores: Scores
     curve: Curve
-    """One entry per mark: `sequences` and the values of `Statistics.mark`; empty for weight criteria."""
+    """One entry per mark (`Scorer.mark`); empty for weight criteria."""
     resampled: list[Scores]
     """The scores from each resampled calibration; none where the criterion has no such scores."""
 
@@ -75,10 +73,7 @@ def score(
             missing or from another model; or scores are not finite.
     """
     for name, criterion in criteria.items():
-        if unknown := [kind for kind in units if kind not in criterion.scorable()]:
-            raise HfpruneError(
-                f"criterion {name!r} cannot score {unknown[0]}, only {' and '.join(criterion.scorable())}"
-            )
+        check_scorable(criterion, units, f"criterion {name!r}")
         if criterion.needs != "weights" and blocks is None:
             raise HfpruneError(f"criterion {name!r} needs calibration blocks")
     found: dict[str, Scored] = {}
@@ -90,7 +85,6 @@ def score(
     if blocks is not None:
         fold_of = folds_of(len(blocks), documents)
         sweep = Sweep(model, blocks, fold_of, seed, batch_tokens, state, identity)
-        finish = partial(_scored, seed=seed, resamples=resamples)
         scorers = {
             name: Scorer(criterion, units_of(model, units), fold_of)
             for name, criterion in criteria.items()
@@ -98,9 +92,9 @@ def score(
         }
         if scorers:
             sweep.activations([*scorers.values()])
-        found |= {name: finish(scorer) for name, scorer in scorers.items()}
+        found |= {name: _scored(scorer, seed, resamples) for name, scorer in scorers.items()}
         for each in gradient_passes(criteria, units):
-            found |= _run(each, sweep, found, sums_room, finish)
+            found |= _run(each, sweep, found, sums_room, resamples)
     return {name: _on_one_device(found[name], model.device) for name in criteria}
 
 
@@ -109,22 +103,20 @@ def _weight_scores(criterion: WeightCriterion, units: Mapping[str, Units], seed:
     found = {}
     for key, item in units.items():
         # The label of neurons is the number of their layer; it must not change, or a seed gives other scores.
-        label = int(key.partition(".")[2]) if isinstance(item, Neurons) else key
+        label = layer_of(key) if item.kind == "neurons" else key
         generator = torch.Generator().manual_seed(derive_seed(seed, "criterion", label))
         found[key] = criterion.layer_scores(item, generator).double()
     return found
 
 
 def _run(
-    one: GradientPass,
-    sweep: Sweep,
-    found: Mapping[str, Scored],
-    room: float,
-    finish: Callable[[Scorer], Scored],
+    one: GradientPass, sweep: Sweep, found: Mapping[str, Scored], room: float, resamples: int
 ) -> dict[str, Scored]:
     """Run a pass, or one for each part of the layers whose sums fit into `room` bytes; `found` has the starts."""
-    lowest = found[one.start].scores if one.start else {}
-    kept = {key: _all_but_lowest(scores, one.warm_start) for key, scores in lowest.items()} or None
+    kept = {}
+    for key, scores in found[one.start].scores.items() if one.start else ():
+        lost = max(1, round(one.warm_start * len(scores)))
+        kept[key] = kept_mask(keep_highest(scores, len(scores) - lost), len(scores))
     first, scored = next(iter(one.criteria.values()))  # the only one, if its sums are large
     mlps = gated_mlps(sweep.model)
     of_first = [unit for unit in units_of(sweep.model, scored).values() if unit.name.endswith(".0")]
@@ -138,16 +130,16 @@ def _run(
                 units = {key: unit for key, unit in units.items() if layer_of(key) in layers}
             scorers[name] = Scorer(criterion, units, sweep.fold_of)
         whole = len(layers) == len(mlps)
-        sweep.gradients([*scorers.values()], one.name if whole else f"{one.name}-{layers.start}", kept)
-        parts.append({name: finish(scorer) for name, scorer in scorers.items()})
+        sweep.gradients(
+            [*scorers.values()], one.name if whole else f"{one.name}-{layers.start}", kept or None
+        )
+        parts.append({name: _scored(scorer, sweep.seed, resamples) for name, scorer in scorers.items()})
         del scorers  # and its sums, before the next part has its own
     return {name: _joined([part[name] for part in parts]) for name in one.criteria}
 
 
 def _scored(scorer: Scorer, seed: int, resamples: int) -> Scored:
-    statistics = scorer.statistics
-    resampled = statistics.resampled(seed, resamples) if scorer.criterion.resampled else []
-    return Scored(statistics.scores(), scorer.curve, resampled)
+    return Scored(scorer.scores(), scorer.curve, scorer.resampled(seed, resamples))
 
 
 def _joined(parts: Sequence[Scored]) -> Scored:
@@ -171,9 +163,3 @@ def _on_one_device(scored: Scored, device: torch.device) -> Scored:
         {key: x.to(device) for key, x in each.items()} for each in (scored.scores, *scored.resampled)
     )
     return Scored(scores, scored.curve, others)
-
-
-def _all_but_lowest(scores: Tensor, fraction: float) -> Tensor:
-    """Return a mask [neurons] that is false for the `fraction` with the lowest scores, at least for one."""
-    lost = max(1, round(fraction * len(scores)))
-    return kept_mask(keep_highest(scores, len(scores) - lost), len(scores))

@@ -14,12 +14,19 @@ from tqdm import tqdm
 
 from hfprune.criteria import GradientCriterion, Positions, by_gradient
 from hfprune.errors import HfpruneError
-from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits, pieces
+from hfprune.models.head import (
+    back_to_hidden,
+    before_transform,
+    check_blocks,
+    chunks,
+    hidden_states,
+    logits,
+    pieces,
+)
 from hfprune.models.meter import count_backward
 from hfprune.scoring.recorders import ActivationRecorder, GradientRecorder
 from hfprune.scoring.saved_state import restore_state, save_state
 from hfprune.scoring.scorer import Scorer
-from hfprune.scoring.statistics import marks
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -162,15 +169,16 @@ class Sweep:
         if hidden.shape[1] == 1 and any(criterion.needs_targets for criterion in criteria):
             raise HfpruneError("blocks of one token have no next token to score; choose a longer length")
         # The last position has no next token: its target is arbitrary, and its gradient is set to zero below.
-        targets = tokens.roll(-1, 1).flatten()
-        drawn = any(criterion.needs_uniform for criterion in criteria)
-        uniform = self._uniform(first, *tokens.shape).to(hidden.device) if drawn else None
+        known = {"targets": tokens.roll(-1, 1).flatten()}
+        if any(criterion.needs_uniform for criterion in criteria):
+            known["uniform"] = self._uniform(first, *tokens.shape).to(hidden.device)
         results = [torch.empty_like(hidden) for _ in criteria]
         for part, found in chunks(self.model, hidden.flatten(0, 1), None):
-            dense = logits(self.model, teacher.flatten(0, 1)[part]) if teacher is not None else None
-            given = targets[part], dense, uniform[part] if uniform is not None else None
+            given = {name: x[part] for name, x in known.items()}
+            if teacher is not None:
+                given["teacher"] = logits(self.model, teacher.flatten(0, 1)[part])
             for criterion, result in zip(criteria, results, strict=True):
-                gradient = self._logit_gradient(criterion, found, *given)
+                gradient = self._logit_gradient(criterion, found, given)
                 result.flatten(0, 1)[part] = back_to_hidden(self.model, gradient)
         for criterion, result in zip(criteria, results, strict=True):
             if criterion.needs_targets:
@@ -178,29 +186,21 @@ class Sweep:
         return results
 
     def _logit_gradient(
-        self,
-        criterion: GradientCriterion,
-        found: Tensor,
-        targets: Tensor,
-        teacher: Tensor | None,
-        uniform: Tensor | None,
+        self, criterion: GradientCriterion, found: Tensor, given: Mapping[str, Tensor]
     ) -> Tensor:
         """Return one criterion's gradient with respect to the head's linear output [n, vocabulary].
 
         Args:
             criterion: the criterion.
             found: logits [n, vocabulary] in the model's dtype, like the gradient.
-            targets: next tokens [n].
-            teacher: the dense model's logits, if there is a teacher.
-            uniform: random numbers [n], if a criterion needs them.
+            given: what `Positions` may hold.
         """
         gradient = torch.empty_like(found)
+        needed = {name: x for name, x in given.items() if getattr(criterion, f"needs_{name}")}
         for rows in pieces(found):
             single = found[rows].float()
             positions = Positions(
-                targets[rows] if criterion.needs_targets else None,
-                teacher[rows].float() if teacher is not None and criterion.needs_teacher else None,
-                uniform[rows] if uniform is not None and criterion.needs_uniform else None,
+                **{name: x[rows].float() if name == "teacher" else x[rows] for name, x in needed.items()}
             )
             # A copy, since a soft-capped head still needs the logits.
             by_logits = criterion.gradient(single.clone(), positions)
@@ -214,13 +214,11 @@ class Sweep:
         return torch.cat(rows)
 
 
-def check_blocks(model: "PreTrainedModel", blocks: Tensor) -> None:
-    """Check the blocks' tokens against the model's vocabulary.
-
-    Raises:
-        HfpruneError: a token is not in the vocabulary.
-    """
-    if blocks.max() >= model.config.vocab_size:
-        raise HfpruneError(
-            "the calibration blocks hold tokens that the model does not have: are they of another model?"
-        )
+def marks(total: int) -> list[int]:
+    """Return the sequence counts of the marks: 8, each next one larger by half, and finally `total`."""
+    found = []
+    mark = 8
+    while mark < total:
+        found.append(mark)
+        mark += mark // 2
+    return [*found, total]

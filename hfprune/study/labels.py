@@ -16,8 +16,6 @@ NAMES = {
     DENSE: "Dense",
     "cross_entropy": "Cross-entropy",
     "sdmprune": "SDMPrune",
-    "top_k_entropy": "Top-k entropy",
-    "renyi": "Rényi",
     "wanda": "Wanda-sp",
     "flap": "FLAP's score",
     "taylor": "LLM-Pruner's score",

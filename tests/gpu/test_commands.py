@@ -18,9 +18,6 @@ from hfprune.criteria import CRITERIA
 FORMS = ("param_first", "param_second", "param_mix", "vectorize", "joint", "sum_squares", "signed_sequence")
 METHODS = {form: {"criterion": "cross_entropy", "options": {"aggregation": form}} for form in FORMS} | {
     "bf16": {"criterion": "entropy", "options": {"accumulator": "bfloat16"}},
-    "js": {"criterion": "distillation", "options": {"divergence": "js"}},
-    "rkl": {"criterion": "distillation", "options": {"divergence": "reverse_kl"}},
-    "both": {"criterion": "sdmprune", "options": {"tempered": "both"}},
     "range": {"criterion": "magnitude", "options": {"definition": "range"}},
     "variance": {"criterion": "magnitude", "options": {"definition": "variance"}},
 }

@@ -24,7 +24,7 @@ def study(methods: dict) -> Study:
         ({"criterion": "cross_entropy", "corpus": "wikipedia"}, "Cross-entropy, wikipedia"),
         ({"criterion": "cross_entropy", "corpus": "c4"}, "Cross-entropy"),
         ({"criterion": "entropy", "options": {"aggregation": "sum_squares"}}, "Entropy, sum squares"),
-        ({"criterion": "renyi", "options": {"order": 2}}, "Rényi, order 2"),
+        ({"criterion": "sdmprune", "options": {"alpha": 0.1}}, "SDMPrune, alpha 0.1"),
         ({"criterion": "mine", "options": {"signed": True, "centred": False}}, "Mine, signed, no centred"),
         ({"criterion": "entropy", "units": ["neurons", "key_value_groups"]}, "Entropy, attn+MLP"),
         (
