@@ -30,7 +30,7 @@ from hfprune.devices.table import Device, visible_device
 from hfprune.evaluation.work import Case, Work
 from hfprune.measures import MEASURES
 from hfprune.models.shape import Shape, known_configs
-from hfprune.recovery.settings import Lora
+from hfprune.recovery.options import Lora
 from hfprune.results import read_result
 
 MODELS = ("llama-3.2-1b", "qwen2.5-7b")

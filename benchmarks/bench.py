@@ -23,9 +23,9 @@ from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.entropy import Entropy
 from hfprune.devices.lease import default_device
 from hfprune.models.load import load_model, load_tokenizer
-from hfprune.plans.plan import make_plan
-from hfprune.recovery.linear import solve_plans
-from hfprune.scoring.score import score
+from hfprune.plans.planning import make_plan
+from hfprune.recovery.reconstruction import solve_plans
+from hfprune.scoring.scored import score
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM

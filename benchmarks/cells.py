@@ -27,9 +27,9 @@ from hfprune.measures.perplexity import Perplexity
 from hfprune.measuring import CellToMeasure, measure_cells, with_batch_size
 from hfprune.models.load import load_model, load_skeleton, load_tokenizer
 from hfprune.models.units import count_parameters
-from hfprune.plans.plan import Plan, apply_plan, make_plan
+from hfprune.plans.planning import Plan, apply_plan, make_plan
 from hfprune.results import Cell
-from hfprune.scoring.score import score
+from hfprune.scoring.scored import score
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

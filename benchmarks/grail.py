@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from hfprune.criteria.magnitude import Magnitude
 from hfprune.models.load import load_model
 from hfprune.models.units import units_of
-from hfprune.plans.plan import make_plan
+from hfprune.plans.planning import make_plan
 from hfprune.recovery.grams import Moments, batches_of, grams
 from hfprune.recovery.least_squares import change, lost
-from hfprune.scoring.score import score
+from hfprune.scoring.scored import score
 from hfprune.stages.target import draw_blocks
 
 COLUMNS = ["λ", "GRAIL", "median difference", "largest difference"]

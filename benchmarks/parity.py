@@ -23,9 +23,9 @@ from torch.nn.functional import cosine_similarity
 from hfprune.analysis.neurons import jaccard
 from hfprune.criteria import make_criterion
 from hfprune.models.load import load_model
-from hfprune.plans.plan import make_plan
-from hfprune.scoring.score import score
-from hfprune.scoring.scores import Scores
+from hfprune.plans.planning import make_plan
+from hfprune.scoring.score_files import Scores
+from hfprune.scoring.scored import score
 from hfprune.stages.target import draw_blocks
 
 ROOT = Path(__file__).parents[1]

@@ -28,8 +28,8 @@ from hfprune.models import output
 from hfprune.models.head import chunks, hidden_states
 from hfprune.models.shape import known_configs, known_shapes
 from hfprune.recovery import lora
+from hfprune.recovery.options import Lora
 from hfprune.recovery.packing import Packed
-from hfprune.recovery.settings import Lora
 from hfprune.scoring import sweep
 from hfprune.stages.score import score_as_fits
 

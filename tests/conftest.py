@@ -10,7 +10,7 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,7 @@ from transformers import (
 )
 
 from hfprune.models.fused import separate
+from hfprune.scoring.scored import Scored
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -94,6 +95,20 @@ def tiny(request: pytest.FixtureRequest) -> PreTrainedModel:
 def tokens() -> torch.Tensor:
     """Six calibration blocks of 17 tokens."""
     return torch.randint(0, SHAPE["vocab_size"], (6, 17), generator=torch.Generator().manual_seed(3))
+
+
+def assert_near(ours: Iterable[torch.Tensor], theirs: Iterable[torch.Tensor], relative: float = 1e-4) -> None:
+    """The same scores up to rounding, place by place: relative to each, and to the mean of the place."""
+    for mine, reference in zip(ours, theirs, strict=True):
+        assert reference.abs().max() > 0, "the reference itself is zero"
+        torch.testing.assert_close(mine, reference, rtol=relative, atol=relative * float(reference.mean()))
+
+
+def assert_same_scores(a: Scored, b: Scored) -> None:
+    """The same places, bytes and curves."""
+    assert [*a.scores] == [*b.scores]
+    assert all(torch.equal(a.scores[place], b.scores[place]) for place in a.scores)
+    assert a.curve == b.curve
 
 
 def made_once(

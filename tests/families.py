@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from hfprune.models.fused import separate
-from hfprune.plans.plan import apply_plan
+from hfprune.plans.planning import apply_plan
 
 TEXT = "In 1984 the valley's old town had 12345 houses,\n\n  and a MARKET; she'd say \u00e9t\u00e9!"
 WIDTHS = {"equal": [24, 24, 24], "unequal": [40, 17, 24]}

@@ -13,7 +13,7 @@ from smoke import ROOT, TEXT, save_model
 
 import hfprune
 from hfprune.blocks import save_blocks
-from hfprune.plans.plan import count_parameters, load_plan, same_plan
+from hfprune.plans.planning import count_parameters, load_plan, same_plan
 
 
 def example() -> str:

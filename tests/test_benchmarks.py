@@ -10,7 +10,7 @@ from conftest import build_tiny
 from smoke import build_tokenizer
 
 from hfprune.assets.text import Text
-from hfprune.plans.plan import make_plan
+from hfprune.plans.planning import make_plan
 
 
 def test_a_cell_measured_by_one_subject_and_in_the_plain_way(tmp_path: Path) -> None:

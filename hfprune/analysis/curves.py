@@ -10,7 +10,7 @@ from hfprune.analysis.outcomes import Outcomes, contrast
 from hfprune.analysis.statistics import estimate
 from hfprune.criteria import CRITERIA
 from hfprune.evaluation.item_outcomes import token_items
-from hfprune.recovery.settings import half
+from hfprune.recovery.options import half
 from hfprune.study.study import Study
 
 MARK = ["sequences", "agreement", "successive"]

@@ -15,7 +15,7 @@ from hfprune.evaluation.work import Case, Work, solved
 from hfprune.jobs import list_jobs
 from hfprune.measures import Measure
 from hfprune.models.shape import Shape, known_shapes, shape_of
-from hfprune.recovery.settings import measured_steps
+from hfprune.recovery.options import measured_steps
 from hfprune.results import DENSE, Cell
 from hfprune.stages import Stage
 from hfprune.study.places import Files

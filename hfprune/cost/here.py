@@ -75,7 +75,7 @@ def passes_rate(device: Device, dtype: str) -> float:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from hfprune.devices.rates import best_seconds
-    from hfprune.scoring.score import score
+    from hfprune.scoring.scored import score
 
     model = LlamaForCausalLM(LlamaConfig(**CONFIG)).to(getattr(torch, dtype)).eval().requires_grad_(False)
     tokens, criteria = torch.zeros(SEQUENCES, LENGTH, dtype=torch.int64), {"entropy": Entropy()}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hfprune.criteria import Aggregation, GradientCriterion, Positions
+from hfprune.criteria import Aggregation, Positions
+from hfprune.criteria.cross_entropy import CrossEntropy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Fisher(GradientCriterion):
+class Fisher(CrossEntropy):
     """Σ (h_i · ∂ ln p(y)/∂h_i)², y drawn from the model's own p: diagonal of the true Fisher information.
 
     With the corpus's next tokens as labels it would be the "empirical Fisher". With drawn labels the expected
@@ -18,24 +19,18 @@ class Fisher(GradientCriterion):
     arXiv 1412.1193). Each position has one label; its seed depends on the sequence alone.
     """
 
+    needs_targets = False
     needs_uniform = True
 
     aggregation: Aggregation = "sum_squares"
 
     def objective(self, logits: Tensor, positions: Positions) -> Tensor:
         """Return -ln p(y) in nats [n] for the drawn labels y."""
-        from torch.nn.functional import cross_entropy
-
-        return cross_entropy(logits, draw(logits.detach(), positions.uniform), reduction="none")
+        return super().objective(logits, Positions(targets=draw(logits.detach(), positions.uniform)))
 
     def gradient(self, logits: Tensor, positions: Positions) -> Tensor:
         """Return ∂C/∂z = p - onehot(y)."""
-        import torch
-
-        labels = draw(logits, positions.uniform)
-        p = logits.softmax(-1)
-        p[torch.arange(len(p), device=p.device), labels] -= 1
-        return p
+        return super().gradient(logits, Positions(targets=draw(logits, positions.uniform)))
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:

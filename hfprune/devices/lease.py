@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def default_device() -> torch.device:
         return torch.device("cpu")
     names = _names()
     mine = [number for number, name in enumerate(names) if name in _leased()]
-    index = mine[0] if mine else lease(names, _locks())
+    index = mine[0] if mine else lease(names)
     if 1 < len(names) != len(mine):
         os.environ["CUDA_VISIBLE_DEVICES"] = names[index]
         # If CUDA started before, it still sees all.
@@ -52,26 +53,27 @@ def lease_all() -> None:
     # In one order, so that no two processes wait for each other.
     for name in sorted(_names()):
         if name not in _leased():
-            lease([name], _locks())
+            lease([name])
 
 
 def _leased() -> list[str]:
     return os.environ.get(LEASED, "").split(",")
 
 
-def lease(names: Sequence[str], folder: Path) -> int:
-    """Return the index of the first free device, and hold it until this process ends.
+def lease(names: Sequence[str]) -> int:
+    """Return the index of the first free device of these names, and hold it until this process ends.
 
     While none is free, print a message once and wait.
-
-    Args:
-        names: names of the devices, valid as file names.
-        folder: folder of the lock files, one per device.
     """
+    # One folder per user, since a process cannot open another user's files.
+    folder = Path(os.environ.get(LOCKS) or tempfile.gettempdir()) / f"hfprune-devices-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
     told = False
     while True:
         for index, name in enumerate(names):
-            if lock := _lock(folder, name):
+            lock = FileLock(folder / f"{name}.lock", blocking=False)
+            with suppress(Timeout):
+                lock.acquire()
                 _held.append(lock)
                 os.environ[LEASED] = ",".join([*filter(None, _leased()), name])
                 return index
@@ -83,21 +85,5 @@ def lease(names: Sequence[str], folder: Path) -> int:
 
 
 def _names() -> list[str]:
-    """Return a name of every visible GPU, the same in all processes."""
+    """Return a name of every visible GPU, the same in all processes and valid as a file's."""
     return [gpu.uuid for gpu in visible_devices()]
-
-
-def _locks() -> Path:
-    """Return the folder of the locks; one per user, since a process cannot open another user's files."""
-    return Path(os.environ.get(LOCKS) or tempfile.gettempdir()) / f"hfprune-devices-{os.getuid()}"
-
-
-def _lock(folder: Path, name: str) -> FileLock | None:
-    """Return the lock of a device, held, or None if another process holds it."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    lock = FileLock(folder / f"{name}.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return None
-    return lock

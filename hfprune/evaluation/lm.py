@@ -12,8 +12,8 @@ from hfprune.evaluation.prefix_tree import PrefixTree, batches, by_window, pack
 from hfprune.evaluation.tasks import HFLM
 from hfprune.models.head import chunks, hidden_states
 from hfprune.models.load import check_model, default_batch_tokens
-from hfprune.plans.plan import apply_plan, load_plan
-from hfprune.recovery.settings import SOLVED
+from hfprune.plans.planning import apply_plan, load_plan
+from hfprune.recovery.options import SOLVED
 from hfprune.recovery.solved import apply_linear
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from hfprune.assets.text import Text
     from hfprune.criteria import Criterion
-    from hfprune.models.output import Output
+    from hfprune.models.head import Output
     from hfprune.plans.mask import Mask
-    from hfprune.plans.plan import Plan
+    from hfprune.plans.planning import Plan
 
     _LM = TypeVar("_LM", bound=HFLM)
     Loaded = PreTrainedModel | Callable[[], PreTrainedModel]
@@ -136,7 +136,7 @@ class Subject:
         then the dense model is loaded once.
         """
         from hfprune.plans.mask import masked
-        from hfprune.plans.plan import same_plan
+        from hfprune.plans.planning import same_plan
 
         for before, plan in zip([None, *self.resampled], self.resampled, strict=False):
             if before and same_plan(before, plan):
@@ -157,7 +157,7 @@ class Subject:
             tokens: int [blocks, length].
             batch: blocks of one forward pass.
         """
-        from hfprune.models.output import output
+        from hfprune.models.head import output
 
         key = sha256(tokens.cpu().numpy().tobytes()).digest()
         if key not in self._dense_outputs:

@@ -12,7 +12,7 @@ from hfprune.models.shape import BYTES, Shape
 from hfprune.scoring.passes import SUMS_SHARE, GradientPass, gradient_passes, layer_parts, sums_bytes
 
 if TYPE_CHECKING:
-    from hfprune.recovery.settings import Linear, Lora
+    from hfprune.recovery.options import Linear, Lora
 
 # Passes over float32 logits, each of which reads or writes them once; measured on a CPU, where slices stay in the
 # cache (`hfprune.models.head.pieces`) and most passes are cheap. A GPU makes three times as many, at a hundredth.
@@ -140,7 +140,7 @@ class Case:
         units: Sequence[str],
         batch_tokens: int | None = None,
     ) -> Work:
-        """Return the work of scoring by several criteria that share passes (`hfprune.scoring.score`)."""
+        """Return the work of scoring by several criteria that share passes (`hfprune.scoring.scored`)."""
         by_weights = any(criterion.needs == "weights" for criterion in criteria.values())
         total = Work(moved=2 * self.shape.weights(4)) if by_weights else Work()
         if readers := [item for item in criteria.values() if item.needs == "activations"]:
@@ -247,7 +247,7 @@ class Case:
 
 
 def solved(case: Case, settings: "Linear", sequences: float, length: int, plans: int) -> Work:
-    """Return the work of solving the neurons' readers again for so many plans (`hfprune.recovery.linear`)."""
+    """Return the work of solving the neurons' readers for so many plans (`hfprune.recovery.reconstruction`)."""
     model, tokens = case.shape, sequences * length
     inputs, both = model.neurons, model.neurons + model.hidden
     # For each λ and for the weights at last, a Cholesky and its solve, where a float64 product counts as two, and

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard, ModelCardData
 import hfprune
 from hfprune.analysis.before_after import HEADERS, SPEED, compare, verdict, weight_bytes
 from hfprune.errors import HfpruneError
-from hfprune.exports.folder import CARD
+from hfprune.exports.export_folder import CARD
 from hfprune.files import read_json
 from hfprune.models.load import load_skeleton
 from hfprune.models.units import count_parameters

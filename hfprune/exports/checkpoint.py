@@ -19,7 +19,7 @@ from hfprune.exports.folder import CARD, PROVENANCE, export_folder
 from hfprune.files import read_json
 from hfprune.models.fused import joined, separate
 from hfprune.models.units import count_parameters, gated_mlps
-from hfprune.plans.plan import save_plan
+from hfprune.plans.planning import save_plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

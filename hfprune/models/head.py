@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
+from tqdm import tqdm
 
 from hfprune.devices.batches import head_positions
 from hfprune.errors import HfpruneError
@@ -65,7 +66,7 @@ def before_transform(model: "PreTrainedModel", found: Tensor, gradient: Tensor) 
     Args:
         model: the model with the head.
         found: the float32 logits [n, vocabulary]; only a soft-capped head needs them.
-        gradient: the gradient with respect to `found`, float32 [n, vocabulary]; may be overwritten.
+        gradient: float32 [n, vocabulary]; may be overwritten.
     """
     config = model.config
     if cap := getattr(config, "final_logit_softcapping", None):
@@ -93,7 +94,6 @@ def pieces(found: Tensor) -> Iterator[slice]:
 
 
 def head_chunk(model: "PreTrainedModel | Head") -> int:
-    """Return the number of positions in one pass through the head."""
     return head_positions(model.lm_head.out_features, on_gpu=model.device.type == "cuda")
 
 
@@ -102,10 +102,7 @@ def chunks(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield the logits of hidden states [n, width] chunk by chunk, each with its slice of positions.
 
-    Args:
-        model: the model with the head.
-        hidden: last hidden states.
-        dtype: dtype of the logits; `None` keeps the model's.
+    They have the model's dtype if `dtype` is None.
     """
     step = head_chunk(model)
     for start in range(0, len(hidden), step):
@@ -124,3 +121,27 @@ def check_blocks(model: "PreTrainedModel", blocks: Tensor) -> None:
         raise HfpruneError(
             "the calibration blocks hold tokens that the model does not have: are they of another model?"
         )
+
+
+class Output(NamedTuple):
+    """The last hidden states of a model, and its head, which makes logits of them."""
+
+    states: Tensor
+    """[blocks, length, width] in the model's dtype, on the CPU."""
+    head: Head
+
+
+def output(model: "PreTrainedModel", tokens: Tensor, batch: int) -> Output:
+    """Return the output of a model for blocks of tokens.
+
+    Args:
+        model: may change, or go, afterwards.
+        tokens: int [blocks, length].
+        batch: blocks of one forward pass.
+    """
+    states = torch.empty((*tokens.shape, model.config.hidden_size), dtype=model.dtype)
+    with torch.inference_mode(), tqdm(total=len(tokens), desc="dense model", unit="block") as bar:
+        for part, target in zip(tokens.split(batch), states.split(batch), strict=True):
+            target.copy_(hidden_states(model, part.to(model.device, torch.int64)))
+            bar.update(len(part))
+    return Output(states, Head.of(model))

@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 
 
 def default_batch_tokens() -> int:
-    """Return the default number of tokens in a forward pass here."""
     return batch_tokens(on_gpu=visible_gpus() > 0)
 
 
 def default_training_tokens() -> int:
-    """Return the default number of tokens in a forward pass of training here."""
     return training_tokens(on_gpu=visible_gpus() > 0)
 
 

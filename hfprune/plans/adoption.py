@@ -5,7 +5,7 @@ from pathlib import Path
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.models.load import load_checkpoint, load_skeleton
 from hfprune.models.units import Layers, count_parameters
-from hfprune.plans.plan import apply_plan, load_plan
+from hfprune.plans.planning import apply_plan, load_plan
 
 
 def adopt(dense: Path, pruned: Path, ratio: float) -> tuple[int, int]:

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from hfprune.errors import HfpruneError
 from hfprune.models.units import Units
-from hfprune.plans.rules import Allocation
+
+# The share of a layer's neurons that a global ranking always keeps.
+FLOOR = 0.1
 
 
 def keep_highest(scores: Tensor, count: int) -> Tensor:
@@ -23,19 +25,6 @@ def kept_mask(kept: Tensor, count: int) -> Tensor:
     return mask
 
 
-def floor_width(width: int, floor: float) -> int:
-    """Return the number of a layer's neurons that a floor keeps: rounded, at least one."""
-    return max(1, round(floor * width))
-
-
-def check_floor(count: int, least: int, floor: float) -> None:
-    """Fail if a floor keeps more neurons (`least`) than the budget leaves (`count`)."""
-    if least > count:
-        raise HfpruneError(
-            f"a floor of {floor:g} keeps {least} neurons, but the ratio leaves {count}: lower one of the two"
-        )
-
-
 def keep_uniformly(scores: Sequence[Tensor], count: int, align: int = 1) -> list[Tensor]:
     """Return the sorted indices of the `count` highest scores of each layer.
 
@@ -46,99 +35,78 @@ def keep_uniformly(scores: Sequence[Tensor], count: int, align: int = 1) -> list
     Raises:
         HfpruneError: no such widths exist between N and the dense width.
     """
-    base, total = count // align, count * len(scores)
+    base, total, width = count // align, count * len(scores), len(scores[0])
     extra = round(total / align) - base * len(scores)
-    sums = [chunk_sums(layer, align) for layer in scores]
     chunks = [base] * len(scores)
-    if extra and all(base < len(layer) for layer in sums):
-        following = torch.stack([layer[base] for layer in sums])
-        for index in keep_highest(following, extra).tolist():
+    if extra and (base + 1) * align <= width:
+        ranked = torch.stack([layer.sort(descending=True).values for layer in scores])
+        sums = ranked[:, : width // align * align].unflatten(1, (-1, align)).sum(2)
+        for index in keep_highest(sums[:, base], extra).tolist():
             chunks[index] += 1
-    _check_aligned(chunks, total, align, len(scores[0]))
+    if min(chunks) < 1 or abs(sum(chunks) * align - total) > align / 2:
+        raise HfpruneError(
+            f"align {align}: {len(scores)} layers of {width:,} neurons cannot keep {total:,} of them in multiples "
+            f"of {align}, at least {align:,} in each: choose a smaller alignment"
+        )
     return [keep_highest(layer, number * align) for layer, number in zip(scores, chunks, strict=True)]
 
 
-def keep_globally(scores: Sequence[Tensor], count: int, allocation: Allocation) -> list[Tensor]:
+def keep_globally(scores: Sequence[Tensor], count: int, standardize: bool = False) -> list[Tensor]:
     """Return the sorted indices, layer by layer, of the `count` highest scores of all layers together.
 
-    Each layer always keeps its highest scores up to the allocation's floor. Standardised scores are z-scores
-    within the layer (as in FLAP), since layers differ in scale. With `align` = N, chunks of N neurons are
-    ranked by the sum of their scores; a layer's chunks follow the order of its scores.
+    Each layer always keeps its highest scores up to the share `FLOOR`. Standardised scores are z-scores within the
+    layer (as in FLAP), since layers differ in scale.
 
     Raises:
-        HfpruneError: the floors alone keep more than `count`, or whole chunks cannot hold so many neurons.
+        HfpruneError: the floors alone keep more than `count`.
     """
-    align = allocation.align
-    least = -(-floor_width(len(scores[0]), allocation.floor) // align)  # chunks that hold the floor
-    check_floor(count, sum(floor_width(len(layer), allocation.floor) for layer in scores), allocation.floor)
-    ranks, sums = [], []
-    for layer in scores:
-        left = layer[layer.isfinite()]  # without what a step before has removed
-        ranks.append(
-            (layer - left.mean()) / left.std().clamp_min(1e-300) if allocation.standardize else layer
+    floors = [max(1, round(FLOOR * len(layer))) for layer in scores]
+    if sum(floors) > count:
+        raise HfpruneError(
+            f"{FLOOR:.0%} of each layer stay, {sum(floors)} neurons, but the ratio leaves {count}: lower the ratio"
         )
-        sums.append(chunk_sums(ranks[-1], align))
-        sums[-1][:least] = torch.inf
-    joined = torch.cat(sums)
-    mask = kept_mask(keep_highest(joined, round(count / align)), len(joined))
-    chunks = [int(part.sum()) for part in mask.split([len(layer) for layer in sums])]
-    _check_aligned(chunks, count, align, len(scores[0]), least)
-    return [keep_highest(layer, number * align) for layer, number in zip(ranks, chunks, strict=True)]
+    ranks, sorted_ranks = [], []
+    for layer, floor in zip(scores, floors, strict=True):
+        if standardize:
+            left = layer[layer.isfinite()]  # without what a step before has removed
+            layer = (layer - left.mean()) / left.std().clamp_min(1e-300)
+        ranks.append(layer)
+        sorted_ranks.append(ranks[-1].sort(descending=True).values)
+        sorted_ranks[-1][:floor] = torch.inf
+    joined = torch.cat(sorted_ranks)
+    mask = kept_mask(keep_highest(joined, count), len(joined))
+    counts = [int(part.sum()) for part in mask.split([*map(len, scores)])]
+    return [keep_highest(layer, number) for layer, number in zip(ranks, counts, strict=True)]
 
 
-def keep_jointly(
-    units: dict[str, Units], scores: dict[str, Tensor], goal: float, align: int = 1
-) -> dict[str, Tensor]:
+def keep_jointly(units: dict[str, Units], scores: dict[str, Tensor], goal: float) -> dict[str, Tensor]:
     """Rank the neurons and the key-value groups of all layers together, as FLAP does, and return the kept ones.
 
-    Neurons (with `align` = N, chunks of N in the order of a layer's scores) and groups are removed one by one,
-    the lowest score first, until the removed parameters are as close to `goal` as one neuron (chunk) allows. A
-    group that would exceed the goal stays; so do a layer's last group and its last chunk. Among equal scores,
-    the first units stay.
+    They are removed one by one, the lowest score first, until the removed parameters are as close to `goal` as one
+    neuron allows. A group that would exceed the goal stays; so do a layer's last group and its last neuron. Among
+    equal scores, the first units stay.
 
     Args:
         units: the neurons and the groups of every layer, by name.
         scores: scores of the same units.
         goal: number of parameters to remove.
-        align: widths are multiples of it.
 
     Raises:
-        HfpruneError: the ratio or the alignment leave too little to remove.
+        HfpruneError: the ratio leaves too little to remove.
     """
-    neurons = [unit for unit in units.values() if unit.kind == "neurons"]
-    width, depth, parameters = neurons[0].count, len(neurons), neurons[0].parameters
-    sizes = {name: align if unit.kind == "neurons" else 1 for name, unit in units.items()}
-    sums = {name: chunk_sums(scores[name], size) for name, size in sizes.items()}
-    _check_aligned([width // align] * depth, depth * (width // align) * align, align, width)
-    left = {name: len(values) for name, values in sums.items()}
-    owners = [name for name, values in sums.items() for _ in values]
-    removed, tolerance = depth * parameters * (width % align), parameters * align / 2
+    tolerance = next(unit.parameters for unit in units.values() if unit.kind == "neurons") / 2
+    owners = [name for name in units for _ in scores[name]]
+    left, removed = {name: unit.count for name, unit in units.items()}, 0
+    joined = torch.cat([scores[name].sort(descending=True).values for name in units])
     # Flipped, so that among equal scores the last unit is removed first.
-    for number in torch.cat([*sums.values()]).argsort(descending=True, stable=True).flip(0).tolist():
+    for number in joined.argsort(descending=True, stable=True).flip(0).tolist():
         name = owners[number]
-        weight = sizes[name] * units[name].parameters
+        weight = units[name].parameters
         if left[name] > 1 and removed + weight <= goal + tolerance:
             left[name] -= 1
             removed += weight
     if abs(goal - removed) > tolerance:
         raise HfpruneError(
-            f"joint removes {removed:,} parameters where the ratio asks for {goal:,.0f}: "
-            "lower the alignment or the ratio"
+            f"joint removes {removed:,} parameters where the ratio asks for {goal:,.0f}: lower the ratio"
         )
-    return {name: keep_highest(scores[name], left[name] * sizes[name]) for name in units}
-
-
-def chunk_sums(scores: Tensor, align: int) -> Tensor:
-    """Return the sums [width // align] of the `align` highest scores, the next `align`, and so on."""
-    ranked = scores.sort(descending=True).values
-    chunks = len(scores) // align
-    return ranked[: chunks * align].view(chunks, align).sum(1)
-
-
-def _check_aligned(chunks: Sequence[int], count: int, align: int, width: int, least: int = 1) -> None:
-    """Fail if a layer keeps fewer than `least` chunks, or the total is not the nearest one to `count`."""
-    if min(chunks) < least or abs(sum(chunks) * align - count) > align / 2:
-        raise HfpruneError(
-            f"align {align}: {len(chunks)} layers of {width:,} neurons cannot keep {count:,} of them in multiples "
-            f"of {align}, at least {least * align:,} in each: choose a smaller alignment"
-        )
+    return {name: keep_highest(scores[name], left[name]) for name in units}

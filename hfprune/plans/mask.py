@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hfprune.plans.plan import Plan, check_plan
+from hfprune.plans.planning import Plan, check_plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -18,7 +18,6 @@ class Mask:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Give the outputs of the dense model for as long as the block runs."""
         self.on = False
         try:
             yield

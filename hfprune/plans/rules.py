@@ -1,6 +1,6 @@
 """The rules by which kept neurons are divided among layers, as settings; free of torch."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -21,14 +21,10 @@ class Allocation(Strict):
         default=False,
         description="global: rank z-scores within the layer, as FLAP does, instead of plain scores",
     )
-    floor: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.1, description="global: fraction of a layer's neurons that is always kept"
-    )
     align: PositiveInt = Field(
         default=1,
-        description="widths are multiples of this, which suits matrix units, at the same total budget",
+        description="uniform: widths are multiples of this, which suits matrix units, at the same total budget",
     )
-
     spare: tuple[NonNegativeInt, NonNegativeInt] = Field(
         default=(0, 0),
         description="uniform: so many first and last layers lose nothing, as LLM-Pruner spares [4, 2] of 32",
@@ -40,13 +36,11 @@ class Allocation(Strict):
         return {"rule": data} if isinstance(data, str) else data
 
     @model_validator(mode="after")
-    def _options_of_global(self) -> "Allocation":
-        if self.standardize and self.rule != "global":
-            raise ValueError("standardize belongs to the rule 'global'")
-        if self.rule != "global" and self.floor != 0.1:
-            raise ValueError("floor belongs to the rule 'global'")
-        if self.rule != "uniform" and any(self.spare):
-            raise ValueError("spare belongs to the rule 'uniform'")
+    def _options_of_rules(self) -> "Allocation":
+        owners = {"standardize": "global", "align": "uniform", "spare": "uniform"}
+        for name, rule in owners.items():
+            if self.rule != rule and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} belongs to the rule {rule!r}")
         return self
 
     def spared(self, layers: int) -> set[int]:

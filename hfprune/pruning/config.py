@@ -34,8 +34,7 @@ class Pruning(Strict):
     units: Units = Field(default={"neurons": None})
     allocation: Allocation | None = Field(
         default=None,
-        description="uniform, global or joint; or JSON, with standardize, floor, align and spare "
-        "(the recipe's)",
+        description="uniform, global or joint; or JSON, with standardize, align and spare (the recipe's)",
     )
     align: PositiveInt | None = Field(
         default=None, description="widths are multiples of this, at the same size, e.g. 32 for quantisers"

@@ -17,15 +17,17 @@ from collections.abc import Sequence
 from math import inf
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hfprune.errors import HfpruneError
-from hfprune.recovery.grams import Moments
+from hfprune.models.units import Units
+from hfprune.recovery.grams import Moments, inputs_of
+from hfprune.recovery.options import Linear
 from hfprune.recovery.solved import Solved
 
 
 class SingularError(HfpruneError):
-    """The inputs that stay are linearly dependent."""
+    pass
 
 
 def lost(weight: Tensor, dense: Moments, kept: Tensor) -> Moments:
@@ -94,34 +96,33 @@ def left(sums: Moments, found: Tensor, offset: Tensor) -> float:
     return float(1 + square / energy) if energy else 0.0
 
 
-def solve(
-    linear: nn.Linear, kept: Tensor, sums: Sequence[Moments], ridges: Sequence[float], bias: bool
-) -> Solved:
-    """Solve a dense layer's weights of the inputs `kept` again, from all of the calibration.
+def solve(units: Units, kept: Tensor, dense: Sequence[Moments], settings: Linear) -> Solved:
+    """Solve the weights that read the units `kept` again, from all of the calibration.
 
     Args:
-        linear: the layer.
-        kept: its inputs that stay.
-        sums: the moments of [x, d], of the tokens that are fitted first, to which those that
-            choose λ are then added, and of these.
-        ridges: candidates for λ.
-        bias: as for `change`.
+        units: all units of the place.
+        kept: those that stay.
+        dense: the moments of all inputs of the layer, over the tokens that are fitted first, to which those that
+            choose λ are then added, and over these.
+        settings: candidates for λ, and whether the bias changes too.
 
     Raises:
         HfpruneError: as `change`; for linearly dependent inputs if no λ makes up for them.
     """
-    fitted, held_out = sums
+    linear, inputs = units.linears[-1], inputs_of(units, kept)
+    fitted, held_out = (lost(linear.weight, moments, inputs) for moments in dense)
     shares: dict[float, float] = {}
-    for ridge in sorted(ridges):
+    for ridge in sorted(settings.ridges):
         try:
-            shares[ridge] = left(held_out, *change(fitted, len(kept), ridge, bias))
+            shares[ridge] = left(held_out, *change(fitted, len(inputs), ridge, settings.bias))
         except SingularError:
-            if ridge == max(ridges):
+            if ridge == max(settings.ridges):
                 raise
     best = min(shares, key=shares.__getitem__)
     fitted += held_out
-    found, offset = change(fitted, len(kept), best, bias)
-    weight = (linear.weight[:, kept] + found).to(linear.weight.dtype)
-    old = offset.new_zeros(len(offset)) if linear.bias is None else linear.bias
-    new = (old + offset).to(weight) if bias or linear.bias is not None else None
-    return Solved(weight.cpu(), new if new is None else new.cpu(), best, shares[best])
+    found, offset = change(fitted, len(inputs), best, settings.bias)
+    weight = (linear.weight[:, inputs] + found).to(linear.weight.dtype)
+    new = None
+    if settings.bias or linear.bias is not None:
+        new = (offset if linear.bias is None else linear.bias + offset).to(weight).cpu()
+    return Solved(weight.cpu(), new, best, shares[best])

@@ -19,9 +19,9 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from hfprune.devices.lease import default_device
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.recovery.learning import KEY, Curve, check_finite, needed
+from hfprune.recovery.held_out import KEY, Curve, check_finite, needed
+from hfprune.recovery.options import Lora
 from hfprune.recovery.packing import Packed
-from hfprune.recovery.settings import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,8 +31,6 @@ SAVE_SECONDS = 60
 
 
 class Course(NamedTuple):
-    """The course of a training."""
-
     losses: list[float]
     """The loss of each optimizer step, in nats per response token."""
     curve: dict[int, list[float]]

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from hfprune.blocks import first_tokens
 from hfprune.errors import HfpruneError, explained
 from hfprune.provenance import save_tensors
-from hfprune.recovery.settings import Packing
+from hfprune.recovery.options import Packing
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -81,14 +81,11 @@ def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packin
     and are left out.
 
     `packing: isolated` follows the official script: a sequence takes whole pairs as long as they fit, and is
-    then padded; a pair longer than `length` tokens is cut to the first `length`; a pair's first token is
-    never a label; pairs do not attend to each other. The script numbers the pairs of a sequence in its
-    attention mask, and its positions continue; here positions restart with each pair, and transformers
-    derives the same isolation.
+    then padded; a pair longer than `length` tokens is cut; its first token is never a label. The script numbers
+    pairs in its attention mask; here positions restart with each, and transformers derives the same isolation.
 
-    `packing: plain` joins the pairs end to end and cuts the result: a pair may continue in the next sequence,
-    and attends to earlier pairs in its sequence. The rest at the end is dropped. Each sequence of a Gemma begins
-    with BOS, without a label.
+    `packing: plain` joins the pairs end to end and cuts the result; the rest at the end is dropped. Each sequence
+    of a Gemma begins with BOS, without a label.
 
     Args:
         pairs: columns `instruction`, `input`, `output`.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hfprune.errors import HfpruneError, explained
 from hfprune.models.kinds import kind_of, layer_of
 from hfprune.models.units import units_of
-from hfprune.plans.plan import Plan
+from hfprune.plans.planning import Plan
 from hfprune.provenance import check_origin, metadata, recorded, save_tensors
 
 if TYPE_CHECKING:
@@ -37,14 +37,7 @@ class Solved(NamedTuple):
 def save_solved(
     path: Path, solved: dict[str, Solved], made: dict[str, Any] | None = None, **about: str
 ) -> None:
-    """Write solved layers atomically as safetensors: `<place>.weight` and `<place>.bias`; λ in the metadata.
-
-    Args:
-        path: the file to write.
-        solved: by place, with the layers' numbers in the dense model.
-        made: from `hfprune.provenance.provenance`.
-        about: more metadata.
-    """
+    """Write solved layers atomically as safetensors: `<place>.weight` and `<place>.bias`; λ in the metadata."""
     tensors = {f"{place}.weight": each.weight.contiguous() for place, each in solved.items()}
     tensors |= {f"{place}.bias": each.bias for place, each in solved.items() if each.bias is not None}
     fits = {place: {"ridge": each.ridge, "left": each.left} for place, each in solved.items()}
@@ -75,11 +68,7 @@ def apply_linear(model: "PreTrainedModel", plan: Plan, path: Path, inputs: dict[
     them, all layers have biases then, of zero where none was solved; any other model has them in memory only, and
     cannot be exported.
 
-    Args:
-        model: the model with the plan applied.
-        plan: the plan.
-        path: written by `save_solved`.
-        inputs: the files that `model` comes from: `model` and `plan`.
+    `inputs` are the files that the model comes from: `model` and `plan`.
 
     Raises:
         HfpruneError: the file is no linear recovery, or that of another model or plan.

@@ -36,7 +36,6 @@ class ActivationRecorder:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Hook the model for as long as the block runs."""
         kinds = set().union(*(scorer.kinds for scorer in self.scorers))
         with ExitStack() as stack:
             for units in units_of(self.model, kinds - {"layers"}).values():
@@ -83,19 +82,14 @@ class _Activation(torch.autograd.Function):
 
 
 class GradientRecorder:
-    """Gives h and its gradient, or the gradients of weights, to the criteria that share a backward pass."""
+    """Gives h and its gradient, or the gradients of weights, to the criteria that share a backward pass.
+
+    Of the MLP neurons, `kept` has by key a mask [neurons] of those that stay in the student.
+    """
 
     def __init__(
         self, model: "PreTrainedModel", scorers: Sequence[Scorer], kept: Mapping[str, Tensor] | None
     ) -> None:
-        """Describe what to record.
-
-        Args:
-            model: the model to hook.
-            scorers: those of gradient criteria.
-            kept: by key a mask [neurons] of the neurons that stay in the student; the others are zero in the
-                forward pass.
-        """
         self.model, self.scorers, self.kept = model, [*scorers], kept
         self.sharing = self.scorers[:1]
         """Those that share the backward pass under way."""
@@ -163,7 +157,6 @@ class GradientRecorder:
     def _record_weights(
         self, units: Units, x: Tensor, outputs: Sequence[Tensor], h: Tensor, output: Tensor
     ) -> None:
-        """Add the shares of the weight forms; see `weight_gradients`."""
         for scorer in self._scoring(units.name):
             if scorer.form is None:
                 continue
@@ -189,10 +182,7 @@ class GradientRecorder:
     def _record_products(self, units: Units, h: Tensor, gradient: Tensor) -> None:
         for scorer in self._scoring(units.name):
             if scorer.form is None:
-                products = _products(scorer, h, gradient)
-                if units.channels > 1:
-                    products = products.unflatten(-1, (units.count, units.channels)).sum(-1)
-                scorer.add(units.name, _aggregated(scorer, products), self.first)
+                scorer.add(units.name, _shares(scorer, h, gradient, units.count), self.first)
 
     def _watch_weights(self, units: KeyValueGroups) -> list[RemovableHandle]:
         """Hook a layer's projections for what the gradients of their weights need."""
@@ -224,8 +214,8 @@ class GradientRecorder:
 
     def _record_layer(self, layer: int, x_in: Tensor, x_out: Tensor, gradient: Tensor) -> None:
         for scorer in self._scoring("layers"):
-            products = _products(scorer, x_out.float() - x_in.float(), gradient).sum(-1, keepdim=True)
-            scorer.add_layer(layer, _aggregated(scorer, products).squeeze(-1))
+            shares = _shares(scorer, x_out.float() - x_in.float(), gradient, 1)
+            scorer.add_layer(layer, shares.squeeze(-1))
 
 
 @contextmanager
@@ -241,13 +231,12 @@ def _forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) ->
             module.forward = own
 
 
-def _products(scorer: Scorer, h: Tensor, gradient: Tensor) -> Tensor:
-    """Return h·∂C/∂h, float32 [sequences, length, channels]; C is a mean over a sequence's positions."""
-    return (h.float() * gradient.float()).div_(_positions(scorer, h.shape[1]))
-
-
-def _aggregated(scorer: Scorer, products: Tensor) -> Tensor:
-    """Return shares [sequences, units] from h·∂C/∂h [sequences, length, units], which is overwritten."""
+def _shares(scorer: Scorer, h: Tensor, gradient: Tensor, units: int) -> Tensor:
+    """Return the shares [sequences, units] from h and ∂C/∂h [sequences, length, channels]."""
+    # C is a mean over a sequence's positions.
+    products = (h.float() * gradient.float()).div_(_positions(scorer, h.shape[1]))
+    if products.shape[-1] > units:
+        products = products.unflatten(-1, (units, -1)).sum(-1)
     return AGGREGATIONS[cast(GradientCriterion, scorer.criterion).aggregation](products)
 
 

@@ -13,7 +13,7 @@ from hfprune.errors import HfpruneError
 from hfprune.models.units import Units
 from hfprune.scoring.folds import FOLDS, resample
 from hfprune.scoring.passes import sums_bytes
-from hfprune.scoring.scores import Scores
+from hfprune.scoring.score_files import Scores
 from hfprune.scoring.weight_forms import WEIGHT_FORMS, stacked_weights
 
 # The progress of one criterion in a pass, one entry per mark: see `Scorer.mark`.

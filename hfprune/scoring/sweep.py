@@ -57,11 +57,7 @@ class Sweep:
     """Identifies model, blocks and settings; a saved pass of another identity is not used."""
 
     def activations(self, scorers: Sequence[Scorer]) -> None:
-        """Read the blocks once for all criteria, without head or gradient.
-
-        Raises:
-            HfpruneError: a statistic is not finite; names criterion, key and batch.
-        """
+        """Read the blocks once for all criteria, without head or gradient; errors are those of `gradients`."""
         recorder = ActivationRecorder(self.model, scorers)
         with torch.no_grad():
             self._read_blocks(recorder, partial(hidden_states, self.model), "activations")
@@ -83,7 +79,8 @@ class Sweep:
                 mask.
 
         Raises:
-            HfpruneError: as `activations`, or blocks have one token where a criterion needs the next token.
+            HfpruneError: a statistic is not finite (names criterion, key and batch), or blocks have one token
+                where a criterion needs the next one.
         """
         recorder = GradientRecorder(self.model, scorers, kept)
         self._read_blocks(recorder, partial(self._one_batch, recorder), name)
@@ -154,17 +151,11 @@ class Sweep:
         teacher: Tensor | None,
         first: int,
     ) -> list[Tensor]:
-        """Return each criterion's gradient, summed over positions, with respect to `hidden`.
+        """Return each criterion's gradient with respect to `hidden` [batch, length, width].
 
         The head runs once for all criteria, in chunks of positions, so that only one chunk of logits exists
-        at a time.
-
-        Args:
-            criteria: gradient criteria.
-            hidden: last hidden state [batch, length, width].
-            tokens: [batch, length].
-            teacher: the dense model's last hidden state, if a criterion needs it.
-            first: number of the first sequence.
+        at a time. A criterion may need the dense model's last hidden state, `teacher`; `first` is the number of
+        the first sequence.
         """
         if hidden.shape[1] == 1 and any(criterion.needs_targets for criterion in criteria):
             raise HfpruneError("blocks of one token have no next token to score; choose a longer length")
@@ -188,11 +179,11 @@ class Sweep:
     def _logit_gradient(
         self, criterion: GradientCriterion, found: Tensor, given: Mapping[str, Tensor]
     ) -> Tensor:
-        """Return one criterion's gradient with respect to the head's linear output [n, vocabulary].
+        """Return the gradient with respect to the head's linear output [n, vocabulary], in the model's dtype.
 
         Args:
             criterion: the criterion.
-            found: logits [n, vocabulary] in the model's dtype, like the gradient.
+            found: logits [n, vocabulary] in the model's dtype.
             given: what `Positions` may hold.
         """
         gradient = torch.empty_like(found)

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from hfprune.files import remove_unfinished, require_only
 from hfprune.models.placement import Placement
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, stable
-from hfprune.recovery.settings import RECOVERED, SOLVED, Linear
+from hfprune.recovery.options import RECOVERED, SOLVED, Linear
 from hfprune.results import Value, write_result
 from hfprune.settings import Strict
 from hfprune.stages import Inline, Output, Stage

@@ -44,7 +44,7 @@ class MakePlan(Stage):
     units: Units = Field(default={"neurons": None})
     allocation: Allocation = Field(
         default=Allocation(),
-        description="uniform, global or joint; or JSON, with standardize, floor, align and spare",
+        description="uniform, global or joint; or JSON, with standardize, align and spare",
     )
     cell: CellName = None
     out: Annotated[Safetensors, Output(("", ".json"))] = Field(

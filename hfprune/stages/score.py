@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from hfprune.criteria import Criterion
-    from hfprune.plans.plan import Plan
-    from hfprune.scoring.score import Scored
-    from hfprune.scoring.scores import Scores
+    from hfprune.plans.planning import Plan
+    from hfprune.scoring.score_files import Scores
+    from hfprune.scoring.scored import Scored
 
 
 class Score(Stage, Scoring, Computing, Placement):
@@ -246,7 +246,7 @@ def score_as_fits(
     import torch
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-    from hfprune.scoring.score import score
+    from hfprune.scoring.scored import score
 
     length = 1 if blocks is None else blocks.shape[1]
     most = sequences = max(1, batch_tokens // length)

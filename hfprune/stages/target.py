@@ -67,7 +67,7 @@ class Cut(Strict):
             HfpruneError: a file does not load, or does not fit the others.
         """
         from hfprune.models.load import load_checkpoint, load_model
-        from hfprune.plans.plan import load_plan
+        from hfprune.plans.planning import load_plan
 
         if self.checkpoint:
             return self._adapted(load_checkpoint(self.checkpoint, self.model, dtype, device_map))
@@ -81,7 +81,7 @@ class Cut(Strict):
         Raises:
             HfpruneError: a file does not load, or does not fit the model.
         """
-        from hfprune.plans.plan import apply_plan, load_plan
+        from hfprune.plans.planning import apply_plan, load_plan
 
         if self.plan:
             apply_plan(model, load_plan(self.plan))

@@ -104,8 +104,6 @@ def _allocation(allocation: Allocation) -> Iterator[str]:
         yield allocation.rule.replace("_", " ")
     if allocation.standardize:
         yield "standardized"
-    if allocation.floor != default.floor:
-        yield f"floor {allocation.floor:g}"
     if allocation.spare != default.spare:
         yield "spares {} + {} layers".format(*allocation.spare)
     if allocation.align != default.align:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hfprune.errors import HfpruneError
 from hfprune.measures import Measure, stems
-from hfprune.recovery.settings import RECOVERED
+from hfprune.recovery.options import RECOVERED
 from hfprune.results import DENSE, Cell
 from hfprune.settings import NAME, nearest
 from hfprune.shipped import shipped

@@ -15,7 +15,7 @@ from pydantic import (
 from hfprune.assets.text import Text
 from hfprune.measures import Measure
 from hfprune.models.placement import Placement
-from hfprune.recovery.settings import Linear, Recovery
+from hfprune.recovery.options import Linear, Recovery
 from hfprune.results import DENSE
 from hfprune.scoring.folds import FOLDS
 from hfprune.settings import Dtype, Listed, Name, Strict, distinct, nearest

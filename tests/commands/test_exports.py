@@ -17,7 +17,7 @@ from command_line import failure, run
 from huggingface_hub import ModelCard
 from smoke import ROOT
 
-from hfprune.exports.folder import files_of
+from hfprune.exports.export_folder import files_of
 
 
 @pytest.fixture

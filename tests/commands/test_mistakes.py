@@ -107,7 +107,7 @@ def test_a_record_is_never_beside_files_that_it_is_not_about(
             (*score(work), "--out", tmp_path / "it.safetensors"),
             ("--sequences", 2),
             "it.json",
-            "scoring.scores.save_scores",
+            "scoring.score_files.save_scores",
         ),
         "linear": (solve, ("--ridges", 0.5), "it/recovery.json", "recovery.solved.save_solved"),
         "measure": (

@@ -9,7 +9,7 @@ from command_line import failure, run, score
 from conftest import reload
 
 from hfprune.models.load import load_model
-from hfprune.plans.plan import apply_plan, load_plan
+from hfprune.plans.planning import apply_plan, load_plan
 
 
 def test_plan_is_of_the_size_asked_for(work: Path) -> None:
@@ -42,7 +42,7 @@ def test_attention_and_one_ranking_over_all_layers(work: Path, tmp_path: Path, c
     kept = json.loads((tmp_path / "budget.json").read_text())
     assert kept["neurons_removed"]["0.25"] == 1 - kept["kept"]["neurons"]["0.25"]["neurons"] / 48
     run(*score(work), *both, "--out", scores)
-    allocation = ("--allocation", '{"rule": "global", "standardize": true, "floor": 0.2}')
+    allocation = ("--allocation", '{"rule": "global", "standardize": true}')
     plan = ("plan", *model, "--scores", scores, "--ratio", 0.25, *both, *allocation)
     run(*plan, "--out", tmp_path / "plan.safetensors")
     values = {v["metric"]: v["value"] for v in json.loads((tmp_path / "plan.json").read_text())["values"]}
@@ -55,10 +55,7 @@ def test_attention_and_one_ranking_over_all_layers(work: Path, tmp_path: Path, c
     assert reload(tmp_path / "out").config.num_key_value_heads == 1
 
     out = ("--out", tmp_path / "x.safetensors")
-    high = '{"rule": "global", "floor": 0.9}'
-    assert "a floor of 0.9 keeps 129 neurons, but" in failure(*plan[:-1], high, *out)
-    assert "floor of 0.9 keeps" in failure("budget", *model, "--ratios", 0.25, "--floor", 0.9)
-    assert "floor belongs to" in failure(*plan[:-1], '{"rule": "uniform", "floor": 0.3}', *out)
+    assert "align belongs to" in failure(*plan[:-1], '{"rule": "global", "align": 3}', *out)
     needed = ("plan", *model, "--scores", work / "scores.safetensors", "--ratio", 0.25, *both)
     assert "holds no scores of key_value_groups" in failure(*needed, *out)
     assert "criterion 'magnitude' cannot score key_value_groups, only neurons" in failure(

@@ -8,8 +8,8 @@ import pytest
 import torch
 from command_line import failure, run
 
-from hfprune.plans.plan import load_plan, save_plan
-from hfprune.scoring.scores import load_resampled, load_scores
+from hfprune.plans.planning import load_plan, save_plan
+from hfprune.scoring.score_files import load_resampled, load_scores
 
 TEXT = ("--sequences", 3, "--length", 24)
 

@@ -12,7 +12,7 @@ from smoke import ROOT
 from hfprune.blocks import load_blocks
 from hfprune.criteria import Positions
 from hfprune.criteria.entropy import Entropy
-from hfprune.scoring.scores import load_scores
+from hfprune.scoring.score_files import load_scores
 
 
 def test_criteria_named_together_score_as_alone(work: Path, tmp_path: Path) -> None:

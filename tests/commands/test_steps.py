@@ -7,9 +7,9 @@ import pytest
 from command_line import failure, run, score
 from safetensors.torch import load_file
 
-from hfprune.plans.plan import load_plan
+from hfprune.plans.planning import load_plan
 from hfprune.provenance import recorded
-from hfprune.scoring.scores import load_resampled
+from hfprune.scoring.score_files import load_resampled
 
 LAYERS = 3
 

@@ -17,11 +17,11 @@ from hfprune.models.head import chunks, hidden_states
 from hfprune.models.meter import DONE, meter
 from hfprune.models.shape import Shape, known_shapes
 from hfprune.models.units import count_parameters
-from hfprune.plans.plan import apply_plan
-from hfprune.recovery.learning import sequence_losses
+from hfprune.plans.planning import apply_plan
+from hfprune.recovery.held_out import sequence_losses
+from hfprune.recovery.options import Lora
 from hfprune.recovery.packing import Packed
-from hfprune.recovery.settings import Lora
-from hfprune.scoring.score import score
+from hfprune.scoring.scored import score
 
 BLOCKS, LENGTH = 3, 17
 

@@ -21,7 +21,7 @@ from hfprune.models.head import hidden_states
 from hfprune.models.shape import Shape, known_shapes
 from hfprune.models.units import units_of
 from hfprune.recovery.lora import with_adapters
-from hfprune.recovery.settings import Lora
+from hfprune.recovery.options import Lora
 from hfprune.scoring.recorders import GradientRecorder
 from hfprune.scoring.scorer import Scorer
 from hfprune.settings import load, validate

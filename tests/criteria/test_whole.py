@@ -1,19 +1,16 @@
 """FLAP and LLM-Pruner whole, against their published formulas, written down here once more in plain PyTorch."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 import torch
-from conftest import build_tiny
+from conftest import assert_near, build_tiny
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from hfprune.criteria import make_criterion
 from hfprune.models.units import count_parameters, units_of
-from hfprune.plans.plan import make_plan
+from hfprune.plans.planning import make_plan
 from hfprune.plans.rules import Allocation
-from hfprune.scoring.score import score
+from hfprune.scoring.scored import score
 
 BOTH = ("neurons", "key_value_groups")
 LAYERS, HEAD = 6, 8
@@ -30,65 +27,46 @@ def model(request: pytest.FixtureRequest):
     return build_tiny("llama", num_hidden_layers=LAYERS, **MODELS[request.param]).double()
 
 
-@contextmanager
-def inputs_of_readers(model) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def inputs_of_readers(model) -> list[tuple[Tensor, Tensor]]:
     """Catch, layer by layer, what o_proj and down_proj read [tokens, channels]."""
     caught: dict = {}
     readers = [part for layer in model.model.layers for part in (layer.self_attn.o_proj, layer.mlp.down_proj)]
-    handles = [
+    for part in readers:
         part.register_forward_pre_hook(lambda part, x: caught.update({part: x[0].detach().flatten(0, 1)}))
-        for part in readers
-    ]
-    with torch.no_grad():
-        model(BLOCKS)
-    for handle in handles:
-        handle.remove()
-    yield [
+    model(BLOCKS)
+    return [
         (caught[attention], caught[mlp]) for attention, mlp in zip(readers[::2], readers[1::2], strict=True)
     ]
 
 
-def flap(model, ratio: float) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
-    """Return the masks of heads and of neurons by layer, and both biases, as `prune_flap` makes them (AL-AM).
+def flap(model, ratio: float) -> tuple[Tensor, Tensor]:
+    """Return the masks [layers, ...] of heads and of neurons, as `prune_flap` makes them (AL-AM).
 
     Heads are key-value groups. The weight of a head in the budget is its parameters in neurons (512 / 3 in
     LLaMA-7B), and the budget is a share of all parameters.
     """
-    heads, neurons, means = [], [], []
-    with inputs_of_readers(model) as caught:
-        for layer, (attention, h) in zip(model.model.layers, caught, strict=True):
-            of_attention = attention.var(0) * layer.self_attn.o_proj.weight.pow(2).sum(0)
-            of_mlp = h.var(0) * layer.mlp.down_proj.weight.pow(2).sum(0)
-            heads.append(of_attention**2)
-            neurons.append(of_mlp)
-            means.append((attention.mean(0), h.mean(0)))
+    heads, neurons = [], []
+    for layer, (attention, h) in zip(model.model.layers, inputs_of_readers(model), strict=True):
+        heads.append((attention.var(0) * layer.self_attn.o_proj.weight.pow(2).sum(0)) ** 2)
+        neurons.append(h.var(0) * layer.mlp.down_proj.weight.pow(2).sum(0))
     count = model.config.num_key_value_heads
-    standard = [
+    of_heads, of_neurons = [
         (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True) for x in map(torch.stack, (heads, neurons))
     ]
-    of_heads, of_neurons = standard[0].reshape(LAYERS, count, -1).mean(2), standard[1]
+    of_heads = of_heads.reshape(LAYERS, count, -1).mean(2)
     ranking = torch.cat([of_heads.flatten(), of_neurons.flatten()])
     first = model.model.layers[0]
     head = sum(getattr(first.self_attn, f"{part}_proj").weight.numel() for part in "qkvo") / count
     neuron = 3 * model.config.hidden_size
     ordered, order = ranking.sort(descending=True)
     weights = torch.where(order < of_heads.numel(), head, neuron)
-    left = weights.sum() - ratio * count_parameters(model)
-    off = (weights.cumsum(0) - left).abs()
+    off = (weights.cumsum(0) - (weights.sum() - ratio * count_parameters(model))).abs()
     last = off.argmin()
     assert off[last] <= neuron / 2, (
         "a head at the threshold, which ours keeps where it would exceed the budget"
     )
-    threshold = ordered[last]
     # FLAP keeps what is above the threshold, and so one unit less than comes nearest to the budget.
-    keep = [of_heads >= threshold, of_neurons >= threshold]
-    biases = []
-    for layer, (x, h), a, b in zip(model.model.layers, means, *keep, strict=True):
-        channels = a.repeat_interleave(len(x) // count)
-        biases.append(
-            ((x * ~channels) @ layer.self_attn.o_proj.weight.T, (h * ~b) @ layer.mlp.down_proj.weight.T)
-        )
-    return [*keep[0]], [*keep[1]], biases
+    return of_heads >= ordered[last], of_neurons >= ordered[last]
 
 
 @pytest.mark.parametrize("ratio", [0.26, 0.3])
@@ -96,7 +74,7 @@ def test_flap_whole_keeps_what_its_formulas_keep(model, ratio: float) -> None:
     criterion = make_criterion("flap", {"standardize": True}, units=BOTH)
     scores = score({"it": criterion}, model, BLOCKS, BOTH)["it"].scores
     plan = make_plan(model, scores, ratio, dict.fromkeys(BOTH), Allocation(rule="joint"))
-    heads, neurons, _ = flap(model, ratio)
+    heads, neurons = flap(model, ratio)
     for layer in range(LAYERS):
         assert plan[f"attention.{layer}"].tolist() == heads[layer].nonzero().flatten().tolist(), layer
         assert plan[f"mlp.{layer}"].tolist() == neurons[layer].nonzero().flatten().tolist(), layer
@@ -152,8 +130,7 @@ def test_llm_pruner_whole_keeps_what_its_formulas_keep(model) -> None:
     assert left / total == pytest.approx(ratio, abs=3 * 0.5 * 96 / total + 1e-9)
 
 
-@pytest.mark.parametrize("form", ["param_first", "param_second", "param_mix", "vectorize"])
-def test_weight_forms_of_groups_in_parts_and_beside_other_criteria(model, form: str) -> None:
+def test_weight_forms_of_groups_in_parts_and_beside_other_criteria(model) -> None:
     """However the passes are shared and split, a group's score is that of its own formula."""
     gradients: dict[str, list[Tensor]] = {}
     model.requires_grad_(True)
@@ -166,33 +143,31 @@ def test_weight_forms_of_groups_in_parts_and_beside_other_criteria(model, form: 
                 gradients.setdefault(f"{index}{part}", []).append(grad)
     model.zero_grad()
     model.requires_grad_(False)
-    criteria = {
-        "taylor": make_criterion("taylor", {"aggregation": form}, units=BOTH),
+    formulas = {
+        "param_first": lambda w, first, _: (w * first).abs().sum(1),
+        "param_second": lambda w, _, second: (w**2 * second).sum(1),
+        "param_mix": lambda w, first, second: (w * first - w**2 * second / 2).abs().sum(1),
+        "vectorize": lambda w, first, _: (w * first).sum(1).abs(),
+    }
+    forms = {form: make_criterion("taylor", {"aggregation": form}, units=BOTH) for form in formulas}
+    others = {
         "plain": make_criterion("cross_entropy", {}, units=BOTH),
         "entropy": make_criterion("entropy", {"aggregation": "vectorize"}, units=BOTH),
     }
-    whole = score(criteria, model, BLOCKS, BOTH)
-    parts = score({"taylor": criteria["taylor"]}, model, BLOCKS, BOTH, sums_room=1, batch_tokens=40)
-    alone = score({"plain": criteria["plain"]}, model, BLOCKS, BOTH)
-    for name in whole["plain"].scores:
-        torch.testing.assert_close(
-            alone["plain"].scores[name], whole["plain"].scores[name], rtol=1e-5, atol=1e-9
-        )
-    for index, layer in enumerate(model.model.layers):
-        expected = 0
-        for part in "qkvo":
-            w = getattr(layer.self_attn, f"{part}_proj").weight.detach()
-            each = torch.stack(gradients[f"{index}{part}"])
-            w, each = (w.T, each.transpose(1, 2)) if part == "o" else (w, each)
-            first, second = each.sum(0), each.square().sum(0)
-            rows = {
-                "param_first": (w * first).abs().sum(1),
-                "param_second": (w**2 * second).sum(1),
-                "param_mix": (w * first - w**2 * second / 2).abs().sum(1),
-                "vectorize": (w * first).sum(1).abs(),
-            }[form]
-            expected = expected + rows.view(4, -1).sum(1)
-        for found in (whole, parts):
-            torch.testing.assert_close(
-                found["taylor"].scores[f"attention.{index}"], expected, rtol=1e-4, atol=1e-6
-            )
+    whole = score(forms | others, model, BLOCKS, BOTH)
+    large = {form: forms[form] for form in ("param_first", "param_mix")}
+    parts = score(large, model, BLOCKS, BOTH, sums_room=1, batch_tokens=200)
+    alone = score({"plain": others["plain"]}, model, BLOCKS, BOTH)["plain"]
+    assert_near(whole["plain"].scores.values(), alone.scores.values(), relative=1e-5)
+    for form, formula in formulas.items():
+        expected = []
+        for index, layer in enumerate(model.model.layers):
+            of_layer = 0
+            for part in "qkvo":
+                w = getattr(layer.self_attn, f"{part}_proj").weight.detach()
+                each = torch.stack(gradients[f"{index}{part}"])
+                w, each = (w.T, each.transpose(1, 2)) if part == "o" else (w, each)
+                of_layer = of_layer + formula(w, each.sum(0), each.square().sum(0)).view(4, -1).sum(1)
+            expected.append(of_layer)
+        for found in (whole, parts) if form in large else (whole,):
+            assert_near([*found[form].scores.values()][LAYERS:], expected)

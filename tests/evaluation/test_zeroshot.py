@@ -16,7 +16,7 @@ from smoke import build_tokenizer
 from hfprune.evaluation.lm import PrefixTreeLM
 from hfprune.evaluation.tasks import evaluate_task, offline_tasks
 from hfprune.models.load import load_model, load_tokenizer
-from hfprune.plans.plan import apply_plan, make_plan, save_plan
+from hfprune.plans.planning import apply_plan, make_plan, save_plan
 
 datasets.disable_progress_bars()
 

@@ -11,7 +11,7 @@ from hfprune.evaluation.measured_model import Subject
 from hfprune.evaluation.timing import decode, prefill, prefill_flops
 from hfprune.measures.latency import Latency
 from hfprune.models.units import count_parameters
-from hfprune.plans.plan import apply_plan, make_plan
+from hfprune.plans.planning import apply_plan, make_plan
 
 WORKLOAD = {"prompt_tokens": 12, "batch": 2, "new_tokens": 3, "repeats": 4}
 

@@ -11,7 +11,7 @@ from hfprune.evaluation.measured_model import Blocks, Subject
 from hfprune.measures import Outcome
 from hfprune.measures.fidelity import Fidelity, distances
 from hfprune.measures.perplexity import Perplexity
-from hfprune.plans.plan import apply_plan, make_plan
+from hfprune.plans.planning import apply_plan, make_plan
 
 TEXT = {"corpus": "text", "sequences": 6, "length": 17, "batch_tokens": 40}
 

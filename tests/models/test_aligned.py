@@ -3,7 +3,7 @@ import torch
 from conftest import build_tiny
 
 from hfprune.models.aligned import aligned
-from hfprune.plans.plan import apply_plan, make_plan
+from hfprune.plans.planning import apply_plan, make_plan
 
 
 @pytest.mark.parametrize("kind", ["llama", "llama-bias"])

@@ -24,7 +24,7 @@ from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden
 from hfprune.models.kinds import kind_of
 from hfprune.models.load import check_model, load_model, load_skeleton
 from hfprune.models.units import Layers, attentions, count_parameters, gated_mlps, units_of
-from hfprune.plans.plan import apply_plan
+from hfprune.plans.planning import apply_plan
 
 HEADS = {"num_attention_heads": 8, "num_key_value_heads": 4}
 PHI = Phi3Config(**SHAPE | HEADS, pad_token_id=0)

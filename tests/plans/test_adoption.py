@@ -12,7 +12,7 @@ from hfprune.errors import HfpruneError
 from hfprune.models.load import load_checkpoint, load_model
 from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.plans.adoption import adopt
-from hfprune.plans.plan import apply_plan, load_plan
+from hfprune.plans.planning import apply_plan, load_plan
 from hfprune.provenance import identity
 
 LAYERS, WIDTH = 3, 48

@@ -10,14 +10,9 @@ from conftest import build_tiny, reload
 from hfprune.errors import HfpruneError
 from hfprune.exports.checkpoint import export
 from hfprune.models.units import count_parameters, units_of
-from hfprune.plans.allocation import (
-    floor_width,
-    keep_globally,
-    keep_jointly,
-    keep_uniformly,
-)
-from hfprune.plans.budget import kept_units
-from hfprune.plans.plan import apply_plan, make_plan
+from hfprune.plans.allocation import FLOOR, keep_globally, keep_jointly, keep_uniformly
+from hfprune.plans.counts import kept_units
+from hfprune.plans.planning import apply_plan, make_plan
 from hfprune.plans.rules import Allocation
 from hfprune.settings import validate
 from hfprune.study.method import Method
@@ -58,40 +53,29 @@ def one_at_a_time(scores: list[torch.Tensor], count: int, least: int, standardiz
 @pytest.mark.parametrize("floor", [0.02, 0.25, 0.6])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_global_cut_is_that_of_dropping_one_neuron_at_a_time(
-    standardize: bool, floor: float, seed: int
+    standardize: bool, floor: float, seed: int, monkeypatch
 ) -> None:
+    monkeypatch.setattr("hfprune.plans.allocation.FLOOR", floor)
     scores = scores_of_unequal_layers(seed)
-    allocation = Allocation(rule="global", standardize=standardize, floor=floor)
     for count in (WIDTH * LAYERS, 120, 91):
-        mine = [kept.tolist() for kept in keep_globally(scores, count, allocation)]
-        assert mine == one_at_a_time(scores, count, floor_width(WIDTH, floor), standardize)
+        mine = [kept.tolist() for kept in keep_globally(scores, count, standardize)]
+        assert mine == one_at_a_time(scores, count, max(1, round(floor * WIDTH)), standardize)
     assert len({len(kept) for kept in mine}) > 1
 
 
 def test_scale_of_a_layer_does_not_matter_once_standardised() -> None:
     scores = scores_of_unequal_layers()
     scaled = [s * 1000**layer + layer for layer, s in enumerate(scores)]
-    plain, standardised = (Allocation(rule="global", standardize=flag, floor=0.1) for flag in (False, True))
-    same = zip(keep_globally(scores, 90, standardised), keep_globally(scaled, 90, standardised), strict=True)
+    same = zip(keep_globally(scores, 90, True), keep_globally(scaled, 90, True), strict=True)
     assert all(torch.equal(a, b) for a, b in same)
-    assert len(keep_globally(scaled, 90, plain)[0]) == floor_width(WIDTH, 0.1)
+    assert len(keep_globally(scaled, 90)[0]) == round(FLOOR * WIDTH)
     constant = [torch.ones(WIDTH, dtype=torch.float64), *scores[1:]]
-    assert sum(map(len, keep_globally(constant, 90, standardised))) == 90
+    assert sum(map(len, keep_globally(constant, 90, True))) == 90
+    with pytest.raises(HfpruneError, match="10% of each layer stay, 15 neurons, but the ratio leaves 14"):
+        keep_globally(scores, 14)
 
 
-def test_floor_above_the_budget_is_one_line(tiny) -> None:
-    with pytest.raises(
-        HfpruneError, match=r"a floor of 0\.9 keeps 129 neurons, but the ratio leaves \d+: lower"
-    ):
-        make_plan(
-            tiny, by_place(scores_of_unequal_layers()), 0.2, allocation=Allocation(rule="global", floor=0.9)
-        )
-
-
-@pytest.mark.parametrize("units", [("neurons",), ("neurons", "key_value_groups")])
-def test_global_plan_has_the_parameters_of_the_uniform_one(
-    tiny, tokens, units, tmp_path, tokenizer: Path
-) -> None:
+def test_global_plan_has_the_parameters_of_the_uniform_one(tiny, tokens, tmp_path, tokenizer: Path) -> None:
     """And its export, padded with zeros to the widest layer, loads plainly as the same function.
 
     In float64, since a sum over more terms, zeros though they be, is rounded otherwise.
@@ -99,8 +83,8 @@ def test_global_plan_has_the_parameters_of_the_uniform_one(
     tiny.double()
     dense = {name: p.clone() for name, p in tiny.named_parameters()}
     scores = by_place(scores_of_unequal_layers()) | {f"attention.{i}": torch.rand(2) for i in range(LAYERS)}
-    shares = dict.fromkeys(units)
-    plan = make_plan(tiny, scores, 0.2, shares, Allocation(rule="global", floor=0.1))
+    shares = {"neurons": None, "key_value_groups": None}
+    plan = make_plan(tiny, scores, 0.2, shares, Allocation(rule="global"))
     widths = [len(plan[f"mlp.{layer}"]) for layer in range(LAYERS)]
     assert len(set(widths)) > 1
     assert sum(widths) == LAYERS * kept_units(tiny, 0.2, shares)["neurons"]
@@ -157,55 +141,20 @@ def test_uniform_widths_in_pairs_by_hand(count: int, kept: list[list[int]]) -> N
     assert [layer.tolist() for layer in keep_uniformly(SEVEN, count, 2)] == kept
 
 
-@pytest.mark.parametrize(
-    ("count", "kept"),
-    [
-        # 4 pairs of 17 13 10 9 8 5.5 5 3 2.
-        (9, [[1, 2, 3, 4], [0, 1], [3, 4]]),
-        # 5 pairs (11 / 2 = 5.5 to the even is 6): 17 13 10 9 8 5.5.
-        (11, [[1, 2, 3, 4], [0, 1, 2, 3], [1, 2, 3, 4]]),
-        (14, [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3], [1, 2, 3, 4]]),
-    ],
-)
-def test_global_widths_in_pairs_by_hand(count: int, kept: list[list[int]]) -> None:
-    allocation = Allocation(rule="global", floor=0.1, align=2)
-    assert [layer.tolist() for layer in keep_globally(SEVEN, count, allocation)] == kept
-
-
-def test_a_floor_is_kept_in_whole_chunks() -> None:
-    """Floor 0.4 of seven neurons is three, so two pairs."""
-    scaled = [SEVEN[0] * 100, SEVEN[1], SEVEN[2]]
-    allocation = Allocation(rule="global", floor=0.4, align=2)
-    assert [len(layer) for layer in keep_globally(scaled, 14, allocation)] == [6, 4, 4]
-    with pytest.raises(
-        HfpruneError, match=r"align 2: 3 layers of 7 neurons cannot keep 10 .* at least 4 in each"
-    ):
-        keep_globally(scaled, 10, allocation)
-
-
 @pytest.mark.parametrize("align", [1, 4, 8, 16])
-@pytest.mark.parametrize("rule", ["uniform", "global"])
-def test_aligned_widths_keep_the_total(rule: str, align: int) -> None:
-    scores = scores_of_unequal_layers()
+def test_aligned_widths_keep_the_total(align: int) -> None:
     for count in (20, 33, 41):
-        if rule == "uniform":
-            widths = [len(kept) for kept in keep_uniformly(scores, count, align)]
-            assert max(widths) - min(widths) in (0, align)
-        else:
-            allocation = Allocation(rule="global", align=align)
-            widths = [len(kept) for kept in keep_globally(scores, count * LAYERS, allocation)]
+        widths = [len(kept) for kept in keep_uniformly(scores_of_unequal_layers(), count, align)]
+        assert max(widths) - min(widths) in (0, align)
         assert all(width % align == 0 for width in widths)
         assert abs(sum(widths) - count * LAYERS) <= align / 2
 
 
 def test_an_alignment_that_cannot_be_is_one_line(tiny) -> None:
     scores = by_place(scores_of_unequal_layers())
-    for rule in ("uniform", "global"):
-        for align in (64, 48):
-            with pytest.raises(
-                HfpruneError, match=rf"align {align}: 3 layers of 48 neurons .* choose a smaller"
-            ):
-                make_plan(tiny, scores, 0.2, allocation=Allocation(rule=rule, align=align))
+    for align in (64, 48):
+        with pytest.raises(HfpruneError, match=rf"align {align}: 3 layers of 48 neurons .* choose a smaller"):
+            make_plan(tiny, scores, 0.2, allocation=Allocation(align=align))
     plan = make_plan(tiny, scores, 0.2, allocation=Allocation(align=8))
     assert {len(kept) % 8 for kept in plan.values()} == {0}
 
@@ -216,16 +165,14 @@ def test_an_alignment_that_cannot_be_is_one_line(tiny) -> None:
 SMALL = {"hidden_size": 2, "intermediate_size": 3, "num_attention_heads": 2, "num_key_value_heads": 2}
 
 
-def small(
-    mlps: list[list[float]], groups: list[list[float]], goal: float, **settings
-) -> dict[str, list[int]]:
+def small(mlps: list[list[float]], groups: list[list[float]], goal: float) -> dict[str, list[int]]:
     """Cut two layers by scores of their neurons and groups."""
     model = build_tiny("llama", **SMALL, head_dim=2, num_hidden_layers=2)
     units = units_of(model, ["neurons", "key_value_groups"])
     assert {unit.parameters for unit in units.values()} == {6, 16}
     scores = by_place([torch.tensor(row) for row in mlps])
     scores |= {f"attention.{layer}": torch.tensor(row) for layer, row in enumerate(groups)}
-    return {name: x.tolist() for name, x in keep_jointly(units, scores, goal, **settings).items()}
+    return {name: x.tolist() for name, x in keep_jointly(units, scores, goal).items()}
 
 
 @pytest.mark.parametrize(
@@ -244,16 +191,12 @@ def test_one_ranking_of_neurons_and_groups_by_hand(goal: float, kept: dict) -> N
     assert small([[1.0, 3.0, 3.5], [2.0, 4.0, 4.5]], [[5.0, 6.0], [2.5, 2.75]], goal) == kept
 
 
-def test_one_ranking_keeps_the_first_of_equals_and_whole_chunks() -> None:
+def test_one_ranking_keeps_the_first_of_equals() -> None:
     equal, high = [[1.0, 1.0, 1.0]] * 2, [[9.0, 9.0]] * 2
     whole = {"attention.0": [0, 1], "attention.1": [0, 1]}
     assert small(equal, high, 18) == whole | {"mlp.0": [0, 1], "mlp.1": [0]}
-    # Pairs: the third neuron of each layer cannot stay (12 parameters), and the last pair of a layer does.
-    assert small(equal, high, 12, align=2) == whole | {"mlp.0": [0, 1], "mlp.1": [0, 1]}
-    with pytest.raises(HfpruneError, match="joint removes 44 parameters where the ratio asks for 56"):
-        small(equal, high, 56, align=2)
-    with pytest.raises(HfpruneError, match="align 4: 2 layers of 3 neurons"):
-        small(equal, high, 18, align=4)
+    with pytest.raises(HfpruneError, match="joint removes 56 parameters where the ratio asks for 70"):
+        small(equal, high, 70)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +205,7 @@ def test_one_ranking_keeps_the_first_of_equals_and_whole_chunks() -> None:
         ({"allocation": "joint"}, "allocation joint ranks neurons and key_value_groups: give both"),
         ({"units": {"neurons": 0.5, "key_value_groups": 0.5}, "allocation": "joint"}, "without shares"),
         ({"allocation": {"rule": "joint", "standardize": True}}, "standardize belongs to the rule 'global'"),
-        ({"allocation": {"rule": "joint", "floor": 0.2}}, "floor belongs to the rule 'global'"),
+        ({"allocation": {"rule": "joint", "align": 2}}, "align belongs to the rule 'uniform'"),
         ({"allocation": {"rule": "global", "spare": [1, 0]}}, "spare belongs to the rule 'uniform'"),
         ({"units": "layers", "allocation": {"spare": [1, 0]}}, "do not give layers as units"),
     ],

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from hfprune.criteria import make_criterion
 from hfprune.models.units import count_parameters, units_of
-from hfprune.plans.plan import Plan, apply_plan, make_plan, scores_of_dense
+from hfprune.plans.planning import Plan, apply_plan, make_plan, scores_of_dense
 from hfprune.plans.rules import Allocation
-from hfprune.scoring.score import score
+from hfprune.scoring.scored import score
 
 LAYERS, WIDTH, STEPS = 3, 48, 4
 
@@ -73,7 +73,7 @@ def after(before: Plan, plan: Plan) -> Plan:
     [
         ({"neurons": None}, Allocation()),
         ({"neurons": None}, Allocation(align=4)),
-        ({"neurons": None}, Allocation(rule="global", standardize=True, align=2)),
+        ({"neurons": None}, Allocation(rule="global", standardize=True)),
         ({"neurons": None, "key_value_groups": None}, Allocation(rule="joint")),
         ({"neurons": None, "key_value_groups": None}, Allocation()),
         ({"neurons": 0.5, "layers": 0.5}, Allocation()),

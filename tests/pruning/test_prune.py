@@ -28,7 +28,7 @@ from smoke import ROOT, TEXT, build_tokenizer
 import hfprune
 from hfprune.files import read_json
 from hfprune.models.load import load_model
-from hfprune.plans.plan import apply_plan, count_parameters, load_plan
+from hfprune.plans.planning import apply_plan, count_parameters, load_plan
 from hfprune.pruning.folder import claimed
 from hfprune.pruning.recipe import RECIPES
 
@@ -228,7 +228,7 @@ def test_options_reach_the_commands(call, project: Path, tmp_path: Path, capsys)
     (corpus,) = (project / "resources/corpora").glob("mine-*")
     assert f"| corpus | `{corpus.name}` |" in card
 
-    weights = ("--criterion", "magnitude", "--allocation", "global", "--align", 8)
+    weights = ("--criterion", "magnitude", "--align", 8)
     run(*call, *weights, "--out", tmp_path / "b")
     assert "calibrate" not in taken(capsys.readouterr().err)
     plan = load_plan(plan_of(tmp_path / "b"))

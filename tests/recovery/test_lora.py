@@ -15,13 +15,13 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup, set_seed
 
 from hfprune.errors import HfpruneError
-from hfprune.plans.plan import apply_plan
-from hfprune.recovery import adapter, learning
+from hfprune.plans.planning import apply_plan
+from hfprune.recovery import adapter
 from hfprune.recovery import lora as recovery
-from hfprune.recovery.learning import response_tokens
+from hfprune.recovery.held_out import response_tokens
 from hfprune.recovery.lora import train_adapter
+from hfprune.recovery.options import Lora, half, measured_steps
 from hfprune.recovery.packing import IGNORED, Packed, pack
-from hfprune.recovery.settings import Lora, half, measured_steps
 
 TOKENIZER = build_tokenizer()
 SETTINGS = Lora(rank=4, batch=4, length=64, max_steps=5)
@@ -298,6 +298,6 @@ def test_a_loss_that_is_not_finite_ends_the_run(
 ) -> None:
     with pytest.raises(HfpruneError, match=r"the loss is (nan|inf) at step \d; choose a lower learning_rate"):
         train(pruned("llama"), packed, tmp_path / "state", learning_rate=1e30, schedule="constant")
-    monkeypatch.setattr(learning, "sequence_losses", lambda *_: [1.0, float("nan")])
+    monkeypatch.setattr("hfprune.recovery.held_out.sequence_losses", lambda *_: [1.0, float("nan")])
     with pytest.raises(HfpruneError, match="the loss is nan at step 0; choose a lower learning_rate"):
         follow(pruned("llama"), packed, tmp_path / "measured", held_out=rows(packed, 0, 2))

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hfprune.errors import HfpruneError
+from hfprune.recovery.options import Lora
 from hfprune.recovery.packing import IGNORED, Packed, hold_out, load_packed, pack, prompt, save_packed
-from hfprune.recovery.settings import Lora
 
 TOKENIZER = build_tokenizer()
 TABLE = pa.Table.from_pylist(PAIRS)

@@ -19,7 +19,8 @@ from hfprune.criteria.flap import Flap
 from hfprune.criteria.sdmprune import SDMPrune
 from hfprune.criteria.taylor import Taylor
 from hfprune.scoring.passes import gradient_passes, layer_parts, sums_bytes
-from hfprune.scoring.score import score
+from hfprune.scoring.scored import score
+from hfprune.scoring.scorer import Scorer
 
 KINDS = ("neurons", "key_value_groups", "layers")
 # Operations that move a number to the host, or a list from it; either waits for a GPU.
@@ -74,7 +75,7 @@ def test_what_ran_out_of_memory_is_freed_at_once(criteria: dict[str, Criterion],
     gc.collect()
     gc.disable()
     try:
-        for share in (0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+        for share in (0.1, 0.5, 0.9, 0.99):
             watch = Watch(most=round(share * whole.calls.total()))
             assert runs_out(watch, criteria, model, blocks, units)
             alive = [x for ref in watch.made if (x := ref()) is not None]
@@ -123,16 +124,16 @@ def test_large_sums_are_made_layer_by_layer_where_there_is_less_room(criterion, 
 
 def test_bytes_of_sums_are_those_of_the_statistics(blocks, monkeypatch) -> None:
     model, weights, found = build_tiny("llama"), 3 * 3 * 48 * 32, []
-    monkeypatch.setattr(
-        "hfprune.scoring.score._scored",
-        lambda scorer, **_: found.append(
-            [x.nbytes for fold in scorer.statistics.folds for x in fold.values()]
-        ),
-    )
+
+    def scored(scorer: Scorer) -> dict:
+        found.append([x.nbytes for fold in scorer.folds for x in fold.values()])
+        return {}
+
+    monkeypatch.setattr(Scorer, "scores", scored)
+    monkeypatch.setattr(Scorer, "mark", lambda *_: None)
     for aggregation in ("sum_abs", "param_first", "param_second", "param_mix", "vectorize", "joint"):
         criterion = CrossEntropy(aggregation=aggregation)
-        with pytest.raises(AttributeError):  # nothing was scored
-            score({"it": criterion}, model, blocks)
+        score({"it": criterion}, model, blocks[:5])
         ours, sizes = sums_bytes(criterion, weights), found.pop()
         assert sum(sizes) == ours if ours else max(sizes) <= 3 * 48 * 8, "vectors of neurons"
 

@@ -13,7 +13,7 @@ from hfprune.criteria.magnitude import Magnitude
 from hfprune.criteria.random import Random
 from hfprune.criteria.taylor import Taylor
 from hfprune.scoring.folds import FOLDS, folds_of, resample
-from hfprune.scoring.score import score
+from hfprune.scoring.scored import score
 
 BLOCKS = torch.randint(0, 97, (20, 9), generator=torch.Generator().manual_seed(3))
 # Two sequences a document, not in turns.

@@ -32,8 +32,8 @@ def study(methods: dict) -> Study:
             "Entropy, 70 % MLP + 30 % layers",
         ),
         (
-            {"criterion": "flap", "allocation": {"rule": "global", "standardize": True, "align": 32}},
-            "FLAP's score, global, standardized, align 32",
+            {"criterion": "flap", "allocation": {"rule": "global", "standardize": True}},
+            "FLAP's score, global, standardized",
         ),
         (
             {"criterion": "taylor", "allocation": {"spare": [4, 2]}, "sequences": 10},

@@ -62,8 +62,8 @@ def test_demo_is_the_study_of_the_readme() -> None:
         ),
         ({"methods": {"entropy": {"allocation": "globl"}}}, "methods.entropy.allocation.rule: .*global"),
         (
-            {"methods": {"entropy": {"allocation": {"floor": 0.2}}}},
-            "floor belongs to the rule 'global'",
+            {"methods": {"entropy": {"allocation": {"standardize": True}}}},
+            "standardize belongs to the rule 'global'",
         ),
         ({"methods": {"entropy": {"units": "layer"}}}, "unknown kind of unit 'layer'; did you mean 'layers'"),
         (

@@ -12,8 +12,8 @@ import yaml
 from command_line import run
 from smoke import STUDY, jobs, make_project, snakemake, write
 
-from hfprune.plans.plan import load_plan
-from hfprune.scoring.scores import load_resampled
+from hfprune.plans.planning import load_plan
+from hfprune.scoring.score_files import load_resampled
 
 PLAN = "results/smoke/plans/llama/in_steps/0.15/seed0.safetensors"
 STEPS = "results/smoke/steps/llama/in_steps/0.15/seed0"

@@ -65,7 +65,7 @@ def fewest_sequences(inputs: int, length: int) -> int:
 
 
 class Linear(Strict):
-    """Least-squares reconstruction (GRAIL) after pruning, without training (`hfprune.recovery.linear`)."""
+    """Least-squares reconstruction (GRAIL) after pruning, without training (`hfprune.recovery.reconstruction`)."""
 
     # On SmolLM2, 6,144 tokens choose λ = 1 at most places. There, 1e-3 is worse than the plain plan (it overfits),
     # and 10 is worse than 1.
@@ -109,6 +109,5 @@ class Recovery(Lora):
     )
 
     def covers(self, method: str, ratio: float) -> bool:
-        """Tell whether the cells of a method at a ratio are recovered."""
         wanted = self.methods is None or method in self.methods
         return wanted and (self.ratios is None or ratio in self.ratios)

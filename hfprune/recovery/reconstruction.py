@@ -10,11 +10,11 @@ from torch import Tensor
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.models.kinds import layer_of
 from hfprune.models.units import Units
-from hfprune.plans.plan import Plan, check_plan
+from hfprune.plans.planning import Plan, check_plan
 from hfprune.provenance import unfinished
-from hfprune.recovery.grams import Moments, batches_of, grams, inputs_of
-from hfprune.recovery.least_squares import lost, solve
-from hfprune.recovery.settings import Linear
+from hfprune.recovery.grams import batches_of, grams
+from hfprune.recovery.least_squares import solve
+from hfprune.recovery.options import Linear
 from hfprune.recovery.solved import Solved, load_solved, save_solved
 
 if TYPE_CHECKING:
@@ -67,17 +67,10 @@ def solve_plans(
         for name, plan in plans.items():
             if place in cut[name] and place not in found[name]:
                 with explained(f"{place}: {REASON}", HfpruneError):
-                    solved = {place: _solve(cut[name][place], plan[place], dense, settings)}
+                    solved = {place: solve(cut[name][place], plan[place], dense, settings)}
                 save_solved(state / name / f"{place}.safetensors", solved, identity=identity)
                 found[name] |= solved
     return found
-
-
-def _solve(units: Units, kept: Tensor, dense: Sequence[Moments], settings: Linear) -> Solved:
-    """Solve one place, from the moments of its dense inputs: those that are fitted, and those held out."""
-    linear, inputs = units.linears[-1], inputs_of(units, kept)
-    sums = [lost(linear.weight, moments, inputs) for moments in dense]
-    return solve(linear, inputs, sums, settings.ridges, settings.bias)
 
 
 def _cut_places(model: "PreTrainedModel", plan: Plan) -> dict[str, Units]:

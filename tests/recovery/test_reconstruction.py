@@ -17,12 +17,12 @@ from hfprune.exports.checkpoint import export
 from hfprune.files import sha256
 from hfprune.models.units import units_of
 from hfprune.plans.mask import masked
-from hfprune.plans.plan import Plan, apply_plan, make_plan, save_plan
+from hfprune.plans.planning import Plan, apply_plan, make_plan, save_plan
 from hfprune.provenance import identity
-from hfprune.recovery import linear
+from hfprune.recovery import reconstruction
 from hfprune.recovery.grams import inputs_of
-from hfprune.recovery.linear import solve_plans
-from hfprune.recovery.settings import Linear
+from hfprune.recovery.options import Linear
+from hfprune.recovery.reconstruction import solve_plans
 from hfprune.recovery.solved import Solved, apply_linear, load_solved, save_solved
 from hfprune.study.method import Allocation
 
@@ -172,13 +172,13 @@ def test_one_pass_serves_all_plans_and_neither_a_kill_nor_the_batch_size_shows(
         save_solved(path, *args, **more)
 
     state = tmp_path / "killed"
-    monkeypatch.setattr(linear, "save_solved", killed)
+    monkeypatch.setattr(reconstruction, "save_solved", killed)
     with pytest.raises(KeyboardInterrupt):
         solve_all(model, plans, state, batch_tokens=17 * 30)
     before = {path: path.stat().st_mtime_ns for path in state.glob("*/*")}
     assert before
     assert not any(module._forward_hooks for module in model.modules()), "no hook is left"
-    monkeypatch.setattr(linear, "save_solved", save_solved)
+    monkeypatch.setattr(reconstruction, "save_solved", save_solved)
     again = solve_all(model, plans, state, batch_tokens=17 * 30)
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     for name in plans:

@@ -13,7 +13,7 @@ from hfprune.errors import HfpruneError, explained
 from hfprune.models.kinds import UnitShares, kind_of, layer_of
 from hfprune.models.units import KeyValueGroups, Kind, Neurons, Units, count_parameters, units_of
 from hfprune.plans.allocation import keep_globally, keep_highest, keep_jointly, keep_uniformly
-from hfprune.plans.budget import kept_units
+from hfprune.plans.counts import kept_units
 from hfprune.plans.rules import Allocation
 from hfprune.provenance import save_tensors
 
@@ -49,7 +49,7 @@ def make_plan(
         part: of the way to the ratio, for a step of several; see `kept_units`.
 
     Raises:
-        HfpruneError: the ratio, floor or alignment cannot be met, the scores do not fit the model, or they are of
+        HfpruneError: the ratio or alignment cannot be met, the scores do not fit the model, or they are of
             a step after this part.
     """
     units = units or dict.fromkeys(kind_of(name) for name in scores)
@@ -66,7 +66,7 @@ def make_plan(
     spared = allocation.spared(len(model.model.layers))
     counts = kept_units(model, ratio, units, part, len(spared))
     if allocation.rule == "joint":
-        plan = keep_jointly(found, scores, part * ratio * count_parameters(model), allocation.align)
+        plan = keep_jointly(found, scores, part * ratio * count_parameters(model))
     else:
         plan = {"layers": keep_highest(scores["layers"], counts["layers"])} if "layers" in counts else {}
         staying = [name for name in found if name != "layers" and layer_of(name) in _layers(plan, model)]
@@ -76,7 +76,7 @@ def make_plan(
         if neurons:
             rows, count = [scores[name] for name in neurons], counts["neurons"]
             by_layer = (
-                keep_globally(rows, count * len(rows), allocation)
+                keep_globally(rows, count * len(rows), allocation.standardize)
                 if allocation.rule == "global"
                 else keep_uniformly(rows, count, allocation.align)
             )
@@ -114,11 +114,7 @@ def scores_of_dense(left: Mapping[str, Tensor], plan: Plan, counts: Mapping[str,
 def save_plan(path: Path, plan: Plan, provenance: dict[str, Any], note: str = "") -> None:
     """Write a plan atomically as safetensors: int32, sorted, under their names.
 
-    Args:
-        path: the file to write.
-        plan: the kept units.
-        provenance: from `hfprune.provenance.provenance`.
-        note: why a requested kind of unit is not cut (`budget.not_applicable`), or "".
+    `note` says why a requested kind of unit is not cut (`counts.not_applicable`), or "".
     """
     tensors = {name: kept.to("cpu", torch.int32).contiguous() for name, kept in plan.items()}
     save_tensors(path, tensors, provenance, **({"not_applicable": note} if note else {}))
@@ -163,7 +159,6 @@ def _order(name: str) -> tuple[Kind, int]:
 
 
 def same_plan(a: Plan, b: Plan) -> bool:
-    """Tell whether two plans keep the same units."""
     return a.keys() == b.keys() and all(torch.equal(kept, b[name]) for name, kept in a.items())
 
 

@@ -15,8 +15,8 @@ from hfprune.models.units import Units, gated_mlps, units_of
 from hfprune.plans.allocation import keep_highest, kept_mask
 from hfprune.scoring.folds import folds_of
 from hfprune.scoring.passes import GradientPass, gradient_passes, layer_parts
+from hfprune.scoring.score_files import Scores
 from hfprune.scoring.scorer import Curve, Scorer
-from hfprune.scoring.scores import Scores
 from hfprune.scoring.sweep import Sweep
 from hfprune.seeds import derive_seed
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 
 class Scored(NamedTuple):
-    """The result of scoring by one criterion."""
-
     scores: Scores
     curve: Curve
     """One entry per mark (`Scorer.mark`); empty for weight criteria."""

@@ -19,11 +19,7 @@ Scores = dict[str, Tensor]
 def save_scores(path: Path, scores: Scores, provenance: dict[str, Any], *, removed: bool = False) -> None:
     """Write scores atomically as safetensors, one float64 tensor [units] for each place.
 
-    Args:
-        path: the file to write.
-        scores: finite numbers.
-        provenance: from `hfprune.provenance.provenance`.
-        removed: whether a step before has removed units, which have -inf.
+    Where a step before has `removed` units, these have -inf; all other scores are finite.
 
     Raises:
         HfpruneError: a score is not finite; names the place.

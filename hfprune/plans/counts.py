@@ -64,12 +64,11 @@ def kept_units(
     """Return the number of units that stay in every layer, so that `ratio` of all parameters is removed.
 
     All layers that stay, but those that are spared, keep the same numbers, as in the paper (Sec. 4.3). Without
-    shares, every kind loses the same fraction: this fraction of the layers, and this fraction of the groups and
-    neurons in the layers that stay. (The paper does not say how its Table 8 divides the budget between attention
-    and MLP.) With shares, each kind accounts for its share of the removed parameters; all parameters of a removed
-    layer count for `layers`. Layers and groups are few, so their number is the nearest one that leaves a feasible
-    rest to the finer kinds. The finest kind takes the rest: with neurons, the total is exact to half a neuron per
-    layer.
+    shares, every kind loses the same fraction: of the layers, and of the groups and neurons in those that stay.
+    (The paper does not say how its Table 8 divides the budget between attention and MLP.) With shares, each kind
+    accounts for its share of the removed parameters; all parameters of a removed layer count for `layers`. Layers
+    and groups are few, so their number is the nearest one that leaves a feasible rest to the finest kind, which
+    takes it: with neurons, the total is exact to half a neuron per layer.
 
     Args:
         model: a dense model; may be on the meta device.
@@ -79,8 +78,7 @@ def kept_units(
             ratio removes. So what a larger part keeps is among what a smaller one keeps, in every kind.
 
     Returns:
-        By kind, coarse kinds first: neurons and groups of each layer that stays, and the number of those
-        layers.
+        By kind, coarse kinds first: neurons and groups of each layer that stays, and the number of those layers.
 
     Raises:
         HfpruneError: the ratio cannot be reached; gives the possible ratios.
@@ -96,36 +94,27 @@ def kept_units(
     *coarse, finest = sizes
     fraction = _equal_fraction(sizes, goal)
 
-    def removed(kept: dict[Kind, int]) -> int:
-        layers = kept.get("layers", depth)
-        return sum(
-            (sizes[kind].units - number) * sizes[kind].parameters * (1 if kind == "layers" else layers)
-            for kind, number in kept.items()
-        )
+    def weight(kind: Kind, kept: dict[Kind, int]) -> int:
+        """Return the parameters that go with one unit of a kind, from every layer that stays."""
+        return sizes[kind].parameters * (1 if kind == "layers" else kept.get("layers", depth))
 
-    def complete(kept: dict[Kind, int]) -> dict[Kind, int]:
-        """Add the finest kind, which takes the rest of the budget."""
-        size, layers = sizes[finest], 1 if finest == "layers" else kept.get("layers", depth)
-        return kept | {finest: round(size.units - (goal - removed(kept)) / (layers * size.parameters))}
+    def removed(kept: dict[Kind, int]) -> int:
+        return sum((sizes[kind].units - number) * weight(kind, kept) for kind, number in kept.items())
 
     def distances(kept: dict[Kind, int]) -> list[float]:
         """Return the distance of each coarse kind from its part of the budget, the coarsest first."""
         found = []
         for kind in coarse:
-            share, size = units[kind], sizes[kind]
-            layers = 1 if kind == "layers" else kept.get("layers", depth)
-            ideal = (
-                size.units * (1 - fraction)
-                if share is None
-                else size.units - share * goal / (layers * size.parameters)
-            )
+            share, count = units[kind], sizes[kind].units
+            ideal = count * (1 - fraction) if share is None else count - share * goal / weight(kind, kept)
             found.append(abs(kept[kind] - ideal))
         return found
 
     choices = [range(1, sizes[kind].units + 1) for kind in coarse]
     reachable = []
     for numbers in product(*choices) if 0 < ratio < 1 else ():
-        kept = complete(dict(zip(coarse, numbers, strict=True)))
+        kept = dict(zip(coarse, numbers, strict=True))
+        kept[finest] = round(sizes[finest].units - (goal - removed(kept)) / weight(finest, kept))
         # A tiny ratio may round to no neuron; where only coarse units are pruned, at least one must go.
         if 1 <= kept[finest] <= sizes[finest].units and (finest == "neurons" or removed(kept)):
             reachable.append(kept)
@@ -156,17 +145,10 @@ def _unreachable(model: str, ratio: float, kinds: list[Kind], least: float, most
     said = f"ratio {ratio:g} cannot be reached by pruning {' and '.join(reversed(kinds))} of {model}"
     if most <= 0:
         return f"{said}: it has only one of them"
-    if "neurons" not in kinds:
-        steps = f", in steps of {least:.3f}" if len(kinds) == 1 else ""
-        return f"{said}: choose one from {least:.3f} to {most:.3f}{steps}"
-    ones = {
-        "neurons": "one neuron",
-        "key_value_groups": "one group",
-        "layers": "one layer",
-    }
-    return f"{said}: choose one above 0 and at most {most:.3f}, which leaves " + (
-        " and ".join(ones[kind] for kind in reversed(kinds)) + ("" if "layers" in kinds else " a layer")
-    )
+    if "neurons" in kinds:
+        return f"{said}: choose one above 0 and at most {most:.3f}"
+    steps = f", in steps of {least:.3f}" if len(kinds) == 1 else ""
+    return f"{said}: choose one from {least:.3f} to {most:.3f}{steps}"
 
 
 def not_applicable(

@@ -9,15 +9,14 @@ from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
 from hfprune.errors import HfpruneError
+from hfprune.recovery.options import measured_steps
 from hfprune.recovery.packing import IGNORED, Packed
-from hfprune.recovery.settings import measured_steps
 
 # Of an entry in the Trainer's log that holds losses of sequences.
 KEY = "held_out"
 
 
 def response_tokens(packed: Packed) -> list[int]:
-    """Return the number of tokens of each sequence that are predicted."""
     return (packed.labels[:, 1:] != IGNORED).sum(1).tolist()
 
 
@@ -54,7 +53,6 @@ def sequence_losses(model: nn.Module, packed: Packed, size: int) -> list[float]:
 
 
 def check_finite(loss: float, step: int) -> None:
-    """Fail if a loss after so many optimizer steps is not finite."""
     if not math.isfinite(loss):
         raise HfpruneError(
             f"the loss is {loss} at step {step}; choose a lower learning_rate or another dtype"
@@ -68,12 +66,10 @@ class Curve(TrainerCallback):
         self.held_out, self.size = held_out, size
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure before the first step."""
         if state.global_step == 0:  # a run that resumes has this point
             self._measure(state, kwargs["model"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure after some steps, before their checkpoint is saved."""
         if state.global_step in measured_steps(state.max_steps):
             self._measure(state, kwargs["model"])
 
