@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.recovery.settings import Linear
+from hfprune.recovery.options import Linear
 from hfprune.results import Cell, spell_cell
 from hfprune.stages import Stage
 from hfprune.stages.adopt import Adopt
@@ -72,13 +72,11 @@ def _budget(files: Files, model: str, ratio: float) -> Budget:
         if ratio in (method.ratios or [ratio])
     ]
     units = sorted({(json.dumps(method.units), sum(method.allocation.spare)) for method in methods})
-    ruled = [method.allocation for method in methods if method.allocation.rule == "global"]
     return Budget(
         model=files.asset("models", model),
         ratios=[ratio],
         units=[json.loads(kinds) for kinds, _ in units] or [{"neurons": None}],
         spare=[spared for _, spared in units] if any(spared for _, spared in units) else [],
-        floor=max((allocation.floor for allocation in ruled), default=None),
         out=files.record(layout.BUDGET, model=model, ratio=f"{ratio:g}"),
     )
 

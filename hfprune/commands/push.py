@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from hfprune.errors import REASON, HfpruneError, brief, explained
-from hfprune.exports.folder import files_of
+from hfprune.exports.export_folder import files_of
 from hfprune.stages import Command, Positional
 
 

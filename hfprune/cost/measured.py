@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from hfprune.cost.costs import Cost, Costs
 from hfprune.errors import HfpruneError
-from hfprune.recovery.settings import RECOVERED
+from hfprune.recovery.options import RECOVERED
 from hfprune.results import read_result
 from hfprune.stages import Stage
 

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from hfprune.errors import HfpruneError
 from hfprune.exports.card import PLAN, Card, results_in
 from hfprune.exports.compatible import copy_files, spell_twice
-from hfprune.exports.folder import CARD, PROVENANCE, export_folder
+from hfprune.exports.export_folder import CARD, PROVENANCE, export_folder
 from hfprune.files import read_json
 from hfprune.models.fused import joined, separate
 from hfprune.models.units import count_parameters, gated_mlps

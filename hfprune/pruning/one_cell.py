@@ -10,12 +10,12 @@ from hfprune.criteria import CRITERIA
 from hfprune.errors import HfpruneError
 from hfprune.jobs import list_jobs
 from hfprune.models.load import load_skeleton
-from hfprune.plans.budget import kept_units, not_applicable
+from hfprune.plans.counts import kept_units, not_applicable
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import PruningRecipe
 from hfprune.pruning.sample import Sample
-from hfprune.recovery.settings import fewest_sequences
+from hfprune.recovery.options import fewest_sequences
 from hfprune.results import DENSE
 from hfprune.settings import NAME, load, validate
 from hfprune.stages import Stage

@@ -38,9 +38,6 @@ class Budget(Stage):
     spare: list[NonNegativeInt] = Field(
         default=[], description="for each of --units, how many layers are spared; none: no layers"
     )
-    floor: float | None = Field(
-        default=None, description="floor of a global allocation; must be reachable too"
-    )
     out: Annotated[Path | None, Output()] = Field(
         default=None, description="JSON file of the budgets (none: print only)"
     )
@@ -55,14 +52,13 @@ class Budget(Stage):
         """Print the units that each ratio leaves, and write them to `out` if it is given.
 
         Raises:
-            HfpruneError: a ratio or the floor cannot be reached.
+            HfpruneError: a ratio cannot be reached.
         """
         from hfprune.models.load import load_skeleton
         from hfprune.models.units import count_parameters, gated_mlps
-        from hfprune.plans.allocation import check_floor, floor_width
-        from hfprune.plans.budget import kept_units, not_applicable, unit_sizes
+        from hfprune.plans.counts import kept_units, not_applicable, unit_sizes
 
-        inputs, settings = self.sources(), self.model_dump(include={"ratios", "units", "spare", "floor"})
+        inputs, settings = self.sources(), self.model_dump(include={"ratios", "units", "spare"})
         if self.out and is_current(self.out, [], inputs, settings):
             return False
         model = load_skeleton(self.model)
@@ -84,8 +80,6 @@ class Budget(Stage):
                     else ""
                 )
                 print(f"ratio {ratio:g} of {total:,} parameters: keep {said}{note}")
-                if self.floor and "neurons" in counts:
-                    check_floor(counts["neurons"], floor_width(width, self.floor), self.floor)
         removed = {}
         for ratio in self.ratios:
             with suppress(HfpruneError):  # what layers can reach, neurons alone may not

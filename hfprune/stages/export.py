@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveInt
 
-from hfprune.exports.folder import PROVENANCE, require_replaceable
+from hfprune.exports.export_folder import PROVENANCE, require_replaceable
 from hfprune.files import read_json
 from hfprune.provenance import origin, stable
 from hfprune.stages import Stage

@@ -77,8 +77,8 @@ class SolveLinear(Stage, Computing, Placement):
         """Solve all plans that are not solved yet, and write each with its errors and the cost of all."""
         from hfprune.blocks import block_documents, load_blocks
         from hfprune.models.load import default_batch_tokens, load_model
-        from hfprune.plans.plan import load_plan, plan_note
-        from hfprune.recovery.linear import solve_plans
+        from hfprune.plans.planning import load_plan, plan_note
+        from hfprune.recovery.reconstruction import solve_plans
         from hfprune.recovery.solved import save_solved
 
         batch_tokens = self.batch_tokens or default_batch_tokens()

@@ -171,8 +171,8 @@ class MeasureCells(Stage, Computing, Placement):
         """Return the subject, which loads its models when needed, and where its results go."""
         from hfprune.measuring import CellToMeasure
         from hfprune.models.load import load_model, load_skeleton, load_tokenizer
-        from hfprune.plans.plan import check_plan, load_plan, plan_note
-        from hfprune.scoring.scores import load_resampled
+        from hfprune.plans.planning import check_plan, load_plan, plan_note
+        from hfprune.scoring.score_files import load_resampled
 
         pruned = self.pruned(cell, dtype)
         changed, device_map = pruned.change_inputs(), self.device_map

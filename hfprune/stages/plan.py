@@ -59,9 +59,9 @@ class MakePlan(Stage):
         """Make the plan, and write it with the size of the pruned model."""
         from hfprune.models.load import load_skeleton
         from hfprune.models.units import count_parameters
-        from hfprune.plans.budget import not_applicable
-        from hfprune.plans.plan import Plan, apply_plan, make_plan, save_plan
-        from hfprune.scoring.scores import Scores, load_resampled, load_scores, save_resampled
+        from hfprune.plans.counts import not_applicable
+        from hfprune.plans.planning import Plan, apply_plan, make_plan, save_plan
+        from hfprune.scoring.score_files import Scores, load_resampled, load_scores, save_resampled
 
         settings = self.model_dump(include={"ratio", "units", "allocation"})
         settings |= {"part": self.part} if self.part < 1 else {}

@@ -59,9 +59,9 @@ class Recover(Stage, Cut, Computing):
     def run(self) -> bool | None:
         """Load model and pairs, train, and write the adapter with its losses and cost."""
         from hfprune.models.load import default_training_tokens
-        from hfprune.plans.plan import plan_note
+        from hfprune.plans.planning import plan_note
         from hfprune.recovery.adapter import save_adapter
-        from hfprune.recovery.learning import response_tokens
+        from hfprune.recovery.held_out import response_tokens
         from hfprune.recovery.lora import train_adapter
         from hfprune.recovery.packing import recovery_seed
 

@@ -108,7 +108,7 @@ class Score(Stage, Scoring, Computing, Placement):
         methods = self._chosen()
 
         from hfprune.models.load import default_batch_tokens
-        from hfprune.plans.plan import load_plan
+        from hfprune.plans.planning import load_plan
 
         # Fixed before it is recorded, since results depend on it in low precision.
         batch_tokens = self.batch_tokens or default_batch_tokens()
@@ -184,7 +184,7 @@ class Score(Stage, Scoring, Computing, Placement):
         """Return what a plan has left of the model, and a function from its scores to those of the dense model."""
         from hfprune.models.load import load_model
         from hfprune.models.units import units_of
-        from hfprune.plans.plan import apply_plan, scores_of_dense
+        from hfprune.plans.planning import apply_plan, scores_of_dense
 
         model = load_model(self.model, self.precision(), device_map=self.device_map)
         counts = {name: units.count for name, units in units_of(model, self.units).items()}
@@ -283,7 +283,7 @@ def write_scores(
     files: list[Path], scored: "Scored", cell: "Cell", made: dict[str, Any], *, removed: bool
 ) -> None:
     """Write the scores by one method to `Score.files`, and the agreement and cost to `.json` beside them."""
-    from hfprune.scoring.scores import save_resampled, save_scores
+    from hfprune.scoring.score_files import save_resampled, save_scores
 
     out, *resampled = files
     out.with_suffix(".json").unlink(missing_ok=True)  # it is of what is replaced now

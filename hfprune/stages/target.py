@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hfprune.errors import HfpruneError
-from hfprune.recovery.settings import ADAPTER, SOLVED
+from hfprune.recovery.options import ADAPTER, SOLVED
 from hfprune.results import BY_HAND, DENSE, Cell, Value, parse_cell
 from hfprune.settings import Dtype, Strict
 from hfprune.stages import Input

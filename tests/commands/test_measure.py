@@ -14,8 +14,8 @@ from hfprune.commands.measure import One
 from hfprune.evaluation import tasks as lm_eval_tasks
 from hfprune.measures import RESERVED, Measure
 from hfprune.models import load, output
-from hfprune.plans.plan import load_plan, save_plan
-from hfprune.scoring.scores import save_resampled
+from hfprune.plans.planning import load_plan, save_plan
+from hfprune.scoring.score_files import save_resampled
 from hfprune.stages.measure import CellFiles, ScoredBy
 from hfprune.study.entries import StudyMeasure
 
