@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup reproduce test test-gpu gpu-acceptance test-cluster lint format clean bench check-sizes parity kills
+.PHONY: setup reproduce test test-all sizes test-gpu gpu-acceptance test-cluster lint format clean bench check-sizes parity kills
 
 setup: $(VENV)/.done
 
@@ -24,9 +24,13 @@ reproduce: setup
 test: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# Every command on GPUs that are simulated, which takes a C++ compiler; a part of `make test`.
+# And what takes longer: kills, the page in a browser, LaTeX, the wheel, every command on simulated GPUs.
+test-all: setup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m ''
+
+# Every command on GPUs that are simulated, which takes a C++ compiler; a part of `make test-all`.
 test-gpu: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/gpu
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m '' tests/gpu
 
 # On a Slurm cluster of three nodes that it starts on this machine, as root, and ends.
 test-cluster: setup
@@ -39,6 +43,10 @@ lint: setup
 	$(BIN)/snakefmt --check .
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
+
+# What the tests of the house count: lines, words, files, floors.
+sizes: setup
+	$(BIN)/python tests/house.py
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -67,7 +75,7 @@ gpu-acceptance: setup
 
 # The smoke study killed at twenty random moments, with a new seed each time; the suite does a few, with a fixed one.
 kills: setup
-	HFPRUNE_KILLS=20 $(BIN)/python -m pytest tests/workflow/test_kills.py
+	HFPRUNE_KILLS=20 $(BIN)/python -m pytest -m '' tests/workflow/test_kills.py
 
 # What a card holds of the paper's sizes, without numbers, which takes a C++ compiler.
 check-sizes: setup

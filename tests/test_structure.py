@@ -8,49 +8,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from smoke import ROOT
+from house import ROOT, graph, modules, package, sizes
 
-FILES = sorted((ROOT / "hfprune").rglob("*.py"))
-NAMES = {
-    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES
-}
-
-
-def imported(file: Path, *, nested: bool = False) -> Iterator[str]:
-    """Yield the modules of this package that a file imports: at its own import or, `nested`, at any time."""
-    tree = ast.parse(file.read_text())
-    for node in ast.walk(tree) if nested else tree.body:
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names if name.name in NAMES)
-        elif isinstance(node, ast.ImportFrom) and node.module in NAMES:
-            for name in node.names:
-                deeper = f"{node.module}.{name.name}"
-                yield deeper if deeper in NAMES else node.module
+FILES = [*modules().values()]
+LONGEST = "longest file of hfprune/, lines"
 
 
 def test_no_imports_in_a_circle() -> None:
     """Those within functions and for types included."""
-    graph = {name: {*imported(file, nested=True)} - {name} for name, file in NAMES.items()}
-    assert sum(map(len, graph.values())) > 100
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+    imports = graph()
+    assert sum(map(len, imports.values())) > 100
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
 
 
 def test_packages_import_downwards_only() -> None:
     """Imports within functions, too: they make commands start fast, and are no way around the layers."""
-    graph: dict[str, set[str]] = {}
-    for name, file in NAMES.items():
-        graph.setdefault(_package(name), set()).update(map(_package, imported(file, nested=True)))
-    assert len(graph) > 20
-    graphlib.TopologicalSorter({name: below - {name} for name, below in graph.items()}).prepare()
-
-
-def _package(module: str) -> str:
-    return ".".join(module.split(".")[:2])
+    packages: dict[str, set[str]] = {}
+    for name, below in graph().items():
+        packages.setdefault(package(name), set()).update(map(package, below))
+    assert len(packages) > 20
+    graphlib.TopologicalSorter({name: below - {name} for name, below in packages.items()}).prepare()
 
 
 def test_files_are_short() -> None:
-    lines = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in FILES}
-    assert {name: count for name, count in lines.items() if count > 300} == {}
+    assert sizes()[LONGEST] <= 300
 
 
 def test_one_place_for_the_head_and_none_for_the_workflow() -> None:

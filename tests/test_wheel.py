@@ -18,6 +18,8 @@ from smoke import ROOT, save_model
 from hfprune.extras import EXTRAS
 from hfprune.shipped import shipped
 
+pytestmark = pytest.mark.thorough
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Runs several commands in one process.
 SEVERAL = """

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import acceptance
+import pytest
 from gpu.simulator import Machine
 
 from hfprune.devices.table import named_device
+
+pytestmark = pytest.mark.thorough
 
 
 def test_it_runs_and_compares_with_the_cpu(gpus: Machine, cpu: Machine, tmp_path: Path, monkeypatch) -> None:

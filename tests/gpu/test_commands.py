@@ -15,6 +15,8 @@ from safetensors.numpy import load_file
 
 from hfprune.criteria import CRITERIA
 
+pytestmark = pytest.mark.thorough
+
 FORMS = ("param_first", "param_second", "param_mix", "vectorize", "joint", "sum_squares", "signed_sequence")
 METHODS = {form: {"criterion": "cross_entropy", "options": {"aggregation": form}} for form in FORMS} | {
     "bf16": {"criterion": "entropy", "options": {"accumulator": "bfloat16"}},

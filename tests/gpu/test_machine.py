@@ -10,6 +10,8 @@ from gpu.conftest import FEW
 from gpu.simulator import Call, Machine
 from gpu.test_commands import CALLS, different
 
+pytestmark = pytest.mark.thorough
+
 TWO = {"SIMCUDA_DEVICES": "2"}
 SCORE = "score --model llama --blocks blocks.safetensors --criterion entropy --out"
 RECOVER = (

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from gpu.simulator import Machine
+
+pytestmark = pytest.mark.thorough
 
 CHECKS = """
 import gc, tempfile, torch, simcuda

@@ -13,6 +13,8 @@ from gpu.conftest import FEW
 from gpu.simulator import Call, Machine
 from smoke import build_tokenizer
 
+pytestmark = pytest.mark.thorough
+
 TEXT = "--corpus heldout --length 32 --batch-tokens 32 --sequences N --out OUT"
 SCORE = (
     "score --blocks blocks.safetensors --sequences N --batch-tokens 32 --out OUT/s.safetensors --criterion"

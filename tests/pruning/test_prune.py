@@ -128,6 +128,7 @@ def test_checkpoint_card_page_and_table(call, project: Path, tmp_path: Path, cap
     assert "http" not in page.replace("https://", "http")[page.index("<body>") :], "no network"
 
 
+@pytest.mark.thorough
 def test_the_page_in_a_browser(pruned: Path) -> None:
     """On a desk and a phone: nothing overflows, nothing else is asked for, no error, and axe finds nothing."""
     address = (pruned / "report.html").as_uri()
@@ -185,6 +186,7 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
 }
 
 
+@pytest.mark.thorough
 def test_killed_at_six_moments_it_goes_on_to_the_same_export(call, pruned: Path, tmp_path: Path) -> None:
     """Each call is killed a little later than the one before, and the last one ends the work."""
     out = tmp_path / "pruned"

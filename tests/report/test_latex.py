@@ -13,6 +13,8 @@ from hfprune.report.typeset import Column, Table, latex, tex
 from hfprune.report.writing import write_tables
 from hfprune.study.method import Method
 
+pytestmark = pytest.mark.thorough
+
 LABEL = "Größe α, 50 % & #1 → x_2 ~ ^ <3> “β”"
 DOCUMENT = r"""\documentclass{article}
 \usepackage{booktabs,adjustbox}

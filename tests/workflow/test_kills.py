@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from smoke import ROOT, STUDY, change, contents, snakemake
 
+pytestmark = pytest.mark.thorough
+
 CELLS = "results/smoke/cells"
 # `make kills` asks for twenty, from a new seed.
 KILLS = int(os.environ.get("HFPRUNE_KILLS", "3"))
