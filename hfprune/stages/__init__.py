@@ -160,8 +160,8 @@ class Stage(Command):
         return found
 
     def model_name(self) -> str:
-        """Return the name of the model that it reads; empty if it reads none."""
-        return getattr(self, "model", Path()).name
+        """Return the name of the model that it reads, which a study may have given it; empty if it reads none."""
+        return next((cell.model for cell in self.named_cells()), getattr(self, "model", Path()).name)
 
     def named_cells(self) -> list[Cell]:
         """Return the cells of a study that it works on."""

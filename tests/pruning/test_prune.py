@@ -334,7 +334,8 @@ def test_a_capability_that_does_not_fit_is_left_out(call, project: Path, tmp_pat
 
 def test_in_python(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places = {"catalogue": project / "assets.yaml", "resources": project / "resources"}
-    rows = hfprune.prune(project / "models/mine", 0.15, tmp_path / "out", sequences=4, length=32, **places)
+    model = shutil.copytree(project / "models/mine", tmp_path / "my model")
+    rows = hfprune.prune(model, 0.15, tmp_path / "out", sequences=4, length=32, **places)
     sizes = {row.name: (row.before, row.after) for row in rows}["parameters"]
     assert 1 - sizes[1] / sizes[0] == pytest.approx(0.15, abs=0.005)
     with pytest.raises(hfprune.HfpruneError, match=r"^prune: ratio: Input should be less than 1$"):
