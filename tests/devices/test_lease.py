@@ -14,13 +14,13 @@ from hfprune.devices import lease as device
 from hfprune.devices.lease import default_device, lease, lease_all
 from hfprune.devices.visible import Gpu
 
-NAMES = ["GPU-a", "GPU-b"]
 CONTEXT = multiprocessing.get_context("fork")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_leased(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_is_leased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(device.LEASED, "")
+    monkeypatch.setenv(device.LOCKS, str(tmp_path))
     yield
     # A fork that stays holds all pipes of this process, so that a browser which it has started never ends.
     for process in multiprocessing.active_children():
@@ -28,25 +28,25 @@ def _nothing_is_leased(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         process.join()
 
 
-def work(folder: Path, pipe: Connection) -> None:
-    """Lease one of two devices, tell which, and hold it until the other end says something."""
+def work(names: list[str], pipe: Connection) -> None:
+    """Lease one of these devices, tell which, and hold it until the other end says something."""
     device.POLL_SECONDS = 0.02
-    pipe.send(lease(NAMES, folder))
+    pipe.send(lease(names))
     pipe.recv()
 
 
-def start(folder: Path) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+def start(*names: str) -> tuple[multiprocessing.process.BaseProcess, Connection]:
     mine, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=work, args=(folder, theirs), daemon=True)
+    process = CONTEXT.Process(target=work, args=([*names], theirs), daemon=True)
     process.start()
     return process, mine
 
 
-def test_processes_get_a_device_each_and_the_next_waits_for_one_to_end(tmp_path: Path, capfd) -> None:
-    workers = [start(tmp_path) for _ in NAMES]
+def test_processes_get_a_device_each_and_the_next_waits_for_one_to_end(capfd) -> None:
+    workers = [start("GPU-a", "GPU-b") for _ in range(2)]
     taken = [pipe.recv() for _, pipe in workers]
     assert sorted(taken) == [0, 1]
-    _, waiting = start(tmp_path)
+    _, waiting = start("GPU-a", "GPU-b")
     assert not waiting.poll(0.5)
     assert capfd.readouterr().err.count("all 2 GPUs are taken") == 1
     process, _ = workers[1]
@@ -56,14 +56,13 @@ def test_processes_get_a_device_each_and_the_next_waits_for_one_to_end(tmp_path:
 
 
 @pytest.fixture
-def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with the CUDA devices u0, u1 and u2; returns the folder of its locks."""
+def three(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with the CUDA devices u0, u1 and u2."""
 
     def visible() -> list[Gpu]:
         return [Gpu("GPU", 8e9, name) for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",")]
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "u0,u1,u2")
-    monkeypatch.setenv(device.LOCKS, str(tmp_path))
     monkeypatch.setattr(device, "visible_devices", visible)
     monkeypatch.setattr(device, "visible_gpus", lambda: len(visible()))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(visible()))
@@ -71,40 +70,39 @@ def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=visible()[index].uuid)
     )
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
-    return tmp_path / f"hfprune-devices-{os.getuid()}"
 
 
-def elsewhere(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str) -> None:
+def elsewhere(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Let another process hold these devices: this one has their locks, but does not know."""
     for name in names:
-        assert lease([name], folder) == 0
+        assert lease([name]) == 0
     monkeypatch.setenv(device.LEASED, "")
 
 
 def test_a_process_sees_the_device_that_it_leases_and_no_other(
-    three: Path, monkeypatch: pytest.MonkeyPatch
+    three: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CUDA numbers what it sees, so that whatever opens the first device opens the leased one."""
-    elsewhere(monkeypatch, three, "u0")
+    elsewhere(monkeypatch, "u0")
     assert default_device.__wrapped__() == torch.device("cuda", 0)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "u1"
     assert os.environ[device.LEASED] == "u1"
 
 
 def test_where_cuda_has_started_the_leased_device_keeps_its_number(
-    three: Path, monkeypatch: pytest.MonkeyPatch
+    three: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere(monkeypatch, three, "u0")
+    elsewhere(monkeypatch, "u0")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: SimpleNamespace(uuid=f"u{i}"))
     assert default_device.__wrapped__() == torch.device("cuda", 1)
 
 
 def test_a_process_computes_on_the_device_of_the_one_that_started_it(
-    three: Path, monkeypatch: pytest.MonkeyPatch
+    three: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A test that holds the only GPU and starts a command would else wait for ever."""
-    elsewhere(monkeypatch, three, "u0", "u1", "u2")
+    elsewhere(monkeypatch, "u0", "u1", "u2")
     monkeypatch.setattr(device.time, "sleep", lambda _: pytest.fail("it waits"))
     monkeypatch.setenv(device.LEASED, "u2")
     assert default_device.__wrapped__() == torch.device("cuda", 0)
@@ -112,24 +110,19 @@ def test_a_process_computes_on_the_device_of_the_one_that_started_it(
 
 
 def test_a_device_map_leases_all_devices_and_waits_for_those_of_others(
-    three: Path, monkeypatch: pytest.MonkeyPatch
+    three: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list = []
     monkeypatch.setattr(device, "_held", held)
     monkeypatch.setattr(device, "POLL_SECONDS", 0.02)
 
-    def other(pipe: Connection) -> None:
-        pipe.send(lease(["u1"], three))
-        pipe.recv()
-
-    mine, theirs = CONTEXT.Pipe()
-    CONTEXT.Process(target=other, args=(theirs,), daemon=True).start()
-    mine.recv()
+    _, other = start("u1")
+    other.recv()
     waited, sleep = [], time.sleep
 
     def waiting(seconds: float) -> None:
         if not waited:
-            mine.send("end")
+            other.send("end")
         waited.append([Path(lock.lock_file).stem for lock in held])
         sleep(seconds)
 

@@ -15,19 +15,11 @@ def test_filled_up_widths_change_no_output_and_are_gone_afterwards(kind: str) ->
     cut = model(tokens).logits
     widths = {layer.mlp.down_proj.weight.shape[1] for layer in model.model.layers}
     assert any(width % 8 for width in widths)
-    with aligned(model, 8):
+    with pytest.raises(KeyboardInterrupt), aligned(model, 8):
         filled = {layer.mlp.down_proj.weight.shape[1] for layer in model.model.layers}
         assert filled == {-(-width // 8) * 8 for width in widths}
         assert torch.allclose(model(tokens).logits, cut, atol=1e-6)
+        raise KeyboardInterrupt
     after = model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
-
-
-def test_a_failure_leaves_the_model_as_it_was_cut() -> None:
-    model = build_tiny("llama")
-    apply_plan(model, make_plan(model, {f"mlp.{layer}": torch.rand(48) for layer in range(3)}, 0.2))
-    before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    with pytest.raises(KeyboardInterrupt), aligned(model, 8):
-        raise KeyboardInterrupt
-    assert all(torch.equal(weight, model.state_dict()[name]) for name, weight in before.items())
