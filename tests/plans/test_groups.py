@@ -15,7 +15,7 @@ from hfprune.models.load import load_model
 from hfprune.models.units import attentions, count_parameters
 from hfprune.plans.counts import kept_units
 from hfprune.plans.mask import masked
-from hfprune.plans.planning import apply_plan, make_plan
+from hfprune.plans.planning import apply_plan
 
 BOTH = {"neurons": None, "key_value_groups": None}
 HEADS = {
@@ -60,21 +60,6 @@ def test_generation_and_eager_attention_see_the_same_model(model, tokens) -> Non
     assert generates_the_same_without_cache(model, model, tokens), "the cache holds the kept groups"
     model.set_attn_implementation("eager")
     torch.testing.assert_close(model(tokens).logits, expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("ratio", [0.1, 0.2])
-def test_equal_totals_with_and_without_attention(model, ratio) -> None:
-    total = count_parameters(model)
-    scores = {f"mlp.{layer}": torch.rand(48) for layer in range(LAYERS)}
-    scores |= {f"attention.{layer}": torch.rand(4) for layer in range(LAYERS)}
-    left = []
-    for units in ({"neurons": None}, BOTH):
-        pruned = deepcopy(model)
-        apply_plan(pruned, make_plan(pruned, scores, ratio, units))
-        left.append(count_parameters(pruned))
-    neuron = sum(p.numel() for p in model.model.layers[0].mlp.parameters()) / 48
-    assert abs(left[0] - left[1]) <= 1.01 * neuron * LAYERS
-    assert abs(left[1] - (1 - ratio) * total) <= 0.51 * neuron * LAYERS + 32 * LAYERS  # the down bias stays
 
 
 def test_shares_of_the_budget_by_hand() -> None:

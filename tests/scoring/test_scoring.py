@@ -34,12 +34,6 @@ def exact_entropy_loss(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tens
     return -(log_p.exp() * log_p).sum(-1).mean()
 
 
-@pytest.mark.parametrize("criterion", OFFICIAL)
-def test_agrees_with_the_official_recipe_on_tiny_models(tiny, tokens, criterion) -> None:
-    ours = scores_by(criterion(), tiny, tokens)
-    assert_near(ours, official_scores(tiny, tokens, OFFICIAL[criterion]))
-
-
 def test_agrees_with_the_official_recipe_on_smollm2(smollm2: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
@@ -204,25 +198,6 @@ def test_two_tensors_per_neuron_wait_for_the_backward_pass(tokens) -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         scores_by(Entropy(), tiny, tokens)
     assert len(waiting) == 2 * len(tiny.model.layers)
-
-
-def test_a_batch_that_did_not_fit_leaves_nothing_behind(tokens) -> None:
-    tiny, made = build_tiny("llama"), list[weakref.ref[torch.Tensor]]()
-
-    def fail(*_: object) -> None:
-        raise torch.OutOfMemoryError
-
-    mlp = tiny.model.layers[-1].mlp
-    hooks = [
-        mlp.gate_proj.register_forward_hook(lambda _module, _inputs, out: made.append(weakref.ref(out))),
-        # Between the two maps whose outputs wait for h.
-        mlp.up_proj.register_forward_pre_hook(fail),
-    ]
-    with pytest.raises(torch.OutOfMemoryError):
-        scores_by(Entropy(), tiny, tokens)
-    for hook in hooks:
-        hook.remove()
-    assert made and made[0]() is None
 
 
 def test_bfloat16_scores_are_close_to_float32_and_count_every_sequence(tokens) -> None:
