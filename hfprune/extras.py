@@ -3,7 +3,7 @@
 EXTRAS = {
     "lm_eval": "tasks",
     "peft": "recovery",
-    **dict.fromkeys(("matplotlib", "seaborn", "vl_convert"), "study"),
+    **dict.fromkeys(("matplotlib", "seaborn"), "study"),
 }
 
 

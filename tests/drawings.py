@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -14,7 +13,7 @@ from matplotlib.transforms import Bbox
 from synthetic import PAPER
 
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.writing import THEME, fix_layout, made_figure
+from hfprune.report.drawing.writing import fix_layout, made_figure, theme
 from hfprune.report.publication import absent, publication_names
 
 
@@ -61,16 +60,16 @@ def misplaced(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def check(folder: Path, monkeypatch: pytest.MonkeyPatch, width: float = 6.9) -> set[str]:
-    """Check every figure that a results folder has data for, in this width in inches, and return their names."""
+def check(folder: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Check every figure that a results folder has data for, and return their names."""
     data = Collected(folder, PAPER)
     checked = set()
     for name in [name for name in publication_names("figures") if name not in absent("figures", folder)]:
-        with style.context(["default", THEME, {"figure.figsize": (width, 9.0)}]):
+        with theme():
             figure = made_figure(name, data)
             if isinstance(figure, Figure):
                 assert misplaced(figure, monkeypatch) == [], f"{folder.name}: {name}"
-                assert figure.get_figwidth() <= width and figure.get_figheight() <= 9.0, name
+                assert figure.get_figwidth() <= 6.9 and figure.get_figheight() <= 9.0, name
                 assert min(ax.get_window_extent().height for ax in figure.axes) > 10, (
                     f"{name}: no room is left"
                 )

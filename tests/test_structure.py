@@ -52,7 +52,7 @@ def _words(file: Path) -> Iterator[str]:
 # What a part of the package does, and what it must do without: imports take seconds.
 LIGHT = {
     "import hfprune.analysis.collect, hfprune.report.tables": {"matplotlib", "scipy", "torch"},
-    "import hfprune.page.pruned, hfprune.page.writing": {"matplotlib", "seaborn", "torch", "vl_convert"},
+    "import hfprune.page.pruned": {"matplotlib", "seaborn", "torch"},
     """
 from hfprune.report.publication import caption, publication_names
 for name in publication_names("tables"):

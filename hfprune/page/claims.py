@@ -45,7 +45,7 @@ def lines(studies: Sequence[StudyResults]) -> list[dict[str, Any]]:
     Returns:
         `study`, `claim`, `sentence`, `where`; `verdicts` on the study's own models, the most frequent first,
         each with its `sign` and `count`; `rows`, one per comparison, and `shown`, the one that stands on the
-        line; `ends` of the axis of the drawn intervals, or None; `extra`, the headings of the rows' `extra`.
+        line; `extra`, the headings of the rows' `extra`.
     """
     names = {published: name for study in studies for name, published in study.data.printed.models.items()}
     found: dict[str, list[dict[str, Any]]] = {}
@@ -71,8 +71,6 @@ def _line(study: StudyResults, rows: pd.DataFrame, names: dict[str, str]) -> dic
     own = [row for row in found if names.get(row["model"], row["model"]) in models] or found
     counts = Counter(row["verdict"] for row in own if row["metric"] != AVERAGE_WITHOUT_CROWS)
     shown = min(own, key=_rank)
-    ran = rows[rows["effect"].notna()]
-    ends = ran[["low", "high", "effect", "published", "threshold"]].astype(float)
     return {
         "study": study.name,
         **rows[["claim", "sentence", "where"]].iloc[0].astype(str),
@@ -82,7 +80,6 @@ def _line(study: StudyResults, rows: pd.DataFrame, names: dict[str, str]) -> dic
         ],
         "shown": shown | {"published": shown["published"] or _range(shown, found)},
         "rows": found,
-        "ends": (float(ends.min(axis=None)), float(ends.max(axis=None))) if len(ran) else None,
         "extra": [name.replace("_", " ").capitalize() for name in extra],
     }
 
@@ -112,10 +109,6 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
     sign = "" if row["unit"] == "ratio" or "logarithms" in str(row["unit"]) else "+"
     form = f"{{:{sign}.{digits}f}}"
     text = {name: "" if pd.isna(value) else str(value) for name, value in row.items()}
-    values = {
-        name: None if pd.isna(row[name]) else float(row[name])
-        for name in ("effect", "low", "high", "published")
-    }
     effect, interval = shown_with_interval(
         *(form, row["effect"], row["low"], row["high"]),
         neutral=float(row["threshold"]),
@@ -130,7 +123,6 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         "metric_name": metric_label(text["metric"]),
         "sides": f"{text['left']} against {text['right']}" if text["left"] else "",
         "holds": f"{'above' if text['relation'] == 'higher' else 'below'} {row['threshold']:g}",
-        "threshold": float(row["threshold"]),
         "effect": effect,
         "interval": interval,
         "n": _count(row["n"]),
@@ -139,7 +131,8 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         "published_number": published,
         "sign": SIGNS.get(text["verdict"], "•"),
         "extra": [text[name] for name in extra],
-        **{f"{name}_value": value for name, value in values.items()},
+        "effect_value": None if pd.isna(row["effect"]) else float(row["effect"]),
+        "published_value": None if pd.isna(row["published"]) else float(row["published"]),
     }
 
 

@@ -1,8 +1,6 @@
 """Templates, and the texts of style sheet and script, of pages."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -12,23 +10,15 @@ _FOLDER = Path(__file__).parent
 
 def template(name: str) -> Template:
     """Return a template of the folder; its values are escaped, and an unknown one is an error."""
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    environment.filters["json"] = embedded
-    return environment.get_template(name)
+    ).get_template(name)
 
 
 def text(name: str) -> Markup:
     """Return a style sheet or script of the folder."""
     return Markup((_FOLDER / name).read_text(encoding="utf-8"))
-
-
-def embedded(data: Any) -> Markup:
-    """Return JSON that cannot end the script element around it."""
-    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c"))

@@ -14,9 +14,9 @@ from hfprune.analysis.comparison import ENDS, P_VALUES
 from hfprune.analysis.statistics import LEVEL
 from hfprune.criteria import CRITERIA
 from hfprune.report.collected import Collected
-from hfprune.report.effects import Effect, effects_shown
-from hfprune.report.measures import all_values, headings, measures_in_order, scaled
-from hfprune.results import DENSE
+from hfprune.report.effects import Effect, effects_shown, standing
+from hfprune.report.measures import MEAN, all_values, headings, measures_in_order, scaled
+from hfprune.results import DENSE, Cell
 from hfprune.rounding import rounded_interval
 
 # Kind of measure, or of a zero-shot task → what it tells about a model.
@@ -47,8 +47,6 @@ TASK_CAPABILITIES = {
     "truthfulqa_mc2": "Truthfulness",
     "crows_pairs_english": "Stereotypes",
 }
-# Places of a method beside its reference, by the interval of their difference.
-STANDINGS = BETTER, ALIKE, WORSE = "better", "not told apart", "worse"
 FAMILIES = {"gradient": "gradients", "activations": "activations", "weights": "weights"}
 
 
@@ -221,7 +219,7 @@ def _with_texts(
                 "interval": interval,
                 "effect_shown": beside[0],
                 "effect_interval": beside[1],
-                "standing": _standing(row, effect),
+                "standing": standing(effect, row.effect_low, row.effect_high),
                 "sure": row.effect_holm < 1 - LEVEL,
             }
         )
@@ -245,15 +243,28 @@ def number(value: float, shown: str) -> str:
     return "" if pd.isna(value) else shown.format(value).replace("-", "−")
 
 
-def _standing(row: Any, effect: Effect | None) -> str:
-    """Return the standing by the interval, as claims have their verdicts."""
-    if effect is None or not effect.better or pd.isna(row.effect_low) or pd.isna(row.effect_high):
-        return ""
-    ends = [effect.better * (end - (effect.neutral or 0)) for end in (row.effect_low, row.effect_high)]
-    return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else ALIKE
+def _sources(values: pd.DataFrame, data: Collected, link: str) -> Iterator[str]:
+    """Yield a link to the result of the first draw, whose JSON has its provenance, where it was kept, or ""."""
+    first = data.results.groupby(["model", "method"])["seed"].min()
+    for row in values.itertuples(index=False):
+        ratio = None if pd.isna(row.ratio) else row.ratio
+        cell = Cell("", row.model, row.method, ratio, int(first[row.model, row.method]), row.recovery)
+        places = _places(cell, row.measure, row.task)
+        yield next((f"{link}/{path}" for path in places if (data.folder / path).exists()), "")
 
 
-def _families(tidy: pd.DataFrame) -> dict[str, str]:
+def _places(cell: Cell, measure: str, task: str) -> Iterator[str]:
+    """Yield where the result of a measure on a cell may lie, below the study's results."""
+    folder = layout.results_of(cell)
+    yield from (f"{folder}/{measure}/{task}.json", f"{folder}/{measure}.json", f"{folder}/{measure}")
+    own = {"cost": layout.SCORES, "size": layout.PLAN}
+    if measure in own:
+        yield f"{layout.fill(own[measure], cell)}.json"
+    if measure == "recovery":
+        yield f"{layout.fill(layout.RECOVERY, cell)}/{RECOVERED}"
+
+
+def _families(methods: Iterable[str], marks: pd.DataFrame) -> dict[str, str]:
     """Return `StudyResults.families`."""
     criteria = dict(zip(tidy["method"], tidy["criterion"], strict=True))
     known = {*CRITERIA.sources()}

@@ -1,15 +1,12 @@
 """The page of one study or of several side by side: one HTML file that needs no network."""
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-
-from markupsafe import Markup
 
 import hfprune
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
-from hfprune.page import answer, claims, explorer, ran, tables
+from hfprune.page import answer, claims, figures, methods, ran, tables
 from hfprune.page.html import template, text
 from hfprune.page.study import StudyResults, read_study
 
@@ -41,27 +38,11 @@ def render(studies: Sequence[StudyResults], paper: Path) -> str:
         studies=studies,
         cards=[card for study in studies for card in answer.cards(study)],
         claims=claims.lines(studies),
-        explorer=explorer.data(studies),
-        curves=[curve for study in studies for curve in explorer.curves(study)],
+        figures={study.name: figures.read_all(study) for study in studies},
+        methods=methods.read_all(studies),
         tables={study.name: [*tables.read_all(study)] for study in studies},
         ran={study.name: ran.facts(study) for study in studies},
         version=hfprune.__version__,
-        library=library(),
         style=text("page.css"),
-        drawing=text("charts.js"),
         script=text("page.js"),
     )
-
-
-@cache
-def library() -> Markup:
-    """Return Vega-Lite with its dependencies, as one script."""
-    from vl_convert import javascript_bundle
-
-    # In a function of its own, so that its names do not become the page's.
-    bundle = (
-        javascript_bundle("window.vegaEmbed = vegaEmbed;")
-        .replace("</script", "<\\/script")
-        .replace("<!--", "<\\!--")
-    )
-    return Markup(f"(function(){{{bundle}}})();")

@@ -1,58 +1,65 @@
-"""Charts: values of groups with their intervals and marks, described once for print and for the page.
+"""Charts: values of groups at places with their intervals; `hfprune.report.drawing.panels` draws them."""
 
-`hfprune.report.drawing` draws them for print, `hfprune.page.vega` for a browser.
-"""
-
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import spread
-from hfprune.analysis.comparison import ENDS
-from hfprune.report.axis_ends import ends_if_far, span
+from hfprune.analysis.averages import ends, half_width, over_seeds, spread
+from hfprune.analysis.declarations import Declarations
+from hfprune.report.measures import scaled
 from hfprune.report.style import Look, recovery_label
 from hfprune.results import DENSE
 
 FOCUS = 0.2  # charts of a single ratio show this one or the nearest; the paper's first
-REMOVED = "Parameters removed (%)"
-
-
-@dataclass(frozen=True)
-class Axis:
-    """An axis: its title, the base of its logarithm (0: linear), its ticks and ends (None: by the rows)."""
-
-    title: str = ""
-    log: int = 0
-    ticks: Sequence[float] | None = None
-    ends: tuple[float, float] | None = None
+OUTCOME = ["measure", "metric", "task"]
+LONG = 1e5  # from here on, a number at the edge of an axis is a power of ten
+POWERS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
 class Chart:
     """Values of groups at places; a line joins the points of a group.
 
-    With `names`, places are lines with these names, the first on top; values run across and are not joined.
+    With `names`, places are the numbers of lines with these names, the first on top; values run across and are not
+    joined.
     """
 
     rows: pd.DataFrame
     """`group` (a key of `looks`), `place`, `value`, and `low` and `high`, the ends of its interval (missing if not
-    known). A row without a place is a level at all places. Rows that are `published` (if there is such a
-    column) are hollow. A row beyond the ends of the values' axis is a number at the edge."""
+    known). A row without a place is a level at all places. Optional: `hollow` tells which points are; `neutral` is
+    the value between better and worse of a row with a name."""
     looks: Mapping[str, Look]
-    value: Axis
-    place: Axis = field(default_factory=Axis)
+    value: str
+    """Title of the values' axis."""
+    place: str = ""
+    """Title of the places' axis."""
     names: Sequence[str] = ()
-    neutral: float | None = None
-    """The value between better and worse, if the values are effects."""
+    heading: str = ""
+    log: bool = False
+    """Whether the values' axis is logarithmic."""
+    log_place: bool = False
+    ends: tuple[float, float] | None = None
+    """Ends of the values' axis (None: by the rows); a row beyond them is a number at the edge."""
+    ticks: Sequence[float] = ()
+    """Of the places' axis, if they are not up to it."""
     better: int = 0
     """1 if values above `neutral` are better, -1 if those below are."""
+    tall: float = 1.0
+    """Height of a line, for several marks in each."""
 
 
-_Panel = TypeVar("_Panel", bound=Chart | str)
+def summary(rows: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+    """Return `over_seeds` of tidy rows in the units shown, with `low` and `high`, the ends of 95 % intervals."""
+    values = over_seeds(scaled(rows, declared))
+    pairs = zip(values["measure"], values["metric"], strict=True)
+    multiply = [declared.find(*pair).metric.effect == "ratio" for pair in pairs]
+    half = half_width(values)
+    bounds = zip(ends(values["value"], half, True), ends(values["value"], half, False), strict=True)
+    low, high = (ratio.where(multiply, plain) for ratio, plain in bounds)
+    return values.assign(low=low, high=high)
 
 
 def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -89,20 +96,9 @@ def focus(values: pd.DataFrame) -> float:
     return min(ratios(values), key=lambda ratio: abs(ratio - FOCUS))
 
 
-def percents(ratios: Sequence[float]) -> list[str]:
+def percents(ratios: Iterable[float]) -> list[str]:
     """Return the names of ratios."""
     return [f"{100 * ratio:.3g}% removed" for ratio in ratios]
-
-
-def of_one_ratio(values: pd.DataFrame) -> bool:
-    """Tell whether methods have one ratio: then they stand one below the other, since no line leads anywhere."""
-    return values.loc[values["method"] != DENSE, "ratio"].nunique() == 1
-
-
-def best_first(values: pd.DataFrame, better: str) -> list[str]:
-    """Return the methods that prune, the best first, by values of one metric."""
-    shown = values[values["method"] != DENSE]
-    return [*shown.sort_values(["value", "method"], ascending=[better != "higher", True])["method"]]
 
 
 def spans_a_decade(values: pd.Series) -> bool:
@@ -110,29 +106,94 @@ def spans_a_decade(values: pd.Series) -> bool:
     return bool(values.min() > 0 and values.max() > 10 * values.min())
 
 
-def wide(values: pd.DataFrame, keys: Sequence[str]) -> dict[str, set[tuple]]:
-    """Return, for each model, the outcomes (by `keys`) that need a logarithmic axis in all its facets."""
-    found: dict[str, set[tuple]] = defaultdict(set)
-    for (model, *place), part in values.groupby(["model", *keys])["value"]:
-        if spans_a_decade(part):
-            found[model].add(tuple(place))
-    return found
-
-
 def meaning(values: pd.DataFrame, units: str = "items") -> str:
-    """Explain the error bars, if there are any."""
+    """Explain the bars, if there are any, and name the recovery where no facet does."""
     over = f"draws and {units}" if spread(values) == "sd" else f"{units} of one draw"
     known = values["low"].notna()
     band = ", and the dense model's band" if (known & (values["method"] == DENSE)).any() else ""
-    return f"Bars{band}: 95 % intervals over {over}" if known.any() else ""
+    bars = f"Bars{band}: 95 % intervals over {over}" * bool(known.any())
+    recoveries = {*values.loc[values["method"] != DENSE, "recovery"]} - {"none"}
+    only = values["recovery"].nunique() == 1 or len(facets(values)) == values["model"].nunique()
+    after = [f"After {recovery_label(name)}" for name in recoveries if only and len(recoveries) == 1]
+    return ". ".join(filter(None, [*after, bars]))
 
 
-def with_ratio(values: pd.DataFrame, text: str) -> str:
-    """Begin a legend's title with the share that is removed, and the recovery, where no axis or facet has them."""
-    removed = percents(ratios(values)) if of_one_ratio(values) else []
-    recoveries = {*values.loc[values["method"] != DENSE, "recovery"]} if "recovery" in values else {"none"}
-    after = [f"after {recovery_label(name)}" for name in recoveries - {"none"} if len(recoveries) == 1]
-    return ". ".join(filter(None, [", ".join([*removed, *after]), text]))
+def outcomes(
+    values: pd.DataFrame,
+    labels: Mapping[Any, str],
+    looks: Mapping[str, Look],
+    declared: Declarations,
+    printed: pd.DataFrame | None = None,
+) -> list[tuple[str, list[Chart | str]]]:
+    """Describe outcomes against the ratio, or, where a facet has one ratio, by method, the best on top.
+
+    An outcome that is compared by ratios has a logarithmic axis where it spans a decade within a model. The
+    facets of a model that are of one kind have the same axis, so that recoveries can be compared by eye.
+
+    Args:
+        values: of `summary`.
+        labels: of outcomes (`OUTCOME`); the first decides the order of methods.
+        looks: of all methods.
+        declared: says which direction is better.
+        printed: published values of `model`, `recovery`, `method`, `ratio` and `value`, of a single outcome.
+
+    Returns:
+        For each facet its name and a chart for each label, or that it was not measured.
+    """
+    metrics = {key: declared.find(*key[:2]).metric for key in labels}
+    found: list[tuple[str, list[Chart | str]]] = []
+    of_model: dict[tuple[Any, ...], list[Chart]] = {}
+    whole = dict([*values.groupby(["model", *OUTCOME])["value"]])
+    for name, facet in facets(values).items():
+        cut = facet[facet["method"] != DENSE]
+        single = cut["ratio"].nunique() == 1
+        parts = {
+            key: part for key, part in facet.groupby(OUTCOME) if {*part["method"]} != {DENSE} or cut.empty
+        }
+        order: dict[str, None] = {}
+        for key in (key for key in labels if key in parts):
+            ranked = parts[key].sort_values(
+                ["value", "method"], ascending=[metrics[key].better != "higher", True]
+            )
+            order |= dict.fromkeys(ranked["method"])
+        order.pop(DENSE, None)
+        row: list[Chart | str] = []
+        for key, label in labels.items():
+            if key not in parts:
+                row.append(f"{label}\nnot measured")
+                continue
+            rows, model = parts[key].assign(hollow=False), facet["model"].iloc[0]
+            if printed is not None:
+                beside = printed.merge(facet[["model", "recovery"]].drop_duplicates())
+                rows = pd.concat([rows, beside.assign(hollow=True)], ignore_index=True)
+                order |= dict.fromkeys(pruned(beside, looks))
+            log = metrics[key].effect == "ratio" and spans_a_decade(whole[model, *key])
+            chart = _against_ratio(rows, looks, label, [*order] if single else [], log)
+            of_model.setdefault((model, key, single), []).append(chart)
+            row.append(chart)
+        found.append((f"{name}, {percents(ratios(facet))[0]}" if single else name, row))
+    shared = {id(chart): shared_ends(charts) for charts in of_model.values() for chart in charts}
+    return [
+        (name, [cell if isinstance(cell, str) else replace(cell, ends=shared[id(cell)]) for cell in row])
+        for name, row in found
+    ]
+
+
+def _against_ratio(
+    rows: pd.DataFrame, looks: Mapping[str, Look], title: str, order: Sequence[str], log: bool
+) -> Chart:
+    """Describe values against the ratio, with the dense model as a level; with an order, by method."""
+    rows = rows.rename(columns={"method": "group"})
+    if order:
+        place = rows["group"].map({method: i for i, method in enumerate(order)}).astype(float)
+        names = [looks[method].label for method in order]
+        return Chart(rows.assign(place=place), looks, title, names=names, log=log)
+    methods = [method for method in looks if method != DENSE and method in set(rows["group"])]
+    removed = [100 * ratio for ratio in ratios(rows)]
+    gap = float(min(np.diff(removed), default=10))
+    aside = dodge(len(methods), min(0.6, 0.05 * len(methods)) * gap)
+    place = 100 * rows["ratio"] + rows["group"].map(dict(zip(methods, aside, strict=True)))
+    return Chart(rows.assign(place=place), looks, title, "Parameters removed (%)", log=log, ticks=removed)
 
 
 def dodge(count: int, width: float) -> np.ndarray:
@@ -140,124 +201,44 @@ def dodge(count: int, width: float) -> np.ndarray:
     return (np.arange(count) - (count - 1) / 2) * width / max(count, 1)
 
 
-def against_ratio(
-    values: pd.DataFrame,
-    looks: Mapping[str, Look],
-    title: str,
-    *,
-    order: Sequence[str] | None = None,
-    printed: pd.DataFrame | None = None,
-    logarithmic: bool = False,
-) -> Chart:
-    """Describe values against the ratio, with the dense model as a level.
-
-    Args:
-        values: `method`, `ratio`, `value`, and `low` and `high`, the ends of its interval.
-        looks: the look of every method.
-        title: of the values' axis.
-        order: methods at a single ratio, a line each, the first on top; else they are spread at each ratio.
-        printed: published values at these ratios.
-        logarithmic: whether the axis is.
-    """
-    rows = values[["method", "ratio", "value", "low", "high"]].assign(published=False)
-    if printed is not None and len(printed):
-        rows = pd.concat(
-            [rows, printed[["method", "ratio", "value"]].assign(published=True)], ignore_index=True
-        )
-    of_method = rows["method"].map
-    value = Axis(title, log=10 * logarithmic)
-    if order is not None:
-        dense = rows.loc[rows["method"] == DENSE, "value"]
-        middle = float(dense.iloc[0] if len(dense) else rows["value"].median())
-        value = Axis(title, log=10 * logarithmic, ends=ends_if_far(rows, middle, logarithmic))
-        place, names = (
-            of_method({method: i for i, method in enumerate(order)}),
-            [looks[name].label for name in order],
-        )
-        across = Axis()
-    else:
-        methods, removed = pruned(rows, looks), [100 * ratio for ratio in ratios(values)]
-        gap = float(min(np.diff(removed), default=10))
-        offsets = dodge(len(methods), min(0.6, 0.05 * len(methods)) * gap)
-        place, names = 100 * rows["ratio"] + of_method(dict(zip(methods, offsets, strict=True))), []
-        across = Axis(REMOVED, ticks=removed, ends=(removed[0] - 0.5 * gap, removed[-1] + 0.5 * gap))
-    rows = rows.assign(place=place.astype(float)).rename(columns={"method": "group"})
-    return Chart(rows, looks, value, across, names)
-
-
-def row_of(
-    parts: Mapping[Any, pd.DataFrame],
-    labels: Mapping[Any, str],
-    looks: Mapping[str, Look],
-    better: Mapping[Any, str],
-    wide: Collection[Any],
-    single: bool,
-) -> list[Chart | str]:
-    """Describe a facet: a chart for each label, or that it was not measured.
-
-    Args:
-        parts: values of the facet by what was measured.
-        labels: of what is shown; the first that has a method decides the method's line.
-        looks: the look of every method.
-        better: `higher` or `lower`.
-        wide: what needs a logarithmic axis.
-        single: whether methods have a line each.
-    """
-    order: dict[str, None] = {}
-    for place in (place for place in labels if place in parts):
-        order |= dict.fromkeys(best_first(parts[place], better[place]))
-    names = [*order] if single else None
-    return [
-        against_ratio(parts[place], looks, label, order=names, logarithmic=place in wide)
-        if place in parts
-        else f"{label}\nnot measured"
-        for place, label in labels.items()
-    ]
-
-
-def agreement_of_halves(marks: pd.DataFrame, looks: Mapping[str, Look]) -> Chart:
-    """Describe the agreement of calibration halves of one model, a mean over seeds, by sequences."""
-    marks = marks[marks["method"].isin([*looks])]
-    means = marks.groupby(["method", "sequences"], as_index=False)["agreement"].mean()
-    rows = means.rename(columns={"method": "group", "sequences": "place", "agreement": "value"})
-    rows = rows.assign(low=np.nan, high=np.nan)
-    return Chart(rows, looks, Axis("Agreement of halves"), Axis("Calibration sequences", log=2))
-
-
-def with_shared_axes(charts: Sequence[_Panel], models: Sequence[str]) -> list[_Panel]:
-    """Give the charts of a model one axis of values, so that its recoveries can be compared by eye.
-
-    Charts with names have it across, others along their height: where a model has both, all keep their own.
-
-    Args:
-        charts: of one outcome, or a sentence where there is none; all of a model, or none, are logarithmic.
-        models: of each.
-    """
-    groups: dict[str, list[Chart]] = {}
-    for chart, model in zip(charts, models, strict=True):
-        groups.setdefault(model, []).extend([chart] if isinstance(chart, Chart) else [])
-    alike = {model: own for model, own in groups.items() if len({bool(chart.names) for chart in own}) == 1}
-    ends = {model: _shared_ends(own) for model, own in alike.items() if len(own) > 1}
-    return [
-        cast(_Panel, replace(chart, value=replace(chart.value, ends=ends[model])))
-        if isinstance(chart, Chart) and model in ends
-        else chart
-        for chart, model in zip(charts, models, strict=True)
-    ]
-
-
-def _shared_ends(charts: Sequence[Chart]) -> tuple[float, float]:
+def shared_ends(charts: Sequence[Chart]) -> tuple[float, float]:
     """Return the ends of one axis for what each chart would show by itself."""
     found = []
     for chart in charts:
         levels = chart.rows.loc[chart.rows["place"].isna(), "value"]
         middle = float((levels if len(levels) else chart.rows["value"]).median())
-        found.append(span(chart.rows, middle, chart.value.log > 0, bool(chart.names)))
+        found.append(span(chart.rows, middle, chart.log, bool(chart.names)))
     return min(low for low, _ in found), max(high for _, high in found)
 
 
-def effects(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the effects of a column of the comparison as rows of a `Chart`, in the order there."""
-    named = {column + end: name for end, name in zip(ENDS, ("value", "low", "high"), strict=True)}
-    found = rows[["method"]].join(rows.reindex(columns=[*named]).rename(columns=named))
-    return found.rename(columns={"method": "group"}).assign(place=np.arange(len(found), dtype=float))
+def span(rows: pd.DataFrame, middle: float, log: bool, near: bool = True) -> tuple[float, float]:
+    """Return the ends of an axis for all intervals but those of values so far that they would hide the rest.
+
+    Args:
+        rows: `value`, `low` and `high`.
+        middle: the value in the middle; of effects that between better and worse.
+        log: whether the axis is logarithmic.
+        near: whether values may be left out.
+    """
+    change: Any = np.log if log else np.asarray
+    found = rows[["value", "low", "high"]].astype(float).dropna(subset="value")
+    found = (found.transform(change) - change(middle)).sort_values("value", key=abs)
+    distance, reach = found["value"].abs(), found.abs().max(axis=1)
+    # Such a value lies beyond all intervals that are nearer and a margin, and its own interval reaches 2.5 times
+    # as far; and it is far not only beside some that hardly differ.
+    known = reach.cummax().shift(fill_value=np.inf)
+    far = ((distance > 1.2 * known) & (reach > 2.5 * known) & (distance > 4 * distance.median())).cummax()
+    kept = found[~far] if near else found
+    low, high = min(kept.min(axis=None), 0), max(kept.max(axis=None), 0)
+    margin = 0.06 * (high - low) or 0.1
+    low, high = change(middle) + low - margin, change(middle) + high + margin
+    return (float(np.exp(low)), float(np.exp(high))) if log else (float(low), float(high))
+
+
+def at_edge(value: float, edge: float) -> str:
+    """Return a number beyond the edge of an axis, with an arrow to its side."""
+    digits, _, power = f"{value:.1e}".partition("e")
+    number = f"{float(f'{value:.2g}'):,g}"
+    if abs(value) >= LONG:
+        number = f"{digits}·10{str(int(power)).translate(POWERS)}"
+    return f"{number} →" if value > edge else f"← {number}"

@@ -2,7 +2,12 @@
 
 from typing import NamedTuple
 
+import pandas as pd
+
 from hfprune.analysis.declarations import Declaration, Declarations
+
+# Places of a method beside its reference, by the interval of their difference.
+STANDINGS = BETTER, ALIKE, WORSE = "better", "not told apart", "worse"
 
 
 class Effect(NamedTuple):
@@ -31,3 +36,11 @@ def _shown(column: str, row: Declaration) -> Effect:
     unit = "points" if metric.unit == "%" else metric.unit
     heading = f"Δ {label}{of}" + (f" ({unit})" if unit else "")
     return Effect(heading, metric.shown.replace("{:", "{:+", 1), 0, better)
+
+
+def standing(effect: Effect | None, low: float, high: float) -> str:
+    """Return the standing by the interval of an effect, as claims have their verdicts, or "" if there is none."""
+    if effect is None or not effect.better or pd.isna(low) or pd.isna(high):
+        return ""
+    ends = [effect.better * (end - (effect.neutral or 0)) for end in (low, high)]
+    return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else ALIKE

@@ -13,6 +13,9 @@ from hfprune.registry import Registry
 from hfprune.settings import Strict, nearest
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
     from hfprune.report.collected import Collected
     from hfprune.report.typeset import Table
 
@@ -44,9 +47,16 @@ class TablePublication(Publication):
 class FigurePublication(Publication):
     """A figure in `hfprune/report/figures/`, or in another package by an entry point `hfprune.report.figures`."""
 
+    empty: ClassVar[str] = "Not measured"
+    """The sentence that takes the place of a figure without values."""
+
     @abstractmethod
-    def make(self, data: Collected) -> Any:
-        """Return a figure of matplotlib, a `hfprune.report.charts.Chart`, or why there is nothing to draw."""
+    def values(self, data: Collected) -> pd.DataFrame:
+        """Return what the figure draws, which the page shows below it as a table; empty if there is nothing."""
+
+    @abstractmethod
+    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+        """Draw the values."""
 
 
 TABLES = Registry("hfprune.report.tables", TablePublication, ("order",), word="table")  # type: ignore[type-abstract]

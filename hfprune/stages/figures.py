@@ -29,11 +29,6 @@ class DrawFigures(Stage):
     format: list[Literal["pdf", "svg", "png"]] = Field(
         default=["pdf", "svg", "png"], description="the files of each figure"
     )
-    width: Literal["column", "page"] | None = Field(
-        default=None,
-        description="3.3 inches, where panels go on below each other and show one ratio and what comes first, "
-        "or 6.9 inches (the width in figure.figsize of --style, or a page)",
-    )
     models: list[str] | None = Field(default=None, description="the models to draw (all)")
     methods: list[str] | None = Field(
         default=None, description="the methods to draw, with the dense model (all)"
@@ -42,7 +37,7 @@ class DrawFigures(Stage):
     style: Path | None = Field(
         default=None,
         description="a style file of matplotlib, over that of these figures; its figure.figsize is the "
-        "width of a figure and its greatest height",
+        "width of a wide figure and the greatest height of all",
     )
     complete: bool = Field(
         default=False,
@@ -55,17 +50,21 @@ class DrawFigures(Stage):
         from hfprune.report.collected import Collected
         from hfprune.report.drawing.writing import write_figures
 
-        Collected(self.results, self.paper).check_results()
-        where = self.results, self.paper, self.out or self.results / "figures"
-        asked = {"model": self.models, "method": self.methods, "ratio": self.ratios}
-        absent = write_figures(
-            *where,
-            self.only,
-            self.format,
-            self.style,
-            self.complete,
-            {"column": 3.3, "page": 6.9}.get(self.width or ""),
-            {name: parts for name, parts in asked.items() if parts is not None},
-        )
-        for name, why in absent.items():
-            print(f"{name}: not drawn: {why}")
+def run(config: Config) -> None:
+    """Draw the figures, and say which have no data."""
+    from hfprune.report.collected import Collected
+    from hfprune.report.drawing.writing import write_figures
+
+    Collected(config.results, config.paper).check_results()
+    where = config.results, config.paper, config.out or config.results / "figures"
+    asked = {"model": config.models, "method": config.methods, "ratio": config.ratios}
+    absent = write_figures(
+        *where,
+        config.only,
+        config.format,
+        config.style,
+        config.complete,
+        {name: parts for name, parts in asked.items() if parts is not None},
+    )
+    for name, why in absent.items():
+        print(f"{name}: not drawn: {why}")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawings import figure_of
+from matplotlib.axes import Axes
 from synthetic import PAPER, Study
 
 from hfprune.analysis.tidy import RECORDS, read_union, write_union
@@ -64,30 +65,48 @@ def test_the_table_has_the_end_of_every_curve_and_its_last_doubling(tmp_path: Pa
     assert r"\label{tab:learning}" in (tmp_path / "tables/learning.tex").read_text()
 
 
-def test_the_figure_has_a_line_per_method_and_ratio_with_the_dense_model(tmp_path: Path) -> None:
+def drawn(axes: list[Axes]) -> dict[str, list[list[float]]]:
+    """Return title → the losses of each curve; a gap parts those of one method."""
+    found = {}
+    for ax in axes:
+        lines = [np.asarray(line.get_ydata(), float) for line in ax.lines]
+        values = [line for line in lines if np.isnan(line).any()]
+        parts = [
+            part[~np.isnan(part)]
+            for line in values
+            for part in np.split(line, np.flatnonzero(np.isnan(line)))
+        ]
+        found[ax.get_title(loc="left")] = [[*part.round(6)] for part in parts if len(part)]
+    return found
+
+
+def test_the_figure_has_a_panel_per_ratio_with_the_dense_model(tmp_path: Path) -> None:
     figure = figure_of("learning", Collected(recovered(tmp_path), PAPER))
-    (ax,) = figure.axes
-    assert ax.get_xscale() == "log"
-    curves = [[*line.get_ydata()] for line in ax.lines if len(line.get_xdata()) == 3]
-    expected = [[end + 0.2, end + 0.1, end] for end in ENDS.values()]
-    assert np.allclose(curves, expected)
-    before = {
-        (line.get_xdata()[0], round(line.get_ydata()[0], 9))
-        for line in ax.lines
-        if line.get_markersize() and len(line.get_xdata()) == 1
+    curves = {method: [end + 0.2, end + 0.1, end] for method, end in ENDS.items()}
+    assert {
+        name: [[*map(float, curve)] for curve in shown] for name, shown in drawn(figure.axes).items()
+    } == {
+        f"tiny-llama, {100 * ratio:.0f}% removed": [
+            pytest.approx(curves["dense", 0.0]),
+            pytest.approx(curves["entropy", ratio]),
+        ]
+        for ratio in (0.2, 0.3)
     }
-    assert before == {(50, end + 0.3) for end in ENDS.values()}
-    assert [text.get_text() for text in ax.texts] == ["20%", "30%"]
-    names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["Dense", "Entropy", "Before training"]
+    for ax, end in zip(figure.axes, (2.5, 3.0), strict=True):
+        assert ax.get_xscale() == "log"
+        hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+        before = {(line.get_xdata()[0], round(line.get_ydata()[0], 6)) for line in hollow}
+        assert before == {(50, 2.3), (50, end + 0.3)}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Dense", "Entropy"]
     assert "half the budget may end elsewhere" in figure.legends[0].get_title().get_text().replace("\n", " ")
 
 
 def test_curves_of_several_recoveries_are_lines_of_their_own(tmp_path: Path) -> None:
     """As of `recoveries: [lora, [linear, lora]]`."""
-    add_curves(recovered(tmp_path), "linear+lora")
-    (ax,) = figure_of("learning", Collected(tmp_path, PAPER)).axes
-    assert len([line for line in ax.lines if len(line.get_xdata()) == 3]) == 2 * len(ENDS)
+    curves = pd.read_csv(recovered(tmp_path) / LEARNING)
+    pd.concat([curves, curves.assign(recovery="linear+lora")]).to_csv(tmp_path / LEARNING, index=False)
+    axes = figure_of("learning", Collected(tmp_path, PAPER)).axes
+    assert [[len(curve) for curve in shown] for shown in drawn(axes).values()] == [[3] * 4] * 2
 
 
 def test_a_study_without_recovery_says_so(collected: Path, tmp_path: Path) -> None:

@@ -1,23 +1,21 @@
 """The page's content, without a browser: `tests/workflow/test_page.py` opens it in one."""
 
-import json
 import re
 import shutil
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from command_line import failure, run
-from committed import results_of
-from scipy.stats import t
+from smoke import ROOT
 from synthetic import PAPER
 
-from hfprune.page.vega import MOST, vega_lite
+from hfprune.page import figures
+from hfprune.page.study import read_study
 from hfprune.page.writing import write_page
-from hfprune.report.charts import Axis, Chart, span
-from hfprune.report.style import Look
+from hfprune.report.drawing.writing import write_figures
 
 STUDIES = METHODS, DRAWS = results_of("methods"), results_of("draws")
 
@@ -55,11 +53,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Elements:
     return Elements(out)
 
 
-def rows(page: Elements) -> pd.DataFrame:
-    data = json.loads(page.raw["data"])
-    return pd.DataFrame(data["rows"], columns=data["columns"])
-
-
 def test_every_claim_and_every_study_is_there(both: Elements) -> None:
     for folder in STUDIES:
         claims = pd.read_csv(folder / "claims.csv")
@@ -74,23 +67,36 @@ def test_every_claim_and_every_study_is_there(both: Elements) -> None:
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
-def test_numbers_are_those_of_the_csv(both: Elements, folder: Path) -> None:
-    shown = rows(both).query("study == @folder.name")
-    tidy = pd.read_csv(folder / "results.csv").dropna(subset="seed")
-    by = ["method", "ratio", "recovery"]
-    for measure, metric, task, key in (
-        ("fidelity", "js_distance", "c4-sample-heldout", "fidelity.js_distance.c4-sample-heldout"),
-        ("perplexity", "perplexity", "wikipedia-sample", "perplexity.perplexity.wikipedia-sample"),
-        ("perplexity", "perplexity", "c4-sample", "perplexity.perplexity.c4-sample"),
-    ):
-        own = tidy[(tidy["measure"] == measure) & (tidy["metric"] == metric) & (tidy["task"] == task)]
-        expected = own.groupby(["method", "ratio"])["value"].mean()
-        found = shown[shown["measure"] == key].set_index(["method", "ratio"])["value"]
-        pd.testing.assert_series_equal(found.sort_index(), expected.sort_index())
+def test_every_number_of_every_method_is_there(both: Elements, folder: Path) -> None:
+    values = read_study(folder, PAPER, folder).values
+    assert all(text in both.words for name in ("shown", "interval", "effect_shown") for text in values[name])
+    keys = ["measure", "metric", "task", "method", "ratio"]
+    expected = pd.read_csv(folder / "results.csv").groupby(keys)["value"].mean()
+    found = values[values["measure"].isin(["fidelity", "perplexity"])].set_index(keys)["value"]
+    pd.testing.assert_series_equal(found, expected[found.index])
     compared = pd.read_csv(folder / "comparison.csv").query("seed.isna() and js_distance.notna()")
-    places = compared.merge(shown[shown["measure"].str.contains("js_distance")], on=by[:2], how="left")
-    np.testing.assert_allclose(places["effect"].astype(float), places["js_distance"])
-    assert len(compared) == {"methods": 21, "draws": 2}[folder.name]
+    effects = values[values["metric"] == "js_distance"].merge(compared, on=["method", "ratio"])
+    assert len(effects) == len(compared) > 10
+    assert effects["effect"].to_numpy() == pytest.approx(effects["js_distance"].to_numpy())
+
+
+def test_figures_are_those_of_the_command_with_their_values(both: Elements, tmp_path: Path) -> None:
+    write_figures(METHODS, PAPER, tmp_path, ["fidelity", "answer"], ["svg"])
+    for name in ("fidelity", "answer"):
+        drawn = re.findall(r"<text[^>]*>([^<]+)</text>", (tmp_path / f"{name}.svg").read_text())
+        assert len(drawn) > 10 and all(unescape(text) in both.words for text in drawn)
+        labels = [found.get("aria-label", "") for _, found in both.elements]
+        assert f"Values of the figure {name} of methods" in labels
+    ids = [found["id"] for _, found in both.elements if "id" in found]
+    assert len(ids) == len({*ids}) and "methods-answer-figure_1" in ids
+    links = [value for _, found in both.elements for name, value in found.items() if name.endswith("href")]
+    assert {link[1:] for link in links if link.startswith("#")} <= {*ids}
+
+
+@pytest.fixture
+def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without figures, which take seconds."""
+    monkeypatch.setattr(figures, "read_all", lambda study: {})
 
 
 def test_the_answer_names_the_nearest_method_and_how_sure(both: Elements) -> None:
@@ -109,7 +115,7 @@ def test_the_answer_names_the_nearest_method_and_how_sure(both: Elements) -> Non
     assert f"is {value} (95 % interval {low} to {high})" in card
 
 
-def test_the_answer_is_by_the_primary_outcome_of_the_study(tmp_path: Path) -> None:
+def test_the_answer_is_by_the_primary_outcome_of_the_study(words_only: None, tmp_path: Path) -> None:
     page = page_of("untuned", tmp_path / "report.html")
     assert "Which pruned model needs the fewest bits for right answers?" in page.words
     effect = pd.read_csv(results_of("untuned") / "comparison.csv").query("method == 'cross_entropy'").iloc[0]
@@ -123,7 +129,7 @@ def page_of(study: str, out: Path) -> Elements:
 
 
 def test_the_best_stands_beside_the_next_and_no_winner_is_named_that_cannot_be_told_apart(
-    tmp_path: Path,
+    words_only: None, tmp_path: Path
 ) -> None:
     apart = page_of("draws", tmp_path / "draws.html").words
     assert re.search(r"The next, Cross-entropy, differs from entropy on the same documents by \+\d", apart)
@@ -132,7 +138,9 @@ def test_the_best_stands_beside_the_next_and_no_winner_is_named_that_cannot_be_t
     assert re.search(r"Entropy and Cross-entropy\s+cannot be told apart", words)
 
 
-def test_the_difference_from_another_reference_is_not_said_of_the_papers_method(tmp_path: Path) -> None:
+def test_the_difference_from_another_reference_is_not_said_of_the_papers_method(
+    words_only: None, tmp_path: Path
+) -> None:
     """Entropy on Wikipedia, ranked over all layers, is compared with entropy on Wikipedia."""
     folder = tmp_path / "methods"
     shutil.copytree(METHODS, folder)
@@ -148,26 +156,9 @@ def test_the_difference_from_another_reference_is_not_said_of_the_papers_method(
     )
 
 
-def test_a_missing_interval_is_left_out(tmp_path: Path) -> None:
+def test_a_missing_interval_is_left_out(words_only: None, tmp_path: Path) -> None:
     page = page_of("demo", tmp_path / "demo.html")
-    text = page.words + " ".join(value for name, value in page.raw.items() if name not in ("script", "style"))
-    assert not re.search(r"[+−\W]nan\b", text)
-
-
-def test_intervals_of_perplexities_are_those_of_their_logarithms(both: Elements) -> None:
-    found = (
-        rows(both).query("study == 'methods' and measure.str.startswith('perplexity')").dropna(subset="low")
-    )
-    tidy = pd.read_csv(METHODS / "results.csv").query("metric == 'perplexity' and seed == seed")
-    tidy = tidy.set_index(["method", "ratio"])
-    worst = found.loc[found["value"].idxmax()]
-    of = tidy.loc[(worst["method"], worst["ratio"])]
-    value, n = of["value"].mean(), of["n"].iloc[0]
-    over_draws = t.ppf(0.975, len(of) - 1) * of["value"].std() / np.sqrt(len(of))
-    over_items = t.ppf(0.975, n - 1) * of["stderr"].mean()
-    expected = value * np.exp(np.array([-1, 1]) * np.hypot(over_draws, over_items) / value)
-    assert [worst["low"], worst["high"]] == pytest.approx([*expected])
-    assert (found["low"].astype(float) > 0).all()
+    assert not re.search(r"[+−\W]nan\b", page.words)
 
 
 def test_the_page_loads_nothing(both: Elements) -> None:
@@ -181,8 +172,8 @@ def test_the_page_loads_nothing(both: Elements) -> None:
     assert "default-src 'none'" in policy and "http" not in policy
 
 
-def test_words_of_a_study_cannot_become_elements(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(METHODS, tmp_path / "methods"))
+def test_words_of_a_study_cannot_become_elements(words_only: None, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SENSITIVITY, tmp_path / "sensitivity"))
     hostile = "</script><script>alert(1)</script><!--"
     claims = pd.read_csv(folder / "claims.csv")
     claims.loc[0, ["sentence", "note", "verdict"]] = hostile
@@ -194,11 +185,11 @@ def test_words_of_a_study_cannot_become_elements(tmp_path: Path) -> None:
     write_page([folder], PAPER, changed)
     count = [[tag for tag, _ in Elements(page).elements].count("script") for page in (plain, changed)]
     assert count[0] == count[1]
-    assert hostile in Elements(changed).words and hostile in {*rows(Elements(changed))["method"]}
+    assert hostile in Elements(changed).words
 
 
-def test_new_verdicts_and_columns_are_shown_as_they_come(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(METHODS, tmp_path / "methods"))
+def test_new_verdicts_and_columns_are_shown_as_they_come(words_only: None, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SENSITIVITY, tmp_path / "sensitivity"))
     claims = pd.read_csv(folder / "claims.csv").rename(columns={"seeds": "draws"})
     ran = claims["effect"].notna()
     claims.loc[ran, ["verdict", "margin"]] = ["undecidable so far", 0.0123]
@@ -208,40 +199,14 @@ def test_new_verdicts_and_columns_are_shown_as_they_come(tmp_path: Path) -> None
     assert "undecidable so far" in words and "Margin" in words and "0.0123" in words
 
 
-def test_the_tidy_table_and_its_names_are_enough(tmp_path: Path) -> None:
-    for name in ("results.csv", "records.parquet", "study.yaml"):
-        shutil.copy(METHODS / name, tmp_path)
+def test_the_tidy_table_and_its_names_are_enough(words_only: None, tmp_path: Path) -> None:
+    for name in ("results.csv", "metrics.csv", "labels.csv"):
+        shutil.copy(SENSITIVITY / name, tmp_path)
     write_page([tmp_path], PAPER, tmp_path / "report.html")
     words = Elements(tmp_path / "report.html").words
     assert "stays nearest the dense model" in words
     assert "claims were not tested yet" in words
     assert "The paper's Table 7 beside ours" in words and "Every method beside the reference" not in words
-
-
-def test_the_script_fills_every_hole_of_the_chart_and_no_other(both: Elements) -> None:
-    holes = {*re.findall(r"@\w+", json.dumps(json.loads(both.raw["data"])["chart"]))}
-    assert holes == {*re.findall(r'"(@\w+)":', both.raw["script"])} and len(holes) == 8
-
-
-def test_values_far_from_the_rest_are_numbers_at_the_edge() -> None:
-    names = ["near", "nearer", "far"]
-    looks = {name: Look(name, "#000000", "o") for name in names}
-    values = {"value": [0.1, -0.05, 50.0], "low": [0.0, -0.1, 40.0], "high": [0.2, 0.0, 60.0]}
-    rows = pd.DataFrame({"group": names, "place": [0.0, 1.0, 2.0], **values})
-    ends = span(rows, 0.0)
-    assert ends[0] < 0 and 0.2 < ends[1] < 1
-    spec = vega_lite(Chart(rows, looks, Axis("x", ends=ends), names=names, neutral=0.0), {})
-    near, _, far, level = spec["data"]["values"]
-    assert near["value"] == 0.1 and near["edge_high"] is None
-    assert far["value"] == ends[1] and far["edge_high"] == "50 →" and level == {"level": True, "value": 0.0}
-
-
-def test_only_so_many_groups_have_colours_as_can_be_told_apart() -> None:
-    looks = {f"{i}": Look(f"{i}", "#000000", "o") for i in range(12)}
-    rows = pd.DataFrame({"group": [*looks], "place": 1.0, "value": 1.0, "low": np.nan, "high": np.nan})
-    spec = vega_lite(Chart(rows, looks, Axis("y"), Axis("x", log=2)), {})
-    assert [row["name"] for row in spec["data"]["values"] if row["own"]] == [f"{i}" for i in range(MOST)]
-    assert sum(row["other"] for row in spec["data"]["values"]) == 12 - MOST
 
 
 def test_a_header_alone_is_no_study(tmp_path: Path) -> None:

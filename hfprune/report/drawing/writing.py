@@ -1,18 +1,21 @@
 """Figures as PDF, SVG and PNG, in one theme or over it in a user's style."""
 
+import re
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import pandas as pd
 from matplotlib import style
 from matplotlib.figure import Figure
 
 from hfprune.errors import REASON, HfpruneError, explained, reading
 from hfprune.files import atomic_file
-from hfprune.report.charts import Chart
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import panels, sentence
+from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FIGURES, absent, publication_names
 from hfprune.settings import nearest
 
@@ -29,7 +32,6 @@ def write_figures(
     formats: Collection[str] = ("pdf", "svg", "png"),
     own_style: Path | None = None,
     complete: bool = False,
-    width: float | None = None,
     parts: Mapping[str, Collection[Any]] | None = None,
 ) -> dict[str, str]:
     """Write figures as `<name>.pdf`, `.svg` and `.png`.
@@ -44,7 +46,6 @@ def write_figures(
         formats: suffixes of the files of each figure.
         own_style: a style file of matplotlib, over the theme of all figures.
         complete: whether a figure without data is written as a sentence, so that all files are there.
-        width: of wide figures in inches; by default that of the style.
         parts: of `model`, `method` and `ratio`, the ones to draw; by default all.
 
     Returns:
@@ -55,26 +56,28 @@ def write_figures(
             rule knows; or a figure that `only` names lacks its table.
     """
     over = read_style(own_style) if own_style else {}
-    if width:
-        theme = matplotlib.rc_params_from_file(THEME, use_default_template=False)
-        over["figure.figsize"] = [width, (theme | over)["figure.figsize"][1]]
     data = Collected(folder, paper, parts)
     lacking = absent("figures", folder, only)
     why = {name: f"{folder} has no {' and no '.join(files)}" for name, files in lacking.items()}
     for name in [name for name in only or publication_names("figures") if name not in lacking]:
-        # Defaults first: a user's matplotlibrc must not change the figures.
-        with style.context(["default", THEME, over]):
+        with theme(over):
             made = made_figure(name, data)
             if isinstance(made, str):
                 why[name] = made
                 if not complete:
                     continue
-                made = sentence(made)
+                made = sheet([("", [made])])
             fix_layout(made)
             for suffix in formats:
                 with atomic_file(out / f"{name}.{suffix}") as temporary:
                     made.savefig(temporary, format=suffix, metadata=_METADATA[suffix])
     return why
+
+
+def theme(over: Mapping[str, Any] | None = None) -> AbstractContextManager[None]:
+    """Return the context of the style of all figures, with settings over it."""
+    # Defaults first: a user's matplotlibrc must not change the figures.
+    return style.context(["default", THEME, dict(over or {})])
 
 
 def made_figure(name: str, data: Collected) -> Figure | str:
@@ -83,8 +86,26 @@ def made_figure(name: str, data: Collected) -> Figure | str:
     Raises:
         HfpruneError: no or two figures have this name, its file is invalid, or a table that it needs is.
     """
-    made = FIGURES.load(name)().make(data)
-    return panels({name: made}) if isinstance(made, Chart) else made
+    publication = FIGURES.load(name)()
+    values = publication.values(data)
+    return publication.empty if values.empty else publication.draw(values, data)
+
+
+def embedded_svg(name: str, data: Collected) -> tuple[str, pd.DataFrame] | None:
+    """Return a figure as an element of HTML, whose names no other figure has, and the values in it."""
+    publication = FIGURES.load(name)()
+    values = publication.values(data)
+    if values.empty:
+        return None
+    text = StringIO()
+    with theme():
+        figure = publication.draw(values, data)
+        fix_layout(figure)
+        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    svg = text.getvalue()
+    return re.sub(
+        r'(\bid="|href="#|url\(#)', rf"\1{data.folder.name}-{name}-", svg[svg.index("<svg") :]
+    ), values
 
 
 def read_style(path: Path) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 from hfprune.analysis.by_sequences import OUTCOMES, SCORED, by_sequences
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import column, full, sheet
+from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import metric_label
+
+AGREEMENT = "Agreement of halves"
 
 
 class Calibration(FigurePublication):
@@ -21,36 +23,50 @@ class Calibration(FigurePublication):
     """
 
     order = 11
+    reads = ("calibration.csv",)
+    empty = "Agreement of calibration halves: not measured"
 
-    def make(self, data: Collected) -> Figure | str:
-        """Draw the agreement, and the outcomes that there are."""
-        if data.marks.empty:
-            return "Agreement of calibration halves: not measured"
+    def values(self, data: Collected) -> pd.DataFrame:
+        """Take the agreement, a mean over seeds, and the outcomes that there are."""
+        marks = data.marks[data.marks["method"].isin([*data.looks])]
+        if marks.empty:
+            return marks
+        # The last of those with the most sequences has the simplest allocation.
+        simple = marks.assign(simple=marks["allocation"].eq("uniform"))
+        by_length = simple.sort_values(["sequences", "simple"], kind="stable")
+        longest = by_length.groupby(["model", *SCORED])["method"].last()
+        # Halves are compared in each layer, and so without the budget's division among layers.
+        curves = (
+            by_length.groupby(["model", *SCORED[:-1]])["method"].last().reset_index()[["model", "method"]]
+        )
+        halves = (
+            marks.merge(curves).groupby(["model", "method", "sequences"], as_index=False)["agreement"].mean()
+        )
+        parts = [halves.rename(columns={"agreement": "value"}).assign(outcome=AGREEMENT)]
         rows = by_sequences(data.results, data.marks, data.declared)
         rows = rows[rows["ratio"] == rows.groupby("model")["ratio"].transform("min")]
         rows = rows[rows.groupby(["model", *SCORED])["sequences"].transform("nunique") > 1]
-        outcomes = [metric for metric in OUTCOMES if rows[metric].notna().any()]
-        models = sorted({*data.marks["model"]})
-        cells = [_charts(data, model, rows[rows["model"] == model], outcomes) for model in models]
-        width = full() if outcomes else column(1.4)
-        title = "Bars: 95 % intervals over documents" * bool(outcomes)
-        return sheet(cells, models, 1.9, title, width, sharex=True)
+        rows = rows.drop(columns="method").join(longest, on=["model", *SCORED])
+        for metric in OUTCOMES:
+            value, half = rows[metric], rows[f"{metric}_half"]
+            known = rows.assign(
+                outcome=metric_label(metric), value=value, low=value - half, high=value + half
+            )
+            parts.append(known.dropna(subset="value"))
+        columns = ["model", "outcome", "method", "sequences", "value", "low", "high"]
+        return pd.concat([part for part in parts if len(part)], ignore_index=True).reindex(columns=columns)
 
-
-def _charts(data: Collected, model: str, rows: pd.DataFrame, outcomes: list[str]) -> list[charts.Chart]:
-    """Return the chart of the agreement of one model, and those of its outcomes."""
-    marks = data.marks[data.marks["model"] == model]
-    # The last of those with the most sequences has the simplest allocation.
-    simple = marks.assign(simple=marks["allocation"].eq("uniform"))
-    by_length = simple.sort_values(["sequences", "simple"], kind="stable")
-    longest = by_length.groupby(SCORED, sort=False)["method"].last()
-    # Halves are compared in each layer, and so without the budget's division among layers.
-    curves = by_length.groupby(SCORED[:-1], sort=False)["method"].last()
-    agreement = charts.agreement_of_halves(marks[marks["method"].isin(curves)], data.looks)
-    rows = rows.join(longest.rename("group"), on=SCORED).rename(columns={"sequences": "place"})
-    found = [agreement]
-    for metric in outcomes:
-        value, half = rows[metric], rows[f"{metric}_half"]
-        points = rows.assign(value=value, low=value - half, high=value + half)
-        found.append(charts.Chart(points, data.looks, charts.Axis(metric_label(metric)), agreement.place))
-    return found
+    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+        """Draw every outcome against the sequences."""
+        values = values.rename(columns={"method": "group", "sequences": "place"})
+        outcomes = [*dict.fromkeys(values["outcome"])]
+        cells = {
+            key: charts.Chart(part, data.looks, key[1], "Calibration sequences", log_place=True)
+            for key, part in values.groupby(["model", "outcome"])
+        }
+        rows = [
+            (model, [cells.get((model, name), f"{name}: not measured") for name in outcomes])
+            for model in sorted({*values["model"]})
+        ]
+        title = "Bars: 95 % intervals over documents" * (len(outcomes) > 1)
+        return sheet(rows, title, None if len(outcomes) > 1 else 4.6)

@@ -2,12 +2,8 @@
 cross-entropy and entropy.
 """
 
-from math import ceil
-from typing import Any
-
 import numpy as np
 import pandas as pd
-from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -15,15 +11,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import LINE, across, full, grid, legend, xlabel
-from hfprune.report.drawing.lettering import inches, points_of
 from hfprune.report.drawing.marks import EDGE, GREY
+from hfprune.report.drawing.panels import full, grid, inches, legend
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import METHODS
 
-BARS = "#D9D9D9"
-NAMES = 0.8  # inches of the tokens' names beside a panel
-LETTERS = 12  # of a name
+BARS, LETTERS = "#D9D9D9", 12  # of a token's name
 DRAWN = {method: METHODS[method] for method in ("cross_entropy", "entropy")}
 
 
@@ -32,30 +25,27 @@ class Distributions(FigurePublication):
 
     order = 10
     shows = "distributions"
-    reads = ("items.parquet",)
+    reads = ("distributions.parquet",)
+    empty = "Next-token distributions: not measured"
 
-    def make(self, data: Collected) -> Figure | str:
-        """Draw the likeliest tokens with their probabilities, and the derivatives with respect to their logits."""
-        if data.distributions.empty:
-            return "Next-token distributions: not measured"
-        facets = [*data.distributions.groupby(["model", "level"])]
-        models = sorted({*data.distributions["model"]})
-        columns = min(len(facets) // len(models), across(2.0))
-        rows = ceil(len(facets) / len(models) / columns)
-        # A page may have no room for all tokens of every panel.
-        height = min(1.9, (rcParams["figure.figsize"][1] - 1) / (rows * len(models)))
-        most = max(2, int((height - 0.7) / LINE))
-        figure, axes = grid([""] * rows * len(models), [""] * columns, full(), height)
-        for panels, (model, own) in zip(
-            axes.reshape(len(models), -1), data.distributions.groupby("model"), strict=True
-        ):
-            for ax, (_, facet) in zip(panels, own.groupby("level"), strict=True):
-                _panel(ax, _likeliest(facet, most), full() / columns - NAMES)
-            # Above the context, on a line of its own.
-            panels[0].set_title(
-                f"{model}\n" * (len(models) > 1) + panels[0].get_title("left"), loc="left", fontsize=_small()
-            )
-        xlabel(axes, "Probability;\nderivative by the logit")
+    def values(self, data: Collected) -> pd.DataFrame:
+        """Take the likeliest tokens with their probabilities, and the derivatives with respect to their logits."""
+        gradients = [f"{method}_gradient" for method in DRAWN]
+        columns = ["model", "level", "entropy", "context", "token", "is_target", "probability", *gradients]
+        return data.distributions.reindex(columns=columns)
+
+    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+        """Draw a panel for each position."""
+        models = sorted({*values["model"]})
+        columns = max(len({*part["level"]}) for _, part in values.groupby("model"))
+        figure, axes = grid(models, [""] * columns, full(), 2.1)
+        for row, model in zip(axes, models, strict=True):
+            for ax, (_, facet) in zip(row, values[values["model"] == model].groupby("level"), strict=False):
+                _panel(ax, facet, full() / columns - 0.8)
+            if len(models) > 1:  # above the context, on a line of its own
+                row[0].set_title(f"{model}\n{row[0].get_title('left')}", loc="left", fontsize="small")
+        for ax in axes[-1]:
+            ax.set_xlabel("Probability;\nderivative by the logit")
         dots = [
             Line2D(
                 [], [], color=look.colour, marker=look.marker, linestyle="", label=f"∂{look.label} / ∂logit"
@@ -66,39 +56,26 @@ class Distributions(FigurePublication):
         return figure
 
 
-def _likeliest(facet: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Return so many of the likeliest tokens; the last is the next token of the text if no other is."""
-    others = facet[~facet["is_target"]].head(most - 1)
-    return facet if len(facet) <= most else facet[facet["is_target"] | facet.index.isin(others.index)]
-
-
 def _panel(ax: Axes, facet: pd.DataFrame, room: float) -> None:
     """Draw one position, below the end of its context that has room in so many inches."""
     ys = np.arange(len(facet))
     ax.barh(ys, facet["probability"], color=BARS, height=0.7)
     for method, look in DRAWN.items():
-        gradient = facet[f"{method}_gradient"]
-        ax.plot(gradient, ys, color=look.colour, marker=look.marker, linestyle="", **EDGE)
+        ax.plot(facet[f"{method}_gradient"], ys, color=look.colour, marker=look.marker, linestyle="", **EDGE)
     ax.axvline(0, color=GREY, linewidth=0.6)
     ax.grid(axis="x")
     ax.grid(False, axis="y")
-    ax.set(xlim=(-1.05, 1.05), yticks=ys, yticklabels=map(_token, facet["token"]))
+    names = [_cut(token.replace(" ", "␣")) for token in facet["token"]]
+    ax.set(xlim=(-1.05, 1.05), yticks=ys, yticklabels=names)
     for label, is_target in zip(ax.get_yticklabels(), facet["is_target"], strict=True):
         label.set_fontweight("bold" if is_target else "normal")
     ax.invert_yaxis()
-    context, entropy = facet["context"].iloc[0][-30:], facet["entropy"].iloc[0]
-    while context and inches(f"…{_literal(context)}", points_of(_small())) > room:
-        context = context[1:]
-    ax.set_title(f"…{_literal(context)}\nH = {entropy:.1f} nats", loc="left", fontsize=_small())
+    context = _literal(facet["context"].iloc[0][-int(room / inches("n")) :])
+    ax.set_title(f"…{context}\nH = {facet['entropy'].iloc[0]:.1f} nats", loc="left", fontsize="small")
 
 
-def _small() -> Any:
-    return rcParams["xtick.labelsize"]
-
-
-def _token(text: str) -> str:
-    """Return a token for display: blanks and line ends are visible, and a long one is cut."""
-    text = text.replace(" ", "␣")
+def _cut(text: str) -> str:
+    """Return a token for display, at most `LETTERS` long."""
     cuts = (_literal(text[:end]) + "…" * (end < len(text)) for end in range(len(text), 0, -1))
     return next((drawn for drawn in cuts if len(drawn) <= LETTERS), "…")
 

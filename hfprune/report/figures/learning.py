@@ -4,83 +4,58 @@ schedule, whose learning rate has not decayed: a run of half the budget may end 
 at half, and a flat end does not say that more data would bring nothing.
 """
 
-from typing import Any
-
+import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import column, handles, legend, wrap
-from hfprune.report.drawing.marks import GREY, log, small
+from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import Look, Marker
-from hfprune.results import DENSE
 
-ROOM = 0.08  # of an axis, for a line of small letters
+CURVE = ["model", "ratio", "method", "seed", "recovery"]
 
 
 class Learning(FigurePublication):
-    """One panel per model, one line per method, ratio and seed.
+    """One panel per model and ratio, with the dense model's curve, one line per method and seed.
 
     A logarithmic axis has no place for 0: the loss before training is at half the tokens of the first step.
     """
 
     order = 12
     shows = "lora"
+    reads = ("learning.csv",)
+    empty = "Learning curves of recovery: not measured"
 
-    def make(self, data: Collected) -> Figure | str:
-        """Draw the loss in nats per token."""
-        curves = data.curves
-        if curves.empty:
-            return "Learning curves of recovery: not measured"
-        models = [*dict.fromkeys(curves["model"])]
-        figure, axes = wrap(models, column(1.3), 2.2)
-        for ax, model in zip(axes, models, strict=True):
-            _panel(ax, curves[curves["model"] == model], data.looks)
-        before = Line2D([], [], color=GREY, linestyle=":", label="Before training", **_hollow(GREY, "o"))
-        entries = [*handles(curves["method"], data.looks, {DENSE}), before]
-        said = "Before the end the schedule is unfinished: a run of half the budget may end elsewhere"
-        legend(figure, entries, charts.with_ratio(curves.drop(columns="recovery"), said))
-        return figure
+    def values(self, data: Collected) -> pd.DataFrame:
+        """Take the loss in nats per token."""
+        return data.curves[[*CURVE, "step", "tokens", "loss"]].sort_values(
+            [*CURVE, "step"], ignore_index=True
+        )
 
-
-def _panel(ax: Axes, curves: pd.DataFrame, looks: dict[str, Look]) -> None:
-    several = len(charts.ratios(curves)) > 1
-    for (method, *_), curve in curves.groupby(["method", "ratio", "seed", "recovery"]):
-        look, curve = looks[method], curve.sort_values("step")
-        start, trained = curve[curve["step"] == 0], curve[curve["step"] > 0]
-        tokens, loss = trained["tokens"], trained["loss"]
-        place, before = tokens.iloc[0] / 2, start["loss"].item()
-        ax.plot(tokens, loss, color=look.colour, linestyle=look.line, marker=look.marker)
-        ax.plot([place, tokens.iloc[0]], [before, loss.iloc[0]], color=look.colour, linestyle=":", zorder=0)
-        ax.plot(place, before, linestyle="", **_hollow(look.colour, look.marker))
-    log(ax, "x")
-    if charts.spans_a_decade(curves["loss"]):
-        log(ax, "y")
-    if several:
-        _name_ratios(ax, curves[curves["method"] != DENSE])
-    ax.set(xlabel="Trained tokens", ylabel="Held-out loss (nats/token)")
-
-
-def _name_ratios(ax: Axes, curves: pd.DataFrame) -> None:
-    """Write the ratio at the end of its curves, once for those whose ends are near each other."""
-    last = (
-        curves.sort_values("step")
-        .groupby(["method", "ratio", "seed", "recovery"])
-        .tail(1)
-        .sort_values("loss")
-    )
-    ax.autoscale_view()
-    place = (ax.transScale + ax.transLimits).transform(last[["tokens", "loss"]].to_numpy())
-    last = last.assign(across=place[:, 0].round(2), height=place[:, 1])
-    where: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": small()}
-    for (ratio, _), ends in last.groupby(["ratio", "across"]):
-        for _, near in ends.groupby((ends["height"].diff() > ROOM).cumsum()):
-            ax.annotate(f"{100 * ratio:.3g}%", tuple(near[["tokens", "loss"]].mean()), (4, 0), **where)
-
-
-def _hollow(colour: str, marker: Marker) -> dict[str, Any]:
-    return {"marker": marker, "markerfacecolor": "white", "markeredgecolor": colour}
+    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+        """Draw the loss against the tokens."""
+        curves = values.rename(columns={"method": "group", "tokens": "place", "loss": "value"})
+        curves = curves.assign(hollow=curves["step"] == 0, low=np.nan, high=np.nan)
+        first = curves[~curves["hollow"]].groupby([name.replace("method", "group") for name in CURVE])[
+            "place"
+        ]
+        before = first.transform("min").groupby(curves["model"]).min() / 2
+        curves["place"] = curves["place"].where(~curves["hollow"], curves["model"].map(before))
+        cells = []
+        for model, part in curves.groupby("model", sort=False):
+            for ratio in charts.ratios(part):
+                shown = part[part["ratio"].isin([0.0, ratio])]
+                # A gap behind each curve parts those of one method.
+                gaps = (
+                    shown.groupby(["group", "seed", "recovery"], as_index=False).tail(1).assign(value=np.nan)
+                )
+                shown = pd.concat([shown, gaps]).sort_index(kind="stable")
+                heading = f"{model}, {charts.percents([ratio])[0]}"
+                titles = "Held-out loss (nats/token)", "Trained tokens"
+                cells.append(charts.Chart(shown, data.looks, *titles, heading=heading, log_place=True))
+        said = (
+            "Hollow: before training. Before the end the schedule is unfinished: a run of half the budget may "
+            "end elsewhere"
+        )
+        return sheet([("", cells)], said, 4.6 if len(cells) == 1 else None, 2.2)

@@ -1,21 +1,19 @@
 """Scores of the middle layer's neurons, sorted, without scores of zero."""
 
 from math import ceil
-from typing import Literal
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from hfprune.analysis.reference import REFERENCE
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.frames import full, grid, legend, xlabel
 from hfprune.report.drawing.marks import log
+from hfprune.report.drawing.panels import full, grid, handles, legend
 from hfprune.report.publication import FigurePublication
 
 COMPARED = (REFERENCE, "cross_entropy", "distillation")  # the criteria that the paper compares
-LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 
 
 class Neurons(FigurePublication):
@@ -26,40 +24,40 @@ class Neurons(FigurePublication):
     """
 
     order = 9
-    reads = ("layers.parquet",)
+    reads = ("neurons.parquet",)
+    empty = "Scores: not measured"
 
-    def make(self, data: Collected) -> Figure | str:
-        """Draw the criteria that the paper compares, or the first three of a study without them."""
-        if data.neurons.empty:
-            return "Scores: not measured"
-        models = sorted({*data.neurons["model"]})
-        methods = [method for method in COMPARED if method in set(data.neurons["method"])]
-        methods = methods or charts.pruned(data.neurons, data.looks)[:3]
-        looks = {method: data.looks[method] for method in methods}
-        titles = ["Each in its own order", f"In the order of {looks[methods[0]].label}"]
+    def values(self, data: Collected) -> pd.DataFrame:
+        """Take the criteria that the paper compares, or the first three of a study without them."""
+        there = {*data.neurons["method"]}
+        methods = [method for method in COMPARED if method in there] or charts.pruned(
+            data.neurons, data.looks
+        )[:3]
+        chosen = data.neurons[data.neurons["method"].isin(methods)]
+        wide = chosen.pivot(index=["model", "layer", "neuron"], columns="method", values="score")[methods]
+        return wide.reset_index()
+
+    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+        """Draw lines in their own order, and points in that of the first."""
+        models, methods = sorted({*values["model"]}), [*values.columns[3:]]
+        titles = ["Each in its own order", f"In the order of {data.looks[methods[0]].label}"]
         figure, axes = grid(models, titles, full(), 1.8, sharex=True, sharey="row")
-        for row, model in zip(axes, models, strict=True):
-            layer = data.neurons[data.neurons["model"] == model]
-            wide = layer.pivot(index="neuron", columns="method", values="score")
+        for (left, right), model in zip(axes, models, strict=True):
+            wide = values[values["model"] == model].dropna(axis=1, how="all")
             present = [method for method in methods if method in wide]
             wide = wide.sort_values(present[0], ascending=False)
             place = 100 * (np.arange(len(wide)) + 0.5) / len(wide)
             every = ceil(len(wide) / 1000)  # enough to see, few enough to open
-            for method, line in zip(present, LINES, strict=False):
-                look = looks[method]
-                row[0].plot(place, np.sort(wide[method])[::-1], color=look.colour, linestyle=line)
-                if method == present[0]:
-                    row[1].plot(place, wide[method], color=look.colour, zorder=3)
-                else:
-                    dots = {"linestyle": "", "marker": look.marker, "markersize": 1.5, "markeredgewidth": 0}
-                    row[1].plot(place[::every], wide[method][::every], color=look.colour, zorder=2, **dots)
-            for ax in row:
-                log(ax, "y", "mask")  # a criterion may leave neurons without a score
-            row[0].set_ylabel(f"Score / mean, layer {layer['layer'].iloc[0]}")
-        xlabel(axes, "Neurons (%)")
-        pairs = zip(looks.values(), LINES, strict=False)
-        legend(
-            figure,
-            [Line2D([], [], color=look.colour, linestyle=line, label=look.label) for look, line in pairs],
-        )
+            for method in present:
+                look = data.looks[method]
+                left.plot(place, np.sort(wide[method])[::-1], color=look.colour, linestyle=look.line)
+                dots = {"linestyle": "", "marker": look.marker, "markersize": 1.5, "markeredgewidth": 0}
+                style = {"linestyle": "-", "zorder": 3} if method == present[0] else dots
+                right.plot(place[::every], wide[method][::every], color=look.colour, **style)
+            for ax in (left, right):
+                log(ax, "y", nonpositive="mask")  # a criterion may leave neurons without a score
+            left.set_ylabel(f"Score / mean, layer {wide['layer'].iloc[0]}")
+        for ax in axes[-1]:
+            ax.set_xlabel("Neurons (%)")
+        legend(figure, handles(methods, data.looks))
         return figure

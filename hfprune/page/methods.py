@@ -1,0 +1,70 @@
+"""All methods: a table of every number, of all cells of all studies, the best first."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from hfprune.page.study import Quantity, StudyResults
+from hfprune.report.measures import dotted
+from hfprune.report.style import recovery_label
+
+COLUMNS = {
+    **{"label": "Method", "shown": "Value", "interval": "95 % interval", "beside": "Against its reference"},
+    **{"removed": "Removed", "study": "Study", "model": "Model", "recovery": "Recovery", "family": "Reads"},
+    **{"n": "n", "draws": "Draws", "result": "Result"},
+}
+SEVERAL = ("study", "model", "recovery", "result")  # columns that are left out where all rows are alike
+SIGNS = {"better": "▲", "worse": "▼", "not told apart": "≈"}
+
+
+def read_all(studies: Sequence[StudyResults]) -> dict[str, list[dict[str, Any]]]:
+    """Return what the template shows of each number by capability: its name, the headings, and the rows.
+
+    The number that ranks methods in the answer comes first.
+    """
+    rows = pd.concat([_rows(study) for study in studies])
+    columns = [name for name in COLUMNS if name not in SEVERAL or rows[name].nunique() > 1]
+    meanings = {dotted(key): meaning for study in studies for key, meaning in study.meanings.items()}
+    first = [dotted(study.headline) for study in studies if study.headline]
+    parts = dict([*rows.groupby("key", sort=False)])
+    found: dict[str, list[dict[str, Any]]] = {}
+    for key in dict.fromkeys([*first, *meanings]):
+        if key in parts:
+            part = parts[key].sort_values("value", ascending=meanings[key].better != "higher")
+            shown = [name for name in columns if (part[name] != "").any()]
+            found.setdefault(meanings[key].capability, []).append(
+                {
+                    "name": meanings[key].name,
+                    "headings": [COLUMNS[name] for name in shown],
+                    "rows": part[shown].astype(object).to_numpy().tolist(),
+                }
+            )
+    return found
+
+
+def _rows(study: StudyResults) -> pd.DataFrame:
+    values, labels = study.values, {method: look.label for method, look in study.data.looks.items()}
+    keys = values[[*Quantity._fields]].itertuples(index=False, name=None)
+    return values.assign(
+        study=study.name,
+        key=[*map(dotted, keys)],
+        label=values["method"].map(labels),
+        family=values["method"].map(study.families),
+        recovery=values["recovery"].map(recovery_label),
+        removed=[
+            "" if pd.isna(ratio) else f"{100 * ratio:.3g}\N{NO-BREAK SPACE}%" for ratio in values["ratio"]
+        ],
+        n=["" if pd.isna(n) else f"{n:.0f}" for n in values["n"]],
+        result=[link and Markup('<a href="{}">provenance</a>').format(link) for link in values["source"]],
+        beside=[_beside(row, labels) for row in values.itertuples(index=False)],
+    )
+
+
+def _beside(row: Any, labels: dict[str, str]) -> str:
+    if not row.effect_shown:
+        return ""
+    interval = f" ({row.effect_interval})" * bool(row.effect_interval)
+    words = [SIGNS.get(row.standing, ""), row.standing, f"({labels.get(row.reference, row.reference)})"]
+    return f"{row.effect_shown}{interval} {' '.join(filter(None, words))}"

@@ -1,0 +1,192 @@
+"""Axes in rows with their names, and legends."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, zip_longest
+from math import ceil
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+from matplotlib import rcParams
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+
+from hfprune.report.charts import Chart
+from hfprune.report.drawing.marks import EDGE, GREY, LEVEL, draw, headline, points_of
+from hfprune.report.style import Look
+from hfprune.results import DENSE
+
+NAMED, UNNAMED = 0.8, 1.5  # inches that a panel needs, with lines by name or with an axis of its own
+
+
+def full() -> float:
+    """Return the width of a wide figure in inches: that of the style."""
+    return float(rcParams["figure.figsize"][0])
+
+
+def inches(text: str, size: float | str = "small") -> float:
+    """Return about how wide a line of text is; letters are 0.6 of their size."""
+    return 0.6 * len(text) * points_of(size) / 72
+
+
+def wrapped(text: str, width: float, size: float | str = "medium") -> str:
+    """Break a text into lines of about so many inches; lines that it has already stay apart."""
+    letters = max(8, int(width / inches("n", size)))
+    return "\n".join("\n".join(wrap(line, letters, break_long_words=False)) for line in text.split("\n"))
+
+
+def lines_height(count: float) -> float:
+    """Return the height in inches of axes with this many lines, with their label and ticks."""
+    return (0.15 * count + 0.45) * points_of(rcParams["font.size"]) / 8
+
+
+def framed(width: float, height: float) -> Figure:
+    """Return an empty figure of this size in inches, with room at the edges for letters that reach them.
+
+    It is no wider and no taller than the style allows.
+    """
+    width, height = min(width, full()), min(height, rcParams["figure.figsize"][1])
+    margin = 0.03 / width
+    layout = ConstrainedLayoutEngine(rect=(margin, 0, 1 - 2 * margin, 1))
+    return Figure(figsize=(width, height), layout=layout)
+
+
+def grid(
+    rows: Sequence[str], columns: Sequence[str], width: float, height: float, **share: Any
+) -> tuple[Figure, np.ndarray]:
+    """Return axes in rows and columns, each `height` inches tall and named by both."""
+    figure = framed(width, height * len(rows) + 0.5)
+    axes = figure.subplots(len(rows), len(columns), squeeze=False, **share)
+    for ax, name in zip(axes.flat, [(row, column) for row in rows for column in columns], strict=True):
+        title = ", ".join(
+            part for part, several in zip(name, (len(rows) > 1, True), strict=True) if part and several
+        )
+        ax.set_title(wrapped(title, width / len(columns) - 0.5), loc="left")
+    return figure, axes
+
+
+def sheet(
+    rows: Sequence[tuple[str, Sequence[Chart | str]]],
+    title: str = "",
+    width: float | None = None,
+    height: float = 1.8,
+    entries: Sequence[Artist] = (),
+) -> Figure:
+    """Return a figure of charts, or of sentences, in rows with their names, and a legend.
+
+    A row that is wider than the figure goes on below itself. Names of lines stand at the first of the charts that
+    share them.
+
+    Args:
+        rows: name and charts of each.
+        title: of the legend.
+        width: of the figure in inches; by default all there is.
+        height: of a chart without names of lines; of others it follows from their number.
+        entries: of the legend, beside the groups of the charts.
+    """
+    width = min(width or full(), full())
+    drawn = [cell for cell in chain(*(row for _, row in rows)) if isinstance(cell, Chart)]
+    beside = max(
+        (inches(name, rcParams["ytick.labelsize"]) for chart in drawn for name in chart.names), default=0.0
+    )
+    own = any(len({tuple(cell.names) for cell in row if isinstance(cell, Chart)}) > 1 for _, row in rows)
+    longest = max(len(row) for _, row in rows)
+    least = (NAMED if beside else UNNAMED) + beside * own
+    most = min(longest, max(1, int((width - beside * (not own)) / least)))
+    most = ceil(longest / ceil(longest / most))
+    room = (width - beside * (most if own else 1)) / most - 0.15
+    parts = [
+        (name if not start else "", [_fitted(cell, room, width / most) for cell in row[start : start + most]])
+        for name, row in rows
+        for start in range(0, len(row), most)
+    ]
+    heights = [max(_height(cell, height) for cell in line) for _, line in parts]
+    named = [name and wrapped(name, width - 0.2) for name, _ in parts]
+    titles = sum(name.count("\n") + bool(name) for name in named) * points_of("medium") / 40
+    figure = framed(width, sum(heights) + titles)
+    axes = figure.subplots(len(parts), most, squeeze=False, height_ratios=heights)
+    for line_axes, name, (_, line) in zip(axes, named, parts, strict=True):
+        shown: Sequence[str] = ()
+        for place, (ax, cell) in enumerate(zip_longest(line_axes, line)):
+            if not isinstance(cell, Chart):
+                say(ax, cell or "")
+                continue
+            draw(ax, cell if cell.names != shown else replace(cell, names=[""] * len(shown)), room)
+            shown = cell.names
+            if cell.heading and shown:  # names of lines leave little room
+                headline(ax, cell.heading, place / most, "small")
+            else:
+                ax.set_title(cell.heading, loc="left", fontsize="small")
+        if name:
+            headline(line_axes[0], name)
+    legend(figure, [*_entries(drawn), *entries], title)
+    return figure
+
+
+def _fitted(cell: Chart | str, room: float, panel: float) -> Chart | str:
+    """Break the titles of a chart, or a sentence, into lines that have room."""
+    if isinstance(cell, str):
+        return wrapped(cell, room)
+    value = wrapped(cell.value, max(room, NAMED) if cell.names else 1.6)
+    place, heading = wrapped(cell.place, room), wrapped(cell.heading, panel - 0.1, "small")
+    return replace(cell, value=value, place=place, heading=heading)
+
+
+def _height(cell: Chart | str, height: float) -> float:
+    if isinstance(cell, str) or not cell.names:
+        return height if isinstance(cell, Chart) else 0.5
+    more = 0.15 * cell.value.count("\n") + 0.14 * (cell.heading.count("\n") + bool(cell.heading))
+    return lines_height(cell.tall * len(cell.names)) + more * points_of(rcParams["font.size"]) / 8
+
+
+def say(ax: Axes, text: str) -> None:
+    """Replace a panel by words."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
+
+
+def handles(methods: Iterable[str], looks: Mapping[str, Look], marked: Iterable[str] = ()) -> list[Artist]:
+    """Return legend entries in the methods' order; the dense model is a level unless it is in `marked`."""
+    present = set(methods)
+    return [
+        Line2D([], [], linestyle="--", label=look.label, **LEVEL)
+        if method == DENSE and method not in marked
+        else Line2D(
+            [], [], color=look.colour, marker=look.marker, linestyle=look.line, label=look.label, **EDGE
+        )
+        for method, look in looks.items()
+        if method in present
+    ]
+
+
+def _entries(charts: Iterable[Chart]) -> list[Artist]:
+    """Return legend entries of what charts do not name at an axis."""
+    levels: set[str] = set()
+    groups: set[str] = set()
+    looks: dict[str, Look] = {}
+    for chart in charts:
+        level, marked = (chart.rows[chart.rows["place"].isna() == at] for at in (True, False))
+        levels |= {*level.dropna(subset="value")["group"]}
+        own = {*marked["group"]}
+        groups |= own if not {chart.looks[group].label for group in own} <= {*chart.names} else set()
+        looks |= chart.looks
+    return handles(levels | groups, looks, groups - levels)
+
+
+def legend(figure: Figure, handles: Sequence[Artist], title: str = "") -> None:
+    """Put the legend under the axes, in as few rows as the width allows, and make room for it."""
+    if not handles and not title:
+        return
+    room, size = 0.95 * figure.get_figwidth(), points_of(rcParams["legend.fontsize"])
+    title = wrapped(title, room, size)
+    # The sample of an entry and the gaps beside it.
+    widest = max((inches(str(handle.get_label()), size) + 5 * size / 72 for handle in handles), default=1)
+    rows = ceil(len(handles) / max(1, int(room / widest)))
+    height = (rows + title.count("\n") + bool(title)) * 1.55 * size / 72 + 0.1
+    figure.set_figheight(min(figure.get_figheight() + height, rcParams["figure.figsize"][1]))
+    columns = ceil(len(handles) / max(rows, 1)) or 1
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, title=title)
