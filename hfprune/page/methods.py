@@ -57,9 +57,13 @@ def _rows(study: StudyResults) -> pd.DataFrame:
             "" if pd.isna(ratio) else f"{100 * ratio:.3g}\N{NO-BREAK SPACE}%" for ratio in values["ratio"]
         ],
         n=["" if pd.isna(n) else f"{n:.0f}" for n in values["n"]],
-        result=[link and Markup('<a href="{}">provenance</a>').format(link) for link in values["source"]],
+        result=pd.Series([*map(_link, values["source"])], values.index, dtype=object),
         beside=[_beside(row, labels) for row in values.itertuples(index=False)],
     )
+
+
+def _link(source: str) -> str:
+    return Markup('<a href="{}">provenance</a>').format(source) if source else ""
 
 
 def _beside(row: Any, labels: dict[str, str]) -> str:

@@ -250,7 +250,7 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     ranks, overlaps = figure_of("agreement", data).axes
     assert [label.get_text() for label in ranks.get_yticklabels()] == ["Magnitude", "Ablation"]
     beside = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
-    overlap = f"{beside['overlap'].iloc[0]:.2f}".replace("0.", ".")
+    overlap = f"{beside['overlap'].iloc[0]:.2f}"
     assert [text.get_text() for text in overlaps.texts] == [overlap]
     elsewhere = figure_of("agreement", data, overlap=data.overlap.assign(model="another"))
     assert elsewhere.axes[1].texts[0].get_text() == "not measured"

@@ -55,7 +55,7 @@ def test_every_figure_in_three_formats_with_the_same_bytes_each_time(
     write_figures(collected, PAPER, tmp_path)
     names = sorted(path.name for path in written.iterdir())
     # Those commands have not run, or nothing was measured for it.
-    absent = {"claims", "comparison", "published", "measures", "learning", "distributions", "tradeoff"}
+    absent = {"claims", "comparison", "measures", "learning", "distributions", "tradeoff"}
     absent |= {"calibration", "answer"}
     assert names == sorted(f"{name}.{suffix}" for name in {*NAMES} - absent for suffix in FORMATS)
     for name in names:
@@ -328,39 +328,6 @@ def paper_study(folder: Path) -> Study:
     return study
 
 
-def test_published_stands_against_ours_of_the_same_setting(tmp_path: Path) -> None:
-    data = Collected(paper_study(tmp_path).collect(), PAPER)
-    (ax,) = figure_of("published", data).axes
-    drawn = np.concatenate([*points(ax).values()])
-    # Tables 1 and 6: dense and tuned and untuned entropy at 20 %, ten tasks and an average each; as colours are
-    # keys here, the averages (drawn last) stand for their methods.
-    assert drawn[:, 1] - drawn[:, 0] == pytest.approx(np.ones(len(drawn)), abs=0.06)  # averages are rounded
-    assert sorted(drawn[:, 0]) == [53.1, 58.3, 59.0]
-    hollow = [line for line in ax.get_lines() if line.get_markerfacecolor() == "white"]
-    assert sum(len(line.get_xdata()) for line in hollow) == 30
-    identity = next(line for line in ax.get_lines() if line.get_marker() == "None" and len(line.get_xdata()))
-    assert [*identity.get_xdata()] == [*identity.get_ydata()]
-
-
-def test_averages_over_other_tasks_are_not_compared(tmp_path: Path) -> None:
-    study = paper_study(tmp_path)
-    for path in study.folder.glob("cells/**/zeroshot-race.json"):
-        path.unlink()
-    (ax,) = figure_of("published", Collected(study.collect(), PAPER)).axes
-    faces = {
-        line.get_markerfacecolor() for line in ax.get_lines() if line.get_marker() not in ("None", "_", "|")
-    }
-    assert faces == {"white"}
-
-
-def test_a_model_of_the_paper_not_yet_measured_is_said_so(study: Study) -> None:
-    study.result("entropy", 0.2, "perplexity", "wiki", Value("perplexity", 20.0), model="llama-2-7b")
-    said = write_figures(study.collect(), PAPER, study.folder / "figures", only=["published"])
-    assert said == {
-        "published": "Published against reproduced: no published setting of the paper's models is measured"
-    }
-
-
 def test_accuracy_shows_published_averages_as_hollow_points(tmp_path: Path) -> None:
     axes = figure_of("accuracy", Collected(paper_study(tmp_path).collect(), PAPER)).axes
     untuned, tuned = (
@@ -494,7 +461,7 @@ def test_figures_without_data_are_sentences_only_where_all_files_are_wanted(stud
     absent = write_figures(folder, PAPER, folder / "figures")
     assert absent.keys() == {*NAMES} and not (folder / "figures").exists()
     before = {"answer", "claims", "comparison"}  # those commands have not run
-    assert all("not measured" in absent[name] for name in {*NAMES} - before - {"published"})
+    assert all("not measured" in absent[name] for name in {*NAMES} - before)
     write_figures(folder, PAPER, folder / "figures", complete=True)
     assert len([*(folder / "figures").iterdir()]) == 3 * (len(NAMES) - 3)
     assert text_of(folder / "figures/scores.svg") == "Scores: not measured"

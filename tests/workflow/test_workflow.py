@@ -75,7 +75,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
         for suffix in ("pdf", "svg", "png"):
             # No model of this study is in the paper, no measure is new and no claim is about its ratio: three
             # figures are a sentence.
-            least = 1000 if name in ("published", "measures", "claims") else 3000
+            least = 1000 if name in ("measures", "claims") else 3000
             assert (figures / f"{name}.{suffix}").stat().st_size > least
     assert all(path.read_text().isascii() for path in results.rglob("*.tex")), "LaTeX knows every character"
     assert r"$\Delta$ JS distance" in (results / "tables/comparison.tex").read_text()
@@ -136,7 +136,7 @@ def test_partial_shows_what_there_is_and_leaves_the_whole_alone(project: Path) -
     # One that has no data here is left out, not replaced by a sentence.
     drawn = {path.stem for path in (partial / "figures").iterdir()}
     assert len([*(partial / "figures").iterdir()]) == 3 * len(drawn)
-    assert {*publication_names("figures")} - drawn == {"published", "claims", "measures"}
+    assert {*publication_names("figures")} - drawn == {"claims", "measures"}
     assert contents(project, "results/smoke/tables/*") | contents(project, "results/smoke/*.parquet") == whole
 
 

@@ -81,9 +81,13 @@ def _levels(ax: Axes, rows: pd.DataFrame, across: bool) -> None:
 def _sides(ax: Axes, rows: pd.DataFrame, better: int) -> None:
     """Draw the value between better and worse, and shade the better side of lines with an interval."""
     low, high = ax.get_xlim()
+    alike = rows["neutral"].nunique(dropna=False) == 1
+    if alike:
+        ax.axvline(rows["neutral"].iloc[0], color=GREY, linewidth=0.8, zorder=1)
     for row in rows.drop_duplicates("place").itertuples():
         lines = row.place - 0.5, row.place + 0.5
-        ax.plot([row.neutral] * 2, lines, color=GREY, linewidth=0.8, zorder=1)
+        if not alike:
+            ax.plot([row.neutral] * 2, lines, color=GREY, linewidth=0.8, zorder=1)
         if better and pd.notna(row.low):
             side = (low, row.neutral) if better < 0 else (row.neutral, high)
             ax.fill_betweenx(lines, *side, color=SHADE, zorder=0, linewidth=0)
