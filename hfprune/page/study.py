@@ -15,8 +15,8 @@ from hfprune.analysis.statistics import LEVEL
 from hfprune.criteria import CRITERIA
 from hfprune.report.collected import Collected
 from hfprune.report.effects import Effect, effects_shown, standing
-from hfprune.report.measures import MEAN, all_values, headings, measures_in_order, scaled
-from hfprune.results import DENSE, Cell
+from hfprune.report.measures import all_values, headings, measures_in_order, scaled
+from hfprune.results import DENSE
 from hfprune.rounding import rounded_interval
 
 # Kind of measure, or of a zero-shot task → what it tells about a model.
@@ -243,28 +243,7 @@ def number(value: float, shown: str) -> str:
     return "" if pd.isna(value) else shown.format(value).replace("-", "−")
 
 
-def _sources(values: pd.DataFrame, data: Collected, link: str) -> Iterator[str]:
-    """Yield a link to the result of the first draw, whose JSON has its provenance, where it was kept, or ""."""
-    first = data.results.groupby(["model", "method"])["seed"].min()
-    for row in values.itertuples(index=False):
-        ratio = None if pd.isna(row.ratio) else row.ratio
-        cell = Cell("", row.model, row.method, ratio, int(first[row.model, row.method]), row.recovery)
-        places = _places(cell, row.measure, row.task)
-        yield next((f"{link}/{path}" for path in places if (data.folder / path).exists()), "")
-
-
-def _places(cell: Cell, measure: str, task: str) -> Iterator[str]:
-    """Yield where the result of a measure on a cell may lie, below the study's results."""
-    folder = layout.results_of(cell)
-    yield from (f"{folder}/{measure}/{task}.json", f"{folder}/{measure}.json", f"{folder}/{measure}")
-    own = {"cost": layout.SCORES, "size": layout.PLAN}
-    if measure in own:
-        yield f"{layout.fill(own[measure], cell)}.json"
-    if measure == "recovery":
-        yield f"{layout.fill(layout.RECOVERY, cell)}/{RECOVERED}"
-
-
-def _families(methods: Iterable[str], marks: pd.DataFrame) -> dict[str, str]:
+def _families(tidy: pd.DataFrame) -> dict[str, str]:
     """Return `StudyResults.families`."""
     criteria = dict(zip(tidy["method"], tidy["criterion"], strict=True))
     known = {*CRITERIA.sources()}

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import ends, half_width, over_seeds, spread
+from hfprune.analysis.averages import spread
 from hfprune.analysis.declarations import Declarations
-from hfprune.report.measures import scaled
 from hfprune.report.style import Look, recovery_label
 from hfprune.results import DENSE
 
@@ -49,17 +48,6 @@ class Chart:
     """1 if values above `neutral` are better, -1 if those below are."""
     tall: float = 1.0
     """Height of a line, for several marks in each."""
-
-
-def summary(rows: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
-    """Return `over_seeds` of tidy rows in the units shown, with `low` and `high`, the ends of 95 % intervals."""
-    values = over_seeds(scaled(rows, declared))
-    pairs = zip(values["measure"], values["metric"], strict=True)
-    multiply = [declared.find(*pair).metric.effect == "ratio" for pair in pairs]
-    half = half_width(values)
-    bounds = zip(ends(values["value"], half, True), ends(values["value"], half, False), strict=True)
-    low, high = (ratio.where(multiply, plain) for ratio, plain in bounds)
-    return values.assign(low=low, high=high)
 
 
 def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -131,7 +119,7 @@ def outcomes(
     facets of a model that are of one kind have the same axis, so that recoveries can be compared by eye.
 
     Args:
-        values: of `summary`.
+        values: levels in the units shown (`hfprune.report.measures.scaled`).
         labels: of outcomes (`OUTCOME`); the first decides the order of methods.
         looks: of all methods.
         declared: says which direction is better.

@@ -50,21 +50,16 @@ class DrawFigures(Stage):
         from hfprune.report.collected import Collected
         from hfprune.report.drawing.writing import write_figures
 
-def run(config: Config) -> None:
-    """Draw the figures, and say which have no data."""
-    from hfprune.report.collected import Collected
-    from hfprune.report.drawing.writing import write_figures
-
-    Collected(config.results, config.paper).check_results()
-    where = config.results, config.paper, config.out or config.results / "figures"
-    asked = {"model": config.models, "method": config.methods, "ratio": config.ratios}
-    absent = write_figures(
-        *where,
-        config.only,
-        config.format,
-        config.style,
-        config.complete,
-        {name: parts for name, parts in asked.items() if parts is not None},
-    )
-    for name, why in absent.items():
-        print(f"{name}: not drawn: {why}")
+        Collected(self.results, self.paper).check_results()
+        where = self.results, self.paper, self.out or self.results / "figures"
+        asked = {"model": self.models, "method": self.methods, "ratio": self.ratios}
+        absent = write_figures(
+            *where,
+            self.only,
+            self.format,
+            self.style,
+            self.complete,
+            {name: parts for name, parts in asked.items() if parts is not None},
+        )
+        for name, why in absent.items():
+            print(f"{name}: not drawn: {why}")

@@ -103,8 +103,7 @@ def test_the_figure_has_a_panel_per_ratio_with_the_dense_model(tmp_path: Path) -
 
 def test_curves_of_several_recoveries_are_lines_of_their_own(tmp_path: Path) -> None:
     """As of `recoveries: [lora, [linear, lora]]`."""
-    curves = pd.read_csv(recovered(tmp_path) / LEARNING)
-    pd.concat([curves, curves.assign(recovery="linear+lora")]).to_csv(tmp_path / LEARNING, index=False)
+    add_curves(recovered(tmp_path), "linear+lora")
     axes = figure_of("learning", Collected(tmp_path, PAPER)).axes
     assert [[len(curve) for curve in shown] for shown in drawn(axes).values()] == [[3] * 4] * 2
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from command_line import failure, run
-from smoke import ROOT
+from committed import results_of
 from synthetic import PAPER
 
 from hfprune.page import figures
@@ -71,12 +71,12 @@ def test_every_number_of_every_method_is_there(both: Elements, folder: Path) -> 
     values = read_study(folder, PAPER, folder).values
     assert all(text in both.words for name in ("shown", "interval", "effect_shown") for text in values[name])
     keys = ["measure", "metric", "task", "method", "ratio"]
-    expected = pd.read_csv(folder / "results.csv").groupby(keys)["value"].mean()
+    expected = pd.read_csv(folder / "results.csv").dropna(subset="seed").groupby(keys)["value"].mean()
     found = values[values["measure"].isin(["fidelity", "perplexity"])].set_index(keys)["value"]
     pd.testing.assert_series_equal(found, expected[found.index])
     compared = pd.read_csv(folder / "comparison.csv").query("seed.isna() and js_distance.notna()")
     effects = values[values["metric"] == "js_distance"].merge(compared, on=["method", "ratio"])
-    assert len(effects) == len(compared) > 10
+    assert len(effects) == len(compared) > 0
     assert effects["effect"].to_numpy() == pytest.approx(effects["js_distance"].to_numpy())
 
 
@@ -173,7 +173,7 @@ def test_the_page_loads_nothing(both: Elements) -> None:
 
 
 def test_words_of_a_study_cannot_become_elements(words_only: None, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(SENSITIVITY, tmp_path / "sensitivity"))
+    folder = Path(shutil.copytree(METHODS, tmp_path / "methods"))
     hostile = "</script><script>alert(1)</script><!--"
     claims = pd.read_csv(folder / "claims.csv")
     claims.loc[0, ["sentence", "note", "verdict"]] = hostile
@@ -189,7 +189,7 @@ def test_words_of_a_study_cannot_become_elements(words_only: None, tmp_path: Pat
 
 
 def test_new_verdicts_and_columns_are_shown_as_they_come(words_only: None, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(SENSITIVITY, tmp_path / "sensitivity"))
+    folder = Path(shutil.copytree(METHODS, tmp_path / "methods"))
     claims = pd.read_csv(folder / "claims.csv").rename(columns={"seeds": "draws"})
     ran = claims["effect"].notna()
     claims.loc[ran, ["verdict", "margin"]] = ["undecidable so far", 0.0123]

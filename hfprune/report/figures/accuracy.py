@@ -9,12 +9,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hfprune.analysis.averages import AVERAGE, primary_values
+from hfprune.analysis.averages import AVERAGE, MEAN, primary_values
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.measures import MEAN, all_values
+from hfprune.report.measures import all_values, scaled
 from hfprune.report.publication import FigurePublication
 
 
@@ -27,8 +27,8 @@ class Accuracy(FigurePublication):
 
     def values(self, data: Collected) -> pd.DataFrame:
         """Take the paper's average over the study's tasks, and the published averages of the same settings."""
-        scores = all_values(data.results, data.declared, [data.declared.first("zeroshot")])
-        ours = charts.summary(scores[scores["task"] == MEAN], data.declared).assign(source="ours")
+        scores = all_values(data.levels, data.declared, [data.declared.first("zeroshot")])
+        ours = scaled(scores[scores["task"] == MEAN]).assign(source="ours")
         same = data.published.merge(ours[["model", "recovery", "ratio"]].drop_duplicates())
         printed = same[same["task"] == AVERAGE].assign(source="published")
         return pd.concat([ours, printed], ignore_index=True) if len(ours) else ours
@@ -37,7 +37,7 @@ class Accuracy(FigurePublication):
         """Draw a facet in each row."""
         ours, printed = (values[values["source"] == source] for source in ("ours", "published"))
         zeroshot = data.declared.first("zeroshot")
-        count = primary_values(data.results, zeroshot)["task"].nunique()
+        count = primary_values(data.levels, zeroshot)["task"].nunique()
         label = {(zeroshot, ours["metric"].iloc[0], MEAN): f"Average of {count} task{'s' * (count > 1)} (%)"}
         rows = charts.outcomes(ours, label, data.looks, data.declared, printed)
         bars = charts.meaning(ours)

@@ -18,7 +18,7 @@ class Agreement(FigurePublication):
     """One row of two matrices per model, below the diagonal only; kept neurons at the ratio nearest to `FOCUS`."""
 
     order = 7
-    reads = ("rank_correlation.csv", "overlap.csv")
+    reads = ("layers.parquet",)
     empty = "Agreement of scores and plans: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:

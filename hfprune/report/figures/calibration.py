@@ -23,7 +23,6 @@ class Calibration(FigurePublication):
     """
 
     order = 11
-    reads = ("calibration.csv",)
     empty = "Agreement of calibration halves: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:

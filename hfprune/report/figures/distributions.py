@@ -25,7 +25,7 @@ class Distributions(FigurePublication):
 
     order = 10
     shows = "distributions"
-    reads = ("distributions.parquet",)
+    reads = ("items.parquet",)
     empty = "Next-token distributions: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:

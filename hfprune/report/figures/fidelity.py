@@ -10,6 +10,7 @@ from hfprune.analysis.declarations import ALL_SHOWN
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
+from hfprune.report.measures import scaled
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import metric_label
 
@@ -25,9 +26,9 @@ class Fidelity(FigurePublication):
 
     def values(self, data: Collected) -> pd.DataFrame:
         """Take JS distance, top-k Jaccard and perplexity."""
-        rows = data.results[data.results["measure"].isin(data.declared.of_kind(*ALL_SHOWN))]
+        rows = data.levels[data.levels["measure"].isin(data.declared.of_kind(*ALL_SHOWN))]
         known = rows["metric"].str.endswith(KINDS)
-        return charts.summary(rows[known] if known.any() else rows, data.declared)
+        return scaled(rows[known] if known.any() else rows)
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
         """Draw them with the corpus where there are several."""

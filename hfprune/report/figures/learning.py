@@ -24,7 +24,6 @@ class Learning(FigurePublication):
 
     order = 12
     shows = "lora"
-    reads = ("learning.csv",)
     empty = "Learning curves of recovery: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:

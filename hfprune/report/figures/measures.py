@@ -9,7 +9,7 @@ from hfprune.analysis.averages import MEAN
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.measures import MEAN, headings, other_values
+from hfprune.report.measures import headings, other_values, scaled
 from hfprune.report.publication import FigurePublication
 from hfprune.results import DENSE
 
@@ -24,7 +24,7 @@ class Measures(FigurePublication):
 
     def values(self, data: Collected) -> pd.DataFrame:
         """Take the first metric of every measure that no table of the paper has."""
-        values = other_values(data.results, data.declared)
+        values = other_values(data.levels, data.declared)
         places = {*zip(values["measure"], values["metric"], strict=True)}
         # The first declared metric that was measured: tasks differ in those that they have.
         first: dict[str, str] = {}
@@ -36,7 +36,7 @@ class Measures(FigurePublication):
         count = values["task"].where(single).groupby(values["measure"]).transform("nunique")
         values = values[single == (count <= MOST_TASKS)]
         compared = values.loc[values["method"] != DENSE, charts.OUTCOME].drop_duplicates()
-        return charts.summary(values.merge(compared), data.declared)
+        return scaled(values.merge(compared))
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
         """Draw them in the order of the declarations."""

@@ -24,7 +24,7 @@ class Neurons(FigurePublication):
     """
 
     order = 9
-    reads = ("neurons.parquet",)
+    reads = ("layers.parquet",)
     empty = "Scores: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:

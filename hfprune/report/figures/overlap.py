@@ -18,7 +18,7 @@ class Overlap(FigurePublication):
     """One row of panels per model, one column per ratio."""
 
     order = 6
-    reads = ("overlap.csv",)
+    reads = ("layers.parquet",)
     empty = "Overlap of kept neurons: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:

@@ -19,7 +19,7 @@ class Scores(FigurePublication):
     """One panel per method, and a block of panels per model."""
 
     order = 8
-    reads = ("score_quantiles.csv",)
+    reads = ("layers.parquet",)
     empty = "Scores: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
+from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, MEAN
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.measures import MEAN, all_values
+from hfprune.report.measures import all_values, scaled
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import tasks_in_order
 from hfprune.results import DENSE
@@ -23,8 +23,8 @@ class Tasks(FigurePublication):
 
     def values(self, data: Collected) -> pd.DataFrame:
         """Take the metric of each task that the paper's rule chooses."""
-        scores = all_values(data.results, data.declared, [data.declared.first("zeroshot")])
-        return charts.summary(scores[~scores["task"].isin([MEAN, AVERAGE_WITHOUT_CROWS])], data.declared)
+        scores = all_values(data.levels, data.declared, [data.declared.first("zeroshot")])
+        return scaled(scores[~scores["task"].isin([MEAN, AVERAGE_WITHOUT_CROWS])])
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
         """Draw a task in each line; its methods stand below each other."""

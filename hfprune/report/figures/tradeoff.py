@@ -26,7 +26,7 @@ class Tradeoff(FigurePublication):
 
     def values(self, data: Collected) -> pd.DataFrame:
         """Take a row for each quality and gain of each model, pruned and dense."""
-        cells = tradeoff(data.results, data.declared)
+        cells = tradeoff(data.levels, data.declared)
         parts = []
         for gain, sign in GAINS.items():
             scale = 1 if sign > 0 else 100
