@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from hfprune.page.study import Quantity, StudyResults
 from hfprune.report.measures import dotted
@@ -13,9 +12,9 @@ from hfprune.report.style import recovery_label
 COLUMNS = {
     **{"label": "Method", "shown": "Value", "interval": "95 % interval", "beside": "Against its reference"},
     **{"removed": "Removed", "study": "Study", "model": "Model", "recovery": "Recovery", "family": "Reads"},
-    **{"n": "n", "draws": "Draws", "result": "Result"},
+    **{"n": "n", "draws": "Draws"},
 }
-SEVERAL = ("study", "model", "recovery", "result")  # columns that are left out where all rows are alike
+SEVERAL = ("study", "model", "recovery")  # columns that are left out where all rows are alike
 SIGNS = {"better": "▲", "worse": "▼", "not told apart": "≈"}
 
 
@@ -57,13 +56,8 @@ def _rows(study: StudyResults) -> pd.DataFrame:
             "" if pd.isna(ratio) else f"{100 * ratio:.3g}\N{NO-BREAK SPACE}%" for ratio in values["ratio"]
         ],
         n=["" if pd.isna(n) else f"{n:.0f}" for n in values["n"]],
-        result=pd.Series([*map(_link, values["source"])], values.index, dtype=object),
         beside=[_beside(row, labels) for row in values.itertuples(index=False)],
     )
-
-
-def _link(source: str) -> str:
-    return Markup('<a href="{}">provenance</a>').format(source) if source else ""
 
 
 def _beside(row: Any, labels: dict[str, str]) -> str:

@@ -200,8 +200,8 @@ def test_new_verdicts_and_columns_are_shown_as_they_come(words_only: None, tmp_p
 
 
 def test_the_tidy_table_and_its_names_are_enough(words_only: None, tmp_path: Path) -> None:
-    for name in ("results.csv", "metrics.csv", "labels.csv"):
-        shutil.copy(SENSITIVITY / name, tmp_path)
+    for name in ("results.csv", "study.yaml", "records.parquet"):
+        shutil.copy(METHODS / name, tmp_path)
     write_page([tmp_path], PAPER, tmp_path / "report.html")
     words = Elements(tmp_path / "report.html").words
     assert "stays nearest the dense model" in words
