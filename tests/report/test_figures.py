@@ -178,7 +178,7 @@ def test_mistakes_in_a_style_are_one_line(text: str | bytes | None, message: str
 
 def test_the_best_method_is_on_top_and_far_values_are_numbers_at_the_edge(tmp_path: Path) -> None:
     data = Collected(results_of("methods"), PAPER)
-    axes = {ax.get_xlabel(): ax for ax in figure_of("comparison", data).axes}
+    axes = {ax.get_xlabel().replace("\n", " "): ax for ax in figure_of("comparison", data).axes}
     rows = data.comparison[data.comparison["seed"].isna()]
     assert rows["js_distance"].is_monotonic_increasing
     labels = [label.get_text() for label in axes["Overlap"].get_yticklabels()]

@@ -78,7 +78,10 @@ def test_figure_has_a_panel_per_task_of_each_measure(measured: Study) -> None:
     titles = [ax.get_xlabel().replace("\n", " ") for ax in axes]
     assert titles == ["Bits per byte, code (bits/byte)", "Bits per byte, reading (bits/byte)", "Perplexity"]
     # At one ratio a method has a line, the best on top.
-    drawn = [[line.get_xdata()[0] for line in ax.lines if line.get_marker() != "None"] for ax in axes]
+    marks = [[line for line in ax.lines if line.get_marker() != "None"] for ax in axes]
+    drawn = [
+        [line.get_xdata()[0] for line in sorted(own, key=lambda line: line.get_ydata()[0])] for own in marks
+    ]
     assert drawn == [pytest.approx([3.5, 4]), pytest.approx([1.5, 2]), [20, 40]]
     assert [label.get_text() for label in axes[0].get_yticklabels()] == ["Entropy", "Cross-entropy"]
     assert [ax.lines[0].get_xdata()[0] for ax in axes] == pytest.approx([3, 1, 10]), "the dense model"
