@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,14 +23,14 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from hfprune.cost.speed import seconds
+from hfprune.cost.costs import training_memory
 from hfprune.criteria import make_criterion
-from hfprune.devices.table import Device, visible_device
-from hfprune.evaluation.work import Case, Work
+from hfprune.devices.batches import training_tokens
+from hfprune.devices.table import UTILISATION, Device, visible_device
 from hfprune.measures import MEASURES
 from hfprune.models.shape import Shape, known_configs
-from hfprune.recovery.options import Lora
 from hfprune.results import read_result
+from hfprune.scoring.fitting import ScoringCost
 
 MODELS = ("llama-3.2-1b", "qwen2.5-7b")
 CRITERIA = ("entropy", "distillation", "taylor")
@@ -52,7 +51,8 @@ class Step(NamedTuple):
     command: list[Any]
     result: str
     """Its JSON file; none if it computes nothing."""
-    work: Work
+    flops: float = 0
+    memory: float = 0
 
 
 def main() -> None:
@@ -139,52 +139,54 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 def steps(shape: Shape, device: Device) -> Iterator[Step]:
     """Yield what is run on a model, in this order."""
-    case = Case(shape, "bfloat16", on_gpu=True, room=device.memory)
-    cut = replace(case, shape=shape.pruned(0.2), dense=shape)
+    cut, reading, read = shape.pruned(0.2), shape.reading("bfloat16", on_gpu=True), SEQUENCES * LENGTH
     dense, scores = ("--model", "model", "--dtype", "bfloat16"), "scores-{method}.safetensors"
     for number in (1, len(CRITERIA)):
         criteria = {name: make_criterion(name, {}) for name in CRITERIA[:number]}
         command = ["score", *dense, "--blocks", "blocks.safetensors", "--criterion", *criteria]
-        work = case.score(criteria, SEQUENCES, LENGTH, ["neurons"])
+        scoring = ScoringCost(shape, criteria, ["neurons"], "bfloat16", device.memory)
+        flops, memory = scoring.operations(read, LENGTH), scoring.peak(LENGTH * scoring.fitting(LENGTH))
         last = CRITERIA[number - 1]
         name = f"score: {', '.join(criteria)}"
         out = f"{number}-{scores}"
-        yield Step(name, [*command, "--out", out], f"{number}-scores-{last}.json", case.load() + work)
+        yield Step(name, [*command, "--out", out], f"{number}-scores-{last}.json", flops, memory)
     for name, align in (("plan", 1), ("aligned", 8)):
         allocation = json.dumps({"rule": "uniform", "align": align})
         flags = ["--scores", "1-scores-entropy.safetensors", "--ratio", 0.2, "--allocation", allocation]
-        yield Step("", ["plan", "--model", "model", *flags, "--out", f"{name}.safetensors"], "", Work())
+        yield Step("", ["plan", "--model", "model", *flags, "--out", f"{name}.safetensors"], "")
         settings = {"prompt_tokens": 256, "batch": 8, "new_tokens": 64, "repeats": 5}
         flags = [word for key, value in settings.items() for word in (f"--{key.replace('_', '-')}", value)]
         command = ["measure", "latency", *dense, "--plan", f"{name}.safetensors", *flags, "--out", name]
-        work = MEASURES.make("latency", settings, "latency").work(cut)
-        yield Step(
-            f"latency, {'multiples of 8' if align > 1 else 'any'}", command, f"{name}/latency.json", work
-        )
+        tokens, width = MEASURES.make("latency", settings, "latency").tokens(), "multiples of 8"
+        flops = cut.forward(tokens, LENGTH) + shape.forward(tokens, LENGTH)
+        memory = reading + cut.weights("bfloat16")
+        name = f"{name}/latency.json"
+        yield Step(f"latency, {width if align > 1 else 'any'}", command, name, flops, memory)
     text: dict[str, Any] = {"corpus": "text.txt", "sequences": SEQUENCES, "length": LENGTH}
     for name in ("fidelity", "perplexity"):
         flags = [word for key, value in text.items() for word in (f"--{key}", value)]
         command = ["measure", name, *dense, "--plan", "plan.safetensors", *flags, "--out", "measured"]
-        yield Step(name, command, f"measured/{name}.json", MEASURES.make(name, text, name).work(cut))
+        flops = cut.forward(read, LENGTH) + (name == "fidelity") * shape.forward(read, LENGTH)
+        yield Step(name, command, f"measured/{name}.json", flops, reading)
     lora = {"length": LENGTH, "batch": BATCH, "max_steps": STEPS, "held_out": 0}
     command = ["recover", *dense, "--plan", "plan.safetensors", "--instructions", "pairs.jsonl"]
     command += ["--options", json.dumps(lora), "--out", "adapter"]
-    work = case.load() + cut.train(Lora(**lora), STEPS * BATCH)
-    yield Step("recover", command, "adapter/recovery.json", work)
+    flops = cut.forward(2 * STEPS * BATCH * LENGTH, LENGTH)
+    memory = training_memory(cut, training_tokens(on_gpu=True), "bfloat16", on_gpu=True)
+    yield Step("recover", command, "adapter/recovery.json", flops, memory)
 
 
 def row(step: Step, folder: Path, device: Device) -> dict[str, str]:
     """Return what a step cost, beside the prediction."""
     cost = read_result(folder / step.result)["provenance"]["cost"]
+    at_peak = step.flops / device.bfloat16
     return {
         "step": step.name,
         "seconds": f"{cost['seconds']:.1f}",
-        "predicted seconds": f"{seconds(device, step.work, 'bfloat16'):.1f}",
+        "predicted seconds": f"{at_peak / UTILISATION:.1f}",
         "peak, GB": f"{cost['peak_memory_bytes'] / 1e9:.2f}",
-        "predicted peak, GB": f"{step.work.memory / 1e9:.2f}",
-        "TFLOPs": f"{cost.get('flops', 0) / 1e12:.2f}",
-        "predicted TFLOPs": f"{step.work.flops / 1e12:.2f}",
-        "utilisation": f"{cost.get('utilisation', 0):.1%}",
+        "predicted peak, GB": f"{step.memory / 1e9:.2f}",
+        "utilisation": f"{at_peak / cost['seconds']:.1%}",
     }
 
 

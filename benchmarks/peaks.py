@@ -19,11 +19,11 @@ import torch
 import transformers.masking_utils
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from hfprune.cost.costs import training_memory
 from hfprune.criteria import make_criterion
 from hfprune.devices.batches import training_tokens
 from hfprune.evaluation.prefix_tree import PrefixTree
 from hfprune.evaluation.timing import Timed
-from hfprune.evaluation.work import Case
 from hfprune.models import output
 from hfprune.models.head import chunks, hidden_states
 from hfprune.models.shape import known_configs, known_shapes
@@ -31,6 +31,7 @@ from hfprune.recovery import lora
 from hfprune.recovery.options import Lora
 from hfprune.recovery.packing import Packed
 from hfprune.scoring import sweep
+from hfprune.scoring.fitting import ScoringCost
 from hfprune.stages.score import score_as_fits
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +86,8 @@ def check(name: str, out: str) -> None:
     transformers.masking_utils.find_packed_sequence_indices = lambda positions: None
     model, rows = dry_model(name), []
     room = torch.cuda.mem_get_info()[1]
-    case = Case(known_shapes()[name], "bfloat16", on_gpu=True, room=room)
+    shape = known_shapes()[name]
+    reading = shape.reading("bfloat16", on_gpu=True)
     tokens = torch.zeros(64, 1024, dtype=torch.int64)  # so that sums of both halves are there
 
     def row(step: str, predicted: float, work: Callable[[], Any]) -> None:
@@ -112,7 +114,8 @@ def check(name: str, out: str) -> None:
 
     for step, chosen in SWEEPS.items():
         criteria = {key: make_criterion(key, {}) for key in chosen}
-        predicted = case.score(criteria, len(tokens), 1024, ["neurons"]).memory
+        about = ScoringCost(shape, criteria, ["neurons"], "bfloat16", room)
+        predicted = about.peak(1024 * about.fitting(1024))
 
         def scored(criteria: dict = criteria) -> str:
             found = score_as_fits(criteria, model, tokens, ["neurons"], 16384, seed=0, resamples=8)
@@ -121,14 +124,15 @@ def check(name: str, out: str) -> None:
         row(step, predicted, scored)
     row(
         "fidelity: the dense output",
-        case.read(64, 256, 0).memory,
+        reading,
         lambda: output.output(model, torch.zeros(64, 256, dtype=torch.int64), 64) and "64 × 256",
     )
-    row("perplexity", case.read(8, 2048, 2048).memory, lambda: read(model))
-    row("zero-shot, 32 choices", case.read(32, 512, 320, pairs=512).memory, lambda: answer(model))
-    row("latency: decoding", case.decode(1, 8, 512, 64).memory, lambda: decode(model))
-    settings = Lora(batch=4)  # two passes: more of them hold no more
-    row("recovery", case.train(settings, settings.batch).memory, lambda: train(model, settings))
+    row("perplexity", reading, lambda: read(model))
+    row("zero-shot, 32 choices", reading, lambda: answer(model))
+    row("latency: decoding", reading, lambda: decode(model))
+    # Two passes: more of them hold no more.
+    trained = training_memory(shape, training_tokens(on_gpu=True), "bfloat16", on_gpu=True)
+    row("recovery", trained, lambda: train(model, Lora(batch=4)))
     pd.DataFrame(rows).to_csv(out, index=False)
 
 

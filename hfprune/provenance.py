@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import hfprune
-from hfprune.devices.operations import DONE
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file, read_json, sha256
 
@@ -36,7 +35,7 @@ class Stopwatch:
 
     def __init__(self, *, paused: bool = False) -> None:
         self.started = datetime.now(UTC)
-        self._start, self._busy, self._flops = _now()
+        self._start, self._busy = _now()
         self._peak = 0.0
         _forget_peak()
         if paused:
@@ -49,23 +48,13 @@ class Stopwatch:
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        for name, now, then in zip(("_start", "_busy", "_flops"), _now(), self._paused, strict=True):
+        for name, now, then in zip(("_start", "_busy"), _now(), self._paused, strict=True):
             setattr(self, name, getattr(self, name) + now - then)
         _forget_peak()
 
-    def work(self) -> dict[str, float]:
-        """Return the `cpu_seconds` of all threads and, if models were read, `flops` and `utilisation` so far.
-
-        The operations are counted (`hfprune.models.meter`). The utilisation is their share of the device's peak in
-        the wall time: of the table's peak for a GPU that is in it, else of what a product of two matrices reaches.
-        """
-        seconds, flops = time.perf_counter() - self._start, DONE.flops - self._flops
-        found = {"cpu_seconds": time.process_time() - self._busy}
-        if flops:
-            from hfprune.devices.rates import peak_here
-
-            found |= {"flops": flops, "utilisation": flops / seconds / peak_here(DONE.dtype)}
-        return found
+    def cpu_seconds(self) -> float:
+        """Return the seconds of all threads so far."""
+        return time.process_time() - self._busy
 
     def cost(self) -> dict[str, float]:
         """Return `seconds` and `peak_memory_bytes` so far."""
@@ -73,13 +62,13 @@ class Stopwatch:
         return {"seconds": time.perf_counter() - self._start, "peak_memory_bytes": peak}
 
 
-def _now() -> tuple[float, float, float]:
-    """Return the seconds of the wall and of the processor, and the operations so far."""
+def _now() -> tuple[float, float]:
+    """Return the seconds of the wall and of the processor."""
     if _cuda():
         import torch
 
         torch.cuda.synchronize()
-    return time.perf_counter(), time.process_time(), DONE.flops
+    return time.perf_counter(), time.process_time()
 
 
 def _forget_peak() -> None:
@@ -112,7 +101,7 @@ def provenance(watch: Stopwatch, inputs: dict[str, Path] | None = None, **settin
         "git": _git_commit(),
         "hardware": hardware(),
         "started": watch.started.isoformat(timespec="seconds"),
-        "cost": watch.cost() | watch.work(),
+        "cost": watch.cost() | {"cpu_seconds": watch.cpu_seconds()},
     }
 
 

@@ -13,7 +13,7 @@ from hfprune.analysis.statistics import MIN_DRAWS, POWER, Estimate, resampling_d
 from hfprune.analysis.verdicts import compare_items, unit_of
 from hfprune.assets.text_sizes import reading
 from hfprune.measures import Measure, TaskMeasure, TextMeasure
-from hfprune.paper.claims import Claim, Paper, Side
+from hfprune.paper.claims import Claim, Paper
 from hfprune.results import DENSE
 from hfprune.study.study import Study
 
@@ -51,29 +51,25 @@ def decidable(paper: Paper, study: Study, earlier: Sequence[Evidence]) -> Iterat
         earlier: those that were run, with the outcomes of their items.
     """
     measures = study.make_measures()
+    there = {ratio for model in study.models for ratio in study.ratios_of(model)}
     for claim in paper.claims:
-        measure, ratios = measures.get(claim.measure), _ratios(claim, study)
+        measure = measures.get(claim.measure)
+        ratios = [at for at in claim.ratios if {ratio for *_, ratio in claim.terms(at)} <= there]
         if claim.effect == "difference" and measure and ratios and _in_study(claim, study):
             yield _row(paper, claim, study, measure, earlier, _published(paper, claim, study, ratios))
 
 
-def _ratios(claim: Claim, study: Study) -> list[float | None]:
-    """Return the ratios of a claim at which all that it compares is in the study."""
-    there = {ratio for model in study.models for ratio in study.ratios_of(model)}
-    return [at for at in claim.ratios if {ratio for *_, ratio in claim.terms(at)} <= there]
-
-
 def _in_study(claim: Claim, study: Study) -> bool:
-    def there(side: Side) -> bool:
-        # The dense model is always measured as it is.
-        recoveries = {*study.recoveries} | ({"none"} if DENSE in side.methods else set())
-        return bool({DENSE, *study.methods} & {*side.methods} and recoveries & {*side.recoveries})
-
-    return there(claim.left) and there(claim.right)
+    # The dense model is always measured as it is.
+    return all(
+        {DENSE, *study.methods} & {*side.methods}
+        and {*study.recoveries, *(["none"] if DENSE in side.methods else [])} & {*side.recoveries}
+        for side in (claim.left, claim.right)
+    )
 
 
 def _published(paper: Paper, claim: Claim, study: Study, ratios: list[float | None]) -> list[float]:
-    """Return the published effects without their signs."""
+    """Return the published effects without their signs, of the study's models if the claim's tables have any."""
     printed = [*paper.of(claim)["model"].unique()]
     own = [name for model in study.models if (name := paper.models.get(model, "")) in printed]
     found = (paper.effect(claim, model, at, claim.metric) for model in own or printed for at in ratios)
@@ -90,11 +86,11 @@ def _row(
 ) -> Decidable:
     tuned = "lora" in (*claim.left.recoveries, *claim.right.recoveries)
     resamples = study.calibration.resamples if measure.resampled and not tuned else 0
-    seeds, tasks = len(study.seeds), paper.tasks(claim)
+    seeds, sizes = len(study.seeds), documents(measure, paper.tasks(claim))
     row = Decidable(
         claim=claim.id,
         unit=unit_of(claim, declare(study)),
-        documents=sum(documents(measure, tasks)),
+        documents=sum(sizes),
         draws=f"{seeds}" + (f" with {resamples} resamples" if resamples else ""),
         half_width=np.nan,
         minimum_detectable_effect=np.nan,
@@ -105,26 +101,23 @@ def _row(
     if not resamples and seeds < MIN_DRAWS:
         return row._replace(decides=f"nothing: fewer than {MIN_DRAWS} draws have no interval")
     dof = seeds - 1 + (resampling_dof(seeds, resamples) if resamples else 0)
-
-    def expected(before: Evidence) -> list[Estimate]:
-        sizes = documents(before.study.make_measures().get(claim.measure, measure), tasks)
-        items = _balanced(documents(measure, tasks)) / _balanced(sizes)
-        return [
+    for before in earlier:
+        old = documents(before.study.make_measures().get(claim.measure, measure), paper.tasks(claim))
+        items = _balanced(sizes) / _balanced(old)
+        known = [
             effect.about(spread.with_more(seeds / max(effect.draws, 1), items)._replace(draws_dof=dof))
             for effect in _effects(paper, claim, before)
             if (spread := effect.spread)
         ]
-
-    known = next(filter(None, map(expected, earlier)), [])
-    if not known:
-        return row._replace(decides="unknown: no earlier study has an interval for it")
-    widest = max(known, key=lambda expected: expected.high - expected.low)
-    half = max(widest.high - widest.value, widest.value - widest.low)
-    return row._replace(
-        half_width=half,
-        minimum_detectable_effect=widest.minimum(),
-        decides=_decides(widest, half, row.margin, published),
-    )
+        if known:
+            widest = max(known, key=lambda expected: expected.high - expected.low)
+            half = max(widest.high - widest.value, widest.value - widest.low)
+            return row._replace(
+                half_width=half,
+                minimum_detectable_effect=widest.minimum(),
+                decides=_decides(widest, half, row.margin, published),
+            )
+    return row._replace(decides="unknown: no earlier study has an interval for it")
 
 
 def _decides(expected: Estimate, half: float, margin: float, published: list[float]) -> str:
@@ -159,7 +152,7 @@ def documents(measure: Measure, tasks: list[str]) -> list[int]:
         return [measure.blocks_to_read()]
     if not isinstance(measure, TaskMeasure):
         return []
-    sizes = [reading("tasks", task).documents for task in measure.tasks if Path(task).name in tasks]
+    sizes = [reading(task).documents for task in measure.tasks if Path(task).name in tasks]
     return [min(measure.documents or size, size) for size in sizes]
 
 

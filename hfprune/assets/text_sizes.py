@@ -1,40 +1,36 @@
-"""How much there is to read in the catalogue's tasks, requests, corpora and instructions (`text_sizes.yaml`)."""
+"""How much there is to read in the catalogue's tasks, corpora and instructions (`text_sizes.yaml`)."""
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
 
 class Reading(NamedTuple):
-    """Documents of a task or of requests, on average."""
+    """The documents of an asset, and the tokens that are read of one, on average."""
 
     documents: int
     tokens: float
-    """Tokens of a document, as they are read."""
-    positions: float
-    """Positions of a document that are predicted."""
-    paired: float
-    """Tokens that a token is paired with in attention, masked ones too."""
-    shared: float = 0
-    """Tokens at the start of every document, its solved examples, which are read once."""
-
-    def mean_tokens(self, documents: int) -> float:
-        """Return the tokens that are read of each of so many documents, on average."""
-        return self.tokens - self.shared * (1 - 1 / documents)
 
 
 @cache
-def _table() -> dict[str, dict[str, Any]]:
+def _table() -> dict[str, dict[str, list[int]]]:
     return yaml.safe_load(Path(__file__).with_name("text_sizes.yaml").read_text())
 
 
-def reading(kind: str, name: str) -> Reading:
-    """Return how much there is to read in `tasks` or `requests`; an unknown one has the mean of the known."""
-    known = {key: Reading(**entry) for key, entry in _table()[kind].items()}
-    columns = zip(*known.values(), strict=True)
-    return known.get(Path(name).name) or Reading(*(round(sum(column) / len(known)) for column in columns))
+def reading(name: str) -> Reading:
+    """Return how much there is to read in a task; an unknown one has the mean of the known."""
+    known = _table()["tasks"]
+    means = [round(sum(column) / len(known)) for column in zip(*known.values(), strict=True)]
+    return Reading(*known.get(Path(name).name, means))
+
+
+def tokens_of(names: Iterable[str], documents: int | None) -> float:
+    """Return the tokens of so many documents, or of all, of each task."""
+    sizes = [reading(name) for name in names]
+    return sum(min(documents or size.documents, size.documents) * size.tokens for size in sizes)
 
 
 def blocks(corpus: str, sequences: int, length: int, sampling: str) -> int:
@@ -42,11 +38,11 @@ def blocks(corpus: str, sequences: int, length: int, sampling: str) -> int:
     known = _table()["corpora"].get(Path(corpus).name)
     if known is None:
         return sequences
-    return max(1, min(sequences, known["tokens"] // length if sampling == "pack" else known["documents"]))
+    documents, tokens = known
+    return max(1, min(sequences, documents * tokens // length if sampling == "pack" else documents))
 
 
-def pairs_to_learn(instructions: str) -> tuple[int, float]:
-    """Return the number of instruction pairs and the tokens of one, prompt included."""
+def pairs_to_learn(instructions: str) -> Reading:
+    """Return the number of instruction pairs and the tokens of one, prompt included; unknown ones are LaMini's."""
     known = _table()["instructions"]
-    entry = known.get(Path(instructions).name) or known["lamini"]
-    return entry["pairs"], entry["tokens"]
+    return Reading(*known.get(Path(instructions).name, known["lamini"]))

@@ -1,7 +1,7 @@
 """Say what a study will cost on a device, or set the prediction beside what its finished jobs have cost.
 
-Predictions are counts of operations, traffic and memory from the models' sizes (`hfprune.cost`), and a device's
-speed from a table or measured on the spot. Nothing need be fetched, except a model whose size no table has.
+Predictions are counts of operations and memory from the models' sizes (`hfprune.cost`), and a device's peak from a
+table or measured on the spot. Nothing need be fetched.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from hfprune.stages import Command
 from hfprune.stages.fields import CatalogueFile, Resources, StudyPath
 from hfprune.study.study import Study
 
-EARLIER = Path("results")
+EARLIER, HERE = Path("results"), "here"
 LIKE = ("recovery",)
 
 
@@ -40,7 +40,7 @@ class PrintCost(Command):
     )
     device: str | None = Field(
         default=None,
-        description="a device of the table, or `here` to measure this machine's (the visible GPU, else `here`)",
+        description="a device of the table, or `here` to measure this machine's (this machine's, by the table)",
     )
     catalogue: CatalogueFile = Path("config/assets.yaml")
     resources: Resources = Path("resources")
@@ -56,17 +56,27 @@ class PrintCost(Command):
     def run(self) -> None:
         """Print the cost of the study, or prediction and measurement."""
         from hfprune.assets.catalogue import Catalogue
-        from hfprune.cost.costs import Costs
-        from hfprune.cost.here import find_device
-        from hfprune.cost.measured import comparison
-        from hfprune.cost.table import table
-        from hfprune.study.places import load_files
+        from hfprune.cost.choice import costs_of
+        from hfprune.cost.table import comparison, summary, table
+        from hfprune.devices.table import nominal_cpu, table_device, visible_device
 
         like = _earlier(self.like) if self.study else []
         path = self.study or _study_of(self.results or Path())
-        device = find_device(self.device)
-        costs = Costs(load_files(path, load(Catalogue, self.catalogue)), device, self.resources)
-        print(comparison(costs, self.results) if self.results else table(costs))
+        if self.device in (None, HERE):
+            device = visible_device() or nominal_cpu()
+            if self.device:
+                from hfprune.devices.rates import measured
+
+                device = measured(device)
+        else:
+            device = table_device(self.device, HERE)
+        costs = costs_of(path, load(Catalogue, self.catalogue), device, self.resources)
+        said = (
+            comparison(costs, self.results)
+            if self.results
+            else "\n".join([table(costs), "", *summary(costs)])
+        )
+        print(said)
         if like:
             print(f"\n{_claims(costs.study, like)}")
 

@@ -1,37 +1,53 @@
-"""What every job of a study does on a device: its time, memory and operations."""
+"""What every job of a study does on a device: its time, memory and operations.
 
-from dataclasses import dataclass, replace
+Each stage with work of its own has one function in `STAGES`, which reads the settings of the job.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from hfprune.assets.catalogue import LocalSource, alternatives
 from hfprune.assets.text_sizes import pairs_to_learn
-from hfprune.cost.speed import PROCESS, loading, seconds
-from hfprune.criteria.random import Random
-from hfprune.devices.table import Device
+from hfprune.devices.batches import training_tokens
+from hfprune.devices.table import UTILISATION, Device
 from hfprune.errors import HfpruneError
-from hfprune.evaluation.work import Case, Work, solved
-from hfprune.jobs import list_jobs
-from hfprune.measures import Measure
-from hfprune.models.shape import Shape, known_shapes, shape_of
-from hfprune.recovery.options import measured_steps
+from hfprune.models.shape import BYTES, Shape, known_shapes, shape_of
+from hfprune.recovery.options import Linear, measured_steps
 from hfprune.results import DENSE, Cell
+from hfprune.scoring.fitting import ScoringCost
 from hfprune.stages import Stage
 from hfprune.study.places import Files
 
-# The rules that publish, each of which runs once.
-PUBLICATION = ("collect", "tables", "claims", "compare", "figures", "report", "page")
-# Seconds, beyond a start, of a job that runs no model, roughly, and of one that tokenizes text.
-SMALL, READING = 2.0, 10.0
-# Bytes of text that a job holds: a file of C4 while it is read.
-TEXT = 3e9
-# Tokens of instruction pairs that one core tokenizes a second: 19 minutes for LaMini-instruction's.
-TOKENIZED = 3e5
-# Bytes of a packed token, with its label and its position.
-PACKED = 12
 # The size that a model of unknown size is taken to have.
 LARGEST = "qwen2.5-7b"
+# Tokens that a token is paired with in the attention of measures.
+CONTEXT = 256
+# Seconds from the shell to loaded libraries, and on a GPU to its context and kernels.
+CPU_START, GPU_START = 4.0, 13.0
+# Bytes a second at which weights are read; bytes of a process with all libraries, and of a file of C4.
+READ, PROCESS, TEXT = 1e9, 1.2e9, 3e9
+# Bytes of a packed token, with label and position; tokens of instruction pairs that a core tokenizes a second.
+PACKED, TOKENIZED = 12, 3e5
+# A job may take this many times what is predicted, and at least half an hour, before it is stopped; each further
+# attempt may take as much again.
+TIME_MARGIN, MEMORY_MARGIN, LEAST_MINUTES = 3.0, 1.3, 30
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job does beyond its start; without operations, it takes one core and no GPU."""
+
+    flops: float = 0
+    dtype: str = "float32"
+    memory: float = 0
+    """Bytes on the device at the peak, weights included."""
+    loaded: float = 0
+    """Bytes of weights that it reads from disk."""
+    seconds: float = 0
+    """Time of all else."""
 
 
 @dataclass(frozen=True)
@@ -42,94 +58,50 @@ class Cost:
     about: str
     """The model, and the cell where there is one."""
     seconds: float
-    """Time with its start."""
     main_memory: float
-    """Bytes of main memory."""
-    memory: float
-    """Bytes of the device's memory, which on a CPU are those of main memory."""
+    gpu_memory: float
+    """Bytes on a GPU; 0 if it takes none."""
     share: float
-    """Devices that it occupies: GPUs, or its cores' part of the CPU; 0 for a job beside the GPU."""
-    loading: float = 0
-    """Seconds of that time in which models are loaded, by one thread."""
-    gpu_memory: float = 0
-    """Bytes of memory on its GPU; 0 if it takes none."""
-    flops: float = 0
-    """Operations."""
-    threads: int = 1
+    """GPUs that it occupies, or its part of the CPU."""
+    at_peak: float
+    """Seconds of its operations at the peak of what it occupies."""
 
-    @property
-    def taken(self) -> float:
-        """Seconds for which it occupies the device, by its share of it."""
-        return self.seconds * self.share
+    def limits(self, attempt: int = 1, longest: int | None = None) -> dict[str, int]:
+        """Return the MB of main memory and of a GPU's memory, and the minutes, that the job may take.
+
+        Args:
+            attempt: the first, second … try.
+            longest: minutes that no job may exceed; None: any.
+        """
+        memory = {"mem_mb": self.main_memory, "gpu_mem_mb": self.gpu_memory}
+        found = {name: math.ceil(MEMORY_MARGIN * attempt * size / 1e6) for name, size in memory.items()}
+        minutes = attempt * max(LEAST_MINUTES, math.ceil(TIME_MARGIN * self.seconds / 60))
+        return found | {"runtime": min(minutes, longest or minutes)}
 
 
 class Costs:
     """What the jobs of a study cost on a device."""
 
-    def __init__(
-        self, files: Files, device: Device, resources: Path = Path("resources"), *, guess: bool = False
-    ) -> None:
-        """Prepare to count.
-
-        Args:
-            files: the study.
-            device: where its jobs run.
-            resources: folder of the fetched assets.
-            guess: count a model of unknown size as `LARGEST`, instead of an error.
-
-        Raises:
-            HfpruneError: the size of a model is not known.
-        """
-        self.files, self.study, self.device, self.resources = files, files.study, device, resources
+    def __init__(self, files: Files, jobs: Iterable[Stage], device: Device) -> None:
+        """Find the sizes of the models, in the folder of fetched assets too; unknown ones count as `LARGEST`."""
+        self.files, self.study, self.jobs, self.device = files, files.study, [*jobs], device
+        self.start = GPU_START if device.on_gpu else CPU_START
+        self.shapes: dict[str, Shape] = {}
         self.guessed: list[str] = []
         """Models of unknown size."""
-        self.shapes: dict[str, Shape] = {}
         for model in self.study.models:
+            sources = alternatives(files.catalogue.models[model].source)
+            own = [source.path for source in sources if isinstance(source, LocalSource)]
             try:
-                sources = alternatives(files.catalogue.models[model].source)
-                folders = [source.path for source in sources if isinstance(source, LocalSource)]
-                self.shapes[model] = shape_of(model, resources, folders)
+                self.shapes[model] = shape_of(model, [files.asset("models", model), *own])
             except HfpruneError:
-                if not guess:
-                    raise
                 self.guessed.append(model)
                 self.shapes[model] = known_shapes()[LARGEST]
 
     @cached_property
-    def jobs(self) -> list[Stage]:
-        """The study's jobs, but those of baselines and of the publication."""
-        return [*list_jobs(self.files)]
-
-    @cached_property
     def each(self) -> list[Cost]:
-        """The cost of every job but those of baselines, in the order of the flow."""
-        methods = [self._small("method", method) for method in self.files.criteria]
-        published = [self._small(stage, self.files.name) for stage in PUBLICATION]
-        return [*map(self.of, self.jobs), *methods, *published]
-
-    def of(self, job: Stage) -> Cost:
-        """Return the cost of a job of the study's list."""
-        if job.takes == "core" or not job.model_name():
-            return self._small(job.stage, job.about())
-        case, work = self._case(job.model_name(), job.named_cells()[0]), Work()
-        match job.stage:
-            case "score":
-                work = self._scoring(job)
-            case "linear":
-                read = self.study.calibration
-                plain, plans = self._case(job.model_name()), len(job.named_cells())
-                settings: Any = job
-                work = solved(plain, settings.linear, read.sequences, read.length, plans)
-            case "recover":
-                work = self._training(case)
-            case "measure":
-                return self._cost(job, *self._measuring(job))
-        return self._cost(job, case, case.load() + work)
-
-    def hours(self, devices: int = 1) -> float:
-        """Return the hours of the study on so many devices: at least those of its longest job."""
-        taken = sum(cost.taken for cost in self.each) / devices
-        return max(taken, self.longest.seconds) / 3600
+        """The cost of every job, in the order of the flow."""
+        return [*map(self.of, self.jobs)]
 
     @property
     def longest(self) -> Cost:
@@ -139,107 +111,130 @@ class Costs:
     @property
     def largest(self) -> Cost:
         """The job that needs most memory on the device."""
-        return max(self.each, key=lambda cost: cost.memory)
+        return max(self.each, key=self.memory)
 
-    @cached_property
-    def packed(self) -> float:
-        """The bytes of the packed instruction pairs of a model."""
-        assert self.study.recovery is not None
-        pairs, tokens = pairs_to_learn(self.study.recovery.instructions)
-        return PACKED * min(self.study.recovery.examples or pairs, pairs) * tokens
+    def memory(self, cost: Cost) -> float:
+        """Return the bytes on the device that a job takes."""
+        return cost.gpu_memory if self.device.on_gpu else cost.main_memory
+
+    def hours(self, devices: int = 1) -> float:
+        """Return the hours of the study on so many devices: at least those of its longest job."""
+        taken = sum(cost.seconds * cost.share for cost in self.each) / devices
+        return max(taken, self.longest.seconds) / 3600
+
+    def of(self, job: Stage) -> Cost:
+        """Return the cost of a job; a stage that is not in `STAGES` takes seconds of a core."""
+        settings: Any = job
+        work = STAGES[job.stage](self, settings) if job.stage in STAGES else Work()
+        on_gpu, cores = self.device.on_gpu, self.device.cores if job.takes == "machine" else 1
+        at_peak = work.flops / self.device.peak(work.dtype) / (1 if on_gpu else cores)
+        # With a device map, what the device does not hold lies on others.
+        held = min(work.memory, self.device.memory) if self.study.device_map else work.memory
+        # On a GPU a model passes through main memory; CUDA's libraries are as large as the others.
+        passing = PROCESS + self.shapes[job.model_name()].weights(work.dtype) if work.loaded else work.memory
+        return Cost(
+            job.stage if job.stage != "measure" else f"measure {', '.join(settings.measures)}",
+            job.about(),
+            self.start + work.loaded / READ + work.seconds + at_peak / UTILISATION,
+            main_memory=PROCESS + (passing if on_gpu else held),
+            gpu_memory=held if on_gpu and work.flops else 0,
+            share=(work.flops > 0) if on_gpu else cores / self.device.cores,
+            at_peak=at_peak,
+        )
 
     # --- work by stage ------------------------------------------------------------------------------------
 
-    def _scoring(self, job: Stage) -> Work:
-        """Return the work of one sweep."""
-        config: Any = job
-        criteria = {method: self.files.criteria[method] for method in config.methods}
-        sequences = config.sequences or self.study.calibration.sequences
-        # What a step of a method has left counts as the dense model.
-        return self._case(job.model_name()).score(
-            criteria, sequences, self.study.calibration.length, [*config.units]
-        )
+    def _text(self, _job: Any) -> Work:
+        return Work(seconds=10, memory=TEXT)
 
-    def _training(self, case: Case) -> Work:
-        """Return the work of a recovery, in which the held-out pairs are measured on the way."""
-        settings = self.study.recovery
-        assert settings is not None
+    def _pack(self, job: Any) -> Work:
+        pairs, tokens = pairs_to_learn(job.instructions.name)
+        read = min(job.packing.examples or pairs, pairs) * tokens
+        return Work(seconds=10 + read / TOKENIZED, memory=TEXT + PACKED * read)
+
+    def _score(self, job: Any) -> Work:
+        read, scoring = self.study.calibration, self._scoring(job, job.methods, job.units)
+        memory = scoring.peak(read.length * scoring.fitting(read.length, job.batch_tokens))
+        flops = scoring.operations((job.sequences or read.sequences) * read.length, read.length)
+        return Work(flops, scoring.dtype, memory, scoring.shape.weights(scoring.dtype))
+
+    def _linear(self, job: Any) -> Work:
+        read, shape = self.study.calibration, self.shapes[job.model_name()]
+        tokens, weights = read.sequences * read.length, shape.weights(self._dtype(job))
+        sums = 4 * (tokens * shape.hidden + 10 * shape.neurons**2 + 3 * (shape.neurons + shape.hidden) ** 2)
+        flops = solving(shape, job.linear, tokens, read.length, len(job.cells))
+        return Work(flops, "float32", weights + sums, weights)
+
+    def _recover(self, job: Any) -> Work:
+        settings, dtype, on_gpu = self.study.recovery, self._dtype(job), self.device.on_gpu
+        assert settings is not None  # a study that trains has the section
         pairs, tokens = pairs_to_learn(settings.instructions)
-        steps = settings.max_steps
-        if steps is None:
-            sequences = min(settings.examples or pairs, pairs) * tokens / settings.length
-            steps = max(1, round(settings.epochs * sequences / settings.batch))
-        held_out = min(settings.held_out, pairs / 10 * tokens / settings.length)
-        measured = len(measured_steps(steps)) * held_out
-        return case.train(settings, steps * settings.batch, settings.batch_tokens, measured)
+        sequences = min(settings.examples or pairs, pairs) * tokens / settings.length
+        steps = settings.max_steps or max(1, round(settings.epochs * sequences / settings.batch))
+        measured = len(measured_steps(steps)) * min(settings.held_out, sequences / 10)
+        at_once = job.batch_tokens or training_tokens(on_gpu=on_gpu)
+        shape = self._cut(job.model_name(), *job.named_cells())
+        # 4 N a token, since weights are frozen.
+        read = (2 * steps * settings.batch + measured) * settings.length
+        memory = training_memory(shape, at_once, dtype, on_gpu=on_gpu)
+        return Work(shape.forward(read, settings.length), dtype, memory, shape.weights(dtype))
 
-    def _measuring(self, job: Stage) -> tuple[Case, Work]:
-        """Return the first case and the work of all cells and measures."""
-        config: Any = job
-        cases, total = [], Work()
-        for cell in job.named_cells():
-            total += self._case(job.model_name(), cell).load()
-            for measure in map(self.files.measures.__getitem__, config.measures):
-                cases.append(self._case(job.model_name(), cell, measure))
-                total += measure.work(cases[-1])
-        return cases[0], total
+    def _measure(self, job: Any) -> Work:
+        dense, read, flops, memory = self.shapes[job.model_name()], self.study.calibration, 0.0, 0.0
+        taken = [self.files.measures[name] for name in job.measures]
+        dtype = next((measure.dtype for measure in taken if measure.dtype), self._dtype(job))
+        for cell, files in zip(job.named_cells(), job.cells, strict=True):
+            cut = self._cut(job.model_name(), cell)
+            for measure in taken:
+                tokens, held = measure.tokens(), dense.reading(dtype, on_gpu=self.device.on_gpu)
+                if measure.needs == "criterion":
+                    scoring = self._scoring(job, [cell.method], files.scored.units)
+                    flops += scoring.operations(tokens * read.length, read.length)
+                    held = scoring.peak(read.length * scoring.fitting(read.length))
+                else:
+                    plain = (cell.method, cell.recovery) == (DENSE, "none")
+                    beside = measure.needs in ("beside", "reference") and not plain
+                    masked = read.resamples if files.resampled and measure.resampled else 0
+                    flops += cut.forward(tokens, CONTEXT) + (beside + masked) * dense.forward(tokens, CONTEXT)
+                    held += cut.weights(dtype) * (beside and measure.needs == "reference")
+                memory = max(memory, held)
+        return Work(flops, dtype, memory, len(job.cells) * dense.weights(dtype))
 
-    def _case(self, model: str, cell: Cell | None = None, measure: Measure | None = None) -> Case:
-        """Return a model as a job reads it: dense, or as a cell's plan cuts it."""
-        dense, device, study = self.shapes[model], self.device, self.study
-        dtype = (measure and measure.dtype) or study.dtype
-        if dtype == "auto":
-            dtype = max(("float32", "bfloat16"), key=lambda name: device.rates[name])
-        plain = Case(dense, dtype, device.on_gpu, device.memory)
-        if cell is None or (cell.method == DENSE and cell.recovery == "none"):
-            return plain
-        method, criterion = study.methods.get(cell.method), self.files.criteria.get(cell.method)
-        units = tuple(method.units) if method else ("neurons",)
-        if cell.ratio is None:
-            return replace(plain, criterion=criterion, length=study.calibration.length, units=units)
-        resampled = measure is not None and measure.resampled and criterion and cell.recovery == "none"
-        resampled = resampled and not (method and method.bias)
-        shape = dense.pruned(cell.ratio, method.units if method else None) if cell.ratio else dense
-        resamples = study.calibration.resamples if resampled else 0
-        if criterion and criterion.needs == "weights" and not isinstance(criterion, Random):
-            resamples = min(1, resamples)  # the same plan again and again is measured once
-        return replace(plain, shape=shape, dense=dense, resamples=resamples)
+    def _dtype(self, job: Any) -> str:
+        return job.dtype or self.device.faster_dtype
 
-    # --- costs --------------------------------------------------------------------------------------------
+    def _cut(self, model: str, cell: Cell) -> Shape:
+        """Return what a cell has left of its model, as if neurons alone were removed."""
+        return self.shapes[model].pruned(cell.ratio or 0)
 
-    def _small(self, stage: str, about: str) -> Cost:
-        """Return the cost of a job that runs no model; that of `method` starts no process."""
-        packed = self.packed if stage == "pack" else 0.0
-        time = self.device.start / 2 + (READING if stage in ("calibrate", "pack") else SMALL)
-        time += packed / PACKED / TOKENIZED
-        text = stage in ("fetch", "calibrate", "pack")
-        memory, on_gpu = PROCESS + text * TEXT + packed, self.device.on_gpu
-        return Cost(
-            stage,
-            about,
-            seconds=0.0 if stage == "method" else time,
-            main_memory=memory,
-            memory=0.0 if on_gpu else memory,
-            share=0.0 if on_gpu else 1 / self.device.cores,
-        )
+    def _scoring(self, job: Any, methods: Iterable[str], units: Iterable[str]) -> ScoringCost:
+        criteria, room = self.files.criteria, self.device.memory if self.device.on_gpu else math.inf
+        chosen = {method: criteria[method] for method in methods}
+        return ScoringCost(self.shapes[job.model_name()], chosen, [*units], self._dtype(job), room)
 
-    def _cost(self, job: Stage, case: Case, work: Work) -> Cost:
-        device = self.device
-        threads = max(1, device.cores) if job.takes == "machine" else 1
-        # With a device map, what the device does not hold lies on others.
-        held = min(work.memory, device.memory) if self.study.device_map else work.memory
-        # On a GPU a model passes through main memory while it loads; CUDA's libraries are as large as the others.
-        passing = PROCESS + (case.dense or case.shape).weights(case.width)
-        main = PROCESS + (passing if device.on_gpu else held)
-        return Cost(
-            job.stage,
-            job.about(),
-            seconds=device.start + seconds(device, work, case.dtype, threads),
-            main_memory=main,
-            memory=held if device.on_gpu else main,
-            share=1 if device.on_gpu else threads / device.cores,
-            loading=loading(work),
-            gpu_memory=held if device.on_gpu else 0,
-            flops=work.flops + work.single,
-            threads=threads,
-        )
+
+def training_memory(shape: Shape, tokens: float, dtype: str, *, on_gpu: bool) -> float:
+    """Return the bytes that a step of training adapters takes, by so many tokens at a time."""
+    # Logits in the dtype, and thrice in float32; the adapters are a hundredth of the weights.
+    kept = shape.layers * shape.trained(dtype, on_gpu=on_gpu) + (BYTES[dtype] + 12) * shape.vocabulary
+    return shape.weights(dtype) + tokens * kept
+
+
+def solving(shape: Shape, settings: Linear, tokens: float, length: int, plans: int) -> float:
+    """Return the operations of solving neurons' readers for so many plans (`hfprune.recovery.reconstruction`)."""
+    grams = 2 * tokens * shape.layers * shape.neurons**2
+    # For each λ and at last, a Cholesky and its solve, of which each product in float64 counts as two.
+    solved = shape.layers * (2 * shape.neurons**3 / 3 + 5 * shape.neurons**2 * shape.hidden)
+    large = grams + plans * (len(settings.ridges) + 1) * solved
+    return shape.forward(tokens, length) + large / 2  # which reach twice the utilisation of passes
+
+
+STAGES: dict[str, Callable[[Costs, Any], Work]] = {
+    "fetch": Costs._text,
+    "calibrate": Costs._text,
+    "pack": Costs._pack,
+    "score": Costs._score,
+    "linear": Costs._linear,
+    "recover": Costs._recover,
+    "measure": Costs._measure,
+}

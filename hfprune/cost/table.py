@@ -1,85 +1,112 @@
-"""The cost of a study as a table by rule, with what there is to download and to keep."""
+"""The cost of a study for readers: in a few lines, by stage, and beside what finished jobs have cost."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hfprune.cost.costs import Costs
+from hfprune.devices.table import UTILISATION, Device
+from hfprune.errors import HfpruneError
 from hfprune.study.references import downloads, locked
 
-# Bytes of a job's file, and of a study's tables and figures.
-PER_FILE, PUBLISHED = 20e3, 30e6
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def unfit(costs: Costs, spare: float = 0) -> str:
     """Return a sentence about the job that the device cannot hold with `spare` bytes left, or "" for none."""
     job, room = costs.largest, costs.device.memory
-    if job.memory + spare <= room:
+    if costs.memory(job) + spare <= room:
         return ""
     return (
-        f"{job.stage} of {job.about} needs about {job.memory / 1e9:.0f} GB of memory, "
+        f"{job.stage} of {job.about} needs about {costs.memory(job) / 1e9:.0f} GB of memory, "
         f"but {costs.device.name} has {room / 1e9:.0f} GB"
     )
 
 
-def disk(costs: Costs) -> float:
-    """Return the bytes of a study's files, without the outcomes of single items."""
-    found, study = PUBLISHED, costs.study
-    for job in costs.jobs:
-        found += PER_FILE * len(job.outputs())
-        if job.model_name():
-            shape = costs.shapes[job.model_name()]
-            kept = shape.layers * shape.neurons * (1 + study.calibration.resamples)
-            sizes = {"score": 8 * kept * len(job.named_cells()), "plan": 4 * kept}
-            if study.recovery:
-                sizes |= {"recover": 4 * shape.adapters(study.recovery.rank), "pack": costs.packed}
-            found += sizes.get(job.stage, 0)
-    return found
+def summary(costs: Costs, devices: int = 1) -> list[str]:
+    """Return lines about what is to be fetched, hours, the longest and the largest job, and what is too large."""
+    device, longest, large = costs.device, costs.longest, costs.largest
+    size, unknown = downloads(costs.study, costs.files.catalogue, costs.files.resources)
+    more = f" and {unknown} assets of unknown size" if unknown else ""
+    main = max(cost.main_memory for cost in costs.each)
+    text = [
+        f"{size / 1e9:.2f} GB to fetch{more}; about {hours(costs.hours(devices))} on {named(device, devices)}, "
+        f"{hours(longest.seconds / 3600)} for the longest job ({longest.stage} of {longest.about}), "
+        f"{costs.memory(large) / 1e9:.1f} GB for the largest ({large.stage} of {large.about})"
+        + (f", {main / 1e9:.0f} GB of main memory" if device.on_gpu else "")
+    ]
+    if costs.guessed:
+        text.append(f"of unknown size before they are fetched, counted as 7B: {', '.join(costs.guessed)}")
+    said = unfit(costs)
+    text += [f"too large: {said}"] if said else []
+    return [*text, *filter(None, [locked(costs.study, costs.files.catalogue)])]
 
 
 def table(costs: Costs) -> str:
-    """Return jobs, hours and memory by rule, and lines about the longest job, the disk and the downloads."""
+    """Return jobs, hours and memory by stage."""
     import pandas as pd
+
+    rows = pd.DataFrame(
+        [cost.stage, 1, cost.seconds * cost.share / 3600, cost.seconds / 60, costs.memory(cost) / 1e9]
+        for cost in costs.each
+    ).set_axis(["stage", "jobs", "hours", "longest job, min", "memory, GB"], axis=1)
+    how = {"jobs": "sum", "hours": "sum", "longest job, min": "max", "memory, GB": "max"}
+    found = pd.concat([rows.groupby("stage", sort=False).agg(how), rows.agg(how).to_frame("in all").T])
+    return _printed(found, (",.0f", ",.2f", ",.1f", ".1f"))
+
+
+def comparison(costs: Costs, results: Path) -> str:
+    """Return the jobs that have results, by stage: predicted, measured, and the share of the peak they reached.
+
+    Seconds are those of a GPU without loading, or of all a CPU's cores.
+
+    Raises:
+        HfpruneError: no job has finished.
+    """
+    import pandas as pd
+
+    rows = []
+    for job, cost in zip(costs.jobs, costs.each, strict=True):
+        files = [file for file in job.outputs() if file.suffix == ".json"] if cost.at_peak else []
+        files = [results / file.relative_to(costs.files.file("")) for file in files]
+        if not files or not all(file.exists() for file in files):
+            continue
+        found = [one for file in files if "provenance" in (one := json.loads(file.read_text()))]
+        if any("not_applicable" in one for one in found):
+            continue
+        spent = [one["provenance"]["cost"] for one in found]
+        taken = [one["seconds" if costs.device.on_gpu else "cpu_seconds"] for one in spent]
+        # The results of one sweep, and of plans that are solved together, have the time of all.
+        measured = max(taken) if job.stage in ("score", "linear") else sum(taken)
+        at_peak = cost.at_peak * cost.share * max(1, costs.device.cores)
+        peak = max(one["peak_memory_bytes"] for one in spent)
+        rows.append([cost.stage, 1, at_peak, measured, costs.memory(cost) / 1e9, peak / 1e9])
+    if not rows:
+        raise HfpruneError(f"{results}: no finished job of the study")
+    names = ["stage", "jobs", "predicted, s", "measured, s", "memory, GB", "measured, GB"]
+    sums = dict.fromkeys(names[1:4], "sum") | dict.fromkeys(names[4:], "max")
+    by_stage = pd.DataFrame(rows, columns=names).groupby("stage", sort=False).agg(sums)
+    by_stage["utilisation"] = by_stage["predicted, s"] / by_stage["measured, s"]
+    by_stage["predicted, s"] /= UTILISATION
+    return _printed(by_stage, (",.0f", ",.0f", ",.0f", ".1f", ".1f", ".0%"))
+
+
+def named(device: Device, devices: int = 1) -> str:
+    """Return a device in words, and how many there are."""
+    name = device.name if device.on_gpu else f"{device.cores} cores of {device.name}"
+    return name if devices == 1 else f"{devices} × {name}"
+
+
+def hours(x: float) -> str:
+    """Return hours in words."""
+    return f"{60 * x:.0f} minutes" if x < 1 else f"{x:.1f} hours" if x < 100 else f"{x:,.0f} hours"
+
+
+def _printed(table: "DataFrame", formats: Sequence[str]) -> str:
     from tabulate import tabulate
 
-    device, job, (size, unknown) = (
-        costs.device,
-        costs.longest,
-        downloads(costs.study, costs.files.catalogue, costs.resources),
-    )
-    jobs = pd.DataFrame(map(vars, costs.each)).assign(taken=[cost.taken for cost in costs.each], jobs=1)
-    how = {"jobs": "sum", "taken": "sum", "seconds": "max", "memory": "max", "flops": "sum"}
-    rules = jobs.groupby("stage", sort=False).agg(how).rename(index="`{}`".format)
-    rows = pd.concat([rules, jobs.agg(how).to_frame("in all").T])
-    where = "GPU" if device.on_gpu else "CPU"
-    headers = ["stage", "jobs", f"{where} hours", "longest job, min", f"{where} memory, GB", "PFLOPs"]
-    lines = [
-        [
-            rule,
-            f"{row.jobs:,.0f}",
-            _number(row.taken / 3600),
-            _number(row.seconds / 60),
-            f"{row.memory / 1e9:.1f}" if row.memory else "",
-            _number(row.flops / 1e15),
-        ]
-        for rule, row in rows.iterrows()
-    ]
-    more = f" and {unknown} of unknown size" if unknown else ""
-    text = [
-        f"study {costs.files.name} on {device.name} ({device.source}; {device.memory / 1e9:.0f} GB)",
-        "",
-        tabulate(lines, headers, tablefmt="github", disable_numparse=True, colalign=["left", *["right"] * 5]),
-        "",
-        f"longest job: {job.stage} of {job.about}, {_number(job.seconds / 60)} min",
-        f"main memory of a job: up to {jobs['main_memory'].max() / 1e9:.0f} GB",
-        f"to download: {size / 1e9:.2f} GB{more}; results on disk: {disk(costs) / 1e9:.2f} GB",
-    ]
-    if said := unfit(costs):
-        text.append(f"does not fit: {said}")
-    if said := locked(costs.study, costs.files.catalogue):
-        text.append(said)
-    return "\n".join(text)
-
-
-def _number(x: float) -> str:
-    if x == 0:
-        return ""
-    if x < 0.01:
-        return "< 0.01"
-    return f"{x:.2f}" if x < 10 else f"{x:.1f}" if x < 100 else f"{x:,.0f}"
+    texts = [[f"{x:{form}}" for x in table[name]] for name, form in zip(table, formats, strict=True)]
+    printed = dict(zip([table.index.name or "stage", *table], [[*table.index], *texts], strict=True))
+    return tabulate(printed, "keys", "github", disable_numparse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import Field, PositiveInt
 
 from hfprune.assets.text import Text
-from hfprune.evaluation.work import Case, Work
+from hfprune.assets.text_sizes import blocks, tokens_of
 from hfprune.registry import Registry
 from hfprune.settings import Dtype, Strict
 
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
     from hfprune.evaluation.measured_model import Subject
     from hfprune.results import Value
 
+# A decoding step reads all weights, which takes as long as a pass over so many tokens: 20 to 45 on a CPU and 80 to
+# 120 on a GPU, by their memory's bandwidth and 40 % of their peak.
+DECODED = 64
 BatchTokens = PositiveInt | None
 BATCH_TOKENS = Field(default=None, description="tokens of one forward pass; null: by device")
 
@@ -102,13 +104,12 @@ class Measure(Strict, ABC):
     def run(self, subject: Subject) -> Outcome:
         """Measure a subject; a measure with several tasks runs once for each part that `by_task` returns."""
 
-    def work(self, case: Case) -> Work:
-        """Return the work of a measurement beyond loading the measured model, all tasks together.
+    def tokens(self) -> float:
+        """Return the tokens that a model reads, all tasks together; a measure of scoring, the sequences.
 
-        `hfprune cost` predicts time and memory from it. By default it is one pass over the model's own context of
-        4,096 tokens, so that a measure which does not say is not free.
+        `hfprune cost` predicts time from it. A measure that does not say is not free.
         """
-        return case.read(1, 4096, 1)
+        return 4096
 
     def by_task(self) -> dict[str, Self]:
         """Return one measure per task; each key is a value of the column `task` in the tidy table.
@@ -146,13 +147,11 @@ class TextMeasure(CorpusMeasure, Text):
 
     def blocks_to_read(self) -> int:
         """Return the number of blocks, as far as is known before the corpus is fetched."""
-        from hfprune.assets.text_sizes import blocks
-
         return blocks(self.corpus, self.sequences, self.length, self.sampling)
 
-    def work(self, case: Case) -> Work:
-        """Return the work of reading every block once, with the logits of all positions."""
-        return case.read(self.blocks_to_read(), self.length, self.length, batch_tokens=self.batch_tokens)
+    def tokens(self) -> float:
+        """Return the tokens of all blocks."""
+        return self.blocks_to_read() * self.length
 
 
 class TaskMeasure(Measure):
@@ -176,20 +175,9 @@ class TaskMeasure(Measure):
         """Return the tasks' documents."""
         return [f"tasks/{task}" for task in self.tasks]
 
-
-def documents_read(
-    case: Case, assets: Iterable[str], documents: int | None, batch_tokens: int | None
-) -> Work:
-    """Return the work of reading so many documents, or all, of each asset, given as `kind/name`."""
-    from hfprune.assets.text_sizes import reading
-
-    total = Work()
-    for asset in assets:
-        text = reading(*asset.split("/", 1))
-        count = min(documents or text.documents, text.documents)
-        size = (count, text.mean_tokens(count), text.positions)
-        total += case.read(*size, batch_tokens=batch_tokens, pairs=text.paired)
-    return total
+    def tokens(self) -> float:
+        """Return the tokens of the documents of all tasks."""
+        return tokens_of(self.tasks, self.documents)
 
 
 MEASURES: Registry[Measure] = Registry("hfprune.measures", Measure)  # type: ignore[type-abstract]

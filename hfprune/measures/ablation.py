@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pydantic import Field, PositiveInt
 
 from hfprune.evaluation.measured_model import Subject
-from hfprune.evaluation.work import Case, Work
 from hfprune.measures import Metric, Outcome, TextMeasure
 from hfprune.results import Value
 
@@ -28,11 +25,9 @@ class Ablation(TextMeasure):
         """Return the divergence."""
         return [Metric("damage", "KL divergence of one neuron", "nats", shown="{:.3g}")]
 
-    def work(self, case: Case) -> Work:
-        """Return the work of one pass a neuron and sequence; layers below the neuron's are read once for many."""
-        above = replace(case.shape, layers=case.shape.layers / 2)
-        passes = self.sequences * case.shape.layers * min(self.neurons_per_layer, case.shape.neurons)
-        return case.read(passes, self.length, self.length, shape=above, batch_tokens=self.batch_tokens)
+    def tokens(self) -> float:
+        """Return the tokens of a pass for each neuron of thirty layers, in which half of the layers are read."""
+        return super().tokens() * self.neurons_per_layer * 30 / 2
 
     def run(self, subject: Subject) -> Outcome:
         """Ablate; a killed run resumes from the sums in the subject's state folder."""

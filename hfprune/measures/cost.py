@@ -6,7 +6,6 @@ from pydantic import Field, PositiveInt
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.evaluation.work import Case, Work
 from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
 from hfprune.provenance import Stopwatch
 from hfprune.results import Value
@@ -35,11 +34,9 @@ class Cost(Measure):
             Metric("peak_memory_bytes", "Peak memory", "GB", better="lower", shown="{:.2f}", scale=1e-9),
         ]
 
-    def work(self, case: Case) -> Work:
-        """Return the work of all rounds."""
-        criteria = {"it": case.criterion} if case.criterion else {}
-        once = case.score(criteria, self.sequences, case.length, case.units, self.batch_tokens)
-        return once * (1 + self.repeats)
+    def tokens(self) -> float:
+        """Return the sequences of all rounds."""
+        return self.sequences * (1 + self.repeats)
 
     def run(self, subject: Subject) -> Outcome:
         """Score repeatedly by the subject's criterion."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
 
 from hfprune.evaluation.item_outcomes import block_items, mean_value
 from hfprune.evaluation.measured_model import Subject, batch_size
-from hfprune.evaluation.work import DISTANCES, Case, Work
 from hfprune.measures import Metric, Outcome, TextMeasure
 
 if TYPE_CHECKING:
@@ -39,15 +38,6 @@ class Fidelity(TextMeasure):
             Metric(jaccard, f"Top-{self.top_k} Jaccard", better="higher", items=(jaccard,)),
             Metric("kl_divergence", "KL divergence", "nats", better="lower", items=("kl_divergence",)),
         ]
-
-    def work(self, case: Case) -> Work:
-        """Return the work of reading every block by the dense model, once, and by every other, and comparing."""
-        number, dense = self.blocks_to_read(), case.dense or case.shape
-        size: dict[str, Any] = {"sequences": number, "length": self.length, "batch_tokens": self.batch_tokens}
-        # The logits of both, from one model's states and the other's that are kept.
-        compared: dict[str, Any] = {"positions": 2 * self.length, "passes": DISTANCES / 2, **size}
-        own, masked = case.read(**compared), case.read(shape=dense, **compared)
-        return case.read(positions=0, shape=dense, **size) + own + masked * case.resamples
 
     def run(self, subject: Subject) -> Outcome:
         """Compare the two models on every block."""

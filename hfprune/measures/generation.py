@@ -10,14 +10,14 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.evaluation.work import Case, Work
-from hfprune.measures import Metric, Outcome, TaskMeasure
+from hfprune.measures import DECODED, Metric, Outcome, TaskMeasure
 from hfprune.settings import nearest
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from lm_eval.tasks import TaskManager
+
 
 # Metrics of lm-eval's tasks of this type, as `outcomes` names them; other metrics are in the tidy table only.
 METRICS = {
@@ -91,12 +91,10 @@ class Generation(TaskMeasure):
             return []
         return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
 
-    def work(self, case: Case) -> Work:
-        """Return the work of answering: prompts of 512 tokens and, without a limit, 256 tokens an answer."""
+    def tokens(self) -> float:
+        """Return the tokens of prompts of 512, and what decoding counts: 256 tokens an answer without a limit."""
         documents = len(self.tasks) * (self.documents or 1000)
-        answer, prompt = self.max_new_tokens or 256, 512
-        rounds = documents / self.batch_size
-        return case.read(documents, prompt, 1) + case.decode(rounds, self.batch_size, prompt, answer)
+        return documents * (512 + DECODED * (self.max_new_tokens or 256) / self.batch_size)
 
     def run(self, subject: Subject) -> Outcome:
         """Let the model answer the documents of one task; stock `HFLM` is prepared once for all of them.

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
 
 from pydantic import Field, PositiveInt
 
+from hfprune.assets.text_sizes import tokens_of
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.evaluation.work import Case, Work
-from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome, documents_read
+from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
 from hfprune.settings import Name
@@ -82,10 +82,9 @@ class GoldBpb(Measure):
         """Return the requests of every group."""
         return list(dict.fromkeys(f"requests/{source}" for group in self.groups.values() for source in group))
 
-    def work(self, case: Case) -> Work:
-        """Return the work of reading the drawn documents of all groups."""
-        each = (f"requests/{source}" for group in self.groups.values() for source in group)
-        return documents_read(case, each, self.documents, self.batch_tokens)
+    def tokens(self) -> float:
+        """Return the tokens of the drawn documents of all groups."""
+        return tokens_of((source for group in self.groups.values() for source in group), self.documents)
 
     def run(self, subject: Subject) -> Outcome:
         """Read the answers of one group; the model is prepared once for all of them.

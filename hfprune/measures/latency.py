@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from pydantic import Field, PositiveInt
 
 from hfprune.evaluation.measured_model import Subject
-from hfprune.evaluation.work import Case, Work
-from hfprune.measures import Measure, Metric, Outcome
+from hfprune.measures import DECODED, Measure, Metric, Outcome
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
 
@@ -54,20 +52,9 @@ class Latency(Measure):
             Metric("memory_bytes", "Weights and KV cache", "GB", better="lower", shown="{:.3g}", scale=1e-9),
         ]
 
-    def work(self, case: Case) -> Work:
-        """Return the work of all rounds, of the dense model too where there is one."""
-        once, prompt, batch = 1 + self.repeats, self.prompt_tokens, self.batch
-        shapes = [case.shape, case.dense] if case.dense else [case.shape]
-        total = case.load() if case.dense else Work()
-        for shape in shapes:
-            # A prompt once more than there are rounds, for the operations.
-            total += case.read(batch, prompt, 1, shape=shape)
-            total += case.read(1, prompt, 1, shape=shape) * (once + 1)
-            total += case.decode(once, batch, prompt, self.new_tokens, shape)
-        beside = case.dense.weights(case.width) if case.dense else 0
-        if self.align > 1:  # the MLPs as they were cut are kept beside the filled up ones
-            beside += case.shape.layers * case.shape.mlp_weights * case.width
-        return replace(total, memory=total.memory + beside)
+    def tokens(self) -> float:
+        """Return the tokens of all prompts, and what decoding counts."""
+        return (1 + self.repeats) * ((1 + self.batch) * self.prompt_tokens + DECODED * self.new_tokens)
 
     def run(self, subject: Subject) -> Outcome:
         """Time the model, alternating with the dense one if there is one."""

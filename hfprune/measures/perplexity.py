@@ -9,7 +9,6 @@ from pydantic import Field
 
 from hfprune.evaluation.item_outcomes import block_items, mean_value
 from hfprune.evaluation.measured_model import Subject, batch_size
-from hfprune.evaluation.work import Case, Work
 from hfprune.measures import Metric, Outcome, TextMeasure
 from hfprune.results import Value
 
@@ -40,12 +39,6 @@ class Perplexity(TextMeasure):
     def metrics(self) -> list[Metric]:
         """Return perplexity, which is compared by ratios."""
         return [PERPLEXITY]
-
-    def work(self, case: Case) -> Work:
-        """Return the work of reading every block, and again by the masked dense model for each resampled plan."""
-        size = (self.blocks_to_read(), self.length, self.length - 1)
-        masked = case.read(*size, shape=case.dense, batch_tokens=self.batch_tokens) * case.resamples
-        return case.read(*size, batch_tokens=self.batch_tokens) + masked
 
     def run(self, subject: Subject) -> Outcome:
         """Read every block."""

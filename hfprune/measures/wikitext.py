@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
 
+from hfprune.assets.text_sizes import blocks
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.item_outcomes import mean_value
 from hfprune.evaluation.measured_model import Subject
-from hfprune.evaluation.work import Case, Work
 from hfprune.files import read_json
 from hfprune.measures import CorpusMeasure, Metric, Outcome
 from hfprune.measures.perplexity import PERPLEXITY, block_losses, exponential
@@ -45,12 +45,9 @@ class Wikitext(CorpusMeasure):
         """Return perplexity, which is compared by ratios."""
         return [PERPLEXITY]
 
-    def work(self, case: Case) -> Work:
-        """Return the work of reading every window."""
-        from hfprune.assets.text_sizes import blocks
-
-        windows = blocks(self.corpus, self.max_windows or 1000, self.length, "pack")
-        return case.read(windows, self.length, self.length - 1, batch_tokens=self.batch_tokens)
+    def tokens(self) -> float:
+        """Return the tokens of all windows."""
+        return self.length * blocks(self.corpus, self.max_windows or 1000, self.length, "pack")
 
     def run(self, subject: Subject) -> Outcome:
         """Read every window.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hfprune.evaluation.measured_model import Subject
-from hfprune.evaluation.work import Case, Work
-from hfprune.measures import BATCH_TOKENS, BatchTokens, Metric, Outcome, TaskMeasure, documents_read
+from hfprune.measures import BATCH_TOKENS, BatchTokens, Metric, Outcome, TaskMeasure
 
 
 class Zeroshot(TaskMeasure):
@@ -30,10 +29,6 @@ class Zeroshot(TaskMeasure):
             Metric("acc_norm", "Normalised accuracy", better="higher", items=("acc_norm",), **percent),
             Metric("pct_stereotype", "Stereotypes", items=("pct_stereotype",), **percent),
         ]
-
-    def work(self, case: Case) -> Work:
-        """Return the work of reading the documents of all tasks."""
-        return documents_read(case, self.assets(), self.documents, self.batch_tokens)
 
     def run(self, subject: Subject) -> Outcome:
         """Score one task; the model is prepared once for all of them."""

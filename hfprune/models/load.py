@@ -11,7 +11,6 @@ from hfprune.devices.visible import visible_gpus
 from hfprune.errors import KIND, REASON, HfpruneError, explained
 from hfprune.models.fused import separate
 from hfprune.models.head import hidden_states, logits
-from hfprune.models.meter import meter
 from hfprune.models.units import SUPPORTED, gated_mlps
 
 if TYPE_CHECKING:
@@ -71,7 +70,6 @@ def load_model(
     model.eval().requires_grad_(False)
     separate(model)
     check_model(model)
-    meter(model)
     return model
 
 

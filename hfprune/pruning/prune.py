@@ -99,13 +99,11 @@ def _foretell(files: "Files", jobs: "dict[str, Stage]") -> None:
     from hfprune.cost.costs import Costs
     from hfprune.devices.table import nominal_cpu, visible_device
 
-    costs = Costs(files, visible_device() or nominal_cpu(), files.resources)
+    costs = Costs(files, jobs.values(), visible_device() or nominal_cpu())
     taken = {"to the model": 0.0, "for the comparison": 0.0}
-    for job in jobs.values():
-        if job.model_name() and job.stage not in ("export", "sample"):
-            cost = costs.of(job)
-            part = "for the comparison" if job.stage == "measure" else "to the model"
-            taken[part] += (cost.seconds - costs.device.start) * cost.share / 60
+    for job, cost in zip(costs.jobs, costs.each, strict=True):
+        part = "for the comparison" if job.stage == "measure" else "to the model"
+        taken[part] += (cost.seconds - costs.start) * cost.share / 60
     model, then = taken.values()
     comparison = f", then about {then:.1f} for the comparison" if then else ""
     print(f"about {model:.1f} minutes to the model{comparison}", file=sys.stderr)

@@ -1,7 +1,6 @@
 """The sweep over calibration blocks: forward, gradient of logits in chunks, backward to activations."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +22,6 @@ from hfprune.models.head import (
     logits,
     pieces,
 )
-from hfprune.models.meter import count_backward
 from hfprune.scoring.recorders import ActivationRecorder, GradientRecorder
 from hfprune.scoring.saved_state import restore_state, save_state
 from hfprune.scoring.scorer import Scorer
@@ -135,12 +133,6 @@ class Sweep:
         for index, (group, gradient) in enumerate(zip(groups, gradients, strict=True), 1):
             recorder.sharing = [recorder.scorers[number] for number in group]
             hidden.backward(gradient, retain_graph=index < len(groups))
-            # Each form reads its own layers, which may be a part of the model's.
-            forms = Counter[str](unit.kind for x in recorder.sharing if x.form for unit in x.units.values())
-            from_attention = "key_value_groups" in recorder.kinds
-            count_backward(
-                self.model, tokens, from_attention=from_attention, forms=forms, lowest=recorder.lowest
-            )
 
     @torch.no_grad()
     def _hidden_gradients(

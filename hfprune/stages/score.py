@@ -12,12 +12,12 @@ from pydantic import Field, PositiveInt
 
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
-from hfprune.evaluation.work import Case
 from hfprune.files import require_writable
 from hfprune.models.placement import Placement
 from hfprune.models.shape import Shape
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, recorded, stable
 from hfprune.results import Cell, Value, write_result
+from hfprune.scoring.fitting import ScoringCost
 from hfprune.scoring.passes import SUMS_SHARE
 from hfprune.stages import Stage
 from hfprune.stages.fields import (
@@ -255,10 +255,10 @@ def score_as_fits(
         # What the allocator keeps, but has handed to nobody.
         free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
         settings["sums_room"] = SUMS_SHARE * memory
-        case = Case(Shape.of_config(model.config.to_dict()), str(model.dtype)[6:], on_gpu=True, room=memory)
+        shape, dtype = Shape.of_config(model.config.to_dict()), str(model.dtype).removeprefix("torch.")
         # Of weights that lie elsewhere, none is in the way.
-        case = replace(case, room=free + case.shape.weights(case.width))
-        sequences = case.fitting(criteria, length, units, batch_tokens)
+        room = free + shape.weights(dtype)
+        sequences = ScoringCost(shape, criteria, units, dtype, room).fitting(length, batch_tokens)
         if sequences < most:
             print(f"memory holds {sequences * length} tokens at a time", file=sys.stderr)
     while sequences:

@@ -62,7 +62,7 @@ def downloads(study: Study, catalogue: Catalogue, resources: Path) -> tuple[floa
             case HubSource() as source if source.bytes:
                 sizes[f"{source.repo} {source.files}"] = source.bytes
             case HubSource() as source if isinstance(entry, ModelAsset) and name in known_shapes():
-                sizes[source.repo] = known_shapes()[name].weights(2)
+                sizes[source.repo] = known_shapes()[name].weights("bfloat16")
             case LocalSource():
                 continue
             case _:

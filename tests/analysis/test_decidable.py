@@ -10,7 +10,7 @@ from synthetic import PAPER, Study, evidence
 
 from hfprune.analysis.decidable import decidable
 from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.verdicts import compare_items, evaluate
+from hfprune.analysis.verdicts import evaluate
 from hfprune.assets.text_sizes import reading
 from hfprune.paper.claims import Paper
 from hfprune.results import DENSE
@@ -70,7 +70,7 @@ def test_all_documents_by_hand(
     study, evidence = earlier(tmp_path, right, vary=False)
     study.more = {"zeroshot": {"tasks": [*TASKS]}}
     (row,) = decidable(paper, study.config(), [evidence])
-    sizes = [reading("tasks", task).documents for task in TASKS]
+    sizes = [reading(task).documents for task in TASKS]
     assert row.documents == sum(sizes)
     # Draws that are alike leave the variance over documents: in points, of the mean over two equal tasks.
     variance = np.var(100 * np.subtract(right["entropy"], right["cross_entropy"]), ddof=1)
@@ -79,19 +79,6 @@ def test_all_documents_by_hand(
     assert row.minimum_detectable_effect > row.half_width > 0.99 * t.ppf(0.975, 1000) * stderr
     assert row.half_width == pytest.approx(t.ppf(0.975, 1000) * stderr, rel=0.2)
     assert row.decides == decides
-
-
-def test_more_draws_have_their_own_freedom(paper: Paper, tmp_path: Path) -> None:
-    study, evidence = earlier(tmp_path, vary=True)
-    study.seeds = [*range(6)]
-    (row,) = decidable(paper, study.config(), [evidence])
-    ((_, effect),) = [(claim, compare_items(paper, claim, evidence, "tiny-llama", 0.2, claim.metric).effect)
-                      for claim in paper.claims]  # fmt: skip
-    assert effect.spread
-    # Half the variance over draws, with five degrees of freedom where there were two.
-    spread = effect.spread._replace(draws=effect.spread.draws / 2, both=effect.spread.both / 2, draws_dof=5)
-    expected = effect.about(spread)
-    assert row.half_width == pytest.approx(max(expected.high - expected.value, expected.value - expected.low))
 
 
 def test_the_first_study_that_has_the_effect_is_asked(paper: Paper, tmp_path: Path) -> None:

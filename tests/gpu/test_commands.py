@@ -104,7 +104,7 @@ CALLS: dict[str, tuple[str, dict[str, str]]] = {
 # Sums in bfloat16 depend on the batch; losses are those of the float32 logits of another batch.
 LOOSE = {"score bfloat16": 0.05, "recover": 2e-3, "recover solved": 2e-3}
 # What no other machine repeats.
-OWN = ("seconds", "bytes", "tokens_per_second", "speedup", "utilisation", "operations", "dtype", "flops")
+OWN = ("seconds", "bytes", "tokens_per_second", "speedup", "operations", "dtype", "flops")
 
 
 @pytest.mark.parametrize("name", CALLS)

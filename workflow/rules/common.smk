@@ -54,13 +54,7 @@ def reported(kind, stems, form, captions):
 
 
 def announce():
-    """Say which study runs, what it will fetch and spend, and which job fits no node."""
+    """Say which study runs, and what it will fetch and spend."""
     print(f"study: {NAME} ({CHOSEN.why}; another: --config study=NAME)", file=sys.stderr, flush=True)
-    for line in choice.announcement(
-        costs(), CHOSEN.path, CHOSEN.catalogue, Path("config/studies"), max(1, GPUS)
-    ).splitlines():
-        print(line, file=sys.stderr, flush=True)
-    if SUBMITS:
-        most = {name: workflow.global_resources.get(name).value for name in ("mem_mb", "runtime")}
-        for said in choice.over_limits(costs(), **most):
-            print(f"cost: {said}", file=sys.stderr, flush=True)
+    most = workflow.global_resources.get("mem_mb").value if SUBMITS else None
+    print(choice.announcement(costs(), CHOSEN.path, max(1, GPUS), most), file=sys.stderr, flush=True)

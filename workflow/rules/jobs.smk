@@ -23,7 +23,7 @@ def files():
 @cache
 def costs():
     """Return the cost model of the study."""
-    return Costs(files(), CHOSEN.device, guess=True)
+    return Costs(files(), jobs().values(), CHOSEN.device)
 
 
 @cache
@@ -93,7 +93,7 @@ class Jobs:
             # On a cluster, the measurements of a cell are made one after another, and fit into the longest job.
             turns = most_turns(jobs().values()) if LONGEST and job.stage == "measure" else 1
             longest = LONGEST // turns if turns > 1 else None
-            return choice.limits(costs().of(job), min(attempt, MOST), longest)[name]
+            return costs().of(job).limits(min(attempt, MOST), longest)[name]
 
         return of
 

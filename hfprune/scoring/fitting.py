@@ -1,0 +1,70 @@
+"""What scoring takes, and how many sequences memory holds at a time; without torch."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hfprune.criteria import Criterion, GradientCriterion, by_gradient
+from hfprune.devices.batches import batch_tokens
+from hfprune.models.shape import BYTES, Shape
+from hfprune.scoring.passes import SUMS_SHARE, GradientPass, gradient_passes, layer_parts, sums_bytes
+
+
+@dataclass(frozen=True)
+class ScoringCost:
+    """The scoring of a model by criteria that share passes (`hfprune.scoring.scored`)."""
+
+    shape: Shape
+    criteria: Mapping[str, Criterion]
+    kinds: Sequence[str]
+    """Of unit."""
+    dtype: str
+    room: float = math.inf
+    """Bytes of a GPU's memory; infinite on a CPU."""
+
+    def operations(self, tokens: float, length: float) -> float:
+        """Return the operations: 2 N a token for each forward pass, each gradient and each weight form."""
+        number = int(any(criterion.needs == "activations" for criterion in self.criteria.values()))
+        for one in gradient_passes(self.criteria, self.kinds):
+            chosen = [criterion for criterion, _ in one.criteria.values()]
+            each = 1 + bool(one.start) + len(by_gradient(chosen)) + sum(map(_of_weights, chosen))
+            number += len(self._parts(one)) * each
+        return number * self.shape.forward(tokens, length)
+
+    def peak(self, tokens: float) -> float:
+        """Return the bytes that the largest pass takes, weights included, by so many tokens at a time."""
+        passes = gradient_passes(self.criteria, self.kinds)
+        reading = self.shape.reading(self.dtype, on_gpu=math.isfinite(self.room))
+        return max((self._held(one, tokens) for one in passes), default=reading)
+
+    def fitting(self, length: int, most: int | None = None) -> int:
+        """Return how many sequences to take at a time: of `most` tokens those for which 90 % of memory suffice."""
+        number = max(1, (most or batch_tokens(on_gpu=math.isfinite(self.room))) // length)
+        while number > 1 and self.peak(number * length) > 0.9 * self.room:
+            number -= 1
+        return number
+
+    def _held(self, one: GradientPass, tokens: float) -> float:
+        shape, criteria = self.shape, [criterion for criterion, _ in one.criteria.values()]
+        forms, part = any(map(_of_weights, criteria)), max(map(len, self._parts(one)))
+        # Weight forms: a layer's gradients in float32, and every MLP's input. Logits with what is made of them.
+        fixed = sums_bytes(criteria[0], part * self._scored) + forms * 8 * 4 * self._scored
+        fixed += shape.weights(self.dtype) + 5 * shape.logits(on_gpu=math.isfinite(self.room))
+        hidden = shape.hidden * BYTES[self.dtype]
+        return fixed + tokens * (shape.layers * (shape.kept(self.dtype) + forms * hidden) + 8 * hidden)
+
+    def _parts(self, one: GradientPass) -> list[range]:
+        """Return the parts of the layers, each of which is read for itself."""
+        criterion = next(iter(one.criteria.values()))[0]
+        return layer_parts(criterion, self.shape.layers, self._scored, SUMS_SHARE * self.room)
+
+    @property
+    def _scored(self) -> float:
+        """The weights of a layer whose units are scored."""
+        weights = {"neurons": self.shape.mlp_weights, "key_value_groups": self.shape.attention_weights}
+        return sum(weights.get(kind, 0) for kind in self.kinds)
+
+
+def _of_weights(criterion: Criterion) -> bool:
+    """Tell whether a criterion is in weight form, which takes the gradients of weights."""
+    return isinstance(criterion, GradientCriterion) and criterion.scorable() != criterion.kinds

@@ -1,0 +1,147 @@
+"""What studies cost, which of them a device runs, and the commands of docs/hardware.md that say so."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from command_line import failure, run
+from committed import results_of
+from smoke import ROOT
+
+from hfprune.assets.catalogue import Catalogue
+from hfprune.cost.choice import announcement, costs_of, largest_tier
+from hfprune.cost.costs import Costs
+from hfprune.cost.table import summary, unfit
+from hfprune.devices.table import Device, known_devices, named_device, nominal_cpu
+from hfprune.settings import load
+from hfprune.study.layout import study_file
+
+STUDIES = ROOT / "config/studies"
+DOCUMENTED = re.findall(
+    r"(?m)^\$ hfprune cost --study config/studies/(\S+).yaml --device (\S+)$",
+    (ROOT / "docs/hardware.md").read_text(),
+)
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return load(Catalogue, ROOT / "config/assets.yaml")
+
+
+def costs(name: str, device: Device, catalogue: Catalogue) -> Costs:
+    return costs_of(STUDIES / f"{name}.yaml", catalogue, device, Path("nothing-fetched"))
+
+
+@pytest.mark.parametrize(("study", "device"), DOCUMENTED, ids=[study for study, _ in DOCUMENTED])
+def test_the_command_prints_every_stage(
+    study: str, device: str, catalogue: Catalogue, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    # A folder without studies and without anything fetched.
+    monkeypatch.chdir(tmp_path)
+    run("cost", "--study", f"config/studies/{study}.yaml", "--device", device)
+    printed = capsys.readouterr().out
+    found = {
+        name: int(n.replace(",", "")) for name, n in re.findall(r"(?m)^\| (.+?) +\| ([\d,]+) +\|", printed)
+    }
+    jobs = Counter(cost.stage for cost in costs(study, known_devices()["h100"], catalogue).each)
+    assert found == {**jobs, "in all": jobs.total()}
+    assert re.search(r"(?m)^[\d.]+ GB to fetch.* about .* for the longest job .* GB for the largest", printed)
+
+
+def test_every_study_of_the_paper_is_on_the_page() -> None:
+    assert {study for study, _ in DOCUMENTED} == {"demo", "paper-small", "paper", "paper-recovery"}
+
+
+@pytest.mark.parametrize(
+    ("study", "device", "hours"),
+    [
+        ("paper-small", "rtx-3090", 2),
+        ("paper-small", "l4", 2),
+        ("paper", "a100-80", 24),
+        ("paper-recovery", "h100", 72),
+    ],
+)
+def test_studies_keep_their_promise(study: str, device: str, hours: float, catalogue: Catalogue) -> None:
+    found = costs(study, known_devices()[device], catalogue)
+    assert unfit(found) == "" and hours / 3 < found.hours() < hours
+    assert (
+        found.hours(4) == pytest.approx(found.hours() / 4)
+        and found.hours(10**6) == found.longest.seconds / 3600
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes", "devices", "study"),
+    [
+        ("NVIDIA H100 80GB HBM3", 85, 1, "paper"),
+        ("NVIDIA H100 80GB HBM3", 85, 4, "paper-recovery"),
+        ("NVIDIA A100-SXM4-80GB", 85, 1, "paper"),
+        ("NVIDIA GeForce RTX 3090", 25.3, 1, "paper-small"),
+        ("NVIDIA GeForce RTX 4060 Laptop GPU", 8.2, 1, "demo"),
+    ],
+)
+def test_auto_takes_the_largest_that_fits(
+    name: str, gigabytes: float, devices: int, study: str, catalogue: Catalogue
+) -> None:
+    path, why = largest_tier(STUDIES, catalogue, named_device(name, 1e9 * gigabytes), devices)
+    assert path.stem == study, why
+
+
+def test_names_of_drivers_and_instructions_of_processors(tmp_path: Path, monkeypatch) -> None:
+    """A name of the table that is part of another's does not stand for it."""
+    assert named_device("NVIDIA L40S", 1).name == "l40s" and named_device("NVIDIA L4", 1).name == "l4"
+    unknown = named_device("NVIDIA A100X", 7)
+    assert (unknown.name, unknown.memory) == ("NVIDIA A100X", 7)
+    assert unknown.bfloat16 == min(one.bfloat16 for one in known_devices().values() if one.on_gpu)
+    monkeypatch.setattr("hfprune.devices.table.CPUINFO", tmp_path / "cpuinfo")
+    for flags, name in {None: "cpu", "fma avx512f": "cpu-avx512", "avx512_bf16 amx_bf16": "cpu-amx"}.items():
+        if flags:
+            (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+        assert nominal_cpu().name == name
+
+
+def test_what_does_not_fit_or_is_locked_is_said(catalogue: Catalogue) -> None:
+    found = costs("paper-recovery", known_devices()["rtx-4090"], catalogue)
+    said = announcement(found, study_file("paper-recovery"))
+    assert re.search(
+        r"(?m)^cost: too large: .* of qwen2.5-7b, .* GB of memory, but rtx-4090 has 25 GB$", said
+    )
+    memory = max(cost.main_memory for cost in found.each) / 1e6
+    too_large = re.compile(r"(?m)^cost: too large: .* GB of main memory, but the profile's `mem_mb` allows")
+    assert [bool(too_large.search(announcement(found, Path("s"), 1, memory + it))) for it in (1, -1)] == [
+        0,
+        1,
+    ]
+    cpu = known_devices()["cpu"]
+    kept = "reads locked documents: wikipedia-recipe (they chose a recipe and an outcome, so they confirm neither)"
+    assert kept in summary(costs("recovery", cpu, catalogue))
+    assert not any("locked" in line for line in summary(costs("demo", cpu, catalogue)))
+
+
+def test_a_model_of_unknown_size_counts_as_7b(tmp_path: Path, catalogue: Catalogue) -> None:
+    text = (STUDIES / "paper-small.yaml").read_text()
+    (tmp_path / "own.yaml").write_text(re.sub(r"(?m)^models: .*$", "models: {mine: my/own}", text))
+    found = costs_of(tmp_path / "own.yaml", catalogue, known_devices()["a100-80"])
+    assert "of unknown size before they are fetched, counted as 7B: mine" in summary(found)
+
+
+def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture, monkeypatch) -> None:
+    (words,) = re.findall(r"(?m)^\$ (hfprune cost .* --like .+)$", (ROOT / "docs/paper-study.md").read_text())
+    monkeypatch.chdir(ROOT)
+    run(*words.split()[1:])
+    printed = capsys.readouterr().out
+    rows = re.findall(r"(?m)^\| (\S+) +\| points +\| +(\d+) +\| +(\d) +\| +([\d.]+) +\|", printed)
+    assert {"above-sdmprune", "above-llm-pruner", "above-tuned-dense"} <= {row[0] for row in rows}
+    assert "unknown:" not in printed and {row[2] for row in rows} == {"3"}
+
+
+def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = failure("cost", "--study", STUDIES / "demo.yaml", "--device", "h1000")
+    assert "'h1000'" in said and "here, cpu" in said and "a100-80, h100" in said
+    assert "--like needs --study STUDY" in failure("cost", "--results", "results/demo", "--like", "recovery")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/recovery").symlink_to(results_of("recovery"))
+    monkeypatch.chdir(tmp_path)
+    said = failure("cost", "--study", "demo", "--like", "recovery", "recovry")
+    assert re.search(r"--like recovry: no outcomes of items .*recovery", said)
