@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from hfprune.analysis.neurons import ABLATION
 from hfprune.report import charts
 from hfprune.report.collected import Collected
+from hfprune.report.drawing.marks import headline
 from hfprune.report.drawing.panels import full, grid, say
 from hfprune.report.publication import FigurePublication
 
@@ -27,7 +28,7 @@ class Agreement(FigurePublication):
             return pd.DataFrame()
         ratio = charts.focus(data.overlap)
         kept = data.overlap[data.overlap["ratio"] == ratio]
-        chance = f"Kept neurons, Jaccard\n{100 * ratio:.3g}% removed, chance {kept['expected'].mean():.2f}"
+        chance = f"Kept neurons, Jaccard, {100 * ratio:.3g}% (chance {kept['expected'].mean():.2f})"
         parts = {"Rank correlation of scores": data.ranks.rename(columns={"spearman": "value"})}
         parts[chance] = kept.rename(columns={"jaccard": "value"})
         rows = pd.concat([part.assign(of=name) for name, part in parts.items()])
@@ -59,7 +60,8 @@ class Agreement(FigurePublication):
                 **{"annot": True, "fmt": ".2f", "annot_kws": {"fontsize": min(6, 90 / len(order))}},
                 **{"xticklabels": labels[:-1], "yticklabels": labels[1:]},
             )
-            ax.set_anchor("NW")
+            # Names of methods may leave little room for the title.
+            headline(ax, ax.get_title(loc="left"), matrices.index(of) / len(matrices))
             ax.grid(False)
             ax.tick_params(length=0, labelsize=size)
             ax.tick_params(axis="x", rotation=90)
