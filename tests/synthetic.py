@@ -27,7 +27,6 @@ from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
 from hfprune.study import layout
 from hfprune.study.labels import readable
-from hfprune.study.layout import CELL, fill
 from hfprune.study.study import Study as Config
 
 PAPER = Path(__file__).parents[1] / "paper"
@@ -65,10 +64,8 @@ def evidence(config: Config, folder: Path) -> Evidence:
 def analysed(out: Path) -> Path:
     """Write what `claims` and `compare` write of a collected study; return the folder of their tables."""
     evidence = Evidence(out)
-    claims, by_task = evaluate(Paper.read(PAPER / "claims.yaml"), evidence)
     found = {
-        layout.CLAIMS: claims,
-        layout.CLAIMS_BY_TASK: by_task,
+        layout.CLAIMS: evaluate(Paper.read(PAPER / "claims.yaml"), evidence),
         layout.COMPARISON: compare(evidence),
         layout.DRAWS: spreads(evidence),
         layout.LOST: lost(evidence),
@@ -77,6 +74,19 @@ def analysed(out: Path) -> Path:
         write_csv(rows, out / name, DIGITS)
     write_tables(out, PAPER, out / "tables", ["claims", "comparison", "draws", "lost"])
     return out / "tables"
+
+
+def resample(result: Path, metric: str, shifts: Sequence[float]) -> None:
+    """Give a result resamples, whose outcomes are moved by these; the first is the draw itself."""
+    items = pd.read_parquet(path := result.with_suffix(".parquet"))
+    moved = [items.assign(resample=n, **{metric: items[metric] + x}) for n, x in enumerate(shifts)]
+    pd.concat(moved).to_parquet(path)
+
+
+def save_layers(path: Path, *layers: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({f"mlp.{i}": np.ascontiguousarray(layer) for i, layer in enumerate(layers)}, path)
+    return path
 
 
 @dataclass
@@ -128,6 +138,7 @@ class Study:
         measure: str,
         task: str,
         *values: Value,
+        items: pd.DataFrame | None = None,
         model: str = "tiny-llama",
         seed: int = 0,
         recovery: str = "none",
@@ -135,8 +146,25 @@ class Study:
         """Write one result of a cell."""
         parts = (model, method, str(ratio), f"seed{seed}", recovery)
         path = self.folder.joinpath("cells", *parts, f"{measure}-{task}.json")
-        write_result(path, Cell("test", model, method, ratio, seed, recovery), measure, task, [*values], {})
+        cell = Cell("test", model, method, ratio, seed, recovery)
+        write_result(path, cell, measure, task, [*values], {}, items)
         return path
+
+    def outcomes(
+        self,
+        method: str,
+        ratio: float,
+        place: str,
+        outcomes: Sequence[float],
+        *,
+        metric: str = "acc",
+        **cell: Any,
+    ) -> Path:
+        """Write a measurement with its outcomes per item; the place is a measure, or e.g. `zeroshot/boolq`."""
+        items = pd.DataFrame({"item": range(len(outcomes)), metric: np.asarray(outcomes, float)})
+        value = Value(metric, items[metric].mean(), items[metric].sem(), len(items))
+        measure, _, task = place.partition("/")
+        return self.result(method, ratio, measure, task, value, items=items, **cell)
 
     def config(self, **changes: Any) -> Config:
         """Return the study's file, as if it listed this."""
@@ -159,27 +187,6 @@ class Study:
             **changes,
         )
 
-    def outcomes(
-        self,
-        method: str,
-        ratio: float,
-        place: str,
-        outcomes: Sequence[float],
-        *,
-        metric: str = "acc",
-        model: str = "tiny-llama",
-        seed: int = 0,
-        recovery: str = "none",
-    ) -> Path:
-        """Write a measurement with its outcomes per item where the layout has it, e.g. `zeroshot/boolq`."""
-        cell = Cell("test", model, method, ratio, seed, recovery)
-        path = self.folder / fill(CELL, cell) / f"{place}.json"
-        items = pd.DataFrame({"item": range(len(outcomes)), metric: np.asarray(outcomes, float)})
-        value = Value(metric, items[metric].mean(), items[metric].sem(), len(items))
-        measure, _, task = place.partition("/")
-        write_result(path, cell, measure, task, [value], {}, items)
-        return path
-
     def write(self) -> "Study":
         """Write all results, scores and plans, with numbers like those of a real study."""
         for i, model in enumerate(self.models):
@@ -188,7 +195,8 @@ class Study:
                 for seed in self.seeds:
                     rng = np.random.default_rng([i, j, seed])
                     damage = min(1.0, 0.1 + 0.08 * j + 0.02 * rng.normal())
-                    self._cost(method, 30.0 + 10 * j, model=model, seed=seed)
+                    cost = Value("seconds", 30.0 + 10 * j), Value("peak_memory_bytes", 3e9)
+                    self.result(method, None, "cost", "", *cost, model=model, seed=seed)
                     self._neurons(method, i, 0.3 * j, model=model, seed=seed)
                     for ratio in self.ratios:
                         self._measure(method, ratio, min(1.0, 5 * ratio * damage), model=model, seed=seed)
@@ -205,36 +213,17 @@ class Study:
             names = ["pct_stereotype"] if "crows" in task else names
             self.result(method, ratio, "zeroshot", task, *(Value(m, acc, se, n) for m in names), **cell)
         perplexity = 18.0 * np.exp(6 * damage)
-        self.result(
-            method,
-            ratio,
-            "perplexity",
-            "wiki",
-            Value("perplexity", perplexity, 0.03 * perplexity, 24),
-            **cell,
-        )
-        self.result(
-            method,
-            ratio,
-            "size",
-            "",
-            Value("parameters", 1e8 * (1 - ratio)),
-            Value("parameter_ratio", ratio),
-            **cell,
-        )
+        text = Value("perplexity", perplexity, 0.03 * perplexity, 24)
+        self.result(method, ratio, "perplexity", "wiki", text, **cell)
+        size = Value("parameters", 1e8 * (1 - ratio)), Value("parameter_ratio", ratio)
+        self.result(method, ratio, "size", "", *size, **cell)
         if method != DENSE:
-            numbers = {
-                "js_distance": 0.2 + 0.5 * damage,
-                "top15_jaccard": 0.6 - 0.5 * damage,
-                "kl_divergence": 0.3 + 3 * damage,
-            }
-            values = [Value(metric, value, 0.01, 16) for metric, value in numbers.items()]
-            self.result(method, ratio, "fidelity", "c4", *values, **cell)
-
-    def _cost(self, method: str, seconds: float, **cell: Any) -> None:
-        self.result(
-            method, None, "cost", "", Value("seconds", seconds), Value("peak_memory_bytes", 3e9), **cell
-        )
+            distances = [
+                Value("js_distance", 0.2 + 0.5 * damage, 0.01, 16),
+                Value("top15_jaccard", 0.6 - 0.5 * damage, 0.01, 16),
+                Value("kl_divergence", 0.3 + 3 * damage, 0.01, 16),
+            ]
+            self.result(method, ratio, "fidelity", "c4", *distances, **cell)
 
     def _neurons(self, method: str, base: int, noise: float, model: str, seed: int) -> None:
         """Write log-normal scores; methods share a base, so that their choices overlap like real ones."""
@@ -245,15 +234,29 @@ class Study:
             np.exp(s * (rng.normal(size=self.neurons) + noise * own.normal(size=self.neurons)))
             for s in spreads
         ]
-        path = self.folder / "scores" / model / method / f"seed{seed}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({f"mlp.{layer}": x for layer, x in enumerate(scores)}, path)
-        for ratio in self.ratios:
-            keep = int(self.neurons * (1 - 1.6 * ratio))
-            kept = [np.sort(np.argsort(-x)[:keep]).astype(np.int32) for x in scores]
-            path = self.folder / "plans" / model / method / str(ratio) / f"seed{seed}.safetensors"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({f"mlp.{layer}": x for layer, x in enumerate(kept)}, path)
+        self.scored(
+            method,
+            scores,
+            {ratio: int(self.neurons * (1 - 1.6 * ratio)) for ratio in self.ratios},
+            model,
+            seed,
+        )
+
+    def scored(
+        self,
+        method: str,
+        scores: list[np.ndarray],
+        keep: dict[float, int],
+        model: str = "tiny-llama",
+        seed: int = 0,
+    ) -> None:
+        """Write the scores of all layers, and plans that keep so many of the highest at each ratio."""
+        written = {f"scores/{model}/{method}": scores}
+        for ratio, count in keep.items():
+            kept = [np.sort(np.argsort(-x)[:count]).astype(np.int32) for x in scores]
+            written[f"plans/{model}/{method}/{ratio}"] = kept
+        for place, layers in written.items():
+            save_layers(self.folder / place / f"seed{seed}.safetensors", *layers)
 
 
 @pytest.fixture

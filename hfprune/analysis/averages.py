@@ -14,38 +14,31 @@ from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NOT_AVER
 MEAN = "mean"  # the task of a mean over the tasks of a measure that is not zero-shot
 # Kinds of measure whose repeats are of one process and give no interval: another process may find another time.
 TIMED = ("latency", "cost")
-
-
-def primary_metric(metrics: Collection[str], task: str = "") -> str:
-    """Return the primary metric among the metrics of a zero-shot task.
-
-    The rule is that of the evaluation script of SDMPrune, the paper's predecessor; the paper states none.
-
-    Raises:
-        HfpruneError: the task has none of the three metrics that the rule knows.
-    """
-    for metric in (CROWS, "acc_norm", "acc"):
-        if metric in metrics:
-            return metric
-    raise HfpruneError(
-        f"zero-shot task {task}: no {CROWS}, acc_norm or acc among the metrics {sorted(metrics)}; "
-        "the paper's rule needs one of them"
-    )
+PRIMARY = (CROWS, "acc_norm", "acc")  # the metrics of a zero-shot task, the preferred first
 
 
 def primary_values(rows: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
     """Return the rows of values with the primary metric of each task of a zero-shot measure.
 
+    The rule is that of the evaluation script of SDMPrune, the paper's predecessor; the paper states none.
+
     Raises:
-        HfpruneError: a task has no metric that the paper's rule knows.
+        HfpruneError: a task has none of the three metrics that the rule knows.
     """
     zeroshot = rows[(rows["measure"] == measure) & (rows["metric"] != AVERAGE)]
-    chosen = {task: primary_metric(set(found), task) for task, found in zeroshot.groupby("task")["metric"]}
+    chosen = {}
+    for task, found in zeroshot.groupby("task")["metric"]:
+        known = [metric for metric in PRIMARY if metric in {*found}]
+        if not known:
+            raise HfpruneError(
+                f"zero-shot task {task}: no {', '.join(PRIMARY)} among the metrics {sorted({*found})}; "
+                "the paper's rule needs one of them"
+            )
+        chosen[task] = known[0]
     return zeroshot[zeroshot["metric"] == zeroshot["task"].map(chosen)]
 
 
 def paper_average(levels: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Return the levels of the paper's average of a zero-shot measure."""
     return levels[(levels["measure"] == measure) & (levels["task"] == AVERAGE)]
 
 
@@ -60,25 +53,21 @@ def with_averages(results: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFr
     primary = primary_values(results, measure)
     without = primary[primary["metric"] != CROWS]
     averages = [
-        mean_over_tasks(rows).assign(task=name, metric=AVERAGE)
+        _mean_over_tasks(rows, name, AVERAGE)
         for rows, name in ((primary, AVERAGE), (without, AVERAGE_WITHOUT_CROWS))
     ]
     return pd.concat([primary, *averages], ignore_index=True)
 
 
-def mean_over_tasks(rows: pd.DataFrame) -> pd.DataFrame:
-    """Reduce tidy rows that differ only in their task and metric to their mean, with an empty task and metric.
-
-    Tasks count as independent, so the standard error is sqrt(Σ se²)/k. A cell without a task that another cell has
-    gets no row.
-    """
+def _mean_over_tasks(rows: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
+    """Reduce tidy rows that differ only in their task and metric to their mean, as `with_averages` does."""
     tasks = rows["task"].nunique()
     cells = rows.assign(variance=rows["stderr"] ** 2).groupby([*CELL_COLUMNS, "measure"])
     mean = cells[["value", "n"]].agg({"value": "mean", "n": "sum"})
     # min_count: one task without a standard error leaves the mean without one.
     mean["stderr"] = np.sqrt(cells["variance"].sum(min_count=tasks)) / tasks
     mean = mean[cells.size() == tasks].reset_index()
-    return mean.assign(task="", metric="")[[*KEY, "value", "stderr", "n"]]
+    return mean.assign(task=task, metric=metric)[[*KEY, "value", "stderr", "n"]]
 
 
 def without_tasks(average: str, tasks: Collection[str]) -> str:
@@ -98,18 +87,20 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
         declared: the metrics.
 
     Returns:
-        The columns of `over_seeds`, and `low` and `high`, the ends of the 95 % interval of `half_width`, symmetric
-        in the logarithm where the metric is compared by ratios.
+        The columns of `over_seeds`, and `low` and `high`, the ends of the 95 % interval of `half_width`. Where the
+        metric is compared by ratios, errors multiply, so the interval is symmetric in the logarithm (delta method:
+        the logarithm's standard error is stderr / value).
     """
     averages = [rows for rows in _averages(results, declared) if len(rows)]
     found = over_seeds(pd.concat([results, *averages]))
     pairs = [*zip(found["measure"], found["metric"], strict=True)]
     timed = [declared.kind(measure) in TIMED for measure, _ in pairs]
     half = half_width(found.assign(stderr=found["stderr"].mask(pd.Series(timed, found.index, dtype=bool))))
-    metrics = {pair: declared.find(*pair).metric for pair in {*pairs}}
-    ratios = pd.Series([metrics[pair].effect == "ratio" for pair in pairs], found.index, dtype=bool)
-    plain, logs = (_ends(found["value"], half, logarithmic) for logarithmic in (False, True))
-    return found.assign(**{end: plain[end].mask(ratios, logs[end]) for end in plain})
+    effects = {pair: declared.find(*pair).metric.effect for pair in {*pairs}}
+    ratios = pd.Series([effects[pair] == "ratio" for pair in pairs], found.index, dtype=bool)
+    value, factor = found["value"], np.exp(half / found["value"])
+    low, high = (value - half).mask(ratios, value / factor), (value + half).mask(ratios, value * factor)
+    return found.assign(low=low, high=high)
 
 
 def _averages(results: pd.DataFrame, declared: Declarations) -> Iterator[pd.DataFrame]:
@@ -125,7 +116,7 @@ def _averages(results: pd.DataFrame, declared: Declarations) -> Iterator[pd.Data
                 yield means.assign(task=[without_tasks(task, left_out) for task in means["task"]])
         elif rows["task"].nunique() > 1 and measure in per_task:
             for metric, group in rows.groupby("metric"):
-                yield mean_over_tasks(group).assign(metric=metric, task=MEAN)
+                yield _mean_over_tasks(group, MEAN, metric)
 
 
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
@@ -167,15 +158,3 @@ def half_width(summary: pd.DataFrame) -> pd.Series:
     enough = (items.notna() & (summary["n"].astype(float) >= MIN_DOCUMENTS)) | (items.isna() & draws.notna())
     enough &= ~summary["seeds"].between(2, MIN_DRAWS - 1)
     return pd.Series(half, summary.index).where(enough)
-
-
-def _ends(value: pd.Series, half: pd.Series, logarithmic: bool) -> dict[str, pd.Series]:
-    """Return the ends of intervals of a half width.
-
-    `logarithmic` is for positive values whose errors multiply, such as perplexities: the interval is symmetric in
-    the logarithm (delta method: the logarithm's standard error is stderr / value), so that it never reaches zero.
-    """
-    if not logarithmic:
-        return {"low": value - half, "high": value + half}
-    factor = np.exp(half / value)
-    return {"low": value / factor, "high": value * factor}

@@ -17,8 +17,6 @@ from hfprune.rounding import rounded_interval
 
 @dataclass(frozen=True)
 class Row:
-    """One number before and after."""
-
     group: str
     name: str
     before: float | None
@@ -26,7 +24,6 @@ class Row:
     after: float
     shown: str
     better: str
-    """`lower` or `higher`."""
     change: float | None = None
     """A share of `before` (0.5: half as much again), or without one or with `absolute` a difference from it."""
     low: float | None = None
@@ -48,7 +45,6 @@ class Row:
         return f"{change} [{', '.join(ends)}]"
 
     def words(self) -> list[str]:
-        """Return name, before, after and change, to be printed."""
         before = "" if self.before is None else self.shown.format(self.before)
         return [self.name, before, self.shown.format(self.after), self.said()]
 
@@ -65,8 +61,6 @@ BROKEN = 1000.0
 
 @dataclass(frozen=True)
 class _Side:
-    """A result, and its outcomes per item."""
-
     values: dict[str, float]
     n: int
     items: pd.DataFrame
@@ -220,5 +214,4 @@ def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool) -> list[str]:
 
 
 def weight_bytes(folder: Path) -> int:
-    """Return the bytes of the files of weights in a folder."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

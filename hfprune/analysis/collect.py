@@ -37,6 +37,7 @@ from hfprune.study.study import Study
 # Parts of the provenance that have a column of their own in records.parquet; the rest is its column `more`.
 PARTS = ("settings", "inputs", "packages", "hardware", "cost")
 WORDS = {"git": "commit", "hfprune": "version", "started": "started"}
+RECORD = ["study", *RESULT, "not_applicable", *WORDS.values(), *PARTS, "curve", "more"]
 
 
 @dataclass(frozen=True)
@@ -65,37 +66,28 @@ def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) 
     Raises:
         HfpruneError: a file is incomplete, or two results give the same number.
     """
-    study, declared = load(Study, study_file), declare(load(Study, study_file))
+    study = load(Study, study_file)
+    declared = declare(study)
     read = {path: _read(path) for path in sorted(results)}
-    values = values_table(_values(read), study, declared)
-    items = {path: _items(path, result) for path, result in read.items()}
-    items = {path: rows for path, rows in items.items() if len(rows)}
-    ablated = [rows for rows in items.values() if rows["measure"].iloc[0] in declared.of_kind(ABLATION)]
+    values = _named(_values(read), study, declared)
+    items = [rows for path, result in read.items() if len(rows := _items(path, result))]
+    ablated = [rows for rows in items if rows["measure"].iloc[0] in declared.of_kind(ABLATION)]
     neurons = Neurons(study, study_file.stem, folder, ablated)
     # Nothing is written before everything is read.
-    write_tables(out, values, items, [*map(record, read.values())])
-    write_csv(neurons.with_reference(), out / NEURONS)
-    write_union(neurons.by_layer(), out / LAYERS)
-    text = study_file.read_bytes()
-    with atomic_file(out / STUDY) as temporary:
-        temporary.write_bytes(text)
-
-
-def write_tables(
-    out: Path, values: pd.DataFrame, items: Mapping[Any, pd.DataFrame], records: list[dict[str, Any]]
-) -> None:
-    """Write values, items and records, in the order of their keys."""
     key = ["measure", "task", "model", "method", "ratio", "recovery", "seed"]
-    ordered = sorted(items.values(), key=lambda rows: [*map(str, rows[key].iloc[0])])
     none = pd.DataFrame(columns=[*RESULT, "resample"]).astype(
         {name: DTYPES[name] for name in RESULT} | {"seed": "int64", "resample": "int64"}
     )
+    ordered = sorted(items, key=lambda rows: [*map(str, rows[key].iloc[0])])
+    records = pd.DataFrame([*map(record, read.values())], columns=RECORD)
+    records = records.astype(dict.fromkeys(RECORD, "str") | {"ratio": "float64", "seed": "int64"})
     write_csv(values, out / RESULTS)
-    write_union({-1: none} | dict(enumerate(ordered)), out / ITEMS)
-    columns = ["study", *RESULT, "not_applicable", *WORDS.values(), *PARTS, "curve", "more"]
-    rows = pd.DataFrame(records, columns=columns)
-    rows = rows.astype(dict.fromkeys(columns, "str") | {"ratio": "float64", "seed": "int64"})
-    write_union({"": rows.sort_values(key, ignore_index=True)}, out / RECORDS)
+    write_union([none, *ordered], out / ITEMS)
+    write_union([records.sort_values(key, ignore_index=True)], out / RECORDS)
+    write_csv(neurons.with_reference(), out / NEURONS)
+    write_union(neurons.by_layer(), out / LAYERS)
+    with atomic_file(out / STUDY) as temporary:
+        temporary.write_bytes(study_file.read_bytes())
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -123,7 +115,7 @@ def _values(read: Mapping[Path, dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({name: DTYPES[name] for name in columns})
 
 
-def values_table(values: pd.DataFrame, study: Study, declared: Declarations) -> pd.DataFrame:
+def _named(values: pd.DataFrame, study: Study, declared: Declarations) -> pd.DataFrame:
     """Return the rows of results.csv: values of single seeds, their levels, and what they are called.
 
     A value times `scale` is in `unit`.

@@ -6,12 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.evidence import ALL_SEEDS, Evidence
-from hfprune.analysis.outcomes import NotComparableError
 from hfprune.analysis.reference import differing, reference_of
 from hfprune.analysis.significance import holm
-from hfprune.analysis.statistics import Estimate, estimate
+from hfprune.analysis.statistics import estimate
 from hfprune.results import Cell
 
 ENDS = ("", "_low", "_high")  # suffixes of an effect's columns: its value and the ends of its interval
@@ -81,7 +79,7 @@ def _compare_at(evidence: Evidence, methods: dict[str, list[Cell]]) -> Iterator[
         reference = reference_of(evidence.study, method)
         if reference not in methods:  # recovered, or not applicable
             continue
-        row = MethodRow(ours[0].model, ours[0].ratio or 0.0, method, reference, _primary(evidence))._asdict()
+        row = MethodRow(ours[0].model, ours[0].ratio or 0.0, method, reference, evidence.primary)._asdict()
         row["draws"] = len(ours)
         at = row["model"], row["ratio"], method
         row |= evidence.neurons.get((*at, ALL_SEEDS), {})
@@ -97,40 +95,22 @@ def _compare_at(evidence: Evidence, methods: dict[str, list[Cell]]) -> Iterator[
 
 
 def _effects(evidence: Evidence, ours: list[Cell], theirs: list[Cell]) -> dict[str, Any]:
-    """Return the columns of all effects, and the number of resamples behind them."""
     columns: dict[str, Any] = {"resamples": 0}
-    for effect, declared in evidence.effects.items():
-        try:
-            found = estimate(evidence.difference(declared, ours, theirs))
-        except NotComparableError:
-            continue
+    for effect, declared, difference in evidence.differences(ours, theirs):
+        found = estimate(difference)
         columns["resamples"] = max(columns["resamples"], found.resamples)
-        columns |= _columns(effect, found, declared) | {f"{effect}_p": found.p_value()}
+        shown = (declared.shown(x) for x in (found.value, found.low, found.high))
+        columns |= {effect + end: x for end, x in zip(ENDS, shown, strict=True)}
+        columns[f"{effect}_p"] = found.p_value()
     return columns
-
-
-def _columns(name: str, found: Estimate, declared: Declaration) -> dict[str, float]:
-    """Return an effect and the ends of its interval, in the units shown to readers."""
-    values = found.value, found.low, found.high
-    return {name + end: declared.shown(x) for end, x in zip(ENDS, values, strict=True)}
-
-
-def _primary(evidence: Evidence) -> str:
-    """Return the effect of the study's primary outcome, or nothing."""
-    wanted = evidence.study.primary
-    return next((name for name, declared in evidence.effects.items() if declared.measure == wanted), "")
 
 
 def _best_first(table: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
     """Sort by the primary outcome or else the first measured one, then by the study's order of methods."""
-    wanted = _primary(evidence)
-    column = next(
-        (name for name in ([wanted] if wanted else evidence.effects) if table[name].notna().any()), ""
-    )
+    wanted = [evidence.primary] if evidence.primary else evidence.effects
     order = table.assign(method=table["method"].map([*evidence.study.methods].index), penalty=np.nan)
-    if column:
+    if column := next((name for name in wanted if table[name].notna().any()), ""):
         higher = evidence.effects[column].metric.better == "higher"
         order["penalty"] = -table[column] if higher else table[column]
-    return table.loc[order.sort_values(["model", "ratio", "penalty", "method", "seed"]).index].reset_index(
-        drop=True
-    )
+    order = order.sort_values(["model", "ratio", "penalty", "method", "seed"])
+    return table.loc[order.index].reset_index(drop=True)

@@ -27,7 +27,6 @@ class Condition(NamedTuple):
 
     @classmethod
     def of(cls, claim: Claim, threshold: float) -> "Condition":
-        """Return the condition of a claim with this threshold."""
         margin = claim.margin or 0.0
         if claim.effect == "ratio":
             threshold, margin = float(np.log(threshold)), float(np.log1p(margin))

@@ -84,7 +84,6 @@ def marks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def _exploded(records: pd.DataFrame, measure: str, of: list[str], points: list[str]) -> pd.DataFrame:
-    """Return one row per point of the curves of a measure's records."""
     rows = [
         {key: getattr(record, key) for key in of} | point
         for record in records[records["measure"] == measure].itertuples()

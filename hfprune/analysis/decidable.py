@@ -1,6 +1,8 @@
 """Which claims a study can decide, before it is run: the intervals to expect from the spread in earlier ones."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +10,7 @@ import numpy as np
 
 from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.outcomes import NotComparableError, NotMeasuredError
+from hfprune.analysis.outcomes import NotComparableError
 from hfprune.analysis.statistics import MIN_DRAWS, POWER, Estimate, resampling_dof
 from hfprune.analysis.verdicts import compare_items, unit_of
 from hfprune.assets.text_sizes import reading
@@ -101,23 +103,27 @@ def _row(
     if not resamples and seeds < MIN_DRAWS:
         return row._replace(decides=f"nothing: fewer than {MIN_DRAWS} draws have no interval")
     dof = seeds - 1 + (resampling_dof(seeds, resamples) if resamples else 0)
-    for before in earlier:
+
+    def expected(before: Evidence) -> Iterator[Estimate]:
         old = documents(before.study.make_measures().get(claim.measure, measure), paper.tasks(claim))
         items = _balanced(sizes) / _balanced(old)
-        known = [
-            effect.about(spread.with_more(seeds / max(effect.draws, 1), items)._replace(draws_dof=dof))
-            for effect in _effects(paper, claim, before)
-            if (spread := effect.spread)
-        ]
-        if known:
-            widest = max(known, key=lambda expected: expected.high - expected.low)
-            half = max(widest.high - widest.value, widest.value - widest.low)
-            return row._replace(
-                half_width=half,
-                minimum_detectable_effect=widest.minimum(),
-                decides=_decides(widest, half, row.margin, published),
-            )
-    return row._replace(decides="unknown: no earlier study has an interval for it")
+        for model, at in product(before.models, claim.ratios):
+            with suppress(NotComparableError):
+                effect = compare_items(paper, claim, before, model, at, claim.metric).effect
+                if effect.known and effect.spread:
+                    more = effect.spread.with_more(seeds / max(effect.draws, 1), items)
+                    yield effect.about(more._replace(draws_dof=dof))
+
+    known = next(filter(None, ([*expected(before)] for before in earlier)), [])
+    if not known:
+        return row._replace(decides="unknown: no earlier study has an interval for it")
+    widest = max(known, key=lambda expected: expected.high - expected.low)
+    half = max(widest.high - widest.value, widest.value - widest.low)
+    return row._replace(
+        half_width=half,
+        minimum_detectable_effect=widest.minimum(),
+        decides=_decides(widest, half, row.margin, published),
+    )
 
 
 def _decides(expected: Estimate, half: float, margin: float, published: list[float]) -> str:
@@ -132,18 +138,6 @@ def _decides(expected: Estimate, half: float, margin: float, published: list[flo
         "equivalence": equal < margin,
     }
     return " and ".join(what for what, yes in able.items() if yes) or "larger effects only"
-
-
-def _effects(paper: Paper, claim: Claim, earlier: Evidence) -> Iterator[Estimate]:
-    """Yield the earlier study's effects for a claim that have an interval."""
-    for model in earlier.models:
-        for at in claim.ratios:
-            try:
-                found = compare_items(paper, claim, earlier, model, at, claim.metric).effect
-            except (NotMeasuredError, NotComparableError):
-                continue
-            if found.known:
-                yield found
 
 
 def documents(measure: Measure, tasks: list[str]) -> list[int]:

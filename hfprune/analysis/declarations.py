@@ -77,7 +77,6 @@ class Declarations:
         return kind if self.kinds.get(kind) == kind else self.of_kind(kind)[0]
 
     def of_paper(self) -> list[str]:
-        """Return the measures that the paper's tables show."""
         return [*self.of_kind(*ALL_SHOWN), *map(self.first, FIRST_SHOWN), "size", "recovery"]
 
     def kind(self, measure: str) -> str:
@@ -130,7 +129,12 @@ def declare(study: Study) -> Declarations:
     """
     kinds = {name: entry.measure or name for name, entry in study.measures.items()}
     own = [row for name, made in study.make_measures().items() for row in _declared(name, kinds[name], made)]
-    return Declarations(_with_suite(own))
+    suite = [Declaration(name, name, False, metric) for name, metrics in SUITE.items() for metric in metrics]
+    # All rows of a measure are together, those of the study first.
+    rows: dict[str, dict[str, Declaration]] = {}
+    for row in (*own, *suite):
+        rows.setdefault(row.measure, {}).setdefault(row.metric.name, row)
+    return Declarations(row for of_measure in rows.values() for row in of_measure.values())
 
 
 def _declared(name: str, kind: str, made: Measure) -> list[Declaration]:
@@ -138,17 +142,7 @@ def _declared(name: str, kind: str, made: Measure) -> list[Declaration]:
 
 
 def _by_default(name: str) -> list[Declaration]:
-    """Return the declarations of a class without settings; none if it is unknown or needs settings."""
     try:
         return _declared(name, name, MEASURES.load(name).model_construct())
     except (HfpruneError, AttributeError):
         return []
-
-
-def _with_suite(rows: list[Declaration]) -> list[Declaration]:
-    known = {(row.measure, row.metric.name) for row in rows}
-    suite = [Declaration(name, name, False, metric) for name, metrics in SUITE.items() for metric in metrics]
-    added = [row for row in suite if (row.measure, row.metric.name) not in known]
-    # The suite's rows of a measure directly follow the study's, so that all rows of a measure are together.
-    measures = dict.fromkeys(row.measure for row in (*rows, *added))
-    return [row for name in measures for part in (rows, added) for row in part if row.measure == name]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.outcomes import Contrast, NotComparableError
+from hfprune.analysis.outcomes import Contrast
 from hfprune.analysis.reference import reference_of
 from hfprune.analysis.statistics import LEVEL, RESAMPLING, resampling_dof
 
@@ -49,18 +49,14 @@ def spreads(evidence: Evidence) -> pd.DataFrame:
     for methods in evidence.by_method():
         for method, cells in methods.items():
             reference = reference_of(evidence.study, method)
-            for against in dict.fromkeys(
-                ["", reference if reference in methods and reference != method else ""]
-            ):
-                sides = [cells, *([methods[against]] if against else [])]
-                for effect, declared in evidence.effects.items():
-                    try:
-                        found = _spread(evidence.difference(declared, *sides))
-                    except NotComparableError:
-                        continue
-                    if found:
-                        of = {"model": cells[0].model, "ratio": cells[0].ratio, "method": method}
-                        rows.append(of | {"against": against, "effect": effect} | found)
+            others = [reference] if reference in methods and reference != method else []
+            for against in ("", *others):
+                theirs = [methods[against]] if against else []
+                for effect, _, difference in evidence.differences(cells, *theirs):
+                    of = {"model": cells[0].model, "ratio": cells[0].ratio, "method": method}
+                    of |= {"against": against, "effect": effect}
+                    if found := _spread(difference):
+                        rows.append(of | found)
     return pd.DataFrame(rows, columns=DrawsRow._fields)
 
 

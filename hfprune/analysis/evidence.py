@@ -1,6 +1,7 @@
 """Outcomes per item, and bare numbers, of the cells of a study."""
 
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.declarations import Declaration
-from hfprune.analysis.outcomes import Contrast, Draw, NotMeasuredError, Outcomes, contrast
-from hfprune.analysis.ratios import Number
+from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.tidy import ITEMS, NEURONS, RESULT, Tidy, read_csv
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Side
@@ -49,7 +49,10 @@ class Evidence(Tidy):
             raise HfpruneError(f"{folder}: no outcomes of items, {ITEMS}; run `hfprune collect` first")
         name = next(iter(self.whole["study"]), folder.name)
         self.cells = [*layout.cells(name, self.study)]
+        self.models = [*dict.fromkeys(cell.model for cell in self.cells)]
         self.effects = self.declared.effects()
+        primary = (name for name, row in self.effects.items() if row.measure == self.study.primary)
+        self.primary = next(primary, "")
         self._measures = self.study.make_measures()
         self._rows = cache(self._rows_of)
         self._by_item = cache(self._by_item_of)
@@ -61,22 +64,13 @@ class Evidence(Tidy):
         rows = rows.fillna({"seed": ALL_SEEDS}).set_index(["model", "ratio", "method", "seed"])
         return rows.to_dict("index")
 
-    @property
-    def models(self) -> list[str]:
-        """The models of the study."""
-        return [*dict.fromkeys(cell.model for cell in self.cells)]
-
     def hypothesis_families(self) -> list[list[str]]:
         """Return the effects by family, those that Holm's method corrects together."""
-        together = {
-            measure: number
-            for number, family in enumerate(self.study.corrected_together)
-            for measure in family
-        }
-        found: dict[int | str, list[str]] = {}
+        families: dict[str, list[str]] = {}
         for effect, declared in self.effects.items():
-            found.setdefault(together.get(declared.measure, effect), []).append(effect)
-        return [*found.values()]
+            together = (str(some) for some in self.study.corrected_together if declared.measure in some)
+            families.setdefault(next(together, effect), []).append(effect)
+        return [*families.values()]
 
     def cells_of(self, model: str, method: str, ratio: float | None, recovery: str = "none") -> list[Cell]:
         """Return the cells of a method with every seed; without a ratio, those of all ratios and recoveries."""
@@ -110,6 +104,14 @@ class Evidence(Tidy):
         sides = [self.outcomes(cells, *measured) for cells in (ours, *theirs)]
         return contrast([*zip((1.0, -1.0), sides, strict=False)])
 
+    def differences(
+        self, ours: list[Cell], *theirs: list[Cell]
+    ) -> Iterator[tuple[str, Declaration, Contrast]]:
+        """Yield name, declaration and `difference` of every effect that was measured on both sides."""
+        for effect, declared in self.effects.items():
+            with suppress(NotComparableError):
+                yield effect, declared, self.difference(declared, ours, *theirs)
+
     def of_side(
         self, side: Side, model: str, ratio: float | None, read: Callable[[list[Cell]], Any]
     ) -> MeasuredSide:
@@ -137,7 +139,6 @@ class Evidence(Tidy):
         raise kind("; ".join(dict.fromkeys(reasons)))
 
     def _why_not(self, cell: Cell) -> str:
-        """Return the reason that `hfprune plan` gave, if any."""
         rows = self.records[self.records["measure"] == "size"]
         same = [rows[name] == getattr(cell, name) for name in ("model", "method", "ratio", "seed")]
         reason = next(iter(rows.loc[np.logical_and.reduce(same), "not_applicable"]), "")
@@ -208,7 +209,7 @@ class Evidence(Tidy):
 
     def numbers(
         self, cells: list[Cell], ratio: float | None, measure: str, metric: str
-    ) -> dict[Draw | None, Number]:
+    ) -> dict[Draw | None, float]:
         """Return a bare number by draw.
 
         Raises:
@@ -223,10 +224,7 @@ class Evidence(Tidy):
             rows = rows[(rows["ratio"] == first.ratio) & (rows["recovery"] == first.recovery)]
         if rows.empty:
             raise NotMeasuredError(f"{measure}, {metric} not measured")
-        return {
-            _draw(first, seed=row.seed): Number(row.value, row.stderr)
-            for row in rows.drop_duplicates("seed").itertuples()
-        }
+        return {_draw(first, seed=row.seed): row.value for row in rows.drop_duplicates("seed").itertuples()}
 
 
 def _draw(cell: Cell, resample: int = 0, seed: int | None = None) -> Draw | None:

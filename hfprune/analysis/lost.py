@@ -1,6 +1,8 @@
 """What each pruned model has lost against its dense model, task by task: which capability goes first."""
 
+from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -46,14 +48,11 @@ def lost(evidence: Evidence) -> pd.DataFrame:
         HfpruneError: an existing result cannot be read.
     """
     rows = []
-    for methods in evidence.by_method():
-        for pruned in methods.values():
-            for declared in evidence.effects.values():
-                for task in evidence.tasks(declared.measure):
-                    try:
-                        rows.append(_row(evidence, declared, task, pruned))
-                    except NotComparableError:
-                        continue
+    cells = [pruned for methods in evidence.by_method() for pruned in methods.values()]
+    for pruned, declared in product(cells, evidence.effects.values()):
+        for task in evidence.tasks(declared.measure):
+            with suppress(NotComparableError):
+                rows.append(_row(evidence, declared, task, pruned))
     return pd.DataFrame(rows, columns=LostRow._fields)
 
 

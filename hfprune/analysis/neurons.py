@@ -64,7 +64,10 @@ def overlaps(plans: PlansByLayer, scored: ScoresByLayer) -> pd.DataFrame:
         for a, b in combinations(sorted(methods), 2):
             for layer in sorted(methods[a].keys() & methods[b].keys()):
                 kept = methods[a][layer], methods[b][layer]
-                chance = _by_chance(len(kept[0]), len(kept[1]), widths.get((model, layer)))
+                # By chance: the index at the mean size of the random intersection; its true mean differs by less
+                # than 1/width.
+                both = len(kept[0]) * len(kept[1]) / widths.get((model, layer), np.nan)
+                chance = both / (len(kept[0]) + len(kept[1]) - both)
                 rows.append((model, seed, ratio, layer, a, b, jaccard(*kept), chance))
     return pd.DataFrame(rows, columns=LAYER_TABLES[OVERLAP])
 
@@ -73,15 +76,6 @@ def jaccard(a: np.ndarray, b: np.ndarray) -> float:
     """Return the Jaccard index of two sets of indices."""
     both = len(np.intersect1d(a, b, assume_unique=True))
     return both / (len(a) + len(b) - both)
-
-
-def _by_chance(a: int, b: int, width: int | None) -> float:
-    """Return the Jaccard index of random sets of these sizes among `width` neurons."""
-    if not width:
-        return np.nan
-    # The index at the mean size of the random intersection; its true mean differs by less than 1/width.
-    both = a * b / width
-    return both / (a + b - both)
 
 
 def rank_correlations(scored: ScoresByLayer, damages: dict[tuple[str, int], pd.Series]) -> pd.DataFrame:
@@ -175,11 +169,9 @@ class Neurons:
             for (model, layer), rows in items.groupby(["model", "layer"])
         }
         self._ranks = rank_correlations(self._scores, damages)
-        self._ablation = self._ranks[self._ranks["method_b"] == ABLATION].rename(
-            columns={"method_a": "method"}
-        )
+        self._ablation = self._ranks[self._ranks["method_b"] == ABLATION]
 
-    def by_layer(self) -> dict[str, pd.DataFrame]:
+    def by_layer(self) -> list[pd.DataFrame]:
         """Return the tables of `LAYER_TABLES`, each with its name in the column `table`."""
         found = {
             OVERLAP: overlaps(self._plans, self._scores),
@@ -187,7 +179,7 @@ class Neurons:
             QUANTILES: quantiles(self._scores),
             SCORES: middle_layers(self._scores),
         }
-        return {name: rows.assign(table=name).astype({"table": "str"}) for name, rows in found.items()}
+        return [rows.assign(table=name).astype({"table": "str"}) for name, rows in found.items()]
 
     def with_reference(self) -> pd.DataFrame:
         """Return the columns `WITH_REFERENCE` of every method without recovery beside its reference.
@@ -248,8 +240,7 @@ class Neurons:
         return self._scores.get((cell.model, cell.method, cell.seed), {})
 
     def _ablation_correlation(self, cells: list[Cell]) -> float:
-        """Return Spearman's correlation of the scores with the effect of ablating a neuron."""
-        found = self._ablation.groupby(["model", "method", "seed"])["spearman"].mean()
+        found = self._ablation.groupby(["model", "method_a", "seed"])["spearman"].mean()
         return nanmean(found.get((cell.model, cell.method, cell.seed), np.nan) for cell in cells)
 
     def _ablation_difference(self, method: str, reference: Cell) -> Estimate:
@@ -258,9 +249,8 @@ class Neurons:
         Both are correlations by layer, means over seeds.
         """
         found = self._ablation[self._ablation["model"] == reference.model]
-        by_layer = found.pivot_table("spearman", "layer", "method").reindex(
-            columns=[method, reference.method]
-        )
+        by_layer = found.pivot_table("spearman", "layer", "method_a")
+        by_layer = by_layer.reindex(columns=[method, reference.method])
         ours, theirs = by_layer.dropna(subset=method).to_numpy().T
         if len(ours) < 2 or np.isnan(theirs).any():
             return Estimate(np.nan)
@@ -268,10 +258,8 @@ class Neurons:
 
 
 def _common(a: ByLayer, b: ByLayer) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the tensors of two cells for every layer that both have."""
     return [(a[layer], b[layer]) for layer in a if layer in b]
 
 
 def nanmean(values: Iterable[float]) -> float:
-    """Return the mean of the values that are numbers, or NaN if none is."""
     return pd.Series([*values], dtype=float).mean()

@@ -83,12 +83,10 @@ class Spread(NamedTuple):
 
     @property
     def variance(self) -> float:
-        """The variance of the mean effect."""
         return self.draws + self.items + self.both
 
     @property
     def dof(self) -> float:
-        """The degrees of freedom of the variance."""
         items = self.items + self.both
         return float(draws_and_items(self.draws, items, self.draws_dof, self.items_dof))
 
@@ -135,7 +133,6 @@ class Estimate:
 
     @property
     def known(self) -> bool:
-        """Whether the interval is known."""
         return not np.isnan(self.low)
 
     def within(self, variance: float, dof: float, skewness: float = 0.0) -> "Estimate":

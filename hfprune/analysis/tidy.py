@@ -1,10 +1,9 @@
 """The files of `collect`: their names and columns, and how they are written and read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -46,23 +45,19 @@ class Tidy:
 
     @cached_property
     def study(self) -> Study:
-        """The study as it ran."""
         with readable(self.folder / STUDY):
             return load(Study, self.folder / STUDY)
 
     @cached_property
     def declared(self) -> Declarations:
-        """The declarations of all metrics."""
         return declare(self.study)
 
     @cached_property
     def labels(self) -> dict[str, Label]:
-        """The study's labels and colours of methods."""
         return labels(self.study)
 
     @cached_property
     def whole(self) -> pd.DataFrame:
-        """All rows of results.csv."""
         path = self.folder / RESULTS
         numbers = [column for column, dtype in DTYPES.items() if dtype != "str"]
         with readable(path, OSError, ValueError, KeyError):
@@ -126,7 +121,6 @@ class Tidy:
 
     @cached_property
     def records(self) -> pd.DataFrame:
-        """The provenance of every result, a row each."""
         return read_union(self.folder / RECORDS)
 
     def items(self, measure: str) -> pd.DataFrame:
@@ -156,13 +150,13 @@ def write_csv(rows: pd.DataFrame, path: Path, digits: int | None = None) -> None
         rows.to_csv(temporary, index=False, float_format=digits and f"%.{digits}g", lineterminator="\n")
 
 
-def write_union(parts: Mapping[Any, pd.DataFrame], path: Path) -> None:
+def write_union(parts: Iterable[pd.DataFrame], path: Path) -> None:
     """Write tables below each other to a Parquet file, atomically; a column is empty where a table lacks it.
 
     Raises:
         HfpruneError: two tables have a column of the same name and of different types.
     """
-    tables = [pa.Table.from_pandas(rows, preserve_index=False) for rows in parts.values()]
+    tables = [pa.Table.from_pandas(rows, preserve_index=False) for rows in parts]
     with explained(f"{path}: two measures have different columns of one name ({REASON})", pa.ArrowException):
         whole = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata()
     with atomic_file(path) as temporary:

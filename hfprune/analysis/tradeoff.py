@@ -75,7 +75,6 @@ def _wide(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
 
 
 def _with_gains(table: pd.DataFrame) -> pd.DataFrame:
-    """Add sizes and theoretical speed-ups relative to the dense model."""
     dense = table[table["method"] == DENSE].set_index("model")[BARE]
     of_dense = {name: table["model"].map(dense[name]).astype(float) for name in BARE}
     table["parameters_kept"] = table["parameters"] / of_dense["parameters"]

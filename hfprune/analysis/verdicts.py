@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.averages import with_averages
-from hfprune.analysis.by_task import TaskRow, by_task
 from hfprune.analysis.condition import (
     INCONCLUSIVE,
     NOT_APPLICABLE,
@@ -20,7 +19,7 @@ from hfprune.analysis.condition import (
 from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.evidence import Evidence, MeasuredSide, NotApplicableError
 from hfprune.analysis.outcomes import Draw, NotComparableError, NotMeasuredError, Outcomes, contrast
-from hfprune.analysis.ratios import Number, ratio
+from hfprune.analysis.ratios import ratio
 from hfprune.analysis.statistics import MIN_DRAWS, Estimate, estimate
 from hfprune.paper.claims import Claim, Paper
 from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS
@@ -83,26 +82,24 @@ class Compared(NamedTuple):
     notes: list[str]
 
 
-def evaluate(paper: Paper, evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
+def evaluate(paper: Paper, evidence: Evidence) -> pd.DataFrame:
     """Evaluate every claim on the models of a study and, for their published effects, on the paper's models.
 
     Returns:
-        Columns of `ClaimRow`, and of `TaskRow`.
+        The columns of `ClaimRow`.
 
     Raises:
         HfpruneError: an existing result cannot be read. A missing result makes a claim *not run*.
     """
     dense = {model: _dense_note(paper, evidence, model) for model in evidence.models}
     rows: list[ClaimRow] = []
-    tasks: list[TaskRow] = []
     for claim in paper.claims:
         for model, at in _models_and_ratios(paper, claim, evidence):
             for metric in _metrics(paper, claim, evidence):
-                row, its_tasks = _evaluate(paper, claim, evidence, model, at, metric)
+                row = _evaluate(paper, claim, evidence, model, at, metric)
                 notes = [row.note, dense.get(model, "") if claim.effect == "difference" else ""]
                 rows.append(row._replace(note="; ".join(filter(None, notes))))
-                tasks += its_tasks
-    return pd.DataFrame(rows, columns=ClaimRow._fields), pd.DataFrame(tasks, columns=TaskRow._fields)
+    return pd.DataFrame(rows, columns=ClaimRow._fields)
 
 
 def _models_and_ratios(paper: Paper, claim: Claim, evidence: Evidence) -> list[tuple[str, float | None]]:
@@ -134,7 +131,7 @@ def _metrics(paper: Paper, claim: Claim, evidence: Evidence) -> list[str]:
 
 def _evaluate(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
-) -> tuple[ClaimRow, list[TaskRow]]:
+) -> ClaimRow:
     printed_name = paper.models.get(model, model)
     threshold = paper.threshold(claim, printed_name, at)
     printed = paper.effect(claim, printed_name, at, metric)
@@ -158,31 +155,27 @@ def _evaluate(
         condition=claim.condition,
     )
     if model not in evidence.models:
-        return row._replace(note="the model is not in the study"), []
+        return row._replace(note="the model is not in the study")
     if threshold is None:
-        return row._replace(note="nothing is published at this ratio"), []
+        return row._replace(note="nothing is published at this ratio")
     try:
         compare = compare_items if _by_items(claim, evidence) else _compare_numbers
         found = compare(paper, claim, evidence, model, at, metric)
     except NotApplicableError as reason:
-        return row._replace(verdict=NOT_APPLICABLE, note=str(reason)), []
+        return row._replace(verdict=NOT_APPLICABLE, note=str(reason))
     except NotMeasuredError as reason:
-        return row._replace(note=str(reason)), []
+        return row._replace(note=str(reason))
     except NotComparableError as reason:
-        return row._replace(verdict=NOT_COMPARABLE, note=str(reason)), []
-    row = row._replace(
+        return row._replace(verdict=NOT_COMPARABLE, note=str(reason))
+    return row._replace(
         left=found.left.name,
         right=found.right.name,
         note="; ".join([*found.notes, *_stand_ins(claim, evidence, found)]),
         **_judged(claim, found.effect, threshold),
     )
-    if metric != AVERAGE or claim.beyond is not None:
-        return row, []
-    return row, [*by_task(claim.id, model, at, found.left, found.right)]
 
 
 def _judged(claim: Claim, effect: Estimate, threshold: float) -> dict[str, Any]:
-    """Return the columns of an effect and its verdict."""
     condition = Condition.of(claim, threshold)
     said = verdict(effect, condition)
     shown = np.exp if claim.effect == "ratio" else float
@@ -256,17 +249,16 @@ def compare_items(
 def _compare_numbers(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
 ) -> Compared:
-    def read(cells: list[Cell]) -> dict[Draw | None, Number]:
-        if claim.measured_as and cells[0].method == DENSE:
-            return one  # the other side's number already is a ratio to this one
-        return evidence.numbers(cells, at, claim.measure, claim.measured_as or metric)
+    measured = claim.measured_as or metric
 
-    one: dict[Draw | None, Number] = {None: Number(1.0, 0.0)}
+    def read(cells: list[Cell]) -> dict[Draw | None, float] | None:
+        if claim.measured_as and cells[0].method == DENSE:
+            return None  # the other side's number already is the ratio
+        return evidence.numbers(cells, at, claim.measure, measured)
+
     left, right = (evidence.of_side(side, model, at, read) for side in (claim.left, claim.right))
-    pair = left.data, right.data
-    if claim.measured_as is not None:
-        pair = next(side.data for side in (left, right) if side.method != DENSE), one
-    effect = ratio(*pair, (claim.measured_as or metric) in REPEATABLE)
+    left_data, right_data = (left.data, right.data) if left.data else (right.data, None)
+    effect = ratio(left_data, right_data, measured in REPEATABLE)
     few = f"measured in fewer than {MIN_DRAWS} processes, so there is no interval"
     return Compared(left, right, effect, [] if effect.known else [few])
 

@@ -37,7 +37,6 @@ class Side(Strict):
     )
 
     def in_print(self) -> "Side":
-        """Return the side as the published tables name it."""
         return self.model_copy(update={"methods": [self.published]}) if self.published else self
 
     def alternatives(self, ratio: float | None) -> list[tuple[str, float | None, str]]:
@@ -120,14 +119,12 @@ class Claim(Strict):
 
     @property
     def compares(self) -> str:
-        """The effect in words."""
         left, right = (" or ".join(side.methods) for side in (self.left, self.right))
         beyond = "" if self.beyond is None else f", less the same at {100 * self.beyond:.3g} %"
         return f"{left} {'-' if self.effect == 'difference' else '/'} {right}, {self.metric}{beyond}"
 
     @property
     def condition(self) -> str:
-        """The condition of the claim in words."""
         percent = self.effect == "ratio"
         margin = self.margin and (f"{100 * self.margin:g} %" if percent else f"{self.margin:g}")
         threshold = self.neutral if self.threshold is None else self.threshold
@@ -216,7 +213,6 @@ class Paper:
         return dict(zip(found["id"], found["claim"], strict=True))
 
     def of(self, claim: Claim) -> pd.DataFrame:
-        """Return the numbers of a claim's tables."""
         return self.numbers[self.numbers["table"].isin(claim.tables)]
 
     def tasks(self, claim: Claim) -> list[str]:

@@ -37,7 +37,6 @@ def read_tables(folder: Path) -> pd.DataFrame:
 
 
 def percent(ratio: float) -> str:
-    """Return a ratio for readers."""
     return f"{100 * ratio:.3g}%"
 
 

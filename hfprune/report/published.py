@@ -50,7 +50,7 @@ def published(name: str, study: Study) -> Published:
         measured=here([*layout.result_files(name, study), *layout.item_files(name, study)]),
         cuts=here([*layout.score_files(name, study), *layout.plan_files(name, study)]),
         tidy=here(layout.TIDY),
-        verdicts=here([layout.CLAIMS, layout.CLAIMS_BY_TASK]),
+        verdicts=here([layout.CLAIMS]),
         compared=here([layout.COMPARISON, layout.DRAWS, layout.LOST]),
         tables={one: f"results/{name}/tables/{one}" for one in publication_names("tables")},
         figures={one: f"figures/{name}/{one}" for one in possible("figures", kinds)},

@@ -37,8 +37,7 @@ class JudgeClaims(Stage):
         from hfprune.paper.claims import Paper
 
         out = self.out or self.results
-        table, by_task = evaluate(Paper.read(self.claims), Evidence(self.results))
-        write_csv(by_task, out / layout.CLAIMS_BY_TASK, DIGITS)
+        table = evaluate(Paper.read(self.claims), Evidence(self.results))
         write_csv(table, out / layout.CLAIMS, DIGITS)
         arithmetic = table["basis"] == "arithmetic"
         found, sure = (table.loc[rows, "verdict"].value_counts() for rows in (~arithmetic, arithmetic))

@@ -41,8 +41,7 @@ TIDY = (
     *("neurons.csv", "layers.parquet"),
 )
 # The files that `claims` and `compare` add to those of `collect`.
-CLAIMS, CLAIMS_BY_TASK, COMPARISON = "claims.csv", "claims_by_task.csv", "comparison.csv"
-DRAWS, LOST = "draws.csv", "lost.csv"
+CLAIMS, COMPARISON, DRAWS, LOST = "claims.csv", "comparison.csv", "draws.csv", "lost.csv"
 
 
 def fill(pattern: str, cell: Cell, **more: Any) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawings import figure_of
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from scipy.stats import spearmanr, t, ttest_rel
 from synthetic import PAPER, Study, analysed, evidence, gather
 
@@ -18,7 +18,7 @@ from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import made_figure
 from hfprune.report.typeset import markdown
 from hfprune.report.writing import made_table
-from hfprune.results import Cell, Value, write_result
+from hfprune.results import Value
 from hfprune.study.study import Study as Config
 
 BASE = {"criterion": "entropy"}
@@ -54,17 +54,10 @@ def test_what_differs_is_what_the_study_sets_otherwise(method: dict, expected: s
 
 def test_the_reference_is_calibrated_alike_where_the_study_has_that() -> None:
     wiki = {"corpus": "wiki"}
-    study = config(
-        {
-            "magnitude": None,
-            "entropy": None,
-            "entropy_wiki": BASE | wiki,
-            "squares": BASE | {"options": {"aggregation": "sum_squares"}},
-            "squares_wiki": BASE | {"options": {"aggregation": "sum_squares"}} | wiki,
-            "squares_code": BASE | {"options": {"aggregation": "sum_squares"}, "corpus": "code"},
-            "shortgpt": {"baseline": "shortgpt"},
-        }
-    )
+    squares = BASE | {"options": {"aggregation": "sum_squares"}}
+    own = {"magnitude": None, "entropy": None, "entropy_wiki": BASE | wiki, "squares": squares}
+    own |= {"squares_wiki": squares | wiki, "squares_code": squares | {"corpus": "code"}}
+    study = config(own | {"shortgpt": {"baseline": "shortgpt"}})
     again = config({"entropy": None, "again": BASE})
     assert {reference_of(again, method) for method in again.methods} == {"entropy"}
     references = {method: reference_of(study, method) for method in study.methods}
@@ -89,9 +82,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, P
                 study.outcomes(method, 0.2, place, values, metric=metric, seed=seed)
     first = load_file(study.scores[0])["mlp.1"]
     items = pd.DataFrame({"layer": 1, "neuron": ABLATED, "damage": first[ABLATED] ** 3})
-    cell = Cell("test", "tiny-llama", "dense", 0.0, 0, "none")
-    ablation = study.folder / "cells/ablation.json"
-    write_result(ablation, cell, "ablation", "c4", [Value("damage", 1.0)], {}, items)
+    study.result("dense", 0.0, "ablation", "c4", Value("damage", 1.0), items=items)
     study.tasks = {"boolq": 0.5}
     study.collect()
     return study, study.config(), study.folder
@@ -100,12 +91,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, P
 def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
     rows = compare(evidence(settings, folder))
-    assert rows[["method", "differs"]].to_numpy().tolist() == [
-        ["magnitude", "criterion"],
-        ["entropy", "seed"],
-        ["entropy", "seed"],
-        ["entropy", ""],
-    ]
+    assert [*rows["method"]] == ["magnitude", *["entropy"] * 3]
+    assert [*rows["differs"]] == ["criterion", "seed", "seed", ""]
     row = rows.iloc[0]
     assert row["perplexity_ratio"] == pytest.approx(2)
     assert row["perplexity_ratio_low"] == pytest.approx(2), "the same on every item and seed"
@@ -123,6 +110,15 @@ def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) ->
     assert np.isnan(other_seed["perplexity_ratio"]), "two draws of one method have no interval"
 
 
+def corrected(rows: pd.DataFrame, effects: list[str]) -> bool:
+    """Tell whether two p-values were corrected by Holm's method as one family."""
+    (smaller, larger), holm = (
+        np.sort(rows[[effect + end for effect in effects]].to_numpy(float).ravel()) for end in ("_p", "_holm")
+    )
+    assert 0 < smaller < larger < 1
+    return holm == pytest.approx([2 * smaller, max(2 * smaller, larger)])
+
+
 def test_all_models_of_a_study_are_one_family(tmp_path: Path) -> None:
     models = ["tiny-llama", "tiny-qwen2"]
     study = Study(tmp_path, models=models, methods=["entropy", "magnitude"], ratios=[0.2], seeds=[0, 1, 2])
@@ -131,61 +127,51 @@ def test_all_models_of_a_study_are_one_family(tmp_path: Path) -> None:
         values = 0.4 + (0.03 + 0.03 * i) * (method == "magnitude") + 0.05 * rng.normal(size=16)
         study.outcomes(method, 0.2, "fidelity", values, metric="js_distance", model=model, seed=seed)
     study.collect()
-    rows = compare(Evidence(tmp_path)).dropna(subset="js_distance_p")
-    smaller, larger = sorted(rows["js_distance_p"])
-    corrected = sorted(rows["js_distance_holm"])
-    assert 0 < smaller < larger < 1
-    assert corrected == pytest.approx([2 * smaller, max(2 * smaller, larger)])
+    assert corrected(compare(Evidence(tmp_path)).dropna(subset="js_distance_p"), ["js_distance"])
 
 
 def test_outcomes_that_a_study_corrects_together_are_one_family(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
     together = settings.model_copy(update={"corrected_together": [["zeroshot", "fidelity"]]})
-    alone, family = (compare(evidence(one, folder)).iloc[0] for one in (settings, together))
-    smaller, larger = family["js_distance_p"], family["points_p"]
-    assert 0 < smaller < larger < 1
-    assert family["js_distance_holm"] == pytest.approx(2 * smaller)
-    assert family["points_holm"] == pytest.approx(max(2 * smaller, larger))
-    assert alone["js_distance_holm"] == smaller, "each by itself unless the study says so"
-    assert family["corrected_together"] == "points+js_distance" and "corrected_together" not in alone
-    assert family["perplexity_ratio_holm"] == alone["perplexity_ratio_holm"]
+    alone, family = (compare(evidence(one, folder)).iloc[:1] for one in (settings, together))
+    assert corrected(family, ["js_distance", "points"])
+    assert not corrected(alone, ["js_distance", "points"]), "each by itself unless the study says so"
+    assert [*family["corrected_together"]] == ["points+js_distance"] and "corrected_together" not in alone
+    assert [*family["perplexity_ratio_holm"]] == [*alone["perplexity_ratio_holm"]]
 
 
 def test_agreement_of_neurons_is_the_mean_over_layers_and_seeds(measured: tuple[Study, Config, Path]) -> None:
     study, settings, folder = measured
 
-    def load(kind: str, method: str, seed: int) -> dict[str, np.ndarray]:
-        (path,) = folder.glob(f"{kind}/tiny-llama/{method}/**/seed{seed}.safetensors")
-        return load_file(path)
+    def pair(kind: str, *of: tuple[str, int]) -> list[tuple[np.ndarray, np.ndarray]]:
+        places = (next(folder.glob(f"{kind}/tiny-llama/{name}/**/seed{k}.safetensors")) for name, k in of)
+        a, b = map(load_file, places)
+        return [(a[name], b[name]) for name in a]
 
-    def overlap(a: dict, b: dict) -> float:
-        sets = [({*a[name]}, {*b[name]}) for name in a]
+    def overlap(*of: tuple[str, int]) -> float:
+        sets = [({*a}, {*b}) for a, b in pair("plans", *of)]
         return np.mean([len(x & y) / len(x | y) for x, y in sets])
 
-    def ranks(a: dict, b: dict) -> float:
-        return np.mean([spearmanr(a[name], b[name]).statistic for name in a])
+    def ranks(*of: tuple[str, int]) -> float:
+        return np.mean([spearmanr(a, b).statistic for a, b in pair("scores", *of)])
 
     row, other_seed, *_ = (line for _, line in compare(evidence(settings, folder)).iterrows())
-    kept = [(load("plans", "magnitude", k), load("plans", "entropy", k)) for k in study.seeds]
-    scored = [(load("scores", "magnitude", k), load("scores", "entropy", k)) for k in study.seeds]
-    assert row["overlap"] == pytest.approx(np.mean([overlap(*pair) for pair in kept]))
-    assert row["rank_correlation"] == pytest.approx(np.mean([ranks(*pair) for pair in scored]))
-    assert other_seed["overlap"] == pytest.approx(overlap(kept[0][1], kept[1][1]))
-    assert other_seed["rank_correlation"] == pytest.approx(ranks(scored[0][1], scored[1][1]))
+    beside = [(("magnitude", k), ("entropy", k)) for k in study.seeds]
+    assert row["overlap"] == pytest.approx(np.mean([overlap(*of) for of in beside]))
+    assert row["rank_correlation"] == pytest.approx(np.mean([ranks(*of) for of in beside]))
+    again = ("entropy", 0), ("entropy", 1)
+    assert other_seed["overlap"] == pytest.approx(overlap(*again))
+    assert other_seed["rank_correlation"] == pytest.approx(ranks(*again))
 
 
 def test_disputed_neurons_are_near_the_cut_or_not(tmp_path: Path) -> None:
     study = Study(tmp_path, methods=["entropy", "magnitude"], ratios=[0.2])
     # Of twenty neurons both keep ten. They differ in 9 and 10, next to the cut, and in 0 and 19, far from it.
-    scores = {"entropy": np.arange(20.0)[::-1].copy()}
-    swapped = scores["entropy"].copy()
+    scores = np.arange(20.0)[::-1].copy()
+    swapped = scores.copy()
     swapped[[9, 10]], swapped[[0, 19]] = swapped[[10, 9]], swapped[[19, 0]]
-    for method, values in (scores | {"magnitude": swapped}).items():
-        kept = np.sort(np.argsort(-values)[:10]).astype(np.int32)
-        for kind, tensor in (("scores", values), ("plans", kept)):
-            folder = tmp_path / kind / "tiny-llama" / method / ("0.2" if kind == "plans" else "")
-            folder.mkdir(parents=True)
-            save_file({"mlp.0": tensor}, folder / "seed0.safetensors")
+    for method, values in {"entropy": scores, "magnitude": swapped}.items():
+        study.scored(method, [values], {0.2: 10})
     study.collect()
     (row,) = compare(Evidence(tmp_path)).itertuples()
     assert (row.overlap, row.near_cut) == (pytest.approx(8 / 12), 0.5)
@@ -198,7 +184,7 @@ def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[S
     assert {*ablated["layer"]} == {1} and {*ablated["neurons"]} == {len(ABLATED)}
     assert ablated.loc[("entropy", 0), "spearman"] == pytest.approx(1), "damage rises with this score"
     scores = load_file(folder / "scores/tiny-llama/magnitude/seed0.safetensors")["mlp.1"][ABLATED]
-    damage = pd.read_parquet(folder / "cells/ablation.parquet")["damage"]
+    damage = pd.read_parquet(next(folder.rglob("ablation-c4.parquet")))["damage"]
     assert ablated.loc[("magnitude", 0), "spearman"] == pytest.approx(spearmanr(scores, damage).statistic)
     row, other_seed, _, reference = (line for _, line in compare(evidence(settings, folder)).iterrows())
     assert row["ablation_correlation"] == pytest.approx(ablated.loc["magnitude", "spearman"].mean())
@@ -213,8 +199,7 @@ def test_ablation_correlations_are_compared_layer_by_layer(tmp_path: Path) -> No
         study._neurons(method, 0, 0.2 + 0.5 * j, model="tiny-llama", seed=0)
     rng = np.random.default_rng(1)
     items = pd.DataFrame({"layer": np.repeat(range(9), 8), "neuron": ABLATED * 9, "damage": rng.random(72)})
-    cell = Cell("test", "tiny-llama", "dense", 0.0, 0, "none")
-    write_result(tmp_path / "cells/a.json", cell, "ablation", "c4", [Value("damage", 1.0)], {}, items)
+    study.result("dense", 0.0, "ablation", "c4", Value("damage", 1.0), items=items)
     study.collect()
     row = compare(Evidence(tmp_path)).iloc[-1]
     scores = {method: load_file(path) for method, path in zip(study.methods, study.scores, strict=True)}
@@ -255,7 +240,6 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
     elsewhere = figure_of("agreement", data, overlap=data.overlap.assign(model="another"))
     assert [ax.texts[0].get_text() for ax in elsewhere.axes].count("not measured") == 2
     panels = {ax.get_xlabel().replace("\n", " "): ax for ax in figure_of("comparison", data).axes}
-    beside = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
     drawn = [line for line in panels["Perplexity ratio"].lines if line.get_marker() != "None"]
     shown = [float(line.get_xdata()[0]) for line in drawn[: len(beside)]]
     assert shown == pytest.approx(beside["perplexity_ratio"].tolist()) and len(shown) > 0
@@ -271,12 +255,7 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
     assert rows[["method", "reference"]].to_numpy().tolist() == [["random", "magnitude"]]
     assert rows[["js_distance", "perplexity_ratio", "points", "ablation_correlation"]].isna().all(axis=None)
     assert len(figure_of("comparison", Collected(tmp_path, PAPER)).axes) == 1, "only the overlap"
-
-
-def test_a_study_without_unrecovered_cells_compares_nothing(measured: tuple[Study, Config, Path]) -> None:
-    _, settings, folder = measured
-    only = settings.model_copy(update={"recoveries": ["linear"]})
-    assert compare(evidence(only, folder)).empty
+    assert compare(evidence(study.config(recoveries=["linear"]), tmp_path)).empty
 
 
 def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:

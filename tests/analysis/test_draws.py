@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import f
-from synthetic import Study, analysed, evidence
+from synthetic import Study, analysed, evidence, resample
 
 from hfprune.analysis.draws import spreads
 from hfprune.analysis.evidence import Evidence
@@ -15,22 +15,21 @@ from hfprune.scoring.folds import FOLDS
 ITEMS = np.linspace(0.2, 0.5, 10)
 
 
-def luck(study: Study, method: str, seed: int, shifts: list[float]) -> None:
-    """Write distances of a cell, and those of its resamples, each moved by a constant."""
-    path = study.outcomes(method, 0.2, "fidelity", ITEMS + shifts[0], metric="js_distance", seed=seed)
-    items = pd.read_parquet(path.with_suffix(".parquet"))
-    again = [items.assign(resample=n, js_distance=ITEMS + shift) for n, shift in enumerate(shifts)]
-    pd.concat(again if len(shifts) > 1 else [items]).to_parquet(path.with_suffix(".parquet"))
+def drawn(folder: Path, *methods: str, **shifts: list[list[float]]) -> Study:
+    """Distances of methods by seed, and those of its resamples, each moved by a constant."""
+    seeds = [*range(max(map(len, shifts.values())))]
+    study = Study(folder, methods=[*methods], ratios=[0.2], seeds=seeds)
+    for method, by_seed in shifts.items():
+        for seed, moved in enumerate(by_seed):
+            path = study.outcomes(method, 0.2, "fidelity", ITEMS, metric="js_distance", seed=seed)
+            resample(path, "js_distance", moved)
+    return study
 
 
 def test_spread_over_seeds_beside_that_over_resamples(tmp_path: Path) -> None:
-    study = Study(tmp_path, methods=["entropy", "cross_entropy"], ratios=[0.2], seeds=[0, 1, 2])
-    rng = np.random.default_rng(0)
-    shifts = 0.01 * rng.normal(size=(2, 3, 5))
-    for method, own in zip(study.methods, shifts, strict=True):
-        for seed in study.seeds:
-            luck(study, method, seed, [*own[seed]])
-    study.collect()
+    shifts = 0.01 * np.random.default_rng(0).normal(size=(2, 3, 5))
+    methods = ["entropy", "cross_entropy"]
+    drawn(tmp_path, *methods, **dict(zip(methods, shifts, strict=True))).collect()
     rows = spreads(Evidence(tmp_path))
     assert rows[["method", "against", "effect"]].to_numpy().tolist() == [
         ["entropy", "", "js_distance"],
@@ -48,40 +47,22 @@ def test_spread_over_seeds_beside_that_over_resamples(tmp_path: Path) -> None:
         assert inside == pytest.approx([0.025, 0.975])
     text = (analysed(tmp_path) / "draws.md").read_text()
     assert "Cross-entropy − Entropy" in text and f"{rows['quotient'][2]:.2f} [" in text
-    pd.testing.assert_frame_equal(
-        pd.read_csv(tmp_path / "draws.csv", keep_default_na=False)[rows.columns],
-        rows,
-        check_exact=False,
-        rtol=1e-6,
-    )
+    kept = pd.read_csv(tmp_path / "draws.csv", keep_default_na=False)[rows.columns]
+    pd.testing.assert_frame_equal(kept, rows, rtol=1e-6)
 
 
 def test_one_draw_alone_has_no_spread(tmp_path: Path) -> None:
-    study = Study(tmp_path, methods=["entropy"], ratios=[0.2])
-    luck(study, "entropy", 0, [0.0])
-    study.collect()
-    text = (analysed(tmp_path) / "draws.md").read_text()
-    assert "No method was calibrated twice" in text
+    drawn(tmp_path, "entropy", entropy=[[0.0]]).collect()
+    assert "No method was calibrated twice" in (analysed(tmp_path) / "draws.md").read_text()
     assert (tmp_path / "draws.csv").read_text().startswith("model,ratio,method,against,effect")
 
 
-def test_no_difference_from_a_reference_that_is_not_there(tmp_path: Path) -> None:
-    study = Study(tmp_path, methods=["entropy", "cross_entropy"], ratios=[0.2, 0.3], seeds=[0, 1])
-    for seed in study.seeds:
-        luck(study, "cross_entropy", seed, [0.1 * seed])
-    study.collect()
+def test_seeds_alone_and_no_difference_from_a_reference_that_is_not_there(tmp_path: Path) -> None:
+    study = drawn(tmp_path, "entropy", "cross_entropy", cross_entropy=[[0.0], [0.1]])
+    study.ratios = [0.2, 0.3]
     settings = study.config()
     settings.methods["entropy"] = settings.methods["entropy"].model_copy(update={"ratios": [0.3]})
-    rows = spreads(evidence(settings, tmp_path))
-    assert rows[["method", "against"]].to_numpy().tolist() == [["cross_entropy", ""]]
-
-
-def test_seeds_without_resamples_have_their_spread_alone(tmp_path: Path) -> None:
-    study = Study(tmp_path, methods=["entropy"], ratios=[0.2], seeds=[0, 1])
-    for seed in study.seeds:
-        luck(study, "entropy", seed, [0.1 * seed])
-    study.collect()
-    (row,) = spreads(Evidence(tmp_path)).itertuples()
-    assert (
-        row.seeds_sd == pytest.approx(0.1 / np.sqrt(2)) and np.isnan([row.resamples_sd, row.quotient]).all()
-    )
+    (row,) = spreads(evidence(settings, tmp_path)).itertuples()
+    assert (row.method, row.against) == ("cross_entropy", "")
+    assert row.seeds_sd == pytest.approx(0.1 / np.sqrt(2))
+    assert np.isnan([row.resamples_sd, row.quotient]).all()

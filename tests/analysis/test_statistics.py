@@ -1,4 +1,4 @@
-"""Intervals over draws and items, Holm's correction, McNemar's test and ratios: by hand, and for coverage."""
+"""Intervals over draws and items, Holm's correction and ratios: by hand, and for coverage."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import skew, t, ttest_1samp
 
 from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError, contrast, paired
-from hfprune.analysis.ratios import Number, ratio
-from hfprune.analysis.significance import holm, mcnemar
+from hfprune.analysis.ratios import ratio
+from hfprune.analysis.significance import holm
 from hfprune.analysis.statistics import Estimate, estimate, multiples_to_decide, satterthwaite
 from hfprune.scoring.folds import FOLDS
 
@@ -43,9 +43,6 @@ def test_contrast_is_the_difference_item_by_item() -> None:
     assert found.tasks["a"].tolist() == [[1, 0, 0], [0, 1, 0]]
     assert found.tasks["b"].tolist() == [[0, 1], [0.25, 0]]
     assert (found.fixed, found.resampled) == (False, {})
-
-
-def test_four_terms_are_a_difference_of_differences() -> None:
     sides = [outcomes({"a": values}) for values in ([1, 1], [1, 0], [0, 1], [1, 0])]
     found = contrast([*zip((1, -1, -1, 1), sides, strict=True)])
     assert found.tasks["a"].tolist() == [[1 - 1 - 0 + 1, 1 - 0 - 1 + 0]]
@@ -58,13 +55,6 @@ def test_only_what_no_draw_changes_belongs_to_every_draw() -> None:
         b: ["b", "dense", "y"],
     }
     assert paired([{None: "dense"}, {None: "other"}]) == {None: ["dense", "other"]}
-
-
-@pytest.mark.parametrize(("left", "right"), [((0, 1, 2, 3, 4), (0,)), ((0, 1), (2, 3)), ((3,), (4,))])
-def test_other_seeds_on_the_two_sides_are_not_comparable(left, right) -> None:
-    sides = [{Draw(seed): 1 for seed in seeds} for seeds in (left, right)]
-    with pytest.raises(NotComparableError, match=r"different draws \(seeds .* and .*\)"):
-        paired(sides)
 
 
 def test_resamples_are_paired_by_number_and_left_out_where_one_side_has_none() -> None:
@@ -83,6 +73,8 @@ def test_resamples_are_paired_by_number_and_left_out_where_one_side_has_none() -
         (outcomes({"a": [1.0, 0.0, 1.0]}), "different items of a"),
         (outcomes({"a": [1.0, 0.0], "b": [1.0]}), "different tasks"),
         ({Draw(0): {"a": pd.Series([1.0, 0.0], index=[0, 2])}}, "different items of a"),
+        (outcomes({"a": [1.0, 0.0]}, {"a": [1.0, 0.0]}), r"different draws \(seeds 0 and 0, 1\)"),
+        ({Draw(4): series({"a": [1.0, 0.0]})}, r"different draws \(seeds 0 and 4\)"),
     ],
 )
 def test_what_was_measured_on_other_items_is_not_compared(other, message: str) -> None:
@@ -135,13 +127,29 @@ def test_skewed_items_lengthen_the_interval_on_their_side(sign: int) -> None:
     assert found.minimum() == pytest.approx(abs(longer - found.value) + t.ppf(0.8, 29) * found.stderr)
 
 
-def test_fewer_than_eight_documents_have_no_interval_and_more_would_give_one() -> None:
-    few = np.linspace(1, 2, 7)[None]
-    found = estimate(made({"a": few}, fixed=True))
-    assert not found.known and found.spread is not None
-    assert multiples_to_decide(found, lambda more: more.known and more.low > 0) == (1, 2)
-    documents = np.repeat(np.arange(7), 4)
-    assert not estimate(made({"a": np.random.default_rng(0).normal(size=(3, 28))}, {"a": documents})).known
+RANDOM = np.random.default_rng(0).normal(size=(3, 28))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        made({"a": RANDOM[:1]}),
+        made({"a": RANDOM[:2]}),
+        made({"a": np.full((1, 1000), 5.0)}),
+        made({"a": RANDOM[:1, :1]}, fixed=True),
+        made({"a": RANDOM[:1, :7]}, fixed=True),
+        made({"a": RANDOM}, {"a": np.repeat(np.arange(7), 4)}),
+    ],
+    ids=["one draw", "two draws", "one exact draw", "one item", "seven items", "seven documents"],
+)
+def test_few_draws_or_documents_have_no_interval(found: Contrast) -> None:
+    effect = estimate(found)
+    assert not effect.known and np.isnan([effect.high, effect.p_value(), effect.minimum()]).all()
+    assert effect.value == pytest.approx(found.tasks["a"].mean())
+    assert (effect.draws, effect.n) == (
+        0 if found.fixed else len(found.tasks["a"]),
+        found.tasks["a"].shape[1],
+    )
 
 
 def test_eight_documents_have_an_interval() -> None:
@@ -156,13 +164,6 @@ def test_with_exact_items_it_is_students_t_over_draws() -> None:
     found = estimate(made({"a": np.repeat(draws[:, None], 50, axis=1)}))
     theirs = ttest_1samp(draws, 0).confidence_interval()
     assert (found.low, found.high) == pytest.approx(tuple(theirs))
-
-
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_few_draws_have_no_interval(seeds: int) -> None:
-    found = estimate(made({"a": np.random.default_rng(0).normal(size=(seeds, 50))}))
-    assert not found.known and np.isnan([found.high, found.p_value(), found.minimum()]).all()
-    assert (found.draws, found.n) == (seeds, 50)
 
 
 def test_resamples_stand_for_draws() -> None:
@@ -208,10 +209,6 @@ def test_every_task_counts_the_same_whatever_its_size() -> None:
 def test_equal_sides_differ_by_exactly_nothing() -> None:
     found = estimate(made({"a": np.zeros((3, 50))}))
     assert (found.value, found.low, found.high, found.p_value(), found.minimum()) == (0, 0, 0, 1, 0)
-
-
-def test_one_item_has_no_interval() -> None:
-    assert not estimate(made({"a": np.array([[1.0]])}, fixed=True)).known
 
 
 def test_copies_within_a_document_add_nothing() -> None:
@@ -291,20 +288,6 @@ def test_intervals_of_skewed_items_cover_what_they_say(kind: str, n: int, draws:
     assert kind == "t3" or student < shown - 0.02
 
 
-def test_a_single_draw_without_resamples_claims_nothing_whatever_its_items_say() -> None:
-    found = estimate(made({"a": np.full((1, 1000), 5.0)}))
-    assert (found.value, found.known) == (5, False)
-
-
-def test_pairing_narrows_the_interval() -> None:
-    rng = np.random.default_rng(5)
-    ease = rng.normal(size=400)
-    a, b = ((ease + 0.6 * rng.normal(size=400) > cut).astype(float)[None] for cut in (-0.25, 0))
-    together = estimate(made({"a": a - b}, fixed=True))
-    alone = [estimate(made({"a": x}, fixed=True)).stderr for x in (a, b)]
-    assert together.stderr < 0.75 * np.hypot(*alone)
-
-
 # --- power and multiplicity ------------------------------------------------------------------------------
 
 
@@ -320,18 +303,17 @@ def test_minimum_is_found_in_four_of_five_repetitions() -> None:
 
 
 def test_what_decides_is_more_of_what_varies() -> None:
-    rng = np.random.default_rng(8)
-    items = rng.normal(size=(1, 20)) - 0.0
-    by_items = estimate(made({"a": 0.3 + items - items.mean()}, fixed=True))
-    multiples = multiples_to_decide(by_items, lambda found: found.low > 0)
+    def decides(rows: np.ndarray, fixed: bool = False) -> tuple[int, int] | None:
+        return multiples_to_decide(estimate(made({"a": rows}, fixed=fixed)), lambda found: found.low > 0)
+
+    items = np.random.default_rng(8).normal(size=(1, 20))
     # Student's t of n items: 0.3 > t s / √n.
     n = next(n for n in range(2, 100) if t.ppf(0.975, 20 * n - 1) * items.std(ddof=1) / np.sqrt(20 * n) < 0.3)
-    assert multiples == (1, n)
-    draws = np.array([-0.4, 0.3, 1.0])
-    by_draws = estimate(made({"a": np.repeat(draws[:, None], 20, axis=1)}))
-    decided = multiples_to_decide(by_draws, lambda found: found.low > 0)
-    assert decided is not None and decided[0] > 1 and decided[1] == 1
-    assert multiples_to_decide(estimate(made({"a": np.zeros((3, 20))})), lambda found: found.low > 0) is None
+    assert decides(0.3 + items - items.mean(), fixed=True) == (1, n)
+    by_draws = decides(np.repeat([[-0.4], [0.3], [1.0]], 20, axis=1))
+    assert by_draws is not None and by_draws[0] > 1 and by_draws[1] == 1
+    assert decides(np.zeros((3, 20))) is None
+    assert decides(np.linspace(1, 2, 7)[None], fixed=True) == (1, 2), "fewer than eight have no interval"
 
 
 def test_holm_by_hand() -> None:
@@ -342,45 +324,33 @@ def test_holm_by_hand() -> None:
     assert holm([0.6, 0.9]) == [1, 1]
 
 
-def test_mcnemar_by_hand() -> None:
-    left = np.array([1] * 8 + [0] * 2 + [1] * 20 + [0] * 5)
-    right = np.array([0] * 8 + [1] * 2 + [1] * 20 + [0] * 5)
-    # P(X ≥ 8) for ten fair coins is (45 + 10 + 1) / 1024.
-    assert mcnemar(left, right) == (8, 2, pytest.approx(2 * 56 / 1024))
-    assert mcnemar(right, left) == (2, 8, pytest.approx(2 * 56 / 1024))
-    assert mcnemar(left, left) == (0, 0, 1.0)
+def numbers(*values: float) -> dict[Draw | None, float]:
+    return {Draw(seed): value for seed, value in enumerate(values)}
 
 
-def numbers(*rows: tuple[float, float]) -> dict[Draw | None, Number]:
-    return {Draw(seed): Number(*row) for seed, row in enumerate(rows)}
+# Student's t of the logarithms: two degrees of freedom; standard deviation log 2.
+WITHIN = np.exp(4.302653 * np.log(2) / np.sqrt(3))
 
 
-def shown(found: Estimate) -> tuple[float, float]:
-    return float(np.exp(found.low)), float(np.exp(found.high))
+@pytest.mark.parametrize(
+    ("left", "right", "repeatable", "value", "factor"),
+    [
+        (numbers(2, 4, 8), None, False, 4, WITHIN),
+        (numbers(2, 4, 8), numbers(1, 1, 1), False, 4, WITHIN),
+        (numbers(2, 4, 8), {None: 1.0}, False, 4, np.nan),  # one process of the dense model
+        (numbers(2, 4, 8), {None: 1.0}, True, 4, WITHIN),
+        (numbers(2), numbers(1), False, 2, np.nan),
+        (numbers(2, 2), numbers(1, 1), False, 2, np.nan),
+        (numbers(2), numbers(1), True, 2, 1),
+    ],
+)
+def test_ratio_has_the_interval_over_processes(left, right, repeatable, value, factor) -> None:
+    found = ratio(left, right, repeatable)
+    assert (np.exp(found.value), found.draws) == (pytest.approx(value), len(left))
+    ends = np.exp([found.low, found.high])
+    assert ends == pytest.approx([value / factor, value * factor], rel=1e-5, nan_ok=True)
 
 
-def test_ratio_over_seeds_is_students_t_of_the_logarithms() -> None:
-    left = numbers((2.0, np.nan), (4.0, np.nan), (8.0, np.nan))
-    found = ratio(left, {None: Number(1.0, 0.0)}, repeatable=False)
-    half = 4.302653 * np.log(2) / np.sqrt(3)  # two degrees of freedom; standard deviation log 2
-    assert (found.value, found.draws) == (pytest.approx(np.log(4)), 3)
-    assert shown(found) == pytest.approx((4 * np.exp(-half), 4 * np.exp(half)), rel=1e-5)
-
-
-def test_ratio_of_repeats_in_few_processes_has_no_interval() -> None:
-    one, two = numbers((2.0, 0.06)), numbers((2.0, 0.06), (2.2, 0.066))
-    assert not ratio(one, numbers((1.0, 0.04)), repeatable=False).known
-    assert not ratio(two, numbers((1.0, 0.04), (1.0, 0.04)), repeatable=False).known
-    three = numbers((2.0, 0.1), (2.1, 0.1), (2.2, 0.1))
-    assert ratio(three, {None: Number(1.0, 0.0)}, repeatable=False).known
-    assert not ratio(three, {None: Number(1.0, 0.3)}, repeatable=False).known, (
-        "one process of the dense model"
-    )
+def test_nothing_has_no_ratio() -> None:
     with pytest.raises(NotComparableError, match="zero or less"):
-        ratio(numbers((0.0, 0.1)), numbers((1.0, 0.1)), repeatable=False)
-
-
-def test_ratio_measured_once_has_an_interval_only_if_it_repeats() -> None:
-    one, two = numbers((1.0, np.nan)), numbers((2.0, np.nan))
-    assert shown(ratio(two, one, repeatable=True)) == pytest.approx((2, 2))
-    assert not ratio(two, one, repeatable=False).known
+        ratio(numbers(0.0), numbers(1.0), repeatable=False)

@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import yaml
 from command_line import run
 from drawings import figure_of
-from synthetic import PAPER, Study, analysed, gather
+from synthetic import PAPER, Study, analysed, gather, resample
 
 from hfprune.analysis.condition import (
     NOT_APPLICABLE,
@@ -35,19 +37,22 @@ from hfprune.study.study import Study as StudyFile
 
 TASKS = {"boolq": 0.6, "piqa": 0.6}
 CLAIM = {
-    "id": "a-claim",
-    "sentence": "Entropy is better.",
-    "where": "Table 6",
-    "tables": [6],
-    "ratios": [0.2],
-    "measure": "zeroshot",
-    "metric": "average",
-    "left": {"methods": ["entropy"]},
-    "right": {"methods": ["cross_entropy"]},
-    "relation": "higher",
+    **{"id": "a-claim", "sentence": "Entropy is better.", "where": "Table 6", "tables": [6], "ratios": [0.2]},
+    **{"measure": "zeroshot", "metric": "average", "relation": "higher"},
+    **{"left": {"methods": ["entropy"]}, "right": {"methods": ["cross_entropy"]}},
 }
+SWAPPED = {"left": CLAIM["right"], "right": CLAIM["left"]}
 JS = {"measure": "fidelity", "metric": "js_distance", "tables": [7], "relation": "lower"}
 TIME = {"measure": "cost", "metric": "seconds", "tables": [5], "ratios": [None], "effect": "ratio"}
+SPEED = {
+    "measure": "latency",
+    "effect": "ratio",
+    "tables": [4],
+    "relation": "lower",
+    "right": {"methods": [DENSE]},
+}
+FLOPS = SPEED | {"metric": "flops"}
+FEW = "measured in fewer than 3 processes, so there is no interval"
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +70,26 @@ def study(tmp_path: Path) -> Study:
 def judge(paper: Paper, study: Study, **changes) -> pd.DataFrame:
     """Evaluate one claim on a study; return the rows of the study's models."""
     claim = Claim.model_validate(CLAIM | changes)
-    rows, _ = evaluate(
-        Paper(paper.models, [claim], paper.numbers),
-        Evidence(study.collect()),
-    )
+    rows = evaluate(Paper(paper.models, [claim], paper.numbers), Evidence(study.collect()))
     return rows[rows["model"].isin(study.models)]
 
 
 def answer(study: Study, method: str, *right: int, of: int = 100, **cell) -> None:
     """Write that a method has the first items of each task right: how many, task by task, with every seed."""
     for task, count in zip(study.tasks, right, strict=True):
-        write(study, method, f"zeroshot/{task}", [1] * count + [0] * (of - count), **cell)
+        metric = "pct_stereotype" if "crows" in task else "acc"
+        write(study, method, f"zeroshot/{task}", [1] * count + [0] * (of - count), metric=metric, **cell)
+
+
+def answers(study: Study, ours=(70, 70), theirs=(50, 60), of=(100, 100), **cell) -> None:
+    for method, right, count in zip(study.methods, (ours, theirs), of, strict=True):
+        if right:
+            answer(study, method, *right, of=count, **cell)
+
+
+def times(study: Study, seeds=(0,), **seconds: float) -> None:
+    for (method, time), seed in product(seconds.items(), seeds):
+        study.result(method, None, "cost", "", Value("seconds", time, 0.001, 5), seed=seed)
 
 
 def write(study: Study, method: str, place: str, outcomes, seeds=None, **cell) -> list[Path]:
@@ -83,6 +97,15 @@ def write(study: Study, method: str, place: str, outcomes, seeds=None, **cell) -
     ratio = 0.0 if method == DENSE else cell.pop("ratio", 0.2)
     seeds = [0] if method == DENSE else seeds or study.seeds
     return [study.outcomes(method, ratio, place, outcomes, seed=seed, **cell) for seed in seeds]
+
+
+def distances(study: Study, shift: float | np.ndarray = 0.1) -> list[Path]:
+    """Write that entropy's distances are smaller by so much on every item."""
+    ours, theirs = (np.linspace(0.2, 0.5, 30) + more for more in (0.0, shift))
+    return [
+        *write(study, "entropy", "fidelity", ours, metric="js_distance"),
+        *write(study, "cross_entropy", "fidelity", theirs, metric="js_distance"),
+    ]
 
 
 # --- the paper's own numbers -----------------------------------------------------------------------------
@@ -162,64 +185,111 @@ def test_every_claim_has_published_numbers_except_what_the_paper_lacks(paper: Pa
         (0.85, 1.05, ("about", 1, 0.1), "inconclusive"),
         (1.2, 1.3, ("about", 1, 0.1), "contradicted"),
         (0.5, 0.8, ("about", 1, 0.1), "contradicted"),
+        (np.nan, np.nan, ("higher", 0), "inconclusive"),
     ],
 )
 def test_verdict_is_where_the_interval_lies(low, high, condition, expected: str) -> None:
     assert verdict(Estimate(0, low, high, 1, 3), Condition(*condition)) == expected
 
 
-def test_no_interval_is_no_verdict() -> None:
-    nothing = np.nan, np.nan
-    assert verdict(Estimate(9, *nothing, n=50, draws=1), Condition("higher", 0)) == "one draw"
-    assert verdict(Estimate(9, *nothing, n=50, draws=2), Condition("higher", 0)) == "inconclusive"
-    assert verdict(Estimate(9, *nothing, draws=1), Condition("higher", 0)) == "inconclusive", "a time, say"
+def in_turns(study: Study) -> None:
+    """Speed-ups that each process took beside a dense model of its own."""
+    for seed, value in enumerate((1.24, 1.25, 1.26)):
+        study.result("entropy", 0.2, "latency", "", Value("prefill_speedup", value, 0.2, 9), seed=seed)
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs", "expected"),
-    [
-        ((70, 70), (50, 60), "reproduced"),
-        ((50, 60), (70, 70), "contradicted"),
-        ((51, 60), (50, 60), "inconclusive"),
-    ],
-)
-def test_accuracy_verdicts_by_hand(paper: Paper, study: Study, ours, theirs, expected: str) -> None:
-    answer(study, "entropy", *ours)
-    answer(study, "cross_entropy", *theirs)
-    (row,) = judge(paper, study).itertuples()
-    assert row.verdict == expected
-    assert row.effect == pytest.approx((sum(ours) - sum(theirs)) / 2)  # points
-    assert (row.n, row.draws, row.kind, row.unit) == (200, 3, "other model", "points")
-    assert row.note == "2 of the paper's 10 tasks"
+def one_process(study: Study) -> None:
+    sizes = Value("flops", 8e9), Value("flops", 1e10)
+    study.result("entropy", 0.2, "latency", "", Value("prefill_seconds", 1.0, 0.01, 9), sizes[0])
+    study.result(DENSE, 0.0, "latency", "", Value("prefill_seconds", 2.0, 0.02, 9), sizes[1])
 
 
-def test_swapping_the_methods_flips_the_sign(paper: Paper, study: Study) -> None:
-    answer(study, "entropy", 70, 65)
-    answer(study, "cross_entropy", 50, 60)
-    sides = {"left": CLAIM["right"], "right": CLAIM["left"]}
-    (row,), (swapped,) = (judge(paper, study, **x).itertuples() for x in ({}, sides))
-    assert swapped.effect == -row.effect == -12.5
-    assert (swapped.low, swapped.high) == pytest.approx((-row.high, -row.low))
-    assert (row.verdict, swapped.verdict) == ("reproduced", "contradicted")
-    assert (row.left, swapped.left) == ("entropy 20%, none", "cross_entropy 20%, none")
+def resampled(study: Study) -> None:
+    study.seeds, rng = [0], np.random.default_rng(0)
+    for path in distances(study):
+        resample(path, "js_distance", [0.0, *rng.normal(scale=0.01, size=8)])
 
 
-def test_distance_must_be_lower(paper: Paper, study: Study) -> None:
-    for method, shift in {"entropy": 0.0, "cross_entropy": 0.1}.items():
-        write(study, method, "fidelity", np.linspace(0.2, 0.5, 30) + shift, metric="js_distance")
-    (row,) = judge(paper, study, **JS).itertuples()
-    assert (row.verdict, row.effect) == ("reproduced", pytest.approx(-0.1))
-    assert (row.low, row.high) == pytest.approx((-0.1, -0.1))  # paired: every item differs by as much
+def documents_alike(study: Study) -> None:
+    """The two blocks of each document differ by 0 and 0.2, so that all documents are alike."""
+    for result in distances(study, 0.1 * np.tile([0, 2], 15)):
+        items = pd.read_parquet(path := result.with_suffix(".parquet"))
+        items.assign(document=items["item"] // 2).to_parquet(path)
 
 
-def test_more_than_at_another_ratio(paper: Paper, tmp_path: Path) -> None:
-    methods, ratios = ["entropy", "cross_entropy"], [0.2, 0.3]
-    study = Study(tmp_path, methods=methods, ratios=ratios, tasks={"boolq": 0.6}, seeds=[0, 1, 2])
-    for ratio, (ours, theirs) in {0.2: (60, 55), 0.3: (60, 30)}.items():
-        answer(study, "entropy", ours, ratio=ratio)
-        answer(study, "cross_entropy", theirs, ratio=ratio)
-    (row,) = judge(paper, study, ratios=[0.3], beyond=0.2).itertuples()
-    assert (row.verdict, row.effect) == ("reproduced", pytest.approx(30 - 5))
+def one_draw(study: Study) -> None:
+    study.seeds = [0]
+    answers(study, (90, 90), (10, 10))
+
+
+def other_draws(study: Study) -> None:
+    """Of five draws only the first was measured on one side; the others must not stand against it."""
+    study.seeds = [0, 1, 2, 3, 4]
+    answer(study, "entropy", 60, 60)
+    answer(study, "cross_entropy", 80, 80, seeds=[0])
+
+
+def another_ratio(study: Study) -> None:
+    study.ratios = [0.2, 0.3]
+    answers(study, (60, 60), (55, 55), ratio=0.2)
+    answers(study, (60, 60), (30, 30), ratio=0.3)
+
+
+IN_TURNS = {"measure": "latency", "metric": "prefill_seconds", "tables": [4], "effect": "ratio"}
+IN_TURNS |= {"measured_as": "prefill_speedup", "left": {"methods": [DENSE]}, "right": CLAIM["left"]}
+# Student's t of three processes, two degrees of freedom.
+THREE = np.exp(4.302653 * np.log([1.24, 1.25, 1.26]).std(ddof=1) / np.sqrt(3))
+EQUALS = partial(answers, ours=(500, 501), theirs=(500, 500), of=(1000, 1000))
+HALF = partial(answers, theirs=None)
+NOWHERE = {"low": np.nan, "high": np.nan, "minimum_detectable_effect": np.nan}
+OTHER_DRAWS = "the two sides were measured on different draws (seeds 0, 1, 2, 3, 4 and 0)"
+OTHER_ITEMS = "the two sides were measured on different items of boolq"
+TUNED = {"methods": ["entropy"], "recoveries": ["lora"]}
+NO_SDMPRUNE = "sdmprune 20%, none is not in the study; distillation 20%, none is not in the study"
+STANDS_IN = "2 of the paper's 10 tasks; cross_entropy stands for sdmprune"
+# How the study was measured, what the claim says otherwise, and the verdict, the effect, and more of its row.
+SCENARIOS = [
+    (answers, {}, "reproduced", 15, {"n": 200, "draws": 3, "kind": "other model", "unit": "points"}),
+    (answers, {}, "reproduced", 15, {"note": "2 of the paper's 10 tasks", "left": "entropy 20%, none"}),
+    (answers, SWAPPED, "contradicted", -15, {"left": "cross_entropy 20%, none"}),
+    (partial(answers, ours=(51, 60)), {}, "inconclusive", 0.5, {}),
+    (answers, {"right": {"methods": ["sdmprune", "cross_entropy"]}}, "reproduced", 15, {"note": STANDS_IN}),
+    # Paired: every item differs by as much.
+    (distances, JS, "reproduced", -0.1, {"low": -0.1, "high": -0.1}),
+    (documents_alike, JS, "reproduced", -0.1, {"low": -0.1, "high": -0.1}),
+    (resampled, JS, "reproduced", -0.1, {"draws": 1, "resamples": 8}),
+    (another_ratio, {"ratios": [0.3], "beyond": 0.2}, "reproduced", 30 - 5, {}),
+    (one_draw, {}, "one draw", 80, {"draws": 1, **NOWHERE}),
+    (EQUALS, {"margin": 0.5}, "equivalent", 0.05, {"margin": 0.5}),
+    (partial(times, entropy=2.0, cross_entropy=1.0), TIME, "one draw", 2, {"note": FEW}),
+    (one_process, SPEED | {"metric": "prefill_seconds"}, "one draw", 0.5, {"low": np.nan, "note": FEW}),
+    (one_process, FLOPS | {"threshold": 0.805}, "reproduced", 0.8, {"low": 0.8, "high": 0.8}),
+    (one_process, FLOPS | {"threshold": 0.75}, "contradicted", 0.8, {}),
+    (in_turns, IN_TURNS, "reproduced", 1.25, {"left": "dense 0%, none", "high": 1.25 * THREE}),
+    (other_draws, {}, NOT_COMPARABLE, np.nan, {"note": OTHER_DRAWS}),
+    (partial(answers, of=(100, 90)), {}, NOT_COMPARABLE, np.nan, {"note": OTHER_ITEMS}),
+    (
+        lambda study: setattr(study, "tasks", {"my_task": 0.6}),
+        {},
+        NOT_RUN,
+        np.nan,
+        {"note": "the study has none of the paper's tasks"},
+    ),
+    (HALF, {}, NOT_RUN, np.nan, {"note": "cross_entropy 20%, none: boolq, piqa not measured"}),
+    (HALF, JS, NOT_RUN, np.nan, {"note": "entropy 20%, none: fidelity not measured"}),
+    (HALF, TIME, NOT_RUN, np.nan, {"note": "entropy: cost, seconds not measured"}),
+    (HALF, {"right": {"methods": ["sdmprune", "distillation"]}}, NOT_RUN, np.nan, {"note": NO_SDMPRUNE}),
+    (HALF, {"left": TUNED}, NOT_RUN, np.nan, {"note": "entropy 20%, lora is not in the study"}),
+    (HALF, {"ratios": [0.4]}, NOT_RUN, np.nan, {"note": "entropy 40%, none is not in the study"}),
+]
+
+
+@pytest.mark.parametrize(("measure", "changes", "said", "effect", "more"), SCENARIOS)
+def test_verdicts_by_hand(paper: Paper, study: Study, measure, changes, said, effect, more) -> None:
+    measure(study)
+    (row,) = judge(paper, study, **changes).to_dict("records")
+    expected = {"verdict": said, "effect": effect, **more}
+    assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-4, nan_ok=True)
 
 
 def test_draws_are_averaged_and_their_spread_counts(paper: Paper, study: Study) -> None:
@@ -231,113 +301,21 @@ def test_draws_are_averaged_and_their_spread_counts(paper: Paper, study: Study) 
     assert (row.draws, row.effect) == (3, pytest.approx(40 / 3))
     # Student's t of 40, 0 and 0 alone is 13.3 ± 57.4; draws and items leave it hardly fewer degrees of freedom.
     assert row.low == pytest.approx(40 / 3 - 57.4, abs=10) and row.verdict == "inconclusive"
-    assert row.needs == "10 times the draws" or row.needs.endswith("times the draws")
-    assert row.minimum_detectable_effect > row.effect
+    assert row.needs.endswith("times the draws") and row.minimum_detectable_effect > row.effect
 
 
-def test_one_draw_is_no_verdict_however_large_the_effect(paper: Paper, study: Study) -> None:
-    study.seeds = [0]
-    answer(study, "entropy", 90, 90)
-    answer(study, "cross_entropy", 10, 10)
-    (row,) = judge(paper, study).itertuples()
-    assert (row.verdict, row.draws, row.effect) == ("one draw", 1, pytest.approx(80))
-    assert np.isnan([row.low, row.high, row.minimum_detectable_effect]).all()
-
-
-def test_one_draw_with_resamples_has_a_verdict(paper: Paper, study: Study) -> None:
-    study.seeds, rng = [0], np.random.default_rng(0)
-    for method, shift in {"entropy": 0.0, "cross_entropy": 0.1}.items():
-        (path,) = write(study, method, "fidelity", np.linspace(0.2, 0.5, 30) + shift, metric="js_distance")
-        items = pd.read_parquet(path.with_suffix(".parquet"))
-        luck = [0.0, *rng.normal(scale=0.01, size=8)]
-        again = [items.assign(resample=n, js_distance=items["js_distance"] + x) for n, x in enumerate(luck)]
-        pd.concat(again).to_parquet(path.with_suffix(".parquet"))
-    (row,) = judge(paper, study, **JS).itertuples()
-    assert (row.verdict, row.effect) == ("reproduced", pytest.approx(-0.1))
-    assert (row.draws, row.resamples) == (1, 8) and row.high - row.low > 0.02
-
-
-def test_other_draws_on_the_two_sides_are_not_comparable(paper: Paper, study: Study) -> None:
-    """Of five draws only the first was measured on one side; the others must not stand against it."""
-    study.seeds = [0, 1, 2, 3, 4]
-    for seed in study.seeds:
-        answer(study, "entropy", 60 + seed, 60, seeds=[seed])
-    answer(study, "cross_entropy", 80, 80, seeds=[0])
-    (row,) = judge(paper, study).itertuples()
-    assert row.verdict == "not comparable" and np.isnan(row.effect)
-    assert row.note == "the two sides were measured on different draws (seeds 0, 1, 2, 3, 4 and 0)"
-
-
-def test_within_the_margin_the_sides_are_equivalent(paper: Paper, study: Study) -> None:
-    answer(study, "entropy", 500, 501, of=1000)
-    answer(study, "cross_entropy", 500, 500, of=1000)
-    (row,) = judge(paper, study, margin=0.5).itertuples()
-    assert (row.verdict, row.margin, row.effect) == ("equivalent", 0.5, pytest.approx(0.05))
+def test_more_items_would_show_that_the_sides_are_equivalent(paper: Paper, study: Study) -> None:
+    EQUALS(study)
     (row,) = judge(paper, study, margin=0.1).itertuples()
-    assert row.verdict == "inconclusive" and row.needs.endswith("times the items"), "to be equivalent"
+    assert row.verdict == "inconclusive" and row.needs.endswith("times the items")
 
 
 def test_crows_gets_an_average_without_it(paper: Paper, study: Study) -> None:
     study.tasks = {"boolq": 0.6, "crows_pairs_english": 0.6}
-    for method, (boolq, crows) in {"entropy": (60, 30), "cross_entropy": (50, 60)}.items():
-        write(study, method, "zeroshot/boolq", [1] * boolq + [0] * (100 - boolq))
-        outcomes = [1] * crows + [0] * (100 - crows)
-        write(study, method, "zeroshot/crows_pairs_english", outcomes, metric="pct_stereotype")
+    answers(study, (60, 30), (50, 60))
     rows = judge(paper, study).set_index("metric")
     assert rows["effect"].to_dict() == pytest.approx({"average": -10, "average without CrowS": 10})
     assert rows["verdict"].to_dict() == {"average": "contradicted", "average without CrowS": "reproduced"}
-
-
-def test_times_are_ratios_and_one_run_is_inconclusive(paper: Paper, study: Study) -> None:
-    study.result("entropy", None, "cost", "", Value("seconds", 2.0))
-    study.result("cross_entropy", None, "cost", "", Value("seconds", 1.0))
-    (row,) = judge(paper, study, **TIME).itertuples()
-    assert (row.effect, row.verdict) == (2, "one draw")
-    assert row.note == "measured in fewer than 3 processes, so there is no interval"
-
-
-def test_repeats_of_one_process_give_times_no_verdict_and_sizes_need_none(paper: Paper, study: Study) -> None:
-    study.result("entropy", 0.2, "latency", "", Value("prefill_seconds", 1.0, 0.01, 9), Value("flops", 8e9))
-    dense = Value("prefill_seconds", 2.0, 0.02, 9), Value("flops", 1e10)
-    study.result(DENSE, 0.0, "latency", "", *dense)
-    right = {"methods": [DENSE]}
-    claim = {"measure": "latency", "effect": "ratio", "tables": [4], "relation": "lower", "right": right}
-    (row,) = judge(paper, study, **claim, metric="prefill_seconds").itertuples()
-    assert (row.verdict, row.effect) == ("one draw", pytest.approx(0.5)) and np.isnan(row.low)
-    (row,) = judge(paper, study, **claim, metric="flops", threshold=0.805).itertuples()
-    assert (row.verdict, row.low, row.high) == ("reproduced", pytest.approx(0.8), pytest.approx(0.8))
-    (row,) = judge(paper, study, **claim, metric="flops", threshold=0.75).itertuples()
-    assert row.verdict == "contradicted"
-
-
-def test_times_taken_in_turns_with_the_dense_model_are_taken_as_they_are(paper: Paper, study: Study) -> None:
-    for seed, value in enumerate((1.24, 1.25, 1.26)):
-        speedup = Value("prefill_speedup", value, 0.2, 9)
-        study.result("entropy", 0.2, "latency", "", Value("prefill_seconds", 1.0, 0.1, 9), speedup, seed=seed)
-    study.result(DENSE, 0.0, "latency", "", Value("prefill_seconds", 2.0, 0.1, 9))
-    (claim,) = [c for c in paper.claims if c.id == "faster-prefill"]
-    (row,) = judge(paper, study, **claim.model_dump(exclude={"ratios"})).itertuples()
-    assert (row.effect, row.verdict, row.left) == (
-        pytest.approx(1.25, rel=1e-4),
-        "reproduced",
-        "dense 0%, none",
-    )
-    assert row.threshold == pytest.approx(57.5 / 46.3), "the factor that Table 4 prints for another model"
-    spread = np.log([1.24, 1.25, 1.26]).std(ddof=1) / np.sqrt(3)
-    assert row.high / row.effect == pytest.approx(np.exp(4.302653 * spread)), (
-        "of three processes, two degrees"
-    )
-
-
-def test_blocks_of_one_document_are_drawn_together(paper: Paper, study: Study) -> None:
-    for method, shift in {"entropy": 0.0, "cross_entropy": 0.1}.items():
-        distances = np.linspace(0.2, 0.5, 30) + shift * np.tile([0, 2], 15)
-        for result in write(study, method, "fidelity", distances, metric="js_distance"):
-            items = pd.read_parquet(path := result.with_suffix(".parquet"))
-            items.assign(document=items["item"] // 2).to_parquet(path)
-    (row,) = judge(paper, study, **JS).itertuples()
-    # The two blocks of each document differ by 0 and 0.2, so that all documents are alike.
-    assert (row.effect, row.low, row.high) == (pytest.approx(-0.1),) * 3
 
 
 # --- the claims' thresholds --------------------------------------------------------------------------------
@@ -383,23 +361,14 @@ def test_every_claim_judges_what_the_paper_says(paper: Paper) -> None:
     assert [claim.id for claim in paper.claims if claim.arithmetic] == ["fewer-flops", "as-many-parameters"]
 
 
-@pytest.mark.parametrize(
-    ("claim", "seconds", "expected"),
-    [("faster-scoring", 2.6, "reproduced"), ("faster-scoring", 2.4, "contradicted")],
-)
-def test_scoring_has_a_verdict_against_sdmprune_itself(
-    paper: Paper, study: Study, claim, seconds, expected
-) -> None:
+@pytest.mark.parametrize(("seconds", "expected"), [(2.6, "reproduced"), (2.4, "contradicted")])
+def test_scoring_has_a_verdict_against_sdmprune_itself(paper: Paper, study: Study, seconds, expected) -> None:
     study.methods = ["entropy", "distillation", "sdmprune"]
-    (found,) = [c for c in paper.claims if c.id == claim]
+    (found,) = [c for c in paper.claims if c.id == "faster-scoring"]
     changes = found.model_dump(exclude={"ratios"}) | {"ratios": [None]}
-    for method, time in {"entropy": 1.0, "distillation": 9.0}.items():
-        for seed in study.seeds:
-            study.result(method, None, "cost", "", Value("seconds", time, 0.001, 5), seed=seed)
-    (row,) = judge(paper, study, **changes).itertuples()
-    assert row.verdict == NOT_RUN, "plain distillation does not stand for SDMPrune"
-    for seed in study.seeds:
-        study.result("sdmprune", None, "cost", "", Value("seconds", seconds, 0.001, 5), seed=seed)
+    times(study, study.seeds, entropy=1.0, distillation=9.0)
+    assert [*judge(paper, study, **changes)["verdict"]] == [NOT_RUN], "distillation is not SDMPrune"
+    times(study, study.seeds, sdmprune=seconds)
     (row,) = judge(paper, study, **changes).itertuples()
     assert (row.verdict, row.effect) == (expected, pytest.approx(seconds))
 
@@ -416,54 +385,8 @@ def test_sdmprune_has_its_own_settings_at_each_ratio() -> None:
     assert found == {0.2: {(0.4, 0.2)}, 0.3: {(0.42, 0.5)}, 0.4: {(0.1, 0.2)}}
 
 
-# --- not run ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({}, "cross_entropy 20%, none: boolq, piqa not measured"),
-        (JS, "entropy 20%, none: fidelity not measured"),
-        (TIME, "entropy: cost, seconds not measured"),
-        (
-            {"right": {"methods": ["sdmprune", "distillation"]}},
-            "sdmprune 20%, none is not in the study; distillation 20%, none is not in the study",
-        ),
-        ({"left": {"methods": ["entropy"], "recoveries": ["lora"]}}, "entropy 20%, lora is not in the study"),
-        ({"ratios": [0.4]}, "entropy 40%, none is not in the study"),
-    ],
-)
-def test_what_is_missing_is_said(paper: Paper, study: Study, changes, reason: str) -> None:
-    answer(study, "entropy", 60, 60)
-    (row,) = judge(paper, study, **changes).itertuples()
-    assert (row.verdict, row.note) == (NOT_RUN, reason)
-    assert np.isnan(row.effect)
-
-
-def test_a_study_without_accuracies_has_not_run_their_claims(paper: Paper, study: Study) -> None:
-    study.tasks = {"my_task": 0.6}
-    (row,) = judge(paper, study).itertuples()
-    assert (row.verdict, row.note) == (NOT_RUN, "the study has none of the paper's tasks")
-
-
-def test_other_items_are_not_compared(paper: Paper, study: Study) -> None:
-    answer(study, "entropy", 60, 60)
-    answer(study, "cross_entropy", 50, 50, of=90)
-    (row,) = judge(paper, study).itertuples()
-    note = "the two sides were measured on different items of boolq"
-    assert (row.verdict, row.note) == (NOT_COMPARABLE, note)
-
-
-def test_the_first_alternative_that_was_measured_stands_and_says_so(paper: Paper, study: Study) -> None:
-    answer(study, "entropy", 60, 60)
-    answer(study, "cross_entropy", 50, 50)
-    (row,) = judge(paper, study, right={"methods": ["sdmprune", "cross_entropy"]}).itertuples()
-    assert row.right == "cross_entropy 20%, none"
-    assert row.note.endswith("cross_entropy stands for sdmprune")
-
-
 def test_the_papers_models_that_were_not_run_stand_as_published(paper: Paper, study: Study) -> None:
-    rows, _ = evaluate(paper, Evidence(study.collect()))
+    rows = evaluate(paper, Evidence(study.collect()))
     absent = rows[rows["model"] == "Qwen3-1.7B"]
     assert absent[["claim", "ratio", "published", "confidence", "verdict"]].to_numpy().tolist() == [
         ["above-sdmprune", 0.2, 4.0, "tentative", NOT_RUN],
@@ -471,9 +394,6 @@ def test_the_papers_models_that_were_not_run_stand_as_published(paper: Paper, st
     ]
     assert set(absent["note"]) == {"the model is not in the study"}
     assert set(rows["claim"]) == {claim.id for claim in paper.claims}
-
-
-# --- the paper's models ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("right", "note"), [(583, ""), (540, "our dense model averages 54.0 ± ")])
@@ -501,107 +421,70 @@ def written(study: Study, out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("claims*"))}
 
 
-def test_files_are_the_same_each_time_and_hold_every_claim(
+def test_files_are_the_same_each_time_and_a_broken_result_costs_nothing(
     paper: Paper, study: Study, tmp_path: Path
 ) -> None:
-    answer(study, "entropy", 70, 70)
-    answer(study, "cross_entropy", 50, 60)
+    answers(study)
     files = written(study, tmp_path / "once")
     assert files == written(study, tmp_path / "twice")
-    kept = [f"tables/claims.{suffix}" for suffix in ("csv", "md", "tex")]
-    assert [*files] == ["claims.csv", "claims_by_task.csv", *kept]
+    assert [*files] == ["claims.csv", *(f"tables/claims.{suffix}" for suffix in ("csv", "md", "tex"))]
     for claim in paper.claims:
         assert claim.sentence in files["tables/claims.md"].decode()
         assert f"tab:claims-{claim.id}" in files["tables/claims.tex"].decode()
-    assert "| tiny-llama | other model | 20% | 15.0 | " in " ".join(
-        files["tables/claims.md"].decode().split()
-    )
-    tasks = pd.read_csv(tmp_path / "once/claims_by_task.csv")
-    # Twenty and ten items that only one side has right: 2 / 2^20 and 2 / 2^10.
-    assert tasks["seed"].tolist() == [0, 0, 1, 1, 2, 2]
-    tasks = tasks[tasks["seed"] == 1]
-    assert tasks[["task", "left_only", "right_only"]].to_numpy().tolist() == [
-        ["boolq", 20, 0],
-        ["piqa", 10, 0],
-    ]
-    assert tasks["p_value"].tolist() == pytest.approx([2 / 2**20, 2 / 2**10], rel=1e-6)
-    assert tasks["effect"].tolist() == [20, 10]
-
-
-def test_a_broken_result_is_named_and_costs_nothing(study: Study, tmp_path: Path) -> None:
-    answer(study, "entropy", 70, 70)
-    answer(study, "cross_entropy", 50, 60)
-    before = written(study, tmp_path / "out")
-    (broken,) = study.folder.glob("cells/*/entropy/**/seed1/**/piqa.parquet")
+    text = " ".join(files["tables/claims.md"].decode().split())
+    assert "| tiny-llama | other model | 20% | 15.0 | " in text
+    (broken,) = study.folder.glob("cells/*/entropy/**/seed1/**/zeroshot-piqa.parquet")
     broken.write_bytes(b"PAR1")
     with pytest.raises(HfpruneError, match=r"piqa\.parquet: cannot read it") as error:
-        written(study, tmp_path / "out")
+        written(study, tmp_path / "once")
     assert "\n" not in str(error.value)
-    assert {name: (tmp_path / "out" / name).read_bytes() for name in before} == before
+    assert {name: (tmp_path / "once" / name).read_bytes() for name in files} == files
 
 
-def test_forest_plot_draws_ours_and_the_published(paper: Paper, study: Study) -> None:
-    answer(study, "entropy", 70, 70)
-    answer(study, "cross_entropy", 50, 60)
-    analysed(study.collect())
-    figure = figure_of("claims", Collected(study.folder, PAPER))
+def test_command_line_and_forest_plot_of_ours_and_the_published(paper: Paper, study: Study, capsys) -> None:
+    answers(study)
+    run("claims", "--results", study.collect(), "--claims", PAPER / "claims.yaml")
+    counted = "claims: 1 reproduced, 0 contradicted, 0 equivalent, 0 inconclusive, 0 one draw, "
+    assert counted in capsys.readouterr().err
+    data = Collected(study.folder, PAPER)
+    assert data.claims["verdict"].value_counts()["reproduced"] == 1
+    figure = figure_of("claims", data)
     axes = {text.get_text().replace("\n", " "): ax for ax in figure.axes for text in ax.texts}
     assert len(axes) == 1, "only claims that were measured"
     ax = axes["Without recovery, entropy is a more accurate criterion than cross-entropy."]
-    points = {
-        tuple(line.get_xydata()[0]): line.get_color() for line in ax.lines if line.get_marker() != "None"
-    }
+    drawn = [line for line in ax.lines if line.get_marker() != "None"]
+    points = {tuple(line.get_xydata()[0]): line.get_color() for line in drawn}
     assert points[15, 0] == style.VERDICT_LOOKS["reproduced"].colour
     assert {key for key in points if key[1] > 0} == {(0.5, 1), (0.5, 2)}  # Table 6 at 20 % and 30 %
     assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["tiny-llama, 20%", "LLaMA-2-7B, 20%"]
     assert set(style.VERDICT_LOOKS) == set(VERDICTS) - {NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE}
 
 
-def test_command_line(study: Study, tmp_path: Path, capsys) -> None:
-    answer(study, "entropy", 70, 70)
-    answer(study, "cross_entropy", 50, 60)
-    run("claims", "--results", study.collect(), "--claims", PAPER / "claims.yaml")
-    assert (
-        "claims: 1 reproduced, 0 contradicted, 0 equivalent, 0 inconclusive, 0 one draw, "
-        in capsys.readouterr().err
-    )
-    assert pd.read_csv(study.folder / "claims.csv")["verdict"].value_counts()["reproduced"] == 1
-
-
 # --- bad input -------------------------------------------------------------------------------------------
 
 
-def put(**changes) -> Callable[[dict], dict]:
-    return lambda data: data | {"claims": [data["claims"][0] | changes, *data["claims"][1:]]}
+COST = {"measure": "cost", "metric": "seconds", "effect": "ratio"}
+SPEEDUP = {"measure": "latency", "measured_as": "speedup", "metric": "s"}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put(relatoin="higher"), "claims.0: unknown key 'relatoin'; did you mean 'relation'?"),
-        (put(relation="above"), "claims.0.relation: Input should be 'higher', 'lower' or 'about'"),
-        (put(tables=[9]), "claims.0.tables.0: "),
-        (put(left={"methods": []}), "claims.0.left.methods: "),
-        (put(metric="acc"), "claims.0: the metric of zeroshot is 'average', not 'acc'"),
+        ({"relatoin": "higher"}, "claims.0: unknown key 'relatoin'; did you mean 'relation'?"),
+        ({"relation": "above"}, "claims.0.relation: Input should be 'higher', 'lower' or 'about'"),
+        ({"tables": [9]}, "claims.0.tables.0: "),
+        ({"left": {"methods": []}}, "claims.0.left.methods: "),
+        ({"metric": "acc"}, "claims.0: the metric of zeroshot is 'average', not 'acc'"),
+        (COST | {"beyond": 0.2}, "claims.0: beyond needs effect: difference"),
+        (SPEEDUP, "claims.0: measured_as needs effect: ratio"),
+        (SPEEDUP | {"effect": "ratio"}, "claims.0: measured_as needs 'dense' as one side"),
         (
-            put(measure="cost", metric="seconds", effect="ratio", beyond=0.2),
-            "claims.0: beyond needs effect: difference",
-        ),
-        (
-            put(measure="latency", measured_as="speedup", metric="s"),
-            "claims.0: measured_as needs effect: ratio",
-        ),
-        (
-            put(measure="latency", measured_as="speedup", metric="s", effect="ratio"),
-            "claims.0: measured_as needs 'dense' as one side",
-        ),
-        (
-            put(threshold="published", margin=None),
+            {"threshold": "published", "margin": None},
             "claims.0: threshold: published and relation: about need a margin",
         ),
-        (put(margin=0), "claims.0.margin: Input should be greater than 0"),
-        (put(anomalies=["A99"]), "claims.0.anomalies: unknown 'A99'"),
-        (put(id="above-dense"), "claims.2.id: 'above-dense' occurs twice"),
+        ({"margin": 0}, "claims.0.margin: Input should be greater than 0"),
+        ({"anomalies": ["A99"]}, "claims.0.anomalies: unknown 'A99'"),
+        ({"id": "above-dense"}, "claims.2.id: 'above-dense' occurs twice"),
         (
             lambda data: data | {"models": {"my-llama": "LLaMA-2-7b"}},
             "models.my-llama: unknown 'LLaMA-2-7b'; did",
@@ -610,10 +493,15 @@ def put(**changes) -> Callable[[dict], dict]:
         (lambda data: [], "Input should be "),
     ],
 )
-def test_malformed_claims_are_one_line_with_file_and_key(tmp_path: Path, change, message: str) -> None:
+def test_malformed_claims_are_one_line_with_file_and_key(
+    tmp_path: Path, change: dict | Callable[[dict], object], message: str
+) -> None:
     folder = Path(shutil.copytree(PAPER, tmp_path / "paper"))
     path = folder / "claims.yaml"
-    path.write_text(yaml.safe_dump(change(yaml.safe_load(path.read_text()))))
+    data = yaml.safe_load(path.read_text())
+    if isinstance(change, dict):
+        data["claims"][0] |= change
+    path.write_text(yaml.safe_dump(data if isinstance(change, dict) else change(data)))
     with pytest.raises(HfpruneError) as error:
         Paper.read(path)
     assert str(error.value).startswith(f"{path}: {message}") and "\n" not in str(error.value)

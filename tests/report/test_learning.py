@@ -39,7 +39,7 @@ def add_curves(folder: Path, recovery: str) -> None:
         for (method, ratio), end in ENDS.items()
     ]
     records = pd.concat([read_union(folder / RECORDS), pd.DataFrame(rows)], ignore_index=True)
-    write_union({"": records}, folder / RECORDS)
+    write_union([records], folder / RECORDS)
 
 
 def points(end: float) -> Iterator[dict]:

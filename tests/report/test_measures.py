@@ -112,7 +112,7 @@ def judge(study: Study, **changes) -> pd.Series:
         | {"left": {"methods": ["entropy"]}, "right": {"methods": ["cross_entropy"]}, "relation": "lower"}
         | changes
     )
-    rows, _ = evaluate(
+    rows = evaluate(
         Paper(paper.models, [claim], paper.numbers),
         Evidence(study.folder),
     )
