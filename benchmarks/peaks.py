@@ -24,8 +24,7 @@ from hfprune.criteria import make_criterion
 from hfprune.devices.batches import training_tokens
 from hfprune.evaluation.prefix_tree import PrefixTree
 from hfprune.evaluation.timing import Timed
-from hfprune.models import output
-from hfprune.models.head import chunks, hidden_states
+from hfprune.models.head import chunks, hidden_states, output
 from hfprune.models.shape import known_configs, known_shapes
 from hfprune.recovery import lora
 from hfprune.recovery.options import Lora
@@ -125,7 +124,7 @@ def check(name: str, out: str) -> None:
     row(
         "fidelity: the dense output",
         reading,
-        lambda: output.output(model, torch.zeros(64, 256, dtype=torch.int64), 64) and "64 × 256",
+        lambda: output(model, torch.zeros(64, 256, dtype=torch.int64), 64) and "64 × 256",
     )
     row("perplexity", reading, lambda: read(model))
     row("zero-shot, 32 choices", reading, lambda: answer(model))

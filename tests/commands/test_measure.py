@@ -13,7 +13,7 @@ from command_line import failure, recover, run, score
 from hfprune.commands.measure import One
 from hfprune.evaluation import tasks as lm_eval_tasks
 from hfprune.measures import RESERVED, Measure
-from hfprune.models import load, output
+from hfprune.models import head, load
 from hfprune.plans.planning import load_plan, save_plan
 from hfprune.scoring.score_files import save_resampled
 from hfprune.stages.measure import CellFiles, ScoredBy
@@ -175,8 +175,8 @@ def test_cells_of_one_process_equal_each_alone(
     together = [entry | {"out": tmp_path / "together" / name} for name, entry in found.items()]
     # Its adapter was trained on the other plan.
     failing = found["two"] | {"adapter": adapter, "out": tmp_path / "failing"}
-    read, made = [], output.output
-    monkeypatch.setattr(output, "output", lambda *given: read.append(1) or made(*given))
+    read, made = [], head.output
+    monkeypatch.setattr(head, "output", lambda *given: read.append(1) or made(*given))
     loaded, load_model = [], load.load_model
 
     def watched(*given: object, **more: object) -> object:
