@@ -22,9 +22,9 @@ from hfprune.assets.text import Text
 from hfprune.criteria.magnitude import Magnitude
 from hfprune.devices.lease import default_device
 from hfprune.evaluation.measured_model import Subject
+from hfprune.evaluation.measuring import CellToMeasure, measure_cells, with_batch_size
 from hfprune.measures.fidelity import Fidelity
 from hfprune.measures.perplexity import Perplexity
-from hfprune.measuring import CellToMeasure, measure_cells, with_batch_size
 from hfprune.models.load import load_model, load_skeleton, load_tokenizer
 from hfprune.models.units import count_parameters
 from hfprune.plans.planning import Plan, apply_plan, make_plan

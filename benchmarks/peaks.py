@@ -26,8 +26,8 @@ from hfprune.evaluation.prefix_tree import PrefixTree
 from hfprune.evaluation.timing import Timed
 from hfprune.models.head import chunks, hidden_states, output
 from hfprune.models.shape import known_configs, known_shapes
+from hfprune.recoveries import Lora
 from hfprune.recovery import lora
-from hfprune.recovery.options import Lora
 from hfprune.recovery.packing import Packed
 from hfprune.scoring import sweep
 from hfprune.scoring.fitting import ScoringCost

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.recovery.options import Linear
+from hfprune.recoveries import Linear
 from hfprune.results import Cell, spell_cell
 from hfprune.stages import Stage
 from hfprune.stages.adopt import Adopt

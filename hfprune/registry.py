@@ -104,7 +104,7 @@ class Registry(Generic[Kind]):
                 )
             (loaded,) = own
         if not (inspect.isclass(loaded) and issubclass(loaded, base)):
-            raise HfpruneError(f"{where}: is no subclass of {self.package}.{base.__name__}")
+            raise HfpruneError(f"{where}: is no subclass of {base.__module__}.{base.__name__}")
         missing = [*sorted(loaded.__abstractmethods__)]
         missing += [name for name in self.required if not hasattr(loaded, name)]
         if missing:

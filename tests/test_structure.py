@@ -30,6 +30,16 @@ def test_packages_import_downwards_only() -> None:
     graphlib.TopologicalSorter({name: below - {name} for name, below in packages.items()}).prepare()
 
 
+def test_the_publishing_tower_stands_beside_the_computing_one() -> None:
+    """Studies, analysis and pages read settings and contracts, and no package that computes; shapes: a table."""
+    publishing = {"study", "paper", "analysis", "report", "page"}
+    computing = {"models", "scoring", "plans", "recovery", "evaluation", "measures", "stages", "pruning"}
+    for name, below in graph().items():
+        if package(name).removeprefix("hfprune.") in publishing:
+            found = {package(one).removeprefix("hfprune.") for one in below - {"hfprune.models.shape"}}
+            assert not found & computing, name
+
+
 def test_files_are_short() -> None:
     assert sizes()[LONGEST] <= 300
 
@@ -61,7 +71,7 @@ for name in publication_names("tables"):
     """
 from pathlib import Path
 from hfprune.criteria import CRITERIA
-from hfprune.measures import MEASURES
+from hfprune.measurement import MEASURES
 from hfprune.settings import load
 from hfprune.study import layout
 from hfprune.assets.catalogue import Catalogue

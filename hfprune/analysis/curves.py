@@ -9,8 +9,8 @@ import pandas as pd
 from hfprune.analysis.outcomes import Outcomes, contrast
 from hfprune.analysis.statistics import estimate
 from hfprune.criteria import CRITERIA
-from hfprune.evaluation.item_outcomes import token_items
-from hfprune.recovery.options import half
+from hfprune.item_outcomes import token_items
+from hfprune.recoveries import half
 from hfprune.study.study import Study
 
 MARK = ["sequences", "agreement", "successive"]

@@ -14,7 +14,7 @@ from hfprune.analysis.outcomes import NotComparableError
 from hfprune.analysis.statistics import MIN_DRAWS, POWER, Estimate, resampling_dof
 from hfprune.analysis.verdicts import compare_items, unit_of
 from hfprune.assets.text_sizes import reading
-from hfprune.measures import Measure, TaskMeasure, TextMeasure
+from hfprune.measurement import Measure, TaskMeasure, TextMeasure
 from hfprune.paper.claims import Claim, Paper
 from hfprune.results import DENSE
 from hfprune.study.study import Study

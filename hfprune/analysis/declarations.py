@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from hfprune.errors import HfpruneError
-from hfprune.measures import MEASURES, Measure, Metric
+from hfprune.measurement import MEASURES, Measure, Metric
 from hfprune.study.study import Study
 
 # The metrics that scoring, planning and recovery report, beside those of a study's measures.

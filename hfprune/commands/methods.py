@@ -19,7 +19,7 @@ class ListMethods(Command):
     def run(self) -> None:
         """Print the tables."""
         from hfprune.criteria import CRITERIA
-        from hfprune.measures import MEASURES
+        from hfprune.measurement import MEASURES
 
         print(registry_table(CRITERIA, "options"), registry_table(MEASURES, "settings"), sep="\n\n")
 

@@ -15,7 +15,7 @@ from hfprune.devices.batches import training_tokens
 from hfprune.devices.table import UTILISATION, Device
 from hfprune.errors import HfpruneError
 from hfprune.models.shape import BYTES, Shape, known_shapes, shape_of
-from hfprune.recovery.options import Linear, measured_steps
+from hfprune.recoveries import Linear, measured_steps
 from hfprune.results import DENSE, Cell
 from hfprune.scoring.fitting import ScoringCost
 from hfprune.stages import Stage

@@ -41,7 +41,7 @@ class Criterion(Strict, ABC):
 
     @property
     def resampled(self) -> bool:
-        """Whether resampled calibrations can be scored from statistics of folds; see `hfprune.scoring.folds`."""
+        """Whether resampled calibrations can be scored from statistics of folds; see `hfprune.folds`."""
         return True
 
 

@@ -13,7 +13,7 @@ from hfprune.evaluation.tasks import HFLM
 from hfprune.models.head import chunks, hidden_states
 from hfprune.models.load import check_model, default_batch_tokens
 from hfprune.plans.planning import apply_plan, load_plan
-from hfprune.recovery.options import SOLVED
+from hfprune.recoveries import SOLVED
 from hfprune.recovery.solved import apply_linear
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveInt
 
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measures import Metric, Outcome, TextMeasure
+from hfprune.measurement import Metric, Outcome, TextMeasure
 from hfprune.results import Value
 
 

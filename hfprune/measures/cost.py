@@ -6,7 +6,7 @@ from pydantic import Field, PositiveInt
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
+from hfprune.measurement import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
 from hfprune.provenance import Stopwatch
 from hfprune.results import Value
 

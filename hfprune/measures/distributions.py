@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from hfprune.evaluation.item_outcomes import block_items, mean_value
 from hfprune.evaluation.measured_model import Subject, batch_size
-from hfprune.measures import Metric, Outcome, TextMeasure
+from hfprune.item_outcomes import block_items, mean_value
+from hfprune.measurement import Metric, Outcome, TextMeasure
 
 
 class Distributions(TextMeasure):

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measures import DECODED, Metric, Outcome, TaskMeasure
+from hfprune.measurement import DECODED, Metric, Outcome, TaskMeasure
 from hfprune.settings import nearest
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 from hfprune.assets.text_sizes import tokens_of
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measures import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
+from hfprune.measurement import BATCH_TOKENS, BatchTokens, Measure, Metric, Outcome
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
 from hfprune.settings import Name

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, PositiveInt
 
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measures import DECODED, Measure, Metric, Outcome
+from hfprune.measurement import DECODED, Measure, Metric, Outcome
 from hfprune.results import Value
 from hfprune.seeds import derive_seed
 

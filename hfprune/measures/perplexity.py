@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from hfprune.evaluation.item_outcomes import block_items, mean_value
 from hfprune.evaluation.measured_model import Subject, batch_size
-from hfprune.measures import Metric, Outcome, TextMeasure
+from hfprune.item_outcomes import block_items, mean_value
+from hfprune.measurement import Metric, Outcome, TextMeasure
 from hfprune.results import Value
 
 if TYPE_CHECKING:

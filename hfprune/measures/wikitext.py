@@ -8,10 +8,10 @@ from pydantic import Field, PositiveInt
 
 from hfprune.assets.text_sizes import blocks
 from hfprune.errors import HfpruneError
-from hfprune.evaluation.item_outcomes import mean_value
 from hfprune.evaluation.measured_model import Subject
 from hfprune.files import read_json
-from hfprune.measures import CorpusMeasure, Metric, Outcome
+from hfprune.item_outcomes import mean_value
+from hfprune.measurement import CorpusMeasure, Metric, Outcome
 from hfprune.measures.perplexity import PERPLEXITY, block_losses, exponential
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Wikitext(CorpusMeasure):
         import pandas as pd
         import torch
 
-        from hfprune.blocks import first_tokens, tokens_of
+        from hfprune.models.blocks import first_tokens, tokens_of
 
         model = subject.model
         context = getattr(model.config, "max_position_embeddings", self.length)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measures import BATCH_TOKENS, BatchTokens, Metric, Outcome, TaskMeasure
+from hfprune.measurement import BATCH_TOKENS, BatchTokens, Metric, Outcome, TaskMeasure
 
 
 class Zeroshot(TaskMeasure):

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hfprune.errors import HfpruneError
+from hfprune.kinds import UnitKind as Kind
 from hfprune.models.cutting import cut, zeroed
-from hfprune.models.kinds import UnitKind as Kind
 from hfprune.settings import nearest
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 from hfprune.errors import HfpruneError
-from hfprune.models.kinds import UnitShares
+from hfprune.kinds import UnitShares
 from hfprune.models.units import Kind, count_parameters, units_of
-from hfprune.plans.rules import Allocation
+from hfprune.rules import Allocation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

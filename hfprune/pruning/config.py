@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt
 
 from hfprune.assets.spelling import FORMS
-from hfprune.plans.rules import Allocation
+from hfprune.rules import Allocation
 from hfprune.settings import Dtype, Strict, plain
 from hfprune.stages import Alone
 from hfprune.stages.fields import CatalogueFile, Resources, Seed

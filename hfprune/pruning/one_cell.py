@@ -15,7 +15,7 @@ from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import PruningRecipe
 from hfprune.pruning.sample import Sample
-from hfprune.recovery.options import fewest_sequences
+from hfprune.recoveries import fewest_sequences
 from hfprune.results import DENSE
 from hfprune.settings import NAME, load, validate
 from hfprune.stages import Stage

@@ -117,7 +117,7 @@ def _take_all(jobs: "dict[str, Stage]", work: Path, least: int, asked: Pruning) 
     Raises:
         HfpruneError: of a job; or the text fills fewer blocks than linear recovery takes.
     """
-    from hfprune.blocks import load_blocks
+    from hfprune.models.blocks import load_blocks
 
     record, seconds = work / "seconds.json", {}
     before = read_json(record) if record.exists() else {}
@@ -141,7 +141,7 @@ def _take_all(jobs: "dict[str, Stage]", work: Path, least: int, asked: Pruning) 
 
 def _settings(asked: Pruning, recipe: "PruningRecipe", jobs: "dict[str, Any]") -> dict[str, Any]:
     """Return what was asked for, to be shown."""
-    from hfprune.blocks import load_blocks
+    from hfprune.models.blocks import load_blocks
 
     # A short text fills fewer blocks than were asked for.
     drawn = len(load_blocks(jobs["calibrate"].out)) if "calibrate" in jobs else 0

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
-from hfprune.plans.rules import Allocation
 from hfprune.pruning.config import Pruning, RecipeName
+from hfprune.rules import Allocation
 from hfprune.settings import validate
 
 

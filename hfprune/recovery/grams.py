@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from hfprune.errors import HfpruneError
+from hfprune.folds import folds_of
+from hfprune.kinds import layer_of
 from hfprune.models.head import check_blocks, hidden_states
-from hfprune.models.kinds import layer_of
 from hfprune.models.units import Units
-from hfprune.scoring.folds import folds_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
 from hfprune.errors import HfpruneError
-from hfprune.recovery.options import measured_steps
+from hfprune.recoveries import measured_steps
 from hfprune.recovery.packing import IGNORED, Packed
 
 # Of an entry in the Trainer's log that holds losses of sequences.

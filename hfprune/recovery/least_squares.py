@@ -21,8 +21,8 @@ from torch import Tensor
 
 from hfprune.errors import HfpruneError
 from hfprune.models.units import Units
+from hfprune.recoveries import Linear
 from hfprune.recovery.grams import Moments, inputs_of
-from hfprune.recovery.options import Linear
 from hfprune.recovery.solved import Solved
 
 

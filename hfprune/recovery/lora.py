@@ -19,8 +19,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from hfprune.devices.lease import default_device
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
+from hfprune.recoveries import Lora
 from hfprune.recovery.held_out import KEY, Curve, check_finite, needed
-from hfprune.recovery.options import Lora
 from hfprune.recovery.packing import Packed
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from hfprune.blocks import first_tokens
 from hfprune.errors import HfpruneError, explained
+from hfprune.models.blocks import first_tokens
 from hfprune.provenance import save_tensors
-from hfprune.recovery.options import Packing
+from hfprune.recoveries import Packing
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:

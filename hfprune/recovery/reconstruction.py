@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from hfprune.errors import REASON, HfpruneError, explained
-from hfprune.models.kinds import layer_of
+from hfprune.kinds import layer_of
 from hfprune.models.units import Units
 from hfprune.plans.planning import Plan, check_plan
 from hfprune.provenance import unfinished
+from hfprune.recoveries import Linear
 from hfprune.recovery.grams import batches_of, grams
 from hfprune.recovery.least_squares import solve
-from hfprune.recovery.options import Linear
 from hfprune.recovery.solved import Solved, load_solved, save_solved
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hfprune.errors import HfpruneError, explained
-from hfprune.models.kinds import kind_of
+from hfprune.kinds import kind_of
 from hfprune.provenance import save_tensors
 
 # One float64 vector [units] for each place: `mlp.<layer>`, `attention.<layer>` or `layers`.

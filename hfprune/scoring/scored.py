@@ -10,10 +10,10 @@ from torch import Tensor
 
 from hfprune.criteria import Criterion, SweepCriterion, WeightCriterion, check_scorable
 from hfprune.errors import HfpruneError
-from hfprune.models.kinds import layer_of
+from hfprune.folds import folds_of
+from hfprune.kinds import layer_of
 from hfprune.models.units import Units, gated_mlps, units_of
 from hfprune.plans.allocation import keep_highest, kept_mask
-from hfprune.scoring.folds import folds_of
 from hfprune.scoring.passes import GradientPass, gradient_passes, layer_parts
 from hfprune.scoring.score_files import Scores
 from hfprune.scoring.scorer import Curve, Scorer
@@ -63,7 +63,7 @@ def score(
         documents: the document of each sequence, if known; the sequences of one stay in one fold.
         sums_room: bytes that a criterion's sums may take where they are as large as weights; with less, its layers
             are read in several passes.
-        resamples: number of resampled calibrations (`hfprune.scoring.folds`) to score as well; it costs no
+        resamples: number of resampled calibrations (`hfprune.folds`) to score as well; it costs no
             further pass. A weight criterion is scored with other random numbers instead.
 
     Raises:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hfprune.criteria import SweepCriterion
 from hfprune.errors import HfpruneError
+from hfprune.folds import FOLDS, resample
 from hfprune.models.units import Units
-from hfprune.scoring.folds import FOLDS, resample
 from hfprune.scoring.passes import sums_bytes
 from hfprune.scoring.score_files import Scores
 from hfprune.scoring.weight_forms import WEIGHT_FORMS, stacked_weights
@@ -31,7 +31,7 @@ class Scorer:
         Args:
             criterion: the criterion.
             units: the units by key, in the order of the scores; a backward pass reaches them in another order.
-            fold_of: the fold of each sequence (`hfprune.scoring.folds`).
+            fold_of: the fold of each sequence (`hfprune.folds`).
         """
         self.criterion, self.units, self.fold_of = criterion, units, fold_of
         self.kinds = {item.kind for item in units.values()}
@@ -101,7 +101,7 @@ class Scorer:
         return self._finished(self.folds)
 
     def resampled(self, seed: int, resamples: int) -> list[Scores]:
-        """Return the scores from each of so many resampled calibrations (`hfprune.scoring.folds`).
+        """Return the scores from each of so many resampled calibrations (`hfprune.folds`).
 
         There are none if a fold is empty: the fewer folds, the less they tell of another draw.
         """

@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 from hfprune.criteria import Criterion, make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject, ToScore
-from hfprune.measures import Measure, stems
-from hfprune.models.placement import Placement
+from hfprune.measurement import Measure, stems
+from hfprune.placement import Placement
 from hfprune.results import read_result, values_table
 from hfprune.settings import Dtype, Name, Strict
 from hfprune.stages import Stage
@@ -23,7 +23,7 @@ from hfprune.stages.target import AdapterFolder, Checkpoint, PlanToApply, Pruned
 from hfprune.study.entries import NamedMeasure
 
 if TYPE_CHECKING:
-    from hfprune.measuring import CellToMeasure
+    from hfprune.evaluation.measuring import CellToMeasure
 
 
 class ScoredBy(Scoring):
@@ -154,7 +154,7 @@ class MeasureCells(Stage, Computing, Placement):
         """Take the measures of every cell, write their results, and print them."""
         self.check()
 
-        from hfprune.measuring import measure_cells, with_batch_size
+        from hfprune.evaluation.measuring import measure_cells, with_batch_size
 
         measures = {name: with_batch_size(measure) for name, measure in self.made.items()}
         dtype = next(iter(measures.values())).dtype or self.precision()
@@ -169,7 +169,7 @@ class MeasureCells(Stage, Computing, Placement):
 
     def _target(self, cell: ToMeasure, dtype: Dtype | None, beside: Subject | None) -> "CellToMeasure":
         """Return the subject, which loads its models when needed, and where its results go."""
-        from hfprune.measuring import CellToMeasure
+        from hfprune.evaluation.measuring import CellToMeasure
         from hfprune.models.load import load_model, load_skeleton, load_tokenizer
         from hfprune.plans.planning import check_plan, load_plan, plan_note
         from hfprune.scoring.score_files import load_resampled

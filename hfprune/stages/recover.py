@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from hfprune.errors import HfpruneError
-from hfprune.evaluation.item_outcomes import mean_value, token_items
 from hfprune.files import atomic_directory, require_only, write_json
+from hfprune.item_outcomes import mean_value, token_items
 from hfprune.provenance import Stopwatch, fingerprint, identity, is_current, provenance
-from hfprune.recovery.options import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
+from hfprune.recoveries import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
 from hfprune.results import Cell, Value, write_result
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import BatchTokens, CellName, Computing, ExistingPath, Instructions, Seed

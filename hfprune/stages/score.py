@@ -13,8 +13,8 @@ from pydantic import Field, PositiveInt
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.files import require_writable
-from hfprune.models.placement import Placement
 from hfprune.models.shape import Shape
+from hfprune.placement import Placement
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, recorded, stable
 from hfprune.results import Cell, Value, write_result
 from hfprune.scoring.fitting import ScoringCost

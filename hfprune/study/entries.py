@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from hfprune.measures import MEASURES, Measure
+from hfprune.measurement import MEASURES, Measure
 from hfprune.results import DENSE
 from hfprune.settings import Listed, Name, Ratio, Strict, distinct
 

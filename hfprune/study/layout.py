@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hfprune.errors import HfpruneError
-from hfprune.measures import Measure, stems
-from hfprune.recovery.options import RECOVERED
+from hfprune.measurement import Measure, stems
+from hfprune.recoveries import RECOVERED
 from hfprune.results import DENSE, Cell
 from hfprune.settings import NAME, nearest
 from hfprune.shipped import shipped

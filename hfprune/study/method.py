@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
-from hfprune.models.kinds import UnitShares
-from hfprune.plans.rules import Allocation
+from hfprune.kinds import UnitShares
+from hfprune.rules import Allocation
 from hfprune.settings import Listed, Name, Ratio, Strict
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.criteria import Criterion
-from hfprune.measures import Measure
+from hfprune.measurement import Measure
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
 from hfprune.study.references import load_study

@@ -10,7 +10,7 @@ from synthetic import Study, analysed, evidence, resample
 
 from hfprune.analysis.draws import spreads
 from hfprune.analysis.evidence import Evidence
-from hfprune.scoring.folds import FOLDS
+from hfprune.folds import FOLDS
 
 ITEMS = np.linspace(0.2, 0.5, 10)
 

@@ -11,7 +11,7 @@ from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError, contra
 from hfprune.analysis.ratios import ratio
 from hfprune.analysis.significance import holm
 from hfprune.analysis.statistics import Estimate, estimate, multiples_to_decide, satterthwaite
-from hfprune.scoring.folds import FOLDS
+from hfprune.folds import FOLDS
 
 Tasks = Mapping[str, list[float]]
 

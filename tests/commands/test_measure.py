@@ -12,7 +12,7 @@ from command_line import failure, recover, run, score
 
 from hfprune.commands.measure import One
 from hfprune.evaluation import tasks as lm_eval_tasks
-from hfprune.measures import RESERVED, Measure
+from hfprune.measurement import RESERVED, Measure
 from hfprune.models import head, load
 from hfprune.plans.planning import load_plan, save_plan
 from hfprune.scoring.score_files import save_resampled

@@ -9,9 +9,9 @@ import torch
 from command_line import failure, run
 from smoke import ROOT
 
-from hfprune.blocks import load_blocks
 from hfprune.criteria import Positions
 from hfprune.criteria.entropy import Entropy
+from hfprune.models.blocks import load_blocks
 from hfprune.scoring.score_files import load_scores
 
 

@@ -18,8 +18,8 @@ from hfprune.devices.table import UTILISATION, known_devices
 from hfprune.models.head import hidden_states, logits
 from hfprune.models.shape import Shape, known_shapes
 from hfprune.models.units import count_parameters, units_of
+from hfprune.recoveries import Lora
 from hfprune.recovery.lora import with_adapters
-from hfprune.recovery.options import Lora
 from hfprune.scoring.fitting import ScoringCost
 from hfprune.scoring.recorders import GradientRecorder
 from hfprune.scoring.scored import score

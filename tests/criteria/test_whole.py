@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from hfprune.criteria import make_criterion
 from hfprune.models.units import count_parameters, units_of
 from hfprune.plans.planning import make_plan
-from hfprune.plans.rules import Allocation
+from hfprune.rules import Allocation
 from hfprune.scoring.scored import score
 
 BOTH = ("neurons", "key_value_groups")

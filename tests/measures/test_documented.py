@@ -12,7 +12,7 @@ from smoke import TEXT, build_tokenizer
 
 from hfprune.assets.formats import write_arrow
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measures import MEASURES
+from hfprune.measurement import MEASURES
 from hfprune.settings import validate
 
 DOCS = Path(__file__).parents[2] / "docs" / "add-a-measure.md"

@@ -14,7 +14,7 @@ from smoke import TEXT, build_tokenizer, write_generation
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measures import MEASURES
+from hfprune.measurement import MEASURES
 from hfprune.measures.generation import Generation
 
 datasets.disable_progress_bars()

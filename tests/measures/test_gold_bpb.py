@@ -12,7 +12,7 @@ from smoke import TEXT, build_tokenizer, write_requests
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
-from hfprune.measures import MEASURES
+from hfprune.measurement import MEASURES
 from hfprune.measures.gold_bpb import GROUPS, GoldBpb
 from hfprune.models.load import load_model, load_tokenizer
 

@@ -6,9 +6,9 @@ from conftest import build_tiny
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
-from hfprune.evaluation.item_outcomes import mean_stderr
 from hfprune.evaluation.measured_model import Blocks, Subject
-from hfprune.measures import Outcome
+from hfprune.item_outcomes import mean_stderr
+from hfprune.measurement import Outcome
 from hfprune.measures.fidelity import Fidelity, distances
 from hfprune.measures.perplexity import Perplexity
 from hfprune.plans.planning import apply_plan, make_plan

@@ -19,9 +19,9 @@ from transformers import (
 
 from hfprune.errors import HfpruneError
 from hfprune.exports.checkpoint import export
+from hfprune.kinds import kind_of
 from hfprune.models import head
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits
-from hfprune.models.kinds import kind_of
 from hfprune.models.load import check_model, load_model, load_skeleton
 from hfprune.models.units import Layers, attentions, count_parameters, gated_mlps, units_of
 from hfprune.plans.planning import apply_plan

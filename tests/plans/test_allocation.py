@@ -13,7 +13,7 @@ from hfprune.models.units import count_parameters, units_of
 from hfprune.plans.allocation import FLOOR, keep_globally, keep_jointly, keep_uniformly
 from hfprune.plans.counts import kept_units
 from hfprune.plans.planning import apply_plan, make_plan
-from hfprune.plans.rules import Allocation
+from hfprune.rules import Allocation
 from hfprune.settings import validate
 from hfprune.study.method import Method
 

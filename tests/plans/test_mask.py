@@ -10,7 +10,7 @@ from hfprune.errors import HfpruneError
 from hfprune.models.units import units_of
 from hfprune.plans.mask import masked
 from hfprune.plans.planning import apply_plan, make_plan
-from hfprune.plans.rules import Allocation
+from hfprune.rules import Allocation
 
 TOKENS = torch.randint(0, 97, (3, 11), generator=torch.Generator().manual_seed(0))
 UNITS = {

@@ -18,11 +18,11 @@ from transformers import PreTrainedModel, get_cosine_schedule_with_warmup, set_s
 
 from hfprune.errors import HfpruneError
 from hfprune.plans.planning import apply_plan
+from hfprune.recoveries import Lora, half, measured_steps
 from hfprune.recovery import adapter
 from hfprune.recovery import lora as recovery
 from hfprune.recovery.held_out import response_tokens
 from hfprune.recovery.lora import train_adapter
-from hfprune.recovery.options import Lora, half, measured_steps
 from hfprune.recovery.packing import IGNORED, Packed, pack
 
 TOKENIZER = build_tokenizer()

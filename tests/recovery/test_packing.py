@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hfprune.errors import HfpruneError
-from hfprune.recovery.options import Lora
+from hfprune.recoveries import Lora
 from hfprune.recovery.packing import IGNORED, Packed, hold_out, load_packed, pack, prompt, save_packed
 
 TOKENIZER = build_tokenizer()

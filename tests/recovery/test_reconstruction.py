@@ -19,9 +19,9 @@ from hfprune.models.units import units_of
 from hfprune.plans.mask import masked
 from hfprune.plans.planning import Plan, apply_plan, make_plan, save_plan
 from hfprune.provenance import identity
+from hfprune.recoveries import Linear
 from hfprune.recovery import reconstruction
 from hfprune.recovery.grams import inputs_of
-from hfprune.recovery.options import Linear
 from hfprune.recovery.reconstruction import solve_plans
 from hfprune.recovery.solved import Solved, apply_linear, load_solved, save_solved
 from hfprune.study.method import Allocation

@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 from hfprune.cost import choice
 from hfprune.devices.visible import visible_gpus
 from hfprune.errors import HfpruneError
-from hfprune.recovery.options import ADAPTER, ADAPTER_CONFIG, RECOVERED
+from hfprune.recoveries import ADAPTER, ADAPTER_CONFIG, RECOVERED
 from hfprune.study import layout
 
 ROOT = Path(workflow.basedir)

@@ -12,7 +12,7 @@ from hfprune.criteria.flap import Flap
 from hfprune.criteria.magnitude import Magnitude
 from hfprune.criteria.random import Random
 from hfprune.criteria.taylor import Taylor
-from hfprune.scoring.folds import FOLDS, folds_of, resample
+from hfprune.folds import FOLDS, folds_of, resample
 from hfprune.scoring.scored import score
 
 BLOCKS = torch.randint(0, 97, (20, 9), generator=torch.Generator().manual_seed(3))

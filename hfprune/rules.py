@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from hfprune.models.kinds import UnitShares
+from hfprune.kinds import UnitShares
 from hfprune.settings import Strict
 
 

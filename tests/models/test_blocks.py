@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hfprune.blocks import block_documents, load_blocks, sample_blocks, save_blocks
 from hfprune.errors import HfpruneError
+from hfprune.models.blocks import block_documents, load_blocks, sample_blocks, save_blocks
 from hfprune.seeds import derive_seed
 
 DOCUMENTS = [" ".join(f"{word}{i}" for i in range(60 * (n % 3) + 5)) for n, word in enumerate("abcdefghij")]
