@@ -123,25 +123,6 @@ def write_requests(folder: Path, pairs: Iterable[tuple[str, str]]) -> None:
     write_arrow(folder / "requests.arrow", pa.table(columns))
 
 
-def write_generation(folder: Path, name: str, **changes: object) -> None:
-    """Write a task of generated answers to the questions in `train.jsonl` and `test.jsonl` of a folder."""
-    files = {split: str(folder / f"{split}.jsonl") for split in ("train", "test")}
-    about = {
-        "task": name,
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": files},
-        "output_type": "generate_until",
-        "training_split": "train",
-        "fewshot_split": "train",
-        "test_split": "test",
-        "doc_to_text": "{{question}}\nAnswer:",
-        "doc_to_target": "{{answer}}",
-        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
-        "generation_kwargs": {"until": ["\n"], "do_sample": False, "max_gen_toks": 6},
-    }
-    write(folder / f"{name}.yaml", about | changes)
-
-
 def make_project(folder: Path) -> None:
     """Lay out a project: this repository's workflow, with a smoke study over local assets."""
     shutil.copy(ROOT / "Snakefile", folder)

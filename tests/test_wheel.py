@@ -117,13 +117,6 @@ def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Pa
     assert (tmp_path / "all/report.html").is_file()
 
 
-def test_lm_evals_own_command_says_it_too(site: Path, tmp_path: Path) -> None:
-    done = python(site, tmp_path, "from hfprune.evaluation.harness import main; main()")
-    assert done.stderr == (
-        "hfprune-lm-eval: error: this needs the package lm_eval: pip install 'hfprune[tasks]'\n"
-    )
-
-
 def test_extras_are_those_of_the_project_and_nothing_else_is_imported() -> None:
     def named(requirements: list[str]) -> set[str]:
         """Return the top-level modules of these packages."""

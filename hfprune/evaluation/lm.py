@@ -1,20 +1,15 @@
 """An lm-eval model that reads shared context once and computes only the necessary logits."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hfprune.errors import HfpruneError
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, by_window, pack
 from hfprune.evaluation.tasks import HFLM
 from hfprune.models.head import chunks, hidden_states
 from hfprune.models.load import check_model, default_batch_tokens
-from hfprune.plans.planning import apply_plan, load_plan
-from hfprune.recoveries import SOLVED
-from hfprune.recovery.solved import apply_linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,33 +31,20 @@ class PrefixTreeLM(HFLM):
         self,
         pretrained: "str | PreTrainedModel",
         *,
-        plan: str | None = None,
-        linear: str | None = None,
         batch_tokens: int | None = None,
         **stock: Any,
     ) -> None:
         """Wrap a model as `HFLM` does.
 
         Args:
-            pretrained: a loaded model, a folder or a hub name; the dense model if there is a plan.
-            plan: file of a plan to apply to it.
-            linear: folder of `hfprune linear`, with the weights that it reconstructed for the plan.
+            pretrained: a loaded model, a folder or a hub name.
             batch_tokens: maximum of tokens in one forward pass; by default `default_batch_tokens()`.
-            stock: other arguments of `HFLM`; its `batch_size` is used for generation.
+            stock: other arguments of `HFLM`.
 
         Raises:
-            HfpruneError: the architecture is not supported, the plan is missing or does not fit, or `linear` is of
-                another model or plan.
+            HfpruneError: the architecture is not supported.
         """
-        if linear and not plan:
-            raise HfpruneError("linear needs the plan that it was solved for")
-        kept = load_plan(Path(plan)) if plan else None
         super().__init__(pretrained, **({"backend": "causal", "batch_size": 1} | stock))
-        if kept:
-            apply_plan(self.model, kept)
-        if kept and linear:
-            made_from = {"model": Path(str(pretrained)), "plan": Path(str(plan))}
-            apply_linear(self.model, kept, Path(linear) / SOLVED, made_from)
         check_model(self.model)
         self.batch_tokens = int(batch_tokens or default_batch_tokens())
 

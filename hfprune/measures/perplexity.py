@@ -26,10 +26,9 @@ class Perplexity(TextMeasure):
     """exp of the mean next-token cross-entropy over blocks; a block's first token has no context and no loss.
 
     By default each block is a random crop of a different document longer than the block, so intervals are
-    over documents. The measure `wikitext` follows the literature instead: it joins all texts into one stream
-    and cuts it into windows, so long documents weigh more, short ones count, and a window may cross
-    documents. The two numbers are not comparable. One item per block, with its mean cross-entropy in nats as
-    `nll`; the standard error is by the delta method.
+    over documents. The literature joins all texts into one stream and cuts it into windows instead
+    (`sampling: pack` does nearly so), so long documents weigh more. One item per block, with its mean
+    cross-entropy in nats as `nll`; the standard error is by the delta method.
     """
 
     resampled = True

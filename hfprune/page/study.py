@@ -23,9 +23,7 @@ from hfprune.rounding import rounded_interval
 CAPABILITIES = {
     "fidelity": "Likeness to the dense model",
     "perplexity": "Language modelling",
-    "wikitext": "Language modelling",
     "gold_bpb": "Probability of right answers",
-    "generation": "Generation",
     "latency": "Speed",
     "cost": "Cost of scoring",
     "recovery": "Recovery",

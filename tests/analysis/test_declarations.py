@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from report.streams import installed
 from synthetic import Study
 
 from hfprune.analysis.declarations import Declarations, declare
@@ -20,11 +21,12 @@ def test_the_same_measure_twice_is_declared_under_both_names(tmp_path: Path) -> 
 
 def test_the_papers_measures_keep_the_plain_names_of_effects(tmp_path: Path) -> None:
     study = Study(tmp_path).config()
-    stream = {"wikitext": {"corpus": "c4", "length": 8}}
-    first = study.model_validate(study.model_dump() | {"measures": stream | study.model_dump()["measures"]})
-    assert [*declare(first).effects()] == [
-        *("wikitext.perplexity_ratio", "points", "js_distance", "perplexity_ratio")
-    ]
+    measures = {"stream": {"corpus": "c4"}} | study.model_dump()["measures"]
+    with installed():
+        first = study.model_validate(study.model_dump() | {"measures": measures})
+        assert [*declare(first).effects()] == [
+            *("stream.perplexity_ratio", "points", "js_distance", "perplexity_ratio")
+        ]
 
 
 def test_the_study_that_is_kept_declares_the_same(tmp_path: Path) -> None:

@@ -211,11 +211,9 @@ def test_cells_refuse_what_a_measure_alone_takes(work: Path, tmp_path: Path) -> 
         return failure(*cells(work, measures, {"out": tmp_path}))
 
     assert "cost: a measure of scoring, and no other, takes --criterion" in refused(cost={"sequences": 2})
-    assert "cost is taken alone" in refused(cost={"sequences": 2}, wikitext={"corpus": "text"})
-    assert "this would be the dense model" in refused(
-        fidelity={"corpus": "text", "sequences": 2, "length": 8}
-    )
     text = {"corpus": "text", "sequences": 2, "length": 8}
+    assert "cost is taken alone" in refused(cost={"sequences": 2}, perplexity=text)
+    assert "this would be the dense model" in refused(fidelity=text)
     entry = {"plan": work / "plan.safetensors", "out": tmp_path}
     assert "--cells: unknown key 'plam'; did you mean 'plan'?" in failure(
         *cells(work, {"perplexity": text}, {"plam": 1, "out": tmp_path})

@@ -1,6 +1,5 @@
 """Against stock lm-eval: same documents, same model, every item."""
 
-import json
 from pathlib import Path
 
 import datasets
@@ -16,7 +15,7 @@ from smoke import build_tokenizer
 from hfprune.evaluation.lm import PrefixTreeLM
 from hfprune.evaluation.tasks import evaluate_task, offline_tasks
 from hfprune.models.load import load_model, load_tokenizer
-from hfprune.plans.planning import apply_plan, make_plan, save_plan
+from hfprune.plans.planning import apply_plan, make_plan
 
 datasets.disable_progress_bars()
 
@@ -122,67 +121,6 @@ def test_bfloat16_is_as_close_to_float32_as_stock_bfloat16_is(smollm2: Path, dat
     ours, stock, exact = found
     assert (ours - exact).abs().mean() <= 1.2 * (stock - exact).abs().mean()
     assert (ours - exact).abs().max() <= 2 * (stock - exact).abs().max()
-
-
-def test_lm_eval_itself_runs_the_model(data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`hfprune-lm-eval --model hfprune …` with a plan gives what the pruned model gives through `HFLM`."""
-    from hfprune.evaluation.harness import main
-
-    tokenizer = build_tokenizer()
-    model = build_tiny("qwen2", vocab_size=len(tokenizer), max_position_embeddings=2048)
-    model.save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-    plan = make_plan(model, {f"mlp.{layer}": torch.arange(48.0) for layer in range(3)}, 0.1)
-    save_plan(tmp_path / "plan.safetensors", plan, {})
-    apply_plan(model, plan)
-    stock = HFLM(
-        model,
-        tokenizer=load_tokenizer(tmp_path / "model"),
-        backend="causal",
-        batch_size=3,
-        add_bos_token=False,
-    )
-    with offline_tasks({"piqa": data["piqa"]}) as manager:
-        expected, _ = evaluate_task(stock, manager, "piqa", None)
-        command = [
-            "lm_eval",
-            "--model",
-            "hfprune",
-            "--tasks",
-            "piqa",
-            "--output_path",
-            str(tmp_path / "out.json"),
-        ]
-        arguments = f"pretrained={tmp_path}/model,plan={tmp_path}/plan.safetensors,add_bos_token=False"
-        monkeypatch.setattr(
-            "sys.argv", [*command, "--model_args", arguments, "--include_path", manager.include_path]
-        )
-        main()
-    (file,) = tmp_path.glob("out*.json")
-    found = json.loads(file.read_text())["results"]["piqa"]
-    for value in expected:
-        assert found[f"{value.metric},none"] == pytest.approx(value.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"--tasks": "pika"}, "Tasks not found: pika"),
-        ({"--model_args": "pretrained=x,plan=my.safetensors"}, "my.safetensors: no such file"),
-        ({"--model_args": "pretrained=x,linear=solved"}, "linear needs the plan that it was solved for"),
-    ],
-)
-def test_a_bad_call_of_lm_eval_itself_ends_in_one_line(
-    changes: dict[str, str], message: str, data, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from hfprune.evaluation.harness import main
-
-    with offline_tasks({"piqa": data["piqa"]}) as manager:
-        flags = {"--model": "hfprune", "--tasks": "piqa", "--include_path": manager.include_path} | changes
-        monkeypatch.setattr("sys.argv", ["lm_eval", *(word for flag in flags.items() for word in flag)])
-        with pytest.raises(SystemExit) as end:
-            main()
-    assert end.value.code == f"hfprune-lm-eval: error: {message}"
 
 
 def test_sequences_beyond_the_models_context_are_cut_as_stock_cuts_them(data) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from gpu.simulator import CannotSimulateError, Machine, build
-from smoke import STUDY, TEXT, save_model, write, write_generation, write_requests, write_sources
+from smoke import STUDY, TEXT, save_model, write, write_requests, write_sources
 
 UNITS = json.dumps({"neurons": None, "key_value_groups": None, "layers": None})
 
@@ -49,7 +49,6 @@ def project(cpu: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     facts = ((f"The harbour had {n} houses and", f" {n} wells") for n in range(6))
     write_requests(folder / "resources/requests/facts", facts)
     (folder / "resources/requests/facts/asset.json").write_text("{}")
-    _generation(folder / "generation")
     model = ("--model", "llama")
     blocks = ("--blocks", "blocks.safetensors")
     text = ("--corpus", "text", "--sequences", 16, "--length", 32)
@@ -75,11 +74,3 @@ def project(cpu: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # A recovery of seconds, the same on every device.
 FEW = {"rank": 4, "batch": 4, "length": 320, "max_steps": 4, "held_out": 3, "dropout": 0}
-
-
-def _generation(folder: Path) -> None:
-    folder.mkdir()
-    for split in ("train", "test"):
-        rows = [{"question": text[:40], "answer": "no"} for text in TEXT[:6]]
-        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    write_generation(folder, "local_qa")

@@ -28,7 +28,6 @@ MODEL, BLOCKS = "--model llama", "--blocks blocks.safetensors"
 SCORE, PLAN = f"score {MODEL} {BLOCKS}", f"{MODEL} --plan plan.safetensors"
 TEXT = "--corpus heldout --sequences 4 --length 32"
 MEASURES = {
-    "wikitext": {"corpus": "heldout", "length": 32},
     "fidelity": {"corpus": "heldout", "sequences": 4, "length": 32},
     "zeroshot": {"tasks": ["piqa"]},
 }
@@ -77,13 +76,10 @@ CALLS: dict[str, tuple[str, dict[str, str]]] = {
     "perplexity recovered": (f"measure perplexity {PLAN} --adapter adapter {TEXT} --out OUT", {}),
     "perplexity map": (f"measure perplexity {PLAN} --linear solved {TEXT} --out OUT | {MAP}", TWO),
     "recovered map": (f"measure perplexity {PLAN} --adapter adapter {TEXT} --out OUT | {MAP}", TWO),
-    "wikitext": (f"measure wikitext {PLAN} --corpus heldout --length 32 --out OUT", {}),
     "zeroshot": (f"measure zeroshot {PLAN} --tasks piqa arc_easy crows_pairs_english --out OUT", {}),
     "zeroshot map": (f"measure zeroshot {PLAN} --tasks piqa --out OUT | {MAP}", TWO),
     "latency map": (
         f"measure latency {PLAN} --prompt-tokens 16 --batch 2 --new-tokens 4 --repeats 3 --out OUT | {MAP}", TWO),
-    "generation": (
-        f"measure generation {PLAN} --tasks local_qa --data generation --batch-size 3 --out OUT", {}),
     "gold_bpb": (f"""measure gold_bpb {PLAN} --groups '{{"facts":["facts"]}}' --out OUT""", {}),
     "latency": (
         f"measure latency {PLAN} --prompt-tokens 16 --batch 2 --new-tokens 4 --repeats 3 --out OUT", {}),

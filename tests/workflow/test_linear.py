@@ -5,13 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from command_line import run
 from smoke import STUDY, change, jobs, snakemake
 
 from hfprune.analysis.tidy import Tidy
-from hfprune.evaluation.lm import PrefixTreeLM
-from hfprune.models.load import load_model
 
 CELL = "llama/{method}/0.15/seed0/{recovery}"
 
@@ -58,10 +55,6 @@ def test_it_is_solved_once_for_all_plans_and_measured_beside_none(project: Path,
     pruned = ("--model", model, "--plan", plan, "--dtype", "float32")
     run("linear", *pruned, "--blocks", blocks, "--out", tmp_path / "solved")
     run("export", *pruned, "--linear", tmp_path / "solved", "--out", tmp_path / "out")
-    exported = load_model(tmp_path / "out").state_dict()
-    harness = PrefixTreeLM(str(model), plan=str(plan), linear=str(tmp_path / "solved"), device="cpu")
-    for key, weight in harness.model.state_dict().items():
-        torch.testing.assert_close(weight, exported[key], rtol=0, atol=0)
     text = ("--corpus", project / "resources/corpora/heldout", "--sequences", 4, "--length", 32)
     run("measure", "perplexity", "--model", tmp_path / "out", *text, "--out", tmp_path / "exported")
     ours = json.loads((tmp_path / "exported/perplexity.json").read_text())["values"][0]["value"]
