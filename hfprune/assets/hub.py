@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from hfprune.assets.catalogue import HubSource, ModelAsset
-from hfprune.errors import HfpruneError, UnavailableError, brief
+from hfprune.errors import HfpruneError, brief
 from hfprune.files import sha256
 from hfprune.settings import Strict
 
@@ -31,8 +31,7 @@ def repo_files(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) 
         The listed files in their order, else the matching files, sorted by name.
 
     Raises:
-        UnavailableError: the repository is gated, a file is missing, or there is no network.
-        HfpruneError: a file is damaged.
+        HfpruneError: the repository is gated, a file is missing or damaged, or there is no network.
     """
     try:
         found = _ask(source, repo_type, patterns)
@@ -52,7 +51,7 @@ def pending(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) -> 
     """Return the size in bytes of each file that `repo_files` would download; None if the hub is unreachable.
 
     Raises:
-        UnavailableError: the hub says that the repository is gated or that a file is missing.
+        HfpruneError: the hub says that the repository is gated or that a file is missing.
     """
     try:
         found = _ask(source, repo_type, patterns, dry_run=True)
@@ -135,11 +134,11 @@ def _status(error: BaseException) -> int | None:
 
 
 def _explained(error: BaseException, source: HubSource, repo_type: RepoType) -> HfpruneError:
-    return error if isinstance(error, HfpruneError) else UnavailableError(_explain(error, source, repo_type))
+    """Return the problem and the remedy in one line."""
+    return error if isinstance(error, HfpruneError) else HfpruneError(_explain(error, source, repo_type))
 
 
 def _explain(error: BaseException, source: HubSource, repo_type: RepoType) -> str:
-    """Return the problem and the remedy in one line."""
     from huggingface_hub import errors
 
     reason = _reason(error)

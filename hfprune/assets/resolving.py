@@ -1,14 +1,11 @@
 """From a spelling to the folder of a fetched asset: a name of the catalogue, a folder, a file or a hub id."""
 
 import re
-import sys
 from pathlib import Path
 
-from hfprune import network
 from hfprune.assets.catalogue import Asset, Catalogue, HubSource, LocalSource
-from hfprune.assets.fetching import fetch_asset
-from hfprune.assets.formats import is_fetched, is_whole
-from hfprune.assets.prefetch import announce, pinned
+from hfprune.assets.fetching import fetch_assets
+from hfprune.assets.formats import is_whole
 from hfprune.assets.spelling import FORMS, entry
 from hfprune.errors import HfpruneError
 from hfprune.files import sha256
@@ -43,7 +40,7 @@ def resolve(
             return folder
     known = getattr(load(Catalogue, catalogue), kind) if catalogue.is_file() else {}
     if word in known:
-        fetch({f"{kind}/{word}": (word, known[word])}, resources)
+        fetch_assets({f"{kind}/{word}": (word, known[word])}, resources)
         return resources / kind / word
     names = f"a name in {catalogue}" + (nearest(Path(word).name, [*known]) if known else "")
     spelt = asset_of(kind, word)
@@ -53,12 +50,12 @@ def resolve(
     path, about = spelt
     if not is_whole(resources / path):
         try:
-            fetch({path: about}, resources)
+            fetch_assets({path: about}, resources)
         except HfpruneError as error:
             if isinstance(about[1].source, LocalSource):
                 raise
             tried = f"no folder or file, not in {catalogue}; on the hub: {error}"
-            raise type(error)(f"no {form.word} {word!r}: {tried}") from error
+            raise HfpruneError(f"no {form.word} {word!r}: {tried}") from error
     return resources / path
 
 
@@ -77,26 +74,3 @@ def asset_of(kind: str, spelling: str) -> tuple[str, tuple[str, Asset]] | None:
         return f"{kind}/{name}-{sha256(source.path)[:12]}", (name, asset)
     assert isinstance(source, HubSource)
     return f"{kind}/{spelling.replace('/', '--').replace('@', '--')}", (spelling, asset)
-
-
-def fetch(wanted: dict[str, tuple[str, Asset]], resources: Path) -> None:
-    """Fetch assets; those that are already there are not fetched again.
-
-    Args:
-        wanted: name and entry of each, by its folder below `resources`, which is `kind/…`.
-        resources: folder of the fetched assets.
-
-    Raises:
-        HfpruneError: an asset cannot be fetched.
-    """
-    missing = {}
-    with network.opened():
-        for path, (name, asset) in wanted.items():
-            if is_fetched(resources / path, asset):
-                print(f"fetch: {resources / path} is already there", file=sys.stderr)
-            else:
-                missing[path] = name, pinned(asset, resources / path)
-        announce({path: asset for path, (_, asset) in missing.items()}, resources)
-        for path, (name, asset) in missing.items():
-            print(f"fetch: {path} to {resources / path}", file=sys.stderr)
-            fetch_asset(path.partition("/")[0], name, asset, resources / path, resources / "downloads")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hfprune.assets.catalogue import LocalSource, alternatives
+from hfprune.assets.catalogue import LocalSource
 from hfprune.assets.text_sizes import pairs_to_learn
 from hfprune.devices.batches import training_tokens
 from hfprune.devices.table import UTILISATION, Device
@@ -90,8 +90,8 @@ class Costs:
         self.guessed: list[str] = []
         """Models of unknown size."""
         for model in self.study.models:
-            sources = alternatives(files.catalogue.models[model].source)
-            own = [source.path for source in sources if isinstance(source, LocalSource)]
+            source = files.catalogue.models[model].source
+            own = [source.path] if isinstance(source, LocalSource) else []
             try:
                 self.shapes[model] = shape_of(model, [files.asset("models", model), *own])
             except HfpruneError:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_serializer
 
-from hfprune.assets.catalogue import Asset, Catalogue, LocalSource, alternatives
+from hfprune.assets.catalogue import Asset, Catalogue, LocalSource
 from hfprune.errors import HfpruneError
 from hfprune.settings import load, nearest
 from hfprune.stages import Positional, Stage, Unflagged
@@ -40,7 +40,7 @@ class Fetch(Stage):
 
     def inputs(self) -> list[Path]:
         """Return the files of this machine that the entries name: one that is edited is read again."""
-        sources = [source for one in self._entries().values() for source in alternatives(one.source)]
+        sources = [one.source for one in self._entries().values()]
         paths = [source.path for source in sources if isinstance(source, LocalSource)]
         return [file for path in paths for file in sorted(path.glob("*")) or [path] if file.exists()]
 
@@ -79,8 +79,8 @@ def fetch(wanted: list[str], catalogue: Catalogue, where: Path, resources: Path)
     Raises:
         HfpruneError: an asset that the catalogue lacks and that is no such place, or that cannot be fetched.
     """
-    from hfprune.assets import resolving
-    from hfprune.assets.fetching import KINDS
+    from hfprune.assets.fetching import KINDS, fetch_assets
+    from hfprune.assets.resolving import asset_of
 
     known = {
         f"{kind}/{name}": (f"{kind}/{name}", (name, entry))
@@ -90,9 +90,9 @@ def fetch(wanted: list[str], catalogue: Catalogue, where: Path, resources: Path)
     places = {}
     for asset in wanted:
         kind, _, spelling = asset.partition("/")
-        found = known.get(asset) or (resolving.asset_of(kind, spelling) if kind in KINDS else None)
+        found = known.get(asset) or (asset_of(kind, spelling) if kind in KINDS else None)
         if found is None:
             raise HfpruneError(f"{where}: no asset {asset!r}{nearest(asset, [*known])}")
         place, about = found
         places[place] = about
-    resolving.fetch(places, resources)
+    fetch_assets(places, resources)

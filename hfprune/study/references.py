@@ -12,7 +12,6 @@ from hfprune.assets.catalogue import (
     LocalSource,
     ModelAsset,
     PypiSource,
-    alternatives,
 )
 from hfprune.assets.spelling import FORMS, entry
 from hfprune.errors import HfpruneError
@@ -54,7 +53,7 @@ def downloads(study: Study, catalogue: Catalogue, resources: Path) -> tuple[floa
         if (resources / asset / "asset.json").exists():
             continue
         entry = getattr(catalogue, kind)[name]
-        match alternatives(entry.source)[0]:
+        match entry.source:
             case PypiSource() as source:
                 sizes[f"{source.package}=={source.version}"] = source.bytes or 0
             case JoinedSource() as source:
@@ -137,5 +136,4 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
 def _overlap(a: CorpusAsset, b: CorpusAsset) -> bool:
     """Tell whether two corpora share documents."""
     (start, stop), (other_start, other_stop) = (x.documents or (0, sys.maxsize) for x in (a, b))
-    shared = any(source in alternatives(b.source) for source in alternatives(a.source))
-    return shared and max(start, other_start) < min(stop, other_stop)
+    return a.source == b.source and max(start, other_start) < min(stop, other_stop)

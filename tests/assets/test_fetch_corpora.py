@@ -9,9 +9,10 @@ import pytest
 from assets.local import fetch_local, shipped_catalogue
 from pyarrow import parquet
 
-from hfprune.assets.catalogue import PypiSource
+from hfprune.assets.catalogue import CorpusAsset, PypiSource
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.fetching import fetch_asset
+from hfprune.assets.formats import describe, is_fetched
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, sha256
 
@@ -38,12 +39,12 @@ def test_wiki_pages_without_stubs(tmp_path: Path) -> None:
     assert fetch(file, "wiki") == [f"A > B\n\n{LONG}", f"C\n\n{LONG}\nwith </doc> inside"]
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_jsonl_plain_or_gzipped(tmp_path: Path, packed: bool) -> None:
-    data = "".join(json.dumps({"text": text, "url": "x"}) + "\n" for text in ["é\n1", "2020-01-01", " "])
-    file = tmp_path / ("texts.jsonl.gz" if packed else "texts.jsonl")
-    file.write_bytes(gzip.compress(data.encode()) if packed else data.encode())
-    assert fetch(file, "jsonl") == ["é\n1", "2020-01-01"]
+def test_jsonl_plain_or_gzipped(tmp_path: Path) -> None:
+    texts = ["é\n1", "2020-01-01", " "]
+    data = "".join(json.dumps({"text": text, "url": "x"}) + "\n" for text in texts).encode()
+    for name, content in {"texts.jsonl": data, "texts.jsonl.gz": gzip.compress(data)}.items():
+        (tmp_path / name).write_bytes(content)
+        assert fetch(tmp_path / name, "jsonl") == texts[:2]
 
 
 def test_slices_are_disjoint_even_where_the_source_repeats_itself(tmp_path: Path) -> None:
@@ -76,9 +77,24 @@ def test_same_bytes_again_and_described(tmp_path: Path) -> None:
     assert pa.ipc.open_file(arrow).schema == pa.schema({"text": pa.string()})
 
 
-def test_a_missing_path_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HfpruneError, match=f"{tmp_path / 'nowhere'}: no such file or folder"):
-        fetch(tmp_path / "nowhere", "lines")
+def test_what_is_whole_and_current_is_kept(tmp_path: Path) -> None:
+    hub = {"provider": "hub", "repo": "a/b", "revision": "0" * 40, "files": ["x.jsonl"]}
+    known, file = CorpusAsset(source=hub, format="jsonl"), tmp_path / "corpus.arrow"
+    assert not is_fetched(tmp_path, known)
+    (tmp_path / "asset.json").write_text("{")
+    assert not is_fetched(tmp_path, known), "broken"
+    (tmp_path / "asset.json").unlink()
+    file.write_bytes(b"12345")
+    describe(tmp_path, "corpus", "c", known, documents=1)
+    assert is_fetched(tmp_path, known)
+    assert not is_fetched(tmp_path, known.model_copy(update={"documents": (0, 1)})), "the entry was edited"
+    file.write_bytes(b"123")
+    assert not is_fetched(tmp_path, known), "a file was cut"
+    file.unlink()
+    assert not is_fetched(tmp_path, known), "a file is gone"
+    local = CorpusAsset(source={"provider": "local", "path": "x"}, format="jsonl")
+    describe(tmp_path, "corpus", "c", local)
+    assert not is_fetched(tmp_path, local), "what nothing pins is read again"
 
 
 def test_text_of_parquet_in_any_type_of_string(tmp_path: Path) -> None:

@@ -63,14 +63,6 @@ def test_saved_dataset(tmp_path: Path) -> None:
     assert fetch(folder, "arrow", 2) == PIQA
 
 
-def test_what_was_written_can_be_fetched_again(tmp_path: Path) -> None:
-    file = tmp_path / "a.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in PIQA))
-    fetch(file, "jsonl", 2)
-    (tmp_path / "out").rename(tmp_path / "first")
-    assert fetch(tmp_path / "first", "arrow", 2) == PIQA
-
-
 def test_race_as_lm_eval_reads_it(tmp_path: Path) -> None:
     problems = [
         {"question": "Why is  _  .", "answer": "B", "options": ["one", "it's", "three", "four"]},
@@ -96,13 +88,15 @@ def test_parquet_shards(tmp_path: Path) -> None:
     assert fetch(folder, "parquet", 2) == PIQA
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_jsonl_keeps_strings_strings_and_columns_that_start_late(tmp_path: Path, packed: bool) -> None:
+def test_jsonl_keeps_strings_strings_and_columns_that_start_late(tmp_path: Path) -> None:
     rows = [*PIQA, {**PIQA[0], "late": "x"}]
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    file = tmp_path / ("piqa.jsonl.gz" if packed else "piqa.jsonl")
-    file.write_bytes(gzip.compress(data) if packed else data)
-    assert fetch(file, "jsonl", 3) == [{**row, "late": row.get("late")} for row in rows]
+    expected = [{**row, "late": row.get("late")} for row in rows]
+    for name, content in {"piqa.jsonl": data, "piqa.jsonl.gz": gzip.compress(data)}.items():
+        (tmp_path / name).write_bytes(content)
+        assert fetch(tmp_path / name, "jsonl", 3) == expected
+    (tmp_path / "out").rename(tmp_path / "first")
+    assert fetch(tmp_path / "first", "arrow", 3) == expected, "what was written can be fetched again"
 
 
 def olmes(path: Path, documents: list[dict[str, Any]], ids: str = "id") -> Path:
@@ -149,42 +143,26 @@ def test_olmes_boolq(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "document", "message"),
-    [
-        ("piqa", {"id": "a", "query": "q", "choices": ["x"], "gold": 0}, "known for arc_challenge, arc_easy"),
-        (
-            "arc_easy",
-            {"id": "a", "query": "Goal: q", "choices": ["x"], "gold": 0},
-            "no olmes dump of this task",
-        ),
+def test_a_source_of_something_else(tmp_path: Path) -> None:
+    file, folder = tmp_path / "requests.jsonl.gz", tmp_path / "data"
+    document = {"id": "a", "query": "Goal: q", "choices": ["x"], "gold": 0}
+    for name, known, message in (
+        ("piqa", document, "known for arc_challenge, arc_easy"),
+        ("arc_easy", document, "no olmes dump of this task"),
         ("arc_easy", {"id": "a", "choices": ["x"]}, "no olmes dump of this task"),
-    ],
-)
-def test_olmes_dump_of_something_else(
-    tmp_path: Path, name: str, document: dict[str, Any], message: str
-) -> None:
-    file = olmes(tmp_path / "requests.jsonl.gz", [document])
-    with pytest.raises(HfpruneError, match=message):
-        fetch(file, "olmes", 1, name)
-
-
-def test_unexpected_number_of_rows(tmp_path: Path) -> None:
-    file = tmp_path / "piqa.jsonl"
-    file.write_text(json.dumps(PIQA[0]) + "\n")
+    ):
+        with pytest.raises(HfpruneError, match=message):
+            fetch(olmes(file, [known]), "olmes", 1, name)
+    (tmp_path / "piqa.jsonl").write_text(json.dumps(PIQA[0]))
     with pytest.raises(HfpruneError, match="'piqa': expected 3 documents but found 1"):
-        fetch(file, "jsonl", 3)
-
-
-@pytest.mark.parametrize("format", ["arrow", "parquet"])
-def test_damaged_or_missing_tables(tmp_path: Path, format: str) -> None:
-    folder = tmp_path / "data"
+        fetch(tmp_path / "piqa.jsonl", "jsonl", 3)
     folder.mkdir()
-    with pytest.raises(HfpruneError, match=f"its source holds no .{format} file"):
-        fetch(folder, format, 1)
-    (folder / f"x.{format}").write_bytes(b"neither the one nor the other")
-    with pytest.raises(HfpruneError, match=f"x.{format}: not a valid .{format} file"):
-        fetch(folder, format, 1)
+    for format in ("arrow", "parquet"):
+        with pytest.raises(HfpruneError, match=f"its source holds no .{format} file"):
+            fetch(folder, format, 1)
+        (folder / f"x.{format}").write_bytes(b"neither the one nor the other")
+        with pytest.raises(HfpruneError, match=f"x.{format}: not a valid .{format} file"):
+            fetch(folder, format, 1)
 
 
 def test_the_scored_split_is_the_test_split_else_the_validation_split() -> None:
@@ -229,75 +207,30 @@ def test_recovered_documents_are_as_large_as_those_on_the_hub(real: Path, name: 
     assert pa.ipc.open_file(task_file(real / name)[1]).read_all().nbytes == size
 
 
-# The first document of each split, as lm-eval prompts with it: text, gold, choices.
+# The first documents as lm-eval prompts with them: ends of the text, gold, end of the last choice.
 FIRST = {
-    "arc_challenge": (
-        "Question: An astronomer observes that a planet rotates faster after a meteorite impact. Which is the "
-        "most likely effect of this increase in rotation?\nAnswer:",
-        2,
-        [
-            "Planetary density will decrease.",
-            "Planetary years will become longer.",
-            "Planetary days will become shorter.",
-            "Planetary gravity will become stronger.",
-        ],
-    ),
-    "arc_easy": (
-        "Question: Which statement best explains why photosynthesis is the foundation of most food webs?\nAnswer:",
-        0,
-        [
-            "Sunlight is the source of energy for nearly all ecosystems.",
-            "Most ecosystems are found on land instead of in water.",
-            "Carbon dioxide is more available than other gases.",
-            "The producers in all ecosystems are plants.",
-        ],
-    ),
-    "openbookqa": (
-        "A person wants to start saving money so that they can afford a nice vacation at the end of the year. "
-        "After looking over their budget and expenses, they decide the best way to save money is to",
-        1,
-        [
-            "make more phone calls",
-            "quit eating lunch out",
-            "buy less with monopoly money",
-            "have lunch with friends",
-        ],
-    ),
-    "piqa": (
-        "Question: How do I ready a guinea pig cage for it's new occupants?\nAnswer:",
-        0,
-        [
-            "Provide the guinea pig with a cage full of a few inches of bedding made of ripped paper strips, you "
-            "will also need to supply it with a water bottle and a food dish.",
-            "Provide the guinea pig with a cage full of a few inches of bedding made of ripped jeans material, "
-            "you will also need to supply it with a water bottle and a food dish.",
-        ],
-    ),
-    "social_iqa": (
-        "Q: Tracy didn't go home that evening and resisted Riley's attacks. What does Tracy need to do before "
-        "this?\nA:",
-        2,
-        ["make a new plan", "Go home and see Riley", "Find somewhere to go"],
-    ),
-    # WinoGrande scores the common ending after each filled-in beginning: text is the gold, gold is the ending.
-    "winogrande": (
-        1,
-        "always got the easier cases.",
-        [
-            "Sarah was a much better surgeon than Maria so Sarah",
-            "Sarah was a much better surgeon than Maria so Maria",
-        ],
-    ),
+    "arc_challenge": ("Question: An astronomer", "rotation?\nAnswer:", 2, "gravity will become stronger."),
+    "arc_easy": ("Question: Which statement best", "webs?\nAnswer:", 0, "all ecosystems are plants."),
+    "openbookqa": ("A person wants to start", "money is to", 1, "have lunch with friends"),
+    "piqa": ("Question: How do I ready a", "occupants?\nAnswer:", 0, "with a water bottle and a food dish."),
+    "social_iqa": ("Q: Tracy didn't go home", "before this?\nA:", 2, "Find somewhere to go"),
 }
 
 
-@pytest.mark.parametrize("name", FIRST)
-def test_lm_eval_prompts_with_the_real_documents(real: Path, name: str) -> None:
-    task = stock_task(real, name)
+def test_lm_eval_prompts_with_the_real_documents(real: Path) -> None:
+    for name, (start, end, gold, choice) in FIRST.items():
+        task = stock_task(real, name)
+        document = task.eval_docs[0]
+        text = task.doc_to_text(document)
+        assert text.startswith(start) and text.endswith(end), name
+        assert task.doc_to_target(document) == gold
+        assert task.doc_to_choice(document)[-1].endswith(choice)
+    # WinoGrande scores the common ending after each filled-in beginning: text is the gold, gold is the ending.
+    task = stock_task(real, "winogrande")
     document = task.eval_docs[0]
-    assert (task.doc_to_text(document), task.doc_to_target(document), task.doc_to_choice(document)) == FIRST[
-        name
-    ]
+    beginnings = [f"Sarah was a much better surgeon than Maria so {name}" for name in ("Sarah", "Maria")]
+    assert (task.doc_to_text(document), task.doc_to_choice(document)) == (1, beginnings)
+    assert task.doc_to_target(document) == "always got the easier cases."
 
 
 def test_lm_eval_prompts_with_boolq(real: Path) -> None:

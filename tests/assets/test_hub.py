@@ -118,26 +118,24 @@ def test_refusals_say_what_to_do(
         assert ("https://huggingface.co/datasets/some/thing" in message) == (repo_type == "dataset")
 
 
-def test_a_missing_file_is_named(hub: HubServer) -> None:
+def test_files_that_are_not_there_or_not_listed(hub: HubServer) -> None:
     with pytest.raises(HfpruneError, match=r"has no file 'data/c\.txt'"):
         repo_files(source("data/a.txt", "data/c.txt"), "dataset", ())
+    with pytest.raises(HfpruneError, match=r"add them under source\.files"):
+        repo_files(source(), "dataset", ())
 
 
 def test_offline_and_not_in_the_cache(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     message = r"some/thing: not in .* cache.*`hfprune fetch`"
     for wanted in (source(), source("data/a.txt")):
+        assert pending(wanted, "model", ["*.json"]) == {"some/thing": None}, "of unknown size"
         with pytest.raises(HfpruneError, match=message):
             repo_files(wanted, "model", ["*.json"])
     branch = source("data/a.txt").model_copy(update={"revision": "main"})
     with pytest.raises(HfpruneError, match=message):
         pinned(CorpusAsset(source=branch, format="lines"), Path("nowhere"))
     assert hub.asked == []
-
-
-def test_a_dataset_must_list_its_files() -> None:
-    with pytest.raises(HfpruneError, match=r"add them under source\.files"):
-        repo_files(source(), "dataset", ())
 
 
 def test_a_broken_connection_is_taken_up_where_it_broke(
@@ -187,12 +185,6 @@ def test_what_is_cached_is_not_pending(hub: HubServer) -> None:
     assert pending(wanted, "dataset", ()) == {"some/thing/data/a.txt": 6}
     model = pending(source(), "model", ["*.json"])
     assert model == {"some/thing/config.json": 2, "some/thing/tokenizer.json": 2}
-
-
-def test_sizes_are_unknown_without_a_network(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    for wanted in (source(), source("data/a.txt")):
-        assert pending(wanted, "model", ["*.json"]) == {"some/thing": None}
 
 
 @pytest.fixture

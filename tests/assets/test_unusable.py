@@ -27,6 +27,7 @@ def jsonl(*records: object) -> bytes:
     ("kind", "content", "entry", "message"),
     [
         ("corpora", b"a\nb\n", LINES | {"documents": [5, 9]}, r"'some': documents \[5, 9\] of 2 hold no text"),
+        ("corpora", b"", LINES, "/it: no such file or folder; correct the path in config/assets.yaml"),
         ("corpora", b" \n", LINES, "'some': its source hold no text"),
         ("corpora", b"\xff\xfe", LINES, "cannot be read as text"),
         ("corpora", gzip.compress(b"a\n" * 99, mtime=0)[:-9], LINES, "cannot be read as text"),
@@ -58,7 +59,8 @@ def test_they_say_why_in_one_line_and_leave_what_was_there(
     out = fetch_local(kind, "some", tmp_path / "good", **known)
     kept = {file.name: file.read_bytes() for file in out.iterdir()}
     path = tmp_path / ("it.gz" if content.startswith(b"\x1f\x8b") else "it")
-    path.write_bytes(content)
+    if content:
+        path.write_bytes(content)
     with pytest.raises(HfpruneError, match=message) as error:
         fetch_local(kind, "some", path, **known | entry)
     assert "\n" not in str(error.value)

@@ -1,16 +1,13 @@
 """Small wheels, and a folder that is all of PyPI to pip."""
 
 import os
-import stat
 import zipfile
 from pathlib import Path
 
 import pytest
 
 
-def build_wheel(
-    folder: Path, members: dict[str, str], package: str = "some_data", links: tuple[str, ...] = ()
-) -> Path:
+def build_wheel(folder: Path, members: dict[str, str], package: str = "some_data") -> Path:
     """Write version 1.0 of a package that needs an impossible Python and a package that does not exist."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{package}-1.0-py3-none-any.whl"
@@ -23,10 +20,7 @@ def build_wheel(
     }
     with zipfile.ZipFile(path, "w") as archive:
         for name, text in members.items():
-            info = zipfile.ZipInfo(name)
-            if name in links:
-                info.external_attr = (stat.S_IFLNK | 0o777) << 16
-            archive.writestr(info, text)
+            archive.writestr(name, text)
     return path
 
 
