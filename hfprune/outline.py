@@ -8,8 +8,6 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Outline:
-    """What a module's text tells, without importing it."""
-
     doc: str
     """Its docstring."""
     constants: dict[str, Any]

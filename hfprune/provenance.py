@@ -47,7 +47,6 @@ class Stopwatch:
         self._paused = _now()
 
     def resume(self) -> None:
-        """Go on after `pause`."""
         for name, now, then in zip(("_start", "_busy"), _now(), self._paused, strict=True):
             setattr(self, name, getattr(self, name) + now - then)
         _forget_peak()
@@ -131,7 +130,6 @@ def save_tensors(
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file."""
     from safetensors import safe_open
 
     with safe_open(path, "np") as file:

@@ -130,5 +130,4 @@ def origin(source: EntryPoint) -> str:
 
 
 def source_file(item: Strict) -> Path:
-    """Return the file that defines the class of `item`."""
     return Path(str(sys.modules[type(item).__module__].__file__))

@@ -115,7 +115,6 @@ def _shown(number: float | None) -> str:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Read the JSON that `write_result` wrote, without the items."""
     return read_json(path)
 
 

@@ -70,7 +70,6 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file, without their ends."""
     # Not `splitlines`, which also breaks at U+0085, U+2028 and other characters found inside web text.
     return [line.removesuffix("\r") for line in read_text(path).split("\n")]
 
@@ -110,7 +109,6 @@ def read_fetched(kind: str, folder: Path) -> pa.Table:
 
 
 def require_rows(what: str, wanted: int, found: int) -> None:
-    """Fail unless a source has as many documents as the catalogue says."""
     if found != wanted:
         raise HfpruneError(
             f"{what}: expected {wanted} documents but found {found}; "

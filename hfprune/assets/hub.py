@@ -63,7 +63,6 @@ def pending(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) -> 
 
 
 def repo_type(asset: Strict) -> RepoType:
-    """Return the hub's type of repository for such an asset."""
     return "model" if isinstance(asset, ModelAsset) else "dataset"
 
 

@@ -45,7 +45,6 @@ def wheel_files(source: PypiSource | JoinedSource, downloads: Path, target: Path
 
 
 def parts(source: PypiSource | JoinedSource) -> list[PypiSource]:
-    """Return the wheels of a source, in order."""
     return source.parts if isinstance(source, JoinedSource) else [source]
 
 

