@@ -6,22 +6,21 @@ from copy import copy
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hfprune.errors import HfpruneError
 
 if TYPE_CHECKING:
-    from lm_eval.models.huggingface import HFLM
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from hfprune.assets.text import Text
     from hfprune.criteria import Criterion
+    from hfprune.evaluation.lm import PrefixTreeLM
     from hfprune.models.head import Output
     from hfprune.plans.mask import Mask
     from hfprune.plans.planning import Plan
 
-    _LM = TypeVar("_LM", bound=HFLM)
     Loaded = PreTrainedModel | Callable[[], PreTrainedModel]
 
 
@@ -84,7 +83,7 @@ class Subject:
         # The dense model until it becomes the measured one. Nobody else gets it, since it changes.
         self._before: PreTrainedModel | None = None
         self._dense_outputs: dict[bytes, Output] = beside._dense_outputs if beside else {}
-        self._made: dict[str, Any] = {}
+        self._lms: dict[str, PrefixTreeLM] = {}
 
     @cached_property
     def model(self) -> "PreTrainedModel":
@@ -112,7 +111,7 @@ class Subject:
         for name in ("model", "dense"):
             self.__dict__.pop(name, None)
         self._before = None
-        self._made.clear()
+        self._lms.clear()
 
     def _unchanged(self) -> "PreTrainedModel":
         """Return the dense model, which nobody else holds if it was loaded here."""
@@ -166,14 +165,16 @@ class Subject:
         loaded = hasattr(self._tokenizer, "vocab_size")
         return self._tokenizer if loaded else self._tokenizer()  # type: ignore[return-value,operator]
 
-    def as_lm(self, kind: "type[_LM]", **options: Any) -> "_LM":
+    def lm(self, **options: Any) -> "PrefixTreeLM":
         """Return the model as lm-eval takes it, prepared once for all tasks with the same options."""
-        key = f"{kind.__name__} {options}"
-        if key not in self._made:
+        from hfprune.evaluation.lm import PrefixTreeLM
+
+        key = str(options)
+        if key not in self._lms:
             # lm-eval loads a tokenizer's folder itself, since it can set `add_bos_token` only while it loads.
             tokenizer = self.tokenizer.name_or_path or self.tokenizer
-            self._made[key] = kind(self.model, tokenizer=tokenizer, **options)
-        return self._made[key]
+            self._lms[key] = PrefixTreeLM(self.model, tokenizer=tokenizer, **options)
+        return self._lms[key]
 
     def asset(self, kind: str, name: str) -> Path:
         """Return the folder of an asset, however it is spelt; see `hfprune.assets.resolving`.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from hfprune.evaluation.measured_model import Subject, batch_size
 from hfprune.item_outcomes import block_items, mean_value
 from hfprune.measurement import Metric, Outcome, TextMeasure
@@ -17,8 +15,6 @@ class Distributions(TextMeasure):
     """
 
     needs = "dense"
-
-    length: int = Field(gt=1, description="tokens per block; the last is only predicted")
 
     def metrics(self) -> list[Metric]:
         """Return the entropy."""

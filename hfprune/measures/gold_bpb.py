@@ -96,10 +96,7 @@ class GoldBpb(Measure):
 
         import pandas as pd
 
-        from hfprune.evaluation.lm import PrefixTreeLM
-
-        lm = subject.as_lm(
-            PrefixTreeLM,
+        lm = subject.lm(
             batch_tokens=self.batch_tokens,
             add_bos_token=self.add_bos,
             softmax_dtype="float32",  # bfloat16 would keep three digits of each log-probability

@@ -5,8 +5,6 @@ from __future__ import annotations
 from math import exp
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from hfprune.evaluation.measured_model import Subject, batch_size
 from hfprune.item_outcomes import block_items, mean_value
 from hfprune.measurement import Metric, Outcome, TextMeasure
@@ -32,8 +30,6 @@ class Perplexity(TextMeasure):
     """
 
     resampled = True
-
-    length: int = Field(gt=1, description="tokens per block; the first has no loss")
 
     def metrics(self) -> list[Metric]:
         """Return perplexity, which is compared by ratios."""

@@ -33,10 +33,9 @@ class Zeroshot(TaskMeasure):
     def run(self, subject: Subject) -> Outcome:
         """Score one task; the model is prepared once for all of them."""
         from hfprune.assets.tasks import task_file
-        from hfprune.evaluation.lm import PrefixTreeLM
         from hfprune.evaluation.tasks import evaluate_task, offline_tasks
 
         folder = subject.asset("tasks", *self.tasks)
-        lm = subject.as_lm(PrefixTreeLM, batch_tokens=self.batch_tokens, add_bos_token=self.add_bos)
+        lm = subject.lm(batch_tokens=self.batch_tokens, add_bos_token=self.add_bos)
         with offline_tasks({folder.name: task_file(folder)}) as manager:
             return Outcome(*evaluate_task(lm, manager, folder.name, self.documents))
