@@ -60,9 +60,9 @@ def misplaced(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def check(folder: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Check every figure that a results folder has data for, and return their names."""
-    data = Collected(folder, PAPER)
+def check(folder: Path, monkeypatch: pytest.MonkeyPatch, **only: list[Any]) -> set[str]:
+    """Check every figure that a results folder, or a part of it, has data for, and return their names."""
+    data = Collected(folder, PAPER, only)
     checked = set()
     for name in [name for name in publication_names("figures") if name not in absent("figures", folder)]:
         with theme():
