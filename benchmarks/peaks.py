@@ -24,7 +24,7 @@ from hfprune.criteria import make_criterion
 from hfprune.devices.batches import training_tokens
 from hfprune.evaluation.prefix_tree import PrefixTree
 from hfprune.evaluation.timing import Timed
-from hfprune.models.head import chunks, hidden_states, output
+from hfprune.models.head import chunks, hidden_states, last_states
 from hfprune.models.shape import known_configs, known_shapes
 from hfprune.recoveries import Lora
 from hfprune.recovery import lora
@@ -124,7 +124,7 @@ def check(name: str, out: str) -> None:
     row(
         "fidelity: the dense output",
         reading,
-        lambda: output(model, torch.zeros(64, 256, dtype=torch.int64), 64) and "64 × 256",
+        lambda: last_states(model, torch.zeros(64, 256, dtype=torch.int64), 64) and "64 × 256",
     )
     row("perplexity", reading, lambda: read(model))
     row("zero-shot, 32 choices", reading, lambda: answer(model))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hfprune.assets.text import Text
     from hfprune.criteria import Criterion
     from hfprune.evaluation.lm import PrefixTreeLM
-    from hfprune.models.head import Output
+    from hfprune.models.head import LastStates
     from hfprune.plans.mask import Mask
     from hfprune.plans.planning import Plan
 
@@ -82,7 +82,7 @@ class Subject:
         self._mask: Mask | None = None
         # The dense model until it becomes the measured one. Nobody else gets it, since it changes.
         self._before: PreTrainedModel | None = None
-        self._dense_outputs: dict[bytes, Output] = beside._dense_outputs if beside else {}
+        self._dense_outputs: dict[bytes, LastStates] = beside._dense_outputs if beside else {}
         self._lms: dict[str, PrefixTreeLM] = {}
 
     @cached_property
@@ -141,7 +141,7 @@ class Subject:
                 other.model, other._mask = dense, mask
                 yield other
 
-    def dense_output(self, tokens: "Tensor", batch: int) -> "Output":
+    def dense_output(self, tokens: "Tensor", batch: int) -> "LastStates":
         """Return the dense model's output for blocks of tokens, computed once for the resampled plans, too.
 
         Ask before `model`: then the dense model is loaded once.
@@ -150,12 +150,12 @@ class Subject:
             tokens: int [blocks, length].
             batch: blocks of one forward pass.
         """
-        from hfprune.models.head import output
+        from hfprune.models.head import last_states
 
         key = sha256(tokens.cpu().numpy().tobytes()).digest()
         if key not in self._dense_outputs:
             with self._mask.off() if self._mask else nullcontext():
-                self._dense_outputs[key] = output(self._unchanged(), tokens, batch)
+                self._dense_outputs[key] = last_states(self._unchanged(), tokens, batch)
         return self._dense_outputs[key]
 
     @cached_property

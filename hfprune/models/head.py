@@ -123,7 +123,7 @@ def check_blocks(model: "PreTrainedModel", blocks: Tensor) -> None:
         )
 
 
-class Output(NamedTuple):
+class LastStates(NamedTuple):
     """The last hidden states of a model, and its head, which makes logits of them."""
 
     states: Tensor
@@ -131,7 +131,7 @@ class Output(NamedTuple):
     head: Head
 
 
-def output(model: "PreTrainedModel", tokens: Tensor, batch: int) -> Output:
+def last_states(model: "PreTrainedModel", tokens: Tensor, batch: int) -> LastStates:
     """Return the output of a model for blocks of tokens.
 
     Args:
@@ -144,4 +144,4 @@ def output(model: "PreTrainedModel", tokens: Tensor, batch: int) -> Output:
         for part, target in zip(tokens.split(batch), states.split(batch), strict=True):
             target.copy_(hidden_states(model, part.to(model.device, torch.int64)))
             bar.update(len(part))
-    return Output(states, Head.of(model))
+    return LastStates(states, Head.of(model))

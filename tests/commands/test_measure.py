@@ -175,8 +175,8 @@ def test_cells_of_one_process_equal_each_alone(
     together = [entry | {"out": tmp_path / "together" / name} for name, entry in found.items()]
     # Its adapter was trained on the other plan.
     failing = found["two"] | {"adapter": adapter, "out": tmp_path / "failing"}
-    read, made = [], head.output
-    monkeypatch.setattr(head, "output", lambda *given: read.append(1) or made(*given))
+    read, made = [], head.last_states
+    monkeypatch.setattr(head, "last_states", lambda *given: read.append(1) or made(*given))
     loaded, load_model = [], load.load_model
 
     def watched(*given: object, **more: object) -> object:
