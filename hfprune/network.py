@@ -1,4 +1,4 @@
-"""Whether the hub may be contacted: only while an asset is fetched or an export is uploaded."""
+"""Whether the hub may be contacted: only while an asset is fetched."""
 
 import os
 import sys

@@ -32,9 +32,7 @@ def main() -> None:
         parser.parse_args()  # shows the help or the version, or lists the commands
         return
     module, command = chosen
-    # Fetched assets are on disk; only `push`, and whatever fetches an asset, may contact the hub.
-    if command.prog != "hfprune push":
-        network.close()
+    network.close()  # only what fetches an asset may contact the hub
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     config: Any = None
     try:

@@ -1,23 +1,16 @@
-"""The folder of an export: what it may replace, what is left when writing fails, its card, and its upload."""
+"""The folder of an export: what it may replace, what is left when writing fails, and its card."""
 
-import base64
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import ClassVar
 
 import pytest
 from command_line import failure, run
 from huggingface_hub import ModelCard
 from smoke import ROOT
-
-from hfprune.exports.export_folder import files_of
 
 
 @pytest.fixture
@@ -129,81 +122,3 @@ def test_a_card_carries_licence_base_model_and_results(work: Path, export, tmp_p
     words = [str(out / word) if word.startswith("recipe/") else word for word in words]
     run(*words[:-1], tmp_path / "again")
     assert (tmp_path / "again/model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
-
-
-class Hub(BaseHTTPRequestHandler):
-    """The endpoints of the hub that take a commit of small files."""
-
-    sent: ClassVar[dict[str, bytes]] = {}
-    made: ClassVar[list[dict]] = []
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        answer: dict = {}
-        page = f"http://{self.headers['Host']}/me/pruned"
-        if self.path == "/api/repos/create":
-            self.made.append(json.loads(body))
-            answer = {"url": page}
-        elif "/preupload/" in self.path:
-            names = [file["path"] for file in json.loads(body)["files"]]
-            answer = {
-                "files": [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]
-            }
-        elif "/commit/" in self.path:
-            lines = [json.loads(line) for line in body.splitlines()]
-            files = [line["value"] for line in lines if line["key"] == "file"]
-            self.sent.update({file["path"]: base64.b64decode(file["content"]) for file in files})
-            answer = {"commitUrl": f"{page}/commit/0", "commitOid": "0" * 40, "success": True}
-        data = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-def test_a_push_sends_every_file_of_the_export_and_nothing_else(pruned: Path) -> None:
-    """The real client against a hub on the loopback interface; an unreachable one is one line."""
-    wanted = tree(pruned)
-    (pruned / "notes.txt").write_text("mine")
-    pruned = pruned.rename(pruned.with_name("p[0.2]"))  # no pattern of names
-
-    def push(endpoint: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "hfprune", "push", str(pruned), "--repo", "me/pruned", "--private"]
-        known = os.environ | {"HF_ENDPOINT": endpoint, "HF_TOKEN": "hf_test", "HF_HUB_OFFLINE": "0"}
-        return subprocess.run(command, cwd=ROOT, env=known, capture_output=True, text=True, check=False)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        ended = push(f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-    assert ended.returncode == 0, ended.stderr
-    assert "sent to me/pruned" in ended.stdout
-    assert Hub.sent == wanted
-    assert Hub.made[0]["visibility"] == "private"
-    ended = push(f"http://127.0.0.1:{server.server_port}")
-    assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith("hfprune push: error: me/pruned: the upload failed (")
-    assert "Traceback" not in ended.stderr
-
-
-def test_a_push_is_of_complete_exports_only(pruned: Path, capsys) -> None:
-    capsys.readouterr()
-    (pruned / "README.md").write_text("my own words")
-    run("push", pruned, "--repo", "me/pruned", "--dry-run")
-    printed = capsys.readouterr().out
-    for name, size in files_of(pruned).items():
-        assert f"{size:>15,}  {name}" in printed
-    assert {*files_of(pruned)} == {*tree(pruned)}
-    assert f"{sum(map(len, tree(pruned).values())):,} bytes, would be sent to me/pruned" in printed
-    assert "is no repository (" in failure("push", pruned, "--repo", "pruned", "--dry-run")
-    assert "is no repository (" in failure("push", pruned, "--repo", "me/not a name", "--dry-run")
-    weights = pruned / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-10])
-    assert "bytes of model.safetensors is there" in failure(
-        "push", pruned, "--repo", "me/pruned", "--dry-run"
-    )
-    (pruned / "provenance.json").unlink()
-    assert "not an export" in failure("push", pruned, "--repo", "me/pruned", "--dry-run")

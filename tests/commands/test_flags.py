@@ -18,7 +18,7 @@ from hfprune.stages import Positional
 COMMANDS = (
     *("adopt", "budget", "calibrate", "claims", "collect", "compare", "cost"),
     *("dtype", "export", "fetch", "figures", "linear", "measure", "methods", "pack"),
-    *("page", "plan", "prune", "push", "recover", "score", "tables"),
+    *("page", "plan", "prune", "recover", "score", "tables"),
 )
 HEAVY = {"torch", "transformers", "pandas", "lm_eval", "numpy"}
 
