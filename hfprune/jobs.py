@@ -242,7 +242,6 @@ def _measurements(files: Files) -> Iterator[MeasureCells]:
 
 
 def _measure(files: Files, names: Iterable[str], cells: Mapping[Cell, ToMeasure]) -> MeasureCells:
-    """Return the job that takes these measures of cells of one model."""
     return MeasureCells(
         **files.reading(next(iter(cells)).model),
         device_map=files.study.device_map,

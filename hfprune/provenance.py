@@ -42,7 +42,6 @@ class Stopwatch:
             self.pause()
 
     def pause(self) -> None:
-        """Stop, while the process works on something else."""
         self._peak = max(self._peak, _peak_memory())
         self._paused = _now()
 
@@ -52,11 +51,9 @@ class Stopwatch:
         _forget_peak()
 
     def cpu_seconds(self) -> float:
-        """Return the seconds of all threads so far."""
         return time.process_time() - self._busy
 
     def cost(self) -> dict[str, float]:
-        """Return `seconds` and `peak_memory_bytes` so far."""
         peak = max(self._peak, _peak_memory())
         return {"seconds": time.perf_counter() - self._start, "peak_memory_bytes": peak}
 

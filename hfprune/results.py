@@ -130,6 +130,5 @@ def parse_cell(text: str) -> Cell:
 
 
 def spell_cell(cell: Cell) -> str:
-    """Return the text that `parse_cell` reads as this cell."""
     ratio = "" if cell.ratio is None else f"{cell.ratio:g}"
     return f"{cell.study}/{cell.model}/{cell.method}/{ratio}/{cell.seed}/{cell.recovery}"

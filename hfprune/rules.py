@@ -44,7 +44,6 @@ class Allocation(Strict):
         return self
 
     def spared(self, layers: int) -> set[int]:
-        """Return the numbers of the layers that lose nothing, of so many."""
         first, last = self.spare
         return {number for number in range(layers) if number < first or number >= layers - last}
 

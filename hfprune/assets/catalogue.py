@@ -40,8 +40,6 @@ class JoinedSource(Strict):
 
 
 class HubSource(Strict):
-    """A repository on the Hugging Face hub at one commit."""
-
     provider: Literal["hub"]
     repo: str
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] = Field(
@@ -62,8 +60,6 @@ class HubSource(Strict):
 
 
 class LocalSource(Strict):
-    """A file or folder on this machine."""
-
     provider: Literal["local"]
     path: Annotated[Path, AfterValidator(Path.expanduser)]
 

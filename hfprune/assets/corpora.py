@@ -46,12 +46,10 @@ def read_corpus(folder: Path) -> list[str]:
 
 
 def _snippets(path: Path) -> list[str]:
-    """Return the texts between runs of two or more blank lines."""
     return [snippet.strip("\n") for snippet in re.split(r"\n(?:[ \t]*\n){2,}", read_text(path))]
 
 
 def _plain_texts(path: Path) -> list[str]:
-    """Return the whole text, or the texts between the marks `<|endoftext|>`."""
     return [text.strip("\n") for text in read_text(path).split("<|endoftext|>")]
 
 

@@ -22,8 +22,6 @@ from hfprune.files import atomic_directory
 
 
 class Kind(NamedTuple):
-    """How assets of one kind come out of the files of a source."""
-
     word: str
     write: Callable[[str, Any, list[Path], Path], dict[str, Any]]
     """Writes what the files hold, by name and catalogue entry, into a folder; returns facts for `asset.json`."""

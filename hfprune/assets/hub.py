@@ -81,7 +81,6 @@ def head_commit(source: HubSource, repo_type: RepoType) -> str:
 
 
 def _ask(source: HubSource, repo_type: RepoType, patterns: Sequence[str], **options: Any) -> Any:
-    """Call the client: one result for each listed file, else one for the snapshot."""
     if not source.files and not patterns:
         raise HfpruneError(
             f"{source.repo}: no files are listed; add them under source.files in config/assets.yaml"
@@ -133,7 +132,6 @@ def _status(error: BaseException) -> int | None:
 
 
 def _explained(error: BaseException, source: HubSource, repo_type: RepoType) -> HfpruneError:
-    """Return the problem and the remedy in one line."""
     return error if isinstance(error, HfpruneError) else HfpruneError(_explain(error, source, repo_type))
 
 

@@ -49,7 +49,6 @@ def parts(source: PypiSource | JoinedSource) -> list[PypiSource]:
 
 
 def downloaded(source: PypiSource, downloads: Path) -> list[Path]:
-    """Return the wheels of the pinned version that `downloads` holds."""
     wanted = [canonicalize_name(source.package), source.version]
     wheels = {wheel: wheel.name.split("-") for wheel in sorted(downloads.glob("*.whl"))}
     return [

@@ -9,8 +9,6 @@ _HUB = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w.-]+))?(/(?P<
 
 
 class Form(NamedTuple):
-    """What an asset of one kind is, and what it may be made from."""
-
     word: str
     marker: str
     """A folder that holds this file is one."""

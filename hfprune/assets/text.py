@@ -11,8 +11,6 @@ Sampling = Literal["crop", "pack"]
 
 
 class Blocks(Strict):
-    """How many blocks of tokens, how long, and how they are drawn."""
-
     sequences: PositiveInt = Field(description="number of blocks; fewer if the corpus is smaller")
     length: int = Field(gt=1, description="tokens per block; the first has nothing to be predicted from")
     sampling: Sampling = Field(
@@ -23,8 +21,6 @@ class Blocks(Strict):
 
 
 class Text(Blocks):
-    """The blocks of a corpus to read."""
-
     corpus: str = Field(
         min_length=1,
         description=f"a name in config/assets.yaml; on the command line also {FORMS['corpora'].ways()}",

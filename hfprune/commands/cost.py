@@ -21,8 +21,6 @@ LIKE = ("recovery",)
 
 
 class PrintCost(Command):
-    """What a study will cost, or has cost."""
-
     example: ClassVar = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 
     study: StudyPath | None = Field(
@@ -54,7 +52,6 @@ class PrintCost(Command):
         return self
 
     def run(self) -> None:
-        """Print the cost of the study, or prediction and measurement."""
         from hfprune.assets.catalogue import Catalogue
         from hfprune.cost.choice import costs_of
         from hfprune.cost.table import comparison, summary, table
@@ -104,12 +101,10 @@ def _earlier(like: list[Path] | None) -> list[Path]:
 
 
 def _study_of(results: Path) -> Path:
-    """Return the file of the study whose results a folder has."""
     return shipped(Path("config/studies") / f"{results.name}.yaml")
 
 
 def _claims(study: "Study", like: list[Path]) -> str:
-    """Return a table of the claims that a study can decide."""
     from tabulate import tabulate
 
     from hfprune.analysis.decidable import Decidable, decidable

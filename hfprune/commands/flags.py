@@ -54,7 +54,6 @@ def add_fields(parser: argparse.ArgumentParser, kind: type[Strict], required: bo
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add the flag for many fields at once."""
     text = "the flags as a JSON object, or a file that holds one, as the workflow gives them"
     parser.add_argument(SETTINGS, metavar="JSON|FILE", type=_settings, help=text, default=argparse.SUPPRESS)
 
@@ -148,12 +147,10 @@ def _line(kind: type[Strict], error: ValidationError) -> str:
 
 
 def flag(name: str) -> str:
-    """Return the flag of a field."""
     return "--" + name.replace("_", "-")
 
 
 def _form(annotation: Any) -> dict[str, Any]:
-    """Return the options of `add_argument` for a value of this type."""
     kind = _bare(annotation)
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}

@@ -21,16 +21,12 @@ from hfprune.study.entries import NamedMeasure
 
 
 class One(Computing, Placement):
-    """Flags of every measure, besides those of the cell."""
-
     model: DenseModel
     resources: Resources = Path("resources")
     name: Name | None = Field(default=None, description="name of the measure in its results (MEASURE)")
 
 
 class MeasureOne(MeasureCells):
-    """One measure of one model, or any of several by `--settings`."""
-
     example: ClassVar = (
         "hfprune measure perplexity --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
         "--corpus wikipedia-sample --sequences 24 --length 256 --out by-hand"
@@ -38,7 +34,6 @@ class MeasureOne(MeasureCells):
 
     @staticmethod
     def add_flags(parser: argparse.ArgumentParser) -> None:
-        """Add the flags of every measure, and the settings of the one that the command line names."""
         parser.usage = "hfprune measure MEASURE [flags]"  # its settings are known once the measure is
         parser.add_argument("measure", metavar="MEASURE", help=", ".join(sorted(MEASURES.sources())))
         add_fields(parser, One)
@@ -52,7 +47,6 @@ class MeasureOne(MeasureCells):
 
     @staticmethod
     def read(namespace: argparse.Namespace) -> MeasureCells:
-        """Return the job of one measure and one cell that the command line names."""
         kind = MEASURES.load(namespace.measure)
         one, cell = read_fields(One, namespace), read_fields(CellFiles, namespace)
         scored = read_fields(ScoredBy, namespace) if kind.needs == "criterion" else None

@@ -12,12 +12,9 @@ from hfprune.stages import Command
 
 
 class ListMethods(Command):
-    """Criteria and measures."""
-
     example: ClassVar = "hfprune methods"
 
     def run(self) -> None:
-        """Print the tables."""
         from hfprune.criteria import CRITERIA
         from hfprune.measurement import MEASURES
 

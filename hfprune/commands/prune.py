@@ -11,12 +11,9 @@ from hfprune.stages import Command
 
 
 class Prune(Command, Pruning):
-    """A pruned model, and what it lost."""
-
     example: ClassVar = "hfprune prune --model smollm2-135m-instruct-q4 --ratio 0.2 --out pruned"
 
     def run(self) -> None:
-        """Prune the model, and print the comparison."""
         from tabulate import tabulate
 
         from hfprune.analysis.before_after import HEADERS

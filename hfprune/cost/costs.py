@@ -52,8 +52,6 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one job."""
-
     stage: str
     about: str
     """The model, and the cell where there is one."""
@@ -80,8 +78,6 @@ class Cost:
 
 
 class Costs:
-    """What the jobs of a study cost on a device."""
-
     def __init__(self, files: Files, jobs: Iterable[Stage], device: Device) -> None:
         """Find the sizes of the models, in the folder of fetched assets too; unknown ones count as `LARGEST`."""
         self.files, self.study, self.jobs, self.device = files, files.study, [*jobs], device
@@ -100,21 +96,17 @@ class Costs:
 
     @cached_property
     def each(self) -> list[Cost]:
-        """The cost of every job, in the order of the flow."""
         return [*map(self.of, self.jobs)]
 
     @property
     def longest(self) -> Cost:
-        """The longest job."""
         return max(self.each, key=lambda cost: cost.seconds)
 
     @property
     def largest(self) -> Cost:
-        """The job that needs most memory on the device."""
         return max(self.each, key=self.memory)
 
     def memory(self, cost: Cost) -> float:
-        """Return the bytes on the device that a job takes."""
         return cost.gpu_memory if self.device.on_gpu else cost.main_memory
 
     def hours(self, devices: int = 1) -> float:

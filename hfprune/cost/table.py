@@ -45,7 +45,6 @@ def summary(costs: Costs, devices: int = 1) -> list[str]:
 
 
 def table(costs: Costs) -> str:
-    """Return jobs, hours and memory by stage."""
     import pandas as pd
 
     rows = pd.DataFrame(
@@ -94,13 +93,11 @@ def comparison(costs: Costs, results: Path) -> str:
 
 
 def named(device: Device, devices: int = 1) -> str:
-    """Return a device in words, and how many there are."""
     name = device.name if device.on_gpu else f"{device.cores} cores of {device.name}"
     return name if devices == 1 else f"{devices} × {name}"
 
 
 def hours(x: float) -> str:
-    """Return hours in words."""
     return f"{60 * x:.0f} minutes" if x < 1 else f"{x:.1f} hours" if x < 100 else f"{x:,.0f} hours"
 
 

@@ -22,8 +22,6 @@ CPUINFO = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU, or the cores of a CPU."""
-
     name: str
     memory: float
     """Bytes."""
@@ -36,11 +34,9 @@ class Device:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it is a GPU."""
         return not self.cores
 
     def peak(self, dtype: str) -> float:
-        """Return the peak in a dtype."""
         return self.float32 if dtype == "float32" else self.bfloat16
 
     @property
@@ -90,7 +86,6 @@ def named_device(name: str, memory: float) -> Device:
 
 
 def slowest_gpu() -> Device:
-    """Return the slowest GPU of the table."""
     return min((one for one in known_devices().values() if one.on_gpu), key=lambda one: one.bfloat16)
 
 

@@ -15,8 +15,6 @@ from hfprune.errors import HfpruneError
 
 
 class Gpu(NamedTuple):
-    """A GPU, or a slice of one, as the driver describes it."""
-
     name: str
     memory: float
     """Bytes."""

@@ -60,7 +60,6 @@ def distributions(
 
 
 def _position(found: Tensor, target: Tensor, tokenizer: "PreTrainedTokenizerBase") -> pd.DataFrame:
-    """Describe the likeliest tokens at one position by its logits `found` [1, vocabulary] and true token [1]."""
     order = found[0].argsort(descending=True, stable=True)
     rank = (order == target).nonzero()[0]
     ranks = torch.arange(min(TOKENS, len(order)), device=order.device)

@@ -100,7 +100,6 @@ class PrefixTreeLM(HFLM):
         }
 
     def _read(self, batch: list[PrefixTree]) -> Tensor:
-        """Return the last hidden state [rows, longest, width] of a batch of trees."""
         size = len(batch[0])
         pad = [0] * size
         both = [[(part + pad)[:size] for part in (tree.tokens, tree.depths)] for tree in batch]

@@ -33,8 +33,6 @@ class CellToMeasure(NamedTuple):
 
 @dataclass
 class _Measurement:
-    """One task of a measure on a cell: a result to be made."""
-
     name: str
     """The measure's, in the results."""
     task: str
@@ -121,7 +119,6 @@ def measure_cells(
 
 
 def _without_frames(error: Exception) -> Exception:
-    """Return an error whose frames hold nothing any more, such as models."""
     each: BaseException | None = error
     while each:
         traceback.clear_frames(each.__traceback__)

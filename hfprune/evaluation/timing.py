@@ -54,7 +54,6 @@ def _synchronize() -> None:
 
 @torch.inference_mode()
 def prefill(model: "PreTrainedModel", tokens: Tensor) -> tuple[Tensor, DynamicCache]:
-    """Read prompts [batch, length]; return the likeliest next token of each [batch, 1], and the KV cache."""
     cache = DynamicCache(config=model.config)
     return _next_token(model, tokens, cache), cache
 

@@ -30,8 +30,6 @@ tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
 
 
 class Card:
-    """What is known of a pruned model, to be written beside it."""
-
     def __init__(
         self,
         source: Path,

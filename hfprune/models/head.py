@@ -25,7 +25,6 @@ class Head(NamedTuple):
 
     @classmethod
     def of(cls, model: "PreTrainedModel") -> Self:
-        """Return the head of a model; it keeps its weights when the model gets others."""
         head: Module = copy(model.lm_head)
         head._parameters = {
             name: None if weight is None else Parameter(weight.detach(), requires_grad=False)

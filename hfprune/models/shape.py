@@ -60,7 +60,6 @@ class Shape:
 
     @property
     def mlp_weights(self) -> float:
-        """Weights of a layer's gate, up and down."""
         return 3 * self.hidden * self.neurons
 
     @property
@@ -87,11 +86,9 @@ class Shape:
         return tokens * (2 * self.products + 4 * length * self.layers * self.heads * self.head_dim)
 
     def weights(self, dtype: str) -> float:
-        """Return the bytes of the weights."""
         return self.parameters * BYTES[dtype]
 
     def logits(self, *, on_gpu: bool) -> float:
-        """Return the bytes of one float32 chunk of logits."""
         return 4 * head_positions(self.vocabulary, on_gpu=on_gpu) * self.vocabulary
 
     def reading(self, dtype: str, *, on_gpu: bool) -> float:
@@ -127,7 +124,6 @@ def known_configs() -> dict[str, dict[str, Any]]:
 
 @cache
 def known_shapes() -> dict[str, Shape]:
-    """Return the shapes of the models of `known_configs`, by name."""
     return {name: Shape.of_config(fields, name) for name, fields in known_configs().items()}
 
 

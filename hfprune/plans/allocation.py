@@ -19,7 +19,6 @@ def keep_highest(scores: Tensor, count: int) -> Tensor:
 
 
 def kept_mask(kept: Tensor, count: int) -> Tensor:
-    """Return a boolean mask [count] that is true at the kept indices."""
     mask = torch.zeros(count, dtype=torch.bool, device=kept.device)
     mask[kept] = True
     return mask

@@ -95,7 +95,6 @@ def kept_units(
     fraction = _equal_fraction(sizes, goal)
 
     def weight(kind: Kind, kept: dict[Kind, int]) -> int:
-        """Return the parameters that go with one unit of a kind, from every layer that stays."""
         return sizes[kind].parameters * (1 if kind == "layers" else kept.get("layers", depth))
 
     def removed(kept: dict[Kind, int]) -> int:

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 
 class Mask:
-    """Switches the mask of `masked` off, and on again."""
-
     def __init__(self) -> None:
         self.on = True
 

@@ -17,8 +17,6 @@ RecipeName = Literal["best", "paper"]
 
 
 class Pruning(Strict):
-    """How a model is pruned: the flags of `hfprune prune`."""
-
     model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
     ratio: float = Field(gt=0, lt=1, description="fraction of all parameters to remove")
     out: Path = Field(description="folder to write: model, report.html and work")

@@ -46,7 +46,6 @@ def prune(
 
 
 def compared(asked: Pruning) -> "Outcome":
-    """Prune, and return the comparison with its sentences."""
     from hfprune.page.pruned import write_pruned_page
     from hfprune.pruning.compared import fitting, lacking, outcome
     from hfprune.pruning.folder import MODEL, REPORT, claimed
@@ -140,7 +139,6 @@ def _take_all(jobs: "dict[str, Stage]", work: Path, least: int, asked: Pruning) 
 
 
 def _settings(asked: Pruning, recipe: "PruningRecipe", jobs: "dict[str, Any]") -> dict[str, Any]:
-    """Return what was asked for, to be shown."""
     from hfprune.models.blocks import load_blocks
 
     # A short text fills fewer blocks than were asked for.

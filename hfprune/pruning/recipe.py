@@ -10,8 +10,6 @@ from hfprune.settings import validate
 
 
 class PruningRecipe(NamedTuple):
-    """A criterion with its options, an allocation, and whether linear recovery follows."""
-
     criterion: str
     options: dict[str, Any]
     allocation: Allocation

@@ -14,8 +14,6 @@ PROMPT, TOKENS = "The capital of France is", 24
 
 
 class Sample(Stage, Pruned):
-    """The pruned model, and where the words go."""
-
     out: Annotated[Path, Output()] = Field(description="JSON file")
 
     def run(self) -> bool | None:

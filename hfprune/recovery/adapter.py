@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 def save_adapter(adapted: PeftModel, folder: Path) -> None:
-    """Write an adapter into an existing folder, in peft's format."""
     config = cast(LoraConfig, adapted.peft_config["default"])
     config.target_modules = sorted(config.target_modules or ())  # a set, whose order changes from run to run
     adapted.save_pretrained(str(folder), save_embedding_layers=False)

@@ -76,8 +76,6 @@ class Moments:
 
 
 class Batch(NamedTuple):
-    """Calibration sequences [sequences, length] that are read together."""
-
     tokens: Tensor
     held_out: bool
     """Whether nothing is fitted to them: they choose between fits."""

@@ -31,7 +31,6 @@ class SingularError(HfpruneError):
 
 
 def lost(weight: Tensor, dense: Moments, kept: Tensor) -> Moments:
-    """Return the moments of [x, d], from those of a layer's dense inputs, of which x are the `kept`."""
     gone = torch.ones(weight.shape[1], dtype=torch.bool, device=weight.device)
     gone[kept] = False
     away = gone.nonzero().squeeze(1)

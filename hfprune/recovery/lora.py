@@ -210,7 +210,6 @@ class _Watch(TrainerCallback):
 
 
 def _last_checkpoint(state: Path) -> str | None:
-    """Return the newest complete checkpoint, if there is one."""
     found = [*state.glob("checkpoint-*/trainer_state.json")]  # the Trainer writes it last
     for path in sorted(found, key=lambda path: -int(path.parent.name.rpartition("-")[2])):
         try:

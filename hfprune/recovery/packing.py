@@ -68,7 +68,6 @@ def recovery_seed(seed: int, instructions: str) -> int:
 
 
 def prompt(pair: dict[str, str]) -> str:
-    """Return the Alpaca prompt of a pair, up to the start of the response."""
     context = f"### Input:\n{pair['input']}\n\n" if pair["input"] else ""
     return PROMPT.format(more=MORE if context else "", instruction=pair["instruction"], input=context)
 

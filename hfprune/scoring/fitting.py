@@ -54,13 +54,11 @@ class ScoringCost:
         return fixed + tokens * (shape.layers * (shape.kept(self.dtype) + forms * hidden) + 8 * hidden)
 
     def _parts(self, one: GradientPass) -> list[range]:
-        """Return the parts of the layers, each of which is read for itself."""
         criterion = next(iter(one.criteria.values()))[0]
         return layer_parts(criterion, self.shape.layers, self._scored, SUMS_SHARE * self.room)
 
     @property
     def _scored(self) -> float:
-        """The weights of a layer whose units are scored."""
         weights = {"neurons": self.shape.mlp_weights, "key_value_groups": self.shape.attention_weights}
         return sum(weights.get(kind, 0) for kind in self.kinds)
 

@@ -232,7 +232,6 @@ def _forward_replaced(module: nn.Module, forward: Callable[[Tensor], Tensor]) ->
 
 
 def _shares(scorer: Scorer, h: Tensor, gradient: Tensor, units: int) -> Tensor:
-    """Return the shares [sequences, units] from h and ∂C/∂h [sequences, length, channels]."""
     # C is a mean over a sequence's positions.
     products = (h.float() * gradient.float()).div_(_positions(scorer, h.shape[1]))
     if products.shape[-1] > units:

@@ -141,7 +141,6 @@ def _scored(scorer: Scorer, seed: int, resamples: int) -> Scored:
 
 
 def _joined(parts: Sequence[Scored]) -> Scored:
-    """Join the scores of parts of the layers, which have read the same sequences."""
     if len(parts) == 1:
         return parts[0]
     counts = [sum(map(len, part.scores.values())) for part in parts]

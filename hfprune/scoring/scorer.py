@@ -69,7 +69,6 @@ class Scorer:
                 self.official[key] = self.official[key] + row if key in self.official else row
 
     def add_layer(self, layer: int, rows: Tensor) -> None:
-        """Keep the shares [sequences, ...] of one decoder layer until `flush`."""
         self._layers[layer] = rows
 
     def flush(self, first: int) -> None:

@@ -39,7 +39,6 @@ WEIGHT_FORMS = {
 
 
 def stacked_weights(units: Units) -> Tensor:
-    """Return the weights of units, float32 [vectors, units, hidden]."""
     *readers, writer = units.linears
     return by_unit([*(linear.weight for linear in readers), writer.weight.T], units.count).float()
 

@@ -190,7 +190,6 @@ def _narrowed(kind: type[Strict], name: str, value: Any) -> Any:
 
 
 def _parts(settings: Strict) -> Iterator[Strict]:
-    """Yield settings, and those that lie within them."""
     yield settings
     for _, value in settings:
         for each in value if isinstance(value, list) else [value]:

@@ -35,7 +35,6 @@ class Fetch(Stage):
         return {kind: named for kind, named in entries.model_dump(mode="json").items() if named}
 
     def _entries(self) -> dict[str, Asset]:
-        """Return the assets that are given by their entries, by `kind/name`."""
         return {f"{kind}/{name}": one for kind, named in self.entries for name, one in named.items()}
 
     def inputs(self) -> list[Path]:

@@ -200,6 +200,5 @@ class MeasureCells(Stage, Computing, Placement):
         return CellToMeasure(subject, named, cell.out, inputs, plan_note(cell.plan) if cell.plan else "")
 
     def _scoring_settings(self) -> dict[str, Any]:
-        """Return the settings of scoring for provenance, for a measure of scoring."""
         scored = self.cells[0].scored
         return {"scoring": scored.scoring_settings(scored.criterion, scored.make())} if scored else {}

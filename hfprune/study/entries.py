@@ -14,8 +14,6 @@ Ratios = Annotated[list[Annotated[Ratio, Field(ge=0.001, lt=1)]], Listed, Distin
 
 
 class NamedMeasure(Strict):
-    """A measure under one name, with its settings."""
-
     measure: Name | None = Field(default=None, description="defaults to the name in the study")
     settings: dict[str, Any] = Field(default={}, description="every other key: settings of the measure")
 
@@ -39,8 +37,6 @@ class NamedMeasure(Strict):
 
 
 class StudyMeasure(NamedMeasure):
-    """A measure of a study under one name: its settings, and the methods and ratios that it covers."""
-
     methods: Annotated[list[Name] | None, Listed] = Field(
         default=None, description="the methods that are measured; null: all. The dense model always is"
     )
@@ -66,8 +62,6 @@ Recoveries = Annotated[list[RecoveryKind], Listed, Distinct]
 
 
 class StudyModel(Strict):
-    """Settings of a study for one of its models."""
-
     source: str | None = Field(
         default=None,
         description="a folder, a file or a place on the hub, if the catalogue lacks the model",

@@ -18,7 +18,6 @@ def _fit_for_print(label: str) -> str:
 
 
 def hexadecimal(colour: str) -> str:
-    """Return a colour, or raise `ValueError` where it is not written as `#RRGGBB`."""
     if not re.fullmatch("#[0-9A-Fa-f]{6}", colour):
         raise ValueError(f"{colour!r} is no colour: give one as '#0072B2', in quotes")
     return colour
@@ -34,8 +33,6 @@ Units = Annotated[
 
 
 class ByCriterion(Strict):
-    """What a method scores units by."""
-
     criterion: Name | None = Field(default=None, description="defaults to the method's own name")
     options: dict[str, Any] = Field(default={})
 

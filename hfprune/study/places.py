@@ -20,8 +20,6 @@ Made = Literal["plan", "checkpoint"]
 
 @dataclass(frozen=True)
 class Files:
-    """A study, and where its files lie."""
-
     name: str
     study: Study
     catalogue: Catalogue
@@ -38,12 +36,10 @@ class Files:
 
     @cached_property
     def criteria(self) -> dict[str, Criterion]:
-        """The criterion of every method that has one."""
         return criteria_of(self.study)
 
     @cached_property
     def measures(self) -> dict[str, Measure]:
-        """The measures by their names in the study."""
         return self.study.make_measures()
 
     def file(self, pattern: str, cell: Cell | None = None, **at: Any) -> Path:
@@ -52,15 +48,12 @@ class Files:
         return (self.results if self.results.name else Path("results", self.name)) / filled
 
     def tensors(self, pattern: str, cell: Cell | None = None, **at: Any) -> Path:
-        """Return a file of blocks, scores, pairs or a plan."""
         return self.file(f"{pattern}.safetensors", cell, **at)
 
     def record(self, pattern: str, cell: Cell | None = None, **at: Any) -> Path:
-        """Return a file of JSON."""
         return self.file(f"{pattern}.json", cell, **at)
 
     def asset(self, kind: str, name: str) -> Path:
-        """Return the folder of an asset."""
         return self.elsewhere.get(f"{kind}/{name}", self.resources / kind / name)
 
     @property
@@ -69,7 +62,6 @@ class Files:
         return [self.file(layout.DTYPE)] if self.study.dtype == "auto" else []
 
     def reading(self, model: str) -> dict[str, Any]:
-        """Return the settings of a stage with passes of a model."""
         dtype = {"dtype_from": self.dtype_file[0]} if self.dtype_file else {"dtype": self.study.dtype}
         return {"model": self.asset("models", model)} | dtype
 
@@ -80,7 +72,6 @@ class Files:
         return self.drawn(cell)
 
     def drawn(self, cell: Cell) -> Path:
-        """Return the blocks of the corpus of a cell's method."""
         return self.tensors(layout.BLOCKS, cell, corpus=self.study.corpus_of(cell.method))
 
     def changed(self, cell: Cell) -> dict[str, Any]:

@@ -134,6 +134,5 @@ def check_references(study: Study, catalogue: Catalogue, where: str) -> None:
 
 
 def _overlap(a: CorpusAsset, b: CorpusAsset) -> bool:
-    """Tell whether two corpora share documents."""
     (start, stop), (other_start, other_stop) = (x.documents or (0, sys.maxsize) for x in (a, b))
     return a.source == b.source and max(start, other_start) < min(stop, other_stop)

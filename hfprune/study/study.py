@@ -177,11 +177,9 @@ class Study(Placement):
         return self
 
     def ratios_of(self, model: str) -> list[float]:
-        """Return the ratios at which a model of the study is pruned."""
         return self.models[model].ratios or self.ratios
 
     def recoveries_of(self, model: str) -> list[RecoveryKind]:
-        """Return the recoveries of a model of the study."""
         return self.models[model].recoveries or self.recoveries
 
     def trains(self, model: str) -> bool:
@@ -189,7 +187,6 @@ class Study(Placement):
         return any("lora" in recovery for recovery in self.recoveries_of(model))
 
     def methods_of(self, model: str) -> list[str]:
-        """Return the methods that prune a model of the study, in the study's order."""
         chosen = self.models[model].methods
         return [method for method in self.methods if chosen is None or method in chosen]
 
@@ -202,7 +199,6 @@ class Study(Placement):
         return {name: entry.make(name, f"{where}: measures.{name}") for name, entry in self.measures.items()}
 
     def corpus_of(self, method: str) -> str:
-        """Return the corpus that a method of the study is calibrated on."""
         return self.methods[method].corpus or self.calibration.corpus
 
 
