@@ -6,6 +6,12 @@ from pathlib import Path
 
 # Stand in a text for the class of an error and for what it says; no path and no name holds them.
 KIND, REASON = "\0kind", "\0reason"
+# Packages that only some commands import, and the extra that installs each.
+EXTRAS = {
+    "lm_eval": "tasks",
+    "peft": "recovery",
+    **dict.fromkeys(("matplotlib", "seaborn"), "study"),
+}
 
 
 class HfpruneError(Exception):
@@ -45,3 +51,15 @@ def brief(error: BaseException) -> str:
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     return " ".join(str(error).split())
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """Return the line about a module that is not installed.
+
+    Raises:
+        ModuleNotFoundError: `error` again, if no extra installs the module.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        raise error
+    return f"this needs the package {package}: pip install 'hfprune[{EXTRAS[package]}]'"

@@ -69,6 +69,15 @@ class Strict(BaseModel):
         return data
 
 
+class Placement(Strict):
+    """Where the weights lie, in the words of transformers' `from_pretrained`."""
+
+    device_map: Literal["auto"] | None = Field(
+        default=None,
+        description="auto: a model that is larger than a GPU is spread over all GPUs (one device)",
+    )
+
+
 Model = TypeVar("Model", bound=Strict)
 
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from smoke import ROOT, save_model
 
-from hfprune.extras import EXTRAS
+from hfprune.errors import EXTRAS
 from hfprune.shipped import shipped
 
 pytestmark = pytest.mark.thorough

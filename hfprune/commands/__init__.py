@@ -20,8 +20,7 @@ from typing import Any
 
 import hfprune
 from hfprune import network
-from hfprune.errors import HfpruneError, brief
-from hfprune.extras import missing
+from hfprune.errors import HfpruneError, brief, missing
 from hfprune.outline import outline
 
 

@@ -58,7 +58,7 @@ class PrintCost(Command):
         from hfprune.devices.table import nominal_cpu, table_device, visible_device
 
         like = _earlier(self.like) if self.study else []
-        path = self.study or _study_of(self.results or Path())
+        path = self.study or shipped(Path("config/studies", f"{(self.results or Path()).name}.yaml"))
         if self.device in (None, HERE):
             device = visible_device() or nominal_cpu()
             if self.device:
@@ -98,10 +98,6 @@ def _earlier(like: list[Path] | None) -> list[Path]:
                 f"--like {named}: no outcomes of items in {EARLIER / named.name} (there are: {', '.join(there)})"
             )
     return [*dict.fromkeys(found)]
-
-
-def _study_of(results: Path) -> Path:
-    return shipped(Path("config/studies") / f"{results.name}.yaml")
 
 
 def _claims(study: "Study", like: list[Path]) -> str:

@@ -13,8 +13,7 @@ from pydantic import Field
 from hfprune.commands.flags import add_fields
 from hfprune.commands.flags import read as read_fields
 from hfprune.measurement import MEASURES
-from hfprune.placement import Placement
-from hfprune.settings import Name
+from hfprune.settings import Name, Placement
 from hfprune.stages.fields import Computing, DenseModel, Resources
 from hfprune.stages.measure import CellFiles, MeasureCells, ScoredBy, ToMeasure
 from hfprune.study.entries import NamedMeasure

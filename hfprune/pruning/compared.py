@@ -7,9 +7,9 @@ from typing import Any
 
 from hfprune.analysis.before_after import compare, verdict, weight_bytes
 from hfprune.assets.requests import read_requests
+from hfprune.errors import missing
 from hfprune.exports.checkpoint import write_card
 from hfprune.exports.export_folder import PROVENANCE
-from hfprune.extras import missing
 from hfprune.files import read_json
 from hfprune.models.load import load_skeleton, load_tokenizer
 from hfprune.models.units import count_parameters

@@ -8,8 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfprune.errors import HfpruneError
-from hfprune.extras import missing
+from hfprune.errors import HfpruneError, missing
 from hfprune.files import read_json, write_json
 from hfprune.pruning.config import Pruning
 from hfprune.settings import load, validate

@@ -99,6 +99,9 @@ class Command(Strict):
 class Stage(Command):
     """Settings of a stage: how it is called by hand, and what a job of a study is."""
 
+    work: ClassVar[Literal["core", "device", "machine"]] = "core"
+    """`core`: one core, and no pass of a model. `device`: a GPU, or a core. `machine`: all cores, or a GPU."""
+
     after: Annotated[list[Path], Input(), Unflagged()] = Field(
         default=[],
         description="files that must be there first, though nothing in them is read: they say that something has "
@@ -119,8 +122,8 @@ class Stage(Command):
 
     @property
     def takes(self) -> Literal["core", "device", "machine"]:
-        """`core`: one core, and no pass of a model. `device`: a GPU, or a core. `machine`: all cores, or a GPU."""
-        return "core"
+        """What it occupies, as `work` has it; a measurement of time takes the whole machine."""
+        return "machine" if self.timed else self.work
 
     @property
     def timed(self) -> bool:

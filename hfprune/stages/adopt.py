@@ -1,6 +1,6 @@
 """Check a plan or checkpoint that another tool made: does it fit the model and the budget?"""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ class Adopt(Stage, Cut):
         "hfprune adopt --model resources/models/smollm2-135m-instruct-q4 --checkpoint pruned --ratio 0.2 "
         "--out size.json"
     )
+    work: ClassVar = "device"
 
     ratio: float = Field(description="fraction of all parameters that the tool had to remove")
     cell: CellName = None
@@ -30,11 +31,6 @@ class Adopt(Stage, Cut):
         if not self.cut_inputs():
             raise ValueError("give the other tool's --plan or --checkpoint")
         return self
-
-    @property
-    def takes(self) -> Literal["device"]:
-        """A checkpoint is read whole."""
-        return "device"
 
     def run(self) -> None:
         """Check the plan or checkpoint of another tool and write the size of its model."""

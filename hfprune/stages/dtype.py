@@ -1,7 +1,7 @@
 """Measure which of float32 and bfloat16 is faster here; a study with `dtype: auto` asks once."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -17,11 +17,6 @@ class ChooseDtype(Stage):
     out: Annotated[Path | None, Output()] = Field(
         default=None, description="JSON file of the answer and its reason (none: print only)"
     )
-
-    @property
-    def takes(self) -> Literal["machine"]:
-        """All of it."""
-        return "machine"
 
     @property
     def timed(self) -> bool:

@@ -7,16 +7,15 @@ import shutil
 from math import inf
 from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
 from hfprune.files import remove_unfinished, require_only
-from hfprune.placement import Placement
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, stable
 from hfprune.recoveries import RECOVERED, SOLVED, Linear
 from hfprune.results import Value, write_result
-from hfprune.settings import Strict
+from hfprune.settings import Placement, Strict
 from hfprune.stages import Inline, Output, Stage
 from hfprune.stages.fields import (
     BatchTokens,
@@ -49,6 +48,7 @@ class SolveLinear(Stage, Computing, Placement):
         "hfprune linear --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
         "--blocks blocks.safetensors --out solved"
     )
+    work: ClassVar = "machine"
 
     model: DenseModel
     blocks: ExistingPath = Field(description="calibration blocks")
@@ -63,11 +63,6 @@ class SolveLinear(Stage, Computing, Placement):
         if bool(self.plan and self.out) == bool(self.cells) or bool(self.plan) != bool(self.out):
             raise ValueError("give --plan and --out, or --cells")
         return self
-
-    @property
-    def takes(self) -> Literal["machine"]:
-        """The large products take all cores."""
-        return "machine"
 
     def each(self) -> list[ToSolve]:
         """Return the plans with their folders."""

@@ -5,7 +5,7 @@ at a time. By hand, `hfprune measure MEASURE` takes one measure of one model.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -13,9 +13,8 @@ from hfprune.criteria import Criterion, make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject, ToScore
 from hfprune.measurement import Measure, stems
-from hfprune.placement import Placement
 from hfprune.results import read_result, values_table
-from hfprune.settings import Dtype, Name, Strict
+from hfprune.settings import Dtype, Name, Placement, Strict
 from hfprune.stages import Stage
 from hfprune.stages.fields import CellName, Computing, DenseModel, ExistingPath, Resources
 from hfprune.stages.scoring import Scoring
@@ -65,6 +64,8 @@ class ToMeasure(CellFiles):
 class MeasureCells(Stage, Computing, Placement):
     """The results of any measures on any cells of one dense model."""
 
+    work: ClassVar = "device"
+
     model: DenseModel
     resources: Resources = Path("resources")
     measures: dict[Name, NamedMeasure] = Field(
@@ -86,11 +87,6 @@ class MeasureCells(Stage, Computing, Placement):
             HfpruneError: a measure or setting is unknown.
         """
         return {name: entry.make(name, name) for name, entry in self.measures.items()}
-
-    @property
-    def takes(self) -> Literal["machine", "device"]:
-        """A measure of time takes all of it."""
-        return "machine" if self.timed else "device"
 
     @property
     def timed(self) -> bool:
@@ -161,7 +157,9 @@ class MeasureCells(Stage, Computing, Placement):
         targets: list[CellToMeasure] = []
         for cell in self.cells:
             targets.append(self._target(cell, dtype, targets[0].subject if targets else None))
-        anew = measure_cells(measures, targets, dtype=dtype, **self._scoring_settings())
+        scored = self.cells[0].scored
+        scoring = scored and scored.scoring_settings(scored.criterion, scored.make())
+        anew = measure_cells(measures, targets, dtype=dtype, **{"scoring": scoring} if scoring else {})
         for target in targets:
             files = [f"{stem}.json" for name, measure in measures.items() for stem in stems(name, measure)]
             print(values_table([read_result(target.out / file) for file in files]))
@@ -198,7 +196,3 @@ class MeasureCells(Stage, Computing, Placement):
             named = cell_of(cell.cell, self.model, scored.criterion, seed=scored.seed)
             inputs |= scored.scoring_inputs(criterion)
         return CellToMeasure(subject, named, cell.out, inputs, plan_note(cell.plan) if cell.plan else "")
-
-    def _scoring_settings(self) -> dict[str, Any]:
-        scored = self.cells[0].scored
-        return {"scoring": scored.scoring_settings(scored.criterion, scored.make())} if scored else {}

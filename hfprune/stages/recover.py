@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,7 @@ from hfprune.files import atomic_directory, require_only, write_json
 from hfprune.item_outcomes import mean_value, token_items
 from hfprune.provenance import Stopwatch, fingerprint, identity, is_current, provenance
 from hfprune.recoveries import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
-from hfprune.results import Cell, Value, write_result
+from hfprune.results import Value, write_result
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import BatchTokens, CellName, Computing, ExistingPath, Instructions, Seed
 from hfprune.stages.target import Cut, cell_of
@@ -30,6 +30,7 @@ class Recover(Stage, Cut, Computing):
         "hfprune recover --model resources/models/smollm2-135m-instruct-q4 --plan plan.safetensors "
         """--instructions resources/instructions/coqa --options '{"batch": 4, "length": 1024}' --out adapter"""
     )
+    work: ClassVar = "device"
 
     instructions: Instructions[Path | None] = None
     packed: ExistingPath | None = Field(
@@ -51,13 +52,10 @@ class Recover(Stage, Cut, Computing):
             raise ValueError("give either --instructions or --packed")
         return self
 
-    @property
-    def takes(self) -> Literal["device"]:
-        """Training."""
-        return "device"
-
     def run(self) -> bool | None:
         """Load model and pairs, train, and write the adapter with its losses and cost."""
+        from safetensors.torch import save_file
+
         from hfprune.models.load import default_training_tokens
         from hfprune.plans.planning import plan_note
         from hfprune.recovery.adapter import save_adapter
@@ -81,7 +79,11 @@ class Recover(Stage, Cut, Computing):
         recovery = "linear+lora" if self.linear else "lora"
         cell = cell_of(self.cell, self.model, self.method(), seed=self.seed, recovery=recovery)
         if self.plan and (note := plan_note(self.plan)):
-            write_nothing(self.out, cell, task, provenance(watch, inputs, **settings), note)
+            made = provenance(watch, inputs, **settings)
+            with atomic_directory(self.out) as folder:  # an empty adapter, so that a study goes on
+                save_file({}, folder / ADAPTER)
+                write_json(folder / ADAPTER_CONFIG, {})
+                write_result(folder / RECOVERED, cell, "recovery", task, [], made, not_applicable=note)
             return True
         seed = recovery_seed(self.seed, task)
         found, held_out = packed()
@@ -98,13 +100,21 @@ class Recover(Stage, Cut, Computing):
         )
         sequences, tokens = len(found.tokens), response_tokens(held_out)
         made = provenance(watch, inputs, **settings) | {"losses": course.losses, "held_out_tokens": tokens}
-        made["curve"] = [
-            curve_point(step, lora.trained_tokens(step, sequences), losses, tokens)
-            for step, losses in course.curve.items()
+        made["curve"] = []
+        for step, losses in course.curve.items():
+            loss = mean_value("loss", token_items(losses, tokens))
+            point = {"step": step, "tokens": lora.trained_tokens(step, sequences), "losses": losses}
+            made["curve"].append(point | {"loss": loss.value, "stderr": loss.stderr})
+        few = max(1, len(course.losses) // 10)
+        values = [
+            Value("first_loss", sum(course.losses[:few]) / few),
+            Value("last_loss", sum(course.losses[-few:]) / few),
+            Value("steps", len(course.losses)),
+            Value("sequences", sequences),
+            *(Value(metric, made["cost"][metric]) for metric in ("seconds", "peak_memory_bytes")),
         ]
         with atomic_directory(self.out) as folder:
             save_adapter(adapted, folder)
-            values = training_values(course.losses, sequences, made["cost"])
             write_result(folder / RECOVERED, cell, "recovery", task, values, made)
         shutil.rmtree(states, ignore_errors=True)
         return True
@@ -131,44 +141,3 @@ class Recover(Stage, Cut, Computing):
             differs = [key for key in wanted if made["settings"].get(key) != wanted[key]] or ["model"]
             raise HfpruneError(f"{self.packed}: packed with another {differs[0]}; run `hfprune pack` again")
         return wanted["instructions"], {"packed": self.packed}, lambda: (packed, held_out)
-
-
-def write_nothing(out: Path, cell: "Cell", task: str, made: dict[str, Any], note: str) -> None:
-    """Write an empty adapter for a plan that is not applicable, with the reason, so that a study goes on."""
-    from safetensors.torch import save_file
-
-    with atomic_directory(out) as folder:
-        save_file({}, folder / ADAPTER)
-        write_json(folder / ADAPTER_CONFIG, {})
-        write_result(folder / RECOVERED, cell, "recovery", task, [], made, not_applicable=note)
-
-
-def curve_point(step: int, trained: int, losses: list[float], tokens: list[int]) -> dict[str, Any]:
-    """Return a point of the learning curve, as `recovery.json` has it.
-
-    Args:
-        step: the optimizer steps before it.
-        trained: the tokens of the sequences that these have read, prompts and padding included.
-        losses: mean loss of each held-out sequence, in nats per response token.
-        tokens: response tokens of each.
-    """
-    loss = mean_value("loss", token_items(losses, tokens))
-    return {"step": step, "tokens": trained, "loss": loss.value, "stderr": loss.stderr, "losses": losses}
-
-
-def training_values(losses: list[float], sequences: int, cost: dict[str, float]) -> "list[Value]":
-    """Return the values that describe a training run.
-
-    Args:
-        losses: one for each optimizer step; the first and the last tenth are averaged.
-        sequences: number of packed sequences.
-        cost: `seconds`, with those of the learning curve, and `peak_memory_bytes`.
-    """
-    few = max(1, len(losses) // 10)
-    return [
-        Value("first_loss", sum(losses[:few]) / few),
-        Value("last_loss", sum(losses[-few:]) / few),
-        Value("steps", len(losses)),
-        Value("sequences", sequences),
-        *(Value(metric, cost[metric]) for metric in ("seconds", "peak_memory_bytes")),
-    ]

@@ -3,10 +3,10 @@
 import hashlib
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
@@ -14,11 +14,11 @@ from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.files import require_writable
 from hfprune.models.shape import Shape
-from hfprune.placement import Placement
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, recorded, stable
 from hfprune.results import Cell, Value, write_result
 from hfprune.scoring.fitting import ScoringCost
 from hfprune.scoring.passes import SUMS_SHARE
+from hfprune.settings import Placement
 from hfprune.stages import Stage
 from hfprune.stages.fields import (
     BatchTokens,
@@ -51,6 +51,7 @@ class Score(Stage, Scoring, Computing, Placement):
         "hfprune score --model resources/models/smollm2-135m-instruct-q4 --blocks blocks.safetensors "
         "--criterion entropy --out scores.safetensors"
     )
+    work: ClassVar = "machine"
 
     model: DenseModel
     plan: PlanFile | None = Field(
@@ -78,11 +79,6 @@ class Score(Stage, Scoring, Computing, Placement):
         ".resampled.safetensors; for several, with {method} in the name"
     )
 
-    @property
-    def takes(self) -> Literal["machine"]:
-        """Passes of a model, on all cores."""
-        return "machine"
-
     def outputs(self) -> list[Path]:
         """Return the scores of every method, and what is known of each."""
         names = [*self.methods] or self.criterion
@@ -109,6 +105,7 @@ class Score(Stage, Scoring, Computing, Placement):
 
         from hfprune.models.load import default_batch_tokens
         from hfprune.plans.planning import load_plan
+        from hfprune.scoring.score_files import save_resampled, save_scores
 
         # Fixed before it is recorded, since results depend on it in low precision.
         batch_tokens = self.batch_tokens or default_batch_tokens()
@@ -120,7 +117,9 @@ class Score(Stage, Scoring, Computing, Placement):
         }
         plan = load_plan(self.plan) if self.plan else {}
         before = {"plan": self.plan} if self.plan else {}
-        used |= {"steps": _steps(self.plan)} if self.plan else {}
+        if self.plan:  # another tool's counts as one step
+            scoring = recorded(self.plan).get("settings", {}).get("scoring", {})
+            used["steps"] = 1 + scoring.get("steps", 1)
         # What the plan before has removed depends on the draw too, so its resamples would have other plans before.
         resamples = 0 if self.plan else self.resamples
         origins = {
@@ -145,7 +144,9 @@ class Score(Stage, Scoring, Computing, Placement):
         for name in todo:
             require_writable(self.file_of(name))  # before the sweep, which may take hours
         # A killed run leaves its sums here, and the same call resumes from them.
-        state = self.file_of(sweep_name(methods)).with_suffix(".state")
+        joined = "+".join(methods)
+        short = joined if len(joined) < 64 else hashlib.sha256(joined.encode()).hexdigest()[:16]
+        state = self.file_of(short).with_suffix(".state")
         model, whole = self._load(plan)
         tokens, watch, found = score_as_fits(
             {name: methods[name][1] for name in todo},
@@ -174,9 +175,16 @@ class Score(Stage, Scoring, Computing, Placement):
                 "drawn": self.drawn(),
             }
             cell = (self.cell or "").replace("{method}", name) or None
-            scored = scored._replace(scores=whole(scored.scores))
-            found_for = cell_of(cell, self.model, name, seed=self.seed)
-            write_scores(self.files(name), scored, found_for, made, removed=bool(plan))
+            out, *resampled = self.files(name)
+            out.with_suffix(".json").unlink(missing_ok=True)  # it is of what is replaced now
+            for path in resampled:
+                save_resampled(path, scored.resampled, stable(made))
+            about = stable(made) | {"curve": scored.curve, "drawn": made["drawn"]}
+            save_scores(out, whole(scored.scores), about, removed=bool(plan))
+            last = scored.curve[-1] if scored.curve else {}
+            values = [Value(key, last[key]) for key in ("sequences", "agreement") if key in last]
+            named = cell_of(cell, self.model, name, seed=self.seed)
+            write_result(out.with_suffix(".json"), named, "cost", "", values, made)
         shutil.rmtree(state, ignore_errors=True)
         return True
 
@@ -217,17 +225,6 @@ class Score(Stage, Scoring, Computing, Placement):
             self.check_blocks(name, criterion)
             found[method] = name, criterion
         return found
-
-
-def _steps(plan: Path) -> int:
-    """Return the number of the step that scores what `plan` has left; another tool's plan counts as one step."""
-    return 1 + recorded(plan).get("settings", {}).get("scoring", {}).get("steps", 1)
-
-
-def sweep_name(methods: Iterable[str]) -> str:
-    """Return a short name for the methods that are scored together; file names have limits."""
-    joined = "+".join(methods)
-    return joined if len(joined) < 64 else hashlib.sha256(joined.encode()).hexdigest()[:16]
 
 
 def score_as_fits(
@@ -277,22 +274,3 @@ def score_as_fits(
             print(f"memory ran out: now {sequences * length} tokens at a time", file=sys.stderr)
     hint = "take shorter ones (`hfprune calibrate --length`)"
     raise HfpruneError(f"not even one sequence of {length} tokens fits into memory; {hint}")
-
-
-def write_scores(
-    files: list[Path], scored: "Scored", cell: "Cell", made: dict[str, Any], *, removed: bool
-) -> None:
-    """Write the scores by one method to `Score.files`, and the agreement and cost to `.json` beside them."""
-    from hfprune.scoring.score_files import save_resampled, save_scores
-
-    out, *resampled = files
-    out.with_suffix(".json").unlink(missing_ok=True)  # it is of what is replaced now
-    for path in resampled:
-        save_resampled(path, scored.resampled, stable(made))
-    about = stable(made) | {"curve": scored.curve, "drawn": made["drawn"]}
-    save_scores(out, scored.scores, about, removed=removed)
-    values = []
-    if scored.curve:
-        last = scored.curve[-1]
-        values = [Value("sequences", last["sequences"]), Value("agreement", last["agreement"])]
-    write_result(out.with_suffix(".json"), cell, "cost", "", values, made)

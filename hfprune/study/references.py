@@ -70,28 +70,19 @@ def downloads(study: Study, catalogue: Catalogue, resources: Path) -> tuple[floa
 
 
 def load_study(path: Path, catalogue: Catalogue) -> tuple[Study, Catalogue]:
-    """Read a study, and return it with the catalogue and its own models in one.
+    """Read a study, and return it with the catalogue and its own models, spelt as on the command line, in one.
 
     Raises:
-        HfpruneError: a mistake in the study, or a name that the catalogue lacks.
+        HfpruneError: a mistake in the study, or a name that the catalogue lacks, or has for another model.
     """
     study = load(Study, path)
     own = {name: model.source for name, model in study.models.items() if model.source}
-    catalogue = with_models(catalogue, own, f"{path}: models")
+    if known := own.keys() & catalogue.models.keys():
+        raise HfpruneError(f"{path}: models: {min(known)!r} is in the catalogue; choose another name")
+    models = validate(Catalogue, {"models": own}, f"{path}: models").models
+    catalogue = catalogue.model_copy(update={"models": catalogue.models | models})
     check_references(study, catalogue, str(path))
     return study, catalogue
-
-
-def with_models(catalogue: Catalogue, spelt: dict[str, str], where: str) -> Catalogue:
-    """Return the catalogue with more models, each spelt as on the command line.
-
-    Raises:
-        HfpruneError: a name of the catalogue, or a word that is no model; the line starts with `where`.
-    """
-    if known := spelt.keys() & catalogue.models.keys():
-        raise HfpruneError(f"{where}: {min(known)!r} is in the catalogue; choose another name")
-    own = validate(Catalogue, {"models": spelt}, where)
-    return catalogue.model_copy(update={"models": catalogue.models | own.models})
 
 
 def check_references(study: Study, catalogue: Catalogue, where: str) -> None:

@@ -15,10 +15,9 @@ from pydantic import (
 from hfprune.assets.text import Text
 from hfprune.folds import FOLDS
 from hfprune.measurement import Measure
-from hfprune.placement import Placement
 from hfprune.recoveries import Linear, Recovery
 from hfprune.results import DENSE
-from hfprune.settings import Dtype, Listed, Name, Strict, distinct, nearest
+from hfprune.settings import Dtype, Listed, Name, Placement, Strict, distinct, nearest
 from hfprune.study.entries import Distinct, Ratios, Recoveries, RecoveryKind, StudyMeasure, StudyModel
 from hfprune.study.method import Method
 
