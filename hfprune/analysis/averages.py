@@ -60,7 +60,6 @@ def with_averages(results: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFr
 
 
 def _mean_over_tasks(rows: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
-    """Reduce tidy rows that differ only in their task and metric to their mean, as `with_averages` does."""
     tasks = rows["task"].nunique()
     cells = rows.assign(variance=rows["stderr"] ** 2).groupby([*CELL_COLUMNS, "measure"])
     mean = cells[["value", "n"]].agg({"value": "mean", "n": "sum"})
@@ -71,7 +70,6 @@ def _mean_over_tasks(rows: pd.DataFrame, task: str, metric: str) -> pd.DataFrame
 
 
 def without_tasks(average: str, tasks: Collection[str]) -> str:
-    """Return the name of an average that leaves out more tasks."""
     return average + "".join(f" without {task}" for task in tasks)
 
 
@@ -81,10 +79,6 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     The averages of a zero-shot measure are those of `with_averages`, also under the tasks that a table of the
     paper leaves out (`without_tasks`), if they were measured. Any other measure of several tasks has their mean
     under the task `mean`.
-
-    Args:
-        results: values of single seeds.
-        declared: the metrics.
 
     Returns:
         The columns of `over_seeds`, and `low` and `high`, the ends of the 95 % interval of `half_width`. Where the

@@ -35,7 +35,6 @@ class Row:
     n: int | None = None
 
     def said(self) -> str:
-        """Return the change with its interval, to be printed."""
         if self.change is None:
             return self.doubt
         form = self.shown.replace(":", ":+") if self.absolute else "{:+.1%}"
@@ -126,7 +125,6 @@ def _qualities(dense: _Results, pruned: _Results) -> Iterator[Row]:
 
 
 def _with_interval(row: Row, after: pd.DataFrame, before: pd.DataFrame | None, column: str) -> Row:
-    """Add the interval over documents of the change, where the documents are the same and enough."""
     if row.change is None or column not in after or (before is not None and column not in before):
         return row
     sides = [_outcomes(items, column) for items in (after, before) if items is not None]
@@ -141,7 +139,6 @@ def _with_interval(row: Row, after: pd.DataFrame, before: pd.DataFrame | None, c
 
 
 def _outcomes(items: pd.DataFrame, column: str) -> Outcomes:
-    """Return outcomes by task, which no draw changes, without those that are no numbers."""
     tasks = items["source"] if "source" in items else np.zeros(len(items))
     index = [name for name in ("document", "item") if name in items]
     return {

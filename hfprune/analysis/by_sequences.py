@@ -14,11 +14,6 @@ OUTCOMES = {"js_distance": "fidelity", "perplexity": "perplexity"}  # metric →
 def by_sequences(results: pd.DataFrame, marks: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     """Return one row per scored method and ratio, in the order of the sequences that its criterion read.
 
-    Args:
-        results: the tidy table.
-        marks: the `calibration.csv` of `hfprune.analysis.collect.collect`.
-        declared: decides which measure represents each kind that `OUTCOMES` names.
-
     Returns:
         `model, criterion, units, corpus, allocation, ratio, sequences, method, agreement` (means over seeds);
         and for each of `OUTCOMES` its value, the standard error as `<metric>_stderr`, and half the 95 % interval

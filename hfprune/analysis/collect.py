@@ -57,12 +57,6 @@ def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) 
 
     Any part of a study's files is enough, so that a running study can be inspected.
 
-    Args:
-        study_file: the study, whose name is the file's.
-        results: JSON files of `hfprune.results.write_result`, whose items lie beside them.
-        folder: with the study's scores and plans, where `hfprune.study.layout` has them.
-        out: folder, created if missing.
-
     Raises:
         HfpruneError: a file is incomplete, or two results give the same number.
     """
@@ -155,7 +149,6 @@ def _items(path: Path, result: dict[str, Any]) -> pd.DataFrame:
 
 
 def record(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the row of records.parquet of a result: its key, and its provenance, of which parts are JSON."""
     made = result["provenance"]
     rest = {key: value for key, value in made.items() if key not in (*PARTS, *WORDS, "curve")}
     return {

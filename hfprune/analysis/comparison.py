@@ -58,9 +58,6 @@ def compare(evidence: Evidence) -> pd.DataFrame:
         methods and ratios of the study, and for the outcomes that `corrected_together` names with it. The best
         method comes first, by the primary outcome or else the first measured one; then come rows without it, as of
         other seeds. Numbers of missing results are left out.
-
-    Raises:
-        HfpruneError: an existing result cannot be read.
     """
     rows = [row for methods in evidence.by_method() for row in _compare_at(evidence, methods)]
     effects = [effect + end for effect in evidence.effects for end in (*ENDS, *P_VALUES)]
@@ -106,7 +103,6 @@ def _effects(evidence: Evidence, ours: list[Cell], theirs: list[Cell]) -> dict[s
 
 
 def _best_first(table: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
-    """Sort by the primary outcome or else the first measured one, then by the study's order of methods."""
     wanted = [evidence.primary] if evidence.primary else evidence.effects
     order = table.assign(method=table["method"].map([*evidence.study.methods].index), penalty=np.nan)
     if column := next((name for name in wanted if table[name].notna().any()), ""):

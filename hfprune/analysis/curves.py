@@ -45,12 +45,10 @@ def _points(points: dict[int, dict[str, Any]], made: dict[str, Any]) -> Iterator
 
 
 def _outcomes(losses: list[float], tokens: list[int]) -> Outcomes:
-    """Return the losses of tokens, whose sequences are clusters; no draw changes one training."""
     return {None: {"": token_items(losses, tokens).set_index(["item", "document"])["loss"]}}
 
 
 def learning_curves(records: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per recovery and point of its curve; one from before there were curves has none."""
     return _exploded(records, "recovery", ["model", "method", "ratio", "seed", "recovery"], POINT)
 
 

@@ -46,11 +46,6 @@ def decidable(paper: Paper, study: Study, earlier: Sequence[Evidence]) -> Iterat
     The variances over draws and over items are those of the widest comparison for the claim, in the first of the
     earlier studies that has one, divided by how many times more draws and items there will be. Tasks count alike,
     whatever their documents.
-
-    Args:
-        paper: the claims, and the published effects.
-        study: the one to be run.
-        earlier: those that were run, with the outcomes of their items.
     """
     measures = study.make_measures()
     there = {ratio for model in study.models for ratio in study.ratios_of(model)}
@@ -71,7 +66,6 @@ def _in_study(claim: Claim, study: Study) -> bool:
 
 
 def _published(paper: Paper, claim: Claim, study: Study, ratios: list[float | None]) -> list[float]:
-    """Return the published effects without their signs, of the study's models if the claim's tables have any."""
     printed = [*paper.of(claim)["model"].unique()]
     own = [name for model in study.models if (name := paper.models.get(model, "")) in printed]
     found = (paper.effect(claim, model, at, claim.metric) for model in own or printed for at in ratios)
@@ -141,7 +135,6 @@ def _decides(expected: Estimate, half: float, margin: float, published: list[flo
 
 
 def documents(measure: Measure, tasks: list[str]) -> list[int]:
-    """Return the number of items of a measure, by task if it has any of these, before anything is fetched."""
     if isinstance(measure, TextMeasure):
         return [measure.blocks_to_read()]
     if not isinstance(measure, TaskMeasure):

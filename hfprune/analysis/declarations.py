@@ -48,7 +48,6 @@ class Declaration:
 
     @property
     def label(self) -> str:
-        """The metric's label, with the measure's name where a study gives it another than its class has."""
         return self.metric.label + f", {self.measure}" * (self.measure != self.kind)
 
     def shown(self, effect: float) -> float:
@@ -57,8 +56,6 @@ class Declaration:
 
 
 class Declarations:
-    """All that a study's measures declare about their metrics, in the order of the study."""
-
     def __init__(self, rows: Iterable[Declaration]) -> None:
         self.rows = [*rows]
         self._found = {(row.measure, row.metric.name): row for row in self.rows}
@@ -73,14 +70,12 @@ class Declarations:
         return found + [kind for kind in kinds if kind not in self.kinds.values()]
 
     def first(self, kind: str) -> str:
-        """Return the measure that represents a kind: the one of the same name, or the first one."""
         return kind if self.kinds.get(kind) == kind else self.of_kind(kind)[0]
 
     def of_paper(self) -> list[str]:
         return [*self.of_kind(*ALL_SHOWN), *map(self.first, FIRST_SHOWN), "size", "recovery"]
 
     def kind(self, measure: str) -> str:
-        """Return the kind of a measure; an undeclared measure is its own kind."""
         return self.kinds.get(measure, measure)
 
     def find(self, measure: str, metric: str) -> Declaration:
@@ -92,7 +87,6 @@ class Declarations:
         return of_class.get(metric, Declaration(measure, self.kind(measure), False, bare))
 
     def primary(self) -> Iterator[Declaration]:
-        """Yield the first metric of every measure, which represents it."""
         for _, rows in groupby(self.rows, lambda row: row.measure):
             yield next(rows)
 
@@ -122,11 +116,7 @@ def _effect(row: Declaration) -> str:
 
 
 def declare(study: Study) -> Declarations:
-    """Return the declarations of a study's measures, and those of the suite itself.
-
-    Raises:
-        HfpruneError: as `Study.make_measures`.
-    """
+    """Return the declarations of a study's measures, and those of the suite itself."""
     kinds = {name: entry.measure or name for name, entry in study.measures.items()}
     own = [row for name, made in study.make_measures().items() for row in _declared(name, kinds[name], made)]
     suite = [Declaration(name, name, False, metric) for name, metrics in SUITE.items() for metric in metrics]

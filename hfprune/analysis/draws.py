@@ -41,9 +41,6 @@ def spreads(evidence: Evidence) -> pd.DataFrame:
 
     Returns:
         The columns of `DrawsRow`. Cells with one draw and no resamples have no row, nor have missing results.
-
-    Raises:
-        HfpruneError: an existing result cannot be read.
     """
     rows = []
     for methods in evidence.by_method():
@@ -61,7 +58,6 @@ def spreads(evidence: Evidence) -> pd.DataFrame:
 
 
 def _spread(found: Contrast) -> dict[str, Any]:
-    """Return the columns that hold numbers; none if neither standard deviation is known."""
     from scipy.stats import f
 
     means = np.mean([array.mean(-1) for array in found.tasks.values()], axis=0)

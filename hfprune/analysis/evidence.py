@@ -25,25 +25,13 @@ class NotApplicableError(NotMeasuredError):
 
 
 class MeasuredSide(NamedTuple):
-    """The cell that represents a side: its method, its name for readers, and its measured data."""
-
     method: str
     name: str
     data: Any
 
 
 class Evidence(Tidy):
-    """The measurements of a study: all that claims and comparisons are judged by."""
-
     def __init__(self, folder: Path) -> None:
-        """Read the study.
-
-        Args:
-            folder: of the files of `hfprune.analysis.collect.collect`.
-
-        Raises:
-            HfpruneError: one of them is not there, or cannot be read.
-        """
         super().__init__(folder)
         if not (folder / ITEMS).exists():
             raise HfpruneError(f"{folder}: no outcomes of items, {ITEMS}; run `hfprune collect` first")
@@ -59,7 +47,6 @@ class Evidence(Tidy):
 
     @cached_property
     def neurons(self) -> dict[tuple[Hashable, ...], dict[str, float]]:
-        """Columns of neurons.csv by model, ratio, method and seed, or `ALL_SEEDS`."""
         rows = read_csv(self.folder / NEURONS).drop(columns="reference")
         rows = rows.fillna({"seed": ALL_SEEDS}).set_index(["model", "ratio", "method", "seed"])
         return rows.to_dict("index")
@@ -82,7 +69,6 @@ class Evidence(Tidy):
         ]
 
     def by_method(self) -> Iterator[dict[str, list[Cell]]]:
-        """Yield, for each model and ratio, the cells without recovery of every method that can be cut there."""
         for model in self.study.models:
             for ratio in self.study.ratios_of(model):
                 found = {
@@ -107,7 +93,6 @@ class Evidence(Tidy):
     def differences(
         self, ours: list[Cell], *theirs: list[Cell]
     ) -> Iterator[tuple[str, Declaration, Contrast]]:
-        """Yield name, declaration and `difference` of every effect that was measured on both sides."""
         for effect, declared in self.effects.items():
             with suppress(NotComparableError):
                 yield effect, declared, self.difference(declared, ours, *theirs)
@@ -145,7 +130,6 @@ class Evidence(Tidy):
         return f": {reason}" if reason else ""
 
     def tasks(self, measure: str) -> list[str]:
-        """Return the tasks of a measure; none if the study does not have the measure."""
         made = self._measures.get(measure)
         return [*made.by_task()] if made else []
 
@@ -153,12 +137,6 @@ class Evidence(Tidy):
         self, cells: list[Cell], measure: str, metric: str, tasks: list[str] | None = None
     ) -> Outcomes:
         """Return a metric's outcomes per item by draw, for the seeds of a cell with all tasks measured.
-
-        Args:
-            cells: cells of one model, method, ratio and recovery.
-            measure: its name in the study.
-            metric: its name; `hfprune.analysis.declarations.Declarations` gives the column of the items.
-            tasks: tasks to take; by default all tasks of the measure in the study.
 
         Raises:
             NotMeasuredError: nothing was measured, or the metric has no outcomes per item.
@@ -185,7 +163,6 @@ class Evidence(Tidy):
         return found
 
     def _rows_of(self, measure: str) -> dict[tuple[Hashable, ...], pd.DataFrame]:
-        """Return the items of a measure by cell and task, or by cell and measure if it has only one task."""
         rows = self.items(measure)
         if len(rows) and not self._measures[measure].per_task:
             rows = rows.assign(task=measure)
@@ -228,7 +205,6 @@ class Evidence(Tidy):
 
 
 def _draw(cell: Cell, resample: int = 0, seed: int | None = None) -> Draw | None:
-    """Return the draw of a cell: none for the dense model without recovery, which no draw changes."""
     if (cell.method, cell.recovery) == (DENSE, "none"):
         return None
     return Draw(cell.seed if seed is None else seed, resample)

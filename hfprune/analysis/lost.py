@@ -43,9 +43,6 @@ def lost(evidence: Evidence) -> pd.DataFrame:
 
     Returns:
         The columns of `LostRow`. Missing results are left out.
-
-    Raises:
-        HfpruneError: an existing result cannot be read.
     """
     rows = []
     cells = [pruned for methods in evidence.by_method() for pruned in methods.values()]

@@ -53,7 +53,6 @@ def read_layers(path: Path) -> ByLayer:
 
 
 def overlaps(plans: PlansByLayer, scored: ScoresByLayer) -> pd.DataFrame:
-    """Return the overlap of the neurons that two methods keep in a layer, by model, ratio and seed."""
     widths = {
         (model, layer): len(scores)
         for (model, _, _), layers in scored.items()
@@ -73,7 +72,6 @@ def overlaps(plans: PlansByLayer, scored: ScoresByLayer) -> pd.DataFrame:
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the Jaccard index of two sets of indices."""
     both = len(np.intersect1d(a, b, assume_unique=True))
     return both / (len(a) + len(b) - both)
 
@@ -133,20 +131,7 @@ def middle_layers(scored: ScoresByLayer) -> pd.DataFrame:
 
 
 class Neurons:
-    """The scores and plans of a study, each file read once, and what methods agree on."""
-
     def __init__(self, study: Study, name: str, folder: Path, ablated: Sequence[pd.DataFrame]) -> None:
-        """Read the files that are there.
-
-        Args:
-            study: its methods are compared.
-            name: of the study.
-            folder: its results, with scores and plans where `hfprune.study.layout` has them.
-            ablated: the items of ablations, with `model`, `layer`, `neuron` and `damage`.
-
-        Raises:
-            HfpruneError: a file cannot be read.
-        """
         self._study = study
         self._cells = [
             cell for cell in layout.cells(name, study) if cell.method != DENSE and cell.recovery == "none"
@@ -172,7 +157,6 @@ class Neurons:
         self._ablation = self._ranks[self._ranks["method_b"] == ABLATION]
 
     def by_layer(self) -> list[pd.DataFrame]:
-        """Return the tables of `LAYER_TABLES`, each with its name in the column `table`."""
         found = {
             OVERLAP: overlaps(self._plans, self._scores),
             RANKS: self._ranks,
@@ -215,7 +199,6 @@ class Neurons:
             yield own | self._agreement([(a, b) for a in ours for b in theirs if a.seed == b.seed]) | ends
 
     def _agreement(self, pairs: list[tuple[Cell, Cell]]) -> dict[str, float]:
-        """Return the columns of `AGREEMENT` on pairs of cells, means over layers and pairs."""
         rows = [[nanmean(values) for values in self._of_pair(*pair)] for pair in pairs]
         return pd.DataFrame(rows, columns=AGREEMENT, dtype=float).mean().to_dict()
 

@@ -41,7 +41,6 @@ def differing(study: Study, method: str, reference: str) -> list[str]:
 
 
 def _settings(study: Study, name: str) -> dict[str, Any]:
-    """Return every setting that a method's plans depend on, by its name in the study's file."""
     method = study.methods[name]
     if method.baseline:
         return {"baseline": method.baseline}

@@ -99,7 +99,6 @@ class Spread(NamedTuple):
         return self.third / self.variance**1.5 * (1 + 6 / self.items_dof) if self.variance else 0.0
 
     def with_more(self, draws: float = 1, items: float = 1) -> "Spread":
-        """Return the spread to expect with so many times the draws and the items."""
         return Spread(
             draws=self.draws / draws,
             items=self.items / items,
@@ -164,7 +163,6 @@ class Estimate:
         return min(1.0, float(2 * t.sf(np.sign(x) * np.array([x, transformed]), self.dof).max()))
 
     def minimum(self) -> float:
-        """Return the smallest distance from a threshold that would have been shown in `POWER` of repetitions."""
         from scipy.stats import t
 
         if not self.known or not self.stderr:
@@ -275,10 +273,6 @@ def multiples_to_decide(effect: Estimate, decided: Callable[[Estimate], bool]) -
 
     More draws, more items or both, by the smallest product; None if a hundred times both would not do, or if the
     spread is unknown.
-
-    Args:
-        effect: the estimate that does not decide.
-        decided: tells whether an estimate with a narrower interval does.
     """
     spread = effect.spread
     if spread is None:

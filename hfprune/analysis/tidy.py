@@ -70,21 +70,15 @@ class Tidy:
             return rows[[*DTYPES]]
 
     def check_results(self) -> None:
-        """Refuse a folder whose results.csv has a header alone.
-
-        Raises:
-            HfpruneError: it has.
-        """
+        """Refuse a folder whose results.csv has a header alone."""
         if self.whole.empty:
             raise HfpruneError(f"{self.folder}: {RESULTS} holds no result; run `hfprune collect` first")
 
     def kept(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a table that are asked for; all."""
         return rows
 
     @cached_property
     def tidy(self) -> pd.DataFrame:
-        """The rows of single seeds."""
         rows = self.kept(self.whole)
         return rows[rows["seed"].notna()].astype({"seed": "int64"}).reset_index(drop=True)
 
@@ -104,18 +98,15 @@ class Tidy:
 
     @cached_property
     def results(self) -> pd.DataFrame:
-        """The rows of single seeds without the cells that are not applicable."""
         return self._applicable(self.tidy)
 
     @cached_property
     def levels(self) -> pd.DataFrame:
-        """The rows over all seeds, those of averages among them, without the cells that are not applicable."""
         rows = self.kept(self.whole)
         return self._applicable(rows[rows["seed"].isna()].drop(columns="seed").reset_index(drop=True))
 
     @cached_property
     def blanks(self) -> pd.DataFrame:
-        """Model, method, ratio and recovery of the cells that are not applicable."""
         rows = self.tidy.drop(self.results.index)
         return rows[["model", "method", "ratio", "recovery"]].drop_duplicates()
 
@@ -124,28 +115,20 @@ class Tidy:
         return read_union(self.folder / RECORDS)
 
     def items(self, measure: str) -> pd.DataFrame:
-        """Return the outcomes of a measure's items, with `RESULT` and `resample`, and without empty columns."""
         rows = read_union(self.folder / ITEMS, measure=measure)
         return rows.dropna(axis="columns", how="all") if len(rows) else rows
 
     def kept_table(self, name: str) -> pd.DataFrame:
-        """Return the rows of a CSV beside these files, such as `claims.csv`; one that was not kept is empty."""
         path = self.folder / name
         return self.kept(read_csv(path)) if path.exists() else pd.DataFrame()
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Read one of the CSV tables of a study.
-
-    Raises:
-        HfpruneError: it does not exist or cannot be read.
-    """
     with readable(path, OSError, ValueError):
         return pd.read_csv(path)
 
 
 def write_csv(rows: pd.DataFrame, path: Path, digits: int | None = None) -> None:
-    """Write a table atomically; numbers with all their digits, or rounded to so many significant ones."""
     with atomic_file(path) as temporary:
         rows.to_csv(temporary, index=False, float_format=digits and f"%.{digits}g", lineterminator="\n")
 
@@ -164,11 +147,7 @@ def write_union(parts: Iterable[pd.DataFrame], path: Path) -> None:
 
 
 def read_union(path: Path, **equal: str) -> pd.DataFrame:
-    """Read a file of `write_union`, or its rows with these values.
-
-    Raises:
-        HfpruneError: it does not exist or cannot be read.
-    """
+    """Read a file of `write_union`, or its rows with these values."""
     filters = [(column, "=", value) for column, value in equal.items()] or None
     with readable(path, OSError, ValueError, pa.ArrowException):
         return pq.read_table(path, filters=filters).to_pandas()
@@ -176,7 +155,6 @@ def read_union(path: Path, **equal: str) -> pd.DataFrame:
 
 @contextmanager
 def readable(path: Path, *kinds: type[Exception]) -> Iterator[None]:
-    """Explain errors of these kinds about a file that `collect` should have written."""
     remedy = "run `hfprune collect` first"
     if not path.exists():
         raise HfpruneError(f"{path}: is not there; {remedy}")

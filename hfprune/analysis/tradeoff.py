@@ -23,7 +23,6 @@ CELL = ["model", "method", "ratio"]
 
 
 def front_name(quality: str, gain: str) -> str:
-    """Return the column that tells whether a cell is on the front of these two."""
     return f"front_{quality}_{gain}"
 
 
@@ -65,7 +64,6 @@ def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
 
 
 def _wide(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """Return the levels of some metrics, and the ends of their intervals, by cell."""
     rows = rows[rows["metric"].isin(metrics)]
     parts = [
         rows.pivot_table(values, CELL, "metric", dropna=False).dropna(how="all").add_suffix(suffix)

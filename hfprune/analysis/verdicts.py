@@ -74,8 +74,6 @@ class ClaimRow(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """The two sides of a claim that were measured, the effect, and notes for readers."""
-
     left: MeasuredSide
     right: MeasuredSide
     effect: Estimate
@@ -83,14 +81,7 @@ class Compared(NamedTuple):
 
 
 def evaluate(paper: Paper, evidence: Evidence) -> pd.DataFrame:
-    """Evaluate every claim on the models of a study and, for their published effects, on the paper's models.
-
-    Returns:
-        The columns of `ClaimRow`.
-
-    Raises:
-        HfpruneError: an existing result cannot be read. A missing result makes a claim *not run*.
-    """
+    """Evaluate every claim on the models of a study and, for their published effects, on the paper's models."""
     dense = {model: _dense_note(paper, evidence, model) for model in evidence.models}
     rows: list[ClaimRow] = []
     for claim in paper.claims:
@@ -124,7 +115,6 @@ def _models_and_ratios(paper: Paper, claim: Claim, evidence: Evidence) -> list[t
 
 
 def _metrics(paper: Paper, claim: Claim, evidence: Evidence) -> list[str]:
-    """Return the claim's metric and, where the average counts CrowS-Pairs as an accuracy, the one without it."""
     with_crows = claim.measure == "zeroshot" and paper.crows & set(evidence.tasks(claim.measure))
     return [claim.metric, AVERAGE_WITHOUT_CROWS] if with_crows else [claim.metric]
 
@@ -193,7 +183,6 @@ def _judged(claim: Claim, effect: Estimate, threshold: float) -> dict[str, Any]:
 
 
 def _stand_ins(claim: Claim, evidence: Evidence, found: Compared) -> Iterator[str]:
-    """Yield a note for every method that was measured in the place of the claim's own."""
     methods = evidence.study.methods
     for measured, side in ((found.left, claim.left), (found.right, claim.right)):
         criterion = methods[measured.method].criterion if measured.method in methods else None
@@ -209,7 +198,6 @@ def _by_items(claim: Claim, evidence: Evidence) -> bool:
 
 
 def unit_of(claim: Claim, declared: Declarations) -> str:
-    """Return the unit of a claim's effect, threshold and margin, for readers."""
     if claim.effect == "ratio":
         return "ratio"
     metric = declared.find(claim.measure, claim.metric).metric

@@ -82,7 +82,6 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
 
 
 def _rival(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the next best of the methods that are compared with the best, if any is."""
     return next((line for line in lines if line["reference"] == lines[0]["method"]), None)
 
 

@@ -85,13 +85,11 @@ def _line(study: StudyResults, rows: pd.DataFrame, names: dict[str, str]) -> dic
 
 
 def _rank(row: dict[str, Any]) -> tuple[bool, bool, float]:
-    """Return the order in which rows may stand for a claim: measured, by the paper's average, near the focus."""
     far = 0.0 if row["ratio"] is None else abs(row["ratio"] - FOCUS)
     return row["effect_value"] is None, row["metric"] == AVERAGE_WITHOUT_CROWS, far
 
 
 def _range(shown: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Return the range of the published effects over the paper's models at the ratio of a row, or ""."""
     alike = [row for row in rows if row["ratio"] == shown["ratio"] and row["metric"] == shown["metric"]]
     values = [row for row in alike if row["published_value"] is not None]
     if not values:

@@ -13,11 +13,7 @@ MOST = 500  # rows of a table below a figure; the values of a larger one are in 
 
 
 def read_all(study: StudyResults) -> dict[str, dict[str, Any]]:
-    """Return what the template shows of each figure by name: its caption, the SVG, and its table.
-
-    Raises:
-        HfpruneError: as the figures.
-    """
+    """Return what the template shows of each figure by name: its caption, the SVG, and its table."""
     found = {}
     without = absent("figures", study.data.folder)
     for name in [name for name in publication_names("figures") if name not in without]:

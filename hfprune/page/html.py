@@ -9,7 +9,6 @@ _FOLDER = Path(__file__).parent
 
 
 def template(name: str) -> Template:
-    """Return a template of the folder; its values are escaped, and an unknown one is an error."""
     return Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -20,5 +19,4 @@ def template(name: str) -> Template:
 
 
 def text(name: str) -> Markup:
-    """Return a style sheet or script of the folder."""
     return Markup((_FOLDER / name).read_text(encoding="utf-8"))

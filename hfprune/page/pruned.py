@@ -13,8 +13,6 @@ from hfprune.settings import plain
 
 
 class Outcome(NamedTuple):
-    """The comparison of a pruned model with its dense one."""
-
     rows: list[Row]
     verdict: list[str]
     """Sentences on what was lost; empty if nothing was measured."""
@@ -22,7 +20,6 @@ class Outcome(NamedTuple):
     """A `prompt`, and what the models say `before` and `after`; empty if nothing was measured."""
 
     def sampled(self) -> list[str]:
-        """Return the sample as lines to be printed."""
         prompt = self.sample.get("prompt", "")
         return [f"{side:>6}: {prompt}{self.sample[side]!r}" for side in ("before", "after") if prompt]
 
@@ -30,15 +27,6 @@ class Outcome(NamedTuple):
 def write_pruned_page(
     path: Path, model: Path, outcome: Outcome, settings: dict[str, Any], seconds: dict[str, float]
 ) -> None:
-    """Write the page.
-
-    Args:
-        path: file, replaced atomically.
-        model: folder of the pruned model.
-        outcome: the comparison.
-        settings: what was asked for, by name; among them `model` and `ratio`.
-        seconds: of each step.
-    """
     groups = {group: [*members] for group, members in groupby(outcome.rows, key=lambda row: row.group)}
     bars = groups.get(CAPABILITY, [])
     named = {row.name: row for row in outcome.rows}

@@ -12,7 +12,6 @@ WORKFLOW = "workflow.html"
 
 
 def facts(study: StudyResults) -> dict[str, Any]:
-    """Return words by their heading, and links to files that were kept with the results."""
     data, made = study.data, study.provenance
     tidy = data.results
     pruned = tidy[tidy["method"] != DENSE]
@@ -42,7 +41,6 @@ def facts(study: StudyResults) -> dict[str, Any]:
 
 
 def _measures(study: StudyResults) -> list[str]:
-    """Return each measure with what it read and the number of items."""
     found = []
     for (measure, task), rows in study.data.results.groupby(["measure", "task"], sort=False):
         n = rows["n"].max()

@@ -49,16 +49,12 @@ FAMILIES = {"gradient": "gradients", "activations": "activations", "weights": "w
 
 
 class Quantity(NamedTuple):
-    """A number that the page can show: a metric of a measure on a task."""
-
     measure: str
     metric: str
     task: str
 
 
 class Meaning(NamedTuple):
-    """The presentation of a `Quantity`."""
-
     name: str
     capability: str
     better: str
@@ -70,8 +66,6 @@ class Meaning(NamedTuple):
 
 @dataclass(frozen=True)
 class StudyResults:
-    """Everything that the page shows of a study."""
-
     name: str
     link: str
     """From the page's folder to the results."""
@@ -90,7 +84,6 @@ class StudyResults:
 
     @property
     def commits(self) -> list[str]:
-        """The commits of this suite that the results are of."""
         return [commit for commit in self.provenance.get("git", []) if commit]
 
     @property
@@ -137,7 +130,6 @@ def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
 
 
 def _provenance(records: pd.DataFrame) -> dict[str, Any]:
-    """Return versions, commits, packages and machines, each once, and the first and the last start."""
     said = {"hfprune": "version", "git": "commit", "packages": "packages", "hardware": "hardware"}
     found = {
         key: [*dict.fromkeys(text for text in records[column] if text not in ("", "{}"))]
@@ -150,7 +142,6 @@ def _provenance(records: pd.DataFrame) -> dict[str, Any]:
 
 
 def _values(data: Collected) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
-    """Return the values over draws with their intervals, and the meanings of all of them in order."""
     levels, declared = data.levels, data.declared
     measured = all_values(levels, declared, measures_in_order(levels, declared))
     measured = scaled(measured[measured["metric"] != "not_applicable"])
@@ -179,7 +170,6 @@ def _values(data: Collected) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
 def _with_effects(
     values: pd.DataFrame, meanings: dict[Quantity, Meaning], comparison: pd.DataFrame
 ) -> pd.DataFrame:
-    """Add the effects of the comparison to the values that they compare."""
     cells, added = ["model", "ratio", "method"], ["reference", "differs", "resamples"]
     columns = {end: f"effect{end}" for end in (*ENDS, P_VALUES[1])}
     keys = ["recovery", *Quantity._fields]
@@ -199,7 +189,6 @@ def _with_effects(
 def _with_texts(
     values: pd.DataFrame, meanings: dict[Quantity, Meaning], effects: dict[str, Effect]
 ) -> pd.DataFrame:
-    """Add the numbers as readers see them, and each method's standing beside its reference."""
     texts = []
     for row in values.itertuples(index=False):
         meaning = meanings[Quantity(row.measure, row.metric, row.task)]
@@ -237,12 +226,10 @@ def shown_with_interval(form: str, value: float, low: float, high: float, **abou
 
 
 def number(value: float, shown: str) -> str:
-    """Return a number for readers, with a minus sign, or "" if it is missing."""
     return "" if pd.isna(value) else shown.format(value).replace("-", "−")
 
 
 def _families(tidy: pd.DataFrame) -> dict[str, str]:
-    """Return `StudyResults.families`."""
     criteria = dict(zip(tidy["method"], tidy["criterion"], strict=True))
     known = {*CRITERIA.sources()}
     found = {

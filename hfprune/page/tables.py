@@ -11,11 +11,7 @@ OWN_PART = ("claims",)  # tables with a part of the page to themselves
 
 
 def read_all(study: StudyResults) -> Iterator[dict[str, Any]]:
-    """Yield what the template shows of each table: its title, headings, rows, which are `ours`, and notes.
-
-    Raises:
-        HfpruneError: as the tables.
-    """
+    """Yield what the template shows of each table: its title, headings, rows, which are `ours`, and notes."""
     without = {*absent("tables", study.data.folder), *OWN_PART}
     for name in [name for name in publication_names("tables") if name not in without]:
         table = made_table(name, study.data)

@@ -14,11 +14,6 @@ from hfprune.page.study import StudyResults, read_study
 def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
     """Write the page of the studies whose results lie in `folders`.
 
-    Args:
-        folders: each with the files of `collect`, `claims` and `compare`; those of `collect` are enough.
-        paper: folder of the published numbers and claims.
-        out: file, replaced atomically; the page's links to results are relative to its folder.
-
     Raises:
         HfpruneError: a folder has no tidy table, a table cannot be read, or two folders are of one study.
     """
@@ -32,7 +27,6 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
 
 
 def render(studies: Sequence[StudyResults], paper: Path) -> str:
-    """Return the HTML."""
     return template("page.html.j2").render(
         several=len(studies) > 1,
         studies=studies,

@@ -40,7 +40,6 @@ class Side(Strict):
         return self.model_copy(update={"methods": [self.published]}) if self.published else self
 
     def alternatives(self, ratio: float | None) -> list[tuple[str, float | None, str]]:
-        """Return method, ratio and recovery of each alternative, the preferred first."""
         pairs = product(self.methods, self.recoveries)
         return [(method, 0.0 if method == DENSE else ratio, recovery) for method, recovery in pairs]
 
@@ -114,7 +113,6 @@ class Claim(Strict):
 
     @property
     def neutral(self) -> float:
-        """The effect of two equal sides."""
         return float(self.effect == "ratio")
 
     @property
@@ -192,7 +190,6 @@ class Paper:
         return cls(claims.models, claims.claims, numbers, anomalies)
 
     def model(self, names: pd.Series) -> pd.Series:
-        """Return the paper's name of each model, or the study's where the paper has none."""
         return names.map(self.models).fillna(names)
 
     def scores(self) -> pd.DataFrame:
@@ -207,7 +204,6 @@ class Paper:
         return rows.drop_duplicates(["model", "method", "ratio", "recovery", "task"], ignore_index=True)
 
     def about(self, table: int) -> dict[str, str]:
-        """Return the known anomalies (id → claim) that concern a table."""
         concerned = [str(table) in re.findall(r"\d+", tables) for tables in self.anomalies["table"]]
         found = self.anomalies[concerned]
         return dict(zip(found["id"], found["claim"], strict=True))
@@ -216,16 +212,13 @@ class Paper:
         return self.numbers[self.numbers["table"].isin(claim.tables)]
 
     def tasks(self, claim: Claim) -> list[str]:
-        """Return the tasks that the claim's tables average."""
         return sorted(set(self.of(claim)["task"]) - {"", AVERAGE})
 
     @property
     def crows(self) -> set[str]:
-        """The tasks whose number is a share of stereotypes, not an accuracy."""
         return set(self.numbers.loc[self.numbers["metric"] == CROWS, "task"])
 
     def effect(self, claim: Claim, model: str, ratio: float | None, metric: str) -> PublishedEffect | None:
-        """Return the published effect for one of the paper's models, or `None` if a side is not published."""
         terms = claim.terms(ratio)
         sides = [
             self._number(claim, side.in_print().alternatives(at), model, metric) for _, side, at in terms
@@ -264,7 +257,6 @@ class Paper:
     def _number(
         self, claim: Claim, alternatives: Sequence[tuple[str, float | None, str]], model: str, metric: str
     ) -> pd.DataFrame:
-        """Return the rows of one printed line whose mean is the number; none if it is not published."""
         rows = self.of(claim)
         rows = rows[rows["model"] == model]
         for method, ratio, recovery in alternatives:
@@ -282,7 +274,6 @@ class Paper:
 
 
 def _check(claims: Claims, where: str, models: list[str], anomalies: list[str]) -> None:
-    """Fail at the first unknown name, and at the first repeated id."""
     references = [(f"models.{name}", model, models) for name, model in claims.models.items()]
     for i, claim in enumerate(claims.claims):
         references += [(f"claims.{i}.anomalies", anomaly, anomalies) for anomaly in claim.anomalies]

@@ -27,9 +27,6 @@ def read_tables(folder: Path) -> pd.DataFrame:
     table prints for this metric; `column`, the task or, if there is none, the metric. Cells without a number are
     left out.
 
-    Args:
-        folder: `paper/`.
-
     Raises:
         HfpruneError: a file or a column is missing, a value is not a number, or a cell occurs twice.
     """
@@ -41,7 +38,6 @@ def percent(ratio: float) -> str:
 
 
 def line_name_of(row: Any) -> str:
-    """Return the name, for readers, of the printed row to which a row of `read_tables` belongs."""
     ratio = [] if pd.isna(row.ratio) else [percent(row.ratio)]
     return " ".join([row.model, *ratio, f"{row.method}, {row.recovery}"])
 

@@ -16,13 +16,11 @@ Forms = str | Sequence[str]
 
 
 def texts(values: Iterable[float], form: Forms, scale: float = 1) -> list[str]:
-    """Return each value as text, or a dash where there is none."""
     pairs = zip(values, cycle([form] if isinstance(form, str) else form), strict=False)
     return [MISSING if pd.isna(value) else each.format(scale * value) for value, each in pairs]
 
 
 def with_errors(values: pd.Series, errors: pd.Series, form: str) -> list[str]:
-    """Return each value as text, with `±` and its error where it has one; both rounded to that."""
     return [
         MISSING
         if pd.isna(value)
@@ -40,17 +38,7 @@ def with_intervals(
     ratio: bool | Sequence[bool] = False,
     between: str = "[{}, {}]",
 ) -> tuple[list[str], list[str]]:
-    """Return each value and its interval as text, rounded to the interval, or a dash where there is none.
-
-    Args:
-        values: the values.
-        low: the ends of their intervals.
-        high: the other ends.
-        form: of all, or of each.
-        neutral: the value of no effect, of all or of each.
-        ratio: whether errors multiply, of all or of each.
-        between: the format of an interval.
-    """
+    """Return each value and its interval as text, rounded to the interval, or a dash where there is none."""
     found = []
     columns = [
         [one] * len(values) if isinstance(one, str | float | int) else one for one in (form, neutral, ratio)
@@ -63,7 +51,6 @@ def with_intervals(
 
 
 def together(values: Iterable[str], intervals: Iterable[str]) -> list[str]:
-    """Return each value with its interval where it has one."""
     return [
         " ".join(part for part in pair if part != MISSING) or MISSING
         for pair in zip(values, intervals, strict=True)
@@ -71,7 +58,6 @@ def together(values: Iterable[str], intervals: Iterable[str]) -> list[str]:
 
 
 def counts(values: Iterable[float]) -> list[str]:
-    """Return each count as text, or a dash where it is zero."""
     return [f"{count:,.0f}" if count else MISSING for count in values]
 
 
@@ -81,12 +67,10 @@ def words(values: Iterable[str]) -> list[str]:
 
 
 def ratio_column(rows: pd.DataFrame) -> Column:
-    """Return the column of the ratio, in per cent."""
     return Column("Ratio", texts(rows["ratio"], "{:.3g}%", 100), words=True)
 
 
 def head_columns(rows: pd.DataFrame, looks: Mapping[str, Look]) -> list[Column]:
-    """Return the columns of the ratio, and of the method with its recovery if the rows name one."""
     recoveries = rows["recovery"] if "recovery" in rows else ["none"] * len(rows)
     pairs = zip(rows["method"], recoveries, strict=True)
     methods = [method_label(looks[method], recovery) for method, recovery in pairs]
@@ -112,5 +96,4 @@ def in_order(
 
 
 def present(columns: Iterable[Column]) -> list[Column]:
-    """Return the columns that have a text in any row."""
     return [column for column in columns if {*column.cells} != {MISSING}]

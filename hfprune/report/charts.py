@@ -69,33 +69,27 @@ def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def pruned(values: pd.DataFrame, looks: Mapping[str, Look]) -> list[str]:
-    """Return the methods that prune, in their order."""
     return [method for method in looks if method != DENSE and method in set(values["method"])]
 
 
 def ratios(values: pd.DataFrame) -> list[float]:
-    """Return the ratios of pruned models, or of the dense model if nothing is pruned yet."""
     ratios = sorted(set(values["ratio"]))
     return [ratio for ratio in ratios if ratio > 0] or ratios
 
 
 def focus(values: pd.DataFrame) -> float:
-    """Return the ratio of pruned models that is nearest to `FOCUS`."""
     return min(ratios(values), key=lambda ratio: abs(ratio - FOCUS))
 
 
 def percents(ratios: Iterable[float]) -> list[str]:
-    """Return the names of ratios."""
     return [f"{100 * ratio:.3g}% removed" for ratio in ratios]
 
 
 def spans_a_decade(values: pd.Series) -> bool:
-    """Tell whether values are positive and differ so much that they need a logarithmic axis."""
     return bool(values.min() > 0 and values.max() > 10 * values.min())
 
 
 def meaning(values: pd.DataFrame, units: str = "items") -> str:
-    """Explain the bars, if there are any, and name the recovery where no facet does."""
     over = f"draws and {units}" if spread(values) == "sd" else f"{units} of one draw"
     known = values["low"].notna()
     band = ", and the dense model's band" if (known & (values["method"] == DENSE)).any() else ""
@@ -170,7 +164,6 @@ def outcomes(
 def _against_ratio(
     rows: pd.DataFrame, looks: Mapping[str, Look], title: str, order: Sequence[str], log: bool
 ) -> Chart:
-    """Describe values against the ratio, with the dense model as a level; with an order, by method."""
     rows = rows.rename(columns={"method": "group"})
     if order:
         place = rows["group"].map({method: i for i, method in enumerate(order)}).astype(float)
@@ -190,7 +183,6 @@ def dodge(count: int, width: float) -> np.ndarray:
 
 
 def shared_ends(charts: Sequence[Chart]) -> tuple[float, float]:
-    """Return the ends of one axis for what each chart would show by itself."""
     found = []
     for chart in charts:
         levels = chart.rows.loc[chart.rows["place"].isna(), "value"]
@@ -200,14 +192,7 @@ def shared_ends(charts: Sequence[Chart]) -> tuple[float, float]:
 
 
 def span(rows: pd.DataFrame, middle: float, log: bool, near: bool = True) -> tuple[float, float]:
-    """Return the ends of an axis for all intervals but those of values so far that they would hide the rest.
-
-    Args:
-        rows: `value`, `low` and `high`.
-        middle: the value in the middle; of effects that between better and worse.
-        log: whether the axis is logarithmic.
-        near: whether values may be left out.
-    """
+    """Return the ends of an axis for all intervals but those of values so far that they would hide the rest."""
     change: Any = np.log if log else np.asarray
     found = rows[["value", "low", "high"]].astype(float).dropna(subset="value")
     found = (found.transform(change) - change(middle)).sort_values("value", key=abs)
@@ -224,7 +209,6 @@ def span(rows: pd.DataFrame, middle: float, log: bool, near: bool = True) -> tup
 
 
 def at_edge(value: float, edge: float) -> str:
-    """Return a number beyond the edge of an axis, with an arrow to its side."""
     digits, _, power = f"{value:.1e}".partition("e")
     number = f"{float(f'{value:.2g}'):,g}"
     if abs(value) >= LONG:

@@ -63,7 +63,6 @@ class Collected(Tidy):
             self._out[column] = there - {*wanted}
 
     def kept(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a table but those that nobody asked for."""
         for column, out in self._out.items():
             for name in (column, f"{column}_a", f"{column}_b"):
                 rows = rows[~rows[name].isin(out)] if name in rows else rows
@@ -80,22 +79,18 @@ class Collected(Tidy):
 
     @cached_property
     def distributions(self) -> pd.DataFrame:
-        """The items of the measure of next-token distributions."""
         return self.kept(self.items(self.declared.first(DISTRIBUTIONS)))
 
     @cached_property
     def marks(self) -> pd.DataFrame:
-        """The agreement of halves during calibration."""
         return self.kept(marks(self.records, self.study))
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """The loss on held-out sequences during recovery."""
         return self.kept(learning_curves(self.records))
 
     @cached_property
     def printed(self) -> Paper:
-        """All published numbers, by the paper's names of models."""
         return Paper.read(self.paper / "claims.yaml")
 
     @cached_property
@@ -106,7 +101,6 @@ class Collected(Tidy):
 
     @cached_property
     def looks(self) -> dict[str, Look]:
-        """The look of every method of the study, and of those published of its models."""
         tables = (self.whole["method"], self.overlap["method_a"], self.overlap["method_b"])
         methods = {method for column in (*tables, self.quantiles["method"]) for method in column}
         return looks({*methods, *self.published["method"]}, self.labels)

@@ -11,8 +11,6 @@ STANDINGS = BETTER, ALIKE, WORSE = "better", "not told apart", "worse"
 
 
 class Effect(NamedTuple):
-    """The presentation of an effect: its heading, its format, and the value between better and worse."""
-
     heading: str
     shown: str
     neutral: float | None
@@ -21,7 +19,6 @@ class Effect(NamedTuple):
 
 
 def effects_shown(declared: Declarations) -> dict[str, Effect]:
-    """Return the presentation of each effect of a comparison, by its column."""
     return {column: _shown(column, row) for column, row in declared.effects().items()}
 
 
@@ -39,7 +36,6 @@ def _shown(column: str, row: Declaration) -> Effect:
 
 
 def standing(effect: Effect | None, low: float, high: float) -> str:
-    """Return the standing by the interval of an effect, as claims have their verdicts, or "" if there is none."""
     if effect is None or not effect.better or pd.isna(low) or pd.isna(high):
         return ""
     ends = [effect.better * (end - (effect.neutral or 0)) for end in (low, high)]

@@ -27,12 +27,10 @@ def all_values(levels: pd.DataFrame, declared: Declarations, measures: Iterable[
 
 
 def measures_in_order(levels: pd.DataFrame, declared: Declarations) -> list[str]:
-    """Return the measures that have levels: the declared ones first, then the others by name."""
     return [*dict.fromkeys([*declared.kinds, *sorted(set(levels["measure"]))])]
 
 
 def other_values(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
-    """Return `all_values` of the measures that no table of the paper shows."""
     shown = declared.of_paper()
     others = [measure for measure in measures_in_order(levels, declared) if measure not in shown]
     values = all_values(levels, declared, others)
@@ -71,7 +69,6 @@ def _unit(row: Declaration) -> str:
 
 
 def dotted(place: Iterable[str]) -> str:
-    """Return a measure, a metric and a task, if there is one, as one name for programs."""
     return ".".join(filter(None, place))
 
 

@@ -10,7 +10,6 @@ from hfprune.results import DENSE
 
 
 def source_notes(columns: list[Column], cells: pd.DataFrame, names: dict[str, str]) -> list[str]:
-    """Explain the sources and marks."""
     ours = cells[cells["source"] == OURS]
     legend = ["Source: paper, as printed there; ours, measured in this study. Never mixed."]
     present = set(ours["model"])
@@ -23,7 +22,6 @@ def source_notes(columns: list[Column], cells: pd.DataFrame, names: dict[str, st
 
 
 def mark_notes(columns: list[Column], ours: pd.DataFrame) -> list[str]:
-    """Explain ±, bold type and dashes if a table has them."""
     legend = []
     text = " ".join(cell for column in columns for cell in column.cells)
     if "±" in text:
@@ -45,7 +43,6 @@ def mark_notes(columns: list[Column], ours: pd.DataFrame) -> list[str]:
 
 
 def averages(ours: pd.DataFrame, theirs: pd.DataFrame, published: Paper, zeroshot: str) -> list[str]:
-    """State the number of items and tasks of the averages."""
     notes = []
     scores = ours[(ours["measure"] == zeroshot) & (ours["metric"] != AVERAGE)]
     if len(scores):
@@ -75,7 +72,6 @@ def _tasks(theirs: pd.DataFrame) -> set[str]:
 
 
 def corpora(texts: pd.DataFrame) -> list[str]:
-    """Name the corpora on which outputs were compared."""
     return [
         f"{measure.capitalize()} on {corpus} in ours: n = {span(n)}."
         for (measure, corpus), n in texts.groupby(["measure", "task"])["n"]
@@ -83,7 +79,6 @@ def corpora(texts: pd.DataFrame) -> list[str]:
 
 
 def span(numbers: pd.Series) -> str:
-    """Return the range of counts, for readers."""
     low, high = numbers.min(), numbers.max()
     if pd.isna(low):
         return "unknown"

@@ -34,13 +34,7 @@ FOLLOWING: dict[str, tuple[str, str, Callable[[pd.Series, pd.Series], pd.Series]
 
 
 def in_papers_units(levels: pd.DataFrame, declared: Declarations, without: Collection[str]) -> pd.DataFrame:
-    """Return levels in the paper's units, with averages over tasks, each with the `key` of its column.
-
-    Args:
-        levels: of a study.
-        declared: its metrics.
-        without: tasks that neither appear nor count in the averages.
-    """
+    """Return levels in the paper's units, with averages over tasks, each with the `key` of its column."""
     measure = declared.first("zeroshot")
     of_tasks = primary_values(levels, measure)
     left_out = [task for task in without if task in {*of_tasks["task"]}]
@@ -68,7 +62,6 @@ def in_papers_units(levels: pd.DataFrame, declared: Declarations, without: Colle
 
 
 def _suffix(outputs: pd.DataFrame) -> pd.Series:
-    """Return the corpus of each row if its metric has several, or the measure if those share a corpus."""
     places = outputs[["metric", "measure", "task"]].drop_duplicates()
     several = outputs["metric"].map(places.groupby("metric").size()) > 1
     shared = outputs["metric"].map(

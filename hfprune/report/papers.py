@@ -64,11 +64,6 @@ class PaperTable(TablePublication):
     notes: ClassVar[tuple[str, ...]] = ()
 
     def make(self, data: Collected) -> Table:
-        """Give each model, method, ratio, recovery and source a row.
-
-        Raises:
-            HfpruneError: a task has no metric that the paper's rule knows.
-        """
         published, declared = data.printed, data.declared
         theirs = published.numbers[published.numbers["table"] == self.order]
         theirs = theirs.assign(key=theirs["column"], source=PAPER).drop(columns="label")
@@ -97,19 +92,16 @@ class PaperTable(TablePublication):
         return Table(numbers, columns, below)
 
     def _ours(self, data: Collected, in_table: set[str]) -> pd.DataFrame:
-        """Return our numbers for the table over seeds, one per row, with the `key` of their column."""
         values = in_papers_units(data.levels, data.declared, self.without)
         return self._chosen(values, data.printed, in_table).assign(source=OURS)
 
     def _chosen(self, rows: pd.DataFrame, published: Paper, in_table: set[str]) -> pd.DataFrame:
-        """Return the rows of the table, with the paper's names of models."""
         rows = rows.assign(model=published.model(rows["model"]))
         if self.own_models:
             rows = rows[rows["model"].isin(in_table | {*rows["model"]} - {*published.models.values()})]
         return rows.query(self.ours) if self.ours else rows
 
     def _forms(self, ours: pd.DataFrame, theirs: pd.DataFrame, declared: Declarations) -> dict[str, Form]:
-        """Return the forms of the columns by key, including those without numbers."""
         forms: dict[str, Form] = {}
         for key in self.keys:
             if key == PER_TASK:

@@ -74,18 +74,13 @@ def publication_names(kind: Kind) -> list[str]:
 
 
 def possible(kind: Kind, kinds: Collection[str]) -> list[str]:
-    """Return the names of the tables or figures that a study with these kinds of measure and recovery may have."""
     found = _registry(kind).outlines()
     shows = {name: str(outline.constants.get("shows", "")).split() for name, outline in found.items()}
     return [name for name in publication_names(kind) if not shows[name] or {*shows[name]} & {*kinds}]
 
 
 def caption(kind: Kind, name: str) -> str:
-    """Return the caption of a table or figure in one line, without importing it.
-
-    Raises:
-        HfpruneError: as `publication_names`.
-    """
+    """Return the caption of a table or figure in one line, without importing it."""
     return " ".join(_registry(kind).outlines()[name].doc.split())
 
 
@@ -104,11 +99,6 @@ def known(kind: Kind, names: list[str]) -> list[str]:
 
 def absent(kind: Kind, folder: Path, only: Collection[str] | None = None) -> dict[str, list[str]]:
     """Return the tables or figures that cannot be made of a results folder, with the files that it lacks.
-
-    Args:
-        kind: of publications.
-        folder: the results folder.
-        only: the names that somebody asked for; by default all.
 
     Raises:
         HfpruneError: one of `only` lacks a file, or does not load.
@@ -130,7 +120,6 @@ def _registry(kind: Kind) -> Registry[Any]:
 
 
 def write_captions(folder: Path) -> dict[tuple[Kind, str], Path]:
-    """Write the caption of every table and figure to a file of its own, and return the files by kind and name."""
     found = {}
     for kind in get_args(Kind):
         for name in publication_names(kind):

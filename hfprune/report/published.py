@@ -8,8 +8,6 @@ from hfprune.study.study import Study
 
 
 class Published(NamedTuple):
-    """Files of a study, from its results to its tables and figures."""
-
     measured: list[str]
     """Results, and the outcomes of single items beside them."""
     cuts: list[str]
@@ -22,7 +20,6 @@ class Published(NamedTuple):
     figures: dict[str, str]
 
     def forms(self, kind: str) -> list[str]:
-        """Return all files of the tables, or of the figures."""
         stems = getattr(self, kind).values()
         suffixes = ("csv", "md", "tex") if kind == "tables" else ("svg", "pdf", "png")
         return [f"{stem}.{suffix}" for stem in stems for suffix in suffixes]
@@ -34,8 +31,6 @@ class Published(NamedTuple):
 
 
 def published(name: str, study: Study) -> Published:
-    """Return the files of a study, below the project's folder."""
-
     def here(files: list[str] | tuple[str, ...]) -> list[str]:
         return [f"results/{name}/{file}" for file in files]
 

@@ -104,14 +104,12 @@ def _text(
 
 
 def footnotes_of(cells: pd.DataFrame) -> dict[str, str]:
-    """Return the doubts about published numbers, e.g. `suspect: A07`, and the mark of each."""
     confidences = cells.loc[cells["source"] == PAPER, "confidence"].dropna().drop_duplicates()
     doubts = confidences[confidences != CONFIDENT]
     return {confidence: mark(i) for i, confidence in enumerate(doubts)}
 
 
 def with_blanks(ours: pd.DataFrame, blanks: pd.DataFrame, keys: Collection[str]) -> pd.DataFrame:
-    """Add a row without numbers for every model, method, ratio and recovery of `blanks`, if any has these keys."""
     shown = [key for key in keys if key in {*ours["key"]}]
     if not shown or blanks.empty:
         return ours

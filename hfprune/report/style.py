@@ -155,7 +155,6 @@ def looks(methods: Iterable[str], own: Mapping[str, Label] | None = None) -> dic
 
 
 def tasks_in_order(tasks: Iterable[str]) -> dict[str, Task]:
-    """Return the tasks in the paper's order, then the others by name."""
     present = set(tasks)
     unknown = sorted(present - TASKS.keys())
     return {name: task for name, task in TASKS.items() if name in present} | {
@@ -164,18 +163,15 @@ def tasks_in_order(tasks: Iterable[str]) -> dict[str, Task]:
 
 
 def method_label(look: Look, recovery: str) -> str:
-    """Return a method's name for readers, with the recovery: `Entropy + LoRA`."""
     recovered = RECOVERIES.get(recovery, recovery)
     return f"{look.label} + {recovered}" if recovered else look.label
 
 
 def recovery_label(recovery: str) -> str:
-    """Return a recovery's name for readers: `no recovery`, `LoRA`."""
     return RECOVERIES.get(recovery, recovery) or "no recovery"
 
 
 def metric_label(metric: str) -> str:
-    """Return a metric's name for readers; an unknown one keeps its own."""
     if top := re.fullmatch(r"top(\d+)_jaccard", metric):
         return f"Top-{top[1]} Jaccard"
     return METRIC_LABELS.get(metric, metric.replace("_", " "))

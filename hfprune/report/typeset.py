@@ -47,17 +47,14 @@ class Table:
 
 
 def without_rows(numbers: pd.DataFrame, why: str) -> Table:
-    """Return a table without rows, whose note says why."""
     return Table(numbers, [Column("Ratio", [], words=True), Column("Method", [], words=True)], [why], (), "")
 
 
 def csv(table: Table) -> str:
-    """Return the bare numbers as CSV."""
     return table.numbers.to_csv(index=False, float_format="%.8g", lineterminator="\n")
 
 
 def markdown(table: Table) -> str:
-    """Return a table as Markdown: caption, one table per section, notes; and the tables that follow."""
     widths = [max(map(len, [column.heading, *column.cells])) for column in table.columns]
     if table.columns[-1].words:
         widths[-1] = 3  # A last column of long words needs no padding.
@@ -70,7 +67,6 @@ def markdown(table: Table) -> str:
 
 
 def _sections(table: Table) -> Iterator[tuple[str, list[int]]]:
-    """Yield name and rows of each section; a table without sections or rows is one section without a name."""
     rows = [*range(len(table.columns[0].cells))]
     if not table.section or not rows:
         yield "", rows
@@ -133,7 +129,6 @@ def _alignment(column: Column) -> str:
 
 
 def _parts(table: Table, columns: Sequence[Column]) -> list[list[str]]:
-    """Return the lines of each float; one that begins within a section names it again."""
     by = [*table.groups]
     groups = table.numbers.groupby(by, dropna=False, sort=False).ngroup().tolist() if by else None
     sections = [*_sections(table)]
@@ -162,14 +157,12 @@ def _latex_row(texts: Sequence[str]) -> str:
 
 
 def write_table(out: Path, name: str, table: Table) -> None:
-    """Write a table, each file atomically, as `<out>/<name>.csv`, `.md` and `.tex`."""
     for suffix, text in {"csv": csv(table), "md": markdown(table), "tex": latex(table, name)}.items():
         with atomic_file(out / f"{name}.{suffix}") as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def mark(index: int) -> str:
-    """Return the mark of a footnote: ᵃ, ᵇ, …, ʷ, ᵃᵃ, …"""
     return _MARKS[index % len(_MARKS)] * (index // len(_MARKS) + 1)
 
 

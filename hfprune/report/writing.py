@@ -15,12 +15,6 @@ def write_tables(
 ) -> dict[str, list[str]]:
     """Write tables as `<name>.csv`, `.md` and `.tex`.
 
-    Args:
-        folder: a results folder, with what `collect`, `claims` and `compare` wrote.
-        paper: folder of the published tables and claims.
-        out: folder, created if missing.
-        only: names of tables; by default all.
-
     Returns:
         The names that were not written, with the files that they lack.
 

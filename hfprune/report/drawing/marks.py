@@ -69,7 +69,6 @@ def draw(ax: Axes, chart: Chart, room: float = 3.0) -> None:
 
 
 def _levels(ax: Axes, rows: pd.DataFrame, across: bool) -> None:
-    """Draw the dense model as a level with a band, its interval, and the published one as a dotted level."""
     line, span = (ax.axvline, ax.axvspan) if across else (ax.axhline, ax.axhspan)
     for row in rows.itertuples():
         if row.low < row.high:
@@ -79,7 +78,6 @@ def _levels(ax: Axes, rows: pd.DataFrame, across: bool) -> None:
 
 
 def _sides(ax: Axes, rows: pd.DataFrame, better: int) -> None:
-    """Draw the value between better and worse, and shade the better side of lines with an interval."""
     low, high = ax.get_xlim()
     alike = rows["neutral"].nunique(dropna=False) == 1
     if alike:
@@ -95,7 +93,6 @@ def _sides(ax: Axes, rows: pd.DataFrame, better: int) -> None:
 
 
 def points(ax: Axes, look: Look, x: Any, y: Any, **options: Any) -> None:
-    """Draw a method's points, with `xerr` and `yerr` of `Axes.errorbar` as bars."""
     style = {"color": look.colour, "marker": look.marker, "linestyle": look.line, **EDGE}
     ax.errorbar(x, y, **(style | {"elinewidth": 0.7, "capthick": 0.7} | options))
 
@@ -120,7 +117,6 @@ def log(ax: Axes, which: str, most: int = 5, nonpositive: str = "clip") -> None:
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Return at most so many round numbers between the ends of a logarithmic axis."""
     if high < 5 * low:
         found = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
     else:
@@ -143,10 +139,8 @@ def headline(ax: Axes, text: str, left: float = 0.0, size: str = "medium") -> No
 
 
 def points_of(size: float | str) -> float:
-    """Return a font size of a style, which may be a word, in points."""
     return FontProperties(size=size).get_size_in_points()
 
 
 def small() -> float:
-    """Return the size in points of letters that may be smaller than the rest."""
     return 0.75 * points_of(rcParams["font.size"])

@@ -128,7 +128,6 @@ def sheet(
 
 
 def _fitted(cell: Chart | str, room: float, panel: float) -> Chart | str:
-    """Break the titles of a chart, or a sentence, into lines that have room."""
     if isinstance(cell, str):
         return wrapped(cell, room)
     value = wrapped(cell.value, max(room, NAMED) if cell.names else 1.6)
@@ -144,7 +143,6 @@ def _height(cell: Chart | str, height: float) -> float:
 
 
 def say(ax: Axes, text: str) -> None:
-    """Replace a panel by words."""
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
 
@@ -164,7 +162,6 @@ def handles(methods: Iterable[str], looks: Mapping[str, Look], marked: Iterable[
 
 
 def _entries(charts: Iterable[Chart]) -> list[Artist]:
-    """Return legend entries of what charts do not name at an axis."""
     levels: set[str] = set()
     groups: set[str] = set()
     looks: dict[str, Look] = {}
@@ -178,7 +175,6 @@ def _entries(charts: Iterable[Chart]) -> list[Artist]:
 
 
 def legend(figure: Figure, handles: Sequence[Artist], title: str = "") -> None:
-    """Put the legend under the axes, in as few rows as the width allows, and make room for it."""
     if not handles and not title:
         return
     room, size = 0.95 * figure.get_figwidth(), points_of(rcParams["legend.fontsize"])

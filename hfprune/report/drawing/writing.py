@@ -38,16 +38,6 @@ def write_figures(
 
     One without data is not drawn: a file of an earlier call stays as it is.
 
-    Args:
-        folder: the output of `hfprune.analysis.collect.collect`; of tables in two forms, the CSV is enough.
-        paper: folder of the published tables.
-        out: folder, created if missing.
-        only: names of figures; by default all.
-        formats: suffixes of the files of each figure.
-        own_style: a style file of matplotlib, over the theme of all figures.
-        complete: whether a figure without data is written as a sentence, so that all files are there.
-        parts: of `model`, `method` and `ratio`, the ones to draw; by default all.
-
     Returns:
         The names that were not drawn, and why.
 
@@ -75,17 +65,12 @@ def write_figures(
 
 
 def theme(over: Mapping[str, Any] | None = None) -> AbstractContextManager[None]:
-    """Return the context of the style of all figures, with settings over it."""
     # Defaults first: a user's matplotlibrc must not change the figures.
     return style.context(["default", THEME, dict(over or {})])
 
 
 def made_figure(name: str, data: Collected) -> Figure | str:
-    """Make a figure, or the sentence that says why there is none.
-
-    Raises:
-        HfpruneError: no or two figures have this name, its file is invalid, or a table that it needs is.
-    """
+    """Make a figure, or the sentence that says why there is none."""
     publication = FIGURES.load(name)()
     values = publication.values(data)
     return publication.empty if values.empty else publication.draw(values, data)

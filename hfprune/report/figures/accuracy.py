@@ -26,7 +26,6 @@ class Accuracy(FigurePublication):
     empty = "Zero-shot accuracy: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take the paper's average over the study's tasks, and the published averages of the same settings."""
         scores = all_values(data.levels, data.declared, [data.declared.first("zeroshot")])
         ours = scaled(scores[scores["task"] == MEAN]).assign(source="ours")
         same = data.published.merge(ours[["model", "recovery", "ratio"]].drop_duplicates())
@@ -34,7 +33,6 @@ class Accuracy(FigurePublication):
         return pd.concat([ours, printed], ignore_index=True) if len(ours) else ours
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw a facet in each row."""
         ours, printed = (values[values["source"] == source] for source in ("ours", "published"))
         zeroshot = data.declared.first("zeroshot")
         count = primary_values(data.levels, zeroshot)["task"].nunique()

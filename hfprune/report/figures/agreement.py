@@ -23,7 +23,6 @@ class Agreement(FigurePublication):
     empty = "Agreement of scores and plans: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take means over layers and seeds."""
         if data.ranks.empty or data.overlap.empty:
             return pd.DataFrame()
         ratio = charts.focus(data.overlap)
@@ -36,7 +35,6 @@ class Agreement(FigurePublication):
         return rows.groupby(by, as_index=False, sort=False)["value"].mean()
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw the mean for each pair of methods, below the diagonal, with its number."""
         names = {method: look.label for method, look in data.looks.items()} | {ABLATION: "Ablation"}
         models, matrices = sorted({*values["model"]}), [*values["of"].unique()]
         figure, axes = grid(models, matrices, full(), full() / 2)

@@ -32,7 +32,6 @@ class Answer(FigurePublication):
     empty = "The primary outcome: not measured on two methods"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take the effects on the primary outcome, by default the distance to the dense model."""
         rows, shown = compared(data), effects_shown(data.declared)
         rows = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
         rows = rows[rows["effect"].isin([name for name, effect in shown.items() if effect.better])]
@@ -50,7 +49,6 @@ class Answer(FigurePublication):
         )
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw a line for each method."""
         effect = effects_shown(data.declared)[values["effect"].iloc[0]]
         labels = {method: look.label for method, look in data.looks.items()}
         rows = []

@@ -26,7 +26,6 @@ class Calibration(FigurePublication):
     empty = "Agreement of calibration halves: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take the agreement, a mean over seeds, and the outcomes that there are."""
         marks = data.marks[data.marks["method"].isin([*data.looks])]
         if marks.empty:
             return marks
@@ -56,7 +55,6 @@ class Calibration(FigurePublication):
         return pd.concat([part for part in parts if len(part)], ignore_index=True).reindex(columns=columns)
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw every outcome against the sequences."""
         values = values.rename(columns={"method": "group", "sequences": "place"})
         outcomes = [*dict.fromkeys(values["outcome"])]
         cells = {

@@ -27,7 +27,6 @@ class Claims(FigurePublication):
     empty = "Claims: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take the claims with an effect of ours on any model."""
         rows = data.claims
         if rows.empty:
             return rows
@@ -38,7 +37,6 @@ class Claims(FigurePublication):
         return rows[["claim", "sentence", "model", "ratio", "verdict", *effect]]
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw two claims of about the same number of comparisons in each row."""
         panels = [panel for _, panel in values.groupby("claim", sort=False)]
         cells = [_forest(panel) for panel in sorted(panels, key=len)]
         rows = [("", cells[i : i + 2]) for i in range(0, len(cells), 2)]
@@ -46,7 +44,6 @@ class Claims(FigurePublication):
 
 
 def _forest(rows: pd.DataFrame) -> Chart:
-    """Describe the comparisons of one claim, a line each, with a threshold of its own."""
     first = rows.iloc[0]
     rows = rows.assign(place=[*map(float, range(len(rows)))], neutral=rows["threshold"])
     ours = rows.assign(group=rows["verdict"], value=rows["effect"])

@@ -34,7 +34,6 @@ class Comparison(FigurePublication):
     empty = "Comparison of methods: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take every effect of every method beside its reference, and those of the reference's other draws."""
         rows = compared(data)
         beside = rows[rows["method"] != rows["reference"]]
         if len(beside[["model", "ratio", "method"]].drop_duplicates()) > MOST_LINES:
@@ -42,7 +41,6 @@ class Comparison(FigurePublication):
         return rows if len(beside) else rows[:0]
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw every method beside its reference."""
         draws = values[values["seed"].notna()]
         beside = values[values["seed"].isna() & (values["method"] != values["reference"])]
         shown = AGREEMENT | effects_shown(data.declared)
@@ -62,7 +60,6 @@ class Comparison(FigurePublication):
 
 
 def compared(data: Collected) -> pd.DataFrame:
-    """Return the effects of `comparison.csv`, a row for each method, ratio and effect that was measured."""
     effects = [*AGREEMENT, *effects_shown(data.declared)]
     keys = ["model", "ratio", "method", "seed", "reference", "primary", "differs"]
     parts = [

@@ -29,13 +29,11 @@ class Distributions(FigurePublication):
     empty = "Next-token distributions: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take the likeliest tokens with their probabilities, and the derivatives with respect to their logits."""
         gradients = [f"{method}_gradient" for method in DRAWN]
         columns = ["model", "level", "entropy", "context", "token", "is_target", "probability", *gradients]
         return data.distributions.reindex(columns=columns)
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw a panel for each position."""
         models = sorted({*values["model"]})
         columns = max(len({*part["level"]}) for _, part in values.groupby("model"))
         figure, axes = grid(models, [""] * columns, full(), 2.1)
@@ -57,7 +55,6 @@ class Distributions(FigurePublication):
 
 
 def _panel(ax: Axes, facet: pd.DataFrame, room: float) -> None:
-    """Draw one position, below the end of its context that has room in so many inches."""
     ys = np.arange(len(facet))
     ax.barh(ys, facet["probability"], color=BARS, height=0.7)
     for method, look in DRAWN.items():
@@ -75,7 +72,6 @@ def _panel(ax: Axes, facet: pd.DataFrame, room: float) -> None:
 
 
 def _cut(text: str) -> str:
-    """Return a token for display, at most `LETTERS` long."""
     cuts = (_literal(text[:end]) + "…" * (end < len(text)) for end in range(len(text), 0, -1))
     return next((drawn for drawn in cuts if len(drawn) <= LETTERS), "…")
 

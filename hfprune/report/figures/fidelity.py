@@ -25,13 +25,11 @@ class Fidelity(FigurePublication):
     empty = "Fidelity: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take JS distance, top-k Jaccard and perplexity."""
         rows = data.levels[data.levels["measure"].isin(data.declared.of_kind(*ALL_SHOWN))]
         known = rows["metric"].str.endswith(KINDS)
         return scaled(rows[known] if known.any() else rows)
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw them with the corpus where there are several."""
         measured = values[charts.OUTCOME].drop_duplicates().itertuples(index=False, name=None)
         ranks = {kind: i for i, kind in enumerate(KINDS)}
         keys = sorted(

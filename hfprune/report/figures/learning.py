@@ -33,7 +33,6 @@ class Learning(FigurePublication):
         )
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw the loss against the tokens."""
         curves = values.rename(columns={"method": "group", "tokens": "place", "loss": "value"})
         curves = curves.assign(hollow=curves["step"] == 0, low=np.nan, high=np.nan)
         first = curves[~curves["hollow"]].groupby([name.replace("method", "group") for name in CURVE])[

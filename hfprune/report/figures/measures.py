@@ -23,7 +23,6 @@ class Measures(FigurePublication):
     empty = "Other measures: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take the first metric of every measure that no table of the paper has."""
         values = other_values(data.levels, data.declared)
         places = {*zip(values["measure"], values["metric"], strict=True)}
         # The first declared metric that was measured: tasks differ in those that they have.
@@ -39,6 +38,5 @@ class Measures(FigurePublication):
         return scaled(values.merge(compared))
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw them in the order of the declarations."""
         labels = {key: name.replace("_", " ") for key, name in headings(values, data.declared).items()}
         return sheet(charts.outcomes(values, labels, data.looks, data.declared), charts.meaning(values))

@@ -28,7 +28,6 @@ class Neurons(FigurePublication):
     empty = "Scores: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take the criteria that the paper compares, or the first three of a study without them."""
         there = {*data.neurons["method"]}
         methods = [method for method in COMPARED if method in there] or charts.pruned(
             data.neurons, data.looks
@@ -38,7 +37,6 @@ class Neurons(FigurePublication):
         return wide.reset_index()
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw lines in their own order, and points in that of the first."""
         models, methods = sorted({*values["model"]}), [*values.columns[3:]]
         titles = ["Each in its own order", f"In the order of {data.looks[methods[0]].label}"]
         figure, axes = grid(models, titles, full(), 1.8, sharex=True, sharey="row")

@@ -22,7 +22,6 @@ class Overlap(FigurePublication):
     empty = "Overlap of kept neurons: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take Jaccard indices; if entropy is not in the study, the first method takes its place."""
         pairs = data.overlap
         present = {*pairs["method_a"], *pairs["method_b"]}
         reference = next((method for method in (REFERENCE, *data.looks) if method in present), REFERENCE)
@@ -33,7 +32,6 @@ class Overlap(FigurePublication):
         return pairs.groupby(by, as_index=False)[["jaccard", "expected"]].mean()
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw every layer."""
         looks = data.looks | {"chance": Look("Chance", BLACK, "", "--")}
         title = f"Jaccard with {data.looks[values['reference'].iloc[0]].label}"
         names = {"method": "group", "jaccard": "value", "layer": "place"}

@@ -23,13 +23,11 @@ class Scores(FigurePublication):
     empty = "Scores: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take quantiles of scores divided by their layer's mean."""
         by = ["model", "method", "layer", "quantile"]
         means = data.quantiles.groupby(by)["score"].mean()
         return means.unstack().rename(columns="{:g}".format).reset_index()
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw them layer by layer."""
         models, methods = sorted({*values["model"]}), charts.pruned(values, data.looks)
         columns = min(ACROSS, len(methods))
         blank = [""] * (-len(methods) % columns)

@@ -22,12 +22,10 @@ class Tasks(FigurePublication):
     empty = "Zero-shot accuracy: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take the metric of each task that the paper's rule chooses."""
         scores = all_values(data.levels, data.declared, [data.declared.first("zeroshot")])
         return scaled(scores[~scores["task"].isin([MEAN, AVERAGE_WITHOUT_CROWS])])
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw a task in each line; its methods stand below each other."""
         methods, tasks = charts.pruned(values, data.looks), tasks_in_order(values["task"])
         places = {task: float(i) for i, task in enumerate(tasks)}
         aside = {DENSE: 0.0} | dict(zip(methods, charts.dodge(len(methods), 0.76), strict=True))

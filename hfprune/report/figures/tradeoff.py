@@ -25,7 +25,6 @@ class Tradeoff(FigurePublication):
     empty = "Quality against speed: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take a row for each quality and gain of each model, pruned and dense."""
         cells = tradeoff(data.levels, data.declared)
         parts = []
         for gain, sign in GAINS.items():
@@ -43,7 +42,6 @@ class Tradeoff(FigurePublication):
         return found if (found["method"] != DENSE).any() else found[:0]
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        """Draw what each pruned model costs in quality against what it gains."""
         drawn, rows, panels = values.assign(group=values["method"]), [], []
         for (model, quality), part in drawn.groupby(["model", "quality"], sort=False):
             cells: list[Chart | str] = []

@@ -11,13 +11,10 @@ _OUTCOMES = {"js_distance": "{:.3f}", "perplexity": "{:,.1f}"}
 
 
 class Calibration(TablePublication):
-    """The table of agreement and outcomes by the sequences that criteria read."""
-
     order = 10
     empty = "No calibration was measured as it went on."
 
     def make(self, data: Collected) -> Table:
-        """Give each criterion and number of sequences a row."""
         rows = by_sequences(data.results, data.marks, data.declared)
         scored = [name for name in SCORED if name == "criterion" or rows[name].nunique() > 1]
         columns = [

@@ -14,14 +14,11 @@ from hfprune.study import layout
 
 
 class Claims(TablePublication):
-    """The table of verdicts on all claims, and one of each claim's comparisons."""
-
     order = 13
     reads = (layout.CLAIMS,)
     empty = "The paper has no claims."
 
     def make(self, data: Collected) -> Table:
-        """Give each claim a row, and then each claim a table."""
         rows = data.claims
         claims = rows.drop_duplicates("claim").set_index("claim")
         found = pd.crosstab(rows["claim"], rows["verdict"])
@@ -49,7 +46,6 @@ class Claims(TablePublication):
 
 
 def _comparisons(rows: pd.DataFrame) -> Table:
-    """Return the table of one claim: a row for each model, ratio and metric."""
     form = "{:.2f}" if {*rows["unit"]} <= {"points", "ratio"} else "{:.4f}"
     doubts = [f" ({word})" if word in ("suspect", "tentative") else "" for word in rows["confidence"]]
     resamples = [f" + {count} resamples" if count else "" for count in rows["resamples"]]
@@ -77,7 +73,6 @@ def _comparisons(rows: pd.DataFrame) -> Table:
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
-    """Explain the effect, the condition of the claim, and the interval."""
     notes = [f"Effect: {rows['compares'].iloc[0]}; {rows['condition'].iloc[0]}."]
     run = rows[~rows["verdict"].isin([NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE])]
     if (run["n"] > 0).any():

@@ -14,14 +14,11 @@ from hfprune.study import layout
 
 
 class Comparison(TablePublication):
-    """The table of every method beside the reference method."""
-
     order = 14
     reads = (layout.COMPARISON,)
     empty = "No two methods were measured at the same ratio."
 
     def make(self, data: Collected) -> Table:
-        """Give each method at each ratio a row."""
         rows, effects, looks = data.comparison, effects_shown(data.declared), data.looks
         seeds = ["" if pd.isna(seed) else f", seed {seed:.0f}" for seed in rows["seed"]]
         methods = [looks[method].label + seed for method, seed in zip(rows["method"], seeds, strict=True)]

@@ -8,14 +8,11 @@ from hfprune.study import layout
 
 
 class Draws(TablePublication):
-    """The table of the spread of outcomes over draws of the calibration."""
-
     order = 16
     reads = (layout.DRAWS,)
     empty = "No method was calibrated twice, on samples or resamples."
 
     def make(self, data: Collected) -> Table:
-        """Give each outcome of a method, or of its difference from the reference, a row."""
         rows, looks, effects = data.draws.fillna({"against": ""}), data.looks, data.declared.effects()
         methods = [
             looks[method].label + (f" − {looks[against].label}" if against else "")

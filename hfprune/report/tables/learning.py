@@ -9,13 +9,10 @@ _CURVE = ["model", "ratio", "method", "seed", "recovery"]
 
 
 class Learning(TablePublication):
-    """The table of learning curves."""
-
     order = 11
     empty = "No recovery was measured as it trained."
 
     def make(self, data: Collected) -> Table:
-        """Give each curve a row: its end, beside its beginning."""
         by_step = data.curves.sort_values("step").groupby(_CURVE)
         rows = by_step.tail(1).merge(by_step.head(1)[[*_CURVE, "loss"]], on=_CURVE, suffixes=("", "_before"))
         rows = in_order(rows, _CURVE, data.looks)

@@ -8,14 +8,11 @@ from hfprune.study import layout
 
 
 class Lost(TablePublication):
-    """The table of what each pruned model lost against the dense one."""
-
     order = 15
     reads = (layout.LOST,)
     empty = "No outcome was measured item by item on a pruned and the dense model."
 
     def make(self, data: Collected) -> Table:
-        """Give each outcome and task of a pruned model a row."""
         rows = data.lost
         found = [data.declared.find(row.measure, row.metric) for row in rows.itertuples()]
         ratios = [row.metric.effect == "ratio" for row in found]

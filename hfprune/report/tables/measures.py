@@ -13,13 +13,10 @@ from hfprune.report.typeset import Table
 
 
 class Measures(TablePublication):
-    """The table of measures beside those of the paper's tables, laid out by their declarations."""
-
     order = 9
     empty = "Nothing else was measured."
 
     def make(self, data: Collected) -> Table:
-        """Give each cell a row over seeds, and each metric a column, or one per task if there are several."""
         cells = scaled(other_values(data.levels, data.declared))
         if cells.empty:
             return Table(pd.DataFrame(columns=ROW[:-1]), [], [])

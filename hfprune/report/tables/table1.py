@@ -4,8 +4,6 @@ from hfprune.report.papers import ACCURACY, WITH_RECOVERY, PaperTable
 
 
 class Table1(PaperTable):
-    """The paper's Table 1."""
-
     order = 1
     keys = ACCURACY
     ours = WITH_RECOVERY

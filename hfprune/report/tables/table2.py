@@ -5,8 +5,6 @@ from hfprune.report.papers import WITH_RECOVERY, PaperTable
 
 
 class Table2(PaperTable):
-    """The paper's Table 2."""
-
     order = 2
     keys = ("parameters", AVERAGE, AVERAGE_WITHOUT_CROWS)
     ours = WITH_RECOVERY

@@ -4,8 +4,6 @@ from hfprune.report.papers import ACCURACY, WITH_RECOVERY, PaperTable
 
 
 class Table3(PaperTable):
-    """The paper's Table 3."""
-
     order = 3
     keys = ACCURACY
     ours = WITH_RECOVERY

@@ -5,8 +5,6 @@ from hfprune.report.papers import PaperTable
 
 
 class Table4(PaperTable):
-    """The paper's Table 4."""
-
     order = 4
     keys = (
         *("parameters", AVERAGE, "prefill_latency", "prefill_speedup"),

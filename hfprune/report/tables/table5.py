@@ -4,8 +4,6 @@ from hfprune.report.papers import PaperTable
 
 
 class Table5(PaperTable):
-    """The paper's Table 5."""
-
     order = 5
     keys = (
         *("seconds", "seconds_to_entropy", "peak_memory", "memory_to_entropy"),

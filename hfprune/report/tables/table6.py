@@ -4,8 +4,6 @@ from hfprune.report.papers import ACCURACY, PaperTable
 
 
 class Table6(PaperTable):
-    """The paper's Table 6."""
-
     order = 6
     keys = ACCURACY
     ours = "recovery == 'none'"

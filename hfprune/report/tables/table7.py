@@ -4,7 +4,5 @@ from hfprune.report.papers import OUTPUTS, PaperTable
 
 
 class Table7(PaperTable):
-    """The paper's Table 7."""
-
     order = 7
     keys = (OUTPUTS,)

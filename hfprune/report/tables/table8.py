@@ -9,8 +9,6 @@ from hfprune.results import DENSE
 
 
 class Table8(PaperTable):
-    """The paper's Table 8."""
-
     order = 8
     keys = ACCURACY
     ours = f"method in ['{DENSE}', 'entropy', 'entropy_attention']"

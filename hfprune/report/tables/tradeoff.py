@@ -15,13 +15,10 @@ _THEORY_LABELS = {"prefill_by_flops": "by FLOPs", "decode_by_parameters": "by pa
 
 
 class Tradeoff(TablePublication):
-    """The table of quality against speed and size, with the Pareto fronts."""
-
     order = 12
     empty = "No latency was measured."
 
     def make(self, data: Collected) -> Table:
-        """Give each pruned model a row."""
         rows = in_order(tradeoff(data.levels, data.declared), ("model", "ratio", "method"), data.looks)
         removed = data.marks.drop_duplicates(["model", "method"])[["model", "method", "units"]]
         rows.insert(3, "units", words(rows[["model", "method"]].merge(removed, "left")["units"]))
@@ -59,6 +56,5 @@ def _with_interval(heading: str, rows: pd.DataFrame, name: str, form: str) -> Co
 
 
 def _gains(row: pd.Series, quality: str) -> str:
-    """Name the gains on whose front with a quality a cell is."""
     named = {gain: label.partition(" ")[0].lower() for gain, label in GAIN_LABELS.items()}
     return ", ".join(name for gain, name in named.items() if row[front_name(quality, gain)]) or MISSING
