@@ -15,8 +15,7 @@ from scipy.stats import rankdata
 
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import NotMeasuredError, Outcomes, contrast
-from hfprune.analysis.significance import holm
-from hfprune.analysis.statistics import Estimate, estimate
+from hfprune.analysis.statistics import Estimate, estimate, holm
 from hfprune.results import DENSE
 
 PAPER, ACCURACY, BOOLQ = "entropy", "points", "boolq"

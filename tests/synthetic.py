@@ -15,10 +15,8 @@ import yaml
 from safetensors.numpy import save_file
 
 from hfprune.analysis.collect import collect
-from hfprune.analysis.comparison import compare
-from hfprune.analysis.draws import spreads
+from hfprune.analysis.comparison import compare, lost, spreads
 from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.lost import lost
 from hfprune.analysis.tidy import DIGITS, write_csv
 from hfprune.analysis.verdicts import evaluate
 from hfprune.criteria import CRITERIA

@@ -21,9 +21,6 @@ def primary_values(rows: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFram
     """Return the rows of values with the primary metric of each task of a zero-shot measure.
 
     The rule is that of the evaluation script of SDMPrune, the paper's predecessor; the paper states none.
-
-    Raises:
-        HfpruneError: a task has none of the three metrics that the rule knows.
     """
     zeroshot = rows[(rows["measure"] == measure) & (rows["metric"] != AVERAGE)]
     chosen = {}
@@ -36,10 +33,6 @@ def primary_values(rows: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFram
             )
         chosen[task] = known[0]
     return zeroshot[zeroshot["metric"] == zeroshot["task"].map(chosen)]
-
-
-def paper_average(levels: pd.DataFrame, measure: str) -> pd.DataFrame:
-    return levels[(levels["measure"] == measure) & (levels["task"] == AVERAGE)]
 
 
 def with_averages(results: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:

@@ -172,9 +172,7 @@ def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool) -> list[str]:
     """Return in plain sentences what was lost, and whether the model can be used; nothing if it was not measured.
 
     Args:
-        rows: as `compare` returns them.
         vocabulary: tokens that the model knows; a blind guess has this perplexity.
-        repaired: whether the model was recovered after pruning.
     """
     row = next((row for row in rows if row.name.startswith("perplexity") and row.before is not None), None)
     if row is None or row.before is None or row.change is None:

@@ -56,9 +56,6 @@ def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) 
     """Write all that a study measured into the folder `out`, with a copy of the study's file.
 
     Any part of a study's files is enough, so that a running study can be inspected.
-
-    Raises:
-        HfpruneError: a file is incomplete, or two results give the same number.
     """
     study = load(Study, study_file)
     declared = declare(study)

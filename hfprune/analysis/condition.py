@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.statistics import MIN_DRAWS, Estimate, multiples_to_decide
 from hfprune.paper.claims import Claim
 
@@ -67,3 +68,12 @@ def needs(effect: Estimate, condition: Condition) -> str:
         return "more than 100 times the draws and items"
     found = zip(multiples, ("draws", "items"), strict=True)
     return " and ".join(f"{count} times the {name}" for count, name in found if count > 1)
+
+
+def unit_of(claim: Claim, declared: Declarations) -> str:
+    if claim.effect == "ratio":
+        return "ratio"
+    metric = declared.find(claim.measure, claim.metric).metric
+    if metric.unit == "%":
+        return "points"
+    return f"{metric.label}, logarithms" if metric.effect == "ratio" else metric.label

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hfprune.analysis.condition import unit_of
 from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import NotComparableError
 from hfprune.analysis.statistics import MIN_DRAWS, POWER, Estimate, resampling_dof
-from hfprune.analysis.verdicts import compare_items, unit_of
+from hfprune.analysis.verdicts import compare_items
 from hfprune.assets.text_sizes import reading
 from hfprune.measurement import Measure, TaskMeasure, TextMeasure
 from hfprune.paper.claims import Claim, Paper
@@ -21,8 +22,6 @@ from hfprune.study.study import Study
 
 
 class Decidable(NamedTuple):
-    """What a study can say to a claim, in the units of the effect, for readers."""
-
     claim: str
     unit: str
     documents: int

@@ -116,7 +116,6 @@ def _effect(row: Declaration) -> str:
 
 
 def declare(study: Study) -> Declarations:
-    """Return the declarations of a study's measures, and those of the suite itself."""
     kinds = {name: entry.measure or name for name, entry in study.measures.items()}
     own = [row for name, made in study.make_measures().items() for row in _declared(name, kinds[name], made)]
     suite = [Declaration(name, name, False, metric) for name, metrics in SUITE.items() for metric in metrics]

@@ -81,11 +81,6 @@ class Evidence(Tidy):
     def difference(
         self, declared: Declaration, ours: list[Cell], *theirs: list[Cell], tasks: list[str] | None = None
     ) -> Contrast:
-        """Return the outcomes of one side, less those of the other if there is one; see `outcomes`.
-
-        Raises:
-            NotComparableError: they were not measured on both sides, on the same draws and items.
-        """
         measured = declared.measure, declared.metric.name, tasks
         sides = [self.outcomes(cells, *measured) for cells in (ours, *theirs)]
         return contrast([*zip((1.0, -1.0), sides, strict=False)])
@@ -187,11 +182,6 @@ class Evidence(Tidy):
     def numbers(
         self, cells: list[Cell], ratio: float | None, measure: str, metric: str
     ) -> dict[Draw | None, float]:
-        """Return a bare number by draw.
-
-        Raises:
-            NotMeasuredError: it was not measured.
-        """
         first, rows = cells[0], self.tidy
         rows = rows[(rows["measure"] == measure) & (rows["metric"] == metric)]
         rows = rows[(rows["model"] == first.model) & (rows["method"] == first.method)]

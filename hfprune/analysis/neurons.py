@@ -206,8 +206,12 @@ class Neurons:
         """Yield overlaps and rank correlations of layers, and for each disputed neuron 1 (near both cuts) or 0."""
         from scipy.stats import rankdata
 
-        plans = _common(self._plan(a), self._plan(b))
-        scored = _common(self._scored(a), self._scored(b))
+        cut = [self._plans.get((x.model, x.ratio or 0.0, x.seed), {}).get(x.method, {}) for x in (a, b)]
+        ranked = [self._scores.get((x.model, x.method, x.seed), {}) for x in (a, b)]
+        plans, scored = (
+            [(ours[layer], theirs[layer]) for layer in ours if layer in theirs]
+            for ours, theirs in (cut, ranked)
+        )
         yield [jaccard(*kept) for kept in plans]
         yield [pd.Series(x).corr(pd.Series(y), "spearman") for x, y in scored]
         near: list[float] = []
@@ -215,12 +219,6 @@ class Neurons:
             distances = [np.abs(rankdata(-s) - len(k)) / len(s) for k, s in zip(kept, scores, strict=True)]
             near += (np.maximum(*distances)[np.setxor1d(kept[0], kept[1])] < NEAR).astype(float).tolist()
         yield near
-
-    def _plan(self, cell: Cell) -> ByLayer:
-        return self._plans.get((cell.model, cell.ratio or 0.0, cell.seed), {}).get(cell.method, {})
-
-    def _scored(self, cell: Cell) -> ByLayer:
-        return self._scores.get((cell.model, cell.method, cell.seed), {})
 
     def _ablation_correlation(self, cells: list[Cell]) -> float:
         found = self._ablation.groupby(["model", "method_a", "seed"])["spearman"].mean()
@@ -238,10 +236,6 @@ class Neurons:
         if len(ours) < 2 or np.isnan(theirs).any():
             return Estimate(np.nan)
         return estimate(Contrast({"": (ours - theirs)[None]}, {}, {}, fixed=True))
-
-
-def _common(a: ByLayer, b: ByLayer) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(a[layer], b[layer]) for layer in a if layer in b]
 
 
 def nanmean(values: Iterable[float]) -> float:

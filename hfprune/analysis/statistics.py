@@ -1,10 +1,11 @@
 """Uncertainty of an effect over draws of the calibration and items together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from hfprune.analysis.outcomes import Contrast
@@ -148,17 +149,13 @@ class Estimate:
             return found
         return found.within(spread.variance, spread.dof, spread.skewness)
 
-    def p_value(self, threshold: float = 0.0) -> float:
-        """Return the two-sided p-value of the effect being the threshold; NaN without an interval.
-
-        It is below 0.05 where the interval leaves the threshold out.
-        """
+    def p_value(self) -> float:
+        """Return the two-sided p-value of no effect, below 0.05 where the interval leaves 0 out."""
         from scipy.stats import t
 
-        distance = self.value - threshold
         if not self.known or not self.stderr:
-            return np.nan if not self.known else float(distance == 0)
-        x, a = distance / self.stderr, self.skewness
+            return np.nan if not self.known else float(self.value == 0)
+        x, a = self.value / self.stderr, self.skewness
         transformed = x + a * x**2 / 3 + a**2 * x**3 / 27 + a / 6
         return min(1.0, float(2 * t.sf(np.sign(x) * np.array([x, transformed]), self.dof).max()))
 
@@ -280,3 +277,11 @@ def multiples_to_decide(effect: Estimate, decided: Callable[[Estimate], bool]) -
     ways = [*((k, 1) for k in MULTIPLES), *((1, k) for k in MULTIPLES), *((k, k) for k in MULTIPLES)]
     narrower = ((way, effect.about(spread.with_more(*way))) for way in sorted(ways, key=np.prod))
     return next((way for way, found in narrower if decided(found)), None)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number by Holm's method (1979); a missing one stays missing."""
+    values = pd.Series(np.asarray(p_values, float))
+    known = values.sort_values(kind="stable").dropna()
+    adjusted = (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1)
+    return adjusted.reindex(values.index).tolist()

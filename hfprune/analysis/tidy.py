@@ -70,7 +70,6 @@ class Tidy:
             return rows[[*DTYPES]]
 
     def check_results(self) -> None:
-        """Refuse a folder whose results.csv has a header alone."""
         if self.whole.empty:
             raise HfpruneError(f"{self.folder}: {RESULTS} holds no result; run `hfprune collect` first")
 
@@ -118,10 +117,6 @@ class Tidy:
         rows = read_union(self.folder / ITEMS, measure=measure)
         return rows.dropna(axis="columns", how="all") if len(rows) else rows
 
-    def kept_table(self, name: str) -> pd.DataFrame:
-        path = self.folder / name
-        return self.kept(read_csv(path)) if path.exists() else pd.DataFrame()
-
 
 def read_csv(path: Path) -> pd.DataFrame:
     with readable(path, OSError, ValueError):
@@ -134,11 +129,7 @@ def write_csv(rows: pd.DataFrame, path: Path, digits: int | None = None) -> None
 
 
 def write_union(parts: Iterable[pd.DataFrame], path: Path) -> None:
-    """Write tables below each other to a Parquet file, atomically; a column is empty where a table lacks it.
-
-    Raises:
-        HfpruneError: two tables have a column of the same name and of different types.
-    """
+    """Write tables below each other to a Parquet file, atomically; a column is empty where a table lacks it."""
     tables = [pa.Table.from_pandas(rows, preserve_index=False) for rows in parts]
     with explained(f"{path}: two measures have different columns of one name ({REASON})", pa.ArrowException):
         whole = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata()
@@ -147,7 +138,6 @@ def write_union(parts: Iterable[pd.DataFrame], path: Path) -> None:
 
 
 def read_union(path: Path, **equal: str) -> pd.DataFrame:
-    """Read a file of `write_union`, or its rows with these values."""
     filters = [(column, "=", value) for column, value in equal.items()] or None
     with readable(path, OSError, ValueError, pa.ArrowException):
         return pq.read_table(path, filters=filters).to_pandas()

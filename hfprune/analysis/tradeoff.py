@@ -29,10 +29,7 @@ def front_name(quality: str, gain: str) -> str:
 def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     """Return one row per model, method and ratio whose latency was measured, and their dense models, over seeds.
 
-    Args:
-        levels: of `hfprune.analysis.averages.levels`, without cells that are not applicable; recovered models are
-            left out, since an adapter changes no shape.
-        declared: decides which measure represents each kind; of `gold_bpb` it is the mean over its groups.
+    Recovered models are left out, since an adapter changes no shape.
 
     Returns:
         `model, method, ratio`; the metrics of `QUALITIES` (the dense model's distance to itself is 0);

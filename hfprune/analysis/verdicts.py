@@ -1,6 +1,6 @@
 """Effect, interval and verdict of a study on each claim of the paper."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +14,18 @@ from hfprune.analysis.condition import (
     NOT_RUN,
     Condition,
     needs,
+    unit_of,
     verdict,
 )
-from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.evidence import Evidence, MeasuredSide, NotApplicableError
-from hfprune.analysis.outcomes import Draw, NotComparableError, NotMeasuredError, Outcomes, contrast
-from hfprune.analysis.ratios import ratio
+from hfprune.analysis.outcomes import (
+    Draw,
+    NotComparableError,
+    NotMeasuredError,
+    Outcomes,
+    contrast,
+    paired,
+)
 from hfprune.analysis.statistics import MIN_DRAWS, Estimate, estimate
 from hfprune.paper.claims import Claim, Paper
 from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS
@@ -81,12 +87,14 @@ class Compared(NamedTuple):
 
 
 def evaluate(paper: Paper, evidence: Evidence) -> pd.DataFrame:
-    """Evaluate every claim on the models of a study and, for their published effects, on the paper's models."""
     dense = {model: _dense_note(paper, evidence, model) for model in evidence.models}
     rows: list[ClaimRow] = []
     for claim in paper.claims:
+        # Where the average counts CrowS-Pairs as an accuracy, the one without it stands beside it.
+        with_crows = claim.measure == "zeroshot" and paper.crows & set(evidence.tasks(claim.measure))
+        metrics = [claim.metric, AVERAGE_WITHOUT_CROWS] if with_crows else [claim.metric]
         for model, at in _models_and_ratios(paper, claim, evidence):
-            for metric in _metrics(paper, claim, evidence):
+            for metric in metrics:
                 row = _evaluate(paper, claim, evidence, model, at, metric)
                 notes = [row.note, dense.get(model, "") if claim.effect == "difference" else ""]
                 rows.append(row._replace(note="; ".join(filter(None, notes))))
@@ -112,11 +120,6 @@ def _models_and_ratios(paper: Paper, claim: Claim, evidence: Evidence) -> list[t
         if paper.effect(claim, printed_name, at, claim.metric)
     ]
     return [*dict.fromkeys(found)]
-
-
-def _metrics(paper: Paper, claim: Claim, evidence: Evidence) -> list[str]:
-    with_crows = claim.measure == "zeroshot" and paper.crows & set(evidence.tasks(claim.measure))
-    return [claim.metric, AVERAGE_WITHOUT_CROWS] if with_crows else [claim.metric]
 
 
 def _evaluate(
@@ -197,24 +200,9 @@ def _by_items(claim: Claim, evidence: Evidence) -> bool:
     return claim.effect == "difference" or (metric.effect == "ratio" and bool(metric.items))
 
 
-def unit_of(claim: Claim, declared: Declarations) -> str:
-    if claim.effect == "ratio":
-        return "ratio"
-    metric = declared.find(claim.measure, claim.metric).metric
-    if metric.unit == "%":
-        return "points"
-    return f"{metric.label}, logarithms" if metric.effect == "ratio" else metric.label
-
-
 def compare_items(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
 ) -> Compared:
-    """Return the effect of a claim by outcomes per item.
-
-    Raises:
-        NotMeasuredError: a side was not measured.
-        NotComparableError: the sides have other draws or items.
-    """
     declared, tasks, notes = evidence.declared.find(claim.measure, claim.metric), None, []
     if declared.kind == "zeroshot":
         papers = set(paper.tasks(claim)) - (paper.crows if metric == AVERAGE_WITHOUT_CROWS else set())
@@ -249,6 +237,32 @@ def _compare_numbers(
     effect = ratio(left_data, right_data, measured in REPEATABLE)
     few = f"measured in fewer than {MIN_DRAWS} processes, so there is no interval"
     return Compared(left, right, effect, [] if effect.known else [few])
+
+
+def ratio(
+    left: Mapping[Draw | None, float], right: Mapping[Draw | None, float] | None, repeatable: bool
+) -> Estimate:
+    """Estimate the logarithm of the ratio of two numbers that were measured independently.
+
+    The interval is Student's t over seeds, each of which a process of its own measured, from `MIN_DRAWS` of them.
+    Repeats in one process give none: another process may find another ratio. A repeatable number is exact.
+
+    Args:
+        right: the divisor; None if `left` already is the ratio.
+    """
+    sides = [left] if right is None else [left, right]
+    numbers = np.array([*paired(sides).values()])
+    if (numbers <= 0).any():
+        raise NotComparableError("a number is zero or less, so there is no ratio")
+    logs = np.log(numbers[:, 0] / (1.0 if right is None else numbers[:, 1]))
+    once = any(None in side for side in sides)
+    draws = 0 if all(None in side for side in sides) else len(logs)
+    found = Estimate(float(logs.mean()), n=0 if repeatable else len(logs), draws=draws)
+    if repeatable and len(logs) < MIN_DRAWS:
+        return found.within(0.0, np.inf)
+    if len(logs) < MIN_DRAWS or (once and not repeatable):
+        return found
+    return found.within(float(logs.var(ddof=1)) / len(logs), len(logs) - 1)
 
 
 def _dense_note(paper: Paper, evidence: Evidence, model: str) -> str:

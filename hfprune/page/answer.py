@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from hfprune.page.study import StudyResults
-from hfprune.report.charts import focus, percents
-from hfprune.report.effects import BETTER, STANDINGS, effects_shown
+from hfprune.report.charts import focus
+from hfprune.report.measures import BETTER, STANDINGS, effects_shown
 from hfprune.results import DENSE
 
 # The words for the best, a better and a worse method, by the measure that ranks them.
@@ -86,4 +86,4 @@ def _rival(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _percent(ratio: float) -> str:
-    return percents([ratio])[0].removesuffix(" removed").replace("%", "\N{NO-BREAK SPACE}%")
+    return f"{100 * ratio:.3g}\N{NO-BREAK SPACE}%"

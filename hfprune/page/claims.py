@@ -17,24 +17,8 @@ SIGNS = {
     **{"reproduced": "✓", "contradicted": "✗", "inconclusive": "?", "equivalent": "=", "one draw": "1"},
     **{"not comparable": "≠", "not applicable": "∅", NOT_RUN: "–"},
 }
-# Columns that the line and the table show in their own way; the rest of a claim's columns follow as they are.
-OWN = (
-    *(
-        "claim",
-        "model",
-        "kind",
-        "ratio",
-        "metric",
-        "left",
-        "right",
-        "unit",
-        "relation",
-        "threshold",
-        "sentence",
-    ),
-    *("compares", "condition", "where", "effect", "low", "high", "n", "draws", "published"),
-    *("confidence", "verdict", "anomalies", "note"),
-)
+# Columns that the table of a claim shows as they are.
+EXTRA = ("margin", "basis", "resamples", "minimum_detectable_effect", "needs")
 
 
 def lines(studies: Sequence[StudyResults]) -> list[dict[str, Any]]:
@@ -65,7 +49,7 @@ def lines(studies: Sequence[StudyResults]) -> list[dict[str, Any]]:
 
 
 def _line(study: StudyResults, rows: pd.DataFrame, names: dict[str, str]) -> dict[str, Any]:
-    extra = [name for name in rows if name not in OWN and rows[name].notna().any()]
+    extra = [name for name in EXTRA if rows[name].notna().any()]
     found = [_row(row, extra) for row in rows.to_dict("records")]
     models = {*study.data.results["model"]}
     own = [row for row in found if names.get(row["model"], row["model"]) in models] or found

@@ -29,7 +29,7 @@ def facts(study: StudyResults) -> dict[str, Any]:
         "Time": [*_times(study)],
         "Versions": [
             *(f"hfprune {version}" for version in made.get("hfprune", [])),
-            *(f"commit {commit[:12]}{'+changes' * ('+' in commit)}" for commit in study.commits),
+            *(f"commit {commit[:12]}{'+changes' * ('+' in commit)}" for commit in made["git"]),
             *(f"{name} {version}" for one in made.get("packages", []) for name, version in one.items()),
         ],
     }

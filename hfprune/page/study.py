@@ -14,8 +14,15 @@ from hfprune.analysis.comparison import ENDS, P_VALUES
 from hfprune.analysis.statistics import LEVEL
 from hfprune.criteria import CRITERIA
 from hfprune.report.collected import Collected
-from hfprune.report.effects import Effect, effects_shown, standing
-from hfprune.report.measures import all_values, headings, measures_in_order, scaled
+from hfprune.report.measures import (
+    Effect,
+    all_values,
+    effects_shown,
+    headings,
+    measures_in_order,
+    scaled,
+    standing,
+)
 from hfprune.results import DENSE
 from hfprune.rounding import rounded_interval
 
@@ -83,10 +90,6 @@ class StudyResults:
     provenance: dict[str, Any]
 
     @property
-    def commits(self) -> list[str]:
-        return [commit for commit in self.provenance.get("git", []) if commit]
-
-    @property
     def headline(self) -> Quantity | None:
         """The number that ranks methods first: the study's primary outcome, else distance to the dense model."""
         pruned = self.values[(self.values["method"] != DENSE) & self.values["ratio"].notna()]
@@ -106,11 +109,6 @@ class StudyResults:
 
 
 def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
-    """Read the results of a study for a page in the folder `base`.
-
-    Raises:
-        HfpruneError: what `collect` wrote is missing, has no result, or cannot be read.
-    """
     data = Collected(folder, paper)
     data.check_results()
     link = Path(os.path.relpath(folder.resolve(), base.resolve())).as_posix()

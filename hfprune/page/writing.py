@@ -1,42 +1,90 @@
 """The page of one study or of several side by side: one HTML file that needs no network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup, escape
 
 import hfprune
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
-from hfprune.page import answer, claims, figures, methods, ran, tables
+from hfprune.page import answer, claims, methods, ran
 from hfprune.page.html import template, text
 from hfprune.page.study import StudyResults, read_study
+from hfprune.report.drawing.writing import embedded_svg
+from hfprune.report.publication import FIGURES, absent, caption, publication_names
+from hfprune.report.writing import made_table
+
+MOST = 500  # rows of a table below a figure; the values of a larger one are in its file alone
+OWN_PART = ("claims",)  # tables with a part of the page to themselves
 
 
 def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
-    """Write the page of the studies whose results lie in `folders`.
-
-    Raises:
-        HfpruneError: a folder has no tidy table, a table cannot be read, or two folders are of one study.
-    """
     studies = [read_study(folder, paper, out.parent) for folder in folders]
     names = [study.name for study in studies]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise HfpruneError(f"two results folders are of one study, {min(repeated)!r}: give each study once")
-    page = render(studies, paper)
-    with atomic_file(out) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
-
-
-def render(studies: Sequence[StudyResults], paper: Path) -> str:
-    return template("page.html.j2").render(
+    page = template("page.html.j2").render(
         several=len(studies) > 1,
         studies=studies,
         cards=[card for study in studies for card in answer.cards(study)],
         claims=claims.lines(studies),
-        figures={study.name: figures.read_all(study) for study in studies},
+        figures={study.name: figures_of(study) for study in studies},
         methods=methods.read_all(studies),
-        tables={study.name: [*tables.read_all(study)] for study in studies},
+        tables={study.name: [*tables_of(study)] for study in studies},
         ran={study.name: ran.facts(study) for study in studies},
         version=hfprune.__version__,
         style=text("page.css"),
         script=text("page.js"),
     )
+    with atomic_file(out) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+
+
+def figures_of(study: StudyResults) -> dict[str, dict[str, Any]]:
+    found = {}
+    without = absent("figures", study.data.folder)
+    for name in [name for name in publication_names("figures") if name not in without]:
+        if drawn := embedded_svg(name, study.data):
+            svg, values = drawn
+            words = caption("figures", name)
+            values = values.dropna(axis=1, how="all")
+            found[name] = {
+                "caption": words,
+                "svg": Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{escape(words)}" ', 1)),
+                "headings": [str(column).replace("_", " ").capitalize() for column in values],
+                "rows": _texts(values, study) if len(values) <= MOST else [],
+                "count": len(values),
+                "file": next(iter(FIGURES.load(name).reads), "results.csv"),
+            }
+    return found
+
+
+def _texts(values: pd.DataFrame, study: StudyResults) -> list[list[str]]:
+    labels = {method: look.label for method, look in study.data.looks.items()}
+    shown = values.replace({name: labels for name in ("method", "reference") if name in values})
+    return [
+        ["" if pd.isna(x) else f"{x:.4g}" if isinstance(x, float) else str(x) for x in row]
+        for row in shown.astype(object).to_numpy().tolist()
+    ]
+
+
+def tables_of(study: StudyResults) -> Iterator[dict[str, Any]]:
+    without = {*absent("tables", study.data.folder), *OWN_PART}
+    for name in [name for name in publication_names("tables") if name not in without]:
+        table = made_table(name, study.data)
+        columns = {
+            column.heading: [cell.replace("**", "") for cell in column.cells] for column in table.columns
+        }
+        if table.section:
+            columns = {table.section.capitalize(): table.numbers[table.section].tolist()} | columns
+        rows = [*zip(*columns.values(), strict=True)]
+        yield {
+            "title": table.caption,
+            "headings": [*columns],
+            "rows": rows,
+            "ours": [source == "ours" for source in columns.get("Source", ["ours"] * len(rows))],
+            "notes": table.notes,
+        }

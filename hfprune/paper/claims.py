@@ -143,8 +143,6 @@ class Claim(Strict):
 
 
 class Claims(Strict):
-    """`paper/claims.yaml`."""
-
     models: dict[Name, str] = Field(
         description="a model's name in studies → its name in the published tables"
     )

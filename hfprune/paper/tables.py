@@ -26,9 +26,6 @@ def read_tables(folder: Path) -> pd.DataFrame:
     Columns beside those of the files: `printed`, the number as text; `step`, the unit of the last digit that the
     table prints for this metric; `column`, the task or, if there is none, the metric. Cells without a number are
     left out.
-
-    Raises:
-        HfpruneError: a file or a column is missing, a value is not a number, or a cell occurs twice.
     """
     return pd.concat([_read_table(folder / "tables" / name) for name in TABLE_FILES], ignore_index=True)
 
@@ -67,11 +64,6 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def read_rows(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read a CSV of `paper/` as text, and check that it has these columns.
-
-    Raises:
-        HfpruneError: the file or a column is missing.
-    """
     with reading(path), explained(f"{path}: not valid CSV: {REASON}", ValueError):
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     missing = [column for column in columns if column not in rows]

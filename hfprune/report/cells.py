@@ -1,7 +1,6 @@
 """The texts of a table's cells, made from its numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
 from math import nan
 
 import pandas as pd
@@ -11,13 +10,10 @@ from hfprune.report.typeset import MISSING, Column
 from hfprune.rounding import rounded, rounded_interval
 
 PAPER, OURS = "paper", "ours"  # the sources of numbers
-Forms = str | Sequence[str]
-"""The format of all values, as `str.format` takes it, or one for each."""
 
 
-def texts(values: Iterable[float], form: Forms, scale: float = 1) -> list[str]:
-    pairs = zip(values, cycle([form] if isinstance(form, str) else form), strict=False)
-    return [MISSING if pd.isna(value) else each.format(scale * value) for value, each in pairs]
+def texts(values: Iterable[float], form: str, scale: float = 1) -> list[str]:
+    return [MISSING if pd.isna(value) else form.format(scale * value) for value in values]
 
 
 def with_errors(values: pd.Series, errors: pd.Series, form: str) -> list[str]:
@@ -33,12 +29,11 @@ def with_intervals(
     values: pd.Series,
     low: pd.Series,
     high: pd.Series,
-    form: Forms,
+    form: str | Sequence[str],
     neutral: float | Sequence[float] = nan,
     ratio: bool | Sequence[bool] = False,
     between: str = "[{}, {}]",
 ) -> tuple[list[str], list[str]]:
-    """Return each value and its interval as text, rounded to the interval, or a dash where there is none."""
     found = []
     columns = [
         [one] * len(values) if isinstance(one, str | float | int) else one for one in (form, neutral, ratio)

@@ -1,6 +1,6 @@
 """Charts: values of groups at places with their intervals; `hfprune.report.drawing.panels` draws them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,12 +81,8 @@ def focus(values: pd.DataFrame) -> float:
     return min(ratios(values), key=lambda ratio: abs(ratio - FOCUS))
 
 
-def percents(ratios: Iterable[float]) -> list[str]:
-    return [f"{100 * ratio:.3g}% removed" for ratio in ratios]
-
-
-def spans_a_decade(values: pd.Series) -> bool:
-    return bool(values.min() > 0 and values.max() > 10 * values.min())
+def share_removed(ratio: float) -> str:
+    return f"{100 * ratio:.3g}% removed"
 
 
 def meaning(values: pd.DataFrame, units: str = "items") -> str:
@@ -115,8 +111,6 @@ def outcomes(
     Args:
         values: levels in the units shown (`hfprune.report.measures.scaled`).
         labels: of outcomes (`OUTCOME`); the first decides the order of methods.
-        looks: of all methods.
-        declared: says which direction is better.
         printed: published values of `model`, `recovery`, `method`, `ratio` and `value`, of a single outcome.
 
     Returns:
@@ -149,11 +143,12 @@ def outcomes(
                 beside = printed.merge(facet[["model", "recovery"]].drop_duplicates())
                 rows = pd.concat([rows, beside.assign(hollow=True)], ignore_index=True)
                 order |= dict.fromkeys(pruned(beside, looks))
-            log = metrics[key].effect == "ratio" and spans_a_decade(whole[model, *key])
+            low, high = whole[model, *key].agg(["min", "max"])
+            log = metrics[key].effect == "ratio" and bool(low > 0 and high > 10 * low)
             chart = _against_ratio(rows, looks, label, [*order] if single else [], log)
             of_model.setdefault((model, key, single), []).append(chart)
             row.append(chart)
-        found.append((f"{name}, {percents(ratios(facet))[0]}" if single else name, row))
+        found.append((f"{name}, {share_removed(ratios(facet)[0])}" if single else name, row))
     shared = {id(chart): shared_ends(charts) for charts in of_model.values() for chart in charts}
     return [
         (name, [cell if isinstance(cell, str) else replace(cell, ends=shared[id(cell)]) for cell in row])

@@ -9,7 +9,7 @@ import pandas as pd
 
 from hfprune.analysis.curves import learning_curves, marks
 from hfprune.analysis.neurons import LAYER_TABLES, OVERLAP, QUANTILES, RANKS, SCORES
-from hfprune.analysis.tidy import LAYERS, Tidy, read_union
+from hfprune.analysis.tidy import LAYERS, Tidy, read_csv, read_union
 from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Paper
 from hfprune.report.style import Look, looks
@@ -20,8 +20,6 @@ DISTRIBUTIONS = "distributions"  # the measure whose items a figure shows
 
 
 def _by_layer(name: str) -> "cached_property[pd.DataFrame]":
-    """Return the property of a table of layers.parquet, which is empty if the file was not kept."""
-
     def read(data: "Collected") -> pd.DataFrame:
         path, columns = data.folder / LAYERS, LAYER_TABLES[name]
         rows = read_union(path, table=name) if path.exists() else pd.DataFrame(columns=columns)
@@ -30,8 +28,12 @@ def _by_layer(name: str) -> "cached_property[pd.DataFrame]":
     return cached_property(read)
 
 
-def _kept(name: str) -> "cached_property[pd.DataFrame]":
-    return cached_property(lambda data: data.kept_table(name))
+def _beside(name: str) -> "cached_property[pd.DataFrame]":
+    def read(data: "Collected") -> pd.DataFrame:
+        path = data.folder / name
+        return data.kept(read_csv(path)) if path.exists() else pd.DataFrame()
+
+    return cached_property(read)
 
 
 class Collected(Tidy):
@@ -42,16 +44,7 @@ class Collected(Tidy):
     """
 
     def __init__(self, folder: Path, paper: Path, only: Mapping[str, Collection[Any]] | None = None) -> None:
-        """Name the results folder, and the folder of the published tables and claims.
-
-        Args:
-            folder: of the results.
-            paper: of the published tables.
-            only: of `model`, `method` and `ratio`, the ones to read; the dense model is among them.
-
-        Raises:
-            HfpruneError: the study has not all of `only`.
-        """
+        """Read of `model`, `method` and `ratio` `only` these, and the dense model."""
         super().__init__(folder)
         self.paper = paper
         self._out: dict[str, set[Any]] = {}
@@ -72,10 +65,10 @@ class Collected(Tidy):
     ranks = _by_layer(RANKS)
     quantiles = _by_layer(QUANTILES)
     neurons = _by_layer(SCORES)
-    claims = _kept(layout.CLAIMS)
-    comparison = _kept(layout.COMPARISON)
-    draws = _kept(layout.DRAWS)
-    lost = _kept(layout.LOST)
+    claims = _beside(layout.CLAIMS)
+    comparison = _beside(layout.COMPARISON)
+    draws = _beside(layout.DRAWS)
+    lost = _beside(layout.LOST)
 
     @cached_property
     def distributions(self) -> pd.DataFrame:

@@ -64,11 +64,7 @@ FIGURES = Registry("hfprune.report.figures", FigurePublication, ("order",), word
 
 
 def publication_names(kind: Kind) -> list[str]:
-    """Return the names of all tables or figures in their order, without importing them.
-
-    Raises:
-        HfpruneError: the file of one cannot be read.
-    """
+    """Return the names of all tables or figures in their order, without importing them."""
     found = _registry(kind).outlines()
     return sorted(found, key=lambda name: (found[name].constants.get("order", 0), name))
 
@@ -85,11 +81,6 @@ def caption(kind: Kind, name: str) -> str:
 
 
 def known(kind: Kind, names: list[str]) -> list[str]:
-    """Return names of tables or figures that somebody asked for.
-
-    Raises:
-        ValueError: there is none of a name.
-    """
     of = publication_names(kind)
     for name in names:
         if name not in of:
@@ -98,11 +89,7 @@ def known(kind: Kind, names: list[str]) -> list[str]:
 
 
 def absent(kind: Kind, folder: Path, only: Collection[str] | None = None) -> dict[str, list[str]]:
-    """Return the tables or figures that cannot be made of a results folder, with the files that it lacks.
-
-    Raises:
-        HfpruneError: one of `only` lacks a file, or does not load.
-    """
+    """Return the tables or figures that cannot be made of a results folder, with the files that it lacks."""
     registry = _registry(kind)
     found = {
         name: lacking

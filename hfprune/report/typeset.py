@@ -46,14 +46,6 @@ class Table:
     more: Mapping[str, "Table"] = field(default_factory=dict)
 
 
-def without_rows(numbers: pd.DataFrame, why: str) -> Table:
-    return Table(numbers, [Column("Ratio", [], words=True), Column("Method", [], words=True)], [why], (), "")
-
-
-def csv(table: Table) -> str:
-    return table.numbers.to_csv(index=False, float_format="%.8g", lineterminator="\n")
-
-
 def markdown(table: Table) -> str:
     widths = [max(map(len, [column.heading, *column.cells])) for column in table.columns]
     if table.columns[-1].words:
@@ -157,7 +149,8 @@ def _latex_row(texts: Sequence[str]) -> str:
 
 
 def write_table(out: Path, name: str, table: Table) -> None:
-    for suffix, text in {"csv": csv(table), "md": markdown(table), "tex": latex(table, name)}.items():
+    csv = table.numbers.to_csv(index=False, float_format="%.8g", lineterminator="\n")
+    for suffix, text in {"csv": csv, "md": markdown(table), "tex": latex(table, name)}.items():
         with atomic_file(out / f"{name}.{suffix}") as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
 

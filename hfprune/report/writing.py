@@ -7,7 +7,7 @@ from pathlib import Path
 from hfprune.errors import REASON, explained
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TABLES, absent, caption, publication_names
-from hfprune.report.typeset import Table, without_rows, write_table
+from hfprune.report.typeset import Column, Table, write_table
 
 
 def write_tables(
@@ -17,9 +17,6 @@ def write_tables(
 
     Returns:
         The names that were not written, with the files that they lack.
-
-    Raises:
-        HfpruneError: as `made_table`; or a table that `only` names lacks its file.
     """
     data, lacking = Collected(folder, paper), absent("tables", folder, only)
     for name in [name for name in only or publication_names("tables") if name not in lacking]:
@@ -28,12 +25,6 @@ def write_tables(
 
 
 def made_table(name: str, data: Collected) -> Table:
-    """Make a table, with its caption.
-
-    Raises:
-        HfpruneError: a file of the results or the paper is missing or broken, or they do not belong together; or a
-            task has no metric that the paper's rule knows.
-    """
     publication = TABLES.load(name)()
     text = (
         f"{data.folder}: the table {name} finds no {REASON} there; run `hfprune collect` and `compare` again"
@@ -41,5 +32,6 @@ def made_table(name: str, data: Collected) -> Table:
     with explained(text, KeyError):  # a method, metric or column that another file has
         table = publication.make(data)
     if table.numbers.empty:
-        table = without_rows(table.numbers, publication.empty)
+        columns = [Column(heading, [], words=True) for heading in ("Ratio", "Method")]
+        table = Table(table.numbers, columns, [publication.empty], (), "")
     return replace(table, caption=caption("tables", name))

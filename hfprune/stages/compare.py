@@ -21,10 +21,8 @@ class CompareMethods(Stage):
         Raises:
             HfpruneError: nothing of the study was measured.
         """
-        from hfprune.analysis.comparison import compare
-        from hfprune.analysis.draws import spreads
+        from hfprune.analysis.comparison import compare, lost, spreads
         from hfprune.analysis.evidence import Evidence
-        from hfprune.analysis.lost import lost
         from hfprune.analysis.tidy import DIGITS, write_csv
 
         out, evidence = self.out or self.results, Evidence(self.results)

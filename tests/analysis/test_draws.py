@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import f
 from synthetic import Study, analysed, evidence, resample
 
-from hfprune.analysis.draws import spreads
+from hfprune.analysis.comparison import spreads
 from hfprune.analysis.evidence import Evidence
 from hfprune.folds import FOLDS
 

@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import t
 from synthetic import Study, analysed
 
+from hfprune.analysis.comparison import lost
 from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.lost import lost
 
 ITEMS = np.linspace(1.0, 2.0, 8)
 

@@ -6,7 +6,7 @@ import pytest
 from drawings import figure_of
 from synthetic import gather
 
-from hfprune.analysis.by_sequences import by_sequences
+from hfprune.analysis.curves import by_sequences
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import made_figure
 from hfprune.report.typeset import markdown

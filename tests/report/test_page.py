@@ -12,7 +12,7 @@ from command_line import failure, run
 from committed import results_of
 from synthetic import PAPER
 
-from hfprune.page import figures
+from hfprune.page import writing
 from hfprune.page.study import read_study
 from hfprune.page.writing import write_page
 from hfprune.report.drawing.writing import write_figures
@@ -96,7 +96,7 @@ def test_figures_are_those_of_the_command_with_their_values(both: Elements, tmp_
 @pytest.fixture
 def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without figures, which take seconds."""
-    monkeypatch.setattr(figures, "read_all", lambda study: {})
+    monkeypatch.setattr(writing, "figures_of", lambda study: {})
 
 
 def test_the_answer_names_the_nearest_method_and_how_sure(both: Elements) -> None:

@@ -13,7 +13,6 @@ from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, MaxNLocator, 
 from matplotlib.transforms import blended_transform_factory, offset_copy
 
 from hfprune.report.charts import LONG, Chart, at_edge
-from hfprune.report.style import Look
 
 BLACK, GREY, SHADE = "black", "#8C8C8C", "#EAF2F8"
 # Separates markers that touch.
@@ -37,10 +36,13 @@ def draw(ax: Axes, chart: Chart, room: float = 3.0) -> None:
         )
         if own["low"].notna().any():
             options["xerr" if across else "yerr"] = [own["value"] - own["low"], own["high"] - own["value"]]
-        points(ax, chart.looks[group], x, y, **options)
+        look = chart.looks[group]
+        style = {"color": look.colour, "marker": look.marker, "linestyle": look.line, **EDGE}
+        ax.errorbar(x, y, **(style | {"elinewidth": 0.7, "capthick": 0.7} | options))
     for row in rows[far].itertuples():
         edge, side = (high, "right") if row.value > high else (low, "left")
-        where: dict[str, Any] = {"ha": side, "va": "center", "fontsize": small()}
+        size = 0.75 * points_of(rcParams["font.size"])
+        where: dict[str, Any] = {"ha": side, "va": "center", "fontsize": size}
         x, y = (edge, row.place) if across else (row.place, edge)
         ax.text(x, y, at_edge(row.value, edge), **where)
     values, places = (ax.xaxis, ax.yaxis) if across else (ax.yaxis, ax.xaxis)
@@ -92,11 +94,6 @@ def _sides(ax: Axes, rows: pd.DataFrame, better: int) -> None:
     ax.set_xlim(low, high)
 
 
-def points(ax: Axes, look: Look, x: Any, y: Any, **options: Any) -> None:
-    style = {"color": look.colour, "marker": look.marker, "linestyle": look.line, **EDGE}
-    ax.errorbar(x, y, **(style | {"elinewidth": 0.7, "capthick": 0.7} | options))
-
-
 def few(room: float) -> int:
     """Return the number of ticks for an axis of so many inches: five at most, and fewer in large letters."""
     return max(2, round(min(5.0, room / 0.4) * 8 / points_of(rcParams["font.size"])))
@@ -140,7 +137,3 @@ def headline(ax: Axes, text: str, left: float = 0.0, size: str = "medium") -> No
 
 def points_of(size: float | str) -> float:
     return FontProperties(size=size).get_size_in_points()
-
-
-def small() -> float:
-    return 0.75 * points_of(rcParams["font.size"])

@@ -39,11 +39,6 @@ def wrapped(text: str, width: float, size: float | str = "medium") -> str:
     return "\n".join("\n".join(wrap(line, letters, break_long_words=False)) for line in text.split("\n"))
 
 
-def lines_height(count: float) -> float:
-    """Return the height in inches of axes with this many lines, with their label and ticks."""
-    return (0.15 * count + 0.45) * points_of(rcParams["font.size"]) / 8
-
-
 def framed(width: float, height: float) -> Figure:
     """Return an empty figure of this size in inches, with room at the edges for letters that reach them.
 
@@ -58,13 +53,10 @@ def framed(width: float, height: float) -> Figure:
 def grid(
     rows: Sequence[str], columns: Sequence[str], width: float, height: float, **share: Any
 ) -> tuple[Figure, np.ndarray]:
-    """Return axes in rows and columns, each `height` inches tall and named by both."""
     figure = framed(width, height * len(rows) + 0.5)
     axes = figure.subplots(len(rows), len(columns), squeeze=False, **share)
     for ax, name in zip(axes.flat, [(row, column) for row in rows for column in columns], strict=True):
-        title = ", ".join(
-            part for part, several in zip(name, (len(rows) > 1, True), strict=True) if part and several
-        )
+        title = ", ".join(filter(None, name if len(rows) > 1 else name[1:]))
         ax.set_title(wrapped(title, width / len(columns) - 0.5), loc="left")
     return figure, axes
 
@@ -82,11 +74,8 @@ def sheet(
     share them.
 
     Args:
-        rows: name and charts of each.
-        title: of the legend.
         width: of the figure in inches; by default all there is.
         height: of a chart without names of lines; of others it follows from their number.
-        entries: of the legend, beside the groups of the charts.
     """
     width = min(width or full(), full())
     drawn = [cell for cell in chain(*(row for _, row in rows)) if isinstance(cell, Chart)]
@@ -139,7 +128,8 @@ def _height(cell: Chart | str, height: float) -> float:
     if isinstance(cell, str) or not cell.names:
         return height if isinstance(cell, Chart) else 0.5
     more = 0.15 * cell.value.count("\n") + 0.14 * (cell.heading.count("\n") + bool(cell.heading))
-    return lines_height(cell.tall * len(cell.names)) + more * points_of(rcParams["font.size"]) / 8
+    lines = 0.15 * cell.tall * len(cell.names) + 0.45  # with their label and ticks
+    return (lines + more) * points_of(rcParams["font.size"]) / 8
 
 
 def say(ax: Axes, text: str) -> None:
@@ -148,7 +138,6 @@ def say(ax: Axes, text: str) -> None:
 
 
 def handles(methods: Iterable[str], looks: Mapping[str, Look], marked: Iterable[str] = ()) -> list[Artist]:
-    """Return legend entries in the methods' order; the dense model is a level unless it is in `marked`."""
     present = set(methods)
     return [
         Line2D([], [], linestyle="--", label=look.label, **LEVEL)

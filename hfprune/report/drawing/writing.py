@@ -40,10 +40,6 @@ def write_figures(
 
     Returns:
         The names that were not drawn, and why.
-
-    Raises:
-        HfpruneError: a table in `folder` or the style cannot be read; a task has no metric that the paper's
-            rule knows; or a figure that `only` names lacks its table.
     """
     over = read_style(own_style) if own_style else {}
     data = Collected(folder, paper, parts)
@@ -70,7 +66,6 @@ def theme(over: Mapping[str, Any] | None = None) -> AbstractContextManager[None]
 
 
 def made_figure(name: str, data: Collected) -> Figure | str:
-    """Make a figure, or the sentence that says why there is none."""
     publication = FIGURES.load(name)()
     values = publication.values(data)
     return publication.empty if values.empty else publication.draw(values, data)
@@ -94,11 +89,7 @@ def embedded_svg(name: str, data: Collected) -> tuple[str, pd.DataFrame] | None:
 
 
 def read_style(path: Path) -> dict[str, Any]:
-    """Read a style file of matplotlib; a mistake in it is an error, which matplotlib itself only warns of.
-
-    Raises:
-        HfpruneError: the file cannot be read, or has an unknown key or a value that does not fit.
-    """
+    """Read a style file of matplotlib; a mistake in it is an error, which matplotlib itself only warns of."""
     with reading(path), explained(f"{path}: not a style file of matplotlib: {REASON}", UnicodeDecodeError):
         lines = path.read_text(encoding="utf-8").splitlines()
     known = [*map(str, matplotlib.rcParams)]

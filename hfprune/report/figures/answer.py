@@ -7,12 +7,12 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.report.charts import focus, percents
+from hfprune.report.charts import focus, share_removed
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.effects import ALIKE, BETTER, WORSE, effects_shown, standing
 from hfprune.report.figures.comparison import compared, forest
+from hfprune.report.measures import ALIKE, BETTER, WORSE, effects_shown, standing
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
 
@@ -55,6 +55,6 @@ class Answer(FigurePublication):
         for model, part in values.groupby("model"):
             against = " or ".join(dict.fromkeys(part["reference"].map(labels)))
             chart = replace(forest(part, part[:0], part, effect, data.looks, [*part["method"]]), looks=LOOKS)
-            name = f"{model}, {percents([focus(part)])[0]}, against {against}"
+            name = f"{model}, {share_removed(focus(part))}, against {against}"
             rows.append((name, [chart]))
         return sheet(rows, "Bars: 95 % intervals. Shaded: the better side", 3.7)

@@ -5,7 +5,7 @@ sequences, JS distance and perplexity.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.analysis.by_sequences import OUTCOMES, SCORED, by_sequences
+from hfprune.analysis.curves import OUTCOMES, SCORED, by_sequences
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet

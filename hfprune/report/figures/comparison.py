@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hfprune.analysis.comparison import ENDS
-from hfprune.report.charts import Chart, focus, percents, span
+from hfprune.report.charts import Chart, focus, share_removed, span
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.effects import Effect, effects_shown
+from hfprune.report.measures import Effect, effects_shown
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
 
@@ -55,7 +55,7 @@ class Comparison(FigurePublication):
                 of_effect = own[own["effect"] == column] if shown[column].neutral is None else own[:0]
                 part = block[block["effect"] == column], of_effect, beside[beside["effect"] == column]
                 cells.append(forest(*part, shown[column], data.looks, methods))
-            rows.append((f"{model}, {percents([ratio])[0]}, against {against}", cells))
+            rows.append((f"{model}, {share_removed(ratio)}, against {against}", cells))
         return sheet(rows, "Bars: 95 % intervals. Shaded: the better side")
 
 
@@ -84,7 +84,6 @@ def forest(
     looks: dict[str, Look],
     methods: list[str],
 ) -> Chart:
-    """Describe an effect, a line for each method; `alike` are all rows that share its axis."""
     place = rows["method"].map({method: float(i) for i, method in enumerate(methods)})
     rows = rows.assign(group=rows.get("standing", rows["method"]), place=place)
     names = [looks[method].label for method in methods]

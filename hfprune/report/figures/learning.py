@@ -49,7 +49,7 @@ class Learning(FigurePublication):
                     shown.groupby(["group", "seed", "recovery"], as_index=False).tail(1).assign(value=np.nan)
                 )
                 shown = pd.concat([shown, gaps]).sort_index(kind="stable")
-                heading = f"{model}, {charts.percents([ratio])[0]}"
+                heading = f"{model}, {charts.share_removed(ratio)}"
                 titles = "Held-out loss (nats/token)", "Trained tokens"
                 cells.append(charts.Chart(shown, data.looks, *titles, heading=heading, log_place=True))
         said = (

@@ -42,7 +42,7 @@ class Overlap(FigurePublication):
         for model, part in lines.groupby("model"):
             cells = []
             for ratio in charts.ratios(part):
-                heading, shown = f"{model}, {charts.percents([ratio])[0]}", part[part["ratio"] == ratio]
+                heading, shown = f"{model}, {charts.share_removed(ratio)}", part[part["ratio"] == ratio]
                 cells.append(charts.Chart(shown, looks, title, "Layer", heading=heading, ends=(0, 1)))
             rows.append(("", cells))
         return sheet(rows)

@@ -39,7 +39,7 @@ class Tasks(FigurePublication):
         for name, facet in charts.facets(drawn).items():
             cells = []
             for ratio in charts.ratios(facet):
-                heading = f"{name}, {charts.percents([ratio])[0]}"
+                heading = f"{name}, {charts.share_removed(ratio)}"
                 shown = facet[facet["ratio"].isin([0.0, ratio])]
                 cells.append(charts.Chart(shown, data.looks, "Accuracy (%)", "", names, heading, tall=tall))
             rows.append(("", cells))

@@ -1,6 +1,6 @@
 """The gain from more calibration, by the number of sequences that a criterion read."""
 
-from hfprune.analysis.by_sequences import SCORED, by_sequences
+from hfprune.analysis.curves import SCORED, by_sequences
 from hfprune.report.cells import ratio_column, texts, with_errors
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication

@@ -7,7 +7,7 @@ from hfprune.analysis.comparison import ENDS, P_VALUES
 from hfprune.analysis.statistics import LEVEL
 from hfprune.report.cells import present, ratio_column, texts, together, with_intervals, words
 from hfprune.report.collected import Collected
-from hfprune.report.effects import Effect, effects_shown
+from hfprune.report.measures import Effect, effects_shown
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
 from hfprune.study import layout

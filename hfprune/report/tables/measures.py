@@ -6,9 +6,8 @@ from hfprune.analysis.averages import MEAN
 from hfprune.report.cells import OURS, head_columns, in_order, present
 from hfprune.report.collected import Collected
 from hfprune.report.measures import dotted, headings, other_values, scaled
-from hfprune.report.notes import mark_notes
 from hfprune.report.publication import TablePublication
-from hfprune.report.rows import ORDER, ROW, Form, lay_out, with_blanks
+from hfprune.report.rows import ORDER, ROW, Form, lay_out, mark_notes, with_blanks
 from hfprune.report.typeset import Table
 
 
