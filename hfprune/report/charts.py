@@ -169,7 +169,8 @@ def _against_ratio(
     gap = float(min(np.diff(removed), default=10))
     aside = dodge(len(methods), min(0.6, 0.05 * len(methods)) * gap)
     place = 100 * rows["ratio"] + rows["group"].map(dict(zip(methods, aside, strict=True)))
-    return Chart(rows.assign(place=place), looks, title, "Parameters removed (%)", log=log, ticks=removed)
+    rows = rows.assign(place=place).sort_values("place")
+    return Chart(rows, looks, title, "Parameters removed (%)", log=log, ticks=removed)
 
 
 def dodge(count: int, width: float) -> np.ndarray:

@@ -348,6 +348,12 @@ def test_points_of_a_ratio_do_not_stand_on_each_other(collected: Path) -> None:
     assert np.mean(xs) == pytest.approx(20)
 
 
+def test_lines_run_from_ratio_to_ratio_whatever_the_order_of_the_rows(collected: Path) -> None:
+    data = Collected(collected, PAPER)
+    (ax,) = figure_of("accuracy", data, results=data.results.iloc[::-1]).axes
+    assert all((np.diff(drawn[:, 0]) > 0).all() for drawn in points(ax).values())
+
+
 def test_perplexity_is_logarithmic_only_over_a_decade(study: Study) -> None:
     for ratio, value in {0.2: 20.0, 0.3: 150.0}.items():
         study.result("entropy", ratio, "perplexity", "wiki", Value("perplexity", value))

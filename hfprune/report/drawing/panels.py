@@ -84,7 +84,7 @@ def sheet(
     )
     own = any(len({tuple(cell.names) for cell in row if isinstance(cell, Chart)}) > 1 for _, row in rows)
     longest = max(len(row) for _, row in rows)
-    least = (NAMED if beside else UNNAMED) + beside * own
+    least = (NAMED if all(chart.names for chart in drawn) else UNNAMED) + beside * own
     most = min(longest, max(1, int((width - beside * (not own)) / least)))
     most = ceil(longest / ceil(longest / most))
     room = (width - beside * (most if own else 1)) / most - 0.15
@@ -120,7 +120,7 @@ def _fitted(cell: Chart | str, room: float, panel: float) -> Chart | str:
     if isinstance(cell, str):
         return wrapped(cell, room)
     value = wrapped(cell.value, max(room, NAMED) if cell.names else 1.6)
-    place, heading = wrapped(cell.place, room), wrapped(cell.heading, panel - 0.1, "small")
+    place, heading = wrapped(cell.place, room - 0.4), wrapped(cell.heading, panel - 0.1, "small")
     return replace(cell, value=value, place=place, heading=heading)
 
 
