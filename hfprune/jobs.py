@@ -24,9 +24,8 @@ from hfprune.stages.plan import MakePlan
 from hfprune.stages.recover import Recover
 from hfprune.stages.score import Score
 from hfprune.study import layout
-from hfprune.study.places import Files
+from hfprune.study.places import Files, sweeps
 from hfprune.study.references import study_assets
-from hfprune.study.sweeps import sweeps
 
 
 def list_jobs(files: Files) -> Iterator[Stage]:

@@ -7,7 +7,6 @@ from pydantic.fields import FieldInfo
 
 from hfprune.errors import HfpruneError
 from hfprune.registry import Registry, origin
-from hfprune.settings import Strict
 from hfprune.stages import Command
 
 
@@ -36,11 +35,8 @@ def _row(registry: "Registry[Any]", name: str) -> list[str]:
         kind = registry.load(name)
     except HfpruneError as error:
         return [name, "-", source, "", f"error: {error}"]
-    return [name, kind.needs, source, _options(kind), inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]]
-
-
-def _options(kind: type[Strict]) -> str:
-    return " ".join(f"{name}={_default(field)}" for name, field in kind.model_fields.items())
+    options = " ".join(f"{name}={_default(field)}" for name, field in kind.model_fields.items())
+    return [name, kind.needs, source, options, inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]]
 
 
 def _default(field: FieldInfo) -> str:

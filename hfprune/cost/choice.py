@@ -13,10 +13,9 @@ from hfprune.errors import HfpruneError
 from hfprune.jobs import list_jobs
 from hfprune.settings import load, nearest, validate
 from hfprune.study.layout import study_file
-from hfprune.study.places import load_files
+from hfprune.study.places import criteria_of, load_files
 from hfprune.study.references import load_study
 from hfprune.study.study import Config, Study
-from hfprune.study.sweeps import criteria_of
 
 # The paper's studies, the largest first, and the one for every machine.
 TIERS = ("paper-recovery", "paper", "paper-small")
@@ -51,10 +50,12 @@ def choose(settings: dict[str, Any], baselines: list[str], *, cluster: bool, gpu
         HfpruneError: names the file, the key and the nearest valid one.
     """
     config = validate(Config, settings, "config/config.yaml")
-    device, catalogue = (
-        chosen_device(config.device, cluster=cluster),
-        load(Catalogue, Path("config/assets.yaml")),
-    )
+    catalogue = load(Catalogue, Path("config/assets.yaml"))
+    # Without importing torch. A cluster's GPUs cannot be seen: the slowest of the table stands for them.
+    if config.device != "auto":
+        device = table_device(config.device, "auto")
+    else:
+        device = slowest_gpu() if cluster else visible_device() or nominal_cpu()
     if config.study != "auto":
         path, why = study_file(config.study), "as configured"
     elif cluster:
@@ -76,32 +77,8 @@ def choose(settings: dict[str, Any], baselines: list[str], *, cluster: bool, gpu
     return Chosen(config, path.stem, path, why, study, catalogue, device)
 
 
-def chosen_device(name: str, *, cluster: bool) -> Device:
-    """Return the device by which a workflow's jobs are predicted, without importing torch.
-
-    Args:
-        name: of the table, or `auto`: the visible GPU, else the CPU.
-        cluster: whether jobs run on other machines, whose GPUs cannot be seen: then the table's slowest.
-
-    Raises:
-        HfpruneError: the table lacks the name; gives the known ones.
-    """
-    if name != "auto":
-        return table_device(name, "auto")
-    if cluster:
-        return slowest_gpu()
-    return visible_device() or nominal_cpu()
-
-
 def largest_tier(studies: Path, catalogue: Catalogue, device: Device, devices: int = 1) -> tuple[Path, str]:
-    """Return the file of the largest study that the device holds, and runs in a day, and why.
-
-    Args:
-        studies: folder of the studies.
-        catalogue: their assets.
-        device: the smallest that is visible.
-        devices: how many there are.
-    """
+    """Return the file of the largest study that the device holds, and runs in a day, and why."""
     smallest = studies / f"{SMALLEST}.yaml"
     if not device.on_gpu:
         return smallest, "no CUDA device is visible"
@@ -116,11 +93,7 @@ def largest_tier(studies: Path, catalogue: Catalogue, device: Device, devices: i
 def announcement(costs: Costs, path: Path, devices: int = 1, mem_mb: float | None = None) -> str:
     """Return lines about what the study in `path` will fetch and spend, and what does not fit.
 
-    Args:
-        costs: of the study.
-        path: of its file.
-        devices: how many there are.
-        mem_mb: MB of main memory that a job of a cluster may ask for; None: any.
+    `mem_mb` is the main memory that a job of a cluster may ask for; None: any.
     """
     text, large = summary(costs, devices), max(costs.each, key=lambda cost: cost.main_memory)
     text[0] += f" (`hfprune cost --study {shlex.quote(str(path))} --device here` measures this machine)"

@@ -57,11 +57,7 @@ def read_later(asked: Pruning) -> list[str]:
 def fitting(asked: Pruning, model: Path) -> dict[str, dict[str, Any]]:
     """Return what is measured, with the capabilities whose tasks have documents that fit the model's context.
 
-    Those that are left out are named.
-
-    Args:
-        asked: the flags; all assets are fetched.
-        model: folder of the dense model.
+    Those that are left out are named. All assets must be fetched.
     """
     if not asked.compare or asked.quick:
         return QUICK if asked.compare else {}
@@ -91,14 +87,7 @@ def fitting(asked: Pruning, model: Path) -> dict[str, dict[str, Any]]:
 
 
 def outcome(asked: Pruning, recipe: PruningRecipe, model: Path, jobs: dict[str, Stage]) -> Outcome:
-    """Return the comparison in rows and sentences, and write it into the model's card.
-
-    Args:
-        asked: the flags.
-        recipe: what they mean.
-        model: folder of the dense model.
-        jobs: all that have run, by title.
-    """
+    """Return the comparison in rows and sentences, and write it into the model's card."""
     out, dense = asked.out / MODEL, load_skeleton(model)
     written = [file for job in jobs.values() if job.stage == "measure" for file in job.outputs()]
     files = [file for file in written if file.suffix == ".json"]

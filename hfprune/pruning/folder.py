@@ -25,11 +25,7 @@ _OURS = re.compile(r"\.(model|report|work)\.[a-z0-9_]{8}(\.\w+)?")
 def claimed(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
     """Yield the folder `work` of an output that is new, empty or of an earlier call, for this call alone.
 
-    If the block fails before anything is scored, nothing is left.
-
-    Args:
-        out: the folder.
-        settings: of this call, to be recorded in `work`.
+    The settings of the call are recorded in it. If the block fails before anything is scored, nothing is left.
 
     Raises:
         HfpruneError: the folder holds something else, or another call is at work in it.

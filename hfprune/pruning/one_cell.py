@@ -49,15 +49,7 @@ def fewest_blocks(asked: Pruning, recipe: PruningRecipe, model: Path) -> int:
 def one_cell(
     asked: Pruning, recipe: PruningRecipe, folders: dict[str, Path], measures: dict[str, Any], least: int
 ) -> Files:
-    """Return the study of a call, with all its files in the folder `work`.
-
-    Args:
-        asked: the flags.
-        recipe: what they mean.
-        folders: of the assets, by their kind.
-        measures: what is measured of both models.
-        least: of the blocks.
-    """
+    """Return the study of a call, with all its files in the folder `work`, from its assets' folders by kind."""
     names = {kind: re.sub(r"[^A-Za-z0-9._-]|^[._-]+", "_", at.resolve().name) for kind, at in folders.items()}
     names = {kind: name if re.fullmatch(NAME, name) else f"my{name}" for kind, name in names.items()}
     method: dict[str, Any] = {"criterion": recipe.criterion, "options": recipe.options, "units": asked.units}

@@ -97,13 +97,7 @@ def solves(study: Study, cell: Cell) -> str:
 
 
 def measures_of(study: Study, measures: dict[str, Measure], cell: Cell) -> list[str]:
-    """Return the measures of one cell.
-
-    Args:
-        study: the study.
-        measures: its measures, from `Study.make_measures`.
-        cell: one that `cells` or `scorings` yields.
-    """
+    """Return those of the study's measures that are taken of a cell, which `cells` or `scorings` yields."""
     changed = cell.method != DENSE or cell.recovery != "none"
     return [
         name

@@ -1,5 +1,6 @@
-"""A study, and where its files lie."""
+"""A study, where its files lie, and which of its methods are scored together."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -7,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.criteria import Criterion
+from hfprune.criteria import Criterion, make_criterion
+from hfprune.errors import HfpruneError
 from hfprune.measurement import Measure
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
 from hfprune.study.references import load_study
 from hfprune.study.study import Study
-from hfprune.study.sweeps import criteria_of
 
 Made = Literal["plan", "checkpoint"]
 
@@ -109,3 +110,41 @@ def load_files(path: Path, catalogue: Catalogue) -> Files:
     study, catalogue = load_study(path, catalogue)
     baselines = [method.baseline for method in study.methods.values() if method.baseline]
     return Files(path.stem, study, catalogue, dict.fromkeys(baselines, "plan"))
+
+
+def criteria_of(study: Study) -> dict[str, Criterion]:
+    """Return the criterion of every method that is no baseline, with its options, by the method's name.
+
+    Raises:
+        HfpruneError: an unknown criterion or option, or a method of weights only that names blocks.
+    """
+    found = {}
+    for name, method in study.methods.items():
+        if method.baseline:
+            continue
+        place, chosen = f"study: methods.{name}", method.criterion or name
+        found[name] = make_criterion(chosen, method.options, place, [*method.units])
+        if found[name].needs == "weights" and (method.corpus or method.sequences):
+            raise HfpruneError(f"{place}: {chosen} reads weights only; remove corpus and sequences")
+        if found[name].needs == "weights" and method.steps > 1:
+            raise HfpruneError(f"{place}: {chosen} reads weights, which no step changes; remove steps")
+    return found
+
+
+def sweeps(study: Study, criteria: Mapping[str, Criterion]) -> list[tuple[list[str], list[str]]]:
+    """Return methods that are scored together, since they read the same blocks in the same way, with their models.
+
+    A model is among those of its own methods.
+    """
+    found: dict[tuple[str, ...], list[str]] = {}
+    for model in study.models:
+        groups: dict[tuple, list[str]] = {}
+        for name in study.methods_of(model):
+            if name not in criteria:  # a baseline
+                continue
+            method, needs = study.methods[name], criteria[name].needs
+            read = None if needs == "weights" else (study.corpus_of(name), method.sequences)
+            groups.setdefault((needs, read, json.dumps([*method.units])), []).append(name)
+        for methods in groups.values():
+            found.setdefault(tuple(methods), []).append(model)
+    return [([*methods], models) for methods, models in found.items()]

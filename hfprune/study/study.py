@@ -131,13 +131,9 @@ class Study(Placement):
         return self
 
     @model_validator(mode="after")
-    def _primary_is_measured(self) -> "Study":
+    def _named_outcomes_are_measured(self) -> "Study":
         if self.primary is not None and self.primary not in self.measures:
             raise ValueError(f"primary: unknown {self.primary!r}{nearest(self.primary, [*self.measures])}")
-        return self
-
-    @model_validator(mode="after")
-    def _measures_of_one_family(self) -> "Study":
         named = [name for family in self.corrected_together for name in family]
         for name in named:
             if name not in self.measures:
@@ -165,10 +161,6 @@ class Study(Placement):
     def _recovery_fits(self) -> "Study":
         if self.recovery is None and any(map(self.trains, self.models)):
             raise ValueError("recoveries lists lora: add a recovery section, at least `instructions: NAME`")
-        return self
-
-    @model_validator(mode="after")
-    def _device_map_is_possible(self) -> "Study":
         if self.device_map and any(map(self.trains, self.models)):
             raise ValueError(
                 "device_map: lora trains on one device; remove it from recoveries, or device_map"
