@@ -63,7 +63,6 @@ def _fetch(files: Files, asset: str) -> Fetch:
 
 
 def _budget(files: Files, model: str, ratio: float) -> Budget:
-    """Return the job that checks whether all methods of a model reach a ratio."""
     methods = [
         method
         for name, method in files.study.methods.items()

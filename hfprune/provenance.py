@@ -59,7 +59,6 @@ class Stopwatch:
 
 
 def _now() -> tuple[float, float]:
-    """Return the seconds of the wall and of the processor."""
     if _cuda():
         import torch
 

@@ -33,8 +33,6 @@ class Cell:
 
 @dataclass(frozen=True)
 class Value:
-    """One measured number, with its standard error and number of items where it has them."""
-
     metric: str
     value: float
     stderr: float | None = None

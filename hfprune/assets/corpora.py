@@ -41,7 +41,6 @@ def write_corpus(name: str, asset: CorpusAsset, files: list[Path], folder: Path)
 
 
 def read_corpus(folder: Path) -> list[str]:
-    """Return the documents of a fetched corpus, in order; see `read_fetched`."""
     return read_fetched("corpora", folder)["text"].to_pylist()
 
 

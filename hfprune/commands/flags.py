@@ -28,10 +28,7 @@ def add_fields(parser: argparse.ArgumentParser, kind: type[Strict], required: bo
 
     No flag has a default in the parser, so a namespace holds only the given flags; the class has the defaults.
 
-    Args:
-        parser: gets the flags.
-        kind: the settings.
-        required: whether the parser itself asks for the flags without a default.
+    With `required`, the parser itself asks for the flags without a default.
     """
     for name, field in kind.model_fields.items():
         if mark_of(field, Unflagged):

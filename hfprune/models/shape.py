@@ -20,8 +20,6 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes that decide what a model costs."""
-
     layers: int
     hidden: int
     neurons: float
@@ -55,7 +53,6 @@ class Shape:
 
     @property
     def attention_weights(self) -> float:
-        """Weights of a layer's q, k, v and o."""
         return self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
 
     @property

@@ -67,13 +67,9 @@ class Fetch(Stage):
 
 
 def fetch(wanted: list[str], catalogue: Catalogue, where: Path, resources: Path) -> None:
-    """Fetch assets into `resources`; assets that are already there are not fetched again.
+    """Fetch assets, `kind/name` or `kind/` and a file or a place on the hub, to `kind/name` below `resources`.
 
-    Args:
-        wanted: `kind/name` of each; in place of a name, a file or a place on the hub.
-        catalogue: says where each comes from.
-        where: the catalogue's file, for messages.
-        resources: each asset is written to `kind/name` below.
+    Those that are there are not fetched again. Messages name the catalogue's file, `where`.
 
     Raises:
         HfpruneError: an asset that the catalogue lacks and that is no such place, or that cannot be fetched.

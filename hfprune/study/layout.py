@@ -149,20 +149,15 @@ def measurements(study: Study, measures: dict[str, Measure], cell: Cell) -> list
 
 
 def score_files(name: str, study: Study) -> list[str]:
-    """Return the scores of a study's criteria, below results/<study>."""
     return _of_pruned_cells(name, study, SCORES + ".safetensors", baselines=False)
 
 
-def plan_files(name: str, study: Study, baselines: bool = False) -> list[str]:
-    """Return the plans of a study's criteria, below results/<study>.
-
-    With `baselines`, those that its baselines may write instead; some write checkpoints.
-    """
-    return _of_pruned_cells(name, study, PLAN + ".safetensors", baselines)
+def plan_files(name: str, study: Study) -> list[str]:
+    """Return the plans of a study's criteria, below results/<study>."""
+    return _of_pruned_cells(name, study, PLAN + ".safetensors", baselines=False)
 
 
 def recovery_files(name: str, study: Study) -> list[str]:
-    """Return the results of a study's recoveries, below results/<study>; each lies in its adapter's folder."""
     recovered = (cell for cell in cells(name, study) if cell.recovery != "none")
     return [f"{fill(RECOVERY, cell)}/{RECOVERED}" for cell in recovered]
 
@@ -178,7 +173,6 @@ def result_files(name: str, study: Study) -> list[str]:
 
 
 def item_files(name: str, study: Study) -> list[str]:
-    """Return the per-item outcomes of a study's measurements, below results/<study>."""
     return [str(Path(file).with_suffix(".parquet")) for file in _measured(name, study)]
 
 
@@ -188,14 +182,10 @@ def _measured(name: str, study: Study) -> list[str]:
     return [file for cell in every for file in measurements(study, measures, cell)]
 
 
-def _of_pruned_cells(name: str, study: Study, pattern: str, baselines: bool | None = None) -> list[str]:
-    """Fill `pattern` for every pruned cell; only those of baselines (True), or only the others (False)."""
-    pruned = (
-        cell
-        for cell in cells(name, study)
-        if cell.method != DENSE and baselines in (None, study.methods[cell.method].baseline is not None)
-    )
-    return list(dict.fromkeys(fill(pattern, cell) for cell in pruned))  # cells share scores and plans
+def _of_pruned_cells(name: str, study: Study, pattern: str, baselines: bool = True) -> list[str]:
+    pruned = [cell for cell in cells(name, study) if cell.method != DENSE]
+    taken = [cell for cell in pruned if baselines or not study.methods[cell.method].baseline]
+    return list(dict.fromkeys(fill(pattern, cell) for cell in taken))  # cells share scores and plans
 
 
 def study_file(named: str) -> Path:
