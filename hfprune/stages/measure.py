@@ -188,8 +188,7 @@ class MeasureCells(Stage, Computing, Placement):
             resampled=load_resampled(cell.resampled) if cell.resampled else [],
             beside=beside,
         )
-        recovery = "+".join(["linear"] * bool(cell.linear) + ["lora"] * bool(cell.adapter)) or "none"
-        named = cell_of(cell.cell, self.model, pruned.method(), recovery=recovery)
+        named = pruned.named_cell(cell.cell)
         if scored := cell.scored:
             criterion = scored.make()
             scored.check_blocks(scored.criterion, criterion)

@@ -116,6 +116,11 @@ class Pruned(Cut, Computing):
                 "give --plan or --checkpoint, --adapter, or both: this would be the dense model"
             )
 
+    def named_cell(self, text: str | None) -> "Cell":
+        """Return the cell that `--cell` names, or one of this model by hand."""
+        recoveries = ["linear"] * bool(self.linear) + ["lora"] * bool(self.adapter)
+        return cell_of(text, self.model, self.method(), recovery="+".join(recoveries) or "none")
+
     def load(
         self, dtype: Dtype | None = None, device_map: Literal["auto"] | None = None
     ) -> "PreTrainedModel":

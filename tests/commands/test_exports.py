@@ -57,7 +57,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(export, pruned: Path) -> None
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); "
         "sys.argv[0] = 'hfprune'; from hfprune.commands import main; main()"
     )
-    arguments = [*map(str, export), str(pruned)]
+    arguments = [*map(str, export), str(pruned), "--align", "8"]  # the same export would be kept
     ended = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
