@@ -9,6 +9,8 @@ from browser import PATIENCE
 from drawings import check
 from playwright.sync_api import Browser, Page, expect
 
+pytestmark = pytest.mark.thorough
+
 TABLE = "#methods details[open] .scroll >> nth=0"
 expect.set_options(timeout=PATIENCE)
 
