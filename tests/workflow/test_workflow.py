@@ -80,7 +80,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     assert all(path.read_text().isascii() for path in results.rglob("*.tex")), "LaTeX knows every character"
     assert r"$\Delta$ JS distance" in (results / "tables/comparison.tex").read_text()
     html = (results / "workflow.html").read_text()
-    assert "dotted one chance" in html
+    assert "the dashed line is the overlap of a random choice" in html.replace("\\n", " ")
     assert "table6.csv" in html and "accuracy.svg" in html
     assert 'href="./workflow.html"' in (results / "report.html").read_text()
 
