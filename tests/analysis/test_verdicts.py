@@ -455,7 +455,7 @@ def test_command_line_and_forest_plot_of_ours_and_the_published(paper: Paper, st
     assert len(axes) == 1, "only claims that were measured"
     ax = axes["Without recovery, entropy is a more accurate criterion than cross-entropy."]
     drawn = [line for line in ax.lines if line.get_marker() != "None"]
-    points = {tuple(line.get_xydata()[0]): line.get_color() for line in drawn}
+    points = {tuple(point): line.get_color() for line in drawn for point in line.get_xydata()}
     assert points[15, 0] == style.VERDICT_LOOKS["reproduced"].colour
     assert {key for key in points if key[1] > 0} == {(0.5, 1), (0.5, 2)}  # Table 6 at 20 % and 30 %
     assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["tiny-llama, 20%", "LLaMA-2-7B, 20%"]
