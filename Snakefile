@@ -33,9 +33,6 @@ if workflow.exec_mode == workflow.exec_mode.DEFAULT:
     announce()
 
 
-report: "workflow/report/workflow.rst"
-
-
 rule all:
     default_target: True
     input:

@@ -15,7 +15,6 @@ from hfprune.stages import Stage
 from hfprune.stages.adopt import Adopt
 from hfprune.stages.budget import Budget
 from hfprune.stages.calibrate import Calibrate
-from hfprune.stages.dtype import ChooseDtype
 from hfprune.stages.fetch import Fetch
 from hfprune.stages.linear import SolveLinear, ToSolve
 from hfprune.stages.measure import MeasureCells, ScoredBy, ToMeasure
@@ -32,7 +31,6 @@ def list_jobs(files: Files) -> Iterator[Stage]:
     """Yield every job of a study in the order of the flow, but those of baselines and of the publication."""
     study = files.study
     yield from (_fetch(files, asset) for asset in study_assets(study) if asset not in files.elsewhere)
-    yield from (ChooseDtype(out=file) for file in files.dtype_file)
     for model in study.models:
         yield from (_budget(files, model, ratio) for ratio in study.ratios_of(model))
         for corpus in dict.fromkeys(map(study.corpus_of, study.methods_of(model))):
@@ -151,7 +149,7 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
             allocation=method.allocation,
             cell=spell_cell(cell),
             out=files.tensors(layout.PLAN if last else layout.STEP_PLAN, cell, step=step),
-            after=[*about, *([blocks] if blocks else []), *files.dtype_file, *before],
+            after=[*about, *([blocks] if blocks else []), *before],
         )
         yield plan
         before = [plan.out]

@@ -76,7 +76,6 @@ def small() -> dict:
         "methods": STEPS,
         "ratios": [0.2],
         "calibration": {"corpus": "c4-sample", "sequences": 16, "length": 32, "resamples": 2},
-        "dtype": "auto",
         "measures": {"perplexity": {"corpus": "c4-sample-heldout", "sequences": 2, "length": 16}},
     }
 
@@ -119,14 +118,6 @@ def test_a_baselines_checkpoint_is_adopted_before_it_is_measured(catalogue: Cata
     assert adopted.checkpoint == folder and folder in adopted.inputs()
     (measured,) = [job for job in jobs if job.stage == "measure" and "outside" in job.about()]
     assert {folder, *adopted.outputs()} <= {*measured.inputs()}
-
-
-def test_a_measured_dtype_is_filled_in_where_models_are_read(catalogue: Catalogue) -> None:
-    dtype = Path("results/s/dtype.json")
-    for job in listed(changed(small()), catalogue):
-        # Plans are cut anew with scores of another dtype.
-        assert (dtype in job.inputs()) == (job.stage in ("score", "plan", "recover", "measure")), job.stage
-        assert "dtype" not in json.loads(job.to_json())
 
 
 def test_what_decides_about_scores_is_in_the_file_of_the_method(catalogue: Catalogue) -> None:

@@ -193,7 +193,7 @@ class Costs:
         return Work(flops, dtype, memory, len(job.cells) * dense.weights(dtype))
 
     def _dtype(self, job: Any) -> str:
-        return job.dtype or self.device.faster_dtype
+        return job.dtype
 
     def _cut(self, model: str, cell: Cell) -> Shape:
         """Return what a cell has left of its model, as if neurons alone were removed."""

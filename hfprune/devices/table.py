@@ -39,11 +39,6 @@ class Device:
     def peak(self, dtype: str) -> float:
         return self.float32 if dtype == "float32" else self.bfloat16
 
-    @property
-    def faster_dtype(self) -> str:
-        """The dtype of a study with `dtype: auto`."""
-        return "bfloat16" if self.bfloat16 > self.float32 else "float32"
-
 
 @cache
 def _table() -> dict[str, dict]:

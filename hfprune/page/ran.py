@@ -8,8 +8,6 @@ import pandas as pd
 from hfprune.page.study import StudyResults
 from hfprune.results import DENSE
 
-WORKFLOW = "workflow.html"
-
 
 def facts(study: StudyResults) -> dict[str, Any]:
     data, made = study.data, study.provenance
@@ -33,7 +31,7 @@ def facts(study: StudyResults) -> dict[str, Any]:
             *(f"{name} {version}" for one in made.get("packages", []) for name, version in one.items()),
         ],
     }
-    files = ("results.csv", "claims.csv", "comparison.csv", "items.parquet", "records.parquet", WORKFLOW)
+    files = ("results.csv", "claims.csv", "comparison.csv", "items.parquet", "records.parquet")
     return {
         "facts": {heading: ", ".join(dict.fromkeys(words)) for heading, words in found.items() if words},
         "files": [(name, f"{study.link}/{name}") for name in files if (data.folder / name).exists()],

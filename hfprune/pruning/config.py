@@ -66,8 +66,8 @@ class Pruning(Strict):
     length: int = Field(default=256, gt=1, description="tokens per block")
     dtype: Dtype | Literal["auto"] = Field(
         default="auto",
-        description="precision to compute in; auto: the faster of bfloat16 and float32, and an export in the "
-        "precision of the dense model",
+        description="precision to compute in; auto: bfloat16 on a GPU or a processor with AMX, else float32, "
+        "and an export in the precision of the dense model",
     )
     seed: Seed = 0
     resources: Resources = Path("resources")

@@ -7,6 +7,7 @@ from typing import Any
 
 from hfprune.assets.catalogue import Catalogue, LocalSource, ModelAsset
 from hfprune.criteria import CRITERIA
+from hfprune.devices.visible import visible_gpus
 from hfprune.errors import HfpruneError
 from hfprune.jobs import list_jobs
 from hfprune.models.load import load_skeleton
@@ -63,7 +64,7 @@ def one_cell(
         "seeds": [asked.seed],
         "recoveries": ["+".join(recoveries) or "none"],
         "recovery": LORA | {"instructions": names["instructions"]} if asked.recover else None,
-        "dtype": asked.dtype,
+        "dtype": _fast_dtype() if asked.dtype == "auto" else asked.dtype,
         "calibration": {
             "corpus": names["corpora"],
             "sequences": max(least, asked.sequences or (SOLVED if recipe.linear else SCORED)),
@@ -84,6 +85,13 @@ def one_cell(
     )
 
 
+def _fast_dtype() -> str:
+    """Return the precision that is fast here, by what the machine has: a run that resumes finds the same."""
+    processor = Path("/proc/cpuinfo")
+    multiplies = processor.exists() and "amx_bf16" in processor.read_text()
+    return "bfloat16" if multiplies or visible_gpus() else "float32"
+
+
 def jobs_of(files: Files, asked: Pruning) -> dict[str, Stage]:
     """Return the jobs by their titles, in order: the model and its export first, then what it lost."""
     jobs = [*_listed(files)]
@@ -96,7 +104,7 @@ def jobs_of(files: Files, asked: Pruning) -> dict[str, Stage]:
     (cell,) = (cell for cell in layout.cells(files.name, files.study) if cell.method != DENSE)
     pruned = files.reading(cell.model) | files.changes(cell)
     # Weights stay as they were saved, unless a precision is asked for.
-    dtype = {"dtype": None if asked.dtype == "auto" else asked.dtype, "dtype_from": None}
+    dtype = {"dtype": None if asked.dtype == "auto" else asked.dtype}
     more = {"align": asked.align or 1, "command": asked.again()}
     found["export"] = Export(**pruned | dtype | more, out=asked.out / MODEL)
     # All that is measured of a model at once, for nothing else runs; times last, which keep both models.

@@ -23,11 +23,11 @@ class Sample(Stage, Pruned):
         from hfprune.evaluation.timing import decode, prefill
         from hfprune.models.load import load_model, load_tokenizer
 
-        inputs, settings = {"model": self.model} | self.change_inputs(), {"dtype": self.precision()}
+        inputs, settings = {"model": self.model} | self.change_inputs(), {"dtype": self.dtype}
         if is_current(self.out, [], inputs, settings):
             return False
         tokenizer = load_tokenizer(self.model)
-        model = load_model(self.model, self.precision())
+        model = load_model(self.model, self.dtype)
         tokens = torch.tensor([tokenizer(PROMPT)["input_ids"]])
         said = {}
         for side in ("before", "after"):

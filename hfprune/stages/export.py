@@ -43,7 +43,7 @@ class Export(Stage, Pruned):
 
         require_replaceable(self.out, self.model)
         inputs = {"model": self.model} | self.change_inputs()
-        chosen = {"dtype": self.precision(), "align": self.align}
+        chosen = {"dtype": self.dtype, "align": self.align}
         made = stable(origin(inputs, chosen | ({"command": self.command} if self.command else {})))
         record = self.out / PROVENANCE
         if not self.results and record.is_file() and read_json(record) | made == read_json(record):

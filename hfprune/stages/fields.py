@@ -9,7 +9,6 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from hfprune.assets.spelling import FORMS
 from hfprune.errors import HfpruneError
-from hfprune.files import read_json
 from hfprune.results import parse_cell
 from hfprune.settings import Dtype, Strict
 from hfprune.shipped import shipped
@@ -89,10 +88,3 @@ class Computing(Strict):
     """Flags of every command with passes of a model: the precision."""
 
     dtype: ComputeDtype = None
-    dtype_from: ExistingPath | None = Field(
-        default=None, description="file that `hfprune dtype` wrote, in place of --dtype"
-    )
-
-    def precision(self) -> Dtype | None:
-        """Return the precision to compute in; none: as the model was saved."""
-        return read_json(self.dtype_from)["dtype"] if self.dtype_from else self.dtype

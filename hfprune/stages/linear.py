@@ -78,7 +78,7 @@ class SolveLinear(Stage, Computing, Placement):
 
         batch_tokens = self.batch_tokens or default_batch_tokens()
         chosen = self.model_dump(mode="json")["linear"]
-        settings = {"linear": chosen, "dtype": self.precision(), "batch_tokens": batch_tokens}
+        settings = {"linear": chosen, "dtype": self.dtype, "batch_tokens": batch_tokens}
         shared = {"model": self.model, "blocks": self.blocks}
         for cell in self.each():
             remove_unfinished(cell.out, {SOLVED, RECOVERED})
@@ -99,7 +99,7 @@ class SolveLinear(Stage, Computing, Placement):
         state, found = first.with_name(f"{first.name}.state"), {}
         if plans:
             found = solve_plans(
-                load_model(self.model, self.precision(), device_map=self.device_map),
+                load_model(self.model, self.dtype, device_map=self.device_map),
                 load_blocks(self.blocks),
                 plans,
                 state,

@@ -153,7 +153,7 @@ class MeasureCells(Stage, Computing, Placement):
         from hfprune.evaluation.measuring import measure_cells, with_batch_size
 
         measures = {name: with_batch_size(measure) for name, measure in self.made.items()}
-        dtype = next(iter(measures.values())).dtype or self.precision()
+        dtype = next(iter(measures.values())).dtype or self.dtype
         targets: list[CellToMeasure] = []
         for cell in self.cells:
             targets.append(self._target(cell, dtype, targets[0].subject if targets else None))

@@ -63,7 +63,7 @@ class Recover(Stage, Cut, Computing):
         from hfprune.recovery.lora import train_adapter
         from hfprune.recovery.packing import recovery_seed
 
-        lora, dtype = self.options, self.precision()
+        lora, dtype = self.options, self.dtype
         require_only(self.out, {ADAPTER, ADAPTER_CONFIG, RECOVERED})
         batch_tokens = self.batch_tokens or default_training_tokens()
         watch = Stopwatch()

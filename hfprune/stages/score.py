@@ -111,7 +111,7 @@ class Score(Stage, Scoring, Computing, Placement):
         batch_tokens = self.batch_tokens or default_batch_tokens()
         blocks = self.tokens(self.sequences)
         used = {
-            "dtype": self.precision(),
+            "dtype": self.dtype,
             "batch_tokens": batch_tokens,
             "blocks": 0 if blocks is None else len(blocks),
         }
@@ -194,7 +194,7 @@ class Score(Stage, Scoring, Computing, Placement):
         from hfprune.models.units import units_of
         from hfprune.plans.planning import apply_plan, scores_of_dense
 
-        model = load_model(self.model, self.precision(), device_map=self.device_map)
+        model = load_model(self.model, self.dtype, device_map=self.device_map)
         counts = {name: units.count for name, units in units_of(model, self.units).items()}
         if plan:
             apply_plan(model, plan)

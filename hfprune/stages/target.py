@@ -125,7 +125,7 @@ class Pruned(Cut, Computing):
         self, dtype: Dtype | None = None, device_map: Literal["auto"] | None = None
     ) -> "PreTrainedModel":
         """Load the model as `Cut.load`, by default in the dtype of the flag."""
-        return super().load(dtype or self.precision(), device_map)
+        return super().load(dtype or self.dtype, device_map)
 
     def _adapted(self, model: "PreTrainedModel") -> "PreTrainedModel":
         if not self.adapter:

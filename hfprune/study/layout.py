@@ -17,7 +17,6 @@ from hfprune.study.study import Study
 # Below results/<study>. Snakemake fills the wildcards in rules; `fill` fills them here.
 BLOCKS = "calibration/{model}/{corpus}/seed{seed}"
 BUDGET = "budgets/{model}/{ratio}"
-DTYPE = "dtype.json"
 METHOD = "methods/{method}"
 SCORES = "scores/{model}/{method}/seed{seed}"
 PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"

@@ -57,14 +57,8 @@ class Files:
     def asset(self, kind: str, name: str) -> Path:
         return self.elsewhere.get(f"{kind}/{name}", self.resources / kind / name)
 
-    @property
-    def dtype_file(self) -> list[Path]:
-        """The file that says the dtype, where the study has it measured."""
-        return [self.file(layout.DTYPE)] if self.study.dtype == "auto" else []
-
     def reading(self, model: str) -> dict[str, Any]:
-        dtype = {"dtype_from": self.dtype_file[0]} if self.dtype_file else {"dtype": self.study.dtype}
-        return {"model": self.asset("models", model)} | dtype
+        return {"model": self.asset("models", model), "dtype": self.study.dtype}
 
     def blocks(self, cell: Cell) -> Path | None:
         """Return the calibration blocks of a cell's method; criteria that read weights only have none."""

@@ -1,6 +1,6 @@
 """A study: models × methods × ratios × seeds × recoveries, and the measures."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -57,11 +57,7 @@ class Study(Placement):
         default=None, description="how lora recovers; needed if `recoveries` lists lora"
     )
     linear: Linear = Field(default=Linear(), description="how linear recovers")
-    dtype: Dtype | Literal["auto"] = Field(
-        default="bfloat16",
-        description="auto: bfloat16 if this machine is faster with it, else float32; measured once, kept in "
-        "results/<study>/dtype.json",
-    )
+    dtype: Dtype = Field(default="bfloat16", description="precision of all its models")
     calibration: Calibration
     measures: dict[Name, StudyMeasure] = Field(
         description="settings by measure; `measure: NAME` under another name takes the same measure again"

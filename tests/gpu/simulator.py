@@ -37,7 +37,12 @@ def build() -> Path:
     if torch.version.cuda or not sys.platform.startswith("linux"):
         raise CannotSimulateError("the simulated GPU needs Linux and a torch that is made for CPUs")
     files = sorted(SOURCES.iterdir())
-    about = [torch.__version__, str(TORCH), sys.version, *(path.read_text() for path in files if path.is_file())]
+    about = [
+        torch.__version__,
+        str(TORCH),
+        sys.version,
+        *(path.read_text() for path in files if path.is_file()),
+    ]
     name = hashlib.sha256("\0".join(about).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hfprune-simcuda"
     if not os.access(cache.parent if cache.parent.exists() else Path.home(), os.W_OK):

@@ -12,11 +12,6 @@ def methods_of(baseline):
     return any_of(name for name, method in STUDY.methods.items() if method.baseline == baseline)
 
 
-def dtype_of(wildcards, input):
-    """Return the dtype of the study's models, for baselines."""
-    return read_json(Path(input.dtype))["dtype"] if input.get("dtype") else STUDY.dtype
-
-
 def made_by(baseline):
     """Return what the rule of a baseline makes; fail unless it has one output at the contract's path."""
     places = {"checkpoint": f"{RESULTS}/{layout.CHECKPOINT}", "plan": f"{RESULTS}/{layout.PLAN}.safetensors"}

@@ -31,7 +31,6 @@ RESULTS, FIGURES, LOGS = f"results/{NAME}", f"figures/{NAME}", f"logs/{NAME}"
 CELLS_PER_JOB = CHOSEN.config.cells_per_job
 RESAMPLES = STUDY.calibration.resamples
 SCORED = [".safetensors", ".json", *[layout.RESAMPLED] * bool(RESAMPLES)]
-DTYPE_FILE = f"{RESULTS}/{layout.DTYPE}" if STUDY.dtype == "auto" else []
 ENVIRONMENT = str(ROOT / "workflow/envs/hfprune.yml")
 # One job of a cluster for all measurements of a cell; the profile says how many of them it joins.
 CELL_GROUP = "cell-{model}-{method}-{ratio}-{seed}-{recovery}" if CLUSTER and CELLS_PER_JOB == 1 else None

@@ -2,7 +2,6 @@
 from functools import cache
 
 from hfprune.cost.costs import Costs
-from hfprune.files import read_json
 from hfprune.jobs import list_jobs, most_turns
 from hfprune.study.places import Files
 

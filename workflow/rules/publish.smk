@@ -106,29 +106,10 @@ rule publication:
         PUBLISHED.all(),
 
 
-rule report:
-    input:
-        PUBLISHED.all(),
-    output:
-        f"{RESULTS}/workflow.html",
-    log:
-        f"{LOGS}/report.log",
-    localrule: True
-    conda:
-        ENVIRONMENT
-    message:
-        f"report of the workflow on {NAME}"
-    shell:
-        # Snakemake's own report of the run; --nolock, because it runs inside this workflow.
-        f"snakemake publication --report {{output}} --nolock --cores 1 --config study={quote(str(CHOSEN.path))} > {{log}} 2>&1"
-
-
 use rule collect as page with:
     input:
         PUBLISHED.all(),
         PAPER,
-        # The page links to it.
-        f"{RESULTS}/workflow.html",
     output:
         f"{RESULTS}/report.html",
     log:

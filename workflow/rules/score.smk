@@ -1,7 +1,6 @@
 # From a corpus to blocks, from blocks to scores, from scores and a parameter budget to plans.
 from hfprune.jobs import method_settings
 
-SPEED = Jobs(f"{RESULTS}/{layout.DTYPE}")
 BUDGETS = Jobs(f"{RESULTS}/{layout.BUDGET}.json")
 BLOCKS = Jobs(f"{RESULTS}/{layout.BLOCKS}.safetensors")
 PLANS = Jobs(f"{RESULTS}/{layout.PLAN}.safetensors")
@@ -28,21 +27,6 @@ rule calibrate:
         "{rule} of {params.about}"
     shell:
         "hfprune {params.stage} --settings {params.settings:q} > {log} 2>&1"
-
-
-# For a study with `dtype: auto`; alone on the machine, since it is a measurement of time.
-use rule calibrate as dtype with:
-    input:
-        [],
-    output:
-        SPEED.pattern,
-    log:
-        f"{LOGS}/dtype.log",
-    threads: SPEED.cores
-    resources:
-        **SPEED.needs,
-    params:
-        **SPEED.params,
 
 
 # Seconds of one core: not worth a place in a queue.
@@ -72,8 +56,6 @@ rule method:
         ENVIRONMENT
     params:
         settings=lambda wildcards: method_settings(files(), wildcards.method),
-    message:
-        "settings of {wildcards.method}"
     shell:
         "echo {params.settings:q} > {output} 2> {log}"
 
@@ -157,8 +139,6 @@ use rule calibrate as score_step with:
         **STEP_SCORES.needs,
     params:
         **STEP_SCORES.params,
-    message:
-        "score step {wildcards.step} of {wildcards.model} by {wildcards.method} at {wildcards.ratio}, seed {wildcards.seed}"
 
 
 use rule calibrate as adopt with:

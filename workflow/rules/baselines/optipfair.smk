@@ -5,7 +5,6 @@ rule optipfair:
     input:
         model="resources/models/{model}/asset.json",
         budget=f"{RESULTS}/{layout.BUDGET}.json",
-        dtype=DTYPE_FILE,
     output:
         checkpoint=directory(f"{RESULTS}/{layout.CHECKPOINT}"),
     log:
@@ -19,7 +18,7 @@ rule optipfair:
         # The tool takes a percentage of neurons and rounds down; the study's ratio is a share of all parameters.
         percentage=lambda wildcards, input: 100
         * neurons_removed(Path(input.budget), wildcards.ratio, more=0.5),
-        dtype=dtype_of,
+        dtype=STUDY.dtype,
     message:
         "optipfair of {wildcards.model} at {wildcards.ratio}, seed {wildcards.seed}"
     shell:
