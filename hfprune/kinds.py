@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field
 
 from hfprune.errors import HfpruneError
-from hfprune.settings import distinct, nearest
+from hfprune.names import distinct, nearest
 
 UnitKind = Literal["neurons", "key_value_groups", "layers"]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from hfprune.assets.text import Text
 from hfprune.assets.text_sizes import blocks, tokens_of
 from hfprune.registry import Registry
-from hfprune.settings import Dtype, Strict
+from hfprune.settings import Dtype, Name, Strict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,3 +189,28 @@ MEASURES: Registry[Measure] = Registry("hfprune.measures", Measure)  # type: ign
 def stems(name: str, measure: Measure) -> list[str]:
     """Return the files of a measure in a cell's folder, without suffix: one, or a folder with one per task."""
     return [f"{name}/{task}" for task in measure.by_task()] if measure.per_task else [name]
+
+
+class NamedMeasure(Strict):
+    """A measure of a study: its name there, which measure it is, and its settings."""
+
+    measure: Name | None = Field(default=None, description="defaults to the name in the study")
+    settings: dict[str, Any] = Field(default={}, description="every other key: settings of the measure")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_keys_are_settings(cls, data: Any) -> Any:
+        if data is None:
+            return {}
+        if not isinstance(data, dict) or "settings" in data:
+            return data
+        own = {key: data[key] for key in cls.model_fields if key in data}
+        return own | {"settings": {key: value for key, value in data.items() if key not in own}}
+
+    def make(self, name: str, where: str) -> Measure:
+        """Return the measure, which has this name in the study.
+
+        Raises:
+            HfpruneError: an unknown measure or setting; names `where`, the key and the nearest valid one.
+        """
+        return MEASURES.make(self.measure or name, self.settings, where)

@@ -12,8 +12,9 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from hfprune.errors import KIND, REASON, HfpruneError, explained
+from hfprune.names import nearest
 from hfprune.outline import Outline, outline
-from hfprune.settings import Strict, nearest, validate
+from hfprune.settings import Strict, validate
 
 Kind = TypeVar("Kind", bound=Strict)
 

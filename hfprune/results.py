@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 DENSE = "dense"
 # The study of a cell that no study has.
 BY_HAND = "by-hand"
+# Columns that name a cell, and a value of it.
+CELL_COLUMNS = ["study", "model", "method", "ratio", "seed", "recovery"]
+KEY = [*CELL_COLUMNS, "measure", "task", "metric"]
 
 
 @dataclass(frozen=True)

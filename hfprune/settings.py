@@ -1,8 +1,6 @@
 """Strict, typed settings: an unknown key fails with one line that gives its place and the nearest key."""
 
-import difflib
 import json
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,6 +16,7 @@ from pydantic import (
 )
 
 from hfprune.errors import REASON, HfpruneError, explained, reading
+from hfprune.names import nearest
 
 # Names become folder names and Snakemake wildcards, so they hold no slash, blank or leading dot.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -27,23 +26,9 @@ Ratio = Annotated[float, AfterValidator(lambda ratio: float(f"{ratio:g}"))]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
-def nearest(word: str, known: Collection[str], otherwise: str | None = None) -> str:
-    """Return `"; did you mean 'x'?"` or, with no near match, `otherwise`: by default the list of known words."""
-    if match := difflib.get_close_matches(word, known, n=1):
-        return f"; did you mean {match[0]!r}?"
-    return f"; known: {', '.join(known) or 'none'}" if otherwise is None else otherwise
-
-
 def plain(value: Any) -> str:
     """Return a value of a setting as one writes it: text as it is, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def distinct(values: list) -> list:
-    """Return `values`, or raise `ValueError` where one repeats."""
-    if len(set(values)) < len(values):
-        raise ValueError(f"repeats a value: {values}")
-    return values
 
 
 def _listed(value: Any) -> Any:

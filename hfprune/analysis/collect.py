@@ -14,10 +14,8 @@ from hfprune.analysis.curves import curve
 from hfprune.analysis.declarations import Declarations, declare
 from hfprune.analysis.neurons import ABLATION, Neurons
 from hfprune.analysis.tidy import (
-    CELL_COLUMNS,
     DTYPES,
     ITEMS,
-    KEY,
     LAYERS,
     NEURONS,
     RECORDS,
@@ -29,7 +27,7 @@ from hfprune.analysis.tidy import (
 )
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import atomic_file
-from hfprune.results import Cell, Value, read_result
+from hfprune.results import CELL_COLUMNS, KEY, Cell, Value, read_result
 from hfprune.settings import load
 from hfprune.study.labels import labels, readable
 from hfprune.study.study import Study

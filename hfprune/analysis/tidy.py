@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from hfprune.analysis.declarations import Declarations, declare
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import atomic_file
+from hfprune.results import CELL_COLUMNS, KEY
 from hfprune.settings import load
 from hfprune.study import layout
 from hfprune.study.labels import Label, labels
@@ -19,8 +20,6 @@ from hfprune.study.study import Study
 
 RESULTS, ITEMS, RECORDS, STUDY, NEURONS, LAYERS = layout.TIDY
 
-CELL_COLUMNS = ["study", "model", "method", "ratio", "seed", "recovery"]
-KEY = [*CELL_COLUMNS, "measure", "task", "metric"]
 # Those of results.csv; the number of seeds, the spread over them and the interval are those of a level.
 DTYPES = {
     **dict.fromkeys(KEY, "str"),

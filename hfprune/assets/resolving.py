@@ -9,7 +9,8 @@ from hfprune.assets.formats import is_whole
 from hfprune.assets.spelling import FORMS, entry
 from hfprune.errors import HfpruneError
 from hfprune.files import sha256
-from hfprune.settings import load, nearest
+from hfprune.names import nearest
+from hfprune.settings import load
 from hfprune.shipped import shipped
 
 CATALOGUE, RESOURCES = Path("config/assets.yaml"), Path("resources")

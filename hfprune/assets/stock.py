@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from hfprune.errors import HfpruneError
-from hfprune.settings import nearest
+from hfprune.names import nearest
 
 
 def stock_yaml(task: str) -> Path:

@@ -12,11 +12,10 @@ from pydantic import Field
 
 from hfprune.commands.flags import add_fields
 from hfprune.commands.flags import read as read_fields
-from hfprune.measurement import MEASURES
+from hfprune.measurement import MEASURES, NamedMeasure
 from hfprune.settings import Name, Placement
 from hfprune.stages.fields import Computing, DenseModel, Resources
 from hfprune.stages.measure import CellFiles, MeasureCells, ScoredBy, ToMeasure
-from hfprune.study.entries import NamedMeasure
 
 
 class One(Computing, Placement):

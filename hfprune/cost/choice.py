@@ -11,7 +11,8 @@ from hfprune.cost.table import named, summary, unfit
 from hfprune.devices.table import Device, nominal_cpu, slowest_gpu, table_device, visible_device
 from hfprune.errors import HfpruneError
 from hfprune.jobs import list_jobs
-from hfprune.settings import load, nearest, validate
+from hfprune.names import nearest
+from hfprune.settings import load, validate
 from hfprune.study.layout import study_file
 from hfprune.study.places import criteria_of, load_files
 from hfprune.study.references import load_study

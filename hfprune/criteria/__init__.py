@@ -182,6 +182,11 @@ class GradientCriterion(SweepCriterion):
         """Whether the statistics of folds are kept: a weight form's are as large as the model's weights."""
         return self.aggregation not in get_args(WeightForm) and self.accumulator == "float64"
 
+    @property
+    def sums_per_weight(self) -> int:
+        """Float32 numbers summed for every weight, where the absolute value comes after the sum over sequences."""
+        return {"param_first": 1, "param_mix": 2}.get(self.aggregation, 0)
+
 
 class StudentCriterion(GradientCriterion):
     """A gradient criterion that compares a slightly pruned student with the dense model, its teacher.

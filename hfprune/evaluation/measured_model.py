@@ -61,7 +61,7 @@ class Subject:
         *,
         change: "Callable[[PreTrainedModel], PreTrainedModel] | None" = None,
         tokenizer: "PreTrainedTokenizerBase | Callable[[], PreTrainedTokenizerBase] | None" = None,
-        resources: Path = Path("resources"),
+        find: Callable[[str, str], Path] | None = None,
         resampled: "Sequence[Plan]" = (),
         beside: "Subject | None" = None,
     ) -> None:
@@ -72,13 +72,14 @@ class Subject:
             dense: the dense model that it was pruned from, or a function that loads it; none for the dense model.
             change: makes the model to measure of the dense model, in place.
             tokenizer: the tokenizer of both, or a function that loads it.
-            resources: folder of the fetched assets.
+            find: returns the folder of an asset by its kind and name, as `hfprune.assets.resolving.resolve` does;
+                by default a name is the folder.
             resampled: plans that other draws of the calibration might have given, in place of the model's.
             beside: another subject of the same dense model; both share its output and the tokenizer.
         """
         self._model, self._dense, self._change = model, dense, change
         self._tokenizer = (lambda: beside.tokenizer) if beside else tokenizer
-        self.resources, self.resampled = resources, resampled
+        self._find, self.resampled = find, resampled
         self._mask: Mask | None = None
         # The dense model until it becomes the measured one. Nobody else gets it, since it changes.
         self._before: PreTrainedModel | None = None
@@ -177,14 +178,12 @@ class Subject:
         return self._lms[key]
 
     def asset(self, kind: str, name: str) -> Path:
-        """Return the folder of an asset, however it is spelt; see `hfprune.assets.resolving`.
+        """Return the folder of an asset, however it is spelt.
 
         Raises:
             HfpruneError: there is no such asset, or it cannot be fetched.
         """
-        from hfprune.assets.resolving import resolve
-
-        return resolve(kind, name, self.resources)
+        return self._find(kind, name) if self._find else Path(name)
 
     def blocks(self, text: "Text") -> Blocks:
         """Draw the blocks that a text measure reads, the same for every cell (seed 0 whatever the study's).

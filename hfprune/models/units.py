@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from hfprune.errors import HfpruneError
 from hfprune.kinds import UnitKind as Kind
 from hfprune.models.cutting import cut, zeroed
-from hfprune.settings import nearest
+from hfprune.names import nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import Field, PositiveFloat, model_validator
 
 from hfprune.errors import HfpruneError
+from hfprune.names import nearest
 from hfprune.paper.tables import (
     AVERAGE,
     AVERAGE_WITHOUT_CROWS,
@@ -22,7 +23,7 @@ from hfprune.paper.tables import (
     read_tables,
 )
 from hfprune.results import DENSE
-from hfprune.settings import Name, Strict, load, nearest
+from hfprune.settings import Name, Strict, load
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 

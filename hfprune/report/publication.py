@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
+from hfprune.names import nearest
 from hfprune.registry import Registry
-from hfprune.settings import Strict, nearest
+from hfprune.settings import Strict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,6 @@ from typing import NamedTuple, cast
 
 from hfprune.criteria import CRITERIA, Criterion, GradientCriterion, StudentCriterion
 
-# Float32 numbers that a weight form sums for every weight, since its absolute value comes after the sum over
-# sequences. The other forms sum a few numbers a neuron.
-SUMS_PER_WEIGHT = {"param_first": 1, "param_mix": 2}
 # The part of a device's memory that these sums may take; more of them are made in several passes.
 SUMS_SHARE = 0.3
 
@@ -62,8 +59,9 @@ def _own_first(whole: GradientPass) -> list[GradientPass]:
 
 def sums_bytes(criterion: Criterion, weights: float) -> float:
     """Return the bytes of the sums that scoring keeps for so many weights of MLPs; 0 if none is per weight."""
-    numbers = SUMS_PER_WEIGHT.get(getattr(criterion, "aggregation", ""), 0)
-    return 2 * 4 * numbers * weights  # both halves of the calibration, float32
+    return (
+        2 * 4 * getattr(criterion, "sums_per_weight", 0) * weights
+    )  # both halves of the calibration, float32
 
 
 def layer_parts(criterion: Criterion, layers: int, weights: float, room: float) -> list[range]:

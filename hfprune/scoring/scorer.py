@@ -12,7 +12,6 @@ from hfprune.criteria import SweepCriterion
 from hfprune.errors import HfpruneError
 from hfprune.folds import FOLDS, resample
 from hfprune.models.units import Units
-from hfprune.scoring.passes import sums_bytes
 from hfprune.scoring.score_files import Scores
 from hfprune.scoring.weight_forms import WEIGHT_FORMS, stacked_weights
 
@@ -38,7 +37,7 @@ class Scorer:
         self.form = WEIGHT_FORMS.get(getattr(criterion, "aggregation", ""))
         self.folds: list[dict[str, Tensor]] = [{} for _ in range(2 if self.form else FOLDS)]
         """The statistics of each fold; the even ones are one half of the calibration, the odd ones the other."""
-        self.dtype = torch.float32 if sums_bytes(criterion, 1) else torch.float64
+        self.dtype = torch.float32 if getattr(criterion, "sums_per_weight", 0) else torch.float64
         self.in_bfloat16 = getattr(criterion, "accumulator", "") == "bfloat16"
         """Whether scores come from one sum in bfloat16, as in the official script, instead of the folds."""
         self.official: dict[str, Tensor] = {}

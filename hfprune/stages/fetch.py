@@ -7,7 +7,8 @@ from pydantic import Field, field_serializer
 
 from hfprune.assets.catalogue import Asset, Catalogue, LocalSource
 from hfprune.errors import HfpruneError
-from hfprune.settings import load, nearest
+from hfprune.names import nearest
+from hfprune.settings import load
 from hfprune.stages import Positional, Stage, Unflagged
 from hfprune.stages.fields import CatalogueFile, Resources, StudyPath
 from hfprune.study.references import load_study, study_assets

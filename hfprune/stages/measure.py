@@ -4,6 +4,7 @@ A job of the workflow names any number of measures and of cells; they share one 
 at a time. By hand, `hfprune measure MEASURE` takes one measure of one model.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,14 +13,13 @@ from pydantic import Field, model_validator
 from hfprune.criteria import Criterion, make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject, ToScore
-from hfprune.measurement import Measure, stems
+from hfprune.measurement import Measure, NamedMeasure, stems
 from hfprune.results import read_result, values_table
 from hfprune.settings import Dtype, Name, Placement, Strict
 from hfprune.stages import Stage
 from hfprune.stages.fields import CellName, Computing, DenseModel, ExistingPath, Resources
 from hfprune.stages.scoring import Scoring
 from hfprune.stages.target import AdapterFolder, Checkpoint, PlanToApply, Pruned, SolvedFolder, cell_of
-from hfprune.study.entries import NamedMeasure
 
 if TYPE_CHECKING:
     from hfprune.evaluation.measuring import CellToMeasure
@@ -167,6 +167,7 @@ class MeasureCells(Stage, Computing, Placement):
 
     def _target(self, cell: ToMeasure, dtype: Dtype | None, beside: Subject | None) -> "CellToMeasure":
         """Return the subject, which loads its models when needed, and where its results go."""
+        from hfprune.assets.resolving import resolve
         from hfprune.evaluation.measuring import CellToMeasure
         from hfprune.models.load import load_model, load_skeleton, load_tokenizer
         from hfprune.plans.planning import check_plan, load_plan, plan_note
@@ -184,7 +185,7 @@ class MeasureCells(Stage, Computing, Placement):
             (lambda: load_model(self.model, dtype, device_map=device_map)) if changed else None,
             change=change,
             tokenizer=lambda: load_tokenizer(self.model),
-            resources=self.resources,
+            find=partial(resolve, resources=self.resources),
             resampled=load_resampled(cell.resampled) if cell.resampled else [],
             beside=beside,
         )

@@ -8,9 +8,10 @@ from typing import Any
 
 from hfprune.errors import HfpruneError
 from hfprune.measurement import Measure, stems
+from hfprune.names import nearest
 from hfprune.recoveries import RECOVERED
 from hfprune.results import DENSE, Cell
-from hfprune.settings import NAME, nearest
+from hfprune.settings import NAME
 from hfprune.shipped import shipped
 from hfprune.study.study import Study
 

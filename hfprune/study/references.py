@@ -16,7 +16,8 @@ from hfprune.assets.catalogue import (
 from hfprune.assets.spelling import FORMS, entry
 from hfprune.errors import HfpruneError
 from hfprune.models.shape import known_shapes
-from hfprune.settings import load, nearest, validate
+from hfprune.names import nearest
+from hfprune.settings import load, validate
 from hfprune.study.study import Study
 
 

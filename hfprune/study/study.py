@@ -14,11 +14,12 @@ from pydantic import (
 
 from hfprune.assets.text import Text
 from hfprune.folds import FOLDS
-from hfprune.measurement import Measure
+from hfprune.measurement import Measure, NamedMeasure
+from hfprune.names import distinct, nearest
 from hfprune.recoveries import Linear, Recovery
 from hfprune.results import DENSE
-from hfprune.settings import Dtype, Listed, Name, Placement, Strict, distinct, nearest
-from hfprune.study.entries import Distinct, Ratios, Recoveries, RecoveryKind, StudyMeasure, StudyModel
+from hfprune.settings import Dtype, Listed, Name, Placement, Ratio, Strict
+from hfprune.study.entries import Distinct, Ratios, Recoveries, RecoveryKind, StudyModel
 from hfprune.study.method import Method
 
 
@@ -42,6 +43,22 @@ class Calibration(Text):
     """How calibration blocks are drawn from a corpus, and how often scores are resampled from them."""
 
     resamples: Resamples = 0
+
+
+class StudyMeasure(NamedMeasure):
+    methods: Annotated[list[Name] | None, Listed] = Field(
+        default=None, description="the methods that are measured; null: all. The dense model always is"
+    )
+    ratios: Annotated[list[Ratio] | None, Listed] = Field(
+        default=None, description="the ratios that are measured; null: all. The dense model always is"
+    )
+
+    def covers(self, method: str, ratio: float | None = None) -> bool:
+        """Tell whether a method's cells at a ratio are measured; without a ratio, whether its scoring is."""
+        if method == DENSE:
+            return True
+        wanted = self.methods is None or method in self.methods
+        return wanted and (self.ratios is None or ratio is None or ratio in self.ratios)
 
 
 class Study(Placement):

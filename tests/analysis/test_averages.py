@@ -7,9 +7,9 @@ from scipy.stats import t
 from synthetic import Study
 
 from hfprune.analysis.averages import half_width, over_seeds, spread, with_averages
-from hfprune.analysis.tidy import KEY, Tidy
+from hfprune.analysis.tidy import Tidy
 from hfprune.errors import HfpruneError
-from hfprune.results import Value
+from hfprune.results import KEY, Value
 
 BOOLQ, PIQA = Value("acc", 0.6, 0.03, 100), (Value("acc", 0.9, 0.5, 50), Value("acc_norm", 0.7, 0.04, 50))
 CROWS = Value("pct_stereotype", 0.5, 0.12, 10), Value("likelihood_diff", 3.0, 0.1, 10)

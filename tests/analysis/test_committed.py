@@ -12,7 +12,8 @@ from committed import COMMITTED, WITH_ITEMS, results_of
 
 from hfprune.analysis.averages import levels
 from hfprune.analysis.evidence import Evidence
-from hfprune.analysis.tidy import ITEMS, KEY, Tidy
+from hfprune.analysis.tidy import ITEMS, Tidy
+from hfprune.results import KEY
 
 
 @pytest.mark.parametrize("study", WITH_ITEMS)

@@ -1,6 +1,7 @@
 """The measure of docs/add-a-measure.md, as it stands there."""
 
 import re
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ from pyarrow import table
 from smoke import TEXT, build_tokenizer
 
 from hfprune.assets.formats import write_arrow
+from hfprune.assets.resolving import resolve
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import MEASURES
 from hfprune.settings import validate
@@ -33,7 +35,7 @@ def test_the_documented_measure_is_one_and_measures(tmp_path: Path) -> None:
     write_arrow(tmp_path / "corpora/c4-sample-heldout/corpus.arrow", table({"text": TEXT}))
     tokenizer = build_tokenizer()
     model = build_tiny("llama", vocab_size=len(tokenizer))
-    subject = Subject(model, tokenizer=tokenizer, resources=tmp_path)
+    subject = Subject(model, tokenizer=tokenizer, find=partial(resolve, resources=tmp_path))
     (value,), items = measure.run(subject)
     tokens = subject.blocks(measure).tokens.long()
     expected = (model(tokens).logits[:, :-1].argmax(-1) == tokens[:, 1:]).float().mean()

@@ -1,5 +1,7 @@
 """Against a plain forward pass, one request at a time."""
 
+from collections.abc import Callable
+from functools import partial
 from math import log
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from assets.local import shipped_catalogue
 from conftest import build_tiny
 from smoke import TEXT, build_tokenizer, write_requests
 
+from hfprune.assets.resolving import resolve
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import MEASURES
@@ -27,6 +30,10 @@ REQUESTS = {
 }
 
 
+def in_folder(resources: Path) -> Callable[[str, str], Path]:
+    return partial(resolve, resources=resources)
+
+
 @pytest.fixture(scope="module")
 def resources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("resources")
@@ -39,7 +46,7 @@ def resources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def subject(resources: Path) -> Subject:
     tokenizer = build_tokenizer()
     model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=1024)
-    return Subject(model, tokenizer=tokenizer, resources=resources)
+    return Subject(model, tokenizer=tokenizer, find=in_folder(resources))
 
 
 def naive_bpb(model, tokenizer, context: str, continuation: str, add_bos: bool) -> float:
@@ -68,7 +75,7 @@ def check(found: pd.DataFrame, requests: dict, model, tokenizer, add_bos: bool) 
 @pytest.mark.parametrize("add_bos", [True, False])
 def test_equals_a_plain_forward_pass(subject: Subject, resources: Path, add_bos: bool) -> None:
     measure = GoldBpb(groups={"a": ["facts", "words"], "b": ["bare"]}, batch_tokens=300, add_bos=add_bos)
-    fresh = Subject(subject.model, tokenizer=subject.tokenizer, resources=resources)
+    fresh = Subject(subject.model, tokenizer=subject.tokenizer, find=in_folder(resources))
     assert [*measure.by_task()] == ["a", "b"]
     assert measure.assets() == ["requests/facts", "requests/words", "requests/bare"]
     for group, count in (("a", 14), ("b", 2)):
@@ -99,7 +106,9 @@ def test_the_sample_is_seeded_and_the_same_for_every_model(subject: Subject, res
     measure = GoldBpb(groups={"a": ["facts"], "b": ["facts", "words"]}, documents=3)
     other = build_tiny("qwen3", vocab_size=len(subject.tokenizer), max_position_embeddings=1024)
     samples = [
-        measure.by_task()[group].run(Subject(model, tokenizer=subject.tokenizer, resources=resources)).items
+        measure.by_task()[group]
+        .run(Subject(model, tokenizer=subject.tokenizer, find=in_folder(resources)))
+        .items
         for model, group in ((subject.model, "a"), (other, "a"), (subject.model, "b"))
     ]
     first, second, third = (sample["document"].tolist() for sample in samples)
@@ -126,7 +135,7 @@ def test_documents_that_are_too_long_are_left_out_before_sampling(subject: Subje
 def test_the_models_context_is_a_cap_too(subject: Subject, resources: Path) -> None:
     small = build_tiny("llama", vocab_size=len(subject.tokenizer), max_position_embeddings=300)
     values, items = GoldBpb(groups={"a": ["long"]}).run(
-        Subject(small, tokenizer=subject.tokenizer, resources=resources)
+        Subject(small, tokenizer=subject.tokenizer, find=in_folder(resources))
     )
     assert len(items) == 4 and values[1].value == 0.5
     check(items, REQUESTS, small, subject.tokenizer, True)
@@ -134,7 +143,7 @@ def test_the_models_context_is_a_cap_too(subject: Subject, resources: Path) -> N
 
 def test_smollm2_equals_a_plain_forward_pass(smollm2: Path, resources: Path) -> None:
     model, tokenizer = load_model(smollm2, "float32"), load_tokenizer(smollm2)
-    subject = Subject(model, tokenizer=tokenizer, resources=resources)
+    subject = Subject(model, tokenizer=tokenizer, find=in_folder(resources))
     measure = GoldBpb(groups={"a": ["facts", "words"]}, documents=3, add_bos=False)
     _, items = measure.run(subject)
     check(items, REQUESTS, model, tokenizer, False)

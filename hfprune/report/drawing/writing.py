@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 from hfprune.errors import REASON, HfpruneError, explained, reading
 from hfprune.files import atomic_file
+from hfprune.names import nearest
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FIGURES, absent, publication_names
-from hfprune.settings import nearest
 
 THEME = Path(__file__).with_name("theme.mplstyle")
 # No dates, so the same input gives the same bytes.
