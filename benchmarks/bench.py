@@ -1,4 +1,4 @@
-"""Compare this suite with the official recipe, plain measuring and stock lm-eval, side by side in one run.
+"""Compare this suite with the official recipe and stock lm-eval, side by side in one run.
 
 Writes `results.md` and `results.csv` (`what, task, reference, ours, ratio_median, ratio_min, ratio_max`;
 seconds or bytes; ratio = reference / ours). Absolute times depend on the machine; only ratios carry over.
@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import cells
 import pandas as pd
 import torch
 from official import cross_entropy_loss, entropy_loss, official_scores
@@ -209,7 +208,6 @@ def main() -> None:
     """Run the benchmarks and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("resources/models/smollm2-135m-instruct-q4"))
-    parser.add_argument("--resources", type=Path, default=Path("resources"), help="with the corpus")
     parser.add_argument("--tasks", type=Path, default=Path("resources/tasks"))
     parser.add_argument("--documents", type=int, default=40, help="documents of each task")
     parser.add_argument("--sequences", type=int, default=4)
@@ -226,9 +224,6 @@ def main() -> None:
     rows += scoring(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
     flags = ("--model", arguments.model, "--length", arguments.length)
     rows.append(memory(f"entropy, {arguments.length} tokens", __file__, *flags))
-    rows += cells.rows(
-        arguments.model, arguments.resources, arguments.sequences, arguments.length // 4, arguments.repeats
-    )
     rows += linear_recovery(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
     rows += growth(arguments.repeats)
     rows += choices(model, load_tokenizer(arguments.model), arguments.repeats)
