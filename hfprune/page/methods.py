@@ -15,7 +15,7 @@ COLUMNS = {
     **{"n": "n", "draws": "Draws"},
 }
 SEVERAL = ("study", "model", "recovery")  # columns that are left out where all rows are alike
-SIGNS = {"better": "▲", "worse": "▼", "not told apart": "≈"}
+SIGNS = {"better": "▲", "worse": "▼", "no significant difference": "≈"}
 
 
 def read_all(studies: Sequence[StudyResults]) -> dict[str, list[dict[str, Any]]]:

@@ -22,7 +22,7 @@ class Pruning(Strict):
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
         default="best",
-        description="what the flags below do not say. best: Wanda, and weights are solved again; "
+        description="what the flags below do not say. best: Wanda, with least-squares reconstruction; "
         "paper: entropy; both keep the same number of neurons in every layer",
     )
     criterion: str | None = Field(default=None, description="one that `hfprune methods` lists (the recipe's)")

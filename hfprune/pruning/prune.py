@@ -131,7 +131,7 @@ def _take_all(jobs: "dict[str, Stage]", work: Path, least: int, asked: Pruning) 
         for file in job.outputs() if job.stage == "calibrate" else ():
             if (blocks := len(load_blocks(file))) < least:
                 raise HfpruneError(
-                    f"--text: {asked.text} fills {blocks} blocks, but weights are solved again from {least} or "
+                    f"--text: {asked.text} fills {blocks} blocks, but reconstruction takes {least} or "
                     "more: give a longer text, or --no-linear"
                 )
     return seconds

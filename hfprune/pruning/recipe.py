@@ -1,4 +1,4 @@
-"""Recipes of `hfprune prune`: what decides which units stay, and whether weights are solved again."""
+"""Recipes of `hfprune prune`: what decides which units stay, and whether weights are reconstructed."""
 
 from typing import Any, NamedTuple
 
@@ -37,7 +37,7 @@ def chosen(asked: Pruning) -> PruningRecipe:
     """Return the recipe of a call, in which a flag that was given wins.
 
     Another criterion has none of the recipe's options. A ranking over all layers was tried for neurons alone, and
-    where no neurons are removed, nothing is solved again.
+    where no neurons are removed, nothing is reconstructed.
 
     Raises:
         HfpruneError: the criterion or the allocation does not fit the units.

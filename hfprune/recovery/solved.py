@@ -1,4 +1,4 @@
-"""Linear layers that were solved again: on disk, and put into the model that a plan has cut."""
+"""Reconstructed linear layers: on disk, and put into the model that a plan has cut."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ BIASES = {"neurons": "mlp_bias", "key_value_groups": "attention_bias"}
 
 
 class Solved(NamedTuple):
-    """The linear layer that reads the kept units of a place, solved again."""
+    """The linear layer that reads the kept units of a place, reconstructed."""
 
     weight: Tensor
     """[outputs, inputs kept], in the model's dtype."""

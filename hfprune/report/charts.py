@@ -53,7 +53,7 @@ class Chart:
 def facets(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Split into facets by name: one per model, and per recovery if there are several.
 
-    Weights that are solved again leave the dense model as it is, so it stands beside them, too. Where others have
+    Reconstruction leaves the dense model as it is, so it stands beside them, too. Where others have
     pruned models, it has no facet of its own.
     """
     by = ["model", "recovery"] if values["recovery"].nunique() > 1 else ["model"]

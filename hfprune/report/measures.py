@@ -9,7 +9,7 @@ from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MEAN, prim
 from hfprune.analysis.declarations import Declaration, Declarations
 
 # Places of a method beside its reference, by the interval of their difference.
-STANDINGS = BETTER, ALIKE, WORSE = "better", "not told apart", "worse"
+STANDINGS = BETTER, ALIKE, WORSE = "better", "no significant difference", "worse"
 
 
 def all_values(levels: pd.DataFrame, declared: Declarations, measures: Iterable[str]) -> pd.DataFrame:

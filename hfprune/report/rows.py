@@ -156,7 +156,7 @@ def averages(ours: pd.DataFrame, theirs: pd.DataFrame, published: Paper, zerosho
         pruned = scores[scores["method"] != DENSE]
         if len(pruned) and not (pruned["seeds"] > 1).any():
             notes.append(
-                "Ours are of one draw of the calibration, which tells no two methods apart. What each changes "
+                "Ours are of one draw of the calibration, too few to compare methods. What each changes "
                 "from the dense model on the same items is in the table `lost`."
             )
         # A table that prints no tasks averages the tasks of the other tables.

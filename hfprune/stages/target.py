@@ -25,7 +25,7 @@ Checkpoint = Annotated[Path | None, Input(), Field(description="folder of a mode
 SolvedFolder = Annotated[
     Path | None,
     Input((SOLVED,)),
-    Field(description="folder of `hfprune linear`: weights that were solved again for the plan"),
+    Field(description="folder of `hfprune linear`: weights reconstructed for the plan"),
 ]
 AdapterFolder = Annotated[
     Path | None, Input((ADAPTER,)), Field(description="folder of `hfprune recover`, added to the weights")

@@ -46,7 +46,7 @@ def test_it_is_solved_once_for_all_plans_and_measured_beside_none(project: Path,
     assert set(solved["provenance"]["inputs"]) == {"model", "blocks", "plan"}
     assert "Nothing to be done" in snakemake(project, "compare")
 
-    # By hand, the same model: solved again, and exported.
+    # By hand, the same model: reconstructed, and exported.
     model, plan = (
         results.parents[1] / "resources/models/llama",
         results / "plans/llama/entropy/0.15/seed0.safetensors",

@@ -1,7 +1,7 @@
 # From a plan (none for the dense model) to an adapter that recovers the losses of pruning.
 
 
-# Weights that are solved again without training, for all plans of a model that read the same blocks.
+# Weights that are reconstructed without training, for all plans of a model that read the same blocks.
 for number, job in enumerate(jobs_of("linear")):
     SOLVED = Jobs(job.outputs()[0])
 

@@ -40,7 +40,7 @@ class Accuracy(FigurePublication):
         rows = charts.outcomes(ours, label, data.looks, data.declared, printed)
         bars = charts.meaning(ours)
         if bars and (ours["seeds"] == 1).all():
-            bars += ", which tells no two methods apart"
+            bars += ", too few to compare methods"
         hollow: dict[str, Any] = {"color": GREY, "linestyle": "", "marker": "o", "markerfacecolor": "white"}
         entries = [Line2D([], [], label="Published, 10 tasks", **hollow)] if len(printed) else []
         return sheet(rows, bars, 4.6, entries=entries)

@@ -18,7 +18,7 @@ from hfprune.report.style import Look
 
 LOOKS = {
     BETTER: Look("Better", "#0072B2", "o"),
-    ALIKE: Look("Not told apart", GREY, "D"),
+    ALIKE: Look("No significant difference", GREY, "D"),
     WORSE: Look("Worse", "#D55E00", ">"),
     "": Look("No interval", GREY, "P"),
 }
