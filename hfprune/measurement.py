@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, model_validator
 from hfprune.assets.text import Text
 from hfprune.assets.text_sizes import blocks, tokens_of
 from hfprune.registry import Registry
-from hfprune.settings import Dtype, Name, Strict
+from hfprune.settings import Name, Strict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,8 +82,6 @@ class Measure(Strict, ABC):
     """Whether recovered models are measured, too; False if an adapter cannot change the result."""
     exclusive: ClassVar[bool] = False
     """Whether nothing else may run on the machine meanwhile, as for a measure of time."""
-    dtype: ClassVar[Dtype | None] = None
-    """Dtype of the model for this measure; None: the study's."""
     resampled: ClassVar[bool] = False
     """Whether plans of resampled calibrations are measured, too, so that intervals cover the draw: for a measure
     that takes a fraction of the time of scoring."""

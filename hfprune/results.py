@@ -62,8 +62,7 @@ def write_result(
         task: the lm-eval task or the corpus; empty where there is none.
         values: the numbers.
         provenance: from `hfprune.provenance.provenance`.
-        items: column `item` (the index of the document, block or repeat; `layer` and `neuron` for an ablation)
-            and one column per metric.
+        items: column `item` (the index of the document, block or repeat) and one column per metric.
         not_applicable: why the method cannot prune as described at this ratio, or "".
 
     Raises:

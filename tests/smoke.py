@@ -74,7 +74,6 @@ STUDY = {
         "latency": {"prompt_tokens": 16, "batch": 2, "new_tokens": 4, "repeats": 3, "methods": ["entropy"]},
         "cost": {"sequences": 2, "repeats": 2, "methods": ["entropy"]},
         "distributions": {"corpus": "heldout", "sequences": 2, "length": 16},
-        "ablation": {"corpus": "heldout", "sequences": 1, "length": 16, "neurons_per_layer": 4},
     },
 }
 
@@ -202,6 +201,6 @@ def same_as_before(results: Path) -> None:
     by = ["model", "method", "ratio", "seed", "recovery", "measure", "task", "metric"]
     before = pd.read_csv(Path(__file__).with_name("smoke_before.csv"))
     both = before.merge(pd.read_csv(results), on=by, how="left", suffixes=("_before", ""))
-    assert len(both) == len(before) == 96
+    assert len(both) == len(before) == 93
     for column in ("value", "stderr", "n"):
         np.testing.assert_allclose(both[column], both[f"{column}_before"], rtol=1e-3, atol=1e-6)

@@ -23,14 +23,12 @@ P_VALUES = ("_p", "_holm")  # its p-value, and that by Holm's method for its fam
 class MethodRow(NamedTuple):
     """A method, or the reference with another seed, beside the reference on one model at one ratio.
 
-    The reference itself has a row if ablation was measured, with `ablation_correlation` only. Another seed has
-    only the agreement on neurons: two draws of one method have no interval. `primary` is the effect that the
-    study names as its primary outcome, if any. `draws` counts the seeds, and `resamples` the resampled
-    calibrations that the spread over draws is from. `overlap` is the Jaccard index of the kept neurons, and
-    `rank_correlation` is Spearman's of the scores. `near_cut` is the share of the disputed neurons, which only one
-    of the two keeps, that lie within a tenth of the layer's width from both cuts. `ablation_correlation` is
-    Spearman's of the method's scores with the effect of ablating a neuron, and `ablation_difference` that minus
-    the reference's, with an interval over layers. All are means over layers and seeds.
+    Another seed has only the agreement on neurons: two draws of one method have no interval. `primary` is the
+    effect that the study names as its primary outcome, if any. `draws` counts the seeds, and `resamples` the
+    resampled calibrations that the spread over draws is from. `overlap` is the Jaccard index of the kept neurons,
+    and `rank_correlation` is Spearman's of the scores. `near_cut` is the share of the disputed neurons, which only
+    one of the two keeps, that lie within a tenth of the layer's width from both cuts. All are means over layers
+    and seeds.
     """
 
     model: str
@@ -45,10 +43,6 @@ class MethodRow(NamedTuple):
     overlap: float = np.nan
     rank_correlation: float = np.nan
     near_cut: float = np.nan
-    ablation_correlation: float = np.nan
-    ablation_difference: float = np.nan
-    ablation_difference_low: float = np.nan
-    ablation_difference_high: float = np.nan
 
 
 def compare(evidence: Evidence) -> pd.DataFrame:
@@ -88,10 +82,8 @@ def _compare_at(evidence: Evidence, methods: dict[str, list[Cell]]) -> Iterator[
             differs = {"differs": ", ".join(differing(evidence.study, method, reference))}
             yield row | differs | _effects(evidence, ours, methods[reference])
             continue
-        if not np.isnan(row["ablation_correlation"]):
-            yield row
         for cell in ours[1:]:  # the reference calibrated on another draw
-            again = {"seed": cell.seed, "differs": "seed", "draws": 1, "ablation_correlation": np.nan}
+            again = {"seed": cell.seed, "differs": "seed", "draws": 1}
             yield row | again | evidence.neurons.get((*at, cell.seed), {})
 
 

@@ -1,6 +1,6 @@
 """Agreement of methods on the neurons to keep, and the distribution of a layer's scores."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,12 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from hfprune.analysis.outcomes import Contrast
 from hfprune.analysis.reference import reference_of
-from hfprune.analysis.statistics import Estimate, estimate
 from hfprune.errors import REASON, explained
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
 from hfprune.study.study import Study
 
-ABLATION = "ablation"  # the measure, and the name of its effect among the methods of rank correlations
 QUANTILE_LEVELS = np.linspace(0, 1, 21).round(2)
 NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
 # The tables of layers.parquet, with their columns.
@@ -32,8 +29,6 @@ LAYER_TABLES = {
 # The columns of neurons.csv.
 OF_PAIR = ["model", "ratio", "method", "reference", "seed"]
 AGREEMENT = ["overlap", "rank_correlation", "near_cut"]
-ABLATED = ["ablation_difference", "ablation_difference_low", "ablation_difference_high"]
-WITH_REFERENCE = [*OF_PAIR, *AGREEMENT, "ablation_correlation", *ABLATED]
 
 ByLayer = dict[int, np.ndarray]
 ScoresByLayer = dict[tuple[str, str, int], ByLayer]  # (model, method, seed)
@@ -76,11 +71,8 @@ def jaccard(a: np.ndarray, b: np.ndarray) -> float:
     return both / (len(a) + len(b) - both)
 
 
-def rank_correlations(scored: ScoresByLayer, damages: dict[tuple[str, int], pd.Series]) -> pd.DataFrame:
-    """Return Spearman's correlation of the scores of every pair of methods, and with the effect of ablation.
-
-    `damages` has, for a model and layer, the effect of ablating each neuron, by neuron.
-    """
+def rank_correlations(scored: ScoresByLayer) -> pd.DataFrame:
+    """Return Spearman's correlation of the scores of every pair of methods."""
     groups: dict[tuple[str, int, int], dict[str, np.ndarray]] = {}
     for (model, method, seed), layers in scored.items():
         for layer, scores in layers.items():
@@ -91,11 +83,6 @@ def rank_correlations(scored: ScoresByLayer, damages: dict[tuple[str, int], pd.S
         found = scores.corr("spearman")
         for a, b in combinations(scores, 2):
             rows.append((*key, a, b, found.loc[a, b], len(scores)))
-        model, _, layer = key
-        if (model, layer) in damages:
-            ablated = damages[model, layer]
-            for method, value in scores.loc[ablated.index].corrwith(ablated, method="spearman").items():
-                rows.append((*key, method, ABLATION, value, len(ablated)))
     return pd.DataFrame(rows, columns=LAYER_TABLES[RANKS])
 
 
@@ -131,7 +118,7 @@ def middle_layers(scored: ScoresByLayer) -> pd.DataFrame:
 
 
 class Neurons:
-    def __init__(self, study: Study, name: str, folder: Path, ablated: Sequence[pd.DataFrame]) -> None:
+    def __init__(self, study: Study, name: str, folder: Path) -> None:
         self._study = study
         self._cells = [
             cell for cell in layout.cells(name, study) if cell.method != DENSE and cell.recovery == "none"
@@ -148,25 +135,18 @@ class Neurons:
             if plan.exists():
                 at = self._plans.setdefault((cell.model, cell.ratio or 0.0, cell.seed), {})
                 at[cell.method] = read_layers(plan)
-        damages = {
-            (model, layer): rows.set_index("neuron")["damage"]
-            for items in ablated
-            for (model, layer), rows in items.groupby(["model", "layer"])
-        }
-        self._ranks = rank_correlations(self._scores, damages)
-        self._ablation = self._ranks[self._ranks["method_b"] == ABLATION]
 
     def by_layer(self) -> list[pd.DataFrame]:
         found = {
             OVERLAP: overlaps(self._plans, self._scores),
-            RANKS: self._ranks,
+            RANKS: rank_correlations(self._scores),
             QUANTILES: quantiles(self._scores),
             SCORES: middle_layers(self._scores),
         }
         return [rows.assign(table=name).astype({"table": "str"}) for name, rows in found.items()]
 
     def with_reference(self) -> pd.DataFrame:
-        """Return the columns `WITH_REFERENCE` of every method without recovery beside its reference.
+        """Return the columns `OF_PAIR` and `AGREEMENT` of every method without recovery beside its reference.
 
         A row without a seed is the mean over seeds; one of the reference with a seed compares it with the first
         seed's. For their meaning see `hfprune.analysis.comparison.MethodRow`. Rows without a number are left out.
@@ -180,26 +160,20 @@ class Neurons:
             for method in methods
             for row in self._rows(method, methods)
         ]
-        numbers = WITH_REFERENCE[len(OF_PAIR) :]
-        found = pd.DataFrame(rows, columns=WITH_REFERENCE).astype(dict.fromkeys(numbers, float))
-        return found.astype({"seed": "Int64"}).dropna(subset=numbers, how="all")
+        found = pd.DataFrame(rows, columns=[*OF_PAIR, *AGREEMENT]).astype(dict.fromkeys(AGREEMENT, float))
+        return found.astype({"seed": "Int64"}).dropna(subset=AGREEMENT, how="all")
 
     def _rows(self, method: str, methods: dict[str, list[Cell]]) -> Iterator[dict[str, Any]]:
         reference, ours = reference_of(self._study, method), methods[method]
-        own = {"reference": reference, "ablation_correlation": self._ablation_correlation(ours)}
         if reference == method:
-            yield own
             for cell in ours[1:]:  # the reference calibrated on another draw
-                correlation = {"ablation_correlation": self._ablation_correlation([cell])}
-                yield own | {"seed": cell.seed} | self._agreement([(cell, ours[0])]) | correlation
+                yield {"reference": reference, "seed": cell.seed} | self._agreement([(cell, ours[0])])
         elif reference in methods:
-            theirs = methods[reference]
-            found = self._ablation_difference(method, theirs[0])
-            ends = dict(zip(ABLATED, (found.value, found.low, found.high), strict=True))
-            yield own | self._agreement([(a, b) for a in ours for b in theirs if a.seed == b.seed]) | ends
+            pairs = [(a, b) for a in ours for b in methods[reference] if a.seed == b.seed]
+            yield {"reference": reference} | self._agreement(pairs)
 
     def _agreement(self, pairs: list[tuple[Cell, Cell]]) -> dict[str, float]:
-        rows = [[nanmean(values) for values in self._of_pair(*pair)] for pair in pairs]
+        rows = [[pd.Series(values, dtype=float).mean() for values in self._of_pair(*pair)] for pair in pairs]
         return pd.DataFrame(rows, columns=AGREEMENT, dtype=float).mean().to_dict()
 
     def _of_pair(self, a: Cell, b: Cell) -> Iterator[list[float]]:
@@ -219,24 +193,3 @@ class Neurons:
             distances = [np.abs(rankdata(-s) - len(k)) / len(s) for k, s in zip(kept, scores, strict=True)]
             near += (np.maximum(*distances)[np.setxor1d(kept[0], kept[1])] < NEAR).astype(float).tolist()
         yield near
-
-    def _ablation_correlation(self, cells: list[Cell]) -> float:
-        found = self._ablation.groupby(["model", "method_a", "seed"])["spearman"].mean()
-        return nanmean(found.get((cell.model, cell.method, cell.seed), np.nan) for cell in cells)
-
-    def _ablation_difference(self, method: str, reference: Cell) -> Estimate:
-        """Return how much better a method predicts the effect of ablation than the reference, in pairs of layers.
-
-        Both are correlations by layer, means over seeds.
-        """
-        found = self._ablation[self._ablation["model"] == reference.model]
-        by_layer = found.pivot_table("spearman", "layer", "method_a")
-        by_layer = by_layer.reindex(columns=[method, reference.method])
-        ours, theirs = by_layer.dropna(subset=method).to_numpy().T
-        if len(ours) < 2 or np.isnan(theirs).any():
-            return Estimate(np.nan)
-        return estimate(Contrast({"": (ours - theirs)[None]}, {}, {}, fixed=True))
-
-
-def nanmean(values: Iterable[float]) -> float:
-    return pd.Series([*values], dtype=float).mean()

@@ -173,8 +173,7 @@ class Costs:
 
     def _measure(self, job: Any) -> Work:
         dense, read, flops, memory = self.shapes[job.model_name()], self.study.calibration, 0.0, 0.0
-        taken = [self.files.measures[name] for name in job.measures]
-        dtype = next((measure.dtype for measure in taken if measure.dtype), self._dtype(job))
+        taken, dtype = [self.files.measures[name] for name in job.measures], self._dtype(job)
         for cell, files in zip(job.named_cells(), job.cells, strict=True):
             cut = self._cut(job.model_name(), cell)
             for measure in taken:

@@ -49,10 +49,6 @@ class Subject:
 
     scoring: ToScore | None = None
     """How the model is scored, for measures of scoring."""
-    state: Path | None = None
-    """Folder where a long measurement may save its state, to resume after a kill."""
-    identity = ""
-    """A hash of all inputs of the measurement; a state of another identity is not used."""
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ import pandas as pd
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import Measure, Outcome, stems
-from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance
+from hfprune.provenance import Stopwatch, is_current, provenance
 from hfprune.registry import source_file
 from hfprune.results import BY_HAND, Cell, spell_cell, write_result
 
@@ -42,7 +42,7 @@ class _Measurement:
     waiting: Path
     """Where it waits for the others, without suffix: Snakemake removes what a failed job has made."""
     state: Path
-    """Folder of all that waits for the measure, and of its unfinished state."""
+    """Folder of all that waits for the measure."""
     depends: tuple[dict[str, Path], dict[str, Any]]
     """Inputs by role, and settings."""
     of_plans: list[Outcome] = field(default_factory=list)
@@ -56,7 +56,6 @@ class _Measurement:
 
     def run(self, subject: Subject) -> Outcome:
         self.watch.resume()
-        subject.state, subject.identity = self.state / "unfinished", fingerprint(*self.depends)
         outcome = self.measure.run(subject)
         self.watch.pause()
         return outcome

@@ -35,7 +35,6 @@ CAPABILITIES = {
     "cost": "Cost of scoring",
     "recovery": "Recovery",
     "size": "Size",
-    "ablation": "Single neurons",
 }
 TASK_CAPABILITIES = {
     MEAN: "Accuracy, all tasks",

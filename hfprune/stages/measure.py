@@ -121,7 +121,7 @@ class MeasureCells(Stage, Computing, Placement):
             HfpruneError: it does not, with the flag that is missing or too many.
         """
         for name, measure in self.made.items():
-            if len(self.made) > 1 and (measure.needs == "criterion" or measure.dtype):
+            if len(self.made) > 1 and measure.needs == "criterion":
                 raise HfpruneError(f"{name} is taken alone, not with other measures")
             for cell in self.cells:
                 self._check(name, measure, cell)
@@ -153,7 +153,7 @@ class MeasureCells(Stage, Computing, Placement):
         from hfprune.evaluation.measuring import measure_cells, with_batch_size
 
         measures = {name: with_batch_size(measure) for name, measure in self.made.items()}
-        dtype = next(iter(measures.values())).dtype or self.dtype
+        dtype = self.dtype
         targets: list[CellToMeasure] = []
         for cell in self.cells:
             targets.append(self._target(cell, dtype, targets[0].subject if targets else None))

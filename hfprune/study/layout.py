@@ -113,13 +113,12 @@ def measures_of(study: Study, measures: dict[str, Measure], cell: Cell) -> list[
 def together(name: str, study: Study, measures: dict[str, Measure]) -> dict[tuple[str, ...], list[Cell]]:
     """Return the measures that one job takes of a cell, and the cells where it takes these.
 
-    All that is measured of a cell is one job, but for measures that run alone on the machine or in a dtype of
-    their own.
+    All that is measured of a cell is one job, but for measures that run alone on the machine.
     """
     found: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells(name, study):
         wanted = sorted(measures_of(study, measures, cell))
-        alone = [each for each in wanted if measures[each].exclusive or measures[each].dtype]
+        alone = [each for each in wanted if measures[each].exclusive]
         for names in [[each for each in wanted if each not in alone], *([each] for each in alone)]:
             if names:
                 found.setdefault(tuple(names), []).append(cell)

@@ -106,10 +106,8 @@ class Study(Placement):
 
     @model_validator(mode="after")
     def _reserved_names(self) -> "Study":
-        reserved = {DENSE: "is the unpruned model", "ablation": "stands for the effect of removing a neuron"}
-        for name, meaning in reserved.items():
-            if name in self.methods:
-                raise ValueError(f"{name!r} {meaning} and cannot name a method")
+        if DENSE in self.methods:
+            raise ValueError(f"{DENSE!r} is the unpruned model and cannot name a method")
         for name, entry in self.measures.items():
             # The tidy table has the numbers of scoring, planning and recovery under these names.
             if name in ("size", "recovery") or (name == "cost" and (entry.measure or name) != "cost"):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from drawings import figure_of
 from safetensors.numpy import load_file
-from scipy.stats import spearmanr, t, ttest_rel
+from scipy.stats import spearmanr, t
 from synthetic import PAPER, Study, analysed, evidence, gather
 
 from hfprune.analysis.comparison import compare
@@ -18,11 +18,9 @@ from hfprune.report.collected import Collected
 from hfprune.report.drawing.writing import made_figure
 from hfprune.report.typeset import markdown
 from hfprune.report.writing import made_table
-from hfprune.results import Value
 from hfprune.study.study import Study as Config
 
 BASE = {"criterion": "entropy"}
-ABLATED = [3, 5, 8, 13, 21, 34, 40, 55]
 
 
 def config(methods: dict, **changes) -> Config:
@@ -66,7 +64,7 @@ def test_the_reference_is_calibrated_alike_where_the_study_has_that() -> None:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, Path]:
-    """Two methods with three seeds, measured on eight blocks of four documents, and an ablation."""
+    """Two methods with three seeds, measured on eight blocks of four documents."""
     study = Study(
         tmp_path_factory.mktemp("study"), methods=["entropy", "magnitude"], ratios=[0.2], seeds=[0, 1, 2]
     )
@@ -80,9 +78,6 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, P
                 ("zeroshot/boolq", "acc", np.repeat([1, 0], [6 - j, 2 + j])),
             ):
                 study.outcomes(method, 0.2, place, values, metric=metric, seed=seed)
-    first = load_file(study.scores[0])["mlp.1"]
-    items = pd.DataFrame({"layer": 1, "neuron": ABLATED, "damage": first[ABLATED] ** 3})
-    study.result("dense", 0.0, "ablation", "c4", Value("damage", 1.0), items=items)
     study.tasks = {"boolq": 0.5}
     study.collect()
     return study, study.config(), study.folder
@@ -91,8 +86,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Config, P
 def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) -> None:
     _, settings, folder = measured
     rows = compare(evidence(settings, folder))
-    assert [*rows["method"]] == ["magnitude", *["entropy"] * 3]
-    assert [*rows["differs"]] == ["criterion", "seed", "seed", ""]
+    assert [*rows["method"]] == ["magnitude", "entropy", "entropy"]
+    assert [*rows["differs"]] == ["criterion", "seed", "seed"]
     row = rows.iloc[0]
     assert row["perplexity_ratio"] == pytest.approx(2)
     assert row["perplexity_ratio_low"] == pytest.approx(2), "the same on every item and seed"
@@ -177,44 +172,6 @@ def test_disputed_neurons_are_near_the_cut_or_not(tmp_path: Path) -> None:
     assert (row.overlap, row.near_cut) == (pytest.approx(8 / 12), 0.5)
 
 
-def test_ablation_is_compared_on_the_neurons_that_were_ablated(measured: tuple[Study, Config, Path]) -> None:
-    _, settings, folder = measured
-    table = Collected(folder, PAPER).ranks
-    ablated = table[table["method_b"] == "ablation"].set_index(["method_a", "seed"])
-    assert {*ablated["layer"]} == {1} and {*ablated["neurons"]} == {len(ABLATED)}
-    assert ablated.loc[("entropy", 0), "spearman"] == pytest.approx(1), "damage rises with this score"
-    scores = load_file(folder / "scores/tiny-llama/magnitude/seed0.safetensors")["mlp.1"][ABLATED]
-    damage = pd.read_parquet(next(folder.rglob("ablation-c4.parquet")))["damage"]
-    assert ablated.loc[("magnitude", 0), "spearman"] == pytest.approx(spearmanr(scores, damage).statistic)
-    row, other_seed, _, reference = (line for _, line in compare(evidence(settings, folder)).iterrows())
-    assert row["ablation_correlation"] == pytest.approx(ablated.loc["magnitude", "spearman"].mean())
-    assert reference["ablation_correlation"] == pytest.approx(ablated.loc["entropy", "spearman"].mean())
-    assert other_seed["ablation_correlation"] == pytest.approx(ablated.loc[("entropy", 1), "spearman"])
-    assert ablated.loc[("entropy", 1), "spearman"] < 0.99, "else the seeds could be mixed up"
-
-
-def test_ablation_correlations_are_compared_layer_by_layer(tmp_path: Path) -> None:
-    study = Study(tmp_path, methods=["entropy", "magnitude"], ratios=[0.2], layers=9)
-    for j, method in enumerate(study.methods):
-        study._neurons(method, 0, 0.2 + 0.5 * j, model="tiny-llama", seed=0)
-    rng = np.random.default_rng(1)
-    items = pd.DataFrame({"layer": np.repeat(range(9), 8), "neuron": ABLATED * 9, "damage": rng.random(72)})
-    study.result("dense", 0.0, "ablation", "c4", Value("damage", 1.0), items=items)
-    study.collect()
-    row = compare(Evidence(tmp_path)).iloc[-1]
-    scores = {method: load_file(path) for method, path in zip(study.methods, study.scores, strict=True)}
-    by_layer = [
-        [spearmanr(scores[method][f"mlp.{layer}"][ABLATED], damage).statistic for method in study.methods]
-        for layer, damage in items.groupby("layer")["damage"]
-    ]
-    entropy, magnitude = np.array(by_layer).T
-    mean = (magnitude - entropy).mean()
-    half = ttest_rel(magnitude, entropy).confidence_interval().high - mean
-    assert row["ablation_difference"] == pytest.approx(mean)
-    ends = row[["ablation_difference_low", "ablation_difference_high"]]
-    assert (ends - mean).abs().min() == pytest.approx(half), "the other end is longer, by the skewness"
-
-
 def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_path: Path) -> None:
     _, settings, folder = measured
     tables, rows = analysed(gather(settings, folder, tmp_path)), compare(Evidence(tmp_path))
@@ -233,7 +190,7 @@ def test_table_and_figures_show_them(measured: tuple[Study, Config, Path], tmp_p
 
     data = Collected(tmp_path, PAPER)
     ranks, overlaps = figure_of("agreement", data).axes
-    assert [label.get_text() for label in ranks.get_yticklabels()] == ["Magnitude", "Ablation"]
+    assert [label.get_text() for label in ranks.get_yticklabels()] == ["Magnitude"]
     beside = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
     overlap = f"{beside['overlap'].iloc[0]:.2f}"
     assert overlaps.texts[0].get_text() == overlap
@@ -253,7 +210,7 @@ def test_what_is_not_measured_is_left_out(tmp_path: Path) -> None:
     analysed(tmp_path)
     rows = compare(Evidence(tmp_path))
     assert rows[["method", "reference"]].to_numpy().tolist() == [["random", "magnitude"]]
-    assert rows[["js_distance", "perplexity_ratio", "points", "ablation_correlation"]].isna().all(axis=None)
+    assert rows[["js_distance", "perplexity_ratio", "points"]].isna().all(axis=None)
     assert len(figure_of("comparison", Collected(tmp_path, PAPER)).axes) == 1, "only the overlap"
     assert compare(evidence(study.config(recoveries=["linear"]), tmp_path)).empty
 
@@ -264,8 +221,6 @@ def test_a_study_of_one_method_says_so(tmp_path: Path) -> None:
     study.collect()
     text = (analysed(tmp_path) / "comparison.md").read_text()
     assert "No two methods were measured at the same ratio." in text
-    # Ablation correlates with the one method's scores, but there are no two plans to compare.
     data = Collected(tmp_path, PAPER)
-    data.ranks.loc[0] = ["tiny-llama", 0, 0, "entropy", "ablation", 0.5, 8]
     for name in ("agreement", "comparison"):
         assert "not measured" in made_figure(name, data)

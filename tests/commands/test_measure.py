@@ -228,18 +228,6 @@ def test_cells_refuse_what_a_measure_alone_takes(work: Path, tmp_path: Path) -> 
     assert "did you mean 'fidelity'" in refused(fidelty={})
 
 
-def test_ablate_writes_one_row_for_each_neuron(work: Path, tmp_path: Path) -> None:
-    out = tmp_path / "ablation.json"
-    run("measure", "ablation", "--model", work / "mine", "--corpus", work / "corpora/text", "--sequences", 2,
-        "--length", 16, "--neurons-per-layer", 2, "--out", tmp_path)  # fmt: skip
-    items = pd.read_parquet(out.with_suffix(".parquet"))
-    assert [*items] == ["layer", "neuron", "damage"]
-    assert items["layer"].tolist() == [0, 0, 1, 1, 2, 2]
-    (value,) = json.loads(out.read_text())["values"]
-    assert value["value"] == pytest.approx(items["damage"].mean())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ablation.json", "ablation.parquet"]
-
-
 def test_mistakes_are_one_line(work: Path, tmp_path: Path) -> None:
     model = ("--model", work / "mine")
     text = ("--corpus", work / "corpora/text", "--sequences", 3, "--length", 24)
@@ -301,9 +289,9 @@ def test_the_cost_of_scoring_is_measured_alone_and_repeated(work: Path, tmp_path
 
 def test_a_plan_is_refused_where_the_dense_model_is_measured(work: Path, tmp_path: Path) -> None:
     plan = ("--model", work / "mine", "--plan", work / "plan.safetensors", "--out", tmp_path / "out")
-    text = ("--corpus", work / "corpora/text", "--sequences", 1, "--length", 16, "--neurons-per-layer", 1)
+    text = ("--corpus", work / "corpora/text", "--sequences", 1, "--length", 16)
     blocks = ("--criterion", "entropy", "--blocks", work / "blocks.safetensors")
-    for name, more in (("ablation", text), ("cost", blocks)):
+    for name, more in (("distributions", text), ("cost", blocks)):
         line = failure("measure", name, *plan, *more)
         assert f"{name} measures the dense model: remove --plan, --checkpoint, --linear and --adapter" in line
     assert not (tmp_path / "out").exists()

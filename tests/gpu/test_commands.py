@@ -85,9 +85,6 @@ CALLS: dict[str, tuple[str, dict[str, str]]] = {
         f"measure latency {PLAN} --prompt-tokens 16 --batch 2 --new-tokens 4 --repeats 3 --out OUT", {}),
     "cost": (
         f"measure cost {MODEL} {BLOCKS} --criterion entropy --sequences 4 --repeats 2 --out OUT", {}),
-    "ablation": (
-        f"measure ablation {MODEL} --corpus heldout --sequences 2 --length 16 --neurons-per-layer 6"
-        " --out OUT", {}),
     "distributions": (f"measure distributions {MODEL} {TEXT} --out OUT", {}),
     "cells": (f"measure --settings '{json.dumps(CELLS)}'", {}),
     "recover": (f"recover {PLAN} {LORA} --out OUT/adapter", {}),

@@ -143,7 +143,7 @@ def test_recovery_takes_fewer_sequences_where_memory_runs_out(
 MEASURED = ("fidelity", "perplexity", "zeroshot", "gold_bpb", "latency", "cost")
 
 
-@pytest.mark.parametrize("name", [*MEASURED, "ablation", "distributions", "linear", "export"])
+@pytest.mark.parametrize("name", [*MEASURED, "distributions", "linear", "export"])
 def test_where_memory_runs_out_a_command_ends_in_one_line(
     name: str, gpus: Machine, project: Path, tmp_path: Path
 ) -> None:

@@ -54,7 +54,6 @@ def test_demo_is_the_study_of_the_readme() -> None:
         ({"ratios": [1.2]}, "ratios.0: .*less than 1"),
         ({"ratios": [0.2, 0.2]}, "ratios: repeats a value"),
         ({"methods": {"dense": None}}, "'dense' is the unpruned model"),
-        ({"methods": {"ablation": None}}, "'ablation' stands for the effect of removing a neuron"),
         ({"methods": {"a/b": None}}, "methods"),
         (
             {"methods": {"a": {"baseline": "b", "options": {"c": 1}}}},

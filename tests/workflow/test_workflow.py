@@ -61,12 +61,8 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     assert tidy.loc[tidy["metric"] == "not_applicable", ["model", "method"]].to_numpy().tolist() == [
         ["qwen3", "entropy_attention"]
     ]
-    assert len(compared) == len(STUDY["models"]) * len(STUDY["methods"]) - 1
-    own, compared = (part for _, part in compared.groupby(compared["differs"].notna()))
-    assert {*own["method"]} == {*own["reference"]} == {"entropy"} and own[
-        "ablation_correlation"
-    ].notna().all()
-    # One draw has no intervals, nor have a few layers in the ablation.
+    assert len(compared) == len(STUDY["models"]) * (len(STUDY["methods"]) - 1) - 1
+    # One draw has no intervals.
     unknown = [name for name in compared if name.endswith(("_low", "_high", "_p", "_holm"))]
     assert compared.drop(columns=["seed", *unknown]).notna().all(axis=None)
     assert compared[unknown].isna().all(axis=None)

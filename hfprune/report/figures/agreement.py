@@ -1,13 +1,10 @@
-"""Spearman's correlation of scores, and overlap of kept neurons, for every pair of methods, and with the
-effect of ablating single neurons if it was measured.
-"""
+"""Spearman's correlation of scores, and overlap of kept neurons, for every pair of methods."""
 
 import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from hfprune.analysis.neurons import ABLATION
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import headline
@@ -35,7 +32,7 @@ class Agreement(FigurePublication):
         return rows.groupby(by, as_index=False, sort=False)["value"].mean()
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        names = {method: look.label for method, look in data.looks.items()} | {ABLATION: "Ablation"}
+        names = {method: look.label for method, look in data.looks.items()}
         models, matrices = sorted({*values["model"]}), [*values["of"].unique()]
         figure, axes = grid(models, matrices, full(), full() / 2)
         for ax, (model, of) in zip(

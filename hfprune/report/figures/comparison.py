@@ -16,10 +16,7 @@ from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
 
 MOST_LINES = 30  # in a comparison at all ratios
-AGREEMENT = {  # columns without a value between better and worse
-    "overlap": Effect("Overlap", "{:.2f}", None, 0),
-    "ablation_correlation": Effect("Ablation corr.", "{:.2f}", None, 0),
-}
+OVERLAP = {"overlap": Effect("Overlap", "{:.2f}", None, 0)}  # has no value between better and worse
 
 
 class Comparison(FigurePublication):
@@ -43,7 +40,7 @@ class Comparison(FigurePublication):
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
         draws = values[values["seed"].notna()]
         beside = values[values["seed"].isna() & (values["method"] != values["reference"])]
-        shown = AGREEMENT | effects_shown(data.declared)
+        shown = OVERLAP | effects_shown(data.declared)
         rows = []
         for (model, ratio), block in beside.groupby(["model", "ratio"], sort=False):
             names = {data.looks[name].label for name in block["reference"]}
@@ -60,7 +57,7 @@ class Comparison(FigurePublication):
 
 
 def compared(data: Collected) -> pd.DataFrame:
-    effects = [*AGREEMENT, *effects_shown(data.declared)]
+    effects = [*OVERLAP, *effects_shown(data.declared)]
     keys = ["model", "ratio", "method", "seed", "reference", "primary", "differs"]
     parts = [
         data.comparison.reindex(columns=[*keys, *(name + end for end in ENDS)])

@@ -31,8 +31,6 @@ class Comparison(TablePublication):
             Column("Overlap", texts(rows["overlap"], "{:.2f}")),
             Column("Rank corr.", texts(rows["rank_correlation"], "{:z.2f}")),
             Column("Near the cut", texts(rows["near_cut"], "{:.0%}")),
-            Column("Ablation corr.", texts(rows["ablation_correlation"], "{:.2f}")),
-            Column("Δ ablation corr.", _effect(rows, "ablation_difference", Effect("", "{:+.2f}", 0, 1))),
             *(Column(effect.heading, _effect(rows, name, effect)) for name, effect in effects.items()),
         ]
         primary = [effects[name].heading for name in {*words(rows["primary"])} if name]
@@ -70,8 +68,7 @@ def _notes(
         "do not count.",
         "Overlap: Jaccard index of the kept neurons. Rank corr.: Spearman's of the scores. Near the cut: share "
         "of the neurons kept by only one of the two that lie within a tenth of the layer's width from both cuts. "
-        + "Ablation corr.: Spearman's of the method's scores with the KL divergence that ablating single neurons "
-        "causes. " * ("Ablation corr." in headings) + "All are means over layers.",
+        "All are means over layers.",
         "In brackets: 95 % interval over draws of the calibration and items together, Student's t of a two-way "
         "variance, lengthened by Hall's transformation on the side of a long tail of items; none for a single "
         "draw without resampled calibrations. Intervals stand for themselves: of a hundred without an effect, "
