@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.recoveries import Linear
+from hfprune.recoveries import RECOVERED, Linear
 from hfprune.results import Cell, spell_cell
 from hfprune.stages import Stage
 from hfprune.stages.adopt import Adopt
@@ -46,6 +46,19 @@ def list_jobs(files: Files) -> Iterator[Stage]:
         if "lora" in cell.recovery:
             yield _recover(files, cell)
     yield from _measurements(files)
+
+
+def collected(files: Files, jobs: Iterable[Stage]) -> list[Path]:
+    """Return what `collect` reads of the jobs' outputs: results with their items, and scores and plans.
+
+    What only leads to them is left out: steps before the last, and weights that were solved for an adapter.
+    """
+    recovered = {
+        files.file(layout.RECOVERY, cell) / RECOVERED for cell in layout.cells(files.name, files.study)
+    }
+    folders = {files.file(folder) for folder in ("scores", "plans", "cells")}
+    written = [file for job in jobs for file in job.outputs()]
+    return [file for file in written if file in recovered or folders & {*file.parents}]
 
 
 def most_turns(jobs: Iterable[Stage]) -> int:

@@ -73,7 +73,6 @@ from pathlib import Path
 from hfprune.criteria import CRITERIA
 from hfprune.measurement import MEASURES
 from hfprune.settings import load
-from hfprune.study import layout
 from hfprune.assets.catalogue import Catalogue
 from hfprune.study.references import load_study
 for name in CRITERIA.sources():
@@ -81,8 +80,7 @@ for name in CRITERIA.sources():
 for name in MEASURES.sources():
     MEASURES.load(name)
 for path in sorted(Path("config/studies").glob("*.yaml")):
-    study, _ = load_study(path, load(Catalogue, Path("config/assets.yaml")))
-    layout.result_files(path.stem, study)
+    load_study(path, load(Catalogue, Path("config/assets.yaml")))
 """: {"torch", "transformers", "pandas", "lm_eval", "datasets"},
 }
 

@@ -1,5 +1,7 @@
 """The files that a study publishes, and those that they are made of."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from hfprune.report.publication import possible, publication_names
@@ -11,7 +13,7 @@ class Published(NamedTuple):
     measured: list[str]
     """Results, and the outcomes of single items beside them."""
     cuts: list[str]
-    """Scores and plans."""
+    """Scores and plans, with those of resampled calibrations."""
     tidy: list[str]
     verdicts: list[str]
     compared: list[str]
@@ -30,7 +32,9 @@ class Published(NamedTuple):
         return [*made, *self.forms("tables"), *self.forms("figures")]
 
 
-def published(name: str, study: Study) -> Published:
+def published(name: str, study: Study, collected: Iterable[Path]) -> Published:
+    """Return the files of a study; `collected` are those that `hfprune.jobs.collected` returns."""
+
     def here(files: list[str] | tuple[str, ...]) -> list[str]:
         return [f"results/{name}/{file}" for file in files]
 
@@ -41,9 +45,10 @@ def published(name: str, study: Study) -> Published:
     ]
     kinds |= {part for recovery in recoveries for part in recovery.split("+")}
 
+    written = [*map(str, collected)]
     return Published(
-        measured=here([*layout.result_files(name, study), *layout.item_files(name, study)]),
-        cuts=here([*layout.score_files(name, study), *layout.plan_files(name, study)]),
+        measured=[file for file in written if not file.endswith(".safetensors")],
+        cuts=[file for file in written if file.endswith(".safetensors")],
         tidy=here(layout.TIDY),
         verdicts=here([layout.CLAIMS]),
         compared=here([layout.COMPARISON, layout.DRAWS, layout.LOST]),

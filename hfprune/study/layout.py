@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hfprune.errors import HfpruneError
-from hfprune.measurement import Measure, stems
+from hfprune.measurement import Measure
 from hfprune.names import nearest
-from hfprune.recoveries import RECOVERED
 from hfprune.results import DENSE, Cell
 from hfprune.settings import NAME
 from hfprune.shipped import shipped
@@ -139,52 +138,6 @@ def batches(cells: Iterable[Cell], study: Study, size: int) -> Iterator[list[Cel
     for found in alike.values():
         for start in range(0, len(found), size):
             yield found[start : start + size]
-
-
-def measurements(study: Study, measures: dict[str, Measure], cell: Cell) -> list[str]:
-    """Return the result files, below results/<study>, of the measures of one cell; see `measures_of`."""
-    names = measures_of(study, measures, cell)
-    return [f"{results_of(cell)}/{stem}.json" for name in names for stem in stems(name, measures[name])]
-
-
-def score_files(name: str, study: Study) -> list[str]:
-    return _of_pruned_cells(name, study, SCORES + ".safetensors", baselines=False)
-
-
-def plan_files(name: str, study: Study) -> list[str]:
-    """Return the plans of a study's criteria, below results/<study>."""
-    return _of_pruned_cells(name, study, PLAN + ".safetensors", baselines=False)
-
-
-def recovery_files(name: str, study: Study) -> list[str]:
-    recovered = (cell for cell in cells(name, study) if cell.recovery != "none")
-    return [f"{fill(RECOVERY, cell)}/{RECOVERED}" for cell in recovered]
-
-
-def result_files(name: str, study: Study) -> list[str]:
-    """Return every result file of a study, below results/<study>: cost, size, recoveries, measurements."""
-    return [
-        *_of_pruned_cells(name, study, SCORES + ".json", baselines=False),
-        *_of_pruned_cells(name, study, PLAN + ".json"),
-        *recovery_files(name, study),
-        *_measured(name, study),
-    ]
-
-
-def item_files(name: str, study: Study) -> list[str]:
-    return [str(Path(file).with_suffix(".parquet")) for file in _measured(name, study)]
-
-
-def _measured(name: str, study: Study) -> list[str]:
-    measures = study.make_measures()
-    every = [*cells(name, study), *scorings(name, study)]
-    return [file for cell in every for file in measurements(study, measures, cell)]
-
-
-def _of_pruned_cells(name: str, study: Study, pattern: str, baselines: bool = True) -> list[str]:
-    pruned = [cell for cell in cells(name, study) if cell.method != DENSE]
-    taken = [cell for cell in pruned if baselines or not study.methods[cell.method].baseline]
-    return list(dict.fromkeys(fill(pattern, cell) for cell in taken))  # cells share scores and plans
 
 
 def study_file(named: str) -> Path:

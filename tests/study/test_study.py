@@ -8,7 +8,7 @@ from hfprune.errors import HfpruneError
 from hfprune.results import Cell
 from hfprune.settings import load, validate
 from hfprune.stages.fetch import Fetch
-from hfprune.study.layout import cells, measurements, recovery_files, result_files, study_file
+from hfprune.study.layout import cells, measures_of, study_file
 from hfprune.study.references import check_references, load_study, study_assets
 from hfprune.study.study import Config, Study
 
@@ -212,11 +212,11 @@ def test_nothing_is_measured_on_what_was_calibrated_on(calibrated, measured, dis
 def test_latency_is_timed_of_the_named_methods_and_the_dense_model() -> None:
     measures = {"latency": {"methods": ["entropy"]}}
     study = validate(Study, demo() | {"measures": measures, "recoveries": ["none"], "recovery": None}, "s")
-    timed = [cell.method for cell in cells("s", study) if measurements(study, study.make_measures(), cell)]
+    timed = [cell.method for cell in cells("s", study) if measures_of(study, study.make_measures(), cell)]
     assert timed == ["dense", "entropy", "entropy"]
     measures["latency"]["ratios"] = [0.3]
     study = validate(Study, demo() | {"measures": measures, "recoveries": ["none"], "recovery": None}, "s")
-    timed = [cell for cell in cells("s", study) if measurements(study, study.make_measures(), cell)]
+    timed = [cell for cell in cells("s", study) if measures_of(study, study.make_measures(), cell)]
     assert [(cell.method, cell.ratio) for cell in timed] == [("dense", 0.0), ("entropy", 0.3)]
     measures["latency"]["methods"] = ["entrpy"]
     with pytest.raises(
@@ -273,16 +273,11 @@ def test_recovered_cells_are_those_asked_for_and_the_dense_control_for_each_seed
         *(Cell("s", model, "dense", 0.0, seed, "lora") for seed in (0, 1)),
         *(Cell("s", model, "entropy", 0.2, seed, "lora") for seed in (0, 1)),
     ]
-    assert recovery_files("s", study)[1:3] == [
-        f"recoveries/{model}/dense/0/seed1/lora/recovery.json",
-        f"recoveries/{model}/entropy/0.2/seed0/lora/recovery.json",
-    ]
-    assert set(recovery_files("s", study)) < set(result_files("s", study))
     dense, control, measures = found[0], recovered[0], study.make_measures()
-    assert not any("fidelity" in file for file in measurements(study, measures, dense))
-    assert any("fidelity" in file for file in measurements(study, measures, control))
+    assert "fidelity" not in measures_of(study, measures, dense)
+    assert "fidelity" in measures_of(study, measures, control)
     everything = validate(Study, demo() | change | {"recovery": COQA, "seeds": [0]}, "s")
-    assert len(recovery_files("s", everything)) == 1 + 6 * 2
+    assert len([cell for cell in cells("s", everything) if cell.recovery == "lora"]) == 1 + 6 * 2
 
 
 def test_recovery_defaults_are_the_official_ones() -> None:

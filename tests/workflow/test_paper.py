@@ -29,9 +29,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_dry_run_is_complete_and_as_counted(clone: Path) -> None:
     output = snakemake(clone, "--dry-run", "--config", "study=paper")
-    study = load(Study, ROOT / "config/studies/paper.yaml")
-    for file in layout.result_files("paper", study):
-        assert f"results/paper/{file}" in output
     # The cost model counts the same jobs.
     catalogue = load(Catalogue, ROOT / "config/assets.yaml")
     counted = costs_of(ROOT / "config/studies/paper.yaml", catalogue, known_devices()["h100"])

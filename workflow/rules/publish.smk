@@ -1,10 +1,11 @@
 # From results to publication: tables of values and items, verdicts, the paper's tables, figures and the page.
 from shlex import quote
 
+from hfprune.jobs import collected
 from hfprune.report.published import published
 from hfprune.report.publication import write_captions
 
-PUBLISHED = published(NAME, STUDY)
+PUBLISHED = published(NAME, STUDY, collected(files(), jobs().values()))
 PAPER = sorted(map(str, Path("paper").glob("**/*.*")))
 # Snakemake reads captions from files; the publications have them.
 CAPTIONS = write_captions(Path(".snakemake/captions").absolute())

@@ -7,13 +7,11 @@ from pydantic import Field
 
 from hfprune.errors import HfpruneError
 from hfprune.settings import load
-from hfprune.stages import Stage
-from hfprune.stages.fields import ResultsFolder, StudyFile
-from hfprune.study.layout import plan_files, result_files, score_files
-from hfprune.study.study import Study
+from hfprune.stages import Command
+from hfprune.stages.fields import CatalogueFile, ResultsFolder, StudyFile
 
 
-class Collect(Stage):
+class Collect(Command):
     """The tidy tables of a study."""
 
     example: ClassVar = "hfprune collect --study config/studies/demo.yaml --results results/demo"
@@ -24,6 +22,7 @@ class Collect(Stage):
         default=False, description="collect the results that exist; by default a missing one is an error"
     )
     out: Path | None = Field(default=None, description="folder of the tables (the results folder)")
+    catalogue: CatalogueFile = Path("config/assets.yaml")
 
     def run(self) -> None:
         """Gather the values, items and records of one study, and what its scores and plans say.
@@ -32,16 +31,19 @@ class Collect(Stage):
             HfpruneError: results are missing, and `partial` is false; or there is none at all.
         """
         from hfprune.analysis.collect import collect
+        from hfprune.assets.catalogue import Catalogue
+        from hfprune.jobs import collected, list_jobs
+        from hfprune.study.places import load_files
 
-        study, name = load(Study, self.study), self.study.stem
-        results = [self.results / file for file in result_files(name, study)]
-        cuts = [self.results / file for files in (score_files, plan_files) for file in files(name, study)]
-        missing = [path for path in [*results, *cuts] if not path.exists()]
+        files = load_files(self.study, load(Catalogue, self.catalogue))
+        found = collected(files, list_jobs(files))
+        found = [self.results / file.relative_to(files.file("")) for file in found]
+        missing = [path for path in found if not path.exists()]
         if missing and not self.partial:
             raise HfpruneError(
                 f"{len(missing)} results are missing, the first is {missing[0]}; or use --partial"
             )
-        there = [path for path in results if path.exists()]
+        there = [path for path in found if path.suffix == ".json" and path.exists()]
         if not there:
-            raise HfpruneError(f"{self.results}: no result of {name} is there, in {self.results}/cells")
+            raise HfpruneError(f"{self.results}: no result of {files.name} is there, in {self.results}/cells")
         collect(self.study, there, self.results, self.out or self.results)
