@@ -10,7 +10,7 @@ KIND, REASON = "\0kind", "\0reason"
 EXTRAS = {
     "lm_eval": "tasks",
     "peft": "recovery",
-    **dict.fromkeys(("matplotlib", "seaborn"), "study"),
+    "matplotlib": "study",
 }
 
 

@@ -62,7 +62,7 @@ def _words(file: Path) -> Iterator[str]:
 # What a part of the package does, and what it must do without: imports take seconds.
 LIGHT = {
     "import hfprune.analysis.collect, hfprune.report.tables": {"matplotlib", "scipy", "torch"},
-    "import hfprune.page.pruned": {"matplotlib", "seaborn", "torch"},
+    "import hfprune.page.pruned": {"matplotlib", "torch"},
     """
 from hfprune.report.publication import caption, publication_names
 for name in publication_names("tables"):

@@ -16,7 +16,7 @@ from hfprune.item_outcomes import token_items
 from hfprune.recoveries import half
 from hfprune.study.study import Study
 
-MARK = ["sequences", "agreement", "successive"]
+MARK = ["sequences", "agreement"]
 POINT = ["step", "tokens", "loss", "stderr", "n", "doubling", "doubling_low", "doubling_high"]
 # The allocation is the budget's division among layers.
 SCORED = ["criterion", "units", "corpus", "allocation"]
@@ -27,12 +27,12 @@ def curve(measure: str, made: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the points of the curve of a scoring (measure `cost`) or a recovery, from its provenance.
 
     Returns:
-        Of a scoring `sequences`, `agreement` of two halves of them on the neurons to keep, and `successive`, that
-        with the mark before. Of a recovery `step`, the optimizer steps before the point, 0 before the training;
-        `tokens`, those of the sequences that these have read, prompts and padding included; `loss` in nats per
-        response token, with its `stderr` over `n` held-out sequences. `doubling` is the loss minus that after half
-        of the steps, if it was measured, in pairs on the same sequences; `doubling_low` and `doubling_high` are
-        the ends of its 95 % interval over held-out sequences, for this one training.
+        Of a scoring `sequences`, and `agreement` of two halves of them on the neurons to keep. Of a recovery
+        `step`, the optimizer steps before the point, 0 before the training; `tokens`, those of the sequences that
+        these have read, prompts and padding included; `loss` in nats per response token, with its `stderr` over `n`
+        held-out sequences. `doubling` is the loss minus that after half of the steps, if it was measured, in pairs
+        on the same sequences; `doubling_low` and `doubling_high` are the ends of its 95 % interval over held-out
+        sequences, for this one training.
     """
     points = made.get("curve", [])
     if measure == "cost":

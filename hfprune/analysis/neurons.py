@@ -1,4 +1,4 @@
-"""Agreement of methods on the neurons to keep, and the distribution of a layer's scores."""
+"""Agreement of methods on the neurons to keep, and the scores of a middle layer."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -16,14 +16,11 @@ from hfprune.results import DENSE, Cell
 from hfprune.study import layout
 from hfprune.study.study import Study
 
-QUANTILE_LEVELS = np.linspace(0, 1, 21).round(2)
 NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
 # The tables of layers.parquet, with their columns.
-OVERLAP, RANKS, QUANTILES, SCORES = "overlap", "rank_correlation", "quantiles", "scores"
+OVERLAP, SCORES = "overlap", "scores"
 LAYER_TABLES = {
     OVERLAP: ["model", "seed", "ratio", "layer", "method_a", "method_b", "jaccard", "expected"],
-    RANKS: ["model", "seed", "layer", "method_a", "method_b", "spearman", "neurons"],
-    QUANTILES: ["model", "seed", "method", "layer", "quantile", "score"],
     SCORES: ["model", "method", "layer", "neuron", "score"],
 }
 # The columns of neurons.csv.
@@ -71,35 +68,6 @@ def jaccard(a: np.ndarray, b: np.ndarray) -> float:
     return both / (len(a) + len(b) - both)
 
 
-def rank_correlations(scored: ScoresByLayer) -> pd.DataFrame:
-    """Return Spearman's correlation of the scores of every pair of methods."""
-    groups: dict[tuple[str, int, int], dict[str, np.ndarray]] = {}
-    for (model, method, seed), layers in scored.items():
-        for layer, scores in layers.items():
-            groups.setdefault((model, seed, layer), {})[method] = scores
-    rows = []
-    for key, methods in sorted(groups.items()):
-        scores = pd.DataFrame({method: methods[method] for method in sorted(methods)})
-        found = scores.corr("spearman")
-        for a, b in combinations(scores, 2):
-            rows.append((*key, a, b, found.loc[a, b], len(scores)))
-    return pd.DataFrame(rows, columns=LAYER_TABLES[RANKS])
-
-
-def quantiles(scored: ScoresByLayer) -> pd.DataFrame:
-    """Return quantiles of each layer's scores over the layer's mean; z-scores, whose mean is zero, have none."""
-    rows = [
-        (model, seed, method, layer, level, score)
-        for (model, method, seed), layers in sorted(scored.items())
-        for layer, scores in sorted(layers.items())
-        if scores.min() >= 0
-        for level, score in zip(
-            QUANTILE_LEVELS, np.quantile(scores / scores.mean(), QUANTILE_LEVELS), strict=True
-        )
-    ]
-    return pd.DataFrame(rows, columns=LAYER_TABLES[QUANTILES])
-
-
 def middle_layers(scored: ScoresByLayer) -> pd.DataFrame:
     """Return the scores of each model's middle layer over their mean, for one seed; z-scores have none."""
     parts = [pd.DataFrame(columns=LAYER_TABLES[SCORES])]
@@ -137,12 +105,7 @@ class Neurons:
                 at[cell.method] = read_layers(plan)
 
     def by_layer(self) -> list[pd.DataFrame]:
-        found = {
-            OVERLAP: overlaps(self._plans, self._scores),
-            RANKS: rank_correlations(self._scores),
-            QUANTILES: quantiles(self._scores),
-            SCORES: middle_layers(self._scores),
-        }
+        found = {OVERLAP: overlaps(self._plans, self._scores), SCORES: middle_layers(self._scores)}
         return [rows.assign(table=name).astype({"table": "str"}) for name, rows in found.items()]
 
     def with_reference(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Say what a study will cost on a device, or set the prediction beside what its finished jobs have cost.
+"""Say what a study will cost on a device, and what it can decide.
 
 Predictions are counts of operations and memory from the models' sizes (`hfprune.cost`), and a device's peak from a
 table or measured on the spot. Nothing need be fetched.
@@ -7,13 +7,13 @@ table or measured on the spot. Nothing need be fetched.
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from hfprune.errors import HfpruneError
 from hfprune.settings import load
 from hfprune.shipped import shipped
 from hfprune.stages import Command
-from hfprune.stages.fields import CatalogueFile, Resources, StudyPath
+from hfprune.stages.fields import CatalogueFile, Resources, StudyFile
 from hfprune.study.study import Study
 
 EARLIER, HERE = Path("results"), "here"
@@ -23,12 +23,7 @@ LIKE = ("recovery",)
 class PrintCost(Command):
     example: ClassVar = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 
-    study: StudyPath | None = Field(
-        default=None, description="the study (with --results: that of the folder's name)"
-    )
-    results: Path | None = Field(
-        default=None, description="a study's results folder: set the prediction beside what was measured"
-    )
+    study: StudyFile
     like: list[Path] | None = Field(
         default=None,
         min_length=1,
@@ -43,22 +38,13 @@ class PrintCost(Command):
     catalogue: CatalogueFile = Path("config/assets.yaml")
     resources: Resources = Path("resources")
 
-    @model_validator(mode="after")
-    def _something_to_count(self) -> "PrintCost":
-        if not (self.study or self.results):
-            raise ValueError("give --study STUDY, or --results DIR")
-        if self.like and not self.study:
-            raise ValueError("--like needs --study STUDY")
-        return self
-
     def run(self) -> None:
         from hfprune.assets.catalogue import Catalogue
         from hfprune.cost.choice import costs_of
-        from hfprune.cost.table import comparison, summary, table
+        from hfprune.cost.table import summary, table
         from hfprune.devices.table import nominal_cpu, table_device, visible_device
 
-        like = _earlier(self.like) if self.study else []
-        path = self.study or shipped(Path("config/studies", f"{(self.results or Path()).name}.yaml"))
+        like = _earlier(self.like)
         if self.device in (None, HERE):
             device = visible_device() or nominal_cpu()
             if self.device:
@@ -67,13 +53,8 @@ class PrintCost(Command):
                 device = measured(device)
         else:
             device = table_device(self.device, HERE)
-        costs = costs_of(path, load(Catalogue, self.catalogue), device, self.resources)
-        said = (
-            comparison(costs, self.results)
-            if self.results
-            else "\n".join([table(costs), "", *summary(costs)])
-        )
-        print(said)
+        costs = costs_of(self.study, load(Catalogue, self.catalogue), device, self.resources)
+        print(table(costs), "", *summary(costs), sep="\n")
         if like:
             print(f"\n{_claims(costs.study, like)}")
 

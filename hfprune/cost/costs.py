@@ -61,8 +61,6 @@ class Cost:
     """Bytes on a GPU; 0 if it takes none."""
     share: float
     """GPUs that it occupies, or its part of the CPU."""
-    at_peak: float
-    """Seconds of its operations at the peak of what it occupies."""
 
     def limits(self, attempt: int = 1, longest: int | None = None) -> dict[str, int]:
         """Return the MB of main memory and of a GPU's memory, and the minutes, that the job may take.
@@ -131,7 +129,6 @@ class Costs:
             main_memory=PROCESS + (passing if on_gpu else held),
             gpu_memory=held if on_gpu and work.flops else 0,
             share=(work.flops > 0) if on_gpu else cores / self.device.cores,
-            at_peak=at_peak,
         )
 
     # --- work by stage ------------------------------------------------------------------------------------

@@ -146,11 +146,8 @@ def _joined(parts: Sequence[Scored]) -> Scored:
     counts = [sum(map(len, part.scores.values())) for part in parts]
     curve: Curve = []
     for marks in zip(*(part.curve for part in parts), strict=True):
-        mean = {
-            name: sum(count * mark[name] for count, mark in zip(counts, marks, strict=True)) / sum(counts)
-            for name in ("agreement", "successive")
-        }
-        curve.append(marks[0] | mean)
+        agreeing = sum(count * mark["agreement"] for count, mark in zip(counts, marks, strict=True))
+        curve.append(marks[0] | {"agreement": agreeing / sum(counts)})
     return Scored({key: x for part in parts for key, x in part.scores.items()}, curve, [])
 
 

@@ -42,8 +42,6 @@ class Scorer:
         """Whether scores come from one sum in bfloat16, as in the official script, instead of the folds."""
         self.official: dict[str, Tensor] = {}
         """That sum by key."""
-        self.previous: Scores = {}
-        """The scores at the last mark."""
         self.curve: Curve = []
         self._layers: dict[int, Tensor] = {}
         self._totals: list[tuple[int, str, Tensor]] = []
@@ -109,30 +107,26 @@ class Scorer:
         return [self._finished([self.folds[index] for index in indices]) for indices in drawn]
 
     def mark(self, sequences: int) -> None:
-        """Add to the curve how well so many sequences determine the plan, and keep the scores for the next mark.
+        """Add to the curve how well so many sequences determine the plan.
 
         `agreement` is the share of the units kept by one half that the other half keeps, too, with each key cut to
-        `KEPT_FRACTION`; `successive` is the share of the kept units that the scores at the last mark keep, too.
+        `KEPT_FRACTION`.
         """
         now = self.scores()
-        # A half without sequences scores zero; so do the units before the first mark.
-        even, odd, previous = (
+        # A half without sequences scores zero.
+        even, odd = (
             {key: scores.get(key, torch.zeros_like(x)) for key, x in now.items()}
-            for scores in (self._finished(self.folds[0::2]), self._finished(self.folds[1::2]), self.previous)
+            for scores in (self._finished(self.folds[0::2]), self._finished(self.folds[1::2]))
         )
-        shares = overlaps([(even[key], odd[key]) for key in now] + [(now[key], previous[key]) for key in now])
-        self.previous = now
+        shares = overlaps([(even[key], odd[key]) for key in now])
         # Weighted by units: a layer's few key-value groups must not count as much as its many neurons.
-        weights = [*map(len, now.values())]
-        agreement, successive = (
-            float(np.average(x, weights=weights)) for x in (shares[: len(now)], shares[len(now) :])
-        )
-        self.curve.append({"sequences": sequences, "agreement": agreement, "successive": successive})
+        agreement = float(np.average(shares, weights=[*map(len, now.values())]))
+        self.curve.append({"sequences": sequences, "agreement": agreement})
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
         """Return all statistics by name and key, to be saved, or filled with what was saved."""
         folds = {f"fold{index}": fold for index, fold in enumerate(self.folds)}
-        return folds | {"official": self.official, "previous": self.previous}
+        return folds | {"official": self.official}
 
     def _finished(self, folds: Sequence[Mapping[str, Tensor]]) -> Scores:
         found: Scores = {}

@@ -129,7 +129,7 @@ def test_nothing_measured_yet_gives_empty_tables(tmp_path: Path) -> None:
     assert (folder / "results.csv").read_text() == ",".join(DTYPES) + "\n"
     data = Collected(folder, PAPER)
     assert data.tidy.empty and data.levels.empty and data.records.empty and data.items("fidelity").empty
-    assert data.overlap.empty and data.quantiles.empty and data.marks.empty and data.curves.empty
+    assert data.overlap.empty and data.neurons.empty and data.marks.empty and data.curves.empty
 
 
 def test_overlap_is_jaccard_of_each_pair_once_beside_that_of_chance(tmp_path: Path) -> None:
@@ -157,22 +157,6 @@ def test_plans_are_compared_only_at_the_same_model_ratio_and_seed(tmp_path: Path
         save_layers(tmp_path / f"plans/{place}.safetensors", np.int32([0, 1]))
     study = settings(["a", "b"], models=["m", "n"], ratios=[0.2, 0.3], seeds=[0, 1])
     assert Collected(gather(study, tmp_path), PAPER).overlap.empty
-
-
-def test_score_quantiles_are_relative_to_the_layer_mean_which_z_scores_lack(tmp_path: Path) -> None:
-    scores = np.arange(21.0)
-    save_layers(tmp_path / "scores/m/a/seed3.safetensors", scores[::-1], *[[1.0, 1.0]] * 10)
-    save_layers(tmp_path / "scores/m/b/seed3.safetensors", scores - scores.mean())
-    data = Collected(gather(settings(["a", "b"], seeds=[3]), tmp_path), PAPER)
-    assert {*data.quantiles["method"]} == {*data.neurons["method"]} == {"a"} and {
-        *data.quantiles["seed"]
-    } == {3}
-    assert data.quantiles["layer"].drop_duplicates().tolist() == [*range(11)], "in the order of their numbers"
-    assert len(data.ranks) == 1, "ranks have no unit"
-    # Scores 0, …, 20 with mean 10: the quantiles at steps of 1/20 are the scores themselves.
-    first = data.quantiles[data.quantiles["layer"] == 0]
-    assert first["quantile"].tolist() == [round(0.05 * i, 2) for i in range(21)]
-    assert first["score"].tolist() == pytest.approx([0.1 * i for i in range(21)])
 
 
 @pytest.mark.parametrize(

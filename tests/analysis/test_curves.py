@@ -65,7 +65,7 @@ def test_one_sequence_has_no_interval() -> None:
 
 
 def test_a_recovery_from_before_there_were_curves_and_other_results_have_none() -> None:
-    mark = {"sequences": 3, "agreement": 0.5, "successive": 0.5}
+    mark = {"sequences": 3, "agreement": 0.5}
     other = result(curve=[mark]) | {"measure": "cost"}
     for results in ([result(losses=[1.0])], [other], [result(curve=[], held_out_tokens=[])], []):
         curves = curves_of(results)

@@ -139,7 +139,6 @@ def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture,
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = failure("cost", "--study", STUDIES / "demo.yaml", "--device", "h1000")
     assert "'h1000'" in said and "here, cpu" in said and "a100-80, h100" in said
-    assert "--like needs --study STUDY" in failure("cost", "--results", "results/demo", "--like", "recovery")
     (tmp_path / "results").mkdir()
     (tmp_path / "results/recovery").symlink_to(results_of("recovery"))
     monkeypatch.chdir(tmp_path)

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("calibration")
     paths = [write(folder, "magnitude", None, "cost", [Value("seconds", 1.0)], curve=[])]
     for method, last, js in (("entropy_8", 8, 0.5), ("entropy", 12, 0.4)):
-        curve = [{"sequences": n, "agreement": n / 16, "successive": 0.5} for n in (8, 12) if n <= last]
+        curve = [{"sequences": n, "agreement": n / 16} for n in (8, 12) if n <= last]
         paths.append(write(folder, method, None, "cost", [Value("seconds", 1.0)], curve=curve))
         paths.append(write(folder, method, 0.2, "fidelity", [Value("js_distance", js, 0.01, 4)]))
         paths.append(write(folder, method, 0.2, "perplexity", [Value("perplexity", 100 * js, 2.0, 4)]))
@@ -84,7 +84,7 @@ def test_a_study_without_calibration_says_so(folder: Path, tmp_path: Path) -> No
 
 def test_a_method_in_steps_is_another_line(tmp_path: Path) -> None:
     """It reads as many sequences as the same method at once, and differs in its plans."""
-    mark = {"sequences": 8, "agreement": 0.5, "successive": 0.5}
+    mark = {"sequences": 8, "agreement": 0.5}
     methods = {"entropy": {}, "in_steps": {"criterion": "entropy", "steps": 4}}
     paths = [write(tmp_path, method, None, "cost", [Value("x", 1)], curve=[mark]) for method in methods]
     marks = Collected(gathered(tmp_path, methods, paths), PAPER).marks.set_index("method")["criterion"]

@@ -68,12 +68,12 @@ def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: P
     for name in ("results.csv", "records.parquet", "study.yaml"):
         shutil.copy(collected / name, folder)
     out.mkdir()
-    (out / "agreement.svg").write_text("of a run with all tables")
+    (out / "overlap.svg").write_text("of a run with all tables")
     absent = write_figures(folder, PAPER, out, formats=["svg"])
-    assert absent["agreement"] == f"{folder} has no layers.parquet"
+    assert absent["overlap"] == f"{folder} has no layers.parquet"
     assert absent["measures"] == "Other measures: not measured" and "fidelity" not in absent
-    assert {path.stem for path in out.iterdir()} == {*NAMES} - absent.keys() | {"agreement"}
-    assert (out / "agreement.svg").read_text() == "of a run with all tables"
+    assert {path.stem for path in out.iterdir()} == {*NAMES} - absent.keys() | {"overlap"}
+    assert (out / "overlap.svg").read_text() == "of a run with all tables"
     with pytest.raises(HfpruneError, match=r"no layers\.parquet, which the figure overlap needs"):
         write_figures(folder, PAPER, out, only=["overlap"])
 
@@ -120,19 +120,12 @@ def test_figures_in_git_are_those_of_the_tables_in_git(tmp_path: Path) -> None:
         assert text_of(path) == text_of(tmp_path / path.name)
 
 
-def test_a_size_and_parts(collected: Path, tmp_path: Path) -> None:
+def test_a_size(collected: Path, tmp_path: Path) -> None:
     only = ["fidelity", "accuracy"]
     (tmp_path / "mine.mplstyle").write_text("figure.figsize: 5.5, 4\n")
     write_figures(collected, PAPER, tmp_path / "own", only, ["svg"], own_style=tmp_path / "mine.mplstyle")
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', (tmp_path / "own/fidelity.svg").read_text())
     assert float(size[1]) / 72 == pytest.approx(5.5, abs=0.01) and float(size[2]) / 72 <= 4
-    parts = {"method": ["magnitude"], "ratio": [0.3]}
-    write_figures(collected, PAPER, tmp_path / "part", only, ["svg"], parts=parts)
-    said = text_of(tmp_path / "part/fidelity.svg")
-    assert "30% removed" in said and "Magnitude" in said
-    assert "20% removed" not in said and "Cross-entropy" not in said
-    with pytest.raises(HfpruneError, match=r"no method 'randum' in this study; it has .*magnitude"):
-        write_figures(collected, PAPER, tmp_path, only, ["svg"], parts={"method": ["randum"]})
 
 
 def test_better_is_shaded_behind_known_intervals_only() -> None:
@@ -406,15 +399,6 @@ def test_overlap_without_entropy_compares_with_the_first_method(tmp_path: Path) 
     assert ax.get_ylabel().endswith("Magnitude")
 
 
-def test_scores_has_a_facet_per_method_and_model(tmp_path: Path) -> None:
-    methods = ["entropy", "magnitude", "random", "a", "b", "c", "d"]
-    Study(tmp_path, methods=methods, models=["m", "n"], layers=2, neurons=16).write().collect()
-    figure = figure_of("scores", Collected(tmp_path, PAPER))
-    titles = [ax.get_title(loc="left") for ax in figure.axes if ax.axison]
-    others = ["Magnitude", "Random", "A", "B"]
-    assert titles == [*("m\nEntropy", *others, "m\nC", "D"), *("n\nEntropy", *others, "n\nC", "D")]
-
-
 def test_neurons_are_sorted_and_stand_in_the_same_place(collected: Path) -> None:
     data = Collected(collected, PAPER)
     left, right = figure_of("neurons", data).axes
@@ -470,7 +454,7 @@ def test_figures_without_data_are_sentences_only_where_all_files_are_wanted(stud
     assert all("not measured" in absent[name] for name in {*NAMES} - before)
     write_figures(folder, PAPER, folder / "figures", complete=True)
     assert len([*(folder / "figures").iterdir()]) == 3 * (len(NAMES) - 3)
-    assert text_of(folder / "figures/scores.svg") == "Scores: not measured"
+    assert text_of(folder / "figures/neurons.svg") == "Scores: not measured"
 
 
 def test_the_dense_model_alone_can_be_drawn(study: Study) -> None:

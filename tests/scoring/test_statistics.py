@@ -61,12 +61,10 @@ def test_overlap_by_hand() -> None:
     assert overlaps([(falling, falling), (falling, mixed), (falling, rising)]) == [1, 0.5, 0]
 
 
-def test_mark_compares_halves_and_remembers_the_last() -> None:
+def test_mark_compares_halves() -> None:
     scorer = scorer_of(torch.tensor([[9.0, 8, 1, 0], [9.0, 0, 8, 1]]), [0, 2], TURNS)
-    scorer.previous = {"x": torch.tensor([0.0, 0, 1, 1])}
-    scorer.mark(2)  # 18 8 9 1: keeps 0 and 2
     scorer.mark(2)
-    assert [(mark["agreement"], mark["successive"]) for mark in scorer.curve] == [(0.5, 0.5), (0.5, 1)]
+    assert scorer.curve == [{"sequences": 2, "agreement": 0.5}]
 
 
 def test_marks_end_with_all() -> None:
