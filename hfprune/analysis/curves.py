@@ -29,10 +29,10 @@ def curve(measure: str, made: dict[str, Any]) -> list[dict[str, Any]]:
     Returns:
         Of a scoring `sequences`, and `agreement` of two halves of them on the neurons to keep. Of a recovery
         `step`, the optimizer steps before the point, 0 before the training; `tokens`, those of the sequences that
-        these have read, prompts and padding included; `loss` in nats per response token, with its `stderr` over `n`
-        held-out sequences. `doubling` is the loss minus that after half of the steps, if it was measured, in pairs
-        on the same sequences; `doubling_low` and `doubling_high` are the ends of its 95 % interval over held-out
-        sequences, for this one training.
+        these have read, prompts and padding included; `loss` in nats per response token, with its `stderr` over
+        `n` held-out sequences. `doubling` is the loss minus that after half of the steps, if it was measured, in
+        pairs on the same sequences; `doubling_low` and `doubling_high` are the ends of its 95 % interval over
+        held-out sequences, for this one training.
     """
     points = made.get("curve", [])
     if measure == "cost":

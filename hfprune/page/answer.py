@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from hfprune.page.study import StudyResults
+from hfprune.page.study import StudyResults, percent
 from hfprune.report.charts import focus
 from hfprune.report.measures import BETTER, STANDINGS, effects_shown
 from hfprune.results import DENSE
@@ -59,7 +59,7 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
         yield {
             "study": study.name,
             "model": model,
-            "removed": _percent(focus(rows)),
+            "removed": percent(focus(rows)),
             "measure": meaning.name,
             "best": lines[0],
             "rival": _rival(lines),
@@ -74,7 +74,7 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
             "unit": "blocks of text" if kind in ("fidelity", "perplexity") else "items",
             "explained": EXPLAINED.get(headline.metric, ""),
             "others": [
-                {"removed": _percent(ratio), **found[0], "rival": _rival(found)}
+                {"removed": percent(ratio), **found[0], "rival": _rival(found)}
                 for ratio, found in by_ratio.items()
                 if found is not lines
             ],
@@ -83,7 +83,3 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
 
 def _rival(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
     return next((line for line in lines if line["reference"] == lines[0]["method"]), None)
-
-
-def _percent(ratio: float) -> str:
-    return f"{100 * ratio:.3g}\N{NO-BREAK SPACE}%"

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
-from hfprune.page.study import StudyResults, number, shown_with_interval
+from hfprune.page.study import StudyResults, number, percent, shown_with_interval
 from hfprune.report.charts import FOCUS
 from hfprune.report.style import metric_label
 
@@ -101,7 +101,7 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
     return {
         **{name: text[name] for name in ("model", "metric", "unit", "verdict", "anomalies", "note")},
         "ratio": None if pd.isna(row["ratio"]) else float(row["ratio"]),
-        "removed": "" if pd.isna(row["ratio"]) else f"{100 * row['ratio']:.3g}\N{NO-BREAK SPACE}%",
+        "removed": percent(row["ratio"]),
         "metric_name": metric_label(text["metric"]),
         "sides": f"{text['left']} against {text['right']}" if text["left"] else "",
         "holds": f"{'above' if text['relation'] == 'higher' else 'below'} {row['threshold']:g}",

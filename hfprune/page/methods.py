@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.page.study import Quantity, StudyResults
+from hfprune.page.study import Quantity, StudyResults, percent
 from hfprune.report.measures import dotted
 from hfprune.report.style import recovery_label
 
@@ -52,9 +52,7 @@ def _rows(study: StudyResults) -> pd.DataFrame:
         label=values["method"].map(labels),
         family=values["method"].map(study.families),
         recovery=values["recovery"].map(recovery_label),
-        removed=[
-            "" if pd.isna(ratio) else f"{100 * ratio:.3g}\N{NO-BREAK SPACE}%" for ratio in values["ratio"]
-        ],
+        removed=values["ratio"].map(percent),
         n=["" if pd.isna(n) else f"{n:.0f}" for n in values["n"]],
         beside=[_beside(row, labels) for row in values.itertuples(index=False)],
     )

@@ -222,6 +222,10 @@ def shown_with_interval(form: str, value: float, low: float, high: float, **abou
     return "" if isnan(numbers[0]) else text, " to ".join(ends) if known else ""
 
 
+def percent(ratio: float) -> str:
+    return "" if pd.isna(ratio) else f"{100 * ratio:.3g}\N{NO-BREAK SPACE}%"
+
+
 def number(value: float, shown: str) -> str:
     return "" if pd.isna(value) else shown.format(value).replace("-", "−")
 
