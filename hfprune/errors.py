@@ -10,7 +10,7 @@ KIND, REASON = "\0kind", "\0reason"
 EXTRAS = {
     "lm_eval": "tasks",
     "peft": "recovery",
-    "matplotlib": "study",
+    **dict.fromkeys(("matplotlib", "seaborn"), "study"),
 }
 
 

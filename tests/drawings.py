@@ -1,6 +1,5 @@
 """Figures for the tests: drawn from a study's results, and the places of their letters."""
 
-from collections.abc import Collection
 from copy import copy
 from itertools import combinations
 from pathlib import Path
@@ -61,11 +60,11 @@ def misplaced(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def check(folder: Path, monkeypatch: pytest.MonkeyPatch, but: Collection[str] = ()) -> set[str]:
-    """Check every figure that a results folder has data for, but some, and return their names."""
-    data = Collected(folder, PAPER)
+def check(folder: Path, monkeypatch: pytest.MonkeyPatch, **only: list[Any]) -> set[str]:
+    """Check every figure that a results folder, or a part of it, has data for, and return their names."""
+    data = Collected(folder, PAPER, only)
     checked = set()
-    for name in [x for x in publication_names("figures") if x not in {*absent("figures", folder), *but}]:
+    for name in [name for name in publication_names("figures") if name not in absent("figures", folder)]:
         with theme():
             figure = made_figure(name, data)
             if isinstance(figure, Figure):

@@ -72,9 +72,12 @@ class Tidy:
         if self.whole.empty:
             raise HfpruneError(f"{self.folder}: {RESULTS} holds no result; run `hfprune collect` first")
 
+    def kept(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows
+
     @cached_property
     def tidy(self) -> pd.DataFrame:
-        rows = self.whole
+        rows = self.kept(self.whole)
         return rows[rows["seed"].notna()].astype({"seed": "int64"}).reset_index(drop=True)
 
     @cached_property
@@ -97,7 +100,7 @@ class Tidy:
 
     @cached_property
     def levels(self) -> pd.DataFrame:
-        rows = self.whole
+        rows = self.kept(self.whole)
         return self._applicable(rows[rows["seed"].isna()].drop(columns="seed").reset_index(drop=True))
 
     @cached_property

@@ -1,15 +1,19 @@
 """A study's results as tables and figures read them."""
 
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from hfprune.analysis.curves import learning_curves, marks
-from hfprune.analysis.neurons import LAYER_TABLES, OVERLAP, SCORES
+from hfprune.analysis.neurons import LAYER_TABLES, OVERLAP, RANKS, SCORES
 from hfprune.analysis.tidy import LAYERS, Tidy, read_csv, read_union
+from hfprune.errors import HfpruneError
 from hfprune.paper.claims import Paper
 from hfprune.report.style import Look, looks
+from hfprune.results import DENSE
 from hfprune.study import layout
 
 DISTRIBUTIONS = "distributions"  # the measure whose items a figure shows
@@ -19,7 +23,7 @@ def _by_layer(name: str) -> "cached_property[pd.DataFrame]":
     def read(data: "Collected") -> pd.DataFrame:
         path, columns = data.folder / LAYERS, LAYER_TABLES[name]
         rows = read_union(path, table=name) if path.exists() else pd.DataFrame(columns=columns)
-        return rows[columns]
+        return data.kept(rows[columns])
 
     return cached_property(read)
 
@@ -27,7 +31,7 @@ def _by_layer(name: str) -> "cached_property[pd.DataFrame]":
 def _beside(name: str) -> "cached_property[pd.DataFrame]":
     def read(data: "Collected") -> pd.DataFrame:
         path = data.folder / name
-        return read_csv(path) if path.exists() else pd.DataFrame()
+        return data.kept(read_csv(path)) if path.exists() else pd.DataFrame()
 
     return cached_property(read)
 
@@ -39,11 +43,26 @@ class Collected(Tidy):
     `collect` writes are empty if they were not kept.
     """
 
-    def __init__(self, folder: Path, paper: Path) -> None:
+    def __init__(self, folder: Path, paper: Path, only: Mapping[str, Collection[Any]] | None = None) -> None:
+        """Read of `model`, `method` and `ratio` `only` these, and the dense model."""
         super().__init__(folder)
         self.paper = paper
+        self._out: dict[str, set[Any]] = {}
+        for column, wanted in (only or {}).items():
+            there = {*self.whole[column].dropna()} - {DENSE, 0.0}
+            if lacking := [one for one in wanted if one not in there]:
+                known = ", ".join(str(one) for one in sorted(there))
+                raise HfpruneError(f"{folder}: no {column} {lacking[0]!r} in this study; it has {known}")
+            self._out[column] = there - {*wanted}
+
+    def kept(self, rows: pd.DataFrame) -> pd.DataFrame:
+        for column, out in self._out.items():
+            for name in (column, f"{column}_a", f"{column}_b"):
+                rows = rows[~rows[name].isin(out)] if name in rows else rows
+        return rows
 
     overlap = _by_layer(OVERLAP)
+    ranks = _by_layer(RANKS)
     neurons = _by_layer(SCORES)
     claims = _beside(layout.CLAIMS)
     comparison = _beside(layout.COMPARISON)
@@ -52,15 +71,15 @@ class Collected(Tidy):
 
     @cached_property
     def distributions(self) -> pd.DataFrame:
-        return self.items(self.declared.first(DISTRIBUTIONS))
+        return self.kept(self.items(self.declared.first(DISTRIBUTIONS)))
 
     @cached_property
     def marks(self) -> pd.DataFrame:
-        return marks(self.records, self.study)
+        return self.kept(marks(self.records, self.study))
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        return learning_curves(self.records)
+        return self.kept(learning_curves(self.records))
 
     @cached_property
     def printed(self) -> Paper:

@@ -29,6 +29,11 @@ class DrawFigures(Stage):
     format: list[Literal["pdf", "svg", "png"]] = Field(
         default=["pdf", "svg", "png"], description="the files of each figure"
     )
+    models: list[str] | None = Field(default=None, description="the models to draw (all)")
+    methods: list[str] | None = Field(
+        default=None, description="the methods to draw, with the dense model (all)"
+    )
+    ratios: list[float] | None = Field(default=None, description="the ratios to draw (all)")
     style: Path | None = Field(
         default=None,
         description="a style file of matplotlib, over that of these figures; its figure.figsize is the "
@@ -47,6 +52,14 @@ class DrawFigures(Stage):
 
         Collected(self.results, self.paper).check_results()
         where = self.results, self.paper, self.out or self.results / "figures"
-        absent = write_figures(*where, self.only, self.format, self.style, self.complete)
+        asked = {"model": self.models, "method": self.methods, "ratio": self.ratios}
+        absent = write_figures(
+            *where,
+            self.only,
+            self.format,
+            self.style,
+            self.complete,
+            {name: parts for name, parts in asked.items() if parts is not None},
+        )
         for name, why in absent.items():
             print(f"{name}: not drawn: {why}")

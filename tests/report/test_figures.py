@@ -120,12 +120,19 @@ def test_figures_in_git_are_those_of_the_tables_in_git(tmp_path: Path) -> None:
         assert text_of(path) == text_of(tmp_path / path.name)
 
 
-def test_a_size(collected: Path, tmp_path: Path) -> None:
+def test_a_size_and_parts(collected: Path, tmp_path: Path) -> None:
     only = ["fidelity", "accuracy"]
     (tmp_path / "mine.mplstyle").write_text("figure.figsize: 5.5, 4\n")
     write_figures(collected, PAPER, tmp_path / "own", only, ["svg"], own_style=tmp_path / "mine.mplstyle")
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', (tmp_path / "own/fidelity.svg").read_text())
     assert float(size[1]) / 72 == pytest.approx(5.5, abs=0.01) and float(size[2]) / 72 <= 4
+    parts = {"method": ["magnitude"], "ratio": [0.3]}
+    write_figures(collected, PAPER, tmp_path / "part", only, ["svg"], parts=parts)
+    said = text_of(tmp_path / "part/fidelity.svg")
+    assert "30% removed" in said and "Magnitude" in said
+    assert "20% removed" not in said and "Cross-entropy" not in said
+    with pytest.raises(HfpruneError, match=r"no method 'randum' in this study; it has .*magnitude"):
+        write_figures(collected, PAPER, tmp_path, only, ["svg"], parts={"method": ["randum"]})
 
 
 def test_better_is_shaded_behind_known_intervals_only() -> None:

@@ -17,8 +17,8 @@ from hfprune.results import DENSE, Value
 @pytest.mark.parametrize("study", COMMITTED)
 def test_the_figures_of_finished_studies(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Two models at two ratios are more than a page holds of learning curves, claims and tasks of a measure.
-    large = {"learning", "claims", "measures"} if study == "recovery" else ()
-    checked = check(results_of(study), monkeypatch, large)
+    large = {"model": ["smollm2-135m-instruct-q4"], "ratio": [0.2]} if study == "recovery" else {}
+    checked = check(results_of(study), monkeypatch, **large)
     # One measured nothing but accuracy, after LoRA alone.
     assert ({"learning"} if study == "headline" else {"fidelity", "comparison", "answer"}) <= checked
 
@@ -71,7 +71,7 @@ def test_distributions_of_two_models_under_long_contexts(
 )
 def test_studies_of_other_shapes(shape: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Study(tmp_path, layers=3, neurons=32, **shape).write().collect()
-    expected = {"accuracy", "fidelity", "tasks", "overlap", "neurons"}
+    expected = {"accuracy", "fidelity", "tasks", "overlap", "agreement", "neurons"}
     assert check(folder, monkeypatch) == expected
 
 

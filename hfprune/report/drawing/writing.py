@@ -32,6 +32,7 @@ def write_figures(
     formats: Collection[str] = ("pdf", "svg", "png"),
     own_style: Path | None = None,
     complete: bool = False,
+    parts: Mapping[str, Collection[Any]] | None = None,
 ) -> dict[str, str]:
     """Write figures as `<name>.pdf`, `.svg` and `.png`.
 
@@ -41,7 +42,7 @@ def write_figures(
         The names that were not drawn, and why.
     """
     over = read_style(own_style) if own_style else {}
-    data = Collected(folder, paper)
+    data = Collected(folder, paper, parts)
     lacking = absent("figures", folder, only)
     why = {name: f"{folder} has no {' and no '.join(files)}" for name, files in lacking.items()}
     for name in [name for name in only or publication_names("figures") if name not in lacking]:
