@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from drawings import figure_of
-from synthetic import gather
+from synthetic import PAPER, gather
 
 from hfprune.analysis.curves import by_sequences
 from hfprune.report.collected import Collected
@@ -14,17 +14,14 @@ from hfprune.report.writing import made_table
 from hfprune.results import Cell, Value, write_result
 from hfprune.study.study import Study
 
-ROOT = Path(__file__).parents[2]
-PAPER = ROOT / "paper"
-
 CALIBRATION = {"corpus": "c4", "sequences": 12, "length": 8}
 FIDELITY = {"fidelity": {"corpus": "c4", "sequences": 4, "length": 8}}
 
 
-def gathered(folder: Path, methods: dict[str, dict], results: list[Path]) -> Path:
+def gathered(folder: Path, methods: dict[str, dict], results: list[Path]) -> Collected:
     """Collect results of a study of these methods."""
     study = Study(models=["m"], methods=methods, ratios=[0.2], calibration=CALIBRATION, measures=FIDELITY)
-    return gather(study, folder, results=results)
+    return Collected(gather(study, folder, results=results), PAPER)
 
 
 def write(folder: Path, method: str, ratio: float | None, measure: str, values: list[Value], **made) -> Path:
@@ -34,7 +31,7 @@ def write(folder: Path, method: str, ratio: float | None, measure: str, values: 
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Collected:
     """Entropy at 8 and at 12 sequences, and magnitude, which reads none."""
     folder = tmp_path_factory.mktemp("calibration")
     paths = [write(folder, "magnitude", None, "cost", [Value("seconds", 1.0)], curve=[])]
@@ -47,17 +44,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return gathered(folder, methods, paths)
 
 
-def test_every_mark_is_collected(folder: Path) -> None:
-    marks = Collected(folder, PAPER).marks.sort_values(["method", "sequences"])
-    assert marks[["method", "sequences", "agreement"]].to_numpy().tolist() == [
-        ["entropy", 8, 0.5],
-        ["entropy", 12, 0.75],
-        ["entropy_8", 8, 0.5],
-    ]
-
-
-def test_methods_that_differ_in_sequences_are_one_criterion(folder: Path) -> None:
-    data = Collected(folder, PAPER)
+def test_every_mark_is_collected_and_methods_that_differ_in_sequences_are_one_criterion(
+    data: Collected,
+) -> None:
+    marks = data.marks.sort_values(["method", "sequences"])[["method", "sequences", "agreement"]]
+    expected = [["entropy", 8, 0.5], ["entropy", 12, 0.75], ["entropy_8", 8, 0.5]]
+    assert marks.to_numpy().tolist() == expected
     rows = by_sequences(data.results, data.marks, data.declared)
     assert rows["criterion"].tolist() == ["entropy"] * 2
     expected = [["entropy_8", 8, 0.5, 0.5, 0.01, 50.0], ["entropy", 12, 0.75, 0.4, 0.01, 40.0]]
@@ -65,21 +57,21 @@ def test_methods_that_differ_in_sequences_are_one_criterion(folder: Path) -> Non
     assert rows[columns].to_numpy().tolist() == expected
 
 
-def test_table_and_figure_show_them(folder: Path) -> None:
-    text = markdown(made_table("calibration", Collected(folder, PAPER)))
-    assert "0.400 ± 0.010" in text
-    assert "50.0 ± 2.0" in text
-    agreement, js, perplexity = figure_of("calibration", Collected(folder, PAPER)).axes
+def test_table_and_figure_show_them(data: Collected) -> None:
+    text = markdown(made_table("calibration", data))
+    assert "0.400 ± 0.010" in text and "50.0 ± 2.0" in text
+    agreement, js, perplexity = figure_of("calibration", data).axes
     (line,) = agreement.lines
     assert line.get_xydata().tolist() == [[8, 0.5], [12, 0.75]]
     assert js.lines[0].get_ydata().tolist() == [0.5, 0.4]
     assert perplexity.lines[0].get_ydata().tolist() == [50, 40]
 
 
-def test_a_study_without_calibration_says_so(folder: Path, tmp_path: Path) -> None:
-    gathered(tmp_path, {"magnitude": {}}, [folder / "magnitude/cost.json"])
-    assert "No calibration was measured" in markdown(made_table("calibration", Collected(tmp_path, PAPER)))
-    assert made_figure("calibration", Collected(tmp_path, PAPER)).endswith("not measured")
+def test_a_study_without_calibration_says_so(tmp_path: Path) -> None:
+    result = write(tmp_path, "magnitude", None, "cost", [Value("seconds", 1.0)], curve=[])
+    data = gathered(tmp_path, {"magnitude": {}}, [result])
+    assert "No calibration was measured" in markdown(made_table("calibration", data))
+    assert made_figure("calibration", data).endswith("not measured")
 
 
 def test_a_method_in_steps_is_another_line(tmp_path: Path) -> None:
@@ -87,5 +79,5 @@ def test_a_method_in_steps_is_another_line(tmp_path: Path) -> None:
     mark = {"sequences": 8, "agreement": 0.5}
     methods = {"entropy": {}, "in_steps": {"criterion": "entropy", "steps": 4}}
     paths = [write(tmp_path, method, None, "cost", [Value("x", 1)], curve=[mark]) for method in methods]
-    marks = Collected(gathered(tmp_path, methods, paths), PAPER).marks.set_index("method")["criterion"]
+    marks = gathered(tmp_path, methods, paths).marks.set_index("method")["criterion"]
     assert marks.to_dict() == {"entropy": "entropy", "in_steps": "entropy, 4 steps"}

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from committed import COMMITTED, results_of
 from drawings import check, misplaced
-from matplotlib.figure import Figure
 from synthetic import PAPER, Study
 
 from hfprune.report.collected import Collected
@@ -37,25 +36,18 @@ def test_distributions_of_two_models_under_long_contexts(
 ) -> None:
     """As in a finished demo: the names of models and the contexts have no place in common."""
     tokens = [" requirement", *"abcdefg", "!"]
-    seen = {
-        "rank": [1, 2, 3, 4, 5, 6, 7, 8, 90],
-        "token": tokens,
-        "is_target": [token == "!" for token in tokens],
-        "probability": [0.1] * 9,
-    }
-    seen |= {"cross_entropy_gradient": [*[0.1] * 8, -0.9], "entropy_gradient": [-0.2] * 9}
+    seen = pd.DataFrame({"token": tokens, "rank": [*range(1, 9), 90], "probability": 0.1})
+    seen = seen.assign(is_target=seen["token"] == "!", entropy_gradient=-0.2, entropy=1.25)
+    seen = seen.assign(
+        cross_entropy_gradient=[*[0.1] * 8, -0.9], context="and so it was said in the country."
+    )
+    levels = pd.concat([seen.assign(level=level) for level in (0.1, 0.5, 0.9)])
     models = ["qwen2.5-coder-0.5b-instruct-q4", "smollm2-135m-instruct-q4"]
     more = {"distributions": {"corpus": "c4", "sequences": 4, "length": 8}}
     study = Study(tmp_path, models=models, methods=["entropy"], ratios=[0.2], more=more)
     for model in models:
-        path = study.result(DENSE, 0.0, "distributions", "c4", Value("entropy", 1.25, 0.1, 4), model=model)
-        levels = [
-            pd.DataFrame(
-                seen | {"level": level, "entropy": 1.25, "context": "and so it was said in the country."}
-            )
-            for level in (0.1, 0.5, 0.9)
-        ]
-        pd.concat(levels).to_parquet(path.with_suffix(".parquet"))
+        value = Value("entropy", 1.25, 0.1, 4)
+        study.result(DENSE, 0.0, "distributions", "c4", value, items=levels, model=model)
     study.collect()
     assert "distributions" in check(study.folder, monkeypatch)
 
@@ -73,11 +65,3 @@ def test_studies_of_other_shapes(shape: dict, tmp_path: Path, monkeypatch: pytes
     folder = Study(tmp_path, layers=3, neurons=32, **shape).write().collect()
     expected = {"accuracy", "fidelity", "tasks", "overlap", "agreement", "neurons"}
     assert check(folder, monkeypatch) == expected
-
-
-def test_a_clipped_and_an_overlapping_text_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    figure = Figure(figsize=(2, 1))
-    figure.text(0.9, 0.5, "beyond the edge")
-    figure.text(0.1, 0.1, "one")
-    figure.text(0.12, 0.12, "two")
-    assert misplaced(figure, monkeypatch) == ["'beyond the edge' is clipped", "'one' and 'two' overlap"]

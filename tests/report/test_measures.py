@@ -2,34 +2,38 @@
 
 import shutil
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from drawings import figure_of
-from report.streams import installed
 from synthetic import PAPER, Study, analysed, gather
 
 from hfprune.analysis.comparison import compare
 from hfprune.analysis.condition import NOT_APPLICABLE
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.verdicts import evaluate
+from hfprune.measurement import MEASURES
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report.collected import Collected
 from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
 
-ROOT = Path(__file__).parents[2]
 BPB = {"groups": {"reading": ["squad"], "code": ["mbpp"]}, "documents": 4}
-STREAM = {"measure": "stream", "corpus": "wikitext-2"}
+STREAM = {"measure": "stream", "corpus": "wikitext-2", "sequences": 8, "length": 8}
 METHODS = ["entropy", "cross_entropy"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def stream() -> Iterator[None]:
-    with installed():
-        yield
+    """Let studies name a measure of another package, which has no place in the paper's tables, `stream`."""
+    source = EntryPoint("stream", "hfprune.measures.perplexity:Perplexity", MEASURES.package)
+    MEASURES.sources()["stream"] = [source]
+    yield
+    del MEASURES.sources()["stream"]
+    MEASURES.load.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +47,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Study:
         for group, level in {"reading": 1.0, "code": 3.0}.items():
             place = f"gold_bpb/{group}"
             study.outcomes(method, ratio, place, level + 0.5 * i + np.linspace(-0.1, 0.1, 8), metric="bpb")
-        nll = np.log(10.0) + np.log(2) * i + np.zeros(8)
-        path = study.outcomes(method, ratio, "my_stream", nll, metric="nll")
-        path.with_suffix(".parquet").rename(path.with_name("kept"))
-        study.result(method, ratio, "my_stream", "wikitext-2", Value("perplexity", 10.0 * 2**i, 0.5, 8))
-        path.unlink()
-        written = study.folder.glob(f"cells/**/{method}/**/my_stream-wikitext-2.json")
-        next(iter(written)).rename(path)
-        path.with_name("kept").rename(path.with_suffix(".parquet"))
+        items = pd.DataFrame({"item": range(8), "nll": np.log(10.0) + np.log(2) * i})
+        value = Value("perplexity", 10.0 * 2**i, 0.5, 8)
+        study.result(method, ratio, "my_stream", "wikitext-2", value, items=items)
     study.collect()
     return study
 
@@ -61,7 +60,7 @@ def rows_of(path: Path) -> list[list[str]]:
 
 
 def test_table_has_a_column_per_metric_and_task(measured: Study) -> None:
-    write_tables(measured.folder, PAPER, measured.folder / "tables")
+    write_tables(measured.folder, PAPER, measured.folder / "tables", ["measures", "table7"])
     head, *body = rows_of(measured.folder / "tables/measures.md")
     assert head == [
         *("Ratio", "Method", "Bits per byte, code (bits/byte)", "Bits per byte, reading (bits/byte)"),
@@ -120,10 +119,7 @@ def judge(study: Study, **changes) -> pd.Series:
         | {"left": {"methods": ["entropy"]}, "right": {"methods": ["cross_entropy"]}, "relation": "lower"}
         | changes
     )
-    rows = evaluate(
-        Paper(paper.models, [claim], paper.numbers),
-        Evidence(study.folder),
-    )
+    rows = evaluate(Paper(paper.models, [claim], paper.numbers), Evidence(study.folder))
     return rows[rows["model"] == "tiny-llama"].iloc[0]
 
 
@@ -133,14 +129,8 @@ def test_claims_can_be_made_on_it(drawn: Study) -> None:
     assert row[["effect", "low", "high"]].tolist() == pytest.approx([-0.5] * 3)
     row = judge(drawn, measure="my_stream", metric="perplexity", effect="ratio")
     assert (row["verdict"], row["unit"], row["effect"]) == ("reproduced", "ratio", pytest.approx(0.5))
-    row = judge(drawn, measure="latency", metric="prefill_seconds", effect="ratio")
-    assert (row["verdict"], row["note"]) == (
-        "not run",
-        "entropy 20%, none: latency, prefill_seconds not measured",
-    )
-    assert judge(drawn, measure="latency", metric="decode_speedup")["note"].endswith(
-        "the study does not measure latency"
-    )
+    row = judge(drawn, measure="latency", metric="decode_speedup")
+    assert row["verdict"] == "not run" and row["note"].endswith("the study does not measure latency")
 
 
 def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp_path: Path) -> None:
@@ -156,7 +146,7 @@ def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp
     assert (row["verdict"], row["note"]) == (NOT_APPLICABLE, reason)
     assert np.isnan(row["effect"])
     assert "cross_entropy" not in set(compare(Evidence(folder))["method"])
-    write_tables(folder, PAPER, folder / "tables")
+    write_tables(folder, PAPER, folder / "tables", ["measures"])
     assert rows_of(folder / "tables/measures.md")[-1] == ["20%", "Cross-entropy", *"––––"]
     axes = figure_of("measures", Collected(folder, PAPER)).axes
     assert [len([line for line in ax.lines if line.get_marker() != "None"]) for ax in axes] == [1, 1, 1]
@@ -168,19 +158,13 @@ def test_a_measure_of_the_dense_model_alone_is_in_the_table_and_compared_nowhere
     for i, method in enumerate((DENSE, *METHODS)):
         ratio = 0.0 if method == DENSE else 0.2
         study.outcomes(method, ratio, "gold_bpb/code", i + np.linspace(-0.1, 0.1, 8), metric="bpb")
-    study.result(DENSE, 0.0, "distributions", "c4", Value("entropy", 2.5, 0.25, 4))
     items = pd.DataFrame({"level": [0.5], "token": ["a"]})
-    items.to_parquet(
-        next(study.folder.glob(f"cells/**/{DENSE}/**/distributions-c4.json")).with_suffix(".parquet")
-    )
-    study.collect()
-    shown = Collected(study.folder, PAPER).distributions
-    assert shown[["model", "token"]].to_numpy().tolist() == [["tiny-llama", "a"]]
-    write_tables(study.folder, PAPER, study.folder / "tables")
-    head, *body = rows_of(study.folder / "tables/measures.md")
-    column = head.index("Entropy (nats)")
-    assert [row[column] for row in body] == ["2.50 ± 0.25", "–", "–"]
-    data = Collected(study.folder, PAPER)
+    study.result(DENSE, 0.0, "distributions", "c4", Value("entropy", 2.5, 0.25, 4), items=items)
+    data = Collected(study.collect(), PAPER)
+    assert data.distributions[["model", "token"]].to_numpy().tolist() == [["tiny-llama", "a"]]
+    write_tables(tmp_path, PAPER, tmp_path / "tables", ["measures"])
+    head, *body = rows_of(tmp_path / "tables/measures.md")
+    assert [row[head.index("Entropy (nats)")] for row in body] == ["2.50 ± 0.25", "–", "–"]
     assert len(figure_of("measures", data).axes) == 1
-    table = compare(Evidence(study.folder))
+    table = compare(Evidence(tmp_path))
     assert {*table["method"]} == {"cross_entropy"} and not any("entropy_low" in name for name in table)

@@ -9,8 +9,6 @@ import pandas as pd
 import pytest
 from synthetic import PAPER, TASKS, Study
 
-from hfprune.analysis.averages import with_averages
-from hfprune.analysis.tidy import Tidy
 from hfprune.errors import HfpruneError
 from hfprune.paper.tables import read_tables
 from hfprune.report.publication import caption, publication_names
@@ -83,7 +81,9 @@ def test_criteria_without_recovery_by_hand(study: Study) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 9))
-def test_every_published_number_is_there_as_printed(empty: Path, number: int) -> None:
+def test_every_published_number_is_there_as_printed_with_its_doubts_and_never_the_best(
+    empty: Path, number: int
+) -> None:
     table, text = csv(empty, number, "paper"), (empty / f"table{number}.md").read_text()
     printed = read_tables(PAPER).query("table == @number")
     printed = printed[printed["column"] != "prefill_speedup_in_text"]  # in the notes, by its anomaly
@@ -97,6 +97,13 @@ def test_every_published_number_is_there_as_printed(empty: Path, number: int) ->
     columns = set(table.dropna(axis=1, how="all")) - {*by, "source", "doubts"}
     assert columns - set(printed["column"]) == (added if number == 5 else set())
     assert "Ours: not measured." in text
+    doubted = printed[printed["confidence"] != "ok"]
+    doubts = table["doubts"].dropna().astype(str).str.split("; ").explode()
+    assert sorted(doubts) == sorted(doubted["column"] + ": " + doubted["confidence"])
+    for anomaly in set(doubted["confidence"].str.findall(r"A\d+").explode().dropna()):
+        assert f"\n- {anomaly}: " in text
+    bold = [line for line in text.splitlines() if line.startswith("|") and "**" in line]
+    assert not bold, "they have no intervals"
 
 
 def test_suspect_cells_are_marked_and_explained(empty: Path) -> None:
@@ -104,26 +111,8 @@ def test_suspect_cells_are_marked_and_explained(empty: Path) -> None:
     (line,) = [line for line in text.splitlines() if "LoRAPrune" in line and "| 20%" in line]
     assert "| 65.9ᵃ |" in " ".join(line.split()) and line.count("ᵃ") == 1
     assert "- ᵃ suspect: A07.\n" in text and "- A07: TruthfulQA is 65.9" in text
-    doubts = csv(empty, 1, "paper").set_index(["ratio", "method"])["doubts"]
-    assert doubts[0.2, "loraprune"] == "truthfulqa_mc2: suspect: A07" and doubts.notna().sum() == 1
     tex = (empty / "table1.tex").read_text()
     assert r"65.9\textsuperscript{a}" in tex and r"\textsuperscript{a} suspect: A07." in tex
-
-
-@pytest.mark.parametrize("number", range(1, 9))
-def test_marks_are_those_of_the_published_data(empty: Path, number: int) -> None:
-    doubted = read_tables(PAPER).query("table == @number and confidence != 'ok'")
-    doubted = doubted[doubted["column"] != "prefill_speedup_in_text"]
-    doubts = csv(empty, number, "paper")["doubts"].dropna().astype(str).str.split("; ").explode()
-    assert sorted(doubts) == sorted(doubted["column"] + ": " + doubted["confidence"])
-    for anomaly in set(doubted["confidence"].str.findall(r"A\d+").explode().dropna()):
-        assert f"\n- {anomaly}: " in (empty / f"table{number}.md").read_text()
-
-
-@pytest.mark.parametrize("number", range(1, 9))
-def test_a_published_number_is_never_the_best_since_it_has_no_interval(empty: Path, number: int) -> None:
-    lines = (empty / f"table{number}.md").read_text().splitlines()
-    assert not [line for line in lines if line.startswith("|") and "**" in line]
 
 
 def test_a_model_of_the_paper_stands_beside_it_and_in_its_own_table_only(study: Study) -> None:
@@ -162,25 +151,24 @@ def test_inference_by_hand(study: Study) -> None:
 
 
 def test_cost_by_hand(study: Study) -> None:
-    for method, seconds, gigabytes in [("entropy", 20.0, 2.0), ("my_method", 50.0, 3.0)]:
-        values = [Value("seconds", seconds), Value("peak_memory_bytes", gigabytes * 1e9)]
-        if method == "entropy":
-            values += [Value("sequences", 1234.0), Value("agreement", 0.98765)]
-        study.result(method, None, "cost", "", *values)
-    out = tables(study.collect())
+    cost = {"random": (10.0, 2.0, []), "my_method": (50.0, 3.0, [])}
+    many = [Value("sequences", 1234.0), Value("agreement", 0.98765)]
+    for costs in (cost, cost | {"entropy": (20.0, 2.0, many)}):
+        for method, (seconds, gigabytes, more) in costs.items():
+            values = [Value("seconds", seconds), Value("peak_memory_bytes", gigabytes * 1e9), *more]
+            study.result(method, None, "cost", "", *values)
+        out = tables(study.collect())
+        if "entropy" not in costs:
+            assert rows(out / "table5.md")[1][:4] == ["Random", "ours", "10.0", "–"], "no multiples of it"
     assert rows(out / "table5.md") == [
         ["Method", "Source", "Time (s)", "Time / Entropy", "Peak memory (GB)", "Memory / Entropy", "Sequences",
          "Agreement"],
         ["Entropy", "ours", "20.0", "1.00", "2.00", "1.00", "1,234", "0.988"],
+        ["Random", "ours", "10.0", "0.50", "2.00", "1.00", "–", "–"],
         ["My method", "ours", "50.0", "2.50", "3.00", "1.50", "–", "–"],
     ]  # fmt: skip
     sdm = [row[:4] for row in rows(out / "table5.md", "LLaMA-2-7B")][2]
     assert sdm == ["SDMPrune", "paper", "1539.8", f"{1539.8 / 508.9:.2f}"]
-
-
-def test_cost_without_entropy_has_no_multiples(study: Study) -> None:
-    study.result("random", None, "cost", "", Value("seconds", 1.0), Value("peak_memory_bytes", 2e9))
-    assert rows(tables(study.collect()) / "table5.md")[1][:4] == ["Random", "ours", "1.0", "–"]
 
 
 def test_outputs_by_hand(study: Study) -> None:
@@ -233,45 +221,41 @@ def test_attention_and_mlp_leaves_truthfulqa_out(study: Study) -> None:
     assert csv(out, 6)["average"].tolist() == [40.0] * 4
 
 
-def test_tasks_are_in_the_papers_order_with_its_names(whole: Path) -> None:
-    names = ["ARCc", "ARCe", "BoolQ", "Crows", "OBQA", "PIQA", "Race", "SiQA", "TfQA", "Wino", "Average"]
-    assert rows(whole / "table6.md")[0][3:] == names
+@pytest.mark.parametrize(
+    ("measure", "error", "values", "shown"),
+    [
+        # Half the interval of each is t(99) = 1.984 points: apart from 3.968 points on.
+        ("zeroshot-boolq-acc", 0.01, [0.6, 0.5, 0.644], ["60.0", "50.0", "**64.4**"]),
+        ("zeroshot-boolq-acc", 0.01, [0.6, 0.5, 0.636], ["60.0", "50.0", "63.6"]),
+        # Apart by intervals of their logarithms: 10,000 less its plain interval would be below zero.
+        ("perplexity-wiki-perplexity", 0.5, [20, 1e4], ["**20 ± 10**", "10,000 ± 5,000"]),
+    ],
+)
+def test_nothing_is_bold_whose_interval_overlaps_another(
+    study: Study, measure: str, error: float, values: list[float], shown: list[str]
+) -> None:
+    measure, task, metric = measure.split("-")
+    for method, value in zip(["entropy", "magnitude", "random"], values, strict=False):
+        value = Value(metric, value, error * (value if metric == "perplexity" else 1), 100)
+        study.result(method, 0.2, measure, task, value)
+    name, heading = ("table6", "BoolQ") if metric == "acc" else ("table7", "Perplexity")
+    assert column(tables(study.collect()) / f"{name}.md", heading) == shown
 
 
-def test_best_is_per_ratio_and_never_the_dense_model(study: Study) -> None:
-    for method, values in {DENSE: [0.9], "entropy": [0.7, 0.4], "magnitude": [0.5, 0.6]}.items():
-        for ratio, value in zip([0.0] if method == DENSE else [0.2, 0.3], values, strict=True):
-            study.result(method, ratio, "zeroshot", "boolq", Value("acc", value, 0.01, 100))
-    out = tables(study.collect())
-    assert column(out / "table6.md", "Method") == ["Dense", *["Entropy", "Magnitude"] * 2]
-    assert column(out / "table6.md", "BoolQ") == ["90.0", "**70.0**", "50.0", "40.0", "**60.0**"]
-
-
-@pytest.mark.parametrize(("other", "bold"), [(0.644, True), (0.636, False)])
-def test_nothing_is_bold_whose_interval_overlaps_another(study: Study, other: float, bold: bool) -> None:
-    # Half the interval of each is t(99) = 1.984 points: apart from 3.968 points on.
-    for method, value in {"entropy": 0.6, "magnitude": 0.5, "random": other}.items():
-        study.result(method, 0.2, "zeroshot", "boolq", Value("acc", value, 0.01, 100))
-    shown = column(tables(study.collect()) / "table6.md", "BoolQ")
-    assert [cell.startswith("**") for cell in shown] == [False, False, bold]
-
-
-def test_perplexities_are_told_apart_by_intervals_of_their_logarithms(study: Study) -> None:
-    for method, value, stderr in [("entropy", 20.0, 1.0), ("random", 1e4, 6e3)]:
-        study.result(method, 0.2, "perplexity", "wiki", Value("perplexity", value, stderr, 24))
-    shown = column(tables(study.collect()) / "table7.md", "Perplexity")
-    assert shown[0].startswith("**"), "10,000 less its plain interval would be below zero"
-
-
-def test_best_crows_is_the_nearest_to_half(study: Study) -> None:
-    for method, value in {"dense": 0.5, "entropy": 0.58, "magnitude": 0.48, "random": 0.7}.items():
-        score(study, method, "boolq", 0.6)
-        score(study, method, "crows_pairs_english", value, metric="pct_stereotype")
-    out = tables(study.collect())
-    assert column(out / "table6.md", "Crows") == ["50.0", "58.0", "**48.0**", "70.0"]
-    assert column(out / "table6.md", "Average")[1] == "59.0 ± 0.7"
-    assert column(out / "table6.md", "w/o Crows")[1] == "60.0 ± 1.0"
-    assert "Average counts it as an accuracy, as the paper does" in (out / "table6.md").read_text()
+def test_best_is_per_ratio_and_never_the_dense_model_and_for_crows_the_nearest_to_half(study: Study) -> None:
+    found = {DENSE: [(0.9, 0.5)], "entropy": [(0.7, 0.58), (0.4, 0.5)], "random": [(0.5, 0.48), (0.6, 0.7)]}
+    for method, values in found.items():
+        for ratio, (boolq, crows) in zip([0.0] if method == DENSE else [0.2, 0.3], values, strict=True):
+            study.result(method, ratio, "zeroshot", "boolq", Value("acc", boolq, 0.01, 100))
+            crows = Value("pct_stereotype", crows, 0.01, 100)
+            study.result(method, ratio, "zeroshot", "crows_pairs_english", crows)
+    out = tables(study.collect()) / "table6.md"
+    assert column(out, "Method") == ["Dense", *["Entropy", "Random"] * 2]
+    assert column(out, "BoolQ") == ["90.0", "**70.0**", "50.0", "40.0", "**60.0**"]
+    assert column(out, "Crows") == ["50.0", "58.0", "**48.0**", "**50.0**", "70.0"]
+    assert column(out, "Average")[1] == "**64.0 ± 0.7**"
+    assert column(out, "w/o Crows")[1] == "**70.0 ± 1.0**"
+    assert "Average counts it as an accuracy, as the paper does" in out.read_text()
 
 
 def test_several_seeds_show_their_deviation_first(study: Study) -> None:
@@ -301,19 +285,13 @@ def test_latex_is_complete_and_escaped(whole: Path, name: str) -> None:
     assert width and {line.count("&") + 1 for line in cells} == {len(width[1])}
 
 
-def test_average_in_the_table_is_that_of_the_tidy_rows(collected: Path, whole: Path) -> None:
-    expected = with_averages(Tidy(collected).tidy)
-    expected = expected[(expected["task"] == "average") & (expected["method"] == "magnitude")]
-    found = csv(whole, 6).query("method == 'magnitude'")
-    assert found["average"].tolist() == pytest.approx((100 * expected["value"]).tolist())
-    assert len(found) == 2
-
-
 def test_every_table_of_another_model_shows_it_beside_the_paper(whole: Path) -> None:
     for number in range(1, 9):
         assert len(csv(whole, number, "paper")) >= 3 and "tiny-llama" in set(csv(whole, number)["model"])
         assert (whole / f"table{number}.md").read_text().count("**tiny-llama**") == 1
     assert "no pruned model under the conditions of this table" in (whole / "table1.md").read_text()
+    names = ["ARCc", "ARCe", "BoolQ", "Crows", "OBQA", "PIQA", "Race", "SiQA", "TfQA", "Wino", "Average"]
+    assert rows(whole / "table6.md")[0][3:] == names, "in the paper's order, with its names"
 
 
 def test_writing_twice_gives_the_same_bytes(collected: Path, whole: Path, tmp_path: Path) -> None:
@@ -323,13 +301,6 @@ def test_writing_twice_gives_the_same_bytes(collected: Path, whole: Path, tmp_pa
     assert names == sorted(f"{name}.{suffix}" for name in written for suffix in ("csv", "md", "tex"))
     for name in names:
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes(), name
-
-
-def test_one_metric_of_fidelity_is_enough(study: Study) -> None:
-    study.result("entropy", 0.2, "fidelity", "c4", Value("kl_divergence", 0.5, 0.1, 4))
-    out = tables(study.collect())
-    assert column(out / "table7.md", "KL divergence") == ["0.50 ± 0.10"]
-    assert "Nothing else was measured." in (out / "measures.md").read_text()
 
 
 def test_a_running_study_shows_what_it_has(tmp_path: Path) -> None:
@@ -346,27 +317,29 @@ def test_tables_before_collecting_say_what_to_run(tmp_path: Path) -> None:
         write_tables(tmp_path, PAPER, tmp_path)
 
 
-@pytest.mark.parametrize("file", ["claims.yaml", "anomalies.csv", "tables/table5.csv"])
-def test_a_missing_part_of_the_paper_is_named(collected: Path, tmp_path: Path, file: str) -> None:
-    paper = Path(shutil.copytree(PAPER, tmp_path / "paper"))
-    (paper / file).unlink()
-    with pytest.raises(HfpruneError, match=rf"{Path(file).name}: cannot read it"):
-        write_tables(collected, paper, tmp_path / "out")
+@pytest.mark.parametrize(
+    ("file", "columns", "message"),
+    [
+        *((name, None, "cannot read it") for name in ("claims.yaml", "anomalies.csv", "tables/table5.csv")),
+        ("tables/table7.csv", ["confidence"], "lacks the column confidence"),
+    ],
+)
+def test_a_missing_part_of_the_paper_is_named(
+    collected: Path, tmp_path: Path, file: str, columns: list[str] | None, message: str
+) -> None:
+    path = shutil.copytree(PAPER, tmp_path / "paper") / file
+    if columns:
+        pd.read_csv(path, dtype=str).drop(columns=columns).to_csv(path, index=False)
+    else:
+        path.unlink()
+    with pytest.raises(HfpruneError, match=f"{path.name}: {message}"):
+        write_tables(collected, tmp_path / "paper", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_published_table_without_marks_is_named(collected: Path, tmp_path: Path) -> None:
-    paper = Path(shutil.copytree(PAPER, tmp_path / "paper"))
-    path = paper / "tables/table7.csv"
-    pd.read_csv(path, dtype=str).drop(columns="confidence").to_csv(path, index=False)
-    with pytest.raises(HfpruneError, match=r"table7\.csv: lacks the column confidence"):
-        write_tables(collected, paper, tmp_path / "out")
 
 
 def test_names_are_in_the_papers_order_and_captions_are_the_docstrings() -> None:
     names = publication_names("tables")
     assert names[:8] == [f"table{number}" for number in range(1, 9)]
-    assert {*names[8:]} >= {"measures", "calibration", "claims", "comparison"}
     for name in names:
         doc = import_module(f"hfprune.report.tables.{name}").__doc__
         assert doc and caption("tables", name) == " ".join(doc.split())
