@@ -36,32 +36,26 @@ def test_loss_relative_to_the_papers_plan_and_its_interval() -> None:
 
 
 def test_questions_about_recovery() -> None:
-    asked = {row[:3]: row[3] for row in effects.questions(["entropy", "wanda"], ["none", "lora"])}
-    value = {
-        ("entropy", "none"): 1.0,
-        ("wanda", "none"): 3.0,
-        ("entropy", "lora"): 10.0,
-        ("wanda", "lora"): 15.0,
-        ("dense", "lora"): 100.0,
-        ("dense", "none"): 90.0,
-    }
+    cells = [("entropy", "none"), ("wanda", "none"), ("entropy", "lora"), ("wanda", "lora")]
+    cells += [("dense", "lora"), ("dense", "none")]
+    value = dict(zip(cells, [1, 3, 10, 15, 100, 90], strict=True))
     found = {
-        key: sum(weight * value[method, recovery] for weight, method, recovery in terms)
-        for key, terms in asked.items()
+        row[:3]: sum(weight * value[method, recovery] for weight, method, recovery in row[3])
+        for row in effects.questions(["entropy", "wanda"], ["none", "lora"])
     }
+    expected = {"against_entropy": {1: 2, 3: 5}, "gain": {2: 9, 3: 12}}
+    expected["against_dense"] = {0: -89, 1: -87, 2: -90, 3: -85}
     assert found == {
-        ("against_entropy", "wanda", "none"): 2,
-        ("against_entropy", "wanda", "lora"): 5,
-        ("gain", "entropy", "lora"): 9,
-        ("gain", "wanda", "lora"): 12,
-        ("against_dense", "entropy", "none"): -89,
-        ("against_dense", "wanda", "none"): -87,
-        ("against_dense", "entropy", "lora"): -90,
-        ("against_dense", "wanda", "lora"): -85,
+        (question, *cells[at]): number
+        for question, all_of in expected.items()
+        for at, number in all_of.items()
     }
 
 
-def test_ranks_of_outcomes_are_spearmans_and_fewer_documents_make_them_wider() -> None:
+def test_ranks_of_outcomes_are_spearmans_and_fewer_documents_make_them_wider(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(effects, "RESAMPLES", 2000)
     noise = np.random.default_rng(2)
 
     def outcomes(documents: int) -> list[dict[str, np.ndarray]]:

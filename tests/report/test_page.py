@@ -26,23 +26,32 @@ class Elements(HTMLParser):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict]] = []
-        self.raw: dict[str, str] = {}
-        self.words = ""
-        self._inside = ""
+        self.style = self.words = self._inside = ""
         self.feed(path.read_text())
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         self.elements.append((tag, dict(attrs)))
-        self._inside = dict(attrs).get("id") or tag if tag in ("script", "style") else ""
+        self._inside = tag
 
     def handle_endtag(self, tag: str) -> None:
-        self._inside = "" if tag in ("script", "style") else self._inside
+        self._inside = ""
 
     def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.raw[self._inside] = self.raw.get(self._inside, "") + data
-        else:
+        if self._inside == "style":
+            self.style += data
+        elif self._inside != "script":
             self.words += re.sub(r"\s+", " ", data)
+
+
+def page_of(folder: Path, out: Path) -> Elements:
+    write_page([folder], PAPER, out / "report.html")
+    return Elements(out / "report.html")
+
+
+@pytest.fixture
+def copied(tmp_path: Path, words_only: None) -> Path:
+    """A study whose tables may be changed."""
+    return Path(shutil.copytree(METHODS, tmp_path / "methods"))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +125,7 @@ def test_the_answer_names_the_nearest_method_and_how_sure(both: Elements) -> Non
 
 
 def test_the_answer_is_by_the_primary_outcome_of_the_study(words_only: None, tmp_path: Path) -> None:
-    page = page_of("untuned", tmp_path / "report.html")
+    page = page_of(results_of("untuned"), tmp_path)
     assert "Which pruned model needs the fewest bits for right answers?" in page.words
     effect = pd.read_csv(results_of("untuned") / "comparison.csv").query("method == 'cross_entropy'").iloc[0]
     assert effect["primary"] == "bpb"
@@ -125,43 +134,27 @@ def test_the_answer_is_by_the_primary_outcome_of_the_study(words_only: None, tmp
     )
 
 
-def page_of(study: str, out: Path) -> Elements:
-    run("page", "--results", results_of(study), "--paper", PAPER, "--out", out)
-    return Elements(out)
-
-
 def test_the_best_stands_beside_the_next_and_no_winner_is_named_that_cannot_be_told_apart(
     words_only: None, tmp_path: Path
 ) -> None:
-    apart = page_of("draws", tmp_path / "draws.html").words
+    apart = page_of(DRAWS, tmp_path).words
     assert re.search(r"The next, Cross-entropy, differs from entropy on the same documents by \+\d", apart)
-    words = page_of("demo", tmp_path / "demo.html").words
+    words = page_of(results_of("demo"), tmp_path).words
     assert "do not differ significantly in JS distance" in words and "has the lowest JS distance" not in words
     assert re.search(r"Entropy and Cross-entropy\s+do not differ significantly", words)
+    assert not re.search(r"[+−\W]nan\b", words), "a missing interval is left out"
 
 
-def test_the_difference_from_another_reference_is_not_said_of_the_papers_method(
-    words_only: None, tmp_path: Path
-) -> None:
+def test_the_difference_from_another_reference_is_not_said_of_the_papers_method(copied: Path) -> None:
     """Entropy on Wikipedia, ranked over all layers, is compared with entropy on Wikipedia."""
-    folder = tmp_path / "methods"
-    shutil.copytree(METHODS, folder)
-    text = (folder / "results.csv").read_text()
+    text = (copied / "results.csv").read_text()
     best, times = re.subn(r"(,entropy_global_wikipedia,.*,js_distance),[^,]+,", r"\1,0.1,", text)
-    (folder / "results.csv").write_text(best)
+    (copied / "results.csv").write_text(best)
     assert times == 4, "three draws and their level"
-    run("page", "--results", folder, "--paper", PAPER, "--out", tmp_path / "report.html")
-    words = " ".join(Elements(tmp_path / "report.html").words.split())
+    words = " ".join(page_of(copied, copied.parent).words.split())
     assert "Entropy, global, Wikipedia has the lowest JS distance" in words
-    assert (
-        "from entropy wikipedia on the same documents is" in words
-        and "do not differ significantly in" not in words
-    )
-
-
-def test_a_missing_interval_is_left_out(words_only: None, tmp_path: Path) -> None:
-    page = page_of("demo", tmp_path / "demo.html")
-    assert not re.search(r"[+−\W]nan\b", page.words)
+    assert "from entropy wikipedia on the same documents is" in words
+    assert "do not differ significantly in" not in words
 
 
 def test_the_page_loads_nothing(both: Elements) -> None:
@@ -170,62 +163,50 @@ def test_the_page_loads_nothing(both: Elements) -> None:
         assert tag not in ("link", "iframe", "img", "object", "embed", "base")
         assert not loading & attributes.keys()
         assert not attributes.get("href", "#").startswith(("http:", "https:", "//", "javascript:"))
-    assert not re.search(r"@import|url\(", both.raw["style"])
+    assert both.style and not re.search(r"@import|url\(", both.style)
     policy = next(found["content"] for _, found in both.elements if "http-equiv" in found)
     assert "default-src 'none'" in policy and "http" not in policy
 
 
-def test_words_of_a_study_cannot_become_elements(words_only: None, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(METHODS, tmp_path / "methods"))
+def test_words_of_a_study_cannot_become_elements(copied: Path) -> None:
     hostile = "</script><script>alert(1)</script><!--"
-    claims = pd.read_csv(folder / "claims.csv")
+    claims = pd.read_csv(copied / "claims.csv")
     claims.loc[0, ["sentence", "note", "verdict"]] = hostile
-    claims.to_csv(folder / "claims.csv", index=False)
-    for path in folder.glob("*.csv"):
+    claims.to_csv(copied / "claims.csv", index=False)
+    for path in copied.glob("*.csv"):
         path.write_text(re.sub(r"\bfisher(?=,)", hostile, path.read_text()))
-    plain, changed = tmp_path / "plain.html", tmp_path / "changed.html"
-    write_page([METHODS], PAPER, plain)
-    write_page([folder], PAPER, changed)
-    count = [[tag for tag, _ in Elements(page).elements].count("script") for page in (plain, changed)]
-    assert count[0] == count[1]
-    assert hostile in Elements(changed).words
+    plain, changed = page_of(METHODS, copied.parent), page_of(copied, copied.parent)
+    scripts = [[tag for tag, _ in page.elements].count("script") for page in (plain, changed)]
+    assert scripts[0] == scripts[1] and hostile in changed.words
 
 
-def test_new_verdicts_and_columns_are_shown_as_they_come(words_only: None, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(METHODS, tmp_path / "methods"))
-    claims = pd.read_csv(folder / "claims.csv").rename(columns={"seeds": "draws"})
-    ran = claims["effect"].notna()
-    claims.loc[ran, ["verdict", "margin"]] = ["undecidable so far", 0.0123]
-    claims.to_csv(folder / "claims.csv", index=False)
-    write_page([folder], PAPER, tmp_path / "report.html")
-    words = Elements(tmp_path / "report.html").words
+def test_new_verdicts_and_columns_are_shown_as_they_come(copied: Path) -> None:
+    claims = pd.read_csv(copied / "claims.csv").rename(columns={"seeds": "draws"})
+    claims.loc[claims["effect"].notna(), ["verdict", "margin"]] = ["undecidable so far", 0.0123]
+    claims.to_csv(copied / "claims.csv", index=False)
+    words = page_of(copied, copied.parent).words
     assert "undecidable so far" in words and "Margin" in words and "0.0123" in words
 
 
 def test_the_tidy_table_and_its_names_are_enough(words_only: None, tmp_path: Path) -> None:
     for name in ("results.csv", "study.yaml", "records.parquet"):
         shutil.copy(METHODS / name, tmp_path)
-    write_page([tmp_path], PAPER, tmp_path / "report.html")
-    words = Elements(tmp_path / "report.html").words
+    words = page_of(tmp_path, tmp_path).words
     assert "stays nearest the dense model" in words
     assert "claims were not tested yet" in words
     assert "The paper's Table 7 beside ours" in words and "Every method beside the reference" not in words
 
 
-def test_a_header_alone_is_no_study(tmp_path: Path) -> None:
-    shutil.copy(METHODS / "study.yaml", tmp_path)
-    lines = (METHODS / "results.csv").read_text().splitlines(keepends=True)
-    (tmp_path / "results.csv").write_text(lines[0])
-    said = failure("page", "--results", tmp_path, "--paper", PAPER, "--out", tmp_path / "report.html")
-    assert "results.csv holds no result; run `hfprune collect` first" in said
-
-
 def test_mistakes_end_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "header").mkdir()
+    shutil.copy(METHODS / "study.yaml", tmp_path / "header")
+    lines = (METHODS / "results.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "header/results.csv").write_text(lines[0])
     out = tmp_path / "report.html"
-    assert "two results folders are of one study, 'methods'" in failure(
-        "page", "--results", METHODS, METHODS, "--paper", PAPER, "--out", out
-    )
-    assert "run `hfprune collect` first" in failure(
-        "page", "--results", tmp_path, "--paper", PAPER, "--out", out
-    )
-    assert not out.exists()
+    for results, message in (
+        ([METHODS, METHODS], "two results folders are of one study, 'methods'"),
+        ([tmp_path], "run `hfprune collect` first"),
+        ([tmp_path / "header"], "results.csv holds no result; run `hfprune collect` first"),
+    ):
+        assert message in failure("page", "--results", *results, "--paper", PAPER, "--out", out)
+        assert not out.exists()
