@@ -1,7 +1,5 @@
 import random
 
-import torch
-
 from hfprune.evaluation.prefix_tree import batches, pack
 
 SEQUENCES = [[1, 2, 3, 4], [1, 2, 3, 9], [1, 2, 8], [7, 7], [1, 2, 3, 4], [1, 2]]
@@ -17,17 +15,6 @@ def test_every_sequence_reads_back_from_its_path() -> None:
     assert sum(map(len, trees)) < sum(map(len, sequences)) / 2, "shared prefixes are held once"
     assert all(tree.depths[node] == depth for tree in trees for path in tree.paths.values()
                for depth, node in enumerate(path))  # fmt: skip
-
-
-def test_mask_is_the_ancestor_relation() -> None:
-    (tree, other) = sorted(pack(SEQUENCES, 1, 0, 64), key=len, reverse=True)
-    assert len(tree) == 6  # 1 2 3 4 9 8
-    assert len(other) == 2
-    ancestors = {node: set(path[: i + 1]) for path in tree.paths.values() for i, node in enumerate(path)}
-    mask = tree.mask(8)
-    for i in range(6):
-        assert {j for j in range(8) if mask[i, j]} == ancestors[i]
-    assert torch.equal(mask[6:], torch.eye(8, dtype=torch.bool)[6:]), "padding sees itself only"
 
 
 def test_merging_stops_where_attention_would_cost_more() -> None:

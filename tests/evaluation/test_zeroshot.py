@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import build_tiny
 from families import build
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from pyarrow import feather
 from smoke import build_tokenizer
@@ -90,11 +91,23 @@ def compare(model, tokenizer, data, tolerance: float) -> None:
                 assert mine.stderr == pytest.approx(theirs.stderr, abs=tolerance)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
-def test_tiny_models_equal_stock(architecture: str, data) -> None:
+@pytest.mark.parametrize(
+    ("family", "config", "names"),
+    [
+        *((family, {}, [*DOCUMENTS]) for family in ("llama", "qwen2", "qwen3")),
+        # Beyond the model's context, where stock cuts.
+        ("llama", {"max_position_embeddings": 64}, ["race"]),
+        # One window for all layers, windows in some layers, and a window in a config whose model reads none.
+        *((family, {"sliding_window": 8}, ["race"]) for family in ("phi3", "gemma3", "llama3")),
+    ],
+)
+def test_tiny_models_equal_stock(family: str, config: dict[str, int], names: list[str], data) -> None:
     tokenizer = build_tokenizer()
-    model = build_tiny(architecture, vocab_size=len(tokenizer), max_position_embeddings=2048)
-    compare(model, tokenizer, data, tolerance=2e-3)
+    vocabulary = {"vocab_size": len(tokenizer)}
+    model = build(family) if "sliding_window" in config else build_tiny(family, **vocabulary)
+    for name, value in ({"max_position_embeddings": 2048} | config).items():
+        setattr(model.config, name, value)
+    compare(model, tokenizer, {name: data[name] for name in names}, tolerance=2e-3)
 
 
 def test_a_pruned_smollm2_equals_stock(smollm2: Path, data) -> None:
@@ -123,31 +136,13 @@ def test_bfloat16_is_as_close_to_float32_as_stock_bfloat16_is(smollm2: Path, dat
     assert (ours - exact).abs().max() <= 2 * (stock - exact).abs().max()
 
 
-def test_sequences_beyond_the_models_context_are_cut_as_stock_cuts_them(data) -> None:
-    tokenizer = build_tokenizer()
-    model = build_tiny("llama", vocab_size=len(tokenizer), max_position_embeddings=64)
-    compare(model, tokenizer, {"race": data["race"]}, tolerance=2e-3)
-
-
-@pytest.mark.parametrize("family", ["phi3", "gemma3", "llama3"])
-def test_documents_beyond_a_sliding_window_equal_stock(family: str, data) -> None:
-    """One window for all layers, windows in some layers, and a window in a config whose model reads none."""
-    model = build(family)
-    model.config.max_position_embeddings = 2048
-    model.config.sliding_window = 8
-    compare(model, build_tokenizer(), {"race": data["race"]}, tolerance=2e-3)
-
-
 def test_rolling_loglikelihood_equals_stock() -> None:
-    from lm_eval.api.instance import Instance
-
     tokenizer = build_tokenizer()
     model = build_tiny("qwen3", vocab_size=len(tokenizer), max_position_embeddings=64)
     request = [Instance("loglikelihood_rolling", {}, (ARTICLE,), 0)]
-    ours = PrefixTreeLM(
-        model, tokenizer=tokenizer, batch_tokens=100, add_bos_token=False
-    ).loglikelihood_rolling(request, True)
-    stock = HFLM(model, tokenizer=tokenizer, backend="causal", batch_size=2, add_bos_token=False)
+    settings = {"tokenizer": tokenizer, "add_bos_token": False}
+    ours = PrefixTreeLM(model, batch_tokens=100, **settings).loglikelihood_rolling(request, True)
+    stock = HFLM(model, backend="causal", batch_size=2, **settings)
     assert ours == pytest.approx(stock.loglikelihood_rolling(request, True), rel=1e-5)
 
 
@@ -156,14 +151,9 @@ def test_a_seeded_sample_of_the_documents(data) -> None:
     tokenizer = build_tokenizer()
     lm = PrefixTreeLM(build_tiny("llama", vocab_size=len(tokenizer)), tokenizer=tokenizer)
     with offline_tasks({"arc_easy": data["arc_easy"]}) as manager:
-        _, every = evaluate_task(lm, manager, "arc_easy", None)
-        (value, *_), items = evaluate_task(lm, manager, "arc_easy", 3)
-        _, again = evaluate_task(lm, manager, "arc_easy", 3)
-    drawn = items["item"].tolist()
-    assert len(drawn) == 3 and drawn == sorted(drawn) and drawn != [0, 1, 2]
-    pd.testing.assert_frame_equal(items, again)
-    pd.testing.assert_frame_equal(
-        items.drop(columns="loglikelihood"),
-        every[every["item"].isin(drawn)].drop(columns="loglikelihood").reset_index(drop=True),
-    )
-    assert value.n == 3
+        every, some, again = (evaluate_task(lm, manager, "arc_easy", n) for n in (None, 3, 3))
+    drawn = some[1]["item"].tolist()
+    assert some[0][0].n == len(drawn) == 3 and drawn == sorted(drawn) and drawn != [0, 1, 2]
+    pd.testing.assert_frame_equal(some[1], again[1])
+    same = [items.set_index("item").drop(columns="loglikelihood").loc[drawn] for items in (some[1], every[1])]
+    pd.testing.assert_frame_equal(*same)

@@ -51,24 +51,21 @@ def subject(resources: Path) -> Subject:
 
 def naive_bpb(model, tokenizer, context: str, continuation: str, add_bos: bool) -> float:
     """Bits per byte from one plain forward pass over the whole text."""
-    stripped = context.rstrip()
     whole = tokenizer(context + continuation, add_special_tokens=add_bos)["input_ids"]
-    prefix = len(tokenizer(stripped, add_special_tokens=add_bos)["input_ids"])
+    prefix = len(tokenizer(context.rstrip(), add_special_tokens=add_bos)["input_ids"])
     if not context:
-        whole, prefix = (
-            [tokenizer.bos_token_id, *tokenizer(continuation, add_special_tokens=False)["input_ids"]],
-            1,
-        )
+        own = tokenizer(continuation, add_special_tokens=False)["input_ids"]
+        whole, prefix = [tokenizer.bos_token_id, *own], 1
     with torch.no_grad():
         log_p = model(torch.tensor([whole])).logits[0].double().log_softmax(-1)
     nats = sum(float(log_p[i - 1, whole[i]]) for i in range(prefix, len(whole)))
     return -nats / log(2) / len(continuation.encode("utf-8"))
 
 
-def check(found: pd.DataFrame, requests: dict, model, tokenizer, add_bos: bool) -> None:
+def check(found: pd.DataFrame, model, tokenizer, add_bos: bool) -> None:
     for row in found.itertuples():
         number = int(row.document.removeprefix(f"{row.source}/"))
-        expected = naive_bpb(model, tokenizer, *requests[row.source][number], add_bos)
+        expected = naive_bpb(model, tokenizer, *REQUESTS[row.source][number], add_bos)
         assert row.bpb == pytest.approx(expected, abs=1e-4)
 
 
@@ -81,7 +78,7 @@ def test_equals_a_plain_forward_pass(subject: Subject, resources: Path, add_bos:
     for group, count in (("a", 14), ("b", 2)):
         (value,), items = measure.by_task()[group].run(fresh)
         assert (value.metric, value.n, len(items)) == ("bpb", count, count)
-        check(items, REQUESTS, subject.model, subject.tokenizer, add_bos)
+        check(items, subject.model, subject.tokenizer, add_bos)
         assert value.value == pytest.approx(items["bpb"].mean())
         assert items["document"].is_unique
 
@@ -94,12 +91,6 @@ def test_tasks_count_equally_with_an_error_by_task(subject: Subject) -> None:
     assert value.stderr == pytest.approx((facts.var() / 7 + words.var() / 7) ** 0.5 / 2)
     (single,), _ = GoldBpb(groups={"a": ["facts", "words"]}, documents=1).run(subject)
     assert single.stderr is None
-
-
-def test_bytes_are_those_of_utf_8_with_the_space_before(subject: Subject) -> None:
-    _, items = GoldBpb(groups={"a": ["words"]}).run(subject)
-    # " «Zürich 3 日本»": space 1, « 2, Zürich 7, space 1, digit 1, space 1, two ideographs 6, » 2.
-    assert items["bytes"].tolist() == [21] * 7
 
 
 def test_the_sample_is_seeded_and_the_same_for_every_model(subject: Subject, resources: Path) -> None:
@@ -118,35 +109,28 @@ def test_the_sample_is_seeded_and_the_same_for_every_model(subject: Subject, res
     assert more[:3] == first
 
 
-def test_documents_that_are_too_long_are_left_out_before_sampling(subject: Subject) -> None:
+def test_documents_that_are_too_long_are_left_out_before_sampling(subject: Subject, resources: Path) -> None:
     lengths = [len(subject.tokenizer("".join(texts))["input_ids"]) for texts in REQUESTS["long"]]
     cap = sorted(lengths)[3]
     assert sorted(lengths)[4] > cap
-    (bpb, left_out), items = GoldBpb(groups={"a": ["long"]}, max_tokens=cap).run(subject)
     short = [f"long/{number}" for number, length in enumerate(lengths) if length <= cap]
-    assert sorted(items["document"]) == short and bpb.n == 4
-    assert (left_out.metric, left_out.value, left_out.n) == ("left_out", 0.5, 8)
-    with pytest.raises(
-        HfpruneError, match=r"'long': all 8 documents have more than 20 tokens; raise max_tokens"
-    ):
-        GoldBpb(groups={"a": ["long"]}, max_tokens=20).run(subject)
-
-
-def test_the_models_context_is_a_cap_too(subject: Subject, resources: Path) -> None:
     small = build_tiny("llama", vocab_size=len(subject.tokenizer), max_position_embeddings=300)
-    values, items = GoldBpb(groups={"a": ["long"]}).run(
-        Subject(small, tokenizer=subject.tokenizer, find=in_folder(resources))
-    )
-    assert len(items) == 4 and values[1].value == 0.5
-    check(items, REQUESTS, small, subject.tokenizer, True)
+    for model, limits in ((subject.model, {"max_tokens": cap}), (small, {})):  # or the model's own context
+        own = Subject(model, tokenizer=subject.tokenizer, find=in_folder(resources))
+        (bpb, left_out), items = GoldBpb(groups={"a": ["long"]}, **limits).run(own)
+        assert sorted(items["document"]) == short and bpb.n == 4
+        assert (left_out.metric, left_out.value, left_out.n) == ("left_out", 0.5, 8)
+        check(items, model, subject.tokenizer, True)
+    message = r"'long': all 8 documents have more than 20 tokens; raise max_tokens"
+    with pytest.raises(HfpruneError, match=message):
+        GoldBpb(groups={"a": ["long"]}, max_tokens=20).run(subject)
 
 
 def test_smollm2_equals_a_plain_forward_pass(smollm2: Path, resources: Path) -> None:
     model, tokenizer = load_model(smollm2, "float32"), load_tokenizer(smollm2)
-    subject = Subject(model, tokenizer=tokenizer, find=in_folder(resources))
     measure = GoldBpb(groups={"a": ["facts", "words"]}, documents=3, add_bos=False)
-    _, items = measure.run(subject)
-    check(items, REQUESTS, model, tokenizer, False)
+    _, items = measure.run(Subject(model, tokenizer=tokenizer, find=in_folder(resources)))
+    check(items, model, tokenizer, False)
 
 
 def test_default_groups_are_in_the_catalogue() -> None:

@@ -31,23 +31,14 @@ def test_decodes_what_generate_does(tiny, tokens) -> None:
 
 
 def test_flops_by_hand(tiny) -> None:
+    apply_plan(tiny, {f"mlp.{layer}": torch.arange(40 + layer) for layer in range(3)})
     length, layers = 20, SHAPE["num_hidden_layers"]
-    weights = sum(
-        part.weight.numel()
-        for name, part in tiny.named_modules()
-        if isinstance(part, torch.nn.Linear) and name != "lm_head"
-    )
+    linears = [part for part in tiny.model.modules() if isinstance(part, torch.nn.Linear)]
+    weights = sum(part.weight.numel() for part in linears)
     attended = SHAPE["num_attention_heads"] * tiny.model.layers[0].self_attn.head_dim * length**2
     head = tiny.lm_head.weight.numel()  # at the last position only
     expected = 2 * (length * weights + layers * 2 * attended + head)
     assert prefill_flops(tiny, torch.zeros(1, length, dtype=torch.int64)) == expected
-
-
-def test_pruning_saves_the_operations_of_the_neurons_it_removes() -> None:
-    dense, small = build_tiny("llama"), pruned()
-    tokens = torch.zeros(1, 20, dtype=torch.int64)
-    removed = count_parameters(dense) - count_parameters(small)
-    assert prefill_flops(dense, tokens) - prefill_flops(small, tokens) == 2 * 20 * removed
 
 
 def test_values_come_from_the_rounds_and_speedups_from_both_models(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,19 +74,16 @@ def test_values_come_from_the_rounds_and_speedups_from_both_models(monkeypatch: 
     assert turns == ["small", "dense", "dense", "small"] * 2 + ["small", "dense"], "they take turns"
 
 
-def test_memory_is_that_of_weights_and_cache_by_hand() -> None:
+@pytest.mark.parametrize("kept", [[0, 1], [1]])
+def test_memory_is_that_of_weights_and_cache_by_hand(kept: list[int]) -> None:
     """A group that goes takes its weights and its share of the cache."""
-    sizes, heads = [], SHAPE["num_key_value_heads"]
-    for kept in ([0, 1], [1]):
-        model = build_tiny("llama")
-        apply_plan(model, {f"attention.{layer}": torch.tensor(kept) for layer in range(3)})
-        values, _ = Latency(**WORKLOAD | {"repeats": 1}).run(Subject(model))
-        (found,) = [value.value for value in values if value.metric == "memory_bytes"]
-        head_dim = SHAPE["hidden_size"] // SHAPE["num_attention_heads"]
-        cache = 2 * 3 * WORKLOAD["batch"] * WORKLOAD["prompt_tokens"] * len(kept) * head_dim
-        assert found == 4 * (count_parameters(model) + cache), "float32"
-        sizes.append(found)
-    assert sizes[0] > sizes[1] and heads == 2
+    model = build_tiny("llama")
+    apply_plan(model, {f"attention.{layer}": torch.tensor(kept) for layer in range(3)})
+    values, _ = Latency(**WORKLOAD | {"repeats": 1}).run(Subject(model))
+    (found,) = [value.value for value in values if value.metric == "memory_bytes"]
+    head_dim = SHAPE["hidden_size"] // SHAPE["num_attention_heads"]
+    cache = 2 * 3 * WORKLOAD["batch"] * WORKLOAD["prompt_tokens"] * len(kept) * head_dim
+    assert found == 4 * (count_parameters(model) + cache), "float32"
 
 
 def test_filled_up_widths_are_timed_and_the_cut_ones_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +115,6 @@ def test_standard_error_is_that_of_a_median() -> None:
     """The median of n normal numbers has a standard error of √(π/2n)."""
     numbers = pd.Series(np.random.default_rng(0).normal(10, 1, size=400))
     assert timing.median_value("x", numbers).stderr == pytest.approx((np.pi / 800) ** 0.5, rel=0.3)
-    assert timing.median_value("x", 3 * numbers, numbers).value == pytest.approx(3)
-    assert timing.median_value("x", 3 * numbers, numbers).stderr == pytest.approx(0, abs=1e-9), (
-        "resampled in pairs"
-    )
+    ratio = timing.median_value("x", 3 * numbers, numbers)
+    assert ratio.value == pytest.approx(3)
+    assert ratio.stderr == pytest.approx(0, abs=1e-9), "resampled in pairs"

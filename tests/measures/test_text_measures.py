@@ -5,9 +5,9 @@ import torch
 from conftest import build_tiny
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
+from torch.nn.functional import cross_entropy
 
 from hfprune.evaluation.measured_model import Blocks, Subject
-from hfprune.item_outcomes import mean_stderr
 from hfprune.measurement import Outcome
 from hfprune.measures.fidelity import Fidelity, distances
 from hfprune.measures.perplexity import Perplexity
@@ -44,26 +44,19 @@ def test_distances_against_scipy() -> None:
     np.testing.assert_allclose(kl, entropy(p, q, axis=1))
     tops = [[set(np.argsort(row)[-15:]) for row in x] for x in (p, q)]
     np.testing.assert_allclose(jaccard, [len(s & t) / len(s | t) for s, t in zip(*tops, strict=True)])
+    here, there = (torch.full((1, 40), -200.0).index_fill(1, torch.arange(n, n + 3), 0.0) for n in (0, 10))
+    assert distances(here, here, 3).tolist() == [[0, 1, 0]]
+    assert distances(here, there, 3)[0].tolist() == pytest.approx([np.log(2) ** 0.5, 0, 200], rel=1e-5)
 
 
-def test_distances_at_the_extremes() -> None:
-    a = torch.full((1, 40), -200.0).index_fill(1, torch.arange(3), 0.0)
-    b = torch.full((1, 40), -200.0).index_fill(1, torch.arange(10, 13), 0.0)
-    assert distances(a, a, 3).tolist() == [[0, 1, 0]]
-    apart = distances(a, b, 3)[0].tolist()
-    assert apart == pytest.approx([np.log(2) ** 0.5, 0, 200], rel=1e-5)
-
-
-def test_fidelity_by_hand(tiny, tokens) -> None:
-    pruned = build_tiny("llama")
+def test_fidelity_by_hand(tokens) -> None:
+    dense, pruned = build_tiny("llama"), build_tiny("llama")
     apply_plan(pruned, make_plan(pruned, {f"mlp.{layer}": torch.rand(48) for layer in range(3)}, 0.2))
-    dense = build_tiny("llama")
     values, items = fidelity(dense, pruned, tokens, top_k=5)
     p, q = (model(tokens).logits.softmax(-1).double().numpy() for model in (dense, pruned))
     by_block = jensenshannon(p, q, axis=-1).mean(1)
     np.testing.assert_allclose(items["js_distance"], by_block, rtol=1e-4)
     js = values[0]
-    assert (js.metric, js.n) == ("js_distance", 6)
     assert js.value == pytest.approx(by_block.mean(), rel=1e-4)
     assert js.stderr == pytest.approx(by_block.std(ddof=1) / 6**0.5, rel=1e-3)
     assert [value.metric for value in values] == ["js_distance", "top5_jaccard", "kl_divergence"]
@@ -114,36 +107,20 @@ def test_the_dense_head_stays_when_the_model_gets_another(tokens) -> None:
 
 def test_perplexity_by_hand(tiny, tokens) -> None:
     (value,), items = perplexity(tiny, tokens)
-    log_p = tiny(tokens).logits.log_softmax(-1)
-    losses = [
-        [-float(log_p[block, i, tokens[block, i + 1]]) for i in range(16)] for block in range(len(tokens))
-    ]
-    assert items["nll"].tolist() == pytest.approx([np.mean(loss) for loss in losses], rel=1e-5)
-    assert value.value == pytest.approx(np.exp(np.mean(losses)), rel=1e-5)
+    losses = [cross_entropy(tiny(block[None]).logits[0, :-1], block[1:]) for block in tokens]
+    assert items["nll"].tolist() == pytest.approx([float(loss) for loss in losses], rel=1e-5)
+    assert value.value == pytest.approx(float(torch.stack(losses).mean().exp()), rel=1e-5)
     assert value.n == 6
 
 
-def test_standard_errors_are_over_documents(tiny, tokens) -> None:
-    documents = [7, 7, 7, 3, 3, 5]
-    (value,), items = perplexity(tiny, tokens, documents)
+def test_standard_errors_are_over_documents(tokens) -> None:
+    dense, other, documents = build_tiny("llama"), build_tiny("llama-bias"), [7, 7, 7, 3, 3, 5]
+    (value,), items = perplexity(dense, tokens, documents)
     assert items["document"].tolist() == documents
     excess = items["nll"] - items["nll"].mean()
     squares = excess[:3].sum() ** 2 + excess[3:5].sum() ** 2 + excess[5] ** 2
     assert value.stderr == pytest.approx(value.value * (squares * 3 / 2) ** 0.5 / 6)
-    assert perplexity(tiny, tokens, [1] * 6)[0][0].stderr is None, "one document says nothing of others"
-    dense = build_tiny("llama")
-    js, *_ = fidelity(dense, build_tiny("llama-bias"), tokens, 5, documents)[0]
-    alone, *_ = fidelity(dense, build_tiny("llama-bias"), tokens, 5)[0]
+    assert perplexity(dense, tokens, [1] * 6)[0][0].stderr is None, "one document says nothing of others"
+    js, alone = (fidelity(dense, other, tokens, 5, of)[0][0] for of in (documents, range(6)))
     assert (js.value, js.n, alone.n) == (alone.value, 3, 6)
     assert js.stderr != alone.stderr
-
-
-def test_clustered_standard_error_covers_what_blocks_of_a_document_share() -> None:
-    """The error of the mean that simulated corpora show, which that over blocks falls far short of."""
-    rng = np.random.default_rng(0)
-    documents = pd.Series(np.repeat(np.arange(40), 5))
-    draws = [pd.Series(rng.normal(size=40)[documents] + 0.5 * rng.normal(size=200)) for _ in range(300)]
-    true = np.std([draw.mean() for draw in draws])
-    assert np.mean([mean_stderr(draw, documents) for draw in draws]) == pytest.approx(true, rel=0.1)
-    assert np.mean([draw.sem() for draw in draws]) < 0.6 * true
-    assert mean_stderr(draws[0], pd.Series(range(200))) == pytest.approx(draws[0].sem())
