@@ -61,14 +61,10 @@ def blocks_of(count: int) -> torch.Tensor:
 def test_criteria_that_share_passes_score_as_alone(architecture: str, units) -> None:
     """To the byte, though students start from shared cross-entropies."""
     criteria: dict[str, Criterion] = {
-        "cross_entropy": CrossEntropy(),
-        "entropy": Entropy(),
+        **{"cross_entropy": CrossEntropy(), "entropy": Entropy(), "fisher": Fisher(), "random": Random()},
         "squares": Entropy(aggregation="sum_squares"),
         "rounded": Entropy(accumulator="bfloat16"),
-        "fisher": Fisher(),
-        "distillation": Distillation(),
-        "other_start": Distillation(warm_start=0.2),
-        "random": Random(),
+        **{"distillation": Distillation(), "other_start": Distillation(warm_start=0.2)},
     }
     if units == ("neurons",):
         criteria |= {"sdmprune": SDMPrune(), "joint": CrossEntropy(aggregation="joint"), "flap": Flap(),
@@ -83,15 +79,9 @@ def test_criteria_that_share_passes_score_as_alone(architecture: str, units) -> 
 def test_passes_are_shared_as_far_as_students_allow(tokens) -> None:
     """One pass starts all students and scores the plain criteria; students with one mask share another."""
     tiny = build_tiny("llama")
-    criteria = {
-        "cross_entropy": CrossEntropy(),
-        "joint": CrossEntropy(aggregation="joint"),
-        "entropy": Entropy(),
-        "squares": Entropy(aggregation="sum_squares"),
-        "distillation": Distillation(),
-        "mixed": SDMPrune(aggregation="sum_abs"),
-        "sdmprune": SDMPrune(),
-    }
+    others = {"entropy": Entropy(), "squares": Entropy(aggregation="sum_squares")}
+    others |= {"distillation": Distillation(), "mixed": SDMPrune(aggregation="sum_abs"), "own": SDMPrune()}
+    starts = {"cross_entropy": CrossEntropy(), "joint": CrossEntropy(aggregation="joint")}
     forwards: list[int] = []
     backwards: list[int] = []
 
@@ -101,26 +91,21 @@ def test_passes_are_shared_as_far_as_students_allow(tokens) -> None:
             output.register_hook(lambda _gradient: backwards.append(1))
 
     tiny.model.norm.register_forward_hook(watch)
-    for plain in (True, False):
+    # The cross-entropies by which students start share a backward pass whether or not they are scored.
+    for criteria in (starts | others, others):
         forwards.clear()
         backwards.clear()
-        if not plain:  # the cross-entropies by which students start still share a backward pass
-            del criteria["cross_entropy"], criteria["joint"]
         score(criteria, tiny, tokens, batch_tokens=10**6)
-        assert len(forwards) == 1 + 2 + 2, (
-            "plain; students and their teacher; another student and its teacher"
-        )
+        assert len(forwards) == 1 + 2 + 2, "plain; students and their teacher; another student and its own"
         assert len(backwards) == 2 + 2 + 1, "one for each gradient, however it is aggregated"
 
 
 def test_aggregations_by_hand(tiny, tokens) -> None:
     """One block: Σ|x|, Σx² and |Σx| of the same products x, taken by plain autograd."""
-    down = tiny.model.layers[1].mlp.down_proj
-    caught = []
+    down, block, caught = tiny.model.layers[1].mlp.down_proj, tokens[:1], []
     handle = down.register_forward_pre_hook(
         lambda module, inputs: caught.append(inputs[0].detach().requires_grad_()) or (caught[-1],)
     )
-    block = tokens[:1]
     entropy_loss(tiny(block).logits, block).backward()
     handle.remove()
     products = (caught[0].detach() * caught[0].grad)[0].double()
@@ -210,28 +195,17 @@ def test_bfloat16_scores_are_close_to_float32_and_count_every_sequence(tokens) -
         assert float(b.sum() / a.sum()) == pytest.approx(50, rel=0.02)
 
 
-def test_no_weight_gets_a_gradient_and_no_hook_stays(tokens) -> None:
-    tiny = build_tiny("qwen2")
-    scores_by(Entropy(), tiny, tokens)
-    assert all(p.grad is None and not p.requires_grad for p in tiny.parameters())
-    assert not any(layer.mlp.down_proj._forward_pre_hooks for layer in tiny.model.layers)
-
-
 def test_non_finite_scores_name_layer_and_batch(tokens, tmp_path: Path) -> None:
     tiny = build_tiny("llama")
     tiny.model.layers[2].mlp.up_proj.weight[0, 0] = float("nan")
-    with pytest.raises(
-        HfpruneError, match=r"Entropy are not finite at mlp\.\d after the batch at sequence 0"
-    ):
+    message = r"Entropy are not finite at mlp\.\d after the batch at sequence 0"
+    with pytest.raises(HfpruneError, match=message):
         scores_by(Entropy(), tiny, tokens)
     out = tmp_path / "scores.safetensors"
     for infinite in (torch.inf, -torch.inf):
         with pytest.raises(HfpruneError, match=r"mlp\.1"):
             save_scores(out, {"mlp.0": torch.ones(3), "mlp.1": torch.tensor([1.0, infinite])}, {})
     assert not out.exists()
-
-
-def test_blocks_of_another_model_are_refused(tokens) -> None:
     with pytest.raises(HfpruneError, match="of another model"):
         scores_by(Entropy(), build_tiny("llama"), tokens + 50)
 
