@@ -1,10 +1,8 @@
 """A synthetic study, written through the real contract, and fixtures that have one."""
 
-import json
-import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -110,21 +108,6 @@ class Study:
     def scores(self) -> list[Path]:
         return sorted(self.folder.glob("scores/**/*.safetensors"))
 
-    def repeat(self, folder: Path, *seeds: int) -> "Study":
-        """Return a copy where other draws of the calibration gave the same as that of seed 0."""
-        shutil.copytree(self.folder, folder)
-        for path in sorted(folder.glob("cells/**/seed0/**/*.json")):
-            result = json.loads(path.read_text())
-            for seed in seeds if result["cell"]["method"] != DENSE else ():
-                place = Path(str(path).replace("seed0", f"seed{seed}"))
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_text(json.dumps(result | {"cell": result["cell"] | {"seed": seed}}))
-                if path.with_suffix(".parquet").exists():
-                    shutil.copy(path.with_suffix(".parquet"), place.with_suffix(".parquet"))
-        again = replace(self, folder=folder, seeds=[0, *seeds])
-        again.collect()
-        return again
-
     def collect(self) -> Path:
         """Collect everything; return the folder with the tables."""
         return gather(self.config(), self.folder)
@@ -204,8 +187,7 @@ class Study:
         n = 64
         for task, dense in self.tasks.items():
             chance = 0.5 if task in ("boolq", "piqa", "winogrande") else 0.25
-            correct = round(n * (dense + (chance - dense) * min(1.0, 1.5 * damage)))
-            acc = correct / n
+            acc = round(n * (dense + (chance - dense) * min(1.0, 1.5 * damage))) / n
             se = (acc * (1 - acc) / (n - 1)) ** 0.5
             names = ["acc", "acc_norm"] if "arc" in task or task in ("openbookqa", "piqa") else ["acc"]
             names = ["pct_stereotype"] if "crows" in task else names
@@ -225,20 +207,12 @@ class Study:
 
     def _neurons(self, method: str, base: int, noise: float, model: str, seed: int) -> None:
         """Write log-normal scores; methods share a base, so that their choices overlap like real ones."""
-        rng = np.random.default_rng([base, 7])
-        own = np.random.default_rng([len(method), seed])
-        spreads = np.linspace(0.5, 1.2, self.layers)
-        scores = [
-            np.exp(s * (rng.normal(size=self.neurons) + noise * own.normal(size=self.neurons)))
-            for s in spreads
-        ]
-        self.scored(
-            method,
-            scores,
-            {ratio: int(self.neurons * (1 - 1.6 * ratio)) for ratio in self.ratios},
-            model,
-            seed,
+        size, spreads = (self.layers, self.neurons), np.linspace(0.5, 1.2, self.layers)
+        shared, own = (
+            np.random.default_rng(key).normal(size=size) for key in ([base, 7], [len(method), seed])
         )
+        keep = {ratio: int(self.neurons * (1 - 1.6 * ratio)) for ratio in self.ratios}
+        self.scored(method, [*np.exp(spreads[:, None] * (shared + noise * own))], keep, model, seed)
 
     def scored(
         self,

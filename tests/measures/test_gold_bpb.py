@@ -94,19 +94,15 @@ def test_tasks_count_equally_with_an_error_by_task(subject: Subject) -> None:
 
 
 def test_the_sample_is_seeded_and_the_same_for_every_model(subject: Subject, resources: Path) -> None:
-    measure = GoldBpb(groups={"a": ["facts"], "b": ["facts", "words"]}, documents=3)
-    other = build_tiny("qwen3", vocab_size=len(subject.tokenizer), max_position_embeddings=1024)
-    samples = [
-        measure.by_task()[group]
-        .run(Subject(model, tokenizer=subject.tokenizer, find=in_folder(resources)))
-        .items
-        for model, group in ((subject.model, "a"), (other, "a"), (subject.model, "b"))
-    ]
-    first, second, third = (sample["document"].tolist() for sample in samples)
-    assert first == second == third[:3]
+    def sample(group: str, model=subject.model, documents: int = 3) -> list[str]:
+        measure = GoldBpb(groups={"a": ["facts"], "b": ["facts", "words"]}, documents=documents)
+        own = Subject(model, tokenizer=subject.tokenizer, find=in_folder(resources))
+        return measure.by_task()[group].run(own).items["document"].tolist()
+
+    first = sample("a")
     assert first != ["facts/0", "facts/1", "facts/2"], "not simply the first"
-    more = GoldBpb(groups={"a": ["facts"]}, documents=5).run(subject).items["document"].tolist()
-    assert more[:3] == first
+    other = build_tiny("qwen3", vocab_size=len(subject.tokenizer), max_position_embeddings=1024)
+    assert first == sample("a", other) == sample("b")[:3] == sample("a", documents=5)[:3]
 
 
 def test_documents_that_are_too_long_are_left_out_before_sampling(subject: Subject, resources: Path) -> None:

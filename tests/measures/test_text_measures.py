@@ -64,10 +64,8 @@ def test_fidelity_by_hand(tokens) -> None:
 
 def test_fidelity_needs_one_model_at_a_time(tokens) -> None:
     """The dense model, its resampled plans and the pruned model, from the same weights, as from three models."""
-    plan, other = (
-        make_plan(build_tiny("llama"), {f"mlp.{layer}": torch.rand(48) for layer in range(3)}, 0.2)
-        for _ in range(2)
-    )
+    scores = [{f"mlp.{layer}": torch.rand(48) for layer in range(3)} for _ in range(2)]
+    plan, other = (make_plan(build_tiny("llama"), each, 0.2) for each in scores)
     built: list = []
 
     def build():

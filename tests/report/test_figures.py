@@ -12,9 +12,8 @@ from drawings import figure_of
 from matplotlib import style
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from scipy.stats import t
-from synthetic import PAPER, Study, gather
+from synthetic import PAPER, Study
 
 from hfprune.analysis.averages import with_averages
 from hfprune.errors import HfpruneError
@@ -22,12 +21,12 @@ from hfprune.paper.tables import read_tables
 from hfprune.report import charts
 from hfprune.report.charts import Chart
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.marks import draw, log_ticks
+from hfprune.report.drawing.marks import log_ticks
 from hfprune.report.drawing.writing import read_style, write_figures
 from hfprune.report.publication import publication_names
-from hfprune.report.style import Look, recovery_label
+from hfprune.report.style import recovery_label
 from hfprune.report.writing import write_tables
-from hfprune.results import DENSE, Cell, Value, write_result
+from hfprune.results import DENSE, Value
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ("pdf", "svg", "png")
@@ -64,22 +63,20 @@ def test_every_figure_in_three_formats_with_the_same_bytes_whatever_a_user_has_s
 
 
 def test_what_was_not_kept_is_named_and_files_of_earlier_calls_stay(collected: Path, tmp_path: Path) -> None:
-    folder, out = tmp_path / "results", tmp_path / "figures"
-    folder.mkdir()
     for name in ("results.csv", "records.parquet", "study.yaml"):
-        shutil.copy(collected / name, folder)
+        shutil.copy(collected / name, tmp_path)
+    out = tmp_path / "figures"
     out.mkdir()
     (out / "overlap.svg").write_text("of a run with all tables")
-    absent = write_figures(folder, PAPER, out, formats=["svg"])
-    assert absent["overlap"] == f"{folder} has no layers.parquet"
+    absent = write_figures(tmp_path, PAPER, out, formats=["svg"])
+    assert absent["overlap"] == f"{tmp_path} has no layers.parquet"
     assert absent["measures"] == "Other measures: not measured" and "fidelity" not in absent
     assert {path.stem for path in out.iterdir()} == {*NAMES} - absent.keys() | {"overlap"}
     assert (out / "overlap.svg").read_text() == "of a run with all tables"
     with pytest.raises(HfpruneError, match=r"no layers\.parquet, which the figure overlap needs"):
-        write_figures(folder, PAPER, out, only=["overlap"])
+        write_figures(tmp_path, PAPER, out, only=["overlap"])
 
 
-KINDS = ["none", "linear", "lora", "linear+lora"]
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
@@ -136,18 +133,6 @@ def test_a_style_goes_over_ours_and_parts_can_be_asked_for(
         write_figures(collected, PAPER, tmp_path, only, ["svg"], parts={"method": ["randum"]})
 
 
-def test_better_is_shaded_behind_known_intervals_only() -> None:
-    rows = pd.DataFrame({"group": ["a", "b"], "place": [0.0, 1.0], "value": [-1.0, -1.0]})
-    rows = rows.assign(low=[-2.0, np.nan], high=[-0.5, np.nan], neutral=0.0)
-    looks = {name: Look(name, "#000000", "o") for name in "ab"}
-    chart = Chart(rows, looks, "Δ", names=["a", "b"], ends=(-3, 3), better=-1)
-    ax = Figure().subplots()
-    draw(ax, chart)
-    (shade,) = [part for part in ax.collections if isinstance(part, PolyCollection)]
-    reach = shade.get_paths()[0].get_extents()
-    assert (reach.x0, reach.x1, reach.y0, reach.y1) == (-3, 0, -0.5, 0.5)
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -168,7 +153,7 @@ def test_mistakes_in_a_style_are_one_line(text: str | bytes | None, message: str
     assert "\n" not in str(error.value) and str(path) in str(error.value)
 
 
-def test_the_best_method_is_on_top_and_far_values_are_numbers_at_the_edge(tmp_path: Path) -> None:
+def test_the_best_is_on_top_better_is_shaded_and_far_values_are_numbers_at_the_edge() -> None:
     data = Collected(results_of("methods"), PAPER)
     axes = {ax.get_xlabel().replace("\n", " "): ax for ax in figure_of("comparison", data).axes}
     rows = data.comparison[data.comparison["seed"].isna()]
@@ -184,23 +169,21 @@ def test_the_best_method_is_on_top_and_far_values_are_numbers_at_the_edge(tmp_pa
     low, high = ratio.get_xlim()
     near = rows[rows["perplexity_ratio"] < 10]
     assert low < near["perplexity_ratio_low"].min() and near["perplexity_ratio_high"].max() < high
+    shades = [
+        part.get_paths()[0].get_extents() for part in ratio.collections if isinstance(part, PolyCollection)
+    ]
+    known = np.flatnonzero(rows["perplexity_ratio_low"].notna())
+    assert sorted((shade.y0, shade.y1) for shade in shades) == [(at - 0.5, at + 0.5) for at in known]
+    assert {(shade.x0, shade.x1) for shade in shades} == {(low, 1)}
 
 
-def test_calibration_has_no_panel_of_a_single_number_of_sequences(collected: Path) -> None:
+def test_calibration_has_no_panel_of_a_single_number_of_sequences() -> None:
     data = Collected(results_of("methods"), PAPER)
-    assert [ax.get_ylabel() for ax in figure_of("calibration", data).axes] == ["Agreement of halves"]
+    (ax,) = figure_of("calibration", data).axes
+    assert ax.get_ylabel() == "Agreement of halves"
     # The halves of two methods that differ in their allocation agree alike: one line.
-    drawn = points(figure_of("calibration", data).axes[0])
-    assert data.looks["entropy"].colour in drawn and data.looks["entropy_global"].colour not in drawn
-    more = data.marks.assign(sequences=data.marks["sequences"] * 2, method="entropy_64")
-    results = data.results[data.results["method"] == "entropy"].assign(method="entropy_64")
-    tables = {
-        "marks": pd.concat([data.marks, more[data.marks["method"] == "entropy"]]),
-        "results": pd.concat([data.results, results]),
-        "looks": data.looks | {"entropy_64": data.looks["random"]},
-    }
-    axes = figure_of("calibration", data, **tables).axes
-    assert [ax.get_ylabel() for ax in axes][1:] == ["JS distance", "Perplexity"]
+    assert data.looks["entropy"].colour in points(ax)
+    assert data.looks["entropy_global"].colour not in points(ax)
 
 
 def test_files_are_fit_for_a_paper(written: Path) -> None:
@@ -283,22 +266,19 @@ def test_recoveries_of_a_model_have_one_axis_and_other_models_their_own(collecte
 
 def test_one_axis_shows_what_each_recovery_would_show_by_itself() -> None:
     """Values that are far from the others of their own recovery stay numbers at the edge."""
-
-    def chart(*values: float) -> Chart:
-        rows = pd.DataFrame({"group": [*"abcd"], "place": [0.0, 1.0, 2.0, 3.0], "value": values})
-        return Chart(
-            rows.assign(low=rows["value"] - 0.01, high=rows["value"] + 0.01), {}, "it", names=[*"abcd"]
-        )
-
-    low, high = charts.shared_ends([chart(0.38, 0.39, 0.40, 0.80), chart(0.32, 0.33, 0.34, 0.66)])
+    found = []
+    for values in ([0.38, 0.39, 0.40, 0.80], [0.32, 0.33, 0.34, 0.66]):
+        rows = pd.DataFrame({"group": [*"abcd"], "place": range(4), "value": values})
+        rows = rows.assign(low=rows["value"] - 0.01, high=rows["value"] + 0.01)
+        found.append(Chart(rows, {}, "it", names=[*"abcd"]))
+    low, high = charts.shared_ends(found)
     assert low < 0.31 and 0.41 < high < 0.66
 
 
 def test_a_dense_model_alone_has_no_facet_and_a_single_recovery_is_named(collected: Path) -> None:
     data = Collected(collected, PAPER)
     dense = data.levels[data.levels["method"] == DENSE].assign(recovery="none")
-    everything = pd.concat([dense, data.levels.assign(recovery="lora")])
-    figure = figure_of("accuracy", data, levels=everything)
+    figure = figure_of("accuracy", data, levels=pd.concat([dense, data.levels.assign(recovery="lora")]))
     assert len(figure.axes) == 1
     assert "After LoRA" in figure.legends[0].get_title().get_text()
 
@@ -376,14 +356,12 @@ def test_neurons_are_sorted_and_stand_in_the_same_place(collected: Path) -> None
 
 def test_the_dense_model_stands_beside_weights_that_are_solved_again() -> None:
     """They leave it as it is; trained adapters do not, so each kind of recovery has its own."""
-    rows = [("m", DENSE, "none"), ("m", DENSE, "lora"), *(("m", "entropy", f"{name}") for name in KINDS)]
-    values = pd.DataFrame(rows, columns=["model", "method", "recovery"])
-    dense = {
-        name: facet.loc[facet["method"] == DENSE, "recovery"].tolist()
-        for name, facet in charts.facets(values).items()
-    }
-    labels = [f"m, {recovery_label(kind)}" for kind in KINDS]
-    assert dense == dict(zip(labels, (["none"], ["none"], ["lora"], ["lora"]), strict=True))
+    beside = {"none": "none", "linear": "none", "lora": "lora", "linear+lora": "lora"}
+    rows = [(DENSE, "none"), (DENSE, "lora"), *(("entropy", recovery) for recovery in beside)]
+    values = pd.DataFrame(rows, columns=["method", "recovery"]).assign(model="m")
+    facets = charts.facets(values).items()
+    dense = {name: facet.query("method == @DENSE")["recovery"].tolist() for name, facet in facets}
+    assert dense == {f"m, {recovery_label(name)}": [own] for name, own in beside.items()}
 
 
 def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) -> None:
@@ -392,13 +370,10 @@ def test_distributions_shows_probabilities_and_both_derivatives(tmp_path: Path) 
         **{"is_target": [False, True], "probability": [0.75, 0.25]},
         **{"cross_entropy_gradient": [0.75, -0.75], "entropy_gradient": [-0.2, 0.2]},
     }
-    dense = Cell("test", "mine", DENSE, 0, 0, "none")
     more = {"distributions": {"corpus": "text", "sequences": 1, "length": 8}}
-    settings = Study(tmp_path, models=["mine"], more=more).config()
-    result = tmp_path / "distributions.json"
-    write_result(result, dense, "distributions", "text", [Value("entropy", 1.5)], {}, pd.DataFrame(seen))
-    gather(settings, tmp_path, results=[result])
-    figure = figure_of("distributions", Collected(tmp_path, PAPER))
+    study = Study(tmp_path, more=more)
+    study.result(DENSE, 0.0, "distributions", "text", Value("entropy", 1.5), items=pd.DataFrame(seen))
+    figure = figure_of("distributions", Collected(study.collect(), PAPER))
     (ax,) = figure.axes
     assert [bar.get_width() for bar in ax.patches] == [0.75, 0.25]
     drawn = [line.get_xdata().tolist() for line in ax.get_lines()[:2]]
@@ -422,13 +397,13 @@ def test_figures_without_data_are_sentences_only_where_all_files_are_wanted(stud
 def test_the_dense_model_alone_can_be_drawn(study: Study) -> None:
     study.result(DENSE, 0.0, "zeroshot", "boolq", Value("acc", 0.6, 0.02, 100))
     study.result(DENSE, 0.0, "perplexity", "wiki", Value("perplexity", 12.0, 0.1, 24))
-    write_figures(study.collect(), PAPER, study.folder / "figures")
+    write_figures(study.collect(), PAPER, study.folder / "figures", formats=["svg"])
     assert "not measured" not in text_of(study.folder / "figures" / "accuracy.svg")
 
 
 def test_one_ratio_several_seeds_and_unknown_tasks_can_be_drawn(tmp_path: Path) -> None:
     study = Study(tmp_path, ratios=[0.2], seeds=[0, 1], tasks={"my_task": 0.5}, layers=2, neurons=16)
-    write_figures(study.write().collect(), PAPER, tmp_path / "figures")
+    write_figures(study.write().collect(), PAPER, tmp_path / "figures", formats=["svg"])
     assert "95 % intervals over draws and items" in text_of(tmp_path / "figures" / "accuracy.svg")
     assert "my_task" in text_of(tmp_path / "figures" / "tasks.svg")
 

@@ -36,22 +36,25 @@ def stream() -> Iterator[None]:
     MEASURES.load.cache_clear()
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def measure(folder: Path, *seeds: int) -> Study:
     """Two methods and the dense model on two groups of answers and a stream; entropy is 0.5 bits better."""
-    folder = tmp_path_factory.mktemp("measured")
     more = {"gold_bpb": BPB, "my_stream": STREAM}
-    study = Study(folder, methods=METHODS, ratios=[0.2], tasks={"boolq": 0.6}, more=more)
-    for i, method in enumerate((DENSE, *METHODS)):
-        ratio = 0.0 if method == DENSE else 0.2
+    study = Study(folder, METHODS, ratios=[0.2], seeds=[*seeds], tasks={"boolq": 0.6}, more=more)
+    cells = [(0, DENSE, 0.0, 0), *((i, METHODS[i - 1], 0.2, seed) for i in (1, 2) for seed in seeds)]
+    for i, method, ratio, seed in cells:
         for group, level in {"reading": 1.0, "code": 3.0}.items():
-            place = f"gold_bpb/{group}"
-            study.outcomes(method, ratio, place, level + 0.5 * i + np.linspace(-0.1, 0.1, 8), metric="bpb")
+            bits = level + 0.5 * i + np.linspace(-0.1, 0.1, 8)
+            study.outcomes(method, ratio, f"gold_bpb/{group}", bits, metric="bpb", seed=seed)
         items = pd.DataFrame({"item": range(8), "nll": np.log(10.0) + np.log(2) * i})
         value = Value("perplexity", 10.0 * 2**i, 0.5, 8)
-        study.result(method, ratio, "my_stream", "wikitext-2", value, items=items)
+        study.result(method, ratio, "my_stream", "wikitext-2", value, items=items, seed=seed)
     study.collect()
     return study
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return measure(tmp_path_factory.mktemp("measured"), 0)
 
 
 def rows_of(path: Path) -> list[list[str]]:
@@ -95,9 +98,9 @@ def test_figure_has_a_panel_per_task_of_each_measure(measured: Study) -> None:
 
 
 @pytest.fixture(scope="module")
-def drawn(measured: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """The same with three draws, which agree."""
-    return measured.repeat(tmp_path_factory.mktemp("drawn") / "study", 1, 2)
+    return measure(tmp_path_factory.mktemp("drawn"), 0, 1, 2)
 
 
 def test_comparison_has_its_primary_metric(drawn: Study, tmp_path: Path) -> None:

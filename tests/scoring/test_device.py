@@ -18,7 +18,7 @@ from hfprune.criteria.entropy import Entropy
 from hfprune.criteria.flap import Flap
 from hfprune.criteria.sdmprune import SDMPrune
 from hfprune.criteria.taylor import Taylor
-from hfprune.scoring.passes import gradient_passes, layer_parts, sums_bytes
+from hfprune.scoring.passes import gradient_passes, sums_bytes
 from hfprune.scoring.scored import score
 from hfprune.scoring.scorer import Scorer
 
@@ -109,15 +109,14 @@ def test_no_layer_waits_for_the_device(name: str) -> None:
 @pytest.mark.parametrize("criterion", [Taylor(), CrossEntropy(aggregation="param_mix")])
 def test_large_sums_are_made_layer_by_layer_where_there_is_less_room(criterion, blocks) -> None:
     model = build_tiny("qwen2")
-    weights = 3 * 48 * 32
     whole = score({"it": criterion}, model, blocks, batch_tokens=36)["it"]
     for layers in (1, 2):
-        room = sums_bytes(criterion, layers * weights)
+        room = sums_bytes(criterion, layers * 3 * 48 * 32)
         parts = score({"it": criterion}, model, blocks, batch_tokens=36, sums_room=room)["it"]
         assert [*parts.scores] == [*whole.scores]
         assert all(torch.equal(parts.scores[key], x) for key, x in whole.scores.items())
         for ours, theirs in zip(parts.curve, whole.curve, strict=True):
-            assert ours == theirs | {"agreement": pytest.approx(theirs["agreement"])}
+            assert ours == pytest.approx(theirs)
 
 
 def test_bytes_of_sums_are_those_of_the_statistics(blocks, monkeypatch) -> None:
@@ -139,11 +138,7 @@ def test_bytes_of_sums_are_those_of_the_statistics(blocks, monkeypatch) -> None:
 def test_passes_of_large_sums_are_their_own_and_come_first() -> None:
     criteria = {"entropy": Entropy(), "taylor": Taylor(), "student": Distillation(aggregation="param_first")}
     passes = gradient_passes(criteria, ["neurons"])
-    assert [(one.name, [*one.criteria], one.start) for one in passes] == [
-        ("gradients-taylor", ["taylor"], ""),
-        ("gradients-start of student", ["start of student"], ""),
-        ("gradients", ["entropy"], ""),
-        ("student-param_first-0.025-student", ["student"], "start of student"),
+    assert [([*one.criteria], one.start) for one in passes] == [
+        *((["taylor"], ""), (["start of student"], ""), (["entropy"], "")),
+        (["student"], "start of student"),
     ]
-    assert layer_parts(Entropy(), 28, 100, 1) == [range(28)]
-    assert layer_parts(Taylor(), 28, 100, 8000) == [range(9), range(9, 19), range(19, 28)]
