@@ -1,5 +1,7 @@
 """FLAP and LLM-Pruner whole, against their published formulas, written down here once more in plain PyTorch."""
 
+from itertools import chain
+
 import pytest
 import torch
 from conftest import assert_near, build_tiny
@@ -27,28 +29,20 @@ def model(request: pytest.FixtureRequest):
     return build_tiny("llama", num_hidden_layers=LAYERS, **MODELS[request.param]).double()
 
 
-def inputs_of_readers(model) -> list[tuple[Tensor, Tensor]]:
-    """Catch, layer by layer, what o_proj and down_proj read [tokens, channels]."""
-    caught: dict = {}
-    readers = [part for layer in model.model.layers for part in (layer.self_attn.o_proj, layer.mlp.down_proj)]
-    for part in readers:
-        part.register_forward_pre_hook(lambda part, x: caught.update({part: x[0].detach().flatten(0, 1)}))
-    model(BLOCKS)
-    return [
-        (caught[attention], caught[mlp]) for attention, mlp in zip(readers[::2], readers[1::2], strict=True)
-    ]
-
-
 def flap(model, ratio: float) -> tuple[Tensor, Tensor]:
     """Return the masks [layers, ...] of heads and of neurons, as `prune_flap` makes them (AL-AM).
 
     Heads are key-value groups. The weight of a head in the budget is its parameters in neurons (512 / 3 in
     LLaMA-7B), and the budget is a share of all parameters.
     """
-    heads, neurons = [], []
-    for layer, (attention, h) in zip(model.model.layers, inputs_of_readers(model), strict=True):
-        heads.append((attention.var(0) * layer.self_attn.o_proj.weight.pow(2).sum(0)) ** 2)
-        neurons.append(h.var(0) * layer.mlp.down_proj.weight.pow(2).sum(0))
+    heads, neurons, caught = [], [], {}
+    readers = [(layer.self_attn.o_proj, layer.mlp.down_proj) for layer in model.model.layers]
+    for part in chain(*readers):
+        part.register_forward_pre_hook(lambda part, x: caught.update({part: x[0].detach().flatten(0, 1)}))
+    model(BLOCKS)
+    for attention, mlp in readers:
+        heads.append((caught[attention].var(0) * attention.weight.pow(2).sum(0)) ** 2)
+        neurons.append(caught[mlp].var(0) * mlp.weight.pow(2).sum(0))
     count = model.config.num_key_value_heads
     of_heads, of_neurons = [
         (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True) for x in map(torch.stack, (heads, neurons))

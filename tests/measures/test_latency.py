@@ -57,18 +57,14 @@ def test_values_come_from_the_rounds_and_speedups_from_both_models(monkeypatch: 
 
     monkeypatch.setattr(timing, "_next_token", tick)
     values, items = Latency(**WORKLOAD).run(Subject(small, dense))
-    found = {value.metric: value for value in values}
-    assert found["prefill_seconds"].value == items["prefill_seconds"].median() == pytest.approx(1, rel=0.1)
-    assert found["decode_tokens_per_second"].value == pytest.approx(2, rel=0.1)
-    medians = items.median()
-    assert found["prefill_speedup"].value == pytest.approx(
-        medians["dense_prefill_seconds"] / medians["prefill_seconds"]
-    )
-    assert found["decode_speedup"].value == pytest.approx(
-        medians["decode_tokens_per_second"] / medians["dense_decode_tokens_per_second"]
-    )
-    assert found["decode_speedup"].value == pytest.approx(2, rel=0.1)
-    assert all(found[metric].n == 4 and found[metric].stderr > 0 for metric in list(found)[:4])
+    found, medians = {value.metric: value for value in values}, items.median()
+    prefill, decode = "prefill_seconds", "decode_tokens_per_second"
+    assert found[prefill].value == medians[prefill] == pytest.approx(1, rel=0.1)
+    assert found[decode].value == pytest.approx(2, rel=0.1)
+    speedups = medians[f"dense_{prefill}"] / medians[prefill], medians[decode] / medians[f"dense_{decode}"]
+    assert [found[f"{name}_speedup"].value for name in ("prefill", "decode")] == pytest.approx(speedups)
+    assert speedups == pytest.approx((2, 2), rel=0.1)
+    assert all(value.n == 4 and value.stderr > 0 for value in values[:4])
     assert found["parameters"].value == count_parameters(small)
     turns = ["dense" if model is dense else "small" for model in order[2:][::per_turn]][:10]
     assert turns == ["small", "dense", "dense", "small"] * 2 + ["small", "dense"], "they take turns"

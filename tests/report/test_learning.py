@@ -14,8 +14,9 @@ from synthetic import PAPER, Study
 from hfprune.analysis.tidy import RECORDS, read_union, write_union
 from hfprune.errors import HfpruneError
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.writing import write_figures
-from hfprune.report.writing import write_tables
+from hfprune.report.drawing.writing import made_figure
+from hfprune.report.typeset import markdown
+from hfprune.report.writing import made_table, write_tables
 
 STEPS, TOKENS = [0, 1, 2, 4], [0, 100, 200, 400]
 ENDS = {("dense", 0.0): 2.0, ("entropy", 0.2): 2.5, ("entropy", 0.3): 3.0}
@@ -88,11 +89,10 @@ def test_the_figure_has_a_panel_per_ratio_with_the_dense_model(recovered: Path) 
     assert [[len(curve) for curve in curves] for _, curves in drawn(recovered)] == [[3] * 4] * 2
 
 
-def test_a_study_without_recovery_says_so(collected: Path, tmp_path: Path) -> None:
-    said = write_figures(collected, PAPER, tmp_path, formats=["svg"])
-    assert said["learning"] == "Learning curves of recovery: not measured"
-    write_tables(collected, PAPER, tmp_path, ["learning"])
-    assert "No recovery was measured" in (tmp_path / "learning.md").read_text()
+def test_a_study_without_recovery_says_so(collected: Path) -> None:
+    data = Collected(collected, PAPER)
+    assert made_figure("learning", data) == "Learning curves of recovery: not measured"
+    assert "No recovery was measured" in markdown(made_table("learning", data))
 
 
 def test_files_that_do_not_belong_together_end_in_one_line(recovered: Path) -> None:

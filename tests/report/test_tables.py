@@ -172,20 +172,13 @@ def test_cost_by_hand(study: Study) -> None:
 
 
 def test_outputs_by_hand(study: Study) -> None:
-    for method, js, jaccard, ppl in [
-        ("entropy", 0.2411, 0.45, 1234.5),
-        ("cross_entropy", 0.2432, 0.46, 20.0),
-    ]:
-        values = (
-            Value("js_distance", js, 0.001, 16),
-            Value("top15_jaccard", jaccard),
-            Value("kl_divergence", 1.0),
-        )
-        study.result(method, 0.2, "fidelity", "c4", *values)
-        study.result(method, 0.2, "perplexity", "wiki", Value("perplexity", ppl, 0.5, 24))
+    found = {"entropy": (0.2411, 0.45, 1234.5), "cross_entropy": (0.2432, 0.46, 20.0)}
+    for method, (js, jaccard, perplexity) in found.items():
+        values = Value("js_distance", js, 0.001, 16), Value("top15_jaccard", jaccard)
+        study.result(method, 0.2, "fidelity", "c4", *values, Value("kl_divergence", 1.0))
+        study.result(method, 0.2, "perplexity", "wiki", Value("perplexity", perplexity, 0.5, 24))
     study.result(DENSE, 0.0, "perplexity", "wiki", Value("perplexity", 12.0, 0.25, 24))
     out = tables(study.collect(), 7)
-
     assert rows(out / "table7.md") == [
         ["Ratio", "Method", "Source", "JS distance", "Top-15 Jaccard", "KL divergence", "Perplexity"],
         ["0%", "Dense", "ours", "–", "–", "–", "12.00 ± 0.25"],
@@ -265,10 +258,8 @@ def test_several_seeds_show_their_deviation_first(study: Study) -> None:
     score(study, "random", "boolq", 0.4)
     out = tables(study.collect(), 6)
     assert column(out / "table6.md", "Average") == ["70.0 (1.0)", "60 ± 10 (1.0)", "40.0 (1.0)"]
-    assert (
-        "±: standard deviation over 3 seeds, and in brackets standard error"
-        in (out / "table6.md").read_text()
-    )
+    said = "±: standard deviation over 3 seeds, and in brackets standard error"
+    assert said in (out / "table6.md").read_text()
     assert csv(out, 6)["boolq_sd"].tolist() == pytest.approx([float("nan"), 10, float("nan")], nan_ok=True)
 
 

@@ -18,7 +18,7 @@ from hfprune.criteria.entropy import Entropy
 from hfprune.criteria.flap import Flap
 from hfprune.criteria.sdmprune import SDMPrune
 from hfprune.criteria.taylor import Taylor
-from hfprune.scoring.passes import gradient_passes, sums_bytes
+from hfprune.scoring.passes import sums_bytes
 from hfprune.scoring.scored import score
 from hfprune.scoring.scorer import Scorer
 
@@ -133,12 +133,3 @@ def test_bytes_of_sums_are_those_of_the_statistics(blocks, monkeypatch) -> None:
         score({"it": criterion}, model, blocks[:5])
         ours, sizes = sums_bytes(criterion, weights), found.pop()
         assert sum(sizes) == ours if ours else max(sizes) <= 3 * 48 * 8, "vectors of neurons"
-
-
-def test_passes_of_large_sums_are_their_own_and_come_first() -> None:
-    criteria = {"entropy": Entropy(), "taylor": Taylor(), "student": Distillation(aggregation="param_first")}
-    passes = gradient_passes(criteria, ["neurons"])
-    assert [([*one.criteria], one.start) for one in passes] == [
-        *((["taylor"], ""), (["start of student"], ""), (["entropy"], "")),
-        (["student"], "start of student"),
-    ]

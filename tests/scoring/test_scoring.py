@@ -1,4 +1,5 @@
 import weakref
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -121,12 +122,11 @@ def test_aggregations_by_hand(tiny, tokens) -> None:
 
 def test_distillation_by_hand(tiny, tokens) -> None:
     """KL(dense ‖ student without its lowest neurons by cross-entropy), by autograd on two separate models."""
-    from copy import deepcopy
-
     warm = scores_by(CrossEntropy(), tiny, tokens)
+    lowest = [scores.argsort()[: round(0.1 * len(scores))] for scores in warm]
     student = deepcopy(tiny)
-    for mlp, scores in zip((layer.mlp for layer in student.model.layers), warm, strict=True):
-        mlp.down_proj.weight[:, scores.argsort()[: round(0.1 * len(scores))]] = 0
+    for layer, masked in zip(student.model.layers, lowest, strict=True):
+        layer.mlp.down_proj.weight[:, masked] = 0
 
     def loss(logits, block):
         teacher = tiny(block).logits.softmax(-1)
@@ -134,8 +134,7 @@ def test_distillation_by_hand(tiny, tokens) -> None:
 
     reference = official_scores(student, tokens, loss)
     ours = scores_by(Distillation(warm_start=0.1), tiny, tokens)
-    for mine, theirs, scores in zip(ours, reference, warm, strict=True):
-        masked = scores.argsort()[: round(0.1 * len(scores))]
+    for mine, theirs, masked in zip(ours, reference, lowest, strict=True):
         assert (mine[masked] == 0).all()
         theirs[masked] = 0
     assert_near(ours, reference, relative=1e-3)

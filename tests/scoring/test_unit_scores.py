@@ -31,11 +31,14 @@ def model(request: pytest.FixtureRequest):
     return build_tiny(architecture, **HEADS[heads])
 
 
-def total_loss(model, blocks, loss) -> torch.Tensor:
-    """Summed per-sequence losses: no sequence sees another."""
-    return sum(
+def derivatives(model, blocks, loss, factors: torch.Tensor, handles: list) -> torch.Tensor:
+    """Return the gradient at factors of the summed per-sequence losses: no sequence sees another."""
+    total = sum(
         loss(logits[None], block[None]) for logits, block in zip(model(blocks).logits, blocks, strict=True)
     )
+    for handle in handles:
+        handle.remove()
+    return torch.autograd.grad(total, factors)[0].double()
 
 
 def changes_by_groups(model, blocks, loss) -> list[torch.Tensor]:
@@ -48,10 +51,7 @@ def changes_by_groups(model, blocks, loss) -> list[torch.Tensor]:
         o.register_forward_pre_hook(lambda _, inputs, s=s: (inputs[0] * s.repeat_interleave(run, -1),))
         for o, s in zip(layers, factors, strict=True)
     ]
-    total = total_loss(model, blocks, loss)
-    for handle in handles:
-        handle.remove()
-    return list(torch.autograd.grad(total, factors)[0].double())
+    return list(derivatives(model, blocks, loss, factors, handles))
 
 
 def changes_by_layers(model, blocks, loss) -> torch.Tensor:
@@ -62,10 +62,7 @@ def changes_by_layers(model, blocks, loss) -> torch.Tensor:
         layer.register_forward_hook(lambda _, inputs, out, s=s: inputs[0] + s * (out - inputs[0]))
         for layer, s in zip(layers, factors, strict=True)
     ]
-    total = total_loss(model, blocks, loss)
-    for handle in handles:
-        handle.remove()
-    return torch.autograd.grad(total, factors)[0].double().squeeze(-1).permute(1, 2, 0)
+    return derivatives(model, blocks, loss, factors, handles).squeeze(-1).permute(1, 2, 0)
 
 
 def test_units_score_the_first_order_effect_of_losing_them(model, tokens) -> None:
