@@ -1,8 +1,10 @@
 """A synthetic study, written through the real contract, and fixtures that have one."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.tidy import DIGITS, write_csv
 from hfprune.analysis.verdicts import evaluate
 from hfprune.criteria import CRITERIA
+from hfprune.measurement import MEASURES
 from hfprune.paper.claims import Paper
 from hfprune.report.writing import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
@@ -83,6 +86,16 @@ def save_layers(path: Path, *layers: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({f"mlp.{i}": np.ascontiguousarray(layer) for i, layer in enumerate(layers)}, path)
     return path
+
+
+@contextmanager
+def stream_installed() -> Iterator[None]:
+    """Let studies name a measure of another package, which has no place in the paper's tables, `stream`."""
+    source = EntryPoint("stream", "hfprune.measures.perplexity:Perplexity", MEASURES.package)
+    MEASURES.sources()["stream"] = [source]
+    yield
+    del MEASURES.sources()["stream"]
+    MEASURES.load.cache_clear()
 
 
 @dataclass

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from report.streams import installed
-from synthetic import Study
+from synthetic import Study, stream_installed
 
 from hfprune.analysis.declarations import Declarations, declare
 from hfprune.analysis.tidy import Tidy
@@ -21,8 +20,8 @@ def test_the_same_measure_twice_is_declared_under_both_names(tmp_path: Path) -> 
 
 def test_the_papers_measures_keep_the_plain_names_of_effects(tmp_path: Path) -> None:
     study = Study(tmp_path).config()
-    measures = {"stream": {"corpus": "c4"}} | study.model_dump()["measures"]
-    with installed():
+    measures = {"stream": CORPUS} | study.model_dump()["measures"]
+    with stream_installed():
         first = study.model_validate(study.model_dump() | {"measures": measures})
         assert [*declare(first).effects()] == [
             *("stream.perplexity_ratio", "points", "js_distance", "perplexity_ratio")

@@ -222,12 +222,11 @@ def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Pat
     assert upper.get_xlim()[1] > 30
     # At one ratio, no line leads anywhere: methods stand one below the other, the best on top.
     assert lower.get_xlabel() == "JS distance"
-    js = recovered.query("metric == 'js_distance'").sort_values("value")
-    assert [label.get_text() for label in lower.get_yticklabels()] == (
-        [data.looks[method].label for method in js["method"]]
-    )
+    js = recovered.query("metric == 'js_distance'").sort_values("value").set_index("method")["value"]
+    labels = [data.looks[method].label for method in js.index]
+    assert [label.get_text() for label in lower.get_yticklabels()] == labels
     drawn = points(lower)
-    assert [float(drawn[data.looks[method].colour][0, 0]) for method in js["method"]] == [*js["value"]]
+    assert [float(drawn[data.looks[method].colour][0, 0]) for method in js.index] == [*js]
     names = [text.get_text().replace("\n", " ") for ax in upper.figure.axes for text in ax.texts]
     assert names == ["tiny-llama, no recovery", "tiny-llama, LoRA, 20% removed"]
 
@@ -316,13 +315,11 @@ def test_other_metrics_of_fidelity_are_drawn_where_there_are_no_known_ones_which
 
 
 def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> None:
-    figure = figure_of("tasks", Collected(collected, PAPER))
-    assert [ax.texts[0].get_text() for ax in figure.axes] == [
-        f"tiny-llama, {share}% removed" for share in (20, 30)
-    ]
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == (
-        ["ARCc", "ARCe", "BoolQ", "OBQA", "PIQA", "SiQA", "Wino"]
-    )
+    axes = figure_of("tasks", Collected(collected, PAPER)).axes
+    names = [f"tiny-llama, {share}% removed" for share in (20, 30)]
+    assert [ax.texts[0].get_text() for ax in axes] == names
+    names = ["ARCc", "ARCe", "BoolQ", "OBQA", "PIQA", "SiQA", "Wino"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == names
 
 
 def test_overlap_compares_with_entropy_or_else_the_first_method_and_with_chance(

@@ -2,20 +2,18 @@
 
 import shutil
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from drawings import figure_of
-from synthetic import PAPER, Study, analysed, gather
+from synthetic import PAPER, Study, analysed, gather, stream_installed
 
 from hfprune.analysis.comparison import compare
 from hfprune.analysis.condition import NOT_APPLICABLE
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.verdicts import evaluate
-from hfprune.measurement import MEASURES
 from hfprune.paper.claims import Claim, Paper
 from hfprune.report.collected import Collected
 from hfprune.report.writing import write_tables
@@ -28,12 +26,8 @@ METHODS = ["entropy", "cross_entropy"]
 
 @pytest.fixture(scope="module", autouse=True)
 def stream() -> Iterator[None]:
-    """Let studies name a measure of another package, which has no place in the paper's tables, `stream`."""
-    source = EntryPoint("stream", "hfprune.measures.perplexity:Perplexity", MEASURES.package)
-    MEASURES.sources()["stream"] = [source]
-    yield
-    del MEASURES.sources()["stream"]
-    MEASURES.load.cache_clear()
+    with stream_installed():
+        yield
 
 
 def measure(folder: Path, *seeds: int) -> Study:

@@ -23,6 +23,7 @@ from hfprune.scoring.scored import score
 from hfprune.scoring.scorer import Scorer
 
 KINDS = ("neurons", "key_value_groups", "layers")
+BATCHED = [name for name in sorted(CRITERIA.sources()) if CRITERIA.load(name).needs != "weights"]
 # Operations that move a number to the host, or a list from it; either waits for a GPU.
 WAITS = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "lift_fresh"}
 
@@ -93,11 +94,9 @@ def waits(name: str, units, layers: int, sequences: int) -> int:
     return sum(watch.calls[name] for name in WAITS)
 
 
-@pytest.mark.parametrize("name", sorted(CRITERIA.sources()))
+@pytest.mark.parametrize("name", BATCHED)
 def test_no_layer_waits_for_the_device(name: str) -> None:
     """A forward pass of a batch waits twice at most, however many layers the model has."""
-    if CRITERIA.load(name).needs == "weights":
-        pytest.skip("reads no batches")
     units = make_criterion(name, {}, units=()).scorable()
     few, many = (waits(name, units, 2, sequences) for sequences in (9, 11))  # between the marks 8 and 12
     # Those with a teacher read it beside the student, and SDMPrune reads the dense model once more.

@@ -56,21 +56,13 @@ def test_folds_hold_their_sequences_however_they_come_in(cuts: list[int], homes:
     assert [scorer.curve[0]["agreement"]] == halves
 
 
-def test_overlap_by_hand() -> None:
+def test_marks_and_overlaps_by_hand() -> None:
     falling, mixed, rising = (torch.tensor(x) for x in ([4.0, 3, 2, 1], [4.0, 1, 2, 3], [1.0, 2, 3, 4]))
     assert overlaps([(falling, falling), (falling, mixed), (falling, rising)]) == [1, 0.5, 0]
-
-
-def test_mark_compares_halves() -> None:
+    assert [marks(count) for count in (5, 8, 30)] == [[5], [8], [8, 12, 18, 27, 30]]
     scorer = scorer_of(torch.tensor([[9.0, 8, 1, 0], [9.0, 0, 8, 1]]), [0, 2], TURNS)
     scorer.mark(2)
     assert scorer.curve == [{"sequences": 2, "agreement": 0.5}]
-
-
-def test_marks_end_with_all() -> None:
-    assert marks(5) == [5]
-    assert marks(8) == [8]
-    assert marks(30) == [8, 12, 18, 27, 30]
 
 
 class Largest(ActivationCriterion):
