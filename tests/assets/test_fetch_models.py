@@ -6,16 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from assets.local import fetch_local, shipped_catalogue
+from conftest import build_tiny, reload
 from gguf import GGUFReader, dequantize
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from smoke import build_tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hfprune.assets.fetching import raw_files
 from hfprune.errors import HfpruneError
@@ -26,27 +20,11 @@ from hfprune.files import read_json, sha256
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny LLaMA in several weight files, with a tokenizer and things that must not be taken."""
     folder = tmp_path_factory.mktemp("saved")
-    config = LlamaConfig(
-        vocab_size=8,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-    )
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder, max_shard_size="6KB")
-    words = Tokenizer(WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?"))
-    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?").save_pretrained(folder)
+    build_tiny("llama", vocab_size=400).save_pretrained(folder, max_shard_size="60KB")
+    build_tokenizer().save_pretrained(folder)
     for name in ("pytorch_model.bin", "modeling_tiny.py", "training_args.json", "consolidated.safetensors"):
         (folder / name).write_text("not this one")
     return folder
-
-
-@pytest.fixture
-def broken(saved: Path, tmp_path: Path) -> Path:
-    """A copy to break."""
-    return shutil.copytree(saved, tmp_path / "broken")
 
 
 def fetch(path: Path, out: Path, format: str = "transformers") -> None:
@@ -58,24 +36,16 @@ def test_copies_what_from_pretrained_needs_and_nothing_else(saved: Path, tmp_pat
     fetch(saved, out)
     shards = {path.name for path in saved.glob("model-*.safetensors")}
     assert len(shards) > 1
+    config = {"config.json", "generation_config.json", "model.safetensors.index.json"}
     taken = {path.name for path in out.iterdir()}
-    assert taken == shards | {
-        "asset.json",
-        "config.json",
-        "generation_config.json",
-        "model.safetensors.index.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    }
+    assert taken == shards | config | {"asset.json", "tokenizer.json", "tokenizer_config.json"}
     described = read_json(out / "asset.json")
     assert described["kind"] == "model"
     assert {name: file["sha256"] for name, file in described["files"].items()} == {
         name: sha256(saved / name) for name in taken - {"asset.json"}
     }
     tokens = torch.tensor([[0, 1, 2, 3]])
-    models = [AutoModelForCausalLM.from_pretrained(folder) for folder in (saved, out)]
-    before, after = (model(tokens).logits for model in models)
-    assert torch.equal(before, after)
+    assert torch.equal(reload(saved)(tokens).logits, reload(out)(tokens).logits)
 
 
 def refused(path: Path, tmp_path: Path, format: str = "transformers") -> str:
@@ -95,13 +65,15 @@ def refused(path: Path, tmp_path: Path, format: str = "transformers") -> str:
         ("model*", "pickled weights are not loaded"),
     ],
 )
-def test_a_missing_file_is_named(broken: Path, tmp_path: Path, pattern: str, lacks: str) -> None:
+def test_a_missing_file_is_named(saved: Path, tmp_path: Path, pattern: str, lacks: str) -> None:
+    broken = shutil.copytree(saved, tmp_path / "broken")
     for path in broken.glob(pattern):
         path.unlink()
     assert lacks in refused(broken, tmp_path)
 
 
-def test_a_damaged_file_is_named(broken: Path, saved: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(saved: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(saved, tmp_path / "broken")
     shard = sorted(broken.glob("model-*.safetensors"))[0]
     whole = shard.read_bytes()
     for left in (0, 5, 1000, -1):

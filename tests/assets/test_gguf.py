@@ -11,6 +11,7 @@ from smoke import build_tokenizer
 from transformers import AutoTokenizer, PreTrainedModel
 
 from hfprune.assets.resolving import resolve
+from hfprune.models.units import count_parameters
 
 NAMES = {
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
@@ -66,15 +67,14 @@ def rounded(matrix: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("head", ["none", "finer", "own"])
 def test_head_and_embeddings_are_one_matrix_exactly_where_they_were(tmp_path: Path, head: str) -> None:
     model = build_tiny("qwen2", vocab_size=400, tie_word_embeddings=head != "own")
-    whole = sum(parameter.numel() for parameter in model.parameters())
-    heads = {"none": None, "finer": model.lm_head.weight.clone(), "own": model.lm_head.weight.clone()}
     written = build_tiny("qwen2", vocab_size=400, tie_word_embeddings=head != "own")
+    own = None if head == "none" else model.lm_head.weight.clone()
     if head == "finer":
         written.model.embed_tokens.weight.data = rounded(model.model.embed_tokens.weight)
-        assert not torch.equal(written.model.embed_tokens.weight, heads["finer"])
-    write_gguf(written, tmp_path / "tiny.gguf", heads[head])
+        assert not torch.equal(written.model.embed_tokens.weight, own)
+    write_gguf(written, tmp_path / "tiny.gguf", own)
     found = reload(resolve("models", tmp_path / "tiny.gguf", tmp_path))
-    assert sum(parameter.numel() for parameter in found.parameters()) == whole
+    assert count_parameters(found) == count_parameters(model)
     assert found.config.tie_word_embeddings == (head != "own")
     tokens = torch.arange(24).unsqueeze(0)
     torch.testing.assert_close(found(tokens).logits, model(tokens).logits, rtol=1e-5, atol=1e-5)

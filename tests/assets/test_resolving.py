@@ -1,5 +1,6 @@
 """One resolver for every spelling of an asset: catalogue names, folders, files, and places on the hub."""
 
+import gzip
 import json
 import shutil
 from collections.abc import Iterator
@@ -43,25 +44,25 @@ def hub(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield server
 
 
-@pytest.mark.parametrize("end", [".txt", ".txt.gz", ".jsonl", ".parquet"])
-def test_a_text_is_a_file(tmp_path: Path, end: str) -> None:
-    import gzip
+LINES = [text.strip() for text in TEXT[:5]]
+MINE = {
+    ".txt": "\n".join(LINES).encode(),
+    ".txt.gz": gzip.compress("\n".join(LINES).encode()),
+    ".jsonl": "\n".join(json.dumps({"text": line}) for line in LINES).encode(),
+}
 
+
+@pytest.mark.parametrize("end", [*MINE, ".parquet"])
+def test_a_text_is_a_file(tmp_path: Path, end: str) -> None:
     path = tmp_path / f"my own{end}"
-    lines = [text.strip() for text in TEXT[:5]]
     if end == ".parquet":
-        parquet.write_table(pa.table({"text": lines, "url": ["x"] * 5}), path)
-    elif end == ".jsonl":
-        path.write_text("\n".join(json.dumps({"text": line}) for line in lines))
+        parquet.write_table(pa.table({"text": LINES, "url": ["x"] * 5}), path)
     else:
-        data = "\n".join(lines).encode()
-        path.write_bytes(gzip.compress(data) if end.endswith(".gz") else data)
+        path.write_bytes(MINE[end])
     folder = resolve("corpora", path, tmp_path / "resources")
-    assert read_corpus(folder) == lines
+    assert read_corpus(folder) == LINES
     made = (folder / "asset.json").stat().st_mtime_ns
-    copy = tmp_path / "elsewhere" / path.name
-    copy.parent.mkdir()
-    shutil.copy(path, copy)
+    copy = shutil.copytree(tmp_path, tmp_path / "elsewhere", ignore=lambda *_: ["resources"]) / path.name
     assert resolve("corpora", copy, tmp_path / "resources") == folder, "known by its contents"
     assert (folder / "asset.json").stat().st_mtime_ns == made, "fetched once"
     if end == ".txt":
@@ -126,23 +127,20 @@ def test_a_word_that_is_nothing_lists_what_was_tried(mine: Path, tmp_path: Path)
 
 def test_a_catalogue_may_give_a_spelling_in_place_of_an_entry(mine: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("\n".join(TEXT))
-    write(
-        tmp_path / "assets.yaml",
-        {
-            "models": {"folder": str(mine), "hub": "some/model", "pinned": f"some/model@{COMMIT}"},
-            "corpora": {
-                "text": str(tmp_path / "text.txt"),
-                "long": {"source": local(mine), "format": "lines"},
-            },
-        },
-    )
+    text = str(tmp_path / "text.txt")
+    models = {"folder": str(mine), "hub": "some/model", "pinned": f"some/model@{COMMIT}"}
+    corpora = {"text": text, "long": {"source": local(mine), "format": "lines"}}
+    write(tmp_path / "assets.yaml", {"models": models, "corpora": corpora})
     found = load(Catalogue, tmp_path / "assets.yaml")
     assert found.models["pinned"].source.revision == COMMIT  # type: ignore[union-attr]
     assert found.models["hub"].source.revision == "main"  # type: ignore[union-attr]
     assert found.corpora["text"].format == "lines"
     resources = ("--catalogue", tmp_path / "assets.yaml", "--resources", tmp_path / "resources")
-    run("fetch", "models/folder", "corpora/text", *resources)
-    assert read_corpus(tmp_path / "resources/corpora/text")[0] == TEXT[0]
+    run("fetch", "models/folder", "corpora/text", f"corpora/{text}", *resources)
+    folders = (tmp_path / "resources/corpora").iterdir()
+    assert [read_corpus(folder)[:2] for folder in folders] == [TEXT[:2]] * 2, (
+        "by the entry and by its own name"
+    )
     assert load_tokenizer(tmp_path / "resources/models/folder")
     write(tmp_path / "assets.yaml", {"models": {"odd": "nowhere"}})
     with pytest.raises(
@@ -159,10 +157,3 @@ def test_a_study_says_where_a_spelling_goes(tmp_path: Path) -> None:
     write(tmp_path / "study.yaml", study | {"models": ["smollm2-135m"]})
     line = failure("fetch", "--study", tmp_path / "study.yaml")
     assert line.endswith("(config/assets.yaml; name it there, as `corpora: {mine: my/own/text.jsonl}`)")
-
-
-def test_fetch_takes_files_too(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("\n".join(TEXT))
-    run("fetch", f"corpora/{tmp_path}/text.txt", "--resources", tmp_path / "resources")
-    (folder,) = (tmp_path / "resources/corpora").iterdir()
-    assert read_corpus(folder)[:2] == TEXT[:2]
