@@ -6,18 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ARCHITECTURES, build_tiny, generates_the_same_without_cache, reload
-from transformers import AutoModelForCausalLM, LlamaConfig
+from smoke import build_tokenizer
 
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.lm import PrefixTreeLM
 from hfprune.exports.checkpoint import export
 from hfprune.models.load import load_model
 from hfprune.models.units import attentions, count_parameters
-from hfprune.plans.counts import kept_units
 from hfprune.plans.mask import masked
 from hfprune.plans.planning import apply_plan
 
-BOTH = {"neurons": None, "key_value_groups": None}
 HEADS = {
     "gqa": {"num_attention_heads": 8, "num_key_value_heads": 4},
     "mha": {"num_attention_heads": 4, "num_key_value_heads": 4},
@@ -54,49 +52,17 @@ def test_slicing_equals_zeroing_what_is_pruned(model, tokens) -> None:
     assert (model.config.num_key_value_heads, model.config.num_attention_heads) == (3, 3 * ratio)
 
 
-def test_generation_and_eager_attention_see_the_same_model(model, tokens) -> None:
+def test_generation_evaluation_and_eager_attention_see_the_same_model(model, tokens) -> None:
     apply_plan(model, plan_of(model))
     expected = model(tokens).logits
     assert generates_the_same_without_cache(model, model, tokens), "the cache holds the kept groups"
+    lm = PrefixTreeLM(model, tokenizer=build_tokenizer(), batch_tokens=64, add_bos_token=False)
+    context, target = tokens[0, :9].tolist(), tokens[0, 9:12].tolist()
+    ((found, _),) = lm._loglikelihood_tokens([(("", ""), context, target)], disable_tqdm=True)
+    log_p = expected[0, 8:].log_softmax(-1)
+    assert found == pytest.approx(sum(float(log_p[i, t]) for i, t in enumerate(target)), rel=1e-4)
     model.set_attn_implementation("eager")
     torch.testing.assert_close(model(tokens).logits, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_shares_of_the_budget_by_hand() -> None:
-    """LLaMA-2-7B at 20 %: of 64.2 % MLP and 31.9 % attention, the fraction 0.2 / 0.961 of both goes."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(LlamaConfig())  # its defaults are that model
-    kept = kept_units(model, 0.2, BOTH)
-    assert kept["key_value_groups"] == 25  # 32 × (1 - 0.208) = 25.3
-    head = 4 * 128 * 4096
-    expected = 11008 - (0.2 * 6_738_415_616 - 32 * 7 * head) / (32 * 3 * 4096)
-    assert abs(kept["neurons"] - expected) <= 0.5
-    with pytest.raises(HfpruneError, match=r"choose one above 0 and at most 0\.9\d\d$"):
-        kept_units(model, 0.97, BOTH)
-
-
-def test_few_groups_are_rounded_to_what_the_mlp_can_meet() -> None:
-    """Two groups: half the attention is more than the budget, so both stay; later the nearest number counts."""
-    model = build_tiny("qwen3", intermediate_size=8)
-    assert kept_units(model, 0.05, BOTH)["key_value_groups"] == 2
-    kept = kept_units(model, 0.4, BOTH)
-    assert kept["key_value_groups"] == 1
-    assert 1 <= kept["neurons"] <= 8
-
-
-def test_export_loads_plainly_with_the_same_logits(model, tokens, tmp_path: Path, tokenizer: Path) -> None:
-    """Six or three heads do not divide the hidden size of 32, which LLaMA's config refuses."""
-    apply_plan(model, plan_of(model))
-    if model.config.model_type == "llama" and model.config.mlp_bias:
-        with pytest.raises(HfpruneError, match="transformers refuses a LLaMA of"):
-            export(model, tokenizer, tmp_path / "out")
-        return
-    export(model, tokenizer, tmp_path / "out")
-    loaded = reload(tmp_path / "out")
-    assert torch.equal(loaded(tokens).logits, model(tokens).logits)
-    for key in ("num_key_value_heads", "num_attention_heads", "head_dim", "intermediate_size"):
-        assert getattr(loaded.config, key) == getattr(model.config, key)
-    assert count_parameters(load_model(tmp_path / "out")) == count_parameters(model)
 
 
 def test_layers_with_other_numbers_of_groups(model, tokens, tmp_path: Path, tokenizer: Path) -> None:
@@ -120,26 +86,28 @@ def test_layers_with_other_numbers_of_groups(model, tokens, tmp_path: Path, toke
         assert used.tolist() == [group < kept for group in range(4)]
 
 
-def test_llama_of_fitting_heads_stays_a_llama(tokens, tmp_path: Path, tokenizer: Path) -> None:
+def test_a_model_stays_of_its_kind_where_its_config_takes_the_heads(
+    tokens, tmp_path: Path, tokenizer: Path
+) -> None:
+    """Six heads do not divide the hidden size of 32, which LLaMA's config refuses."""
     rope = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 4.0, "low_freq_factor": 1.0,
             "high_freq_factor": 4.0, "original_max_position_embeddings": 128}  # fmt: skip
-    for groups, kind in (((0, 3), "llama"), ((0, 1, 3), "mistral")):
-        model = build_tiny("llama", **HEADS["gqa"], rope_parameters=rope)
+    fits, odd = (0, 3), (0, 1, 3)
+    cases = (
+        ("llama", fits, "llama"),
+        ("llama", odd, "mistral"),
+        ("qwen2", odd, "qwen2"),
+        ("qwen3", odd, "qwen3"),
+    )
+    for architecture, groups, kind in cases:
+        model = build_tiny(architecture, **HEADS["gqa"], rope_parameters=rope)
         apply_plan(model, plan_of(model, groups))
         export(model, tokenizer, tmp_path / kind)
         loaded = reload(tmp_path / kind)
         assert loaded.config.model_type == kind
         assert torch.equal(loaded(tokens).logits, model(tokens).logits)
-
-
-def test_evaluation_reads_the_pruned_model(tokens) -> None:
-    """Stock lm-eval's answers are those of the pruned model's plain logits."""
-    from smoke import build_tokenizer
-
-    model = build_tiny("qwen3", **HEADS["gqa"])
-    apply_plan(model, plan_of(model))
-    lm = PrefixTreeLM(model, tokenizer=build_tokenizer(), batch_tokens=64, add_bos_token=False)
-    context, target = tokens[0, :9].tolist(), tokens[0, 9:12].tolist()
-    ((found, _),) = lm._loglikelihood_tokens([(("", ""), context, target)], disable_tqdm=True)
-    log_p = model(tokens[:1, :11]).logits[0, 8:].log_softmax(-1)
-    assert found == pytest.approx(sum(float(log_p[i, t]) for i, t in enumerate(target)), rel=1e-4)
+        assert count_parameters(load_model(tmp_path / kind)) == count_parameters(model)
+    model = build_tiny("llama-bias", **HEADS["gqa"])
+    apply_plan(model, plan_of(model, odd))
+    with pytest.raises(HfpruneError, match="transformers refuses a LLaMA of"):
+        export(model, tokenizer, tmp_path / "out")
