@@ -45,9 +45,7 @@ def test_masked_equals_sliced(architecture: str, units: str) -> None:
 
 def test_a_plan_of_another_model_is_refused_and_leaves_no_hook() -> None:
     dense = build_tiny("llama")
-    with (
-        pytest.raises(HfpruneError, match="must hold sorted, distinct numbers"),
-        masked(dense, {f"mlp.{layer}": torch.tensor([10**6]) for layer in range(len(dense.model.layers))}),
-    ):
+    plan = {f"mlp.{layer}": torch.tensor([10**6]) for layer in range(len(dense.model.layers))}
+    with pytest.raises(HfpruneError, match="must hold sorted, distinct numbers"), masked(dense, plan):
         pass
     assert not any(module._forward_pre_hooks for module in dense.modules())

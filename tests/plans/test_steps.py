@@ -59,13 +59,12 @@ def test_four_steps_of_one_neuron_are_a_loop_made_by_hand(architecture: str, tok
 
 def after(before: Plan, plan: Plan) -> Plan:
     """Return a plan of the dense model as one of the model that `before` made."""
-    layers = before.get("layers", torch.arange(LAYERS)).tolist()
-
-    def renumbered(place: str) -> str:
+    layers, found = before.get("layers", torch.arange(LAYERS)).tolist(), {}
+    for place, kept in plan.items():
         kind, _, layer = place.partition(".")
-        return f"{kind}.{layers.index(int(layer))}" if layer else kind
-
-    return {renumbered(place): torch.searchsorted(before[place], kept) for place, kept in plan.items()}
+        here = f"{kind}.{layers.index(int(layer))}" if layer else kind
+        found[here] = torch.searchsorted(before[place], kept)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -96,8 +95,6 @@ def test_a_composed_plan_prunes_as_pruning_twice(units: dict, allocation: Alloca
     assert count_parameters(dense) > between > count_parameters(at_once)
     removed = 1 - count_parameters(at_once) / count_parameters(dense)
     assert removed == pytest.approx(ratio, abs=0.02), "the parts come to the whole ratio"
-    if (
-        allocation == Allocation()
-    ):  # then each place keeps the highest of what is left, counted without the rest
+    if allocation == Allocation():  # each place keeps the highest of what is left, counted without the rest
         for place, kept in after(first, composed).items():
             assert left[place].argsort(descending=True)[: len(kept)].sort().values.tolist() == kept.tolist()
