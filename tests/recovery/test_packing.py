@@ -56,25 +56,30 @@ def test_prompt_is_the_one_of_alpaca() -> None:
     )
 
 
-def test_plain_packing_joins_and_cuts_and_learns_responses_and_their_ends_only() -> None:
-    pairs = [{"instruction": "Who?", "input": "", "output": "The fort."},
+class GemmaTokenizer(PreTrainedTokenizerFast):
+    """Such a model reads text badly without BOS, which takes the place of one token of the joined pairs."""
+
+
+GEMMA = GemmaTokenizer(tokenizer_object=TOKENIZER.backend_tokenizer, bos_token="<s>", eos_token="</s>")
+
+
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, GEMMA], ids=["llama", "gemma"])
+def test_plain_packing_joins_and_cuts_and_learns_responses_and_their_ends_only(tokenizer) -> None:
+    pairs = [{"instruction": "Who?", "input": "", "output": "The fort. " * 9},
              {"instruction": "When?", "input": "In 1811.", "output": "1811"}]  # fmt: skip
-    found = pack(pa.Table.from_pylist(pairs), TOKENIZER, Lora(packing="plain", length=10), seed=0)
-    parts = [
-        [(TOKENIZER.bos_token_id, False)]
-        + [(token, False) for token in TOKENIZER.encode(prompt(pair), add_special_tokens=False)]
-        + [(token, True) for token in TOKENIZER.encode(pair["output"], add_special_tokens=False)]
-        + [(TOKENIZER.eos_token_id, True)]
-        for pair in pairs
-    ]
-    expected = set()
-    for joined in (parts[0] + parts[1], parts[1] + parts[0]):  # whichever order the seed gives
-        cut = [joined[start : start + 10] for start in range(0, len(joined) - 9, 10)]
-        learnt = [block for block in cut if any(is_response for _, is_response in block[1:])]
-        expected.add(str([[(t, t if r else IGNORED) for t, r in block] for block in learnt]))
-    assert found.positions.tolist() == [[*range(10)]] * len(found.tokens)
+    found = pack(pa.Table.from_pylist(pairs), tokenizer, Lora(packing="plain", length=10), seed=0)
+    expected = []
+    of_gemma = tokenizer is GEMMA
+    for order in (pairs, pairs[::-1]):  # whichever the seed gives; those of a Gemma without their own BOS
+        parts = [reference(pair) for pair in order]
+        tokens, labels = ([x for part in parts for x in part[i][of_gemma:]] for i in (0, 1))
+        starts = range(0, len(tokens) - 9 + of_gemma, 10 - of_gemma)
+        first = [(tokenizer.bos_token_id, IGNORED)] * of_gemma
+        cut = [first + [*zip(tokens, labels, strict=True)][at : at + 10 - of_gemma] for at in starts]
+        expected.append([row for row in cut if any(label != IGNORED for _, label in row[1:])])
     rows = zip(found.tokens.tolist(), found.labels.tolist(), strict=True)
-    assert str([list(zip(*row, strict=True)) for row in rows]) in expected
+    assert [[*zip(*row, strict=True)] for row in rows] in expected and len(found.tokens) > 2
+    assert found.positions.tolist() == [[*range(10)]] * len(found.tokens)
 
 
 def test_order_is_seeded_and_examples_are_drawn() -> None:
@@ -89,11 +94,8 @@ def test_order_is_seeded_and_examples_are_drawn() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            Lora(packing="plain", length=5000, examples=1),
-            r"1 instruction pairs fill no sequence of 5000 .* a shorter length",
-        ),
-        (Lora(length=64), r"48 instruction pairs fill no sequence of 64 .* a longer length"),
+        (Lora(packing="plain", length=5000, examples=1), "1 .* fill no sequence of 5000 .* a shorter length"),
+        (Lora(length=64), "48 instruction pairs fill no sequence of 64 .* a longer length"),
     ],
 )
 def test_pairs_that_fill_no_sequence_are_refused(settings: Lora, message: str) -> None:
@@ -135,24 +137,6 @@ def test_pairs_longer_than_a_sequence_are_cut_to_its_length() -> None:
     assert len(reference(long)[0]) > 500
 
 
-def test_plain_sequences_of_a_gemma_begin_with_bos() -> None:
-    """Without it such a model reads text badly; BOS takes the place of one token of the joined pairs."""
-
-    class GemmaTokenizer(PreTrainedTokenizerFast):
-        pass
-
-    gemma = GemmaTokenizer(tokenizer_object=TOKENIZER.backend_tokenizer, bos_token="<s>", eos_token="</s>")
-    pair = pa.Table.from_pylist([{"instruction": "Who?", "input": "", "output": "The fort. " * 30}])
-    of_gemma = pack(pair, gemma, Lora(packing="plain", length=64), seed=0)
-    tokens, labels = reference({"instruction": "Who?", "input": "", "output": "The fort. " * 30})
-    starts = range(1, len(tokens) - 62, 63)  # behind the pair's own BOS
-    cut = [[gemma.bos_token_id, *tokens[start : start + 63]] for start in starts]
-    learnt = [[IGNORED, *labels[start : start + 63]] for start in starts]
-    kept = [row for row, part in enumerate(learnt) if any(label != IGNORED for label in part[1:])]
-    assert of_gemma.tokens.tolist() == [cut[row] for row in kept] and len(kept) > 2
-    assert of_gemma.labels.tolist() == [learnt[row] for row in kept]
-
-
 @pytest.mark.parametrize("settings", [PLAIN, Lora(length=450)], ids=["plain", "isolated"])
 def test_held_out_pairs_are_not_trained_on_and_no_budget_or_seed_changes_them(settings: Lora) -> None:
     few = settings.model_copy(update={"held_out": 2, "examples": None})
@@ -173,9 +157,10 @@ def test_held_out_pairs_are_not_trained_on_and_no_budget_or_seed_changes_them(se
 
 
 def test_at_most_a_tenth_of_the_pairs_is_held_out_and_none_if_so_wished() -> None:
-    held_out, rest = hold_out(TABLE, TOKENIZER, Lora(packing="plain", length=64))
+    settings = Lora(packing="plain", length=64)
+    held_out, rest = hold_out(TABLE, TOKENIZER, settings)
     assert len(rest) == len(TABLE) - len(TABLE) // 10 and 0 < len(held_out.tokens) < 64
-    none, everything = hold_out(TABLE, TOKENIZER, Lora(packing="plain", length=64, held_out=0))
+    none, everything = hold_out(TABLE, TOKENIZER, settings.model_copy(update={"held_out": 0}))
     assert none.tokens.shape == (0, 64) and everything.equals(TABLE)
     tiny, rest = hold_out(TABLE[:9], TOKENIZER, Lora())
     assert (len(tiny.tokens), len(rest)) == (0, 9)
@@ -207,25 +192,19 @@ def test_a_response_is_tokenized_after_its_prompt() -> None:
     assert tokenizer.convert_ids_to_tokens(tokenizer("2 wells")["input_ids"])[0] == "▁"
 
 
-def packed_model(architecture: str) -> tuple[PreTrainedModel, Packed]:
-    model = build_tiny(architecture, vocab_size=len(TOKENIZER))
-    return model, pack(pa.Table.from_pylist(SHORT), TOKENIZER, ISOLATED, seed=3)
-
-
 @torch.no_grad()
-def read(model: PreTrainedModel, packed: Packed, positions: torch.Tensor | None = None) -> torch.Tensor:
-    positions = packed.positions if positions is None else positions
-    return model(packed.tokens.long(), position_ids=positions.long(), use_cache=False).logits
+def read(model: PreTrainedModel, packed: Packed) -> torch.Tensor:
+    return model(packed.tokens.long(), position_ids=packed.positions.long(), use_cache=False).logits
 
 
-ARCHITECTURES = pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
-
-
-@ARCHITECTURES
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
 def test_logits_of_a_pair_in_a_sequence_are_those_of_the_pair_alone(architecture: str) -> None:
-    model, packed = packed_model(architecture)
-    logits, plain = read(model, packed), read(model, packed, torch.arange(500).expand(len(packed.tokens), -1))
-    second = 0
+    """In bfloat16, whose rounding is coarse, they see no changes of the pairs before them: bit for bit."""
+    model = build_tiny(architecture, vocab_size=len(TOKENIZER))
+    packed = pack(pa.Table.from_pylist(SHORT), TOKENIZER, ISOLATED, seed=3)
+    joined = torch.arange(500).expand(len(packed.tokens), -1)
+    logits, plain = read(model, packed), read(model, Packed(packed.tokens, packed.labels, joined))
+    changed, second = packed.tokens.clone(), 0
     for row, sequence in enumerate(pairs_of(packed)):
         start = 0
         for tokens, _ in sequence:
@@ -237,19 +216,11 @@ def test_logits_of_a_pair_in_a_sequence_are_those_of_the_pair_alone(architecture
                 second += 1
                 assert (plain[row, here] - alone).abs().max() > 0.1  # else this test shows nothing
             start += len(tokens)
+        changed[row, : len(sequence[0][0])] = 5
     assert second > 3
-
-
-@ARCHITECTURES
-def test_bfloat16_isolates_too(architecture: str) -> None:
-    """Rounding is coarse, so pairs must not see changes of the pairs before them: bit for bit."""
-    model, packed = packed_model(architecture)
     model.to(torch.bfloat16)
-    first = [len(sequence[0][0]) for sequence in pairs_of(packed)]
-    changed = Packed(packed.tokens.clone(), packed.labels, packed.positions)
-    for row, end in enumerate(first):
-        changed.tokens[row, :end] = 5
-    before, after = read(model, packed), read(model, changed)
-    for row, end in enumerate(first):
+    before, after = read(model, packed), read(model, Packed(changed, packed.labels, packed.positions))
+    for row, sequence in enumerate(pairs_of(packed)):
+        end = len(sequence[0][0])
         assert torch.equal(before[row, end:], after[row, end:])
         assert not torch.equal(before[row, 1:end], after[row, 1:end])
