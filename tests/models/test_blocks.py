@@ -15,9 +15,7 @@ class Letters:
 
     eos_token_id = 0
 
-    def __call__(
-        self, text: str, verbose: bool = True, add_special_tokens: bool = True
-    ) -> dict[str, list[int]]:
+    def __call__(self, text: str, add_special_tokens: bool = True, **_) -> dict[str, list[int]]:
         return {"input_ids": [ord(character) for character in text]}
 
 
@@ -26,9 +24,7 @@ class GemmaLetters(Letters):
 
     bos_token_id = 1
 
-    def __call__(
-        self, text: str, verbose: bool = True, add_special_tokens: bool = True
-    ) -> dict[str, list[int]]:
+    def __call__(self, text: str, add_special_tokens: bool = True, **_) -> dict[str, list[int]]:
         return {"input_ids": [self.bos_token_id] * add_special_tokens + super().__call__(text)["input_ids"]}
 
 
@@ -72,13 +68,6 @@ def test_each_block_of_a_gemma_begins_with_bos_and_has_no_other(sampling: str) -
 
 
 @pytest.mark.parametrize("sampling", ["crop", "pack"])
-def test_seed_decides_and_count_is_a_limit(sampling: str) -> None:
-    assert torch.equal(draw(sampling=sampling), draw(sampling=sampling))
-    assert not torch.equal(draw(sampling=sampling), draw(sampling=sampling, seed=2))
-    assert draw(sampling=sampling).shape == (4, 50)
-
-
-@pytest.mark.parametrize("sampling", ["crop", "pack"])
 def test_each_block_knows_the_document_in_which_it_starts(sampling: str) -> None:
     blocks, homes = draw_with_homes(sampling=sampling, sequences=100)
     assert len(homes) == len(blocks)
@@ -88,11 +77,13 @@ def test_each_block_knows_the_document_in_which_it_starts(sampling: str) -> None
         assert text(block).split("\0")[0] in DOCUMENTS[home]
 
 
-def test_what_is_measured_on_is_not_drawn_as_what_is_calibrated_on() -> None:
-    assert not torch.equal(draw(), draw(place="measurement"))
-
-
-def test_seeds_differ_by_place() -> None:
+@pytest.mark.parametrize("sampling", ["crop", "pack"])
+def test_seed_and_place_decide_and_count_is_a_limit(sampling: str) -> None:
+    """What is measured on is not drawn as what is calibrated on."""
+    first = draw(sampling=sampling)
+    assert first.shape == (4, 50) and torch.equal(first, draw(sampling=sampling))
+    for other in ({"seed": 2}, {"place": "measurement"}):
+        assert not torch.equal(first, draw(sampling=sampling, **other))
     assert derive_seed(0, "a", 1) != derive_seed(0, "a", 2) != derive_seed(1, "a", 1)
     assert 0 <= derive_seed(0) < 2**63
 

@@ -14,6 +14,7 @@ from transformers import (
     MixtralForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
+    PretrainedConfig,
     PreTrainedModel,
 )
 
@@ -36,13 +37,13 @@ def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     return build(request.param, **HEADS, **cap)
 
 
-def saved(model: PreTrainedModel, folder: Path) -> Path:
-    model.save_pretrained(folder)
+def saved(kind: type[PreTrainedModel], config: PretrainedConfig, folder: Path) -> Path:
+    kind(config).save_pretrained(folder)
     return folder
 
 
 def damaged(folder: Path) -> Path:
-    weights = saved(build_tiny("llama"), folder) / "model.safetensors"
+    weights = saved(Phi3ForCausalLM, PHI, folder) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     return folder
 
@@ -53,25 +54,23 @@ def with_other_logits() -> PreTrainedModel:
     return model
 
 
+MIXTRAL = MixtralConfig(**SHAPE, num_local_experts=2)
+GPT2 = GPT2Config(vocab_size=97, n_embd=32, n_layer=1, n_head=4)
 # What is refused, by what it says.
 REFUSED = {
-    "MixtralForCausalLM.*mixture of experts.*supported: LLaMA, Qwen2": lambda folder: load_model(
-        saved(MixtralForCausalLM(MixtralConfig(**SHAPE, num_local_experts=2)), folder)
-    ),
-    "GPT2LMHeadModel.*not a decoder.*supported: LLaMA, Qwen2": lambda folder: load_model(
-        saved(GPT2LMHeadModel(GPT2Config(vocab_size=97, n_embd=32, n_layer=1, n_head=4)), folder)
-    ),
-    r"fuses gate and up projection; load it with `hfprune\.load_model`": lambda _: gated_mlps(
-        Phi3ForCausalLM(PHI)
-    ),
+    "MixtralForCausalLM.*mixture of experts.*supported: LLaMA, Qwen2":
+        lambda folder: load_model(saved(MixtralForCausalLM, MIXTRAL, folder)),
+    "GPT2LMHeadModel.*not a decoder.*supported: LLaMA, Qwen2":
+        lambda folder: load_model(saved(GPT2LMHeadModel, GPT2, folder)),
+    r"fuses gate and up projection; load it with `hfprune\.load_model`":
+        lambda _: gated_mlps(Phi3ForCausalLM(PHI)),
     "not a model folder": load_model,
     "cannot load the model": lambda folder: load_model(damaged(folder)),
     "LlamaForCausalLM transforms its logits .*; supported: LLaMA": lambda _: check_model(with_other_logits()),
     "unknown kind of unit 'neuron'; did you mean 'neurons'": lambda _: units_of(build("llama3"), ["neuron"]),
     # Cohere's norms are [heads, head_dim], here square.
-    r"CohereForCausalLM: layer 0 has q_norm\.weight over all heads": lambda _: attentions(
-        build("cohere", **HEADS, use_qk_norm=True, hidden_size=64)
-    ),
+    r"CohereForCausalLM: layer 0 has q_norm\.weight over all heads":
+        lambda _: attentions(build("cohere", **HEADS, use_qk_norm=True, hidden_size=64)),
     **{f"'{name}' names no units": partial(lambda name, _: kind_of(name), name)
        for name in ("attn.0", "layers.0", "mlp", "mlp.x")},
 }  # fmt: skip
@@ -94,18 +93,15 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, message: str) -> None:
     assert "\n" not in str(failure.value)
 
 
-def test_a_fused_model_computes_the_same(tmp_path: Path, tokens) -> None:
+def test_a_fused_model_is_loaded_frozen_in_the_dtype_asked_for_and_computes_the_same(
+    tmp_path: Path, tokens
+) -> None:
     """What transformers loads has one matrix for gate and up."""
     plain = peaked(Phi3ForCausalLM, PHI)
     plain.save_pretrained(tmp_path)
     assert torch.equal(load_model(tmp_path)(tokens).logits, plain(tokens).logits)
-
-
-def test_loads_frozen_in_the_dtype_asked_for(tmp_path: Path) -> None:
-    build_tiny("qwen3").save_pretrained(tmp_path)
     model = load_model(tmp_path, "bfloat16")
-    assert model.dtype == torch.bfloat16
-    assert not model.training
+    assert model.dtype == torch.bfloat16 and not model.training
     assert not any(p.requires_grad for p in model.parameters())
 
 
@@ -152,9 +148,7 @@ def test_units_of_every_family_by_name(model) -> None:
     names = [f"{part}.{layer}" for part in ("mlp", "attention") for layer in range(3)] + ["layers"]
     assert [*found] == names
     assert [found[name].count for name in names] == [48] * 3 + [4] * 3 + [3]
-    assert [kind_of(name) for name in ("mlp.0", "attention.0", "layers")] == [
-        found[name].kind for name in ("mlp.0", "attention.0", "layers")
-    ]
+    assert all(kind_of(name) == units.kind for name, units in found.items())
     for name in ("mlp.1", "attention.1", "layers"):
         total, unit = count_parameters(model), found[name]
         weight = unit.parameters
