@@ -14,7 +14,7 @@ from hfprune.devices import lease as device
 from hfprune.devices.lease import default_device, lease, lease_all
 from hfprune.devices.visible import Gpu
 
-CONTEXT = multiprocessing.get_context("fork")
+CONTEXT, SLEEP = multiprocessing.get_context("fork"), time.sleep
 
 
 @pytest.fixture(autouse=True)
@@ -79,23 +79,21 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setenv(device.LEASED, "")
 
 
+@pytest.mark.parametrize("started", [False, True])
 def test_a_process_sees_the_device_that_it_leases_and_no_other(
-    three: None, monkeypatch: pytest.MonkeyPatch
+    three: None, monkeypatch: pytest.MonkeyPatch, started: bool
 ) -> None:
-    """CUDA numbers what it sees, so that whatever opens the first device opens the leased one."""
+    """CUDA numbers what it sees, so that whatever opens the first device opens the leased one.
+
+    Where CUDA has started, that device keeps its number.
+    """
     elsewhere(monkeypatch, "u0")
-    assert default_device.__wrapped__() == torch.device("cuda", 0)
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "u1"
+    if started:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: SimpleNamespace(uuid=f"u{i}"))
+    assert default_device.__wrapped__() == torch.device("cuda", int(started))
+    assert started or os.environ["CUDA_VISIBLE_DEVICES"] == "u1"
     assert os.environ[device.LEASED] == "u1"
-
-
-def test_where_cuda_has_started_the_leased_device_keeps_its_number(
-    three: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    elsewhere(monkeypatch, "u0")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: SimpleNamespace(uuid=f"u{i}"))
-    assert default_device.__wrapped__() == torch.device("cuda", 1)
 
 
 def test_a_process_computes_on_the_device_of_the_one_that_started_it(
@@ -114,17 +112,15 @@ def test_a_device_map_leases_all_devices_and_waits_for_those_of_others(
 ) -> None:
     held: list = []
     monkeypatch.setattr(device, "_held", held)
-    monkeypatch.setattr(device, "POLL_SECONDS", 0.02)
-
     _, other = start("u1")
     other.recv()
-    waited, sleep = [], time.sleep
+    waited: list[list[str]] = []
 
-    def waiting(seconds: float) -> None:
+    def waiting(_seconds: float) -> None:
         if not waited:
             other.send("end")
         waited.append([Path(lock.lock_file).stem for lock in held])
-        sleep(seconds)
+        SLEEP(0.02)
 
     monkeypatch.setattr(device.time, "sleep", waiting)
     lease_all()

@@ -28,26 +28,14 @@ def cuda(gpus: list[tuple[str, int]], version: int = 12040) -> SimpleNamespace:
 
         return to
 
-    def name(buffer, _size, device) -> None:
-        buffer.value = gpus[device.value][0].encode()
-
-    def memory(pointer, device) -> None:
-        pointer._obj.value = gpus[device.value][1]
-
-    def uuid(buffer, _device) -> None:
-        buffer.raw = bytes.fromhex(UUID.replace("-", ""))
-
-    def device(pointer, index) -> None:
-        pointer._obj.value = index
-
     return SimpleNamespace(
         cuInit=lambda _: 0 if gpus else 100,
         cuDriverGetVersion=say(version),
         cuDeviceGetCount=say(len(gpus)),
-        cuDeviceGet=device,
-        cuDeviceGetName=name,
-        cuDeviceTotalMem_v2=memory,
-        cuDeviceGetUuid_v2=uuid,
+        cuDeviceGet=lambda pointer, index: say(index)(pointer),
+        cuDeviceGetName=lambda buffer, _size, at: setattr(buffer, "value", gpus[at.value][0].encode()),
+        cuDeviceTotalMem_v2=lambda pointer, at: say(gpus[at.value][1])(pointer),
+        cuDeviceGetUuid_v2=lambda buffer, _at: setattr(buffer, "raw", bytes.fromhex(UUID.replace("-", ""))),
     )
 
 
