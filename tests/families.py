@@ -29,7 +29,9 @@ from transformers import (
 )
 
 from hfprune.models.fused import separate
-from hfprune.plans.planning import apply_plan
+from hfprune.models.units import units_of
+from hfprune.plans.planning import Plan, apply_plan, make_plan
+from hfprune.rules import Allocation
 
 TEXT = "In 1984 the valley's old town had 12345 houses,\n\n  and a MARKET; she'd say \u00e9t\u00e9!"
 WIDTHS = {"equal": [24, 24, 24], "unequal": [40, 17, 24]}
@@ -101,3 +103,21 @@ def cut(model: PreTrainedModel, widths: list[int]) -> PreTrainedModel:
     """Keep the first `widths` neurons of each layer."""
     apply_plan(model, {f"mlp.{layer}": torch.arange(width) for layer, width in enumerate(widths)})
     return model
+
+
+# Rules and kinds of units of every kind of plan.
+PLANS = {
+    "equal widths": ("uniform", ["neurons"]),
+    "unequal widths": ("global", ["neurons"]),
+    "groups": ("uniform", ["neurons", "key_value_groups"]),
+    "fewer layers": ("uniform", ["neurons", "layers"]),
+    "layers": ("uniform", ["layers"]),
+}
+
+
+def random_plan(model: PreTrainedModel, kind: str) -> Plan:
+    """Make a plan of random scores, of which groups need a high ratio: a tiny model has two."""
+    (rule, kinds), ratio = PLANS[kind], 0.4 if kind == "groups" else 0.25
+    generator = torch.Generator().manual_seed(1)
+    scores = {at: torch.rand(unit.count, generator=generator) for at, unit in units_of(model, kinds).items()}
+    return make_plan(model, scores, ratio, dict.fromkeys(kinds), Allocation(rule=rule))

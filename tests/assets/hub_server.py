@@ -28,10 +28,7 @@ class HubServer(ThreadingHTTPServer):
         self.sizes: dict[str, int] = {}  # sizes that are stated in place of the true ones
         self.asked: list[tuple[str, str, str | None]] = []  # method, path, Range
         super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        self.endpoint = f"http://127.0.0.1:{self.server_port}"
 
     def count(self) -> Counter[str]:
         """Return how often each file's bytes were asked for."""
@@ -106,9 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         cut = hub.cuts.pop(file, None) if self.command == "GET" else None
         self._answer(206 if start else 200, data[start:], headers, cut)
 
-    def _answer(
-        self, status: int, body: bytes, headers: dict[str, str] | None = None, cut: int | None = None
-    ) -> None:
+    def _answer(self, status: int, body: bytes, headers: dict | None = None, cut: int | None = None) -> None:
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)

@@ -127,8 +127,6 @@ HELD: dict[str, tuple[str, dict, dict[str, bytes], list]] = {
     }, PIQA),
     "strings stay strings, and columns may start late": (
         "tasks", {"format": "jsonl", "rows": 3}, {"piqa.jsonl": jsonl(*LATE)}, WITH_LATE),
-    "the same, gzipped": (
-        "tasks", {"format": "jsonl", "rows": 3}, {"piqa.jsonl.gz": gzip.compress(jsonl(*LATE))}, WITH_LATE),
     "OLMES choices": ("tasks", {"name": "openbookqa", "format": "olmes", "rows": 2}, {"r.jsonl.gz": olmes(
         {"id": "z", "query": "Question: Is Question: 1?\nAnswer:", "choices": ["w", "x", "y"], "gold": 2},
         {"id": "a", "query": "Question:  two\nAnswer:", "choices": ["x", "w"], "gold": 0},

@@ -22,10 +22,11 @@ from hfprune.errors import HfpruneError
 from hfprune.exports.checkpoint import export
 from hfprune.kinds import kind_of
 from hfprune.models import head
+from hfprune.models.aligned import aligned
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits
 from hfprune.models.load import check_model, load_model, load_skeleton
-from hfprune.models.units import Layers, attentions, count_parameters, gated_mlps, units_of
-from hfprune.plans.planning import apply_plan
+from hfprune.models.units import attentions, count_parameters, gated_mlps, units_of
+from hfprune.plans.planning import apply_plan, make_plan
 
 HEADS = {"num_attention_heads": 8, "num_key_value_heads": 4}
 PHI = Phi3Config(**SHAPE | HEADS, pad_token_id=0)
@@ -74,16 +75,6 @@ REFUSED = {
     **{f"'{name}' names no units": partial(lambda name, _: kind_of(name), name)
        for name in ("attn.0", "layers.0", "mlp", "mlp.x")},
 }  # fmt: skip
-
-
-def test_view_names_the_parts(tiny) -> None:
-    mlps = gated_mlps(tiny)
-    assert [mlp.count for mlp in mlps] == [48] * 3
-    assert [mlp.name for mlp in mlps] == ["mlp.0", "mlp.1", "mlp.2"]
-    x = torch.randn(5, 32)
-    mlp = mlps[1]
-    by_hand = mlp.down(torch.nn.functional.silu(mlp.gate(x)) * mlp.up(x))
-    torch.testing.assert_close(tiny.model.layers[1].mlp(x), by_hand)
 
 
 @pytest.mark.parametrize("message", REFUSED)
@@ -172,10 +163,20 @@ def test_every_family_is_cut_exported_and_reloaded(model, tokens, tmp_path: Path
     load_model(tmp_path / "out")
 
 
-def test_layers_take_their_kind_of_attention_with_them(tokens) -> None:
-    kinds = ["full_attention", "sliding_attention", "full_attention"]
-    model = build_tiny("qwen3", layer_types=kinds, use_sliding_window=True, sliding_window=4)
-    Layers("layers", model).keep(torch.tensor([1, 2]))
-    assert model.config.layer_types == kinds[1:]
-    assert model(tokens).logits.isfinite().all()
-    assert [layer.self_attn.layer_idx for layer in model.model.layers] == [0, 1]
+@pytest.mark.parametrize("kind", ["llama", "llama-bias"])
+def test_filled_up_widths_change_no_output_and_are_gone_afterwards(kind: str) -> None:
+    model = build_tiny(kind)
+    apply_plan(model, make_plan(model, {f"mlp.{layer}": torch.rand(48) for layer in range(3)}, 0.2))
+    tokens = torch.arange(12)[None]
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    cut = model(tokens).logits
+    widths = {layer.mlp.down_proj.weight.shape[1] for layer in model.model.layers}
+    assert any(width % 8 for width in widths)
+    with pytest.raises(KeyboardInterrupt), aligned(model, 8):
+        filled = {layer.mlp.down_proj.weight.shape[1] for layer in model.model.layers}
+        assert filled == {-(-width // 8) * 8 for width in widths}
+        assert torch.allclose(model(tokens).logits, cut, atol=1e-6)
+        raise KeyboardInterrupt
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())

@@ -1,4 +1,4 @@
-"""Key-value groups with their query heads: the budget beside neurons, plans, slicing and export."""
+"""Key-value groups with their query heads, sliced and exported; and the mask of every kind of plan."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ARCHITECTURES, build_tiny, generates_the_same_without_cache, reload
+from families import PLANS, random_plan
 from smoke import build_tokenizer
 
 from hfprune.errors import HfpruneError
@@ -111,3 +112,22 @@ def test_a_model_stays_of_its_kind_where_its_config_takes_the_heads(
     apply_plan(model, plan_of(model, odd))
     with pytest.raises(HfpruneError, match="transformers refuses a LLaMA of"):
         export(model, tokenizer, tmp_path / "out")
+
+
+@pytest.mark.parametrize("architecture", ["llama-bias", "qwen3"])
+@pytest.mark.parametrize("kind", PLANS)
+def test_masked_equals_sliced_and_is_dense_when_off(architecture: str, kind: str, tokens) -> None:
+    dense = build_tiny(architecture)
+    plan = random_plan(dense, kind)
+    apply_plan(sliced := deepcopy(dense), plan)
+    before, expected = dense(tokens).logits, sliced(tokens).logits
+    with masked(dense, plan) as mask:
+        torch.testing.assert_close(dense(tokens).logits, expected, rtol=1e-4, atol=1e-5)
+        with mask.off():
+            assert torch.equal(dense(tokens).logits, before)
+    assert torch.equal(dense(tokens).logits, before)
+    assert not torch.allclose(before, expected, atol=1e-4)
+    wrong = {f"mlp.{layer}": torch.tensor([10**6]) for layer in range(LAYERS)}
+    with pytest.raises(HfpruneError, match="must hold sorted, distinct numbers"), masked(dense, wrong):
+        pass
+    assert not any(module._forward_pre_hooks for module in dense.modules()), "no hook is left"

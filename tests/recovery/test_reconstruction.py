@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import build_tiny, reload
-from families import build
+from families import build, random_plan
 from pydantic import ValidationError
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -18,14 +18,13 @@ from hfprune.exports.checkpoint import export
 from hfprune.files import sha256
 from hfprune.models.units import units_of
 from hfprune.plans.mask import masked
-from hfprune.plans.planning import Plan, apply_plan, make_plan, save_plan
+from hfprune.plans.planning import Plan, apply_plan, save_plan
 from hfprune.provenance import identity
 from hfprune.recoveries import Linear
 from hfprune.recovery import reconstruction
 from hfprune.recovery.grams import inputs_of
 from hfprune.recovery.reconstruction import solve_plans
 from hfprune.recovery.solved import Solved, apply_linear, load_solved, save_solved
-from hfprune.study.method import Allocation
 
 BLOCKS = torch.randint(0, 97, (24, 17), generator=torch.Generator().manual_seed(3))
 # Each with tied embeddings but for qwen2 and gemma3.
@@ -34,20 +33,6 @@ MODELS = {
     "llama with biases": partial(build_tiny, "llama-bias", attention_bias=True),
     "gemma3": partial(build, "gemma3"),
 }
-PLANS = {
-    "equal widths": ("uniform", ["neurons"]),
-    "unequal widths": ("global", ["neurons"]),
-    "groups": ("uniform", ["neurons", "key_value_groups"]),
-    "fewer layers": ("uniform", ["neurons", "layers"]),
-}
-
-
-def plan_of(model: PreTrainedModel, kind: str) -> Plan:
-    """Make a plan of random scores, of which groups need a high ratio: a tiny model has two."""
-    (rule, kinds), ratio = PLANS[kind], 0.4 if kind == "groups" else 0.25
-    generator = torch.Generator().manual_seed(1)
-    scores = {at: torch.rand(unit.count, generator=generator) for at, unit in units_of(model, kinds).items()}
-    return make_plan(model, scores, ratio, dict.fromkeys(kinds), Allocation(rule=rule))
 
 
 def solve_all(
@@ -87,7 +72,7 @@ def is_near(found: Tensor, expected: Tensor) -> bool:
 
 
 CASES = [
-    *(("llama with biases", kind) for kind in PLANS),
+    *(("llama with biases", kind) for kind in ("equal widths", "unequal widths", "groups", "fewer layers")),
     ("llama", "equal widths"),
     ("qwen2", "groups"),
     ("qwen3", "groups"),
@@ -99,7 +84,7 @@ CASES = [
 @pytest.mark.parametrize(("family", "kind"), CASES)
 def test_equals_lstsq(family: str, kind: str, tmp_path: Path) -> None:
     model = MODELS[family]().double()
-    plan = plan_of(model, kind)
+    plan = random_plan(model, kind)
     may = hasattr(model.config, "mlp_bias") and hasattr(model.config, "attention_bias")
     for bias in (False, True)[: 1 + may]:
         solved = solve(model, plan, tmp_path / str(bias), ridges=[1e-3], bias=bias)
@@ -122,13 +107,13 @@ def test_a_place_that_the_plan_leaves_whole_is_as_it_was(tmp_path: Path) -> None
     model = MODELS["qwen2"]()
     whole = {place: torch.arange(units.count) for place, units in units_of(model, ["neurons"]).items()}
     assert solve(model, whole, tmp_path / "whole") == {}
-    cut = plan_of(model, "unequal widths")["mlp.1"]
+    cut = random_plan(model, "unequal widths")["mlp.1"]
     assert solve(model, whole | {"mlp.1": cut}, tmp_path / "one").keys() == {"mlp.1"}
 
 
 def test_lambda_is_chosen_by_documents_that_are_held_out(tmp_path: Path) -> None:
     model, few = MODELS["llama"](), BLOCKS[:4]
-    plan = plan_of(model, "equal widths")
+    plan = random_plan(model, "equal widths")
     ridges = [1e-6, 1e-3, 1e-1, 1e1, 1e3]
     alone = {ridge: solve(model, plan, tmp_path / str(ridge), blocks=few, ridges=[ridge]) for ridge in ridges}
     chosen = solve(model, plan, tmp_path / "all", blocks=few, ridges=ridges)
@@ -150,7 +135,7 @@ def test_one_pass_serves_all_plans_and_neither_a_kill_nor_the_batch_size_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = MODELS["gemma3"]()
-    plans = {name: plan_of(model, kind) for name, kind in (("a", "groups"), ("b", "unequal widths"))}
+    plans = {name: random_plan(model, kind) for name, kind in (("a", "groups"), ("b", "unequal widths"))}
     read: list[int] = []
     for number, layer in enumerate(model.model.layers):
         layer.mlp.register_forward_pre_hook(lambda *_, number=number: read.append(number))
@@ -188,7 +173,7 @@ def test_one_pass_serves_all_plans_and_neither_a_kill_nor_the_batch_size_shows(
 @pytest.mark.parametrize(("family", "kind"), [case for case in CASES if case[0] != "qwen2"])
 def test_put_into_the_sliced_model(family: str, kind: str, tmp_path: Path) -> None:
     dense = MODELS[family]()
-    plan, (path, source) = plan_of(dense, kind), saved(dense, kind, tmp_path)
+    plan, (path, source) = random_plan(dense, kind), saved(dense, kind, tmp_path)
     expected = copy.deepcopy(dense)
     for place, solved in load_solved(path).items():  # in the dense model: the other inputs are masked
         units = units_of(expected, ["neurons", "key_value_groups"])[place]
@@ -207,7 +192,7 @@ def saved(dense: PreTrainedModel, kind: str, folder: Path, **settings) -> tuple[
     """Solve a plan, write it, and return the file and the files of model and plan."""
     inputs = {"model": folder / "model", "plan": folder / "plan.safetensors"}
     dense.save_pretrained(inputs["model"], max_shard_size="60KB")
-    plan = plan_of(dense, kind)
+    plan = random_plan(dense, kind)
     save_plan(inputs["plan"], plan, {})
     solved = solve(dense, plan, folder / "state", **settings)
     made = {"inputs": {role: identity(path) for role, path in inputs.items()}}
@@ -221,7 +206,7 @@ def test_an_infinite_ridge_and_a_bias_are_flaps_compensation(
 ) -> None:
     """Σ over pruned inputs of their mean times their column, whatever the architecture; few tokens are enough."""
     dense = MODELS[family]().double()
-    plan = plan_of(dense, "groups")
+    plan = random_plan(dense, "groups")
     path, source = saved(dense, "groups", tmp_path, bias=True, ridges=[math.inf])
     expected, units = copy.deepcopy(dense), units_of(dense, ["neurons", "key_value_groups"])
     for place, solved in load_solved(path).items():
@@ -267,7 +252,9 @@ def test_what_cannot_be_solved_is_one_line(
     blocks: Tensor, change: dict, message: str, tmp_path: Path
 ) -> None:
     model = MODELS["llama"]()
-    plan = {at: kept for at, kept in (plan_of(model, "equal widths") | change).items() if kept is not None}
+    plan = {
+        at: kept for at, kept in (random_plan(model, "equal widths") | change).items() if kept is not None
+    }
     with pytest.raises(HfpruneError, match=message) as error:
         solve(model, plan, tmp_path, blocks=blocks)
     assert "\n" not in str(error.value)
@@ -276,25 +263,23 @@ def test_what_cannot_be_solved_is_one_line(
 
 def test_activations_that_are_not_finite_are_named_and_what_was_solved_before_stays(tmp_path: Path) -> None:
     model = MODELS["llama"]()
-    plan = plan_of(model, "equal widths")
     model.model.layers[1].mlp.up_proj.weight[3] = float("nan")
     with pytest.raises(HfpruneError, match=r"activations at mlp\.1 are not finite"):
-        solve(model, plan, tmp_path)
+        solve(model, random_plan(model, "equal widths"), tmp_path)
     assert [path.name for path in tmp_path.glob("*/*")] == ["mlp.0.safetensors"]
 
 
 @pytest.mark.parametrize("weights", ["dead", "equal"])
 def test_linearly_dependent_neurons_need_a_ridge(weights: str, tmp_path: Path) -> None:
     model = MODELS["llama"]()
-    plan = plan_of(model, "equal widths")
+    plan, mlp = random_plan(model, "equal widths"), model.model.layers[1].mlp
     first, second = plan["mlp.1"][:2].tolist()
-    for linear_layer in (model.model.layers[1].mlp.gate_proj, model.model.layers[1].mlp.up_proj):
-        linear_layer.weight[second] = linear_layer.weight[first] * (weights == "equal")
+    for layer in (mlp.gate_proj, mlp.up_proj):
+        layer.weight[second] = layer.weight[first] * (weights == "equal")
     with pytest.raises(HfpruneError, match=r"^mlp\.1: the inputs that stay are linearly dependent"):
         solve(model, plan, tmp_path, ridges=[0.0])
-    solved = solve(model, plan, tmp_path, ridges=[0.0, 1e-3], identity="other")
-    assert solved["mlp.1"].ridge == 1e-3
-    assert solved["mlp.1"].weight.isfinite().all()
+    solved = solve(model, plan, tmp_path, ridges=[0.0, 1e-3], identity="other")["mlp.1"]
+    assert solved.ridge == 1e-3 and solved.weight.isfinite().all()
     for ridge in (-1.0, math.nan):
         with pytest.raises(ValidationError, match="greater than or equal to 0"):
             Linear(ridges=[ridge])
@@ -302,7 +287,7 @@ def test_linearly_dependent_neurons_need_a_ridge(weights: str, tmp_path: Path) -
 
 def test_a_file_of_another_model_or_plan_is_refused(tmp_path: Path) -> None:
     dense = MODELS["llama"]()
-    plan, (path, source) = plan_of(dense, "equal widths"), saved(dense, "equal widths", tmp_path)
+    plan, (path, source) = random_plan(dense, "equal widths"), saved(dense, "equal widths", tmp_path)
     apply_plan(dense, plan)
     other = tmp_path / "other.safetensors"
     save_plan(other, plan | {"mlp.0": torch.arange(len(plan["mlp.0"]))}, {})
