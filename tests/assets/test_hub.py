@@ -68,6 +68,10 @@ def test_listed_files_of_a_dataset_in_their_order_and_then_from_the_cache(
     fetch_asset("corpora", "texts", asset, tmp_path / "again", tmp_path / "downloads")
     assert read_corpus(tmp_path / "again") == ["second", "first"]
     assert hub.asked == []
+    with pytest.raises(HfpruneError, match=r"has no file 'data/c\.txt'"):
+        repo_files(source("data/a.txt", "data/c.txt"), "dataset", ())
+    with pytest.raises(HfpruneError, match=r"add them under source\.files"):
+        repo_files(source(), "dataset", ())
 
 
 def test_a_model_takes_neither_pickles_nor_code_nor_subfolders(tmp_path: Path, hub: HubServer) -> None:
@@ -109,13 +113,6 @@ def test_refusals_say_what_to_do(
     assert "\n" not in message
     if code == "GatedRepo":
         assert ("https://huggingface.co/datasets/some/thing" in message) == (repo_type == "dataset")
-
-
-def test_files_that_are_not_there_or_not_listed(hub: HubServer) -> None:
-    with pytest.raises(HfpruneError, match=r"has no file 'data/c\.txt'"):
-        repo_files(source("data/a.txt", "data/c.txt"), "dataset", ())
-    with pytest.raises(HfpruneError, match=r"add them under source\.files"):
-        repo_files(source(), "dataset", ())
 
 
 def test_offline_and_not_in_the_cache(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

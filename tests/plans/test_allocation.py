@@ -27,8 +27,8 @@ def scores_of_unequal_layers(seed: int = 0) -> list[torch.Tensor]:
     return [(layer * draw**layer).mul(20).round() / 20 for layer, draw in enumerate(draws, 1)]
 
 
-def by_place(of_layers: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {f"mlp.{layer}": x for layer, x in enumerate(of_layers)}
+def by_place(of_layers: list[torch.Tensor], place: str = "mlp") -> dict[str, torch.Tensor]:
+    return {f"{place}.{layer}": torch.as_tensor(x) for layer, x in enumerate(of_layers)}
 
 
 def one_at_a_time(scores: list[torch.Tensor], count: int, least: int, standardize: bool) -> list[list[int]]:
@@ -159,8 +159,7 @@ def cut(mlps: list[list[float]], groups: list[list[float]], goal: float) -> dict
     model = build_tiny("llama", **SMALL, head_dim=2, num_hidden_layers=2)
     units = units_of(model, ["neurons", "key_value_groups"])
     assert {unit.parameters for unit in units.values()} == {6, 16}
-    scores = by_place([torch.tensor(row) for row in mlps])
-    scores |= {f"attention.{layer}": torch.tensor(row) for layer, row in enumerate(groups)}
+    scores = by_place(mlps) | by_place(groups, "attention")
     kept = {name: x.tolist() for name, x in keep_jointly(units, scores, goal).items()}
     assert kept.keys() == WHOLE.keys()
     return {name: x for name, x in kept.items() if x != WHOLE[name]}

@@ -112,21 +112,19 @@ def test_unreachable_ratio_gives_the_largest_reachable(tiny, ratio: float) -> No
 # --- layers ----------------------------------------------------------------------------------------------
 
 
-def test_number_of_layers_is_the_nearest(tiny) -> None:
-    share = count_parameters(tiny.model.layers[0]) / count_parameters(tiny)
-    layers = {"layers": None}
-    kept = [kept_units(tiny, part * share, layers) for part in (0.51, 1.49, 1.51, 2.49)]
-    assert kept == [{"layers": 2}, {"layers": 2}, {"layers": 1}, {"layers": 1}]
-    for part in (0.49, 2.51):
-        steps = f"choose one from {share:.3f} to {2 * share:.3f}, in steps of {share:.3f}"
-        with pytest.raises(HfpruneError, match=rf"pruning layers of \w+: {steps}"):
-            kept_units(tiny, part * share, layers)
-    # The former rule of whole blocks: round(ratio / share of a block) blocks go.
-    assert kept_units(tiny, 0.2, layers)["layers"] == LAYERS - round(0.2 / share)
-    scores = random_scores()
-    plan = make_plan(tiny, scores, 0.2, layers)
-    assert [*plan] == ["layers"]
-    assert set(range(LAYERS)) - set(plan["layers"].tolist()) == {int(scores["layers"].argmin())}
+@pytest.mark.parametrize(("kind", "count"), [("layers", 3), ("key_value_groups", 4)])
+def test_a_number_of_one_kind_without_neurons_is_the_nearest(kind: str, count: int) -> None:
+    model, alone = build_tiny("qwen2", num_key_value_heads=4), {kind: None}
+    _, parameters, places = unit_sizes(model, [kind])[kind]
+    step = parameters * places / count_parameters(model)
+    kept = [kept_units(model, part * step, alone)[kind] for part in (0.51, 1.49, 1.51, count - 0.51)]
+    assert kept == [count - 1, count - 1, count - 2, 1]
+    steps = f"choose one from {step:.3f} to {(count - 1) * step:.3f}, in steps of {step:.3f}"
+    for part in (0.49, count - 0.49):
+        with pytest.raises(HfpruneError, match=rf"pruning {kind} of \w+: {steps}"):
+            kept_units(model, part * step, alone)
+    with pytest.raises(HfpruneError, match="it has only one of them"):
+        kept_units(build_tiny("qwen2", num_key_value_heads=1, num_hidden_layers=1), 0.1, alone)
 
 
 def test_shares_of_the_removed_parameters_by_hand() -> None:
@@ -179,24 +177,16 @@ def test_whatever_is_cut_the_total_is_met_to_half_a_neuron(
     assert ("layers" in plan) == ("layers" in units)
 
 
-def test_groups_without_neurons_are_rounded_to_the_nearest() -> None:
-    model = build_tiny("qwen2", num_hidden_layers=6, num_key_value_heads=4)
-    total, size = count_parameters(model), unit_sizes(model, ["key_value_groups"])["key_value_groups"]
-    step = size.parameters * 6 / total
-    alone, deep = {"key_value_groups": None}, {"key_value_groups": None, "layers": None}
-    assert [kept_units(model, part * step, alone)["key_value_groups"] for part in (0.6, 2.4)] == [3, 2]
-    for part in (0.4, 3.6):
-        with pytest.raises(HfpruneError, match=rf"choose one from {step:.3f} to {3 * step:.3f}, in steps of"):
-            kept_units(model, part * step, alone)
+def test_groups_fill_up_what_layers_leave_over() -> None:
+    model, deep = build_tiny("qwen2", num_key_value_heads=4), {"key_value_groups": None, "layers": None}
+    total, layer = count_parameters(model), count_parameters(model.model.layers[0])
+    group = unit_sizes(model, ["key_value_groups"])["key_value_groups"].parameters
     for ratio in (0.1, 0.3, 0.6):
         layers, groups = (kept_units(model, ratio, deep)[kind] for kind in ("layers", "key_value_groups"))
-        layer = count_parameters(model.model.layers[0])
-        removed = (6 - layers) * layer + layers * (4 - groups) * size.parameters
-        assert abs(removed - ratio * total) <= layers * size.parameters / 2
+        removed = (LAYERS - layers) * layer + layers * (4 - groups) * group
+        assert abs(removed - ratio * total) <= layers * group / 2
     with pytest.raises(HfpruneError, match=r"choose one from 0\.\d+ to 0\.\d+$"):
         kept_units(model, 0.001, deep)
-    with pytest.raises(HfpruneError, match="it has only one of them"):
-        kept_units(build_tiny("qwen2", num_key_value_heads=1), 0.1, alone)
 
 
 # --- plans -----------------------------------------------------------------------------------------------
@@ -213,6 +203,7 @@ def test_kinds_that_are_scored_are_what_is_pruned_unless_said() -> None:
     del scores["layers"]
     assert [*make_plan(model, scores, 0.4)] == [*scores]
     assert [*make_plan(model, scores, 0.2, {"neurons": None})] == ["mlp.0", "mlp.1", "mlp.2"]
+    assert [*make_plan(model, random_scores(), 0.2, {"layers": None})] == ["layers"]
     with pytest.raises(HfpruneError, match="layers has no scores, but Qwen2ForCausalLM has 3 layers there"):
         make_plan(model, scores, 0.2, {"neurons": None, "layers": None})
     for wrong in (random_scores(2), scores | {"mlp.2": torch.rand(47)}):

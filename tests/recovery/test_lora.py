@@ -229,18 +229,14 @@ def test_merged_adapter_answers_as_the_adapter_does(packed: Packed, tmp_path: Pa
         adapter.merge_adapter(pruned("qwen2"), tmp_path, {})
 
 
-def test_every_doubling_half_of_the_steps_and_the_last() -> None:
+def test_every_doubling_half_of_the_steps_and_the_last_and_the_tokens_until_then() -> None:
     assert (measured_steps(1), measured_steps(3)) == ([0, 1], [0, 1, 2, 3])
     assert measured_steps(20) == [0, 1, 2, 4, 8, half(20), 16, 20]
     assert measured_steps(256) == [0, 1, 2, 4, 8, 16, 32, 64, 128, 256]
-
-
-@pytest.mark.parametrize(("sequences", "batch"), [(17, 4), (16, 4), (3, 4), (8, 1)])
-def test_trained_tokens_are_those_of_the_sequences_in_the_steps(sequences: int, batch: int) -> None:
-    settings = Lora(batch=batch, length=10)
-    sizes = [len(range(start, min(start + batch, sequences))) for start in range(0, sequences, batch)] * 3
-    for step in range(len(sizes) + 1):
-        assert settings.trained_tokens(step, sequences) == 10 * sum(sizes[:step])
+    for batch, sizes in ((4, [4, 4, 4, 4, 1]), (4, [4, 4, 4, 4]), (4, [3]), (1, [1] * 8)):  # of an epoch
+        settings = Lora(batch=batch, length=10)
+        for step in range(3 * len(sizes) + 1):
+            assert settings.trained_tokens(step, sum(sizes)) == 10 * sum((sizes * 3)[:step])
 
 
 @CASES
