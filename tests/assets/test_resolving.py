@@ -97,20 +97,15 @@ def test_what_a_user_who_is_offline_set_stays(hub: HubServer, tmp_path: Path, mo
 
 
 def test_a_hub_that_refuses_or_is_not_reached(hub: HubServer, tmp_path: Path) -> None:
-    hub.refusal = (403, "GatedRepo")
-    line = failure(
-        "prune", "--model", "some/model", "--ratio", 0.2, "--out", tmp_path / "out", "--resources", tmp_path
-    )
+    hub.refusal, out = (403, "GatedRepo"), tmp_path / "out"
+    line = failure("prune", "--model", "some/model", "--ratio", 0.2, "--out", out, "--resources", tmp_path)
     start = "hfprune prune: error: no model 'some/model': no folder or file, not in config/assets.yaml; "
-    assert line.startswith(
-        f"{start}on the hub: some/model: gated; accept its licence on https://huggingface.co/"
-    )
-    assert not (tmp_path / "out").exists()
+    gated = "on the hub: some/model: gated; accept its licence on https://huggingface.co/"
+    assert line.startswith(start + gated) and not out.exists()
     hub.shutdown()
     hub.server_close()
-    with pytest.raises(
-        HfpruneError, match=r"hub cannot be reached .*; connect to a network, or copy it here"
-    ):
+    message = r"hub cannot be reached .*; connect to a network, or copy it here"
+    with pytest.raises(HfpruneError, match=message):
         resolve("models", "some/model", tmp_path / "resources")
 
 
@@ -143,9 +138,7 @@ def test_a_catalogue_may_give_a_spelling_in_place_of_an_entry(mine: Path, tmp_pa
     )
     assert load_tokenizer(tmp_path / "resources/models/folder")
     write(tmp_path / "assets.yaml", {"models": {"odd": "nowhere"}})
-    with pytest.raises(
-        HfpruneError, match=r"models: odd: 'nowhere' is not a folder with config\.json, a \.gguf"
-    ):
+    with pytest.raises(HfpruneError, match=r"models: odd: 'nowhere' is not a folder with config\.json, a"):
         load(Catalogue, tmp_path / "assets.yaml")
 
 

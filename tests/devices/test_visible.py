@@ -59,6 +59,10 @@ def machine(monkeypatch: pytest.MonkeyPatch, capsys):
 
 
 def test_a_slice_counts_by_its_own_memory_and_its_own_name(machine) -> None:
+    """A machine without GPUs asks nothing of torch."""
+    machine([], None)
+    assert visible_gpus() == 0
+    visible._visible.cache_clear()
     machine([(CARD, 85_000_000_000), (SLICE, 10_000_000_000)], "12.8")
     assert visible_devices() == [
         Gpu(CARD, 85_000_000_000, f"GPU-{UUID}"),
@@ -87,11 +91,6 @@ def test_a_torch_that_cannot_use_the_gpu_ends_in_the_remedy(
     with pytest.raises(HfpruneError, match=remedy) as error:
         visible_gpus()
     assert "CUDA_VISIBLE_DEVICES= to compute on the processor" in str(error.value)
-
-
-def test_a_machine_without_gpus_asks_nothing_of_torch(machine) -> None:
-    machine([], None)
-    assert visible_gpus() == 0
 
 
 def test_the_driver_is_asked_in_a_process_of_its_own() -> None:

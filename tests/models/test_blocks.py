@@ -28,9 +28,9 @@ class GemmaLetters(Letters):
         return {"input_ids": [self.bos_token_id] * add_special_tokens + super().__call__(text)["input_ids"]}
 
 
-def draw_with_homes(**changes) -> tuple[torch.Tensor, list[int]]:
+def draw_with_homes(tokenizer: Letters | None = None, **changes) -> tuple[torch.Tensor, list[int]]:
     settings = {"sequences": 4, "length": 50, "sampling": "crop", "seed": 1} | changes
-    return sample_blocks(DOCUMENTS, Letters(), **settings)
+    return sample_blocks(DOCUMENTS, tokenizer or Letters(), **settings)
 
 
 def draw(**changes) -> torch.Tensor:
@@ -59,9 +59,8 @@ def test_pack_joins_whole_documents_with_eos() -> None:
 
 @pytest.mark.parametrize("sampling", ["crop", "pack"])
 def test_each_block_of_a_gemma_begins_with_bos_and_has_no_other(sampling: str) -> None:
-    wanted = {"sequences": 4, "seed": 1, "sampling": sampling}
-    blocks, homes = sample_blocks(DOCUMENTS, GemmaLetters(), length=51, **wanted)
-    plain, same = sample_blocks(DOCUMENTS, Letters(), length=50, **wanted)
+    blocks, homes = draw_with_homes(GemmaLetters(), length=51, sampling=sampling)
+    plain, same = draw_with_homes(sampling=sampling)
     assert homes == same
     assert blocks[:, 0].tolist() == [1] * 4
     assert torch.equal(blocks[:, 1:], plain)
@@ -91,11 +90,10 @@ def test_seed_and_place_decide_and_count_is_a_limit(sampling: str) -> None:
 def test_nothing_to_draw_from() -> None:
     with pytest.raises(HfpruneError, match="'c4' is empty"):
         sample_blocks([], Letters(), sequences=1, length=1, sampling="crop", seed=0, corpus="c4")
-    longest = max(map(len, DOCUMENTS))
-    with pytest.raises(HfpruneError, match=f"{longest} at most.*shorter length or sampling: pack"):
-        draw(length=10_000)
-    with pytest.raises(HfpruneError, match="cannot fill one block"):
-        draw(length=10_000, sampling="pack")
+    crops = f"{max(map(len, DOCUMENTS))} at most.*shorter length or sampling: pack"
+    for sampling, message in (("crop", crops), ("pack", "cannot fill one block")):
+        with pytest.raises(HfpruneError, match=message):
+            draw(length=10_000, sampling=sampling)
 
 
 def test_blocks_survive_the_file(tmp_path: Path) -> None:

@@ -124,27 +124,34 @@ def losses_of_a_plain_loop(model: PreTrainedModel, packed: Packed, settings: Lor
 
 
 @CASES
-def test_losses_are_those_of_peft_in_a_plain_loop_and_the_adapters_alone_change(
+def test_losses_are_those_of_peft_and_of_pairs_alone_and_the_adapters_alone_change(
     architecture: str, packing: str, tmp_path: Path, capsys
 ) -> None:
+    """One sequence at a time or several; the held-out losses with a pass for each pair."""
     packed, changes = packed_by(packing), {"max_steps": 5, "learning_rate": 2e-3, "dropout": 0}
-    expected = losses_of_a_plain_loop(
-        pruned(architecture), packed, SETTINGS.model_copy(update=changes), seed=5
-    )
+    held_out, rest = rows(packed, 0, 3), rows(packed, 3, len(packed.tokens))
+    expected = losses_of_a_plain_loop(pruned(architecture), rest, SETTINGS.model_copy(update=changes), seed=5)
     assert expected[-1] < expected[0]
+    alone = [rows(held_out, row, row + 1) for row in range(3)]
+    before = [loss_of_pairs_alone(pruned(architecture), each) for each in alone]
     for tokens in (1, 4096):
         capsys.readouterr()
-        adapted, course = train(pruned(architecture), packed, tmp_path / str(tokens), tokens, **changes)
+        folder = tmp_path / str(tokens)
+        adapted, course = train(pruned(architecture), rest, folder, tokens, held_out=held_out, **changes)
         assert course.losses == pytest.approx(expected, rel=1e-4)
         said = capsys.readouterr()
         assert not said.out and len([x for x in said.err.splitlines() if x.startswith("step ")]) == 5
+        assert course.curve[0] == pytest.approx(before, rel=1e-5)
+        after = [loss_of_pairs_alone(adapted.eval(), each) for each in alone]
+        assert course.curve[5] == pytest.approx(after, rel=1e-4)
+        assert course.curve[5] != pytest.approx(before, rel=1e-3)
+    assert response_tokens(held_out) == [int((row != IGNORED).sum()) for row in held_out.labels[:, 1:]]
     trained = adapters(adapted)
     assert len(trained) == 2 * 7 * 3
     assert all(weight.abs().sum() > 0 for weight in trained.values())  # B starts at zero
-    model = adapted.get_base_model()
-    after = {name.replace(".base_layer", ""): weight for name, weight in model.state_dict().items()}
-    before = pruned(architecture).state_dict()
-    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    weights = adapted.get_base_model().state_dict()
+    found = {name.replace(".base_layer", ""): weight for name, weight in weights.items()}
+    assert all(torch.equal(found[name], weight) for name, weight in pruned(architecture).state_dict().items())
 
 
 def test_killed_run_comes_to_the_same_adapter(
@@ -237,26 +244,6 @@ def test_every_doubling_half_of_the_steps_and_the_last_and_the_tokens_until_then
         settings = Lora(batch=batch, length=10)
         for step in range(3 * len(sizes) + 1):
             assert settings.trained_tokens(step, sum(sizes)) == 10 * sum((sizes * 3)[:step])
-
-
-@CASES
-def test_losses_are_those_of_the_pairs_alone_before_and_after_training(
-    architecture: str, packing: str, tmp_path: Path
-) -> None:
-    """One sequence at a time or several, with those of a pass cut to different lengths."""
-    packed = packed_by(packing)
-    held_out, rest = rows(packed, 0, 3), rows(packed, 3, len(packed.tokens))
-    alone = [rows(held_out, row, row + 1) for row in range(3)]
-    before = [loss_of_pairs_alone(pruned(architecture), each) for each in alone]
-    settings = {"held_out": held_out, "max_steps": 3}
-    for tokens in (1, 4096):
-        adapted, course = train(pruned(architecture), rest, tmp_path / str(tokens), tokens, **settings)
-        assert [*course.curve] == [0, 1, 2, 3]
-        assert course.curve[0] == pytest.approx(before, rel=1e-5)
-        after = [loss_of_pairs_alone(adapted.eval(), each) for each in alone]
-        assert course.curve[3] == pytest.approx(after, rel=1e-4)
-        assert course.curve[3] != pytest.approx(before, rel=1e-3)
-    assert response_tokens(held_out) == [int((row != IGNORED).sum()) for row in held_out.labels[:, 1:]]
 
 
 def test_measuring_changes_nothing_in_the_training(packed: Packed, tmp_path: Path) -> None:
