@@ -135,9 +135,8 @@ def test_what_a_wheel_or_pip_refuses(index: Path, downloads: Path, tmp_path: Pat
     assert re.match(rf"{there}: .* {pins}; .*delete the file", refused(asset, downloads))
     for member in ("some_data/text/a.txt", "some_data/text/"):
         near = member.replace("text/", "texts/")
-        assert refused(one(there, member), downloads).endswith(
-            f"no member '{member}'; did you mean '{near}'?"
-        )
+        line = refused(one(there, member), downloads)
+        assert line.endswith(f"no member '{member}'; did you mean '{near}'?")
 
 
 def test_pieces_are_joined_in_the_order_of_the_parts(index: Path, downloads: Path, parts: list[dict]) -> None:

