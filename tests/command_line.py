@@ -1,41 +1,56 @@
 """The command line, called in this process."""
 
 import json
+import resource
+import shlex
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from hfprune.commands import main
 
+# Calls in the folder of `tests/commands/conftest.py`, whose last word is to be added.
+SCORE = "score --model mine --blocks blocks.safetensors --criterion entropy --out"
+EXPORT = "export --model mine --plan plan.safetensors --out"
 
-def run(*arguments: object) -> None:
-    """Call the command line in this process."""
-    command, *rest = map(str, arguments)
-    saved, sys.argv = sys.argv, ["hfprune", command, *rest]
+
+def run(command: str, *words: object) -> None:
+    """Call the command line in this process, with a line as in a shell and more words."""
+    saved, sys.argv = sys.argv, ["hfprune", *shlex.split(command), *map(str, words)]
     try:
         main()
     finally:
         sys.argv = saved
 
 
-def failure(*arguments: object) -> str:
+def failure(command: str, *words: object) -> str:
     """Return the one line with which a command ends."""
     with pytest.raises(SystemExit) as end:
-        run(*arguments)
+        run(command, *words)
     assert isinstance(end.value.code, str), "exit code 1 and a message"
     assert "\n" not in end.value.code
     return end.value.code
 
 
-def score(work: Path) -> tuple[object, ...]:
-    """Return a call that scores the model in `work` by entropy; the file of the scores is to be added."""
-    blocks = ("--blocks", work / "blocks.safetensors")
-    return "score", "--model", work / "mine", *blocks, "--criterion", "entropy"
+def killed(*_words: object, **_settings: object) -> None:
+    """Stand for a function in which a process is killed."""
+    raise KeyboardInterrupt
 
 
-def recover(work: Path, **options: object) -> tuple[object, ...]:
-    """Return a call that recovers the plan in `work` within seconds; the folder of the adapter is to be added."""
-    few = {"rank": 4, "batch": 2, "length": 320, "max_steps": 3} | options
-    plan = ("--plan", work / "plan.safetensors", "--instructions", work / "instructions/pairs")
-    return "recover", "--model", work / "mine", *plan, "--options", json.dumps(few)
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Make every write beyond this size of a file fail, as on a full disk: Python ignores the signal."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def recover(plan: str = "--plan plan.safetensors", **options: object) -> str:
+    """Return a call that recovers a pruned model within seconds; the folder of the adapter is to be added."""
+    few = json.dumps({"rank": 4, "batch": 2, "length": 320, "max_steps": 3} | options)
+    return f"recover --model mine {plan} --instructions instructions/pairs --options '{few}' --out"

@@ -1,31 +1,32 @@
 """A model folder of the user's with blocks, scores, a plan and an adapter, made once."""
 
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
-from command_line import recover, run, score
+from command_line import SCORE, recover, run
 from smoke import save_model, write, write_sources
 
 
 @pytest.fixture(scope="session")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with fetched assets: a tiny Qwen3 of the user's, a corpus and a task."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with fetched assets: a tiny Qwen3 of the user's, a corpus, pairs and tasks."""
     folder = tmp_path_factory.mktemp("work")
     save_model("qwen3", folder / "mine")
     write(folder / "assets.yaml", write_sources(folder))
-    catalogue = ("--catalogue", folder / "assets.yaml", "--resources", folder)
-    run("fetch", "corpora/text", "tasks/piqa", "tasks/arc_easy", "instructions/pairs", *catalogue)
-    text = ("--corpus", folder / "corpora/text", "--sequences", 4, "--length", 24)
-    model = ("--model", folder / "mine")
-    run("calibrate", *model, *text, "--out", folder / "blocks.safetensors")
-    run(*score(folder), "--out", folder / "scores.safetensors")
-    run("plan", *model, "--scores", folder / "scores.safetensors", "--ratio", 0.15, "--out",
-        folder / "plan.safetensors")  # fmt: skip
+    with chdir(folder):
+        run(
+            "fetch corpora/text tasks/piqa tasks/arc_easy instructions/pairs --catalogue assets.yaml --resources ."
+        )
+        run("calibrate --model mine --corpus corpora/text --sequences 4 --length 24 --out blocks.safetensors")
+        run(SCORE, "scores.safetensors")
+        run("plan --model mine --scores scores.safetensors --ratio 0.15 --out plan.safetensors")
+        run(recover(), "adapter")
     return folder
 
 
-@pytest.fixture(scope="session")
-def adapter(work: Path) -> Path:
-    """An adapter for the plan."""
-    run(*recover(work), "--out", work / "adapter")
-    return work / "adapter"
+@pytest.fixture
+def work(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That folder, in which a test that takes this works."""
+    monkeypatch.chdir(made)
+    return made

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from command_line import failure, run
 from pydantic import Field, PositiveInt
 
 from hfprune.commands import commands, flags
@@ -117,101 +116,6 @@ def test_help_says_default_and_description(capsys: pytest.CaptureFixture[str]) -
     assert "--top-k TOP_K tokens (15)" in text
     assert "--tasks TASKS [TASKS ...] (a b)" in text
     assert "--add-bos, --no-add-bos (True)" in text
-
-
-TEXT = ("--model", "m", "--corpus", "c", "--sequences", "2")
-PLAN = ("--model", "m", "--scores", __file__, "--ratio", "0.2")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ("calibrate", *TEXT, "--length", "0", "--out", "x.safetensors"),
-            "hfprune calibrate: error: --length: must be greater than 1, not '0'",
-        ),
-        (
-            ("plan", *PLAN, "--out", "x.json"),
-            "hfprune plan: error: --out: must be a file ending in .safetensors, not 'x.json'",
-        ),
-        (
-            ("adopt", "--model", "m", "--plan", __file__, "--ratio", "0.2", "--out", "x"),
-            "hfprune adopt: error: --out: must be a file ending in .json, not 'x'",
-        ),
-        (
-            ("plan", *PLAN, "--ratio", "half", "--out", "x.safetensors"),
-            "hfprune plan: error: --ratio: must be a valid number, not 'half'",
-        ),
-        (
-            ("plan", *PLAN, "--cell", "foo", "--out", "x.safetensors"),
-            "hfprune plan: error: --cell: 'foo' is not a cell: give study/model/method/ratio/seed/recovery",
-        ),
-        (
-            ("export", "--model", "m", "--plan", __file__, "--checkpoint", __file__, "--out", "x"),
-            "hfprune export: error: give --plan or --checkpoint, not both",
-        ),
-        (
-            ("measure", "zeroshot", "--model", "m", "--tasks", "t", "--documents", "-3", "--out", "o"),
-            "hfprune measure: error: --documents: must be greater than 0, not '-3'",
-        ),
-        (
-            ("measure", "perplexity", *TEXT, "--length", "0", "--out", "o"),
-            "hfprune measure: error: --length: must be greater than 1, not '0'",
-        ),
-        (
-            ("score", "--model", "m", "--criterion", "random", "--options", "[1]", "--out", "x.safetensors"),
-            "hfprune score: error: --options: must be a JSON object",
-        ),
-        (
-            ("calibrate", *TEXT, "--length", "8", "--seed", "-1", "--out", "x.safetensors"),
-            "hfprune calibrate: error: --seed: must be greater than or equal to 0, not '-1'",
-        ),
-        (
-            ("export", "--model", "m", "--plan", "my.safetensors", "--out", "x"),
-            "hfprune export: error: --plan: my.safetensors: no such file or folder",
-        ),
-        (
-            ("adopt", "--model", "m", "--ratio", "0.2", "--out", "x.json"),
-            "hfprune adopt: error: give the other tool's --plan or --checkpoint",
-        ),
-        (
-            ("adopt", "--model", ".", "--plan", ".", "--linear", ".", "--ratio", "0.2", "--out", "x.json"),
-            "hfprune adopt: error: --linear solves weights here; another tool's plan has none",
-        ),
-        (
-            ("budget", "--model", "m", "--ratios", "0.2", "--spare", "1", "2"),
-            "hfprune budget: error: --spare has more numbers than --units has kinds: give one for each of --units",
-        ),
-        (
-            ("measure", "perplexity", *TEXT, "--length", "8", "--name", "c4 test", "--out", "o"),
-            "hfprune measure: error: --name: String should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$', "
-            "not 'c4 test'",
-        ),
-    ],
-)
-def test_impossible_flags_are_refused_at_once(arguments, message) -> None:
-    assert failure(*arguments) == message
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("score", "--options", "{bad"), "argument --options: not JSON"),
-        (
-            ("calibrate", *TEXT, "--sampling", "packed"),
-            "invalid choice: 'packed' (choose from 'crop', 'pack')",
-        ),
-        (("plan", "--model", "m"), "the following arguments are required: --scores, --ratio, --out"),
-        (("plam",), "invalid choice: 'plam'"),
-    ],
-)
-def test_what_argparse_refuses_ends_with_the_usage(arguments, message, capsys) -> None:
-    with pytest.raises(SystemExit) as end:
-        run(*arguments)
-    assert end.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith("usage: hfprune")
-    assert message in error
 
 
 class Odd(Strict):

@@ -1,0 +1,220 @@
+"""Mistakes of users: each is told in one line, and nothing is left behind."""
+
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import EXPORT, failure, full_disk, killed, recover, run
+from smoke import save_model
+
+from hfprune.errors import HfpruneError
+from hfprune.exports import checkpoint as exporting
+from hfprune.recovery import lora
+from hfprune.stages.budget import neurons_removed
+
+# A command, and under it what its line says; OUT is an empty folder, and TEXT says what is read of a corpus.
+REFUSED = """
+adopt --model mine --plan plan.safetensors --ratio 0.2 --out x
+    --out: must be a file ending in .json, not 'x'
+adopt --model mine --ratio 0.2 --out OUT/x.json
+    give the other tool's --plan or --checkpoint
+adopt --model mine --plan plan.safetensors --linear adapter --ratio 0.2 --out OUT/x.json
+    --linear solves weights here; another tool's plan has none
+budget --model mine --ratios 0.2 --spare 1 2
+    --spare has more numbers than --units has kinds: give one for each of --units
+budget --model mine --ratios 0.1 0.99
+    at most 0.
+budget --model unheard --ratios 0.2
+    config.json is not of a language model
+budget --model broken --ratios 0.2
+    config.json is not of a language model
+budget --model mine --ratios 0.2 --out OUT
+    OUT: Is a directory
+calibrate --model mine --corpus corpora/text --sequences 2 --length 0 --out OUT/x.safetensors
+    --length: must be greater than 1, not '0'
+calibrate --model mine --corpus corpora/text --sequences 2 --length 8 --seed -1 --out OUT/x.safetensors
+    --seed: must be greater than or equal to 0, not '-1'
+calibrate --model mine --corpus corpora/text --sequences 4 --length 9999 --out OUT/x.safetensors
+    choose a shorter length
+export --model mine --out OUT/x
+    give --plan or --checkpoint, --adapter, or both
+export --model mine --plan plan.safetensors --checkpoint mine --out OUT/x
+    give --plan or --checkpoint, not both
+export --model mine --plan my.safetensors --out OUT/x
+    --plan: my.safetensors: no such file or folder
+export --model mine --plan text.txt --out OUT/x
+    not a plan
+export --model mine --adapter adapter --plan other.safetensors --out OUT/x
+    this recovery was made for another plan
+export --model mine --adapter adapter --out OUT/x
+    this recovery was made for another plan
+fetch tasks/pika --catalogue assets.yaml
+    did you mean 'tasks/piqa'
+measure fidelty --model mine --out OUT
+    unknown measure 'fidelty'; did you mean 'fidelity'?
+measure perplexity --model mine --corpus c --sequences 2 --length 8 --name 'c4 test' --out OUT
+    --name: String should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$', not 'c4 test'
+measure perplexity --model mine --corpus OUT --sequences 1 --length 9 --out OUT/p
+    no text 'OUT': not a folder with corpus.arrow, a .txt
+measure perplexity --model mine --resampled plan.safetensors TEXT --out OUT
+    --resampled needs --plan
+measure perplexity --model mine --plan plan.safetensors --resampled plan.json TEXT --out OUT
+    plan.json: not resampled scores or plans; make them with
+measure zeroshot --model mine --tasks t --documents -3 --out OUT
+    --documents: must be greater than 0, not '-3'
+measure zeroshot --model mine --tasks OUT/arc_easy --out OUT/r
+    config/assets.yaml; did you mean 'arc_easy'?
+measure zeroshot --model mine --tasks tasks/piqa --plan plan.safetensors --resampled plan.safetensors --out OUT
+    zeroshot: not measured on resampled plans
+measure fidelity --model mine TEXT --out OUT
+    give --plan or --checkpoint, --adapter, or both
+measure cost --model mine --criterion entropy --out OUT
+    criterion 'entropy' needs --blocks
+measure cost --model mine --plan plan.safetensors --criterion entropy --blocks blocks.safetensors --out OUT
+    cost measures the dense model: remove --plan, --checkpoint, --linear and --adapter
+measure --model mine --settings '{"measures": {"cost": {"sequences": 2}}, "cells": [{"out": "OUT"}]}'
+    cost: a measure of scoring, and no other, takes --criterion
+measure --model mine --settings '{"measures": {"cost": {}, "fidelity": TEXT}, "cells": [{"out": "OUT"}]}'
+    cost is taken alone
+measure --model mine --settings '{"measures": {"fidelity": TEXT}, "cells": [{"out": "OUT"}]}'
+    this would be the dense model
+measure --model mine --settings '{"measures": {"fidelty": {}}, "cells": [{"out": "OUT"}]}'
+    did you mean 'fidelity'
+measure --model mine --settings '{"measures": {"perplexity": TEXT}, "cells": [{"plam": 1, "out": "OUT"}]}'
+    --cells: unknown key 'plam'; did you mean 'plan'?
+measure --model mine --settings '{"measures": {"perplexity": TEXT}, "cells": [{"out": "OUT", "dtype": "float32"}]}'
+    --cells: unknown key 'dtype'
+measure --model mine --settings '{"measures": {"perplexity": TEXT}, "cells": [{"out": "OUT"}, {"out": "OUT"}]}'
+    two cells have the same `out`
+plan --model mine --scores scores.safetensors --ratio 0.2 --out x.json
+    --out: must be a file ending in .safetensors, not 'x.json'
+plan --model mine --scores scores.safetensors --ratio half --out OUT/x.safetensors
+    --ratio: must be a valid number, not 'half'
+plan --model mine --scores scores.safetensors --ratio 0.2 --cell foo --out OUT/x.safetensors
+    --cell: 'foo' is not a cell: give study/model/method/ratio/seed/recovery
+plan --model mine --scores scores.safetensors --ratio 0.2 --part 1.5 --out OUT/x.safetensors
+    --part: must be less than or equal to 1, not
+plan --model mine --scores scores.safetensors --ratio 0.99 --out OUT/x.safetensors
+    at most 0.
+plan --model OUT --scores scores.safetensors --ratio 0.1 --out OUT/x.safetensors
+    --model: no model 'OUT': not a folder with config.json, a .gguf file or
+plan --model mine --scores scores.safetensors --ratio 0.2 --units '["neurons", "layers"]' --out OUT/x.safetensors
+    holds no scores of layers
+plan --model mine --scores scores.safetensors --ratio 0.2 --allocation '{"rule": "global", "align": 3}' --out \
+    OUT/x.safetensors
+    align belongs to
+recover --model mine --plan plan.safetensors --instructions instructions/pairs --options '{"rnak": 2}' --out OUT/a
+    --options: unknown key 'rnak'; did you mean 'rank'
+recover --model mine --plan plan.safetensors --instructions instructions/pairs --out OUT/a \
+    --options '{"packing": "plain", "length": 900000}'
+    fill no sequence of 900000 tokens
+recover --model mine --instructions instructions/pairs --packed pairs.safetensors --out OUT/a
+    give either --instructions or --packed
+recover --model mine --packed pairs.safetensors --options '{"length": 640}' --out OUT/a
+    packed with another length; run `hfprune pack` again
+recover --model mine --packed pairs.safetensors --options '{"length": 320}' --seed 1 --out OUT/a
+    packed with another seed
+recover --model mine --packed pairs.safetensors --options '{"length": 320, "held_out": 2}' --out OUT/a
+    packed with another held_out
+recover --model llama --packed pairs.safetensors --options '{"length": 320}' --out OUT/a
+    packed with another model
+recover --model mine --packed plan.safetensors --out OUT/a
+    not packed pairs; make them with `hfprune pack`
+score --model mine --criterion random --options [1] --out OUT/x.safetensors
+    --options: must be a JSON object
+score --model mine --criterion entropy --out OUT/x.safetensors
+    needs --blocks
+score --model mine --criterion entrop --out OUT/x.safetensors
+    did you mean 'entropy'
+score --model mine --blocks text.txt --criterion entropy --out OUT/x.safetensors
+    not calibration blocks
+score --model mine --blocks blocks.safetensors --plan scores.json --criterion entropy --out OUT/x.safetensors
+    scores.json: not a plan
+score --model mine --criterion random --resamples 1 --out OUT/x.safetensors
+    --resamples: one resample has no spread
+score --model mine --blocks blocks.safetensors --criterion entropy wanda --out OUT/x.safetensors
+    {method}
+score --model mine --criterion magnitude --units '["neurons", "key_value_groups"]' --out OUT/x.safetensors
+    criterion 'magnitude' cannot score key_value_groups, only neurons
+"""
+REFUSALS = [
+    tuple(case) for case in zip(*[iter(map(str.strip, REFUSED.strip().splitlines()))] * 2, strict=True)
+]
+FLAGS = "--corpus corpora/text --sequences 3 --length 24"
+JSON = '{"corpus": "text", "sequences": 2, "length": 8}'
+
+
+@pytest.fixture(scope="module")
+def others(made: Path) -> None:
+    """What only mistakes need: a plan and pairs of other models, and folders that are no models."""
+    save_model("llama", made / "llama")
+    for name, config in (("unheard", '{"model_type": "unheard_of"}'), ("broken", "{")):
+        (made / name).mkdir()
+        (made / name / "config.json").write_text(config)
+    with chdir(made):
+        run("score --model mine --criterion random --out random.safetensors")
+        run("plan --model mine --scores random.safetensors --ratio 0.15 --out other.safetensors")
+        run("pack --model mine --instructions instructions/pairs --length 320 --out pairs.safetensors")
+
+
+@pytest.mark.parametrize(("command", "message"), REFUSALS, ids=[command for command, _ in REFUSALS])
+def test_mistakes_are_one_line(command: str, message: str, work: Path, others: None, tmp_path: Path) -> None:
+    command = command.replace("OUT", str(tmp_path)).replace(
+        "TEXT", JSON if "--settings" in command else FLAGS
+    )
+    line = failure(command)
+    assert line.startswith(f"hfprune {command.split()[0]}: error: ")
+    assert message.replace("OUT", str(tmp_path)) in line
+    assert not [*tmp_path.iterdir()], "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("score", "--options", "{bad"), "argument --options: not JSON"),
+        (("calibrate", "--sampling", "packed"), "invalid choice: 'packed' (choose from 'crop', 'pack')"),
+        (("plan", "--model", "m"), "the following arguments are required: --scores, --ratio, --out"),
+        (("plam",), "invalid choice: 'plam'"),
+    ],
+)
+def test_what_argparse_refuses_ends_with_the_usage(arguments, message, capsys) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(*arguments)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("usage: hfprune")
+    assert message in error
+
+
+def test_what_layers_can_reach_neurons_alone_may_not(work: Path, tmp_path: Path) -> None:
+    run("budget --model mine --ratios 0.478 --units layers --out", tmp_path / "budget.json")
+    with pytest.raises(HfpruneError, match="neurons alone cannot reach the ratio"):
+        neurons_removed(tmp_path / "budget.json", "0.478")
+
+
+def test_what_the_machine_refuses_is_one_line(work: Path, tmp_path: Path, monkeypatch) -> None:
+    with full_disk(600):
+        short = failure(
+            "plan --model mine --scores scores.safetensors --ratio 0.2 --out", tmp_path / "x.safetensors"
+        )
+    assert short.startswith(f"hfprune plan: error: {tmp_path / 'x.safetensors'}: ")
+    assert "File too large" in short
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+    def full(*arguments: object, **settings: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has …")
+
+    monkeypatch.setattr(lora, "train_adapter", full)
+    assert failure(recover(), tmp_path / "adapter") == (
+        "hfprune recover: error: CUDA out of memory; read fewer tokens at a time (--batch-tokens)"
+    )
+    monkeypatch.setattr(exporting, "export", full)
+    assert failure(EXPORT, tmp_path / "e") == "hfprune export: error: CUDA out of memory"
+
+
+def test_an_interrupt_ends_quietly(work: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(exporting, "export", killed)
+    with pytest.raises(SystemExit) as end:
+        run(EXPORT, tmp_path / "e")
+    assert end.value.code == 130
