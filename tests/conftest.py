@@ -17,19 +17,7 @@ import pytest
 import torch
 import transformers
 from filelock import FileLock
-from transformers import (
-    AutoModelForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    Phi3Config,
-    Phi3ForCausalLM,
-    PretrainedConfig,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from hfprune.models.fused import separate
 from hfprune.scoring.scored import Scored
@@ -46,27 +34,27 @@ SHAPE = {
     "max_position_embeddings": 512,
 }
 ARCHITECTURES = {
-    "llama": (LlamaForCausalLM, LlamaConfig, {"tie_word_embeddings": True}),
+    "llama": {"tie_word_embeddings": True},
     # mlp_bias is what tells biases apart in the parameter count; Qwen2 has biases on q, k and v.
-    "llama-bias": (LlamaForCausalLM, LlamaConfig, {"mlp_bias": True}),
-    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {"tie_word_embeddings": False}),
-    "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"tie_word_embeddings": True, "head_dim": 16}),
-    "phi3": (Phi3ForCausalLM, Phi3Config, {"tie_word_embeddings": True, "pad_token_id": 0}),
+    "llama-bias": {"mlp_bias": True},
+    "qwen2": {"tie_word_embeddings": False},
+    "qwen3": {"tie_word_embeddings": True, "head_dim": 16},
+    "phi3": {"tie_word_embeddings": True, "pad_token_id": 0},
 }
 
 
 def build_tiny(architecture: str, **changes) -> PreTrainedModel:
     """Build a seeded tiny model of one of `ARCHITECTURES`."""
-    kind, config, extra = ARCHITECTURES[architecture]
-    model = peaked(kind, config(**SHAPE | extra | changes))
+    kind = architecture.removesuffix("-bias")
+    model = peaked(AutoConfig.for_model(kind, **SHAPE | ARCHITECTURES[architecture] | changes))
     separate(model)
     return model
 
 
-def peaked(kind: type[PreTrainedModel], config: PretrainedConfig, seed: int = 7) -> PreTrainedModel:
+def peaked(config: PretrainedConfig, seed: int = 7) -> PreTrainedModel:
     """Build a frozen model with seeded weights, large enough to give peaked, distinct distributions."""
     torch.manual_seed(seed)
-    model = kind(config)
+    model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" not in name:

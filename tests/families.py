@@ -2,31 +2,7 @@
 
 import torch
 from conftest import SHAPE, peaked
-from transformers import (
-    CohereConfig,
-    CohereForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    Glm4Config,
-    Glm4ForCausalLM,
-    GraniteConfig,
-    GraniteForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Phi3Config,
-    Phi3ForCausalLM,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    SmolLM3Config,
-    SmolLM3ForCausalLM,
-)
+from transformers import AutoConfig, PreTrainedModel
 
 from hfprune.models.fused import separate
 from hfprune.models.units import units_of
@@ -50,35 +26,28 @@ BY_LAYER = {
 }
 KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
 FAMILIES = {
-    "llama3": (LlamaForCausalLM, LlamaConfig, {"rope_parameters": SCALED, "tie_word_embeddings": True}),
-    "mistral": (
-        MistralForCausalLM,
-        MistralConfig,
-        {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
-    ),
-    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {"tie_word_embeddings": True}),
-    "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"head_dim": 16, "tie_word_embeddings": True}),
-    "phi3": (Phi3ForCausalLM, Phi3Config, {"pad_token_id": 0, "sliding_window": 8}),
-    "gemma3": (
-        Gemma3ForCausalLM,
-        Gemma3TextConfig,
-        {
-            "head_dim": 16,
-            "query_pre_attn_scalar": 16,
-            "layer_types": KINDS,
-            "sliding_window": 8,
-            "rope_parameters": BY_LAYER,
-        },
-    ),
+    "llama3": {"model_type": "llama", "rope_parameters": SCALED, "tie_word_embeddings": True},
+    "mistral": {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
+    "qwen2": {"tie_word_embeddings": True},
+    "qwen3": {"head_dim": 16, "tie_word_embeddings": True},
+    "phi3": {"pad_token_id": 0, "sliding_window": 8},
+    "gemma3": {
+        "model_type": "gemma3_text",
+        "head_dim": 16,
+        "query_pre_attn_scalar": 16,
+        "layer_types": KINDS,
+        "sliding_window": 8,
+        "rope_parameters": BY_LAYER,
+    },
 }
 # With the others that are supported; caps and scales change the logits visibly.
 EVERY = FAMILIES | {
-    "gemma2": (Gemma2ForCausalLM, Gemma2Config, {"head_dim": 8, "final_logit_softcapping": 1.5}),
-    "granite": (GraniteForCausalLM, GraniteConfig, {"logits_scaling": 3.0, "residual_multiplier": 0.5}),
+    "gemma2": {"head_dim": 8, "final_logit_softcapping": 1.5},
+    "granite": {"logits_scaling": 3.0, "residual_multiplier": 0.5},
     # Which layers have rotary positions is a list in the config too.
-    "smollm3": (SmolLM3ForCausalLM, SmolLM3Config, {"no_rope_layers": [1, 0, 0], "pad_token_id": 0}),
-    "glm4": (Glm4ForCausalLM, Glm4Config, {"head_dim": 8, "attention_bias": True, "pad_token_id": 0}),
-    "cohere": (CohereForCausalLM, CohereConfig, {"logit_scale": 0.25}),
+    "smollm3": {"no_rope_layers": [1, 0, 0], "pad_token_id": 0},
+    "glm4": {"head_dim": 8, "attention_bias": True, "pad_token_id": 0},
+    "cohere": {"logit_scale": 0.25},
 }
 
 
@@ -87,10 +56,8 @@ def build(family: str, **changes: object) -> PreTrainedModel:
 
     `changes` are of its config.
     """
-    kind, config, extra = EVERY[family]
-    model = peaked(
-        kind, config(**SHAPE | {"vocab_size": 410, "bos_token_id": 0, "eos_token_id": 1} | extra | changes)
-    )
+    given = {"model_type": family, "vocab_size": 410, "bos_token_id": 0, "eos_token_id": 1} | EVERY[family]
+    model = peaked(AutoConfig.for_model(**SHAPE | given | changes))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:

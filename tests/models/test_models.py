@@ -88,7 +88,7 @@ def test_a_fused_model_is_loaded_frozen_in_the_dtype_asked_for_and_computes_the_
     tmp_path: Path, tokens
 ) -> None:
     """What transformers loads has one matrix for gate and up."""
-    plain = peaked(Phi3ForCausalLM, PHI)
+    plain = peaked(PHI)
     plain.save_pretrained(tmp_path)
     assert torch.equal(load_model(tmp_path)(tokens).logits, plain(tokens).logits)
     model = load_model(tmp_path, "bfloat16")
