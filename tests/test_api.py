@@ -16,35 +16,27 @@ from hfprune.models.blocks import save_blocks
 from hfprune.plans.planning import count_parameters, load_plan, same_plan
 
 
-def example() -> str:
-    """Return the block of Python on the page of the stages."""
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/stages.md").read_text(), re.DOTALL)
-    return block
-
-
 def test_the_example_prunes_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(list(filter(None, example().splitlines()))) <= 11
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/stages.md").read_text(), re.DOTALL)
+    assert len(list(filter(None, example.splitlines()))) <= 11
     save_model("llama", tmp_path / "my-model")
     (tmp_path / "my-text.txt").write_text("\n".join(TEXT))
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(compile(example(), "stages.md", "exec"), names)
+    exec(compile(example, "stages.md", "exec"), names)
     total = count_parameters(reload(tmp_path / "my-model"))
     pruned = reload(tmp_path / "pruned")
     assert 1 - count_parameters(pruned) / total == pytest.approx(0.2, abs=0.005)
 
     card = (tmp_path / "pruned/README.md").read_text()
-    assert (
-        "| criterion | `entropy` |" in card
-        and "| ratio (fraction of all parameters to remove) | `0.2` |" in card
-    )
+    assert "| criterion | `entropy` |" in card
+    assert "| ratio (fraction of all parameters to remove) | `0.2` |" in card
     assert same_plan(load_plan(tmp_path / "pruned/recipe/plan.safetensors"), names["plan"])
 
     save_blocks(tmp_path / "blocks.safetensors", names["blocks"], {}, [*range(len(names["blocks"]))])
-    model, plan = ("--model", "my-model"), ("--plan", "plan.safetensors")
-    run("score", *model, "--blocks", "blocks.safetensors", "--criterion", "entropy", "--out", "s.safetensors")
-    run("plan", *model, "--scores", "s.safetensors", "--ratio", 0.2, "--out", "plan.safetensors")
-    run("export", *model, *plan, "--out", "by-hand")
+    run("score --model my-model --blocks blocks.safetensors --criterion entropy --out s.safetensors")
+    run("plan --model my-model --scores s.safetensors --ratio 0.2 --out plan.safetensors")
+    run("export --model my-model --plan plan.safetensors --out by-hand")
     by_hand = reload(tmp_path / "by-hand").state_dict()
     assert by_hand.keys() == pruned.state_dict().keys()
     assert all(torch.equal(by_hand[name], weight) for name, weight in pruned.state_dict().items())

@@ -1,6 +1,7 @@
 """Resampled calibrations: which folds they hold, and that their scores are those of the repeated sequences."""
 
 from collections import Counter
+from itertools import combinations
 
 import pytest
 import torch
@@ -21,10 +22,8 @@ DOCUMENTS = [7, 7, 3, 3, 9, 9, 1, 1, 0, 0, 4, 4, 8, 8, 2, 2, 5, 5, 6, 6]
 
 
 def test_sequences_of_a_document_stay_together() -> None:
-    folds = folds_of(20, DOCUMENTS)
-    assert folds == [rank % FOLDS for rank in range(10) for _ in range(2)]
-    few = folds_of(20, [0] * 15 + [1] * 5)
-    assert few == folds_of(20) == [n % FOLDS for n in range(20)]
+    assert folds_of(20, DOCUMENTS) == [rank % FOLDS for rank in range(10) for _ in range(2)]
+    assert folds_of(20, [0] * 15 + [1] * 5) == folds_of(20) == [n % FOLDS for n in range(20)]
 
 
 def test_a_resample_draws_as_many_folds_and_depends_on_seed_and_number_alone() -> None:
@@ -50,17 +49,15 @@ def test_resampled_scores_are_those_of_the_repeated_sequences(criterion: Criteri
 
 
 def test_criteria_on_the_same_blocks_have_the_same_resamples_and_others_say_that_they_have_none() -> None:
+    """Weights are scored with other random numbers, if they take any."""
     criteria = {"a": Entropy(), "b": Entropy(), "taylor": Taylor(), "bf16": Entropy(accumulator="bfloat16")}
-    found = score(criteria, build_tiny("llama"), BLOCKS, resamples=2)
-    for a, b in zip(found["a"].resampled, found["b"].resampled, strict=True):
-        assert all(torch.equal(a[place], b[place]) for place in a)
+    model = build_tiny("llama")
+    found = score(criteria, model, BLOCKS, resamples=2)
+    found |= score({"magnitude": Magnitude(), "random": Random()}, model, resamples=2)
     assert found["taylor"].resampled == found["bf16"].resampled == []
-
-
-def test_weights_are_scored_with_other_random_numbers_if_they_take_any() -> None:
-    found = score({"magnitude": Magnitude(), "random": Random()}, build_tiny("llama"), resamples=2)
-    first, second = found["magnitude"].resampled
-    assert all(torch.equal(first[place], second[place]) for place in first)
-    first, second = found["random"].resampled
-    assert not torch.equal(first["mlp.0"], second["mlp.0"])
-    assert not torch.equal(first["mlp.0"], found["random"].scores["mlp.0"])
+    pairs = [*zip(found["a"].resampled, found["b"].resampled, strict=True), found["magnitude"].resampled]
+    for first, second in pairs:
+        assert all(torch.equal(first[place], second[place]) for place in first)
+    drawn = [found["random"].scores, *found["random"].resampled]
+    for one, other in combinations(drawn, 2):
+        assert not torch.equal(one["mlp.0"], other["mlp.0"])

@@ -15,13 +15,10 @@ from hfprune.rounding import rounded, rounded_interval
         ("{:.3f}", 0.78512, 0.0002, "0.785"),
         # Coarser than whole numbers.
         ("{:,.2f}", 123_492.06, 83_977.14, "123,000"),
-        ("{:,.2f}", 83_977.14, 83_977.14, "84,000"),
         ("{:+.1f}", -0.46, 12.0, "+0"),
         ("{:+.1%}", 1.1584, 0.27, "+116%"),
-        ("{:+.1%}", 1.0042, 0.27, "+100%"),
         # A doubt that is not known changes nothing.
         ("{:.2f}", 3.14159, None, "3.14"),
-        ("{:.2f}", 3.14159, nan, "3.14"),
         ("{:.2f}", 3.14159, 0.0, "3.14"),
         ("{:.2f}", inf, 0.5, "inf"),
         ("{:,}", 1234, 500, "1,234"),
@@ -48,12 +45,6 @@ def test_numbers_have_the_decimals_that_their_doubt_allows(form, number, doubt, 
         ("{:.2f}", (0.72, 0.6965, 0.75), {"neutral": 0.699, "ratio": True}, ["0.72", "0.697", "0.75"]),
         # Those of a ratio have decimals of their own: errors multiply.
         ("{:.2f}", (3.2449, 0.98, 10.79), {"neutral": 1, "ratio": True}, ["3.2", "0.98", "11"]),
-        (
-            "{:,.2f}",
-            (59_656, 29_568, 120_360),
-            {"neutral": 1, "ratio": True},
-            ["60,000", "30,000", "120,000"],
-        ),
         ("{:,.2f}", (590.0, 78.0, 4500.0), {"ratio": True}, ["600", "80", "4,500"]),
         # An interval that is not known changes nothing.
         ("{:.2f}", (3.14159, nan, nan), {"neutral": 0}, ["3.14", "nan", "nan"]),

@@ -21,6 +21,7 @@ from hfprune.shipped import shipped
 pytestmark = pytest.mark.thorough
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
 # Runs several commands in one process.
 SEVERAL = """
 import runpy, sys
@@ -39,11 +40,10 @@ print(hfprune.__file__)
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the installed wheel and links to all installed packages but those of the extras."""
     folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], check=True)
+    subprocess.run([*PIP, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], check=True)
     (wheel,) = folder.glob("*.whl")
     site = folder / "site"
-    subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True)
+    subprocess.run([*PIP, "install", "--no-deps", "--target", site, wheel], check=True)
     absent = {*EXTRAS, "datasets", "snakemake"}
     for path in Path(torch.__file__).parents[1].iterdir():
         if re.split(r"[-.]", path.name)[0] not in absent and not path.name.startswith("hfprune"):
@@ -51,23 +51,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def python(site: Path, folder: Path, code: str, lines: str = "") -> subprocess.CompletedProcess:
-    """Run code in a folder with the packages of `site` alone."""
-    environment = os.environ | {"PYTHONPATH": str(site), "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        [sys.executable, "-S", "-P", "-c", code],
+def hfprune(site: Path, folder: Path, *lines: str) -> list[str]:
+    """Run command lines in a folder with the packages of `site` alone; return what was printed, line by line."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-c", SEVERAL],
         cwd=folder,
-        env=environment,
-        input=lines,
+        env=os.environ | {"PYTHONPATH": str(site), "CUDA_VISIBLE_DEVICES": ""},
+        input="\n".join(lines),
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-def hfprune(site: Path, folder: Path, *lines: str) -> list[str]:
-    """Run command lines in a folder; return what was printed, line by line."""
-    done = python(site, folder, SEVERAL, "\n".join(lines))
     assert done.returncode == 0, done.stdout + done.stderr
     *printed, file = done.stdout.splitlines()
     assert file == str(site / "hfprune/__init__.py")
@@ -95,7 +89,7 @@ def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Pa
         f"measure fidelity {model} --plan plan.safetensors --corpus c4-sample-heldout --sequences 2 --length 24"
         " --out by-hand",
         f"prune {model} --ratio 0.15 --sequences 4 --length 24 --out all",
-        "claims --study config/studies/demo.yaml --results results",
+        "claims --results results",
         "fetch tasks/piqa",
         f"recover {model} --plan plan.safetensors --instructions pairs.jsonl --out adapter",
         "figures --results results --out figures",
@@ -105,7 +99,7 @@ def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Pa
     ends = [line.partition(": error: ")[2] for line in printed if ": error: " in line]
     assert ends == [
         "config/studies/demoo.yaml: cannot read it: No such file or directory",
-        "results/results.csv: is not there; run `hfprune collect` first",
+        "results: no outcomes of items, items.parquet; run `hfprune collect` first",
         "this needs the package lm_eval: pip install 'hfprune[tasks]'",
         "this needs the package peft: pip install 'hfprune[recovery]'",
         "this needs the package matplotlib: pip install 'hfprune[study]'",
@@ -149,26 +143,20 @@ def test_files_of_the_working_folder_come_first(tmp_path: Path, monkeypatch: pyt
         assert shipped(Path(other)) == Path(other)
 
 
-def found_by_pip(environment: Path, requirements: Path, folder: Path) -> dict[str, list[str]]:
-    """Return the packages that pip would install for an environment, with their extras, called in a folder."""
+def found_by_pip(environment: Path, folder: Path, out: Path) -> dict[str, list[str]]:
+    """Return the packages that pip, called in a folder, would install for an environment, with their extras."""
     parts = yaml.safe_load(environment.read_text())["dependencies"]
     wanted = [name for part in parts if isinstance(part, dict) for name in part["pip"]]
-    requirements.write_text("\n".join(wanted))
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps"]
-    pip += ["--report", "-", "--requirement", str(requirements)]
-    report = subprocess.run(pip, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+    (out / "requirements.txt").write_text("\n".join(wanted))
+    pip = [*PIP, "install", "--dry-run", "--ignore-installed", "--no-deps", "--report", "-", "--requirement"]
+    command = [*pip, str(out / "requirements.txt")]
+    report = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
     packages = json.loads(report)["install"] if wanted else []
     return {package["metadata"]["name"]: package.get("requested_extras", []) for package in packages}
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "workflow/envs").glob("*.yml")), ids=lambda file: file.stem)
-def test_pip_finds_what_an_environment_of_a_job_names_in_any_folder(file: Path, tmp_path: Path) -> None:
-    """Snakemake copies such files elsewhere, where a path of this folder leads nowhere."""
-    found_by_pip(file, tmp_path / "requirements.txt", tmp_path)
-
-
-def test_the_environment_of_the_studies_brings_the_package_with_its_extra(tmp_path: Path) -> None:
-    """conda calls pip in the folder of the environment's file, with requirements that it writes."""
-    assert found_by_pip(ROOT / "environment.yml", tmp_path / "requirements.txt", ROOT) == {
-        "hfprune": ["study"]
-    }
+def test_pip_finds_what_an_environment_names(tmp_path: Path) -> None:
+    """Those of jobs in any folder, since Snakemake copies them elsewhere; that of the studies in its own."""
+    for file in (ROOT / "workflow/envs").glob("*.yml"):
+        found_by_pip(file, tmp_path, tmp_path)
+    assert found_by_pip(ROOT / "environment.yml", ROOT, tmp_path) == {"hfprune": ["study"]}
