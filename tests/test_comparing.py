@@ -1,5 +1,6 @@
 """A pruned model beside its dense model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from hfprune.analysis.before_after import compare, verdict
+from hfprune.analysis.before_after import Row, compare, verdict
 
 SPEEDS = {
     "prefill_seconds": 0.5,
@@ -33,6 +34,10 @@ def files(*results: dict) -> dict[Path, dict]:
     return {Path(f"nowhere/{number}.json"): each for number, each in enumerate(results)}
 
 
+def compared(results: dict[Path, dict]) -> list[Row]:
+    return compare(results, (10, 8), (40, 32))
+
+
 def test_numbers_stand_beside_those_of_the_dense_model() -> None:
     results = files(
         result("pruned", "perplexity", perplexity=30),
@@ -49,11 +54,10 @@ def test_numbers_stand_beside_those_of_the_dense_model() -> None:
         ["prefill of 64 tokens, ms", "750.0", "500.0", "-33.3%"],
         ["decoding, tokens a second", "24.0", "30.0", "+25.0%"],
     ]
-
-
-def test_a_size_that_pruning_alone_does_not_explain_says_so() -> None:
     (_, size) = compare({}, (1000, 800), (4000, 1600))
-    assert size.name == "file size of the weights, MB (4.0 → 2.0 bytes a parameter)"
+    assert size.name == "file size of the weights, MB (4.0 → 2.0 bytes a parameter)", (
+        "pruning alone does less"
+    )
 
 
 def measured(folder: Path, method: str, measure: str, items: pd.DataFrame, task: str, **values: float):
@@ -75,7 +79,8 @@ def test_the_change_has_its_interval_in_pairs(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     before, change = 3 + rng.normal(size=16), 0.4 + 0.05 * rng.normal(size=16)
     change -= (change - change.mean()) ** 3  # nearly symmetric, so that the correction for skewness is small
-    (row, *_) = compare(perplexities(tmp_path, before, before + change), (10, 8), (40, 32))
+    found = perplexities(tmp_path, before, before + change)
+    (row, *_) = compared(found)
     half = t.ppf(0.975, 15) * change.std(ddof=1) / 4
     ends = np.exp(change.mean() + np.array([-half, half])) - 1
     assert row.change == pytest.approx(np.exp(change.mean()) - 1)
@@ -84,25 +89,13 @@ def test_the_change_has_its_interval_in_pairs(tmp_path: Path) -> None:
     # Of one side alone, the interval is many times as wide.
     assert row.high - row.low < 0.2 * 2 * t.ppf(0.975, 15) * before.std(ddof=1) / 4
 
-
-@pytest.mark.parametrize("change", ["order", "missing"])
-def test_documents_are_paired_by_name_and_one_without_a_number_leaves_no_interval(
-    change: str, tmp_path: Path
-) -> None:
-    rng = np.random.default_rng(4)
-    before = 3 + rng.normal(size=12)
-    found = perplexities(tmp_path, before, before + 0.4 + 0.05 * rng.normal(size=12))
-    (paired, *_) = compare(found, (10, 8), (40, 32))
-    path = next(path for path in found if path.name.startswith("dense")).with_suffix(".parquet")
+    path = tmp_path / "dense-perplexity-text.parquet"
     items = pd.read_parquet(path)
-    if change == "order":
-        items = items[::-1]
-    else:
-        items.loc[0, "nll"] = np.nan
+    items[::-1].to_parquet(path)
+    assert compared(found)[0] == row, "documents are paired by name"
+    items.loc[0, "nll"] = np.nan
     items.to_parquet(path)
-    (row, *_) = compare(found, (10, 8), (40, 32))
-    assert row.change == paired.change
-    assert (row.low, row.high) == ((paired.low, paired.high) if change == "order" else (None, None))
+    assert compared(found)[0] == replace(row, low=None, high=None), "one without a number leaves no interval"
 
 
 def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(tmp_path: Path) -> None:
@@ -117,7 +110,7 @@ def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(
             items = pd.DataFrame({"item": range(2 * count), "source": source, "bpb": bpb})
             items["document"] = [f"{name}/{n}" for n, name in enumerate(source)]
             found |= measured(tmp_path, method, "gold_bpb", items, group, bpb=float(bpb.mean()))
-    many, few, *_ = compare(found, (10, 8), (40, 32))
+    many, few, *_ = compared(found)
     assert (many.name, few.name) == ("bits per byte, many", "bits per byte, few")
     assert many.change == pytest.approx(changes["many"].mean())
     assert few.low is None
@@ -130,37 +123,29 @@ def test_a_speed_whose_repeats_disagree_has_no_percentage(tmp_path: Path) -> Non
     items = pd.DataFrame(
         {"item": range(3), "prefill_speedup": [1.4, 0.9, 1.6], "decode_speedup": [1.2, 1.3, 1.25]}
     )
-    found = measured(tmp_path, "pruned", "latency", items, "", **SPEEDS)
-    *_, prefill, decode = compare(found, (10, 8), (40, 32))
+    *_, prefill, decode = compared(measured(tmp_path, "pruned", "latency", items, "", **SPEEDS))
     assert prefill.words()[3] == "repeats disagree"
     assert decode.words()[3] == "+25.0%"
 
 
-def test_an_interval_with_gain_and_loss_names_neither(tmp_path: Path) -> None:
-    before = 3 + np.zeros(8)
-    after = before + np.array([1.5, -1.4, 1.2, -1.3, 1.1, -0.9, 1.4, -0.8])
-    rows = compare(perplexities(tmp_path, before, after), (10, 8), (40, 32))
-    assert rows[0].low < 0 < rows[0].high
-    assert "do not tell how much was lost" in " ".join(verdict(rows, 400, repaired=False))
-
-
 @pytest.mark.parametrize(
-    ("factor", "dense", "said"),
+    ("factor", "dense", "spread", "said"),
     [
-        (1.02, 20, "can be used as it is"),
-        (1.5, 20, "something was lost"),
-        (3, 20, "cannot be used without recovery"),
-        (1.02, 5e7, "Warning: the dense model itself is broken"),
-        (1.02, 300, "Warning"),  # of 400 tokens
+        (1.02, 20, 0.01, "can be used as it is"),
+        (1.5, 20, 0.01, "something was lost"),
+        (3, 20, 0.01, "cannot be used without recovery"),
+        (1.02, 20, 2, "do not tell how much was lost"),
+        (1.02, 5e7, 0.01, "Warning: the dense model itself is broken"),
+        (1.02, 300, 0.01, "Warning"),  # of 400 tokens
     ],
 )
-def test_the_verdict(factor: float, dense: float, said: str, tmp_path: Path) -> None:
+def test_the_verdict(factor: float, dense: float, spread: float, said: str, tmp_path: Path) -> None:
     before = np.log(dense) + 0.5 * np.sin(np.arange(16.0))
-    after = before + np.log(factor) + 0.01 * np.cos(np.arange(16.0))
-    sentences = verdict(
-        compare(perplexities(tmp_path, before, after), (10, 8), (40, 32)), 400, repaired=False
-    )
+    after = before + np.log(factor) + spread * np.cos(np.arange(16.0))
+    rows = compared(perplexities(tmp_path, before, after))
+    assert (rows[0].low < 0 < rows[0].high) == (spread > 1)
+    sentences = verdict(rows, 400, repaired=False)
     assert said in " ".join(sentences)
     assert ("Warning" in " ".join(sentences)) == (dense > 20)
     assert "Warning" not in sentences[0] or "used" not in " ".join(sentences), "it says nothing of pruning"
-    assert verdict(compare({}, (10, 8), (40, 32)), 400, repaired=False) == []
+    assert verdict(compared({}), 400, repaired=False) == []
