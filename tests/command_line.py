@@ -35,7 +35,6 @@ def failure(command: str, *words: object) -> str:
 
 
 def killed(*_words: object, **_settings: object) -> None:
-    """Stand for a function in which a process is killed."""
     raise KeyboardInterrupt
 
 

@@ -40,5 +40,4 @@ def committed() -> Path:
 
 
 def results_of(study: str) -> Path:
-    """Return the folder of a study's results in `committed`."""
     return committed() / "results" / study

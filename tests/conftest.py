@@ -93,7 +93,6 @@ def assert_near(ours: Iterable[torch.Tensor], theirs: Iterable[torch.Tensor], re
 
 
 def assert_same_scores(a: Scored, b: Scored) -> None:
-    """The same places, bytes and curves."""
     assert [*a.scores] == [*b.scores]
     assert all(torch.equal(a.scores[place], b.scores[place]) for place in a.scores)
     assert a.curve == b.curve
@@ -151,5 +150,4 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reload(folder: Path) -> PreTrainedModel:
-    """Load a checkpoint with plain transformers."""
     return AutoModelForCausalLM.from_pretrained(folder).eval()

@@ -67,7 +67,6 @@ def build(family: str, **changes: object) -> PreTrainedModel:
 
 
 def cut(model: PreTrainedModel, widths: list[int]) -> PreTrainedModel:
-    """Keep the first `widths` neurons of each layer."""
     apply_plan(model, {f"mlp.{layer}": torch.arange(width) for layer, width in enumerate(widths)})
     return model
 

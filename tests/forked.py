@@ -90,7 +90,6 @@ def serve(address: str) -> None:
 
 
 def _call(request: dict, streams: list[int]) -> int:
-    """Call the command in a child and return its exit code."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     os.chdir(request["folder"])
@@ -126,7 +125,6 @@ def call(
     environment: Mapping[str, str],
     streams: Sequence[int] = (0, 1, 2),
 ) -> int:
-    """Let the server run a command and return its exit code."""
     request = {"folder": str(folder), "environment": {**environment}, "arguments": [*arguments]}
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(str(address))

@@ -32,7 +32,6 @@ def tracked(*patterns: str) -> list[Path]:
 
 
 def lines(files: Iterable[Path]) -> int:
-    """Return the lines of text files."""
     return sum(len(file.read_text().splitlines()) for file in files)
 
 
@@ -82,7 +81,6 @@ def imported(name: str) -> Iterator[str]:
 
 
 def graph() -> dict[str, set[str]]:
-    """Return the modules that each module imports."""
     return {name: {*imported(name)} - {name} for name in modules()}
 
 
@@ -102,7 +100,6 @@ def floors(imports: dict[str, set[str]]) -> dict[str, int]:
 
 
 def sizes() -> dict[str, int]:
-    """Return every count of `CEILINGS`."""
     files = modules()
     of_packages = Counter[str]()
     for name, file in files.items():

@@ -55,15 +55,8 @@ STUDY = {
     },
     "ratios": [0.15],
     "recoveries": ["none", "lora"],
-    "recovery": {
-        "instructions": "pairs",
-        "methods": ["entropy"],
-        "rank": 4,
-        "batch": 2,
-        "length": 320,
-        "max_steps": 3,
-        "held_out": 1,
-    },
+    "recovery": {"instructions": "pairs", "methods": ["entropy"]}
+    | {"rank": 4, "batch": 2, "length": 320, "max_steps": 3, "held_out": 1},
     "dtype": "float32",
     "calibration": {"corpus": "text", "sequences": 6, "length": 32},
     "primary": "fidelity",
@@ -150,7 +143,6 @@ def write(path: Path, data: dict) -> None:
 
 
 def change(path: Path, **changes: object) -> None:
-    """Set top-level keys of a YAML file."""
     write(path, yaml.safe_load(path.read_text()) | changes)
 
 

@@ -21,32 +21,27 @@ from hfprune.study.places import Files
 from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
+CATALOGUE = load(Catalogue, ROOT / "config/assets.yaml")
 STUDIES = sorted((ROOT / "config/studies").glob("*.yaml"))
 STEPS = {"entropy": {"steps": 3}, "magnitude": None, "outside": {"baseline": "outside"}}
 
 
-def files_of(study: Study, name: str, catalogue: Catalogue, cells_per_job: int = 1) -> Files:
+def files_of(
+    study: Study, name: str = "s", catalogue: Catalogue = CATALOGUE, cells_per_job: int = 1
+) -> Files:
     made = {one.baseline: "checkpoint" for one in study.methods.values() if one.baseline}
     return Files(name, study, catalogue, made, cells_per_job)
 
 
-def listed(study: Study, catalogue: Catalogue, stage: str = "", name: str = "s") -> list[Stage]:
-    jobs = list_jobs(files_of(study, name, catalogue))
-    return [job for job in jobs if stage in ("", job.stage)]
-
-
-@pytest.fixture
-def catalogue() -> Catalogue:
-    return load(Catalogue, ROOT / "config/assets.yaml")
+def listed(study: Study, stage: str = "") -> list[Stage]:
+    return [job for job in list_jobs(files_of(study)) if stage in ("", job.stage)]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("cells_per_job", [1, 4])
-def test_every_file_has_one_job_and_every_job_its_inputs_before_it(
-    path: Path, cells_per_job: int, catalogue: Catalogue
-) -> None:
+def test_every_file_has_one_job_and_every_job_its_inputs_before_it(path: Path, cells_per_job: int) -> None:
     """And a job is what its JSON says."""
-    study, catalogue = load_study(path, catalogue)
+    study, catalogue = load_study(path, CATALOGUE)
     files = files_of(study, path.stem, catalogue, cells_per_job)
     written = {files.record(layout.METHOD, method=name) for name in study.methods}
     for job in list_jobs(files):
@@ -74,12 +69,12 @@ def small(**changes: object) -> Study:
     return validate(Study, study | changes, "s")
 
 
-def test_what_is_collected_is_of_cells_and_nothing_that_leads_to_them(catalogue: Catalogue) -> None:
+def test_what_is_collected_is_of_cells_and_nothing_that_leads_to_them() -> None:
     lora = {
         "recoveries": ["none", "linear+lora"],
         "recovery": {"instructions": "coqa", "methods": ["entropy"]},
     }
-    files = files_of(small(**lora), "s", catalogue)
+    files = files_of(small(**lora))
     found = [str(file.relative_to("results/s")) for file in collected(files, list_jobs(files))]
     at = "smollm2-135m-instruct-q4/{}/seed0"
     cuts = [f"scores/{at.format(name)}" for name in ("entropy", "magnitude")]
@@ -97,10 +92,10 @@ def test_what_is_collected_is_of_cells_and_nothing_that_leads_to_them(catalogue:
     )
 
 
-def test_what_measures_time_is_timed_and_nothing_else(catalogue: Catalogue) -> None:
+def test_what_measures_time_is_timed_and_nothing_else() -> None:
     """So that nothing runs beside it, whatever a machine's GPUs."""
-    study, catalogue = load_study(ROOT / "config/studies/families.yaml", catalogue)
-    timed = [job for job in listed(study, catalogue) if job.timed]
+    study, catalogue = load_study(ROOT / "config/studies/families.yaml", CATALOGUE)
+    timed = [job for job in list_jobs(files_of(study, catalogue=catalogue)) if job.timed]
     assert {(job.stage, *job.measures) for job in timed} == {("measure", "latency")}
 
 
@@ -113,8 +108,8 @@ def test_a_local_file_in_the_home_folder_is_an_input(monkeypatch, tmp_path: Path
     assert job.outputs() == [Path("resources/corpora/mine/asset.json")]
 
 
-def test_a_method_in_steps_scores_what_the_plan_before_has_left(catalogue: Catalogue) -> None:
-    jobs = listed(small(), catalogue)
+def test_a_method_in_steps_scores_what_the_plan_before_has_left() -> None:
+    jobs = listed(small())
     steps = [job for job in jobs if job.stage == "score" and job.plan]
     assert [job.out.stem for job in steps] == ["scores2", "scores3"]
     cuts = [job for job in jobs if job.stage == "plan" and "entropy" in job.about()]
@@ -128,8 +123,8 @@ def test_a_method_in_steps_scores_what_the_plan_before_has_left(catalogue: Catal
     assert plain.ancient() == [plain.scores, plain.resampled]
 
 
-def test_a_baselines_checkpoint_is_adopted_before_it_is_measured(catalogue: Catalogue) -> None:
-    jobs = listed(small(), catalogue)
+def test_a_baselines_checkpoint_is_adopted_before_it_is_measured() -> None:
+    jobs = listed(small())
     folder = Path("results/s/checkpoints/smollm2-135m-instruct-q4/outside/0.2/seed0")
     (adopted,) = [job for job in jobs if job.stage == "adopt"]
     assert adopted.checkpoint == folder and folder in adopted.inputs()
@@ -146,32 +141,21 @@ def test_a_baselines_checkpoint_is_adopted_before_it_is_measured(catalogue: Cata
         {"methods": STEPS | {"entropy": {"sequences": 8, "steps": 3}}},
     ],
 )
-def test_what_decides_about_scores_is_in_the_file_of_the_method(change: dict, catalogue: Catalogue) -> None:
-    plain, other = (
-        method_settings(files_of(study, "s", catalogue), "entropy") for study in (small(), small(**change))
-    )
+def test_what_decides_about_scores_is_in_the_file_of_the_method(change: dict) -> None:
+    plain, other = (method_settings(files_of(study), "entropy") for study in (small(), small(**change)))
     assert plain != other
 
 
-def test_what_a_study_says_beyond_a_stage_makes_no_job_stale(catalogue: Catalogue) -> None:
+def test_what_a_study_says_beyond_a_stage_makes_no_job_stale() -> None:
     """Settings are passed whole, but a job has only what its stage declares."""
     resampled = small(calibration=CALIBRATION | {"resamples": 3})
-    plain, other = (
-        {job.out: job.to_json() for job in listed(study, catalogue, "calibrate")}
-        for study in (small(), resampled)
-    )
-    assert plain == other
     fewer = small(measures={"perplexity": PERPLEXITY | {"methods": ["entropy"]}})
-    before, after = (
-        {str(job.cells): job.to_json() for job in listed(study, catalogue, "measure")}
-        for study in (small(), fewer)
-    )
-    assert len(after) == 2 and after.items() <= before.items()
+    for stage, study, count in (("calibrate", resampled, 1), ("measure", fewer, 2)):
+        before, after = ({job.to_json() for job in listed(one, stage)} for one in (small(), study))
+        assert after <= before and len(after) == count
 
 
-def test_a_bias_of_a_method_is_solved_beside_a_linear_recovery_and_taken_in_every_other(
-    catalogue: Catalogue,
-) -> None:
+def test_a_bias_of_a_method_is_solved_beside_a_linear_recovery_and_taken_in_every_other() -> None:
     """The methods of `docs/criteria.md`, as they stand there, beside one without a bias."""
     page = (ROOT / "docs/criteria.md").read_text()
     (block,) = [x for x in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "flap_whole" in x]
@@ -183,7 +167,7 @@ def test_a_bias_of_a_method_is_solved_beside_a_linear_recovery_and_taken_in_ever
         measures={"fidelity": PERPLEXITY},
     )
     assert study.methods["llm_pruner"].allocation.spare == (4, 2)
-    jobs = listed(study, catalogue, name="whole")
+    jobs = listed(study)
     solving = {job.named_cells()[0].recovery: job for job in jobs if job.stage == "linear"}
     assert {cell.method for cell in solving["linear"].named_cells()} == {*study.methods}
     assert {cell.method for cell in solving["bias"].named_cells()} == {"flap_whole"}

@@ -11,7 +11,6 @@ from smoke import ROOT
 
 
 def read(page: str) -> tuple[list[pd.DataFrame], str]:
-    """Return the tables of a page, and its text."""
     sections = page.split("\n## ")
     tables = [[line for line in section.splitlines() if line.startswith("| ")] for section in sections]
     frames = [

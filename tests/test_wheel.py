@@ -113,7 +113,6 @@ def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Pa
 
 def test_extras_are_those_of_the_project_and_nothing_else_is_imported() -> None:
     def named(requirements: list[str]) -> set[str]:
-        """Return the top-level modules of these packages."""
         files = (distribution(re.split(r"[<>=\[]", one)[0]).files or [] for one in requirements)
         return {path.parts[0].partition(".")[0] for paths in files for path in paths}
 

@@ -15,7 +15,6 @@ from hfprune.files import read_json
 
 @pytest.fixture
 def pruned(work: Path, tmp_path: Path) -> Path:
-    """An export."""
     run(EXPORT, tmp_path / "pruned")
     return tmp_path / "pruned"
 

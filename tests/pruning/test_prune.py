@@ -48,7 +48,6 @@ def undisturbed(call: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 @pytest.fixture
 def pruned(undisturbed: tuple[Path, str, str], tmp_path: Path) -> Path:
-    """A copy of it."""
     return Path(shutil.copytree(undisturbed[0], tmp_path / "pruned"))
 
 
@@ -60,7 +59,6 @@ def export(out: Path) -> dict[str, bytes]:
 
 
 def numbers(out: Path) -> dict[str, float]:
-    """Return the values of all results but times."""
     found = [read_json(path) for path in sorted((out / "work/cells").rglob("*.json"))]
     return {
         f"{result['cell']['method']} {result['measure']} {result['task']} {value['metric']}": value["value"]
@@ -71,13 +69,11 @@ def numbers(out: Path) -> dict[str, float]:
 
 
 def results_of(out: Path, method: str) -> Path:
-    """Return the folder of the results of the dense or the pruned model."""
     (folder,) = (out / "work/cells").glob(f"*/{method}/*/*/*")
     return folder
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    """Return those of the exported model."""
     return reload(out / "model").state_dict()
 
 
