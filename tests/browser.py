@@ -20,11 +20,9 @@ def find_chromium() -> str:
 
     No package on PyPI carries a browser, and Playwright's own downloads are not reachable from every machine.
     """
-    found = _on_path()
-    if not found and os.geteuid() == 0 and shutil.which("apt-get"):
+    if not _on_path() and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run("apt-get update && " + INSTALL, shell=True, check=False, capture_output=True)
-        found = _on_path()
-    if not found:
+    if not (found := _on_path()):
         pytest.fail(f"no Chromium found: `{INSTALL}`, or set CHROMIUM to the path of one", pytrace=False)
     return found
 

@@ -31,7 +31,6 @@ import hfprune
 from hfprune.files import read_json
 from hfprune.models.load import load_model
 from hfprune.plans.planning import apply_plan, count_parameters, load_plan
-from hfprune.pruning.folder import claimed
 from hfprune.pruning.recipe import RECIPES
 
 TITLES = ["budget", "calibrate", "score", "plan", "export", "measure dense", "measure pruned", "sample"]
@@ -162,8 +161,14 @@ def test_the_page_in_a_browser(pruned: Path) -> None:
 
 
 def test_called_again_nothing_is_made_and_changes_are_made_alone(call, pruned: Path, capsys) -> None:
+    """What a killed call left is removed, and nothing else."""
     before = export(pruned)
+    (pruned / ".env.template").write_text("mine")
+    (pruned / ".model.abcdefgh").mkdir()
+    (pruned / "work/.adapter.abcdefgh/.values.abcdefgh").mkdir(parents=True)
     run(call, "--out", pruned)
+    assert {path.name for path in pruned.glob(".*")} == {".env.template"}
+    assert {path.name for path in pruned.glob("work/.*")} == {".lock"}
     printed = capsys.readouterr().err
     assert taken(printed) == [] and len(re.findall(": is there, took ", printed)) == len(TITLES)
     assert export(pruned) == before
@@ -236,12 +241,6 @@ def test_reconstructed_and_not_compared(call, project: Path, pruned: Path, tmp_p
     assert re.search(r"<dt>sequences scored on</dt><dd><code>1</code>", few)
     assert re.search(r"<dt>sequences used to solve weights</dt><dd><code>2</code>", few), "the fewest that do"
     capsys.readouterr()
-    (tmp_path / "short.txt").write_text(TEXT[0])
-    short = failure(f"{call} --linear --text {tmp_path}/short.txt --out {tmp_path}/c")
-    assert re.search(
-        r"--text: .*short\.txt fills 1 blocks, .* again from 2 or more: .* or --no-linear", short
-    )
-    assert "score" not in taken(capsys.readouterr().err)
     run(solved, "--out", out)
     printed = capsys.readouterr()
     assert taken(printed.err) == ["budget", "calibrate", "score", "plan", "linear", "export"]
@@ -330,6 +329,7 @@ REFUSED = {
     "--allocation joint": "allocation joint ranks",
     "--text c4-sample-heldout": "calibrate on another text",
     "--text {}/short.txt": r"^text 'short' cannot fill one block of 32 tokens .*--length",
+    "--linear --text {}/block.txt": r"^--text: .*block\.txt fills 1 blocks, .* 2 or more: .* or --no-linear",
     "--text {}/empty.txt": "hold no text",
     "--text {}/odd.jsonl": "no string field 'text'",
     "--model {}/gpt2": "GPT2LMHeadModel",
@@ -340,6 +340,7 @@ REFUSED = {
 
 def test_bad_input_is_one_line_and_leaves_nothing(call, tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("Hello.")
+    (tmp_path / "block.txt").write_text(TEXT[0])
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "odd.jsonl").write_text('{"body": "x"}')
     (tmp_path / "broken.gguf").write_bytes(b"GGUF, but not really")
@@ -361,18 +362,6 @@ def test_a_folder_that_holds_something_else_is_not_touched(call, pruned: Path, t
     (pruned / "model/README.md").write_text("my own words")
     assert "is no earlier export (README.md was changed)" in failure(call, "--ratio", 0.2, "--out", pruned)
     assert (pruned / "model/README.md").read_text() == "my own words"
-
-
-def test_only_its_own_unfinished_files_are_removed(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with claimed(out, {}) as work:
-        (work / "scores.safetensors").touch()
-    (out / ".env.template").write_text("mine")
-    (out / ".model.abcdefgh").mkdir()
-    (out / "work/.adapter.abcdefgh/.values.abcdefgh").mkdir(parents=True)
-    with claimed(out, {}) as work:
-        assert {path.name for path in out.iterdir()} == {".env.template", "work"}
-        assert {path.name for path in work.iterdir()} == {".lock", "scores.safetensors", "settings.json"}
 
 
 def test_what_a_killed_plan_wrote_is_not_taken_for_what_the_record_says(
