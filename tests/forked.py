@@ -62,15 +62,9 @@ def serve(address: str) -> None:
         if not module.name.endswith("__main__"):
             import_module(module.name)
     # What libraries import only when they are used.
-    for name in ("llama", "qwen2", "qwen3"):
-        import_module(f"transformers.models.{name}.modeling_{name}")
-    for name in (
-        "accelerate",
-        "lm_eval.tasks",
-        "matplotlib.pyplot",
-        "peft.tuners.lora",
-        "transformers.trainer",
-    ):
+    late = ("accelerate", "lm_eval.tasks", "matplotlib.pyplot", "peft.tuners.lora", "transformers.trainer")
+    models = (f"transformers.models.{name}.modeling_{name}" for name in ("llama", "qwen2", "qwen3"))
+    for name in (*late, *models):
         import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     with socket.socket(socket.AF_UNIX) as listener:

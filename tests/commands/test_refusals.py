@@ -27,6 +27,8 @@ budget --model mine --ratios 0.1 0.99
     at most 0.
 budget --model unheard --ratios 0.2
     config.json is not of a language model
+budget --model broken --ratios 0.2
+    config.json is not of a language model
 budget --model mine --ratios 0.2 --out OUT
     OUT: Is a directory
 calibrate --model mine --corpus corpora/text --sequences 2 --length 0 --out OUT/x.safetensors
@@ -117,10 +119,11 @@ JSON = '{"corpus": "text", "sequences": 2, "length": 8}'
 
 @pytest.fixture(scope="module")
 def others(made: Path) -> None:
-    """What only mistakes need: a plan and pairs of other models, and a folder that is no model."""
+    """What only mistakes need: a plan and pairs of other models, and folders that are no models."""
     save_model("llama", made / "llama")
-    (made / "unheard").mkdir()
-    (made / "unheard/config.json").write_text('{"model_type": "unheard_of"}')
+    for name, config in (("unheard", '{"model_type": "unheard_of"}'), ("broken", "{")):
+        (made / name).mkdir()
+        (made / name / "config.json").write_text(config)
     with chdir(made):
         run("score --model mine --criterion random --out random.safetensors")
         run("plan --model mine --scores random.safetensors --ratio 0.15 --out other.safetensors")

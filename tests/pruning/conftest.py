@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from smoke import PAIRS, TEXT, local, save_model, write
+from smoke import TEXT, local, save_model, write, write_sources
 
 from hfprune.pruning.compared import CAPABILITIES
 
@@ -19,25 +19,21 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder; `models/mine` is the model, `assets.yaml` the catalogue."""
     folder = tmp_path_factory.mktemp("project")
     save_model("qwen3", folder / "models/mine")
-    (folder / "text.txt").write_text("\n".join(TEXT))
-    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, PAIRS)))
+    sources = write_sources(folder)
+    text = sources["corpora"]["text"]
     (folder / "gold.jsonl").write_text("\n".join(map(json.dumps, GOLD)))
     # Longer than the blocks of the comparison.
     (folder / "heldout.txt").write_text("\n".join(" ".join(TEXT[n : n + 6]) for n in range(30, 42)))
-    requests = [name for group in CAPABILITIES["groups"].values() for name in group]
-    heldout = {"source": local(folder / "heldout.txt"), "format": "lines"}
-    text, pairs, gold = (local(folder / name) for name in ("text.txt", "pairs.jsonl", "gold.jsonl"))
-    write(
-        folder / "assets.yaml",
-        {
-            "corpora": {
-                "c4-sample": {"source": text, "format": "lines", "documents": [0, 30]},
-                "c4-sample-heldout": heldout,
-            },
-            "instructions": {"coqa": {"source": pairs, "format": "jsonl"}},
-            "requests": {name: {"source": gold, "rows": len(GOLD)} for name in requests},
+    gold = {"source": local(folder / "gold.jsonl"), "rows": len(GOLD)}
+    catalogue = {
+        "corpora": {
+            "c4-sample": text | {"documents": [0, 30]},
+            "c4-sample-heldout": text | {"source": local(folder / "heldout.txt")},
         },
-    )
+        "instructions": {"coqa": sources["instructions"]["pairs"]},
+        "requests": {name: gold for group in CAPABILITIES["groups"].values() for name in group},
+    }
+    write(folder / "assets.yaml", catalogue)
     return folder
 
 
