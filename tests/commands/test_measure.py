@@ -18,7 +18,7 @@ from hfprune.models import head, load
 from hfprune.plans.planning import load_plan, save_plan
 from hfprune.scoring.score_files import save_resampled
 from hfprune.stages.measure import CellFiles, ScoredBy
-from hfprune.study.entries import StudyMeasure
+from hfprune.study.study import StudyMeasure
 
 TEXT = {"corpus": "corpora/text", "sequences": 3, "length": 24}
 FLAGS = "--model mine --corpus corpora/text --sequences 3 --length 24"

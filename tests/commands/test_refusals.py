@@ -79,6 +79,8 @@ measure --model mine --settings '{"measures": {"perplexity": TEXT}, "cells": [{"
     --cells: unknown key 'dtype'
 measure --model mine --settings '{"measures": {"perplexity": TEXT}, "cells": [{"out": "OUT"}, {"out": "OUT"}]}'
     two cells have the same `out`
+measure distributions --model mine --plan plan.safetensors TEXT --out OUT
+    distributions measures the dense model: remove --plan, --checkpoint, --linear and --adapter
 plan --model mine --scores scores.safetensors --ratio 0.2 --out x.json
     --out: must be a file ending in .safetensors, not 'x.json'
 plan --model mine --scores scores.safetensors --ratio half --out OUT/x.safetensors
