@@ -1,4 +1,4 @@
-"""The cluster, and at the end what was survived on it."""
+"""The cluster."""
 
 import shutil
 import tempfile
@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 from cluster.slurm import Cluster
-
-SURVIVED: list[str] = []
 
 
 @pytest.fixture(scope="session")
@@ -22,17 +20,3 @@ def cluster() -> Iterator[Cluster]:
     finally:
         started.down()
         shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.fixture
-def survived() -> list[str]:
-    """Lines for the summary at the end."""
-    return SURVIVED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not SURVIVED:  # other tests have run
-        return
-    terminalreporter.section("survived on the cluster")
-    for line in SURVIVED:
-        terminalreporter.write_line(line)

@@ -11,13 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import forked
-import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from cluster.slurm import NODES, Cluster, run, wait_for
 from command_line import run as call
-from smoke import STUDY, make_project, snakemake
+from smoke import STUDY, make_project, same_as_before, snakemake
 
 PROFILE = ("--workflow-profile", "profiles/slurm")
 # A cluster's patience is longer than a test's.
@@ -96,9 +94,7 @@ def whole(
     return project, finish(submit(project, own), 5400)
 
 
-def test_the_study_publishes_what_a_local_run_publishes(
-    whole: tuple[Path, str], tmp_path: Path, survived: list[str]
-) -> None:
+def test_the_study_publishes_what_a_local_run_publishes(whole: tuple[Path, str], tmp_path: Path) -> None:
     make_project(tmp_path)
     snakemake(tmp_path)
     here, there = (
@@ -106,33 +102,18 @@ def test_the_study_publishes_what_a_local_run_publishes(
         for folder in (tmp_path, whole[0])
     )
     assert here == there
-    by = ["model", "method", "ratio", "seed", "recovery", "measure", "task", "metric"]
-    numbers = [
-        pd.read_csv(folder / "results/smoke/results.csv").set_index(by) for folder in (tmp_path, whole[0])
-    ]
-    timed = numbers[0].index.get_level_values("measure").isin(["latency", "cost"]) | numbers[
-        0
-    ].index.get_level_values("metric").isin(["seconds", "peak_memory_bytes"])
-    expected, found = numbers[0][~timed], numbers[1].reindex(numbers[0].index)[~timed]
-    assert len(found) > 100
-    for column in ("value", "stderr", "n"):
-        np.testing.assert_allclose(found[column], expected[column], rtol=1e-3, atol=1e-6)
-    survived.append(f"the study: {len(there)} files and {len(found)} numbers as in a local run")
+    same_as_before(whole[0] / "results/smoke/results.csv")
 
 
-def test_small_jobs_are_not_entries_of_the_queue(whole: tuple[Path, str], survived: list[str]) -> None:
+def test_small_jobs_are_not_entries_of_the_queue(whole: tuple[Path, str]) -> None:
     entries = re.findall(r"submitted with SLURM jobid (\d+)", whole[1])
-    (total,) = re.findall(r"^total +(\d+)$", whole[1], re.MULTILINE)[:1]
     cells = len(STUDY["models"]) * (1 + len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"]))
     # And blocks of two corpora, three sweeps, packed pairs, two recoveries, the cost of a method.
     assert len(entries) <= cells + len(STUDY["models"]) * (2 + 3 + 1 + 2 + 1)
     assert {accounts(job, "State") for job in entries} == {"COMPLETED"}
-    survived.append(f"{total} jobs are {len(entries)} entries of the queue")
 
 
-def test_jobs_see_the_gpu_that_slurm_gave_them_and_others_none(
-    whole: tuple[Path, str], survived: list[str]
-) -> None:
+def test_jobs_see_the_gpu_that_slurm_gave_them_and_others_none(whole: tuple[Path, str]) -> None:
     seen = [line.split() for line in (whole[0] / "seen").read_text().splitlines()]
     assert {command for _, command, *_ in seen} == {*("calibrate", "score", "pack", "recover", "measure")}
     for job, command, visible, *given in seen:
@@ -143,7 +124,6 @@ def test_jobs_see_the_gpu_that_slurm_gave_them_and_others_none(
             assert given == [f"IDX:{visible}"] and asked == ["1"], (job, command)
     used = Counter(visible for _, _, visible, *_ in seen)
     assert used["0"] and used["1"], "both GPUs of a node are used"
-    survived.append(f"{len(seen)} commands saw the GPU that their job had, or none")
 
 
 def test_what_needs_no_jobs_works_where_there_is_no_gpu(
@@ -206,7 +186,7 @@ def attempts(project: Path) -> list[list[str]]:
 
 
 def meets(
-    project: Path, environment: dict[str, str], fault: Callable[[str, str], None], *arguments: object
+    project: Path, environment: dict[str, str], fault: Callable[[str, str], object], *arguments: object
 ) -> list[list[str]]:
     """Let a fault meet the job in its first attempt, and return all attempts."""
     process = submit(project, environment, PLAN, *QUICK, *arguments)
@@ -222,18 +202,16 @@ def meets(
     return attempts(project)
 
 
-def test_scancel_costs_one_attempt(project: Path, environment: dict[str, str], survived: list[str]) -> None:
+def test_scancel_costs_one_attempt(project: Path, environment: dict[str, str]) -> None:
     def cancel(job: str, node: str) -> None:
         run("scancel", job)
         wait_for(lambda: accounts(job, "State").startswith("CANCELLED"))
 
-    made = meets(project, environment, cancel)
-    assert len(made) == 2
-    survived.append("scancel: one attempt lost")
+    assert len(meets(project, environment, cancel)) == 2
 
 
 def test_a_node_that_dies_costs_one_attempt(
-    cluster: Cluster, project: Path, environment: dict[str, str], survived: list[str]
+    cluster: Cluster, project: Path, environment: dict[str, str]
 ) -> None:
     def die(job: str, node: str) -> None:
         cluster.cut_power(node)
@@ -245,11 +223,10 @@ def test_a_node_that_dies_costs_one_attempt(
     assert accounts(made[0][0], "State") == "NODE_FAIL"
     cluster.start(nodes[0])
     wait_for(lambda: all(cluster.state(node) == "idle" for node in NODES))
-    survived.append("a node that lost power in mid-job: one attempt lost, the next on another node")
 
 
 def test_a_controller_that_restarts_costs_at_most_one_attempt(
-    cluster: Cluster, project: Path, environment: dict[str, str], survived: list[str]
+    cluster: Cluster, project: Path, environment: dict[str, str]
 ) -> None:
     def restart(job: str, node: str) -> None:
         cluster.stop_controller()
@@ -257,41 +234,30 @@ def test_a_controller_that_restarts_costs_at_most_one_attempt(
         wait_for(lambda: (project / PLAN).exists())
         cluster.start_controller()
 
-    made = meets(project, environment, restart)
-    assert len(made) <= 2
-    survived.append(f"a controller that was away while a job ended: {len(made) - 1} attempts lost")
+    assert len(meets(project, environment, restart)) <= 2
 
 
-def test_a_job_beyond_its_time_is_tried_again_with_more(
-    project: Path, environment: dict[str, str], survived: list[str]
-) -> None:
-    def wait(job: str, node: str) -> None:
-        wait_for(lambda: len(attempts(project)) == 2, 300)
-
-    made = meets(project, environment, wait, "--set-resources", "waiting:runtime=attempt")
+def test_a_job_beyond_its_time_is_tried_again_with_more(project: Path, environment: dict[str, str]) -> None:
+    more = ("--set-resources", "waiting:runtime=attempt")
+    made = meets(project, environment, lambda *_: wait_for(lambda: len(attempts(project)) == 2, 300), *more)
     assert [accounts(job, "State") for job, _, _ in made] == ["TIMEOUT", "COMPLETED"]
     assert [accounts(job, "TimelimitRaw") for job, _, _ in made] == ["1", "2"]
-    survived.append("a job of more than a minute in one minute: tried again with two")
 
 
 def test_a_job_beyond_its_memory_is_tried_again_with_more(
-    cluster: Cluster, project: Path, environment: dict[str, str], survived: list[str]
+    cluster: Cluster, project: Path, environment: dict[str, str]
 ) -> None:
     (project / "go").touch()
     fill = "import time; filled = b'x' * (900 << 20); time.sleep(10); print('planned')"
     (project / "work").write_text(f'#!/bin/sh\n{sys.executable} -c "{fill}"\n')
-    finish(
-        submit(
-            project, environment, PLAN, *QUICK, "--set-resources", "waiting:mem_mb=700 * 4 ** (attempt - 1)"
-        )
-    )
+    more = ("--set-resources", "waiting:mem_mb=700 * 4 ** (attempt - 1)")
+    finish(submit(project, environment, PLAN, *QUICK, *more))
     made = attempts(project)
     states = [accounts(job, "State") for job, _, _ in made]
     assert len(states) == 2 and states[0] != "COMPLETED" == states[1], states
     assert [accounts(job, "ReqMem") for job, _, _ in made] == ["700M", "2800M"]
     node = (cluster.home / "log" / made[0][1]).read_text()
     assert re.search(rf"\[{made[0][0]}\.0\] error: .* exceeded memory limit", node)
-    survived.append("a job of 900 MB in 700 MB: tried again with 2,800")
 
 
 def seconds_of_a_step(project: Path, out: Path) -> float:
@@ -305,7 +271,7 @@ def seconds_of_a_step(project: Path, out: Path) -> float:
 
 
 def test_recovery_goes_on_after_each_limit_of_time(
-    cluster: Cluster, environment: dict[str, str], tmp_path: Path, survived: list[str]
+    cluster: Cluster, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """Training for four minutes, in jobs of two or three."""
     project = tmp_path / "project"
@@ -330,11 +296,10 @@ def test_recovery_goes_on_after_each_limit_of_time(
     assert len(losses) == steps
     first = int(re.search(r"step (\d+) of", (project / f"logs/smoke/{adapter}.log").read_text())[1])
     assert first > steps // 100 + 1, "the last job did not begin anew"
-    survived.append(f"recovery beyond its time: {len(jobs)} jobs, the last from step {first} of {steps}")
 
 
 def test_without_accounting_squeue_is_asked(
-    cluster: Cluster, project: Path, environment: dict[str, str], tmp_path: Path, survived: list[str]
+    cluster: Cluster, project: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """The last test: the others ask the accounting."""
     for folder in map(Path, ("/usr/bin", "/bin", "/usr/sbin", "/sbin")):
@@ -347,8 +312,4 @@ def test_without_accounting_squeue_is_asked(
     cluster.lose_accounting()
     assert "disabled" in subprocess.run(["sacct"], capture_output=True, text=True, check=False).stderr
 
-    def cancel(job: str, node: str) -> None:
-        run("scancel", job)
-
-    assert len(meets(project, environment, cancel)) == 2
-    survived.append("a cluster without accounting, and scancel there: one attempt lost")
+    assert len(meets(project, environment, lambda job, node: run("scancel", job))) == 2
