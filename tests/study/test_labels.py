@@ -10,58 +10,49 @@ from hfprune.study.study import Study
 CALIBRATION = {"corpus": "c4", "sequences": 64, "length": 8}
 
 
-def study(methods: dict) -> Study:
+def study(**methods: dict) -> Study:
     data = {"models": ["a"], "methods": methods, "ratios": [0.2], "measures": {}, "calibration": CALIBRATION}
     return validate(Study, data, "study.yaml")
 
 
+BOTH = ["neurons", "key_value_groups"]
+
+
 @pytest.mark.parametrize(
-    ("method", "label"),
+    ("criterion", "settings", "label"),
     [
-        ({"criterion": "entropy"}, "Entropy"),
-        ({"criterion": "entropy", "sequences": 8}, "Entropy, 8 sequences"),
-        ({"criterion": "entropy", "steps": 4}, "Entropy, 4 steps"),
-        ({"criterion": "cross_entropy", "corpus": "wikipedia"}, "Cross-entropy, wikipedia"),
-        ({"criterion": "cross_entropy", "corpus": "c4"}, "Cross-entropy"),
-        ({"criterion": "entropy", "options": {"aggregation": "sum_squares"}}, "Entropy, sum squares"),
-        ({"criterion": "sdmprune", "options": {"alpha": 0.1}}, "SDMPrune, alpha 0.1"),
-        ({"criterion": "mine", "options": {"signed": True, "centred": False}}, "Mine, signed, no centred"),
-        ({"criterion": "entropy", "units": ["neurons", "key_value_groups"]}, "Entropy, attn+MLP"),
+        ("entropy", {}, "Entropy"),
+        ("entropy", {"sequences": 8}, "Entropy, 8 sequences"),
+        ("entropy", {"steps": 4}, "Entropy, 4 steps"),
+        ("cross_entropy", {"corpus": "wikipedia"}, "Cross-entropy, wikipedia"),
+        ("cross_entropy", {"corpus": "c4"}, "Cross-entropy"),
+        ("entropy", {"options": {"aggregation": "sum_squares"}}, "Entropy, sum squares"),
+        ("sdmprune", {"options": {"alpha": 0.1}}, "SDMPrune, alpha 0.1"),
+        ("mine", {"options": {"signed": True, "centred": False}}, "Mine, signed, no centred"),
+        ("entropy", {"units": BOTH}, "Entropy, attn+MLP"),
+        ("entropy", {"units": {"neurons": 0.7, "layers": 0.3}}, "Entropy, 70 % MLP + 30 % layers"),
         (
-            {"criterion": "entropy", "units": {"neurons": 0.7, "layers": 0.3}},
-            "Entropy, 70 % MLP + 30 % layers",
-        ),
-        (
-            {"criterion": "flap", "allocation": {"rule": "global", "standardize": True}},
+            "flap",
+            {"allocation": {"rule": "global", "standardize": True}},
             "FLAP's score, global, standardized",
         ),
-        (
-            {"criterion": "taylor", "allocation": {"spare": [4, 2]}, "sequences": 10},
-            "LLM-Pruner's score, spares 4 + 2 layers, 10 sequences",
-        ),
-        (
-            {
-                "criterion": "flap",
-                "units": ["neurons", "key_value_groups"],
-                "allocation": "joint",
-                "bias": True,
-            },
-            "FLAP's score, attn+MLP, joint, bias",
-        ),
-        ({"baseline": "llm_pruner"}, "LLM-Pruner"),
-        ({"baseline": "my_tool", "label": "My tool"}, "My tool"),
-        ({"criterion": "entropy", "label": "Ours"}, "Ours"),
+        ("taylor", {"allocation": {"spare": [4, 2]}}, "LLM-Pruner's score, spares 4 + 2 layers"),
+        ("flap", {"units": BOTH, "allocation": "joint", "bias": True}, "FLAP's score, attn+MLP, joint, bias"),
+        ("entropy", {"label": "Ours"}, "Ours"),
+        (None, {"baseline": "llm_pruner"}, "LLM-Pruner"),
+        (None, {"baseline": "my_tool", "label": "My tool"}, "My tool"),
     ],
 )
-def test_a_method_is_called_by_its_criterion_and_what_differs(method: dict, label: str) -> None:
-    assert labels(study({"x": method}))["x"].label == label
+def test_a_method_is_called_by_its_criterion_and_what_differs(criterion, settings: dict, label: str) -> None:
+    chosen = {"criterion": criterion} if criterion else {}
+    assert labels(study(x=chosen | settings))["x"].label == label
 
 
 def test_no_two_labels_are_the_same() -> None:
-    found = labels(study({"a": {"criterion": "entropy"}, "b": {"criterion": "entropy", "ratios": [0.2]}}))
+    found = labels(study(a={"criterion": "entropy"}, b={"criterion": "entropy", "ratios": [0.2]}))
     assert [label.label for label in found.values()] == ["Entropy (a)", "Entropy (b)"]
     with pytest.raises(HfpruneError, match=r"methods\.b\.label: 'X' is the label of 'a' too"):
-        study({"a": {"criterion": "entropy", "label": "X"}, "b": {"criterion": "fisher", "label": "X"}})
+        study(a={"criterion": "entropy", "label": "X"}, b={"criterion": "fisher", "label": "X"})
 
 
 @pytest.mark.parametrize(
@@ -90,4 +81,4 @@ def test_a_name_alone_is_readable_too(name: str, label: str) -> None:
 )
 def test_what_cannot_be_shown_is_refused(key: str, value: str, message: str) -> None:
     with pytest.raises(HfpruneError, match=message):
-        study({"x": {"criterion": "entropy", key: value}})
+        study(x={"criterion": "entropy", key: value})
