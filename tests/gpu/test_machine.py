@@ -38,11 +38,8 @@ def test_each_process_opens_the_gpu_that_it_leases_and_no_other(
 
 def test_a_gpu_is_named_by_number_or_uuid(gpus: Machine, project: Path, tmp_path: Path) -> None:
     for name in ("1", "GPU-00000001-0000-0000-0000-000000000000"):
-        visible = {"CUDA_VISIBLE_DEVICES": name}
-        call = gpus.call(
-            *shlex.split(SCORE), tmp_path / f"{name}.safetensors", here=project, **TWO, **visible
-        )
-        assert call.contexts == {1}
+        chosen, out = TWO | {"CUDA_VISIBLE_DEVICES": name}, tmp_path / f"{name}.safetensors"
+        assert gpus.call(*shlex.split(SCORE), out, here=project, **chosen).contexts == {1}
 
 
 KILLED = """
@@ -105,39 +102,30 @@ def once(gpus: Machine, project: Path, tmp_path: Path, command: str, where: str 
     return gpus.call(*shlex.split(command.replace("OUT", str(tmp_path / where))), here=project)
 
 
-def test_scoring_takes_fewer_sequences_where_memory_runs_out(
-    gpus: Machine, project: Path, tmp_path: Path
+# A command and a batch, the tokens of a sequence, how near its numbers stay, and what it says of fewer sequences.
+BATCHES = {
+    "score": (f"{SCORE} OUT/s.safetensors --batch-tokens 512", 32, 1e-5, "tokens at a time"),
+    "recover": (f"{RECOVER} OUT/a --batch-tokens 1280", 320, 2e-3, "now half as many"),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_fewer_sequences_are_taken_where_memory_runs_out(
+    name: str, gpus: Machine, project: Path, tmp_path: Path
 ) -> None:
-    whole, one = (
-        once(gpus, project, tmp_path, f"{SCORE} OUT/s.safetensors --batch-tokens {tokens}", where)
-        for tokens, where in ((512, "gpu"), (32, "one"))
-    )
-    assert peak(one) < 0.5 * peak(whole)
-    for share in (0.9, 0.6, 0.4):
+    command, length, near, said = BATCHES[name]
+    whole = once(gpus, project, tmp_path, command)
+    one = once(gpus, project, tmp_path, f"{command} --batch-tokens {length}", "one")
+    for share in (0.9, 0.6, 0.4) if name == "score" else (0.5,):
         limit = peak(one) + share * (peak(whole) - peak(one))
         out = tmp_path / f"{share}"
         out.mkdir()
-        call = limited(gpus, project, f"{SCORE} {out}/s.safetensors --batch-tokens 512", limit)
+        call = limited(gpus, project, command.replace("OUT", str(out)), limit)
         assert call.total("ooms") <= 1, "it starts with what the cost model says that fits"
-        assert "tokens at a time" in call.said
-        assert not different(tmp_path / "gpu", out, 1e-5)
-    none = limited(gpus, project, f"{SCORE} {tmp_path}/n.safetensors", 0.9 * peak(one), check=False)
-    assert none.code == 1 and "not even one sequence of 32 tokens fits into memory" in none.said
-
-
-def test_recovery_takes_fewer_sequences_where_memory_runs_out(
-    gpus: Machine, project: Path, tmp_path: Path
-) -> None:
-    whole = once(gpus, project, tmp_path, f"{RECOVER} OUT/a")
-    one = once(gpus, project, tmp_path, f"{RECOVER} OUT/a --batch-tokens 320", "one")
-    half = tmp_path / "half"
-    half.mkdir()
-    middle = (peak(one) + peak(whole)) / 2
-    call = limited(gpus, project, f"{RECOVER} {half}/a", middle)
-    assert call.total("ooms") == 1 and "now half as many" in call.said
-    assert not different(tmp_path / "gpu", half, 2e-3)
-    none = limited(gpus, project, f"{RECOVER} {tmp_path}/n", 0.8 * peak(one), check=False)
-    assert none.code == 1 and "not even one sequence of 320 tokens fits" in none.said
+        assert said in call.said
+        assert not different(tmp_path / "gpu", out, near)
+    none = limited(gpus, project, command.replace("OUT", str(tmp_path)), 0.8 * peak(one), check=False)
+    assert none.code == 1 and f"not even one sequence of {length} tokens fits" in none.said
 
 
 MEASURED = ("fidelity", "perplexity", "zeroshot", "gold_bpb", "latency", "cost")
@@ -151,11 +139,9 @@ def test_where_memory_runs_out_a_command_ends_in_one_line(
     whole = once(gpus, project, tmp_path, command)
     other = command.replace("OUT", str(tmp_path / "none"))
     call = limited(gpus, project, other, 0.97 * peak(whole), check=False)
-    assert call.code == 1
     (line,) = [line for line in call.said.splitlines() if "error" in line.lower()]
     _, _, reason = line.partition(f"hfprune {command.split()[0]}: error: ")  # a bar may stand before
-    assert "out of memory" in reason
-    assert "Traceback" not in call.said
+    assert call.code == 1 and "out of memory" in reason and "Traceback" not in call.said
 
 
 def test_products_keep_what_their_dtype_holds_and_results_say_so(
