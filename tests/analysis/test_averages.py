@@ -72,9 +72,3 @@ def test_seeds_give_mean_and_deviation(study: Study, values, sd, sign, draws) ->
     # The variances add; that over draws, of two degrees of freedom, counts 1 + 4/2 times in those of the sum.
     dof = (3 * draws + 0.25) ** 2 / ((3 * draws) ** 2 / 2 + 0.25**2 / 23)
     assert half_width(rows).tolist() == pytest.approx([t.ppf(0.975, dof) * np.sqrt(draws + 0.25)])
-
-
-def test_cost_without_a_ratio_survives_the_summary(study: Study) -> None:
-    assert over_seeds(table(study)).empty
-    study.result("entropy", None, "cost", "", Value("seconds", 3.0))
-    assert over_seeds(table(study))["value"].tolist() == [3.0]

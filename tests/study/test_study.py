@@ -9,6 +9,7 @@ from hfprune.results import Cell
 from hfprune.settings import load, validate
 from hfprune.stages.fetch import Fetch
 from hfprune.study.layout import cells, measures_of, study_file
+from hfprune.study.places import criteria_of
 from hfprune.study.references import check_references, load_study, study_assets
 from hfprune.study.study import Config, Study
 
@@ -33,6 +34,7 @@ def changed(**changes: object) -> Study:
     """Return the demo study with some changes, if it is one that can run."""
     study = validate(Study, demo() | changes, "study.yaml")
     check_references(study, CATALOGUE, "study.yaml")
+    criteria_of(study)
     return study
 
 
@@ -45,10 +47,9 @@ def together(*measures: str) -> dict:
     return {"corrected_together": [[*measures]]}
 
 
-def read_by(corpus: str, **settings: object) -> dict:
-    """Return a change to a study whose one method reads this corpus."""
-    methods = {"a": {"criterion": "entropy", "corpus": corpus, **settings}}
-    return measured("fidelity", **TEXT) | {"methods": methods}
+def only(criterion: str, **settings: object) -> dict:
+    """Return a change to a study that has this one method, `a`, and measures its fidelity."""
+    return measured("fidelity", **TEXT) | {"methods": {"a": {"criterion": criterion, **settings}}}
 
 
 def test_shipped_configuration_is_valid() -> None:
@@ -87,9 +88,12 @@ def test_demo_is_the_study_of_the_readme() -> None:
             "standardize belongs to the rule 'global'",
         ),
         ({"methods": {"a": {"units": "layer"}}}, "unknown kind of unit 'layer'; did you mean 'layers'"),
-        (read_by("c4-sample", sequences=999), "methods.a.sequences: 999 is more than"),
-        (read_by("cod-sample"), "unknown corpora 'cod-sample'; did you mean 'code-sample'"),
-        (read_by("c4-sample-heldout"), "fidelity .* 'c4-sample-heldout' that are calibrated on too"),
+        (only("entropy", sequences=999), "methods.a.sequences: 999 is more than"),
+        (only("entropy", corpus="cod-sample"), "unknown corpora 'cod-sample'; did you mean 'code-sample'"),
+        (
+            only("entropy", corpus="c4-sample-heldout"),
+            "fidelity .* that are calibrated on too",
+        ),
         (
             together("fidelity", "perplexty"),
             "corrected_together: unknown 'perplexty'; did you mean 'perplexity'",
@@ -99,6 +103,8 @@ def test_demo_is_the_study_of_the_readme() -> None:
             together("fidelity", "latency"),
             "'latency' has no outcomes of items, so it has no p-value; leave it out",
         ),
+        (only("random", sequences=2), "methods.a: random reads weights only; remove corpus and sequences"),
+        (only("random", steps=2), "methods.a: random reads weights, which no step changes; remove steps"),
         ({"models": {"a": {"ratio": [0.2]}}}, "models.a: unknown key 'ratio'; did you mean 'ratios'"),
         ({"models": {"a": {"ratios": []}}}, "models.a.ratios"),
         ({"models": {"a": {"methods": ["entrop"]}}}, "models.a.methods: unknown 'entrop'; did you mean"),
@@ -132,7 +138,7 @@ def test_demo_is_the_study_of_the_readme() -> None:
     ],
 )
 def test_mistakes_in_a_study_name_the_key(change: dict, message: str) -> None:
-    with pytest.raises(HfpruneError, match=f"^study.yaml: .*{message}") as failure:
+    with pytest.raises(HfpruneError, match=f"^study(.yaml)?: .*{message}") as failure:
         changed(**change)
     assert "\n" not in str(failure.value)
 

@@ -3,6 +3,8 @@
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,33 @@ from smoke import ROOT, jobs, snakemake
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.choice import costs_of
 from hfprune.devices.table import known_devices
-from hfprune.results import DENSE
 from hfprune.settings import load
 from hfprune.study import layout
 from hfprune.study.study import Study
+
+PROBE = """
+rule probe:
+    output: "probe"
+    resources: gpu=lambda _: gpus()
+    shell: "echo {resources.gpu} > {output}"
+"""
+HUNGRY = """
+rule hungry:
+    output: "hungry/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+    retries: 2
+    resources:
+        **ADAPTERS.needs
+    shell: "echo {resources.mem_mb} {resources.gpu_mem_mb} {resources.runtime} >> limits.txt; exit 1"
+"""
+
+
+@contextmanager
+def added(file: Path, rule: str) -> Iterator[None]:
+    """Add a rule to a file of rules for a while."""
+    text = file.read_text()
+    file.write_text(text + rule)
+    yield
+    file.write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -52,35 +77,17 @@ def test_ratios_are_the_papers() -> None:
     assert ratios.pop("qwen2.5-7b") == ratios.pop("qwen2.5-1.5b") == [0.2, 0.3, 0.4]
     assert ratios.keys() == {"llama-2-7b", "llama-3.2-3b", "llama-3.2-1b", "qwen3-1.7b"}
     assert all(own == [0.2, 0.3] for own in ratios.values())
-    pruned = [
-        cell for cell in layout.cells("paper", study) if (cell.method, cell.recovery) != ("dense", "none")
-    ]
+    pruned = [cell for cell in layout.cells("paper", study) if cell.ratio]
     # Six methods at every ratio, and SDMPrune with its settings for 20 %, 30 % and, of two models, 40 %.
     points = 4 * 2 + 2 * 3
     assert len(pruned) == points * 6 + 6 + 6 + 2
 
 
-def test_the_page_counts_the_cells() -> None:
-    text = " ".join((ROOT / "docs/paper-study.md").read_text().split())
-    cells = {
-        name: list(layout.cells(name, load(Study, ROOT / f"config/studies/{name}.yaml")))
-        for name in ("paper", "paper-recovery")
-    }
-    dense = sum(cell.method == DENSE for cell in cells["paper"])
-    pruned = len(cells["paper"]) - dense
-    assert f"are {pruned} pruned cells; the dense models add {dense}." in text
-    recovered = [cell for cell in cells["paper-recovery"] if cell.recovery != "none"]
-    tuned = sum(cell.method != DENSE for cell in recovered)
-    assert f"recovers four of the methods, {tuned} cells, and the dense models: {len(recovered)} " in text
-
-
 def test_recovered_cells_have_the_same_plans_and_as_many_tokens() -> None:
-    untuned, tuned = (
-        load(Study, ROOT / f"config/studies/{name}.yaml") for name in ("paper", "paper-recovery")
-    )
-    assert tuned.calibration.model_dump(exclude={"resamples"}) == untuned.calibration.model_dump(
-        exclude={"resamples"}
-    )
+    studies = [load(Study, ROOT / f"config/studies/{name}.yaml") for name in ("paper", "paper-recovery")]
+    untuned, tuned = studies
+    one, other = (study.calibration.model_dump(exclude={"resamples"}) for study in studies)
+    assert one == other
     assert {name: untuned.methods[name] for name in tuned.methods} == tuned.methods
     assert (tuned.models, tuned.dtype, tuned.seeds[:1]) == (untuned.models, untuned.dtype, untuned.seeds)
     cells = [cell for cell in layout.cells("paper-recovery", tuned) if cell.recovery == "lora"]
@@ -89,36 +96,32 @@ def test_recovered_cells_have_the_same_plans_and_as_many_tokens() -> None:
     assert tuned.recovery is not None and tuned.recovery.max_steps
 
 
-def test_without_a_gpu_auto_is_the_demo(clone: Path) -> None:
-    output = snakemake(clone, "--dry-run")
-    assert "study: demo (no CUDA device is visible; another: --config study=NAME)" in output
-    # What it will fetch and spend, before the first job.
-    assert re.search(
-        r"^cost: 0\.66 GB to fetch; about [\d.]+ (minutes|hours) on \d+ cores of cpu", output, re.MULTILINE
-    )
-
-
-def test_a_device_that_is_too_small_is_said_before_the_first_job(clone: Path) -> None:
-    output = snakemake(clone, "--dry-run", "--config", "study=paper-recovery", "device=rtx-4090")
-    (line,) = re.findall(r"^cost: too large: (.*)$", output, re.MULTILINE)
-    assert re.fullmatch(
-        r"recover of qwen2.5-7b, .* needs about \d+ GB of memory, but rtx-4090 has 25 GB", line
-    )
+@pytest.mark.parametrize(
+    ("config", "works", "said"),
+    [
+        # What it will fetch and spend, before the first job.
+        ([], True, r"cost: 0\.66 GB to fetch; about [\d.]+ (minutes|hours) on \d+ cores of cpu"),
+        ([], True, r"study: demo \(no CUDA device is visible; another: --config study=NAME\)"),
+        (
+            ["study=paper-recovery", "device=rtx-4090"],
+            True,
+            r"cost: too large: recover of qwen2.5-7b, .* about \d+ GB of memory, but rtx-4090 has 25 GB$",
+        ),
+        (["study=paper", "device=h1000"], False, ".*unknown device 'h1000'; known: auto, cpu, cpu-avx512"),
+    ],
+)
+def test_what_a_study_takes_is_said_before_the_first_job(clone: Path, config, works, said: str) -> None:
+    chosen = ("--config", *config) if config else ()
+    assert re.search(f"^{said}", snakemake(clone, "--dry-run", *chosen, check=works), re.MULTILINE)
 
 
 def test_with_a_device_map_a_job_takes_all_gpus_and_none_is_too_large(clone: Path) -> None:
     settings = yaml.safe_load((clone / "config/studies/paper-small.yaml").read_text())
     settings |= {"models": ["qwen2.5-7b"], "device_map": "auto"}
     (clone / "config/studies/spread.yaml").write_text(yaml.safe_dump(settings | {"seeds": [0]}))
-    file, probe = (
-        clone / "workflow/rules/score.smk",
-        'rule probe:\n    output: "probe"\n    resources: gpu=lambda _: gpus()\n',
-    )
-    text = file.read_text()
-    file.write_text(f'{text}\n{probe}    shell: "echo {{resources.gpu}} > {{output}}"\n')
     chosen = ("--config", "study=spread", "device=rtx-3090")
-    snakemake(clone, "probe", "--resources", "gpu=4", *chosen)
-    file.write_text(text)
+    with added(clone / "workflow/rules/score.smk", PROBE):
+        snakemake(clone, "probe", "--resources", "gpu=4", *chosen)
     assert (clone / "probe").read_text().strip() == "4"
     output = snakemake(clone, "--dry-run", "--printshellcmds", *chosen)
     assert "too large" not in output
@@ -127,28 +130,13 @@ def test_with_a_device_map_a_job_takes_all_gpus_and_none_is_too_large(clone: Pat
         assert lines and all('"device_map": "auto"' in line for line in lines)
 
 
-def test_an_unknown_device_ends_with_the_known_names(clone: Path) -> None:
-    output = snakemake(clone, "--dry-run", "--config", "study=paper", "device=h1000", check=False)
-    assert "unknown device 'h1000'; known: auto, cpu, cpu-avx512" in output
-
-
 def test_jobs_have_limits_that_grow_with_the_attempt(clone: Path) -> None:
     """A rule that fails twice prints what its third attempt may take: three times the first."""
-    rule = """
-rule hungry:
-    output: "hungry/{model}/{method}/{ratio}/seed{seed}/{recovery}"
-    retries: 2
-    resources:
-        **ADAPTERS.needs
-    shell: "echo limits {resources.mem_mb} {resources.gpu_mem_mb} {resources.runtime} >> limits.txt; exit 1"
-"""
-    text = (clone / "workflow/rules/recover.smk").read_text()
-    (clone / "workflow/rules/recover.smk").write_text(text + rule)
     target = "hungry/qwen2.5-7b/entropy/0.2/seed0/lora"
-    snakemake(clone, "--config", "study=paper-recovery", "device=h100", "--", target, check=False)
-    (clone / "workflow/rules/recover.smk").write_text(text)
-    lines = [line.split()[1:] for line in (clone / "limits.txt").read_text().splitlines()]
-    first, second, third = ([int(number) for number in line] for line in lines)
+    with added(clone / "workflow/rules/recover.smk", HUNGRY):
+        snakemake(clone, "--config", "study=paper-recovery", "device=h100", "--", target, check=False)
+    lines = (clone / "limits.txt").read_text().splitlines()
+    first, second, third = ([int(number) for number in line.split()] for line in lines)
     assert [number * 2 for number in first] == pytest.approx(second, abs=1)
     assert [number * 3 for number in first] == pytest.approx(third, abs=2)
     # The adapter of a 7B model: some 28 GB on the GPU (benchmarks/peaks.md), with a margin.

@@ -83,10 +83,3 @@ def test_another_number_of_steps_scores_the_dense_model_no_more(project: Path) -
     assert jobs(snakemake(project, PLAN, "--dry-run")) == {"plan_step": 1, "score_step": 1, "plan": 1}
     set_method(project, criterion="entropy")
     assert jobs(snakemake(project, PLAN, "--dry-run")) == {"plan": 1}
-
-
-def test_steps_mean_nothing_to_weights(project: Path) -> None:
-    set_method(project, criterion="random", steps=2)
-    output = snakemake(project, check=False)
-    assert "methods.in_steps: random reads weights, which no step changes; remove steps" in output
-    assert "Traceback" not in output

@@ -1,23 +1,16 @@
 """What `make lint` checks, so that a clean test run means a clean tree."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 from smoke import ROOT
 
+LINT = re.search(r"(?m)^lint: setup\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text())[1]
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "ruff check .",
-        "ruff format --check .",
-        "snakefmt --check Snakefile workflow",
-        "mypy",
-        "snakemake --lint",
-    ],
-)
+
+@pytest.mark.parametrize("command", re.findall(r"\$\(BIN\)/(.+)", LINT))
 def test_tree_is_clean(command: str) -> None:
-    tool, *arguments = command.split()
-    run = subprocess.run([sys.executable, "-m", tool, *arguments], cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-m", *command.split()], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
