@@ -35,12 +35,10 @@ def config(methods: dict, **changes) -> Config:
     [
         ({"criterion": "cross_entropy"}, "criterion"),
         ({"criterion": "fisher"}, "criterion, aggregation"),
-        ({"criterion": "magnitude", "options": {"definition": "l1"}}, "criterion"),
         (BASE | {"options": {"aggregation": "sum_squares"}}, "aggregation"),
         (BASE | {"allocation": "global"}, "allocation"),
         (BASE | {"steps": 4}, "steps"),
         (BASE | {"bias": True}, "bias"),
-        (BASE | {"corpus": "wiki"}, "corpus"),
         (BASE | {"corpus": "c4", "sequences": 4}, ""),
         (BASE | {"sequences": 2, "units": ["neurons", "key_value_groups"]}, "units, sequences"),
         ({"baseline": "shortgpt"}, "baseline"),

@@ -49,10 +49,8 @@ def test_contrast_is_the_difference_item_by_item() -> None:
 
 def test_only_what_no_draw_changes_belongs_to_every_draw() -> None:
     a, b = Draw(1), Draw(2)
-    assert paired([{a: "a", b: "b"}, {None: "dense"}, {a: "x", b: "y"}]) == {
-        a: ["a", "dense", "x"],
-        b: ["b", "dense", "y"],
-    }
+    found = paired([{a: "a", b: "b"}, {None: "dense"}, {a: "x", b: "y"}])
+    assert found == {a: ["a", "dense", "x"], b: ["b", "dense", "y"]}
     assert paired([{None: "dense"}, {None: "other"}]) == {None: ["dense", "other"]}
 
 
@@ -96,19 +94,29 @@ def test_variance_parts_are_those_of_a_two_way_table_by_hand() -> None:
     assert found.spread.both == pytest.approx(rest / 12)
     assert found.spread.items == pytest.approx((of_items - rest) / 12)
     assert found.spread.draws == pytest.approx(max(of_draws - rest, 0) / 12)
-    assert (found.value, found.n, found.draws, found.known) == (mean, 12 // 3, 3, False), (
-        "too few for an interval"
-    )
+    assert (found.value, found.n, found.draws) == (mean, 4, 3)
+    assert not found.known, "too few for an interval"
 
 
-def test_without_draws_it_is_students_t_over_items() -> None:
-    data = np.random.default_rng(1).normal(size=15)
-    data = np.concatenate([data, -data]) + 0.3  # without any skewness
-    found = estimate(made({"a": data[None]}, fixed=True))
-    theirs = ttest_1samp(data, 0)
-    assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval()))
-    assert (found.p_value(), found.draws) == (pytest.approx(theirs.pvalue), 0)
-    assert estimate(made({"a": data[None] - data.mean()}, fixed=True)).p_value() == pytest.approx(1)
+SYMMETRIC = np.random.default_rng(1).normal(size=15)
+SYMMETRIC = np.concatenate([SYMMETRIC, -SYMMETRIC]) + 0.3  # without any skewness
+DRAWS = np.array([0.3, 0.1, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("found", "sample"),
+    [
+        (made({"a": SYMMETRIC[None]}, fixed=True), SYMMETRIC),
+        # Items that differ in nothing but the draw: all the uncertainty is that of three draws.
+        (made({"a": np.repeat(DRAWS[:, None], 50, axis=1)}), DRAWS),
+    ],
+    ids=["items", "draws"],
+)
+def test_over_items_or_draws_alone_it_is_students_t(found: Contrast, sample: np.ndarray) -> None:
+    effect, theirs = estimate(found), ttest_1samp(sample, 0)
+    assert (effect.low, effect.high) == pytest.approx(tuple(theirs.confidence_interval()))
+    assert effect.p_value() == pytest.approx(theirs.pvalue)
+    assert effect.draws == (0 if found.fixed else len(sample))
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -146,10 +154,8 @@ def test_few_draws_or_documents_have_no_interval(found: Contrast) -> None:
     effect = estimate(found)
     assert not effect.known and np.isnan([effect.high, effect.p_value(), effect.minimum()]).all()
     assert effect.value == pytest.approx(found.tasks["a"].mean())
-    assert (effect.draws, effect.n) == (
-        0 if found.fixed else len(found.tasks["a"]),
-        found.tasks["a"].shape[1],
-    )
+    draws, items = found.tasks["a"].shape
+    assert (effect.draws, effect.n) == (0 if found.fixed else draws, items)
 
 
 def test_eight_documents_have_an_interval() -> None:
@@ -158,34 +164,19 @@ def test_eight_documents_have_an_interval() -> None:
     assert all(estimate(made({"a": random.normal(size=(3, 8))})).known for _ in range(200))
 
 
-def test_with_exact_items_it_is_students_t_over_draws() -> None:
-    """Items that differ in nothing but the draw: all the uncertainty is that of three draws."""
-    draws = np.array([0.3, 0.1, 0.6])
-    found = estimate(made({"a": np.repeat(draws[:, None], 50, axis=1)}))
-    theirs = ttest_1samp(draws, 0).confidence_interval()
-    assert (found.low, found.high) == pytest.approx(tuple(theirs))
-
-
-def test_resamples_stand_for_draws() -> None:
-    rng = np.random.default_rng(2)
-    items, luck = rng.normal(size=40), rng.normal(size=(1, 8, 1))
-    found = estimate(made({"a": items[None]}, resampled={"a": items + luck}))
-    assert found.spread is not None and (found.draws, found.resamples) == (1, 8)
-    assert found.spread.draws == pytest.approx(luck.var(ddof=1) * FOLDS / (FOLDS - 1))
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_resamples_stand_for_draws_and_are_pooled_with_seeds_by_their_freedom(seeds: int) -> None:
+    rng = np.random.default_rng(3)
+    items, luck, again = rng.normal(size=40), rng.normal(size=(seeds, 1)), rng.normal(size=(seeds, 8, 1))
+    found = estimate(made({"a": items + luck}, resampled={"a": items + again}))
+    assert found.spread is not None and (found.draws, found.resamples) == (seeds, 8)
     assert found.spread.items == pytest.approx(items.var(ddof=1) / 40)
     assert found.spread.both == pytest.approx(0)
     # Seven degrees of freedom from eight folds, and seven from eight resamples.
-    assert found.spread.draws_dof == pytest.approx(3.5)
-
-
-def test_resamples_and_several_seeds_are_pooled_by_their_freedom() -> None:
-    rng = np.random.default_rng(3)
-    items, luck, again = rng.normal(size=40), rng.normal(size=(3, 1)), rng.normal(size=(3, 8, 1))
-    found = estimate(made({"a": items + luck}, resampled={"a": items + again}))
-    by_seeds, by_resamples = luck.var(ddof=1) / 3, again.var(axis=1, ddof=1).mean() * FOLDS / (FOLDS - 1) / 3
-    assert found.spread is not None
-    assert found.spread.draws == pytest.approx((2 * by_seeds + 10.5 * by_resamples) / 12.5)
-    assert found.spread.draws_dof == pytest.approx(2 + 3 * 3.5)
+    by_resamples = again.var(axis=1, ddof=1).mean() * FOLDS / (FOLDS - 1) / seeds
+    pooled = 3.5 * seeds * by_resamples + (luck.var(ddof=1) * 2 / 3 if seeds > 1 else 0)
+    assert found.spread.draws_dof == pytest.approx(3.5 * seeds + seeds - 1)
+    assert found.spread.draws == pytest.approx(pooled / (3.5 * seeds + seeds - 1))
 
 
 def test_a_resample_that_one_seed_lacks_is_left_out() -> None:
@@ -281,13 +272,12 @@ def test_intervals_of_skewed_items_cover_what_they_say(kind: str, n: int, draws:
 
 def test_minimum_is_found_in_four_of_five_repetitions() -> None:
     rng = np.random.default_rng(7)
-    minimum = np.mean(
-        [estimate(made({"a": rng.normal(size=(1, 30))}, fixed=True)).minimum() for _ in range(300)]
-    )
-    shown = [
-        estimate(made({"a": minimum + rng.normal(size=(1, 30))}, fixed=True)).low > 0 for _ in range(2000)
-    ]
-    assert np.mean(shown) == pytest.approx(0.8, abs=0.03)
+
+    def found(shift: float) -> Estimate:
+        return estimate(made({"a": shift + rng.normal(size=(1, 30))}, fixed=True))
+
+    minimum = np.mean([found(0).minimum() for _ in range(300)])
+    assert np.mean([found(minimum).low > 0 for _ in range(2000)]) == pytest.approx(0.8, abs=0.03)
 
 
 def test_what_decides_is_more_of_what_varies() -> None:
@@ -306,9 +296,8 @@ def test_what_decides_is_more_of_what_varies() -> None:
 
 def test_holm_by_hand() -> None:
     # 4 × 0.01; the larger of that and 3 × 0.013; 2 × 0.03; the same, since 1 × 0.04 is less.
-    assert holm([0.03, 0.01, np.nan, 0.04, 0.013]) == pytest.approx(
-        [0.06, 0.04, np.nan, 0.06, 0.04], nan_ok=True
-    )
+    found = holm([0.03, 0.01, np.nan, 0.04, 0.013])
+    assert found == pytest.approx([0.06, 0.04, np.nan, 0.06, 0.04], nan_ok=True)
     assert holm([0.6, 0.9]) == [1, 1]
 
 
