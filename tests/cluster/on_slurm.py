@@ -137,15 +137,6 @@ def test_what_needs_no_jobs_works_where_there_is_no_gpu(
     assert (tmp_path / "report.html").exists()
 
 
-def test_a_job_that_fits_no_node_is_said_before_the_first(
-    whole: tuple[Path, str], environment: dict[str, str]
-) -> None:
-    output = finish(submit(whole[0], environment, "--dry-run", "--resources", "mem_mb=900"))
-    assert re.search(
-        r"^cost: too large: .* GB of main memory, but the profile's `mem_mb` allows 0.9$", output, re.M
-    )
-
-
 def test_auto_is_refused(whole: tuple[Path, str], environment: dict[str, str]) -> None:
     process = submit(whole[0], environment, "--config", "study=auto")
     output, _ = process.communicate()

@@ -96,23 +96,22 @@ def test_recovered_cells_have_the_same_plans_and_as_many_tokens() -> None:
     assert tuned.recovery is not None and tuned.recovery.max_steps
 
 
+RECOVERY = ["--config", "study=paper-recovery", "device=rtx-4090"]
+
+
 @pytest.mark.parametrize(
-    ("config", "works", "said"),
+    ("arguments", "works", "said"),
     [
+        ([], True, r"study: demo \(no CUDA device is visible; another: --config study=NAME\)"),
         # What it will fetch and spend, before the first job.
         ([], True, r"cost: 0\.66 GB to fetch; about [\d.]+ (minutes|hours) on \d+ cores of cpu"),
-        ([], True, r"study: demo \(no CUDA device is visible; another: --config study=NAME\)"),
-        (
-            ["study=paper-recovery", "device=rtx-4090"],
-            True,
-            r"cost: too large: recover of qwen2.5-7b, .* about \d+ GB of memory, but rtx-4090 has 25 GB$",
-        ),
-        (["study=paper", "device=h1000"], False, ".*unknown device 'h1000'; known: auto, cpu, cpu-avx512"),
+        (RECOVERY, True, "cost: too large: recover of qwen2.5-7b, .* of memory, but rtx-4090 has 25 GB$"),
+        (["--resources", "mem_mb=900"], True, "cost: too large: .*, but the profile's `mem_mb` allows 0.9$"),
+        (["--config", "device=h1000"], False, ".*unknown device 'h1000'; known: auto, cpu, cpu-avx512"),
     ],
 )
-def test_what_a_study_takes_is_said_before_the_first_job(clone: Path, config, works, said: str) -> None:
-    chosen = ("--config", *config) if config else ()
-    assert re.search(f"^{said}", snakemake(clone, "--dry-run", *chosen, check=works), re.MULTILINE)
+def test_what_a_study_takes_is_said_before_the_first_job(clone: Path, arguments, works, said: str) -> None:
+    assert re.search(f"^{said}", snakemake(clone, "--dry-run", *arguments, check=works), re.MULTILINE)
 
 
 def test_with_a_device_map_a_job_takes_all_gpus_and_none_is_too_large(clone: Path) -> None:
