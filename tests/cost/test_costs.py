@@ -96,7 +96,7 @@ def test_what_does_not_fit_or_is_locked_is_said(catalogue: Catalogue) -> None:
     found = costs("paper-recovery", known_devices()["rtx-4090"], catalogue)
     memory = max(cost.main_memory for cost in found.each) / 1e6
     fits, fits_not = (announcement(found, study_file("paper-recovery"), 1, memory + it) for it in (1, -1))
-    on_gpu = "too large: .* of qwen2.5-7b, .* GB of memory, but rtx-4090 has 25 GB\n"
+    on_gpu = "too large: .* of qwen2.5-7b, .* GB of memory, but rtx-4090 has 25 GB"
     too_large = "too large: .* GB of main memory, but the profile's `mem_mb` allows"
     assert re.search(on_gpu, fits) and re.search(too_large, fits_not) and not re.search(too_large, fits)
     cpu = known_devices()["cpu"]

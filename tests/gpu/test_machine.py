@@ -135,7 +135,7 @@ MEASURED = ("fidelity", "perplexity", "zeroshot", "gold_bpb", "latency", "cost")
 def test_where_memory_runs_out_a_command_ends_in_one_line(
     name: str, gpus: Machine, project: Path, tmp_path: Path
 ) -> None:
-    command = CALLS[name][0]
+    command = CALLS[name]
     whole = once(gpus, project, tmp_path, command)
     other = command.replace("OUT", str(tmp_path / "none"))
     call = limited(gpus, project, other, 0.97 * peak(whole), check=False)

@@ -18,6 +18,7 @@ from hfprune.analysis.tidy import Tidy, read_union
 BASELINES = sorted(file.stem for file in (ROOT / "workflow/rules/baselines").glob("*.smk"))
 MODELS = ["llama", "qwen2", "qwen3"]
 RATIO = STUDY["ratios"][0]
+PUBLISHED = ("collect", "tables", "claims", "compare", "figures", "page", "all")
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +104,8 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
         # Its twin forgets a layer.
         wrong = text.replace("first_neurons", "wrong").replace("range(", "range(-1 + ")
         (project / path.replace("first_neurons", "wrong")).write_text(wrong)
-    methods |= baseline_methods | {
-        "gate_norm": None,
-        "shortgpt": {"criterion": "block_influence", "units": "layers"},
-    }
+    methods |= baseline_methods | {"gate_norm": None}
+    methods["shortgpt"] = {"criterion": "block_influence", "units": "layers"}
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
 
     listed = hfprune(tmp_path, "methods").stdout
@@ -125,18 +124,12 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
     done = jobs(snakemake(project))
     taken = {name: count for name, count in done.items() if "_guesses_guesses_again" in name}
     assert sum(taken.values()) == 1 + len(methods)
-    assert done == taken | dict.fromkeys(
-        ("collect", "tables", "claims", "compare", "figures", "page", "all"), 1
-    )
+    assert done == taken | dict.fromkeys(PUBLISHED, 1)
 
     results = project / "results/smoke"
     assert {"guesses", "guesses_again"} <= {*pd.read_csv(results / "results.csv")["measure"]}
-    shown = [
-        results / "tables/measures.md",
-        results / "tables/measures.tex",
-        results / "tables/comparison.md",
-    ]
-    for path in (*shown, project / "figures/smoke/measures.svg", project / "figures/smoke/comparison.svg"):
+    shown = [results / f"tables/{name}" for name in ("measures.md", "measures.tex", "comparison.md")]
+    for path in (*shown, *(project / f"figures/smoke/{name}.svg" for name in ("measures", "comparison"))):
         words = re.sub("<[^>]*>", " ", path.read_text())  # a heading may be broken into lines
         assert "tokens guessed" in " ".join(words.lower().split()), path
     compared = pd.read_csv(results / "comparison.csv")
@@ -164,10 +157,7 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
     ("baseline", "message"),
     [
         ("optipfiar", "no baseline 'optipfiar' in workflow/rules/baselines; did you mean 'optipfair'?"),
-        (
-            "renamed",
-            "workflow/rules/baselines/renamed.smk: must have a rule 'renamed' with one output, either",
-        ),
+        ("renamed", "renamed.smk: must have a rule 'renamed' with one output, either"),
     ],
 )
 def test_a_baseline_that_cannot_work_ends_before_the_first_job(
@@ -177,5 +167,4 @@ def test_a_baseline_that_cannot_work_ends_before_the_first_job(
     shutil.copy(rules / "optipfair.smk", rules / "renamed.smk")
     set_study(project, methods={baseline: {"baseline": baseline}})
     output = snakemake(project, check=False)
-    assert message in output
-    assert "Traceback" not in output and "Job stats" not in output
+    assert message in output and "Traceback" not in output and "Job stats" not in output

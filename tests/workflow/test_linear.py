@@ -47,30 +47,28 @@ def test_it_is_solved_once_for_all_plans_and_measured_beside_none(project: Path,
     assert "Nothing to be done" in snakemake(project, "compare")
 
     # By hand, the same model: reconstructed, and exported.
-    model, plan = (
-        results.parents[1] / "resources/models/llama",
-        results / "plans/llama/entropy/0.15/seed0.safetensors",
+    plan, blocks = (
+        results / f"{name}/seed0.safetensors"
+        for name in ("plans/llama/entropy/0.15", "calibration/llama/text")
     )
-    blocks = results / "calibration/llama/text/seed0.safetensors"
-    pruned = ("--model", model, "--plan", plan, "--dtype", "float32")
+    pruned = ("--model", project / "resources/models/llama", "--plan", plan, "--dtype", "float32")
     run("linear", *pruned, "--blocks", blocks, "--out", tmp_path / "solved")
     run("export", *pruned, "--linear", tmp_path / "solved", "--out", tmp_path / "out")
     text = ("--corpus", project / "resources/corpora/heldout", "--sequences", 4, "--length", 32)
     run("measure", "perplexity", "--model", tmp_path / "out", *text, "--out", tmp_path / "exported")
-    ours = json.loads((tmp_path / "exported/perplexity.json").read_text())["values"][0]["value"]
     cell = results / "cells" / CELL.format(method="entropy", recovery="linear")
-    assert ours == pytest.approx(
-        json.loads((cell / "perplexity.json").read_text())["values"][0]["value"], rel=1e-6
+    ours, theirs = (
+        json.loads((folder / "perplexity.json").read_text())["values"][0]["value"]
+        for folder in (tmp_path / "exported", cell)
     )
+    assert ours == pytest.approx(theirs, rel=1e-6)
 
 
 def test_another_ridge_solves_and_measures_again_and_nothing_else(project: Path) -> None:
     snakemake(project, "compare")
     change(project / "config/studies/smoke.yaml", linear={"ridges": [1.0]})
     done = jobs(snakemake(project, "--dry-run", "compare"))
-    changed = {
-        name: count for name, count in done.items() if name.startswith(("linear", "recover", "measure"))
-    }
+    changed = {rule: done[rule] for rule in done if rule.startswith(("linear", "recover", "measure"))}
     assert changed == {"linear_0": 1, "recover": 1, "measure_fidelity_perplexity": 3}
 
 
