@@ -24,6 +24,7 @@ METHODS = {form: {"criterion": "cross_entropy", "options": {"aggregation": form}
     "variance": {"criterion": "magnitude", "options": {"definition": "variance"}},
 }
 EVERY = " ".join(name for name in CRITERIA.sources() if name != "block_influence")
+GRADIENTS = "entropy cross_entropy distillation fisher"
 MODEL, BLOCKS = "--model llama", "--blocks blocks.safetensors"
 SCORE, PLAN = f"score {MODEL} {BLOCKS}", f"{MODEL} --plan plan.safetensors"
 TEXT = "--corpus heldout --sequences 4 --length 32"
@@ -49,7 +50,7 @@ CALLS = {
     "score all": f"{SCORE} --criterion {EVERY} --resamples 3 {MANY}",
     "score all of qwen2": f"score --model qwen2 {BLOCKS} --criterion {EVERY} {MANY}",
     "score all of qwen3": f"score --model qwen3 {BLOCKS} --criterion {EVERY} {MANY}",
-    "score units": f"{SCORE} --criterion entropy cross_entropy distillation fisher random --units '{UNITS}' {MANY}",
+    "score units": f"{SCORE} --criterion {GRADIENTS} random --units '{UNITS}' {MANY}",
     "score layers": f"{SCORE} --criterion block_influence --units layers --out OUT/s.safetensors",
     "score forms": f"{SCORE} --methods '{json.dumps(METHODS)}' {MANY}",
     "score bfloat16": f"{SCORE} --criterion entropy distillation --dtype bfloat16 {MANY}",
