@@ -104,7 +104,6 @@ def test_effects_are_paired_differences(measured: tuple[Study, Config, Path]) ->
 
 
 def corrected(rows: pd.DataFrame, effects: list[str]) -> bool:
-    """Tell whether two p-values were corrected by Holm's method as one family."""
     (smaller, larger), holm = (
         np.sort(rows[[effect + end for effect in effects]].to_numpy(float).ravel()) for end in ("_p", "_holm")
     )

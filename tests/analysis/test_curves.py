@@ -29,7 +29,6 @@ def recovered() -> dict:
 
 
 def curves_of(results: list[dict]) -> pd.DataFrame:
-    """Return the curves that are in the records of results."""
     columns = [*record(result())]
     return learning_curves(pd.DataFrame([*map(record, results)], columns=columns))
 

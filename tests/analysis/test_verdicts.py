@@ -86,7 +86,6 @@ def write(study: Study, method: str, place: str, outcomes, seeds=None, **cell) -
 
 
 def distances(study: Study, shift: float | np.ndarray = 0.1) -> list[Path]:
-    """Write that entropy's distances are smaller by so much on every item."""
     ours = np.linspace(0.2, 0.5, 30)
     sides = {"entropy": ours, "cross_entropy": ours + shift}
     found = (write(study, method, "fidelity", js, metric="js_distance") for method, js in sides.items())

@@ -48,7 +48,6 @@ def environment() -> dict[str, str]:
 
 
 def submit(project: Path, environment: dict[str, str], *arguments: object) -> subprocess.Popen:
-    """Start Snakemake with the profile."""
     command = [sys.executable, "-m", "snakemake", *PROFILE, *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -56,7 +55,6 @@ def submit(project: Path, environment: dict[str, str], *arguments: object) -> su
 
 
 def finish(process: subprocess.Popen, seconds: float = 900) -> str:
-    """Wait until Snakemake ends well, and return what it printed."""
     try:
         output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -70,7 +68,6 @@ def finish(process: subprocess.Popen, seconds: float = 900) -> str:
 
 
 def accounts(job: str, field: str) -> str:
-    """Return what the accounting knows of a job."""
     return run("sacct", "-X", "-n", "-P", "-j", job, "-o", field).strip()
 
 
@@ -150,7 +147,6 @@ def test_auto_is_refused(whole: tuple[Path, str], environment: dict[str, str]) -
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with one method, the baseline that waits."""
     project = tmp_path_factory.mktemp("small")
     make_project(project)
     (project / "workflow/rules/baselines/waiting.smk").write_text(WAITING)
@@ -162,7 +158,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(cluster: Cluster, small: Path) -> Path:
-    """The same, before any attempt."""
     for path in (small / PLAN, small / "go", small / "attempts"):
         path.unlink(missing_ok=True)
     (small / "work").write_text("#!/bin/sh\necho planned\n")
@@ -171,7 +166,6 @@ def project(cluster: Cluster, small: Path) -> Path:
 
 
 def attempts(project: Path) -> list[list[str]]:
-    """Return job, node and GPU of each attempt so far."""
     path = project / "attempts"
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 

@@ -76,7 +76,6 @@ StorageLoc=accounting
 
 
 def run(*command: object, check: bool = True, **options) -> str:
-    """Run a command and return what it printed."""
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, **options)
     if check and done.returncode != 0:
         raise RuntimeError(f"{command}: {done.stdout}{done.stderr}")
@@ -84,7 +83,6 @@ def run(*command: object, check: bool = True, **options) -> str:
 
 
 def wait_for(what: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not what():
         if time.monotonic() > end:
@@ -140,7 +138,6 @@ class Cluster:
         wait_for(lambda: all(self.state(node) == "idle" for node in NODES))
 
     def down(self) -> None:
-        """End all jobs and daemons, and leave nothing behind."""
         if "slurmctld" in self.daemons:
             run("scancel", "--user=root", check=False)
             wait_for(lambda: not run("squeue", "--noheader", check=False).strip(), 60)
@@ -153,7 +150,6 @@ class Cluster:
         shutil.rmtree(self.home)
 
     def start(self, node: str) -> None:
-        """Start the daemon of a node."""
         (self.home / "spool" / node).mkdir(parents=True, exist_ok=True)
         self._start(node, "slurmd", "-D", "-N", node)
 

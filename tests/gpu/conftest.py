@@ -12,7 +12,6 @@ UNITS = json.dumps({"neurons": None, "key_value_groups": None, "layers": None})
 
 @pytest.fixture(scope="session")
 def simulator() -> Path:
-    """The folder of the built simulator."""
     try:
         return build()
     except CannotSimulateError as error:
@@ -27,7 +26,6 @@ def gpus(simulator: Path, tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 @pytest.fixture(scope="session")
 def cpu(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """A machine without a GPU."""
     return Machine(None, tmp_path_factory.mktemp("cpu"))
 
 

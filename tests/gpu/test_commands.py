@@ -105,7 +105,6 @@ def test_a_gpu_gives_the_numbers_of_the_cpu(
 
 
 def different(cpu: Path, gpu: Path, loose: float) -> list[str]:
-    """Return how the numbers in the files of two folders differ."""
     found, seen = [], 0
     for path in sorted(cpu.rglob("*")):
         if path.suffix not in (".safetensors", ".parquet", ".json"):

@@ -24,7 +24,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium, started once."""
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=find_chromium(), args=ARGUMENTS, timeout=PATIENCE

@@ -42,7 +42,6 @@ def test_no_letters_of_a_finished_studys_figures_overlap(
 
 
 def column(page: Page, name: str) -> list[str]:
-    """Return the cells of a column of the first table of methods."""
     names = [text.rstrip(" ↕↑↓") for text in page.locator(f"{TABLE} >> thead th").all_inner_texts()]
     return page.locator(f"{TABLE} >> tbody tr > :nth-child({1 + names.index(name)})").all_inner_texts()
 

@@ -36,7 +36,6 @@ rule hungry:
 
 @contextmanager
 def added(file: Path, rule: str) -> Iterator[None]:
-    """Add a rule to a file of rules for a while."""
     text = file.read_text()
     file.write_text(text + rule)
     yield
