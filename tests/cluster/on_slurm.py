@@ -71,9 +71,6 @@ def accounts(job: str, field: str) -> str:
     return run("sacct", "-X", "-n", "-P", "-j", job, "-o", field).strip()
 
 
-# --- the study ------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def whole(
     cluster: Cluster, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
@@ -128,6 +125,8 @@ def test_what_needs_no_jobs_works_where_there_is_no_gpu(
 ) -> None:
     project = whole[0]
     assert "Nothing to be done" in finish(submit(project, environment, "--dry-run"))
+    said = finish(submit(project, environment, "--dry-run", "--resources", "mem_mb=900"))
+    assert re.search(r"(?m)^cost: too large: .*, but the profile's `mem_mb` allows 0.9$", said)
     finish(submit(project, environment, "--unlock"))
     assert "results/smoke/report.html" in finish(submit(project, environment, "--summary"))
     finish(submit(project, environment, "publication", "--report", tmp_path / "report.html"))
@@ -140,9 +139,6 @@ def test_auto_is_refused(whole: tuple[Path, str], environment: dict[str, str]) -
     assert process.returncode == 1
     assert "study: auto is for one machine (--cores N); on a cluster add --config study=NAME" in output
     assert "Traceback" not in output
-
-
-# --- faults ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

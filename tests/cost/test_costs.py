@@ -18,30 +18,25 @@ from hfprune.settings import load
 from hfprune.study.layout import study_file
 
 STUDIES = ROOT / "config/studies"
+CATALOGUE = load(Catalogue, ROOT / "config/assets.yaml")
+H100 = named_device("NVIDIA H100 80GB HBM3", 85e9)
 PAGE = (ROOT / "docs/hardware.md").read_text()
 DOCUMENTED = dict(re.findall(r"(?m)^\$ hfprune cost --study config/studies/(\S+).yaml --device (\S+)$", PAGE))
 
 
-@pytest.fixture(scope="module")
-def catalogue() -> Catalogue:
-    return load(Catalogue, ROOT / "config/assets.yaml")
-
-
-def costs(name: str, device: Device, catalogue: Catalogue) -> Costs:
-    return costs_of(STUDIES / f"{name}.yaml", catalogue, device, Path("nothing-fetched"))
+def costs(name: str, device: str) -> Costs:
+    return costs_of(STUDIES / f"{name}.yaml", CATALOGUE, known_devices()[device], Path("nothing-fetched"))
 
 
 @pytest.mark.parametrize("study", ["demo", "paper-small", "paper", "paper-recovery"])
-def test_the_command_prints_every_stage(
-    study: str, catalogue: Catalogue, tmp_path: Path, monkeypatch, capsys
-) -> None:
+def test_the_command_prints_every_stage(study: str, tmp_path: Path, monkeypatch, capsys) -> None:
     # A folder without studies and without anything fetched.
     monkeypatch.chdir(tmp_path)
     run("cost", "--study", f"config/studies/{study}.yaml", "--device", DOCUMENTED[study])
     printed = capsys.readouterr().out
     rows = re.findall(r"(?m)^\| (.+?) +\| ([\d,]+) +\|", printed)
     found = {name: int(number.replace(",", "")) for name, number in rows}
-    jobs = Counter(cost.stage for cost in costs(study, known_devices()["h100"], catalogue).each)
+    jobs = Counter(cost.stage for cost in costs(study, "h100").each)
     assert found == {**jobs, "in all": jobs.total()}
     assert re.search(r"(?m)^[\d.]+ GB to fetch.* about .* for the longest job .* GB for the largest", printed)
 
@@ -55,27 +50,25 @@ def test_the_command_prints_every_stage(
         ("paper-recovery", "h100", 72),
     ],
 )
-def test_studies_keep_their_promise(study: str, device: str, hours: float, catalogue: Catalogue) -> None:
-    found = costs(study, known_devices()[device], catalogue)
+def test_studies_keep_their_promise(study: str, device: str, hours: float) -> None:
+    found = costs(study, device)
     assert unfit(found) == "" and hours / 3 < found.hours() < hours
     assert found.hours(4) == pytest.approx(found.hours() / 4)
     assert found.hours(10**6) == found.longest.seconds / 3600
 
 
 @pytest.mark.parametrize(
-    ("name", "gigabytes", "devices", "study"),
+    ("study", "card", "devices"),
     [
-        ("NVIDIA H100 80GB HBM3", 85, 1, "paper"),
-        ("NVIDIA H100 80GB HBM3", 85, 4, "paper-recovery"),
-        ("NVIDIA A100-SXM4-80GB", 85, 1, "paper"),
-        ("NVIDIA GeForce RTX 3090", 25.3, 1, "paper-small"),
-        ("NVIDIA GeForce RTX 4060 Laptop GPU", 8.2, 1, "demo"),
+        ("paper", H100, 1),
+        ("paper-recovery", H100, 4),
+        ("paper", named_device("NVIDIA A100-SXM4-80GB", 85e9), 1),
+        ("paper-small", named_device("NVIDIA GeForce RTX 3090", 25.3e9), 1),
+        ("demo", named_device("NVIDIA GeForce RTX 4060 Laptop GPU", 8.2e9), 1),
     ],
 )
-def test_auto_takes_the_largest_that_fits(
-    name: str, gigabytes: float, devices: int, study: str, catalogue: Catalogue
-) -> None:
-    path, why = largest_tier(STUDIES, catalogue, named_device(name, 1e9 * gigabytes), devices)
+def test_auto_takes_the_largest_that_fits(study: str, card: Device, devices: int) -> None:
+    path, why = largest_tier(STUDIES, CATALOGUE, card, devices)
     assert path.stem == study, why
 
 
@@ -92,23 +85,22 @@ def test_names_of_drivers_and_instructions_of_processors(tmp_path: Path, monkeyp
         assert nominal_cpu().name == name
 
 
-def test_what_does_not_fit_or_is_locked_is_said(catalogue: Catalogue) -> None:
-    found = costs("paper-recovery", known_devices()["rtx-4090"], catalogue)
+def test_what_does_not_fit_or_is_locked_is_said() -> None:
+    found = costs("paper-recovery", "rtx-4090")
     memory = max(cost.main_memory for cost in found.each) / 1e6
     fits, fits_not = (announcement(found, study_file("paper-recovery"), 1, memory + it) for it in (1, -1))
     on_gpu = "too large: .* of qwen2.5-7b, .* GB of memory, but rtx-4090 has 25 GB"
     too_large = "too large: .* GB of main memory, but the profile's `mem_mb` allows"
     assert re.search(on_gpu, fits) and re.search(too_large, fits_not) and not re.search(too_large, fits)
-    cpu = known_devices()["cpu"]
     kept = "reads locked documents: wikipedia-recipe (they chose a recipe and an outcome, so they confirm neither)"
-    assert kept in summary(costs("recovery", cpu, catalogue))
-    assert not any("locked" in line for line in summary(costs("demo", cpu, catalogue)))
+    assert kept in summary(costs("recovery", "cpu"))
+    assert not any("locked" in line for line in summary(costs("demo", "cpu")))
 
 
-def test_a_model_of_unknown_size_counts_as_7b(tmp_path: Path, catalogue: Catalogue) -> None:
+def test_a_model_of_unknown_size_counts_as_7b(tmp_path: Path) -> None:
     text = (STUDIES / "paper-small.yaml").read_text()
     (tmp_path / "own.yaml").write_text(re.sub(r"(?m)^models: .*$", "models: {mine: my/own}", text))
-    found = costs_of(tmp_path / "own.yaml", catalogue, known_devices()["a100-80"])
+    found = costs_of(tmp_path / "own.yaml", CATALOGUE, known_devices()["a100-80"])
     assert "of unknown size before they are fetched, counted as 7B: mine" in summary(found)
 
 

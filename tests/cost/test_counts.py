@@ -125,20 +125,16 @@ def kept_by(model: torch.nn.Module, read: Callable) -> float:
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
-def test_scoring_keeps_what_is_counted(architecture: str, blocks) -> None:
+def test_scoring_and_training_keep_what_is_counted(architecture: str, blocks) -> None:
     model = build_tiny(architecture, **SIZES).to(torch.bfloat16)
+    counts, layers = shape(model), SIZES["num_hidden_layers"]
     scorer = Scorer(make_criterion("entropy", {}), units_of(model, ["neurons"]), [0] * len(blocks))
     with GradientRecorder(model, [scorer], None).recording():
         found = kept_by(model, lambda: hidden_states(model, blocks))
     # The first layer's attention is outside the graph.
-    expected = blocks.numel() * (SIZES["num_hidden_layers"] - 0.5) * shape(model).kept("bfloat16")
-    assert expected == pytest.approx(found, rel=0.1)
+    assert blocks.numel() * (layers - 0.5) * counts.kept("bfloat16") == pytest.approx(found, rel=0.1)
 
-
-@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
-def test_training_keeps_what_is_counted(architecture: str, blocks) -> None:
-    model = build_tiny(architecture, **SIZES).to(torch.bfloat16)
-    expected = blocks.numel() * SIZES["num_hidden_layers"] * shape(model).trained("bfloat16", on_gpu=False)
+    expected = blocks.numel() * layers * counts.trained("bfloat16", on_gpu=False)
     adapted = with_adapters(model, Lora(rank=4), seed=0)
     adapted.train()
     with torch.autocast("cpu", dtype=torch.bfloat16):  # as the Trainer does

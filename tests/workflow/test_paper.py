@@ -95,17 +95,15 @@ def test_recovered_cells_have_the_same_plans_and_as_many_tokens() -> None:
     assert tuned.recovery is not None and tuned.recovery.max_steps
 
 
+DEMO = r"study: demo \(no CUDA device is visible; another: --config study=NAME\)"
 RECOVERY = ["--config", "study=paper-recovery", "device=rtx-4090"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "works", "said"),
     [
-        ([], True, r"study: demo \(no CUDA device is visible; another: --config study=NAME\)"),
-        # What it will fetch and spend, before the first job.
-        ([], True, r"cost: 0\.66 GB to fetch; about [\d.]+ (minutes|hours) on \d+ cores of cpu"),
+        ([], True, rf"{DEMO}(?:\n.*)*?\ncost: 0\.66 GB to fetch; about [\d.]+ \w+ on \d+ cores of cpu"),
         (RECOVERY, True, "cost: too large: recover of qwen2.5-7b, .* of memory, but rtx-4090 has 25 GB$"),
-        (["--resources", "mem_mb=900"], True, "cost: too large: .*, but the profile's `mem_mb` allows 0.9$"),
         (["--config", "device=h1000"], False, ".*unknown device 'h1000'; known: auto, cpu, cpu-avx512"),
     ],
 )
