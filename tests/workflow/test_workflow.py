@@ -71,6 +71,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
     assert r"$\Delta$ JS distance" in (results / "tables/comparison.tex").read_text()
     snakemake(results.parents[1], "--report", results / "workflow.html")
     html = (results / "workflow.html").read_text()
+    assert "the dashed line is the overlap of a random choice" in html.replace("\\n", " ")
     assert "table6.csv" in html and "accuracy.svg" in html
 
 
