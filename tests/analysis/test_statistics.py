@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import skew, t, ttest_1samp
 
 from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError
-from hfprune.analysis.statistics import Estimate, estimate, holm, multiples_to_decide
+from hfprune.analysis.statistics import Estimate, estimate, holm, multiples_to_decide, satterthwaite
 from hfprune.analysis.verdicts import ratio
 from hfprune.folds import FOLDS
 
@@ -180,6 +180,18 @@ def test_intervals_cover_what_they_say(draws: int, resamples: int, luck: float) 
     """A single draw has an interval if resampled calibrations tell its luck."""
     hits = [found.low <= 0 <= found.high for found in simulated(draws, resamples, luck)]
     assert 0.93 <= np.mean(hits) <= 0.97
+
+
+def test_plain_degrees_of_freedom_cover_too_little() -> None:
+    """Satterthwaite's formula takes variances as known, which those of three draws are not."""
+    hits = []
+    for found in simulated(3, 0, 6):
+        spread = found.spread
+        assert spread is not None
+        parts = np.array([spread.items + spread.both, spread.draws])
+        plain = satterthwaite(parts, [spread.items_dof, spread.draws_dof])
+        hits.append(abs(found.value) <= t.ppf(0.975, plain) * found.stderr)
+    assert np.mean(hits) < 0.93
 
 
 @pytest.mark.parametrize(
