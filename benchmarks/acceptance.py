@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from hfprune.cost.costs import training_memory
 from hfprune.criteria import make_criterion
 from hfprune.devices.batches import training_tokens
-from hfprune.devices.table import UTILISATION, Device, visible_device
+from hfprune.devices.known import UTILISATION, Device, visible_device
 from hfprune.measurement import MEASURES
 from hfprune.models.shape import Shape, known_configs
 from hfprune.results import read_result

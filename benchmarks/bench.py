@@ -110,7 +110,7 @@ def evaluation(
     from lm_eval.models.huggingface import HFLM
 
     from hfprune.assets.tasks import task_file
-    from hfprune.evaluation.tasks import offline_tasks
+    from hfprune.evaluation.lm_tasks import offline_tasks
 
     ours, stock = lms(model, load_tokenizer(path))
     data = {folder.name: task_file(folder) for folder in sorted(tasks.iterdir()) if folder.is_dir()}
@@ -149,7 +149,7 @@ def fastest(stock: list["HFLM"], manager: "TaskManager", task: str) -> "HFLM":
 
 def answers(lm: "HFLM", manager: "TaskManager", task: str, documents: int) -> list[list[bool]]:
     """Return the greedy flags of all choices of a seeded sample of documents."""
-    from hfprune.evaluation.tasks import evaluate_task
+    from hfprune.evaluation.lm_tasks import evaluate_task
 
     return evaluate_task(lm, manager, task, documents)[1]["greedy"].map(list).tolist()
 

@@ -20,7 +20,7 @@ from official import cross_entropy_loss
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from hfprune.analysis.neurons import jaccard
+from hfprune.analysis.kept_neurons import jaccard
 from hfprune.criteria import make_criterion
 from hfprune.models.load import load_model
 from hfprune.plans.planning import make_plan

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hfprune.paper.tables import AVERAGE, line_name_of, percent, read_rows, read_tables
+from hfprune.paper.printed import AVERAGE, line_name_of, percent, read_rows, read_tables
 from hfprune.results import DENSE
 
 PAPER = Path(__file__).parents[1] / "paper"

@@ -12,7 +12,7 @@ _HOMES = {
     "score": "hfprune.scoring.scored",
     "make_plan": "hfprune.plans.planning",
     "apply_plan": "hfprune.plans.planning",
-    "prune": "hfprune.pruning.prune",
+    "prune": "hfprune.pruning.run",
     "HfpruneError": "hfprune.errors",
     "export": "hfprune.exports.checkpoint",
 }

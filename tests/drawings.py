@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox
 from synthetic import PAPER
 
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.writing import fix_layout, made_figure, theme
+from hfprune.report.drawing.figure_files import fix_layout, made_figure, theme
 from hfprune.report.publication import absent, publication_names
 
 

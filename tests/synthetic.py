@@ -14,15 +14,15 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from hfprune.analysis.collect import collect
-from hfprune.analysis.comparison import compare, lost, spreads
+from hfprune.analysis.against_reference import compare, lost, spreads
 from hfprune.analysis.evidence import Evidence
+from hfprune.analysis.gathering import collect
 from hfprune.analysis.tidy import DIGITS, write_csv
 from hfprune.analysis.verdicts import evaluate
 from hfprune.criteria import CRITERIA
 from hfprune.measurement import MEASURES
-from hfprune.paper.claims import Paper
-from hfprune.report.writing import write_tables
+from hfprune.paper.relations import Paper
+from hfprune.report.table_files import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
 from hfprune.study import layout
 from hfprune.study.labels import readable

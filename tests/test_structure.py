@@ -51,7 +51,7 @@ def test_one_place_for_the_head_and_none_for_the_workflow() -> None:
 
 # What a part of the package does, and what it must do without: imports take seconds.
 LIGHT = {
-    "import hfprune.analysis.collect, hfprune.report.tables": {"matplotlib", "scipy", "torch"},
+    "import hfprune.analysis.gathering, hfprune.report.tables": {"matplotlib", "scipy", "torch"},
     "import hfprune.page.pruned": {"matplotlib", "torch"},
     """
 from hfprune.report.publication import caption, publication_names

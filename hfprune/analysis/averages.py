@@ -8,7 +8,7 @@ import pandas as pd
 from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.statistics import MIN_DOCUMENTS, MIN_DRAWS, draws_and_items, interval
 from hfprune.errors import HfpruneError
-from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NOT_AVERAGED
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NOT_AVERAGED
 from hfprune.results import CELL_COLUMNS, KEY
 
 MEAN = "mean"  # the task of a mean over the tasks of a measure that is not zero-shot

@@ -6,7 +6,7 @@ import numpy as np
 
 from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.statistics import MIN_DRAWS, Estimate, multiples_to_decide
-from hfprune.paper.claims import Claim
+from hfprune.paper.relations import Claim
 
 REPRODUCED, CONTRADICTED, EQUIVALENT = "reproduced", "contradicted", "equivalent"
 INCONCLUSIVE, ONE_DRAW, NOT_COMPARABLE = "inconclusive", "one draw", "not comparable"

@@ -16,7 +16,7 @@ from hfprune.analysis.statistics import MIN_DRAWS, POWER, Estimate, resampling_d
 from hfprune.analysis.verdicts import compare_items
 from hfprune.assets.text_sizes import reading
 from hfprune.measurement import Measure, TaskMeasure, TextMeasure
-from hfprune.paper.claims import Claim, Paper
+from hfprune.paper.relations import Claim, Paper
 from hfprune.results import DENSE
 from hfprune.study.study import Study
 

@@ -13,7 +13,7 @@ from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.tidy import ITEMS, NEURONS, RESULT, Tidy, read_csv
 from hfprune.errors import HfpruneError
-from hfprune.paper.claims import Side
+from hfprune.paper.relations import Side
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
 

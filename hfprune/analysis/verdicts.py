@@ -27,8 +27,8 @@ from hfprune.analysis.outcomes import (
     paired,
 )
 from hfprune.analysis.statistics import MIN_DRAWS, Estimate, estimate
-from hfprune.paper.claims import Claim, Paper
-from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS
+from hfprune.paper.relations import Claim, Paper
 from hfprune.results import DENSE, Cell
 
 PAPERS_MODEL, OTHER_MODEL = "paper's model", "other model"

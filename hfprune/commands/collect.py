@@ -30,7 +30,7 @@ class Collect(Command):
         Raises:
             HfpruneError: results are missing, and `partial` is false; or there is none at all.
         """
-        from hfprune.analysis.collect import collect
+        from hfprune.analysis.gathering import collect
         from hfprune.assets.catalogue import Catalogue
         from hfprune.jobs import collected, list_jobs
         from hfprune.study.places import load_files

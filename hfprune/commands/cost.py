@@ -41,8 +41,8 @@ class PrintCost(Command):
     def run(self) -> None:
         from hfprune.assets.catalogue import Catalogue
         from hfprune.cost.choice import costs_of
-        from hfprune.cost.table import summary, table
-        from hfprune.devices.table import nominal_cpu, table_device, visible_device
+        from hfprune.cost.listing import summary, table
+        from hfprune.devices.known import nominal_cpu, table_device, visible_device
 
         like = _earlier(self.like)
         if self.device in (None, HERE):
@@ -86,7 +86,7 @@ def _claims(study: "Study", like: list[Path]) -> str:
 
     from hfprune.analysis.decidable import Decidable, decidable
     from hfprune.analysis.evidence import Evidence
-    from hfprune.paper.claims import Paper
+    from hfprune.paper.relations import Paper
 
     earlier = [Evidence(folder) for folder in like]
     found = [*decidable(Paper.read(shipped(Path("paper/claims.yaml"))), study, earlier)]

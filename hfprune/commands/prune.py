@@ -18,7 +18,7 @@ class Prune(Command, Pruning):
 
         from hfprune.analysis.before_after import HEADERS
         from hfprune.pruning.folder import MODEL, REPORT
-        from hfprune.pruning.prune import compared
+        from hfprune.pruning.run import compared
 
         outcome = compared(self)
         rows = [row.words() for row in outcome.rows]

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.costs import Costs
-from hfprune.cost.table import named, summary, unfit
-from hfprune.devices.table import Device, nominal_cpu, slowest_gpu, table_device, visible_device
+from hfprune.cost.listing import named, summary, unfit
+from hfprune.devices.known import Device, nominal_cpu, slowest_gpu, table_device, visible_device
 from hfprune.errors import HfpruneError
 from hfprune.jobs import list_jobs
 from hfprune.names import nearest

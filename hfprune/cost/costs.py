@@ -12,7 +12,7 @@ from typing import Any
 from hfprune.assets.catalogue import LocalSource
 from hfprune.assets.text_sizes import pairs_to_learn
 from hfprune.devices.batches import training_tokens
-from hfprune.devices.table import UTILISATION, Device
+from hfprune.devices.known import UTILISATION, Device
 from hfprune.errors import HfpruneError
 from hfprune.models.shape import BYTES, Shape, known_shapes, shape_of
 from hfprune.recoveries import Linear, measured_steps
@@ -51,7 +51,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Cost:
+class JobCost:
     stage: str
     about: str
     """The model, and the cell where there is one."""
@@ -93,18 +93,18 @@ class Costs:
                 self.shapes[model] = known_shapes()[LARGEST]
 
     @cached_property
-    def each(self) -> list[Cost]:
+    def each(self) -> list[JobCost]:
         return [*map(self.of, self.jobs)]
 
     @property
-    def longest(self) -> Cost:
+    def longest(self) -> JobCost:
         return max(self.each, key=lambda cost: cost.seconds)
 
     @property
-    def largest(self) -> Cost:
+    def largest(self) -> JobCost:
         return max(self.each, key=self.memory)
 
-    def memory(self, cost: Cost) -> float:
+    def memory(self, cost: JobCost) -> float:
         return cost.gpu_memory if self.device.on_gpu else cost.main_memory
 
     def hours(self, devices: int = 1) -> float:
@@ -112,7 +112,7 @@ class Costs:
         taken = sum(cost.seconds * cost.share for cost in self.each) / devices
         return max(taken, self.longest.seconds) / 3600
 
-    def of(self, job: Stage) -> Cost:
+    def of(self, job: Stage) -> JobCost:
         """Return the cost of a job; a stage that is not in `STAGES` takes seconds of a core."""
         settings: Any = job
         work = STAGES[job.stage](self, settings) if job.stage in STAGES else Work()
@@ -122,7 +122,7 @@ class Costs:
         held = min(work.memory, self.device.memory) if self.study.device_map else work.memory
         # On a GPU a model passes through main memory; CUDA's libraries are as large as the others.
         passing = PROCESS + self.shapes[job.model_name()].weights(work.dtype) if work.loaded else work.memory
-        return Cost(
+        return JobCost(
             job.stage if job.stage != "measure" else f"measure {', '.join(settings.measures)}",
             job.about(),
             self.start + work.loaded / READ + work.seconds + at_peak / UTILISATION,

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import torch
 
+from hfprune.devices.known import Device
 from hfprune.devices.lease import default_device
-from hfprune.devices.table import Device
 
 
 def measured(device: Device) -> Device:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from hfprune.evaluation.lm_tasks import HFLM
 from hfprune.evaluation.prefix_tree import PrefixTree, batches, by_window, pack
-from hfprune.evaluation.tasks import HFLM
 from hfprune.models.head import chunks, hidden_states
 from hfprune.models.load import check_model, default_batch_tokens
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Loaded = PreTrainedModel | Callable[[], PreTrainedModel]
 
 
-class Blocks(NamedTuple):
+class DrawnBlocks(NamedTuple):
     tokens: "Tensor"
     """int32 [blocks, length]."""
     documents: list[int]
@@ -181,7 +181,7 @@ class Subject:
         """
         return self._find(kind, name) if self._find else Path(name)
 
-    def blocks(self, text: "Text") -> Blocks:
+    def blocks(self, text: "Text") -> DrawnBlocks:
         """Draw the blocks that a text measure reads, the same for every cell (seed 0 whatever the study's).
 
         Raises:
@@ -193,7 +193,7 @@ class Subject:
         folder = self.asset("corpora", text.corpus)
         drawn = text.model_dump(include={"sequences", "length", "sampling"})
         place: dict[str, Any] = {"seed": 0, "corpus": folder.name, "place": "measurement"}
-        return Blocks(*sample_blocks(read_corpus(folder), self.tokenizer, **drawn, **place))
+        return DrawnBlocks(*sample_blocks(read_corpus(folder), self.tokenizer, **drawn, **place))
 
 
 def _loaded(given: "Loaded | None") -> "PreTrainedModel":

@@ -33,7 +33,7 @@ class Zeroshot(TaskMeasure):
     def run(self, subject: Subject) -> Outcome:
         """Score one task; the model is prepared once for all of them."""
         from hfprune.assets.tasks import task_file
-        from hfprune.evaluation.tasks import evaluate_task, offline_tasks
+        from hfprune.evaluation.lm_tasks import evaluate_task, offline_tasks
 
         folder = subject.asset("tasks", *self.tasks)
         lm = subject.lm(batch_tokens=self.batch_tokens, add_bos_token=self.add_bos)

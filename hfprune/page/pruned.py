@@ -12,7 +12,7 @@ from hfprune.provenance import hardware
 from hfprune.settings import plain
 
 
-class Outcome(NamedTuple):
+class PrunedOutcome(NamedTuple):
     rows: list[Row]
     verdict: list[str]
     """Sentences on what was lost; empty if nothing was measured."""
@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
 
 
 def write_pruned_page(
-    path: Path, model: Path, outcome: Outcome, settings: dict[str, Any], seconds: dict[str, float]
+    path: Path, model: Path, outcome: PrunedOutcome, settings: dict[str, Any], seconds: dict[str, float]
 ) -> None:
     groups = {group: [*members] for group, members in groupby(outcome.rows, key=lambda row: row.group)}
     bars = groups.get(CAPABILITY, [])

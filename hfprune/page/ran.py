@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.page.study import StudyResults
+from hfprune.page.study_results import StudyResults
 from hfprune.results import DENSE
 
 

@@ -13,7 +13,7 @@ from hfprune.exports.export_folder import PROVENANCE
 from hfprune.files import read_json
 from hfprune.models.load import load_skeleton, load_tokenizer
 from hfprune.models.units import count_parameters
-from hfprune.page.pruned import Outcome
+from hfprune.page.pruned import PrunedOutcome
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL
 from hfprune.pruning.recipe import PruningRecipe
@@ -86,7 +86,7 @@ def fitting(asked: Pruning, model: Path) -> dict[str, dict[str, Any]]:
     return MEASURED | ({"gold_bpb": CAPABILITIES | {"groups": found, "add_bos": bos}} if found else {})
 
 
-def outcome(asked: Pruning, recipe: PruningRecipe, model: Path, jobs: dict[str, Stage]) -> Outcome:
+def outcome(asked: Pruning, recipe: PruningRecipe, model: Path, jobs: dict[str, Stage]) -> PrunedOutcome:
     """Return the comparison in rows and sentences, and write it into the model's card."""
     out, dense = asked.out / MODEL, load_skeleton(model)
     written = [file for job in jobs.values() if job.stage == "measure" for file in job.outputs()]
@@ -102,7 +102,7 @@ def outcome(asked: Pruning, recipe: PruningRecipe, model: Path, jobs: dict[str, 
             "each weight in full. llama.cpp's own converter makes it small again (docs/exports.md)."
         )
     if not files:
-        return Outcome(rows, said, {})
+        return PrunedOutcome(rows, said, {})
     words = read_json(jobs["sample"].outputs()[0])
     write_card(out, model, files, words)
-    return Outcome(rows, said, words)
+    return PrunedOutcome(rows, said, words)

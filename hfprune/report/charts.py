@@ -109,7 +109,7 @@ def outcomes(
     facets of a model that are of one kind have the same axis, so that recoveries can be compared by eye.
 
     Args:
-        values: levels in the units shown (`hfprune.report.measures.scaled`).
+        values: levels in the units shown (`hfprune.report.values.scaled`).
         labels: of outcomes (`OUTCOME`); the first decides the order of methods.
         printed: published values of `model`, `recovery`, `method`, `ratio` and `value`, of a single outcome.
 

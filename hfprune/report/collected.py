@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from hfprune.analysis.curves import learning_curves, marks
-from hfprune.analysis.neurons import LAYER_TABLES, OVERLAP, RANKS, SCORES
+from hfprune.analysis.kept_neurons import LAYER_TABLES, OVERLAP, RANKS, SCORES
 from hfprune.analysis.tidy import LAYERS, Tidy, read_csv, read_union
 from hfprune.errors import HfpruneError
-from hfprune.paper.claims import Paper
+from hfprune.paper.relations import Paper
 from hfprune.report.style import Look, looks
 from hfprune.results import DENSE
 from hfprune.study import layout
@@ -87,7 +87,7 @@ class Collected(Tidy):
 
     @cached_property
     def published(self) -> pd.DataFrame:
-        """`hfprune.paper.claims.Paper.scores` of the study's models, in percent."""
+        """`hfprune.paper.relations.Paper.scores` of the study's models, in percent."""
         scores = self.printed.scores()
         return scores[scores["model"].isin(self.results["model"])]
 

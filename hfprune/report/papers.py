@@ -9,15 +9,15 @@ import pandas as pd
 
 from hfprune.analysis.averages import primary_values, without_tasks
 from hfprune.analysis.declarations import ALL_SHOWN, Declarations
-from hfprune.paper.claims import Paper
-from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
+from hfprune.paper.relations import Paper
 from hfprune.report.cells import OURS, PAPER, head_columns, in_order, present
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.rows import (
     ORDER,
     ROW,
-    Form,
+    CellForm,
     averages,
     corpora,
     footnotes_of,
@@ -30,28 +30,28 @@ from hfprune.report.typeset import Column, Table
 from hfprune.results import DENSE
 
 FORMS = {
-    AVERAGE: Form("Average", better="higher"),
-    AVERAGE_WITHOUT_CROWS: Form("w/o Crows", better="higher"),
-    "parameters": Form("Params (B)", "{:.3g}", with_spread=False),
-    "prefill_latency": Form("Prefill (ms)"),
-    "prefill_speedup": Form("Speed-up", "{:.2f}"),
-    "decode_throughput": Form("Decode (tok/s)"),
-    "decode_gain": Form("Gain (%)"),
-    "prefill_flops": Form("TFLOPs", "{:.3g}", with_spread=False),
-    "flops_saved": Form("Saved (%)", with_spread=False),
-    "seconds": Form("Time (s)"),
-    "seconds_to_entropy": Form("Time / Entropy", "{:.2f}", with_spread=False),
-    "peak_memory": Form("Peak memory (GB)", "{:.2f}"),
-    "memory_to_entropy": Form("Memory / Entropy", "{:.2f}", with_spread=False),
-    "sequences": Form("Sequences", "{:,.0f}", with_spread=False),
-    "agreement": Form("Agreement", "{:.3f}", with_spread=False),
+    AVERAGE: CellForm("Average", better="higher"),
+    AVERAGE_WITHOUT_CROWS: CellForm("w/o Crows", better="higher"),
+    "parameters": CellForm("Params (B)", "{:.3g}", with_spread=False),
+    "prefill_latency": CellForm("Prefill (ms)"),
+    "prefill_speedup": CellForm("Speed-up", "{:.2f}"),
+    "decode_throughput": CellForm("Decode (tok/s)"),
+    "decode_gain": CellForm("Gain (%)"),
+    "prefill_flops": CellForm("TFLOPs", "{:.3g}", with_spread=False),
+    "flops_saved": CellForm("Saved (%)", with_spread=False),
+    "seconds": CellForm("Time (s)"),
+    "seconds_to_entropy": CellForm("Time / Entropy", "{:.2f}", with_spread=False),
+    "peak_memory": CellForm("Peak memory (GB)", "{:.2f}"),
+    "memory_to_entropy": CellForm("Memory / Entropy", "{:.2f}", with_spread=False),
+    "sequences": CellForm("Sequences", "{:,.0f}", with_spread=False),
+    "agreement": CellForm("Agreement", "{:.3f}", with_spread=False),
 }
 # Metric of the outputs without its top<k>_ → its format, in the order of the columns; the heading is the metric's.
 OUTPUT_FORMS = {
-    "js_distance": Form("", "{:.3f}", "lower"),
-    "jaccard": Form("", "{:.3f}", "higher"),
-    "kl_divergence": Form("", "{:.3f}", "lower"),
-    "perplexity": Form("", "{:,.2f}", "lower"),
+    "js_distance": CellForm("", "{:.3f}", "lower"),
+    "jaccard": CellForm("", "{:.3f}", "higher"),
+    "kl_divergence": CellForm("", "{:.3f}", "lower"),
+    "perplexity": CellForm("", "{:,.2f}", "lower"),
 }
 # Stand for a column per task, and per metric and corpus of the outputs.
 PER_TASK, OUTPUTS = "tasks", "outputs"
@@ -128,8 +128,8 @@ class PaperTable(TablePublication):
             rows = rows[rows["model"].isin(in_table | {*rows["model"]} - {*published.models.values()})]
         return rows.query(self.ours) if self.ours else rows
 
-    def _forms(self, ours: pd.DataFrame, theirs: pd.DataFrame, declared: Declarations) -> dict[str, Form]:
-        forms: dict[str, Form] = {}
+    def _forms(self, ours: pd.DataFrame, theirs: pd.DataFrame, declared: Declarations) -> dict[str, CellForm]:
+        forms: dict[str, CellForm] = {}
         for key in self.keys:
             if key == PER_TASK:
                 forms |= _task_forms(pd.concat([theirs, ours[ours["measure"] == declared.first("zeroshot")]]))
@@ -141,16 +141,16 @@ class PaperTable(TablePublication):
         return forms
 
 
-def _task_forms(rows: pd.DataFrame) -> dict[str, Form]:
+def _task_forms(rows: pd.DataFrame) -> dict[str, CellForm]:
     rows = rows[(rows["task"] != "") & (rows["metric"] != AVERAGE)]
     crows = set(rows.loc[rows["metric"] == CROWS, "task"])
     return {
-        name: Form(task.short, better="half" if name in crows else "higher", with_spread=False)
+        name: CellForm(task.short, better="half" if name in crows else "higher", with_spread=False)
         for name, task in tasks_in_order(rows["task"]).items()
     }
 
 
-def _output_forms(rows: pd.DataFrame) -> dict[str, Form]:
+def _output_forms(rows: pd.DataFrame) -> dict[str, CellForm]:
     rows = rows[["key", "metric"]].drop_duplicates()
     kinds = [*OUTPUT_FORMS]
     rows["kind"] = rows["metric"].str.replace(r"^top\d+_", "", regex=True)

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from hfprune.analysis.averages import spread
-from hfprune.paper.claims import Paper
-from hfprune.paper.tables import AVERAGE, CONFIDENT, CROWS
+from hfprune.paper.printed import AVERAGE, CONFIDENT, CROWS
+from hfprune.paper.relations import Paper
 from hfprune.report.cells import OURS, PAPER
 from hfprune.report.typeset import MISSING, Column, mark
 from hfprune.results import DENSE
@@ -22,7 +22,7 @@ SPREADS = {"stderr": {"stderr": " ± {}"}, "sd": {"sd": " ± {}", "stderr": " ({
 
 
 @dataclass(frozen=True)
-class Form:
+class CellForm:
     """How the numbers of a key are shown: their heading and format, and which is the best of a group.
 
     `half` stands for percentages that are best at 50; of numbers without a direction none is the best.
@@ -35,7 +35,7 @@ class Form:
 
 
 def lay_out(
-    cells: pd.DataFrame, forms: Mapping[str, Form], footnotes: Mapping[str, str]
+    cells: pd.DataFrame, forms: Mapping[str, CellForm], footnotes: Mapping[str, str]
 ) -> tuple[pd.DataFrame, list[Column]]:
     """Return the numbers of a table, and the columns of its keys.
 
@@ -63,7 +63,7 @@ def lay_out(
     return numbers, columns
 
 
-def _best(cell: pd.DataFrame, form: Form, rows: pd.DataFrame) -> pd.Series:
+def _best(cell: pd.DataFrame, form: CellForm, rows: pd.DataFrame) -> pd.Series:
     """Mark the best pruned method of each group if its 95 % interval ends before any other's begins.
 
     Published numbers have no interval, and so none of them is marked.
@@ -80,7 +80,7 @@ def _best(cell: pd.DataFrame, form: Form, rows: pd.DataFrame) -> pd.Series:
     return best
 
 
-def _penalties(cell: pd.DataFrame, form: Form) -> tuple[pd.Series, pd.Series]:
+def _penalties(cell: pd.DataFrame, form: CellForm) -> tuple[pd.Series, pd.Series]:
     """Return the ends of the intervals of a penalty, which the best number has the least of."""
     if form.better == "half":
         distance, half = (cell["value"] - 50).abs(), (cell["high"] - cell["low"]) / 2
@@ -90,7 +90,7 @@ def _penalties(cell: pd.DataFrame, form: Form) -> tuple[pd.Series, pd.Series]:
 
 
 def _text(
-    form: Form, spreads: Mapping[str, str], footnotes: Mapping[str, str], cell: dict[str, Any], best: bool
+    form: CellForm, spreads: Mapping[str, str], footnotes: Mapping[str, str], cell: dict[str, Any], best: bool
 ) -> str:
     if pd.isna(cell["value"]):
         return MISSING

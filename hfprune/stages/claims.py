@@ -34,7 +34,7 @@ class JudgeClaims(Stage):
         from hfprune.analysis.evidence import Evidence
         from hfprune.analysis.tidy import DIGITS, write_csv
         from hfprune.analysis.verdicts import evaluate
-        from hfprune.paper.claims import Paper
+        from hfprune.paper.relations import Paper
 
         out = self.out or self.results
         table = evaluate(Paper.read(self.claims), Evidence(self.results))

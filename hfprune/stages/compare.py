@@ -21,7 +21,7 @@ class CompareMethods(Stage):
         Raises:
             HfpruneError: nothing of the study was measured.
         """
-        from hfprune.analysis.comparison import compare, lost, spreads
+        from hfprune.analysis.against_reference import compare, lost, spreads
         from hfprune.analysis.evidence import Evidence
         from hfprune.analysis.tidy import DIGITS, write_csv
 

@@ -20,6 +20,6 @@ class WritePage(Stage):
 
     def run(self) -> None:
         """Write the page."""
-        from hfprune.page.writing import write_page
+        from hfprune.page.render import write_page
 
         write_page(self.results, self.paper, self.out)

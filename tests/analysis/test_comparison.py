@@ -11,13 +11,13 @@ from safetensors.numpy import load_file
 from scipy.stats import spearmanr, t
 from synthetic import PAPER, Study, analysed, evidence, gather
 
-from hfprune.analysis.comparison import compare
+from hfprune.analysis.against_reference import compare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.reference import differing, reference_of
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.writing import made_figure
+from hfprune.report.drawing.figure_files import made_figure
+from hfprune.report.table_files import made_table
 from hfprune.report.typeset import markdown
-from hfprune.report.writing import made_table
 from hfprune.study.study import Study as Config
 
 BASE = {"criterion": "entropy"}

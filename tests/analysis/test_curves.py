@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from hfprune.analysis.collect import record
 from hfprune.analysis.curves import POINT, learning_curves
+from hfprune.analysis.gathering import record
 
 CELL = {"study": "s", "model": "m", "method": "entropy", "ratio": 0.2, "seed": 1, "recovery": "lora"}
 TOKENS = [3, 10, 7, 20, 1, 4, 6, 9, 12, 5]

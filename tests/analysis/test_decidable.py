@@ -12,7 +12,7 @@ from hfprune.analysis.decidable import decidable
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.verdicts import evaluate
 from hfprune.assets.text_sizes import reading
-from hfprune.paper.claims import Paper
+from hfprune.paper.relations import Paper
 from hfprune.results import DENSE
 
 CLAIM = "entropy-above-cross-entropy"

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import f, t
 from synthetic import Study, analysed, evidence, resample
 
-from hfprune.analysis.comparison import lost, spreads
+from hfprune.analysis.against_reference import lost, spreads
 from hfprune.analysis.evidence import Evidence
 from hfprune.folds import FOLDS
 

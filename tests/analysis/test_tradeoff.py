@@ -8,10 +8,10 @@ import pytest
 from drawings import figure_of
 from synthetic import PAPER, Study
 
-from hfprune.analysis.tradeoff import GAINS, front_name, pareto_front, tradeoff
+from hfprune.analysis.pareto import GAINS, front_name, pareto_front, tradeoff
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
-from hfprune.report.writing import write_tables
+from hfprune.report.table_files import write_tables
 from hfprune.results import DENSE, Value
 
 LATENCY = {"latency": {}, "gold_bpb": {"groups": {"a": ["arc_easy"], "b": ["boolq"]}}}

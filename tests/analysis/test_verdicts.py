@@ -22,7 +22,7 @@ from hfprune.analysis.condition import (
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.statistics import Estimate
 from hfprune.analysis.verdicts import evaluate
-from hfprune.paper.claims import Claim, Paper
+from hfprune.paper.relations import Claim, Paper
 from hfprune.report import style
 from hfprune.report.collected import Collected
 from hfprune.results import DENSE, Value

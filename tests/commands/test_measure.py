@@ -11,7 +11,7 @@ import torch
 from command_line import SCORE, failure, killed, recover, run
 
 from hfprune.commands.measure import One
-from hfprune.evaluation import tasks as lm_eval_tasks
+from hfprune.evaluation import lm_tasks as lm_eval_tasks
 from hfprune.files import read_json
 from hfprune.measurement import RESERVED, Measure
 from hfprune.models import head, load

@@ -12,8 +12,8 @@ from smoke import ROOT
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.choice import announcement, costs_of, largest_tier
 from hfprune.cost.costs import Costs
-from hfprune.cost.table import summary, unfit
-from hfprune.devices.table import Device, known_devices, named_device, nominal_cpu
+from hfprune.cost.listing import summary, unfit
+from hfprune.devices.known import Device, known_devices, named_device, nominal_cpu
 from hfprune.settings import load
 from hfprune.study.layout import study_file
 
@@ -78,7 +78,7 @@ def test_names_of_drivers_and_instructions_of_processors(tmp_path: Path, monkeyp
     unknown = named_device("NVIDIA A100X", 7)
     assert (unknown.name, unknown.memory) == ("NVIDIA A100X", 7)
     assert unknown.bfloat16 == min(one.bfloat16 for one in known_devices().values() if one.on_gpu)
-    monkeypatch.setattr("hfprune.devices.table.CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("hfprune.devices.known.CPUINFO", tmp_path / "cpuinfo")
     for flags, name in {None: "cpu", "fma avx512f": "cpu-avx512", "avx512_bf16 amx_bf16": "cpu-amx"}.items():
         if flags:
             (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")

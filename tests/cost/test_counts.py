@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hfprune.criteria import make_criterion
-from hfprune.devices.table import UTILISATION, known_devices
+from hfprune.devices.known import UTILISATION, known_devices
 from hfprune.models.head import hidden_states, logits
 from hfprune.models.shape import Shape, known_shapes
 from hfprune.models.units import count_parameters, units_of

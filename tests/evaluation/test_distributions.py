@@ -6,7 +6,7 @@ import torch
 from conftest import build_tiny
 from smoke import build_tokenizer
 
-from hfprune.evaluation.distributions import LEVELS, TOKENS, distributions
+from hfprune.evaluation.next_tokens import LEVELS, TOKENS, distributions
 
 
 def test_positions_probabilities_and_derivatives_by_hand() -> None:

@@ -14,7 +14,7 @@ from pyarrow import feather
 from smoke import build_tokenizer
 
 from hfprune.evaluation.lm import PrefixTreeLM
-from hfprune.evaluation.tasks import evaluate_task, offline_tasks
+from hfprune.evaluation.lm_tasks import evaluate_task, offline_tasks
 from hfprune.models.load import load_model, load_tokenizer
 from hfprune.plans.planning import apply_plan, make_plan
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from published import PAPER, find, known
 
-from hfprune.paper.tables import read_rows, read_tables
+from hfprune.paper.printed import read_rows, read_tables
 
 ROWS = read_tables(PAPER)
 ANOMALIES = read_rows(PAPER / "anomalies.csv", ["id", "table", "finding", "where"])

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -154,9 +153,3 @@ class Machine:
         )
         assert run.returncode == 0, run.stderr[-3000:]
         return run.stdout
-
-
-def counted(calls: Sequence[Call], batches: Sequence[int], names: Sequence[str]) -> Mapping[str, float]:
-    """Return counts a batch, by the difference of two calls that read so many batches."""
-    few, many = calls
-    return {name: (many.total(name) - few.total(name)) / (batches[1] - batches[0]) for name in names}

@@ -7,7 +7,7 @@ import acceptance
 import pytest
 from gpu.simulator import Machine
 
-from hfprune.devices.table import named_device
+from hfprune.devices.known import named_device
 
 pytestmark = pytest.mark.thorough
 

@@ -7,7 +7,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 from torch.nn.functional import cross_entropy
 
-from hfprune.evaluation.measured_model import Blocks, Subject
+from hfprune.evaluation.measured_model import DrawnBlocks, Subject
 from hfprune.measurement import Outcome
 from hfprune.measures.fidelity import Fidelity, distances
 from hfprune.measures.perplexity import Perplexity
@@ -19,8 +19,8 @@ TEXT = {"corpus": "text", "sequences": 6, "length": 17, "batch_tokens": 40}
 class Given(Subject):
     """A subject whose blocks are given instead of drawn."""
 
-    def blocks(self, text) -> Blocks:
-        return Blocks(*self.given)
+    def blocks(self, text) -> DrawnBlocks:
+        return DrawnBlocks(*self.given)
 
 
 def fidelity(dense, pruned, tokens, top_k: int, documents=range(6)) -> Outcome:

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
 
 from hfprune.assets.formats import write_arrow
+from hfprune.evaluation.lm_tasks import evaluate_task, offline_tasks
 from hfprune.evaluation.measured_model import Subject
-from hfprune.evaluation.tasks import evaluate_task, offline_tasks
 from hfprune.files import write_json
 from hfprune.measures.zeroshot import Zeroshot
 from hfprune.models.load import load_model, load_tokenizer

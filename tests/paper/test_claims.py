@@ -11,7 +11,7 @@ from synthetic import PAPER
 
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
-from hfprune.paper.claims import Paper
+from hfprune.paper.relations import Paper
 from hfprune.settings import load
 from hfprune.study.layout import cells
 from hfprune.study.study import Study

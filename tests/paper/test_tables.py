@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from hfprune.errors import HfpruneError
-from hfprune.paper.tables import read_tables
+from hfprune.paper.printed import read_tables
 
 PAPER = Path(__file__).parents[2] / "paper"
 

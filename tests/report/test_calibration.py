@@ -8,9 +8,9 @@ from synthetic import PAPER, gather
 
 from hfprune.analysis.curves import by_sequences
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.writing import made_figure
+from hfprune.report.drawing.figure_files import made_figure
+from hfprune.report.table_files import made_table
 from hfprune.report.typeset import markdown
-from hfprune.report.writing import made_table
 from hfprune.results import Cell, Value, write_result
 from hfprune.study.study import Study
 

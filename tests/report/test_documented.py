@@ -13,9 +13,9 @@ from synthetic import PAPER
 
 import hfprune.report.figures
 import hfprune.report.tables
-from hfprune.report.drawing.writing import write_figures
+from hfprune.report.drawing.figure_files import write_figures
 from hfprune.report.publication import FIGURES, TABLES, caption, publication_names
-from hfprune.report.writing import write_tables
+from hfprune.report.table_files import write_tables
 
 DOCS = (Path(__file__).parents[2] / "docs" / "add-a-figure.md").read_text()
 CODE = dict(re.findall(r"`hfprune/report/(\w+)/scoring_time\.py`:\n\n```python\n(.*?)```", DOCS, re.DOTALL))

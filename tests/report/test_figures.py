@@ -17,15 +17,15 @@ from synthetic import PAPER, Study
 
 from hfprune.analysis.averages import with_averages
 from hfprune.errors import HfpruneError
-from hfprune.paper.tables import read_tables
+from hfprune.paper.printed import read_tables
 from hfprune.report import charts
 from hfprune.report.charts import Chart
 from hfprune.report.collected import Collected
+from hfprune.report.drawing.figure_files import read_style, write_figures
 from hfprune.report.drawing.marks import log_ticks
-from hfprune.report.drawing.writing import read_style, write_figures
 from hfprune.report.publication import publication_names
 from hfprune.report.style import recovery_label
-from hfprune.report.writing import write_tables
+from hfprune.report.table_files import write_tables
 from hfprune.results import DENSE, Value
 
 ROOT = Path(__file__).parents[2]

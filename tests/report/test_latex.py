@@ -10,8 +10,8 @@ import pytest
 from committed import committed
 from synthetic import PAPER, Study, analysed, gather
 
+from hfprune.report.table_files import write_tables
 from hfprune.report.typeset import Column, Table, latex, tex
-from hfprune.report.writing import write_tables
 from hfprune.study.method import Method
 
 pytestmark = pytest.mark.thorough

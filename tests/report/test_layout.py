@@ -9,7 +9,7 @@ from drawings import check, misplaced
 from synthetic import PAPER, Study
 
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.writing import made_figure, read_style, theme
+from hfprune.report.drawing.figure_files import made_figure, read_style, theme
 from hfprune.results import DENSE, Value
 
 

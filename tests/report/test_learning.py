@@ -14,9 +14,9 @@ from synthetic import PAPER, Study
 from hfprune.analysis.tidy import RECORDS, read_union, write_union
 from hfprune.errors import HfpruneError
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.writing import made_figure
+from hfprune.report.drawing.figure_files import made_figure
+from hfprune.report.table_files import made_table, write_tables
 from hfprune.report.typeset import markdown
-from hfprune.report.writing import made_table, write_tables
 
 STEPS, TOKENS = [0, 1, 2, 4], [0, 100, 200, 400]
 ENDS = {("dense", 0.0): 2.0, ("entropy", 0.2): 2.5, ("entropy", 0.3): 3.0}

@@ -10,13 +10,13 @@ import pytest
 from drawings import figure_of
 from synthetic import PAPER, Study, analysed, gather, stream_installed
 
-from hfprune.analysis.comparison import compare
+from hfprune.analysis.against_reference import compare
 from hfprune.analysis.condition import NOT_APPLICABLE
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.verdicts import evaluate
-from hfprune.paper.claims import Claim, Paper
+from hfprune.paper.relations import Claim, Paper
 from hfprune.report.collected import Collected
-from hfprune.report.writing import write_tables
+from hfprune.report.table_files import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
 
 BPB = {"groups": {"reading": ["squad"], "code": ["mbpp"]}, "documents": 4}

@@ -12,10 +12,10 @@ from command_line import failure, run
 from committed import results_of
 from synthetic import PAPER
 
-from hfprune.page import writing
-from hfprune.page.study import read_study
-from hfprune.page.writing import write_page
-from hfprune.report.drawing.writing import write_figures
+from hfprune.page import render
+from hfprune.page.render import write_page
+from hfprune.page.study_results import read_study
+from hfprune.report.drawing.figure_files import write_figures
 
 STUDIES = METHODS, DRAWS = results_of("methods"), results_of("draws")
 
@@ -105,7 +105,7 @@ def test_figures_are_those_of_the_command_with_their_values(both: Elements, tmp_
 @pytest.fixture
 def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without figures, which take seconds."""
-    monkeypatch.setattr(writing, "figures_of", lambda study: {})
+    monkeypatch.setattr(render, "figures_of", lambda study: {})
 
 
 def test_the_answer_names_the_nearest_method_and_how_sure(both: Elements) -> None:

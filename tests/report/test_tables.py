@@ -10,9 +10,9 @@ import pytest
 from synthetic import PAPER, Study
 
 from hfprune.errors import HfpruneError
-from hfprune.paper.tables import read_tables
+from hfprune.paper.printed import read_tables
 from hfprune.report.publication import caption, publication_names
-from hfprune.report.writing import write_tables
+from hfprune.report.table_files import write_tables
 from hfprune.results import DENSE, Value
 
 

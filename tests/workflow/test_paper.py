@@ -13,7 +13,7 @@ from smoke import ROOT, jobs, snakemake
 
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.choice import costs_of
-from hfprune.devices.table import known_devices
+from hfprune.devices.known import known_devices
 from hfprune.settings import load
 from hfprune.study import layout
 from hfprune.study.study import Study

@@ -1,1 +1,1 @@
-"""The figures, one file each; `hfprune.report.drawing.writing` writes them."""
+"""The figures, one file each; `hfprune.report.drawing.figure_files` writes them."""

@@ -14,8 +14,8 @@ from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.measures import all_values, scaled
 from hfprune.report.publication import FigurePublication
+from hfprune.report.values import all_values, scaled
 
 
 class Accuracy(FigurePublication):

@@ -12,9 +12,9 @@ from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.figures.comparison import compared, forest
-from hfprune.report.measures import ALIKE, BETTER, WORSE, effects_shown, standing
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
+from hfprune.report.values import ALIKE, BETTER, WORSE, effects_shown, standing
 
 LOOKS = {
     BETTER: Look("Better", "#0072B2", "o"),

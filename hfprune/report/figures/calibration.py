@@ -15,7 +15,7 @@ from hfprune.report.style import metric_label
 AGREEMENT = "Agreement of halves"
 
 
-class Calibration(FigurePublication):
+class CalibrationFigure(FigurePublication):
     """One row of panels per model.
 
     The agreement is the course of the method with the most sequences. The outcomes are at the lowest ratio;

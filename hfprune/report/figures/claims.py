@@ -19,7 +19,7 @@ LOOKS = VERDICT_LOOKS | {
 }
 
 
-class Claims(FigurePublication):
+class ClaimsFigure(FigurePublication):
     """Forest plots in two columns, one per claim, one line per comparison."""
 
     order = 13

@@ -7,19 +7,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hfprune.analysis.comparison import ENDS
+from hfprune.analysis.against_reference import ENDS
 from hfprune.report.charts import Chart, focus, share_removed, span
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.measures import Effect, effects_shown
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
+from hfprune.report.values import Effect, effects_shown
 
 MOST_LINES = 30  # in a comparison at all ratios
 OVERLAP = {"overlap": Effect("Overlap", "{:.2f}", None, 0)}  # has no value between better and worse
 
 
-class Comparison(FigurePublication):
+class ComparisonFigure(FigurePublication):
     """One row of panels per model and ratio, one column per effect, one line per method.
 
     The order is that of the rows of `comparison.csv`. A study with many methods shows the ratio nearest to

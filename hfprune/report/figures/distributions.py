@@ -20,7 +20,7 @@ BARS, LETTERS = "#D9D9D9", 12  # of a token's name
 DRAWN = {method: METHODS[method] for method in ("cross_entropy", "entropy")}
 
 
-class Distributions(FigurePublication):
+class DistributionsFigure(FigurePublication):
     """One row of panels per model, one column per position, after the idea of the paper's Figure 1."""
 
     order = 10

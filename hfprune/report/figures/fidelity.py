@@ -10,14 +10,14 @@ from hfprune.analysis.declarations import ALL_SHOWN
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.measures import scaled
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import metric_label
+from hfprune.report.values import scaled
 
 KINDS = ("js_distance", "jaccard", "perplexity")  # ends of the metrics' names; the others if there is none
 
 
-class Fidelity(FigurePublication):
+class FidelityFigure(FigurePublication):
     """One row of panels per model and recovery, one column per metric and corpus."""
 
     order = 3

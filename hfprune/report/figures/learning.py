@@ -16,7 +16,7 @@ from hfprune.report.publication import FigurePublication
 CURVE = ["model", "ratio", "method", "seed", "recovery"]
 
 
-class Learning(FigurePublication):
+class LearningFigure(FigurePublication):
     """One panel per model and ratio, with the dense model's curve, one line per method and seed.
 
     A logarithmic axis has no place for 0: the loss before training is at half the tokens of the first step.

@@ -9,14 +9,14 @@ from hfprune.analysis.averages import MEAN
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.measures import headings, other_values, scaled
 from hfprune.report.publication import FigurePublication
+from hfprune.report.values import headings, other_values, scaled
 from hfprune.results import DENSE
 
 MOST_TASKS = 8  # for a measure with more tasks, their mean is drawn
 
 
-class Measures(FigurePublication):
+class MeasuresFigure(FigurePublication):
     """One row of panels per model and recovery, one column per measure, or per task if there are few."""
 
     order = 5

@@ -16,7 +16,7 @@ from hfprune.report.publication import FigurePublication
 COMPARED = (REFERENCE, "cross_entropy", "distillation")  # the criteria that the paper compares
 
 
-class Neurons(FigurePublication):
+class NeuronsFigure(FigurePublication):
     """One row of two panels per model, after the idea of the paper's Figure 2.
 
     The left has each method's scores in their own order. The right has all in the order of entropy's scores,

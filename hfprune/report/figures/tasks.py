@@ -8,9 +8,9 @@ from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, MEAN
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.measures import all_values, scaled
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import tasks_in_order
+from hfprune.report.values import all_values, scaled
 from hfprune.results import DENSE
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hfprune.analysis.tradeoff import GAINS, THEORY, front_name, tradeoff
+from hfprune.analysis.pareto import GAINS, THEORY, front_name, tradeoff
 from hfprune.report.charts import Chart
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
@@ -17,7 +17,7 @@ from hfprune.report.style import GAIN_LABELS, QUALITY_LABELS
 from hfprune.results import DENSE
 
 
-class Tradeoff(FigurePublication):
+class TradeoffFigure(FigurePublication):
     """One row of panels per model and quality, one column per gain; only those that were measured."""
 
     order = 15

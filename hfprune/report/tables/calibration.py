@@ -10,7 +10,7 @@ from hfprune.report.typeset import Column, Table
 _OUTCOMES = {"js_distance": "{:.3f}", "perplexity": "{:,.1f}"}
 
 
-class Calibration(TablePublication):
+class CalibrationTable(TablePublication):
     order = 10
     empty = "No calibration was measured as it went on."
 

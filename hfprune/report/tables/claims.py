@@ -13,7 +13,7 @@ from hfprune.report.typeset import Column, Table
 from hfprune.study import layout
 
 
-class Claims(TablePublication):
+class ClaimsTable(TablePublication):
     order = 13
     reads = (layout.CLAIMS,)
     empty = "The paper has no claims."

@@ -3,17 +3,17 @@
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.comparison import ENDS, P_VALUES
+from hfprune.analysis.against_reference import ENDS, P_VALUES
 from hfprune.analysis.statistics import LEVEL
 from hfprune.report.cells import present, ratio_column, texts, together, with_intervals, words
 from hfprune.report.collected import Collected
-from hfprune.report.measures import Effect, effects_shown
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
+from hfprune.report.values import Effect, effects_shown
 from hfprune.study import layout
 
 
-class Comparison(TablePublication):
+class ComparisonTable(TablePublication):
     order = 14
     reads = (layout.COMPARISON,)
     empty = "No two methods were measured at the same ratio."

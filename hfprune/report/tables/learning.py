@@ -8,7 +8,7 @@ from hfprune.report.typeset import Column, Table
 _CURVE = ["model", "ratio", "method", "seed", "recovery"]
 
 
-class Learning(TablePublication):
+class LearningTable(TablePublication):
     order = 11
     empty = "No recovery was measured as it trained."
 

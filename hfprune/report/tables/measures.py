@@ -5,13 +5,13 @@ import pandas as pd
 from hfprune.analysis.averages import MEAN
 from hfprune.report.cells import OURS, head_columns, in_order, present
 from hfprune.report.collected import Collected
-from hfprune.report.measures import dotted, headings, other_values, scaled
 from hfprune.report.publication import TablePublication
-from hfprune.report.rows import ORDER, ROW, Form, lay_out, mark_notes, with_blanks
+from hfprune.report.rows import ORDER, ROW, CellForm, lay_out, mark_notes, with_blanks
 from hfprune.report.typeset import Table
+from hfprune.report.values import dotted, headings, other_values, scaled
 
 
-class Measures(TablePublication):
+class MeasuresTable(TablePublication):
     order = 9
     empty = "Nothing else was measured."
 
@@ -24,7 +24,7 @@ class Measures(TablePublication):
         for (measure, metric, task), heading in names.items():
             shown = data.declared.find(measure, metric).metric
             several = len([place for place in names if place[:2] == (measure, metric)]) > 1
-            forms[dotted((measure, metric, task))] = Form(
+            forms[dotted((measure, metric, task))] = CellForm(
                 heading,
                 shown.shown,
                 shown.better,

@@ -1,6 +1,6 @@
 """Parameters and average accuracy (%) of LLaMA-3.2 after recovery. The paper's Table 2 beside ours."""
 
-from hfprune.paper.tables import AVERAGE, AVERAGE_WITHOUT_CROWS
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS
 from hfprune.report.papers import WITH_RECOVERY, PaperTable
 
 

@@ -1,6 +1,6 @@
 """Inference: latency of prefill, throughput of decoding, and FLOPs. The paper's Table 4 beside ours."""
 
-from hfprune.paper.tables import AVERAGE
+from hfprune.paper.printed import AVERAGE
 from hfprune.report.papers import PaperTable
 
 

@@ -3,7 +3,7 @@
 The paper's Table 8 beside ours.
 """
 
-from hfprune.paper.tables import NOT_AVERAGED
+from hfprune.paper.printed import NOT_AVERAGED
 from hfprune.report.papers import ACCURACY, PaperTable
 from hfprune.results import DENSE
 

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from hfprune.analysis.comparison import ENDS
-from hfprune.analysis.tradeoff import THEORY, front_name, tradeoff
+from hfprune.analysis.against_reference import ENDS
+from hfprune.analysis.pareto import THEORY, front_name, tradeoff
 from hfprune.report.cells import head_columns, in_order, present, texts, together, with_intervals, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
@@ -14,7 +14,7 @@ _FRONTS = {"js_distance": "Front, JS", "bpb": "Front, bits/byte"}
 _THEORY_LABELS = {"prefill_by_flops": "by FLOPs", "decode_by_parameters": "by parameters"}
 
 
-class Tradeoff(TablePublication):
+class TradeoffTable(TablePublication):
     order = 12
     empty = "No latency was measured."
 

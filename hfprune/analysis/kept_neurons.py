@@ -101,7 +101,7 @@ def middle_layers(scored: ScoresByLayer) -> pd.DataFrame:
     return pd.concat(parts[len(parts) > 1 :], ignore_index=True)
 
 
-class Neurons:
+class KeptNeurons:
     def __init__(self, study: Study, name: str, folder: Path) -> None:
         self._study = study
         self._cells = [
@@ -132,7 +132,8 @@ class Neurons:
         """Return the columns `OF_PAIR` and `AGREEMENT` of every method without recovery beside its reference.
 
         A row without a seed is the mean over seeds; one of the reference with a seed compares it with the first
-        seed's. For their meaning see `hfprune.analysis.comparison.MethodRow`. Rows without a number are left out.
+        seed's. For their meaning see `hfprune.analysis.against_reference.MethodRow`. Rows without a number are
+        left out.
         """
         groups: dict[tuple[str, float], dict[str, list[Cell]]] = {}
         for cell in self._cells:

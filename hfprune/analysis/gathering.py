@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from hfprune.analysis.averages import levels
 from hfprune.analysis.curves import curve
 from hfprune.analysis.declarations import Declarations, declare
-from hfprune.analysis.neurons import Neurons
+from hfprune.analysis.kept_neurons import KeptNeurons
 from hfprune.analysis.tidy import (
     DTYPES,
     ITEMS,
@@ -60,7 +60,7 @@ def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) 
     read = {path: _read(path) for path in sorted(results)}
     values = _named(_values(read), study, declared)
     items = [rows for path, result in read.items() if len(rows := _items(path, result))]
-    neurons = Neurons(study, study_file.stem, folder)
+    neurons = KeptNeurons(study, study_file.stem, folder)
     # Nothing is written before everything is read.
     key = ["measure", "task", "model", "method", "ratio", "recovery", "seed"]
     none = pd.DataFrame(columns=[*RESULT, "resample"]).astype(

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.page.study import Quantity, StudyResults, percent
-from hfprune.report.measures import dotted
+from hfprune.page.study_results import Quantity, StudyResults, percent
 from hfprune.report.style import recovery_label
+from hfprune.report.values import dotted
 
 COLUMNS = {
     **{"label": "Method", "shown": "Value", "interval": "95 % interval", "beside": "Against its reference"},

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from hfprune.analysis.against_reference import ENDS, P_VALUES
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, MEAN
-from hfprune.analysis.comparison import ENDS, P_VALUES
 from hfprune.analysis.statistics import LEVEL
 from hfprune.criteria import CRITERIA
 from hfprune.report.collected import Collected
-from hfprune.report.measures import (
+from hfprune.report.values import (
     Effect,
     all_values,
     effects_shown,

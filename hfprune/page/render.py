@@ -10,12 +10,12 @@ from markupsafe import Markup, escape
 import hfprune
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
-from hfprune.page import answer, claims, methods, ran
+from hfprune.page import all_cells, claim_lines, headline, ran
 from hfprune.page.html import template, text
-from hfprune.page.study import StudyResults, read_study
-from hfprune.report.drawing.writing import embedded_svg
+from hfprune.page.study_results import StudyResults, read_study
+from hfprune.report.drawing.figure_files import embedded_svg
 from hfprune.report.publication import FIGURES, absent, caption, publication_names
-from hfprune.report.writing import made_table
+from hfprune.report.table_files import made_table
 
 MOST = 500  # rows of a table below a figure; the values of a larger one are in its file alone
 OWN_PART = ("claims",)  # tables with a part of the page to themselves
@@ -29,10 +29,10 @@ def write_page(folders: Sequence[Path], paper: Path, out: Path) -> None:
     page = template("page.html.j2").render(
         several=len(studies) > 1,
         studies=studies,
-        cards=[card for study in studies for card in answer.cards(study)],
-        claims=claims.lines(studies),
+        cards=[card for study in studies for card in headline.cards(study)],
+        claims=claim_lines.lines(studies),
         figures={study.name: figures_of(study) for study in studies},
-        methods=methods.read_all(studies),
+        methods=all_cells.read_all(studies),
         tables={study.name: [*tables_of(study)] for study in studies},
         ran={study.name: ran.facts(study) for study in studies},
         version=hfprune.__version__,

@@ -1,7 +1,7 @@
 """The cost of a study for readers: in a few lines, and by stage."""
 
 from hfprune.cost.costs import Costs
-from hfprune.devices.table import Device
+from hfprune.devices.known import Device
 from hfprune.study.references import downloads, locked
 
 

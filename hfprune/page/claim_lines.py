@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
-from hfprune.page.study import StudyResults, number, percent, shown_with_interval
+from hfprune.page.study_results import StudyResults, number, percent, shown_with_interval
 from hfprune.report.charts import FOCUS
 from hfprune.report.style import metric_label
 

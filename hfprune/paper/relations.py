@@ -13,7 +13,7 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from hfprune.errors import HfpruneError
 from hfprune.names import nearest
-from hfprune.paper.tables import (
+from hfprune.paper.printed import (
     AVERAGE,
     AVERAGE_WITHOUT_CROWS,
     CONFIDENT,
@@ -160,7 +160,7 @@ class PublishedEffect(NamedTuple):
 
 @dataclass(frozen=True)
 class Paper:
-    """The contents of `paper/`: the claims, and the published numbers of `hfprune.paper.tables.read_tables`."""
+    """The contents of `paper/`: the claims, and the published numbers of `hfprune.paper.printed.read_tables`."""
 
     models: dict[str, str]
     """A study's name of a model → the paper's, in the paper's order."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from hfprune.page.study import StudyResults, percent
+from hfprune.page.study_results import StudyResults, percent
 from hfprune.report.charts import focus
-from hfprune.report.measures import BETTER, STANDINGS, effects_shown
+from hfprune.report.values import BETTER, STANDINGS, effects_shown
 from hfprune.results import DENSE
 
 # The words for the best, a better and a worse method, by the measure that ranks them.

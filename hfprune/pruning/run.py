@@ -15,7 +15,7 @@ from hfprune.settings import load, validate
 
 if TYPE_CHECKING:
     from hfprune.analysis.before_after import Row
-    from hfprune.page.pruned import Outcome
+    from hfprune.page.pruned import PrunedOutcome
     from hfprune.pruning.recipe import PruningRecipe
     from hfprune.stages import Stage
     from hfprune.study.places import Files
@@ -44,7 +44,7 @@ def prune(
     return compared(validate(Pruning, given, "prune")).rows
 
 
-def compared(asked: Pruning) -> "Outcome":
+def compared(asked: Pruning) -> "PrunedOutcome":
     from hfprune.page.pruned import write_pruned_page
     from hfprune.pruning.compared import fitting, lacking, outcome
     from hfprune.pruning.folder import MODEL, REPORT, claimed
@@ -95,7 +95,7 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
 def _foretell(files: "Files", jobs: "dict[str, Stage]") -> None:
     """Say the minutes to the exported model and those of the comparison, by the table of devices."""
     from hfprune.cost.costs import Costs
-    from hfprune.devices.table import nominal_cpu, visible_device
+    from hfprune.devices.known import nominal_cpu, visible_device
 
     costs = Costs(files, jobs.values(), visible_device() or nominal_cpu())
     taken = {"to the model": 0.0, "for the comparison": 0.0}
