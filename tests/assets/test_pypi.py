@@ -12,7 +12,6 @@ from assets.wheels import build_wheel, only_index
 from hfprune.assets.catalogue import CorpusAsset
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.fetching import fetch_asset
-from hfprune.assets.prefetch import to_download
 from hfprune.errors import HfpruneError
 from hfprune.settings import validate
 
@@ -145,34 +144,6 @@ def test_pieces_are_joined_in_the_order_of_the_parts(index: Path, downloads: Pat
     pieces = reversed([(f"one/data/{name}.bin", text) for name, text in PIECES.items()])
     wheel = build_wheel(index, dict(pieces) | {"one/data/deeper/d.bin": "no"}, "one")
     assert fetch(joined([pin(wheel, "one/data/", "one")]), downloads) == WHOLE, "a folder's files by name"
-
-
-def test_wheels_that_are_there_are_not_fetched_again(
-    index: Path, downloads: Path, tmp_path: Path, parts: list[dict]
-) -> None:
-    last = index / "part_c-1.0-py3-none-any.whl"
-    away = last.replace(tmp_path / last.name)
-    line = refused(joined(parts), downloads)
-    assert re.match(r"part_c==1\.0: .*another source in config/assets\.yaml$", line)
-    there = {"part_a-1.0-py3-none-any.whl", "part_b-1.0-py3-none-any.whl"}
-    assert kept(downloads) == there
-    assert to_download(joined(parts), downloads) == {"part_c==1.0": parts[2]["bytes"]}
-    for wheel in there:
-        (index / wheel).unlink()
-    away.replace(last)
-    assert fetch(joined(parts), downloads) == WHOLE
-
-
-def test_one_progress_bar_over_all_bytes(
-    downloads: Path, parts: list[dict], capfd: pytest.CaptureFixture[str]
-) -> None:
-    fetch(joined(parts), downloads)
-    bar = capfd.readouterr().err.replace("\n", "\r").split("\r")
-    total = sum(part["bytes"] for part in parts)
-    last = [line for line in bar if line.strip()][-1]
-    assert re.match(rf"part_a and 2 more: 100%.*\b{total / 1000:.2f}k/{total / 1000:.2f}k ", last), last
-    fetch(joined(parts), downloads)
-    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("order", "size"), [("acb", 26), ("ab", 16)])

@@ -1,10 +1,8 @@
-from pathlib import Path
-
 import pytest
 import torch
 
 from hfprune.errors import HfpruneError
-from hfprune.models.blocks import block_documents, load_blocks, sample_blocks, save_blocks
+from hfprune.models.blocks import sample_blocks
 from hfprune.seeds import derive_seed
 
 DOCUMENTS = [" ".join(f"{word}{i}" for i in range(60 * (n % 3) + 5)) for n, word in enumerate("abcdefghij")]
@@ -94,13 +92,3 @@ def test_nothing_to_draw_from() -> None:
     for sampling, message in (("crop", crops), ("pack", "cannot fill one block")):
         with pytest.raises(HfpruneError, match=message):
             draw(length=10_000, sampling=sampling)
-
-
-def test_blocks_survive_the_file(tmp_path: Path) -> None:
-    blocks, documents = draw(), [4, 4, 0, 2]
-    save_blocks(tmp_path / "b.safetensors", blocks, {"seed": 1}, documents)
-    assert torch.equal(load_blocks(tmp_path / "b.safetensors"), blocks)
-    assert block_documents(tmp_path / "b.safetensors") == documents
-    (tmp_path / "b.safetensors").write_bytes(b"junk")
-    with pytest.raises(HfpruneError, match="not calibration blocks"):
-        load_blocks(tmp_path / "b.safetensors")

@@ -129,14 +129,6 @@ def test_both_packings_take_the_same_pairs_in_the_same_order() -> None:
     assert pairs_of(filled) == [found]
 
 
-def test_pairs_longer_than_a_sequence_are_cut_to_its_length() -> None:
-    long = {"instruction": "Count.", "input": "", "output": "1 2 3 4 5 6 7 8 9 " * 50}
-    silent = {"instruction": "Read this. " * 200, "input": "", "output": "Yes."}
-    found = pairs_of(pack(pa.Table.from_pylist([long, silent, SHORT[0]]), TOKENIZER, ISOLATED, seed=0))
-    assert sorted(found) == sorted([[reference(long, 500)], [reference(SHORT[0])]])
-    assert len(reference(long)[0]) > 500
-
-
 @pytest.mark.parametrize("settings", [PLAIN, Lora(length=450)], ids=["plain", "isolated"])
 def test_held_out_pairs_are_not_trained_on_and_no_budget_or_seed_changes_them(settings: Lora) -> None:
     few = settings.model_copy(update={"held_out": 2, "examples": None})

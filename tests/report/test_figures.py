@@ -19,10 +19,8 @@ from hfprune.analysis.averages import with_averages
 from hfprune.errors import HfpruneError
 from hfprune.paper.printed import read_tables
 from hfprune.report import charts
-from hfprune.report.charts import Chart
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.figure_files import read_style, write_figures
-from hfprune.report.drawing.marks import log_ticks
 from hfprune.report.publication import publication_names
 from hfprune.report.style import recovery_label
 from hfprune.report.table_files import write_tables
@@ -177,15 +175,6 @@ def test_the_best_is_on_top_better_is_shaded_and_far_values_are_numbers_at_the_e
     assert {(shade.x0, shade.x1) for shade in shades} == {(low, 1)}
 
 
-def test_calibration_has_no_panel_of_a_single_number_of_sequences() -> None:
-    data = Collected(results_of("methods"), PAPER)
-    (ax,) = figure_of("calibration", data).axes
-    assert ax.get_ylabel() == "Agreement of halves"
-    # The halves of two methods that differ in their allocation agree alike: one line.
-    assert data.looks["entropy"].colour in points(ax)
-    assert data.looks["entropy_global"].colour not in points(ax)
-
-
 def test_files_are_fit_for_a_paper(written: Path) -> None:
     pdf, svg = (written / "accuracy.pdf").read_bytes(), (written / "accuracy.svg").read_text()
     assert b"/Type0" in pdf and b"/Type3" not in pdf  # embedded TrueType, which editors of journals ask for
@@ -263,30 +252,12 @@ def test_recoveries_of_a_model_have_one_axis_and_other_models_their_own(collecte
     assert low < min(drawn) < max(drawn) < high
 
 
-def test_one_axis_shows_what_each_recovery_would_show_by_itself() -> None:
-    """Values that are far from the others of their own recovery stay numbers at the edge."""
-    found = []
-    for values in ([0.38, 0.39, 0.40, 0.80], [0.32, 0.33, 0.34, 0.66]):
-        rows = pd.DataFrame({"group": [*"abcd"], "place": range(4), "value": values})
-        rows = rows.assign(low=rows["value"] - 0.01, high=rows["value"] + 0.01)
-        found.append(Chart(rows, {}, "it", names=[*"abcd"]))
-    low, high = charts.shared_ends(found)
-    assert low < 0.31 and 0.41 < high < 0.66
-
-
 def test_a_dense_model_alone_has_no_facet_and_a_single_recovery_is_named(collected: Path) -> None:
     data = Collected(collected, PAPER)
     dense = data.levels[data.levels["method"] == DENSE].assign(recovery="none")
     figure = figure_of("accuracy", data, levels=pd.concat([dense, data.levels.assign(recovery="lora")]))
     assert len(figure.axes) == 1
     assert "After LoRA" in figure.legends[0].get_title().get_text()
-
-
-@pytest.mark.parametrize(("low", "high", "most"), [(27, 480, 2), (27, 480, 4), (0.9, 9, 3), (40, 120, 4)])
-def test_a_logarithmic_axis_has_several_round_ticks(low: float, high: float, most: int) -> None:
-    ticks = log_ticks(low, high, most)
-    assert 2 <= len(ticks) <= most and low <= ticks[0] < ticks[-1] <= high
-    assert all(float(f"{tick:.1e}") == pytest.approx(tick) for tick in ticks)
 
 
 def test_accuracy_shows_published_averages_as_hollow_points(study: Study) -> None:
@@ -302,16 +273,6 @@ def test_accuracy_shows_published_averages_as_hollow_points(study: Study) -> Non
     # average of LoRAP, which has none.
     expected = [[51.9, 52.6, 53.1], [56.1, 56.7, 58.2, 59.0]]
     assert [sorted(x for line in own for x in line.get_xdata()) for own in hollow] == expected
-
-
-def test_other_metrics_of_fidelity_are_drawn_where_there_are_no_known_ones_which_have_no_panel(
-    study: Study,
-) -> None:
-    for ratio in (0.2, 0.3):
-        study.result("entropy", ratio, "fidelity", "c4", Value("kl_divergence", ratio, 0.01, 16))
-    (ax,) = figure_of("fidelity", Collected(study.collect(), PAPER)).axes
-    assert ax.get_ylabel() == "KL divergence"
-    assert next(iter(points(ax).values()))[:, 1].tolist() == [0.2, 0.3]
 
 
 def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> None:
@@ -391,25 +352,8 @@ def test_figures_without_data_are_sentences_only_where_all_files_are_wanted(stud
     assert text_of(folder / "figures/neurons.svg") == "Scores: not measured"
 
 
-def test_the_dense_model_alone_can_be_drawn(study: Study) -> None:
-    study.result(DENSE, 0.0, "zeroshot", "boolq", Value("acc", 0.6, 0.02, 100))
-    study.result(DENSE, 0.0, "perplexity", "wiki", Value("perplexity", 12.0, 0.1, 24))
-    write_figures(study.collect(), PAPER, study.folder / "figures", formats=["svg"])
-    assert "not measured" not in text_of(study.folder / "figures" / "accuracy.svg")
-
-
 def test_one_ratio_several_seeds_and_unknown_tasks_can_be_drawn(tmp_path: Path) -> None:
     study = Study(tmp_path, ratios=[0.2], seeds=[0, 1], tasks={"my_task": 0.5}, layers=2, neurons=16)
     write_figures(study.write().collect(), PAPER, tmp_path / "figures", formats=["svg"])
     assert "95 % intervals over draws and items" in text_of(tmp_path / "figures" / "accuracy.svg")
     assert "my_task" in text_of(tmp_path / "figures" / "tasks.svg")
-
-
-@pytest.mark.parametrize("name", ["tasks", "overlap"])
-def test_models_may_have_ratios_of_their_own(name: str, tmp_path: Path) -> None:
-    Study(tmp_path, models=["a"], ratios=[0.2], tasks={"piqa": 0.7}).write()
-    study = Study(tmp_path, models=["b"], ratios=[0.2, 0.4], tasks={"piqa": 0.7}).write()
-    study.models = ["a", "b"]
-    folder = study.collect()
-    axes = figure_of(name, Collected(folder, PAPER)).axes
-    assert [any(map(len, points(ax).values())) for ax in axes if ax.axison] == [True, True, True]

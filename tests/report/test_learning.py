@@ -14,9 +14,7 @@ from synthetic import PAPER, Study
 from hfprune.analysis.tidy import RECORDS, read_union, write_union
 from hfprune.errors import HfpruneError
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.figure_files import made_figure
-from hfprune.report.table_files import made_table, write_tables
-from hfprune.report.typeset import markdown
+from hfprune.report.table_files import write_tables
 
 STEPS, TOKENS = [0, 1, 2, 4], [0, 100, 200, 400]
 ENDS = {("dense", 0.0): 2.0, ("entropy", 0.2): 2.5, ("entropy", 0.3): 3.0}
@@ -87,12 +85,6 @@ def test_the_figure_has_a_panel_per_ratio_with_the_dense_model(recovered: Path) 
     # As of `recoveries: [lora, [linear, lora]]`.
     add_curves(recovered, "linear+lora")
     assert [[len(curve) for curve in curves] for _, curves in drawn(recovered)] == [[3] * 4] * 2
-
-
-def test_a_study_without_recovery_says_so(collected: Path) -> None:
-    data = Collected(collected, PAPER)
-    assert made_figure("learning", data) == "Learning curves of recovery: not measured"
-    assert "No recovery was measured" in markdown(made_table("learning", data))
 
 
 def test_files_that_do_not_belong_together_end_in_one_line(recovered: Path) -> None:

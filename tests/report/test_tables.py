@@ -190,16 +190,6 @@ def test_outputs_by_hand(study: Study) -> None:
     assert "Fidelity on c4 in ours: n = 16." in text and "Perplexity on wiki in ours: n = 24." in text
 
 
-def test_several_corpora_are_told_apart(study: Study) -> None:
-    for corpus, value in {"wiki": 20.0, "c4": 30.0}.items():
-        study.result("entropy", 0.2, "perplexity", corpus, Value("perplexity", value))
-    head, row = rows(tables(study.collect(), 7) / "table7.md")
-    assert dict(zip(head, row, strict=True)) == {
-        **{"Ratio": "20%", "Method": "Entropy", "Source": "ours"},
-        **{"JS distance": "–", "Top-15 Jaccard": "–", "Perplexity c4": "30.00", "Perplexity wiki": "20.00"},
-    }
-
-
 def test_attention_and_mlp_leaves_truthfulqa_out(study: Study) -> None:
     for method in (DENSE, "entropy", "entropy_attention", "random"):
         for recovery in ("none", "lora"):
@@ -283,15 +273,6 @@ def test_every_table_of_another_model_shows_it_beside_the_paper(whole: Path) -> 
     assert "no pruned model under the conditions of this table" in (whole / "table1.md").read_text()
     names = ["ARCc", "ARCe", "BoolQ", "Crows", "OBQA", "PIQA", "Race", "SiQA", "TfQA", "Wino", "Average"]
     assert rows(whole / "table6.md")[0][3:] == names, "in the paper's order, with its names"
-
-
-def test_a_running_study_shows_what_it_has(study: Study) -> None:
-    score(study, "entropy", "boolq", 0.5)
-    score(study, "random", "boolq", 0.5)
-    score(study, "random", "piqa", 0.5)
-    first, second = csv(tables(study.collect(), 6), 6).to_dict("records")
-    assert pd.isna(first["piqa"]) and pd.isna(first["average"]) and first["boolq"] == 50
-    assert second["average"] == second["piqa"] == 50
 
 
 def test_tables_before_collecting_say_what_to_run(tmp_path: Path) -> None:
