@@ -18,10 +18,9 @@ from hfprune.study.study import Study
 
 NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
 # The tables of layers.parquet, with their columns.
-OVERLAP, RANKS, SCORES = "overlap", "rank_correlation", "scores"
+OVERLAP, SCORES = "overlap", "scores"
 LAYER_TABLES = {
     OVERLAP: ["model", "seed", "ratio", "layer", "method_a", "method_b", "jaccard", "expected"],
-    RANKS: ["model", "seed", "layer", "method_a", "method_b", "spearman", "neurons"],
     SCORES: ["model", "method", "layer", "neuron", "score"],
 }
 # The columns of neurons.csv.
@@ -69,21 +68,6 @@ def jaccard(a: np.ndarray, b: np.ndarray) -> float:
     return both / (len(a) + len(b) - both)
 
 
-def rank_correlations(scored: ScoresByLayer) -> pd.DataFrame:
-    """Return Spearman's correlation of the scores of every pair of methods."""
-    groups: dict[tuple[str, int, int], dict[str, np.ndarray]] = {}
-    for (model, method, seed), layers in scored.items():
-        for layer, scores in layers.items():
-            groups.setdefault((model, seed, layer), {})[method] = scores
-    rows = []
-    for key, methods in sorted(groups.items()):
-        scores = pd.DataFrame({method: methods[method] for method in sorted(methods)})
-        found = scores.corr("spearman")
-        for a, b in combinations(scores, 2):
-            rows.append((*key, a, b, found.loc[a, b], len(scores)))
-    return pd.DataFrame(rows, columns=LAYER_TABLES[RANKS])
-
-
 def middle_layers(scored: ScoresByLayer) -> pd.DataFrame:
     """Return the scores of each model's middle layer over their mean, for one seed; z-scores have none."""
     parts = [pd.DataFrame(columns=LAYER_TABLES[SCORES])]
@@ -121,11 +105,7 @@ class KeptNeurons:
                 at[cell.method] = read_layers(plan)
 
     def by_layer(self) -> list[pd.DataFrame]:
-        found = {
-            OVERLAP: overlaps(self._plans, self._scores),
-            RANKS: rank_correlations(self._scores),
-            SCORES: middle_layers(self._scores),
-        }
+        found = {OVERLAP: overlaps(self._plans, self._scores), SCORES: middle_layers(self._scores)}
         return [rows.assign(table=name).astype({"table": "str"}) for name, rows in found.items()]
 
     def with_reference(self) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from hfprune.analysis.curves import learning_curves, marks
-from hfprune.analysis.kept_neurons import LAYER_TABLES, OVERLAP, RANKS, SCORES
+from hfprune.analysis.kept_neurons import LAYER_TABLES, OVERLAP, SCORES
 from hfprune.analysis.tidy import LAYERS, Tidy, read_csv, read_union
 from hfprune.errors import HfpruneError
 from hfprune.paper.relations import Paper
@@ -62,7 +62,6 @@ class Collected(Tidy):
         return rows
 
     overlap = _by_layer(OVERLAP)
-    ranks = _by_layer(RANKS)
     neurons = _by_layer(SCORES)
     claims = _beside(layout.CLAIMS)
     comparison = _beside(layout.COMPARISON)
