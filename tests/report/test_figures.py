@@ -54,7 +54,7 @@ def test_every_figure_in_three_formats_with_the_same_bytes_whatever_a_user_has_s
     names = sorted(path.name for path in written.iterdir())
     # Those commands have not run, or nothing was measured for it.
     absent = {"claims", "comparison", "measures", "learning", "distributions", "tradeoff"}
-    absent |= {"calibration", "answer"}
+    absent |= {"calibration", "answer", "answers"}
     assert names == sorted(f"{name}.{suffix}" for name in {*NAMES} - absent for suffix in FORMATS)
     for name in names:
         assert (tmp_path / name).read_bytes() == (written / name).read_bytes(), name
@@ -281,6 +281,24 @@ def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> No
     assert [ax.texts[0].get_text() for ax in axes] == names
     names = ["ARCc", "ARCe", "BoolQ", "OBQA", "PIQA", "SiQA", "Wino"]
     assert [label.get_text() for label in axes[0].get_yticklabels()] == names
+
+
+def test_a_constant_answer_shows_beside_the_commonest_right_one(study: Study) -> None:
+    given = {DENSE: [0, 1, 1, 0], "entropy": [1, 1, 1, 1], "random": [0, 1, 1, 1]}
+    for method, answers in given.items():
+        likelihoods = [[-1.0, -2.0] if answer == 0 else [-2.0, -1.0] for answer in answers]
+        rows = {
+            "item": range(4),
+            "target": [*"0110"],
+            "loglikelihood": likelihoods,
+            "acc": [0.0, 1.0, 0.0, 0.0],
+        }
+        ratio, value = 0.2 * (method != DENSE), Value("acc", 0.25, 0.2, 4)
+        study.result(method, ratio, "zeroshot", "boolq", value, items=pd.DataFrame(rows))
+    (ax,) = figure_of("answers", Collected(study.collect(), PAPER)).axes
+    rows = zip(ax.get_yticklabels(), ax.texts, strict=True)
+    shown = {label.get_text(): text.get_text() for label, text in rows}
+    assert shown == {"Commonest right answer": "50", "Dense": "50", "Entropy": "100", "Random": "75"}
 
 
 def test_overlap_compares_with_entropy_or_else_the_first_method_and_with_chance(

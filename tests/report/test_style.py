@@ -1,6 +1,6 @@
 """Names, order and looks are the same wherever a method, task or metric appears."""
 
-from hfprune.report.style import EXTRA_COLOURS, METHODS, looks, metric_label, tasks_in_order
+from hfprune.report.style import EXTRA_COLOURS, METHODS, looks
 from hfprune.study.labels import Label
 
 
@@ -31,10 +31,3 @@ def test_a_studys_own_labels_and_colours_come_first_and_no_other_method_gets_the
     assert first not in {found["alpha"].colour, found["beta"].colour}
     many = [f"method{i:02}" for i in range(49)]
     assert len({look[1:3] for look in looks([*many, "zeta"], own).values()}) == 50
-
-
-def test_tasks_of_the_paper_come_first_and_unknown_names_are_shown_readably() -> None:
-    found = tasks_in_order(["winogrande", "zz", "arc_challenge", "aa"])
-    assert [task.short for task in found.values()] == ["ARCc", "Wino", "aa", "zz"]
-    labels = {"top15_jaccard": "Top-15 Jaccard", "js_distance": "JS distance", "new_metric": "new metric"}
-    assert {name: metric_label(name) for name in labels} == labels

@@ -1,0 +1,65 @@
+"""How often, in percent, a model gives its commonest answer to a task's questions; an answer is the place of a
+choice. The first row is the accuracy of always giving the commonest right answer, without reading the question.
+"""
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.figure import Figure
+
+from hfprune.report import charts
+from hfprune.report.collected import Collected
+from hfprune.report.drawing.panels import framed, full
+from hfprune.report.publication import FigurePublication
+from hfprune.report.style import tasks_in_order
+from hfprune.results import DENSE
+
+RIGHT = "right answers"
+LOOK = {"vmin": 0, "vmax": 100, "cmap": "Blues", "cbar": False, "annot_kws": {"fontsize": "small"}}
+
+
+class Answers(FigurePublication):
+    """One matrix per model and recovery, at the ratio nearest to `FOCUS`; an answer is the place of a choice."""
+
+    order = 5
+    reads = ("items.parquet",)
+    shows = "zeroshot"
+    empty = "Answers to single questions: not measured"
+
+    def values(self, data: Collected) -> pd.DataFrame:
+        items = data.kept(data.items(data.declared.first("zeroshot")))
+        if "loglikelihood" not in items or "acc" not in items:
+            return pd.DataFrame()
+        items = items[items["acc"].isin([0, 1])]  # of one right answer among choices
+        items = items.assign(answer=items["loglikelihood"].map(np.argmax).astype(str))
+        known = items[(items["method"] == DENSE) & items["target"].str.isdigit()]
+        right = known.assign(method=RIGHT, answer=known["target"])
+        shares = pd.concat([right, items]).groupby(["model", "recovery", "ratio", "method", "task"])["answer"]
+        return (100 * shares.agg(_commonest)).rename("share").reset_index()
+
+    def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
+        names = {RIGHT: "Commonest right answer"} | {name: look.label for name, look in data.looks.items()}
+        tasks = tasks_in_order(values["task"])
+        matrices = {}
+        for name, facet in charts.facets(values[values["method"] != RIGHT]).items():
+            ratio = charts.focus(facet)
+            shown = facet[facet["ratio"].isin([0.0, ratio])]
+            right = values[(values["method"] == RIGHT) & values["model"].isin(facet["model"])]
+            matrix = pd.concat([right, shown]).pivot_table(index="method", columns="task", values="share")
+            matrix = matrix.reindex(index=[one for one in names if one in matrix.index], columns=[*tasks])
+            matrices[f"{name}, {charts.share_removed(ratio)}"] = matrix.rename(index=names)
+        labels = [task.short for task in tasks.values()]
+        figure = framed(full(), sum(0.18 * len(matrix) + 0.7 for matrix in matrices.values()))
+        heights = [len(matrix) for matrix in matrices.values()]
+        axes = figure.subplots(len(matrices), squeeze=False, height_ratios=heights)[:, 0]
+        for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
+            seaborn.heatmap(matrix, annot=True, fmt=".0f", ax=ax, xticklabels=labels, **LOOK)
+            ax.set(title=name, xlabel="", ylabel="")
+            ax.grid(False)
+            ax.tick_params(length=0)
+            ax.tick_params(axis="y", rotation=0)
+        return figure
+
+
+def _commonest(answers: pd.Series) -> float:
+    return float(answers.value_counts(normalize=True).max())
