@@ -73,7 +73,7 @@ def collect(study_file: Path, results: Sequence[Path], folder: Path, out: Path) 
     write_union([none, *ordered], out / ITEMS)
     write_union([records.sort_values(key, ignore_index=True)], out / RECORDS)
     write_csv(neurons.with_reference(), out / NEURONS)
-    write_union(neurons.by_layer(), out / LAYERS)
+    write_union([neurons.by_layer()], out / LAYERS)
     with atomic_file(out / STUDY) as temporary:
         temporary.write_bytes(study_file.read_bytes())
 

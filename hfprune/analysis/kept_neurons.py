@@ -1,4 +1,4 @@
-"""Agreement of methods on the neurons to keep, and the scores of a middle layer."""
+"""Agreement of methods on the neurons to keep."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -17,12 +17,8 @@ from hfprune.study import layout
 from hfprune.study.study import Study
 
 NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
-# The tables of layers.parquet, with their columns.
-OVERLAP, SCORES = "overlap", "scores"
-LAYER_TABLES = {
-    OVERLAP: ["model", "seed", "ratio", "layer", "method_a", "method_b", "jaccard", "expected"],
-    SCORES: ["model", "method", "layer", "neuron", "score"],
-}
+# The columns of layers.parquet.
+OVERLAP = ["model", "seed", "ratio", "layer", "method_a", "method_b", "jaccard", "expected"]
 # The columns of neurons.csv.
 OF_PAIR = ["model", "ratio", "method", "reference", "seed"]
 AGREEMENT = ["overlap", "rank_correlation", "near_cut"]
@@ -60,29 +56,12 @@ def overlaps(plans: PlansByLayer, scored: ScoresByLayer) -> pd.DataFrame:
                 both = len(kept[0]) * len(kept[1]) / widths.get((model, layer), np.nan)
                 chance = both / (len(kept[0]) + len(kept[1]) - both)
                 rows.append((model, seed, ratio, layer, a, b, jaccard(*kept), chance))
-    return pd.DataFrame(rows, columns=LAYER_TABLES[OVERLAP])
+    return pd.DataFrame(rows, columns=OVERLAP)
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:
     both = len(np.intersect1d(a, b, assume_unique=True))
     return both / (len(a) + len(b) - both)
-
-
-def middle_layers(scored: ScoresByLayer) -> pd.DataFrame:
-    """Return the scores of each model's middle layer over their mean, for one seed; z-scores have none."""
-    parts = [pd.DataFrame(columns=LAYER_TABLES[SCORES])]
-    first = {(model, method): seed for model, method, seed in sorted(scored, reverse=True)}
-    for (model, method), seed in sorted(first.items()):
-        layers = scored[model, method, seed]
-        if not layers:  # the method scores whole layers only
-            continue
-        layer = sorted(layers)[len(layers) // 2]
-        if layers[layer].min() < 0:
-            continue
-        scores = layers[layer] / layers[layer].mean()
-        labels = {"model": model, "method": method, "layer": layer}
-        parts.append(pd.DataFrame({**labels, "neuron": np.arange(len(scores)), "score": scores}))
-    return pd.concat(parts[len(parts) > 1 :], ignore_index=True)
 
 
 class KeptNeurons:
@@ -104,9 +83,8 @@ class KeptNeurons:
                 at = self._plans.setdefault((cell.model, cell.ratio or 0.0, cell.seed), {})
                 at[cell.method] = read_layers(plan)
 
-    def by_layer(self) -> list[pd.DataFrame]:
-        found = {OVERLAP: overlaps(self._plans, self._scores), SCORES: middle_layers(self._scores)}
-        return [rows.assign(table=name).astype({"table": "str"}) for name, rows in found.items()]
+    def by_layer(self) -> pd.DataFrame:
+        return overlaps(self._plans, self._scores)
 
     def with_reference(self) -> pd.DataFrame:
         """Return the columns `OF_PAIR` and `AGREEMENT` of every method without recovery beside its reference.

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from hfprune.analysis.curves import learning_curves, marks
-from hfprune.analysis.kept_neurons import LAYER_TABLES, OVERLAP, SCORES
+from hfprune.analysis.kept_neurons import OVERLAP
 from hfprune.analysis.tidy import LAYERS, Tidy, read_csv, read_union
 from hfprune.errors import HfpruneError
 from hfprune.paper.relations import Paper
@@ -17,15 +17,6 @@ from hfprune.results import DENSE
 from hfprune.study import layout
 
 DISTRIBUTIONS = "distributions"  # the measure whose items a figure shows
-
-
-def _by_layer(name: str) -> "cached_property[pd.DataFrame]":
-    def read(data: "Collected") -> pd.DataFrame:
-        path, columns = data.folder / LAYERS, LAYER_TABLES[name]
-        rows = read_union(path, table=name) if path.exists() else pd.DataFrame(columns=columns)
-        return data.kept(rows[columns])
-
-    return cached_property(read)
 
 
 def _beside(name: str) -> "cached_property[pd.DataFrame]":
@@ -61,12 +52,15 @@ class Collected(Tidy):
                 rows = rows[~rows[name].isin(out)] if name in rows else rows
         return rows
 
-    overlap = _by_layer(OVERLAP)
-    neurons = _by_layer(SCORES)
     claims = _beside(layout.CLAIMS)
     comparison = _beside(layout.COMPARISON)
     draws = _beside(layout.DRAWS)
     lost = _beside(layout.LOST)
+
+    @cached_property
+    def overlap(self) -> pd.DataFrame:
+        path = self.folder / LAYERS
+        return self.kept(read_union(path) if path.exists() else pd.DataFrame(columns=OVERLAP))
 
     @cached_property
     def distributions(self) -> pd.DataFrame:
@@ -93,5 +87,5 @@ class Collected(Tidy):
     @cached_property
     def looks(self) -> dict[str, Look]:
         tables = (self.whole["method"], self.overlap["method_a"], self.overlap["method_b"])
-        methods = {method for column in (*tables, self.neurons["method"]) for method in column}
+        methods = {method for column in tables for method in column}
         return looks({*methods, *self.published["method"]}, self.labels)

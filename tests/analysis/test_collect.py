@@ -120,7 +120,7 @@ def test_nothing_measured_yet_gives_empty_tables(tmp_path: Path) -> None:
     assert (folder / "results.csv").read_text() == ",".join(DTYPES) + "\n"
     data = Collected(folder, PAPER)
     assert data.tidy.empty and data.levels.empty and data.records.empty and data.items("fidelity").empty
-    assert data.overlap.empty and data.neurons.empty and data.marks.empty and data.curves.empty
+    assert data.overlap.empty and data.marks.empty and data.curves.empty
 
 
 def test_overlap_is_jaccard_of_each_pair_once_beside_that_of_chance(tmp_path: Path) -> None:

@@ -317,19 +317,6 @@ def test_overlap_compares_with_entropy_or_else_the_first_method_and_with_chance(
     assert figure_of("overlap", Collected(without, PAPER)).axes[0].get_ylabel().endswith("Magnitude")
 
 
-def test_neurons_are_sorted_and_stand_in_the_same_place(collected: Path) -> None:
-    data = Collected(collected, PAPER)
-    left, right = figure_of("neurons", data).axes
-    wide = data.neurons.pivot(index="neuron", columns="method", values="score")
-    wide = wide.sort_values("entropy", ascending=False)
-    assert set(data.neurons["layer"]) == {2} and len(wide) == 64
-    entropy, other = data.looks["entropy"].colour, data.looks["cross_entropy"].colour
-    own = {line.get_color(): line.get_ydata() for line in left.get_lines()}
-    assert own[other].tolist() == sorted(wide["cross_entropy"], reverse=True)
-    shared = {line.get_color(): line.get_ydata() for line in right.get_lines()}
-    assert [*shared[entropy]] == [*wide["entropy"]] and [*shared[other]] == [*wide["cross_entropy"]]
-
-
 def test_the_dense_model_stands_beside_weights_that_are_solved_again() -> None:
     """They leave it as it is; trained adapters do not, so each kind of recovery has its own."""
     beside = {"none": "none", "linear": "none", "lora": "lora", "linear+lora": "lora"}
@@ -367,7 +354,7 @@ def test_figures_without_data_are_sentences_only_where_all_files_are_wanted(stud
     assert all("not measured" in absent[name] for name in {*NAMES} - before)
     write_figures(folder, PAPER, folder / "figures", complete=True)
     assert len([*(folder / "figures").iterdir()]) == 3 * (len(NAMES) - 3)
-    assert text_of(folder / "figures/neurons.svg") == "Scores: not measured"
+    assert text_of(folder / "figures/overlap.svg") == "Overlap of kept neurons: not measured"
 
 
 def test_one_ratio_several_seeds_and_unknown_tasks_can_be_drawn(tmp_path: Path) -> None:

@@ -66,5 +66,5 @@ def test_distributions_of_two_models_under_long_contexts(
 )
 def test_studies_of_other_shapes(shape: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Study(tmp_path, layers=3, neurons=32, **shape).write().collect()
-    expected = {"accuracy", "fidelity", "tasks", "overlap", "neurons"}
+    expected = {"accuracy", "fidelity", "tasks", "overlap"}
     assert check(folder, monkeypatch) == expected
