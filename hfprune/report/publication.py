@@ -5,10 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hfprune.errors import HfpruneError
-from hfprune.files import atomic_file
 from hfprune.names import nearest
 from hfprune.registry import Registry
 from hfprune.settings import Strict
@@ -105,15 +104,3 @@ def absent(kind: Kind, folder: Path, only: Collection[str] | None = None) -> dic
 
 def _registry(kind: Kind) -> Registry[Any]:
     return TABLES if kind == "tables" else FIGURES
-
-
-def write_captions(folder: Path) -> dict[tuple[Kind, str], Path]:
-    found = {}
-    for kind in get_args(Kind):
-        for name in publication_names(kind):
-            found[kind, name] = folder / kind / f"{name}.rst"
-            text = caption(kind, name) + "\n"
-            if not found[kind, name].exists() or found[kind, name].read_text() != text:
-                with atomic_file(found[kind, name]) as temporary:
-                    temporary.write_text(text)
-    return found

@@ -129,8 +129,6 @@ def test_what_needs_no_jobs_works_where_there_is_no_gpu(
     assert re.search(r"(?m)^cost: too large: .*, but the profile's `mem_mb` allows 0.9$", said)
     finish(submit(project, environment, "--unlock"))
     assert "results/smoke/report.html" in finish(submit(project, environment, "--summary"))
-    finish(submit(project, environment, "publication", "--report", tmp_path / "report.html"))
-    assert (tmp_path / "report.html").exists()
 
 
 def test_auto_is_refused(whole: tuple[Path, str], environment: dict[str, str]) -> None:

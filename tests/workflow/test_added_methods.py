@@ -113,10 +113,10 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
     assert re.search(r"^gate_norm +weights +hfprune-gate \(hfprune_gate:GateNorm\) ", listed, re.MULTILINE)
 
     set_study(project, models=["llama"], methods=methods | {"wrong": {"baseline": "wrong"}})
-    output = snakemake(project, "--keep-going", "publication", check=False)
+    output = snakemake(project, "--keep-going", "figures", check=False)
     assert "plans/llama/wrong/0.15/seed0.safetensors: the plan lacks mlp.2, but" in output
     set_study(project, models=["llama"], methods=methods)
-    output = snakemake(project, "publication")
+    output = snakemake(project, "figures")
     assert all(f"rule {name}" not in output for name in ("score", "measure_", "adopt")), output
 
     # A measure, under two names, is taken of what is there and shows everywhere.

@@ -46,12 +46,6 @@ def any_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def reported(kind, stems, form, captions):
-    """Return the files of these publications, marked for Snakemake's report with their captions."""
-    about = {one: {"labels": {kind[:-1]: one}, "caption": str(captions[kind, one])} for one in stems}
-    return [report(f"{stem}.{form}", category=kind.capitalize(), **about[one]) for one, stem in stems.items()]
-
-
 def announce():
     """Say which study runs, and what it will fetch and spend."""
     print(f"study: {NAME} ({CHOSEN.why}; another: --config study=NAME)", file=sys.stderr, flush=True)

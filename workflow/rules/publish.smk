@@ -3,12 +3,9 @@ from shlex import quote
 
 from hfprune.jobs import collected
 from hfprune.report.published import published
-from hfprune.report.publication import write_captions
 
 PUBLISHED = published(NAME, STUDY, collected(files(), jobs().values()))
 PAPER = sorted(map(str, Path("paper").glob("**/*.*")))
-# Snakemake reads captions from files; the publications have them.
-CAPTIONS = write_captions(Path(".snakemake/captions").absolute())
 
 
 rule collect:
@@ -61,8 +58,7 @@ use rule collect as tables with:
         PUBLISHED.compared,
         PAPER,
     output:
-        reported("tables", PUBLISHED.tables, "csv", CAPTIONS),
-        expand("{stem}.{form}", stem=PUBLISHED.tables.values(), form=["md", "tex"]),
+        PUBLISHED.forms("tables"),
     log:
         f"{LOGS}/tables.log",
     params:
@@ -71,8 +67,7 @@ use rule collect as tables with:
 
 use rule tables as figures with:
     output:
-        reported("figures", PUBLISHED.figures, "svg", CAPTIONS),
-        expand("{stem}.{form}", stem=PUBLISHED.figures.values(), form=["pdf", "png"]),
+        PUBLISHED.forms("figures"),
     log:
         f"{LOGS}/figures.log",
     params:
@@ -100,11 +95,6 @@ rule partial:
         " && hfprune tables --results {params.out}"
         " && hfprune page --results {params.out} --out {params.out}/report.html"
         " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
-
-
-rule publication:
-    input:
-        PUBLISHED.all(),
 
 
 use rule collect as page with:
