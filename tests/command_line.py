@@ -26,7 +26,6 @@ def run(command: str, *words: object) -> None:
 
 
 def failure(command: str, *words: object) -> str:
-    """Return the one line with which a command ends."""
     with pytest.raises(SystemExit) as end:
         run(command, *words)
     assert isinstance(end.value.code, str), "exit code 1 and a message"

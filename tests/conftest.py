@@ -44,7 +44,6 @@ ARCHITECTURES = {
 
 
 def build_tiny(architecture: str, **changes) -> PreTrainedModel:
-    """Build a seeded tiny model of one of `ARCHITECTURES`."""
     kind = architecture.removesuffix("-bias")
     model = peaked(AutoConfig.for_model(kind, **SHAPE | ARCHITECTURES[architecture] | changes))
     separate(model)
@@ -52,7 +51,6 @@ def build_tiny(architecture: str, **changes) -> PreTrainedModel:
 
 
 def peaked(config: PretrainedConfig, seed: int = 7) -> PreTrainedModel:
-    """Build a frozen model with seeded weights, large enough to give peaked, distinct distributions."""
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():

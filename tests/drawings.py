@@ -18,7 +18,6 @@ from hfprune.report.publication import absent, publication_names
 
 
 def figure_of(name: str, data: Collected, **tables: Any) -> Figure:
-    """Draw a figure; `tables` take the place of those of the study."""
     changed = copy(data)
     for table, rows in tables.items():
         setattr(changed, table, rows)

@@ -88,14 +88,12 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def save_model(architecture: str, folder: Path) -> None:
-    """Write a tiny model with a tokenizer as a user's own model folder."""
     tokenizer = build_tokenizer()
     build_tiny(architecture, vocab_size=len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def write_sources(folder: Path) -> dict[str, dict]:
-    """Write the text, the pairs and the tasks into a folder, and return their entries in a catalogue."""
     (folder / "text.txt").write_text("\n".join(TEXT))
     for name, records in (TASKS | {"pairs": PAIRS}).items():
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, records)))
@@ -108,7 +106,6 @@ def write_sources(folder: Path) -> dict[str, dict]:
 
 
 def write_requests(folder: Path, pairs: Iterable[tuple[str, str]]) -> None:
-    """Write fetched gold requests, of contexts and their continuations."""
     folder.mkdir(parents=True)
     contexts, continuations = map(list, zip(*pairs, strict=True))
     columns = {"document": [*range(len(contexts))], "context": contexts, "continuation": continuations}
@@ -147,7 +144,6 @@ def change(path: Path, **changes: object) -> None:
 
 
 def contents(folder: Path, pattern: str) -> dict[str, str]:
-    """Return the hash of every file that matches, by its path in the folder."""
     files = [path for path in folder.glob(pattern) if path.is_file()]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -179,7 +175,6 @@ def snakemake(
 
 
 def jobs(output: str) -> dict[str, int]:
-    """Read the last job statistics that Snakemake printed."""
     lines = output[output.rindex("Job stats:") :].splitlines()[3:]
     rows = [line.split() for line in lines[: lines.index("")]]
     return {row[0]: int(row[1]) for row in rows if row[0] != "total"}

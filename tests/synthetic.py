@@ -122,7 +122,6 @@ class Study:
         return sorted(self.folder.glob("scores/**/*.safetensors"))
 
     def collect(self) -> Path:
-        """Collect everything; return the folder with the tables."""
         return gather(self.config(), self.folder)
 
     def result(
@@ -137,7 +136,6 @@ class Study:
         seed: int = 0,
         recovery: str = "none",
     ) -> Path:
-        """Write one result of a cell."""
         parts = (model, method, str(ratio), f"seed{seed}", recovery)
         path = self.folder.joinpath("cells", *parts, f"{measure}-{task}.json")
         cell = Cell("test", model, method, ratio, seed, recovery)
@@ -182,7 +180,6 @@ class Study:
         )
 
     def write(self) -> "Study":
-        """Write all results, scores and plans, with numbers like those of a real study."""
         for i, model in enumerate(self.models):
             self._measure(DENSE, 0.0, 0.0, model=model, seed=0)
             for j, method in enumerate(self.methods):
@@ -235,7 +232,6 @@ class Study:
         model: str = "tiny-llama",
         seed: int = 0,
     ) -> None:
-        """Write the scores of all layers, and plans that keep so many of the highest at each ratio."""
         written = {f"scores/{model}/{method}": scores}
         for ratio, count in keep.items():
             kept = [np.sort(np.argsort(-x)[:count]).astype(np.int32) for x in scores]
@@ -246,11 +242,9 @@ class Study:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    """An empty study to write single results into."""
     return Study(tmp_path / "study")
 
 
 @pytest.fixture(scope="session")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a whole collected study, shared: add files if need be, change none."""
     return Study(tmp_path_factory.mktemp("whole")).write().collect()

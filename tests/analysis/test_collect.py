@@ -20,7 +20,6 @@ MODEL = "tiny-llama"
 
 
 def settings(methods: list[str], **changes) -> Config:
-    """A study of some criteria, each named by itself or by a letter."""
     known = {"a": "entropy", "b": "magnitude", "c": "random"}
     return Config(
         **{"models": ["m"], "ratios": [0.2], "measures": {}} | changes,

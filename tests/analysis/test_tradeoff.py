@@ -55,7 +55,6 @@ def measure(
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A collected study with latency of all methods but one."""
     study = Study(tmp_path_factory.mktemp("measured"), [*CELLS, "unclocked"], [0.2], more=LATENCY)
     measure(study, DENSE, *WHOLE, ratio=0.0)
     for method, numbers in CELLS.items():

@@ -55,7 +55,6 @@ def study(tmp_path: Path) -> Study:
 
 
 def judge(paper: Paper, study: Study, **changes) -> pd.DataFrame:
-    """Evaluate one claim on a study; return the rows of the study's models."""
     claim = Claim.model_validate(CLAIM | changes)
     rows = evaluate(Paper(paper.models, [claim], paper.numbers), Evidence(study.collect()))
     return rows[rows["model"].isin(study.models)]

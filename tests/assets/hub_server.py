@@ -31,14 +31,12 @@ class HubServer(ThreadingHTTPServer):
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
 
     def count(self) -> Counter[str]:
-        """Return how often each file's bytes were asked for."""
         return Counter(path.partition("/resolve/")[2].partition("/")[2] for method, path, _ in self.asked
                        if method == "GET" and "/resolve/" in path)  # fmt: skip
 
 
 @contextmanager
 def serving(files: dict[str, bytes]) -> Iterator[HubServer]:
-    """Serve files for as long as the block runs."""
     server = HubServer(files)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server

@@ -14,7 +14,6 @@ def shipped_catalogue() -> Catalogue:
 
 
 def fetch_local(kind: str, name: str, path: Path, out: Path | None = None, **entry: object) -> Path:
-    """Fetch an asset from a file or folder into `out`, by default beside it, and return that folder."""
     catalogue = Catalogue.model_validate({kind: {name: entry | {"source": local(path)}}})
     out = out or path.parent / "out"
     fetch_asset(kind, name, getattr(catalogue, kind)[name], out, out.parent / "downloads")

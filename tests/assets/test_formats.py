@@ -141,7 +141,6 @@ HELD: dict[str, tuple[str, dict, dict[str, bytes], list]] = {
 
 
 def fetch(folder: Path, kind: str, entry: dict, files: dict[str, bytes | None], out: Path) -> Path:
-    """Fetch what a file or a folder of several holds; a file of None is not there."""
     folder.mkdir()
     for name, content in files.items():
         if content is not None:

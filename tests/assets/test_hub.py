@@ -48,7 +48,6 @@ def server() -> Iterator[HubServer]:
 
 @pytest.fixture
 def hub(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubServer:
-    """The server, as the hub of this process."""
     be_the_hub(server, tmp_path / "cache", monkeypatch)
     return server
 

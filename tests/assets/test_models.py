@@ -52,7 +52,6 @@ def test_copies_what_from_pretrained_needs_and_nothing_else(saved: Path, tmp_pat
 
 
 def refused(path: Path, tmp_path: Path, format: str = "transformers") -> str:
-    """Return the line of a failed fetch, which leaves nothing."""
     with pytest.raises(HfpruneError) as error:
         fetch(path, tmp_path / "out", format)
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()

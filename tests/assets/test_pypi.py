@@ -37,7 +37,6 @@ def downloads(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def parts(index: Path) -> list[dict]:
-    """Three wheels with a piece each."""
     members = {f"part_{name}": (f"part_{name}/data/{name}.bin", text) for name, text in PIECES.items()}
     return [pin(build_wheel(index, {at: text}, name), at, name) for name, (at, text) in members.items()]
 
@@ -69,7 +68,6 @@ def fetch(asset: CorpusAsset, downloads: Path) -> list[str]:
 
 
 def refused(asset: CorpusAsset, downloads: Path) -> str:
-    """Return the line of a failed fetch, which leaves nothing."""
     with pytest.raises(HfpruneError) as error:
         fetch(asset, downloads)
     assert "\n" not in str(error.value)

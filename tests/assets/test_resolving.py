@@ -26,7 +26,6 @@ from hfprune.settings import load
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder of the user's."""
     folder = tmp_path_factory.mktemp("models") / "mine"
     save_model("llama", folder)
     return folder
@@ -34,7 +33,6 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hub(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A hub whose every repository is that model and a text."""
     files = {path.name: path.read_bytes() for path in mine.iterdir()}
     with serving(files | {"data/text.jsonl": json.dumps({"text": TEXT[0]}).encode()}) as server:
         be_the_hub(server, tmp_path / "cache", monkeypatch)

@@ -25,7 +25,6 @@ def build_wheel(folder: Path, members: dict[str, str], package: str = "some_data
 
 
 def only_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make `folder` all that pip knows."""
     folder.mkdir()
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")

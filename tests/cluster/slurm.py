@@ -91,7 +91,6 @@ def wait_for(what: Callable[[], object], seconds: float = PATIENCE) -> None:
 
 
 def install() -> None:
-    """Install the packages that lack, without starting the daemons that they bring."""
     if all(map(shutil.which, ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd"))):
         return
     policy = Path("/usr/sbin/policy-rc.d")
@@ -159,7 +158,6 @@ class Cluster:
         wait_for(lambda: "is UP" in run("scontrol", "ping", check=False))
 
     def stop_controller(self) -> None:
-        """End the controller; jobs go on."""
         self._end("slurmctld", signal.SIGTERM)
 
     def lose_accounting(self) -> None:

@@ -27,6 +27,5 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def work(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """That folder, in which a test that takes this works."""
     monkeypatch.chdir(made)
     return made

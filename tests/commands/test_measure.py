@@ -26,13 +26,11 @@ PIQA = "measure zeroshot --model mine --tasks tasks/piqa --out"
 
 
 def cells(measures: dict, *entries: dict) -> tuple[str, str]:
-    """Return a call of `hfprune measure` with the settings of a job."""
     settings = {"model": "mine", "measures": measures, "cells": entries}
     return "measure --settings", json.dumps(settings, default=str)
 
 
 def count(folder: Path, name: str) -> int:
-    """Return of how many items the first value of a result is."""
     return read_json(folder / f"{name}.json")["values"][0]["n"]
 
 

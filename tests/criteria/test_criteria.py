@@ -30,12 +30,10 @@ GRADIENT = [name for name in EVERY if issubclass(CRITERIA.load(name), GradientCr
 def scores_by(
     criterion: Criterion, model, tokens, units: tuple[str, ...] = (), **settings
 ) -> dict[str, torch.Tensor]:
-    """Score by one criterion alone: all that it can score unless `units` says otherwise."""
     return score({"it": criterion}, model, tokens, units or criterion.scorable(), **settings)["it"].scores
 
 
 def neurons_by(criterion: Criterion, model, tokens, **settings) -> list[torch.Tensor]:
-    """Score the neurons by one criterion alone, layer by layer."""
     return [*scores_by(criterion, model, tokens, ("neurons",), **settings).values()]
 
 

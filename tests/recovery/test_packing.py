@@ -37,7 +37,6 @@ def pairs_of(packed: Packed) -> list[list[tuple[list[int], list[int]]]]:
 
 
 def reference(pair: dict[str, str], length: int = 10**6) -> tuple[list[int], list[int]]:
-    """Return the tokens and labels of one pair by itself, cut to `length`."""
     question = [TOKENIZER.bos_token_id, *TOKENIZER.encode(prompt(pair), add_special_tokens=False)]
     answer = [*TOKENIZER.encode(pair["output"], add_special_tokens=False), TOKENIZER.eos_token_id]
     return (question + answer)[:length], ([IGNORED] * len(question) + answer)[:length]

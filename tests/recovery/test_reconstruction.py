@@ -38,7 +38,6 @@ MODELS = {
 def solve_all(
     model: PreTrainedModel, plans: dict[str, Plan], state: Path, blocks: Tensor = BLOCKS, **settings
 ) -> dict[str, dict[str, Solved]]:
-    """Solve plans; what is no setting of `Linear` goes to `solve_plans` itself."""
     own = {name: settings.pop(name) for name in Linear.model_fields if name in settings}
     return solve_plans(model, blocks, plans, state, Linear(**own), **settings)
 

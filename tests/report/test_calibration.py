@@ -19,7 +19,6 @@ FIDELITY = {"fidelity": {"corpus": "c4", "sequences": 4, "length": 8}}
 
 
 def gathered(folder: Path, methods: dict[str, dict], results: list[Path]) -> Collected:
-    """Collect results of a study of these methods."""
     study = Study(models=["m"], methods=methods, ratios=[0.2], calibration=CALIBRATION, measures=FIDELITY)
     return Collected(gather(study, folder, results=results), PAPER)
 

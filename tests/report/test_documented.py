@@ -22,7 +22,6 @@ CODE = dict(re.findall(r"`hfprune/report/(\w+)/scoring_time\.py`:\n\n```python\n
 
 
 def forget() -> None:
-    """Let the registries look again."""
     importlib.invalidate_caches()
     for registry in (FIGURES, TABLES):
         for known in (registry.sources, registry.outlines, registry.load):

@@ -22,7 +22,6 @@ ENDS = {("dense", 0.0): 2.0, ("entropy", 0.2): 2.5, ("entropy", 0.3): 3.0}
 
 @pytest.fixture
 def recovered(tmp_path: Path) -> Path:
-    """A collected study whose curves fall by a tenth with each point."""
     study = Study(tmp_path, methods=["entropy"])
     for method, ratio in ENDS:
         study.outcomes(method, ratio, "perplexity", np.linspace(1.0, 2.0, 8), metric="nll")

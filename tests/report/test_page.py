@@ -50,13 +50,11 @@ def page_of(folder: Path, out: Path) -> Elements:
 
 @pytest.fixture
 def copied(tmp_path: Path, words_only: None) -> Path:
-    """A study whose tables may be changed."""
     return Path(shutil.copytree(METHODS, tmp_path / "methods"))
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Elements:
-    """The page of the two committed studies."""
     out = tmp_path_factory.mktemp("page") / "report.html"
     run("page", "--results", METHODS, "--results", DRAWS, "--paper", PAPER, "--out", out)
     return Elements(out)

@@ -22,7 +22,6 @@ def tables(folder: Path, *numbers: int) -> Path:
 
 
 def rows(markdown: Path, model: str = "tiny-llama") -> list[list[str]]:
-    """Return the cells of a model's part of a Markdown table, heading first."""
     part = markdown.read_text().split(f"**{model}**\n\n")[1].split("\n\n")[0]
     lines = part.splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
@@ -45,13 +44,11 @@ def score(study: Study, method: str, task: str, value: float, *, metric: str = "
 
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tables of a study that has measured nothing."""
     return tables(Study(tmp_path_factory.mktemp("empty")).collect())
 
 
 @pytest.fixture(scope="session")
 def whole(collected: Path) -> Path:
-    """Tables of a whole study of a model that is not the paper's."""
     return tables(collected)
 
 

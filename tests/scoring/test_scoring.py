@@ -26,7 +26,6 @@ OFFICIAL = {Entropy: entropy_loss, CrossEntropy: cross_entropy_loss}
 
 
 def scores_by(criterion: Criterion, model, blocks, **settings) -> list[torch.Tensor]:
-    """Score the neurons by one criterion alone, layer by layer."""
     return [*score({"it": criterion}, model, blocks, **settings)["it"].scores.values()]
 
 

@@ -22,7 +22,6 @@ from hfprune.scoring.sweep import marks
 
 
 def score_by(criterion: Criterion, model, blocks: torch.Tensor, **settings) -> Scored:
-    """Score the neurons by one criterion."""
     return score({"it": criterion}, model, blocks, **settings)["it"]
 
 

@@ -31,7 +31,6 @@ def demo() -> dict:
 
 
 def changed(**changes: object) -> Study:
-    """Return the demo study with some changes, if it is one that can run."""
     study = validate(Study, demo() | changes, "study.yaml")
     check_references(study, CATALOGUE, "study.yaml")
     criteria_of(study)
@@ -48,7 +47,6 @@ def together(*measures: str) -> dict:
 
 
 def only(criterion: str, **settings: object) -> dict:
-    """Return a change to a study that has this one method, `a`, and measures its fidelity."""
     return measured("fidelity", **TEXT) | {"methods": {"a": {"criterion": criterion, **settings}}}
 
 

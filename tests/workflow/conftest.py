@@ -12,8 +12,6 @@ from smoke import make_project, snakemake
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A project whose smoke study has run, and what the run printed."""
-
     def run(folder: Path) -> str:
         folder.mkdir()
         make_project(folder)

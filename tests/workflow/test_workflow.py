@@ -19,7 +19,7 @@ CELLS = "results/smoke/cells"
 MEASURED = "measure_fidelity_perplexity_zeroshot"
 UNTUNED = {"recoveries": ["none"], "recovery": None}
 # What any changed result makes anew.
-PUBLISHED = ["collect", "tables", "claims", "compare", "figures", "page", "all"]
+PUBLISHED = ["collect", "tables", "claims", "compare", "figures", "check", "page", "all"]
 
 
 @pytest.fixture

@@ -78,7 +78,6 @@ use rule tables as figures with:
 rule partial:
     input:
         study=CHOSEN.path,
-        paper=PAPER,
     log:
         f"{LOGS}/partial.log",
     localrule: True
@@ -97,10 +96,23 @@ rule partial:
         " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
 
 
+use rule collect as check with:
+    input:
+        PUBLISHED.tidy,
+        PUBLISHED.verdicts,
+    output:
+        f"{RESULTS}/check.md",
+    log:
+        f"{LOGS}/check.log",
+    params:
+        command=f"check --out {RESULTS}/check.md",
+
+
 use rule collect as page with:
     input:
         PUBLISHED.all(),
         PAPER,
+        f"{RESULTS}/check.md",
     output:
         f"{RESULTS}/report.html",
     log:

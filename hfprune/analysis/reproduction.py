@@ -1,0 +1,77 @@
+"""A study's numbers beside those of another run of it: what is equal, what is not, and what may be why."""
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from hfprune.analysis.tidy import Tidy, read_csv
+from hfprune.results import KEY
+from hfprune.study import layout
+
+# Times and memory differ from run to run.
+OF_THE_MACHINE = ("seconds", "peak_memory_bytes")
+# What float32 sums in another order change, relative to the value; see docs/results.md.
+ROUNDING = 1e-4
+KINDS = EQUAL, ROUNDED, INSIDE, OUTSIDE, MISSING = (
+    *("equal", "within rounding", "within the interval", "outside the interval", "on one side only"),
+)
+JUDGED = ["claim", "model", "kind", "ratio"]
+
+
+def reproduction(kept: Tidy, made: Tidy) -> tuple[bool, str]:
+    """Return whether a run gives the kept numbers, and the comparison as Markdown.
+
+    A value is compared unless it is a time or memory; its interval is the kept one, over draws and items for a
+    level, and twice its standard error for a seed.
+    """
+    by = KEY[1:]
+    both = kept.whole.merge(made.whole, "outer", by, suffixes=("", "_made"), indicator="side")
+    timed = both["metric"].isin(OF_THE_MACHINE) | both["measure"].map(kept.declared.kind).eq("latency")
+    both = both[~timed]
+    gap, size = (both["value_made"] - both["value"]).abs(), both["value"].abs()
+    half = 2 * both["stderr"]
+    inside = both["value_made"].between(
+        both["low"].fillna(both["value"] - half), both["high"].fillna(both["value"] + half)
+    )
+    tests = [both["side"] != "both", gap.fillna(0) == 0, gap <= ROUNDING * size, inside]
+    found = pd.Series(np.select(tests, [MISSING, EQUAL, ROUNDED, INSIDE], OUTSIDE), both.index)
+    counts = pd.crosstab(both["measure"], found).reindex(columns=[*KINDS], fill_value=0)
+    changed = [*_changed(kept, made)]
+    same = not counts[[OUTSIDE, MISSING]].any(axis=None) and not changed
+    answer = "These are the numbers" if same else "These are not the numbers"
+    lines = [f"{answer} of {kept.folder.name}, as git holds them.", "", counts.to_markdown(), ""]
+    if gap.max() > 0:
+        row = both.loc[(gap / size.where(size > 0, 1)).idxmax()]
+        where = ", ".join(str(row[name]) for name in by if pd.notna(row[name]) and row[name] != "")
+        lines.append(f"The largest difference: {row['value']:.6g} → {row['value_made']:.6g} ({where}).")
+    lines += [f"The verdict changed: {line}." for line in changed]
+    causes = [*_differing(kept.records, made.records)]
+    if causes or gap.max() > 0:
+        lines += causes or [
+            "Nothing that the records name differs: neither versions, precision nor hardware."
+        ]
+    return same, "\n".join(lines) + "\n"
+
+
+def _changed(kept: Tidy, made: Tidy) -> Iterator[str]:
+    """Yield the claims whose verdict is another."""
+    old, new = (data.folder / layout.CLAIMS for data in (kept, made))
+    if old.exists() and new.exists():
+        pairs = read_csv(old).merge(read_csv(new), on=JUDGED, suffixes=("", "_made"))
+        for row in pairs[pairs["verdict"] != pairs["verdict_made"]].itertuples():
+            yield f"{row.claim}, {row.model}, {100 * row.ratio:.3g} %: {row.verdict} → {row.verdict_made}"
+
+
+def _differing(kept: pd.DataFrame, made: pd.DataFrame) -> Iterator[str]:
+    """Yield the versions, the precision and the hardware that differ."""
+    for column in ("packages", "hardware", "settings"):
+        old, new = (
+            {text: json.loads(text) for text in rows[column].unique()}.values() for rows in (kept, made)
+        )
+        names = dict.fromkeys(name for one in (*old, *new) for name in one)
+        for name in names if column != "settings" else ("dtype",):
+            before, after = ({str(one[name]) for one in side if name in one} for side in (old, new))
+            if before and after and before != after:
+                yield f"{name} differs: {', '.join(sorted(before))} → {', '.join(sorted(after))}."
