@@ -38,3 +38,7 @@ rule all:
     input:
         PUBLISHED.all(),
         f"{RESULTS}/report.html",
+
+
+onsuccess:
+    shell(f"cat {RESULTS}/check.md 2> /dev/null || true")
