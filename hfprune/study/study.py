@@ -90,6 +90,13 @@ class Study(Placement):
         "needs that speaks of several outcomes; each other outcome is a family of its own",
     )
 
+    constant: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="share of a task's questions beyond which one answer is marked as constant",
+    )
+
     @field_validator("models", "methods", mode="before")
     @classmethod
     def _bare_name_means_defaults(cls, named: Any, info: ValidationInfo) -> Any:

@@ -1,5 +1,6 @@
 """How often, in percent, a model gives its commonest answer to a task's questions; an answer is the place of a
 choice. The first row is the accuracy of always giving the commonest right answer, without reading the question.
+A star marks what the study's `constant` calls a constant answer.
 """
 
 import numpy as np
@@ -53,7 +54,8 @@ class Answers(FigurePublication):
         heights = [len(matrix) for matrix in matrices.values()]
         axes = figure.subplots(len(matrices), squeeze=False, height_ratios=heights)[:, 0]
         for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
-            seaborn.heatmap(matrix, annot=True, fmt=".0f", ax=ax, xticklabels=labels, **LOOK)
+            texts = matrix.map(lambda share: f"{share:.0f}" + "*" * (share > 100 * data.study.constant))
+            seaborn.heatmap(matrix, annot=texts, fmt="", ax=ax, xticklabels=labels, **LOOK)
             ax.set(title=name, xlabel="", ylabel="")
             ax.grid(False)
             ax.tick_params(length=0)
