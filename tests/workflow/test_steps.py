@@ -48,7 +48,8 @@ def test_a_killed_run_goes_on_at_its_step_and_comes_to_the_plan_by_hand(
     killed = subprocess.Popen(
         command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    assert any("score step 3 of llama by in_steps at 0.15" in line for line in killed.stderr)
+    scored = (line for line in killed.stderr if "score_step of llama, in_steps 0.15" in line)
+    assert next(scored) and next(scored), "the second and the third step"
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     assert not (project / PLAN).exists()
