@@ -3,16 +3,22 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup reproduce test test-all sizes test-gpu gpu-acceptance test-cluster lint format clean bench check-sizes parity kills
+.PHONY: setup constraints reproduce test test-all sizes test-gpu gpu-acceptance test-cluster lint format clean bench check-sizes parity kills
 
 setup: $(VENV)/.done
 
-$(VENV)/.done: pyproject.toml
+$(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --editable '.[dev]'
+	$(BIN)/pip install --constraint constraints.txt --editable '.[dev]'
 	# pip compiles all but this package; where PYTHONDONTWRITEBYTECODE is set, every process would compile it again.
 	$(BIN)/python -m compileall -q hfprune
 	touch $@
+
+# After `pip install --upgrade`: the versions that are installed, without torch's build, so that each of its wheels fits.
+constraints: setup
+	$(BIN)/python -c "from importlib.metadata import requires, version; from packaging.requirements import Requirement; \
+	  names = {Requirement(one).name for one in requires('hfprune')} - {'hfprune', 'pip'}; \
+	  print(*(f'{name}=={version(name).partition(\"+\")[0]}' for name in sorted(names)), sep='\n')" > constraints.txt
 
 reproduce: setup
 	@$(BIN)/snakemake --cores all || { \

@@ -17,7 +17,6 @@ EXPORT = "export --model mine --plan plan.safetensors --out"
 
 
 def run(command: str, *words: object) -> None:
-    """Call the command line in this process, with a line as in a shell and more words."""
     saved, sys.argv = sys.argv, ["hfprune", *shlex.split(command), *map(str, words)]
     try:
         main()

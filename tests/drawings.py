@@ -27,7 +27,6 @@ def figure_of(name: str, data: Collected, **tables: Any) -> Figure:
 
 
 def letters(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Bbox]]:
-    """Draw a figure; return every text that was drawn, with its place in pixels."""
     drawn = []
     draw = Text.draw
 

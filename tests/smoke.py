@@ -72,7 +72,6 @@ STUDY = {
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Train a byte-level tokenizer that, like LLaMA's, puts BOS first."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -113,7 +112,6 @@ def write_requests(folder: Path, pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def make_project(folder: Path) -> None:
-    """Lay out a project: this repository's workflow, with a smoke study over local assets."""
     shutil.copy(ROOT / "Snakefile", folder)
     for name in ("workflow", "profiles", "paper"):
         shutil.copytree(ROOT / name, folder / name)

@@ -61,7 +61,6 @@ def evidence(config: Config, folder: Path) -> Evidence:
 
 
 def analysed(out: Path) -> Path:
-    """Write what `claims` and `compare` write of a collected study; return the folder of their tables."""
     evidence = Evidence(out)
     found = {
         layout.CLAIMS: evaluate(Paper.read(PAPER / "claims.yaml"), evidence),
@@ -152,14 +151,12 @@ class Study:
         metric: str = "acc",
         **cell: Any,
     ) -> Path:
-        """Write a measurement with its outcomes per item; the place is a measure, or e.g. `zeroshot/boolq`."""
         items = pd.DataFrame({"item": range(len(outcomes)), metric: np.asarray(outcomes, float)})
         value = Value(metric, items[metric].mean(), items[metric].sem(), len(items))
         measure, _, task = place.partition("/")
         return self.result(method, ratio, measure, task, value, items=items, **cell)
 
     def config(self, **changes: Any) -> Config:
-        """Return the study's file, as if it listed this."""
         measures = {
             "zeroshot": {"tasks": [*self.tasks]},
             "fidelity": {"corpus": "c4", "sequences": 4, "length": 8},

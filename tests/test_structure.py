@@ -4,9 +4,11 @@ import graphlib
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from house import ROOT, graph, modules, package, sizes
+from packaging.requirements import Requirement
 
 FILES = [*modules().values()]
 LONGEST = "longest file of hfprune/, lines"
@@ -36,6 +38,16 @@ def test_the_publishing_tower_stands_beside_the_computing_one() -> None:
         if package(name).removeprefix("hfprune.") in publishing:
             found = {package(one).removeprefix("hfprune.") for one in below - {"hfprune.models.shape"}}
             assert not found & computing, name
+
+
+def test_the_constraints_fit_what_the_package_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lists = project["dependencies"], *project["optional-dependencies"].values()
+    lines = [line.replace("_", "-") for part in lists for line in part]
+    asked = {Requirement(line) for line in lines if not line.startswith(("hfprune", "pip>"))}
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
+    assert {one.name for one in asked} == {*pinned}
+    assert all(one.specifier.contains(pinned[one.name]) and "+" not in pinned[one.name] for one in asked)
 
 
 def test_files_are_short() -> None:

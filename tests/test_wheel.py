@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -147,6 +148,7 @@ def found_by_pip(environment: Path, folder: Path, out: Path) -> dict[str, list[s
     parts = yaml.safe_load(environment.read_text())["dependencies"]
     wanted = [name for part in parts if isinstance(part, dict) for name in part["pip"]]
     (out / "requirements.txt").write_text("\n".join(wanted))
+    shutil.copy(ROOT / "constraints.txt", out)
     pip = [*PIP, "install", "--dry-run", "--ignore-installed", "--no-deps", "--report", "-", "--requirement"]
     command = [*pip, str(out / "requirements.txt")]
     report = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -61,7 +61,6 @@ def judge(paper: Paper, study: Study, **changes) -> pd.DataFrame:
 
 
 def answer(study: Study, method: str, *right: int, of: int = 100, **cell) -> None:
-    """Write that a method has the first items of each task right: how many, task by task, with every seed."""
     for task, count in zip(study.tasks, right, strict=True):
         metric = "pct_stereotype" if "crows" in task else "acc"
         write(study, method, f"zeroshot/{task}", [1] * count + [0] * (of - count), metric=metric, **cell)
@@ -79,7 +78,6 @@ def times(study: Study, seeds=(0,), **seconds: float) -> None:
 
 
 def write(study: Study, method: str, place: str, outcomes, seeds=None, **cell) -> list[Path]:
-    """Write the same outcomes with these seeds, by default with every seed of the study."""
     ratio = cell.pop("ratio", 0.2)
     return [study.outcomes(method, ratio, place, outcomes, seed=x, **cell) for x in seeds or study.seeds]
 

@@ -21,7 +21,6 @@ from hfprune.models.units import count_parameters
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny LLaMA in several weight files, with a tokenizer and things that must not be taken."""
     folder = tmp_path_factory.mktemp("saved")
     build_tiny("llama", vocab_size=400).save_pretrained(folder, max_shard_size="60KB")
     build_tokenizer().save_pretrained(folder)

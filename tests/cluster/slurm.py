@@ -116,7 +116,6 @@ class Cluster:
         self.linked: list[Path] = []
 
     def up(self) -> None:
-        """Start everything; afterwards Slurm's commands work in this process and its children."""
         if os.geteuid() != 0:
             raise RuntimeError("only root can start a Slurm cluster")
         install()
@@ -153,7 +152,6 @@ class Cluster:
         self._start(node, "slurmd", "-D", "-N", node)
 
     def start_controller(self) -> None:
-        """Start the controller; it knows what it knew before."""
         self._start("slurmctld", "slurmctld", "-D")
         wait_for(lambda: "is UP" in run("scontrol", "ping", check=False))
 
@@ -191,7 +189,6 @@ class Cluster:
                 continue
 
     def state(self, node: str) -> str:
-        """Return what the controller says of a node: idle, mixed, allocated, down …"""
         return run("sinfo", "-h", "-n", node, "-p", "gpu", "-o", "%T", check=False).strip().rstrip("*")
 
     def _configure(self) -> None:

@@ -19,8 +19,6 @@ CARD, SLICE = "NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3 MIG 1g.10gb"
 
 
 def cuda(gpus: list[tuple[str, int]], version: int = 12040) -> SimpleNamespace:
-    """NVIDIA's driver on a machine with such GPUs."""
-
     def say(value):
         def to(pointer, *_) -> int:
             pointer._obj.value = value
@@ -41,8 +39,6 @@ def cuda(gpus: list[tuple[str, int]], version: int = 12040) -> SimpleNamespace:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, capsys):
-    """Let this machine have GPUs, and torch be made for a version of CUDA, or for none."""
-
     def make(gpus: list[tuple[str, int]], made: str | None, version: int = 12040) -> None:
         monkeypatch.setattr(ctypes, "CDLL", lambda _: cuda(gpus, version))
 

@@ -93,7 +93,6 @@ def test_figure_has_a_panel_per_task_of_each_measure(measured: Study) -> None:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """The same with three draws, which agree."""
     return measure(tmp_path_factory.mktemp("drawn"), 0, 1, 2)
 
 

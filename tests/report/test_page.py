@@ -21,8 +21,6 @@ STUDIES = METHODS, DRAWS = results_of("methods"), results_of("draws")
 
 
 class Elements(HTMLParser):
-    """Every element with its attributes, the texts of scripts and styles, and all words outside them."""
-
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict]] = []

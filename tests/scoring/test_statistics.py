@@ -65,8 +65,6 @@ def test_marks_and_overlaps_by_hand() -> None:
 
 
 class Largest(ActivationCriterion):
-    """The largest activation of a neuron."""
-
     def shares(self, h):
         return h.abs().amax(1)
 

@@ -23,7 +23,6 @@ CATALOGUE = load(Catalogue, ROOT / "config/assets.yaml")
 
 
 def demo() -> dict:
-    """Return the demo study on one model and at all ratios, without the primary outcome, for tests to change."""
     study = yaml.safe_load(DEMO.read_text()) | {"models": [SMOLLM2]}
     study["methods"] |= {"magnitude": None, "random": None}
     del study["primary"]
@@ -38,7 +37,6 @@ def changed(**changes: object) -> Study:
 
 
 def measured(name: str, **settings: object) -> dict:
-    """Return a change to a study that measures this alone and recovers nothing."""
     return UNTUNED | {"measures": {name: settings}}
 
 

@@ -103,7 +103,6 @@ def test_a_study_killed_at_random_moments_comes_to_the_same_numbers(
 
 
 def complete(project: Path, pattern: str, before: dict[str, str]) -> bool:
-    """Tell whether what the study published is there, with the numbers of an undisturbed run."""
     page = project / "results/smoke/report.html"
     ours = {path: known for path, known in before.items() if "/entropy_attention/" not in path}
     return page.exists() and contents(project, pattern) == ours
