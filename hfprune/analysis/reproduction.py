@@ -14,9 +14,8 @@ from hfprune.study import layout
 OF_THE_MACHINE = ("seconds", "peak_memory_bytes")
 # What float32 sums in another order change, relative to the value; see docs/results.md.
 ROUNDING = 1e-4
-KINDS = EQUAL, ROUNDED, INSIDE, OUTSIDE, MISSING = (
-    *("equal", "within rounding", "within the interval", "outside the interval", "on one side only"),
-)
+EQUAL, ROUNDED, INSIDE = "equal", "within rounding", "within the interval"
+OUTSIDE, MISSING = "outside the interval", "on one side only"
 JUDGED = ["claim", "model", "kind", "ratio"]
 
 
@@ -30,28 +29,26 @@ def reproduction(kept: Tidy, made: Tidy) -> tuple[bool, str]:
     both = kept.whole.merge(made.whole, "outer", by, suffixes=("", "_made"), indicator="side")
     timed = both["metric"].isin(OF_THE_MACHINE) | both["measure"].map(kept.declared.kind).eq("latency")
     both = both[~timed]
-    gap, size = (both["value_made"] - both["value"]).abs(), both["value"].abs()
-    half = 2 * both["stderr"]
+    gap, size, half = (both["value_made"] - both["value"]).abs(), both["value"].abs(), 2 * both["stderr"]
     inside = both["value_made"].between(
         both["low"].fillna(both["value"] - half), both["high"].fillna(both["value"] + half)
     )
-    tests = [both["side"] != "both", gap.fillna(0) == 0, gap <= ROUNDING * size, inside]
+    equal = both["value"].eq(both["value_made"]) | both[["value", "value_made"]].isna().all(axis=1)
+    tests = [both["side"] != "both", equal, gap <= ROUNDING * size, inside]
     found = pd.Series(np.select(tests, [MISSING, EQUAL, ROUNDED, INSIDE], OUTSIDE), both.index)
-    counts = pd.crosstab(both["measure"], found).reindex(columns=[*KINDS], fill_value=0)
+    counts = pd.crosstab(both["measure"], found)
+    counts = counts.reindex(columns=[EQUAL, ROUNDED, INSIDE, OUTSIDE, MISSING], fill_value=0)
     changed = [*_changed(kept, made)]
     same = not counts[[OUTSIDE, MISSING]].any(axis=None) and not changed
-    answer = "These are the numbers" if same else "These are not the numbers"
-    lines = [f"{answer} of {kept.folder.name}, as git holds them.", "", counts.to_markdown(), ""]
+    answer = f"These are {'' if same else 'not '}the numbers of {kept.folder.name}, as git holds them."
+    lines = [answer, "", counts.to_markdown(), ""]
     if gap.max() > 0:
         row = both.loc[(gap / size.where(size > 0, 1)).idxmax()]
         where = ", ".join(str(row[name]) for name in by if pd.notna(row[name]) and row[name] != "")
         lines.append(f"The largest difference: {row['value']:.6g} → {row['value_made']:.6g} ({where}).")
     lines += [f"The verdict changed: {line}." for line in changed]
     causes = [*_differing(kept.records, made.records)]
-    if causes or gap.max() > 0:
-        lines += causes or [
-            "Nothing that the records name differs: neither versions, precision nor hardware."
-        ]
+    lines += causes or ["The records name the same versions, precision and hardware."] * bool(gap.max() > 0)
     return same, "\n".join(lines) + "\n"
 
 

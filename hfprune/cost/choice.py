@@ -1,6 +1,7 @@
 """Which study a device can run, and what is said before it starts."""
 
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,19 +39,24 @@ class Chosen(NamedTuple):
     device: Device
 
 
-def choose(settings: dict[str, Any], baselines: list[str], *, cluster: bool, gpus: int) -> Chosen:
+def choose(given: dict[str, Any], baselines: list[str], *, cluster: bool, submits: bool, gpus: int) -> Chosen:
     """Choose and check the study of a run; every mistake ends it before the first job.
 
     Args:
-        settings: what `config/config.yaml` and the command line say.
+        given: what `config/config.yaml` and the command line say.
         baselines: names of the rule files of baselines.
         cluster: whether jobs run on other machines.
+        submits: whether this machine sends them there.
         gpus: how many are visible, at least one.
 
     Raises:
         HfpruneError: names the file, the key and the nearest valid one.
     """
-    config = validate(Config, settings, "config/config.yaml")
+    if submits and shutil.which("sbatch") and not shutil.which("sacct"):
+        raise HfpruneError(
+            "no sacct on this machine: the Slurm plug-in calls it, even where it knows nothing"
+        )
+    config = validate(Config, given, "config/config.yaml")
     catalogue = load(Catalogue, Path("config/assets.yaml"))
     # Without importing torch. A cluster's GPUs cannot be seen: the slowest of the table stands for them.
     if config.device != "auto":

@@ -20,7 +20,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_same_numbers_are_said_to_be(made: Path, tmp_path: Path) -> None:
     run("check", "--results", made, "--out", tmp_path / "check.md")
     text = (tmp_path / "check.md").read_text()
-    assert text.startswith("These are the numbers of methods, as git holds them.") and "differ" not in text
+    assert text.startswith("These are the numbers of methods, as git holds them.") and "differs" not in text
     assert run("check", "--results", made) is None
 
 
@@ -43,7 +43,7 @@ def test_one_number_that_was_changed_by_hand_is_found(made: Path, tmp_path: Path
     assert text.startswith(said) and f"{before:.6g} → {value(before):.6g} (smollm2" in text
     table = pd.read_table(tmp_path / "check.md", sep=r"\s*\|\s*", engine="python", skiprows=2, nrows=6)
     assert table.set_index("measure").loc["fidelity", kind] == "1"
-    assert "Nothing that the records name differs" in text
+    assert "The records name the same versions" in text
     if said.startswith("These are not"):
         assert "not the numbers of the last commit" in failure("check", "--results", made)
 

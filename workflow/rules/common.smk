@@ -22,7 +22,7 @@ shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
 
 try:
     KNOWN = sorted(file.stem for file in (ROOT / "workflow/rules/baselines").glob("*.smk"))
-    CHOSEN = choice.choose(config, KNOWN, cluster=CLUSTER, gpus=max(1, GPUS))
+    CHOSEN = choice.choose(config, KNOWN, cluster=CLUSTER, submits=SUBMITS, gpus=max(1, GPUS))
 except HfpruneError as error:
     raise WorkflowError(str(error)) from None
 

@@ -51,14 +51,14 @@ class Answers(FigurePublication):
             matrices[f"{name}, {charts.share_removed(ratio)}"] = matrix.rename(index=names)
         labels = [task.short for task in tasks.values()]
         figure = framed(full(), sum(0.18 * len(matrix) + 0.7 for matrix in matrices.values()))
-        heights = [len(matrix) for matrix in matrices.values()]
-        axes = figure.subplots(len(matrices), squeeze=False, height_ratios=heights)[:, 0]
+        axes = figure.subplots(len(matrices), squeeze=False, height_ratios=[*map(len, matrices.values())])[
+            :, 0
+        ]
         for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
             texts = matrix.map(lambda share: f"{share:.0f}" + "*" * (share > 100 * data.study.constant))
             seaborn.heatmap(matrix, annot=texts, fmt="", ax=ax, xticklabels=labels, **LOOK)
             ax.set(title=name, xlabel="", ylabel="")
             ax.grid(False)
-            ax.tick_params(length=0)
             ax.tick_params(axis="y", rotation=0)
         return figure
 
