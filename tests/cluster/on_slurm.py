@@ -14,7 +14,6 @@ import forked
 import pytest
 import yaml
 from cluster.slurm import NODES, Cluster, run, wait_for
-from command_line import run as call
 from smoke import STUDY, make_project, same_as_before, snakemake
 
 PROFILE = ("--workflow-profile", "profiles/slurm")
@@ -35,7 +34,8 @@ rule waiting:
         "echo $SLURM_JOB_ID $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES >> attempts;"
         " until [ -e go ]; do sleep 1; done; ./work > {output.plan}"
 """
-RECOVERY = {"rank": 4, "batch": 1, "length": 320}
+RECOVERY = {"rank": 4, "batch": 1, "length": 320, "max_steps": 200}
+ADAPTER = "results/smoke/recoveries/llama/dense/0/seed0/lora"
 PLAN = "results/smoke/plans/llama/waiting/0.15/seed0.safetensors"
 
 
@@ -239,42 +239,36 @@ def test_a_job_beyond_its_memory_is_tried_again_with_more(
     assert re.search(rf"\[{made[0][0]}\.0\] error: .* exceeded memory limit", node)
 
 
-def seconds_of_a_step(project: Path, out: Path) -> float:
-    """Return how long this machine takes for a step of training; the first steps import what they need."""
-    model = project / "resources/models/llama"
-    pairs = ("--instructions", project / "resources/instructions/pairs")
-    options = json.dumps(RECOVERY | {"max_steps": 20})
-    for _ in range(2):
-        call("recover", "--model", model, *pairs, "--options", options, "--dtype", "float32", "--out", out)
-    return json.loads((out / "recovery.json").read_text())["provenance"]["cost"]["seconds"] / 20
+# Until it may go on, a recovery is stopped after its tenth step, and its job waits for its limit of time.
+OFTEN = "from hfprune.recovery import lora; lora.SAVE_SECONDS = 0; from hfprune.commands import main; main()"
+STOPS = f"""
+hfprune() {{
+    [ "$1" = recover ] && [ ! -e go ] || {{ command hfprune "$@"; return; }}
+    {sys.executable} -c "{OFTEN}" "$@" &
+    until [ -n "$(find {ADAPTER}.state -path '*-[1-9][0-9]*/trainer_state.json')" ]; do sleep 1; done
+    kill -9 $!; touch go; sleep 600
+}}
+"""
 
 
-def test_recovery_goes_on_after_each_limit_of_time(
+def test_recovery_goes_on_after_a_limit_of_time(
     cluster: Cluster, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Training for four minutes, in jobs of two or three."""
-    project = tmp_path / "project"
-    project.mkdir()
-    make_project(project)
-    fetched = ("--catalogue", project / "config/assets.yaml", "--resources", project / "resources")
-    call("fetch", "models/llama", "instructions/pairs", *fetched)
-    steps = round(240 / seconds_of_a_step(project, tmp_path / "few"))
+    make_project(tmp_path)
     study = {"models": ["llama"], "methods": {"random": None}, "measures": {}, "primary": None}
-    study["recovery"] = {"instructions": "pairs", "methods": [], **RECOVERY, "max_steps": steps}
-    (project / "config/studies/smoke.yaml").write_text(yaml.safe_dump(STUDY | study))
-    adapter = "recoveries/llama/dense/0/seed0/lora"
-    limits = ("recover:runtime=min(attempt + 1, 3)", "recover:slurm_partition=short")
-    target = f"results/smoke/{adapter}/recovery.json"
-    # One core, as in the measurement of a step.
-    alone = ("--set-threads", "recover=1", "--set-resources", *limits)
-    output = finish(submit(project, environment, target, *QUICK, *alone), 2400)
-    losses = json.loads((project / target).read_text())["provenance"]["losses"]
+    study["recovery"] = {"instructions": "pairs", "methods": [], **RECOVERY}
+    (tmp_path / "config/studies/smoke.yaml").write_text(yaml.safe_dump(STUDY | study))
+    (tmp_path / "stops.sh").write_text(STOPS)
+    own = environment | {"BASH_ENV": str(tmp_path / "stops.sh")}
+    limits = ("--set-resources", "recover:runtime=attempt", "recover:slurm_partition=short")
+    output = finish(submit(tmp_path, own, f"{ADAPTER}/recovery.json", *QUICK, *limits), 2400)
+    losses = json.loads((tmp_path / ADAPTER / "recovery.json").read_text())["provenance"]["losses"]
     packed, *jobs = re.findall(r"submitted with SLURM jobid (\d+)", output)
     states = [accounts(job, "State") for job in jobs]
     assert states[-1] == accounts(packed, "State") == "COMPLETED" and {*states[:-1]} == {"TIMEOUT"}
-    assert len(losses) == steps
-    first = int(re.search(r"step (\d+) of", (project / f"logs/smoke/{adapter}.log").read_text())[1])
-    assert first > steps // 100 + 1, "the last job did not begin anew"
+    assert len(losses) == RECOVERY["max_steps"]
+    log = (tmp_path / f"{ADAPTER.replace('results', 'logs')}.log").read_text()
+    assert int(re.search(r"step (\d+) of", log)[1]) > 10, "the last job did not begin anew"
 
 
 def test_without_accounting_squeue_is_asked(
