@@ -38,6 +38,7 @@ rule all:
     input:
         PUBLISHED.all(),
         f"{RESULTS}/report.html",
+        f"{RESULTS}/check.md",
 
 
 onsuccess:

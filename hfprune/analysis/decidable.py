@@ -1,6 +1,6 @@
 """Which claims a study can decide, before it is run: the intervals to expect from the spread in earlier ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -39,11 +39,11 @@ class Decidable(NamedTuple):
     decides: str
 
 
-def decidable(paper: Paper, study: Study, earlier: Sequence[Evidence]) -> Iterator[Decidable]:
+def decidable(paper: Paper, study: Study, earlier: Evidence) -> Iterator[Decidable]:
     """Yield a row for each claim on differences by item whose two sides are in the study, at one of its ratios.
 
-    The variances over draws and over items are those of the widest comparison for the claim, in the first of the
-    earlier studies that has one, divided by how many times more draws and items there will be. Tasks count alike,
+    The variances over draws and over items are those of the widest comparison for the claim in an
+    earlier study, divided by how many times more draws and items there will be. Tasks count alike,
     whatever their documents.
     """
     measures = study.make_measures()
@@ -76,7 +76,7 @@ def _row(
     claim: Claim,
     study: Study,
     measure: Measure,
-    earlier: Sequence[Evidence],
+    earlier: Evidence,
     published: list[float],
 ) -> Decidable:
     tuned = "lora" in (*claim.left.recoveries, *claim.right.recoveries)
@@ -96,20 +96,18 @@ def _row(
     if not resamples and seeds < MIN_DRAWS:
         return row._replace(decides=f"nothing: fewer than {MIN_DRAWS} draws have no interval")
     dof = seeds - 1 + (resampling_dof(seeds, resamples) if resamples else 0)
-
-    def expected(before: Evidence) -> Iterator[Estimate]:
-        old = documents(before.study.make_measures().get(claim.measure, measure), paper.tasks(claim))
-        items = _balanced(sizes) / _balanced(old)
-        for model, at in product(before.models, claim.ratios):
-            with suppress(NotComparableError):
-                effect = compare_items(paper, claim, before, model, at, claim.metric).effect
-                if effect.known and effect.spread:
-                    more = effect.spread.with_more(seeds / max(effect.draws, 1), items)
-                    yield effect.about(more._replace(draws_dof=dof))
-
-    known = next(filter(None, ([*expected(before)] for before in earlier)), [])
+    old = documents(earlier.study.make_measures().get(claim.measure, measure), paper.tasks(claim))
+    known: list[Estimate] = []
+    for model, at in product(earlier.models, claim.ratios):
+        with suppress(NotComparableError):
+            effect = compare_items(paper, claim, earlier, model, at, claim.metric).effect
+            if effect.known and effect.spread:
+                more = effect.spread.with_more(
+                    seeds / max(effect.draws, 1), _balanced(sizes) / _balanced(old)
+                )
+                known.append(effect.about(more._replace(draws_dof=dof)))
     if not known:
-        return row._replace(decides="unknown: no earlier study has an interval for it")
+        return row._replace(decides="unknown: the earlier study has no interval for it")
     widest = max(known, key=lambda expected: expected.high - expected.low)
     half = max(widest.high - widest.value, widest.value - widest.low)
     return row._replace(

@@ -29,7 +29,7 @@ PlansByLayer = dict[tuple[str, float, int], dict[str, ByLayer]]  # (model, ratio
 
 
 def read_layers(path: Path) -> ByLayer:
-    """Return the neurons' tensors by layer; other units are too few for an overlap or a distribution."""
+    """Return the neurons' tensors by layer; other units are too few for an overlap."""
     text = f"{path}: not a safetensors file of mlp.<layer> tensors ({REASON}); delete it and make it again"
     with explained(text, OSError, ValueError, SafetensorError):
         tensors = load_file(path)

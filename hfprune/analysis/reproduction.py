@@ -15,7 +15,7 @@ OF_THE_MACHINE = ("seconds", "peak_memory_bytes")
 # What float32 sums in another order change, relative to the value; see docs/results.md.
 ROUNDING = 1e-4
 EQUAL, ROUNDED, INSIDE = "equal", "within rounding", "within the interval"
-OUTSIDE, MISSING = "outside the interval", "on one side only"
+OUTSIDE, MISSING, ADDED = "outside the interval", "missing", "added"
 JUDGED = ["claim", "model", "kind", "ratio"]
 
 
@@ -34,21 +34,23 @@ def reproduction(kept: Tidy, made: Tidy) -> tuple[bool, str]:
         both["low"].fillna(both["value"] - half), both["high"].fillna(both["value"] + half)
     )
     equal = both["value"].eq(both["value_made"]) | both[["value", "value_made"]].isna().all(axis=1)
-    tests = [both["side"] != "both", equal, gap <= ROUNDING * size, inside]
-    found = pd.Series(np.select(tests, [MISSING, EQUAL, ROUNDED, INSIDE], OUTSIDE), both.index)
+    tests = [both["side"] == "left_only", both["side"] == "right_only", equal, gap <= ROUNDING * size, inside]
+    found = pd.Series(np.select(tests, [MISSING, ADDED, EQUAL, ROUNDED, INSIDE], OUTSIDE), both.index)
     counts = pd.crosstab(both["measure"], found)
-    counts = counts.reindex(columns=[EQUAL, ROUNDED, INSIDE, OUTSIDE, MISSING], fill_value=0)
+    counts = counts.reindex(columns=[EQUAL, ROUNDED, INSIDE, OUTSIDE, MISSING, ADDED], fill_value=0)
     changed = [*_changed(kept, made)]
     same = not counts[[OUTSIDE, MISSING]].any(axis=None) and not changed
-    answer = f"These are {'' if same else 'not '}the numbers of {kept.folder.name}, as git holds them."
+    near = " but for rounding" * bool(counts[ROUNDED].any())
+    answer = f"The same numbers{near}" if not counts[INSIDE].any() else "Other numbers, within the intervals"
+    answer = f"{answer if same else 'Not the same numbers'}: {made.folder} beside {kept.folder}."
     lines = [answer, "", counts.to_markdown(), ""]
     if gap.max() > 0:
         row = both.loc[(gap / size.where(size > 0, 1)).idxmax()]
         where = ", ".join(str(row[name]) for name in by if pd.notna(row[name]) and row[name] != "")
         lines.append(f"The largest difference: {row['value']:.6g} → {row['value_made']:.6g} ({where}).")
     lines += [f"The verdict changed: {line}." for line in changed]
-    causes = [*_differing(kept.records, made.records)]
-    lines += causes or ["The records name the same versions, precision and hardware."] * bool(gap.max() > 0)
+    lines += ["The study differs: see both study.yaml."] * (kept.study != made.study)
+    lines += _differing(kept.records, made.records)
     return same, "\n".join(lines) + "\n"
 
 
@@ -56,7 +58,11 @@ def _changed(kept: Tidy, made: Tidy) -> Iterator[str]:
     """Yield the claims whose verdict is another."""
     old, new = (data.folder / layout.CLAIMS for data in (kept, made))
     if old.exists() and new.exists():
-        pairs = read_csv(old).merge(read_csv(new), on=JUDGED, suffixes=("", "_made"))
+        pairs = (
+            read_csv(old)
+            .merge(read_csv(new), "outer", on=JUDGED, suffixes=("", "_made"))
+            .fillna({"verdict": "none", "verdict_made": "none"})
+        )
         for row in pairs[pairs["verdict"] != pairs["verdict_made"]].itertuples():
             yield f"{row.claim}, {row.model}, {100 * row.ratio:.3g} %: {row.verdict} → {row.verdict_made}"
 
@@ -70,5 +76,6 @@ def _differing(kept: pd.DataFrame, made: pd.DataFrame) -> Iterator[str]:
         names = dict.fromkeys(name for one in (*old, *new) for name in one)
         for name in names if column != "settings" else ("dtype",):
             before, after = ({str(one[name]) for one in side if name in one} for side in (old, new))
-            if before and after and before != after:
-                yield f"{name} differs: {', '.join(sorted(before))} → {', '.join(sorted(after))}."
+            if before != after:
+                shown = (", ".join(sorted(side)) or "not kept" for side in (before, after))
+                yield f"{name} differs: {' → '.join(shown)}."

@@ -17,19 +17,17 @@ from hfprune.stages.fields import CatalogueFile, Resources, StudyFile
 from hfprune.study.study import Study
 
 EARLIER, HERE = Path("results"), "here"
-LIKE = ("recovery",)
+LIKE = Path("recovery")
 
 
 class PrintCost(Command):
     example: ClassVar = "hfprune cost --study config/studies/paper.yaml --device a100-80"
 
     study: StudyFile
-    like: list[Path] | None = Field(
+    like: Path | None = Field(
         default=None,
-        min_length=1,
-        description="say which claims this study can decide, by the spread in earlier studies that have the "
-        "outcomes of their items: names or results folders, of which the first that has a claim's effect is asked "
-        f"(default: {' '.join(LIKE)}, where they are there)",
+        description="say which claims this study can decide, by the spread in an earlier study that has the "
+        f"outcomes of its items: its name or results folder (default: {LIKE}, where it is there)",
     )
     device: str | None = Field(
         default=None,
@@ -59,44 +57,38 @@ class PrintCost(Command):
             print(f"\n{_claims(costs.study, like)}")
 
 
-def _earlier(like: list[Path] | None) -> list[Path]:
-    """Return the results folders of earlier studies, by default of those that are finished.
+def _earlier(named: Path | None) -> Path | None:
+    """Return the results folder of an earlier study, by default of `LIKE` where that is finished.
 
     Raises:
-        HfpruneError: a study that was named has no outcomes of items here.
+        HfpruneError: the study that was named has no outcomes of items here.
     """
     from hfprune.analysis.tidy import ITEMS
 
-    found = []
-    for named in like or map(Path, LIKE):
-        places = EARLIER / named, named
-        folder = next((at for at in places if (at / ITEMS).exists()), None)
-        if folder:
-            found.append(folder)
-        elif like:
-            there = sorted(at.parent.name for at in EARLIER.glob(f"*/{ITEMS}"))
-            raise HfpruneError(
-                f"--like {named}: no outcomes of items in {EARLIER / named.name} (there are: {', '.join(there)})"
-            )
-    return [*dict.fromkeys(found)]
+    places = EARLIER / (named or LIKE), named or LIKE
+    folder = next((at for at in places if (at / ITEMS).exists()), None)
+    if named and not folder:
+        there = sorted(at.parent.name for at in EARLIER.glob(f"*/{ITEMS}"))
+        raise HfpruneError(
+            f"--like {named}: no outcomes of items in {EARLIER / named.name} (there are: {', '.join(there)})"
+        )
+    return folder
 
 
-def _claims(study: "Study", like: list[Path]) -> str:
+def _claims(study: "Study", like: Path) -> str:
     from tabulate import tabulate
 
     from hfprune.analysis.decidable import Decidable, decidable
     from hfprune.analysis.evidence import Evidence
     from hfprune.paper.relations import Paper
 
-    earlier = [Evidence(folder) for folder in like]
-    found = [*decidable(Paper.read(shipped(Path("paper/claims.yaml"))), study, earlier)]
+    found = [*decidable(Paper.read(shipped(Path("paper/claims.yaml"))), study, Evidence(like))]
     if not found:
         return "claims: the study measures none by its items"
     rows = [["" if value != value else value for value in row] for row in found]
     headers = [name.replace("_", " ") for name in Decidable._fields]
     about = (
-        f"what it can decide, if effects vary as in the first of {', '.join(map(str, like))} that has the "
-        "claim's: half widths are of 95 % intervals, and 80 % of repetitions would show the minimum detectable "
-        "effect"
+        f"what it can decide, if effects vary as in {like}: half widths are of 95 % intervals, and 80 % of "
+        "repetitions would show the minimum detectable effect"
     )
     return f"{about}\n\n{tabulate(rows, headers, tablefmt='github', floatfmt='.2g')}"

@@ -54,7 +54,7 @@ def choose(given: dict[str, Any], baselines: list[str], *, cluster: bool, submit
     """
     if submits and shutil.which("sbatch") and not shutil.which("sacct"):
         raise HfpruneError(
-            "no sacct on this machine: the Slurm plug-in calls it, even where it knows nothing"
+            "no sacct on this machine, which the Slurm plug-in calls: install slurm-client (docs/clusters.md)"
         )
     config = validate(Config, given, "config/config.yaml")
     catalogue = load(Catalogue, Path("config/assets.yaml"))

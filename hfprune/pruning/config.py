@@ -44,8 +44,8 @@ class Pruning(Strict):
     )
     linear: bool | None = Field(
         default=None,
-        description="solve the weights that read the kept units again, without training (docs/recovery.md; the "
-        "recipe's)",
+        description="least-squares reconstruction of the weights that read the kept units (docs/recovery.md; "
+        "the recipe's)",
     )
     compare: bool = Field(
         default=True,
@@ -66,8 +66,8 @@ class Pruning(Strict):
     length: int = Field(default=256, gt=1, description="tokens per block")
     dtype: Dtype | Literal["auto"] = Field(
         default="auto",
-        description="precision to compute in; auto: bfloat16 on a GPU or a processor with AMX, else float32, "
-        "and an export in the precision of the dense model",
+        description="precision to compute in; auto: bfloat16 on a GPU or a processor with AMX, else "
+        "float32, and an export in the precision of the dense model",
     )
     seed: Seed = 0
     resources: Resources = Path("resources")

@@ -1,12 +1,12 @@
 """Compare a study's numbers with those that git holds of it, or with anybody's."""
 
 import subprocess
-import tarfile
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
+from zipfile import ZipFile
 
 from pydantic import Field
 
@@ -43,8 +43,8 @@ class CheckResults(Stage):
         with TemporaryDirectory() as temporary:
             name = Tidy(self.results).whole["study"].iloc[0]
             kept = self.against or _committed(Path("results", name), Path(temporary))
-            same, text = False, f"git holds no results of {name} here, with which these could be compared\n"
-            if (kept / STUDY).exists():
+            same, text = False, f"The last commit here holds no results of {name}.\n"
+            if self.against or (kept / STUDY).exists():
                 same, text = reproduction(Tidy(kept), Tidy(self.results))
         if self.out:
             with atomic_file(self.out) as file:
@@ -58,9 +58,8 @@ def _committed(folder: Path, out: Path) -> Path:
     """Extract what the last commit of this checkout holds of a folder."""
     archive = b""
     with suppress(FileNotFoundError):  # no git
-        command = ["git", "archive", "HEAD", str(folder)]
+        command = ["git", "archive", "--format=zip", "HEAD", str(folder)]
         archive = subprocess.run(command, capture_output=True, check=False).stdout
     if archive:
-        with tarfile.open(fileobj=BytesIO(archive)) as files:
-            files.extractall(out, filter="data")
+        ZipFile(BytesIO(archive)).extractall(out)
     return out / folder

@@ -43,7 +43,7 @@ def earlier(folder: Path, outcomes: dict[str, list[int]] = RIGHT, *, vary: bool)
 
 def test_a_study_as_large_has_the_same_interval(paper: Paper, tmp_path: Path) -> None:
     study, evidence = earlier(tmp_path, vary=True)
-    (row,) = decidable(paper, study.config(), [evidence])
+    (row,) = decidable(paper, study.config(), evidence)
     found = evaluate(paper, evidence).iloc[0]
     half = max(found["high"] - found["effect"], found["effect"] - found["low"])
     assert row.half_width == pytest.approx(half)
@@ -69,7 +69,7 @@ def test_all_documents_by_hand(
     right["cross_entropy"][:differ], right["entropy"][-1] = [0] * differ, 0
     study, evidence = earlier(tmp_path, right, vary=False)
     study.more = {"zeroshot": {"tasks": [*TASKS]}}
-    (row,) = decidable(paper, study.config(), [evidence])
+    (row,) = decidable(paper, study.config(), evidence)
     sizes = [reading(task).documents for task in TASKS]
     assert row.documents == sum(sizes)
     # Draws that are alike leave the variance over documents: in points, of the mean over two equal tasks.
@@ -81,26 +81,14 @@ def test_all_documents_by_hand(
     assert row.decides == decides
 
 
-def test_the_first_study_that_has_the_effect_is_asked(paper: Paper, tmp_path: Path) -> None:
-    study, varied = earlier(tmp_path / "varied", vary=True)
-    _, alike = earlier(tmp_path / "alike", vary=False)
-    nothing = evidence(replace(study, ratios=[0.3]).config(), study.folder)
-    halves = [
-        next(decidable(paper, study.config(), them)).half_width
-        for them in ([varied], [alike], [varied, alike], [alike, varied], [nothing, varied], [nothing])
-    ]
-    assert halves[0] > 0 < halves[1] != halves[0]
-    assert halves[2:5] == [halves[0], halves[1], halves[0]] and np.isnan(halves[5])
-
-
 def test_one_draw_and_what_is_not_in_the_study(paper: Paper, tmp_path: Path) -> None:
     study, before = earlier(tmp_path, vary=True)
     study.seeds = [0]
-    (row,) = decidable(paper, study.config(), [before])
+    (row,) = decidable(paper, study.config(), before)
     assert np.isnan(row.half_width) and row.decides == "nothing: fewer than 3 draws have no interval"
     study.seeds, study.ratios = [0, 1, 2], [0.3]
-    (row,) = decidable(paper, study.config(), [evidence(study.config(), tmp_path)])
-    assert row.decides == "unknown: no earlier study has an interval for it"
+    (row,) = decidable(paper, study.config(), evidence(study.config(), tmp_path))
+    assert row.decides == "unknown: the earlier study has no interval for it"
     for change in ({"ratios": [0.1]}, {"methods": ["entropy"]}):
         other = replace(study, **change)
-        assert [*decidable(paper, other.config(), [before])] == []
+        assert [*decidable(paper, other.config(), before)] == []

@@ -40,7 +40,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def call(project: Path) -> str:
     """A call that prunes the model; `--out` is to be added."""
-    # By the faster dtype, another machine would give other numbers.
+    # In the faster precision, another machine would give other numbers.
     few = "--recipe paper --ratio 0.15 --sequences 4 --length 32 --dtype float32"
     places = f"--catalogue {project}/assets.yaml --resources {project}/resources"
     return f"prune --model {project}/models/mine {few} {places}"

@@ -28,6 +28,7 @@ from smoke import ROOT, TEXT, build_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import hfprune
+from hfprune.devices import known
 from hfprune.files import read_json
 from hfprune.models.load import load_model
 from hfprune.plans.planning import apply_plan, count_parameters, load_plan
@@ -289,14 +290,19 @@ def test_what_the_best_recipe_gained_is_what_was_measured() -> None:
     ]
 
 
-def test_quick_and_in_the_faster_precision(call, tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize(("flags", "dtype"), [("avx512_bf16", "float32"), ("amx_bf16", "bfloat16")])
+def test_quick_and_in_the_faster_precision(
+    flags: str, dtype: str, call, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(flags)
+    monkeypatch.setattr(known, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(known, "visible_devices", list)
     run(call.replace("--dtype float32", "--quick"), "--out", tmp_path / "a")
     assert taken(capsys.readouterr().err) == TITLES
     measured = {path.stem for path in (tmp_path / "a/work/cells").rglob("*.parquet")}
     assert measured == {"perplexity", "fidelity"}
     settings = read_json(results_of(tmp_path / "a", "dense") / "perplexity.json")["provenance"]["settings"]
-    amx = "amx_bf16" in Path("/proc/cpuinfo").read_text()
-    assert settings["dtype"] == ("bfloat16" if amx else "float32")
+    assert settings["dtype"] == dtype
     made = read_json(tmp_path / "a/model/provenance.json")["settings"]
     assert made["dtype"] is None, "as it was saved"
 

@@ -85,8 +85,6 @@ rule partial:
         ENVIRONMENT
     params:
         out=f"{RESULTS}/partial",
-    message:
-        "tables, claims, comparison, figures and page of the finished results, to {params.out}"
     shell:
         f"(hfprune collect --study {{input.study:q}} --results {RESULTS} --partial --out {{params.out}}"
         " && hfprune claims --results {params.out}"
@@ -106,13 +104,13 @@ use rule collect as check with:
         f"{LOGS}/check.log",
     params:
         command=f"check --out {RESULTS}/check.md",
+        held=os.popen(f"git rev-parse HEAD:{RESULTS} 2> /dev/null").read(),
 
 
 use rule collect as page with:
     input:
         PUBLISHED.all(),
         PAPER,
-        f"{RESULTS}/check.md",
     output:
         f"{RESULTS}/report.html",
     log:

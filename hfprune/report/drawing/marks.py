@@ -99,12 +99,12 @@ def few(room: float) -> int:
     return max(2, round(min(5.0, room / 0.4) * 8 / points_of(rcParams["font.size"])))
 
 
-def log(ax: Axes, which: str, most: int = 5, nonpositive: str = "clip") -> None:
+def log(ax: Axes, which: str, most: int = 5) -> None:
     """Make the axis `x` or `y` of finished axes logarithmic, with round numbers at its ticks.
 
     They are powers of ten if they are long.
     """
-    getattr(ax, f"set_{which}scale")("log", nonpositive=nonpositive)
+    getattr(ax, f"set_{which}scale")("log", nonpositive="clip")
     axis = ax.xaxis if which == "x" else ax.yaxis
     low, high = axis.get_view_interval()
     axis.set_ticks(log_ticks(low, high, most))

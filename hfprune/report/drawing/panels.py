@@ -5,7 +5,6 @@ from dataclasses import replace
 from itertools import chain, zip_longest
 from math import ceil
 from textwrap import wrap
-from typing import Any
 
 import numpy as np
 from matplotlib import rcParams
@@ -51,10 +50,10 @@ def framed(width: float, height: float) -> Figure:
 
 
 def grid(
-    rows: Sequence[str], columns: Sequence[str], width: float, height: float, **share: Any
+    rows: Sequence[str], columns: Sequence[str], width: float, height: float
 ) -> tuple[Figure, np.ndarray]:
     figure = framed(width, height * len(rows) + 0.5)
-    axes = figure.subplots(len(rows), len(columns), squeeze=False, **share)
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for ax, name in zip(axes.flat, [(row, column) for row in rows for column in columns], strict=True):
         title = ", ".join(filter(None, name if len(rows) > 1 else name[1:]))
         ax.set_title(wrapped(title, width / len(columns) - 0.5), loc="left")

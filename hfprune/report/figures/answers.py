@@ -1,6 +1,6 @@
 """How often, in percent, a model gives its commonest answer to a task's questions; an answer is the place of a
-choice. The first row is the accuracy of always giving the commonest right answer, without reading the question.
-A star marks what the study's `constant` calls a constant answer.
+choice, and a star marks what the study's `constant` calls a constant answer. The first row is the accuracy of
+always giving the commonest right answer, without reading the question; blank where items do not number it.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ LOOK = {"vmin": 0, "vmax": 100, "cmap": "Blues", "cbar": False, "annot_kws": {"f
 class Answers(FigurePublication):
     """One matrix per model and recovery, at the ratio nearest to `FOCUS`; an answer is the place of a choice."""
 
-    order = 5
+    order = 6
     reads = ("items.parquet",)
     shows = "zeroshot"
     empty = "Answers to single questions: not measured"
@@ -31,11 +31,15 @@ class Answers(FigurePublication):
         items = data.kept(data.items(data.declared.first("zeroshot")))
         if "loglikelihood" not in items or "acc" not in items:
             return pd.DataFrame()
-        items = items[items["acc"].isin([0, 1])]  # of one right answer among choices
+        items = items[
+            items["acc"].isin([0, 1]) & (items["loglikelihood"].map(len) > 1)
+        ]  # one choice is right
         items = items.assign(answer=items["loglikelihood"].map(np.argmax).astype(str))
         known = items[(items["method"] == DENSE) & items["target"].str.isdigit()]
         right = known.assign(method=RIGHT, answer=known["target"])
-        shares = pd.concat([right, items]).groupby(["model", "recovery", "ratio", "method", "task"])["answer"]
+        shares = pd.concat([right, items]).groupby(["model", "recovery", "ratio", "method", "task", "seed"])[
+            "answer"
+        ]
         return (100 * shares.agg(_commonest)).rename("share").reset_index()
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
