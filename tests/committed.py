@@ -11,7 +11,8 @@ from pathlib import Path
 
 from smoke import ROOT
 
-WITH_ITEMS = [
+COMMITTED = [
+    "demo",
     "methods",
     "draws",
     "domains",
@@ -24,7 +25,6 @@ WITH_ITEMS = [
     "outcomes",
     "outcomes-qwen",
 ]
-COMMITTED = ["demo", *WITH_ITEMS]
 
 
 @cache

@@ -23,13 +23,14 @@ def reproduction(kept: Tidy, made: Tidy) -> tuple[bool, str]:
     """Return whether a run gives the kept numbers, and the comparison as Markdown.
 
     A value is compared unless it is a time or memory; its interval is the kept one, over draws and items for a
-    level, and twice its standard error for a seed.
+    level, twice its standard error for a seed, and 2 % of it where neither is known.
     """
     by = KEY[1:]
     both = kept.whole.merge(made.whole, "outer", by, suffixes=("", "_made"), indicator="side")
     timed = both["metric"].isin(OF_THE_MACHINE) | both["measure"].map(kept.declared.kind).eq("latency")
     both = both[~timed]
-    gap, size, half = (both["value_made"] - both["value"]).abs(), both["value"].abs(), 2 * both["stderr"]
+    gap, size = (both["value_made"] - both["value"]).abs(), both["value"].abs()
+    half = 2 * both["stderr"].fillna(0.01 * size)
     inside = both["value_made"].between(
         both["low"].fillna(both["value"] - half), both["high"].fillna(both["value"] + half)
     )
@@ -40,9 +41,8 @@ def reproduction(kept: Tidy, made: Tidy) -> tuple[bool, str]:
     counts = counts.reindex(columns=[EQUAL, ROUNDED, INSIDE, OUTSIDE, MISSING, ADDED], fill_value=0)
     changed = [*_changed(kept, made)]
     same = not counts[[OUTSIDE, MISSING]].any(axis=None) and not changed
-    near = " but for rounding" * bool(counts[ROUNDED].any())
-    answer = f"The same numbers{near}" if not counts[INSIDE].any() else "Other numbers, within the intervals"
-    answer = f"{answer if same else 'Not the same numbers'}: {made.folder} beside {kept.folder}."
+    answer = "Numbers within the intervals" if counts[INSIDE].any() else "The same numbers, up to rounding"
+    answer = f"{answer if same else 'Not the same numbers'}: {made.folder}."
     lines = [answer, "", counts.to_markdown(), ""]
     if gap.max() > 0:
         row = both.loc[(gap / size.where(size > 0, 1)).idxmax()]

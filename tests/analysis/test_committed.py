@@ -7,8 +7,9 @@ from pathlib import Path
 import effects
 import pandas as pd
 import pytest
+import yaml
 from command_line import failure, run
-from committed import COMMITTED, WITH_ITEMS, results_of
+from committed import COMMITTED, ROOT, results_of
 
 from hfprune.analysis.averages import levels
 from hfprune.analysis.evidence import Evidence
@@ -16,7 +17,7 @@ from hfprune.analysis.tidy import ITEMS, Tidy
 from hfprune.results import KEY
 
 
-@pytest.mark.parametrize("study", WITH_ITEMS)
+@pytest.mark.parametrize("study", COMMITTED)
 def test_comparisons_verdicts_and_losses_follow_from_the_items(study: str, tmp_path: Path) -> None:
     folder = results_of(study)
     run("compare", "--results", folder, "--out", tmp_path)
@@ -39,7 +40,7 @@ def test_levels_are_those_of_the_values(study: str) -> None:
     pd.testing.assert_frame_equal(made.sort_index(), kept.sort_index(), rtol=1e-6, check_dtype=False)
 
 
-@pytest.mark.parametrize("study", WITH_ITEMS)
+@pytest.mark.parametrize("study", COMMITTED)
 def test_values_are_the_means_of_their_items(study: str) -> None:
     """Of the measures whose items are in the unit of the value."""
     data = Evidence(results_of(study))
@@ -79,3 +80,10 @@ def test_tables_of_the_findings_follow_from_the_items(
     make(Evidence(results_of(study))).to_csv(made, index=False, float_format="%.5g", lineterminator="\n")
     kept = results_of(study) / f"{make.__name__}.csv"
     pd.testing.assert_frame_equal(pd.read_csv(made), pd.read_csv(kept), rtol=2e-4)
+
+
+@pytest.mark.parametrize("study", COMMITTED)
+def test_a_study_is_committed_as_its_file_says(study: str) -> None:
+    files = results_of(study) / "study.yaml", ROOT / f"config/studies/{study}.yaml"
+    ran, kept = (yaml.safe_load(file.read_text()) for file in files)
+    assert ran == kept

@@ -20,7 +20,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_same_numbers_are_said_to_be(made: Path, tmp_path: Path) -> None:
     run("check", "--results", made, "--out", tmp_path / "check.md")
     text = (tmp_path / "check.md").read_text()
-    assert text.startswith("The same numbers: ") and "differs" not in text
+    assert text.startswith("The same numbers, up to rounding: ") and "differs" not in text
     assert run("check", "--results", made) is None
 
 
@@ -28,7 +28,7 @@ def test_the_same_numbers_are_said_to_be(made: Path, tmp_path: Path) -> None:
     ("value", "kind", "said"),
     [
         (lambda x: x * (1 + 1e-6), "within rounding", "The same numbers"),
-        (lambda x: x + 0.001, "within the interval", "Other numbers"),
+        (lambda x: x + 0.001, "within the interval", "Numbers within the intervals"),
         (lambda x: x + 0.2, "outside the interval", "Not the same"),
     ],
 )
