@@ -1,7 +1,7 @@
 """Say what a study will cost on a device, and what it can decide.
 
 Predictions are counts of operations and memory from the models' sizes (`hfprune.cost`), and a device's peak from a
-table or measured on the spot. Nothing need be fetched.
+table. Nothing need be fetched.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from hfprune.stages import Command
 from hfprune.stages.fields import CatalogueFile, Resources, StudyFile
 from hfprune.study.study import Study
 
-EARLIER, HERE = Path("results"), "here"
+EARLIER = Path("results")
 LIKE = Path("recovery")
 
 
@@ -29,10 +29,7 @@ class PrintCost(Command):
         description="say which claims this study can decide, by the spread in an earlier study that has the "
         f"outcomes of its items: its name or results folder (default: {LIKE}, where it is there)",
     )
-    device: str | None = Field(
-        default=None,
-        description="a device of the table, or `here` to measure this machine's (this machine's, by the table)",
-    )
+    device: str | None = Field(default=None, description="a device of the table (that of this machine)")
     catalogue: CatalogueFile = Path("config/assets.yaml")
     resources: Resources = Path("resources")
 
@@ -43,14 +40,7 @@ class PrintCost(Command):
         from hfprune.devices.known import nominal_cpu, table_device, visible_device
 
         like = _earlier(self.like)
-        if self.device in (None, HERE):
-            device = visible_device() or nominal_cpu()
-            if self.device:
-                from hfprune.devices.rates import measured
-
-                device = measured(device)
-        else:
-            device = table_device(self.device, HERE)
+        device = table_device(self.device) if self.device else visible_device() or nominal_cpu()
         costs = costs_of(self.study, load(Catalogue, self.catalogue), device, self.resources)
         print(table(costs), "", *summary(costs), sep="\n")
         if like:

@@ -103,7 +103,7 @@ def announcement(costs: Costs, path: Path, devices: int = 1, mem_mb: float | Non
     `mem_mb` is the main memory that a job of a cluster may ask for; None: any.
     """
     text, large = summary(costs, devices), max(costs.each, key=lambda cost: cost.main_memory)
-    text[0] += f" (`hfprune cost --study {shlex.quote(str(path))} --device here` measures this machine)"
+    text[0] += f" (by stage: `hfprune cost --study {shlex.quote(str(path))}`)"
     if mem_mb and large.main_memory > mem_mb * 1e6:
         text.append(
             f"too large: {large.stage} of {large.about} needs about {large.main_memory / 1e9:.1f} GB of main "

@@ -56,10 +56,10 @@ def known_devices() -> dict[str, Device]:
     }
 
 
-def table_device(name: str, others: str) -> Device:
+def table_device(name: str, *others: str) -> Device:
     """Return a device of the table; `others` are more names that the caller knows, for the message."""
     if name not in known_devices():
-        raise HfpruneError(f"unknown device {name!r}; known: {', '.join((others, *known_devices()))}")
+        raise HfpruneError(f"unknown device {name!r}; known: {', '.join((*others, *known_devices()))}")
     return known_devices()[name]
 
 

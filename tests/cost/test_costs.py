@@ -116,7 +116,7 @@ def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture,
 
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = failure("cost", "--study", STUDIES / "demo.yaml", "--device", "h1000")
-    assert "'h1000'" in said and "here, cpu" in said and "a100-80, h100" in said
+    assert "'h1000'; known: cpu" in said and "a100-80, h100" in said
     (tmp_path / "results").mkdir()
     (tmp_path / "results/recovery").symlink_to(results_of("recovery"))
     monkeypatch.chdir(tmp_path)
