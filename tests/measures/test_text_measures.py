@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from hfprune.evaluation.measured_model import DrawnBlocks, Subject
 from hfprune.measurement import Outcome
 from hfprune.measures.fidelity import Fidelity, distances
+from hfprune.measures.output_entropy import OutputEntropy
 from hfprune.measures.perplexity import Perplexity
 from hfprune.plans.planning import apply_plan, make_plan
 
@@ -33,6 +34,16 @@ def perplexity(model, tokens, documents=range(6)) -> Outcome:
     subject = Given(model)
     subject.given = tokens, documents
     return Perplexity(**TEXT).run(subject)
+
+
+def test_entropy_of_the_outputs_is_scipys(tokens) -> None:
+    model = build_tiny("llama")
+    subject = Given(model)
+    subject.given = tokens, range(6)
+    (value,), items = OutputEntropy(**TEXT).run(subject)
+    expected = entropy(model(tokens).logits.double().softmax(-1).numpy(force=True), axis=-1).mean(1)
+    np.testing.assert_allclose(items["output_entropy"], expected, rtol=1e-5)
+    assert (value.value, value.n) == (pytest.approx(expected.mean(), rel=1e-5), 6)
 
 
 def test_distances_against_scipy() -> None:
