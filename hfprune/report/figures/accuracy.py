@@ -43,4 +43,4 @@ class Accuracy(FigurePublication):
             bars += ", too few to compare methods"
         hollow: dict[str, Any] = {"color": GREY, "linestyle": "", "marker": "o", "markerfacecolor": "white"}
         entries = [Line2D([], [], label="Published, 10 tasks", **hollow)] if len(printed) else []
-        return sheet(rows, bars, 4.6, entries=entries)
+        return sheet(rows, bars, 4.6, 2.1, entries)

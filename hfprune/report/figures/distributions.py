@@ -67,7 +67,9 @@ def _panel(ax: Axes, facet: pd.DataFrame, room: float) -> None:
     for label, is_target in zip(ax.get_yticklabels(), facet["is_target"], strict=True):
         label.set_fontweight("bold" if is_target else "normal")
     ax.invert_yaxis()
-    context = _literal(facet["context"].iloc[0][-int(room / inches("n")) :])
+    most = int(room / inches("n"))
+    # A letter may become its code, which is longer; and half of an escaped dollar may be left.
+    context = _literal(facet["context"].iloc[0][-most:])[-most:].removeprefix("$")
     ax.set_title(f"…{context}\nH = {facet['entropy'].iloc[0]:.1f} nats", loc="left", fontsize="small")
 
 
