@@ -149,7 +149,7 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
     tidy = Tidy(results).tidy
     removed = tidy[tidy["metric"] == "parameter_ratio"].set_index("method")["value"]
     assert removed["first_neurons"] == pytest.approx(removed["peak"])
-    overlap = read_union(results / "layers.parquet", table="overlap")
+    overlap = read_union(results / "layers.parquet")
     assert {"peak", "gate_norm", "first_neurons"} == {*overlap["method_a"], *overlap["method_b"]}
 
 
