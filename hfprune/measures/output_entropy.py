@@ -12,7 +12,7 @@ class OutputEntropy(TextMeasure):
 
     def metrics(self) -> list[Metric]:
         """Return the entropy, of which neither more nor less is better."""
-        return [Metric("output_entropy", "Output entropy", "nats", shown="{:.3f}", items=("output_entropy",))]
+        return [Metric("output_entropy", "Entropy", "nats", shown="{:.3f}", items=("output_entropy",))]
 
     def run(self, subject: Subject) -> Outcome:
         """Read every block."""

@@ -32,7 +32,7 @@ def costs(name: str, device: str) -> Costs:
 def test_the_command_prints_every_stage(study: str, tmp_path: Path, monkeypatch, capsys) -> None:
     # A folder without studies and without anything fetched.
     monkeypatch.chdir(tmp_path)
-    run("cost", "--study", f"config/studies/{study}.yaml", "--device", DOCUMENTED[study])
+    run("cost", "--study", f"config/studies/{study}.yaml", "--device", DOCUMENTED.get(study, "cpu"))
     printed = capsys.readouterr().out
     rows = re.findall(r"(?m)^\| (.+?) +\| ([\d,]+) +\|", printed)
     found = {name: int(number.replace(",", "")) for name, number in rows}

@@ -39,4 +39,5 @@ class MeasuresFigure(FigurePublication):
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
         labels = {key: name.replace("_", " ") for key, name in headings(values, data.declared).items()}
-        return sheet(charts.outcomes(values, labels, data.looks, data.declared), charts.meaning(values))
+        rows = charts.outcomes(values, labels, data.looks, data.declared)
+        return sheet(rows, charts.meaning(values), height=2.2)
