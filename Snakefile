@@ -28,6 +28,10 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/publish.smk"
 
 
+# Seconds of a core, not worth a place in a queue; `use rule` does not inherit `localrule`.
+workflow.localrules(*"budget plan plan_step collect claims compare check tables figures page".split())
+
+
 # In the main process only: jobs in subprocesses parse this file again.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
     announce()

@@ -17,7 +17,6 @@ rule collect:
         PUBLISHED.tidy,
     log:
         f"{LOGS}/collect.log",
-    localrule: True
     conda:
         ENVIRONMENT
     params:

@@ -29,7 +29,6 @@ rule calibrate:
         "hfprune {params.stage} --settings {params.settings:q} > {log} 2>&1"
 
 
-# Seconds of one core: not worth a place in a queue.
 use rule calibrate as budget with:
     input:
         BUDGETS.inputs,
@@ -37,7 +36,6 @@ use rule calibrate as budget with:
         BUDGETS.pattern,
     log:
         f"{LOGS}/{layout.BUDGET}.log",
-    localrule: True
     resources:
         **BUDGETS.limits,
     params:
