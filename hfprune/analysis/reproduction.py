@@ -12,11 +12,11 @@ from hfprune.study import layout
 
 # Times and memory differ from run to run.
 OF_THE_MACHINE = ("seconds", "peak_memory_bytes")
-# What float32 sums in another order change, relative to the value; see docs/results.md.
+# What float32 sums in another order may change, relative to the value.
 ROUNDING = 1e-4
 EQUAL, ROUNDED, INSIDE = "equal", "within rounding", "within the interval"
 OUTSIDE, MISSING, ADDED = "outside the interval", "missing", "added"
-JUDGED = ["claim", "model", "kind", "ratio"]
+JUDGED = ["claim", "model", "kind", "ratio", "metric"]
 
 
 def reproduction(kept: Tidy, made: Tidy) -> tuple[bool, str]:
