@@ -205,3 +205,28 @@ def batch_size(batch_tokens: int | None, length: int) -> int:
     from hfprune.models.load import default_batch_tokens
 
     return max(1, (batch_tokens or default_batch_tokens()) // length)
+
+
+def block_means(
+    model: "PreTrainedModel",
+    blocks: "Tensor",
+    batch_tokens: int | None,
+    values: "Callable[[PreTrainedModel, Tensor], Tensor]",
+) -> list[float]:
+    """Return the mean over each block's tokens, in float64, of what `values` gives for a batch of blocks.
+
+    Args:
+        model: the model that reads.
+        blocks: tokens [blocks, length].
+        batch_tokens: tokens of one forward pass.
+        values: makes of the model and tokens [batch, length] values [batch, any number].
+    """
+    import torch
+    from tqdm import tqdm
+
+    means: list[float] = []
+    with torch.inference_mode(), tqdm(total=len(blocks), desc="reading", unit="block") as bar:
+        for batch in blocks.split(batch_size(batch_tokens, blocks.shape[1])):
+            means += values(model, batch.to(model.device, torch.int64)).double().mean(1).tolist()
+            bar.update(len(batch))
+    return means

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from hfprune.evaluation.measured_model import Subject
+from typing import TYPE_CHECKING
+
+from hfprune.evaluation.measured_model import Subject, block_means
 from hfprune.item_outcomes import block_items, mean_value
 from hfprune.measurement import Metric, Outcome, TextMeasure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
 
 class OutputEntropy(TextMeasure):
@@ -17,20 +23,21 @@ class OutputEntropy(TextMeasure):
     def run(self, subject: Subject) -> Outcome:
         """Read every block."""
         import pandas as pd
-        import torch
-
-        from hfprune.criteria import Positions
-        from hfprune.criteria.entropy import Entropy
-        from hfprune.models.head import chunks, hidden_states
 
         tokens, documents = subject.blocks(self)
-        found = []
-        with torch.inference_mode():
-            for block in tokens.to(subject.model.device, torch.int64):
-                hidden = hidden_states(subject.model, block.unsqueeze(0)).flatten(0, 1)
-                parts = [
-                    Entropy().objective(logits, Positions()) for _, logits in chunks(subject.model, hidden)
-                ]
-                found.append(float(torch.cat(parts).double().mean()))
-        items = block_items(documents, pd.DataFrame({"output_entropy": found}))
+        means = block_means(subject.model, tokens, self.batch_tokens, _entropies)
+        items = block_items(documents, pd.DataFrame({"output_entropy": means}))
         return Outcome([mean_value("output_entropy", items)], items)
+
+
+def _entropies(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """Return the entropy of each position's next-token distribution in nats [blocks, length]."""
+    import torch
+
+    from hfprune.criteria import Positions
+    from hfprune.criteria.entropy import Entropy
+    from hfprune.models.head import chunks, hidden_states
+
+    hidden = hidden_states(model, tokens).flatten(0, 1)
+    found = [Entropy().objective(logits, Positions()) for _, logits in chunks(model, hidden)]
+    return torch.cat(found).view_as(tokens)

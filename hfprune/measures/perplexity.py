@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import exp
 from typing import TYPE_CHECKING
 
-from hfprune.evaluation.measured_model import Subject, batch_size
+from hfprune.evaluation.measured_model import Subject, block_means
 from hfprune.item_outcomes import block_items, mean_value
 from hfprune.measurement import Metric, Outcome, TextMeasure
 from hfprune.results import Value
@@ -40,26 +40,13 @@ class Perplexity(TextMeasure):
         import pandas as pd
 
         tokens, documents = subject.blocks(self)
-        losses = block_losses(subject.model, tokens, self.batch_tokens)
+        losses = block_means(subject.model, tokens, self.batch_tokens, _token_losses)
         items = block_items(documents, pd.DataFrame({"nll": losses}))
         return Outcome([exponential(mean_value("perplexity", items, "nll"))], items)
 
 
-def block_losses(model: PreTrainedModel, blocks: Tensor, batch_tokens: int | None) -> list[float]:
-    """Return the mean cross-entropy in nats of each block of tokens [blocks, length], without its first token."""
-    import torch
-    from tqdm import tqdm
-
-    losses: list[float] = []
-    with torch.inference_mode(), tqdm(total=len(blocks), desc="perplexity", unit="block") as bar:
-        for batch in blocks.split(batch_size(batch_tokens, blocks.shape[1])):
-            losses += _token_losses(model, batch.to(model.device, torch.int64)).mean(1).tolist()
-            bar.update(len(batch))
-    return losses
-
-
 def _token_losses(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """Return the cross-entropy of each token except the first, float64 [blocks, length - 1]."""
+    """Return the cross-entropy of each token except the first [blocks, length - 1]."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -70,7 +57,7 @@ def _token_losses(model: PreTrainedModel, tokens: Tensor) -> Tensor:
     losses = [
         cross_entropy(logits, targets[part], reduction="none") for part, logits in chunks(model, hidden)
     ]
-    return torch.cat(losses).double().view(len(tokens), -1)
+    return torch.cat(losses).view(len(tokens), -1)
 
 
 def exponential(mean: Value) -> Value:
