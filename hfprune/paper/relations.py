@@ -232,9 +232,8 @@ class Paper:
         marks = pd.concat(sides)["confidence"].str.partition(": ")
         level = next(level for level in ("suspect", "tentative", "ok") if level in set(marks[0]))
         anomalies = frozenset(", ".join(marks[2]).split(", ")) - {""}
-        return PublishedEffect(
-            round(float(effect), 10), level, anomalies
-        )  # without the rounding error of floats
+        effect = round(float(effect), 10)  # without the rounding error of floats
+        return PublishedEffect(effect, level, anomalies)
 
     def threshold(self, claim: Claim, model: str, ratio: float | None) -> float | None:
         """Return the effect above, below or about which a claim holds for a model at a ratio.

@@ -59,9 +59,8 @@ def _own_first(whole: GradientPass) -> list[GradientPass]:
 
 def sums_bytes(criterion: Criterion, weights: float) -> float:
     """Return the bytes of the sums that scoring keeps for so many weights of MLPs; 0 if none is per weight."""
-    return (
-        2 * 4 * getattr(criterion, "sums_per_weight", 0) * weights
-    )  # both halves of the calibration, float32
+    # Both halves of the calibration, float32.
+    return 2 * 4 * getattr(criterion, "sums_per_weight", 0) * weights
 
 
 def layer_parts(criterion: Criterion, layers: int, weights: float, room: float) -> list[range]:

@@ -31,9 +31,8 @@ class Answers(FigurePublication):
         items = data.kept(data.items(data.declared.first("zeroshot")))
         if "loglikelihood" not in items or "acc" not in items:
             return pd.DataFrame()
-        items = items[
-            items["acc"].isin([0, 1]) & (items["loglikelihood"].map(len) > 1)
-        ]  # one choice is right
+        # Questions of which one choice is right.
+        items = items[items["acc"].isin([0, 1]) & (items["loglikelihood"].map(len) > 1)]
         items = items.assign(answer=items["loglikelihood"].map(np.argmax).astype(str))
         known = items[(items["method"] == DENSE) & items["target"].str.isdigit()]
         right = known.assign(method=RIGHT, answer=known["target"])
@@ -55,10 +54,8 @@ class Answers(FigurePublication):
             matrices[f"{name}, {charts.share_removed(ratio)}"] = matrix.rename(index=names)
         labels = [task.short for task in tasks.values()]
         figure = framed(full(), sum(0.18 * len(matrix) + 0.7 for matrix in matrices.values()))
-        axes = figure.subplots(len(matrices), squeeze=False, height_ratios=[*map(len, matrices.values())])[
-            :, 0
-        ]
-        for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
+        axes = figure.subplots(len(matrices), squeeze=False, height_ratios=[*map(len, matrices.values())])
+        for ax, (name, matrix) in zip(axes.flat, matrices.items(), strict=True):
             texts = matrix.map(lambda share: f"{share:.0f}" + "*" * (share > 100 * data.study.constant))
             seaborn.heatmap(matrix, annot=texts, fmt="", ax=ax, xticklabels=labels, **LOOK)
             ax.set(title=name, xlabel="", ylabel="")
