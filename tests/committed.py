@@ -12,18 +12,8 @@ from pathlib import Path
 from smoke import ROOT
 
 COMMITTED = [
-    "demo",
-    "methods",
-    "draws",
-    "domains",
-    "families",
-    "recipe",
-    "recipe-confirm",
-    "recovery",
-    "headline",
-    "untuned",
-    "outcomes",
-    "outcomes-qwen",
+    *("demo", "methods", "draws", "domains", "families", "recipe", "recipe-confirm", "recovery"),
+    *("headline", "untuned", "outcomes", "outcomes-qwen"),
 ]
 
 

@@ -165,6 +165,7 @@ def test_a_broken_file_is_named(study: Study, name: str, change, message: str) -
     with pytest.raises(HfpruneError, match=message) as error:
         gather(study.config(), study.folder, results=results)
     assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+    assert not (study.folder / "results.csv").exists(), "nothing is written before everything is read"
 
 
 def test_two_results_for_one_number_are_both_named(study: Study) -> None:

@@ -21,7 +21,7 @@ def test_the_same_numbers_are_said_to_be(made: Path, tmp_path: Path) -> None:
     run("check", "--results", made, "--out", tmp_path / "check.md")
     text = (tmp_path / "check.md").read_text()
     assert text.startswith("The same numbers, up to rounding: ") and "differs" not in text
-    assert run("check", "--results", made) is None
+    run("check", "--results", made)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,7 @@ def test_another_torch_another_verdict_and_a_missing_value_are_named(made: Path,
 
 def test_a_study_that_git_lacks(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run("check", "--results", made, "--out", tmp_path / "check.md") is None
+    run("check", "--results", made, "--out", tmp_path / "check.md")
     assert "The last commit here holds no results of methods" in (tmp_path / "check.md").read_text()
+    assert "not the numbers of the last commit" in failure("check", "--results", made)
     run("check", "--results", made, "--against", results_of("methods"))

@@ -211,6 +211,7 @@ def test_what_decides_is_more_of_what_varies() -> None:
     by_draws = decides(np.repeat([[-0.4], [0.3], [1.0]], 20, axis=1))
     assert by_draws is not None and by_draws[0] > 1 and by_draws[1] == 1
     assert decides(np.zeros((3, 20))) is None
+    assert estimate(made({"a": np.zeros((3, 20))})).p_value() == 1
     assert decides(np.linspace(1, 2, 7)[None], fixed=True) == (1, 2), "fewer than eight have no interval"
 
 

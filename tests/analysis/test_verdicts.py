@@ -11,14 +11,7 @@ from command_line import run
 from drawings import figure_of
 from synthetic import PAPER, Study, analysed, resample
 
-from hfprune.analysis.condition import (
-    NOT_APPLICABLE,
-    NOT_COMPARABLE,
-    NOT_RUN,
-    VERDICTS,
-    Condition,
-    verdict,
-)
+from hfprune.analysis.condition import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS, Condition, verdict
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.statistics import Estimate
 from hfprune.analysis.verdicts import evaluate

@@ -12,6 +12,7 @@ from assets.wheels import build_wheel, only_index
 from hfprune.assets.catalogue import CorpusAsset
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.fetching import fetch_asset
+from hfprune.assets.prefetch import to_download
 from hfprune.errors import HfpruneError
 from hfprune.settings import validate
 
@@ -139,6 +140,10 @@ def test_what_a_wheel_or_pip_refuses(index: Path, downloads: Path, tmp_path: Pat
 def test_pieces_are_joined_in_the_order_of_the_parts(index: Path, downloads: Path, parts: list[dict]) -> None:
     assert fetch(joined(parts), downloads) == WHOLE
     assert kept(downloads) == {wheel.name for wheel in index.iterdir()}
+    for path in (*downloads.glob("part_c-*"), *index.glob("part_[ab]-*")):
+        path.unlink()
+    assert to_download(joined(parts), downloads) == {"part_c==1.0": parts[2]["bytes"]}
+    assert fetch(joined(parts), downloads) == WHOLE, "what is there is not fetched again"
     pieces = reversed([(f"one/data/{name}.bin", text) for name, text in PIECES.items()])
     wheel = build_wheel(index, dict(pieces) | {"one/data/deeper/d.bin": "no"}, "one")
     assert fetch(joined([pin(wheel, "one/data/", "one")]), downloads) == WHOLE, "a folder's files by name"

@@ -105,6 +105,8 @@ score --model mine --criterion random --options [1] --out OUT/x.safetensors
     --options: must be a JSON object
 score --model mine --criterion entropy --out OUT/x.safetensors
     needs --blocks
+score --model mine --blocks scores.safetensors --criterion entropy --out OUT/x.safetensors
+    not calibration blocks
 score --model mine --blocks blocks.safetensors --plan scores.json --criterion entropy --out OUT/x.safetensors
     scores.json: not a plan
 score --model mine --criterion random --resamples 1 --out OUT/x.safetensors

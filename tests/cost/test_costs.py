@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import failure, run
-from committed import results_of
+from committed import committed, results_of
 from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
@@ -106,7 +106,7 @@ def test_a_model_of_unknown_size_counts_as_7b(tmp_path: Path) -> None:
 
 def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture, monkeypatch) -> None:
     (words,) = re.findall(r"(?m)^\$ (hfprune cost .* --like .+)$", (ROOT / "docs/paper-study.md").read_text())
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(committed())
     run(*words.split()[1:])
     printed = capsys.readouterr().out
     rows = re.findall(r"(?m)^\| (\S+) +\| points +\| +(\d+) +\| +(\d) +\| +([\d.]+) +\|", printed)

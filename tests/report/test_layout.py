@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from committed import results_of
 from drawings import check, misplaced
+from matplotlib.figure import Figure
 from synthetic import PAPER, Study
 
 from hfprune.report.collected import Collected
@@ -32,6 +33,9 @@ def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("fidelity", "comparison", "calibration", "claims"):
         with theme(over):
             assert misplaced(made_figure(name, data), monkeypatch) == [], name
+    figure = Figure(figsize=(2, 1))
+    figure.text(0.9, 0.5, "beyond the edge")
+    assert misplaced(figure, monkeypatch) == ["'beyond the edge' is clipped"]
 
 
 def test_distributions_of_two_models_under_long_contexts(

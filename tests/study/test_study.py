@@ -84,12 +84,10 @@ def test_demo_is_the_study_of_the_readme() -> None:
             "standardize belongs to the rule 'global'",
         ),
         ({"methods": {"a": {"units": "layer"}}}, "unknown kind of unit 'layer'; did you mean 'layers'"),
+        (only("entropi"), "methods.a: unknown criterion 'entropi'; did you mean 'entropy'"),
         (only("entropy", sequences=999), "methods.a.sequences: 999 is more than"),
         (only("entropy", corpus="cod-sample"), "unknown corpora 'cod-sample'; did you mean 'code-sample'"),
-        (
-            only("entropy", corpus="c4-sample-heldout"),
-            "fidelity .* that are calibrated on too",
-        ),
+        (only("entropy", corpus="c4-sample-heldout"), "fidelity .* that are calibrated on too"),
         (
             together("fidelity", "perplexty"),
             "corrected_together: unknown 'perplexty'; did you mean 'perplexity'",
