@@ -33,8 +33,8 @@ class CheckResults(Stage):
         """Print how many values are equal, the largest difference, the verdicts that changed, and what may be why.
 
         Raises:
-            HfpruneError: git holds no results of this study; or, without `out`, a value lies outside its interval
-                or is missing, or a verdict has changed.
+            HfpruneError: without `out`, where git holds no results of this study, a value lies outside its
+                interval or is missing, or a verdict has changed.
         """
         from hfprune.analysis.reproduction import reproduction
         from hfprune.analysis.tidy import STUDY, Tidy

@@ -70,7 +70,8 @@ def compared(data: Collected) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=columns)
     rows = pd.concat(parts).sort_index(kind="stable").dropna(subset="value")
-    return rows[columns].fillna({"differs": "", "primary": ""})
+    texts = dict.fromkeys(keys[5:], object)
+    return rows[columns].astype(texts).fillna(dict.fromkeys(texts, ""))
 
 
 def forest(
