@@ -185,6 +185,8 @@ def test_outputs_by_hand(study: Study) -> None:
     ]
     text = (out / "table7.md").read_text()
     assert "Fidelity on c4 in ours: n = 16." in text and "Perplexity on wiki in ours: n = 24." in text
+    study.result(DENSE, 0.0, "perplexity", "c4", Value("perplexity", 9.0))
+    assert rows(tables(study.collect(), 7) / "table7.md")[0][-2:] == ["Perplexity c4", "Perplexity wiki"]
 
 
 def test_attention_and_mlp_leaves_truthfulqa_out(study: Study) -> None:
