@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_serializer
 
-from hfprune.settings import Name, Ratio, Strict
+from hfprune.settings import Strict
 
 # In the folder of a recovery: the two files of peft, and the results of the training.
 ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
@@ -96,18 +96,3 @@ def measured_steps(last: int) -> list[int]:
 def half(step: int) -> int:
     """Return half of so many steps, rounded up."""
     return (step + 1) // 2
-
-
-class Recovery(Lora):
-    """How pruned models recover, on which text, and which cells; the dense model always does, as the control."""
-
-    instructions: Name
-    methods: list[Name] | None = Field(default=None, description="methods to recover; null: all")
-    ratios: list[Ratio] | None = Field(default=None, description="ratios to recover; null: all")
-    batch_tokens: PositiveInt | None = Field(
-        default=None, description="token budget of one forward pass; null: by device"
-    )
-
-    def covers(self, method: str, ratio: float) -> bool:
-        wanted = self.methods is None or method in self.methods
-        return wanted and (self.ratios is None or ratio in self.ratios)

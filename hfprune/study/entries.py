@@ -1,10 +1,13 @@
 """Entries of a study: its lists, and a model with what the study does to it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
+from hfprune.measurement import NamedMeasure
 from hfprune.names import distinct
+from hfprune.recoveries import Lora
+from hfprune.results import DENSE
 from hfprune.settings import Listed, Name, Ratio, Strict
 
 # Marks a list that may not repeat a value.
@@ -21,16 +24,60 @@ RecoveryKind = Annotated[Literal["none", "linear", "lora", "linear+lora"], Befor
 Recoveries = Annotated[list[RecoveryKind], Listed, Distinct]
 
 
-class StudyModel(Strict):
+Names = Annotated[list[Name], Listed, Distinct]
+
+
+class Chosen(Strict):
+    """Which of the study's methods a part of it takes."""
+
+    methods: Names | None = Field(default=None, min_length=1, description="only these methods; null: all")
+    without: Names = Field(
+        default=[], description="all methods but these, so that a method that is added later is taken"
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.methods and self.without:
+            raise ValueError("give `methods` or `without`, not both")
+        return self
+
+    def takes(self, method: str) -> bool:
+        return method not in self.without if self.methods is None else method in self.methods
+
+
+class ChosenCells(Chosen):
+    """Which of the study's cells a part of it takes; the dense model always is among them."""
+
+    ratios: Annotated[list[Ratio] | None, Listed] = Field(
+        default=None, description="only these ratios; null: all"
+    )
+
+    def covers(self, method: str, ratio: float | None = None) -> bool:
+        """Tell whether a method's cells at a ratio are taken; without a ratio, whether its scoring is."""
+        if method == DENSE:
+            return True
+        return self.takes(method) and (self.ratios is None or ratio is None or ratio in self.ratios)
+
+
+class StudyModel(Chosen):
     source: str | None = Field(
         default=None,
         description="a folder, a file or a place on the hub, if the catalogue lacks the model",
     )
     ratios: Ratios | None = Field(default=None, min_length=1, description="replaces the study's ratios")
-    methods: Annotated[list[Name], Listed, Distinct] | None = Field(
-        default=None, min_length=1, description="the methods that prune it; null: all of the study's"
-    )
-
     recoveries: Recoveries | None = Field(
         default=None, min_length=1, description="replaces the study's recoveries"
+    )
+
+
+class StudyMeasure(NamedMeasure, ChosenCells):
+    """A measure with its settings, and the cells that it is taken of."""
+
+
+class Recovery(Lora, ChosenCells):
+    """How pruned models recover, on which text, and which cells; the dense model always does, as the control."""
+
+    instructions: Name
+    batch_tokens: PositiveInt | None = Field(
+        default=None, description="token budget of one forward pass; null: by device"
     )

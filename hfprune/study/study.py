@@ -14,12 +14,20 @@ from pydantic import (
 
 from hfprune.assets.text import Text
 from hfprune.folds import FOLDS
-from hfprune.measurement import Measure, NamedMeasure
+from hfprune.measurement import Measure
 from hfprune.names import distinct, nearest
-from hfprune.recoveries import Linear, Recovery
+from hfprune.recoveries import Linear
 from hfprune.results import DENSE
-from hfprune.settings import Dtype, Listed, Name, Placement, Ratio, Strict
-from hfprune.study.entries import Distinct, Ratios, Recoveries, RecoveryKind, StudyModel
+from hfprune.settings import Dtype, Listed, Name, Placement, Strict
+from hfprune.study.entries import (
+    Distinct,
+    Ratios,
+    Recoveries,
+    Recovery,
+    RecoveryKind,
+    StudyMeasure,
+    StudyModel,
+)
 from hfprune.study.method import Method
 
 
@@ -43,22 +51,6 @@ class Calibration(Text):
     """How calibration blocks are drawn from a corpus, and how often scores are resampled from them."""
 
     resamples: Resamples = 0
-
-
-class StudyMeasure(NamedMeasure):
-    methods: Annotated[list[Name] | None, Listed] = Field(
-        default=None, description="the methods that are measured; null: all. The dense model always is"
-    )
-    ratios: Annotated[list[Ratio] | None, Listed] = Field(
-        default=None, description="the ratios that are measured; null: all. The dense model always is"
-    )
-
-    def covers(self, method: str, ratio: float | None = None) -> bool:
-        """Tell whether a method's cells at a ratio are measured; without a ratio, whether its scoring is."""
-        if method == DENSE:
-            return True
-        wanted = self.methods is None or method in self.methods
-        return wanted and (self.ratios is None or ratio is None or ratio in self.ratios)
 
 
 class Study(Placement):
@@ -127,11 +119,11 @@ class Study(Placement):
         choosers |= {f"measures.{name}": entry for name, entry in self.measures.items()}
         models = {f"models.{name}": model for name, model in self.models.items()}
         for section, chooser in (choosers | models).items():
-            for method in chooser.methods or []:
-                if method not in self.methods:
-                    raise ValueError(
-                        f"{section}.methods: unknown {method!r}{nearest(method, [*self.methods])}"
-                    )
+            for key in ("methods", "without"):
+                for method in getattr(chooser, key) or []:
+                    if method not in self.methods:
+                        near = nearest(method, [*self.methods])
+                        raise ValueError(f"{section}.{key}: unknown {method!r}{near}")
         known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
         methods = {f"methods.{name}": method for name, method in self.methods.items()}
         for section, chooser in (choosers | methods).items():
@@ -196,8 +188,7 @@ class Study(Placement):
         return any("lora" in recovery for recovery in self.recoveries_of(model))
 
     def methods_of(self, model: str) -> list[str]:
-        chosen = self.models[model].methods
-        return [method for method in self.methods if chosen is None or method in chosen]
+        return [*filter(self.models[model].takes, self.methods)]
 
     def make_measures(self, where: str = "study") -> dict[str, Measure]:
         """Return every measure of the study, with its settings, by its name in the study.

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,30 @@ def test_models_have_ratios_and_methods_of_their_own() -> None:
     pruned = {(cell.model, cell.method) for cell in cells("s", study) if cell.ratio}
     assert pruned == {(model, method) for model in "ab" for method in study.methods_of(model)}
     assert study_assets(study)[:2] == ["models/a", "models/b"]
+
+
+def test_a_method_that_is_added_to_the_demo_is_in_all_that_it_measures() -> None:
+    given = yaml.safe_load(DEMO.read_text())
+    study = validate(Study, given | {"methods": given["methods"] | {"wanda": None}}, "s")
+    assert study.recovery and study.recovery.covers("wanda", 0.2)
+    assert all("wanda" in study.methods_of(model) for model in study.models)
+    assert all(measure.covers("wanda", 0.2) for measure in study.measures.values())
+    assert not study.measures["cost"].covers("magnitude"), "which `without` names"
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"methods": ["entropy"], "without": ["random"]}, "give `methods` or `without`, not both"),
+        ({"without": ["randon"]}, "unknown 'randon'; did you mean 'random'?"),
+    ],
+)
+def test_methods_that_a_part_takes_are_named_in_one_way(limits: dict, said: str) -> None:
+    given = demo() | {"models": {SMOLLM2: None}}
+    for section in ("models", "measures"):
+        name = next(iter(given[section]))
+        with pytest.raises(HfpruneError, match=re.escape(said)):
+            validate(Study, given | {section: given[section] | {name: limits}}, "s")
 
 
 @pytest.mark.parametrize(
