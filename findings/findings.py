@@ -19,6 +19,7 @@ from forest import Panel, drawn
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hfprune.analysis.statistics import LEVEL
+from hfprune.paper.relations import Claims
 from hfprune.report.style import TASKS
 from hfprune.rounding import rounded_interval
 from hfprune.settings import load
@@ -251,6 +252,25 @@ def of_claim(claim: str, *studies: str) -> dict[str, Effect]:
     }
 
 
+def overview() -> list[Panel]:
+    """Return the deciding rows of all claims by what their effects are in, with the range of published ones."""
+    titles = {"points": "Accuracy, points", "js_distance": "JS distance to the dense model"}
+    titles |= {
+        "top15_jaccard": "Jaccard index of the 15 likeliest tokens",
+        "quotient": "Pruned over dense model",
+    }
+    short = {claim.id: claim.short for claim in load(Claims, ROOT / "paper/claims.yaml").claims}
+    found: dict[str, tuple[dict[str, Effect], dict[str, tuple[float, float]]]] = {}
+    for claim, decided in declared().items():
+        table = read("recovery", "claims.csv").query("claim == @claim")["published"]
+        for row in decided:
+            effects, published = found.setdefault(row["effect"].outcome, ({}, {}))
+            name = f"{short[claim]}: {row['name']}"
+            name += " " * (name in effects)  # the same after another claim
+            effects[name], published[name] = row["effect"], (table.min(), table.max())
+    return [(title, found[unit][0], int(unit in RATIOS), found[unit][1]) for unit, title in titles.items()]
+
+
 def page() -> tuple[str, dict[str, str]]:
     """Return the page that the template makes of the results, and its figures by name."""
     figures = {}
@@ -260,7 +280,7 @@ def page() -> tuple[str, dict[str, str]]:
         return f"![{words}](findings/{name}.svg)"
 
     said = [read, rows, one, word, count, sides, turned, joined, ranked, spreads, level, share, label]
-    said += [of_claim, declared, printed, figure]
+    said += [of_claim, declared, printed, overview, figure]
     jinja = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,

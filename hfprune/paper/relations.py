@@ -53,6 +53,7 @@ class Claim(Strict):
     """
 
     id: Name
+    short: str = Field(default="", description="its name in a figure of all claims")
     sentence: str
     where: str = Field(description="where the paper says it")
     tables: list[Annotated[int, Field(ge=1, le=8)]] = Field(

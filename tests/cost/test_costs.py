@@ -9,13 +9,17 @@ from command_line import failure, run
 from committed import committed, results_of
 from smoke import ROOT
 
+from hfprune.analysis.decidable import decidable
+from hfprune.analysis.evidence import Evidence
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.choice import announcement, costs_of, largest_tier
+from hfprune.cost.choice import TIERS, announcement, costs_of, largest_tier
 from hfprune.cost.costs import Costs
 from hfprune.cost.listing import summary, unfit
 from hfprune.devices.known import Device, known_devices, named_device, nominal_cpu
+from hfprune.paper.relations import Paper
 from hfprune.settings import load
 from hfprune.study.layout import study_file
+from hfprune.study.study import Study
 
 STUDIES = ROOT / "config/studies"
 CATALOGUE = load(Catalogue, ROOT / "config/assets.yaml")
@@ -70,6 +74,15 @@ def test_studies_keep_their_promise(study: str, device: str, hours: float) -> No
 def test_auto_takes_the_largest_that_fits(study: str, card: Device, devices: int) -> None:
     path, why = largest_tier(STUDIES, CATALOGUE, card, devices)
     assert path.stem == study, why
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_what_a_gpu_takes_by_itself_can_decide_a_claim_on_accuracy(tier: str) -> None:
+    """Fewer than three calibration samples have no interval of accuracy."""
+    study = load(Study, STUDIES / f"{tier}.yaml")
+    earlier = Evidence(results_of("recovery"))
+    said = [row.decides for row in decidable(Paper.read(ROOT / "paper/claims.yaml"), study, earlier)]
+    assert any("published effect" in one for one in said) and not any("nothing" in one for one in said)
 
 
 def test_names_of_drivers_and_instructions_of_processors(tmp_path: Path, monkeypatch) -> None:
