@@ -1,12 +1,14 @@
 """What ran, on what, and for how long."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from hfprune.page.study_results import StudyResults
 from hfprune.results import DENSE
+from hfprune.study import layout
 
 
 def facts(study: StudyResults) -> dict[str, Any]:
@@ -25,17 +27,25 @@ def facts(study: StudyResults) -> dict[str, Any]:
         "Not applicable": [f"{blanks} cells, whose method could not cut what it names"] * (blanks > 0),
         "Machines": [_machine(one) for one in made.get("hardware", [])],
         "Time": [*_times(study)],
+        "Beside the committed numbers": [" ".join(_check(data.folder / layout.CHECK))],
         "Versions": [
             *(f"hfprune {version}" for version in made.get("hfprune", [])),
             *(f"commit {commit[:12]}{'+changes' * ('+' in commit)}" for commit in made["git"]),
             *(f"{name} {version}" for one in made.get("packages", []) for name, version in one.items()),
         ],
     }
-    files = ("results.csv", "claims.csv", "comparison.csv", "items.parquet", "records.parquet")
+    files = ("results.csv", "claims.csv", "comparison.csv", "items.parquet", "records.parquet", layout.CHECK)
+    facts = {heading: ", ".join(filter(None, dict.fromkeys(words))) for heading, words in found.items()}
     return {
-        "facts": {heading: ", ".join(dict.fromkeys(words)) for heading, words in found.items() if words},
+        "facts": {heading: words for heading, words in facts.items() if words},
         "files": [(name, f"{study.link}/{name}") for name in files if (data.folder / name).exists()],
     }
+
+
+def _check(file: Path) -> list[str]:
+    """Return the sentences of `hfprune check`, without its table of counts."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [line for line in lines if line and not line.startswith("|")]
 
 
 def _measures(study: StudyResults) -> list[str]:

@@ -41,6 +41,8 @@ TIDY = (
 )
 # The files that `claims` and `compare` add to those of `collect`.
 CLAIMS, COMPARISON, DRAWS, LOST = "claims.csv", "comparison.csv", "draws.csv", "lost.csv"
+# What `check` says of them.
+CHECK = "check.md"
 
 
 def fill(pattern: str, cell: Cell, **more: Any) -> str:

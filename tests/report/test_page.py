@@ -181,6 +181,18 @@ def test_the_tidy_table_and_its_names_are_enough(words_only: None, tmp_path: Pat
     assert "The paper's Table 7 beside ours" in words and "Every method beside the reference" not in words
 
 
+def test_what_check_found_is_on_the_page(copied: Path) -> None:
+    table = pd.read_csv(copied / "results.csv")
+    row = table.query("metric == 'js_distance' and seed.isna() and ratio > 0").index[0]
+    table.loc[row, "value"] = 0.99
+    table.to_csv(copied / "results.csv", index=False)
+    run("check", "--results", copied, "--against", METHODS, "--out", copied / "check.md")
+    page = page_of(copied, copied.parent)
+    assert "Not the same numbers" in page.words and "→ 0.99 (" in page.words
+    assert any(attributes.get("href", "").endswith("check.md") for _, attributes in page.elements)
+    assert "| fidelity |" not in page.words, "the table of counts stays in its file"
+
+
 def test_mistakes_end_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "header").mkdir()
     shutil.copy(METHODS / "study.yaml", tmp_path / "header")
