@@ -1,0 +1,28 @@
+"""How far a run is, by its outputs."""
+
+import os
+import re
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from hfprune.cost.progress import Progress
+
+
+def test_the_rest_takes_as_long_for_its_work_as_what_is_done(tmp_path: Path) -> None:
+    seconds = {"a": 300.0, "b": 100.0, "old": 400.0}
+    jobs = [SimpleNamespace(outputs=lambda file=tmp_path / name: [file]) for name in seconds]
+    costs = SimpleNamespace(of=lambda job: SimpleNamespace(seconds=seconds[job.outputs()[0].name], share=0.5))
+    (tmp_path / "old").touch()
+    os.utime(tmp_path / "old", (0, 0))
+    progress = Progress(costs, jobs)  # type: ignore[arg-type]
+    assert progress.line(progress.start + 60) == "", "an output of an earlier run is not done"
+    (tmp_path / "b").touch()
+    late = progress.start + 600
+    end = time.strftime("%H:%M", time.localtime(late + 7 * 600))
+    assert progress.line(late) == (
+        f"progress: 12% of the predicted work is done after 10 minutes; about 70 to go, until {end}"
+    )
+    for name in seconds:
+        (tmp_path / name).touch()
+    assert re.search(r"100% .* about 0 to go", progress.line(late))
