@@ -1,7 +1,7 @@
 """How pruned models recover: packing of the instruction pairs, and low-rank training."""
 
 from math import ceil, inf
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_serializer
 
@@ -11,6 +11,9 @@ from hfprune.settings import Strict
 ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
 # In the folder of a linear recovery: the reconstructed weights.
 SOLVED = "linear.safetensors"
+
+# Settings that the first recoveries did not have.
+LATER = {"template", "loss", "keep"}
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -28,6 +31,13 @@ class Packing(Strict):
         default=64,
         description="sequences that are measured and never trained on, of at most a tenth of the pairs",
     )
+    template: Literal["alpaca", "own"] = Field(
+        default="alpaca", description="own: the model's chat template, if it has one; alpaca: the script's"
+    )
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings for provenance, in which what was made before there was `LATER` stays current."""
+        return self.model_dump(exclude=LATER) | self.model_dump(include=LATER, exclude_defaults=True)
 
 
 class Lora(Packing):
@@ -47,6 +57,13 @@ class Lora(Packing):
     batch: PositiveInt = Field(default=128, description="sequences of one optimizer step")
     epochs: PositiveFloat = 2
     max_steps: PositiveInt | None = Field(default=None, description="optimizer steps; overrides epochs")
+    loss: Literal["cross_entropy", "kl"] = Field(
+        default="cross_entropy",
+        description="cross_entropy: of the responses; kl: divergence from the dense model, of all tokens",
+    )
+    keep: Literal["last", "best"] = Field(
+        default="last", description="best: the measured step with the least held-out loss; 0: no training"
+    )
 
     def trained_tokens(self, step: int, sequences: int) -> int:
         """Return the tokens of all sequences in the first steps of a training, prompts and padding included.

@@ -28,6 +28,7 @@ SUITE = {
         Metric("first_loss", "First loss", better="lower"),
         Metric("last_loss", "Last loss", better="lower"),
         Metric("steps", "Steps", shown="{:,.0f}"),
+        Metric("kept_step", "Kept step", shown="{:,.0f}"),
         Metric("sequences", "Sequences", shown="{:,.0f}"),
         Metric("seconds", "Time", unit="s", better="lower", shown="{:.1f}"),
         Metric("peak_memory_bytes", "Peak memory", unit="GB", better="lower", shown="{:.2f}", scale=1e-9),

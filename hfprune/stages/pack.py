@@ -55,5 +55,5 @@ def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) ->
 
 def settings_of(settings: Packing, seed: int, instructions: str) -> dict[str, Any]:
     """Return what decides about the sequences, besides the model and the pairs themselves."""
-    own = settings.model_dump(include=set(Packing.model_fields))
-    return own | {"seed": seed, "instructions": instructions}
+    own = Packing(**{name: getattr(settings, name) for name in Packing.model_fields})
+    return own.recorded() | {"seed": seed, "instructions": instructions}

@@ -56,12 +56,12 @@ class Recover(Stage, Cut, Computing):
         """Load model and pairs, train, and write the adapter with its losses and cost."""
         from safetensors.torch import save_file
 
-        from hfprune.models.load import default_training_tokens
+        from hfprune.models.load import default_training_tokens, load_model
         from hfprune.plans.planning import plan_note
         from hfprune.recovery.adapter import save_adapter
-        from hfprune.recovery.held_out import response_tokens
+        from hfprune.recovery.held_out import best_step, response_tokens
         from hfprune.recovery.lora import train_adapter
-        from hfprune.recovery.packing import recovery_seed
+        from hfprune.recovery.packing import all_learnt, recovery_seed
 
         lora, dtype = self.options, self.dtype
         require_only(self.out, {ADAPTER, ADAPTER_CONFIG, RECOVERED})
@@ -70,7 +70,7 @@ class Recover(Stage, Cut, Computing):
         task, source, packed = self._packed_pairs()
         inputs = {"model": self.model} | source | self.cut_inputs()
         settings = {"seed": self.seed, "dtype": dtype, "batch_tokens": batch_tokens}
-        settings |= self.model_dump()["options"]
+        settings |= lora.recorded()
         if is_current(
             self.out / RECOVERED, [self.out / x for x in (ADAPTER, ADAPTER_CONFIG)], inputs, settings
         ):
@@ -87,6 +87,11 @@ class Recover(Stage, Cut, Computing):
             return True
         seed = recovery_seed(self.seed, task)
         found, held_out = packed()
+        if lora.max_steps and (epochs := lora.max_steps * lora.batch / len(found.tokens)) > 1:
+            print(f"the pairs fill {len(found.tokens)} sequences, read {epochs:.1f} times", file=sys.stderr)
+        teacher = None
+        if lora.loss == "kl":
+            found, held_out, teacher = all_learnt(found), all_learnt(held_out), load_model(self.model, dtype)
         # Each set of inputs and settings has its own folder, so a run never resumes another run's checkpoints.
         states = self.out.with_name(self.out.name + ".state")
         adapted, course = train_adapter(
@@ -97,6 +102,7 @@ class Recover(Stage, Cut, Computing):
             batch_tokens=batch_tokens,
             state=states / fingerprint(inputs, settings)[:16],
             held_out=held_out,
+            teacher=teacher,
         )
         sequences, tokens = len(found.tokens), response_tokens(held_out)
         made = provenance(watch, inputs, **settings) | {"losses": course.losses, "held_out_tokens": tokens}
@@ -113,6 +119,10 @@ class Recover(Stage, Cut, Computing):
             Value("sequences", sequences),
             *(Value(metric, made["cost"][metric]) for metric in ("seconds", "peak_memory_bytes")),
         ]
+        if lora.keep == "best":
+            values.append(Value("kept_step", kept := best_step(course.curve, tokens)[0]))
+            told = "" if kept else ": no training was better, and the adapter changes nothing"
+            print(f"kept step {kept} of {len(course.losses)}{told}", file=sys.stderr)
         with atomic_directory(self.out) as folder:
             save_adapter(adapted, folder)
             write_result(folder / RECOVERED, cell, "recovery", task, values, made)

@@ -109,6 +109,11 @@ HELD: dict[str, tuple[str, dict, dict[str, bytes], list]] = {
     "columns as LaMini has them": ("instructions", {"format": "parquet"}, {"p.parquet": shard(pa.Table.from_pylist(
         [{"instruction": "Add.", "response": "3"}, {"instruction": "Subtract.", "response": None}]
     ))}, [{"instruction": "Add.", "input": "", "output": "3"}]),
+    "chats, and of their messages role and content": ("instructions", {"format": "jsonl"}, {"p.jsonl": jsonl(
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes", "weight": 1}]},
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None}], "id": 7},
+        {"messages": None},
+    )}, [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}]}]),
     "CoQA gives one pair a passage": ("instructions", {"format": "coqa"}, {"r.jsonl": jsonl(
         turn(0, "Who?", "Tom"), turn(0, "When?", "now", id="b_turn0", story="Twice."), turn(1, "Why?", "fun")
     )}, [("Once.", "Question: Who?\nAnswer: Tom\n\nQuestion: Why?\nAnswer: fun"),
@@ -211,6 +216,9 @@ GOAL = {"id": "a", "query": "Goal: q", "choices": ["x"], "gold": 0}
         ("instructions", jsonl(*({"instruction": "a", "output": text} for text in ("b", 3))), {},
          "a column is not text"),
         ("instructions", jsonl({"instruction": "a", "output": ""}), {}, "'some': no pair has an output"),
+        ("instructions", jsonl({"messages": [{"from": "human", "value": "Hi"}]}), {},
+         "a message is no role and content as text: 'role'"),
+        ("instructions", jsonl({"messages": [{"role": "user", "content": "Hi"}]}), {}, "no pair has an output"),
         ("instructions", jsonl({"doc": {"id": "a"}}), {"format": "coqa"},
          "'some': the source is no dump of CoQA: KeyError"),
         ("requests", jsonl(*CHOICES), {"rows": 3}, "'some': expected 3 documents but found 2"),

@@ -21,9 +21,10 @@ from hfprune.plans.planning import apply_plan
 from hfprune.recoveries import Lora, half, measured_steps
 from hfprune.recovery import adapter
 from hfprune.recovery import lora as recovery
+from hfprune.recovery.conversations import IGNORED
 from hfprune.recovery.held_out import response_tokens
 from hfprune.recovery.lora import train_adapter
-from hfprune.recovery.packing import IGNORED, Packed, pack
+from hfprune.recovery.packing import Packed, pack
 
 TOKENIZER = build_tokenizer()
 SETTINGS = Lora(rank=4, batch=4, length=64, max_steps=5)

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hfprune.errors import HfpruneError
 from hfprune.recoveries import Lora
-from hfprune.recovery.packing import IGNORED, Packed, hold_out, load_packed, pack, prompt, save_packed
+from hfprune.recovery.conversations import IGNORED, prompt
+from hfprune.recovery.packing import Packed, hold_out, load_packed, pack, save_packed
 
 TOKENIZER = build_tokenizer()
 TABLE = pa.Table.from_pylist(PAIRS)

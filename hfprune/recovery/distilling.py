@@ -1,0 +1,71 @@
+"""The distillation loss of a training: how far a student's next-token distributions are from the dense model's."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import Trainer
+
+from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states
+from hfprune.recovery.conversations import IGNORED
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Distiller(Trainer):
+    """Trains an adapter by the mean of `divergences` from `teacher` over the tokens of an optimizer step."""
+
+    def __init__(self, teacher: "PreTrainedModel", **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.teacher, self.loss_is_scaled_for_ga = teacher, True
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        with self.accelerator.autocast():
+            found = divergences(model, self.teacher, inputs, inputs["labels"] != IGNORED)
+        return found.sum() / num_items_in_batch
+
+
+def divergences(
+    student: Any, teacher: "PreTrainedModel", inputs: dict[str, Tensor], chosen: Tensor
+) -> Tensor:
+    """Return KL(teacher ‖ student) in nats of the next-token distributions at chosen positions [n].
+
+    It is the loss of Minitron (Muralidharan et al. 2024), at temperature 1. Logits are made for some positions at
+    a time, with their gradient p_student - p_teacher, which goes through the frozen head.
+
+    Args:
+        student: a dense model with adapters.
+        teacher: a model with the same vocabulary.
+        inputs: what both read, as `needed` returns it.
+        chosen: bool [sequences, positions kept].
+    """
+
+    def states(model: "PreTrainedModel") -> Tensor:
+        found = hidden_states(model, inputs["input_ids"], position_ids=inputs["position_ids"])
+        return found[:, inputs["logits_to_keep"]][chosen]
+
+    with torch.no_grad():
+        taught = states(teacher)
+    base = student.get_base_model()
+    return _Divergences.apply(states(base), taught, base, teacher)
+
+
+class _Divergences(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, taught: Tensor, student: Any, teacher: Any) -> Tensor:
+        dtype = torch.promote_types(hidden.dtype, torch.float32)
+        found, ctx.gradient = hidden.new_empty(len(hidden), dtype=dtype), torch.empty_like(hidden)
+        both = zip(chunks(student, hidden, dtype), chunks(teacher, taught, dtype), strict=True)
+        for (part, logits), (_, wanted) in both:
+            own, other = logits.log_softmax(-1), wanted.log_softmax(-1)
+            found[part] = (other.exp() * (other - own)).sum(-1)
+            toward = before_transform(student, logits, own.exp() - other.exp())
+            ctx.gradient[part] = back_to_hidden(student, toward)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> Any:  # type: ignore[override]
+        return (ctx.gradient * outer[:, None]).to(ctx.gradient.dtype), None, None, None
