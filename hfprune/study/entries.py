@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
-from hfprune.measurement import NamedMeasure
 from hfprune.names import distinct
 from hfprune.recoveries import Lora
 from hfprune.results import DENSE
@@ -68,10 +67,6 @@ class StudyModel(Chosen):
     recoveries: Recoveries | None = Field(
         default=None, min_length=1, description="replaces the study's recoveries"
     )
-
-
-class StudyMeasure(NamedMeasure, ChosenCells):
-    """A measure with its settings, and the cells that it is taken of."""
 
 
 class Recovery(Lora, ChosenCells):

@@ -14,18 +14,18 @@ from pydantic import (
 
 from hfprune.assets.text import Text
 from hfprune.folds import FOLDS
-from hfprune.measurement import Measure
+from hfprune.measurement import Measure, NamedMeasure
 from hfprune.names import distinct, nearest
 from hfprune.recoveries import Linear
 from hfprune.results import DENSE
 from hfprune.settings import Dtype, Listed, Name, Placement, Strict
 from hfprune.study.entries import (
+    ChosenCells,
     Distinct,
     Ratios,
     Recoveries,
     Recovery,
     RecoveryKind,
-    StudyMeasure,
     StudyModel,
 )
 from hfprune.study.method import Method
@@ -51,6 +51,10 @@ class Calibration(Text):
     """How calibration blocks are drawn from a corpus, and how often scores are resampled from them."""
 
     resamples: Resamples = 0
+
+
+class StudyMeasure(NamedMeasure, ChosenCells):
+    """A measure with its settings, and the cells that it is taken of."""
 
 
 class Study(Placement):
