@@ -29,7 +29,7 @@ include: "workflow/rules/publish.smk"
 
 
 # Seconds of a core, not worth a place in a queue; `use rule` does not inherit `localrule`.
-workflow.localrules(*"budget plan plan_step collect claims compare check tables figures page".split())
+workflow.localrules(*"budget plan plan_step collect claims comparison check tables figures page".split())
 
 
 # In the main process only: jobs in subprocesses parse this file again.

@@ -39,7 +39,7 @@ use rule collect as claims with:
         command="claims --claims paper/claims.yaml",
 
 
-use rule collect as compare with:
+use rule collect as comparison with:
     input:
         PUBLISHED.tidy,
     output:
@@ -47,7 +47,7 @@ use rule collect as compare with:
     log:
         f"{LOGS}/comparison.log",
     params:
-        command="compare",
+        command="comparison",
 
 
 use rule collect as tables with:
@@ -87,7 +87,7 @@ rule partial:
     shell:
         f"(hfprune collect --study {{input.study:q}} --results {RESULTS} --partial --out {{params.out}}"
         " && hfprune claims --results {params.out}"
-        " && hfprune compare --results {params.out}"
+        " && hfprune comparison --results {params.out}"
         " && hfprune tables --results {params.out}"
         " && hfprune page --results {params.out} --out {params.out}/report.html"
         " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
