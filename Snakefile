@@ -29,7 +29,7 @@ include: "workflow/rules/publish.smk"
 
 
 # Seconds of a core, not worth a place in a queue, or a download, since nodes of a cluster often have no network.
-LOCAL = "fetch method budget plan plan_step collect claims compare check tables figures page partial"
+LOCAL = "fetch method budget plan plan_step collect claims comparison check tables figures page partial"
 workflow.localrules(*LOCAL.split())
 
 

@@ -1,4 +1,4 @@
-"""What `hfprune compare` writes: methods beside their reference, their spread over draws, and their losses."""
+"""What `hfprune comparison` writes: methods beside their reference, their spread over draws, and their losses."""
 
 from collections.abc import Iterator
 from contextlib import suppress

@@ -2,13 +2,11 @@
 
 import sys
 import time
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Thread
 
 from hfprune.cost.costs import Costs
-from hfprune.stages import Stage
 
 EVERY = 60.0
 
@@ -16,11 +14,11 @@ EVERY = 60.0
 class Progress:
     """What is done of a run's predicted work, by the outputs that are newer than its start."""
 
-    def __init__(self, costs: Costs, pending: Iterable[Stage]) -> None:
+    def __init__(self, costs: Costs) -> None:
         """Begin with the jobs that will run, each with its predicted time on its part of the machine."""
         self.start = time.time()
-        found = [(job.outputs()[-1], costs.of(job)) for job in pending]
-        self.work = {file: cost.seconds * cost.share for file, cost in found}
+        found = zip(costs.jobs, costs.each, strict=True)
+        self.work = {job.outputs()[-1]: cost.seconds * cost.share for job, cost in found}
 
     def line(self, now: float) -> str:
         """Return how far the run is at a time in seconds since the epoch; "" before anything is done.

@@ -26,9 +26,7 @@ def write_tables(
 
 def made_table(name: str, data: Collected) -> Table:
     publication = TABLES.load(name)()
-    text = (
-        f"{data.folder}: the table {name} finds no {REASON} there; run `hfprune collect` and `compare` again"
-    )
+    text = f"{data.folder}: the table {name} finds no {REASON} there; run `hfprune collect` and `comparison` again"
     with explained(text, KeyError):  # a method, metric or column that another file has
         table = publication.make(data)
     if table.numbers.empty:

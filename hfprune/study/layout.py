@@ -39,7 +39,7 @@ TIDY = (
     *("results.csv", "items.parquet", "records.parquet", "study.yaml"),
     *("neurons.csv", "layers.parquet"),
 )
-# The files that `claims` and `compare` add to those of `collect`.
+# The files that `claims` and `comparison` add to those of `collect`.
 CLAIMS, COMPARISON, DRAWS, LOST = "claims.csv", "comparison.csv", "draws.csv", "lost.csv"
 # What `check` says of them.
 CHECK = "check.md"

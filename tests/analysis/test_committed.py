@@ -20,7 +20,7 @@ from hfprune.results import KEY
 @pytest.mark.parametrize("study", COMMITTED)
 def test_comparisons_verdicts_and_losses_follow_from_the_items(study: str, tmp_path: Path) -> None:
     folder = results_of(study)
-    run("compare", "--results", folder, "--out", tmp_path)
+    run("comparison", "--results", folder, "--out", tmp_path)
     tables = ["comparison", "lost", "draws"]
     if (folder / "claims.csv").exists():
         run("claims", "--results", folder, "--out", tmp_path)
@@ -64,7 +64,7 @@ def test_a_study_without_items_is_no_empty_table(tmp_path: Path) -> None:
     assert "no result of demo is there" in failure("collect", *where, "--partial")
     assert not (tmp_path / "out").exists()
     before = {path.name: path.read_bytes() for path in demo.glob("*.csv")}
-    for command in ("compare", "claims"):
+    for command in ("comparison", "claims"):
         assert "no outcomes of items" in failure(command, "--results", demo)
     assert before == {path.name: path.read_bytes() for path in demo.glob("*.csv")}
 

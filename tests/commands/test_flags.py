@@ -16,7 +16,7 @@ from hfprune.settings import Strict
 from hfprune.stages import Positional
 
 COMMANDS = (
-    *("adopt", "budget", "calibrate", "check", "claims", "collect", "compare", "cost"),
+    *("adopt", "budget", "calibrate", "check", "claims", "collect", "compare", "comparison", "cost"),
     *("export", "fetch", "figures", "linear", "measure", "methods", "pack"),
     *("page", "plan", "prune", "recover", "score", "tables"),
 )

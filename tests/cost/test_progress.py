@@ -12,10 +12,10 @@ from hfprune.cost.progress import Progress
 def test_the_rest_takes_as_long_for_its_work_as_what_is_done(tmp_path: Path) -> None:
     seconds = {"a": 300.0, "b": 100.0, "old": 400.0}
     jobs = [SimpleNamespace(outputs=lambda file=tmp_path / name: [file]) for name in seconds]
-    costs = SimpleNamespace(of=lambda job: SimpleNamespace(seconds=seconds[job.outputs()[0].name], share=0.5))
+    each = [SimpleNamespace(seconds=taken, share=0.5) for taken in seconds.values()]
     (tmp_path / "old").touch()
     os.utime(tmp_path / "old", (0, 0))
-    progress = Progress(costs, jobs)  # type: ignore[arg-type]
+    progress = Progress(SimpleNamespace(jobs=jobs, each=each))  # type: ignore[arg-type]
     assert progress.line(progress.start + 60) == "", "an output of an earlier run is not done"
     (tmp_path / "b").touch()
     late = progress.start + 600

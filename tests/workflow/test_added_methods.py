@@ -18,7 +18,7 @@ from hfprune.analysis.tidy import Tidy, read_union
 BASELINES = sorted(file.stem for file in (ROOT / "workflow/rules/baselines").glob("*.smk"))
 MODELS = ["llama", "qwen2", "qwen3"]
 RATIO = STUDY["ratios"][0]
-PUBLISHED = ("collect", "tables", "claims", "compare", "figures", "check", "page", "all")
+PUBLISHED = ("collect", "tables", "claims", "comparison", "figures", "check", "page", "all")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ CELLS = "results/smoke/cells"
 MEASURED = "measure_fidelity_perplexity_zeroshot"
 UNTUNED = {"recoveries": ["none"], "recovery": None}
 # What any changed result makes anew.
-PUBLISHED = ["collect", "tables", "claims", "compare", "figures", "check", "page", "all"]
+PUBLISHED = ["collect", "tables", "claims", "comparison", "figures", "check", "page", "all"]
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_two_changes_at_once_are_both_made_in_one_run(project: Path) -> None:
         ratios=[0.15, 0.25],
         measures={"fidelity": fidelity},
     )
-    assert not [rule for rule in jobs(snakemake(project, "compare")) if rule.startswith("score")]
+    assert not [rule for rule in jobs(snakemake(project, "comparison")) if rule.startswith("score")]
     tidy = Tidy(project / "results/smoke").tidy.query("measure == 'fidelity'")
     assert {*zip(tidy["model"], tidy["method"], tidy["ratio"], strict=True)} == {
         (model, method, ratio)
@@ -187,7 +187,7 @@ def test_resampled_calibrations_give_one_draw_its_intervals(project: Path) -> No
         measures={"zeroshot": STUDY["measures"]["zeroshot"]}
         | {name: STUDY["measures"][name] | {"sequences": 8} for name in ("fidelity", "perplexity")},
     )
-    snakemake(project, "compare")
+    snakemake(project, "comparison")
     results = project / "results/smoke"
     compared = pd.read_csv(results / "comparison.csv")
     assert {*compared["method"]} == {"cross_entropy", "random"} and {*compared["resamples"]} == {3}

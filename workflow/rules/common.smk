@@ -6,7 +6,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from hfprune.cost import choice
+from hfprune.cost import choice, progress
 from hfprune.devices.visible import visible_gpus
 from hfprune.errors import HfpruneError
 from hfprune.recoveries import ADAPTER, ADAPTER_CONFIG, RECOVERED
@@ -55,4 +55,5 @@ def announce(record):
         made = {str(file) for job in workflow.dag.needrun_jobs() for file in job.output}
         todo = Costs(files(), [job for file, job in jobs().items() if file in made], CHOSEN.device)
         print(choice.announcement(todo, CHOSEN.path, max(1, GPUS), most), file=sys.stderr, flush=True)
+        progress.follow(progress.Progress(todo))
     return True

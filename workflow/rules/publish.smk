@@ -42,7 +42,7 @@ use rule collect as claims with:
         command="claims --claims paper/claims.yaml",
 
 
-use rule collect as compare with:
+use rule collect as comparison with:
     input:
         PUBLISHED.tidy,
     output:
@@ -50,7 +50,7 @@ use rule collect as compare with:
     log:
         f"{LOGS}/comparison.log",
     params:
-        command="compare",
+        command="comparison",
 
 
 use rule collect as tables with:
@@ -87,7 +87,7 @@ rule partial:
     shell:
         f"(hfprune collect --study {{input.study:q}} --results {RESULTS} --partial --out {{PARTIAL}}"
         " && hfprune claims --results {PARTIAL}"
-        " && hfprune compare --results {PARTIAL}"
+        " && hfprune comparison --results {PARTIAL}"
         " && hfprune tables --results {PARTIAL}"
         " && hfprune page --results {PARTIAL} --out {PARTIAL}/report.html"
         " && hfprune figures --results {PARTIAL} --out {PARTIAL}/figures) > {log} 2>&1"
@@ -109,6 +109,7 @@ use rule collect as check with:
 use rule collect as page with:
     input:
         PUBLISHED.all(),
+        rules.check.output,
         PAPER,
     output:
         f"{RESULTS}/report.html",

@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
+from hfprune.analysis.answered import commonest
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import framed, full
@@ -39,7 +40,7 @@ class Answers(FigurePublication):
         shares = pd.concat([right, items]).groupby(["model", "recovery", "ratio", "method", "task", "seed"])[
             "answer"
         ]
-        return (100 * shares.agg(_commonest)).rename("share").reset_index()
+        return (100 * shares.agg(commonest)).rename("share").reset_index()
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
         names = {RIGHT: "Commonest right answer"} | {name: look.label for name, look in data.looks.items()}
@@ -62,7 +63,3 @@ class Answers(FigurePublication):
             ax.grid(False)
             ax.tick_params(axis="y", rotation=0)
         return figure
-
-
-def _commonest(answers: pd.Series) -> float:
-    return float(answers.value_counts(normalize=True).max())

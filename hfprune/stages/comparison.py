@@ -7,10 +7,10 @@ from hfprune.stages.fields import CollectedFolder, OutFolder
 from hfprune.study import layout
 
 
-class CompareMethods(Stage):
+class Comparison(Stage):
     """The comparison of a study."""
 
-    example: ClassVar = "hfprune compare --results results/demo"
+    example: ClassVar = "hfprune comparison --results results/demo"
 
     results: CollectedFolder
     out: OutFolder = None

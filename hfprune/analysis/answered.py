@@ -1,0 +1,67 @@
+"""The answers of a model to the questions of tasks, as lm-eval or the measure zeroshot kept them.
+
+A table a task: by `item` and `doc_hash`, the `outcome` by `metric`, `shots`, the hash of the `prompt`, the
+`loglikelihood` of every choice, and the `target`.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from hfprune.analysis.averages import PRIMARY
+from hfprune.assets.formats import read_jsonl
+from hfprune.errors import REASON, HfpruneError, explained
+from hfprune.files import read_json
+
+_SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
+Answers = dict[str, pd.DataFrame]
+
+
+def read_logged(folder: Path) -> Answers:
+    """Return the answers in an output folder of lm-eval, of every task the newest; nothing if it is none.
+
+    Raises:
+        HfpruneError: they are of several models, or lack what lm-eval logs.
+    """
+    files = {file: found for file in folder.rglob("*.jsonl") if (found := _SAMPLES.fullmatch(file.name))}
+    if len(homes := sorted({file.parent for file in files})) > 1:
+        raise HfpruneError(f"{folder}: results of {len(homes)} models; give the folder of one, as {homes[0]}")
+    newest = {files[file]["task"]: file for file in sorted(files, key=lambda file: files[file]["time"])}
+    return {task: _logged(task, file, files[file]["time"]) for task, file in sorted(newest.items())}
+
+
+def _logged(task: str, file: Path, time: str) -> pd.DataFrame:
+    with explained(f"{file}: not as lm-eval 0.4.3 or later logs: {REASON}", KeyError, IndexError, ValueError):
+        (results,) = file.parent.glob(f"*_{time}.json")  # of the same run
+        rows = read_jsonl(file)
+        # With another filter lm-eval counts every question again.
+        table = pd.DataFrame([row for row in rows if row["filter"] == rows[0]["filter"]])
+        # Of each choice the log-likelihood and whether it is greedy, as text; a generated answer is a text itself.
+        choices = [[float(x[0]) for x in found if isinstance(x, list)] for found in table["filtered_resps"]]
+        table = table.rename(columns={"doc_id": "item", "prompt_hash": "prompt"})
+        table = table.assign(loglikelihood=choices, shots=read_json(results)["n-shot"][task])
+        return _kept(task, table, rows[0]["metrics"])
+
+
+def read_measured(folder: Path, tasks: Iterable[str]) -> Answers:
+    """Return the answers in a folder of results of the measure zeroshot."""
+    found = {task: pd.read_parquet(folder / f"{task}.parquet") for task in tasks}
+    same = {"doc_hash": "", "prompt": "", "shots": 0}
+    return {task: _kept(task, table.assign(**same), [*table]) for task, table in found.items()}
+
+
+def _kept(task: str, table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    metric = next(name for name in (*PRIMARY, *metrics) if name in metrics)
+    outcome = pd.to_numeric(table[metric], errors="coerce").astype(float)
+    if not outcome.between(0, 1).all():
+        raise HfpruneError(
+            f"task {task}: {metric} is not from 0 to 1 for every question; leave it out (--tasks)"
+        )
+    kept = ["metric", "outcome", "shots", "prompt", "loglikelihood", "target"]
+    return table.assign(metric=metric, outcome=outcome).set_index(["item", "doc_hash"])[kept].sort_index()
+
+
+def commonest(answers: pd.Series) -> float:
+    return float(answers.value_counts(normalize=True).max())

@@ -1,0 +1,134 @@
+"""`hfprune compare`, on what stock lm-eval wrote, on checkpoints, and on constructed outcomes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import failure, run
+from lm_eval.evaluator import simple_evaluate
+from lm_eval.loggers import EvaluationTracker
+from lm_eval.models.huggingface import HFLM
+from scipy.stats import t, ttest_1samp
+from smoke import save_model, write, write_sources
+
+from hfprune.analysis.two_results import effects
+from hfprune.assets.tasks import task_file
+from hfprune.evaluation.lm_tasks import offline_tasks
+
+
+def stock(model: str, *tasks: str, shots: int = 0) -> None:
+    """Evaluate a model, and write the results as lm-eval's own command does."""
+    tracker = EvaluationTracker(output_path=f"logged/{model}{shots or ''}")
+    lm = HFLM(model, device="cpu", backend="causal", add_bos_token=True, batch_size=8)
+    with offline_tasks({task: task_file(Path("tasks") / task) for task in tasks}) as manager:
+        settings = {"task_manager": manager, "evaluation_tracker": tracker, "num_fewshot": shots}
+        found = simple_evaluate(lm, tasks=[*tasks], **settings)
+    samples = found.pop("samples")
+    tracker.save_results_aggregated(found, samples)
+    for task in tasks:
+        tracker.save_results_samples(task, samples[task])
+
+
+def compared(call: str) -> pd.DataFrame:
+    run(f"compare {call} --out found.json")
+    return pd.DataFrame(json.loads(Path("found.json").read_text())["effects"]).set_index("task")
+
+
+def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "assets.yaml", write_sources(tmp_path))
+    run("fetch tasks/piqa tasks/arc_easy --catalogue assets.yaml --resources .")
+    for model, architecture in (("one", "qwen3"), ("two", "llama")):
+        save_model(architecture, tmp_path / model)
+        stock(model, "arc_easy", "piqa")
+    stock("two", "arc_easy", shots=1)
+    found, each = compared("logged/one logged/two"), {}
+    for side, model in (("A", "one"), ("B", "two")):
+        (results,) = Path("logged", model).rglob("results_*.json")
+        (samples,) = Path("logged", model).rglob("samples_arc_easy_*.jsonl")
+        rows = sorted(map(json.loads, samples.open()), key=lambda row: row["doc_id"])
+        each[side] = np.array([row["acc_norm"] for row in rows])
+        of_tasks = json.loads(results.read_text())["results"]
+        for task in ("arc_easy", "piqa"):
+            assert found.loc[task, side] == pytest.approx(100 * of_tasks[task]["acc_norm,none"])
+        places = [np.argmax([float(value) for value, _ in row["filtered_resps"]]) for row in rows]
+        assert found.loc["arc_easy", f"commonest {side}"] == 10 * max(np.bincount(places))
+    assert (each["A"] != each["B"]).any(), "else the interval shows little"
+    ends, row = paired_t([*(each["B"] - each["A"]), 1, -1])[:2], found.loc["arc_easy"]
+    assert row["low"] <= ends[0] + 1e-6 and row["high"] >= ends[1] - 1e-6
+    assert row["high"] - row["low"] < 1.1 * (ends[1] - ends[0]), "longer where it is skewed"
+    measured = compared("one two --tasks tasks/arc_easy tasks/piqa --dtype float32")
+    pd.testing.assert_frame_equal(measured, found)
+
+    low = found.loc["average", "low"]
+    run(f"compare logged/one logged/two --margin {-low + 1}")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        run(f"compare logged/one logged/two --margin {-low - 1} --out found.md")
+    said = capsys.readouterr().out
+    assert end.value.code == 1 and said == Path("found.md").read_text()
+    assert (
+        "| arc_easy | acc_norm |" in said
+        and "B is not shown to be within the margin of A: the low end" in said
+    )
+
+    text = samples.read_text()
+    for old, new, message in (
+        ('"prompt_hash": "', '"prompt_hash": "0', "task arc_easy: A and B had other prompts"),
+        ('"doc_hash": "', '"doc_hash": "0', "task arc_easy: A and B had other questions"),
+        ('"doc_hash"', '"hash"', "not as lm-eval 0.4.3 or later logs"),
+        ('"acc_norm": ', '"acc_norm": 2', "task arc_easy: acc_norm is not from 0 to 1"),
+    ):
+        samples.write_text(text.replace(old, new))
+        assert message in failure("compare logged/one logged/two")
+    for call, message in {
+        "logged/two1 --tasks arc_easy": "task arc_easy: A and B had other numbers of few-shot",
+        "logged/two1": "task piqa: B lacks it; choose by --tasks",
+        "logged": "logged: results of 3 models; give the folder of one, as logged/one",
+        "two": "two: no samples of lm-eval (--log_samples) there; two models take --tasks",
+    }.items():
+        samples.write_text(text)
+        assert message in failure(f"compare logged/one {call}")
+    samples.with_name("samples_arc_easy_2019-11-29T15-01-35.jsonl").write_text("{}")
+    pd.testing.assert_frame_equal(compared("logged/one logged/two"), found)
+
+
+def answers(outcomes: np.ndarray) -> dict[str, pd.DataFrame]:
+    """A task a row."""
+    table = pd.DataFrame({"item": range(outcomes.shape[1]), "loglikelihood": [[]] * outcomes.shape[1]})
+    table = table.assign(metric="acc", shots=0, prompt="", doc_hash="", target="0")
+    table = table.set_index(["item", "doc_hash"])
+    return {f"task{number}": table.assign(outcome=row) for number, row in enumerate(outcomes)}
+
+
+def paired_t(differences: list[float]) -> list[float]:
+    found = ttest_1samp(100 * np.array(differences), 0)
+    return [*found.confidence_interval(), found.pvalue]
+
+
+def test_the_interval_is_that_of_a_paired_t_test() -> None:
+    """Where no difference is skewed; with the pair of Bonett and Price where outcomes are right or wrong."""
+    a = np.array([np.tile([1.0, 0.0], 20), np.linspace(0.1, 0.9, 40)])
+    differences = np.array([[-1, 1] * 4 + [0] * 32, [0.05, 0.01, 0.03, 0.03] * 10])
+    found = effects(answers(a), answers(a + differences), [], 1.0)
+    first, second, mean = found.to_dict("records")
+    for row, expected in ((first, [*differences[0], 1, -1]), (second, differences[1])):
+        assert [row["low"], row["high"], row["p"]] == pytest.approx(paired_t(expected), rel=1e-4)
+    # Half of the interval and the 80 % quantile, in standard errors; questions grow with its square.
+    sem = 100 * differences[1].std(ddof=1) / 40**0.5
+    assert second["detectable"] == pytest.approx((t.ppf(0.975, 39) + t.ppf(0.8, 39)) * sem, rel=1e-4)
+    assert second["needed"] == np.ceil(40 * second["detectable"] ** 2)
+    assert second["Holm"] == 2 * second["p"] and mean["B - A"] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(("n", "shares"), [(200, (0.4, 0.15, 0.1, 0.35)), (100, (0.6, 0.005, 0.01, 0.385))])
+def test_coverage(n: int, shares: tuple[float, ...]) -> None:
+    """Of correlated outcomes; where few differ, the interval is too long. Without the pair it covers 77 %."""
+    drawn = np.random.default_rng(4).choice(4, (300, n), p=shares)
+    a, b = (answers(np.isin(drawn, right).astype(float)) for right in ((0, 1), (0, 2)))
+    found = effects(a, b, [], 1.0)[:-1]
+    truth, error = 100 * (shares[2] - shares[1]), 2 * (0.95 * 0.05 / 300) ** 0.5
+    covered = (found["low"].le(truth) & found["high"].ge(truth)).mean()
+    assert 0.95 - error <= covered <= (0.95 + error if n == 200 else 1)
