@@ -58,13 +58,13 @@ def fewest_blocks(asked: Pruning, recipe: PruningRecipe, model: Path) -> int:
 
 
 def _ratios(asked: Pruning, recipe: PruningRecipe, model: Path) -> list[float]:
-    """Return the ratio of a call, or without one those of a sweep to which the model can be pruned."""
+    """Return the ratios of a sweep to which the model can be pruned."""
     found = []
-    for ratio in [asked.ratio] if asked.ratio else RATIOS:
+    for ratio in RATIOS:
         with suppress(HfpruneError):
             fewest_blocks(asked.model_copy(update={"ratio": ratio}), recipe, model)
             found.append(ratio)
-    return found or [asked.ratio or RATIOS[0]]  # the first job says why it cannot be
+    return found or [RATIOS[0]]  # the first job says why it cannot be
 
 
 def ratio_within(asked: Pruning, recipe: PruningRecipe, source: Path) -> float:
@@ -110,7 +110,7 @@ def one_cell(
     study = {
         "models": [names["models"]],
         "methods": {recipe.criterion: method | {"allocation": recipe.allocation}},
-        "ratios": _ratios(asked, recipe, folders["models"]),
+        "ratios": [asked.ratio] if asked.ratio else _ratios(asked, recipe, folders["models"]),
         "seeds": [asked.seed],
         "recoveries": ["+".join(recoveries) or "none"],
         "recovery": LORA | {"instructions": names["instructions"]} if asked.recover else None,

@@ -24,8 +24,8 @@ from hfprune.rounding import rounded_interval
 from hfprune.stages import Stage
 
 FIGURE = "loss.svg"
-# Short crops, of as many documents as the held-out text has: what shows a loss in seconds.
-CROPS = {"measure": "perplexity", "corpus": HELDOUT["corpus"], "sequences": 32, "length": 128}
+# Short crops of many documents: what shows a loss in seconds.
+CROPS = {"measure": "perplexity", "corpus": HELDOUT["corpus"], "sequences": 64, "length": 128}
 
 
 class Tried(NamedTuple):
