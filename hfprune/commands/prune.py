@@ -1,7 +1,8 @@
 """Prune a model of your own: everything from its weights to a checkpoint, and what was lost, in one call.
 
 DIR/model is the pruned model with its card, DIR/report.html the comparison with the dense model, and DIR/work
-what they were made from. Called again, after a kill or with other settings, the command makes what is missing.
+what they were made from; with --max-loss, DIR/loss.svg is loss against size. Called again, after a kill or with
+other settings, the command makes what is missing.
 """
 
 from typing import ClassVar

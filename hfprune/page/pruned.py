@@ -25,7 +25,12 @@ class PrunedOutcome(NamedTuple):
 
 
 def write_pruned_page(
-    path: Path, model: Path, outcome: PrunedOutcome, settings: dict[str, Any], seconds: dict[str, float]
+    path: Path,
+    model: Path,
+    outcome: PrunedOutcome,
+    settings: dict[str, Any],
+    seconds: dict[str, float],
+    sweep: dict[str, Any] | None = None,
 ) -> None:
     groups = {group: [*members] for group, members in groupby(outcome.rows, key=lambda row: row.group)}
     bars = groups.get(CAPABILITY, [])
@@ -41,6 +46,7 @@ def write_pruned_page(
         parameters=named["parameters"],
         verdict=outcome.verdict,
         sample=outcome.sample,
+        sweep=sweep,
         settings={key: plain(value) for key, value in settings.items() if value is not None},
         seconds=seconds,
         hardware=hardware(),

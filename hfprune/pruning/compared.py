@@ -48,7 +48,7 @@ def lacking() -> str:
 
 def read_later(asked: Pruning) -> list[str]:
     """Return the assets that the comparison reads, as `kind/name`."""
-    found = [f"corpora/{HELDOUT['corpus']}"] if asked.compare else []
+    found = [f"corpora/{HELDOUT['corpus']}"] if asked.compare or asked.max_loss else []
     if asked.compare and not asked.quick and not lacking():
         found += [f"requests/{name}" for group in CAPABILITIES["groups"].values() for name in group]
     return found

@@ -1,10 +1,11 @@
 """Flags of `hfprune prune`."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, ByteSize, Field, PositiveInt, model_validator
 
 from hfprune.assets.spelling import FORMS
 from hfprune.rules import Allocation
@@ -14,11 +15,25 @@ from hfprune.stages.fields import CatalogueFile, Resources, Seed
 from hfprune.study.method import Units
 
 RecipeName = Literal["best", "paper"]
+LIMITS = ("max_loss", "params", "size")
+Auto = BeforeValidator(lambda ratio: None if ratio == "auto" else ratio)
+Percent = BeforeValidator(lambda x: float(x[:-1]) / 100 if str(x).endswith("%") else x)
+# Pydantic's G is a billion.
+Count = Annotated[ByteSize, BeforeValidator(lambda x: re.sub("[bB]$", "G", str(x)))]
 
 
 class Pruning(Strict):
     model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
-    ratio: float = Field(gt=0, lt=1, description="fraction of all parameters to remove")
+    ratio: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Auto] = Field(
+        default=None, description="fraction of all parameters to remove; auto: by one of the next three"
+    )
+    max_loss: Annotated[Annotated[float, Field(gt=0, lt=10)], Percent] | None = Field(
+        default=None,
+        description="the largest of several cuts whose rise of perplexity on held-out text, before any training, "
+        "has the high end of its 95% interval below this, e.g. 20%",
+    )
+    params: Count | None = Field(default=None, description="the largest model within, e.g. 110M")
+    size: ByteSize | None = Field(default=None, description="the largest model within, e.g. 90MB of weights")
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
         default="best",
@@ -73,9 +88,15 @@ class Pruning(Strict):
     resources: Resources = Path("resources")
     catalogue: CatalogueFile = Path("config/assets.yaml")
 
+    @model_validator(mode="after")
+    def _one_limit(self) -> "Pruning":
+        if sum(getattr(self, name) is not None for name in ("ratio", *LIMITS)) != 1:
+            raise ValueError("give a number as --ratio, or one of --max-loss, --params and --size")
+        return self
+
     def again(self) -> str:
         """Return the command that makes the model again elsewhere: files and folders by their names alone."""
-        elsewhere = {"out", "compare", "quick", "resources", "catalogue"}
+        elsewhere = {"out", "compare", "quick", "resources", "catalogue", *LIMITS}
         words = ["hfprune", "prune"]
         for name, value in self.model_dump(mode="json", exclude=elsewhere, exclude_defaults=True).items():
             flag = name.replace("_", "-")

@@ -18,7 +18,7 @@ MODEL, REPORT, WORK = "model", "report.html", "work"
 SETTINGS = "settings.json"
 # What a killed run may leave in `work`, and beside it: see `hfprune.files`.
 _UNFINISHED = re.compile(r"\.[\w.-]+\.[a-z0-9_]{8}(\.\w+)?")
-_OURS = re.compile(r"\.(model|report|work)\.[a-z0-9_]{8}(\.\w+)?")
+_OURS = re.compile(r"\.(model|report|work|loss)\.[a-z0-9_]{8}(\.\w+)?")
 
 
 @contextmanager

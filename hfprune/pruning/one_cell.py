@@ -2,22 +2,29 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from math import ceil
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from hfprune.assets.catalogue import Catalogue, LocalSource, ModelAsset
 from hfprune.criteria import CRITERIA
 from hfprune.devices.known import nominal_cpu, visible_device
-from hfprune.errors import HfpruneError
+from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.jobs import list_jobs
 from hfprune.models.load import load_skeleton
+from hfprune.models.units import count_parameters, gated_mlps, units_of
 from hfprune.plans.counts import kept_units, not_applicable
+from hfprune.plans.planning import apply_plan, make_plan
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import PruningRecipe
 from hfprune.pruning.sample import Sample
 from hfprune.recoveries import fewest_sequences
 from hfprune.results import DENSE
+from hfprune.rules import Allocation
 from hfprune.settings import NAME, load, validate
 from hfprune.stages import Stage
 from hfprune.stages.export import Export
@@ -28,6 +35,8 @@ from hfprune.study.study import Study
 
 # Blocks of the calibration: a gradient costs more than a Gram matrix, and solved weights gain more from many.
 SCORED, SOLVED = 32, 64
+# What a sweep tries: close together where a small loss is decided. One pass serves all.
+RATIOS = (0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3)
 # Sequences of the pairs joined end to end, and few steps: minutes where the official script takes hours.
 LORA = {"packing": "plain", "batch": 4, "length": 256, "max_steps": 40, "held_out": 8, "learning_rate": 5e-4}
 LORA |= {"template": "own", "loss": "kl", "keep": "best"}
@@ -35,32 +44,73 @@ SAMPLE = "sample.json"
 
 
 def fewest_blocks(asked: Pruning, recipe: PruningRecipe, model: Path) -> int:
-    """Return the fewest blocks that linear recovery takes, or 0 without it.
+    """Return the fewest blocks that linear recovery takes at any ratio, or 0 without it.
 
     Raises:
         HfpruneError: the model cannot be pruned to this ratio, or not by what the recipe says.
     """
     dense = load_skeleton(model)
-    kept = kept_units(dense, asked.ratio, asked.units, spared=sum(recipe.allocation.spare))
-    if note := not_applicable(dense, asked.ratio, asked.units, recipe.allocation):
-        raise HfpruneError(f"ratio {asked.ratio:g}: the method {note}; choose another ratio or other --units")
-    return fewest_sequences(kept.get("neurons", 0), asked.length) if recipe.linear else 0
+    if ratio := asked.ratio:
+        kept_units(dense, ratio, asked.units, spared=sum(recipe.allocation.spare))
+        if note := not_applicable(dense, ratio, asked.units, recipe.allocation):
+            raise HfpruneError(f"ratio {ratio:g}: the method {note}; choose another ratio or other --units")
+    return fewest_sequences(gated_mlps(dense)[0].count, asked.length) if recipe.linear else 0
+
+
+def _ratios(asked: Pruning, recipe: PruningRecipe, model: Path) -> list[float]:
+    """Return the ratios of a sweep to which the model can be pruned."""
+    found = []
+    for ratio in RATIOS:
+        with suppress(HfpruneError):
+            fewest_blocks(asked.model_copy(update={"ratio": ratio}), recipe, model)
+            found.append(ratio)
+    return found or [RATIOS[0]]  # the first job says why it cannot be
+
+
+def ratio_within(asked: Pruning, recipe: PruningRecipe, source: Path) -> float:
+    """Return the ratio of the largest pruned model within `params` or `size`.
+
+    Raises:
+        HfpruneError: the dense model is within, pruning cannot reach it, or layers are padded on disk.
+    """
+    model = load_skeleton(source)
+    total, units = count_parameters(model), units_of(model, [*asked.units])
+    wide = (model.dtype if asked.dtype == "auto" else getattr(torch, asked.dtype)).itemsize
+    # A file of safetensors says up to 200 bytes about a tensor.
+    most = asked.params or ((asked.size or 0) - 200 * len(model.state_dict())) / wide
+    flag = "--params" if asked.params else f"--size, at {wide} bytes a parameter"
+    if asked.size and recipe.allocation != Allocation():
+        raise HfpruneError("--size: layers of unequal widths are padded on disk; give --params instead")
+    if most >= total:
+        raise HfpruneError(f"{flag}: the model has {total:,} parameters, so that nothing has to go")
+    scores = {name: torch.zeros(each.count) for name, each in units.items()}
+    # Units of all layers go together, and their number is the nearest one: the next lies half of them further.
+    ratio, half = 1 - most / total, len(units) * min(each.parameters for each in units.values()) / total / 2
+    with explained(f"{flag}: too little: {REASON}", HfpruneError):
+        while count_parameters(model) > most:
+            ratio, model = ceil(1e6 * ratio) / 1e6, load_skeleton(source)
+            apply_plan(model, make_plan(model, scores, ratio, asked.units, recipe.allocation))
+            ratio += half
+    return round(ratio - half, 6)
 
 
 def one_cell(
     asked: Pruning, recipe: PruningRecipe, folders: dict[str, Path], measures: dict[str, Any], least: int
 ) -> Files:
-    """Return the study of a call, with all its files in the folder `work`, from its assets' folders by kind."""
+    """Return the study of a call, with all its files in the folder `work`, from its assets' folders by kind.
+
+    That of a call without a ratio is a sweep, before any training.
+    """
     names = {kind: re.sub(r"[^A-Za-z0-9._-]|^[._-]+", "_", at.resolve().name) for kind, at in folders.items()}
     names = {kind: name if re.fullmatch(NAME, name) else f"my{name}" for kind, name in names.items()}
     method: dict[str, Any] = {"criterion": recipe.criterion, "options": recipe.options, "units": asked.units}
     if CRITERIA.load(recipe.criterion).needs != "weights":
         method["sequences"] = asked.sequences or SCORED
-    recoveries = ["linear"] * recipe.linear + ["lora"] * bool(asked.recover)
+    recoveries = ["linear"] * recipe.linear + ["lora"] * bool(asked.recover and asked.ratio)
     study = {
         "models": [names["models"]],
         "methods": {recipe.criterion: method | {"allocation": recipe.allocation}},
-        "ratios": [asked.ratio],
+        "ratios": [asked.ratio] if asked.ratio else _ratios(asked, recipe, folders["models"]),
         "seeds": [asked.seed],
         "recoveries": ["+".join(recoveries) or "none"],
         "recovery": LORA | {"instructions": names["instructions"]} if asked.recover else None,
@@ -113,6 +163,17 @@ def jobs_of(files: Files, asked: Pruning) -> dict[str, Stage]:
         found[title] = MeasureCells(**dict(first) | {"measures": first.measures | job.measures})
         found["sample"] = Sample(**pruned, out=files.file(SAMPLE))
     return {title: found[title] for title in sorted(found, key="sample".__eq__)}
+
+
+def swept_jobs(files: Files) -> dict[str, Any]:
+    """Return the jobs of a sweep by their titles; all losses are one, the dense model's first."""
+    found: dict[str, Any] = {}
+    for job in _listed(files):
+        title = f"plan {job.ratio:g}" if job.stage == "plan" else job.stage
+        if isinstance(job, MeasureCells) and title in found:
+            job = MeasureCells(**dict(job) | {"cells": [*found[title].cells, *job.cells]})
+        found[title] = job
+    return found
 
 
 def _listed(files: Files) -> Iterator[Any]:

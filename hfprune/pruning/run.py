@@ -6,7 +6,7 @@ import time
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hfprune.errors import HfpruneError, missing
 from hfprune.files import read_json, write_json
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def prune(
-    model: str | os.PathLike[str], ratio: float, out: str | os.PathLike[str], **options: Any
+    model: str | os.PathLike[str], ratio: float | Literal["auto"], out: str | os.PathLike[str], **options: Any
 ) -> "list[Row]":
     """Prune a model and compare it with the dense one, as `hfprune prune` does.
 
     Args:
         model: a name of the catalogue, a folder, a `.gguf` file or a hub id.
-        ratio: fraction of all parameters to remove.
+        ratio: fraction of all parameters to remove; auto: by `max_loss` (0.2: 20 %), `params` or `size`.
         out: folder that gets `model` (a checkpoint with its card), `report.html` and `work`.
         options: the other flags of the command, such as `criterion="magnitude"`, `text="my.jsonl"`, `seed=1`.
 
@@ -58,15 +58,39 @@ def compared(asked: Pruning) -> "PrunedOutcome":
         print(f"right answers are left out of the comparison: {line}", file=sys.stderr)
     with claimed(asked.out, asked.model_dump(mode="json")):
         folders = _fetched(asked)
+        asked, sweep = _at_its_ratio(asked, recipe, folders)
         least = fewest_blocks(asked, recipe, folders["models"])
         files = one_cell(asked, recipe, folders, fitting(asked, folders["models"]), least)
         jobs = jobs_of(files, asked)
-        seconds = _take_all(files, jobs, least, asked)
+        known = {"calibrate", "score", "plan", "linear"} if sweep else set[str]()
+        seconds = _take_all(files, jobs, least, asked, known)
         found = outcome(asked, recipe, folders["models"], jobs)
         write_pruned_page(
-            asked.out / REPORT, asked.out / MODEL, found, _settings(asked, recipe, jobs), seconds
+            asked.out / REPORT, asked.out / MODEL, found, _settings(asked, recipe, jobs), seconds, sweep
         )
     return found
+
+
+def _at_its_ratio(
+    asked: Pruning, recipe: "PruningRecipe", folders: dict[str, Path]
+) -> tuple[Pruning, dict[str, Any] | None]:
+    """Return the call with the ratio that its limit allows, and, for readers, what was tried to find it."""
+    if asked.ratio:
+        return asked, None
+
+    from hfprune.pruning.one_cell import fewest_blocks, one_cell, ratio_within, swept_jobs
+
+    if not asked.max_loss:
+        return asked.model_copy(update={"ratio": ratio_within(asked, recipe, folders["models"])}), None
+
+    from hfprune.pruning.sweep import CROPS, losses, shown
+
+    least = fewest_blocks(asked, recipe, folders["models"])
+    files = one_cell(asked, recipe, folders, {"loss": CROPS}, least)
+    jobs = swept_jobs(files)
+    _take_all(files, jobs, least, asked)
+    sweep = shown(losses(jobs), asked.max_loss, asked.out)
+    return asked.model_copy(update={"ratio": sweep["ratio"]}), sweep
 
 
 def _fetched(asked: Pruning) -> dict[str, Path]:

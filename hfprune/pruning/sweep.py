@@ -1,0 +1,111 @@
+"""How much may be cut: the loss of a model at several ratios, and the largest cut within a limit."""
+
+import base64
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib import style
+from tabulate import tabulate
+
+from hfprune.analysis.outcomes import Outcomes, contrast
+from hfprune.analysis.statistics import estimate
+from hfprune.errors import HfpruneError
+from hfprune.files import atomic_file
+from hfprune.pruning.compared import HELDOUT
+from hfprune.report.charts import Chart
+from hfprune.report.drawing import panels
+from hfprune.report.style import Look
+from hfprune.results import DENSE, read_result
+from hfprune.rounding import rounded_interval
+from hfprune.stages import Stage
+
+FIGURE = "loss.svg"
+# Short crops of many documents: what shows a loss in seconds.
+CROPS = {"measure": "perplexity", "corpus": HELDOUT["corpus"], "sequences": 64, "length": 128}
+
+
+class Tried(NamedTuple):
+    """A cut and its loss: the rise of perplexity on held-out text against the dense model (0.2: by 20 %)."""
+
+    ratio: float
+    parameters: int
+    loss: float
+    low: float
+    """The ends of its 95 % interval, in pairs over documents; NaN if it is not known."""
+    high: float
+    documents: int
+
+    def said(self, most: float) -> str:
+        loss, *ends = rounded_interval("{:+.1%}", self.loss, self.low, self.high, neutral=most)
+        return f"{loss} [{', '.join(ends)}]" if isfinite(self.high) else f"{loss} (too few documents)"
+
+
+def losses(jobs: dict[str, Stage]) -> list[Tried]:
+    """Return what the jobs of a sweep have found, the smallest cut first."""
+    dense, *cells = [file for file in jobs["measure"].outputs() if file.suffix == ".parquet"]
+    plans = [job.outputs()[1] for job in jobs.values() if job.stage == "plan"]
+    found = []
+    for plan, cell in zip(map(read_result, plans), cells, strict=True):
+        effect = estimate(contrast([(1.0, _outcomes(cell)), (-1.0, _outcomes(dense))]))
+        loss, low, high = map(float, np.expm1([effect.value, effect.low, effect.high]))
+        left = {value["metric"]: value["value"] for value in plan["values"]}["parameters"]
+        found.append(Tried(plan["cell"]["ratio"], int(left), loss, low, high, effect.n))
+    return sorted(found)
+
+
+def _outcomes(items: Path) -> Outcomes:
+    return {None: {"": pd.read_parquet(items).set_index(["document", "item"])["nll"].sort_index()}}
+
+
+def choice(tried: Sequence[Tried], most: float) -> Tried | None:
+    """Return the largest cut with the high end of its interval below the limit, or None."""
+    return max((one for one in tried if one.high < most), default=None)
+
+
+def shown(tried: Sequence[Tried], most: float, out: Path) -> dict[str, Any]:
+    """Print what was tried, draw it into the folder `out`, and return both for the page.
+
+    Raises:
+        HfpruneError: no cut is within the limit; gives the loss of the smallest.
+    """
+    best, limit, least = choice(tried, most), f"{100 * most:.3g} %", min(tried)
+    headers = ["removed", "parameters", "loss [95 % interval]", ""]
+    rows = [
+        [f"{100 * one.ratio:.3g} %", f"{one.parameters:,}", one.said(most), "exported" * (one == best)]
+        for one in tried
+    ]
+    said = (
+        f"Loss is the rise of perplexity against the dense model, on the same {least.documents} crops of "
+        f"{CROPS['length']} tokens, each from another document of {CROPS['corpus']}, before any training. The "
+        f"largest cut with the high end of its 95 % interval below {limit} is exported."
+    )
+    print(tabulate(rows, headers, disable_numparse=True, colalign=["right"] * 3), f"\n{said}\n", sep="\n")
+    _draw(tried, best, most, out / FIGURE)
+    if not best:
+        raise HfpruneError(
+            f"--max-loss: no cut has the high end of its interval below {limit}, and nothing is exported: the "
+            f"smallest, {rows[0][0]} of the parameters, loses {least.said(most)}"
+        )
+    data = base64.b64encode((out / FIGURE).read_bytes()).decode()
+    return {"ratio": best.ratio, "headers": headers, "rows": rows, "said": said, "figure": data}
+
+
+def _draw(tried: Sequence[Tried], best: Tried | None, most: float, path: Path) -> None:
+    looks = {
+        DENSE: Look(f"--max-loss {100 * most:.3g}%", "#000000", "D"),
+        "tried": Look("Tried, with 95 % intervals", "#0072B2", "o"),
+        "best": Look("Exported", "#D55E00", "D"),
+    }
+    marked = [one._asdict() | {"group": "tried"} for one in tried]
+    marked += [best._asdict() | {"group": "best"}] if best else []
+    rows = pd.DataFrame([*marked, {"group": DENSE, "loss": most}])
+    rows = rows.assign(place=rows["parameters"] / 1e6, value=rows["loss"])
+    rows[["value", "low", "high"]] += 1
+    chart = Chart(rows, looks, "Perplexity over the dense model's", "Parameters (million)", log=True)
+    theme = Path(panels.__file__).with_name("theme.mplstyle")
+    with style.context(["default", theme]), atomic_file(path) as file:
+        panels.sheet([("", [chart])], width=4.6, height=2.4).savefig(file, metadata={"Date": None})

@@ -1,0 +1,110 @@
+"""How much may be cut: `hfprune prune --ratio auto`, by a loss, a number of parameters or a size on disk."""
+
+import re
+from math import expm1, nan
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from command_line import failure, killed, run
+from conftest import reload
+from scipy.stats import t
+
+from hfprune.models.load import load_model
+from hfprune.models.units import count_parameters, gated_mlps
+from hfprune.pruning.one_cell import RATIOS
+from hfprune.pruning.sweep import Tried, choice
+
+CHOICES = [
+    ((0.05, 0.19, 0.35), 0.2),
+    ((0.05, 0.25, 0.35), 0.1),  # the loss itself, 0.15, is below the limit
+    ((0.05, 0.2, 0.35), 0.1),
+    ((0.25, 0.19, 0.35), 0.2),
+    ((-0.01, 0.01, nan), 0.2),
+    ((0.21, 0.3, 0.4), None),
+]
+
+
+@pytest.mark.parametrize(("highs", "ratio"), CHOICES)
+def test_the_largest_cut_with_its_high_end_below(highs: tuple[float, ...], ratio: float | None) -> None:
+    tried = [Tried(n / 10, 9, high - 0.1, high - 0.2, high, 20) for n, high in enumerate(highs, 1)]
+    found = choice(tried, 0.2)
+    assert (found and found.ratio) == ratio
+
+
+def taken(printed: str) -> list[str]:
+    return re.findall(r"\[\d+/\d+\] ([a-z0-9. ]+): \d+ s$", printed, re.MULTILINE)
+
+
+def test_a_sweep_exports_what_it_chose_and_goes_on_after_a_kill(
+    call: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, out = call.replace("--ratio 0.15", "--linear --no-compare"), tmp_path / "out"
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr("hfprune.stages.linear.write_result", killed)
+        run(f"{call} --max-loss 20% --out {out}")
+    plans = [f"plan {ratio:g}" for ratio in RATIOS]
+    assert taken(capsys.readouterr().err) == ["budget", "calibrate", "score", *plans]
+    assert "and nothing is exported" in failure(f"{call} --max-loss 0.000001% --out {out}")
+    assert taken(capsys.readouterr().err) == ["linear", "measure"]
+    assert {path.name for path in out.iterdir()} == {"loss.svg", "work"}
+    run(f"{call} --ratio auto --max-loss 20% --out {out}")
+    printed = capsys.readouterr()
+    assert taken(printed.err) == ["export"]
+
+    row = r"^ *([\d.]+) % +([\d,]+) +([+-][\d.]+)% \[(.*)%, (.*)%\] *(\w*)$"
+    ratios, sizes, losses, lows, highs, marks = zip(*re.findall(row, printed.out, re.MULTILINE), strict=True)
+    assert [float(ratio) / 100 for ratio in ratios] == [*RATIOS]
+    # The model has learnt nothing, so that the largest cut loses as little as any.
+    assert marks == (*[""] * 7, "exported")
+    assert f"{count_parameters(reload(out / 'model')):,}" == sizes[-1]
+    files = {path.parts[-4]: path for path in (out / "work/cells").rglob("loss.parquet")}
+    change = pd.read_parquet(files["0.3"])["nll"] - pd.read_parquet(files["0"])["nll"]
+    low, high = t.interval(0.95, len(change) - 1, change.mean(), change.sem())
+    assert float(losses[-1]) == pytest.approx(100 * expm1(change.mean()), abs=0.06)
+    # Skewness may lengthen an end.
+    assert float(lows[-1]) <= 100 * expm1(low) + 0.06 and float(highs[-1]) >= 100 * expm1(high) - 0.06
+    page, card = (out / "report.html").read_text(), (out / "model/README.md").read_text()
+    assert "data:image/svg+xml;base64," in page and sizes[3] in page
+    assert "--ratio 0.3 " in card and "max-loss" not in card
+    run(f"{call} --ratio 0.3 --out {tmp_path}/plain")
+    ours, theirs = (reload(folder / "model").state_dict() for folder in (out, tmp_path / "plain"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
+
+
+@pytest.mark.parametrize(("dtype", "wide"), [("float32", 4), ("bfloat16", 2)])
+def test_with_one_neuron_more_in_each_layer_it_would_be_too_large(
+    dtype: str, wide: int, call: str, project: Path, tmp_path: Path
+) -> None:
+    dense = load_model(project / "models/mine", device=torch.device("cpu"))
+    total, step = count_parameters(dense), sum(mlp.parameters for mlp in gated_mlps(dense))
+    call = call.replace("--ratio 0.15", "--criterion magnitude --no-compare").replace("float32", dtype)
+    limit, size = round(0.8123 * total), round(0.85 * total * wide)
+    run(f"{call} --params {limit / 1000}k --out {tmp_path}/a")
+    assert limit - step < count_parameters(reload(tmp_path / "a/model")) <= limit
+    run(f"{call} --ratio auto --size {size / 1000}kB --out {tmp_path}/b")
+    (file,) = (tmp_path / "b/model").glob("*.safetensors")
+    assert size - step * wide - 200 * len(dense.state_dict()) < file.stat().st_size <= size
+
+
+REFUSED = {
+    "--max-loss -3": "^--max-loss: must be greater than 0, not '-3'",
+    "--max-loss 20": "^--max-loss: must be less than 10, not '20'",
+    "--max-loss much": "^--max-loss: ",
+    "--size five": "^--size: ",
+    "--size 5": r"^--size, at 4 bytes a parameter: too little: ratio .* at most 0\.",
+    "--size 90MB": r"^--size, at 4 bytes a parameter: the model has [\d,]+ parameters",
+    "--params 1B": r"^--params: the model has [\d,]+ parameters, so that nothing has to go",
+    "--size 1MB --allocation global": "padded on disk; give --params",
+    "--ratio auto": "^give a number as --ratio, or one of --max-loss, --params and --size",
+    "--ratio 0.2 --params 1k": "^give a number as --ratio, or one of",
+    "--max-loss 5% --text c4-sample-heldout": "calibrate on another text",
+}
+
+
+def test_bad_limits_are_one_line_and_leave_nothing(call: str, tmp_path: Path) -> None:
+    for flags, said in REFUSED.items():
+        line = failure(f"{call.replace('--ratio 0.15', flags)} --no-compare --out {tmp_path}/out")
+        assert re.search(said, line.removeprefix("hfprune prune: error: ")), line
+        assert not (tmp_path / "out").exists()
