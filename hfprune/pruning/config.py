@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from hfprune.assets.spelling import FORMS
 from hfprune.rules import Allocation
@@ -14,6 +14,11 @@ from hfprune.stages.fields import CatalogueFile, Resources, Seed
 from hfprune.study.method import Units
 
 RecipeName = Literal["best", "paper"]
+
+
+def _words(given: Any) -> Any:
+    """Return tasks one by one, which may also be joined by commas, as lm-eval takes them."""
+    return [word for part in given for word in part.split(",") if word] if isinstance(given, list) else given
 
 
 class Pruning(Strict):
@@ -52,7 +57,21 @@ class Pruning(Strict):
         description="measure the pruned model beside the dense one, which takes most of the time",
     )
     quick: bool = Field(
-        default=False, description="compare on a little text alone, without capabilities and speed"
+        default=False, description="compare on text alone, without capabilities, greedy text and speed"
+    )
+    eval_text: str | None = Field(
+        default=None,
+        description="compare on this text, too, which then decides whether a step is taken: a name in "
+        f"config/assets.yaml, {FORMS['corpora'].ways()}",
+    )
+    tasks: Annotated[list[str], BeforeValidator(_words)] = Field(
+        default=[],
+        description="compare on 50 questions of each of these tasks of lm-eval, too: names in "
+        "config/assets.yaml, such as arc_easy,boolq",
+    )
+    keep_recovery: bool = Field(
+        default=False,
+        description="export the model of the last step, even where reconstruction or recovery made it worse",
     )
     text: str = Field(
         default="c4-sample",
@@ -75,14 +94,16 @@ class Pruning(Strict):
 
     def again(self) -> str:
         """Return the command that makes the model again elsewhere: files and folders by their names alone."""
-        elsewhere = {"out", "compare", "quick", "resources", "catalogue"}
+        elsewhere = {"out", "quick", "tasks", "resources", "catalogue"}
         words = ["hfprune", "prune"]
         for name, value in self.model_dump(mode="json", exclude=elsewhere, exclude_defaults=True).items():
             flag = name.replace("_", "-")
             if isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")
             else:
-                local = name in ("model", "text", "recover") and Path(value).expanduser().exists()
+                local = (
+                    name in ("model", "text", "eval_text", "recover") and Path(value).expanduser().exists()
+                )
                 text = Path(value).resolve().name if local else value
                 words += [f"--{flag}", plain(text)]
         return shlex.join([*words, "--out", "pruned"])
