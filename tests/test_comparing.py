@@ -1,5 +1,7 @@
-"""A pruned model beside its dense model."""
+"""A pruned model beside its dense model, after each step, and whether it can be used."""
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,10 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from hfprune.analysis.before_after import Row, compare, verdict
+from hfprune.analysis.before_after import compare, read_sides
+from hfprune.analysis.steps import Row, Sides
+from hfprune.analysis.usability import LOSS, REPETITION, verdict, worth_taking
+from hfprune.measures.repetition import repeated
 
 SPEEDS = {
     "prefill_seconds": 0.5,
@@ -18,13 +23,17 @@ SPEEDS = {
 }
 
 
-def result(method: str, measure: str, task: str = "text", **values: float) -> dict:
+STEPS = {"dense": ("dense", "none"), "pruned": ("wanda", "none"), "reconstructed": ("wanda", "linear")}
+STEPS["recovered"] = ("wanda", "linear+lora")
+
+
+def result(step: str, measure: str, task: str = "text", n: int = 3, **values: float) -> dict:
     return {
-        "cell": {"method": method, "recovery": "none"},
+        "cell": dict(zip(("method", "recovery"), STEPS[step], strict=True)),
         "measure": measure,
         "task": "" if measure == "latency" else task,
         "values": [
-            {"metric": name, "value": value, "stderr": None, "n": 3} for name, value in values.items()
+            {"metric": name, "value": value, "stderr": None, "n": n} for name, value in values.items()
         ],
         "provenance": {"settings": {"prompt_tokens": 64} if measure == "latency" else {}},
     }
@@ -34,8 +43,8 @@ def files(*results: dict) -> dict[Path, dict]:
     return {Path(f"nowhere/{number}.json"): each for number, each in enumerate(results)}
 
 
-def compared(results: dict[Path, dict]) -> list[Row]:
-    return compare(results, (10, 8), (40, 32))
+def compared(results: dict[Path, dict], step: str = "pruned") -> list[Row]:
+    return compare(read_sides(results), step, (10, 8), (40, 32))
 
 
 def test_numbers_stand_beside_those_of_the_dense_model() -> None:
@@ -45,33 +54,45 @@ def test_numbers_stand_beside_those_of_the_dense_model() -> None:
         result("pruned", "fidelity", js_distance=0.25, kl_divergence=1),
         result("pruned", "latency", **SPEEDS),
     )
-    rows = [row.words() for row in compare(results, (1000, 800), (4000, 3200))]
+    results |= {
+        Path("nowhere/later"): result("reconstructed", "perplexity", "mine-0123456789ab", perplexity=25)
+    }
+    results |= {Path("nowhere/last"): result("reconstructed", "perplexity", perplexity=25)}
+    rows = [row.words() for row in compare(read_sides(results), "pruned", (1000, 800), (4000, 3200))]
     assert rows == [
-        ["perplexity on text", "20.00", "30.00", "+50.0%"],
-        ["JS distance to the dense model on text", "", "0.250", "+0.250"],
-        ["parameters", "1,000", "800", "-20.0%"],
-        ["file size of the weights, MB", "0.0", "0.0", "-20.0%"],
-        ["prefill of 64 tokens, ms", "750.0", "500.0", "-33.3%"],
-        ["decoding, tokens a second", "24.0", "30.0", "+25.0%"],
+        ["perplexity on text", "20.00", "30.00", "25.00", "3", "+50.0%"],
+        ["JS distance to the dense model on text", "", "0.250", "", "3", "+0.250"],
+        ["parameters", "1,000", "800", "800", "", "-20.0%"],
+        ["file size of the weights, MB", "0.0", "0.0", "0.0", "", "-20.0%"],
+        ["prefill of 64 tokens, ms", "750.0", "500.0", "500.0", "3", "-33.3%"],
+        ["decoding, tokens a second", "24.0", "30.0", "30.0", "3", "+25.0%"],
     ]
-    (_, size) = compare({}, (1000, 800), (4000, 1600))
+    names = [row.name for row in compared(results, "reconstructed")]
+    assert names[:2] == ["perplexity on mine", "perplexity on text"], "a file's name without its hash"
+    (_, size) = compare({}, "pruned", (1000, 800), (4000, 1600))
     assert size.name == "file size of the weights, MB (4.0 → 2.0 bytes a parameter)", (
         "pruning alone does less"
     )
 
 
-def measured(folder: Path, method: str, measure: str, items: pd.DataFrame, task: str, **values: float):
-    path = folder / f"{method}-{measure}-{task}.json"
+def measured(folder: Path, step: str, measure: str, items: pd.DataFrame, task: str, **values: float):
+    path = folder / f"{step}-{measure}-{task}.json"
     items.to_parquet(path.with_suffix(".parquet"))
-    return {path: result(method, measure, task, **values)}
+    return {path: result(step, measure, task, len(items), **values)}
 
 
-def perplexities(folder: Path, before: np.ndarray, after: np.ndarray) -> dict[Path, dict]:
+def by_document(folder: Path, measure: str, column: str, of: Callable = np.mean, **steps: np.ndarray):
     found: dict[Path, dict] = {}
-    for method, nll in (("dense", before), ("pruned", after)):
-        items = pd.DataFrame({"item": range(len(nll)), "document": range(len(nll)), "nll": nll})
-        found |= measured(folder, method, "perplexity", items, "text", perplexity=float(np.exp(nll.mean())))
+    metric = {"nll": "perplexity"}.get(column, column)
+    for step, each in steps.items():
+        items = pd.DataFrame({"item": range(len(each)), "document": range(len(each)), column: each})
+        found |= measured(folder, step, measure, items, "text", **{metric: float(of(each))})
     return found
+
+
+def perplexities(folder: Path, before: np.ndarray, after: np.ndarray, **more: np.ndarray) -> dict[Path, dict]:
+    steps = {"dense": before, "pruned": after} | more
+    return by_document(folder, "perplexity", "nll", lambda nll: np.exp(nll.mean()), **steps)
 
 
 def test_the_change_has_its_interval_in_pairs(tmp_path: Path) -> None:
@@ -85,7 +106,7 @@ def test_the_change_has_its_interval_in_pairs(tmp_path: Path) -> None:
     ends = np.exp(change.mean() + np.array([-half, half])) - 1
     assert row.change == pytest.approx(np.exp(change.mean()) - 1)
     assert [row.low, row.high] == pytest.approx(ends, abs=0.01)
-    assert row.words()[3] == f"{row.change:+.1%} [{row.low:+.1%}, {row.high:+.1%}]"
+    assert row.words()[4] == f"{row.change:+.1%} [{row.low:+.1%}, {row.high:+.1%}]"
     # Of one side alone, the interval is many times as wide.
     assert row.high - row.low < 0.2 * 2 * t.ppf(0.975, 15) * before.std(ddof=1) / 4
 
@@ -95,7 +116,9 @@ def test_the_change_has_its_interval_in_pairs(tmp_path: Path) -> None:
     assert compared(found)[0] == row, "documents are paired by name"
     items.loc[0, "nll"] = np.nan
     items.to_parquet(path)
-    assert compared(found)[0] == replace(row, low=None, high=None), "one without a number leaves no interval"
+    assert compared(found)[0] == replace(row, low=None, high=None, found=None), (
+        "one without a number leaves no interval"
+    )
 
 
 def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(tmp_path: Path) -> None:
@@ -114,38 +137,154 @@ def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(
     assert (many.name, few.name) == ("bits per byte, many", "bits per byte, few")
     assert many.change == pytest.approx(changes["many"].mean())
     assert few.low is None
-    assert "[" not in few.words()[3]
+    assert "[" not in few.words()[4]
     # Tasks differ by 2, within a task by 0.1: unstratified it would be ± 0.5.
     assert 0 < many.high - many.low < 0.2
 
 
-def test_a_speed_whose_repeats_disagree_has_no_percentage(tmp_path: Path) -> None:
-    items = pd.DataFrame(
-        {"item": range(3), "prefill_speedup": [1.4, 0.9, 1.6], "decode_speedup": [1.2, 1.3, 1.25]}
-    )
+def test_a_speed_has_the_interval_of_its_turns(tmp_path: Path) -> None:
+    logs = 0.3 + 0.1 * np.sin(np.arange(12.0))
+    items = pd.DataFrame({"item": range(12), "prefill_speedup": np.exp(logs), "decode_speedup": np.exp(logs)})
     *_, prefill, decode = compared(measured(tmp_path, "pruned", "latency", items, "", **SPEEDS))
-    assert prefill.words()[3] == "repeats disagree"
-    assert decode.words()[3] == "+25.0%"
+    half = t.ppf(0.975, 11) * logs.std(ddof=1) / np.sqrt(12)
+    ends = np.exp(logs.mean() + np.array([-half, half])) - 1
+    assert [decode.low, decode.high] == pytest.approx(ends, abs=0.003)
+    assert prefill.change == pytest.approx(np.exp(-logs.mean()) - 1) and prefill.low < prefill.change < 0
+    *_, single = compared(measured(tmp_path, "pruned", "latency", items[:3], "", **SPEEDS))
+    assert single.low is None and single.words()[4] == "+25.0%"
+
+
+def test_a_task_stands_beside_a_guess_the_majority_and_the_commonest_answer(tmp_path: Path) -> None:
+    """Of 40 questions 30 have the answer 0: one answer to all gets three quarters right, and says nothing."""
+    target, found = np.array(["0"] * 30 + ["1"] * 10), {}
+    for step, answer in (("dense", target == "1"), ("pruned", np.zeros(40))):
+        right = (answer.astype(int).astype(str) == target).astype(float)
+        items = pd.DataFrame({"item": range(40), "target": target, "acc": right})
+        items["loglikelihood"] = [[-1.0, -2.0] if not one else [-2.0, -1.0] for one in answer]
+        found |= measured(tmp_path, step, "zeroshot", items, "boolq", acc=right.mean())
+    accuracy, commonest, *_ = rows = compared(found)
+    assert accuracy.name == "accuracy, boolq, % (a guess 50.0, the majority 75.0)"
+    assert accuracy.words()[1:4] == ["100.0", "75.0", "40"]
+    difference = np.where(target == "1", -100.0, 0)
+    half = t.ppf(0.975, 39) * difference.std(ddof=1) / np.sqrt(40)
+    assert accuracy.low <= -25 - half and accuracy.high == pytest.approx(-25 + half)
+    assert (commonest.before, commonest.after) == (75, 100)
+    text = np.full(12, 3.0)
+    said = " ".join(verdict([*compared(perplexities(tmp_path, text, text)), *rows], 400, repaired=False))
+    assert "1 of 1 tasks lost measurably, most first: boolq" in said
+    assert "boolq: one answer to 100 % of the questions" in said
+
+
+def test_the_loss_of_recovery_on_what_it_did_not_train_on(tmp_path: Path) -> None:
+    start, tokens = 3 + np.sin(np.arange(9.0)), [*range(5, 14)]
+    losses = {0: start, 4: start - 0.5 - 0.01 * np.arange(9), 8: start + 1}
+    found = {tmp_path / "recovery.json": result("recovered", "recovery", steps=8, kept_step=4)}
+    curve = [{"step": step, "losses": [*each]} for step, each in losses.items()]
+    found[tmp_path / "recovery.json"]["provenance"] |= {"curve": curve, "held_out_tokens": tokens}
+    (row,) = (
+        row for row in compared(files(result("pruned", "perplexity", perplexity=9)) | found) if row.n == 9
+    )
+    before, after = (np.average(losses[step], weights=tokens) for step in (0, 4))
+    assert [*row.steps.values()] == pytest.approx([before, after]), "the kept step, not the last"
+    assert row.high < 0
+
+
+WAVE = np.sin(np.arange(16.0))
+
+
+def steps_of(folder: Path, **losses: tuple[float, float]) -> Sides:
+    """Return perplexities on 16 documents after steps that multiply the dense model's, with a spread."""
+    before, spread = np.log(29.5) + 0.5 * WAVE, np.cos(np.arange(16.0))
+    after = {step: before + np.log(factor) + width * spread for step, (factor, width) in losses.items()}
+    return read_sides(perplexities(folder, before, after.pop("pruned"), **after))
+
+
+def test_a_step_that_makes_the_model_worse_is_not_taken(tmp_path: Path) -> None:
+    """Entropy at 30 % and recovery on 60 pairs: perplexity 261.7 without it, 865.5 with it."""
+    worse = steps_of(tmp_path, pruned=(261.7 / 29.5, 0.3), recovered=(865.5 / 29.5, 0.4))
+    step, (said,) = worth_taking(worse, keep=False)
+    assert step == "pruned" and "recovered model is worse than the pruned one, and not taken" in said
+    assert (
+        "Perplexity on text: 281.77 → 936.06" in said
+        and "--keep-recovery exports it" in said
+        and "[+2" in said
+    )
+    step, (said,) = worth_taking(worse, keep=True)
+    assert step == "recovered" and "kept (--keep-recovery)" in said
+    better = steps_of(tmp_path, pruned=(3, 0.3), reconstructed=(2, 0.2), recovered=(2.001, 0.3))
+    assert worth_taking(better, keep=False) == ("recovered", []), "no worse by its interval"
+    on_bad = steps_of(tmp_path, pruned=(2, 0.3), reconstructed=(3, 0.2), recovered=(1.5, 0.3))
+    step, (said,) = worth_taking(on_bad, keep=False)
+    assert step == "recovered" and "reconstructed model is worse" in said
+    few = {
+        step: {key: side._replace(items=side.items[:4]) for key, side in of.items()}
+        for step, of in worse.items()
+    }
+    step, (said,) = worth_taking(few, keep=False)
+    assert step == "pruned" and "no interval" in said, "what is worse and not known to be is not taken either"
 
 
 @pytest.mark.parametrize(
     ("factor", "dense", "spread", "said"),
     [
-        (1.02, 20, 0.01, "can be used as it is"),
-        (1.5, 20, 0.01, "something was lost"),
-        (3, 20, 0.01, "cannot be used without recovery"),
-        (1.02, 20, 2, "do not tell how much was lost"),
+        (1.0, 29.5, 0, "Verdict: usable"),  # the dense model itself
+        (1.02, 29.5, 0.01, "Verdict: usable"),
+        (
+            1.09,
+            29.5,
+            0.1,
+            r"not shown usable.* would show it: \d+ times the text .* or a lower --ratio or recovery",
+        ),
+        (1.02, 29.5, 2, "Verdict: not shown usable"),  # doubt never makes it usable
+        (1.3, 29.5, 0.01, r"not shown usable.* would show it: a lower --ratio or recovery \(--recover\)\."),
+        (66.7 / 29.5, 29.5, 1, "Verdict: not usable"),  # README's command: +130 % [+40, +700]
+        (2.0, 29.5, 0.9, "Verdict: not usable"),  # Gemma 3 270M at 8 %: +100 % [+50, +330]
+        (865.5 / 29.5, 29.5, 0.3, "Verdict: not usable"),
         (1.02, 5e7, 0.01, "Warning: the dense model itself is broken"),
         (1.02, 300, 0.01, "Warning"),  # of 400 tokens
     ],
 )
 def test_the_verdict(factor: float, dense: float, spread: float, said: str, tmp_path: Path) -> None:
-    before = np.log(dense) + 0.5 * np.sin(np.arange(16.0))
-    after = before + np.log(factor) + spread * np.cos(np.arange(16.0))
-    rows = compared(perplexities(tmp_path, before, after))
-    assert (rows[0].low < 0 < rows[0].high) == (spread > 1)
-    sentences = verdict(rows, 400, repaired=False)
-    assert said in " ".join(sentences)
-    assert ("Warning" in " ".join(sentences)) == (dense > 20)
-    assert "Warning" not in sentences[0] or "used" not in " ".join(sentences), "it says nothing of pruning"
+    before = np.log(dense) + 0.5 * WAVE
+    rows = compared(
+        perplexities(tmp_path, before, before + np.log(factor) + spread * np.cos(np.arange(16.0)))
+    )
+    sentences = " ".join(verdict(rows, 400, repaired=False))
+    assert re.search(said, sentences), sentences
+    assert ("Warning" in sentences) == (dense > 100)
+    assert "Warning" not in sentences or "usable" not in sentences, "it says nothing of pruning"
+    usable = factor - 1 < LOSS.lost and rows[0].high < LOSS.usable and dense < 100
+    assert ("Verdict: usable" in sentences) == usable
     assert verdict(compared({}), 400, repaired=False) == []
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (lambda before: before, "Verdict: usable"),
+        (lambda before: before + 0.1 + 0.05 * WAVE, "Verdict: usable"),
+        (lambda before: before + 0.3 + 0.05 * WAVE, "Verdict: not shown usable, by the repeated 4-grams"),
+        (
+            lambda before: np.full(16, 0.9),
+            "Verdict: not usable, by the repeated 4-grams",
+        ),  # it repeats itself
+    ],
+)
+def test_text_that_repeats_itself_is_named(after: Callable, said: str, tmp_path: Path) -> None:
+    text, before = np.full(16, 3.0), 0.2 + 0.1 * WAVE
+    found = perplexities(tmp_path, text, text + 0.01)
+    found |= by_document(tmp_path, "repetition", "repeated", dense=before, pruned=after(before))
+    rows = compared(found)
+    sentences = " ".join(verdict(rows, 400, repaired=True))
+    assert said in sentences and "--recover" not in sentences
+    (row,) = (row for row in rows if row.name.startswith("repeated"))
+    assert row.change == pytest.approx(100 * float((after(before) - before).mean()))
+    assert ("Its greedy text is degenerate" in sentences) == (row.change > REPETITION.usable)
+
+
+def test_repeated_ngrams_by_hand() -> None:
+    assert repeated([1, 2, 3, 4, 5], None, 4) == 0
+    assert repeated([7] * 9, None, 4) == 1 - 1 / 6
+    assert repeated([1, 2, 1, 2, 1, 2], None, 2) == 1 - 2 / 5
+    assert repeated([7, 7, 7, 0, 7, 7, 7], 0, 2) == 1 / 2, "up to EOS"
+    assert repeated([7, 0, 7, 7], 0, 4) == 0

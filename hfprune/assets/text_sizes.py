@@ -1,5 +1,6 @@
 """How much there is to read in the catalogue's tasks, corpora and instructions (`text_sizes.yaml`)."""
 
+import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -42,7 +43,15 @@ def blocks(corpus: str, sequences: int, length: int, sampling: str) -> int:
     return max(1, min(sequences, documents * tokens // length if sampling == "pack" else documents))
 
 
-def pairs_to_learn(instructions: str) -> Reading:
-    """Return the number of instruction pairs and the tokens of one, prompt included; unknown ones are LaMini's."""
-    known = _table()["instructions"]
-    return Reading(*known.get(Path(instructions).name, known["lamini"]))
+def pairs_to_learn(instructions: Path) -> Reading:
+    """Return the number of instruction pairs and the tokens of one, prompt included.
+
+    Args:
+        instructions: the folder, by whose name some are known before they are fetched. Others are counted, a
+            token as four bytes; what is not there counts as LaMini's.
+    """
+    known, about = _table()["instructions"], instructions / "asset.json"
+    if instructions.name in known or not about.is_file():
+        return Reading(*known.get(instructions.name, known["lamini"]))
+    made = json.loads(about.read_text())
+    return Reading(made["pairs"], sum(file["bytes"] for file in made["files"].values()) / 4 / made["pairs"])

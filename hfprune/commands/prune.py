@@ -17,13 +17,12 @@ class Prune(Command, Pruning):
     def run(self) -> None:
         from tabulate import tabulate
 
-        from hfprune.analysis.before_after import HEADERS
         from hfprune.pruning.folder import MODEL, REPORT
         from hfprune.pruning.run import compared
 
         outcome = compared(self)
-        rows = [row.words() for row in outcome.rows]
-        align = ("left", "right", "right", "right")
-        print(tabulate(rows, HEADERS, disable_numparse=True, colalign=align))
+        rows, headers = [row.words() for row in outcome.rows], outcome.headers()
+        align = ("left", *["right"] * (len(headers) - 1))
+        print(tabulate(rows, headers, disable_numparse=True, colalign=align))
         print("", *outcome.verdict, *outcome.sampled(), sep="\n")
         print(f"\n{self.out / MODEL}: the model and its card; {self.out / REPORT}: the comparison as a page")

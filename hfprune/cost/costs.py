@@ -137,7 +137,7 @@ class Costs:
         return Work(seconds=10, memory=TEXT)
 
     def _pack(self, job: Any) -> Work:
-        pairs, tokens = pairs_to_learn(job.instructions.name)
+        pairs, tokens = pairs_to_learn(job.instructions)
         read = min(job.packing.examples or pairs, pairs) * tokens
         return Work(seconds=10 + read / TOKENIZED, memory=TEXT + PACKED * read)
 
@@ -157,7 +157,7 @@ class Costs:
     def _recover(self, job: Any) -> Work:
         settings, dtype, on_gpu = self.study.recovery, self._dtype(job), self.device.on_gpu
         assert settings is not None  # a study that trains has the section
-        pairs, tokens = pairs_to_learn(settings.instructions)
+        pairs, tokens = pairs_to_learn(self.files.asset("instructions", settings.instructions))
         sequences = min(settings.examples or pairs, pairs) * tokens / settings.length
         steps = settings.max_steps or max(1, round(settings.epochs * sequences / settings.batch))
         measured = len(measured_steps(steps)) * min(settings.held_out, sequences / 10)

@@ -7,14 +7,16 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 import hfprune
-from hfprune.analysis.before_after import HEADERS, SPEED, compare, verdict, weight_bytes
+from hfprune.analysis.before_after import Comparison, compare, read_sides, weight_bytes
+from hfprune.analysis.steps import SPEED
+from hfprune.analysis.usability import verdict
 from hfprune.errors import HfpruneError
 from hfprune.exports.export_folder import CARD
 from hfprune.files import read_json
 from hfprune.models.load import load_skeleton
 from hfprune.models.units import count_parameters
-from hfprune.provenance import recorded
-from hfprune.results import read_result, values_table
+from hfprune.provenance import hardware, recorded
+from hfprune.results import DENSE, read_result, values_table
 from hfprune.settings import plain
 
 # Not among the weights, since some programs load every safetensors file that lies beside `config.json`.
@@ -35,9 +37,12 @@ class Card:
         source: Path,
         made: dict[str, Any],
         results: Iterable[Path] = (),
-        sample: dict[str, str] | None = None,
+        comparison: Comparison | None = None,
     ) -> None:
-        """Read the dense model's folder, and the results of both models; fail if they are of another model."""
+        """Read the dense model's folder, and the results of both models; fail if they are of another model.
+
+        A comparison that was made already replaces the results.
+        """
         self.source, self.inputs, self.settings = source, made.get("inputs", {}), made.get("settings", {})
         self.repaired = "linear" in self.inputs or "adapter" in self.inputs
         self.asset = read_json(source / "asset.json") if (source / "asset.json").is_file() else {}
@@ -45,7 +50,7 @@ class Card:
         self.name = self.asset.get("name", source.resolve().name)
         self.dense = load_skeleton(source) if (source / "config.json").is_file() else None
         self.results = _results(results, self.inputs)
-        self.sample = sample or {}
+        self.comparison = comparison
 
     def save(self, folder: Path, left: int, written: int) -> None:
         """Write the card into an export that has all else: `left` parameters, `written` with padding."""
@@ -105,24 +110,30 @@ class Card:
         return "\n".join([*table, f"`{PLAN}` names every unit that the model keeps."])
 
     def _measured(self, folder: Path, left: int) -> str:
-        if not self.results:
+        if self.comparison is None and not self.results:
             return "Nothing was measured for this card."
-        if not (self.dense and any(map(_is_dense, self.results.values()))):
-            return values_table([*self.results.values()], "github")
-        sizes = count_parameters(self.dense), left
-        rows = compare(self.results, sizes, (weight_bytes(self.source), weight_bytes(folder)))
-        table = [HEADERS, ["---"] * len(HEADERS), *(row.words() for row in rows)]
-        said = ["\n".join(f"| {' | '.join(words)} |" for words in table)]
-        if any(row.group == SPEED for row in rows):
-            used = [result["provenance"]["hardware"] for result in self.results.values()]
-            on = {name for hardware in used for name in hardware.get("cuda") or [hardware["processor"]]}
-            said.append(f"Times were taken on {', '.join(sorted(on))}.")
-        said += verdict(rows, self.dense.config.vocab_size, self.repaired)
-        if self.sample:
-            said.append(f"The sentence {self.sample['prompt']!r}, as the dense and the pruned model go on:")
+        found = self.comparison
+        if found is None:
+            if not (self.dense and any(map(_is_dense, self.results.values()))):
+                return values_table([*self.results.values()], "github")
+            sides, sizes = read_sides(self.results), (count_parameters(self.dense), left)
+            step = [step for step in sides if step != DENSE][-1]
+            rows = compare(sides, step, sizes, (weight_bytes(self.source), weight_bytes(folder)))
+            said = verdict(rows, self.dense.config.vocab_size, repaired="adapter" in self.inputs)
+            found = Comparison(rows, step, said)
+        headers = found.headers()
+        table = [headers, ["---"] * len(headers), *(row.words() for row in found.rows)]
+        parts = ["\n".join(f"| {' | '.join(words)} |" for words in table)]
+        if any(row.group == SPEED for row in found.rows):
+            used = [result["provenance"]["hardware"] for result in self.results.values()] or [hardware()]
+            on = {name for one in used for name in one.get("cuda") or [one["processor"]]}
+            parts.append(f"Times were taken on {', '.join(sorted(on))}.")
+        parts += found.verdict
+        if sample := found.sample:
+            parts.append(f"The sentence {sample['prompt']!r}, as the dense and this model go on:")
             # Verbatim, since a broken model may write Markdown.
-            said.append(f"```text\n{self.sample['before']!r}\n{self.sample['after']!r}\n```")
-        return "\n\n".join(said)
+            parts.append(f"```text\n{sample['before']!r}\n{sample['after']!r}\n```")
+        return "\n\n".join(parts)
 
     def _reproduce(self, plan: Path | None) -> str:
         said = f"Exported by hfprune {hfprune.__version__}; `provenance.json` has settings and hashes."

@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ from hfprune.plans.planning import save_plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from hfprune.analysis.before_after import Comparison
 
 # Written by transformers 5 alone; 4 would take them for arguments of the tokenizer.
 _ONLY_5 = ("backend", "is_local", "local_files_only")
@@ -81,21 +83,21 @@ def export(
     return written
 
 
-def write_card(out: Path, source: Path, results: Iterable[Path], sample: dict[str, str]) -> None:
+def write_card(out: Path, source: Path, comparison: "Comparison") -> None:
     """Write the card of an export anew; all its other files stay.
 
     Args:
         out: the export, as it was written.
         source: folder of the dense model.
-        results: of both models.
-        sample: a `prompt`, and what the models say `before` and `after`.
+        comparison: of both models.
     """
     made = read_json(out / PROVENANCE)
     with export_folder(out, source) as (folder, about):
         replaced = shutil.ignore_patterns(PROVENANCE, CARD)
         shutil.copytree(out, folder, ignore=replaced, copy_function=_link, dirs_exist_ok=True)
         about |= {key: value for key, value in made.items() if key != "files"}
-        Card(source, made, results, sample).save(folder, made["parameters"], made["parameters_on_disk"])
+        card = Card(source, made, comparison=comparison)
+        card.save(folder, made["parameters"], made["parameters_on_disk"])
 
 
 def _link(source: str, target: str) -> None:

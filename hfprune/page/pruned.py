@@ -2,32 +2,21 @@
 
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import hfprune
-from hfprune.analysis.before_after import CAPABILITY, HEADERS, SPEED, Row
+from hfprune.analysis.before_after import Comparison
+from hfprune.analysis.steps import CAPABILITY, SPEED
 from hfprune.files import atomic_file
 from hfprune.page.html import template, text
 from hfprune.provenance import hardware
 from hfprune.settings import plain
 
 
-class PrunedOutcome(NamedTuple):
-    rows: list[Row]
-    verdict: list[str]
-    """Sentences on what was lost; empty if nothing was measured."""
-    sample: dict[str, str]
-    """A `prompt`, and what the models say `before` and `after`; empty if nothing was measured."""
-
-    def sampled(self) -> list[str]:
-        prompt = self.sample.get("prompt", "")
-        return [f"{side:>6}: {prompt}{self.sample[side]!r}" for side in ("before", "after") if prompt]
-
-
 def write_pruned_page(
     path: Path,
     model: Path,
-    outcome: PrunedOutcome,
+    outcome: Comparison,
     settings: dict[str, Any],
     seconds: dict[str, float],
     sweep: dict[str, Any] | None = None,
@@ -38,7 +27,8 @@ def write_pruned_page(
     page = template("pruned.html.j2").render(
         name=settings["model"],
         ratio=settings["ratio"],
-        headers=HEADERS[1:],
+        headers=outcome.headers()[1:],
+        exported=outcome.exported,
         groups=groups,
         bars=bars,
         longest=max((length for row in bars for length in (row.before or 0, row.after)), default=0) or 1,

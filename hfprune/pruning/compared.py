@@ -5,7 +5,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hfprune.analysis.before_after import compare, verdict, weight_bytes
+from hfprune.analysis.before_after import Comparison, compare, read_sides, weight_bytes
+from hfprune.analysis.steps import OWN, Sides
+from hfprune.analysis.usability import verdict
 from hfprune.assets.requests import read_requests
 from hfprune.errors import missing
 from hfprune.exports.checkpoint import write_card
@@ -13,15 +15,19 @@ from hfprune.exports.export_folder import PROVENANCE
 from hfprune.files import read_json
 from hfprune.models.load import load_skeleton, load_tokenizer
 from hfprune.models.units import count_parameters
-from hfprune.page.pruned import PrunedOutcome
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL
 from hfprune.pruning.recipe import PruningRecipe
+from hfprune.recoveries import RECOVERED
+from hfprune.recovery.packing import load_packed
 from hfprune.results import read_result
 from hfprune.stages import Stage
 
-# What the comparison reads: enough for intervals, in minutes on two cores.
-HELDOUT = {"corpus": "c4-sample-heldout", "sequences": 16, "length": 256}
+# What every comparison reads, so that a row means the same in each: of 33 documents, those that are long enough.
+HELDOUT = {"corpus": "c4-sample-heldout", "sequences": 32, "length": 128}
+# A text of the user's may have short documents, which are joined.
+OWN_TEXT = {"sequences": 64, "length": 128, "sampling": "pack"}
+QUESTIONS = 50
 CAPABILITIES: dict[str, Any] = {
     "groups": {
         "knowledge": ["naturalqs_open", "jeopardy"],
@@ -35,10 +41,11 @@ CAPABILITIES: dict[str, Any] = {
     "documents": 8,
     "max_tokens": 2048,
 }
-TURNS = {"prompt_tokens": 128, "batch": 1, "new_tokens": 16, "repeats": 5}
-MEASURED: dict[str, dict[str, Any]] = {"perplexity": HELDOUT, "fidelity": HELDOUT, "latency": TURNS}
-# A quick comparison: the fewest documents that give an interval, and neither capabilities nor speed.
-QUICK = {name: HELDOUT | {"sequences": 24, "length": 128} for name in ("perplexity", "fidelity")}
+# An interval needs eight repeats or more.
+TURNS = {"prompt_tokens": 128, "batch": 1, "new_tokens": 16, "repeats": 12}
+GREEDY = HELDOUT | {"length": 32}
+QUICK: dict[str, dict[str, Any]] = {name: HELDOUT for name in ("perplexity", "fidelity")}
+MEASURED = QUICK | {"repetition": GREEDY, "latency": TURNS}
 
 
 def lacking() -> str:
@@ -47,23 +54,36 @@ def lacking() -> str:
 
 
 def read_later(asked: Pruning) -> list[str]:
-    """Return the assets that the comparison reads, as `kind/name`."""
+    """Return the assets that the comparison reads, as `kind/name`, but those that are spelt in the call."""
     found = [f"corpora/{HELDOUT['corpus']}"] if asked.compare or asked.max_loss else []
     if asked.compare and not asked.quick and not lacking():
         found += [f"requests/{name}" for group in CAPABILITIES["groups"].values() for name in group]
     return found
 
 
-def fitting(asked: Pruning, model: Path) -> dict[str, dict[str, Any]]:
+def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """Return what is measured, with the capabilities whose tasks have documents that fit the model's context.
 
     Those that are left out are named. All assets must be fetched.
+
+    Args:
+        asked: the call.
+        folders: of the model (`models`), and of a text and tasks to compare on (`corpora/NAME`), if any.
     """
-    if not asked.compare or asked.quick:
-        return QUICK if asked.compare else {}
-    if lacking():
-        return MEASURED
+    if not asked.compare:
+        return {}
+    model, found = folders["models"], dict(QUICK if asked.quick else MEASURED)
+    for asset in folders:
+        own = OWN_TEXT | {"corpus": asset.removeprefix("corpora/")}
+        if asset.startswith("corpora/"):
+            found |= {f"{OWN}{name}": own | {"measure": name} for name in ("perplexity", "fidelity")}
     tokenizer = load_tokenizer(model)
+    # As the model was trained: BOS where its tokenizer adds it.
+    bos = (tokenizer("a")["input_ids"] or [None])[0] == tokenizer.bos_token_id is not None
+    if tasks := [asset.removeprefix("tasks/") for asset in folders if asset.startswith("tasks/")]:
+        found["zeroshot"] = {"tasks": tasks, "documents": QUESTIONS, "add_bos": bos}
+    if asked.quick or lacking():
+        return found
     context = read_json(model / "config.json").get("max_position_embeddings") or CAPABILITIES["max_tokens"]
     limit = min(context, CAPABILITIES["max_tokens"])
 
@@ -75,34 +95,63 @@ def fitting(asked: Pruning, model: Path) -> dict[str, dict[str, Any]]:
             len(tokenizer(text)["input_ids"]) < limit for text in shortest[: CAPABILITIES["documents"]]
         )
 
-    found = {}
+    groups = {}
     for group, sources in CAPABILITIES["groups"].items():
         if long := [source for source in sources if not fits(source)]:
             print(f"{group} is left out: {long[0]} has no document within {limit} tokens", file=sys.stderr)
         else:
-            found[group] = sources
-    # As the model was trained: BOS where its tokenizer adds it.
-    bos = (tokenizer("a")["input_ids"] or [None])[0] == tokenizer.bos_token_id is not None
-    return MEASURED | ({"gold_bpb": CAPABILITIES | {"groups": found, "add_bos": bos}} if found else {})
+            groups[group] = sources
+    return found | ({"gold_bpb": CAPABILITIES | {"groups": groups, "add_bos": bos}} if groups else {})
 
 
-def outcome(asked: Pruning, recipe: PruningRecipe, model: Path, jobs: dict[str, Stage]) -> PrunedOutcome:
-    """Return the comparison in rows and sentences, and write it into the model's card."""
-    out, dense = asked.out / MODEL, load_skeleton(model)
+def found_of(jobs: dict[str, Stage]) -> Sides:
+    """Return what was measured after each step, and what recovery found of itself."""
     written = [file for job in jobs.values() if job.stage == "measure" for file in job.outputs()]
     files = [file for file in written if file.suffix == ".json"]
+    files += [file for job in jobs.values() for file in job.outputs() if files and file.name == RECOVERED]
+    return read_sides({file: read_result(file) for file in files})
+
+
+def too_few_pairs(jobs: dict[str, Any]) -> list[str]:
+    """Return a warning if recovery reads its pairs more than once, since there are fewer than its steps need."""
+    if "recover" not in jobs:
+        return []
+    learnt, lora = len(load_packed(jobs["pack"].out)[0].tokens), jobs["recover"].options
+    read = (lora.max_steps or 0) * lora.batch
+    return [
+        f"Warning: too few pairs for {lora.max_steps} steps of {lora.batch} sequences: they fill {learnt}, which "
+        f"are read {read / learnt:.1f} times (epochs). Give more pairs."
+    ] * (read > learnt)
+
+
+def outcome(
+    asked: Pruning, recipe: PruningRecipe, model: Path, jobs: dict[str, Stage], step: str, warnings: list[str]
+) -> Comparison:
+    """Return the comparison in rows and sentences, and write it into the model's card.
+
+    Args:
+        asked: the call.
+        recipe: its parts.
+        model: folder of the dense model.
+        jobs: those that were taken, by title.
+        step: the step that is exported.
+        warnings: sentences on steps that were not worth taking.
+    """
+    out, dense, sides = asked.out / MODEL, load_skeleton(model), found_of(jobs)
     sizes = count_parameters(dense), read_json(out / PROVENANCE)["parameters"]
     weights = weight_bytes(model), weight_bytes(out)
-    rows = compare({file: read_result(file) for file in files}, sizes, weights)
-    said = verdict(rows, dense.config.vocab_size, recipe.linear or bool(asked.recover))
+    rows = compare(sides, step, sizes, weights)
+    said = [*verdict(rows, dense.config.vocab_size, repaired=bool(asked.recover))]
+    said += [*warnings, *too_few_pairs(jobs)]
     source = model / "asset.json"
     if source.is_file() and read_json(source).get("entry", {}).get("format") == "gguf":
         said.append(
             f"The dense model came as a GGUF file, perhaps quantised; this export has {weights[1] / 1e6:,.0f} MB, "
             "each weight in full. llama.cpp's own converter makes it small again (docs/exports.md)."
         )
-    if not files:
-        return PrunedOutcome(rows, said, {})
-    words = read_json(jobs["sample"].outputs()[0])
-    write_card(out, model, files, words)
-    return PrunedOutcome(rows, said, words)
+    said += [recipe.shown] * bool(recipe.shown)
+    if not sides:
+        return Comparison(rows, step, said)
+    found = Comparison(rows, step, said, read_json(jobs["sample"].outputs()[0]))
+    write_card(out, model, found)
+    return found

@@ -22,6 +22,11 @@ Percent = BeforeValidator(lambda x: float(x[:-1]) / 100 if str(x).endswith("%") 
 Count = Annotated[ByteSize, BeforeValidator(lambda x: re.sub("[bB]$", "G", str(x)))]
 
 
+def _words(given: Any) -> Any:
+    """Return tasks one by one, which may also be joined by commas, as lm-eval takes them."""
+    return [word for part in given for word in part.split(",") if word] if isinstance(given, list) else given
+
+
 class Pruning(Strict):
     model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
     ratio: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Auto] = Field(
@@ -67,7 +72,21 @@ class Pruning(Strict):
         description="measure the pruned model beside the dense one, which takes most of the time",
     )
     quick: bool = Field(
-        default=False, description="compare on a little text alone, without capabilities and speed"
+        default=False, description="compare on text alone, without capabilities, greedy text and speed"
+    )
+    eval_text: str | None = Field(
+        default=None,
+        description="compare on this text, too, which then decides whether a step is taken: a name in "
+        f"config/assets.yaml, {FORMS['corpora'].ways()}",
+    )
+    tasks: Annotated[list[str], BeforeValidator(_words)] = Field(
+        default=[],
+        description="compare on 50 questions of each of these tasks of lm-eval, too: names in "
+        "config/assets.yaml, such as arc_easy,boolq",
+    )
+    keep_recovery: bool = Field(
+        default=False,
+        description="export the model of the last step, even where reconstruction or recovery made it worse",
     )
     text: str = Field(
         default="c4-sample",
@@ -96,14 +115,16 @@ class Pruning(Strict):
 
     def again(self) -> str:
         """Return the command that makes the model again elsewhere: files and folders by their names alone."""
-        elsewhere = {"out", "compare", "quick", "resources", "catalogue", *LIMITS}
+        elsewhere = {"out", "quick", "tasks", "resources", "catalogue", *LIMITS}
         words = ["hfprune", "prune"]
         for name, value in self.model_dump(mode="json", exclude=elsewhere, exclude_defaults=True).items():
             flag = name.replace("_", "-")
             if isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")
             else:
-                local = name in ("model", "text", "recover") and Path(value).expanduser().exists()
+                local = (
+                    name in ("model", "text", "eval_text", "recover") and Path(value).expanduser().exists()
+                )
                 text = Path(value).resolve().name if local else value
                 words += [f"--{flag}", plain(text)]
         return shlex.join([*words, "--out", "pruned"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from hfprune.analysis.steps import step_of
 from hfprune.assets.catalogue import Catalogue, LocalSource, ModelAsset
 from hfprune.criteria import CRITERIA
 from hfprune.devices.known import nominal_cpu, visible_device
@@ -101,18 +102,22 @@ def one_cell(
 
     That of a call without a ratio is a sweep, before any training.
     """
+    others = {asset: at for asset, at in folders.items() if "/" in asset}
+    folders = {kind: at for kind, at in folders.items() if kind not in others}
     names = {kind: re.sub(r"[^A-Za-z0-9._-]|^[._-]+", "_", at.resolve().name) for kind, at in folders.items()}
     names = {kind: name if re.fullmatch(NAME, name) else f"my{name}" for kind, name in names.items()}
     method: dict[str, Any] = {"criterion": recipe.criterion, "options": recipe.options, "units": asked.units}
     if CRITERIA.load(recipe.criterion).needs != "weights":
         method["sequences"] = asked.sequences or SCORED
-    recoveries = ["linear"] * recipe.linear + ["lora"] * bool(asked.recover and asked.ratio)
+    steps = ["linear"] * recipe.linear + ["lora"] * bool(asked.recover and asked.ratio)
+    # Each step on those before it, so that each is measured.
+    recoveries = ["none", *("+".join(steps[: count + 1]) for count in range(len(steps)))]
     study = {
         "models": [names["models"]],
         "methods": {recipe.criterion: method | {"allocation": recipe.allocation}},
         "ratios": [asked.ratio] if asked.ratio else _ratios(asked, recipe, folders["models"]),
         "seeds": [asked.seed],
-        "recoveries": ["+".join(recoveries) or "none"],
+        "recoveries": recoveries if asked.ratio else recoveries[-1:],
         "recovery": LORA | {"instructions": names["instructions"]} if asked.recover else None,
         "dtype": _fast_dtype() if asked.dtype == "auto" else asked.dtype,
         "calibration": {
@@ -131,7 +136,7 @@ def one_cell(
         baselines={},
         results=asked.out / WORK,
         resources=asked.resources,
-        elsewhere={f"{kind}/{names[kind]}": folder for kind, folder in folders.items()},
+        elsewhere=others | {f"{kind}/{names[kind]}": folder for kind, folder in folders.items()},
     )
 
 
@@ -141,8 +146,16 @@ def _fast_dtype() -> str:
     return "bfloat16" if device.on_gpu or device.name == "cpu-amx" else "float32"
 
 
-def jobs_of(files: Files, asked: Pruning) -> dict[str, Stage]:
-    """Return the jobs by their titles, in order: the model and its export first, then what it lost."""
+def jobs_of(files: Files, asked: Pruning, recovery: str) -> dict[str, Stage]:
+    """Return the jobs by their titles, in order: the model and its export first, then what it lost.
+
+    Where several steps are measured, the export comes after, since it is of the step that is worth taking.
+
+    Args:
+        files: the study of the call.
+        asked: the call.
+        recovery: the one of the study's recoveries whose model is exported.
+    """
     jobs = [*_listed(files)]
     read = {file for job in jobs for file in job.inputs()}
     found = {
@@ -150,19 +163,25 @@ def jobs_of(files: Files, asked: Pruning) -> dict[str, Stage]:
         for job in jobs
         if job.stage != "measure" and (job.stage != "calibrate" or job.out in read)
     }
-    (cell,) = (cell for cell in layout.cells(files.name, files.study) if cell.method != DENSE)
+    cells = [cell for cell in layout.cells(files.name, files.study) if cell.method != DENSE]
+    (cell,) = (cell for cell in cells if cell.recovery == recovery)
     pruned = files.reading(cell.model) | files.changes(cell)
     # Weights stay as they were saved, unless a precision is asked for.
     dtype = {"dtype": None if asked.dtype == "auto" else asked.dtype}
     more = {"align": asked.align or 1, "command": asked.again()}
-    found["export"] = Export(**pruned | dtype | more, out=asked.out / MODEL)
+    export = Export(**pruned | dtype | more, out=asked.out / MODEL)
+    measured: dict[str, Stage] = {}
     # All that is measured of a model at once, for nothing else runs; times last, which keep both models.
     for job in sorted((job for job in jobs if isinstance(job, MeasureCells)), key=lambda job: job.timed):
-        title = "measure dense" if job.named_cells()[0].method == DENSE else "measure pruned"
-        first = found.setdefault(title, job)
-        found[title] = MeasureCells(**dict(first) | {"measures": first.measures | job.measures})
-        found["sample"] = Sample(**pruned, out=files.file(SAMPLE))
-    return {title: found[title] for title in sorted(found, key="sample".__eq__)}
+        of = job.named_cells()[0]
+        title = f"measure {DENSE if of.method == DENSE else step_of(of.recovery)}"
+        first = measured.setdefault(title, job)
+        assert isinstance(first, MeasureCells)
+        measured[title] = MeasureCells(**dict(first) | {"measures": first.measures | job.measures})
+    if not measured:
+        return found | {"export": export}
+    last = {"sample": Sample(**pruned, out=files.file(SAMPLE))}
+    return found | (measured | {"export": export} if len(cells) > 1 else {"export": export} | measured) | last
 
 
 def swept_jobs(files: Files) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Collection
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,8 +15,8 @@ from hfprune.pruning.config import Pruning
 from hfprune.settings import load, validate
 
 if TYPE_CHECKING:
-    from hfprune.analysis.before_after import Row
-    from hfprune.page.pruned import PrunedOutcome
+    from hfprune.analysis.before_after import Comparison
+    from hfprune.analysis.steps import Row
     from hfprune.pruning.recipe import PruningRecipe
     from hfprune.stages import Stage
     from hfprune.study.places import Files
@@ -44,9 +45,11 @@ def prune(
     return compared(validate(Pruning, given, "prune")).rows
 
 
-def compared(asked: Pruning) -> "PrunedOutcome":
+def compared(asked: Pruning) -> "Comparison":
+    from hfprune.analysis.steps import step_of
+    from hfprune.analysis.usability import worth_taking
     from hfprune.page.pruned import write_pruned_page
-    from hfprune.pruning.compared import fitting, lacking, outcome
+    from hfprune.pruning.compared import fitting, found_of, lacking, outcome
     from hfprune.pruning.folder import MODEL, REPORT, claimed
     from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell
     from hfprune.pruning.recipe import chosen
@@ -54,20 +57,31 @@ def compared(asked: Pruning) -> "PrunedOutcome":
     recipe = chosen(asked)
     if asked.recover and not find_spec("peft"):
         raise HfpruneError(f"--recover: {missing(ModuleNotFoundError(name='peft'))}")
-    if asked.compare and not asked.quick and (line := lacking()):
-        print(f"right answers are left out of the comparison: {line}", file=sys.stderr)
+    if line := asked.compare and lacking():
+        if asked.tasks:
+            raise HfpruneError(f"--tasks: {line}")
+        print(f"right answers are left out of the comparison: {line}" * (not asked.quick), file=sys.stderr)
     with claimed(asked.out, asked.model_dump(mode="json")):
         folders = _fetched(asked)
         asked, sweep = _at_its_ratio(asked, recipe, folders)
         least = fewest_blocks(asked, recipe, folders["models"])
-        files = one_cell(asked, recipe, folders, fitting(asked, folders["models"]), least)
-        jobs = jobs_of(files, asked)
+        measures = fitting(asked, folders)
+        files = one_cell(asked, recipe, folders, measures, least)
+        recoveries = files.study.recoveries
+        kept, said = recoveries[-1], list[str]()
+        jobs = jobs_of(files, asked, kept)
         known = {"calibrate", "score", "plan", "linear"} if sweep else set[str]()
-        seconds = _take_all(files, jobs, least, asked, known)
-        found = outcome(asked, recipe, folders["models"], jobs)
-        write_pruned_page(
-            asked.out / REPORT, asked.out / MODEL, found, _settings(asked, recipe, jobs), seconds, sweep
-        )
+        undecided = [*jobs].index("export") if measures and len(recoveries) > 1 else len(jobs)
+        seconds = _take_all(files, jobs, [*jobs][:undecided], least, asked, known)
+        if undecided < len(jobs):
+            step, said = worth_taking(found_of(jobs), keep=asked.keep_recovery)
+            print(*said, sep="\n", end="\n" * bool(said), file=sys.stderr)
+            (kept,) = (recovery for recovery in recoveries if step_of(recovery) == step)
+            jobs = jobs_of(files, asked, kept)
+            seconds |= _take_all(files, jobs, [*jobs][undecided:], least, asked)
+        found = outcome(asked, recipe, folders["models"], jobs, step_of(kept), said)
+        settings = _settings(asked, recipe, jobs)
+        write_pruned_page(asked.out / REPORT, asked.out / MODEL, found, settings, seconds, sweep)
     return found
 
 
@@ -88,13 +102,16 @@ def _at_its_ratio(
     least = fewest_blocks(asked, recipe, folders["models"])
     files = one_cell(asked, recipe, folders, {"loss": CROPS}, least)
     jobs = swept_jobs(files)
-    _take_all(files, jobs, least, asked)
+    _take_all(files, jobs, [*jobs], least, asked)
     sweep = shown(losses(jobs), asked.max_loss, asked.out)
     return asked.model_copy(update={"ratio": sweep["ratio"]}), sweep
 
 
 def _fetched(asked: Pruning) -> dict[str, Path]:
-    """Return the folders of the model, the text and the pairs by their kinds; all is fetched before any work."""
+    """Return the folders of the model, the text and the pairs by their kinds; all is fetched before any work.
+
+    Those that the comparison alone reads are there by kind and name.
+    """
     from hfprune.assets.catalogue import Catalogue
     from hfprune.assets.resolving import resolve
     from hfprune.pruning.compared import read_later
@@ -107,7 +124,13 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
         kind: resolve(kind, word, asked.resources, asked.catalogue) for kind, word in spelt.items() if word
     }
     later = read_later(asked)
-    if f"corpora/{found['corpora'].name}" in later:
+    others = [("corpora", asked.eval_text)] if asked.eval_text else []
+    others += [("tasks", task) for task in asked.tasks]
+    for kind, word in others if asked.compare else ():
+        folder = resolve(kind, word, asked.resources, asked.catalogue)
+        inside = folder.parent == asked.resources / kind
+        found[f"{kind}/{folder.name if inside else folder}"] = folder
+    if f"corpora/{found['corpora'].name}" in [*later, *found]:
         raise HfpruneError(f"--text: the comparison reads {found['corpora'].name}; calibrate on another text")
     absent = [asset for asset in later if not (asked.resources / asset / "asset.json").is_file()]
     fetch(absent, load(Catalogue, asked.catalogue), asked.catalogue, asked.resources)
@@ -130,21 +153,32 @@ def _foretell(files: "Files", jobs: "dict[str, Stage]") -> None:
     print(f"about {model:.1f} minutes to the model{comparison}", file=sys.stderr)
 
 
-def _take_all(files: "Files", jobs: "dict[str, Stage]", least: int, asked: Pruning) -> dict[str, float]:
-    """Run the jobs in order, each announced by its number and timed, and return the seconds of each by its title.
+def _take_all(
+    files: "Files",
+    jobs: "dict[str, Stage]",
+    titles: list[str],
+    least: int,
+    asked: Pruning,
+    known: Collection[str] = (),
+) -> dict[str, float]:
+    """Run these jobs in order, each announced by its number and timed; return the seconds of each by its title.
 
-    A job whose result is there keeps the seconds that it took. What jobs print goes to `work/log.txt`.
+    A job whose result is there keeps the seconds that it took; the `known` ones are not foretold. What jobs print
+    goes to `work/log.txt`.
 
     Raises:
         HfpruneError: of a job; or the text fills fewer blocks than linear recovery takes.
     """
     from hfprune.models.blocks import load_blocks
+    from hfprune.pruning.compared import too_few_pairs
 
     record, seconds = files.results / "seconds.json", {}
     before = read_json(record) if record.exists() else {}
     for number, (title, job) in enumerate(jobs.items(), start=1):
+        if title not in titles:
+            continue
         if title == "score":  # once the text is known to fill its blocks
-            _foretell(files, jobs)
+            _foretell(files, {title: job for title, job in jobs.items() if title not in known})
         head, start = f"[{number}/{len(jobs)}] {title}", time.perf_counter()
         print(f"{head} …", file=sys.stderr)
         with (files.results / "log.txt").open("a") as log, redirect_stdout(log):
@@ -159,6 +193,8 @@ def _take_all(files: "Files", jobs: "dict[str, Stage]", least: int, asked: Pruni
                     f"--text: {asked.text} fills {blocks} blocks, but reconstruction takes {least} or "
                     "more: give a longer text, or --no-linear"
                 )
+        for line in too_few_pairs(jobs) if title == "pack" else ():
+            print(line, file=sys.stderr)
     return seconds
 
 
@@ -169,9 +205,9 @@ def _settings(asked: Pruning, recipe: "PruningRecipe", jobs: "dict[str, Any]") -
     drawn = len(load_blocks(jobs["calibrate"].out)) if "calibrate" in jobs else 0
     scored = jobs["score"].sequences
     shown = asked.model_dump(mode="json", exclude={"out", "resources", "catalogue", "sequences"})
-    shown |= recipe._asdict() | {"allocation": recipe.allocation.model_dump()}
-    return shown | {
-        "gained": recipe.gained or None,
+    parts = {name: value for name, value in recipe._asdict().items() if name != "shown"}
+    return (shown | parts) | {
+        "allocation": recipe.allocation.model_dump(),
         "sequences scored on": scored and min(drawn, scored),
         "sequences used to solve weights": drawn if recipe.linear else None,
     }
