@@ -170,7 +170,6 @@ def _take_all(
         HfpruneError: of a job; or the text fills fewer blocks than linear recovery takes.
     """
     from hfprune.models.blocks import load_blocks
-    from hfprune.pruning.compared import too_few_pairs
 
     record, seconds = files.results / "seconds.json", {}
     before = read_json(record) if record.exists() else {}
@@ -193,8 +192,6 @@ def _take_all(
                     f"--text: {asked.text} fills {blocks} blocks, but reconstruction takes {least} or "
                     "more: give a longer text, or --no-linear"
                 )
-        for line in too_few_pairs(jobs) if title == "pack" else ():
-            print(line, file=sys.stderr)
     return seconds
 
 
