@@ -116,9 +116,7 @@ def test_parallel_jobs_share_one_download_and_the_cached_wheel_serves_from_then_
     assert len(calls) == 1
 
 
-def test_a_wheel_is_announced_and_downloaded_once_for_all_folders(
-    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_wheel_is_downloaded_once_for_all_folders(index, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.delenv("HFPRUNE_DOWNLOADS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     wheel = build_wheel(index, TEXTS)

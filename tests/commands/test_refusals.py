@@ -9,7 +9,7 @@ import pytest
 import torch
 from command_line import EXPORT, failure, full_disk, killed, recover, run
 from committed import results_of
-from smoke import STUDY, save_model, write
+from smoke import save_model
 
 from hfprune.analysis.kept_neurons import OVERLAP
 from hfprune.errors import HfpruneError
@@ -23,8 +23,8 @@ adopt --model mine --plan plan.safetensors --ratio 0.2 --out x
     --out: must be a file ending in .json, not 'x'
 adopt --model mine --ratio 0.2 --out OUT/x.json
     give the other tool's --plan or --checkpoint
-adopt --model mine --checkpoint nothing --ratio 0.2 --out OUT/x.json
-    nothing: not a model folder, as `hfprune fetch` makes it: it has no config.json
+adopt --model mine --checkpoint corpora --ratio 0.2 --out OUT/x.json
+    corpora: not a model folder, as `hfprune fetch` makes it: it has no config.json
 adopt --model mine --plan plan.safetensors --linear adapter --ratio 0.2 --out OUT/x.json
     --linear solves weights here; another tool's plan has none
 budget --model mine --ratios 0.2 --spare 1 2
@@ -39,14 +39,10 @@ budget --model mine --ratios 0.2 --out OUT
     OUT: Is a directory
 calibrate --model mine --corpus corpora/text --sequences 2 --length 0 --out OUT/x.safetensors
     --length: must be greater than 1, not '0'
-calibrate --model mine --corpus empty.txt --sequences 2 --length 8 --out OUT/x.safetensors
-    --corpus: corpus 'empty': no text in 
 claims --results cut
     cut/results.csv: lacks 
 cost --study typo.yaml
     typo.yaml: methods.distilation: unknown criterion 'distilation'; did you mean 'distillation'?
-cost --study demo --like demo/nosuch
-    --like demo/nosuch: no items.parquet in results/demo/nosuch or demo/nosuch; known: none
 export --model mine --out OUT/x
     give --plan or --checkpoint, --adapter, or both
 export --model mine --plan plan.safetensors --checkpoint mine --out OUT/x
@@ -146,6 +142,8 @@ REFUSALS = [
     tuple(case) for case in zip(*[iter(map(str.strip, REFUSED.strip().splitlines()))] * 2, strict=True)
 ]
 FLAGS = "--corpus corpora/text --sequences 3 --length 24"
+TYPO = """{models: [m], methods: [distilation], ratios: 0.2, calibration: {corpus: c, sequences: 1, length: 9},
+measures: {latency: {methods: distillation}}}"""
 DAMAGED = "cut", "foreign", "older"
 JSON = '{"corpus": "text", "sequences": 2, "length": 8}'
 
@@ -153,11 +151,7 @@ JSON = '{"corpus": "text", "sequences": 2, "length": 8}'
 @pytest.fixture(scope="module")
 def others(made: Path) -> None:
     """What only mistakes need: a plan and pairs of other models, folders that are no models, damaged results."""
-    (made / "empty.txt").touch()
-    (made / "nothing").mkdir()
-    study = STUDY | {"primary": None, "methods": {"entropy": None, "distilation": None}, "recovery": None}
-    study["measures"] = {"latency": STUDY["measures"]["latency"] | {"methods": ["distillation"]}}
-    write(made / "typo.yaml", study | {"recoveries": ["none"]})
+    (made / "typo.yaml").write_text(TYPO)
     cut, foreign, older = (shutil.copytree(results_of("draws"), made / one) for one in DAMAGED)
     text = (cut / "results.csv").read_text()
     (cut / "results.csv").write_text(text[: len(text) // 2])
@@ -205,11 +199,9 @@ def test_what_argparse_refuses_ends_with_the_usage(arguments, message, capsys) -
 
 
 def test_a_short_text_is_a_warning(work: Path, tmp_path: Path, capsys) -> None:
-    run(
-        "calibrate --model mine --corpus corpora/text --sequences 1000000 --length 24 --out",
-        tmp_path / "x.safetensors",
-    )
-    assert "calibrate: warning: text fills 48 of 1,000,000 blocks, " in capsys.readouterr().err
+    out = tmp_path / "x.safetensors"
+    run("calibrate --model mine --corpus corpora/text --sequences 99 --length 24 --out", out)
+    assert "calibrate: warning: text fills 48 of 99 blocks, " in capsys.readouterr().err
 
 
 def test_what_layers_can_reach_neurons_alone_may_not(work: Path, tmp_path: Path) -> None:
