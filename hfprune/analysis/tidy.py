@@ -30,6 +30,8 @@ DTYPES = {
 }
 # The columns of the results of a cell in items.parquet and records.parquet.
 RESULT = [*CELL_COLUMNS[1:], "measure", "task"]
+# What makes the files of `collect` anew, and all that is made of them.
+AGAIN = "run `hfprune collect` again, or `snakemake -R collect`"
 DIGITS = 8  # significant ones of the numbers that claims and comparisons keep
 
 
@@ -59,18 +61,28 @@ class Tidy:
     def whole(self) -> pd.DataFrame:
         path = self.folder / RESULTS
         numbers = [column for column, dtype in DTYPES.items() if dtype != "str"]
-        with readable(path, OSError, ValueError, KeyError):
+        with readable(path, OSError, ValueError):
             rows = pd.read_csv(
                 path,
                 dtype=DTYPES,
                 keep_default_na=False,
                 na_values={column: [""] for column in numbers},
             )
-            return rows[[*DTYPES]]
-
-    def check_results(self) -> None:
-        if self.whole.empty:
+        require_columns(rows, path, DTYPES)
+        if (self.folder / RECORDS).exists():
+            self._check_whole(rows)
+        if rows.empty:
             raise HfpruneError(f"{self.folder}: {RESULTS} holds no result; run `hfprune collect` first")
+        return rows[[*DTYPES]]
+
+    def _check_whole(self, rows: pd.DataFrame) -> None:
+        """Fail if results.csv lacks a cell's result that records.parquet has, as a truncated file does."""
+        # Scoring, which has no ratio, may have no value.
+        made = self.records[self.records["not_applicable"] == ""].dropna(subset="ratio")
+        there, wanted = ({*map(tuple, table[RESULT].astype(str).to_numpy())} for table in (rows, made))
+        if lacking := sorted(wanted - there):
+            what = f"lacks {len(lacking)} results that {RECORDS} has, the first is {' '.join(lacking[0])}"
+            raise HfpruneError(f"{self.folder / RESULTS}: {what}; is it truncated? Copy it again, or {AGAIN}")
 
     def kept(self, rows: pd.DataFrame) -> pd.DataFrame:
         return rows
@@ -117,9 +129,19 @@ class Tidy:
         return rows.dropna(axis="columns", how="all") if len(rows) else rows
 
 
-def read_csv(path: Path) -> pd.DataFrame:
+def read_csv(path: Path, *columns: str) -> pd.DataFrame:
     with readable(path, OSError, ValueError):
-        return pd.read_csv(path)
+        rows = pd.read_csv(path)
+    require_columns(rows, path, columns)
+    return rows
+
+
+def require_columns(rows: pd.DataFrame, path: Path, columns: Iterable[str], filled: str = "") -> None:
+    """Fail if a table from `path` lacks one of these columns, or a value of the one that is `filled`."""
+    if lacking := [name for name in columns if name not in rows or (name == filled and rows[name].hasnans)]:
+        raise HfpruneError(
+            f"{path}: has no column {lacking[0]!r}: another version or another program wrote it; {AGAIN}"
+        )
 
 
 def write_csv(rows: pd.DataFrame, path: Path, digits: int | None = None) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from hfprune.analysis.curves import learning_curves, marks
 from hfprune.analysis.kept_neurons import OVERLAP
-from hfprune.analysis.tidy import LAYERS, Tidy, read_csv, read_union
+from hfprune.analysis.tidy import LAYERS, Tidy, read_csv, read_union, require_columns
 from hfprune.errors import HfpruneError
 from hfprune.paper.relations import Paper
 from hfprune.report.style import Look, looks
@@ -22,7 +22,7 @@ DISTRIBUTIONS = "distributions"  # the measure whose items a figure shows
 def _beside(name: str) -> "cached_property[pd.DataFrame]":
     def read(data: "Collected") -> pd.DataFrame:
         path = data.folder / name
-        return data.kept(read_csv(path)) if path.exists() else pd.DataFrame()
+        return data.kept(read_csv(path, "model")) if path.exists() else pd.DataFrame()
 
     return cached_property(read)
 
@@ -60,7 +60,9 @@ class Collected(Tidy):
     @cached_property
     def overlap(self) -> pd.DataFrame:
         path = self.folder / LAYERS
-        return self.kept(read_union(path) if path.exists() else pd.DataFrame(columns=OVERLAP))
+        rows = read_union(path) if path.exists() else pd.DataFrame(columns=OVERLAP)
+        require_columns(rows, path, OVERLAP, filled="method_a")
+        return self.kept(rows)
 
     @cached_property
     def distributions(self) -> pd.DataFrame:

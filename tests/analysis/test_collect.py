@@ -182,7 +182,7 @@ def test_reading_before_collecting_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(HfpruneError, match=r"records\.parquet: is not there; .*hfprune collect"):
         read_union(tmp_path / "records.parquet")
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(HfpruneError, match=r"results\.csv: cannot read it .*hfprune collect"):
+    with pytest.raises(HfpruneError, match=r"results\.csv: has no column .*hfprune collect"):
         _ = Tidy(tmp_path).whole
 
 
