@@ -66,7 +66,7 @@ bench: setup
 
 # Our scores and solved weights beside peers' own code, into docs/parity.md and benchmarks/grail.md. GRAIL is no package:
 # its repository, or GRAIL=DIR, is checked out at this commit, whose hash says what is run.
-GRAIL ?= resources/downloads/grail
+GRAIL ?= resources/grail
 parity: setup
 	test -d $(GRAIL) || git clone --quiet https://github.com/TWWinde/GRAIL_Compensation $(GRAIL)
 	git -C $(GRAIL) checkout --quiet ba5e48b78c6e682b387b343efb9c0300cf969ccd

@@ -118,8 +118,8 @@ def made_once(
 @pytest.fixture(scope="session")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder for downloaded wheels, shared by the session; HFPRUNE_DOWNLOADS keeps it between sessions."""
-    kept = os.environ.get("HFPRUNE_DOWNLOADS")
-    return Path(kept) if kept else tmp_path_factory.mktemp("downloads")
+    os.environ.setdefault("HFPRUNE_DOWNLOADS", str(tmp_path_factory.mktemp("downloads")))
+    return Path(os.environ["HFPRUNE_DOWNLOADS"])
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ def read(page: str) -> tuple[list[pd.DataFrame], str]:
 
 
 def test_the_page_is_that_of_a_run(smollm2: Path, downloads: Path, tmp_path: Path) -> None:
-    (tmp_path / "downloads").symlink_to(downloads)
     run("fetch", "corpora/c4-sample", "--resources", tmp_path)
     out = tmp_path / "parity.md"
     command = [sys.executable, ROOT / "benchmarks/parity.py", "--model", smollm2, "--out", out]

@@ -72,8 +72,6 @@ def hfprune(site: Path, folder: Path, *lines: str) -> list[str]:
 def test_wheel_prunes_in_an_empty_folder_without_extras(site: Path, tmp_path: Path, downloads: Path) -> None:
     save_model("llama", tmp_path / "mine")
     (tmp_path / "pairs.jsonl").write_text('{"instruction": "Say yes.", "output": "Yes."}')
-    (tmp_path / "resources").mkdir()
-    (tmp_path / "resources/downloads").symlink_to(downloads)
     model = "--model mine"
     printed = hfprune(
         site,

