@@ -28,13 +28,15 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/publish.smk"
 
 
-# Seconds of a core, not worth a place in a queue; `use rule` does not inherit `localrule`.
-workflow.localrules(*"budget plan plan_step collect claims compare check tables figures page".split())
+# Seconds of a core, not worth a place in a queue, or a download, since nodes of a cluster often have no network.
+LOCAL = "fetch method budget plan plan_step collect claims compare check tables figures page partial"
+workflow.localrules(*LOCAL.split())
 
 
 # In the main process only: jobs in subprocesses parse this file again.
 if workflow.exec_mode == workflow.exec_mode.DEFAULT:
-    announce()
+    print(f"study: {NAME} ({CHOSEN.why}; another: --config study=NAME)", file=sys.stderr, flush=True)
+    logger.addFilter(announce)
 
 
 rule all:

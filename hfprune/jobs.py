@@ -133,12 +133,9 @@ def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any)
 
 
 def _sweep(files: Files, methods: list[str], model: str, seed: int) -> Score:
-    # A ratio that cannot be reached fails before hours of scoring. With a new ratio, the job finds its scores.
-    ratios = files.study.ratios_of(model)
-    budgets = [files.record(layout.BUDGET, model=model, ratio=f"{ratio:g}") for ratio in ratios]
     about = [files.record(layout.METHOD, method=method) for method in methods]
     several = Cell(files.name, model, "{method}", None, seed, "none")
-    return _score(files, several, methods, files.tensors(layout.SCORES, several), after=[*budgets, *about])
+    return _score(files, several, methods, files.tensors(layout.SCORES, several), after=about)
 
 
 def _plans(files: Files, cell: Cell) -> Iterator[Stage]:

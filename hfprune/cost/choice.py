@@ -102,6 +102,8 @@ def announcement(costs: Costs, path: Path, devices: int = 1, mem_mb: float | Non
 
     `mem_mb` is the main memory that a job of a cluster may ask for; None: any.
     """
+    if not costs.jobs:
+        return "cost: nothing to fetch or to compute; tables, figures and the page alone"
     text, large = summary(costs, devices), max(costs.each, key=lambda cost: cost.main_memory)
     text[0] += f" (by stage: `hfprune cost --study {shlex.quote(str(path))}`)"
     if mem_mb and large.main_memory > mem_mb * 1e6:

@@ -13,8 +13,6 @@ rule fetch:
     wildcard_constraints:
         kind="models|corpora|tasks|instructions|requests",
     retries: 2
-    # The nodes of a cluster often have no network.
-    localrule: True
     conda:
         ENVIRONMENT
     resources:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from hfprune.cost import choice
 from hfprune.devices.visible import visible_gpus
@@ -46,8 +47,12 @@ def any_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def announce():
-    """Say which study runs, and what it will fetch and spend."""
-    print(f"study: {NAME} ({CHOSEN.why}; another: --config study=NAME)", file=sys.stderr, flush=True)
-    most = workflow.global_resources.get("mem_mb").value if SUBMITS else None
-    print(choice.announcement(costs(), CHOSEN.path, max(1, GPUS), most), file=sys.stderr, flush=True)
+def announce(record):
+    """Say what the jobs will fetch and spend, as a filter of Snakemake's log: once, where it counts its jobs."""
+    if hasattr(record, "stats"):
+        logger.removeFilter(announce)
+        most = workflow.global_resources.get("mem_mb").value if SUBMITS else None
+        made = {str(file) for job in workflow.dag.needrun_jobs() for file in job.output}
+        todo = Costs(files(), [job for file, job in jobs().items() if file in made], CHOSEN.device)
+        print(choice.announcement(todo, CHOSEN.path, max(1, GPUS), most), file=sys.stderr, flush=True)
+    return True

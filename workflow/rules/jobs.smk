@@ -98,9 +98,6 @@ class Jobs:
 
 
 def gpus():
-    """Return the number of GPUs of a job.
-
-    With a device map, a job takes all of this machine's, and on a cluster as many as the profile allows.
-    """
+    """Return the GPUs of a job: one, or with a device map all, on a cluster as many as the profile allows."""
     most = workflow.global_resources.get("gpu").value if STUDY.device_map else None
     return most or int(GPUS > 0 or CLUSTER)

@@ -5,6 +5,7 @@ from hfprune.jobs import collected
 from hfprune.report.published import published
 
 PUBLISHED = published(NAME, STUDY, collected(files(), jobs().values()))
+PARTIAL = f"{RESULTS}/partial"
 PAPER = sorted(map(str, Path("paper").glob("**/*.*")))
 
 
@@ -13,6 +14,8 @@ rule collect:
         study=CHOSEN.path,
         measured=PUBLISHED.measured,
         cuts=PUBLISHED.cuts,
+        # No input of the scores, which serve every ratio; of priority, so that one out of reach fails before them.
+        budgets=[str(job.out) for job in jobs_of("budget")],
     output:
         PUBLISHED.tidy,
     log:
@@ -79,18 +82,15 @@ rule partial:
         study=CHOSEN.path,
     log:
         f"{LOGS}/partial.log",
-    localrule: True
     conda:
         ENVIRONMENT
-    params:
-        out=f"{RESULTS}/partial",
     shell:
-        f"(hfprune collect --study {{input.study:q}} --results {RESULTS} --partial --out {{params.out}}"
-        " && hfprune claims --results {params.out}"
-        " && hfprune compare --results {params.out}"
-        " && hfprune tables --results {params.out}"
-        " && hfprune page --results {params.out} --out {params.out}/report.html"
-        " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
+        f"(hfprune collect --study {{input.study:q}} --results {RESULTS} --partial --out {{PARTIAL}}"
+        " && hfprune claims --results {PARTIAL}"
+        " && hfprune compare --results {PARTIAL}"
+        " && hfprune tables --results {PARTIAL}"
+        " && hfprune page --results {PARTIAL} --out {PARTIAL}/report.html"
+        " && hfprune figures --results {PARTIAL} --out {PARTIAL}/figures) > {log} 2>&1"
 
 
 use rule collect as check with:

@@ -36,6 +36,7 @@ use rule calibrate as budget with:
         BUDGETS.pattern,
     log:
         f"{LOGS}/{layout.BUDGET}.log",
+    priority: 1
     resources:
         **BUDGETS.limits,
     params:
@@ -49,7 +50,6 @@ rule method:
         f"{RESULTS}/{layout.METHOD}.json",
     log:
         f"{LOGS}/{layout.METHOD}.log",
-    localrule: True
     conda:
         ENVIRONMENT
     params:
