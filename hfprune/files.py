@@ -65,12 +65,11 @@ def require_writable(path: Path) -> None:
     """Fail before any work if a file at `path` could not be written.
 
     Raises:
-        OSError: the folder cannot be made, or nothing can be written there.
+        OSError: nothing can be written there.
     """
-    with _about(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}."):
-            pass
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    with _about(path), tempfile.NamedTemporaryFile(dir=there, prefix=f".{path.stem}."):
+        pass
 
 
 def require_only(folder: Path, names: Collection[str]) -> None:

@@ -120,7 +120,7 @@ class Registry(Generic[Kind]):
         """
         with explained(f"{where}: {REASON}", HfpruneError):
             kind = self.load(name)
-        return validate(kind, options, where)
+        return validate(kind, options, where if where.endswith(name) else f"{where}: {name}")
 
 
 def origin(source: EntryPoint) -> str:

@@ -34,8 +34,8 @@ def write_corpus(name: str, asset: CorpusAsset, files: list[Path], folder: Path)
     documents = list(dict.fromkeys(found))
     chosen = documents[slice(*asset.documents)] if asset.documents else documents
     if not chosen:
-        which = f"documents {list(asset.documents)} of {len(documents)}" if asset.documents else "its source"
-        raise HfpruneError(f"corpus {name!r}: {which} hold no text; correct it in config/assets.yaml")
+        part = f"documents {list(asset.documents)} of {len(documents)} in " if asset.documents else ""
+        raise HfpruneError(f"corpus {name!r}: no text in {part}{', '.join(map(str, files))}; give another")
     write_arrow(folder / "corpus.arrow", pa.table({"text": pa.array(chosen, pa.string())}))
     return {"documents": len(chosen)}
 

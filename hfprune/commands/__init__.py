@@ -21,6 +21,7 @@ from typing import Any
 import hfprune
 from hfprune import network
 from hfprune.errors import HfpruneError, brief, missing
+from hfprune.names import nearest
 from hfprune.outline import outline
 
 
@@ -80,13 +81,15 @@ def _parsers(
     parser = argparse.ArgumentParser(prog="hfprune", description=hfprune.__doc__)
     parser.add_argument("--version", action="version", version=hfprune.__version__)
     adding = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    chosen, files = None, _modules()
-    for name, text in commands().items():
+    chosen, files, known = None, _modules(), commands()
+    for name, text in known.items():
         command = adding.add_parser(
             name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter, prog=f"hfprune {name}"
         )
         if arguments == [name]:
             chosen = import_module(f"hfprune.{files[name].parent.name}.{name}"), command
+    if arguments and not chosen and not arguments[0].startswith("-"):
+        parser.error(f"unknown command {arguments[0]!r}{nearest(arguments[0], [*known])}")
     return parser, chosen
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from hfprune.errors import HfpruneError
+from hfprune.names import nearest
 from hfprune.settings import load
 from hfprune.shipped import shipped
 from hfprune.stages import Command
@@ -60,7 +61,7 @@ def _earlier(named: Path | None) -> Path | None:
     if named and not folder:
         there = sorted(at.parent.name for at in EARLIER.glob(f"*/{ITEMS}"))
         raise HfpruneError(
-            f"--like {named}: no outcomes of items in {EARLIER / named.name} (there are: {', '.join(there)})"
+            f"--like {named}: no {ITEMS} in {' or '.join(map(str, places))}{nearest(named.name, there)}"
         )
     return folder
 

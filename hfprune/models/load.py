@@ -107,10 +107,7 @@ def load_checkpoint(
 
 def _require_model(path: Path) -> None:
     if not (path / "config.json").is_file():
-        raise HfpruneError(
-            f"{path}: not a model folder (no config.json); "
-            f"a model of the catalogue is fetched with `hfprune fetch models/{path.name}`"
-        )
+        raise HfpruneError(f"{path}: not a model folder, as `hfprune fetch` makes it: it has no config.json")
 
 
 def load_skeleton(path: Path) -> "PreTrainedModel":

@@ -64,7 +64,7 @@ class Pruning(Strict):
         "null: 32 to score, and 64 to solve",
     )
     length: int = Field(default=256, gt=1, description="tokens per block")
-    dtype: Dtype | Literal["auto"] = Field(
+    dtype: Literal[Dtype, "auto"] = Field(
         default="auto",
         description="precision to compute in; auto: bfloat16 on a GPU or a processor with AMX, else "
         "float32, and an export in the precision of the dense model",

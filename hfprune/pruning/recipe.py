@@ -57,5 +57,5 @@ def chosen(asked: Pruning) -> PruningRecipe:
     found = found._replace(allocation=validate(Allocation, found.allocation.model_dump() | align, "--align"))
     if reason := found.allocation.unfit(asked.units):
         raise HfpruneError(reason)
-    make_criterion(found.criterion, found.options, "--criterion", [*asked.units])
+    make_criterion(found.criterion, found.options, "--criterion/--options", [*asked.units])
     return found

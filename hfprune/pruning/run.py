@@ -56,13 +56,12 @@ def compared(asked: Pruning) -> "PrunedOutcome":
         raise HfpruneError(f"--recover: {missing(ModuleNotFoundError(name='peft'))}")
     if asked.compare and not asked.quick and (line := lacking()):
         print(f"right answers are left out of the comparison: {line}", file=sys.stderr)
-    with claimed(asked.out, asked.model_dump(mode="json")) as work:
+    with claimed(asked.out, asked.model_dump(mode="json")):
         folders = _fetched(asked)
         least = fewest_blocks(asked, recipe, folders["models"])
         files = one_cell(asked, recipe, folders, fitting(asked, folders["models"]), least)
         jobs = jobs_of(files, asked)
-        _foretell(files, jobs)
-        seconds = _take_all(jobs, work, least, asked)
+        seconds = _take_all(files, jobs, least, asked)
         found = outcome(asked, recipe, folders["models"], jobs)
         write_pruned_page(
             asked.out / REPORT, asked.out / MODEL, found, _settings(asked, recipe, jobs), seconds
@@ -107,7 +106,7 @@ def _foretell(files: "Files", jobs: "dict[str, Stage]") -> None:
     print(f"about {model:.1f} minutes to the model{comparison}", file=sys.stderr)
 
 
-def _take_all(jobs: "dict[str, Stage]", work: Path, least: int, asked: Pruning) -> dict[str, float]:
+def _take_all(files: "Files", jobs: "dict[str, Stage]", least: int, asked: Pruning) -> dict[str, float]:
     """Run the jobs in order, each announced by its number and timed, and return the seconds of each by its title.
 
     A job whose result is there keeps the seconds that it took. What jobs print goes to `work/log.txt`.
@@ -117,12 +116,14 @@ def _take_all(jobs: "dict[str, Stage]", work: Path, least: int, asked: Pruning) 
     """
     from hfprune.models.blocks import load_blocks
 
-    record, seconds = work / "seconds.json", {}
+    record, seconds = files.results / "seconds.json", {}
     before = read_json(record) if record.exists() else {}
     for number, (title, job) in enumerate(jobs.items(), start=1):
+        if title == "score":  # once the text is known to fill its blocks
+            _foretell(files, jobs)
         head, start = f"[{number}/{len(jobs)}] {title}", time.perf_counter()
         print(f"{head} …", file=sys.stderr)
-        with (work / "log.txt").open("a") as log, redirect_stdout(log):
+        with (files.results / "log.txt").open("a") as log, redirect_stdout(log):
             anew = job.run() is not False
         seconds[title] = time.perf_counter() - start if anew else before.get(title, 0.0)
         write_json(record, before | seconds)

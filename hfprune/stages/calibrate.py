@@ -34,9 +34,10 @@ class Calibrate(Stage):
             return False
         blocks, documents = draw_blocks(self.model, self.corpus, place="calibration", **settings)
         if len(blocks) < self.blocks.sequences:
+            filled = f"{self.corpus.name} fills {len(blocks):,} of {self.blocks.sequences:,} blocks"
+            remedy = "for more, give a longer text or a shorter --length"
             print(
-                f"calibrate: {self.corpus.name} fills {len(blocks):,} of {self.blocks.sequences:,} blocks",
-                file=sys.stderr,
+                f"calibrate: warning: {filled}, so less is read than was asked for: {remedy}", file=sys.stderr
             )
         save_blocks(self.out, blocks, stable(origin(self.sources(), made)), documents)
         return True

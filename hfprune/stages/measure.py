@@ -13,13 +13,14 @@ from pydantic import Field, model_validator
 from hfprune.criteria import Criterion, make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject, ToScore
+from hfprune.files import require_writable
 from hfprune.measurement import Measure, NamedMeasure, stems
 from hfprune.results import read_result, values_table
-from hfprune.settings import Dtype, Name, Placement, Strict
+from hfprune.settings import Dtype, Name, Placement
 from hfprune.stages import Stage
 from hfprune.stages.fields import CellName, Computing, DenseModel, ExistingPath, Resources
 from hfprune.stages.scoring import Scoring
-from hfprune.stages.target import AdapterFolder, Checkpoint, PlanToApply, Pruned, SolvedFolder, cell_of
+from hfprune.stages.target import AdapterFolder, Change, Pruned, cell_of
 
 if TYPE_CHECKING:
     from hfprune.evaluation.measuring import CellToMeasure
@@ -37,15 +38,12 @@ class ScoredBy(Scoring):
         Raises:
             HfpruneError: it is unknown, or does not know an option.
         """
-        return make_criterion(self.criterion, self.options, "--options", [*self.units])
+        return make_criterion(self.criterion, self.options, "--criterion/--options", [*self.units])
 
 
-class CellFiles(Strict):
+class CellFiles(Change):
     """The files that make one model of the dense one, and where its results go."""
 
-    plan: PlanToApply = None
-    checkpoint: Checkpoint = None
-    linear: SolvedFolder = None
     adapter: AdapterFolder = None
     resampled: ExistingPath | None = Field(
         default=None,
@@ -157,6 +155,8 @@ class MeasureCells(Stage, Computing, Placement):
         targets: list[CellToMeasure] = []
         for cell in self.cells:
             targets.append(self._target(cell, dtype, targets[0].subject if targets else None))
+        for file in self.outputs():
+            require_writable(file)  # before hours of measuring
         scored = self.cells[0].scored
         scoring = scored and scored.scoring_settings(scored.criterion, scored.make())
         anew = measure_cells(measures, targets, dtype=dtype, **{"scoring": scoring} if scoring else {})

@@ -32,21 +32,26 @@ AdapterFolder = Annotated[
 ]
 
 
-class Cut(Strict):
-    """Flags of a command that takes a dense model, or a pruned one as a plan or a checkpoint."""
+class Change(Strict):
+    """What makes a pruned model of the dense one: a plan, perhaps with solved weights, or a checkpoint."""
 
-    model: DenseModel
     plan: PlanToApply = None
     checkpoint: Checkpoint = None
     linear: SolvedFolder = None
 
     @model_validator(mode="after")
-    def _plan_or_checkpoint(self) -> "Cut":
+    def _plan_or_checkpoint(self) -> "Change":
         if self.plan and self.checkpoint:
             raise ValueError("give --plan or --checkpoint, not both")
         if self.linear and not self.plan:
             raise ValueError("--linear needs the --plan that it was solved for")
         return self
+
+
+class Cut(Change):
+    """Flags of a command that takes a dense model, or a pruned one as a plan or a checkpoint."""
+
+    model: DenseModel
 
     def cut_inputs(self) -> dict[str, Path]:
         """Return the plan or checkpoint, and the solved weights, by role, for provenance."""

@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from hfprune.assets.text import Text
+from hfprune.criteria import CRITERIA
 from hfprune.folds import FOLDS
 from hfprune.measurement import Measure, NamedMeasure
 from hfprune.names import distinct, nearest
@@ -129,9 +130,8 @@ class Study(Placement):
         for section, chooser in (choosers | models).items():
             for method in chooser.methods or []:
                 if method not in self.methods:
-                    raise ValueError(
-                        f"{section}.methods: unknown {method!r}{nearest(method, [*self.methods])}"
-                    )
+                    near = nearest(method, [*self.methods])
+                    raise ValueError(self._misspelt() or f"{section}.methods: unknown {method!r}{near}")
         known = sorted({ratio for model in self.models for ratio in self.ratios_of(model)})
         methods = {f"methods.{name}": method for name, method in self.methods.items()}
         for section, chooser in (choosers | methods).items():
@@ -139,6 +139,15 @@ class Study(Placement):
                 if ratio not in known:
                     raise ValueError(f"{section}.ratios: {ratio:g} is not among the study's ratios {known}")
         return self
+
+    def _misspelt(self) -> str:
+        """Return a sentence on a method whose criterion is unknown, or "" for none."""
+        known = [*CRITERIA.sources()]
+        for name, method in self.methods.items():
+            criterion = method.criterion or name
+            if not method.baseline and criterion not in known:
+                return f"methods.{name}: unknown criterion {criterion!r}{nearest(criterion, known)}"
+        return ""
 
     @model_validator(mode="after")
     def _labels_differ(self) -> "Study":

@@ -193,9 +193,9 @@ GOAL = {"id": "a", "query": "Goal: q", "choices": ["x"], "gold": 0}
 @pytest.mark.parametrize(
     ("kind", "content", "entry", "message"),
     [
-        ("corpora", b"a\nb\n", LINES | {"documents": [5, 9]}, r"'some': documents \[5, 9\] of 2 hold no text"),
+        ("corpora", b"a\nb\n", LINES | {"documents": [5, 9]}, r"'some': no text in documents \[5, 9\] of 2"),
         ("corpora", None, LINES, "/it: no such file or folder; correct the path in config/assets.yaml"),
-        ("corpora", b" \n", LINES, "'some': its source hold no text"),
+        ("corpora", b" \n", LINES, "'some': no text in "),
         ("corpora", b"\xff\xfe", LINES, "cannot be read as text"),
         ("corpora", {"it.gz": gzip.compress(b"a\n" * 99, mtime=0)[:-9]}, LINES, "cannot be read as text"),
         ("corpora", b'{"text": "a"}\n{"text"\n', {}, "line 2 is not JSON"),

@@ -1,13 +1,17 @@
 """Mistakes of users: each is told in one line, and nothing is left behind."""
 
+import shutil
 from contextlib import chdir
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from command_line import EXPORT, failure, full_disk, killed, recover, run
+from committed import results_of
 from smoke import save_model
 
+from hfprune.analysis.kept_neurons import OVERLAP
 from hfprune.errors import HfpruneError
 from hfprune.exports import checkpoint as exporting
 from hfprune.recovery import lora
@@ -19,6 +23,8 @@ adopt --model mine --plan plan.safetensors --ratio 0.2 --out x
     --out: must be a file ending in .json, not 'x'
 adopt --model mine --ratio 0.2 --out OUT/x.json
     give the other tool's --plan or --checkpoint
+adopt --model mine --checkpoint corpora --ratio 0.2 --out OUT/x.json
+    corpora: not a model folder, as `hfprune fetch` makes it: it has no config.json
 adopt --model mine --plan plan.safetensors --linear adapter --ratio 0.2 --out OUT/x.json
     --linear solves weights here; another tool's plan has none
 budget --model mine --ratios 0.2 --spare 1 2
@@ -33,6 +39,10 @@ budget --model mine --ratios 0.2 --out OUT
     OUT: Is a directory
 calibrate --model mine --corpus corpora/text --sequences 2 --length 0 --out OUT/x.safetensors
     --length: must be greater than 1, not '0'
+claims --results cut
+    cut/results.csv: lacks 
+cost --study typo.yaml
+    typo.yaml: methods.distilation: unknown criterion 'distilation'; did you mean 'distillation'?
 export --model mine --out OUT/x
     give --plan or --checkpoint, --adapter, or both
 export --model mine --plan plan.safetensors --checkpoint mine --out OUT/x
@@ -47,6 +57,14 @@ fetch tasks/pika --catalogue assets.yaml
     did you mean 'tasks/piqa'
 measure fidelty --model mine --out OUT
     unknown measure 'fidelty'; did you mean 'fidelity'?
+figures --results older --only fidelity --out OUT/f
+    older/layers.parquet: has no column 'method_a': another version or another program wrote it; run
+measure perplexity --model mine --checkpoint mine --plan plan.safetensors TEXT --out OUT
+    give --plan or --checkpoint, not both
+measure perplexity --model mine --linear adapter TEXT --out OUT
+    --linear needs the --plan that it was solved for
+measure perplexity --model mine TEXT --out plan.json
+    plan.json/perplexity.json: Not a directory
 measure perplexity --model mine --corpus c --sequences 2 --length 8 --name 'c4 test' --out OUT
     --name: String should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$', not 'c4 test'
 measure perplexity --model mine --corpus OUT --sequences 1 --length 9 --out OUT/p
@@ -91,6 +109,10 @@ plan --model mine --scores scores.safetensors --ratio 0.2 --part 1.5 --out OUT/x
     --part: must be less than or equal to 1, not
 plan --model mine --scores scores.safetensors --ratio 0.2 --units '["neurons", "layers"]' --out OUT/x.safetensors
     holds no scores of layers
+prune --model mine --ratio 0.2 --options '{"aggregation": "summ"}' --out OUT/p
+    --criterion/--options: wanda: unknown key 'aggregation'; known: none
+prune --model mine --ratio 0.2 --text corpora/text --length 100000 --no-linear --no-compare --out OUT/p
+    cannot fill one block of 100000 tokens
 recover --model mine --plan plan.safetensors --instructions instructions/pairs --options '{"rnak": 2}' --out OUT/a
     --options: unknown key 'rnak'; did you mean 'rank'
 recover --model mine --instructions instructions/pairs --packed pairs.safetensors --out OUT/a
@@ -113,17 +135,28 @@ score --model mine --criterion random --resamples 1 --out OUT/x.safetensors
     --resamples: one resample has no spread
 score --model mine --blocks blocks.safetensors --criterion entropy wanda --out OUT/x.safetensors
     {method}
+tables --results foreign --only claims --out OUT/t
+    foreign/claims.csv: has no column 'model': another version or another program wrote it
 """
 REFUSALS = [
     tuple(case) for case in zip(*[iter(map(str.strip, REFUSED.strip().splitlines()))] * 2, strict=True)
 ]
 FLAGS = "--corpus corpora/text --sequences 3 --length 24"
+TYPO = """{models: [m], methods: [distilation], ratios: 0.2, calibration: {corpus: c, sequences: 1, length: 9},
+measures: {latency: {methods: distillation}}}"""
+DAMAGED = "cut", "foreign", "older"
 JSON = '{"corpus": "text", "sequences": 2, "length": 8}'
 
 
 @pytest.fixture(scope="module")
 def others(made: Path) -> None:
-    """What only mistakes need: a plan and pairs of other models, and folders that are no models."""
+    """What only mistakes need: a plan and pairs of other models, folders that are no models, damaged results."""
+    (made / "typo.yaml").write_text(TYPO)
+    cut, foreign, older = (shutil.copytree(results_of("draws"), made / one) for one in DAMAGED)
+    text = (cut / "results.csv").read_text()
+    (cut / "results.csv").write_text(text[: len(text) // 2])
+    (foreign / "claims.csv").write_text("x")
+    pd.DataFrame([[None] * len(OVERLAP)], columns=OVERLAP).to_parquet(older / "layers.parquet")
     save_model("llama", made / "llama")
     for name, config in (("unheard", '{"model_type": "unheard_of"}'), ("broken", "{")):
         (made / name).mkdir()
@@ -135,7 +168,7 @@ def others(made: Path) -> None:
 
 
 @pytest.mark.parametrize(("command", "message"), REFUSALS, ids=[command for command, _ in REFUSALS])
-def test_mistakes_are_one_line(command: str, message: str, work: Path, others: None, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(command, message, work: Path, others: None, tmp_path: Path, capsys) -> None:
     command = command.replace("OUT", str(tmp_path)).replace(
         "TEXT", JSON if "--settings" in command else FLAGS
     )
@@ -143,6 +176,7 @@ def test_mistakes_are_one_line(command: str, message: str, work: Path, others: N
     assert line.startswith(f"hfprune {command.split()[0]}: error: ")
     assert message.replace("OUT", str(tmp_path)) in line
     assert not [*tmp_path.iterdir()], "nothing is left behind"
+    assert "minutes" not in capsys.readouterr().err, "nothing is announced that then is refused"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +185,8 @@ def test_mistakes_are_one_line(command: str, message: str, work: Path, others: N
         (("score", "--options", "{bad"), "argument --options: not JSON"),
         (("calibrate", "--sampling", "packed"), "invalid choice: 'packed' (choose from 'crop', 'pack')"),
         (("plan", "--model", "m"), "the following arguments are required: --scores, --ratio, --out"),
-        (("plam",), "invalid choice: 'plam'"),
+        (("prune", "--dtype", "float8"), "(choose from 'float32', 'bfloat16', 'float16', 'auto')"),
+        (("plam",), "unknown command 'plam'; did you mean 'plan'?"),
     ],
 )
 def test_what_argparse_refuses_ends_with_the_usage(arguments, message, capsys) -> None:
@@ -161,6 +196,12 @@ def test_what_argparse_refuses_ends_with_the_usage(arguments, message, capsys) -
     error = capsys.readouterr().err
     assert error.startswith("usage: hfprune")
     assert message in error
+
+
+def test_a_short_text_is_a_warning(work: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "x.safetensors"
+    run("calibrate --model mine --corpus corpora/text --sequences 99 --length 24 --out", out)
+    assert "calibrate: warning: text fills 48 of 99 blocks, " in capsys.readouterr().err
 
 
 def test_what_layers_can_reach_neurons_alone_may_not(work: Path, tmp_path: Path) -> None:

@@ -133,5 +133,5 @@ def test_default_groups_are_in_the_catalogue() -> None:
     known = shipped_catalogue().requests.keys()
     assert {name for group in GROUPS.values() for name in group} == known
     assert MEASURES.load("gold_bpb") is GoldBpb
-    with pytest.raises(HfpruneError, match=r"measures.x: unknown key 'document'; did you mean 'documents'"):
+    with pytest.raises(HfpruneError, match=r"measures.x: gold_bpb: unknown key 'document'; did you"):
         MEASURES.make("gold_bpb", {"document": 3}, "measures.x")

@@ -336,7 +336,7 @@ REFUSED = {
     "--text c4-sample-heldout": "calibrate on another text",
     "--text {}/short.txt": r"^text 'short' cannot fill one block of 32 tokens .*--length",
     "--linear --text {}/block.txt": r"^--text: .*block\.txt fills 1 blocks, .* 2 or more: .* or --no-linear",
-    "--text {}/empty.txt": "hold no text",
+    "--text {}/empty.txt": "no text in .*empty.txt",
     "--text {}/odd.jsonl": "no string field 'text'",
     "--model {}/gpt2": "GPT2LMHeadModel",
     "--model {}/wordless": "cannot load the tokenizer",

@@ -122,7 +122,7 @@ def test_demo_is_the_study_of_the_readme() -> None:
         (measured("cost", ratios=[0.25]), "measures.cost.ratios: 0.25 is not among the study's"),
         (measured("latency", methods=["entrpy"]), "measures.latency.methods: unknown 'entrpy'; did you mean"),
         (measured("zeroshots"), "measures.zeroshots: unknown measure 'zeroshots'; did you mean"),
-        (measured("mine", measure="latency", repeat=2), "measures.mine: unknown key 'repeat'; did you mean"),
+        (measured("mine", measure="latency", repeat=2), "measures.mine: latency: unknown key 'repeat'"),
         (
             measured("perplexity", corpus="c4-sample-heldout", length=9),
             "measures.perplexity: sequences: Field required",
