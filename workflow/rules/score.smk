@@ -93,7 +93,7 @@ for number, (methods, found) in enumerate(alike(sweeps, lambda job: (*job.method
             "hfprune score --settings {params.settings:q} > {log} 2>&1"
 
 
-use rule budget as plan with:
+use rule calibrate as plan with:
     input:
         PLANS.inputs,
     output:
