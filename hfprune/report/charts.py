@@ -199,7 +199,7 @@ def span(rows: pd.DataFrame, middle: float, log: bool, near: bool = True) -> tup
     known = reach.cummax().shift(fill_value=np.inf)
     far = ((distance > 1.2 * known) & (reach > 2.5 * known) & (distance > 4 * distance.median())).cummax()
     kept = found[~far] if near else found
-    low, high = min(kept.min(axis=None), 0), max(kept.max(axis=None), 0)
+    low, high = min(0, kept.min(axis=None)), max(0, kept.max(axis=None))
     margin = 0.06 * (high - low) or 0.1
     low, high = change(middle) + low - margin, change(middle) + high + margin
     return (float(np.exp(low)), float(np.exp(high))) if log else (float(low), float(high))

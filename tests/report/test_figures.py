@@ -191,7 +191,6 @@ def test_a_tie_is_a_tie_and_what_was_not_measured_is_no_empty_panel() -> None:
 
 
 def test_the_majority_answer_stands_beside_the_accuracies() -> None:
-    """Three of the demo's seven tasks have none: BoolQ's 75 % are those of its items, and so on."""
     data = Collected(results_of("demo"), PAPER)
     answers = figure_of("answers", data).axes[0].texts
     shares = [int(text.get_text()) for text in answers[:6]]
@@ -200,7 +199,7 @@ def test_the_majority_answer_stands_beside_the_accuracies() -> None:
     assert majority == pytest.approx((sum(shares) + 50) / 7, abs=0.5), "WinoGrande's is a guess"
 
 
-def test_the_width_of_a_column_is_an_option(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_width_of_a_column_is_an_option(tmp_path: Path) -> None:
     where = "figures", "--results", results_of("methods"), "--format", "svg", "--out", tmp_path
     run(*where, "--only", "comparison", "--width", "3.3")
     size = re.search(r'width="([\d.]+)pt"', (tmp_path / "comparison.svg").read_text())
