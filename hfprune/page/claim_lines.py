@@ -14,7 +14,7 @@ from hfprune.report.style import metric_label
 NOT_RUN = "not run"
 # A sign before the word of a verdict; verdicts that are not listed have a neutral one.
 SIGNS = {
-    **{"reproduced": "✓", "contradicted": "✗", "inconclusive": "?", "equivalent": "=", "one draw": "1"},
+    **{"reproduced": "✓", "contradicted": "✗", "inconclusive": "?", "equivalent": "=", "one draw": "○"},
     **{"not comparable": "≠", "not applicable": "∅", NOT_RUN: "–"},
 }
 # Columns that the table of a claim shows as they are.

@@ -5,7 +5,7 @@ from typing import Any
 
 from hfprune.page.study_results import StudyResults, percent
 from hfprune.report.charts import focus
-from hfprune.report.values import BETTER, STANDINGS, effects_shown
+from hfprune.report.values import STANDINGS, effects_shown
 from hfprune.results import DENSE
 
 # The words for the best, a better and a worse method, by the measure that ranks them.
@@ -29,8 +29,8 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
     `best`, `rival` (see `_rival`), `reference` (None if there is none), `paper` (cross-entropy beside entropy,
     the paper's main comparison, or None) and `others` (the best at every other ratio) are rows of
     `StudyResults.values` with the `label` of the method and None for missing numbers. `words` are of `WORDS`,
-    `counts` the numbers of methods by their standing beside the reference, `sure` that of the better ones
-    after Holm's correction.
+    `counts` the numbers of methods by their standing beside the reference, `sure` those that keep it after
+    Holm's correction.
     """
     headline = study.headline
     if headline is None:
@@ -66,7 +66,9 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
             "reference": reference,
             "words": words,
             "counts": {name: sum(line["standing"] == name for line in beside) for name in STANDINGS},
-            "sure": sum(line["standing"] == BETTER and line["sure"] for line in beside),
+            "sure": {
+                name: sum(line["standing"] == name and line["sure"] for line in beside) for name in STANDINGS
+            },
             "extreme": EXTREMES[meaning.better],
             "ratio": bool(effect and effect.neutral),
             "resamples": int(max((line["resamples"] or 0 for line in beside), default=0)),

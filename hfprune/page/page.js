@@ -11,6 +11,7 @@ function compare(a, b) {
 for (const table of document.querySelectorAll("table")) {
   const headings = [...table.querySelectorAll("thead th")];
   headings.forEach((heading, column) => {
+    for (const row of table.tBodies[0].rows) row.cells[column].dataset.label = heading.textContent;
     const button = document.createElement("button");
     button.type = "button";
     button.append(...heading.childNodes);
@@ -26,6 +27,15 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
+
+function fit(region) {
+  region.classList.remove("listed");
+  region.classList.toggle("listed", region.scrollWidth > region.clientWidth);
+}
+const fitAll = (within) => within.querySelectorAll(".scroll").forEach(fit);
+fitAll(document);
+addEventListener("resize", () => fitAll(document));
+document.addEventListener("toggle", (event) => fitAll(event.target), true);
 
 let closed = [];
 addEventListener("beforeprint", () => {

@@ -10,12 +10,12 @@ import pandas as pd
 from hfprune.analysis.averages import spread
 from hfprune.analysis.declarations import Declarations
 from hfprune.report.style import Look, recovery_label
+from hfprune.report.values import DIGITS
 from hfprune.results import DENSE
 
 FOCUS = 0.2  # charts of a single ratio show this one or the nearest; the paper's first
 OUTCOME = ["measure", "metric", "task"]
-LONG = 1e5  # from here on, a number at the edge of an axis is a power of ten
-POWERS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+THOUSANDS = 1e4  # from here on, a number at the edge of an axis is in thousands
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Chart:
     log_place: bool = False
     ends: tuple[float, float] | None = None
     """Ends of the values' axis (None: by the rows); a row beyond them is a number at the edge."""
-    ticks: Sequence[float] = ()
-    """Of the places' axis, if they are not up to it."""
+    ticks: Sequence[str] = ()
+    """Names of the places 0, 1 and so on, of an axis of categories."""
     better: int = 0
     """1 if values above `neutral` are better, -1 if those below are."""
     tall: float = 1.0
@@ -165,12 +165,12 @@ def _against_ratio(
         names = [looks[method].label for method in order]
         return Chart(rows.assign(place=place), looks, title, names=names, log=log)
     methods = [method for method in looks if method != DENSE and method in set(rows["group"])]
-    removed = [100 * ratio for ratio in ratios(rows)]
-    gap = float(min(np.diff(removed), default=10))
-    aside = dodge(len(methods), min(0.6, 0.05 * len(methods)) * gap)
-    place = 100 * rows["ratio"] + rows["group"].map(dict(zip(methods, aside, strict=True)))
-    rows = rows.assign(place=place).sort_values("place")
-    return Chart(rows, looks, title, "Parameters removed (%)", log=log, ticks=removed)
+    removed = ratios(rows)
+    aside = dodge(len(methods), min(0.7, 0.1 * len(methods)))
+    place = rows["ratio"].map({ratio: i for i, ratio in enumerate(removed)})
+    place += rows["group"].map(dict(zip(methods, aside, strict=True)))
+    rows, ticks = rows.assign(place=place).sort_values("place"), [f"{100 * ratio:.3g}" for ratio in removed]
+    return Chart(rows, looks, title, "Parameters removed (%)", log=log, ticks=ticks)
 
 
 def dodge(count: int, width: float) -> np.ndarray:
@@ -191,22 +191,34 @@ def span(rows: pd.DataFrame, middle: float, log: bool, near: bool = True) -> tup
     """Return the ends of an axis for all intervals but those of values so far that they would hide the rest."""
     change: Any = np.log if log else np.asarray
     found = rows[["value", "low", "high"]].astype(float).dropna(subset="value")
-    found = (found.transform(change) - change(middle)).sort_values("value", key=abs)
+    # Nothing is left of what differs by rounding, which would be all that a narrower axis shows.
+    found = (found.transform(change) - change(middle)).round(DIGITS).sort_values("value", key=abs)
     distance, reach = found["value"].abs(), found.abs().max(axis=1)
     # Such a value lies beyond all intervals that are nearer and a margin, and its own interval reaches 2.5 times
     # as far; and it is far not only beside some that hardly differ.
     known = reach.cummax().shift(fill_value=np.inf)
     far = ((distance > 1.2 * known) & (reach > 2.5 * known) & (distance > 4 * distance.median())).cummax()
     kept = found[~far] if near else found
-    low, high = min(kept.min(axis=None), 0), max(kept.max(axis=None), 0)
+    low, high = min(0, kept.min(axis=None)), max(0, kept.max(axis=None))
     margin = 0.06 * (high - low) or 0.1
     low, high = change(middle) + low - margin, change(middle) + high + margin
     return (float(np.exp(low)), float(np.exp(high))) if log else (float(low), float(high))
 
 
-def at_edge(value: float, edge: float) -> str:
-    digits, _, power = f"{value:.1e}".partition("e")
-    number = f"{float(f'{value:.2g}'):,g}"
-    if abs(value) >= LONG:
-        number = f"{digits}·10{str(int(power)).translate(POWERS)}"
-    return f"{number} →" if value > edge else f"← {number}"
+def at_edge(row: Any, chart: Chart) -> str:
+    """Return the value of a row that lies beyond its chart's axis, with its interval if that is known, as text."""
+    text, low, high = map(_short, (row.value, row.low, row.high))
+    text += f" [{low}, {high}]" * bool(row.low <= row.high)
+    return f"{text} →" if chart.ends and row.value > chart.ends[1] else f"← {text}"
+
+
+def _short(value: float) -> str:
+    thousands = abs(value) >= THOUSANDS
+    number = f"{float(f'{value / 1000**thousands:.2g}'):,g}" + "k" * thousands
+    return number.replace("-", "−")
+
+
+def beyond(chart: Chart) -> pd.Series:
+    """Tell which rows of a chart have a value that lies beyond the ends of its axis."""
+    low, high = chart.ends or (-np.inf, np.inf)
+    return (chart.rows["value"] < low) | (chart.rows["value"] > high)

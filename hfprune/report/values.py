@@ -8,6 +8,7 @@ import pandas as pd
 from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MEAN, primary_values
 from hfprune.analysis.declarations import Declaration, Declarations
 
+DIGITS = 9  # after the point of a value or its logarithm, as far as readers are told that values differ
 # Places of a method beside its reference, by the interval of their difference.
 STANDINGS = BETTER, ALIKE, WORSE = "better", "no significant difference", "worse"
 
@@ -107,5 +108,6 @@ def _shown(column: str, row: Declaration) -> Effect:
 def standing(effect: Effect | None, low: float, high: float) -> str:
     if effect is None or not effect.better or pd.isna(low) or pd.isna(high):
         return ""
-    ends = [effect.better * (end - (effect.neutral or 0)) for end in (low, high)]
+    # Of an exact tie, only what rounding leaves differs.
+    ends = [round(effect.better * (end - (effect.neutral or 0)), DIGITS) for end in (low, high)]
     return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else ALIKE

@@ -39,6 +39,11 @@ class DrawFigures(Stage):
         description="a style file of matplotlib, over that of these figures; its figure.figsize is the "
         "width of a wide figure and the greatest height of all",
     )
+    width: float | None = Field(
+        default=None,
+        ge=3,
+        description="inches across of a wide figure, as 3.3 of a page with two columns (6.9, or the style's)",
+    )
     complete: bool = Field(
         default=False,
         description="write a sentence in place of each figure without data, for the workflow, which lists its "
@@ -58,6 +63,7 @@ class DrawFigures(Stage):
             self.style,
             self.complete,
             {name: parts for name, parts in asked.items() if parts is not None},
+            self.width,
         )
         for name, why in absent.items():
             print(f"{name}: not drawn: {why}")

@@ -1,14 +1,17 @@
 """The paper's metric rule, averages over tasks and summaries over seeds, against numbers worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import t
-from synthetic import Study
+from scipy.stats import binomtest, t
+from synthetic import PAPER, Study
 
 from hfprune.analysis.averages import half_width, over_seeds, spread, with_averages
 from hfprune.analysis.tidy import Tidy
 from hfprune.errors import HfpruneError
+from hfprune.report.collected import Collected
 from hfprune.results import KEY, Value
 
 BOOLQ, PIQA = Value("acc", 0.6, 0.03, 100), (Value("acc", 0.9, 0.5, 50), Value("acc_norm", 0.7, 0.04, 50))
@@ -56,6 +59,20 @@ def test_a_task_without_a_primary_metric_is_named(study: Study) -> None:
     study.result("entropy", 0.2, "zeroshot", "gsm8k", Value("exact_match", 0.1))
     with pytest.raises(HfpruneError, match=r"zero-shot task gsm8k: .*exact_match"):
         study.collect()
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 24), (3, 24), (24, 24), (41, 100)])
+def test_a_tasks_accuracy_has_wilsons_interval(study: Study, right: int, n: int) -> None:
+    p = right / n
+    value = Value("acc", p, (p * (1 - p) / (n - 1)) ** 0.5, n)
+    study.result("entropy", 0.2, "zeroshot", "boolq", value)
+    for seed in range(3):  # whose spread adds to the variance, but no bound is crossed
+        study.result("random", 0.2, "zeroshot", "boolq", replace(value, value=abs(p - seed / 50)), seed=seed)
+    levels = Collected(study.collect(), PAPER).levels.query("metric == 'acc'").set_index("method")
+    expected = binomtest(right, n).proportion_ci(method="wilson")
+    assert levels.loc["entropy", ["low", "high"]].tolist() == pytest.approx([*expected])
+    low, value, high = levels.loc["random", ["low", "value", "high"]]
+    assert 0 < low < value < high < 1 and high - low > expected.high - expected.low
 
 
 @pytest.mark.parametrize(

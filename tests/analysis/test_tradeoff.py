@@ -148,6 +148,7 @@ def test_what_was_not_measured_has_no_panel_and_no_column(collected: Path, tmp_p
     axes = figure_of("tradeoff", Collected(folder, PAPER)).axes
     labels = [ax.get_xlabel().replace("\n", " ") for ax in axes]
     assert labels == ["Prefill speed-up", "Parameters (% of dense)"]
+    assert not any(line.get_color() == GREY for ax in axes for line in ax.get_lines()), "two are no front"
     write_tables(folder, PAPER, tmp_path)
     head = next(line for line in (tmp_path / "tradeoff.md").read_text().splitlines() if line.startswith("|"))
     assert "Prefill" in head and not any(name in head for name in ("Decode", "Memory", "Gold"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import failure, run
 from committed import COMMITTED, committed, results_of
 from drawings import figure_of
 from matplotlib import style
@@ -21,9 +22,11 @@ from hfprune.paper.printed import read_tables
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.figure_files import read_style, write_figures
+from hfprune.report.drawing.marks import GREY
 from hfprune.report.publication import publication_names
 from hfprune.report.style import recovery_label
 from hfprune.report.table_files import write_tables
+from hfprune.report.values import ALIKE, Effect, standing
 from hfprune.results import DENSE, Value
 
 ROOT = Path(__file__).parents[2]
@@ -160,11 +163,11 @@ def test_the_best_is_on_top_better_is_shaded_and_far_values_are_numbers_at_the_e
     assert labels == [data.looks[method].label for method in rows["method"]]
     ratio = axes["Perplexity ratio"]
     assert ratio.get_xscale() == "log"
-    far = rows.loc[rows["perplexity_ratio"] > 10, "perplexity_ratio"]
-    expected = [f"{float(f'{value:.2g}'):,.0f} →" for value in far]
+    # Random and magnitude, with their intervals, and their points at the edge.
+    expected = ["96 [40, 230] →", "62k [30k, 150k] →"]
     assert [text.get_text() for text in ratio.texts if "→" in text.get_text()] == expected
-    assert len(far) == 2, "magnitude and random"
     low, high = ratio.get_xlim()
+    assert sum(line.get_xdata()[0] == high for line in ratio.get_lines()) == 2
     near = rows[rows["perplexity_ratio"] < 10]
     assert low < near["perplexity_ratio_low"].min() and near["perplexity_ratio_high"].max() < high
     shades = [
@@ -173,6 +176,35 @@ def test_the_best_is_on_top_better_is_shaded_and_far_values_are_numbers_at_the_e
     known = np.flatnonzero(rows["perplexity_ratio_low"].notna())
     assert sorted((shade.y0, shade.y1) for shade in shades) == [(at - 0.5, at + 0.5) for at in known]
     assert {(shade.x0, shade.x1) for shade in shades} == {(low, 1)}
+
+
+def test_a_tie_is_a_tie_and_what_was_not_measured_is_no_empty_panel() -> None:
+    data, tie = Collected(results_of("demo"), PAPER), dict.fromkeys(("effect", "low", "high"), -5e-16)
+    claims = data.claims[data.claims["effect"].notna()].assign(**tie, published=np.nan, threshold=0.0)
+    for ax in figure_of("claims", data, claims=claims).axes:
+        assert not ax.axison or ax.get_xlim() == pytest.approx((-0.1, 0.1))
+    assert standing(Effect("", "", 0, -1), -5e-16, -5e-16) == ALIKE
+    axes = figure_of("comparison", data).axes
+    silent = [ax.texts[0].get_text().replace("\n", " ") for ax in axes if not ax.axison]
+    assert silent == ["Δ bits per byte (bits/byte) not measured"]
+    assert all(points(ax) for ax in axes if ax.axison)
+
+
+def test_the_majority_answer_stands_beside_the_accuracies() -> None:
+    data = Collected(results_of("demo"), PAPER)
+    answers = figure_of("answers", data).axes[0].texts
+    shares = [int(text.get_text()) for text in answers[:6]]
+    lines = [line for ax in figure_of("accuracy", data).axes[:1] for line in ax.get_lines()]
+    (majority,) = [line.get_xdata()[0] for line in lines if line.get_linestyle() == "-."]
+    assert majority == pytest.approx((sum(shares) + 50) / 7, abs=0.5), "WinoGrande's is a guess"
+
+
+def test_the_width_of_a_column_is_an_option(tmp_path: Path) -> None:
+    where = "figures", "--results", results_of("methods"), "--format", "svg", "--out", tmp_path
+    run(*where, "--only", "comparison", "--width", "3.3")
+    size = re.search(r'width="([\d.]+)pt"', (tmp_path / "comparison.svg").read_text())
+    assert float(size[1]) / 72 == pytest.approx(3.3, abs=0.01)
+    assert "3" in failure(*where, "--width", "1")
 
 
 def test_files_are_fit_for_a_paper(written: Path) -> None:
@@ -190,10 +222,17 @@ def test_accuracy_shows_the_averages_in_percent_side_by_side_whatever_the_order_
     averages = with_averages(data.results).query("task == 'average'").set_index(["method", "ratio"])
     drawn = points(ax)[data.looks["magnitude"].colour]
     assert drawn[:, 1] == pytest.approx(100 * averages.loc["magnitude", "value"].to_numpy())
-    # Moved aside, but nearer to its own ratio than to any other.
-    assert [round(x, -1) for x in drawn[:, 0]] == [20, 30]
+    # Side by side, in the category of its ratio.
+    assert [round(x) for x in drawn[:, 0]] == [0, 1]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["20", "30"]
     xs = sorted(marks[0, 0] for marks in points(ax).values())
-    assert len(xs) == 3 and min(np.diff(xs)) >= 0.4 and np.mean(xs) == pytest.approx(20)
+    assert len(xs) == 3 and min(np.diff(xs)) >= 0.05 and np.mean(xs) == pytest.approx(0)
+    guesses = [
+        line.get_ydata()[0]
+        for line in ax.get_lines()
+        if (line.get_color(), line.get_linestyle()) == (GREY, "-")
+    ]
+    assert guesses == pytest.approx([100 * (3 * 0.25 + 1 / 3 + 3 * 0.5) / 7])
     levels = [line.get_ydata()[0] for line in ax.get_lines() if line.get_linestyle() == "--"]
     assert levels == pytest.approx([100 * averages.loc[(DENSE, 0.0), "value"]])
     (bars,) = [bars.get_segments() for bars in ax.collections if to_hex(bars.get_color()[0]) == "#0072b2"]
@@ -208,7 +247,7 @@ def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Pat
     everything = pd.concat([data.levels.assign(recovery="none"), recovered])
     upper, _, _, lower, *_ = figure_of("fidelity", data, levels=everything).axes
     assert [label.get_text() for label in upper.get_xticklabels()] == ["20", "30"]
-    assert upper.get_xlim()[1] > 30
+    assert upper.get_xlim() == (-0.5, 1.5)
     # At one ratio, no line leads anywhere: methods stand one below the other, the best on top.
     assert lower.get_xlabel() == "JS distance"
     js = recovered.query("metric == 'js_distance'").sort_values("value").set_index("method")["value"]

@@ -26,6 +26,19 @@ def test_the_figures_of_finished_studies(study: str, monkeypatch: pytest.MonkeyP
     assert ({"learning"} if study == "headline" else {"fidelity", "comparison", "answer"}) <= checked
 
 
+def test_the_column_of_a_page_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = check(results_of("demo"), monkeypatch, width=3.3)
+    assert {
+        "accuracy",
+        "claims",
+        "comparison",
+        "distributions",
+        "fidelity",
+        "learning",
+        "tradeoff",
+    } <= checked
+
+
 def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.mplstyle").write_text("font.size: 11\nfont.family: serif\n")
     over = read_style(tmp_path / "mine.mplstyle")

@@ -116,6 +116,16 @@ def test_the_answer_names_the_nearest_method_and_how_sure(both: Elements) -> Non
     assert f"is {value} (95 % interval {low} to {high})" in both.words.partition("methods")[2]
 
 
+def test_the_answer_counts_both_sides_after_holm_and_a_single_draw_has_no_number_for_a_sign(
+    both: Elements, words_only: None, tmp_path: Path
+) -> None:
+    rows = pd.read_csv(METHODS / "comparison.csv").query("ratio == 0.2 and reference == 'entropy'")
+    worse = rows[(rows["js_distance_low"] > 0) & (rows["method"] != "entropy") & rows["seed"].isna()]
+    sure = (worse["js_distance_holm"] < 0.05).sum()
+    assert f"{len(worse)} farther ({sure} after it)" in both.words
+    assert re.search(r"○\s*2 ×\s*one draw", page_of(results_of("demo"), tmp_path).words)
+
+
 def test_the_answer_is_by_the_primary_outcome_of_the_study(words_only: None, tmp_path: Path) -> None:
     page = page_of(results_of("untuned"), tmp_path)
     assert "Which pruned model needs the fewest bits for right answers?" in page.words

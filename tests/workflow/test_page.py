@@ -50,6 +50,10 @@ def column(page: Page, name: str) -> list[str]:
 def test_nothing_overflows_and_axe_finds_nothing(page: Page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    cut = (
+        "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
+    )
+    assert page.wait_for_function(f"{cut} === 0"), "no table is cut"
     found = Axe().run(page).response["violations"]
     assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == []
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 import pandas as pd
-from matplotlib import style
+from matplotlib import rcParams, style
 from matplotlib.figure import Figure
 
 from hfprune.errors import REASON, HfpruneError, explained, reading
@@ -33,6 +33,7 @@ def write_figures(
     own_style: Path | None = None,
     complete: bool = False,
     parts: Mapping[str, Collection[Any]] | None = None,
+    width: float | None = None,
 ) -> dict[str, str]:
     """Write figures as `<name>.pdf`, `.svg` and `.png`.
 
@@ -47,6 +48,8 @@ def write_figures(
     why = {name: f"{folder} has no {' and no '.join(files)}" for name, files in lacking.items()}
     for name in [name for name in only or publication_names("figures") if name not in lacking]:
         with theme(over):
+            page = rcParams["figure.figsize"][1]
+            rcParams["figure.figsize"] = (width or rcParams["figure.figsize"][0], page)
             made = made_figure(name, data)
             if isinstance(made, str):
                 why[name] = made
@@ -54,6 +57,9 @@ def write_figures(
                     continue
                 made = sheet([("", [made])])
             fix_layout(made)
+            if made.get_figheight() > page:
+                taller = f"{name}: {made.get_figheight():.1f} inches tall, where a page has {page:.3g}"
+                print(f"{taller}; draw a part of it by --models, --methods or --ratios")
             for suffix in formats:
                 with atomic_file(out / f"{name}.{suffix}") as temporary:
                     made.savefig(temporary, format=suffix, metadata=_METADATA[suffix])

@@ -1,5 +1,6 @@
 """The marks of charts in axes of matplotlib."""
 
+from collections.abc import Mapping
 from math import ceil, floor, log10
 from typing import Any, cast
 
@@ -12,22 +13,25 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, MaxNLocator, NullLocator
 from matplotlib.transforms import blended_transform_factory, offset_copy
 
-from hfprune.report.charts import LONG, Chart, at_edge
+from hfprune.report.charts import Chart, at_edge, beyond
+from hfprune.report.style import Look
+from hfprune.results import DENSE
 
 BLACK, GREY, SHADE = "black", "#8C8C8C", "#EAF2F8"
 # Separates markers that touch.
 EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.3}
-LEVEL: dict[str, Any] = {"color": BLACK, "linewidth": 0.8}  # the dense model
+LEVEL: dict[str, Any] = {"color": BLACK, "linewidth": 0.8, "linestyle": "--"}  # the dense model
+LONG = 1e5  # from here on, a number at a tick is a power of ten
+AT_EDGE = 0.75  # letters of a value beyond the edge, relative to the others
 
 
 def draw(ax: Axes, chart: Chart, room: float = 3.0) -> None:
     """Draw a chart, and label its axes, of which that across has so many inches."""
     across, rows = bool(chart.names), chart.rows
     rows = rows.assign(**{name: False for name in ("hollow",) if name not in rows})
-    _levels(ax, rows[rows["place"].isna()], across)
+    _levels(ax, rows[rows["place"].isna()], across, chart.looks)
+    far = beyond(chart)[rows["place"].notna()]
     rows = rows[rows["place"].notna()]
-    low, high = chart.ends or (-np.inf, np.inf)
-    far = (rows["value"] < low) | (rows["value"] > high)
     for (group, hollow), own in rows[~far].groupby(["group", "hollow"], sort=False):
         x, y = (own["value"], own["place"]) if across else (own["place"], own["value"])
         options: dict[str, Any] = {"linestyle": ""} if across or hollow else {}
@@ -40,17 +44,13 @@ def draw(ax: Axes, chart: Chart, room: float = 3.0) -> None:
         style = {"color": look.colour, "marker": look.marker, "linestyle": look.line, **EDGE}
         ax.errorbar(x, y, **(style | {"elinewidth": 0.7, "capthick": 0.7} | options))
     for row in rows[far].itertuples():
-        edge, side = (high, "right") if row.value > high else (low, "left")
-        size = 0.75 * points_of(rcParams["font.size"])
-        where: dict[str, Any] = {"ha": side, "va": "center", "fontsize": size}
-        x, y = (edge, row.place) if across else (row.place, edge)
-        ax.text(x, y, at_edge(row.value, edge), **where)
+        _far(ax, row, chart)
     values, places = (ax.xaxis, ax.yaxis) if across else (ax.yaxis, ax.xaxis)
     ax.set(**{"xlabel" if across else "ylabel": chart.value, "ylabel" if across else "xlabel": chart.place})
     if chart.ends:
         ax.set(**{"xlim" if across else "ylim": chart.ends})
     if chart.log:
-        log(ax, "x" if across else "y", few(room) if across else 6)
+        log(ax, "x" if across else "y", few(room) if across else 6, room)
     elif across:
         values.set_major_locator(MaxNLocator(few(room), steps=[1, 2, 5, 10], prune="both"))
     if across:
@@ -59,24 +59,44 @@ def draw(ax: Axes, chart: Chart, room: float = 3.0) -> None:
         ax.grid("neutral" not in rows, axis="x")
         ax.grid(False, axis="y")
     elif chart.log_place:
-        log(ax, "x", few(room))
-    elif len(chart.ticks):
-        gap = min(np.diff(chart.ticks), default=10) / 2
-        places.set_ticks(chart.ticks, [f"{tick:.3g}" for tick in chart.ticks])
-        ax.set_xlim(chart.ticks[0] - gap, chart.ticks[-1] + gap)
+        log(ax, "x", few(room), room - 0.5)
+    elif chart.ticks:
+        ax.set(xticks=range(len(chart.ticks)), xticklabels=chart.ticks, xlim=(-0.5, len(chart.ticks) - 0.5))
+        ax.tick_params(axis="x", length=0)
+        for place in range(1, len(chart.ticks)):
+            ax.axvline(place - 0.5, color=GREY, linewidth=0.4, linestyle=":", zorder=0)
     else:
         places.set_major_locator(MaxNLocator(few(room), steps=[1, 2, 5, 10]))
     if "neutral" in rows:
         _sides(ax, rows, chart.better)
 
 
-def _levels(ax: Axes, rows: pd.DataFrame, across: bool) -> None:
+def _far(ax: Axes, row: Any, chart: Chart) -> None:
+    """Set the point of a value beyond the axis on its edge, and the number and its interval beside it."""
+    low, high = chart.ends or (-np.inf, np.inf)
+    edge, side, inwards = (high, "right", -5) if row.value > high else (low, "left", 5)
+    at, look = (edge, row.place) if chart.names else (row.place, edge), chart.looks[row.group]
+    ax.plot(*at, color=look.colour, marker=look.marker, clip_on=False, **EDGE)
+    where: dict[str, Any] = {
+        "xytext": (inwards, 0),
+        "textcoords": "offset points",
+        "ha": side,
+        "va": "center",
+    }
+    where["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.3}
+    size = AT_EDGE * points_of(rcParams["font.size"])
+    ax.annotate(at_edge(row, chart), at, fontsize=size, **where)
+
+
+def _levels(ax: Axes, rows: pd.DataFrame, across: bool, looks: Mapping[str, Look]) -> None:
     line, span = (ax.axvline, ax.axvspan) if across else (ax.axhline, ax.axhspan)
     for row in rows.itertuples():
         if row.low < row.high:
             span(row.low, row.high, color=BLACK, alpha=0.08, linewidth=0, zorder=0)
         if pd.notna(row.value):
-            line(row.value, linestyle=":" if row.hollow else "--", **LEVEL)
+            look = looks[row.group]
+            own = {} if row.group == DENSE else {"color": look.colour, "linestyle": look.line}
+            line(row.value, **(LEVEL | own | ({"linestyle": ":"} if row.hollow else {})))
 
 
 def _sides(ax: Axes, rows: pd.DataFrame, better: int) -> None:
@@ -99,16 +119,21 @@ def few(room: float) -> int:
     return max(2, round(min(5.0, room / 0.4) * 8 / points_of(rcParams["font.size"])))
 
 
-def log(ax: Axes, which: str, most: int = 5) -> None:
+def log(ax: Axes, which: str, most: int = 5, room: float = np.inf) -> None:
     """Make the axis `x` or `y` of finished axes logarithmic, with round numbers at its ticks.
 
-    They are powers of ten if they are long.
+    They are powers of ten if they are long. Those across stand apart where the axis is `room` inches long.
     """
     getattr(ax, f"set_{which}scale")("log", nonpositive="clip")
     axis = ax.xaxis if which == "x" else ax.yaxis
     low, high = axis.get_view_interval()
-    axis.set_ticks(log_ticks(low, high, most))
-    short = high < LONG and low >= 1e-3
+    short, ticks = high < LONG and low >= 1e-3, log_ticks(low, high, most)
+    apart: list[float] = []
+    for tick in ticks:
+        wide = inches(f"{tick:,.10g} ", rcParams["xtick.labelsize"]) * (which == "x" and short)
+        if not apart or room * log10(tick / apart[-1]) >= wide * log10(high / low):
+            apart.append(tick)
+    axis.set_ticks(apart)
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}") if short else LogFormatterMathtext())
     axis.set_minor_locator(NullLocator())
 
@@ -133,6 +158,11 @@ def headline(ax: Axes, text: str, left: float = 0.0, size: str = "medium") -> No
     figure = cast(Figure, ax.get_figure(root=True))
     place = offset_copy(blended_transform_factory(figure.transFigure, ax.transAxes), figure, y=0.06)
     ax.text(left + 0.01, 1, text, transform=place, fontsize=size, va="bottom").set_in_layout(False)
+
+
+def inches(text: str, size: float | str = "small") -> float:
+    """Return about how wide a line of text is; letters are 0.6 of their size."""
+    return 0.6 * len(text) * points_of(size) / 72
 
 
 def points_of(size: float | str) -> float:

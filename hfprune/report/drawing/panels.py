@@ -13,9 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
 
-from hfprune.report.charts import Chart
-from hfprune.report.drawing.marks import EDGE, GREY, LEVEL, draw, headline, points_of
+from hfprune.report.charts import Chart, at_edge, beyond
+from hfprune.report.drawing.marks import AT_EDGE, EDGE, GREY, LEVEL, draw, headline, inches, points_of
 from hfprune.report.style import Look
 from hfprune.results import DENSE
 
@@ -27,37 +28,21 @@ def full() -> float:
     return float(rcParams["figure.figsize"][0])
 
 
-def inches(text: str, size: float | str = "small") -> float:
-    """Return about how wide a line of text is; letters are 0.6 of their size."""
-    return 0.6 * len(text) * points_of(size) / 72
-
-
 def wrapped(text: str, width: float, size: float | str = "medium") -> str:
     """Break a text into lines of about so many inches; lines that it has already stay apart."""
     letters = max(8, int(width / inches("n", size)))
     return "\n".join("\n".join(wrap(line, letters, break_long_words=False)) for line in text.split("\n"))
 
 
-def framed(width: float, height: float) -> Figure:
+def framed(width: float, height: float, least: float = 0.0) -> Figure:
     """Return an empty figure of this size in inches, with room at the edges for letters that reach them.
 
-    It is no wider and no taller than the style allows.
+    It is no wider than the style allows, and no taller unless it takes the height `least` to be legible.
     """
-    width, height = min(width, full()), min(height, rcParams["figure.figsize"][1])
+    width, height = min(width, full()), max(min(height, rcParams["figure.figsize"][1]), least)
     margin = 0.03 / width
     layout = ConstrainedLayoutEngine(rect=(margin, 0, 1 - 2 * margin, 1))
     return Figure(figsize=(width, height), layout=layout)
-
-
-def grid(
-    rows: Sequence[str], columns: Sequence[str], width: float, height: float
-) -> tuple[Figure, np.ndarray]:
-    figure = framed(width, height * len(rows) + 0.5)
-    axes = figure.subplots(len(rows), len(columns), squeeze=False)
-    for ax, name in zip(axes.flat, [(row, column) for row in rows for column in columns], strict=True):
-        title = ", ".join(filter(None, name if len(rows) > 1 else name[1:]))
-        ax.set_title(wrapped(title, width / len(columns) - 0.5), loc="left")
-    return figure, axes
 
 
 def sheet(
@@ -84,6 +69,7 @@ def sheet(
     own = any(len({tuple(cell.names) for cell in row if isinstance(cell, Chart)}) > 1 for _, row in rows)
     longest = max(len(row) for _, row in rows)
     least = (NAMED if all(chart.names for chart in drawn) else UNNAMED) + beside * own
+    least = max(least, *(_narrowest(chart, beside * own) for chart in drawn), 0)
     most = min(longest, max(1, int((width - beside * (not own)) / least)))
     most = ceil(longest / ceil(longest / most))
     room = (width - beside * (most if own else 1)) / most - 0.15
@@ -95,7 +81,8 @@ def sheet(
     heights = [max(_height(cell, height) for cell in line) for _, line in parts]
     named = [name and wrapped(name, width - 0.2) for name, _ in parts]
     titles = sum(name.count("\n") + bool(name) for name in named) * points_of("medium") / 40
-    figure = framed(width, sum(heights) + titles)
+    legible = titles + sum(max(_height(cell, 0.7 * height, 1.0) for cell in line) for _, line in parts)
+    figure = framed(width, sum(heights) + titles, legible)
     axes = figure.subplots(len(parts), most, squeeze=False, height_ratios=heights)
     for line_axes, name, (_, line) in zip(axes, named, parts, strict=True):
         shown: Sequence[str] = ()
@@ -111,23 +98,34 @@ def sheet(
                 ax.set_title(cell.heading, loc="left", fontsize="small")
         if name:
             headline(line_axes[0], name)
-    legend(figure, [*_entries(drawn), *entries], title)
+    legend(figure, [*_entries(drawn), *entries], title, legible)
     return figure
+
+
+def _narrowest(chart: Chart, names: float) -> float:
+    """Return the inches that numbers at the edges of a chart take beside its names, and a word of its heading."""
+    texts = (at_edge(row, chart) for row in chart.rows[beyond(chart)].itertuples())
+    size = AT_EDGE * points_of("medium")
+    numbers = (0.25 + TextPath((0, 0), text, size).get_extents().width / 72 for text in texts)
+    words = (0.6 + inches(word, "small") for word in chart.heading.split() if not chart.names)
+    return max(max(numbers, default=0.0) + names, *words, 0.0)
 
 
 def _fitted(cell: Chart | str, room: float, panel: float) -> Chart | str:
     if isinstance(cell, str):
         return wrapped(cell, room)
     value = wrapped(cell.value, max(room, NAMED) if cell.names else 1.6)
-    place, heading = wrapped(cell.place, room - 0.4), wrapped(cell.heading, panel - 0.1, "small")
-    return replace(cell, value=value, place=place, heading=heading)
+    # Above lines without names it begins at the axis.
+    heading = wrapped(cell.heading, panel - (0.1 if cell.names else 0.6), "small")
+    return replace(cell, value=value, place=wrapped(cell.place, room - 0.4), heading=heading)
 
 
-def _height(cell: Chart | str, height: float) -> float:
+def _height(cell: Chart | str, height: float, most: float = np.inf) -> float:
+    """Return the height of a cell in inches: `height` of a chart without names, whose lines are `most` tall."""
     if isinstance(cell, str) or not cell.names:
         return height if isinstance(cell, Chart) else 0.5
     more = 0.15 * cell.value.count("\n") + 0.14 * (cell.heading.count("\n") + bool(cell.heading))
-    lines = 0.15 * cell.tall * len(cell.names) + 0.45  # with their label and ticks
+    lines = 0.15 * min(cell.tall, most) * len(cell.names) + 0.45  # with their label and ticks
     return (lines + more) * points_of(rcParams["font.size"]) / 8
 
 
@@ -139,7 +137,7 @@ def say(ax: Axes, text: str) -> None:
 def handles(methods: Iterable[str], looks: Mapping[str, Look], marked: Iterable[str] = ()) -> list[Artist]:
     present = set(methods)
     return [
-        Line2D([], [], linestyle="--", label=look.label, **LEVEL)
+        Line2D([], [], label=look.label, **LEVEL)
         if method == DENSE and method not in marked
         else Line2D(
             [], [], color=look.colour, marker=look.marker, linestyle=look.line, label=look.label, **EDGE
@@ -162,7 +160,7 @@ def _entries(charts: Iterable[Chart]) -> list[Artist]:
     return handles(levels | groups, looks, groups - levels)
 
 
-def legend(figure: Figure, handles: Sequence[Artist], title: str = "") -> None:
+def legend(figure: Figure, handles: Sequence[Artist], title: str = "", least: float = 0.0) -> None:
     if not handles and not title:
         return
     room, size = 0.95 * figure.get_figwidth(), points_of(rcParams["legend.fontsize"])
@@ -171,6 +169,7 @@ def legend(figure: Figure, handles: Sequence[Artist], title: str = "") -> None:
     widest = max((inches(str(handle.get_label()), size) + 5 * size / 72 for handle in handles), default=1)
     rows = ceil(len(handles) / max(1, int(room / widest)))
     height = (rows + title.count("\n") + bool(title)) * 1.55 * size / 72 + 0.1
-    figure.set_figheight(min(figure.get_figheight() + height, rcParams["figure.figsize"][1]))
+    page = rcParams["figure.figsize"][1]
+    figure.set_figheight(max(min(figure.get_figheight() + height, page), least + height))
     columns = ceil(len(handles) / max(rows, 1)) or 1
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, title=title)

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from hfprune.analysis.answered import commonest
 from hfprune.report import charts
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.panels import framed, full
+from hfprune.report.drawing.marks import headline, inches
+from hfprune.report.drawing.panels import framed, full, wrapped
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import tasks_in_order
 from hfprune.results import DENSE
@@ -54,12 +55,17 @@ class Answers(FigurePublication):
             matrix = matrix.reindex(index=[one for one in names if one in matrix.index], columns=[*tasks])
             matrices[f"{name}, {charts.share_removed(ratio)}"] = matrix.rename(index=names)
         labels = [task.short for task in tasks.values()]
-        figure = framed(full(), sum(0.18 * len(matrix) + 0.7 for matrix in matrices.values()))
+        height = sum(0.18 * len(matrix) + 0.7 for matrix in matrices.values())
+        figure = framed(full(), height, height)
+        room = (full() - inches(max([*names.values()], key=len))) / len(tasks)
+        upright = room < 1.1 * inches(max(labels, key=len))
         axes = figure.subplots(len(matrices), squeeze=False, height_ratios=[*map(len, matrices.values())])
         for ax, (name, matrix) in zip(axes.flat, matrices.items(), strict=True):
             texts = matrix.map(lambda share: f"{share:.0f}" + "*" * (share > 100 * data.study.constant))
             seaborn.heatmap(matrix, annot=texts, fmt="", ax=ax, xticklabels=labels, **LOOK)
-            ax.set(title=name, xlabel="", ylabel="")
+            headline(ax, wrapped(name, full() - 0.2))
+            ax.set(xlabel="", ylabel="")
             ax.grid(False)
+            ax.tick_params(axis="x", rotation=90 * upright)
             ax.tick_params(axis="y", rotation=0)
         return figure

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
-from hfprune.report.charts import Chart
+from hfprune.report.charts import Chart, span
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import BLACK, GREY
 from hfprune.report.drawing.panels import sheet
@@ -60,4 +60,5 @@ def _forest(rows: pd.DataFrame) -> Chart:
     names = [model + ratio for model, ratio in zip(rows["model"], ratios, strict=True)]
     drawn = drawn.dropna(subset="value").fillna({"hollow": False}).astype({"low": float, "high": float})
     better = {"higher": 1, "lower": -1}.get(first["relation"], 0)
-    return Chart(drawn, LOOKS, first["unit"], names=names, heading=first["sentence"], better=better)
+    heading, ends = first["sentence"], span(drawn, first["threshold"], log=False, near=False)
+    return Chart(drawn, LOOKS, first["unit"], names=names, heading=heading, ends=ends, better=better)

@@ -47,11 +47,15 @@ class ComparisonFigure(FigurePublication):
             against = names.pop() if len(names) == 1 else "the reference with the same calibration"
             methods = [*dict.fromkeys(block["method"])]
             own = draws[(draws["model"] == model) & (draws["ratio"] == ratio)]
-            cells = []
+            cells: list[Chart | str] = []
             for column in [name for name in shown if name in {*beside["effect"]}]:
                 of_effect = own[own["effect"] == column] if shown[column].neutral is None else own[:0]
-                part = block[block["effect"] == column], of_effect, beside[beside["effect"] == column]
-                cells.append(forest(*part, shown[column], data.looks, methods))
+                part = block[block["effect"] == column]
+                if part.empty:
+                    cells.append(f"{shown[column].heading}\nnot measured")
+                    continue
+                alike = beside[beside["effect"] == column]
+                cells.append(forest(part, of_effect, alike, shown[column], data.looks, methods))
             rows.append((f"{model}, {share_removed(ratio)}, against {against}", cells))
         return sheet(rows, "Bars: 95 % intervals. Shaded: the better side")
 

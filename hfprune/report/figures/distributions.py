@@ -11,12 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.marks import EDGE, GREY
-from hfprune.report.drawing.panels import full, grid, inches, legend
+from hfprune.report.drawing.marks import EDGE, GREY, inches
+from hfprune.report.drawing.panels import framed, full, legend
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import METHODS
 
 BARS, LETTERS = "#D9D9D9", 12  # of a token's name
+NARROWEST = 1.9  # inches of a panel; where they do not fit side by side, they stand one below the other
 DRAWN = {method: METHODS[method] for method in ("cross_entropy", "entropy")}
 
 
@@ -36,10 +37,14 @@ class DistributionsFigure(FigurePublication):
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
         models = sorted({*values["model"]})
         columns = max(len({*part["level"]}) for _, part in values.groupby("model"))
-        figure, axes = grid(models, [""] * columns, full(), 2.1)
-        for row, model in zip(axes, models, strict=True):
+        beside = columns if full() / columns > NARROWEST else 1
+        lines = len(models) * columns // beside
+        least = (1.6 if beside > 1 else 2.1) * lines + 0.5
+        figure = framed(full(), 2.1 * lines + 0.5, least)
+        axes = figure.subplots(lines, beside, squeeze=False)
+        for row, model in zip(axes.reshape(len(models), columns), models, strict=True):
             for ax, (_, facet) in zip(row, values[values["model"] == model].groupby("level"), strict=False):
-                _panel(ax, facet, full() / columns - 0.8)
+                _panel(ax, facet, full() / beside - 0.8 - 0.3 * (beside == 1))
             if len(models) > 1:  # above the context, on a line of its own
                 row[0].set_title(f"{model}\n{row[0].get_title('left')}", loc="left", fontsize="small")
         for ax in axes[-1]:
@@ -50,7 +55,8 @@ class DistributionsFigure(FigurePublication):
             )
             for look in DRAWN.values()
         ]
-        legend(figure, [Patch(color=BARS, label="Probability"), *dots], "Bold: the next token of the text")
+        bars = Patch(color=BARS, label="Probability")
+        legend(figure, [bars, *dots], "Bold: the next token of the text", least)
         return figure
 
 

@@ -1,6 +1,6 @@
 """Quality against what a user gains: measured speed-ups and, relative to the dense model, parameters and
-memory; better is lower and to the right. The line is the Pareto front; bars are 95 % intervals, vertical
-marks theoretical speed-ups.
+memory; better is lower and to the right. The line is the Pareto front, of three models at least; bars are
+95 % intervals, vertical marks theoretical speed-ups.
 """
 
 import pandas as pd
@@ -15,6 +15,8 @@ from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import GAIN_LABELS, QUALITY_LABELS
 from hfprune.results import DENSE
+
+FRONT = 3  # models that it takes, since the dense one and another are no front
 
 
 class TradeoffFigure(FigurePublication):
@@ -54,13 +56,16 @@ class TradeoffFigure(FigurePublication):
                 cells.append(Chart(shown, data.looks, QUALITY_LABELS[quality], label))
                 panels.append((gain, shown))
             rows.append((f"{model}, {QUALITY_LABELS[quality]}", cells))
+        fronts = [shown[shown["front"].astype(bool)].sort_values(["place", "value"]) for _, shown in panels]
         entries = [Line2D([], [], color=GREY, linewidth=0.8, label="Pareto front")]
+        entries = entries * any(len(front) >= FRONT for front in fronts)
         entries += [Line2D([], [], color=GREY, marker="|", linestyle="", label="Theoretical speed-up")]
         title = "Bars: 95 % intervals over documents, and over processes where there are several"
         figure = sheet(rows, title, height=1.7, entries=entries)
-        for ax, (gain, shown) in zip([ax for ax in figure.axes if ax.axison], panels, strict=True):
-            front = shown[shown["front"].astype(bool)].sort_values(["place", "value"])
-            ax.plot(front["place"], front["value"], color=GREY, linewidth=0.8, zorder=0)
+        axes = [ax for ax in figure.axes if ax.axison]
+        for ax, front, (gain, shown) in zip(axes, fronts, panels, strict=True):
+            if len(front) >= FRONT:
+                ax.plot(front["place"], front["value"], color=GREY, linewidth=0.8, zorder=0)
             colours = [data.looks[method].colour for method in shown["method"]]
             if gain in THEORY:
                 ax.scatter(shown["theory"], shown["value"], c=colours, marker="|", zorder=0)
