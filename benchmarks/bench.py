@@ -15,11 +15,12 @@ import pandas as pd
 import torch
 from official import cross_entropy_loss, entropy_loss, official_scores
 from sides import COLUMNS, MEMORY, SIDES, Row, against, held, memory, peak, seconds
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from hfprune.criteria import Criterion
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.entropy import Entropy
+from hfprune.criteria.wanda import Wanda
 from hfprune.devices.lease import default_device
 from hfprune.models.load import load_model, load_tokenizer
 from hfprune.plans.planning import make_plan
@@ -85,22 +86,37 @@ def growth(repeats: int) -> Iterator[Row]:
             )
 
 
-def linear_recovery(model: torch.nn.Module, sequences: int, length: int, repeats: int) -> Iterator[Row]:
-    """Time a linear recovery of a plan, with the choice of λ, beside the scoring that a plan needs."""
-    blocks, scoring = tokens(model, sequences, length), {"entropy": Entropy()}
-    plan = make_plan(model, score(scoring, model, blocks)["entropy"].scores, 0.2)
+def linear_recovery(
+    model: torch.nn.Module, name: str, sequences: int, length: int, repeats: int
+) -> Iterator[Row]:
+    """Time a linear recovery of a plan, with the choice of λ, beside scoring on the same tokens."""
+    blocks = tokens(model, sequences, length)
+    plan = make_plan(model, score({"it": Wanda()}, model, blocks)["it"].scores, 0.2)
 
     def solve() -> None:
         with TemporaryDirectory() as state:
             solve_plans(model, blocks, {"it": plan}, Path(state))
 
-    yield against(
-        f"linear recovery, {length} tokens",
-        "beside scoring by entropy",
-        lambda: score(scoring, model, blocks),
-        solve,
-        repeats,
-    )
+    for criterion in (Entropy(), Wanda()):
+        yield against(
+            f"linear recovery, {length} tokens",
+            f"{name}, beside {type(criterion).__name__}",
+            lambda criterion=criterion: score({"it": criterion}, model, blocks),
+            solve,
+            repeats,
+        )
+
+
+def wide_layer() -> torch.nn.Module:
+    """Return one random layer of the shape of Qwen2.5-1.5B."""
+    shape = {
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+    }
+    model = Qwen2ForCausalLM(Qwen2Config(**shape, num_hidden_layers=1, vocab_size=1024))
+    return model.to(default_device()).eval().requires_grad_(False)
 
 
 def evaluation(
@@ -224,7 +240,10 @@ def main() -> None:
     rows += scoring(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
     flags = ("--model", arguments.model, "--length", arguments.length)
     rows.append(memory(f"entropy, {arguments.length} tokens", __file__, *flags))
-    rows += linear_recovery(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
+    rows += linear_recovery(
+        model, "SmolLM2", arguments.sequences * 4, arguments.length // 4, arguments.repeats
+    )
+    rows += linear_recovery(wide_layer(), "a layer of 1.5B", 64, 256, arguments.repeats)
     rows += growth(arguments.repeats)
     rows += choices(model, load_tokenizer(arguments.model), arguments.repeats)
     rows += evaluation(model, arguments.model, arguments.tasks, arguments.documents, arguments.repeats)

@@ -60,7 +60,7 @@ def compare(theirs: Function, model: Any, blocks: Tensor) -> pd.DataFrame:
     scores = score({"it": Magnitude()}, model)["it"].scores
     plan, units = make_plan(model, scores, RATIO), units_of(model, ["neurons"])
     sums = {
-        place: operator.iadd(*both)
+        place: operator.add(*both)
         for place, *both in grams(model, batches_of(blocks, None, 512), [*units.values()])
     }
     wide = {at: Moments(x.tokens, x.gram.double(), x.total.double()) for at, x in sums.items()}
@@ -73,7 +73,7 @@ def _rows(
 ) -> Iterator[tuple[float, str, float, float]]:
     found: dict[str, list[float]] = {}
     for weight, moments, kept in layers:
-        ours, _ = change(lost(weight, moments, kept), len(kept), ridge)
+        ours, _ = change(lost(weight, moments, kept), ridge)
         removed = weight.index_fill(1, kept, 0)
         ways = {
             "as published, on what was removed": theirs(removed.float(), moments.gram, kept, ridge),

@@ -151,7 +151,8 @@ class Costs:
         read, shape = self.study.calibration, self.shapes[job.model_name()]
         tokens, weights = read.sequences * read.length, shape.weights(self._dtype(job))
         sums = 4 * (tokens * shape.hidden + 10 * shape.neurons**2 + 3 * (shape.neurons + shape.hidden) ** 2)
-        flops = solving(shape, job.linear, tokens, read.length, len(job.cells))
+        kept = [self._cut(job.model_name(), cell).neurons for cell in job.named_cells()]
+        flops = solving(shape, job.linear, tokens, read.length, kept)
         return Work(flops, "float32", weights + sums, weights)
 
     def _recover(self, job: Any) -> Work:
@@ -213,13 +214,19 @@ def training_memory(shape: Shape, tokens: float, dtype: str, *, on_gpu: bool) ->
     return shape.weights(dtype) + tokens * kept
 
 
-def solving(shape: Shape, settings: Linear, tokens: float, length: int, plans: int) -> float:
-    """Return the operations of solving neurons' readers for so many plans (`hfprune.recovery.reconstruction`)."""
-    grams = 2 * tokens * shape.layers * shape.neurons**2
-    # For each λ and at last, a Cholesky and its solve, of which each product in float64 counts as two.
-    solved = shape.layers * (2 * shape.neurons**3 / 3 + 5 * shape.neurons**2 * shape.hidden)
-    large = grams + plans * (len(settings.ridges) + 1) * solved
-    return shape.forward(tokens, length) + large / 2  # which reach twice the utilisation of passes
+def solving(shape: Shape, settings: Linear, tokens: float, length: int, kept: Iterable[float]) -> float:
+    """Return the operations of solving neurons' readers for plans that keep so many of a layer, without logits.
+
+    Those of products count half, which reach twice the utilisation of passes (`hfprune.recovery.least_squares`).
+    """
+    large = tokens * shape.neurons**2 * 9 / 16  # a half of the Gram matrix, in eight stripes
+    tried = min(4, len(settings.ridges))
+    for n in kept:
+        # A Cholesky for each λ that is tried, with products for 128 combinations of outputs, and one for all.
+        large += (tried + 1) * n**3 / 3 + 256 * tried * n**2
+        large += shape.hidden * (n**2 + (shape.neurons - n) * shape.neurons)
+    head = 2 * tokens * shape.hidden * shape.vocabulary
+    return shape.forward(tokens, length) - head + shape.layers * large
 
 
 STAGES: dict[str, Callable[[Costs, Any], Work]] = {

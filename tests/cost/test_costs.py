@@ -13,10 +13,12 @@ from hfprune.analysis.decidable import decidable
 from hfprune.analysis.evidence import Evidence
 from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.choice import TIERS, announcement, costs_of, largest_tier
-from hfprune.cost.costs import Costs
+from hfprune.cost.costs import Costs, solving
 from hfprune.cost.listing import summary, unfit
-from hfprune.devices.known import Device, known_devices, named_device, nominal_cpu
+from hfprune.devices.known import UTILISATION, Device, known_devices, named_device, nominal_cpu
+from hfprune.models.shape import Shape
 from hfprune.paper.relations import Paper
+from hfprune.recoveries import Linear
 from hfprune.settings import load
 from hfprune.study.layout import study_file
 from hfprune.study.study import Study
@@ -43,6 +45,16 @@ def test_the_command_prints_every_stage(study: str, tmp_path: Path, monkeypatch,
     jobs = Counter(cost.stage for cost in costs(study, "h100").each)
     assert found == {**jobs, "in all": jobs.total()}
     assert re.search(r"(?m)^[\d.]+ GB to fetch.* about .* for the longest job .* GB for the largest", printed)
+
+
+def test_reconstruction_takes_what_one_core_took() -> None:
+    """SmolLM2, and a random layer half as wide as those of Qwen2.5-1.5B, in processor time on an EPYC."""
+    for shape, tokens, kept, seconds in (
+        (Shape(30, 576, 1536, 9, 3, 64, 49152, True), 16384, 1017, 67.6),
+        (Shape(1, 768, 4480, 6, 1, 128, 1024, True), 4096, 3284, 4.1),
+    ):
+        at_peak = solving(shape, Linear(), tokens, 256, [kept]) / known_devices()["cpu-avx512-bf16"].float32
+        assert seconds / 1.5 < at_peak / UTILISATION < 1.5 * seconds
 
 
 @pytest.mark.parametrize(
