@@ -80,7 +80,7 @@ def train_adapter(
             CPU, or the best step is to be kept and nothing is held out.
     """
     if settings.keep == "best" and not (held_out and len(held_out.tokens)):
-        raise HfpruneError("keep: best needs held-out sequences; give 10 pairs or more, and held_out above 0")
+        raise HfpruneError("keep: best needs held-out sequences; give pairs of which a tenth fills one")
     if model.dtype == torch.float16 and model.device.type == "cpu":
         raise HfpruneError("float16 trains on a GPU only; choose bfloat16 or float32")
     adapted = with_adapters(model, settings, seed)
