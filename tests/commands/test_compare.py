@@ -85,7 +85,7 @@ def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest
         assert message in failure("compare logged/one logged/two")
     for call, message in {
         "logged/two1 --tasks arc_easy": "task arc_easy: A and B had other numbers of few-shot",
-        "logged/two1": "task piqa: B lacks it; choose by --tasks",
+        "logged/two1 --tasks piqa": "task piqa: B lacks it; choose by --tasks",
         "logged": "logged: results of 3 models; give the folder of one, as logged/one",
         "two": "two: no samples of lm-eval (--log_samples) there; two models take --tasks",
     }.items():
