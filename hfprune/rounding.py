@@ -5,6 +5,7 @@ import re
 
 FIGURES = 2  # of an error, or of half an interval, as is usual in physics
 MORE = 2  # decimals beyond the format's, for an end of an interval that would else seem to touch no effect
+DIGITS = 9  # after the point of a value or its logarithm, as far as readers are told that values differ
 _DECIMALS = re.compile(r"\.(\d+)([f%])")
 
 

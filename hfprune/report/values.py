@@ -7,8 +7,8 @@ import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MEAN, primary_values
 from hfprune.analysis.declarations import Declaration, Declarations
+from hfprune.rounding import DIGITS
 
-DIGITS = 9  # after the point of a value or its logarithm, as far as readers are told that values differ
 # Places of a method beside its reference, by the interval of their difference.
 STANDINGS = BETTER, ALIKE, WORSE = "better", "no significant difference", "worse"
 
