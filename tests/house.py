@@ -12,11 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Of each count, the most that there may be.
 CEILINGS = {
-    "lines of hfprune/": 22_000,
-    "of which code": 12_500,
+    "lines of hfprune/": 22_800,
+    "of which code": 13_000,
     "lines of workflow/ and Snakefile": 700,
     "lines of benchmarks/ and findings/": 2_200,
-    "lines of tests/": 16_000,
+    "lines of tests/": 16_500,
     "words of docs/ and README.md": 17_000,
     "tracked files": 900,
     "longest file of hfprune/, lines": 300,
