@@ -30,9 +30,11 @@ reproduce: setup
 test: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# And what takes longer: kills, the page in a browser, LaTeX, the wheel, every command on simulated GPUs.
+# And what takes longer: kills, the page in a browser, LaTeX, the wheel, every command on simulated GPUs; and the cluster,
+# where root may start one.
 test-all: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m ''
+	if [ "$$(id -u)" = 0 ] && command -v slurmctld slurmdbd mariadbd > /dev/null; then $(MAKE) test-cluster; fi
 
 # Every command on GPUs that are simulated, which takes a C++ compiler; a part of `make test-all`.
 test-gpu: setup
