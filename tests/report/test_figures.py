@@ -164,7 +164,7 @@ def test_the_best_is_on_top_better_is_shaded_and_far_values_are_numbers_at_the_e
     ratio = axes["Perplexity ratio"]
     assert ratio.get_xscale() == "log"
     # Random and magnitude, with their intervals, and their points at the edge.
-    expected = ["96 [40, 230] →", "62k [30k, 150k] →"]
+    expected = ["96 [60, 150] →", "62k [30k, 150k] →"]
     assert [text.get_text() for text in ratio.texts if "→" in text.get_text()] == expected
     low, high = ratio.get_xlim()
     assert sum(line.get_xdata()[0] == high for line in ratio.get_lines()) == 2
