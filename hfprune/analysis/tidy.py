@@ -71,8 +71,6 @@ class Tidy:
         require_columns(rows, path, DTYPES)
         if (self.folder / RECORDS).exists():
             self._check_whole(rows)
-        if rows.empty:
-            raise HfpruneError(f"{self.folder}: {RESULTS} holds no result; run `hfprune collect` first")
         return rows[[*DTYPES]]
 
     def _check_whole(self, rows: pd.DataFrame) -> None:
@@ -83,6 +81,10 @@ class Tidy:
         if lacking := sorted(wanted - there):
             what = f"lacks {len(lacking)} results that {RECORDS} has, the first is {' '.join(lacking[0])}"
             raise HfpruneError(f"{self.folder / RESULTS}: {what}; is it truncated? Copy it again, or {AGAIN}")
+
+    def check_results(self) -> None:
+        if self.whole.empty:
+            raise HfpruneError(f"{self.folder}: {RESULTS} holds no result; run `hfprune collect` first")
 
     def kept(self, rows: pd.DataFrame) -> pd.DataFrame:
         return rows

@@ -109,6 +109,7 @@ class StudyResults:
 
 def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
     data = Collected(folder, paper)
+    data.check_results()
     link = Path(os.path.relpath(folder.resolve(), base.resolve())).as_posix()
     values, meanings = _values(data)
     values = _with_texts(
