@@ -116,7 +116,9 @@ def theirs(engine: Engine) -> dict[str, list[Read] | str]:
     except (OSError, ValueError) as refusal:
         return found | dict.fromkeys(names.values(), str(refusal))
     lines = [json.loads(line) for line in printed.splitlines() if line.startswith('{"folder"')]
-    return found | {names[one["folder"]]: one.get("read") or one["error"] for one in lines}
+    return found | {
+        names[one["folder"]]: one.get("read") or one["error"].replace(one["folder"], "it") for one in lines
+    }
 
 
 def compared(engine: Engine, mine: list[Read], read: list[Read]) -> tuple[str, bool]:
@@ -144,13 +146,13 @@ def main() -> int:
                 cell, right = compared(engine, mine[name], read)
                 wrong += [] if right else [f"wrong: {engine.name}, {name}: {cell}"]
                 cells.append(cell)
-        table.append(f"| {' | '.join(cells)} |")
-    head = [f"| engine | {' | '.join(MODELS)} |", "|---" * (len(MODELS) + 1) + "|"]
-    said = "\n".join([*head, *table, *(f"\n[{n}] `{reason}`" for n, reason in enumerate(reasons, start=1))])
-    page = Path("docs/exports.md")
-    page.write_text(
-        re.sub(r"\| engine \|.*?(?=\n\n[^\[])", lambda _: said, page.read_text(), flags=re.DOTALL)
+        table.append(f"|{'|'.join(cells)}|")
+    head = [f"|engine|{'|'.join(MODELS)}|", "|---" * (len(MODELS) + 1) + "|"]
+    said = "\n".join(
+        [*head, *table, *(f"\n[{n}] `{reason[:60]}`" for n, reason in enumerate(reasons, start=1))]
     )
+    page = Path("docs/exports.md")
+    page.write_text(re.sub(r"\|engine\|.*?(?=\n\n[^\[])", lambda _: said, page.read_text(), flags=re.DOTALL))
     print(said, *wrong, sep="\n")
     return bool(wrong)
 
