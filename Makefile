@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup constraints reproduce test test-all sizes test-gpu gpu-acceptance test-cluster lint format clean bench check-sizes parity kills
+.PHONY: setup constraints reproduce test test-all sizes test-gpu gpu-acceptance test-cluster test-engines lint format clean bench check-sizes parity kills
 
 setup: $(VENV)/.done
 
@@ -45,6 +45,18 @@ test-cluster: setup
 	$(BIN)/pip install --quiet 'snakemake-executor-plugin-slurm>=2.8'
 	nice $(BIN)/python -m pytest tests/cluster/on_slurm.py
 
+# Exports read by other engines, each in an environment over this one, into docs/exports.md. What does not install is a
+# refusal there; vLLM goes without the torchaudio and torchcodec that it asks for.
+ENGINES := transformers4 mlx vllm llama convert
+test-engines: $(ENGINES:%=build/engines/%/.done)
+	$(BIN)/hfprune fetch models/smollm2-135m-instruct-q4 models/qwen2.5-coder-0.5b-instruct-q4 corpora/c4-sample
+	PYTHONPATH=tests $(BIN)/python tests/engines/matrix.py
+
+build/engines/%/.done: tests/engines/%.txt | setup
+	$(BIN)/python -m venv --clear $(@D)
+	$(BIN)/python -c "import sysconfig as s; print(s.get_path('purelib'))" > $$(echo $(@D)/lib/python*/site-packages)/suite.pth
+	$(@D)/bin/python -m pip install --quiet --no-deps --requirement $< && touch $@ || true
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,7 +84,7 @@ GRAIL ?= resources/grail
 parity: setup
 	test -d $(GRAIL) || git clone --quiet https://github.com/TWWinde/GRAIL_Compensation $(GRAIL)
 	git -C $(GRAIL) checkout --quiet ba5e48b78c6e682b387b343efb9c0300cf969ccd
-	$(BIN)/hfprune fetch models/smollm2-135m-instruct-q4 corpora/c4-sample
+	$(BIN)/hfprune fetch models/smollm2-135m-instruct-q4 models/qwen2.5-coder-0.5b-instruct-q4 corpora/c4-sample
 	$(BIN)/python benchmarks/parity.py
 	$(BIN)/python benchmarks/grail.py $(GRAIL)
 

@@ -14,7 +14,7 @@ from hfprune.errors import HfpruneError
 from hfprune.exports.export_folder import CARD
 from hfprune.files import read_json
 from hfprune.models.load import load_skeleton
-from hfprune.models.units import count_parameters
+from hfprune.models.units import LISTS_OF_LAYERS, count_parameters
 from hfprune.provenance import hardware, recorded
 from hfprune.results import DENSE, read_result, values_table
 from hfprune.settings import plain
@@ -68,9 +68,19 @@ class Card:
             "Load with transformers 4 or 5": _LOAD,
             "Reproduce": self._reproduce(plan),
         }
-        sections = [f"# {self.name}, pruned", self._about(left, written)]
+        sections = [f"# {self.name}, pruned", " ".join([self._about(left, written), *self.warnings(folder)])]
         sections += [f"## {title}\n\n{text}" for title, text in parts.items()]
         ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n").save(folder / CARD)
+
+    def warnings(self, folder: Path) -> list[str]:
+        """Return what other programs get wrong: mlx-lm and llama.cpp know a layer's kind by its place alone."""
+        kept, dense = read_json(folder / "config.json"), self.dense.config.to_dict() if self.dense else {}
+        return [
+            f"`{key}` no longer alternates as in the dense model, since layers were removed: programs that take "
+            "a layer's kind from its number, as mlx-lm and llama.cpp may, give wrong logits; use transformers."
+            for key in LISTS_OF_LAYERS
+            if kept.get(key) and dense.get(key) and kept[key] != dense[key][: len(kept[key])]
+        ]
 
     def _licence(self) -> dict[str, Any]:
         path, keys = self.source / CARD, ("license", "license_name", "license_link")

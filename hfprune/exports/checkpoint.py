@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -80,6 +81,8 @@ def export(
         elif applied:
             save_plan(folder / PLAN, applied, made)
         card.save(folder, left, written)
+        for line in card.warnings(folder):
+            print(f"{out}: {line}", file=sys.stderr)
     return written
 
 

@@ -19,6 +19,7 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from hfprune.exports.checkpoint import export
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
+from hfprune.plans.planning import apply_plan
 
 OLD = ("transformers==4.57.6", "tokenizers==0.22.2", "huggingface_hub==0.36.2")
 
@@ -134,3 +135,13 @@ def test_files_can_be_read_by_whom_the_umask_lets(dense, tmp_path: Path, mask: i
     assert sum(path.is_dir() for path in paths) == 2, "of the export, and of the recipe in it"
     for path in paths:
         assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~mask
+
+
+@pytest.mark.parametrize(("kept", "warned"), [([0, 1], False), ([1, 2], True)])
+def test_layers_that_no_longer_alternate_are_a_warning(dense, tmp_path: Path, capsys, kept, warned) -> None:
+    """mlx-lm and llama.cpp read Gemma 3's sliding windows from the layers' numbers."""
+    model = build("gemma3")
+    apply_plan(model, {"layers": torch.tensor(kept)})
+    export(model, dense("gemma3"), tmp_path / "out")
+    said = [capsys.readouterr().err, (tmp_path / "out/README.md").read_text()]
+    assert ["`layer_types` no longer alternates" in text for text in said] == [warned, warned]
