@@ -62,7 +62,7 @@ def logits(model: "PreTrainedModel | Head", hidden: Tensor) -> Tensor:
 def before_transform(model: "PreTrainedModel", found: Tensor, gradient: Tensor) -> Tensor:
     """Return the gradient with respect to the head's linear output, from the one with respect to the logits.
 
-    All are float32 [n, vocabulary]. Only a soft-capped head needs the logits `found`; `gradient` may be overwritten.
+    All are float32 [n, vocabulary]. Only a soft-capped head needs `found`; `gradient` may be overwritten.
     """
     config = model.config
     if cap := getattr(config, "final_logit_softcapping", None):
