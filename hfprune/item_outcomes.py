@@ -19,11 +19,8 @@ def block_items(documents: Sequence[int], metrics: "pd.DataFrame") -> "pd.DataFr
 def token_items(losses: Sequence[float], tokens: Sequence[int]) -> "pd.DataFrame":
     """Return one row per token: `item`, `document`, its sequence, and `loss`, the mean loss of that sequence.
 
-    The mean and the standard error over these are those of the loss per token, with sequences as clusters.
-
-    Args:
-        losses: mean loss of each sequence.
-        tokens: number of tokens of each that have a loss.
+    The mean and the standard error over these are those of the loss per token, with sequences as clusters. Given
+    are the mean loss of each sequence, and the number of its tokens that have one.
     """
     import numpy as np
     import pandas as pd

@@ -60,18 +60,8 @@ class Outcome(NamedTuple):
 RESERVED = {
     *("name", "resources", "cell", "out", "model", "plan", "checkpoint", "adapter", "linear", "resampled"),
     *("dtype", "device_map"),
-    *(
-        "measure",
-        "methods",
-        "without",
-        "ratios",
-        "settings",
-        "criterion",
-        "options",
-        "blocks",
-        "units",
-        "seed",
-    ),
+    *("measure", "methods", "without", "ratios", "settings"),
+    *("criterion", "options", "blocks", "units", "seed"),
 }
 
 

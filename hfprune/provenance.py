@@ -154,13 +154,8 @@ def is_current(
 ) -> bool:
     """Tell whether outputs are there, and were made from these inputs with these settings by this version.
 
-    A criterion or measure is identified by its `version`, which is among the settings, not by its file.
-
-    Args:
-        record: JSON file with the `provenance` of the outputs, written after them.
-        outputs: files or folders.
-        inputs: as in `provenance`.
-        settings: as in `provenance`.
+    A criterion or measure is identified by its `version`, which is among the settings, not by its file. The JSON
+    file `record` has the `provenance` of the outputs, and is written after them.
     """
     if not (record.exists() and all(path.exists() for path in outputs)):
         return False
@@ -199,13 +194,7 @@ def identity(path: Path) -> str:
 def check_origin(
     path: Path, made: Mapping[str, str], roles: Iterable[str], inputs: Mapping[str, Path]
 ) -> None:
-    """Fail if a recovery at `path` was made from other inputs: another plan can have the same shapes.
-
-    Args:
-        path: for the message.
-        made: the inputs' identities by role, from its provenance.
-        roles: those that must be the same.
-        inputs: the files of the model for which it is meant, by role.
+    """Fail if a recovery was `made` from other inputs of these roles: another plan can have the same shapes.
 
     Raises:
         HfpruneError: the identities differ.

@@ -66,12 +66,7 @@ class Lora(Packing):
     )
 
     def trained_tokens(self, step: int, sequences: int) -> int:
-        """Return the tokens of all sequences in the first steps of a training, prompts and padding included.
-
-        Args:
-            step: the number of steps.
-            sequences: how many there are in an epoch, whose last step has the rest.
-        """
+        """Return the tokens in the first steps of epochs of so many sequences, prompts and padding included."""
         epochs, more = divmod(step, ceil(sequences / self.batch))
         return (epochs * sequences + min(more * self.batch, sequences)) * self.length
 

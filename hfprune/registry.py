@@ -31,11 +31,7 @@ class Registry(Generic[Kind]):
     ) -> None:
         """Register the folder of `package`, whose files each define one subclass of `base`.
 
-        Args:
-            package: the folder as a package; also the group of entry points.
-            base: the base class of every class.
-            required: class variables that every class must set.
-            word: for readers, for one of the classes; by default the name of `base`.
+        Each must set the `required` class variables; messages call it by `word`, or by the name of `base`.
         """
         self.package = package
         self.base = base

@@ -25,16 +25,8 @@ def rounded_interval(
 ) -> list[str]:
     """Return a value and the ends of its interval as text, where half of the interval has two figures.
 
-    All have the same decimals, more of them where an end would reach `neutral`, or cross it. Those of a
-    `ratio` have their own, since its interval is one of the logarithm.
-
-    Args:
-        form: as for `rounded`.
-        value: the value.
-        low: an end of its interval; missing if it is not known.
-        high: the other end.
-        neutral: the value of no effect, or the threshold of a claim; by default there is none.
-        ratio: whether errors multiply, as those of perplexities do.
+    All have the same decimals, more of them where an end would reach `neutral`, the value of no effect or the
+    threshold of a claim, or cross it. Those of a `ratio` have their own: its interval is one of the logarithm.
     """
     numbers = [value, low, high]
     if not (math.isfinite(low) and math.isfinite(high)):

@@ -18,7 +18,6 @@ from hfprune.plans.planning import count_parameters, load_plan, same_plan
 
 def test_the_example_prunes_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/stages.md").read_text(), re.DOTALL)
-    assert len(list(filter(None, example.splitlines()))) <= 11
     save_model("llama", tmp_path / "my-model")
     (tmp_path / "my-text.txt").write_text("\n".join(TEXT))
     monkeypatch.chdir(tmp_path)

@@ -12,6 +12,7 @@ from command_line import run
 from smoke import ROOT
 
 from hfprune.commands import flags
+from hfprune.measurement import MEASURES
 from hfprune.models.units import SUPPORTED
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")]
@@ -91,6 +92,11 @@ def test_commands_name_what_is_there(command: list[str]) -> None:
             assert (ROOT / word).exists(), word
     if command[0] == "make":
         assert re.search(rf"^{command[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_the_page_names_every_measure() -> None:
+    text = (ROOT / "docs/add-a-measure.md").read_text()
+    assert {*re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)} == {*MEASURES.sources()}
 
 
 def test_every_study_is_in_the_list() -> None:

@@ -123,6 +123,13 @@ def test_a_method_in_steps_scores_what_the_plan_before_has_left() -> None:
     assert plain.ancient() == [plain.scores, plain.resampled]
 
 
+def test_a_method_is_budgeted_at_its_own_ratios_alone() -> None:
+    groups = {"criterion": "entropy", "units": "key_value_groups", "ratios": [0.3]}
+    jobs = listed(small(methods={"entropy": None, "groups": groups}, ratios=[0.2, 0.3]), "budget")
+    neurons, groups = {"neurons": None}, {"key_value_groups": None}
+    assert [job.units for job in jobs] == [[neurons], [groups, neurons]]
+
+
 def test_a_baselines_checkpoint_is_adopted_before_it_is_measured() -> None:
     jobs = listed(small())
     folder = Path("results/s/checkpoints/smollm2-135m-instruct-q4/outside/0.2/seed0")

@@ -33,8 +33,6 @@ def test_numbers_have_the_decimals_that_their_doubt_allows(form, number, doubt, 
     [
         # All have the same decimals.
         ("{:+.3f}", (0.2214, -0.0031, 0.4459), {"neutral": 0}, ["+0.221", "-0.003", "+0.446"]),
-        ("{:+.1f}", (2.01, -3.1, 7.0), {"neutral": 0}, ["+2.0", "-3.1", "+7.0"]),
-        ("{:.2f}", (0.97, -4.1, 6.0), {"neutral": 0}, ["1.0", "-4.1", "6.0"]),
         ("{:+.2f}", (21.2, 2.4, 40.0), {"neutral": 0}, ["+21", "+2", "+40"]),
         # An end that is not 0, or not 1, does not become it, if need be beyond the form.
         ("{:+.2f}", (0.33, 0.0044, 0.66), {"neutral": 0}, ["+0.330", "+0.004", "+0.660"]),

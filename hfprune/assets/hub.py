@@ -22,13 +22,8 @@ def repo_files(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) 
     A broken download is resumed. Every file is checked against the hash that the hub states, since the client
     checks sizes only.
 
-    Args:
-        source: repository, commit and, where listed, files.
-        repo_type: `model` or `dataset`.
-        patterns: top-level files to take where `source` lists none.
-
     Returns:
-        The listed files in their order, else the matching files, sorted by name.
+        The files that `source` lists, in their order, else the top-level files of these patterns, sorted by name.
 
     Raises:
         HfpruneError: the repository is gated, a file is missing or damaged, or there is no network.
@@ -37,7 +32,7 @@ def repo_files(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) 
         found = _ask(source, repo_type, patterns)
     # The client's errors have no common base class, and it lets errors of its HTTP library through.
     except Exception as error:
-        raise _explained(error, source, repo_type) from error
+        raise HfpruneError(_explain(error, source, repo_type)) from error
     if source.files:
         files = [Path(file) for file in found]
     else:
@@ -57,7 +52,7 @@ def pending(source: HubSource, repo_type: RepoType, patterns: Sequence[str]) -> 
         found = _ask(source, repo_type, patterns, dry_run=True)
     except Exception as error:
         if _status(_reason(error)) is not None:
-            raise _explained(error, source, repo_type) from error
+            raise HfpruneError(_explain(error, source, repo_type)) from error
         return {source.repo: None}
     return {f"{source.repo}/{file.filename}": file.file_size for file in found if file.will_download}
 
@@ -77,7 +72,7 @@ def head_commit(source: HubSource, repo_type: RepoType) -> str:
     try:
         return str(HfApi().repo_info(source.repo, repo_type=repo_type, revision=source.revision).sha)
     except Exception as error:
-        raise _explained(error, source, repo_type) from error
+        raise HfpruneError(_explain(error, source, repo_type)) from error
 
 
 def _ask(source: HubSource, repo_type: RepoType, patterns: Sequence[str], **options: Any) -> Any:
@@ -131,11 +126,9 @@ def _status(error: BaseException) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _explained(error: BaseException, source: HubSource, repo_type: RepoType) -> HfpruneError:
-    return error if isinstance(error, HfpruneError) else HfpruneError(_explain(error, source, repo_type))
-
-
 def _explain(error: BaseException, source: HubSource, repo_type: RepoType) -> str:
+    if isinstance(error, HfpruneError):
+        return str(error)
     from huggingface_hub import errors
 
     reason = _reason(error)

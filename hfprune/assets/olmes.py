@@ -15,11 +15,7 @@ Record = dict[str, Any]
 
 
 def hub_rows(task: str, records: list[Record]) -> list[Record]:
-    """Recover the documents of `task`, in order, with their columns on the hub.
-
-    Args:
-        task: lm-eval's name of the task.
-        records: the lines of `requests.jsonl.gz`.
+    """Recover the documents of a task, by lm-eval's name, from the lines of a dump, with their columns on the hub.
 
     Raises:
         HfpruneError: there is no rule for this task, or a record is not in the expected form.

@@ -33,14 +33,9 @@ FORMS = {
     "corpora": Form(
         "text",
         "corpus.arrow",
-        {
-            ".txt": "lines",
-            ".txt.gz": "lines",
-            ".jsonl": "jsonl",
-            ".jsonl.gz": "jsonl",
-            ".json.gz": "jsonl",
-            ".parquet": "parquet",
-        },
+        dict.fromkeys((".txt", ".txt.gz"), "lines")
+        | dict.fromkeys((".jsonl", ".jsonl.gz", ".json.gz"), "jsonl")
+        | {".parquet": "parquet"},
         "OWNER/NAME/FILE",
     ),
     "tasks": Form("task", "asset.json", {}),
@@ -57,10 +52,7 @@ FORMS = {
 def entry(kind: str, spelling: str) -> dict[str, Any] | None:
     """Return the catalogue's entry for a folder, a file or a name on the hub; `None` for any other word.
 
-    Args:
-        kind: a key of `FORMS`.
-        spelling: e.g. `my/model.gguf`, `my/text.jsonl`, `Qwen/Qwen2.5-0.5B`. Suffixes decide the format. A hub id
-            without revision means the branch `main`, whose commit is taken and recorded when first fetched.
+    Suffixes decide the format. A hub id without revision means the branch `main`.
     """
     form, path = FORMS[kind], Path(spelling).expanduser()
     formats = [found for suffix, found in form.formats.items() if spelling.endswith(suffix)]

@@ -44,11 +44,9 @@ def blocks(corpus: str, sequences: int, length: int, sampling: str) -> int:
 
 
 def pairs_to_learn(instructions: Path) -> Reading:
-    """Return the number of instruction pairs and the tokens of one, prompt included.
+    """Return the number of instruction pairs in a folder and the tokens of one, prompt included.
 
-    Args:
-        instructions: the folder, by whose name some are known before they are fetched. Others are counted, a
-            token as four bytes; what is not there counts as LaMini's.
+    Some are known by their names; others are counted, a token as four bytes; what is not there counts as LaMini's.
     """
     known, about = _table()["instructions"], instructions / "asset.json"
     if instructions.name in known or not about.is_file():

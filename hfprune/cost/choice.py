@@ -42,12 +42,8 @@ class Chosen(NamedTuple):
 def choose(given: dict[str, Any], baselines: list[str], *, cluster: bool, submits: bool, gpus: int) -> Chosen:
     """Choose and check the study of a run; every mistake ends it before the first job.
 
-    Args:
-        given: what `config/config.yaml` and the command line say.
-        baselines: names of the rule files of baselines.
-        cluster: whether jobs run on other machines.
-        submits: whether this machine sends them there.
-        gpus: how many are visible, at least one.
+    `given` is what `config/config.yaml` and the command line say. On a `cluster` jobs run on other machines, to
+    which this one `submits` them. Of `gpus` there is at least one.
 
     Raises:
         HfpruneError: names the file, the key and the nearest valid one.

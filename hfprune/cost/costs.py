@@ -63,12 +63,7 @@ class JobCost:
     """GPUs that it occupies, or its part of the CPU."""
 
     def limits(self, attempt: int = 1, longest: int | None = None) -> dict[str, int]:
-        """Return the MB of main memory and of a GPU's memory, and the minutes, that the job may take.
-
-        Args:
-            attempt: the first, second … try.
-            longest: minutes that no job may exceed; None: any.
-        """
+        """Return what an attempt may take: MB of main memory and of a GPU's, and at most `longest` minutes."""
         memory = {"mem_mb": self.main_memory, "gpu_mem_mb": self.gpu_memory}
         found = {name: math.ceil(MEMORY_MARGIN * attempt * size / 1e6) for name, size in memory.items()}
         minutes = attempt * max(LEAST_MINUTES, math.ceil(TIME_MARGIN * self.seconds / 60))
@@ -149,14 +144,14 @@ class Costs:
 
     def _linear(self, job: Any) -> Work:
         read, shape = self.study.calibration, self.shapes[job.model_name()]
-        tokens, weights = read.sequences * read.length, shape.weights(self._dtype(job))
+        tokens, weights = read.sequences * read.length, shape.weights(job.dtype)
         sums = 4 * (tokens * shape.hidden + 10 * shape.neurons**2 + 3 * (shape.neurons + shape.hidden) ** 2)
         kept = [self._cut(job.model_name(), cell).neurons for cell in job.named_cells()]
         flops = solving(shape, job.linear, tokens, read.length, kept)
         return Work(flops, "float32", weights + sums, weights)
 
     def _recover(self, job: Any) -> Work:
-        settings, dtype, on_gpu = self.study.recovery, self._dtype(job), self.device.on_gpu
+        settings, dtype, on_gpu = self.study.recovery, job.dtype, self.device.on_gpu
         assert settings is not None  # a study that trains has the section
         pairs, tokens = pairs_to_learn(self.files.asset("instructions", settings.instructions))
         sequences = min(settings.examples or pairs, pairs) * tokens / settings.length
@@ -176,7 +171,7 @@ class Costs:
 
     def _measure(self, job: Any) -> Work:
         dense, read, flops, memory = self.shapes[job.model_name()], self.study.calibration, 0.0, 0.0
-        taken, dtype = [self.files.measures[name] for name in job.measures], self._dtype(job)
+        taken, dtype = [self.files.measures[name] for name in job.measures], job.dtype
         for cell, files in zip(job.named_cells(), job.cells, strict=True):
             cut = self._cut(job.model_name(), cell)
             for measure in taken:
@@ -194,9 +189,6 @@ class Costs:
                 memory = max(memory, held)
         return Work(flops, dtype, memory, len(job.cells) * dense.weights(dtype))
 
-    def _dtype(self, job: Any) -> str:
-        return job.dtype
-
     def _cut(self, model: str, cell: Cell) -> Shape:
         """Return what a cell has left of its model, as if neurons alone were removed."""
         return self.shapes[model].pruned(cell.ratio or 0)
@@ -204,7 +196,7 @@ class Costs:
     def _scoring(self, job: Any, methods: Iterable[str], units: Iterable[str]) -> ScoringCost:
         criteria, room = self.files.criteria, self.device.memory if self.device.on_gpu else math.inf
         chosen = {method: criteria[method] for method in methods}
-        return ScoringCost(self.shapes[job.model_name()], chosen, [*units], self._dtype(job), room)
+        return ScoringCost(self.shapes[job.model_name()], chosen, [*units], job.dtype, room)
 
 
 def training_memory(shape: Shape, tokens: float, dtype: str, *, on_gpu: bool) -> float:

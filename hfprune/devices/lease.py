@@ -36,7 +36,7 @@ def default_device() -> torch.device:
     """
     if not visible_gpus():
         return torch.device("cpu")
-    names = _names()
+    names = [gpu.uuid for gpu in visible_devices()]  # the same in all processes, and valid as a file's
     mine = [number for number, name in enumerate(names) if name in _leased()]
     index = mine[0] if mine else lease(names)
     if 1 < len(names) != len(mine):
@@ -51,7 +51,7 @@ def default_device() -> torch.device:
 def lease_all() -> None:
     """Lease every visible GPU until this process ends, one after the other while others hold them."""
     # In one order, so that no two processes wait for each other.
-    for name in sorted(_names()):
+    for name in sorted(gpu.uuid for gpu in visible_devices()):
         if name not in _leased():
             lease([name])
 
@@ -82,8 +82,3 @@ def lease(names: Sequence[str]) -> int:
             print(f"{every} taken (locks in {folder}); waiting for one", file=sys.stderr)
             told = True
         time.sleep(POLL_SECONDS)
-
-
-def _names() -> list[str]:
-    """Return a name of every visible GPU, the same in all processes and valid as a file's."""
-    return [gpu.uuid for gpu in visible_devices()]

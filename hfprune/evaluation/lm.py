@@ -34,12 +34,7 @@ class PrefixTreeLM(HFLM):
         batch_tokens: int | None = None,
         **stock: Any,
     ) -> None:
-        """Wrap a model as `HFLM` does.
-
-        Args:
-            pretrained: a loaded model, a folder or a hub name.
-            batch_tokens: maximum of tokens in one forward pass; by default `default_batch_tokens()`.
-            stock: other arguments of `HFLM`.
+        """Wrap a model, a folder or a hub name as `HFLM` does; a forward pass takes at most `batch_tokens`.
 
         Raises:
             HfpruneError: the architecture is not supported.

@@ -141,11 +141,7 @@ class Subject:
     def dense_output(self, tokens: "Tensor", batch: int) -> "LastStates":
         """Return the dense model's output for blocks of tokens, computed once for the resampled plans, too.
 
-        Ask before `model`: then the dense model is loaded once.
-
-        Args:
-            tokens: int [blocks, length].
-            batch: blocks of one forward pass.
+        Ask before `model`: then the dense model is loaded once. A forward pass takes `batch` of the blocks.
         """
         from hfprune.models.head import last_states
 

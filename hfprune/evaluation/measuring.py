@@ -72,16 +72,12 @@ def measure_cells(
     whose results wait for the next call.
 
     Args:
-        measures: the measures with their settings, by name in results; `with_batch_size` should have fixed those
-            that are null by default.
+        measures: by name in results; `with_batch_size` should have fixed batch sizes.
         cells: each gives up its models before the next one loads its own.
         settings: all other settings of the measurement, for provenance.
 
     Returns:
-        Whether anything was measured.
-
-    Raises:
-        Exception: the first that a measure raised.
+        Whether anything was measured; it raises the first exception of a measure.
     """
     found: list[_Measurement] = []
     anew = False

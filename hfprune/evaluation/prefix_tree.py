@@ -48,12 +48,9 @@ class PrefixTree:
 
 
 def by_window(config: Any, mask: Tensor, depths: Tensor) -> Tensor | dict[str, Tensor]:
-    """Return a batch's mask as a model takes it: by kind of layer where it has kinds, and within its window.
+    """Return a mask [rows, 1, nodes, nodes] as a model takes it: by kind of layer, and within its window.
 
-    Args:
-        config: of the model.
-        mask: boolean [rows, 1, nodes, nodes], as `PrefixTree.mask` gives it.
-        depths: of the nodes [rows, nodes].
+    `depths` are those of the nodes [rows, nodes].
     """
     kinds = getattr(config, "layer_types", None)
     # Architectures that read no window have none in their config's class.

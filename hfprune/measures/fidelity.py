@@ -60,15 +60,7 @@ class Fidelity(TextMeasure):
 
 
 def _compare(head: Head, states: Tensor, model: PreTrainedModel, tokens: Tensor, top_k: int) -> Tensor:
-    """Return the mean of each metric over each block's positions, float64 [blocks, metrics].
-
-    Args:
-        head: the dense model's.
-        states: the dense model's last hidden states [blocks, length, width].
-        model: the model to compare.
-        tokens: int [blocks, length].
-        top_k: size of the token sets of the Jaccard index.
-    """
+    """Return the mean of each metric over the positions of each block, float64 [blocks, metrics]."""
     import torch
 
     from hfprune.models.head import chunks, hidden_states, pieces

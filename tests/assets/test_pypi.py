@@ -179,7 +179,6 @@ def test_pieces_that_do_not_make_the_pinned_file(
     ("changes", "message"),
     [
         ({"file": "../text.txt"}, r"source\.joined\.file: String should match pattern"),
-        ({"parts": []}, r"source\.joined\.parts: List should have at least 1 item"),
         ({"parts": [0, 0]}, r"^assets\.yaml: source\.joined\.parts: repeats"),
         ({"provider": "join"}, "source: Input tag 'join' .*'pypi', 'joined', 'hub', 'local'"),
         ({"part": 3}, r"source\.joined: unknown key 'part'; did you mean 'parts'\?"),

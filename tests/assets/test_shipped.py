@@ -64,7 +64,6 @@ def test_coqa(real: Path) -> None:
 # Ends of the first request, beginnings of its answer: choices with and without ids, several answers, code.
 GOLD = {
     "naturalqs_open": ("who is playing halftime show super bowl 2018\nAnswer:", " Justin Timberlake"),
-    "arc_easy": ("Question: Which technology was developed most recently?\nAnswer:", " cellular telephone"),
     "winogrande": ("better surgeon than Maria so Maria", " always got the easier cases."),
     "mt_mbpp_rust": ("a given character from the string.```rust", "fn remove_occ(s: &str, ch: char) -> "),
 }
@@ -103,11 +102,9 @@ def stock_task(folder: Path, tmp_path: Path) -> Task:
 
 # The first documents as lm-eval prompts with them: ends of the text, gold, end of the last choice.
 FIRST = {
-    "arc_challenge": ("Question: An astronomer", "rotation?\nAnswer:", 2, "gravity will become stronger."),
     "arc_easy": ("Question: Which statement best", "webs?\nAnswer:", 0, "all ecosystems are plants."),
     "boolq": ("Ethanol fuel -- All biomass goes through at least some of these steps: it needs",
               "\nQuestion: does ethanol take more energy make that produces?\nAnswer:", 0, "yes"),
-    "openbookqa": ("A person wants to start", "money is to", 1, "have lunch with friends"),
     "piqa": ("Question: How do I ready a", "occupants?\nAnswer:", 0, "with a water bottle and a food dish."),
     "social_iqa": ("Q: Tracy didn't go home", "before this?\nA:", 2, "Find somewhere to go"),
 }  # fmt: skip
@@ -124,15 +121,6 @@ def test_lm_eval_prompts_with_the_real_documents(real: Path, tmp_path: Path, nam
     assert task.doc_to_choice(document)[-1].endswith(choice)
     if name == "boolq":  # 62.17 % are to be answered with yes: the majority baseline of the literature
         assert Counter(task.doc_to_target(document) for document in task.eval_docs) == {1: 2033, 0: 1237}
-
-
-def test_lm_eval_prompts_with_winogrande(real: Path, tmp_path: Path) -> None:
-    """It scores the common ending after each filled-in beginning: text is the gold, gold is the ending."""
-    task = stock_task(real / "tasks/winogrande", tmp_path)
-    document = task.eval_docs[0]
-    beginnings = [f"Sarah was a much better surgeon than Maria so {name}" for name in ("Sarah", "Maria")]
-    assert (task.doc_to_text(document), task.doc_to_choice(document)) == (1, beginnings)
-    assert task.doc_to_target(document) == "always got the easier cases."
 
 
 def test_lm_eval_reads_race(tmp_path: Path) -> None:

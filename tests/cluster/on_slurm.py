@@ -131,14 +131,6 @@ def test_what_needs_no_jobs_works_where_there_is_no_gpu(
     assert "results/smoke/report.html" in finish(submit(project, environment, "--summary"))
 
 
-def test_auto_is_refused(whole: tuple[Path, str], environment: dict[str, str]) -> None:
-    process = submit(whole[0], environment, "--config", "study=auto")
-    output, _ = process.communicate()
-    assert process.returncode == 1
-    assert "study: auto is for one machine (--cores N); on a cluster add --config study=NAME" in output
-    assert "Traceback" not in output
-
-
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = tmp_path_factory.mktemp("small")

@@ -12,10 +12,11 @@ from smoke import ROOT
 from hfprune.analysis.decidable import decidable
 from hfprune.analysis.evidence import Evidence
 from hfprune.assets.catalogue import Catalogue
-from hfprune.cost.choice import TIERS, announcement, costs_of, largest_tier
+from hfprune.cost.choice import TIERS, announcement, choose, costs_of, largest_tier
 from hfprune.cost.costs import Costs, solving
 from hfprune.cost.listing import summary, unfit
 from hfprune.devices.known import UTILISATION, Device, known_devices, named_device, nominal_cpu
+from hfprune.errors import HfpruneError
 from hfprune.models.shape import Shape
 from hfprune.paper.relations import Paper
 from hfprune.recoveries import Linear
@@ -61,7 +62,6 @@ def test_reconstruction_takes_what_one_core_took() -> None:
     ("study", "device", "hours"),
     [
         ("paper-small", "rtx-3090", 2),
-        ("paper-small", "l4", 2),
         ("paper", "a100-80", 24),
         ("paper-recovery", "h100", 72),
     ],
@@ -79,7 +79,6 @@ def test_studies_keep_their_promise(study: str, device: str, hours: float) -> No
         ("paper", H100, 1),
         ("paper-recovery", H100, 4),
         ("paper", named_device("NVIDIA A100-SXM4-80GB", 85e9), 1),
-        ("paper-small", named_device("NVIDIA GeForce RTX 3090", 25.3e9), 1),
         ("demo", named_device("NVIDIA GeForce RTX 4060 Laptop GPU", 8.2e9), 1),
     ],
 )
@@ -137,6 +136,12 @@ def test_the_command_says_what_a_study_can_decide(capsys: pytest.CaptureFixture,
     rows = re.findall(r"(?m)^\| (\S+) +\| points +\| +(\d+) +\| +(\d) +\| +([\d.]+) +\|", printed)
     assert {"above-sdmprune", "above-llm-pruner", "above-tuned-dense"} <= {row[0] for row in rows}
     assert "unknown:" not in printed and {row[2] for row in rows} == {"3"}
+
+
+def test_auto_is_refused_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(HfpruneError, match=r"study: auto is for one machine .* add --config study=NAME"):
+        choose({"study": "auto"}, [], cluster=True, submits=False, gpus=1)
 
 
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from conftest import build_tiny
 from families import build
-from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from pyarrow import feather
 from smoke import build_tokenizer
@@ -16,7 +15,6 @@ from smoke import build_tokenizer
 from hfprune.evaluation.lm import PrefixTreeLM
 from hfprune.evaluation.lm_tasks import evaluate_task, offline_tasks
 from hfprune.models.load import load_model, load_tokenizer
-from hfprune.plans.planning import apply_plan, make_plan
 
 datasets.disable_progress_bars()
 
@@ -34,9 +32,6 @@ DOCUMENTS = {
     "piqa": ("validation", [
         {"goal": f"To boil {n} eggs", "sol1": "use hot water.", "sol2": f"use {n} spoons of sand.", "label": 0}
         for n in range(1, 6)]),
-    "social_iqa": ("validation", [
-        {"context": "Sam gave Kim a book.", "question": "How does Kim feel?", "answerA": "glad",
-         "answerB": "as heavy as a stone", "answerC": "blue", "label": "1"}]),
     "winogrande": ("validation", [
         {"sentence": "The cup did not fit in the box because the _ was too small.", "option1": "cup",
          "option2": "box", "answer": "2"},
@@ -110,15 +105,6 @@ def test_tiny_models_equal_stock(family: str, config: dict[str, int], names: lis
     compare(model, tokenizer, {name: data[name] for name in names}, tolerance=2e-3)
 
 
-def test_a_pruned_smollm2_equals_stock(smollm2: Path, data) -> None:
-    model = load_model(smollm2, "float32")
-    widths = [layer.mlp.down_proj.in_features for layer in model.model.layers]
-    scores = {f"mlp.{i}": torch.arange(float(width)) for i, width in enumerate(widths)}
-    apply_plan(model, make_plan(model, scores, 0.2))
-    few = {name: data[name] for name in ("arc_easy", "crows_pairs_english", "winogrande")}
-    compare(model, load_tokenizer(smollm2), few, tolerance=5e-3)
-
-
 def test_bfloat16_is_as_close_to_float32_as_stock_bfloat16_is(smollm2: Path, data) -> None:
     """Another order of the same sums rounds otherwise, but not worse."""
     settings = {"tokenizer": load_tokenizer(smollm2), "backend": "causal", "add_bos_token": False}
@@ -134,16 +120,6 @@ def test_bfloat16_is_as_close_to_float32_as_stock_bfloat16_is(smollm2: Path, dat
     ours, stock, exact = found
     assert (ours - exact).abs().mean() <= 1.2 * (stock - exact).abs().mean()
     assert (ours - exact).abs().max() <= 2 * (stock - exact).abs().max()
-
-
-def test_rolling_loglikelihood_equals_stock() -> None:
-    tokenizer = build_tokenizer()
-    model = build_tiny("qwen3", vocab_size=len(tokenizer), max_position_embeddings=64)
-    request = [Instance("loglikelihood_rolling", {}, (ARTICLE,), 0)]
-    settings = {"tokenizer": tokenizer, "add_bos_token": False}
-    ours = PrefixTreeLM(model, batch_tokens=100, **settings).loglikelihood_rolling(request, True)
-    stock = HFLM(model, backend="causal", batch_size=2, **settings)
-    assert ours == pytest.approx(stock.loglikelihood_rolling(request, True), rel=1e-5)
 
 
 def test_a_seeded_sample_of_the_documents(data) -> None:

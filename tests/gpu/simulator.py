@@ -148,8 +148,5 @@ class Machine:
     def python(self, code: str, *arguments: object, here: Path, **more: str) -> str:
         """Run a program in a process of its own, and return what it prints."""
         command = [sys.executable, "-c", code, *map(str, arguments)]
-        run = subprocess.run(
-            command, cwd=here, env=self.environment | more, capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 0, run.stderr[-3000:]
-        return run.stdout
+        run = {"cwd": here, "env": self.environment | more, "text": True}
+        return subprocess.run(command, **run, stdout=subprocess.PIPE, check=True).stdout

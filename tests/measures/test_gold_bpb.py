@@ -17,7 +17,6 @@ from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import MEASURES
 from hfprune.measures.gold_bpb import GROUPS, GoldBpb
-from hfprune.models.load import load_model, load_tokenizer
 
 SHOT = "Question: where is the mill?\nAnswer: in the valley\n\n"
 REQUESTS = {
@@ -120,13 +119,6 @@ def test_documents_that_are_too_long_are_left_out_before_sampling(subject: Subje
     message = r"'long': all 8 documents have more than 20 tokens; raise max_tokens"
     with pytest.raises(HfpruneError, match=message):
         GoldBpb(groups={"a": ["long"]}, max_tokens=20).run(subject)
-
-
-def test_smollm2_equals_a_plain_forward_pass(smollm2: Path, resources: Path) -> None:
-    model, tokenizer = load_model(smollm2, "float32"), load_tokenizer(smollm2)
-    measure = GoldBpb(groups={"a": ["facts", "words"]}, documents=3, add_bos=False)
-    _, items = measure.run(Subject(model, tokenizer=tokenizer, find=in_folder(resources)))
-    check(items, model, tokenizer, False)
 
 
 def test_default_groups_are_in_the_catalogue() -> None:

@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from hfprune.stages.fetch import Fetch
 from hfprune.study.layout import cells, measures_of, study_file
 from hfprune.study.places import criteria_of
 from hfprune.study.references import check_references, load_study, study_assets
-from hfprune.study.study import Config, Study
+from hfprune.study.study import Study
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "config/studies/demo.yaml"
@@ -49,22 +48,6 @@ def only(criterion: str, **settings: object) -> dict:
     return measured("fidelity", **TEXT) | {"methods": {"a": {"criterion": criterion, **settings}}}
 
 
-def test_shipped_configuration_is_valid() -> None:
-    load(Config, ROOT / "config/config.yaml")
-    studies = list((ROOT / "config/studies").glob("*.yaml"))
-    assert DEMO in studies
-    for path in studies:
-        check_references(load(Study, path), CATALOGUE, str(path))
-
-
-def test_demo_is_the_study_of_the_readme() -> None:
-    study = load(Study, DEMO)
-    pruned = ["entropy", "cross_entropy", "distillation", "entropy_attention", "magnitude", "random"]
-    assert (list(study.methods), study.ratios) == (pruned, [0.2, 0.3])
-    assert f"models/{SMOLLM2}" in study_assets(study)
-    assert len([asset for asset in study_assets(study) if asset.startswith("tasks/")]) == 7
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -73,8 +56,6 @@ def test_demo_is_the_study_of_the_readme() -> None:
         (measured("cost", measure="latency"), "measures: the suite itself uses the name 'cost'"),
         ({"ratios": [1.2]}, "ratios.0: .*less than 1"),
         ({"ratios": [0.2, 0.2]}, "ratios: repeats a value"),
-        ({"ratios": [1e-5]}, "ratios"),
-        ({"seeds": []}, "seeds"),
         ({"seeds": [-1]}, "seeds"),
         ({"methods": {"dense": None}}, "'dense' is the unpruned model"),
         ({"methods": {"a/b": None}}, "methods"),
@@ -101,27 +82,23 @@ def test_demo_is_the_study_of_the_readme() -> None:
         (only("random", sequences=2), "methods.a: random reads weights only; remove corpus and sequences"),
         (only("random", steps=2), "methods.a: random reads weights, which no step changes; remove steps"),
         ({"models": {"a": {"ratio": [0.2]}}}, "models.a: unknown key 'ratio'; did you mean 'ratios'"),
-        ({"models": {"a": {"ratios": []}}}, "models.a.ratios"),
         ({"models": {"a": {"methods": ["entrop"]}}}, "models.a.methods: unknown 'entrop'; did you mean"),
-        ({"models": [1]}, "models"),
         (
             {"models": ["smollm2-153m-instruct-q4"]},
             f"unknown models 'smollm2-153m-instruct-q4'; did you mean '{SMOLLM2}'",
         ),
         ({"recoveries": ["lora"], "recovery": None}, "recoveries lists lora: add a recovery section"),
-        ({"recovery": {}}, "recovery.instructions: Field required"),
         ({"recovery": COQA | {"rnak": 8}}, "recovery: unknown key 'rnak'; did you mean 'rank'"),
         ({"recovery": COQA | {"targets": ["q_porj"]}}, "recovery.targets.0: Input should be 'q_proj'"),
         ({"recovery": COQA | {"methods": ["entropi"]}}, "recovery.methods: unknown 'entropi'; did you mean"),
         ({"recovery": COQA | {"ratios": [0.25]}}, "recovery.ratios: 0.25 is not among the study's ratios"),
-        (
-            {"recoveries": ["none", "lora"], "recovery": {"instructions": "coqua"}},
-            "unknown instructions 'coqua'; did you mean 'coqa'",
-        ),
         ({"device_map": "automatic"}, "device_map: Input should be 'auto'"),
         ({"device_map": "auto"}, "device_map: lora trains on one device"),
-        (measured("cost", ratios=[0.25]), "measures.cost.ratios: 0.25 is not among the study's"),
-        (measured("latency", methods=["entrpy"]), "measures.latency.methods: unknown 'entrpy'; did you mean"),
+        (
+            {"models": {SMOLLM2: {"methods": ["entropy"], "without": ["random"]}}},
+            "give `methods` or `without`, not both",
+        ),
+        (measured("fidelity", **TEXT, without=["randon"]), "unknown 'randon'; did you mean 'random'"),
         (measured("zeroshots"), "measures.zeroshots: unknown measure 'zeroshots'; did you mean"),
         (measured("mine", measure="latency", repeat=2), "measures.mine: latency: unknown key 'repeat'"),
         (
@@ -129,7 +106,6 @@ def test_demo_is_the_study_of_the_readme() -> None:
             "measures.perplexity: sequences: Field required",
         ),
         (measured("zeroshot", tasks=["arc_esay"]), "unknown tasks 'arc_esay'; did you mean 'arc_easy'"),
-        (measured("fidelity", **TEXT | {"corpus": "a/b"}), "unknown corpora 'a/b'"),
     ],
 )
 def test_mistakes_in_a_study_name_the_key(change: dict, message: str) -> None:
@@ -178,21 +154,6 @@ def test_a_method_that_is_added_to_the_demo_is_in_all_that_it_measures() -> None
     assert all("wanda" in study.methods_of(model) for model in study.models)
     assert all(measure.covers("wanda", 0.2) for measure in study.measures.values())
     assert not study.measures["cost"].covers("magnitude"), "which `without` names"
-
-
-@pytest.mark.parametrize(
-    ("limits", "said"),
-    [
-        ({"methods": ["entropy"], "without": ["random"]}, "give `methods` or `without`, not both"),
-        ({"without": ["randon"]}, "unknown 'randon'; did you mean 'random'?"),
-    ],
-)
-def test_methods_that_a_part_takes_are_named_in_one_way(limits: dict, said: str) -> None:
-    given = demo() | {"models": {SMOLLM2: None}}
-    for section in ("models", "measures"):
-        name = next(iter(given[section]))
-        with pytest.raises(HfpruneError, match=re.escape(said)):
-            validate(Study, given | {section: given[section] | {name: limits}}, "s")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The smoke study, run once for all tests of this folder, and a browser."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         return snakemake(folder)
 
     return made_once(tmp_path_factory, "smoke", run)
+
+
+@pytest.fixture
+def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of the finished project that a test may change; times are kept, as Snakemake goes by them."""
+    return Path(shutil.copytree(finished[0], tmp_path / "project", copy_function=shutil.copy2))
 
 
 @pytest.fixture(scope="session")

@@ -24,11 +24,10 @@ REPRODUCE = ["make", "--assume-old=setup", f"BIN={Path(sys.executable).parent}",
 
 
 @pytest.fixture
-def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
+def project(project: Path) -> Path:
     """The finished project as a small study of one model, whose results are yet to be made."""
-    folder = Path(shutil.copytree(finished[0], tmp_path / "project", copy_function=shutil.copy2))
     change(
-        folder / "config/studies/smoke.yaml",
+        project / "config/studies/smoke.yaml",
         models=["llama"],
         methods={name: STUDY["methods"][name] for name in ("entropy", "random")},
         recoveries=["none"],
@@ -36,10 +35,10 @@ def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
         # Latency takes all cores, whose number `snakemake --unlock` does not know.
         measures={name: STUDY["measures"][name] for name in ("fidelity", "latency")},
     )
-    change(folder / "config/config.yaml", cells_per_job=2)
-    shutil.copy(ROOT / "Makefile", folder)
-    shutil.rmtree(folder / "results")
-    return folder
+    change(project / "config/config.yaml", cells_per_job=2)
+    shutil.copy(ROOT / "Makefile", project)
+    shutil.rmtree(project / "results")
+    return project
 
 
 def killed(project: Path, jobs: int, seconds: float) -> bool:

@@ -64,14 +64,6 @@ def test_it_is_solved_once_for_all_plans_and_measured_beside_none(project: Path,
     assert ours == pytest.approx(theirs, rel=1e-6)
 
 
-def test_another_ridge_solves_and_measures_again_and_nothing_else(project: Path) -> None:
-    snakemake(project, "comparison")
-    change(project / "config/studies/smoke.yaml", linear={"ridges": [1.0]})
-    done = jobs(snakemake(project, "--dry-run", "comparison"))
-    changed = {rule: done[rule] for rule in done if rule.startswith(("linear", "recover", "measure"))}
-    assert changed == {"linear_0": 1, "recover": 1, "measure_fidelity_perplexity": 3}
-
-
 def test_a_method_that_joins_trains_no_adapter_again(project: Path) -> None:
     snakemake(project, "comparison")
     recoveries = project / "results/smoke/recoveries"

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import shutil
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -21,12 +20,6 @@ MEASURED = "measure_fidelity_perplexity_zeroshot"
 UNTUNED = {"recoveries": ["none"], "recovery": None}
 # What any changed result makes anew.
 PUBLISHED = ["collect", "tables", "claims", "comparison", "figures", "check", "page", "all"]
-
-
-@pytest.fixture
-def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
-    """A copy of the finished project that a test may change; times are kept, as Snakemake goes by them."""
-    return Path(shutil.copytree(finished[0], tmp_path / "project", copy_function=shutil.copy2))
 
 
 def test_every_result_table_and_figure_is_there(finished) -> None:
@@ -57,10 +50,6 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
         ["qwen3", "entropy_attention"]
     ]
     assert len(compared) == len(STUDY["models"]) * (len(STUDY["methods"]) - 1) - 1
-    # One draw has no intervals.
-    unknown = [name for name in compared if name.endswith(("_low", "_high", "_p", "_holm"))]
-    assert compared.drop(columns=["seed", *unknown]).notna().all(axis=None)
-    assert compared[unknown].isna().all(axis=None)
     assert {*compared["differs"]} == {"units, corpus", "criterion, allocation"}
     for name in publication_names("figures"):
         for suffix in ("pdf", "svg", "png"):
@@ -83,12 +72,6 @@ def test_result_holds_its_provenance_and_its_items(finished) -> None:
     assert made["settings"]["dtype"] == "float32"
     assert made["cost"]["seconds"] > 0 < made["cost"]["peak_memory_bytes"]
     assert len(pd.read_parquet(path.with_suffix(".parquet"))) == 10
-
-
-def test_second_run_has_nothing_to_do(project: Path) -> None:
-    start = time.monotonic()
-    assert "Nothing to be done" in snakemake(project)
-    assert time.monotonic() - start < 60
 
 
 def test_removed_results_are_made_again_with_what_depends_on_them(project: Path) -> None:
@@ -164,16 +147,9 @@ def test_two_changes_at_once_are_both_made_in_one_run(project: Path) -> None:
         ratios=[0.15, 0.25],
         measures={"fidelity": fidelity},
     )
-    assert not [rule for rule in jobs(snakemake(project, "comparison")) if rule.startswith("score")]
-    tidy = Tidy(project / "results/smoke").tidy.query("measure == 'fidelity'")
-    assert {*zip(tidy["model"], tidy["method"], tidy["ratio"], strict=True)} == {
-        (model, method, ratio)
-        for model, method in (("llama", "entropy"), ("llama", "random"), ("qwen2", "random"))
-        for ratio in (0.15, 0.25)
-    }
-    compared = pd.read_csv(project / "results/smoke/comparison.csv")
-    assert {*compared["model"]} == {"llama"}, "the other model has nothing to compare with"
-    assert {*tidy["n"]} == {3}
+    done = jobs(snakemake(project, "--dry-run", "comparison"))
+    assert not [rule for rule in done if rule.startswith("score")]
+    assert (done["plan"], done["measure_fidelity"]) == (3, 6)
 
 
 def test_resampled_calibrations_give_one_draw_its_intervals(project: Path) -> None:
@@ -221,26 +197,16 @@ def test_changed_recovery_runs_recoveries_and_their_measurements_only(project: P
     assert done == publish | {"recover": 3, MEASURED: 3}
 
 
-def raise_version(project: Path, of: str) -> None:
-    """Raise the version of a criterion or measure of the study, before its jobs are listed."""
-    rules = project / "workflow/rules/assets.smk"
-    rules.write_text(f"type(files().{of}).version = 99\n{rules.read_text()}")
-
-
-def test_raised_criterion_version_reruns_that_method_only(project: Path) -> None:
+def test_raised_versions_rerun_one_method_and_measure_its_cells_anew(project: Path) -> None:
     """What a version is for: edits of the package are not seen by Snakemake."""
-    raise_version(project, 'criteria["random"]')
+    rules = project / "workflow/rules/assets.smk"
+    raised = (f"type(files().{of}).version = 99\n" for of in ('criteria["random"]', 'measures["fidelity"]'))
+    rules.write_text("".join([*raised, rules.read_text()]))
     output = snakemake(project, "--dry-run")
-    assert jobs(output)["score_2"] == jobs(output)["plan"] == 3
-    assert not {"score_0", "score_1"} & jobs(output).keys()
+    done, cells = jobs(output), len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"])
+    assert done["score_2"] == done["plan"] == 3 and done[MEASURED] == cells * len(STUDY["models"])
+    assert not {"score_0", "score_1", "recover"} & done.keys()
     assert "score llama, random seed 0" in output
-
-
-def test_raised_measure_version_measures_its_cells_anew(project: Path) -> None:
-    raise_version(project, 'measures["fidelity"]')
-    done = jobs(snakemake(project, "--dry-run"))
-    cells = len(STUDY["methods"]) + 1 + len(STUDY["recovery"]["methods"])
-    assert done == dict.fromkeys(PUBLISHED, 1) | {MEASURED: cells * len(STUDY["models"])}
 
 
 def test_edited_local_file_is_read_again(project: Path) -> None:
