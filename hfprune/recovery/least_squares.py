@@ -123,7 +123,7 @@ def solve(units: Units, kept: Tensor, dense: Sequence[Moments], settings: Linear
             best, least = ridge, found
     weight, offset = change(lost(linear.weight, dense[0] + dense[1], inputs), best)
     weight = (linear.weight[:, inputs] + weight).to(linear.weight.dtype)
-    new = linear.bias
+    new: Tensor | None = linear.bias
     if best == inf:
         new = (offset if new is None else new + offset).to(weight)
     return Solved(weight.cpu(), None if new is None else new.cpu(), best, least)

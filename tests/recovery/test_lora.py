@@ -245,7 +245,7 @@ def test_every_doubling_half_of_the_steps_and_the_last_and_the_tokens_until_then
             assert settings.trained_tokens(step, sum(sizes)) == 10 * sum((sizes * 3)[:step])
 
 
-def test_a_bfloat16_model_is_measured_as_it_is_trained_with_float32_trained(
+def test_a_bfloat16_model_is_measured_as_it_is_trained_with_float32_adapters(
     packed: Packed, tmp_path: Path
 ) -> None:
     """Before the first step, the loss of that step's sequences is its own loss, up to coarse rounding."""

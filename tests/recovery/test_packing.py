@@ -91,7 +91,7 @@ def test_the_order_is_seeded() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Lora(packing="plain", length=50000), "48 .* fill no sequence of 5000 .* a shorter length"),
+        (Lora(packing="plain", length=10**6), "48 .* fill no sequence of 1000000 .* a shorter length"),
         (Lora(length=64), "48 instruction pairs fill no sequence of 64 .* a longer length"),
     ],
 )
