@@ -1,7 +1,6 @@
 """The curves of scorings and recoveries, by what they have read: as records have them, and as tables of points."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -37,17 +36,15 @@ def curve(measure: str, made: dict[str, Any]) -> list[dict[str, Any]]:
     points = made.get("curve", [])
     if measure == "cost":
         return [{key: mark[key] for key in MARK} for mark in points]
-    return [*_points({point["step"]: point for point in points}, made)]
-
-
-def _points(points: dict[int, dict[str, Any]], made: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for step, point in points.items():
+    known, rows = {point["step"]: point for point in points}, list[dict[str, Any]]()
+    for step, point in known.items():
         row = {key: point[key] for key in POINT[:4]} | {"n": len(point["losses"])}
-        if step > 1 and half(step) in points:
-            sides = (_outcomes(x["losses"], made["held_out_tokens"]) for x in (point, points[half(step)]))
+        if step > 1 and half(step) in known:
+            sides = (_outcomes(x["losses"], made["held_out_tokens"]) for x in (point, known[half(step)]))
             found = estimate(contrast([*zip((1.0, -1.0), sides, strict=True)]))
             row |= dict(zip(POINT[5:], (found.value, found.low, found.high), strict=True))
-        yield row
+        rows.append(row)
+    return rows
 
 
 def _outcomes(losses: list[float], tokens: list[int]) -> Outcomes:
