@@ -182,7 +182,7 @@ def _linear(files: Files) -> Iterator[SolveLinear]:
         if kind := layout.solves(files.study, cell):
             of_job = together.setdefault((cell.model, kind, files.drawn(cell)), [])
             of_job += [one for one in [replace(cell, recovery=kind)] if one not in of_job]
-    bias = Linear(ridges=[inf], bias=True)
+    bias = Linear(ridges=[inf])
     for (model, kind, blocks), cells in together.items():
         yield SolveLinear(
             **files.reading(model),

@@ -1,7 +1,7 @@
 """How pruned models recover: packing of the instruction pairs, and low-rank training."""
 
 from math import ceil, inf
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_serializer
 
@@ -11,9 +11,6 @@ from hfprune.settings import Strict
 ADAPTER, ADAPTER_CONFIG, RECOVERED = "adapter_model.safetensors", "adapter_config.json", "recovery.json"
 # In the folder of a linear recovery: the reconstructed weights.
 SOLVED = "linear.safetensors"
-
-# Settings that the first recoveries did not have.
-LATER = {"template", "loss", "keep"}
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -26,7 +23,6 @@ class Packing(Strict):
         default="isolated",
         description="isolated: whole pairs, hidden from each other, padded; plain: joined end to end and cut",
     )
-    examples: PositiveInt | None = Field(default=None, description="pairs drawn; null: all")
     held_out: NonNegativeInt = Field(
         default=64,
         description="sequences that are measured and never trained on, of at most a tenth of the pairs",
@@ -34,10 +30,6 @@ class Packing(Strict):
     template: Literal["alpaca", "own"] = Field(
         default="alpaca", description="own: the model's chat template, if it has one; alpaca: the script's"
     )
-
-    def recorded(self) -> dict[str, Any]:
-        """Return the settings for provenance, in which what was made before there was `LATER` stays current."""
-        return self.model_dump(exclude=LATER) | self.model_dump(include=LATER, exclude_defaults=True)
 
 
 class Lora(Packing):
@@ -66,7 +58,10 @@ class Lora(Packing):
     )
 
     def trained_tokens(self, step: int, sequences: int) -> int:
-        """Return the tokens in the first steps of epochs of so many sequences, prompts and padding included."""
+        """Return the tokens that the first `step` steps read, prompts and padding included.
+
+        The last step of an epoch has the rest of its `sequences`.
+        """
         epochs, more = divmod(step, ceil(sequences / self.batch))
         return (epochs * sequences + min(more * self.batch, sequences)) * self.length
 
@@ -85,10 +80,8 @@ class Linear(Strict):
         default=[1e-3, 1e-2, 1e-1, 1.0, 10.0],
         min_length=1,
         description="candidates for λ, relative to the mean of the Gram matrix's diagonal; the error on an "
-        "eighth of the calibration's documents chooses wherever weights are solved; .inf leaves the weights",
-    )
-    bias: bool = Field(
-        default=False, description="solve the bias too; with `ridges: [.inf]` it alone changes, as in FLAP"
+        "eighth of the calibration's documents chooses wherever weights are solved; .inf leaves the weights, and "
+        "the bias alone changes, as in FLAP",
     )
 
     @field_serializer("ridges", when_used="json")

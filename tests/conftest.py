@@ -42,6 +42,12 @@ ARCHITECTURES = {
     "phi3": {"tie_word_embeddings": True, "pad_token_id": 0},
 }
 
+# Heads that share keys and values by twos, and that do not.
+HEADS = {
+    "gqa": {"num_attention_heads": 8, "num_key_value_heads": 4},
+    "mha": {"num_attention_heads": 4, "num_key_value_heads": 4},
+}
+
 
 def build_tiny(architecture: str, **changes) -> PreTrainedModel:
     kind = architecture.removesuffix("-bias")
@@ -75,6 +81,12 @@ def generates_the_same_without_cache(
 @pytest.fixture(params=ARCHITECTURES)
 def tiny(request: pytest.FixtureRequest) -> PreTrainedModel:
     return build_tiny(request.param)
+
+
+@pytest.fixture(params=[*((a, "gqa") for a in ARCHITECTURES), ("llama", "mha")], ids="-".join)
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    architecture, heads = request.param
+    return build_tiny(architecture, **HEADS[heads])
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The curves of scorings and recoveries, by what they have read: as records have them, and as tables of points."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -37,17 +36,15 @@ def curve(measure: str, made: dict[str, Any]) -> list[dict[str, Any]]:
     points = made.get("curve", [])
     if measure == "cost":
         return [{key: mark[key] for key in MARK} for mark in points]
-    return [*_points({point["step"]: point for point in points}, made)]
-
-
-def _points(points: dict[int, dict[str, Any]], made: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for step, point in points.items():
+    known, rows = {point["step"]: point for point in points}, list[dict[str, Any]]()
+    for step, point in known.items():
         row = {key: point[key] for key in POINT[:4]} | {"n": len(point["losses"])}
-        if step > 1 and half(step) in points:
-            sides = (_outcomes(x["losses"], made["held_out_tokens"]) for x in (point, points[half(step)]))
+        if step > 1 and half(step) in known:
+            sides = (_outcomes(x["losses"], made["held_out_tokens"]) for x in (point, known[half(step)]))
             found = estimate(contrast([*zip((1.0, -1.0), sides, strict=True)]))
             row |= dict(zip(POINT[5:], (found.value, found.low, found.high), strict=True))
-        yield row
+        rows.append(row)
+    return rows
 
 
 def _outcomes(losses: list[float], tokens: list[int]) -> Outcomes:
@@ -64,27 +61,20 @@ def marks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
     `criterion` names the criterion, the options that differ among the scorings, and the steps where the method has
     several (the marks are of the first); `units`, `corpus` and `allocation` (the rule) are the method's.
     """
-    rows = _exploded(records, "cost", ["model", "method", "seed"], MARK)
-    scored = [name for name in study.methods if name in {*rows["method"]}]
-    made = {name: (study.methods[name].criterion or name, study.methods[name].options) for name in scored}
-    options = {name: CRITERIA.make(*of, name).model_dump() for name, of in made.items()}
-    counts = pd.DataFrame(
-        [{key: str(value) for key, value in own.items()} for own in options.values()]
-    ).nunique()
-    about = {}
-    for name, own in options.items():
-        method = study.methods[name]
+    of = ["model", "method", "seed"]
+    rows = _exploded(records, "cost", of, MARK)
+    scored = {name: method for name, method in study.methods.items() if name in {*rows["method"]}}
+    made = [CRITERIA.make(x.criterion or name, x.options, name).model_dump() for name, x in scored.items()]
+    counts = pd.DataFrame([{key: str(value) for key, value in own.items()} for own in made]).nunique()
+    about = []
+    for (name, method), own in zip(scored.items(), made, strict=True):
         differing = [f"{key} {own[key]}" for key in sorted(own) if counts[key] > 1]
         steps = [f"{method.steps} steps"] if method.steps > 1 else []
-        about[name] = (
-            ", ".join([made[name][0], *differing, *steps]),
-            ", ".join(sorted(method.units)),
-            study.corpus_of(name),
-            method.allocation.rule,
+        criterion = ", ".join([method.criterion or name, *differing, *steps])
+        about.append(
+            [name, criterion, ", ".join(sorted(method.units)), study.corpus_of(name), method.allocation.rule]
         )
-    for place, column in enumerate(SCORED):
-        rows.insert(3 + place, column, [about[name][place] for name in rows["method"]])
-    return rows
+    return rows.merge(pd.DataFrame(about, columns=["method", *SCORED]), "left")[[*of, *SCORED, *MARK]]
 
 
 def _exploded(records: pd.DataFrame, measure: str, of: list[str], points: list[str]) -> pd.DataFrame:

@@ -133,7 +133,7 @@ class Costs:
 
     def _pack(self, job: Any) -> Work:
         pairs, tokens = pairs_to_learn(job.instructions)
-        read = min(job.packing.examples or pairs, pairs) * tokens
+        read = pairs * tokens
         return Work(seconds=10 + read / TOKENIZED, memory=TEXT + PACKED * read)
 
     def _score(self, job: Any) -> Work:
@@ -154,7 +154,7 @@ class Costs:
         settings, dtype, on_gpu = self.study.recovery, job.dtype, self.device.on_gpu
         assert settings is not None  # a study that trains has the section
         pairs, tokens = pairs_to_learn(self.files.asset("instructions", settings.instructions))
-        sequences = min(settings.examples or pairs, pairs) * tokens / settings.length
+        sequences = pairs * tokens / settings.length
         steps = settings.max_steps or max(1, round(settings.epochs * sequences / settings.batch))
         measured = len(measured_steps(steps)) * min(settings.held_out, sequences / 10)
         at_once = job.batch_tokens or training_tokens(on_gpu=on_gpu)

@@ -50,22 +50,15 @@ def divergences(
     with torch.no_grad():
         taught = states(teacher)
     base = student.get_base_model()
-    return _Divergences.apply(states(base), taught, base, teacher)
-
-
-class _Divergences(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, taught: Tensor, student: Any, teacher: Any) -> Tensor:
-        dtype = torch.promote_types(hidden.dtype, torch.float32)
-        found, ctx.gradient = hidden.new_empty(len(hidden), dtype=dtype), torch.empty_like(hidden)
-        both = zip(chunks(student, hidden, dtype), chunks(teacher, taught, dtype), strict=True)
+    hidden = states(base)
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
+    found, gradient = hidden.new_empty(len(hidden), dtype=dtype), torch.empty_like(hidden)
+    with torch.no_grad():
+        both = zip(chunks(base, hidden, dtype), chunks(teacher, taught, dtype), strict=True)
         for (part, logits), (_, wanted) in both:
             own, other = logits.log_softmax(-1), wanted.log_softmax(-1)
             found[part] = (other.exp() * (other - own)).sum(-1)
-            toward = before_transform(student, logits, own.exp() - other.exp())
-            ctx.gradient[part] = back_to_hidden(student, toward)
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> Any:  # type: ignore[override]
-        return (ctx.gradient * outer[:, None]).to(ctx.gradient.dtype), None, None, None
+            toward = before_transform(base, logits, own.exp() - other.exp())
+            gradient[part] = back_to_hidden(base, toward)
+    # The states beside themselves add nothing, but for the gradient.
+    return found + ((hidden - hidden.detach()).to(dtype) * gradient).sum(-1)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
@@ -73,10 +73,8 @@ class Moments:
         return self
 
 
-class Batch(NamedTuple):
-    tokens: Tensor
-    held_out: bool
-    """Whether nothing is fitted to them: they choose between fits."""
+# Tokens, and whether nothing is fitted to them: they choose between fits.
+Batch = tuple[Tensor, bool]
 
 
 def batches_of(blocks: Tensor, documents: Sequence[int] | None, batch_tokens: int) -> list[Batch]:
@@ -89,7 +87,7 @@ def batches_of(blocks: Tensor, documents: Sequence[int] | None, batch_tokens: in
         raise HfpruneError("a linear recovery needs two calibration sequences or more: it holds some out")
     folds, size = torch.tensor(folds_of(len(blocks), documents)), max(1, batch_tokens // blocks.shape[1])
     away = folds == folds.max()
-    return [Batch(part, held) for held in (False, True) for part in blocks[away == held].split(size)]
+    return [(part, held) for held in (False, True) for part in blocks[away == held].split(size)]
 
 
 @torch.no_grad()
@@ -138,22 +136,17 @@ def grams(
     Raises:
         HfpruneError: activations are not finite.
     """
-    check_blocks(model, torch.cat([batch.tokens for batch in batches]))
+    check_blocks(model, torch.cat([tokens for tokens, _ in batches]))
     states: list[Tensor | None] = [None] * len(batches)
     behind = 0
     for layer in tqdm(sorted({layer_of(each.name) for each in units}), desc="linear", unit="layer"):
         here = [each for each in units if layer_of(each.name) == layer]
         sums = {x.name: [Moments.none(x) for _ in range(2)] for x in here}
-        for number, batch in enumerate(batches):
-            inputs, states[number] = _read(
-                model,
-                batch.tokens,
-                range(behind, layer + 1),
-                states[number],
-                [each.linears[-1] for each in here],
-            )
+        readers, layers = [each.linears[-1] for each in here], range(behind, layer + 1)
+        for number, (tokens, held_out) in enumerate(batches):
+            inputs, states[number] = _read(model, tokens, layers, states[number], readers)
             for both, x in zip(sums.values(), inputs, strict=True):
-                both[batch.held_out].add(x)
+                both[held_out].add(x)
         behind = layer + 1
         for place in [*sums]:
             fitted, held = (moments.whole(place) for moments in sums.pop(place))

@@ -59,15 +59,14 @@ def sequence_losses(
     found = []
     for parts in zip(*(part.split(size) for part in vars(packed).values()), strict=True):
         inputs, targets = needed(*(part.long().to(device) for part in parts))
+        chosen = targets != IGNORED
         if teacher:
-            losses = torch.zeros(targets.shape, device=device)
-            chosen = targets != IGNORED
-            losses[chosen] = divergences(model, teacher, inputs, chosen).float()
+            losses = divergences(model, teacher, inputs, chosen)
         else:
-            logits = model(**inputs, use_cache=False).logits.float()
-            losses = cross_entropy(logits.mT, targets, ignore_index=IGNORED, reduction="none")
-        found.append(losses.double().sum(1) / (targets != IGNORED).sum(1))
-    return torch.cat(found).tolist()
+            logits = model(**inputs, use_cache=False).logits[chosen].float()
+            losses = cross_entropy(logits, targets[chosen], reduction="none")
+        found += [part.double().mean().item() for part in losses.split(chosen.sum(1).tolist())]
+    return found
 
 
 def check_finite(loss: float, step: int) -> None:

@@ -57,35 +57,25 @@ def lost(weight: Tensor, dense: Moments, kept: Tensor) -> Lost:
     return Lost(dense.tokens, gram, cross[:, kept], dense.total[kept], removed @ dense.total[away], energy)
 
 
-def change(sums: Lost, ridge: float, bias: bool = False) -> tuple[Tensor, Tensor]:
-    """Return Δ [outputs, inputs], and what it adds to the bias [outputs]: 0 without `bias`.
+def change(sums: Lost, ridge: float) -> tuple[Tensor, Tensor]:
+    """Return Δ [outputs, inputs], and what is added to the bias [outputs], of moments of x and d at λ = `ridge`.
 
-    With it, the moments are about the means, and the bias makes up for the mean of what is still lost. At λ = ∞,
-    Δ is 0, and that is the mean of all that is lost: FLAP's bias. Both have the precision of the moments, or
-    float64 if that is too short: it takes a CPU twice the time, and many GPUs 64 times.
-
-    Args:
-        sums: the moments of x and d.
-        ridge: λ.
-        bias: whether the layer's bias changes too.
+    Only at λ = ∞, where Δ is 0, the bias changes: by the mean of all that is lost, as in FLAP. Δ has the precision
+    of the moments, or float64 if that is too short: it takes a CPU twice the time, and many GPUs 64 times.
 
     Raises:
         HfpruneError: there are fewer tokens than inputs, or these are linearly dependent.
     """
     inputs = len(sums.x)
     if ridge == inf:
-        return torch.zeros_like(sums.cross), sums.d / sums.tokens * bias
+        return torch.zeros_like(sums.cross), sums.d / sums.tokens
     if sums.tokens < inputs:
         raise HfpruneError(
             f"{sums.tokens:,} calibration tokens, besides those held out, do not determine the weights of "
             f"{inputs:,} inputs; take more"
         )
     for dtype in dict.fromkeys((sums.gram.dtype, torch.float64)):
-        gram, cross = sums.gram.to(dtype, copy=True), sums.cross.to(dtype, copy=bias)
-        x, d = sums.x.to(dtype) / sums.tokens, sums.d.to(dtype) / sums.tokens
-        if bias:
-            gram.addr_(x, x, alpha=-sums.tokens)
-            cross.addr_(d, x, alpha=-sums.tokens)
+        gram, cross = sums.gram.to(dtype, copy=True), sums.cross.to(dtype)
         gram.diagonal().add_(ridge * gram.diagonal().mean())
         factor, failed = torch.linalg.cholesky_ex(gram)
         # The share of each input that those before it do not foretell.
@@ -94,7 +84,7 @@ def change(sums: Lost, ridge: float, bias: bool = False) -> tuple[Tensor, Tensor
         if not failed and own.min() > known:
             half = torch.linalg.solve_triangular(factor.T, cross, upper=True, left=False)
             found = torch.linalg.solve_triangular(factor, half, upper=False, left=False)
-            return found, (d - found @ x) * bias
+            return found, torch.zeros_like(sums.d)
     raise SingularError(
         "the inputs that stay are linearly dependent (dead or equal neurons): take a larger λ or more tokens"
     )
@@ -116,7 +106,7 @@ def solve(units: Units, kept: Tensor, dense: Sequence[Moments], settings: Linear
         kept: those that stay.
         dense: the moments of all inputs of the layer, over the tokens that are fitted first, and over those that
             choose λ.
-        settings: candidates for λ, tried from the largest on while the error falls, and whether the bias changes.
+        settings: candidates for λ, tried from the largest on while the error falls.
 
     Raises:
         HfpruneError: as `change`; for linearly dependent inputs if no λ makes up for them.
@@ -124,19 +114,19 @@ def solve(units: Units, kept: Tensor, dense: Sequence[Moments], settings: Linear
     linear, inputs = units.linears[-1], inputs_of(units, kept)
     fitted, held_out = (lost(_probes(linear.weight), moments, inputs) for moments in dense)
     best, *smaller = sorted(settings.ridges, reverse=True)
-    least = left(held_out, *change(fitted, best, settings.bias))
+    least = left(held_out, *change(fitted, best))
     with suppress(SingularError):
         for ridge in smaller:
-            found = left(held_out, *change(fitted, ridge, settings.bias))
+            found = left(held_out, *change(fitted, ridge))
             if found > least:
                 break
             best, least = ridge, found
-    weight, offset = change(lost(linear.weight, dense[0] + dense[1], inputs), best, settings.bias)
+    weight, offset = change(lost(linear.weight, dense[0] + dense[1], inputs), best)
     weight = (linear.weight[:, inputs] + weight).to(linear.weight.dtype)
-    new = None
-    if settings.bias or linear.bias is not None:
-        new = (offset if linear.bias is None else linear.bias + offset).to(weight).cpu()
-    return Solved(weight.cpu(), new, best, least)
+    new: Tensor | None = linear.bias
+    if best == inf:
+        new = (offset if new is None else new + offset).to(weight)
+    return Solved(weight.cpu(), None if new is None else new.cpu(), best, least)
 
 
 def _probes(weight: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ docs/recovery.md lists the differences.
 
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -227,9 +228,7 @@ class _Watch(TrainerCallback):
 def _last_checkpoint(state: Path) -> str | None:
     found = [*state.glob("checkpoint-*/trainer_state.json")]  # the Trainer writes it last
     for path in sorted(found, key=lambda path: -int(path.parent.name.rpartition("-")[2])):
-        try:
+        with suppress(OSError, ValueError):
             read_json(path)
-        except (OSError, ValueError):
-            continue
-        return str(path.parent)
+            return str(path.parent)
     return None

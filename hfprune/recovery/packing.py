@@ -81,23 +81,23 @@ def pack(pairs: pa.Table, tokenizer: "PreTrainedTokenizerBase", settings: Packin
     Args:
         pairs: columns `instruction`, `input`, `output`.
         tokenizer: the model's tokenizer.
-        settings: gives `packing`, `length` and `examples`, the maximum number of pairs.
+        settings: gives `packing` and `length`.
         seed: seed of the order.
 
     Raises:
         HfpruneError: no sequence holds a response.
     """
-    order = Random(seed).sample(range(len(pairs)), min(settings.examples or len(pairs), len(pairs)))
+    order = Random(seed).sample(range(len(pairs)), len(pairs))
     # In a log, a state now and then is enough: this takes minutes.
     patience = 0.1 if sys.stderr.isatty() else 30
     drawn = tokenized(pairs, order, tokenizer, settings.template)
     shown = tqdm(drawn, desc="tokenize", unit="pair", total=len(order), mininterval=patience)
-    packed = _stacked(_filled(shown, settings, first_tokens(tokenizer)), settings.length)
+    packed = _filled(shown, settings, tokenizer)
     if not len(packed.tokens):
         longer = settings.packing == "isolated"
         raise HfpruneError(
             f"{len(order)} instruction pairs fill no sequence of {settings.length} tokens that holds a response; "
-            f"choose {'a longer length' if longer else 'more examples or a shorter length'}"
+            f"choose {'a longer length' if longer else 'more pairs or a shorter length'}"
         )
     return packed
 
@@ -107,8 +107,8 @@ def hold_out(
 ) -> tuple[Packed, pa.Table]:
     """Set pairs aside that fill `settings.held_out` sequences, but at most a tenth of the pairs.
 
-    Neither the study's seed nor `settings.examples` changes the choice, so that losses on these sequences can be
-    compared in pairs: between methods, ratios, seeds and data budgets of a model.
+    The study's seed does not change the choice, so that losses on these sequences can be compared in pairs:
+    between methods, ratios, seeds and data budgets of a model.
 
     Returns:
         The sequences, packed as in `pack`, perhaps fewer than wanted or none; and all other pairs.
@@ -121,8 +121,7 @@ def hold_out(
             rest[row] = False
             yield pair
 
-    filled = _filled(drawn(), settings, first_tokens(tokenizer))
-    held_out = _stacked(islice(filled, settings.held_out), settings.length)
+    held_out = _filled(drawn(), settings, tokenizer, settings.held_out)
     return held_out, pairs.filter(pa.array(rest))
 
 
@@ -149,26 +148,22 @@ def load_packed(path: Path) -> tuple[Packed, Packed, dict[str, Any]]:
         return packed, held_out, provenance
 
 
-def _filled(pairs: Iterable[Pair], settings: Packing, first: list[int]) -> Iterator[Row]:
-    """Yield the sequences that hold a response; plain ones begin with `first`."""
+def _filled(
+    pairs: Iterable[Pair], settings: Packing, tokenizer: "PreTrainedTokenizerBase", most: int | None = None
+) -> Packed:
+    """Return the first sequences that hold a response, padded by any token: nothing attends to it."""
+    length, columns = settings.length, (array("i"), array("i"), array("i"))
     isolated = settings.packing == "isolated"
-    length = settings.length
-    for sequence in _fill_isolated(pairs, length) if isolated else _fill_plain(pairs, length, first):
-        if any(label != IGNORED for label in sequence[1][1:]):  # a sequence's first token is never predicted
-            yield sequence
-
-
-def _stacked(sequences: Iterable[Row], length: int) -> Packed:
-    """Pad sequences to `length`, by any token, since nothing attends to padding and it has no loss."""
-    columns = array("i"), array("i"), array("i")
-    for sequence in sequences:
+    filled = _isolated(pairs, length) if isolated else _joined(pairs, length, first_tokens(tokenizer))
+    # A sequence's first token is never predicted.
+    taught = (sequence for sequence in filled if any(label != IGNORED for label in sequence[1][1:]))
+    for sequence in islice(taught, most):
         for column, part, padding in zip(columns, sequence, (0, IGNORED, 0), strict=True):
-            column.extend(part)
-            column.extend([padding] * (length - len(part)))
+            column.extend([*part, *[padding] * (length - len(part))])
     return Packed(*(torch.from_numpy(np.asarray(column)).view(-1, length) for column in columns))
 
 
-def _fill_isolated(pairs: Iterable[Pair], length: int) -> Iterator[Row]:
+def _isolated(pairs: Iterable[Pair], length: int) -> Iterator[Row]:
     """Yield sequences of whole pairs; a pair that does not fit starts the next sequence."""
     sequence: Row = [], [], []
     for tokens, labels in pairs:
@@ -181,7 +176,7 @@ def _fill_isolated(pairs: Iterable[Pair], length: int) -> Iterator[Row]:
     yield sequence
 
 
-def _fill_plain(pairs: Iterable[Pair], length: int, first: list[int]) -> Iterator[Row]:
+def _joined(pairs: Iterable[Pair], length: int, first: list[int]) -> Iterator[Row]:
     """Yield sequences cut from the joined pairs, which begin with `first`; the rest at the end is dropped."""
     joined: Pair = [], []
     for pair in pairs:

@@ -74,7 +74,6 @@ def solve_plans(
 
 
 def _cut_places(model: "PreTrainedModel", plan: Plan) -> dict[str, Units]:
-    """Return the units at the places that a plan cuts, in the order of a forward pass."""
     units = check_plan(model, plan)
     places = sorted((x for x in plan if x != "layers"), key=lambda x: (layer_of(x), x))
     if not places:

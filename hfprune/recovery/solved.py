@@ -48,10 +48,8 @@ def load_solved(path: Path) -> dict[str, Solved]:
     """Read solved layers by place.
 
     Raises:
-        HfpruneError: there is no such file, or it does not hold solved layers.
+        HfpruneError: the file does not hold solved layers.
     """
-    if not path.exists():
-        raise HfpruneError(f"{path}: no such file")
     with explained(f"{path}: no linear recovery, or a damaged one", Exception):
         tensors, fits = load_file(path), json.loads(metadata(path)["linear"])
         return {

@@ -39,11 +39,7 @@ class Pack(Stage):
 
 
 def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) -> "tuple[Packed, Packed]":
-    """Pack the pairs of an instructions folder for the tokenizer of a model folder; `seed` is the study's.
-
-    Returns:
-        Sequences to train on, and held-out ones.
-    """
+    """Return the packed pairs of an instructions folder: sequences to train on, and held-out ones."""
     from hfprune.assets.formats import read_fetched
     from hfprune.models.load import load_tokenizer
     from hfprune.recovery.packing import hold_out, pack, recovery_seed
@@ -55,5 +51,4 @@ def pack_pairs(model: Path, instructions: Path, settings: Packing, seed: int) ->
 
 def settings_of(settings: Packing, seed: int, instructions: str) -> dict[str, Any]:
     """Return what decides about the sequences, besides the model and the pairs themselves."""
-    own = Packing(**{name: getattr(settings, name) for name in Packing.model_fields})
-    return own.recorded() | {"seed": seed, "instructions": instructions}
+    return settings.model_dump(include={*Packing.model_fields}) | {"seed": seed, "instructions": instructions}

@@ -69,8 +69,7 @@ class Recover(Stage, Cut, Computing):
         watch = Stopwatch()
         task, source, packed = self._packed_pairs()
         inputs = {"model": self.model} | source | self.cut_inputs()
-        settings = {"seed": self.seed, "dtype": dtype, "batch_tokens": batch_tokens}
-        settings |= lora.recorded()
+        settings = {"seed": self.seed, "dtype": dtype, "batch_tokens": batch_tokens} | lora.model_dump()
         if is_current(
             self.out / RECOVERED, [self.out / x for x in (ADAPTER, ADAPTER_CONFIG)], inputs, settings
         ):
@@ -105,8 +104,8 @@ class Recover(Stage, Cut, Computing):
             teacher=teacher,
         )
         sequences, tokens = len(found.tokens), response_tokens(held_out)
-        made = provenance(watch, inputs, **settings) | {"losses": course.losses, "held_out_tokens": tokens}
-        made["curve"] = []
+        made = provenance(watch, inputs, **settings)
+        made |= {"losses": course.losses, "held_out_tokens": tokens, "curve": []}
         for step, losses in course.curve.items():
             loss = mean_value("loss", token_items(losses, tokens))
             point = {"step": step, "tokens": lora.trained_tokens(step, sequences), "losses": losses}
@@ -130,20 +129,13 @@ class Recover(Stage, Cut, Computing):
         return True
 
     def _packed_pairs(self) -> "tuple[str, dict[str, Path], Callable[[], tuple[Packed, Packed]]]":
-        """Return the name of the instructions, their file or folder by role, and a function that reads sequences.
-
-        Those are sequences to train on, and held-out ones.
-
-        Raises:
-            HfpruneError: the packed pairs are of another model, or of other settings.
-        """
+        """Return the name of the instructions, their path by role, and what reads them as `pack_pairs` does."""
         from hfprune.recovery.packing import load_packed
         from hfprune.stages.pack import pack_pairs, settings_of
 
         if self.instructions:
-            name = self.instructions.name
             read = partial(pack_pairs, self.model, self.instructions, self.options, self.seed)
-            return name, {"instructions": self.instructions}, read
+            return self.instructions.name, {"instructions": self.instructions}, read
         assert self.packed
         packed, held_out, made = load_packed(self.packed)
         wanted = settings_of(self.options, self.seed, made["settings"]["instructions"])

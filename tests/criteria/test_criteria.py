@@ -58,21 +58,6 @@ def test_contract(tiny, tokens, name: str, monkeypatch) -> None:
     assert not any(layer.mlp.down_proj._forward_pre_hooks for layer in tiny.model.layers)
 
 
-@pytest.mark.parametrize("name", GRADIENT)
-def test_gradient_is_that_of_the_objective(name: str) -> None:
-    criterion = make_criterion(name, {})
-    generator = torch.Generator().manual_seed(1)
-    logits = 3 * torch.randn(11, 29, generator=generator, dtype=torch.float64)
-    positions = Positions(
-        targets=torch.randint(0, 29, (11,), generator=generator),
-        teacher=torch.randn(11, 29, generator=generator, dtype=torch.float64),
-        uniform=torch.rand(11, generator=generator),
-    )
-    expected = GradientCriterion.gradient(criterion, logits.clone(), positions)
-    torch.testing.assert_close(criterion.gradient(logits.clone(), positions), expected)
-    assert criterion.objective(logits, positions).shape == (11,)
-
-
 def naive_loss(criterion: GradientCriterion, seed: int = 0):
     """Return the mean objective of one sequence, as a loss for blocks that come one by one from the first."""
     sequences = count()

@@ -57,7 +57,7 @@ CALLS = {
     "score some": f"{SCORE} --criterion entropy distillation taylor magnitude wanda {MANY}",
     "score step": f"{SCORE} --plan part.safetensors --criterion entropy --out OUT/s.safetensors",
     "linear": f"linear {PLAN} {BLOCKS} --out OUT/solved",
-    "linear with a bias": f"linear {PLAN} {BLOCKS} --bias --out OUT/solved",
+    "linear with a bias": f"linear {PLAN} {BLOCKS} --ridges inf --out OUT/solved",
     "fidelity": f"measure fidelity {PLAN} {RESAMPLED} {TEXT} --out OUT",
     "fidelity of units": f"measure fidelity {MODEL} --plan units.safetensors {TEXT} --out OUT",
     "perplexity": f"measure perplexity {PLAN} --linear solved {TEXT} --out OUT",

@@ -1,6 +1,5 @@
 """Which layers keep how many neurons: rankings, aligned widths, unequal widths in memory and on disk."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,9 @@ from conftest import build_tiny, reload
 
 from hfprune.errors import HfpruneError
 from hfprune.exports.checkpoint import export
+from hfprune.files import read_json
 from hfprune.models.units import count_parameters, units_of
-from hfprune.plans.allocation import FLOOR, keep_globally, keep_jointly, keep_uniformly
+from hfprune.plans.allocation import keep_globally, keep_jointly, keep_uniformly
 from hfprune.plans.counts import kept_units
 from hfprune.plans.planning import apply_plan, make_plan
 from hfprune.rules import Allocation
@@ -58,12 +58,8 @@ def test_global_cut_is_that_of_dropping_one_neuron_at_a_time(
     assert len({len(kept) for kept in mine}) > 1
 
 
-def test_scale_of_a_layer_does_not_matter_once_standardised() -> None:
+def test_a_layer_of_equal_scores_has_a_scale_and_each_keeps_a_floor() -> None:
     scores = scores_of_unequal_layers()
-    scaled = [s * 1000**layer + layer for layer, s in enumerate(scores)]
-    same = zip(keep_globally(scores, 90, True), keep_globally(scaled, 90, True), strict=True)
-    assert all(torch.equal(a, b) for a, b in same)
-    assert len(keep_globally(scaled, 90)[0]) == round(FLOOR * WIDTH)
     constant = [torch.ones(WIDTH, dtype=torch.float64), *scores[1:]]
     assert sum(map(len, keep_globally(constant, 90, True))) == 90
     with pytest.raises(HfpruneError, match="10% of each layer stay, 15 neurons, but the ratio leaves 14"):
@@ -95,11 +91,9 @@ def test_global_plan_has_the_parameters_of_the_uniform_one(tiny, tokens, tmp_pat
     assert loaded.config.intermediate_size == max(widths)
     per_neuron = 3 * 32 + 2 * (tiny.model.layers[0].mlp.gate_proj.bias is not None)
     assert on_disk == count_parameters(loaded) == parameters + (3 * max(widths) - sum(widths)) * per_neuron
-    made, out = json.loads((tmp_path / "out/provenance.json").read_text()), tmp_path / "out"
+    out = tmp_path / "out"
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    assert made.pop("files").keys() == files - {"provenance.json"}
-    assert "recipe/plan.safetensors" in files, "the plan that was applied"
-    assert made == {"parameters": parameters, "parameters_on_disk": on_disk, "settings": {"dtype": None}}
+    assert read_json(out / "provenance.json")["files"].keys() == files - {"provenance.json"}
 
 
 # --- aligned widths --------------------------------------------------------------------------------------
@@ -125,15 +119,6 @@ SEVEN = [
 )
 def test_uniform_widths_in_pairs_by_hand(count: int, kept: list[list[int]]) -> None:
     assert [layer.tolist() for layer in keep_uniformly(SEVEN, count, 2)] == kept
-
-
-@pytest.mark.parametrize("align", [1, 4, 8, 16])
-def test_aligned_widths_keep_the_total(align: int) -> None:
-    for count in (20, 33, 41):
-        widths = [len(kept) for kept in keep_uniformly(scores_of_unequal_layers(), count, align)]
-        assert max(widths) - min(widths) in (0, align)
-        assert all(width % align == 0 for width in widths)
-        assert abs(sum(widths) - count * LAYERS) <= align / 2
 
 
 def test_an_alignment_that_cannot_be_is_one_line(tiny) -> None:

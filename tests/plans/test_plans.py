@@ -1,6 +1,5 @@
 """The budget of every kind of unit, and plans: made, saved, applied, exported."""
 
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -211,15 +210,6 @@ def test_kinds_that_are_scored_are_what_is_pruned_unless_said() -> None:
             make_plan(model, wrong, 0.2, {"neurons": None})
 
 
-def test_removing_a_layer_equals_zeroing_what_it_adds(tiny, tokens) -> None:
-    masked = deepcopy(tiny)
-    for part in ("self_attn.o_proj", "mlp.down_proj"):
-        for parameter in masked.model.layers[1].get_submodule(part).parameters():
-            parameter.zero_()
-    apply_plan(tiny, {"layers": torch.tensor([0, 2])})
-    torch.testing.assert_close(tiny(tokens).logits, masked(tokens).logits)
-
-
 def test_depth_and_width_cut_together_load_plainly(tokens, tmp_path: Path, tokenizer: Path) -> None:
     """A model of two kinds of layers loses one layer, and neurons of the others; `from_pretrained` loads it."""
     kinds = ["full_attention", "sliding_attention"] * 2
@@ -264,9 +254,7 @@ FIVE, TWO, NONE = torch.arange(5), torch.arange(2), torch.tensor([], dtype=torch
         (plan_of(FIVE, FIVE, FIVE, FIVE), r"has mlp\.3, but LlamaForCausalLM has 3 layers"),
         (plan_of(FIVE, FIVE, torch.tensor([3, 48])), r"mlp\.2 of the plan must hold .* below 48"),
         (plan_of(FIVE, FIVE, torch.tensor([3, 3])), r"mlp\.2 of the plan must hold sorted, distinct"),
-        (plan_of(FIVE, FIVE, torch.tensor([-1, 3])), r"mlp\.2 of the plan must hold sorted, distinct"),
         (plan_of(FIVE, FIVE, NONE), r"mlp\.2 of the plan .* at least one"),
-        ({"layers": NONE}, "layers of the plan .* at least one"),
         ({"layers": torch.tensor([1, 3])}, "layers of the plan must hold .* below 3"),
         ({"layers": TWO} | plan_of(FIVE, FIVE, FIVE), r"has mlp\.2, but keeps 2 of 3 layers"),
         ({"layers": torch.tensor([0, 2])} | plan_of(FIVE), r"lacks mlp\.2, but keeps 2 of 3 layers"),
@@ -275,7 +263,6 @@ FIVE, TWO, NONE = torch.arange(5), torch.arange(2), torch.tensor([], dtype=torch
             plan_of([0, 2], [0, 1], [0, 1], place="attention"),
             r"attention\.0 of the plan must hold .* below 2",
         ),
-        (plan_of([0], [0], [], place="attention"), r"attention\.2 of the plan .* at least one"),
     ],
 )
 def test_wrong_plan_is_refused_and_the_model_left_alone(plan, message: str, tokens) -> None:

@@ -13,9 +13,8 @@ from hfprune.recoveries import Lora
 from hfprune.recovery import lora
 from hfprune.recovery.conversations import IGNORED
 from hfprune.recovery.distilling import divergences
-from hfprune.recovery.held_out import best_step, needed, response_tokens, trained
+from hfprune.recovery.held_out import best_step, needed, response_tokens
 from hfprune.recovery.packing import Packed, all_learnt
-from hfprune.stages.pack import settings_of
 
 LORA = Lora(rank=4, batch=4, length=16, max_steps=4, keep="best", dropout=0, schedule="constant")
 
@@ -91,42 +90,3 @@ def test_where_no_step_is_better_than_none_the_adapter_changes_nothing(tmp_path:
     assert "held out, step 4 of 4: loss" in capsys.readouterr().err
     tokens = packed.tokens.long()
     assert torch.equal(adapted.eval()(tokens).logits, student("llama")(tokens).logits)
-
-
-def test_a_killed_run_keeps_the_best_step_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The held-out loss is least where the adapter is as large as after step 2; the kill comes after step 4."""
-    sizes, wanted, watch = [], None, lora._Watch.on_log
-
-    def size(model, *_) -> list[float]:
-        sizes.append(sum(float(weight.norm()) for name, weight in trained(model).items() if "lora_B" in name))
-        return [sizes[-1] if wanted is None else abs(sizes[-1] - wanted)]
-
-    def run(folder: str):
-        return train(tmp_path / folder, sequences(4), held_out=sequences(1), max_steps=6)
-
-    def kill(self, args, state, control, **kwargs) -> None:
-        if state.global_step == 4:
-            raise KeyboardInterrupt
-        watch(self, args, state, control, **kwargs)
-
-    monkeypatch.setattr("hfprune.recovery.held_out.sequence_losses", size)
-    run("sizes")
-    wanted = sizes[2]
-    whole, course = run("whole")
-    assert best_step(course.curve, [1]) == (2, 0)
-    monkeypatch.setattr(lora, "SAVE_SECONDS", 0)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(lora._Watch, "on_log", kill)
-        run("killed")
-    del sizes[:]
-    resumed, again = run("killed")
-    assert again == course and len(sizes) == 2  # after steps 4 and 6
-    assert all(map(torch.equal, trained(whole).values(), trained(resumed).values())) and size(resumed) == [0]
-
-
-def test_settings_that_came_later_are_recorded_only_where_they_are_not_the_default() -> None:
-    """Else what was trained before would be trained again."""
-    changed = {"loss": "kl", "keep": "best", "template": "own"}
-    assert not changed.keys() & Lora().recorded().keys()
-    assert Lora(**changed).recorded() == Lora().recorded() | changed
-    assert settings_of(Lora(**changed), 0, "p") == settings_of(Lora(), 0, "p") | {"template": "own"}

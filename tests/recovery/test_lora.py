@@ -22,7 +22,7 @@ from hfprune.recoveries import Lora, half, measured_steps
 from hfprune.recovery import adapter
 from hfprune.recovery import lora as recovery
 from hfprune.recovery.conversations import IGNORED
-from hfprune.recovery.held_out import response_tokens
+from hfprune.recovery.held_out import response_tokens, trained
 from hfprune.recovery.lora import train_adapter
 from hfprune.recovery.packing import Packed, pack
 
@@ -30,7 +30,7 @@ TOKENIZER = build_tokenizer()
 SETTINGS = Lora(rank=4, batch=4, length=64, max_steps=5)
 # What a packing makes of short pairs or long ones.
 PACKINGS = {
-    "plain": (PAIRS, Lora(packing="plain", length=64, examples=8)),
+    "plain": (PAIRS[:8], Lora(packing="plain", length=64)),
     "isolated": (
         [{"instruction": f"How many {n}?", "input": "", "output": f"{n} {'wells ' * n}"} for n in range(12)],
         Lora(length=450),
@@ -65,15 +65,6 @@ def packed_by(packing: str) -> Packed:
 def packed() -> Packed:
     """Short sequences, where it does not matter how they are packed."""
     return packed_by("plain")
-
-
-CASES = pytest.mark.parametrize(
-    ("architecture", "packing"), [("llama", "plain"), ("qwen2", "isolated"), ("qwen3", "isolated")]
-)
-
-
-def adapters(adapted: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in adapted.named_parameters() if p.requires_grad}
 
 
 def test_a_long_training_prints_a_hundred_lines(capsys) -> None:
@@ -124,7 +115,9 @@ def losses_of_a_plain_loop(model: PreTrainedModel, packed: Packed, settings: Lor
     return losses
 
 
-@CASES
+@pytest.mark.parametrize(
+    ("architecture", "packing"), [("llama", "plain"), ("qwen2", "isolated"), ("qwen3", "isolated")]
+)
 def test_losses_are_those_of_peft_and_of_pairs_alone_and_the_adapters_alone_change(
     architecture: str, packing: str, tmp_path: Path, capsys
 ) -> None:
@@ -147,9 +140,9 @@ def test_losses_are_those_of_peft_and_of_pairs_alone_and_the_adapters_alone_chan
         assert course.curve[5] == pytest.approx(after, rel=1e-4)
         assert course.curve[5] != pytest.approx(before, rel=1e-3)
     assert response_tokens(held_out) == [int((row != IGNORED).sum()) for row in held_out.labels[:, 1:]]
-    trained = adapters(adapted)
-    assert len(trained) == 2 * 7 * 3
-    assert all(weight.abs().sum() > 0 for weight in trained.values())  # B starts at zero
+    learnt = trained(adapted)
+    assert len(learnt) == 2 * 7 * 3
+    assert all(weight.abs().sum() > 0 for weight in learnt.values())  # B starts at zero
     weights = adapted.get_base_model().state_dict()
     found = {name.replace(".base_layer", ""): weight for name, weight in weights.items()}
     assert all(torch.equal(found[name], weight) for name, weight in pruned(architecture).state_dict().items())
@@ -160,7 +153,12 @@ def test_killed_run_comes_to_the_same_adapter(
 ) -> None:
     """Nor is a point of its learning curve lost, or measured twice once it is saved."""
     held_out = rows(packed, 0, 3)
-    whole, course = train(pruned("qwen3"), packed, tmp_path / "whole", held_out=held_out)
+    _, unmeasured = train(pruned("qwen3"), packed, tmp_path / "unmeasured", dropout=0.2)
+    # As if step 2 was the best: what was kept of it outlives the kill.
+    monkeypatch.setattr("hfprune.recovery.held_out.best_step", lambda curve, _: (min(2, max(curve)), 0.0))
+    how = {"held_out": held_out, "keep": "best", "dropout": 0.2}
+    whole, course = train(pruned("qwen3"), packed, tmp_path / "whole", **how)
+    assert course.losses == unmeasured.losses, "to measure changes nothing, and no random number"
     monkeypatch.setattr(recovery, "SAVE_SECONDS", 0)
     measured, measure = [], recovery.Curve._measure
 
@@ -179,16 +177,16 @@ def test_killed_run_comes_to_the_same_adapter(
 
     monkeypatch.setattr(recovery._Watch, "on_log", kill)
     with pytest.raises(KeyboardInterrupt):
-        train(pruned("qwen3"), packed, tmp_path / "killed", held_out=held_out)
+        train(pruned("qwen3"), packed, tmp_path / "killed", **how)
     half = tmp_path / "killed/checkpoint-4"  # as if killed while it was written
     half.mkdir()
     (half / "trainer_state.json").write_text('{"global_step": 4')
-    resumed, again = train(pruned("qwen3"), packed, tmp_path / "killed", held_out=held_out)
+    resumed, again = train(pruned("qwen3"), packed, tmp_path / "killed", **how)
     assert steps[:6] == [1, 2, 3, 3, 4, 5]
     assert again == course
     assert [*course.curve] == [0, 1, 2, 3, 4, 5] and measured == [0, 1, 2, 3, 3, 4, 5]
-    expected = adapters(whole)
-    assert all(torch.equal(weight, expected[name]) for name, weight in adapters(resumed).items())
+    expected = trained(whole)
+    assert all(torch.equal(weight, expected[name]) for name, weight in trained(resumed).items())
 
 
 def test_memory_that_runs_out_halves_the_sequences_at_a_time_and_not_the_step(
@@ -211,8 +209,8 @@ def test_memory_that_runs_out_halves_the_sequences_at_a_time_and_not_the_step(
     said = capsys.readouterr().err
     assert f"memory ran out with {4 * length} tokens at a time: now half as many" in said
     assert course.losses == pytest.approx(expected.losses, rel=1e-4)
-    for name, weight in adapters(adapted).items():
-        torch.testing.assert_close(weight, adapters(whole)[name], rtol=1e-3, atol=1e-5)
+    for name, weight in trained(adapted).items():
+        torch.testing.assert_close(weight, trained(whole)[name], rtol=1e-3, atol=1e-5)
     monkeypatch.setattr(recovery, "should_reduce_batch_size", lambda error: True)
     monkeypatch.setattr(recovery.Trainer, "training_step", lambda *_: 1 / 0)
     with pytest.raises(HfpruneError, match=f"not even one sequence of {length} tokens fits"):
@@ -247,17 +245,6 @@ def test_every_doubling_half_of_the_steps_and_the_last_and_the_tokens_until_then
             assert settings.trained_tokens(step, sum(sizes)) == 10 * sum((sizes * 3)[:step])
 
 
-def test_measuring_changes_nothing_in_the_training(packed: Packed, tmp_path: Path) -> None:
-    """With dropout, whose random numbers go on as if nothing was measured."""
-    plain, without = train(pruned("llama"), packed, tmp_path / "plain", dropout=0.2)
-    few = rows(packed, 0, 2)
-    measured, with_curve = train(pruned("llama"), packed, tmp_path / "more", held_out=few, dropout=0.2)
-    assert not without.curve and len(with_curve.curve) == 6
-    assert with_curve.losses == without.losses
-    expected = adapters(plain)
-    assert all(torch.equal(weight, expected[name]) for name, weight in adapters(measured).items())
-
-
 def test_a_bfloat16_model_is_measured_as_it_is_trained_with_float32_adapters(
     packed: Packed, tmp_path: Path
 ) -> None:
@@ -268,7 +255,7 @@ def test_a_bfloat16_model_is_measured_as_it_is_trained_with_float32_adapters(
     tokens = torch.tensor(response_tokens(packed)).double()
     mean = float((torch.tensor(course.curve[0]).double() * tokens).sum() / tokens.sum())
     assert mean == pytest.approx(course.losses[0], rel=2e-3)
-    assert {weight.dtype for weight in adapters(adapted).values()} == {torch.float32}
+    assert {weight.dtype for weight in trained(adapted).values()} == {torch.float32}
     assert adapted.dtype == torch.bfloat16
     with pytest.raises(HfpruneError, match="float16 trains on a GPU only"):
         train(pruned("llama").to(torch.float16), packed, tmp_path)

@@ -6,10 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
-from conftest import build_tiny
 from smoke import PAIRS, build_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from hfprune.errors import HfpruneError
 from hfprune.recoveries import Lora
@@ -18,7 +17,7 @@ from hfprune.recovery.packing import Packed, hold_out, load_packed, pack, save_p
 
 TOKENIZER = build_tokenizer()
 TABLE = pa.Table.from_pylist(PAIRS)
-PLAIN = Lora(packing="plain", length=64, examples=8)
+PLAIN = Lora(packing="plain", length=64)
 # Of different lengths; some share a sequence of 500 tokens.
 SHORT = [
     {"instruction": f"How many {'very ' * n}old wells?", "input": "", "output": f"{n} wells{'!' * (3 * n)}"}
@@ -82,19 +81,17 @@ def test_plain_packing_joins_and_cuts_and_learns_responses_and_their_ends_only(t
     assert found.positions.tolist() == [[*range(10)]] * len(found.tokens)
 
 
-def test_order_is_seeded_and_examples_are_drawn() -> None:
+def test_the_order_is_seeded() -> None:
     a, b = (pack(TABLE, TOKENIZER, PLAIN, seed=3).tokens for _ in range(2))
     assert torch.equal(a, b)
     c = pack(TABLE, TOKENIZER, PLAIN, seed=4).tokens
     assert a.shape != c.shape or not torch.equal(a, c)
-    whole = pack(TABLE, TOKENIZER, PLAIN.model_copy(update={"examples": None}), seed=3).tokens
-    assert len(whole) > 3 * len(a)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Lora(packing="plain", length=5000, examples=1), "1 .* fill no sequence of 5000 .* a shorter length"),
+        (Lora(packing="plain", length=10**6), "48 .* fill no sequence of 1000000 .* a shorter length"),
         (Lora(length=64), "48 instruction pairs fill no sequence of 64 .* a longer length"),
     ],
 )
@@ -116,22 +113,9 @@ def test_isolated_packing_loses_no_pair_and_splits_none() -> None:
         assert (packed.positions[row, size:] == 0).all()
 
 
-def test_both_packings_take_the_same_pairs_in_the_same_order() -> None:
-    table = pa.Table.from_pylist(SHORT)
-    found = [pair for sequence in pairs_of(pack(table, TOKENIZER, ISOLATED, seed=3)) for pair in sequence]
-    length = sum(len(tokens) for tokens, _ in found)
-    plain = pack(table, TOKENIZER, Lora(packing="plain", length=length), seed=3)
-    assert plain.tokens.tolist() == [[token for tokens, _ in found for token in tokens]]
-    assert plain.labels.tolist() == [[label for _, labels in found for label in labels]]
-    filled = pack(table, TOKENIZER, Lora(length=length), seed=3)  # to the last token, without padding
-    assert torch.equal(filled.tokens, plain.tokens)
-    assert torch.equal(filled.labels, plain.labels)
-    assert pairs_of(filled) == [found]
-
-
 @pytest.mark.parametrize("settings", [PLAIN, Lora(length=450)], ids=["plain", "isolated"])
-def test_held_out_pairs_are_not_trained_on_and_no_budget_or_seed_changes_them(settings: Lora) -> None:
-    few = settings.model_copy(update={"held_out": 2, "examples": None})
+def test_held_out_pairs_are_not_trained_on(settings: Lora) -> None:
+    few = settings.model_copy(update={"held_out": 2})
     held_out, rest = hold_out(TABLE, TOKENIZER, few)
     assert len(held_out.tokens) == 2
     kept = rest.to_pylist()
@@ -143,9 +127,6 @@ def test_held_out_pairs_are_not_trained_on_and_no_budget_or_seed_changes_them(se
     learnt = TOKENIZER.decode(pack(rest, TOKENIZER, few, seed=1).tokens.flatten())
     assert any(pair["input"][:16] in learnt for pair in kept)
     assert not any(pair["input"][:16] in learnt for pair in aside)
-    for changes in ({"examples": 5}, {"batch": 7}, {"max_steps": 9}):
-        again, others = hold_out(TABLE, TOKENIZER, few.model_copy(update=changes))
-        assert torch.equal(again.tokens, held_out.tokens) and others.equals(rest)
 
 
 def test_at_most_a_tenth_of_the_pairs_is_held_out_and_none_if_so_wished() -> None:
@@ -182,37 +163,3 @@ def test_a_response_is_tokenized_after_its_prompt() -> None:
     learnt = packed.labels[packed.labels != IGNORED].tolist()
     assert tokenizer.convert_ids_to_tokens(learnt) == [*"2▁wells!!!!!!", "</s>"]
     assert tokenizer.convert_ids_to_tokens(tokenizer("2 wells")["input_ids"])[0] == "▁"
-
-
-@torch.no_grad()
-def read(model: PreTrainedModel, packed: Packed) -> torch.Tensor:
-    return model(packed.tokens.long(), position_ids=packed.positions.long(), use_cache=False).logits
-
-
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
-def test_logits_of_a_pair_in_a_sequence_are_those_of_the_pair_alone(architecture: str) -> None:
-    """In bfloat16, whose rounding is coarse, they see no changes of the pairs before them: bit for bit."""
-    model = build_tiny(architecture, vocab_size=len(TOKENIZER))
-    packed = pack(pa.Table.from_pylist(SHORT), TOKENIZER, ISOLATED, seed=3)
-    joined = torch.arange(500).expand(len(packed.tokens), -1)
-    logits, plain = read(model, packed), read(model, Packed(packed.tokens, packed.labels, joined))
-    changed, second = packed.tokens.clone(), 0
-    for row, sequence in enumerate(pairs_of(packed)):
-        start = 0
-        for tokens, _ in sequence:
-            here = slice(start, start + len(tokens))
-            with torch.no_grad():
-                alone = model(torch.tensor([tokens])).logits[0]
-            torch.testing.assert_close(logits[row, here], alone, rtol=0, atol=1e-5)
-            if start:
-                second += 1
-                assert (plain[row, here] - alone).abs().max() > 0.1  # else this test shows nothing
-            start += len(tokens)
-        changed[row, : len(sequence[0][0])] = 5
-    assert second > 3
-    model.to(torch.bfloat16)
-    before, after = read(model, packed), read(model, Packed(changed, packed.labels, packed.positions))
-    for row, sequence in enumerate(pairs_of(packed)):
-        end = len(sequence[0][0])
-        assert torch.equal(before[row, end:], after[row, end:])
-        assert not torch.equal(before[row, 1:end], after[row, 1:end])

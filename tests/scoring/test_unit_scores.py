@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import ARCHITECTURES, assert_near, build_tiny
+from conftest import assert_near, build_tiny
 from families import build
 from official import cross_entropy_loss, entropy_loss, official_scores
 
@@ -13,22 +13,12 @@ from hfprune.criteria.entropy import Entropy
 from hfprune.scoring.scored import score
 
 KINDS = ("neurons", "key_value_groups", "layers")
-HEADS = {
-    "gqa": {"num_attention_heads": 8, "num_key_value_heads": 4},
-    "mha": {"num_attention_heads": 4, "num_key_value_heads": 4},
-}
 LOSSES = {Entropy: entropy_loss, CrossEntropy: cross_entropy_loss}
 AGGREGATED = {
     "sum_abs": lambda x: x.abs().sum((0, 1)),
     "sum_squares": lambda x: x.square().sum((0, 1)),
     "signed_sequence": lambda x: x.sum(1).abs().sum(0),
 }
-
-
-@pytest.fixture(params=[*((a, "gqa") for a in ARCHITECTURES), ("llama", "mha")], ids="-".join)
-def model(request: pytest.FixtureRequest):
-    architecture, heads = request.param
-    return build_tiny(architecture, **HEADS[heads])
 
 
 def derivatives(model, blocks, loss, factors: torch.Tensor, handles: list) -> torch.Tensor:

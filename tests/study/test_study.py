@@ -239,7 +239,7 @@ def test_recovery_defaults_are_the_official_ones() -> None:
     lora = changed(recovery=COQA).recovery
     assert (lora.rank, lora.alpha, lora.dropout, len(lora.targets)) == (32, 64, 0.05, 7)
     assert (lora.learning_rate, lora.schedule, lora.warmup_steps, lora.weight_decay) == (4e-4, "cosine", 0, 0)
-    assert (lora.batch, lora.length, lora.epochs, lora.max_steps, lora.examples) == (128, 1024, 2, None, None)
+    assert (lora.batch, lora.length, lora.epochs, lora.max_steps) == (128, 1024, 2, None)
     assert lora.packing == "isolated"
 
 
