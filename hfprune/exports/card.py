@@ -1,4 +1,4 @@
-"""The model card of an export, from what is known: the asset, the plan's provenance, what was measured; nothing else."""
+"""The model card of an export, from what is known: the asset, the plan, what was measured; nothing else."""
 
 from pathlib import Path
 from typing import Any

@@ -85,7 +85,7 @@ def write_card(out: Path, source: Path, comparison: "Comparison") -> None:
     with export_folder(out, source) as (folder, about):
         replaced = shutil.ignore_patterns(PROVENANCE, CARD)
         shutil.copytree(out, folder, ignore=replaced, copy_function=_link, dirs_exist_ok=True)
-        about |= {key: value for key, value in made.items() if key != "files"}
+        about |= made
         save_card(folder, source, about, comparison)
 
 
@@ -188,8 +188,7 @@ def copy_files(source: Path, folder: Path) -> None:
         settings = {key: value for key, value in settings.items() if key not in _ONLY_5}
         settings |= {"tokenizer_class": "PreTrainedTokenizerFast"}
     if isinstance(settings.get("extra_special_tokens"), list):
-        extra = settings["extra_special_tokens"]
-        settings = {key: value for key, value in settings.items() if key != "extra_special_tokens"}
-        settings |= {"additional_special_tokens": extra}
+        settings = settings | {"additional_special_tokens": settings["extra_special_tokens"]}
+        del settings["extra_special_tokens"]
     if settings != before:
         write_json(path, settings)
