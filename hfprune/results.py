@@ -91,7 +91,7 @@ def write_result(
     )
 
 
-def values_table(results: list[dict[str, Any]], form: str = "simple") -> str:
+def values_table(results: list[dict[str, Any]]) -> str:
     """Return the numbers of results, as `read_result` gives them, as tabulate's table: one row per value."""
     from tabulate import tabulate
 
@@ -105,7 +105,7 @@ def values_table(results: list[dict[str, Any]], form: str = "simple") -> str:
     used = [i for i in range(len(headers)) if any(row[i] for row in rows)]
     table = [[row[i] for i in used] for row in rows]
     sides = ["left" if i < 2 else "right" for i in used]
-    return tabulate(table, [headers[i] for i in used], form, disable_numparse=True, colalign=sides)
+    return tabulate(table, [headers[i] for i in used], disable_numparse=True, colalign=sides)
 
 
 def _shown(number: float | None) -> str:

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from hfprune.assets.models import LICENCES, TOKENIZER_FILES
 from hfprune.errors import HfpruneError
-from hfprune.exports.card import PLAN, Card, results_in
+from hfprune.exports.card import PLAN, reordered, save_card
 from hfprune.exports.export_folder import CARD, PROVENANCE, export_folder
 from hfprune.files import read_json, write_json
 from hfprune.models.fused import joined, separate
@@ -40,7 +40,6 @@ def export(
     *,
     align: int = 1,
     plan: Path | None = None,
-    results: Path | None = None,
 ) -> int:
     """Write a pruned model and the tokenizer of `source` as a checkpoint that plain `from_pretrained` loads.
 
@@ -55,21 +54,18 @@ def export(
         made: from `hfprune.provenance.provenance`; the card of a model that was pruned in memory takes `settings`.
         align: e.g. 256, for quantisers that need whole blocks in a row.
         plan: file of the plan that made the model, to be kept beside it; by default the plan that was applied.
-        results: folder of the model's results, for the card.
 
     Returns:
         The number of parameters in the checkpoint.
 
     Raises:
-        HfpruneError: no config can describe the model, `out` holds something other than an earlier export, or the
-            results are of another model.
+        HfpruneError: no config can describe the model, or `out` holds something other than an earlier export.
     """
     made = made or {}
-    card = Card(source, made, results_in(results) if results else ())
     with export_folder(out, source) as (folder, about):
         twin = loadable(model, align)
-        left, written = count_parameters(model), count_parameters(twin)
-        about |= made | {"parameters": left, "parameters_on_disk": written}
+        written = count_parameters(twin)
+        about |= made | {"parameters": count_parameters(model), "parameters_on_disk": written}
         twin.save_pretrained(folder)
         spell_twice(folder / "config.json")
         copy_files(source, folder)
@@ -80,27 +76,20 @@ def export(
             shutil.copyfile(plan, folder / PLAN)
         elif applied:
             save_plan(folder / PLAN, applied, made)
-        card.save(folder, left, written)
-        for line in card.warnings(folder):
+        save_card(folder, source, about)
+        for line in reordered(folder, source):
             print(f"{out}: {line}", file=sys.stderr)
     return written
 
 
 def write_card(out: Path, source: Path, comparison: "Comparison") -> None:
-    """Write the card of an export anew; all its other files stay.
-
-    Args:
-        out: the export, as it was written.
-        source: folder of the dense model.
-        comparison: of both models.
-    """
+    """Write the card of an export of the dense model in `source` anew; all its other files stay."""
     made = read_json(out / PROVENANCE)
     with export_folder(out, source) as (folder, about):
         replaced = shutil.ignore_patterns(PROVENANCE, CARD)
         shutil.copytree(out, folder, ignore=replaced, copy_function=_link, dirs_exist_ok=True)
-        about |= {key: value for key, value in made.items() if key != "files"}
-        card = Card(source, made, comparison=comparison)
-        card.save(folder, made["parameters"], made["parameters_on_disk"])
+        about |= made
+        save_card(folder, source, about, comparison)
 
 
 def _link(source: str, target: str) -> None:
@@ -202,8 +191,7 @@ def copy_files(source: Path, folder: Path) -> None:
         settings = {key: value for key, value in settings.items() if key not in _ONLY_5}
         settings |= {"tokenizer_class": "PreTrainedTokenizerFast"}
     if isinstance(settings.get("extra_special_tokens"), list):
-        extra = settings["extra_special_tokens"]
-        settings = {key: value for key, value in settings.items() if key != "extra_special_tokens"}
-        settings |= {"additional_special_tokens": extra}
+        settings = settings | {"additional_special_tokens": settings["extra_special_tokens"]}
+        del settings["extra_special_tokens"]
     if settings != before:
         write_json(path, settings)

@@ -1,12 +1,10 @@
 """The page of one pruned model beside its dense model: one HTML file that needs no network."""
 
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import hfprune
-from hfprune.analysis.before_after import Comparison
-from hfprune.analysis.steps import CAPABILITY, SPEED
+from hfprune.analysis.before_after import CAPABILITY, SPEED, Comparison
 from hfprune.files import atomic_file
 from hfprune.page.html import template, text
 from hfprune.provenance import hardware
@@ -21,21 +19,15 @@ def write_pruned_page(
     seconds: dict[str, float],
     sweep: dict[str, Any] | None = None,
 ) -> None:
-    groups = {group: [*members] for group, members in groupby(outcome.rows, key=lambda row: row.group)}
-    bars = groups.get(CAPABILITY, [])
-    named = {row.name: row for row in outcome.rows}
+    bars = [row for row in outcome.rows if row.group == CAPABILITY]
     page = template("pruned.html.j2").render(
         name=settings["model"],
         ratio=settings["ratio"],
-        headers=outcome.headers()[1:],
-        exported=outcome.exported,
-        groups=groups,
+        outcome=outcome,
         bars=bars,
         longest=max((length for row in bars for length in (row.before or 0, row.after)), default=0) or 1,
-        timed=SPEED in groups,
-        parameters=named["parameters"],
-        verdict=outcome.verdict,
-        sample=outcome.sample,
+        timed=any(row.group == SPEED for row in outcome.rows),
+        parameters=next(row for row in outcome.rows if row.name == "parameters"),
         sweep=sweep,
         settings={key: plain(value) for key, value in settings.items() if value is not None},
         seconds=seconds,

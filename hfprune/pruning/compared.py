@@ -5,8 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hfprune.analysis.before_after import Comparison, compare, read_sides, weight_bytes
-from hfprune.analysis.steps import OWN, Sides
+from hfprune.analysis.before_after import OWN, Comparison, Sides, compare, read_sides, weight_bytes
 from hfprune.analysis.usability import verdict
 from hfprune.assets.requests import read_requests
 from hfprune.errors import missing
@@ -43,9 +42,6 @@ CAPABILITIES: dict[str, Any] = {
 }
 # An interval needs eight repeats or more.
 TURNS = {"prompt_tokens": 128, "batch": 1, "new_tokens": 16, "repeats": 12}
-GREEDY = HELDOUT | {"length": 32}
-QUICK: dict[str, dict[str, Any]] = {name: HELDOUT for name in ("perplexity", "fidelity")}
-MEASURED = QUICK | {"repetition": GREEDY, "latency": TURNS}
 
 
 def lacking() -> str:
@@ -64,15 +60,12 @@ def read_later(asked: Pruning) -> list[str]:
 def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """Return what is measured, with the capabilities whose tasks have documents that fit the model's context.
 
-    Those that are left out are named. All assets must be fetched.
-
-    Args:
-        asked: the call.
-        folders: of the model (`models`), and of a text and tasks to compare on (`corpora/NAME`), if any.
+    Those that are left out are named. All assets must be fetched; `folders` are theirs, by kind and name.
     """
     if not asked.compare:
         return {}
-    model, found = folders["models"], dict(QUICK if asked.quick else MEASURED)
+    model, found = folders["models"], dict[str, dict[str, Any]](perplexity=HELDOUT, fidelity=HELDOUT)
+    found |= {} if asked.quick else {"latency": TURNS}
     for asset in folders:
         own = OWN_TEXT | {"corpus": asset.removeprefix("corpora/")}
         if asset.startswith("corpora/"):
@@ -88,8 +81,7 @@ def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, dict[str, Any
     limit = min(context, CAPABILITIES["max_tokens"])
 
     def fits(source: str) -> bool:
-        table = read_requests(asked.resources / "requests" / source)
-        rows = table.select(["context", "continuation"]).to_pylist()
+        rows = read_requests(asked.resources / "requests" / source).to_pylist()
         shortest = sorted((row["context"] + row["continuation"] for row in rows), key=len)
         return any(
             len(tokenizer(text)["input_ids"]) < limit for text in shortest[: CAPABILITIES["documents"]]
@@ -127,31 +119,16 @@ def too_few_pairs(jobs: dict[str, Any]) -> list[str]:
 def outcome(
     asked: Pruning, recipe: PruningRecipe, model: Path, jobs: dict[str, Stage], step: str, warnings: list[str]
 ) -> Comparison:
-    """Return the comparison in rows and sentences, and write it into the model's card.
-
-    Args:
-        asked: the call.
-        recipe: its parts.
-        model: folder of the dense model.
-        jobs: those that were taken, by title.
-        step: the step that is exported.
-        warnings: sentences on steps that were not worth taking.
-    """
+    """Return the comparison of the exported step in rows and sentences, and write it into the model's card."""
     out, dense, sides = asked.out / MODEL, load_skeleton(model), found_of(jobs)
     sizes = count_parameters(dense), read_json(out / PROVENANCE)["parameters"]
     weights = weight_bytes(model), weight_bytes(out)
-    rows = compare(sides, step, sizes, weights)
+    sample = read_json(jobs["sample"].outputs()[0]) if sides else {}
+    rows = compare(sides, step, sizes, weights, sample.get("repeated", {}))
     said = [*verdict(rows, dense.config.vocab_size, repaired=bool(asked.recover))]
     said += [*warnings, *too_few_pairs(jobs)]
-    source = model / "asset.json"
-    if source.is_file() and read_json(source).get("entry", {}).get("format") == "gguf":
-        said.append(
-            f"The dense model came as a GGUF file, perhaps quantised; this export has {weights[1] / 1e6:,.0f} MB, "
-            "each weight in full. llama.cpp's own converter makes it small again (docs/exports.md)."
-        )
     said += [recipe.shown] * bool(recipe.shown)
-    if not sides:
-        return Comparison(rows, step, said)
-    found = Comparison(rows, step, said, read_json(jobs["sample"].outputs()[0]))
-    write_card(out, model, found)
+    found = Comparison(rows, step, said, sample)
+    if sides:
+        write_card(out, model, found)
     return found

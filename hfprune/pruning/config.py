@@ -71,9 +71,7 @@ class Pruning(Strict):
         default=True,
         description="measure the pruned model beside the dense one, which takes most of the time",
     )
-    quick: bool = Field(
-        default=False, description="compare on text alone, without capabilities, greedy text and speed"
-    )
+    quick: bool = Field(default=False, description="compare on text alone, without capabilities and speed")
     eval_text: str | None = Field(
         default=None,
         description="compare on this text, too, which then decides whether a step is taken: a name in "

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hfprune.analysis.steps import step_of
+from hfprune.analysis.before_after import step_of
 from hfprune.assets.catalogue import Catalogue, LocalSource, ModelAsset
 from hfprune.criteria import CRITERIA
 from hfprune.devices.known import nominal_cpu, visible_device
@@ -19,6 +19,7 @@ from hfprune.models.load import load_skeleton
 from hfprune.models.units import count_parameters, gated_mlps, units_of
 from hfprune.plans.counts import kept_units, not_applicable
 from hfprune.plans.planning import apply_plan, make_plan
+from hfprune.pruning.compared import HELDOUT
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import PruningRecipe
@@ -180,7 +181,8 @@ def jobs_of(files: Files, asked: Pruning, recovery: str) -> dict[str, Stage]:
         measured[title] = MeasureCells(**dict(first) | {"measures": first.measures | job.measures})
     if not measured:
         return found | {"export": export}
-    last = {"sample": Sample(**pruned, out=files.file(SAMPLE))}
+    text = files.asset("corpora", HELDOUT["corpus"])
+    last = {"sample": Sample(**pruned, text=text, out=files.file(SAMPLE))}
     return found | (measured | {"export": export} if len(cells) > 1 else {"export": export} | measured) | last
 
 

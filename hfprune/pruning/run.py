@@ -15,8 +15,7 @@ from hfprune.pruning.config import Pruning
 from hfprune.settings import load, validate
 
 if TYPE_CHECKING:
-    from hfprune.analysis.before_after import Comparison
-    from hfprune.analysis.steps import Row
+    from hfprune.analysis.before_after import Comparison, Row
     from hfprune.pruning.recipe import PruningRecipe
     from hfprune.stages import Stage
     from hfprune.study.places import Files
@@ -46,7 +45,7 @@ def prune(
 
 
 def compared(asked: Pruning) -> "Comparison":
-    from hfprune.analysis.steps import step_of
+    from hfprune.analysis.before_after import step_of
     from hfprune.analysis.usability import worth_taking
     from hfprune.page.pruned import write_pruned_page
     from hfprune.pruning.compared import fitting, found_of, lacking, outcome

@@ -1,39 +1,61 @@
-"""A few words by the dense and the pruned model, from the same beginning."""
+"""What the dense and the pruned model write, each with its likeliest tokens, from the same beginnings."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from hfprune.assets.corpora import read_corpus
 from hfprune.files import write_json
 from hfprune.provenance import is_current, origin
 from hfprune.stages import Output, Stage
+from hfprune.stages.fields import ExistingPath
 from hfprune.stages.target import Pruned
 
 PROMPT, TOKENS = "The capital of France is", 24
+# Beginnings of documents, and how many tokens each is continued by.
+CROPS: dict[str, Any] = {"sequences": 32, "length": 32, "sampling": "crop", "seed": 0, "place": "measurement"}
+CONTINUED = 64
 
 
 class Sample(Stage, Pruned):
+    text: ExistingPath = Field(description="text whose documents are continued, too")
     out: Annotated[Path, Output()] = Field(description="JSON file")
 
     def run(self) -> bool | None:
-        """Let both models continue the prompt, each with its likeliest tokens."""
+        """Let both models continue the prompt, and count what repeats itself in continuations of the text."""
         import torch
 
         from hfprune.evaluation.timing import decode, prefill
+        from hfprune.models.blocks import sample_blocks
         from hfprune.models.load import load_model, load_tokenizer
 
-        inputs, settings = {"model": self.model} | self.change_inputs(), {"dtype": self.dtype}
+        inputs = {"model": self.model, "corpus": self.text} | self.change_inputs()
+        settings = {"dtype": self.dtype}
         if is_current(self.out, [], inputs, settings):
             return False
-        tokenizer = load_tokenizer(self.model)
-        model = load_model(self.model, self.dtype)
-        tokens = torch.tensor([tokenizer(PROMPT)["input_ids"]])
-        said = {}
+        tokenizer, model = load_tokenizer(self.model), load_model(self.model, self.dtype)
+        prompt = torch.tensor([tokenizer(PROMPT)["input_ids"]])
+        blocks, documents = sample_blocks(read_corpus(self.text), tokenizer, **CROPS, corpus=self.text.name)
+        said, shares = {"prompt": PROMPT}, {"document": documents}
         for side in ("before", "after"):
             model = self.change(model) if side == "after" else model
-            first, cache = prefill(model, tokens.to(model.device))
-            words = torch.cat([first, decode(model, first, cache, TOKENS - 1)], 1)[0]
-            said[side] = tokenizer.decode(words, skip_special_tokens=True)
-        write_json(self.out, {"prompt": PROMPT} | said | {"provenance": origin(inputs, settings)})
+            texts = []
+            for prompts in (prompt, blocks):
+                first, cache = prefill(model, prompts.to(model.device, torch.int64))
+                texts += torch.cat([first, decode(model, first, cache, CONTINUED - 1)], 1).tolist()
+            said[side] = tokenizer.decode(texts[0][:TOKENS], skip_special_tokens=True)
+            shares[side] = [repeated(text, tokenizer.eos_token_id) for text in texts[1:]]
+        write_json(self.out, said | {"repeated": shares, "provenance": origin(inputs, settings)})
         return True
+
+
+def repeated(tokens: list[int], end: int | None, n: int = 4) -> float:
+    """Return the share of n-grams that stood in the tokens before: 1 - distinct / all, or 0 where there is none.
+
+    Tokens count up to `end`. Source: seq-rep-n of Welleck et al., "Neural Text Generation with Unlikelihood
+    Training", 2020.
+    """
+    kept = tokens[: tokens.index(end)] if end in tokens else tokens
+    grams = [*zip(*(kept[start:] for start in range(n)), strict=False)]
+    return 1 - len({*grams}) / len(grams) if grams else 0.0

@@ -25,9 +25,6 @@ class Export(Stage, Pruned):
         description="pad every width to a multiple of this with zeros, e.g. 256 for llama.cpp's K-quants; "
         "a plan whose allocation has the same align needs no padding",
     )
-    results: Path | None = Field(
-        default=None, description="folder of results of this model, for the model card (none)"
-    )
     command: str | None = Field(
         default=None,
         description="for the card of a repaired model: the command that makes it again (none)",
@@ -46,12 +43,10 @@ class Export(Stage, Pruned):
         chosen = {"dtype": self.dtype, "align": self.align}
         made = stable(origin(inputs, chosen | ({"command": self.command} if self.command else {})))
         record = self.out / PROVENANCE
-        if not self.results and record.is_file() and read_json(record) | made == read_json(record):
+        if record.is_file() and read_json(record) | made == read_json(record):
             return False
         model = self.load()
-        written = export(
-            model, self.model, self.out, made, align=self.align, plan=self.plan, results=self.results
-        )
+        written = export(model, self.model, self.out, made, align=self.align, plan=self.plan)
         left = count_parameters(model)
         padding = f", {written - left:,} of them zeros that pad narrower layers" if written > left else ""
         print(f"export: {self.out} has {written:,} parameters{padding}")

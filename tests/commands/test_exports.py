@@ -88,27 +88,18 @@ def test_a_card_says_what_is_known_and_no_more(work: Path, pruned: Path) -> None
     assert (pruned / "recipe/plan.safetensors").read_bytes() == (work / "plan.safetensors").read_bytes()
 
 
-def test_a_card_carries_licence_base_model_and_results(work: Path, tmp_path: Path) -> None:
-    """The results must be of this very model, and the recipe in the card makes the same weights again."""
-    model, out, results = tmp_path / "base", tmp_path / "out", ("--results", tmp_path / "found")
+def test_a_card_carries_licence_and_base_model(work: Path, tmp_path: Path) -> None:
+    """The recipe in the card makes the same weights again."""
+    model, out = tmp_path / "base", tmp_path / "out"
     shutil.copytree("mine", model)
     (model / "README.md").write_text("---\nlicense: other\nlicense_name: open\nlicense_link: LICENSE\n---\n")
     source = {"provider": "hub", "repo": "some/thing", "revision": "0" * 40}
     (model / "asset.json").write_text(json.dumps({"name": "thing", "entry": {"source": source}}))
-    plan = ("--model", model, "--plan", "plan.safetensors")
-    text = "--corpus text --sequences 4 --length 24 --resources . --out"
-    run(f"measure perplexity {text}", *results[1:], *plan)
-    run("export", *plan, *results, "--out", out)
+    run("export --plan plan.safetensors --model", model, "--out", out)
     card = ModelCard.load(out / "README.md")
     licence = {"license": "other", "license_name": "open", "license_link": "LICENSE"}
     assert card.data.to_dict().items() >= ({"base_model": "some/thing"} | licence).items()
     assert f"Base model: `thing` (repo `some/thing`, revision `{'0' * 40}`)." in card.text
-    value = read_json(tmp_path / "found/perplexity.json")["values"][0]["value"]
-    assert re.search(rf"\| text +\| perplexity +\| +{value:.4g} \|", card.text)
-    assert "was measured on another model" in failure(EXPORT, tmp_path / "no", *results)
-    assert "holds no results" in failure(EXPORT, tmp_path / "no", "--results", "corpora")
-    assert not (tmp_path / "no").exists()
-
     (line,) = re.findall(r"^\$ hfprune (export .*) \S+$", card.text, re.MULTILINE)
     line = line.replace("--model thing", f"--model {model}").replace(" recipe/", f" {out}/recipe/")
     run(line, tmp_path / "again")

@@ -59,19 +59,8 @@ def exported(tmp_path_factory, dense) -> dict[Path, PreTrainedModel]:
 def transformers_4(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with transformers 4, to be put before this environment, which has torch."""
     target = tmp_path_factory.mktemp("transformers4")
-    command = (
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-compile",
-        "--target",
-        target,
-        *OLD,
-    )
-    subprocess.run(command, check=True)
+    flags = ("--quiet", "--no-deps", "--no-compile", "--target", target)
+    subprocess.run([sys.executable, "-m", "pip", "install", *flags, *OLD], check=True)
     return target
 
 
@@ -124,8 +113,8 @@ def test_tokenizer_files_are_the_sources_own(dense: Callable[[str], Path], tmp_p
     assert reload(tmp_path / "out").config.intermediate_size == 24
 
 
-@pytest.mark.parametrize("mask", [0o022, 0o027])
-def test_files_can_be_read_by_whom_the_umask_lets(dense, tmp_path: Path, mask: int) -> None:
+def test_files_can_be_read_by_whom_the_umask_lets(dense, tmp_path: Path) -> None:
+    mask = 0o027
     before = os.umask(mask)
     try:
         export(cut(build("qwen2"), WIDTHS["equal"]), dense("qwen2"), tmp_path / "out")

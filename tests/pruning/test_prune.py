@@ -24,8 +24,7 @@ from conftest import build_tiny, reload
 from filelock import FileLock
 from huggingface_hub import ModelCard
 from playwright.sync_api import sync_playwright
-from smoke import ROOT, TEXT, build_tokenizer
-from transformers import GPT2Config, GPT2LMHeadModel
+from smoke import ROOT, TEXT
 
 import hfprune
 from hfprune.devices import known
@@ -73,6 +72,10 @@ def results_of(out: Path, method: str) -> Path:
     return folder
 
 
+def inputs_of(out: Path) -> set[str]:
+    return {*read_json(out / "model/provenance.json")["inputs"]}
+
+
 def weights(out: Path) -> dict[str, torch.Tensor]:
     return reload(out / "model").state_dict()
 
@@ -93,11 +96,8 @@ def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], proj
     assert taken(progress) == TITLES
     assert "[1/8] budget …" in progress and progress.startswith("fetch …")
     results = {path.name for path in results_of(out, "entropy").iterdir()} - {"gold_bpb"}
-    assert results == {
-        f"{name}.{end}"
-        for name in ("perplexity", "fidelity", "repetition", "latency")
-        for end in ("json", "parquet")
-    }
+    names = ("perplexity", "fidelity", "latency")
+    assert results == {f"{name}.{end}" for name in names for end in ("json", "parquet")}
 
     dense = load_model(project / "models/mine", device=torch.device("cpu"))
     total = count_parameters(dense)
@@ -119,14 +119,12 @@ def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], proj
         f"{total:,}",
         # It has learnt nothing, so its perplexity is that of a blind guess.
         "Warning: the dense model itself is broken",
-        "Perplexity changes by",
+        "repeated 4-grams of greedy text",
         "The capital of France is",
     ):
         assert what in table and what in card and what in page
     for text in (table, card, page):
         assert "Verdict" not in text
-    size = sum(path.stat().st_size for path in (out / "model").glob("*.safetensors")) / 1e6
-    assert f"{size:,.1f}" in card
     assert re.search(r"perplexity on c4-sample-heldout .* [+-][\d.,]+% \[[+-][\d.,]+%, [+-][\d.,]+%\]", table)
     assert re.search(r"bits per byte, common sense.* [+-]\d\.\d{3} \[[+-]\d\.\d{3}, [+-]\d\.\d{3}\]", card)
     assert re.search(r"about 0\.\d minutes to the model, then about 0\.\d for the comparison", progress)
@@ -224,8 +222,7 @@ def test_options_reach_the_commands(call, project: Path, tmp_path: Path, capsys)
     printed = capsys.readouterr().err
     assert "recover" in taken(printed)
     assert re.search(r"the pairs fill \d+ sequences, read [\d.]+ times", printed)
-    made = read_json(tmp_path / "a/model/provenance.json")
-    assert made["inputs"].keys() == {"model", "plan", "adapter"}
+    assert inputs_of(tmp_path / "a") == {"model", "plan", "adapter"}
     card = (tmp_path / "a/model/README.md").read_text()
     assert "| criterion | `cross_entropy` |" in card
     assert "| seed | `3` |" in card
@@ -250,7 +247,7 @@ def test_reconstructed_and_not_compared(call, project: Path, pruned: Path, tmp_p
     printed = capsys.readouterr()
     assert taken(printed.err) == ["budget", "calibrate", "score", "plan", "linear", "export"]
     assert "parameters" in printed.out and "perplexity" not in printed.out
-    assert read_json(out / "model/provenance.json")["inputs"].keys() == {"model", "plan", "linear"}
+    assert inputs_of(out) == {"model", "plan", "linear"}
     page, card = (out / "report.html").read_text(), (out / "model/README.md").read_text()
     assert re.search(r"<dt>sequences scored on</dt><dd><code>4</code>", page)
     assert "least-squares reconstruction" in card
@@ -307,7 +304,7 @@ def test_each_step_is_measured_and_the_better_model_is_exported(
     assert re.search(r"dense +pruned +reconstructed +n +change, \w+ \[95 % interval\]", printed.out)
     for name in ("perplexity on c4-sample-heldout", "perplexity on my own", "JS distance .* my own"):
         assert re.search(rf"{name} .* \d+ +[+-][\d.]+%? \[", printed.out.replace("_", " ")), name
-    assert read_json(tmp_path / "out/model/provenance.json")["inputs"].keys() == {"model", "plan", "linear"}
+    assert inputs_of(tmp_path / "out") == {"model", "plan", "linear"}
 
     monkeypatch.setattr(
         "hfprune.analysis.usability.worth_taking", lambda *_, **__: ("pruned", ["It is worse."])
@@ -316,7 +313,7 @@ def test_each_step_is_measured_and_the_better_model_is_exported(
     printed = capsys.readouterr()
     assert taken(printed.err) == ["export", "sample"] and "\nIt is worse.\n" in printed.err
     assert "It is worse." in printed.out and "change, pruned [95 %" in printed.out
-    assert read_json(tmp_path / "out/model/provenance.json")["inputs"].keys() == {"model", "plan"}
+    assert inputs_of(tmp_path / "out") == {"model", "plan"}
     assert "It is worse." in (tmp_path / "out/model/README.md").read_text()
 
 
@@ -367,10 +364,7 @@ REFUSED = {
     "--text {}/short.txt": r"^text 'short' cannot fill one block of 32 tokens .*--length",
     "--linear --text {}/block.txt": r"^--text: .*block\.txt fills 1 blocks, .* 2 or more: .* or --no-linear",
     "--text {}/empty.txt": "no text in .*empty.txt",
-    "--eval-text {}/empty.txt": "no text in .*empty.txt",
     "--tasks arc_esy": "no task 'arc_esy'",
-    "--text {}/odd.jsonl": "no string field 'text'",
-    "--model {}/gpt2": "GPT2LMHeadModel",
     "--model {}/wordless": "cannot load the tokenizer",
     "--model {}/broken.gguf": "transformers cannot read",
 }
@@ -380,11 +374,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(call, tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("Hello.")
     (tmp_path / "block.txt").write_text(TEXT[0])
     (tmp_path / "empty.txt").write_text("")
-    (tmp_path / "odd.jsonl").write_text('{"body": "x"}')
     (tmp_path / "broken.gguf").write_bytes(b"GGUF, but not really")
-    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=400, n_embd=16, n_layer=1, n_head=2))
-    gpt2.save_pretrained(tmp_path / "gpt2")
-    build_tokenizer().save_pretrained(tmp_path / "gpt2")
     build_tiny("llama", vocab_size=400).save_pretrained(tmp_path / "wordless")
     for flags, said in REFUSED.items():
         line = failure(f"{call} {flags.replace('{}', str(tmp_path))} --out {tmp_path}/out")
@@ -397,9 +387,6 @@ def test_a_folder_that_holds_something_else_is_not_touched(call, pruned: Path, t
     assert "holds something else (pruned)" in failure(call, "--out", tmp_path)
     assert "holds something else" in failure(call, "--out", tmp_path / "thesis.txt")
     assert {path.name for path in tmp_path.iterdir()} == {"pruned", "thesis.txt"}
-    (pruned / "model/README.md").write_text("my own words")
-    assert "is no earlier export (README.md was changed)" in failure(call, "--ratio", 0.2, "--out", pruned)
-    assert (pruned / "model/README.md").read_text() == "my own words"
 
 
 def test_what_a_killed_plan_wrote_is_not_taken_for_what_the_record_says(
