@@ -48,11 +48,11 @@ class MethodRow(NamedTuple):
 def compare(evidence: Evidence) -> pd.DataFrame:
     """Compare every method of a study, without recovery, with the reference.
 
-    Beside the columns of `MethodRow` there are for each effect (`Declarations.effects`) its value and the ends of
-    its 95 % interval over draws and items together, as `<effect>`, `<effect>_low` and `<effect>_high`, in the units
-    shown to readers; `<effect>_p`, and `<effect>_holm`, corrected for all models, methods and ratios of the study,
-    and for the outcomes that `corrected_together` names with it. The best method comes first, by the primary
-    outcome or else the first measured one.
+    Beside the columns of `MethodRow` there are for each effect (`Declarations.effects`) its value and the ends
+    of its 95 % interval over draws and items together, as `<effect>`, `<effect>_low` and `<effect>_high`, in the
+    units shown to readers; `<effect>_p`, and `<effect>_holm`, corrected for all models, methods and ratios of the
+    study, and for the outcomes that `corrected_together` names with it. The best method comes first, by the
+    primary outcome or else the first measured one.
     """
     rows = [row for methods in evidence.by_method() for row in _compare_at(evidence, methods)]
     effects = [effect + end for effect in evidence.effects for end in (*ENDS, *P_VALUES)]

@@ -1,6 +1,5 @@
 """Methods beside the reference: what differs, agreement of neurons, and paired differences, by hand."""
 
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -109,17 +108,6 @@ def corrected(rows: pd.DataFrame, effects: list[str]) -> bool:
     )
     assert 0 < smaller < larger < 1
     return holm == pytest.approx([2 * smaller, max(2 * smaller, larger)])
-
-
-def test_all_models_of_a_study_are_one_family(tmp_path: Path) -> None:
-    models = ["tiny-llama", "tiny-qwen2"]
-    study = Study(tmp_path, models=models, methods=["entropy", "magnitude"], ratios=[0.2], seeds=[0, 1, 2])
-    rng = np.random.default_rng(0)
-    for (i, model), method, seed in product(enumerate(models), study.methods, study.seeds):
-        values = 0.4 + (0.03 + 0.03 * i) * (method == "magnitude") + 0.05 * rng.normal(size=16)
-        study.outcomes(method, 0.2, "fidelity", values, metric="js_distance", model=model, seed=seed)
-    study.collect()
-    assert corrected(compare(Evidence(tmp_path)).dropna(subset="js_distance_p"), ["js_distance"])
 
 
 def test_outcomes_that_a_study_corrects_together_are_one_family(measured: tuple[Study, Config, Path]) -> None:

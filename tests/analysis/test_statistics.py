@@ -190,16 +190,6 @@ def test_intervals_of_skewed_items_cover_what_they_say(kind: str, n: int, draws:
     assert kind == "t3" or student < shown - 0.02
 
 
-def test_minimum_is_found_in_four_of_five_repetitions() -> None:
-    rng = np.random.default_rng(7)
-
-    def found(shift: float) -> Estimate:
-        return estimate(made({"a": shift + rng.normal(size=(1, 30))}, fixed=True))
-
-    minimum = np.mean([found(0).minimum() for _ in range(300)])
-    assert np.mean([found(minimum).low > 0 for _ in range(2000)]) == pytest.approx(0.8, abs=0.03)
-
-
 def test_what_decides_is_more_of_what_varies() -> None:
     def decides(rows: np.ndarray, fixed: bool = False) -> tuple[int, int] | None:
         return multiples_to_decide(estimate(made({"a": rows}, fixed=fixed)), lambda found: found.low > 0)

@@ -103,15 +103,6 @@ def test_every_published_number_is_there_as_printed_with_its_doubts_and_never_th
     assert not bold, "they have no intervals"
 
 
-def test_suspect_cells_are_marked_and_explained(empty: Path) -> None:
-    text = (empty / "table1.md").read_text()
-    (line,) = [line for line in text.splitlines() if "LoRAPrune" in line and "| 20%" in line]
-    assert "| 65.9ᵃ |" in " ".join(line.split()) and line.count("ᵃ") == 1
-    assert "- ᵃ suspect: A07.\n" in text and "- A07: TruthfulQA is 65.9" in text
-    tex = (empty / "table1.tex").read_text()
-    assert r"65.9\textsuperscript{a}" in tex and r"\textsuperscript{a} suspect: A07." in tex
-
-
 def test_a_model_of_the_paper_stands_beside_it_and_in_its_own_table_only(study: Study) -> None:
     for model in ("llama-3.2-1b", "another"):
         for method in (DENSE, "entropy"):
@@ -263,20 +254,6 @@ def test_latex_is_complete_and_escaped(whole: Path, name: str) -> None:
     table = tex.split(r"\bottomrule")[0]
     cells = [line for line in table.splitlines() if "&" in line]
     assert width and {line.count("&") + 1 for line in cells} == {len(width[1])}
-
-
-def test_every_table_of_another_model_shows_it_beside_the_paper(whole: Path) -> None:
-    for number in range(1, 9):
-        assert len(csv(whole, number, "paper")) >= 3 and "tiny-llama" in set(csv(whole, number)["model"])
-        assert (whole / f"table{number}.md").read_text().count("**tiny-llama**") == 1
-    assert "no pruned model under the conditions of this table" in (whole / "table1.md").read_text()
-    names = ["ARCc", "ARCe", "BoolQ", "Crows", "OBQA", "PIQA", "Race", "SiQA", "TfQA", "Wino", "Average"]
-    assert rows(whole / "table6.md")[0][3:] == names, "in the paper's order, with its names"
-
-
-def test_tables_before_collecting_say_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(HfpruneError, match="run `hfprune collect` first"):
-        write_tables(tmp_path, PAPER, tmp_path)
 
 
 @pytest.mark.parametrize(
