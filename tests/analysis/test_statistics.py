@@ -125,14 +125,6 @@ def test_every_task_counts_the_same_whatever_its_size() -> None:
     assert found.spread.variance == pytest.approx((0.5 * 0.5) ** 2 / 4), "only the first task varies"
 
 
-def test_copies_within_a_document_add_nothing() -> None:
-    data = np.random.default_rng(6).normal(size=(3, 20))
-    alone = estimate(made({"a": data}))
-    copies = estimate(made({"a": np.repeat(data, 3, axis=1)}, {"a": np.repeat(np.arange(20), 3)}))
-    assert (copies.value, copies.low, copies.high) == pytest.approx((alone.value, alone.low, alone.high))
-    assert (copies.n, alone.n) == (60, 20)
-
-
 @pytest.mark.parametrize("bad", [{}, {"a": np.empty((1, 0))}, {"a": np.array([[np.nan, 1]])}])
 def test_nothing_to_estimate_is_refused(bad) -> None:
     with pytest.raises(ValueError, match="at least one"):

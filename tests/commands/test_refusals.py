@@ -69,8 +69,6 @@ measure perplexity --model mine --resampled plan.safetensors TEXT --out OUT
     --resampled needs --plan
 measure perplexity --model mine --plan plan.safetensors --resampled plan.json TEXT --out OUT
     plan.json: not resampled scores or plans; make them with
-measure zeroshot --model mine --tasks t --documents -3 --out OUT
-    --documents: must be greater than 0, not '-3'
 measure zeroshot --model mine --tasks OUT/arc_easy --out OUT/r
     config/assets.yaml; did you mean 'arc_easy'?
 measure zeroshot --model mine --tasks tasks/piqa --plan plan.safetensors --resampled plan.safetensors --out OUT
@@ -99,8 +97,6 @@ prune --model mine --ratio 0.2 --options '{"aggregation": "summ"}' --out OUT/p
     --criterion/--options: wanda: unknown key 'aggregation'; known: none
 prune --model mine --ratio 0.2 --text corpora/text --length 100000 --no-linear --no-compare --out OUT/p
     cannot fill one block of 100000 tokens
-recover --model mine --plan plan.safetensors --instructions instructions/pairs --options '{"rnak": 2}' --out OUT/a
-    --options: unknown key 'rnak'; did you mean 'rank'
 recover --model mine --instructions instructions/pairs --packed pairs.safetensors --out OUT/a
     give either --instructions or --packed
 recover --model mine --packed pairs.safetensors --options '{"length": 640}' --out OUT/a

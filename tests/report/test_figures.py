@@ -314,6 +314,14 @@ def test_accuracy_shows_published_averages_as_hollow_points(study: Study) -> Non
     assert [sorted(x for line in own for x in line.get_xdata()) for own in hollow] == expected
 
 
+def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> None:
+    axes = figure_of("tasks", Collected(collected, PAPER)).axes
+    names = [f"tiny-llama, {share}% removed" for share in (20, 30)]
+    assert [ax.texts[0].get_text() for ax in axes] == names
+    names = ["ARCc", "ARCe", "BoolQ", "OBQA", "PIQA", "SiQA", "Wino"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == names
+
+
 def test_a_constant_answer_shows_beside_the_commonest_right_one(study: Study) -> None:
     given = {DENSE: [0, 1, 1, 0], "entropy": [1, 1, 1, 1], "random": [0, 1, 1, 1]}
     for method, answers in given.items():
