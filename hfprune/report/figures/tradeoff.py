@@ -3,6 +3,8 @@ memory; better is lower and to the right. The line is the Pareto front, of three
 95 % intervals, vertical marks theoretical speed-ups.
 """
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -67,7 +69,7 @@ class TradeoffFigure(FigurePublication):
             colours = [data.looks[method].colour for method in shown["method"]]
             if gain in THEORY:
                 ax.scatter(shown["theory"], shown["value"], c=colours, marker="|", zorder=0)
-                faint = {"linewidth": 0.5, "alpha": 0.4, "zorder": 0}
+                faint: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.4, "zorder": 0}
                 ax.hlines(shown["value"], shown["place"], shown["theory"], colours, **faint)
                 ax.hlines(shown["value"], shown["left"], shown["right"], colours, linewidth=0.7)
             else:
