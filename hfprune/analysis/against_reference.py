@@ -48,20 +48,16 @@ class MethodRow(NamedTuple):
 def compare(evidence: Evidence) -> pd.DataFrame:
     """Compare every method of a study, without recovery, with the reference.
 
-    Returns:
-        The columns of `MethodRow`, and for each effect of `hfprune.analysis.declarations.Declarations.effects` its
-        value and the ends of its 95 % interval over draws and items together, as `<effect>`, `<effect>_low` and
-        `<effect>_high`: differences in the units shown to readers (points for accuracy), or ratios. `<effect>_p`
-        is the p-value of no effect, and `<effect>_holm` that p-value corrected by Holm's method for all models,
-        methods and ratios of the study, and for the outcomes that `corrected_together` names with it. The best
-        method comes first, by the primary outcome or else the first measured one; then come rows without it, as of
-        other seeds. Numbers of missing results are left out.
+    Beside the columns of `MethodRow` there are for each effect (`Declarations.effects`) its value and the ends
+    of its 95 % interval over draws and items together, as `<effect>`, `<effect>_low` and `<effect>_high`, in the
+    units shown to readers; `<effect>_p`, and `<effect>_holm`, corrected for all models, methods and ratios of the
+    study, and for the outcomes that `corrected_together` names with it. The best method comes first, by the
+    primary outcome or else the first measured one.
     """
     rows = [row for methods in evidence.by_method() for row in _compare_at(evidence, methods)]
     effects = [effect + end for effect in evidence.effects for end in (*ENDS, *P_VALUES)]
     table = pd.DataFrame(rows, columns=[*MethodRow._fields, *effects]).astype(dict.fromkeys(effects, float))
-    families = evidence.hypothesis_families()
-    for family in families:
+    for family in (families := evidence.hypothesis_families()):
         p_values = table[[f"{effect}_p" for effect in family]].to_numpy()
         table[[f"{effect}_holm" for effect in family]] = np.reshape(holm(p_values.ravel()), p_values.shape)
     if several := ["+".join(family) for family in families if len(family) > 1]:

@@ -20,11 +20,7 @@ Answers = dict[str, pd.DataFrame]
 
 
 def read_logged(folder: Path) -> Answers:
-    """Return the answers in an output folder of lm-eval, of every task the newest; nothing if it is none.
-
-    Raises:
-        HfpruneError: they are of several models, or lack what lm-eval logs.
-    """
+    """Return the answers in an output folder of lm-eval, of every task the newest; nothing if it is none."""
     files = {file: found for file in folder.rglob("*.jsonl") if (found := _SAMPLES.fullmatch(file.name))}
     if len(homes := sorted({file.parent for file in files})) > 1:
         raise HfpruneError(f"{folder}: results of {len(homes)} models; give the folder of one, as {homes[0]}")

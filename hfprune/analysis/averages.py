@@ -25,13 +25,10 @@ def primary_values(rows: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFram
     zeroshot = rows[(rows["measure"] == measure) & (rows["metric"] != AVERAGE)]
     chosen = {}
     for task, found in zeroshot.groupby("task")["metric"]:
-        known = [metric for metric in PRIMARY if metric in {*found}]
-        if not known:
-            raise HfpruneError(
-                f"zero-shot task {task}: no {', '.join(PRIMARY)} among the metrics {sorted({*found})}; "
-                "the paper's rule needs one of them"
-            )
-        chosen[task] = known[0]
+        chosen[task] = next((metric for metric in PRIMARY if metric in {*found}), "")
+        if not chosen[task]:
+            lacking = f"no {', '.join(PRIMARY)} among the metrics {sorted({*found})}"
+            raise HfpruneError(f"zero-shot task {task}: {lacking}; the paper's rule needs one of them")
     return zeroshot[zeroshot["metric"] == zeroshot["task"].map(chosen)]
 
 
@@ -45,11 +42,9 @@ def with_averages(results: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFr
     """
     primary = primary_values(results, measure)
     without = primary[primary["metric"] != CROWS]
-    averages = [
-        _mean_over_tasks(rows, name, AVERAGE)
-        for rows, name in ((primary, AVERAGE), (without, AVERAGE_WITHOUT_CROWS))
-    ]
-    return pd.concat([primary, *averages], ignore_index=True)
+    averages = {AVERAGE: primary, AVERAGE_WITHOUT_CROWS: without}
+    means = [_mean_over_tasks(rows, name, AVERAGE) for name, rows in averages.items()]
+    return pd.concat([primary, *means], ignore_index=True)
 
 
 def _mean_over_tasks(rows: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
@@ -109,9 +104,8 @@ def _averages(results: pd.DataFrame, declared: Declarations) -> Iterator[pd.Data
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     """Reduce tidy rows that differ only in their seed to one.
 
-    Returns:
-        The rows without `seed`; `value` is the mean, `sd` the standard deviation over seeds (missing for a single
-        seed), `stderr` the standard error over items of one seed, on average, `seeds` and `n` are counts.
+    `value` is the mean, `sd` the standard deviation over seeds (missing for a single seed), and `stderr` the
+    standard error over items of one seed, on average; `seeds` and `n` are counts.
     """
     by = [column for column in rows.columns if column not in ("seed", "value", "stderr", "n")]
     return rows.groupby(by, as_index=False, dropna=False).agg(

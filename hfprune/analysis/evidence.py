@@ -95,12 +95,7 @@ class Evidence(Tidy):
     def of_side(
         self, side: Side, model: str, ratio: float | None, read: Callable[[list[Cell]], Any]
     ) -> MeasuredSide:
-        """Return the first alternative of a side that `read`, given its cells of all seeds, finds measured.
-
-        Raises:
-            NotApplicableError: a method could not cut the units that it names, and no alternative was measured.
-            NotMeasuredError: no alternative was measured; the message lists them.
-        """
+        """Return the first alternative of a side that `read`, given its cells of all seeds, finds measured."""
         reasons = []
         kind = NotMeasuredError
         for method, at, recovery in side.alternatives(ratio):
@@ -125,18 +120,12 @@ class Evidence(Tidy):
         return f": {reason}" if reason else ""
 
     def tasks(self, measure: str) -> list[str]:
-        made = self._measures.get(measure)
-        return [*made.by_task()] if made else []
+        return [*self._measures[measure].by_task()] if measure in self._measures else []
 
     def outcomes(
         self, cells: list[Cell], measure: str, metric: str, tasks: list[str] | None = None
     ) -> Outcomes:
-        """Return a metric's outcomes per item by draw, for the seeds of a cell with all tasks measured.
-
-        Raises:
-            NotMeasuredError: nothing was measured, or the metric has no outcomes per item.
-            HfpruneError: an existing result cannot be read.
-        """
+        """Return a metric's outcomes per item by draw, for the seeds of a cell with all tasks measured."""
         declared = self.declared.find(measure, metric)
         if measure not in self._measures:
             raise NotMeasuredError(f"the study does not measure {measure}")
@@ -166,10 +155,6 @@ class Evidence(Tidy):
     def _by_item_of(
         self, measure: str, key: tuple[Hashable, ...], columns: tuple[str, ...]
     ) -> dict[int, pd.Series]:
-        """Return the first existing one of these columns by resample, 0 where there are none.
-
-        It is indexed by item, or by document and item if items have documents.
-        """
         rows = self._rows(measure)[key]
         chosen = next((column for column in columns if column in rows and rows[column].notna().any()), None)
         if chosen is None:

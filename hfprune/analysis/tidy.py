@@ -36,10 +36,7 @@ DIGITS = 8  # significant ones of the numbers that claims and comparisons keep
 
 
 class Tidy:
-    """A study as `collect` wrote it; each file is read once, when it is first asked for.
-
-    Whatever is asked for raises an `HfpruneError` if its file is not there or cannot be read.
-    """
+    """A study as `collect` wrote it; each file is read once, when it is first asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,13 +58,9 @@ class Tidy:
     def whole(self) -> pd.DataFrame:
         path = self.folder / RESULTS
         numbers = [column for column, dtype in DTYPES.items() if dtype != "str"]
+        missing = {column: [""] for column in numbers}
         with readable(path, OSError, ValueError):
-            rows = pd.read_csv(
-                path,
-                dtype=DTYPES,
-                keep_default_na=False,
-                na_values={column: [""] for column in numbers},
-            )
+            rows = pd.read_csv(path, dtype=DTYPES, keep_default_na=False, na_values=missing)
         require_columns(rows, path, DTYPES)
         if (self.folder / RECORDS).exists():
             self._check_whole(rows)
@@ -100,8 +93,7 @@ class Tidy:
 
         `hfprune plan` reports such a cell as the metric `not_applicable` of the measure `size`.
         """
-        said = self.tidy[(self.tidy["measure"] == "size") & (self.tidy["metric"] == "not_applicable")]
-        said = said[said["value"] == 1]
+        said = self.tidy.query("measure == 'size' and metric == 'not_applicable' and value == 1")
         return {*zip(said["model"], said["method"], said["ratio"], strict=True)}
 
     def _applicable(self, rows: pd.DataFrame) -> pd.DataFrame:

@@ -20,22 +20,12 @@ ALIKE |= {"prompt": "prompts", "metric": "metrics"}
 
 
 def effects(a: Answers, b: Answers, tasks: Sequence[str], margin: float | None) -> pd.DataFrame:
-    """Return the effect on every task, and last that on their mean, in which they count alike.
+    """Return the effect on every task (none are named: all), and last that on their mean, in points.
 
-    CrowS-Pairs has no part in the mean, unless it is alone: its share of stereotypes is no accuracy.
-
-    Args:
-        tasks: none for all.
-        margin: in points.
-
-    Returns:
-        The levels of `A` and `B` in percent; `B - A` in points with its 95 % interval; `p`, and by `Holm`, for the
-        tasks; `detectable`, the effect that as many questions show in four of five repetitions; `needed`, how many
-        questions so show the margin, or without one the effect itself; and where there are choices, the shares of
-        the commonest place of the likeliest one and of the right one (`majority`).
-
-    Raises:
-        HfpruneError: names a task that the two were not asked alike.
+    CrowS-Pairs has no part in the mean, unless it is alone: its share of stereotypes is no accuracy. `detectable`
+    is the effect that as many questions show in four of five repetitions, and `needed` how many questions so show
+    the margin, or without one the effect itself. Where there are choices, there are the shares of the commonest
+    place of the likeliest one and of the right one (`majority`).
     """
     tasks = tasks or sorted({*a} | {*b})
     rows = [_of_task(task, a, b, margin) for task in tasks]

@@ -15,11 +15,7 @@ WIKI_STUB = 50
 
 
 def write_corpus(name: str, asset: CorpusAsset, files: list[Path], folder: Path) -> dict[str, Any]:
-    """Write the documents that have text, each once, to `corpus.arrow`; the entry's slice counts these.
-
-    Raises:
-        HfpruneError: a file cannot be read, or no documents are left.
-    """
+    """Write the documents that have text, each once, to `corpus.arrow`; the entry's slice counts these."""
     read = {
         "lines": read_lines,
         "snippets": _snippets,
@@ -81,7 +77,7 @@ def _parquet_texts(path: Path) -> list[str]:
     table = read_table(path)
     if "text" not in table.column_names:
         raise HfpruneError(f"{path}: has no column 'text', only {', '.join(table.column_names)}")
-    texts = table["text"].to_pylist()
-    if strange := [text for text in texts if not isinstance(text, str | None)]:
+    texts = [text for text in table["text"].to_pylist() if text is not None]
+    if strange := [text for text in texts if not isinstance(text, str)]:
         raise HfpruneError(f"{path}: the column 'text' holds {strange[0]!r}, which is no text")
-    return [text for text in texts if text is not None]
+    return texts

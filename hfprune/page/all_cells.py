@@ -29,17 +29,12 @@ def read_all(studies: Sequence[StudyResults]) -> dict[str, list[dict[str, Any]]]
     first = [dotted(study.headline) for study in studies if study.headline]
     parts = dict([*rows.groupby("key", sort=False)])
     found: dict[str, list[dict[str, Any]]] = {}
-    for key in dict.fromkeys([*first, *meanings]):
-        if key in parts:
-            part = parts[key].sort_values("value", ascending=meanings[key].better != "higher")
-            shown = [name for name in columns if (part[name] != "").any()]
-            found.setdefault(meanings[key].capability, []).append(
-                {
-                    "name": meanings[key].name,
-                    "headings": [COLUMNS[name] for name in shown],
-                    "rows": part[shown].astype(object).to_numpy().tolist(),
-                }
-            )
+    for key in [key for key in dict.fromkeys([*first, *meanings]) if key in parts]:
+        part = parts[key].sort_values("value", ascending=meanings[key].better != "higher")
+        shown = [name for name in columns if (part[name] != "").any()]
+        table = {"name": meanings[key].name, "headings": [COLUMNS[name] for name in shown]}
+        table |= {"rows": part[shown].astype(object).to_numpy().tolist()}
+        found.setdefault(meanings[key].capability, []).append(table)
     return found
 
 

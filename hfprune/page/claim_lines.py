@@ -24,12 +24,8 @@ EXTRA = ("margin", "basis", "resamples", "minimum_detectable_effect", "needs")
 def lines(studies: Sequence[StudyResults]) -> list[dict[str, Any]]:
     """Return what the template shows of every claim of every study, studies side by side.
 
-    The claims that ran come first. A claim that ran in no study has one line for all of them.
-
-    Returns:
-        `study`, `claim`, `sentence`, `where`; `verdicts` on the study's own models, the most frequent first,
-        each with its `sign` and `count`; `rows`, one per comparison, and `shown`, the one that stands on the
-        line; `extra`, the headings of the rows' `extra`.
+    The claims that ran come first. A claim that ran in no study has one line for all. `verdicts` are on the
+    study's own models, the most frequent first; of the `rows`, one per comparison, `shown` stands on the line.
     """
     names = {published: name for study in studies for name, published in study.data.printed.models.items()}
     found: dict[str, list[dict[str, Any]]] = {}

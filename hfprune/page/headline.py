@@ -65,10 +65,8 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
             "rival": _rival(lines),
             "reference": reference,
             "words": words,
-            "counts": {name: sum(line["standing"] == name for line in beside) for name in STANDINGS},
-            "sure": {
-                name: sum(line["standing"] == name and line["sure"] for line in beside) for name in STANDINGS
-            },
+            "counts": _counts(beside),
+            "sure": _counts([line for line in beside if line["sure"]]),
             "extreme": EXTREMES[meaning.better],
             "ratio": bool(effect and effect.neutral),
             "resamples": int(max((line["resamples"] or 0 for line in beside), default=0)),
@@ -81,6 +79,10 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
                 if found is not lines
             ],
         }
+
+
+def _counts(lines: list[dict[str, Any]]) -> dict[str, int]:
+    return {name: sum(line["standing"] == name for line in lines) for name in STANDINGS}
 
 
 def _rival(lines: list[dict[str, Any]]) -> dict[str, Any] | None:

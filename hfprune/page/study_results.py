@@ -101,10 +101,8 @@ class StudyResults:
             order = kinds.index(kind) if kind in kinds else len(kinds)
             return self.meanings[quantity].effect not in primary, order, quantity.task != MEAN
 
-        found = [
-            quantity for quantity, meaning in self.meanings.items() if meaning.better and quantity in there
-        ]
-        return min(found, key=rank, default=None)
+        found = (quantity for quantity, meaning in self.meanings.items() if meaning.better)
+        return min(filter(there.__contains__, found), key=rank, default=None)
 
 
 def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
@@ -146,10 +144,7 @@ def _values(data: Collected) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
     effects = {(row.measure, row.metric.name): column for column, row in declared.effects().items()}
     meanings = {}
     for quantity, name in names.items():
-        metric, kind = (
-            declared.find(quantity.measure, quantity.metric).metric,
-            declared.kind(quantity.measure),
-        )
+        kind, metric = declared.kind(quantity.measure), declared.find(*quantity[:2]).metric
         # The effect of a measure with several tasks is that of their mean.
         whole = quantity.task == MEAN or Quantity(*quantity[:2], MEAN) not in names
         capability = TASK_CAPABILITIES.get(quantity.task) if kind == "zeroshot" else CAPABILITIES.get(kind)
@@ -197,16 +192,8 @@ def _with_texts(
         beside = shown_with_interval(
             form, row.effect, row.effect_low, row.effect_high, neutral=neutral, ratio=neutral == 1
         )
-        texts.append(
-            {
-                "shown": shown,
-                "interval": interval,
-                "effect_shown": beside[0],
-                "effect_interval": beside[1],
-                "standing": standing(effect, row.effect_low, row.effect_high),
-                "sure": row.effect_holm < 1 - LEVEL,
-            }
-        )
+        stands = standing(effect, row.effect_low, row.effect_high)
+        texts.append((shown, interval, *beside, stands, row.effect_holm < 1 - LEVEL))
     columns = ["shown", "interval", "effect_shown", "effect_interval", "standing", "sure"]
     return values.join(pd.DataFrame(texts, index=values.index, columns=columns))
 
@@ -231,10 +218,6 @@ def number(value: float, shown: str) -> str:
 
 
 def _families(tidy: pd.DataFrame) -> dict[str, str]:
-    criteria = dict(zip(tidy["method"], tidy["criterion"], strict=True))
-    known = {*CRITERIA.sources()}
-    found = {
-        method: FAMILIES.get(CRITERIA.load(own).needs, "other") if own in known else "other"
-        for method, own in criteria.items()
-    }
-    return found | {DENSE: "dense"}
+    criteria, known = dict(zip(tidy["method"], tidy["criterion"], strict=True)), CRITERIA.sources()
+    needs = {method: CRITERIA.load(own).needs if own in known else "" for method, own in criteria.items()}
+    return {method: FAMILIES.get(need, "other") for method, need in needs.items()} | {DENSE: "dense"}

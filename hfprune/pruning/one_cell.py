@@ -46,11 +46,7 @@ SAMPLE = "sample.json"
 
 
 def fewest_blocks(asked: Pruning, recipe: PruningRecipe, model: Path) -> int:
-    """Return the fewest blocks that linear recovery takes at any ratio, or 0 without it.
-
-    Raises:
-        HfpruneError: the model cannot be pruned to this ratio, or not by what the recipe says.
-    """
+    """Return the fewest blocks that linear recovery takes, or 0 without it; fail at a ratio that cannot be."""
     dense = load_skeleton(model)
     if ratio := asked.ratio:
         kept_units(dense, ratio, asked.units, spared=sum(recipe.allocation.spare))
@@ -70,11 +66,7 @@ def _ratios(asked: Pruning, recipe: PruningRecipe, model: Path) -> list[float]:
 
 
 def ratio_within(asked: Pruning, recipe: PruningRecipe, source: Path) -> float:
-    """Return the ratio of the largest pruned model within `params` or `size`.
-
-    Raises:
-        HfpruneError: the dense model is within, pruning cannot reach it, or layers are padded on disk.
-    """
+    """Return the ratio of the largest pruned model within `params` or `size`."""
     model = load_skeleton(source)
     total, units = count_parameters(model), units_of(model, [*asked.units])
     wide = (model.dtype if asked.dtype == "auto" else getattr(torch, asked.dtype)).itemsize
@@ -148,14 +140,9 @@ def _fast_dtype() -> str:
 
 
 def jobs_of(files: Files, asked: Pruning, recovery: str) -> dict[str, Stage]:
-    """Return the jobs by their titles, in order: the model and its export first, then what it lost.
+    """Return the jobs by their titles, in order: the model after this recovery and its export, then what it lost.
 
     Where several steps are measured, the export comes after, since it is of the step that is worth taking.
-
-    Args:
-        files: the study of the call.
-        asked: the call.
-        recovery: the one of the study's recoveries whose model is exported.
     """
     jobs = [*_listed(files)]
     read = {file for job in jobs for file in job.inputs()}

@@ -163,10 +163,7 @@ def _take_all(
     """Run these jobs in order, each announced by its number and timed; return the seconds of each by its title.
 
     A job whose result is there keeps the seconds that it took; the `known` ones are not foretold. What jobs print
-    goes to `work/log.txt`.
-
-    Raises:
-        HfpruneError: of a job; or the text fills fewer blocks than linear recovery takes.
+    goes to `work/log.txt`. The text must fill the `least` blocks that linear recovery takes.
     """
     from hfprune.models.blocks import load_blocks
 

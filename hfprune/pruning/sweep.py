@@ -2,22 +2,20 @@
 
 import base64
 from collections.abc import Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib import style
 from tabulate import tabulate
 
-from hfprune.analysis.outcomes import Outcomes, contrast
-from hfprune.analysis.statistics import estimate
+from hfprune.analysis.steps import paired
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.pruning.compared import HELDOUT
 from hfprune.report.charts import Chart
-from hfprune.report.drawing import panels
+from hfprune.report.drawing.figure_files import theme
+from hfprune.report.drawing.panels import sheet
 from hfprune.report.style import Look
 from hfprune.results import DENSE, read_result
 from hfprune.rounding import rounded_interval
@@ -35,13 +33,13 @@ class Tried(NamedTuple):
     parameters: int
     loss: float
     low: float
-    """The ends of its 95 % interval, in pairs over documents; NaN if it is not known."""
+    """The ends of its 95 % interval, in pairs over documents."""
     high: float
     documents: int
 
     def said(self, most: float) -> str:
         loss, *ends = rounded_interval("{:+.1%}", self.loss, self.low, self.high, neutral=most)
-        return f"{loss} [{', '.join(ends)}]" if isfinite(self.high) else f"{loss} (too few documents)"
+        return f"{loss} [{', '.join(ends)}]"
 
 
 def losses(jobs: dict[str, Stage]) -> list[Tried]:
@@ -50,15 +48,13 @@ def losses(jobs: dict[str, Stage]) -> list[Tried]:
     plans = [job.outputs()[1] for job in jobs.values() if job.stage == "plan"]
     found = []
     for plan, cell in zip(map(read_result, plans), cells, strict=True):
-        effect = estimate(contrast([(1.0, _outcomes(cell)), (-1.0, _outcomes(dense))]))
+        effect = paired([pd.read_parquet(file) for file in (cell, dense)], "nll")
+        if not effect:
+            raise HfpruneError("--max-loss: too few documents fill a crop for an interval; give --ratio")
         loss, low, high = map(float, np.expm1([effect.value, effect.low, effect.high]))
         left = {value["metric"]: value["value"] for value in plan["values"]}["parameters"]
         found.append(Tried(plan["cell"]["ratio"], int(left), loss, low, high, effect.n))
     return sorted(found)
-
-
-def _outcomes(items: Path) -> Outcomes:
-    return {None: {"": pd.read_parquet(items).set_index(["document", "item"])["nll"].sort_index()}}
 
 
 def choice(tried: Sequence[Tried], most: float) -> Tried | None:
@@ -100,12 +96,11 @@ def _draw(tried: Sequence[Tried], best: Tried | None, most: float, path: Path) -
         "tried": Look("Tried, with 95 % intervals", "#0072B2", "o"),
         "best": Look("Exported", "#D55E00", "D"),
     }
-    marked = [one._asdict() | {"group": "tried"} for one in tried]
-    marked += [best._asdict() | {"group": "best"}] if best else []
-    rows = pd.DataFrame([*marked, {"group": DENSE, "loss": most}])
-    rows = rows.assign(place=rows["parameters"] / 1e6, value=rows["loss"])
+    rows = pd.DataFrame(tried).rename(columns={"loss": "value"})
+    rows = rows.assign(place=rows["parameters"] / 1e6, group="tried")
+    exported = rows[[one == best for one in tried]].assign(group="best")
+    rows = pd.concat([rows, exported, pd.DataFrame([{"group": DENSE, "value": most}])])
     rows[["value", "low", "high"]] += 1
     chart = Chart(rows, looks, "Perplexity over the dense model's", "Parameters (million)", log=True)
-    theme = Path(panels.__file__).with_name("theme.mplstyle")
-    with style.context(["default", theme]), atomic_file(path) as file:
-        panels.sheet([("", [chart])], width=4.6, height=2.4).savefig(file, metadata={"Date": None})
+    with theme(), atomic_file(path) as file:
+        sheet([("", [chart])], width=4.6, height=2.4).savefig(file, metadata={"Date": None})

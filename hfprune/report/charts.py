@@ -108,13 +108,7 @@ def outcomes(
     An outcome that is compared by ratios has a logarithmic axis where it spans a decade within a model. The
     facets of a model that are of one kind have the same axis, so that recoveries can be compared by eye.
 
-    Args:
-        values: levels in the units shown (`hfprune.report.values.scaled`).
-        labels: of outcomes (`OUTCOME`); the first decides the order of methods.
-        printed: published values of `model`, `recovery`, `method`, `ratio` and `value`, of a single outcome.
-
-    Returns:
-        For each facet its name and a chart for each label, or that it was not measured.
+    The first of `labels` decides the order of methods. Each facet has a chart for each, or a sentence.
     """
     metrics = {key: declared.find(*key[:2]).metric for key in labels}
     found: list[tuple[str, list[Chart | str]]] = []
@@ -164,8 +158,7 @@ def _against_ratio(
         place = rows["group"].map({method: i for i, method in enumerate(order)}).astype(float)
         names = [looks[method].label for method in order]
         return Chart(rows.assign(place=place), looks, title, names=names, log=log)
-    methods = [method for method in looks if method != DENSE and method in set(rows["group"])]
-    removed = ratios(rows)
+    methods, removed = pruned(rows.assign(method=rows["group"]), looks), ratios(rows)
     aside = dodge(len(methods), min(0.7, 0.1 * len(methods)))
     place = rows["ratio"].map({ratio: i for i, ratio in enumerate(removed)})
     place += rows["group"].map(dict(zip(methods, aside, strict=True)))

@@ -84,15 +84,3 @@ def test_changes_are_paired_by_item_and_say_what_they_cover(tmp_path: Path) -> N
     )
     assert f"× {row.change:.2f}" in (analysed(tmp_path) / "lost.md").read_text()
     assert pd.read_csv(tmp_path / "lost.csv")["change"].item() == pytest.approx(row.change, rel=1e-6)
-
-
-def test_several_draws_are_covered(tmp_path: Path) -> None:
-    study = Study(tmp_path, methods=["entropy"], ratios=[0.2], seeds=[0, 1, 2])
-    study.outcomes("dense", 0.0, "perplexity", BLOCKS, metric="nll")
-    for seed in study.seeds:
-        study.outcomes("entropy", 0.2, "perplexity", BLOCKS + 0.1 * seed, metric="nll", seed=seed)
-    study.collect()
-    (row,) = lost(Evidence(tmp_path)).itertuples(index=False)
-    assert (row.covers, np.log(row.change)) == ("draws and items", pytest.approx(0.1))
-    # As wide as three draws of that spread.
-    assert np.log(row.high) - 0.1 > 0.9 * t.ppf(0.975, 2) * 0.1 / np.sqrt(3)

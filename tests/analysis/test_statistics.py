@@ -125,14 +125,6 @@ def test_every_task_counts_the_same_whatever_its_size() -> None:
     assert found.spread.variance == pytest.approx((0.5 * 0.5) ** 2 / 4), "only the first task varies"
 
 
-def test_copies_within_a_document_add_nothing() -> None:
-    data = np.random.default_rng(6).normal(size=(3, 20))
-    alone = estimate(made({"a": data}))
-    copies = estimate(made({"a": np.repeat(data, 3, axis=1)}, {"a": np.repeat(np.arange(20), 3)}))
-    assert (copies.value, copies.low, copies.high) == pytest.approx((alone.value, alone.low, alone.high))
-    assert (copies.n, alone.n) == (60, 20)
-
-
 @pytest.mark.parametrize("bad", [{}, {"a": np.empty((1, 0))}, {"a": np.array([[np.nan, 1]])}])
 def test_nothing_to_estimate_is_refused(bad) -> None:
     with pytest.raises(ValueError, match="at least one"):
@@ -188,16 +180,6 @@ def test_intervals_of_skewed_items_cover_what_they_say(kind: str, n: int, draws:
     student = np.mean([abs(x.value) <= t.ppf(0.975, x.spread.dof) * x.stderr for x in found if x.spread])
     assert 0.92 <= shown <= 0.98
     assert kind == "t3" or student < shown - 0.02
-
-
-def test_minimum_is_found_in_four_of_five_repetitions() -> None:
-    rng = np.random.default_rng(7)
-
-    def found(shift: float) -> Estimate:
-        return estimate(made({"a": shift + rng.normal(size=(1, 30))}, fixed=True))
-
-    minimum = np.mean([found(0).minimum() for _ in range(300)])
-    assert np.mean([found(minimum).low > 0 for _ in range(2000)]) == pytest.approx(0.8, abs=0.03)
 
 
 def test_what_decides_is_more_of_what_varies() -> None:

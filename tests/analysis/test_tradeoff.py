@@ -100,33 +100,7 @@ def test_a_speed_up_of_three_processes_has_an_interval_above_zero(tmp_path: Path
     assert found[["decode_speedup_low", "decode_speedup_high"]].tolist() == pytest.approx(bounds)
 
 
-def test_each_model_has_a_front_of_its_own_over_all_seeds(tmp_path: Path) -> None:
-    study = Study(tmp_path / "study", ["width", "depth"], [0.2, 0.3], ["one", "two"], [0, 1], more=LATENCY)
-    for model, shift in (("one", 0.0), ("two", 1.0)):
-        measure(study, DENSE, *WHOLE, ratio=0.0, model=model)
-        for seed, more in ((0, 0.0), (1, 0.2)):
-            where = {"model": model, "seed": seed}
-            measure(study, "width", 0.2 + more, 1.1 + shift, 1.1, 80.0, 380.0, 70.0, **where)
-            measure(study, "depth", 0.4 + more, 1.1 + shift, 1.0, 70.0, 300.0, 60.0, ratio=0.3, **where)
-    table = read(study.collect()).set_index("model", append=True)
-    means = table.loc[("width", "two"), ["js_distance", "prefill_speedup"]]
-    assert means.tolist() == pytest.approx([0.3, 2.1])
-    front = table[front_name("js_distance", "prefill_speedup")].to_dict()
-    assert front == {(method, model): method != "depth" for method, model in table.index}
-
-
-def test_table_and_figure_show_them(measured: Path, tmp_path: Path) -> None:
-    write_tables(measured, PAPER, tmp_path)
-    text = (tmp_path / "tradeoff.md").read_text()
-    (line,) = [line for line in text.splitlines() if "| Depth " in line]
-    shown = [cell.strip() for cell in line.strip("|").split("|")]
-    assert shown[0] == "20%" and shown[-7:-2] == ["0.33", "1.40", "1.39", "1.30", "1.25"]
-    assert shown[-2:] == ["prefill, decode, memory"] * 2
-    assert "unclocked" not in text.lower()
-    numbers = pd.read_csv(tmp_path / "tradeoff.csv").set_index("method")
-    assert numbers.loc["width", "front_js_distance_parameters_kept"]
-    assert not numbers.loc["depth", "front_bpb_parameters_kept"]
-
+def test_the_figure_shows_them(measured: Path) -> None:
     data = Collected(measured, PAPER)
     axes = figure_of("tradeoff", data).axes
     assert len(axes) == 8, "two qualities, four gains"

@@ -1,7 +1,7 @@
 """How much may be cut: `hfprune prune --ratio auto`, by a loss, a number of parameters or a size on disk."""
 
 import re
-from math import expm1, nan
+from math import expm1
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +21,6 @@ CHOICES = [
     ((0.05, 0.25, 0.35), 0.1),  # the loss itself, 0.15, is below the limit
     ((0.05, 0.2, 0.35), 0.1),
     ((0.25, 0.19, 0.35), 0.2),
-    ((-0.01, 0.01, nan), 0.2),
     ((0.21, 0.3, 0.4), None),
 ]
 
@@ -89,10 +88,8 @@ def test_with_one_neuron_more_in_each_layer_it_would_be_too_large(
 
 
 REFUSED = {
-    "--max-loss -3": "^--max-loss: must be greater than 0, not '-3'",
     "--max-loss 20": "^--max-loss: must be less than 10, not '20'",
     "--max-loss much": "^--max-loss: ",
-    "--size five": "^--size: ",
     "--size 5": r"^--size, at 4 bytes a parameter: too little: ratio .* at most 0\.",
     "--size 90MB": r"^--size, at 4 bytes a parameter: the model has [\d,]+ parameters",
     "--params 1B": r"^--params: the model has [\d,]+ parameters, so that nothing has to go",

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from committed import results_of
 from drawings import check, misplaced
@@ -11,7 +10,6 @@ from synthetic import PAPER, Study
 
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.figure_files import made_figure, read_style, theme
-from hfprune.results import DENSE, Value
 
 
 # One of each design.
@@ -49,27 +47,6 @@ def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.Monk
     figure = Figure(figsize=(2, 1))
     figure.text(0.9, 0.5, "beyond the edge")
     assert misplaced(figure, monkeypatch) == ["'beyond the edge' is clipped"]
-
-
-def test_distributions_of_two_models_under_long_contexts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in a finished demo: the names of models and the contexts have no place in common."""
-    tokens = [" requirement", *"abcdefg", "!"]
-    seen = pd.DataFrame({"token": tokens, "rank": [*range(1, 9), 90], "probability": 0.1})
-    seen = seen.assign(is_target=seen["token"] == "!", entropy_gradient=-0.2, entropy=1.25)
-    seen = seen.assign(
-        cross_entropy_gradient=[*[0.1] * 8, -0.9], context="and so it was said in the country."
-    )
-    levels = pd.concat([seen.assign(level=level) for level in (0.1, 0.5, 0.9)])
-    models = ["qwen2.5-coder-0.5b-instruct-q4", "smollm2-135m-instruct-q4"]
-    more = {"distributions": {"corpus": "c4", "sequences": 4, "length": 8}}
-    study = Study(tmp_path, models=models, methods=["entropy"], ratios=[0.2], more=more)
-    for model in models:
-        value = Value("entropy", 1.25, 0.1, 4)
-        study.result(DENSE, 0.0, "distributions", "c4", value, items=levels, model=model)
-    study.collect()
-    assert "distributions" in check(study.folder, monkeypatch)
 
 
 @pytest.mark.parametrize(

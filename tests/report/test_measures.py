@@ -146,21 +146,3 @@ def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp
     assert rows_of(folder / "tables/measures.md")[-1] == ["20%", "Cross-entropy", *"––––"]
     axes = figure_of("measures", Collected(folder, PAPER)).axes
     assert [len([line for line in ax.lines if line.get_marker() != "None"]) for ax in axes] == [1, 1, 1]
-
-
-def test_a_measure_of_the_dense_model_alone_is_in_the_table_and_compared_nowhere(tmp_path: Path) -> None:
-    more = {"gold_bpb": BPB, "distributions": {"corpus": "c4", "sequences": 4, "length": 8}}
-    study = Study(tmp_path, methods=METHODS, ratios=[0.2], more=more)
-    for i, method in enumerate((DENSE, *METHODS)):
-        ratio = 0.0 if method == DENSE else 0.2
-        study.outcomes(method, ratio, "gold_bpb/code", i + np.linspace(-0.1, 0.1, 8), metric="bpb")
-    items = pd.DataFrame({"level": [0.5], "token": ["a"]})
-    study.result(DENSE, 0.0, "distributions", "c4", Value("entropy", 2.5, 0.25, 4), items=items)
-    data = Collected(study.collect(), PAPER)
-    assert data.distributions[["model", "token"]].to_numpy().tolist() == [["tiny-llama", "a"]]
-    write_tables(tmp_path, PAPER, tmp_path / "tables", ["measures"])
-    head, *body = rows_of(tmp_path / "tables/measures.md")
-    assert [row[head.index("Entropy (nats)")] for row in body] == ["2.50 ± 0.25", "–", "–"]
-    assert len(figure_of("measures", data).axes) == 1
-    table = compare(Evidence(tmp_path))
-    assert {*table["method"]} == {"cross_entropy"} and not any("entropy_low" in name for name in table)

@@ -104,18 +104,6 @@ def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "figures_of", lambda study: {})
 
 
-def test_the_answer_names_the_nearest_method_and_how_sure(both: Elements) -> None:
-    values = pd.read_csv(METHODS / "results.csv").dropna(subset="seed")
-    values = values.query("metric == 'js_distance' and ratio == 0.2")
-    nearest = values.groupby("method")["value"].mean().sort_values()
-    assert nearest.index[0] == "entropy_global"
-    effect = pd.read_csv(METHODS / "comparison.csv").query("method == 'entropy_global'").iloc[0]
-    ends = effect[["js_distance_low", "js_distance", "js_distance_high"]]
-    low, value, high = (f"{number:+.3f}".replace("-", "−") for number in ends)
-    assert re.search(rf"has the lowest JS distance\s*: *{nearest.iloc[0]:.3f}", both.words)
-    assert f"is {value} (95 % interval {low} to {high})" in both.words.partition("methods")[2]
-
-
 def test_the_answer_counts_both_sides_after_holm_and_a_single_draw_has_no_number_for_a_sign(
     both: Elements, words_only: None, tmp_path: Path
 ) -> None:

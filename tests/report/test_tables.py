@@ -52,31 +52,6 @@ def whole(collected: Path) -> Path:
     return tables(collected)
 
 
-def test_criteria_without_recovery_by_hand(study: Study) -> None:
-    for method, (boolq, mine) in {"dense": (0.7, 0.5), "random": (0.5, 0.4), "entropy": (0.6, 0.3)}.items():
-        score(study, method, "boolq", boolq)
-        score(study, method, "a_task", mine)
-    score(study, "entropy", "boolq", 0.9, recovery="lora")  # not for this table
-    out = tables(study.collect(), 6)
-
-    head, *body = rows(out / "table6.md")
-    assert [head[:3], head[-2:]] == [["Ratio", "Method", "Source"], ["a_task", "Average"]]
-    shown = [[row[i] for i in (0, 1, 2, head.index("BoolQ"), -2, -1)] for row in body]
-    assert shown == [
-        ["0%", "Dense", "ours", "70.0", "50.0", "60.0 ± 0.7"],
-        ["20%", "Entropy", "ours", "**60.0**", "30.0", "45.0 ± 0.7"],
-        ["20%", "Random", "ours", "50.0", "**40.0**", "45.0 ± 0.7"],
-    ]
-    ours = csv(out, 6)
-    assert ours["method"].tolist() == ["dense", "entropy", "random"]
-    assert ours["boolq"].tolist() == [70, 60, 50] and ours["boolq_stderr"].tolist() == [1, 1, 1]
-    assert ours["average_stderr"].tolist() == pytest.approx([0.5**0.5] * 3)
-
-    text = (out / "table6.md").read_text()
-    assert "±: standard error over items, one seed" in text and "Items per task in ours: 100." in text
-    assert "over other tasks, 2 in ours and 10 in the paper's, and cannot be compared" in text
-
-
 @pytest.mark.parametrize("number", range(1, 9))
 def test_every_published_number_is_there_as_printed_with_its_doubts_and_never_the_best(
     empty: Path, number: int
@@ -252,19 +227,6 @@ def test_several_seeds_show_their_deviation_first(study: Study) -> None:
     assert csv(out, 6)["boolq_sd"].tolist() == pytest.approx([float("nan"), 10, float("nan")], nan_ok=True)
 
 
-@pytest.mark.parametrize("name", [f"table{number}" for number in range(1, 9)])
-def test_latex_is_complete_and_escaped(whole: Path, name: str) -> None:
-    tex = (whole / f"{name}.tex").read_text()
-    assert [tex.count(rule) for rule in (r"\toprule", r"\bottomrule")] == [1, 1]
-    assert rf"\label{{tab:{name}}}" in tex and r"\multicolumn" in tex and r"\textit{tiny-llama}" in tex
-    assert not re.search(r"(?<!\\)[_%]", tex.removeprefix("%")), "unescaped"
-    assert tex.count("{") == tex.count("}") and tex.isascii()
-    width = re.search(r"begin{tabular}{@{}([lr]+)@{}}", tex)
-    table = tex.split(r"\bottomrule")[0]
-    cells = [line for line in table.splitlines() if "&" in line]
-    assert width and {line.count("&") + 1 for line in cells} == {len(width[1])}
-
-
 def test_every_table_of_another_model_shows_it_beside_the_paper(whole: Path) -> None:
     for number in range(1, 9):
         assert len(csv(whole, number, "paper")) >= 3 and "tiny-llama" in set(csv(whole, number)["model"])
@@ -272,11 +234,6 @@ def test_every_table_of_another_model_shows_it_beside_the_paper(whole: Path) -> 
     assert "no pruned model under the conditions of this table" in (whole / "table1.md").read_text()
     names = ["ARCc", "ARCe", "BoolQ", "Crows", "OBQA", "PIQA", "Race", "SiQA", "TfQA", "Wino", "Average"]
     assert rows(whole / "table6.md")[0][3:] == names, "in the paper's order, with its names"
-
-
-def test_tables_before_collecting_say_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(HfpruneError, match="run `hfprune collect` first"):
-        write_tables(tmp_path, PAPER, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -35,12 +35,9 @@ def write_figures(
     parts: Mapping[str, Collection[Any]] | None = None,
     width: float | None = None,
 ) -> dict[str, str]:
-    """Write figures as `<name>.pdf`, `.svg` and `.png`.
+    """Write figures as `<name>.pdf`, `.svg` and `.png`, and return the names that were not drawn, and why.
 
     One without data is not drawn: a file of an earlier call stays as it is.
-
-    Returns:
-        The names that were not drawn, and why.
     """
     over = read_style(own_style) if own_style else {}
     data = Collected(folder, paper, parts)

@@ -77,12 +77,8 @@ def _far(ax: Axes, row: Any, chart: Chart) -> None:
     edge, side, inwards = (high, "right", -5) if row.value > high else (low, "left", 5)
     at, look = (edge, row.place) if chart.names else (row.place, edge), chart.looks[row.group]
     ax.plot(*at, color=look.colour, marker=look.marker, clip_on=False, **EDGE)
-    where: dict[str, Any] = {
-        "xytext": (inwards, 0),
-        "textcoords": "offset points",
-        "ha": side,
-        "va": "center",
-    }
+    where: dict[str, Any] = {"xytext": (inwards, 0), "textcoords": "offset points"}
+    where |= {"ha": side, "va": "center"}
     where["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.3}
     size = AT_EDGE * points_of(rcParams["font.size"])
     ax.annotate(at_edge(row, chart), at, fontsize=size, **where)

@@ -55,11 +55,7 @@ def sheet(
     """Return a figure of charts, or of sentences, in rows with their names, and a legend.
 
     A row that is wider than the figure goes on below itself. Names of lines stand at the first of the charts that
-    share them.
-
-    Args:
-        width: of the figure in inches; by default all there is.
-        height: of a chart without names of lines; of others it follows from their number.
+    share them. `height` is that of a chart without names of lines; of others it follows from their number.
     """
     width = min(width or full(), full())
     drawn = [cell for cell in chain(*(row for _, row in rows)) if isinstance(cell, Chart)]

@@ -27,8 +27,6 @@ LOOKS = {GUESS: Look("Guess", GREY, "", "-"), RIGHT: Look("Majority answer", GRE
 
 
 class Accuracy(FigurePublication):
-    """One panel per model and recovery."""
-
     order = 1
     shows = "zeroshot"
     empty = "Zero-shot accuracy: not measured"

@@ -25,8 +25,6 @@ LOOKS = {
 
 
 class Answer(FigurePublication):
-    """One panel per model, at the ratio nearest to `FOCUS`; the first figure of the page."""
-
     order = 0
     reads = ("comparison.csv",)
     empty = "The primary outcome: not measured on two methods"

@@ -22,8 +22,6 @@ LOOK = {"vmin": 0, "vmax": 100, "cmap": "Blues", "cbar": False, "annot_kws": {"f
 
 
 class Answers(FigurePublication):
-    """One matrix per model and recovery, at the ratio nearest to `FOCUS`; an answer is the place of a choice."""
-
     order = 6
     reads = ("items.parquet",)
     shows = "zeroshot"

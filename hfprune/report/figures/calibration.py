@@ -16,11 +16,7 @@ AGREEMENT = "Agreement of halves"
 
 
 class CalibrationFigure(FigurePublication):
-    """One row of panels per model.
-
-    The agreement is the course of the method with the most sequences. The outcomes are at the lowest ratio;
-    they have no panel in a study without methods that differ only in their number of sequences.
-    """
+    """The agreement is the course of the method with the most sequences; outcomes are at the lowest ratio."""
 
     order = 11
     empty = "Agreement of calibration halves: not measured"

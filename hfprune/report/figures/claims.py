@@ -20,8 +20,6 @@ LOOKS = VERDICT_LOOKS | {
 
 
 class ClaimsFigure(FigurePublication):
-    """Forest plots in two columns, one per claim, one line per comparison."""
-
     order = 13
     reads = ("claims.csv",)
     empty = "Claims: not measured"

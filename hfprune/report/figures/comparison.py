@@ -20,11 +20,7 @@ OVERLAP = {"overlap": Effect("Overlap", "{:.2f}", None, 0)}  # has no value betw
 
 
 class ComparisonFigure(FigurePublication):
-    """One row of panels per model and ratio, one column per effect, one line per method.
-
-    The order is that of the rows of `comparison.csv`. A study with many methods shows the ratio nearest to
-    `FOCUS` only.
-    """
+    """A study with many methods shows the ratio nearest to `FOCUS` only."""
 
     order = 14
     reads = ("comparison.csv",)
@@ -94,17 +90,8 @@ def forest(
             group="", place=np.nan, low=draws["value"].min(), high=draws["value"].max(), value=np.nan
         )
         rows = pd.concat([rows, band[:1]]) if len(band) else rows
-        return Chart(
-            rows, looks, effect.heading, names=names, ends=(min(0, alike["value"].min() - 0.1), 1.05)
-        )
-    log = effect.neutral == 1
+        reach = min(0, alike["value"].min() - 0.1), 1.05
+        return Chart(rows, looks, effect.heading, names=names, ends=reach)
+    log, rows = effect.neutral == 1, rows.assign(neutral=effect.neutral)
     reach = span(alike, effect.neutral, log)
-    return Chart(
-        rows.assign(neutral=effect.neutral),
-        looks,
-        effect.heading,
-        names=names,
-        log=log,
-        ends=reach,
-        better=effect.better,
-    )
+    return Chart(rows, looks, effect.heading, names=names, log=log, ends=reach, better=effect.better)

@@ -22,8 +22,6 @@ DRAWN = {method: METHODS[method] for method in ("cross_entropy", "entropy")}
 
 
 class DistributionsFigure(FigurePublication):
-    """One row of panels per model, one column per position, after the idea of the paper's Figure 1."""
-
     order = 10
     shows = "distributions"
     reads = ("items.parquet",)

@@ -18,8 +18,6 @@ KINDS = ("js_distance", "jaccard", "perplexity")  # ends of the metrics' names; 
 
 
 class FidelityFigure(FigurePublication):
-    """One row of panels per model and recovery, one column per metric and corpus."""
-
     order = 3
     shows = "fidelity perplexity"
     empty = "Fidelity: not measured"

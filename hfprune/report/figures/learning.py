@@ -17,28 +17,20 @@ CURVE = ["model", "ratio", "method", "seed", "recovery"]
 
 
 class LearningFigure(FigurePublication):
-    """One panel per model and ratio, with the dense model's curve, one line per method and seed.
-
-    A logarithmic axis has no place for 0: the loss before training is at half the tokens of the first step.
-    """
+    """A logarithmic axis has no place for 0: the loss before training is at half the tokens of the first step."""
 
     order = 12
     shows = "lora"
     empty = "Learning curves of recovery: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        """Take the loss in nats per token."""
-        return data.curves[[*CURVE, "step", "tokens", "loss"]].sort_values(
-            [*CURVE, "step"], ignore_index=True
-        )
+        curves = data.curves[[*CURVE, "step", "tokens", "loss"]]
+        return curves.sort_values([*CURVE, "step"], ignore_index=True)
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
         curves = values.rename(columns={"method": "group", "tokens": "place", "loss": "value"})
         curves = curves.assign(hollow=curves["step"] == 0, low=np.nan, high=np.nan)
-        first = curves[~curves["hollow"]].groupby([name.replace("method", "group") for name in CURVE])[
-            "place"
-        ]
-        before = first.transform("min").groupby(curves["model"]).min() / 2
+        before = curves[~curves["hollow"]].groupby("model")["place"].min() / 2
         curves["place"] = curves["place"].where(~curves["hollow"], curves["model"].map(before))
         cells = []
         for model, part in curves.groupby("model", sort=False):
@@ -52,8 +44,5 @@ class LearningFigure(FigurePublication):
                 heading = f"{model}, {charts.share_removed(ratio)}"
                 titles = "Held-out loss (nats/token)", "Trained tokens"
                 cells.append(charts.Chart(shown, data.looks, *titles, heading=heading, log_place=True))
-        said = (
-            "Hollow: before training. Before the end the schedule is unfinished: a run of half the budget may "
-            "end elsewhere"
-        )
-        return sheet([("", cells)], said, 4.6 if len(cells) == 1 else None, 2.2)
+        said = "Hollow: before training. Before the end the schedule is unfinished: a run of half the budget may "
+        return sheet([("", cells)], f"{said}end elsewhere", 4.6 if len(cells) == 1 else None, 2.2)

@@ -17,8 +17,6 @@ MOST_TASKS = 8  # for a measure with more tasks, their mean is drawn
 
 
 class MeasuresFigure(FigurePublication):
-    """One row of panels per model and recovery, one column per measure, or per task if there are few."""
-
     order = 5
     empty = "Other measures: not measured"
 

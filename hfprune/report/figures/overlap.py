@@ -15,8 +15,6 @@ from hfprune.report.style import Look
 
 
 class Overlap(FigurePublication):
-    """One row of panels per model, one column per ratio."""
-
     order = 6
     reads = ("layers.parquet",)
     empty = "Overlap of kept neurons: not measured"

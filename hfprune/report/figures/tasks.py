@@ -15,8 +15,6 @@ from hfprune.results import DENSE
 
 
 class Tasks(FigurePublication):
-    """One row of panels per model and recovery, one column per ratio."""
-
     order = 4
     shows = "zeroshot"
     empty = "Zero-shot accuracy: not measured"

@@ -3,6 +3,8 @@ memory; better is lower and to the right. The line is the Pareto front, of three
 95 % intervals, vertical marks theoretical speed-ups.
 """
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,8 +22,6 @@ FRONT = 3  # models that it takes, since the dense one and another are no front
 
 
 class TradeoffFigure(FigurePublication):
-    """One row of panels per model and quality, one column per gain; only those that were measured."""
-
     order = 15
     shows = "latency"
     empty = "Quality against speed: not measured"
@@ -69,15 +69,8 @@ class TradeoffFigure(FigurePublication):
             colours = [data.looks[method].colour for method in shown["method"]]
             if gain in THEORY:
                 ax.scatter(shown["theory"], shown["value"], c=colours, marker="|", zorder=0)
-                ax.hlines(
-                    shown["value"],
-                    shown["place"],
-                    shown["theory"],
-                    colours,
-                    linewidth=0.5,
-                    alpha=0.4,
-                    zorder=0,
-                )
+                faint: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.4, "zorder": 0}
+                ax.hlines(shown["value"], shown["place"], shown["theory"], colours, **faint)
                 ax.hlines(shown["value"], shown["left"], shown["right"], colours, linewidth=0.7)
             else:
                 ax.invert_xaxis()  # better to the right, as for speed
