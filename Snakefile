@@ -29,8 +29,8 @@ include: "workflow/rules/publish.smk"
 
 
 # Seconds of a core, not worth a place in a queue, or a download, since nodes of a cluster often have no network.
-LOCAL = "fetch method budget plan plan_step collect claims comparison check tables figures page partial"
-workflow.localrules(*LOCAL.split())
+workflow.localrules(*"fetch method budget plan plan_step collect claims comparison check".split())
+workflow.localrules("tables", "figures", "page", "partial")
 
 
 # In the main process only: jobs in subprocesses parse this file again.

@@ -13,7 +13,8 @@ from matplotlib.transforms import Bbox
 from synthetic import PAPER
 
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.figure_files import fix_layout, made_figure, theme
+from hfprune.report.drawing.figure_files import fix_layout, made_figure
+from hfprune.report.drawing.panels import theme
 from hfprune.report.publication import absent, publication_names
 
 

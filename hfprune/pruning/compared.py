@@ -23,7 +23,7 @@ from hfprune.results import read_result
 from hfprune.stages import Stage
 
 # What every comparison reads, so that a row means the same in each: of 33 documents, those that are long enough.
-HELDOUT = {"corpus": "c4-sample-heldout", "sequences": 32, "length": 128}
+HELDOUT: dict[str, Any] = {"corpus": "c4-sample-heldout", "sequences": 32, "length": 128}
 # A text of the user's may have short documents, which are joined.
 OWN_TEXT = {"sequences": 64, "length": 128, "sampling": "pack"}
 QUESTIONS = 50

@@ -37,7 +37,8 @@ class Sample(Stage, Pruned):
         tokenizer, model = load_tokenizer(self.model), load_model(self.model, self.dtype)
         prompt = torch.tensor([tokenizer(PROMPT)["input_ids"]])
         blocks, documents = sample_blocks(read_corpus(self.text), tokenizer, **CROPS, corpus=self.text.name)
-        said, shares = {"prompt": PROMPT}, {"document": documents}
+        said: dict[str, Any] = {"prompt": PROMPT}
+        shares: dict[str, list[Any]] = {"document": documents}
         for side in ("before", "after"):
             model = self.change(model) if side == "after" else model
             texts = []

@@ -14,8 +14,7 @@ from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.pruning.compared import HELDOUT
 from hfprune.report.charts import Chart
-from hfprune.report.drawing.figure_files import theme
-from hfprune.report.drawing.panels import sheet
+from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.style import Look
 from hfprune.results import DENSE, read_result
 from hfprune.rounding import rounded_interval

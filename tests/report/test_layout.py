@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from synthetic import PAPER, Study
 
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.figure_files import made_figure, read_style, theme
+from hfprune.report.drawing.figure_files import made_figure, read_style
+from hfprune.report.drawing.panels import theme
 
 
 # One of each design.

@@ -1,5 +1,4 @@
-# External assets: fetched once, pinned and checked. An edited local file is read again; an edited entry of the catalogue
-# fetches that asset again, and no other.
+# External assets: fetched once, pinned and checked; again after an edit of a local file, or of the catalogue's entry.
 ASSETS = Jobs("resources/{kind}/{name}/asset.json")
 
 

@@ -1,5 +1,4 @@
-# From a plan (none for the dense model) to an adapter that recovers the losses of pruning.
-# Weights that are reconstructed without training, for all plans of a model that read the same blocks.
+# From a plan, or the dense model, to what recovers: first weights, for all plans of a model that read the same blocks.
 for number, job in enumerate(jobs_of("linear")):
     SOLVED = Jobs(job.outputs()[0])
 

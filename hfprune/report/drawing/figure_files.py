@@ -2,24 +2,22 @@
 
 import re
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import pandas as pd
-from matplotlib import rcParams, style
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from hfprune.errors import REASON, HfpruneError, explained, reading
 from hfprune.files import atomic_file
 from hfprune.names import nearest
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.panels import sheet
+from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.publication import FIGURES, absent, publication_names
 
-THEME = Path(__file__).with_name("theme.mplstyle")
 # No dates, so the same input gives the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
@@ -61,11 +59,6 @@ def write_figures(
                 with atomic_file(out / f"{name}.{suffix}") as temporary:
                     made.savefig(temporary, format=suffix, metadata=_METADATA[suffix])
     return why
-
-
-def theme(over: Mapping[str, Any] | None = None) -> AbstractContextManager[None]:
-    # Defaults first: a user's matplotlibrc must not change the figures.
-    return style.context(["default", THEME, dict(over or {})])
 
 
 def made_figure(name: str, data: Collected) -> Figure | str:

@@ -1,13 +1,16 @@
 """Axes in rows with their names, and legends."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import chain, zip_longest
 from math import ceil
+from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 import numpy as np
-from matplotlib import rcParams
+from matplotlib import rcParams, style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,7 +23,13 @@ from hfprune.report.drawing.marks import AT_EDGE, EDGE, GREY, LEVEL, draw, headl
 from hfprune.report.style import Look
 from hfprune.results import DENSE
 
+THEME = Path(__file__).with_name("theme.mplstyle")
 NAMED, UNNAMED = 0.8, 1.5  # inches that a panel needs, with lines by name or with an axis of its own
+
+
+def theme(over: Mapping[str, Any] | None = None) -> AbstractContextManager[None]:
+    # Defaults first: a user's matplotlibrc must not change the figures.
+    return style.context(["default", THEME, dict(over or {})])
 
 
 def full() -> float:
