@@ -138,7 +138,9 @@ def with_scores(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     found = levels.copy()
-    found.loc[rows.index, ["low", "high"]] = np.column_stack([middle - half, middle + half])
+    found.loc[rows.index, ["low", "high"]] = np.column_stack(
+        [np.minimum(middle - half, p), np.maximum(middle + half, p)]  # which rounding may cross
+    )
     return found
 
 
