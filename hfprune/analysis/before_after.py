@@ -226,11 +226,9 @@ def _repeating(repeated: Mapping[str, list[float]], exported: str) -> Iterator[R
     items = pd.DataFrame(repeated).rename_axis("item").reset_index()
     if len(items):
         before, after = (100 * float(items[side].mean()) for side in ("before", "after"))
-        row = Row(
-            "Quality", REPEATED, before, after, "{:.1f}", {exported: after}, after - before, absolute=True
-        )
+        row = Row("Quality", REPEATED, before, after, "{:.1f}", {exported: after}, after - before)
         found = paired([items.assign(more=items["after"] - items["before"])], "more")
-        yield with_interval(replace(row, n=items["document"].nunique()), found, 100)
+        yield with_interval(replace(row, absolute=True, n=items["document"].nunique()), found, 100)
 
 
 def _learning(sides: Sides) -> Iterator[Row]:

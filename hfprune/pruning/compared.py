@@ -122,12 +122,11 @@ def outcome(
     """Return the comparison of the exported step in rows and sentences, and write it into the model's card."""
     out, dense, sides = asked.out / MODEL, load_skeleton(model), found_of(jobs)
     sizes = count_parameters(dense), read_json(out / PROVENANCE)["parameters"]
-    weights = weight_bytes(model), weight_bytes(out)
     sample = read_json(jobs["sample"].outputs()[0]) if sides else {}
-    rows = compare(sides, step, sizes, weights, sample.get("repeated", {}))
-    said = [*verdict(rows, dense.config.vocab_size, repaired=bool(asked.recover))]
-    said += [*warnings, *too_few_pairs(jobs)]
-    said += [recipe.shown] * bool(recipe.shown)
+    weights, repeated = (weight_bytes(model), weight_bytes(out)), sample.get("repeated", {})
+    rows = compare(sides, step, sizes, weights, repeated)
+    said = [*verdict(rows, dense.config.vocab_size, repaired=bool(asked.recover)), *warnings]
+    said += [*too_few_pairs(jobs), *[recipe.shown] * bool(recipe.shown)]
     found = Comparison(rows, step, said, sample)
     if sides:
         write_card(out, model, found)
