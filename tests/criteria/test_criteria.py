@@ -217,7 +217,10 @@ def test_magnitude_and_random(tiny, tokens) -> None:
     ("name", "options", "kind", "message"),
     [
         ("entopy", {}, "neurons", "unknown criterion 'entopy'; did you mean 'entropy'?"),
-        ("entropy", {"agregation": "x"}, "neurons", "unknown key 'agregation'; did you mean 'aggregation'?"),
+        (
+            *("entropy", {"agregation": "x"}, "neurons"),
+            "entropy: unknown key 'agregation'; did you mean 'aggregation'?",
+        ),
         ("wanda", {}, "layers", "criterion 'wanda' cannot score layers, only neurons"),
         ("block_influence", {}, "neurons", "criterion 'block_influence' cannot score neurons, only layers"),
         (
