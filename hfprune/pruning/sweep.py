@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from hfprune.analysis.steps import paired
+from hfprune.analysis.before_after import paired
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.pruning.compared import HELDOUT
