@@ -69,7 +69,8 @@ def check(folder: Path, monkeypatch: pytest.MonkeyPatch, width: float = 6.9, **o
             if isinstance(figure, Figure):
                 assert misplaced(figure, monkeypatch) == [], f"{folder.name}: {name}"
                 assert figure.get_figwidth() <= width, name
-                assert figure.get_figheight() <= 9.5 or width < 6.9, name
+                # A page, or rows that stay legible where many are asked for.
+                assert figure.get_figheight() <= max(9.5, 0.55 * len(figure.axes)) or width < 6.9, name
                 assert min(ax.get_window_extent().height for ax in figure.axes) > 10, (
                     f"{name}: no room is left"
                 )

@@ -165,6 +165,7 @@ def test_words_of_a_study_cannot_become_elements(copied: Path) -> None:
     claims.to_csv(copied / "claims.csv", index=False)
     for path in copied.glob("*.csv"):
         path.write_text(re.sub(r"\bfisher(?=,)", hostile, path.read_text()))
+    pd.read_parquet(records := copied / "records.parquet").replace("fisher", hostile).to_parquet(records)
     plain, changed = page_of(METHODS, copied.parent), page_of(copied, copied.parent)
     scripts = [[tag for tag, _ in page.elements].count("script") for page in (plain, changed)]
     assert scripts[0] == scripts[1] and hostile in changed.words
