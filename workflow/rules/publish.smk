@@ -5,7 +5,6 @@ from hfprune.jobs import collected
 from hfprune.report.published import published
 
 PUBLISHED = published(NAME, STUDY, collected(files(), jobs().values()))
-PARTIAL = f"{RESULTS}/partial"
 PAPER = sorted(map(str, Path("paper").glob("**/*.*")))
 
 
@@ -76,7 +75,7 @@ use rule tables as figures with:
         command=f"figures --out {FIGURES} --only {' '.join(PUBLISHED.figures)} --complete",
 
 
-# From the finished results, at any time. In its own folder, so that it never replaces the complete output.
+# From the finished results, at any time, in a folder of its own.
 rule partial:
     input:
         study=CHOSEN.path,
@@ -84,13 +83,15 @@ rule partial:
         f"{LOGS}/partial.log",
     conda:
         ENVIRONMENT
+    params:
+        out=f"{RESULTS}/partial",
     shell:
-        f"(hfprune collect --study {{input.study:q}} --results {RESULTS} --partial --out {{PARTIAL}}"
-        " && hfprune claims --results {PARTIAL}"
-        " && hfprune comparison --results {PARTIAL}"
-        " && hfprune tables --results {PARTIAL}"
-        " && hfprune page --results {PARTIAL} --out {PARTIAL}/report.html"
-        " && hfprune figures --results {PARTIAL} --out {PARTIAL}/figures) > {log} 2>&1"
+        f"(hfprune collect --study {{input.study:q}} --results {RESULTS} --partial --out {{params.out}}"
+        " && hfprune claims --results {params.out}"
+        " && hfprune comparison --results {params.out}"
+        " && hfprune tables --results {params.out}"
+        " && hfprune page --results {params.out} --out {params.out}/report.html"
+        " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
 
 
 use rule collect as check with:
