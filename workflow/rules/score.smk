@@ -43,8 +43,7 @@ use rule calibrate as budget with:
         **BUDGETS.params,
 
 
-# How a method scores, in a file of its own: behind an ancient input whose job runs, Snakemake ignores changed params,
-# but notices a changed file.
+# How a method scores, in a file: behind an ancient input whose job runs, Snakemake notices that, but no changed params.
 rule method:
     output:
         f"{RESULTS}/{layout.METHOD}.json",
