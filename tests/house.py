@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # Of each count, the most that there may be.
 CEILINGS = {
     "lines of hfprune/": 22_800,
-    "of which code": 13_100,
+    "of which code": 13_120,
     "lines of workflow/ and Snakefile": 700,
     "lines of benchmarks/ and findings/": 2_200,
     "lines of tests/": 16_500,

@@ -84,6 +84,8 @@ def verdict(table: pd.DataFrame, margin: float | None) -> tuple[list[str], bool]
     differ = ", ".join(row["task"] for row in tasks if row["Holm"] < 1 - LEVEL) or "none"
     sure = "a" if mean["p"] < 1 - LEVEL else "no"
     said = [f"There is {sure} significant difference on the mean; by Holm's method, on tasks: {differ}."]
+    if few := [row["task"] for row in (*tasks, mean) if math.isnan(row["p"])]:
+        said = [*said[len(few) == len(table) :], f"Too few questions for an interval: {', '.join(few)}."]
     if margin is None:
         return said, True
     shown = bool(mean["low"] > -margin)

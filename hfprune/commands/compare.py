@@ -56,6 +56,7 @@ class CompareTwo(Command, Computing):
         print(text, end="")
         if self.out:
             about = {"a": str(self.a), "b": str(self.b), "margin": self.margin, "within_margin": shown}
+            about |= {"within_margin": None} if self.margin is None else {}
             about["effects"] = table.to_dict("records")
             with atomic_file(self.out) as temporary:
                 temporary.write_text(json.dumps(about, indent=2) if self.out.suffix == ".json" else text)

@@ -7,6 +7,7 @@ from typing import Any
 
 from hfprune.analysis.before_after import OWN, Comparison, Sides, compare, read_sides, weight_bytes
 from hfprune.analysis.usability import verdict
+from hfprune.assets.corpora import read_corpus
 from hfprune.assets.requests import read_requests
 from hfprune.errors import missing
 from hfprune.exports.checkpoint import write_card
@@ -24,8 +25,9 @@ from hfprune.stages import Stage
 
 # What every comparison reads, so that a row means the same in each: of 33 documents, those that are long enough.
 HELDOUT: dict[str, Any] = {"corpus": "c4-sample-heldout", "sequences": 32, "length": 128}
-# A text of the user's may have short documents, which are joined.
-OWN_TEXT = {"sequences": 64, "length": 128, "sampling": "pack"}
+# Of a text of the user's: a crop of each document, or joined ones where too few are long enough.
+OWN_TEXT: dict[str, Any] = {"sequences": 256, "length": 128}
+LONG, ENOUGH = 800, 16  # characters that surely have so many tokens; documents
 QUESTIONS = 50
 CAPABILITIES: dict[str, Any] = {
     "groups": {
@@ -51,7 +53,9 @@ def lacking() -> str:
 
 def read_later(asked: Pruning) -> list[str]:
     """Return the assets that the comparison reads, as `kind/name`, but those that are spelt in the call."""
-    found = [f"corpora/{HELDOUT['corpus']}"] if asked.compare or asked.max_loss else []
+    found = [f"corpora/{HELDOUT['corpus']}"] if asked.compare else []
+    # Other text than the comparison's, whose intervals would else know nothing of the choice.
+    found += ["corpora/wikipedia-sample"] if asked.max_loss else []
     if asked.compare and not asked.quick and not lacking():
         found += [f"requests/{name}" for group in CAPABILITIES["groups"].values() for name in group]
     return found
@@ -66,9 +70,11 @@ def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, dict[str, Any
         return {}
     model, found = folders["models"], dict[str, dict[str, Any]](perplexity=HELDOUT, fidelity=HELDOUT)
     found |= {} if asked.quick else {"latency": TURNS}
-    for asset in folders:
-        own = OWN_TEXT | {"corpus": asset.removeprefix("corpora/")}
+    for asset, folder in folders.items():
         if asset.startswith("corpora/"):
+            long_ones = sum(len(text) > LONG for text in read_corpus(folder))
+            own = OWN_TEXT | {"sampling": "crop" if long_ones >= ENOUGH else "pack"}
+            own |= {"corpus": asset.removeprefix("corpora/")}
             found |= {f"{OWN}{name}": own | {"measure": name} for name in ("perplexity", "fidelity")}
     tokenizer = load_tokenizer(model)
     # As the model was trained: BOS where its tokenizer adds it.
@@ -126,6 +132,10 @@ def outcome(
     weights, repeated = (weight_bytes(model), weight_bytes(out)), sample.get("repeated", {})
     rows = compare(sides, step, sizes, weights, repeated)
     said = [*verdict(rows, dense.config.vocab_size, repaired=bool(asked.recover)), *warnings]
+    recovered = [file for job in jobs.values() for file in job.outputs() if file.name == RECOVERED]
+    values = [value for file in recovered for value in read_result(file)["values"]]
+    if any((value["metric"], value["value"]) == ("kept_step", 0) for value in values):
+        said.append("Recovery kept step 0: no training was better, and its adapter changes nothing.")
     said += [*too_few_pairs(jobs), *[recipe.shown] * bool(recipe.shown)]
     found = Comparison(rows, step, said, sample)
     if sides:

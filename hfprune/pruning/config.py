@@ -109,6 +109,8 @@ class Pruning(Strict):
     def _one_limit(self) -> "Pruning":
         if sum(getattr(self, name) is not None for name in ("ratio", *LIMITS)) != 1:
             raise ValueError("give a number as --ratio, or one of --max-loss, --params and --size")
+        if (self.eval_text or self.tasks) and not self.compare:
+            raise ValueError("--eval-text and --tasks are for the comparison, which --no-compare leaves out")
         return self
 
     def again(self) -> str:

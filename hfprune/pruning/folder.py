@@ -13,8 +13,8 @@ import hfprune
 from hfprune.errors import explained
 from hfprune.files import atomic_directory, require_only, write_json
 
-# The checkpoint, the page, and all that they were made from.
-MODEL, REPORT, WORK = "model", "report.html", "work"
+# The checkpoint, the page, the figure of loss against size, and all that they were made from.
+MODEL, REPORT, SWEPT, WORK = "model", "report.html", "loss.svg", "work"
 SETTINGS = "settings.json"
 # What a killed run may leave in `work`, and beside it: see `hfprune.files`.
 _UNFINISHED = re.compile(r"\.[\w.-]+\.[a-z0-9_]{8}(\.\w+)?")

@@ -49,7 +49,7 @@ def compared(asked: Pruning) -> "Comparison":
     from hfprune.analysis.usability import worth_taking
     from hfprune.page.pruned import write_pruned_page
     from hfprune.pruning.compared import fitting, found_of, lacking, outcome
-    from hfprune.pruning.folder import MODEL, REPORT, claimed
+    from hfprune.pruning.folder import MODEL, REPORT, SWEPT, claimed
     from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell
     from hfprune.pruning.recipe import chosen
 
@@ -63,6 +63,8 @@ def compared(asked: Pruning) -> "Comparison":
     with claimed(asked.out, asked.model_dump(mode="json")):
         folders = _fetched(asked)
         asked, sweep = _at_its_ratio(asked, recipe, folders)
+        if not sweep:  # that of another call
+            (asked.out / SWEPT).unlink(missing_ok=True)
         least = fewest_blocks(asked, recipe, folders["models"])
         measures = fitting(asked, folders)
         files = one_cell(asked, recipe, folders, measures, least)
@@ -127,6 +129,8 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
     others += [("tasks", task) for task in asked.tasks]
     for kind, word in others if asked.compare else ():
         folder = resolve(kind, word, asked.resources, asked.catalogue)
+        if f"{kind}/{folder.name}" in later:
+            raise HfpruneError(f"--eval-text: the comparison reads {folder.name} anyway; give another text")
         inside = folder.parent == asked.resources / kind
         found[f"{kind}/{folder.name if inside else folder}"] = folder
     if f"corpora/{found['corpora'].name}" in [*later, *found]:
@@ -166,6 +170,7 @@ def _take_all(
     goes to `work/log.txt`. The text must fill the `least` blocks that linear recovery takes.
     """
     from hfprune.models.blocks import load_blocks
+    from hfprune.recovery.packing import load_packed
 
     record, seconds = files.results / "seconds.json", {}
     before = read_json(record) if record.exists() else {}
@@ -188,6 +193,11 @@ def _take_all(
                     f"--text: {asked.text} fills {blocks} blocks, but reconstruction takes {least} or "
                     "more: give a longer text, or --no-linear"
                 )
+        if title == "pack" and not len(load_packed(job.outputs()[0])[1].tokens):
+            raise HfpruneError(
+                f"--recover: a tenth of the pairs in {asked.recover} is held out, and fills no sequence of "
+                f"{files.study.recovery.length} tokens: give more pairs"  # type: ignore[union-attr]
+            )
     return seconds
 
 

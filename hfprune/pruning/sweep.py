@@ -12,7 +12,7 @@ from tabulate import tabulate
 from hfprune.analysis.before_after import paired
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
-from hfprune.pruning.compared import HELDOUT
+from hfprune.pruning.folder import SWEPT
 from hfprune.report.charts import Chart
 from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.style import Look
@@ -20,9 +20,8 @@ from hfprune.results import DENSE, read_result
 from hfprune.rounding import rounded_interval
 from hfprune.stages import Stage
 
-FIGURE = "loss.svg"
 # Short crops of many documents: what shows a loss in seconds.
-CROPS = {"measure": "perplexity", "corpus": HELDOUT["corpus"], "sequences": 64, "length": 128}
+CROPS = {"measure": "perplexity", "corpus": "wikipedia-sample", "sequences": 64, "length": 128}
 
 
 class Tried(NamedTuple):
@@ -79,13 +78,13 @@ def shown(tried: Sequence[Tried], most: float, out: Path) -> dict[str, Any]:
         f"largest cut with the high end of its 95 % interval below {limit} is exported."
     )
     print(tabulate(rows, headers, disable_numparse=True, colalign=["right"] * 3), f"\n{said}\n", sep="\n")
-    _draw(tried, best, most, out / FIGURE)
+    _draw(tried, best, most, out / SWEPT)
     if not best:
         raise HfpruneError(
             f"--max-loss: no cut has the high end of its interval below {limit}, and nothing is exported: the "
             f"smallest, {rows[0][0]} of the parameters, loses {least.said(most)}"
         )
-    data = base64.b64encode((out / FIGURE).read_bytes()).decode()
+    data = base64.b64encode((out / SWEPT).read_bytes()).decode()
     return {"ratio": best.ratio, "headers": headers, "rows": rows, "said": said, "figure": data}
 
 

@@ -29,6 +29,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "corpora": {
             "c4-sample": text | {"documents": [0, 30]},
             "c4-sample-heldout": text | {"source": local(folder / "heldout.txt")},
+            "wikipedia-sample": text | {"source": local(folder / "heldout.txt")},
         },
         "instructions": {"coqa": sources["instructions"]["pairs"]},
         "requests": {name: gold for group in CAPABILITIES["groups"].values() for name in group},

@@ -361,6 +361,8 @@ REFUSED = {
     "--text {}/short.txt": r"^text 'short' cannot fill one block of 32 tokens .*--length",
     "--linear --text {}/block.txt": r"^--text: .*block\.txt fills 1 blocks, .* 2 or more: .* or --no-linear",
     "--text {}/empty.txt": "no text in .*empty.txt",
+    "--eval-text c4-sample-heldout": "the comparison reads c4-sample-heldout anyway",
+    "--no-compare --tasks boolq": "which --no-compare leaves out",
     "--tasks arc_esy": "no task 'arc_esy'",
     "--model {}/wordless": "cannot load the tokenizer",
     "--model {}/broken.gguf": "transformers cannot read",

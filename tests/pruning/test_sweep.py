@@ -96,7 +96,7 @@ REFUSED = {
     "--size 1MB --allocation global": "padded on disk; give --params",
     "--ratio auto": "^give a number as --ratio, or one of --max-loss, --params and --size",
     "--ratio 0.2 --params 1k": "^give a number as --ratio, or one of",
-    "--max-loss 5% --text c4-sample-heldout": "calibrate on another text",
+    "--max-loss 5% --text wikipedia-sample": "calibrate on another text",
 }
 
 
