@@ -38,7 +38,7 @@ class Pruning(Strict):
         "has the high end of its 95% interval below this, e.g. 20%",
     )
     params: Count | None = Field(default=None, description="the largest model within, e.g. 110M")
-    size: ByteSize | None = Field(default=None, description="the largest model within, e.g. 90MB of weights")
+    size: ByteSize | None = Field(default=None, description="the largest model within, e.g. 450MB of weights")
     out: Path = Field(description="folder to write: model, report.html and work")
     recipe: RecipeName = Field(
         default="best",
