@@ -29,10 +29,10 @@ def _words(given: Any) -> Any:
 
 class Pruning(Strict):
     model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
-    ratio: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Auto] = Field(
+    ratio: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Auto, Percent] = Field(
         default=None, description="fraction of all parameters to remove; auto: by one of the next three"
     )
-    max_loss: Annotated[Annotated[float, Field(gt=0, lt=10)], Percent] | None = Field(
+    max_loss: Annotated[Annotated[float, Field(gt=0, le=1)], Percent] | None = Field(
         default=None,
         description="the largest of several cuts whose rise of perplexity on held-out text, before any training, "
         "has the high end of its 95% interval below this, e.g. 20%",

@@ -88,7 +88,7 @@ def test_with_one_neuron_more_in_each_layer_it_would_be_too_large(
 
 
 REFUSED = {
-    "--max-loss 20": "^--max-loss: must be less than 10, not '20'",
+    "--max-loss 20": "^--max-loss: must be less than or equal to 1, not .20.",
     "--max-loss much": "^--max-loss: ",
     "--size 5": r"^--size, at 4 bytes a parameter: too little: ratio .* at most 0\.",
     "--size 90MB": r"^--size, at 4 bytes a parameter: the model has [\d,]+ parameters",
