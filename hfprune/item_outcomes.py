@@ -51,3 +51,8 @@ def mean_stderr(values: "pd.Series", documents: "pd.Series") -> float | None:
     if len(sums) < 2:
         return None
     return float(((sums**2).sum() * len(sums) / (len(sums) - 1)) ** 0.5 / len(values))
+
+
+def commonest(answers: "pd.Series") -> float:
+    """Return the share of the commonest answer."""
+    return float(answers.value_counts(normalize=True).max())

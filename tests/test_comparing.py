@@ -145,7 +145,10 @@ def test_a_task_stands_beside_a_guess_and_the_majority(tmp_path: Path) -> None:
         items = pd.DataFrame({"item": range(40), "target": target, "acc": right})
         items["loglikelihood"] = [[-1.0, -2.0] if not one else [-2.0, -1.0] for one in answer]
         found |= measured(tmp_path, step, "zeroshot", items, "boolq", acc=right.mean())
-    accuracy, *_ = rows = compared(found)
+        items = items.rename(columns={"acc": "pct_stereotype"}).drop(columns="loglikelihood")
+        found |= measured(tmp_path, step, "zeroshot", items, "crows_pairs_english", pct_stereotype=0.5)
+    accuracy, bias, *_ = rows = compared(found)
+    assert (bias.group, bias.name) == ("Quality", "stereotypes, crows_pairs_english, %")
     assert accuracy.name == "accuracy, boolq, % (a guess 50.0, the majority 75.0)"
     assert accuracy.words()[1:4] == ["100.0", "75.0", "40"]
     difference = np.where(target == "1", -100.0, 0)

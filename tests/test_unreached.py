@@ -14,7 +14,8 @@ OTHERS = sorted({*(ROOT / "tests").rglob("test_*.py")} - {Path(__file__)})
 
 def test_no_test_names_the_checkouts_results() -> None:
     joined = re.compile(r"""(ROOT|parents\[\d\]) / f?["'](results|figures)""")
-    assert joined.search('ROOT / "results/demo"') and joined.search("parents[1] / 'figures'")
+    for name, quote in (("results", '"'), ("figures", "'")):
+        assert joined.search(f"ROOT / {quote}{name}/demo{quote}")
     assert not [file.name for file in OTHERS if joined.search(file.read_text(encoding="utf-8"))]
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from hfprune.analysis.averages import PRIMARY
 from hfprune.assets.formats import read_jsonl
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json
+from hfprune.paper.printed import PRIMARY
 
 _SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 Answers = dict[str, pd.DataFrame]
@@ -57,7 +57,3 @@ def _kept(task: str, table: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
         )
     kept = ["metric", "outcome", "shots", "prompt", "loglikelihood", "target"]
     return table.assign(metric=metric, outcome=outcome).set_index(["item", "doc_hash"])[kept].sort_index()
-
-
-def commonest(answers: pd.Series) -> float:
-    return float(answers.value_counts(normalize=True).max())

@@ -8,13 +8,12 @@ import pandas as pd
 from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.statistics import LEVEL, MIN_DOCUMENTS, MIN_DRAWS, draws_and_items, interval
 from hfprune.errors import HfpruneError
-from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NOT_AVERAGED
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NOT_AVERAGED, PRIMARY
 from hfprune.results import CELL_COLUMNS, KEY
 
 MEAN = "mean"  # the task of a mean over the tasks of a measure that is not zero-shot
 # Kinds of measure whose repeats are of one process and give no interval: another process may find another time.
 TIMED = ("latency", "cost")
-PRIMARY = (CROWS, "acc_norm", "acc")  # the metrics of a zero-shot task, the preferred first
 
 
 def primary_values(rows: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
@@ -71,7 +70,7 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     Returns:
         The columns of `over_seeds`, and `low` and `high`, the ends of the 95 % interval of `half_width`. Where the
         metric is compared by ratios, errors multiply, so the interval is symmetric in the logarithm (delta method:
-        the logarithm's standard error is stderr / value).
+        the logarithm's standard error is stderr / value). A task's accuracy has Wilson's interval.
     """
     averages = [rows for rows in _averages(results, declared) if len(rows)]
     found = over_seeds(pd.concat([results, *averages]))
@@ -82,7 +81,34 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     ratios = pd.Series([effects[pair] == "ratio" for pair in pairs], found.index, dtype=bool)
     value, factor = found["value"], np.exp(half / found["value"])
     low, high = (value - half).mask(ratios, value / factor), (value + half).mask(ratios, value * factor)
-    return found.assign(low=low, high=high)
+    return _with_scores(found.assign(low=low, high=high), declared)
+
+
+def _with_scores(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
+    """Return levels in which Wilson's score interval takes the place of that of a task's accuracy, a fraction.
+
+    It stays between 0 and 1, and has a length where all answers are right. Where items may be right in part, or
+    seeds add their variance, n is that of answers with this variance, and the quantile over seeds is Student's.
+
+    Sources: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927; Dean and Pagano,
+    "Evaluating Confidence Interval Methods for Binomial Proportions in Clustered Surveys", 2015.
+    """
+    from scipy.stats import norm
+
+    zeroshot = levels["measure"].map(declared.kind).eq("zeroshot") & levels["metric"].isin(PRIMARY)
+    rows = levels[zeroshot & levels["low"].notna() & levels["value"].between(0, 1)]
+    p, normal = rows["value"], norm.ppf((1 + LEVEL) / 2)
+    variance = rows["stderr"].fillna(0) ** 2 + (rows["sd"] ** 2 / rows["seeds"]).fillna(0)
+    vary = variance > 0
+    n = (p * (1 - p) / variance.where(vary) + 1).fillna(rows["n"].astype(float))
+    z = ((rows["high"] - rows["low"]) / 2 / np.sqrt(variance)).where(vary & (rows["seeds"] > 1), normal)
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    found = levels.copy()
+    found.loc[rows.index, ["low", "high"]] = np.column_stack(
+        [np.minimum(middle - half, p), np.maximum(middle + half, p)]  # which rounding may cross
+    )
+    return found
 
 
 def _averages(results: pd.DataFrame, declared: Declarations) -> Iterator[pd.DataFrame]:
@@ -115,33 +141,6 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
         seeds=("seed", "nunique"),
         n=("n", "max"),
     )
-
-
-def with_scores(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
-    """Return levels in which Wilson's score interval takes the place of that of a task's accuracy, a fraction.
-
-    It stays between 0 and 1, and has a length where all answers are right. Where items may be right in part, or
-    seeds add their variance, n is that of answers with this variance, and the quantile over seeds is Student's.
-
-    Sources: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927; Dean and Pagano,
-    "Evaluating Confidence Interval Methods for Binomial Proportions in Clustered Surveys", 2015.
-    """
-    from scipy.stats import norm
-
-    zeroshot = levels["measure"].map(declared.kind).eq("zeroshot") & levels["metric"].isin(PRIMARY)
-    rows = levels[zeroshot & levels["low"].notna() & levels["value"].between(0, 1)]
-    p, normal = rows["value"], norm.ppf((1 + LEVEL) / 2)
-    variance = rows["stderr"].fillna(0) ** 2 + (rows["sd"] ** 2 / rows["seeds"]).fillna(0)
-    vary = variance > 0
-    n = (p * (1 - p) / variance.where(vary) + 1).fillna(rows["n"].astype(float))
-    z = ((rows["high"] - rows["low"]) / 2 / np.sqrt(variance)).where(vary & (rows["seeds"] > 1), normal)
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    found = levels.copy()
-    found.loc[rows.index, ["low", "high"]] = np.column_stack(
-        [np.minimum(middle - half, p), np.maximum(middle + half, p)]  # which rounding may cross
-    )
-    return found
 
 
 def spread(summary: pd.DataFrame) -> str:

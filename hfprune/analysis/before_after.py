@@ -12,7 +12,8 @@ import pandas as pd
 from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.outcomes import NotComparableError, Outcomes, contrast
 from hfprune.analysis.statistics import Estimate, estimate
-from hfprune.item_outcomes import token_items
+from hfprune.item_outcomes import commonest, token_items
+from hfprune.paper.printed import CROWS, PRIMARY
 from hfprune.results import DENSE
 from hfprune.rounding import rounded_interval
 
@@ -194,7 +195,7 @@ def _qualities(sides: Sides, exported: str) -> Iterator[Row]:
         ("perplexity", ["perplexity"], "Quality", PERPLEXITY + "{}"),
         ("fidelity", ["js_distance"], "Quality", "JS distance to the dense model on {}"),
         ("gold_bpb", ["bpb"], CAPABILITY, "bits per byte, {}"),
-        ("zeroshot", ["acc_norm", "acc"], TASKS, "accuracy, {}, %"),
+        ("zeroshot", PRIMARY, TASKS, "accuracy, {}, %"),
     ):
         for (measure, task), after in sides.get(exported, {}).items():
             metric = next((metric for metric in metrics if metric in after.values), None)
@@ -202,11 +203,12 @@ def _qualities(sides: Sides, exported: str) -> Iterator[Row]:
                 continue
             declared, key = Declarations(()).find(kind, metric).metric, (measure, task)
             shown = name.format(task.replace("_", " ") if group == CAPABILITY else spelt(task))
+            of, shown = ("Quality", f"stereotypes, {task}, %") if metric == CROWS else (group, shown)
             shown += f" ({_chance(after.items)})" if "loglikelihood" in after.items else ""
             measured = {step: side[key] for step, side in sides.items() if key in side}
             values = {step: declared.scale * side.values[metric] for step, side in measured.items()}
             before, now, absolute = values.pop(DENSE, None), values[exported], declared.effect == "difference"
-            row = Row(group, shown, before, now, declared.shown, values, n=after.n, absolute=absolute)
+            row = Row(of, shown, before, now, declared.shown, values, n=after.n, absolute=absolute)
             if before is not None:
                 row = replace(row, change=now - before if absolute else now / before - 1)
             elif kind == "fidelity":  # the dense model has no distance to itself
@@ -217,8 +219,8 @@ def _qualities(sides: Sides, exported: str) -> Iterator[Row]:
 
 def _chance(items: pd.DataFrame) -> str:
     """Return what a guess and the commonest right answer get right of the questions of a task."""
-    guess, shares = (1 / items["loglikelihood"].map(len)).mean(), items["target"].value_counts(normalize=True)
-    return f"a guess {100 * guess:.1f}, the majority {100 * shares.max():.1f}"
+    guess = (1 / items["loglikelihood"].map(len)).mean()
+    return f"a guess {100 * guess:.1f}, the majority {100 * commonest(items['target']):.1f}"
 
 
 def _repeating(repeated: Mapping[str, list[float]], exported: str) -> Iterator[Row]:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.answered import Answers, commonest
+from hfprune.analysis.answered import Answers
 from hfprune.analysis.outcomes import contrast
 from hfprune.analysis.statistics import LEVEL, estimate, holm
 from hfprune.errors import HfpruneError
+from hfprune.item_outcomes import commonest
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
 
 # Columns in which the tables of two sides agree.
@@ -73,13 +74,17 @@ def _effect(tasks: Sequence[str], a: Answers, b: Answers, margin: float | None) 
     goal, levels = margin or abs(plain.value), [np.mean([x.mean() for x in side.values()]) for side in sides]
     row = {"task": tasks[0], "metric": a[tasks[0]]["metric"].iloc[0], "n": plain.n}
     row |= {"A": levels[0], "B": levels[1]}
-    row |= {"B - A": plain.value, "low": found.low, "high": found.high, "p": found.p_value()}
+    low, high = np.clip([found.low, found.high], -100, 100)  # as far as accuracies can be apart
+    row |= {"B - A": plain.value, "low": low, "high": high, "p": found.p_value()}
     needed = plain.n * (found.minimum() / goal) ** 2 if goal else math.nan
     return row | {"detectable": found.minimum(), "needed": np.ceil(needed)}
 
 
-def verdict(table: pd.DataFrame, margin: float | None) -> tuple[list[str], bool]:
-    """Return what the effects say, and whether B is not inferior: the mean's `low` is above minus the margin."""
+def verdict(table: pd.DataFrame, margin: float | None) -> tuple[list[str], bool | None]:
+    """Return what the effects say, and whether B is not inferior: the mean's `low` is above minus the margin.
+
+    Without a margin that is not asked.
+    """
     *tasks, mean = table.to_dict("records")
     differ = ", ".join(row["task"] for row in tasks if row["Holm"] < 1 - LEVEL) or "none"
     sure = "a" if mean["p"] < 1 - LEVEL else "no"
@@ -87,7 +92,7 @@ def verdict(table: pd.DataFrame, margin: float | None) -> tuple[list[str], bool]
     if few := [row["task"] for row in (*tasks, mean) if math.isnan(row["p"])]:
         said = [*said[len(few) == len(table) :], f"Too few questions for an interval: {', '.join(few)}."]
     if margin is None:
-        return said, True
+        return said, None
     shown = bool(mean["low"] > -margin)
     rule = f"the low end of the mean's interval must lie above -{margin:g} points"
     return [*said, f"B is {'' if shown else 'not '}shown to be within the margin of A: {rule}."], shown

@@ -56,11 +56,10 @@ class CompareTwo(Command, Computing):
         print(text, end="")
         if self.out:
             about = {"a": str(self.a), "b": str(self.b), "margin": self.margin, "within_margin": shown}
-            about |= {"within_margin": None} if self.margin is None else {}
             about["effects"] = table.to_dict("records")
             with atomic_file(self.out) as temporary:
                 temporary.write_text(json.dumps(about, indent=2) if self.out.suffix == ".json" else text)
-        if not shown:
+        if shown is False:
             sys.exit(1)
 
     def _measured(self, questions: Zeroshot, model: Path, name: str) -> Any:

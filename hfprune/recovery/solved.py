@@ -31,7 +31,8 @@ class Solved(NamedTuple):
     ridge: float
     """The λ that was chosen."""
     left: float
-    """The share of the squared lost output, over the held-out tokens, that the fit at this λ leaves, to 4 %."""
+    """The share of the squared lost output, over the held-out tokens, that the fit at this λ leaves, by
+    random combinations of outputs."""
 
 
 def save_solved(

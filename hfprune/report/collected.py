@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.analysis.averages import with_scores
 from hfprune.analysis.curves import learning_curves, marks
 from hfprune.analysis.kept_neurons import OVERLAP
 from hfprune.analysis.tidy import LAYERS, Tidy, read_csv, read_union, require_columns
@@ -57,10 +56,6 @@ class Collected(Tidy):
     comparison = _beside(layout.COMPARISON)
     draws = _beside(layout.DRAWS)
     lost = _beside(layout.LOST)
-
-    @cached_property
-    def levels(self) -> pd.DataFrame:
-        return with_scores(super().levels, self.declared)
 
     @cached_property
     def overlap(self) -> pd.DataFrame:

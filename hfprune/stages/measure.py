@@ -156,7 +156,8 @@ class MeasureCells(Stage, Computing, Placement):
         for cell in self.cells:
             targets.append(self._target(cell, dtype, targets[0].subject if targets else None))
         for file in self.outputs():
-            require_writable(file)  # before hours of measuring
+            if not file.exists():
+                require_writable(file)  # before hours of measuring
         scored = self.cells[0].scored
         scoring = scored and scored.scoring_settings(scored.criterion, scored.make())
         anew = measure_cells(measures, targets, dtype=dtype, **{"scoring": scoring} if scoring else {})

@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from hfprune.analysis.answered import commonest
+from hfprune.item_outcomes import commonest
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import headline, inches
