@@ -266,7 +266,6 @@ def overview() -> list[Panel]:
         for row in decided:
             effects, published = found.setdefault(row["effect"].outcome, ({}, {}))
             name = f"{short[claim]}: {row['name']}"
-            name += " " * (name in effects)  # the same after another claim
             effects[name], published[name] = row["effect"], (table.min(), table.max())
     return [(title, found[unit][0], int(unit in RATIOS), found[unit][1]) for unit, title in titles.items()]
 
