@@ -48,9 +48,9 @@ def test_one_sorted_row_per_number_and_one_of_its_level_with_stable_types(study:
     levels = data.levels.set_index(["method", "task", "metric"])
     assert levels.loc[("entropy", "", "seconds"), ["value", "seeds"]].tolist() == [1.5, 1]
     assert levels.loc[("cross_entropy", "average", "average"), "value"] == 0.6, "of the primary metric"
-    half = 1.998 * 0.2
-    ends = levels.loc[("cross_entropy", "piqa", "acc_norm"), ["low", "high"]]
-    assert ends.tolist() == pytest.approx([0.6 - half, 0.6 + half], rel=1e-3), "Student's t of 63"
+    # The roots of Wilson's equation, with n such that p (1 - p) / (n - 1) is the square of the error.
+    for end in levels.loc[("cross_entropy", "piqa", "acc_norm"), ["low", "high"]]:
+        assert (end - 0.6) ** 2 == pytest.approx(1.95996**2 * end * (1 - end) / 7, rel=1e-4)
 
 
 def test_csv_holds_the_same_numbers_to_the_last_bit(study: Study) -> None:
