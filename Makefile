@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup constraints reproduce test test-all sizes test-gpu gpu-acceptance test-cluster test-engines lint format clean bench check-sizes parity kills
+.PHONY: setup constraints reproduce test test-all sizes test-gpu gpu-acceptance test-cluster test-engines lint format clean bench parity kills
 
 setup: $(VENV)/.done
 
@@ -78,15 +78,22 @@ bench: setup
 	$(BIN)/hfprune fetch --study config/studies/demo.yaml
 	$(BIN)/python benchmarks/bench.py
 
-# Our scores and solved weights beside peers' own code, into docs/parity.md and benchmarks/grail.md. GRAIL is no package:
-# its repository, or GRAIL=DIR, is checked out at this commit, whose hash says what is run.
-GRAIL ?= resources/grail
+# Our scores and solved weights beside peers' own code and that of the authors, into docs/parity.md, benchmarks/grail.md and
+# benchmarks/authors.md. What is no package is cloned into CLONES, and run at these commits, whose hashes say what is run.
+CLONES ?= resources/clones
+REPOSITORIES := TWWinde/GRAIL_Compensation@ba5e48b78c6e682b387b343efb9c0300cf969ccd
+REPOSITORIES += visresearch/HFPrune@1f5b5d3e1c44517d083f34f82b63d4717e1b22d5
+REPOSITORIES += visresearch/SDMPrune@95699614cc2c14a12565e67bc2b0a43a1801e5b1
 parity: setup
-	test -d $(GRAIL) || git clone --quiet https://github.com/TWWinde/GRAIL_Compensation $(GRAIL)
-	git -C $(GRAIL) checkout --quiet ba5e48b78c6e682b387b343efb9c0300cf969ccd
-	$(BIN)/hfprune fetch models/smollm2-135m-instruct-q4 models/qwen2.5-coder-0.5b-instruct-q4 corpora/c4-sample
+	for at in $(REPOSITORIES); do \
+	  clone=$(CLONES)/$$(basename $${at%@*}); \
+	  test -d $$clone || git clone --quiet https://github.com/$${at%@*} $$clone || exit; \
+	  git -C $$clone checkout --quiet $${at#*@} || exit; \
+	done
+	$(BIN)/hfprune fetch models/smollm2-135m-instruct-q4 corpora/c4-sample
 	$(BIN)/python benchmarks/parity.py
-	$(BIN)/python benchmarks/grail.py $(GRAIL)
+	$(BIN)/python benchmarks/authors.py $(CLONES)/HFPrune $(CLONES)/SDMPrune
+	$(BIN)/python benchmarks/grail.py $(CLONES)/GRAIL_Compensation
 
 # The first hour on a card: a 1B and a 7B model, random and made here, beside predictions and the CPU; writes
 # benchmarks/gpu.md. `pytest tests/gpu/test_acceptance.py` runs it dry.
@@ -96,10 +103,6 @@ gpu-acceptance: setup
 # The smoke study killed at twenty random moments, with a new seed each time; the suite does a few, with a fixed one.
 kills: setup
 	HFPRUNE_KILLS=20 $(BIN)/python -m pytest -m '' tests/workflow/test_kills.py
-
-# What a card holds of the paper's sizes, without numbers, which takes a C++ compiler.
-check-sizes: setup
-	$(BIN)/python benchmarks/peaks.py
 
 # Removes what a run wrote, but not the downloads in resources/, nor the results that git holds.
 clean:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from official import cross_entropy_loss, entropy_loss, official_scores
 from sides import COLUMNS, MEMORY, SIDES, Row, against, held, memory, peak, seconds
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from hfprune.criteria import Criterion
 from hfprune.criteria.cross_entropy import CrossEntropy
@@ -60,30 +60,6 @@ def scoring(model: torch.nn.Module, sequences: int, length: int, repeats: int) -
         lambda: score(both, model, blocks),
         repeats,
     )
-
-
-def growth(repeats: int) -> Iterator[Row]:
-    """Vary length, vocabulary and layers of a random LLaMA, one at a time."""
-    base = {"length": 256, "vocab_size": 8192, "num_hidden_layers": 4}
-    shape = {"hidden_size": 256, "intermediate_size": 704, "num_attention_heads": 4, "num_key_value_heads": 2}
-    for name, sizes in {
-        "length": (256, 1024),
-        "vocab_size": (8192, 131072),
-        "num_hidden_layers": (4, 16),
-    }.items():
-        for size in sizes:
-            settings = base | {name: size}
-            length = settings.pop("length")
-            model = LlamaForCausalLM(LlamaConfig(**shape, **settings)).to(default_device()).eval()
-            model.requires_grad_(False)
-            blocks = tokens(model, 2, length)
-            yield against(
-                "scoring, growth",
-                f"{name} {size}",
-                lambda model=model, blocks=blocks: official_scores(model, blocks, entropy_loss),
-                lambda model=model, blocks=blocks: score({"entropy": Entropy()}, model, blocks),
-                repeats,
-            )
 
 
 def linear_recovery(
@@ -170,25 +146,6 @@ def answers(lm: "HFLM", manager: "TaskManager", task: str, documents: int) -> li
     return evaluate_task(lm, manager, task, documents)[1]["greedy"].map(list).tolist()
 
 
-def choices(model: torch.nn.Module, tokenizer: object, repeats: int) -> Iterator[Row]:
-    """Vary the number of choices of 20 tokens after a context of 200 tokens."""
-    from lm_eval.api.instance import Instance
-
-    ours, (stock, *_) = lms(model, tokenizer)
-    for count in (2, 4, 8):
-        context, *ends = (
-            " ".join(str(n % 7) for n in range(i, i + size)) for i, size in enumerate([100] + [10] * count)
-        )
-        requests = [Instance("loglikelihood", {}, (context, f" {i} {end}"), i) for i, end in enumerate(ends)]
-
-        def run(lm: "HFLM", requests: list[Instance] = requests) -> object:
-            return lm.loglikelihood(requests, disable_tqdm=True)
-
-        yield against(
-            "evaluation, growth", f"choices {count}", partial(run, stock), partial(run, ours), repeats
-        )
-
-
 def peak_above_weights(model_path: Path, length: int, side: str) -> float:
     """Score one block and return its peak memory in bytes, above the loaded model."""
     model = load_model(model_path, "float32")
@@ -199,25 +156,12 @@ def peak_above_weights(model_path: Path, length: int, side: str) -> float:
     return peak(lambda: score({"entropy": Entropy()}, model, blocks)) - before
 
 
-def utilisation(model: torch.nn.Module, row: Row, sequences: int, length: int) -> str:
-    """Return a sentence with the share of the measured matrix-multiply peak that one criterion reaches."""
-    size = 4096 if torch.cuda.is_available() else 2048
-    a = torch.randn(size, size, device=model.device)
-    best = min(seconds(lambda: a @ a) for _ in range(10))
-    body = sum(p.numel() for p in model.model.layers.parameters())
-    head = model.lm_head.weight.numel()
-    flops = sequences * length * (2 * 2 * body + 2 * 2 * head)
-    share = flops / float(row["ours"]) / (2 * size**3 / best)
-    measured = "the matrix-multiply peak measured in the same run, attention not counted"
-    return f"Scoring by entropy runs at {share:.0%} of {measured}."
-
-
-def markdown(table: pd.DataFrame, note: str) -> str:
+def markdown(table: pd.DataFrame) -> str:
     """Return the tables of seconds and of gigabytes, each with its unit above it."""
     in_memory = table["what"] == MEMORY
     sizes = table[in_memory].assign(**{side: table[side] / 1e9 for side in ("reference", "ours")})
     times, sizes = (rows.to_markdown(index=False, floatfmt=".3g") for rows in (table[~in_memory], sizes))
-    return f"Time, in seconds:\n\n{times}\n\n{note}\n\nMemory, in GB (a billion bytes):\n\n{sizes}\n"
+    return f"Time, in seconds:\n\n{times}\n\nMemory, in GB (a billion bytes):\n\n{sizes}\n"
 
 
 def main() -> None:
@@ -236,7 +180,6 @@ def main() -> None:
         return
     model = load_model(arguments.model, "float32")
     rows = list(scoring(model, arguments.sequences, arguments.length, arguments.repeats))
-    note = utilisation(model, rows[0], arguments.sequences, arguments.length)
     rows += scoring(model, arguments.sequences * 4, arguments.length // 4, arguments.repeats)
     flags = ("--model", arguments.model, "--length", arguments.length)
     rows.append(memory(f"entropy, {arguments.length} tokens", __file__, *flags))
@@ -244,12 +187,10 @@ def main() -> None:
         model, "SmolLM2", arguments.sequences * 4, arguments.length // 4, arguments.repeats
     )
     rows += linear_recovery(wide_layer(), "a layer of 1.5B", 64, 256, arguments.repeats)
-    rows += growth(arguments.repeats)
-    rows += choices(model, load_tokenizer(arguments.model), arguments.repeats)
     rows += evaluation(model, arguments.model, arguments.tasks, arguments.documents, arguments.repeats)
     table = pd.DataFrame(rows, columns=COLUMNS)
     table.to_csv(HERE / "results.csv", index=False, float_format="%.4g")
-    (HERE / "results.md").write_text(markdown(table, note))
+    (HERE / "results.md").write_text(markdown(table))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 GRAIL is no package: `make parity` checks github.com/TWWinde/GRAIL_Compensation out at a pinned commit.
 """
 
-import argparse
 import contextlib
 import io
 import operator
@@ -15,7 +14,7 @@ from unittest.mock import patch
 
 import pandas as pd
 import torch
-from parity import RATIO, ROOT, TEXT
+from parity import RATIO, asked
 from torch import Tensor, nn
 
 from hfprune.criteria.magnitude import Magnitude
@@ -25,7 +24,6 @@ from hfprune.plans.planning import make_plan
 from hfprune.recovery.grams import Moments, batches_of, grams
 from hfprune.recovery.least_squares import change, lost
 from hfprune.scoring.scored import score
-from hfprune.stages.target import draw_blocks
 
 COLUMNS = ["λ", "GRAIL", "median difference", "largest difference"]
 RIDGES = (1e-3, 1e-1)
@@ -102,20 +100,10 @@ removed alone, GRAIL's function makes our change, up to its float32; in float64,
 
 def main() -> None:
     """Compare, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkout", type=Path)
-    parser.add_argument("--model", type=Path, default=Path("resources/models/smollm2-135m-instruct-q4"))
-    parser.add_argument("--corpus", type=Path, default=Path("resources/corpora/c4-sample"))
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/grail.md")
-    given = parser.parse_args()
+    given, blocks, about = asked(__doc__, "benchmarks/grail.md", ["grail"], sequences=64, length=64)
     model = load_model(given.model, "float32", torch.device("cpu"))
-    text = TEXT | {"sequences": 64, "length": 64}
-    blocks, _ = draw_blocks(given.model, given.corpus, place="calibration", **text)
-    table = compare(of_checkout(given.checkout), model, blocks.long())
+    table = compare(of_checkout(given.grail), model, blocks)
     exact = table[table["GRAIL"].str.contains("float64")]["largest difference"].max()
-    about = (
-        f"`{given.model.name}`, {len(blocks)} sequences of {blocks.shape[1]} tokens of `{given.corpus.name}`"
-    )
     shown = table.to_markdown(index=False, floatfmt=("g", "", ".0e", ".0e"))
     places = model.config.num_hidden_layers
     given.out.write_text(

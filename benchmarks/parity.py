@@ -210,14 +210,14 @@ def _row(peer: Peer, ours: Scores, model: Any, blocks: Tensor) -> tuple[str, str
     if peer.scaled:
         theirs = {place: x * ours[place].mean() / x.mean() for place, x in theirs.items()}
     apart = torch.cat([((ours[place] - x) / x).abs() for place, x in theirs.items()])
+    apart = apart[~apart.isnan()]  # 0 on both sides: what a student lacks
     plans = [make_plan(model, scores, RATIO) for scores in (ours, theirs)]
     kept = [jaccard(*(plan[place].numpy() for plan in plans)) for place in plans[0]]
     return peer.code, peer.name, peer.ours, float(apart.median()), float(apart.max()), sum(kept) / len(kept)
 
 
-def page(model: Any, blocks: Tensor, where: str) -> str:
+def page(model: Any, blocks: Tensor, about: str) -> str:
     """Return the page: both tables, with the versions that were compared."""
-    about = f"{where}, {len(blocks)} sequences of {blocks.shape[1]} tokens in float32"
     packages = ", ".join(f"{name} {version(name)}" for name in dict.fromkeys(peer.code for peer in PEERS))
     same, other = (
         compare(peers, model, blocks).to_markdown(index=False, floatfmt=("", "", "", ".0e", ".0e", ".3f"))
@@ -229,8 +229,9 @@ def page(model: Any, blocks: Tensor, where: str) -> str:
 PAGE = """# Parity
 
 `make parity` writes this page: our scores beside those of other code (`benchmarks/parity.py`), on the same model and tokens
-({about}).
-Differences are relative, over all units; overlap is the mean Jaccard index of the units kept at 20 %.
+({about}, in float32).
+Differences are relative, over all units; overlap is the mean Jaccard index of the units kept at 20 %. [The authors' own code](../benchmarks/authors.md)
+has a page of its own.
 
 ## The same scores
 
@@ -248,17 +249,25 @@ scores are scaled to the mean of ours in each layer.
 """  # noqa: E501
 
 
-def main() -> None:
-    """Compare, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def asked(description: str | None, out: str, clones: list[str], **text: int) -> tuple[Any, Tensor, str]:
+    """Return the arguments of a comparison, the blocks that it reads, and what to say of model and text."""
+    parser = argparse.ArgumentParser(description=description)
+    for name in clones:
+        parser.add_argument(name, type=Path, help="a clone of the repository")
     parser.add_argument("--model", type=Path, default=Path("resources/models/smollm2-135m-instruct-q4"))
     parser.add_argument("--corpus", type=Path, default=Path("resources/corpora/c4-sample"))
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/parity.md")
-    arguments = parser.parse_args()
-    model = load_model(arguments.model, "float32", torch.device("cpu"))
-    blocks, _ = draw_blocks(arguments.model, arguments.corpus, place="calibration", **TEXT)
-    where = f"`{arguments.model.name}` and `{arguments.corpus.name}`"
-    arguments.out.write_text(page(model, blocks.long(), where), encoding="utf-8")
+    parser.add_argument("--out", type=Path, default=ROOT / out)
+    given = parser.parse_args()
+    blocks, _ = draw_blocks(given.model, given.corpus, place="calibration", **TEXT | text)
+    size = f"{len(blocks)} sequences of {blocks.shape[1]} tokens"
+    return given, blocks.long(), f"`{given.model.name}`, {size} of `{given.corpus.name}`"
+
+
+def main() -> None:
+    """Compare, and write the page."""
+    given, blocks, about = asked(__doc__, "docs/parity.md", [])
+    model = load_model(given.model, "float32", torch.device("cpu"))
+    given.out.write_text(page(model, blocks, about), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,28 +6,27 @@ Numbers, and the words about significance, come from the functions below; the te
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
+from advantages import advantages
 from forest import Panel, drawn
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from hfprune.analysis.statistics import LEVEL
+from hfprune.analysis.statistics import LEVEL, holm
 from hfprune.paper.relations import Claims
-from hfprune.report.style import TASKS
 from hfprune.rounding import rounded_interval
 from hfprune.settings import load
 from hfprune.study.labels import labels
 from hfprune.study.study import Study
 
 ROOT = Path(__file__).parents[1]
-RESULTS, PAGE, FIGURES = ROOT / "results", ROOT / "docs/findings.md", ROOT / "docs/findings"
+RESULTS, PAGE, FILES = ROOT / "results", ROOT / "docs/findings.md", ROOT / "docs/findings"
 NAMES = {"smollm2-135m-instruct-q4": "SmolLM2", "qwen2.5-coder-0.5b-instruct-q4": "Qwen"}
 WORDS = {"Entropy", "Cross-entropy", "Distillation", "Magnitude", "Random"}  # labels that are no names
 # How outcomes are shown; those that are ratios have 1 for no effect.
@@ -109,7 +108,7 @@ def rows(study: str, file: str, outcome: str, **only: object) -> dict[str, Effec
         wanted = wanted if isinstance(wanted, list) else [wanted]
         table = table[table[name].isna() if wanted == [None] else table[name].isin(wanted)]
     low, high = ("low", "high") if "low" in table else (f"{column}_low", f"{column}_high")
-    holm = next((name for name in (f"{column}_holm", "holm") if name in table), None)
+    corrected = next((name for name in (f"{column}_holm", "holm") if name in table), None)
     shown = {"ratio": percent, "method": lambda name: label(study, name), "measure": TEXTS.get}
     keys = [name for name in ("method", "effect", "plans", "model", "measure", "ratio") if name in table]
     differ = [name for name in keys if table[name].nunique() > 1] or keys[:1]
@@ -117,7 +116,9 @@ def rows(study: str, file: str, outcome: str, **only: object) -> dict[str, Effec
     for row in table.to_dict("records"):
         name = ", ".join(str(shown.get(key, str)(row[key])) for key in differ)
         numbers = (float(row[each]) for each in (column, low, high))
-        effect = Effect(column if column in FORMS else outcome, *numbers, row[holm] if holm else math.nan)
+        effect = Effect(
+            column if column in FORMS else outcome, *numbers, row[corrected] if corrected else math.nan
+        )
         if found.setdefault(name, effect) != effect:
             raise ValueError(f"{study}/{file}: two numbers of {name}")
     if not found:
@@ -177,15 +178,6 @@ def spreads(outcome: str) -> dict[str, Effect]:
     return joined({"{}": of, "{} − entropy": less})
 
 
-def level(study: str, method: str, ratio: float, recovery: str, model: str = "SmolLM2") -> Effect:
-    """Return the mean accuracy of a cell over its tasks, less that of a guess, in points."""
-    table = read(study, "results.csv").query("measure == 'zeroshot' and seed.isna() and model == @model")
-    table = table.query("method == @method and ratio == @ratio and recovery == @recovery")
-    chances = [TASKS[task].chance or math.nan for task in table["task"].unique() if task in TASKS]
-    (row,) = table[table["task"] == "average"].to_dict("records")
-    return Effect("points", *(100 * (row[x] - sum(chances) / len(chances)) for x in ("value", "low", "high")))
-
-
 def share(study: str, method: str, ratio: float, recovery: str = "none", column: str = "yes") -> str:
     """Return the share of BoolQ that a cell of SmolLM2 answers with yes, or another column of answers.csv."""
     table = read(study, "answers.csv").set_index(["model", "ratio", "method", "recovery"])
@@ -196,7 +188,7 @@ def lines(claim: str, model: str, study: str) -> Iterable[dict[str, Any]]:
     """Yield the rows of a claim that a study measured on a model, as the page shows them.
 
     `unseen`: of an inconclusive one, whether the detectable effect is larger than the smallest published one.
-    `guess`: the accuracy of a side is not above that of a guess.
+    `p`: that of no effect, of what is measured.
     """
     table = read(study, "claims.csv").query("claim == @claim and model == @model and verdict != 'not run'")
     for row in table.to_dict("records"):
@@ -204,12 +196,6 @@ def lines(claim: str, model: str, study: str) -> Iterable[dict[str, Any]]:
         counted, least = row["basis"] == "arithmetic", row["minimum_detectable_effect"]
         sample = f"{row['draws']}" + f" + {row['resamples']} resamples" * (
             row["draws"] == 1 < row["resamples"]
-        )
-        guess = row["unit"] == "points" and any(
-            level(study, method, float(at) / 100, recovery, model).side != 1
-            for method, at, recovery in re.findall(
-                r"(\S+) ([\d.]+)%, (\S+)", row["left"] + " " + row["right"]
-            )
         )
         table = read("recovery", "claims.csv").query("claim == @claim and ratio == @row['ratio']")
         known = table["published"].dropna().abs() if row["verdict"] == "inconclusive" else pd.Series()
@@ -220,18 +206,24 @@ def lines(claim: str, model: str, study: str) -> Iterable[dict[str, Any]]:
             "size": "by arithmetic" if counted else f"{sample} × {row['n']}",
             "detectable": "–" if counted or math.isnan(least) else f"{least:.2g}",
             "unseen": least > known.min() if len(known) else None,
-            "judged": row["verdict"] + "†" * guess,
+            "judged": row["verdict"],
             "link": f"[{study}](../results/{study}/claims.csv)",
-            "guess": guess,
+            "p": math.nan if counted else row["p"],
         }
 
 
 @cache
 def declared() -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of each claim of the paper in the studies that decide it."""
+    """Return the rows of each claim of the paper in the studies that decide it, with Holm's p over all of them."""
     studies = yaml.safe_load((Path(__file__).parent / "declared.yaml").read_text(encoding="utf-8"))
     every = read("recovery", "claims.csv")["claim"].unique()
-    return {name: [row for at in studies.get(name, {}).items() for row in lines(name, *at)] for name in every}
+    found = {
+        name: [row for at in studies.get(name, {}).items() for row in lines(name, *at)] for name in every
+    }
+    decided = [row for some in found.values() for row in some]
+    for row, adjusted in zip(decided, holm([row["p"] for row in decided]), strict=True):
+        row["effect"] = replace(row["effect"], holm=adjusted)
+    return found
 
 
 def printed(claim: str) -> str:
@@ -254,7 +246,7 @@ def of_claim(claim: str, *studies: str) -> dict[str, Effect]:
 
 def overview() -> list[Panel]:
     """Return the deciding rows of all claims by what their effects are in, with the range of published ones."""
-    titles = {"points": "Accuracy, points", "js_distance": "JS distance to the dense model"}
+    titles = {"points": "Accuracy, points (⊘ not testable)", "js_distance": "JS distance to the dense model"}
     titles |= {
         "top15_jaccard": "Jaccard index of the 15 likeliest tokens",
         "quotient": "Pruned over dense model",
@@ -265,21 +257,40 @@ def overview() -> list[Panel]:
         table = read("recovery", "claims.csv").query("claim == @claim")["published"]
         for row in decided:
             effects, published = found.setdefault(row["effect"].outcome, ({}, {}))
-            name = f"{short[claim]}: {row['name']}"
+            name = f"{short[claim]}: {row['name']}" + " ⊘" * (row["judged"] == "not testable")
             effects[name], published[name] = row["effect"], (table.min(), table.max())
     return [(title, found[unit][0], int(unit in RATIOS), found[unit][1]) for unit, title in titles.items()]
 
 
+def reread() -> list[Panel]:
+    """Return the published advantages of entropy with 95 % intervals, and their range with one task left out."""
+    found: dict[str, tuple[dict[str, Effect], dict[str, tuple[float, float]]]] = {}
+    for row in advantages(ROOT / "paper").to_dict("records"):
+        effects, ranges = found.setdefault(row["recovery"], ({}, {}))
+        name = f"{row['model']}, {percent(row['ratio'])}: over {row['over']}"
+        half = 1.96 * row["stderr"]
+        effects[name] = Effect("points", row["advantage"], row["advantage"] - half, row["advantage"] + half)
+        ranges[name] = row["least"], row["most"]
+    titles = {"none": "Published advantage, points, without recovery", "lora": "The same after LoRA"}
+    return [(title, found[recovery][0], 0, found[recovery][1]) for recovery, title in titles.items()]
+
+
+def advantage(ratio: float, over: str, column: str = "advantage") -> float:
+    """Return a published advantage of entropy without recovery (Table 6), or another column of its row."""
+    rows = advantages(ROOT / "paper").query("table == 6 and ratio == @ratio and over == @over")
+    return rows[column].item()
+
+
 def page() -> tuple[str, dict[str, str]]:
-    """Return the page that the template makes of the results, and its figures by name."""
-    figures = {}
+    """Return the page that the template makes of the results, and the files beside it by name."""
+    files = {"published.csv": advantages(ROOT / "paper").round(2).to_csv(index=False, lineterminator="\n")}
 
     def figure(name: str, words: str, panels: Sequence[Panel]) -> str:
-        figures[name] = drawn(panels)
+        files[f"{name}.svg"] = drawn(panels)
         return f"![{words}](findings/{name}.svg)"
 
-    said = [read, rows, one, word, count, sides, turned, joined, ranked, spreads, level, share, label]
-    said += [of_claim, declared, printed, overview, figure]
+    said = [read, rows, one, word, count, sides, turned, joined, ranked, spreads, share, label]
+    said += [of_claim, declared, printed, overview, reread, advantage, figure]
     jinja = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -287,12 +298,12 @@ def page() -> tuple[str, dict[str, str]]:
         trim_blocks=True,
     )
     jinja.globals |= {function.__name__: function for function in said}
-    return jinja.get_template("findings.md.jinja").render(), figures
+    return jinja.get_template("findings.md.jinja").render(), files
 
 
 if __name__ == "__main__":
-    text, figures = page()
+    text, files = page()
     PAGE.write_text(text, encoding="utf-8")
-    FIGURES.mkdir(exist_ok=True)
-    for name, drawing in figures.items():
-        (FIGURES / f"{name}.svg").write_text(drawing, encoding="utf-8")
+    FILES.mkdir(exist_ok=True)
+    for name, kept in files.items():
+        (FILES / name).write_text(kept, encoding="utf-8")

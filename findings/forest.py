@@ -27,7 +27,7 @@ def drawn(panels: Sequence[Panel]) -> str:
     """
     heights = [len(effects) for _, effects, *_ in panels]
     lines = sum(heights) + BETWEEN * len(panels)
-    grid = {"left": 0.36, "right": 0.74, "top": 1 - 1.7 / lines, "bottom": 1.8 / lines}
+    grid = {"left": 0.38, "right": 0.74, "top": 1 - 1.7 / lines, "bottom": 1.8 / lines}
     grid |= {"hspace": BETWEEN * len(panels) / sum(heights)}
     with rc_context(LOOK):
         figure = Figure(figsize=(7.4, ROW * lines))
@@ -36,7 +36,8 @@ def drawn(panels: Sequence[Panel]) -> str:
             _draw(axis, *panel)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", text.getvalue())
+    drawing = r"\d+\.\d{3,}(?![^<]*</text>)"  # numbers of paths, not of words
+    return re.sub(drawing, lambda number: f"{float(number[0]):.2f}", text.getvalue())
 
 
 def _draw(
@@ -62,4 +63,4 @@ def _draw(
     axis.set_yticks(range(len(effects)), [*effects])
     axis.tick_params("y", length=0, labelsize=7.5)
     axis.set_ylim(len(effects) - 0.4, -0.6)
-    axis.set_title(title, loc="left", fontsize=8, fontweight="bold", x=-0.94)
+    axis.set_title(title, loc="left", fontsize=8, fontweight="bold", x=-1.04)

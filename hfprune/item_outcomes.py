@@ -56,3 +56,17 @@ def mean_stderr(values: "pd.Series", documents: "pd.Series") -> float | None:
 def commonest(answers: "pd.Series") -> float:
     """Return the share of the commonest answer."""
     return float(answers.value_counts(normalize=True).max())
+
+
+def best_constant(items: "pd.DataFrame", same_choices: Sequence[str]) -> "pd.Series":
+    """Return what the best answer that reads no question gets right of each item of zero-shot tasks, from 0 to 1.
+
+    That is a guess among the item's choices; in a task whose questions have the same choices, the commonest right
+    one where that is more.
+    """
+    guess = 1 / items["loglikelihood"].map(len, na_action="ignore")
+    for task in same_choices:
+        right = items.loc[items["task"] == task, "target"]
+        if len(right) and commonest(right) > guess[right.index].mean():
+            guess[right.index] = (right == right.mode()[0]).astype(float)
+    return guess

@@ -10,10 +10,10 @@ from hfprune.paper.relations import Claim
 
 REPRODUCED, CONTRADICTED, EQUIVALENT = "reproduced", "contradicted", "equivalent"
 INCONCLUSIVE, ONE_DRAW, NOT_COMPARABLE = "inconclusive", "one draw", "not comparable"
-NOT_APPLICABLE, NOT_RUN = "not applicable", "not run"
+NOT_TESTABLE, NOT_APPLICABLE, NOT_RUN = "not testable", "not applicable", "not run"
 VERDICTS = (
     *(REPRODUCED, CONTRADICTED, EQUIVALENT, INCONCLUSIVE),
-    *(ONE_DRAW, NOT_COMPARABLE, NOT_APPLICABLE, NOT_RUN),
+    *(ONE_DRAW, NOT_TESTABLE, NOT_COMPARABLE, NOT_APPLICABLE, NOT_RUN),
 )
 
 

@@ -1,6 +1,6 @@
 """Effect, interval and verdict of a study on each claim of the paper."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from hfprune.analysis.condition import (
     NOT_APPLICABLE,
     NOT_COMPARABLE,
     NOT_RUN,
+    NOT_TESTABLE,
     Condition,
     needs,
     unit_of,
@@ -24,8 +25,8 @@ from hfprune.analysis.outcomes import (
     NotMeasuredError,
     Outcomes,
     contrast,
-    paired,
 )
+from hfprune.analysis.quotient import quotient
 from hfprune.analysis.statistics import MIN_DRAWS, Estimate, estimate
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS
 from hfprune.paper.relations import Claim, Paper
@@ -36,15 +37,17 @@ PAPERS_MODEL, OTHER_MODEL = "paper's model", "other model"
 # Single numbers that another run would repeat, so one run is exact. Times are not among them. Neither is memory,
 # which on a CPU is the memory of the whole process.
 REPEATABLE = ("parameters", "parameters_kept", "flops")
+ABOVE_CONSTANT = "a model, or questions, that show both accuracies above a constant answer's"
 
 
 class ClaimRow(NamedTuple):
     """A claim on one model at one ratio: the two sides, our effect and verdict, and the published effect.
 
-    `basis` is `measured`, or `arithmetic` if the budget decides the outcome. `draws` counts the seeds, and
-    `resamples` the resampled calibrations that the spread over draws is from. `minimum_detectable_effect` is the
-    smallest distance from `threshold` that this study would have shown in 80 % of repetitions, for ratios a
-    factor; `needs` is what would decide an inconclusive comparison, if the effect is as large as found.
+    `basis` is `measured`, or `arithmetic` if the budget decides the outcome. `p` is that of no effect. `draws`
+    counts the seeds, and `resamples` the resampled calibrations that the spread over draws is from.
+    `minimum_detectable_effect` is the smallest distance from `threshold` that this study would have shown in 80 %
+    of repetitions, for ratios a factor; `needs` is what would decide an inconclusive comparison, if the effect is
+    as large as found.
     `compares` and `condition` are the claim in words: the effect, and when the claim holds.
     """
 
@@ -63,6 +66,7 @@ class ClaimRow(NamedTuple):
     effect: float = np.nan
     low: float = np.nan
     high: float = np.nan
+    p: float = np.nan
     n: int = 0
     draws: int = 0
     resamples: int = 0
@@ -84,6 +88,8 @@ class Compared(NamedTuple):
     right: MeasuredSide
     effect: Estimate
     notes: list[str]
+    constant: Sequence[str] = ()
+    """Says which accuracies are not above that of the best constant answer: their difference tests no claim."""
 
 
 def evaluate(paper: Paper, evidence: Evidence) -> pd.DataFrame:
@@ -160,11 +166,17 @@ def _evaluate(
         return row._replace(note=str(reason))
     except NotComparableError as reason:
         return row._replace(verdict=NOT_COMPARABLE, note=str(reason))
+    judged = _judged(claim, found.effect, threshold)
+    if found.constant:
+        judged |= {
+            "verdict": NOT_TESTABLE,
+            "needs": ABOVE_CONSTANT,
+        }
     return row._replace(
         left=found.left.name,
         right=found.right.name,
-        note="; ".join([*found.notes, *_stand_ins(claim, evidence, found)]),
-        **_judged(claim, found.effect, threshold),
+        note="; ".join([*found.constant, *found.notes, *_stand_ins(claim, evidence, found)]),
+        **judged,
     )
 
 
@@ -176,6 +188,7 @@ def _judged(claim: Claim, effect: Estimate, threshold: float) -> dict[str, Any]:
         "effect": shown(effect.value),
         "low": shown(effect.low),
         "high": shown(effect.high),
+        "p": effect.p_value(),
         "n": effect.n,
         "draws": effect.draws,
         "resamples": effect.resamples,
@@ -219,7 +232,20 @@ def compare_items(
     sides = [(sign, evidence.of_side(side, model, its_ratio, read)) for sign, side, its_ratio in terms]
     scale = 1.0 if claim.effect == "ratio" else declared.metric.scale
     differences = contrast([(scale * sign, side.data) for sign, side in sides])
-    return Compared(sides[0][1], sides[1][1], estimate(differences), notes)
+    found = Compared(sides[0][1], sides[1][1], estimate(differences), notes)
+    constant = evidence.constant(model, claim.measure, tasks) if tasks else {}
+    return found._replace(constant=_not_above(constant, [side for _, side in sides])) if constant else found
+
+
+def _not_above(constant: Outcomes, sides: Iterable[MeasuredSide]) -> list[str]:
+    """Name the sides with an accuracy whose interval is not above that of the best constant answer."""
+    found = []
+    for side in sides:
+        above = estimate(contrast([(100, side.data), (-100, constant)]))
+        if above.known and above.low <= 0:
+            found.append(f"{side.name} {above.value:+.1f} ({above.low:+.1f} to {above.high:+.1f})")
+    which = ", ".join(dict.fromkeys(found)).replace("-", "−")
+    return [f"not significantly above the best constant answer, in points: {which}"] if found else []
 
 
 def _compare_numbers(
@@ -234,35 +260,9 @@ def _compare_numbers(
 
     left, right = (evidence.of_side(side, model, at, read) for side in (claim.left, claim.right))
     left_data, right_data = (left.data, right.data) if left.data else (right.data, None)
-    effect = ratio(left_data, right_data, measured in REPEATABLE)
+    effect = quotient(left_data, right_data, measured in REPEATABLE)
     few = f"measured in fewer than {MIN_DRAWS} processes, so there is no interval"
     return Compared(left, right, effect, [] if effect.known else [few])
-
-
-def ratio(
-    left: Mapping[Draw | None, float], right: Mapping[Draw | None, float] | None, repeatable: bool
-) -> Estimate:
-    """Estimate the logarithm of the ratio of two numbers that were measured independently.
-
-    The interval is Student's t over seeds, each of which a process of its own measured, from `MIN_DRAWS` of them.
-    Repeats in one process give none: another process may find another ratio. A repeatable number is exact.
-
-    Args:
-        right: the divisor; None if `left` already is the ratio.
-    """
-    sides = [left] if right is None else [left, right]
-    numbers = np.array([*paired(sides).values()])
-    if (numbers <= 0).any():
-        raise NotComparableError("a number is zero or less, so there is no ratio")
-    logs = np.log(numbers[:, 0] / (1.0 if right is None else numbers[:, 1]))
-    once = any(None in side for side in sides)
-    draws = 0 if all(None in side for side in sides) else len(logs)
-    found = Estimate(float(logs.mean()), n=0 if repeatable else len(logs), draws=draws)
-    if repeatable and len(logs) < MIN_DRAWS:
-        return found.within(0.0, np.inf)
-    if len(logs) < MIN_DRAWS or (once and not repeatable):
-        return found
-    return found.within(float(logs.var(ddof=1)) / len(logs), len(logs) - 1)
 
 
 def _dense_note(paper: Paper, evidence: Evidence, model: str) -> str:

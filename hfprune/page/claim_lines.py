@@ -15,7 +15,7 @@ NOT_RUN = "not run"
 # A sign before the word of a verdict; verdicts that are not listed have a neutral one.
 SIGNS = {
     **{"reproduced": "✓", "contradicted": "✗", "inconclusive": "?", "equivalent": "=", "one draw": "○"},
-    **{"not comparable": "≠", "not applicable": "∅", NOT_RUN: "–"},
+    **{"not testable": "⊘", "not comparable": "≠", "not applicable": "∅", NOT_RUN: "–"},
 }
 # Columns that the table of a claim shows as they are.
 EXTRA = ("margin", "basis", "resamples", "minimum_detectable_effect", "needs")

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import skew, t, ttest_1samp
 
 from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError
+from hfprune.analysis.quotient import quotient
 from hfprune.analysis.statistics import Estimate, estimate, holm, multiples_to_decide
-from hfprune.analysis.verdicts import ratio
 from hfprune.folds import FOLDS
 
 
@@ -225,9 +225,9 @@ WITHIN = np.exp(4.302653 * np.log(2) / np.sqrt(3))
     ],
 )
 def test_ratio_has_the_interval_over_processes(left, right, repeatable, value, factor) -> None:
-    found = ratio(left, right, repeatable)
+    found = quotient(left, right, repeatable)
     assert (np.exp(found.value), found.draws) == (pytest.approx(value), len(left))
     ends = np.exp([found.low, found.high])
     assert ends == pytest.approx([value / factor, value * factor], rel=1e-5, nan_ok=True)
     with pytest.raises(NotComparableError, match="zero or less"):
-        ratio(left | {Draw(0): 0.0}, right, repeatable)
+        quotient(left | {Draw(0): 0.0}, right, repeatable)

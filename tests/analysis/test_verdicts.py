@@ -226,6 +226,24 @@ def test_crows_gets_an_average_without_it(paper: Paper, study: Study) -> None:
     assert rows["verdict"].to_dict() == {"average": "contradicted", "average without CrowS": "reproduced"}
 
 
+@pytest.mark.parametrize(("right", "said"), [(62, "not testable"), (50, "not testable"), (85, "reproduced")])
+def test_what_a_constant_answer_gets_right_tests_no_claim(
+    paper: Paper, study: Study, right: int, said: str
+) -> None:
+    """Beside a good model, one that always says yes, which is right in 62 of 100, one that guesses, a good one."""
+    study.tasks = {"boolq": 0.6}
+    target = np.arange(100) < 62
+    for (method, count), seed in product(zip(study.methods, (97, right), strict=True), study.seeds):
+        items = pd.DataFrame(
+            {"item": range(100), "acc": np.arange(100.0) < count, "target": target.astype(str)}
+        )
+        items["loglikelihood"] = [[-1.0, -2.0]] * 100
+        value = Value("acc", count / 100, 0.05, 100)
+        study.result(method, 0.2, "zeroshot", "boolq", value, items=items.astype({"acc": float}), seed=seed)
+    (row,) = judge(paper, study).itertuples()
+    assert row.verdict == said and ("cross_entropy 20%, none" in row.note) == (said != "reproduced")
+
+
 def test_scoring_has_a_verdict_against_sdmprune_itself(paper: Paper, study: Study) -> None:
     study.methods = ["entropy", "distillation", "sdmprune"]
     (found,) = [c for c in paper.claims if c.id == "faster-scoring"]

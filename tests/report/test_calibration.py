@@ -1,4 +1,4 @@
-"""Agreement, distance and perplexity against the number of calibration sequences, by hand."""
+"""Agreement against the number of calibration sequences, by hand."""
 
 from pathlib import Path
 
@@ -6,11 +6,8 @@ import pytest
 from drawings import figure_of
 from synthetic import PAPER, gather
 
-from hfprune.analysis.curves import by_sequences
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.figure_files import made_figure
-from hfprune.report.table_files import made_table
-from hfprune.report.typeset import markdown
 from hfprune.results import Cell, Value, write_result
 from hfprune.study.study import Study
 
@@ -34,42 +31,25 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Collected:
     """Entropy at 8 and at 12 sequences, and magnitude, which reads none."""
     folder = tmp_path_factory.mktemp("calibration")
     paths = [write(folder, "magnitude", None, "cost", [Value("seconds", 1.0)], curve=[])]
-    for method, last, js in (("entropy_8", 8, 0.5), ("entropy", 12, 0.4)):
+    for method, last in (("entropy_8", 8), ("entropy", 12)):
         curve = [{"sequences": n, "agreement": n / 16} for n in (8, 12) if n <= last]
         paths.append(write(folder, method, None, "cost", [Value("seconds", 1.0)], curve=curve))
-        paths.append(write(folder, method, 0.2, "fidelity", [Value("js_distance", js, 0.01, 4)]))
-        paths.append(write(folder, method, 0.2, "perplexity", [Value("perplexity", 100 * js, 2.0, 4)]))
     methods = {"magnitude": {}, "entropy": {}, "entropy_8": {"criterion": "entropy", "sequences": 8}}
     return gathered(folder, methods, paths)
 
 
-def test_every_mark_is_collected_and_methods_that_differ_in_sequences_are_one_criterion(
-    data: Collected,
-) -> None:
+def test_every_mark_is_collected_and_drawn_once(data: Collected) -> None:
     marks = data.marks.sort_values(["method", "sequences"])[["method", "sequences", "agreement"]]
     expected = [["entropy", 8, 0.5], ["entropy", 12, 0.75], ["entropy_8", 8, 0.5]]
     assert marks.to_numpy().tolist() == expected
-    rows = by_sequences(data.results, data.marks, data.declared)
-    assert rows["criterion"].tolist() == ["entropy"] * 2
-    expected = [["entropy_8", 8, 0.5, 0.5, 0.01, 50.0], ["entropy", 12, 0.75, 0.4, 0.01, 40.0]]
-    columns = ["method", "sequences", "agreement", "js_distance", "js_distance_stderr", "perplexity"]
-    assert rows[columns].to_numpy().tolist() == expected
-
-
-def test_table_and_figure_show_them(data: Collected) -> None:
-    text = markdown(made_table("calibration", data))
-    assert "0.400 ± 0.010" in text and "50.0 ± 2.0" in text
-    agreement, js, perplexity = figure_of("calibration", data).axes
+    (agreement,) = figure_of("calibration", data).axes
     (line,) = agreement.lines
     assert line.get_xydata().tolist() == [[8, 0.5], [12, 0.75]]
-    assert js.lines[0].get_ydata().tolist() == [0.5, 0.4]
-    assert perplexity.lines[0].get_ydata().tolist() == [50, 40]
 
 
 def test_a_study_without_calibration_says_so(tmp_path: Path) -> None:
     result = write(tmp_path, "magnitude", None, "cost", [Value("seconds", 1.0)], curve=[])
     data = gathered(tmp_path, {"magnitude": {}}, [result])
-    assert "No calibration was measured" in markdown(made_table("calibration", data))
     assert made_figure("calibration", data).endswith("not measured")
 
 

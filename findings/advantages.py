@@ -1,0 +1,55 @@
+"""The published advantages of entropy over other methods, with every task left out in turn."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hfprune.paper.printed import read_tables
+from hfprune.report.style import METHODS
+
+# The questions of each benchmark; and of the tasks with two classes, the percentage of the commoner one.
+QUESTIONS = {"arc_challenge": 1172, "arc_easy": 2376, "boolq": 3270, "crows_pairs_english": 1677}
+QUESTIONS |= {"openbookqa": 500, "piqa": 1838, "race": 1045, "social_iqa": 1954, "truthfulqa_mc2": 817}
+QUESTIONS |= {"winogrande": 1267}
+MAJORITY = {"boolq": 62.2, "piqa": 50.5, "winogrande": 50.4}
+SAME = ["table", "model", "ratio", "recovery"]
+
+
+def advantages(paper: Path) -> pd.DataFrame:
+    """Return a row a published comparison of entropy with another method at the same ratio and recovery.
+
+    In points: `advantage`, the mean difference over tasks; `without` BoolQ and CrowS-Pairs; `least` and `most`,
+    without the task that makes it so; `stderr`, by arithmetic from the printed accuracies and the numbers of
+    questions, if two models' answers were independent. `below`: accuracies below the task's majority.
+    """
+    rows, found = read_tables(paper), []
+    rows = rows[rows["task"].isin(QUESTIONS) & (rows["method"] != "dense")]
+    for at, part in rows.groupby(SAME):
+        scores = part.pivot(index="method", columns="task", values="value")
+        for other in scores.index.difference(["entropy"]) if "entropy" in scores.index else ():
+            both = scores.loc[["entropy", other]].dropna(axis="columns")
+            found.append(dict(zip(SAME, at, strict=True)) | {"over": METHODS[other].label} | _row(both))
+    return pd.DataFrame(found)
+
+
+def _row(both: pd.DataFrame) -> Mapping[str, object]:
+    apart = both.iloc[0] - both.iloc[1]
+    left = {task: apart.drop(task).mean() for task in apart.index}
+    variance = (both * (100 - both) / pd.Series(QUESTIONS)[both.columns]).to_numpy().sum()
+    low = [
+        (METHODS[side].label, task)
+        for side in both.index
+        for task in both
+        if both.loc[side, task] < MAJORITY.get(task, 0)
+    ]
+    return {
+        "advantage": apart.mean(),
+        "without BoolQ": left.get("boolq"),
+        "without CrowS": left.get("crows_pairs_english"),
+        "least": min(left.values()),
+        "most": max(left.values()),
+        "stderr": np.sqrt(variance) / len(apart),
+        "below the majority": ", ".join(f"{side}, {task}" for side, task in low),
+    }
