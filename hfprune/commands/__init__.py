@@ -39,6 +39,10 @@ def main() -> None:
         from hfprune.commands.flags import located
 
         read = _add_flags(command, module)
+        flags = command._option_string_actions  # argparse would name a missing flag first
+        for word in (word.partition("=")[0] for word in sys.argv[2:]):
+            if word.startswith("--") and not any(flag.startswith(word) for flag in flags):
+                command.error(f"unknown flag {word}{nearest(word, flags, '')}")
         config = located(read(parser.parse_args()))
         config.run()
     except HfpruneError as error:

@@ -108,18 +108,14 @@ def test_the_accuracy_above_a_constant_answer_and_the_share_of_yes() -> None:
     above = []
     for task, rows_of_task in items.groupby("task"):
         metric = "acc" if rows_of_task["acc_norm"].isna().all() else "acc_norm"
-        yes = rows_of_task["target"].astype(float).mean()
-        constant = (
-            max(yes, 1 - yes) if task == "boolq" else (1 / rows_of_task["loglikelihood"].map(len)).mean()
-        )
+        constant = (1 / rows_of_task["loglikelihood"].map(len)).mean()
+        if task == "boolq":
+            yes = rows_of_task["target"].astype(float).mean()
+            constant = max(yes, 1 - yes)
         above.append(rows_of_task[metric].mean() - constant)
     claims = rows_of(results_of("untuned") / "claims.csv")
-    (note,) = {
-        row["note"]
-        for row in claims
-        if row["claim"] == "entropy-above-distillation" and row["ratio"] == "0.2"
-    }
-    assert len(above) == 7 and f"entropy 20%, none {100 * sum(above) / 7:+.1f} (" in note
+    said = f"entropy 20%, none {100 * sum(above) / 7:+.1f} ("
+    assert len(above) == 7 and any(said in row["note"] for row in claims)
     items = pd.read_parquet(results_of("recovery") / "items.parquet", filters=[("task", "=", "boolq")])
     items = items[items["model"].str.startswith("smollm2") & (items["measure"] == "zeroshot")]
     both = items.loc[(items["method"] == "dense") & (items["recovery"] == "none"), "loglikelihood"]
