@@ -3,6 +3,7 @@
 Neither repository is a package: `make parity` checks both out at pinned commits, and runs their files there.
 """
 
+import subprocess
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import partial
@@ -19,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from hfprune.criteria import StudentCriterion
 from hfprune.models.load import load_model
 
-# What has to change in their files so that they run without a card on given tokens: nothing about scores.
+# So that their files run without a card, and SDMPrune's in the precision of the model.
 EDITS = {"cuda()": "cpu()", ".to(torch.bfloat16)": ""}
 SUMS = {"dtype=torch.bfloat16)\n": "dtype=torch.float64)\n"}
 WIDE = SUMS | {"logits.float()": "logits.double()"}
@@ -102,7 +103,7 @@ def peers(hfprune_file: Path, sdmprune_file: Path) -> list[Peer]:
 PAGE = """# The authors' own code
 
 `make parity` writes this page: our scores beside those that the authors' files give, run from clones of
-`visresearch/HFPrune` at 1f5b5d3 (`prune.py`) and `visresearch/SDMPrune` at 9569961 (`prune/distill_prune.py`), on the same model and
+`visresearch/HFPrune` at {hfprune} (`prune.py`) and `visresearch/SDMPrune` at {sdmprune} (`prune/distill_prune.py`), on the same model and
 tokens ({about}). `benchmarks/authors.py` lists what is edited there: to
 run without a card on given tokens, and what a row names.
 Differences are relative, over all neurons; overlap is the mean Jaccard index of the neurons kept at 20 %.
@@ -111,13 +112,14 @@ In float32:
 
 {float32}
 
-In bfloat16, as published:
+In bfloat16, as HFPrune is published:
 
 {bfloat16}
 
 With sums and softmax in float64 the authors' scores are ours up to rounding, and the same neurons stay. In float32 their gradient of
-the entropy adds terms that cancel over the vocabulary; ours is in closed form. As published, sums in bfloat16 cost up to 2 % of a score,
-and one in a hundred of the neurons kept. SDMPrune's scores are scaled to the mean of ours in each layer, since its code multiplies
+the entropy adds terms that cancel over the vocabulary; ours is in closed form. On these 16 sequences, sums in bfloat16 as published cost up
+to 2 % of a score, and one in two hundred of the neurons kept; on the published number of sequences such a sum stalls
+(A26 in `paper/anomalies.csv`). SDMPrune's scores are scaled to the mean of ours in each layer, since its code multiplies
 them by 10,000; without its last positions, which predict nothing, they are ours.
 """  # noqa: E501
 
@@ -132,7 +134,12 @@ def main() -> None:
     for dtype, chosen in (("float32", rows), ("bfloat16", rows[2:4])):
         table = compare(chosen, load_model(given.model, dtype, torch.device("cpu")), blocks)
         tables[dtype] = table.to_markdown(index=False, floatfmt=("", "", "", ".0e", ".0e", ".4f"))
-    given.out.write_text(PAGE.format(about=about, **tables), encoding="utf-8")
+    said = ["git", "rev-parse", "--short=7", "HEAD"]
+    commits = {
+        name: subprocess.check_output(said, cwd=vars(given)[name], text=True).strip()
+        for name in ("hfprune", "sdmprune")
+    }
+    given.out.write_text(PAGE.format(about=about, **tables, **commits), encoding="utf-8")
 
 
 if __name__ == "__main__":

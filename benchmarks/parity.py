@@ -209,8 +209,8 @@ def _row(peer: Peer, ours: Scores, model: Any, blocks: Tensor) -> tuple[str, str
     theirs = dict(zip(ours, (x.detach().double() for x in peer.scores(model, blocks)), strict=True))
     if peer.scaled:
         theirs = {place: x * ours[place].mean() / x.mean() for place, x in theirs.items()}
-    apart = torch.cat([((ours[place] - x) / x).abs() for place, x in theirs.items()])
-    apart = apart[~apart.isnan()]  # 0 on both sides: what a student lacks
+    # Without what is 0 on both sides: neurons that a student lacks.
+    apart = torch.cat([((ours[at] - x) / x).abs()[(ours[at] != 0) | (x != 0)] for at, x in theirs.items()])
     plans = [make_plan(model, scores, RATIO) for scores in (ours, theirs)]
     kept = [jaccard(*(plan[place].numpy() for plan in plans)) for place in plans[0]]
     return peer.code, peer.name, peer.ours, float(apart.median()), float(apart.max()), sum(kept) / len(kept)

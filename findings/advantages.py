@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hfprune.paper.printed import read_tables
+from hfprune.paper.printed import CONFIDENT, read_tables
 from hfprune.report.style import METHODS
 
 # The questions of each benchmark; and of the tasks with two classes, the percentage of the commoner one.
@@ -20,9 +20,10 @@ SAME = ["table", "model", "ratio", "recovery"]
 def advantages(paper: Path) -> pd.DataFrame:
     """Return a row a published comparison of entropy with another method at the same ratio and recovery.
 
-    In points: `advantage`, the mean difference over tasks; `without` BoolQ and CrowS-Pairs; `least` and `most`,
-    without the task that makes it so; `stderr`, by arithmetic from the printed accuracies and the numbers of
-    questions, if two models' answers were independent. `below`: accuracies below the task's majority.
+    In points over its `tasks`: `advantage`, the mean difference, also without BoolQ and without CrowS-Pairs;
+    `least` and `most`, without the task that makes it so; `stderr`, by arithmetic from the printed accuracies and
+    the numbers of questions, if two models' answers were independent. `doubts`: those that the transcription of
+    the tables marks. `below the majority`: accuracies below that of the task's commoner class.
     """
     rows, found = read_tables(paper), []
     rows = rows[rows["task"].isin(QUESTIONS) & (rows["method"] != "dense")]
@@ -30,7 +31,15 @@ def advantages(paper: Path) -> pd.DataFrame:
         scores = part.pivot(index="method", columns="task", values="value")
         for other in scores.index.difference(["entropy"]) if "entropy" in scores.index else ():
             both = scores.loc[["entropy", other]].dropna(axis="columns")
-            found.append(dict(zip(SAME, at, strict=True)) | {"over": METHODS[other].label} | _row(both))
+            doubts = part.loc[
+                part["method"].isin(both.index) & (part["confidence"] != CONFIDENT), "confidence"
+            ]
+            about = {
+                "over": METHODS[other].label,
+                "tasks": both.shape[1],
+                "doubts": ", ".join(sorted({*doubts})),
+            }
+            found.append(dict(zip(SAME, at, strict=True)) | about | _row(both))
     return pd.DataFrame(found)
 
 

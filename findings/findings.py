@@ -267,7 +267,7 @@ def reread() -> list[Panel]:
     found: dict[str, tuple[dict[str, Effect], dict[str, tuple[float, float]]]] = {}
     for row in advantages(ROOT / "paper").to_dict("records"):
         effects, ranges = found.setdefault(row["recovery"], ({}, {}))
-        name = f"{row['model']}, {percent(row['ratio'])}: over {row['over']}"
+        name = f"{row['model']}, {percent(row['ratio'])}: over {row['over']}" + " ?" * bool(row["doubts"])
         half = 1.96 * row["stderr"]
         effects[name] = Effect("points", row["advantage"], row["advantage"] - half, row["advantage"] + half)
         ranges[name] = row["least"], row["most"]

@@ -23,7 +23,7 @@ Panel = tuple[str, Mapping[str, Any], float] | tuple[str, Mapping[str, Any], flo
 def drawn(panels: Sequence[Panel]) -> str:
     """Return panels below each other as SVG; where an interval leaves out no effect, the mark is full and blue.
 
-    Published effects are an orange bar behind ours.
+    The range that a panel gives for an effect, such as of published ones, is an orange bar behind it.
     """
     heights = [len(effects) for _, effects, *_ in panels]
     lines = sum(heights) + BETWEEN * len(panels)

@@ -58,11 +58,10 @@ def commonest(answers: "pd.Series") -> float:
     return float(answers.value_counts(normalize=True).max())
 
 
-def best_constant(items: "pd.DataFrame", same_choices: Sequence[str]) -> "pd.Series":
-    """Return what the best answer that reads no question gets right of each item of zero-shot tasks, from 0 to 1.
+def guess_or_majority(items: "pd.DataFrame", same_choices: Sequence[str]) -> "pd.Series":
+    """Return what a guess among its choices gets right of each item of zero-shot tasks, from 0 to 1.
 
-    That is a guess among the item's choices; in a task whose questions have the same choices, the commonest right
-    one where that is more.
+    In tasks whose questions have the same choices, it is the commonest right one where that is right more often.
     """
     guess = 1 / items["loglikelihood"].map(len, na_action="ignore")
     for task in same_choices:

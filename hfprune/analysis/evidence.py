@@ -13,8 +13,8 @@ from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.tidy import ITEMS, NEURONS, RESULT, Tidy, read_csv
 from hfprune.errors import HfpruneError
-from hfprune.item_outcomes import best_constant
-from hfprune.paper.printed import SAME_CHOICES
+from hfprune.item_outcomes import guess_or_majority
+from hfprune.paper.printed import NO_GUESS, SAME_CHOICES
 from hfprune.paper.relations import Side
 from hfprune.results import DENSE, Cell
 from hfprune.study import layout
@@ -149,20 +149,24 @@ class Evidence(Tidy):
         return found
 
     def constant(self, model: str, measure: str, tasks: list[str]) -> Outcomes:
-        """Return `best_constant` of every item of the tasks; empty where items do not hold their choices."""
+        """Return `guess_or_majority` of every item of the tasks; empty where items do not hold their choices.
+
+        Left out are tasks whose metric is no accuracy, or where several choices are right.
+        """
         some = {key[-1]: key for key in self._rows(measure) if key[0] == model}
         try:
-            found = {task: self._by_item(measure, some[task], ("constant",))[0] for task in tasks}
+            guessed = [task for task in tasks if task not in NO_GUESS]
+            found = {task: self._by_item(measure, some[task], ("constant",))[0] for task in guessed}
         except NotMeasuredError:
             return {}
-        return {None: found}
+        return {None: found} if found else {}
 
     def _rows_of(self, measure: str) -> dict[tuple[Hashable, ...], pd.DataFrame]:
         rows = self.items(measure)
         if len(rows) and not self._measures[measure].per_task:
             rows = rows.assign(task=measure)
         if "loglikelihood" in rows:
-            rows = rows.assign(constant=best_constant(rows, SAME_CHOICES))
+            rows = rows.assign(constant=guess_or_majority(rows, SAME_CHOICES))
         return dict([*rows.groupby([name for name in RESULT if name != "measure"])]) if len(rows) else {}
 
     def _by_item_of(

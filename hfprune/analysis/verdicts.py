@@ -37,7 +37,9 @@ PAPERS_MODEL, OTHER_MODEL = "paper's model", "other model"
 # Single numbers that another run would repeat, so one run is exact. Times are not among them. Neither is memory,
 # which on a CPU is the memory of the whole process.
 REPEATABLE = ("parameters", "parameters_kept", "flops")
-ABOVE_CONSTANT = "a model, or questions, that show both accuracies above a constant answer's"
+ABOVE_CONSTANT = (
+    "a model, or questions, that show all accuracies above those of a guess and a constant answer"
+)
 
 
 class ClaimRow(NamedTuple):
@@ -89,7 +91,7 @@ class Compared(NamedTuple):
     effect: Estimate
     notes: list[str]
     constant: Sequence[str] = ()
-    """Says which accuracies are not above that of the best constant answer: their difference tests no claim."""
+    """Says which accuracies are not above that of a guess or a constant answer: they test no claim."""
 
 
 def evaluate(paper: Paper, evidence: Evidence) -> pd.DataFrame:
@@ -167,7 +169,7 @@ def _evaluate(
     except NotComparableError as reason:
         return row._replace(verdict=NOT_COMPARABLE, note=str(reason))
     judged = _judged(claim, found.effect, threshold)
-    if found.constant:
+    if found.constant and found.effect.known:
         judged |= {
             "verdict": NOT_TESTABLE,
             "needs": ABOVE_CONSTANT,
@@ -238,14 +240,15 @@ def compare_items(
 
 
 def _not_above(constant: Outcomes, sides: Iterable[MeasuredSide]) -> list[str]:
-    """Name the sides with an accuracy whose interval is not above that of the best constant answer."""
+    """Name the sides whose accuracy is not significantly above that of a guess or a constant answer."""
     found = []
     for side in sides:
-        above = estimate(contrast([(100, side.data), (-100, constant)]))
+        mine = {draw: {task: each[task] for task in constant[None]} for draw, each in side.data.items()}
+        above = estimate(contrast([(100, mine), (-100, constant)]))
         if above.known and above.low <= 0:
-            found.append(f"{side.name} {above.value:+.1f} ({above.low:+.1f} to {above.high:+.1f})")
+            found.append(f"{side.name}: {above.value:+.1f} ({above.low:+.1f} to {above.high:+.1f})")
     which = ", ".join(dict.fromkeys(found)).replace("-", "−")
-    return [f"not significantly above the best constant answer, in points: {which}"] if found else []
+    return [f"not significantly above a guess or a constant answer, in points: {which}"] if found else []
 
 
 def _compare_numbers(

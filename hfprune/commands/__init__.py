@@ -14,6 +14,7 @@ import os
 import sys
 from functools import partial
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,7 +41,7 @@ def main() -> None:
 
         read = _add_flags(command, module)
         flags = command._option_string_actions  # argparse would name a missing flag first
-        for word in (word.partition("=")[0] for word in sys.argv[2:]):
+        for word in (word.partition("=")[0] for word in takewhile("--".__ne__, sys.argv[2:])):
             if word.startswith("--") and not any(flag.startswith(word) for flag in flags):
                 command.error(f"unknown flag {word}{nearest(word, flags, '')}")
         config = located(read(parser.parse_args()))

@@ -17,9 +17,9 @@ AVERAGE_WITHOUT_CROWS = "average without CrowS"
 # The metric of CrowS-Pairs: a share of stereotypes, which the paper averages as if it were an accuracy.
 CROWS = "pct_stereotype"
 PRIMARY = (CROWS, "acc_norm", "acc")  # the metrics of a zero-shot task, the preferred first
-SAME_CHOICES = (
-    "boolq",
-)  # tasks whose questions all have the same choices, of which one can always be answered
+# Tasks whose questions all have the same choices, and those without a guess: one counts stereotypes, one all true
+# choices.
+SAME_CHOICES, NO_GUESS = ("boolq",), ("crows_pairs_english", "truthfulqa_mc2")
 CONFIDENT = "ok"  # `confidence` of a published number without known doubts
 NOT_AVERAGED = {8: ("truthfulqa_mc2",)}  # tasks that a published table leaves out of its averages (A15)
 

@@ -120,11 +120,7 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
 
     start = time.perf_counter()
     print("fetch …", file=sys.stderr)
-    spelt = {"models": asked.model, "corpora": asked.text, "instructions": asked.recover}
-    found = {
-        kind: resolve(kind, word, asked.resources, asked.catalogue) for kind, word in spelt.items() if word
-    }
-    later = read_later(asked)
+    found, later = dict[str, Path](), read_later(asked)
     others = [("corpora", asked.eval_text)] if asked.eval_text else []
     others += [("tasks", task) for task in asked.tasks]
     for kind, word in others if asked.compare else ():
@@ -133,6 +129,14 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
             raise HfpruneError(f"--eval-text: the comparison reads {folder.name} anyway; give another text")
         inside = folder.parent == asked.resources / kind
         found[f"{kind}/{folder.name if inside else folder}"] = folder
+    # The largest last, so that another name's mistake is found before it.
+    for kind, spelling in {
+        "corpora": asked.text,
+        "instructions": asked.recover,
+        "models": asked.model,
+    }.items():
+        if spelling:
+            found[kind] = resolve(kind, spelling, asked.resources, asked.catalogue)
     if f"corpora/{found['corpora'].name}" in [*later, *found]:
         raise HfpruneError(f"--text: the comparison reads {found['corpora'].name}; calibrate on another text")
     absent = [asset for asset in later if not (asked.resources / asset / "asset.json").is_file()]

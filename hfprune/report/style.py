@@ -120,7 +120,7 @@ VERDICT_LOOKS = {
     "equivalent": Look("Equivalent", "#0072B2", "D"),
     "inconclusive": Look("Inconclusive", "#8C8C8C", "s"),
     "one draw": Look("One draw", "#BDBDBD", "v"),
-    "not testable": Look("Not testable", "#BDBDBD", "P"),
+    "not testable": Look("Not testable", "#5B5B5B", "P"),
 }
 
 

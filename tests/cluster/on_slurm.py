@@ -125,7 +125,8 @@ def test_what_needs_no_jobs_works_where_there_is_no_gpu(
 ) -> None:
     project = whole[0]
     assert "Nothing to be done" in finish(submit(project, environment, "--dry-run"))
-    said = finish(submit(project, environment, "--dry-run", "--resources", "mem_mb=900"))
+    make_project(tmp_path)  # of which nothing is done
+    said = finish(submit(tmp_path, environment, "--dry-run", "--resources", "mem_mb=900"))
     assert re.search(r"(?m)^cost: too large: .*, but the profile's `mem_mb` allows 0.9$", said)
     finish(submit(project, environment, "--unlock"))
     assert "results/smoke/report.html" in finish(submit(project, environment, "--summary"))
@@ -248,7 +249,7 @@ def test_recovery_goes_on_after_a_limit_of_time(
 ) -> None:
     make_project(tmp_path)
     study = {"models": ["llama"], "methods": {"random": None}, "measures": {}, "primary": None}
-    study["recovery"] = {"instructions": "pairs", "methods": [], **RECOVERY}
+    study["recovery"] = {"instructions": "pairs", "without": ["random"], **RECOVERY}
     (tmp_path / "config/studies/smoke.yaml").write_text(yaml.safe_dump(STUDY | study))
     (tmp_path / "stops.sh").write_text(STOPS)
     own = environment | {"BASH_ENV": str(tmp_path / "stops.sh")}

@@ -33,7 +33,7 @@ class ClaimsTable(TablePublication):
             "Reproduced: the whole 95 % interval of our effect is on the claimed side; contradicted: on the "
             "other; equivalent: within the margin of the claim; inconclusive: none of these; one draw: "
             "calibrated once, without resampled calibrations, so that another draw might overturn any verdict; "
-            "not testable: an accuracy is not significantly above that of the best constant answer; "
+            "not testable: an accuracy is not significantly above that of a guess or a constant answer; "
             "not comparable: the two sides were measured on different draws or items; not applicable: a method "
             "could not cut the units that it names. "
             "Published effects are shown beside ours; they affect a verdict only where the claim is about them. "
