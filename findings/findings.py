@@ -49,12 +49,15 @@ class Effect:
     low: float
     high: float
     holm: float = math.nan
+    testable: bool = True
 
     nothing = property(lambda self: int(self.outcome in RATIOS))
 
     @property
     def side(self) -> int | None:
-        """-1 or 1 where the interval lies below or above no effect, 0 where it holds it; None without one."""
+        """-1 or 1 where the interval lies below or above no effect, else 0; None without an interval."""
+        if not self.testable:
+            return 0
         return None if math.isnan(self.low) else int(self.low > self.nothing) - int(self.high < self.nothing)
 
     def __str__(self) -> str:
@@ -258,7 +261,8 @@ def overview() -> list[Panel]:
         for row in decided:
             effects, published = found.setdefault(row["effect"].outcome, ({}, {}))
             name = f"{short[claim]}: {row['name']}" + " ⊘" * (row["judged"] == "not testable")
-            effects[name], published[name] = row["effect"], (table.min(), table.max())
+            effects[name] = replace(row["effect"], testable=row["judged"] != "not testable")
+            published[name] = table.min(), table.max()
     return [(title, found[unit][0], int(unit in RATIOS), found[unit][1]) for unit, title in titles.items()]
 
 

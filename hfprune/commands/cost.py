@@ -79,7 +79,7 @@ def _claims(study: "Study", like: Path) -> str:
     rows = [["" if value != value else value for value in row] for row in found]
     headers = [name.replace("_", " ") for name in Decidable._fields]
     about = (
-        f"what it can decide, if effects vary as in {like}: half widths are of 95 % intervals, and 80 % of "
-        "repetitions would show the minimum detectable effect"
+        f"what it can decide, if effects vary as in {like} and accuracies are above a guess: half widths are of "
+        "95 % intervals, and 80 % of repetitions would show the minimum detectable effect"
     )
     return f"{about}\n\n{tabulate(rows, headers, tablefmt='github', floatfmt='.2g')}"

@@ -114,7 +114,7 @@ def test_the_accuracy_above_a_constant_answer_and_the_share_of_yes() -> None:
             constant = max(yes, 1 - yes)
         above.append(rows_of_task[metric].mean() - constant)
     claims = rows_of(results_of("untuned") / "claims.csv")
-    said = f"entropy 20%, none {100 * sum(above) / 7:+.1f} ("
+    said = f"entropy 20%, none: {100 * sum(above) / 7:+.1f} ("
     assert len(above) == 7 and any(said in row["note"] for row in claims)
     items = pd.read_parquet(results_of("recovery") / "items.parquet", filters=[("task", "=", "boolq")])
     items = items[items["model"].str.startswith("smollm2") & (items["measure"] == "zeroshot")]
