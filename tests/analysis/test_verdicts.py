@@ -15,6 +15,7 @@ from hfprune.analysis.condition import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, 
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.statistics import Estimate
 from hfprune.analysis.verdicts import evaluate
+from hfprune.item_outcomes import guess_or_majority
 from hfprune.paper.relations import Claim, Paper
 from hfprune.report import style
 from hfprune.report.collected import Collected
@@ -227,21 +228,22 @@ def test_crows_gets_an_average_without_it(paper: Paper, study: Study) -> None:
 
 
 @pytest.mark.parametrize(("right", "said"), [(62, "not testable"), (50, "not testable"), (85, "reproduced")])
-def test_what_a_constant_answer_gets_right_tests_no_claim(
-    paper: Paper, study: Study, right: int, said: str
-) -> None:
+def test_a_constant_answers_accuracy_tests_nothing(paper: Paper, study: Study, right: int, said) -> None:
     """Beside a good model, one that always says yes, which is right in 62 of 100, one that guesses, a good one."""
     study.tasks = {"boolq": 0.6}
-    target = np.arange(100) < 62
     for (method, count), seed in product(zip(study.methods, (97, right), strict=True), study.seeds):
-        items = pd.DataFrame(
-            {"item": range(100), "acc": np.arange(100.0) < count, "target": target.astype(str)}
-        )
-        items["loglikelihood"] = [[-1.0, -2.0]] * 100
+        items = pd.DataFrame({"item": range(100), "acc": np.repeat([1.0, 0.0], [count, 100 - count])})
+        items = items.assign(target=np.repeat(["1", "0"], [62, 38]), loglikelihood=[[-1.0, -2.0]] * 100)
         value = Value("acc", count / 100, 0.05, 100)
-        study.result(method, 0.2, "zeroshot", "boolq", value, items=items.astype({"acc": float}), seed=seed)
+        study.result(method, 0.2, "zeroshot", "boolq", value, items=items, seed=seed)
     (row,) = judge(paper, study).itertuples()
     assert row.verdict == said and ("cross_entropy 20%, none" in row.note) == (said != "reproduced")
+
+
+def test_a_guess_is_among_an_items_choices_and_the_majority_of_one_task() -> None:
+    items = pd.DataFrame({"task": [*"bbba"], "target": [*"110x"], "loglikelihood": [[0, 0]] * 3 + [[0] * 4]})
+    assert guess_or_majority(items, ["b"]).tolist() == [1, 1, 0, 0.25]
+    assert guess_or_majority(items[1:], ["b"]).tolist() == [0.5, 0.5, 0.25], "no class is commoner"
 
 
 def test_scoring_has_a_verdict_against_sdmprune_itself(paper: Paper, study: Study) -> None:
