@@ -1,6 +1,7 @@
 """The published advantages of entropy over other methods, with every task left out in turn."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,14 @@ MAJORITY = {"boolq": 62.2, "piqa": 50.5, "winogrande": 50.4}
 SAME = ["table", "model", "ratio", "recovery"]
 
 
+@cache
 def advantages(paper: Path) -> pd.DataFrame:
     """Return a row a published comparison of entropy with another method at the same ratio and recovery.
 
     In points over its `tasks`: `advantage`, the mean difference, also without BoolQ and without CrowS-Pairs;
     `least` and `most`, without the task that makes it so; `stderr`, by arithmetic from the printed accuracies and
     the numbers of questions, if two models' answers were independent. `doubts`: those that the transcription of
-    the tables marks. `below the majority`: accuracies below that of the task's commoner class.
+    the tables marks. `below the majority`: accuracies below the share of the task's commoner class.
     """
     rows, found = read_tables(paper), []
     rows = rows[rows["task"].isin(QUESTIONS) & (rows["method"] != "dense")]
@@ -48,10 +50,10 @@ def _row(both: pd.DataFrame) -> Mapping[str, object]:
     left = {task: apart.drop(task).mean() for task in apart.index}
     variance = (both * (100 - both) / pd.Series(QUESTIONS)[both.columns]).to_numpy().sum()
     low = [
-        (METHODS[side].label, task)
+        f"{METHODS[side].label}, {task}, {both.loc[side, task]:g} < {share}"
         for side in both.index
-        for task in both
-        if both.loc[side, task] < MAJORITY.get(task, 0)
+        for task, share in MAJORITY.items()
+        if task in both and both.loc[side, task] < share
     ]
     return {
         "advantage": apart.mean(),
@@ -60,5 +62,5 @@ def _row(both: pd.DataFrame) -> Mapping[str, object]:
         "least": min(left.values()),
         "most": max(left.values()),
         "stderr": np.sqrt(variance) / len(apart),
-        "below the majority": ", ".join(f"{side}, {task}" for side, task in low),
+        "below the majority": "; ".join(low),
     }

@@ -41,7 +41,7 @@ def test_the_page_is_that_of_a_run(smollm2: Path, downloads: Path, tmp_path: Pat
         pd.testing.assert_series_equal(other[column], other_there[column], rtol=tolerance)
 
 
-def test_the_authors_own_scores_are_ours_where_only_rounding_differs() -> None:
+def test_what_the_readme_says_of_the_authors_code_is_on_its_page() -> None:
     (first, _), _ = read(
         (ROOT / "benchmarks/authors.md").read_text().replace("In bfloat16", "## In bfloat16")
     )
