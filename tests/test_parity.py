@@ -5,7 +5,10 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import authors
 import pandas as pd
+import pytest
+import torch
 from command_line import run
 from smoke import ROOT
 
@@ -41,10 +44,14 @@ def test_the_page_is_that_of_a_run(smollm2: Path, downloads: Path, tmp_path: Pat
         pd.testing.assert_series_equal(other[column], other_there[column], rtol=tolerance)
 
 
-def test_what_the_readme_says_of_the_authors_code_is_on_its_page() -> None:
-    (first, _), _ = read(
-        (ROOT / "benchmarks/authors.md").read_text().replace("In bfloat16", "## In bfloat16")
+def test_files_of_the_authors_read_the_given_blocks_and_lack_no_edit(tmp_path: Path) -> None:
+    (file := tmp_path / "prune.py").write_text(
+        "import torch\ndef get_importance_taylor(path, seed):\n  seq_len = 1024\n"
+        "  model = AutoModelForCausalLM.from_pretrained(path).to(torch.bfloat16).cuda()\n"
+        "  read, data = AutoTokenizer.from_pretrained(path), load_dataset('').shuffle(seed=seed)\n"
+        "  return {'importance': [model.weight * read(x['text'])['input_ids'][seq_len - 1] for x in data]}\n"
     )
-    table = first.set_index("what it calls")
-    same = table[table.index.str.contains("softmax|cross-entropy for|last positions")]
-    assert len(same) == 3 and same["largest difference"].max() < 1e-5 and same["overlap"].min() > 0.9999
+    given = torch.nn.Linear(1, 1), torch.arange(12).reshape(2, 6)
+    assert authors.hfprune(file, {}, *given) == [given[0].weight * 5, given[0].weight * 11]
+    with pytest.raises(ValueError, match="lacks"):
+        authors.loaded(file, authors.CROSS_ENTROPY, *given)

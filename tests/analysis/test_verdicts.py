@@ -234,8 +234,7 @@ def test_a_constant_answers_accuracy_tests_nothing(paper: Paper, study: Study, r
     for (method, count), seed in product(zip(study.methods, (97, right), strict=True), study.seeds):
         items = pd.DataFrame({"item": range(100), "acc": np.repeat([1.0, 0.0], [count, 100 - count])})
         items = items.assign(target=np.repeat(["1", "0"], [62, 38]), loglikelihood=[[-1.0, -2.0]] * 100)
-        value = Value("acc", count / 100, 0.05, 100)
-        study.result(method, 0.2, "zeroshot", "boolq", value, items=items, seed=seed)
+        study.result(method, 0.2, "zeroshot", "boolq", Value("acc", 0.01 * count), items=items, seed=seed)
     (row,) = judge(paper, study).itertuples()
     assert row.verdict == said and ("cross_entropy 20%, none" in row.note) == (said != "reproduced")
 
