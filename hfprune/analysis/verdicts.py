@@ -170,10 +170,7 @@ def _evaluate(
         return row._replace(verdict=NOT_COMPARABLE, note=str(reason))
     judged = _judged(claim, found.effect, threshold)
     if found.constant and found.effect.known:
-        judged |= {
-            "verdict": NOT_TESTABLE,
-            "needs": ABOVE_CONSTANT,
-        }
+        judged |= {"verdict": NOT_TESTABLE, "needs": ABOVE_CONSTANT}
     return row._replace(
         left=found.left.name,
         right=found.right.name,

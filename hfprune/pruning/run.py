@@ -130,11 +130,8 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
         inside = folder.parent == asked.resources / kind
         found[f"{kind}/{folder.name if inside else folder}"] = folder
     # The largest last, so that another name's mistake is found before it.
-    for kind, spelling in {
-        "corpora": asked.text,
-        "instructions": asked.recover,
-        "models": asked.model,
-    }.items():
+    spelt = {"corpora": asked.text, "instructions": asked.recover, "models": asked.model}
+    for kind, spelling in spelt.items():
         if spelling:
             found[kind] = resolve(kind, spelling, asked.resources, asked.catalogue)
     if f"corpora/{found['corpora'].name}" in [*later, *found]:

@@ -27,15 +27,10 @@ class CalibrationFigure(FigurePublication):
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
         values = values.rename(columns={"method": "group", "sequences": "place"})
         values = values.assign(low=float("nan"), high=float("nan"))
-        rows = [
-            (
-                model,
-                [
-                    charts.Chart(
-                        part, data.looks, "Agreement of halves", "Calibration sequences", log_place=True
-                    )
-                ],
+        rows = []
+        for model, part in values.groupby("model"):
+            axis = "Calibration sequences"
+            rows.append(
+                (model, [charts.Chart(part, data.looks, "Agreement of halves", axis, log_place=True)])
             )
-            for model, part in values.groupby("model")
-        ]
         return sheet(rows, "", 4.6)
