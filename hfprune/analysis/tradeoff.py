@@ -1,8 +1,5 @@
-"""Quality against the gain: what pruning costs, how much faster and smaller models get, and the Pareto fronts."""
+"""Quality against the gain: what pruning costs, and how much faster and smaller models get."""
 
-from itertools import product
-
-import numpy as np
 import pandas as pd
 
 from hfprune.analysis.averages import MEAN
@@ -12,7 +9,7 @@ from hfprune.results import DENSE
 # Metric → the kind of its measure. Of each, lower is better.
 QUALITIES = {"js_distance": "fidelity", "bpb": "gold_bpb"}
 # Relative to the dense model: a speed-up (higher is better), or the share that is kept (lower is better).
-GAINS = {"prefill_speedup": 1, "decode_speedup": 1, "parameters_kept": -1, "memory_kept": -1}
+GAINS = {"prefill_speedup": 1, "decode_speedup": 1, "parameters_kept": -1}
 # Measured → what it would be if time followed a prefill's operations, or the weights that a decoding step reads.
 THEORY = {
     "prefill_speedup": ("prefill_by_flops", "flops"),
@@ -20,10 +17,6 @@ THEORY = {
 }
 BARE = ["parameters", "memory_bytes", "flops"]
 CELL = ["model", "method", "ratio"]
-
-
-def front_name(quality: str, gain: str) -> str:
-    return f"front_{quality}_{gain}"
 
 
 def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
@@ -36,9 +29,7 @@ def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
         `parameters, memory_bytes, flops` as measured; `GAINS` relative to the dense model, which has 1; with
         `<metric>_low` and `<metric>_high`, the ends of the 95 % interval of qualities and speed-ups; those of
         speed-ups are over seeds, which several processes measured, and in logarithms. The theoretical speed-ups of
-        `THEORY` are the dense model's operations or parameters over the pruned one's. For every quality and gain,
-        `front_name` says whether no other cell of the model, the dense one included, is at least as good in both
-        and better in one.
+        `THEORY` are the dense model's operations or parameters over the pruned one's.
     """
     plain = levels[(levels["recovery"] == "none") & levels["ratio"].notna()]
     wide = _wide(plain[plain["measure"] == declared.first("latency")], [*THEORY, *BARE])
@@ -57,7 +48,13 @@ def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     for name, own in {"js_distance": 0.0, **dict.fromkeys(THEORY, 1.0)}.items():
         if table[name].notna().any():
             table.loc[dense, name] = own
-    return _with_fronts(_with_gains(table))
+    of_dense = {
+        name: table["model"].map(table[dense].set_index("model")[name]).astype(float) for name in BARE
+    }
+    table["parameters_kept"] = table["parameters"] / of_dense["parameters"]
+    for name, bare in THEORY.values():
+        table[name] = of_dense[bare] / table[bare]
+    return table
 
 
 def _wide(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
@@ -67,35 +64,3 @@ def _wide(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
         for values, suffix in (("value", ""), ("low", "_low"), ("high", "_high"))
     ]
     return parts[0].join(parts[1:])
-
-
-def _with_gains(table: pd.DataFrame) -> pd.DataFrame:
-    dense = table[table["method"] == DENSE].set_index("model")[BARE]
-    of_dense = {name: table["model"].map(dense[name]).astype(float) for name in BARE}
-    table["parameters_kept"] = table["parameters"] / of_dense["parameters"]
-    table["memory_kept"] = table["memory_bytes"] / of_dense["memory_bytes"]
-    for name, bare in THEORY.values():
-        table[name] = of_dense[bare] / table[bare]
-    return table
-
-
-def _with_fronts(table: pd.DataFrame) -> pd.DataFrame:
-    for quality, (gain, sign) in product(QUALITIES, GAINS.items()):
-        fronts = [
-            pareto_front(cells[quality], sign * cells[gain])
-            for _, cells in table.groupby("model", sort=False)
-        ]
-        table[front_name(quality, gain)] = pd.concat([pd.Series(dtype=bool), *fronts]).astype(bool)
-    return table
-
-
-def pareto_front(cost: pd.Series, gain: pd.Series) -> pd.Series:
-    """Tell which cells no other one dominates: none costs at most as much, gains at least as much, and differs.
-
-    A cell without one of the two numbers is not on the front, and dominates none.
-    """
-    c, g = cost.to_numpy(float), gain.to_numpy(float)
-    as_good = (c[:, None] <= c) & (g[:, None] >= g)
-    better = (c[:, None] < c) | (g[:, None] > g)
-    known = ~np.isnan(c) & ~np.isnan(g)
-    return pd.Series(known & ~(as_good & better).any(axis=0), cost.index)

@@ -11,7 +11,7 @@ from hfprune.report.values import dotted
 
 COLUMNS = {
     **{"label": "Method", "shown": "Value", "interval": "95 % interval", "beside": "Against its reference"},
-    **{"removed": "Removed", "study": "Study", "model": "Model", "recovery": "Recovery", "family": "Reads"},
+    **{"removed": "Removed", "study": "Study", "model": "Model", "recovery": "Recovery"},
     **{"n": "n", "draws": "Draws"},
 }
 SEVERAL = ("study", "model", "recovery")  # columns that are left out where all rows are alike
@@ -45,7 +45,6 @@ def _rows(study: StudyResults) -> pd.DataFrame:
         study=study.name,
         key=[*map(dotted, keys)],
         label=values["method"].map(labels),
-        family=values["method"].map(study.families),
         recovery=values["recovery"].map(recovery_label),
         removed=values["ratio"].map(percent),
         n=["" if pd.isna(n) else f"{n:.0f}" for n in values["n"]],

@@ -12,7 +12,6 @@ import pandas as pd
 from hfprune.analysis.against_reference import ENDS, P_VALUES
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, MEAN
 from hfprune.analysis.statistics import LEVEL
-from hfprune.criteria import CRITERIA
 from hfprune.report.collected import Collected
 from hfprune.report.values import (
     Effect,
@@ -51,7 +50,6 @@ TASK_CAPABILITIES = {
     "truthfulqa_mc2": "Truthfulness",
     "crows_pairs_english": "Stereotypes",
 }
-FAMILIES = {"gradient": "gradients", "activations": "activations", "weights": "weights"}
 
 
 class Quantity(NamedTuple):
@@ -84,8 +82,6 @@ class StudyResults:
     whether it holds by Holm's correction for all models, methods and ratios of the study together, and for the
     outcomes that it corrects together."""
     meanings: dict[Quantity, Meaning]
-    families: dict[str, str]
-    """What each method's criterion reads: gradients, activations or weights; or else `other`."""
     provenance: dict[str, Any]
 
     @property
@@ -119,7 +115,6 @@ def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
         data=data,
         values=values,
         meanings=meanings,
-        families=_families(data.tidy),
         provenance=_provenance(data.records),
     )
 
@@ -215,9 +210,3 @@ def percent(ratio: float) -> str:
 
 def number(value: float, shown: str) -> str:
     return "" if pd.isna(value) else shown.format(value).replace("-", "−")
-
-
-def _families(tidy: pd.DataFrame) -> dict[str, str]:
-    criteria, known = dict(zip(tidy["method"], tidy["criterion"], strict=True)), CRITERIA.sources()
-    needs = {method: CRITERIA.load(own).needs if own in known else "" for method, own in criteria.items()}
-    return {method: FAMILIES.get(need, "other") for method, need in needs.items()} | {DENSE: "dense"}

@@ -11,6 +11,7 @@ from hfprune.analysis.averages import primary_values, without_tasks
 from hfprune.analysis.declarations import ALL_SHOWN, Declarations
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
 from hfprune.paper.relations import Paper
+from hfprune.report import unread
 from hfprune.report.cells import OURS, PAPER, head_columns, in_order, present
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
@@ -25,13 +26,17 @@ from hfprune.report.rows import (
     source_notes,
     with_blanks,
 )
-from hfprune.report.style import looks, metric_label, tasks_in_order
+from hfprune.report.style import TASKS, looks, metric_label, tasks_in_order
 from hfprune.report.typeset import Column, Table
 from hfprune.results import DENSE
 
 FORMS = {
     AVERAGE: CellForm("Average", better="higher"),
     AVERAGE_WITHOUT_CROWS: CellForm("w/o Crows", better="higher"),
+    unread.WITHOUT_CONSTANT: CellForm("w/o constant", better="higher"),
+    **{
+        key: CellForm(f"{TASKS[task].short} bal.", with_spread=False) for task, key in unread.BALANCED.items()
+    },
     "parameters": CellForm("Params (B)", "{:.3g}", with_spread=False),
     "prefill_latency": CellForm("Prefill (ms)"),
     "prefill_speedup": CellForm("Speed-up", "{:.2f}"),
@@ -55,7 +60,8 @@ OUTPUT_FORMS = {
 }
 # Stand for a column per task, and per metric and corpus of the outputs.
 PER_TASK, OUTPUTS = "tasks", "outputs"
-ACCURACY = (PER_TASK, AVERAGE, AVERAGE_WITHOUT_CROWS)
+AVERAGES = (AVERAGE, AVERAGE_WITHOUT_CROWS, unread.WITHOUT_CONSTANT)
+ACCURACY = (PER_TASK, *unread.BALANCED.values(), *AVERAGES)
 WITH_RECOVERY = f"recovery != 'none' or method == '{DENSE}'"
 # Kind of measure and metric → the paper's metric, our scale, and the number to add after scaling.
 PAPERS_UNITS = {
@@ -97,21 +103,20 @@ class PaperTable(TablePublication):
         published, declared = data.printed, data.declared
         theirs = published.numbers[published.numbers["table"] == self.order]
         theirs = theirs.assign(key=theirs["column"], source=PAPER).drop(columns="label")
-        ours = in_papers_units(data.levels, declared, self.without)
-        ours = self._chosen(ours, published, {*theirs["model"]}).assign(source=OURS)
+        ours, of_answers = self._measured(data, {*theirs["model"]})
         forms = self._forms(ours, theirs, declared)
         blanks = data.blanks[: 0 if self.of_scoring else None]
         ours = with_blanks(ours, self._chosen(blanks, published, {*theirs["model"]}), forms)
         cells = with_following(pd.concat([theirs, ours], ignore_index=True))
         cells = cells[cells["key"].isin(forms)]
-        named = looks(cells["method"], data.labels)
+        named = looks({*cells["method"]} - {*unread.LOOKS}, data.labels) | unread.LOOKS
         cells = in_order(cells, ORDER, named, [*published.models.values()])
         footnotes, measured = footnotes_of(cells), {*cells["key"]}
         numbers, laid = lay_out(cells, {key: forms[key] for key in forms if key in measured}, footnotes)
         source = Column("Source", numbers["source"].tolist(), words=True)
         columns = present([*head_columns(numbers, named), source, *laid])
         outputs = ours[ours["measure"].isin(declared.of_kind(*ALL_SHOWN)) & ours["key"].isin(forms)]
-        of_averages = averages(ours, theirs, published, declared.first("zeroshot"))
+        of_averages = averages(ours, theirs, published, declared.first("zeroshot")) + of_answers
         below = [
             *source_notes(columns, cells, published.models),
             *(of_averages if AVERAGE in forms else []),
@@ -121,6 +126,19 @@ class PaperTable(TablePublication):
             *(f"{anomaly}: {claim}" for anomaly, claim in published.about(self.order).items()),
         ]
         return Table(numbers, columns, below)
+
+    def _measured(self, data: Collected, in_table: set[str]) -> tuple[pd.DataFrame, list[str]]:
+        """Return our numbers by their keys, beside what is right without reading, and notes about that."""
+        found = unread.answers(data)
+        same = unread.constant(data, of := unread.shares(found))
+        means = unread.averages(data, same, self.without)
+        ours = in_papers_units(pd.concat([data.levels, *means]), data.declared, self.without)
+        ours = self._chosen(pd.concat([ours, unread.balanced(found)]), data.printed, in_table)
+        beside = unread.unread(data, of, same, self.without)
+        beside = beside[beside["model"].isin(found["model"])]
+        beside = beside.assign(model=data.printed.model(beside["model"]))
+        ours = pd.concat([ours, beside[beside["model"].isin(ours["model"])]])
+        return ours.assign(source=OURS), unread.notes(data, same) if len(found) else []
 
     def _chosen(self, rows: pd.DataFrame, published: Paper, in_table: set[str]) -> pd.DataFrame:
         rows = rows.assign(model=published.model(rows["model"]))
@@ -171,6 +189,7 @@ def in_papers_units(levels: pd.DataFrame, declared: Declarations, without: Colle
     of_tasks = primary_values(levels, measure)
     left_out = [task for task in without if task in {*of_tasks["task"]}]
     averages = {without_tasks(name, left_out): name for name in (AVERAGE, AVERAGE_WITHOUT_CROWS)}
+    averages[unread.WITHOUT_CONSTANT] = unread.WITHOUT_CONSTANT
     means = levels[(levels["measure"] == measure) & levels["task"].isin(averages)]
     accuracy = pd.concat([of_tasks[~of_tasks["task"].isin(left_out)], means])
     accuracy = accuracy.assign(task=accuracy["task"].replace(averages))

@@ -122,7 +122,7 @@ def source_notes(columns: list[Column], cells: pd.DataFrame, names: dict[str, st
     legend += [f"{model} is {name} in this study." for name, model in names.items() if model in present]
     if ours.empty:
         legend.append("Ours: not measured.")
-    elif set(ours["method"]) == {DENSE}:
+    elif set(ours["method"][ours["measure"].notna()]) == {DENSE}:
         legend.append("Ours: no pruned model under the conditions of this table was measured.")
     return [*legend, *mark_notes(columns, ours)]
 

@@ -110,7 +110,6 @@ GAIN_LABELS = {
     "prefill_speedup": "Prefill speed-up",
     "decode_speedup": "Decode speed-up",
     "parameters_kept": "Parameters",
-    "memory_kept": "Memory",
 }
 
 # The verdicts that are drawn; "not run" and "not applicable" are not.

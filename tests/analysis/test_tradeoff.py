@@ -1,4 +1,4 @@
-"""Quality against the gain: Pareto fronts, theoretical speed-ups and relative sizes, by hand."""
+"""Quality against the gain: theoretical speed-ups and relative sizes, by hand."""
 
 from pathlib import Path
 
@@ -8,9 +8,8 @@ import pytest
 from drawings import figure_of
 from synthetic import PAPER, Study
 
-from hfprune.analysis.pareto import GAINS, front_name, pareto_front, tradeoff
+from hfprune.analysis.tradeoff import GAINS, tradeoff
 from hfprune.report.collected import Collected
-from hfprune.report.drawing.marks import GREY
 from hfprune.report.table_files import write_tables
 from hfprune.results import DENSE, Value
 
@@ -20,23 +19,9 @@ WHOLE = (0.0, 1.0, 1.0, 100.0, 440.0, 100.0)
 CELLS = {
     "width": (0.20, 1.1, 1.2, 80.0, 380.0, 70.0),
     "depth": (0.30, 1.4, 1.3, 80.0, 330.0, 72.0),
-    "attention": (0.25, 1.0, 1.2, 80.0, 340.0, 74.0),  # width is better in both and as good
-    "aligned": (0.30, 1.4, 1.1, 80.0, 380.0, 70.0),  # as depth in prefill: neither dominates the other
+    "attention": (0.25, 1.0, 1.2, 80.0, 340.0, 74.0),
+    "aligned": (0.30, 1.4, 1.1, 80.0, 380.0, 70.0),
 }
-
-
-def test_the_front_of_many_is_that_of_a_sorted_sweep() -> None:
-    rng = np.random.default_rng(0)
-    cost, gain = pd.Series(rng.integers(0, 30, 200)), pd.Series(rng.integers(0, 30, 200))
-    best, expected = -1, set()
-    for c, g in sorted({*zip(cost, gain, strict=True)}, key=lambda pair: (pair[0], -pair[1])):
-        if g > best:
-            best = g
-            expected.add((c, g))
-    found = pareto_front(cost, gain)
-    assert {*zip(cost[found], gain[found], strict=True)} == expected
-    unknown = pd.Series([1, 2, np.nan]), pd.Series([np.nan, 2, 3])
-    assert pareto_front(*unknown).tolist() == [False, True, False]
 
 
 def measure(
@@ -72,21 +57,14 @@ def test_numbers_by_hand(measured: Path) -> None:
     table = read(measured)
     assert [*table.index] == [DENSE, "aligned", "attention", "depth", "width"], "only what has a latency"
     depth, dense = table.loc["depth"], table.loc[DENSE]
-    assert depth["parameters_kept"] == pytest.approx(0.8) and depth["memory_kept"] == pytest.approx(0.75)
+    assert depth["parameters_kept"] == pytest.approx(0.8) and depth["memory_bytes"] == 330e6
     assert depth["prefill_by_flops"] == pytest.approx(100 / 72)
     assert depth["decode_by_parameters"] == pytest.approx(1.25)
     assert (depth["js_distance"], depth["bpb"]) == (0.3, pytest.approx(1.8)), "the mean over the groups"
-    assert dense[[*GAINS]].tolist() == [1] * 4 and (dense["js_distance"], dense["bpb"]) == (0, 1.5)
+    assert dense[[*GAINS]].tolist() == [1] * 3 and (dense["js_distance"], dense["bpb"]) == (0, 1.5)
     half = 2.131450 * 0.01  # t of 15 degrees of freedom
     assert depth[["js_distance_low", "js_distance_high"]].tolist() == pytest.approx([0.3 - half, 0.3 + half])
     assert np.isnan(depth["decode_speedup_low"]), "repeats of one process are no interval"
-    fronts = {gain: {*table.index[table[front_name("js_distance", gain)]]} for gain in GAINS}
-    assert fronts == {
-        "prefill_speedup": {DENSE, "width", "depth", "aligned"},
-        "decode_speedup": {DENSE, "width", "depth"},
-        "parameters_kept": {DENSE, "width"},
-        "memory_kept": {DENSE, "width", "attention", "depth"},
-    }
 
 
 def test_a_speed_up_of_three_processes_has_an_interval_above_zero(tmp_path: Path) -> None:
@@ -103,12 +81,10 @@ def test_a_speed_up_of_three_processes_has_an_interval_above_zero(tmp_path: Path
 def test_the_figure_shows_them(measured: Path) -> None:
     data = Collected(measured, PAPER)
     axes = figure_of("tradeoff", data).axes
-    assert len(axes) == 8, "two qualities, four gains"
-    gains = "Prefill speed-up", "Decode speed-up", "Parameters (% of dense)", "Memory (% of dense)"
-    assert (*(ax.get_xlabel().replace("\n", " ") for ax in axes[4:]),) == gains
-    assert axes[3].xaxis_inverted() and not axes[0].xaxis_inverted()
-    line = next(line for line in axes[0].get_lines() if line.get_color() == GREY).get_xydata()
-    assert [*map(tuple, line.tolist())] == [(1.0, 0.0), (1.1, 0.2), (1.4, 0.3), (1.4, 0.3)]
+    assert len(axes) == 6, "two qualities, three gains"
+    gains = "Prefill speed-up", "Decode speed-up", "Parameters (% of dense)"
+    assert (*(ax.get_xlabel().replace("\n", " ") for ax in axes[3:]),) == gains
+    assert axes[2].xaxis_inverted() and not axes[0].xaxis_inverted()
 
 
 def test_what_was_not_measured_has_no_panel_and_no_column(collected: Path, tmp_path: Path) -> None:
@@ -122,7 +98,6 @@ def test_what_was_not_measured_has_no_panel_and_no_column(collected: Path, tmp_p
     axes = figure_of("tradeoff", Collected(folder, PAPER)).axes
     labels = [ax.get_xlabel().replace("\n", " ") for ax in axes]
     assert labels == ["Prefill speed-up", "Parameters (% of dense)"]
-    assert not any(line.get_color() == GREY for ax in axes for line in ax.get_lines()), "two are no front"
     write_tables(folder, PAPER, tmp_path)
     head = next(line for line in (tmp_path / "tradeoff.md").read_text().splitlines() if line.startswith("|"))
     assert "Prefill" in head and not any(name in head for name in ("Decode", "Memory", "Gold"))

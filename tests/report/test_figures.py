@@ -192,11 +192,10 @@ def test_a_tie_is_a_tie_and_what_was_not_measured_is_no_empty_panel() -> None:
 
 def test_the_majority_answer_stands_beside_the_accuracies() -> None:
     data = Collected(results_of("demo"), PAPER)
-    answers = figure_of("answers", data).axes[0].texts
-    shares = [int(text.get_text().rstrip("*")) for text in answers[:6]]
+    commonest = [int(text.get_text().rstrip("*")) for text in figure_of("answers", data).axes[0].texts[:3]]
     lines = [line for ax in figure_of("accuracy", data).axes[:1] for line in ax.get_lines()]
     (majority,) = [line.get_xdata()[0] for line in lines if line.get_linestyle() == "-."]
-    assert majority == pytest.approx((sum(shares) + 50) / 7, abs=0.5), "WinoGrande's is a guess"
+    assert majority == pytest.approx((commonest[2] + 3 * 25 + 100 / 3 + 2 * 50) / 7, abs=0.1), "of BoolQ"
 
 
 def test_the_width_of_a_column_is_an_option(tmp_path: Path) -> None:
@@ -322,22 +321,36 @@ def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> No
     assert [label.get_text() for label in axes[0].get_yticklabels()] == names
 
 
-def test_a_constant_answer_shows_beside_the_commonest_right_one(study: Study) -> None:
+def test_a_constant_answer_shows_beside_the_commonest_right_one_and_wins_no_average(
+    study: Study, tmp_path: Path
+) -> None:
     given = {DENSE: [0, 1, 1, 0], "entropy": [1, 1, 1, 1], "random": [0, 1, 1, 1]}
     for method, answers in given.items():
+        right = [float(answer == true) for answer, true in zip(answers, (0, 1, 1, 1), strict=True)]
         likelihoods = [[-1.0, -2.0] if answer == 0 else [-2.0, -1.0] for answer in answers]
-        rows = {
-            "item": range(4),
-            "target": [*"0110"],
-            "loglikelihood": likelihoods,
-            "acc": [0.0, 1.0, 0.0, 0.0],
-        }
-        ratio, value = 0.2 * (method != DENSE), Value("acc", 0.25, 0.2, 4)
+        rows = {"item": range(4), "target": [*"0111"], "loglikelihood": likelihoods, "acc": right}
+        ratio, value = 0.2 * (method != DENSE), Value("acc", sum(right) / 4, 0.2, 4)
         study.result(method, ratio, "zeroshot", "boolq", value, items=pd.DataFrame(rows))
-    (ax,) = figure_of("answers", Collected(study.collect(), PAPER)).axes
+        study.result(method, ratio, "zeroshot", "piqa", Value("acc", 0.5 + ratio, 0.1, 9))
+    data = Collected(study.collect(), PAPER)
+    (ax,) = figure_of("answers", data).axes
     rows = zip(ax.get_yticklabels(), ax.texts[:-1], strict=True)  # the last is the heading
     shown = {label.get_text(): text.get_text() for label, text in rows}
-    assert shown == {"Commonest right answer": "50", "Dense": "50", "Entropy": "100*", "Random": "75"}
+    assert shown == {"Commonest right answer": "75", "Dense": "50", "Entropy": "100*", "Random": "75"}
+    write_tables(data.folder, PAPER, tmp_path, ["table6"])
+    table = pd.read_csv(tmp_path / "table6.csv").query("source == 'ours'").set_index("method")
+    columns = ["boolq", "boolq, balanced", "average", "average without constant"]
+    assert table[columns].to_dict("index") == {
+        method: dict(zip(columns, numbers, strict=True))
+        for method, numbers in {
+            DENSE: (75, 83.333333, 62.5, 50),
+            "guess": (50, 50, 50, 50),
+            "majority answer": (75, 50, 62.5, 50),
+            "entropy": (75, 50, 72.5, 70),
+            "random": (100, 100, 85, 70),
+        }.items()
+    }
+    assert "without boolq, to which a model gives one answer" in (tmp_path / "table6.md").read_text()
 
 
 def test_overlap_compares_with_entropy_or_else_the_first_method_and_with_chance(

@@ -80,7 +80,7 @@ def test_the_figure_has_a_panel_per_ratio_with_the_dense_model(recovered: Path) 
         assert before == {(50, 2.3), (50, end + 0.3)}
     legend = ax.figure.legends[0]
     assert [text.get_text() for text in legend.get_texts()] == ["Dense", "Entropy"]
-    assert "half the budget may end elsewhere" in legend.get_title().get_text().replace("\n", " ")
+    assert "the schedule is unfinished" in legend.get_title().get_text().replace("\n", " ")
     # As of `recoveries: [lora, [linear, lora]]`.
     add_curves(recovered, "linear+lora")
     assert [[len(curve) for curve in curves] for _, curves in drawn(recovered)] == [[3] * 4] * 2

@@ -1,7 +1,6 @@
 """Average zero-shot accuracy against the share of parameters removed, or by method where all have one share,
-with 95 % intervals; hollow points are published. Grey is the average of guesses, and of each task's majority
-answer, a guess where items do not number answers. In facets of recovered models the dense model is recovered
-too.
+with 95 % intervals; hollow points are published. Grey is right without reading the questions: by a guess, and
+in BoolQ by its commoner answer. In facets of recovered models the dense model is recovered too.
 """
 
 from dataclasses import replace
@@ -12,18 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hfprune.analysis.averages import AVERAGE, MEAN, primary_values
-from hfprune.analysis.tidy import ITEMS
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.figures.answers import RIGHT, Answers
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import Look, tasks_in_order
+from hfprune.report.unread import GUESS, LOOKS, answers, shares, unread
 from hfprune.report.values import all_values, scaled
-
-GUESS = "guess"
-LOOKS = {GUESS: Look("Guess", GREY, "", "-"), RIGHT: Look("Majority answer", GREY, "", "-.")}
 
 
 class Accuracy(FigurePublication):
@@ -36,7 +30,8 @@ class Accuracy(FigurePublication):
         ours = scaled(scores[scores["task"] == MEAN]).assign(source="ours")
         same = data.published.merge(ours[["model", "recovery", "ratio"]].drop_duplicates())
         printed = same[same["task"] == AVERAGE].assign(source="published")
-        return pd.concat([ours, printed, _guesses(data)], ignore_index=True) if len(ours) else ours
+        lines = unread(data, shares(answers(data)), {}).query("key == @AVERAGE").assign(source=GUESS)
+        return pd.concat([ours, printed, lines], ignore_index=True) if len(ours) else ours
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
         by_source = dict([*values.groupby("source")])
@@ -54,19 +49,6 @@ class Accuracy(FigurePublication):
         hollow: dict[str, Any] = {"color": GREY, "linestyle": "", "marker": "o", "markerfacecolor": "white"}
         entries = [Line2D([], [], label="Published, 10 tasks", **hollow)] if len(printed) else []
         return sheet(rows, bars, 4.6, 2.1, entries)
-
-
-def _guesses(data: Collected) -> pd.DataFrame:
-    """Return each model's averages, in percent, without reading the questions, if all tasks can be guessed."""
-    tasks = tasks_in_order(primary_values(data.levels, data.declared.first("zeroshot"))["task"])
-    chance = 100 * pd.Series({name: task.chance for name, task in tasks.items()}, dtype=float)
-    shares = Answers().values(data) if (data.folder / ITEMS).exists() else pd.DataFrame()
-    found = [] if chance.isna().any() else [(model, GUESS, chance) for model in {*data.levels["model"]}]
-    if found and len(shares):
-        right = shares[shares["method"] == RIGHT].groupby(["model", "task"])["share"].mean().unstack()
-        found += [(model, RIGHT, row.reindex(chance.index).fillna(chance)) for model, row in right.iterrows()]
-    rows = sorted((model, name, numbers.mean(), GUESS) for model, name, numbers in found)
-    return pd.DataFrame(rows, columns=["model", "method", "value", "source"])
 
 
 def _with_lines(chart: charts.Chart | str, lines: pd.DataFrame) -> charts.Chart | str:

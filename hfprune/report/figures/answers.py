@@ -3,21 +3,18 @@ choice, and a star marks what the study's `constant` calls a constant answer. Th
 always giving the commonest right answer, without reading the question; blank where items do not number it.
 """
 
-import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from hfprune.item_outcomes import commonest
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import headline, inches
 from hfprune.report.drawing.panels import framed, full, wrapped
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import tasks_in_order
-from hfprune.results import DENSE
+from hfprune.report.unread import MAJORITY, answers, shares
 
-RIGHT = "right answers"
 LOOK = {"vmin": 0, "vmax": 100, "cmap": "Blues", "cbar": False, "annot_kws": {"fontsize": "small"}}
 
 
@@ -28,27 +25,16 @@ class Answers(FigurePublication):
     empty = "Answers to single questions: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        items = data.kept(data.items(data.declared.first("zeroshot")))
-        if "loglikelihood" not in items or "acc" not in items:
-            return pd.DataFrame()
-        # Questions of which one choice is right.
-        items = items[items["acc"].isin([0, 1]) & (items["loglikelihood"].map(len) > 1)]
-        items = items.assign(answer=items["loglikelihood"].map(np.argmax).astype(str))
-        known = items[(items["method"] == DENSE) & items["target"].str.isdigit()]
-        right = known.assign(method=RIGHT, answer=known["target"])
-        shares = pd.concat([right, items]).groupby(["model", "recovery", "ratio", "method", "task", "seed"])[
-            "answer"
-        ]
-        return (100 * shares.agg(commonest)).rename("share").reset_index()
+        return shares(answers(data))
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        names = {RIGHT: "Commonest right answer"} | {name: look.label for name, look in data.looks.items()}
+        names = {MAJORITY: "Commonest right answer"} | {name: look.label for name, look in data.looks.items()}
         tasks = tasks_in_order(values["task"])
         matrices = {}
-        for name, facet in charts.facets(values[values["method"] != RIGHT]).items():
+        for name, facet in charts.facets(values[values["method"] != MAJORITY]).items():
             ratio = charts.focus(facet)
             shown = facet[facet["ratio"].isin([0.0, ratio])]
-            right = values[(values["method"] == RIGHT) & values["model"].isin(facet["model"])]
+            right = values[(values["method"] == MAJORITY) & values["model"].isin(facet["model"])]
             matrix = pd.concat([right, shown]).pivot_table(index="method", columns="task", values="share")
             matrix = matrix.reindex(index=[one for one in names if one in matrix.index], columns=[*tasks])
             matrices[f"{name}, {charts.share_removed(ratio)}"] = matrix.rename(index=names)

@@ -1,7 +1,6 @@
 """Learning curves of recovery: the loss on held-out instruction pairs against the tokens that were trained
 on; hollow is before training, and the dense model is the control. Points before the end are of an unfinished
-schedule, whose learning rate has not decayed: a run of half the budget may end lower or higher than its curve
-at half, and a flat end does not say that more data would bring nothing.
+schedule, whose learning rate has not decayed, so a flat end does not say that more data would bring nothing.
 """
 
 import numpy as np
@@ -44,5 +43,5 @@ class LearningFigure(FigurePublication):
                 heading = f"{model}, {charts.share_removed(ratio)}"
                 titles = "Held-out loss (nats/token)", "Trained tokens"
                 cells.append(charts.Chart(shown, data.looks, *titles, heading=heading, log_place=True))
-        said = "Hollow: before training. Before the end the schedule is unfinished: a run of half the budget may "
-        return sheet([("", cells)], f"{said}end elsewhere", 4.6 if len(cells) == 1 else None, 2.2)
+        said = "Hollow: before training. Before the end the schedule is unfinished"
+        return sheet([("", cells)], said, 4.6 if len(cells) == 1 else None, 2.2)

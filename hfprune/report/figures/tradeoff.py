@@ -1,6 +1,5 @@
 """Quality against what a user gains: measured speed-ups and, relative to the dense model, parameters and
-memory; better is lower and to the right. The line is the Pareto front, of three models at least; bars are
-95 % intervals, vertical marks theoretical speed-ups.
+memory; better is lower and to the right. Bars are 95 % intervals, vertical marks theoretical speed-ups.
 """
 
 from typing import Any
@@ -9,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hfprune.analysis.pareto import GAINS, THEORY, front_name, tradeoff
+from hfprune.analysis.tradeoff import GAINS, THEORY, tradeoff
 from hfprune.report.charts import Chart
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
@@ -17,8 +16,6 @@ from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import GAIN_LABELS, QUALITY_LABELS
 from hfprune.results import DENSE
-
-FRONT = 3  # models that it takes, since the dense one and another are no front
 
 
 class TradeoffFigure(FigurePublication):
@@ -33,7 +30,7 @@ class TradeoffFigure(FigurePublication):
             scale = 1 if sign > 0 else 100
             for quality in QUALITY_LABELS:
                 names = {quality: "value", f"{quality}_low": "low", f"{quality}_high": "high", gain: "place"}
-                names |= {front_name(quality, gain): "front", f"{gain}_low": "left", f"{gain}_high": "right"}
+                names |= {f"{gain}_low": "left", f"{gain}_high": "right"}
                 names |= {THEORY[gain][0]: "theory"} if gain in THEORY else {}
                 part = cells.rename(columns=names).reindex(
                     columns=["model", "method", "ratio", *names.values()]
@@ -56,16 +53,11 @@ class TradeoffFigure(FigurePublication):
                 cells.append(Chart(shown, data.looks, QUALITY_LABELS[quality], label))
                 panels.append((gain, shown))
             rows.append((f"{model}, {QUALITY_LABELS[quality]}", cells))
-        fronts = [shown[shown["front"].astype(bool)].sort_values(["place", "value"]) for _, shown in panels]
-        entries = [Line2D([], [], color=GREY, linewidth=0.8, label="Pareto front")]
-        entries = entries * any(len(front) >= FRONT for front in fronts)
-        entries += [Line2D([], [], color=GREY, marker="|", linestyle="", label="Theoretical speed-up")]
+        entries = [Line2D([], [], color=GREY, marker="|", linestyle="", label="Theoretical speed-up")]
         title = "Bars: 95 % intervals over documents, and over processes where there are several"
         figure = sheet(rows, title, height=1.7, entries=entries)
         axes = [ax for ax in figure.axes if ax.axison]
-        for ax, front, (gain, shown) in zip(axes, fronts, panels, strict=True):
-            if len(front) >= FRONT:
-                ax.plot(front["place"], front["value"], color=GREY, linewidth=0.8, zorder=0)
+        for ax, (gain, shown) in zip(axes, panels, strict=True):
             colours = [data.looks[method].colour for method in shown["method"]]
             if gain in THEORY:
                 ax.scatter(shown["theory"], shown["value"], c=colours, marker="|", zorder=0)

@@ -38,8 +38,6 @@ class LearningTable(TablePublication):
             "Last doubling: the loss at the end minus that after half of the steps, rounded up, in pairs on "
             "the same sequences. The interval holds for this training, not for other draws of the calibration "
             "or another order of the pairs.",
-            "Before the end a schedule is unfinished, since the learning rate has not decayed, unless it is "
-            "constant. A run of half the budget may end lower or higher than the curve at half, and a flat end "
-            "does not say that more data would bring nothing.",
+            "A flat end does not say that more data would bring nothing, since the learning rate decays.",
         ]
         return Table(rows, columns, notes)

@@ -3,14 +3,13 @@
 import pandas as pd
 
 from hfprune.analysis.against_reference import ENDS
-from hfprune.analysis.pareto import THEORY, front_name, tradeoff
+from hfprune.analysis.tradeoff import THEORY, tradeoff
 from hfprune.report.cells import head_columns, in_order, present, texts, together, with_intervals, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.style import GAIN_LABELS, QUALITY_LABELS
 from hfprune.report.typeset import MISSING, Column, Table
 
-_FRONTS = {"js_distance": "Front, JS", "bpb": "Front, bits/byte"}
 _THEORY_LABELS = {"prefill_by_flops": "by FLOPs", "decode_by_parameters": "by parameters"}
 
 
@@ -33,17 +32,11 @@ class TradeoffTable(TablePublication):
             if rows[gain].notna().any():
                 columns.append(_with_interval(GAIN_LABELS[gain], rows, gain, "{:.2f}"))
                 columns.append(Column(_THEORY_LABELS[theory], texts(rows[theory], "{:.2f}")))
-        columns += [
-            Column(heading, [_gains(row, quality) for _, row in rows.iterrows()], words=True)
-            for quality, heading in _FRONTS.items()
-        ]
         notes = [
             "Speed-ups: measured, in turns with the dense model. By FLOPs, by parameters: what they would be "
             "if a prefill took time in proportion to its operations, and a decoding step to the weights that it "
             "reads.",
             "Memory: the weights, and the KV cache of the prompts whose decoding is timed.",
-            "Front: no other cell of the model, at any ratio, is at least as good in both quality and gain and "
-            "better in one. It goes by the numbers alone; cells whose intervals overlap may change places.",
             "In brackets: 95 % interval over documents and, with several seeds, draws. Speed-ups have one over "
             "seeds alone, since repeats in one process say nothing of another.",
         ]
@@ -53,8 +46,3 @@ class TradeoffTable(TablePublication):
 def _with_interval(heading: str, rows: pd.DataFrame, name: str, form: str) -> Column:
     value, low, high = (rows[name + end] for end in ENDS)
     return Column(heading, together(*with_intervals(value, low, high, form)))
-
-
-def _gains(row: pd.Series, quality: str) -> str:
-    named = {gain: label.partition(" ")[0].lower() for gain, label in GAIN_LABELS.items()}
-    return ", ".join(name for gain, name in named.items() if row[front_name(quality, gain)]) or MISSING
