@@ -129,7 +129,7 @@ class PaperTable(TablePublication):
 
     def _measured(self, data: Collected, in_table: set[str]) -> tuple[pd.DataFrame, list[str]]:
         """Return our numbers by their keys, beside what is right without reading, and notes about that."""
-        found = unread.answers(data)
+        found = unread.answers(data)[: None if unread.WITHOUT_CONSTANT in self.keys else 0]
         same = unread.constant(data, of := unread.shares(found))
         means = unread.averages(data, same, self.without)
         ours = in_papers_units(pd.concat([data.levels, *means]), data.declared, self.without)
@@ -138,7 +138,10 @@ class PaperTable(TablePublication):
         beside = beside[beside["model"].isin(found["model"])]
         beside = beside.assign(model=data.printed.model(beside["model"]))
         ours = pd.concat([ours, beside[beside["model"].isin(ours["model"])]])
-        return ours.assign(source=OURS), unread.notes(data, same) if len(found) else []
+        names = data.printed.model(pd.Series([*same], dtype=str))
+        shown = ours[ours["key"].isin(self.keys)]
+        about = unread.notes(shown, dict(zip(names, same.values(), strict=True)), data.study.constant)
+        return ours.assign(source=OURS), about
 
     def _chosen(self, rows: pd.DataFrame, published: Paper, in_table: set[str]) -> pd.DataFrame:
         rows = rows.assign(model=published.model(rows["model"]))

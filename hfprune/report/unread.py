@@ -1,7 +1,7 @@
 """Answers that read no question: what they get right, and the tasks that a model answers so."""
 
 from collections.abc import Collection, Iterator, Mapping
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ import pandas as pd
 from hfprune.analysis.averages import levels, primary_values
 from hfprune.analysis.tidy import ITEMS
 from hfprune.item_outcomes import commonest
-from hfprune.paper.printed import AVERAGE, SAME_CHOICES
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, NO_GUESS, SAME_CHOICES
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.style import Look, tasks_in_order
@@ -20,20 +20,20 @@ LOOKS = {GUESS: Look("Guess", GREY, "", "-"), MAJORITY: Look("Majority answer", 
 # Keys of the mean of the accuracies over questions of each right answer, and of an average over tasks.
 BALANCED = {task: f"{task}, balanced" for task in SAME_CHOICES}
 WITHOUT_CONSTANT = "average without constant"
+CROWS_TASK = NO_GUESS[0]
+Tasks = Mapping[str, Collection[str]]  # by model
 _CELL = ["model", "recovery", "ratio", "method", "task"]
 
 
-@cache
+@lru_cache(maxsize=1)
 def answers(data: Collected) -> pd.DataFrame:
-    """Return the items of questions of which one choice is right, with the place of the `answer`.
-
-    The right answers are those of the method `MAJORITY`, where items number them.
-    """
+    """Return questions with one right choice, with the place of the `answer`; the right one is `MAJORITY`'s."""
     there = (data.folder / ITEMS).exists()
     items = data.kept(data.items(data.declared.first("zeroshot"))) if there else pd.DataFrame()
     if "loglikelihood" not in items or "acc" not in items:
         return pd.DataFrame(columns=[*_CELL, "seed", "target", "acc", "answer"])
-    items = items[items["acc"].isin([0, 1]) & (items["loglikelihood"].map(len) > 1)]
+    one_right = items["acc"].isin([0, 1]) & ~items["task"].isin(NO_GUESS)
+    items = items[one_right & (items["loglikelihood"].map(len) > 1)]
     items = items.assign(answer=items["loglikelihood"].map(np.argmax).astype(str))
     known = items[(items["method"] == DENSE) & items["target"].str.isdigit()]
     return pd.concat([known.assign(method=MAJORITY, answer=known["target"]), items])
@@ -41,7 +41,8 @@ def answers(data: Collected) -> pd.DataFrame:
 
 def shares(found: pd.DataFrame) -> pd.DataFrame:
     """Return the share of the commonest of the `answers`, in percent, by cell, task and seed."""
-    return (100 * found.groupby([*_CELL, "seed"])["answer"].agg(commonest)).rename("share").reset_index()
+    share = found.groupby([*_CELL, "seed"])["answer"].agg(commonest).astype(float)
+    return (100 * share).rename("share").reset_index()
 
 
 def balanced(found: pd.DataFrame) -> pd.DataFrame:
@@ -52,16 +53,15 @@ def balanced(found: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(key=rows.pop("task").map(BALANCED))
 
 
-def constant(data: Collected, of: pd.DataFrame) -> dict[str, list[str]]:
-    """Return by model the tasks to which a cell gives one answer more often than the study's `constant`."""
-    beyond = of[(of["share"] > 100 * data.study.constant) & (of["method"] != MAJORITY)]
-    models = sorted({*of["model"]}) if len(beyond) else []
+def constant(data: Collected, of: pd.DataFrame) -> Tasks:
+    """Return by model the tasks to which a cell, over all seeds, gives one answer more often than `constant`."""
+    means = of[of["method"] != MAJORITY].groupby(_CELL)["share"].mean().reset_index()
+    beyond = means[means["share"] > 100 * data.study.constant]
+    models = sorted({*data.levels["model"]}) if len(beyond) else []
     return {model: sorted({*beyond["task"][beyond["model"] == model]}) for model in models}
 
 
-def averages(
-    data: Collected, same: Mapping[str, list[str]], left_out: Collection[str]
-) -> Iterator[pd.DataFrame]:
+def averages(data: Collected, same: Tasks, left_out: Collection[str]) -> Iterator[pd.DataFrame]:
     """Yield the levels of a model's averages without its tasks in `same`, and those `left_out`."""
     rows = data.results[data.results["measure"] == data.declared.first("zeroshot")]
     for model, tasks in same.items():
@@ -70,41 +70,39 @@ def averages(
         yield found[found["task"] == AVERAGE].assign(task=WITHOUT_CONSTANT)
 
 
-def unread(
-    data: Collected, of: pd.DataFrame, same: Mapping[str, list[str]], left_out: Collection[str] = ()
-) -> pd.DataFrame:
-    """Return what is right without reading, in percent, by model, method (`LOOKS`) and `key`, of these `shares`.
-
-    Keys are the tasks and their averages. The majority is a guess where questions have different choices.
-    """
+def unread(data: Collected, of: pd.DataFrame, same: Tasks, left_out: Collection[str] = ()) -> pd.DataFrame:
+    """Return what is right without reading, in percent, by model, method (`LOOKS`) and task or average (`key`)."""
     scores = primary_values(data.levels, data.declared.first("zeroshot"))
     tasks = tasks_in_order({*scores["task"]} - {*left_out})
-    chance = 100 * pd.Series({name: task.chance for name, task in tasks.items()}, dtype=float)
+    chance = 100 * pd.Series({name: tasks[name].chance for name in tasks}, dtype=float)
     right = of[(of["method"] == MAJORITY) & of["task"].isin(SAME_CHOICES)]
-    rows = []
+    crows: Tasks = {AVERAGE_WITHOUT_CROWS: [CROWS_TASK]} if CROWS_TASK in chance else {}
+    balance, rows = {BALANCED[task]: chance[task] for task in BALANCED if task in chance}, []
     for model in sorted({*scores["model"]}):
         known, commoner = {GUESS: chance}, right[right["model"] == model].groupby("task")["share"].mean()
         if len(commoner):
             known[MAJORITY] = commoner.reindex(chance.index).fillna(chance)
+        out: Tasks = {AVERAGE: [], **crows, **({WITHOUT_CONSTANT: same[model]} if model in same else {})}
         for method, values in known.items():
-            by_key = {**values, AVERAGE: values.mean(skipna=False)}
-            by_key |= {BALANCED[task]: chance[task] for task in BALANCED if task in chance}
-            if same:
-                by_key[WITHOUT_CONSTANT] = values.drop(same[model], errors="ignore").mean(skipna=False)
-            rows += [(model, method, key, value) for key, value in by_key.items()]
+            means = {key: values.drop(some, errors="ignore").mean(skipna=False) for key, some in out.items()}
+            rows += [(model, method, key, value) for key, value in {**values, **means, **balance}.items()]
     found = pd.DataFrame(rows, columns=["model", "method", "key", "value"])
     return found.dropna(subset="value").assign(ratio=0.0, recovery="none")
 
 
-def notes(data: Collected, same: Mapping[str, list[str]]) -> list[str]:
-    """Return what these numbers are."""
-    share = f"{100 * data.study.constant:.3g} %"
-    return [
-        "Guess, Majority answer: right without reading questions; in BoolQ by its commoner answer. Bal.: the mean "
-        "of the accuracies where yes and where no is right.",
-        *(
-            f"w/o constant: of {model} without {', '.join(tasks) or 'none'}, to which a model gives one answer "
-            f"in over {share}."
-            for model, tasks in same.items()
-        ),
+def notes(shown: pd.DataFrame, same: Tasks, share: float) -> list[str]:
+    """Return what those of these numbers are that a table shows."""
+    short = {name: [task.short for task in tasks_in_order(tasks).values()] for name, tasks in same.items()}
+    out = [
+        f"{', '.join(tasks)} of {name}"
+        for name, tasks in short.items()
+        if tasks and name in {*shown["model"]}
     ]
+    said = {
+        GUESS: "Guess: right without reading a question.",
+        MAJORITY: "Majority answer: a guess, but in BoolQ its commoner answer.",
+        BALANCED["boolq"]: "Bal.: the mean of the accuracies where yes and where no is right.",
+        WITHOUT_CONSTANT: f"w/o constant: without tasks to which a cell of the study gives one answer in over "
+        f"{100 * share:.3g} %: {'; '.join(out)}.",
+    }
+    return [note for name, note in said.items() if name in {*shown["method"], *shown["key"]}]

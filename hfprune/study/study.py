@@ -91,7 +91,7 @@ class Study(Placement):
         default=0.9,
         gt=0,
         le=1,
-        description="share of a task's questions beyond which one answer is marked as constant",
+        description="share of a task's questions beyond which one answer is constant",
     )
 
     @field_validator("models", "methods", mode="before")

@@ -332,25 +332,29 @@ def test_a_constant_answer_shows_beside_the_commonest_right_one_and_wins_no_aver
         ratio, value = 0.2 * (method != DENSE), Value("acc", sum(right) / 4, 0.2, 4)
         study.result(method, ratio, "zeroshot", "boolq", value, items=pd.DataFrame(rows))
         study.result(method, ratio, "zeroshot", "piqa", Value("acc", 0.5 + ratio, 0.1, 9))
+        crows = Value("pct_stereotype", 0.6, 0.1, 9)
+        study.result(method, ratio, "zeroshot", "crows_pairs_english", crows)
+    for task in ("boolq", "piqa"):  # of another model without items
+        study.result(DENSE, 0.0, "zeroshot", task, Value("acc", 0.8, 0.1, 9), model="other")
     data = Collected(study.collect(), PAPER)
     (ax,) = figure_of("answers", data).axes
     rows = zip(ax.get_yticklabels(), ax.texts[:-1], strict=True)  # the last is the heading
     shown = {label.get_text(): text.get_text() for label, text in rows}
     assert shown == {"Commonest right answer": "75", "Dense": "50", "Entropy": "100*", "Random": "75"}
-    write_tables(data.folder, PAPER, tmp_path, ["table6"])
-    table = pd.read_csv(tmp_path / "table6.csv").query("source == 'ours'").set_index("method")
-    columns = ["boolq", "boolq, balanced", "average", "average without constant"]
-    assert table[columns].to_dict("index") == {
-        method: dict(zip(columns, numbers, strict=True))
-        for method, numbers in {
-            DENSE: (75, 83.333333, 62.5, 50),
-            "guess": (50, 50, 50, 50),
-            "majority answer": (75, 50, 62.5, 50),
-            "entropy": (75, 50, 72.5, 70),
-            "random": (100, 100, 85, 70),
-        }.items()
+    write_tables(data.folder, PAPER, tmp_path)
+    table = pd.read_csv(tmp_path / "table6.csv").query("source == 'ours' and model == 'tiny-llama'")
+    columns = ["boolq", "boolq, balanced", "average", "average without CrowS", "average without constant"]
+    expected = {
+        DENSE: (75, 83.333333, 61.666667, 62.5, 55),
+        "guess": (50, 50, 50, 50, 50),
+        "majority answer": (75, 50, 58.333333, 62.5, 50),
+        "entropy": (75, 50, 68.333333, 72.5, 65),
+        "random": (100, 100, 76.666667, 85, 65),
     }
-    assert "without boolq, to which a model gives one answer" in (tmp_path / "table6.md").read_text()
+    found = table.set_index("method")[columns].T.to_dict("list")
+    assert {name: tuple(map(round, numbers, [6] * 5)) for name, numbers in found.items()} == expected
+    assert "one answer in over 90 %: BoolQ of tiny-llama" in (tmp_path / "table6.md").read_text()
+    assert "Guess" not in (tmp_path / "table4.md").read_text()
 
 
 def test_overlap_compares_with_entropy_or_else_the_first_method_and_with_chance(

@@ -1,6 +1,5 @@
-"""Learning curves of recovery: the loss on held-out instruction pairs against the tokens that were trained
-on; hollow is before training, and the dense model is the control. Points before the end are of an unfinished
-schedule, whose learning rate has not decayed, so a flat end does not say that more data would bring nothing.
+"""Learning curves of recovery: the loss on held-out pairs against the tokens that were trained on; hollow is
+before training. A flat end does not say that more data would bring nothing where the learning rate decays.
 """
 
 import numpy as np

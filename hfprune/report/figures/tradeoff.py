@@ -1,5 +1,5 @@
-"""Quality against what a user gains: measured speed-ups and, relative to the dense model, parameters and
-memory; better is lower and to the right. Bars are 95 % intervals, vertical marks theoretical speed-ups.
+"""Quality against what a user gains: measured speed-ups and, relative to the dense model, parameters;
+better is lower and to the right. Bars are 95 % intervals, vertical marks theoretical speed-ups.
 """
 
 from typing import Any
