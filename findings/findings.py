@@ -31,7 +31,8 @@ NAMES = {"smollm2-135m-instruct-q4": "SmolLM2", "qwen2.5-coder-0.5b-instruct-q4"
 WORDS = {"Entropy", "Cross-entropy", "Distillation", "Magnitude", "Random"}  # labels that are no names
 # How outcomes are shown; those that are ratios have 1 for no effect.
 FORMS = dict.fromkeys(("points", "points_without_boolq"), "{:+.1f}") | {"bpb": "{:+.3f}"}
-FORMS |= dict.fromkeys(("js_distance", "fidelity_code.js_distance", "top15_jaccard"), "{:+.4f}")
+DISTANCES = "js_distance", "fidelity_code.js_distance", "fidelity_c4.js_distance", "top15_jaccard"
+FORMS |= dict.fromkeys(DISTANCES, "{:+.4f}")
 RATIOS = ("perplexity_ratio", "loss_ratio", "quotient")
 FORMS |= dict.fromkeys((*RATIOS, "correlation"), "{:.2f}")
 # The outcomes of claims, by their units.
