@@ -130,11 +130,11 @@ class PaperTable(TablePublication):
     def _measured(self, data: Collected, in_table: set[str]) -> tuple[pd.DataFrame, list[str]]:
         """Return our numbers by their keys, beside what is right without reading, and notes about that."""
         found = unread.answers(data)[: None if unread.WITHOUT_CONSTANT in self.keys else 0]
-        same = unread.constant(data, of := unread.shares(found))
+        same = unread.constant(data, unread.shares(found))
         means = unread.averages(data, same, self.without)
         ours = in_papers_units(pd.concat([data.levels, *means]), data.declared, self.without)
         ours = self._chosen(pd.concat([ours, unread.balanced(found)]), data.printed, in_table)
-        beside = unread.unread(data, of, same, self.without)
+        beside = unread.unread(data, found, same, self.without)
         beside = beside[beside["model"].isin(found["model"])]
         beside = beside.assign(model=data.printed.model(beside["model"]))
         ours = pd.concat([ours, beside[beside["model"].isin(ours["model"])]])

@@ -8,8 +8,8 @@ import pandas as pd
 
 from hfprune.analysis.averages import levels, primary_values
 from hfprune.analysis.tidy import ITEMS
-from hfprune.item_outcomes import commonest
-from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, NO_GUESS, SAME_CHOICES
+from hfprune.item_outcomes import commonest, guess_or_majority
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NO_GUESS, SAME_CHOICES
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.style import Look, tasks_in_order
@@ -20,7 +20,6 @@ LOOKS = {GUESS: Look("Guess", GREY, "", "-"), MAJORITY: Look("Majority answer", 
 # Keys of the mean of the accuracies over questions of each right answer, and of an average over tasks.
 BALANCED = {task: f"{task}, balanced" for task in SAME_CHOICES}
 WITHOUT_CONSTANT = "average without constant"
-CROWS_TASK = NO_GUESS[0]
 Tasks = Mapping[str, Collection[str]]  # by model
 _CELL = ["model", "recovery", "ratio", "method", "task"]
 
@@ -70,24 +69,26 @@ def averages(data: Collected, same: Tasks, left_out: Collection[str]) -> Iterato
         yield found[found["task"] == AVERAGE].assign(task=WITHOUT_CONSTANT)
 
 
-def unread(data: Collected, of: pd.DataFrame, same: Tasks, left_out: Collection[str] = ()) -> pd.DataFrame:
+def unread(data: Collected, found: pd.DataFrame, same: Tasks, left_out: Collection[str] = ()) -> pd.DataFrame:
     """Return what is right without reading, in percent, by model, method (`LOOKS`) and task or average (`key`)."""
     scores = primary_values(data.levels, data.declared.first("zeroshot"))
     tasks = tasks_in_order({*scores["task"]} - {*left_out})
     chance = 100 * pd.Series({name: tasks[name].chance for name in tasks}, dtype=float)
-    right = of[(of["method"] == MAJORITY) & of["task"].isin(SAME_CHOICES)]
-    crows: Tasks = {AVERAGE_WITHOUT_CROWS: [CROWS_TASK]} if CROWS_TASK in chance else {}
+    same_choices = found[(found["method"] == MAJORITY) & found["task"].isin(SAME_CHOICES)].reset_index()
+    stereotypes = {*scores["task"][scores["metric"] == CROWS]}
+    crows: Tasks = {AVERAGE_WITHOUT_CROWS: stereotypes} if stereotypes else {}
     balance, rows = {BALANCED[task]: chance[task] for task in BALANCED if task in chance}, []
     for model in sorted({*scores["model"]}):
-        known, commoner = {GUESS: chance}, right[right["model"] == model].groupby("task")["share"].mean()
-        if len(commoner):
-            known[MAJORITY] = commoner.reindex(chance.index).fillna(chance)
+        known, own = {GUESS: chance}, same_choices[same_choices["model"] == model]
+        if len(own):
+            right = 100 * guess_or_majority(own, SAME_CHOICES).groupby(own["task"]).mean()
+            known[MAJORITY] = right.reindex(chance.index).fillna(chance)
         out: Tasks = {AVERAGE: [], **crows, **({WITHOUT_CONSTANT: same[model]} if model in same else {})}
         for method, values in known.items():
             means = {key: values.drop(some, errors="ignore").mean(skipna=False) for key, some in out.items()}
             rows += [(model, method, key, value) for key, value in {**values, **means, **balance}.items()]
-    found = pd.DataFrame(rows, columns=["model", "method", "key", "value"])
-    return found.dropna(subset="value").assign(ratio=0.0, recovery="none")
+    table = pd.DataFrame(rows, columns=["model", "method", "key", "value"])
+    return table.dropna(subset="value").assign(ratio=0.0, recovery="none")
 
 
 def notes(shown: pd.DataFrame, same: Tasks, share: float) -> list[str]:
@@ -102,7 +103,7 @@ def notes(shown: pd.DataFrame, same: Tasks, share: float) -> list[str]:
         GUESS: "Guess: right without reading a question.",
         MAJORITY: "Majority answer: a guess, but in BoolQ its commoner answer.",
         BALANCED["boolq"]: "Bal.: the mean of the accuracies where yes and where no is right.",
-        WITHOUT_CONSTANT: f"w/o constant: without tasks to which a cell of the study gives one answer in over "
-        f"{100 * share:.3g} %: {'; '.join(out)}.",
+        WITHOUT_CONSTANT: f"w/o constant: without tasks to which a model of the study, dense or pruned, gives "
+        f"the same answer in over {100 * share:.3g} % of the questions: {'; '.join(out)}.",
     }
     return [note for name, note in said.items() if name in {*shown["method"], *shown["key"]}]

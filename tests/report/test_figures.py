@@ -353,7 +353,7 @@ def test_a_constant_answer_shows_beside_the_commonest_right_one_and_wins_no_aver
     }
     found = table.set_index("method")[columns].T.to_dict("list")
     assert {name: tuple(map(round, numbers, [6] * 5)) for name, numbers in found.items()} == expected
-    assert "one answer in over 90 %: BoolQ of tiny-llama" in (tmp_path / "table6.md").read_text()
+    assert "over 90 % of the questions: BoolQ of tiny-llama" in (tmp_path / "table6.md").read_text()
     assert "Guess" not in (tmp_path / "table4.md").read_text()
 
 

@@ -27,10 +27,6 @@ class CalibrationFigure(FigurePublication):
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
         values = values.rename(columns={"method": "group", "sequences": "place"})
         values = values.assign(low=float("nan"), high=float("nan"))
-        rows = []
-        for model, part in values.groupby("model"):
-            axis = "Calibration sequences"
-            rows.append(
-                (model, [charts.Chart(part, data.looks, "Agreement of halves", axis, log_place=True)])
-            )
+        axes, by_model = ("Agreement of halves", "Calibration sequences"), values.groupby("model")
+        rows = [(model, [charts.Chart(part, data.looks, *axes, log_place=True)]) for model, part in by_model]
         return sheet(rows, "", 4.6)

@@ -1,5 +1,5 @@
 """Learning curves of recovery: the loss on held-out pairs against the tokens that were trained on; hollow is
-before training. A flat end does not say that more data would bring nothing where the learning rate decays.
+before training. Where the learning rate decays, a flat end does not say that more data would bring nothing.
 """
 
 import numpy as np

@@ -38,6 +38,6 @@ class LearningTable(TablePublication):
             "Last doubling: the loss at the end minus that after half of the steps, rounded up, in pairs on "
             "the same sequences. The interval holds for this training, not for other draws of the calibration "
             "or another order of the pairs.",
-            "A flat end does not say that more data would bring nothing, where the learning rate decays.",
+            "Where the learning rate decays, a flat end does not say that more data would bring nothing.",
         ]
         return Table(rows, columns, notes)
