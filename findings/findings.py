@@ -28,6 +28,7 @@ from hfprune.study.study import Study
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE, FILES = ROOT / "results", ROOT / "docs/findings.md", ROOT / "docs/findings"
 NAMES = {"smollm2-135m-instruct-q4": "SmolLM2", "qwen2.5-coder-0.5b-instruct-q4": "Qwen"}
+NAMES |= {"qwen2.5-coder-1.5b-instruct-q4": "Qwen 1.5B"}
 WORDS = {"Entropy", "Cross-entropy", "Distillation", "Magnitude", "Random"}  # labels that are no names
 # How outcomes are shown; those that are ratios have 1 for no effect.
 FORMS = dict.fromkeys(("points", "points_without_boolq"), "{:+.1f}") | {"bpb": "{:+.3f}"}
@@ -230,6 +231,11 @@ def declared() -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def testable(claim: str) -> dict[str, Effect]:
+    """Return the effects of a claim in the studies that decide it, but for those that are not testable."""
+    return {row["name"]: row["effect"] for row in declared()[claim] if row["judged"] != "not testable"}
+
+
 def printed(claim: str) -> str:
     """Return a claim, where the paper says it, and its smallest and its largest published effect."""
     table = read("recovery", "claims.csv").query("claim == @claim")
@@ -295,7 +301,7 @@ def page() -> tuple[str, dict[str, str]]:
         return f"![{words}](findings/{name}.svg)"
 
     said = [read, rows, one, word, count, sides, turned, joined, ranked, spreads, share, label]
-    said += [of_claim, declared, printed, overview, reread, advantage, figure]
+    said += [of_claim, declared, testable, printed, overview, reread, advantage, figure]
     jinja = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
