@@ -155,7 +155,7 @@ def sides(named: Named, below: str, above: str) -> str:
     for name, effect in sorted(
         named.items(), key=lambda item: (item[1].side is None, -abs(item[1].side or 0))
     ):
-        said.setdefault(word(effect, below, above), []).append(f"{name} {effect}")
+        said.setdefault(word(effect, below, above), []).append(f"{name}, {effect}")
     return "; ".join(f"{side}: {', '.join(each)}" for side, each in said.items())
 
 
@@ -245,13 +245,20 @@ def printed(claim: str) -> str:
 
 
 def of_claim(claim: str, *studies: str) -> dict[str, Effect]:
-    """Return the effects of a claim in several studies; ▸ marks those that decide."""
+    """Return the effects of a claim in several studies; ▸ marks those that decide, ⊘ what is not testable."""
     found = [row for study in studies for model in NAMES.values() for row in lines(claim, model, study)]
     marks = {row["name"] + row["study"]: "▸ " for row in declared()[claim]}
+    tested = [row["judged"] != "not testable" for row in found]
     return {
-        f"{marks.get(row['name'] + row['study'], '')}{row['name']}, {row['study']}": row["effect"]
-        for row in found
+        f"{marks.get(row['name'] + row['study'], '')}{row['name']}, {row['study']}"
+        + " ⊘" * (not testable): replace(row["effect"], testable=testable)
+        for row, testable in zip(found, tested, strict=True)
     }
+
+
+def only(named: Named, part: str) -> dict[str, Effect]:
+    """Return the effects whose names have a part, such as that of a model."""
+    return {name: effect for name, effect in named.items() if part in name}
 
 
 def overview() -> list[Panel]:
@@ -300,7 +307,7 @@ def page() -> tuple[str, dict[str, str]]:
         files[f"{name}.svg"] = drawn(panels)
         return f"![{words}](findings/{name}.svg)"
 
-    said = [read, rows, one, word, count, sides, turned, joined, ranked, spreads, share, label]
+    said = [read, rows, one, only, word, count, sides, turned, joined, ranked, spreads, share, label]
     said += [of_claim, declared, testable, printed, overview, reread, advantage, figure]
     jinja = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
