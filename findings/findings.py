@@ -74,7 +74,7 @@ class Effect:
 
     def turned(self) -> "Effect":
         """Return the difference of the two sides in the other order."""
-        return Effect(self.outcome, -self.value, -self.high, -self.low, self.holm)
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
 
 Named = Mapping[str, Effect]
@@ -197,7 +197,8 @@ def lines(claim: str, model: str, study: str) -> Iterable[dict[str, Any]]:
     """
     table = read(study, "claims.csv").query("claim == @claim and model == @model and verdict != 'not run'")
     for row in table.to_dict("records"):
-        effect = Effect(UNITS[row["unit"]], row["effect"], row["low"], row["high"])
+        numbers, untestable = (row["effect"], row["low"], row["high"]), row["verdict"] == "not testable"
+        effect = Effect(UNITS[row["unit"]], *numbers, testable=not untestable)
         counted, least = row["basis"] == "arithmetic", row["minimum_detectable_effect"]
         sample = f"{row['draws']}" + f" + {row['resamples']} resamples" * (
             row["draws"] == 1 < row["resamples"]
@@ -212,6 +213,7 @@ def lines(claim: str, model: str, study: str) -> Iterable[dict[str, Any]]:
             "detectable": "–" if counted or math.isnan(least) else f"{least:.2g}",
             "unseen": least > known.min() if len(known) else None,
             "judged": row["verdict"],
+            "mark": " ⊘" * untestable,
             "link": f"[{study}](../results/{study}/claims.csv)",
             "p": math.nan if counted else row["p"],
         }
@@ -233,7 +235,7 @@ def declared() -> dict[str, list[dict[str, Any]]]:
 
 def testable(claim: str) -> dict[str, Effect]:
     """Return the effects of a claim in the studies that decide it, but for those that are not testable."""
-    return {row["name"]: row["effect"] for row in declared()[claim] if row["judged"] != "not testable"}
+    return {row["name"]: row["effect"] for row in declared()[claim] if row["effect"].testable}
 
 
 def printed(claim: str) -> str:
@@ -247,13 +249,12 @@ def printed(claim: str) -> str:
 def of_claim(claim: str, *studies: str) -> dict[str, Effect]:
     """Return the effects of a claim in several studies; ▸ marks those that decide, ⊘ what is not testable."""
     found = [row for study in studies for model in NAMES.values() for row in lines(claim, model, study)]
-    marks = {row["name"] + row["study"]: "▸ " for row in declared()[claim]}
-    tested = [row["judged"] != "not testable" for row in found]
-    return {
-        f"{marks.get(row['name'] + row['study'], '')}{row['name']}, {row['study']}"
-        + " ⊘" * (not testable): replace(row["effect"], testable=testable)
-        for row, testable in zip(found, tested, strict=True)
-    }
+    decide = [(row["name"], row["study"]) for row in declared()[claim]]
+    marks = ["▸ " * ((row["name"], row["study"]) in decide) for row in found]
+    names = [
+        f"{mark}{row['name']}, {row['study']}{row['mark']}" for mark, row in zip(marks, found, strict=True)
+    ]
+    return dict(zip(names, (row["effect"] for row in found), strict=True))
 
 
 def only(named: Named, part: str) -> dict[str, Effect]:
@@ -274,8 +275,8 @@ def overview() -> list[Panel]:
         table = read("recovery", "claims.csv").query("claim == @claim")["published"]
         for row in decided:
             effects, published = found.setdefault(row["effect"].outcome, ({}, {}))
-            name = f"{short[claim]}: {row['name']}" + " ⊘" * (row["judged"] == "not testable")
-            effects[name] = replace(row["effect"], testable=row["judged"] != "not testable")
+            name = f"{short[claim]}: {row['name']}{row['mark']}"
+            effects[name] = row["effect"]
             published[name] = table.min(), table.max()
     return [(title, found[unit][0], int(unit in RATIOS), found[unit][1]) for unit, title in titles.items()]
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 LOOK = {"svg.fonttype": "none", "svg.hashsalt": "findings", "font.family": "sans-serif", "font.size": 8}
+LOOK |= {"font.sans-serif": ["DejaVu Sans"]}  # every name of the list would stand in every text
 LOOK |= {"axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False}
 SHOWN, NOT_SHOWN = "#0072B2", "#666666"
 ROW, BETWEEN = 0.16, 3.5  # inches of a row, rows between panels

@@ -51,7 +51,7 @@ def test_the_page_and_its_figures_are_what_the_template_makes_of_the_results() -
     for name, made in files.items():
         kept = (FILES / name).read_text(encoding="utf-8")
         assert (letters(kept) == letters(made)) if name.endswith(".svg") else (kept == made), name
-        assert len(kept) < 80_000
+        assert len(kept) < 60_000
 
 
 def letters(svg: str) -> list[str]:
