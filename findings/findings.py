@@ -250,11 +250,12 @@ def of_claim(claim: str, *studies: str) -> dict[str, Effect]:
     """Return the effects of a claim in several studies; ▸ marks those that decide, ⊘ what is not testable."""
     found = [row for study in studies for model in NAMES.values() for row in lines(claim, model, study)]
     decide = [(row["name"], row["study"]) for row in declared()[claim]]
-    marks = ["▸ " * ((row["name"], row["study"]) in decide) for row in found]
-    names = [
-        f"{mark}{row['name']}, {row['study']}{row['mark']}" for mark, row in zip(marks, found, strict=True)
-    ]
-    return dict(zip(names, (row["effect"] for row in found), strict=True))
+    return {
+        "▸ " * ((row["name"], row["study"]) in decide) + f"{row['name']}, {row['study']}{row['mark']}": row[
+            "effect"
+        ]
+        for row in found
+    }
 
 
 def only(named: Named, part: str) -> dict[str, Effect]:
