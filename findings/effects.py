@@ -209,7 +209,7 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 # The tables that findings.py reads, and the studies that each is made of.
 TABLES: dict[Callable[[Evidence], pd.DataFrame], list[str]] = {
-    effects: ["recovery", "headline", "untuned", "recipe-confirm"],
+    effects: ["recovery", "recovery-kl", "headline", "untuned", "recipe-confirm"],
     answers: ["recovery", "headline", "untuned"],
     losses: ["recipe", "recipe-confirm"],
     ranks: ["outcomes", "outcomes-qwen"],
