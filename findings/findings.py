@@ -54,6 +54,7 @@ class Effect:
     testable: bool = True
 
     nothing = property(lambda self: int(self.outcome in RATIOS))
+    starred = property(lambda self: self.holm < 1 - LEVEL)
 
     @property
     def side(self) -> int | None:
@@ -70,7 +71,7 @@ class Effect:
         value, *ends = rounded_interval(
             FORMS[self.outcome], *numbers, neutral=self.nothing, ratio=self.nothing == 1
         )
-        return f"{value} ({' to '.join(ends)}){'*' * (self.holm < 1 - LEVEL)}".replace("-", "−")
+        return f"{value} ({' to '.join(ends)}){'*' * self.starred}".replace("-", "−")
 
     def turned(self) -> "Effect":
         """Return the difference of the two sides in the other order."""
@@ -150,13 +151,16 @@ def count(named: Named, side: int) -> str:
 
 
 def sides(named: Named, below: str, above: str) -> str:
-    """Say which effects are on which side of no effect, with their numbers."""
-    said: dict[str, list[str]] = {}
-    for name, effect in sorted(
-        named.items(), key=lambda item: (item[1].side is None, -abs(item[1].side or 0))
-    ):
-        said.setdefault(word(effect, below, above), []).append(f"{name}, {effect}")
-    return "; ".join(f"{side}: {', '.join(each)}" for side, each in said.items())
+    """Say which effects, named by model and cell, are on which side of no effect, and which have a star."""
+    said: dict[str, dict[str, list[str]]] = {}
+    for name, effect in sorted(named.items(), key=lambda item: not item[1].side):
+        model, _, cell = name.partition(", ")
+        cells = said.setdefault(word(effect, below, above), {}).setdefault(model, [])
+        cells.append(cell + "*" * effect.starred)
+    models = {
+        side: [f"{model} ({', '.join(cells)})" for model, cells in by.items()] for side, by in said.items()
+    }
+    return "; ".join(f"{side} on {' and '.join(each)}" for side, each in models.items())
 
 
 def turned(named: Named) -> dict[str, Effect]:

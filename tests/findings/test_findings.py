@@ -4,6 +4,7 @@ import csv
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -69,10 +70,10 @@ def test_the_word_is_that_of_the_interval(outcome: str) -> None:
     found["d"] = Effect(outcome, 1.0, math.nan, math.nan)
     words = ["significantly closer", "no significant difference", "significantly farther", "no interval"]
     assert [word(effect, "closer", "farther") for effect in found.values()] == words
-    said = [part.rpartition(": ") for part in sides(found, "closer", "farther").split("; ")]
-    assert [(word.partition(" ")[0], names[0]) for word, _, names in said] == [
-        *(("significantly", "a"), ("significantly", "c"), ("no", "b"), ("no", "d"))
-    ]
+    cells = {"M, 20 %": found["a"], "M, 30 %": replace(found["a"], holm=0.01), "N, C4": found["b"]}
+    cells |= {"N, 20 %": found["a"]}
+    said = "significantly closer on M (20 %, 30 %*) and N (20 %); no significant difference on N (C4)"
+    assert sides(cells, "closer", "farther") == said
 
 
 def test_numbers_as_they_are_shown() -> None:
