@@ -157,9 +157,7 @@ def sides(named: Named, below: str, above: str) -> str:
         model, _, cell = name.partition(", ")
         cells = said.setdefault(word(effect, below, above), {}).setdefault(model, [])
         cells.append(cell + "*" * effect.starred)
-    models = {
-        side: [f"{model} ({', '.join(cells)})" for model, cells in by.items()] for side, by in said.items()
-    }
+    models = {side: [f"{model} ({', '.join(at)})" for model, at in by.items()] for side, by in said.items()}
     return "; ".join(f"{side} on {' and '.join(each)}" for side, each in models.items())
 
 

@@ -1,4 +1,4 @@
-"""How large the project is, and how its files import each other: printed by `make sizes`, and held to ceilings."""
+"""How large the project is, printed beside its ceilings by `make sizes`, and how its files import each other."""
 
 import ast
 import io
