@@ -149,7 +149,10 @@ def write_union(parts: Iterable[pd.DataFrame], path: Path) -> None:
     with explained(f"{path}: two measures have different columns of one name ({REASON})", pa.ArrowException):
         whole = pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata()
     with atomic_file(path) as temporary:
-        pq.write_table(whole, temporary, compression="zstd", compression_level=19, write_page_index=False)
+        # Measured numbers shrink by a third with bytes of equal rank together; a dictionary helps all but them.
+        split = [field.name for field in whole.schema if pa.types.is_floating(field.type)]
+        form = {"use_byte_stream_split": split, "use_dictionary": [*{*whole.column_names} - {*split}]}
+        pq.write_table(whole, temporary, compression="zstd", compression_level=19, **form)
 
 
 def read_union(path: Path, **equal: str) -> pd.DataFrame:
