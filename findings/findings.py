@@ -18,9 +18,9 @@ from advantages import advantages
 from forest import Panel, drawn
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hfprune.analysis.rounding import rounded_interval
 from hfprune.analysis.statistics import LEVEL, holm
 from hfprune.paper.relations import Claims
-from hfprune.rounding import rounded_interval
 from hfprune.settings import load
 from hfprune.study.labels import labels
 from hfprune.study.study import Study

@@ -7,7 +7,7 @@ from typing import Any
 _HOMES = {
     "load_model": "hfprune.models.load",
     "load_tokenizer": "hfprune.models.load",
-    "sample_blocks": "hfprune.models.blocks",
+    "sample_blocks": "hfprune.calibration.blocks",
     "make_criterion": "hfprune.criteria",
     "score": "hfprune.scoring.scored",
     "make_plan": "hfprune.plans.planning",

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from hfprune.assets.text import Text
 from hfprune.assets.text_sizes import blocks, tokens_of
-from hfprune.registry import Registry
+from hfprune.plugins.registry import Registry
 from hfprune.settings import Name, Strict
 
 if TYPE_CHECKING:

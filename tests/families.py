@@ -7,7 +7,7 @@ from transformers import AutoConfig, PreTrainedModel
 from hfprune.models.fused import separate
 from hfprune.models.units import units_of
 from hfprune.plans.planning import Plan, apply_plan, make_plan
-from hfprune.rules import Allocation
+from hfprune.settings.allocation import Allocation
 
 TEXT = "In 1984 the valley's old town had 12345 houses,\n\n  and a MARKET; she'd say \u00e9t\u00e9!"
 WIDTHS = {"equal": [24, 24, 24], "unequal": [40, 17, 24]}

@@ -12,7 +12,7 @@ from conftest import reload
 from smoke import ROOT, TEXT, save_model
 
 import hfprune
-from hfprune.models.blocks import save_blocks
+from hfprune.calibration.blocks import save_blocks
 from hfprune.plans.planning import count_parameters, load_plan, same_plan
 
 

@@ -15,8 +15,8 @@ import torch
 import yaml
 from smoke import ROOT, save_model
 
+from hfprune.assets.shipped import shipped
 from hfprune.errors import EXTRAS
-from hfprune.shipped import shipped
 
 pytestmark = pytest.mark.thorough
 

@@ -8,8 +8,8 @@ import pandas as pd
 from hfprune.analysis.outcomes import Outcomes, contrast
 from hfprune.analysis.statistics import estimate
 from hfprune.criteria import CRITERIA
-from hfprune.item_outcomes import token_items
-from hfprune.recoveries import half
+from hfprune.results.items import token_items
+from hfprune.settings.recovery import half
 from hfprune.study.study import Study
 
 MARK = ["sequences", "agreement"]

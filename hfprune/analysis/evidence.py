@@ -13,10 +13,10 @@ from hfprune.analysis.declarations import Declaration
 from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError, NotMeasuredError, Outcomes, contrast
 from hfprune.analysis.tidy import ITEMS, NEURONS, RESULT, Tidy, read_csv
 from hfprune.errors import HfpruneError
-from hfprune.item_outcomes import guess_or_majority
 from hfprune.paper.printed import NO_GUESS, SAME_CHOICES
 from hfprune.paper.relations import Side
 from hfprune.results import DENSE, Cell
+from hfprune.results.items import guess_or_majority
 from hfprune.study import layout
 
 ALL_SEEDS = -1

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from hfprune.analysis.outcomes import Contrast
-from hfprune.folds import FOLDS
+from hfprune.calibration.folds import FOLDS
 
 LEVEL = 0.95
 POWER = 0.8
@@ -207,7 +207,7 @@ def _spread(effect: Contrast, tasks: Mapping[str, np.ndarray], seeds: int) -> Sp
     if any(rows.shape[-1] < 2 for rows in by_task):
         return None
     counts = np.array([rows.shape[-1] for rows in by_task])
-    scales = counts / (counts - 1)  # as in `hfprune.item_outcomes.mean_stderr`
+    scales = counts / (counts - 1)  # as in `hfprune.results.items.mean_stderr`
     items = scales * [(rows.mean(0) ** 2).sum() for rows in by_task] / len(by_task) ** 2
     # Two documents have no skewness.
     thirds = scales * counts / np.maximum(counts - 2, 1) * [(rows.mean(0) ** 3).sum() for rows in by_task]

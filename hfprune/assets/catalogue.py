@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PositiveInt, ValidationInfo, field_validator
 
 from hfprune.assets.spelling import FORMS, entry
-from hfprune.names import distinct
+from hfprune.errors import distinct
 from hfprune.settings import Name, Strict
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

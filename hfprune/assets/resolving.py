@@ -6,12 +6,11 @@ from pathlib import Path
 from hfprune.assets.catalogue import Asset, Catalogue, HubSource, LocalSource
 from hfprune.assets.fetching import fetch_assets
 from hfprune.assets.formats import is_whole
+from hfprune.assets.shipped import shipped
 from hfprune.assets.spelling import FORMS, entry
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, nearest
 from hfprune.files import sha256
-from hfprune.names import nearest
 from hfprune.settings import load
-from hfprune.shipped import shipped
 
 CATALOGUE, RESOURCES = Path("config/assets.yaml"), Path("resources")
 

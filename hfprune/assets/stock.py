@@ -4,8 +4,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from hfprune.errors import HfpruneError
-from hfprune.names import nearest
+from hfprune.errors import HfpruneError, nearest
 
 
 def stock_yaml(task: str) -> Path:

@@ -20,10 +20,9 @@ from types import ModuleType
 from typing import Any
 
 import hfprune
-from hfprune import network
-from hfprune.errors import HfpruneError, brief, missing
-from hfprune.names import nearest
-from hfprune.outline import outline
+from hfprune.assets import network
+from hfprune.errors import HfpruneError, brief, missing, nearest
+from hfprune.plugins.outline import outline
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ class Collect(Command):
         """
         from hfprune.analysis.gathering import collect
         from hfprune.assets.catalogue import Catalogue
-        from hfprune.jobs import collected, list_jobs
+        from hfprune.stages.jobs import collected, list_jobs
         from hfprune.study.places import load_files
 
         files = load_files(self.study, load(Catalogue, self.catalogue))

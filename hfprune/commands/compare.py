@@ -35,8 +35,8 @@ class CompareTwo(Command, Computing):
 
     def run(self) -> None:
         """Print the comparison as Markdown; the exit code is 1 where B is not shown to be within the margin."""
-        from hfprune.analysis.answered import read_logged
-        from hfprune.analysis.two_results import effects, verdict
+        from hfprune.comparison.answered import read_logged
+        from hfprune.comparison.two_results import effects, verdict
 
         if self.out:
             require_writable(self.out)
@@ -63,8 +63,8 @@ class CompareTwo(Command, Computing):
             sys.exit(1)
 
     def _measured(self, questions: Zeroshot, model: Path, name: str) -> Any:
-        from hfprune.analysis.answered import read_measured
         from hfprune.assets.resolving import resolve
+        from hfprune.comparison.answered import read_measured
         from hfprune.stages.measure import MeasureCells, ToMeasure
 
         folder, out = resolve("models", model, self.resources), MEASURED / name

@@ -9,10 +9,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from hfprune.errors import HfpruneError
-from hfprune.names import nearest
+from hfprune.assets.shipped import shipped
+from hfprune.errors import HfpruneError, nearest
 from hfprune.settings import load
-from hfprune.shipped import shipped
 from hfprune.stages import Command
 from hfprune.stages.fields import CatalogueFile, Resources, StudyFile
 from hfprune.study.study import Study

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from pydantic.fields import FieldInfo
 
 from hfprune.errors import HfpruneError
-from hfprune.registry import Registry, origin
+from hfprune.plugins.registry import Registry, origin
 from hfprune.stages import Command
 
 

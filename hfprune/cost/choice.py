@@ -10,10 +10,9 @@ from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.costs import Costs
 from hfprune.cost.listing import named, summary, unfit
 from hfprune.devices.known import Device, nominal_cpu, slowest_gpu, table_device, visible_device
-from hfprune.errors import HfpruneError
-from hfprune.jobs import list_jobs
-from hfprune.names import nearest
+from hfprune.errors import HfpruneError, nearest
 from hfprune.settings import load, validate
+from hfprune.stages.jobs import list_jobs
 from hfprune.study.layout import study_file
 from hfprune.study.places import criteria_of, load_files
 from hfprune.study.references import load_study

@@ -15,9 +15,9 @@ from hfprune.devices.batches import training_tokens
 from hfprune.devices.known import UTILISATION, Device
 from hfprune.errors import HfpruneError
 from hfprune.models.shape import BYTES, Shape, known_shapes, shape_of
-from hfprune.recoveries import Linear, measured_steps
 from hfprune.results import DENSE, Cell
 from hfprune.scoring.fitting import ScoringCost
+from hfprune.settings.recovery import Linear, measured_steps
 from hfprune.stages import Stage
 from hfprune.study.places import Files
 

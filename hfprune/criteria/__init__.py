@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Field
 
 from hfprune.errors import HfpruneError
-from hfprune.registry import Registry
+from hfprune.plugins.registry import Registry
 from hfprune.settings import Strict
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Criterion(Strict, ABC):
 
     @property
     def resampled(self) -> bool:
-        """Whether resampled calibrations can be scored from statistics of folds; see `hfprune.folds`."""
+        """Whether resampled calibrations can be scored from statistics of folds."""
         return True
 
 

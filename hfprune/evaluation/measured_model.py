@@ -184,7 +184,7 @@ class Subject:
             HfpruneError: the corpus is missing or empty, or has no document that is long enough.
         """
         from hfprune.assets.corpora import read_corpus
-        from hfprune.models.blocks import sample_blocks
+        from hfprune.calibration.blocks import sample_blocks
 
         folder = self.asset("corpora", text.corpus)
         drawn = text.model_dump(include={"sequences", "length", "sampling"})

@@ -14,8 +14,8 @@ import pandas as pd
 from hfprune.errors import HfpruneError
 from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import Measure, Outcome, stems
+from hfprune.plugins.registry import source_file
 from hfprune.provenance import Stopwatch, is_current, provenance
-from hfprune.registry import source_file
 from hfprune.results import BY_HAND, Cell, spell_cell, write_result
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 import hfprune
-from hfprune.analysis.before_after import SPEED, Comparison
+from hfprune.comparison.before_after import SPEED, Comparison
 from hfprune.exports.export_folder import CARD
 from hfprune.files import read_json
 from hfprune.models.load import load_skeleton

@@ -26,7 +26,7 @@ from hfprune.plans.planning import save_plan
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hfprune.analysis.before_after import Comparison
+    from hfprune.comparison.before_after import Comparison
 
 # Written by transformers 5 alone; 4 would take them for arguments of the tokenizer.
 _ONLY_5 = ("backend", "is_local", "local_files_only")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hfprune.evaluation.measured_model import Subject, batch_size
-from hfprune.item_outcomes import block_items, mean_value
 from hfprune.measurement import Metric, Outcome, TextMeasure
+from hfprune.results.items import block_items, mean_value
 
 
 class Distributions(TextMeasure):

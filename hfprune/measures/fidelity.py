@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field, PositiveInt
 
 from hfprune.evaluation.measured_model import Subject, batch_size
-from hfprune.item_outcomes import block_items, mean_value
 from hfprune.measurement import Metric, Outcome, TextMeasure
+from hfprune.results.items import block_items, mean_value
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,9 +6,9 @@ from math import exp
 from typing import TYPE_CHECKING
 
 from hfprune.evaluation.measured_model import Subject, block_means
-from hfprune.item_outcomes import block_items, mean_value
 from hfprune.measurement import Metric, Outcome, TextMeasure
 from hfprune.results import Value
+from hfprune.results.items import block_items, mean_value
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from hfprune.errors import HfpruneError
-from hfprune.kinds import UnitKind as Kind
+from hfprune.errors import HfpruneError, nearest
 from hfprune.models.cutting import cut, zeroed
-from hfprune.names import nearest
+from hfprune.settings.units import UnitKind as Kind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

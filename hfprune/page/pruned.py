@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import hfprune
-from hfprune.analysis.before_after import CAPABILITY, SPEED, Comparison
+from hfprune.comparison.before_after import CAPABILITY, SPEED, Comparison
 from hfprune.files import atomic_file
 from hfprune.page.html import template, text
 from hfprune.provenance import hardware

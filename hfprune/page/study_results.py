@@ -11,6 +11,7 @@ import pandas as pd
 
 from hfprune.analysis.against_reference import ENDS, P_VALUES
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, MEAN
+from hfprune.analysis.rounding import rounded_interval
 from hfprune.analysis.statistics import LEVEL
 from hfprune.report.collected import Collected
 from hfprune.report.values import (
@@ -23,7 +24,6 @@ from hfprune.report.values import (
     standing,
 )
 from hfprune.results import DENSE
-from hfprune.rounding import rounded_interval
 
 # Kind of measure, or of a zero-shot task → what it tells about a model.
 CAPABILITIES = {
@@ -196,7 +196,7 @@ def _with_texts(
 def shown_with_interval(form: str, value: float, low: float, high: float, **about: Any) -> tuple[str, str]:
     """Return a number and its interval for readers, with a minus sign, each "" if it is missing.
 
-    `about` is that of `hfprune.rounding.rounded_interval`.
+    `about` is that of `hfprune.analysis.rounding.rounded_interval`.
     """
     numbers = [nan if pd.isna(x) else x for x in (value, low, high)]
     known = not any(map(isnan, numbers))

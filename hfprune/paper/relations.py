@@ -11,8 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 import pandas as pd
 from pydantic import Field, PositiveFloat, model_validator
 
-from hfprune.errors import HfpruneError
-from hfprune.names import nearest
+from hfprune.errors import HfpruneError, nearest
 from hfprune.paper.printed import (
     AVERAGE,
     AVERAGE_WITHOUT_CROWS,

@@ -6,9 +6,9 @@ from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 from hfprune.errors import HfpruneError
-from hfprune.kinds import UnitShares
 from hfprune.models.units import Kind, count_parameters, units_of
-from hfprune.rules import Allocation
+from hfprune.settings.allocation import Allocation
+from hfprune.settings.units import UnitShares
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

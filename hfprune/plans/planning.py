@@ -10,12 +10,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from hfprune.errors import HfpruneError, explained
-from hfprune.kinds import UnitShares, kind_of, layer_of
 from hfprune.models.units import KeyValueGroups, Kind, Neurons, Units, count_parameters, units_of
 from hfprune.plans.allocation import keep_globally, keep_highest, keep_jointly, keep_uniformly
 from hfprune.plans.counts import kept_units
 from hfprune.provenance import save_tensors
-from hfprune.rules import Allocation
+from hfprune.settings.allocation import Allocation
+from hfprune.settings.units import UnitShares, kind_of, layer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

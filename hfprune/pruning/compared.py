@@ -5,10 +5,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hfprune.analysis.before_after import OWN, Comparison, Sides, compare, read_sides, weight_bytes
-from hfprune.analysis.usability import verdict
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.requests import read_requests
+from hfprune.comparison.before_after import OWN, Comparison, Sides, compare, read_sides, weight_bytes
+from hfprune.comparison.usability import verdict
 from hfprune.errors import missing
 from hfprune.exports.checkpoint import write_card
 from hfprune.exports.export_folder import PROVENANCE
@@ -18,9 +18,9 @@ from hfprune.models.units import count_parameters
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL
 from hfprune.pruning.recipe import PruningRecipe
-from hfprune.recoveries import RECOVERED
 from hfprune.recovery.packing import load_packed
 from hfprune.results import read_result
+from hfprune.settings.recovery import RECOVERED
 from hfprune.stages import Stage
 
 # What every comparison reads, so that a row means the same in each: of 33 documents, those that are long enough.

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ByteSize, Field, PositiveInt, model_validator
 
 from hfprune.assets.spelling import FORMS
-from hfprune.rules import Allocation
 from hfprune.settings import Dtype, Strict, plain
+from hfprune.settings.allocation import Allocation
 from hfprune.stages import Alone
 from hfprune.stages.fields import CatalogueFile, Resources, Seed
 from hfprune.study.method import Units

@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 
-from hfprune.analysis.before_after import step_of
 from hfprune.assets.catalogue import Catalogue, LocalSource, ModelAsset
+from hfprune.comparison.before_after import step_of
 from hfprune.criteria import CRITERIA
 from hfprune.devices.known import nominal_cpu, visible_device
 from hfprune.errors import REASON, HfpruneError, explained
-from hfprune.jobs import list_jobs
 from hfprune.models.load import load_skeleton
 from hfprune.models.units import count_parameters, gated_mlps, units_of
 from hfprune.plans.counts import kept_units, not_applicable
@@ -24,12 +23,13 @@ from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import PruningRecipe
 from hfprune.pruning.sample import Sample
-from hfprune.recoveries import fewest_sequences
 from hfprune.results import DENSE
-from hfprune.rules import Allocation
 from hfprune.settings import NAME, load, validate
+from hfprune.settings.allocation import Allocation
+from hfprune.settings.recovery import fewest_sequences
 from hfprune.stages import Stage
 from hfprune.stages.export import Export
+from hfprune.stages.jobs import list_jobs
 from hfprune.stages.measure import MeasureCells
 from hfprune.study import layout
 from hfprune.study.places import Files

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.pruning.config import Pruning, RecipeName
-from hfprune.rules import Allocation
 from hfprune.settings import validate
+from hfprune.settings.allocation import Allocation
 
 
 class PruningRecipe(NamedTuple):

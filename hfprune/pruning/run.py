@@ -15,7 +15,7 @@ from hfprune.pruning.config import Pruning
 from hfprune.settings import load, validate
 
 if TYPE_CHECKING:
-    from hfprune.analysis.before_after import Comparison, Row
+    from hfprune.comparison.before_after import Comparison, Row
     from hfprune.pruning.recipe import PruningRecipe
     from hfprune.stages import Stage
     from hfprune.study.places import Files
@@ -45,8 +45,8 @@ def prune(
 
 
 def compared(asked: Pruning) -> "Comparison":
-    from hfprune.analysis.before_after import step_of
-    from hfprune.analysis.usability import worth_taking
+    from hfprune.comparison.before_after import step_of
+    from hfprune.comparison.usability import worth_taking
     from hfprune.page.pruned import write_pruned_page
     from hfprune.pruning.compared import fitting, found_of, lacking, outcome
     from hfprune.pruning.folder import MODEL, REPORT, SWEPT, claimed
@@ -170,7 +170,7 @@ def _take_all(
     A job whose result is there keeps the seconds that it took; the `known` ones are not foretold. What jobs print
     goes to `work/log.txt`. The text must fill the `least` blocks that linear recovery takes.
     """
-    from hfprune.models.blocks import load_blocks
+    from hfprune.calibration.blocks import load_blocks
     from hfprune.recovery.packing import load_packed
 
     record, seconds = files.results / "seconds.json", {}
@@ -203,7 +203,7 @@ def _take_all(
 
 
 def _settings(asked: Pruning, recipe: "PruningRecipe", jobs: "dict[str, Any]") -> dict[str, Any]:
-    from hfprune.models.blocks import load_blocks
+    from hfprune.calibration.blocks import load_blocks
 
     # A short text fills fewer blocks than were asked for.
     drawn = len(load_blocks(jobs["calibrate"].out)) if "calibrate" in jobs else 0

@@ -26,8 +26,8 @@ class Sample(Stage, Pruned):
         """Let both models continue the prompt, and count what repeats itself in continuations of the text."""
         import torch
 
+        from hfprune.calibration.blocks import sample_blocks
         from hfprune.evaluation.timing import decode, prefill
-        from hfprune.models.blocks import sample_blocks
         from hfprune.models.load import load_model, load_tokenizer
 
         inputs = {"model": self.model, "corpus": self.text} | self.change_inputs()

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from hfprune.analysis.before_after import paired
+from hfprune.analysis.rounding import rounded_interval
+from hfprune.comparison.before_after import paired
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.pruning.folder import SWEPT
@@ -17,7 +18,6 @@ from hfprune.report.charts import Chart
 from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.style import Look
 from hfprune.results import DENSE, read_result
-from hfprune.rounding import rounded_interval
 from hfprune.stages import Stage
 
 # Short crops of many documents: what shows a loss in seconds.

@@ -8,7 +8,7 @@ from peft import LoraConfig, PeftModel
 from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import read_json
 from hfprune.provenance import check_origin
-from hfprune.recoveries import ADAPTER, ADAPTER_CONFIG, RECOVERED
+from hfprune.settings.recovery import ADAPTER, ADAPTER_CONFIG, RECOVERED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from hfprune.calibration.folds import folds_of
 from hfprune.errors import HfpruneError
-from hfprune.folds import folds_of
-from hfprune.kinds import layer_of
 from hfprune.models.head import check_blocks, hidden_states
 from hfprune.models.units import Units
+from hfprune.settings.units import layer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -14,10 +14,10 @@ from transformers import TrainerCallback
 
 from hfprune.errors import HfpruneError
 from hfprune.provenance import save_tensors
-from hfprune.recoveries import measured_steps
 from hfprune.recovery.conversations import IGNORED
 from hfprune.recovery.distilling import divergences
 from hfprune.recovery.packing import Packed
+from hfprune.settings.recovery import measured_steps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

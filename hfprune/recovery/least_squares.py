@@ -23,9 +23,9 @@ from torch import Tensor
 
 from hfprune.errors import HfpruneError
 from hfprune.models.units import Units
-from hfprune.recoveries import Linear
 from hfprune.recovery.grams import Moments, inputs_of
 from hfprune.recovery.solved import Solved
+from hfprune.settings.recovery import Linear
 
 # Random combinations of the outputs, which choose λ: their sum of squares is that of all outputs in the mean, with
 # a relative standard deviation of √(2/128) = 1/8 at most, where one direction has all of it.

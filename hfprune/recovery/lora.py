@@ -22,10 +22,10 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from hfprune.devices.lease import default_device
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json
-from hfprune.recoveries import Lora
 from hfprune.recovery.distilling import Distiller
 from hfprune.recovery.held_out import Curve, check_finite, curve_of, needed, trained
 from hfprune.recovery.packing import Packed
+from hfprune.settings.recovery import Lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

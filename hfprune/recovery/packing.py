@@ -17,12 +17,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
+from hfprune.calibration.blocks import first_tokens
 from hfprune.errors import HfpruneError, explained
-from hfprune.models.blocks import first_tokens
 from hfprune.provenance import save_tensors
-from hfprune.recoveries import Packing
 from hfprune.recovery.conversations import IGNORED, Pair, tokenized
 from hfprune.seeds import derive_seed
+from hfprune.settings.recovery import Packing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

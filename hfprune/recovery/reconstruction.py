@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from hfprune.errors import REASON, HfpruneError, explained
-from hfprune.kinds import layer_of
 from hfprune.models.units import Units
 from hfprune.plans.planning import Plan, check_plan
 from hfprune.provenance import unfinished
-from hfprune.recoveries import Linear
 from hfprune.recovery.grams import batches_of, grams
 from hfprune.recovery.least_squares import solve
 from hfprune.recovery.solved import Solved, load_solved, save_solved
+from hfprune.settings.recovery import Linear
+from hfprune.settings.units import layer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hfprune.errors import HfpruneError, explained
-from hfprune.kinds import kind_of, layer_of
 from hfprune.models.units import units_of
 from hfprune.plans.planning import Plan
 from hfprune.provenance import check_origin, metadata, recorded, save_tensors
+from hfprune.settings.units import kind_of, layer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

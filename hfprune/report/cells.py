@@ -5,9 +5,9 @@ from math import nan
 
 import pandas as pd
 
+from hfprune.analysis.rounding import rounded, rounded_interval
 from hfprune.report.style import Look, method_label
 from hfprune.report.typeset import MISSING, Column
-from hfprune.rounding import rounded, rounded_interval
 
 PAPER, OURS = "paper", "ours"  # the sources of numbers
 

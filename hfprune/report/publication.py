@@ -7,9 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from hfprune.errors import HfpruneError
-from hfprune.names import nearest
-from hfprune.registry import Registry
+from hfprune.errors import HfpruneError, nearest
+from hfprune.plugins.registry import Registry
 from hfprune.settings import Strict
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ class Published(NamedTuple):
 
 
 def published(name: str, study: Study, collected: Iterable[Path]) -> Published:
-    """Return the files of a study; `collected` are those that `hfprune.jobs.collected` returns."""
+    """Return the files of a study; `collected` are those that `hfprune.stages.jobs.collected` returns."""
 
     def here(files: list[str] | tuple[str, ...]) -> list[str]:
         return [f"results/{name}/{file}" for file in files]

@@ -8,12 +8,12 @@ import pandas as pd
 
 from hfprune.analysis.averages import levels, primary_values
 from hfprune.analysis.tidy import ITEMS
-from hfprune.item_outcomes import commonest, guess_or_majority
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NO_GUESS, SAME_CHOICES
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.style import Look, tasks_in_order
 from hfprune.results import DENSE
+from hfprune.results.items import commonest, guess_or_majority
 
 GUESS, MAJORITY = "guess", "majority answer"
 LOOKS = {GUESS: Look("Guess", GREY, "", "-"), MAJORITY: Look("Majority answer", GREY, "", "-.")}

@@ -7,7 +7,7 @@ import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MEAN, primary_values
 from hfprune.analysis.declarations import Declaration, Declarations
-from hfprune.rounding import DIGITS
+from hfprune.analysis.rounding import DIGITS
 
 # Places of a method beside its reference, by the interval of their difference.
 STANDINGS = BETTER, ALIKE, WORSE = "better", "no significant difference", "worse"

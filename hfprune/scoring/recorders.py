@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hfprune.criteria import ActivationCriterion, GradientCriterion, LayerCriterion
-from hfprune.kinds import layer_of
 from hfprune.models.units import KeyValueGroups, Neurons, Units, attentions, gated_mlps, units_of
 from hfprune.scoring.scorer import Scorer
 from hfprune.scoring.weight_forms import stacked_weights, weight_gradients
+from hfprune.settings.units import layer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

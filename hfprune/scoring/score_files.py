@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hfprune.errors import HfpruneError, explained
-from hfprune.kinds import kind_of
 from hfprune.provenance import save_tensors
+from hfprune.settings.units import kind_of
 
 # One float64 vector [units] for each place: `mlp.<layer>`, `attention.<layer>` or `layers`.
 Scores = dict[str, Tensor]

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from hfprune.calibration.folds import folds_of
 from hfprune.criteria import Criterion, SweepCriterion, WeightCriterion, check_scorable
 from hfprune.errors import HfpruneError
-from hfprune.folds import folds_of
-from hfprune.kinds import layer_of
 from hfprune.models.units import Units, gated_mlps, units_of
 from hfprune.plans.allocation import keep_highest, kept_mask
 from hfprune.scoring.passes import GradientPass, gradient_passes, layer_parts
@@ -19,6 +18,7 @@ from hfprune.scoring.score_files import Scores
 from hfprune.scoring.scorer import Curve, Scorer
 from hfprune.scoring.sweep import Sweep
 from hfprune.seeds import derive_seed
+from hfprune.settings.units import layer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,7 +63,7 @@ def score(
         documents: the document of each sequence, if known; the sequences of one stay in one fold.
         sums_room: bytes that a criterion's sums may take where they are as large as weights; with less, its layers
             are read in several passes.
-        resamples: number of resampled calibrations (`hfprune.folds`) to score as well; it costs no
+        resamples: number of resampled calibrations (`hfprune.calibration.folds`) to score as well; it costs no
             further pass. A weight criterion is scored with other random numbers instead.
 
     Raises:

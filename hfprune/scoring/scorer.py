@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hfprune.calibration.folds import FOLDS, resample
 from hfprune.criteria import SweepCriterion
 from hfprune.errors import HfpruneError
-from hfprune.folds import FOLDS, resample
 from hfprune.models.units import Units
 from hfprune.scoring.score_files import Scores
 from hfprune.scoring.weight_forms import WEIGHT_FORMS, stacked_weights
@@ -91,7 +91,7 @@ class Scorer:
         return self._finished(self.folds)
 
     def resampled(self, seed: int, resamples: int) -> list[Scores]:
-        """Return the scores from each of so many resampled calibrations (`hfprune.folds`).
+        """Return the scores from each of so many resampled calibrations (`hfprune.calibration.folds`).
 
         There are none if a fold is empty: the fewer folds, the less they tell of another draw.
         """

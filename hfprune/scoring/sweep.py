@@ -46,7 +46,7 @@ class Sweep:
     blocks: Tensor
     """Tokens [sequences, length]."""
     fold_of: Sequence[int]
-    """The fold of each sequence (`hfprune.folds`)."""
+    """The fold of each sequence (`hfprune.calibration.folds`)."""
     seed: int = 0
     batch_tokens: int = 512
     state: Path | None = None

@@ -1,7 +1,7 @@
 """The contract of a stage: settings, whose fields say which files it reads and writes, and what it does.
 
 Every other file in this folder with a class that has an `example` is a stage, and a command of its name. A job of
-a study is an instance of a stage, and nothing else (`hfprune.jobs`).
+a study is an instance of a stage, and nothing else (`hfprune.stages.jobs`).
 """
 
 import json

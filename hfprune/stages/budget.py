@@ -9,9 +9,9 @@ from pydantic import Field, NonNegativeInt, model_validator
 
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, write_json
-from hfprune.kinds import UnitShares
 from hfprune.provenance import is_current, origin
-from hfprune.rules import Allocation
+from hfprune.settings.allocation import Allocation
+from hfprune.settings.units import UnitShares
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import DenseModel
 

@@ -26,7 +26,7 @@ class Calibrate(Stage):
 
     def run(self) -> bool | None:
         """Draw the blocks and write them with their provenance."""
-        from hfprune.models.blocks import save_blocks
+        from hfprune.calibration.blocks import save_blocks
 
         settings = self.model_dump()["blocks"] | {"seed": self.seed}
         made = settings | {"corpus": self.corpus.name}

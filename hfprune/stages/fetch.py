@@ -6,8 +6,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_serializer
 
 from hfprune.assets.catalogue import Asset, Catalogue, LocalSource
-from hfprune.errors import HfpruneError
-from hfprune.names import nearest
+from hfprune.errors import HfpruneError, nearest
 from hfprune.settings import load
 from hfprune.stages import Positional, Stage, Unflagged
 from hfprune.stages.fields import CatalogueFile, Resources, StudyPath

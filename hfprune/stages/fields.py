@@ -7,11 +7,11 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
+from hfprune.assets.shipped import shipped
 from hfprune.assets.spelling import FORMS
 from hfprune.errors import HfpruneError
 from hfprune.results import parse_cell
 from hfprune.settings import Dtype, Strict
-from hfprune.shipped import shipped
 from hfprune.stages import AssetFlag, Input
 from hfprune.study.layout import study_file
 

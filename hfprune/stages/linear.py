@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 
 from hfprune.files import remove_unfinished, require_only
 from hfprune.provenance import Stopwatch, fingerprint, is_current, provenance, stable
-from hfprune.recoveries import RECOVERED, SOLVED, Linear
 from hfprune.results import Value, write_result
 from hfprune.settings import Placement, Strict
+from hfprune.settings.recovery import RECOVERED, SOLVED, Linear
 from hfprune.stages import Inline, Output, Stage
 from hfprune.stages.fields import (
     BatchTokens,
@@ -70,7 +70,7 @@ class SolveLinear(Stage, Computing, Placement):
 
     def run(self) -> bool | None:
         """Solve all plans that are not solved yet, and write each with its errors and the cost of all."""
-        from hfprune.models.blocks import block_documents, load_blocks
+        from hfprune.calibration.blocks import block_documents, load_blocks
         from hfprune.models.load import default_batch_tokens, load_model
         from hfprune.plans.planning import load_plan, plan_note
         from hfprune.recovery.reconstruction import solve_plans

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from hfprune.provenance import is_recorded, origin, stable
-from hfprune.recoveries import Packing
+from hfprune.settings.recovery import Packing
 from hfprune.stages import Inline, Output, Stage
 from hfprune.stages.fields import DenseModel, Instructions, Safetensors, Seed
 

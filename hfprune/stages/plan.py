@@ -7,7 +7,7 @@ from pydantic import Field
 
 from hfprune.provenance import Stopwatch, is_current, provenance, recorded, stable
 from hfprune.results import Value, read_result, values_table, write_result
-from hfprune.rules import Allocation
+from hfprune.settings.allocation import Allocation
 from hfprune.stages import Input, Output, Stage
 from hfprune.stages.fields import CellName, DenseModel, Safetensors
 from hfprune.stages.target import cell_of, size_values

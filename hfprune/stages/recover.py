@@ -11,10 +11,10 @@ from pydantic import Field, model_validator
 
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_directory, require_only, write_json
-from hfprune.item_outcomes import mean_value, token_items
 from hfprune.provenance import Stopwatch, fingerprint, identity, is_current, provenance
-from hfprune.recoveries import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
 from hfprune.results import Value, write_result
+from hfprune.results.items import mean_value, token_items
+from hfprune.settings.recovery import ADAPTER, ADAPTER_CONFIG, RECOVERED, Lora
 from hfprune.stages import Output, Stage
 from hfprune.stages.fields import BatchTokens, CellName, Computing, ExistingPath, Instructions, Seed
 from hfprune.stages.target import Cut, cell_of

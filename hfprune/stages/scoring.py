@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from hfprune.errors import HfpruneError
+from hfprune.plugins.registry import source_file
 from hfprune.provenance import recorded
-from hfprune.registry import source_file
 from hfprune.settings import Strict
 from hfprune.stages.fields import ExistingPath, Seed
 from hfprune.study.method import Units
@@ -29,13 +29,13 @@ class Scoring(Strict):
 
     def tokens(self, sequences: int | None = None) -> "Tensor | None":
         """Return all blocks, or the first `sequences` of them."""
-        from hfprune.models.blocks import load_blocks
+        from hfprune.calibration.blocks import load_blocks
 
         return load_blocks(self.blocks)[:sequences] if self.blocks else None
 
     def documents(self, sequences: int | None = None) -> list[int] | None:
         """Return the document of each block that `tokens` returns, if the file of the blocks has them."""
-        from hfprune.models.blocks import block_documents
+        from hfprune.calibration.blocks import block_documents
 
         documents = block_documents(self.blocks) if self.blocks else None
         return documents and documents[:sequences]

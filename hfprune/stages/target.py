@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hfprune.errors import HfpruneError
-from hfprune.recoveries import ADAPTER, SOLVED
 from hfprune.results import BY_HAND, DENSE, Cell, Value, parse_cell
 from hfprune.settings import Dtype, Strict
+from hfprune.settings.recovery import ADAPTER, SOLVED
 from hfprune.stages import Input
 from hfprune.stages.fields import Computing, DenseModel
 
@@ -162,9 +162,9 @@ def size_values(left: int, total: int) -> "list[Value]":
 
 
 def draw_blocks(model: Path, corpus: Path, **drawn: Any) -> "tuple[Tensor, list[int]]":
-    """Draw blocks from a fetched corpus by the tokenizer of `model`; see `hfprune.models.blocks`."""
+    """Draw blocks from a fetched corpus by the tokenizer of `model`; see `hfprune.calibration.blocks`."""
     from hfprune.assets.corpora import read_corpus
-    from hfprune.models.blocks import sample_blocks
+    from hfprune.calibration.blocks import sample_blocks
     from hfprune.models.load import load_tokenizer
 
     return sample_blocks(read_corpus(corpus), load_tokenizer(model), corpus=corpus.name, **drawn)

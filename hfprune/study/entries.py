@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
-from hfprune.names import distinct
-from hfprune.recoveries import Lora
+from hfprune.errors import distinct
 from hfprune.results import DENSE
 from hfprune.settings import Listed, Name, Ratio, Strict
+from hfprune.settings.recovery import Lora
 
 # Marks a list that may not repeat a value.
 Distinct = AfterValidator(distinct)

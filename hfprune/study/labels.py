@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from hfprune.criteria import CRITERIA
-from hfprune.kinds import UnitShares
 from hfprune.results import DENSE
-from hfprune.rules import Allocation
+from hfprune.settings.allocation import Allocation
+from hfprune.settings.units import UnitShares
 from hfprune.study.method import Method
 from hfprune.study.study import Study
 

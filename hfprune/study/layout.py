@@ -6,12 +6,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from hfprune.errors import HfpruneError
+from hfprune.assets.shipped import shipped
+from hfprune.errors import HfpruneError, nearest
 from hfprune.measurement import Measure
-from hfprune.names import nearest
 from hfprune.results import DENSE, Cell
 from hfprune.settings import NAME
-from hfprune.shipped import shipped
 from hfprune.study.study import Study
 
 # Below results/<study>. Snakemake fills the wildcards in rules; `fill` fills them here.

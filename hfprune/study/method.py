@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
-from hfprune.kinds import UnitShares
-from hfprune.rules import Allocation
 from hfprune.settings import Listed, Name, Ratio, Strict
+from hfprune.settings.allocation import Allocation
+from hfprune.settings.units import UnitShares
 
 
 def _fit_for_print(label: str) -> str:

@@ -15,9 +15,8 @@ from hfprune.assets.catalogue import (
     PypiSource,
 )
 from hfprune.assets.spelling import FORMS, entry
-from hfprune.errors import HfpruneError
+from hfprune.errors import HfpruneError, nearest
 from hfprune.models.shape import known_shapes
-from hfprune.names import nearest
 from hfprune.settings import load, validate
 from hfprune.study.study import Study
 

@@ -13,13 +13,13 @@ from pydantic import (
 )
 
 from hfprune.assets.text import Text
+from hfprune.calibration.folds import FOLDS
 from hfprune.criteria import CRITERIA
-from hfprune.folds import FOLDS
+from hfprune.errors import distinct, nearest
 from hfprune.measurement import Measure, NamedMeasure
-from hfprune.names import distinct, nearest
-from hfprune.recoveries import Linear
 from hfprune.results import DENSE
 from hfprune.settings import Dtype, Listed, Name, Placement, Strict
+from hfprune.settings.recovery import Linear
 from hfprune.study.entries import (
     ChosenCells,
     Distinct,

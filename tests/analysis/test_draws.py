@@ -10,7 +10,7 @@ from synthetic import Study, analysed, evidence, resample
 
 from hfprune.analysis.against_reference import lost, spreads
 from hfprune.analysis.evidence import Evidence
-from hfprune.folds import FOLDS
+from hfprune.calibration.folds import FOLDS
 
 ITEMS = np.linspace(0.2, 0.5, 10)
 BLOCKS = np.linspace(1.0, 2.0, 8)

@@ -9,7 +9,7 @@ from scipy.stats import skew, t, ttest_1samp
 from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError
 from hfprune.analysis.quotient import quotient
 from hfprune.analysis.statistics import Estimate, estimate, holm, multiples_to_decide
-from hfprune.folds import FOLDS
+from hfprune.calibration.folds import FOLDS
 
 
 def made(

@@ -15,11 +15,11 @@ from hfprune.analysis.condition import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, 
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.statistics import Estimate
 from hfprune.analysis.verdicts import evaluate
-from hfprune.item_outcomes import guess_or_majority
 from hfprune.paper.relations import Claim, Paper
 from hfprune.report import style
 from hfprune.report.collected import Collected
 from hfprune.results import DENSE, Value
+from hfprune.results.items import guess_or_majority
 
 TASKS = {"boolq": 0.6, "piqa": 0.6}
 CLAIM = {

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from pyarrow import parquet
 from smoke import TEXT, local, save_model, write
 
-from hfprune import network
+from hfprune.assets import network
 from hfprune.assets.catalogue import Catalogue
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.resolving import resolve

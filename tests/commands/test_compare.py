@@ -13,8 +13,8 @@ from lm_eval.models.huggingface import HFLM
 from scipy.stats import t, ttest_1samp
 from smoke import save_model, write, write_sources
 
-from hfprune.analysis.two_results import effects
 from hfprune.assets.tasks import task_file
+from hfprune.comparison.two_results import effects
 from hfprune.evaluation.lm_tasks import offline_tasks
 
 

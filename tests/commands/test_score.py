@@ -12,10 +12,10 @@ from command_line import EXPORT, SCORE, failure, run
 from safetensors.torch import load_file
 from smoke import ROOT
 
+from hfprune.calibration.blocks import load_blocks
 from hfprune.criteria import Positions
 from hfprune.criteria.entropy import Entropy
 from hfprune.files import read_json
-from hfprune.models.blocks import load_blocks
 from hfprune.plans.planning import load_plan, save_plan
 from hfprune.provenance import recorded
 from hfprune.scoring.score_files import load_resampled, load_scores

@@ -19,8 +19,8 @@ from hfprune.devices.known import UTILISATION, Device, known_devices, named_devi
 from hfprune.errors import HfpruneError
 from hfprune.models.shape import Shape
 from hfprune.paper.relations import Paper
-from hfprune.recoveries import Linear
 from hfprune.settings import load
+from hfprune.settings.recovery import Linear
 from hfprune.study.layout import study_file
 from hfprune.study.study import Study
 

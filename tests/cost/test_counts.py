@@ -18,12 +18,12 @@ from hfprune.devices.known import UTILISATION, known_devices
 from hfprune.models.head import hidden_states, logits
 from hfprune.models.shape import Shape, known_shapes
 from hfprune.models.units import count_parameters, units_of
-from hfprune.recoveries import Lora
 from hfprune.recovery.lora import with_adapters
 from hfprune.scoring.fitting import ScoringCost
 from hfprune.scoring.recorders import GradientRecorder
 from hfprune.scoring.scored import score
 from hfprune.scoring.scorer import Scorer
+from hfprune.settings.recovery import Lora
 
 LENGTH = 64
 # So large that no embedding, norm or first layer has much of the whole.

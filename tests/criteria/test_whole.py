@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 from hfprune.criteria import make_criterion
 from hfprune.models.units import count_parameters, units_of
 from hfprune.plans.planning import make_plan
-from hfprune.rules import Allocation
 from hfprune.scoring.scored import score
+from hfprune.settings.allocation import Allocation
 
 BOTH = ("neurons", "key_value_groups")
 LAYERS, HEAD = 6, 8

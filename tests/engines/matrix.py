@@ -16,7 +16,7 @@ from engines.reading import NEW, Read, by_torch
 from transformers import AutoConfig
 
 from hfprune import load_tokenizer, prune
-from hfprune.recoveries import SOLVED
+from hfprune.settings.recovery import SOLVED
 from hfprune.stages.target import Pruned
 
 # All paths are relative to the folder of the Makefile, which makes the environments.

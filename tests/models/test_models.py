@@ -20,13 +20,13 @@ from transformers import (
 
 from hfprune.errors import HfpruneError
 from hfprune.exports.checkpoint import export
-from hfprune.kinds import kind_of
 from hfprune.models import head
 from hfprune.models.aligned import aligned
 from hfprune.models.head import back_to_hidden, before_transform, chunks, hidden_states, logits
 from hfprune.models.load import check_model, load_model, load_skeleton
 from hfprune.models.units import attentions, count_parameters, gated_mlps, units_of
 from hfprune.plans.planning import apply_plan, make_plan
+from hfprune.settings.units import kind_of
 
 HEADS = {"num_attention_heads": 8, "num_key_value_heads": 4}
 PHI = Phi3Config(**SHAPE | HEADS, pad_token_id=0)

@@ -13,8 +13,8 @@ from hfprune.models.units import count_parameters, units_of
 from hfprune.plans.allocation import keep_globally, keep_jointly, keep_uniformly
 from hfprune.plans.counts import kept_units
 from hfprune.plans.planning import apply_plan, make_plan
-from hfprune.rules import Allocation
 from hfprune.settings import validate
+from hfprune.settings.allocation import Allocation
 from hfprune.study.method import Method
 
 LAYERS, WIDTH = 3, 48

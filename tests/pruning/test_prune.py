@@ -304,7 +304,7 @@ def test_each_step_is_measured_and_the_better_model_is_exported(
     assert inputs_of(tmp_path / "out") == {"model", "plan", "linear"}
 
     monkeypatch.setattr(
-        "hfprune.analysis.usability.worth_taking", lambda *_, **__: ("pruned", ["It is worse."])
+        "hfprune.comparison.usability.worth_taking", lambda *_, **__: ("pruned", ["It is worse."])
     )
     run(ours)
     printed = capsys.readouterr()

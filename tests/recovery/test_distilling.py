@@ -9,12 +9,12 @@ from torch.nn.functional import kl_div
 
 from hfprune.errors import HfpruneError
 from hfprune.plans.planning import apply_plan
-from hfprune.recoveries import Lora
 from hfprune.recovery import lora
 from hfprune.recovery.conversations import IGNORED
 from hfprune.recovery.distilling import divergences
 from hfprune.recovery.held_out import best_step, needed, response_tokens
 from hfprune.recovery.packing import Packed, all_learnt
+from hfprune.settings.recovery import Lora
 
 LORA = Lora(rank=4, batch=4, length=16, max_steps=4, keep="best", dropout=0, schedule="constant")
 

@@ -18,13 +18,13 @@ from transformers import PreTrainedModel, get_cosine_schedule_with_warmup, set_s
 
 from hfprune.errors import HfpruneError
 from hfprune.plans.planning import apply_plan
-from hfprune.recoveries import Lora, half, measured_steps
 from hfprune.recovery import adapter
 from hfprune.recovery import lora as recovery
 from hfprune.recovery.conversations import IGNORED
 from hfprune.recovery.held_out import response_tokens, trained
 from hfprune.recovery.lora import train_adapter
 from hfprune.recovery.packing import Packed, pack
+from hfprune.settings.recovery import Lora, half, measured_steps
 
 TOKENIZER = build_tokenizer()
 SETTINGS = Lora(rank=4, batch=4, length=64, max_steps=5)

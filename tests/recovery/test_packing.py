@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from hfprune.errors import HfpruneError
-from hfprune.recoveries import Lora
 from hfprune.recovery.conversations import IGNORED, prompt
 from hfprune.recovery.packing import Packed, hold_out, load_packed, pack, save_packed
+from hfprune.settings.recovery import Lora
 
 TOKENIZER = build_tokenizer()
 TABLE = pa.Table.from_pylist(PAIRS)

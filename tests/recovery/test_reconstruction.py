@@ -21,12 +21,12 @@ from hfprune.models.units import units_of
 from hfprune.plans.mask import masked
 from hfprune.plans.planning import Plan, apply_plan, save_plan
 from hfprune.provenance import identity
-from hfprune.recoveries import Linear
 from hfprune.recovery import reconstruction
 from hfprune.recovery.grams import inputs_of
 from hfprune.recovery.least_squares import Lost, change
 from hfprune.recovery.reconstruction import solve_plans
 from hfprune.recovery.solved import Solved, apply_linear, load_solved, save_solved
+from hfprune.settings.recovery import Linear
 
 BLOCKS = torch.randint(0, 97, (24, 17), generator=torch.Generator().manual_seed(3))
 # Each with tied embeddings but for qwen2 and gemma3.

@@ -9,13 +9,13 @@ import pytest
 import torch
 from conftest import assert_same_scores, build_tiny
 
+from hfprune.calibration.folds import FOLDS
 from hfprune.criteria import ActivationCriterion, Criterion
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.distillation import Distillation
 from hfprune.criteria.entropy import Entropy
 from hfprune.criteria.flap import Flap
 from hfprune.criteria.taylor import Taylor
-from hfprune.folds import FOLDS
 from hfprune.scoring.scored import Scored, score
 from hfprune.scoring.scorer import Scorer, overlaps
 from hfprune.scoring.sweep import marks

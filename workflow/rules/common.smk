@@ -9,7 +9,7 @@ from snakemake.logging import logger
 from hfprune.cost import choice, progress
 from hfprune.devices.visible import visible_gpus
 from hfprune.errors import HfpruneError
-from hfprune.recoveries import ADAPTER, ADAPTER_CONFIG, RECOVERED
+from hfprune.settings.recovery import ADAPTER, ADAPTER_CONFIG, RECOVERED
 from hfprune.study import layout
 
 ROOT = Path(workflow.basedir)

@@ -2,7 +2,7 @@
 from functools import cache
 
 from hfprune.cost.costs import Costs
-from hfprune.jobs import list_jobs, most_turns
+from hfprune.stages.jobs import list_jobs, most_turns
 from hfprune.study.places import Files
 
 # A recovery that goes on in its fiftieth job does not ask for fifty times as much.

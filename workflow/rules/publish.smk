@@ -1,7 +1,7 @@
 # From results to publication: tables of values and items, verdicts, the paper's tables, figures and the page.
 from shlex import quote
 
-from hfprune.jobs import collected
+from hfprune.stages.jobs import collected
 from hfprune.report.published import published
 
 PUBLISHED = published(NAME, STUDY, collected(files(), jobs().values()))

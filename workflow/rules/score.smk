@@ -1,5 +1,5 @@
 # From a corpus to blocks, from blocks to scores, from scores and a parameter budget to plans.
-from hfprune.jobs import method_settings
+from hfprune.stages.jobs import method_settings
 
 BUDGETS = Jobs(f"{RESULTS}/{layout.BUDGET}.json")
 BLOCKS = Jobs(f"{RESULTS}/{layout.BLOCKS}.safetensors")

@@ -11,9 +11,8 @@ import pandas as pd
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 
-from hfprune.errors import REASON, HfpruneError, explained, reading
+from hfprune.errors import REASON, HfpruneError, explained, nearest, reading
 from hfprune.files import atomic_file
-from hfprune.names import nearest
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.publication import FIGURES, absent, publication_names

@@ -11,11 +11,11 @@ import pandas as pd
 
 from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.outcomes import NotComparableError, Outcomes, contrast
+from hfprune.analysis.rounding import rounded_interval
 from hfprune.analysis.statistics import Estimate, estimate
-from hfprune.item_outcomes import commonest, token_items
 from hfprune.paper.printed import CROWS, PRIMARY
 from hfprune.results import DENSE
-from hfprune.rounding import rounded_interval
+from hfprune.results.items import commonest, token_items
 
 PRUNED, RECONSTRUCTED, RECOVERED = "pruned", "reconstructed", "recovered"
 CAPABILITY, TASKS, SPEED = "Bits per byte of right answers", "Tasks", "Speed"

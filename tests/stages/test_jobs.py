@@ -12,10 +12,10 @@ import yaml
 from smoke import ROOT
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.jobs import collected, list_jobs, method_settings
 from hfprune.settings import load, validate
 from hfprune.stages import Stage
 from hfprune.stages.fetch import Fetch
+from hfprune.stages.jobs import collected, list_jobs, method_settings
 from hfprune.study import layout
 from hfprune.study.places import Files
 from hfprune.study.references import load_study

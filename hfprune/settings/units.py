@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from hfprune.errors import HfpruneError
-from hfprune.names import distinct, nearest
+from hfprune.errors import HfpruneError, distinct, nearest
 
 UnitKind = Literal["neurons", "key_value_groups", "layers"]
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from conftest import build_tiny
 
+from hfprune.calibration.folds import FOLDS, folds_of, resample
 from hfprune.criteria import Criterion
 from hfprune.criteria.entropy import Entropy
 from hfprune.criteria.flap import Flap
 from hfprune.criteria.magnitude import Magnitude
 from hfprune.criteria.random import Random
 from hfprune.criteria.taylor import Taylor
-from hfprune.folds import FOLDS, folds_of, resample
 from hfprune.scoring.scored import score
 
 BLOCKS = torch.randint(0, 97, (20, 9), generator=torch.Generator().manual_seed(3))

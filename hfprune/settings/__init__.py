@@ -15,8 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from hfprune.errors import REASON, HfpruneError, explained, reading
-from hfprune.names import nearest
+from hfprune.errors import REASON, HfpruneError, explained, nearest, reading
 
 # Names become folder names and Snakemake wildcards, so they hold no slash, blank or leading dot.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfprune.analysis import before_after as of
-from hfprune.analysis.before_after import Row
 from hfprune.analysis.statistics import MIN_DOCUMENTS, multiples_to_decide
+from hfprune.comparison import before_after as of
+from hfprune.comparison.before_after import Row
 from hfprune.results import DENSE
 
 

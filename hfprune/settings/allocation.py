@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from hfprune.kinds import UnitShares
 from hfprune.settings import Strict
+from hfprune.settings.units import UnitShares
 
 
 class Allocation(Strict):

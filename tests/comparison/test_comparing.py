@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from hfprune.analysis.before_after import Row, Sides, compare, read_sides
-from hfprune.analysis.usability import LOSS, REPETITION, verdict, worth_taking
+from hfprune.comparison.before_after import Row, Sides, compare, read_sides
+from hfprune.comparison.usability import LOSS, REPETITION, verdict, worth_taking
 from hfprune.pruning.sample import repeated
 
 SPEEDS = {

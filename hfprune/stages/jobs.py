@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.recoveries import RECOVERED, Linear
 from hfprune.results import Cell, spell_cell
+from hfprune.settings.recovery import RECOVERED, Linear
 from hfprune.stages import Stage
 from hfprune.stages.adopt import Adopt
 from hfprune.stages.budget import Budget

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.answered import Answers
 from hfprune.analysis.outcomes import contrast
 from hfprune.analysis.statistics import LEVEL, estimate, holm
+from hfprune.comparison.answered import Answers
 from hfprune.errors import HfpruneError
-from hfprune.item_outcomes import commonest
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
+from hfprune.results.items import commonest
 
 # Columns in which the tables of two sides agree.
 ALIKE = {"item": "questions", "doc_hash": "questions", "shots": "numbers of few-shot examples"}

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from hfprune.calibration.blocks import sample_blocks
 from hfprune.errors import HfpruneError
-from hfprune.models.blocks import sample_blocks
 from hfprune.seeds import derive_seed
 
 DOCUMENTS = [" ".join(f"{word}{i}" for i in range(60 * (n % 3) + 5)) for n, word in enumerate("abcdefghij")]

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from hfprune.errors import KIND, REASON, HfpruneError, explained
-from hfprune.names import nearest
-from hfprune.outline import Outline, outline
+from hfprune.errors import KIND, REASON, HfpruneError, explained, nearest
+from hfprune.plugins.outline import Outline, outline
 from hfprune.settings import Strict, validate
 
 Kind = TypeVar("Kind", bound=Strict)

@@ -1,0 +1,1 @@
+"""From text to calibration sequences: blocks of tokens, and their folds."""

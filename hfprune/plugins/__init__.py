@@ -1,0 +1,1 @@
+"""Classes that are found by being there: one file a criterion, measure, table or figure."""
