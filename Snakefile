@@ -26,11 +26,12 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/recover.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/publish.smk"
+include: "workflow/rules/findings.smk"
 
 
 # Seconds of a core, not worth a place in a queue, or a download, since nodes of a cluster often have no network.
-workflow.localrules(*"fetch method budget plan plan_step collect claims comparison check".split())
-workflow.localrules("tables", "figures", "page", "partial")
+workflow.localrules(*"fetch method budget plan plan_step collect effects check".split())
+workflow.localrules("tables", "figures", "page", "partial", "findings")
 
 
 # In the main process only: jobs in subprocesses parse this file again.

@@ -39,6 +39,8 @@ class Metric:
     """The better direction; empty if neither is better, and then no method is marked as best."""
     shown: str = "{:.3f}"
     """Format of a printed value, for `str.format`."""
+    difference: str = ""
+    """Format of a difference of two values; by default that of a value, with its sign."""
     items: tuple[str, ...] = ()
     """Columns of the per-item outcomes; the first that exists serves to compare cells. Empty: no items."""
     effect: Literal["difference", "ratio"] = "difference"
@@ -46,6 +48,13 @@ class Metric:
     exponential, which is a ratio. Without items, always by the ratio of the two values."""
     scale: float = 1
     """Factor of printed values: 100 for percent."""
+    repeatable: bool = True
+    """Whether another run gives the same number; times and memory are of one process on one machine."""
+
+    @property
+    def effect_form(self) -> str:
+        """Format of an effect: a ratio, or a difference with its sign."""
+        return "{:,.2f}" if self.effect == "ratio" else self.difference or self.shown.replace("{:", "{:+", 1)
 
 
 class Outcome(NamedTuple):

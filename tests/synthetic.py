@@ -14,17 +14,16 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from hfprune.analysis.against_reference import compare, lost, spreads
+from hfprune.analysis.effect_rows import table
+from hfprune.analysis.effects import effects
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.gathering import collect
-from hfprune.analysis.tidy import DIGITS, write_csv
-from hfprune.analysis.verdicts import evaluate
+from hfprune.analysis.questions import REFERENCE
 from hfprune.criteria import CRITERIA
 from hfprune.measurement import MEASURES
-from hfprune.paper.relations import Paper
 from hfprune.report.table_files import write_tables
 from hfprune.results import DENSE, Cell, Value, write_result
-from hfprune.study import layout
+from hfprune.stages.effects import MakeEffects
 from hfprune.study.labels import readable
 from hfprune.study.study import Study as Config
 
@@ -61,17 +60,16 @@ def evidence(config: Config, folder: Path) -> Evidence:
 
 
 def analysed(out: Path) -> Path:
-    evidence = Evidence(out)
-    found = {
-        layout.CLAIMS: evaluate(Paper.read(PAPER / "claims.yaml"), evidence),
-        layout.COMPARISON: compare(evidence),
-        layout.DRAWS: spreads(evidence),
-        layout.LOST: lost(evidence),
-    }
-    for name, rows in found.items():
-        write_csv(rows, out / name, DIGITS)
-    write_tables(out, PAPER, out / "tables", ["claims", "comparison", "draws", "lost"])
+    """Make the analysis of what was collected, and the tables that show it; return their folder."""
+    MakeEffects(results=out, claims=PAPER / "claims.yaml").run()
+    write_tables(out, PAPER, out / "tables", ["claims", "effects", "draws", "lost"])
     return out / "tables"
+
+
+def effects_of(evidence: Evidence, question: str = REFERENCE) -> pd.DataFrame:
+    """Return the effects that answer a question, but for those of single tasks."""
+    rows = table(effects(evidence))
+    return rows[(rows["question"] == question) & (rows["task"] == "")].reset_index(drop=True)
 
 
 def resample(result: Path, metric: str, shifts: Sequence[float]) -> None:

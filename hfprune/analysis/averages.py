@@ -12,8 +12,6 @@ from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NOT_AVE
 from hfprune.results import CELL_COLUMNS, KEY
 
 MEAN = "mean"  # the task of a mean over the tasks of a measure that is not zero-shot
-# Kinds of measure whose repeats are of one process and give no interval: another process may find another time.
-TIMED = ("latency", "cost")
 
 
 def primary_values(rows: pd.DataFrame, measure: str = "zeroshot") -> pd.DataFrame:
@@ -75,10 +73,11 @@ def levels(results: pd.DataFrame, declared: Declarations) -> pd.DataFrame:
     averages = [rows for rows in _averages(results, declared) if len(rows)]
     found = over_seeds(pd.concat([results, *averages]))
     pairs = [*zip(found["measure"], found["metric"], strict=True)]
-    timed = [declared.kind(measure) in TIMED for measure, _ in pairs]
-    half = half_width(found.assign(stderr=found["stderr"].mask(pd.Series(timed, found.index, dtype=bool))))
-    effects = {pair: declared.find(*pair).metric.effect for pair in {*pairs}}
-    ratios = pd.Series([effects[pair] == "ratio" for pair in pairs], found.index, dtype=bool)
+    metrics = {pair: declared.find(*pair).metric for pair in {*pairs}}
+    # Repeats of one process give no interval: another process may find another time.
+    once = pd.Series([not metrics[pair].repeatable for pair in pairs], found.index, dtype=bool)
+    half = half_width(found.assign(stderr=found["stderr"].mask(once)))
+    ratios = pd.Series([metrics[pair].effect == "ratio" for pair in pairs], found.index, dtype=bool)
     value, factor = found["value"], np.exp(half / found["value"])
     low, high = (value - half).mask(ratios, value / factor), (value + half).mask(ratios, value * factor)
     return _with_scores(found.assign(low=low, high=high), declared)

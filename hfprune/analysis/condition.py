@@ -4,17 +4,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfprune.analysis.declarations import Declarations
+from hfprune.analysis.effect import ALPHA
 from hfprune.analysis.statistics import MIN_DRAWS, Estimate, multiples_to_decide
 from hfprune.paper.relations import Claim
 
+# How a claim is judged: by measured outcomes, or by the budget alone.
+MEASURED, ARITHMETIC = "measured", "arithmetic"
 REPRODUCED, CONTRADICTED, EQUIVALENT = "reproduced", "contradicted", "equivalent"
+LEANING_TOWARDS, LEANING_AGAINST = "leaning towards", "leaning against"
 INCONCLUSIVE, ONE_DRAW, NOT_COMPARABLE = "inconclusive", "one draw", "not comparable"
 NOT_TESTABLE, NOT_APPLICABLE, NOT_RUN = "not testable", "not applicable", "not run"
+TRUE, FALSE = "true by arithmetic", "false by arithmetic"
 VERDICTS = (
-    *(REPRODUCED, CONTRADICTED, EQUIVALENT, INCONCLUSIVE),
-    *(ONE_DRAW, NOT_TESTABLE, NOT_COMPARABLE, NOT_APPLICABLE, NOT_RUN),
+    *(REPRODUCED, CONTRADICTED, LEANING_TOWARDS, LEANING_AGAINST, EQUIVALENT, INCONCLUSIVE),
+    *(ONE_DRAW, NOT_TESTABLE, NOT_COMPARABLE, NOT_APPLICABLE, NOT_RUN, TRUE, FALSE),
 )
+# What an interval shows by itself, and what is left of it where Holm's correction takes it away.
+LEANING = {REPRODUCED: LEANING_TOWARDS, CONTRADICTED: LEANING_AGAINST}
+BY_ARITHMETIC = {REPRODUCED: TRUE, CONTRADICTED: FALSE}
 
 
 class Condition(NamedTuple):
@@ -28,10 +35,23 @@ class Condition(NamedTuple):
 
     @classmethod
     def of(cls, claim: Claim, threshold: float) -> "Condition":
+        """Return the condition of a claim whose effect is above, below or about this threshold."""
         margin = claim.margin or 0.0
         if claim.effect == "ratio":
             threshold, margin = float(np.log(threshold)), float(np.log1p(margin))
         return cls(claim.relation, threshold, margin, claim.threshold == "published")
+
+    @property
+    def limits(self) -> list[float]:
+        """The effects that the interval must leave out on one side, for the claim to hold or to fail."""
+        if self.relation == "about":
+            return [self.threshold - self.margin, self.threshold + self.margin]
+        granted = self.margin if self.slack else 0.0
+        return [self.threshold + (granted if self.relation == "lower" else -granted)]
+
+    def p_value(self, effect: Estimate) -> float:
+        """Return the p-value of the verdict: that of an effect at the limit that is hardest to leave out."""
+        return max(effect.p_value(limit) for limit in self.limits)
 
 
 def verdict(effect: Estimate, condition: Condition) -> str:
@@ -42,21 +62,24 @@ def verdict(effect: Estimate, condition: Condition) -> str:
     """
     if not effect.known:
         return ONE_DRAW if effect.draws == 1 and effect.n and effect.spread is None else INCONCLUSIVE
-    low, high = effect.low - condition.threshold, effect.high - condition.threshold
-    margin = condition.margin
+    low, high, margin = effect.low, effect.high, condition.margin
     if condition.relation == "about":
-        if -margin <= low and high <= margin:
+        below, above = condition.limits
+        if below <= low and high <= above:
             return REPRODUCED
-        return CONTRADICTED if low > margin or high < -margin else INCONCLUSIVE
-    if condition.relation == "lower":
-        low, high = -high, -low
-    if condition.slack:
-        low, high = low + margin, high + margin
-    elif -margin < low and high < margin:
+        return CONTRADICTED if low > above or high < below else INCONCLUSIVE
+    if not condition.slack and abs(low - condition.threshold) < margin > abs(high - condition.threshold):
         return EQUIVALENT
-    if low > 0:
-        return REPRODUCED
-    return CONTRADICTED if high < 0 else INCONCLUSIVE
+    (limit,) = condition.limits
+    side = int(low > limit) - int(high < limit)
+    claimed = -1 if condition.relation == "lower" else 1
+    return {claimed: REPRODUCED, -claimed: CONTRADICTED}.get(side, INCONCLUSIVE)
+
+
+def corrected(said: str, holm: float) -> str:
+    """Return a verdict after Holm's correction: what holds before it alone is leaning towards or against."""
+    plain = {leaning: sure for sure, leaning in LEANING.items()}.get(said, said)
+    return plain if plain not in LEANING or holm < ALPHA else LEANING[plain]
 
 
 def needs(effect: Estimate, condition: Condition) -> str:
@@ -68,12 +91,3 @@ def needs(effect: Estimate, condition: Condition) -> str:
         return "more than 100 times the draws and items"
     found = zip(multiples, ("draws", "items"), strict=True)
     return " and ".join(f"{count} times the {name}" for count, name in found if count > 1)
-
-
-def unit_of(claim: Claim, declared: Declarations) -> str:
-    if claim.effect == "ratio":
-        return "ratio"
-    metric = declared.find(claim.measure, claim.metric).metric
-    if metric.unit == "%":
-        return "points"
-    return f"{metric.label}, logarithms" if metric.effect == "ratio" else metric.label

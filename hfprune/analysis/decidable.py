@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfprune.analysis.condition import unit_of
+from hfprune.analysis.claim_effects import compare_items
 from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import NotComparableError
 from hfprune.analysis.statistics import MIN_DRAWS, POWER, Estimate, resampling_dof
-from hfprune.analysis.verdicts import compare_items
 from hfprune.assets.text_sizes import reading
 from hfprune.measurement import Measure, TaskMeasure, TextMeasure
 from hfprune.paper.relations import Claim, Paper
@@ -82,9 +81,10 @@ def _row(
     tuned = "lora" in (*claim.left.recoveries, *claim.right.recoveries)
     resamples = study.calibration.resamples if measure.resampled and not tuned else 0
     seeds, sizes = len(study.seeds), documents(measure, paper.tasks(claim))
+    declared = declare(study).find(claim.measure, claim.metric)
     row = Decidable(
         claim=claim.id,
-        unit=unit_of(claim, declare(study)),
+        unit=declared.unit or declared.metric.label,
         documents=sum(sizes),
         draws=f"{seeds}" + (f" with {resamples} resamples" if resamples else ""),
         half_width=np.nan,

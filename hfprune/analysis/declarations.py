@@ -30,8 +30,16 @@ SUITE = {
         Metric("steps", "Steps", shown="{:,.0f}"),
         Metric("kept_step", "Kept step", shown="{:,.0f}"),
         Metric("sequences", "Sequences", shown="{:,.0f}"),
-        Metric("seconds", "Time", unit="s", better="lower", shown="{:.1f}"),
-        Metric("peak_memory_bytes", "Peak memory", unit="GB", better="lower", shown="{:.2f}", scale=1e-9),
+        Metric("seconds", "Time", unit="s", better="lower", shown="{:.1f}", repeatable=False),
+        Metric(
+            "peak_memory_bytes",
+            "Peak memory",
+            unit="GB",
+            better="lower",
+            shown="{:.2f}",
+            scale=1e-9,
+            repeatable=False,
+        ),
     ),
 }
 # The measures that the paper's own tables show, by the names of their classes; see `Declarations.of_paper`.
@@ -50,6 +58,27 @@ class Declaration:
     @property
     def label(self) -> str:
         return self.metric.label + f", {self.measure}" * (self.measure != self.kind)
+
+    @property
+    def neutral(self) -> float:
+        """What no effect is: 1 where cells are compared by a ratio, else 0."""
+        return float(self.metric.effect == "ratio")
+
+    @property
+    def unit(self) -> str:
+        """The unit of an effect: percentages differ by points, and a ratio has none."""
+        if self.metric.effect == "ratio":
+            return ""
+        return "points" if self.metric.unit == "%" else self.metric.unit
+
+    @property
+    def heading(self) -> str:
+        """The name of an effect for readers, with its unit."""
+        if self.metric.effect == "ratio":
+            return self.label.replace(self.metric.label, f"{self.metric.label} ratio", 1)
+        # An abbreviation keeps its first capital.
+        label = self.label[:1].lower() + self.label[1:] if self.label[1:2].islower() else self.label
+        return f"Δ {label}" + f" ({self.unit})" * bool(self.unit)
 
     def shown(self, effect: float) -> float:
         """Return an effect of outcomes per item as readers see it: a ratio, or a difference in the unit shown."""
@@ -91,26 +120,36 @@ class Declarations:
         for _, rows in groupby(self.rows, lambda row: row.measure):
             yield next(rows)
 
-    def effects(self) -> dict[str, Declaration]:
-        """Return the metric that compares two methods, for each measure with outcomes per item.
+    def outcomes(self) -> dict[str, Declaration]:
+        """Return every metric that compares two cells by their items, by the name of the outcome.
 
-        The keys are names of effects: the metric's name, with `_ratio` if the effect is a ratio, or `points` for
-        accuracy. The measure's name precedes it if the study gives the measure another name than its class, or if
-        another measure has the plain name.
+        That is the metric's name, with `_ratio` if sides are compared by a ratio, or `points` for accuracy.
+        The measure's name and a dot precede it if the study gives the measure another name than its class, or
+        if another measure has the plain name. Of zero-shot accuracy there is the mean over tasks alone.
         """
-        rows = [row for row in self.primary() if row.metric.items]
+        first = {(row.measure, row.metric.name) for row in self.primary()}
+        rows = [
+            row
+            for row in self.rows
+            if row.metric.items and (row.kind != "zeroshot" or (row.measure, row.metric.name) in first)
+        ]
         plain: dict[str, Declaration] = {}
         # The paper's measures take the plain names first.
         for row in sorted(rows, key=lambda row: row.kind not in (*ALL_SHOWN, *FIRST_SHOWN)):
             if row.measure == row.kind:
-                plain.setdefault(_effect(row), row)
+                plain.setdefault(_named(row), row)
         return {
-            _effect(row) if plain.get(_effect(row)) is row else f"{row.measure}.{_effect(row)}": row
+            _named(row) if plain.get(_named(row)) is row else f"{row.measure}.{_named(row)}": row
             for row in rows
         }
 
+    def first_outcomes(self) -> dict[str, Declaration]:
+        """Return those of the `outcomes` that are the first metric of their measure, which stands for it."""
+        first = {(row.measure, row.metric.name) for row in self.primary()}
+        return {name: row for name, row in self.outcomes().items() if (row.measure, row.metric.name) in first}
 
-def _effect(row: Declaration) -> str:
+
+def _named(row: Declaration) -> str:
     if row.kind == "zeroshot" and row.metric.unit == "%":
         return "points"
     return row.metric.name + "_ratio" * (row.metric.effect == "ratio")

@@ -1,17 +1,15 @@
 """Outcomes per item, and bare numbers, of the cells of a study."""
 
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import suppress
-from functools import cache, cached_property
+from collections.abc import Callable, Hashable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.declarations import Declaration
-from hfprune.analysis.outcomes import Contrast, Draw, NotComparableError, NotMeasuredError, Outcomes, contrast
-from hfprune.analysis.tidy import ITEMS, NEURONS, RESULT, Tidy, read_csv
+from hfprune.analysis.outcomes import Draw, NotMeasuredError, Outcomes
+from hfprune.analysis.tidy import ITEMS, RESULT, Tidy
 from hfprune.errors import HfpruneError
 from hfprune.paper.printed import NO_GUESS, SAME_CHOICES
 from hfprune.paper.relations import Side
@@ -27,7 +25,10 @@ class NotApplicableError(NotMeasuredError):
 
 
 class MeasuredSide(NamedTuple):
+    """A side of a claim that was measured: its method and recovery, its name for readers, and its outcomes."""
+
     method: str
+    recovery: str
     name: str
     data: Any
 
@@ -40,25 +41,17 @@ class Evidence(Tidy):
         name = next(iter(self.whole["study"]), folder.name)
         self.cells = [*layout.cells(name, self.study)]
         self.models = [*dict.fromkeys(cell.model for cell in self.cells)]
-        self.effects = self.declared.effects()
-        primary = (name for name, row in self.effects.items() if row.measure == self.study.primary)
-        self.primary = next(primary, "")
+        self.named_outcomes = self.declared.outcomes()
         self._measures = self.study.make_measures()
         self._rows = cache(self._rows_of)
         self._by_item = cache(self._by_item_of)
 
-    @cached_property
-    def neurons(self) -> dict[tuple[Hashable, ...], dict[str, float]]:
-        rows = read_csv(self.folder / NEURONS).drop(columns="reference")
-        rows = rows.fillna({"seed": ALL_SEEDS}).set_index(["model", "ratio", "method", "seed"])
-        return rows.to_dict("index")
-
     def hypothesis_families(self) -> list[list[str]]:
-        """Return the effects by family, those that Holm's method corrects together."""
+        """Return the first outcomes of measures by family, those that Holm's method corrects together."""
         families: dict[str, list[str]] = {}
-        for effect, declared in self.effects.items():
+        for outcome, declared in self.declared.first_outcomes().items():
             together = (str(some) for some in self.study.corrected_together if declared.measure in some)
-            families.setdefault(next(together, effect), []).append(effect)
+            families.setdefault(next(together, outcome), []).append(outcome)
         return [*families.values()]
 
     def cells_of(self, model: str, method: str, ratio: float | None, recovery: str = "none") -> list[Cell]:
@@ -69,30 +62,6 @@ class Evidence(Tidy):
             if (cell.model, cell.method) == (model, method)
             and (ratio is None or (cell.ratio, cell.recovery) == (ratio, recovery))
         ]
-
-    def by_method(self) -> Iterator[dict[str, list[Cell]]]:
-        for model in self.study.models:
-            for ratio in self.study.ratios_of(model):
-                found = {
-                    method: self.cells_of(model, method, ratio)
-                    for method in self.study.methods
-                    if (model, method, ratio) not in self.not_applicable
-                }
-                yield {method: cells for method, cells in found.items() if cells}
-
-    def difference(
-        self, declared: Declaration, ours: list[Cell], *theirs: list[Cell], tasks: list[str] | None = None
-    ) -> Contrast:
-        measured = declared.measure, declared.metric.name, tasks
-        sides = [self.outcomes(cells, *measured) for cells in (ours, *theirs)]
-        return contrast([*zip((1.0, -1.0), sides, strict=False)])
-
-    def differences(
-        self, ours: list[Cell], *theirs: list[Cell]
-    ) -> Iterator[tuple[str, Declaration, Contrast]]:
-        for effect, declared in self.effects.items():
-            with suppress(NotComparableError):
-                yield effect, declared, self.difference(declared, ours, *theirs)
 
     def of_side(
         self, side: Side, model: str, ratio: float | None, read: Callable[[list[Cell]], Any]
@@ -110,7 +79,7 @@ class Evidence(Tidy):
                 reasons.append(f"{name} is not applicable{self._why_not(cells[0])}")
             else:
                 try:
-                    return MeasuredSide(method, name, read(cells))
+                    return MeasuredSide(method, recovery, name, read(cells))
                 except NotMeasuredError as reason:
                     reasons.append(f"{name}: {reason}")
         raise kind("; ".join(dict.fromkeys(reasons)))

@@ -10,8 +10,6 @@ from hfprune.analysis.tidy import Tidy, read_csv
 from hfprune.results import KEY
 from hfprune.study import layout
 
-# Times and memory differ from run to run.
-OF_THE_MACHINE = ("seconds", "peak_memory_bytes")
 # What float32 sums in another order may change, relative to the value.
 ROUNDING = 1e-4
 EQUAL, ROUNDED, INSIDE = "equal", "within rounding", "within the interval"
@@ -27,8 +25,8 @@ def reproduction(kept: Tidy, made: Tidy) -> tuple[bool, str]:
     """
     by = KEY[1:]
     both = kept.whole.merge(made.whole, "outer", by, suffixes=("", "_made"), indicator="side")
-    timed = both["metric"].isin(OF_THE_MACHINE) | both["measure"].map(kept.declared.kind).eq("latency")
-    both = both[~timed]
+    metrics = [kept.declared.find(*pair).metric for pair in both[["measure", "metric"]].to_numpy()]
+    both = both[[metric.repeatable for metric in metrics]]
     gap, size = (both["value_made"] - both["value"]).abs(), both["value"].abs()
     half = 2 * both["stderr"].fillna(0.01 * size)
     inside = both["value_made"].between(

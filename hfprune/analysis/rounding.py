@@ -30,7 +30,7 @@ def rounded_interval(
     """
     numbers = [value, low, high]
     if not (math.isfinite(low) and math.isfinite(high)):
-        return [form.format(number) for number in numbers]
+        return [_formatted(form, number, _finest(form)) for number in numbers]
     doubts = [(high - low) / 2] * 3
     if ratio and low > 0:
         doubts = [abs(number) * math.log(high / low) / 2 for number in numbers]
@@ -41,6 +41,27 @@ def rounded_interval(
     if not ratio:
         places = [max(places)] * 3
     return [_formatted(form, number, place) for number, place in zip(numbers, places, strict=True)]
+
+
+def percent(share: float) -> str:
+    """Return a share as readers see it: `20 %`; "" where it is missing."""
+    return "" if share is None or math.isnan(share) else f"{100 * share:.3g} %"
+
+
+def written(
+    form: str, value: float, low: float, high: float, *, neutral: float = math.nan, ratio: bool = False
+) -> tuple[str, str]:
+    """Return a number and its interval, as `0.1 to 0.3`, for readers; each is "" where it is not known.
+
+    What is exact, with ends that are the value, has no interval. The rest is as in `rounded_interval`.
+    """
+    if math.isnan(value):
+        return "", ""
+    known = high - low > 10**-DIGITS  # what is less is rounding
+    ends = (low, high) if known else (math.nan, math.nan)
+    shown = rounded_interval(form, value, *ends, neutral=neutral, ratio=ratio)
+    text, *others = (each.replace("-", "−") for each in shown)
+    return text, " to ".join(others) if known else ""
 
 
 def _crosses(end: float, place: int, neutral: float) -> bool:

@@ -149,13 +149,13 @@ class Estimate:
             return found
         return found.within(spread.variance, spread.dof, spread.skewness)
 
-    def p_value(self) -> float:
-        """Return the two-sided p-value of no effect, below 0.05 where the interval leaves 0 out."""
+    def p_value(self, effect: float = 0.0) -> float:
+        """Return the two-sided p-value of this effect, below 0.05 where the interval leaves it out."""
         from scipy.stats import t
 
         if not self.known or not self.stderr:
-            return np.nan if not self.known else float(self.value == 0)
-        x, a = self.value / self.stderr, self.skewness
+            return np.nan if not self.known else float(self.value == effect)
+        x, a = (self.value - effect) / self.stderr, self.skewness
         transformed = x + a * x**2 / 3 + a**2 * x**3 / 27 + a / 6
         return min(1.0, float(2 * t.sf(np.sign(x) * np.array([x, transformed]), self.dof).max()))
 

@@ -1,42 +1,38 @@
 """Effect, interval and verdict of a study on each claim of the paper."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hfprune.analysis.averages import with_averages
+from hfprune.analysis.claim_effects import Judged, base, by_items, compare_items, compare_numbers
 from hfprune.analysis.condition import (
+    ARITHMETIC,
+    BY_ARITHMETIC,
     INCONCLUSIVE,
+    MEASURED,
     NOT_APPLICABLE,
     NOT_COMPARABLE,
     NOT_RUN,
     NOT_TESTABLE,
     Condition,
+    corrected,
     needs,
-    unit_of,
     verdict,
 )
-from hfprune.analysis.evidence import Evidence, MeasuredSide, NotApplicableError
-from hfprune.analysis.outcomes import (
-    Draw,
-    NotComparableError,
-    NotMeasuredError,
-    Outcomes,
-    contrast,
-)
-from hfprune.analysis.quotient import quotient
-from hfprune.analysis.statistics import MIN_DRAWS, Estimate, estimate
+from hfprune.analysis.declarations import Declaration
+from hfprune.analysis.effect_rows import BOTH, EffectRow, estimated
+from hfprune.analysis.evidence import Evidence, NotApplicableError
+from hfprune.analysis.outcomes import NotComparableError, NotMeasuredError
+from hfprune.analysis.questions import CLAIM
+from hfprune.analysis.statistics import holm
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS
 from hfprune.paper.relations import Claim, Paper
-from hfprune.results import DENSE, Cell
+from hfprune.results import DENSE
 
 PAPERS_MODEL, OTHER_MODEL = "paper's model", "other model"
-
-# Single numbers that another run would repeat, so one run is exact. Times are not among them. Neither is memory,
-# which on a CPU is the memory of the whole process.
-REPEATABLE = ("parameters", "parameters_kept", "flops")
 ABOVE_CONSTANT = (
     "a model, or questions, that show all accuracies above those of a guess and a constant answer"
 )
@@ -45,12 +41,13 @@ ABOVE_CONSTANT = (
 class ClaimRow(NamedTuple):
     """A claim on one model at one ratio: the two sides, our effect and verdict, and the published effect.
 
-    `basis` is `measured`, or `arithmetic` if the budget decides the outcome. `p` is that of no effect. `draws`
-    counts the seeds, and `resamples` the resampled calibrations that the spread over draws is from.
-    `minimum_detectable_effect` is the smallest distance from `threshold` that this study would have shown in 80 %
-    of repetitions, for ratios a factor; `needs` is what would decide an inconclusive comparison, if the effect is
-    as large as found.
-    `compares` and `condition` are the claim in words: the effect, and when the claim holds.
+    `basis` is `measured`, or `arithmetic` if the budget decides the outcome. The columns from `value` to
+    `detectable` are those of its row in `effects.csv`, but for `p`, which is that of the verdict: of an effect
+    at the limit where the claim begins to hold. `holm` is the same by Holm's method for all claims of the study
+    that are measured. `detectable` is the smallest distance from `threshold` that this study would have shown in
+    80 % of repetitions, for ratios a factor; `needs` is what would decide an inconclusive comparison, if the
+    effect is as large as found. `compares` and `condition` are the claim in words: the effect, and when the claim
+    holds. `form` is the format of the effect, `label` its name.
     """
 
     claim: str
@@ -60,19 +57,23 @@ class ClaimRow(NamedTuple):
     metric: str
     left: str = ""
     right: str = ""
+    label: str = ""
     unit: str = ""
+    form: str = ""
+    neutral: float = 0.0
     relation: str = ""
     threshold: float = np.nan
     margin: float = np.nan
-    basis: str = "measured"
-    effect: float = np.nan
+    basis: str = MEASURED
+    value: float = np.nan
     low: float = np.nan
     high: float = np.nan
     p: float = np.nan
+    holm: float = np.nan
     n: int = 0
     draws: int = 0
     resamples: int = 0
-    minimum_detectable_effect: float = np.nan
+    detectable: float = np.nan
     needs: str = ""
     published: float = np.nan
     confidence: str = ""
@@ -85,28 +86,34 @@ class ClaimRow(NamedTuple):
     condition: str = ""
 
 
-class Compared(NamedTuple):
-    left: MeasuredSide
-    right: MeasuredSide
-    effect: Estimate
-    notes: list[str]
-    constant: Sequence[str] = ()
-    """Says which accuracies are not above that of a guess or a constant answer: they test no claim."""
-
-
-def evaluate(paper: Paper, evidence: Evidence) -> pd.DataFrame:
+def evaluate(paper: Paper, evidence: Evidence) -> tuple[pd.DataFrame, list[EffectRow]]:
+    """Return the verdicts on all claims, one a claim, model and ratio, and the effects that they are about."""
     dense = {model: _dense_note(paper, evidence, model) for model in evidence.models}
     rows: list[ClaimRow] = []
+    effects: list[EffectRow] = []
     for claim in paper.claims:
         # Where the average counts CrowS-Pairs as an accuracy, the one without it stands beside it.
         with_crows = claim.measure == "zeroshot" and paper.crows & set(evidence.tasks(claim.measure))
         metrics = [claim.metric, AVERAGE_WITHOUT_CROWS] if with_crows else [claim.metric]
         for model, at in _models_and_ratios(paper, claim, evidence):
             for metric in metrics:
-                row = _evaluate(paper, claim, evidence, model, at, metric)
+                row, found = _evaluate(paper, claim, evidence, model, at, metric)
                 notes = [row.note, dense.get(model, "") if claim.effect == "difference" else ""]
                 rows.append(row._replace(note="; ".join(filter(None, notes))))
-    return pd.DataFrame(rows, columns=ClaimRow._fields)
+                effects += found
+    return _with_holm(pd.DataFrame(rows, columns=ClaimRow._fields)), effects
+
+
+def _with_holm(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return verdicts that are corrected for all claims; the averages without CrowS-Pairs are apart from them."""
+    measured = rows["basis"] == MEASURED
+    family = rows[measured].groupby(rows["metric"] == AVERAGE_WITHOUT_CROWS)["p"]
+    rows["holm"] = family.transform(holm).reindex(rows.index).astype(float)
+    judged = [
+        corrected(row.verdict, row.holm) if row.basis == MEASURED else row.verdict
+        for row in rows.itertuples()
+    ]
+    return rows.assign(verdict=judged)
 
 
 def _models_and_ratios(paper: Paper, claim: Claim, evidence: Evidence) -> list[tuple[str, float | None]]:
@@ -132,21 +139,52 @@ def _models_and_ratios(paper: Paper, claim: Claim, evidence: Evidence) -> list[t
 
 def _evaluate(
     paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
+) -> tuple[ClaimRow, list[EffectRow]]:
+    row = _plain(paper, claim, evidence.declared.find(claim.measure, claim.metric), model, at, metric)
+    if model not in evidence.models:
+        return row._replace(note="the model is not in the study"), []
+    if np.isnan(row.threshold):
+        return row._replace(note="nothing is published at this ratio"), []
+    try:
+        compare = compare_items if by_items(claim, evidence) else compare_numbers
+        found = compare(paper, claim, evidence, model, at, metric)
+    except NotApplicableError as reason:
+        return row._replace(verdict=NOT_APPLICABLE, note=str(reason)), []
+    except NotMeasuredError as reason:
+        return row._replace(note=str(reason)), []
+    except NotComparableError as reason:
+        return row._replace(verdict=NOT_COMPARABLE, note=str(reason)), []
+    judged = row._replace(
+        left=found.left.name,
+        right=found.right.name,
+        note="; ".join([*found.constant, *found.notes, *_stand_ins(claim, evidence, found)]),
+        **_verdict(claim, found, row.threshold),
+    )
+    return judged, [_effect_row(evidence, claim, judged, found)]
+
+
+def _plain(
+    paper: Paper, claim: Claim, declared: Declaration, model: str, at: float | None, metric: str
 ) -> ClaimRow:
+    """Return the row of a claim that was not measured."""
     printed_name = paper.models.get(model, model)
     threshold = paper.threshold(claim, printed_name, at)
     printed = paper.effect(claim, printed_name, at, metric)
-    row = ClaimRow(
+    in_logarithms = claim.effect == "difference" and declared.metric.effect == "ratio"
+    return ClaimRow(
         claim=claim.id,
         model=model,
         kind=PAPERS_MODEL if printed_name in set(paper.of(claim)["model"]) else OTHER_MODEL,
         ratio=at,
         metric=metric,
-        unit=unit_of(claim, evidence.declared),
+        label=declared.metric.label + ", logarithm" * in_logarithms,
+        unit=declared.unit if claim.effect == "difference" else "",
+        form="{:.2f}" if claim.effect == "ratio" else declared.metric.effect_form,
+        neutral=claim.neutral,
         relation=claim.relation,
         threshold=np.nan if threshold is None else threshold,
         margin=np.nan if claim.margin is None else claim.margin,
-        basis="arithmetic" if claim.arithmetic else "measured",
+        basis=ARITHMETIC if claim.arithmetic else MEASURED,
         published=printed.effect if printed else np.nan,
         confidence=printed.confidence if printed else "",
         anomalies=", ".join(sorted({*claim.anomalies, *(printed.anomalies if printed else ())})),
@@ -155,114 +193,57 @@ def _evaluate(
         compares=claim.compares,
         condition=claim.condition,
     )
-    if model not in evidence.models:
-        return row._replace(note="the model is not in the study")
-    if threshold is None:
-        return row._replace(note="nothing is published at this ratio")
-    try:
-        compare = compare_items if _by_items(claim, evidence) else _compare_numbers
-        found = compare(paper, claim, evidence, model, at, metric)
-    except NotApplicableError as reason:
-        return row._replace(verdict=NOT_APPLICABLE, note=str(reason))
-    except NotMeasuredError as reason:
-        return row._replace(note=str(reason))
-    except NotComparableError as reason:
-        return row._replace(verdict=NOT_COMPARABLE, note=str(reason))
-    judged = _judged(claim, found.effect, threshold)
-    if found.constant and found.effect.known:
-        judged |= {"verdict": NOT_TESTABLE, "needs": ABOVE_CONSTANT}
-    return row._replace(
-        left=found.left.name,
-        right=found.right.name,
-        note="; ".join([*found.constant, *found.notes, *_stand_ins(claim, evidence, found)]),
-        **judged,
+
+
+def _verdict(claim: Claim, found: Judged, threshold: float) -> dict[str, Any]:
+    """Return the effect and the verdict by its interval, before any correction."""
+    effect, condition = found.effect, Condition.of(claim, threshold)
+    said = verdict(effect, condition)
+    lacking = needs(effect, condition) if said == INCONCLUSIVE else ""
+    if claim.arithmetic:
+        said = BY_ARITHMETIC.get(said, said)
+    if found.constant and effect.known:
+        said, lacking = NOT_TESTABLE, ABOVE_CONSTANT
+    p = np.nan if claim.arithmetic else condition.p_value(effect)
+    return {**estimated(effect, _shown(claim)), "p": p, "needs": lacking, "verdict": said}
+
+
+def _shown(claim: Claim) -> Any:
+    return np.exp if claim.effect == "ratio" else float
+
+
+def _effect_row(evidence: Evidence, claim: Claim, row: ClaimRow, found: Judged) -> EffectRow:
+    """Return the effect of a claim as a row of the table of effects."""
+    return EffectRow(
+        question=CLAIM,
+        claim=claim.id,
+        base=base(evidence, claim, found),
+        model=row.model,
+        ratio=row.ratio,
+        method=found.left.method,
+        recovery=found.left.recovery,
+        against=found.right.method,
+        against_recovery=found.right.recovery,
+        outcome=row.metric,
+        measure=claim.measure,
+        metric=claim.metric,
+        **estimated(found.effect, _shown(claim)),
+        p=np.nan if claim.arithmetic else found.effect.p_value(),
+        family="" if claim.arithmetic or row.metric != claim.metric else CLAIM,
+        covers=BOTH if found.effect.known and not claim.arithmetic else "",
+        neutral=claim.neutral,
+        better=evidence.declared.find(claim.measure, claim.metric).metric.better,
+        unit=row.unit,
     )
 
 
-def _judged(claim: Claim, effect: Estimate, threshold: float) -> dict[str, Any]:
-    condition = Condition.of(claim, threshold)
-    said = verdict(effect, condition)
-    shown = np.exp if claim.effect == "ratio" else float
-    return {
-        "effect": shown(effect.value),
-        "low": shown(effect.low),
-        "high": shown(effect.high),
-        "p": effect.p_value(),
-        "n": effect.n,
-        "draws": effect.draws,
-        "resamples": effect.resamples,
-        "minimum_detectable_effect": shown(effect.minimum()),
-        "needs": needs(effect, condition) if said == INCONCLUSIVE else "",
-        "verdict": said,
-    }
-
-
-def _stand_ins(claim: Claim, evidence: Evidence, found: Compared) -> Iterator[str]:
+def _stand_ins(claim: Claim, evidence: Evidence, found: Judged) -> Iterator[str]:
     methods = evidence.study.methods
     for measured, side in ((found.left, claim.left), (found.right, claim.right)):
         criterion = methods[measured.method].criterion if measured.method in methods else None
         # SDMPrune with its settings for another ratio is SDMPrune.
         if side.methods[0] not in (measured.method, criterion):
             yield f"{measured.method} stands for {side.methods[0]}"
-
-
-def _by_items(claim: Claim, evidence: Evidence) -> bool:
-    """Tell whether a claim is judged by outcomes per item; a ratio is, if the outcomes are logarithms."""
-    metric = evidence.declared.find(claim.measure, claim.metric).metric
-    return claim.effect == "difference" or (metric.effect == "ratio" and bool(metric.items))
-
-
-def compare_items(
-    paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
-) -> Compared:
-    declared, tasks, notes = evidence.declared.find(claim.measure, claim.metric), None, []
-    if declared.kind == "zeroshot":
-        papers = set(paper.tasks(claim)) - (paper.crows if metric == AVERAGE_WITHOUT_CROWS else set())
-        tasks = [task for task in evidence.tasks(claim.measure) if task in papers]
-        if not tasks:
-            raise NotMeasuredError("the study has none of the paper's tasks")
-        if len(tasks) < len(papers):
-            notes.append(f"{len(tasks)} of the paper's {len(papers)} tasks")
-
-    def read(cells: list[Cell]) -> Outcomes:
-        return evidence.outcomes(cells, claim.measure, claim.metric, tasks)
-
-    terms = claim.terms(at)
-    sides = [(sign, evidence.of_side(side, model, its_ratio, read)) for sign, side, its_ratio in terms]
-    scale = 1.0 if claim.effect == "ratio" else declared.metric.scale
-    differences = contrast([(scale * sign, side.data) for sign, side in sides])
-    found = Compared(sides[0][1], sides[1][1], estimate(differences), notes)
-    constant = evidence.constant(model, claim.measure, tasks) if tasks else {}
-    return found._replace(constant=_not_above(constant, [side for _, side in sides])) if constant else found
-
-
-def _not_above(constant: Outcomes, sides: Iterable[MeasuredSide]) -> list[str]:
-    """Name the sides whose accuracy is not significantly above that of a guess or a constant answer."""
-    found = []
-    for side in sides:
-        mine = {draw: {task: each[task] for task in constant[None]} for draw, each in side.data.items()}
-        above = estimate(contrast([(100, mine), (-100, constant)]))
-        if above.known and above.low <= 0:
-            found.append(f"{side.name}: {above.value:+.1f} ({above.low:+.1f} to {above.high:+.1f})")
-    which = ", ".join(dict.fromkeys(found)).replace("-", "−")
-    return [f"not significantly above a guess or a constant answer, in points: {which}"] if found else []
-
-
-def _compare_numbers(
-    paper: Paper, claim: Claim, evidence: Evidence, model: str, at: float | None, metric: str
-) -> Compared:
-    measured = claim.measured_as or metric
-
-    def read(cells: list[Cell]) -> dict[Draw | None, float] | None:
-        if claim.measured_as and cells[0].method == DENSE:
-            return None  # the other side's number already is the ratio
-        return evidence.numbers(cells, at, claim.measure, measured)
-
-    left, right = (evidence.of_side(side, model, at, read) for side in (claim.left, claim.right))
-    left_data, right_data = (left.data, right.data) if left.data else (right.data, None)
-    effect = quotient(left_data, right_data, measured in REPEATABLE)
-    few = f"measured in fewer than {MIN_DRAWS} processes, so there is no interval"
-    return Compared(left, right, effect, [] if effect.known else [few])
 
 
 def _dense_note(paper: Paper, evidence: Evidence, model: str) -> str:

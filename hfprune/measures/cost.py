@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, PositiveInt
 
 from hfprune.errors import HfpruneError
@@ -29,9 +31,10 @@ class Cost(Measure):
 
     def metrics(self) -> list[Metric]:
         """Return time and memory."""
+        once: dict[str, Any] = {"better": "lower", "repeatable": False}
         return [
-            Metric("seconds", "Time of scoring", "s", better="lower", shown="{:.1f}"),
-            Metric("peak_memory_bytes", "Peak memory", "GB", better="lower", shown="{:.2f}", scale=1e-9),
+            Metric("seconds", "Time of scoring", "s", shown="{:.1f}", **once),
+            Metric("peak_memory_bytes", "Peak memory", "GB", shown="{:.2f}", scale=1e-9, **once),
         ]
 
     def tokens(self) -> float:

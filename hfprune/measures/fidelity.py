@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveInt
 
@@ -32,10 +32,10 @@ class Fidelity(TextMeasure):
 
     def metrics(self) -> list[Metric]:
         """Return the three distances."""
-        jaccard = f"top{self.top_k}_jaccard"
+        jaccard, fine = f"top{self.top_k}_jaccard", dict[str, Any](difference="{:+.4f}")
         return [
-            Metric("js_distance", "JS distance", better="lower", items=("js_distance",)),
-            Metric(jaccard, f"Top-{self.top_k} Jaccard", better="higher", items=(jaccard,)),
+            Metric("js_distance", "JS distance", better="lower", items=("js_distance",), **fine),
+            Metric(jaccard, f"Top-{self.top_k} Jaccard", better="higher", items=(jaccard,), **fine),
             Metric("kl_divergence", "KL divergence", "nats", better="lower", items=("kl_divergence",)),
         ]
 

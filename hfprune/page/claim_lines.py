@@ -2,23 +2,48 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from math import nan
 from typing import Any
 
 import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
-from hfprune.page.study_results import StudyResults, number, percent, shown_with_interval
+from hfprune.analysis.condition import (
+    CONTRADICTED,
+    EQUIVALENT,
+    FALSE,
+    INCONCLUSIVE,
+    LEANING_AGAINST,
+    LEANING_TOWARDS,
+    NOT_APPLICABLE,
+    NOT_COMPARABLE,
+    NOT_RUN,
+    NOT_TESTABLE,
+    ONE_DRAW,
+    REPRODUCED,
+    TRUE,
+)
+from hfprune.analysis.effect import Effect
+from hfprune.analysis.rounding import written
+from hfprune.page.study_results import StudyResults, percent
 from hfprune.report.charts import FOCUS
 from hfprune.report.style import metric_label
 
-NOT_RUN = "not run"
 # A sign before the word of a verdict; verdicts that are not listed have a neutral one.
 SIGNS = {
-    **{"reproduced": "✓", "contradicted": "✗", "inconclusive": "?", "equivalent": "=", "one draw": "○"},
-    **{"not testable": "⊘", "not comparable": "≠", "not applicable": "∅", NOT_RUN: "–"},
+    **{REPRODUCED: "✓", CONTRADICTED: "✗", LEANING_TOWARDS: "↗", LEANING_AGAINST: "↘"},
+    **{INCONCLUSIVE: "?", EQUIVALENT: "=", ONE_DRAW: "○", NOT_TESTABLE: "⊘", NOT_COMPARABLE: "≠"},
+    **{NOT_APPLICABLE: "∅", NOT_RUN: "–", TRUE: "∎", FALSE: "≢"},
 }
-# Columns that the table of a claim shows as they are.
-EXTRA = ("margin", "basis", "resamples", "minimum_detectable_effect", "needs")
+# Columns that the table of a claim shows as they are, and their headings.
+EXTRA = {
+    "threshold": "Threshold",
+    "basis": "Basis",
+    "resamples": "Resamples",
+    "detectable": "Minimum detectable effect",
+    "holm": "Holm's p",
+    "needs": "Needs",
+}
 
 
 def lines(studies: Sequence[StudyResults]) -> list[dict[str, Any]]:
@@ -53,14 +78,14 @@ def _line(study: StudyResults, rows: pd.DataFrame, names: dict[str, str]) -> dic
     shown = min(own, key=_rank)
     return {
         "study": study.name,
-        **rows[["claim", "sentence", "where"]].iloc[0].astype(str),
+        **rows[["claim", "sentence", "where", "compares"]].iloc[0].astype(str),
         "verdicts": [
             {"verdict": name, "sign": SIGNS.get(name, "•"), "count": count}
             for name, count in counts.most_common()
         ],
         "shown": shown | {"published": shown["published"] or _range(shown, found)},
         "rows": found,
-        "extra": [name.replace("_", " ").capitalize() for name in extra],
+        "extra": [EXTRA[name] for name in extra],
     }
 
 
@@ -83,24 +108,17 @@ def _range(shown: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
-    digits = 2 if row["unit"] in ("points", "ratio") else 4
-    sign = "" if row["unit"] == "ratio" or "logarithms" in str(row["unit"]) else "+"
-    form = f"{{:{sign}.{digits}f}}"
     text = {name: "" if pd.isna(value) else str(value) for name, value in row.items()}
-    effect, interval = shown_with_interval(
-        *(form, row["effect"], row["low"], row["high"]),
-        neutral=float(row["threshold"]),
-        ratio=row["unit"] == "ratio",
-    )
-    published = number(row["published"], form)
+    effect, interval = Effect.of_claim(row).texts
+    published = "" if pd.isna(row["published"]) else written(row["form"], row["published"], nan, nan)[0]
     doubt = f" ({text['confidence']})" if text["confidence"] in ("suspect", "tentative") and published else ""
     return {
-        **{name: text[name] for name in ("model", "metric", "unit", "verdict", "anomalies", "note")},
+        **{name: text[name] for name in ("model", "metric", "verdict", "anomalies", "note", "condition")},
         "ratio": None if pd.isna(row["ratio"]) else float(row["ratio"]),
         "removed": percent(row["ratio"]),
         "metric_name": metric_label(text["metric"]),
+        "unit": text["label"] + f", {text['unit']}" * bool(text["unit"]),
         "sides": f"{text['left']} against {text['right']}" if text["left"] else "",
-        "holds": f"{'above' if text['relation'] == 'higher' else 'below'} {row['threshold']:g}",
         "effect": effect,
         "interval": interval,
         "n": _count(row["n"]),
@@ -109,7 +127,7 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         "published_number": published,
         "sign": SIGNS.get(text["verdict"], "•"),
         "extra": [text[name] for name in extra],
-        "effect_value": None if pd.isna(row["effect"]) else float(row["effect"]),
+        "effect_value": None if pd.isna(row["value"]) else float(row["value"]),
         "published_value": None if pd.isna(row["published"]) else float(row["published"]),
     }
 

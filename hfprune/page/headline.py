@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from hfprune.analysis.effect import STANDINGS
 from hfprune.page.study_results import StudyResults, percent
 from hfprune.report.charts import focus
-from hfprune.report.values import STANDINGS, effects_shown
 from hfprune.results import DENSE
 
 # The words for the best, a better and a worse method, by the measure that ranks them.
@@ -29,14 +29,13 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
     `best`, `rival` (see `_rival`), `reference` (None if there is none), `paper` (cross-entropy beside entropy,
     the paper's main comparison, or None) and `others` (the best at every other ratio) are rows of
     `StudyResults.values` with the `label` of the method and None for missing numbers. `words` are of `WORDS`,
-    `counts` the numbers of methods by their standing beside the reference, `sure` those that keep it after
-    Holm's correction.
+    `counts` the numbers of methods by their standing beside the reference, after Holm's correction.
     """
     headline = study.headline
     if headline is None:
         return
     meaning, declared = study.meanings[headline], study.data.declared
-    kind, effect = declared.kind(headline.measure), effects_shown(declared).get(meaning.effect)
+    kind, outcome = declared.kind(headline.measure), declared.outcomes().get(meaning.outcome)
     words = WORDS.get(kind, OTHER_WORDS)
     values = study.values.sort_values("value", ascending=meaning.better == "lower")
     values = values[(values["recovery"] == "none") & (values["method"] != DENSE)]
@@ -66,9 +65,8 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
             "reference": reference,
             "words": words,
             "counts": _counts(beside),
-            "sure": _counts([line for line in beside if line["sure"]]),
             "extreme": EXTREMES[meaning.better],
-            "ratio": bool(effect and effect.neutral),
+            "ratio": bool(outcome and outcome.neutral),
             "resamples": int(max((line["resamples"] or 0 for line in beside), default=0)),
             "paper": next((line for line in beside if line["method"] == "cross_entropy"), None),
             "unit": "blocks of text" if kind in ("fidelity", "perplexity") else "items",

@@ -3,26 +3,17 @@
 import json
 import os
 from dataclasses import dataclass
-from math import isnan, nan
+from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hfprune.analysis.against_reference import ENDS, P_VALUES
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, MEAN
-from hfprune.analysis.rounding import rounded_interval
-from hfprune.analysis.statistics import LEVEL
+from hfprune.analysis.questions import REFERENCE
+from hfprune.analysis.rounding import written
 from hfprune.report.collected import Collected
-from hfprune.report.values import (
-    Effect,
-    all_values,
-    effects_shown,
-    headings,
-    measures_in_order,
-    scaled,
-    standing,
-)
+from hfprune.report.values import all_values, headings, measures_in_order, scaled
 from hfprune.results import DENSE
 
 # Kind of measure, or of a zero-shot task → what it tells about a model.
@@ -64,8 +55,8 @@ class Meaning(NamedTuple):
     better: str
     shown: str
     logarithmic: bool
-    effect: str
-    """Column of the comparison that has this number's effects, or ""."""
+    outcome: str
+    """The outcome of the table of effects that compares this number, or ""."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +67,9 @@ class StudyResults:
     data: Collected
     values: pd.DataFrame
     """One row per cell over draws and `Quantity`: `value`, `low`, `high` (in the units shown), `stderr`, `n`,
-    `draws` and, beside a reference, `effect`, `effect_low`, `effect_high`, `reference` and `differs`. For
-    readers: `shown`, `interval`, `effect_shown`,
-    `effect_interval`, and `standing` by that interval, one of `STANDINGS`, or "" if there is none; `sure` says
-    whether it holds by Holm's correction for all models, methods and ratios of the study together, and for the
-    outcomes that it corrects together."""
+    `draws` and, beside a reference, `effect`, `reference` and `differs`. For readers: `shown`, `interval`,
+    `effect_shown`, `effect_interval`, and `standing` after Holm's correction, one of `STANDINGS`, or "" if there
+    is no interval."""
     meanings: dict[Quantity, Meaning]
     provenance: dict[str, Any]
 
@@ -90,12 +79,16 @@ class StudyResults:
         pruned = self.values[(self.values["method"] != DENSE) & self.values["ratio"].notna()]
         there = {*map(Quantity, pruned["measure"], pruned["metric"], pruned["task"])}
         kinds = ["fidelity", "perplexity", "zeroshot"]
-        primary = {*self.data.comparison.get("primary", [])}
 
         def rank(quantity: Quantity) -> tuple[bool, int, bool]:
             kind = self.data.declared.kind(quantity.measure)
             order = kinds.index(kind) if kind in kinds else len(kinds)
-            return self.meanings[quantity].effect not in primary, order, quantity.task != MEAN
+            primary = self.data.study.primary
+            return (
+                quantity.measure != primary or not self.meanings[quantity].outcome,
+                order,
+                quantity.task != MEAN,
+            )
 
         found = (quantity for quantity, meaning in self.meanings.items() if meaning.better)
         return min(filter(there.__contains__, found), key=rank, default=None)
@@ -106,9 +99,7 @@ def read_study(folder: Path, paper: Path, base: Path) -> StudyResults:
     data.check_results()
     link = Path(os.path.relpath(folder.resolve(), base.resolve())).as_posix()
     values, meanings = _values(data)
-    values = _with_texts(
-        _with_effects(values, meanings, data.comparison), meanings, effects_shown(data.declared)
-    )
+    values = _with_texts(_with_effects(data, values, meanings), meanings)
     return StudyResults(
         name=str(data.tidy["study"].iloc[0]),
         link=link,
@@ -136,7 +127,7 @@ def _values(data: Collected) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
     measured = all_values(levels, declared, measures_in_order(levels, declared))
     measured = scaled(measured[measured["metric"] != "not_applicable"])
     names = {Quantity(*quantity): name for quantity, name in headings(measured, declared).items()}
-    effects = {(row.measure, row.metric.name): column for column, row in declared.effects().items()}
+    outcomes = {(row.measure, row.metric.name): name for name, row in declared.outcomes().items()}
     meanings = {}
     for quantity, name in names.items():
         kind, metric = declared.kind(quantity.measure), declared.find(*quantity[:2]).metric
@@ -149,64 +140,36 @@ def _values(data: Collected) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
             better=metric.better,
             shown=metric.shown,
             logarithmic=metric.effect == "ratio",
-            effect=effects.get(quantity[:2], "") if whole else "",
+            outcome=outcomes.get(quantity[:2], "") if whole else "",
         )
     return measured.rename(columns={"seeds": "draws"}), meanings
 
 
-def _with_effects(
-    values: pd.DataFrame, meanings: dict[Quantity, Meaning], comparison: pd.DataFrame
-) -> pd.DataFrame:
-    cells, added = ["model", "ratio", "method"], ["reference", "differs", "resamples"]
-    columns = {end: f"effect{end}" for end in (*ENDS, P_VALUES[1])}
-    keys = ["recovery", *Quantity._fields]
-    parts = [pd.DataFrame(columns=[*cells, *added, *columns.values(), *keys])]
-    for measured, meaning in meanings.items():
-        if meaning.effect in comparison:
-            own = {meaning.effect + end: name for end, name in columns.items()}
-            rows = comparison.loc[comparison["seed"].isna(), [*cells, *added, *own]]
-            rows = rows.rename(columns=own).dropna(subset="effect")
-            parts.append(rows.assign(**dict(zip(keys, ("none", *measured), strict=True))))
-    effects = pd.concat([part for part in parts if len(part)] or parts)
-    effects = effects.astype({"ratio": float} | dict.fromkeys(columns.values(), float))
-    found = values.merge(effects, "left", on=[*cells, *keys])
-    return found.fillna({"reference": "", "differs": "", "resamples": 0})
+def _with_effects(data: Collected, values: pd.DataFrame, meanings: dict[Quantity, Meaning]) -> pd.DataFrame:
+    rows = data.effects[(data.effects["question"] == REFERENCE) & (data.effects["task"] == "")]
+    whole = {quantity[:2]: quantity.task for quantity, meaning in meanings.items() if meaning.outcome}
+    rows = rows[rows["outcome"].isin([meaning.outcome for meaning in meanings.values()])]
+    tasks = [whole[pair] for pair in zip(rows["measure"], rows["metric"], strict=True)]
+    effects = [data.effect(row) for row in rows.to_dict("records")]
+    texts = [(*effect.texts, effect.standing) for effect in effects]
+    beside = pd.DataFrame(texts, rows.index, ["effect_shown", "effect_interval", "standing"])
+    names = {"against": "reference", "value": "effect"}
+    shown = rows.rename(columns=names)
+    keys = ["model", "ratio", "method", "recovery", "measure", "metric", "task"]
+    shown = shown.assign(task=tasks)[[*keys, "reference", "differs", "resamples", "effect"]].join(beside)
+    found = values.merge(shown.astype({"ratio": float, "effect": float}), "left", on=keys)
+    blank = dict.fromkeys(("reference", "differs", *beside.columns), "")
+    return found.fillna(blank | {"resamples": 0})
 
 
-def _with_texts(
-    values: pd.DataFrame, meanings: dict[Quantity, Meaning], effects: dict[str, Effect]
-) -> pd.DataFrame:
+def _with_texts(values: pd.DataFrame, meanings: dict[Quantity, Meaning]) -> pd.DataFrame:
     texts = []
     for row in values.itertuples(index=False):
         meaning = meanings[Quantity(row.measure, row.metric, row.task)]
-        effect = effects.get(meaning.effect)
-        form, neutral = (effect.shown, effect.neutral or 0) if effect else (meaning.shown, nan)
-        shown, interval = shown_with_interval(
-            meaning.shown, row.value, row.low, row.high, ratio=meaning.logarithmic
-        )
-        beside = shown_with_interval(
-            form, row.effect, row.effect_low, row.effect_high, neutral=neutral, ratio=neutral == 1
-        )
-        stands = standing(effect, row.effect_low, row.effect_high)
-        texts.append((shown, interval, *beside, stands, row.effect_holm < 1 - LEVEL))
-    columns = ["shown", "interval", "effect_shown", "effect_interval", "standing", "sure"]
-    return values.join(pd.DataFrame(texts, index=values.index, columns=columns))
-
-
-def shown_with_interval(form: str, value: float, low: float, high: float, **about: Any) -> tuple[str, str]:
-    """Return a number and its interval for readers, with a minus sign, each "" if it is missing.
-
-    `about` is that of `hfprune.analysis.rounding.rounded_interval`.
-    """
-    numbers = [nan if pd.isna(x) else x for x in (value, low, high)]
-    known = not any(map(isnan, numbers))
-    text, *ends = (x.replace("-", "−") for x in rounded_interval(form, *numbers, **about))
-    return "" if isnan(numbers[0]) else text, " to ".join(ends) if known else ""
+        numbers = [nan if pd.isna(x) else x for x in (row.value, row.low, row.high)]
+        texts.append(written(meaning.shown, *numbers, ratio=meaning.logarithmic))
+    return values.join(pd.DataFrame(texts, values.index, ["shown", "interval"]))
 
 
 def percent(ratio: float) -> str:
     return "" if pd.isna(ratio) else f"{100 * ratio:.3g}\N{NO-BREAK SPACE}%"
-
-
-def number(value: float, shown: str) -> str:
-    return "" if pd.isna(value) else shown.format(value).replace("-", "−")

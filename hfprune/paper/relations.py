@@ -95,6 +95,11 @@ class Claim(Strict):
         default=False,
         description="whether the outcome follows from the budget by arithmetic, and is no evidence",
     )
+    above_constant: Literal["both", "right"] = Field(
+        default="both",
+        description="the sides whose accuracy must be significantly above that of a guess or a constant "
+        "answer, for the claim to be tested; right: a left side at that level is evidence against the claim",
+    )
     beyond: Ratio | None = Field(default=None, description="subtract the effect at this ratio")
     anomalies: list[str] = Field(default=[], description="ids in anomalies.csv that concern the whole claim")
 

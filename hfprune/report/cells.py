@@ -87,7 +87,7 @@ def in_order(
             return column
         return column.map(lambda name: (first.index(name) if name in first else len(first), name))
 
-    return rows.sort_values([*by], key=rank, ignore_index=True)
+    return rows.sort_values([*by], key=rank, kind="stable", ignore_index=True)
 
 
 def present(columns: Iterable[Column]) -> list[Column]:

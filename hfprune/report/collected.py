@@ -7,9 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from hfprune.analysis.answers import ANSWER
 from hfprune.analysis.curves import learning_curves, marks
+from hfprune.analysis.effect import Effect
+from hfprune.analysis.effect_rows import read_effects, table
 from hfprune.analysis.kept_neurons import OVERLAP
-from hfprune.analysis.tidy import LAYERS, Tidy, read_csv, read_union, require_columns
+from hfprune.analysis.tidy import LAYERS, NEURONS, Tidy, read_csv, read_union, require_columns
 from hfprune.errors import HfpruneError
 from hfprune.paper.relations import Paper
 from hfprune.report.style import Look, looks
@@ -53,9 +56,24 @@ class Collected(Tidy):
         return rows
 
     claims = _beside(layout.CLAIMS)
-    comparison = _beside(layout.COMPARISON)
     draws = _beside(layout.DRAWS)
-    lost = _beside(layout.LOST)
+    neurons = _beside(NEURONS)
+
+    @cached_property
+    def effects(self) -> pd.DataFrame:
+        """The table of effects; empty, with its columns, if it was not kept."""
+        path = self.folder / layout.EFFECTS
+        return self.kept(read_effects(path) if path.exists() else table([]))
+
+    def effect(self, row: Mapping[str, Any]) -> Effect:
+        """Return the effect of a row of the table of effects."""
+        return Effect.of_row(row, self.declared.find(row["measure"], row["metric"]).metric.effect_form)
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """The commonest answers; empty, with their columns, if they were not kept."""
+        path = self.folder / layout.ANSWERS
+        return self.kept(read_csv(path, *ANSWER) if path.exists() else pd.DataFrame(columns=ANSWER))
 
     @cached_property
     def overlap(self) -> pd.DataFrame:

@@ -129,8 +129,8 @@ class PaperTable(TablePublication):
 
     def _measured(self, data: Collected, in_table: set[str]) -> tuple[pd.DataFrame, list[str]]:
         """Return our numbers by their keys, beside what is right without reading, and notes about that."""
-        found = unread.answers(data)[: None if unread.WITHOUT_CONSTANT in self.keys else 0]
-        same = unread.constant(data, unread.shares(found))
+        found = data.answers[: None if unread.WITHOUT_CONSTANT in self.keys else 0]
+        same = unread.constant(data, found)
         means = unread.averages(data, same, self.without)
         ours = in_papers_units(pd.concat([data.levels, *means]), data.declared, self.without)
         ours = self._chosen(pd.concat([ours, unread.balanced(found)]), data.printed, in_table)

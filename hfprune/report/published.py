@@ -15,8 +15,7 @@ class Published(NamedTuple):
     cuts: list[str]
     """Scores and plans, with those of resampled calibrations."""
     tidy: list[str]
-    verdicts: list[str]
-    compared: list[str]
+    analysed: list[str]
     tables: dict[str, str]
     """By name, without suffix."""
     figures: dict[str, str]
@@ -28,7 +27,7 @@ class Published(NamedTuple):
 
     def all(self) -> list[str]:
         """Return everything by name: a deleted result is made again only if somebody asks for it."""
-        made = [*self.measured, *self.tidy, *self.verdicts, *self.compared]
+        made = [*self.measured, *self.tidy, *self.analysed]
         return [*made, *self.forms("tables"), *self.forms("figures")]
 
 
@@ -50,8 +49,7 @@ def published(name: str, study: Study, collected: Iterable[Path]) -> Published:
         measured=[file for file in written if not file.endswith(".safetensors")],
         cuts=[file for file in written if file.endswith(".safetensors")],
         tidy=here(layout.TIDY),
-        verdicts=here([layout.CLAIMS]),
-        compared=here([layout.COMPARISON, layout.DRAWS, layout.LOST]),
+        analysed=here(layout.ANALYSED),
         tables={one: f"results/{name}/tables/{one}" for one in publication_names("tables")},
         figures={one: f"figures/{name}/{one}" for one in possible("figures", kinds)},
     )

@@ -115,7 +115,9 @@ GAIN_LABELS = {
 # The verdicts that are drawn; "not run" and "not applicable" are not.
 VERDICT_LOOKS = {
     "reproduced": Look("Reproduced", "#009E73", "o"),
+    "leaning towards": Look("Leaning towards", "#8CCDB9", "^"),
     "contradicted": Look("Contradicted", "#D55E00", "X"),
+    "leaning against": Look("Leaning against", "#F0B98C", "<"),
     "equivalent": Look("Equivalent", "#0072B2", "D"),
     "inconclusive": Look("Inconclusive", "#8C8C8C", "s"),
     "one draw": Look("One draw", "#BDBDBD", "v"),

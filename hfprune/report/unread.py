@@ -1,21 +1,17 @@
 """Answers that read no question: what they get right, and the tasks that a model answers so."""
 
 from collections.abc import Collection, Iterator, Mapping
-from functools import lru_cache
 
-import numpy as np
 import pandas as pd
 
+from hfprune.analysis.answers import MAJORITY
 from hfprune.analysis.averages import levels, primary_values
-from hfprune.analysis.tidy import ITEMS
-from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NO_GUESS, SAME_CHOICES
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, SAME_CHOICES
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.style import Look, tasks_in_order
-from hfprune.results import DENSE
-from hfprune.results.items import commonest, guess_or_majority
 
-GUESS, MAJORITY = "guess", "majority answer"
+GUESS = "guess"
 LOOKS = {GUESS: Look("Guess", GREY, "", "-"), MAJORITY: Look("Majority answer", GREY, "", "-.")}
 # Keys of the mean of the accuracies over questions of each right answer, and of an average over tasks.
 BALANCED = {task: f"{task}, balanced" for task in SAME_CHOICES}
@@ -24,38 +20,17 @@ Tasks = Mapping[str, Collection[str]]  # by model
 _CELL = ["model", "recovery", "ratio", "method", "task"]
 
 
-@lru_cache(maxsize=1)
-def answers(data: Collected) -> pd.DataFrame:
-    """Return questions with one right choice, with the place of the `answer`; the right one is `MAJORITY`'s."""
-    there = (data.folder / ITEMS).exists()
-    items = data.kept(data.items(data.declared.first("zeroshot"))) if there else pd.DataFrame()
-    if "loglikelihood" not in items or "acc" not in items:
-        return pd.DataFrame(columns=[*_CELL, "seed", "target", "acc", "answer"])
-    one_right = items["acc"].isin([0, 1]) & ~items["task"].isin(NO_GUESS)
-    items = items[one_right & (items["loglikelihood"].map(len) > 1)]
-    items = items.assign(answer=items["loglikelihood"].map(np.argmax).astype(str))
-    known = items[(items["method"] == DENSE) & items["target"].str.isdigit()]
-    return pd.concat([known.assign(method=MAJORITY, answer=known["target"]), items])
-
-
-def shares(found: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of the commonest of the `answers`, in percent, by cell, task and seed."""
-    share = found.groupby([*_CELL, "seed"])["answer"].agg(commonest).astype(float)
-    return (100 * share).rename("share").reset_index()
-
-
-def balanced(found: pd.DataFrame) -> pd.DataFrame:
+def balanced(answers: pd.DataFrame) -> pd.DataFrame:
     """Return the balanced accuracy of tasks whose questions have the same choices, in percent, with its `key`."""
-    some = found[found["task"].isin(BALANCED) & (found["method"] != MAJORITY)]
-    by_answer = 100 * some.groupby([*_CELL, "seed", "target"])["acc"].mean()
-    rows = by_answer.groupby(_CELL).mean().rename("value").reset_index()
+    found = answers[answers["task"].isin(BALANCED)].dropna(subset="balanced")
+    rows = (100 * found.groupby(_CELL)["balanced"].mean()).rename("value").reset_index()
     return rows.assign(key=rows.pop("task").map(BALANCED))
 
 
-def constant(data: Collected, of: pd.DataFrame) -> Tasks:
+def constant(data: Collected, answers: pd.DataFrame) -> Tasks:
     """Return by model the tasks to which a cell, over all seeds, gives one answer more often than `constant`."""
-    means = of[of["method"] != MAJORITY].groupby(_CELL)["share"].mean().reset_index()
-    beyond = means[means["share"] > 100 * data.study.constant]
+    means = answers[answers["method"] != MAJORITY].groupby(_CELL)["share"].mean().reset_index()
+    beyond = means[means["share"] > data.study.constant]
     models = sorted({*data.levels["model"]}) if len(beyond) else []
     return {model: sorted({*beyond["task"][beyond["model"] == model]}) for model in models}
 
@@ -69,20 +44,22 @@ def averages(data: Collected, same: Tasks, left_out: Collection[str]) -> Iterato
         yield found[found["task"] == AVERAGE].assign(task=WITHOUT_CONSTANT)
 
 
-def unread(data: Collected, found: pd.DataFrame, same: Tasks, left_out: Collection[str] = ()) -> pd.DataFrame:
+def unread(
+    data: Collected, answers: pd.DataFrame, same: Tasks, left_out: Collection[str] = ()
+) -> pd.DataFrame:
     """Return what is right without reading, in percent, by model, method (`LOOKS`) and task or average (`key`)."""
     scores = primary_values(data.levels, data.declared.first("zeroshot"))
     tasks = tasks_in_order({*scores["task"]} - {*left_out})
     chance = 100 * pd.Series({name: tasks[name].chance for name in tasks}, dtype=float)
-    same_choices = found[(found["method"] == MAJORITY) & found["task"].isin(SAME_CHOICES)].reset_index()
+    same_choices = answers[(answers["method"] == MAJORITY) & answers["task"].isin(SAME_CHOICES)]
     stereotypes = {*scores["task"][scores["metric"] == CROWS]}
     crows: Tasks = {AVERAGE_WITHOUT_CROWS: stereotypes} if stereotypes else {}
     balance, rows = {BALANCED[task]: chance[task] for task in BALANCED if task in chance}, []
     for model in sorted({*scores["model"]}):
         known, own = {GUESS: chance}, same_choices[same_choices["model"] == model]
         if len(own):
-            right = 100 * guess_or_majority(own, SAME_CHOICES).groupby(own["task"]).mean()
-            known[MAJORITY] = right.reindex(chance.index).fillna(chance)
+            right = 100 * own.groupby("task")["share"].mean()
+            known[MAJORITY] = right.reindex(chance.index).fillna(chance).clip(lower=chance)
         out: Tasks = {AVERAGE: [], **crows, **({WITHOUT_CONSTANT: same[model]} if model in same else {})}
         for method, values in known.items():
             means = {key: values.drop(some, errors="ignore").mean(skipna=False) for key, some in out.items()}

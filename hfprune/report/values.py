@@ -1,16 +1,11 @@
-"""The values of a study's measures and the effects of a comparison, and the names that readers see."""
+"""The values of a study's measures, and the names that readers see."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE, AVERAGE_WITHOUT_CROWS, MEAN, primary_values
 from hfprune.analysis.declarations import Declaration, Declarations
-from hfprune.analysis.rounding import DIGITS
-
-# Places of a method beside its reference, by the interval of their difference.
-STANDINGS = BETTER, ALIKE, WORSE = "better", "no significant difference", "worse"
 
 
 def all_values(levels: pd.DataFrame, declared: Declarations, measures: Iterable[str]) -> pd.DataFrame:
@@ -78,36 +73,3 @@ def scaled(levels: pd.DataFrame) -> pd.DataFrame:
     """Return levels in the units shown to readers."""
     numbers = ["value", "stderr", "sd", "low", "high"]
     return levels.assign(**{name: levels[name] * levels["scale"] for name in numbers})
-
-
-class Effect(NamedTuple):
-    heading: str
-    shown: str
-    neutral: float | None
-    better: int
-    """1 if higher values are better, -1 if lower ones are, 0 if neither."""
-
-
-def effects_shown(declared: Declarations) -> dict[str, Effect]:
-    return {column: _shown(column, row) for column, row in declared.effects().items()}
-
-
-def _shown(column: str, row: Declaration) -> Effect:
-    metric = row.metric
-    better = {"higher": 1, "lower": -1}.get(metric.better, 0)
-    of = f", {row.measure}" if column.startswith(f"{row.measure}.") else ""
-    if metric.effect == "ratio":
-        return Effect(f"{metric.label} ratio{of}", "{:,.2f}", 1, better)
-    # An abbreviation keeps its first capital.
-    label = metric.label[:1].lower() + metric.label[1:] if metric.label[1:2].islower() else metric.label
-    unit = "points" if metric.unit == "%" else metric.unit
-    heading = f"Δ {label}{of}" + (f" ({unit})" if unit else "")
-    return Effect(heading, metric.shown.replace("{:", "{:+", 1), 0, better)
-
-
-def standing(effect: Effect | None, low: float, high: float) -> str:
-    if effect is None or not effect.better or pd.isna(low) or pd.isna(high):
-        return ""
-    # Of an exact tie, only what rounding leaves differs.
-    ends = [round(effect.better * (end - (effect.neutral or 0)), DIGITS) for end in (low, high)]
-    return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else ALIKE

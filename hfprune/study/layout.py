@@ -38,8 +38,8 @@ TIDY = (
     *("results.csv", "items.parquet", "records.parquet", "study.yaml"),
     *("neurons.csv", "layers.parquet"),
 )
-# The files that `claims` and `comparison` add to those of `collect`.
-CLAIMS, COMPARISON, DRAWS, LOST = "claims.csv", "comparison.csv", "draws.csv", "lost.csv"
+# The files that `effects` adds to those of `collect`.
+EFFECTS, CLAIMS, DRAWS, ANSWERS = ANALYSED = ("effects.csv", "claims.csv", "draws.csv", "answers.csv")
 # What `check` says of them.
 CHECK = "check.md"
 

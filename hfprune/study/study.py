@@ -1,6 +1,6 @@
 """A study: models × methods × ratios × seeds × recoveries, and the measures."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -87,6 +87,11 @@ class Study(Placement):
         "needs that speaks of several outcomes; each other outcome is a family of its own",
     )
 
+    effects: Annotated[list[Literal["losses", "correlations"]], Listed, Distinct] = Field(
+        default=[],
+        description="effects beside those of every study. losses: the log perplexity that a plan adds, per that "
+        "of entropy; correlations: of each outcome with accuracy, over the plans",
+    )
     constant: float = Field(
         default=0.9,
         gt=0,

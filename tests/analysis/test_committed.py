@@ -1,10 +1,8 @@
-"""Every comparison, verdict and table of the findings follows from what git holds, the packed items among it."""
+"""Every effect and verdict follows from what git holds, the packed items among it."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
-import effects
 import pandas as pd
 import pytest
 import yaml
@@ -15,18 +13,15 @@ from hfprune.analysis.averages import levels
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.tidy import ITEMS, Tidy
 from hfprune.results import KEY
+from hfprune.study.layout import ANALYSED
 
 
 @pytest.mark.parametrize("study", COMMITTED)
-def test_comparisons_verdicts_and_losses_follow_from_the_items(study: str, tmp_path: Path) -> None:
+def test_effects_and_verdicts_follow_from_the_items(study: str, tmp_path: Path) -> None:
     folder = results_of(study)
-    run("comparison", "--results", folder, "--out", tmp_path)
-    tables = ["comparison", "lost", "draws"]
-    if (folder / "claims.csv").exists():
-        run("claims", "--results", folder, "--out", tmp_path)
-        tables.append("claims")
-    for name in tables:
-        kept, made = (pd.read_csv(at / f"{name}.csv") for at in (folder, tmp_path))
+    run("effects", "--results", folder, "--out", tmp_path)
+    for name in ANALYSED:
+        kept, made = (pd.read_csv(at / name) for at in (folder, tmp_path))
         pd.testing.assert_frame_equal(made, kept, rtol=1e-6)
 
 
@@ -64,22 +59,8 @@ def test_a_study_without_items_is_no_empty_table(tmp_path: Path) -> None:
     assert "no result of demo is there" in failure("collect", *where, "--partial")
     assert not (tmp_path / "out").exists()
     before = {path.name: path.read_bytes() for path in demo.glob("*.csv")}
-    for command in ("comparison", "claims"):
-        assert "no outcomes of items" in failure(command, "--results", demo)
+    assert "no outcomes of items" in failure("effects", "--results", demo)
     assert before == {path.name: path.read_bytes() for path in demo.glob("*.csv")}
-
-
-MADE = [(make, study) for make, studies in effects.TABLES.items() for study in studies]
-
-
-@pytest.mark.parametrize(("make", "study"), MADE, ids=[f"{make.__name__}-{study}" for make, study in MADE])
-def test_tables_of_the_findings_follow_from_the_items(
-    make: Callable[[Evidence], pd.DataFrame], study: str, tmp_path: Path
-) -> None:
-    made = tmp_path / "made.csv"
-    make(Evidence(results_of(study))).to_csv(made, index=False, float_format="%.5g", lineterminator="\n")
-    kept = results_of(study) / f"{make.__name__}.csv"
-    pd.testing.assert_frame_equal(pd.read_csv(made), pd.read_csv(kept), rtol=2e-4)
 
 
 @pytest.mark.parametrize("study", COMMITTED)

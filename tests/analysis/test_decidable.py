@@ -44,10 +44,10 @@ def earlier(folder: Path, outcomes: dict[str, list[int]] = RIGHT, *, vary: bool)
 def test_a_study_as_large_has_the_same_interval(paper: Paper, tmp_path: Path) -> None:
     study, evidence = earlier(tmp_path, vary=True)
     (row,) = decidable(paper, study.config(), evidence)
-    found = evaluate(paper, evidence).iloc[0]
-    half = max(found["high"] - found["effect"], found["effect"] - found["low"])
+    found = evaluate(paper, evidence)[0].iloc[0]
+    half = max(found["high"] - found["value"], found["value"] - found["low"])
     assert row.half_width == pytest.approx(half)
-    assert row.minimum_detectable_effect == pytest.approx(found["minimum_detectable_effect"])
+    assert row.minimum_detectable_effect == pytest.approx(found["detectable"])
     assert row.unit == "points"
     assert (row.documents, row.draws, row.published) == (20, "3", "0.5")
     assert row.decides == "larger effects only"

@@ -15,7 +15,12 @@ def test_the_same_measure_twice_is_declared_under_both_names(tmp_path: Path) -> 
     assert declared.of_kind("perplexity") == ["perplexity", "other"]
     assert declared.first("perplexity") == "perplexity"
     assert declared.kind("other") == "perplexity"
-    assert [*declared.effects()] == ["points", "js_distance", "perplexity_ratio", "other.perplexity_ratio"]
+    assert [*declared.first_outcomes()] == [
+        "points",
+        "js_distance",
+        "perplexity_ratio",
+        "other.perplexity_ratio",
+    ]
 
 
 def test_the_papers_measures_keep_the_plain_names_of_effects(tmp_path: Path) -> None:
@@ -23,7 +28,7 @@ def test_the_papers_measures_keep_the_plain_names_of_effects(tmp_path: Path) -> 
     measures = {"stream": CORPUS} | study.model_dump()["measures"]
     with stream_installed():
         first = study.model_validate(study.model_dump() | {"measures": measures})
-        assert [*declare(first).effects()] == [
+        assert [*declare(first).first_outcomes()] == [
             *("stream.perplexity_ratio", "points", "js_distance", "perplexity_ratio")
         ]
 

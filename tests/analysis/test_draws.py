@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import f, t
-from synthetic import Study, analysed, evidence, resample
+from synthetic import Study, analysed, effects_of, evidence, resample
 
-from hfprune.analysis.against_reference import lost, spreads
 from hfprune.analysis.evidence import Evidence
+from hfprune.analysis.variation import over_draws
 from hfprune.calibration.folds import FOLDS
 
 ITEMS = np.linspace(0.2, 0.5, 10)
@@ -31,8 +31,8 @@ def test_spread_over_seeds_beside_that_over_resamples(tmp_path: Path) -> None:
     shifts = 0.01 * np.random.default_rng(0).normal(size=(2, 3, 5))
     methods = ["entropy", "cross_entropy"]
     drawn(tmp_path, *methods, **dict(zip(methods, shifts, strict=True))).collect()
-    rows = spreads(Evidence(tmp_path))
-    assert rows[["method", "against", "effect"]].to_numpy().tolist() == [
+    rows = over_draws(Evidence(tmp_path))
+    assert rows[["method", "against", "outcome"]].to_numpy().tolist() == [
         ["entropy", "", "js_distance"],
         ["cross_entropy", "", "js_distance"],
         ["cross_entropy", "entropy", "js_distance"],
@@ -55,7 +55,7 @@ def test_spread_over_seeds_beside_that_over_resamples(tmp_path: Path) -> None:
 def test_one_draw_alone_has_no_spread(tmp_path: Path) -> None:
     drawn(tmp_path, "entropy", entropy=[[0.0]]).collect()
     assert "No method was calibrated twice" in (analysed(tmp_path) / "draws.md").read_text()
-    assert (tmp_path / "draws.csv").read_text().startswith("model,ratio,method,against,effect")
+    assert (tmp_path / "draws.csv").read_text().startswith("model,ratio,method,against,outcome")
 
 
 def test_seeds_alone_and_no_difference_from_a_reference_that_is_not_there(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_seeds_alone_and_no_difference_from_a_reference_that_is_not_there(tmp_pa
     study.ratios = [0.2, 0.3]
     settings = study.config()
     settings.methods["entropy"] = settings.methods["entropy"].model_copy(update={"ratios": [0.3]})
-    (row,) = spreads(evidence(settings, tmp_path)).itertuples()
+    (row,) = over_draws(evidence(settings, tmp_path)).itertuples()
     assert (row.method, row.against) == ("cross_entropy", "")
     assert row.seeds_sd == pytest.approx(0.1 / np.sqrt(2))
     assert np.isnan([row.resamples_sd, row.quotient]).all()
@@ -75,12 +75,14 @@ def test_changes_are_paired_by_item_and_say_what_they_cover(tmp_path: Path) -> N
     for method, ratio, items in (("dense", 0.0, BLOCKS), ("entropy", 0.2, BLOCKS + shifts)):
         study.outcomes(method, ratio, "perplexity", items, metric="nll")
     study.collect()
-    (row,) = lost(Evidence(tmp_path)).itertuples(index=False)
+    (row,) = effects_of(Evidence(tmp_path), "dense").itertuples(index=False)
     half = t.ppf(0.975, 7) * shifts.std(ddof=1) / np.sqrt(8)
     assert (row.method, row.measure, row.covers, row.n) == ("entropy", "perplexity", "items", 8)
-    assert row.dense == pytest.approx(np.exp(BLOCKS.mean()))
-    assert np.log([row.change, row.low, row.high]) == pytest.approx(
+    assert row.base == pytest.approx(np.exp(BLOCKS.mean()))
+    assert np.log([row.value, row.low, row.high]) == pytest.approx(
         shifts.mean() + half * np.array([0, -1, 1])
     )
-    assert f"× {row.change:.2f}" in (analysed(tmp_path) / "lost.md").read_text()
-    assert pd.read_csv(tmp_path / "lost.csv")["change"].item() == pytest.approx(row.change, rel=1e-6)
+    assert np.isnan(row.p), "another draw decides nothing here"
+    assert f"× {row.value:.2f}" in (analysed(tmp_path) / "lost.md").read_text()
+    kept = pd.read_csv(tmp_path / "effects.csv").query("question == 'dense'")["value"]
+    assert kept.item() == pytest.approx(row.value, rel=1e-6)

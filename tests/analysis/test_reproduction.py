@@ -52,13 +52,13 @@ def test_another_torch_another_verdict_and_a_missing_value_are_named(made: Path,
     records["packages"] = records["packages"].str.replace('"torch": "2.13.0', '"torch": "9.9.9')
     records.to_parquet(made / "records.parquet")
     claims = pd.read_csv(made / "claims.csv")
-    claims.loc[claims["verdict"] == "reproduced", "verdict"] = "contradicted"
+    claims.loc[claims["verdict"] == "inconclusive", "verdict"] = "contradicted"
     claims.to_csv(made / "claims.csv", index=False)
     rows = (made / "results.csv").read_text().splitlines(keepends=True)
     (made / "results.csv").write_text("".join(rows[:-1]))
     run("check", "--results", made, "--out", tmp_path / "check.md")
     text = (tmp_path / "check.md").read_text()
-    assert "torch differs: 2.13.0+cpu → 9.9.9+cpu." in text and "reproduced → contradicted" in text
+    assert "torch differs: 2.13.0+cpu → 9.9.9+cpu." in text and "inconclusive → contradicted" in text
     assert text.startswith("Not the same") and re.search(r"\| cost +\|.* 1 \| +0 \|\n", text)
 
 

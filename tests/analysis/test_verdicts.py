@@ -11,7 +11,16 @@ from command_line import run
 from drawings import figure_of
 from synthetic import PAPER, Study, resample
 
-from hfprune.analysis.condition import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS, Condition, verdict
+from hfprune.analysis.condition import (
+    FALSE,
+    NOT_APPLICABLE,
+    NOT_COMPARABLE,
+    NOT_RUN,
+    TRUE,
+    VERDICTS,
+    Condition,
+    verdict,
+)
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.statistics import Estimate
 from hfprune.analysis.verdicts import evaluate
@@ -50,7 +59,7 @@ def study(tmp_path: Path) -> Study:
 
 def judge(paper: Paper, study: Study, **changes) -> pd.DataFrame:
     claim = Claim.model_validate(CLAIM | changes)
-    rows = evaluate(Paper(paper.models, [claim], paper.numbers), Evidence(study.collect()))
+    rows, _ = evaluate(Paper(paper.models, [claim], paper.numbers), Evidence(study.collect()))
     return rows[rows["model"].isin(study.models)]
 
 
@@ -181,7 +190,7 @@ SCENARIOS = [
     (documents_alike, JS, "reproduced", -0.1, {"low": -0.1, "high": -0.1}),
     (resampled, JS, "reproduced", -0.1, {"draws": 1, "resamples": 8}),
     (another_ratio, {"ratios": [0.3], "beyond": 0.2}, "reproduced", 30 - 5, {}),
-    (one_draw, {}, "one draw", 80, {"draws": 1, "low": np.nan, "minimum_detectable_effect": np.nan}),
+    (one_draw, {}, "one draw", 80, {"draws": 1, "low": np.nan, "detectable": np.nan}),
     (EQUALS, {"margin": 0.5}, "equivalent", 0.05, {"margin": 0.5}),
     (EQUALS, {"margin": 0.1}, "inconclusive", 0.05, {"needs": "4 times the items"}),
     (partial(times, entropy=2.0, cross_entropy=1.0), TIME, "one draw", 2, {"note": FEW}),
@@ -203,7 +212,7 @@ SCENARIOS = [
 def test_verdicts_by_hand(paper: Paper, study: Study, measure, changes, said, effect, more) -> None:
     measure(study)
     (row,) = judge(paper, study, **changes).to_dict("records")
-    expected = {"verdict": said, "effect": effect, **more}
+    expected = {"verdict": said, "value": effect, **more}
     assert {name: row[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
 
@@ -213,17 +222,17 @@ def test_draws_are_averaged_and_their_spread_counts(paper: Paper, study: Study) 
         answer(study, "entropy", count, count, seeds=[seed])
     answer(study, "cross_entropy", 50, 50)
     (row,) = judge(paper, study).itertuples()
-    assert (row.draws, row.effect) == (3, pytest.approx(40 / 3))
+    assert (row.draws, row.value) == (3, pytest.approx(40 / 3))
     # Student's t of 40, 0 and 0 alone is 13.3 ± 57.4; draws and items leave it hardly fewer degrees of freedom.
     assert row.low == pytest.approx(40 / 3 - 57.4, abs=10) and row.verdict == "inconclusive"
-    assert row.needs.endswith("times the draws") and row.minimum_detectable_effect > row.effect
+    assert row.needs.endswith("times the draws") and row.detectable > row.value
 
 
 def test_crows_gets_an_average_without_it(paper: Paper, study: Study) -> None:
     study.tasks = {"boolq": 0.6, "crows_pairs_english": 0.6}
     answers(study, (60, 30), (50, 60))
     rows = judge(paper, study).set_index("metric")
-    assert rows["effect"].to_dict() == pytest.approx({"average": -10, "average without CrowS": 10})
+    assert rows["value"].to_dict() == pytest.approx({"average": -10, "average without CrowS": 10})
     assert rows["verdict"].to_dict() == {"average": "contradicted", "average without CrowS": "reproduced"}
 
 
@@ -253,7 +262,7 @@ def test_scoring_has_a_verdict_against_sdmprune_itself(paper: Paper, study: Stud
     assert [*judge(paper, study, **changes)["verdict"]] == [NOT_RUN], "distillation is not SDMPrune"
     times(study, study.seeds, sdmprune=2.6)
     (row,) = judge(paper, study, **changes).itertuples()
-    assert (row.verdict, row.effect) == ("reproduced", pytest.approx(2.6))
+    assert (row.verdict, row.value) == ("reproduced", pytest.approx(2.6))
 
 
 @pytest.mark.parametrize(("right", "note"), [(583, ""), (540, "our dense model averages 54.0 ± ")])
@@ -264,15 +273,14 @@ def test_dense_model_is_checked_first(paper: Paper, study: Study, right: int, no
     for method, ratio, count in ((DENSE, 0.0, right), ("entropy", 0.2, 520), ("cross_entropy", 0.2, 500)):
         answer(study, method, *[count] * len(tasks), ratio=ratio, **cell)
     row = judge(paper, study).iloc[0]
-    assert (row["kind"], row["published"], row["effect"]) == ("paper's model", 0.5, pytest.approx(2))
+    assert (row["kind"], row["published"], row["value"]) == ("paper's model", 0.5, pytest.approx(2))
     assert row["note"].startswith(note) and bool(row["note"]) == bool(note)
 
 
 def test_command_line_and_forest_plot_of_ours_and_the_published(paper: Paper, study: Study, capsys) -> None:
     answers(study)
-    run("claims", "--results", study.collect(), "--claims", PAPER / "claims.yaml")
-    counted = "claims: 1 reproduced, 0 contradicted, 0 equivalent, 0 inconclusive, 0 one draw, "
-    assert counted in capsys.readouterr().err
+    run("effects", "--results", study.collect(), "--claims", PAPER / "claims.yaml")
+    assert ", 1 reproduced; see" in capsys.readouterr().err
     data = Collected(study.folder, PAPER)
     assert data.claims["verdict"].value_counts()["reproduced"] == 1
     plots = figure_of("claims", data).axes
@@ -284,4 +292,4 @@ def test_command_line_and_forest_plot_of_ours_and_the_published(paper: Paper, st
     assert points[15, 0] == style.VERDICT_LOOKS["reproduced"].colour
     assert {key for key in points if key[1] > 0} == {(0.5, 1), (0.5, 2)}  # Table 6 at 20 % and 30 %
     assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["tiny-llama, 20%", "LLaMA-2-7B, 20%"]
-    assert set(style.VERDICT_LOOKS) == set(VERDICTS) - {NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE}
+    assert set(style.VERDICT_LOOKS) == {*VERDICTS} - {NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE, TRUE, FALSE}

@@ -16,7 +16,7 @@ from hfprune.settings import Strict
 from hfprune.stages import Positional
 
 COMMANDS = (
-    *("adopt", "budget", "calibrate", "check", "claims", "collect", "compare", "comparison", "cost"),
+    *("adopt", "budget", "calibrate", "check", "collect", "compare", "cost", "effects"),
     *("export", "fetch", "figures", "linear", "measure", "methods", "pack"),
     *("page", "plan", "prune", "recover", "score", "tables"),
 )

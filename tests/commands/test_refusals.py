@@ -39,7 +39,7 @@ budget --model mine --ratios 0.2 --out OUT
     OUT: Is a directory
 calibrate --model mine --corpus corpora/text --sequences 2 --length 0 --out OUT/x.safetensors
     --length: must be greater than 1, not '0'
-claims --results cut
+effects --results cut
     cut/results.csv: lacks 
 cost --study typo.yaml
     typo.yaml: methods.distilation: unknown criterion 'distilation'; did you mean 'distillation'?

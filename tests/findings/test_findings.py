@@ -1,35 +1,39 @@
-"""docs/findings.md and its figures are what the template makes of git's results; words follow intervals."""
+"""docs/findings.md and its figures are what the text makes of git's results, and its words follow the numbers."""
 
 import csv
-import math
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+import shutil
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from command_line import failure
 from committed import committed, results_of
 
-import findings
-from findings import FILES, FORMS, PAGE, RATIOS, Effect, declared, page, percent, rows, share, sides, word
+from hfprune.analysis.effect import Effect
+from hfprune.analysis.effect_rows import read_effects
+from hfprune.analysis.outcomes import Draw
+from hfprune.analysis.statistics import holm
+from hfprune.findings.cited import Cited
+from hfprune.findings.joint import joined
+from hfprune.findings.page import Findings
+from hfprune.findings.text import Text
+from hfprune.findings.words import objection
 
+ROOT = Path(__file__).parents[2]
+PAGE, FILES = ROOT / "docs/findings.md", ROOT / "docs/findings"
 TEXT = PAGE.read_text(encoding="utf-8")
 NUMBER = re.compile(r"[−+]?\d[\d,]*(?:\.\d+)?")
 TRIPLE = re.compile(r"([−+]?\d[\d.]*) \(([−+]?\d[\d.]*) to ([−+]?\d[\d.]*)\)")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def of_git() -> Iterator[None]:
-    """Read the results as git has them, whatever a run has written since."""
-    caches = findings.read, findings.label, findings.declared
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(findings, "RESULTS", committed() / "results")
-        for each in caches:
-            each.cache_clear()
-        yield
-    for each in caches:
-        each.cache_clear()
+@pytest.fixture(scope="module")
+def made() -> Findings:
+    """The page of what git has, whatever a run has written since."""
+    return Findings(ROOT / "findings", committed() / "results", ROOT / "paper")
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -44,65 +48,233 @@ def near(shown: str, exact: float) -> bool:
     return abs(given - exact) <= 0.51 * 10 ** -len(shown.partition(".")[2])
 
 
-def test_the_page_and_its_figures_are_what_the_template_makes_of_the_results() -> None:
-    """So that a number or a word changed by hand is found; `python findings/findings.py` makes them again."""
-    text, files = page()
-    assert text == TEXT and len(TEXT.split()) <= 3000
-    assert {path.name for path in FILES.iterdir()} == files.keys()
-    for name, made in files.items():
-        kept = (FILES / name).read_text(encoding="utf-8")
-        assert (letters(kept) == letters(made)) if name.endswith(".svg") else (kept == made), name
-        assert len(kept) < 60_000
-
-
 def letters(svg: str) -> list[str]:
     """Return a figure's texts, with the numbers of effects, without axes, whose ticks matplotlib may move."""
     return [text for text in re.findall(r">([^<>]+)</text>", svg) if not NUMBER.fullmatch(text.strip())]
 
 
-@pytest.mark.parametrize("outcome", FORMS)
-def test_the_word_is_that_of_the_interval(outcome: str) -> None:
-    nothing = int(outcome in RATIOS)
-    found = {
-        name: Effect(outcome, nothing + (low + high) / 2, nothing + low, nothing + high)
-        for name, low, high in (("a", -0.4, -0.2), ("b", -0.4, 0.2), ("c", 0.2, 0.4))
-    }
-    found["d"] = Effect(outcome, 1.0, math.nan, math.nan)
-    words = ["significantly closer", "no significant difference", "significantly farther", "no interval"]
-    assert [word(effect, "closer", "farther") for effect in found.values()] == words
-    cells = {"M, 20 %": found["a"], "M, 30 %": replace(found["a"], holm=0.01), "N, C4": found["b"]}
-    cells |= {"N, 20 %": found["a"]}
-    said = "significantly closer on M (20 %, 30 %*) and N (20 %); no significant difference on N (C4)"
-    assert sides(cells, "closer", "farther") == said
+def test_the_page_and_its_figures_are_what_the_text_makes_of_the_results(made: Findings) -> None:
+    """So that a number or a word changed by hand is found; `snakemake findings` makes them again."""
+    page, files = made.made()
+    assert page == TEXT
+    assert {path.name for path in FILES.iterdir()} == files.keys()
+    for name, text in files.items():
+        kept = (FILES / name).read_text(encoding="utf-8")
+        assert (letters(kept) == letters(text)) if name.endswith(".svg") else (kept == text), name
+        assert len(kept) < 60_000
 
 
-def test_numbers_as_they_are_shown() -> None:
-    shown = str(Effect("points", 3.3, 0.01, 6.5))
-    assert shown == "+3.30 (+0.01 to +6.50)", "an end is never rounded to none"
-    assert str(Effect("perplexity_ratio", 1.08, 1.002, 1.156, 0.01)) == "1.08 (1.002 to 1.16)*"
-    assert str(Effect("js_distance", -0.02, -0.03, -0.01).turned()) == "+0.020 (+0.010 to +0.030)"
-    assert str(Effect("quotient", 0.95, math.nan, math.nan)) == "0.95"
+def test_the_abstract_is_short_and_has_no_bracket() -> None:
+    abstract = TEXT.partition("# Findings\n")[2].partition("![")[0]
+    assert 100 < len(abstract.split()) <= 250 and not re.search(r"[(\[*]", abstract)
 
 
 def test_every_interval_is_in_a_table() -> None:
-    """Value and both ends of each are those of one row of a study's table, as they are or of the other side."""
+    """Value and both ends of each are those of one row of a table, as they are or of the other side."""
     triples = set()
-    for path in (committed() / "results").glob("*/*.csv"):
-        for row in rows_of(path) if path.name != "results.csv" else ():
-            for name in row:
-                ends = [(f"{name}_low", f"{name}_high"), ("low", "high")]
-                low, high = next(((a, b) for a, b in ends if a in row), ("", ""))
-                if low and row[low] and name not in (low, high) and re.fullmatch(r"-?[\d.e+-]+", row[name]):
-                    value, bottom, top = (float(row[column]) for column in (name, low, high))
-                    triples |= {(value, bottom, top), (-value, -top, -bottom)}
-    # Accuracies above a guess are levels, checked below.
-    found = TRIPLE.findall(re.sub(r"a guess, \S+ \([^)]*\)", "", TEXT))
-    assert len(found) > 60
+    tables = [
+        *(committed() / "results").glob("*/effects.csv"),
+        *(committed() / "results").glob("*/claims.csv"),
+    ]
+    for path in [*tables, *FILES.glob("*-and-*.csv")]:
+        for row in rows_of(path):
+            if row["low"]:
+                value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+                triples |= {(value, low, high), (-value, -high, -low)}
+    found = TRIPLE.findall(TEXT)
+    assert len(found) > 50
     assert [shown for shown in found if not any(all(map(near, shown, exact)) for exact in triples)] == []
 
 
-def test_the_accuracy_above_a_constant_answer_and_the_share_of_yes() -> None:
-    """Of entropy at 20 %, by hand: less a guess among the choices, but in BoolQ less its commoner answer."""
+def test_each_claim_has_one_row_and_its_verdict_knows_its_family() -> None:
+    """By hand: Holm's method over the p-values of all rows of the table, and what it leaves of each verdict."""
+    deciding = yaml.safe_load((ROOT / "findings/declared.yaml").read_text())["claims"]
+    models = yaml.safe_load((ROOT / "findings/numbers.yaml").read_text())["models"]
+    rows = []
+    for claim, at in deciding.items():
+        for model, study in at.items():
+            for row in rows_of(results_of(study) / "claims.csv"):
+                if (row["claim"], models.get(row["model"])) == (claim, model) and row["verdict"] != "not run":
+                    rows.append(row)
+    measured = [row for row in rows if row["basis"] == "measured"]
+    known = [row for row in measured if row["p"]]
+    for row, adjusted in zip(known, holm([float(row["p"]) for row in known]), strict=True):
+        plain = {"leaning towards": "reproduced", "leaning against": "contradicted"}
+        leaning = {sure: word for word, sure in plain.items()}
+        said = plain.get(row["verdict"], row["verdict"])
+        row["verdict"] = leaning.get(said, said) if adjusted >= 0.05 else said
+    expected = Counter(row["verdict"] for row in rows)
+    table = [line for line in TEXT.splitlines() if " | [" in line or "| not run |" in line]
+    assert len(table) == 19
+    shown = Counter(word for line in table for word in line.split(" | ")[6].split("<br>"))
+    assert shown - Counter({"not run": shown["not run"]}) == expected
+    assert {"reproduced", "contradicted", "leaning against", "not testable"} <= expected.keys()
+    arithmetic = [row for row in rows if row["basis"] == "arithmetic"]
+    assert {row["verdict"] for row in arithmetic} == {"true by arithmetic"}
+
+
+def test_the_joint_analysis_is_of_the_draws_of_all_and_the_items_of_both(made: Findings) -> None:
+    """Accuracy without BoolQ, of entropy less the tuned dense model, recomputed from the items alone."""
+    outcomes = []
+    for study in ("headline", "recovery"):
+        items = pd.read_parquet(results_of(study) / "items.parquet")
+        items = items[
+            (items["measure"] == "zeroshot") & (items["recovery"] == "lora") & (items["task"] != "boolq")
+        ]
+        items = items[items["model"].str.startswith("smollm2")]
+        acc = items["acc_norm"].fillna(items["acc"])
+        sides = [
+            acc[(items["method"] == method) & (items["ratio"] == ratio)]
+            for method, ratio in (("entropy", 0.2), ("dense", 0.0))
+        ]
+        by = ["task", "item", "seed"]
+        both = [side.set_axis(pd.MultiIndex.from_frame(items.loc[side.index, by])) for side in sides]
+        outcomes.append((both[0] - both[1]).unstack("seed"))
+    together = outcomes[0].join(outcomes[1], how="inner", lsuffix="_a")
+    assert together.shape[1] == 6 and together.notna().all(axis=None)
+    value = 100 * together.mean(axis=1).groupby("task").mean().mean()
+    (cited,) = made.select(made.sources.numbers.effects["tuned_joint"][0])
+    assert cited.effect.value == pytest.approx(value)
+    assert (cited.row["draws"], cited.row["n"]) == (6, len(together))
+
+
+def test_draws_of_several_studies_share_the_items_that_all_have() -> None:
+    first = {Draw(seed): {"a": pd.Series([1.0, 2.0, 3.0], pd.Index([5, 7, 9]))} for seed in (0, 1)}
+    second = {Draw(2): {"a": pd.Series([4.0, 6.0], pd.Index([9, 5]))}}
+    found = joined([first, second])
+    assert [*found] == [Draw(0), Draw(1), Draw(2)]
+    assert [items["a"].tolist() for items in found.values()] == [[1, 3], [1, 3], [6, 4]]
+
+
+def cited(
+    value: float, low: float, high: float, holm: float = np.nan, verdict: str = "", name: str = "x"
+) -> Cited:
+    return Cited(name, Effect(value, low, high, holm=holm), {"verdict": verdict})
+
+
+SURE, BEFORE, NONE = cited(-0.3, -0.4, -0.2, 0.01), cited(0.3, 0.1, 0.5, 0.2), cited(0.1, -0.1, 0.3, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "effects", "right"),
+    [
+        ("closer", [SURE], True),
+        ("farther", [SURE], False),
+        ("farther", [BEFORE], False),  # not after the correction
+        ("leaning farther", [BEFORE], True),
+        ("leaning to more", [BEFORE], True),
+        ("leaning closer", [SURE], False),  # says less than the numbers do
+        ("no significant difference", [NONE], True),
+        ("no significant difference", [BEFORE], False),
+        ("higher", [cited(0.3, 0.1, 0.5)], True),  # without a family, by the interval
+        ("closer", [cited(-0.3, np.nan, np.nan)], False),
+        ("closer in 1 of 3", [SURE, BEFORE, NONE], True),
+        ("closer in 2 of 3", [SURE, BEFORE, NONE], False),
+        ("closer in 1 of 2", [SURE, BEFORE, NONE], False),
+        ("closer in all of 2", [SURE, SURE], True),
+        ("none farther", [SURE, NONE], True),
+        ("reproduced", [cited(1, 0, 2, verdict="reproduced")], True),
+        ("reproduced", [cited(1, 0, 2, verdict="leaning towards")], False),
+        ("2 not testable", [cited(1, 0, 2, verdict="not testable")] * 2, True),
+    ],
+)
+def test_a_word_is_an_assertion(phrase: str, effects: list[Cited], right: bool) -> None:
+    assert bool(objection(phrase, effects, None)) != right
+
+
+def test_a_bar_is_met_or_missed() -> None:
+    met, wide, missed = cited(0.43, 0.4, 0.46), cited(0.45, 0.3, 0.7), cited(0.54, 0.5, 0.6)
+    assert not objection("met in 1 of 3", [met, wide, missed], (0.5, 2 / 3))
+    assert objection("missed", [met], (0.5, 2 / 3)) and "asserts nothing" in objection("nice", [met], None)
+
+
+def test_a_changed_sign_fails_with_the_sentence(tmp_path: Path) -> None:
+    """In a copy of the results, as a rerun might give it."""
+    results = Path(shutil.copytree(committed() / "results", tmp_path / "results"))
+    path = results / "larger" / "effects.csv"
+    rows = read_effects(path)
+    wrong = (
+        (rows["question"] == "reference")
+        & (rows["method"] == "magnitude")
+        & (rows["outcome"] == "js_distance")
+    )
+    rows.loc[wrong, ["value", "low", "high"]] = -rows.loc[wrong, ["value", "high", "low"]].to_numpy()
+    rows.to_csv(path, index=False)
+    out = tmp_path / "docs/findings.md"
+    said = failure("findings", "--texts", ROOT / "findings", "--results", results, "--out", out)
+    number = next(i for i, line in enumerate(text_lines(), 1) if "{poor: farther}" in line)
+    assert f"findings.md:{number}: poor: 'farther', but magnitude is −0.149 (−0.161 to −0.138)" in said
+    assert not out.exists(), "all or nothing"
+
+
+def text_lines() -> list[str]:
+    return (ROOT / "findings/findings.md").read_text(encoding="utf-8").splitlines()
+
+
+MISTAKES = [
+    ("findings.md", "{magnitude.size}", "{magnitud.size}", "no number 'magnitud'; did you mean 'magnitude'?"),
+    ("findings.md", "{{figure tuned}}", "", "'tuned' is declared, and not used"),
+    ("numbers.yaml", "method: magnitude, ", "method: magnitud, ", "no row of larger is method ['magnitud']"),
+    ("numbers.yaml", "{study: larger, method: random,", "{study: largr, method: random,", "mean 'larger'?"),
+    (
+        "declared.yaml",
+        "above-dense: {SmolLM2: headline",
+        "above-dense: {SmolLM2: larger",
+        "has no above-dense",
+    ),
+    ("joint.yaml", "analyses:\n", "analyses:\n  more: {}\n", "joint.yaml: analyses.more.declared"),
+    # A declared analysis that the page does not report.
+    (
+        "findings.md",
+        r"\{(tuned_joint|sdmprune_joint|taylor_joint|joint_others)[^}]*\}",
+        "",
+        "is not reported",
+    ),
+]
+
+
+@pytest.mark.parametrize(("file", "before", "after", "message"), MISTAKES)
+def test_mistakes_name_the_line_or_the_file(
+    file: str, before: str, after: str, message: str, tmp_path: Path
+) -> None:
+    texts = Path(shutil.copytree(ROOT / "findings", tmp_path / "findings"))
+    text = (texts / file).read_text()
+    pattern = before if before.startswith("\\") else re.escape(before)
+    changed, count = re.subn(pattern, lambda _: after, text)
+    assert count
+    (texts / file).write_text(changed)
+    where = "--texts", texts, "--results", committed() / "results"
+    assert message in failure("findings", *where, "--out", tmp_path / "out.md")
+
+
+def test_a_name_of_several_effects_takes_words_alone(tmp_path: Path) -> None:
+    (tmp_path / "text.md").write_text("It is {a}.\n")
+    text = Text(tmp_path / "text.md", {"a": [SURE, NONE]}, {}, {})
+    with pytest.raises(Exception, match=r"text\.md:1: a is 2 effects: x, x; use one"):
+        text.rendered()
+
+
+def test_the_share_of_the_commonest_answer_is_that_of_the_items() -> None:
+    """Of the tuned dense SmolLM2 on BoolQ, by hand."""
+    of = [("measure", "=", "zeroshot"), ("model", "=", "smollm2-135m-instruct-q4"), ("task", "=", "boolq")]
+    of += [("method", "=", "dense"), ("recovery", "=", "lora")]
+    items = pd.read_parquet(results_of("recovery") / "items.parquet", filters=of)
+    shares = []
+    for _, rows in items.groupby("seed"):
+        yes = np.mean([no < yes for no, yes in rows["loglikelihood"]])
+        shares.append(max(yes, 1 - yes))
+    assert f"its commonest answer to {100 * np.mean(shares):.0f} %" in " ".join(TEXT.split())
+
+
+def test_the_recipe_is_the_plan_with_the_least_loss_as_the_page_says() -> None:
+    rows = read_effects(results_of("recipe") / "effects.csv")
+    rows = rows[(rows["question"] == "loss") & (rows["recovery"] == "linear")]
+    least = rows[rows["against_recovery"] == "none"].sort_values("value").iloc[0]
+    assert least["method"] == "fisher_global"
+
+
+def test_accuracies_above_a_constant_answer_by_hand() -> None:
+    """Of entropy at 20 %: less a guess among the choices, but in BoolQ less its commoner answer."""
     items = pd.read_parquet(results_of("untuned") / "items.parquet", filters=[("method", "=", "entropy")])
     items = items[(items["measure"] == "zeroshot") & (items["ratio"] == 0.2)]
     above = []
@@ -114,31 +286,3 @@ def test_the_accuracy_above_a_constant_answer_and_the_share_of_yes() -> None:
     said = f"entropy 20%, none: {100 * sum(above) / 7:+.1f} ("
     notes = [row["note"] for row in rows_of(results_of("untuned") / "claims.csv") if said in row["note"]]
     assert len(above) == 7 and notes
-    dense = [("task", "=", "boolq"), ("method", "=", "dense"), ("recovery", "=", "none")]
-    of = [("measure", "=", "zeroshot"), ("model", "=", "smollm2-135m-instruct-q4")]
-    both = pd.read_parquet(results_of("recovery") / "items.parquet", filters=dense + of)["loglikelihood"]
-    assert share("recovery", "dense", 0.0) == percent(sum(no < yes for no, yes in both) / 64)
-
-
-def test_each_claim_has_one_row_and_its_verdict() -> None:
-    table = [line for line in TEXT.splitlines() if " | [" in line or "| not run |" in line]
-    every = {row["claim"]: row for row in rows_of(results_of("recovery") / "claims.csv")}
-    assert len(table) == len(every) == len(declared()) == 19
-    for line, (claim, found) in zip(table, declared().items(), strict=True):
-        assert line.startswith(f"| {every[claim]['sentence'].rstrip('.')} (")
-        assert ("| not run |" in line) == (not found)
-        for row in found:
-            kept = rows_of(results_of(row["study"]) / "claims.csv")
-            of = [each for each in kept if each["claim"] == claim and each["verdict"] != "not run"]
-            assert row["judged"] in {each["verdict"] for each in of}
-            assert any(near(NUMBER.findall(str(row["effect"]))[0], float(each["effect"])) for each in of)
-
-
-def test_the_recipe_is_the_plan_with_the_least_loss_as_the_page_says() -> None:
-    found = rows("recipe", "losses.csv", "loss_ratio", against="none", recovery="linear")
-    assert min(found, key=lambda name: found[name].value) == "Fisher, raw global"
-
-
-def test_what_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="no js_distance"):
-        rows("draws", "comparison.csv", "js_distance", method="entorpy")

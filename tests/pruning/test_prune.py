@@ -14,7 +14,6 @@ from io import StringIO
 from pathlib import Path
 
 import committed
-import pandas as pd
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
@@ -27,6 +26,7 @@ from playwright.sync_api import sync_playwright
 from smoke import ROOT, TEXT
 
 import hfprune
+from hfprune.analysis.effect_rows import read_effects
 from hfprune.devices import known
 from hfprune.files import read_json
 from hfprune.models.load import load_model
@@ -278,14 +278,16 @@ def test_the_best_recipe_is_its_parts_each_of_which_a_flag_replaces(call, tmp_pa
 
 
 def test_what_is_said_of_the_best_recipe_is_what_was_measured() -> None:
-    losses = pd.read_csv(committed.results_of("recipe-confirm") / "losses.csv")
-    losses = losses.query("ratio == 0.2 and method == 'wanda' and recovery == 'linear'")
+    losses = read_effects(committed.results_of("recipe-confirm") / "effects.csv")
+    losses = losses.query(
+        "question == 'loss' and ratio == 0.2 and method == 'wanda' and recovery == 'linear'"
+    )
     losses = losses.sort_values(["model", "measure"], ascending=[False, True])  # SmolLM2 and Wikipedia first
-    found = losses[losses["against"] == "none"]["loss_ratio"]
+    found = losses[losses["against_recovery"] == "none"]["value"]
     assert re.findall(r"0\.\d\d", RECIPES["best"].shown) == [f"{ratio:.2f}" for ratio in found]
     assert (found > 0.5).all(), "in all four cells"
-    others = losses[losses["against"] == "linear"]
-    assert others["loss_ratio_low"].lt(1).mul(others["loss_ratio_high"].gt(1)).sum() == 3, "in three of them"
+    others = losses[losses["against_recovery"] == "linear"]
+    assert others["low"].lt(1).mul(others["high"].gt(1)).sum() == 3, "in three of them"
 
 
 def test_each_step_is_measured_and_the_better_model_is_exported(

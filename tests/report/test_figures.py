@@ -14,7 +14,7 @@ from matplotlib import style
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from scipy.stats import t
-from synthetic import PAPER, Study
+from synthetic import PAPER, Study, analysed
 
 from hfprune.analysis.averages import with_averages
 from hfprune.errors import HfpruneError
@@ -23,10 +23,10 @@ from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.figure_files import read_style, write_figures
 from hfprune.report.drawing.marks import GREY
+from hfprune.report.effects import beside_reference
 from hfprune.report.publication import publication_names
 from hfprune.report.style import recovery_label
 from hfprune.report.table_files import write_tables
-from hfprune.report.values import ALIKE, Effect, standing
 from hfprune.results import DENSE, Value
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def test_every_figure_in_three_formats_with_the_same_bytes_whatever_a_user_has_s
         write_figures(collected, PAPER, tmp_path)
     names = sorted(path.name for path in written.iterdir())
     # Those commands have not run, or nothing was measured for it.
-    absent = {"claims", "comparison", "measures", "learning", "distributions", "tradeoff"}
+    absent = {"claims", "effects", "measures", "learning", "distributions", "tradeoff"}
     absent |= {"calibration", "answer", "answers"}
     assert names == sorted(f"{name}.{suffix}" for name in {*NAMES} - absent for suffix in FORMATS)
     for name in names:
@@ -156,9 +156,10 @@ def test_mistakes_in_a_style_are_one_line(text: str | bytes | None, message: str
 
 def test_the_best_is_on_top_better_is_shaded_and_far_values_are_numbers_at_the_edge() -> None:
     data = Collected(results_of("methods"), PAPER)
-    axes = {ax.get_xlabel().replace("\n", " "): ax for ax in figure_of("comparison", data).axes}
-    rows = data.comparison[data.comparison["seed"].isna()]
-    assert rows["js_distance"].is_monotonic_increasing
+    axes = {ax.get_xlabel().replace("\n", " "): ax for ax in figure_of("effects", data).axes}
+    effects = beside_reference(data)
+    rows, perplexities = (effects[effects["outcome"] == name] for name in ("js_distance", "perplexity_ratio"))
+    assert rows["value"].is_monotonic_increasing
     labels = [label.get_text() for label in axes["Overlap"].get_yticklabels()]
     assert labels == [data.looks[method].label for method in rows["method"]]
     ratio = axes["Perplexity ratio"]
@@ -168,23 +169,22 @@ def test_the_best_is_on_top_better_is_shaded_and_far_values_are_numbers_at_the_e
     assert [text.get_text() for text in ratio.texts if "→" in text.get_text()] == expected
     low, high = ratio.get_xlim()
     assert sum(line.get_xdata()[0] == high for line in ratio.get_lines()) == 2
-    near = rows[rows["perplexity_ratio"] < 10]
-    assert low < near["perplexity_ratio_low"].min() and near["perplexity_ratio_high"].max() < high
+    near = perplexities[perplexities["value"] < 10]
+    assert low < near["low"].min() and near["high"].max() < high
     shades = [
         part.get_paths()[0].get_extents() for part in ratio.collections if isinstance(part, PolyCollection)
     ]
-    known = np.flatnonzero(rows["perplexity_ratio_low"].notna())
+    known = np.flatnonzero(perplexities["low"].notna())
     assert sorted((shade.y0, shade.y1) for shade in shades) == [(at - 0.5, at + 0.5) for at in known]
     assert {(shade.x0, shade.x1) for shade in shades} == {(low, 1)}
 
 
 def test_a_tie_is_a_tie_and_what_was_not_measured_is_no_empty_panel() -> None:
-    data, tie = Collected(results_of("demo"), PAPER), dict.fromkeys(("effect", "low", "high"), -5e-16)
-    claims = data.claims[data.claims["effect"].notna()].assign(**tie, published=np.nan, threshold=0.0)
+    data, tie = Collected(results_of("demo"), PAPER), dict.fromkeys(("value", "low", "high"), -5e-16)
+    claims = data.claims[data.claims["value"].notna()].assign(**tie, published=np.nan, threshold=0.0)
     for ax in figure_of("claims", data, claims=claims).axes:
         assert not ax.axison or ax.get_xlim() == pytest.approx((-0.1, 0.1))
-    assert standing(Effect("", "", 0, -1), -5e-16, -5e-16) == ALIKE
-    axes = figure_of("comparison", data).axes
+    axes = figure_of("effects", data).axes
     silent = [ax.texts[0].get_text().replace("\n", " ") for ax in axes if not ax.axison]
     assert silent == ["Δ bits per byte (bits/byte) not measured"]
     assert all(points(ax) for ax in axes if ax.axison)
@@ -200,8 +200,8 @@ def test_the_majority_answer_stands_beside_the_accuracies() -> None:
 
 def test_the_width_of_a_column_is_an_option(tmp_path: Path) -> None:
     where = "figures", "--results", results_of("methods"), "--format", "svg", "--out", tmp_path
-    run(*where, "--only", "comparison", "--width", "3.3")
-    size = re.search(r'width="([\d.]+)pt"', (tmp_path / "comparison.svg").read_text())
+    run(*where, "--only", "effects", "--width", "3.3")
+    size = re.search(r'width="([\d.]+)pt"', (tmp_path / "effects.svg").read_text())
     assert float(size[1]) / 72 == pytest.approx(3.3, abs=0.01)
     assert "3" in failure(*where, "--width", "1")
 
@@ -336,7 +336,8 @@ def test_a_constant_answer_shows_beside_the_commonest_right_one_and_wins_no_aver
         study.result(method, ratio, "zeroshot", "crows_pairs_english", crows)
     for task in ("boolq", "piqa"):  # of another model without items
         study.result(DENSE, 0.0, "zeroshot", task, Value("acc", 0.8, 0.1, 9), model="other")
-    data = Collected(study.collect(), PAPER)
+    analysed(study.collect())
+    data = Collected(study.folder, PAPER)
     (ax,) = figure_of("answers", data).axes
     rows = zip(ax.get_yticklabels(), ax.texts[:-1], strict=True)  # the last is the heading
     shown = {label.get_text(): text.get_text() for label, text in rows}
@@ -406,10 +407,10 @@ def test_figures_without_data_are_sentences_only_where_all_files_are_wanted(stud
     folder = study.collect()
     absent = write_figures(folder, PAPER, folder / "figures")
     assert absent.keys() == {*NAMES} and not (folder / "figures").exists()
-    before = {"answer", "claims", "comparison"}  # those commands have not run
+    before = {"answer", "answers", "claims", "effects"}  # those commands have not run
     assert all("not measured" in absent[name] for name in {*NAMES} - before)
     write_figures(folder, PAPER, folder / "figures", complete=True)
-    assert len([*(folder / "figures").iterdir()]) == 3 * (len(NAMES) - 3)
+    assert len([*(folder / "figures").iterdir()]) == 3 * (len(NAMES) - len(before))
     assert text_of(folder / "figures/overlap.svg") == "Overlap of kept neurons: not measured"
 
 

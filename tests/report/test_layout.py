@@ -22,7 +22,7 @@ def test_the_figures_of_finished_studies(study: str, monkeypatch: pytest.MonkeyP
     large = {"model": ["smollm2-135m-instruct-q4"], "ratio": [0.2]} if study == "recovery" else {}
     checked = check(results_of(study), monkeypatch, **large)
     # One measured nothing but accuracy, after LoRA alone.
-    assert ({"learning"} if study == "headline" else {"fidelity", "comparison", "answer"}) <= checked
+    assert ({"learning"} if study == "headline" else {"fidelity", "effects", "answer"}) <= checked
 
 
 def test_the_column_of_a_page_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +30,7 @@ def test_the_column_of_a_page_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {
         "accuracy",
         "claims",
-        "comparison",
+        "effects",
         "distributions",
         "fidelity",
         "learning",
@@ -42,7 +42,7 @@ def test_large_letters_of_a_users_style(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "mine.mplstyle").write_text("font.size: 11\nfont.family: serif\n")
     over = read_style(tmp_path / "mine.mplstyle")
     data = Collected(results_of("methods"), PAPER)
-    for name in ("fidelity", "comparison", "calibration", "claims"):
+    for name in ("fidelity", "effects", "calibration", "claims"):
         with theme(over):
             assert misplaced(made_figure(name, data), monkeypatch) == [], name
     figure = Figure(figsize=(2, 1))

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawings import figure_of
-from synthetic import PAPER, Study, analysed, gather, stream_installed
+from synthetic import PAPER, Study, analysed, effects_of, gather, stream_installed
 
-from hfprune.analysis.against_reference import compare
 from hfprune.analysis.condition import NOT_APPLICABLE
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.verdicts import evaluate
@@ -97,14 +96,14 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def test_comparison_has_its_primary_metric(drawn: Study, tmp_path: Path) -> None:
-    rows = compare(Evidence(drawn.folder))
-    row = rows[rows["method"] == "cross_entropy"].iloc[0]
-    assert row[["bpb", "bpb_low", "bpb_high"]].tolist() == pytest.approx([0.5] * 3), "the same on every item"
-    assert row["my_stream.perplexity_ratio"] == pytest.approx(2)
+    rows = effects_of(Evidence(drawn.folder)).query("method == 'cross_entropy'").set_index("outcome")
+    numbers = rows.loc["bpb", ["value", "low", "high"]].tolist()
+    assert numbers == pytest.approx([0.5] * 3), "the same on every item"
+    assert rows.loc["my_stream.perplexity_ratio", "value"] == pytest.approx(2)
     gather(drawn.config(), drawn.folder, tmp_path)
-    head = rows_of(analysed(tmp_path) / "comparison.md")[0]
+    head = rows_of(analysed(tmp_path) / "effects.md")[0]
     assert head[-2:] == ["Δ bits per byte (bits/byte)", "Perplexity ratio, my_stream"]
-    panels = [ax.get_xlabel() for ax in figure_of("comparison", Collected(tmp_path, PAPER)).axes]
+    panels = [ax.get_xlabel() for ax in figure_of("effects", Collected(tmp_path, PAPER)).axes]
     assert panels[-2:] == head[-2:]
 
 
@@ -115,16 +114,16 @@ def judge(study: Study, **changes) -> pd.Series:
         | {"left": {"methods": ["entropy"]}, "right": {"methods": ["cross_entropy"]}, "relation": "lower"}
         | changes
     )
-    rows = evaluate(Paper(paper.models, [claim], paper.numbers), Evidence(study.folder))
+    rows, _ = evaluate(Paper(paper.models, [claim], paper.numbers), Evidence(study.folder))
     return rows[rows["model"] == "tiny-llama"].iloc[0]
 
 
 def test_claims_can_be_made_on_it(drawn: Study) -> None:
     row = judge(drawn, measure="gold_bpb", metric="bpb")
-    assert (row["verdict"], row["unit"], row["n"]) == ("reproduced", "Bits per byte", 16)
-    assert row[["effect", "low", "high"]].tolist() == pytest.approx([-0.5] * 3)
+    assert (row["verdict"], row["label"], row["n"]) == ("reproduced", "Bits per byte", 16)
+    assert row[["value", "low", "high"]].tolist() == pytest.approx([-0.5] * 3)
     row = judge(drawn, measure="my_stream", metric="perplexity", effect="ratio")
-    assert (row["verdict"], row["unit"], row["effect"]) == ("reproduced", "ratio", pytest.approx(0.5))
+    assert (row["verdict"], row["neutral"], row["value"]) == ("reproduced", 1, pytest.approx(0.5))
     row = judge(drawn, measure="latency", metric="decode_speedup")
     assert row["verdict"] == "not run" and row["note"].endswith("the study does not measure latency")
 
@@ -140,8 +139,8 @@ def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp
     row = judge(study, measure="gold_bpb", metric="bpb")
     reason = "cross_entropy 20%, none is not applicable: keeps 2 of 2 groups at 20 %"
     assert (row["verdict"], row["note"]) == (NOT_APPLICABLE, reason)
-    assert np.isnan(row["effect"])
-    assert "cross_entropy" not in set(compare(Evidence(folder))["method"])
+    assert np.isnan(row["value"])
+    assert "cross_entropy" not in {*effects_of(Evidence(folder))["method"]}
     write_tables(folder, PAPER, folder / "tables", ["measures"])
     assert rows_of(folder / "tables/measures.md")[-1] == ["20%", "Cross-entropy", *"––––"]
     axes = figure_of("measures", Collected(folder, PAPER)).axes

@@ -12,6 +12,7 @@ from command_line import failure, run
 from committed import results_of
 from synthetic import PAPER
 
+from hfprune.analysis.effect_rows import read_effects
 from hfprune.page import render
 from hfprune.page.render import write_page
 from hfprune.page.study_results import read_study
@@ -79,10 +80,15 @@ def test_every_number_of_every_method_is_there(both: Elements, folder: Path) -> 
     expected = pd.read_csv(folder / "results.csv").dropna(subset="seed").groupby(keys)["value"].mean()
     found = values[values["measure"].isin(["fidelity", "perplexity"])].set_index(keys)["value"]
     pd.testing.assert_series_equal(found, expected[found.index])
-    compared = pd.read_csv(folder / "comparison.csv").query("seed.isna() and js_distance.notna()")
-    effects = values[values["metric"] == "js_distance"].merge(compared, on=["method", "ratio"])
+    compared = read_effects(folder / "effects.csv").query(
+        "question == 'reference' and outcome == 'js_distance'"
+    )
+    shown = values[values["metric"] == "js_distance"].drop(columns="n")
+    effects = shown.merge(
+        compared[["method", "ratio", "value"]], on=["method", "ratio"], suffixes=("", "_kept")
+    )
     assert len(effects) == len(compared) > 0
-    assert effects["effect"].to_numpy() == pytest.approx(effects["js_distance"].to_numpy())
+    assert effects["effect"].to_numpy() == pytest.approx(effects["value_kept"].to_numpy())
 
 
 def test_figures_are_those_of_the_command_with_their_values(both: Elements, tmp_path: Path) -> None:
@@ -107,20 +113,20 @@ def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_answer_counts_both_sides_after_holm_and_a_single_draw_has_no_number_for_a_sign(
     both: Elements, words_only: None, tmp_path: Path
 ) -> None:
-    rows = pd.read_csv(METHODS / "comparison.csv").query("ratio == 0.2 and reference == 'entropy'")
-    worse = rows[(rows["js_distance_low"] > 0) & (rows["method"] != "entropy") & rows["seed"].isna()]
-    sure = (worse["js_distance_holm"] < 0.05).sum()
-    assert f"{len(worse)} farther ({sure} after it)" in both.words
+    rows = read_effects(METHODS / "effects.csv").query("question == 'reference' and outcome == 'js_distance'")
+    rows = rows[(rows["ratio"] == 0.2) & (rows["against"] == "entropy")]
+    worse = (rows["low"] > 0) & (rows["holm"] < 0.05)
+    assert f", {worse.sum()} farther, and " in both.words and worse.sum() < (rows["low"] > 0).sum()
     assert re.search(r"○\s*2 ×\s*one draw", page_of(results_of("demo"), tmp_path).words)
 
 
 def test_the_answer_is_by_the_primary_outcome_of_the_study(words_only: None, tmp_path: Path) -> None:
     page = page_of(results_of("untuned"), tmp_path)
     assert "Which pruned model needs the fewest bits for right answers?" in page.words
-    effect = pd.read_csv(results_of("untuned") / "comparison.csv").query("method == 'cross_entropy'").iloc[0]
-    assert effect["primary"] == "bpb"
+    rows = read_effects(results_of("untuned") / "effects.csv").query("question == 'reference'")
+    effect = rows.query("method == 'cross_entropy' and outcome == 'bpb' and ratio == 0.2").iloc[0]
     assert re.search(
-        rf"differ significantly in Bits per byte.*a difference of \+{effect['bpb']:.3f}", page.words
+        rf"differ significantly in Bits per byte.*a difference of \+{effect['value']:.3f}", page.words
     )
 
 

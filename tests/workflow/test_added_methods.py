@@ -13,12 +13,13 @@ from command_line import run
 from packages import install
 from smoke import ROOT, STUDY, jobs, make_project, snakemake, write
 
+from hfprune.analysis.effect_rows import read_effects
 from hfprune.analysis.tidy import Tidy, read_union
 
 BASELINES = sorted(file.stem for file in (ROOT / "workflow/rules/baselines").glob("*.smk"))
 MODELS = ["llama", "qwen2", "qwen3"]
 RATIO = STUDY["ratios"][0]
-PUBLISHED = ("collect", "tables", "claims", "comparison", "figures", "check", "page", "all")
+PUBLISHED = ("collect", "tables", "effects", "figures", "check", "page", "all")
 
 
 @pytest.fixture(scope="module")
@@ -124,20 +125,20 @@ def test_the_docs_examples_reach_the_tables_and_a_failing_baseline_costs_them_no
 
     results = project / "results/smoke"
     assert {"guesses", "guesses_again"} <= {*pd.read_csv(results / "results.csv")["measure"]}
-    shown = [results / f"tables/{name}" for name in ("measures.md", "measures.tex", "comparison.md")]
-    for path in (*shown, *(project / f"figures/smoke/{name}.svg" for name in ("measures", "comparison"))):
+    shown = [results / f"tables/{name}" for name in ("measures.md", "measures.tex", "effects.md")]
+    for path in (*shown, *(project / f"figures/smoke/{name}.svg" for name in ("measures", "effects"))):
         words = re.sub("<[^>]*>", " ", path.read_text())  # a heading may be broken into lines
         assert "tokens guessed" in " ".join(words.lower().split()), path
-    compared = pd.read_csv(results / "comparison.csv")
-    assert compared[["guessed", "guesses_again.guessed"]].notna().all(axis=None)
-    assert compared["guesses_again.guessed_low"].isna().all(), "one draw, and no resamples for this measure"
+    effects = read_effects(results / "effects.csv").query("question == 'reference'").set_index("outcome")
+    assert effects.loc[["guessed", "guesses_again.guessed"], "value"].notna().all()
+    assert effects.loc["guesses_again.guessed", "low"].isna().all(), "one draw, and no resamples for it"
     for table, expected in (
         ("tables/table6", {"Dense", "Peak", "Gate norm", "First neurons", "Block influence, layers"}),
         ("tables/table7", {"Peak", "Gate norm", "First neurons", "Block influence, layers"}),
         # Weight criteria read no sequences.
         ("tables/table5", {"Peak"}),
         # The first criterion is what the others are compared with.
-        ("tables/comparison", {"Peak", "First neurons", "Block influence, layers"}),
+        ("tables/effects", {"Peak", "First neurons", "Block influence, layers"}),
     ):
         text = (results / f"{table}.md").read_text()
         assert all(f"| {name} " in text for name in expected), text

@@ -28,7 +28,7 @@ def project(finished: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
 
 
 def test_it_is_solved_once_for_all_plans_and_measured_beside_none(project: Path, tmp_path: Path) -> None:
-    done = jobs(snakemake(project, "comparison"))
+    done = jobs(snakemake(project, "effects"))
     # One pass for both plans; entropy's cell gets an adapter, and so does the dense model, as the control.
     assert done["linear_0"] == 1 and done["recover"] == 1
     results = project / "results/smoke"
@@ -44,7 +44,7 @@ def test_it_is_solved_once_for_all_plans_and_measured_beside_none(project: Path,
     values = {value["metric"]: value for value in solved["values"]}
     assert values["lost_output_left"]["n"] == 3, "one solve a layer"
     assert set(solved["provenance"]["inputs"]) == {"model", "blocks", "plan"}
-    assert "Nothing to be done" in snakemake(project, "comparison")
+    assert "Nothing to be done" in snakemake(project, "effects")
 
     # By hand, the same model: reconstructed, and exported.
     plan, blocks = (
@@ -65,15 +65,15 @@ def test_it_is_solved_once_for_all_plans_and_measured_beside_none(project: Path,
 
 
 def test_a_method_that_joins_trains_no_adapter_again(project: Path) -> None:
-    snakemake(project, "comparison")
+    snakemake(project, "effects")
     recoveries = project / "results/smoke/recoveries"
     file = recoveries / CELL.format(method="entropy", recovery="linear+lora") / "adapter_model.safetensors"
     before = file.stat().st_ino  # Snakemake touches what a job has left as it was
     study = project / "config/studies/smoke.yaml"
     known = {name: STUDY["methods"][name] for name in ("entropy", "random")}
     change(study, methods=known | {"joined": {"criterion": "wanda"}})
-    snakemake(project, "comparison")
+    snakemake(project, "effects")
     joined = recoveries / CELL.format(method="joined", recovery="linear")
     assert (joined / "recovery.json").exists(), "it was solved"
     assert file.stat().st_ino == before
-    assert "Nothing to be done" in snakemake(project, "comparison")
+    assert "Nothing to be done" in snakemake(project, "effects")

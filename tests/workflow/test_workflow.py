@@ -11,6 +11,7 @@ import pytest
 import yaml
 from smoke import STUDY, change, contents, jobs, same_as_before, snakemake
 
+from hfprune.analysis.effect_rows import read_effects
 from hfprune.analysis.tidy import Tidy
 from hfprune.report.publication import publication_names
 
@@ -19,7 +20,7 @@ CELLS = "results/smoke/cells"
 MEASURED = "measure_fidelity_perplexity_zeroshot"
 UNTUNED = {"recoveries": ["none"], "recovery": None}
 # What any changed result makes anew.
-PUBLISHED = ["collect", "tables", "claims", "comparison", "figures", "check", "page", "all"]
+PUBLISHED = ["collect", "tables", "effects", "figures", "check", "page", "all"]
 
 
 def test_every_result_table_and_figure_is_there(finished) -> None:
@@ -44,7 +45,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
             assert "paper" in text or not name.startswith("table")
     verdicts = pd.read_csv(results / "claims.csv")
     assert set(verdicts.query("kind == 'other model'")["model"]) == {"llama", "qwen2", "qwen3"}
-    compared = pd.read_csv(results / "comparison.csv")
+    compared = pd.read_csv(results / "tables/effects.csv")
     # No group of Qwen3's two goes at this ratio, so the method that says so is not applicable there.
     assert tidy.loc[tidy["metric"] == "not_applicable", ["model", "method"]].to_numpy().tolist() == [
         ["qwen3", "entropy_attention"]
@@ -58,7 +59,7 @@ def test_every_result_table_and_figure_is_there(finished) -> None:
             least = 1000 if name in ("measures", "claims") else 3000
             assert (figures / f"{name}.{suffix}").stat().st_size > least
     assert all(path.read_text().isascii() for path in results.rglob("*.tex")), "LaTeX knows every character"
-    assert r"$\Delta$ JS distance" in (results / "tables/comparison.tex").read_text()
+    assert r"$\Delta$ JS distance" in (results / "tables/effects.tex").read_text()
 
 
 def test_result_holds_its_provenance_and_its_items(finished) -> None:
@@ -102,8 +103,9 @@ def test_partial_shows_what_there_is_and_leaves_the_whole_alone(project: Path) -
     rows = pd.read_csv(partial / "tables/table7.csv").query("model == 'llama' and method == 'random'")
     assert rows["perplexity"].isna().all() and rows["js_distance"].notna().all()
     assert len(pd.read_csv(partial / "claims.csv")) == len(pd.read_csv(project / "results/smoke/claims.csv"))
-    compared = pd.read_csv(partial / "comparison.csv").query("model == 'llama' and method == 'random'")
-    assert compared["perplexity_ratio"].isna().all() and compared["js_distance"].notna().all()
+    effects = read_effects(partial / "effects.csv").query("model == 'llama' and method == 'random'")
+    outcomes = {*effects.query("question == 'reference'")["outcome"]}
+    assert "perplexity_ratio" not in outcomes and "js_distance" in outcomes
     assert (partial / "report.html").exists()
     # One that has no data here is left out, not replaced by a sentence.
     drawn = {path.stem for path in (partial / "figures").iterdir()}
@@ -147,7 +149,7 @@ def test_two_changes_at_once_are_both_made_in_one_run(project: Path) -> None:
         ratios=[0.15, 0.25],
         measures={"fidelity": fidelity},
     )
-    done = jobs(snakemake(project, "--dry-run", "comparison"))
+    done = jobs(snakemake(project, "--dry-run", "effects"))
     assert not [rule for rule in done if rule.startswith("score")]
     assert (done["plan"], done["measure_fidelity"]) == (3, 6)
 
@@ -163,14 +165,15 @@ def test_resampled_calibrations_give_one_draw_its_intervals(project: Path) -> No
         measures={"zeroshot": STUDY["measures"]["zeroshot"]}
         | {name: STUDY["measures"][name] | {"sequences": 8} for name in ("fidelity", "perplexity")},
     )
-    snakemake(project, "comparison")
+    snakemake(project, "effects")
     results = project / "results/smoke"
-    compared = pd.read_csv(results / "comparison.csv")
-    assert {*compared["method"]} == {"cross_entropy", "random"} and {*compared["resamples"]} == {3}
-    assert compared[["js_distance_low", "perplexity_ratio_holm"]].notna().all(axis=None)
-    assert compared["points_low"].isna().all(), "accuracy is measured on the one draw alone"
+    effects = read_effects(results / "effects.csv").query("question == 'reference'").set_index("outcome")
+    assert {*effects["method"]} == {"cross_entropy", "random"}
+    resampled = effects.loc[["js_distance", "perplexity_ratio"]]
+    assert {*resampled["resamples"]} == {3} and resampled[["low", "holm"]].notna().all(axis=None)
+    assert effects.loc["points", "low"].isna().all(), "accuracy is measured on the one draw alone"
     draws = pd.read_csv(results / "draws.csv")
-    assert {*draws["effect"]} == {"js_distance", "perplexity_ratio"} and draws["resamples_sd"].notna().all()
+    assert {*draws["outcome"]} == {"js_distance", "perplexity_ratio"} and draws["resamples_sd"].notna().all()
 
 
 @pytest.mark.parametrize("pattern", ["budgets/*/*.json", "scores/*/random/*"])

@@ -29,34 +29,22 @@ rule collect:
         f"hfprune {{params.command}} --results {RESULTS} > {{log}} 2>&1"
 
 
-use rule collect as claims with:
+use rule collect as effects with:
     input:
         PUBLISHED.tidy,
         PAPER,
     output:
-        PUBLISHED.verdicts,
+        PUBLISHED.analysed,
     log:
-        f"{LOGS}/claims.log",
+        f"{LOGS}/effects.log",
     params:
-        command="claims --claims paper/claims.yaml",
-
-
-use rule collect as comparison with:
-    input:
-        PUBLISHED.tidy,
-    output:
-        PUBLISHED.compared,
-    log:
-        f"{LOGS}/comparison.log",
-    params:
-        command="comparison",
+        command="effects --claims paper/claims.yaml",
 
 
 use rule collect as tables with:
     input:
         PUBLISHED.tidy,
-        PUBLISHED.verdicts,
-        PUBLISHED.compared,
+        PUBLISHED.analysed,
         PAPER,
     output:
         PUBLISHED.forms("tables"),
@@ -87,8 +75,7 @@ rule partial:
         out=f"{RESULTS}/partial",
     shell:
         f"(hfprune collect --study {{input.study:q}} --results {RESULTS} --partial --out {{params.out}}"
-        " && hfprune claims --results {params.out}"
-        " && hfprune comparison --results {params.out}"
+        " && hfprune effects --results {params.out}"
         " && hfprune tables --results {params.out}"
         " && hfprune page --results {params.out} --out {params.out}/report.html"
         " && hfprune figures --results {params.out} --out {params.out}/figures) > {log} 2>&1"
@@ -97,7 +84,7 @@ rule partial:
 use rule collect as check with:
     input:
         PUBLISHED.tidy,
-        PUBLISHED.verdicts,
+        PUBLISHED.analysed,
     output:
         f"{RESULTS}/check.md",
     log:

@@ -16,7 +16,7 @@ from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FigurePublication
-from hfprune.report.unread import GUESS, LOOKS, answers, unread
+from hfprune.report.unread import GUESS, LOOKS, unread
 from hfprune.report.values import all_values, scaled
 
 
@@ -30,7 +30,7 @@ class Accuracy(FigurePublication):
         ours = scaled(scores[scores["task"] == MEAN]).assign(source="ours")
         same = data.published.merge(ours[["model", "recovery", "ratio"]].drop_duplicates())
         printed = same[same["task"] == AVERAGE].assign(source="published")
-        lines = unread(data, answers(data), {}).query("key == @AVERAGE").assign(source=GUESS)
+        lines = unread(data, data.answers, {}).query("key == @AVERAGE").assign(source=GUESS)
         return pd.concat([ours, printed, lines], ignore_index=True) if len(ours) else ours
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:

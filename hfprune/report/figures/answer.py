@@ -7,14 +7,16 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 
+from hfprune.analysis.effect import ALIKE, BETTER, WORSE
 from hfprune.report.charts import focus, share_removed
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
-from hfprune.report.figures.comparison import compared, forest
+from hfprune.report.effects import beside_reference, ranking
+from hfprune.report.figures.effects import forest
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
-from hfprune.report.values import ALIKE, BETTER, WORSE, effects_shown, standing
+from hfprune.study import layout
 
 LOOKS = {
     BETTER: Look("Better", "#0072B2", "o"),
@@ -25,34 +27,47 @@ LOOKS = {
 
 
 class Answer(FigurePublication):
+    """Of outcomes with a better direction, the one that ranks methods."""
+
     order = 0
-    reads = ("comparison.csv",)
+    reads = (layout.EFFECTS,)
     empty = "The primary outcome: not measured on two methods"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        rows, shown = compared(data), effects_shown(data.declared)
-        rows = rows[rows["seed"].isna() & (rows["method"] != rows["reference"])]
-        rows = rows[rows["effect"].isin([name for name, effect in shown.items() if effect.better])]
+        """Return the effects on the outcome that ranks methods, at the ratio nearest to `FOCUS`."""
+        rows = beside_reference(data).rename(columns={"against": "reference"})
+        rows = rows[rows["better"] != ""]
         if rows.empty:
             return rows
-        first = [*rows["primary"].unique(), "js_distance", *shown]
-        chosen = next(name for name in first if name in {*rows["effect"]})
-        rows = rows[rows["effect"] == chosen].drop(columns=["seed", "primary"])
+        chosen = ranking(data, rows)
+        rows = rows[rows["outcome"] == chosen]
         rows = pd.concat(
             [part[part["ratio"] == focus(part)] for _, part in rows.groupby("model", sort=False)]
         )
-        standings = [standing(shown[chosen], row.low, row.high) for row in rows.itertuples()]
-        return rows.assign(standing=standings).sort_values(
-            "value", ascending=shown[chosen].better < 0, kind="stable"
-        )
+        standings = [data.effect(row).standing for row in rows.to_dict("records")]
+        shown = [
+            "model",
+            "ratio",
+            "method",
+            "reference",
+            "outcome",
+            "value",
+            "low",
+            "high",
+            "holm",
+            "differs",
+        ]
+        rising = rows["better"].iloc[0] == "lower"
+        return rows[shown].assign(standing=standings).sort_values("value", ascending=rising, kind="stable")
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
-        effect = effects_shown(data.declared)[values["effect"].iloc[0]]
+        """Draw a panel a model."""
+        declared = data.declared.first_outcomes()[values["outcome"].iloc[0]]
         labels = {method: look.label for method, look in data.looks.items()}
         rows = []
         for model, part in values.groupby("model"):
             against = " or ".join(dict.fromkeys(part["reference"].map(labels)))
-            chart = replace(forest(part, part[:0], part, effect, data.looks, [*part["method"]]), looks=LOOKS)
+            chart = replace(forest(part, part, declared, data.looks, [*part["method"]]), looks=LOOKS)
             name = f"{model}, {share_removed(focus(part))}, against {against}"
             rows.append((name, [chart]))
         return sheet(rows, "Bars: 95 % intervals. Shaded: the better side", 3.7)

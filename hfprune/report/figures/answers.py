@@ -7,25 +7,25 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
+from hfprune.analysis.answers import MAJORITY
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import headline, inches
 from hfprune.report.drawing.panels import framed, full, wrapped
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import tasks_in_order
-from hfprune.report.unread import MAJORITY, answers, shares
 
 LOOK = {"vmin": 0, "vmax": 100, "cmap": "Blues", "cbar": False, "annot_kws": {"fontsize": "small"}}
 
 
 class Answers(FigurePublication):
     order = 6
-    reads = ("items.parquet",)
+    reads = ("answers.csv",)
     shows = "zeroshot"
     empty = "Answers to single questions: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:
-        return shares(answers(data))
+        return data.answers.assign(share=100 * data.answers["share"]).drop(columns="balanced")
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
         names = {MAJORITY: "Commonest right answer"} | {name: look.label for name, look in data.looks.items()}

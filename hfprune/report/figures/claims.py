@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS
+from hfprune.analysis.condition import MEASURED
 from hfprune.report.charts import Chart, span
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import BLACK, GREY
@@ -28,10 +29,10 @@ class ClaimsFigure(FigurePublication):
         rows = data.claims
         if rows.empty:
             return rows
-        known = rows[["effect", "published"]].notna().any(axis=1)
-        rows = rows[known & (rows["metric"] != AVERAGE_WITHOUT_CROWS) & (rows["basis"] != "arithmetic")]
-        rows = rows[rows["effect"].notna().groupby(rows["claim"]).transform("any")]
-        effect = ["effect", "low", "high", "published", "confidence", "threshold", "relation", "unit"]
+        known = rows[["value", "published"]].notna().any(axis=1)
+        rows = rows[known & (rows["metric"] != AVERAGE_WITHOUT_CROWS) & (rows["basis"] == MEASURED)]
+        rows = rows[rows["value"].notna().groupby(rows["claim"]).transform("any")]
+        effect = ["value", "low", "high", "published", "confidence", "threshold", "relation", "label", "unit"]
         return rows[["claim", "sentence", "model", "ratio", "verdict", *effect]]
 
     def draw(self, values: pd.DataFrame, data: Collected) -> Figure:
@@ -44,7 +45,7 @@ class ClaimsFigure(FigurePublication):
 def _forest(rows: pd.DataFrame) -> Chart:
     first = rows.iloc[0]
     rows = rows.assign(place=[*map(float, range(len(rows)))], neutral=rows["threshold"])
-    ours = rows.assign(group=rows["verdict"], value=rows["effect"])
+    ours = rows.assign(group=rows["verdict"])
     theirs = rows.assign(
         group=rows["confidence"].map(lambda word: word if word == "ok" else "doubted"), low=None, high=None
     )
@@ -59,4 +60,5 @@ def _forest(rows: pd.DataFrame) -> Chart:
     drawn = drawn.dropna(subset="value").fillna({"hollow": False}).astype({"low": float, "high": float})
     better = {"higher": 1, "lower": -1}.get(first["relation"], 0)
     heading, ends = first["sentence"], span(drawn, first["threshold"], log=False, near=False)
-    return Chart(drawn, LOOKS, first["unit"], names=names, heading=heading, ends=ends, better=better)
+    axis = first["label"] + ("" if pd.isna(first["unit"]) else f" ({first['unit']})")
+    return Chart(drawn, LOOKS, axis, names=names, heading=heading, ends=ends, better=better)

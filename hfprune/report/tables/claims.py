@@ -4,12 +4,13 @@ from operator import add
 
 import pandas as pd
 
-from hfprune.analysis.condition import NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
+from hfprune.analysis.condition import ARITHMETIC, NOT_APPLICABLE, NOT_COMPARABLE, NOT_RUN, VERDICTS
+from hfprune.analysis.effect import Effect
 from hfprune.analysis.statistics import MIN_DRAWS
-from hfprune.report.cells import counts, ratio_column, texts, with_intervals, words
+from hfprune.report.cells import counts, ratio_column, texts, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
-from hfprune.report.typeset import Column, Table
+from hfprune.report.typeset import MISSING, Column, Table
 from hfprune.study import layout
 
 
@@ -23,22 +24,22 @@ class ClaimsTable(TablePublication):
         claims = rows.drop_duplicates("claim").set_index("claim")
         found = pd.crosstab(rows["claim"], rows["verdict"])
         found = found.reindex(index=claims.index, columns=[*VERDICTS], fill_value=0)
-        follows = claims["basis"] == "arithmetic"
+        follows = claims["basis"] == ARITHMETIC
         follow = follows.map({True: " (Follows from the budget by arithmetic.)", False: ""})
         columns = [
             Column("Claim", (claims["sentence"] + follow).tolist(), words=True),
             *(Column(verdict.capitalize(), texts(found[verdict], "{}")) for verdict in VERDICTS),
         ]
         notes = [
-            "Reproduced: the whole 95 % interval of our effect is on the claimed side; contradicted: on the "
-            "other; equivalent: within the margin of the claim; inconclusive: none of these; one draw: "
-            "calibrated once, without resampled calibrations, so that another draw might overturn any verdict; "
-            "not testable: an accuracy is not significantly above that of a guess or a constant answer; "
-            "not comparable: the two sides were measured on different draws or items; not applicable: a method "
-            "could not cut the units that it names. "
-            "Published effects are shown beside ours; they affect a verdict only where the claim is about them. "
-            "Intervals are not corrected for multiple comparisons: of a hundred without an effect, five would "
-            "show one."
+            "Reproduced: the whole 95 % interval of our effect is on the claimed side, also after Holm's "
+            "correction for all claims of the study; contradicted: on the other; leaning towards, against: so, "
+            "but before the correction alone; equivalent: within the margin of the claim; inconclusive: none of "
+            "these; one draw: calibrated once, without resampled calibrations, so that another draw might "
+            "overturn any verdict; not testable: an accuracy is not significantly above that of a guess or a "
+            "constant answer; not comparable: the two sides were measured on different draws or items; not "
+            "applicable: a method could not cut the units that it names; true by arithmetic: follows from the "
+            "budget, and is no evidence. Published effects are shown beside ours; they affect a verdict only "
+            "where the claim is about them."
         ]
         more = {claim: _comparisons(part) for claim, part in rows.groupby("claim", sort=False)}
         # Arithmetic is no evidence, and stands apart.
@@ -47,24 +48,23 @@ class ClaimsTable(TablePublication):
 
 
 def _comparisons(rows: pd.DataFrame) -> Table:
-    form = "{:.2f}" if {*rows["unit"]} <= {"points", "ratio"} else "{:.4f}"
+    records = rows.to_dict("records")
+    effects = [Effect.of_claim(row) for row in records]
     doubts = [f" ({word})" if word in ("suspect", "tentative") else "" for word in rows["confidence"]]
     resamples = [f" + {count} resamples" if count else "" for count in rows["resamples"]]
-    needs = words(rows["needs"])
-    numbers = rows["effect"], rows["low"], rows["high"]
-    ratios = [unit == "ratio" for unit in rows["unit"]]
-    effects, intervals = with_intervals(*numbers, form, [*rows["threshold"]], ratios, between="{} to {}")
+    needs, form = words(rows["needs"]), rows["form"].iloc[0]
     columns = [
         Column("Model", rows["model"].tolist(), words=True),
         Column("Kind", rows["kind"].tolist(), words=True),
         *([ratio_column(rows)] if rows["ratio"].notna().any() else []),
         *([Column("Metric", rows["metric"].tolist(), words=True)] if rows["metric"].nunique() > 1 else []),
-        Column("Effect", effects),
-        Column("95 % interval", intervals),
+        Column("Effect", [effect.texts[0] or MISSING for effect in effects]),
+        Column("95 % interval", [effect.texts[1] or MISSING for effect in effects]),
         Column("Published", [*map(add, texts(rows["published"], form), doubts)]),
         Column("Items", counts(rows["n"])),
         Column("Draws", [*map(add, counts(rows["draws"]), resamples)]),
-        Column("Minimum detectable effect", texts(rows["minimum_detectable_effect"], form)),
+        Column("Minimum detectable effect", texts(rows["detectable"], form.replace("+", ""))),
+        Column("Holm's p", texts(rows["holm"], "{:.2g}")),
         Column("Verdict", rows["verdict"].tolist(), words=True),
         *([Column("It would take", needs, words=True, prose=True)] if any(needs) else []),
         Column("Note", words(rows["note"]), words=True, prose=True),
@@ -83,7 +83,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
             f"variance over draws is that over seeds, from {MIN_DRAWS} of them, pooled with that over resampled "
             "calibrations where there are any. Minimum detectable effect: the smallest distance from the "
             "threshold that this study would have shown in 80 % of repetitions"
-            + (", as a factor." if "ratio" in {*rows["unit"]} else ".")
+            + (", as a factor." if {*rows["neutral"]} == {1} else ".")
         )
     anomalies = sorted({id_ for ids in words(rows["anomalies"]) for id_ in ids.split(", ") if id_})
     if anomalies:

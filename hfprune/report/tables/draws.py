@@ -13,12 +13,12 @@ class Draws(TablePublication):
     empty = "No method was calibrated twice, on samples or resamples."
 
     def make(self, data: Collected) -> Table:
-        rows, looks, effects = data.draws.fillna({"against": ""}), data.looks, data.declared.effects()
+        rows, looks, effects = data.draws.fillna({"against": ""}), data.looks, data.declared.first_outcomes()
         methods = [
             looks[method].label + (f" − {looks[against].label}" if against else "")
             for method, against in zip(rows["method"], rows["against"], strict=True)
         ]
-        measured = [effects[effect] for effect in rows["effect"]]
+        measured = [effects[name] for name in rows["outcome"]]
         outcomes = [row.label + " (logarithm)" * (row.metric.effect == "ratio") for row in measured]
         columns = [
             ratio_column(rows),

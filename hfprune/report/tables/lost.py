@@ -1,6 +1,7 @@
 """What pruning costs, task by task."""
 
-from hfprune.report.cells import head_columns, texts, with_intervals, words
+from hfprune.analysis.questions import TO_DENSE
+from hfprune.report.cells import head_columns, in_order, texts, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
@@ -8,27 +9,29 @@ from hfprune.study import layout
 
 
 class Lost(TablePublication):
+    """Changes of outcomes by pruning, without recovery."""
+
     order = 15
-    reads = (layout.LOST,)
+    reads = (layout.EFFECTS,)
     empty = "No outcome was measured item by item on a pruned and the dense model."
 
     def make(self, data: Collected) -> Table:
-        rows = data.lost
+        """Lay out a row a cell and task; a mean over tasks stands by its tasks."""
+        rows = data.effects
+        rows = rows[(rows["question"] == TO_DENSE) & (rows["recovery"] == "none")]
+        rows = rows[rows["outcome"].isin(data.declared.first_outcomes())]
+        rows = rows[(rows["task"] != "") | (rows["tasks"] == 1)]
+        rows = in_order(rows, ("model", "ratio", "method"), data.looks)
+        effects = [data.effect(row) for row in rows.to_dict("records")]
+        changes = ["× " * effect.ratio + effect.texts[0] for effect in effects]
         found = [data.declared.find(row.measure, row.metric) for row in rows.itertuples()]
-        ratios = [row.metric.effect == "ratio" for row in found]
-        forms = ["× {:,.2f}" if ratio else "{:+.2f}" for ratio in ratios]
-        outcomes = [row.label for row in found]
-        tasks = [task.replace("_", " ") or MISSING for task in words(rows["task"])]
-        changes, intervals = with_intervals(
-            rows["change"], rows["low"], rows["high"], forms, [*map(float, ratios)], ratios
-        )
         columns = [
             *head_columns(rows, data.looks),
-            Column("Outcome", outcomes, words=True),
-            Column("Task", tasks),
-            Column("Dense", texts(rows["dense"], "{:,.2f}")),
+            Column("Outcome", [row.label for row in found], words=True),
+            Column("Task", [task.replace("_", " ") or MISSING for task in rows["task"]]),
+            Column("Dense", texts(rows["base"], "{:,.2f}")),
             Column("Change", changes),
-            Column("95 % interval", intervals),
+            Column("95 % interval", [effect.texts[1] or MISSING for effect in effects]),
             Column("Covers", words(rows["covers"])),
             Column("n", texts(rows["n"], "{:,.0f}")),
         ]

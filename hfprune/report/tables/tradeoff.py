@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from hfprune.analysis.against_reference import ENDS
 from hfprune.analysis.tradeoff import THEORY, tradeoff
 from hfprune.report.cells import head_columns, in_order, present, texts, together, with_intervals, words
 from hfprune.report.collected import Collected
@@ -44,5 +43,5 @@ class TradeoffTable(TablePublication):
 
 
 def _with_interval(heading: str, rows: pd.DataFrame, name: str, form: str) -> Column:
-    value, low, high = (rows[name + end] for end in ENDS)
+    value, low, high = (rows[name + end] for end in ("", "_low", "_high"))
     return Column(heading, together(*with_intervals(value, low, high, form)))

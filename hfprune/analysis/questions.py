@@ -1,0 +1,52 @@
+"""The questions that the table of effects answers, each as a weighted sum of the outcomes of cells."""
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from hfprune.analysis.reference import reference_of
+from hfprune.results import DENSE
+from hfprune.study.study import Study
+
+# The method less its reference, both with the same recovery.
+REFERENCE = "reference"
+# The method less the dense model with the same recovery; reconstruction leaves the dense model as it is.
+TO_DENSE = "dense"
+# The method with a recovery that trains less the dense model without any.
+TO_UNTUNED = "untuned_dense"
+# The method with a recovery less the same without.
+GAIN = "gain"
+# The effect that a claim of the paper is about.
+CLAIM = "claim"
+# The added log perplexity of one side per that of the other.
+LOSS = "loss"
+# Spearman's correlation of an outcome with accuracy over pruned models.
+CORRELATION = "rank_correlation"
+
+Side = tuple[str, str]
+"""A method and a recovery."""
+
+
+class Question(NamedTuple):
+    """A method with a recovery beside another side, at one ratio of one model."""
+
+    name: str
+    left: Side
+    right: Side
+
+
+def questions(study: Study, model: str, measured: Collection[Side]) -> Iterator[Question]:
+    """Yield each question whose two sides were measured."""
+    for recovery in study.recoveries_of(model):
+        for method in study.methods_of(model):
+            left = method, recovery
+            alike = DENSE, "lora" if "lora" in recovery else "none"
+            asked = {
+                REFERENCE: (reference_of(study, method), recovery),
+                TO_DENSE: alike,
+                TO_UNTUNED: (DENSE, "none"),
+                GAIN: (method, "none"),
+            }
+            for name, right in asked.items():
+                again = name == TO_UNTUNED and right == alike
+                if {left, right} <= {*measured} and left != right and not again:
+                    yield Question(name, left, right)

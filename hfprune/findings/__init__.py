@@ -1,0 +1,1 @@
+"""The page of findings: text that a person wrote, whose numbers are rows of the studies' tables."""

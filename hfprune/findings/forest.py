@@ -1,0 +1,91 @@
+"""Forest plots: effects with their intervals, one below the other, as small SVG files with text as text."""
+
+import io
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from hfprune.analysis.effect import Effect
+
+LOOK: Any = {
+    **{"svg.fonttype": "none", "svg.hashsalt": "findings", "font.family": "sans-serif", "font.size": 8},
+    # Every name of the list would stand in every text.
+    "font.sans-serif": ["DejaVu Sans"],
+    **{f"axes.spines.{side}": False for side in ("top", "right", "left")},
+}
+SHOWN, NOT_SHOWN = "#0072B2", "#666666"
+ROW, BETWEEN = 0.16, 3.5  # inches of a row, rows between panels
+QUOTIENTS = 0.3, 0.4, 0.5, 0.7, 1, 1.4, 2
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Effects by name, one below the other, and behind each a range, such as that of published ones."""
+
+    title: str
+    effects: Mapping[str, Effect]
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    hollow: Collection[str] = ()
+    """Effects that show nothing, whatever their interval."""
+
+    @property
+    def neutral(self) -> float:
+        """What no effect is, in all of them."""
+        return next(iter(self.effects.values())).neutral
+
+
+def drawn(panels: Sequence[Panel]) -> str:
+    """Return panels below each other as SVG.
+
+    The mark of an effect is full and blue where its interval leaves no effect out, unless it is among the hollow
+    ones; a range is an orange bar.
+    """
+    heights = [len(panel.effects) for panel in panels]
+    lines = sum(heights) + BETWEEN * len(panels)
+    grid = {"left": 0.38, "right": 0.74, "top": 1 - 1.7 / lines, "bottom": 1.8 / lines}
+    grid |= {"hspace": BETWEEN * len(panels) / sum(heights)}
+    with rc_context(LOOK):
+        figure = Figure(figsize=(7.4, ROW * lines))
+        axes = figure.subplots(len(panels), height_ratios=heights, squeeze=False, gridspec_kw=grid)
+        for axis, panel in zip(axes[:, 0], panels, strict=True):
+            _draw(axis, panel)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return with_short_numbers(text.getvalue())
+
+
+def with_short_numbers(svg: str) -> str:
+    """Return a drawing whose paths have two decimals, which is enough on a screen; words keep theirs."""
+    drawing = r"\d+\.\d{3,}(?![^<]*</text>)"
+    return re.sub(drawing, lambda number: f"{float(number[0]):.2f}", svg)
+
+
+def _draw(axis: Axes, panel: Panel) -> None:
+    effects = panel.effects
+    axis.axvline(panel.neutral, color="#aaaaaa", linewidth=0.8)
+    for place, (name, effect) in enumerate(effects.items()):
+        colour, full = (SHOWN, SHOWN) if effect.side and name not in panel.hollow else (NOT_SHOWN, "white")
+        axis.plot([effect.low, effect.high], [place] * 2, color=colour, linewidth=1.2)
+        axis.plot([effect.value], [place], "o", markersize=4, color=colour, markerfacecolor=full)
+        beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 7}
+        axis.annotate(str(effect), (1.02, place), **beside)
+    for name, ends in panel.ranges.items():
+        axis.plot(ends, [[*effects].index(name)] * 2, color="#E69F00", linewidth=5, alpha=0.5, zorder=0)
+    if panel.neutral == 1:
+        axis.set_xscale("log")
+        left, right = axis.get_xlim()
+        ticks = [tick for tick in QUOTIENTS if left < tick < right]
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.xaxis.set_minor_locator(NullLocator())
+    else:
+        axis.locator_params("x", nbins=5)
+    axis.set_yticks(range(len(effects)), [*effects])
+    axis.tick_params("y", length=0, labelsize=7.5)
+    axis.set_ylim(len(effects) - 0.4, -0.6)
+    axis.set_title(panel.title, loc="left", fontsize=8, fontweight="bold", x=-1.04)

@@ -1,0 +1,62 @@
+"""Analyses of several studies together, each declared before its results were seen."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+
+import pandas as pd
+
+from hfprune.analysis.effect_rows import table
+from hfprune.analysis.effects import effects
+from hfprune.analysis.evidence import Evidence
+from hfprune.analysis.outcomes import Draw, Outcomes
+from hfprune.findings.sources import Joint
+from hfprune.results import Cell
+
+
+class Several(Evidence):
+    """The outcomes of several studies as if they were one: the draws of all, and the items that all have.
+
+    The first study says what is compared; of the others, the same cells count.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        """Take the folders of the studies' results, of which no two share a seed."""
+        super().__init__(folders[0])
+        self.others = [Evidence(folder) for folder in folders[1:]]
+
+    def outcomes(
+        self, cells: list[Cell], measure: str, metric: str, tasks: list[str] | None = None
+    ) -> Outcomes:
+        """Return the outcomes by draw of all studies, on the items that all have.
+
+        Raises:
+            NotMeasuredError: a study did not measure them.
+        """
+        wanted, cell = tasks or self.tasks(measure), cells[0]
+        found = [super().outcomes(cells, measure, metric, wanted)]
+        for other in self.others:
+            same = other.cells_of(cell.model, cell.method, cell.ratio, cell.recovery)
+            found.append(other.outcomes(same, measure, metric, wanted))
+        return joined(found)
+
+
+def joined(several: Sequence[Outcomes]) -> Outcomes:
+    """Return outcomes of different draws as one, on the items that all have, in the order of the first."""
+    firsts = [next(iter(outcomes.values())) for outcomes in several]
+    common = {
+        task: reduce(lambda kept, other: kept[kept.isin(other)], [first[task].index for first in firsts])
+        for task in firsts[0]
+    }
+    found: dict[Draw | None, Mapping[str, pd.Series]] = {}
+    for outcomes in several:
+        for draw, by_task in outcomes.items():
+            found[draw] = {task: items.loc[common[task]] for task, items in by_task.items()}
+    return found
+
+
+def analysed(joint: Joint, results: Path) -> pd.DataFrame:
+    """Return the effects of an analysis, corrected as those of one study are."""
+    evidence = Several([results / study for study in joint.studies])
+    rows = effects(evidence)
+    return table([row for row in rows if row.model in joint.models and row.method in joint.methods])

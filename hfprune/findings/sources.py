@@ -1,0 +1,135 @@
+"""The files of `findings/` that say which numbers, claims, figures and joint analyses the page has."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from hfprune.settings import Listed, Name, Strict, load
+
+Some = Annotated[list[str], Listed]
+SomeRatios = Annotated[list[float], Listed]
+
+
+class Selection(Strict):
+    """Rows of a table of effects: those whose columns have one of the given values. Nothing given: any value."""
+
+    study: Name | None = Field(default=None, description="a folder of results")
+    joint: Name | None = Field(default=None, description="in place of a study: an analysis of joint.yaml")
+    claim: Name | None = Field(
+        default=None, description="in place of both: a claim, in the studies that decide"
+    )
+    question: str = "reference"
+    model: Some | None = None
+    ratio: SomeRatios | None = None
+    method: Some | None = None
+    recovery: Some | None = None
+    against: Some | None = None
+    against_recovery: Some | None = None
+    outcome: Some | None = None
+    task: Some = Field(default=[""])
+    turned: bool = Field(
+        default=False, description="the sides in the other order, as entropy less the method"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Selection":
+        if sum(source is not None for source in (self.study, self.joint, self.claim)) != 1:
+            raise ValueError("give one of study, joint and claim")
+        return self
+
+
+class Column(Strict):
+    """A number that is no effect: the mean of a column of a study's table, over some of its rows."""
+
+    study: Name
+    table: Literal["draws", "answers"]
+    column: str
+    form: str
+    scale: float = 1
+    where: dict[str, Any] = Field(description="values of the table's columns; null: where it is empty")
+
+
+class Number(Selection):
+    """One effect of the page, or several of one kind."""
+
+    bar: tuple[float, float] | None = Field(
+        default=None,
+        description="`meets` and `misses` tell whether a value is at most the first of these, with an interval "
+        "that ends below the second",
+    )
+
+
+def _several(given: Any) -> Any:
+    return given if isinstance(given, list) else [given]
+
+
+class Numbers(Strict):
+    """`numbers.yaml`: the names of models on the page, and its numbers by the names in the text."""
+
+    models: dict[Name, str]
+    texts: dict[Name, str] = Field(description="names of texts, by the measures that read them")
+    effects: dict[Name, Annotated[list[Number], BeforeValidator(_several)]]
+    columns: dict[Name, Column]
+
+
+class PanelOf(Strict):
+    """A panel of a figure: effects, one below the other."""
+
+    title: str
+    claim: Name | None = Field(default=None, description="the rows of a claim in all of `studies`")
+    studies: Some = Field(default=[])
+    rows: list[Selection] = Field(default=[], description="or selections, whose rows follow each other")
+    names: list[str] = Field(
+        default=[], description="a form for the names of each selection, as `{} on code`"
+    )
+
+
+class FigureOf(Strict):
+    """A figure: panels below each other, and the words that stand for it where it cannot be seen."""
+
+    words: str
+    panels: list[PanelOf] = Field(min_length=1)
+
+
+class Figures(Strict):
+    """`figures.yaml`."""
+
+    figures: dict[Name, FigureOf]
+
+
+class Joint(Strict):
+    """An analysis of several studies together, on the draws of all and the items that all have."""
+
+    declared: str = Field(description="the commit that declared it, before its results were seen")
+    studies: Annotated[list[Name], Field(min_length=2)]
+    models: Some
+    methods: Some
+
+
+class Joints(Strict):
+    """`joint.yaml`."""
+
+    analyses: dict[Name, Joint]
+
+
+class Deciding(Strict):
+    """`declared.yaml`: the study that decides each claim on each model."""
+
+    claims: dict[Name, dict[str, Name]]
+
+
+class Sources:
+    """All of these files, in one folder, and the text."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read them.
+
+        Raises:
+            HfpruneError: one is missing, or does not fit; names the file and the key.
+        """
+        self.folder, self.text = folder, folder / "findings.md"
+        self.numbers = load(Numbers, folder / "numbers.yaml")
+        self.figures = load(Figures, folder / "figures.yaml").figures
+        self.joints = load(Joints, folder / "joint.yaml").analyses
+        self.deciding = load(Deciding, folder / "declared.yaml").claims

@@ -1,0 +1,100 @@
+"""The text of the findings: Markdown in which numbers stand by their names, and words beside them are checked.
+
+`{name}` is the effect of this name with its interval. `{name.relative}` is its size as a share of the other
+side's own outcome; `value`, `size` (without its sign), `base`, `detectable`, `n` and `draws` are parts of its row.
+`{name: closer}` is the word, and fails where the effect does not say so (`hfprune.findings.words`). A name of
+several effects takes words alone, as `{name: 3 of 4 lower}`, or `{name.range}`, the smallest and the largest, and
+`{name.changes}`, of ratios by how much they differ from one.
+`{{figure name}}` and `{{table name}}` are replaced by what they name.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hfprune.errors import HfpruneError, nearest
+from hfprune.findings.cited import Cited
+from hfprune.findings.words import objection
+
+_BLOCK = re.compile(r"\{\{(figure|table) ([\w-]+)\}\}")
+_NUMBER = re.compile(r"\{([\w-]+)(?:\.(\w+))?(?::\s*([^{}]+?))?\}")
+
+
+@dataclass
+class Text:
+    """A text with the numbers and blocks that its names mean, and what it has used of them."""
+
+    path: Path
+    cited: Mapping[str, Sequence[Cited]]
+    plain: Mapping[str, str]
+    """Numbers that are no effects, as text."""
+    blocks: Mapping[str, Callable[[str], str]]
+    """Makes a figure or a table by its name, as Markdown."""
+    bars: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def rendered(self) -> str:
+        """Return the text with its numbers.
+
+        Raises:
+            HfpruneError: a name is unknown, or words say what the numbers do not; names the line.
+        """
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        found, wrong = [], []
+        for number, line in enumerate(lines, 1):
+            try:
+                with_blocks = _BLOCK.sub(lambda block: self.blocks[block[1]](block[2]), line)
+                found.append(_NUMBER.sub(self._number, with_blocks) if with_blocks == line else with_blocks)
+            except HfpruneError as error:
+                wrong.append(f"{self.path}:{number}: {error}")
+        if wrong:
+            raise HfpruneError("\n".join(wrong))
+        return "\n".join(found) + "\n"
+
+    def _number(self, match: re.Match[str]) -> str:
+        name, part, phrase = match.groups()
+        self.used.add(name)
+        if name in self.plain:
+            return self.plain[name]
+        if name not in self.cited:
+            raise HfpruneError(f"no number {name!r}{nearest(name, [*self.cited, *self.plain])}")
+        cited = self.cited[name]
+        if phrase:
+            if said := objection(phrase, cited, self.bars.get(name)):
+                raise HfpruneError(f"{name}: {said}")
+            return phrase
+        if part:
+            return _part(name, part, cited)
+        if len(cited) > 1:
+            raise HfpruneError(
+                f"{name} is {len(cited)} effects: {', '.join(one.name for one in cited)}; use one"
+            )
+        return str(cited[0].effect)
+
+
+def _part(name: str, part: str, cited: Sequence[Cited]) -> str:
+    if part == "range":
+        ends = min(cited, key=lambda one: one.effect.value), max(cited, key=lambda one: one.effect.value)
+        return " to ".join(dict.fromkeys(end.effect.texts[0] for end in ends))
+    if part == "changes":
+        sizes = sorted(abs(one.effect.value - 1) for one in cited)
+        return f"{100 * sizes[0]:.0f} to {100 * sizes[-1]:.0f} %"
+    if part == "count":
+        return str(len(cited))
+    if len(cited) > 1:
+        raise HfpruneError(f"{name}.{part}: {name} is {len(cited)} effects; use one")
+    effect, row = cited[0].effect, cited[0].row
+    if part in row and not math.isfinite(float(row[part])):
+        raise HfpruneError(f"{name}.{part}: is not known")
+    if part == "relative":
+        return f"{100 * abs(effect.value / float(row['base'])):.1f} %"
+    if part == "value":
+        return effect.texts[0]
+    if part == "size":
+        return effect.texts[0].lstrip("+−")
+    if part in ("base", "detectable", "n", "draws"):
+        return f"{float(row[part]):.3g}"
+    parts = "relative, value, size, base, detectable, n, draws, count, range or changes"
+    raise HfpruneError(f"{name}.{part}: unknown part; give {parts}")

@@ -1,0 +1,64 @@
+"""Words of a text that assert something of an effect, and whether it is so."""
+
+import re
+from collections.abc import Sequence
+
+from hfprune.analysis.condition import VERDICTS
+from hfprune.findings.cited import Cited
+
+# Words for the side of no effect on which an effect lies: -1 below, 1 above, 0 neither.
+DIRECTIONS = {
+    **dict.fromkeys(("closer", "fewer", "less", "lower", "below", "shorter", "smaller", "less accurate"), -1),
+    **dict.fromkeys(("farther", "more", "higher", "above", "larger", "more accurate", "positive"), 1),
+    **dict.fromkeys(("no significant difference", "not significantly different", "not significant"), 0),
+}
+# Beside a direction: the interval alone leaves no effect out, and Holm's correction does not.
+LEANING = re.compile(r"\blean(s|ing)?\b")
+BARS = {"meets": True, "met": True, "misses": False, "missed": False}
+COUNT = re.compile(r"\b(\d+|none|all)(?: of (\d+))?\b")
+_KNOWN = sorted([*DIRECTIONS, *VERDICTS, *BARS], key=len, reverse=True)
+_WORD = re.compile(rf"\b({'|'.join(map(re.escape, _KNOWN))})\b")
+
+
+def objection(phrase: str, cited: Sequence[Cited], bar: tuple[float, float] | None) -> str:
+    """Return why a phrase is not what the effects say, or "" where it is.
+
+    The phrase has one word of `DIRECTIONS`, a verdict, or a word of `BARS`. It is asserted of every effect, or
+    with `3 of 4` or `3` of exactly so many. A direction holds where the whole interval lies on that side, also
+    after Holm's correction where the effect has a family; with `leaning`, where it does before it alone.
+    """
+    found = _WORD.search(phrase)
+    if not found:
+        return f"{phrase!r} asserts nothing; the words are {', '.join(_KNOWN)}"
+    word, leaning = found[1], bool(LEANING.search(phrase)) and found[1] in DIRECTIONS
+    rest = phrase.replace(word, " ", 1)
+    holds = [_holds(word, one, bar, leaning=leaning) for one in cited]
+    count = COUNT.search(rest)
+    wrong = [one for one, right in zip(cited, holds, strict=True) if not right]
+    if count is None:
+        return f"{phrase!r}, but {_shown(wrong[0])}" if wrong else ""
+    of = int(count[2] or len(cited))
+    wanted = {"none": 0, "all": of}.get(count[1]) if count[1] in ("none", "all") else int(count[1])
+    if (sum(holds), len(cited)) != (wanted, of):
+        return f"{phrase!r}, but {sum(holds)} of {len(cited)}: {'; '.join(map(_shown, cited))}"
+    return ""
+
+
+def _holds(word: str, cited: Cited, bar: tuple[float, float] | None, *, leaning: bool) -> bool:
+    effect = cited.effect
+    if word in BARS:
+        met = bar is not None and effect.value <= bar[0] and effect.high < bar[1]
+        return bar is not None and met == BARS[word]
+    if word not in DIRECTIONS:
+        return cited.verdict == word
+    if effect.side is None:
+        return False
+    corrected = effect.sure or effect.holm != effect.holm
+    if leaning:
+        return effect.side == DIRECTIONS[word] != 0 and not corrected
+    return effect.side == DIRECTIONS[word] and (corrected or not effect.side)
+
+
+def _shown(cited: Cited) -> str:
+    known = {None: ", without an interval", 0: " (n. s.)"}.get(cited.effect.side, "")
+    return f"{cited.name} is {cited.verdict or str(cited.effect) + known}"

@@ -1,0 +1,37 @@
+"""Selections of a study's table of effects, for tables, figures and pages."""
+
+import numpy as np
+import pandas as pd
+
+from hfprune.analysis.effect import DIRECTIONS
+from hfprune.analysis.questions import REFERENCE
+from hfprune.report.collected import Collected
+
+AT = ["model", "ratio", "method"]  # tells the rows of one question apart, without recovery
+
+
+def beside_reference(data: Collected) -> pd.DataFrame:
+    """Return the effects of methods beside their references, without recovery, on each measure's first outcome.
+
+    By model and ratio the best method comes first, by the study's primary outcome or else the first measured one.
+    """
+    rows = data.effects
+    rows = rows[(rows["question"] == REFERENCE) & (rows["recovery"] == "none") & (rows["task"] == "")]
+    rows = rows[rows["outcome"].isin(data.declared.first_outcomes())]
+    return rows.iloc[_best_first(rows, ranking(data, rows))]
+
+
+def ranking(data: Collected, rows: pd.DataFrame) -> str:
+    """Return the outcome that ranks methods: the study's primary one, or the first that was measured; or ""."""
+    there, known = {*rows["outcome"]}, data.declared.first_outcomes()
+    primary = [name for name, declared in known.items() if declared.measure == data.study.primary]
+    return next((name for name in (*primary, *known) if name in there), "")
+
+
+def _best_first(rows: pd.DataFrame, outcome: str) -> np.ndarray:
+    ranked = rows[rows["outcome"] == outcome]
+    penalty = -ranked["value"] * ranked["better"].map(DIRECTIONS).astype(float).fillna(0)
+    known = dict(zip(ranked[AT].itertuples(index=False, name=None), penalty, strict=True))
+    keys = [known.get(at, np.inf) for at in rows[AT].itertuples(index=False, name=None)]
+    order = rows[["model", "ratio"]].assign(penalty=keys, place=np.arange(len(rows)))
+    return order.sort_values(["model", "ratio", "penalty", "place"])["place"].to_numpy()

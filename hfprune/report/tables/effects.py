@@ -1,0 +1,116 @@
+"""Every method beside the reference."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from hfprune.analysis.effect import ALPHA, BETTER
+from hfprune.analysis.tidy import NEURONS
+from hfprune.report.cells import present, ratio_column, texts, words
+from hfprune.report.collected import Collected
+from hfprune.report.effects import AT, beside_reference
+from hfprune.report.publication import TablePublication
+from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.study import layout
+
+NUMBERS = ["value", "low", "high", "holm"]
+
+
+class EffectsTable(TablePublication):
+    """Methods with their effects on all outcomes, and how far they agree with the reference on neurons."""
+
+    order = 14
+    reads = (layout.EFFECTS, NEURONS)
+    empty = "No two methods were measured at the same ratio."
+
+    def make(self, data: Collected) -> Table:
+        """Lay out one row a method, and one a further draw of the reference, which agrees on neurons alone."""
+        effects = beside_reference(data)
+        rows = _rows(data, effects)
+        looks, outcomes = data.looks, data.declared.first_outcomes()
+        seeds = ["" if pd.isna(seed) else f", seed {seed:.0f}" for seed in rows["seed"]]
+        methods = [looks[method].label + seed for method, seed in zip(rows["method"], seeds, strict=True)]
+        references = [looks[name].label for name in rows["reference"]]
+        cells = {
+            (*(row[name] for name in AT), row["outcome"]): _text(data, row)
+            for row in effects.to_dict("records")
+        }
+        keys = [*rows[AT].itertuples(index=False, name=None)]
+        alone = rows["seed"].notna().tolist()
+        columns = [
+            ratio_column(rows),
+            Column("Method", methods, words=True),
+            *([Column("Reference", references, words=True)] if len({*references}) > 1 else []),
+            Column("Differs in", words(rows["differs"]), words=True, prose=True),
+            Column("Overlap", texts(rows["overlap"], "{:.2f}")),
+            Column("Rank corr.", texts(rows["rank_correlation"], "{:z.2f}")),
+            Column("Near the cut", texts(rows["near_cut"], "{:.0%}")),
+        ]
+        for name, declared in outcomes.items():
+            found = [
+                MISSING if again else cells.get((*key, name), MISSING)
+                for key, again in zip(keys, alone, strict=True)
+            ]
+            columns.append(Column(declared.heading, found))
+        columns = present(columns)
+        return Table(rows, columns, [*_notes(data, references, [column.heading for column in columns])])
+
+
+def _rows(data: Collected, effects: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers of the table: of each method its agreement with the reference, and its effects."""
+    about = effects.rename(columns={"against": "reference"}).drop_duplicates(AT)
+    wide = about[[*AT, "reference", "differs", "draws", "resamples"]].astype({"ratio": float})
+    for name, part in effects.groupby("outcome", sort=False):
+        named = part[[*AT, *NUMBERS]].rename(columns={one: f"{name} {one}" for one in NUMBERS})
+        wide = wide.merge(named, "left", on=AT)
+    agreement = data.neurons if len(data.neurons) else pd.DataFrame(columns=[*AT, "reference", "seed"])
+    agreed = ["overlap", "rank_correlation", "near_cut"]
+    agreement = agreement.reindex(columns=[*AT, "reference", "seed", *agreed])
+    agreement = agreement.astype({"ratio": float, "seed": float})
+    beside = agreement[agreement["seed"].isna()].drop(columns="seed")
+    rows = wide.merge(beside, "outer", on=[*AT, "reference"], sort=False).assign(seed=float("nan"))
+    again = agreement[agreement["seed"].notna()].assign(differs="seed", draws=1)
+    order = {key: place for place, key in enumerate(wide[AT].itertuples(index=False, name=None))}
+    both = pd.concat([rows, again], ignore_index=True).fillna({"differs": ""})
+    places = [order.get(at, len(order)) for at in both[AT].itertuples(index=False, name=None)]
+    both = both.assign(place=places).sort_values(["model", "ratio", "place", "method", "seed"], kind="stable")
+    return both.drop(columns="place").reset_index(drop=True)
+
+
+def _text(data: Collected, row: dict) -> str:
+    """Return an effect in words, bold where it is better even by Holm's correction."""
+    effect = data.effect(row)
+    return f"**{effect}**" if effect.sure and effect.standing == BETTER else str(effect)
+
+
+def _notes(data: Collected, references: list[str], headings: list[str]) -> Iterator[str]:
+    outcomes = data.declared.first_outcomes()
+    yield (
+        f"Reference: {' or '.join(dict.fromkeys(references))}, seed by seed on the same items; without recovery."
+    )
+    yield (
+        "Differs in: the settings that differ from the reference's; options that only one of two criteria has do "
+        "not count."
+    )
+    yield (
+        "Overlap: Jaccard index of the kept neurons. Rank corr.: Spearman's of the scores. Near the cut: share of "
+        "the neurons kept by only one of the two that lie within a tenth of the layer's width from both cuts. All "
+        "are means over layers."
+    )
+    yield (
+        "In brackets: 95 % interval over draws of the calibration and items together, Student's t of a two-way "
+        "variance, lengthened by Hall's transformation on the side of a long tail of items; none for a single "
+        "draw without resampled calibrations. Intervals stand for themselves: of a hundred without an effect, "
+        "five would show one. *: no effect is excluded also by Holm's correction for all models, methods, ratios "
+        f"and recoveries of the study (p < {ALPHA:g}). Bold: so, and better."
+    )
+    for name, declared in outcomes.items():
+        if declared.measure == data.study.primary and name:
+            yield (
+                f"Primary outcome, chosen before the study was run: {declared.heading}. The others are secondary."
+            )
+    if "points" in outcomes and outcomes["points"].heading in headings:
+        yield "Accuracy: the paper's average over tasks, which counts CrowS-Pairs, if present, as an accuracy."
+    for family in data.study.corrected_together:
+        together = [declared.heading for declared in outcomes.values() if declared.measure in family]
+        yield f"Corrected together: {', '.join(together)}."

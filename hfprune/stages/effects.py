@@ -1,0 +1,55 @@
+"""Compare the methods of a study with each other and with the dense model, and judge the claims of the paper."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from hfprune.stages import Stage
+from hfprune.stages.fields import CollectedFolder, OutFolder, Shipped
+from hfprune.study import layout
+
+
+class MakeEffects(Stage):
+    """Effects of a study, and verdicts on the claims of the paper."""
+
+    example: ClassVar = "hfprune effects --results results/demo"
+
+    results: CollectedFolder
+    claims: Shipped = Field(
+        default=Path("paper/claims.yaml"),
+        description="file of the claims, beside the published tables",
+        validate_default=True,
+    )
+    out: OutFolder = None
+
+    def run(self) -> None:
+        """Write effects, verdicts, the variation over draws and the commonest answers; count the verdicts.
+
+        Raises:
+            HfpruneError: nothing of the study was measured.
+        """
+        from hfprune.analysis.answers import answers
+        from hfprune.analysis.correlations import correlations
+        from hfprune.analysis.effect_rows import table
+        from hfprune.analysis.effects import effects
+        from hfprune.analysis.evidence import Evidence
+        from hfprune.analysis.losses import losses
+        from hfprune.analysis.tidy import DIGITS, write_csv
+        from hfprune.analysis.variation import over_draws
+        from hfprune.analysis.verdicts import evaluate
+        from hfprune.paper.relations import Paper
+
+        out, evidence = self.out or self.results, Evidence(self.results)
+        claims, about_claims = evaluate(Paper.read(self.claims), evidence)
+        rows = [*effects(evidence), *about_claims]
+        for name, more in {"losses": losses, "correlations": correlations}.items():
+            rows += more(evidence) if name in evidence.study.effects else []
+        write_csv(table(rows), out / layout.EFFECTS, DIGITS)
+        write_csv(claims, out / layout.CLAIMS, DIGITS)
+        write_csv(over_draws(evidence), out / layout.DRAWS, DIGITS)
+        write_csv(answers(evidence), out / layout.ANSWERS, DIGITS)
+        counts = ", ".join(f"{count} {said}" for said, count in Counter(claims["verdict"]).most_common())
+        print(f"claims: {counts}; see {out / layout.CLAIMS}", file=sys.stderr)
