@@ -35,6 +35,10 @@ class Metric:
     label: str
     """Name in tables, axes and claims."""
     unit: str = ""
+    explained: str = ""
+    """What it is, in a sentence for readers who do not know it."""
+    words: tuple[str, str, str] = ("does best", "better", "worse")
+    """The words for the best, a better and a worse model by it."""
     better: Literal["lower", "higher", ""] = ""
     """The better direction; empty if neither is better, and then no method is marked as best."""
     shown: str = "{:.3f}"
@@ -95,6 +99,10 @@ class Measure(Strict, ABC):
     resampled: ClassVar[bool] = False
     """Whether plans of resampled calibrations are measured, too, so that intervals cover the draw: for a measure
     that takes a fraction of the time of scoring."""
+    capability: ClassVar[str] = "Other"
+    """The heading under which the page lists its numbers; those of tasks stand under the tasks' own."""
+    units: ClassVar[str] = "items"
+    """What its outcomes are of, in the plural, for readers."""
     per_task: ClassVar[bool] = False
     """Whether the results are a folder with one file per task, so that a new task is measured alone."""
 
@@ -156,6 +164,8 @@ class CorpusMeasure(Measure):
 class TextMeasure(CorpusMeasure, Text):
     """A measure that reads blocks of a corpus."""
 
+    units = "blocks of text"
+
     def blocks_to_read(self) -> int:
         """Return the number of blocks, as far as is known before the corpus is fetched."""
         return blocks(self.corpus, self.sequences, self.length, self.sampling)
@@ -169,6 +179,7 @@ class TaskMeasure(Measure):
     """A measure of tasks of lm-eval, each of which has its own result."""
 
     per_task = True
+    units = "questions"
 
     tasks: list[str] = Field(
         min_length=1, description="tasks of lm-eval: names in config/assets.yaml, or folders of fetched ones"

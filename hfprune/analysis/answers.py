@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.tidy import Tidy
-from hfprune.paper.printed import NO_GUESS, SAME_CHOICES
+from hfprune.assets.known_tasks import known_task, with_same_choices
 from hfprune.results import DENSE
 from hfprune.results.items import commonest
 
@@ -24,13 +24,13 @@ def answers(data: Tidy) -> pd.DataFrame:
     items = data.items(data.declared.first("zeroshot"))
     if "loglikelihood" not in items or "acc" not in items:
         return pd.DataFrame(columns=ANSWER)
-    one_right = items["acc"].isin([0, 1]) & ~items["task"].isin(NO_GUESS)
+    one_right = items["acc"].isin([0, 1]) & items["task"].map(lambda name: known_task(name).one_right)
     items = items[one_right & (items["loglikelihood"].map(len) > 1)]
     given = items.assign(answer=items["loglikelihood"].map(np.argmax).astype(str))
     known = items[(items["method"] == DENSE) & items["target"].str.isdigit()]
     whole = pd.concat([known.assign(method=MAJORITY, answer=known["target"]), given])
     share = whole.groupby(_CELL)["answer"].agg(commonest).astype(float).rename("share")
-    alike = given[given["task"].isin(SAME_CHOICES)]
+    alike = given[given["task"].isin(with_same_choices())]
     by_answer = alike.groupby([*_CELL, "target"])["acc"].mean()
     balanced = by_answer.groupby(_CELL).mean().rename("balanced")
     return pd.concat([share, balanced], axis=1).reset_index()

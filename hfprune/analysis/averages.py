@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from hfprune.analysis.declarations import Declarations
-from hfprune.analysis.statistics import LEVEL, MIN_DOCUMENTS, MIN_DRAWS, draws_and_items, interval
+from hfprune.analysis.spread import MIN_DOCUMENTS, MIN_DRAWS, draws_and_items
+from hfprune.analysis.statistics import LEVEL, interval
 from hfprune.errors import HfpruneError
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, NOT_AVERAGED, PRIMARY
 from hfprune.results import CELL_COLUMNS, KEY

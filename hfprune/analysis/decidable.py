@@ -12,8 +12,9 @@ from hfprune.analysis.claim_effects import compare_items
 from hfprune.analysis.declarations import declare
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import NotComparableError
-from hfprune.analysis.statistics import MIN_DRAWS, POWER, Estimate, resampling_dof
-from hfprune.assets.text_sizes import reading
+from hfprune.analysis.spread import MIN_DRAWS, resampling_dof
+from hfprune.analysis.statistics import POWER, Estimate
+from hfprune.assets.known_tasks import known_task
 from hfprune.measurement import Measure, TaskMeasure, TextMeasure
 from hfprune.paper.relations import Claim, Paper
 from hfprune.results import DENSE
@@ -136,7 +137,7 @@ def documents(measure: Measure, tasks: list[str]) -> list[int]:
         return [measure.blocks_to_read()]
     if not isinstance(measure, TaskMeasure):
         return []
-    sizes = [reading(task).documents for task in measure.tasks if Path(task).name in tasks]
+    sizes = [known_task(task).documents for task in measure.tasks if Path(task).name in tasks]
     return [min(measure.documents or size, size) for size in sizes]
 
 

@@ -42,6 +42,8 @@ SUITE = {
         ),
     ),
 }
+# The headings under which the page lists them.
+SUITE_CAPABILITIES = {"cost": "Cost of scoring", "size": "Size", "recovery": "Recovery"}
 # The measures that the paper's own tables show, by the names of their classes; see `Declarations.of_paper`.
 ALL_SHOWN, FIRST_SHOWN = ("fidelity", "perplexity"), ("zeroshot", "latency", "cost")
 
@@ -54,10 +56,17 @@ class Declaration:
     kind: str
     per_task: bool
     metric: Metric
+    capability: str = "Other"
+    units: str = "items"
 
     @property
     def label(self) -> str:
         return self.metric.label + f", {self.measure}" * (self.measure != self.kind)
+
+    @property
+    def noun(self) -> str:
+        """The label within a sentence; an abbreviation keeps its first capital."""
+        return self.label[:1].lower() + self.label[1:] if self.label[1:2].islower() else self.label
 
     @property
     def neutral(self) -> float:
@@ -76,9 +85,7 @@ class Declaration:
         """The name of an effect for readers, with its unit."""
         if self.metric.effect == "ratio":
             return self.label.replace(self.metric.label, f"{self.metric.label} ratio", 1)
-        # An abbreviation keeps its first capital.
-        label = self.label[:1].lower() + self.label[1:] if self.label[1:2].islower() else self.label
-        return f"Δ {label}" + f" ({self.unit})" * bool(self.unit)
+        return f"Δ {self.noun}" + f" ({self.unit})" * bool(self.unit)
 
     def shown(self, effect: float) -> float:
         """Return an effect of outcomes per item as readers see it: a ratio, or a difference in the unit shown."""
@@ -112,9 +119,23 @@ class Declarations:
         """Return the declaration of a metric; if it has none, its class's default, or else its bare name."""
         if found := self._found.get((measure, metric)):
             return found
-        of_class = {row.metric.name: row for row in _by_default(measure)}
+        of_class = {row.metric.name: row for row in self.by_default(measure)}
         bare = Metric(metric, metric.replace("_", " "))
         return of_class.get(metric, Declaration(measure, self.kind(measure), False, bare))
+
+    @staticmethod
+    def by_default(measure: str) -> list[Declaration]:
+        """Return the declarations of a measure with its default settings; none if there is no such measure."""
+        try:
+            return _declared(measure, measure, MEASURES.load(measure).model_construct())
+        except (HfpruneError, AttributeError):
+            return []
+
+    def label_of(self, metric: str) -> str:
+        """Return the label of a metric of the model's outputs, as of another metric its bare name."""
+        rows = [row for kind in ALL_SHOWN for row in (*self.rows, *self.by_default(kind)) if row.kind == kind]
+        labels = {row.metric.name: row.metric.label for row in reversed(rows)}
+        return labels.get(metric, metric.replace("_", " "))
 
     def primary(self) -> Iterator[Declaration]:
         for _, rows in groupby(self.rows, lambda row: row.measure):
@@ -158,7 +179,11 @@ def _named(row: Declaration) -> str:
 def declare(study: Study) -> Declarations:
     kinds = {name: entry.measure or name for name, entry in study.measures.items()}
     own = [row for name, made in study.make_measures().items() for row in _declared(name, kinds[name], made)]
-    suite = [Declaration(name, name, False, metric) for name, metrics in SUITE.items() for metric in metrics]
+    suite = [
+        Declaration(name, name, False, metric, SUITE_CAPABILITIES[name])
+        for name, metrics in SUITE.items()
+        for metric in metrics
+    ]
     # All rows of a measure are together, those of the study first.
     rows: dict[str, dict[str, Declaration]] = {}
     for row in (*own, *suite):
@@ -167,11 +192,5 @@ def declare(study: Study) -> Declarations:
 
 
 def _declared(name: str, kind: str, made: Measure) -> list[Declaration]:
-    return [Declaration(name, kind, made.per_task, metric) for metric in made.metrics()]
-
-
-def _by_default(name: str) -> list[Declaration]:
-    try:
-        return _declared(name, name, MEASURES.load(name).model_construct())
-    except (HfpruneError, AttributeError):
-        return []
+    about = made.capability, made.units
+    return [Declaration(name, kind, made.per_task, metric, *about) for metric in made.metrics()]

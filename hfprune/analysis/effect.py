@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from hfprune.analysis.rounding import DIGITS, written
+from hfprune.rounding import DIGITS, written
 
 ALPHA = 0.05  # of every test: an interval of 95 % that leaves no effect out has a smaller p-value
 # Places of one side beside the other, by the interval of their difference.

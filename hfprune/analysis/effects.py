@@ -15,7 +15,7 @@ from hfprune.analysis.outcomes import NotComparableError, NotMeasuredError, Outc
 from hfprune.analysis.questions import REFERENCE, TO_DENSE, Question, Side, questions
 from hfprune.analysis.reference import differing
 from hfprune.analysis.statistics import Estimate, estimate
-from hfprune.paper.printed import SAME_CHOICES
+from hfprune.assets.known_tasks import with_same_choices
 from hfprune.results import DENSE
 
 
@@ -36,9 +36,9 @@ class _Outcome:
         for name, declared in evidence.named_outcomes.items():
             yield cls(name, declared, family=families.get(name, name))
             tasks = evidence.tasks(declared.measure)
-            for task in (task for task in SAME_CHOICES if task in tasks and declared.kind == "zeroshot"):
+            for task in with_same_choices() if declared.kind == "zeroshot" else []:
                 left = [other for other in tasks if other != task]
-                if left:
+                if task in tasks and left:
                     yield cls(without := f"{name}_without_{task}", declared, left, family=without)
 
     def by_task(self, evidence: Evidence) -> Iterator[Self]:

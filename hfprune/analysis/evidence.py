@@ -10,11 +10,12 @@ import pandas as pd
 
 from hfprune.analysis.outcomes import Draw, NotMeasuredError, Outcomes
 from hfprune.analysis.tidy import ITEMS, RESULT, Tidy
+from hfprune.assets.known_tasks import known_task, with_same_choices
 from hfprune.errors import HfpruneError
-from hfprune.paper.printed import NO_GUESS, SAME_CHOICES
 from hfprune.paper.relations import Side
 from hfprune.results import DENSE, Cell
 from hfprune.results.items import guess_or_majority
+from hfprune.rounding import percent
 from hfprune.study import layout
 
 ALL_SEEDS = -1
@@ -70,7 +71,7 @@ class Evidence(Tidy):
         reasons = []
         kind = NotMeasuredError
         for method, at, recovery in side.alternatives(ratio):
-            name = method + ("" if at is None else f" {100 * at:.3g}%, {recovery}")
+            name = method + ("" if at is None else f" {percent(at)}, {recovery}")
             cells = self.cells_of(model, method, at, recovery)
             if not cells:
                 reasons.append(f"{name} is not in the study")
@@ -124,7 +125,7 @@ class Evidence(Tidy):
         """
         some = {key[-1]: key for key in self._rows(measure) if key[0] == model}
         try:
-            guessed = [task for task in tasks if task not in NO_GUESS]
+            guessed = [task for task in tasks if known_task(task).one_right]
             found = {task: self._by_item(measure, some[task], ("constant",))[0] for task in guessed}
         except NotMeasuredError:
             return {}
@@ -135,7 +136,7 @@ class Evidence(Tidy):
         if len(rows) and not self._measures[measure].per_task:
             rows = rows.assign(task=measure)
         if "loglikelihood" in rows:
-            rows = rows.assign(constant=guess_or_majority(rows, SAME_CHOICES))
+            rows = rows.assign(constant=guess_or_majority(rows, with_same_choices()))
         return dict([*rows.groupby([name for name in RESULT if name != "measure"])]) if len(rows) else {}
 
     def _by_item_of(

@@ -19,7 +19,9 @@ from hfprune.study.study import Study
 NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
 # The columns of layers.parquet.
 OVERLAP = ["model", "seed", "ratio", "layer", "method_a", "method_b", "jaccard", "expected"]
-# The columns of neurons.csv.
+# The columns of neurons.csv: `overlap`, the mean over layers of the Jaccard index of the kept neurons;
+# `rank_correlation`, that of Spearman's correlation of the scores; `near_cut`, the share of the disputed neurons,
+# which one plan alone keeps, whose ranks by both scores are within `NEAR` of the cut.
 OF_PAIR = ["model", "ratio", "method", "reference", "seed"]
 AGREEMENT = ["overlap", "rank_correlation", "near_cut"]
 
@@ -90,8 +92,7 @@ class KeptNeurons:
         """Return the columns `OF_PAIR` and `AGREEMENT` of every method without recovery beside its reference.
 
         A row without a seed is the mean over seeds; one of the reference with a seed compares it with the first
-        seed's. For their meaning see `hfprune.analysis.against_reference.MethodRow`. Rows without a number are
-        left out.
+        seed's. Rows without a number are left out.
         """
         groups: dict[tuple[str, float], dict[str, list[Cell]]] = {}
         for cell in self._cells:

@@ -65,6 +65,8 @@ class Contrast:
     """Task → the document of every item [items], for tasks whose items have one."""
     fixed: bool
     """Whether no draw changes the sides."""
+    accuracies: frozenset[str] = frozenset()
+    """Tasks whose contrast is a difference of two sides that answer each question right (1) or wrong (0)."""
 
 
 def contrast(terms: Sequence[tuple[float, Outcomes]]) -> Contrast:
@@ -87,11 +89,19 @@ def contrast(terms: Sequence[tuple[float, Outcomes]]) -> Contrast:
         stacked = ([side[task].to_numpy(np.float64) for side in pairs[draw]] for draw in draws)
         return np.array([weights @ np.array(sides) for sides in stacked])
 
+    def right_or_wrong(task: str) -> bool:
+        return all(np.isin(side[task], (0, 1)).all() for sides in pairs.values() for side in sides)
+
     seeds = [draw for draw in pairs if draw is None or not draw.resample]
     # Only resamples that every seed has, so that none stands for another seed's; one alone has no spread.
     numbers = [{draw.resample for draw in pairs if draw and draw.seed == seed.seed} for seed in seeds if seed]
     common = sorted(set.intersection(*numbers) - {0}) if numbers else []
     resamples = [Draw(seed.seed, number) for seed in seeds if seed for number in common if len(common) > 1]
+    documents = {
+        task: items.index.get_level_values("document").to_numpy()
+        for task, items in first.items()
+        if "document" in items.index.names
+    }
     return Contrast(
         tasks={task: rows(seeds, task) for task in first},
         resampled={
@@ -99,10 +109,11 @@ def contrast(terms: Sequence[tuple[float, Outcomes]]) -> Contrast:
             for task, items in first.items()
             if resamples
         },
-        documents={
-            task: items.index.get_level_values("document").to_numpy()
-            for task, items in first.items()
-            if "document" in items.index.names
-        },
+        documents=documents,
         fixed=None in pairs,
+        accuracies=frozenset(
+            task
+            for task in first
+            if sorted(weights) == [-1, 1] and task not in documents and right_or_wrong(task)
+        ),
     )

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from hfprune.analysis.outcomes import Draw, NotComparableError, paired
-from hfprune.analysis.statistics import MIN_DRAWS, Estimate
+from hfprune.analysis.spread import MIN_DRAWS
+from hfprune.analysis.statistics import Estimate
 
 
 def quotient(

@@ -8,6 +8,7 @@ import pandas as pd
 
 from hfprune.analysis.tidy import Tidy, read_csv
 from hfprune.results import KEY
+from hfprune.rounding import percent
 from hfprune.study import layout
 
 # What float32 sums in another order may change, relative to the value.
@@ -62,7 +63,7 @@ def _changed(kept: Tidy, made: Tidy) -> Iterator[str]:
             .fillna({"verdict": "none", "verdict_made": "none"})
         )
         for row in pairs[pairs["verdict"] != pairs["verdict_made"]].itertuples():
-            yield f"{row.claim}, {row.model}, {100 * row.ratio:.3g} %: {row.verdict} → {row.verdict_made}"
+            yield f"{row.claim}, {row.model}, {percent(row.ratio)}: {row.verdict} → {row.verdict_made}"
 
 
 def _differing(kept: pd.DataFrame, made: pd.DataFrame) -> Iterator[str]:

@@ -2,25 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from hfprune.analysis.outcomes import Contrast
-from hfprune.calibration.folds import FOLDS
+from hfprune.analysis.spread import MIN_DRAWS, Spread, resampled_spread, spread_of
 
 LEVEL = 0.95
 POWER = 0.8
 MULTIPLES = range(2, 101)
-# The variance over real draws per that over resampled ones. Eight folds drawn with replacement vary by 7/8 of the
-# variance that eight new ones would have.
-RESAMPLING = FOLDS / (FOLDS - 1)
-# With fewer, the spread over draws is as good as unknown: Student's t of two draws is 12.7.
-MIN_DRAWS = 3
-# With fewer, no interval covers what it says where items are skewed (docs/inference.md).
-MIN_DOCUMENTS = 8
 NO_SKEWNESS = 1e-8
 
 
@@ -44,72 +36,6 @@ def interval(
     return value - stderr * np.maximum(down, quantile), value - stderr * np.minimum(up, -quantile)
 
 
-def satterthwaite(variances: ArrayLike, dofs: ArrayLike) -> np.ndarray:
-    """Return Satterthwaite's degrees of freedom of sums of variances [parts, …]; infinite if all are 0.
-
-    Source: "An Approximate Distribution of Estimates of Variance Components", 1946.
-    """
-    variances, dofs = np.broadcast_arrays(np.asarray(variances, float), np.asarray(dofs, float))
-    parts = np.divide(variances**2, dofs, out=np.zeros(variances.shape), where=variances != 0).sum(0)
-    return np.divide(variances.sum(0) ** 2, parts, out=np.full(parts.shape, np.inf), where=parts != 0)
-
-
-def draws_and_items(
-    draws: ArrayLike, items: ArrayLike, draws_dof: ArrayLike, items_dof: ArrayLike
-) -> np.ndarray:
-    """Return Satterthwaite's degrees of freedom of a variance over draws and one over items, elementwise.
-
-    A variance of few degrees of freedom ν has a square that is too large by 1 + 2/ν on average, and is small where
-    the interval is already too short. The variance over draws is therefore enlarged by 1 + 4/ν in this place:
-    without that, simulated intervals of three draws cover too little where draws dominate
-    (`tests/analysis/test_statistics.py`).
-    """
-    enlarged = np.multiply(draws, 1 + 4 / np.asarray(draws_dof, float))
-    return satterthwaite(np.array([enlarged, items]), np.array([draws_dof, items_dof]))
-
-
-class Spread(NamedTuple):
-    """The variance of a mean effect, in its three parts, each for the number of draws and items that there are."""
-
-    draws: float
-    """What other draws would change on all items alike."""
-    items: float
-    """What other items would change with all draws alike."""
-    both: float
-    """The rest, which more draws and more items reduce; it is contained in neither of the others."""
-    third: float
-    """The third central moment of the mean over items."""
-    draws_dof: float
-    items_dof: float
-
-    @property
-    def variance(self) -> float:
-        return self.draws + self.items + self.both
-
-    @property
-    def dof(self) -> float:
-        items = self.items + self.both
-        return float(draws_and_items(self.draws, items, self.draws_dof, self.items_dof))
-
-    @property
-    def skewness(self) -> float:
-        """The skewness of the mean, enlarged by 1 + 6/ν for ν degrees of freedom of items.
-
-        Found in few documents, that of a long tail is too small (docs/inference.md).
-        """
-        return self.third / self.variance**1.5 * (1 + 6 / self.items_dof) if self.variance else 0.0
-
-    def with_more(self, draws: float = 1, items: float = 1) -> "Spread":
-        return Spread(
-            draws=self.draws / draws,
-            items=self.items / items,
-            both=self.both / (draws * items),
-            third=self.third / items**2,
-            draws_dof=(self.draws_dof + 1) * draws - 1,
-            items_dof=(self.items_dof + 1) * items - 1,
-        )
-
-
 @dataclass(frozen=True)
 class Estimate:
     """An effect and its 95 % interval; both ends are NaN if its uncertainty is unknown.
@@ -130,6 +56,12 @@ class Estimate:
     dof: float = np.nan
     skewness: float = 0.0
     spread: Spread | None = None
+    center: float | None = None
+    """The value that the interval is of, where it is adjusted; None if it is that of `value` itself."""
+
+    @property
+    def middle(self) -> float:
+        return self.value if self.center is None else self.center
 
     @property
     def known(self) -> bool:
@@ -137,25 +69,22 @@ class Estimate:
 
     def within(self, variance: float, dof: float, skewness: float = 0.0) -> "Estimate":
         """Return the estimate with the interval by this variance; NaN leaves it unknown."""
-        low, high = map(float, interval(self.value, variance, dof, skewness))
+        low, high = map(float, interval(self.middle, variance, dof, skewness))
         stderr = float(np.sqrt(variance))
         return replace(self, low=low, high=high, stderr=stderr, dof=dof, skewness=skewness)
 
     def about(self, spread: Spread) -> "Estimate":
         """Return the estimate with the interval by this spread; with few documents, it stays unknown."""
         found = replace(self, spread=spread)
-        # Rounded, since a quotient of one task's variances may be 6.999999999999999 where it is seven.
-        if round(spread.items_dof, 6) < MIN_DOCUMENTS - 1:
-            return found
-        return found.within(spread.variance, spread.dof, spread.skewness)
+        return found if spread.too_few else found.within(spread.variance, spread.dof, spread.skewness)
 
     def p_value(self, effect: float = 0.0) -> float:
         """Return the two-sided p-value of this effect, below 0.05 where the interval leaves it out."""
         from scipy.stats import t
 
         if not self.known or not self.stderr:
-            return np.nan if not self.known else float(self.value == effect)
-        x, a = (self.value - effect) / self.stderr, self.skewness
+            return np.nan if not self.known else float(self.middle == effect)
+        x, a = (self.middle - effect) / self.stderr, self.skewness
         transformed = x + a * x**2 / 3 + a**2 * x**3 / 27 + a / 6
         return min(1.0, float(2 * t.sf(np.sign(x) * np.array([x, transformed]), self.dof).max()))
 
@@ -164,7 +93,7 @@ class Estimate:
 
         if not self.known or not self.stderr:
             return np.nan if not self.known else 0.0
-        longer = max(self.high - self.value, self.value - self.low)
+        longer = max(self.high - self.middle, self.middle - self.low)
         return float(longer + t.ppf(POWER, self.dof) * self.stderr)
 
 
@@ -175,7 +104,8 @@ def estimate(effect: Contrast) -> Estimate:
     4). Items of one document count as one, documents weigh by their number of items, and tasks are independent
     strata of equal weight with the same draws. The variance over draws is that over resampled calibrations, pooled
     with that over several seeds; without resamples, fewer than `MIN_DRAWS` seeds have no interval. Nor have fewer
-    than `MIN_DOCUMENTS` items or documents. `interval` has the ends.
+    than `MIN_DOCUMENTS` items or documents. `interval` has the ends; `_with_a_pair` says what is added to a
+    difference of two accuracies that no draw changes.
 
     Raises:
         ValueError: there is no task, a task has no item, or an outcome is not finite.
@@ -185,84 +115,47 @@ def estimate(effect: Contrast) -> Estimate:
         raise ValueError("needs at least one task and at least one outcome per task, all finite")
     seeds = len(arrays[0])
     resamples = next((array.shape[1] for array in effect.resampled.values()), 0)
-    spread = None
+    spread, center = None, None
     if effect.fixed:
-        spread = _spread(effect, effect.tasks, seeds=1)
+        spread = spread_of(effect, effect.tasks, seeds=1)
+        if effect.accuracies and spread and not spread.too_few:
+            tasks = _with_a_pair(effect)
+            spread, center = spread_of(effect, tasks, seeds=1), _mean(tasks)
     elif resamples:
-        spread = _resampled_spread(effect, seeds, resamples)
+        spread = resampled_spread(effect, seeds, resamples)
     elif seeds >= MIN_DRAWS:
-        spread = _spread(effect, effect.tasks, seeds)
+        spread = spread_of(effect, effect.tasks, seeds)
     found = Estimate(
-        value=float(np.mean([array.mean() for array in arrays])),
+        value=_mean(effect.tasks),
         n=sum(array.shape[1] for array in arrays),
         draws=0 if effect.fixed else seeds,
         resamples=resamples,
+        center=center,
     )
-    return found.about(spread) if spread else found
+    found = found.about(spread) if spread else found
+    # As far as accuracies can be apart.
+    return found if center is None else replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
 
 
-def _spread(effect: Contrast, tasks: Mapping[str, np.ndarray], seeds: int) -> Spread | None:
-    """Return the spread over draws and items of rows [seeds, items] by task; None if a task has one document."""
-    by_task = [_deviations(array, effect.documents.get(task)) for task, array in tasks.items()]
-    if any(rows.shape[-1] < 2 for rows in by_task):
-        return None
-    counts = np.array([rows.shape[-1] for rows in by_task])
-    scales = counts / (counts - 1)  # as in `hfprune.results.items.mean_stderr`
-    items = scales * [(rows.mean(0) ** 2).sum() for rows in by_task] / len(by_task) ** 2
-    # Two documents have no skewness.
-    thirds = scales * counts / np.maximum(counts - 2, 1) * [(rows.mean(0) ** 3).sum() for rows in by_task]
-    dof = float(satterthwaite(items, counts - 1) if items.any() else (counts - 1).sum())
-    alone = Spread(
-        draws=0.0,
-        items=float(items.sum()),
-        both=0.0,
-        third=float(thirds.sum() / len(by_task) ** 3),
-        draws_dof=np.inf,
-        items_dof=dof,
-    )
-    if seeds == 1:
-        return alone
-    both = (scales * [((rows - rows.mean(0)) ** 2).sum() for rows in by_task]).sum()
-    both = float(both) / (seeds * (seeds - 1) * len(by_task) ** 2)
-    means = np.mean([array.mean(1) for array in tasks.values()], axis=0)
-    draws = max(float(means.var(ddof=1)) / seeds - both, 0.0)
-    return alone._replace(draws=draws, items=max(alone.items - both, 0.0), both=both, draws_dof=seeds - 1)
+def _mean(tasks: Mapping[str, np.ndarray]) -> float:
+    return float(np.mean([array.mean() for array in tasks.values()]))
 
 
-def _resampled_spread(effect: Contrast, seeds: int, resamples: int) -> Spread | None:
-    """Return the spread with the variance over draws from resampled calibrations; None if it is unknown.
+def _with_a_pair(effect: Contrast) -> dict[str, np.ndarray]:
+    """Return outcomes with two more questions for every difference of accuracies: each side alone gets one right.
 
-    With several seeds, their variance is pooled with it by degrees of freedom, for both estimate the same.
+    Without them the interval of right and wrong answers is too short where few of them differ, and a point where
+    none does.
+
+    Source: Bonett and Price, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on
+    Paired Data", 2012.
     """
-    if (alone := _spread(effect, effect.tasks, seeds=1)) is None:
-        return None
-    one_seed = (
-        _spread(effect, {task: array[seed] for task, array in effect.resampled.items()}, resamples)
-        for seed in range(seeds)
-    )
-    each = [found for found in one_seed if found]  # all of them: the items are those of `alone`
-    # Each is the spread of the mean over resamples.
-    draws = float(np.mean([resamples * found.draws for found in each])) * RESAMPLING / seeds
-    both = float(np.mean([resamples * found.both for found in each])) / seeds
-    dof = resampling_dof(seeds, resamples)
-    if seeds > 1 and (real := _spread(effect, effect.tasks, seeds)):
-        draws = (dof * draws + real.draws_dof * real.draws) / (dof + real.draws_dof)
-        dof += real.draws_dof
-    return alone._replace(draws=draws, items=max(alone.items - both, 0.0), both=both, draws_dof=dof)
-
-
-def resampling_dof(seeds: int, resamples: int) -> float:
-    """Return the degrees of freedom of a variance over resamples, which both folds and resamples limit."""
-    return seeds / (1 / (FOLDS - 1) + 1 / max(resamples - 1, 1))
-
-
-def _deviations(array: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
-    """Return each document's share of the deviation from the mean [rows, documents], of outcomes [rows, items]."""
-    shares = (array - array.mean(1, keepdims=True)) / array.shape[1]
-    if documents is None:
-        return shares
-    codes = np.unique(documents, return_inverse=True)[1]
-    return np.stack([np.bincount(codes, row) for row in shares])
+    return {
+        task: np.append(array, np.tile([1, -1], (len(array), 1)), axis=1)
+        if task in effect.accuracies
+        else array
+        for task, array in effect.tasks.items()
+    }
 
 
 def multiples_to_decide(effect: Estimate, decided: Callable[[Estimate], bool]) -> tuple[int, int] | None:

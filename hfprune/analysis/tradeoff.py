@@ -15,8 +15,20 @@ THEORY = {
     "prefill_speedup": ("prefill_by_flops", "flops"),
     "decode_speedup": ("decode_by_parameters", "parameters"),
 }
+# Of what no measure declares.
+PARAMETERS = "Parameters"
 BARE = ["parameters", "memory_bytes", "flops"]
 CELL = ["model", "method", "ratio"]
+
+
+def label(metric: str, declared: Declarations) -> str:
+    """Return the name of a quality or a gain for readers."""
+    kind = QUALITIES.get(metric, "latency")
+    return (
+        PARAMETERS
+        if metric == "parameters_kept"
+        else declared.find(declared.first(kind), metric).metric.label
+    )
 
 
 def tradeoff(levels: pd.DataFrame, declared: Declarations) -> pd.DataFrame:

@@ -11,7 +11,8 @@ from hfprune.analysis.effects import measured
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.outcomes import Contrast, NotComparableError, contrast
 from hfprune.analysis.reference import reference_of
-from hfprune.analysis.statistics import LEVEL, RESAMPLING, resampling_dof
+from hfprune.analysis.spread import RESAMPLING, resampling_dof
+from hfprune.analysis.statistics import LEVEL
 from hfprune.results import DENSE
 
 

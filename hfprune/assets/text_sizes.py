@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import yaml
 
+from hfprune.assets.known_tasks import known_task
+
 
 class Reading(NamedTuple):
     """The documents of an asset, and the tokens that are read of one, on average."""
@@ -21,16 +23,9 @@ def _table() -> dict[str, dict[str, list[int]]]:
     return yaml.safe_load(Path(__file__).with_name("text_sizes.yaml").read_text())
 
 
-def reading(name: str) -> Reading:
-    """Return how much there is to read in a task; an unknown one has the mean of the known."""
-    known = _table()["tasks"]
-    means = [round(sum(column) / len(known)) for column in zip(*known.values(), strict=True)]
-    return Reading(*known.get(Path(name).name, means))
-
-
 def tokens_of(names: Iterable[str], documents: int | None) -> float:
     """Return the tokens of so many documents, or of all, of each task."""
-    sizes = [reading(name) for name in names]
+    sizes = [known_task(name) for name in names]
     return sum(min(documents or size.documents, size.documents) * size.tokens for size in sizes)
 
 

@@ -36,7 +36,7 @@ class CompareTwo(Command, Computing):
     def run(self) -> None:
         """Print the comparison as Markdown; the exit code is 1 where B is not shown to be within the margin."""
         from hfprune.comparison.answered import read_logged
-        from hfprune.comparison.two_results import effects, verdict
+        from hfprune.comparison.two_results import effects, shown, verdict
 
         if self.out:
             require_writable(self.out)
@@ -45,21 +45,18 @@ class CompareTwo(Command, Computing):
             a, b = (self._measured(self.questions, *side) for side in ((self.a, "A"), (self.b, "B")))
         if not a or not b:
             empty = self.b if a else self.a
-            raise HfpruneError(
-                f"{empty}: no samples of lm-eval (--log_samples) there; two models take --tasks"
-            )
+            what = "no samples of lm-eval (--log_samples) there" if empty.is_dir() else "no such folder"
+            raise HfpruneError(f"{empty}: {what}; two models take --tasks")
         table = effects(a, b, [*self.questions.by_task()] if self.questions else [], self.margin)
-        said, shown = verdict(table, self.margin)
-        table = table.astype(object).where(table.notna(), None)
-        shape: dict[str, Any] = {"index": False, "tablefmt": "github", "floatfmt": ".3g", "missingval": ""}
-        text = "\n\n".join([f"A: {self.a}, B: {self.b}", table.to_markdown(**shape), *said]) + "\n"
+        said, within = verdict(table, self.margin)
+        text = "\n\n".join([f"A: {self.a}, B: {self.b}", shown(table), *said]) + "\n"
         print(text, end="")
         if self.out:
-            about = {"a": str(self.a), "b": str(self.b), "margin": self.margin, "within_margin": shown}
-            about["effects"] = table.to_dict("records")
+            about = {"a": str(self.a), "b": str(self.b), "margin": self.margin, "within_margin": within}
+            about["effects"] = table.astype(object).where(table.notna(), None).to_dict("records")
             with atomic_file(self.out) as temporary:
                 temporary.write_text(json.dumps(about, indent=2) if self.out.suffix == ".json" else text)
-        if shown is False:
+        if within is False:
             sys.exit(1)
 
     def _measured(self, questions: Zeroshot, model: Path, name: str) -> Any:
@@ -70,6 +67,7 @@ class CompareTwo(Command, Computing):
         folder, out = resolve("models", model, self.resources), MEASURED / name
         measures = {"zeroshot": NamedMeasure(settings=questions.model_dump(exclude_unset=True))}
         job = MeasureCells(model=folder, dtype=self.dtype, measures=measures, cells=[ToMeasure(out=out)])
+        print(f"{model}: the answers are kept in {out}", file=sys.stderr)
         with redirect_stdout(sys.stderr):
             job.model_copy(update={"resources": self.resources}).run()
         return read_measured(out / "zeroshot", questions.by_task())

@@ -29,15 +29,19 @@ def read_logged(folder: Path) -> Answers:
 
 
 def _logged(task: str, file: Path, time: str) -> pd.DataFrame:
+    results = [*file.parent.glob(f"results_{time}.json")]  # of the same run
+    if not results:
+        raise HfpruneError(f"{file}: lm-eval's results_{time}.json is not beside it; copy the whole folder")
+    if not file.stat().st_size:
+        raise HfpruneError(f"{file}: holds no answers; run lm-eval again")
     with explained(f"{file}: not as lm-eval 0.4.3 or later logs: {REASON}", KeyError, IndexError, ValueError):
-        (results,) = file.parent.glob(f"*_{time}.json")  # of the same run
         rows = read_jsonl(file)
         # With another filter lm-eval counts every question again.
         table = pd.DataFrame([row for row in rows if row["filter"] == rows[0]["filter"]])
         # Of each choice the log-likelihood and whether it is greedy, as text; a generated answer is a text itself.
         choices = [[float(x[0]) for x in found if isinstance(x, list)] for found in table["filtered_resps"]]
         table = table.rename(columns={"doc_id": "item", "prompt_hash": "prompt"})
-        table = table.assign(loglikelihood=choices, shots=read_json(results)["n-shot"][task])
+        table = table.assign(loglikelihood=choices, shots=read_json(results[0])["n-shot"][task])
         return _kept(task, table, rows[0]["metrics"])
 
 

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from hfprune.analysis.effect import ALPHA, Effect
 from hfprune.analysis.outcomes import contrast
-from hfprune.analysis.statistics import LEVEL, estimate, holm
+from hfprune.analysis.spread import MIN_DOCUMENTS
+from hfprune.analysis.statistics import estimate, holm
 from hfprune.comparison.answered import Answers
 from hfprune.errors import HfpruneError
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
@@ -24,9 +25,10 @@ def effects(a: Answers, b: Answers, tasks: Sequence[str], margin: float | None) 
     """Return the effect on every task (none are named: all), and last that on their mean, in points.
 
     CrowS-Pairs has no part in the mean, unless it is alone: its share of stereotypes is no accuracy. `detectable`
-    is the effect that as many questions show in four of five repetitions, and `needed` how many questions so show
-    the margin, or without one the effect itself. Where there are choices, there are the shares of the commonest
-    place of the likeliest one and of the right one (`majority`).
+    is the effect that as many questions show in four of five repetitions. `needed` is how many questions so show
+    that B is within the margin, or without one the effect itself, if it stays as large as it is; missing where
+    none would. Where there are choices, there are the shares of the commonest place of the likeliest one and of
+    the right one (`majority`).
     """
     tasks = tasks or sorted({*a} | {*b})
     rows = [_of_task(task, a, b, margin) for task in tasks]
@@ -37,11 +39,28 @@ def effects(a: Answers, b: Answers, tasks: Sequence[str], margin: float | None) 
     return table.astype({"needed": "Int64"})
 
 
+def shown(table: pd.DataFrame) -> str:
+    """Return the table of `effects` as Markdown."""
+    rows = [
+        Effect(row["B - A"], row["low"], row["high"], "{:+.2f}", holm=row["Holm"])
+        for row in table.to_dict("records")
+    ]
+    place = table.columns.get_loc("B - A")
+    found = table.drop(columns=["B - A", "low", "high"])
+    found.insert(place, "B − A (95 % interval)", [*map(str, rows)])
+    blank = found.astype(object).where(found.notna(), None)
+    return blank.to_markdown(index=False, tablefmt="github", floatfmt=".3g", missingval="")
+
+
 def _of_task(task: str, a: Answers, b: Answers, margin: float | None) -> dict[str, Any]:
     sides = {name: side[task].reset_index() for name, side in (("A", a), ("B", b)) if task in side}
     if len(sides) < 2:
-        raise HfpruneError(f"task {task}: {' and '.join({'A', 'B'} - {*sides})} lacks it; choose by --tasks")
+        lacking = "neither A nor B has it" if not sides else f"{min({'A', 'B'} - {*sides})} lacks it"
+        raise HfpruneError(f"task {task}: {lacking}; choose by --tasks")
     mine, other = sides.values()
+    if len(mine) != len(other):
+        counts = f"A answered {len(mine):,} questions and B {len(other):,}"
+        raise HfpruneError(f"task {task}: {counts}; evaluate both on the same (lm_eval --limit)")
     for column, what in ALIKE.items():
         if mine[column].tolist() != other[column].tolist():
             raise HfpruneError(f"task {task}: A and B had other {what}; evaluate both alike")
@@ -56,28 +75,15 @@ def _of_task(task: str, a: Answers, b: Answers, margin: float | None) -> dict[st
 
 
 def _effect(tasks: Sequence[str], a: Answers, b: Answers, margin: float | None) -> dict[str, Any]:
-    """Estimate an effect, with two more questions a task, of which each side alone gets one right.
-
-    Without them the interval is too short where few outcomes differ, and a point where none does. A task whose
-    outcomes are not 0 or 1 alone goes without.
-
-    Source: Bonett and Price, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on
-    Paired Data", 2012.
-    """
-    sides = [{task: 100 * side[task]["outcome"] for task in tasks} for side in (a, b)]
-    difference = contrast([(-1, {None: sides[0]}), (1, {None: sides[1]})])
-    more = {
-        task: np.append(x, [[100, -100]], axis=1) if np.isin(x, (-100, 0, 100)).all() else x
-        for task, x in difference.tasks.items()
-    }
-    found, plain = estimate(replace(difference, tasks=more)), estimate(difference)
-    goal, levels = margin or abs(plain.value), [np.mean([x.mean() for x in side.values()]) for side in sides]
-    row = {"task": tasks[0], "metric": a[tasks[0]]["metric"].iloc[0], "n": plain.n}
-    row |= {"A": levels[0], "B": levels[1]}
-    low, high = np.clip([found.low, found.high], -100, 100)  # as far as accuracies can be apart
-    row |= {"B - A": plain.value, "low": low, "high": high, "p": found.p_value()}
-    needed = plain.n * (found.minimum() / goal) ** 2 if goal else math.nan
-    return row | {"detectable": found.minimum(), "needed": np.ceil(needed)}
+    sides = [{task: side[task]["outcome"] for task in tasks} for side in (a, b)]
+    found = estimate(contrast([(-1, {None: sides[0]}), (1, {None: sides[1]})]))
+    levels = [100 * np.mean([x.mean() for x in side.values()]) for side in sides]
+    value, low, high, least = (100 * x for x in (found.value, found.low, found.high, found.minimum()))
+    goal = abs(value) if margin is None else value + margin
+    row = {"task": tasks[0], "metric": a[tasks[0]]["metric"].iloc[0], "n": found.n}
+    row |= {"A": levels[0], "B": levels[1], "B - A": value, "low": low, "high": high, "p": found.p_value()}
+    needed = np.ceil(found.n * (least / goal) ** 2) if goal > 0 else math.nan
+    return row | {"detectable": least, "needed": needed}
 
 
 def verdict(table: pd.DataFrame, margin: float | None) -> tuple[list[str], bool | None]:
@@ -86,13 +92,21 @@ def verdict(table: pd.DataFrame, margin: float | None) -> tuple[list[str], bool 
     Without a margin that is not asked.
     """
     *tasks, mean = table.to_dict("records")
-    differ = ", ".join(row["task"] for row in tasks if row["Holm"] < 1 - LEVEL) or "none"
-    sure = "a" if mean["p"] < 1 - LEVEL else "no"
-    said = [f"There is {sure} significant difference on the mean; by Holm's method, on tasks: {differ}."]
+    said = []
+    if not math.isnan(mean["p"]):
+        found = "significant" if mean["p"] < ALPHA else "no significant"
+        said.append(f"A and B have {'a ' * (mean['p'] < ALPHA)}{found} difference on the mean.")
+    if known := [row for row in tasks if not math.isnan(row["Holm"])]:
+        differ = [row["task"] for row in known if row["Holm"] < ALPHA]
+        where = f"They differ on {', '.join(differ)}" if differ else "They differ on no single task"
+        said.append(f"{where}, after Holm's correction for {len(known)} tasks.")
     if few := [row["task"] for row in (*tasks, mean) if math.isnan(row["p"])]:
-        said = [*said[len(few) == len(table) :], f"Too few questions for an interval: {', '.join(few)}."]
+        said.append(f"Fewer than {MIN_DOCUMENTS} questions have no interval: {', '.join(few)}.")
     if margin is None:
         return said, None
-    shown = bool(mean["low"] > -margin)
-    rule = f"the low end of the mean's interval must lie above -{margin:g} points"
-    return [*said, f"B is {'' if shown else 'not '}shown to be within the margin of A: {rule}."], shown
+    within = bool(mean["low"] > -margin)
+    rule = f"the low end of the mean's interval must lie above −{margin:g} points"
+    said.append(f"B is {'' if within else 'not '}shown to be within the margin of A: {rule}.")
+    if mean["B - A"] <= -margin:
+        said.append("More questions would not show it, since the difference itself is not above it.")
+    return said, within

@@ -5,10 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hfprune.analysis.statistics import MIN_DOCUMENTS, multiples_to_decide
-from hfprune.comparison import before_after as of
-from hfprune.comparison.before_after import Row
+from hfprune.analysis.effect import WORSE
+from hfprune.analysis.spread import MIN_DOCUMENTS
+from hfprune.analysis.statistics import multiples_to_decide
+from hfprune.comparison.before_after import OWN, Sides, spelt
+from hfprune.comparison.rows import Kind, Row, paired, share
 from hfprune.results import DENSE
+from hfprune.rounding import percent
 
 
 class Bounds(NamedTuple):
@@ -30,24 +33,33 @@ BROKEN = 1000.0
 USABLE, UNCLEAR, LOST = "usable", "not shown usable", "not usable"
 
 
-def standing(row: Row) -> str:
+def bounds_of(most: float | None) -> dict[Kind, Bounds]:
+    """Return the bounds of each yardstick; those of perplexity are at least the limit that the user gave."""
+    return {
+        Kind.TEXT: Bounds(most, max(LOSS.lost, most)) if most else LOSS,
+        Kind.REPETITION: REPETITION,
+    }
+
+
+def standing(row: Row, bounds: Bounds) -> str:
     """Return whether a model is usable by a row: by the high end of its loss, which must be known."""
-    bounds = REPETITION if row.absolute else LOSS
-    if (row.change or 0) > bounds.lost:
+    if row.change.value > bounds.lost:
         return LOST
-    return USABLE if row.high is not None and row.high < bounds.usable else UNCLEAR
+    return USABLE if row.change.high < bounds.usable else UNCLEAR
 
 
-def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool) -> list[str]:
+def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool, most: float | None = None) -> list[str]:
     """Return in plain sentences whether the model can be used and what was lost; nothing if it was not measured.
 
     Args:
         vocabulary: tokens that the model knows; a blind guess has this perplexity.
         repaired: whether training was tried, so that it is no advice.
+        most: the rise of perplexity that the user allows; None for `LOSS`.
     """
-    yardsticks = [row for row in rows if row.name.startswith((of.PERPLEXITY, of.REPEATED))]
+    bounds = bounds_of(most)
+    yardsticks = [row for row in rows if row.measure == "perplexity" or row.kind is Kind.REPETITION]
     for row in yardsticks:
-        if not row.absolute and (row.before or 0) > min(BROKEN, vocabulary / 4):
+        if row.kind is Kind.TEXT and (row.before or 0) > min(BROKEN, vocabulary / 4):
             return [
                 f"Warning: the dense model itself is broken or cannot read this text ({row.name}: "
                 f"{row.before:,.0f}): the comparison says nothing of pruning. Look at its weights, tokenizer and "
@@ -55,36 +67,40 @@ def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool) -> list[str]:
             ]
     if not yardsticks:
         return []
-    row = min(yardsticks, key=lambda row: [LOST, UNCLEAR, USABLE].index(standing(row)))
-    found, unit = standing(row), "{:+.0f} points" if row.absolute else "{:+.0%}"
-    usable, lost = (unit.format(bound) for bound in (REPETITION if row.absolute else LOSS))
-    basis = f"no interval, n = {row.n}" if row.low is None else f"95 % interval, n = {row.n}"
+    row = min(yardsticks, key=lambda row: [LOST, UNCLEAR, USABLE].index(standing(row, bounds[row.kind])))
+    found = standing(row, bounds[row.kind])
+    basis = f"95 % interval, n = {row.n}" if row.change.known else f"no interval, n = {row.n}"
+    usable, lost = (_bound(row.kind, bound) for bound in bounds[row.kind])
+    asked = " (--max-loss)" * bool(most and row.kind is Kind.TEXT)
     said = [
-        f"Verdict: {found}, by the {row.name}: {row.said()} ({basis}) against the dense model's. A high end "
-        f"below {usable} is usable, a change beyond {lost} is not."
+        f"Verdict: {found}, by the {row.name}: {row.change} ({basis}) against the dense model's. A high end "
+        f"below {usable}{asked} is usable, a change beyond {lost} is not."
     ]
     if found != USABLE:
         helps = "would show it" if found == UNCLEAR else "may help"
-        said.append(
-            f"What {helps}: {_more(row)}a lower --ratio{'' if repaired else ' or recovery (--recover)'}."
-        )
+        more = _more(row, found, bounds[row.kind])
+        said.append(f"What {helps}: {more}a lower --ratio{'' if repaired else ' or recovery (--recover)'}.")
     said += [
         f"Its greedy text is degenerate: {row.after:.0f} % of its 4-grams stood in it before, against "
         f"{row.before:.0f} % in the dense model's."
         for row in yardsticks
-        if row.absolute and (row.change or 0) > REPETITION.usable and (row.low or 0) > 0
+        if row.kind is Kind.REPETITION and row.change.value > REPETITION.usable and row.change.side == 1
     ]
     return said + _lost(rows)
 
 
-def _more(row: Row) -> str:
+def _bound(kind: Kind, bound: float) -> str:
+    return f"+{bound:.0f} points" if kind is Kind.REPETITION else f"+{percent(bound)}"
+
+
+def _more(row: Row, found: str, bounds: Bounds) -> str:
     """Return how much more text would show that the model is usable, or "" where none would."""
-    if row.absolute:  # of the suite's own text
+    if row.kind is Kind.REPETITION:  # of the suite's own text
         return ""
-    limit = float(np.log1p(LOSS.usable))
+    limit = float(np.log1p(bounds.usable))
     if row.found is None:
         text = f"text of {MIN_DOCUMENTS} documents or more, for an interval"
-        return f"{text} (--eval-text) or " if standing(row) == UNCLEAR else ""
+        return f"{text} (--eval-text) or " if found == UNCLEAR else ""
     if row.found.value >= limit:
         return ""
     times = multiples_to_decide(row.found, lambda more: more.high < limit)
@@ -92,21 +108,19 @@ def _more(row: Row) -> str:
 
 
 def _lost(rows: Sequence[Row]) -> list[str]:
-    """Return sentences on the capabilities and tasks that lost measurably."""
+    """Return sentences on the capabilities and tasks that are worse, after Holm's correction for their number."""
     said = []
-    for group, word, sign in ((of.CAPABILITY, "capabilities", 1), (of.TASKS, "tasks", -1)):
-        found = {row.name.split(", ")[1]: row for row in rows if row.group == group}
-        surely = [
-            name for name, row in found.items() if min(sign * (row.low or 0), sign * (row.high or 0)) > 0
-        ]
-        surely.sort(key=lambda name: -sign * (found[name].change or 0))
-        if found:
-            most = f", most first: {', '.join(surely)}" if surely else ""
-            said.append(f"{len(surely)} of {len(found)} {word} lost measurably{most}.")
+    for kind, word in ((Kind.CAPABILITY, "capabilities"), (Kind.TASK, "tasks")):
+        own = [row for row in rows if row.kind is kind]
+        surely = [row for row in own if row.change.standing == WORSE]
+        surely.sort(key=lambda row: row.change.better * row.change.value)
+        if own:
+            most = f", most first: {', '.join(row.task for row in surely)}" if surely else ""
+            said.append(f"{len(surely)} of {len(own)} {word} lost measurably{most}.")
     return said
 
 
-def worth_taking(sides: of.Sides, *, keep: bool) -> tuple[str, list[str]]:
+def worth_taking(sides: Sides, *, keep: bool) -> tuple[str, list[str]]:
     """Return the step to export, and a sentence for each step after it that makes perplexity worse.
 
     A step is not taken where the paired 95 % interval of its loss lies above none, on the user's own text if it
@@ -115,16 +129,15 @@ def worth_taking(sides: of.Sides, *, keep: bool) -> tuple[str, list[str]]:
     best, *later = [step for step in sides if step != DENSE]
     said = []
     for step in later:
-        key = min(key for key in sides[step] if key[0].removeprefix(of.OWN) == "perplexity")
+        key = min(key for key in sides[step] if key[0].removeprefix(OWN) == "perplexity")
         before, after = (side[key] for side in (sides[best], sides[step]))
         old, new = (side.values["perplexity"] for side in (before, after))
-        found = of.paired([after.items, before.items], "nll")
-        row = of.with_interval(Row("", "", old, new, "{:,.2f}", change=new / old - 1), found)
+        found = paired([after.items, before.items], "nll")
         if worse := (found.low if found else new - old) > 0:
             done = "kept (--keep-recovery)" if keep else f"not taken: the {best} one is exported"
-            shown = f"{old:,.2f} → {new:,.2f}, {row.said()}" + ", no interval" * (found is None)
+            shown = f"{old:,.2f} → {new:,.2f}, {share(old, new, found)}" + ", no interval" * (found is None)
             said.append(
-                f"The {step} model is worse than the {best} one, and {done}. Perplexity on {of.spelt(key[1])}: "
+                f"The {step} model is worse than the {best} one, and {done}. Perplexity on {spelt(key[1])}: "
                 f"{shown}{'' if keep else '; --keep-recovery exports it'}."
             )
         best = step if keep or not worse else best

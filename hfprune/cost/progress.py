@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Thread
 
 from hfprune.cost.costs import Costs
+from hfprune.rounding import percent
 
 EVERY = 60.0
 
@@ -32,7 +33,7 @@ class Progress:
         rest = taken * (1 - share) / share
         end = datetime.fromtimestamp(now).astimezone() + timedelta(seconds=rest)
         return (
-            f"progress: {share:.0%} of the predicted work is done after {taken / 60:.0f} minutes; "
+            f"progress: {percent(round(share, 2))} of the predicted work is done after {taken / 60:.0f} minutes; "
             f"about {rest / 60:.0f} to go, until {end:%H:%M}"
         )
 

@@ -16,7 +16,7 @@ from hfprune.evaluation.measured_model import Subject
 from hfprune.measurement import Measure, Outcome, stems
 from hfprune.plugins.registry import source_file
 from hfprune.provenance import Stopwatch, is_current, provenance
-from hfprune.results import BY_HAND, Cell, spell_cell, write_result
+from hfprune.results import BY_HAND, Cell, write_result
 
 
 class CellToMeasure(NamedTuple):
@@ -95,7 +95,7 @@ def measure_cells(
             if len(cells) == 1:
                 raise
             said = str(error) if isinstance(error, HfpruneError) else traceback.format_exc()
-            print(f"{spell_cell(cell.cell)}: {said}", file=sys.stderr)
+            print(f"{cell.cell}: {said}", file=sys.stderr)
             failed.append(_without_frames(error))
         cell.subject.release()
     if failed:

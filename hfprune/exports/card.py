@@ -6,12 +6,14 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 import hfprune
-from hfprune.comparison.before_after import SPEED, Comparison
+from hfprune.comparison.before_after import Comparison
+from hfprune.comparison.rows import Kind
 from hfprune.exports.export_folder import CARD
 from hfprune.files import read_json
 from hfprune.models.load import load_skeleton
 from hfprune.models.units import LISTS_OF_LAYERS, count_parameters
 from hfprune.provenance import hardware, recorded
+from hfprune.rounding import percent
 from hfprune.settings import plain
 
 # Not among the weights, since some programs load every safetensors file that lies beside `config.json`.
@@ -73,7 +75,7 @@ def _licence(source: Path, asset: dict[str, Any]) -> dict[str, Any]:
 def _sizes(source: Path, made: dict[str, Any]) -> str:
     left, written, inputs = made["parameters"], made["parameters_on_disk"], made.get("inputs", {})
     total = count_parameters(load_skeleton(source)) if (source / "config.json").is_file() else 0
-    said = [f"{left:,} parameters{f' of {total:,}, {1 - left / total:.1%} fewer' if total else ''}."]
+    said = [f"{left:,} parameters{f' of {total:,}, {percent(1 - left / total)} fewer' if total else ''}."]
     if written > left:
         said.append(f"The files hold {written:,}: the rest are zeros that pad narrower layers.")
     if "linear" in inputs:
@@ -103,7 +105,7 @@ def _measured(found: Comparison) -> str:
     headers = found.headers()
     table = [headers, ["---"] * len(headers), *(row.words() for row in found.rows)]
     parts = ["\n".join(f"| {' | '.join(words)} |" for words in table)]
-    if any(row.group == SPEED for row in found.rows):
+    if any(row.kind is Kind.SPEED for row in found.rows):
         parts.append(f"Times were taken on {', '.join(hardware()['cuda'] or [hardware()['processor']])}.")
     sample = found.sample
     parts += [*found.verdict, f"The sentence {sample['prompt']!r}, as the dense and this model go on:"]

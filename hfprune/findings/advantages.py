@@ -7,14 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hfprune.assets.known_tasks import known_tasks
 from hfprune.paper.printed import CONFIDENT, read_tables
 from hfprune.report.style import METHODS
 
-# The questions of each benchmark; and of the tasks with two classes, the percentage of the commoner one.
-QUESTIONS = {"arc_challenge": 1172, "arc_easy": 2376, "boolq": 3270, "crows_pairs_english": 1677}
-QUESTIONS |= {"openbookqa": 500, "piqa": 1838, "race": 1045, "social_iqa": 1954, "truthfulqa_mc2": 817}
-QUESTIONS |= {"winogrande": 1267}
-MAJORITY = {"boolq": 62.2, "piqa": 50.5, "winogrande": 50.4}
 SAME = ["table", "model", "ratio", "recovery"]
 
 
@@ -28,7 +24,7 @@ def advantages(paper: Path) -> pd.DataFrame:
     the tables marks. `below the majority`: accuracies below the share of the task's commoner class.
     """
     rows, found = read_tables(paper), []
-    rows = rows[rows["task"].isin(QUESTIONS) & (rows["method"] != "dense")]
+    rows = rows[rows["task"].isin(known_tasks()) & (rows["method"] != "dense")]
     for at, part in rows.groupby(SAME):
         scores = part.pivot(index="method", columns="task", values="value")
         for other in scores.index.difference(["entropy"]) if "entropy" in scores.index else ():
@@ -48,12 +44,14 @@ def advantages(paper: Path) -> pd.DataFrame:
 def _row(both: pd.DataFrame) -> dict[str, Any]:
     apart = both.iloc[0] - both.iloc[1]
     left = {task: apart.drop(task).mean() for task in apart.index}
-    variance = (both * (100 - both) / pd.Series(QUESTIONS)[both.columns]).to_numpy().sum()
+    known = {name: known_tasks()[name] for name in both}
+    questions = pd.Series({name: one.documents for name, one in known.items()})
+    variance = (both * (100 - both) / questions).to_numpy().sum()
     low = [
-        f"{METHODS[side].label}, {task}, {both.loc[side, task]:g} < {share}"
+        f"{METHODS[side].label}, {task}, {both.loc[side, task]:g} < {one.majority:g}"
         for side in both.index
-        for task, share in MAJORITY.items()
-        if task in both and both.loc[side, task] < share
+        for task, one in known.items()
+        if one.majority and both.loc[side, task] < one.majority
     ]
     return {
         "advantage": apart.mean(),

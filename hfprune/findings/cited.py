@@ -12,10 +12,10 @@ from hfprune.analysis.declarations import Declarations, declare
 from hfprune.analysis.effect import Effect
 from hfprune.analysis.effect_rows import read_effects
 from hfprune.analysis.questions import CORRELATION, LOSS
-from hfprune.analysis.rounding import percent
 from hfprune.analysis.tidy import RECORDS, read_union
 from hfprune.errors import HfpruneError, nearest
 from hfprune.findings.sources import Column, Selection
+from hfprune.rounding import percent
 from hfprune.settings import load
 from hfprune.study.labels import labels
 from hfprune.study.study import Study

@@ -10,11 +10,11 @@ import pandas as pd
 from hfprune.analysis.condition import ARITHMETIC, INCONCLUSIVE, NOT_RUN, NOT_TESTABLE, corrected
 from hfprune.analysis.effect import Effect
 from hfprune.analysis.questions import CLAIM
-from hfprune.analysis.rounding import percent
 from hfprune.analysis.statistics import holm
 from hfprune.errors import HfpruneError
 from hfprune.findings.cited import Cited, Studies
 from hfprune.paper.relations import Claim, Paper
+from hfprune.rounding import percent
 
 MARKS = {NOT_TESTABLE: " ⊘"}
 

@@ -9,7 +9,6 @@ import pandas as pd
 
 from hfprune.analysis.condition import NOT_TESTABLE
 from hfprune.analysis.effect import Effect
-from hfprune.analysis.rounding import percent
 from hfprune.errors import REASON, HfpruneError, explained, nearest
 from hfprune.findings import claims, speed
 from hfprune.findings.advantages import advantages
@@ -20,6 +19,7 @@ from hfprune.findings.joint import analysed
 from hfprune.findings.sources import FigureOf, PanelOf, Selection, Sources
 from hfprune.findings.summary import summary
 from hfprune.findings.text import Text
+from hfprune.rounding import percent
 
 FOLDER = "findings"  # beside the page, with its figures
 CHANGED = "changed"  # in the text: the studies with results from a changed tree, with their shares

@@ -24,6 +24,7 @@ class Cost(Measure):
 
     needs = "criterion"
     exclusive = True
+    capability = "Cost of scoring"
 
     sequences: PositiveInt = Field(default=4, description="calibration sequences to score, from the first")
     repeats: PositiveInt = Field(default=3, description="timed rounds, after one warm-up")

@@ -27,14 +27,20 @@ class Fidelity(TextMeasure):
 
     needs = "beside"
     resampled = True
+    capability = "Likeness to the dense model"
 
     top_k: PositiveInt = Field(default=15, description="size of the token sets of the Jaccard index")
 
     def metrics(self) -> list[Metric]:
         """Return the three distances."""
         jaccard, fine = f"top{self.top_k}_jaccard", dict[str, Any](difference="{:+.4f}")
+        near: dict[str, Any] = {"words": ("stays nearest the dense model", "nearer", "farther")}
+        near["explained"] = (
+            "JS distance compares the next-token distributions of the pruned and the dense model; "
+            "0 means that they are the same."
+        )
         return [
-            Metric("js_distance", "JS distance", better="lower", items=("js_distance",), **fine),
+            Metric("js_distance", "JS distance", better="lower", items=("js_distance",), **fine, **near),
             Metric(jaccard, f"Top-{self.top_k} Jaccard", better="higher", items=(jaccard,), **fine),
             Metric("kl_divergence", "KL divergence", "nats", better="lower", items=("kl_divergence",)),
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 from pydantic import Field, PositiveInt
 
@@ -52,6 +52,7 @@ class GoldBpb(Measure):
 
     per_task = True
     version = 2
+    capability = "Probability of right answers"
 
     groups: dict[Name, Annotated[list[str], Field(min_length=1)]] = Field(
         default=GROUPS, min_length=1, description="requests of the catalogue, by name of the group"
@@ -67,8 +68,12 @@ class GoldBpb(Measure):
 
     def metrics(self) -> list[Metric]:
         """Return bits per byte, and the share of documents that are too long."""
+        about: dict[str, Any] = {"words": ("needs the fewest bits for right answers", "better", "worse")}
+        about["explained"] = (
+            "Bits per byte: how many bits it takes to predict the right answers; lower is better."
+        )
         return [
-            Metric("bpb", "Bits per byte", "bits/byte", better="lower", items=("bpb",)),
+            Metric("bpb", "Bits per byte", "bits/byte", better="lower", items=("bpb",), **about),
             Metric("left_out", "Documents too long", "%", shown="{:.1f}", scale=100),
         ]
 

@@ -28,6 +28,7 @@ class Latency(Measure):
     version = 2
     recovered = False  # a merged adapter changes no shape
     exclusive = True
+    capability = "Speed"
 
     prompt_tokens: PositiveInt = Field(default=256, description="tokens of a prompt")
     batch: PositiveInt = Field(default=8, description="prompts decoded at a time; prefill takes one")

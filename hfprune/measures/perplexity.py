@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 PERPLEXITY = Metric(
-    "perplexity", "Perplexity", better="lower", shown="{:,.2f}", items=("nll",), effect="ratio"
+    "perplexity",
+    "Perplexity",
+    explained="Perplexity: how surprised the model is by text that it has not seen; lower is better.",
+    better="lower",
+    shown="{:,.2f}",
+    items=("nll",),
+    effect="ratio",
 )
 
 
@@ -30,6 +36,7 @@ class Perplexity(TextMeasure):
     """
 
     resampled = True
+    capability = "Language modelling"
 
     def metrics(self) -> list[Metric]:
         """Return perplexity, which is compared by ratios."""

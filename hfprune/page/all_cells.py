@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from hfprune.page.study_results import Quantity, StudyResults, percent
+from hfprune.page.study_results import Quantity, StudyResults
 from hfprune.report.style import recovery_label
 from hfprune.report.values import dotted
+from hfprune.rounding import percent
 
 COLUMNS = {
     **{"label": "Method", "shown": "Value", "interval": "95 % interval", "beside": "Against its reference"},

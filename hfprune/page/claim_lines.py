@@ -23,11 +23,11 @@ from hfprune.analysis.condition import (
     REPRODUCED,
     TRUE,
 )
+from hfprune.analysis.declarations import Declarations
 from hfprune.analysis.effect import Effect
-from hfprune.analysis.rounding import written
-from hfprune.page.study_results import StudyResults, percent
+from hfprune.page.study_results import StudyResults
 from hfprune.report.charts import FOCUS
-from hfprune.report.style import metric_label
+from hfprune.rounding import percent, written
 
 # A sign before the word of a verdict; verdicts that are not listed have a neutral one.
 SIGNS = {
@@ -71,7 +71,7 @@ def lines(studies: Sequence[StudyResults]) -> list[dict[str, Any]]:
 
 def _line(study: StudyResults, rows: pd.DataFrame, names: dict[str, str]) -> dict[str, Any]:
     extra = [name for name in EXTRA if rows[name].notna().any()]
-    found = [_row(row, extra) for row in rows.to_dict("records")]
+    found = [_row(row, extra, study.data.declared) for row in rows.to_dict("records")]
     models = {*study.data.results["model"]}
     own = [row for row in found if names.get(row["model"], row["model"]) in models] or found
     counts = Counter(row["verdict"] for row in own if row["metric"] != AVERAGE_WITHOUT_CROWS)
@@ -107,7 +107,7 @@ def _range(shown: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
+def _row(row: dict[str, Any], extra: list[str], declared: Declarations) -> dict[str, Any]:
     text = {name: "" if pd.isna(value) else str(value) for name, value in row.items()}
     effect, interval = Effect.of_claim(row).texts
     published = "" if pd.isna(row["published"]) else written(row["form"], row["published"], nan, nan)[0]
@@ -116,7 +116,7 @@ def _row(row: dict[str, Any], extra: list[str]) -> dict[str, Any]:
         **{name: text[name] for name in ("model", "metric", "verdict", "anomalies", "note", "condition")},
         "ratio": None if pd.isna(row["ratio"]) else float(row["ratio"]),
         "removed": percent(row["ratio"]),
-        "metric_name": metric_label(text["metric"]),
+        "metric_name": declared.label_of(text["metric"]),
         "unit": text["label"] + f", {text['unit']}" * bool(text["unit"]),
         "sides": f"{text['left']} against {text['right']}" if text["left"] else "",
         "effect": effect,

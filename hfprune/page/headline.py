@@ -4,23 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from hfprune.analysis.effect import STANDINGS
-from hfprune.page.study_results import StudyResults, percent
+from hfprune.page.study_results import StudyResults
 from hfprune.report.charts import focus
 from hfprune.results import DENSE
+from hfprune.rounding import percent
 
-# The words for the best, a better and a worse method, by the measure that ranks them.
-WORDS = {
-    "fidelity": ("stays nearest the dense model", "nearer", "farther"),
-    "gold_bpb": ("needs the fewest bits for right answers", "better", "worse"),
-}
 EXTREMES = {"lower": "lowest", "higher": "highest"}
-OTHER_WORDS = ("does best", "better", "worse")
-EXPLAINED = {
-    "js_distance": "JS distance compares the next-token distributions of the pruned and the dense model; "
-    "0 means that they are the same.",
-    "bpb": "Bits per byte: how many bits it takes to predict the right answers; lower is better.",
-    "perplexity": "Perplexity: how surprised the model is by text that it has not seen; lower is better.",
-}
 
 
 def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
@@ -28,15 +17,14 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
 
     `best`, `rival` (see `_rival`), `reference` (None if there is none), `paper` (cross-entropy beside entropy,
     the paper's main comparison, or None) and `others` (the best at every other ratio) are rows of
-    `StudyResults.values` with the `label` of the method and None for missing numbers. `words` are of `WORDS`,
+    `StudyResults.values` with the `label` of the method and None for missing numbers. `words` are the metric's,
     `counts` the numbers of methods by their standing beside the reference, after Holm's correction.
     """
     headline = study.headline
     if headline is None:
         return
     meaning, declared = study.meanings[headline], study.data.declared
-    kind, outcome = declared.kind(headline.measure), declared.outcomes().get(meaning.outcome)
-    words = WORDS.get(kind, OTHER_WORDS)
+    row, outcome = declared.find(*headline[:2]), declared.outcomes().get(meaning.outcome)
     values = study.values.sort_values("value", ascending=meaning.better == "lower")
     values = values[(values["recovery"] == "none") & (values["method"] != DENSE)]
     values = values[(values[[*headline._fields]] == [*headline]).all(axis=1)]
@@ -63,14 +51,14 @@ def cards(study: StudyResults) -> Iterator[dict[str, Any]]:
             "best": lines[0],
             "rival": _rival(lines),
             "reference": reference,
-            "words": words,
+            "words": row.metric.words,
             "counts": _counts(beside),
             "extreme": EXTREMES[meaning.better],
             "ratio": bool(outcome and outcome.neutral),
             "resamples": int(max((line["resamples"] or 0 for line in beside), default=0)),
             "paper": next((line for line in beside if line["method"] == "cross_entropy"), None),
-            "unit": "blocks of text" if kind in ("fidelity", "perplexity") else "items",
-            "explained": EXPLAINED.get(headline.metric, ""),
+            "units": row.units,
+            "explained": row.metric.explained,
             "others": [
                 {"removed": percent(ratio), **found[0], "rival": _rival(found)}
                 for ratio, found in by_ratio.items()

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import hfprune
-from hfprune.comparison.before_after import CAPABILITY, SPEED, Comparison
+from hfprune.comparison.before_after import Comparison
+from hfprune.comparison.rows import Kind
 from hfprune.files import atomic_file
 from hfprune.page.html import template, text
 from hfprune.provenance import hardware
@@ -19,15 +20,15 @@ def write_pruned_page(
     seconds: dict[str, float],
     sweep: dict[str, Any] | None = None,
 ) -> None:
-    bars = [row for row in outcome.rows if row.group == CAPABILITY]
+    bars = [row for row in outcome.rows if row.kind is Kind.CAPABILITY]
     page = template("pruned.html.j2").render(
         name=settings["model"],
         ratio=settings["ratio"],
         outcome=outcome,
         bars=bars,
         longest=max((length for row in bars for length in (row.before or 0, row.after)), default=0) or 1,
-        timed=any(row.group == SPEED for row in outcome.rows),
-        parameters=next(row for row in outcome.rows if row.name == "parameters"),
+        timed=any(row.kind is Kind.SPEED for row in outcome.rows),
+        parameters=next(row for row in outcome.rows if row.task == "parameters"),
         sweep=sweep,
         settings={key: plain(value) for key, value in settings.items() if value is not None},
         seconds=seconds,

@@ -8,6 +8,7 @@ import pandas as pd
 
 from hfprune.page.study_results import StudyResults
 from hfprune.results import DENSE
+from hfprune.rounding import percent
 from hfprune.study import layout
 
 
@@ -20,7 +21,7 @@ def facts(study: StudyResults) -> dict[str, Any]:
     found: dict[str, list[str]] = {
         "Models": sorted(tidy["model"].unique()),
         "Methods": [data.looks[method].label for method in data.looks if method in {*pruned["method"]}],
-        "Parameters removed": [f"{100 * ratio:.3g} %" for ratio in ratios],
+        "Parameters removed": [percent(ratio) for ratio in ratios],
         "Draws of the calibration": [str(pruned["seed"].nunique())],
         "Recovery": sorted(name for name in tidy["recovery"].unique() if name != "none") or ["none"],
         "Measured": [*_measures(study)],
@@ -34,7 +35,7 @@ def facts(study: StudyResults) -> dict[str, Any]:
             *(f"{name} {version}" for one in made.get("packages", []) for name, version in one.items()),
         ],
     }
-    files = ("results.csv", "claims.csv", "comparison.csv", "items.parquet", "records.parquet", layout.CHECK)
+    files = ("results.csv", "claims.csv", layout.EFFECTS, "items.parquet", "records.parquet", layout.CHECK)
     facts = {heading: ", ".join(filter(None, dict.fromkeys(words))) for heading, words in found.items()}
     return {
         "facts": {heading: words for heading, words in facts.items() if words},

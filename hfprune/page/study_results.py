@@ -11,36 +11,13 @@ import pandas as pd
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, MEAN
 from hfprune.analysis.questions import REFERENCE
-from hfprune.analysis.rounding import written
+from hfprune.assets.known_tasks import known_task
 from hfprune.report.collected import Collected
 from hfprune.report.values import all_values, headings, measures_in_order, scaled
 from hfprune.results import DENSE
+from hfprune.rounding import written
 
 # Kind of measure, or of a zero-shot task → what it tells about a model.
-CAPABILITIES = {
-    "fidelity": "Likeness to the dense model",
-    "perplexity": "Language modelling",
-    "gold_bpb": "Probability of right answers",
-    "latency": "Speed",
-    "cost": "Cost of scoring",
-    "recovery": "Recovery",
-    "size": "Size",
-}
-TASK_CAPABILITIES = {
-    MEAN: "Accuracy, all tasks",
-    AVERAGE_WITHOUT_CROWS: "Accuracy, all tasks",
-    "arc_challenge": "Science questions",
-    "arc_easy": "Science questions",
-    "openbookqa": "Science questions",
-    "boolq": "Reading",
-    "race": "Reading",
-    "hellaswag": "Common sense",
-    "piqa": "Common sense",
-    "social_iqa": "Common sense",
-    "winogrande": "Common sense",
-    "truthfulqa_mc2": "Truthfulness",
-    "crows_pairs_english": "Stereotypes",
-}
 
 
 class Quantity(NamedTuple):
@@ -130,13 +107,15 @@ def _values(data: Collected) -> tuple[pd.DataFrame, dict[Quantity, Meaning]]:
     outcomes = {(row.measure, row.metric.name): name for name, row in declared.outcomes().items()}
     meanings = {}
     for quantity, name in names.items():
-        kind, metric = declared.kind(quantity.measure), declared.find(*quantity[:2]).metric
+        row = declared.find(*quantity[:2])
+        of_task = row.kind == "zeroshot" and quantity.task not in (MEAN, AVERAGE_WITHOUT_CROWS)
+        heading = known_task(quantity.task).capability if of_task else row.capability
+        metric = row.metric
         # The effect of a measure with several tasks is that of their mean.
         whole = quantity.task == MEAN or Quantity(*quantity[:2], MEAN) not in names
-        capability = TASK_CAPABILITIES.get(quantity.task) if kind == "zeroshot" else CAPABILITIES.get(kind)
         meanings[quantity] = Meaning(
             name=name[:1].upper() + name[1:],
-            capability=capability or "Other",
+            capability=heading,
             better=metric.better,
             shown=metric.shown,
             logarithmic=metric.effect == "ratio",
@@ -169,7 +148,3 @@ def _with_texts(values: pd.DataFrame, meanings: dict[Quantity, Meaning]) -> pd.D
         numbers = [nan if pd.isna(x) else x for x in (row.value, row.low, row.high)]
         texts.append(written(meaning.shown, *numbers, ratio=meaning.logarithmic))
     return values.join(pd.DataFrame(texts, values.index, ["shown", "interval"]))
-
-
-def percent(ratio: float) -> str:
-    return "" if pd.isna(ratio) else f"{100 * ratio:.3g}\N{NO-BREAK SPACE}%"

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from hfprune.assets.shipped import shipped
-from hfprune.paper.printed import AVERAGE, line_name_of, percent, read_rows, read_tables
+from hfprune.paper.printed import AVERAGE, line_name_of, read_rows, read_tables
 from hfprune.results import DENSE
+from hfprune.rounding import percent
 
 PAPER = shipped(Path("paper"))
 # Derived number → its raw number, and the formula from the dense model's and the pruned model's raw numbers.

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from hfprune.errors import REASON, HfpruneError, explained, reading
+from hfprune.rounding import percent
 
 TABLE_FILES = [f"table{number}.csv" for number in range(1, 9)]
 
@@ -17,9 +18,6 @@ AVERAGE_WITHOUT_CROWS = "average without CrowS"
 # The metric of CrowS-Pairs: a share of stereotypes, which the paper averages as if it were an accuracy.
 CROWS = "pct_stereotype"
 PRIMARY = (CROWS, "acc_norm", "acc")  # the metrics of a zero-shot task, the preferred first
-# Tasks whose questions all have the same choices, and those without a guess: one counts stereotypes, one all true
-# choices.
-SAME_CHOICES, NO_GUESS = ("boolq",), ("crows_pairs_english", "truthfulqa_mc2")
 CONFIDENT = "ok"  # `confidence` of a published number without known doubts
 NOT_AVERAGED = {8: ("truthfulqa_mc2",)}  # tasks that a published table leaves out of its averages (A15)
 
@@ -32,10 +30,6 @@ def read_tables(folder: Path) -> pd.DataFrame:
     left out.
     """
     return pd.concat([_read_table(folder / "tables" / name) for name in TABLE_FILES], ignore_index=True)
-
-
-def percent(ratio: float) -> str:
-    return f"{100 * ratio:.3g}%"
 
 
 def line_name_of(row: Any) -> str:

@@ -22,9 +22,8 @@ from hfprune.paper.printed import (
     read_tables,
 )
 from hfprune.results import DENSE
-from hfprune.settings import Name, Strict, load
-
-Ratio = Annotated[float, Field(gt=0, lt=1)]
+from hfprune.rounding import percent
+from hfprune.settings import Name, Removed, Strict, load
 
 
 class Side(Strict):
@@ -58,7 +57,7 @@ class Claim(Strict):
     tables: list[Annotated[int, Field(ge=1, le=8)]] = Field(
         min_length=1, description="which published tables have its numbers"
     )
-    ratios: list[Ratio | None] = Field(
+    ratios: list[Removed | None] = Field(
         min_length=1, description="null: for a number without a ratio, such as the cost of scoring"
     )
     measure: Name = Field(
@@ -100,7 +99,7 @@ class Claim(Strict):
         description="the sides whose accuracy must be significantly above that of a guess or a constant "
         "answer, for the claim to be tested; right: a left side at that level is evidence against the claim",
     )
-    beyond: Ratio | None = Field(default=None, description="subtract the effect at this ratio")
+    beyond: Removed | None = Field(default=None, description="subtract the effect at this ratio")
     anomalies: list[str] = Field(default=[], description="ids in anomalies.csv that concern the whole claim")
 
     @model_validator(mode="after")
@@ -124,13 +123,12 @@ class Claim(Strict):
     @property
     def compares(self) -> str:
         left, right = (" or ".join(side.methods) for side in (self.left, self.right))
-        beyond = "" if self.beyond is None else f", less the same at {100 * self.beyond:.3g} %"
+        beyond = "" if self.beyond is None else f", less the same at {percent(self.beyond)}"
         return f"{left} {'-' if self.effect == 'difference' else '/'} {right}, {self.metric}{beyond}"
 
     @property
     def condition(self) -> str:
-        percent = self.effect == "ratio"
-        margin = self.margin and (f"{100 * self.margin:g} %" if percent else f"{self.margin:g}")
+        margin = self.margin and (percent(self.margin) if self.effect == "ratio" else f"{self.margin:g}")
         threshold = self.neutral if self.threshold is None else self.threshold
         than = "the published effect" if threshold == "published" else f"{threshold:g}"
         if self.relation == "about":

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hfprune.errors import HfpruneError
 from hfprune.models.units import Units
+from hfprune.rounding import percent
 
 # The share of a layer's neurons that a global ranking always keeps.
 FLOOR = 0.1
@@ -62,7 +63,8 @@ def keep_globally(scores: Sequence[Tensor], count: int, standardize: bool = Fals
     floors = [max(1, round(FLOOR * len(layer))) for layer in scores]
     if sum(floors) > count:
         raise HfpruneError(
-            f"{FLOOR:.0%} of each layer stay, {sum(floors)} neurons, but the ratio leaves {count}: lower the ratio"
+            f"{percent(FLOOR)} of each layer stay, {sum(floors)} neurons, but the ratio leaves {count}: "
+            "lower the ratio"
         )
     ranks, sorted_ranks = [], []
     for layer, floor in zip(scores, floors, strict=True):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hfprune.errors import HfpruneError
 from hfprune.models.units import Kind, count_parameters, units_of
+from hfprune.rounding import percent
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.units import UnitShares
 
@@ -166,4 +167,4 @@ def not_applicable(
     sizes, kept = unit_sizes(model, units), kept_units(model, ratio, units, spared=spared)
     whole = [kind for kind in sizes if kept[kind] == sizes[kind].units]
     reasons = [f"keeps {kept[kind]} of {sizes[kind].units} {NAMES[kind]}" for kind in whole]
-    return f"{' and '.join(reasons)} at {100 * ratio:g} %" if reasons else ""
+    return f"{' and '.join(reasons)} at {percent(ratio)}" if reasons else ""

@@ -13,6 +13,7 @@ from hfprune.errors import missing
 from hfprune.exports.checkpoint import write_card
 from hfprune.exports.export_folder import PROVENANCE
 from hfprune.files import read_json
+from hfprune.measurement import MEASURES, TextMeasure
 from hfprune.models.load import load_skeleton, load_tokenizer
 from hfprune.models.units import count_parameters
 from hfprune.pruning.config import Pruning
@@ -61,6 +62,16 @@ def read_later(asked: Pruning) -> list[str]:
     return found
 
 
+def _of_texts() -> list[str]:
+    """Return the measures of text, each of which is compared: a new one of them appears by being there."""
+    known = {name: MEASURES.load(name) for name in MEASURES.sources()}
+    return [
+        name
+        for name, measure in known.items()
+        if issubclass(measure, TextMeasure) and measure.needs in ("model", "beside")
+    ]
+
+
 def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """Return what is measured, with the capabilities whose tasks have documents that fit the model's context.
 
@@ -68,14 +79,15 @@ def fitting(asked: Pruning, folders: dict[str, Path]) -> dict[str, dict[str, Any
     """
     if not asked.compare:
         return {}
-    model, found = folders["models"], dict[str, dict[str, Any]](perplexity=HELDOUT, fidelity=HELDOUT)
+    of_texts = _of_texts()
+    model, found = folders["models"], dict[str, dict[str, Any]](dict.fromkeys(of_texts, HELDOUT))
     found |= {} if asked.quick else {"latency": TURNS}
     for asset, folder in folders.items():
         if asset.startswith("corpora/"):
             long_ones = sum(len(text) > LONG for text in read_corpus(folder))
             own = OWN_TEXT | {"sampling": "crop" if long_ones >= ENOUGH else "pack"}
             own |= {"corpus": asset.removeprefix("corpora/")}
-            found |= {f"{OWN}{name}": own | {"measure": name} for name in ("perplexity", "fidelity")}
+            found |= {f"{OWN}{name}": own | {"measure": name} for name in of_texts}
     tokenizer = load_tokenizer(model)
     # As the model was trained: BOS where its tokenizer adds it.
     bos = (tokenizer("a")["input_ids"] or [None])[0] == tokenizer.bos_token_id is not None
@@ -131,7 +143,10 @@ def outcome(
     sample = read_json(jobs["sample"].outputs()[0]) if sides else {}
     weights, repeated = (weight_bytes(model), weight_bytes(out)), sample.get("repeated", {})
     rows = compare(sides, step, sizes, weights, repeated)
-    said = [*verdict(rows, dense.config.vocab_size, repaired=bool(asked.recover)), *warnings]
+    said = [
+        *verdict(rows, dense.config.vocab_size, repaired=bool(asked.recover), most=asked.max_loss),
+        *warnings,
+    ]
     recovered = [file for job in jobs.values() for file in job.outputs() if file.name == RECOVERED]
     values = [value for file in recovered for value in read_result(file)["values"]]
     if any((value["metric"], value["value"]) == ("kept_step", 0) for value in values):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ByteSize, Field, PositiveInt, model_validator
 
 from hfprune.assets.spelling import FORMS
-from hfprune.settings import Dtype, Strict, plain
+from hfprune.settings import Dtype, Removed, Strict, plain
 from hfprune.settings.allocation import Allocation
 from hfprune.stages import Alone
 from hfprune.stages.fields import CatalogueFile, Resources, Seed
@@ -29,7 +29,7 @@ def _words(given: Any) -> Any:
 
 class Pruning(Strict):
     model: str = Field(description=f"the model: a name in config/assets.yaml, {FORMS['models'].ways()}")
-    ratio: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Auto, Percent] = Field(
+    ratio: Annotated[Removed | None, Auto, Percent] = Field(
         default=None, description="fraction of all parameters to remove; auto: by one of the next three"
     )
     max_loss: Annotated[Annotated[float, Field(gt=0, le=1)], Percent] | None = Field(

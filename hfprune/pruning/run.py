@@ -15,7 +15,8 @@ from hfprune.pruning.config import Pruning
 from hfprune.settings import load, validate
 
 if TYPE_CHECKING:
-    from hfprune.comparison.before_after import Comparison, Row
+    from hfprune.comparison.before_after import Comparison
+    from hfprune.comparison.rows import Row
     from hfprune.pruning.recipe import PruningRecipe
     from hfprune.stages import Stage
     from hfprune.study.places import Files
@@ -104,7 +105,7 @@ def _at_its_ratio(
     files = one_cell(asked, recipe, folders, {"loss": CROPS}, least)
     jobs = swept_jobs(files)
     _take_all(files, jobs, [*jobs], least, asked)
-    sweep = shown(losses(jobs), asked.max_loss, asked.out)
+    sweep = shown(losses(jobs, asked.max_loss), asked.max_loss, asked.out)
     return asked.model_copy(update={"ratio": sweep["ratio"]}), sweep
 
 

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,8 +10,8 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from hfprune.analysis.rounding import rounded_interval
-from hfprune.comparison.before_after import paired
+from hfprune.analysis.effect import Effect
+from hfprune.comparison.rows import paired, share
 from hfprune.errors import HfpruneError
 from hfprune.files import atomic_file
 from hfprune.pruning.folder import SWEPT
@@ -18,6 +19,7 @@ from hfprune.report.charts import Chart
 from hfprune.report.drawing.panels import sheet, theme
 from hfprune.report.style import Look
 from hfprune.results import DENSE, read_result
+from hfprune.rounding import percent
 from hfprune.stages import Stage
 
 # Short crops of many documents: what shows a loss in seconds.
@@ -29,35 +31,29 @@ class Tried(NamedTuple):
 
     ratio: float
     parameters: int
-    loss: float
-    low: float
-    """The ends of its 95 % interval, in pairs over documents."""
-    high: float
+    loss: Effect
+    """Its 95 % interval is in pairs over documents; `neutral` is the limit."""
     documents: int
 
-    def said(self, most: float) -> str:
-        loss, *ends = rounded_interval("{:+.1%}", self.loss, self.low, self.high, neutral=most)
-        return f"{loss} [{', '.join(ends)}]"
 
-
-def losses(jobs: dict[str, Stage]) -> list[Tried]:
-    """Return what the jobs of a sweep have found, the smallest cut first."""
+def losses(jobs: dict[str, Stage], most: float) -> list[Tried]:
+    """Return what the jobs of a sweep have found beside the limit `most`, the smallest cut first."""
     dense, *cells = [file for file in jobs["measure"].outputs() if file.suffix == ".parquet"]
     plans = [job.outputs()[1] for job in jobs.values() if job.stage == "plan"]
-    found = []
+    tried = []
     for plan, cell in zip(map(read_result, plans), cells, strict=True):
-        effect = paired([pd.read_parquet(file) for file in (cell, dense)], "nll")
-        if not effect:
+        found = paired([pd.read_parquet(file) for file in (cell, dense)], "nll")
+        if not found:
             raise HfpruneError("--max-loss: too few documents fill a crop for an interval; give --ratio")
-        loss, low, high = map(float, np.expm1([effect.value, effect.low, effect.high]))
+        loss = replace(share(1.0, float(np.exp(found.value)), found, better=-1), neutral=most)
         left = {value["metric"]: value["value"] for value in plan["values"]}["parameters"]
-        found.append(Tried(plan["cell"]["ratio"], int(left), loss, low, high, effect.n))
-    return sorted(found)
+        tried.append(Tried(plan["cell"]["ratio"], int(left), loss, found.n))
+    return sorted(tried, key=lambda one: one.ratio)
 
 
 def choice(tried: Sequence[Tried], most: float) -> Tried | None:
     """Return the largest cut with the high end of its interval below the limit, or None."""
-    return max((one for one in tried if one.high < most), default=None)
+    return max((one for one in tried if one.loss.high < most), key=lambda one: one.ratio, default=None)
 
 
 def shown(tried: Sequence[Tried], most: float, out: Path) -> dict[str, Any]:
@@ -66,10 +62,10 @@ def shown(tried: Sequence[Tried], most: float, out: Path) -> dict[str, Any]:
     Raises:
         HfpruneError: no cut is within the limit; gives the loss of the smallest.
     """
-    best, limit, least = choice(tried, most), f"{100 * most:.3g} %", min(tried)
-    headers = ["removed", "parameters", "loss [95 % interval]", ""]
+    best, limit, least = choice(tried, most), percent(most), tried[0]
+    headers = ["removed", "parameters", "loss (95 % interval)", ""]
     rows = [
-        [f"{100 * one.ratio:.3g} %", f"{one.parameters:,}", one.said(most), "exported" * (one == best)]
+        [percent(one.ratio), f"{one.parameters:,}", str(one.loss), "exported" * (one == best)]
         for one in tried
     ]
     said = (
@@ -82,7 +78,7 @@ def shown(tried: Sequence[Tried], most: float, out: Path) -> dict[str, Any]:
     if not best:
         raise HfpruneError(
             f"--max-loss: no cut has the high end of its interval below {limit}, and nothing is exported: the "
-            f"smallest, {rows[0][0]} of the parameters, loses {least.said(most)}"
+            f"smallest, {rows[0][0]} of the parameters, loses {least.loss}"
         )
     data = base64.b64encode((out / SWEPT).read_bytes()).decode()
     return {"ratio": best.ratio, "headers": headers, "rows": rows, "said": said, "figure": data}
@@ -90,11 +86,12 @@ def shown(tried: Sequence[Tried], most: float, out: Path) -> dict[str, Any]:
 
 def _draw(tried: Sequence[Tried], best: Tried | None, most: float, path: Path) -> None:
     looks = {
-        DENSE: Look(f"--max-loss {100 * most:.3g}%", "#000000", "D"),
+        DENSE: Look(f"--max-loss {percent(most)}", "#000000", "D"),
         "tried": Look("Tried, with 95 % intervals", "#0072B2", "o"),
         "best": Look("Exported", "#D55E00", "D"),
     }
-    rows = pd.DataFrame(tried).rename(columns={"loss": "value"})
+    rows = pd.DataFrame([(one.parameters, one.loss.value, one.loss.low, one.loss.high) for one in tried])
+    rows = rows.set_axis(["parameters", "value", "low", "high"], axis=1)
     rows = rows.assign(place=rows["parameters"] / 1e6, group="tried")
     exported = rows[[one == best for one in tried]].assign(group="best")
     rows = pd.concat([rows, exported, pd.DataFrame([{"group": DENSE, "value": most}])])

@@ -5,9 +5,9 @@ from math import nan
 
 import pandas as pd
 
-from hfprune.analysis.rounding import rounded, rounded_interval
 from hfprune.report.style import Look, method_label
 from hfprune.report.typeset import MISSING, Column
+from hfprune.rounding import percent, rounded, rounded_interval
 
 PAPER, OURS = "paper", "ours"  # the sources of numbers
 
@@ -62,7 +62,7 @@ def words(values: Iterable[str]) -> list[str]:
 
 
 def ratio_column(rows: pd.DataFrame) -> Column:
-    return Column("Ratio", texts(rows["ratio"], "{:.3g}%", 100), words=True)
+    return Column("Ratio", [percent(ratio) or MISSING for ratio in rows["ratio"]], words=True)
 
 
 def head_columns(rows: pd.DataFrame, looks: Mapping[str, Look]) -> list[Column]:

@@ -9,9 +9,9 @@ import pandas as pd
 
 from hfprune.analysis.averages import spread
 from hfprune.analysis.declarations import Declarations
-from hfprune.analysis.rounding import DIGITS
 from hfprune.report.style import Look, recovery_label
 from hfprune.results import DENSE
+from hfprune.rounding import DIGITS, percent
 
 FOCUS = 0.2  # charts of a single ratio show this one or the nearest; the paper's first
 OUTCOME = ["measure", "metric", "task"]
@@ -82,7 +82,7 @@ def focus(values: pd.DataFrame) -> float:
 
 
 def share_removed(ratio: float) -> str:
-    return f"{100 * ratio:.3g}% removed"
+    return f"{percent(ratio)} removed"
 
 
 def meaning(values: pd.DataFrame, units: str = "items") -> str:

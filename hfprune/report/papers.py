@@ -9,6 +9,7 @@ import pandas as pd
 
 from hfprune.analysis.averages import primary_values, without_tasks
 from hfprune.analysis.declarations import ALL_SHOWN, Declarations
+from hfprune.assets.known_tasks import known_task, tasks_in_order
 from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
 from hfprune.paper.relations import Paper
 from hfprune.report import unread
@@ -26,7 +27,7 @@ from hfprune.report.rows import (
     source_notes,
     with_blanks,
 )
-from hfprune.report.style import TASKS, looks, metric_label, tasks_in_order
+from hfprune.report.style import looks
 from hfprune.report.typeset import Column, Table
 from hfprune.results import DENSE
 
@@ -35,7 +36,8 @@ FORMS = {
     AVERAGE_WITHOUT_CROWS: CellForm("w/o Crows", better="higher"),
     unread.WITHOUT_CONSTANT: CellForm("w/o constant", better="higher"),
     **{
-        key: CellForm(f"{TASKS[task].short} bal.", with_spread=False) for task, key in unread.BALANCED.items()
+        key: CellForm(f"{known_task(task).short} bal.", with_spread=False)
+        for task, key in unread.BALANCED.items()
     },
     "parameters": CellForm("Params (B)", "{:.3g}", with_spread=False),
     "prefill_latency": CellForm("Prefill (ms)"),
@@ -156,7 +158,7 @@ class PaperTable(TablePublication):
                 forms |= _task_forms(pd.concat([theirs, ours[ours["measure"] == declared.first("zeroshot")]]))
             elif key == OUTPUTS:
                 outputs = ours[ours["measure"].isin(declared.of_kind(*ALL_SHOWN))]
-                forms |= _output_forms(pd.concat([theirs, outputs]))
+                forms |= _output_forms(pd.concat([theirs, outputs]), declared)
             else:
                 forms[key] = FORMS[key]
         return forms
@@ -171,7 +173,7 @@ def _task_forms(rows: pd.DataFrame) -> dict[str, CellForm]:
     }
 
 
-def _output_forms(rows: pd.DataFrame) -> dict[str, CellForm]:
+def _output_forms(rows: pd.DataFrame, declared: Declarations) -> dict[str, CellForm]:
     rows = rows[["key", "metric"]].drop_duplicates()
     kinds = [*OUTPUT_FORMS]
     rows["kind"] = rows["metric"].str.replace(r"^top\d+_", "", regex=True)
@@ -180,7 +182,7 @@ def _output_forms(rows: pd.DataFrame) -> dict[str, CellForm]:
     )
     return {
         row.key: replace(
-            OUTPUT_FORMS[row.kind], heading=metric_label(row.metric) + row.key.removeprefix(row.metric)
+            OUTPUT_FORMS[row.kind], heading=declared.label_of(row.metric) + row.key.removeprefix(row.metric)
         )
         for row in rows.itertuples()
     }

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from hfprune.analysis.averages import spread
-from hfprune.analysis.rounding import rounded
 from hfprune.paper.printed import AVERAGE, CONFIDENT, CROWS
 from hfprune.paper.relations import Paper
 from hfprune.report.cells import OURS, PAPER
 from hfprune.report.typeset import MISSING, Column, mark
 from hfprune.results import DENSE
+from hfprune.rounding import rounded
 
 ROW = ["model", "method", "ratio", "recovery", "source"]  # identifies a row of a table
 ORDER = ["model", "ratio", "recovery", "method", "source"]

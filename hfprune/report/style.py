@@ -1,6 +1,5 @@
 """Names, order and looks of methods, tasks and metrics, the same in every table and figure."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import product
@@ -24,13 +23,6 @@ class Look(NamedTuple):
     colour: str
     marker: Marker
     line: Literal["-", "--", "-.", ":"] = "-"
-
-
-class Task(NamedTuple):
-    """The paper's short name of a task, and the accuracy (fraction) of guessing, if known."""
-
-    short: str
-    chance: float | None
 
 
 def _closed(*corners: tuple[float, float]) -> Marker:
@@ -81,36 +73,7 @@ EXTRA_COLOURS = ["#E07B91", "#7BAFD4", "#B8A04A", "#5D3FA8", "#6B8E23", "#2F8F8B
 LINES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
 EXTRA_MARKERS: list[Marker] = ["P", ELL, "d", ">", TEE, "h", ROOF, TALL, WIDE, STAR, BOW, GLASS, CUP]
 
-# In the order of the paper's tables. CrowS-Pairs has no chance level; its ideal is 50 %.
-TASKS = {
-    "arc_challenge": Task("ARCc", 0.25),
-    "arc_easy": Task("ARCe", 0.25),
-    "boolq": Task("BoolQ", 0.5),
-    "crows_pairs_english": Task("Crows", 0.5),
-    "openbookqa": Task("OBQA", 0.25),
-    "piqa": Task("PIQA", 0.5),
-    "race": Task("Race", 0.25),
-    "social_iqa": Task("SiQA", 1 / 3),
-    "truthfulqa_mc2": Task("TfQA", None),
-    "winogrande": Task("Wino", 0.5),
-}
-
 RECOVERIES = {"none": "", "linear": "linear", "lora": "LoRA", "linear+lora": "linear, LoRA"}
-
-METRIC_LABELS = {
-    "jaccard": "Jaccard",
-    "js_distance": "JS distance",
-    "kl_divergence": "KL divergence",
-    "perplexity": "Perplexity",
-}
-
-# The metrics of quality against speed and size.
-QUALITY_LABELS = {"js_distance": "JS distance", "bpb": "Gold bits/byte"}
-GAIN_LABELS = {
-    "prefill_speedup": "Prefill speed-up",
-    "decode_speedup": "Decode speed-up",
-    "parameters_kept": "Parameters",
-}
 
 # The verdicts that are drawn; "not run" and "not applicable" are not.
 VERDICT_LOOKS = {
@@ -156,14 +119,6 @@ def looks(methods: Iterable[str], own: Mapping[str, Label] | None = None) -> dic
     return shown
 
 
-def tasks_in_order(tasks: Iterable[str]) -> dict[str, Task]:
-    present = set(tasks)
-    unknown = sorted(present - TASKS.keys())
-    return {name: task for name, task in TASKS.items() if name in present} | {
-        name: Task(name, None) for name in unknown
-    }
-
-
 def method_label(look: Look, recovery: str) -> str:
     recovered = RECOVERIES.get(recovery, recovery)
     return f"{look.label} + {recovered}" if recovered else look.label
@@ -171,9 +126,3 @@ def method_label(look: Look, recovery: str) -> str:
 
 def recovery_label(recovery: str) -> str:
     return RECOVERIES.get(recovery, recovery) or "no recovery"
-
-
-def metric_label(metric: str) -> str:
-    if top := re.fullmatch(r"top(\d+)_jaccard", metric):
-        return f"Top-{top[1]} Jaccard"
-    return METRIC_LABELS.get(metric, metric.replace("_", " "))

@@ -6,15 +6,17 @@ import pandas as pd
 
 from hfprune.analysis.answers import MAJORITY
 from hfprune.analysis.averages import levels, primary_values
-from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS, SAME_CHOICES
+from hfprune.assets.known_tasks import known_task, tasks_in_order, with_same_choices
+from hfprune.paper.printed import AVERAGE, AVERAGE_WITHOUT_CROWS, CROWS
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
-from hfprune.report.style import Look, tasks_in_order
+from hfprune.report.style import Look
+from hfprune.rounding import percent
 
 GUESS = "guess"
 LOOKS = {GUESS: Look("Guess", GREY, "", "-"), MAJORITY: Look("Majority answer", GREY, "", "-.")}
 # Keys of the mean of the accuracies over questions of each right answer, and of an average over tasks.
-BALANCED = {task: f"{task}, balanced" for task in SAME_CHOICES}
+BALANCED = {task: f"{task}, balanced" for task in with_same_choices()}
 WITHOUT_CONSTANT = "average without constant"
 Tasks = Mapping[str, Collection[str]]  # by model
 _CELL = ["model", "recovery", "ratio", "method", "task"]
@@ -51,7 +53,7 @@ def unread(
     scores = primary_values(data.levels, data.declared.first("zeroshot"))
     tasks = tasks_in_order({*scores["task"]} - {*left_out})
     chance = 100 * pd.Series({name: tasks[name].chance for name in tasks}, dtype=float)
-    same_choices = answers[(answers["method"] == MAJORITY) & answers["task"].isin(SAME_CHOICES)]
+    same_choices = answers[(answers["method"] == MAJORITY) & answers["task"].isin(with_same_choices())]
     stereotypes = {*scores["task"][scores["metric"] == CROWS]}
     crows: Tasks = {AVERAGE_WITHOUT_CROWS: stereotypes} if stereotypes else {}
     balance, rows = {BALANCED[task]: chance[task] for task in BALANCED if task in chance}, []
@@ -70,17 +72,20 @@ def unread(
 
 def notes(shown: pd.DataFrame, same: Tasks, share: float) -> list[str]:
     """Return what those of these numbers are that a table shows."""
-    short = {name: [task.short for task in tasks_in_order(tasks).values()] for name, tasks in same.items()}
+    short = {name: [one.short for one in tasks_in_order(tasks).values()] for name, tasks in same.items()}
     out = [
         f"{', '.join(tasks)} of {name}"
         for name, tasks in short.items()
         if tasks and name in {*shown["model"]}
     ]
+    alike = ", ".join(known_task(name).short for name in with_same_choices())
     said = {
         GUESS: "Guess: right without reading a question.",
-        MAJORITY: "Majority answer: a guess, but in BoolQ its commoner answer.",
-        BALANCED["boolq"]: "Bal.: the mean of the accuracies where yes and where no is right.",
+        MAJORITY: f"Majority answer: a guess, but in {alike} the commonest right answer.",
+        **dict.fromkeys(
+            BALANCED.values(), "Bal.: the mean of the accuracies where yes and where no is right."
+        ),
         WITHOUT_CONSTANT: f"w/o constant: without tasks to which a model of the study, dense or pruned, gives "
-        f"the same answer in over {100 * share:.3g} % of the questions: {'; '.join(out)}.",
+        f"the same answer in over {percent(share)} of the questions: {'; '.join(out)}.",
     }
     return [note for name, note in said.items() if name in {*shown["method"], *shown["key"]}]

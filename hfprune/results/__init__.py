@@ -3,10 +3,11 @@
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from hfprune.errors import HfpruneError, explained
 from hfprune.files import atomic_file, read_json, write_json
+from hfprune.rounding import rounded_ratio, spelt_ratio
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,8 @@ KEY = [*CELL_COLUMNS, "measure", "task", "metric"]
 class Cell:
     """One (model, method, ratio, seed, recovery) of a study; the unpruned model is method `dense`, ratio 0.
 
-    A result that comes before any cut, such as the cost of scoring, has no ratio (`None`).
+    A result that comes before any cut, such as the cost of scoring, has no ratio (`None`). As text a cell is
+    `study/model/method/ratio/seed/recovery`, where no ratio is empty.
     """
 
     study: str
@@ -32,6 +34,25 @@ class Cell:
     ratio: float | None
     seed: int
     recovery: str
+
+    def __post_init__(self) -> None:
+        if self.ratio is not None:
+            object.__setattr__(self, "ratio", rounded_ratio(self.ratio))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the cell that a text spells.
+
+        Raises:
+            HfpruneError: the text has another form.
+        """
+        with explained(f"{text!r} is not a cell: give study/model/method/ratio/seed/recovery", ValueError):
+            study, model, method, ratio, seed, recovery = text.split("/")
+            return cls(study, model, method, float(ratio) if ratio else None, int(seed), recovery)
+
+    def __str__(self) -> str:
+        parts = (self.study, self.model, self.method, spelt_ratio(self.ratio), self.seed, self.recovery)
+        return "/".join(map(str, parts))
 
 
 @dataclass(frozen=True)
@@ -116,19 +137,3 @@ def _shown(number: float | None) -> str:
 
 def read_result(path: Path) -> dict[str, Any]:
     return read_json(path)
-
-
-def parse_cell(text: str) -> Cell:
-    """Read `study/model/method/ratio/seed/recovery` as a cell; an empty ratio means none.
-
-    Raises:
-        HfpruneError: the text has another form.
-    """
-    with explained(f"{text!r} is not a cell: give study/model/method/ratio/seed/recovery", ValueError):
-        study, model, method, ratio, seed, recovery = text.split("/")
-        return Cell(study, model, method, float(ratio) if ratio else None, int(seed), recovery)
-
-
-def spell_cell(cell: Cell) -> str:
-    ratio = "" if cell.ratio is None else f"{cell.ratio:g}"
-    return f"{cell.study}/{cell.model}/{cell.method}/{ratio}/{cell.seed}/{cell.recovery}"

@@ -16,12 +16,14 @@ from pydantic import (
 )
 
 from hfprune.errors import REASON, HfpruneError, explained, nearest, reading
+from hfprune.rounding import rounded_ratio
 
 # Names become folder names and Snakemake wildcards, so they hold no slash, blank or leading dot.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
-# Rounded as results and the names of files spell it.
-Ratio = Annotated[float, AfterValidator(lambda ratio: float(f"{ratio:g}"))]
+# Of all parameters, the share that is removed; the dense model has 0.
+Ratio = Annotated[float, Field(ge=0, lt=1), AfterValidator(rounded_ratio)]
+Removed = Annotated[Ratio, Field(gt=0)]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 

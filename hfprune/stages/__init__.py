@@ -14,7 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, 
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
-from hfprune.results import Cell, parse_cell
+from hfprune.results import Cell
+from hfprune.rounding import spelt_ratio
 from hfprune.settings import Strict
 
 
@@ -168,13 +169,13 @@ class Stage(Command):
 
     def named_cells(self) -> list[Cell]:
         """Return the cells of a study that it works on."""
-        return [parse_cell(text) for part in _parts(self) if (text := getattr(part, "cell", None))]
+        return [cell for part in _parts(self) if (cell := getattr(part, "cell", None))]
 
     def about(self) -> str:
         """Return the model and the cells, for messages."""
         cells = self.named_cells()
         said = [
-            f"{one.method} {'' if one.ratio is None else f'{one.ratio:g} '}seed {one.seed}" for one in cells
+            " ".join(filter(None, [one.method, spelt_ratio(one.ratio), f"seed {one.seed}"])) for one in cells
         ]
         first = said[:1] + [f"and {len(said) - 1} more cells"] * (len(said) > 1)
         recoveries = dict.fromkeys(one.recovery for one in cells if one.recovery != "none")

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeInt, model_validator
 from hfprune.errors import HfpruneError
 from hfprune.files import read_json, write_json
 from hfprune.provenance import is_current, origin
+from hfprune.rounding import spelt_ratio
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.units import UnitShares
 from hfprune.stages import Output, Stage
@@ -70,7 +71,7 @@ class Budget(Stage):
             label = " and ".join(units) + f", {spared} layers spared" * bool(spared)
             kept[label] = {}
             for ratio in self.ratios:
-                counts = kept[label][f"{ratio:g}"] = kept_units(model, ratio, units, spared=spared)
+                counts = kept[label][spelt_ratio(ratio)] = kept_units(model, ratio, units, spared=spared)
                 said = ", ".join(
                     f"{count:,} of {sizes[kind].units:,} {kind}" for kind, count in counts.items()
                 )
@@ -83,7 +84,7 @@ class Budget(Stage):
         removed = {}
         for ratio in self.ratios:
             with suppress(HfpruneError):  # what layers can reach, neurons alone may not
-                removed[f"{ratio:g}"] = 1 - kept_units(model, ratio)["neurons"] / width
+                removed[spelt_ratio(ratio)] = 1 - kept_units(model, ratio)["neurons"] / width
         found = {"parameters": total, "neurons": width, "kept": kept, "neurons_removed": removed}
         if self.out:
             write_json(self.out, found | {"provenance": origin(inputs, settings)})

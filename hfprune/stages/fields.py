@@ -5,12 +5,20 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    NonNegativeInt,
+    PlainSerializer,
+    PositiveInt,
+)
 
 from hfprune.assets.shipped import shipped
 from hfprune.assets.spelling import FORMS
 from hfprune.errors import HfpruneError
-from hfprune.results import parse_cell
+from hfprune.results import Cell
 from hfprune.settings import Dtype, Strict
 from hfprune.stages import AssetFlag, Input
 from hfprune.study.layout import study_file
@@ -32,12 +40,11 @@ def _study(path: Path) -> Path:
         raise ValueError(str(error)) from error
 
 
-def _cell(text: str) -> str:
+def _cell(given: str | Cell) -> Cell:
     try:
-        parse_cell(text)
+        return given if isinstance(given, Cell) else Cell.parse(given)
     except HfpruneError as error:
         raise ValueError(str(error)) from error
-    return text
 
 
 Safetensors = Annotated[Path, AfterValidator(partial(_file, suffix=".safetensors"))]
@@ -67,7 +74,7 @@ BatchTokens = Annotated[PositiveInt | None, Field(description="tokens of a forwa
 ComputeDtype = Annotated[Dtype | None, Field(description="precision to compute in (as the model was saved)")]
 Seed = Annotated[NonNegativeInt, Field(description="seed of every random draw")]
 CellName = Annotated[
-    Annotated[str, AfterValidator(_cell)] | None,
+    Annotated[InstanceOf[Cell], BeforeValidator(_cell), PlainSerializer(str)] | None,
     Field(description="study/model/method/ratio/seed/recovery, written into the result"),
 ]
 # Paths that the package has where the working folder has none; a default needs `validate_default`.

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hfprune.assets.catalogue import Catalogue
-from hfprune.results import Cell, spell_cell
+from hfprune.results import Cell
+from hfprune.rounding import spelt_ratio
 from hfprune.settings.recovery import RECOVERED, Linear
 from hfprune.stages import Stage
 from hfprune.stages.adopt import Adopt
@@ -86,7 +87,7 @@ def _budget(files: Files, model: str, ratio: float) -> Budget:
         ratios=[ratio],
         units=[json.loads(kinds) for kinds, _ in units] or [{"neurons": None}],
         spare=[spared for _, spared in units] if any(spared for _, spared in units) else [],
-        out=files.record(layout.BUDGET, model=model, ratio=f"{ratio:g}"),
+        out=files.record(layout.BUDGET, model=model, ratio=spelt_ratio(ratio)),
     )
 
 
@@ -126,7 +127,7 @@ def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any)
         sequences=chosen.sequences,
         resamples=files.study.calibration.resamples,
         seed=cell.seed,
-        cell=spell_cell(cell),
+        cell=cell,
         out=out,
         **more,
     )
@@ -157,7 +158,7 @@ def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
             part=float(f"{step / method.steps:.6g}"),
             units=method.units,
             allocation=method.allocation,
-            cell=spell_cell(cell),
+            cell=cell,
             out=files.tensors(layout.PLAN if last else layout.STEP_PLAN, cell, step=step),
             after=[*about, *([blocks] if blocks else []), *before],
         )
@@ -169,7 +170,7 @@ def _adopt(files: Files, cell: Cell) -> Adopt:
     return Adopt(
         model=files.asset("models", cell.model),
         ratio=cell.ratio or 0,
-        cell=spell_cell(cell),
+        cell=cell,
         out=files.record(layout.PLAN, cell),
         **files.changed(cell),
     )
@@ -191,7 +192,7 @@ def _linear(files: Files) -> Iterator[SolveLinear]:
             cells=[
                 ToSolve(
                     plan=files.tensors(layout.PLAN, cell),
-                    cell=spell_cell(cell),
+                    cell=cell,
                     out=files.file(layout.RECOVERY, cell),
                 )
                 for cell in cells
@@ -222,7 +223,7 @@ def _recover(files: Files, cell: Cell) -> Recover:
         options=settings,
         batch_tokens=settings.batch_tokens,
         seed=cell.seed,
-        cell=spell_cell(cell),
+        cell=cell,
         out=files.file(layout.RECOVERY, cell),
         after=files.adopted([cell]),
     )
@@ -244,7 +245,7 @@ def _measurements(files: Files) -> Iterator[MeasureCells]:
         )
         for name in layout.measures_of(study, files.measures, cell):
             out = files.file(layout.results_of(cell))
-            yield _measure(files, [name], {cell: ToMeasure(cell=spell_cell(cell), out=out, scored=scored)})
+            yield _measure(files, [name], {cell: ToMeasure(cell=cell, out=out, scored=scored)})
 
 
 def _measure(files: Files, names: Iterable[str], cells: Mapping[Cell, ToMeasure]) -> MeasureCells:
@@ -268,7 +269,7 @@ def _to_measure(files: Files, names: Iterable[str], cell: Cell) -> ToMeasure:
         and not files.study.methods[cell.method].bias
     )
     return ToMeasure(
-        cell=spell_cell(cell),
+        cell=cell,
         out=files.file(layout.results_of(cell)),
         resampled=files.tensors(layout.PLAN, cell).with_suffix(layout.RESAMPLED)
         if on_plans and plain

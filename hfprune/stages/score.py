@@ -174,7 +174,6 @@ class Score(Stage, Scoring, Computing, Placement):
                 "batch_tokens_that_fitted": tokens,
                 "drawn": self.drawn(),
             }
-            cell = (self.cell or "").replace("{method}", name) or None
             out, *resampled = self.files(name)
             out.with_suffix(".json").unlink(missing_ok=True)  # it is of what is replaced now
             for path in resampled:
@@ -183,7 +182,9 @@ class Score(Stage, Scoring, Computing, Placement):
             save_scores(out, whole(scored.scores), about, removed=bool(plan))
             last = scored.curve[-1] if scored.curve else {}
             values = [Value(key, last[key]) for key in ("sequences", "agreement") if key in last]
-            named = cell_of(cell, self.model, name, seed=self.seed)
+            # Of several methods, the cell of each.
+            of_study = self.cell and replace(self.cell, method=name)
+            named = cell_of(of_study, self.model, name, seed=self.seed)
             write_result(out.with_suffix(".json"), named, "cost", "", values, made)
         shutil.rmtree(state, ignore_errors=True)
         return True

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hfprune.errors import HfpruneError
-from hfprune.results import BY_HAND, DENSE, Cell, Value, parse_cell
+from hfprune.results import BY_HAND, DENSE, Cell, Value
 from hfprune.settings import Dtype, Strict
 from hfprune.settings.recovery import ADAPTER, SOLVED
 from hfprune.stages import Input
@@ -121,10 +121,10 @@ class Pruned(Cut, Computing):
                 "give --plan or --checkpoint, --adapter, or both: this would be the dense model"
             )
 
-    def named_cell(self, text: str | None) -> "Cell":
+    def named_cell(self, named: "Cell | None") -> "Cell":
         """Return the cell that `--cell` names, or one of this model by hand."""
         recoveries = ["linear"] * bool(self.linear) + ["lora"] * bool(self.adapter)
-        return cell_of(text, self.model, self.method(), recovery="+".join(recoveries) or "none")
+        return cell_of(named, self.model, self.method(), recovery="+".join(recoveries) or "none")
 
     def load(
         self, dtype: Dtype | None = None, device_map: Literal["auto"] | None = None
@@ -141,15 +141,15 @@ class Pruned(Cut, Computing):
 
 
 def cell_of(
-    text: str | None,
+    named: "Cell | None",
     model: Path,
     method: str,
     ratio: float | None = None,
     seed: int = 0,
     recovery: str = "none",
 ) -> "Cell":
-    """Return the cell that `text` names (`study/model/method/ratio/seed/recovery`), or one of a run by hand."""
-    return parse_cell(text) if text else Cell(BY_HAND, model.name, method, ratio, seed, recovery)
+    """Return the cell of a study that was named, or one of a run by hand."""
+    return named or Cell(BY_HAND, model.name, method, ratio, seed, recovery)
 
 
 def size_values(left: int, total: int) -> "list[Value]":

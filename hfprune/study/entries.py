@@ -11,7 +11,7 @@ from hfprune.settings.recovery import Lora
 
 # Marks a list that may not repeat a value.
 Distinct = AfterValidator(distinct)
-Ratios = Annotated[list[Annotated[Ratio, Field(ge=0.001, lt=1)]], Listed, Distinct]
+Ratios = Annotated[list[Annotated[Ratio, Field(ge=0.001)]], Listed, Distinct]
 
 
 def _joined(given: Any) -> Any:

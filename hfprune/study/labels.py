@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from hfprune.criteria import CRITERIA
 from hfprune.results import DENSE
+from hfprune.rounding import percent
 from hfprune.settings.allocation import Allocation
 from hfprune.settings.units import UnitShares
 from hfprune.study.method import Method
@@ -95,7 +96,7 @@ def _units(units: UnitShares) -> str:
     shares = [units[kind] for kind in order]  # type: ignore[index]
     if None in shares:
         return "+".join(UNITS[kind] for kind in order)
-    return " + ".join(f"{100 * share:g} % {UNITS[kind]}" for kind, share in zip(order, shares, strict=True))  # type: ignore[operator]
+    return " + ".join(f"{percent(share)} {UNITS[kind]}" for kind, share in zip(order, shares, strict=True))
 
 
 def _allocation(allocation: Allocation) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from hfprune.assets.shipped import shipped
 from hfprune.errors import HfpruneError, nearest
 from hfprune.measurement import Measure
 from hfprune.results import DENSE, Cell
+from hfprune.rounding import spelt_ratio
 from hfprune.settings import NAME
 from hfprune.study.study import Study
 
@@ -46,10 +48,8 @@ CHECK = "check.md"
 
 def fill(pattern: str, cell: Cell, **more: Any) -> str:
     """Fill a pattern's wildcards from a cell; a ratio is written without trailing zeros."""
-    ratio = "" if cell.ratio is None else f"{cell.ratio:g}"
-    return pattern.format(
-        model=cell.model, method=cell.method, ratio=ratio, seed=cell.seed, recovery=cell.recovery, **more
-    )
+    known = asdict(cell) | {"ratio": spelt_ratio(cell.ratio)}
+    return pattern.format(**known | more)
 
 
 def results_of(cell: Cell) -> str:

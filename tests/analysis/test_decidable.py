@@ -11,7 +11,7 @@ from synthetic import PAPER, Study, evidence
 from hfprune.analysis.decidable import decidable
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.verdicts import evaluate
-from hfprune.assets.text_sizes import reading
+from hfprune.assets.known_tasks import known_task
 from hfprune.paper.relations import Paper
 from hfprune.results import DENSE
 
@@ -70,7 +70,7 @@ def test_all_documents_by_hand(
     study, evidence = earlier(tmp_path, right, vary=False)
     study.more = {"zeroshot": {"tasks": [*TASKS]}}
     (row,) = decidable(paper, study.config(), evidence)
-    sizes = [reading(task).documents for task in TASKS]
+    sizes = [known_task(name).documents for name in TASKS]
     assert row.documents == sum(sizes)
     # Draws that are alike leave the variance over documents: in points, of the mean over two equal tasks.
     variance = np.var(100 * np.subtract(right["entropy"], right["cross_entropy"]), ddof=1)

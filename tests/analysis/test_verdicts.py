@@ -176,9 +176,9 @@ HALF = partial(answers, theirs=None)
 OTHER_DRAWS = "the two sides were measured on different draws (seeds 0, 1, 2, 3, 4 and 0)"
 OTHER_ITEMS = "the two sides were measured on different items of boolq"
 SDMPRUNE = {"methods": ["sdmprune", "distillation"], "recoveries": ["lora"]}
-NO_SDMPRUNE = "sdmprune 20%, lora is not in the study; distillation 20%, lora is not in the study"
+NO_SDMPRUNE = "sdmprune 20 %, lora is not in the study; distillation 20 %, lora is not in the study"
 STANDS_IN = "2 of the paper's 10 tasks; cross_entropy stands for sdmprune"
-ROW = {"n": 200, "draws": 3, "kind": "other model", "unit": "points", "left": "entropy 20%, none"}
+ROW = {"n": 200, "draws": 3, "kind": "other model", "unit": "points", "left": "entropy 20 %, none"}
 # How the study was measured, what the claim says otherwise, and the verdict, the effect, and more of its row.
 SCENARIOS = [
     (answers, {}, "reproduced", 15, {"note": "2 of the paper's 10 tasks", **ROW}),
@@ -196,15 +196,15 @@ SCENARIOS = [
     (partial(times, entropy=2.0, cross_entropy=1.0), TIME, "one draw", 2, {"note": FEW}),
     (one_process, SPEED, "one draw", 0.5, {"low": np.nan, "note": FEW}),
     (one_process, FLOPS | {"threshold": 0.805}, "reproduced", 0.8, {"low": 0.8, "high": 0.8}),
-    (in_turns, IN_TURNS, "reproduced", MEAN, {"left": "dense 0%, none", "high": HIGH}),
+    (in_turns, IN_TURNS, "reproduced", MEAN, {"left": "dense 0 %, none", "high": HIGH}),
     (other_draws, {}, NOT_COMPARABLE, np.nan, {"note": OTHER_DRAWS}),
     (partial(answers, of=(100, 90)), {}, NOT_COMPARABLE, np.nan, {"note": OTHER_ITEMS}),
     (other_tasks, {}, NOT_RUN, np.nan, {"note": "the study has none of the paper's tasks"}),
-    (HALF, {}, NOT_RUN, np.nan, {"note": "cross_entropy 20%, none: boolq, piqa not measured"}),
-    (HALF, JS, NOT_RUN, np.nan, {"note": "entropy 20%, none: fidelity not measured"}),
+    (HALF, {}, NOT_RUN, np.nan, {"note": "cross_entropy 20 %, none: boolq, piqa not measured"}),
+    (HALF, JS, NOT_RUN, np.nan, {"note": "entropy 20 %, none: fidelity not measured"}),
     (HALF, TIME, NOT_RUN, np.nan, {"note": "entropy: cost, seconds not measured"}),
     (HALF, {"right": SDMPRUNE}, NOT_RUN, np.nan, {"note": NO_SDMPRUNE}),
-    (HALF, {"ratios": [0.4]}, NOT_RUN, np.nan, {"note": "entropy 40%, none is not in the study"}),
+    (HALF, {"ratios": [0.4]}, NOT_RUN, np.nan, {"note": "entropy 40 %, none is not in the study"}),
 ]
 
 
@@ -245,7 +245,7 @@ def test_a_constant_answers_accuracy_tests_nothing(paper: Paper, study: Study, r
         items = items.assign(target=np.repeat(["1", "0"], [62, 38]), loglikelihood=[[-1.0, -2.0]] * 100)
         study.result(method, 0.2, "zeroshot", "boolq", Value("acc", 0.01 * count), items=items, seed=seed)
     (row,) = judge(paper, study).itertuples()
-    assert row.verdict == said and ("cross_entropy 20%, none" in row.note) == (said != "reproduced")
+    assert row.verdict == said and ("cross_entropy 20 %, none" in row.note) == (said != "reproduced")
 
 
 def test_a_guess_is_among_an_items_choices_and_the_majority_of_one_task() -> None:
@@ -291,5 +291,8 @@ def test_command_line_and_forest_plot_of_ours_and_the_published(paper: Paper, st
     points = {tuple(point): line.get_color() for line in drawn for point in line.get_xydata()}
     assert points[15, 0] == style.VERDICT_LOOKS["reproduced"].colour
     assert {key for key in points if key[1] > 0} == {(0.5, 1), (0.5, 2)}  # Table 6 at 20 % and 30 %
-    assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["tiny-llama, 20%", "LLaMA-2-7B, 20%"]
+    assert [label.get_text() for label in ax.get_yticklabels()][:2] == [
+        "tiny-llama, 20 %",
+        "LLaMA-2-7B, 20 %",
+    ]
     assert set(style.VERDICT_LOOKS) == {*VERDICTS} - {NOT_RUN, NOT_APPLICABLE, NOT_COMPARABLE, TRUE, FALSE}

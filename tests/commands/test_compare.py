@@ -13,8 +13,10 @@ from lm_eval.models.huggingface import HFLM
 from scipy.stats import t, ttest_1samp
 from smoke import save_model, write, write_sources
 
+from hfprune.analysis.outcomes import contrast
+from hfprune.analysis.statistics import estimate
 from hfprune.assets.tasks import task_file
-from hfprune.comparison.two_results import effects
+from hfprune.comparison.two_results import effects, shown, verdict
 from hfprune.evaluation.lm_tasks import offline_tasks
 
 
@@ -83,7 +85,16 @@ def test_stock_results_and_their_checkpoints(tmp_path: Path, monkeypatch: pytest
     ):
         samples.write_text(text.replace(old, new))
         assert message in failure("compare logged/one logged/two")
+    samples.write_text("".join(text.splitlines(keepends=True)[:-1]))
+    assert "A answered 10 questions and B 9; evaluate both" in failure("compare logged/one logged/two")
+    samples.write_text("")
+    assert "holds no answers; run lm-eval again" in failure("compare logged/one logged/two")
+    results.rename("aside.json")
+    assert "is not beside it; copy the whole folder" in failure("compare logged/one logged/two")
+    Path("aside.json").rename(results)
     for call, message in {
+        "nowhere": "nowhere: no such folder; two models take --tasks",
+        "logged/two --tasks boolq": "task boolq: neither A nor B has it; choose by --tasks",
         "logged/two1 --tasks arc_easy": "task arc_easy: A and B had other numbers of few-shot",
         "logged/two1 --tasks piqa": "task piqa: B lacks it; choose by --tasks",
         "logged": "logged: results of 3 models; give the folder of one, as logged/one",
@@ -119,7 +130,7 @@ def test_the_interval_is_that_of_a_paired_t_test() -> None:
     # Half of the interval and the 80 % quantile, in standard errors; questions grow with its square.
     sem = 100 * differences[1].std(ddof=1) / 40**0.5
     assert second["detectable"] == pytest.approx((t.ppf(0.975, 39) + t.ppf(0.8, 39)) * sem, rel=1e-4)
-    assert second["needed"] == np.ceil(40 * second["detectable"] ** 2)
+    assert second["needed"] == np.ceil(40 * (second["detectable"] / (second["B - A"] + 1)) ** 2)
     assert second["Holm"] == 2 * second["p"] and mean["B - A"] == pytest.approx(1.5)
 
 
@@ -132,3 +143,33 @@ def test_coverage(n: int, shares: tuple[float, ...]) -> None:
     truth, error = 100 * (shares[2] - shares[1]), 2 * (0.95 * 0.05 / 300) ** 0.5
     covered = (found["low"].le(truth) & found["high"].ge(truth)).mean()
     assert 0.95 - error <= covered <= (0.95 + error if n == 200 else 1)
+
+
+def test_few_questions_have_no_interval_and_sentences_say_what_the_table_says() -> None:
+    few = answers(np.array([[1.0, 0, 1, 0, 1, 0]])), answers(np.array([[0.0, 0, 1, 1, 1, 0]]))
+    table = effects(*few, [], None)
+    assert table["low"].isna().all() and table["needed"].isna().all()
+    assert verdict(table, None) == (["Fewer than 8 questions have no interval: task0, average."], None)
+
+    a = np.array([np.tile([1.0, 0.0], 50), np.tile([1.0, 0.0], 50)])
+    b = a.copy()
+    b[0, :40:2] = 0  # twenty of a hundred are lost
+    table = effects(answers(a), answers(b), [], 1.0)
+    said, within = verdict(table, 1.0)
+    assert said[0] == "A and B have a significant difference on the mean."
+    assert said[1] == "They differ on task0, after Holm's correction for 2 tasks."
+    assert said[-1].startswith("More questions would not show it") and within is False
+    assert table["needed"].isna().tolist() == [True, False, True], "as far as the difference stays as it is"
+    row = table.iloc[0]
+    assert f"| {row['B - A']:+.0f} (".replace("-", "−") in shown(table).replace(".0", "")
+    assert shown(table).count("*") == 1
+
+
+def test_the_interval_is_that_of_a_study(tmp_path: Path) -> None:
+    """Of the same two models: `estimate` of a contrast that no draw changes, in points."""
+    rng = np.random.default_rng(1)
+    a, b = rng.integers(0, 2, (2, 1, 40)).astype(float)
+    (row, _) = effects(answers(a), answers(b), [], None).to_dict("records")
+    sides = [{None: {"task": pd.Series(x[0])}} for x in (b, a)]
+    found = estimate(contrast([*zip((1.0, -1.0), sides, strict=True)]))
+    assert [row["low"], row["high"]] == pytest.approx([100 * found.low, 100 * found.high])

@@ -24,7 +24,9 @@ def test_recovered_model_is_exported_and_measured_as_it_is_loaded(work: Path, tm
     assert not {"lora_A", "lora_B"} & {name.split(".")[-2] for name in exported.state_dict()}
     assert recovered.change_inputs().keys() == {"plan", "adapter"}
     assert recovered.named_cell(None) == Cell("by-hand", "mine", "pruned", None, 0, "lora")
-    assert recovered.named_cell("s/m/dense//1/none") == Cell("s", "m", "dense", None, 1, "none")
+    cell = Cell.parse("s/m/dense//1/none")
+    assert cell == Cell("s", "m", "dense", None, 1, "none")
+    assert recovered.named_cell(cell) is cell
 
     text = "--corpus corpora/text --sequences 3 --length 24 --out"
     run("measure perplexity --model", tmp_path / "out", *text.split(), tmp_path / "exported")

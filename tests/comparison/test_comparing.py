@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from hfprune.comparison.before_after import Row, Sides, compare, read_sides
+from hfprune.comparison.before_after import Sides, compare, read_sides
+from hfprune.comparison.rows import Kind, Row
 from hfprune.comparison.usability import LOSS, REPETITION, verdict, worth_taking
 from hfprune.pruning.sample import repeated
 
@@ -56,12 +57,12 @@ def test_numbers_stand_beside_those_of_the_dense_model() -> None:
     }
     results |= {Path("nowhere/last"): result("reconstructed", "perplexity", perplexity=25)}
     assert [row.words() for row in compared(results)] == [
-        ["perplexity on text", "20.00", "30.00", "25.00", "3", "+50.0%"],
-        ["JS distance to the dense model on text", "", "0.250", "", "3", "+0.250"],
-        ["parameters", "1,000", "800", "800", "", "-20.0%"],
-        ["file size of the weights, MB", "0.0", "0.0", "0.0", "", "-20.0%"],
-        ["prefill of 64 tokens, ms", "750.0", "500.0", "500.0", "3", "-33.3%"],
-        ["decoding, tokens a second", "24.0", "30.0", "30.0", "3", "+25.0%"],
+        ["perplexity on text", "20.00", "30.00", "25.00", "3", "+50.0 %"],
+        ["JS distance on text (against the dense model)", "", "0.250", "", "3", "+0.250"],
+        ["parameters", "1,000", "800", "800", "", "−20.0 %"],
+        ["file size of the weights, MB", "0.0", "0.0", "0.0", "", "−20.0 %"],
+        ["prefill of 64 tokens, ms", "750.0", "500.0", "500.0", "3", "−33.3 %"],
+        ["decoding, tokens a second", "24.0", "30.0", "30.0", "3", "+25.0 %"],
     ]
     names = [row.name for row in compared(results, "reconstructed")]
     assert names[:2] == ["perplexity on mine", "perplexity on text"], "a file's name without its hash"
@@ -92,16 +93,17 @@ def test_the_change_has_its_interval_in_pairs(tmp_path: Path) -> None:
     (row, *_) = compared(found)
     half = t.ppf(0.975, 15) * change.std(ddof=1) / 4
     ends = np.exp(change.mean() + np.array([-half, half])) - 1
-    assert row.change == pytest.approx(np.exp(change.mean()) - 1)
-    assert [row.low, row.high] == pytest.approx(ends, abs=0.01)
-    assert row.words()[4] == f"{row.change:+.1%} [{row.low:+.1%}, {row.high:+.1%}]"
+    assert row.change.value == pytest.approx(np.exp(change.mean()) - 1)
+    assert [row.change.low, row.change.high] == pytest.approx(ends, abs=0.01)
+    shown = [f"{100 * x:+.1f} %" for x in (row.change.value, row.change.low, row.change.high)]
+    assert row.words()[4] == f"{shown[0]} ({shown[1]} to {shown[2]})"
     path = tmp_path / "dense-perplexity-text.parquet"
     items = pd.read_parquet(path)
     items[::-1].to_parquet(path)
     assert compared(found)[0] == row, "documents are paired by name"
     items.loc[0, "nll"] = np.nan
     items.to_parquet(path)
-    assert compared(found)[0].low is None, "one without a number leaves no interval"
+    assert not compared(found)[0].change.known, "one without a number leaves no interval"
 
 
 def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(tmp_path: Path) -> None:
@@ -118,11 +120,11 @@ def test_capabilities_are_stratified_by_task_and_few_documents_have_no_interval(
             found |= measured(tmp_path, method, "gold_bpb", items, group, bpb=float(bpb.mean()))
     many, few, *_ = compared(found)
     assert (many.name, few.name) == ("bits per byte, many", "bits per byte, few")
-    assert many.change == pytest.approx(changes["many"].mean())
-    assert few.low is None
-    assert "[" not in few.words()[4]
+    assert many.change.value == pytest.approx(changes["many"].mean())
+    assert not few.change.known
+    assert "(" not in few.words()[4]
     # Tasks differ by 2, within a task by 0.1: unstratified it would be ± 0.5.
-    assert 0 < many.high - many.low < 0.2
+    assert 0 < many.change.high - many.change.low < 0.2
 
 
 def test_a_speed_has_the_interval_of_its_turns(tmp_path: Path) -> None:
@@ -131,10 +133,11 @@ def test_a_speed_has_the_interval_of_its_turns(tmp_path: Path) -> None:
     *_, prefill, decode = compared(measured(tmp_path, "pruned", "latency", items, "", **SPEEDS))
     half = t.ppf(0.975, 11) * logs.std(ddof=1) / np.sqrt(12)
     ends = np.exp(logs.mean() + np.array([-half, half])) - 1
-    assert [decode.low, decode.high] == pytest.approx(ends, abs=0.003)
-    assert prefill.change == pytest.approx(np.exp(-logs.mean()) - 1) and prefill.low < prefill.change < 0
+    assert [decode.change.low, decode.change.high] == pytest.approx(ends, abs=0.003)
+    change = prefill.change
+    assert change.value == pytest.approx(np.exp(-logs.mean()) - 1) and change.low < change.value < 0
     *_, single = compared(measured(tmp_path, "pruned", "latency", items[:3], "", **SPEEDS))
-    assert single.low is None and single.words()[4] == "+25.0%"
+    assert not single.change.known and single.words()[4] == "+25.0 %"
 
 
 def test_a_task_stands_beside_a_guess_and_the_majority(tmp_path: Path) -> None:
@@ -148,12 +151,15 @@ def test_a_task_stands_beside_a_guess_and_the_majority(tmp_path: Path) -> None:
         items = items.rename(columns={"acc": "pct_stereotype"}).drop(columns="loglikelihood")
         found |= measured(tmp_path, step, "zeroshot", items, "crows_pairs_english", pct_stereotype=0.5)
     accuracy, bias, *_ = rows = compared(found)
-    assert (bias.group, bias.name) == ("Quality", "stereotypes, crows_pairs_english, %")
+    assert (bias.kind, bias.name) == (Kind.STEREOTYPES, "stereotypes, crows_pairs_english, %")
     assert accuracy.name == "accuracy, boolq, % (a guess 50.0, the majority 75.0)"
     assert accuracy.words()[1:4] == ["100.0", "75.0", "40"]
-    difference = np.where(target == "1", -100.0, 0)
-    half = t.ppf(0.975, 39) * difference.std(ddof=1) / np.sqrt(40)
-    assert accuracy.low <= -25 - half and accuracy.high == pytest.approx(-25 + half)
+    # With the pair of Bonett and Price, whose mean is nearer to none.
+    difference = 100.0 * np.append(-(target == "1").astype(float), [1, -1])
+    half = t.ppf(0.975, 41) * difference.std(ddof=1) / np.sqrt(42)
+    low, high = difference.mean() - half, difference.mean() + half
+    assert accuracy.change.value == -25
+    assert accuracy.change.low <= low + 1e-9 and accuracy.change.high == pytest.approx(high)
     text = np.full(12, 3.0)
     said = " ".join(verdict([*compared(perplexities(tmp_path, text, text)), *rows], 400, repaired=False))
     assert "1 of 1 tasks lost measurably, most first: boolq" in said
@@ -170,7 +176,7 @@ def test_the_loss_of_recovery_on_what_it_did_not_train_on(tmp_path: Path) -> Non
     )
     before, after = (np.average(losses[step], weights=tokens) for step in (0, 4))
     assert [*row.steps.values()] == pytest.approx([before, after]), "the kept step, not the last"
-    assert row.high < 0
+    assert row.change.high < 0
 
 
 WAVE = np.sin(np.arange(16.0))
@@ -188,7 +194,7 @@ def test_a_step_that_makes_the_model_worse_is_not_taken(tmp_path: Path) -> None:
     worse = steps_of(tmp_path, pruned=(261.7 / 29.5, 0.3), recovered=(865.5 / 29.5, 0.4))
     step, (said,) = worth_taking(worse, keep=False)
     assert step == "pruned" and "recovered model is worse than the pruned one, and not taken" in said
-    assert "Perplexity on text: 281.77 → 936.06" in said and "[+2" in said
+    assert "Perplexity on text: 281.77 → 936.06" in said and "(+2" in said
     assert "--keep-recovery exports it" in said
     step, (said,) = worth_taking(worse, keep=True)
     assert step == "recovered" and "kept (--keep-recovery)" in said
@@ -229,7 +235,7 @@ def test_the_verdict(factor: float, dense: float, spread: float, said: str, tmp_
     assert re.search(said, sentences), sentences
     assert ("Warning" in sentences) == (dense > 100)
     assert "Warning" not in sentences or "usable" not in sentences, "it says nothing of pruning"
-    usable = factor - 1 < LOSS.lost and rows[0].high < LOSS.usable and dense < 100
+    usable = factor - 1 < LOSS.lost and rows[0].change.high < LOSS.usable and dense < 100
     assert ("Verdict: usable" in sentences) == usable
     assert verdict(compared({}), 400, repaired=False) == []
 
@@ -249,9 +255,9 @@ def test_text_that_repeats_itself_is_named(more: float, said: str, tmp_path: Pat
     sentences = " ".join(verdict(rows, 400, repaired=True))
     assert said in sentences and "--recover" not in sentences
     (row,) = (row for row in rows if row.name.startswith("repeated"))
-    assert row.change == pytest.approx(100 * float((more + 0.05 * WAVE).mean()))
-    assert row.n == 16 and row.low < row.change < row.high
-    assert ("Its greedy text is degenerate" in sentences) == (row.change > REPETITION.usable)
+    assert row.change.value == pytest.approx(100 * float((more + 0.05 * WAVE).mean()))
+    assert row.n == 16 and row.change.low < row.change.value < row.change.high
+    assert ("Its greedy text is degenerate" in sentences) == (row.change.value > REPETITION.usable)
 
 
 def test_repeated_ngrams_by_hand() -> None:

@@ -21,8 +21,8 @@ def test_the_rest_takes_as_long_for_its_work_as_what_is_done(tmp_path: Path) -> 
     late = progress.start + 600
     end = time.strftime("%H:%M", time.localtime(late + 7 * 600))
     assert progress.line(late) == (
-        f"progress: 12% of the predicted work is done after 10 minutes; about 70 to go, until {end}"
+        f"progress: 12 % of the predicted work is done after 10 minutes; about 70 to go, until {end}"
     )
     for name in seconds:
         (tmp_path / name).touch()
-    assert re.search(r"100% .* about 0 to go", progress.line(late))
+    assert re.search(r"100 % .* about 0 to go", progress.line(late))

@@ -283,6 +283,6 @@ def test_accuracies_above_a_constant_answer_by_hand() -> None:
         guess = (1 / rows_of_task["loglikelihood"].map(len)).mean()
         constant = rows_of_task["target"].value_counts(normalize=True).max() if task == "boolq" else guess
         above.append(rows_of_task[metric].mean() - constant)
-    said = f"entropy 20%, none: {100 * sum(above) / 7:+.1f} ("
+    said = f"entropy 20 %, none: {100 * sum(above) / 7:+.1f} ("
     notes = [row["note"] for row in rows_of(results_of("untuned") / "claims.csv") if said in row["note"]]
     assert len(above) == 7 and notes

@@ -33,7 +33,7 @@ NUMBER = "4,m,0.2,entropy,lora,piqa,acc,60,%"
         ([HEADER, NUMBER.replace("60", "6O")], r"column value, line 2: '6O' is no number"),
         ([HEADER, NUMBER.replace("0.2", "20%")], r"column ratio, line 2: '20%' is no number"),
         ([HEADER, NUMBER[1:]], r"column table, line 2: '' is no number"),
-        ([HEADER, NUMBER, NUMBER], r"column piqa, line 3: repeats that of m 20% entropy, lora"),
+        ([HEADER, NUMBER, NUMBER], r"column piqa, line 3: repeats that of m 20 % entropy, lora"),
     ],
 )
 def test_a_malformed_table_is_named(tmp_path: Path, lines: list[str], message: str) -> None:

@@ -62,7 +62,7 @@ def test_a_layer_of_equal_scores_has_a_scale_and_each_keeps_a_floor() -> None:
     scores = scores_of_unequal_layers()
     constant = [torch.ones(WIDTH, dtype=torch.float64), *scores[1:]]
     assert sum(map(len, keep_globally(constant, 90, True))) == 90
-    with pytest.raises(HfpruneError, match="10% of each layer stay, 15 neurons, but the ratio leaves 14"):
+    with pytest.raises(HfpruneError, match="10 % of each layer stay, 15 neurons, but the ratio leaves 14"):
         keep_globally(scores, 14)
 
 

@@ -96,7 +96,7 @@ def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], proj
     assert taken(progress) == TITLES
     assert "[1/8] budget …" in progress and progress.startswith("fetch …")
     results = {path.name for path in results_of(out, "entropy").iterdir()} - {"gold_bpb"}
-    names = ("perplexity", "fidelity", "latency")
+    names = ("perplexity", "fidelity", "output_entropy", "latency")
     assert results == {f"{name}.{end}" for name in names for end in ("json", "parquet")}
 
     dense = load_model(project / "models/mine", device=torch.device("cpu"))
@@ -125,8 +125,10 @@ def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], proj
         assert what in table and what in card and what in page
     for text in (table, card, page):
         assert "Verdict" not in text
-    assert re.search(r"perplexity on c4-sample-heldout .* [+-][\d.,]+% \[[+-][\d.,]+%, [+-][\d.,]+%\]", table)
-    assert re.search(r"bits per byte, common sense.* [+-]\d\.\d{3} \[[+-]\d\.\d{3}, [+-]\d\.\d{3}\]", card)
+    assert re.search(
+        r"perplexity on c4-sample-heldout .* [+−][\d.,]+ % \([+−][\d.,]+ % to [+−][\d.,]+ %\)", table
+    )
+    assert re.search(r"bits per byte, common sense.* [+−]\d\.\d{3} \([+−]\d\.\d{3} to [+−]\d\.\d{3}\)", card)
     assert re.search(r"about 0\.\d minutes to the model, then about 0\.\d for the comparison", progress)
     assert "| length | `32` |" in card
     assert "| sampling | `pack` |" in card
@@ -300,9 +302,9 @@ def test_each_step_is_measured_and_the_better_model_is_exported(
     printed = capsys.readouterr()
     steps = [*("linear", "measure dense", "measure pruned", "measure reconstructed"), "export", "sample"]
     assert taken(printed.err) == ["budget", "calibrate", "score", "plan", *steps]
-    assert re.search(r"dense +pruned +reconstructed +n +change, \w+ \[95 % interval\]", printed.out)
+    assert re.search(r"dense +pruned +reconstructed +n +change, \w+ \(95 % interval\)", printed.out)
     for name in ("perplexity on c4-sample-heldout", "perplexity on my own", "JS distance .* my own"):
-        assert re.search(rf"{name} .* \d+ +[+-][\d.]+%? \[", printed.out.replace("_", " ")), name
+        assert re.search(rf"{name} .* \d+ +[+−][\d.]+( %)? \(", printed.out.replace("_", " ")), name
     assert inputs_of(tmp_path / "out") == {"model", "plan", "linear"}
 
     monkeypatch.setattr(
@@ -311,7 +313,7 @@ def test_each_step_is_measured_and_the_better_model_is_exported(
     run(ours)
     printed = capsys.readouterr()
     assert taken(printed.err) == ["export", "sample"] and "\nIt is worse.\n" in printed.err
-    assert "It is worse." in printed.out and "change, pruned [95 %" in printed.out
+    assert "It is worse." in printed.out and "change, pruned (95 %" in printed.out
     assert inputs_of(tmp_path / "out") == {"model", "plan"}
     assert "It is worse." in (tmp_path / "out/model/README.md").read_text()
 
@@ -326,7 +328,7 @@ def test_quick_and_in_the_faster_precision(
     run(call.replace("--dtype float32", "--quick"), "--out", tmp_path / "a")
     assert taken(capsys.readouterr().err) == TITLES
     measured = {path.stem for path in (tmp_path / "a/work/cells").rglob("*.parquet")}
-    assert measured == {"perplexity", "fidelity"}
+    assert measured == {"perplexity", "fidelity", "output_entropy"}
     settings = read_json(results_of(tmp_path / "a", "dense") / "perplexity.json")["provenance"]["settings"]
     assert settings["dtype"] == dtype
     made = read_json(tmp_path / "a/model/provenance.json")["settings"]

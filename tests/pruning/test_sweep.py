@@ -11,6 +11,7 @@ from command_line import failure, killed, run
 from conftest import reload
 from scipy.stats import t
 
+from hfprune.analysis.effect import Effect
 from hfprune.models.load import load_model
 from hfprune.models.units import count_parameters, gated_mlps
 from hfprune.pruning.one_cell import RATIOS
@@ -27,7 +28,7 @@ CHOICES = [
 
 @pytest.mark.parametrize(("highs", "ratio"), CHOICES)
 def test_the_largest_cut_with_its_high_end_below(highs: tuple[float, ...], ratio: float | None) -> None:
-    tried = [Tried(n / 10, 9, high - 0.1, high - 0.2, high, 20) for n, high in enumerate(highs, 1)]
+    tried = [Tried(n / 10, 9, Effect(high - 0.1, high - 0.2, high), 20) for n, high in enumerate(highs, 1)]
     found = choice(tried, 0.2)
     assert (found and found.ratio) == ratio
 
@@ -52,8 +53,10 @@ def test_a_sweep_exports_what_it_chose_and_goes_on_after_a_kill(
     printed = capsys.readouterr()
     assert taken(printed.err) == ["export"]
 
-    row = r"^ *([\d.]+) % +([\d,]+) +([+-][\d.]+)% \[(.*)%, (.*)%\] *(\w*)$"
-    ratios, sizes, losses, lows, highs, marks = zip(*re.findall(row, printed.out, re.MULTILINE), strict=True)
+    row = r"^ *([\d.]+) % +([\d,]+) +([+-][\d.]+) % \((.*) % to (.*) %\) *(\w*)$"
+    ratios, sizes, losses, lows, highs, marks = zip(
+        *re.findall(row, printed.out.replace("−", "-"), re.MULTILINE), strict=True
+    )
     assert [float(ratio) / 100 for ratio in ratios] == [*RATIOS]
     # The model has learnt nothing, so that the largest cut loses as little as any.
     assert marks == (*[""] * 7, "exported")

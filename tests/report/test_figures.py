@@ -128,8 +128,8 @@ def test_a_style_goes_over_ours_and_parts_can_be_asked_for(
     parts = {"method": ["magnitude"], "ratio": [0.3]}
     write_figures(collected, PAPER, tmp_path / "part", only, ["svg"], parts=parts)
     said = text_of(tmp_path / "part/fidelity.svg")
-    assert "30% removed" in said and "Magnitude" in said
-    assert "20% removed" not in said and "Cross-entropy" not in said
+    assert "30 % removed" in said and "Magnitude" in said
+    assert "20 % removed" not in said and "Cross-entropy" not in said
     with pytest.raises(HfpruneError, match=r"no method 'randum' in this study; it has .*magnitude"):
         write_figures(collected, PAPER, tmp_path, only, ["svg"], parts={"method": ["randum"]})
 
@@ -255,7 +255,7 @@ def test_fidelity_shows_every_ratio_where_only_some_are_recovered(collected: Pat
     drawn = points(lower)
     assert [float(drawn[data.looks[method].colour][0, 0]) for method in js.index] == [*js]
     names = [text.get_text().replace("\n", " ") for ax in upper.figure.axes for text in ax.texts]
-    assert names == ["tiny-llama, no recovery", "tiny-llama, LoRA, 20% removed"]
+    assert names == ["tiny-llama, no recovery", "tiny-llama, LoRA, 20 % removed"]
 
 
 @pytest.mark.parametrize(("times", "scale"), [(9.9, "linear"), (10.1, "log")])
@@ -315,7 +315,7 @@ def test_accuracy_shows_published_averages_as_hollow_points(study: Study) -> Non
 
 def test_tasks_has_a_facet_per_ratio_and_the_papers_names(collected: Path) -> None:
     axes = figure_of("tasks", Collected(collected, PAPER)).axes
-    names = [f"tiny-llama, {share}% removed" for share in (20, 30)]
+    names = [f"tiny-llama, {share} % removed" for share in (20, 30)]
     assert [ax.texts[0].get_text() for ax in axes] == names
     names = ["ARCc", "ARCe", "BoolQ", "OBQA", "PIQA", "SiQA", "Wino"]
     assert [label.get_text() for label in axes[0].get_yticklabels()] == names

@@ -54,10 +54,10 @@ def test_the_table_has_the_end_of_every_curve_and_its_last_doubling(recovered: P
     assert np.allclose(numbers["loss"], [*ENDS.values()])
     assert np.allclose(numbers["loss_before"], numbers["loss"] + 0.3)
     lines = (recovered / "tables/learning.md").read_text().splitlines()
-    (line, _) = [line for line in lines if line.startswith(("| 20%", "| 30%"))]
+    (line, _) = [line for line in lines if line.startswith(("| 20 %", "| 30 %"))]
     shown = [part.strip() for part in line.strip("|").split("|")]
     interval = "[-0.125, -0.075]"
-    assert shown == ["20%", "Entropy", "4", "400", "2.800", "2.500 ± 0.050", "-0.100", interval, "8"]
+    assert shown == ["20 %", "Entropy", "4", "400", "2.800", "2.500 ± 0.050", "-0.100", interval, "8"]
 
 
 def drawn(folder: Path) -> list[tuple[Axes, list[np.ndarray]]]:
@@ -73,7 +73,7 @@ def drawn(folder: Path) -> list[tuple[Axes, list[np.ndarray]]]:
 
 def test_the_figure_has_a_panel_per_ratio_with_the_dense_model(recovered: Path) -> None:
     for (ax, curves), ratio, end in zip(drawn(recovered), (20, 30), (2.5, 3.0), strict=True):
-        assert ax.get_title(loc="left") == f"tiny-llama, {ratio}% removed" and ax.get_xscale() == "log"
+        assert ax.get_title(loc="left") == f"tiny-llama, {ratio} % removed" and ax.get_xscale() == "log"
         assert np.allclose(curves, [[2.2, 2.1, 2.0], [end + 0.2, end + 0.1, end]])
         hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
         before = {(line.get_xdata()[0], round(line.get_ydata()[0], 6)) for line in hollow}

@@ -65,9 +65,9 @@ def test_table_has_a_column_per_metric_and_task(measured: Study) -> None:
     se = np.linspace(-0.1, 0.1, 8).std(ddof=1) / 8**0.5
     mean = f" ± {2**0.5 * se / 2:.3f}"
     assert body == [
-        ["0%", "Dense", "3.000", "1.000", f"2.000{mean}", "10.00 ± 0.50"],
-        ["20%", "Entropy", "**3.500**", "**1.500**", f"**2.500{mean}**", "**20.00 ± 0.50**"],
-        ["20%", "Cross-entropy", "4.000", "2.000", f"3.000{mean}", "40.00 ± 0.50"],
+        ["0 %", "Dense", "3.000", "1.000", f"2.000{mean}", "10.00 ± 0.50"],
+        ["20 %", "Entropy", "**3.500**", "**1.500**", f"**2.500{mean}**", "**20.00 ± 0.50**"],
+        ["20 %", "Cross-entropy", "4.000", "2.000", f"3.000{mean}", "40.00 ± 0.50"],
     ]
     numbers = pd.read_csv(measured.folder / "tables/measures.csv")
     assert numbers["gold_bpb.bpb.reading"].tolist() == pytest.approx([1, 1.5, 2])
@@ -137,11 +137,11 @@ def test_what_is_not_applicable_is_judged_and_drawn_nowhere(measured: Study, tmp
     write_result(plan, cell, "size", "", values, {}, not_applicable="keeps 2 of 2 groups at 20 %")
     gather(study.config(), folder, results=[*study.results, plan])
     row = judge(study, measure="gold_bpb", metric="bpb")
-    reason = "cross_entropy 20%, none is not applicable: keeps 2 of 2 groups at 20 %"
+    reason = "cross_entropy 20 %, none is not applicable: keeps 2 of 2 groups at 20 %"
     assert (row["verdict"], row["note"]) == (NOT_APPLICABLE, reason)
     assert np.isnan(row["value"])
     assert "cross_entropy" not in {*effects_of(Evidence(folder))["method"]}
     write_tables(folder, PAPER, folder / "tables", ["measures"])
-    assert rows_of(folder / "tables/measures.md")[-1] == ["20%", "Cross-entropy", *"––––"]
+    assert rows_of(folder / "tables/measures.md")[-1] == ["20 %", "Cross-entropy", *"––––"]
     axes = figure_of("measures", Collected(folder, PAPER)).axes
     assert [len([line for line in ax.lines if line.get_marker() != "None"]) for ax in axes] == [1, 1, 1]

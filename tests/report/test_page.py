@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from command_line import failure, run
 from committed import results_of
 from synthetic import PAPER
@@ -211,3 +212,27 @@ def test_mistakes_end_with_one_line(tmp_path: Path) -> None:
     ):
         assert message in failure("page", "--results", *results, "--paper", PAPER, "--out", out)
         assert not out.exists()
+
+
+CLAIMS = yaml.safe_load((PAPER / "claims.yaml").read_text())["claims"]
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim["id"])
+def test_a_claim_is_shown_with_the_condition_that_it_is_judged_by(claim: dict, both: Elements) -> None:
+    """Of every claim, also by arithmetic, with slack, and of about the published number."""
+    rows = pd.read_csv(METHODS / "claims.csv").query(f"claim == '{claim['id']}'")
+    (condition,) = rows["condition"].unique()
+    ratio, relation = claim.get("effect") == "ratio", claim["relation"]
+    margin = claim.get("margin") and f"{100 * claim['margin']:g} %" if ratio else f"{claim.get('margin')}"
+    threshold = claim.get("threshold", 1 if ratio else 0)
+    than = "the published effect" if threshold == "published" else f"{threshold:g}"
+    expected = {"higher": f"above {than}", "lower": f"below {than}", "about": f"within {margin} of {than}"}
+    ends = {
+        "about": "",
+        "published": f", with {margin} of slack" if "margin" in claim else "",
+        "number": f"; within {margin} of it, the sides are equivalent" if "margin" in claim else "",
+    }
+    kind = "about" if relation == "about" else "published" if threshold == "published" else "number"
+    assert condition == f"the claim holds {expected[relation]}{ends[kind]}"
+    line = both.words.split(rows["sentence"].iloc[0], 1)[1]
+    assert line.split("Effect: ", 1)[1].split("; ", 1)[1].startswith(f"{condition}.")

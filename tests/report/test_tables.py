@@ -80,7 +80,7 @@ def test_every_published_number_is_there_as_printed_with_its_doubts_and_never_th
 
 def test_suspect_cells_are_marked_and_explained(empty: Path) -> None:
     text = (empty / "table1.md").read_text()
-    (line,) = [line for line in text.splitlines() if "LoRAPrune" in line and "| 20%" in line]
+    (line,) = [line for line in text.splitlines() if "LoRAPrune" in line and "| 20 %" in line]
     assert "| 65.9ᵃ |" in " ".join(line.split()) and line.count("ᵃ") == 1
     assert "- ᵃ suspect: A07.\n" in text and "- A07: TruthfulQA is 65.9" in text
     tex = (empty / "table1.tex").read_text()
@@ -117,8 +117,8 @@ def test_inference_by_hand(study: Study) -> None:
     assert rows(tables(study.collect(), 4) / "table4.md") == [
         ["Ratio", "Method", "Source", "Params (B)", "Average", "Prefill (ms)", "Speed-up", "Decode (tok/s)",
          "Gain (%)", "TFLOPs", "Saved (%)"],
-        ["0%", "Dense", "ours", "1", "–", "50.0", "–", "100.0", "–", "4", "0.0"],
-        ["20%", "Entropy", "ours", "0.8", "–", "40.0", "1.30 ± 0.02", "120.0", "21.0 ± 3.0", "3", "25.0"],
+        ["0 %", "Dense", "ours", "1", "–", "50.0", "–", "100.0", "–", "4", "0.0"],
+        ["20 %", "Entropy", "ours", "0.8", "–", "40.0", "1.30 ± 0.02", "120.0", "21.0 ± 3.0", "3", "25.0"],
     ]  # fmt: skip
 
 
@@ -153,10 +153,10 @@ def test_outputs_by_hand(study: Study) -> None:
     out = tables(study.collect(), 7)
     assert rows(out / "table7.md") == [
         ["Ratio", "Method", "Source", "JS distance", "Top-15 Jaccard", "KL divergence", "Perplexity"],
-        ["0%", "Dense", "ours", "–", "–", "–", "12.00 ± 0.25"],
+        ["0 %", "Dense", "ours", "–", "–", "–", "12.00 ± 0.25"],
         # Only the perplexities are told apart by their intervals; two metrics have none.
-        ["20%", "Entropy", "ours", "0.241 ± 0.001", "0.450", "1.000", "1,234.50 ± 0.50"],
-        ["20%", "Cross-entropy", "ours", "0.243 ± 0.001", "0.460", "1.000", "**20.00 ± 0.50**"],
+        ["20 %", "Entropy", "ours", "0.241 ± 0.001", "0.450", "1.000", "1,234.50 ± 0.50"],
+        ["20 %", "Cross-entropy", "ours", "0.243 ± 0.001", "0.460", "1.000", "**20.00 ± 0.50**"],
     ]
     text = (out / "table7.md").read_text()
     assert "Fidelity on c4 in ours: n = 16." in text and "Perplexity on wiki in ours: n = 24." in text

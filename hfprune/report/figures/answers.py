@@ -8,12 +8,12 @@ import seaborn
 from matplotlib.figure import Figure
 
 from hfprune.analysis.answers import MAJORITY
+from hfprune.assets.known_tasks import tasks_in_order
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import headline, inches
 from hfprune.report.drawing.panels import framed, full, wrapped
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import tasks_in_order
 
 LOOK = {"vmin": 0, "vmax": 100, "cmap": "Blues", "cbar": False, "annot_kws": {"fontsize": "small"}}
 

@@ -13,6 +13,7 @@ from hfprune.report.drawing.marks import BLACK, GREY
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import VERDICT_LOOKS, Look
+from hfprune.rounding import percent
 
 LOOKS = VERDICT_LOOKS | {
     "ok": Look("Published", BLACK, "D"),
@@ -55,7 +56,7 @@ def _forest(rows: pd.DataFrame) -> Chart:
             theirs.assign(value=rows["published"], hollow=theirs["group"] != "ok"),
         ]
     )
-    ratios = ["" if pd.isna(ratio) else f", {100 * ratio:.3g}%" for ratio in rows["ratio"]]
+    ratios = ["" if pd.isna(ratio) else f", {percent(ratio)}" for ratio in rows["ratio"]]
     names = [model + ratio for model, ratio in zip(rows["model"], ratios, strict=True)]
     drawn = drawn.dropna(subset="value").fillna({"hollow": False}).astype({"low": float, "high": float})
     better = {"higher": 1, "lower": -1}.get(first["relation"], 0)

@@ -11,7 +11,6 @@ from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import metric_label
 from hfprune.report.values import scaled
 
 KINDS = ("js_distance", "jaccard", "perplexity")  # ends of the metrics' names; the others if there is none
@@ -37,6 +36,6 @@ class FidelityFigure(FigurePublication):
         for measure, metric, corpus in keys:
             alike = [key for key in keys if key[1] == metric]
             name = measure if [key[2] for key in alike].count(corpus) > 1 else corpus
-            labels[measure, metric, corpus] = metric_label(metric) + f", {name}" * (len(alike) > 1)
+            labels[measure, metric, corpus] = data.declared.label_of(metric) + f", {name}" * (len(alike) > 1)
         rows = charts.outcomes(values, labels, data.looks, data.declared)
         return sheet(rows, charts.meaning(values, "documents"))

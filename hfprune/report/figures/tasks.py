@@ -5,11 +5,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hfprune.analysis.averages import AVERAGE_WITHOUT_CROWS, MEAN
+from hfprune.assets.known_tasks import tasks_in_order
 from hfprune.report import charts
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import tasks_in_order
 from hfprune.report.values import all_values, scaled
 from hfprune.results import DENSE
 

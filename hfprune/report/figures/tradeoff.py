@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hfprune.analysis.tradeoff import GAINS, THEORY, tradeoff
+from hfprune.analysis.tradeoff import GAINS, QUALITIES, THEORY, tradeoff
+from hfprune.analysis.tradeoff import label as label_of
 from hfprune.report.charts import Chart
 from hfprune.report.collected import Collected
 from hfprune.report.drawing.marks import GREY
 from hfprune.report.drawing.panels import sheet
 from hfprune.report.publication import FigurePublication
-from hfprune.report.style import GAIN_LABELS, QUALITY_LABELS
 from hfprune.results import DENSE
 
 
@@ -28,7 +28,7 @@ class TradeoffFigure(FigurePublication):
         parts = []
         for gain, sign in GAINS.items():
             scale = 1 if sign > 0 else 100
-            for quality in QUALITY_LABELS:
+            for quality in QUALITIES:
                 names = {quality: "value", f"{quality}_low": "low", f"{quality}_high": "high", gain: "place"}
                 names |= {f"{gain}_low": "left", f"{gain}_high": "right"}
                 names |= {THEORY[gain][0]: "theory"} if gain in THEORY else {}
@@ -45,14 +45,14 @@ class TradeoffFigure(FigurePublication):
         for (model, quality), part in drawn.groupby(["model", "quality"], sort=False):
             cells: list[Chart | str] = []
             for gain in values["gain"].unique():
-                shown, label = part[part["gain"] == gain], GAIN_LABELS[gain]
+                shown, label = part[part["gain"] == gain], label_of(gain, data.declared)
                 if shown.empty:
                     cells.append(f"{label}: not measured")
                     continue
                 label += " (% of dense)" * (GAINS[gain] < 0)
-                cells.append(Chart(shown, data.looks, QUALITY_LABELS[quality], label))
+                cells.append(Chart(shown, data.looks, label_of(quality, data.declared), label))
                 panels.append((gain, shown))
-            rows.append((f"{model}, {QUALITY_LABELS[quality]}", cells))
+            rows.append((f"{model}, {label_of(quality, data.declared)}", cells))
         entries = [Line2D([], [], color=GREY, marker="|", linestyle="", label="Theoretical speed-up")]
         title = "Bars: 95 % intervals over documents, and over processes where there are several"
         figure = sheet(rows, title, height=1.7, entries=entries)

@@ -11,6 +11,7 @@ from hfprune.report.collected import Collected
 from hfprune.report.effects import AT, beside_reference
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
+from hfprune.rounding import percent
 from hfprune.study import layout
 
 NUMBERS = ["value", "low", "high", "holm"]
@@ -44,7 +45,7 @@ class EffectsTable(TablePublication):
             Column("Differs in", words(rows["differs"]), words=True, prose=True),
             Column("Overlap", texts(rows["overlap"], "{:.2f}")),
             Column("Rank corr.", texts(rows["rank_correlation"], "{:z.2f}")),
-            Column("Near the cut", texts(rows["near_cut"], "{:.0%}")),
+            Column("Near the cut", [percent(round(share, 2)) or MISSING for share in rows["near_cut"]]),
         ]
         for name, declared in outcomes.items():
             found = [
@@ -68,7 +69,7 @@ def _rows(data: Collected, effects: pd.DataFrame) -> pd.DataFrame:
     agreement = agreement.reindex(columns=[*AT, "reference", "seed", *agreed])
     agreement = agreement.astype({"ratio": float, "seed": float})
     beside = agreement[agreement["seed"].isna()].drop(columns="seed")
-    rows = wide.merge(beside, "outer", on=[*AT, "reference"], sort=False).assign(seed=float("nan"))
+    rows = wide.merge(beside, "left", on=[*AT, "reference"]).assign(seed=float("nan"))
     again = agreement[agreement["seed"].notna()].assign(differs="seed", draws=1)
     order = {key: place for place, key in enumerate(wide[AT].itertuples(index=False, name=None))}
     both = pd.concat([rows, again], ignore_index=True).fillna({"differs": ""})

@@ -2,11 +2,10 @@
 
 import pandas as pd
 
-from hfprune.analysis.tradeoff import THEORY, tradeoff
+from hfprune.analysis.tradeoff import QUALITIES, THEORY, label, tradeoff
 from hfprune.report.cells import head_columns, in_order, present, texts, together, with_intervals, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
-from hfprune.report.style import GAIN_LABELS, QUALITY_LABELS
 from hfprune.report.typeset import MISSING, Column, Table
 
 _THEORY_LABELS = {"prefill_by_flops": "by FLOPs", "decode_by_parameters": "by parameters"}
@@ -23,13 +22,13 @@ class TradeoffTable(TablePublication):
         columns = [
             *head_columns(rows, data.looks),
             Column("Units", [units or MISSING for units in rows["units"]], words=True),
-            *(_with_interval(label, rows, name, "{:.3f}") for name, label in QUALITY_LABELS.items()),
+            *(_with_interval(label(name, data.declared), rows, name, "{:.3f}") for name in QUALITIES),
             Column("Params (B)", texts(rows["parameters"], "{:.3g}", 1e-9)),
             Column("Memory (GB)", texts(rows["memory_bytes"], "{:.3g}", 1e-9)),
         ]
         for gain, (theory, _) in THEORY.items():
             if rows[gain].notna().any():
-                columns.append(_with_interval(GAIN_LABELS[gain], rows, gain, "{:.2f}"))
+                columns.append(_with_interval(label(gain, data.declared), rows, gain, "{:.2f}"))
                 columns.append(Column(_THEORY_LABELS[theory], texts(rows[theory], "{:.2f}")))
         notes = [
             "Speed-ups: measured, in turns with the dense model. By FLOPs, by parameters: what they would be "

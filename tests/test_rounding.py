@@ -2,7 +2,7 @@ from math import inf, nan
 
 import pytest
 
-from hfprune.analysis.rounding import rounded, rounded_interval
+from hfprune.rounding import rounded, rounded_interval
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 FIGURES = 2  # of an error, or of half an interval, as is usual in physics
 MORE = 2  # decimals beyond the format's, for an end of an interval that would else seem to touch no effect
 DIGITS = 9  # after the point of a value or its logarithm, as far as readers are told that values differ
+_PERCENT = re.compile(r"(?<=\d)%")  # as `str.format` writes it, without the space that the SI asks for
 _DECIMALS = re.compile(r"\.(\d+)([f%])")
 
 
@@ -43,9 +44,19 @@ def rounded_interval(
     return [_formatted(form, number, place) for number, place in zip(numbers, places, strict=True)]
 
 
-def percent(share: float) -> str:
+def percent(share: float | None) -> str:
     """Return a share as readers see it: `20 %`; "" where it is missing."""
     return "" if share is None or math.isnan(share) else f"{100 * share:.3g} %"
+
+
+def spelt_ratio(ratio: float | None) -> str:
+    """Return a ratio as names of files and cells have it, to six digits without trailing zeros; "" for none."""
+    return "" if ratio is None else f"{ratio:g}"
+
+
+def rounded_ratio(ratio: float) -> float:
+    """Return a ratio as `spelt_ratio` spells it, so that one and the same ratio is one number everywhere."""
+    return float(spelt_ratio(ratio))
 
 
 def written(
@@ -60,7 +71,7 @@ def written(
     known = high - low > 10**-DIGITS  # what is less is rounding
     ends = (low, high) if known else (math.nan, math.nan)
     shown = rounded_interval(form, value, *ends, neutral=neutral, ratio=ratio)
-    text, *others = (each.replace("-", "−") for each in shown)
+    text, *others = (_PERCENT.sub(" %", each.replace("-", "−")) for each in shown)
     return text, " to ".join(others) if known else ""
 
 

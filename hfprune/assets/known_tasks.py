@@ -1,0 +1,59 @@
+"""What is known of each task (`tasks.yaml`): its short name, its questions, and what a guess gets right."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task of lm-eval; one that `tasks.yaml` lacks has the mean size of the others, and no more is known."""
+
+    short: str
+    capability: str = "Other"
+    documents: int
+    tokens: int
+    """What a model reads of one document, on average."""
+    choices: int | None = None
+    same_choices: bool = False
+    majority: float | None = None
+    """The percentage of the commoner of two right answers."""
+    one_right: bool = True
+    """Whether one choice of a question is right, so that a guess among them may be."""
+
+    @property
+    def chance(self) -> float | None:
+        """The share of questions in which a guess takes the answer that counts; None where it is not known."""
+        return 1 / self.choices if self.choices else None
+
+
+@cache
+def known_tasks() -> dict[str, Task]:
+    """Return the known tasks, in the order of the paper's tables."""
+    rows = yaml.safe_load(Path(__file__).with_name("tasks.yaml").read_text())
+    return {name: Task(**row) for name, row in rows.items()}
+
+
+def known_task(name: str) -> Task:
+    """Return what is known of a task, which may also be the folder of its documents."""
+    known, name = known_tasks(), Path(name).name
+    if name in known:
+        return known[name]
+    sizes = zip(*((one.documents, one.tokens) for one in known.values()), strict=True)
+    documents, tokens = (round(sum(column) / len(known)) for column in sizes)
+    return Task(short=name, documents=documents, tokens=tokens)
+
+
+def with_same_choices() -> list[str]:
+    """Return the known tasks whose questions all have the same choices."""
+    return [name for name, one in known_tasks().items() if one.same_choices]
+
+
+def tasks_in_order(names: Iterable[str]) -> dict[str, Task]:
+    """Return these tasks, the known ones first and in their order, then the others by name."""
+    present, known = {*names}, known_tasks()
+    ordered = [name for name in known if name in present] + sorted(present - known.keys())
+    return {name: known_task(name) for name in ordered}
