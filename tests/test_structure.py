@@ -95,3 +95,17 @@ def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
     command = [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"]
     imported = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     assert not LIGHT[code] & {*imported.split()}
+
+
+def test_packages_import_what_stands_above_them_in_the_page_on_architecture() -> None:
+    table = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    places = {f"hfprune.{name}": place for place, name in enumerate(table)}
+    known = {package(name) for name in graph()} - {"hfprune", "hfprune.__main__"}
+    assert places.keys() == known
+    below = {
+        (package(name), package(other))
+        for name, imports in graph().items()
+        for other in imports
+        if package(name) in places and package(other) in places
+    }
+    assert not [(one, other) for one, other in below if places[other] > places[one]]
