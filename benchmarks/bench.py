@@ -25,7 +25,7 @@ from hfprune.devices.lease import default_device
 from hfprune.models.load import load_model, load_tokenizer
 from hfprune.plans.planning import make_plan
 from hfprune.recovery.reconstruction import solve_plans
-from hfprune.scoring.scored import score
+from hfprune.scoring.score import score
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM

@@ -23,7 +23,7 @@ from hfprune.models.units import units_of
 from hfprune.plans.planning import make_plan
 from hfprune.recovery.grams import Moments, batches_of, grams
 from hfprune.recovery.least_squares import change, lost
-from hfprune.scoring.scored import score
+from hfprune.scoring.score import score
 
 COLUMNS = ["λ", "GRAIL", "median difference", "largest difference"]
 RIDGES = (1e-3, 1e-1)

@@ -24,8 +24,8 @@ from hfprune.analysis.kept_neurons import jaccard
 from hfprune.criteria import make_criterion
 from hfprune.models.load import load_model
 from hfprune.plans.planning import make_plan
+from hfprune.scoring.score import score
 from hfprune.scoring.score_files import Scores
-from hfprune.scoring.scored import score
 from hfprune.stages.target import draw_blocks
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ _HOMES = {
     "load_tokenizer": "hfprune.models.load",
     "sample_blocks": "hfprune.calibration.blocks",
     "make_criterion": "hfprune.criteria",
-    "score": "hfprune.scoring.scored",
+    "score": "hfprune.scoring.score",
     "make_plan": "hfprune.plans.planning",
     "apply_plan": "hfprune.plans.planning",
     "prune": "hfprune.pruning.run",

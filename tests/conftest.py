@@ -20,7 +20,7 @@ from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from hfprune.models.fused import separate
-from hfprune.scoring.scored import Scored
+from hfprune.scoring.score import Scored
 
 transformers.utils.logging.disable_progress_bar()
 

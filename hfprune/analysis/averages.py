@@ -143,7 +143,7 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def spread(summary: pd.DataFrame) -> str:
+def error_column(summary: pd.DataFrame) -> str:
     """Return the meaning of ± for these rows of `over_seeds`: `sd` if any has several seeds, else `stderr`.
 
     One sign must not mean both, since they differ in size and in meaning.

@@ -16,7 +16,7 @@ from hfprune.paper.relations import Side
 from hfprune.results import DENSE, Cell
 from hfprune.results.items import guess_or_majority
 from hfprune.rounding import percent
-from hfprune.study import layout
+from hfprune.study import cells as study_cells
 
 ALL_SEEDS = -1
 
@@ -40,7 +40,7 @@ class Evidence(Tidy):
         if not (folder / ITEMS).exists():
             raise HfpruneError(f"{folder}: no outcomes of items, {ITEMS}; run `hfprune collect` first")
         name = next(iter(self.whole["study"]), folder.name)
-        self.cells = [*layout.cells(name, self.study)]
+        self.cells = [*study_cells.cells(name, self.study)]
         self.models = [*dict.fromkeys(cell.model for cell in self.cells)]
         self.named_outcomes = self.declared.outcomes()
         self._measures = self.study.make_measures()

@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 from hfprune.analysis.reference import reference_of
 from hfprune.errors import REASON, explained
 from hfprune.results import DENSE, Cell
-from hfprune.study import layout
+from hfprune.study import cells as study_cells
+from hfprune.study import paths
 from hfprune.study.study import Study
 
 NEAR = 0.1  # fraction of a layer's width within which a neuron is near the cut
@@ -70,14 +71,15 @@ class KeptNeurons:
     def __init__(self, study: Study, name: str, folder: Path) -> None:
         self._study = study
         self._cells = [
-            cell for cell in layout.cells(name, study) if cell.method != DENSE and cell.recovery == "none"
+            cell
+            for cell in study_cells.cells(name, study)
+            if cell.method != DENSE and cell.recovery == "none"
         ]
         self._scores: ScoresByLayer = {}
         self._plans: PlansByLayer = {}
         for cell in self._cells:
             scores, plan = (
-                folder / f"{layout.fill(pattern, cell)}.safetensors"
-                for pattern in (layout.SCORES, layout.PLAN)
+                folder / f"{paths.fill(pattern, cell)}.safetensors" for pattern in (paths.SCORES, paths.PLAN)
             )
             if scores.exists() and (cell.model, cell.method, cell.seed) not in self._scores:
                 self._scores[cell.model, cell.method, cell.seed] = read_layers(scores)

@@ -9,7 +9,7 @@ import pandas as pd
 from hfprune.analysis.tidy import Tidy, read_csv
 from hfprune.results import KEY
 from hfprune.rounding import percent
-from hfprune.study import layout
+from hfprune.study import paths
 
 # What float32 sums in another order may change, relative to the value.
 ROUNDING = 1e-4
@@ -55,7 +55,7 @@ def reproduction(kept: Tidy, made: Tidy) -> tuple[bool, str]:
 
 def _changed(kept: Tidy, made: Tidy) -> Iterator[str]:
     """Yield the claims whose verdict is another."""
-    old, new = (data.folder / layout.CLAIMS for data in (kept, made))
+    old, new = (data.folder / paths.CLAIMS for data in (kept, made))
     if old.exists() and new.exists():
         pairs = (
             read_csv(old)

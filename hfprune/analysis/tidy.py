@@ -14,11 +14,11 @@ from hfprune.errors import REASON, HfpruneError, explained
 from hfprune.files import atomic_file
 from hfprune.results import CELL_COLUMNS, KEY
 from hfprune.settings import load
-from hfprune.study import layout
+from hfprune.study import paths
 from hfprune.study.labels import Label, labels
 from hfprune.study.study import Study
 
-RESULTS, ITEMS, RECORDS, STUDY, NEURONS, LAYERS = layout.TIDY
+RESULTS, ITEMS, RECORDS, STUDY, NEURONS, LAYERS = paths.TIDY
 
 # Those of results.csv; the number of seeds, the spread over them and the interval are those of a level.
 DTYPES = {

@@ -33,7 +33,7 @@ class Collect(Command):
         from hfprune.analysis.gathering import collect
         from hfprune.assets.catalogue import Catalogue
         from hfprune.stages.jobs import collected, list_jobs
-        from hfprune.study.places import load_files
+        from hfprune.study.files import load_files
 
         files = load_files(self.study, load(Catalogue, self.catalogue))
         found = collected(files, list_jobs(files))

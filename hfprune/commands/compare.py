@@ -36,7 +36,7 @@ class CompareTwo(Command, Computing):
     def run(self) -> None:
         """Print the comparison as Markdown; the exit code is 1 where B is not shown to be within the margin."""
         from hfprune.comparison.answered import read_logged
-        from hfprune.comparison.two_results import effects, shown, verdict
+        from hfprune.comparison.two_results import conclusions, effects, shown
 
         if self.out:
             require_writable(self.out)
@@ -48,7 +48,7 @@ class CompareTwo(Command, Computing):
             what = "no samples of lm-eval (--log_samples) there" if empty.is_dir() else "no such folder"
             raise HfpruneError(f"{empty}: {what}; two models take --tasks")
         table = effects(a, b, [*self.questions.by_task()] if self.questions else [], self.margin)
-        said, within = verdict(table, self.margin)
+        said, within = conclusions(table, self.margin)
         text = "\n\n".join([f"A: {self.a}, B: {self.b}", shown(table), *said]) + "\n"
         print(text, end="")
         if self.out:

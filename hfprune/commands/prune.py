@@ -18,11 +18,11 @@ class Prune(Command, Pruning):
         from tabulate import tabulate
 
         from hfprune.pruning.folder import MODEL, REPORT
-        from hfprune.pruning.run import compared
+        from hfprune.pruning.run import pruned
 
-        outcome = compared(self)
+        outcome = pruned(self)
         rows, headers = [row.words() for row in outcome.rows], outcome.headers()
         align = ("left", *["right"] * (len(headers) - 1))
         print(tabulate(rows, headers, disable_numparse=True, colalign=align))
-        print("", *outcome.verdict, *outcome.sampled(), sep="\n")
+        print("", *outcome.conclusions, *outcome.sampled(), sep="\n")
         print(f"\n{self.out / MODEL}: the model and its card; {self.out / REPORT}: the comparison as a page")

@@ -64,11 +64,11 @@ def read_sides(results: Mapping[Path, dict[str, Any]]) -> Sides:
     return {step: side for step, side in found.items() if side}
 
 
-class Comparison(NamedTuple):
+class BeforeAfter(NamedTuple):
     rows: list[Row]
     exported: str
     """The step whose model is exported."""
-    verdict: list[str]
+    conclusions: list[str]
     """Sentences on what was lost; empty if nothing was measured."""
     sample: dict[str, Any]
     """A `prompt`, and what the dense and the exported model say, `before` and `after`; empty if not measured."""
@@ -81,7 +81,7 @@ class Comparison(NamedTuple):
         return [f"{side:>6}: {prompt}{self.sample[side]!r}" for side in ("before", "after") if prompt]
 
 
-def compare(
+def rows_of(
     sides: Sides,
     exported: str,
     parameters: tuple[int, int],

@@ -86,7 +86,7 @@ def _effect(tasks: Sequence[str], a: Answers, b: Answers, margin: float | None) 
     return row | {"detectable": least, "needed": needed}
 
 
-def verdict(table: pd.DataFrame, margin: float | None) -> tuple[list[str], bool | None]:
+def conclusions(table: pd.DataFrame, margin: float | None) -> tuple[list[str], bool | None]:
     """Return what the effects say, and whether B is not inferior: the mean's `low` is above minus the margin.
 
     Without a margin that is not asked.

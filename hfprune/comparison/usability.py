@@ -48,7 +48,7 @@ def standing(row: Row, bounds: Bounds) -> str:
     return USABLE if row.change.high < bounds.usable else UNCLEAR
 
 
-def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool, most: float | None = None) -> list[str]:
+def conclusions(rows: Sequence[Row], vocabulary: int, repaired: bool, most: float | None = None) -> list[str]:
     """Return in plain sentences whether the model can be used and what was lost; nothing if it was not measured.
 
     Args:
@@ -73,7 +73,7 @@ def verdict(rows: Sequence[Row], vocabulary: int, repaired: bool, most: float | 
     usable, lost = (_bound(row.kind, bound) for bound in bounds[row.kind])
     asked = " (--max-loss)" * bool(most and row.kind is Kind.TEXT)
     said = [
-        f"Verdict: {found}, by the {row.name}: {row.change} ({basis}) against the dense model's. A high end "
+        f"Conclusion: {found}, by the {row.name}: {row.change} ({basis}) against the dense model's. A high end "
         f"below {usable}{asked} is usable, a change beyond {lost} is not."
     ]
     if found != USABLE:

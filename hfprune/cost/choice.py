@@ -13,8 +13,8 @@ from hfprune.devices.known import Device, nominal_cpu, slowest_gpu, table_device
 from hfprune.errors import HfpruneError, nearest
 from hfprune.settings import load, validate
 from hfprune.stages.jobs import list_jobs
-from hfprune.study.layout import study_file
-from hfprune.study.places import criteria_of, load_files
+from hfprune.study.files import criteria_of, load_files
+from hfprune.study.paths import study_file
 from hfprune.study.references import load_study
 from hfprune.study.study import Config, Study
 

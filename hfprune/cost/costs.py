@@ -19,7 +19,7 @@ from hfprune.results import DENSE, Cell
 from hfprune.scoring.fitting import ScoringCost
 from hfprune.settings.recovery import Linear, measured_steps
 from hfprune.stages import Stage
-from hfprune.study.places import Files
+from hfprune.study.files import Files
 
 # The size that a model of unknown size is taken to have.
 LARGEST = "qwen2.5-7b"

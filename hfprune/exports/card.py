@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 import hfprune
-from hfprune.comparison.before_after import Comparison
+from hfprune.comparison.before_after import BeforeAfter
 from hfprune.comparison.rows import Kind
 from hfprune.exports.export_folder import CARD
 from hfprune.files import read_json
@@ -27,7 +27,9 @@ tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
 ```"""
 
 
-def save_card(folder: Path, source: Path, made: dict[str, Any], comparison: Comparison | None = None) -> None:
+def save_card(
+    folder: Path, source: Path, made: dict[str, Any], comparison: BeforeAfter | None = None
+) -> None:
     """Write the card into an export of the dense model in `source` that has all else; `made` is its provenance."""
     asset = read_json(source / "asset.json") if (source / "asset.json").is_file() else {}
     fetched = asset.get("entry", {}).get("source", {})
@@ -101,14 +103,14 @@ def _method(folder: Path, made: dict[str, Any]) -> str:
     return "\n".join([*table, f"`{PLAN}` names every unit that the model keeps."])
 
 
-def _measured(found: Comparison) -> str:
+def _measured(found: BeforeAfter) -> str:
     headers = found.headers()
     table = [headers, ["---"] * len(headers), *(row.words() for row in found.rows)]
     parts = ["\n".join(f"| {' | '.join(words)} |" for words in table)]
     if any(row.kind is Kind.SPEED for row in found.rows):
         parts.append(f"Times were taken on {', '.join(hardware()['cuda'] or [hardware()['processor']])}.")
     sample = found.sample
-    parts += [*found.verdict, f"The sentence {sample['prompt']!r}, as the dense and this model go on:"]
+    parts += [*found.conclusions, f"The sentence {sample['prompt']!r}, as the dense and this model go on:"]
     # Verbatim, since a broken model may write Markdown.
     parts.append(f"```text\n{sample['before']!r}\n{sample['after']!r}\n```")
     return "\n\n".join(parts)

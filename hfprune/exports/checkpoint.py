@@ -26,7 +26,7 @@ from hfprune.plans.planning import save_plan
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from hfprune.comparison.before_after import Comparison
+    from hfprune.comparison.before_after import BeforeAfter
 
 # Written by transformers 5 alone; 4 would take them for arguments of the tokenizer.
 _ONLY_5 = ("backend", "is_local", "local_files_only")
@@ -82,7 +82,7 @@ def export(
     return written
 
 
-def write_card(out: Path, source: Path, comparison: "Comparison") -> None:
+def write_card(out: Path, source: Path, comparison: "BeforeAfter") -> None:
     """Write the card of an export of the dense model in `source` anew; all its other files stay."""
     made = read_json(out / PROVENANCE)
     with export_folder(out, source) as (folder, about):

@@ -49,7 +49,7 @@ class Cost(Measure):
 
         from hfprune.evaluation.timing import median_value
         from hfprune.models.load import default_batch_tokens
-        from hfprune.scoring.scored import score
+        from hfprune.scoring.score import score
 
         if subject.scoring is None:
             raise HfpruneError("cost measures scoring: give the subject a criterion and its blocks")

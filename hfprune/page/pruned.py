@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import hfprune
-from hfprune.comparison.before_after import Comparison
+from hfprune.comparison.before_after import BeforeAfter
 from hfprune.comparison.rows import Kind
 from hfprune.files import atomic_file
 from hfprune.page.html import template, text
@@ -15,7 +15,7 @@ from hfprune.settings import plain
 def write_pruned_page(
     path: Path,
     model: Path,
-    outcome: Comparison,
+    outcome: BeforeAfter,
     settings: dict[str, Any],
     seconds: dict[str, float],
     sweep: dict[str, Any] | None = None,

@@ -9,7 +9,7 @@ import pandas as pd
 from hfprune.page.study_results import StudyResults
 from hfprune.results import DENSE
 from hfprune.rounding import percent
-from hfprune.study import layout
+from hfprune.study import paths
 
 
 def facts(study: StudyResults) -> dict[str, Any]:
@@ -28,14 +28,14 @@ def facts(study: StudyResults) -> dict[str, Any]:
         "Not applicable": [f"{blanks} cells, whose method could not cut what it names"] * (blanks > 0),
         "Machines": [_machine(one) for one in made.get("hardware", [])],
         "Time": [*_times(study)],
-        "Beside the committed numbers": [" ".join(_check(data.folder / layout.CHECK))],
+        "Beside the committed numbers": [" ".join(_check(data.folder / paths.CHECK))],
         "Versions": [
             *(f"hfprune {version}" for version in made.get("hfprune", [])),
             *(f"commit {commit[:12]}{'+changes' * ('+' in commit)}" for commit in made["git"]),
             *(f"{name} {version}" for one in made.get("packages", []) for name, version in one.items()),
         ],
     }
-    files = ("results.csv", "claims.csv", layout.EFFECTS, "items.parquet", "records.parquet", layout.CHECK)
+    files = ("results.csv", "claims.csv", paths.EFFECTS, "items.parquet", "records.parquet", paths.CHECK)
     facts = {heading: ", ".join(filter(None, dict.fromkeys(words))) for heading, words in found.items()}
     return {
         "facts": {heading: words for heading, words in facts.items() if words},

@@ -18,7 +18,7 @@ from hfprune.models.load import load_skeleton
 from hfprune.models.units import count_parameters, gated_mlps, units_of
 from hfprune.plans.counts import kept_units, not_applicable
 from hfprune.plans.planning import apply_plan, make_plan
-from hfprune.pruning.compared import HELDOUT
+from hfprune.pruning.beside_dense import HELDOUT
 from hfprune.pruning.config import Pruning
 from hfprune.pruning.folder import MODEL, WORK
 from hfprune.pruning.recipe import PruningRecipe
@@ -31,8 +31,8 @@ from hfprune.stages import Stage
 from hfprune.stages.export import Export
 from hfprune.stages.jobs import list_jobs
 from hfprune.stages.measure import MeasureCells
-from hfprune.study import layout
-from hfprune.study.places import Files
+from hfprune.study import cells as study_cells
+from hfprune.study.files import Files
 from hfprune.study.study import Study
 
 # Blocks of the calibration: a gradient costs more than a Gram matrix, and solved weights gain more from many.
@@ -152,7 +152,7 @@ def jobs_of(files: Files, asked: Pruning, recovery: str) -> dict[str, Stage]:
         for job in jobs
         if job.stage != "measure" and (job.stage != "calibrate" or job.out in read)
     }
-    cells = [cell for cell in layout.cells(files.name, files.study) if cell.method != DENSE]
+    cells = [cell for cell in study_cells.cells(files.name, files.study) if cell.method != DENSE]
     (cell,) = (cell for cell in cells if cell.recovery == recovery)
     pruned = files.reading(cell.model) | files.changes(cell)
     # Weights stay as they were saved, unless a precision is asked for.

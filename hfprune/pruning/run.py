@@ -15,11 +15,11 @@ from hfprune.pruning.config import Pruning
 from hfprune.settings import load, validate
 
 if TYPE_CHECKING:
-    from hfprune.comparison.before_after import Comparison
+    from hfprune.comparison.before_after import BeforeAfter
     from hfprune.comparison.rows import Row
     from hfprune.pruning.recipe import PruningRecipe
     from hfprune.stages import Stage
-    from hfprune.study.places import Files
+    from hfprune.study.files import Files
 
 
 def prune(
@@ -42,14 +42,14 @@ def prune(
             that holds something else, or a full disk.
     """
     given = {"model": os.fspath(model), "ratio": ratio, "out": os.fspath(out)} | options
-    return compared(validate(Pruning, given, "prune")).rows
+    return pruned(validate(Pruning, given, "prune")).rows
 
 
-def compared(asked: Pruning) -> "Comparison":
+def pruned(asked: Pruning) -> "BeforeAfter":
     from hfprune.comparison.before_after import step_of
     from hfprune.comparison.usability import worth_taking
     from hfprune.page.pruned import write_pruned_page
-    from hfprune.pruning.compared import fitting, found_of, lacking, outcome
+    from hfprune.pruning.beside_dense import fitting, found_of, lacking, outcome
     from hfprune.pruning.folder import MODEL, REPORT, SWEPT, claimed
     from hfprune.pruning.one_cell import fewest_blocks, jobs_of, one_cell
     from hfprune.pruning.recipe import chosen
@@ -116,7 +116,7 @@ def _fetched(asked: Pruning) -> dict[str, Path]:
     """
     from hfprune.assets.catalogue import Catalogue
     from hfprune.assets.resolving import resolve
-    from hfprune.pruning.compared import read_later
+    from hfprune.pruning.beside_dense import read_later
     from hfprune.stages.fetch import fetch
 
     start = time.perf_counter()

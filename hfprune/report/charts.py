@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hfprune.analysis.averages import spread
+from hfprune.analysis.averages import error_column
 from hfprune.analysis.declarations import Declarations
 from hfprune.report.style import Look, recovery_label
 from hfprune.results import DENSE
@@ -86,7 +86,7 @@ def share_removed(ratio: float) -> str:
 
 
 def meaning(values: pd.DataFrame, units: str = "items") -> str:
-    over = f"draws and {units}" if spread(values) == "sd" else f"{units} of one draw"
+    over = f"draws and {units}" if error_column(values) == "sd" else f"{units} of one draw"
     known = values["low"].notna()
     band = ", and the dense model's band" if (known & (values["method"] == DENSE)).any() else ""
     bars = f"Bars{band}: 95 % intervals over {over}" * bool(known.any())

@@ -17,7 +17,7 @@ from hfprune.errors import HfpruneError
 from hfprune.paper.relations import Paper
 from hfprune.report.style import Look, looks
 from hfprune.results import DENSE
-from hfprune.study import layout
+from hfprune.study import paths
 
 DISTRIBUTIONS = "distributions"  # the measure whose items a figure shows
 
@@ -55,14 +55,14 @@ class Collected(Tidy):
                 rows = rows[~rows[name].isin(out)] if name in rows else rows
         return rows
 
-    claims = _beside(layout.CLAIMS)
-    draws = _beside(layout.DRAWS)
+    claims = _beside(paths.CLAIMS)
+    draws = _beside(paths.DRAWS)
     neurons = _beside(NEURONS)
 
     @cached_property
     def effects(self) -> pd.DataFrame:
         """The table of effects; empty, with its columns, if it was not kept."""
-        path = self.folder / layout.EFFECTS
+        path = self.folder / paths.EFFECTS
         return self.kept(read_effects(path) if path.exists() else table([]))
 
     def effect(self, row: Mapping[str, Any]) -> Effect:
@@ -72,7 +72,7 @@ class Collected(Tidy):
     @cached_property
     def answers(self) -> pd.DataFrame:
         """The commonest answers; empty, with their columns, if they were not kept."""
-        path = self.folder / layout.ANSWERS
+        path = self.folder / paths.ANSWERS
         return self.kept(read_csv(path, *ANSWER) if path.exists() else pd.DataFrame(columns=ANSWER))
 
     @cached_property

@@ -36,22 +36,22 @@ FORMS = {
     AVERAGE_WITHOUT_CROWS: CellForm("w/o Crows", better="higher"),
     unread.WITHOUT_CONSTANT: CellForm("w/o constant", better="higher"),
     **{
-        key: CellForm(f"{known_task(task).short} bal.", with_spread=False)
+        key: CellForm(f"{known_task(task).short} bal.", with_error=False)
         for task, key in unread.BALANCED.items()
     },
-    "parameters": CellForm("Params (B)", "{:.3g}", with_spread=False),
+    "parameters": CellForm("Params (B)", "{:.3g}", with_error=False),
     "prefill_latency": CellForm("Prefill (ms)"),
     "prefill_speedup": CellForm("Speed-up", "{:.2f}"),
     "decode_throughput": CellForm("Decode (tok/s)"),
     "decode_gain": CellForm("Gain (%)"),
-    "prefill_flops": CellForm("TFLOPs", "{:.3g}", with_spread=False),
-    "flops_saved": CellForm("Saved (%)", with_spread=False),
+    "prefill_flops": CellForm("TFLOPs", "{:.3g}", with_error=False),
+    "flops_saved": CellForm("Saved (%)", with_error=False),
     "seconds": CellForm("Time (s)"),
-    "seconds_to_entropy": CellForm("Time / Entropy", "{:.2f}", with_spread=False),
+    "seconds_to_entropy": CellForm("Time / Entropy", "{:.2f}", with_error=False),
     "peak_memory": CellForm("Peak memory (GB)", "{:.2f}"),
-    "memory_to_entropy": CellForm("Memory / Entropy", "{:.2f}", with_spread=False),
-    "sequences": CellForm("Sequences", "{:,.0f}", with_spread=False),
-    "agreement": CellForm("Agreement", "{:.3f}", with_spread=False),
+    "memory_to_entropy": CellForm("Memory / Entropy", "{:.2f}", with_error=False),
+    "sequences": CellForm("Sequences", "{:,.0f}", with_error=False),
+    "agreement": CellForm("Agreement", "{:.3f}", with_error=False),
 }
 # Metric of the outputs without its top<k>_ → its format, in the order of the columns; the heading is the metric's.
 OUTPUT_FORMS = {
@@ -168,7 +168,7 @@ def _task_forms(rows: pd.DataFrame) -> dict[str, CellForm]:
     rows = rows[(rows["task"] != "") & (rows["metric"] != AVERAGE)]
     crows = set(rows.loc[rows["metric"] == CROWS, "task"])
     return {
-        name: CellForm(task.short, better="half" if name in crows else "higher", with_spread=False)
+        name: CellForm(task.short, better="half" if name in crows else "higher", with_error=False)
         for name, task in tasks_in_order(rows["task"]).items()
     }
 

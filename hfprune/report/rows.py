@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from hfprune.analysis.averages import spread
+from hfprune.analysis.averages import error_column
 from hfprune.paper.printed import AVERAGE, CONFIDENT, CROWS
 from hfprune.paper.relations import Paper
 from hfprune.report.cells import OURS, PAPER
@@ -17,8 +17,8 @@ from hfprune.rounding import rounded
 ROW = ["model", "method", "ratio", "recovery", "source"]  # identifies a row of a table
 ORDER = ["model", "ratio", "recovery", "method", "source"]
 GROUP = ["model", "ratio", "recovery", "source"]  # the best row of a group is marked
-# Meaning of ± → the spreads after a number, and their formats.
-SPREADS = {"stderr": {"stderr": " ± {}"}, "sd": {"sd": " ± {}", "stderr": " ({})"}}
+# Meaning of ± → the errors after a number, and their formats.
+ERRORS = {"stderr": {"stderr": " ± {}"}, "sd": {"sd": " ± {}", "stderr": " ({})"}}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CellForm:
     heading: str
     shown: str = "{:.1f}"
     better: Literal["lower", "higher", "half", ""] = ""
-    with_spread: bool = True
+    with_error: bool = True
 
 
 def lay_out(
@@ -44,19 +44,19 @@ def lay_out(
             (a published number as printed) and `confidence`.
     """
     row = cells.groupby(ROW, dropna=False, sort=False).ngroup()
-    spreads, cells = SPREADS[spread(cells)], cells.assign(row=row)
+    signs, cells = ERRORS[error_column(cells)], cells.assign(row=row)
     rows = cells.drop_duplicates("row").set_index("row")[ROW]
-    shown = ["value", "low", "high", "printed", "confidence", *spreads]
+    shown = ["value", "low", "high", "printed", "confidence", *signs]
     parts = cells.set_index(["row", "key"])[shown].unstack()
     numbers, columns = rows.copy(), []
     for key, form in forms.items():
         cell = parts.xs(key, axis=1, level="key")
         numbers[key] = cell["value"]
-        for width in spreads:
+        for width in signs:
             if cell[width].notna().any():
                 numbers[f"{key}_{width}"] = cell[width]
         lines = zip(cell.to_dict("records"), _best(cell, form, rows), strict=True)
-        columns.append(Column(form.heading, [_text(form, spreads, footnotes, *line) for line in lines]))
+        columns.append(Column(form.heading, [_text(form, signs, footnotes, *line) for line in lines]))
     doubted = cells[cells["confidence"].isin(footnotes)]
     doubts = (doubted["key"] + ": " + doubted["confidence"]).groupby(doubted["row"]).agg("; ".join)
     numbers["doubts"] = doubts.reindex(numbers.index).fillna("")
@@ -90,11 +90,11 @@ def _penalties(cell: pd.DataFrame, form: CellForm) -> tuple[pd.Series, pd.Series
 
 
 def _text(
-    form: CellForm, spreads: Mapping[str, str], footnotes: Mapping[str, str], cell: dict[str, Any], best: bool
+    form: CellForm, signs: Mapping[str, str], footnotes: Mapping[str, str], cell: dict[str, Any], best: bool
 ) -> str:
     if pd.isna(cell["value"]):
         return MISSING
-    errors = {sign: cell[width] for width, sign in spreads.items() if form.with_spread and cell[width] >= 0}
+    errors = {sign: cell[width] for width, sign in signs.items() if form.with_error and cell[width] >= 0}
     doubt = max(errors.values(), default=None)
     text = rounded(form.shown, cell["value"], doubt) if pd.isna(cell["printed"]) else cell["printed"]
     for sign, error in errors.items():

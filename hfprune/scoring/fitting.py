@@ -12,7 +12,7 @@ from hfprune.scoring.passes import SUMS_SHARE, GradientPass, gradient_passes, la
 
 @dataclass(frozen=True)
 class ScoringCost:
-    """The scoring of a model by criteria that share passes (`hfprune.scoring.scored`)."""
+    """The scoring of a model by criteria that share passes (`hfprune.scoring.score`)."""
 
     shape: Shape
     criteria: Mapping[str, Criterion]

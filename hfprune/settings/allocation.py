@@ -1,4 +1,4 @@
-"""The rules by which kept neurons are divided among layers, as settings; free of torch."""
+"""Allocations, which divide the kept neurons among layers, as settings; free of torch."""
 
 from typing import Any, Literal
 

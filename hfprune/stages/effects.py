@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hfprune.stages import Stage
 from hfprune.stages.fields import CollectedFolder, OutFolder, Shipped
-from hfprune.study import layout
+from hfprune.study import paths
 
 
 class MakeEffects(Stage):
@@ -47,9 +47,9 @@ class MakeEffects(Stage):
         rows = [*effects(evidence), *about_claims]
         for name, more in {"losses": losses, "correlations": correlations}.items():
             rows += more(evidence) if name in evidence.study.effects else []
-        write_csv(table(rows), out / layout.EFFECTS, DIGITS)
-        write_csv(claims, out / layout.CLAIMS, DIGITS)
-        write_csv(over_draws(evidence), out / layout.DRAWS, DIGITS)
-        write_csv(answers(evidence), out / layout.ANSWERS, DIGITS)
+        write_csv(table(rows), out / paths.EFFECTS, DIGITS)
+        write_csv(claims, out / paths.CLAIMS, DIGITS)
+        write_csv(over_draws(evidence), out / paths.DRAWS, DIGITS)
+        write_csv(answers(evidence), out / paths.ANSWERS, DIGITS)
         counts = ", ".join(f"{count} {said}" for said, count in Counter(claims["verdict"]).most_common())
-        print(f"claims: {counts}; see {out / layout.CLAIMS}", file=sys.stderr)
+        print(f"claims: {counts}; see {out / paths.CLAIMS}", file=sys.stderr)

@@ -21,7 +21,7 @@ from hfprune.errors import HfpruneError
 from hfprune.results import Cell
 from hfprune.settings import Dtype, Strict
 from hfprune.stages import AssetFlag, Input
-from hfprune.study.layout import study_file
+from hfprune.study.paths import study_file
 
 
 def _file(path: Path, suffix: str) -> Path:

@@ -23,8 +23,9 @@ from hfprune.stages.pack import Pack
 from hfprune.stages.plan import MakePlan
 from hfprune.stages.recover import Recover
 from hfprune.stages.score import Score
-from hfprune.study import layout
-from hfprune.study.places import Files, sweeps
+from hfprune.study import cells as study_cells
+from hfprune.study import paths
+from hfprune.study.files import Files, sweeps
 from hfprune.study.references import study_assets
 
 
@@ -43,7 +44,7 @@ def list_jobs(files: Files) -> Iterator[Stage]:
     yield from _linear(files)
     for model in filter(study.trains, study.models):
         yield from (_pack(files, model, seed) for seed in study.seeds)
-    for cell in layout.cells(files.name, study):
+    for cell in study_cells.cells(files.name, study):
         if "lora" in cell.recovery:
             yield _recover(files, cell)
     yield from _measurements(files)
@@ -55,7 +56,7 @@ def collected(files: Files, jobs: Iterable[Stage]) -> list[Path]:
     What only leads to them is left out: steps before the last, and weights that were solved for an adapter.
     """
     recovered = {
-        files.file(layout.RECOVERY, cell) / RECOVERED for cell in layout.cells(files.name, files.study)
+        files.file(paths.RECOVERY, cell) / RECOVERED for cell in study_cells.cells(files.name, files.study)
     }
     folders = {files.file(folder) for folder in ("scores", "plans", "cells")}
     written = [file for job in jobs for file in job.outputs()]
@@ -87,7 +88,7 @@ def _budget(files: Files, model: str, ratio: float) -> Budget:
         ratios=[ratio],
         units=[json.loads(kinds) for kinds, _ in units] or [{"neurons": None}],
         spare=[spared for _, spared in units] if any(spared for _, spared in units) else [],
-        out=files.record(layout.BUDGET, model=model, ratio=spelt_ratio(ratio)),
+        out=files.record(paths.BUDGET, model=model, ratio=spelt_ratio(ratio)),
     )
 
 
@@ -97,7 +98,7 @@ def _calibrate(files: Files, model: str, corpus: str, seed: int) -> Calibrate:
         corpus=files.asset("corpora", corpus),
         blocks=files.study.calibration,
         seed=seed,
-        out=files.tensors(layout.BLOCKS, model=model, corpus=corpus, seed=seed),
+        out=files.tensors(paths.BLOCKS, model=model, corpus=corpus, seed=seed),
     )
 
 
@@ -134,32 +135,32 @@ def _score(files: Files, cell: Cell, methods: list[str], out: Path, **more: Any)
 
 
 def _sweep(files: Files, methods: list[str], model: str, seed: int) -> Score:
-    about = [files.record(layout.METHOD, method=method) for method in methods]
+    about = [files.record(paths.METHOD, method=method) for method in methods]
     several = Cell(files.name, model, "{method}", None, seed, "none")
-    return _score(files, several, methods, files.tensors(layout.SCORES, several), after=about)
+    return _score(files, several, methods, files.tensors(paths.SCORES, several), after=about)
 
 
 def _plans(files: Files, cell: Cell) -> Iterator[Stage]:
     """Yield the jobs that cut the plan of a cell; one in several steps scores before each what is left."""
-    method, about = files.study.methods[cell.method], [files.record(layout.METHOD, method=cell.method)]
+    method, about = files.study.methods[cell.method], [files.record(paths.METHOD, method=cell.method)]
     blocks, resamples = files.blocks(cell), files.study.calibration.resamples
-    scores = files.tensors(layout.SCORES, cell)
+    scores = files.tensors(paths.SCORES, cell)
     before: list[Path] = []
     for step in range(1, method.steps + 1):
         last = step == method.steps
         if before:
-            scores = files.tensors(layout.STEP_SCORES, cell, step=step)
+            scores = files.tensors(paths.STEP_SCORES, cell, step=step)
             yield _score(files, cell, [cell.method], scores, plan=before[0], after=about)
         plan = MakePlan(
             model=files.asset("models", cell.model),
             scores=scores,
-            resampled=scores.with_suffix(layout.RESAMPLED) if last and resamples else None,
+            resampled=scores.with_suffix(paths.RESAMPLED) if last and resamples else None,
             ratio=cell.ratio or 0,
             part=float(f"{step / method.steps:.6g}"),
             units=method.units,
             allocation=method.allocation,
             cell=cell,
-            out=files.tensors(layout.PLAN if last else layout.STEP_PLAN, cell, step=step),
+            out=files.tensors(paths.PLAN if last else paths.STEP_PLAN, cell, step=step),
             after=[*about, *([blocks] if blocks else []), *before],
         )
         yield plan
@@ -171,7 +172,7 @@ def _adopt(files: Files, cell: Cell) -> Adopt:
         model=files.asset("models", cell.model),
         ratio=cell.ratio or 0,
         cell=cell,
-        out=files.record(layout.PLAN, cell),
+        out=files.record(paths.PLAN, cell),
         **files.changed(cell),
     )
 
@@ -179,8 +180,8 @@ def _adopt(files: Files, cell: Cell) -> Adopt:
 def _linear(files: Files) -> Iterator[SolveLinear]:
     """Yield the jobs that solve weights or biases: one pass over the calibration for all plans of a model."""
     together: dict[tuple[str, str, Path], list[Cell]] = {}
-    for cell in layout.cells(files.name, files.study):
-        if kind := layout.solves(files.study, cell):
+    for cell in study_cells.cells(files.name, files.study):
+        if kind := study_cells.solves(files.study, cell):
             of_job = together.setdefault((cell.model, kind, files.drawn(cell)), [])
             of_job += [one for one in [replace(cell, recovery=kind)] if one not in of_job]
     bias = Linear(ridges=[inf])
@@ -191,9 +192,9 @@ def _linear(files: Files) -> Iterator[SolveLinear]:
             blocks=blocks,
             cells=[
                 ToSolve(
-                    plan=files.tensors(layout.PLAN, cell),
+                    plan=files.tensors(paths.PLAN, cell),
                     cell=cell,
-                    out=files.file(layout.RECOVERY, cell),
+                    out=files.file(paths.RECOVERY, cell),
                 )
                 for cell in cells
             ],
@@ -209,7 +210,7 @@ def _pack(files: Files, model: str, seed: int) -> Pack:
         instructions=files.asset("instructions", settings.instructions),
         packing=settings,
         seed=seed,
-        out=files.tensors(layout.PAIRS, model=model, seed=seed),
+        out=files.tensors(paths.PAIRS, model=model, seed=seed),
     )
 
 
@@ -219,12 +220,12 @@ def _recover(files: Files, cell: Cell) -> Recover:
     return Recover(
         **files.reading(cell.model) | files.changed(cell),
         linear=files.solved(cell),
-        packed=files.tensors(layout.PAIRS, cell),
+        packed=files.tensors(paths.PAIRS, cell),
         options=settings,
         batch_tokens=settings.batch_tokens,
         seed=cell.seed,
         cell=cell,
-        out=files.file(layout.RECOVERY, cell),
+        out=files.file(paths.RECOVERY, cell),
         after=files.adopted([cell]),
     )
 
@@ -232,10 +233,10 @@ def _recover(files: Files, cell: Cell) -> Recover:
 def _measurements(files: Files) -> Iterator[MeasureCells]:
     """Yield the jobs that measure cells, and the scoring by each method itself under the first seed."""
     study = files.study
-    for names, cells in layout.together(files.name, study, files.measures).items():
-        for batch in layout.batches(cells, study, files.cells_per_job):
+    for names, cells in study_cells.together(files.name, study, files.measures).items():
+        for batch in study_cells.batches(cells, study, files.cells_per_job):
             yield _measure(files, names, {cell: _to_measure(files, names, cell) for cell in batch})
-    for cell in layout.scorings(files.name, study):
+    for cell in study_cells.scorings(files.name, study):
         scored = ScoredBy(
             criterion=study.methods[cell.method].criterion or cell.method,
             options=files.criteria[cell.method].model_dump(mode="json"),
@@ -243,8 +244,8 @@ def _measurements(files: Files) -> Iterator[MeasureCells]:
             units=dict.fromkeys(study.methods[cell.method].units),
             seed=cell.seed,
         )
-        for name in layout.measures_of(study, files.measures, cell):
-            out = files.file(layout.results_of(cell))
+        for name in study_cells.measures_of(study, files.measures, cell):
+            out = files.file(paths.results_of(cell))
             yield _measure(files, [name], {cell: ToMeasure(cell=cell, out=out, scored=scored)})
 
 
@@ -270,8 +271,8 @@ def _to_measure(files: Files, names: Iterable[str], cell: Cell) -> ToMeasure:
     )
     return ToMeasure(
         cell=cell,
-        out=files.file(layout.results_of(cell)),
-        resampled=files.tensors(layout.PLAN, cell).with_suffix(layout.RESAMPLED)
+        out=files.file(paths.results_of(cell)),
+        resampled=files.tensors(paths.PLAN, cell).with_suffix(paths.RESAMPLED)
         if on_plans and plain
         else None,
         **files.changes(cell),

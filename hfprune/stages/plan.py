@@ -11,8 +11,8 @@ from hfprune.settings.allocation import Allocation
 from hfprune.stages import Input, Output, Stage
 from hfprune.stages.fields import CellName, DenseModel, Safetensors
 from hfprune.stages.target import cell_of, size_values
-from hfprune.study.layout import RESAMPLED
 from hfprune.study.method import Units
+from hfprune.study.paths import RESAMPLED
 
 # A sweep may only score other methods again; that a method's own scores are new, `after` says.
 _SCORES = Input(ancient=True)

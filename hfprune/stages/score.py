@@ -30,8 +30,8 @@ from hfprune.stages.fields import (
 )
 from hfprune.stages.scoring import Scoring
 from hfprune.stages.target import cell_of
-from hfprune.study.layout import RESAMPLED
 from hfprune.study.method import ByCriterion
+from hfprune.study.paths import RESAMPLED
 from hfprune.study.study import Resamples
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from hfprune.criteria import Criterion
     from hfprune.plans.planning import Plan
+    from hfprune.scoring.score import Scored
     from hfprune.scoring.score_files import Scores
-    from hfprune.scoring.scored import Scored
 
 
 class Score(Stage, Scoring, Computing, Placement):
@@ -244,7 +244,7 @@ def score_as_fits(
     import torch
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-    from hfprune.scoring.scored import score
+    from hfprune.scoring.score import score
 
     length = 1 if blocks is None else blocks.shape[1]
     most = sequences = max(1, batch_tokens // length)

@@ -12,7 +12,7 @@ from hfprune.analysis.tidy import DTYPES, RESULT, Tidy, read_union
 from hfprune.errors import HfpruneError
 from hfprune.report.collected import Collected
 from hfprune.results import DENSE, Cell, Value, write_result
-from hfprune.study import layout
+from hfprune.study import paths
 from hfprune.study.study import Study as Config
 
 VALUES = ["study", "model", "method", "ratio", "seed", "recovery", "measure", "task", "metric", "value"]
@@ -64,7 +64,7 @@ def test_csv_holds_the_same_numbers_to_the_last_bit(study: Study) -> None:
 def test_order_of_the_files_changes_no_byte(collected: Path, tmp_path: Path) -> None:
     whole = Study(collected)
     gather(whole.config(), collected, tmp_path, results=whole.results[::-1])
-    for name in layout.TIDY:
+    for name in paths.TIDY:
         assert (tmp_path / name).read_bytes() == (collected / name).read_bytes(), name
 
 

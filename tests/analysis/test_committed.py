@@ -13,7 +13,7 @@ from hfprune.analysis.averages import levels
 from hfprune.analysis.evidence import Evidence
 from hfprune.analysis.tidy import ITEMS, Tidy
 from hfprune.results import KEY
-from hfprune.study.layout import ANALYSED
+from hfprune.study.paths import ANALYSED
 
 
 @pytest.mark.parametrize("study", COMMITTED)

@@ -14,7 +14,7 @@ from hfprune.criteria.flap import Flap
 from hfprune.criteria.magnitude import Magnitude
 from hfprune.criteria.random import Random
 from hfprune.criteria.taylor import Taylor
-from hfprune.scoring.scored import score
+from hfprune.scoring.score import score
 
 BLOCKS = torch.randint(0, 97, (20, 9), generator=torch.Generator().manual_seed(3))
 # Two sequences a document, not in turns.

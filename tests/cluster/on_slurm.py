@@ -23,9 +23,9 @@ QUICK = ("--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10
 WAITING = """
 rule waiting:
     output:
-        plan=f"{RESULTS}/{layout.PLAN}.safetensors",
+        plan=f"{RESULTS}/{paths.PLAN}.safetensors",
     log:
-        f"{LOGS}/{layout.PLAN}.log",
+        f"{LOGS}/{paths.PLAN}.log",
     wildcard_constraints:
         method=methods_of("waiting"),
     resources:

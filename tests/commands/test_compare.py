@@ -16,7 +16,7 @@ from smoke import save_model, write, write_sources
 from hfprune.analysis.outcomes import contrast
 from hfprune.analysis.statistics import estimate
 from hfprune.assets.tasks import task_file
-from hfprune.comparison.two_results import effects, shown, verdict
+from hfprune.comparison.two_results import conclusions, effects, shown
 from hfprune.evaluation.lm_tasks import offline_tasks
 
 
@@ -149,13 +149,13 @@ def test_few_questions_have_no_interval_and_sentences_say_what_the_table_says() 
     few = answers(np.array([[1.0, 0, 1, 0, 1, 0]])), answers(np.array([[0.0, 0, 1, 1, 1, 0]]))
     table = effects(*few, [], None)
     assert table["low"].isna().all() and table["needed"].isna().all()
-    assert verdict(table, None) == (["Fewer than 8 questions have no interval: task0, average."], None)
+    assert conclusions(table, None) == (["Fewer than 8 questions have no interval: task0, average."], None)
 
     a = np.array([np.tile([1.0, 0.0], 50), np.tile([1.0, 0.0], 50)])
     b = a.copy()
     b[0, :40:2] = 0  # twenty of a hundred are lost
     table = effects(answers(a), answers(b), [], 1.0)
-    said, within = verdict(table, 1.0)
+    said, within = conclusions(table, 1.0)
     assert said[0] == "A and B have a significant difference on the mean."
     assert said[1] == "They differ on task0, after Holm's correction for 2 tasks."
     assert said[-1].startswith("More questions would not show it") and within is False

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from hfprune.comparison.before_after import Sides, compare, read_sides
+from hfprune.comparison.before_after import Sides, read_sides, rows_of
 from hfprune.comparison.rows import Kind, Row
-from hfprune.comparison.usability import LOSS, REPETITION, verdict, worth_taking
+from hfprune.comparison.usability import LOSS, REPETITION, conclusions, worth_taking
 from hfprune.pruning.sample import repeated
 
 SPEEDS = {
@@ -42,7 +42,7 @@ def files(*results: dict) -> dict[Path, dict]:
 
 
 def compared(results: dict[Path, dict], step: str = "pruned", repeated: dict | None = None) -> list[Row]:
-    return compare(read_sides(results), step, (1000, 800), (4000, 3200), repeated or {})
+    return rows_of(read_sides(results), step, (1000, 800), (4000, 3200), repeated or {})
 
 
 def test_numbers_stand_beside_those_of_the_dense_model() -> None:
@@ -66,7 +66,7 @@ def test_numbers_stand_beside_those_of_the_dense_model() -> None:
     ]
     names = [row.name for row in compared(results, "reconstructed")]
     assert names[:2] == ["perplexity on mine", "perplexity on text"], "a file's name without its hash"
-    (_, size) = compare({}, "pruned", (1000, 800), (4000, 1600), {})
+    (_, size) = rows_of({}, "pruned", (1000, 800), (4000, 1600), {})
     assert size.name == "file size of the weights, MB (4.0 → 2.0 bytes a parameter)"
 
 
@@ -161,7 +161,7 @@ def test_a_task_stands_beside_a_guess_and_the_majority(tmp_path: Path) -> None:
     assert accuracy.change.value == -25
     assert accuracy.change.low <= low + 1e-9 and accuracy.change.high == pytest.approx(high)
     text = np.full(12, 3.0)
-    said = " ".join(verdict([*compared(perplexities(tmp_path, text, text)), *rows], 400, repaired=False))
+    said = " ".join(conclusions([*compared(perplexities(tmp_path, text, text)), *rows], 400, repaired=False))
     assert "1 of 1 tasks lost measurably, most first: boolq" in said
 
 
@@ -212,17 +212,17 @@ def test_a_step_that_makes_the_model_worse_is_not_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("factor", "dense", "spread", "said"),
     [
-        (1.02, 29.5, 0.01, "Verdict: usable"),
+        (1.02, 29.5, 0.01, "Conclusion: usable"),
         (
             1.09,
             29.5,
             0.1,
             r"not shown usable.* would show it: \d+ times the text .* or a lower --ratio or recovery",
         ),
-        (1.02, 29.5, 2, "Verdict: not shown usable"),  # doubt never makes it usable
+        (1.02, 29.5, 2, "Conclusion: not shown usable"),  # doubt never makes it usable
         (1.3, 29.5, 0.01, r"not shown usable.* would show it: a lower --ratio or recovery \(--recover\)\."),
-        (66.7 / 29.5, 29.5, 1, "Verdict: not usable"),  # README's command: +130 % [+40, +700]
-        (2.0, 29.5, 0.9, "Verdict: not usable"),  # Gemma 3 270M at 8 %: +100 % [+50, +330]
+        (66.7 / 29.5, 29.5, 1, "Conclusion: not usable"),  # README's command: +130 % [+40, +700]
+        (2.0, 29.5, 0.9, "Conclusion: not usable"),  # Gemma 3 270M at 8 %: +100 % [+50, +330]
         (1.02, 5e7, 0.01, "Warning: the dense model itself is broken"),
         (1.02, 300, 0.01, "Warning"),  # of 400 tokens
     ],
@@ -231,28 +231,28 @@ def test_the_verdict(factor: float, dense: float, spread: float, said: str, tmp_
     before = np.log(dense) + 0.5 * WAVE
     after = before + np.log(factor) + spread * np.cos(np.arange(16.0))
     rows = compared(perplexities(tmp_path, before, after))
-    sentences = " ".join(verdict(rows, 400, repaired=False))
+    sentences = " ".join(conclusions(rows, 400, repaired=False))
     assert re.search(said, sentences), sentences
     assert ("Warning" in sentences) == (dense > 100)
     assert "Warning" not in sentences or "usable" not in sentences, "it says nothing of pruning"
     usable = factor - 1 < LOSS.lost and rows[0].change.high < LOSS.usable and dense < 100
-    assert ("Verdict: usable" in sentences) == usable
-    assert verdict(compared({}), 400, repaired=False) == []
+    assert ("Conclusion: usable" in sentences) == usable
+    assert conclusions(compared({}), 400, repaired=False) == []
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (0.1, "Verdict: usable"),
-        (0.3, "Verdict: not shown usable, by the repeated 4-grams"),
-        (0.7, "Verdict: not usable, by the repeated 4-grams"),
+        (0.1, "Conclusion: usable"),
+        (0.3, "Conclusion: not shown usable, by the repeated 4-grams"),
+        (0.7, "Conclusion: not usable, by the repeated 4-grams"),
     ],
 )
 def test_text_that_repeats_itself_is_named(more: float, said: str, tmp_path: Path) -> None:
     text, before = np.full(16, 3.0), 0.2 + 0.1 * WAVE
     shares = {"document": range(16), "before": before, "after": before + more + 0.05 * WAVE}
     rows = compared(perplexities(tmp_path, text, text + 0.01), repeated=shares)
-    sentences = " ".join(verdict(rows, 400, repaired=True))
+    sentences = " ".join(conclusions(rows, 400, repaired=True))
     assert said in sentences and "--recover" not in sentences
     (row,) = (row for row in rows if row.name.startswith("repeated"))
     assert row.change.value == pytest.approx(100 * float((more + 0.05 * WAVE).mean()))

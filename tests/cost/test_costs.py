@@ -21,7 +21,7 @@ from hfprune.models.shape import Shape
 from hfprune.paper.relations import Paper
 from hfprune.settings import load
 from hfprune.settings.recovery import Linear
-from hfprune.study.layout import study_file
+from hfprune.study.paths import study_file
 from hfprune.study.study import Study
 
 STUDIES = ROOT / "config/studies"

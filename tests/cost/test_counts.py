@@ -21,7 +21,7 @@ from hfprune.models.units import count_parameters, units_of
 from hfprune.recovery.lora import with_adapters
 from hfprune.scoring.fitting import ScoringCost
 from hfprune.scoring.recorders import GradientRecorder
-from hfprune.scoring.scored import score
+from hfprune.scoring.score import score
 from hfprune.scoring.scorer import Scorer
 from hfprune.settings.recovery import Lora
 

@@ -18,7 +18,7 @@ from hfprune.criteria.fisher import draw
 from hfprune.errors import HfpruneError
 from hfprune.models import head
 from hfprune.models.units import units_of
-from hfprune.scoring.scored import score
+from hfprune.scoring.score import score
 from hfprune.scoring.weight_forms import WEIGHT_FORMS
 from hfprune.seeds import derive_seed
 

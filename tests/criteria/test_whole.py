@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from hfprune.criteria import make_criterion
 from hfprune.models.units import count_parameters, units_of
 from hfprune.plans.planning import make_plan
-from hfprune.scoring.scored import score
+from hfprune.scoring.score import score
 from hfprune.settings.allocation import Allocation
 
 BOTH = ("neurons", "key_value_groups")

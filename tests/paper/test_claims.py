@@ -13,7 +13,7 @@ from hfprune.criteria import make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.paper.relations import Paper
 from hfprune.settings import load
-from hfprune.study.layout import cells
+from hfprune.study.cells import cells
 from hfprune.study.study import Study
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hfprune.criteria import make_criterion
 from hfprune.models.units import count_parameters, units_of
 from hfprune.plans.planning import Plan, apply_plan, make_plan, scores_of_dense
-from hfprune.scoring.scored import score
+from hfprune.scoring.score import score
 from hfprune.settings.allocation import Allocation
 
 LAYERS, WIDTH, STEPS = 3, 48, 4

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from smoke import TEXT, local, save_model, write, write_sources
 
-from hfprune.pruning.compared import CAPABILITIES
+from hfprune.pruning.beside_dense import CAPABILITIES
 
 GOLD = [
     {"doc_id": n, "idx": 0, "label": 0, "request": {"context": text[:60], "continuation": f" {n * 7} houses"}}

@@ -124,7 +124,7 @@ def test_checkpoint_card_page_and_table(undisturbed: tuple[Path, str, str], proj
     ):
         assert what in table and what in card and what in page
     for text in (table, card, page):
-        assert "Verdict" not in text
+        assert "Conclusion" not in text
     assert re.search(
         r"perplexity on c4-sample-heldout .* [+−][\d.,]+ % \([+−][\d.,]+ % to [+−][\d.,]+ %\)", table
     )

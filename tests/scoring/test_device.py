@@ -19,7 +19,7 @@ from hfprune.criteria.flap import Flap
 from hfprune.criteria.sdmprune import SDMPrune
 from hfprune.criteria.taylor import Taylor
 from hfprune.scoring.passes import sums_bytes
-from hfprune.scoring.scored import score
+from hfprune.scoring.score import score
 from hfprune.scoring.scorer import Scorer
 
 KINDS = ("neurons", "key_value_groups", "layers")

@@ -19,8 +19,8 @@ from hfprune.criteria.random import Random
 from hfprune.criteria.sdmprune import SDMPrune
 from hfprune.criteria.wanda import Wanda
 from hfprune.errors import HfpruneError
+from hfprune.scoring.score import score
 from hfprune.scoring.score_files import load_scores, save_scores
-from hfprune.scoring.scored import score
 
 OFFICIAL = {Entropy: entropy_loss, CrossEntropy: cross_entropy_loss}
 

@@ -16,7 +16,7 @@ from hfprune.criteria.distillation import Distillation
 from hfprune.criteria.entropy import Entropy
 from hfprune.criteria.flap import Flap
 from hfprune.criteria.taylor import Taylor
-from hfprune.scoring.scored import Scored, score
+from hfprune.scoring.score import Scored, score
 from hfprune.scoring.scorer import Scorer, overlaps
 from hfprune.scoring.sweep import marks
 

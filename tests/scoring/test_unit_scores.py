@@ -10,7 +10,7 @@ from hfprune.criteria import Criterion
 from hfprune.criteria.cross_entropy import CrossEntropy
 from hfprune.criteria.distillation import Distillation
 from hfprune.criteria.entropy import Entropy
-from hfprune.scoring.scored import score
+from hfprune.scoring.score import score
 
 KINDS = ("neurons", "key_value_groups", "layers")
 LOSSES = {Entropy: entropy_loss, CrossEntropy: cross_entropy_loss}

@@ -16,8 +16,8 @@ from hfprune.settings import load, validate
 from hfprune.stages import Stage
 from hfprune.stages.fetch import Fetch
 from hfprune.stages.jobs import collected, list_jobs, method_settings
-from hfprune.study import layout
-from hfprune.study.places import Files
+from hfprune.study import paths
+from hfprune.study.files import Files
 from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
@@ -43,7 +43,7 @@ def test_every_file_has_one_job_and_every_job_its_inputs_before_it(path: Path, c
     """And a job is what its JSON says."""
     study, catalogue = load_study(path, CATALOGUE)
     files = files_of(study, path.stem, catalogue, cells_per_job)
-    written = {files.record(layout.METHOD, method=name) for name in study.methods}
+    written = {files.record(paths.METHOD, method=name) for name in study.methods}
     for job in list_jobs(files):
         assert {*job.ancient()} <= {*job.inputs()} <= written, job.about()
         outputs = job.outputs()

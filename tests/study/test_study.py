@@ -8,8 +8,9 @@ from hfprune.errors import HfpruneError
 from hfprune.results import Cell
 from hfprune.settings import load, validate
 from hfprune.stages.fetch import Fetch
-from hfprune.study.layout import cells, measures_of, study_file
-from hfprune.study.places import criteria_of
+from hfprune.study.cells import cells, measures_of
+from hfprune.study.files import criteria_of
+from hfprune.study.paths import study_file
 from hfprune.study.references import check_references, load_study, study_assets
 from hfprune.study.study import Study
 

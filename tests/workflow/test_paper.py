@@ -13,7 +13,7 @@ from hfprune.assets.catalogue import Catalogue
 from hfprune.cost.choice import costs_of
 from hfprune.devices.known import known_devices
 from hfprune.settings import load
-from hfprune.study import layout
+from hfprune.study import cells as study_cells
 from hfprune.study.study import Study
 
 PROBE = """
@@ -63,7 +63,7 @@ def test_recovered_cells_have_the_same_plans_and_as_many_tokens() -> None:
     assert one == other
     assert {name: untuned.methods[name] for name in tuned.methods} == tuned.methods
     assert (tuned.models, tuned.dtype, tuned.seeds) == (untuned.models, untuned.dtype, untuned.seeds[:3])
-    cells = [cell for cell in layout.cells("paper-recovery", tuned) if cell.recovery == "lora"]
+    cells = [cell for cell in study_cells.cells("paper-recovery", tuned) if cell.recovery == "lora"]
     # The six dense models, and three methods at every ratio and SDMPrune, with three seeds.
     assert len(cells) == 3 * (6 + 14 * 3 + 6 + 6 + 2)
     assert tuned.recovery is not None and tuned.recovery.max_steps

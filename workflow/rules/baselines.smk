@@ -4,7 +4,7 @@ from hfprune.stages.budget import neurons_removed
 # Only those of the study: a broken file affects only studies that use it.
 BASELINES = sorted({method.baseline for method in STUDY.methods.values() if method.baseline})
 # Blocks of the study's own corpus, for baselines that read text.
-CALIBRATION_BLOCKS = f"{RESULTS}/{layout.BLOCKS}.safetensors".replace("{corpus}", STUDY.calibration.corpus)
+CALIBRATION_BLOCKS = f"{RESULTS}/{paths.BLOCKS}.safetensors".replace("{corpus}", STUDY.calibration.corpus)
 
 
 def methods_of(baseline):
@@ -14,7 +14,7 @@ def methods_of(baseline):
 
 def made_by(baseline):
     """Return what the rule of a baseline makes; fail unless it has one output at the contract's path."""
-    places = {"checkpoint": f"{RESULTS}/{layout.CHECKPOINT}", "plan": f"{RESULTS}/{layout.PLAN}.safetensors"}
+    places = {"checkpoint": f"{RESULTS}/{paths.CHECKPOINT}", "plan": f"{RESULTS}/{paths.PLAN}.safetensors"}
     named = baseline in (found.name for found in workflow.rules)
     output = dict(getattr(rules, baseline).output.items()) if named else {}
     for made, path in places.items():

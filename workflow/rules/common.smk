@@ -10,7 +10,7 @@ from hfprune.cost import choice, progress
 from hfprune.devices.visible import visible_gpus
 from hfprune.errors import HfpruneError
 from hfprune.settings.recovery import ADAPTER, ADAPTER_CONFIG, RECOVERED
-from hfprune.study import layout
+from hfprune.study import paths
 
 ROOT = Path(workflow.basedir)
 GPUS = visible_gpus()
@@ -31,7 +31,7 @@ NAME, STUDY = CHOSEN.name, CHOSEN.study
 RESULTS, FIGURES, LOGS = f"results/{NAME}", f"figures/{NAME}", f"logs/{NAME}"
 CELLS_PER_JOB = CHOSEN.config.cells_per_job
 RESAMPLES = STUDY.calibration.resamples
-SCORED = [".safetensors", ".json", *[layout.RESAMPLED] * bool(RESAMPLES)]
+SCORED = [".safetensors", ".json", *[paths.RESAMPLED] * bool(RESAMPLES)]
 ENVIRONMENT = str(ROOT / "workflow/envs/hfprune.yml")
 # One job of a cluster for all measurements of a cell; the profile says how many of them it joins.
 CELL_GROUP = "cell-{model}-{method}-{ratio}-{seed}-{recovery}" if CLUSTER and CELLS_PER_JOB == 1 else None

@@ -3,7 +3,7 @@ from functools import cache
 
 from hfprune.cost.costs import Costs
 from hfprune.stages.jobs import list_jobs, most_turns
-from hfprune.study.places import Files
+from hfprune.study.files import Files
 
 # A recovery that goes on in its fiftieth job does not ask for fifty times as much.
 MOST = 4

@@ -18,9 +18,9 @@ def folders(found):
 # What is measured of a cell is one job, or what is measured of several cells of a model (`cells_per_job`). A measure of
 # time is a job of its own.
 for name, found in alike(jobs_of("measure"), measures_of).items():
-    folder = layout.SCORING if found[0].cells[0].scored else layout.CELL
+    folder = paths.SCORING if found[0].cells[0].scored else paths.CELL
     results = [str(file) for file in found[0].outputs()]
-    if CELLS_PER_JOB > 1 and folder == layout.CELL:
+    if CELLS_PER_JOB > 1 and folder == paths.CELL:
         folder = "batches"
     else:
         results = [file.replace(str(found[0].cells[0].out), f"{RESULTS}/{folder}") for file in results]
@@ -40,7 +40,7 @@ for name, found in alike(jobs_of("measure"), measures_of).items():
             model=folders(found),
         # On a cluster, all measurements of a cell are one job, with one GPU.
         group:
-            CELL_GROUP if folder == layout.CELL else None
+            CELL_GROUP if folder == paths.CELL else None
         conda:
             ENVIRONMENT
         # A measure of time runs alone on the machine.

@@ -2,9 +2,9 @@
 from shlex import quote
 
 from hfprune.stages.jobs import collected
-from hfprune.report.published import published
+from hfprune.report.publications import publications
 
-PUBLISHED = published(NAME, STUDY, collected(files(), jobs().values()))
+PUBLISHED = publications(NAME, STUDY, collected(files(), jobs().values()))
 PAPER = sorted(map(str, Path("paper").glob("**/*.*")))
 
 

@@ -24,8 +24,8 @@ for number, job in enumerate(jobs_of("linear")):
             "hfprune linear --settings {params.settings:q} > {log} 2>&1"
 
 
-PAIRS = Jobs(f"{RESULTS}/{layout.PAIRS}.safetensors")
-ADAPTERS = Jobs(f"{RESULTS}/{layout.RECOVERY}/{ADAPTER}")
+PAIRS = Jobs(f"{RESULTS}/{paths.PAIRS}.safetensors")
+ADAPTERS = Jobs(f"{RESULTS}/{paths.RECOVERY}/{ADAPTER}")
 
 
 # Once for all recoveries of a model: minutes of one core, during which no GPU waits. Kept: if the pairs were made again
@@ -36,7 +36,7 @@ use rule calibrate as pack with:
     output:
         PAIRS.pattern,
     log:
-        f"{LOGS}/{layout.PAIRS}.log",
+        f"{LOGS}/{paths.PAIRS}.log",
     resources:
         **PAIRS.limits,
     params:
@@ -48,9 +48,9 @@ use rule calibrate as recover with:
         ADAPTERS.inputs,
     output:
         # Kept while the job looks whether they are current, as where a new plan joined those that are solved.
-        update([f"{RESULTS}/{layout.RECOVERY}/{file}" for file in (ADAPTER, ADAPTER_CONFIG, RECOVERED)]),
+        update([f"{RESULTS}/{paths.RECOVERY}/{file}" for file in (ADAPTER, ADAPTER_CONFIG, RECOVERED)]),
     log:
-        f"{LOGS}/{layout.RECOVERY}.log",
+        f"{LOGS}/{paths.RECOVERY}.log",
     wildcard_constraints:
         recovery=r"lora|linear\+lora",
     # It resumes: one that takes longer than any job may is made in several. The machine that submits counts.

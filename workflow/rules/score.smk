@@ -1,12 +1,12 @@
 # From a corpus to blocks, from blocks to scores, from scores and a parameter budget to plans.
 from hfprune.stages.jobs import method_settings
 
-BUDGETS = Jobs(f"{RESULTS}/{layout.BUDGET}.json")
-BLOCKS = Jobs(f"{RESULTS}/{layout.BLOCKS}.safetensors")
-PLANS = Jobs(f"{RESULTS}/{layout.PLAN}.safetensors")
-STEP_PLANS = Jobs(f"{RESULTS}/{layout.STEP_PLAN}.safetensors")
-STEP_SCORES = Jobs(f"{RESULTS}/{layout.STEP_SCORES}.safetensors")
-ADOPTED = Jobs(f"{RESULTS}/{layout.PLAN}.json")
+BUDGETS = Jobs(f"{RESULTS}/{paths.BUDGET}.json")
+BLOCKS = Jobs(f"{RESULTS}/{paths.BLOCKS}.safetensors")
+PLANS = Jobs(f"{RESULTS}/{paths.PLAN}.safetensors")
+STEP_PLANS = Jobs(f"{RESULTS}/{paths.STEP_PLAN}.safetensors")
+STEP_SCORES = Jobs(f"{RESULTS}/{paths.STEP_SCORES}.safetensors")
+ADOPTED = Jobs(f"{RESULTS}/{paths.PLAN}.json")
 
 
 # A rule calls the command of its stage with the settings of its job; `use rule … as …` takes all that is not said.
@@ -16,7 +16,7 @@ rule calibrate:
     output:
         BLOCKS.pattern,
     log:
-        f"{LOGS}/{layout.BLOCKS}.log",
+        f"{LOGS}/{paths.BLOCKS}.log",
     conda:
         ENVIRONMENT
     resources:
@@ -35,7 +35,7 @@ use rule calibrate as budget with:
     output:
         BUDGETS.pattern,
     log:
-        f"{LOGS}/{layout.BUDGET}.log",
+        f"{LOGS}/{paths.BUDGET}.log",
     priority: 1
     resources:
         **BUDGETS.limits,
@@ -46,9 +46,9 @@ use rule calibrate as budget with:
 # How a method scores, in a file: behind an ancient input whose job runs, Snakemake notices that, but no changed params.
 rule method:
     output:
-        f"{RESULTS}/{layout.METHOD}.json",
+        f"{RESULTS}/{paths.METHOD}.json",
     log:
-        f"{LOGS}/{layout.METHOD}.log",
+        f"{LOGS}/{paths.METHOD}.log",
     conda:
         ENVIRONMENT
     params:
@@ -59,7 +59,7 @@ rule method:
 
 sweeps = [job for job in jobs_of("score") if not job.plan]
 for number, (methods, found) in enumerate(alike(sweeps, lambda job: (*job.methods,)).items()):
-    SCORES = Jobs(f"{RESULTS}/{layout.SCORES}.safetensors".replace("{method}", methods[0]))
+    SCORES = Jobs(f"{RESULTS}/{paths.SCORES}.safetensors".replace("{method}", methods[0]))
 
     # A checkpoint, since Snakemake decides about nothing behind a job before it runs: with an ancient input between,
     # a changed setting of a measure would wait for the next run. After a checkpoint it looks again.
@@ -72,7 +72,7 @@ for number, (methods, found) in enumerate(alike(sweeps, lambda job: (*job.method
             # Not removed before the job, which keeps finished scores: a new method is scored alone.
             update(
                 expand(
-                    f"{RESULTS}/{layout.SCORES}{{suffix}}", method=methods, suffix=SCORED, allow_missing=True
+                    f"{RESULTS}/{paths.SCORES}{{suffix}}", method=methods, suffix=SCORED, allow_missing=True
                 )
             ),
         log:
@@ -97,10 +97,10 @@ use rule calibrate as plan with:
         PLANS.inputs,
     output:
         plan=PLANS.pattern,
-        size=f"{RESULTS}/{layout.PLAN}.json",
-        resampled=f"{RESULTS}/{layout.PLAN}{layout.RESAMPLED}" if RESAMPLES else [],
+        size=f"{RESULTS}/{paths.PLAN}.json",
+        resampled=f"{RESULTS}/{paths.PLAN}{paths.RESAMPLED}" if RESAMPLES else [],
     log:
-        f"{LOGS}/{layout.PLAN}.log",
+        f"{LOGS}/{paths.PLAN}.log",
     wildcard_constraints:
         method=any_of(files().criteria),
     resources:
@@ -114,9 +114,9 @@ use rule plan as plan_step with:
         STEP_PLANS.inputs,
     output:
         plan=STEP_PLANS.pattern,
-        size=f"{RESULTS}/{layout.STEP_PLAN}.json",
+        size=f"{RESULTS}/{paths.STEP_PLAN}.json",
     log:
-        f"{LOGS}/{layout.STEP_PLAN}.log",
+        f"{LOGS}/{paths.STEP_PLAN}.log",
     resources:
         **STEP_PLANS.limits,
     params:
@@ -128,9 +128,9 @@ use rule calibrate as score_step with:
     input:
         STEP_SCORES.inputs,
     output:
-        expand(f"{RESULTS}/{layout.STEP_SCORES}{{suffix}}", suffix=SCORED, allow_missing=True),
+        expand(f"{RESULTS}/{paths.STEP_SCORES}{{suffix}}", suffix=SCORED, allow_missing=True),
     log:
-        f"{LOGS}/{layout.STEP_SCORES}.log",
+        f"{LOGS}/{paths.STEP_SCORES}.log",
     threads: STEP_SCORES.cores
     resources:
         **STEP_SCORES.needs,
@@ -144,7 +144,7 @@ use rule calibrate as adopt with:
     output:
         ADOPTED.pattern,
     log:
-        f"{LOGS}/{layout.PLAN}.adopt.log",
+        f"{LOGS}/{paths.PLAN}.adopt.log",
     wildcard_constraints:
         method=any_of(STUDY.methods.keys() - files().criteria.keys()),
     threads: ADOPTED.cores

@@ -16,7 +16,7 @@ from hfprune.report.effects import beside_reference, ranking
 from hfprune.report.figures.effects import forest
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
-from hfprune.study import layout
+from hfprune.study import paths
 
 LOOKS = {
     BETTER: Look("Better", "#0072B2", "o"),
@@ -30,7 +30,7 @@ class Answer(FigurePublication):
     """Of outcomes with a better direction, the one that ranks methods."""
 
     order = 0
-    reads = (layout.EFFECTS,)
+    reads = (paths.EFFECTS,)
     empty = "The primary outcome: not measured on two methods"
 
     def values(self, data: Collected) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from hfprune.report.drawing.panels import sheet
 from hfprune.report.effects import beside_reference
 from hfprune.report.publication import FigurePublication
 from hfprune.report.style import Look
-from hfprune.study import layout
+from hfprune.study import paths
 
 MOST_LINES = 30  # in a comparison at all ratios
 OVERLAP = "overlap"
@@ -39,7 +39,7 @@ class EffectsFigure(FigurePublication):
     """A study with many methods shows the ratio nearest to `FOCUS` only."""
 
     order = 14
-    reads = (layout.EFFECTS, NEURONS)
+    reads = (paths.EFFECTS, NEURONS)
     empty = "Comparison of methods: not measured"
 
     def values(self, data: Collected) -> pd.DataFrame:

@@ -11,12 +11,12 @@ from hfprune.report.cells import counts, ratio_column, texts, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
-from hfprune.study import layout
+from hfprune.study import paths
 
 
 class ClaimsTable(TablePublication):
     order = 13
-    reads = (layout.CLAIMS,)
+    reads = (paths.CLAIMS,)
     empty = "The paper has no claims."
 
     def make(self, data: Collected) -> Table:

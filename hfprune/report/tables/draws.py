@@ -4,12 +4,12 @@ from hfprune.report.cells import counts, present, ratio_column, texts, together,
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import Column, Table
-from hfprune.study import layout
+from hfprune.study import paths
 
 
 class Draws(TablePublication):
     order = 16
-    reads = (layout.DRAWS,)
+    reads = (paths.DRAWS,)
     empty = "No method was calibrated twice, on samples or resamples."
 
     def make(self, data: Collected) -> Table:

@@ -12,7 +12,7 @@ from hfprune.report.effects import AT, beside_reference
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
 from hfprune.rounding import percent
-from hfprune.study import layout
+from hfprune.study import paths
 
 NUMBERS = ["value", "low", "high", "holm"]
 
@@ -21,7 +21,7 @@ class EffectsTable(TablePublication):
     """Methods with their effects on all outcomes, and how far they agree with the reference on neurons."""
 
     order = 14
-    reads = (layout.EFFECTS, NEURONS)
+    reads = (paths.EFFECTS, NEURONS)
     empty = "No two methods were measured at the same ratio."
 
     def make(self, data: Collected) -> Table:
@@ -69,7 +69,7 @@ def _rows(data: Collected, effects: pd.DataFrame) -> pd.DataFrame:
     agreement = agreement.reindex(columns=[*AT, "reference", "seed", *agreed])
     agreement = agreement.astype({"ratio": float, "seed": float})
     beside = agreement[agreement["seed"].isna()].drop(columns="seed")
-    rows = wide.merge(beside, "left", on=[*AT, "reference"]).assign(seed=float("nan"))
+    rows = wide.merge(beside, "outer", on=[*AT, "reference"]).assign(seed=float("nan"))
     again = agreement[agreement["seed"].notna()].assign(differs="seed", draws=1)
     order = {key: place for place, key in enumerate(wide[AT].itertuples(index=False, name=None))}
     both = pd.concat([rows, again], ignore_index=True).fillna({"differs": ""})

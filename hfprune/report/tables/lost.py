@@ -5,14 +5,14 @@ from hfprune.report.cells import head_columns, in_order, texts, words
 from hfprune.report.collected import Collected
 from hfprune.report.publication import TablePublication
 from hfprune.report.typeset import MISSING, Column, Table
-from hfprune.study import layout
+from hfprune.study import paths
 
 
 class Lost(TablePublication):
     """Changes of outcomes by pruning, without recovery."""
 
     order = 15
-    reads = (layout.EFFECTS,)
+    reads = (paths.EFFECTS,)
     empty = "No outcome was measured item by item on a pruned and the dense model."
 
     def make(self, data: Collected) -> Table:

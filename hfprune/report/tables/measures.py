@@ -28,7 +28,7 @@ class MeasuresTable(TablePublication):
                 heading,
                 shown.shown,
                 shown.better,
-                with_spread=not several or task == MEAN,
+                with_error=not several or task == MEAN,
             )
         keys = map(dotted, zip(cells["measure"], cells["metric"], cells["task"], strict=True))
         cells = cells.assign(source=OURS, key=[*keys], printed=pd.NA, confidence=pd.NA)

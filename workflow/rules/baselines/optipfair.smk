@@ -4,11 +4,11 @@
 rule optipfair:
     input:
         model="resources/models/{model}/asset.json",
-        budget=f"{RESULTS}/{layout.BUDGET}.json",
+        budget=f"{RESULTS}/{paths.BUDGET}.json",
     output:
-        checkpoint=directory(f"{RESULTS}/{layout.CHECKPOINT}"),
+        checkpoint=directory(f"{RESULTS}/{paths.CHECKPOINT}"),
     log:
-        f"{LOGS}/{layout.CHECKPOINT}.log",
+        f"{LOGS}/{paths.CHECKPOINT}.log",
     wildcard_constraints:
         method=methods_of("optipfair"),
     conda:

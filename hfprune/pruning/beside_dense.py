@@ -7,8 +7,8 @@ from typing import Any
 
 from hfprune.assets.corpora import read_corpus
 from hfprune.assets.requests import read_requests
-from hfprune.comparison.before_after import OWN, Comparison, Sides, compare, read_sides, weight_bytes
-from hfprune.comparison.usability import verdict
+from hfprune.comparison.before_after import OWN, BeforeAfter, Sides, read_sides, rows_of, weight_bytes
+from hfprune.comparison.usability import conclusions
 from hfprune.errors import missing
 from hfprune.exports.checkpoint import write_card
 from hfprune.exports.export_folder import PROVENANCE
@@ -136,15 +136,15 @@ def too_few_pairs(jobs: dict[str, Any]) -> list[str]:
 
 def outcome(
     asked: Pruning, recipe: PruningRecipe, model: Path, jobs: dict[str, Stage], step: str, warnings: list[str]
-) -> Comparison:
+) -> BeforeAfter:
     """Return the comparison of the exported step in rows and sentences, and write it into the model's card."""
     out, dense, sides = asked.out / MODEL, load_skeleton(model), found_of(jobs)
     sizes = count_parameters(dense), read_json(out / PROVENANCE)["parameters"]
     sample = read_json(jobs["sample"].outputs()[0]) if sides else {}
     weights, repeated = (weight_bytes(model), weight_bytes(out)), sample.get("repeated", {})
-    rows = compare(sides, step, sizes, weights, repeated)
+    rows = rows_of(sides, step, sizes, weights, repeated)
     said = [
-        *verdict(rows, dense.config.vocab_size, repaired=bool(asked.recover), most=asked.max_loss),
+        *conclusions(rows, dense.config.vocab_size, repaired=bool(asked.recover), most=asked.max_loss),
         *warnings,
     ]
     recovered = [file for job in jobs.values() for file in job.outputs() if file.name == RECOVERED]
@@ -152,7 +152,7 @@ def outcome(
     if any((value["metric"], value["value"]) == ("kept_step", 0) for value in values):
         said.append("Recovery kept step 0: no training was better, and its adapter changes nothing.")
     said += [*too_few_pairs(jobs), *[recipe.shown] * bool(recipe.shown)]
-    found = Comparison(rows, step, said, sample)
+    found = BeforeAfter(rows, step, said, sample)
     if sides:
         write_card(out, model, found)
     return found

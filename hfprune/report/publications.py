@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hfprune.report.publication import possible, publication_names
-from hfprune.study import layout
+from hfprune.study import paths
 from hfprune.study.study import Study
 
 
-class Published(NamedTuple):
+class Publications(NamedTuple):
     measured: list[str]
     """Results, and the outcomes of single items beside them."""
     cuts: list[str]
@@ -31,7 +31,7 @@ class Published(NamedTuple):
         return [*made, *self.forms("tables"), *self.forms("figures")]
 
 
-def published(name: str, study: Study, collected: Iterable[Path]) -> Published:
+def publications(name: str, study: Study, collected: Iterable[Path]) -> Publications:
     """Return the files of a study; `collected` are those that `hfprune.stages.jobs.collected` returns."""
 
     def here(files: list[str] | tuple[str, ...]) -> list[str]:
@@ -45,11 +45,11 @@ def published(name: str, study: Study, collected: Iterable[Path]) -> Published:
     kinds |= {part for recovery in recoveries for part in recovery.split("+")}
 
     written = [*map(str, collected)]
-    return Published(
+    return Publications(
         measured=[file for file in written if not file.endswith(".safetensors")],
         cuts=[file for file in written if file.endswith(".safetensors")],
-        tidy=here(layout.TIDY),
-        analysed=here(layout.ANALYSED),
+        tidy=here(paths.TIDY),
+        analysed=here(paths.ANALYSED),
         tables={one: f"results/{name}/tables/{one}" for one in publication_names("tables")},
         figures={one: f"figures/{name}/{one}" for one in possible("figures", kinds)},
     )

@@ -12,7 +12,8 @@ from hfprune.criteria import Criterion, make_criterion
 from hfprune.errors import HfpruneError
 from hfprune.measurement import Measure
 from hfprune.results import DENSE, Cell
-from hfprune.study import layout
+from hfprune.study import cells as study_cells
+from hfprune.study import paths
 from hfprune.study.references import load_study
 from hfprune.study.study import Study
 
@@ -44,8 +45,8 @@ class Files:
         return self.study.make_measures()
 
     def file(self, pattern: str, cell: Cell | None = None, **at: Any) -> Path:
-        """Return a file of the study, by its pattern in `hfprune.study.layout`."""
-        filled = layout.fill(pattern, cell, **at) if cell else pattern.format(**at)
+        """Return a file of the study, by its pattern in `hfprune.study.paths`."""
+        filled = paths.fill(pattern, cell, **at) if cell else pattern.format(**at)
         return (self.results if self.results.name else Path("results", self.name)) / filled
 
     def tensors(self, pattern: str, cell: Cell | None = None, **at: Any) -> Path:
@@ -67,7 +68,7 @@ class Files:
         return self.drawn(cell)
 
     def drawn(self, cell: Cell) -> Path:
-        return self.tensors(layout.BLOCKS, cell, corpus=self.study.corpus_of(cell.method))
+        return self.tensors(paths.BLOCKS, cell, corpus=self.study.corpus_of(cell.method))
 
     def changed(self, cell: Cell) -> dict[str, Any]:
         """Return what was made of the model before a recovery, by its name in the settings of a stage."""
@@ -75,27 +76,27 @@ class Files:
             return {}
         method = self.study.methods[cell.method]
         if method.baseline and self.baselines[method.baseline] == "checkpoint":
-            return {"checkpoint": self.file(layout.CHECKPOINT, cell)}
-        return {"plan": self.tensors(layout.PLAN, cell)}
+            return {"checkpoint": self.file(paths.CHECKPOINT, cell)}
+        return {"plan": self.tensors(paths.PLAN, cell)}
 
     def adopted(self, cells: Iterable[Cell]) -> list[Path]:
         """Return the proofs that what baselines have made fits."""
         baselines = [cell for cell in cells if cell.method not in (DENSE, *self.criteria)]
-        return [self.record(layout.PLAN, cell) for cell in baselines]
+        return [self.record(paths.PLAN, cell) for cell in baselines]
 
     def solved(self, cell: Cell) -> Path | None:
         """Return the folder of what was solved for a cell, if its method or recovery asks for it."""
-        kind = layout.solves(self.study, cell)
-        return self.file(layout.RECOVERY, replace(cell, recovery=kind)) if kind else None
+        kind = study_cells.solves(self.study, cell)
+        return self.file(paths.RECOVERY, replace(cell, recovery=kind)) if kind else None
 
     def changes(self, cell: Cell) -> dict[str, Any]:
         """Return all that makes a cell's model of the dense one, by its name in the settings of a stage."""
-        adapter = self.file(layout.RECOVERY, cell) if "lora" in cell.recovery else None
+        adapter = self.file(paths.RECOVERY, cell) if "lora" in cell.recovery else None
         return self.changed(cell) | {"linear": self.solved(cell), "adapter": adapter}
 
     def pruned(self) -> list[Cell]:
         """Return the pruned cells, each once, without its recovery."""
-        found = layout.cells(self.name, self.study)
+        found = study_cells.cells(self.name, self.study)
         return [*dict.fromkeys(replace(cell, recovery="none") for cell in found if cell.method != DENSE)]
 
 

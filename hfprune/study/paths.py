@@ -1,0 +1,71 @@
+"""The paths of a study's files, in one place for the workflow and the commands."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hfprune.assets.shipped import shipped
+from hfprune.errors import HfpruneError, nearest
+from hfprune.results import Cell
+from hfprune.rounding import spelt_ratio
+from hfprune.settings import NAME
+
+# Below results/<study>. Snakemake fills the wildcards in rules; `fill` fills them here.
+BLOCKS = "calibration/{model}/{corpus}/seed{seed}"
+BUDGET = "budgets/{model}/{ratio}"
+METHOD = "methods/{method}"
+SCORES = "scores/{model}/{method}/seed{seed}"
+PLAN = "plans/{model}/{method}/{ratio}/seed{seed}"
+# The scores and plan of one step of a method with several; the first scores and the last plan are those above.
+STEP_SCORES = "steps/{model}/{method}/{ratio}/seed{seed}/scores{step}"
+STEP_PLAN = "steps/{model}/{method}/{ratio}/seed{seed}/plan{step}"
+RECOVERY = "recoveries/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+# Instruction pairs as sequences, for all recoveries of a model.
+PAIRS = "pairs/{model}/seed{seed}"
+# Beside scores and plans: those of resampled calibrations.
+RESAMPLED = ".resampled.safetensors"
+# The output folder of an external baseline that writes no plan.
+CHECKPOINT = "checkpoints/{model}/{method}/{ratio}/seed{seed}"
+CELL = "cells/{model}/{method}/{ratio}/seed{seed}/{recovery}"
+# Results of measures of scoring itself, which has no ratio.
+SCORING = "cells/{model}/{method}/scoring/seed{seed}"
+
+# The files of `collect`, in this order.
+TIDY = (
+    *("results.csv", "items.parquet", "records.parquet", "study.yaml"),
+    *("neurons.csv", "layers.parquet"),
+)
+# The files that `effects` adds to those of `collect`.
+EFFECTS, CLAIMS, DRAWS, ANSWERS = ANALYSED = ("effects.csv", "claims.csv", "draws.csv", "answers.csv")
+# What `check` says of them.
+CHECK = "check.md"
+
+
+def fill(pattern: str, cell: Cell, **more: Any) -> str:
+    """Fill a pattern's wildcards from a cell; a ratio is written without trailing zeros."""
+    known = asdict(cell) | {"ratio": spelt_ratio(cell.ratio)}
+    return pattern.format(**known | more)
+
+
+def results_of(cell: Cell) -> str:
+    """Return the folder of a cell's results, below results/<study>; one without a ratio has those of scoring."""
+    return fill(SCORING if cell.ratio is None else CELL, cell)
+
+
+def study_file(named: str) -> Path:
+    """Return the file of a study, which is named by itself or by its place in `config/studies`.
+
+    Raises:
+        HfpruneError: there is no such study, or its name has characters besides letters, digits, . _ and -.
+    """
+    path = shipped(Path(named) if named.endswith((".yaml", ".yml")) else Path(f"config/studies/{named}.yaml"))
+    if not re.fullmatch(NAME, path.stem):
+        raise HfpruneError(
+            f"{path}: {path.stem!r} cannot be the name of a folder of results; rename the file"
+        )
+    if not path.exists():
+        known = sorted(study.stem for study in shipped(Path("config/studies")).glob("*.yaml"))
+        hint = nearest(path.stem, known, otherwise=f" (config/studies has: {', '.join(known)})")
+        raise HfpruneError(f"no study {path.stem!r} in {path.parent}{hint}")
+    return path
